@@ -1,0 +1,1 @@
+"""What is true without HTTP, and who may know it."""

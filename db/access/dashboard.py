@@ -1,0 +1,134 @@
+"""The dashboards: what a member sees of themself, and an administrator of everybody."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import bindparam, case, func, select
+
+from db.engine.statement import Statement
+from db.refusals import NotLoggedIn
+from db.store import pick
+from db.tables import Instant, sessions, users
+from db.viewer import Admin, Viewer
+
+DAYS: Final = 14
+NEWEST: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One's own. `previous_login_at` is the log-in before this one; None at the first."""
+
+    name: str
+    email: str
+    slug: str
+    phone: str
+    team: str
+    role: str
+    created_at: datetime
+    previous_login_at: datetime | None
+    device_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How many: people, live sessions, sign-ups of the last seven days, administrators."""
+
+    people: int
+    sessions: int
+    week: int
+    admins: int
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """Sign-ups of one day (UTC); `height` is its share of the busiest day, from 0 to 1."""
+
+    date: date
+    count: int
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    name: str
+    slug: str
+    created_at: datetime
+
+
+def _counts(*counts: int) -> tuple[int, ...]:
+    return counts
+
+
+LIVE_SESSIONS = (
+    select(func.count()).select_from(sessions).where(sessions.c.expires_at > bindparam("now", type_=Instant))
+)
+PROFILE = Statement(
+    pick(
+        Profile,
+        users,
+        device_count=LIVE_SESSIONS.where(sessions.c.user_id == users.c.id).correlate(users).scalar_subquery(),
+    ).where(users.c.id == bindparam("user_id"))
+)
+FIGURES = Statement(
+    select(
+        select(func.count()).select_from(users).scalar_subquery(),
+        LIVE_SESSIONS.scalar_subquery(),
+        select(func.count())
+        .select_from(users)
+        .where(users.c.created_at > bindparam("week_ago", type_=Instant))
+        .scalar_subquery(),
+        select(func.count()).select_from(users).where(users.c.role == "admin").scalar_subquery(),
+    ).execution_options(into=Figures)
+)
+SIGN_UPS = Statement(
+    select(
+        *(
+            func.count(
+                case(
+                    (
+                        users.c.created_at.between(
+                            bindparam(f"from_{n}", type_=Instant), bindparam(f"to_{n}", type_=Instant)
+                        ),
+                        1,
+                    )
+                )
+            )
+            for n in range(DAYS)
+        )
+    )
+    .where(users.c.created_at >= bindparam("from_0", type_=Instant))
+    .execution_options(into=_counts)
+)
+NEWCOMERS = Statement(pick(Newcomer, users).order_by(users.c.created_at.desc(), users.c.id).limit(NEWEST))
+
+
+async def get_profile(viewer: Viewer) -> Profile:
+    """The viewer's own profile, and on how many devices they are logged in."""
+    profile: Profile | None = await viewer.store.one(PROFILE(user_id=viewer.id, now=viewer.store.now()))
+    if profile is None:
+        raise NotLoggedIn(ended=True)
+    return profile
+
+
+async def get_figures(admin: Admin) -> Figures:
+    now = admin.store.now()
+    figures = await admin.store.one(FIGURES(now=now, week_ago=now - timedelta(days=7)))
+    return figures or Figures(0, 0, 0, 0)
+
+
+async def list_sign_ups(admin: Admin) -> list[Day]:
+    """Sign-ups of each of the last fourteen days, today last."""
+    today = admin.store.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    starts = [today - timedelta(days=DAYS - 1 - n) for n in range(DAYS)]
+    bounds = {f"from_{n}": start for n, start in enumerate(starts)}
+    bounds |= {f"to_{n}": start + timedelta(days=1, microseconds=-1) for n, start in enumerate(starts)}
+    counts = await admin.store.one(SIGN_UPS(**bounds)) or ()
+    busiest = max(*counts, 1)
+    return [Day(start.date(), count, count / busiest) for start, count in zip(starts, counts, strict=True)]
+
+
+async def list_newcomers(admin: Admin) -> list[Newcomer]:
+    """The people who signed up last, newest first."""
+    return await admin.store.all(NEWCOMERS())

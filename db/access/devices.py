@@ -1,0 +1,71 @@
+"""Devices: the sessions of one account, as their owner sees them and ends them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam, delete
+
+from db.engine.statement import Statement
+from db.refusals import NotFound
+from db.store import pick
+from db.tables import Instant, sessions
+from db.viewer import Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One session. `address` is the IP that the log-in came from; times are UTC."""
+
+    id: str
+    browser: str
+    system: str
+    kind: str
+    address: str
+    created_at: datetime
+    last_seen_at: datetime
+    current: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.browser} on {self.system}" if self.system else self.browser
+
+
+DEVICES = Statement(
+    pick(Device, sessions, current=sessions.c.id == bindparam("session_id"))
+    .where(sessions.c.user_id == bindparam("user_id"), sessions.c.expires_at > bindparam("now", type_=Instant))
+    .order_by(
+        (sessions.c.id == bindparam("session_id")).desc(), sessions.c.last_seen_at.desc(), sessions.c.created_at.desc()
+    )
+)
+REVOKE = Statement(
+    delete(sessions)
+    .where(sessions.c.id == bindparam("id"), sessions.c.user_id == bindparam("user_id"))
+    .returning(sessions.c.id)
+)
+REVOKE_OTHERS = Statement(
+    delete(sessions).where(sessions.c.user_id == bindparam("user_id"), sessions.c.id != bindparam("session_id"))
+)
+REVOKE_ALL = Statement(delete(sessions).where(sessions.c.user_id == bindparam("user_id")))
+
+
+async def list_devices(viewer: Viewer) -> list[Device]:
+    """Every live session of the viewer's account: this one first, then the last seen first."""
+    return await viewer.store.all(DEVICES(user_id=viewer.id, session_id=viewer.session_id, now=viewer.store.now()))
+
+
+async def revoke_device(viewer: Viewer, device_id: str) -> str:
+    """End one session of the viewer's own; its id. Raises NotFound for anybody else's, as for one that never was."""
+    revoked = await viewer.store.value(REVOKE(id=device_id, user_id=viewer.id))
+    if revoked is None:
+        raise NotFound
+    return str(revoked)
+
+
+async def revoke_others(viewer: Viewer) -> int:
+    """End every session but this one; how many there were."""
+    return await viewer.store.count(REVOKE_OTHERS(user_id=viewer.id, session_id=viewer.session_id))
+
+
+async def revoke_all(viewer: Viewer) -> int:
+    """End every session, this one too; how many there were."""
+    return await viewer.store.count(REVOKE_ALL(user_id=viewer.id))

@@ -1,0 +1,93 @@
+"""Passwords: hashed and verified in threads of their own, behind a queue that is bounded by time."""
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from math import ceil
+from typing import Final, TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from db.refusals import Busy
+from db.secret import Secret
+
+T = TypeVar("T")
+
+LONGEST_WAIT: Final = 2.0  # seconds in the queue; who would wait longer is told at once
+NICENESS: Final = 10  # of the hashing threads, so that a flood of log-ins never slows a page
+FIRST_GUESS: Final = 0.025  # seconds a hash takes, until one was measured
+
+
+class Passwords:
+    """argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
+
+    At most `threads` hashes at once. Raises Busy where the wait would be longer than `longest_wait` seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        memory_kib: int = 19_456,
+        passes: int = 2,
+        threads: int | None = None,
+        longest_wait: float = LONGEST_WAIT,
+    ) -> None:
+        self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=1)
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(self._threads, "argon2", initializer=_step_back)
+        self._longest_wait = longest_wait
+        self._queued = 0
+        self._seconds_each = FIRST_GUESS
+        self._nobody = Secret(self._hasher.hash("nobody has this password"))
+        self.hashes = 0
+
+    async def hash(self, password: Secret[str]) -> Secret[str]:
+        """The hash to store, in PHC string format."""
+        return Secret(await self._run(lambda: self._hasher.hash(password.reveal())))
+
+    async def verify(self, stored: Secret[str] | None, password: Secret[str]) -> bool:
+        """Whether the password fits the stored hash. With none stored, the same work, and False."""
+        fits = await self._run(lambda: self._fits(stored or self._nobody, password))
+        return fits and stored is not None
+
+    def is_outdated(self, stored: Secret[str]) -> bool:
+        """Whether the hash was made with other parameters than a new one would be."""
+        return self._hasher.check_needs_rehash(stored.reveal())
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fits(self, stored: Secret[str], password: Secret[str]) -> bool:
+        try:
+            return self._hasher.verify(stored.reveal(), password.reveal())
+        except (VerificationError, InvalidHashError):
+            return False
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        wait = self._queued / self._threads * self._seconds_each
+        if wait > self._longest_wait:
+            raise Busy(retry_after=ceil(wait))
+        self._queued += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._measure, work)
+        finally:
+            self._queued -= 1
+
+    def _measure(self, work: Callable[[], T]) -> T:
+        started = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.hashes += 1
+            self._seconds_each += 0.2 * (time.perf_counter() - started - self._seconds_each)
+
+
+def _step_back() -> None:
+    """Lower this thread's priority where the system can (Linux: priorities belong to threads)."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

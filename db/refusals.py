@@ -1,0 +1,45 @@
+"""The doors that stay closed: every exception that the rest of the house may raise on purpose."""
+
+
+class Refusal(Exception):
+    """Something was asked that will not be done. `web.errors` turns each kind into one answer."""
+
+
+class NotLoggedIn(Refusal):
+    """There is no live session behind the request. `ended` tells that a cookie was turned away."""
+
+    def __init__(self, *, ended: bool = False) -> None:
+        super().__init__()
+        self.ended = ended
+
+
+class Forbidden(Refusal):
+    """A live session, of a person without the role that this needs."""
+
+
+class NotFound(Refusal):
+    """Not there, or somebody else's: the same for whoever asks."""
+
+
+class OtherViewer(Refusal):
+    """The form was drawn for another person than the one who is logged in now, whose name is given."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+
+class LastAdmin(Refusal):
+    """The last administrator can be neither demoted nor disabled."""
+
+
+class NotCreated(Refusal):
+    """The account could not be stored, and nothing of it was."""
+
+
+class Busy(Refusal):
+    """The hash queue is full, or the database does not answer. `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int = 5) -> None:
+        super().__init__()
+        self.retry_after = retry_after

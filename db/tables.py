@@ -1,0 +1,76 @@
+"""Every table, on one screen."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import CheckConstraint, Column, DateTime, Dialect, ForeignKey, Index, MetaData, Table, Text
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+SCHEMA: Final = "0001"  # the newest revision of db/migrations, which this code was written for
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment, aware and in UTC, to the microsecond.
+
+    PostgreSQL keeps a TIMESTAMPTZ; SQLite fixed-width text that sorts by time, `2026-11-24T09:12:00.000000+00:00`.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return Text() if dialect.name == "sqlite" else DateTime(timezone=True)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any] | None:
+        return _as_text if dialect.name == "sqlite" else None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None] | None:
+        return _from_text if dialect.name == "sqlite" else None
+
+
+def _as_text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _from_text(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+metadata = MetaData()
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("email", Text, nullable=False, unique=True),  # canonical: see web.forms
+    Column("name", Text, nullable=False),
+    Column("slug", Text, nullable=False, unique=True),
+    Column("phone", Text, nullable=False, server_default=""),
+    Column("team", Text, nullable=False, server_default=""),  # an empty team is nobody's team
+    Column("role", Text, CheckConstraint("role IN ('user', 'admin')"), nullable=False, server_default="user"),
+    Column("password_hash", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("disabled_at", Instant),
+    Column("last_login_at", Instant),
+    Column("previous_login_at", Instant),
+    Index("users_created_at", "created_at"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),  # the device's public name; never the cookie's sid
+    Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("token_hash", Text, nullable=False, unique=True),  # SHA-256 of the cookie's sid, in hex
+    Column("created_at", Instant, nullable=False),
+    Column("last_seen_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("browser", Text, nullable=False),
+    Column("system", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # computer, phone, tablet, terminal or unknown
+    Column("user_agent", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Index("sessions_user_id", "user_id"),
+    Index("sessions_expires_at", "expires_at"),
+)

@@ -1,0 +1,167 @@
+"""The house under test: a real database file, the whole application, and a clock that a test can move."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from db.access import shell
+from db.housekeeping import make_store, migrate
+from db.passwords import Passwords
+from db.secret import Secret
+from db.store import Store
+from db.viewer import Operator
+from tests.people import IPHONE, PASSWORD, Browser
+from web.app import create_app
+from web.settings import Settings, read_settings
+
+SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
+pytest_plugins = ["tests.rows"]
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 11, 24, 9, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+    def move(self, **time: float) -> None:
+        self.moment += timedelta(**time)
+
+
+@dataclass
+class House:
+    """The application, what it stands on, and a way in for people."""
+
+    app: Starlette
+    store: Store
+    settings: Settings
+    clock: Clock
+    stack: AsyncExitStack = field(repr=False)
+
+    async def browser(self, name: str, email: str | None = None, **options: str) -> Browser:
+        """A fresh browser of somebody who has no account yet."""
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=("192.0.2.14", 50_000))
+        client = await self.stack.enter_async_context(
+            httpx.AsyncClient(transport=transport, base_url=self.settings.base_url)
+        )
+        return Browser(client, name, email or f"{name.lower()}@example.com", **options)
+
+    async def member(self, name: str, **options: str) -> Browser:
+        """Somebody who has just signed up."""
+        person = await self.browser(name, **options)
+        answer = await person.sign_up()
+        assert answer.status_code == 303, answer.text
+        return person
+
+    async def admin(self, name: str = "Ada") -> Browser:
+        """Somebody whom the operator made an administrator before they logged in."""
+        await self.create(name, "admin")
+        person = await self.browser(name)
+        assert (await person.log_in()).status_code == 303
+        return person
+
+    async def create(self, name: str, role: str = "user") -> None:
+        operator, email = Operator(self.store), f"{name.lower()}@example.com"
+        await shell.create_user(operator, name=name, email=email, password=Secret(PASSWORD), role=role)
+
+    async def change_role(self, person: Browser, role: str) -> None:
+        await shell.change_role(Operator(self.store), person.email, role)
+
+    async def rows(self, sql: str) -> list[tuple]:
+        return [tuple(row._mapping.values()) for row in await self.store.database.fetch_all(sql)]
+
+    @property
+    def statements(self) -> int:
+        return self.store.database._backend.statements
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database with every table, made once."""
+    path = tmp_path_factory.mktemp("migrated") / "latchkey.db"
+    migrate(Secret(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def passwords() -> Passwords:
+    return Passwords()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def environ() -> dict[str, str]:
+    """The settings of this test; override it to change them."""
+    return {"SESSION_SECRET": SECRET, "RATE_LIMITS": "off"}
+
+
+@pytest.fixture
+async def make_house(
+    migrated: Path, tmp_path: Path, passwords: Passwords, clock: Clock, environ: dict[str, str]
+) -> AsyncIterator[Callable]:
+    """Opens a house, on a database of its own or on one that another house of this test has left."""
+    async with AsyncExitStack() as stack:
+
+        async def make(path: Path | None = None, **changes: str) -> House:
+            path = path or tmp_path / "latchkey.db"
+            if not path.exists():
+                shutil.copy(migrated, path)
+            settings = read_settings({"DATABASE_URL": f"sqlite:///{path}", **environ, **changes}, data=tmp_path)
+            store = make_store(settings.database_url, settings.session_secrets, passwords=passwords, now=clock)
+            await store.database.connect()
+            stack.push_async_callback(store.database.disconnect)
+            return House(create_app(settings, store, clock), store, settings, clock, stack)
+
+        yield make
+
+
+@pytest.fixture
+async def house(make_house: Callable) -> House:
+    return await make_house()
+
+
+@pytest.fixture
+async def alice(house: House) -> Browser:
+    return await house.member("Alice")
+
+
+@pytest.fixture
+async def alices_phone(house: House, alice: Browser) -> Browser:
+    """Alice's second device, logged in."""
+    phone = replace(await house.browser("Alice"), user_agent=IPHONE)
+    assert (await phone.log_in()).status_code == 303
+    return phone
+
+
+@pytest.fixture
+async def bob(house: House) -> Browser:
+    return await house.member("Bob")
+
+
+@pytest.fixture
+async def ada(house: House) -> Browser:
+    return await house.admin("Ada")
+
+
+@pytest.fixture
+async def stranger(house: House) -> Browser:
+    return await house.browser("Charlie")

@@ -1,0 +1,63 @@
+"""The files under static/: named by their content, compressed once, and kept for ever by whoever fetched them."""
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import brotli  # type: ignore[import-untyped]
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+STATIC: Final = Path(__file__).resolve().parent.parent / "static"
+FOR_EVER: Final = "public, max-age=31536000, immutable"
+TYPES: Final = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file in each coding that saves something; `bodies` is keyed by Content-Encoding."""
+
+    type: str
+    bodies: Mapping[str, bytes] = field(repr=False)
+
+
+class Assets:
+    """All of them, in memory: what is not in the table is not served, so there is no path to climb out of."""
+
+    def __init__(self, folder: Path = STATIC) -> None:
+        self._names: dict[str, str] = {}
+        self._assets: dict[str, Asset] = {}
+        for path in sorted(path for path in folder.iterdir() if path.suffix in TYPES):
+            self._add(path)
+
+    def url(self, name: str) -> str:
+        """The path of a file, with a hash of its content in the name. Raises KeyError for an unknown one."""
+        return f"/static/{self._names[name]}"
+
+    def find(self, name: str) -> Asset | None:
+        return self._assets.get(name)
+
+    def _add(self, path: Path) -> None:
+        body = path.read_bytes()
+        hashed = f"{path.stem}.{hashlib.sha256(body).hexdigest()[:12]}{path.suffix}"
+        bodies = {"br": brotli.compress(body, quality=9), "gzip": gzip.compress(body, 9, mtime=0), "identity": body}
+        kind = TYPES[path.suffix]
+        self._names[path.name] = hashed
+        self._assets[hashed] = Asset(kind, {coding: data for coding, data in bodies.items() if len(data) <= len(body)})
+
+
+async def show(request: Request) -> Response:
+    assets: Assets = request.app.state.assets
+    asset = assets.find(request.path_params["name"])
+    if asset is None:
+        raise HTTPException(404)
+    accepted = {part.partition(";")[0].strip() for part in request.headers.get("accept-encoding", "").split(",")}
+    coding = next((coding for coding in asset.bodies if coding in accepted), "identity")
+    headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
+    if coding != "identity":
+        headers["Content-Encoding"] = coding
+    return Response(asset.bodies[coding], media_type=None, headers={"Content-Type": asset.type, **headers})

@@ -1,0 +1,193 @@
+"""latchkey …: the program at the shell, and the only maker of an Operator."""
+
+import argparse
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from db.access import shell
+from db.housekeeping import WrongSchema, make_store, migrate, require_schema
+from db.refusals import Busy, LastAdmin, NotFound
+from db.viewer import ROLES, Operator
+from web.forms import Form
+from web.schemas import POLICIES, SignUp
+from web.settings import BadSetting, Settings, read_settings
+
+Work = Callable[[Operator], Awaitable[int]]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0 done, 1 refused with one line that says why, 2 a wrong setting or a wrong call."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except BadSetting as problem:
+        return _complain(str(problem), 2)
+    except WrongSchema as problem:
+        return _complain(str(problem), 1)
+    except Busy:
+        return _complain("DATABASE_URL: the database does not answer", 1)
+    except (BrokenPipeError, KeyboardInterrupt):
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="latchkey", description="The account front door of a web application.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _command(commands, "serve", "serve the application (settings: .env.example)", _serve)
+    _command(commands, "migrate", "bring the database to this program's schema", _migrate)
+    _command(commands, "secret", "print a fresh SESSION_SECRET", _secret)
+    _command(commands, "routes", "print every URL, who may ask for it, and its methods", _routes)
+    users = commands.add_parser("users", help="people: create, list, role, set-password").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    create = _command(users, "create", "create an account", _create_user)
+    create.add_argument("--email", required=True)
+    create.add_argument("--name", required=True)
+    create.add_argument("--role", choices=ROLES, default="user")
+    create.add_argument("--password-stdin", action="store_true", required=True, help="read the password from stdin")
+    role = _command(users, "role", "change a person's role, from their next request on", _change_role)
+    role.add_argument("email")
+    role.add_argument("role", choices=ROLES)
+    password = _command(users, "set-password", "set a password and end that person's sessions", _set_password)
+    password.add_argument("email")
+    password.add_argument("--password-stdin", action="store_true", required=True, help="read the password from stdin")
+    _command(users, "list", "list everybody", _list_users)
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    help: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from web.server import serve
+
+    return serve(_settings())
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    migrate(_settings().database_url)
+    return 0
+
+
+def _secret(options: argparse.Namespace) -> int:
+    print(secrets.token_urlsafe(32))
+    return 0
+
+
+def _routes(options: argparse.Namespace) -> int:
+    from web.routes import access_table
+
+    print(access_table())
+    return 0
+
+
+def _create_user(options: argparse.Namespace) -> int:
+    typed = {"name": options.name, "email": options.email, "password": _password()}
+    settings = _settings()
+    form = Form.check(SignUp, typed, POLICIES[settings.password_policy])
+    data = form.data
+    if data is None:
+        return _complain(" ".join(sentence for errors in form.errors.values() for sentence in errors), 1)
+
+    async def create(operator: Operator) -> int:
+        user_id = await shell.create_user(
+            operator, name=data.name, email=data.email, password=data.password, role=options.role
+        )
+        if user_id is None:
+            return _complain("An account with this email already exists.", 1)
+        print(f"{data.email} can log in now, as {options.role}")
+        return 0
+
+    return _run(settings, create)
+
+
+def _change_role(options: argparse.Namespace) -> int:
+    async def change(operator: Operator) -> int:
+        await shell.change_role(operator, _canonical(options.email), options.role)
+        print(f"{options.email} is {options.role} from the next request on")
+        return 0
+
+    return _run(_settings(), change)
+
+
+def _set_password(options: argparse.Namespace) -> int:
+    settings = _settings()
+    form = Form.check_field(SignUp, "password", {"password": _password()}, POLICIES[settings.password_policy])
+    if form.data is None:
+        return _complain(" ".join(form.errors["password"]), 1)
+    password = form.data.password
+
+    async def change(operator: Operator) -> int:
+        ended = await shell.set_password(operator, _canonical(options.email), password)
+        print(f"the password is set, and {ended} sessions are ended")
+        return 0
+
+    return _run(settings, change)
+
+
+def _list_users(options: argparse.Namespace) -> int:
+    async def show(operator: Operator) -> int:
+        for person in await shell.list_people(operator):
+            state = "disabled" if person.disabled_at else person.role
+            print(f"{person.created_at:%Y-%m-%d}  {state:<8}  {person.email}  {person.name}")
+        return 0
+
+    return _run(_settings(), show)
+
+
+def _run(settings: Settings, work: Work) -> int:
+    """Do some work as the operator, on a store that is opened for it."""
+
+    async def run() -> int:
+        store = make_store(settings.database_url, settings.session_secrets)
+        try:
+            await store.database.connect()
+            await require_schema(store)
+            return await work(Operator(store))
+        except NotFound:
+            return _complain("nobody has this address", 1)
+        except LastAdmin:
+            return _complain("this is the last administrator, who can be neither demoted nor disabled", 1)
+        finally:
+            await store.database.disconnect()
+            store.passwords.close()
+
+    return asyncio.run(run())
+
+
+def _settings() -> Settings:
+    settings = read_settings(os.environ)
+    path = Path(settings.database_url.reveal().removeprefix("sqlite:///"))
+    if path.parent.name == "data":
+        path.parent.mkdir(exist_ok=True)
+    return settings
+
+
+def _canonical(email: str) -> str:
+    """The address as it is stored; one that is no address is nobody's."""
+    form = Form.check_field(SignUp, "email", {"email": email})
+    if form.data is None:
+        raise NotFound
+    return form.data.email
+
+
+def _password() -> str:
+    """The first line of standard input, as it is: trimmed of nothing but its line break."""
+    return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+
+
+def _complain(line: str, code: int) -> int:
+    print(f"latchkey: {line}", file=sys.stderr)
+    return code

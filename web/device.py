@@ -1,0 +1,90 @@
+"""Where a request comes from: the browser and system in words, and the address."""
+
+import ipaddress
+import re
+from functools import lru_cache
+from typing import Final
+
+from starlette.requests import HTTPConnection
+from ua_parser import parse
+
+from db.sessions import Device
+from web.settings import Settings
+
+LONGEST_USER_AGENT: Final = 512  # characters
+BROWSERS: Final = {
+    "Mobile Safari": "Safari",
+    "Mobile Safari UI/WKWebView": "Safari",
+    "Chrome Mobile": "Chrome",
+    "Chrome Mobile iOS": "Chrome",
+    "Chrome Mobile WebView": "Chrome",
+    "HeadlessChrome": "Chrome",
+    "Firefox Mobile": "Firefox",
+    "Firefox iOS": "Firefox",
+    "Edge Mobile": "Edge",
+    "Opera Mobile": "Opera",
+    "Samsung Internet": "Samsung Internet",
+}
+SYSTEMS: Final = {"Mac OS X": "macOS", "Chrome OS": "ChromeOS"}
+UNKNOWN: Final = "Unknown browser"
+
+
+def describe_device(request: HTTPConnection) -> Device:
+    """The device behind a log-in, as its owner will recognise it in the list."""
+    user_agent = request.headers.get("user-agent", "")[:LONGEST_USER_AGENT]
+    browser, system, kind = parse_user_agent(user_agent)
+    return Device(browser, system, kind, _printable(user_agent), client_address(request))
+
+
+@lru_cache(1024)
+def parse_user_agent(user_agent: str) -> tuple[str, str, str]:
+    """Browser, system and kind, such as `("Firefox", "Linux", "computer")`."""
+    found = parse(user_agent)
+    if found.user_agent is None:
+        product = re.match(r"[A-Za-z][A-Za-z0-9._-]{0,39}(?=/)", user_agent)
+        return (product[0], "", "terminal") if product and "Mozilla" not in product[0] else (UNKNOWN, "", "unknown")
+    browser = BROWSERS.get(found.user_agent.family, found.user_agent.family)[:40]
+    family = found.device.family if found.device else ""
+    system = found.os.family if found.os else ""
+    if family in ("iPhone", "iPad"):
+        return browser, family, "phone" if family == "iPhone" else "tablet"
+    return browser, SYSTEMS.get(system, system)[:40], _kind(user_agent, system)
+
+
+def client_address(request: HTTPConnection) -> str:
+    """The peer's address; behind trusted proxies the last address that is none of them (RFC 7239, section 7.1)."""
+    settings: Settings = request.app.state.settings
+    hops = [part.strip() for part in ",".join(request.headers.getlist("x-forwarded-for")).split(",") if part.strip()]
+    address = _normal(request.client.host if request.client else "")
+    while hops and _is_trusted(address, settings):
+        address = _normal(hops.pop())
+    return address
+
+
+def _is_trusted(address: str, settings: Settings) -> bool:
+    try:
+        return any(ipaddress.ip_address(address) in network for network in settings.trusted_proxies)
+    except ValueError:
+        return False
+
+
+def _normal(address: str) -> str:
+    """One form for each address: IPv4 in IPv6 becomes IPv4; what is no address becomes nothing."""
+    try:
+        ip = ipaddress.ip_address(address.strip("[]"))
+    except ValueError:
+        return ""
+    return str(getattr(ip, "ipv4_mapped", None) or ip)
+
+
+def _kind(user_agent: str, system: str) -> str:
+    if not system:
+        return "terminal"
+    if system == "Android":
+        return "phone" if "Mobile" in user_agent else "tablet"
+    return "computer"
+
+
+def _printable(text: str) -> str:
+    """Headers are Latin-1 bytes from anybody: no control characters into the database (PostgreSQL has no NUL)."""
+    return "".join(character for character in text if character.isprintable())

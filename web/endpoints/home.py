@@ -1,0 +1,19 @@
+"""The pages that hold nobody's data: the front page, the handbook, and what robots and browsers look for."""
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from web.respond import page
+
+
+async def show(request: Request) -> Response:
+    return page(request, "home/page.html", "Your own key to your own door", layout="front")
+
+
+async def handbook(request: Request) -> Response:
+    """The same page for every member, by the cookie alone, no query: the guide's static page behind a paywall (D6)."""
+    return page(request, "home/handbook.html", "Handbook", layout="house")
+
+
+async def robots(request: Request) -> Response:
+    return PlainTextResponse("User-agent: *\nDisallow: /api/\n")

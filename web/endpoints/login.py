@@ -1,0 +1,67 @@
+"""Log in and log out."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from db.access import login
+from db.refusals import Busy
+from web.cookie import end_session
+from web.destinations import safe_page
+from web.device import describe_device
+from web.forms import Form, read_fields
+from web.respond import leave, page, path_of, refused
+from web.schemas import LogIn
+
+TITLE = "Log in"
+NO_MATCH = "Email or password is incorrect."
+BUSY = "Too many people are logging in at this moment. Nothing is lost: try again in a few seconds."
+
+
+async def show(request: Request) -> Response:
+    query = request.query_params
+    target = safe_page(request, query.get("next")) if "next" in query else ""
+    reason = "ended" if query.get("ended") == "1" else "next" if target else ""
+    return page(request, "login/page.html", TITLE, form=Form.blank(LogIn, next=target), reason=reason)
+
+
+async def submit(request: Request) -> Response:
+    """One message for an unknown address, a wrong password and a disabled account, after the same work."""
+    form = Form.check(LogIn, await read_fields(request))
+    if form.data is None:
+        return _refused(request, form)
+    try:
+        session = await login.log_in(
+            request.app.state.store,
+            email=form.data.email,
+            password=form.data.password,
+            device=describe_device(request),
+        )
+    except Busy as busy:
+        form.message = BUSY
+        return _refused(request, form, status=503, retry_after=busy.retry_after)
+    if session is None:
+        form.message = NO_MATCH
+        return _refused(request, form)
+    return leave(request, to=safe_page(request, form.data.next), session=session)
+
+
+async def log_out(request: Request) -> Response:
+    """Ends this session here and in the database: no copy of the cookie works again (trap T6)."""
+    await end_session(request)
+    response = leave(request, to=path_of(request, "login"), delete_cookie=True)
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
+    return response
+
+
+def _refused(request: Request, form: Form[LogIn], status: int = 422, retry_after: int | None = None) -> Response:
+    return refused(
+        request,
+        "login/page.html",
+        TITLE,
+        form_id="login-form",
+        fragment="login/form.html",
+        status=status,
+        retry_after=retry_after,
+        form=form,
+        reason="",
+    )

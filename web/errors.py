@@ -1,0 +1,181 @@
+"""One table: what was refused, and how that is said as a page, as a fragment and as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import quote
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from db import refusals
+from web import cookie
+from web.cookie import peek
+from web.destinations import wanted_page
+from web.logs import log_failure, reference
+from web.respond import is_htmx, leave, page, path_of
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a person is told. `panel` is the drawing beside it, `action` the label of the one button."""
+
+    heading: str
+    text: tuple[str, ...]
+    panel: str = "loose"
+    action: str = "Go to the front page"
+
+
+WORDS: Final[Mapping[int, Words]] = {
+    403: Words(
+        "This door is not yours to open",
+        ("This page is for administrators. If you need it, ask one of them to change your role.",),
+        "barred",
+    ),
+    404: Words(
+        "There is no door here",
+        (
+            "The address may be mistyped, or the page is gone.",
+            "It may also belong to somebody else; we would not say.",
+        ),
+        "holes",
+    ),
+    405: Words(
+        "This door does not open that way", ("The address is right, but it cannot be used like this.",), "holes"
+    ),
+    409: Words("Nothing was changed", ("Reload the page that you came from, and try again.",), "lid"),
+    413: Words("That is too much at once", ("What was sent is larger than 64 KiB. Send less, and try again.",), "lid"),
+    415: Words("That is not a form of ours", ("Send a form, as the pages of this site do.",), "lid"),
+    429: Words("That was too often", ("To keep guessers out, this door rests for a while.",), "lid", "Try again"),
+    431: Words(
+        "That is too much at once", ("Your browser sent too many cookies or headers. Clear them for this site.",), "lid"
+    ),
+    500: Words(
+        "Something broke on our side",
+        ("It is not your doing, and nothing was half done. Try again; if it stays, tell us the reference below.",),
+        "loose",
+        "Try again",
+    ),
+    503: Words(
+        "We will be right back",
+        ("Latchkey is too busy, or cannot reach its database. You are still logged in and nothing is lost.",),
+        "loose",
+        "Try again",
+    ),
+}
+FOREIGN: Final = Words(
+    "This came from another site",
+    ("A form is only accepted from our own pages, for your safety. Nothing was done: open the page, and try again.",),
+    "barred",
+)
+LAST_ADMIN: Final = Words(
+    "Somebody has to keep the keys",
+    ("This is the last administrator, who can be neither demoted nor disabled. Nothing was changed.",),
+    "lid",
+)
+
+
+class ForeignOrigin(HTTPException):
+    """An unsafe request that another site's page sent."""
+
+    def __init__(self) -> None:
+        super().__init__(403, "The request came from another site.")
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """The answer to anything that was raised. Nobody is logged out by a fault of ours: only NotLoggedIn does that."""
+    match error:
+        case refusals.NotLoggedIn():
+            return _to_login(request, error)
+        case refusals.Forbidden():
+            return _say(request, 403)
+        case refusals.NotFound():
+            return _say(request, 404)
+        case refusals.OtherViewer():
+            return _say(request, 409, _other_viewer(error.name))
+        case refusals.LastAdmin():
+            return _say(request, 409, LAST_ADMIN)
+        case refusals.Busy():
+            return _say(request, 503, retry_after=error.retry_after)
+        case TimeoutError():
+            return _say(request, 503, retry_after=5)
+        case ForeignOrigin():
+            return _say(request, 403, FOREIGN)
+        case HTTPException():
+            return _say(request, error.status_code, headers=error.headers)
+    log_failure(request, error)
+    return _say(request, 500)
+
+
+def is_api(request: Request) -> bool:
+    return str(request.scope["path"]).startswith("/api/")
+
+
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
+    """Problem details (RFC 9457)."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def _to_login(request: Request, error: refusals.NotLoggedIn) -> Response:
+    """To log in, and back. A cookie that the database does not know is deleted, or `/login` would send it back."""
+    if error.ended:
+        cookie.delete_cookie(request)
+    if is_api(request):
+        return problem(401, "There is no live session behind this request.")
+    query = f"?next={quote(wanted_page(request), safe='/')}" + ("&ended=1" if error.ended else "")
+    target = path_of(request, "login") + query
+    if is_htmx(request):
+        return Response(status_code=401, headers={"HX-Redirect": target})
+    return leave(request, to=target)
+
+
+def _say(
+    request: Request,
+    status: int,
+    words: Words | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    retry_after: int | None = None,
+) -> Response:
+    words = words or WORDS.get(status) or Words(HTTPStatus(status).phrase, ("That could not be done.",))
+    response = problem(status, words.text[0]) if is_api(request) else _error_page(request, status, words)
+    response.headers.update(dict(headers or {}))
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+def _error_page(request: Request, status: int, words: Words) -> Response:
+    member = peek(request.scope) is not None
+    return page(
+        request,
+        "ui/error.html",
+        words.heading,
+        layout="house" if member else "door",
+        panel=words.panel,
+        http_status=status,
+        status=status,
+        heading=words.heading,
+        words=list(words.text),
+        action=_action(request, words, member),
+        request_id=reference(request) if status >= 500 else "",
+    )
+
+
+def _action(request: Request, words: Words, member: bool) -> dict[str, str]:
+    if words.action == "Try again" and request.method in ("GET", "HEAD"):
+        return {"url": str(request.scope["path"]), "label": words.action}
+    if member:
+        return {"url": path_of(request, "dashboard"), "label": "Go to your dashboard"}
+    return {"url": path_of(request, "home"), "label": "Go to the front page"}
+
+
+def _other_viewer(name: str) -> Words:
+    return Words(
+        "Somebody else is logged in now",
+        (f"You are logged in as {name}, but this page was drawn for another account. Nothing was changed.",),
+        "lid",
+    )

@@ -1,0 +1,195 @@
+"""What stands before the endpoints, each a small ASGI class that reads `scope` and nothing that a header can bend."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Final
+
+from starlette.datastructures import Headers as RequestHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from db.refusals import NotLoggedIn
+from web.cookie import peek
+from web.errors import ForeignOrigin, answer
+from web.respond import leave, path_of
+
+SAFE: Final = ("GET", "HEAD", "OPTIONS", "TRACE")  # RFC 9110, section 9.2.1
+LARGEST_BODY: Final = 64 * 1024  # bytes
+LARGEST_HEADERS: Final = 16 * 1024  # bytes
+MOST_HEADERS: Final = 100
+BODY_DEADLINE: Final = 10  # seconds
+HANDLER_DEADLINE: Final = 7  # seconds; htmx gives up after eight
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), "
+    "publickey-credentials-get=(self), publickey-credentials-create=(self)",
+}
+HSTS: Final = "max-age=31536000; includeSubDomains"
+VARY: Final = "HX-Request, HX-History-Restore-Request"
+
+
+class Kind(Enum):
+    """Who may ask for a URL."""
+
+    ANYONE = "anyone"
+    GUESTS = "guests"
+    MEMBERS = "members"
+    ADMINS = "admins"
+
+
+class Guard:
+    """Turns strangers away from members' pages and members from guests', by the cookie alone, with no query.
+
+    It never refuses by role: who was promoted a minute ago still carries the old cookie. Data access decides.
+    """
+
+    def __init__(self, app: ASGIApp, kind: Kind) -> None:
+        self.app = app
+        self.kind = kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        member = peek(scope) is not None
+        if self.kind in (Kind.MEMBERS, Kind.ADMINS) and not member:
+            raise NotLoggedIn
+        if self.kind is Kind.GUESTS and member:
+            request = Request(scope)
+            await leave(request, to=path_of(request, "dashboard"))(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+class Headers:
+    """The headers that every answer carries, errors and fragments too, and the cookie that the work has decided on."""
+
+    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+        self.app = app
+        self.fixed = HEADERS | ({"Strict-Transport-Security": HSTS} if https else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        state = scope.setdefault("state", {})
+        state["request_id"] = secrets.token_hex(8)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(self.fixed)
+                headers.setdefault("Cache-Control", "no-store")
+                if headers["Cache-Control"] == "no-store":
+                    headers.add_vary_header(VARY)
+                if cookie := state.get("set_cookie"):
+                    headers.append("Set-Cookie", cookie)
+            await send(message)
+
+        return await self.app(scope, receive, send_with_headers)
+
+
+class LastResort:
+    """Whatever is raised becomes an answer, and whatever takes too long ends: its transaction is rolled back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        except Exception as error:
+            if started:
+                raise
+            response = await answer(Request(scope, receive), error)
+            await response(scope, receive, send)
+
+
+class Limits:
+    """Header sizes (431), then the whole body, declared or chunked, read before anybody looks at it (413)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        headers = scope["headers"]
+        if len(headers) > MOST_HEADERS or sum(len(key) + len(value) for key, value in headers) > LARGEST_HEADERS:
+            raise HTTPException(431, headers={"Connection": "close"})
+        if scope["method"] not in SAFE:
+            receive = _replay(await _read_body(scope, receive), receive)
+        async with asyncio.timeout(HANDLER_DEADLINE):
+            return await self.app(scope, receive, send)
+
+
+class CrossOrigin:
+    """Unsafe requests come from our own pages, or from no browser at all (CSRF by Fetch Metadata, then Origin)."""
+
+    def __init__(self, app: ASGIApp, *, base_url: str) -> None:
+        self.app = app
+        self.base_url = base_url
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in SAFE and not self._is_ours(RequestHeaders(scope=scope)):
+            raise ForeignOrigin
+        await self.app(scope, receive, send)
+
+    def _is_ours(self, headers: RequestHeaders) -> bool:
+        site, origin = headers.getlist("sec-fetch-site"), headers.getlist("origin")
+        if site:
+            return all(value in ("same-origin", "none") for value in site)
+        return all(value == self.base_url for value in origin)
+
+
+async def _read_body(scope: Scope, receive: Receive) -> bytes:
+    """The whole body. Raises HTTPException 413 where it is too large, and 408 where it does not come."""
+    declared = dict(scope["headers"]).get(b"content-length", b"0")
+    if not declared.isdigit() or len(declared) > 9 or int(declared) > LARGEST_BODY:
+        raise HTTPException(413, headers={"Connection": "close"})
+    try:
+        async with asyncio.timeout(BODY_DEADLINE):
+            return await _collect(receive)
+    except TimeoutError:
+        raise HTTPException(408, headers={"Connection": "close"}) from None
+
+
+async def _collect(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise HTTPException(400)
+        body += message.get("body", b"")
+        if len(body) > LARGEST_BODY:
+            raise HTTPException(413, headers={"Connection": "close"})
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    """The body once more, in one piece; after it, whatever the server has to say."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay

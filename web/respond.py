@@ -1,0 +1,132 @@
+"""The four answers: page, changed, refused, leave. The only module that speaks htmx."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from jinja2 import Environment
+from markupsafe import escape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from db.sessions import NewSession
+from db.viewer import Me
+from web.cookie import delete_cookie as forget
+from web.cookie import peek, set_cookie
+from web.templates import require_presentable
+
+SITE: Final = "Latchkey"
+
+
+def page(
+    request: Request,
+    partial: str,
+    title: str,
+    *,
+    me: Me | None = None,
+    layout: str = "door",
+    panel: str = "key",
+    http_status: int = 200,
+    **context: Any,
+) -> Response:
+    """A GET's answer: to htmx the partial, to everyone else the shell around the same file."""
+    context |= {"me": me, "request_id": context.get("request_id", "")}
+    if is_htmx(request):
+        return _html(_title(title) + _render(request, partial, context) + _navigation(request, context), http_status)
+    shell = {"title": title, "layout": layout, "panel": panel, "partial": partial, "oob": False}
+    return _html(_render(request, "shell.html", _menu(request, me) | context | shell), http_status)
+
+
+def changed(request: Request, *, to: str, fragment: str, **context: Any) -> Response:
+    """After an effect: to htmx the fragment that changed, and `toast`; a plain form goes to the page it belongs to."""
+    if not is_htmx(request):
+        return RedirectResponse(str(request.app.url_path_for(to)), 303)
+    toast = _render(request, "ui/toast_oob.html", context) if context.get("toast") else ""
+    return _html(_render(request, fragment, context) + toast)
+
+
+def refused(
+    request: Request,
+    partial: str,
+    title: str,
+    *,
+    form_id: str,
+    fragment: str,
+    status: int = 422,
+    retry_after: int | None = None,
+    **options: Any,
+) -> Response:
+    """A form that was not accepted: to htmx its fragment, to a plain form the whole page, what was typed still in it.
+
+    Beyond 422 the form's `hx-status` stops the main swap: the fragment travels in an `<hx-partial>` with its target.
+    """
+    title = f"Error: {title}"
+    if not is_htmx(request):
+        response = page(request, partial, title, http_status=status, **options)
+    elif status == 422:
+        response = _html(_title(title) + _render(request, fragment, {"me": None} | options), status)
+    else:
+        form = _render(request, fragment, {"me": None} | options)
+        open_tag = f'<hx-partial hx-target="#{form_id}" hx-swap="outerMorph">'
+        response = _html(f"{_title(title)}{open_tag}{form}</hx-partial>", status)
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+def leave(request: Request, *, to: str, session: NewSession | None = None, delete_cookie: bool = False) -> Response:
+    """Across the log-in border, always by a real navigation. `to` is a path of ours."""
+    if session is not None:
+        set_cookie(request, session)
+    if delete_cookie:
+        forget(request)
+    if is_htmx(request):
+        return Response(status_code=204, headers={"HX-Redirect": to})
+    return RedirectResponse(to, 303)
+
+
+def field(request: Request, partial: str, **context: Any) -> Response:
+    """A live check's answer: the field's own fragment, to whoever asks."""
+    return _html(_render(request, partial, context))
+
+
+def is_htmx(request: Request) -> bool:
+    """Whether htmx wants a fragment. To restore history it wants the page."""
+    headers = request.headers
+    return headers.get("hx-request") == "true" and headers.get("hx-history-restore-request") != "true"
+
+
+def path_of(request: Request, name: str, **params: str) -> str:
+    return str(request.app.url_path_for(name, **params))
+
+
+def now(request: Request) -> datetime:
+    """The clock that the program was given."""
+    moment: datetime = request.app.state.clock()
+    return moment
+
+
+def _menu(request: Request, me: Me | None) -> dict[str, Any]:
+    """What the bar needs: the role shapes the menu, and is the cookie's where nobody asked the database."""
+    claims = peek(request.scope)
+    return {"role": me.role if me else claims and claims.role, "path": request.scope["path"]}
+
+
+def _navigation(request: Request, context: dict[str, Any]) -> str:
+    """The bar is not drawn again by a swap, so it travels along where the role or the name in it has changed."""
+    if not getattr(request.state, "role_changed", False):
+        return ""
+    return _render(request, "ui/nav.html", _menu(request, context["me"]) | context | {"oob": True})
+
+
+def _title(title: str) -> str:
+    return f"<title>{escape(title)} · {SITE}</title>\n"
+
+
+def _render(request: Request, partial: str, context: dict[str, Any]) -> str:
+    require_presentable(context)
+    environment: Environment = request.app.state.environment
+    return environment.get_template(partial).render(context)
+
+
+def _html(body: str, status: int = 200) -> Response:
+    return HTMLResponse(body, status)

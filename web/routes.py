@@ -1,0 +1,80 @@
+"""Every URL and who may ask for it, on one screen: this table is the access policy."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from re import Pattern
+
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from web import assets
+from web.endpoints import api, dashboard, devices, health, home, login, signup
+from web.middleware import Guard, Kind
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Row(Route):
+    """One URL: its kind, its guard, an endpoint for each method. Router and guard cannot disagree about the path."""
+
+    def __init__(
+        self, kind: Kind, path: str, *, get: Endpoint | None = None, post: Endpoint | None = None, name: str
+    ) -> None:
+        self.kind = kind
+        self.by_method = {method: found for method, found in (("GET", get), ("POST", post)) if found}
+        super().__init__(
+            path, self._dispatch, methods=list(self.by_method), name=name, middleware=[Middleware(Guard, kind)]
+        )
+
+    async def _dispatch(self, request: Request) -> Response:
+        return await self.by_method["GET" if request.method == "HEAD" else request.method](request)
+
+
+Anyone = partial(Row, Kind.ANYONE)
+Guests = partial(Row, Kind.GUESTS)
+Members = partial(Row, Kind.MEMBERS)
+Admins = partial(Row, Kind.ADMINS)
+
+# fmt: off
+routes = [
+    Guests ("/",                       get=home.show,                              name="home"),
+    Guests ("/signup",                 get=signup.show,    post=signup.submit,     name="signup"),
+    Guests ("/signup/check/{field}",                       post=signup.check,      name="signup-check"),
+    Guests ("/login",                  get=login.show,     post=login.submit,      name="login"),
+    Anyone ("/logout",                                     post=login.log_out,     name="logout"),
+    Members("/dashboard",              get=dashboard.show,                         name="dashboard"),
+    Members("/handbook",               get=home.handbook,                          name="handbook"),
+    Members("/devices",                get=devices.show,                           name="devices"),
+    Members("/devices/revoke-others",                      post=devices.revoke_others, name="devices-revoke-others"),
+    Members("/devices/revoke-all",                         post=devices.revoke_all, name="devices-revoke-all"),
+    Members("/devices/{id}/revoke",                        post=devices.revoke,    name="devices-revoke"),
+    Anyone ("/api/session",            get=api.session,                            name="session-api"),
+    Anyone ("/healthz",                get=health.alive,                           name="healthz"),
+    Anyone ("/readyz",                 get=health.ready,                           name="readyz"),
+    Anyone ("/robots.txt",             get=home.robots,                            name="robots"),
+    Anyone ("/static/{name}",          get=assets.show,                            name="static"),
+]
+# fmt: on
+
+
+def member_pages() -> list[Pattern[str]]:
+    """The paths of the pages that one logs in for: what `next` may name."""
+    return [row.path_regex for row in routes if row.kind in (Kind.MEMBERS, Kind.ADMINS) and "GET" in row.by_method]
+
+
+def access_table() -> str:
+    """The policy as text: methods, path, who, endpoint."""
+    lines = [
+        (", ".join(row.by_method), row.path, row.kind.value, ", ".join(map(_name, row.by_method.values())))
+        for row in routes
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(3)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True)) for line in lines
+    )
+
+
+def _name(endpoint: Endpoint) -> str:
+    return f"{endpoint.__module__.removeprefix('web.').removeprefix('endpoints.')}.{endpoint.__name__}"
