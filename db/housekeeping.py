@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from databases import Database
 from sqlalchemy import bindparam, column, delete, select, table
@@ -44,12 +44,14 @@ def make_store(
     database: Secret[str],
     secrets: Sequence[Secret[bytes]],
     *,
+    strategy: Literal["database", "stateless"] = "database",
+    encrypted: bool = False,
     passwords: Passwords | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
     """A store on the database of this URL, not yet connected. `now` is the clock of everything in it."""
-    keys = KeyRing(secrets, lambda: now().timestamp())
-    return Store(Database(database.reveal()), keys, passwords or Passwords(), now)
+    keys = KeyRing(secrets, lambda: now().timestamp(), encrypted=encrypted)
+    return Store(Database(database.reveal()), keys, passwords or Passwords(), strategy, now)
 
 
 async def require_schema(store: Store) -> None:

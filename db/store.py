@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from databases import Database
 from sqlalchemy import FromClause, Select, select
@@ -29,6 +29,7 @@ class Store:
     database: Database
     keys: KeyRing
     passwords: Passwords
+    strategy: Literal["database", "stateless"] = "database"
     now: Callable[[], datetime] = utc_now
     token: Callable[[int], str] = field(default=secrets.token_urlsafe)  # of n random bytes, in URL-safe text
 

@@ -54,6 +54,7 @@ users = Table(
     Column("disabled_at", Instant),
     Column("last_login_at", Instant),
     Column("previous_login_at", Instant),
+    Column("sessions_ended_at", Instant),  # no stateless session counts that began before
     Index("users_created_at", "created_at"),
 )
 

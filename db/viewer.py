@@ -1,6 +1,6 @@
 """Who is asking: what a cookie claims, whom the database knows, and what a template may be told."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -18,7 +18,8 @@ ROLES: Final[tuple[Role, ...]] = ("user", "admin")
 class Claims:
     """What a signed cookie says. Optimistic: good for menus and redirects, never for data.
 
-    `issued_at` is the moment of log-in and `expires_at` the end of the cookie, both in seconds since 1970.
+    `issued_at` is the moment of log-in and `expires_at` the end of the cookie, both in seconds since 1970; the first
+    is a whole number where sessions have rows, and carries fractions where they have none.
     """
 
     sid: Secret[str]
@@ -26,6 +27,43 @@ class Claims:
     role: Role
     issued_at: float
     expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a log-in comes from, as its owner will recognise it. `kind` picks the drawing; `address` is an IP."""
+
+    browser: str
+    system: str
+    kind: str
+    user_agent: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveUser:
+    """What of a user's row makes a viewer."""
+
+    id: str
+    name: str
+    role: Role
+    slug: str
+    team: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A session and its user, as one statement found them. `session_id` is empty where sessions have no rows."""
+
+    session_id: str
+    logged_in_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    user_id: str
+    name: str
+    role: Role
+    slug: str
+    team: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +91,7 @@ class Viewer:
     name: str
     role: Role
     slug: str
+    team: str
     session_id: str
     logged_in_at: datetime
     expires_at: datetime
@@ -78,33 +117,24 @@ class Operator:
     store: "Store" = field(repr=False)
 
 
-def issue(
-    store: "Store",
-    *,
-    id: str,
-    name: str,
-    role: Role,
-    slug: str,
-    session_id: str,
-    logged_in_at: datetime,
-    expires_at: datetime,
-) -> Viewer:
-    """A sealed Viewer. For `db.sessions` alone, which has just read these values from the session's and user's rows."""
-    return Viewer(store, id, name, role, slug, session_id, logged_in_at, expires_at, _SEAL)
+def issue(store: "Store", live: LiveSession) -> Viewer:
+    """A sealed Viewer. For `db.sessions` alone, which has just found the session alive."""
+    return Viewer(
+        store,
+        live.user_id,
+        live.name,
+        live.role,
+        live.slug,
+        live.team,
+        live.session_id,
+        live.logged_in_at,
+        live.expires_at,
+        _SEAL,
+    )
 
 
 def require_admin(viewer: Viewer) -> Admin:
     """The same person as an Admin. Raises Forbidden where the row says another role."""
     if viewer.role != "admin":
         raise Forbidden
-    return Admin(
-        viewer.store,
-        viewer.id,
-        viewer.name,
-        viewer.role,
-        viewer.slug,
-        viewer.session_id,
-        viewer.logged_in_at,
-        viewer.expires_at,
-        _SEAL,
-    )
+    return Admin(*(getattr(viewer, field.name) for field in fields(viewer)))

@@ -1,24 +1,27 @@
 """The house under test: a real database file, the whole application, and a clock that a test can move."""
 
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from databases import Database
 from starlette.applications import Starlette
 
 from db.access import shell
-from db.housekeeping import make_store, migrate
+from db.housekeeping import migrate
 from db.passwords import Passwords
 from db.secret import Secret
 from db.store import Store
 from db.viewer import Operator
 from tests.people import IPHONE, PASSWORD, Browser
-from web.app import create_app
+from web.app import create_app, open_store
 from web.settings import Settings, read_settings
 
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
@@ -80,9 +83,31 @@ class House:
     async def rows(self, sql: str) -> list[tuple]:
         return [tuple(row._mapping.values()) for row in await self.store.database.fetch_all(sql)]
 
+    async def count(self, table: str) -> int:
+        return (await self.rows(f"SELECT count(*) AS n FROM {table}"))[0][0]
+
+    async def change(self, sql: str) -> None:
+        """What an operator does to the database behind the program's back."""
+        await self.store.database.execute(sql)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Meanwhile another program, such as a backup, holds the right to write."""
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            yield
+
+    @property
+    def path(self) -> Path:
+        return Path(self.settings.database_url.reveal().removeprefix("sqlite:///"))
+
     @property
     def statements(self) -> int:
         return self.store.database._backend.statements
+
+    @property
+    def hashes(self) -> int:
+        return self.store.passwords.hashes
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +128,12 @@ def passwords() -> Passwords:
     return Passwords()
 
 
+@pytest.fixture(scope="session")
+def cheap() -> Passwords:
+    """Hashes that take no time, where hundreds are needed."""
+    return Passwords(memory_kib=8, passes=1)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -118,15 +149,26 @@ def environ() -> dict[str, str]:
 async def make_house(
     migrated: Path, tmp_path: Path, passwords: Passwords, clock: Clock, environ: dict[str, str]
 ) -> AsyncIterator[Callable]:
-    """Opens a house, on a database of its own or on one that another house of this test has left."""
+    """Opens a house, on a database of its own or on one that another house of this test has left.
+
+    `hashing` replaces the Passwords, `engine` gives the database's back end its options; the rest are settings.
+    """
     async with AsyncExitStack() as stack:
 
-        async def make(path: Path | None = None, **changes: str) -> House:
+        async def make(
+            path: Path | None = None,
+            *,
+            hashing: Passwords | None = None,
+            engine: dict[str, Any] | None = None,
+            **changes: str,
+        ) -> House:
             path = path or tmp_path / "latchkey.db"
             if not path.exists():
                 shutil.copy(migrated, path)
             settings = read_settings({"DATABASE_URL": f"sqlite:///{path}", **environ, **changes}, data=tmp_path)
-            store = make_store(settings.database_url, settings.session_secrets, passwords=passwords, now=clock)
+            store = open_store(settings, passwords=hashing or passwords, now=clock)
+            if engine:
+                store = replace(store, database=Database(settings.database_url.reveal(), **engine))
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
             return House(create_app(settings, store, clock), store, settings, clock, stack)

@@ -1,6 +1,8 @@
 """The cast: Alice, a user; Bob, a stranger to Alice; Ada, the administrator. They come in through the real door."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from http.cookies import SimpleCookie
 from urllib.parse import urlsplit
 
@@ -38,15 +40,21 @@ class Browser:
     async def post_fragment(self, path: str, fields: dict[str, str] | None = None, **headers: str) -> httpx.Response:
         return await self.post(path, fields, **HTMX, **headers)
 
-    async def sign_up(self) -> httpx.Response:
-        return await self.post("/signup", {"name": self.name, "email": self.email, "password": self.password})
+    async def ask(self, method: str, path: str, fields: dict[str, str] | None = None, **headers: str) -> httpx.Response:
+        """Any method, and no header but those given."""
+        return await self._send(method, path, fields, headers)
+
+    async def sign_up(self, **headers: str) -> httpx.Response:
+        return await self.post(
+            "/signup", {"name": self.name, "email": self.email, "password": self.password}, **headers
+        )
 
     async def log_in(self, password: str | None = None, **fields: str) -> httpx.Response:
         return await self.post("/login", {"email": self.email, "password": password or self.password, **fields})
 
     @property
     def cookie(self) -> str | None:
-        return self.client.cookies.get("session")
+        return self.client.cookies.get("session") or self.client.cookies.get("__Host-session")
 
     @cookie.setter
     def cookie(self, value: str | None) -> None:
@@ -71,3 +79,75 @@ def set_cookie_of(answer: httpx.Response) -> SimpleCookie:
 
 def path_of(url: str) -> str:
     return urlsplit(url).path
+
+
+@dataclass
+class Element:
+    """An element as a browser would have it. Text and elements, in order, are its children."""
+
+    tag: str
+    attrs: dict[str, str]
+    children: list["Element | str"] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator["Element"]:
+        """Every element inside, in the order of the page."""
+        for child in self.children:
+            if isinstance(child, Element):
+                yield child
+                yield from child
+
+    @property
+    def text(self) -> str:
+        return "".join(child if isinstance(child, str) else child.text for child in self.children)
+
+    @property
+    def shape(self) -> list[tuple[str, ...]]:
+        """Every element inside with the names of its attributes: what no text of anybody's may change."""
+        return [(element.tag, *element.attrs) for element in self]
+
+    def all(self, tag: str = "", **attrs: str | bool) -> list["Element"]:
+        """Those with this tag and these attributes (`data_rule` is `data-rule`); True is any value."""
+        wanted = {name.replace("_", "-"): value for name, value in attrs.items()}
+        return [
+            element
+            for element in self
+            if tag in ("", element.tag)
+            and all(name in element.attrs and value in (True, element.attrs[name]) for name, value in wanted.items())
+        ]
+
+    def one(self, tag: str = "", **attrs: str | bool) -> "Element":
+        found = self.all(tag, **attrs)
+        assert len(found) == 1, f"{len(found)} of <{tag} {attrs}>"
+        return found[0]
+
+
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.root = Element("", {})
+        self.open = [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self.open[-1].children.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        if any(element.tag == tag for element in self.open[1:]):
+            while self.open.pop().tag != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        self.open[-1].children.append(data)
+
+
+def read(answer: httpx.Response | str) -> Element:
+    """What a browser would make of an answer."""
+    reader = _Reader()
+    reader.feed(answer if isinstance(answer, str) else answer.text)
+    reader.close()
+    return reader.root

@@ -6,6 +6,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,8 +20,8 @@ from web.assets import Assets
 from web.device import parse_user_agent
 from web.errors import answer
 from web.middleware import CrossOrigin, Headers, LastResort, Limits
-from web.routes import member_pages, routes
-from web.schemas import POLICIES
+from web.policy import POLICIES
+from web.routes import member_pages, routes_for
 from web.settings import Settings
 from web.templates import make_environment
 
@@ -33,9 +34,10 @@ def create_app(
     settings: Settings, store: Store | None = None, clock: Callable[[], datetime] | None = None
 ) -> Starlette:
     """The application. A test hands in a store of its own, with its own clock."""
-    store = store or make_store(settings.database_url, settings.session_secrets)
+    store = store or open_store(settings)
+    rows = routes_for(settings)
     app = Starlette(
-        routes=routes,
+        routes=rows,
         lifespan=_lifespan,
         middleware=[
             Middleware(GZipMiddleware, minimum_size=SMALLEST_WORTH_PACKING, compresslevel=5),
@@ -51,10 +53,21 @@ def create_app(
     app.state.store = store
     app.state.clock = clock or store.now
     app.state.policy = POLICIES[settings.password_policy]
-    app.state.member_pages = member_pages()
+    app.state.member_pages = member_pages(rows)
     app.state.assets = Assets()
     app.state.environment = make_environment(app.router, app.state.assets)
     return app
+
+
+def open_store(settings: Settings, **options: Any) -> Store:
+    """The store that the settings describe, not yet connected."""
+    return make_store(
+        settings.database_url,
+        settings.session_secrets,
+        strategy=settings.strategy,
+        encrypted=settings.encrypted,
+        **options,
+    )
 
 
 @contextlib.asynccontextmanager

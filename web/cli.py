@@ -9,12 +9,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from db.access import shell
-from db.housekeeping import WrongSchema, make_store, migrate, require_schema
+from db.housekeeping import WrongSchema, migrate, require_schema
 from db.refusals import Busy, LastAdmin, NotFound
 from db.viewer import ROLES, Operator
+from web.app import open_store
+from web.environment import BadSetting
 from web.forms import Form
-from web.schemas import POLICIES, SignUp
-from web.settings import BadSetting, Settings, read_settings
+from web.policy import POLICIES
+from web.schemas import SignUp
+from web.settings import Settings, read_settings
 
 Work = Callable[[Operator], Awaitable[int]]
 
@@ -151,7 +154,7 @@ def _run(settings: Settings, work: Work) -> int:
     """Do some work as the operator, on a store that is opened for it."""
 
     async def run() -> int:
-        store = make_store(settings.database_url, settings.session_secrets)
+        store = open_store(settings)
         try:
             await store.database.connect()
             await require_schema(store)

@@ -68,7 +68,7 @@ async def _viewer(request: Request) -> Viewer:
         renewed = claims and not prefetch and sessions.refresh(viewer, claims)
         if renewed:
             set_cookie(request, renewed)
-        request.state.role_changed = claims is not None and claims.role != viewer.role
+        request.state.navigation_changed = claims is not None and claims.role != viewer.role
     found: Viewer = request.state.viewer
     return found
 

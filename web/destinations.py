@@ -6,15 +6,18 @@ from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
 
+from web.respond import address_of_page
+
 HOME = "/dashboard"
 
 
 def wanted_page(request: Request) -> str:
     """The page that somebody who is turned away was on: the request's own, or the one that asked for a fragment."""
-    if request.method in ("GET", "HEAD") and request.headers.get("hx-request") != "true":
-        query = request.url.query
+    address = address_of_page(request)
+    if address is None:
+        query = request.scope["query_string"].decode("latin-1")
         return safe_page(request, request.scope["path"] + (f"?{query}" if query else ""))
-    return safe_page(request, _local(request, request.headers.get("hx-current-url") or request.headers.get("referer")))
+    return safe_page(request, _local(request, address))
 
 
 def safe_page(request: Request, target: str | None) -> str:
@@ -28,10 +31,10 @@ def safe_page(request: Request, target: str | None) -> str:
     return f"{path}?{quote(query, safe='=&+%,:;@/-._~!$()*')}" if query else path
 
 
-def _local(request: Request, url: str | None) -> str | None:
+def _local(request: Request, url: str) -> str | None:
     """The path and query of an address on our own origin; None for any other."""
     try:
-        parts = urlsplit(url or "")
+        parts = urlsplit(url)
     except ValueError:
         return None
     if f"{parts.scheme}://{parts.netloc}" != request.app.state.settings.base_url:

@@ -15,7 +15,7 @@ from web import cookie
 from web.cookie import peek
 from web.destinations import wanted_page
 from web.logs import log_failure, reference
-from web.respond import is_htmx, leave, page, path_of
+from web.respond import page, path_of, turn_away
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,8 @@ async def answer(request: Request, error: Exception) -> Response:
             return _say(request, 503, retry_after=5)
         case ForeignOrigin():
             return _say(request, 403, FOREIGN)
+        case HTTPException(status_code=422):
+            return _say(request, 422, Words("That could not be accepted", (error.detail,), "lid"))
         case HTTPException():
             return _say(request, error.status_code, headers=error.headers)
     log_failure(request, error)
@@ -127,9 +129,7 @@ def _to_login(request: Request, error: refusals.NotLoggedIn) -> Response:
         return problem(401, "There is no live session behind this request.")
     query = f"?next={quote(wanted_page(request), safe='/')}" + ("&ended=1" if error.ended else "")
     target = path_of(request, "login") + query
-    if is_htmx(request):
-        return Response(status_code=401, headers={"HX-Redirect": target})
-    return leave(request, to=target)
+    return turn_away(request, target)
 
 
 def _say(

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from web.schemas import POLICIES, Input, Policy, Rule
+from web.fields import Input
+from web.policy import POLICIES, Policy, Rule
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 MOST_FIELDS: Final = 50
@@ -62,14 +63,24 @@ class Form(Generic[S]):
         return cls(schema, policy, values)
 
     @classmethod
-    def check(cls, schema: type[S], fields: Mapping[str, str] | None, policy: Policy = POLICIES["guide"]) -> "Form[S]":
-        """The whole form; None is one that nobody can read. Fields that the schema does not know are not looked at."""
+    def check(
+        cls,
+        schema: type[S],
+        fields: Mapping[str, str] | None,
+        policy: Policy = POLICIES["guide"],
+        present: Mapping[str, str] | None = None,
+    ) -> "Form[S]":
+        """The whole form; None is one that nobody can read. Fields that the schema does not know are not looked at.
+
+        A required field that is absent counts as empty; any other stays as it is, and is drawn as it is at `present`.
+        """
         if fields is None:
-            return cls(schema, policy, message=UNREADABLE)
-        form = cls(schema, policy, {name: fields.get(name, "") for name in schema.model_fields})
-        form.checked = set(schema.model_fields)
+            return cls(schema, policy, present or {}, message=UNREADABLE)
+        required = {name: "" for name, field in schema.model_fields.items() if field.is_required()}
+        typed = required | {name: fields[name] for name in schema.model_fields if name in fields}
+        form = cls(schema, policy, {**(present or {}), **typed}, checked=set(typed))
         try:
-            form.data = schema.model_validate(form.values, context={"policy": policy})
+            form.data = schema.model_validate(typed, context={"policy": policy})
         except ValidationError as error:
             form.errors = _sentences(error)
         return form
@@ -122,6 +133,11 @@ async def read_fields(request: Request) -> Mapping[str, str] | None:
         request.state.fields = _parse(request.headers.get("content-type", ""), await request.body())
     fields: Mapping[str, str] | None = request.state.fields
     return fields
+
+
+def read_query(request: Request) -> Mapping[str, str]:
+    """The fields of the address, the first value of each."""
+    return dict(reversed(request.query_params.multi_items()))
 
 
 def _parse(content_type: str, body: bytes) -> Mapping[str, str] | None:

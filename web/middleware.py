@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from db.refusals import NotLoggedIn
 from web.cookie import peek
 from web.errors import ForeignOrigin, answer
-from web.respond import leave, path_of
+from web.respond import VARY, leave, path_of
 
 SAFE: Final = ("GET", "HEAD", "OPTIONS", "TRACE")  # RFC 9110, section 9.2.1
 LARGEST_BODY: Final = 64 * 1024  # bytes
@@ -38,7 +38,6 @@ HEADERS: Final = {
     "publickey-credentials-get=(self), publickey-credentials-create=(self)",
 }
 HSTS: Final = "max-age=31536000; includeSubDomains"
-VARY: Final = "HX-Request, HX-History-Restore-Request"
 
 
 class Kind(Enum):

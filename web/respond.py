@@ -15,6 +15,7 @@ from web.cookie import peek, set_cookie
 from web.templates import require_presentable
 
 SITE: Final = "Latchkey"
+VARY: Final = "HX-Request, HX-History-Restore-Request"  # what the same address answers differently for
 
 
 def page(
@@ -41,7 +42,7 @@ def changed(request: Request, *, to: str, fragment: str, **context: Any) -> Resp
     if not is_htmx(request):
         return RedirectResponse(str(request.app.url_path_for(to)), 303)
     toast = _render(request, "ui/toast_oob.html", context) if context.get("toast") else ""
-    return _html(_render(request, fragment, context) + toast)
+    return _html(_render(request, fragment, context) + toast + _navigation(request, context))
 
 
 def refused(
@@ -84,9 +85,29 @@ def leave(request: Request, *, to: str, session: NewSession | None = None, delet
     return RedirectResponse(to, 303)
 
 
+def redraw_navigation(request: Request) -> None:
+    """The name in the bar has changed: the next fragment brings the bar along."""
+    request.state.navigation_changed = True
+
+
 def field(request: Request, partial: str, **context: Any) -> Response:
     """A live check's answer: the field's own fragment, to whoever asks."""
     return _html(_render(request, partial, context))
+
+
+def turn_away(request: Request, to: str) -> Response:
+    """No session: a page goes to log in by itself, a fragment tells htmx to."""
+    if is_htmx(request):
+        return Response(status_code=401, headers={"HX-Redirect": to})
+    return RedirectResponse(to, 303)
+
+
+def address_of_page(request: Request) -> str | None:
+    """The address in the browser's bar when the request was sent; None where only the request itself knows."""
+    headers = request.headers
+    if request.method in ("GET", "HEAD") and not is_htmx(request):
+        return None
+    return headers.get("hx-current-url") or headers.get("referer") or ""
 
 
 def is_htmx(request: Request) -> bool:
@@ -113,7 +134,7 @@ def _menu(request: Request, me: Me | None) -> dict[str, Any]:
 
 def _navigation(request: Request, context: dict[str, Any]) -> str:
     """The bar is not drawn again by a swap, so it travels along where the role or the name in it has changed."""
-    if not getattr(request.state, "role_changed", False):
+    if not getattr(request.state, "navigation_changed", False):
         return ""
     return _render(request, "ui/nav.html", _menu(request, context["me"]) | context | {"oob": True})
 

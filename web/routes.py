@@ -4,14 +4,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from re import Pattern
 
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from web import assets
-from web.endpoints import api, dashboard, devices, health, home, login, signup
+from web.endpoints import account, admin, api, dashboard, devices, health, home, login, signup, users
 from web.middleware import Guard, Kind
+from web.settings import Settings
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -29,6 +31,8 @@ class Row(Route):
         )
 
     async def _dispatch(self, request: Request) -> Response:
+        if any("\0" in value for value in request.path_params.values()):  # PostgreSQL has no place for it
+            raise HTTPException(404)
         return await self.by_method["GET" if request.method == "HEAD" else request.method](request)
 
 
@@ -39,29 +43,50 @@ Admins = partial(Row, Kind.ADMINS)
 
 # fmt: off
 routes = [
-    Guests ("/",                       get=home.show,                              name="home"),
-    Guests ("/signup",                 get=signup.show,    post=signup.submit,     name="signup"),
-    Guests ("/signup/check/{field}",                       post=signup.check,      name="signup-check"),
-    Guests ("/login",                  get=login.show,     post=login.submit,      name="login"),
-    Anyone ("/logout",                                     post=login.log_out,     name="logout"),
-    Members("/dashboard",              get=dashboard.show,                         name="dashboard"),
-    Members("/handbook",               get=home.handbook,                          name="handbook"),
-    Members("/devices",                get=devices.show,                           name="devices"),
-    Members("/devices/revoke-others",                      post=devices.revoke_others, name="devices-revoke-others"),
-    Members("/devices/revoke-all",                         post=devices.revoke_all, name="devices-revoke-all"),
-    Members("/devices/{id}/revoke",                        post=devices.revoke,    name="devices-revoke"),
-    Anyone ("/api/session",            get=api.session,                            name="session-api"),
-    Anyone ("/healthz",                get=health.alive,                           name="healthz"),
-    Anyone ("/readyz",                 get=health.ready,                           name="readyz"),
-    Anyone ("/robots.txt",             get=home.robots,                            name="robots"),
-    Anyone ("/static/{name}",          get=assets.show,                            name="static"),
+    Guests ("/",                              get=home.show,                                           name="home"),
+    Guests ("/signup",                        get=signup.show,          post=signup.submit,            name="signup"),
+    Guests ("/signup/check/{field}",                                    post=signup.check,             name="signup-check"),
+    Guests ("/login",                         get=login.show,           post=login.submit,             name="login"),
+    Anyone ("/logout",                                                  post=login.log_out,            name="logout"),
+    Members("/dashboard",                     get=dashboard.show,                                      name="dashboard"),
+    Members("/handbook",                      get=home.handbook,                                       name="handbook"),
+    Members("/devices",                       get=devices.show,                                        name="devices"),
+    Members("/devices/revoke-others",                                   post=devices.revoke_others,    name="devices-revoke-others"),
+    Members("/devices/revoke-all",                                      post=devices.revoke_all,       name="devices-revoke-all"),
+    Members("/devices/{id}/revoke",                                     post=devices.revoke,           name="devices-revoke"),
+    Members("/account",                       get=account.show,         post=account.submit,           name="account"),
+    Members("/account/check/{field}",                                   post=account.check,            name="account-check"),
+    Members("/account/password",                                        post=account.change_password,  name="account-password"),
+    Members("/users/{slug}",                  get=users.show,                                          name="user"),
+    Admins ("/admin/users",                   get=admin.show,                                          name="admin-users"),
+    Admins ("/admin/users/{id}/role",                                   post=admin.change_role,        name="admin-role"),
+    Admins ("/admin/users/{id}/team",                                   post=admin.change_team,        name="admin-team"),
+    Admins ("/admin/users/{id}/disable",                                post=admin.disable,            name="admin-disable"),
+    Admins ("/admin/users/{id}/enable",                                 post=admin.enable,             name="admin-enable"),
+    Admins ("/admin/users/{id}/end-sessions",                           post=admin.end_sessions,       name="admin-end-sessions"),
+    Anyone ("/api/openapi.json",              get=api.openapi,                                         name="api-openapi"),
+    Anyone ("/api/session",                   get=api.session,                                         name="api-session"),
+    Members("/api/users/{slug}",              get=api.user,                                            name="api-user"),
+    Admins ("/api/admin/users",               get=api.people,                                          name="api-people"),
+    Anyone ("/healthz",                       get=health.alive,                                        name="healthz"),
+    Anyone ("/readyz",                        get=health.ready,                                        name="readyz"),
+    Anyone ("/.well-known/change-password",   get=home.change_password,                                name="change-password"),
+    Anyone ("/robots.txt",                    get=home.robots,                                         name="robots"),
+    Anyone ("/static/{name}",                 get=assets.show,                                         name="static"),
 ]
+NEEDS_ROWS = {"devices", "devices-revoke-others", "devices-revoke"}  # what only sessions with rows can do
 # fmt: on
 
 
-def member_pages() -> list[Pattern[str]]:
+def routes_for(settings: Settings) -> list[Row]:
+    """The rows that exist with these settings: without rows for sessions there is no list of devices."""
+    return [row for row in routes if not (settings.stateless and row.name in NEEDS_ROWS)]
+
+
+def member_pages(rows: list[Row]) -> list[Pattern[str]]:
     """The paths of the pages that one logs in for: what `next` may name."""
-    return [row.path_regex for row in routes if row.kind in (Kind.MEMBERS, Kind.ADMINS) and "GET" in row.by_method]
+    pages = [row for row in rows if row.kind in (Kind.MEMBERS, Kind.ADMINS) and "GET" in row.by_method]
+    return [page.path_regex for page in pages if not page.path.startswith("/api/")]
 
 
 def access_table() -> str:

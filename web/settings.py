@@ -1,28 +1,20 @@
 """The settings: read once from the environment, checked, frozen."""
 
 import ipaddress
-import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from db.secret import Secret
+from web.environment import BadSetting, Environment
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DATA: Final = ROOT / "data"
 SHORTEST_SECRET: Final = 32  # bytes, the length of an HS256 key (RFC 7518, section 3.2)
 PLACEHOLDERS: Final = (b"your_secret_key", b"your-secret-key", b"changeme", b"change-me", b"change_me")
 FEWEST_BYTES: Final = 8  # different ones: 32 random bytes in base64 have about 27
-
-
-class BadSetting(Exception):
-    """A variable has a value that the program cannot start with; the message names the variable."""
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"{name}: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +26,8 @@ class Settings:
     base_url: str
     database_url: Secret[str] = field(repr=False)
     session_secrets: tuple[Secret[bytes], ...] = field(repr=False)
+    stateless: bool = False
+    encrypted: bool = False
     password_policy: str = "guide"  # noqa: S105  (a policy's name, no password)
     workers: int = 1
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
@@ -43,16 +37,18 @@ class Settings:
     def https(self) -> bool:
         return self.base_url.startswith("https:")
 
+    @property
+    def strategy(self) -> Literal["database", "stateless"]:
+        return "stateless" if self.stateless else "database"
+
 
 def read_settings(environ: Mapping[str, str], *, data: Path = DATA) -> Settings:
     """Settings from the environment. Raises BadSetting; touches no file but those that are named in it and `data`."""
-    env = _Environment(environ)
+    env = Environment(environ)
     port = env.number("PORT", 8000, 1, 65535)
     base_url = _base_url(env.text("BASE_URL", f"http://localhost:{port}"))
     loopback = is_loopback(urlsplit(base_url).hostname or "")
     secrets = _session_secrets(env, loopback, data)
-    env.choice("SESSION_STRATEGY", ("database",))
-    env.choice("SESSION_COOKIE", ("signed",))
     env.choice("SIGNUP_PRIVACY", ("open",))
     env.choice("RATE_LIMITS", ("enforce", "observe", "off"))
     return Settings(
@@ -61,6 +57,8 @@ def read_settings(environ: Mapping[str, str], *, data: Path = DATA) -> Settings:
         base_url=base_url,
         database_url=_database_url(env.secret("DATABASE_URL") or Secret("sqlite:///data/latchkey.db")),
         session_secrets=secrets,
+        stateless=env.choice("SESSION_STRATEGY", ("database", "stateless")) == "stateless",
+        encrypted=env.choice("SESSION_COOKIE", ("signed", "encrypted")) == "encrypted",
         password_policy=env.choice("PASSWORD_POLICY", ("guide", "length")),
         workers=env.number("WEB_CONCURRENCY", 1, 1, 64),
         trusted_proxies=_networks(env.text("TRUSTED_PROXIES", "")),
@@ -76,52 +74,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-class _Environment:
-    """Reads variables, one kind each, and collects what the start should tell."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.notices: list[str] = []
-
-    def text(self, name: str, default: str) -> str:
-        return self._environ.get(name, "").strip() or default
-
-    def number(self, name: str, default: int, least: int, most: int) -> int:
-        text = self.text(name, str(default))
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
-            raise BadSetting(name, f"must be a whole number from {least} to {most}, not {text[:40]!r}")
-        return int(text)
-
-    def choice(self, name: str, choices: tuple[str, ...]) -> str:
-        text = self.text(name, choices[0])
-        if text not in choices:
-            raise BadSetting(name, f"must be {' or '.join(choices)}, not {text[:40]!r}")
-        return text
-
-    def secret(self, name: str) -> Secret[str] | None:
-        """The variable, or the content of the file that NAME_FILE names, without its last line break."""
-        path = self.text(f"{name}_FILE", "")
-        if path and self.text(name, ""):
-            raise BadSetting(name, f"is set twice: as {name} and as {name}_FILE")
-        if path:
-            return Secret(self._read(f"{name}_FILE", Path(path)))
-        return Secret(self._environ[name]) if self.text(name, "") else None
-
-    def _read(self, name: str, path: Path) -> str:
-        try:
-            mode, content = path.stat().st_mode, path.read_text("utf-8").rstrip("\r\n")
-        except (OSError, ValueError):
-            raise BadSetting(name, f"cannot read {path}") from None
-        if mode & (stat.S_IRGRP | stat.S_IROTH):
-            problem = f"{path} can be read by others: chmod 600 it"
-            if not path.is_relative_to("/run/secrets"):
-                raise BadSetting(name, problem)
-            self.notices.append(f"warning: {name}: {problem}")
-        if not content:
-            raise BadSetting(name, f"{path} is empty")
-        return content
 
 
 def _base_url(text: str) -> str:
@@ -160,7 +112,7 @@ def _database_url(value: Secret[str]) -> Secret[str]:
     return Secret(f"sqlite:///{path}")
 
 
-def _session_secrets(env: _Environment, loopback: bool, data: Path) -> tuple[Secret[bytes], ...]:
+def _session_secrets(env: Environment, loopback: bool, data: Path) -> tuple[Secret[bytes], ...]:
     """The signing keys, the first of which signs. On loopback one is made once and kept."""
     value = env.secret("SESSION_SECRET")
     if value is None and loopback:
@@ -175,7 +127,7 @@ def _session_secrets(env: _Environment, loopback: bool, data: Path) -> tuple[Sec
     return tuple(Secret(secret) for secret in secrets)
 
 
-def _require_strong(secret: bytes, env: _Environment, loopback: bool) -> None:
+def _require_strong(secret: bytes, env: Environment, loopback: bool) -> None:
     """Long enough, no placeholder, and not made by leaning on the keyboard; for that, loopback gets a warning."""
     if len(secret) < SHORTEST_SECRET:
         raise BadSetting("SESSION_SECRET", f"must be at least {SHORTEST_SECRET} bytes: make one with `latchkey secret`")
@@ -187,7 +139,7 @@ def _require_strong(secret: bytes, env: _Environment, loopback: bool) -> None:
         env.notices.append("warning: SESSION_SECRET can be guessed: make one with `latchkey secret`")
 
 
-def _kept_secret(env: _Environment, path: Path) -> Secret[str]:
+def _kept_secret(env: Environment, path: Path) -> Secret[str]:
     """The development secret: made at the first start, mode 0600, the same ever after."""
     from secrets import token_urlsafe
 
@@ -200,7 +152,7 @@ def _kept_secret(env: _Environment, path: Path) -> Secret[str]:
         pass
     except OSError:
         raise BadSetting("SESSION_SECRET", f"is not set, and {path} cannot be written") from None
-    return Secret(env._read("SESSION_SECRET", path))
+    return Secret(env.read("SESSION_SECRET", path))
 
 
 def _owner_only(path: str, flags: int) -> int:

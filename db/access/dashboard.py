@@ -64,6 +64,7 @@ def _counts(*counts: int) -> tuple[int, ...]:
 LIVE_SESSIONS = (
     select(func.count()).select_from(sessions).where(sessions.c.expires_at > bindparam("now", type_=Instant))
 )
+PEOPLE = select(func.count()).select_from(users)
 PROFILE = Statement(
     pick(
         Profile,
@@ -72,15 +73,14 @@ PROFILE = Statement(
     ).where(users.c.id == bindparam("user_id"))
 )
 FIGURES = Statement(
-    select(
-        select(func.count()).select_from(users).scalar_subquery(),
-        LIVE_SESSIONS.scalar_subquery(),
-        select(func.count())
-        .select_from(users)
-        .where(users.c.created_at > bindparam("week_ago", type_=Instant))
-        .scalar_subquery(),
-        select(func.count()).select_from(users).where(users.c.role == "admin").scalar_subquery(),
-    ).execution_options(into=Figures)
+    pick(
+        Figures,
+        users,
+        people=PEOPLE.scalar_subquery(),
+        sessions=LIVE_SESSIONS.scalar_subquery(),
+        week=PEOPLE.where(users.c.created_at > bindparam("week_ago", type_=Instant)).scalar_subquery(),
+        admins=PEOPLE.where(users.c.role == "admin").scalar_subquery(),
+    )
 )
 SIGN_UPS = Statement(
     select(

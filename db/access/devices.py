@@ -7,6 +7,7 @@ from sqlalchemy import bindparam, delete
 
 from db.engine.statement import Statement
 from db.refusals import NotFound
+from db.sessions import end_all_sessions
 from db.store import pick
 from db.tables import Instant, sessions
 from db.viewer import Viewer
@@ -45,7 +46,6 @@ REVOKE = Statement(
 REVOKE_OTHERS = Statement(
     delete(sessions).where(sessions.c.user_id == bindparam("user_id"), sessions.c.id != bindparam("session_id"))
 )
-REVOKE_ALL = Statement(delete(sessions).where(sessions.c.user_id == bindparam("user_id")))
 
 
 async def list_devices(viewer: Viewer) -> list[Device]:
@@ -68,4 +68,5 @@ async def revoke_others(viewer: Viewer) -> int:
 
 async def revoke_all(viewer: Viewer) -> int:
     """End every session, this one too; how many there were."""
-    return await viewer.store.count(REVOKE_ALL(user_id=viewer.id))
+    async with viewer.store.transaction():
+        return await end_all_sessions(viewer.store, viewer.id)

@@ -1,20 +1,69 @@
 """Route handlers: JSON for scripts, never a redirect, never HTML."""
 
-from datetime import UTC
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from web.cookie import verify_session
+from db.access import admin, users
+from web.cookie import verify_admin, verify_session
+from web.errors import problem
+from web.forms import Form, read_query
+from web.openapi import describe
+from web.schemas import PeopleQuery
+from web.words import iso
 
 
 async def session(request: Request) -> Response:
-    """Who is logged in, for client code: the viewer's DTO, and when the session ends (RFC 3339, UTC)."""
+    """Who is logged in, for client code: the viewer's DTO, and when the session ends."""
     viewer = await verify_session(request)
-    me, ends = viewer.me, viewer.expires_at.astimezone(UTC)
+    me = viewer.me
+    user = {"id": me.id, "name": me.name, "role": me.role, "slug": me.slug}
+    return JSONResponse({"user": user, "expires_at": iso(viewer.expires_at)})
+
+
+async def user(request: Request) -> Response:
+    """A profile, as this viewer may see it: what they may not see is null."""
+    viewer = await verify_session(request)
+    profile = await users.get_profile(viewer, request.path_params["slug"])
     return JSONResponse(
         {
-            "user": {"id": me.id, "name": me.name, "role": me.role, "slug": me.slug},
-            "expires_at": ends.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "name": profile.name,
+            "slug": profile.slug,
+            "role": profile.role,
+            "team": profile.team,
+            "email": profile.email,
+            "phone": profile.phone,
+            "created_at": iso(profile.created_at),
         }
     )
+
+
+async def people(request: Request) -> Response:
+    """Everybody, in pages, for administrators."""
+    viewer = await verify_admin(request)
+    form = Form.check(PeopleQuery, read_query(request))
+    if form.data is None:
+        return problem(422, "The query could not be understood.", errors=form.errors)
+    found = await admin.list_people(viewer, q=form.data.q, page=form.data.page, sort=form.data.sort)
+    return JSONResponse(
+        {
+            "users": [
+                {
+                    "id": person.id,
+                    "name": person.name,
+                    "email": person.email,
+                    "role": person.role,
+                    "slug": person.slug,
+                    "team": person.team,
+                    "disabled": person.disabled,
+                }
+                for person in found.people
+            ],
+            "total": found.total,
+            "page": found.page,
+            "pages": found.pages,
+        }
+    )
+
+
+async def openapi(request: Request) -> Response:
+    return JSONResponse(describe(request.app.state.settings.base_url))

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("disabled_at", Instant),
         sa.Column("last_login_at", Instant),
         sa.Column("previous_login_at", Instant),
+        sa.Column("sessions_ended_at", Instant),
     )
     op.create_index("users_created_at", "users", ["created_at"])
     op.create_table(

@@ -1,0 +1,82 @@
+"""One's own account: the profile, and the password."""
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import bindparam, exists, func, literal, select, update
+
+from db import people
+from db.engine.statement import Conflict, Statement
+from db.refusals import NotLoggedIn
+from db.secret import Secret
+from db.sessions import Device, NewSession, start_session
+from db.store import pick
+from db.tables import users
+from db.viewer import Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What one may see of oneself and, the team and the address apart, change."""
+
+    name: str
+    email: str
+    slug: str
+    phone: str
+    team: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    password_hash: Secret[str] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "password_hash", Secret(self.password_hash))
+
+
+ACCOUNT = Statement(pick(Account, users).where(users.c.id == bindparam("user_id")))
+STORED = Statement(pick(_Stored, users).where(users.c.id == bindparam("user_id")))
+SLUG_TAKEN = Statement(
+    select(literal(1)).where(exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id")))
+)
+CHANGE_PROFILE = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values({name: func.coalesce(bindparam(f"new_{name}"), users.c[name]) for name in ("name", "slug", "phone")})
+    .returning(users.c.id)
+)
+
+
+async def get_account(viewer: Viewer) -> Account:
+    account: Account | None = await viewer.store.one(ACCOUNT(user_id=viewer.id))
+    if account is None:
+        raise NotLoggedIn(ended=True)
+    return account
+
+
+async def slug_taken(viewer: Viewer, slug: str) -> bool:
+    """Whether the page address is another person's. A slug is public, so this always answers."""
+    return await viewer.store.value(SLUG_TAKEN(slug=slug, user_id=viewer.id)) is not None
+
+
+async def change_profile(
+    viewer: Viewer, *, name: str | None = None, slug: str | None = None, phone: str | None = None
+) -> bool:
+    """Change what is given and leave the rest; False, and nothing changed, where the slug is another person's."""
+    try:
+        changed = CHANGE_PROFILE(user_id=viewer.id, new_name=name, new_slug=slug, new_phone=phone)
+        return await viewer.store.value(changed) is not None
+    except Conflict:
+        return False
+
+
+async def change_password(
+    viewer: Viewer, *, current: Secret[str], new: Secret[str], device: Device
+) -> tuple[NewSession, int] | None:
+    """A new session in place of this one, and how many others ended; None where `current` is not the password."""
+    stored = await viewer.store.one(STORED(user_id=viewer.id))
+    if stored is None or not await viewer.store.passwords.verify(stored.password_hash, current):
+        return None
+    password_hash = await viewer.store.passwords.hash(new)
+    async with viewer.store.transaction():
+        ended = await people.set_password(viewer.store, viewer.id, password_hash)
+        return await start_session(viewer.store, viewer.id, viewer.role, device), max(0, ended - 1)

@@ -1,0 +1,128 @@
+"""People, for administrators: found, and their roles, teams and sessions changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, or_, select, update
+
+from db import people
+from db.engine.statement import Statement
+from db.refusals import NotFound
+from db.sessions import end_all_sessions
+from db.store import pick
+from db.tables import Instant, sessions, users
+from db.viewer import Admin, Role
+
+PAGE_SIZE: Final = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One account as an administrator sees it. `session_count` is of live rows, so 0 where sessions have none."""
+
+    id: str
+    name: str
+    email: str
+    role: Role
+    slug: str
+    team: str
+    disabled: bool
+    created_at: datetime
+    last_login_at: datetime | None
+    session_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """One page of a search; `total` counts all of it, `page` starts from 1 and is never past `pages`."""
+
+    people: list[Person]
+    total: int
+    page: int
+    pages: int
+
+
+def _matches() -> ColumnElement[bool]:
+    """Name or address holds what was typed, whatever its case; its wildcards are taken as they are written."""
+    pattern: BindParameter[str] = bindparam("pattern")
+    return or_(func.lower(users.c.name).like(pattern, escape="\\"), users.c.email.like(pattern, escape="\\"))
+
+
+def _search() -> Select[Person]:
+    live = (
+        select(func.count())
+        .select_from(sessions)
+        .where(sessions.c.user_id == users.c.id, sessions.c.expires_at > bindparam("now", type_=Instant))
+    )
+    picked = pick(
+        Person,
+        users,
+        disabled=users.c.disabled_at.is_not(None),
+        session_count=live.correlate(users).scalar_subquery(),
+    )
+    return picked.where(_matches()).limit(bindparam("limit")).offset(bindparam("offset"))
+
+
+SEARCHES: Final[Mapping[str, Statement[Person]]] = {
+    "newest": Statement(_search().order_by(users.c.created_at.desc(), users.c.id)),
+    "name": Statement(_search().order_by(func.lower(users.c.name), users.c.id)),
+    "email": Statement(_search().order_by(users.c.email)),
+    "login": Statement(_search().order_by(users.c.last_login_at.desc().nulls_last(), users.c.id)),
+}
+COUNT = Statement(select(func.count()).select_from(users).where(_matches()))
+CHANGE_TEAM = Statement(
+    update(users).where(users.c.id == bindparam("user_id")).values(team=bindparam("new_team")).returning(users.c.id)
+)
+ENABLE = Statement(
+    update(users).where(users.c.id == bindparam("user_id")).values(disabled_at=None).returning(users.c.id)
+)
+
+
+async def list_people(admin: Admin, *, q: str = "", page: int = 1, sort: str = "newest") -> People:
+    """Those whose name or address holds `q`. `sort` is one of SEARCHES."""
+    pattern = f"%{_escaped(q.strip().lower())}%"
+    total = int(await admin.store.value(COUNT(pattern=pattern)))
+    pages = max(1, -(-total // PAGE_SIZE))
+    page = min(max(1, page), pages)
+    found = SEARCHES[sort](pattern=pattern, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE, now=admin.store.now())
+    return People(await admin.store.all(found), total, page, pages)
+
+
+async def change_role(admin: Admin, user_id: str, role: Role) -> None:
+    """Effective at that person's next request. Raises NotFound, and LastAdmin."""
+    async with admin.store.transaction():
+        await people.change_role(admin.store, user_id, role)
+
+
+async def change_team(admin: Admin, user_id: str, team: str) -> None:
+    """An empty team is none. Raises NotFound."""
+    _require(await admin.store.value(CHANGE_TEAM(user_id=user_id, new_team=team)))
+
+
+async def disable(admin: Admin, user_id: str) -> None:
+    """Ends that person's sessions too. Raises NotFound, and LastAdmin."""
+    async with admin.store.transaction():
+        await people.disable(admin.store, user_id)
+
+
+async def enable(admin: Admin, user_id: str) -> None:
+    """The person may log in again. Raises NotFound."""
+    _require(await admin.store.value(ENABLE(user_id=user_id)))
+
+
+async def end_sessions(admin: Admin, user_id: str) -> int:
+    """End every session of a person; how many rows there were. Raises NotFound."""
+    async with admin.store.transaction():
+        _require(await admin.store.value(people.EXISTS(user_id=user_id)))
+        return await end_all_sessions(admin.store, user_id)
+
+
+def _require(found: object) -> None:
+    if found is None:
+        raise NotFound
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

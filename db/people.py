@@ -1,0 +1,131 @@
+"""People: made, and changed by those who may: what sign-up, administrators and the operator have in common.
+
+Everything here is for `db.access`, whose functions say who may ask for it, and runs inside their transactions.
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+from sqlalchemy import bindparam, exists, literal, or_, select, update
+
+from db.engine.statement import Statement, insert
+from db.refusals import LastAdmin, NotCreated, NotFound
+from db.secret import Secret
+from db.sessions import end_all_sessions
+from db.store import Store
+from db.tables import Instant, users
+from db.viewer import Role
+
+SLUG_LENGTH: Final = 40
+TRIES: Final = 3
+
+_other = users.alias("other")
+NOT_THE_LAST_ADMIN = or_(
+    users.c.role != "admin",
+    users.c.disabled_at.is_not(None),
+    exists().where(_other.c.role == "admin", _other.c.disabled_at.is_(None), _other.c.id != users.c.id),
+)
+EMAIL_TAKEN = Statement(select(literal(1)).where(exists().where(users.c.email == bindparam("email"))))
+ADD = Statement(
+    insert(users)
+    .values(
+        id=bindparam("id"),
+        email=bindparam("email"),
+        name=bindparam("name"),
+        slug=bindparam("slug"),
+        role=bindparam("role"),
+        password_hash=bindparam("password_hash"),
+        created_at=bindparam("now", type_=Instant),
+        last_login_at=bindparam("last_login_at", type_=Instant),
+    )
+    .on_conflict_do_nothing()
+    .returning(users.c.id)
+)
+EXISTS = Statement(select(users.c.id).where(users.c.id == bindparam("user_id")))
+LOCK_ADMINS = Statement(select(users.c.id).where(users.c.role == "admin").order_by(users.c.id).with_for_update())
+CHANGE_ROLE = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"), or_(literal("admin") == bindparam("new_role"), NOT_THE_LAST_ADMIN))
+    .values(role=bindparam("new_role"))
+    .returning(users.c.id)
+)
+DISABLE = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"), NOT_THE_LAST_ADMIN)
+    .values(disabled_at=bindparam("now", type_=Instant))
+    .returning(users.c.id)
+)
+SET_PASSWORD = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values(password_hash=bindparam("password_hash"))
+    .returning(users.c.id)
+)
+
+
+async def email_taken(store: Store, email: str) -> bool:
+    return await store.value(EMAIL_TAKEN(email=email)) is not None
+
+
+async def add(
+    store: Store, name: str, email: str, password_hash: Secret[str], *, role: Role = "user", logs_in: bool = False
+) -> str | None:
+    """The new user's id; None where the address is taken, as the UNIQUE index says. Raises NotCreated."""
+    slug = make_slug(name)
+    for attempt in range(TRIES):
+        user_id = await store.value(
+            ADD(
+                id=store.token(16),
+                email=email,
+                name=name,
+                slug=_with_tail(store, slug or "member") if attempt or not slug else slug,
+                role=role,
+                password_hash=password_hash.reveal(),
+                now=store.now(),
+                last_login_at=store.now() if logs_in else None,
+            )
+        )
+        if user_id is not None:
+            return str(user_id)
+        if await email_taken(store, email):
+            return None
+    raise NotCreated
+
+
+async def change_role(store: Store, user_id: str, role: Role) -> None:
+    """Effective at that person's next request, and their sessions go on. Raises NotFound, and LastAdmin."""
+    await store.all(LOCK_ADMINS())  # two administrators who demote each other at once: one of them stays
+    await _require(store, user_id, await store.value(CHANGE_ROLE(user_id=user_id, new_role=role)))
+
+
+async def disable(store: Store, user_id: str) -> None:
+    """Nobody logs in to the account any more, and its sessions end. Raises NotFound, and LastAdmin."""
+    await store.all(LOCK_ADMINS())
+    await _require(store, user_id, await store.value(DISABLE(user_id=user_id, now=store.now())))
+    await end_all_sessions(store, user_id)
+
+
+async def set_password(store: Store, user_id: str, password_hash: Secret[str]) -> int:
+    """Replace the hash and end every session of the account; how many there were. Raises NotFound."""
+    if await store.value(SET_PASSWORD(user_id=user_id, password_hash=password_hash.reveal())) is None:
+        raise NotFound
+    return await end_all_sessions(store, user_id)
+
+
+def make_slug(name: str) -> str:
+    """2 to 40 of a–z, 0–9 and `-`, from a name; empty where the name has too few of them."""
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:SLUG_LENGTH].strip("-")
+    return slug if len(slug) >= 2 else ""
+
+
+def _with_tail(store: Store, slug: str) -> str:
+    tail = re.sub(r"[^a-z0-9]", "", store.token(12).lower())[:6]
+    return f"{slug[: SLUG_LENGTH - 7]}-{tail}"
+
+
+async def _require(store: Store, user_id: str, changed: object) -> None:
+    """Tell a person who is not there from the last administrator, when nothing was changed."""
+    if changed is None:
+        raise NotFound if await store.value(EXISTS(user_id=user_id)) is None else LastAdmin

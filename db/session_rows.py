@@ -1,0 +1,127 @@
+"""The database strategy: each session is a row, which its owner can see and end."""
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import bindparam, delete, or_, select, update
+
+from db.engine.statement import Statement, insert
+from db.refusals import Busy
+from db.secret import Secret
+from db.store import Store
+from db.tables import Instant, sessions, users
+from db.viewer import Claims, Device, LiveSession, Role
+
+SEEN_EVERY: Final = timedelta(minutes=5)  # last-seen is written no more often
+MOST: Final = 50  # sessions of one account; the oldest make room (SECURITY, S103)
+
+START = Statement(
+    insert(sessions).values(
+        id=bindparam("id"),
+        user_id=bindparam("user_id"),
+        token_hash=bindparam("token_hash"),
+        created_at=bindparam("now", type_=Instant),
+        last_seen_at=bindparam("now", type_=Instant),
+        expires_at=bindparam("expires_at", type_=Instant),
+        browser=bindparam("browser"),
+        system=bindparam("system"),
+        kind=bindparam("kind"),
+        user_agent=bindparam("user_agent"),
+        address=bindparam("address"),
+    )
+)
+MAKE_ROOM = Statement(
+    delete(sessions).where(
+        sessions.c.id.in_(
+            select(sessions.c.id)
+            .where(sessions.c.user_id == bindparam("user_id"))
+            .order_by(sessions.c.last_seen_at.desc(), sessions.c.created_at.desc())
+            .offset(MOST)
+            .scalar_subquery()
+        )
+    )
+)
+LIVE = Statement(
+    select(
+        sessions.c.id.label("session_id"),
+        sessions.c.created_at.label("logged_in_at"),
+        sessions.c.last_seen_at,
+        sessions.c.expires_at,
+        users.c.id.label("user_id"),
+        users.c.name,
+        users.c.role,
+        users.c.slug,
+        users.c.team,
+    )
+    .join_from(sessions, users)
+    .where(
+        sessions.c.token_hash == bindparam("token_hash"),
+        sessions.c.user_id == bindparam("user_id"),
+        sessions.c.expires_at > bindparam("now", type_=Instant),
+        users.c.disabled_at.is_(None),
+    )
+    .execution_options(into=LiveSession)
+)
+TOUCH = Statement(
+    update(sessions)
+    .where(
+        sessions.c.id == bindparam("session_id"),
+        or_(
+            sessions.c.last_seen_at <= bindparam("stale", type_=Instant),
+            sessions.c.expires_at < bindparam("renewed", type_=Instant),
+        ),
+    )
+    .values(last_seen_at=bindparam("now", type_=Instant), expires_at=bindparam("renewed", type_=Instant))
+)
+END = Statement(
+    delete(sessions).where(sessions.c.token_hash == bindparam("token_hash"), sessions.c.user_id == bindparam("user_id"))
+)
+
+
+async def start(store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta) -> Claims:
+    """A new row, and the claims that open it. `iat` and `exp` are whole seconds here."""
+    sid, now = Secret(store.token(32)), store.now().replace(microsecond=0)
+    row = START(
+        id=store.token(16),
+        user_id=user_id,
+        token_hash=_digest(sid),
+        now=now,
+        expires_at=now + lifetime,
+        browser=device.browser,
+        system=device.system,
+        kind=device.kind,
+        user_agent=device.user_agent,
+        address=device.address,
+    )
+    await store.count(row)
+    await store.count(MAKE_ROOM(user_id=user_id))
+    return Claims(sid, user_id, role, int(now.timestamp()), int((now + lifetime).timestamp()))
+
+
+async def find(store: Store, claims: Claims) -> LiveSession | None:
+    """The session's row and its user's, by one JOIN; None where either is gone, expired or disabled."""
+    return await store.one(LIVE(token_hash=_digest(claims.sid), user_id=claims.user_id, now=store.now()))
+
+
+async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
+    """Write last-seen and the renewal, where either is due, in one conditional UPDATE; the expiry from now on."""
+    now = store.now()
+    stale = now - SEEN_EVERY
+    if live.last_seen_at > stale and renewed == live.expires_at:
+        return live.expires_at
+    try:
+        await store.count(TOUCH(session_id=live.session_id, stale=stale, renewed=renewed, now=now))
+    except Busy:  # a database that cannot be written to still knows who is logged in
+        return live.expires_at
+    return renewed
+
+
+async def end(store: Store, claims: Claims) -> None:
+    """Delete the row, so that no copy of the cookie works again."""
+    await store.count(END(token_hash=_digest(claims.sid), user_id=claims.user_id))
+
+
+def _digest(sid: Secret[str]) -> str:
+    """What the row keeps. The sid has 256 bits of its own, so a plain SHA-256 is enough (ASVS 6.5.2)."""
+    return hashlib.sha256(sid.reveal().encode()).hexdigest()

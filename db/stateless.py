@@ -1,0 +1,53 @@
+"""The stateless strategy: the cookie is the session, and the user's row says from when on cookies count."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import bindparam, or_, select
+
+from db.claims import moment
+from db.engine.statement import Statement
+from db.secret import Secret
+from db.store import Store, pick
+from db.tables import Instant, users
+from db.viewer import Claims, Device, LiveSession, LiveUser, Role
+
+LIVE = Statement(
+    pick(LiveUser, users).where(
+        users.c.id == bindparam("user_id"),
+        users.c.disabled_at.is_(None),
+        or_(users.c.sessions_ended_at.is_(None), users.c.sessions_ended_at < bindparam("issued_at", type_=Instant)),
+    )
+)
+ENDED_AT = Statement(select(users.c.sessions_ended_at).where(users.c.id == bindparam("user_id")))
+
+
+async def start(store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta) -> Claims:
+    """Claims whose `iat` is later than the account's last "end all", be it by a microsecond."""
+    now, ended_at = store.now(), await store.value(ENDED_AT(user_id=user_id))
+    issued_at = now if ended_at is None else max(now, ended_at + timedelta(microseconds=1))
+    expires_at = int((issued_at + lifetime).timestamp())
+    return Claims(Secret(store.token(32)), user_id, role, issued_at.timestamp(), expires_at)
+
+
+async def find(store: Store, claims: Claims) -> LiveSession | None:
+    """The claims and the user's row, if the row lets them count.
+
+    An `iat` of whole seconds comes from the database strategy, where the session may have been ended: it is none here.
+    """
+    if not isinstance(claims.issued_at, float):
+        return None
+    issued_at = moment(claims.issued_at)
+    user = await store.one(LIVE(user_id=claims.user_id, issued_at=issued_at))
+    if user is None:
+        return None
+    expires_at = moment(claims.expires_at)
+    return LiveSession("", issued_at, issued_at, expires_at, user.id, user.name, user.role, user.slug, user.team)
+
+
+async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
+    """Nothing to write: the next cookie says it."""
+    return renewed
+
+
+async def end(store: Store, claims: Claims) -> None:
+    """Nothing to delete: the browser forgets the cookie, and a copy of it works until it expires."""

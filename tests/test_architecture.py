@@ -1,0 +1,305 @@
+"""The rules of the house, executable: each is shown to hold, and shown to notice a planted violation."""
+
+import ast
+import inspect
+import re
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Select
+
+from db.engine.statement import Statement
+from db.viewer import Viewer
+from web.middleware import Kind
+from web.routes import Row, routes
+
+ROOT = Path(__file__).parent.parent
+Tree = dict[str, str]
+
+FOR_ANYONE = {  # the coroutines of db/access that need nobody to be logged in
+    "db/access/signup.py:email_taken",
+    "db/access/signup.py:sign_up",
+    "db/access/signup.py:add_user",
+    "db/access/login.py:log_in",
+    "db/access/health.py:ask",
+}
+WIRING = ("web/app.py", "web/cli.py")  # where a store is opened
+OF_DB_FOR_WEB = ("db.access", "db.sessions", "db.refusals", "db.viewer", "db.secret")
+LAZY_NAMES = {"utils", "helpers", "services", "common", "manager"}
+
+
+def tree(*folders: str, suffix: str = ".py") -> Tree:
+    """Path and text of each of our files in these folders, migrations apart."""
+    paths = (path for folder in folders for path in (ROOT / folder).rglob(f"*{suffix}"))
+    return {str(path.relative_to(ROOT)): path.read_text() for path in paths if "migrations" not in path.parts}
+
+
+def imports(source: str) -> Iterator[str]:
+    """Every module that a source imports, and `module.name` for what it takes from one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_in(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+# The rules: each takes a tree and yields what breaks it.
+
+
+def db_knows_no_http(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        if path.startswith("db/"):
+            yield from (
+                f"{path} imports {name}" for name in imports(source) if is_in(name, ("web", "starlette", "jinja2"))
+            )
+
+
+def web_writes_no_sql(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        if path.startswith("web/") and path not in WIRING:
+            for name in imports(source):
+                if is_in(name, ("sqlalchemy", "databases")) or (is_in(name, ("db",)) and not allowed(name)):
+                    yield f"{path} imports {name}"
+
+
+def allowed(name: str) -> bool:
+    return name == "db" or is_in(name, OF_DB_FOR_WEB)
+
+
+def web_calls_no_method_of_the_store(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        if path.startswith("web/") and path not in WIRING:
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, ast.Attribute) and is_store(node.value):
+                    yield f"{path}:{node.lineno} reaches into the store: .{node.attr}"
+
+
+def is_store(node: ast.expr) -> bool:
+    return (isinstance(node, ast.Attribute) and node.attr == "store") or (
+        isinstance(node, ast.Name) and node.id == "store"
+    )
+
+
+def endpoints_stand_alone(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        if path.startswith("web/endpoints/"):
+            yield from (f"{path} imports {name}" for name in imports(source) if name.startswith("web.endpoints"))
+
+
+def the_first_parameter_says_who_may_call(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        if path.startswith("db/access/"):
+            for node in ast.parse(source).body:
+                if isinstance(node, ast.AsyncFunctionDef) and not node.name.startswith("_"):
+                    first = ast.unparse(node.args.args[0].annotation) if node.args.args else "nobody"
+                    if first not in ("Store", "Viewer", "Admin", "Operator"):
+                        yield f"{path}:{node.name} takes {first}"
+                    if first == "Store" and f"{path}:{node.name}" not in FOR_ANYONE:
+                        yield f"{path}:{node.name} may be called by anyone, and is not listed"
+
+
+def claims_open_no_data(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        names = list(imports(source))
+        if path.startswith("db/access/") and "db.viewer.Claims" in names:
+            yield f"{path} accepts Claims"
+        if "db.viewer.issue" in names and path != "db/sessions.py":
+            yield f"{path} issues viewers"
+
+
+def there_is_no_global_database(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.Assign) and re.search(r"\b(Database|make_store|Store)\(", ast.unparse(node.value)):
+                yield f"{path}:{node.lineno} holds a database for everybody"
+
+
+def one_module_speaks_htmx(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        if path.startswith("web/") and path != "web/respond.py" and re.search(r"[\"'<]hx-", code_of(source), re.I):
+            yield f"{path} speaks htmx"
+
+
+def code_of(source: str) -> str:
+    """The source without its comments and docstrings."""
+    module = ast.parse(source)
+    for node in ast.walk(module):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
+            body[0].value.value = ""
+    return ast.unparse(module)
+
+
+def classes_do_not_inherit(files: Tree) -> Iterator[str]:
+    ours = {
+        node.name for source in files.values() for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)
+    }
+    for path, source in files.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef):
+                bases = {ast.unparse(base) for base in node.bases} & ours
+                if bases and bases != {"Refusal"} and (node.name, bases) != ("Admin", {"Viewer"}):
+                    yield f"{path}: {node.name} inherits from {bases}"
+
+
+def names_say_something(files: Tree) -> Iterator[str]:
+    for path in files:
+        if LAZY_NAMES & set(Path(path).with_suffix("").parts):
+            yield f"{path} is a drawer for everything"
+
+
+def functions_and_modules_are_short(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        if len(source.splitlines()) > 200:
+            yield f"{path} has {len(source.splitlines())} lines"
+        yield from (f"{path}: {name} has {lines} lines" for name, lines in function_lengths(source) if lines > 40)
+
+
+def function_lengths(source: str) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, node.end_lineno - node.body[0].lineno + 1
+
+
+def modules_open_with_a_sentence(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        if not ast.get_docstring(ast.parse(source)):
+            yield f"{path} does not say what it is"
+
+
+def guards_trust_no_header(files: Tree) -> Iterator[str]:
+    """`request.url` and `base_url` are made from the Host header (CVE-2026-48710)."""
+    for path, source in files.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Attribute) and node.attr in ("url", "base_url", "url_for"):
+                if isinstance(node.value, ast.Name) and node.value.id in ("request", "conn"):
+                    yield f"{path}:{node.lineno} reads request.{node.attr}"
+
+
+def markup_is_escaped(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        if path.endswith(".py") and re.search(r"\bMarkup\(", source):
+            yield f"{path} calls text markup"
+        if path.endswith(".html"):
+            for pattern in (
+                r"\|\s*safe\b",
+                r"hx-on",
+                r"hx-trigger=\"[^\"]*\[",
+                r"\bjs:",
+                r"\sstyle=",
+                r"\son\w+=",
+                r"[\s](?<!data-)hx-",
+            ):
+                if re.search(pattern, re.sub(r"<hx-partial [^>]*>|\{#.*?#\}", "", source, flags=re.S)):
+                    yield f"{path} has {pattern}"
+
+
+def sql_is_never_glued(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.JoinedStr) and re.match(
+                r"f['\"]+\s*(SELECT|INSERT|UPDATE|DELETE)\b", ast.unparse(node)
+            ):
+                yield f"{path}:{node.lineno} glues SQL"
+
+
+RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
+    (db_knows_no_http, {"db/x.py": "import starlette.requests"}),
+    (db_knows_no_http, {"db/access/x.py": "from web.forms import Form"}),
+    (web_writes_no_sql, {"web/endpoints/x.py": "from sqlalchemy import select"}),
+    (web_writes_no_sql, {"web/endpoints/x.py": "from db.tables import users"}),
+    (web_writes_no_sql, {"web/x.py": "from db.store import Store"}),
+    (web_calls_no_method_of_the_store, {"web/x.py": "async def f(request): await request.app.state.store.one(A)"}),
+    (web_calls_no_method_of_the_store, {"web/x.py": "def f(viewer): return viewer.store.now()"}),
+    (endpoints_stand_alone, {"web/endpoints/x.py": "from web.endpoints.login import submit"}),
+    (endpoints_stand_alone, {"web/endpoints/x.py": "from web.endpoints import login"}),
+    (the_first_parameter_says_who_may_call, {"db/access/x.py": "async def get_all(user_id: str): ..."}),
+    (the_first_parameter_says_who_may_call, {"db/access/x.py": "async def get_all(store: Store): ..."}),
+    (claims_open_no_data, {"db/access/x.py": "from db.viewer import Claims"}),
+    (claims_open_no_data, {"web/cookie.py": "from db.viewer import issue"}),
+    (there_is_no_global_database, {"db/store.py": "database = Database('sqlite:///x')"}),
+    (one_module_speaks_htmx, {"web/x.py": "def f(request): return request.headers['HX-Request']"}),
+    (classes_do_not_inherit, {"db/x.py": "class A: ...\nclass B(A): ..."}),
+    (names_say_something, {"web/utils.py": ""}),
+    (functions_and_modules_are_short, {"web/x.py": "def f():\n" + "    a = 1\n" * 41}),
+    (functions_and_modules_are_short, {"web/x.py": "a = 1\n" * 201}),
+    (modules_open_with_a_sentence, {"web/x.py": "a = 1"}),
+    (guards_trust_no_header, {"web/middleware.py": "def f(request): return request.url.path"}),
+    (markup_is_escaped, {"web/x.py": "Markup('<b>')"}),
+    (markup_is_escaped, {"partials/x.html": "{{ name|safe }}"}),
+    (markup_is_escaped, {"partials/x.html": '<p style="color: red">'}),
+    (markup_is_escaped, {"partials/x.html": '<p data-hx-trigger="click[x]">'}),
+    (markup_is_escaped, {"partials/x.html": '<p hx-get="/x">'}),
+    (sql_is_never_glued, {"db/x.py": "f'SELECT * FROM users WHERE id = {id}'"}),
+]
+rules = list(dict.fromkeys(rule for rule, _ in RULES))
+
+
+@pytest.mark.guide("A26", "D3", "D24")
+@pytest.mark.asvs("S112")
+@pytest.mark.parametrize("rule", rules, ids=lambda rule: rule.__name__)
+def test_the_house_keeps_the_rule(rule: Callable[[Tree], Iterator[str]]) -> None:
+    assert (
+        list(
+            rule(
+                tree("web", "db") | tree("partials", suffix=".html") if "markup" in rule.__name__ else tree("web", "db")
+            )
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize(("rule", "planted"), RULES, ids=lambda value: getattr(value, "__name__", "planted"))
+def test_a_planted_violation_is_noticed(rule: Callable[[Tree], Iterator[str]], planted: Tree) -> None:
+    assert list(rule(planted))
+
+
+def test_functions_are_short_on_the_whole() -> None:
+    lengths = [lines for source in tree("web", "db").values() for _, lines in function_lengths(source)]
+    assert statistics.median(lengths) <= 8
+
+
+@pytest.mark.guide("D8", "T5")
+def test_every_url_stands_in_the_table_once_and_says_who_may_ask() -> None:
+    assert all(type(route) is Row and isinstance(route.kind, Kind) for route in routes)
+    assert len({route.path for route in routes}) == len(routes)
+
+
+@pytest.mark.guide("D4", "D23", "D25", "T12")
+def test_a_statement_selects_what_its_dto_names_and_nothing_else() -> None:
+    for name, statement in statements():
+        into = statement.into
+        if isinstance(statement.clause, Select) and inspect.isclass(into):
+            expected = [field.name for field in fields(into)]
+            columns = [column.name for column in statement.clause.selected_columns]
+            assert len(columns) == len(expected), name
+            assert all(
+                column == wanted or column.startswith("anon") for column, wanted in zip(columns, expected, strict=True)
+            ), name
+
+
+def statements() -> Iterator[tuple[str, Statement]]:
+    from importlib import import_module
+
+    for path in tree("db"):
+        module = import_module(path.removesuffix(".py").replace("/", ".").removesuffix(".__init__"))
+        yield from ((f"{path}:{name}", value) for name, value in vars(module).items() if isinstance(value, Statement))
+
+
+@pytest.mark.guide("D21")
+def test_nobody_can_make_a_viewer_by_hand() -> None:
+    with pytest.raises(TypeError, match="issued by"):
+        Viewer(*(None for _ in fields(Viewer)))  # type: ignore[arg-type]

@@ -1,0 +1,117 @@
+"""The dashboard: by the role that the database has now, in two statements, with nobody else's data."""
+
+import pytest
+
+from tests.conftest import House
+from tests.people import Browser, read, set_cookie_of
+
+
+async def dashboard_of(person: Browser) -> str:
+    return read(await person.get("/dashboard")).one(data_dashboard=True).attrs["data-dashboard"]
+
+
+@pytest.mark.guide("D26", "D28", "T2", "T4")
+async def test_each_role_has_its_dashboard_and_the_shell_shows_who_is_in(alice: Browser, ada: Browser) -> None:
+    for person, role in ((alice, "user"), (ada, "admin")):
+        page = read(await person.get("/dashboard"))
+        assert [found.attrs["data-dashboard"] for found in page.all(data_dashboard=True)] == [role]
+        assert page.one(data_viewer_name=True).text == person.name
+        assert person.name in page.one(id="nav").text
+
+
+@pytest.mark.guide("C5", "D20")
+async def test_a_users_dashboard_costs_two_statements(house: House, alice: Browser) -> None:
+    before = house.statements
+    await alice.get("/dashboard")
+    assert house.statements == before + 2
+
+
+@pytest.mark.guide("D2", "D20")
+@pytest.mark.asvs("S01", "S37")
+async def test_a_demoted_admin_is_a_user_at_the_next_request_whatever_the_cookie_says(
+    house: House, ada: Browser
+) -> None:
+    await house.create("Agnes", "admin")
+    await house.change_role(ada, "user")
+    answer = await ada.get("/dashboard")
+    assert read(answer).one(data_dashboard=True).attrs["data-dashboard"] == "user"
+    assert "session" in set_cookie_of(answer)
+    assert set_cookie_of(await ada.get("/dashboard")) == {}
+
+
+@pytest.mark.guide("D2")
+async def test_a_promoted_user_is_an_admin_at_the_next_request(house: House, alice: Browser) -> None:
+    await house.change_role(alice, "admin")
+    assert await dashboard_of(alice) == "admin"
+
+
+@pytest.mark.guide("D27")
+@pytest.mark.parametrize("path", ["/dashboard", "/devices"])
+async def test_the_bar_travels_with_a_fragment_only_when_the_role_has_changed(
+    house: House, alice: Browser, path: str
+) -> None:
+    assert read(await alice.get_fragment(path)).all(id="nav") == []
+    await house.change_role(alice, "admin")
+    answer = await alice.get_fragment(path)
+    assert read(answer).one(id="nav").attrs["data-hx-swap-oob"] == "outerMorph"
+    assert "session" in set_cookie_of(answer)
+    assert read(await alice.get_fragment(path)).all(id="nav") == []
+
+
+@pytest.mark.guide("D27")
+async def test_the_bar_travels_with_the_answer_to_a_form_too(house: House, alice: Browser) -> None:
+    await house.change_role(alice, "admin")
+    answer = await alice.post_fragment("/devices/revoke-others")
+    assert "session" in set_cookie_of(answer)
+    assert len(read(answer).all(id="nav")) == 1
+
+
+@pytest.mark.guide("C7")
+async def test_the_number_of_devices_is_shown(alice: Browser, alices_phone: Browser) -> None:
+    assert "2 devices are logged in" in read(await alice.get("/dashboard")).text
+
+
+@pytest.mark.guide("C6")
+async def test_the_log_in_before_this_one_is_shown(house: House, alice: Browser) -> None:
+    assert "This is your first log-in here" in read(await alice.get("/dashboard")).text
+    house.clock.move(hours=30)
+    laptop = await house.browser("Alice")
+    await laptop.log_in()
+    lead = read(await laptop.get("/dashboard")).one("time", data_time="when", datetime="2026-11-24T09:12:00Z")
+    assert lead.text == "yesterday at 09:12 UTC"
+
+
+@pytest.mark.guide("D26")
+async def test_the_figures_count_people_sessions_and_admins(
+    house: House, alice: Browser, alices_phone: Browser, ada: Browser
+) -> None:
+    page = read(await ada.get("/dashboard"))
+    figures = page.one("dl", **{"class": "figures"})
+    assert [figure.text for figure in figures.all("dd")] == ["2", "3", "2", "1"]
+    assert {"Alice", "Ada"} == {person.text for person in page.one("ul", **{"class": "brief"}).all("bdi")}
+
+
+@pytest.mark.guide("D4", "D23", "T12")
+@pytest.mark.asvs("S88")
+async def test_no_page_holds_a_secret_a_private_column_or_anothers_data(
+    house: House, alice: Browser, bob: Browser, ada: Browser
+) -> None:
+    await house.change("ALTER TABLE users ADD COLUMN totp_secret TEXT NOT NULL DEFAULT 'canary-of-a-new-column'")
+    await house.change("UPDATE users SET phone = 'canary-' || slug")
+    hashes = [row[0] for row in await house.rows("SELECT password_hash FROM users")]
+    tokens = [row[0] for row in await house.rows("SELECT token_hash FROM sessions")]
+    private = ["canary-of-a-new-column", "$argon2", *hashes, *tokens, "alice@example.com", "canary-alice"]
+    for person in (bob, ada):
+        for path in ("/dashboard", "/devices", "/handbook", "/api/session"):
+            text = (await person.get(path)).text
+            assert [canary for canary in private if canary in text] == []
+
+
+@pytest.mark.guide("D18", "T7")
+async def test_a_database_error_is_never_taken_for_logged_out(house: House, alice: Browser) -> None:
+    await house.change("ALTER TABLE sessions RENAME TO mislaid")
+    for answer in (await alice.get("/dashboard"), await alice.get_fragment("/dashboard")):
+        assert (answer.status_code, set_cookie_of(answer)) == (500, {})
+    assert (await alice.get("/api/session")).status_code == 500
+    await house.change("ALTER TABLE mislaid RENAME TO sessions")
+    assert (await alice.get("/dashboard")).status_code == 200

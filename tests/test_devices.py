@@ -1,0 +1,154 @@
+"""Devices: one's own sessions, seen and ended."""
+
+from collections.abc import Callable
+
+import pytest
+
+from db.housekeeping import prune
+from db.passwords import Passwords
+from tests.conftest import House
+from tests.people import Browser, Element, read, set_cookie_of
+
+
+async def devices_of(person: Browser) -> Element:
+    return read(await person.get("/devices"))
+
+
+async def id_of(person: Browser) -> str:
+    """The public name of the device that a person is using."""
+    return (await devices_of(person)).one(data_current="true").attrs["data-device"]
+
+
+async def is_in(person: Browser) -> bool:
+    return (await person.get("/dashboard")).status_code == 200
+
+
+@pytest.mark.guide("C7")
+async def test_the_list_shows_ones_own_sessions_and_marks_this_one(
+    alice: Browser, alices_phone: Browser, bob: Browser
+) -> None:
+    page = await devices_of(alices_phone)
+    names = [device.one("h2").one("bdi").text for device in page.one(id="devices").all(data_device=True)]
+    assert names == ["Safari on iPhone", "Firefox on Linux"]
+    assert page.one(data_current="true").one("bdi").text == "Safari on iPhone"
+    assert page.one(id="device-count").text == "2"
+    assert page.one(data_current="true").all("form") == []
+    assert "192.0.2.14" in page.one(data_current="true").text
+
+
+@pytest.mark.guide("C1", "C3", "D20")
+@pytest.mark.asvs("S01")
+async def test_a_plain_form_ends_one_device_and_goes_back_to_the_list(
+    alice: Browser, alices_phone: Browser, bob: Browser
+) -> None:
+    answer = await alice.post(f"/devices/{await id_of(alices_phone)}/revoke")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/devices")
+    assert [await is_in(person) for person in (alice, alices_phone, bob)] == [True, False, True]
+
+
+@pytest.mark.guide("C3")
+async def test_htmx_gets_the_shorter_list_and_one_message(alice: Browser, alices_phone: Browser) -> None:
+    answer = await alice.post_fragment(f"/devices/{await id_of(alices_phone)}/revoke")
+    fragment = read(answer)
+    assert (answer.status_code, fragment.one(id="device-count").text) == (200, "1")
+    assert len(fragment.all(data_device=True)) == 1
+    assert [toast.one("p").text for toast in fragment.all(data_hx_swap_oob="beforeend:#toasts")] == [
+        "That device is logged out."
+    ]
+
+
+@pytest.mark.guide("T6")
+@pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
+async def test_ending_the_device_in_use_is_logging_out(
+    house: House, alice: Browser, alices_phone: Browser, ask: Callable, answered: int
+) -> None:
+    answer = await ask(alice, f"/devices/{await id_of(alice)}/revoke")
+    assert answer.status_code == answered
+    assert "/login" in (answer.headers.get("location"), answer.headers.get("hx-redirect"))
+    assert set_cookie_of(answer)["session"]["max-age"] == "0"
+    assert [await is_in(person) for person in (alice, alices_phone)] == [False, True]
+
+
+async def test_all_others_end_and_this_one_stays(alice: Browser, alices_phone: Browser, bob: Browser) -> None:
+    answer = await alice.post_fragment("/devices/revoke-others")
+    assert read(answer).one(id="device-count").text == "1"
+    assert [await is_in(person) for person in (alice, alices_phone, bob)] == [True, False, True]
+
+
+@pytest.mark.guide("C8")
+@pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
+async def test_one_click_logs_out_everywhere(
+    alice: Browser, alices_phone: Browser, bob: Browser, ask: Callable, answered: int
+) -> None:
+    answer = await ask(alice, "/devices/revoke-all")
+    assert answer.status_code == answered
+    assert "/login" in (answer.headers.get("location"), answer.headers.get("hx-redirect"))
+    assert set_cookie_of(answer)["session"]["max-age"] == "0"
+    assert [await is_in(person) for person in (alice, alices_phone, bob)] == [False, False, True]
+
+
+@pytest.mark.asvs("S05")
+@pytest.mark.guide("D30")
+@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+async def test_a_stranger_cannot_revoke_anothers_device(alice: Browser, bob: Browser, ask: Callable) -> None:
+    theirs = await ask(bob, f"/devices/{await id_of(alice)}/revoke")
+    nobodys = await ask(bob, "/devices/AAAAAAAAAAAAAAAAAAAAAA/revoke")
+    assert (theirs.status_code, theirs.text) == (404, nobodys.text)
+    assert await is_in(alice)
+
+
+@pytest.mark.parametrize("path", ["/devices/{id}/revoke", "/devices/revoke-others", "/devices/revoke-all"])
+@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+async def test_a_form_drawn_for_another_viewer_does_nothing(
+    alice: Browser, alices_phone: Browser, bob: Browser, path: str, ask: Callable
+) -> None:
+    bobs = (await bob.get("/api/session")).json()["user"]["id"]
+    answer = await ask(alice, path.format(id=await id_of(alices_phone)), {"viewer": bobs})
+    assert answer.status_code == 409
+    assert "You are logged in as Alice" in read(answer).text
+    assert [await is_in(person) for person in (alice, alices_phone)] == [True, True]
+
+
+async def test_each_form_names_whom_it_was_drawn_for(alice: Browser, alices_phone: Browser) -> None:
+    own = (await alice.get("/api/session")).json()["user"]["id"]
+    page = await devices_of(alice)
+    forms = page.one("main").all("form")
+    assert [form.one("input", name="viewer").attrs["value"] for form in forms] == [own] * 3
+    assert (await alice.post(forms[0].attrs["action"], {"viewer": own})).status_code == 303
+    assert not await is_in(alices_phone)
+
+
+@pytest.mark.asvs("S103")
+async def test_the_fifty_first_session_makes_room_for_itself(make_house: Callable, cheap: Passwords) -> None:
+    house = await make_house(hashing=cheap)
+    browsers = [await house.member("Alice")]
+    for _ in range(60):
+        house.clock.move(seconds=1)
+        browsers.append(await house.browser("Alice"))
+        assert (await browsers[-1].log_in()).status_code == 303
+    assert await house.count("sessions") == 50
+    assert [await is_in(browser) for browser in browsers] == [False] * 11 + [True] * 50
+
+
+@pytest.mark.asvs("S95")
+async def test_what_has_expired_is_swept_and_what_lives_is_not(house: House, alice: Browser) -> None:
+    house.clock.move(days=6)
+    laptop = await house.browser("Alice")
+    await laptop.log_in()
+    house.clock.move(days=2)
+    assert await prune(house.store) == 1
+    assert await house.count("sessions") == 1
+    assert await is_in(laptop)
+
+
+@pytest.mark.asvs("S95", "S64")
+async def test_an_expired_row_opens_nothing_though_its_cookie_has_not_expired(house: House, alice: Browser) -> None:
+    await house.change("UPDATE sessions SET expires_at = '2026-11-24T09:11:59.000000+00:00'")
+    assert not await is_in(alice)
+
+
+async def test_an_expired_session_is_not_counted_as_a_device(house: House, alice: Browser) -> None:
+    house.clock.move(days=8)
+    laptop = await house.browser("Alice")
+    await laptop.log_in()
+    assert (await devices_of(laptop)).one(id="device-count").text == "1"

@@ -1,0 +1,248 @@
+"""Log in, with one answer for every way that it fails, and log out."""
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from db.passwords import Passwords
+from tests.conftest import House
+from tests.people import PASSWORD, Browser, read, set_cookie_of
+
+NO_MATCH = "Email or password is incorrect."
+
+
+async def is_in(person: Browser) -> bool:
+    return (await person.get("/dashboard")).status_code == 200
+
+
+async def copy_of(house: House, person: Browser) -> Browser:
+    """Somebody who has got hold of a person's cookie."""
+    thief = await house.browser("Mallory")
+    thief.cookie = person.cookie
+    return thief
+
+
+@pytest.mark.guide("A20", "A21", "B1")
+async def test_the_right_password_opens_the_dashboard(house: House, alice: Browser) -> None:
+    laptop = await house.browser("Alice")
+    answer = await laptop.log_in()
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
+    assert await is_in(laptop)
+
+
+@pytest.mark.guide("A20")
+async def test_htmx_is_told_to_go_to_the_dashboard(house: House, alice: Browser) -> None:
+    laptop = await house.browser("Alice")
+    answer = await laptop.post_fragment("/login", {"email": laptop.email, "password": PASSWORD})
+    assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (204, "/dashboard", b"")
+    assert await is_in(laptop)
+
+
+@pytest.fixture
+async def failures(house: House, bob: Browser) -> dict[str, dict[str, str]]:
+    """Ways to fail, all of the same length."""
+    await house.create("Eve")
+    await house.change("UPDATE users SET disabled_at = created_at WHERE email = 'eve@example.com'")
+    return {
+        "wrong password": {"email": "bob@example.com", "password": "engine-No.8 to the sea"},
+        "unknown address": {"email": "joe@example.com", "password": PASSWORD},
+        "disabled account": {"email": "eve@example.com", "password": PASSWORD},
+    }
+
+
+def without_address(answer: httpx.Response, email: str) -> tuple:
+    return answer.status_code, answer.headers.multi_items(), answer.text.replace(email, "")
+
+
+@pytest.mark.guide("A21")
+@pytest.mark.asvs("S49")
+@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+async def test_every_failure_reads_the_same_to_the_byte(
+    house: House, stranger: Browser, failures: dict, ask: Callable
+) -> None:
+    before = await house.count("sessions")
+    answers = [without_address(await ask(stranger, "/login", typed), typed["email"]) for typed in failures.values()]
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0][0] == 422
+    assert NO_MATCH in read(answers[0][2]).one(id="error-summary").text
+    assert await house.count("sessions") == before
+
+
+@pytest.mark.guide("A21")
+@pytest.mark.asvs("S50")
+async def test_every_failure_does_the_same_work(house: House, stranger: Browser, failures: dict) -> None:
+    work = []
+    for typed in failures.values():
+        before = house.statements, house.hashes
+        await stranger.post("/login", typed)
+        work.append((house.statements - before[0], house.hashes - before[1]))
+    assert work == [(1, 1)] * 3
+
+
+@pytest.mark.guide("A9")
+@pytest.mark.parametrize("typed", [{"email": "alice"}, {"password": ""}, {"password": "x" * 257}])
+async def test_an_invalid_form_costs_no_query_and_no_hash(house: House, stranger: Browser, typed: dict) -> None:
+    before = house.statements, house.hashes
+    answer = await stranger.post("/login", {"email": "charlie@example.com", "password": PASSWORD, **typed})
+    assert (answer.status_code, (house.statements, house.hashes)) == (422, before)
+
+
+@pytest.mark.guide("A11")
+async def test_a_failed_log_in_keeps_the_address_but_never_the_password(alice: Browser, stranger: Browser) -> None:
+    answer = await stranger.post("/login", {"email": "alice@example.com", "password": "wrong-No.9"})
+    page = read(answer)
+    assert page.one("input", id="email").attrs["value"] == "alice@example.com"
+    assert page.one("input", id="password").attrs.get("value", "") == ""
+    assert "wrong-No.9" not in answer.text
+    assert page.one("title").text.startswith("Error: ")
+
+
+@pytest.mark.guide("A3")
+@pytest.mark.asvs("S47")
+async def test_the_log_in_form_is_known_to_password_managers(stranger: Browser) -> None:
+    form = read(await stranger.get("/login")).one("form", id="login-form")
+    fields = {field.attrs["id"]: field.attrs["autocomplete"] for field in form.all("input")}
+    assert fields == {"email": "username", "password": "current-password"}
+    assert [label.attrs["for"] for label in form.all("label")] == ["email", "password"]
+
+
+@pytest.mark.guide("T9", "T13")
+@pytest.mark.asvs("S43")
+@pytest.mark.parametrize(
+    ("password", "twins"),
+    [
+        (" pass-word 1 ", ["pass-word 1", " pass-word 1", "pass-word 1 "]),
+        ("Pass-word 1", ["pass-word 1", "PASS-WORD 1"]),
+        ("1-" + "x" * 198 + "yz", ["1-" + "x" * 198 + "yy", "1-" + "x" * 198, "1-" + "x" * 70]),
+        ("caf\u00e9-1234", ["cafe\u0301-1234", "cafe-1234"]),
+        ("🔑-latch-1", ["🔒-latch-1", "?-latch-1"]),
+    ],
+    ids=["spaces", "case", "the tail of a long one", "NFC and NFD", "emoji"],
+)
+async def test_a_password_counts_exactly_as_it_was_typed(
+    make_house: Callable, cheap: Passwords, password: str, twins: list[str]
+) -> None:
+    house = await make_house(hashing=cheap)
+    await house.member("Alice", password=password)
+    laptop = await house.browser("Alice")
+    for twin in twins:
+        assert (await laptop.log_in(twin)).status_code == 422
+    assert laptop.cookie is None
+    assert (await laptop.log_in(password)).status_code == 303
+
+
+@pytest.mark.asvs("S41")
+@pytest.mark.guide("A17")
+async def test_a_hash_of_yesterdays_strength_is_renewed_at_log_in(make_house: Callable, cheap: Passwords) -> None:
+    past = await make_house(hashing=cheap)
+    await past.member("Alice")
+    today = await make_house(past.path)
+    laptop = await today.browser("Alice")
+    assert (await laptop.log_in()).status_code == 303
+    ((stored,),) = await today.rows("SELECT password_hash FROM users")
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert (await (await today.browser("Alice")).log_in()).status_code == 303
+
+
+@pytest.mark.guide("C6")
+async def test_the_last_log_in_moves_at_each_log_in(house: House, alice: Browser) -> None:
+    times = "SELECT last_login_at, previous_login_at FROM users"
+    assert await house.rows(times) == [("2026-11-24T09:12:00.000000+00:00", None)]
+    house.clock.move(days=1)
+    await (await house.browser("Alice")).log_in()
+    assert await house.rows(times) == [("2026-11-25T09:12:00.000000+00:00", "2026-11-24T09:12:00.000000+00:00")]
+    await (await house.browser("Alice")).log_in("wrong")
+    assert (await house.rows(times))[0][0] == "2026-11-25T09:12:00.000000+00:00"
+
+
+@pytest.mark.asvs("S06", "S07")
+async def test_each_log_in_has_a_cookie_of_its_own_and_the_old_one_is_dead(house: House, alice: Browser) -> None:
+    thief = await copy_of(house, alice)
+    await alice.post("/logout")
+    await alice.log_in()
+    assert alice.cookie != thief.cookie
+    assert await is_in(alice)
+    assert not await is_in(thief)
+
+
+@pytest.mark.asvs("S07")
+async def test_a_planted_cookie_is_replaced_at_log_in_and_opens_nothing(house: House, alice: Browser) -> None:
+    victim = await house.browser("Alice")
+    victim.cookie = "planted"
+    assert (await victim.log_in()).status_code == 303
+    thief = await house.browser("Mallory")
+    thief.cookie = "planted"
+    assert "planted" not in str(victim.cookie)
+    assert not await is_in(thief)
+
+
+@pytest.mark.asvs("S07")
+async def test_a_session_is_taken_from_the_cookie_alone(house: House, alice: Browser, stranger: Browser) -> None:
+    token = str(alice.cookie)
+    assert (await stranger.get(f"/dashboard?session={token}&sid={token}")).status_code == 303
+    assert (await stranger.get("/api/session", Authorization=f"Bearer {token}")).status_code == 401
+    assert (await stranger.get("/api/session", **{"X-Session": token})).status_code == 401
+    assert (await stranger.ask("POST", "/devices/revoke-all", {"session": token})).status_code == 303
+    assert await is_in(alice)
+
+
+@pytest.mark.guide("B1", "B15", "T6", "C1")
+@pytest.mark.asvs("S08")
+async def test_log_out_ends_the_session_for_every_copy_of_the_cookie(house: House, alice: Browser) -> None:
+    thief = await copy_of(house, alice)
+    answer = await alice.post("/logout")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    assert set_cookie_of(answer)["session"]["max-age"] == "0"
+    assert answer.headers["clear-site-data"] == '"cache", "storage"'
+    assert alice.cookie is None
+    assert await house.count("sessions") == 0
+    assert not await is_in(thief)
+
+
+@pytest.mark.guide("B15")
+async def test_htmx_is_told_to_leave_at_log_out(house: House, alice: Browser) -> None:
+    answer = await alice.post_fragment("/logout")
+    assert (answer.status_code, answer.headers["hx-redirect"]) == (204, "/login")
+    assert await house.count("sessions") == 0
+
+
+@pytest.mark.asvs("S08", "S32")
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_link_cannot_log_anybody_out(alice: Browser, method: str) -> None:
+    assert (await alice.ask(method, "/logout")).status_code == 405
+    assert await is_in(alice)
+
+
+async def test_a_strangers_log_out_is_harmless(house: House, alice: Browser, stranger: Browser) -> None:
+    assert (await stranger.post("/logout")).headers["location"] == "/login"
+    assert await is_in(alice)
+
+
+async def test_log_out_takes_no_other_content_than_a_form(alice: Browser) -> None:
+    answer = await alice.client.post("/logout", content=b"{}", headers={"Content-Type": "application/json"})
+    assert answer.status_code == 415
+    assert await is_in(alice)
+
+
+async def test_log_out_logs_out_this_device_alone(alice: Browser, alices_phone: Browser, bob: Browser) -> None:
+    await alice.post("/logout")
+    assert [await is_in(person) for person in (alice, alices_phone, bob)] == [False, True, True]
+
+
+async def test_the_page_says_why_one_is_here(stranger: Browser) -> None:
+    asked, ended = (await stranger.get(f"/login?next=/devices{more}") for more in ("", "&ended=1"))
+    asked, ended, plain = read(await asked), read(await ended), read(await stranger.get("/login"))
+    assert "Log in to go on" in asked.one("main").text
+    assert "You were signed out on this device" in ended.one("main").text
+    assert "to go on" not in plain.one("main").text
+
+
+async def test_one_comes_back_to_the_page_that_one_wanted(house: House, alice: Browser) -> None:
+    laptop = await house.browser("Alice")
+    to_login = (await laptop.get("/devices?from=mail")).headers["location"]
+    form = read(await laptop.get(to_login)).one("form", id="login-form")
+    target = form.one("input", name="next").attrs["value"]
+    again = read(await laptop.post("/login", {"email": laptop.email, "password": "wrong", "next": target}))
+    assert again.one("input", name="next").attrs["value"] == target
+    assert (await laptop.log_in(next=target)).headers["location"] == "/devices?from=mail"

@@ -1,0 +1,125 @@
+"""One's own account: the profile, its live checks, and the password."""
+
+from dataclasses import replace
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from db.access import account
+from db.refusals import Busy
+from db.viewer import Viewer
+from web.cookie import set_cookie, verify_session
+from web.device import describe_device
+from web.forms import Form, read_fields
+from web.respond import changed, field, page, redraw_navigation, refused
+from web.schemas import PasswordChange, Profile
+from web.words import plural
+
+TITLE = "Account"
+SLUG_TAKEN = "This page address is taken. Please choose another."
+WRONG_PASSWORD = "This is not your current password."  # noqa: S105  (a sentence, no password)
+BUSY = "Too many people are at the door at this moment. Nothing was changed: try again in a few seconds."
+
+
+async def show(request: Request) -> Response:
+    viewer = await verify_session(request)
+    return page(request, "account/page.html", TITLE, layout="house", **await _forms(request, viewer))
+
+
+async def check(request: Request) -> Response:
+    """One field of the profile, live; the page address also against everybody else's."""
+    viewer = await verify_session(request)
+    name = request.path_params["field"]
+    if name not in Profile.model_fields:
+        raise HTTPException(404)
+    form = Form.check_field(Profile, name, await read_fields(request))
+    if name == "slug" and form.data and await account.slug_taken(viewer, form.data.slug):
+        form.add_error("slug", SLUG_TAKEN)
+    return field(request, "account/field.html", form=form, name=name)
+
+
+async def submit(request: Request) -> Response:
+    """Save the profile. A field that was not sent stays as it is."""
+    viewer = await verify_session(request)
+    present = await _present(viewer)
+    form = Form.check(Profile, await read_fields(request), present=present)
+    if form.data and not await account.change_profile(viewer, **form.data.model_dump(exclude_unset=True)):
+        form.add_error("slug", SLUG_TAKEN)
+    if form.data is None:
+        return await _refused(request, viewer, "profile", profile=form)
+    if form.data.name not in (None, viewer.name):
+        redraw_navigation(request)
+    me = replace(viewer.me, name=form.data.name or viewer.name, slug=form.data.slug or viewer.slug)
+    saved = present | form.data.model_dump(exclude_unset=True)
+    form = Form.blank(Profile, **saved)
+    return changed(request, to="account", fragment="account/profile.html", me=me, profile=form, toast="Profile saved.")
+
+
+async def change_password(request: Request) -> Response:
+    """With the current one; every other session ends, and this one goes on under a new cookie."""
+    viewer = await verify_session(request)
+    form = Form.check(PasswordChange, await read_fields(request), request.app.state.policy)
+    if form.data is None:
+        return await _refused(request, viewer, "password", password=form)
+    try:
+        done = await account.change_password(
+            viewer, current=form.data.current_password, new=form.data.password, device=describe_device(request)
+        )
+    except Busy as busy:
+        form.message = BUSY
+        return await _refused(request, viewer, "password", 503, busy.retry_after, password=form)
+    if done is None:
+        form.add_error("current_password", WRONG_PASSWORD)
+        return await _refused(request, viewer, "password", password=form)
+    session, ended = done
+    set_cookie(request, session)
+    others = f" {ended} other {plural(ended, 'device is', 'devices are')} logged out." if ended else ""
+    return changed(
+        request,
+        to="account",
+        fragment="account/password.html",
+        me=viewer.me,
+        password=Form.blank(PasswordChange, request.app.state.policy),
+        email=(await account.get_account(viewer)).email,
+        toast=f"Password changed.{others}",
+    )
+
+
+async def _refused(
+    request: Request,
+    viewer: Viewer,
+    which: str,
+    status: int = 422,
+    retry_after: int | None = None,
+    **form: Form[Any],
+) -> Response:
+    return refused(
+        request,
+        "account/page.html",
+        TITLE,
+        form_id=f"{'account' if which == 'profile' else which}-form",
+        fragment=f"account/{which}.html",
+        status=status,
+        retry_after=retry_after,
+        layout="house",
+        **(await _forms(request, viewer) | form),
+    )
+
+
+async def _forms(request: Request, viewer: Viewer) -> dict[str, Any]:
+    """The page has two forms: whichever was not sent is drawn as it is in the database."""
+    shown = await account.get_account(viewer)
+    return {
+        "me": viewer.me,
+        "email": shown.email,
+        "team": shown.team,
+        "profile": Form.blank(Profile, name=shown.name, slug=shown.slug, phone=shown.phone),
+        "password": Form.blank(PasswordChange, request.app.state.policy),
+    }
+
+
+async def _present(viewer: Viewer) -> dict[str, str]:
+    shown = await account.get_account(viewer)
+    return {"name": shown.name, "slug": shown.slug, "phone": shown.phone}

@@ -1,0 +1,22 @@
+"""A person's page, as this viewer may see it."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from db.access import users
+from web.cookie import verify_session
+from web.respond import now, page
+
+
+async def show(request: Request) -> Response:
+    viewer = await verify_session(request)
+    profile = await users.get_profile(viewer, request.path_params["slug"])
+    return page(
+        request,
+        "users/page.html",
+        profile.name,
+        layout="house",
+        me=viewer.me,
+        profile=profile,
+        now=now(request),
+    )

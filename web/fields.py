@@ -1,0 +1,154 @@
+"""What a field may hold, and what is said where it does not: the guide's sentences, to the letter."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from db.secret import Secret
+from web.policy import POLICIES, Policy
+
+LONGEST_NAME: Final = 100
+LONGEST_EMAIL: Final = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
+LONGEST_PASSWORD: Final = 256  # characters, and 1,024 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """How a field is drawn: the attributes of its `<input>`, which repeat the schema for the browser."""
+
+    attrs: Mapping[str, str | bool]
+
+
+def refuse(*sentences: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "refused", {"sentences": sentences})
+
+
+def storable(text: str) -> str:
+    """No NUL (PostgreSQL has no place for it) and no lone surrogate (UTF-8 has none)."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise refuse("This has a character that cannot be stored. Please type it again.")
+    return text
+
+
+def _name(text: str) -> str:
+    name = storable(text).strip()  # trimmed before it is measured: trap T15
+    if len(name) > LONGEST_NAME:
+        raise refuse(f"Name must be at most {LONGEST_NAME} characters long.")
+    if len(name) < 2:
+        raise refuse("Name must be at least 2 characters long.")
+    return name
+
+
+def _email(text: str) -> str:
+    """The canonical form, the only one stored and looked up: local part in ASCII lower case, domain in IDNA.
+
+    email-validator normalises (NFC, UTS 46) before it validates; the other way round is GHSA-7rqj-j65f-68wh.
+    """
+    email = storable(text).strip()
+    if len(email) > LONGEST_EMAIL:
+        raise refuse(f"Email must be at most {LONGEST_EMAIL} characters long.")
+    try:
+        valid = validate_email(email, check_deliverability=False, allow_smtputf8=False)
+    except EmailNotValidError:
+        raise refuse("Please enter a valid email.") from None
+    return f"{valid.local_part.lower()}@{(valid.ascii_domain or valid.domain).lower()}"
+
+
+def _sized(password: Any) -> str:
+    """Bounded before anything is computed from it (ASVS 6.2.9); never trimmed, never changed (ASVS 6.2.8)."""
+    if len(password) > LONGEST_PASSWORD or len(password.encode("utf-8", "replace")) > 4 * LONGEST_PASSWORD:
+        raise refuse(f"Password must be at most {LONGEST_PASSWORD} characters long.")
+    return storable(password)
+
+
+def _new_password(password: Any, info: ValidationInfo) -> Secret[str]:
+    policy: Policy = info.context["policy"] if info.context else POLICIES["guide"]
+    unmet = [rule.sentence for rule in policy.rules if not rule.is_met(_sized(password))]
+    if unmet:
+        raise refuse(*unmet)
+    return Secret(password)
+
+
+def _present_password(password: Any) -> Secret[str]:
+    if not _sized(password):
+        raise refuse("Please enter your password.")
+    return Secret(password)
+
+
+def _slug(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]{2,40}", storable(text).strip()):
+        raise refuse("Use 2 to 40 of the letters a to z, digits and hyphens.")
+    return text.strip()
+
+
+def _at_most_40(label: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if len(storable(text).strip()) > 40:
+            raise refuse(f"{label} must be at most 40 characters long.")
+        return text.strip()
+
+    return check
+
+
+def _search(text: str) -> str:
+    if len(storable(text)) > LONGEST_EMAIL:
+        raise refuse(f"Search for at most {LONGEST_EMAIL} characters.")
+    return text.strip()
+
+
+def _page_number(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise refuse("Pages are numbered from 1.")
+    return int(text)
+
+
+def _sort(text: str) -> str:
+    if text not in ("newest", "name", "email", "login"):
+        raise refuse("Sort by newest, name, email or login.")
+    return text
+
+
+_EXACT: Final = {"required": True, "spellcheck": "false", "autocapitalize": "none"}
+Name = Annotated[
+    str,
+    AfterValidator(_name),
+    Input({"type": "text", "autocomplete": "name", "required": True, "minlength": "2", "maxlength": str(LONGEST_NAME)}),
+]
+Email = Annotated[
+    str,
+    AfterValidator(_email),
+    Input(
+        {"type": "email", "autocomplete": "username", "inputmode": "email", "maxlength": str(LONGEST_EMAIL)} | _EXACT,
+    ),
+]
+NewPassword = Annotated[
+    Secret[str],
+    PlainValidator(_new_password),
+    Input({"type": "password", "autocomplete": "new-password", "minlength": "8"} | _EXACT),
+]
+PresentPassword = Annotated[
+    Secret[str],
+    PlainValidator(_present_password),
+    Input({"type": "password", "autocomplete": "current-password"} | _EXACT),
+]
+
+
+Slug = Annotated[
+    str,
+    AfterValidator(_slug),
+    Input({"type": "text", "autocomplete": "off", "minlength": "2", "maxlength": "40"} | _EXACT),
+]
+Phone = Annotated[
+    str, AfterValidator(_at_most_40("Phone")), Input({"type": "tel", "autocomplete": "tel", "maxlength": "40"})
+]
+Team = Annotated[
+    str, AfterValidator(_at_most_40("Team")), Input({"type": "text", "autocomplete": "off", "maxlength": "40"})
+]
+Search = Annotated[str, AfterValidator(_search)]
+PageNumber = Annotated[int, BeforeValidator(_page_number)]
+Sort = Annotated[Literal["newest", "name", "email", "login"], BeforeValidator(_sort)]
