@@ -73,6 +73,12 @@ class House:
         assert (await person.log_in()).status_code == 303
         return person
 
+    async def thief_of(self, person: Browser) -> Browser:
+        """Somebody who has got hold of a person's cookie."""
+        thief = await self.browser("Mallory")
+        thief.cookie = person.cookie
+        return thief
+
     async def create(self, name: str, role: str = "user") -> None:
         operator, email = Operator(self.store), f"{name.lower()}@example.com"
         await shell.create_user(operator, name=name, email=email, password=Secret(PASSWORD), role=role)

@@ -52,6 +52,10 @@ class Browser:
     async def log_in(self, password: str | None = None, **fields: str) -> httpx.Response:
         return await self.post("/login", {"email": self.email, "password": password or self.password, **fields})
 
+    async def is_in(self) -> bool:
+        """Whether the door is open, by the database's word."""
+        return (await self.get("/dashboard")).status_code == 200
+
     @property
     def cookie(self) -> str | None:
         return self.client.cookies.get("session") or self.client.cookies.get("__Host-session")

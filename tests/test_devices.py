@@ -19,10 +19,6 @@ async def id_of(person: Browser) -> str:
     return (await devices_of(person)).one(data_current="true").attrs["data-device"]
 
 
-async def is_in(person: Browser) -> bool:
-    return (await person.get("/dashboard")).status_code == 200
-
-
 @pytest.mark.guide("C7")
 async def test_the_list_shows_ones_own_sessions_and_marks_this_one(
     alice: Browser, alices_phone: Browser, bob: Browser
@@ -43,7 +39,7 @@ async def test_a_plain_form_ends_one_device_and_goes_back_to_the_list(
 ) -> None:
     answer = await alice.post(f"/devices/{await id_of(alices_phone)}/revoke")
     assert (answer.status_code, answer.headers["location"]) == (303, "/devices")
-    assert [await is_in(person) for person in (alice, alices_phone, bob)] == [True, False, True]
+    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [True, False, True]
 
 
 @pytest.mark.guide("C3")
@@ -66,13 +62,13 @@ async def test_ending_the_device_in_use_is_logging_out(
     assert answer.status_code == answered
     assert "/login" in (answer.headers.get("location"), answer.headers.get("hx-redirect"))
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
-    assert [await is_in(person) for person in (alice, alices_phone)] == [False, True]
+    assert [await person.is_in() for person in (alice, alices_phone)] == [False, True]
 
 
 async def test_all_others_end_and_this_one_stays(alice: Browser, alices_phone: Browser, bob: Browser) -> None:
     answer = await alice.post_fragment("/devices/revoke-others")
     assert read(answer).one(id="device-count").text == "1"
-    assert [await is_in(person) for person in (alice, alices_phone, bob)] == [True, False, True]
+    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [True, False, True]
 
 
 @pytest.mark.guide("C8")
@@ -84,7 +80,7 @@ async def test_one_click_logs_out_everywhere(
     assert answer.status_code == answered
     assert "/login" in (answer.headers.get("location"), answer.headers.get("hx-redirect"))
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
-    assert [await is_in(person) for person in (alice, alices_phone, bob)] == [False, False, True]
+    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [False, False, True]
 
 
 @pytest.mark.asvs("S05")
@@ -94,7 +90,7 @@ async def test_a_stranger_cannot_revoke_anothers_device(alice: Browser, bob: Bro
     theirs = await ask(bob, f"/devices/{await id_of(alice)}/revoke")
     nobodys = await ask(bob, "/devices/AAAAAAAAAAAAAAAAAAAAAA/revoke")
     assert (theirs.status_code, theirs.text) == (404, nobodys.text)
-    assert await is_in(alice)
+    assert await alice.is_in()
 
 
 @pytest.mark.parametrize("path", ["/devices/{id}/revoke", "/devices/revoke-others", "/devices/revoke-all"])
@@ -106,7 +102,7 @@ async def test_a_form_drawn_for_another_viewer_does_nothing(
     answer = await ask(alice, path.format(id=await id_of(alices_phone)), {"viewer": bobs})
     assert answer.status_code == 409
     assert "You are logged in as Alice" in read(answer).text
-    assert [await is_in(person) for person in (alice, alices_phone)] == [True, True]
+    assert [await person.is_in() for person in (alice, alices_phone)] == [True, True]
 
 
 async def test_each_form_names_whom_it_was_drawn_for(alice: Browser, alices_phone: Browser) -> None:
@@ -115,7 +111,7 @@ async def test_each_form_names_whom_it_was_drawn_for(alice: Browser, alices_phon
     forms = page.one("main").all("form")
     assert [form.one("input", name="viewer").attrs["value"] for form in forms] == [own] * 3
     assert (await alice.post(forms[0].attrs["action"], {"viewer": own})).status_code == 303
-    assert not await is_in(alices_phone)
+    assert not await alices_phone.is_in()
 
 
 @pytest.mark.asvs("S103")
@@ -127,7 +123,7 @@ async def test_the_fifty_first_session_makes_room_for_itself(make_house: Callabl
         browsers.append(await house.browser("Alice"))
         assert (await browsers[-1].log_in()).status_code == 303
     assert await house.count("sessions") == 50
-    assert [await is_in(browser) for browser in browsers] == [False] * 11 + [True] * 50
+    assert [await browser.is_in() for browser in browsers] == [False] * 11 + [True] * 50
 
 
 @pytest.mark.asvs("S95")
@@ -138,13 +134,13 @@ async def test_what_has_expired_is_swept_and_what_lives_is_not(house: House, ali
     house.clock.move(days=2)
     assert await prune(house.store) == 1
     assert await house.count("sessions") == 1
-    assert await is_in(laptop)
+    assert await laptop.is_in()
 
 
 @pytest.mark.asvs("S95", "S64")
 async def test_an_expired_row_opens_nothing_though_its_cookie_has_not_expired(house: House, alice: Browser) -> None:
     await house.change("UPDATE sessions SET expires_at = '2026-11-24T09:11:59.000000+00:00'")
-    assert not await is_in(alice)
+    assert not await alice.is_in()
 
 
 async def test_an_expired_session_is_not_counted_as_a_device(house: House, alice: Browser) -> None:

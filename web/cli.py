@@ -5,8 +5,9 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from db.access import shell
 from db.housekeeping import WrongSchema, migrate, require_schema
@@ -22,9 +23,9 @@ from web.settings import Settings, read_settings
 Work = Callable[[Operator], Awaitable[int]]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ, stdin: TextIO = sys.stdin) -> int:
     """Exit code: 0 done, 1 refused with one line that says why, 2 a wrong setting or a wrong call."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments, argparse.Namespace(environ=environ, stdin=stdin))
     try:
         return int(options.run(options))
     except BadSetting as problem:
@@ -76,11 +77,11 @@ def _command(
 def _serve(options: argparse.Namespace) -> int:
     from web.server import serve
 
-    return serve(_settings())
+    return serve(_settings(options))
 
 
 def _migrate(options: argparse.Namespace) -> int:
-    migrate(_settings().database_url)
+    migrate(_settings(options).database_url)
     return 0
 
 
@@ -97,8 +98,8 @@ def _routes(options: argparse.Namespace) -> int:
 
 
 def _create_user(options: argparse.Namespace) -> int:
-    typed = {"name": options.name, "email": options.email, "password": _password()}
-    settings = _settings()
+    typed = {"name": options.name, "email": options.email, "password": _password(options)}
+    settings = _settings(options)
     form = Form.check(SignUp, typed, POLICIES[settings.password_policy])
     data = form.data
     if data is None:
@@ -122,12 +123,12 @@ def _change_role(options: argparse.Namespace) -> int:
         print(f"{options.email} is {options.role} from the next request on")
         return 0
 
-    return _run(_settings(), change)
+    return _run(_settings(options), change)
 
 
 def _set_password(options: argparse.Namespace) -> int:
-    settings = _settings()
-    form = Form.check_field(SignUp, "password", {"password": _password()}, POLICIES[settings.password_policy])
+    settings = _settings(options)
+    form = Form.check_field(SignUp, "password", {"password": _password(options)}, POLICIES[settings.password_policy])
     if form.data is None:
         return _complain(" ".join(form.errors["password"]), 1)
     password = form.data.password
@@ -147,7 +148,7 @@ def _list_users(options: argparse.Namespace) -> int:
             print(f"{person.created_at:%Y-%m-%d}  {state:<8}  {person.email}  {person.name}")
         return 0
 
-    return _run(_settings(), show)
+    return _run(_settings(options), show)
 
 
 def _run(settings: Settings, work: Work) -> int:
@@ -170,8 +171,8 @@ def _run(settings: Settings, work: Work) -> int:
     return asyncio.run(run())
 
 
-def _settings() -> Settings:
-    settings = read_settings(os.environ)
+def _settings(options: argparse.Namespace) -> Settings:
+    settings = read_settings(options.environ)
     path = Path(settings.database_url.reveal().removeprefix("sqlite:///"))
     if path.parent.name == "data":
         path.parent.mkdir(exist_ok=True)
@@ -186,9 +187,9 @@ def _canonical(email: str) -> str:
     return form.data.email
 
 
-def _password() -> str:
+def _password(options: argparse.Namespace) -> str:
     """The first line of standard input, as it is: trimmed of nothing but its line break."""
-    return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    return str(options.stdin.readline()).removesuffix("\n").removesuffix("\r")
 
 
 def _complain(line: str, code: int) -> int:

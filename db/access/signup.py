@@ -1,6 +1,7 @@
 """Signing up: anybody may, once for each address."""
 
 from db import people
+from db.refusals import NotCreated, Refusal
 from db.secret import Secret
 from db.sessions import Device, NewSession, start_session
 from db.store import Store
@@ -17,6 +18,11 @@ async def sign_up(store: Store, *, name: str, email: str, password: Secret[str],
     Raises NotCreated where the database would not have it, and Busy; then nothing of it was stored.
     """
     password_hash = await store.passwords.hash(password)
-    async with store.transaction():
-        user_id = await people.add(store, name, email, password_hash, logs_in=True)
-        return None if user_id is None else await start_session(store, user_id, "user", device)
+    try:
+        async with store.transaction():
+            user_id = await people.add(store, name, email, password_hash, logs_in=True)
+            return None if user_id is None else await start_session(store, user_id, "user", device)
+    except Refusal:
+        raise
+    except Exception as error:  # whatever the database had against it, the transaction is undone
+        raise NotCreated from error

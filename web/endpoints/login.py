@@ -47,6 +47,7 @@ async def submit(request: Request) -> Response:
 
 async def log_out(request: Request) -> Response:
     """Ends this session here and in the database: no copy of the cookie works again (trap T6)."""
+    await read_fields(request)  # it has no field of ours, but another content type is refused here too
     await end_session(request)
     response = leave(request, to=path_of(request, "login"), delete_cookie=True)
     response.headers["Clear-Site-Data"] = '"cache", "storage"'

@@ -1,0 +1,126 @@
+"""The static files, and what a page weighs on the wire."""
+
+import gzip
+import hashlib
+
+import brotli
+import httpx
+import pytest
+
+from tests.people import Browser, read
+
+KB = 1000
+PACKED = {"Accept-Encoding": "gzip"}
+
+
+async def assets_of(stranger: Browser) -> list[str]:
+    """The path of every static file that a page names."""
+    page = read(await stranger.get("/"))
+    return [found.attrs[name] for name in ("src", "href") for found in page.all(**{name: True}) if found.tag != "a"]
+
+
+async def raw(stranger: Browser, path: str, **headers: str) -> tuple[httpx.Response, bytes]:
+    """An answer, and its body as it travelled."""
+    async with stranger.client.stream("GET", path, headers=headers) as answer:
+        return answer, b"".join([part async for part in answer.aiter_raw()])
+
+
+async def test_a_files_name_is_made_of_its_content_and_may_be_kept_for_ever(stranger: Browser) -> None:
+    assets = await assets_of(stranger)
+    assert len(assets) == 4
+    for path in assets:
+        answer, body = await raw(stranger, path, **{"Accept-Encoding": "identity"})
+        assert answer.status_code == 200
+        assert hashlib.sha256(body).hexdigest()[:12] in path
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert "set-cookie" not in answer.headers
+
+
+CODINGS = [
+    ("gzip, deflate, br, zstd", "br", brotli.decompress),
+    ("gzip", "gzip", gzip.decompress),
+    ("identity", None, bytes),
+    ("", None, bytes),
+    ("zstd", None, bytes),
+    ("br;q=0, gzip", "gzip", gzip.decompress),
+]
+
+
+async def test_a_file_comes_in_a_coding_that_the_browser_knows(stranger: Browser) -> None:
+    for path in await assets_of(stranger):
+        for accepted, coding, unpack in CODINGS:
+            answer, body = await raw(stranger, path, **{"Accept-Encoding": accepted})
+            assert answer.headers.get("content-encoding") == coding, accepted
+            assert {part.strip() for part in answer.headers["vary"].split(",")} == {"Accept-Encoding"}
+            assert hashlib.sha256(unpack(body)).hexdigest()[:12] in path
+
+
+@pytest.mark.asvs("S106")
+async def test_htmx_is_the_file_that_was_looked_at(stranger: Browser) -> None:
+    (path,) = [path for path in await assets_of(stranger) if "htmx" in path]
+    body = (await stranger.get(path)).content
+    assert hashlib.sha256(body).hexdigest() == "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130"
+
+
+ELSEWHERE = [
+    "/static",
+    "/static/",
+    "/static/app.css",
+    "/static/.env",
+    "/static/../pyproject.toml",
+    "/static/..%2fpyproject.toml",
+    "/static/%2e%2e/pyproject.toml",
+    "/static/..%5cpyproject.toml",
+    "/static/%2fetc%2fpasswd",
+    "/static//etc/passwd",
+    "/static/app.css%00.js",
+    "/static/....//app.js",
+    "/data/latchkey.db",
+    "/.env",
+    "/.git/config",
+]
+
+
+@pytest.mark.asvs("S77")
+async def test_nothing_but_a_listed_file_is_served(stranger: Browser) -> None:
+    assert [path for path in ELSEWHERE if (await stranger.get(path)).status_code != 404] == []
+
+
+@pytest.mark.asvs("S77")
+async def test_a_thousand_ranges_get_the_whole_file_once(stranger: Browser) -> None:
+    (path, *_) = await assets_of(stranger)
+    ranges = "bytes=" + ",".join(f"{n}-{n}" for n in range(1000))
+    answer = await stranger.get(path, Range=ranges)
+    assert (answer.status_code, hashlib.sha256(answer.content).hexdigest()[:12] in path) == (200, True)
+
+
+async def test_the_sign_up_page_weighs_at_most_six_kilobytes(stranger: Browser) -> None:
+    answer, body = await raw(stranger, "/signup", **PACKED)
+    assert answer.headers["content-encoding"] == "gzip"
+    assert len(body) <= 6 * KB
+
+
+async def test_the_styles_weigh_at_most_eight_kilobytes_and_the_scripts_eighteen(stranger: Browser) -> None:
+    page = read(await stranger.get("/signup"))
+    styles = [link.attrs["href"] for link in page.all("link", rel="stylesheet")]
+    scripts = [script.attrs["src"] for script in page.all("script")]
+    weights = [sum([len((await raw(stranger, path, **PACKED))[1]) for path in paths]) for paths in (styles, scripts)]
+    assert len(styles) == 1
+    assert weights[0] <= 8 * KB
+    assert weights[1] <= 18 * KB
+
+
+async def test_the_answer_to_a_live_check_weighs_at_most_a_kilobyte(alice: Browser, stranger: Browser) -> None:
+    for field, text in (
+        ("name", ""),
+        ("name", "Charlie"),
+        ("email", "x"),
+        ("email", alice.email),
+        ("email", "a@b.com"),
+    ):
+        assert len((await stranger.post(f"/signup/check/{field}", {field: text})).content) <= 1024
+
+
+async def test_a_first_view_takes_at_most_four_requests(stranger: Browser) -> None:
+    page = read(await stranger.get("/signup"))
+    assert 1 + len(page.all("script")) + len(page.all("link", rel="stylesheet")) + len(page.all("img")) <= 4

@@ -1,0 +1,126 @@
+"""Unsafe requests come from our own pages, or from no browser at all."""
+
+import pytest
+
+from tests.conftest import House
+from tests.people import HTMX, PASSWORD, Browser, read, set_cookie_of
+from web.routes import Row
+
+FOREIGN = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost:8000"},
+    {"Sec-Fetch-Site": "nonsense"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://localhost"},
+    {"Origin": "https://localhost:8000"},
+    {"Origin": "http://localhost:8000.evil.example"},
+    {"Origin": "http://evil.example:8000", "Host": "evil.example:8000"},
+    {"Origin": ""},
+    {"Origin": "https://evil.example", "Referer": "http://localhost:8000/devices"},
+]
+OWN = [
+    {"Sec-Fetch-Site": "same-origin"},
+    {"Sec-Fetch-Site": "none"},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "null"},
+    {"Origin": "http://localhost:8000"},
+    {},
+]
+
+
+def unsafe_paths(house: House) -> list[str]:
+    rows = [row for row in house.app.router.routes if isinstance(row, Row) and "POST" in row.by_method]
+    return [row.path.replace("{field}", "name").replace("{id}", "x").replace("{slug}", "x") for row in rows]
+
+
+@pytest.mark.asvs("S31")
+@pytest.mark.guide("D35")
+async def test_no_other_site_can_make_a_browser_change_anything(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
+    before = house.statements
+    for headers in FOREIGN:
+        for path in unsafe_paths(house):
+            for person in (alice, stranger):
+                answer = await person.ask(
+                    "POST", path, {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD}, **headers
+                )
+                assert (answer.status_code, set_cookie_of(answer)) == (403, {}), (path, headers)
+    assert house.statements == before
+    assert (await house.count("users"), await house.count("sessions")) == (1, 1)
+    assert await alice.is_in()
+
+
+@pytest.mark.asvs("S31")
+async def test_no_other_site_can_log_a_browser_in(house: House, alice: Browser) -> None:
+    for headers in FOREIGN:
+        victim = await house.browser("Alice")
+        await victim.ask("POST", "/login", {"email": "alice@example.com", "password": PASSWORD}, **headers)
+        assert victim.cookie is None
+
+
+@pytest.mark.asvs("S31")
+@pytest.mark.parametrize("headers", OWN)
+async def test_our_own_pages_and_scripts_are_let_through(house: House, stranger: Browser, headers: dict) -> None:
+    fields = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
+    assert (await stranger.ask("POST", "/signup", fields, **headers)).status_code == 303
+    assert (await stranger.ask("POST", "/logout", **headers)).status_code == 303
+    assert await house.count("sessions") == 0
+
+
+@pytest.mark.asvs("S31")
+async def test_two_headers_of_which_one_is_foreign_are_foreign(house: House, alice: Browser) -> None:
+    for name, values in (
+        ("Sec-Fetch-Site", ("same-origin", "cross-site")),
+        ("Origin", ("http://localhost:8000", "https://evil.example")),
+    ):
+        for pair in (values, values[::-1]):
+            answer = await alice.client.post("/logout", headers=[(name, value) for value in pair])
+            assert answer.status_code == 403
+    assert await alice.is_in()
+
+
+async def test_the_refusal_says_what_happened_and_that_nothing_was_done(alice: Browser) -> None:
+    for headers in ({}, HTMX):
+        answer = await alice.ask("POST", "/logout", **{"Sec-Fetch-Site": "cross-site", **headers})
+        assert read(answer).one("h1").text == "This came from another site"
+
+
+@pytest.mark.asvs("S31", "S32")
+async def test_another_site_may_link_to_our_pages(alice: Browser, stranger: Browser) -> None:
+    foreign = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
+    assert (await alice.get("/dashboard", **foreign)).status_code == 200
+    assert (await stranger.get("/login", **foreign)).status_code == 200
+
+
+@pytest.mark.asvs("S75")
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:8000"])
+async def test_no_script_of_another_site_may_read_an_answer(alice: Browser, origin: str) -> None:
+    preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    answers = [await alice.get(path, Origin=origin) for path in ("/api/session", "/dashboard", "/healthz", "/nowhere")]
+    answers.append(await alice.ask("OPTIONS", "/api/session", **preflight))
+    answers.append(await alice.ask("OPTIONS", "/login", **preflight))
+    assert [name for answer in answers for name in answer.headers if name.startswith("access-control")] == []
+
+
+@pytest.mark.asvs("S75")
+async def test_nothing_but_a_form_is_read(house: House, alice: Browser, stranger: Browser) -> None:
+    body = b"email=alice@example.com&password=" + PASSWORD.encode()
+    for kind in ("text/plain", "application/json", "multipart/form-data; boundary=x", "", "text/html"):
+        for person, path in (
+            (stranger, "/login"),
+            (stranger, "/signup"),
+            (stranger, "/signup/check/email"),
+            (alice, "/devices/revoke-all"),
+            (alice, "/devices/revoke-others"),
+        ):
+            answer = await person.client.post(path, content=body, headers={"Content-Type": kind})
+            assert answer.status_code == 415, (path, kind)
+    assert stranger.cookie is None
+    assert await alice.is_in()
+
+
+async def test_an_empty_body_needs_no_type(alice: Browser, alices_phone: Browser) -> None:
+    assert (await alice.client.post("/devices/revoke-others")).status_code == 303
+    assert [await alice.is_in(), await alices_phone.is_in()] == [True, False]

@@ -1,0 +1,75 @@
+"""A fragment is the page's own markup: the same file, alone."""
+
+import re
+
+import pytest
+
+from tests.conftest import House
+from tests.people import HTMX, PASSWORD, Browser, read
+
+
+def without_extras(fragment: str) -> str:
+    """The fragment without its title and what travels out of band."""
+    alone = re.sub(r"^<title>.*?</title>\s*", "", fragment)
+    return re.sub(r'<div data-hx-swap-oob="beforeend:#toasts">.*?</div></div>', "", alone, flags=re.S).strip()
+
+
+@pytest.mark.guide("D29")
+async def test_every_fragment_is_a_part_of_its_page(
+    house: House, alice: Browser, ada: Browser, stranger: Browser
+) -> None:
+    for person, paths in (
+        (stranger, ("/", "/signup", "/login", "/login?next=/devices&ended=1", "/nowhere")),
+        (alice, ("/dashboard", "/devices", "/handbook", "/nowhere")),
+        (ada, ("/dashboard", "/devices", "/handbook")),
+    ):
+        for path in paths:
+            page, fragment = await person.get(path), await person.get_fragment(path)
+            assert fragment.status_code == page.status_code
+            assert "<html" not in fragment.text
+            assert without_extras(fragment.text) in page.text, path
+            assert read(fragment).one("title").text == read(page).one("title").text
+            assert len(read(fragment).all("h1")) == 1
+
+
+@pytest.mark.guide("A11", "D29")
+@pytest.mark.parametrize("path", ["/signup", "/login"])
+async def test_the_form_that_htmx_gets_is_the_form_of_the_page(alice: Browser, stranger: Browser, path: str) -> None:
+    for typed in ({}, {"name": "A", "email": "a", "password": "a"}, {"email": alice.email, "password": PASSWORD + "!"}):
+        page, fragment = await stranger.post(path, typed), await stranger.post_fragment(path, typed)
+        assert (page.status_code, fragment.status_code) == (422, 422)
+        assert without_extras(fragment.text) in page.text
+        assert without_extras(fragment.text).startswith("<form")
+
+
+@pytest.mark.guide("A5", "A22")
+async def test_a_checked_field_is_the_field_of_the_form(alice: Browser, stranger: Browser) -> None:
+    for typed in (
+        {"name": "A", "email": "a", "password": "a"},
+        {"name": "Zoe", "email": alice.email, "password": PASSWORD},
+    ):
+        page = await stranger.post("/signup", typed)
+        for field in typed:
+            check = await stranger.post(f"/signup/check/{field}", typed)
+            assert check.text.strip() in page.text
+
+
+@pytest.mark.guide("D29")
+async def test_the_list_after_a_change_is_the_list_of_the_page(alice: Browser, alices_phone: Browser) -> None:
+    changed = await alice.post_fragment("/devices/revoke-others")
+    assert without_extras(changed.text) in (await alice.get("/devices")).text
+
+
+@pytest.mark.guide("D29")
+async def test_a_fragment_is_as_closed_as_its_page(house: House, alice: Browser, stranger: Browser) -> None:
+    before = house.statements
+    for path in ("/dashboard", "/devices", "/handbook"):
+        answer = await stranger.get(path, **HTMX)
+        assert (answer.status_code, answer.content) == (401, b"")
+    assert house.statements == before
+
+
+async def test_only_the_header_that_htmx_sends_asks_for_a_fragment(alice: Browser) -> None:
+    page = (await alice.get("/dashboard")).text
+    for headers in ({"HX-Request": "false"}, {"HX-Boosted": "true"}, {"X-Requested-With": "XMLHttpRequest"}):
+        assert (await alice.get("/dashboard", **headers)).text == page

@@ -1,0 +1,287 @@
+"""Who may ask for what: the guards by the cookie alone, the data by the database, and the order of the refusals."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from tests.conftest import House
+from tests.people import HTMX, PASSWORD, Browser, path_of, read, set_cookie_of
+from web.cookie import verify_admin, verify_session
+from web.middleware import Kind
+from web.routes import Admins, Members, Row
+
+GUESTS = ["/", "/signup", "/login"]
+MEMBERS = ["/dashboard", "/handbook", "/devices"]
+CHANGES = ["/devices/revoke-others", "/devices/revoke-all", "/devices/AAAAAAAAAAAAAAAAAAAAAA/revoke"]
+
+
+def rows_of(house: House, *kinds: Kind) -> Iterator[tuple[str, str]]:
+    """Method and path of every row of the table."""
+    for row in house.app.router.routes:
+        if isinstance(row, Row) and row.kind in kinds:
+            for method in row.by_method:
+                yield method, path_in(row)
+
+
+def path_in(row: Row) -> str:
+    """An address that the row answers."""
+    return re.sub(r"{\w+}", "AAAAAAAAAAAAAAAAAAAAAA", row.path.replace("{field}", "name"))
+
+
+def is_turned_away(answer: httpx.Response, path: str) -> bool:
+    target = answer.headers.get("location") or answer.headers.get("hx-redirect", "")
+    return (answer.status_code, target) == (401, "") if path.startswith("/api/") else path_of(target) == "/login"
+
+
+@pytest.mark.guide("D1", "D5", "D7", "D8", "D9", "D11", "D15", "D16")
+async def test_strangers_are_turned_away_from_every_members_row_with_no_query(house: House, stranger: Browser) -> None:
+    before = house.statements
+    for method, path in rows_of(house, Kind.MEMBERS, Kind.ADMINS):
+        page, fragment = await stranger.ask(method, path), await stranger.ask(method, path, **HTMX)
+        assert (page.status_code, fragment.status_code) == (401 if path.startswith("/api/") else 303, 401)
+        assert is_turned_away(page, path)
+        assert is_turned_away(fragment, path)
+    assert house.statements == before
+
+
+@pytest.mark.guide("D1", "D10")
+async def test_members_are_turned_away_from_every_guests_row_with_no_query(house: House, alice: Browser) -> None:
+    before, cookie = house.statements, alice.cookie
+    for method, path in rows_of(house, Kind.GUESTS):
+        fields = {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD}
+        page, fragment = await alice.ask(method, path, fields), await alice.ask(method, path, fields, **HTMX)
+        assert (page.status_code, page.headers["location"]) == (303, "/dashboard")
+        assert (fragment.status_code, fragment.headers["hx-redirect"]) == (204, "/dashboard")
+    assert (house.statements, alice.cookie) == (before, cookie)
+    assert await house.rows("SELECT name FROM users") == [("Alice",)]
+
+
+@pytest.mark.guide("D12", "D20", "D29", "A16", "T14")
+@pytest.mark.asvs("S01")
+async def test_without_any_guard_no_data_leaks_and_nothing_is_done(
+    house: House, alice: Browser, alices_phone: Browser, stranger: Browser
+) -> None:
+    thief = await house.thief_of(alices_phone)
+    await alices_phone.post("/logout")
+    members = [*rows_of(house, Kind.MEMBERS, Kind.ADMINS)]
+    house.app.router.routes[:] = [
+        Route(row.path, row._dispatch, methods=row.methods, name=row.name) for row in house.app.router.routes
+    ]
+    for person in (stranger, thief):
+        for method, path in members:
+            for headers in ({}, HTMX):
+                answer = await person.ask(method, path, **headers)
+                assert is_turned_away(answer, path) or path == "/handbook", path
+                assert "Alice" not in answer.text
+        thief.cookie = None
+    assert await alice.is_in()
+
+
+LIES = {
+    "X-Middleware-Subrequest": "middleware:middleware:middleware",
+    "X-Original-URL": "/",
+    "X-Rewrite-URL": "/",
+    "X-HTTP-Method-Override": "GET",
+    "X-Forwarded-For": "127.0.0.1",
+    "X-Forwarded-Host": "localhost",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Prefix": "/static",
+    "X-User-ID": "1",
+    "X-Remote-User": "alice",
+    "Authorization": "Basic YWxpY2U6eA==",
+    "Host": "x/signup?",
+    "HX-Boosted": "true",
+    "HX-Target": "main#main",
+    "HX-Request-Type": "full",
+    "HX-History-Restore-Request": "true",
+}
+
+
+@pytest.mark.guide("D12", "T14")
+@pytest.mark.asvs("S02")
+async def test_no_header_opens_a_door_or_closes_one(house: House, alice: Browser, stranger: Browser) -> None:
+    for name, value in LIES.items():
+        for method, path in rows_of(house, Kind.MEMBERS, Kind.ADMINS):
+            assert is_turned_away(await stranger.ask(method, path, **{name: value}), path), (name, path)
+        assert (await alice.get("/dashboard", **{name: value})).status_code == 200, name
+        assert (await stranger.get("/login", **{name: value})).status_code == 200, name
+
+
+@pytest.mark.guide("D8", "T5")
+async def test_a_path_that_is_in_no_row_is_nobodys(alice: Browser, stranger: Browser) -> None:
+    for path in ("/dashboard/settings", "/dashboard/", "/DASHBOARD", "/devices;x", "/devices/x", "/%64evices/x"):
+        assert [(await person.get(path)).status_code for person in (alice, stranger)] == [404, 404]
+
+
+@pytest.mark.guide("D11", "D15")
+async def test_a_static_file_is_the_same_for_whoever_asks(house: House, alice: Browser, stranger: Browser) -> None:
+    path = read(await stranger.get("/")).one("link", rel="stylesheet").attrs["href"]
+    await house.change("DELETE FROM sessions")
+    before = house.statements
+    answers = [await person.get(path) for person in (alice, stranger)]
+    assert answers[0].headers == answers[1].headers
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert house.statements == before
+
+
+@pytest.mark.guide("D7")
+@pytest.mark.parametrize("header", ["Sec-Purpose", "Purpose"])
+async def test_a_prefetch_writes_nothing_and_renews_nothing(house: House, alice: Browser, header: str) -> None:
+    house.clock.move(days=5)
+    seen = await house.rows("SELECT last_seen_at, expires_at FROM sessions")
+    answer = await alice.get("/dashboard", **{header: "prefetch;prerender"})
+    assert (answer.status_code, set_cookie_of(answer)) == (200, {})
+    assert await house.rows("SELECT last_seen_at, expires_at FROM sessions") == seen
+    await alice.get("/dashboard")
+    assert await house.rows("SELECT last_seen_at, expires_at FROM sessions") != seen
+
+
+async def ask_twice(request: Request) -> Response:
+    first, second = await verify_session(request), await verify_session(request)
+    return PlainTextResponse(f"{first.name} {first is second}")
+
+
+@pytest.mark.guide("D17", "D13")
+async def test_a_session_that_is_asked_for_twice_is_looked_up_once(house: House, alice: Browser) -> None:
+    house.app.router.routes.append(Members("/twice", get=ask_twice, name="twice"))
+    before = house.statements
+    assert (await alice.get("/twice")).text == "Alice True"
+    assert house.statements == before + 1
+
+
+async def keep_office(request: Request) -> Response:
+    admin = await verify_admin(request)
+    request.app.state.visitors.append(admin.name)
+    return JSONResponse({"admin": admin.name})
+
+
+@pytest.fixture
+def visitors(house: House) -> list[str]:
+    """Who has been in the office, a room for administrators that this test adds to the house."""
+    house.app.state.visitors = []
+    house.app.router.routes += [
+        Admins("/office", get=keep_office, post=keep_office, name="office"),
+        Admins("/api/office", get=keep_office, post=keep_office, name="office-api"),
+    ]
+    return house.app.state.visitors
+
+
+@pytest.mark.guide("D30", "D31", "D2", "T1")
+@pytest.mark.parametrize(("path", "to_stranger"), [("/office", 303), ("/api/office", 401)])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_room_for_admins_is_closed_to_everybody_else(
+    visitors: list, alice: Browser, ada: Browser, stranger: Browser, path: str, to_stranger: int, method: str
+) -> None:
+    answers = [await person.ask(method, path) for person in (stranger, alice, ada)]
+    assert [answer.status_code for answer in answers] == [to_stranger, 403, 200]
+    assert visitors == ["Ada"]
+    assert "location" not in answers[1].headers
+
+
+@pytest.mark.guide("D2", "D30")
+@pytest.mark.asvs("S01", "S37")
+async def test_the_role_in_the_cookie_neither_opens_nor_closes_that_room(
+    house: House, visitors: list, alice: Browser, ada: Browser
+) -> None:
+    await house.change_role(alice, "admin")
+    await house.change_role(ada, "user")
+    assert (await ada.post("/office")).status_code == 403
+    assert (await alice.post("/office")).status_code == 200
+    assert visitors == ["Alice"]
+
+
+FOREIGN = {"Sec-Fetch-Site": "cross-site"}
+JSON = {"Content-Type": "application/json"}
+
+
+async def test_of_several_refusals_the_first_of_the_contract_is_given(
+    visitors: list, alice: Browser, bob: Browser, stranger: Browser
+) -> None:
+    large, bobs = b"x" * 70_000, (await bob.get("/api/session")).json()["user"]["id"]
+
+    async def post(person: Browser, path: str, content: bytes, **headers: str) -> int:
+        kind = {"Content-Type": "application/x-www-form-urlencoded"} | headers
+        return (await person.client.post(path, content=content, headers=kind)).status_code
+
+    assert await post(stranger, "/nowhere", large, **FOREIGN, **JSON) == 403  # a foreign origin first
+    assert await post(stranger, "/nowhere", large, **JSON) == 413
+    assert await post(stranger, "/nowhere", b"{}", **JSON) == 404
+    assert await post(stranger, "/dashboard", b"{}", **JSON) == 405
+    assert await post(stranger, "/devices/revoke-all", b"{}", **JSON) == 303  # no session
+    assert await post(alice, "/office", b"{}", **JSON) == 415
+    assert await post(alice, "/office", b"viewer=" + bobs.encode()) == 403  # the wrong role
+    assert await post(alice, "/devices/revoke-all", b"viewer=" + bobs.encode()) == 409
+    assert await post(stranger, "/login", b"{}", **JSON) == 415
+    assert await post(stranger, "/login", b"email=x") == 422
+    assert visitors == []
+    assert await alice.is_in()
+
+
+@pytest.mark.asvs("S72", "S01")
+@pytest.mark.guide("D16", "T1", "C3", "T6")
+async def test_a_dead_session_is_turned_away_once_and_not_for_ever(house: House, alice: Browser) -> None:
+    await house.change("DELETE FROM sessions")
+    dead = alice.cookie
+    for headers, status in (({}, 303), (HTMX, 401)):
+        alice.cookie = dead
+        answer = await alice.get("/devices", HX_Current_URL="http://localhost:8000/devices", **headers)
+        target = answer.headers.get("location") or answer.headers["hx-redirect"]
+        assert (answer.status_code, target) == (status, "/login?next=/devices&ended=1")
+        assert set_cookie_of(answer)["session"]["max-age"] == "0"
+        assert alice.cookie is None
+        login = await alice.get(target)
+        assert (login.status_code, "You were signed out" in login.text) == (200, True)
+
+
+@pytest.mark.guide("D9")
+@pytest.mark.parametrize("ask", [Browser.get, Browser.get_fragment])
+async def test_a_stranger_without_a_cookie_was_not_signed_out(stranger: Browser, ask: Callable) -> None:
+    answer = await ask(stranger, "/dashboard")
+    target = answer.headers.get("location") or answer.headers["hx-redirect"]
+    assert target == "/login?next=/dashboard"
+
+
+@pytest.mark.asvs("S76")
+async def test_a_row_answers_its_own_methods_and_no_others(house: House, alice: Browser, stranger: Browser) -> None:
+    for row in [row for row in house.app.router.routes if isinstance(row, Row)]:
+        for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - row.methods:
+            for person in (alice, stranger):
+                answer = await person.ask(method, path_in(row))
+                assert (answer.status_code, {*answer.headers["allow"].split(", ")}) == (405, row.methods)
+    assert await alice.is_in()
+
+
+@pytest.mark.asvs("S76")
+async def test_head_answers_what_get_would_without_the_body(house: House, alice: Browser, stranger: Browser) -> None:
+    for person, paths in ((stranger, GUESTS + MEMBERS), (alice, MEMBERS + GUESTS)):
+        for path in [*paths, "/healthz", "/readyz", "/robots.txt", "/api/session"]:
+            head, get = await person.ask("HEAD", path), await person.get(path)
+            assert (head.status_code, head.headers, head.content) == (get.status_code, get.headers, b"")
+
+
+@pytest.mark.asvs("S105")
+async def test_no_address_of_a_page_or_redirect_holds_a_secret_or_an_email(house: House) -> None:
+    urls, person = [], await house.browser("Alice")
+
+    async def note(answer: httpx.Response) -> None:
+        urls.extend(answer.headers.get(name, "") for name in ("location", "hx-redirect", "hx-push-url"))
+        names = ("href", "action", "src", "data-hx-get", "data-hx-post")
+        urls.extend(element.attrs.get(name, "") for element in read(answer) for name in names)
+
+    for answer in (
+        await person.post("/signup", {"name": "Alice", "email": person.email, "password": "x"}),
+        await person.sign_up(),
+        *[await person.get(path) for path in MEMBERS],
+        await person.post("/logout"),
+        await person.post("/login", {"email": person.email, "password": "wrong-No.9"}),
+        await person.log_in(),
+    ):
+        await note(answer)
+    secrets = [person.email, "alice%40", PASSWORD, "wrong-No.9", str(person.cookie)]
+    assert "/dashboard" in urls
+    assert [url for url in urls if any(secret in url for secret in secrets)] == []

@@ -1,0 +1,139 @@
+"""The headers of every answer, whatever its status."""
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from tests.conftest import House
+from tests.people import HTMX, Browser, read
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+)
+ALWAYS = {
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=(), "
+    "publickey-credentials-get=(self), publickey-credentials-create=(self)",
+}
+
+
+@pytest.fixture
+async def answers(house: House, alice: Browser, stranger: Browser) -> dict[str, httpx.Response]:
+    """One answer of every kind."""
+    kind = {"Content-Type": "application/json"}
+    asset = read(await stranger.get("/")).one("link", rel="stylesheet").attrs["href"]
+    found = {
+        "page": await stranger.get("/"),
+        "form": await stranger.get("/login"),
+        "members' page": await alice.get("/dashboard"),
+        "fragment": await alice.get_fragment("/devices"),
+        "json": await alice.get("/api/session"),
+        "health": await stranger.get("/healthz"),
+        "asset": await stranger.get(asset),
+        "204": await alice.post_fragment("/login"),
+        "303": await stranger.get("/dashboard"),
+        "401": await stranger.get_fragment("/dashboard"),
+        "401 json": await stranger.get("/api/session"),
+        "403": await alice.post("/logout", **{"Sec-Fetch-Site": "cross-site"}),
+        "404": await stranger.get("/nowhere"),
+        "404 asset": await stranger.get("/static/nothing.css"),
+        "405": await stranger.ask("PUT", "/login"),
+        "409": await alice.post("/devices/revoke-others", {"viewer": "nobody"}),
+        "413": await stranger.post("/login", {"email": "x" * 70_000}),
+        "415": await stranger.client.post("/login", content=b"{}", headers=kind),
+        "422": await stranger.post("/login"),
+        "422 fragment": await stranger.post_fragment("/signup"),
+        "check": await stranger.post("/signup/check/name", {"name": "x"}),
+        "431": await stranger.get("/", Cookie="x" * 20_000),
+    }
+    await house.change("ALTER TABLE users RENAME TO mislaid")
+    found["500"] = await alice.get("/dashboard")
+    found["500 json"] = await alice.get("/api/session")
+    assert [name for name, answer in found.items() if name[:3].isdigit() and str(answer.status_code) != name[:3]] == []
+    return found
+
+
+@pytest.mark.asvs("S67", "S74")
+@pytest.mark.guide("D35")
+async def test_every_answer_has_every_header_of_safety(answers: dict[str, httpx.Response]) -> None:
+    for name, answer in answers.items():
+        assert {header: answer.headers.get(header) for header in ALWAYS} == ALWAYS, name
+        assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+@pytest.mark.asvs("S69")
+@pytest.mark.guide("B15")
+async def test_nothing_but_a_static_file_may_be_kept_by_a_browser(answers: dict[str, httpx.Response]) -> None:
+    kept = {name for name, answer in answers.items() if answer.headers["cache-control"] != "no-store"}
+    assert kept == {"asset"}
+
+
+@pytest.mark.asvs("S71")
+async def test_what_a_header_changes_says_so(answers: dict[str, httpx.Response]) -> None:
+    for name in answers.keys() - {"asset"}:
+        varies = {part.strip().lower() for part in answers[name].headers["vary"].split(",")}
+        assert {"hx-request", "hx-history-restore-request"} <= varies, name
+
+
+@pytest.mark.asvs("S89")
+async def test_an_answer_tells_nothing_of_what_made_it(answers: dict[str, httpx.Response]) -> None:
+    for name, answer in answers.items():
+        assert not {"server", "x-powered-by"} & set(answer.headers), name
+    for name in ("500", "500 json"):
+        assert not any(word in answers[name].text for word in ("Traceback", "sqlite", "mislaid", "SELECT", ".py"))
+    assert read(answers["500"]).one(**{"class": "note"}).one(**{"class": "mono"}).text.isalnum()
+
+
+@pytest.mark.asvs("S68")
+@pytest.mark.guide("D35")
+async def test_no_markup_of_ours_holds_code(answers: dict[str, httpx.Response]) -> None:
+    for name, answer in answers.items():
+        if answer.headers.get("content-type", "").startswith("text/html"):
+            for element in read(answer):
+                names = " ".join(element.attrs)
+                assert "hx-on" not in names, name
+                assert not any(attribute.startswith("on") or attribute == "style" for attribute in element.attrs), name
+                assert "[" not in element.attrs.get("data-hx-trigger", ""), name
+                assert not any(value.lower().startswith(("javascript:", "js:")) for value in element.attrs.values())
+                assert element.tag not in ("style", "base", "iframe", "object")
+                assert element.tag != "script" or (element.attrs["src"], element.text) == (element.attrs["src"], "")
+
+
+@pytest.mark.asvs("S106")
+async def test_nothing_is_loaded_from_anybody_else(answers: dict[str, httpx.Response]) -> None:
+    for answer in answers.values():
+        urls = [element.attrs.get(name, "/") for element in read(answer) for name in ("src", "href", "action")]
+        assert [url for url in urls if not url.startswith(("/", "#")) or url.startswith("//")] == []
+
+
+@pytest.mark.asvs("S74")
+@pytest.mark.parametrize(
+    ("base_url", "hsts"),
+    [("https://latchkey.example", "max-age=31536000; includeSubDomains"), ("http://localhost:8000", None)],
+)
+async def test_https_is_asked_for_where_there_is_https(make_house: Callable, base_url: str, hsts: str | None) -> None:
+    house = await make_house(BASE_URL=base_url)
+    stranger = await house.browser("Charlie")
+    for path in ("/", "/dashboard", "/nowhere"):
+        assert (await stranger.get(path)).headers.get("strict-transport-security") == hsts
+
+
+@pytest.mark.asvs("S71")
+async def test_to_restore_history_htmx_gets_the_page(alice: Browser) -> None:
+    restore = {**HTMX, "HX-History-Restore-Request": "true"}
+    for path in ("/dashboard", "/devices", "/handbook", "/nowhere"):
+        page, restored = await alice.get(path), await alice.get(path, **restore)
+        assert (restored.status_code, restored.text) == (page.status_code, page.text)
+
+
+@pytest.mark.asvs("S72")
+async def test_to_restore_history_without_a_session_is_a_redirect(stranger: Browser) -> None:
+    answer = await stranger.get_fragment("/devices", **{"HX-History-Restore-Request": "true"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/devices")

@@ -1,0 +1,344 @@
+"""What people type is text: it is never markup, SQL, an address of our choosing, or a reason to fall over."""
+
+from collections.abc import Callable
+from urllib.parse import quote, urlencode, urlsplit
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from db.passwords import Passwords
+from tests.conftest import House
+from tests.people import HTMX, PASSWORD, Browser, path_of, read
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+CHARLIE = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
+MARKUP = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "' autofocus onfocus=alert(1) x='",
+    '" data-hx-get="/logout" data-hx-trigger="load',
+    "</title><script src=//evil.example></script>",
+    "</bdi></main><form action=//evil.example>",
+    "<hx-partial hx-target=body>x</hx-partial>",
+    "{{ 7 * 7 }}{% include 'shell.html' %}",
+    "&lt;b&gt;&#60;b&#62;",
+    "<!--<b>",
+    "\u202eecilA <b>\u2066",
+]
+INJECTIONS = [
+    "' OR '1'='1",
+    "x'; DROP TABLE users; --",
+    '" OR 1=1 --',
+    "\\'; SELECT 1",
+    "1) UNION SELECT 1",
+    "%' --",
+    "?",
+]
+ELSEWHERE = [
+    "//evil.example",
+    "///evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "/%5cevil.example",
+    "/%2fevil.example",
+    "/\t/evil.example",
+    "\t//evil.example",
+    " //evil.example",
+    "https:evil.example",
+    "https://evil.example/devices",
+    "http:/evil.example",
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "@evil.example",
+    "/@evil.example",
+    "evil.example",
+    "/devices/../..//evil.example",
+    "/devices\r\nSet-Cookie: session=x",
+    "/devices\nLocation: //evil.example",
+    "/devices%0d%0aX: x",
+    "/devices\0",
+    "/devices#//evil.example",
+    "/devices;//evil.example",
+    "/ｄevices",
+    "/login",
+    "/logout",
+    "/api/session",
+    "/devices/x/revoke",
+    "/nowhere",
+    "",
+    "?x",
+    "x" * 5_000,
+]
+
+
+@pytest.fixture
+async def cheap_house(make_house: Callable, cheap: Passwords) -> House:
+    return await make_house(hashing=cheap)
+
+
+@pytest.mark.asvs("S33")
+@pytest.mark.guide("D35")
+async def test_a_name_is_text_on_every_page(cheap_house: House) -> None:
+    house = cheap_house
+    pages = ("/dashboard", "/devices", "/handbook")
+    plain = await house.member("Alice", email="alice@example.com")
+    ada = await house.admin("Ada")
+    shapes = [read(await plain.get(path)).shape for path in pages]
+    for number, name in enumerate(MARKUP):
+        house.clock.move(seconds=1)
+        house.clock.move(seconds=1)
+        person = await house.member(name, email=f"guest{number}@example.com")
+        assert [read(await person.get(path)).shape for path in pages] == shapes
+        assert read(await person.get("/dashboard")).one(data_viewer_name=True).text == name
+        newest = read(await ada.get("/dashboard")).one("ul", **{"class": "brief"})
+        assert name in [found.text for found in newest.all("bdi")]
+
+
+@pytest.mark.asvs("S33")
+@pytest.mark.parametrize("path", ["/signup", "/login"])
+async def test_what_was_typed_comes_back_as_text(stranger: Browser, path: str) -> None:
+    for ask in (stranger.post, stranger.post_fragment):
+        plain = read(await ask(path, {"name": "Charlie", "email": "x", "next": "/devices"}))
+        for text in MARKUP:
+            page = read(await ask(path, {"name": text, "email": text, "next": text}))
+            values = [
+                field.attrs["value"] for field in page.all("input", value=True) if field.attrs.get("id") != "password"
+            ]
+            assert set(values) <= {text, "/dashboard"}
+            assert page.shape == plain.shape
+
+
+@pytest.mark.asvs("S33")
+async def test_a_live_check_answers_in_text(stranger: Browser) -> None:
+    plain = read(await stranger.post("/signup/check/email", {"email": "x"}))
+    for text in MARKUP:
+        field = read(await stranger.post("/signup/check/email", {"email": text}))
+        assert (field.shape, field.one("input").attrs["value"]) == (plain.shape, text)
+
+
+@pytest.mark.asvs("S33")
+async def test_the_name_of_a_browser_is_text(cheap_house: House) -> None:
+    house = cheap_house
+    alice = await house.member("Alice", user_agent="curl/8.5.0")
+    shape = read(await alice.get("/devices")).shape
+    agents = [text.encode("ascii", "ignore").decode() for text in MARKUP]
+    agents += [f"Mozilla/5.0 (compatible; {text}Bot/1.0; +http://x)" for text in agents] + [
+        f"{text}/1.0" for text in agents
+    ]
+    for number, agent in enumerate([*agents, "x" * 9_000, "<b>" * 3_000, "Mozilla/5.0 (Windows NT 10.0)" * 200]):
+        person = await house.member("Guest", email=f"guest{number}@example.com", user_agent=agent)
+        page = read(await person.get("/devices"))
+        assert page.shape == shape
+        assert len(page.one(data_current="true").one("h2").text) < 100
+    assert max(row[0] for row in await house.rows("SELECT max(length(user_agent)) AS n FROM sessions")) <= 512
+
+
+@pytest.mark.asvs("S33")
+async def test_where_one_wanted_to_go_is_text(stranger: Browser) -> None:
+    plain = read(await stranger.get("/login?next=/devices")).shape
+    for text in MARKUP:
+        for target in (text, f"/devices?q={text}"):
+            page = read(await stranger.get(f"/login?next={quote(target)}"))
+            assert page.shape == plain
+            assert path_of(page.one("input", name="next").attrs["value"]) in ("/dashboard", "/devices")
+
+
+@pytest.mark.asvs("S34")
+@pytest.mark.guide("D9")
+async def test_nobody_is_sent_anywhere_but_to_a_page_of_ours(cheap_house: House) -> None:
+    alice = await cheap_house.member("Alice")
+    for target in ELSEWHERE:
+        await alice.post("/logout")
+        answer = await alice.log_in(next=target)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard"), target
+        await alice.post("/logout")
+        fragment = await alice.post_fragment("/login", {"email": alice.email, "password": PASSWORD, "next": target})
+        assert fragment.headers["hx-redirect"] == "/dashboard", target
+
+
+@pytest.mark.asvs("S34")
+async def test_the_form_holds_no_address_but_of_a_page_of_ours(stranger: Browser) -> None:
+    for target in ELSEWHERE:
+        for answer in (
+            await stranger.get(f"/login?next={quote(target)}"),
+            await stranger.post("/login", {"next": target}),
+            await stranger.post_fragment("/login", {"next": target}),
+        ):
+            assert [field.attrs["value"] for field in read(answer).all("input", name="next")] in ([], ["/dashboard"])
+
+
+@pytest.mark.asvs("S34")
+async def test_a_page_that_was_left_for_the_log_in_is_one_of_ours(stranger: Browser) -> None:
+    ours = "http://localhost:8000"
+    for name in ("HX-Current-URL", "Referer"):
+        for address in [
+            *ELSEWHERE,
+            "http://evil.example/devices",
+            "http://localhost:8000@evil.example/devices",
+            "http://[",
+        ]:
+            for sent in {address, ours + address} - {ours + "http://["}:
+                line = sent.replace("\r", "").replace("\n", "").replace("\0", "").encode()
+                for answer in (
+                    await stranger.get("/dashboard", **{**HTMX, name: line}),
+                    await stranger.post("/devices/revoke-all", **{name: line}),
+                ):
+                    target = answer.headers.get("location") or answer.headers["hx-redirect"]
+                    assert target in ("/login?next=/dashboard", "/login?next=/devices"), sent
+
+
+@pytest.mark.guide("D9")
+async def test_a_fragment_and_a_form_remember_the_page_that_they_stood_on(stranger: Browser) -> None:
+    page = "http://localhost:8000/devices?sort=name&q=a%20b"
+    for headers in (
+        {"HX-Current-URL": page},
+        {"Referer": page},
+        {"HX-Current-URL": page, "Referer": "http://evil.example/"},
+    ):
+        answer = await stranger.post("/devices/revoke-all", **headers)
+        assert answer.headers["location"] == "/login?next=/devices%3Fsort%3Dname%26q%3Da%2520b"
+
+
+@pytest.mark.asvs("S34")
+async def test_every_redirect_stays_on_our_origin_whatever_the_host_header_says(
+    alice: Browser, stranger: Browser
+) -> None:
+    for host in ("evil.example", "evil.example/x?", "a@evil.example", ""):
+        for answer in (
+            await stranger.get("/dashboard", Host=host),
+            await stranger.get("/devices/", Host=host),
+            await alice.get("/login", Host=host),
+            await stranger.post("/logout", Host=host),
+        ):
+            location = answer.headers.get("location", "/")
+            assert (urlsplit(location).netloc, location[:1]) == ("", "/")
+            assert "evil" not in answer.text + location
+
+
+@pytest.mark.asvs("S35")
+async def test_sql_in_a_field_is_only_text(house: House, alice: Browser, stranger: Browser) -> None:
+    for text in INJECTIONS:
+        assert (await stranger.post("/login", {"email": text, "password": text})).status_code == 422
+        assert (await stranger.post("/login", {"email": alice.email, "password": text})).status_code == 422
+        assert (await stranger.post("/signup/check/email", {"email": text})).status_code == 200
+        assert (await alice.post(f"/devices/{quote(text, safe='')}/revoke")).status_code == 404
+        assert (await alice.post("/devices/revoke-all", {"viewer": text})).status_code == 409
+        assert (await stranger.get("/dashboard", Cookie=f"session={text}")).status_code == 303
+    guest = await house.member(INJECTIONS[1], email="guest@example.com")
+    assert read(await guest.get("/dashboard")).one(data_viewer_name=True).text == INJECTIONS[1]
+    assert (await house.count("users"), await alice.is_in(), stranger.cookie) == (2, True, None)
+
+
+@pytest.mark.asvs("S97")
+async def test_of_a_doubled_field_the_first_value_counts(house: House, alice: Browser, bob: Browser) -> None:
+    laptop, password = await house.browser("Alice"), quote(PASSWORD)
+    both = f"email=alice%40example.com&email=bob%40example.com&password={password}&password=x"
+    answer = await laptop.client.post("/login?email=bob%40example.com&password=y", content=both, headers=FORM)
+    assert answer.status_code == 303
+    assert read(await laptop.get("/dashboard")).one(data_viewer_name=True).text == "Alice"
+
+
+@pytest.mark.asvs("S85")
+@pytest.mark.parametrize("field", ["name", "email", "password"])
+async def test_what_cannot_be_stored_as_text_is_refused(house: House, stranger: Browser, field: str) -> None:
+    before = house.statements, house.hashes
+    for bad in (b"a%00b", b"%ED%A0%80%ED%A0%80", b"%FF%FE", b"ab%C3", b"\xff\xfe", b"%ED%B0%80x@example.com"):
+        fields = {name: quote(value).encode() for name, value in CHARLIE.items()} | {field: bad}
+        body = b"&".join(name.encode() + b"=" + value for name, value in fields.items())
+        for path in ("/signup", "/login") if field != "name" else ("/signup",):
+            answer = await stranger.client.post(path, content=body, headers=FORM)
+            assert (answer.status_code, "again" in read(answer).one(id="error-summary").text) == (422, True), bad
+        live = await stranger.client.post(f"/signup/check/{field}", content=body, headers=FORM)
+        assert (live.status_code, read(live).all(**{"class": "ok"})) == (200, []), bad
+    assert (house.statements, house.hashes) == before
+
+
+anything = st.text(max_size=120) | st.text("aZ1é🔑 \t\r\n\0'\"<>&%+=@.-\u200b\u202e", max_size=40)
+fuzzed = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.mark.asvs("S85", "S33")
+@fuzzed
+@given(name=anything)
+async def test_any_name_is_refused_with_a_sentence_or_shown_as_it_is(cheap_house: House, name: str) -> None:
+    guests = await cheap_house.count("users")
+    person = await cheap_house.browser(name, email=f"guest{guests}@example.com")
+    answer = await person.sign_up()
+    if answer.status_code == 303:
+        assert read(await person.get("/dashboard")).one(data_viewer_name=True).text == name.strip()
+    else:
+        assert answer.status_code == 422
+        assert read(answer).one(id="name-message").text.startswith("Error: ")
+        assert await cheap_house.count("users") == guests
+
+
+@pytest.mark.asvs("S85")
+@fuzzed
+@given(field=st.sampled_from(["email", "password"]), text=anything | st.emails())
+async def test_any_address_or_password_is_refused_with_a_sentence_or_opens_an_account(
+    cheap_house: House, field: str, text: str
+) -> None:
+    guests = await cheap_house.count("users")
+    person = await cheap_house.browser("Guest", email=f"guest{guests}@example.com")
+    fields = {"name": "Guest", "email": person.email, "password": PASSWORD, field: text}
+    answer = await person.post("/signup", fields)
+    if answer.status_code == 303:
+        await person.post("/logout")
+        assert (await person.post("/login", fields)).status_code == 303
+    else:
+        assert answer.status_code == 422
+        assert read(answer).one("input", id=field).attrs["aria-invalid"] == "true"
+        assert await cheap_house.count("users") == guests
+
+
+@pytest.mark.asvs("S85")
+@fuzzed
+@given(
+    path=st.sampled_from(["/login", "/signup", "/signup/check/name", "/signup/check/email", "/signup/check/password"]),
+    body=st.binary(max_size=80)
+    | st.dictionaries(st.sampled_from([*CHARLIE, "next", "viewer"]), anything).map(urlencode),
+)
+async def test_any_body_gets_an_answer_of_ours(cheap_house: House, path: str, body: bytes | str) -> None:
+    person = await cheap_house.browser("Guest")
+    answer = await person.client.post(path, content=body, headers=FORM)
+    assert answer.status_code in (200, 422)
+    assert person.cookie is None
+
+
+@pytest.mark.asvs("S48")
+async def test_a_password_is_nowhere_but_in_the_hash(
+    house: House, alice: Browser, stranger: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    canary = "canary-No.1 in the mine"
+    typed = {"name": "Charlie", "email": "charlie@example.com", "password": canary}
+    answers = []
+    for ask in (stranger.post, stranger.post_fragment):
+        answers += [await ask("/signup", {**typed, "name": ""}), await ask("/signup", {**typed, "email": alice.email})]
+        answers += [await ask("/login", typed), await ask("/login", {**typed, "email": "x"})]
+        answers += [await ask("/signup/check/password", typed), await ask("/signup/check/email", typed)]
+    await house.change("CREATE TRIGGER fault BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, 'no'); END")
+    answers.append(await stranger.post("/signup", typed))
+    await house.change("DROP TRIGGER fault")
+    answers += [await stranger.post("/signup", typed), await stranger.get("/dashboard")]
+    assert answers[-1].status_code == 200
+    files = b"".join(path.read_bytes() for path in house.path.parent.glob("latchkey.db*"))
+    assert b"charlie@example.com" in files
+    assert "failed, reference" in caplog.text
+    assert canary.encode() not in files
+    assert canary not in caplog.text
+    assert not any(canary in answer.text or canary in str(answer.headers) for answer in answers)
+
+
+@pytest.mark.asvs("S90")
+async def test_nobody_writes_lines_of_their_own_into_the_log(
+    house: House, alice: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    await house.change("ALTER TABLE sessions RENAME TO mislaid")
+    answer = await alice.post("/devices/x%0AERROR forged%1B[31m/revoke", **{"User-Agent": "forged"})
+    assert answer.status_code == 500
+    (record,) = [record for record in caplog.records if record.name == "latchkey"]
+    assert "\n" not in record.getMessage()
+    assert "\x1b" not in record.getMessage()

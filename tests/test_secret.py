@@ -1,0 +1,50 @@
+"""Secret: a value that can be used but not shown."""
+
+import copy
+import json
+import logging
+import pickle
+
+import pytest
+from jinja2 import Environment
+
+from db.secret import Secret
+
+WAYS_TO_SHOW = {
+    "str": str,
+    "repr": repr,
+    "format": "{}".format,
+    "percent": lambda secret: "%s" % (secret,),  # noqa: UP031
+    "f-string": lambda secret: f"{secret!s:>10}",
+    "bytes": bytes,
+    "json": json.dumps,
+    "json of a list": lambda secret: json.dumps([secret]),
+    "jinja": lambda secret: Environment(autoescape=True).from_string("{{ it }}").render(it=secret),
+    "jinja unescaped": lambda secret: Environment().from_string("{{ it }}").render(it=secret),
+    "pickle": pickle.dumps,
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "a list's repr": lambda secret: repr([secret]),
+    "change": lambda secret: setattr(secret, "_value", "other"),
+}
+
+
+@pytest.mark.guide("D34")
+@pytest.mark.asvs("S88")
+@pytest.mark.parametrize("way", WAYS_TO_SHOW, ids=str)
+def test_a_secret_refuses_to_be_shown(way: str) -> None:
+    with pytest.raises(TypeError, match=r"not for showing|not JSON serializable"):
+        WAYS_TO_SHOW[way](Secret("hush"))
+
+
+def test_a_secret_does_not_reach_a_log_line(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = logging.StreamHandler()
+    handler.handleError = lambda record: None  # what logging does with a line that cannot be made
+    logger = logging.Logger("a log")
+    logger.addHandler(handler)
+    logger.error("the secret is %s", Secret("hush"))
+    assert "hush" not in capsys.readouterr().err
+
+
+def test_a_secret_can_be_used() -> None:
+    assert Secret("hush").reveal() == "hush"

@@ -1,0 +1,322 @@
+"""The session cookie: what is in it, what it is worth, and that nothing but a live session of ours opens a door."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from joserfc import jws, jwt
+from joserfc.jwk import OctKey, RSAKey
+
+from tests.conftest import SECRET, Clock, House
+from tests.people import HTMX, Browser, set_cookie_of
+
+LOG_IN = int(Clock().moment.timestamp())
+DAY = 86_400
+
+
+def header_of(token: str) -> dict:
+    return json.loads(decoded(token.split(".")[0]))
+
+
+def claims_of(token: str) -> dict:
+    return json.loads(decoded(token.split(".")[1]))
+
+
+def decoded(part: str) -> bytes:
+    return urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def encoded(part: bytes | dict) -> str:
+    return urlsafe_b64encode(part if isinstance(part, bytes) else json.dumps(part).encode()).decode().rstrip("=")
+
+
+def signed(header: dict, claims: dict | bytes, secret: str = SECRET) -> str:
+    """What a forger makes who knows how a JWT is made."""
+    signing_input = f"{encoded(header)}.{encoded(claims)}"
+    return f"{signing_input}.{encoded(hmac.digest(secret.encode(), signing_input.encode(), 'sha256'))}"
+
+
+async def is_a_stranger(house: House, cookie: str) -> bool:
+    """With this cookie one is nobody, at every kind of door, and gets no error of ours."""
+    person = await house.browser("Mallory")
+    answers = [
+        await person.get(path, Cookie=f"session={cookie}".encode(), **headers)
+        for path, headers in (("/dashboard", {}), ("/dashboard", HTMX), ("/api/session", {}), ("/login", {}))
+    ]
+    return [answer.status_code for answer in answers] == [303, 401, 401, 200]
+
+
+@pytest.mark.guide("B7", "B9", "B10", "C2")
+@pytest.mark.asvs("S61", "S63")
+async def test_the_cookie_holds_five_claims_and_no_personal_data(house: House, alice: Browser) -> None:
+    ((user_id,),) = await house.rows("SELECT id FROM users")
+    claims = claims_of(str(alice.cookie))
+    assert len(claims.pop("sid")) == 43  # 256 bits
+    assert claims == {"sub": user_id, "role": "user", "iat": LOG_IN, "exp": LOG_IN + 7 * DAY}
+    assert len(str(alice.cookie)) < 4096
+
+
+@pytest.mark.guide("B10", "B11")
+@pytest.mark.asvs("S61")
+@pytest.mark.parametrize(
+    ("base_url", "name", "secure"),
+    [("http://localhost:8000", "session", False), ("https://latchkey.example", "__Host-session", True)],
+)
+async def test_the_cookie_is_for_this_host_alone_and_for_no_script(
+    make_house: Callable, base_url: str, name: str, secure: bool
+) -> None:
+    house = await make_house(BASE_URL=base_url)
+    alice = await house.browser("Alice")
+    for answer, age in ((await alice.sign_up(), str(7 * DAY)), (await alice.post("/logout"), "0")):
+        (line,) = answer.headers.get_list("set-cookie")
+        cookie = set_cookie_of(answer)[name]
+        assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")
+        assert (cookie["max-age"], cookie["domain"]) == (age, "")
+        assert ("; Secure" in line) is secure
+
+
+@pytest.mark.guide("C1", "C2")
+@pytest.mark.asvs("S86")
+async def test_the_database_keeps_a_hash_of_the_session_and_never_the_session(house: House, alice: Browser) -> None:
+    sid = claims_of(str(alice.cookie))["sid"]
+    ((row_id, stored),) = await house.rows("SELECT id, token_hash FROM sessions")
+    assert stored == hashlib.sha256(sid.encode()).hexdigest()
+    assert sid not in (row_id, stored)
+    stolen = {**claims_of(str(alice.cookie)), "sid": stored}
+    assert await is_a_stranger_once_signed(house, alice, stolen)
+
+
+async def is_a_stranger_once_signed(house: House, person: Browser, claims: dict) -> bool:
+    """Even signed with our own key, these claims open nothing."""
+    thief = await house.thief_of(person)
+    thief.cookie = signed(header_of(str(person.cookie)), claims)
+    return not await thief.is_in()
+
+
+@pytest.mark.guide("B6", "B7")
+async def test_a_token_made_by_the_book_with_our_key_is_ours(house: House, alice: Browser) -> None:
+    """The forgeries below fail for what is wrong in them alone: this one, made in the same way, is right."""
+    header = header_of(str(alice.cookie))
+    assert (header["alg"], set(header)) == ("HS256", {"typ", "alg", "kid"})
+    alice.cookie = signed(header, claims_of(str(alice.cookie)))
+    assert await alice.is_in()
+
+
+def forgeries(token: str) -> dict[str, str]:
+    header, claims = header_of(token), claims_of(token)
+    first, second, signature = token.split(".")
+    rsa, ours = RSAKey.generate_key(2048, {"kid": header["kid"]}), OctKey.import_key(SECRET)
+    mine = OctKey.import_key("a secret of mine, of which nobody else knows")
+    admin, later = {**claims, "role": "admin"}, {**claims, "exp": claims["exp"] + DAY}
+    without_exp = {name: value for name, value in claims.items() if name != "exp"}
+    general = jws.serialize_json(
+        [{"protected": {"alg": "HS256"}}, {"protected": {"alg": "HS256"}}], json.dumps(claims).encode(), ours
+    )
+    return {
+        "no signature": f"{encoded({**header, 'alg': 'none'})}.{second}.",
+        "no signature, in capitals": f"{encoded({**header, 'alg': 'NONE'})}.{second}.",
+        "the signature cut off": f"{first}.{second}.",
+        "two parts": f"{first}.{second}",
+        "four parts": f"{token}.{signature}",
+        "two signatures": encoded(json.dumps(general).encode()),
+        "two signatures, as they are": json.dumps(general, separators=(",", ":")).replace(",", "%2C"),
+        "another key": signed(header, claims, "a secret of mine, of which nobody else knows"),
+        "an empty key": signed(header, claims, ""),
+        "another key's name": signed({**header, "kid": "mine"}, claims),
+        "no key's name": signed({"alg": "HS256"}, claims),
+        "a path for a key's name": signed({**header, "kid": "../../../../dev/null"}, claims, ""),
+        "RS256": jwt.encode({"alg": "RS256", "kid": header["kid"]}, claims, rsa, algorithms=["RS256"]),
+        "HS512": jwt.encode({"alg": "HS512", "kid": header["kid"]}, claims, ours, algorithms=["HS512"]),
+        "HS384": jwt.encode({"alg": "HS384", "kid": header["kid"]}, claims, ours, algorithms=["HS384"]),
+        "its own key (jwk)": signed({**header, "jwk": mine.as_dict(private=True)}, claims, mine.raw_value.decode()),
+        "a key elsewhere (jku)": signed({**header, "jku": "https://evil.example/keys"}, claims, "x" * 32),
+        "a certificate (x5c)": signed({**header, "x5c": ["MIIB"]}, claims, "x" * 32),
+        "a critical extension": signed({**header, "crit": ["b64"], "b64": False}, claims),
+        "an unknown critical extension": signed({**header, "crit": ["role"], "role": "admin"}, claims),
+        "a raised role": f"{first}.{encoded(admin)}.{signature}",
+        "a stretched expiry": f"{first}.{encoded(later)}.{signature}",
+        "no expiry": signed(header, without_exp),
+        "expired": signed(header, {**claims, "exp": LOG_IN}),
+        "an expiry in words": signed(header, {**claims, "exp": "never"}),
+        "an endless expiry": signed(header, {**claims, "exp": float("inf")}),
+        "an expiry that is no number": signed(header, {**claims, "exp": float("nan")}),
+        "an expiry that is true": signed(header, {**claims, "exp": True}),
+        "a log-in in words": signed(header, {**claims, "iat": "now"}),
+        "no log-in": signed(header, {name: value for name, value in claims.items() if name != "iat"}),
+        "an unknown role": signed(header, {**claims, "role": "root"}),
+        "a session that is a number": signed(header, {**claims, "sid": 1}),
+        "a user that is a list": signed(header, {**claims, "sub": [claims["sub"]]}),
+        "claims that are a list": f"{first}.{encoded(b'[]')}.{signature}",
+        "a byte less": token[:-1],
+        "a byte more": token + "A",
+        "5,000 characters": token + "A" * (5_000 - len(token)),
+        "5,000 of them of ours": signed(header, {**claims, "pad": "x" * 5_000}),
+        "nesting": signed(header, b"[" * 2_900),
+        "a space inside": f"{first}. {second}.{signature}",
+        "dots": "..",
+        "nothing": "",
+        "garbage": "garbage",
+        "bytes": "\xff\x00\xfe",
+    }
+
+
+@pytest.mark.guide("B7", "B8", "B11", "C2")
+@pytest.mark.asvs("S10")
+async def test_a_forged_cookie_is_no_cookie(house: House, alice: Browser) -> None:
+    before = house.statements
+    cookies = forgeries(str(alice.cookie))
+    assert [name for name, cookie in cookies.items() if not await is_a_stranger(house, cookie)] == []
+    assert house.statements == before
+    assert await alice.is_in()
+
+
+async def test_a_signed_session_of_somebody_else_opens_nothing(house: House, alice: Browser, bob: Browser) -> None:
+    mixed = {**claims_of(str(alice.cookie)), "sub": claims_of(str(bob.cookie))["sub"]}
+    assert await is_a_stranger_once_signed(house, alice, mixed)
+
+
+@pytest.mark.guide("B6", "C3")
+@pytest.mark.asvs("S94")
+async def test_a_new_secret_signs_and_the_old_one_verifies_until_it_goes(make_house: Callable) -> None:
+    fresh = "tomorrow's session secret: w4LkV0nTz8YpQ2sD"
+    past = await make_house()
+    alice = await past.member("Alice")
+    both = await make_house(past.path, SESSION_SECRET=f"{fresh},{SECRET}")
+    copy, bob = await both.thief_of(alice), await both.member("Bob")
+    assert await copy.is_in()
+    assert header_of(str(bob.cookie))["kid"] != header_of(str(alice.cookie))["kid"]
+    later = await make_house(past.path, SESSION_SECRET=fresh)
+    assert [await (await later.thief_of(person)).is_in() for person in (alice, bob)] == [False, True]
+
+
+@pytest.mark.asvs("S40", "S62")
+async def test_two_cookies_of_the_name_are_none(house: House, alice: Browser, stranger: Browser) -> None:
+    token = alice.cookie
+    for cookie in (f"session={token}; session={token}", f"session=x; session={token}", f"session={token}; session="):
+        answer = await stranger.get("/dashboard", Cookie=cookie)
+        assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login")
+    assert (await stranger.get("/dashboard", Cookie=f"other=1; session={token}; session2=x")).status_code == 200
+
+
+@pytest.mark.asvs("S62")
+async def test_over_https_a_cookie_without_the_prefix_is_not_looked_at(make_house: Callable) -> None:
+    house = await make_house(BASE_URL="https://latchkey.example")
+    alice, stranger = await house.member("Alice"), await house.browser("Mallory")
+    assert (await stranger.get("/dashboard", Cookie=f"session={alice.cookie}")).status_code == 303
+    planted = await stranger.get("/dashboard", Cookie=f"session=planted; __Host-session={alice.cookie}")
+    assert planted.status_code == 200
+
+
+@pytest.mark.guide("B8")
+@pytest.mark.asvs("S40")
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.binary(max_size=200)
+    | st.text("session=; .\"',\t\xff", max_size=60).map(lambda text: text.encode("latin-1"))
+    | st.lists(st.sampled_from([b"session=", b";", b"=", b" ", b".", b"e30", b"eyJhbGciOiJub25lIn0", b"\xff"])).map(
+        b"".join
+    )
+    | st.binary(max_size=99).map(lambda noise: b"session=" + b".".join(encoded(noise).encode() for _ in range(3)))
+)
+async def test_no_cookie_header_whatsoever_breaks_the_house(stranger: Browser, cookie: bytes) -> None:
+    answer = await stranger.get("/dashboard", Cookie=cookie)
+    assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login")
+
+
+@pytest.mark.guide("B12", "T3", "B1")
+@pytest.mark.asvs("S64")
+async def test_a_session_is_renewed_by_a_new_token_in_its_second_half(house: House, alice: Browser) -> None:
+    first = claims_of(str(alice.cookie))
+    house.clock.move(days=3, hours=11)
+    assert set_cookie_of(await alice.get("/dashboard")) == {}
+    house.clock.move(hours=2)
+    answer = await alice.get("/dashboard")
+    renewed = claims_of(set_cookie_of(answer)["session"].value)
+    assert renewed == {**first, "exp": LOG_IN + 3 * DAY + 13 * 3600 + 7 * DAY}
+    assert set_cookie_of(answer)["session"]["max-age"] == str(7 * DAY)
+    house.clock.move(days=6)
+    assert await alice.is_in()
+
+
+@pytest.mark.guide("B12")
+@pytest.mark.asvs("S64")
+async def test_a_session_that_nobody_uses_ends_after_seven_days(house: House, alice: Browser) -> None:
+    house.clock.move(days=7)
+    assert await is_a_stranger(house, str(alice.cookie))
+
+
+@pytest.mark.guide("B12")
+@pytest.mark.asvs("S64")
+async def test_no_renewal_goes_past_thirty_days_after_the_log_in(house: House, alice: Browser) -> None:
+    for _ in range(29):
+        house.clock.move(days=1)
+        assert await alice.is_in()
+    last = claims_of(str(alice.cookie))
+    assert (last["iat"], last["exp"]) == (LOG_IN, LOG_IN + 30 * DAY)
+    house.clock.move(days=1)
+    assert await is_a_stranger(house, str(alice.cookie))
+
+
+@pytest.mark.guide("B13")
+@pytest.mark.parametrize("headers", [{}, HTMX])
+async def test_without_a_session_there_is_nothing_to_renew(stranger: Browser, headers: dict) -> None:
+    answer = await stranger.get("/dashboard", **headers)
+    assert answer.status_code in (303, 401)
+    assert set_cookie_of(answer) == {}
+
+
+@pytest.mark.guide("B14")
+@pytest.mark.asvs("S65")
+async def test_fifty_requests_at_the_edge_of_renewal_all_go_on(house: House, alice: Browser) -> None:
+    house.clock.move(days=5)
+    answers = await asyncio.gather(*[alice.get(path) for path in ("/dashboard", "/devices") for _ in range(25)])
+    assert {answer.status_code for answer in answers} == {200}
+    cookies = {jar["session"].value for answer in answers if (jar := set_cookie_of(answer))}
+    assert {claims_of(cookie)["exp"] for cookie in cookies} == {LOG_IN + 12 * DAY}
+    house.clock.move(days=3)
+    for cookie in cookies:
+        alice.cookie = cookie
+        assert await alice.is_in()
+    assert await house.count("sessions") == 1
+
+
+@pytest.mark.guide("C6")
+async def test_the_last_use_is_written_every_five_minutes_and_no_more_often(house: House, alice: Browser) -> None:
+    seen = []
+    for minutes in (1, 3, 2, 4):
+        house.clock.move(minutes=minutes)
+        await alice.get("/dashboard")
+        seen.append((await house.rows("SELECT last_seen_at FROM sessions"))[0][0][11:16])
+    assert seen == ["09:12", "09:12", "09:18", "09:18"]
+
+
+@pytest.mark.asvs("S87")
+async def test_ten_thousand_tokens_are_random_and_none_comes_twice(house: House) -> None:
+    tokens = [decoded(house.store.token(32)) for _ in range(10_000)]
+    ones = sum(int.from_bytes(token).bit_count() for token in tokens)
+    assert {len(token) for token in tokens} == {32}
+    assert len(set(tokens)) == 10_000
+    assert abs(ones / (10_000 * 256) - 0.5) < 0.005
+
+
+@pytest.mark.guide("B5")
+@pytest.mark.asvs("S48")
+async def test_the_secret_is_neither_in_the_database_nor_in_the_log_nor_in_an_answer(
+    house: House, alice: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    answers = [await alice.get(path) for path in ("/dashboard", "/devices", "/nowhere")]
+    await house.change("ALTER TABLE users RENAME TO mislaid")
+    answers.append(await alice.get("/dashboard"))
+    assert answers[-1].status_code == 500
+    files = b"".join(path.read_bytes() for path in house.path.parent.glob("latchkey.db*"))
+    for secret in (SECRET, claims_of(str(alice.cookie))["sid"]):
+        assert secret.encode() not in files
+        assert secret not in caplog.text
+        assert not any(secret in answer.text for answer in answers)

@@ -1,0 +1,265 @@
+"""The session stories, in all four combinations of strategy and cookie: the guide's "either, or both"."""
+
+import asyncio
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+
+from db.access import admin as people
+from tests.conftest import SECRET, House
+from tests.people import Browser, path_of, set_cookie_of
+
+STRATEGIES, COOKIES = ("database", "stateless"), ("signed", "encrypted")
+MODES = list(product(STRATEGIES, COOKIES))
+OTHER_SECRET = "another secret of the tests: mQ4kT8yVb1Xc6Nd3"
+
+pytestmark = pytest.mark.guide("B2", "B3")
+
+
+@pytest.fixture(params=MODES, ids="-".join)
+def environ(request: pytest.FixtureRequest) -> dict[str, str]:
+    strategy, cookie = request.param
+    return {"SESSION_SECRET": SECRET, "RATE_LIMITS": "off", "SESSION_STRATEGY": strategy, "SESSION_COOKIE": cookie}
+
+
+async def is_in(person: Browser) -> bool:
+    return (await person.get("/dashboard")).status_code == 200
+
+
+async def id_of(house: House, person: Browser) -> str:
+    return (await house.rows(f"SELECT id FROM users WHERE email = '{person.email}'"))[0][0]
+
+
+@pytest.mark.guide("A20", "B1", "C4", "T4")
+async def test_signing_up_logs_in(house: House) -> None:
+    alice = await house.browser("Alice")
+    answer = await alice.sign_up()
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
+    assert await is_in(alice)
+
+
+@pytest.mark.guide("B1")
+async def test_logging_in_starts_a_session_of_its_own(house: House, alice: Browser) -> None:
+    before = alice.cookie
+    phone = await house.browser("Alice")
+    await phone.log_in()
+    assert await is_in(phone)
+    assert phone.cookie != before
+
+
+@pytest.mark.guide("B15")
+async def test_logging_out_forgets_the_cookie(house: House, alice: Browser) -> None:
+    answer = await alice.post("/logout")
+    assert path_of(answer.headers["location"]) == "/login"
+    assert alice.cookie is None
+    assert not await is_in(alice)
+
+
+async def test_a_copy_of_a_logged_out_cookie_works_only_where_sessions_have_no_rows(
+    house: House, alice: Browser
+) -> None:
+    copy = alice.cookie
+    await alice.post("/logout")
+    alice.cookie = copy
+    assert await is_in(alice) == house.settings.stateless
+
+
+@pytest.mark.guide("C8")
+@pytest.mark.parametrize("seconds", [0, 0.000001, 0.4, 3600])
+async def test_logging_out_everywhere_ends_every_copy_even_within_one_second(
+    house: House, alice: Browser, alices_phone: Browser, seconds: float
+) -> None:
+    house.clock.move(seconds=seconds)
+    copies = [alice.cookie, alices_phone.cookie]
+    answer = await alice.post("/devices/revoke-all")
+    assert path_of(answer.headers["location"]) == "/login"
+    for copy in copies:
+        alice.cookie = copy
+        assert not await is_in(alice)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_one_can_log_in_again_at_the_very_moment_of_logging_out_everywhere(
+    house: House, alice: Browser, times: int
+) -> None:
+    for _ in range(times):
+        ended = alice.cookie
+        await alice.post("/devices/revoke-all")
+        await alice.log_in()
+        assert await is_in(alice)
+        other = await house.browser("Alice")
+        other.cookie = ended
+        assert not await is_in(other)
+
+
+@pytest.mark.guide("D2", "C3")
+@pytest.mark.asvs("S37")
+async def test_a_change_of_role_counts_at_the_next_request_and_the_session_goes_on(
+    house: House, alice: Browser
+) -> None:
+    before = alice.cookie
+    await house.change_role(alice, "admin")
+    page = await alice.get("/dashboard")
+    assert 'data-dashboard="admin"' in page.text
+    assert alice.cookie != before
+    await house.create("Ada", "admin")
+    await house.change_role(alice, "user")
+    assert 'data-dashboard="user"' in (await alice.get("/dashboard")).text
+
+
+@pytest.mark.asvs("S37")
+async def test_a_disabled_person_is_out_at_the_next_request_and_cannot_come_back(
+    house: House, alice: Browser, ada: Browser
+) -> None:
+    alice_id = await id_of(house, alice)
+    await ada.post(f"/admin/users/{alice_id}/disable")
+    assert not await is_in(alice)
+    assert (await alice.log_in()).status_code == 422
+    await ada.post(f"/admin/users/{alice_id}/enable")
+    assert not await is_in(alice), "what ended has ended"
+    assert (await alice.log_in()).status_code == 303
+
+
+@pytest.mark.asvs("S37", "S66")
+async def test_an_administrator_ends_a_persons_sessions(house: House, alice: Browser, ada: Browser) -> None:
+    copy = alice.cookie
+    await ada.post(f"/admin/users/{await id_of(house, alice)}/end-sessions")
+    alice.cookie = copy
+    assert not await is_in(alice)
+    assert (await alice.log_in()).status_code == 303
+
+
+@pytest.mark.asvs("S06", "S16")
+async def test_a_new_password_ends_every_other_session_and_renews_this_one(
+    house: House, alice: Browser, alices_phone: Browser
+) -> None:
+    before, phones = alice.cookie, alices_phone.cookie
+    answer = await alice.post("/account/password", {"current_password": alice.password, "password": "another-No.7"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/account")
+    assert await is_in(alice)
+    for copy in (before, phones):
+        alices_phone.cookie = copy
+        assert not await is_in(alices_phone)
+    assert (await alices_phone.log_in()).status_code == 422
+    assert (await alices_phone.log_in("another-No.7")).status_code == 303
+
+
+@pytest.mark.guide("B12", "T3")
+async def test_a_visit_in_the_second_half_of_its_life_renews_the_session(house: House, alice: Browser) -> None:
+    before = alice.cookie
+    house.clock.move(days=3)
+    await alice.get("/dashboard")
+    assert alice.cookie == before
+    house.clock.move(days=1)
+    await alice.get("/dashboard")
+    assert alice.cookie != before
+    house.clock.move(days=6.9)
+    assert await is_in(alice)
+
+
+@pytest.mark.guide("B12")
+@pytest.mark.asvs("S64")
+async def test_no_renewal_passes_thirty_days(house: House, alice: Browser) -> None:
+    for _ in range(9):
+        house.clock.move(days=3.3)
+        assert await is_in(alice)
+    house.clock.move(days=0.4)
+    assert not await is_in(alice)
+
+
+@pytest.mark.asvs("S64")
+async def test_a_session_that_nobody_uses_ends_after_seven_days(house: House, alice: Browser) -> None:
+    copy = alice.cookie
+    house.clock.move(days=7, seconds=1)
+    alice.cookie = copy
+    assert not await is_in(alice)
+
+
+@pytest.mark.guide("B14")
+@pytest.mark.asvs("S65")
+async def test_many_requests_at_the_edge_of_renewal_all_go_on(house: House, alice: Browser) -> None:
+    house.clock.move(days=4)
+    answers = await asyncio.gather(*(alice.get("/dashboard") for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert await is_in(alice)
+
+
+@pytest.mark.guide("B9", "B10", "C2", "T8")
+@pytest.mark.asvs("S63")
+async def test_an_encrypted_cookie_shows_nothing_and_a_signed_one_only_the_five_claims(
+    house: House, alice: Browser
+) -> None:
+    from base64 import urlsafe_b64decode
+
+    parts = alice.cookie.split(".")
+    assert len(parts) == (5 if house.settings.encrypted else 3)
+    assert len(alice.cookie) < 4096
+    readable = b"".join(urlsafe_b64decode(part + "==") for part in parts)
+    assert (b'"sub"' in readable) == (not house.settings.encrypted)
+    assert b"alice@example.com" not in readable
+    cookie = set_cookie_of(await (await house.browser("Alice")).log_in())["session"]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["max-age"]) == (True, "Lax", "/", "604800")
+
+
+@pytest.mark.guide("B6")
+@pytest.mark.asvs("S94")
+async def test_rotating_the_secret_logs_nobody_out_while_both_are_listed(
+    make_house: Callable, tmp_path, house: House, alice: Browser
+) -> None:
+    path = tmp_path / "latchkey.db"
+    rotated = await make_house(path, SESSION_SECRET=f"{OTHER_SECRET},{SECRET}")
+    same_alice = await rotated.browser("Alice")
+    same_alice.cookie = alice.cookie
+    assert await is_in(same_alice)
+    newcomer = await rotated.member("Bob")
+
+    retired = await make_house(path, SESSION_SECRET=OTHER_SECRET)
+    for cookie, welcome in ((alice.cookie, False), (newcomer.cookie, True)):
+        visitor = await retired.browser("Charlie")
+        visitor.cookie = cookie
+        assert await is_in(visitor) == welcome
+
+
+@pytest.mark.parametrize("other", MODES, ids="-".join)
+async def test_another_mode_is_never_an_error_and_never_revives_a_session(
+    make_house: Callable, tmp_path, house: House, alice: Browser, other: tuple[str, str]
+) -> None:
+    ended = alice.cookie
+    await alice.post("/devices/revoke-all")
+    await alice.log_in()
+    strategy, cookie = other
+    changed = await make_house(tmp_path / "latchkey.db", SESSION_STRATEGY=strategy, SESSION_COOKIE=cookie)
+    same = (changed.settings.stateless, changed.settings.encrypted) == (
+        house.settings.stateless,
+        house.settings.encrypted,
+    )
+    for value, welcome in ((ended, False), (alice.cookie, same)):
+        visitor = await changed.browser("Alice")
+        visitor.cookie = value
+        answer = await visitor.get("/dashboard")
+        assert answer.status_code == (200 if welcome else 303)
+        assert (await visitor.log_in()).status_code == 303
+
+
+async def test_what_the_strategy_cannot_do_is_absent_and_not_broken(house: House, alice: Browser) -> None:
+    stateless = house.settings.stateless
+    assert (await alice.get("/devices")).status_code == (404 if stateless else 200)
+    assert (await alice.post("/devices/revoke-others")).status_code == (404 if stateless else 303)
+    assert (await alice.post("/devices/anything/revoke")).status_code == 404
+    for page in ("/dashboard", "/account", "/handbook"):
+        assert ('href="/devices"' in (await alice.get(page)).text) == (not stateless)
+    assert ('action="/devices/revoke-all"' in (await alice.get("/account")).text) == stateless
+
+
+@pytest.mark.guide("D17", "D18")
+async def test_a_request_costs_one_secure_check(house: House, alice: Browser) -> None:
+    before = house.statements
+    await alice.get("/api/session")
+    assert house.statements - before == 1
+
+
+def test_the_list_of_searches_is_the_schemas() -> None:
+    from web.schemas import PeopleQuery
+
+    assert set(people.SEARCHES) == set(PeopleQuery.model_json_schema()["properties"]["sort"]["enum"])

@@ -1,0 +1,127 @@
+"""Settings: what the program starts with, and what it refuses to start with."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SECRET
+from web.environment import BadSetting
+from web.settings import ROOT, Settings, read_settings
+
+ELSEWHERE = {"BASE_URL": "https://example.com", "SESSION_SECRET": SECRET}
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    def read(**environ: str) -> Settings:
+        return read_settings(environ, data=tmp_path)
+
+    return read
+
+
+@pytest.mark.guide("B4", "B5")
+def test_on_this_machine_a_secret_is_made_once_and_kept_for_its_owner_alone(read, tmp_path: Path) -> None:
+    first, second = read(), read()
+    kept = tmp_path / "session_secret"
+    assert kept.read_text().encode() == first.session_secrets[0].reveal() == second.session_secrets[0].reveal()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert "made a session secret" in first.notices[0]
+    assert not second.notices
+
+
+@pytest.mark.guide("B4")
+@pytest.mark.asvs("S39")
+@pytest.mark.parametrize(
+    ("secret", "problem"),
+    [
+        ("", "is not set"),
+        ("short", "at least 32 bytes"),
+        ("x" * 31, "at least 32 bytes"),
+        ("your_secret_key_your_secret_key_your_secret_key", "placeholder"),
+        ("abcabcabcabcabcabcabcabcabcabcabcabcabc", "can be guessed"),
+        (f"{SECRET},short", "at least 32 bytes"),
+        (f"{SECRET},{SECRET}", "twice"),
+    ],
+)
+def test_elsewhere_it_does_not_start_with_a_weak_secret(read, secret: str, problem: str) -> None:
+    with pytest.raises(BadSetting, match=f"^SESSION_SECRET: .*{problem}"):
+        read(**ELSEWHERE | {"SESSION_SECRET": secret})
+
+
+def test_several_secrets_are_read_in_their_order(read) -> None:
+    other = SECRET[::-1]
+    secrets = read(**ELSEWHERE | {"SESSION_SECRET": f"{SECRET},{other}"}).session_secrets
+    assert [secret.reveal() for secret in secrets] == [SECRET.encode(), other.encode()]
+
+
+@pytest.mark.guide("B5")
+@pytest.mark.asvs("S96")
+def test_a_secret_may_come_from_a_file_that_only_its_owner_can_read(read, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text(f"{SECRET}\n")
+    path.chmod(0o600)
+    settings = read(BASE_URL="https://example.com", SESSION_SECRET_FILE=str(path))
+    assert settings.session_secrets[0].reveal() == SECRET.encode()
+
+
+@pytest.mark.asvs("S96")
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
+def test_a_secret_file_that_others_can_read_is_refused(read, tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    path.chmod(mode)
+    with pytest.raises(BadSetting, match=r"^SESSION_SECRET_FILE: .*can be read by others"):
+        read(BASE_URL="https://example.com", SESSION_SECRET_FILE=str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "eighty"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("BASE_URL", "example.com"),
+        ("BASE_URL", "ftp://example.com"),
+        ("BASE_URL", "https://example.com/path"),
+        ("BASE_URL", "https://me:secret@example.com"),
+        ("DATABASE_URL", "sqlite://nowhere"),
+        ("DATABASE_URL", "sqlite:////no/such/folder/latchkey.db"),
+        ("DATABASE_URL", "mysql://localhost/latchkey"),
+        ("DATABASE_URL", "postgresql://localhost:port/latchkey"),
+        ("SESSION_STRATEGY", "both"),
+        ("SESSION_COOKIE", "plain"),
+        ("SIGNUP_PRIVACY", "secret"),
+        ("PASSWORD_POLICY", "none"),
+        ("RATE_LIMITS", "on"),
+        ("WEB_CONCURRENCY", "-1"),
+        ("TRUSTED_PROXIES", "proxy.example.com"),
+        ("SESSION_SECRET_FILE", "/no/such/file"),
+    ],
+)
+def test_a_malformed_value_is_refused_by_the_name_of_its_variable(read, name: str, value: str) -> None:
+    with pytest.raises(BadSetting, match=f"^{name}: ") as refused:
+        read(**{name: value})
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.asvs("S109")
+def test_plain_http_is_for_this_machine_alone(read) -> None:
+    for url in ("http://localhost:8000", "http://127.0.0.1:8000", "http://[::1]:8000", "http://app.localhost"):
+        assert read(BASE_URL=url).host == "127.0.0.1"
+    with pytest.raises(BadSetting, match=r"^BASE_URL: must be https"):
+        read(BASE_URL="http://example.com", SESSION_SECRET=SECRET)
+    assert read(**ELSEWHERE).host == "0.0.0.0"
+
+
+def test_the_database_is_found_from_the_checkout_wherever_one_stands(read, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read().database_url.reveal() == f"sqlite:///{ROOT}/data/latchkey.db"
+    assert read(DATABASE_URL=f"sqlite:///{tmp_path}/x.db").database_url.reveal() == f"sqlite:///{tmp_path}/x.db"
+
+
+@pytest.mark.asvs("S96")
+def test_settings_do_not_show_their_secrets(read) -> None:
+    settings = read(**ELSEWHERE, DATABASE_URL="postgresql://me:hush@localhost/latchkey")
+    assert SECRET not in repr(settings)
+    assert "hush" not in repr(settings)

@@ -1,0 +1,378 @@
+"""Sign up: the form, the live check of one field, and the submit."""
+
+import re
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from db.passwords import Passwords
+from tests.conftest import House
+from tests.people import PASSWORD, Browser, Element, read, set_cookie_of
+
+FIELDS = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
+NAME = "Name must be at least 2 characters long."
+EMAIL = "Please enter a valid email."
+LENGTH = "Be at least 8 characters long"
+LETTER = "Contain at least one letter."
+NUMBER = "Contain at least one number."
+SPECIAL = "Contain at least one special character."
+TAKEN = "An account with this email already exists."
+NOT_CREATED = "An error occurred while creating your account."
+
+MISTAKES = [
+    pytest.param("name", {text: [NAME] for text in ("", "A", "  ", " \tA ")}, marks=pytest.mark.guide("A6")),
+    pytest.param(
+        "email",
+        {text: [EMAIL] for text in ("", "a", "a@", "@example.com", "a b@example.com", "a@example", "a@b@example.com")},
+        marks=pytest.mark.guide("A7"),
+    ),
+    pytest.param(
+        "password",
+        {
+            "": [LENGTH, LETTER, NUMBER, SPECIAL],
+            "a": [LENGTH, NUMBER, SPECIAL],
+            "a1!": [LENGTH],
+            "1234567!": [LETTER],
+            "abcdefg!": [NUMBER],
+            "abcdefg1": [SPECIAL],
+            "        ": [LETTER, NUMBER],
+        },
+        marks=pytest.mark.guide("A8"),
+    ),
+]
+
+
+def errors_of(answer: httpx.Response, field: str) -> list[str]:
+    """What the page says beside a field."""
+    page = read(answer)
+    if field == "password":
+        rules = page.one(id="password-rules").all("li", data_met="false")
+        return [rule.text.removeprefix("Missing: ") for rule in rules]
+    return [message.text.removeprefix("Error: ") for message in page.one(id=f"{field}-message").all(**{"class": "err"})]
+
+
+async def nothing_was_made(house: House) -> bool:
+    return (await house.count("users"), await house.count("sessions")) == (0, 0)
+
+
+@pytest.mark.guide("A2", "A20", "B1")
+async def test_a_plain_form_makes_an_account_and_goes_to_the_dashboard(house: House, stranger: Browser) -> None:
+    answer = await stranger.sign_up()
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
+    assert read(await stranger.get("/dashboard")).one(data_viewer_name=True).text == "Charlie"
+    assert (await house.count("users"), await house.count("sessions")) == (1, 1)
+
+
+@pytest.mark.guide("A2", "A20")
+async def test_htmx_is_told_to_go_to_the_dashboard(stranger: Browser) -> None:
+    answer = await stranger.post_fragment("/signup", FIELDS)
+    assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (204, "/dashboard", b"")
+    assert (await stranger.get("/dashboard")).status_code == 200
+
+
+@pytest.mark.guide("A3")
+@pytest.mark.asvs("S47")
+async def test_every_input_is_labelled_and_known_to_password_managers(stranger: Browser) -> None:
+    page = read(await stranger.get("/signup"))
+    inputs = page.one(id="signup-form").all("input")
+    assert {(field.attrs["name"], field.attrs["type"], field.attrs["autocomplete"]) for field in inputs} == {
+        ("name", "text", "name"),
+        ("email", "email", "username"),
+        ("password", "password", "new-password"),
+    }
+    assert all(page.one("label", **{"for": field.attrs["id"]}).text for field in inputs)
+    assert page.one("input", id="email").attrs["inputmode"] == "email"
+
+
+@pytest.mark.guide("A4")
+async def test_a_script_reads_the_same_errors_as_a_browser(stranger: Browser) -> None:
+    wrong = {"name": "A", "email": "a", "password": "a"}
+    by_browser = await stranger.post("/signup", wrong)
+    by_curl = await stranger.client.post("/signup", data=wrong, headers={"User-Agent": "curl/8.5.0"})
+    assert (by_curl.status_code, by_curl.text) == (422, by_browser.text)
+
+
+@pytest.mark.guide("A5", "A12", "T15")
+@pytest.mark.parametrize(("field", "mistakes"), MISTAKES)
+async def test_the_live_check_and_the_submit_say_the_same(
+    house: House, stranger: Browser, field: str, mistakes: dict[str, list[str]]
+) -> None:
+    for text, sentences in mistakes.items():
+        live = await stranger.post(f"/signup/check/{field}", {field: text})
+        submitted = await stranger.post("/signup", {**FIELDS, field: text})
+        assert (live.status_code, submitted.status_code) == (200, 422)
+        assert errors_of(live, field) == errors_of(submitted, field) == sentences, repr(text)
+    assert await nothing_was_made(house)
+
+
+@pytest.mark.guide("A5")
+async def test_the_browser_is_told_the_limits_that_the_server_keeps(stranger: Browser) -> None:
+    page = read(await stranger.get("/signup"))
+    for field, pattern in (("name", "{}"), ("email", "{}@example.com")):
+        longest = int(page.one("input", id=field).attrs["maxlength"])
+        text = pattern.format("x" * (longest + 1 - len(pattern.format(""))))
+        said = errors_of(await stranger.post(f"/signup/check/{field}", {field: text}), field)
+        assert said == [f"{field.title()} must be at most {longest} characters long."]
+    shortest = int(page.one("input", id="name").attrs["minlength"])
+    assert errors_of(await stranger.post("/signup/check/name", {"name": "x" * shortest}), "name") == []
+    assert errors_of(await stranger.post("/signup/check/name", {"name": "x" * (shortest - 1)}), "name") == [NAME]
+
+
+@pytest.mark.guide("A6", "A7", "T15")
+async def test_a_name_and_an_address_are_trimmed(house: House, stranger: Browser) -> None:
+    answer = await stranger.post("/signup", {**FIELDS, "name": "  Charlie ", "email": "\tcharlie@example.com \n"})
+    assert answer.status_code == 303
+    assert await house.rows("SELECT name, email FROM users") == [("Charlie", "charlie@example.com")]
+
+
+@pytest.mark.guide("A9")
+async def test_an_invalid_form_costs_no_query_and_no_hash(house: House, stranger: Browser) -> None:
+    before = house.statements, house.hashes
+    for field in FIELDS:
+        assert (await stranger.post("/signup", {**FIELDS, field: ""})).status_code == 422
+    assert (house.statements, house.hashes) == before
+
+
+@pytest.mark.guide("A10", "A12", "A13")
+@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+async def test_a_refused_form_tells_everything_at_once(stranger: Browser, ask: Callable) -> None:
+    page = read(await ask(stranger, "/signup", {"name": "A", "email": "a", "password": "a1"}))
+    told = [link.text for link in page.one(id="error-summary").all("a")]
+    assert told == [NAME, EMAIL, LENGTH, SPECIAL]
+    assert "Password must:" in page.one(id="error-summary").text
+    assert page.one("title").text.startswith("Error: ")
+    for field in FIELDS:
+        described_by = page.one("input", id=field).attrs["aria-describedby"].split()
+        assert page.one("input", id=field).attrs["aria-invalid"] == "true"
+        assert f"{field}-message" in described_by
+        assert page.one(id=f"{field}-message").attrs["aria-live"] == "polite"
+
+
+@pytest.mark.guide("A13")
+async def test_the_rules_stand_beside_the_password_before_anything_is_typed(stranger: Browser) -> None:
+    field = read(await stranger.get("/signup")).one(data_field="password")
+    rules = field.one(id="password-rules").all("li", data_rule=True)
+    assert "Password must:" in field.text
+    assert [(rule.text, rule.attrs["data-met"]) for rule in rules] == [
+        (sentence, "false") for sentence in (LENGTH, LETTER, NUMBER, SPECIAL)
+    ]
+
+
+@pytest.mark.guide("A11")
+@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+async def test_a_refused_form_keeps_what_was_typed_but_never_the_password(stranger: Browser, ask: Callable) -> None:
+    answer = await ask(stranger, "/signup", {**FIELDS, "email": "not yet"})
+    page = read(answer)
+    typed = {field.attrs["id"]: field.attrs.get("value", "") for field in page.one(id="signup-form").all("input")}
+    assert (answer.status_code, typed) == (422, {"name": "Charlie", "email": "not yet", "password": ""})
+    assert PASSWORD not in answer.text
+
+
+@pytest.mark.guide("A22", "T10")
+async def test_a_taken_address_is_told_while_typing_and_at_the_submit(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
+    live = await stranger.post("/signup/check/email", {"email": " Alice@Example.com"})
+    submitted = await stranger.post("/signup", {**FIELDS, "email": "ALICE@example.com"})
+    assert (live.status_code, submitted.status_code) == (200, 422)
+    assert errors_of(live, "email") == errors_of(submitted, "email") == [TAKEN]
+    assert stranger.cookie is None
+    assert await house.count("users") == 1
+
+
+@pytest.mark.guide("A22")
+async def test_a_free_address_looks_good(stranger: Browser) -> None:
+    field = read(await stranger.post("/signup/check/email", {"email": "charlie@example.com"})).one(data_field="email")
+    assert field.one(id="email-message").text == "Looks good"
+    assert "aria-invalid" not in field.one("input").attrs
+
+
+@pytest.mark.guide("A22")
+async def test_a_live_check_answers_the_same_fragment_to_everyone(stranger: Browser) -> None:
+    plain = await stranger.post("/signup/check/email", {"email": "charlie"})
+    assert plain.text == (await stranger.post_fragment("/signup/check/email", {"email": "charlie"})).text
+    assert [child.tag for child in read(plain).children if isinstance(child, Element)] == ["div"]
+
+
+async def test_a_live_check_costs_at_most_one_query(house: House, stranger: Browser) -> None:
+    for field, text, cost in (("name", "Charlie", 0), ("email", "charlie@example.com", 1), ("email", "charlie", 0)):
+        before = house.statements, house.hashes
+        await stranger.post(f"/signup/check/{field}", {field: text})
+        assert (house.statements, house.hashes) == (before[0] + cost, before[1])
+
+
+async def test_a_live_check_of_the_password_costs_nothing_and_never_sends_it_back(
+    house: House, stranger: Browser
+) -> None:
+    before = house.statements, house.hashes
+    answer = await stranger.post("/signup/check/password", FIELDS)
+    assert errors_of(answer, "password") == []
+    assert PASSWORD not in answer.text
+    assert (house.statements, house.hashes) == before
+
+
+async def test_a_live_check_looks_at_its_own_field_alone(stranger: Browser) -> None:
+    alone = await stranger.post("/signup/check/name", {"name": "Charlie"})
+    with_others = await stranger.post("/signup/check/name", {"name": "Charlie", "email": "x", "password": "x"})
+    assert with_others.text == alone.text
+
+
+async def test_an_unknown_field_has_no_live_check(house: House, stranger: Browser) -> None:
+    before = house.statements
+    answer = await stranger.post("/signup/check/role", {"role": "admin"})
+    assert (answer.status_code, house.statements) == (404, before)
+
+
+@pytest.mark.guide("A17", "T13")
+async def test_a_password_is_stored_as_an_argon2id_hash(house: House, alice: Browser) -> None:
+    ((stored,),) = await house.rows("SELECT password_hash FROM users")
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+@pytest.mark.asvs("S42")
+@pytest.mark.parametrize("password", ["a1!" + "x" * 253, "a1!" + "🔑" * 253], ids=["ascii", "emoji"])
+async def test_a_password_of_256_characters_is_good(house: House, password: str) -> None:
+    charlie = await house.member("Charlie", password=password)
+    await charlie.post("/logout")
+    assert (await charlie.log_in()).status_code == 303
+
+
+@pytest.mark.asvs("S42", "S98")
+@pytest.mark.parametrize("length", [257, 60_000])
+async def test_a_longer_password_is_refused_before_it_is_hashed(house: House, stranger: Browser, length: int) -> None:
+    before = house.hashes
+    answer = await stranger.post("/signup", {**FIELDS, "password": "a1!" + "x" * (length - 3)})
+    assert answer.status_code == 422
+    assert "Password must be at most 256 characters long." in read(answer).one(id="password-message").text
+    assert house.hashes == before
+    assert await nothing_was_made(house)
+
+
+@pytest.mark.asvs("S98")
+async def test_what_is_too_long_is_refused_by_its_length_before_anything_is_made_of_it(
+    house: House, stranger: Browser
+) -> None:
+    long = {"name": ["x" * 60_000], "email": ["a@" + "a." * 29_000 + "com", "@" * 20_000, "ﷺ" * 7_000]}
+    for field, limit in (("name", 100), ("email", 254)):
+        for text in long[field]:
+            answer = await stranger.post("/signup", {**FIELDS, field: text})
+            assert errors_of(answer, field) == [f"{field.title()} must be at most {limit} characters long."]
+    assert await nothing_was_made(house)
+
+
+@pytest.mark.guide("A8")
+@pytest.mark.asvs("S44")
+async def test_the_length_policy_asks_for_length_alone(make_house: Callable) -> None:
+    house = await make_house(PASSWORD_POLICY="length")
+    charlie = await house.browser("Charlie")
+    rules = read(await charlie.get("/signup")).one(id="password-rules").all("li")
+    assert [rule.text for rule in rules] == [LENGTH]
+    assert (await charlie.post("/signup", {**FIELDS, "password": "short 1"})).status_code == 422
+    assert (await charlie.post("/signup", {**FIELDS, "password": "twentylowercasewords"})).status_code == 303
+
+
+@pytest.mark.asvs("S36")
+async def test_fields_that_the_form_does_not_have_are_not_looked_at(house: House, stranger: Browser) -> None:
+    extra = {"role": "admin", "is_admin": "1", "id": "1", "slug": "boss", "team": "board", "password_hash": "x"}
+    extra |= {"email_verified": "1", "created_at": "1999-01-01", "disabled_at": "", "totp": "x"}
+    assert (await stranger.post("/signup", {**FIELDS, **extra})).status_code == 303
+    ((user_id, role, slug, team, stored),) = await house.rows("SELECT id, role, slug, team, password_hash FROM users")
+    assert (role, slug, team) == ("user", "charlie", "")
+    assert user_id != "1"
+    assert stored != "x"
+    assert read(await stranger.get("/dashboard")).one(data_dashboard=True).attrs["data-dashboard"] == "user"
+
+
+FAULTS = {
+    "the account is not stored": "CREATE TRIGGER fault BEFORE INSERT ON users BEGIN SELECT RAISE(IGNORE); END",
+    "the account is refused": "CREATE TRIGGER fault BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, 'no'); END",
+    "the session is refused": "CREATE TRIGGER fault BEFORE INSERT ON sessions BEGIN SELECT RAISE(ABORT, 'no'); END",
+}
+
+
+@pytest.mark.guide("A19", "C4")
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+async def test_a_failed_insert_is_told_and_leaves_nothing_half_made(
+    house: House, stranger: Browser, caplog: pytest.LogCaptureFixture, fault: str, ask: Callable
+) -> None:
+    await house.change(fault)
+    answer = await ask(stranger, "/signup", FIELDS)
+    page = read(answer)
+    assert (answer.status_code, NOT_CREATED in page.one(id="error-summary").text) == (500, True)
+    assert page.one("input", id="name").attrs["value"] == "Charlie"
+    assert page.one("input", id="email").attrs["value"] == "charlie@example.com"
+    assert PASSWORD not in answer.text
+    assert set_cookie_of(answer) == {}
+    assert await nothing_was_made(house)
+    assert re.search("POST /signup failed, reference [0-9a-f]{16}", caplog.text)
+    await house.change("DROP TRIGGER fault")
+    assert (await stranger.sign_up()).status_code == 303
+
+
+@pytest.mark.guide("A19")
+async def test_a_failed_insert_reaches_htmx_past_the_swap_that_its_form_forbids(
+    house: House, stranger: Browser
+) -> None:
+    await house.change(FAULTS["the account is not stored"])
+    partial = read(await stranger.post_fragment("/signup", FIELDS)).one("hx-partial")
+    assert partial.attrs == {"hx-target": "#signup-form", "hx-swap": "outerMorph"}
+    assert NOT_CREATED in partial.one("form", id="signup-form").text
+
+
+SPELLINGS = [
+    "ALICE@EXAMPLE.COM",
+    "Alice@example.com",
+    "alice@EXAMPLE.com",
+    " alice@example.com\t",
+    "alice@ｅxample.com",
+]
+IMPOSTORS = {
+    "a full-width at": "alice＠example.com",
+    "a small at": "alice﹫example.com",
+    "a Kelvin sign": "ali\u212ae@example.com",
+    "a ligature": "ﬁona@example.com",
+    "a dotted capital I": "alİce@example.com",
+    "a zero-width space": "ali\u200bce@example.com",
+    "a Cyrillic letter": "аlice@example.com",
+    "a trailing dot": "alice@example.com.",
+    "two dots": "al..ice@example.com",
+    "quotes": '"alice"@example.com',
+    "a comment": "alice(x)@example.com",
+    "a line break": "alice@example.com\nBcc: bob@example.com",
+}
+
+
+@pytest.mark.asvs("S19", "S18")
+@pytest.mark.guide("A7")
+async def test_every_spelling_of_an_address_is_one_account(house: House, alice: Browser) -> None:
+    for spelling in SPELLINGS:
+        stranger = await house.browser("Charlie")
+        assert errors_of(await stranger.post("/signup", {**FIELDS, "email": spelling}), "email") == [TAKEN]
+        assert (await stranger.post("/login", {"email": spelling, "password": PASSWORD})).status_code == 303
+    assert await house.rows("SELECT email FROM users") == [("alice@example.com",)]
+
+
+@pytest.mark.asvs("S19")
+@pytest.mark.guide("A7")
+async def test_what_only_looks_like_an_address_is_none(house: House, alice: Browser, stranger: Browser) -> None:
+    for what, spelling in IMPOSTORS.items():
+        said = errors_of(await stranger.post("/signup", {**FIELDS, "email": spelling}), "email")
+        assert said in ([EMAIL], [TAKEN]), what
+        assert (await stranger.post("/login", {"email": spelling, "password": PASSWORD + "!"})).status_code == 422
+    assert await house.rows("SELECT email FROM users") == [("alice@example.com",)]
+
+
+@pytest.mark.asvs("S19")
+async def test_a_domain_has_one_form_be_it_written_in_unicode_or_punycode(
+    make_house: Callable, cheap: Passwords
+) -> None:
+    house = await make_house(hashing=cheap)
+    fields = {**FIELDS, "email": "charlie@bücher.example.com"}
+    assert (await (await house.browser("Charlie")).post("/signup", fields)).status_code == 303
+    again = await (await house.browser("Charlie")).post(
+        "/signup", {**FIELDS, "email": "charlie@XN--bcher-kva.example.com"}
+    )
+    assert errors_of(again, "email") == [TAKEN]
+    assert await house.rows("SELECT email FROM users") == [("charlie@xn--bcher-kva.example.com",)]
