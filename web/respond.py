@@ -37,12 +37,12 @@ def page(
     return _html(_render(request, "shell.html", _menu(request, me) | context | shell), http_status)
 
 
-def changed(request: Request, *, to: str, fragment: str, **context: Any) -> Response:
+def changed(request: Request, title: str, *, to: str, fragment: str, query: str = "", **context: Any) -> Response:
     """After an effect: to htmx the fragment that changed, and `toast`; a plain form goes to the page it belongs to."""
     if not is_htmx(request):
-        return RedirectResponse(str(request.app.url_path_for(to)), 303)
+        return RedirectResponse(path_of(request, to) + query, 303)
     toast = _render(request, "ui/toast_oob.html", context) if context.get("toast") else ""
-    return _html(_render(request, fragment, context) + toast + _navigation(request, context))
+    return _html(_title(title) + _render(request, fragment, context) + toast + _navigation(request, context))
 
 
 def refused(

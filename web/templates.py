@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
 
@@ -34,7 +34,7 @@ def make_environment(router: Router, assets: Assets) -> Environment:
     names = {route.name for route in router.routes if hasattr(route, "name")}
     env.globals.update(
         asset=assets.url,
-        url=cache(lambda name, **params: str(router.url_path_for(name, **params))),
+        url=lru_cache(1024)(lambda name, **params: str(router.url_path_for(name, **params))),
         urls=names,
         htmx_config=HTMX_CONFIG,
     )

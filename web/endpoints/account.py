@@ -49,12 +49,14 @@ async def submit(request: Request) -> Response:
         form.add_error("slug", SLUG_TAKEN)
     if form.data is None:
         return await _refused(request, viewer, "profile", profile=form)
-    if form.data.name not in (None, viewer.name):
-        redraw_navigation(request)
     me = replace(viewer.me, name=form.data.name or viewer.name, slug=form.data.slug or viewer.slug)
+    if me != viewer.me:
+        redraw_navigation(request)
     saved = present | form.data.model_dump(exclude_unset=True)
     form = Form.blank(Profile, **saved)
-    return changed(request, to="account", fragment="account/profile.html", me=me, profile=form, toast="Profile saved.")
+    return changed(
+        request, TITLE, to="account", fragment="account/profile.html", me=me, profile=form, toast="Profile saved."
+    )
 
 
 async def change_password(request: Request) -> Response:
@@ -78,6 +80,7 @@ async def change_password(request: Request) -> Response:
     others = f" {ended} other {plural(ended, 'device is', 'devices are')} logged out." if ended else ""
     return changed(
         request,
+        TITLE,
         to="account",
         fragment="account/password.html",
         me=viewer.me,

@@ -1,6 +1,7 @@
 """People, for administrators: the list, and what can be done to each."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -68,7 +69,22 @@ async def _ended(request: Request, viewer: Admin, toast: str) -> Response:
 
 async def _changed(request: Request, viewer: Admin, toast: str) -> Response:
     context = await _people(request, viewer)
-    return changed(request, to="admin-users", fragment="admin/list.html", toast=toast, **context)
+    return changed(
+        request,
+        TITLE,
+        to="admin-users",
+        query=_query(context),
+        fragment="admin/list.html",
+        toast=toast,
+        **context,
+    )
+
+
+def _query(context: dict[str, Any]) -> str:
+    """The address of the same page of the same search; nothing where that is where the list begins."""
+    asked = PeopleQuery(q=context["q"], page=str(context["people"].page), sort=context["sort"])  # type: ignore[arg-type]
+    changed_fields = asked.model_dump(exclude_defaults=True)
+    return f"?{urlencode(changed_fields)}" if changed_fields else ""
 
 
 async def _people(request: Request, viewer: Admin) -> dict[str, Any]:

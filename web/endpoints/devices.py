@@ -11,10 +11,12 @@ from web.cookie import verify_session
 from web.respond import changed, leave, now, page, path_of
 from web.words import plural
 
+TITLE = "Devices"
+
 
 async def show(request: Request) -> Response:
     viewer = await verify_session(request)
-    return page(request, "devices/page.html", "Devices", layout="house", **await _list(request, viewer))
+    return page(request, "devices/page.html", TITLE, layout="house", **await _list(request, viewer))
 
 
 async def revoke(request: Request) -> Response:
@@ -40,7 +42,7 @@ async def revoke_all(request: Request) -> Response:
 
 async def _changed(request: Request, viewer: Viewer, toast: str) -> Response:
     context = await _list(request, viewer)
-    return changed(request, to="devices", fragment="devices/list.html", toast=toast, **context)
+    return changed(request, TITLE, to="devices", fragment="devices/list.html", toast=toast, **context)
 
 
 async def _list(request: Request, viewer: Viewer) -> dict[str, Any]:

@@ -1,0 +1,185 @@
+"""PostgreSQL for `databases`: an asyncpg pool whose connections are held for one statement or one transaction."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from databases import DatabaseURL
+from databases.interfaces import ConnectionBackend, DatabaseBackend, TransactionBackend
+
+from db.engine.plan import Call, Plan
+from db.engine.postgres_dialect import Dialect
+from db.engine.postgres_pool import Pool
+from db.engine.postgres_session import refusing
+from db.engine.prepare import Preparer, Query
+from db.engine.statement import Bound
+
+
+class PostgresBackend(DatabaseBackend):
+    """`wait`: seconds for a connection of the pool. `statement_timeout`, `lock_timeout`: the server's own, in ms.
+    What takes longer is Busy. Other options are those of `asyncpg.create_pool`.
+
+    Connecting opens nothing (`min_size=0`): a program may start while the server is away, Busy until it is there.
+    `statements` and `writes` count what was executed, transactions' own statements left out.
+    """
+
+    def __init__(
+        self,
+        database_url: DatabaseURL | str,
+        *,
+        wait: float = 2.0,
+        statement_timeout: int = 3000,
+        lock_timeout: int = 3000,
+        **options: Any,
+    ) -> None:
+        settings = {"statement_timeout": str(statement_timeout), "lock_timeout": str(lock_timeout)}
+        self.pool = Pool(DatabaseURL(database_url), wait, {"server_settings": settings, **options})
+        self.preparer = Preparer(Dialect())  # type: ignore[no-untyped-call]
+        self.statements = self.writes = 0
+
+    async def connect(self) -> None:
+        await self.pool.open()
+
+    async def disconnect(self) -> None:
+        await self.pool.close()
+
+    def connection(self) -> "PostgresConnection":
+        return PostgresConnection(self)
+
+    def count(self, plan: Plan) -> None:
+        self.statements += 1
+        self.writes += plan.writes
+
+
+class PostgresConnection(ConnectionBackend):
+    """Holds nothing but a transaction's session: so there is nothing to acquire, and nothing that `databases` could
+    forget to release."""
+
+    def __init__(self, backend: PostgresBackend) -> None:
+        self._backend = backend
+        self.session: Any = None
+
+    async def acquire(self) -> None: ...
+
+    async def release(self) -> None: ...
+
+    async def fetch_all(self, query: Query) -> list[Any]:
+        plan, rows = await self._run(query, "fetch")
+        return plan.records(rows, lambda: rows[0].keys() if rows else ())
+
+    async def fetch_one(self, query: Query) -> Any:
+        plan, row = await self._run(query, "fetchrow")
+        return None if row is None else plan.records([row], row.keys)[0]
+
+    async def execute(self, query: Query) -> Any:
+        """A Statement: the number of its rows. Any other clause: the first value it returns, as an INSERT its id."""
+        if not isinstance(query, Bound):
+            return (await self._run(query, "fetchval"))[1]
+        _, status = await self._run(query, "execute")
+        return number_of_rows(status)
+
+    async def execute_many(self, queries: list[Any]) -> None:
+        for query in queries:
+            await self._run(query, "execute")
+
+    async def iterate(self, query: Query) -> AsyncGenerator[Any, None]:
+        plan, (sql, arguments) = self._prepare(query)
+        with refusing():
+            async for row in self.session.cursor(sql, *arguments):
+                yield plan.records([row], row.keys)[0]
+
+    async def _run(self, query: Query, method: str) -> tuple[Plan, Any]:
+        """Outside a transaction a read is tried twice: nothing can come of it twice."""
+        plan, call = self._prepare(query)
+
+        async def attempt() -> Any:
+            return await self._perform(plan, method, call)
+
+        with refusing():
+            if self.session is not None or plan.writes:
+                return plan, await attempt()
+            return plan, await self._backend.pool.twice(attempt)
+
+    def _prepare(self, query: Query) -> tuple[Plan, Call]:
+        plan, call = self._backend.preparer.prepare(query)
+        self._backend.count(plan)
+        return plan, call
+
+    async def _perform(self, plan: Plan, method: str, call: Call) -> Any:
+        if self.session is not None:
+            return await perform(self.session, plan, method, call)
+        session = await self._backend.pool.take()
+        try:
+            return await perform(session, plan, method, call)
+        finally:
+            await self._backend.pool.give(session)
+
+    def transaction(self) -> "PostgresTransaction":
+        return PostgresTransaction(self, self._backend.pool)
+
+    @property
+    def raw_connection(self) -> Any:
+        """asyncpg's, within a transaction; there is none of one's own outside."""
+        if self.session is None:
+            raise RuntimeError("no transaction is open")
+        self.session.touch()
+        return self.session
+
+
+class PostgresTransaction(TransactionBackend):
+    """The root takes a session from the pool, the others are asyncpg's savepoints on it."""
+
+    def __init__(self, connection: PostgresConnection, pool: Pool) -> None:
+        self._connection = connection
+        self._pool = pool
+
+    async def start(self, is_root: bool, extra_options: dict[Any, Any]) -> None:
+        """A failure leaves nothing held: `databases` would never give it back."""
+        self._is_root = is_root
+        with refusing():
+            if is_root:
+                self._connection.session = await self._pool.twice(partial(self._begin, extra_options))
+            else:
+                await self._start(self._connection.session, extra_options)
+
+    async def _begin(self, options: dict[Any, Any]) -> Any:
+        session = await self._pool.take()
+        try:
+            await self._start(session, options)
+        except BaseException:
+            await self._pool.give(session)
+            raise
+        return session
+
+    async def _start(self, session: Any, options: dict[Any, Any]) -> None:
+        self._transaction = session.transaction(**options)
+        await self._transaction.start()
+
+    async def commit(self) -> None:
+        await self._end(self._transaction.commit)
+
+    async def rollback(self) -> None:
+        await self._end(self._transaction.rollback)
+
+    async def _end(self, end: Callable[[], Awaitable[None]]) -> None:
+        """However the root ends, its session goes back to the pool, which rolls back what is still open."""
+        try:
+            with refusing():
+                await end()
+        finally:
+            if self._is_root:
+                session, self._connection.session = self._connection.session, None
+                await self._pool.give(session)
+
+
+async def perform(session: Any, plan: Plan, method: str, call: Call) -> Any:
+    if plan.leaves_state:
+        session.touch()
+    sql, arguments = call
+    return await getattr(session, method)(sql, *arguments)
+
+
+def number_of_rows(status: str) -> int:
+    """Of a command tag, as `INSERT 0 1`; 0 where there is none, as in `CREATE TABLE`."""
+    last = status.rpartition(" ")[2]
+    return int(last) if last.isdigit() else 0

@@ -1,0 +1,35 @@
+"""SQLAlchemy's dialect for asyncpg, without SQLAlchemy's driver."""
+
+from typing import Any
+
+from sqlalchemy import TextClause, TextualSelect, types
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgFloat, AsyncpgNumeric, PGCompiler_asyncpg, PGDialect_asyncpg
+
+NUMERIC = 1700  # what SQLAlchemy would ask a cursor for: the oid of the column's type
+
+
+class Numeric(AsyncpgNumeric):
+    def result_processor(self, dialect: Any, coltype: Any) -> Any:
+        return super().result_processor(dialect, NUMERIC)  # type: ignore[no-untyped-call]
+
+
+class Float(AsyncpgFloat):
+    def result_processor(self, dialect: Any, coltype: Any) -> Any:
+        return super().result_processor(dialect, NUMERIC)  # type: ignore[no-untyped-call]
+
+
+class Compiler(PGCompiler_asyncpg):
+    def render_bind_cast(self, type_: Any, dbapi_type: Any, sqltext: str) -> str:
+        """In plain text the server infers the types, as it always has for users of `databases`."""
+        if isinstance(self.statement, (TextClause, TextualSelect)):
+            return sqltext
+        return str(super().render_bind_cast(type_, dbapi_type, sqltext))  # type: ignore[no-untyped-call]
+
+
+class Dialect(PGDialect_asyncpg):
+    """asyncpg's `$1`, with the type of each argument beside it, which a CASE or a literal needs."""
+
+    statement_compiler = Compiler
+    colspecs = PGDialect_asyncpg.colspecs | {types.Numeric: Numeric, types.Float: Float}
+    supports_native_json_deserialization = False
+    supports_statement_cache = True

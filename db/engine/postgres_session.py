@@ -1,0 +1,65 @@
+"""One connection of the asyncpg pool, and what its errors mean."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg  # type: ignore[import-untyped]
+
+from db.engine.statement import Conflict
+from db.refusals import Busy
+
+# Not wrong, but not to be had now. Classes 08, 40, 53, 57 and 58 of PostgreSQL's appendix A, and three codes more.
+UNAVAILABLE = (
+    OSError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+# An InternalClientError is a session that was ended while nobody used it, and whose last word nobody has read.
+BROKEN = (
+    OSError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+
+
+class Session(asyncpg.Connection):  # type: ignore[misc]
+    """Goes back to the pool without the round trip of a RESET, unless `touch` was called: it may have to be undone."""
+
+    touched = False
+
+    def touch(self) -> None:
+        self.touched = True
+
+    def get_reset_query(self) -> str:
+        query = super().get_reset_query() if self.touched else ""
+        self.touched = False
+        return query
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Conflict or Busy for what they stand for; a mistake of ours stays the driver's own error."""
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise Conflict(error.constraint_name) from error
+    except UNAVAILABLE as error:
+        raise Busy() from error
+    except asyncpg.InterfaceError as error:
+        if is_broken(error):
+            raise Busy() from error
+        raise
+
+
+def is_broken(error: Exception) -> bool:
+    """Whether the connection is gone. Of the InterfaceErrors only the text tells."""
+    return isinstance(error, BROKEN) or (isinstance(error, asyncpg.InterfaceError) and "closed" in str(error))

@@ -1,0 +1,158 @@
+"""SQLite for `databases`: persistent connections, a few that read and one that writes."""
+
+import math
+from collections.abc import AsyncGenerator
+from functools import partial
+from time import monotonic
+from typing import Any, NoReturn
+
+from databases import DatabaseURL
+from databases.interfaces import ConnectionBackend, DatabaseBackend, TransactionBackend
+from sqlalchemy.dialects.sqlite import pysqlite
+from sqlalchemy.engine import Dialect
+
+from db.engine.plan import Plan
+from db.engine.prepare import Preparer, Query
+from db.engine.sqlite_workers import Handle, Result, Workers, open_handle
+from db.engine.sqlite_writer import Writer
+from db.engine.statement import Bound
+
+
+class SQLiteBackend(DatabaseBackend):
+    """`busy_timeout`: ms for which SQLite waits for other processes. `wait`: seconds for the writer, and for a reader.
+    `deadline`: seconds that a read may take, its waiting included. What takes longer is Busy.
+
+    `statements` and `writes` count what was executed, transactions' own statements left out.
+    """
+
+    def __init__(
+        self,
+        database_url: DatabaseURL | str,
+        *,
+        readers: int = 2,
+        busy_timeout: int = 3000,
+        wait: float = 3.0,
+        deadline: float = 3.0,
+    ) -> None:
+        self._path = DatabaseURL(database_url).database
+        if self._path in ("", ":memory:"):
+            raise ValueError("SQLite needs a file here: each connection would have a :memory: of its own")
+        self._readers, self._busy_timeout = readers, busy_timeout
+        self._wait, self.deadline = wait, deadline
+        self.preparer = Preparer(sqlite_dialect())
+        self.statements = self.writes = 0
+
+    async def connect(self) -> None:
+        self.writer = Writer(self._workers(1, query_only=False), self._wait)
+        self.readers = self._workers(self._readers, query_only=True)
+        try:
+            await self.writer.open()
+            await self.readers.open()
+        except BaseException:
+            await self.disconnect()
+            raise
+
+    def _workers(self, size: int, *, query_only: bool) -> Workers:
+        return Workers(partial(open_handle, self._path, self._busy_timeout, query_only), size)
+
+    async def disconnect(self) -> None:
+        await self.readers.close()
+        await self.writer.close()
+
+    def connection(self) -> "SQLiteConnection":
+        return SQLiteConnection(self)
+
+    def count(self, plan: Plan) -> None:
+        self.statements += 1
+        self.writes += plan.writes
+
+
+class SQLiteConnection(ConnectionBackend):
+    """Holds nothing but the writer, from the start of a transaction to its end: so there is nothing to acquire, and
+    nothing that `databases` could forget to release."""
+
+    def __init__(self, backend: SQLiteBackend) -> None:
+        self._backend = backend
+        self.writing = False
+
+    async def acquire(self) -> None: ...
+
+    async def release(self) -> None: ...
+
+    async def fetch_all(self, query: Query) -> list[Any]:
+        plan, result = await self._run(query)
+        return plan.records(result.rows, result.keys)
+
+    async def fetch_one(self, query: Query) -> Any:
+        plan, result = await self._run(query)
+        return plan.records(result.rows[:1], result.keys)[0] if result.rows else None
+
+    async def execute(self, query: Query) -> int | None:
+        """A Statement: the number of its rows. Any other clause: the id of the row inserted, or the number of rows."""
+        plan, result = await self._run(query)
+        if isinstance(query, Bound):
+            return result.rowcount if plan.writes else len(result.rows)
+        return result.lastrowid if plan.inserts and result.rowcount > 0 else result.rowcount
+
+    async def execute_many(self, queries: list[Any]) -> None:
+        for query in queries:
+            await self.execute(query)
+
+    async def iterate(self, query: Query) -> AsyncGenerator[Any, None]:
+        """All rows are fetched first: an unfinished read would hold back the checkpoint."""
+        for record in await self.fetch_all(query):
+            yield record
+
+    async def _run(self, query: Query) -> tuple[Plan, Result]:
+        """Within a transaction everything goes to its writer, because reads must see what it wrote."""
+        backend = self._backend
+        plan, (sql, arguments) = backend.preparer.prepare(query)
+        until = math.inf if plan.writes else monotonic() + backend.deadline
+        backend.count(plan)
+        if self.writing:
+            return plan, await backend.writer.do(Handle.fetch, sql, arguments, until, True)
+        do = backend.writer.once if plan.writes else backend.readers.do
+        return plan, await do(Handle.fetch, sql, arguments, until, False)
+
+    def transaction(self) -> "SQLiteTransaction":
+        return SQLiteTransaction(self, self._backend.writer)
+
+    @property
+    def raw_connection(self) -> NoReturn:
+        raise NotImplementedError("no connection is one's own: each belongs to its thread")
+
+
+class SQLiteTransaction(TransactionBackend):
+    """The root takes the writer with BEGIN IMMEDIATE, the others are savepoints, whose one name means the innermost."""
+
+    def __init__(self, connection: SQLiteConnection, writer: Writer) -> None:
+        self._connection = connection
+        self._writer = writer
+
+    async def start(self, is_root: bool, extra_options: dict[Any, Any]) -> None:
+        self._is_root = is_root
+        if is_root:
+            await self._writer.begin()
+            self._connection.writing = True
+        else:
+            await self._writer.do(Handle.run, "SAVEPOINT inner")
+
+    async def commit(self) -> None:
+        if self._is_root:
+            self._connection.writing = False
+            await self._writer.finish(Handle.run, "COMMIT")
+        else:
+            await self._writer.do(Handle.run, "RELEASE inner")
+
+    async def rollback(self) -> None:
+        if self._is_root:
+            self._connection.writing = False
+            await self._writer.finish(Handle.rollback)
+        else:
+            await self._writer.do(Handle.undo_inner)
+
+
+def sqlite_dialect() -> Dialect:
+    dialect = pysqlite.dialect(paramstyle="qmark")
+    dialect.supports_native_decimal = False
+    return dialect

@@ -1,0 +1,209 @@
+// What attributes cannot say. No sentence stands in here: all of them come from the page.
+const $ = (css, root = document) => root.querySelector(css);
+const $$ = (css, root = document) => [...root.querySelectorAll(css)];
+const on = (type, act, options) => document.addEventListener(type, act, options);
+const fill = (text, values) => text.replace(/{(\w+)}/g, (_, key) => values[key] ?? '');
+const invalid = field => field.getAttribute('aria-invalid') === 'true';
+const sentences = $('#toasts').dataset;
+
+// Reward early, punish late: while typing, a field is checked once it can be right, or to take an error away.
+on('input', ({target: field}) => {
+  const met = field.dataset.rules ? rules(field) : true;
+  if (field.matches('[data-live]') && (invalid(field) ? met : !field.dataset.rules && plausible(field)))
+    field.dispatchEvent(new Event('live', {bubbles: true}));
+});
+const plausible = field => field.validity.valid && field.value.trim().length >= Math.max(1, field.minLength)
+  && (field.type !== 'email' || /@[^@]+\.[^.@]{2,}$/.test(field.value.trim()));
+
+// "Password must:", ticked at each key; told to a screen reader once, when the typing stops.
+let telling;
+function rules(field, typed = true) {
+  const list = document.getElementById(field.dataset.rules), box = list.parentElement, all = $$('[data-rx]', list);
+  for (const rule of all) {
+    rule.dataset.met = new RegExp(rule.dataset.rx, 'u').test(field.value);
+    $('.vh', rule).textContent = rule.dataset.met === 'true' ? list.dataset.done : list.dataset.missing;
+  }
+  const score = {n: $$('[data-met=true]', list).length, m: all.length};
+  $('.count', box).textContent = fill(box.dataset.count, score);
+  if (typed) {
+    clearTimeout(telling);
+    telling = setTimeout(() => { $('[role=status]', box).textContent = fill(box.dataset.sum, score); }, 900);
+  }
+  return score.n === score.m;
+}
+const tick = () => $$('[data-rules]').forEach(field => field.value && rules(field, false));
+tick();
+
+// A live check carries its own field and those it names, never the whole form.
+on('htmx:config:request', ({detail: {ctx: {sourceElement: field, request}}}) => {
+  if (!field.matches('[data-live]')) return;
+  const keep = [field.name, ...field.dataset.live.split(' ')];
+  for (const name of [...request.body.keys()]) if (!keep.includes(name)) request.body.delete(name);
+});
+
+// Submit wins over live checks; it shows that it is under way and lets nothing be disabled.
+on('htmx:before:request', event => {
+  const source = event.detail.ctx.sourceElement;
+  if (source.matches('form[method=post]')) {
+    for (const other of $$('.summary')) if (!source.contains(other)) other.remove(); // one at a time
+    for (const field of $$('[data-live]', source)) htmx.trigger(field, 'htmx:abort', {}, false); // must not bubble
+    busy(source, true);
+  } else if (source.form?.hasAttribute('aria-busy')) event.preventDefault();
+});
+on('htmx:finally:request', ({detail: {ctx}}) => {
+  if (ctx.sourceElement.matches('form[method=post]') && !ctx.keepIndicators) busy(ctx.sourceElement, false);
+});
+function busy(form, yes) {
+  const line = $('[data-pending]', form), values = Object.fromEntries(new FormData(form));
+  const states = [[form, 'aria-busy'], [$('button:not([type=button])', form), 'aria-disabled']];
+  for (const [node, name] of states) yes ? node?.setAttribute(name, 'true') : node?.removeAttribute(name);
+  if (line) line.textContent = yes && values.email ? fill(line.dataset.pending, values) : '';
+}
+
+// Failures. A link shows the page it got; a field says so in its own line; a form's typing stays, and a toast tells.
+const partial = ctx => /<hx-partial|hx-swap-oob/i.test(ctx.text ?? '');
+function fail(ctx, text) {
+  if (ctx.sourceElement.matches('[data-live]')) document.getElementById(ctx.sourceElement.id + '-message').textContent = sentences.unchecked;
+  else toast(text);
+}
+on('htmx:response:error', ({detail: {ctx}}) => {
+  const {status, headers} = ctx.response;
+  if (status === 422 || ctx.hx.redirect || ctx.push || partial(ctx)) return;
+  const wait = Math.ceil(headers.get('Retry-After')) || 60, unit = wait > 90 ? 'minute' : 'second';
+  const format = new Intl.NumberFormat('en-GB', {style: 'unit', unit, unitDisplay: 'long'});
+  const said = status === 409 && new DOMParser().parseFromString(ctx.text, 'text/html').querySelector('h1 + p')?.textContent;
+  fail(ctx, fill(said || (sentences['e' + status] ?? (status < 500 ? sentences.e4 : sentences.e5)),
+    {wait: format.format(unit === 'minute' ? Math.ceil(wait / 60) : wait)}));
+});
+on('htmx:error', ({detail: {ctx, error}}) => {
+  if (ctx?.request) fail(ctx, error === 'timeout' || ctx.request.signal.reason === 'timeout' ? sentences.slow : sentences.offline);
+});
+
+// Toasts go after a while, but not while they are read. They never take the focus.
+function toast(text) {
+  const node = $('#toast').content.firstElementChild.cloneNode(true);
+  node.classList.add('bad');
+  $('p', node).textContent = text;
+  $('#toasts').append(node);
+}
+new MutationObserver(changes => changes.flatMap(change => [...change.addedNodes]).forEach(node => node.matches?.('.toast') && age(node)))
+  .observe($('#toasts'), {childList: true});
+function age(node) {
+  let timer;
+  const start = () => { clearTimeout(timer); timer = setTimeout(() => node.remove(), 6000 + 60 * node.textContent.length); };
+  const stop = () => clearTimeout(timer);
+  for (const type of ['mouseenter', 'focusin']) node.addEventListener(type, stop);
+  for (const type of ['mouseleave', 'focusout']) node.addEventListener(type, start);
+  start();
+}
+on('click', ({target}) => {
+  const button = target.closest('[data-dismiss]');
+  if (!button) return;
+  if (button === document.activeElement) $('#main').focus({preventScroll: true});
+  button.closest('.toast').remove();
+});
+
+// After a swap: the title, the focus, the marks in the navigation, and all that the server cannot know.
+let shown = [], menu;
+on('htmx:before:swap', () => {
+  shown = $$('.pw input[type=text]').map(input => input.id);
+  menu = document.activeElement.closest('.menu')?.id;
+});
+on('htmx:after:swap', ({detail: {ctx}}) => {
+  for (const id of shown) if (document.getElementById(id)) mask(document.getElementById(id), true);
+  if (partial(ctx) && ctx.title) document.title = ctx.title;
+  tick(); times(); find();
+  for (const link of $$('.summary a')) link.toggleAttribute('data-mended', !invalid($(link.hash)));
+  if (ctx.push && ctx.target?.id === 'main') arrive();
+  else if ($(`#${menu}:not([open]) summary`)) $(`#${menu} summary`).focus({preventScroll: true});
+  else if (document.activeElement === document.body) ($('[data-land]') ?? $('h1')).focus({preventScroll: true});
+});
+function arrive() {
+  for (const link of $$('#nav nav a')) {
+    const here = link.pathname === location.pathname;
+    here ? link.setAttribute('aria-current', 'page') : link.removeAttribute('aria-current');
+  }
+  scrollTo(0, 0);
+  $('main h1').focus({preventScroll: true});
+}
+
+// A menu closes by Escape, by a click beside it, and with its answer; the focus goes back to its button.
+function shut(menu) {
+  const inside = menu.contains(document.activeElement);
+  menu.open = false;
+  if (inside) $('summary', menu).focus({preventScroll: true});
+}
+on('click', ({target}) => $$('.menu[open]').forEach(menu => menu.contains(target) || shut(menu)));
+on('keydown', ({key}) => key === 'Escape' && $$('.menu[open]').forEach(shut));
+
+// A click with Ctrl, Cmd, Shift or Alt is the browser's: htmx 4.0.1 would eat it.
+on('click', event => {
+  if ((event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) && event.target.closest('a[href]')) event.stopImmediatePropagation();
+}, true);
+
+// Of all the ways from page to page, only being let in is drawn: the key is carried over the threshold.
+addEventListener('pageswap', ({viewTransition: move}) => {
+  if (!move || $('.door form[aria-busy]')) return;
+  move.ready.catch(() => {});
+  move.skipTransition();
+});
+
+// A page out of the back-forward cache may show a session that has ended.
+addEventListener('pageshow', event => { if (event.persisted) location.reload(); });
+
+// Show password: the caret stays, and what is sent is hidden again. Caps Lock.
+function mask(input, show) {
+  const {selectionStart: start, selectionEnd: end} = input;
+  input.type = show ? 'text' : 'password';
+  input.setSelectionRange(start, end);
+  $(`[data-toggle="${input.id}"]`).setAttribute('aria-pressed', show);
+}
+on('mousedown', event => { if (event.target.closest('[data-toggle]')) event.preventDefault(); });
+on('click', ({target}) => {
+  const button = target.closest('[data-toggle]'), input = button && document.getElementById(button.dataset.toggle);
+  if (input) mask(input, input.type === 'password');
+});
+on('submit', ({target}) => $$('.pw input[type=text]', target).forEach(input => mask(input, false)), true);
+for (const type of ['keydown', 'keyup', 'focusout']) on(type, event => {
+  const line = event.target.closest?.('.pw') && $('.caps', event.target.closest('.field'));
+  if (line) line.textContent = event.getModifierState?.('CapsLock') ? line.dataset.caps : '';
+});
+on('focusout', ({target: field}) => { // a change of type has swallowed the change of value
+  if (field.matches('[data-rules]') && field.value) field.dispatchEvent(new Event('change', {bubbles: true}));
+});
+
+// Times, in the reader's own zone and in the server's manner.
+const near = new Intl.RelativeTimeFormat('en-GB', {numeric: 'auto'});
+const months = new Intl.DateTimeFormat('en-GB', {month: 'long'});
+const clock = new Intl.DateTimeFormat('en-GB', {hour: '2-digit', minute: '2-digit', hourCycle: 'h23'});
+const full = new Intl.DateTimeFormat('en-GB', {dateStyle: 'full', timeStyle: 'long'});
+const midnight = date => new Date(date).setHours(0, 0, 0, 0);
+function say(date, style, now = new Date()) {
+  const days = Math.round((midnight(date) - midnight(now)) / 864e5), minutes = Math.floor((now - date) / 6e4);
+  const month = months.format(date), year = date.getFullYear();
+  const short = `${date.getDate()} ${month.slice(0, 3)}${year === now.getFullYear() ? '' : ' ' + year}`;
+  if (style === 'date') return `${date.getDate()} ${month} ${year}`;
+  if (style === 'when') return Math.abs(days) < 2 ? `${near.format(days, 'day')} at ${clock.format(date)}` : `${short}, ${clock.format(date)}`;
+  if (minutes < 60) return minutes < 1 ? '' : near.format(-minutes, 'minute');
+  return minutes < 720 || !days ? near.format(-Math.floor(minutes / 60), 'hour') : days === -1 ? near.format(-1, 'day') : short;
+}
+function times() {
+  for (const node of $$('time[data-time]')) {
+    const date = new Date(node.dateTime), text = say(date, node.dataset.time);
+    if (text && text !== node.textContent) node.textContent = text;
+    node.title = full.format(date);
+  }
+}
+times();
+setInterval(times, 6e4);
+
+// A long list of devices can be searched.
+function find() {
+  const input = $('[data-filter]'), line = $('[data-found]'), all = $$('[data-device]');
+  if (!input) return;
+  const words = input.value.toLowerCase().split(' ');
+  for (const node of all) node.hidden = !words.every(word => node.textContent.toLowerCase().includes(word));
+  line.textContent = input.value && fill(line.dataset.found, {n: all.filter(node => !node.hidden).length, m: all.length});
+}
+on('input', ({target}) => target.matches('[data-filter]') && find());
+find();
