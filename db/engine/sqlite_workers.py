@@ -1,14 +1,14 @@
-"""SQLite connections, each on a thread of its own, that take jobs from one queue."""
+"""SQLite connections, each on a thread of its own, and whom to ask."""
 
 import asyncio
 import math
 import sqlite3
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing, suppress
-from queue import SimpleQueue
-from threading import Thread
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar, TypeVarTuple, Unpack
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple, Unpack, cast
+
+import aiosqlite
 
 from db.engine.statement import Conflict
 from db.refusals import Busy
@@ -16,8 +16,7 @@ from db.refusals import Busy
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
 
-Queue = SimpleQueue[tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
-
+STUCK = 0.005  # seconds after which a job counts as slow
 STEPS_BETWEEN_LOOKS = 10_000  # of SQLite's virtual machine: about a tenth of a millisecond
 
 # Not wrong, but not to be had now: a lock, a disk, a file. https://www.sqlite.org/rescode.html
@@ -102,63 +101,66 @@ def open_handle(path: str, busy_timeout: int, query_only: bool) -> Handle:
 
 
 class Workers:
-    """As many threads as connections: a slow job holds up its own thread, and no job is bound to wait for that one.
+    """aiosqlite's connections, each a thread that does its jobs in the order of asking.
 
-    One worker alone does its jobs in the order of asking. A job that is cancelled before its turn is left out.
+    One is asked that is not stuck in a slow job, and has the fewest waiting, so that a slow read holds up few others.
+    One worker alone is a queue. A job is one hop to the thread and back.
     """
 
     def __init__(self, connect: Callable[[], Handle], size: int) -> None:
         self._connect = connect
         self._size = size
-        self._jobs: Queue = SimpleQueue()
-        self._threads: list[Thread] = []
+        self._workers: list[Worker] = []
 
     async def open(self) -> None:
         """What is open when one fails is for `close`."""
         for _ in range(self._size):
-            self._start(await refusing(asyncio.to_thread(self._connect)))
-
-    def _start(self, handle: Handle) -> None:
-        """A daemon, so that a program that forgets to disconnect ends nevertheless."""
-        thread = Thread(target=serve, args=(handle, self._jobs), daemon=True)
-        thread.start()
-        self._threads.append(thread)
+            connection = aiosqlite.Connection(self._connect, iter_chunk_size=64)
+            connection._thread.daemon = True  # a program that forgets to disconnect ends nevertheless
+            self._workers.append(Worker(await refusing(connection)))
 
     async def do(self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> R:
-        """The whole job in one hop to a thread and back."""
-        future = asyncio.get_running_loop().create_future()
-        self._jobs.put((future, job, arguments))
-        return await refusing(future)
+        """The job's result. Where the asking task is cancelled before the job's turn, it is left out."""
+        now = monotonic()
+        worker = min(self._workers, key=lambda worker: worker.load(now))
+        return await refusing(worker.do(now, job, *arguments))
 
     async def close(self) -> None:
         """Once the jobs that were asked for are done."""
-        for _ in self._threads:
-            self._jobs.put(None)
-        while self._threads:
-            await asyncio.to_thread(self._threads.pop().join)
+        while self._workers:
+            await self._workers.pop().connection.close()
 
 
-def serve(handle: Handle, jobs: Queue) -> None:
-    with closing(handle):
-        while item := jobs.get():
-            perform(handle, *item)
+class Worker:
+    """One connection, and since when each job waits for it. A deque's ends may be touched by any thread."""
 
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self.connection = connection
+        self._since: deque[float] = deque()
 
-def perform(handle: Handle, future: asyncio.Future[Any], job: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    if future.cancelled():
-        return
-    settle: Callable[[Any], None] = future.set_result
-    try:
-        outcome = job(handle, *arguments)
-    except BaseException as error:
-        settle, outcome = future.set_exception, error
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        future.get_loop().call_soon_threadsafe(answer, future, settle, outcome)
+    def load(self, now: float) -> tuple[bool, int]:
+        """Whether it is stuck, and how many jobs it has."""
+        try:
+            return now - self._since[0] > STUCK, len(self._since)
+        except IndexError:
+            return False, 0
 
+    async def do(self, now: float, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> R:
+        wanted = [True]
+        self._since.append(now)
+        try:
+            hop = self.connection._execute(self._perform, wanted, job, arguments)  # type: ignore[no-untyped-call]
+            return cast(R, await hop)
+        except asyncio.CancelledError:
+            wanted.clear()
+            raise
 
-def answer(future: asyncio.Future[Any], settle: Callable[[Any], None], outcome: Any) -> None:
-    if not future.done():
-        settle(outcome)
+    def _perform(self, wanted: list[bool], job: Callable[..., R], arguments: tuple[Any, ...]) -> R | None:
+        """In the connection's thread."""
+        try:
+            return job(self.connection._conn, *arguments) if wanted else None
+        finally:
+            self._since.popleft()
 
 
 async def refusing(hop: Awaitable[R]) -> R:

@@ -1,0 +1,338 @@
+"""PostgreSQL may be slow, full, restarted or away: the pool stays whole, and the refusal says that it will pass."""
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from databases import Database
+from sqlalchemy import bindparam, column, func, select, table, update
+
+from db.engine.postgres_session import Session
+from db.engine.statement import Conflict, Statement, insert
+from db.refusals import Busy
+
+activity = table("pg_stat_activity", column("pid"))
+END_SESSION = Statement(select(func.pg_terminate_backend(activity.c.pid)).where(activity.c.pid == bindparam("pid")))
+END_OWN_SESSION = Statement(select(func.pg_terminate_backend(func.pg_backend_pid())))
+OWN_SESSION = Statement(select(func.pg_backend_pid()))
+SLEEP = Statement(select(func.pg_sleep(bindparam("seconds"))))
+
+
+@asynccontextmanager
+async def opened(url, **options):
+    async with Database(url, **options) as database:
+        yield database
+
+
+async def emails(database, people):
+    return [row.email for row in await database.fetch_all(select(people.c.email).order_by(people.c.id))]
+
+
+async def add(database, people, email):
+    return await database.execute(insert(people).values(email=email))
+
+
+# --- what users of `databases` are used to ----------------------------------------------------------------------------
+
+
+async def test_execute_returns_the_id_of_an_ordinary_insert(postgres, people):
+    assert [await add(postgres, people, email) for email in "ab"] == [1, 2]
+    assert await postgres.execute(update(people).values(age=4)) is None
+    assert await postgres.execute("SELECT count(*) FROM people") == 2
+
+
+async def test_execute_many_executes_each(postgres, people):
+    await postgres.execute_many(people.insert(), [{"email": "a"}, {"email": "b"}])
+    await postgres.execute_many("INSERT INTO people (email) VALUES (:email)", [{"email": "c"}, {"email": "d"}])
+    assert await emails(postgres, people) == [*"abcd"]
+
+
+async def test_an_ordinary_clause_is_compiled_once_whatever_its_values(postgres, people):
+    for email in "ab":
+        await add(postgres, people, email)
+    plans = postgres._backend.preparer._plans
+    before = len(plans)
+    found = [await postgres.fetch_val(select(people.c.id).where(people.c.email == email)) for email in "ab"]
+    assert (found, len(plans) - before) == ([1, 2], 1)
+
+
+async def test_the_values_of_plain_text_have_the_types_that_the_server_infers(postgres):
+    await postgres.execute("CREATE TABLE IF NOT EXISTS things (id uuid, at timestamptz, doc jsonb)")
+    await postgres.execute(
+        "INSERT INTO things (id, doc) VALUES (:id, :doc)", {"id": "6f1b2c7e-0000-4000-8000-000000000000", "doc": "{}"}
+    )
+    assert await postgres.fetch_val("SELECT doc FROM things") == "{}"
+
+
+async def test_iterate_yields_every_row_and_lets_the_session_go(postgres_url, people):
+    async with opened(postgres_url, max_size=1, wait=1) as database:
+        for email in "abc":
+            await add(database, people, email)
+        assert [row.email async for row in database.iterate(select(people.c.email))] == [*"abc"]
+        async for _row in database.iterate("SELECT * FROM people"):
+            break
+        assert await asyncio.create_task(add(database, people, "d")) == 4
+
+
+async def test_inner_transactions_are_rolled_back_alone(postgres, people):
+    async with postgres.transaction():
+        await add(postgres, people, "a")
+        with pytest.raises(Conflict):
+            async with postgres.transaction():
+                await add(postgres, people, "b")
+                await add(postgres, people, "a")
+        async with postgres.connection() as connection, connection.transaction():
+            await add(connection, people, "c")
+    assert await emails(postgres, people) == ["a", "c"]
+
+
+async def test_an_error_rolls_the_transaction_back(postgres, people):
+    with pytest.raises(ZeroDivisionError):
+        async with postgres.transaction():
+            await add(postgres, people, "a")
+            assert await emails(postgres, people) == ["a"]
+            assert await asyncio.create_task(emails(postgres, people)) == []
+            raise ZeroDivisionError
+    assert await emails(postgres, people) == []
+
+
+async def test_a_transaction_may_have_an_isolation_level(postgres):
+    async with postgres.transaction(isolation="serializable"):
+        assert await postgres.fetch_val("SHOW transaction_isolation") == "serializable"
+
+
+async def test_the_driver_is_reached_within_a_transaction(postgres):
+    async with postgres.connection() as connection:
+        with pytest.raises(RuntimeError):
+            _ = connection.raw_connection
+        async with connection.transaction():
+            assert await connection.raw_connection.fetchval("SELECT 1") == 1
+
+
+async def test_a_database_that_is_always_rolled_back_keeps_nothing(postgres, postgres_url, people):
+    async with opened(postgres_url, force_rollback=True) as other:
+        await add(other, people, "a")
+        assert await emails(other, people) == ["a"]
+    assert await emails(postgres, people) == []
+
+
+async def test_statements_and_writes_are_counted_and_transactions_are_not(postgres, people):
+    backend = postgres._backend
+    async with postgres.transaction():
+        await add(postgres, people, "a")
+        await postgres.fetch_all(select(people))
+    await postgres.fetch_val("SELECT 1")
+    assert (backend.statements, backend.writes) == (3, 1)
+
+
+async def test_a_mistake_stays_the_drivers_own_error(postgres, people):
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await postgres.fetch_all("SELECT * FROM nowhere")
+    with pytest.raises(asyncpg.DataError):
+        await postgres.execute(Statement(insert(people).values(email=bindparam("email")))(email=7))
+
+
+async def test_a_conflict_names_the_constraint_and_no_value(postgres, people):
+    await add(postgres, people, "alice@example.org")
+    with pytest.raises(Conflict) as conflict:
+        await add(postgres, people, "alice@example.org")
+    assert str(conflict.value) == "people_email_key"
+
+
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+
+async def test_more_tasks_than_sessions_all_succeed(postgres_url, people):
+    async with opened(postgres_url, max_size=3) as database:
+        await database.execute(insert(people).values(id=1, email="a", age=0))
+        read = Statement(select(people.c.age).where(people.c.id == 1).with_for_update())
+        write = Statement(update(people).where(people.c.id == 1).values(age=bindparam("years")))
+
+        async def older():
+            async with database.transaction():
+                age = await database.fetch_val(read())
+                await database.execute(write(years=age + 1))
+
+        await asyncio.gather(*(older() for _ in range(50)))
+        assert await database.fetch_val("SELECT age FROM people") == 50
+
+
+async def test_a_block_of_a_connection_holds_no_session_while_it_does_something_else(postgres_url):
+    async with opened(postgres_url, max_size=1, wait=0.2) as database, database.connection() as connection:
+        assert await connection.fetch_val("SELECT 1") == 1
+        assert await asyncio.create_task(database.fetch_val("SELECT 2")) == 2
+
+
+async def test_an_exhausted_pool_is_busy_after_its_wait_and_recovers(postgres_url):
+    async with opened(postgres_url, max_size=1, wait=0.2) as database:
+        async with database.transaction():
+            await database.fetch_val("SELECT 1")
+            started = time.monotonic()
+            with pytest.raises(Busy):
+                await asyncio.create_task(database.fetch_val("SELECT 1"))
+            assert 0.15 < time.monotonic() - started < 1
+        assert await asyncio.create_task(database.fetch_val("SELECT 1")) == 1
+
+
+async def test_tasks_cancelled_at_any_moment_leave_the_pool_whole(postgres_url, people):
+    async with opened(postgres_url, max_size=2, ssl=False) as database:
+
+        async def work(number):
+            async with database.transaction():
+                await add(database, people, f"a{number}")
+                await database.fetch_val(SLEEP(seconds=0.01))
+                await add(database, people, f"b{number}")
+
+        tasks = []
+        for number in range(40):
+            tasks.append(asyncio.create_task(work(number)))
+            await asyncio.sleep(0.002)
+            tasks[number // 2].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(asyncio.create_task(database.fetch_val("SELECT 1")) for _ in range(4)))
+        stored = await emails(database, people)
+        assert {e[1:] for e in stored if e[0] == "a"} == {e[1:] for e in stored if e[0] == "b"}
+
+
+async def test_a_hundred_transactions_that_cannot_start_leak_nothing(postgres_url, people):
+    async with opened(postgres_url, max_size=2, wait=0.5) as database:
+        for _ in range(100):
+            with pytest.raises(ValueError, match="isolation"):
+                async with database.transaction(isolation="nonsense"):
+                    raise AssertionError
+        async with database.transaction():
+            await add(database, people, "a")
+        rows = (asyncio.create_task(emails(database, people)) for _ in range(4))
+        assert await asyncio.gather(*rows) == [["a"]] * 4
+
+
+# --- not to be had now ------------------------------------------------------------------------------------------------
+
+
+async def test_a_read_is_tried_again_when_its_session_was_ended(postgres_url):
+    async with opened(postgres_url, max_size=1) as database:
+        pid = await database.fetch_val(OWN_SESSION())
+        assert await database.fetch_val(END_SESSION(pid=pid)) is None  # the second time there is no such session
+        assert await database.fetch_val(OWN_SESSION()) != pid
+
+
+async def test_a_read_is_tried_twice_and_no_more(postgres_url):
+    async with opened(postgres_url, max_size=1) as database:
+        with pytest.raises(Busy) as busy:
+            await database.fetch_val(END_OWN_SESSION())
+        assert isinstance(busy.value.__cause__, asyncpg.PostgresError)
+        assert await database.fetch_val("SELECT 1") == 1
+
+
+async def test_every_session_of_the_pool_may_have_been_ended(postgres_url, server_url):
+    async with opened(postgres_url, max_size=4) as database:
+        await asyncio.gather(*(database.fetch_val(SLEEP(seconds=0.05)) for _ in range(4)))
+        pids = [holder._con.get_server_pid() for holder in database._backend.pool._pool._holders]
+        other = await asyncpg.connect(server_url)
+        for pid in pids:
+            await other.execute(f"SELECT pg_terminate_backend({pid})")
+        assert await asyncio.gather(*(database.fetch_val("SELECT 1") for _ in range(8))) == [1] * 8
+        await other.close()
+
+
+async def test_a_write_is_not_tried_again_and_a_transaction_neither(postgres_url, people):
+    ending = Statement(update(people).where(func.pg_terminate_backend(bindparam("pid"))).values(age=1))
+    async with opened(postgres_url, max_size=1) as database:
+        await add(database, people, "a")
+        with pytest.raises(Busy):  # a second time would find no such session, and succeed
+            await database.execute(ending(pid=await database.fetch_val(OWN_SESSION())))
+        with pytest.raises(Busy):
+            async with database.transaction():
+                await add(database, people, "b")
+                await database.fetch_val(END_SESSION(pid=await database.fetch_val(OWN_SESSION())))
+        assert await emails(database, people) == ["a"]
+
+
+async def test_a_transaction_begins_on_a_living_session(postgres_url, server_url, people):
+    async with opened(postgres_url, max_size=1) as database:
+        pid = await database.fetch_val(OWN_SESSION())
+        other = await asyncpg.connect(server_url)
+        await other.execute(f"SELECT pg_terminate_backend({pid})")
+        async with database.transaction():
+            await add(database, people, "a")
+        assert await emails(database, people) == ["a"]
+        await other.close()
+
+
+async def test_a_server_that_is_away_does_not_keep_the_program_from_starting():
+    async with opened("postgresql://postgres@127.0.0.1:1/test") as database:
+        with pytest.raises(Busy) as busy:
+            await database.fetch_val("SELECT 1")
+        assert isinstance(busy.value.__cause__, OSError)
+        with pytest.raises(Busy):
+            async with database.transaction():
+                raise AssertionError
+
+
+async def test_a_statement_that_takes_too_long_is_busy(postgres_url):
+    async with opened(postgres_url, statement_timeout=100) as database:
+        with pytest.raises(Busy) as busy:
+            await database.fetch_val(SLEEP(seconds=5))
+        assert isinstance(busy.value.__cause__, asyncpg.QueryCanceledError)
+
+
+async def test_a_lock_that_others_hold_is_busy(postgres_url, people):
+    async with opened(postgres_url, lock_timeout=100) as database:
+        await add(database, people, "a")
+        async with database.transaction():
+            await database.execute(update(people).values(age=1))
+            with pytest.raises(Busy) as busy:
+                await asyncio.create_task(database.execute(update(people).values(age=2)))
+            assert isinstance(busy.value.__cause__, asyncpg.LockNotAvailableError)
+        assert await database.fetch_val(select(people.c.age)) == 1
+
+
+async def test_a_read_only_server_is_busy_for_writers(postgres, people):
+    with pytest.raises(Busy):
+        async with postgres.transaction(readonly=True):
+            await add(postgres, people, "a")
+    assert await emails(postgres, people) == []
+
+
+async def test_the_usual_limits_are_in_force(postgres):
+    assert await postgres.fetch_val("SHOW statement_timeout") == "3s"
+    assert await postgres.fetch_val("SHOW lock_timeout") == "3s"
+
+
+async def test_a_wrong_password_or_name_is_no_passing_trouble(server_url):
+    async with opened(server_url.rpartition("/")[0] + "/there_is_no_such_database") as database:
+        with pytest.raises(asyncpg.InvalidCatalogNameError):
+            await database.fetch_val("SELECT 1")
+
+
+# --- the state of a session -------------------------------------------------------------------------------------------
+
+
+async def test_a_session_goes_back_without_a_reset_unless_it_was_touched(server_url):
+    session = await asyncpg.connect(server_url, connection_class=Session)
+    assert session.get_reset_query() == ""
+    session.touch()
+    assert "RESET ALL" in session.get_reset_query()
+    assert session.get_reset_query() == ""
+    await session.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "SET application_name = 'left'",
+        Statement(select(func.set_config("application_name", "left", False)))(),
+    ],
+)
+async def test_what_a_statement_sets_does_not_reach_the_next(postgres_url, change):
+    async with opened(postgres_url, max_size=1) as database:
+        await database.execute(change)
+        assert await database.fetch_val(Statement(select(func.current_setting("application_name")))()) == ""
+
+
+async def test_an_advisory_lock_does_not_outlive_its_statement(postgres_url):
+    async with opened(postgres_url, max_size=1) as database:
+        await database.fetch_val(Statement(select(func.pg_advisory_lock(7)))())
+        assert await database.fetch_val("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0

@@ -1,0 +1,531 @@
+"""SQLite serves many at once, and comes out of every failure as it went in."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import asynccontextmanager, closing
+
+import pytest
+from databases import Database
+from sqlalchemy import Integer, bindparam, func, select, text, update
+
+from db.engine.statement import Conflict, Statement, insert
+from db.refusals import Busy
+
+SLOW = "(WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM n LIMIT {}) SELECT x FROM n)"
+SLOW_READ = f"SELECT count(*) FROM {SLOW.format(1_000_000_000)}"
+SLOW_WRITE = f"INSERT INTO people (email) SELECT 'slow ' || count(*) FROM {SLOW.format(3_000_000)}"  # about 0.5 s
+
+
+@asynccontextmanager
+async def opened(url, **options):
+    async with Database(url, **options) as database:
+        yield database
+
+
+def holding(path):
+    """Somebody else's connection, with the whole database to itself."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    return closing(connection)
+
+
+async def emails(database, people):
+    return [row.email for row in await database.fetch_all(select(people.c.email).order_by(people.c.id))]
+
+
+async def add(database, people, email):
+    return await database.execute(insert(people).values(email=email))
+
+
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+async def pragmas(database):
+    names = ["journal_mode", "foreign_keys", "synchronous", "query_only"]
+    rows = [await database.fetch_val(f"SELECT {name} FROM pragma_{name}") for name in names]
+    return [*rows, await database.fetch_val("SELECT timeout FROM pragma_busy_timeout")]
+
+
+async def test_the_pragmas_are_in_force_on_every_connection(sqlite_url):
+    async with opened(sqlite_url, readers=3, busy_timeout=1234) as database:
+        async with database.transaction():
+            assert await pragmas(database) == ["wal", 1, 2, 0, 1234]
+        workers = database._backend.readers
+        together = threading.Barrier(3)
+
+        def settings(handle):
+            together.wait(5)  # so that no thread can answer twice
+            names = ["journal_mode", "foreign_keys", "synchronous", "query_only", "busy_timeout"]
+            return [handle.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+
+        found = await asyncio.gather(*(workers.do(settings) for _ in range(3)))
+        assert found == [["wal", 1, 2, 1, 1234]] * 3
+
+
+async def test_a_memory_database_is_refused_because_each_connection_would_have_its_own():
+    for url in ("sqlite://", "sqlite:///:memory:"):
+        with pytest.raises(ValueError, match="file"):
+            Database(url)
+
+
+async def test_the_path_may_be_absolute_encoded_and_followed_by_options(tmp_path):
+    async with opened(f"sqlite:///{tmp_path}/a%20b.db?cache=shared") as database:
+        assert await database.fetch_val("SELECT 1") == 1
+    assert (tmp_path / "a b.db").exists()
+
+
+async def test_a_path_that_cannot_be_opened_is_busy_and_leaves_no_thread(tmp_path):
+    with pytest.raises(Busy) as busy:
+        await Database(f"sqlite:///{tmp_path}/missing/a.db").connect()
+    assert isinstance(busy.value.__cause__, sqlite3.OperationalError)
+    assert engine_threads() == 0
+
+
+def engine_threads():
+    """How many there are, once those that were told to stop have had a moment to."""
+    ours = [thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
+    for thread in ours:
+        thread.join(0.1)
+    assert all(thread.daemon for thread in ours)
+    return sum(thread.is_alive() for thread in ours)
+
+
+async def test_the_threads_end_when_the_database_is_disconnected(sqlite_url):
+    async with opened(sqlite_url, readers=3):
+        assert engine_threads() == 4
+    assert engine_threads() == 0
+
+
+def test_a_program_that_forgets_to_disconnect_ends(sqlite_path):
+    program = f"""
+import asyncio, db.engine
+from databases import Database
+async def main():
+    database = Database("sqlite:///{sqlite_path}")
+    await database.connect()
+    print(await database.fetch_val("SELECT 1"))
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=20, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+async def test_the_file_is_whole_when_the_database_is_disconnected(sqlite_url, sqlite_path):
+    async with opened(sqlite_url) as database:
+        await database.execute("CREATE TABLE a (id)")
+        assert sqlite_path.with_name("test.db-wal").exists()
+    assert [path.name for path in sqlite_path.parent.iterdir()] == ["test.db"]
+
+
+async def test_a_database_may_be_connected_again(sqlite_url):
+    database = Database(sqlite_url)
+    for _ in range(2):
+        await database.connect()
+        assert await database.fetch_val("SELECT 1") == 1
+        await database.disconnect()
+
+
+# --- what users of `databases` are used to ----------------------------------------------------------------------------
+
+
+async def test_execute_returns_the_id_of_an_ordinary_insert_and_the_count_of_an_ordinary_update(sqlite, people):
+    assert [await add(sqlite, people, email) for email in "ab"] == [1, 2]
+    assert await sqlite.execute(update(people).values(age=4)) == 2
+    assert await sqlite.execute("UPDATE people SET age = 5 WHERE id = :id", {"id": 9}) == 0
+    assert await sqlite.execute("INSERT INTO people (email) VALUES (:email)", {"email": "c"}) == 3
+
+
+async def test_execute_many_executes_each(sqlite, people):
+    await sqlite.execute_many(people.insert(), [{"email": "a"}, {"email": "b"}])
+    await sqlite.execute_many("INSERT INTO people (email) VALUES (:email)", [{"email": "c"}, {"email": "d"}])
+    assert await emails(sqlite, people) == [*"abcd"]
+
+
+async def test_an_ordinary_clause_is_compiled_once_whatever_its_values(sqlite, people):
+    for email in "ab":
+        await add(sqlite, people, email)
+    plans = sqlite._backend.preparer._plans
+    before = len(plans)
+    found = [await sqlite.fetch_val(select(people.c.id).where(people.c.email == email)) for email in "ab"]
+    assert (found, len(plans) - before) == ([1, 2], 1)
+
+
+async def test_an_ordinary_in_has_the_values_of_its_own_call(sqlite, people):
+    for email in "abc":
+        await add(sqlite, people, email)
+    for wanted in (["a"], ["b", "c"], []):
+        query = select(people.c.email).where(people.c.email.in_(wanted)).order_by(people.c.id)
+        assert [row.email for row in await sqlite.fetch_all(query)] == wanted
+
+
+async def test_values_of_clauses_with_params_of_their_own_are_not_mixed_up(sqlite):
+    query = select((bindparam("n", type_=Integer()) + 0).label("n"))
+    assert [await sqlite.fetch_val(query.params(n=n)) for n in (1, 2)] == [1, 2]
+
+
+async def test_iterate_yields_every_row_and_lets_the_writer_go(sqlite, people):
+    for email in "abc":
+        await add(sqlite, people, email)
+    assert [row.email async for row in sqlite.iterate(select(people.c.email))] == [*"abc"]
+    async for _row in sqlite.iterate("SELECT * FROM people"):
+        break
+    assert await asyncio.wait_for(asyncio.create_task(add(sqlite, people, "d")), 1) == 4
+
+
+async def test_one_connection_serves_what_stands_in_its_block(sqlite, people):
+    async with sqlite.connection() as connection:
+        await connection.execute(insert(people).values(email="a"))
+        assert await connection.fetch_val(select(func.count()).select_from(people)) == 1
+        async with connection.transaction(force_rollback=True):
+            await connection.execute(insert(people).values(email="b"))
+        assert await emails(connection, people) == ["a"]
+
+
+async def test_a_database_that_is_always_rolled_back_keeps_nothing(sqlite, sqlite_url, people):
+    async with opened(sqlite_url, force_rollback=True) as other:
+        await add(other, people, "a")
+        assert await emails(other, people) == ["a"]
+    assert await emails(sqlite, people) == []
+
+
+async def test_statements_and_writes_are_counted_and_transactions_are_not(sqlite, people):
+    backend = sqlite._backend
+    statements, writes = backend.statements, backend.writes
+    async with sqlite.transaction():
+        await add(sqlite, people, "a")
+        async with sqlite.transaction():
+            await sqlite.fetch_all(select(people))
+    await sqlite.fetch_val("SELECT 1")
+    assert (backend.statements - statements, backend.writes - writes) == (3, 1)
+
+
+async def test_a_mistake_stays_sqlites_own_error(sqlite):
+    for wrong in ("SELECT * FROM nowhere", "SELEC 1", "INSERT INTO nowhere VALUES (1)"):
+        with pytest.raises(sqlite3.OperationalError):
+            await sqlite.fetch_all(wrong)
+
+
+# --- transactions -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_hundred_transactions_that_read_and_then_write_all_succeed(sqlite, people):
+    await sqlite.execute(insert(people).values(id=1, email="a", age=0))
+    read = Statement(select(people.c.age).where(people.c.id == 1))
+    write = Statement(update(people).where(people.c.id == 1).values(age=bindparam("years")))
+
+    async def older():
+        async with sqlite.transaction():
+            age = await sqlite.fetch_val(read())
+            await asyncio.sleep(0)
+            await sqlite.execute(write(years=age + 1))
+
+    await asyncio.gather(*(older() for _ in range(100)))
+    assert await sqlite.fetch_val(read()) == 100
+
+
+async def test_a_transaction_sees_what_it_wrote_and_others_do_not(sqlite, people):
+    async with sqlite.transaction():
+        await add(sqlite, people, "a")
+        assert await emails(sqlite, people) == ["a"]
+        assert await asyncio.create_task(emails(sqlite, people)) == []
+    assert await asyncio.create_task(emails(sqlite, people)) == ["a"]
+
+
+async def test_an_error_rolls_the_transaction_back(sqlite, people):
+    with pytest.raises(ZeroDivisionError):
+        async with sqlite.transaction():
+            await add(sqlite, people, "a")
+            raise ZeroDivisionError
+    assert await emails(sqlite, people) == []
+    assert await add(sqlite, people, "b") == 1
+
+
+async def test_an_inner_transaction_is_rolled_back_alone(sqlite, people):
+    async with sqlite.transaction():
+        await add(sqlite, people, "a")
+        with pytest.raises(Conflict):
+            async with sqlite.transaction():
+                await add(sqlite, people, "b")
+                await add(sqlite, people, "a")
+        async with sqlite.transaction():
+            await add(sqlite, people, "c")
+    assert await emails(sqlite, people) == ["a", "c"]
+
+
+async def test_the_outer_transaction_takes_the_inner_ones_with_it(sqlite, people):
+    with pytest.raises(ZeroDivisionError):
+        async with sqlite.transaction():
+            async with sqlite.transaction():
+                await add(sqlite, people, "a")
+            raise ZeroDivisionError
+    assert await emails(sqlite, people) == []
+
+
+async def test_a_commit_that_fails_is_rolled_back_and_lets_the_writer_go(sqlite, people):
+    await sqlite.execute("CREATE TABLE late (id INTEGER REFERENCES people (id) DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(Conflict):
+        async with sqlite.transaction():
+            await sqlite.execute("INSERT INTO late VALUES (99)")
+    assert await sqlite.fetch_val("SELECT count(*) FROM late") == 0
+    assert await asyncio.wait_for(add(sqlite, people, "a"), 1) == 1
+
+
+async def test_a_transaction_that_sqlite_gave_up_is_not_continued_without_one(sqlite, people):
+    await sqlite.execute("CREATE TABLE strict (id INTEGER PRIMARY KEY ON CONFLICT ROLLBACK)")
+    with pytest.raises(sqlite3.OperationalError, match="rolled"):
+        async with sqlite.transaction():
+            await sqlite.execute("INSERT INTO strict VALUES (1)")
+            with pytest.raises(Conflict):
+                await sqlite.execute("INSERT INTO strict VALUES (1)")
+            await add(sqlite, people, "a")
+    assert await emails(sqlite, people) == []
+    assert await add(sqlite, people, "b") == 1
+
+
+async def test_an_inner_transaction_that_sqlite_gave_up_ends_with_its_own_error(sqlite):
+    await sqlite.execute("CREATE TABLE strict (id INTEGER PRIMARY KEY ON CONFLICT ROLLBACK)")
+    with pytest.raises(Conflict):
+        async with sqlite.transaction(), sqlite.transaction():
+            for _ in range(2):
+                await sqlite.execute("INSERT INTO strict VALUES (1)")
+    assert await sqlite.fetch_val("SELECT count(*) FROM strict") == 0
+
+
+async def test_inner_transactions_may_be_nested_three_deep(sqlite, people):
+    async with sqlite.transaction():
+        async with sqlite.transaction():
+            await add(sqlite, people, "a")
+            async with sqlite.transaction(force_rollback=True):
+                await add(sqlite, people, "b")
+            await add(sqlite, people, "c")
+        await add(sqlite, people, "d")
+    assert await emails(sqlite, people) == ["a", "c", "d"]
+
+
+async def test_a_transaction_begins_even_where_another_was_left_open(sqlite, people):
+    await sqlite._backend.writer.do(lambda handle: handle.run("BEGIN", "INSERT INTO people (email) VALUES ('never')"))
+    async with sqlite.transaction():
+        await add(sqlite, people, "a")
+    assert await emails(sqlite, people) == ["a"]
+
+
+async def test_a_transaction_begun_by_a_statement_is_refused_and_undone(sqlite, people):
+    with pytest.raises(sqlite3.ProgrammingError):
+        await sqlite.execute("BEGIN IMMEDIATE")
+    assert await add(sqlite, people, "a") == 1
+    with closing(sqlite3.connect(sqlite._backend._path)) as other:
+        assert other.execute("SELECT count(*) FROM people").fetchone() == (1,)
+
+
+# --- cancellation -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_task_cancelled_within_a_statement_leaves_a_clean_writer(sqlite, people):
+    task = asyncio.create_task(sqlite.execute(SLOW_WRITE))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(add(sqlite, people, "after"), 5)
+    assert await emails(sqlite, people) == ["slow 3000000", "after"]  # SQLite was done before the lock was released
+
+
+async def test_a_task_cancelled_within_a_transaction_is_rolled_back_before_the_next_begins(sqlite, people):
+    async def work():
+        async with sqlite.transaction():
+            await add(sqlite, people, "never")
+            await sqlite.execute(SLOW_WRITE)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0.1)
+    task.cancel()
+    async with asyncio.timeout(5), sqlite.transaction():
+        await add(sqlite, people, "after")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await emails(sqlite, people) == ["after"]
+
+
+async def test_a_task_cancelled_twice_still_rolls_back(sqlite, people):
+    async def work():
+        async with sqlite.transaction():
+            await add(sqlite, people, "never")
+            await sqlite.execute(SLOW_WRITE)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0.1)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0.01)
+    assert task.done()
+    await asyncio.wait_for(add(sqlite, people, "after"), 5)
+    assert await emails(sqlite, people) == ["after"]
+
+
+async def test_a_task_cancelled_while_it_waits_for_the_writer_leaves_it_to_the_next(sqlite, people):
+    async with sqlite.transaction():
+        waiting = [asyncio.create_task(add(sqlite, people, email)) for email in "abc"]
+        await asyncio.sleep(0.05)
+        waiting[0].cancel()
+        waiting[1].cancel()
+    assert await asyncio.wait_for(waiting[2], 1) == 1
+    assert await emails(sqlite, people) == ["c"]
+
+
+async def test_tasks_cancelled_at_any_moment_leave_nothing_behind(sqlite, people):
+    async def work(number):
+        async with sqlite.transaction():
+            await add(sqlite, people, f"a{number}")
+            async with sqlite.transaction():
+                await add(sqlite, people, f"b{number}")
+
+    tasks = []
+    for number in range(60):
+        tasks.append(asyncio.create_task(work(number)))
+        await asyncio.sleep(0.0005)
+        tasks[number // 2].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert await asyncio.wait_for(add(sqlite, people, "after"), 2)
+    stored = await emails(sqlite, people)
+    assert {email[1:] for email in stored if email[0] == "a"} - {"fter"} == {e[1:] for e in stored if e[0] == "b"}
+
+
+async def test_reads_that_are_cancelled_do_not_hold_up_the_others(sqlite):
+    async with opened(str(sqlite.url), readers=1, deadline=0.3) as database:
+        tasks = [asyncio.create_task(database.fetch_val(SLOW_READ)) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+        started = time.monotonic()
+        with pytest.raises(Busy):  # the one that had begun has taken the time until its deadline
+            await asyncio.wait_for(database.fetch_val(SLOW_READ), 5)
+        assert time.monotonic() - started < 1
+        assert await database.fetch_val("SELECT 1") == 1
+
+
+# --- not to be had now ------------------------------------------------------------------------------------------------
+
+
+async def test_a_locked_database_is_busy_for_writers_while_readers_go_on(sqlite, sqlite_path, people):
+    await add(sqlite, people, "a")
+    async with opened(str(sqlite.url), busy_timeout=50) as database:
+        with holding(sqlite_path):
+            with pytest.raises(Busy) as busy:
+                await add(database, people, "b")
+            assert isinstance(busy.value.__cause__, sqlite3.OperationalError)
+            with pytest.raises(Busy):
+                async with database.transaction():
+                    raise AssertionError
+            assert await emails(database, people) == ["a"]
+        await add(database, people, "c")
+        assert await emails(database, people) == ["a", "c"]
+
+
+async def test_a_hundred_transactions_that_cannot_start_leak_nothing(sqlite, sqlite_path, people):
+    async with opened(str(sqlite.url), busy_timeout=0) as database:
+        threads = engine_threads()
+        with holding(sqlite_path):
+            for _ in range(100):
+                with pytest.raises(Busy):
+                    async with database.transaction():
+                        raise AssertionError
+        assert engine_threads() == threads
+        async with database.transaction():
+            await add(database, people, "a")
+        await asyncio.wait_for(asyncio.create_task(add(database, people, "b")), 1)
+        assert await emails(database, people) == ["a", "b"]
+
+
+async def test_whoever_waits_too_long_for_the_writer_is_busy(sqlite, people):
+    async with opened(str(sqlite.url), wait=0.1) as database:
+        async with database.transaction():
+            started = time.monotonic()
+            with pytest.raises(Busy):
+                await asyncio.create_task(add(database, people, "a"))
+            assert 0.05 < time.monotonic() - started < 1
+        assert await asyncio.create_task(add(database, people, "b")) == 1
+
+
+async def test_a_slow_read_is_busy_at_its_deadline_and_holds_up_nobody(sqlite):
+    async with opened(str(sqlite.url), deadline=0.5) as database:
+        slow = asyncio.create_task(database.fetch_val(SLOW_READ))
+        await asyncio.sleep(0.05)
+        started = time.monotonic()
+        await asyncio.gather(*(database.fetch_val("SELECT 1") for _ in range(50)))
+        assert time.monotonic() - started < 0.4
+        with pytest.raises(Busy) as busy:
+            await slow
+        assert busy.value.__cause__.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT
+        assert await database.fetch_val("SELECT 1") == 1
+
+
+async def test_a_slow_read_within_a_transaction_is_busy_too(sqlite, people):
+    async with opened(str(sqlite.url), deadline=0.2) as database:
+        with pytest.raises(Busy):
+            async with database.transaction():
+                await database.fetch_val(SLOW_READ)
+        assert await add(database, people, "a") == 1
+
+
+async def test_a_read_that_waits_past_its_deadline_is_not_begun(sqlite):
+    async with opened(str(sqlite.url), readers=1, deadline=0.3) as database:
+        slow = [asyncio.create_task(database.fetch_val(SLOW_READ)) for _ in range(10)]
+        started = time.monotonic()
+        outcomes = await asyncio.gather(*slow, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Busy] * 10
+        assert time.monotonic() - started < 1
+
+
+async def test_a_quick_read_is_not_begun_after_its_deadline_either(sqlite):
+    async with opened(str(sqlite.url), readers=1, deadline=0.1) as database:
+        blocking = asyncio.create_task(database._backend.readers.do(lambda handle: time.sleep(0.3)))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await database.fetch_val("SELECT 1")
+        await blocking
+
+
+async def test_a_job_that_is_cancelled_before_its_turn_is_left_out(sqlite):
+    done = []
+    blocking = asyncio.create_task(sqlite._backend.writer.do(lambda handle: time.sleep(0.1)))
+    waiting = asyncio.create_task(sqlite._backend.writer.do(lambda handle: done.append("never")))
+    await asyncio.sleep(0.02)
+    waiting.cancel()
+    await blocking
+    await sqlite._backend.writer.do(lambda handle: done.append("after"))
+    assert done == ["after"]
+
+
+async def test_a_writer_is_held_by_no_read(sqlite, people):
+    async with opened(str(sqlite.url), deadline=0.5) as database:
+        slow = [asyncio.create_task(database.fetch_val(SLOW_READ)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        assert await asyncio.wait_for(add(database, people, "a"), 0.3) == 1
+        assert [type(outcome) for outcome in await asyncio.gather(*slow, return_exceptions=True)] == [Busy] * 2
+
+
+async def test_a_full_database_is_busy_and_recovers(sqlite, people):
+    await sqlite._backend.writer.do(lambda handle: handle.run("PRAGMA max_page_count=1"))
+    with pytest.raises(Busy) as busy:
+        await sqlite.execute("INSERT INTO people (email) SELECT hex(randomblob(100000))")
+    assert busy.value.__cause__.sqlite_errorcode == sqlite3.SQLITE_FULL
+    await sqlite._backend.writer.do(lambda handle: handle.run("PRAGMA max_page_count=100000"))
+    assert await add(sqlite, people, "a") == 1
+
+
+async def test_a_reader_cannot_write(sqlite, people):
+    with pytest.raises(Busy) as busy:
+        await sqlite._backend.readers.do(lambda handle: handle.run("INSERT INTO people (email) VALUES ('a')"))
+    assert busy.value.__cause__.sqlite_errorcode == sqlite3.SQLITE_READONLY
+    assert await emails(sqlite, people) == []
+
+
+async def test_no_read_holds_back_the_checkpoint(sqlite, people):
+    for number in range(20):
+        await add(sqlite, people, f"{number}")
+    await sqlite.fetch_one(select(people))
+    assert tuple(await sqlite.fetch_one(text("PRAGMA wal_checkpoint(TRUNCATE)"))) == (0, 0, 0)
