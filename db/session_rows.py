@@ -11,7 +11,7 @@ from db.refusals import Busy
 from db.secret import Secret
 from db.store import Store
 from db.tables import Instant, sessions, users
-from db.viewer import Claims, Device, LiveSession, Role
+from db.viewer import Claims, Device, LiveSession, Role, Viewer
 
 SEEN_EVERY: Final = timedelta(minutes=5)  # last-seen is written no more often
 MOST: Final = 50  # sessions of one account; the oldest make room (SECURITY, S103)
@@ -63,6 +63,7 @@ LIVE = Statement(
     )
     .execution_options(into=LiveSession)
 )
+LIVES = Statement(select(sessions.c.id).where(sessions.c.id == bindparam("session_id")))
 TOUCH = Statement(
     update(sessions)
     .where(
@@ -102,6 +103,11 @@ async def start(store: Store, user_id: str, role: Role, device: Device, lifetime
 async def find(store: Store, claims: Claims) -> LiveSession | None:
     """The session's row and its user's, by one JOIN; None where either is gone, expired or disabled."""
     return await store.one(LIVE(token_hash=_digest(claims.sid), user_id=claims.user_id, now=store.now()))
+
+
+async def lives(viewer: Viewer) -> bool:
+    """Whether the row is still there."""
+    return await viewer.store.value(LIVES(session_id=viewer.session_id)) is not None
 
 
 async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:

@@ -26,6 +26,7 @@ __all__ = [
     "end_session",
     "peek",
     "refresh",
+    "require_live",
     "start_session",
     "verify_session",
 ]
@@ -62,6 +63,12 @@ async def verify_session(store: Store, claims: Claims | None, *, may_write: bool
     if may_write:
         live = replace(live, expires_at=await _strategy(store).renew(store, live, _renewed(live, store.now())))
     return issue(store, live)
+
+
+async def require_live(viewer: Viewer) -> None:
+    """Raises NotLoggedIn where the viewer's session has ended since. For what takes long, inside its transaction."""
+    if not await _strategy(viewer.store).lives(viewer):
+        raise NotLoggedIn(ended=True)
 
 
 def refresh(viewer: Viewer, claims: Claims) -> NewSession | None:

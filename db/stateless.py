@@ -9,7 +9,7 @@ from db.engine.statement import Statement
 from db.secret import Secret
 from db.store import Store, pick
 from db.tables import Instant, users
-from db.viewer import Claims, Device, LiveSession, LiveUser, Role
+from db.viewer import Claims, Device, LiveSession, LiveUser, Role, Viewer
 
 LIVE = Statement(
     pick(LiveUser, users).where(
@@ -42,6 +42,11 @@ async def find(store: Store, claims: Claims) -> LiveSession | None:
         return None
     expires_at = moment(claims.expires_at)
     return LiveSession("", issued_at, issued_at, expires_at, user.id, user.name, user.role, user.slug, user.team)
+
+
+async def lives(viewer: Viewer) -> bool:
+    """Whether the account's cookies of that moment still count."""
+    return await viewer.store.one(LIVE(user_id=viewer.id, issued_at=viewer.logged_in_at)) is not None
 
 
 async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:

@@ -18,8 +18,9 @@ from db.access import shell
 from db.housekeeping import migrate
 from db.passwords import Passwords
 from db.secret import Secret
+from db.sessions import peek, verify_session
 from db.store import Store
-from db.viewer import Operator
+from db.viewer import Admin, Operator, Viewer, require_admin
 from tests.people import IPHONE, PASSWORD, Browser
 from web.app import create_app, open_store
 from web.settings import Settings, read_settings
@@ -78,6 +79,10 @@ class House:
         thief = await self.browser("Mallory")
         thief.cookie = person.cookie
         return thief
+
+    async def viewer_of(self, person: Browser) -> Viewer:
+        """Whom the database knows behind a person's cookie."""
+        return await verify_session(self.store, peek(self.store, person.cookie))
 
     async def create(self, name: str, role: str = "user") -> None:
         operator, email = Operator(self.store), f"{name.lower()}@example.com"
@@ -213,3 +218,15 @@ async def ada(house: House) -> Browser:
 @pytest.fixture
 async def stranger(house: House) -> Browser:
     return await house.browser("Charlie")
+
+
+@pytest.fixture
+async def viewer(house: House, alice: Browser) -> Viewer:
+    """Alice, as the data access layer knows her."""
+    return await house.viewer_of(alice)
+
+
+@pytest.fixture
+async def admin(house: House, ada: Browser) -> Admin:
+    """Ada, as the data access layer knows her."""
+    return require_admin(await house.viewer_of(ada))

@@ -52,3 +52,35 @@ async def test_the_session_costs_one_query(house: House, alice: Browser) -> None
     before = house.statements
     await alice.get("/api/session")
     assert house.statements == before + 1
+
+
+@pytest.mark.guide("D31", "D30", "T1")
+async def test_the_list_of_people_is_for_administrators(alice: Browser, ada: Browser, stranger: Browser) -> None:
+    for headers in ({}, HTMX):
+        assert is_a_problem(await stranger.get("/api/admin/users", **headers), 401)
+        assert is_a_problem(await alice.get("/api/admin/users", **headers), 403)
+    listed = (await ada.get("/api/admin/users")).json()["users"]
+    assert {person["email"]: person["role"] for person in listed} == {
+        "alice@example.com": "user",
+        "ada@example.com": "admin",
+    }
+
+
+@pytest.mark.guide("D22", "D33", "D4")
+@pytest.mark.asvs("S88")
+async def test_a_profile_shows_each_viewer_what_they_may_see(
+    house: House, alice: Browser, bob: Browser, ada: Browser, stranger: Browser
+) -> None:
+    async def seen_by(person: Browser) -> tuple:
+        profile = (await person.get("/api/users/alice")).json()
+        return profile["name"], profile["email"], profile["phone"]
+
+    await house.change("UPDATE users SET phone = '555-0199' WHERE name = 'Alice'")
+    assert await seen_by(alice) == await seen_by(ada) == ("Alice", "alice@example.com", "555-0199")
+    assert await seen_by(bob) == ("Alice", None, None)  # both are in no team, which is nobody's team
+    await house.change("UPDATE users SET team = 'keys'")
+    assert await seen_by(bob) == ("Alice", None, "555-0199")
+    await house.change("UPDATE users SET team = 'locks' WHERE name = 'Bob'")
+    assert await seen_by(bob) == ("Alice", None, None)
+    assert is_a_problem(await bob.get("/api/users/nobody"), 404)
+    assert is_a_problem(await stranger.get("/api/users/alice"), 401)

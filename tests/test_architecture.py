@@ -267,6 +267,12 @@ def test_a_planted_violation_is_noticed(rule: Callable[[Tree], Iterator[str]], p
     assert list(rule(planted))
 
 
+@pytest.mark.guide("D14")
+def test_nothing_but_the_server_module_knows_which_server_it_is() -> None:
+    importers = {path for path, source in tree("web", "db").items() if "uvicorn" in set(imports(source))}
+    assert importers == {"web/server.py"}
+
+
 def test_functions_are_short_on_the_whole() -> None:
     lengths = [lines for source in tree("web", "db").values() for _, lines in function_lengths(source)]
     assert statistics.median(lengths) <= 8

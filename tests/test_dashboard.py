@@ -102,9 +102,13 @@ async def test_no_page_holds_a_secret_a_private_column_or_anothers_data(
     tokens = [row[0] for row in await house.rows("SELECT token_hash FROM sessions")]
     private = ["canary-of-a-new-column", "$argon2", *hashes, *tokens, "alice@example.com", "canary-alice"]
     for person in (bob, ada):
-        for path in ("/dashboard", "/devices", "/handbook", "/api/session"):
+        for path in ("/dashboard", "/devices", "/handbook", "/account", "/api/session"):
             text = (await person.get(path)).text
             assert [canary for canary in private if canary in text] == []
+    for path in ("/users/alice", "/api/users/alice"):
+        text = (await bob.get(path)).text
+        assert "Alice" in text
+        assert [canary for canary in private if canary in text] == []
 
 
 @pytest.mark.guide("D18", "T7")

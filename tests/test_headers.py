@@ -25,7 +25,7 @@ ALWAYS = {
 
 
 @pytest.fixture
-async def answers(house: House, alice: Browser, stranger: Browser) -> dict[str, httpx.Response]:
+async def answers(house: House, alice: Browser, ada: Browser, stranger: Browser) -> dict[str, httpx.Response]:
     """One answer of every kind."""
     kind = {"Content-Type": "application/json"}
     asset = read(await stranger.get("/")).one("link", rel="stylesheet").attrs["href"]
@@ -33,6 +33,11 @@ async def answers(house: House, alice: Browser, stranger: Browser) -> dict[str, 
         "page": await stranger.get("/"),
         "form": await stranger.get("/login"),
         "members' page": await alice.get("/dashboard"),
+        "administrators' page": await ada.get("/dashboard"),
+        "people": await ada.get("/admin/users"),
+        "account": await alice.get("/account"),
+        "profile": await alice.get("/users/ada"),
+        "handbook": await alice.get("/handbook"),
         "fragment": await alice.get_fragment("/devices"),
         "json": await alice.get("/api/session"),
         "health": await stranger.get("/healthz"),

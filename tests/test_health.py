@@ -21,7 +21,7 @@ async def test_to_live_takes_no_query(house: House, stranger: Browser) -> None:
     assert house.statements == before
 
 
-@pytest.mark.asvs("S108", "S39")
+@pytest.mark.asvs("S108")
 async def test_a_house_without_its_database_lives_but_is_not_ready(make_house: Callable) -> None:
     house = await make_house(engine={"deadline": -1})
     stranger = await house.browser("Charlie")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from db.passwords import Passwords
 from tests.conftest import House
-from tests.people import HTMX, PASSWORD, Browser, path_of, read
+from tests.people import PASSWORD, Browser, path_of, read
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CHARLIE = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
@@ -171,22 +171,23 @@ async def test_the_form_holds_no_address_but_of_a_page_of_ours(stranger: Browser
 
 @pytest.mark.asvs("S34")
 async def test_a_page_that_was_left_for_the_log_in_is_one_of_ours(stranger: Browser) -> None:
-    ours = "http://localhost:8000"
+    ours = [f"http://localhost:8000{address}" for address in ELSEWHERE if address.isprintable() and "#" not in address]
+    theirs = [address for address in ELSEWHERE if address.isprintable() and "#" not in address]
+    theirs += [
+        "http://evil.example/devices",
+        "https://localhost:8000/devices",
+        "http://localhost:8000@evil.example/devices",
+    ]
+    theirs += ["http://localhost/devices", "http://localhost:8000.evil.example/devices", "http://[", "/devices", "null"]
     for name in ("HX-Current-URL", "Referer"):
-        for address in [
-            *ELSEWHERE,
-            "http://evil.example/devices",
-            "http://localhost:8000@evil.example/devices",
-            "http://[",
-        ]:
-            for sent in {address, ours + address} - {ours + "http://["}:
-                line = sent.replace("\r", "").replace("\n", "").replace("\0", "").encode()
-                for answer in (
-                    await stranger.get("/dashboard", **{**HTMX, name: line}),
-                    await stranger.post("/devices/revoke-all", **{name: line}),
-                ):
-                    target = answer.headers.get("location") or answer.headers["hx-redirect"]
-                    assert target in ("/login?next=/dashboard", "/login?next=/devices"), sent
+        for address in [*ours, *theirs]:
+            headers = {name: address.encode()}
+            for answer in (
+                await stranger.get_fragment("/dashboard", **headers),
+                await stranger.post("/devices/revoke-all", **headers),
+            ):
+                target = answer.headers.get("location") or answer.headers["hx-redirect"]
+                assert target == "/login?next=/dashboard", address
 
 
 @pytest.mark.guide("D9")
@@ -332,7 +333,6 @@ async def test_a_password_is_nowhere_but_in_the_hash(
     assert not any(canary in answer.text or canary in str(answer.headers) for answer in answers)
 
 
-@pytest.mark.asvs("S90")
 async def test_nobody_writes_lines_of_their_own_into_the_log(
     house: House, alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -43,4 +43,4 @@ class PeopleQuery(BaseModel):
 
 
 class TeamChange(BaseModel):
-    team: Team = ""
+    team: Team = ABSENT

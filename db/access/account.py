@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import bindparam, exists, func, literal, select, update
 
-from db import people
 from db.engine.statement import Conflict, Statement
 from db.refusals import NotLoggedIn
 from db.secret import Secret
-from db.sessions import Device, NewSession, start_session
+from db.sessions import Device, NewSession, end_all_sessions, require_live, start_session
 from db.store import pick
 from db.tables import users
 from db.viewer import Viewer
@@ -46,6 +45,14 @@ CHANGE_PROFILE = Statement(
 )
 
 
+CHANGE_PASSWORD = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("verified_hash"))
+    .values(password_hash=bindparam("new_hash"))
+    .returning(users.c.id)
+)
+
+
 async def get_account(viewer: Viewer) -> Account:
     account: Account | None = await viewer.store.one(ACCOUNT(user_id=viewer.id))
     if account is None:
@@ -72,11 +79,18 @@ async def change_profile(
 async def change_password(
     viewer: Viewer, *, current: Secret[str], new: Secret[str], device: Device
 ) -> tuple[NewSession, int] | None:
-    """A new session in place of this one, and how many others ended; None where `current` is not the password."""
+    """A new session in place of this one, and how many others ended; None where `current` is not the password.
+
+    Raises NotLoggedIn where this session has ended while the hashes were computed.
+    """
     stored = await viewer.store.one(STORED(user_id=viewer.id))
     if stored is None or not await viewer.store.passwords.verify(stored.password_hash, current):
         return None
-    password_hash = await viewer.store.passwords.hash(new)
+    verified, new_hash = stored.password_hash.reveal(), (await viewer.store.passwords.hash(new)).reveal()
     async with viewer.store.transaction():
-        ended = await people.set_password(viewer.store, viewer.id, password_hash)
+        changed = CHANGE_PASSWORD(user_id=viewer.id, verified_hash=verified, new_hash=new_hash)
+        if await viewer.store.value(changed) is None:
+            return None
+        await require_live(viewer)
+        ended = await end_all_sessions(viewer.store, viewer.id)
         return await start_session(viewer.store, viewer.id, viewer.role, device), max(0, ended - 1)

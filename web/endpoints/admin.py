@@ -11,7 +11,7 @@ from db.access import admin
 from db.viewer import Admin
 from web.cookie import verify_admin
 from web.forms import Form, read_fields, read_query
-from web.respond import changed, leave, now, page, path_of
+from web.respond import changed, leave, now, page, path_of, refused
 from web.schemas import PeopleQuery, RoleChange, TeamChange
 
 TITLE = "People"
@@ -37,8 +37,9 @@ async def change_team(request: Request) -> Response:
     viewer = await verify_admin(request)
     form = Form.check(TeamChange, await read_fields(request))
     if form.data is None:
-        raise HTTPException(422, " ".join(form.errors.get("team", [form.message])))
-    await admin.change_team(viewer, _user_id(request), form.data.team)
+        return await _refused_team(request, viewer, form)
+    if form.data.team is not None:
+        await admin.change_team(viewer, _user_id(request), form.data.team)
     return await _changed(request, viewer, "Team changed.")
 
 
@@ -58,6 +59,23 @@ async def end_sessions(request: Request) -> Response:
     viewer = await verify_admin(request)
     await admin.end_sessions(viewer, _user_id(request))
     return await _ended(request, viewer, "Logged out everywhere.")
+
+
+async def _refused_team(request: Request, viewer: Admin, form: Form[TeamChange]) -> Response:
+    """The list once more, with what was typed and the sentence in that person's row."""
+    field = form["team"]
+    sentence = field.errors[0] if field.errors else form.message
+    context = await _people(request, viewer)
+    context["wrong"] = {"id": _user_id(request), "team": field.value, "sentence": sentence}
+    return refused(
+        request,
+        "admin/page.html",
+        TITLE,
+        form_id="people-list",
+        fragment="admin/list.html",
+        layout="house",
+        **context,
+    )
 
 
 async def _ended(request: Request, viewer: Admin, toast: str) -> Response:
@@ -90,9 +108,11 @@ def _query(context: dict[str, Any]) -> str:
 async def _people(request: Request, viewer: Admin) -> dict[str, Any]:
     """The page of the list that was asked for, or that the form which changed it stood on."""
     asked = await read_fields(request) if request.method == "POST" else read_query(request)
-    query = Form.check(PeopleQuery, asked).data or PeopleQuery()
+    wrong = Form.check(PeopleQuery, asked).errors
+    query = PeopleQuery.model_validate({name: value for name, value in (asked or {}).items() if name not in wrong})
     found = await admin.list_people(viewer, q=query.q, page=query.page, sort=query.sort)
-    return {"me": viewer.me, "people": found, "q": query.q, "sort": query.sort, "now": now(request)}
+    asked_for = {"people": found, "q": query.q, "sort": query.sort}
+    return {"me": viewer.me, "now": now(request), "wrong": None, **asked_for}
 
 
 def _user_id(request: Request) -> str:

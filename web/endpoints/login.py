@@ -55,6 +55,8 @@ async def log_out(request: Request) -> Response:
 
 
 def _refused(request: Request, form: Form[LogIn], status: int = 422, retry_after: int | None = None) -> Response:
+    if form.values.get("next"):  # it travels on in the form, so it is one of our pages here too
+        form.values = {**form.values, "next": safe_page(request, form.values["next"])}
     return refused(
         request,
         "login/page.html",

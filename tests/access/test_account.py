@@ -1,0 +1,91 @@
+"""One's own account, asked for without any HTTP: the WHERE is the authorization, and the UNIQUE index the judge."""
+
+import asyncio
+from dataclasses import fields
+
+import pytest
+
+from db.access import account
+from db.passwords import Passwords
+from db.refusals import NotLoggedIn
+from db.secret import Secret
+from db.viewer import Device
+from tests.conftest import House
+from tests.people import PASSWORD, Browser
+
+LAPTOP = Device("Firefox", "Linux", "computer", "Firefox/140.0", "192.0.2.14")
+NEW = Secret("another-No.7")
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+async def profiles(house: House) -> list[tuple]:
+    return await house.rows("SELECT name, slug, phone FROM users ORDER BY email")
+
+
+@pytest.mark.guide("D23", "D25")
+async def test_an_account_names_its_columns_and_the_hash_is_none_of_them(house: House, alice: Browser) -> None:
+    shown = await account.get_account(await house.viewer_of(alice))
+    assert [field.name for field in fields(shown)] == ["name", "email", "slug", "phone", "team"]
+    assert shown == account.Account("Alice", "alice@example.com", "alice", "", "")
+
+
+async def test_whoever_is_deleted_meanwhile_is_not_logged_in(house: House, alice: Browser) -> None:
+    viewer = await house.viewer_of(alice)
+    await house.change("DELETE FROM users")
+    with pytest.raises(NotLoggedIn) as refusal:
+        await account.get_account(viewer)
+    assert refusal.value.ended
+    assert not await account.change_profile(viewer, name="Ghost")
+    assert await account.change_password(viewer, current=Secret(PASSWORD), new=NEW, device=LAPTOP) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ({}, ("Alice", "alice", "1")),
+        ({"name": "Alice L"}, ("Alice L", "alice", "1")),
+        ({"slug": "alice-l"}, ("Alice", "alice-l", "1")),
+        ({"phone": ""}, ("Alice", "alice", "")),
+    ],
+)
+async def test_what_is_given_changes_and_the_rest_and_everybody_else_stay(
+    house: House, alice: Browser, bob: Browser, given: dict[str, str], stored: tuple
+) -> None:
+    await house.change("UPDATE users SET phone = '1'")
+    assert await account.change_profile(await house.viewer_of(alice), **given)
+    assert await profiles(house) == [stored, ("Bob", "bob", "1")]
+
+
+async def test_a_taken_page_address_changes_nothing_at_all(house: House, alice: Browser, bob: Browser) -> None:
+    viewer = await house.viewer_of(alice)
+    assert not await account.change_profile(viewer, name="Alice L", slug="bob", phone="1")
+    assert await profiles(house) == [("Alice", "alice", ""), ("Bob", "bob", "")]
+    assert [await account.slug_taken(viewer, slug) for slug in ("alice", "bob", "free")] == [False, True, False]
+
+
+@pytest.mark.asvs("S102")
+async def test_of_many_at_once_the_index_lets_one_have_a_page_address(
+    house: House, alice: Browser, bob: Browser
+) -> None:
+    viewers = [await house.viewer_of(person) for person in (alice, bob)] * 10
+    done = await asyncio.gather(*[account.change_profile(viewer, slug="wonderland") for viewer in viewers])
+    assert done.count(True) == 10, "one person, ten times"
+    assert sorted(slug == "wonderland" for _, slug, _ in await profiles(house)) == [False, True]
+
+
+@pytest.mark.asvs("S46", "S16")
+async def test_a_new_password_needs_the_current_one(house: House, alice: Browser, alices_phone: Browser) -> None:
+    viewer, before = await house.viewer_of(alice), await house.rows("SELECT password_hash FROM users")
+    for wrong in ("", PASSWORD.upper(), "another-No.7"):
+        assert await account.change_password(viewer, current=Secret(wrong), new=NEW, device=LAPTOP) is None
+    assert await house.rows("SELECT password_hash FROM users") == before
+    assert await house.count("sessions") == 2
+    session, ended = await account.change_password(viewer, current=Secret(PASSWORD), new=NEW, device=LAPTOP)
+    assert (ended, await house.count("sessions")) == (1, 1)
+    alice.cookie = session.cookie.reveal()
+    assert await alice.is_in()
+    assert await house.rows("SELECT password_hash FROM users") != before

@@ -1,0 +1,63 @@
+"""What the dashboards are told: the columns that are named, and no more."""
+
+from datetime import date
+
+import pytest
+
+from db.access import dashboard, devices
+from db.viewer import Viewer
+from tests.conftest import House
+from tests.people import Browser
+
+STATEMENTS = {
+    "profile": dashboard.PROFILE,
+    "figures": dashboard.FIGURES,
+    "sign-ups": dashboard.SIGN_UPS,
+    "newcomers": dashboard.NEWCOMERS,
+    "devices": devices.DEVICES,
+}
+
+
+@pytest.mark.guide("T12", "D4", "D23", "D25")
+@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
+def test_no_secret_is_ever_selected(statement: object) -> None:
+    selected = {column.name for column in statement.clause.selected_columns}
+    assert not selected & {"password_hash", "token_hash", "disabled_at", "sessions_ended_at", "user_agent"}
+
+
+@pytest.mark.guide("D21")
+def test_nobody_makes_a_viewer_by_hand() -> None:
+    with pytest.raises(TypeError):
+        Viewer()
+    with pytest.raises(TypeError, match="issued by"):
+        Viewer(*[None] * len(Viewer.__dataclass_fields__))
+
+
+@pytest.mark.guide("D26")
+async def test_sign_ups_are_counted_by_the_day(house: House, ada: Browser, admin: object) -> None:
+    for days, name in ((1, "Alice"), (0, "Bob"), (3, "Charlie")):
+        house.clock.move(days=days)
+        await house.create(name)
+    days = await dashboard.list_sign_ups(admin)
+    assert len(days) == 14
+    assert {day.date.isoformat(): (day.count, day.height) for day in days if day.count} == {
+        "2026-11-24": (1, 0.5),
+        "2026-11-25": (2, 1.0),
+        "2026-11-28": (1, 0.5),
+    }
+    assert days[-1].date == date(2026, 11, 28)
+
+
+@pytest.mark.guide("D26")
+async def test_the_newest_five_are_named_the_newest_first(house: House, ada: Browser, admin: object) -> None:
+    for name in ("Alice", "Bob", "Charlie", "Dora", "Eve", "Fay"):
+        house.clock.move(minutes=1)
+        await house.create(name)
+    assert [person.name for person in await dashboard.list_newcomers(admin)] == ["Fay", "Eve", "Dora", "Charlie", "Bob"]
+
+
+async def test_a_week_ago_is_no_longer_this_week(house: House, ada: Browser, admin: object) -> None:
+    house.clock.move(days=7)
+    await house.create("Alice")
+    figures = await dashboard.get_figures(admin)
+    assert (figures.people, figures.week, figures.admins, figures.sessions) == (2, 1, 1, 0)

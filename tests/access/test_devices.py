@@ -1,0 +1,44 @@
+"""Devices, without HTTP: the WHERE of each statement is the authorisation."""
+
+import pytest
+
+from db.access import devices
+from db.refusals import NotFound
+from db.viewer import Viewer
+from tests.conftest import House
+from tests.people import Browser
+
+
+@pytest.mark.guide("C1", "C7")
+async def test_this_device_comes_first_and_the_last_seen_next(
+    house: House, alice: Browser, viewer: Viewer, alices_phone: Browser
+) -> None:
+    house.clock.move(minutes=10)
+    laptop = await house.browser("Alice", user_agent="curl/8.5.0")
+    await laptop.log_in()
+    listed = await devices.list_devices(viewer)
+    assert [(device.name, device.current) for device in listed] == [
+        ("Firefox on Linux", True),
+        ("curl", False),
+        ("Safari on iPhone", False),
+    ]
+
+
+@pytest.mark.asvs("S05")
+@pytest.mark.guide("D20")
+async def test_anothers_device_is_as_good_as_none(house: House, viewer: Viewer, bob: Browser) -> None:
+    ((bobs,),) = await house.rows("SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.name = 'Bob'")
+    for device_id in (bobs, "nobodys"):
+        with pytest.raises(NotFound):
+            await devices.revoke_device(viewer, device_id)
+    assert await bob.is_in()
+
+
+@pytest.mark.guide("C8", "B1")
+async def test_ending_all_counts_ones_own_and_leaves_others(
+    house: House, viewer: Viewer, alices_phone: Browser, bob: Browser
+) -> None:
+    assert await devices.revoke_others(viewer) == 1
+    assert await devices.revoke_all(viewer) == 1
+    assert await house.count("sessions") == 1
+    assert await bob.is_in()

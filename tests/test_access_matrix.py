@@ -1,0 +1,195 @@
+"""Every actor at every door, as a page and to htmx, against the committed table: who gets what, and what it changes."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from difflib import unified_diff
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from db.passwords import Passwords
+from tests.conftest import House
+from tests.people import HTMX, IPHONE, PASSWORD, Browser
+from web.middleware import Kind
+
+TABLE = Path(__file__).parent / "access_matrix.txt"
+ACTORS = ("stranger", "revoked", "disabled", "user", "admin")
+NEW = "another-No.7 by the sea"
+FIELDS = {
+    "/signup": {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD},
+    "/signup/check/{field}": {"name": "Zoe"},
+    "/login": {"email": "grace@example.com", "password": PASSWORD},
+    "/account": {"name": "Changed"},
+    "/account/check/{field}": {"name": "Changed"},
+    "/account/password": {"current_password": PASSWORD, "password": NEW},
+    "/admin/users/{id}/role": {"role": "admin"},
+    "/admin/users/{id}/team": {"team": "Changed"},
+}
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+@pytest.fixture
+async def actors(house: House, stranger: Browser, alice: Browser, bob: Browser, ada: Browser) -> dict[str, Browser]:
+    """One of each kind. Bob is nobody's enemy: his page, his device and his account are what the others ask for."""
+    people = {"stranger": stranger, "user": alice, "admin": ada}
+    people["revoked"] = await house.member("Grace")
+    people["disabled"] = await house.member("Dorothy")
+    await replace(await house.browser("Alice"), user_agent=IPHONE).log_in()
+    await house.change("DELETE FROM sessions WHERE user_id = (SELECT id FROM users WHERE name = 'Grace')")
+    await house.change("UPDATE users SET disabled_at = created_at WHERE name IN ('Dorothy', 'Bob')")
+    for table in ("users", "sessions"):
+        await house.change(f"CREATE TABLE {table}_before AS SELECT * FROM {table}")
+    return people
+
+
+async def bobs(house: House, row: Route) -> str:
+    """The address of the row, with Bob in it."""
+    ((bob, device),) = await house.rows(
+        "SELECT user_id, sessions.id FROM sessions JOIN users ON users.id = user_id WHERE name = 'Bob'"
+    )
+    place = {"field": "name", "slug": "bob", "id": device if row.path.startswith("/devices") else bob}
+    place["name"] = house.app.state.assets.url("app.css").rpartition("/")[2]
+    return re.sub(r"{(\w+)}", lambda match: place[match[1]], row.path)
+
+
+async def put_back(house: House) -> None:
+    for table in ("sessions", "users"):
+        await house.change(f"DELETE FROM {table}")
+    for table in ("users", "sessions"):
+        await house.change(f"INSERT INTO {table} SELECT * FROM {table}_before")
+
+
+async def has_changed(house: House) -> bool:
+    """Whether a row of either table has come, gone or become another."""
+    for table in ("users", "sessions"):
+        for one, other in ((table, f"{table}_before"), (f"{table}_before", table)):
+            if await house.rows(f"SELECT * FROM {one} EXCEPT SELECT * FROM {other}"):
+                return True
+    return False
+
+
+def told(answer: httpx.Response) -> str:
+    """The status and where it leads, such as `303>/login`; `-cookie` and `+cookie` for one deleted or set."""
+    target = answer.headers.get("location") or answer.headers.get("hx-redirect")
+    cookie = answer.headers.get("set-cookie", "")
+    change = "" if not cookie else "-cookie" if "Max-Age=0" in cookie else "+cookie"
+    return f"{answer.status_code}{'>' + urlsplit(target).path if target else ''}{change}"
+
+
+async def cell(house: House, actor: Browser, method: str, row: Route) -> str:
+    """What an actor is told, as a page and to htmx; a star where it changed what is stored."""
+    path, cookie, seen = await bobs(house, row), actor.cookie, []
+    for headers in ({}, HTMX):
+        answer = await actor.ask(method, path, FIELDS.get(row.path) if method == "POST" else None, **headers)
+        seen.append(told(answer) + ("*" if await has_changed(house) else ""))
+        await put_back(house)
+        actor.cookie = cookie
+    return seen[0] if seen[0] == seen[1] else " ".join(seen)
+
+
+def doors(house: House) -> Iterator[tuple[str, Route]]:
+    """Method and row of whatever the application answers, declared or not; HEAD is GET without a body."""
+    for row in house.app.router.routes:
+        for method in sorted((row.methods or {"ANY"}) - {"HEAD"}):
+            yield method, row
+
+
+async def lines_of(house: House, actors: dict[str, Browser], *wanted: Route) -> list[str]:
+    lines = []
+    for method, row in doors(house):
+        if not wanted or row in wanted:
+            kind = row.kind.value if hasattr(row, "kind") else "UNDECLARED"
+            lines.append(f"{method} {row.path} ({kind})")
+            lines += [f"    {name:9} {await cell(house, actors[name], method, row)}" for name in ACTORS]
+    return lines
+
+
+@pytest.mark.guide("D12", "D29", "D30", "D31", "T1", "T14")
+@pytest.mark.asvs("S04", "S01", "S37")
+async def test_every_actor_gets_at_every_door_what_the_table_says(
+    house: House, actors: dict[str, Browser], tmp_path: Path
+) -> None:
+    lines = await lines_of(house, actors)
+    (tmp_path / TABLE.name).write_text("\n".join(lines) + "\n")
+    differences = [*unified_diff(TABLE.read_text().splitlines(), lines, "committed", "found", lineterm="", n=6)]
+    assert differences == [], "\n".join([*differences, f"If it is meant: cp {tmp_path / TABLE.name} {TABLE}"])
+
+
+@pytest.mark.asvs("S04")
+async def test_a_door_that_nobody_declared_is_noticed(house: House, actors: dict[str, Browser]) -> None:
+    async def cellar(request: object) -> PlainTextResponse:
+        return PlainTextResponse("the wine")
+
+    secret = Route("/cellar", cellar)
+    house.app.router.routes.append(secret)
+    lines = await lines_of(house, actors, secret)
+    assert lines == ["GET /cellar (UNDECLARED)", *[f"    {name:9} 200" for name in ACTORS]]
+    assert not set(lines[:1]) & set(TABLE.read_text().splitlines())
+
+
+@pytest.mark.asvs("S04")
+def test_in_the_table_nobody_without_a_live_session_gets_in_or_changes_anything() -> None:
+    """The table is read as a person would: a mistake that was committed with it is still a mistake."""
+    doors = re.findall(r"^(\w+) (\S+) \((\w+)\)\n((?:    .*\n)+)", TABLE.read_text(), re.M)
+    assert len(doors) > 25
+    for method, path, kind, rows in doors:
+        cells = dict(line.split(maxsplit=1) for line in rows.splitlines())
+        assert [*cells] == [*ACTORS]
+        if kind in (Kind.MEMBERS.value, Kind.ADMINS.value):
+            for nobody in ("stranger", "revoked", "disabled"):
+                turned_away = re.fullmatch(r"(303>/login(-cookie)? )?401(>/login)?(-cookie)?", cells[nobody])
+                assert turned_away or (path == "/handbook" and nobody != "stranger"), (method, path, nobody)
+        if kind == Kind.ADMINS.value:
+            assert cells["user"] == "403", (method, path)
+        if method == "GET":
+            assert "*" not in rows, f"GET {path} changes something"
+
+
+@pytest.mark.asvs("S05")
+@pytest.mark.parametrize("headers", [{}, HTMX])
+async def test_somebody_elses_device_answers_to_the_letter_as_one_that_never_was(
+    house: House, actors: dict[str, Browser], headers: dict[str, str]
+) -> None:
+    ((device,),) = await house.rows(
+        "SELECT sessions.id FROM sessions JOIN users ON users.id = user_id AND name = 'Bob'"
+    )
+    for name in ("user", "admin"):
+        theirs, unknown = [
+            await actors[name].post(f"/devices/{id}/revoke", {}, **headers) for id in (device, "A" * len(device))
+        ]
+        assert (theirs.status_code, theirs.text, theirs.headers) == (404, unknown.text, unknown.headers)
+    assert not await has_changed(house)
+
+
+@pytest.mark.guide("D35", "D30")
+@pytest.mark.asvs("S31")
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:8001"},
+    ],
+)
+async def test_no_door_opens_to_a_form_on_another_site(
+    house: House, actors: dict[str, Browser], foreign: dict[str, str]
+) -> None:
+    for method, row in doors(house):
+        if method == "POST":
+            for name in ("stranger", "user", "admin"):
+                for headers in ({}, HTMX):
+                    path = await bobs(house, row)
+                    answer = await actors[name].ask("POST", path, FIELDS.get(row.path), **foreign, **headers)
+                    assert (answer.status_code, "set-cookie" in answer.headers) == (403, False), row.path
+    assert not await has_changed(house)

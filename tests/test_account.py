@@ -1,0 +1,512 @@
+"""One's own account: what may be changed of it, how it is told, and that nobody else's ever moves."""
+
+import asyncio
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import pytest
+
+from db.access import shell
+from db.passwords import Passwords
+from db.secret import Secret
+from db.viewer import Operator
+from tests.conftest import House
+from tests.people import HTMX, PASSWORD, Browser, Element, path_of, read, set_cookie_of
+
+TAKEN = "This page address is taken. Please choose another."
+SHORT_NAME = "Name must be at least 2 characters long."
+BAD_SLUG = "Use 2 to 40 of the letters a to z, digits and hyphens."
+LONG_PHONE = "Phone must be at most 40 characters long."
+WRONG = "This is not your current password."
+NEW = "another-No.7 by the sea"
+RULES = [
+    "Be at least 8 characters long",
+    "Contain at least one letter.",
+    "Contain at least one number.",
+    "Contain at least one special character.",
+]
+BOTH_WAYS = pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+async def profile_of(house: House, person: Browser) -> tuple[str, str, str]:
+    """Name, page address and phone, as they are stored."""
+    sql = f"SELECT name, slug, phone FROM users WHERE email = '{person.email}'"
+    return (await house.rows(sql))[0]
+
+
+async def everything(house: House) -> list[list[tuple]]:
+    """All that is stored: what a refusal must leave as it is."""
+    return [await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
+
+
+async def id_of(house: House, person: Browser) -> str:
+    return (await house.rows(f"SELECT id FROM users WHERE email = '{person.email}'"))[0][0]
+
+
+def message(page: Element, id: str) -> str:
+    return page.one(id=f"{id}-message").text.removeprefix("Error: ")
+
+
+def value(page: Element, id: str) -> str:
+    return page.one("input", id=id).attrs.get("value", "")
+
+
+def toast(page: Element) -> str:
+    return page.one(data_hx_swap_oob="beforeend:#toasts").one("p").text
+
+
+async def change_password(person: Browser, current: str, new: str, ask: Callable = Browser.post, **fields: str):
+    return await ask(person, "/account/password", {"current_password": current, "password": new, **fields})
+
+
+# The page
+
+
+async def test_the_page_shows_the_profile_the_address_and_the_team(house: House, alice: Browser, bob: Browser) -> None:
+    await house.change("UPDATE users SET phone = '+49 30 1234', team = 'Harbour' WHERE name = 'Alice'")
+    page = read(await alice.get("/account"))
+    assert [value(page, f"account-{name}") for name in ("name", "slug", "phone")] == ["Alice", "alice", "+49 30 1234"]
+    assert {"alice@example.com", "Harbour"} <= {found.text for found in page.one(id="main").all("bdi")}
+    assert "bob" not in page.one(id="main").text.lower()
+
+
+async def test_both_forms_say_in_whose_name_they_were_drawn(house: House, alice: Browser) -> None:
+    page = read(await alice.get("/account"))
+    for form in ("account-form", "password-form"):
+        assert page.one(id=form).one(name="viewer").attrs["value"] == await id_of(house, alice)
+
+
+async def test_every_input_has_a_label_and_its_message_is_a_live_region(alice: Browser) -> None:
+    page = read(await alice.get("/account"))
+    ids = ["account-name", "account-slug", "account-phone", "password-current_password", "password-password"]
+    for id in ids:
+        assert page.one("label", **{"for": id})
+        assert page.one(id=f"{id}-message").attrs["aria-live"] == "polite"
+        assert f"{id}-message" in page.one("input", id=id).attrs["aria-describedby"].split()
+    assert [page.one(id=id).attrs["autocomplete"] for id in ids[3:]] == ["current-password", "new-password"]
+
+
+async def test_the_fragment_is_the_main_part_of_the_page(alice: Browser) -> None:
+    page, fragment = await alice.get("/account"), await alice.get_fragment("/account")
+    assert fragment.text.startswith("<title>Account · Latchkey</title>")
+    assert fragment.text.partition("</title>\n")[2].strip() in page.text
+    assert read(fragment).all("html") == []
+
+
+# The profile
+
+
+@BOTH_WAYS
+async def test_saving_changes_ones_own_profile_and_no_other(
+    house: House, alice: Browser, bob: Browser, ask: Callable
+) -> None:
+    bobs = await profile_of(house, bob)
+    await ask(alice, "/account", {"name": " Alice Liddell ", "slug": "alice-l", "phone": "+44 (0)20 7946-0958"})
+    assert await profile_of(house, alice) == ("Alice Liddell", "alice-l", "+44 (0)20 7946-0958")
+    assert await profile_of(house, bob) == bobs
+
+
+async def test_a_plain_form_goes_back_to_the_page(alice: Browser) -> None:
+    answer = await alice.post("/account", {"name": "Alice Liddell"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/account")
+
+
+async def test_htmx_gets_the_form_one_message_and_the_bar_with_the_new_name(alice: Browser) -> None:
+    answer = await alice.post_fragment("/account", {"name": "Alice Liddell", "slug": "alice-l"})
+    fragment = read(answer)
+    assert (answer.status_code, toast(fragment)) == (200, "Profile saved.")
+    assert value(fragment.one(id="account-form"), "account-name") == "Alice Liddell"
+    assert fragment.all(id="password-form") == fragment.all(id="main") == []
+    bar = fragment.one(id="nav", data_hx_swap_oob=True)
+    assert bar.one(id="me").one("bdi").text == "Alice Liddell"
+    assert bar.one(id="me").one("a").attrs["href"] == "/users/alice-l"
+
+
+async def test_the_bar_stays_where_the_name_does(alice: Browser) -> None:
+    fragment = read(await alice.post_fragment("/account", {"name": "Alice", "phone": "1"}))
+    assert fragment.all(id="nav") == []
+
+
+async def test_a_new_page_address_alone_brings_the_bar_too_for_its_link_would_lead_nowhere(alice: Browser) -> None:
+    fragment = read(await alice.post_fragment("/account", {"slug": "wonderland"}))
+    assert fragment.one(id="nav").one(id="me").one("a").attrs["href"] == "/users/wonderland"
+
+
+@pytest.mark.parametrize("sent", ["name", "slug", "phone"])
+async def test_what_is_absent_stays_as_it_is(house: House, alice: Browser, sent: str) -> None:
+    before = {"name": "Alice", "slug": "alice", "phone": "+49 30 1234"}
+    await alice.post("/account", before)
+    assert (await alice.post("/account", {sent: "new-one"})).status_code == 303
+    assert await profile_of(house, alice) == tuple((before | {sent: "new-one"}).values())
+
+
+async def test_an_empty_form_changes_nothing(house: House, alice: Browser) -> None:
+    before = await everything(house)
+    assert (await alice.post("/account")).status_code == 303
+    assert await everything(house) == before
+
+
+async def test_an_empty_phone_is_emptied(house: House, alice: Browser) -> None:
+    await alice.post("/account", {"phone": "+49 30 1234"})
+    assert (await alice.post("/account", {"phone": ""})).status_code == 303
+    assert await profile_of(house, alice) == ("Alice", "alice", "")
+
+
+INVALID = [
+    ("name", "", SHORT_NAME),
+    ("name", "   ", SHORT_NAME),
+    ("name", " A ", SHORT_NAME),
+    ("name", "A" * 101, "Name must be at most 100 characters long."),
+    ("slug", "", BAD_SLUG),
+    ("slug", "a", BAD_SLUG),
+    ("slug", "Alice", BAD_SLUG),
+    ("slug", "alice liddell", BAD_SLUG),
+    ("slug", "älice", BAD_SLUG),
+    ("slug", "../admin", BAD_SLUG),
+    ("slug", "a" * 41, BAD_SLUG),
+    ("slug", "alice\nx", BAD_SLUG),
+    ("phone", "1" * 41, LONG_PHONE),
+]
+
+
+@pytest.mark.parametrize(("field", "typed", "sentence"), INVALID)
+async def test_an_invalid_field_is_refused_in_its_own_words_and_nothing_is_saved(
+    house: House, alice: Browser, field: str, typed: str, sentence: str
+) -> None:
+    before = await everything(house)
+    fields = {"name": "Alice Liddell", "slug": "alice-l", "phone": "+1"} | {field: typed}
+    for answer in (await alice.post("/account", fields), await alice.post_fragment("/account", fields)):
+        page = read(answer)
+        assert (answer.status_code, message(page, f"account-{field}")) == (422, sentence)
+        assert page.one("input", id=f"account-{field}").attrs["aria-invalid"] == "true"
+        assert {name: value(page, f"account-{name}") for name in fields} == fields
+        assert sentence in page.one(id="error-summary").text
+        assert answer.text.count("<title>Error: ") == 1
+    assert await everything(house) == before
+
+
+async def test_the_limits_themselves_are_accepted(house: House, alice: Browser) -> None:
+    longest = {"name": "A" * 100, "slug": "a" * 40, "phone": "☎" * 40}
+    assert (await alice.post("/account", longest)).status_code == 303
+    assert await profile_of(house, alice) == tuple(longest.values())
+    await alice.post("/account", {"name": "Al", "slug": "-9"})
+    assert (await profile_of(house, alice))[:2] == ("Al", "-9")
+
+
+async def test_a_phone_is_shown_as_it_was_typed(alice: Browser) -> None:
+    typed = "<b>030</b> ' \" & 12-34  ext. 5"
+    await alice.post("/account", {"phone": typed})
+    assert value(read(await alice.get("/account")), "account-phone") == typed
+    assert typed in [found.text for found in read(await alice.get("/users/alice")).all("bdi")]
+
+
+async def test_a_refused_form_comes_back_on_the_whole_page_with_both_forms(alice: Browser) -> None:
+    page = read(await alice.post("/account", {"name": "", "phone": "+1"}))
+    assert page.one("html").one(id="nav").one("bdi").text == "Alice"
+    assert (value(page, "account-phone"), value(page, "account-slug")) == ("+1", "alice")
+    assert page.one(id="password-form").all(aria_invalid=True) == []
+
+
+async def test_a_refused_form_comes_back_to_htmx_alone(alice: Browser) -> None:
+    fragment = read(await alice.post_fragment("/account", {"name": ""}))
+    assert fragment.one(id="account-form")
+    assert fragment.all(id="password-form") == fragment.all("html") == fragment.all(id="nav") == []
+
+
+@BOTH_WAYS
+async def test_another_persons_page_address_is_refused_and_nothing_is_saved(
+    house: House, alice: Browser, bob: Browser, ask: Callable
+) -> None:
+    before = await everything(house)
+    answer = await ask(alice, "/account", {"name": "Alice Liddell", "slug": "bob"})
+    page = read(answer)
+    assert (answer.status_code, message(page, "account-slug")) == (422, TAKEN)
+    assert (value(page, "account-slug"), value(page, "account-name")) == ("bob", "Alice Liddell")
+    assert await everything(house) == before
+
+
+async def test_ones_own_page_address_is_not_taken(house: House, alice: Browser) -> None:
+    assert (await alice.post("/account", {"slug": "alice"})).status_code == 303
+    assert message(read(await alice.post("/account/check/slug", {"slug": "alice"})), "account-slug") == "Looks good"
+
+
+@pytest.mark.asvs("S97")
+async def test_of_a_doubled_field_the_first_counts(house: House, alice: Browser) -> None:
+    """For whoever reads the last one, or both, this form would say something else."""
+    body = urlencode([("name", "First"), ("name", "Second"), ("phone", "1"), ("phone", "2")])
+    answer = await alice.client.post(
+        "/account?name=Query", content=body, headers={"Content-Type": "application/x-www-form-urlencoded"}
+    )
+    assert answer.status_code == 303
+    assert await profile_of(house, alice) == ("First", "alice", "1")
+
+
+async def test_a_form_that_is_no_text_is_refused_and_nothing_is_saved(house: House, alice: Browser) -> None:
+    before = await everything(house)
+    for path in ("/account", "/account/password"):
+        answer = await alice.client.post(
+            path, content=b"name=\xff\xfe&phone=1", headers={"Content-Type": "application/x-www-form-urlencoded"}
+        )
+        assert (answer.status_code, "could not be read as text" in answer.text) == (422, True)
+    assert await everything(house) == before
+
+
+@pytest.mark.asvs("S102")
+async def test_twenty_who_want_one_page_address_at_once_are_one_who_has_it(make_house: Callable) -> None:
+    house = await make_house()
+    people = [await house.member("Guest", email=f"guest{n}@example.com") for n in range(20)]
+    answers = await asyncio.gather(*[person.post("/account", {"slug": "wonderland"}) for person in people])
+    assert sorted(answer.status_code for answer in answers) == [303] + [422] * 19
+    for answer in answers:
+        if answer.status_code == 422:
+            page = read(answer)
+            assert (message(page, "account-slug"), value(page, "account-slug")) == (TAKEN, "wonderland")
+    assert await house.rows("SELECT count(*) AS n FROM users WHERE slug = 'wonderland'") == [(1,)]
+    assert await house.count("users") == 20
+
+
+@pytest.mark.asvs("S102")
+async def test_two_clicks_on_save_save_once_and_are_both_answered_well(house: House, alice: Browser) -> None:
+    fields = {"name": "Alice Liddell", "slug": "alice-l", "phone": "1"}
+    answers = await asyncio.gather(*[alice.post("/account", fields) for _ in range(2)])
+    assert [answer.status_code for answer in answers] == [303, 303]
+    assert await profile_of(house, alice) == tuple(fields.values())
+
+
+@pytest.mark.asvs("S102")
+@pytest.mark.parametrize(
+    ("path", "target"), [("/devices/revoke-others", "/devices"), ("/devices/revoke-all", "/login")]
+)
+async def test_two_clicks_on_log_out_elsewhere_end_ones_own_and_lead_to_one_place(
+    house: House, alice: Browser, alices_phone: Browser, bob: Browser, path: str, target: str
+) -> None:
+    answers = await asyncio.gather(*[alice.post(path) for _ in range(2)])
+    assert [(answer.status_code, path_of(answer.headers["location"])) for answer in answers] == [(303, target)] * 2
+    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [target == "/devices", False, True]
+
+
+# The live checks
+
+
+@pytest.mark.guide("A22")
+@pytest.mark.parametrize(("field", "typed", "sentence"), [row for row in INVALID if row[1].strip()])
+async def test_the_live_check_says_what_the_form_would_say(
+    alice: Browser, field: str, typed: str, sentence: str
+) -> None:
+    answer = await alice.post_fragment(f"/account/check/{field}", {field: typed})
+    found = read(answer).one(data_field=True)
+    assert (answer.status_code, found.attrs["data-field"]) == (200, field)
+    assert (message(found, f"account-{field}"), value(found, f"account-{field}")) == (sentence, typed)
+
+
+@pytest.mark.guide("A22")
+async def test_a_page_address_is_told_to_be_taken_while_it_is_typed(alice: Browser, bob: Browser) -> None:
+    for typed, told in (("bob", TAKEN), ("rob", "Looks good")):
+        assert message(read(await alice.post("/account/check/slug", {"slug": typed})), "account-slug") == told
+
+
+@pytest.mark.guide("A9")
+async def test_what_is_no_page_address_is_not_looked_up(house: House, alice: Browser) -> None:
+    await alice.get("/account")
+    before = house.statements
+    await alice.post("/account/check/slug", {"slug": "NO"})
+    assert house.statements == before + 1, "the session alone"
+
+
+async def test_a_live_check_looks_at_its_own_field_alone_and_saves_nothing(
+    house: House, alice: Browser, bob: Browser
+) -> None:
+    before = await everything(house)
+    for headers in ({}, HTMX):
+        answer = await alice.post("/account/check/phone", {"phone": "1", "name": "", "slug": "bob"}, **headers)
+        found = read(answer)
+        assert (answer.status_code, len(found.all(data_field=True))) == (200, 1)
+        assert message(found, "account-phone") == "Looks good"
+    assert await everything(house) == before
+
+
+@pytest.mark.parametrize("field", ["email", "password", "role", "team", "id", "name%00", "__class__"])
+async def test_there_is_no_live_check_of_what_the_form_does_not_have(alice: Browser, field: str) -> None:
+    assert (await alice.post(f"/account/check/{field}", {field: "x"})).status_code == 404
+
+
+# The password
+
+
+@pytest.mark.guide("B15", "C3")
+@pytest.mark.asvs("S16", "S46", "S06")
+@BOTH_WAYS
+async def test_a_new_password_ends_every_other_session_and_renews_this_one(
+    house: House, alice: Browser, alices_phone: Browser, bob: Browser, ask: Callable
+) -> None:
+    old, phones = alice.cookie, alices_phone.cookie
+    hashes = dict(await house.rows("SELECT email, password_hash FROM users"))
+    answer = await change_password(alice, PASSWORD, NEW, ask)
+    renewed = set_cookie_of(answer)["session"]
+    assert (answer.status_code, renewed["max-age"]) == (303 if ask is Browser.post else 200, "604800")
+    assert alice.cookie == renewed.value != old
+    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [True, False, True]
+    for copy in (old, phones):
+        alices_phone.cookie = copy
+        assert not await alices_phone.is_in()
+    changed = dict(await house.rows("SELECT email, password_hash FROM users"))
+    assert changed[alice.email] != hashes[alice.email]
+    assert changed[bob.email] == hashes[bob.email]
+    assert [(await alices_phone.log_in(password)).status_code for password in (PASSWORD, NEW)] == [422, 303]
+
+
+async def test_a_plain_change_of_password_goes_back_to_the_page(alice: Browser) -> None:
+    answer = await change_password(alice, PASSWORD, NEW)
+    assert (answer.status_code, path_of(answer.headers["location"])) == (303, "/account")
+
+
+@pytest.mark.parametrize(("others", "told"), [(0, ""), (1, " 1 other device is logged out.")])
+async def test_htmx_gets_an_empty_form_and_is_told_how_many_devices_are_out(
+    house: House, alice: Browser, others: int, told: str
+) -> None:
+    for _ in range(others):
+        await (await house.browser("Alice")).log_in()
+    answer = await change_password(alice, PASSWORD, NEW, Browser.post_fragment)
+    fragment = read(answer)
+    assert toast(fragment) == f"Password changed.{told}"
+    assert [value(fragment, f"password-{name}") for name in ("current_password", "password")] == ["", ""]
+    assert fragment.one(id="password-form").one(name="username").attrs["value"] == alice.email
+    assert fragment.all(id="account-form") == fragment.all(id="nav") == []
+    assert PASSWORD not in answer.text
+    assert NEW not in answer.text
+
+
+@pytest.mark.asvs("S46", "S48")
+@BOTH_WAYS
+@pytest.mark.parametrize("typed", ["wrong-No.9 to the sea", PASSWORD.upper(), f" {PASSWORD}", f"{PASSWORD} "])
+async def test_a_wrong_current_password_is_told_at_its_field_and_changes_nothing(
+    house: House, alice: Browser, alices_phone: Browser, ask: Callable, typed: str
+) -> None:
+    before, cookie = await everything(house), alice.cookie
+    answer = await change_password(alice, typed, NEW, ask)
+    page = read(answer)
+    assert (answer.status_code, message(page, "password-current_password")) == (422, WRONG)
+    assert message(page, "password-password") == ""
+    assert (set_cookie_of(answer), alice.cookie) == ({}, cookie)
+    assert not any(password in answer.text for password in (typed, NEW, PASSWORD))
+    assert await everything(house) == before
+    assert [await person.is_in() for person in (alice, alices_phone)] == [True, True]
+
+
+@pytest.mark.asvs("S46")
+async def test_no_current_password_is_no_current_password(house: House, alice: Browser) -> None:
+    before = await everything(house)
+    for fields in ({"password": NEW}, {"current_password": "", "password": NEW}):
+        answer = await alice.post("/account/password", fields)
+        page = read(answer)
+        assert (answer.status_code, message(page, "password-current_password")) == (422, "Please enter your password.")
+    assert await everything(house) == before
+
+
+@pytest.mark.guide("A8", "A13")
+@pytest.mark.parametrize(
+    ("typed", "unmet"), [("", RULES), ("a1!", RULES[:1]), ("12345678", RULES[1::2]), ("abcdefg!", RULES[2:3])]
+)
+async def test_a_new_password_must_be_what_the_policy_says(
+    house: House, alice: Browser, typed: str, unmet: list[str]
+) -> None:
+    before, hashes = await everything(house), house.hashes
+    answer = await change_password(alice, PASSWORD, typed)
+    page = read(answer)
+    assert answer.status_code == 422
+    rules = page.one(id="password-rules").all("li", data_met="false")
+    assert [rule.text.removeprefix("Missing: ") for rule in rules] == unmet
+    assert [link.text for link in page.one(id="error-summary").all("a")] == unmet
+    assert (await everything(house), house.hashes) == (before, hashes)
+
+
+@pytest.mark.asvs("S42", "S43")
+async def test_a_password_is_neither_trimmed_nor_cut(house: House, alice: Browser) -> None:
+    exact = " No.7 é" + "x" * 248 + " "
+    assert (await change_password(alice, PASSWORD, exact + "y")).status_code == 422
+    assert (await change_password(alice, PASSWORD, exact)).status_code == 303
+    laptop = await house.browser("Alice")
+    for typed in (exact.strip(), exact[:-1] + "y", exact.upper()):
+        assert (await laptop.log_in(typed)).status_code == 422
+    assert (await laptop.log_in(exact)).status_code == 303
+
+
+@pytest.mark.asvs("S48")
+async def test_a_refused_change_of_password_comes_back_with_both_forms_and_no_password(alice: Browser) -> None:
+    answer = await change_password(alice, "typed-No.1", "typed-no", name="Typed")
+    page = read(answer)
+    assert value(page, "account-name") == "Alice"
+    assert [value(page, f"password-{name}") for name in ("current_password", "password")] == ["", ""]
+    assert "typed-" not in answer.text
+
+
+@pytest.mark.asvs("S102")
+async def test_two_clicks_on_change_password_change_it_once_and_lock_nobody_out(house: House, alice: Browser) -> None:
+    answers = await asyncio.gather(*[change_password(alice, PASSWORD, NEW) for _ in range(2)])
+    assert 303 in [answer.status_code for answer in answers]
+    assert {answer.status_code for answer in answers} <= {303, 422}
+    assert await house.count("sessions") == 1
+    assert (await (await house.browser("Alice")).log_in(NEW)).status_code == 303
+
+
+@pytest.mark.asvs("S46", "S16")
+async def test_of_two_changes_of_one_password_at_once_the_second_no_longer_knows_the_current_one(
+    house: House, alice: Browser, alices_phone: Browser
+) -> None:
+    """Else whoever knows the old password could undo the change that was to keep them out."""
+    answers = await asyncio.gather(
+        change_password(alice, PASSWORD, "from-the-laptop-No.1"),
+        change_password(alices_phone, PASSWORD, "from-the-phone-No.2"),
+    )
+    assert sorted(answer.status_code == 303 and "/account" in answer.headers["location"] for answer in answers) == [
+        False,
+        True,
+    ]
+    assert sorted([await alice.is_in(), await alices_phone.is_in()]) == [False, True]
+
+
+@pytest.mark.asvs("S16", "S37")
+async def test_a_change_of_password_does_not_outlive_the_end_of_its_session(
+    make_house: Callable, house: House, alice: Browser, alices_phone: Browser
+) -> None:
+    """Alice logs out everywhere while a thief, who has her phone and her password, changes it: the thief is out."""
+    slow = await make_house(house.path, hashing=Passwords(passes=20))
+    thief = await slow.thief_of(alices_phone)
+    await asyncio.gather(change_password(thief, PASSWORD, NEW), alice.post("/devices/revoke-all"))
+    assert [await alice.is_in(), await thief.is_in()] == [False, False]
+    assert (await alice.log_in()).status_code == 303
+
+
+@pytest.mark.asvs("S16")
+async def test_a_log_in_with_the_old_password_does_not_outlive_the_change_that_came_between(
+    make_house: Callable, cheap: Passwords
+) -> None:
+    slow = await make_house(hashing=Passwords(passes=20))
+    await slow.member("Alice")
+    quick, thief = await make_house(slow.path, hashing=cheap), await slow.browser("Alice")
+    await asyncio.gather(
+        thief.log_in(PASSWORD), shell.set_password(Operator(quick.store), "alice@example.com", Secret(NEW))
+    )
+    assert not await thief.is_in()
+    assert await quick.count("sessions") == 0
+
+
+# Whose form it is
+
+
+@pytest.mark.parametrize("path", ["/account", "/account/check/name", "/account/password"])
+async def test_a_form_that_was_drawn_for_somebody_else_does_nothing_and_says_who_is_in(
+    house: House, alice: Browser, bob: Browser, path: str
+) -> None:
+    before, fields = await everything(house), {"name": "Bob", "current_password": PASSWORD, "password": NEW}
+    for ask in (bob.post, bob.post_fragment):
+        answer = await ask(path, {**fields, "viewer": await id_of(house, alice)})
+        assert (answer.status_code, "You are logged in as Bob" in answer.text) == (409, True)
+    assert await everything(house) == before
+    own = await bob.post(path, {**fields, "viewer": await id_of(house, bob)})
+    assert own.status_code in (200, 303)

@@ -1,0 +1,481 @@
+"""People, for administrators: found, and changed with effect at their next request; for everybody else, closed."""
+
+import asyncio
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from db.passwords import Passwords
+from tests.conftest import House
+from tests.people import HTMX, Browser, Element, path_of, read, set_cookie_of
+
+ACTIONS = [
+    ("role", {"role": "admin"}),
+    ("team", {"team": "Harbour"}),
+    ("disable", {}),
+    ("enable", {}),
+    ("end-sessions", {}),
+]
+EVERY_ACTION = pytest.mark.parametrize(("action", "fields"), ACTIONS, ids=[name for name, _ in ACTIONS])
+UNKNOWN = "AAAAAAAAAAAAAAAAAAAAAA"
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+async def id_of(house: House, name: str) -> str:
+    return (await house.rows(f"SELECT id FROM users WHERE name = '{name}'"))[0][0]
+
+
+async def act(house: House, admin: Browser, name: str, action: str, ask: Callable = Browser.post, **fields: str):
+    """An administrator does something to the person of that name."""
+    return await ask(admin, f"/admin/users/{await id_of(house, name)}/{action}", fields)
+
+
+async def everything(house: House) -> list[list[tuple]]:
+    """All that is stored: what a refusal must leave as it is."""
+    return [await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
+
+
+def names(answer: httpx.Response) -> list[str]:
+    return [row.one("th", scope="row").one("a").text for row in read(answer).all("tr", data_user=True)]
+
+
+def sentence(answer: httpx.Response) -> str:
+    return read(answer).one(id="people-list").one("p", role="status").text
+
+
+def toast(page: Element) -> str:
+    return page.one(data_hx_swap_oob="beforeend:#toasts").one("p").text
+
+
+async def found(admin: Browser, **query: str) -> list[str]:
+    answer = await admin.get(f"/admin/users?{httpx.QueryParams(query)}")
+    assert answer.status_code == 200
+    return names(answer)
+
+
+# Finding
+
+
+async def test_the_list_names_everybody_with_role_and_address(house: House, ada: Browser, alice: Browser) -> None:
+    await house.change("UPDATE users SET team = 'Harbour' WHERE name = 'Alice'")
+    page = read(await ada.get("/admin/users"))
+    rows = page.one(id="users").all(data_user=True)
+    assert {(row.attrs["data-user"], row.attrs["data-role"]) for row in rows} == {
+        (await id_of(house, "Ada"), "admin"),
+        (await id_of(house, "Alice"), "user"),
+    }
+    assert "alice@example.com" in page.one(data_user=await id_of(house, "Alice")).text
+    assert "Harbour" in page.one(data_user=await id_of(house, "Alice")).text
+    assert [tag.text for tag in page.all("span", **{"class": "tag on"})] == ["This is you"]
+
+
+@pytest.mark.parametrize(
+    ("q", "matches"),
+    [
+        ("alice", {"Alice"}),
+        ("ALICE@EXAMPLE", {"Alice"}),
+        (" lic ", {"Alice"}),
+        ("100%", {"100% Grace"}),
+        ("%", {"100% Grace"}),
+        ("_", {"under_score"}),
+        ("\\", {"back\\slash"}),
+        ("ÄNNE", {"Änne"}),
+        ("Änne", {"Änne"}),
+        ("@example.com", {"Ada", "Alice", "100% Grace", "under_score", "back\\slash", "Änne"}),
+        ("' OR 1=1 --", set()),
+        ("x'; DROP TABLE users", set()),
+        ("engine-No.9", set()),
+        ("$argon2", set()),
+    ],
+)
+async def test_a_search_takes_what_was_typed_as_it_is_written(
+    house: House, ada: Browser, alice: Browser, q: str, matches: set[str]
+) -> None:
+    for number, name in enumerate(["100% Grace", "under_score", "back\\slash", "Änne"]):
+        await house.member(name, email=f"guest{number}@example.com")
+    assert set(await found(ada, q=q)) == matches
+
+
+async def test_a_search_that_finds_nobody_says_so_and_keeps_what_was_typed(ada: Browser, alice: Browser) -> None:
+    answer = await ada.get("/admin/users?q=<b>nobody</b>&sort=email")
+    page = read(answer)
+    assert names(answer) == []
+    assert sentence(answer) == "Nobody found for “<b>nobody</b>”."
+    assert page.one("input", id="q").attrs["value"] == "<b>nobody</b>"
+    assert page.one("option", selected=True).attrs["value"] == "email"
+
+
+@pytest.fixture
+async def sixty(house: House, ada: Browser, alice: Browser) -> list[str]:
+    """Sixty people, Ada among them; their names in the order of the alphabet."""
+    template = (
+        "SELECT 'id' || n, 'guest' || n || '@example.com', 'Guest ' || n, 'guest-' || n, password_hash, created_at"
+    )
+    numbers = "WITH RECURSIVE numbers(n) AS (SELECT 10 UNION ALL SELECT n + 1 FROM numbers WHERE n < 67)"
+    await house.change(
+        f"INSERT INTO users (id, email, name, slug, password_hash, created_at) {numbers} {template} "
+        "FROM numbers, users WHERE name = 'Alice'"
+    )
+    return ["Ada", "Alice", *[f"Guest {n}" for n in range(10, 68)]]
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"), [("1", (0, 25)), ("2", (25, 50)), ("3", (50, 60)), ("4", (50, 60)), ("999999999", (50, 60))]
+)
+async def test_the_list_comes_in_pages_and_past_the_end_is_the_last(
+    ada: Browser, sixty: list[str], page: str, shown: tuple[int, int]
+) -> None:
+    assert await found(ada, sort="name", page=page) == sixty[slice(*shown)]
+
+
+async def test_what_is_no_number_of_a_page_is_the_first(ada: Browser, sixty: list[str]) -> None:
+    for garbage in ("", "0", "-1", "abc", "1.5", "1e9", "9" * 30, "２", "1 OR 1=1", "%00"):
+        answer = await ada.get(f"/admin/users?page={garbage}")
+        assert (answer.status_code, "Page 1 of 3" in answer.text, len(names(answer))) == (200, True, 25), garbage
+
+
+async def test_a_page_that_cannot_be_read_keeps_the_search(ada: Browser, alice: Browser) -> None:
+    for query in ({"page": "abc"}, {"sort": "abc"}):
+        assert await found(ada, q="alice", **query) == ["Alice"]
+
+
+async def test_a_page_leads_to_its_neighbours_and_keeps_search_and_order(ada: Browser, sixty: list[str]) -> None:
+    for number, neighbours in ((1, {"next": 2}), (2, {"prev": 1, "next": 3}), (3, {"prev": 2})):
+        pages = read(await ada.get(f"/admin/users?q=e&sort=name&page={number}")).one("nav", aria_label="Pages")
+        assert f"Page {number} of 3" in pages.text
+        links = {link.attrs["rel"]: link.attrs["href"] for link in pages.all("a")}
+        assert links == {rel: f"/admin/users?q=e&sort=name&page={n}" for rel, n in neighbours.items()}
+
+
+async def test_a_short_list_has_no_pages(ada: Browser, alice: Browser) -> None:
+    assert read(await ada.get("/admin/users")).all("nav", aria_label="Pages") == []
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("newest", ["Grace", "alan", "Ada"]),
+        ("name", ["Ada", "alan", "Grace"]),
+        ("email", ["Ada", "Grace", "alan"]),
+        ("login", ["Ada", "alan", "Grace"]),
+        ("password_hash", ["Grace", "alan", "Ada"]),
+    ],
+)
+async def test_the_list_is_sorted_as_asked(house: House, ada: Browser, sort: str, order: list[str]) -> None:
+    house.clock.move(minutes=1)
+    alan = await house.member("alan", email="z@example.com")
+    house.clock.move(minutes=1)
+    await house.create("Grace")  # who has never logged in
+    await alan.log_in()
+    house.clock.move(minutes=1)
+    await (await house.browser("Ada")).log_in()
+    assert await found(ada, sort=sort) == order
+
+
+async def test_the_fragment_is_the_main_part_of_the_page(ada: Browser, alice: Browser) -> None:
+    page, fragment = await ada.get("/admin/users?q=alice"), await ada.get_fragment("/admin/users?q=alice")
+    assert fragment.text.startswith("<title>People · Latchkey</title>")
+    assert fragment.text.partition("</title>\n")[2].strip() in page.text
+
+
+# Doing
+
+
+@pytest.mark.asvs("S37")
+async def test_a_promoted_person_is_an_administrator_at_once_with_the_old_cookie(
+    house: House, ada: Browser, alice: Browser
+) -> None:
+    thief = await house.thief_of(alice)
+    answer = await act(house, ada, "Alice", "role", role="admin")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/admin/users")
+    page = await alice.get("/admin/users")
+    assert (page.status_code, alice.cookie != thief.cookie) == (200, True)
+    assert (await act(house, thief, "Ada", "role", role="user")).status_code == 303
+    assert await house.rows("SELECT name FROM users WHERE role = 'admin'") == [("Alice",)]
+
+
+@pytest.mark.guide("D2", "D30", "D31", "T1")
+@pytest.mark.asvs("S37")
+@EVERY_ACTION
+async def test_a_demoted_person_can_do_nothing_though_the_cookie_says_admin(
+    house: House, ada: Browser, alice: Browser, bob: Browser, action: str, fields: dict[str, str]
+) -> None:
+    await act(house, ada, "Alice", "role", role="admin")
+    await alice.get("/dashboard")
+    cookie = alice.cookie
+    await act(house, ada, "Alice", "role", role="user")
+    before = await everything(house)
+    for ask in (Browser.post, Browser.post_fragment):
+        alice.cookie = cookie
+        answer = await act(house, alice, "Bob", action, ask, **fields)
+        assert (answer.status_code, "bob" in answer.text.lower()) == (403, False)
+        assert not {"location", "hx-redirect"} & set(answer.headers)
+    assert await everything(house) == before
+    assert await alice.is_in()
+
+
+@pytest.mark.guide("D2", "D31", "T1", "T2")
+@pytest.mark.asvs("S37")
+async def test_a_demoted_person_is_told_so_as_a_page_as_a_fragment_and_as_json(
+    house: House, ada: Browser, alice: Browser
+) -> None:
+    await act(house, ada, "Alice", "role", role="admin")
+    await alice.get("/dashboard")
+    cookie = alice.cookie
+    await act(house, ada, "Alice", "role", role="user")
+    answers = []
+    for path, headers in (("/admin/users", {}), ("/admin/users", HTMX), ("/api/admin/users", {})):
+        alice.cookie = cookie
+        answers.append(await alice.get(path, **headers))
+    page, fragment, json = answers
+    assert [answer.status_code for answer in answers] == [403, 403, 403]
+    assert len(read(page).all("html")) == 1
+    assert read(fragment).all("html") == []
+    assert json.json()["status"] == 403
+    assert not any("ada@example.com" in answer.text for answer in answers)
+
+
+@pytest.mark.guide("D30")
+@EVERY_ACTION
+async def test_a_user_and_a_stranger_can_do_nothing_to_anybody(
+    house: House, ada: Browser, alice: Browser, bob: Browser, stranger: Browser, action: str, fields: dict[str, str]
+) -> None:
+    before = await everything(house)
+    for name in ("Alice", "Bob", "Ada"):
+        for ask in (Browser.post, Browser.post_fragment):
+            assert (await act(house, alice, name, action, ask, **fields)).status_code == 403
+            assert (await act(house, stranger, name, action, ask, **fields)).status_code in (303, 401)
+    assert await everything(house) == before
+
+
+@pytest.mark.guide("D26", "D2", "T2")
+@pytest.mark.asvs("S37")
+async def test_the_dashboard_follows_the_role_in_the_row(house: House, ada: Browser, alice: Browser) -> None:
+    seen = []
+    for role in ("user", "admin", "user"):
+        await act(house, ada, "Alice", "role", role=role)
+        for ask in (Browser.get, Browser.get_fragment):
+            before, page = house.statements, read(await ask(alice, "/dashboard"))
+            seen.append(page.one(data_dashboard=True).attrs["data-dashboard"])
+            assert "Alice" in page.one(data_viewer_name=True).text
+            assert ("/admin/users" in {link.attrs.get("href") for link in page.all("a")}) == (role == "admin")
+            assert house.statements > before
+    assert seen == ["user", "user", "admin", "admin", "user", "user"]
+
+
+@pytest.mark.asvs("S37", "S66")
+async def test_a_disabled_person_is_out_at_once_and_stays_out_until_enabled(
+    house: House, ada: Browser, alice: Browser, alices_phone: Browser, bob: Browser
+) -> None:
+    cookie = alice.cookie
+    assert (await act(house, ada, "Alice", "disable")).status_code == 303
+    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [False, False, True]
+    assert (await alice.log_in()).status_code == 422
+    page = read(await ada.get("/admin/users"))
+    assert "Disabled" in page.one(data_user=await id_of(house, "Alice")).text
+    assert (await act(house, ada, "Alice", "enable")).status_code == 303
+    alice.cookie = cookie
+    assert not await alice.is_in(), "what has ended has ended"
+    assert (await alice.log_in()).status_code == 303
+
+
+@pytest.mark.asvs("S66", "S37")
+async def test_ending_a_persons_sessions_ends_all_of_them_and_nobody_elses(
+    house: House, ada: Browser, alice: Browser, alices_phone: Browser, bob: Browser
+) -> None:
+    assert (await act(house, ada, "Alice", "end-sessions")).status_code == 303
+    assert [await person.is_in() for person in (alice, alices_phone, bob, ada)] == [False, False, True, True]
+    assert (await alice.log_in()).status_code == 303
+
+
+async def test_a_team_is_trimmed_and_emptied_and_at_most_forty_long(house: House, ada: Browser, alice: Browser) -> None:
+    for typed, stored in ((" Harbour ", "Harbour"), ("⚓" * 40, "⚓" * 40), ("", "")):
+        assert (await act(house, ada, "Alice", "team", team=typed)).status_code == 303
+        assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [(stored,)]
+
+
+async def test_a_team_that_is_absent_stays_as_it_is(house: House, ada: Browser, alice: Browser) -> None:
+    await act(house, ada, "Alice", "team", team="Harbour")
+    await act(house, ada, "Alice", "team")
+    assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [("Harbour",)]
+
+
+@pytest.mark.parametrize(
+    ("action", "fields"),
+    [
+        *[("role", {"role": role}) for role in ("", "root", "ADMIN", " admin", "admin,user")],
+        ("role", {}),
+        ("team", {"team": "x" * 41}),
+        ("team", {"team": "Har\0bour"}),
+    ],
+)
+async def test_what_is_no_role_and_no_team_is_refused_and_changes_nothing(
+    house: House, ada: Browser, alice: Browser, action: str, fields: dict[str, str]
+) -> None:
+    before = await everything(house)
+    for ask in (Browser.post, Browser.post_fragment):
+        assert (await act(house, ada, "Alice", action, ask, **fields)).status_code == 422
+    assert await everything(house) == before
+
+
+@EVERY_ACTION
+@pytest.mark.asvs("S05")
+async def test_who_is_not_there_is_404_and_nobody_else_is_touched(
+    house: House, ada: Browser, alice: Browser, action: str, fields: dict[str, str]
+) -> None:
+    before = await everything(house)
+    for user_id in (UNKNOWN, "alice", "alice@example.com", "%00", "%25", "1%20OR%201=1"):
+        for headers in ({}, HTMX):
+            answer = await ada.post(f"/admin/users/{user_id}/{action}", fields, **headers)
+            assert answer.status_code == 404, user_id
+    assert await everything(house) == before
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "told"),
+    [
+        ("role", {"role": "admin"}, "Role changed."),
+        ("team", {"team": "Harbour"}, "Team changed."),
+        ("disable", {}, "Account disabled, and logged out everywhere."),
+        ("enable", {}, "Account enabled."),
+        ("end-sessions", {}, "Logged out everywhere."),
+    ],
+)
+async def test_htmx_gets_the_list_where_it_stood_and_one_message(
+    house: House, ada: Browser, sixty: list[str], action: str, fields: dict[str, str], told: str
+) -> None:
+    where = {"q": "guest", "sort": "name", "page": "2"}
+    answer = await act(house, ada, "Guest 40", action, Browser.post_fragment, **fields, **where)
+    fragment = read(answer)
+    assert (answer.status_code, toast(fragment)) == (200, told)
+    assert names(answer) == sixty[2:][25:50]
+    assert {kept.attrs["value"] for kept in fragment.all(name="page")} == {"2"}
+    assert fragment.all("html") == fragment.all(id="nav") == []
+    row = fragment.one(data_user=await id_of(house, "Guest 40"))
+    expected = {"role": "Administrator", "team": "Harbour", "disable": "Disabled"}.get(action, "Guest 40")
+    assert expected in row.text
+
+
+async def test_a_refused_team_leaves_the_list_where_it_is(house: House, ada: Browser, alice: Browser) -> None:
+    """The form's 422 is swapped into the list: a list it must be, with what was typed still in it."""
+    answer = await act(house, ada, "Alice", "team", Browser.post_fragment, team="x" * 41)
+    fragment = read(answer)
+    assert answer.status_code == 422
+    row = fragment.one(id="people-list").one(data_user=await id_of(house, "Alice"))
+    assert row.one("input", name="team").attrs["value"] == "x" * 41
+    assert "Team must be at most 40 characters long." in fragment.text
+
+
+# Oneself, and the last one
+
+
+@pytest.fixture
+async def grace(house: House) -> Browser:
+    """A second administrator."""
+    return await house.admin("Grace")
+
+
+@pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
+async def test_whoever_gives_up_the_role_goes_to_the_dashboard_and_stays_in(
+    house: House, ada: Browser, grace: Browser, ask: Callable, answered: int
+) -> None:
+    answer = await act(house, ada, "Ada", "role", ask, role="user")
+    target = answer.headers.get("location") or answer.headers["hx-redirect"]
+    assert (answer.status_code, target) == (answered, "/dashboard")
+    assert 'data-dashboard="user"' in (await ada.get("/dashboard")).text
+
+
+@pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
+@pytest.mark.parametrize("action", ["disable", "end-sessions"])
+async def test_whoever_ends_their_own_sessions_goes_to_the_log_in_without_a_cookie(
+    house: House, ada: Browser, grace: Browser, ask: Callable, answered: int, action: str
+) -> None:
+    thief = await house.thief_of(ada)
+    answer = await act(house, ada, "Ada", action, ask)
+    target = answer.headers.get("location") or answer.headers["hx-redirect"]
+    assert (answer.status_code, target) == (answered, "/login")
+    assert (set_cookie_of(answer)["session"]["max-age"], ada.cookie) == ("0", None)
+    assert [await thief.is_in(), await grace.is_in()] == [False, True]
+
+
+@pytest.mark.asvs("S38")
+@pytest.mark.parametrize(("action", "fields"), [("role", {"role": "user"}), ("disable", {})])
+@pytest.mark.parametrize("others", ["none", "one that is disabled"])
+async def test_the_last_administrator_can_be_neither_demoted_nor_disabled(
+    house: House, ada: Browser, alice: Browser, action: str, fields: dict[str, str], others: str
+) -> None:
+    if others != "none":
+        await house.admin("Grace")
+        await act(house, ada, "Grace", "disable")
+    before = await everything(house)
+    for ask in (Browser.post, Browser.post_fragment):
+        answer = await act(house, ada, "Ada", action, ask, **fields)
+        assert (answer.status_code, "This is the last administrator" in answer.text) == (409, True)
+    assert await everything(house) == before
+    assert (await ada.get("/admin/users")).status_code == 200
+
+
+@pytest.mark.asvs("S38", "S102")
+@pytest.mark.parametrize(("action", "fields"), [("role", {"role": "user"}), ("disable", {})])
+async def test_of_two_administrators_who_turn_on_each_other_at_once_one_stays(
+    house: House, ada: Browser, grace: Browser, action: str, fields: dict[str, str]
+) -> None:
+    answers = await asyncio.gather(
+        act(house, ada, "Grace", action, **fields), act(house, grace, "Ada", action, **fields)
+    )
+    assert sorted(answer.status_code for answer in answers) in ([303, 403], [303, 409], [303, 303])
+    assert [answer.headers.get("location") for answer in answers].count("/admin/users") == 1
+    left = await house.rows("SELECT name FROM users WHERE role = 'admin' AND disabled_at IS NULL")
+    assert len(left) == 1
+
+
+@pytest.mark.asvs("S102")
+@EVERY_ACTION
+async def test_two_clicks_do_it_once_and_are_both_answered_well(
+    house: House, ada: Browser, alice: Browser, action: str, fields: dict[str, str]
+) -> None:
+    answers = await asyncio.gather(*[act(house, ada, "Alice", action, **fields) for _ in range(2)])
+    assert [(answer.status_code, answer.headers["location"]) for answer in answers] == [(303, "/admin/users")] * 2
+    ((role, team, disabled),) = await house.rows(
+        "SELECT role, team, disabled_at IS NOT NULL AS off FROM users WHERE name = 'Alice'"
+    )
+    assert (role, team, bool(disabled)) == (fields.get("role", "user"), fields.get("team", ""), action == "disable")
+
+
+async def test_a_form_that_was_drawn_for_another_administrator_does_nothing(
+    house: House, ada: Browser, grace: Browser, alice: Browser
+) -> None:
+    before, viewer = await everything(house), await id_of(house, "Grace")
+    for action, fields in ACTIONS:
+        for ask in (Browser.post, Browser.post_fragment):
+            answer = await act(house, ada, "Alice", action, ask, **fields, viewer=viewer)
+            assert (answer.status_code, "You are logged in as Ada" in answer.text) == (409, True)
+    assert await everything(house) == before
+
+
+@pytest.mark.asvs("S97")
+async def test_of_two_roles_the_first_counts(house: House, ada: Browser, alice: Browser) -> None:
+    path = f"/admin/users/{await id_of(house, 'Alice')}/role"
+    for body, role in (("role=user&role=admin", "user"), ("role=admin&role=user", "admin")):
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        await ada.client.post(f"{path}?role=admin", content=body, headers=form)
+        assert await house.rows("SELECT role FROM users WHERE name = 'Alice'") == [(role,)]
+
+
+@pytest.mark.asvs("S38")
+async def test_no_form_of_an_administrator_has_a_password_in_it(house: House, ada: Browser, alice: Browser) -> None:
+    page = read(await ada.get("/admin/users"))
+    sent = {field.attrs["name"] for form in page.one(id="people-list").all("form") for field in form.all("input")}
+    assert sent == {"viewer", "q", "sort", "page", "role", "team"}
+    paths = {path_of(form.attrs["action"]).rpartition("/")[2] for form in page.one(id="people-list").all("form")}
+    assert paths == {"role", "team", "end-sessions", "disable"}
+
+
+@pytest.mark.asvs("S38")
+async def test_a_fresh_house_has_nobody_in_it(house: House) -> None:
+    assert await house.count("users") == 0

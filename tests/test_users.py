@@ -1,0 +1,168 @@
+"""A person's page and its JSON: what may not be seen is not there."""
+
+import pytest
+
+from db.passwords import Passwords
+from tests.conftest import House
+from tests.people import HTMX, Browser, Element, path_of, read
+
+PHONE = "+49 30 555-0123"
+EMAIL = "bob@example.com"
+# Who looks at Bob's page, whose team is whose, and what of address and phone they see.
+SIGHTS = [
+    ("Bob", "Harbour", "Harbour", (True, True)),
+    ("Alice", "Harbour", "Harbour", (False, True)),
+    ("Alice", "Airport", "Harbour", (False, False)),
+    ("Alice", "harbour", "Harbour", (False, False)),
+    ("Alice", "", "Harbour", (False, False)),
+    ("Alice", "Harbour", "", (False, False)),
+    ("Alice", "", "", (False, False)),
+    ("Ada", "", "Harbour", (True, True)),
+    ("Ada", "", "", (True, True)),
+]
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+@pytest.fixture
+async def people(house: House, alice: Browser, bob: Browser, ada: Browser) -> dict[str, Browser]:
+    """Everybody, by name. Bob has a phone."""
+    await bob.post("/account", {"phone": PHONE})
+    return {person.name: person for person in (alice, bob, ada)}
+
+
+async def put_in_team(house: House, people: dict[str, Browser], name: str, team: str) -> None:
+    """The administrator does, through the door."""
+    ((user_id,),) = await house.rows(f"SELECT id FROM users WHERE name = '{name}'")
+    assert (await people["Ada"].post(f"/admin/users/{user_id}/team", {"team": team})).status_code == 303
+
+
+def facts(page: Element) -> dict[str, str]:
+    """The list of facts: what stands at each of them."""
+    return {found.one("dt").text: found.one("dd").text for found in page.one("dl").all("div")}
+
+
+@pytest.mark.guide("D22", "D23", "D25", "D33", "D4", "T2", "T12")
+@pytest.mark.asvs("S88")
+@pytest.mark.parametrize(("looks", "own_team", "bobs_team", "sees"), SIGHTS)
+async def test_the_address_and_the_phone_are_for_those_who_may_see_them(
+    house: House, people: dict, looks: str, own_team: str, bobs_team: str, sees: tuple[bool, bool]
+) -> None:
+    await put_in_team(house, people, looks, own_team)
+    await put_in_team(house, people, "Bob", bobs_team)
+    viewer = people[looks]
+    page, fragment = await viewer.get("/users/bob"), await viewer.get_fragment("/users/bob")
+    json = await viewer.get("/api/users/bob")
+    assert [answer.status_code for answer in (page, fragment, json)] == [200, 200, 200]
+    for answer in (page, fragment, json):
+        assert (EMAIL in answer.text, PHONE in answer.text) == sees
+    assert (json.json()["email"], json.json()["phone"]) == (EMAIL if sees[0] else None, PHONE if sees[1] else None)
+    assert facts(read(fragment)) == facts(read(page).one(id="main"))
+
+
+@pytest.mark.guide("D23", "D33")
+async def test_the_json_holds_these_fields_and_no_others(people: dict) -> None:
+    answer = await people["Alice"].get("/api/users/bob")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {
+        "name": "Bob",
+        "slug": "bob",
+        "role": "user",
+        "team": "",
+        "email": None,
+        "phone": None,
+        "created_at": "2026-11-24T09:12:00Z",
+    }
+
+
+async def test_everyone_who_is_in_sees_name_team_and_role(house: House, people: dict) -> None:
+    await put_in_team(house, people, "Ada", "Harbour")
+    page = read(await people["Alice"].get("/users/ada"))
+    assert page.one(id="main").one("h1").text == "Ada"
+    assert facts(page)["Team"] == "Harbour"
+    assert "An administrator, here since 24 November 2026." in page.one(id="main").text
+
+
+async def test_what_is_not_given_is_told_from_what_may_not_be_seen(people: dict) -> None:
+    ada = people["Ada"]
+    assert facts(read(await ada.get("/users/alice")))["Phone"] == "Not given"
+    assert facts(read(await people["Bob"].get("/users/alice"))) == {
+        "Team": "None yet",
+        "Phone": "Only their team and administrators see this",
+        "Email": "Only Alice and administrators see this",
+    }
+    assert (await ada.get("/api/users/alice")).json()["phone"] == ""
+
+
+async def test_a_change_of_team_counts_at_the_next_request(house: House, people: dict) -> None:
+    for name in ("Alice", "Bob"):
+        await put_in_team(house, people, name, "Harbour")
+    assert PHONE in (await people["Alice"].get("/users/bob")).text
+    await put_in_team(house, people, "Alice", "")
+    assert PHONE not in (await people["Alice"].get("/users/bob")).text
+
+
+@pytest.mark.guide("D2")
+@pytest.mark.asvs("S37")
+async def test_the_role_in_the_cookie_shows_nothing(house: House, people: dict) -> None:
+    await house.create("Grace", "admin")
+    await house.change_role(people["Ada"], "user")
+    answer = await people["Ada"].get("/api/users/bob")
+    assert (answer.json()["email"], answer.json()["phone"]) == (None, None)
+
+
+async def test_ones_own_page_leads_to_the_account_and_an_administrators_to_people(people: dict) -> None:
+    links = {
+        name: [path_of(link.attrs["href"]) for link in read(await person.get("/users/bob")).one(id="main").all("a")]
+        for name, person in people.items()
+    }
+    assert links == {"Bob": ["/account"], "Alice": [], "Ada": ["/admin/users"]}
+
+
+@pytest.mark.asvs("S05", "S85")
+@pytest.mark.parametrize("slug", ["nobody", "BOB", "bob%00", "%00", "bob%20", "%27%20OR%201=1", "%ff", "b" * 3000])
+async def test_who_is_not_there_is_404(people: dict, slug: str) -> None:
+    for name in ("Alice", "Ada"):
+        for headers in ({}, HTMX):
+            answer = await people[name].get(f"/users/{slug}", **headers)
+            assert (answer.status_code, "There is no door here" in answer.text) == (404, True)
+            json = await people[name].get(f"/api/users/{slug}", **headers)
+            assert (json.status_code, json.headers["content-type"]) == (404, "application/problem+json")
+            assert json.json()["status"] == 404
+
+
+MARKUP = [
+    "<script>alert(1)</script>",
+    '"><svg onload=alert(1)>',
+    "' autofocus onfocus=alert(1) x='",
+    '" data-hx-get="/logout" data-hx-t',
+    "</bdi></dd><form action=//evil>",
+    "{{ 7 * 7 }}{% include 'shell.html' %}",
+    "&lt;b&gt;<!--",
+]
+
+
+@pytest.mark.guide("D35")
+@pytest.mark.asvs("S33")
+async def test_what_people_write_of_themselves_is_text_wherever_it_is_shown(house: House, people: dict) -> None:
+    bob, ada = people["Bob"], people["Ada"]
+    places = [(bob, "/account"), (bob, "/users/bob"), (ada, "/users/bob"), (ada, "/admin/users?q=bob%40")]
+
+    async def write(text: str) -> list[Element]:
+        assert (await bob.post("/account", {"name": text, "phone": text[:40]})).status_code == 303
+        await house.change(f"UPDATE users SET team = '{text.replace("'", "''")}' WHERE email = '{EMAIL}'")
+        return [read(await ask(person, path)) for person, path in places for ask in (Browser.get, Browser.get_fragment)]
+
+    shapes = [page.shape for page in await write("Bob")]
+    for text in MARKUP:
+        pages = await write(text)
+        assert [page.shape for page in pages] == shapes, text
+        assert all(text in [found.text for found in page.all("bdi")] for page in pages[2:])
+
+
+async def test_a_page_address_that_was_given_up_is_nobodys(people: dict) -> None:
+    await people["Bob"].post("/account", {"slug": "robert"})
+    assert [(await people["Alice"].get(f"/users/{slug}")).status_code for slug in ("bob", "robert")] == [404, 200]

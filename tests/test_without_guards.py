@@ -1,0 +1,218 @@
+"""The guards are a courtesy: take them all away and no data leaks; take the database away and they still stand."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from db.passwords import Passwords
+from tests.conftest import House
+from tests.people import HTMX, PASSWORD, Browser, path_of, set_cookie_of
+from web.app import create_app
+from web.middleware import Guard, Kind
+from web.routes import Row, routes
+
+CANARIES = ["Alice", "alice@example.com", "+49 30 canary", "Canary Team", "192.0.2.14", "Bobby", "bobby@example.com"]
+FIELDS = {
+    "name": "Changed",
+    "slug": "changed",
+    "phone": "Changed",
+    "email": "changed@example.com",
+    "current_password": PASSWORD,
+    "password": "changed-No.9 to it",
+    "role": "admin",
+    "team": "Changed",
+}
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+def unguarded(house: House) -> House:
+    """The same house, whose rows lead straight to their endpoints."""
+    rows = [Route(row.path, row.endpoint, methods=row.methods, name=row.name) for row in house.app.router.routes]
+    app = Starlette(routes=rows, middleware=house.app.user_middleware, exception_handlers=house.app.exception_handlers)
+    app.router.redirect_slashes = False
+    app.state = house.app.state
+    return replace(house, app=app)
+
+
+def rows_for(*kinds: Kind) -> Iterator[tuple[str, Row]]:
+    for row in routes:
+        if row.kind in kinds:
+            for method in row.by_method:
+                yield method, row
+
+
+async def address(house: House, row: Row) -> str:
+    """The row's address, with Alice in it."""
+    ((user_id, device),) = await house.rows(
+        "SELECT user_id, sessions.id FROM sessions JOIN users ON users.id = user_id WHERE name = 'Alice'"
+    )
+    place = {"slug": "alice", "field": "name", "id": device if row.path.startswith("/devices") else user_id}
+    return re.sub(r"{(\w+)}", lambda match: place[match[1]], row.path)
+
+
+async def everything(house: House) -> list[list[tuple]]:
+    return [await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
+
+
+async def open_door(house: House, person: Browser) -> Browser:
+    """The same person before the unguarded house."""
+    visitor = await unguarded(house).browser(person.name, person.email)
+    visitor.cookie = person.cookie
+    return visitor
+
+
+@pytest.fixture
+async def revoked(house: House, alice: Browser) -> Browser:
+    """Bobby, whose cookie is well signed and whose session is gone. The house is full of what he may not see."""
+    await alice.post("/account", {"phone": "+49 30 canary"})
+    await house.change("UPDATE users SET team = 'Canary Team' WHERE name = 'Alice'")
+    bobby = await house.member("Bobby")
+    thief = await house.thief_of(bobby)
+    await bobby.post("/logout")
+    return thief
+
+
+async def test_the_unguarded_house_has_no_guard_in_it(house: House) -> None:
+    assert {type(row) for row in unguarded(house).app.router.routes} == {Route}
+    assert all(not isinstance(row.app, Guard) for row in unguarded(house).app.router.routes)
+    assert all(isinstance(row.app, Guard) for row in house.app.router.routes)
+
+
+@pytest.mark.guide("D12", "D16", "D29", "T1", "T14")
+@pytest.mark.asvs("S01", "S04")
+@pytest.mark.parametrize("who", ["stranger", "revoked"])
+async def test_without_guards_nobody_without_a_live_session_sees_or_does_anything(
+    house: House, revoked: Browser, who: str
+) -> None:
+    visitor = await open_door(house, revoked)
+    cookie = revoked.cookie if who == "revoked" else None
+    before = await everything(house)
+    for method, row in rows_for(Kind.MEMBERS, Kind.ADMINS):
+        path = await address(house, row)
+        for headers in ({}, HTMX):
+            visitor.cookie = cookie
+            answer = await visitor.ask(method, path, FIELDS if method == "POST" else None, **headers)
+            if path == "/handbook":
+                assert answer.status_code == 200
+            else:
+                assert is_turned_away(answer, path), (method, path)
+                assert bool(set_cookie_of(answer)) == (who == "revoked")
+            assert not [canary for canary in CANARIES if canary in str(answer.headers) + answer.text], path
+    assert await everything(house) == before
+
+
+def is_turned_away(answer: httpx.Response, path: str) -> bool:
+    target = answer.headers.get("location") or answer.headers.get("hx-redirect")
+    if path.startswith("/api/"):
+        return (answer.status_code, target) == (401, None)
+    return answer.status_code in (303, 401) and path_of(target) == "/login"
+
+
+@pytest.mark.guide("D12", "D30", "D31", "T14")
+@pytest.mark.asvs("S01", "S04")
+async def test_without_guards_a_user_sees_and_does_nothing_of_the_administrators(
+    house: House, revoked: Browser, bob: Browser
+) -> None:
+    visitor, before = await open_door(house, bob), await everything(house)
+    for method, row in rows_for(Kind.ADMINS):
+        path = await address(house, row)
+        for headers in ({}, HTMX):
+            answer = await visitor.ask(method, path, FIELDS if method == "POST" else None, **headers)
+            assert answer.status_code == 403, path
+            assert not [canary for canary in CANARIES if canary in str(answer.headers) + answer.text], path
+    assert await everything(house) == before
+    assert await visitor.is_in()
+
+
+@pytest.mark.guide("D12")
+async def test_without_guards_those_who_may_still_can(house: House, bob: Browser, ada: Browser) -> None:
+    """So that the tests above are not green because everything is closed."""
+    for person, pages in ((bob, ["/dashboard", "/devices", "/account"]), (ada, ["/admin/users", "/api/admin/users"])):
+        visitor = await open_door(house, person)
+        assert [(await visitor.get(page)).status_code for page in pages] == [200] * len(pages)
+
+
+@pytest.mark.guide("D6", "D12")
+async def test_the_handbook_is_the_one_page_that_then_opens_and_it_holds_nobodys_data(
+    house: House, revoked: Browser
+) -> None:
+    visitor = await open_door(house, revoked)
+    visitor.cookie, opened, before = None, {}, house.statements
+    for method, row in rows_for(Kind.MEMBERS, Kind.ADMINS):
+        answer = await visitor.ask(method, re.sub(r"{\w+}", "name", row.path))
+        opened |= {row.path: answer} if answer.status_code == 200 else {}
+    assert [*opened] == ["/handbook"]
+    assert house.statements == before
+    revoked_sees = (await revoked.get("/handbook")).text
+    assert not [canary for canary in CANARIES if canary in opened["/handbook"].text + revoked_sees]
+
+
+class Untouchable:
+    """A database that must not be asked."""
+
+    def __init__(self) -> None:
+        self.touched: list[str] = []
+
+    def __getattr__(self, name: str) -> NoReturn:
+        self.touched.append(name)
+        raise AssertionError(f"the guard asked the database: {name}")
+
+
+@pytest.fixture
+def without_database(house: House) -> House:
+    """The same house, on a database that must not be asked."""
+    database: Any = Untouchable()
+    store = replace(house.store, database=database)
+    return replace(house, app=create_app(house.settings, store, house.clock), store=store)
+
+
+@pytest.mark.guide("D1", "D5", "D7", "D9")
+async def test_without_a_database_strangers_are_still_sent_to_log_in(
+    house: House, revoked: Browser, without_database: House
+) -> None:
+    stranger = await without_database.browser("Charlie")
+    for method, row in rows_for(Kind.MEMBERS, Kind.ADMINS):
+        path = await address(house, row)
+        for headers in ({}, HTMX):
+            answer = await stranger.ask(method, path, FIELDS if method == "POST" else None, **headers)
+            assert is_turned_away(answer, path), path
+    assert without_database.store.database.touched == []
+
+
+@pytest.mark.guide("D1", "D5", "D7", "D10")
+async def test_without_a_database_members_are_still_sent_to_the_dashboard(
+    bob: Browser, without_database: House
+) -> None:
+    member = await without_database.browser("Bob")
+    member.cookie = bob.cookie
+    for method, row in rows_for(Kind.GUESTS):
+        path = row.path.replace("{field}", "name")
+        page, fragment = await member.ask(method, path, FIELDS), await member.ask(method, path, FIELDS, **HTMX)
+        assert (page.status_code, page.headers["location"]) == (303, "/dashboard")
+        assert (fragment.status_code, fragment.headers["hx-redirect"]) == (204, "/dashboard")
+    assert (await member.get("/handbook")).status_code == 200
+    assert without_database.store.database.touched == []
+
+
+@pytest.mark.asvs("S39")
+async def test_without_a_database_nothing_of_anybodys_is_shown_and_nobody_is_logged_out(
+    house: House, bob: Browser, without_database: House
+) -> None:
+    """And the database of that house does notice when it is asked."""
+    member = await without_database.browser("Bob")
+    member.cookie = bob.cookie
+    for path in ("/dashboard", "/users/bob", "/admin/users", "/api/session"):
+        answer = await member.get(path)
+        assert (answer.status_code, set_cookie_of(answer), "Bob" in answer.text) == (500, {}, False)
+    assert without_database.store.database.touched != []
+    assert await bob.is_in()
