@@ -5,6 +5,7 @@ import contextlib
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil
@@ -26,7 +27,8 @@ FIRST_GUESS: Final = 0.025  # seconds a hash takes, until one was measured
 class Passwords:
     """argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
 
-    At most `threads` hashes at once. Raises Busy where the wait would be longer than `longest_wait` seconds.
+    At most `threads` hashes at once. Members who confirm their password wait in a queue of their own, which goes first,
+    so that a flood at the door never shuts them out. Raises Busy where one would wait longer than `longest_wait` seconds.
     """
 
     def __init__(
@@ -41,23 +43,30 @@ class Passwords:
         self._threads = threads or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self._threads, "argon2", initializer=_step_back)
         self._longest_wait = longest_wait
-        self._queued = 0
+        self._members: deque[asyncio.Future[None]] = deque()
+        self._door: deque[asyncio.Future[None]] = deque()
+        self._running = 0
         self._seconds_each = FIRST_GUESS
         self._nobody = Secret(self._hasher.hash("nobody has this password"))
         self.hashes = 0
 
-    async def hash(self, password: Secret[str]) -> Secret[str]:
+    async def hash(self, password: Secret[str], *, member: bool = False) -> Secret[str]:
         """The hash to store, in PHC string format."""
-        return Secret(await self._run(lambda: self._hasher.hash(password.reveal())))
+        return Secret(await self._run(lambda: self._hasher.hash(password.reveal()), member))
 
-    async def verify(self, stored: Secret[str] | None, password: Secret[str]) -> bool:
+    async def verify(self, stored: Secret[str] | None, password: Secret[str], *, member: bool = False) -> bool:
         """Whether the password fits the stored hash. With none stored, the same work, and False."""
-        fits = await self._run(lambda: self._fits(stored or self._nobody, password))
+        fits = await self._run(lambda: self._fits(stored or self._nobody, password), member)
         return fits and stored is not None
 
     def is_outdated(self, stored: Secret[str]) -> bool:
         """Whether the hash was made with other parameters than a new one would be."""
         return self._hasher.check_needs_rehash(stored.reveal())
+
+    @property
+    def queued(self) -> int:
+        """How many wait for their turn."""
+        return len(self._members) + len(self._door)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -68,15 +77,40 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        wait = self._queued / self._threads * self._seconds_each
-        if wait > self._longest_wait:
-            raise Busy(retry_after=ceil(wait))
-        self._queued += 1
+    async def _run(self, work: Callable[[], T], member: bool) -> T:
+        await self._take_turn(member)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, self._measure, work)
         finally:
-            self._queued -= 1
+            self._pass_on()
+
+    async def _take_turn(self, member: bool) -> None:
+        """Wait until a thread is free. Raises Busy at once where that would take too long."""
+        ahead = len(self._members) + (0 if member else len(self._door)) + self._running
+        wait = (ahead - self._threads + 1) / self._threads * self._seconds_each
+        if wait > self._longest_wait:
+            raise Busy(retry_after=ceil(wait))
+        if self._running < self._threads:
+            self._running += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        (self._members if member else self._door).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        """Give the free thread to whoever waits and still wants it."""
+        for queue in (self._members, self._door):
+            while queue:
+                turn = queue.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self._running -= 1
 
     def _measure(self, work: Callable[[], T]) -> T:
         started = time.perf_counter()

@@ -1,6 +1,7 @@
 """uvicorn, started: one process, or as many as WEB_CONCURRENCY says."""
 
 import os
+import signal
 import sys
 from typing import Final
 
@@ -44,6 +45,8 @@ def serve(settings: Settings) -> int:
         uvicorn.run("web.server:make_app", factory=True, workers=settings.workers, **_options(settings))  # type: ignore[arg-type]
         return 0
     start_logging()
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn handles them, then raises them again: we are done by then
+        signal.signal(number, lambda *_: None)
     server = Announcing(uvicorn.Config(create_app(settings), **_options(settings)), settings.base_url)  # type: ignore[arg-type]
     server.run()
     return 0 if server.started else 1

@@ -84,9 +84,9 @@ async def change_password(
     Raises NotLoggedIn where this session has ended while the hashes were computed.
     """
     stored = await viewer.store.one(STORED(user_id=viewer.id))
-    if stored is None or not await viewer.store.passwords.verify(stored.password_hash, current):
+    if stored is None or not await viewer.store.passwords.verify(stored.password_hash, current, member=True):
         return None
-    verified, new_hash = stored.password_hash.reveal(), (await viewer.store.passwords.hash(new)).reveal()
+    verified, new_hash = stored.password_hash.reveal(), await _hash(viewer, new)
     async with viewer.store.transaction():
         changed = CHANGE_PASSWORD(user_id=viewer.id, verified_hash=verified, new_hash=new_hash)
         if await viewer.store.value(changed) is None:
@@ -94,3 +94,7 @@ async def change_password(
         await require_live(viewer)
         ended = await end_all_sessions(viewer.store, viewer.id)
         return await start_session(viewer.store, viewer.id, viewer.role, device), max(0, ended - 1)
+
+
+async def _hash(viewer: Viewer, password: Secret[str]) -> str:
+    return (await viewer.store.passwords.hash(password, member=True)).reveal()

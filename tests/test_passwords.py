@@ -1,0 +1,93 @@
+"""Passwords: how they are hashed, how many at once, and who waits for whom."""
+
+import asyncio
+
+import pytest
+
+from db.passwords import Passwords
+from db.refusals import Busy
+from db.secret import Secret
+
+HUSH, OTHER = Secret("engine-No.9"), Secret("another-No.7")
+
+
+@pytest.fixture
+def slow():
+    """One thread, whose hash takes long enough to queue behind: about a fifth of a second."""
+    passwords = Passwords(threads=1, passes=20)
+    yield passwords
+    passwords.close()
+
+
+@pytest.mark.guide("A17", "T13")
+@pytest.mark.asvs("S41")
+async def test_a_hash_is_argon2id_with_owasps_parameters(passwords: Passwords) -> None:
+    assert (await passwords.hash(HUSH)).reveal().startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+@pytest.mark.guide("T13")
+async def test_a_long_password_counts_to_its_last_letter(passwords: Passwords) -> None:
+    stored = await passwords.hash(Secret("a" * 255 + "b"))
+    assert await passwords.verify(stored, Secret("a" * 255 + "b"))
+    assert not await passwords.verify(stored, Secret("a" * 255 + "c"))
+
+
+async def test_with_nothing_stored_the_same_work_says_no(passwords: Passwords) -> None:
+    before = passwords.hashes
+    assert not await passwords.verify(None, HUSH)
+    assert passwords.hashes == before + 1
+
+
+async def test_what_is_no_hash_fits_nothing(passwords: Passwords) -> None:
+    assert not await passwords.verify(Secret("not a hash"), HUSH)
+
+
+@pytest.mark.asvs("S41")
+async def test_a_hash_with_other_parameters_is_outdated(passwords: Passwords) -> None:
+    weak = Passwords(memory_kib=8, passes=1)
+    assert passwords.is_outdated(await weak.hash(HUSH))
+    assert not passwords.is_outdated(await passwords.hash(HUSH))
+
+
+@pytest.mark.reliability("R13")
+async def test_fifty_at_once_are_all_served(passwords: Passwords) -> None:
+    assert len(await asyncio.gather(*(passwords.hash(HUSH) for _ in range(50)))) == 50
+
+
+@pytest.mark.reliability("R13")
+async def test_who_would_wait_too_long_is_told_at_once_and_when_to_come_back(slow: Passwords) -> None:
+    await slow.hash(HUSH)
+    crowd = [asyncio.create_task(slow.hash(HUSH)) for _ in range(100)]
+    outcomes = await asyncio.gather(*crowd, return_exceptions=True)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Busy)]
+    assert refused
+    assert all(busy.retry_after >= 2 for busy in refused)
+    assert slow.hashes == 1 + 100 - len(refused)
+
+
+@pytest.mark.reliability("R13")
+async def test_a_member_goes_before_the_crowd_at_the_door(slow: Passwords) -> None:
+    finished: list[str] = []
+
+    async def hash(who: str, member: bool) -> None:
+        await slow.hash(HUSH, member=member)
+        finished.append(who)
+
+    crowd = [asyncio.create_task(hash("door", False)) for _ in range(4)]
+    await asyncio.sleep(0)
+    await asyncio.gather(hash("member", True), *crowd)
+    assert finished.index("member") <= 1
+
+
+async def test_who_leaves_the_queue_costs_nobody_their_turn(slow: Passwords) -> None:
+    first = asyncio.create_task(slow.hash(HUSH))
+    await asyncio.sleep(0)
+    leaving = [asyncio.create_task(slow.hash(HUSH)) for _ in range(3)]
+    last = asyncio.create_task(slow.hash(OTHER))
+    await asyncio.sleep(0)
+    for task in leaving:
+        task.cancel()
+    assert await first
+    assert await slow.verify(await last, OTHER)
+    assert slow.queued == 0
+    assert slow.hashes == 3
