@@ -28,7 +28,7 @@ class Passwords:
     """argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
 
     At most `threads` hashes at once. Members who confirm their password wait in a queue of their own, which goes first,
-    so that a flood at the door never shuts them out. Raises Busy where one would wait longer than `longest_wait` seconds.
+    so that a flood at the door never shuts them out. Raises Busy where one would wait more than `longest_wait` seconds.
     """
 
     def __init__(

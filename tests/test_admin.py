@@ -336,6 +336,15 @@ async def test_who_is_not_there_is_404_and_nobody_else_is_touched(
     assert await everything(house) == before
 
 
+@pytest.mark.asvs("S05")
+@pytest.mark.parametrize(("action", "fields"), [("team", {}), ("team", {"team": "x" * 41}), ("role", {"role": "root"})])
+async def test_who_is_not_there_is_404_whatever_else_is_wrong(
+    house: House, ada: Browser, action: str, fields: dict[str, str]
+) -> None:
+    for ask in (Browser.post, Browser.post_fragment):
+        assert (await ask(ada, f"/admin/users/{UNKNOWN}/{action}", fields)).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("action", "fields", "told"),
     [

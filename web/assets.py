@@ -4,6 +4,7 @@ import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -44,10 +45,8 @@ class Assets:
     def _add(self, path: Path) -> None:
         body = path.read_bytes()
         hashed = f"{path.stem}.{hashlib.sha256(body).hexdigest()[:12]}{path.suffix}"
-        bodies = {"br": brotli.compress(body, quality=9), "gzip": gzip.compress(body, 9, mtime=0), "identity": body}
-        kind = TYPES[path.suffix]
         self._names[path.name] = hashed
-        self._assets[hashed] = Asset(kind, {coding: data for coding, data in bodies.items() if len(data) <= len(body)})
+        self._assets[hashed] = Asset(TYPES[path.suffix], _packed(body))
 
 
 async def show(request: Request) -> Response:
@@ -57,10 +56,17 @@ async def show(request: Request) -> Response:
         raise HTTPException(404)
     accepted = _accepted_codings(request.headers.get("accept-encoding", ""))
     coding = next((coding for coding in asset.bodies if coding in accepted), "identity")
-    headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
-    if coding != "identity":
-        headers["Content-Encoding"] = coding
+    headers = {"Cache-Control": FOR_EVER}
+    if coding != "identity":  # else the packing middleware has a say, and says so
+        headers |= {"Content-Encoding": coding, "Vary": "Accept-Encoding"}
     return Response(asset.bodies[coding], media_type=None, headers={"Content-Type": asset.type, **headers})
+
+
+@cache
+def _packed(body: bytes) -> Mapping[str, bytes]:
+    """The body in each coding that makes it smaller, the smallest first."""
+    bodies = {"br": brotli.compress(body, quality=9), "gzip": gzip.compress(body, 9, mtime=0), "identity": body}
+    return {coding: data for coding, data in bodies.items() if len(data) <= len(body)}
 
 
 def _accepted_codings(header: str) -> set[str]:
