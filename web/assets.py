@@ -56,9 +56,9 @@ async def show(request: Request) -> Response:
         raise HTTPException(404)
     accepted = _accepted_codings(request.headers.get("accept-encoding", ""))
     coding = next((coding for coding in asset.bodies if coding in accepted), "identity")
-    headers = {"Cache-Control": FOR_EVER}
-    if coding != "identity":  # else the packing middleware has a say, and says so
-        headers |= {"Content-Encoding": coding, "Vary": "Accept-Encoding"}
+    headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
+    if coding != "identity":
+        headers["Content-Encoding"] = coding
     return Response(asset.bodies[coding], media_type=None, headers={"Content-Type": asset.type, **headers})
 
 
