@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal, cast
 
 from databases import Database
-from sqlalchemy import bindparam, column, delete, select, table
+from databases.core import Connection
+from sqlalchemy import bindparam, column, delete, func, select, table
 
 from db.engine.statement import Statement
 from db.keys import KeyRing
@@ -20,7 +22,9 @@ from db.tables import SCHEMA, Instant, sessions
 
 logger = logging.getLogger("latchkey")
 
-PRUNE_EVERY: Final = 600  # seconds
+ASK_AGAIN: Final = 1.0  # seconds until a database that is away is asked again
+PRUNE_EVERY: Final = 600.0  # seconds, by half as much more or less, so that no two processes keep step
+PAUSE: Final = 0.05  # seconds between two batches
 BATCH: Final = 500  # rows a transaction, so that no sign-up waits for the broom
 
 VERSION = Statement(select(column("version_num")).select_from(table("alembic_version")))
@@ -30,14 +34,27 @@ EXPIRED = Statement(
             select(sessions.c.id)
             .where(sessions.c.expires_at <= bindparam("now", type_=Instant))
             .limit(BATCH)
+            .with_for_update(skip_locked=True)
             .scalar_subquery()
         )
     )
+)
+LIVE_SESSIONS = Statement(
+    select(func.count()).select_from(sessions).where(sessions.c.expires_at > bindparam("now", type_=Instant))
 )
 
 
 class WrongSchema(Exception):
     """The database is not at the revision that this code was written for; the message says what to do."""
+
+
+class Door(Database):
+    """Shut until `open_database` has seen that the schema behind it is ours: whoever asks before is told Busy."""
+
+    def connection(self) -> Connection:
+        if not self.is_connected:
+            raise Busy
+        return super().connection()
 
 
 def make_store(
@@ -51,21 +68,34 @@ def make_store(
 ) -> Store:
     """A store on the database of this URL, not yet connected. `now` is the clock of everything in it."""
     keys = KeyRing(secrets, lambda: now().timestamp(), encrypted=encrypted)
-    return Store(Database(database.reveal()), keys, passwords or Passwords(), strategy, now)
+    return Store(Door(database.reveal()), keys, passwords or Passwords(), strategy, now)
 
 
-async def require_schema(store: Store) -> None:
-    """Raises WrongSchema unless the tables are there, at our revision."""
-    try:
-        version = await store.value(VERSION())
-    except Busy:
-        raise
-    except Exception as error:
-        raise WrongSchema("the database has no tables yet: run `latchkey migrate` first") from error
+async def require_schema(database: Secret[str]) -> None:
+    """Raises WrongSchema unless the tables are there, at our revision; Busy where the database does not answer."""
+    async with Database(database.reveal()) as probe:
+        try:
+            version = await probe.fetch_val(cast(Any, VERSION()))
+        except Busy:
+            raise
+        except Exception as error:
+            raise WrongSchema("the database has no tables yet: run `latchkey migrate` first") from error
     if version is None or version < SCHEMA:
         raise WrongSchema("the database is older than this program: run `latchkey migrate` first")
     if version > SCHEMA:
         raise WrongSchema(f"the database is newer than this program (revision {version}, ours is {SCHEMA})")
+
+
+async def open_database(store: Store) -> str:
+    """Connect, if the database answers and its schema is ours; what is in the way, empty where nothing is."""
+    try:
+        await require_schema(Secret(str(store.database.url)))
+        await store.database.connect()
+    except WrongSchema as problem:
+        return str(problem)
+    except Busy:
+        return "the database does not answer"
+    return ""
 
 
 def migrate(database: Secret[str]) -> None:
@@ -79,20 +109,58 @@ def migrate(database: Secret[str]) -> None:
     command.upgrade(config, SCHEMA)
 
 
-async def prune(store: Store) -> int:
-    """Delete what has expired, in small batches; how many rows."""
-    total = 0
-    while pruned := await store.count(EXPIRED(now=store.now())):
-        total += pruned
-        await asyncio.sleep(0.05)
-    return total
+async def keep_house(store: Store, problem: str = "") -> None:
+    """For ever, until cancelled: open the database if there was a problem, then prune."""
+    if problem:
+        await keep_opening(store, problem)
+    await keep_pruning(store)
 
 
-async def keep_pruning(store: Store) -> None:
-    """For ever, until cancelled."""
+async def keep_opening(store: Store, problem: str) -> None:
+    """Until it is open. The log tells what is in the way, and when it is not any more."""
+    told = ""
+    while problem:
+        if problem != told:
+            logger.error("%s; every page that needs the database says 503 meanwhile", problem)
+        told = problem
+        await asyncio.sleep(ASK_AGAIN)
+        problem = await open_database(store)
+    logger.warning("the database answers, and its schema is this program's")
+
+
+async def keep_pruning(store: Store, every: float = PRUNE_EVERY) -> None:
+    """For ever, until cancelled. Whatever goes wrong is told, and tried again the next time."""
+    await asyncio.sleep(random.uniform(0, every / 10))  # noqa: S311  (processes that started together part here)
     while True:
         try:
             await prune(store)
         except Busy:
             logger.warning("the database does not answer: pruning is put off")
-        await asyncio.sleep(PRUNE_EVERY)
+        except Exception:
+            logger.exception("pruning failed, and is put off")
+        await asyncio.sleep(every * random.uniform(0.5, 1.5))  # noqa: S311
+
+
+async def prune(store: Store) -> int:
+    """Delete what has expired, in small batches with pauses, so that nobody waits for long; how many rows."""
+    total = 0
+    while pruned := await store.count(EXPIRED(now=store.now())):
+        total += pruned
+        await asyncio.sleep(PAUSE)
+    return total
+
+
+async def count_live_sessions(store: Store) -> int:
+    """By one index, which takes a millisecond for every 20,000: ask no more often than is worth it. Raises Busy."""
+    return int(await store.value(LIVE_SESSIONS(now=store.now())))
+
+
+def read_numbers(store: Store) -> Mapping[str, int]:
+    """What this process has done since it started, and how many wait for their turn to hash."""
+    backend = cast(Any, store.database._backend)
+    return {
+        "statements": backend.statements,
+        "writes": backend.writes,
+        "hashes": store.passwords.hashes,
+        "queued": store.passwords.queued,
+    }

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Final
 
-from sqlalchemy import bindparam, exists, literal, or_, select, update
+from sqlalchemy import bindparam, exists, func, literal, or_, select, update
 
 from db.engine.statement import Statement, insert
 from db.refusals import LastAdmin, NotCreated, NotFound
@@ -19,6 +19,7 @@ from db.viewer import Role
 
 SLUG_LENGTH: Final = 40
 TRIES: Final = 3
+ADMINS: Final = 7_411_001  # the number of the lock
 
 _other = users.alias("other")
 NOT_THE_LAST_ADMIN = or_(
@@ -43,7 +44,7 @@ ADD = Statement(
     .returning(users.c.id)
 )
 EXISTS = Statement(select(users.c.id).where(users.c.id == bindparam("user_id")))
-LOCK_ADMINS = Statement(select(users.c.id).where(users.c.role == "admin").order_by(users.c.id).with_for_update())
+TURN = Statement(select(func.pg_advisory_xact_lock(ADMINS)))  # until the transaction ends; SQLite writes in turn anyway
 CHANGE_ROLE = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"), or_(literal("admin") == bindparam("new_role"), NOT_THE_LAST_ADMIN))
@@ -95,13 +96,13 @@ async def add(
 
 async def change_role(store: Store, user_id: str, role: Role) -> None:
     """Effective at that person's next request, and their sessions go on. Raises NotFound, and LastAdmin."""
-    await store.all(LOCK_ADMINS())  # two administrators who demote each other at once: one of them stays
+    await store.value(TURN())  # two administrators who demote each other at once: one of them stays
     await _require(store, user_id, await store.value(CHANGE_ROLE(user_id=user_id, new_role=role)))
 
 
 async def disable(store: Store, user_id: str) -> None:
     """Nobody logs in to the account any more, and its sessions end. Raises NotFound, and LastAdmin."""
-    await store.all(LOCK_ADMINS())
+    await store.value(TURN())
     await _require(store, user_id, await store.value(DISABLE(user_id=user_id, now=store.now())))
     await end_all_sessions(store, user_id)
 

@@ -60,8 +60,11 @@ async def verify_session(store: Store, claims: Claims | None, *, may_write: bool
     live: LiveSession | None = await _strategy(store).find(store, claims)
     if live is None:
         raise NotLoggedIn(ended=True)
-    if may_write:
-        live = replace(live, expires_at=await _strategy(store).renew(store, live, _renewed(live, store.now())))
+    if (
+        may_write
+        and (ends := await _strategy(store).renew(store, live, _renewed(live, store.now()))) != live.expires_at
+    ):
+        live = replace(live, expires_at=ends)
     return issue(store, live)
 
 

@@ -55,6 +55,7 @@ def create_app(
     app.state.policy = POLICIES[settings.password_policy]
     app.state.member_pages = member_pages(rows)
     app.state.assets = Assets()
+    app.state.drawn = {}
     app.state.environment = make_environment(app.router, app.state.assets)
     return app
 

@@ -37,6 +37,16 @@ def page(
     return _html(_render(request, "shell.html", _menu(request, me) | context | shell), http_status)
 
 
+def constant(request: Request, partial: str, title: str, **options: Any) -> Response:
+    """A page that is nobody's, and so the same for everybody of a role: drawn once."""
+    drawn: dict[tuple[object, ...], bytes] = request.app.state.drawn
+    role = _menu(request, None)["role"]
+    key = (partial, is_htmx(request), role)
+    if key not in drawn:
+        drawn[key] = bytes(page(request, partial, title, **options).body)
+    return HTMLResponse(drawn[key])
+
+
 def changed(request: Request, title: str, *, to: str, fragment: str, query: str = "", **context: Any) -> Response:
     """After an effect: to htmx the fragment that changed, and `toast`; a plain form goes to the page it belongs to."""
     if not is_htmx(request):

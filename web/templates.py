@@ -1,12 +1,16 @@
 """The templates: one Jinja environment, compiled once, which no secret can enter."""
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from datetime import date, datetime
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.ext import Extension
 from starlette.routing import Router
 
 from db.secret import Secret
@@ -20,9 +24,21 @@ HTMX_CONFIG: Final = (
 )
 
 
+class Constants(Extension):
+    """An address without parameters never changes: it is written into a template when that is compiled."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return re.sub(r"\b(url|asset)\(\"([\w.-]+)\"\)", self._literal, source)
+
+    def _literal(self, call: re.Match[str]) -> str:
+        ask: Any = self.environment.globals[call[1]]
+        return json.dumps(ask(call[2]))
+
+
 def make_environment(router: Router, assets: Assets) -> Environment:
     """Autoescaping always; a name that nobody gave is an error."""
     env = Environment(
+        extensions=[Constants],
         loader=FileSystemLoader(PARTIALS),
         autoescape=True,
         undefined=StrictUndefined,
@@ -47,6 +63,8 @@ def require_presentable(value: object) -> None:
 
     `{{ viewer.store.keys }}` would print the key ring: templates get `Me`.
     """
+    if type(value) in PLAIN:
+        return
     if isinstance(value, (Viewer, Claims, Secret)) or type(value).__name__ == "Store":
         raise TypeError(f"a template must not be given a {type(value).__name__}")
     if isinstance(value, Mapping):
@@ -62,17 +80,18 @@ def _require_each(values: Iterable[Any]) -> None:
         require_presentable(value)
 
 
-PLAIN: Final = {"str", "int", "float", "bool", "datetime", "date", "NoneType"}
+PLAIN: Final = frozenset({str, int, float, bool, datetime, date, type(None)})
 
 
 @cache
 def _is_plain(kind: Any) -> bool:
     """Whether a DTO's fields are all declared as words, numbers and times, so that there is nothing to look into."""
-    return all(_names(hint) <= PLAIN for hint in get_type_hints(kind).values())
+    return all(_types(hint) <= PLAIN for hint in get_type_hints(kind).values())
 
 
-def _names(hint: Any) -> set[str]:
+def _types(hint: Any) -> set[type]:
+    """Every type that a hint names; of a Literal's values, theirs."""
     arguments = get_args(hint)
     if not arguments:
-        return {hint.__name__ if isinstance(hint, type) else type(hint).__name__}
-    return set().union(*(_names(argument) for argument in arguments))
+        return {hint if isinstance(hint, type) else type(hint)}
+    return set().union(*(_types(argument) for argument in arguments))

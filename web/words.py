@@ -10,13 +10,13 @@ MONTHS = [month[:3] for month in LONG_MONTHS]
 
 def iso(moment: datetime) -> str:
     """RFC 3339, in UTC, to the second: for `<time datetime>`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat()[:19] + "Z"
 
 
 def when(moment: datetime, now: datetime) -> str:
     """A moment: `today at 09:12 UTC`, `yesterday at 18:20 UTC`, `9 Nov, 18:40 UTC`, `9 Nov 2025, 18:40 UTC`."""
     moment, now = moment.astimezone(UTC), now.astimezone(UTC)
-    clock = f"{moment:%H:%M} UTC"
+    clock = f"{moment.hour:02}:{moment.minute:02} UTC"
     if moment.date() == now.date():
         return f"today at {clock}"
     if moment.date() == now.date() - timedelta(days=1):

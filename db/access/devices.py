@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete
+from sqlalchemy import bindparam, delete, select
 
 from db.engine.statement import Statement
 from db.refusals import NotFound
 from db.sessions import end_all_sessions
 from db.store import pick
-from db.tables import Instant, sessions
+from db.tables import Instant, sessions, users
 from db.viewer import Viewer
 
 
@@ -44,8 +44,12 @@ REVOKE = Statement(
     .returning(sessions.c.id)
 )
 REVOKE_OTHERS = Statement(
-    delete(sessions).where(sessions.c.user_id == bindparam("user_id"), sessions.c.id != bindparam("session_id"))
-)
+    delete(sessions).where(
+        sessions.c.user_id
+        == select(users.c.id).where(users.c.id == bindparam("user_id")).with_for_update().scalar_subquery(),
+        sessions.c.id != bindparam("session_id"),
+    )
+)  # the account's row is locked before several of its sessions, everywhere: so no two wait for each other
 
 
 async def list_devices(viewer: Viewer) -> list[Device]:

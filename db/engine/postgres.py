@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from databases import DatabaseURL
 from databases.interfaces import ConnectionBackend, DatabaseBackend, TransactionBackend
@@ -10,9 +10,11 @@ from databases.interfaces import ConnectionBackend, DatabaseBackend, Transaction
 from db.engine.plan import Call, Plan
 from db.engine.postgres_dialect import Dialect
 from db.engine.postgres_pool import Pool
-from db.engine.postgres_session import refusing
+from db.engine.postgres_session import refusing, until_done
 from db.engine.prepare import Preparer, Query
 from db.engine.statement import Bound
+
+ISOLATION: Final = {"default_transaction_isolation": "read committed"}  # what every conditional statement relies on
 
 
 class PostgresBackend(DatabaseBackend):
@@ -32,7 +34,7 @@ class PostgresBackend(DatabaseBackend):
         lock_timeout: int = 3000,
         **options: Any,
     ) -> None:
-        settings = {"statement_timeout": str(statement_timeout), "lock_timeout": str(lock_timeout)}
+        settings = {"statement_timeout": str(statement_timeout), "lock_timeout": str(lock_timeout), **ISOLATION}
         self.pool = Pool(DatabaseURL(database_url), wait, {"server_settings": settings, **options})
         self.preparer = Preparer(Dialect())  # type: ignore[no-untyped-call]
         self.statements = self.writes = 0
@@ -89,16 +91,16 @@ class PostgresConnection(ConnectionBackend):
                 yield plan.records([row], row.keys)[0]
 
     async def _run(self, query: Query, method: str) -> tuple[Plan, Any]:
-        """Outside a transaction a read is tried twice: nothing can come of it twice."""
+        """Outside a transaction a read is tried twice, as nothing can come of it twice; a write if it was undone."""
         plan, call = self._prepare(query)
 
         async def attempt() -> Any:
             return await self._perform(plan, method, call)
 
         with refusing():
-            if self.session is not None or plan.writes:
+            if self.session is not None:
                 return plan, await attempt()
-            return plan, await self._backend.pool.twice(attempt)
+            return plan, await (until_done(attempt) if plan.writes else self._backend.pool.twice(attempt))
 
     def _prepare(self, query: Query) -> tuple[Plan, Call]:
         plan, call = self._backend.preparer.prepare(query)

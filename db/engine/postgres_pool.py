@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg  # type: ignore[import-untyped]
 from databases import DatabaseURL
@@ -13,11 +14,14 @@ from db.refusals import Busy
 
 R = TypeVar("R")
 
+OURS: Final = ("min_size", "max_size", "ssl")  # options of a URL as `databases` reads them
+CONNECTED_WITHIN: Final = 10.0  # seconds, name look-up and TLS included
+
 
 class Pool:
     def __init__(self, url: DatabaseURL, wait: float, options: dict[str, Any]) -> None:
         self._wait = wait
-        self._options = address(url) | {"min_size": 0} | url_options(url) | options
+        self._options = address(url) | {"min_size": 0} | sizes(url) | options
 
     async def open(self) -> None:
         with refusing():
@@ -53,18 +57,18 @@ class Pool:
         return await attempt()
 
 
-def address(url: DatabaseURL) -> dict[str, Any]:
-    return {
-        "host": url.hostname,
-        "port": url.port,
-        "user": url.username,
-        "password": url.password,
-        "database": url.database,
-    }
+def address(url: DatabaseURL | str) -> dict[str, Any]:
+    """Where and how asyncpg connects. It reads the URL as PostgreSQL's own programs do: `sslmode`, `sslrootcert`,
+    `application_name` and the like. `ssl` is theirs in one word; `ssl=true` verifies by the system's certificates.
+    """
+    parts = urlsplit(str(url))
+    query = parse_qsl(parts.query)
+    rest = [(name, value) for name, value in query if name not in OURS]
+    dsn = parts._replace(scheme="postgresql", query=urlencode(rest)).geturl()
+    ssl = dict(query).get("ssl", "").lower()
+    given = {"ssl": {"true": True, "false": False}.get(ssl, ssl)} if ssl else {}
+    return {"dsn": dsn, "timeout": CONNECTED_WITHIN} | given
 
 
-def url_options(url: DatabaseURL) -> dict[str, Any]:
-    """`min_size`, `max_size` and `ssl` as `databases` reads them; the rest is not for asyncpg."""
-    sizes = {name: int(url.options[name]) for name in ("min_size", "max_size") if name in url.options}
-    ssl = url.options.get("ssl", "").lower()
-    return sizes | ({"ssl": {"true": True, "false": False}.get(ssl, ssl)} if ssl else {})
+def sizes(url: DatabaseURL) -> dict[str, int]:
+    return {name: int(url.options[name]) for name in ("min_size", "max_size") if name in url.options}

@@ -1,13 +1,17 @@
 """One connection of the asyncpg pool, and what its errors mean."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Final, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
 
 from db.engine.statement import Conflict
 from db.refusals import Busy
 
+R = TypeVar("R")
+
+TRIES: Final = 3
 # Not wrong, but not to be had now. Classes 08, 40, 53, 57 and 58 of PostgreSQL's appendix A, and three codes more.
 UNAVAILABLE = (
     OSError,
@@ -29,6 +33,8 @@ BROKEN = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
 )
+# Two have waited for each other, and the server has undone what one of them did.
+UNDONE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 class Session(asyncpg.Connection):  # type: ignore[misc]
@@ -58,6 +64,16 @@ def refusing() -> Iterator[None]:
         if is_broken(error):
             raise Busy() from error
         raise
+
+
+async def until_done(attempt: Callable[[], Awaitable[R]]) -> R:
+    """Once more, and again, where the server has undone a statement that is a transaction of its own."""
+    for _ in range(TRIES - 1):
+        try:
+            return await attempt()
+        except UNDONE:
+            continue
+    return await attempt()
 
 
 def is_broken(error: Exception) -> bool:

@@ -94,6 +94,7 @@ def open_handle(path: str, busy_timeout: int, query_only: bool) -> Handle:
             f"PRAGMA query_only={query_only:d}",
         )
         handle.create_function("lower", 1, lowered, deterministic=True)
+        handle.create_function("pg_advisory_xact_lock", 1, lambda number: None)  # whoever writes is alone here
         handle.set_progress_handler(handle.late, STEPS_BETWEEN_LOOKS)
     except BaseException:
         handle.close()

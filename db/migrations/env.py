@@ -1,17 +1,29 @@
 """Alembic's environment: the URL is handed in by `db.housekeeping.migrate`, never read from a file."""
 
 import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import asyncpg
 from alembic import context
 from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db.tables import metadata
+from db.engine.postgres_pool import address
+from db.engine.postgres_session import UNAVAILABLE
+from db.housekeeping import WrongSchema
+from db.refusals import Busy
+from db.tables import SCHEMA, metadata
 
 
 def run(connection: Connection) -> None:
     """All revisions in one transaction: either the schema is new, or it is as it was."""
     context.configure(connection=connection, target_metadata=metadata)
+    version = context.get_context().get_current_revision()
+    if version is not None and version > SCHEMA:
+        raise WrongSchema(f"the database is newer than this program (revision {version}, ours is {SCHEMA})")
     with context.begin_transaction():
         context.run_migrations()
 
@@ -20,23 +32,49 @@ def on_sqlite(url: str) -> None:
     """The file is locked before Alembic looks at it, so that a second starter waits for the first."""
     engine = create_engine(url, connect_args={"timeout": 30, "isolation_level": None})
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    with engine.begin() as connection:
-        run(connection)
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            run(connection)
+    finally:
+        engine.dispose()
 
 
 async def on_postgresql(url: str) -> None:
-    """An advisory lock stands for the file's lock."""
-    engine = create_async_engine(url)
-    async with engine.begin() as connection:
-        await connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
-        await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('latchkey migrate'))")
-        await connection.run_sync(run)
-    await engine.dispose()
+    """An advisory lock stands for the file's lock. No table is waited for while others have to wait behind us."""
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**address(url)))
+    try:
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
+            await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('latchkey migrate'))")
+            await connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+            await connection.run_sync(run)
+    finally:
+        await engine.dispose()
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Busy, or the driver's own words: one line, with no password in it."""
+    try:
+        yield
+    except UNAVAILABLE as error:
+        raise Busy from error
+    except DBAPIError as error:
+        cause = getattr(error.orig, "__cause__", None) or error.orig
+        if isinstance(cause, UNAVAILABLE) or is_locked(cause):
+            raise Busy from error
+        raise WrongSchema(f"DATABASE_URL: {str(cause).splitlines()[0]}") from error
+    except (asyncpg.InterfaceError, ValueError) as error:  # an option of the URL that makes no sense
+        raise WrongSchema(f"DATABASE_URL: {str(error).splitlines()[0]}") from error
+
+
+def is_locked(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 url: str = context.config.attributes["url"].reveal()
-if url.startswith("sqlite"):
-    on_sqlite(url)
-else:
-    asyncio.run(on_postgresql("postgresql+asyncpg" + url[url.index("://") :]))
+with refusing():
+    if url.startswith("sqlite"):
+        on_sqlite(url)
+    else:
+        asyncio.run(on_postgresql(url))

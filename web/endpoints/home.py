@@ -3,16 +3,16 @@
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from web.respond import page, path_of
+from web.respond import constant, path_of
 
 
 async def show(request: Request) -> Response:
-    return page(request, "home/page.html", "Your own key to your own door", layout="front")
+    return constant(request, "home/page.html", "Your own key to your own door", layout="front")
 
 
 async def handbook(request: Request) -> Response:
     """The same page for every member, by the cookie alone, no query: the guide's static page behind a paywall (D6)."""
-    return page(request, "home/handbook.html", "Handbook", layout="house")
+    return constant(request, "home/handbook.html", "Handbook", layout="house")
 
 
 async def change_password(request: Request) -> Response:

@@ -9,7 +9,7 @@ from db.refusals import Busy, NotCreated
 from web.device import describe_device
 from web.forms import Form, read_fields
 from web.logs import log_failure
-from web.respond import field, leave, page, path_of, refused
+from web.respond import constant, field, leave, path_of, refused
 from web.schemas import SignUp
 
 TITLE = "Create your account"
@@ -20,7 +20,7 @@ BUSY = "Too many people are signing up at this moment. Nothing is lost: try agai
 
 async def show(request: Request) -> Response:
     form = Form.blank(SignUp, request.app.state.policy)
-    return page(request, "signup/page.html", TITLE, panel="blank", form=form)
+    return constant(request, "signup/page.html", TITLE, panel="blank", form=form)
 
 
 async def check(request: Request) -> Response:
