@@ -73,13 +73,13 @@ def make_store(
 
 async def require_schema(database: Secret[str]) -> None:
     """Raises WrongSchema unless the tables are there, at our revision; Busy where the database does not answer."""
-    async with Database(database.reveal()) as probe:
-        try:
+    try:
+        async with Database(database.reveal()) as probe:
             version = await probe.fetch_val(cast(Any, VERSION()))
-        except Busy:
-            raise
-        except Exception as error:
-            raise WrongSchema("the database has no tables yet: run `latchkey migrate` first") from error
+    except Busy:
+        raise
+    except Exception as error:
+        raise WrongSchema("the database has no tables yet: run `latchkey migrate` first") from error
     if version is None or version < SCHEMA:
         raise WrongSchema("the database is older than this program: run `latchkey migrate` first")
     if version > SCHEMA:

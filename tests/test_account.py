@@ -174,15 +174,16 @@ INVALID = [
 ]
 
 
-@pytest.mark.parametrize(("field", "typed", "sentence"), INVALID)
+@BOTH_WAYS
 async def test_an_invalid_field_is_refused_in_its_own_words_and_nothing_is_saved(
-    house: House, alice: Browser, field: str, typed: str, sentence: str
+    house: House, alice: Browser, ask: Callable
 ) -> None:
     before = await everything(house)
-    fields = {"name": "Alice Liddell", "slug": "alice-l", "phone": "+1"} | {field: typed}
-    for answer in (await alice.post("/account", fields), await alice.post_fragment("/account", fields)):
+    for field, typed, sentence in INVALID:
+        fields = {"name": "Alice Liddell", "slug": "alice-l", "phone": "+1"} | {field: typed}
+        answer = await ask(alice, "/account", fields)
         page = read(answer)
-        assert (answer.status_code, message(page, f"account-{field}")) == (422, sentence)
+        assert (answer.status_code, message(page, f"account-{field}")) == (422, sentence), typed
         assert page.one("input", id=f"account-{field}").attrs["aria-invalid"] == "true"
         assert {name: value(page, f"account-{name}") for name in fields} == fields
         assert sentence in page.one(id="error-summary").text
@@ -294,14 +295,12 @@ async def test_two_clicks_on_log_out_elsewhere_end_ones_own_and_lead_to_one_plac
 
 
 @pytest.mark.guide("A22")
-@pytest.mark.parametrize(("field", "typed", "sentence"), [row for row in INVALID if row[1].strip()])
-async def test_the_live_check_says_what_the_form_would_say(
-    alice: Browser, field: str, typed: str, sentence: str
-) -> None:
-    answer = await alice.post_fragment(f"/account/check/{field}", {field: typed})
-    found = read(answer).one(data_field=True)
-    assert (answer.status_code, found.attrs["data-field"]) == (200, field)
-    assert (message(found, f"account-{field}"), value(found, f"account-{field}")) == (sentence, typed)
+async def test_the_live_check_says_what_the_form_would_say(alice: Browser) -> None:
+    for field, typed, sentence in INVALID:
+        answer = await alice.post_fragment(f"/account/check/{field}", {field: typed})
+        found = read(answer).one(data_field=True)
+        assert (answer.status_code, found.attrs["data-field"]) == (200, field)
+        assert (message(found, f"account-{field}"), value(found, f"account-{field}")) == (sentence, typed)
 
 
 @pytest.mark.guide("A22")
@@ -330,9 +329,9 @@ async def test_a_live_check_looks_at_its_own_field_alone_and_saves_nothing(
     assert await everything(house) == before
 
 
-@pytest.mark.parametrize("field", ["email", "password", "role", "team", "id", "name%00", "__class__"])
-async def test_there_is_no_live_check_of_what_the_form_does_not_have(alice: Browser, field: str) -> None:
-    assert (await alice.post(f"/account/check/{field}", {field: "x"})).status_code == 404
+async def test_there_is_no_live_check_of_what_the_form_does_not_have(alice: Browser) -> None:
+    for field in ("email", "password", "role", "team", "id", "name%00", "__class__"):
+        assert (await alice.post(f"/account/check/{field}", {field: "x"})).status_code == 404, field
 
 
 # The password
@@ -383,17 +382,17 @@ async def test_htmx_gets_an_empty_form_and_is_told_how_many_devices_are_out(
 
 @pytest.mark.asvs("S46", "S48")
 @BOTH_WAYS
-@pytest.mark.parametrize("typed", ["wrong-No.9 to the sea", PASSWORD.upper(), f" {PASSWORD}", f"{PASSWORD} "])
 async def test_a_wrong_current_password_is_told_at_its_field_and_changes_nothing(
-    house: House, alice: Browser, alices_phone: Browser, ask: Callable, typed: str
+    house: House, alice: Browser, alices_phone: Browser, ask: Callable
 ) -> None:
     before, cookie = await everything(house), alice.cookie
-    answer = await change_password(alice, typed, NEW, ask)
-    page = read(answer)
-    assert (answer.status_code, message(page, "password-current_password")) == (422, WRONG)
-    assert message(page, "password-password") == ""
-    assert (set_cookie_of(answer), alice.cookie) == ({}, cookie)
-    assert not any(password in answer.text for password in (typed, NEW, PASSWORD))
+    for typed in ("wrong-No.9 to the sea", PASSWORD.upper(), f" {PASSWORD}", f"{PASSWORD} "):
+        answer = await change_password(alice, typed, NEW, ask)
+        page = read(answer)
+        assert (answer.status_code, message(page, "password-current_password")) == (422, WRONG), typed
+        assert message(page, "password-password") == ""
+        assert (set_cookie_of(answer), alice.cookie) == ({}, cookie)
+        assert not any(password in answer.text for password in (typed, NEW, PASSWORD))
     assert await everything(house) == before
     assert [await person.is_in() for person in (alice, alices_phone)] == [True, True]
 
@@ -409,19 +408,15 @@ async def test_no_current_password_is_no_current_password(house: House, alice: B
 
 
 @pytest.mark.guide("A8", "A13")
-@pytest.mark.parametrize(
-    ("typed", "unmet"), [("", RULES), ("a1!", RULES[:1]), ("12345678", RULES[1::2]), ("abcdefg!", RULES[2:3])]
-)
-async def test_a_new_password_must_be_what_the_policy_says(
-    house: House, alice: Browser, typed: str, unmet: list[str]
-) -> None:
+async def test_a_new_password_must_be_what_the_policy_says(house: House, alice: Browser) -> None:
     before, hashes = await everything(house), house.hashes
-    answer = await change_password(alice, PASSWORD, typed)
-    page = read(answer)
-    assert answer.status_code == 422
-    rules = page.one(id="password-rules").all("li", data_met="false")
-    assert [rule.text.removeprefix("Missing: ") for rule in rules] == unmet
-    assert [link.text for link in page.one(id="error-summary").all("a")] == unmet
+    for typed, unmet in [("", RULES), ("a1!", RULES[:1]), ("12345678", RULES[1::2]), ("abcdefg!", RULES[2:3])]:
+        answer = await change_password(alice, PASSWORD, typed)
+        page = read(answer)
+        assert answer.status_code == 422
+        rules = page.one(id="password-rules").all("li", data_met="false")
+        assert [rule.text.removeprefix("Missing: ") for rule in rules] == unmet
+        assert [link.text for link in page.one(id="error-summary").all("a")] == unmet
     assert (await everything(house), house.hashes) == (before, hashes)
 
 
@@ -463,10 +458,8 @@ async def test_of_two_changes_of_one_password_at_once_the_second_no_longer_knows
         change_password(alice, PASSWORD, "from-the-laptop-No.1"),
         change_password(alices_phone, PASSWORD, "from-the-phone-No.2"),
     )
-    assert sorted(answer.status_code == 303 and "/account" in answer.headers["location"] for answer in answers) == [
-        False,
-        True,
-    ]
+    targets = [path_of(answer.headers.get("location", "")) for answer in answers]
+    assert targets.count("/account") == 1
     assert sorted([await alice.is_in(), await alices_phone.is_in()]) == [False, True]
 
 

@@ -74,31 +74,29 @@ async def test_the_list_names_everybody_with_role_and_address(house: House, ada:
     assert [tag.text for tag in page.all("span", **{"class": "tag on"})] == ["This is you"]
 
 
-@pytest.mark.parametrize(
-    ("q", "matches"),
-    [
-        ("alice", {"Alice"}),
-        ("ALICE@EXAMPLE", {"Alice"}),
-        (" lic ", {"Alice"}),
-        ("100%", {"100% Grace"}),
-        ("%", {"100% Grace"}),
-        ("_", {"under_score"}),
-        ("\\", {"back\\slash"}),
-        ("ÄNNE", {"Änne"}),
-        ("Änne", {"Änne"}),
-        ("@example.com", {"Ada", "Alice", "100% Grace", "under_score", "back\\slash", "Änne"}),
-        ("' OR 1=1 --", set()),
-        ("x'; DROP TABLE users", set()),
-        ("engine-No.9", set()),
-        ("$argon2", set()),
-    ],
-)
-async def test_a_search_takes_what_was_typed_as_it_is_written(
-    house: House, ada: Browser, alice: Browser, q: str, matches: set[str]
-) -> None:
+EVERYBODY = {"Ada", "Alice", "100% Grace", "under_score", "back\\slash", "Änne"}
+SEARCHES = [
+    ("alice", {"Alice"}),
+    ("ALICE@EXAMPLE", {"Alice"}),
+    (" lic ", {"Alice"}),
+    ("100%", {"100% Grace"}),
+    ("%", {"100% Grace"}),
+    ("_", {"under_score"}),
+    ("\\", {"back\\slash"}),
+    ("ÄNNE", {"Änne"}),
+    ("Änne", {"Änne"}),
+    ("@example.com", EVERYBODY),
+    ("' OR 1=1 --", set()),
+    ("x'; DROP TABLE users", set()),
+    ("engine-No.9", set()),
+    ("$argon2", set()),
+]
+
+
+async def test_a_search_takes_what_was_typed_as_it_is_written(house: House, ada: Browser, alice: Browser) -> None:
     for number, name in enumerate(["100% Grace", "under_score", "back\\slash", "Änne"]):
         await house.member(name, email=f"guest{number}@example.com")
-    assert set(await found(ada, q=q)) == matches
+    assert {q: set(await found(ada, q=q)) for q, _ in SEARCHES} == dict(SEARCHES)
 
 
 async def test_a_search_that_finds_nobody_says_so_and_keeps_what_was_typed(ada: Browser, alice: Browser) -> None:
@@ -124,13 +122,9 @@ async def sixty(house: House, ada: Browser, alice: Browser) -> list[str]:
     return ["Ada", "Alice", *[f"Guest {n}" for n in range(10, 68)]]
 
 
-@pytest.mark.parametrize(
-    ("page", "shown"), [("1", (0, 25)), ("2", (25, 50)), ("3", (50, 60)), ("4", (50, 60)), ("999999999", (50, 60))]
-)
-async def test_the_list_comes_in_pages_and_past_the_end_is_the_last(
-    ada: Browser, sixty: list[str], page: str, shown: tuple[int, int]
-) -> None:
-    assert await found(ada, sort="name", page=page) == sixty[slice(*shown)]
+async def test_the_list_comes_in_pages_and_past_the_end_is_the_last(ada: Browser, sixty: list[str]) -> None:
+    for page, shown in (("1", (0, 25)), ("2", (25, 50)), ("3", (50, 60)), ("4", (50, 60)), ("999999999", (50, 60))):
+        assert await found(ada, sort="name", page=page) == sixty[slice(*shown)], page
 
 
 async def test_what_is_no_number_of_a_page_is_the_first(ada: Browser, sixty: list[str]) -> None:
@@ -156,17 +150,7 @@ async def test_a_short_list_has_no_pages(ada: Browser, alice: Browser) -> None:
     assert read(await ada.get("/admin/users")).all("nav", aria_label="Pages") == []
 
 
-@pytest.mark.parametrize(
-    ("sort", "order"),
-    [
-        ("newest", ["Grace", "alan", "Ada"]),
-        ("name", ["Ada", "alan", "Grace"]),
-        ("email", ["Ada", "Grace", "alan"]),
-        ("login", ["Ada", "alan", "Grace"]),
-        ("password_hash", ["Grace", "alan", "Ada"]),
-    ],
-)
-async def test_the_list_is_sorted_as_asked(house: House, ada: Browser, sort: str, order: list[str]) -> None:
+async def test_the_list_is_sorted_as_asked(house: House, ada: Browser) -> None:
     house.clock.move(minutes=1)
     alan = await house.member("alan", email="z@example.com")
     house.clock.move(minutes=1)
@@ -174,7 +158,14 @@ async def test_the_list_is_sorted_as_asked(house: House, ada: Browser, sort: str
     await alan.log_in()
     house.clock.move(minutes=1)
     await (await house.browser("Ada")).log_in()
-    assert await found(ada, sort=sort) == order
+    newest = ["Grace", "alan", "Ada"]
+    assert {sort: await found(ada, sort=sort) for sort in ("newest", "name", "email", "login", "password_hash")} == {
+        "newest": newest,
+        "name": ["Ada", "alan", "Grace"],
+        "email": ["Ada", "Grace", "alan"],
+        "login": ["Ada", "alan", "Grace"],
+        "password_hash": newest,
+    }
 
 
 async def test_the_fragment_is_the_main_part_of_the_page(ada: Browser, alice: Browser) -> None:
@@ -305,21 +296,15 @@ async def test_a_team_that_is_absent_stays_as_it_is(house: House, ada: Browser, 
     assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [("Harbour",)]
 
 
-@pytest.mark.parametrize(
-    ("action", "fields"),
-    [
-        *[("role", {"role": role}) for role in ("", "root", "ADMIN", " admin", "admin,user")],
-        ("role", {}),
-        ("team", {"team": "x" * 41}),
-        ("team", {"team": "Har\0bour"}),
-    ],
-)
 async def test_what_is_no_role_and_no_team_is_refused_and_changes_nothing(
-    house: House, ada: Browser, alice: Browser, action: str, fields: dict[str, str]
+    house: House, ada: Browser, alice: Browser
 ) -> None:
     before = await everything(house)
-    for ask in (Browser.post, Browser.post_fragment):
-        assert (await act(house, ada, "Alice", action, ask, **fields)).status_code == 422
+    wrong = [("role", {"role": role}) for role in ("", "root", "ADMIN", " admin", "admin,user")]
+    wrong += [("role", {}), ("team", {"team": "x" * 41}), ("team", {"team": "Har\0bour"})]
+    for action, fields in wrong:
+        for ask in (Browser.post, Browser.post_fragment):
+            assert (await act(house, ada, "Alice", action, ask, **fields)).status_code == 422, fields
     assert await everything(house) == before
 
 

@@ -23,7 +23,7 @@ async def test_to_live_takes_no_query(house: House, stranger: Browser) -> None:
 
 @pytest.mark.asvs("S108")
 async def test_a_house_without_its_database_lives_but_is_not_ready(make_house: Callable) -> None:
-    house = await make_house(engine={"deadline": -1})
+    house = await make_house(away=True)
     stranger = await house.browser("Charlie")
     answer = await stranger.get("/readyz")
     assert (answer.status_code, answer.text) == (503, "the database does not answer\n")

@@ -85,7 +85,7 @@ async def test_headers_over_16_kib_or_100_lines_are_refused(alice: Browser) -> N
 @pytest.mark.reliability("R05")
 @pytest.mark.guide("T7", "D18")
 async def test_while_another_program_holds_the_database_forms_wait_and_members_read(make_house: Callable) -> None:
-    house = await make_house(engine={"busy_timeout": 50, "wait": 0.5})
+    house = await make_house(patience=0.5)
     alice, laptop, charlie = await house.member("Alice"), await house.browser("Alice"), await house.browser("Charlie")
     house.clock.move(days=5)
     with house.locked():
@@ -115,7 +115,7 @@ async def test_while_another_program_holds_the_database_forms_wait_and_members_r
 async def test_while_the_database_is_away_nobody_is_logged_out(make_house: Callable) -> None:
     well = await make_house()
     alice = await well.member("Alice")
-    away = await make_house(well.path, engine={"deadline": -1})
+    away = await make_house(well.path, away=True)
     guest = await away.thief_of(alice)
     for answer in (
         await guest.get("/dashboard"),

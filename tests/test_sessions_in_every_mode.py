@@ -8,6 +8,7 @@ import pytest
 
 from db.access import admin as people
 from tests.conftest import SECRET, House
+from tests.databases import KINDS
 from tests.people import Browser, path_of, set_cookie_of
 
 STRATEGIES, COOKIES = ("database", "stateless"), ("signed", "encrypted")
@@ -15,6 +16,12 @@ MODES = list(product(STRATEGIES, COOKIES))
 OTHER_SECRET = "another secret of the tests: mQ4kT8yVb1Xc6Nd3"
 
 pytestmark = pytest.mark.guide("B2", "B3")
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Both databases in one run."""
+    return request.param
 
 
 @pytest.fixture(params=MODES, ids="-".join)

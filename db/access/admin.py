@@ -73,7 +73,10 @@ SEARCHES: Final[Mapping[str, Statement[Person]]] = {
 }
 COUNT = Statement(select(func.count()).select_from(users).where(_matches()))
 CHANGE_TEAM = Statement(
-    update(users).where(users.c.id == bindparam("user_id")).values(team=bindparam("new_team")).returning(users.c.id)
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values(team=func.coalesce(bindparam("new_team"), users.c.team))
+    .returning(users.c.id)
 )
 ENABLE = Statement(
     update(users).where(users.c.id == bindparam("user_id")).values(disabled_at=None).returning(users.c.id)
@@ -96,8 +99,13 @@ async def change_role(admin: Admin, user_id: str, role: Role) -> None:
         await people.change_role(admin.store, user_id, role)
 
 
-async def change_team(admin: Admin, user_id: str, team: str) -> None:
-    """An empty team is none. Raises NotFound."""
+async def require_person(admin: Admin, user_id: str) -> None:
+    """Raises NotFound where there is no such person."""
+    _require(await admin.store.value(people.EXISTS(user_id=user_id)))
+
+
+async def change_team(admin: Admin, user_id: str, team: str | None) -> None:
+    """An empty team is none; with None it stays. Raises NotFound."""
     _require(await admin.store.value(CHANGE_TEAM(user_id=user_id, new_team=team)))
 
 

@@ -5,14 +5,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import asyncpg
 from alembic import context
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db.engine.postgres_pool import address
-from db.engine.postgres_session import UNAVAILABLE
 from db.housekeeping import WrongSchema
 from db.refusals import Busy
 from db.tables import SCHEMA, metadata
@@ -41,6 +38,10 @@ def on_sqlite(url: str) -> None:
 
 async def on_postgresql(url: str) -> None:
     """An advisory lock stands for the file's lock. No table is waited for while others have to wait behind us."""
+    import asyncpg
+
+    from db.engine.postgres_pool import address
+
     engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**address(url)))
     try:
         async with engine.begin() as connection:
@@ -53,18 +54,18 @@ async def on_postgresql(url: str) -> None:
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
+def refusing(*unavailable: type[Exception]) -> Iterator[None]:
     """Busy, or the driver's own words: one line, with no password in it."""
     try:
         yield
-    except UNAVAILABLE as error:
+    except unavailable as error:
         raise Busy from error
     except DBAPIError as error:
         cause = getattr(error.orig, "__cause__", None) or error.orig
-        if isinstance(cause, UNAVAILABLE) or is_locked(cause):
+        if isinstance(cause, unavailable) or is_locked(cause):
             raise Busy from error
         raise WrongSchema(f"DATABASE_URL: {str(cause).splitlines()[0]}") from error
-    except (asyncpg.InterfaceError, ValueError) as error:  # an option of the URL that makes no sense
+    except ValueError as error:  # an option of the URL that makes no sense
         raise WrongSchema(f"DATABASE_URL: {str(error).splitlines()[0]}") from error
 
 
@@ -73,8 +74,11 @@ def is_locked(error: BaseException | None) -> bool:
 
 
 url: str = context.config.attributes["url"].reveal()
-with refusing():
-    if url.startswith("sqlite"):
+if url.startswith("sqlite"):
+    with refusing():
         on_sqlite(url)
-    else:
+else:
+    from db.engine.postgres_session import UNAVAILABLE  # the driver is not needed for SQLite
+
+    with refusing(*UNAVAILABLE):
         asyncio.run(on_postgresql(url))

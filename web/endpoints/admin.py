@@ -26,6 +26,7 @@ async def change_role(request: Request) -> Response:
     viewer = await verify_admin(request)
     form = Form.check(RoleChange, await read_fields(request))
     if form.data is None:
+        await admin.require_person(viewer, _user_id(request))
         raise HTTPException(422, "There is no such role.")
     await admin.change_role(viewer, _user_id(request), form.data.role)
     if _user_id(request) == viewer.id and form.data.role != "admin":
@@ -37,9 +38,9 @@ async def change_team(request: Request) -> Response:
     viewer = await verify_admin(request)
     form = Form.check(TeamChange, await read_fields(request))
     if form.data is None:
+        await admin.require_person(viewer, _user_id(request))
         return await _refused_team(request, viewer, form)
-    if form.data.team is not None:
-        await admin.change_team(viewer, _user_id(request), form.data.team)
+    await admin.change_team(viewer, _user_id(request), form.data.team)
     return await _changed(request, viewer, "Team changed.")
 
 

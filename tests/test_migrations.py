@@ -1,0 +1,243 @@
+"""A database comes to this program's schema whole or not at all, whoever else is at it, and is refused in one line."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, inspect
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from db.tables import SCHEMA, metadata
+from tests.conftest import SECRET
+from tests.databases import KINDS, Server
+
+LATCHKEY = Path(sys.executable).parent / "latchkey"
+LOCK = "SELECT pg_advisory_xact_lock(hashtext('latchkey migrate'))"
+SLOW_INDEXES = (
+    "CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); END $$",
+    "CREATE EVENT TRIGGER slow ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION slow()",
+)
+
+
+@dataclass
+class Place:
+    """An empty database, the commands that are given it, and what is in it."""
+
+    url: str
+    server: Server | None
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        environ = {"PATH": os.environ["PATH"], "DATABASE_URL": self.url, "SESSION_SECRET": SECRET}
+        pipe = subprocess.PIPE
+        return subprocess.Popen([LATCHKEY, *command], env=environ, stdout=pipe, stderr=pipe, text=True)
+
+    def run(self, *command: str) -> tuple[int, str]:
+        """Exit code, and what was said."""
+        process = self.start(*command)
+        said = "".join(process.communicate(timeout=60))
+        return process.returncode, said
+
+    def rows(self, *statements: str) -> list[tuple]:
+        if self.server:
+            return self.server.do(self.server.ask(self.url.rpartition("/")[2], *statements))
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            return [connection.execute(statement).fetchall() for statement in statements][-1]
+
+    @property
+    def path(self) -> str:
+        return self.url.removeprefix("sqlite:///")
+
+    @property
+    def tables(self) -> set[str]:
+        catalog = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        return {name for (name,) in self.rows(catalog if self.server else "SELECT name FROM sqlite_master")}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Meanwhile another migrates it."""
+        if self.server:
+            with self.server.opened(self.url.rpartition("/")[2], "BEGIN", LOCK):
+                yield
+        else:
+            with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                yield
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "sqlite":
+        yield Place(f"sqlite:///{tmp_path}/latchkey.db", None)
+        return
+    server = request.getfixturevalue("postgres_server")
+    name = server.create()
+    yield Place(server.url_of(name), server)
+    server.drop(name)
+
+
+def described(url: str, prepare: Callable[[Connection], None] | None = None) -> dict[str, dict[str, list]]:
+    """Every table with its columns, keys, indexes and constraints, as the database itself tells them."""
+
+    def describe(connection: Connection) -> dict[str, dict[str, list]]:
+        if prepare:
+            prepare(connection)
+        found = inspect(connection)
+        parts = ("columns", "pk_constraint", "foreign_keys", "indexes", "unique_constraints", "check_constraints")
+        tables = sorted({*found.get_table_names()} - {"alembic_version"})
+        return {table: {part: in_order(getattr(found, f"get_{part}")(table)) for part in parts} for table in tables}
+
+    async def connected() -> dict[str, dict[str, list]]:
+        engine = create_async_engine(
+            url.replace("postgresql:", "postgresql+asyncpg:").replace("sqlite:", "sqlite+aiosqlite:")
+        )
+        async with engine.begin() as connection:
+            tables = await connection.run_sync(describe)
+        await engine.dispose()
+        return tables
+
+    return asyncio.run(connected())
+
+
+def in_order(things: list[dict] | dict) -> list[str]:
+    return sorted(
+        str({name: str(value) for name, value in thing.items()})
+        for thing in ([things] if isinstance(things, dict) else things)
+    )
+
+
+def test_the_migrated_schema_is_that_of_the_tables_to_the_last_constraint(place: Place, tmp_path: Path) -> None:
+    assert place.run("migrate") == (0, "")
+    migrated = described(place.url)
+    assert place.rows("SELECT version_num FROM alembic_version") == [(SCHEMA,)]
+    if place.server:
+        other = place.server.create()
+        declared = described(place.server.url_of(other), metadata.create_all)
+        place.server.drop(other)
+    else:
+        declared = described(f"sqlite:///{tmp_path}/declared.db", metadata.create_all)
+    assert [*migrated] == ["sessions", "users"]
+    assert migrated == declared
+
+
+@pytest.mark.reliability("R18")
+def test_of_two_who_start_at_once_one_waits_and_both_are_well(place: Place) -> None:
+    with place.locked():
+        starters = [place.start("migrate"), place.start("migrate")]
+        time.sleep(2.5)
+        assert [starter.poll() for starter in starters] == [None, None]
+    assert [(*starter.communicate(timeout=60), starter.returncode) for starter in starters] == [("", "", 0)] * 2
+    assert place.tables >= {"users", "sessions"}
+
+
+@pytest.mark.reliability("R18")
+def test_a_migration_killed_in_the_middle_has_changed_nothing(place: Place) -> None:
+    """In the middle is: within an index, or, where a reader holds SQLite's file, before the COMMIT."""
+    place.rows("CREATE TABLE notes (body TEXT)", "SELECT 1")
+    before = place.tables
+    if place.server:
+        place.rows(*SLOW_INDEXES, "SELECT 1")
+        killed = place.start("migrate")
+        wait_until(
+            lambda: place.rows(
+                "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND wait_event = 'PgSleep'"
+            )
+        )
+        killed.kill()
+        killed.communicate()
+        place.rows(
+            "DROP EVENT TRIGGER slow",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND datname = current_database()",
+        )
+    else:
+        with closing(sqlite3.connect(place.path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM notes").fetchall()
+            killed = place.start("migrate")
+            wait_until(Path(f"{place.path}-journal").exists)
+            time.sleep(0.5)
+            assert killed.poll() is None
+            killed.kill()
+            killed.communicate()
+    assert place.tables == before
+    assert place.run("migrate") == (0, "")
+    assert place.tables >= {"users", "sessions", "notes"}
+
+
+def wait_until(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.reliability("R18")
+@pytest.mark.parametrize("command", ["migrate", "users list"])
+def test_a_database_from_a_newer_version_is_refused_and_untouched(place: Place, command: str) -> None:
+    place.run("migrate")
+    place.rows(
+        "UPDATE alembic_version SET version_num = '9999'", "ALTER TABLE users ADD COLUMN shoe_size TEXT", "SELECT 1"
+    )
+    before = described(place.url)
+    code, said = place.run(*command.split())
+    assert (code, said) == (1, f"latchkey: the database is newer than this program (revision 9999, ours is {SCHEMA})\n")
+    assert described(place.url) == before
+    assert place.rows("SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+@pytest.mark.parametrize("command", ["migrate", "users list", "serve"])
+def test_a_file_that_is_no_database_is_one_line_and_untouched(tmp_path: Path, command: str) -> None:
+    (tmp_path / "latchkey.db").write_text("Dear diary, today I was taken for a database.\n" * 100)
+    before = (tmp_path / "latchkey.db").read_bytes()
+    refused_in_one_line(Place(f"sqlite:///{tmp_path}/latchkey.db", None), command, "file is not a database")
+    assert (tmp_path / "latchkey.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["migrate", "users list", "serve"])
+def test_a_database_that_is_broken_is_one_line(migrated: Path, tmp_path: Path, command: str) -> None:
+    content = migrated.read_bytes()
+    (tmp_path / "latchkey.db").write_bytes(content[:4096] + os.urandom(len(content) - 4096))
+    refused_in_one_line(Place(f"sqlite:///{tmp_path}/latchkey.db", None), command, "malformed")
+
+
+def test_the_database_of_another_program_is_one_line_and_untouched(place: Place) -> None:
+    place.rows("CREATE TABLE users (login TEXT)", "INSERT INTO users VALUES ('root')", "SELECT 1")
+    refused_in_one_line(place, "migrate", "exists")
+    assert (place.tables, place.rows("SELECT * FROM users")) == ({"users"}, [("root",)])
+
+
+@pytest.mark.asvs("S96")
+@pytest.mark.parametrize("command", ["migrate", "users list"])
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [
+        ("postgresql://stranger_to_all:canary-No.1@{host}/{name}", "stranger_to_all"),
+        ("postgresql://{user}:canary-No.1@{host}/there_is_none", "there_is_none"),
+        ("postgresql://{user}:canary-No.1@127.0.0.1:1/{name}", "the database does not answer"),
+        ("postgresql://{user}:canary-No.1@nowhere.invalid/{name}", "the database does not answer"),
+        ("postgresql://{user}:canary-No.1@{host}/{name}?sslmode=dance", "sslmode"),
+    ],
+)
+def test_a_server_that_refuses_us_is_one_line_without_the_password(
+    postgres_server: Server, command: str, where: str, why: str
+) -> None:
+    user, _, host = postgres_server.url_of("").removeprefix("postgresql://").strip("/").rpartition("@")
+    url = where.format(user=user.partition(":")[0], host=host, name="postgres")
+    assert "canary" not in refused_in_one_line(Place(url, None), command, why)
+
+
+def refused_in_one_line(place: Place, command: str, why: str) -> str:
+    process = place.start(*command.split())
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=30)
+    process.terminate()
+    said = "".join(process.communicate())
+    assert (process.returncode, said.count("\n"), why in said) == (1, 1, True), said
+    return said
