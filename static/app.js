@@ -50,6 +50,10 @@ on('htmx:before:request', event => {
     busy(source, true);
   } else if (source.form?.hasAttribute('aria-busy')) event.preventDefault();
 });
+// The second click of a double click belongs to the first: by now another button may lie under the mouse.
+on('click', event => {
+  if (event.detail > 1 && event.target.closest('form[method=post] button:not([type])')) event.preventDefault();
+}, true);
 on('htmx:finally:request', ({detail: {ctx}}) => {
   if (ctx.sourceElement.matches('form[method=post]') && !ctx.keepIndicators) busy(ctx.sourceElement, false);
 });

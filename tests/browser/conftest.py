@@ -1,0 +1,215 @@
+"""Real Chromium before the real program. Whatever a page complains of, in any test, fails that test."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+
+from db.housekeeping import migrate
+from db.secret import Secret
+from tests.browser.live import Live, serve
+from tests.conftest import SECRET
+from tests.people import PASSWORD
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+REPORT_VIOLATIONS = "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective))"
+ALLOWED = (
+    "Failed to load resource: the server responded with a status of",  # the browser's own line for a 4xx or 5xx
+    "Autofocus processing was blocked",
+)
+PATIENCE = 8_000  # ms, as long as a page itself waits for an answer
+_numbers = count(1)
+expect.set_options(timeout=PATIENCE)
+
+
+def find_chromium() -> str | None:
+    names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+CHROMIUM = find_chromium()
+NO_CHROMIUM = (
+    "THE BROWSER TESTS WERE SKIPPED: there is no Chromium. `apt-get install chromium` or "
+    "`.venv/bin/playwright install chromium`, or name one in CHROMIUM; with REQUIRE_BROWSER=1 this fails."
+)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if CHROMIUM is None:
+        terminalreporter.line(NO_CHROMIUM, red=True, bold=True)
+
+
+@dataclass
+class Person:
+    """Somebody at a browser of their own."""
+
+    name: str
+    email: str
+    page: Page
+    live: Live
+    another_browser: Callable[..., Page] = field(repr=False)
+    password: str = PASSWORD
+
+    def elsewhere(self, **options: object) -> "Person":
+        """The same person at another browser, logged in there too."""
+        person = replace(self, page=self.another_browser(**options))
+        person.log_in()
+        return person
+
+    def log_in(self) -> None:
+        """Without the form, which has tests of its own."""
+        self.post("/login")
+
+    def sign_up(self) -> None:
+        self.post("/signup")
+
+    def post(self, path: str) -> None:
+        form = {"name": self.name, "email": self.email, "password": self.password}
+        answer = self.page.request.post(path, form=form, max_redirects=0)
+        assert answer.status == 303, answer.text()
+
+
+class Complaints(list[str]):
+    """What pages complained of, and what they asked of others than us."""
+
+    def watch(self, context: BrowserContext, url: str) -> None:
+        context.add_init_script(REPORT_VIOLATIONS)
+        context.on("console", lambda said: self._hear(said.type, said.text))
+        context.on("weberror", lambda said: self.append(f"uncaught: {said.error}"))
+        context.on("request", lambda sent: sent.url.startswith((url, "blob:")) or self.append(f"asked {sent.url}"))
+
+    def _hear(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning", "assert") and not text.startswith(ALLOWED):
+            self.append(f"{kind}: {text}")
+
+
+@pytest.fixture(scope="package")
+def playwright() -> Iterator[Playwright]:
+    """Only while these tests run: its event loop would be in the way of asynchronous ones."""
+    if CHROMIUM is None:
+        pytest.fail(NO_CHROMIUM) if os.environ.get("REQUIRE_BROWSER") == "1" else pytest.skip(NO_CHROMIUM)
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="package")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One house for all: every test brings people of its own."""
+    database = tmp_path_factory.mktemp("live") / "latchkey.db"
+    migrate(Secret(f"sqlite:///{database}"))
+    with serve(database, SECRET) as house:
+        yield house
+
+
+@pytest.fixture
+def away(tmp_path: Path) -> Iterator[Live]:
+    """The same house with a database that nobody can open."""
+    (tmp_path / "latchkey.db").mkdir()
+    with serve(tmp_path / "latchkey.db", SECRET) as house:
+        yield house
+
+
+@pytest.fixture
+def forgiven() -> list[str]:
+    """How complaints begin that a test brings about by itself."""
+    return []
+
+
+@pytest.fixture
+def open_page(chromium: Browser, live: Live, forgiven: list[str]) -> Iterator[Callable[..., Page]]:
+    """Opens a browser that nobody has used; options are those of a browser context.
+
+    `by` is another Chromium, `of` another house.
+    """
+    contexts: list[BrowserContext] = []
+    complaints = Complaints()
+
+    def opened(by: Browser = chromium, of: Live = live, **options: object) -> Page:
+        context = by.new_context(base_url=of.url, locale="en-GB", **options)
+        context.set_default_timeout(PATIENCE)
+        complaints.watch(context, of.url)
+        contexts.append(context)
+        return context.new_page()
+
+    yield opened
+    for context in contexts:
+        context.close()
+    live.trouble.orders.clear()
+    assert [line for line in complaints if not line.startswith(tuple(forgiven))] == []
+
+
+@pytest.fixture
+def make_person(open_page: Callable[..., Page], live: Live) -> Callable[..., Person]:
+    """Somebody new; `member` has an account and is logged in, and so is an `admin`."""
+
+    def make(name: str, *, member: bool = False, admin: bool = False, **options: object) -> Person:
+        email = f"{name.split()[0].lower()}.{next(_numbers)}@example.com"
+        person = Person(name, email, open_page(**options), live, open_page)
+        if admin:
+            live.create(name, email, "admin")
+            person.log_in()
+        elif member:
+            person.sign_up()
+        return person
+
+    return make
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page]) -> Page:
+    """A stranger's browser."""
+    return open_page()
+
+
+@pytest.fixture
+def charlie(make_person: Callable[..., Person]) -> Person:
+    """A stranger."""
+    return make_person("Charlie")
+
+
+@pytest.fixture
+def alice(make_person: Callable[..., Person]) -> Person:
+    """A member."""
+    return make_person("Alice", member=True)
+
+
+@pytest.fixture
+def ada(make_person: Callable[..., Person]) -> Person:
+    """An administrator."""
+    return make_person("Ada", admin=True)
+
+
+@pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])
+def javascript(request: pytest.FixtureRequest) -> bool:
+    """The same story twice."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def bfcache(playwright: Playwright) -> Iterator[Browser]:
+    """A Chromium that keeps pages for Back, as people's do; playwright turns that off (`go_back` would hang)."""
+    browser = playwright.chromium.launch(
+        executable_path=CHROMIUM, args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]
+    )
+    yield browser
+    browser.close()

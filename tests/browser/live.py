@@ -1,0 +1,176 @@
+"""The house, live: the real application behind a real port, on a database of its own, with trouble to order."""
+
+import asyncio
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from db.access import shell
+from db.passwords import Passwords
+from db.secret import Secret
+from db.store import Store
+from db.viewer import Operator
+from tests.people import PASSWORD
+from web.app import create_app, open_store
+from web.settings import read_settings
+
+Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass
+class Trouble:
+    """Stands before the application, as a bad line or a bad proxy does: it holds up and spoils chosen requests."""
+
+    app: ASGIApp
+    orders: list[dict[str, Any]] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
+
+    def order(self, path: str, *, times: int = 1, **what: Any) -> None:
+        """For the next POST to a path, or `times` of them. `before`, `after`: seconds to wait; `status`: the answer."""
+        self.orders += [{"path": path, "method": "POST", "before": 0, "after": 0} | what for _ in range(times)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        order = self._take(scope) if scope["type"] == "http" else None
+        await (self._spoil(order, scope, receive, send) if order else self.app(scope, receive, send))
+
+    async def _spoil(self, order: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+        held: list[Message] = []
+
+        async def hold(message: Message) -> None:
+            held.append(message)
+
+        await asyncio.sleep(order["before"])
+        await self._answer(order)(scope, receive, hold)
+        await asyncio.sleep(order["after"])
+        self.answered.append(order["path"])
+        for message in held:
+            await send(message)
+
+    def _take(self, scope: Scope) -> dict[str, Any] | None:
+        for order in self.orders:
+            if (order["method"], order["path"]) == (scope["method"], scope["path"]):
+                self.orders.remove(order)
+                return order
+        return None
+
+    def _answer(self, order: dict[str, Any]) -> Answer | ASGIApp:
+        if "status" not in order:
+            return self.app
+
+        async def bare(scope: Scope, receive: Receive, send: Send) -> None:
+            headers = [(b"content-type", b"text/html"), *order.get("headers", [])]
+            await send({"type": "http.response.start", "status": order["status"], "headers": headers})
+            await send({"type": "http.response.body", "body": b"<h1>Bad proxy</h1>"})
+
+        return bare
+
+
+@dataclass
+class Live:
+    """Where the house is, and what an operator of it can do."""
+
+    url: str
+    database: Path
+    store: Store
+    trouble: Trouble
+    loop: asyncio.AbstractEventLoop
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do something on the program's own event loop, and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+
+    def create(self, name: str, email: str, role: str = "user") -> None:
+        secret = Secret(PASSWORD)
+        self.run(shell.create_user(Operator(self.store), name=name, email=email, password=secret, role=role))
+
+    def change_role(self, email: str, role: str) -> None:
+        self.run(shell.change_role(Operator(self.store), email, role))
+
+    def rows(self, sql: str) -> list[tuple]:
+        with closing(sqlite3.connect(self.database, isolation_level=None)) as another_program:
+            return another_program.execute(sql).fetchall()
+
+    def change(self, sql: str) -> None:
+        """Behind the program's back."""
+        self.rows(sql)
+
+    def id_of(self, email: str) -> str:
+        return self.rows(f"SELECT id FROM users WHERE email = '{email}'")[0][0]
+
+    def accounts_of(self, email: str) -> int:
+        return self.rows(f"SELECT count(*) FROM users WHERE email = '{email}'")[0][0]
+
+    def sessions_of(self, email: str) -> int:
+        return self.rows(
+            f"SELECT count(*) FROM sessions JOIN users ON users.id = user_id WHERE users.email = '{email}'"
+        )[0][0]
+
+    def log_in(self, email: str, user_agent: str, times: int = 1) -> None:
+        """At browsers that nobody looks at."""
+        form = {"email": email, "password": PASSWORD}
+        for _ in range(times):
+            assert httpx.post(f"{self.url}/login", data=form, headers={"User-Agent": user_agent}).status_code == 303
+
+    def end_sessions_of(self, email: str) -> None:
+        self.change(f"DELETE FROM sessions WHERE user_id = '{self.id_of(email)}'")
+
+    @contextmanager
+    def refusing_people(self) -> Iterator[None]:
+        """Meanwhile the database will have no new account."""
+        self.change("CREATE TRIGGER nobody BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, 'nobody'); END")
+        try:
+            yield
+        finally:
+            self.change("DROP TRIGGER nobody")
+
+
+@contextmanager
+def serve(database: Path, secret: str) -> Iterator[Live]:
+    """The program in a thread, at a port that is free. Passwords are hashed in no time; all else is as it is."""
+    port = find_port()
+    url = f"http://localhost:{port}"
+    settings = read_settings(
+        {
+            "DATABASE_URL": f"sqlite:///{database}",
+            "BASE_URL": url,
+            "PORT": str(port),
+            "SESSION_SECRET": secret,
+            "RATE_LIMITS": "off",
+        },
+        data=database.parent,
+    )
+    store = open_store(settings, passwords=Passwords(memory_kib=8, passes=1))
+    trouble = Trouble(create_app(settings, store))
+    server = uvicorn.Server(uvicorn.Config(trouble, port=port, log_config=None, access_log=False, ws="none"))
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()), daemon=True)
+    thread.start()
+    wait_until(lambda: server.started or not thread.is_alive())
+    assert server.started, "the program did not start"
+    yield Live(url, database, store, trouble, loop)
+    server.should_exit = True
+    thread.join(5)
+
+
+def find_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def wait_until(true: Callable[[], object], seconds: float = 10) -> None:
+    """For what a browser cannot tell; it tells the rest itself, with `expect`."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not true within {seconds} seconds"
+        time.sleep(0.02)

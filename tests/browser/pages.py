@@ -1,0 +1,185 @@
+"""Every page in every state that the eye and the screen reader have to bear, and the tools to look at them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import axe_playwright_python
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Person
+from tests.browser.live import Live
+from tests.browser.steps import (
+    expect_toast,
+    fill_sign_up,
+    leave,
+    log_in,
+    message_of,
+    submit,
+    type_in,
+)
+from tests.people import FIREFOX, IPHONE
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+LONG = "Alice " + "Annabella-Konstantinopolitanska" * 3 + "!"
+State = Callable[[Person], None]
+
+
+def goto(person: Person, path: str) -> None:
+    person.page.goto(path)
+
+
+def typing(person: Person) -> None:
+    person.page.goto("/signup")
+    type_in(person.page, "name", "Charlie", delay=0)
+    type_in(person.page, "email", "charlie@example.com", delay=0)
+    type_in(person.page, "password", "engine-N", delay=0)
+    expect(message_of(person.page, "email")).to_contain_text("Looks good")
+
+
+def refused_sign_up(person: Person) -> None:
+    person.page.goto("/signup")
+    fill_sign_up(person.page, "C", "charlie@", "123")
+    submit(person.page)
+    expect(person.page.locator("#error-summary")).to_be_visible()
+
+
+def refused_log_in(person: Person) -> None:
+    person.page.goto("/login")
+    log_in(person.page, "charlie@example.com", "wrong")
+    expect(person.page.locator("#error-summary")).to_be_visible()
+
+
+def failed_sign_up(person: Person) -> None:
+    """With a toast."""
+    person.live.trouble.order("/signup", status=500)
+    person.page.goto("/signup")
+    fill_sign_up(person.page, "Charlie", "charlie.toast@example.com")
+    submit(person.page)
+    expect_toast(person.page)
+
+
+def account_with_errors(person: Person) -> None:
+    person.page.goto("/account")
+    person.page.fill("#password-password", "123")
+    leave(person.page, "password-password")
+    person.page.fill("#account-name", "A")
+    person.page.fill("#account-slug", "?")
+    submit(person.page, "account-form")
+    expect(person.page.locator("#error-summary")).to_be_visible()
+
+
+def many_devices(person: Person, count: int) -> None:
+    for number in range(count - person.live.sessions_of(person.email)):
+        person.live.log_in(person.email, (FIREFOX, IPHONE, "curl/8.5")[number % 3])
+    person.page.goto("/devices")
+    assert person.page.locator("[data-device]").count() == count
+
+
+def own_page(person: Person) -> None:
+    slug = person.live.rows(f"SELECT slug FROM users WHERE email = '{person.email}'")[0][0]
+    person.page.goto(f"/users/{slug}")
+
+
+def open_menu(person: Person) -> None:
+    person.page.goto("/admin/users")
+    person.page.locator("#users details summary").last.click()
+
+
+def unavailable(person: Person) -> None:
+    """The database is away: its table is."""
+    with broken(person.live):
+        person.page.goto("/dashboard")
+    expect(person.page.get_by_role("heading", level=1)).to_contain_text("Something broke")
+
+
+@contextmanager
+def broken(live: Live) -> Iterator[None]:
+    with ExitStack() as stack:
+        live.change("ALTER TABLE sessions RENAME TO away")
+        stack.callback(live.change, "ALTER TABLE away RENAME TO sessions")
+        yield
+
+
+GUEST: dict[str, State] = {
+    "front": partial(goto, path="/"),
+    "sign-up, empty": partial(goto, path="/signup"),
+    "sign-up, typing": typing,
+    "sign-up, refused": refused_sign_up,
+    "sign-up, failed": failed_sign_up,
+    "log-in, empty": partial(goto, path="/login"),
+    "log-in, refused": refused_log_in,
+    "log-in, ended": partial(goto, path="/login?next=/devices&ended=1"),
+    "404 for a stranger": partial(goto, path="/nowhere"),
+}
+MEMBER: dict[str, State] = {
+    "dashboard, user": partial(goto, path="/dashboard"),
+    "devices, 1": partial(many_devices, count=1),
+    "devices, 4": partial(many_devices, count=4),
+    "devices, 40": partial(many_devices, count=40),
+    "account": partial(goto, path="/account"),
+    "account, refused": account_with_errors,
+    "profile": own_page,
+    "handbook": partial(goto, path="/handbook"),
+    "403": partial(goto, path="/admin/users"),
+    "404": partial(goto, path="/users/nobody-at-all"),
+    "500": unavailable,
+}
+ADMIN: dict[str, State] = {
+    "dashboard, admin": partial(goto, path="/dashboard"),
+    "people": partial(goto, path="/admin/users"),
+    "people, open menu": open_menu,
+    "people, nobody": partial(goto, path="/admin/users?q=nobody+at+all"),
+}
+STATES = GUEST | MEMBER | ADMIN
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds, each with the place."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE)
+    found = page.evaluate(
+        "tags => axe.run({runOnly: tags, resultTypes: ['violations']}).then(result => result.violations)", TAGS
+    )
+    return [f"{rule['id']}: {node['target']} {node.get('failureSummary')}" for rule in found for node in rule["nodes"]]
+
+
+def assert_accessible(page: Page) -> None:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        assert violations(page) == [], scheme
+
+
+def overflowing(page: Page) -> list[str]:
+    """What sticks out of the window but for names that end in an ellipsis; and how far the page scrolls."""
+    return page.evaluate(
+        """() => {
+            const root = document.documentElement, width = root.clientWidth, found = [];
+            if (root.scrollWidth > width) found.push(`the page: ${root.scrollWidth} of ${width}`);
+            for (const node of document.querySelectorAll('main *, header *, footer *, #toasts *')) {
+                if (node.closest('[aria-hidden=true], .vh, svg, [hidden]') || !node.checkVisibility()) continue;
+                if (getComputedStyle(node.parentElement).textOverflow === 'ellipsis') continue;
+                const {left, right, width: own} = node.getBoundingClientRect();
+                if (own > 1 && (right > width + 1 || left < -1)) found.push(node.outerHTML.slice(0, 80));
+            }
+            return found;
+        }"""
+    )
+
+
+def small_targets(page: Page) -> list[str]:
+    """What is smaller than 24 by 24 pixels, or 44 high where it is a field or a form's main button (WCAG 2.5.8).
+
+    Links in a sentence may be as high as their line.
+    """
+    return page.evaluate(
+        """() => [...document.querySelectorAll('a[href], button, input, select, summary')].flatMap(node => {
+            const inText = node.localName === 'a' && getComputedStyle(node).display === 'inline';
+            if (!node.checkVisibility() || node.matches('.skip') || inText) return [];
+            const {width, height} = node.getBoundingClientRect();
+            const least = node.matches('input, select, .primary') ? 44 : 24;
+            return width >= 24 && height >= least - .5 ? [] : [`${node.outerHTML.slice(0, 80)}: ${width} x ${height}`];
+        })"""
+    )

@@ -1,0 +1,252 @@
+"""Devices, people and the account at a browser with JavaScript: what changes is what changed."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from playwright.sync_api import Dialog, expect
+
+from tests.browser.conftest import Person
+from tests.browser.live import Live
+from tests.browser.steps import (
+    expect_path,
+    expect_toast,
+    focused,
+    follow,
+    is_marked,
+    leave,
+    mark,
+    settle,
+    submit,
+)
+from tests.people import FIREFOX, IPHONE, PASSWORD
+
+OTHERS = "[data-device]:not([data-current=true])"
+EVERYWHERE = 'form[action$="/devices/revoke-all"] button'
+
+
+@pytest.mark.guide("C7")
+def test_revoking_changes_list_and_count_in_place(alice: Person) -> None:
+    page = alice.page
+    alice.elsewhere(user_agent=IPHONE)
+    alice.elsewhere()
+    page.goto("/devices")
+    mark(page)
+    expect(page.locator("#device-count")).to_have_text("3")
+    button = page.locator(OTHERS, has_text="iPhone").get_by_role("button")
+    assert "Safari on iPhone" in button.inner_text()  # named with its device
+    button.click()
+    expect(page.locator("#device-count")).to_have_text("2")
+    expect(page.locator("[data-device]")).to_have_count(2)
+    expect(page.locator("#devices")).not_to_contain_text("iPhone")
+    expect_toast(page, "logged out")
+    assert is_marked(page) and focused(page) != "body"
+    follow(page, "Dashboard")
+    expect(page.locator("main")).to_contain_text("2 devices")
+
+
+def test_the_current_device_is_marked_in_words_and_cannot_be_revoked_by_accident(alice: Person) -> None:
+    alice.elsewhere()
+    alice.page.goto("/devices")
+    current = alice.page.locator("[data-device][data-current=true]")
+    expect(current).to_have_count(1)
+    expect(current).to_contain_text("This device")
+    expect(current.get_by_role("button")).to_have_count(0)
+
+
+def test_all_others_go_at_once(alice: Person, live: Live) -> None:
+    alice.elsewhere()
+    alice.elsewhere()
+    alice.page.goto("/devices")
+    alice.page.locator('form[action$="/devices/revoke-others"] button').click()
+    expect(alice.page.locator("[data-device]")).to_have_count(1)
+    expect_toast(alice.page, "2 other devices logged out.")
+    assert focused(alice.page) != "body"
+    assert live.sessions_of(alice.email) == 1
+
+
+@pytest.mark.guide("C8")
+def test_log_out_everywhere_asks_once_and_no_means_no(alice: Person, live: Live) -> None:
+    phone, page, asked = alice.elsewhere(), alice.page, []
+    phone.page.goto("/dashboard")
+    answers = iter((False, True))
+
+    def answer(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.accept() if next(answers) else dialog.dismiss()
+
+    page.on("dialog", answer)
+    page.goto("/devices")
+    page.locator(EVERYWHERE).click()
+    settle(page, 300)
+    expect_path(page, "/devices")
+    assert (len(asked), live.sessions_of(alice.email)) == (1, 2)
+    page.locator(EVERYWHERE).click()
+    expect_path(page, "/login")
+    assert (len(asked), live.sessions_of(alice.email)) == (2, 0)
+    assert "2 sessions" in asked[0]
+    phone.page.reload()
+    expect_path(phone.page, "/login")
+    page.go_back()
+    expect_path(page, "/login")
+
+
+@pytest.mark.asvs("S102")
+def test_a_double_click_ends_one_device(alice: Person, live: Live) -> None:
+    """The list moves up after the first click, and another device's button comes to lie under the mouse."""
+    live.log_in(alice.email, IPHONE, times=3)
+    page = alice.page
+    page.goto("/devices")
+    box = page.locator(OTHERS).first.get_by_role("button").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.up()
+    settle(page, 250)  # as a hand does it
+    page.mouse.down(click_count=2)
+    page.mouse.up(click_count=2)
+    settle(page, 300)
+    assert live.sessions_of(alice.email) == 3
+
+
+def test_a_device_that_is_already_gone_is_told_kindly(alice: Person, live: Live) -> None:
+    alice.elsewhere()
+    page = alice.page
+    page.goto("/devices")
+    gone = page.locator(OTHERS).get_attribute("data-device")
+    live.change(f"DELETE FROM sessions WHERE id = '{gone}'")
+    page.locator(OTHERS).get_by_role("button").click()
+    expect_toast(page, "That is no longer there.")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Devices")
+
+
+def test_times_are_the_readers_own(make_person: Callable[..., Person]) -> None:
+    zone = "Asia/Kolkata"
+    alice = make_person("Alice", member=True, timezone_id=zone)
+    for path in ("/devices", "/dashboard"):
+        alice.page.goto(path)
+        for style, stamp, text in alice.page.locator("main time").evaluate_all(
+            "all => all.map(time => [time.dataset.time, time.dateTime, time.textContent])"
+        ):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", stamp)
+            assert "UTC" not in text
+            if style == "when":
+                assert datetime.fromisoformat(stamp).astimezone(ZoneInfo(zone)).strftime("%H:%M") in text
+
+
+def test_without_scripts_times_say_that_they_are_utc(make_person: Callable[..., Person]) -> None:
+    alice = make_person("Alice", member=True, java_script_enabled=False, timezone_id="Asia/Kolkata")
+    alice.page.goto("/dashboard")
+    expect(alice.page.locator("time[data-time=when]").first).to_contain_text("UTC")
+
+
+def test_a_long_list_can_be_searched(alice: Person, live: Live) -> None:
+    live.log_in(alice.email, FIREFOX, times=9)
+    live.log_in(alice.email, IPHONE)
+    alice.page.goto("/devices")
+    alice.page.get_by_role("searchbox").fill("iphone")
+    expect(alice.page.locator("[data-device]:visible")).to_have_count(1)
+    expect(alice.page.locator("[data-device]:visible")).to_contain_text("Safari on iPhone")
+    expect(alice.page.get_by_text("1 of 11 shown")).to_be_visible()
+
+
+def test_a_saved_profile_renames_the_bar(alice: Person) -> None:
+    page = alice.page
+    page.goto("/account")
+    mark(page)
+    page.fill("#account-name", "Alice Grace")
+    submit(page, "account-form")
+    expect(page.get_by_role("banner")).to_contain_text("Alice Grace")
+    expect_toast(page, "Profile saved.")
+    assert is_marked(page) and focused(page) != "body"
+    follow(page, "Dashboard")
+    expect(page.locator("[data-viewer-name]")).to_have_text("Alice Grace")
+
+
+def test_a_new_password_empties_the_fields_and_says_how_many_were_logged_out(alice: Person, live: Live) -> None:
+    alice.elsewhere()
+    page = alice.page
+    page.goto("/account")
+    assert page.locator("#password-form [autocomplete=username]").get_attribute("value") == alice.email
+    page.fill("#password-current_password", "not-the-1-of-hers")
+    page.fill("#password-password", "another engine No.8")
+    submit(page, "password-form")
+    expect(page.locator("#error-summary")).to_contain_text("This is not your current password.")
+    expect(page.locator("#password-password")).to_have_value("another engine No.8")
+    assert live.sessions_of(alice.email) == 2
+    page.fill("#password-current_password", PASSWORD)
+    submit(page, "password-form")
+    expect_toast(page, "Password changed. 1 other device is logged out.")
+    for field in ("current_password", "password"):
+        expect(page.locator(f"#password-{field}")).to_have_value("")
+    expect(page.locator("#error-summary")).to_have_count(0)
+    assert live.sessions_of(alice.email) == 1
+    page.fill("#account-phone", "020")  # the cookie is a new one, and the page goes on with it
+    leave(page, "account-phone")
+    submit(page, "account-form")
+    expect_toast(page, "Profile saved.")
+
+
+def test_a_search_for_people_keeps_focus_and_caret(ada: Person, alice: Person, live: Live) -> None:
+    page = ada.page
+    page.goto("/admin/users")
+    mark(page)
+    page.focus("#q")
+    page.keyboard.type(alice.email.removeprefix("a"), delay=10)
+    page.keyboard.press("Home")
+    page.keyboard.type("a")
+    expect(page.locator("#users [data-user]")).to_have_count(1)
+    expect(page.locator(f'#users [data-user="{live.id_of(alice.email)}"]')).to_contain_text(alice.email)
+    expect(page.locator("#q")).to_have_value(alice.email)
+    assert is_marked(page) and focused(page) == "q"
+    assert page.evaluate("document.activeElement.selectionStart") == 1
+    assert "q=" in page.url
+    page.reload()
+    expect(page.locator("#users [data-user]")).to_have_count(1)
+
+
+def test_a_search_that_finds_nobody_says_so(ada: Person) -> None:
+    ada.page.goto("/admin/users")
+    ada.page.fill("#q", "nobody at all")
+    expect(ada.page.locator("#users")).to_have_count(0)
+    expect(ada.page.get_by_role("status").filter(has_text="Nobody")).to_be_visible()
+
+
+def test_a_change_of_role_is_seen_by_both(ada: Person, alice: Person, live: Live) -> None:
+    alice.page.goto("/dashboard")
+    page, row = ada.page, f'[data-user="{live.id_of(alice.email)}"]'
+    page.goto(f"/admin/users?q={alice.email}")
+    mark(page)
+    page.locator(f"{row} summary").click()
+    page.get_by_role("button", name="Make administrator").click()
+    expect(page.locator(row)).to_have_attribute("data-role", "admin")
+    expect_toast(page, "Role changed.")
+    assert is_marked(page) and focused(page) != "body"
+    follow(alice.page, "Devices")
+    expect(alice.page.get_by_role("link", name="People", exact=True)).to_be_visible()
+    follow(alice.page, "People")
+    expect(alice.page.get_by_role("heading", level=1)).to_have_text("People")
+
+
+def test_a_menu_is_left_by_escape_and_by_a_click_beside_it(ada: Person) -> None:
+    page = ada.page
+    page.goto(f"/admin/users?q={ada.email}")
+    summary = page.locator("#users details summary").first
+    for leave_menu in (lambda: page.keyboard.press("Escape"), lambda: page.locator("h1").click()):
+        summary.click()
+        expect(page.locator("#users details[open]")).to_have_count(1)
+        leave_menu()
+        expect(page.locator("#users details[open]")).to_have_count(0)
+
+
+def test_a_disabled_person_is_out_at_the_next_step(ada: Person, alice: Person, live: Live) -> None:
+    alice.page.goto("/dashboard")
+    ada.page.on("dialog", lambda dialog: dialog.accept())
+    ada.page.goto(f"/admin/users?q={alice.email}")
+    ada.page.locator(f'[data-user="{live.id_of(alice.email)}"] summary').click()
+    ada.page.get_by_role("button", name="Disable the account").click()
+    expect(ada.page.locator("#users")).to_contain_text("Disabled")
+    follow(alice.page, "Account")
+    expect_path(alice.page, "/login")

@@ -1,0 +1,204 @@
+"""Moving about inside: one document, whose main part changes, and everything that a reader is owed with it."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import Person
+from tests.browser.live import Live
+from tests.browser.steps import (
+    OFFLINE,
+    expect_heading,
+    expect_path,
+    follow,
+    is_marked,
+    listen,
+    log_in,
+    log_out,
+    mark,
+    settle,
+    submit,
+)
+
+WAYS = (("Devices", "/devices"), ("Account", "/account"), ("Dashboard", "/dashboard"))
+
+
+@pytest.mark.guide("D27", "D28")
+def test_a_link_changes_the_main_part_and_all_that_belongs_to_it(alice: Person) -> None:
+    page = alice.page
+    page.goto("/dashboard")
+    mark(page)
+    page.evaluate("document.querySelector('nav').marked = true")
+    titles = {page.title()}
+    for name, path in WAYS:
+        follow(page, name)
+        expect_path(page, path)
+        expect(page).to_have_title(re.compile(rf"^{name} "))
+        expect(page.get_by_role("heading", level=1)).to_be_focused()
+        expect(page.locator("nav [aria-current=page]")).to_have_text([name])
+        titles.add(page.title())
+    assert is_marked(page) and page.evaluate("document.querySelector('nav').marked")
+    assert len(titles) == 3
+    expect(page.locator("main")).to_have_count(1)
+    expect(page.get_by_role("banner")).to_contain_text("Alice")
+
+
+def test_back_and_forward_show_what_was_there(alice: Person) -> None:
+    page = alice.page
+    page.goto("/dashboard")
+    for name, _ in WAYS[:2]:
+        follow(page, name)
+        expect_heading(page, name)
+    steps = (page.go_back, "Devices"), (page.go_back, re.compile("^Hello")), (page.go_forward, "Devices")
+    for step, heading in steps:
+        step()
+        expect_heading(page, heading)
+        expect(page.locator("nav")).to_be_visible()  # the page, not its fragment
+    expect_path(page, "/devices")
+    page.reload()
+    expect_heading(page, "Devices")
+    expect(page.locator("nav [aria-current=page]")).to_have_text(["Devices"])
+
+
+@pytest.mark.parametrize("click", [{"modifiers": ["Control"]}, {"button": "middle"}], ids=["Ctrl", "middle button"])
+def test_a_link_opens_in_a_tab_of_its_own(alice: Person, click: dict) -> None:
+    """htmx 4.0.1 eats such clicks (P9)."""
+    page = alice.page
+    page.goto("/dashboard")
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Devices", exact=True).click(**click)
+    expect_path(opened.value, "/devices")
+    expect(opened.value.locator("nav")).to_be_visible()
+    expect_path(page, "/dashboard")
+
+
+def test_a_new_page_starts_at_its_top(alice: Person) -> None:
+    page = alice.page
+    page.set_viewport_size({"width": 400, "height": 300})
+    page.goto("/account")
+    page.get_by_role("link", name="Handbook", exact=True).scroll_into_view_if_needed()
+    assert page.evaluate("scrollY") > 200
+    page.get_by_role("link", name="Handbook", exact=True).click()
+    expect_heading(page, "Handbook")
+    assert page.evaluate("scrollY") == 0
+
+
+@pytest.mark.guide("A20")
+def test_the_door_is_always_crossed_by_a_real_navigation(alice: Person) -> None:
+    page = alice.page
+    page.context.clear_cookies()
+    page.goto("/login")
+    sent = listen(page)
+    mark(page)
+    log_in(page, alice.email)
+    expect_path(page, "/dashboard")
+    assert not is_marked(page)
+    mark(page)
+    log_out(page)
+    expect_path(page, "/login")
+    assert not is_marked(page)
+    assert [path for path in sent.documents() if path in ("/dashboard", "/login")] == ["/dashboard", "/login"]
+
+
+@pytest.mark.asvs("S72")
+def test_a_session_that_ended_leads_to_log_in_and_back(alice: Person, live: Live) -> None:
+    page = alice.page
+    page.goto("/devices")
+    live.end_sessions_of(alice.email)
+    follow(page, "Account")
+    expect(page).to_have_url(f"{live.url}/login?next=/devices&ended=1")
+    expect(page.locator("main")).to_contain_text("You were signed out on this device")
+    expect(page.locator("nav[aria-label=Main], #devices")).to_have_count(0)
+    expect(page.locator("main")).to_have_count(1)
+    log_in(page, alice.email)
+    expect_path(page, "/devices")
+    expect_heading(page, "Devices")
+
+
+@pytest.mark.asvs("S72")
+def test_a_form_sent_after_the_session_ended_leads_to_log_in_and_back(alice: Person, live: Live) -> None:
+    page = alice.page
+    page.goto("/account")
+    live.end_sessions_of(alice.email)
+    page.fill("#account-phone", "1")
+    submit(page, "account-form")
+    expect(page).to_have_url(re.compile(r"/login\?next=/account(&ended=1)?$"))
+    log_in(page, alice.email)
+    expect_path(page, "/account")
+
+
+@pytest.mark.guide("D2")
+def test_a_door_that_is_closed_now_shows_under_its_own_address(ada: Person, live: Live) -> None:
+    page = ada.page
+    live.create("Grace", "grace.keeps.the.keys@example.com", "admin")
+    page.goto("/dashboard")
+    live.change_role(ada.email, "user")
+    follow(page, "People")
+    expect_path(page, "/admin/users")
+    expect_heading(page, "This door is not yours to open")
+    expect(page).to_have_title(re.compile("^This door is not yours to open"))
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    page.go_back()
+    expect(page.locator("[data-dashboard=user]")).to_be_visible()
+    expect(page.get_by_role("link", name="People", exact=True)).to_have_count(0)
+
+
+def test_a_page_that_is_gone_shows_under_its_own_address(alice: Person, live: Live) -> None:
+    page = alice.page
+    page.goto("/account")
+    live.change(f"UPDATE users SET slug = slug || '-moved' WHERE email = '{alice.email}'")
+    page.get_by_role("link", name="See your page").click()
+    expect_heading(page, "There is no door here")
+    assert "/users/" in page.url
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+
+
+def test_a_page_that_fails_says_so(alice: Person, live: Live) -> None:
+    page = alice.page
+    page.goto("/dashboard")
+    live.change("ALTER TABLE sessions RENAME COLUMN browser TO browsers")
+    try:
+        follow(page, "Devices")
+        expect(page.locator("main")).to_contain_text(re.compile("Something broke on our side|right back"))
+        expect_path(page, "/devices")
+    finally:
+        live.change("ALTER TABLE sessions RENAME COLUMN browsers TO browser")
+    page.get_by_role("link", name="Try again").click()
+    expect_heading(page, "Devices")
+
+
+def test_offline_a_link_says_so_and_the_page_stays(alice: Person, forgiven: list[str]) -> None:
+    forgiven += OFFLINE
+    page = alice.page
+    page.goto("/dashboard")
+    page.context.set_offline(True)
+    follow(page, "Devices")
+    expect(page.locator("#toasts")).to_contain_text("You seem to be offline.")
+    expect(page.locator("[data-dashboard]")).to_be_visible()
+    expect_path(page, "/dashboard")
+
+
+@pytest.mark.guide("B15")
+@pytest.mark.asvs("S69")
+@pytest.mark.parametrize("where", ["here", "everywhere, from another browser"])
+def test_a_browser_that_keeps_pages_shows_nothing_private_on_back(
+    make_person: Callable[..., Person], live: Live, bfcache: Browser, where: str
+) -> None:
+    """Chromium keeps even `no-store` pages for Back while cookies stay as they are (P8, P17)."""
+    alice = make_person("Alice", member=True, by=bfcache)
+    page = alice.page
+    page.goto("/account")
+    expect(page.locator("main")).to_contain_text(alice.email)
+    if where == "here":
+        log_out(page)
+        expect_path(page, "/login")
+    else:
+        page.goto("/api/openapi.json")
+        live.end_sessions_of(alice.email)
+    page.evaluate("history.back()")
+    expect_path(page, "/login")
+    expect(page.locator("#login-form")).to_be_visible()
+    settle(page, 200)
+    assert alice.email not in page.content()

@@ -1,0 +1,172 @@
+"""How it all looks and sounds: on the smallest screen, in the largest letters, in both lights, from right to left."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Person
+from tests.browser.live import Live
+from tests.browser.pages import (
+    ADMIN,
+    GUEST,
+    LONG,
+    STATES,
+    assert_accessible,
+    overflowing,
+    small_targets,
+)
+from tests.browser.steps import button_of, expect_heading, expect_path, fill_sign_up, follow, submit
+
+
+@pytest.fixture
+def reader(make_person: Callable[..., Person]) -> Callable[..., Person]:
+    """Whoever sees a state: a stranger, a member or an administrator, with the longest of names."""
+
+    def make(state: str, **options: object) -> Person:
+        member, admin = state not in GUEST and state not in ADMIN, state in ADMIN
+        return make_person(LONG[:100] if member else "Ada", member=member, admin=admin, **options)
+
+    return make
+
+
+@pytest.mark.guide("A3", "A12")
+@pytest.mark.parametrize("state", STATES)
+def test_nothing_stands_in_anybodys_way(reader: Callable, state: str) -> None:
+    person = reader(state)
+    STATES[state](person)
+    assert_accessible(person.page)
+
+
+def test_a_database_that_is_away_stands_in_nobodys_way(alice: Person, away: Live, open_page: Callable) -> None:
+    page = open_page(of=away, viewport={"width": 320, "height": 640})
+    page.context.add_cookies(alice.page.context.cookies())
+    page.goto("/dashboard")
+    expect_heading(page, "We will be right back")
+    assert_accessible(page)
+    assert overflowing(page) + small_targets(page) == []
+    page.goto("/signup")
+    expect_path(page, "/dashboard")  # nobody is logged out by it
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_nothing_sticks_out_of_the_smallest_screen(reader: Callable, state: str) -> None:
+    """320 CSS pixels are also a window of 1280 at 400 % (WCAG 1.4.10). Then the same from right to left."""
+    person = reader(state, viewport={"width": 320, "height": 640})
+    STATES[state](person)
+    page = person.page
+    assert overflowing(page) == []
+    assert small_targets(page) == []
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    assert overflowing(page) == []
+    page.evaluate("document.documentElement.dir = 'ltr'")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert small_targets(page) == []
+    page.evaluate("document.documentElement.style.fontSize = '200%'")
+    assert overflowing(page) == []
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    assert overflowing(page) == []
+
+
+def test_fields_are_large_enough_to_read_and_to_hit(page: Page, alice: Person) -> None:
+    """Below 16 pixels a phone zooms in at every tap."""
+    for reader, path in ((page, "/signup"), (page, "/login"), (alice.page, "/account")):
+        reader.goto(path)
+        sizes = reader.locator("input:visible").evaluate_all(
+            "all => all.map(input => [parseFloat(getComputedStyle(input).fontSize), input.offsetHeight])"
+        )
+        assert sizes and all(font >= 16 and height >= 44 for font, height in sizes)
+
+
+def test_whoever_wants_no_motion_gets_none(alice: Person, live: Live) -> None:
+    page = alice.page
+    page.emulate_media(reduced_motion="reduce")
+    page.add_init_script("addEventListener('pagereveal', event => { window.transition = !!event.viewTransition; })")
+    moving = """() => [document.getAnimations().length, window.transition ?? false,
+        [...document.querySelectorAll('*')].some(node => {
+            const style = getComputedStyle(node);
+            return parseFloat(style.transitionDuration) > .001 || style.animationName !== 'none';
+        })]"""
+    page.goto("/dashboard")
+    follow(page, "Account")
+    live.trouble.order("/account", after=0.3)
+    submit(page, "account-form")
+    expect(page.locator("#account-form")).to_have_attribute("aria-busy", "true")
+    assert page.evaluate(moving) == [0, False, False]
+    page.context.clear_cookies()
+    page.goto("/signup")
+    page.fill("#password", "engine No.9")
+    page.click("a[href='/login']")
+    assert page.evaluate(moving) == [0, False, False]
+
+
+def test_nothing_jumps_while_a_page_comes(page: Page, alice: Person) -> None:
+    """Cumulative layout shift; the times that become the reader's own must not move anything."""
+    shifts = """window.shift = 0;
+        new PerformanceObserver(list => { for (const entry of list.getEntries()) shift += entry.value; })
+            .observe({type: 'layout-shift', buffered: true});"""
+    for reader, paths in ((page, ("/", "/signup", "/login")), (alice.page, ("/dashboard", "/devices", "/account"))):
+        reader.add_init_script(shifts)
+        for path in paths:
+            reader.goto(path, wait_until="networkidle")
+            assert reader.evaluate("window.shift") <= 0.02, path
+
+
+def test_the_focus_can_be_seen(page: Page) -> None:
+    page.goto("/signup")
+    for _ in range(8):  # the way to the content, two links, three fields, two buttons
+        page.keyboard.press("Tab")
+        focused, width, shown = page.evaluate(
+            """() => {
+                const node = document.activeElement, style = getComputedStyle(node);
+                const width = style.outlineStyle === 'none' ? 0 : parseFloat(style.outlineWidth);
+                return [node.outerHTML.slice(0, 80), width, node.getBoundingClientRect().top >= 0];
+            }"""
+        )
+        assert width >= 3 and shown, focused
+
+
+def test_a_keyboard_is_enough_to_sign_up(charlie: Person) -> None:
+    page = charlie.page
+    page.goto("/signup")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.locator("#name")).to_be_focused()
+    page.keyboard.type("Charlie")
+    page.keyboard.press("Tab")
+    page.keyboard.type(charlie.email)
+    page.keyboard.press("Tab")
+    page.keyboard.type(charlie.password)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/dashboard")
+
+
+def test_every_page_has_a_title_of_its_own_one_heading_and_its_landmarks(page: Page, ada: Person) -> None:
+    titles = []
+    for reader, paths in (
+        (page, ("/", "/signup", "/login", "/nowhere")),
+        (ada.page, ("/dashboard", "/devices", "/account", "/admin/users", "/handbook")),
+    ):
+        for path in paths:
+            reader.goto(path)
+            titles.append(reader.title())
+            expect(reader.locator("html[lang=en] h1")).to_have_count(1)
+            for landmark in ("banner", "main", "contentinfo"):
+                expect(reader.get_by_role(landmark)).to_have_count(1)
+            expect(reader.locator("a.skip, a[href='#main']").first).to_have_attribute("href", "#main")
+            assert reader.locator("meta[name=description]").get_attribute("content")
+            assert reader.locator("link[rel=icon]").get_attribute("href")
+    assert len(set(titles)) == len(titles)
+
+
+def test_without_colours_the_state_of_the_form_can_still_be_told(page: Page) -> None:
+    page.emulate_media(forced_colors="active")
+    page.goto("/signup")
+    fill_sign_up(page, "A", "charlie@")
+    submit(page)
+    expect(page.locator("#error-summary")).to_be_visible()
+    border = "node => parseFloat(getComputedStyle(node).borderTopWidth)"
+    assert page.locator("#name").evaluate(border) > page.locator("#password").evaluate(border)
+    assert button_of(page, "signup-form").evaluate(border) >= 1

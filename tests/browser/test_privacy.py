@@ -1,0 +1,193 @@
+"""What a browser is given, and what it keeps: little, all of it ours, and nothing that a stranger's text can bend."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, Response, expect
+
+from tests.browser.conftest import Person
+from tests.browser.live import Live
+from tests.browser.pages import ADMIN, GUEST, MEMBER, STATES
+from tests.browser.steps import (
+    expect_path,
+    expect_summary,
+    expect_toast,
+    follow,
+    log_in,
+    log_out,
+    sign_up,
+    submit,
+)
+from tests.people import PASSWORD
+
+HOSTILE = (
+    """<script>window.pwned=1</script><img src=x onerror=pwned=1>""",
+    """"><b data-hx-get="/x" hx-on:click="pwned=1">""",
+    """' autofocus onfocus=pwned=1 x='{{7*7}}</title></textarea>""",
+)
+STORED = """async () => {
+    const bases = indexedDB.databases ? await indexedDB.databases() : [];
+    return [{...localStorage}, {...sessionStorage}, bases.map(base => base.name), await caches.keys(), document.cookie];
+}"""
+FORBIDDEN = "script:not([src]), style, iframe, object, embed, base"
+DANGEROUS = """forbidden => [...document.querySelectorAll('*')].flatMap(node => [...node.attributes]
+    .filter(({name, value}) => /^(data-)?hx-on|^on|^style$/.test(name) || /^\\s*(js|javascript):/i.test(value)
+        || /hx-(vals|headers|vars)$/.test(name) || (/hx-trigger$/.test(name) && value.includes('[')))
+    .map(({name, value}) => `${node.localName} ${name}=${value}`))
+    .concat([...document.querySelectorAll(forbidden)].map(node => node.outerHTML))"""
+
+
+def weigh(page: Page, path: str) -> dict[str, list[int]]:
+    """The bytes of each body of a first view as they cross the wire, by kind."""
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer))
+    page.goto(path, wait_until="networkidle")
+    sizes = defaultdict(list)
+    for answer in answers:
+        sizes[answer.request.resource_type].append(answer.request.sizes()["responseBodySize"])
+    return sizes
+
+
+@pytest.mark.parametrize("path", ["/signup", "/login", "/"])
+def test_a_first_view_is_light(page: Page, path: str) -> None:
+    sizes = weigh(page, path)
+    assert {kind: len(sizes[kind]) for kind in ("document", "script", "stylesheet")} == {
+        "document": 1,
+        "script": 2,
+        "stylesheet": 1,
+    }
+    assert set(sizes) - {"document", "script", "stylesheet"} <= {"other", "image"}  # the favicon
+    assert 13_000 < sum(sizes["script"]) <= 18_000
+    assert 1_000 < sum(sizes["stylesheet"]) <= 8_000
+    assert 1_000 < sum(sizes["document"]) <= 6_000
+
+
+def test_a_check_answers_with_little(page: Page) -> None:
+    page.goto("/signup")
+    with page.expect_response("**/signup/check/email") as answer:
+        page.fill("#email", "charlie@example.com")
+    assert len(answer.value.body()) <= 1024
+
+
+def test_a_second_view_asks_for_the_page_alone(page: Page) -> None:
+    page.goto("/signup")
+    page.goto("/login")
+    fetched = page.evaluate(
+        """() => performance.getEntriesByType('resource')
+            .filter(entry => entry.transferSize && /[.](js|css)$/.test(entry.name)).map(entry => entry.name)"""
+    )
+    assert fetched == []
+
+
+@pytest.mark.asvs("S70")
+def test_the_browser_keeps_nothing_of_anybodys(charlie: Person) -> None:
+    page = charlie.page
+    sign_up(page, "C", charlie.email)
+    expect_summary(page, "Name must be")
+    assert page.evaluate(STORED) == [{}, {}, [], [], ""]
+    page.fill("#name", "Charlie")
+    submit(page)
+    expect_path(page, "/dashboard")
+    for name in ("Devices", "Account"):
+        follow(page, name)
+        expect_path(page, f"/{name.lower()}")
+        assert page.evaluate(STORED) == [{}, {}, [], [], ""]
+    page.fill("#account-phone", "1")
+    submit(page, "account-form")
+    expect_toast(page, "Profile saved.")
+    assert page.evaluate(STORED) == [{}, {}, [], [], ""]
+    log_out(page)
+    expect_path(page, "/login")
+    log_in(page, charlie.email)
+    expect_path(page, "/dashboard")
+    assert page.evaluate(STORED) == [{}, {}, [], [], ""]
+
+
+@pytest.mark.guide("B11")
+def test_no_script_sees_the_cookie_and_a_changed_one_opens_nothing(alice: Person) -> None:
+    page = alice.page
+    page.goto("/dashboard")
+    assert page.evaluate("document.cookie") == ""
+    (cookie,) = page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Lax", "/")
+    page.evaluate("document.cookie = 'session=of-mine; path=/'")  # a script cannot write over it either
+    page.goto("/devices")
+    expect_path(page, "/devices")
+    head, claims, seal = cookie["value"].split(".")
+    forged = ".".join([head, claims, seal[:-4] + ("AAAA" if not seal.endswith("AAAA") else "BBBB")])
+    page.context.add_cookies([cookie | {"value": forged}])
+    page.goto("/devices")
+    expect_path(page, "/login")
+
+
+@pytest.mark.asvs("S67", "S68", "S106")
+@pytest.mark.parametrize("who", ["stranger", "member", "administrator"])
+def test_no_page_has_anything_for_a_strict_policy_to_stop(make_person: Callable[..., Person], who: str) -> None:
+    """That no page breaks the policy or asks anybody else for anything, `open_page` sees to in every test."""
+    person = make_person("Ada", member=who == "member", admin=who == "administrator")
+    wanted = {"stranger": GUEST, "administrator": ADMIN}.get(who, MEMBER)
+    policies = set()
+    person.page.on(
+        "response",
+        lambda seen: (
+            "text/html" in (seen.headers.get("content-type") or "")
+            and not seen.url.endswith("/signup")
+            and policies.add(seen.headers.get("content-security-policy"))
+        ),
+    )
+    for state in sorted(wanted):
+        STATES[state](person)
+        assert person.page.evaluate(DANGEROUS, FORBIDDEN) == [], state
+    (policy,) = policies
+    assert "unsafe" not in policy and "default-src 'none'" in policy
+    urls = person.page.evaluate(
+        "[...document.querySelectorAll('[src], link[href]')].map(node => node.src || node.href)"
+    )
+    assert all(re.fullmatch(rf"{person.live.url}/static/[\w.-]+\.[0-9a-f]{{12}}\.\w+", url) for url in urls)
+
+
+@pytest.mark.asvs("S33", "S67")
+def test_a_hostile_name_and_device_are_words_alone(make_person: Callable[..., Person], ada: Person, live: Live) -> None:
+    shape = "() => [...document.body.querySelectorAll('*')].map(n => `${n.localName}: ${n.getAttributeNames().join()}`)"
+    tame = make_person("Grace", member=True)
+    wild = make_person("Grace", member=True)
+    for text in HOSTILE:
+        for person, words in ((wild, text), (tame, "Grace")):
+            quoted, user = words.replace("'", "''"), live.id_of(person.email)
+            live.change(
+                f"UPDATE users SET name = '{quoted}', phone = '{quoted}', team = '{quoted}' WHERE id = '{user}'"
+            )
+            live.change(f"UPDATE sessions SET browser = '{quoted}', address = '{quoted}' WHERE user_id = '{user}'")
+        for path in ("/dashboard", "/devices", "/account"):
+            for person in (tame, wild):
+                person.page.goto(path)
+            assert wild.page.evaluate(shape) == tame.page.evaluate(shape), (path, text)
+            expect(wild.page.get_by_role("banner")).to_contain_text(text)
+        ada.page.goto(f"/admin/users?q={wild.email}")
+        expect(ada.page.locator("#users")).to_contain_text(text)
+        assert ada.page.evaluate(DANGEROUS, FORBIDDEN) == []
+        assert [page.evaluate("window.pwned === undefined") for page in (wild.page, ada.page)] == [True, True]
+
+
+@pytest.mark.asvs("S33")
+def test_a_hostile_answer_in_a_form_is_words_alone(page: Page) -> None:
+    for text in HOSTILE:
+        page.goto("/signup")
+        page.fill("#name", text)
+        page.fill("#email", text)
+        submit(page)
+        expect(page.locator("#error-summary")).to_be_visible()
+        expect(page.locator("#email")).to_have_value(text)
+        assert page.evaluate(DANGEROUS, FORBIDDEN) == []
+        assert page.evaluate("window.pwned === undefined")
+
+
+@pytest.mark.asvs("S110")
+def test_without_scripts_a_hostile_text_is_words_too(make_person: Callable[..., Person]) -> None:
+    charlie = make_person("Charlie", java_script_enabled=False)
+    charlie.page.goto("/login")
+    log_in(charlie.page, HOSTILE[1], PASSWORD)
+    expect(charlie.page.locator("#email")).to_have_value(HOSTILE[1])
+    expect(charlie.page.locator("main b")).to_have_count(0)

@@ -1,0 +1,220 @@
+"""The whole way through the house, once with JavaScript and once without."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Person
+from tests.browser.live import Live
+from tests.browser.steps import (
+    TAKEN,
+    button_of,
+    expect_heading,
+    expect_path,
+    expect_summary,
+    fill_sign_up,
+    follow,
+    log_in,
+    log_out,
+    sign_up,
+    submit,
+)
+from tests.people import PASSWORD
+
+NAME = "Name must be at least 2 characters long."
+EMAIL = "Please enter a valid email."
+RULES = (
+    "Be at least 8 characters long",
+    "Contain at least one letter.",
+    "Contain at least one number.",
+    "Contain at least one special character.",
+)
+
+
+@pytest.fixture
+def someone(make_person: Callable[..., Person], javascript: bool) -> Callable[..., Person]:
+    """People whose browsers have JavaScript, or have not."""
+    return lambda name, **options: make_person(name, java_script_enabled=javascript, **options)
+
+
+@pytest.mark.guide("A8", "A12", "A13", "A20")
+@pytest.mark.asvs("S110")
+def test_charlie_signs_up_after_every_error(someone: Callable, live: Live) -> None:
+    charlie = someone("Charlie")
+    charlie.page.goto("/signup")
+    submit(charlie.page)
+    expect_summary(charlie.page, "There is a problem", NAME, EMAIL, "Password must:", *RULES)
+    fill_sign_up(charlie.page, "Charlie", "charlie@", "abc")
+    submit(charlie.page)
+    expect_summary(charlie.page, EMAIL, RULES[0], RULES[2], RULES[3])
+    expect(charlie.page.locator("#error-summary")).not_to_contain_text(RULES[1])
+    expect(charlie.page).to_have_title("Error: Create your account · Latchkey")
+    expect(charlie.page.locator("#name")).to_have_value("Charlie")
+    fill_sign_up(charlie.page, "Charlie", charlie.email)
+    submit(charlie.page)
+    expect_path(charlie.page, "/dashboard")
+    expect(charlie.page.locator("[data-viewer-name]")).to_have_text("Charlie")
+    assert (live.accounts_of(charlie.email), live.sessions_of(charlie.email)) == (1, 1)
+
+
+@pytest.mark.guide("A22")
+def test_an_address_is_taken_once(someone: Callable, alice: Person, live: Live) -> None:
+    charlie = someone("Charlie")
+    sign_up(charlie.page, "Charlie", f"  {alice.email.upper()} ")
+    expect_summary(charlie.page, TAKEN)
+    expect(charlie.page.locator("#email-message")).to_contain_text(TAKEN)
+    assert live.accounts_of(alice.email) == 1
+
+
+@pytest.mark.guide("A20")
+@pytest.mark.asvs("S110")
+def test_alice_logs_in_and_a_wrong_password_keeps_her_out(someone: Callable, alice: Person) -> None:
+    page = someone("Alice").page
+    page.goto("/login")
+    log_in(page, alice.email, "not-the-1-password")
+    expect_summary(page, "Email or password is incorrect.")
+    expect(page).to_have_title("Error: Log in · Latchkey")
+    expect(page.locator("#email")).to_have_value(alice.email)
+    expect(page.locator("[aria-invalid=true]")).to_have_count(0)  # on the form, not on a field
+    log_in(page, alice.email)
+    expect_path(page, "/dashboard")
+    expect(page.locator("[data-dashboard=user] [data-viewer-name]")).to_have_text("Alice")
+
+
+def test_the_same_refusal_meets_an_unknown_address(someone: Callable) -> None:
+    charlie = someone("Charlie")
+    charlie.page.goto("/login")
+    log_in(charlie.page, charlie.email)
+    expect_summary(charlie.page, "Email or password is incorrect.")
+
+
+def test_alice_walks_through_the_house(someone: Callable) -> None:
+    alice = someone("Alice", member=True)
+    alice.page.goto("/dashboard")
+    for name in ("Devices", "Account", "Dashboard"):
+        follow(alice.page, name)
+        expect_path(alice.page, f"/{name.lower()}")
+        expect(alice.page.get_by_role("link", name=name, exact=True)).to_have_attribute("aria-current", "page")
+        expect(alice.page.locator("[aria-current=page]")).to_have_count(1)
+    alice.page.get_by_role("link", name="Handbook", exact=True).click()
+    expect_heading(alice.page, "Handbook")
+    expect_path(alice.page, "/handbook")
+
+
+def test_alice_changes_her_profile_and_errors_keep_what_she_typed(someone: Callable) -> None:
+    alice = someone("Alice", member=True)
+    alice.page.goto("/account")
+    alice.page.fill("#account-name", "A")
+    alice.page.fill("#account-slug", "Not A Slug")
+    submit(alice.page, "account-form")
+    expect_summary(alice.page, NAME, "Use 2 to 40 of the letters a to z, digits and hyphens.")
+    expect(alice.page.locator("#account-slug")).to_have_value("Not A Slug")
+    alice.page.fill("#account-name", "Alice Grace")
+    alice.page.fill("#account-slug", slug := alice.email.partition("@")[0].replace(".", "-"))
+    alice.page.fill("#account-phone", "+44 20 7946 0000")
+    submit(alice.page, "account-form")
+    expect(alice.page.get_by_role("banner")).to_contain_text("Alice Grace")
+    expect(alice.page.locator("#error-summary")).to_have_count(0)
+    alice.page.goto(f"/users/{slug}")
+    expect_heading(alice.page, "Alice Grace")
+    expect(alice.page.locator("#main")).to_contain_text("+44 20 7946 0000")
+
+
+def test_a_new_password_keeps_this_browser_and_ends_the_other(someone: Callable) -> None:
+    alice = someone("Alice", member=True)
+    phone = alice.elsewhere()
+    alice.page.goto("/account")
+    alice.page.fill("#password-current_password", PASSWORD)
+    alice.page.fill("#password-password", changed := "another engine No.8")
+    submit(alice.page, "password-form")
+    expect(alice.page.locator("#password-current_password")).to_have_value("")
+    alice.page.goto("/dashboard")
+    expect_path(alice.page, "/dashboard")
+    phone.page.goto("/dashboard")
+    expect_path(phone.page, "/login")
+    log_in(phone.page, alice.email, changed)
+    expect_path(phone.page, "/dashboard")
+
+
+@pytest.mark.guide("C3", "C7")
+@pytest.mark.asvs("S110")
+def test_a_revoked_browser_is_sent_to_log_in(someone: Callable) -> None:
+    alice = someone("Alice", member=True)
+    phone = alice.elsewhere()
+    phone.page.goto("/dashboard")
+    alice.page.goto("/devices")
+    expect(alice.page.locator("#device-count")).to_have_text("2")
+    alice.page.locator("[data-device]:not([data-current=true]) button").click()
+    expect(alice.page.locator("#device-count")).to_have_text("1")
+    expect(alice.page.locator("[data-device]")).to_have_count(1)
+    follow(phone.page, "Devices")
+    expect_path(phone.page, "/login")
+    expect(phone.page.locator("main")).to_contain_text("You were signed out on this device")
+
+
+@pytest.mark.guide("C8")
+def test_one_click_logs_out_everywhere(someone: Callable, live: Live) -> None:
+    alice = someone("Alice", member=True)
+    alice.elsewhere()
+    alice.page.on("dialog", lambda dialog: dialog.accept())
+    alice.page.goto("/devices")
+    alice.page.locator('form[action$="/devices/revoke-all"] button').click()
+    expect_path(alice.page, "/login")
+    assert live.sessions_of(alice.email) == 0
+
+
+@pytest.mark.guide("B15")
+@pytest.mark.asvs("S69", "S110")
+def test_after_log_out_back_shows_nothing_private(someone: Callable, live: Live) -> None:
+    alice = someone("Alice", member=True)
+    alice.page.goto("/dashboard")
+    follow(alice.page, "Account")
+    expect_heading(alice.page, "Account")
+    log_out(alice.page)
+    expect_path(alice.page, "/login")
+    assert live.sessions_of(alice.email) == 0
+    for _ in range(2):
+        alice.page.go_back()
+        expect_path(alice.page, "/login")
+        expect(button_of(alice.page, "login-form")).to_be_visible()
+        assert alice.email not in alice.page.content()
+
+
+@pytest.mark.asvs("S69")
+def test_back_asks_whether_the_session_still_lives(someone: Callable, live: Live) -> None:
+    alice = someone("Alice", member=True)
+    alice.page.goto("/account")
+    alice.page.goto("/handbook")
+    live.end_sessions_of(alice.email)
+    alice.page.go_back()
+    expect_path(alice.page, "/login")
+    assert alice.email not in alice.page.content()
+
+
+@pytest.mark.guide("D10")
+def test_a_member_is_never_asked_to_log_in(someone: Callable) -> None:
+    page = someone("Alice", member=True).page
+    for path in ("/", "/login", "/signup"):
+        page.goto(path)
+        expect_path(page, "/dashboard")
+
+
+@pytest.mark.guide("D1", "D26")
+def test_the_menu_and_the_dashboard_follow_the_role(someone: Callable) -> None:
+    ada, alice = someone("Ada", admin=True), someone("Alice", member=True)
+    for person, kind, people in ((ada, "admin", 1), (alice, "user", 0)):
+        person.page.goto("/dashboard")
+        expect(person.page.locator("[data-dashboard]")).to_have_attribute("data-dashboard", kind)
+        expect(person.page.get_by_role("link", name="People", exact=True)).to_have_count(people)
+
+
+def test_whoever_is_turned_away_comes_back_after_logging_in(someone: Callable, alice: Person) -> None:
+    page = someone("Alice").page
+    page.goto("/devices?from=mail")
+    expect_path(page, "/login")
+    expect(page.locator("main")).to_contain_text("Log in to go on")
+    log_in(page, alice.email, "a-wrong-1")
+    expect_summary(page, "Email or password is incorrect.")
+    log_in(page, alice.email)
+    expect(page).to_have_url(f"{alice.live.url}/devices?from=mail")

@@ -1,0 +1,258 @@
+"""A form on its way: pending, sent once, and whatever comes back, what was typed stays."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Person
+from tests.browser.live import Live
+from tests.browser.steps import (
+    OFFLINE,
+    TAKEN,
+    button_of,
+    error_of,
+    expect_path,
+    expect_summary,
+    expect_toast,
+    fill_sign_up,
+    focused,
+    is_marked,
+    listen,
+    log_in,
+    mark,
+    settle,
+    sign_up,
+    submit,
+)
+from tests.people import PASSWORD
+
+NOT_CREATED = "An error occurred while creating your account."
+KEPT = re.compile("still here|Nothing you typed is lost")
+
+
+def expect_all_kept(page: Page, email: str) -> None:
+    """Nothing that was typed is lost, the form can be used again, and the document is the same."""
+    for field, value in (("name", "Charlie"), ("email", email), ("password", PASSWORD)):
+        expect(page.locator(f"#{field}")).to_have_value(value)
+    expect(page.locator("#signup-form")).not_to_have_attribute("aria-busy", "true")
+    expect(button_of(page, "signup-form")).not_to_have_attribute("aria-disabled", "true")
+    assert is_marked(page)
+    expect_path(page, "/signup")
+
+
+def fill(person: Person) -> Page:
+    """The sign-up form, ready to be sent."""
+    person.page.goto("/signup")
+    mark(person.page)
+    fill_sign_up(person.page, "Charlie", person.email)
+    return person.page
+
+
+@pytest.mark.guide("A14", "A15")
+def test_a_form_shows_that_it_is_on_its_way(charlie: Person, alice: Person, live: Live) -> None:
+    live.trouble.order("/signup", after=0.6)
+    page = charlie.page
+    page.goto("/signup")
+    fill_sign_up(page, "Charlie", alice.email)
+    button = button_of(page, "signup-form")
+    label = button.inner_text()
+    button.click()
+    expect(page.locator("#signup-form")).to_have_attribute("aria-busy", "true", timeout=200)
+    expect(button).to_have_attribute("aria-disabled", "true")
+    expect(page.locator("#signup-form")).to_contain_text(alice.email)
+    assert button.inner_text() == label
+    assert page.evaluate("document.activeElement.matches('#signup-form button:not(:disabled)')")
+    expect_summary(page, TAKEN)
+    expect(page.locator("#signup-form")).not_to_have_attribute("aria-busy", "true")
+    expect(button).not_to_have_attribute("aria-disabled", "true")
+    assert button.inner_text() == label
+
+
+@pytest.mark.guide("A14")
+@pytest.mark.asvs("S102")
+@pytest.mark.parametrize("how", ["double click", "double Enter"])
+def test_two_submits_make_one_account_and_one_session(charlie: Person, live: Live, how: str) -> None:
+    live.trouble.order("/signup", before=0.3)
+    page = fill(charlie)
+    sent = listen(page)
+    if how == "double click":
+        button_of(page, "signup-form").dblclick()
+    else:
+        page.focus("#name")
+        for _ in range(3):
+            page.keyboard.press("Enter")
+    expect_path(page, "/dashboard")
+    assert len(sent.posts("/signup")) - len(sent.posts("/signup/check")) == 1
+    assert (live.accounts_of(charlie.email), live.sessions_of(charlie.email)) == (1, 1)
+
+
+@pytest.mark.asvs("S102")
+def test_a_double_click_logs_in_once(alice: Person, live: Live) -> None:
+    page = alice.page
+    page.context.clear_cookies()
+    live.trouble.order("/login", after=0.3)
+    page.goto("/login")
+    page.fill("#email", alice.email)
+    page.fill("#password", PASSWORD)
+    button_of(page, "login-form").dblclick()
+    expect_path(page, "/dashboard")
+    assert live.sessions_of(alice.email) == 2  # hers of the sign-up, and this one
+
+
+@pytest.mark.asvs("S102", "S110")
+def test_a_double_click_without_scripts_makes_one_account(
+    make_person: Callable[..., Person], live: Live, forgiven: list[str]
+) -> None:
+    forgiven.append("uncaught: Transition was skipped")  # Chromium's, of the first of two navigations
+    charlie = make_person("Charlie", java_script_enabled=False)
+    charlie.page.goto("/signup")
+    fill_sign_up(charlie.page, "Charlie", charlie.email)
+    button_of(charlie.page, "signup-form").dblclick()
+    # In, or told that the account is there: the browser may have dropped the first answer and its cookie.
+    expect(charlie.page.locator("[data-viewer-name], #error-summary")).to_be_visible()
+    assert live.accounts_of(charlie.email) == 1
+
+
+@pytest.mark.guide("A11", "A12")
+def test_the_summary_has_the_focus_and_its_links_lead_to_the_fields(page: Page) -> None:
+    page.goto("/signup")
+    submit(page)
+    expect(page.locator("#error-summary")).to_be_focused()
+    expect(page.locator("#error-summary")).to_have_attribute("role", "alert")
+    expect(page).to_have_title(re.compile("^Error: "))
+    for field in ("name", "email", "password"):
+        page.locator(f'#error-summary a[href="#{field}"]').first.click()
+        assert focused(page) == field
+        assert f"{field}-message" in page.get_attribute(f"#{field}", "aria-describedby")
+        expect(page.locator(f"#{field}")).to_have_attribute("aria-invalid", "true")
+
+
+def test_the_summary_says_what_the_fields_say(page: Page) -> None:
+    sign_up(page, "A", "charlie@")
+    expect_summary(
+        page, "There is a problem", "Name must be at least 2 characters long.", "Please enter a valid email."
+    )
+    expect(error_of(page, "name")).to_have_text("Error: Name must be at least 2 characters long.")
+    expect(error_of(page, "email")).to_have_text("Error: Please enter a valid email.")
+
+
+@pytest.mark.guide("A11")
+def test_a_typed_password_outlives_a_refusal(page: Page) -> None:
+    sign_up(page, "A", "charlie@")
+    expect_summary(page, "Please enter a valid email.")
+    expect(page.locator("#password")).to_have_value(PASSWORD)
+    page.goto("/login")
+    log_in(page, "charlie@example.com")
+    expect_summary(page, "Email or password is incorrect.")
+    expect(page.locator("#password")).to_have_value(PASSWORD)
+
+
+@pytest.mark.guide("A11")
+@pytest.mark.asvs("S110")
+def test_without_scripts_the_password_never_comes_back(make_person: Callable[..., Person]) -> None:
+    charlie = make_person("Charlie", java_script_enabled=False)
+    sign_up(charlie.page, "A", charlie.email)
+    expect(charlie.page.locator("#error-summary")).to_be_visible()
+    expect(charlie.page.locator("#email")).to_have_value(charlie.email)
+    expect(charlie.page.locator("#password")).to_have_value("")
+    assert PASSWORD not in charlie.page.content()
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (500, KEPT),
+        (503, KEPT),
+        (429, "Too many attempts. Try again in 2 minutes."),
+        (403, "You are not allowed to do that."),
+        (409, "Nothing was changed."),
+        (404, re.compile(r"\w")),
+        (413, re.compile(r"\w")),
+    ],
+)
+def test_a_refusal_from_anywhere_leaves_the_form_alone(
+    charlie: Person, live: Live, status: int, sentence: str | re.Pattern[str]
+) -> None:
+    live.trouble.order("/signup", status=status, headers=[(b"retry-after", b"120")])
+    page = fill(charlie)
+    button_of(page, "signup-form").focus()
+    page.keyboard.press("Enter")
+    expect_toast(page, sentence)
+    expect_all_kept(page, charlie.email)
+    assert page.evaluate("document.activeElement.matches('#signup-form button')")
+    submit(page)
+    expect_path(page, "/dashboard")
+
+
+@pytest.mark.guide("A19")
+def test_an_account_that_cannot_be_made_says_the_guides_sentence(charlie: Person, live: Live) -> None:
+    page = fill(charlie)
+    with live.refusing_people():
+        submit(page)
+        expect_summary(page, NOT_CREATED)
+    expect_all_kept(page, charlie.email)
+    assert live.accounts_of(charlie.email) == 0
+    submit(page)
+    expect_path(page, "/dashboard")
+
+
+def test_nothing_is_lost_offline(charlie: Person, forgiven: list[str]) -> None:
+    forgiven += OFFLINE
+    page = fill(charlie)
+    settle(page)
+    page.context.set_offline(True)
+    submit(page)
+    expect_toast(page, "You seem to be offline. Nothing you typed is lost.")
+    expect_all_kept(page, charlie.email)
+    page.context.set_offline(False)
+    submit(page)
+    expect_path(page, "/dashboard")
+
+
+def test_a_server_that_never_answers_is_given_up(charlie: Person, live: Live, forgiven: list[str]) -> None:
+    forgiven += OFFLINE
+    charlie.page.clock.install()
+    page = fill(charlie)
+    live.trouble.order("/signup", before=4)
+    submit(page)
+    expect(page.locator("#signup-form")).to_have_attribute("aria-busy", "true")
+    page.clock.fast_forward(8_100)
+    expect_toast(page, "The server took too long to answer. Nothing you typed is lost.")
+    expect_all_kept(page, charlie.email)
+
+
+def test_a_form_of_another_account_does_nothing(alice: Person, make_person: Callable[..., Person]) -> None:
+    """Bob has logged in meanwhile, in another tab of the same browser."""
+    bob = make_person("Bob", member=True)
+    alice.page.goto("/account")
+    alice.page.fill("#account-name", "Alice Grace")
+    alice.page.context.clear_cookies()
+    alice.page.context.add_cookies(bob.page.context.cookies())
+    submit(alice.page, "account-form")
+    expect_toast(alice.page, "Nothing was changed.")
+    expect(alice.page.locator("#account-name")).to_have_value("Alice Grace")
+    names = alice.live.rows(f"SELECT name FROM users WHERE email IN ('{alice.email}', '{bob.email}') ORDER BY name")
+    assert names == [("Alice",), ("Bob",)]
+
+
+def test_a_toast_waits_to_be_read_and_can_be_dismissed(charlie: Person, live: Live) -> None:
+    charlie.page.clock.install()
+    live.trouble.order("/signup", status=500, times=3)
+    page = fill(charlie)
+    expect(page.locator("#toasts")).to_have_attribute("role", "status")
+    for _ in range(2):
+        submit(page)
+        expect_toast(page, KEPT)
+        expect(page.locator("#signup-form")).not_to_have_attribute("aria-busy", "true")
+    toasts = page.locator("#toasts > *")
+    page.clock.run_for(5_500)
+    expect(toasts).to_have_count(2)
+    toasts.first.get_by_role("button").click()
+    expect(toasts).to_have_count(1)
+    assert focused(page) != "body"
+    page.mouse.move(1, 1)
+    page.focus("#name")
+    page.clock.run_for(30_000)
+    expect(toasts).to_have_count(0)
