@@ -50,10 +50,6 @@ on('htmx:before:request', event => {
     busy(source, true);
   } else if (source.form?.hasAttribute('aria-busy')) event.preventDefault();
 });
-// The second click of a double click belongs to the first: by now another button may lie under the mouse.
-on('click', event => {
-  if (event.detail > 1 && event.target.closest('form[method=post] button:not([type])')) event.preventDefault();
-}, true);
 on('htmx:finally:request', ({detail: {ctx}}) => {
   if (ctx.sourceElement.matches('form[method=post]') && !ctx.keepIndicators) busy(ctx.sourceElement, false);
 });
@@ -63,6 +59,11 @@ function busy(form, yes) {
   for (const [node, name] of states) yes ? node?.setAttribute(name, 'true') : node?.removeAttribute(name);
   if (line) line.textContent = yes && values.email ? fill(line.dataset.pending, values) : '';
 }
+
+// The second click of a double click belongs to the first: by now another button may lie under the mouse.
+on('click', event => {
+  if (event.detail > 1 && event.target.closest('form[method=post] button:not([type])')) event.preventDefault();
+}, true);
 
 // Failures. A link shows the page it got; a field says so in its own line; a form's typing stays, and a toast tells.
 const partial = ctx => /<hx-partial|hx-swap-oob/i.test(ctx.text ?? '');
