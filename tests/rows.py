@@ -8,6 +8,7 @@ ROWS = {"A": 26, "B": 16, "C": 8, "D": 36}
 TRAPS = 15
 ALL_ROWS = [f"{part}{number}" for part, count in ROWS.items() for number in range(1, count + 1)]
 ALL_TRAPS = [f"T{number}" for number in range(1, TRAPS + 1)]
+NOT_DUE = {"A25", "D36", "T11"}  # passkeys and the like, the feedback box, and mail: not built yet, or not at all
 MARKERS = ("guide", "asvs", "reliability")
 
 _results: dict[str, bool] = {}
@@ -29,9 +30,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     proven = {row for row, passed in _results.items() if passed}
-    rows, traps = [row for row in ALL_ROWS if row in proven], [trap for trap in ALL_TRAPS if trap in proven]
     requirements = [row for row in proven if re.fullmatch(r"[SR]\d+", row)]
     terminalreporter.section("the guide")
-    terminalreporter.line(f"rows of the guide with a passing test: {len(rows)} of {len(ALL_ROWS)}")
-    terminalreporter.line(f"traps of the guide with a passing test: {len(traps)} of {len(ALL_TRAPS)}")
+    for what, every in (("rows", ALL_ROWS), ("traps", ALL_TRAPS)):
+        due = [row for row in every if row not in NOT_DUE]
+        done = [row for row in due if row in proven]
+        missing = (
+            f"; missing: {' '.join(row for row in due if row not in proven)}" if 0 < len(due) - len(done) < 12 else ""
+        )
+        share = 100 * len(done) // len(due)
+        terminalreporter.line(f"{what} of the guide with a passing test: {len(done)} of {len(due)}, {share} %{missing}")
     terminalreporter.line(f"security and reliability requirements with a passing test: {len(requirements)}")
