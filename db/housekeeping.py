@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -25,7 +26,7 @@ logger = logging.getLogger("latchkey")
 ASK_AGAIN: Final = 1.0  # seconds until a database that is away is asked again
 PRUNE_EVERY: Final = 600.0  # seconds, by half as much more or less, so that no two processes keep step
 PAUSE: Final = 0.05  # seconds between two batches
-BATCH: Final = 500  # rows a transaction, so that no sign-up waits for the broom
+BATCH: Final = 200  # rows a transaction, some 20 ms, so that no sign-up waits for the broom
 
 VERSION = Statement(select(column("version_num")).select_from(table("alembic_version")))
 EXPIRED = Statement(
@@ -79,11 +80,25 @@ async def require_schema(database: Secret[str]) -> None:
     except Busy:
         raise
     except Exception as error:
-        raise WrongSchema("the database has no tables yet: run `latchkey migrate` first") from error
+        raise WrongSchema(_why(error)) from error
     if version is None or version < SCHEMA:
         raise WrongSchema("the database is older than this program: run `latchkey migrate` first")
     if version > SCHEMA:
         raise WrongSchema(f"the database is newer than this program (revision {version}, ours is {SCHEMA})")
+
+
+async def refuse_wrong_schema(database: Secret[str]) -> None:
+    """Raises WrongSchema before anything is started. A database that is away may come later."""
+    with suppress(Busy):
+        await require_schema(database)
+
+
+def _why(error: Exception) -> str:
+    """That there are no tables; or the driver's own words, as for a wrong password, which they do not tell."""
+    words = (str(error) or type(error).__name__).splitlines()[0]
+    if "alembic_version" in words and "permission" not in words:
+        return "the database has no tables yet: run `latchkey migrate` first"
+    return f"DATABASE_URL: {words}"
 
 
 async def open_database(store: Store) -> str:

@@ -49,6 +49,7 @@ class Passwords:
         self._seconds_each = FIRST_GUESS
         self._nobody = Secret(self._hasher.hash("nobody has this password"))
         self.hashes = 0
+        self.observe: Callable[[float], None] = lambda seconds: None  # of each hash, the waiting left out
 
     async def hash(self, password: Secret[str], *, member: bool = False) -> Secret[str]:
         """The hash to store, in PHC string format."""
@@ -117,8 +118,10 @@ class Passwords:
         try:
             return work()
         finally:
+            seconds = time.perf_counter() - started
             self.hashes += 1
-            self._seconds_each += 0.2 * (time.perf_counter() - started - self._seconds_each)
+            self._seconds_each += 0.2 * (seconds - self._seconds_each)
+            self.observe(seconds)
 
 
 def _step_back() -> None:

@@ -175,6 +175,7 @@ DOCUMENTED = {
     " /account/check/{field} /account/password /users/{slug} /api/users/{slug}",
     "admins": "/admin/users /admin/users/{id}/role /admin/users/{id}/team /admin/users/{id}/disable"
     " /admin/users/{id}/enable /admin/users/{id}/end-sessions /api/admin/users",
+    "operators": "/metrics",
 }
 
 

@@ -1,11 +1,17 @@
 """Whether the program lives, and whether it can work."""
 
+import socket
 from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
 
 import pytest
+from databases import Database
 
 from tests.conftest import House
 from tests.people import Browser
+from web.app import create_app
+from web.endpoints.health import DEADLINE
 
 
 @pytest.mark.asvs("S108")
@@ -28,4 +34,42 @@ async def test_a_house_without_its_database_lives_but_is_not_ready(make_house: C
     answer = await stranger.get("/readyz")
     assert (answer.status_code, answer.text) == (503, "the database does not answer\n")
     assert int(answer.headers["retry-after"]) > 0
+    assert (await stranger.get("/healthz")).status_code == 200
+
+
+@pytest.mark.asvs("S108", "S39")
+async def test_a_database_that_hangs_is_told_within_the_deadline(make_house: Callable) -> None:
+    """A server that takes the connection and says nothing, as one behind a broken network does."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://me:hush@127.0.0.1:{silent.getsockname()[1]}/latchkey"
+        house = await make_house()
+        store = replace(house.store, database=Database(url))
+        await store.database.connect()
+        app = create_app(house.settings, store, house.clock)
+        stranger, before = await replace(house, app=app).browser("Charlie"), monotonic()
+        answer = await stranger.get("/readyz")
+        assert (answer.status_code, answer.text) == (503, "the database does not answer\n")
+        assert monotonic() - before < DEADLINE + 1
+        assert (await stranger.get("/healthz")).status_code == 200
+        await store.database.disconnect()
+
+
+@pytest.mark.asvs("S108")
+async def test_neither_says_anything_of_the_house(make_house: Callable, house: House) -> None:
+    for one in (house, await make_house(house.path.with_name("away.db"), away=True)):
+        stranger = await one.browser("Charlie")
+        for path in ("/healthz", "/readyz"):
+            told = (answer := await stranger.get(path)).text.lower() + str(answer.headers).lower()
+            words = ("sqlite", "postgres", "latchkey", "uvicorn", "python", "/tmp", "traceback", "version")
+            assert [word for word in words if word in told] == []
+
+
+async def test_a_program_that_was_told_to_stop_is_not_ready(house: House, stranger: Browser) -> None:
+    house.app.state.draining = True
+    answer = await stranger.get("/readyz")
+    assert (answer.status_code, answer.text, answer.headers["connection"]) == (
+        503,
+        "the program is about to stop\n",
+        "close",
+    )
     assert (await stranger.get("/healthz")).status_code == 200

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import gc
-import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,33 +13,39 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from db.housekeeping import keep_pruning, make_store, require_schema
-from db.refusals import Busy, Refusal
+from db.housekeeping import count_live_sessions, keep_house, make_store, open_database, read_numbers
+from db.refusals import Refusal
+from db.secret import Secret
 from db.store import Store
 from web.assets import Assets
 from web.device import parse_user_agent
 from web.errors import answer
+from web.metrics import Measure, Metrics
 from web.middleware import CrossOrigin, Headers, LastResort, Limits
 from web.policy import POLICIES
 from web.routes import member_pages, routes_for
 from web.settings import Settings
 from web.templates import make_environment
 
-logger = logging.getLogger("latchkey")
-
 SMALLEST_WORTH_PACKING = 1024  # bytes
 
 
 def create_app(
-    settings: Settings, store: Store | None = None, clock: Callable[[], datetime] | None = None
+    settings: Settings,
+    store: Store | None = None,
+    clock: Callable[[], datetime] | None = None,
+    *,
+    metrics_token: Secret[str] | None = None,
 ) -> Starlette:
     """The application. A test hands in a store of its own, with its own clock."""
     store = store or open_store(settings)
+    metrics = _metrics_of(store, metrics_token)
     rows = routes_for(settings)
     app = Starlette(
         routes=rows,
         lifespan=_lifespan,
         middleware=[
+            Middleware(Measure, metrics),
             Middleware(GZipMiddleware, minimum_size=SMALLEST_WORTH_PACKING, compresslevel=5),
             Middleware(Headers, https=settings.https),
             Middleware(LastResort),
@@ -52,6 +58,9 @@ def create_app(
     app.state.settings = settings
     app.state.store = store
     app.state.clock = clock or store.now
+    app.state.metrics = metrics
+    store.passwords.observe = metrics.hash_seconds.observe
+    app.state.draining = False
     app.state.policy = POLICIES[settings.password_policy]
     app.state.member_pages = member_pages(rows)
     app.state.assets = Assets()
@@ -71,29 +80,26 @@ def open_store(settings: Settings, **options: Any) -> Store:
     )
 
 
+def _metrics_of(store: Store, token: Secret[str] | None) -> Metrics:
+    has_rows = store.strategy == "database"
+    return Metrics(partial(read_numbers, store), partial(count_live_sessions, store) if has_rows else None, token)
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    """A database that is away does not keep the program from starting: it is opened when it comes."""
     store: Store = app.state.store
-    await _open(store)
+    problem = await open_database(store)
     parse_user_agent("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")  # the first takes 130 ms
     gc.collect()
     gc.freeze()  # what is imported stays: p99 falls from 13 to 4 ms (collections no longer walk it)
     gc.set_threshold(10_000)
-    broom = asyncio.create_task(keep_pruning(store))
+    housekeeper = asyncio.create_task(keep_house(store, problem))
     try:
         yield
     finally:
-        broom.cancel()
+        housekeeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await broom
+            await housekeeper
         await store.database.disconnect()
         store.passwords.close()
-
-
-async def _open(store: Store) -> None:
-    """Connect, and look whether the tables are ours. A database that is away answers 503 until it is back."""
-    try:
-        await store.database.connect()
-        await require_schema(store)
-    except Busy:
-        logger.warning("the database does not answer yet; every page that needs it says 503 until it does")

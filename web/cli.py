@@ -6,11 +6,13 @@ import os
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Final, TextIO
 
 from db.access import shell
-from db.housekeeping import WrongSchema, migrate, require_schema
+from db.backup import NotDone, back_up, restore
+from db.housekeeping import WrongSchema, migrate, refuse_wrong_schema, require_schema
 from db.refusals import Busy, LastAdmin, NotFound
 from db.viewer import ROLES, Operator
 from web.app import open_store
@@ -20,20 +22,22 @@ from web.policy import POLICIES
 from web.schemas import SignUp
 from web.settings import Settings, read_settings
 
-Work = Callable[[Operator], Awaitable[int]]
+SAYINGS: Final[Mapping[type[Exception], str]] = {
+    Busy: "DATABASE_URL: the database does not answer",
+    NotFound: "nobody has this address",
+    LastAdmin: "this is the last administrator, who can be neither demoted nor disabled",
+}
 
 
 def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ, stdin: TextIO = sys.stdin) -> int:
     """Exit code: 0 done, 1 refused with one line that says why, 2 a wrong setting or a wrong call."""
     options = _parser().parse_args(arguments, argparse.Namespace(environ=environ, stdin=stdin))
     try:
-        return int(options.run(options))
-    except BadSetting as problem:
-        return _complain(str(problem), 2)
-    except WrongSchema as problem:
-        return _complain(str(problem), 1)
-    except Busy:
-        return _complain("DATABASE_URL: the database does not answer", 1)
+        return options.run(options) or 0
+    except (BadSetting, WrongSchema, NotDone) as problem:
+        return _complain(str(problem), 2 if isinstance(problem, BadSetting) else 1)
+    except (Busy, NotFound, LastAdmin) as refusal:
+        return _complain(SAYINGS[type(refusal)], 1)
     except (BrokenPipeError, KeyboardInterrupt):
         return 1
 
@@ -43,61 +47,67 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _command(commands, "serve", "serve the application (settings: .env.example)", _serve)
     _command(commands, "migrate", "bring the database to this program's schema", _migrate)
+    _command(commands, "backup", "copy the SQLite database, in use or not", _back_up).add_argument("file", type=Path)
+    _command(commands, "restore", "put a backup in its place", _restore).add_argument("file", type=Path)
     _command(commands, "secret", "print a fresh SESSION_SECRET", _secret)
     _command(commands, "routes", "print every URL, who may ask for it, and its methods", _routes)
-    users = commands.add_parser("users", help="people: create, list, role, set-password").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
+    people = commands.add_parser("users", help="people: create, list, role, set-password")
+    users = people.add_subparsers(required=True, metavar="COMMAND")
     create = _command(users, "create", "create an account", _create_user)
     create.add_argument("--email", required=True)
     create.add_argument("--name", required=True)
     create.add_argument("--role", choices=ROLES, default="user")
-    create.add_argument("--password-stdin", action="store_true", required=True, help="read the password from stdin")
     role = _command(users, "role", "change a person's role, from their next request on", _change_role)
     role.add_argument("email")
     role.add_argument("role", choices=ROLES)
     password = _command(users, "set-password", "set a password and end that person's sessions", _set_password)
     password.add_argument("email")
-    password.add_argument("--password-stdin", action="store_true", required=True, help="read the password from stdin")
+    for command in (create, password):
+        command.add_argument("--password-stdin", action="store_true", required=True, help="read it from stdin")
     _command(users, "list", "list everybody", _list_users)
     return parser
 
 
-def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    help: str,
-    run: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, help: str, run: Callable[[argparse.Namespace], int | None]) -> Any:
     parser = commands.add_parser(name, help=help, description=help)
     parser.set_defaults(run=run)
     return parser
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from web.server import serve
+    from web.server import read_operation, serve
 
-    return serve(_settings(options))
+    settings, operation = _settings(options), read_operation(options.environ)
+    asyncio.run(refuse_wrong_schema(settings.database_url))
+    return serve(settings, operation)
 
 
-def _migrate(options: argparse.Namespace) -> int:
+def _migrate(options: argparse.Namespace) -> None:
     migrate(_settings(options).database_url)
-    return 0
 
 
-def _secret(options: argparse.Namespace) -> int:
+def _back_up(options: argparse.Namespace) -> None:
+    content = back_up(_settings(options).database_url, options.file)
+    print(f"{options.file} holds {content.people} people and {content.sessions} sessions")
+
+
+def _restore(options: argparse.Namespace) -> None:
+    content, kept = restore(_settings(options).database_url, options.file, datetime.now(UTC))
+    print(f"restored: {content.people} people and {content.sessions} sessions; replaced: {kept or 'nothing'}")
+    print("next: `latchkey migrate`, then start the program; sessions that ended since the backup count again")
+
+
+def _secret(options: argparse.Namespace) -> None:
     print(secrets.token_urlsafe(32))
-    return 0
 
 
-def _routes(options: argparse.Namespace) -> int:
+def _routes(options: argparse.Namespace) -> None:
     from web.routes import access_table
 
     print(access_table())
-    return 0
 
 
-def _create_user(options: argparse.Namespace) -> int:
+def _create_user(options: argparse.Namespace) -> int | None:
     typed = {"name": options.name, "email": options.email, "password": _password(options)}
     settings = _settings(options)
     form = Form.check(SignUp, typed, POLICIES[settings.password_policy])
@@ -105,65 +115,58 @@ def _create_user(options: argparse.Namespace) -> int:
     if data is None:
         return _complain(" ".join(sentence for errors in form.errors.values() for sentence in errors), 1)
 
-    async def create(operator: Operator) -> int:
+    async def create(operator: Operator) -> int | None:
         user_id = await shell.create_user(
             operator, name=data.name, email=data.email, password=data.password, role=options.role
         )
         if user_id is None:
             return _complain("An account with this email already exists.", 1)
         print(f"{data.email} can log in now, as {options.role}")
-        return 0
+        return None
 
     return _run(settings, create)
 
 
-def _change_role(options: argparse.Namespace) -> int:
-    async def change(operator: Operator) -> int:
+def _change_role(options: argparse.Namespace) -> int | None:
+    async def change(operator: Operator) -> None:
         await shell.change_role(operator, _canonical(options.email), options.role)
         print(f"{options.email} is {options.role} from the next request on")
-        return 0
 
     return _run(_settings(options), change)
 
 
-def _set_password(options: argparse.Namespace) -> int:
+def _set_password(options: argparse.Namespace) -> int | None:
     settings = _settings(options)
     form = Form.check_field(SignUp, "password", {"password": _password(options)}, POLICIES[settings.password_policy])
     if form.data is None:
         return _complain(" ".join(form.errors["password"]), 1)
     password = form.data.password
 
-    async def change(operator: Operator) -> int:
+    async def change(operator: Operator) -> None:
         ended = await shell.set_password(operator, _canonical(options.email), password)
         print(f"the password is set, and {ended} sessions are ended")
-        return 0
 
     return _run(settings, change)
 
 
-def _list_users(options: argparse.Namespace) -> int:
-    async def show(operator: Operator) -> int:
+def _list_users(options: argparse.Namespace) -> int | None:
+    async def show(operator: Operator) -> None:
         for person in await shell.list_people(operator):
             state = "disabled" if person.disabled_at else person.role
             print(f"{person.created_at:%Y-%m-%d}  {state:<8}  {person.email}  {person.name}")
-        return 0
 
     return _run(_settings(options), show)
 
 
-def _run(settings: Settings, work: Work) -> int:
+def _run(settings: Settings, work: Callable[[Operator], Awaitable[int | None]]) -> int | None:
     """Do some work as the operator, on a store that is opened for it."""
 
-    async def run() -> int:
+    async def run() -> int | None:
         store = open_store(settings)
         try:
+            await require_schema(settings.database_url)
             await store.database.connect()
-            await require_schema(store)
             return await work(Operator(store))
-        except NotFound:
-            return _complain("nobody has this address", 1)
-        except LastAdmin:
-            return _complain("this is the last administrator, who can be neither demoted nor disabled", 1)
         finally:
             await store.database.disconnect()
             store.passwords.close()

@@ -47,6 +47,7 @@ class Kind(Enum):
     GUESTS = "guests"
     MEMBERS = "members"
     ADMINS = "admins"
+    OPERATORS = "operators"  # of this machine, or with a token: the endpoint decides
 
 
 class Guard:
@@ -90,6 +91,8 @@ class Headers:
                 headers.setdefault("Cache-Control", "no-store")
                 if headers["Cache-Control"] == "no-store":
                     headers.add_vary_header(VARY)
+                if scope["app"].state.draining:
+                    headers["Connection"] = "close"  # so that nobody is cut off between two requests
                 if cookie := state.get("set_cookie"):
                     headers.append("Set-Cookie", cookie)
             await send(message)

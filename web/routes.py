@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from web import assets
+from web import assets, metrics
 from web.endpoints import account, admin, api, dashboard, devices, health, home, login, signup, users
 from web.middleware import Guard, Kind
 from web.settings import Settings
@@ -40,6 +40,7 @@ Anyone = partial(Row, Kind.ANYONE)
 Guests = partial(Row, Kind.GUESTS)
 Members = partial(Row, Kind.MEMBERS)
 Admins = partial(Row, Kind.ADMINS)
+Operators = partial(Row, Kind.OPERATORS)
 
 # fmt: off
 routes = [
@@ -70,6 +71,7 @@ routes = [
     Admins ("/api/admin/users",               get=api.people,                                          name="api-people"),
     Anyone ("/healthz",                       get=health.alive,                                        name="healthz"),
     Anyone ("/readyz",                        get=health.ready,                                        name="readyz"),
+    Operators("/metrics",                     get=metrics.show,                                        name="metrics"),
     Anyone ("/.well-known/change-password",   get=home.change_password,                                name="change-password"),
     Anyone ("/robots.txt",                    get=home.robots,                                         name="robots"),
     Anyone ("/static/{name}",                 get=assets.show,                                         name="static"),

@@ -1,26 +1,92 @@
-"""uvicorn, started: one process, or as many as WEB_CONCURRENCY says."""
+"""uvicorn, started: one process, or as many as WEB_CONCURRENCY says; and how it comes to its end."""
 
+import asyncio
+import contextlib
 import os
+import resource
 import signal
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import parent_process
+from socket import socket
+from types import FrameType
 from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
+from db.secret import Secret
 from web.app import create_app
+from web.environment import BadSetting, Environment
 from web.logs import start_logging
 from web.settings import Settings, read_settings
 
 BACKLOG: Final = 4096  # connections that may wait to be accepted
 KEEP_ALIVE: Final = 15  # seconds
 GRACE: Final = 10  # seconds that a request in flight has when the program is told to stop
+STARTING: Final = 30  # seconds that a worker process has until it serves
+LONGEST_DRAIN: Final = 300  # seconds
+ENOUGH_FILES: Final = 4096  # each connection is one
+SHORTEST_TOKEN: Final = 32  # characters
+ENDINGS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-def make_app() -> Starlette:
-    """The application of a worker process, which reads the environment itself."""
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What only a program that serves is told: how it ends, and who besides this machine may read its numbers."""
+
+    drain_seconds: int = 0
+    metrics_token: Secret[str] | None = field(default=None, repr=False)
+    notices: tuple[str, ...] = ()
+
+
+def read_operation(environ: Mapping[str, str]) -> Operation:
+    """DRAIN_SECONDS and METRICS_TOKEN from the environment. Raises BadSetting."""
+    env = Environment(environ)
+    token = env.secret("METRICS_TOKEN")
+    if token and (len(token.reveal()) < SHORTEST_TOKEN or not token.reveal().isascii()):
+        problem = f"must be at least {SHORTEST_TOKEN} characters, all ASCII: make one with `latchkey secret`"
+        raise BadSetting("METRICS_TOKEN", problem)
+    return Operation(env.number("DRAIN_SECONDS", 0, 0, LONGEST_DRAIN), token, tuple(env.notices))
+
+
+def serve(settings: Settings, operation: Operation) -> int:
+    """Serve until told to stop; 0, or 1 where it could not start."""
+    for notice in (*settings.notices, *operation.notices, *_raise_limits()):
+        print(notice, file=sys.stderr)
     start_logging()
-    return create_app(read_settings(os.environ))
+    if settings.workers > 1:
+        return _serve_with_workers(settings)
+    config = uvicorn.Config(partial(make_app, settings, operation), **_options(settings))  # type: ignore[arg-type]
+    server = Announcing(config, settings.base_url)
+    for number in ENDINGS:  # uvicorn handles them while it serves, then raises them again: we are done by then
+        signal.signal(number, lambda *_: None if server.started else sys.exit(1))
+    with contextlib.suppress(SystemExit):  # uvicorn has said why it could not start
+        server.run()
+    return 0 if server.started else 1
+
+
+def _serve_with_workers(settings: Settings) -> int:
+    config = uvicorn.Config("web.server:make_app", workers=settings.workers, **_options(settings))  # type: ignore[arg-type]
+    try:
+        supervisor = Supervisor(config, [config.bind_socket()], settings.base_url)
+    except SystemExit:  # uvicorn has said what is in the way
+        return 1
+    supervisor.run()
+    return 1 if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes) else 0
+
+
+def make_app(settings: Settings | None = None, operation: Operation | None = None) -> Starlette:
+    """The application, made while the server is starting. A worker process reads the environment itself."""
+    start_logging()
+    operation = operation or read_operation(os.environ)
+    app = create_app(settings or read_settings(os.environ), metrics_token=operation.metrics_token)
+    Ending(app, operation.drain_seconds).await_signals()
+    return app
 
 
 class Announcing(uvicorn.Server):
@@ -36,24 +102,77 @@ class Announcing(uvicorn.Server):
             print(f"Latchkey is ready at {self.address}", flush=True)
 
 
-def serve(settings: Settings) -> int:
-    """Serve until told to stop; 0, or 1 where it could not start."""
-    for notice in settings.notices:
-        print(notice, file=sys.stderr)
-    if settings.workers > 1:
-        print(f"Latchkey starts {settings.workers} processes at {settings.base_url}", flush=True)
-        uvicorn.run("web.server:make_app", factory=True, workers=settings.workers, **_options(settings))  # type: ignore[arg-type]
-        return 0
-    start_logging()
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn handles them, then raises them again: we are done by then
-        signal.signal(number, lambda *_: None)
-    server = Announcing(uvicorn.Config(create_app(settings), **_options(settings)), settings.base_url)  # type: ignore[arg-type]
-    server.run()
-    return 0 if server.started else 1
+class Supervisor(Multiprocess):
+    """uvicorn's supervisor of several processes, which says so once all of them serve."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket], address: str) -> None:
+        super().__init__(config, sockets)
+        self.address = address
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        if all(process.wait_until_ready(STARTING, self.should_exit) for process in self.processes):
+            print(f"Latchkey is ready at {self.address}, in {len(self.processes)} processes", flush=True)
+
+    def terminate_all(self) -> None:
+        """The port is free as soon as the workers leave it: held here, it would take in people whom nobody serves."""
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
+
+
+class Ending:
+    """What a signal does: readiness turns red at once, and after the drain uvicorn's own handler has its turn.
+
+    A second Ctrl-C cuts the drain short. uvicorn is told once only: told twice, it would drop what is in flight.
+    """
+
+    def __init__(self, app: Starlette, drain_seconds: int) -> None:
+        self._app = app
+        self._drain_seconds = drain_seconds
+        self._loop = asyncio.get_running_loop()
+        self._seen: set[int] = set()
+        self._is_told = False
+
+    def await_signals(self) -> None:
+        """To be called after uvicorn has set its handlers. A worker whose supervisor dies comes to its end too."""
+        self._tell_uvicorn = signal.getsignal(signal.SIGTERM)
+        for number in ENDINGS:
+            signal.signal(number, self._begin)
+        if supervisor := parent_process():
+            self._loop.add_reader(supervisor.sentinel, self._outlive, supervisor.sentinel)
+
+    def _begin(self, number: int, frame: FrameType | None) -> None:
+        again = number == signal.SIGINT and number in self._seen
+        self._seen.add(number)
+        if again or not self._app.state.draining:
+            self._app.state.draining = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, 0 if again else self._drain_seconds, self._end)
+
+    def _end(self) -> None:
+        if not self._is_told and callable(self._tell_uvicorn):
+            self._is_told = True
+            self._tell_uvicorn(signal.SIGTERM, None)
+
+    def _outlive(self, sentinel: int) -> None:
+        self._loop.remove_reader(sentinel)
+        self._app.state.draining = True
+        self._end()
+
+
+def _raise_limits() -> list[str]:
+    """As many files as the system lets us have; what to say where that is few."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):  # without a limit there may be nothing to raise
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most == resource.RLIM_INFINITY or most >= ENOUGH_FILES:
+        return []
+    return [f"warning: only {most} files may be open, and each connection is one: raise `ulimit -n` to {ENOUGH_FILES}"]
 
 
 def _options(settings: Settings) -> dict[str, object]:
     return {
+        "factory": True,
         "host": settings.host,
         "port": settings.port,
         "server_header": False,

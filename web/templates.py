@@ -11,7 +11,7 @@ from typing import Any, Final, get_args, get_type_hints
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
-from starlette.routing import Router
+from starlette.routing import NoMatchFound, Router
 
 from db.secret import Secret
 from db.viewer import Claims, Viewer
@@ -32,7 +32,10 @@ class Constants(Extension):
 
     def _literal(self, call: re.Match[str]) -> str:
         ask: Any = self.environment.globals[call[1]]
-        return json.dumps(ask(call[2]))
+        try:
+            return json.dumps(ask(call[2]))
+        except NoMatchFound:  # a row that these settings leave out, behind an `{% if … in urls %}`
+            return call[0]
 
 
 def make_environment(router: Router, assets: Assets) -> Environment:

@@ -91,7 +91,7 @@ class PostgresConnection(ConnectionBackend):
                 yield plan.records([row], row.keys)[0]
 
     async def _run(self, query: Query, method: str) -> tuple[Plan, Any]:
-        """Outside a transaction a read is tried twice, as nothing can come of it twice; a write if it was undone."""
+        """Outside a transaction what was undone is tried again, and a read once more: nothing comes of it twice."""
         plan, call = self._prepare(query)
 
         async def attempt() -> Any:
@@ -100,7 +100,8 @@ class PostgresConnection(ConnectionBackend):
         with refusing():
             if self.session is not None:
                 return plan, await attempt()
-            return plan, await (until_done(attempt) if plan.writes else self._backend.pool.twice(attempt))
+            done = partial(until_done, attempt)
+            return plan, await (done() if plan.writes else self._backend.pool.twice(done))
 
     def _prepare(self, query: Query) -> tuple[Plan, Call]:
         plan, call = self._backend.preparer.prepare(query)

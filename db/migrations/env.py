@@ -58,6 +58,8 @@ def refusing(*unavailable: type[Exception]) -> Iterator[None]:
     """Busy, or the driver's own words: one line, with no password in it."""
     try:
         yield
+    except ValueError as error:  # an option of the URL that makes no sense, or a certificate that does not verify
+        raise WrongSchema(f"DATABASE_URL: {str(error).splitlines()[0]}") from error
     except unavailable as error:
         raise Busy from error
     except DBAPIError as error:
@@ -65,8 +67,6 @@ def refusing(*unavailable: type[Exception]) -> Iterator[None]:
         if isinstance(cause, unavailable) or is_locked(cause):
             raise Busy from error
         raise WrongSchema(f"DATABASE_URL: {str(cause).splitlines()[0]}") from error
-    except ValueError as error:  # an option of the URL that makes no sense
-        raise WrongSchema(f"DATABASE_URL: {str(error).splitlines()[0]}") from error
 
 
 def is_locked(error: BaseException | None) -> bool:

@@ -1,10 +1,15 @@
 """Whether the program lives, and whether it can work."""
 
+import asyncio
+from typing import Final
+
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from db.access import health
 from db.refusals import Busy
+
+DEADLINE: Final = 3  # seconds; who asks is a machine that has others to ask
 
 
 async def alive(request: Request) -> Response:
@@ -12,8 +17,12 @@ async def alive(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
+    """Not ready as soon as the program is told to stop: whoever sends people here should send them elsewhere."""
+    if request.app.state.draining:
+        return PlainTextResponse("the program is about to stop\n", 503)
     try:
-        await health.ask(request.app.state.store)
-    except Busy as busy:
-        return PlainTextResponse("the database does not answer\n", 503, {"Retry-After": str(busy.retry_after)})
+        async with asyncio.timeout(DEADLINE):
+            await health.ask(request.app.state.store)
+    except (Busy, TimeoutError):
+        return PlainTextResponse("the database does not answer\n", 503, {"Retry-After": "5"})
     return PlainTextResponse("ok\n")

@@ -1,0 +1,247 @@
+"""Backup and restore: a copy that is proven good, made while people come and go, and put back with nothing lost."""
+
+import asyncio
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from db.backup import Content, NotDone, back_up, restore
+from db.passwords import Passwords
+from db.secret import Secret
+from tests.conftest import SECRET, House
+from tests.people import Browser
+from web.cli import main
+
+NOW = datetime(2026, 11, 24, 9, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+@pytest.fixture
+def kind() -> str:
+    """PostgreSQL has tools of its own for this."""
+    return "sqlite"
+
+
+@pytest.fixture
+async def backup(house: House, alice: Browser, tmp_path: Path) -> Path:
+    """A backup of a house in which Alice lives."""
+    path = tmp_path / "backup.db"
+    back_up(house.settings.database_url, path)
+    return path
+
+
+@pytest.fixture
+async def empty_house(house: House) -> House:
+    """The house is closed, so that its database may be replaced."""
+    await house.store.database.disconnect()
+    return house
+
+
+def url(path: Path) -> Secret[str]:
+    return Secret(f"sqlite:///{path}")
+
+
+def everything_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.reliability("R19")
+async def test_a_backup_is_one_whole_file_for_its_owner_alone(house: House, alice: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "folder with a space" / "back up.db"
+    path.parent.mkdir()
+    assert back_up(house.settings.database_url, path) == Content("0001", 1, 1)
+    assert [*path.parent.iterdir()] == [path]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with closing(sqlite3.connect(path)) as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert copy.execute("SELECT name, email FROM users").fetchall() == [("Alice", "alice@example.com")]
+
+
+@pytest.mark.reliability("R19")
+async def test_a_backup_made_while_people_sign_up_is_whole_and_nobody_waits(house: House, tmp_path: Path) -> None:
+    people = [await house.browser(f"Person {number}", f"p{number}@example.com") for number in range(60)]
+    for person in people[:20]:
+        await person.sign_up()
+    arriving = asyncio.gather(*[person.sign_up() for person in people[20:]])
+    paths = [tmp_path / f"{number}.db" for number in range(5)]
+    contents = [await asyncio.to_thread(back_up, house.settings.database_url, path) for path in paths]
+    assert {answer.status_code for answer in await arriving} == {303}
+    counts = [content.people for content in contents]
+    assert counts == sorted(counts)
+    assert counts[0] >= 20
+    for content in contents:
+        assert content.people == content.sessions  # each sign-up is there with its session, or not at all
+
+
+@pytest.mark.reliability("R19")
+async def test_what_was_deleted_is_not_in_a_backup(house: House, alice: Browser, bob: Browser, tmp_path: Path) -> None:
+    await house.change("UPDATE users SET phone = 'canary-of-alice' WHERE name = 'Alice'")
+    await house.change("DELETE FROM users WHERE name = 'Alice'")
+    back_up(house.settings.database_url, tmp_path / "backup.db")
+    assert b"canary-of-alice" not in (tmp_path / "backup.db").read_bytes()
+
+
+@pytest.mark.reliability("R19")
+async def test_nothing_is_overwritten(house: House, alice: Browser, backup: Path) -> None:
+    before = everything_in(backup.parent)
+    with pytest.raises(NotDone, match="is there already"):
+        back_up(house.settings.database_url, backup)
+    with pytest.raises(NotDone, match="is there already"):
+        back_up(house.settings.database_url, house.path)
+    assert everything_in(backup.parent) == before
+
+
+def test_what_is_no_database_of_ours_is_not_backed_up(tmp_path: Path) -> None:
+    source, path = tmp_path / "other.db", tmp_path / "backup.db"
+    with closing(sqlite3.connect(source)) as other:
+        other.execute("CREATE TABLE users (id)")
+    with pytest.raises(NotDone, match="not a database of Latchkey"):
+        back_up(url(source), path)
+    with pytest.raises(NotDone, match="there is no database"):
+        back_up(url(tmp_path / "missing.db"), path)
+    assert [*tmp_path.iterdir()] == [source]
+
+
+@pytest.mark.reliability("R19")
+async def test_people_can_log_in_to_what_was_restored(
+    make_house: Callable, alice: Browser, backup: Path, empty_house: House
+) -> None:
+    """Alice as she was; Bob, who came after the backup, is in the database that was replaced."""
+    house = await make_house()
+    bob = await house.member("Bob")
+    await house.store.database.disconnect()
+    content, kept = restore(house.settings.database_url, backup, NOW)
+    assert (content, kept) == (Content("0001", 1, 1), house.path.with_name("latchkey.db.replaced-20261124T091200Z"))
+    assert stat.S_IMODE(house.path.stat().st_mode) == 0o600
+    restored = await make_house()
+    alice, bob = [replace(person, client=(await restored.browser("X")).client) for person in (alice, bob)]
+    assert (await alice.log_in()).status_code == 303
+    assert await alice.is_in()
+    assert (await bob.log_in()).status_code == 422
+    await restored.store.database.disconnect()
+    restore(restored.settings.database_url, kept, NOW.replace(hour=10))
+    assert (await bob_again(await make_house(), bob)).status_code == 303
+
+
+async def bob_again(house: House, bob: Browser):
+    return await replace(bob, client=(await house.browser("Bob")).client).log_in()
+
+
+@pytest.mark.reliability("R19")
+async def test_a_backup_is_restored_where_there_is_no_database_yet(backup: Path, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere" / "latchkey.db"
+    target.parent.mkdir()
+    assert restore(url(target), backup, NOW) == (Content("0001", 1, 1), None)
+    assert [*target.parent.iterdir()] == [target]
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
+def scribble(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4096:4600] = b"\xff" * 504
+    path.write_bytes(data)
+
+
+def write(sql: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(sql)
+
+    return change
+
+
+@pytest.mark.reliability("R19")
+@pytest.mark.asvs("S39")
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (cut_short, "damaged"),
+        (scribble, "damaged"),
+        (lambda path: path.write_bytes(b""), "not a database of Latchkey"),
+        (lambda path: path.write_text("dear diary"), "no database"),
+        (Path.unlink, "there is no file"),
+        (write("DROP TABLE sessions"), "not a database of Latchkey"),
+        (write("DELETE FROM alembic_version"), "not a database of Latchkey"),
+        (write("UPDATE alembic_version SET version_num = '9999'"), "newer than this program"),
+        (write("DELETE FROM users"), "sessions of nobody"),
+        (lambda path: path.with_name("backup.db-wal").write_bytes(b"pages"), "in use"),
+    ],
+)
+async def test_what_is_no_good_backup_is_refused_and_nothing_touched(
+    backup: Path, empty_house: House, spoil: Callable[[Path], None], problem: str
+) -> None:
+    spoil(backup)
+    before = everything_in(backup.parent)
+    with pytest.raises(NotDone, match=problem):
+        restore(empty_house.settings.database_url, backup, NOW)
+    assert everything_in(backup.parent) == before
+
+
+@pytest.mark.reliability("R19")
+async def test_a_damaged_database_can_be_replaced_too(backup: Path, empty_house: House) -> None:
+    empty_house.path.write_bytes(b"\xff" * 9000)
+    _, kept = restore(empty_house.settings.database_url, backup, NOW)
+    assert kept.read_bytes() == b"\xff" * 9000
+
+
+@pytest.mark.reliability("R19")
+def test_while_anybody_has_the_database_open_it_is_not_replaced(migrated: Path, tmp_path: Path) -> None:
+    """In a process of its own, as a program that serves is: SQLite's locks are between processes."""
+    target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
+    target.write_bytes(migrated.read_bytes())
+    back_up(url(target), backup)
+    idle = f"""
+import sqlite3
+connection = sqlite3.connect({str(target)!r})
+connection.execute("PRAGMA journal_mode=WAL")
+connection.execute("SELECT count(*) FROM users").fetchall()
+print("open", flush=True)
+input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", idle], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(NotDone, match="in use: stop the program"):
+            restore(url(target), backup, NOW)
+        other.communicate("\n")
+    assert restore(url(target), backup, NOW)[0] == Content("0001", 0, 0)
+
+
+def test_at_the_shell_it_is_one_line_and_an_exit_code(
+    migrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "latchkey.db").write_bytes(migrated.read_bytes())
+    environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
+    backup = str(tmp_path / "backup.db")
+    assert main(["backup", backup], environ) == 0
+    assert capsys.readouterr().out == f"{backup} holds 0 people and 0 sessions\n"
+    assert main(["backup", backup], environ) == 1
+    assert capsys.readouterr().err == f"latchkey: {backup} is there already: nothing is overwritten\n"
+    assert main(["restore", backup], environ) == 0
+    assert "then start the program" in capsys.readouterr().out
+    assert main(["restore", f"{backup}x"], environ) == 1
+    assert main(["backup", backup], environ | {"PORT": "x"}) == 2
+
+
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_postgresql_has_its_own_tools(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    environ = {"DATABASE_URL": "postgresql://me@127.0.0.1/latchkey", "SESSION_SECRET": SECRET}
+    assert main([command, str(tmp_path / "x")], environ) == 1
+    assert "pg_dump" in (told := capsys.readouterr().err) or "pg_restore" in told
+    assert told.count("\n") == 1

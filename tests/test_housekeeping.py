@@ -1,0 +1,233 @@
+"""Keeping house: what is over is pruned while people come and go; a database that is away is opened when it comes."""
+
+import asyncio
+import logging
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from db.housekeeping import keep_house, keep_opening, keep_pruning, open_database, prune
+from db.passwords import Passwords
+from db.refusals import Busy
+from tests.conftest import House
+from tests.people import Browser
+from web.app import create_app
+
+EXPIRED = 10_000
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+@pytest.fixture
+def kind() -> str:
+    """What is planted here goes around the program, into SQLite's file."""
+    return "sqlite"
+
+
+def plant_expired_sessions(house: House, count: int = EXPIRED) -> None:
+    """Copies of a session that is there, all of them over since a minute ago."""
+    over = (house.clock() - timedelta(minutes=1)).isoformat(timespec="microseconds")
+    with closing(sqlite3.connect(house.path)) as connection, connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(sessions)")]
+        changed = {"id": "'old' || value", "token_hash": "'old' || value", "expires_at": f"'{over}'"}
+        names, values = ", ".join(columns), ", ".join(changed.get(column, column) for column in columns)
+        numbers = f"WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT {count})"
+        source = "FROM n, (SELECT * FROM sessions LIMIT 1)"
+        connection.execute(f"{numbers} INSERT INTO sessions ({names}) SELECT {values} {source}")
+
+
+@pytest.fixture
+def pruning(house: House) -> Iterator[Callable]:
+    """The program's own loop, in a hurry."""
+    tasks = []
+
+    def start(every: float = 0.02) -> asyncio.Task:
+        tasks.append(asyncio.create_task(keep_pruning(house.store, every)))
+        return tasks[-1]
+
+    yield start
+    for task in tasks:
+        task.cancel()
+
+
+async def until(is_so: Callable, seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not await is_so():  # noqa: ASYNC110  (what is waited for happens in the database)
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.asvs("S95")
+@pytest.mark.reliability("R23")
+async def test_ten_thousand_expired_sessions_go_and_live_ones_stay_while_people_sign_up(
+    house: House, alice: Browser, bob: Browser
+) -> None:
+    plant_expired_sessions(house)
+    pruning = asyncio.create_task(prune(house.store))
+    newcomers = [await house.browser(f"Newcomer {number}", f"n{number}@example.com") for number in range(20)]
+    slowest, signed_up = 0.0, 0
+    for person in newcomers:
+        before = asyncio.get_running_loop().time()
+        signed_up += (await person.sign_up()).status_code == 303
+        slowest = max(slowest, asyncio.get_running_loop().time() - before)
+        await asyncio.sleep(0.02)
+    assert (signed_up, pruning.done()) == (20, False)
+    assert slowest < 1
+    assert await pruning == EXPIRED
+    assert await house.count("sessions") == 22
+    assert [await person.is_in() for person in (alice, bob, *newcomers)] == [True] * 22
+
+
+@pytest.mark.asvs("S95")
+async def test_a_session_is_pruned_when_its_time_is_over_and_not_before(house: House, alice: Browser) -> None:
+    house.clock.move(days=7, seconds=-1)
+    assert await prune(house.store) == 0
+    house.clock.move(seconds=1)
+    assert not await alice.is_in()  # expired, though its row is there
+    assert await house.count("sessions") == 1
+    assert await prune(house.store) == 1
+
+
+@pytest.mark.reliability("R23")
+async def test_a_database_that_is_locked_puts_pruning_off(
+    make_house: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = await make_house(patience=0.05)
+    await house.member("Alice")
+    plant_expired_sessions(house, 3)
+    with house.locked():
+        task = asyncio.create_task(keep_pruning(house.store, 0.02))
+        await until(lambda: told(caplog, "pruning is put off"))
+    await until(lambda: has_sessions(house, 1))
+    task.cancel()
+
+
+@pytest.mark.reliability("R23")
+async def test_whatever_goes_wrong_the_loop_goes_on(
+    house: House, alice: Browser, pruning: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    plant_expired_sessions(house, 3)
+    await house.change("ALTER TABLE sessions RENAME TO lost")
+    task = pruning()
+    await until(lambda: told(caplog, "pruning failed"))
+    await house.change("ALTER TABLE lost RENAME TO sessions")
+    await until(lambda: has_sessions(house, 1))
+    assert not task.done()
+    assert await alice.is_in()
+
+
+async def test_processes_that_started_together_do_not_prune_together(house: House, pruning: Callable) -> None:
+    """Each waits for a moment of its own before it begins."""
+    began = []
+    for _ in range(4):
+        started, before = monotonic(), house.statements
+        task = pruning(5)
+        await until(lambda before=before: asked_since(house, before))
+        began.append(monotonic() - started)
+        task.cancel()
+    assert max(began) - min(began) > 0.02
+
+
+async def told(caplog: pytest.LogCaptureFixture, words: str) -> bool:
+    return words in caplog.text
+
+
+async def has_sessions(house: House, count: int) -> bool:
+    return await house.count("sessions") == count
+
+
+async def asked_since(house: House, before: int) -> bool:
+    return house.statements > before
+
+
+@pytest.fixture
+async def shut(make_house: Callable, tmp_path: Path) -> House:
+    """A house that starts while its database is not there: a folder stands where the file should be."""
+    house = await make_house(hashing=Passwords(memory_kib=8, passes=1))  # the program closes them when it ends
+    await house.store.database.disconnect()
+    house.path.rename(tmp_path / "away.db")
+    house.path.mkdir()
+    return house
+
+
+def come_back(house: House, version: str | None = None) -> None:
+    house.path.rmdir()
+    shutil.move(house.path.with_name("away.db"), house.path)
+    if version:
+        set_version(house, version)
+
+
+def set_version(house: House, version: str) -> None:
+    with closing(sqlite3.connect(house.path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
+
+
+@pytest.mark.asvs("S39")
+@pytest.mark.reliability("R22")
+async def test_a_database_that_is_away_at_the_start_is_opened_when_it_comes(
+    shut: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    stranger = await shut.browser("Alice")
+    problem = await open_database(shut.store)
+    assert problem == "the database does not answer"
+    task = asyncio.create_task(keep_house(shut.store, problem))
+    statuses = [(await stranger.get(path)).status_code for path in ("/healthz", "/login", "/readyz", "/api/session")]
+    assert statuses == [200, 200, 503, 401]
+    assert (await stranger.sign_up()).status_code == 503
+    come_back(shut)
+    await until(lambda: is_ready(stranger))
+    assert (await stranger.sign_up()).status_code == 303
+    assert caplog.text.count("the database does not answer") == 1
+    task.cancel()
+
+
+@pytest.mark.asvs("S39")
+@pytest.mark.reliability("R18")
+@pytest.mark.parametrize(("version", "word"), [("9999", "newer"), ("0000", "older")])
+async def test_one_that_comes_with_another_schema_is_not_touched_until_that_is_mended(
+    shut: House, version: str, word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger = await shut.browser("Alice")
+    task = asyncio.create_task(keep_opening(shut.store, await open_database(shut.store)))
+    come_back(shut, version)
+    await until(lambda: told(caplog, f"{word} than this program"))
+    assert (await stranger.get("/readyz")).status_code == 503
+    assert (await stranger.sign_up()).status_code == 503
+    with pytest.raises(Busy):
+        await shut.store.value(None)
+    with pytest.raises(Busy):
+        async with shut.store.transaction():
+            ...
+    assert sqlite3.connect(shut.path).execute("SELECT count(*) FROM users").fetchone() == (0,)
+    set_version(shut, "0001")
+    await until(lambda: is_ready(stranger))
+    await task
+
+
+async def is_ready(person: Browser) -> bool:
+    return (await person.get("/readyz")).status_code == 200
+
+
+async def test_the_program_that_serves_does_all_this_by_itself(shut: House) -> None:
+    app = create_app(shut.settings, shut.store, shut.clock)
+    async with app.router.lifespan_context(app):
+        assert (await open_database(shut.store)) == "the database does not answer"
+        come_back(shut)
+        await until(lambda: is_open(shut))
+    assert not shut.store.database.is_connected
+
+
+async def is_open(house: House) -> bool:
+    with suppress(Busy):
+        await house.rows("SELECT 1")
+        return True
+    return False

@@ -1,0 +1,216 @@
+"""The numbers for operators: told to this machine and to who has the token, to nobody else, and true."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from db.secret import Secret
+from tests.conftest import SECRET, House
+from tests.people import PASSWORD, Browser
+from web.app import create_app
+from web.environment import BadSetting
+from web.server import read_operation
+
+TOKEN = "a token of the tests, 32 letters or more"
+HERE = ("127.0.0.1", 40_000)
+ELSEWHERE = ("192.0.2.14", 40_000)
+
+
+@pytest.fixture
+def scrape(house: House) -> Callable:
+    """What a scraper is answered whose socket has this address."""
+
+    async def scrape(peer: Any = HERE, token: str | None = TOKEN, **headers: str) -> httpx.Response:
+        app = create_app(house.settings, house.store, house.clock, metrics_token=token and Secret(token))
+        app.state.metrics = house.app.state.metrics if peer == HERE else app.state.metrics
+        transport = httpx.ASGITransport(app, client=peer)
+        async with httpx.AsyncClient(transport=transport, base_url=house.settings.base_url) as client:
+            return await client.get("/metrics", headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+    return scrape
+
+
+def number(answer: httpx.Response, name: str, **labels: str) -> float | None:
+    """The value of the one series that has these labels."""
+    found = []
+    for series, labelled, value in re.findall(r"^(\w+){([^}]*)} (\S+)$", answer.text, re.M):
+        if series == name and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', labelled)).items():
+            found.append(float(value))
+    assert len(found) <= 1, found
+    return found[0] if found else None
+
+
+@pytest.mark.asvs("S108")
+@pytest.mark.parametrize("peer", [HERE, ("127.8.9.10", 1), ("::1", 1), ("::ffff:127.0.0.1", 1)])
+async def test_this_machine_may_read_them(scrape: Callable, peer: tuple[str, int]) -> None:
+    answer = await scrape(peer)
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert number(answer, "process_resident_memory_bytes") > 10_000_000
+
+
+@pytest.mark.asvs("S108")
+@pytest.mark.parametrize("peer", [ELSEWHERE, ("::ffff:192.0.2.14", 1), ("localhost", 1), ("", 0), None])
+async def test_for_everybody_else_there_is_nothing_there(
+    scrape: Callable, stranger: Browser, peer: tuple[str, int] | None
+) -> None:
+    answer, nowhere = await scrape(peer), await stranger.get("/metricz")
+    assert (answer.status_code, answer.text) == (404, nowhere.text.replace("metricz", "metrics"))
+    assert {*answer.headers} == {*nowhere.headers}
+
+
+@pytest.mark.asvs("S108")
+async def test_not_even_members_and_administrators_may(alice: Browser, ada: Browser) -> None:
+    assert [(await person.get("/metrics")).status_code for person in (alice, ada)] == [404, 404]
+
+
+@pytest.mark.asvs("S108")
+@pytest.mark.parametrize(
+    "header",
+    ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Via"],
+)
+async def test_what_a_proxy_on_this_machine_forwards_is_not_from_this_machine(scrape: Callable, header: str) -> None:
+    assert (await scrape(HERE, **{header: "127.0.0.1"})).status_code == 404
+
+
+@pytest.mark.asvs("S108")
+async def test_a_trusted_proxy_is_not_this_machine(make_house: Callable) -> None:
+    house = await make_house(TRUSTED_PROXIES="127.0.0.1,::1")
+    for peer in (HERE, ("::1", 1)):
+        transport = httpx.ASGITransport(house.app, client=peer)
+        async with httpx.AsyncClient(transport=transport, base_url=house.settings.base_url) as client:
+            assert (await client.get("/metrics")).status_code == 404
+
+
+@pytest.mark.asvs("S108")
+async def test_the_token_opens_from_anywhere(scrape: Callable) -> None:
+    for headers in ({}, {"X-Forwarded-For": "203.0.113.9"}):
+        assert (await scrape(ELSEWHERE, Authorization=f"Bearer {TOKEN}", **headers)).status_code == 200
+
+
+@pytest.mark.asvs("S108")
+@pytest.mark.parametrize(
+    "value", ["", "Bearer", "Bearer ", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}x", TOKEN, f"Basic {TOKEN}", "Bearer é"]
+)
+async def test_nothing_else_does(scrape: Callable, value: str) -> None:
+    assert (await scrape(ELSEWHERE, Authorization=value.encode())).status_code == 404
+
+
+@pytest.mark.asvs("S108")
+async def test_where_no_token_is_set_none_opens(scrape: Callable) -> None:
+    for value in ("Bearer ", "Bearer None", f"Bearer {TOKEN}"):
+        assert (await scrape(ELSEWHERE, None, Authorization=value)).status_code == 404
+
+
+@pytest.mark.parametrize("token", ["short", "é" * 40])
+def test_a_token_that_could_be_guessed_is_refused_at_the_start(token: str) -> None:
+    with pytest.raises(BadSetting, match=r"^METRICS_TOKEN: must be at least 32 characters"):
+        read_operation({"METRICS_TOKEN": token})
+
+
+@pytest.mark.asvs("S96")
+def test_a_token_is_a_secret_and_may_come_from_a_file(tmp_path: Any) -> None:
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+    path.chmod(0o600)
+    operation = read_operation({"METRICS_TOKEN_FILE": str(path)})
+    assert operation.metrics_token.reveal() == TOKEN
+    assert TOKEN not in repr(operation)
+
+
+@pytest.mark.reliability("R21")
+async def test_attempts_are_counted_by_their_outcome(house: House, scrape: Callable, stranger: Browser) -> None:
+    await stranger.sign_up()
+    await stranger.sign_up()  # signed in by now: sent on, nothing done
+    await stranger.post("/logout")
+    await stranger.sign_up()  # the address is taken
+    for password in (PASSWORD, "wrong-No.9"):
+        stranger.cookie = None
+        await stranger.log_in(password)
+    told = await scrape()
+    attempts = {
+        (form, outcome): number(told, "latchkey_attempts_total", form=form, outcome=outcome)
+        for form in ("signup", "login")
+        for outcome in ("done", "other", "refused")
+    }
+    assert attempts == {
+        ("signup", "done"): 1,
+        ("signup", "other"): 1,
+        ("signup", "refused"): 1,
+        ("login", "done"): 1,
+        ("login", "other"): None,
+        ("login", "refused"): 1,
+    }
+    assert number(told, "latchkey_attempt_seconds_count", form="login") == 1
+    assert number(told, "latchkey_hashes_total") == house.hashes
+    assert number(told, "latchkey_statements_total") == house.statements
+    assert number(told, "latchkey_hash_queue") == 0
+
+
+@pytest.mark.reliability("R21")
+async def test_answers_are_counted_by_who_may_ask_and_by_status(
+    scrape: Callable, stranger: Browser, alice: Browser
+) -> None:
+    for path in ("/", "/login", "/dashboard", "/nowhere", "/nowhere/either", "/metrics"):
+        await stranger.get(path)
+    await alice.get("/dashboard")
+    await stranger.ask("DELETE", "/login")
+    told = await scrape()
+    counted = re.findall(r'^latchkey_requests_total{kind="(\w+)",pid="\d+",status="(\d+)"} (\d+)', told.text, re.M)
+    assert {(kind, status): int(count) for kind, status, count in counted} == {
+        ("guests", "200"): 2,
+        ("guests", "303"): 1,  # Alice has signed up
+        ("guests", "405"): 1,
+        ("members", "303"): 1,
+        ("members", "200"): 1,
+        ("none", "404"): 2,
+        ("operators", "404"): 1,
+    }
+    assert number(told, "latchkey_request_seconds_count", kind="guests") == 4
+
+
+async def test_live_sessions_are_counted_but_not_at_each_scrape(
+    house: House, scrape: Callable, alice: Browser, bob: Browser
+) -> None:
+    house.clock.move(days=8)  # Alice's and Bob's are over
+    await house.member("Grace")
+    assert number(await scrape(), "latchkey_live_sessions") == 1
+    await house.member("Charlie")
+    before = house.statements
+    assert number(await scrape(), "latchkey_live_sessions") == 1
+    assert house.statements == before
+
+
+@pytest.mark.parametrize("environ", [{"SESSION_SECRET": SECRET, "SESSION_STRATEGY": "stateless"}])
+async def test_sessions_without_rows_are_not_counted(scrape: Callable, alice: Browser) -> None:
+    assert "latchkey_live_sessions" not in (await scrape()).text
+
+
+async def test_where_the_database_is_away_the_rest_is_told(make_house: Callable) -> None:
+    house = await make_house(away=True)
+    transport = httpx.ASGITransport(house.app, client=HERE)
+    async with httpx.AsyncClient(transport=transport, base_url=house.settings.base_url) as client:
+        told = await client.get("/metrics")
+    assert told.status_code == 200
+    assert number(told, "latchkey_live_sessions") is None
+    assert number(told, "latchkey_hashes_total") is not None
+
+
+async def test_no_series_is_named_by_what_a_visitor_sends(scrape: Callable, stranger: Browser) -> None:
+    """A label for each path or method would let anybody fill the memory."""
+    for count in range(50):
+        await stranger.ask(f"BREW{count}", f"/tea/{count}")
+    assert "tea" not in (told := (await scrape()).text)
+    assert "BREW" not in told
+    assert len(told.splitlines()) < 200
+
+
+async def test_two_applications_do_not_share_their_numbers(house: House, scrape: Callable, stranger: Browser) -> None:
+    await stranger.get("/")
+    other = replace(house, app=create_app(house.settings, house.store, house.clock))
+    assert number(await scrape(), "latchkey_requests_total", kind="guests") == 1
+    assert b"guests" not in await other.app.state.metrics.tell()

@@ -1,0 +1,249 @@
+"""How the program comes to its end: the real one, in a process of its own, by signals, with requests in flight."""
+
+import http.client
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from db.backup import NotDone, restore
+from db.housekeeping import migrate
+from db.secret import Secret
+from tests.conftest import SECRET
+from tests.people import PASSWORD
+
+LATCHKEY = Path(sys.executable).parent / "latchkey"
+NOW = datetime(2026, 11, 24, 9, 12, tzinfo=UTC)
+ALICE = urlencode({"name": "Alice", "email": "alice@example.com", "password": PASSWORD}).encode()
+pytestmark = pytest.mark.reliability("R17")
+
+
+@dataclass
+class Program:
+    """`latchkey serve`, and what it says."""
+
+    process: subprocess.Popen
+    port: int
+    started_in: float = field(default=0.0)
+
+    def get(self, path: str, connection: http.client.HTTPConnection | None = None) -> http.client.HTTPResponse:
+        connection = connection or self.connect()
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        return answer
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+
+    def accepts(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 5).close()
+        except OSError:
+            return False
+        return True
+
+    def ends(self) -> tuple[int, str]:
+        """Exit code, and what was written to standard error."""
+        _, err = self.process.communicate(timeout=30)
+        return self.process.returncode, err
+
+
+class SlowSignUp:
+    """A sign-up whose second half has not been sent yet."""
+
+    def __init__(self, program: Program) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", program.port), 20)
+        head = f"POST /signup HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(ALICE)}\r\n"
+        self.socket.sendall(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n".encode() + ALICE[:20])
+        time.sleep(0.2)
+
+    def finish(self) -> bytes:
+        self.socket.sendall(ALICE[20:])
+        with self.socket, self.socket.makefile("rb") as answer:
+            return answer.read()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "latchkey.db"
+    migrate(Secret(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture
+def start(database: Path, port: int) -> Iterator[Callable]:
+    """Starts the program, and waits until it says that it is ready."""
+    programs = []
+
+    def start(*, ready: bool = True, **environ: str) -> Program:
+        settings = {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET, "PORT": str(port)}
+        before = time.monotonic()
+        process = subprocess.Popen(
+            [LATCHKEY, "serve"], env=settings | environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        programs.append(process)
+        if ready:
+            assert "is ready at" in process.stdout.readline(), process.communicate()
+        return Program(process, port, time.monotonic() - before)
+
+    yield start
+    for process in programs:
+        process.kill()
+        process.communicate()
+
+
+def names_in(database: Path) -> list[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return [name for (name,) in connection.execute("SELECT name FROM users")]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_is_in_flight_finishes_and_nothing_new_begins(start: Callable, database: Path, workers: str) -> None:
+    program = start(WEB_CONCURRENCY=workers)
+    sign_up = SlowSignUp(program)
+    program.process.send_signal(signal.SIGTERM)
+    time.sleep(1.5)
+    assert not program.accepts()
+    answer = sign_up.finish()
+    assert answer.startswith(b"HTTP/1.1 303 ")
+    assert b"set-cookie: session=" in answer.lower()
+    assert program.ends() == (0, "")
+    assert names_in(database) == ["Alice"]
+    assert [path.name for path in database.parent.iterdir()] == [database.name]  # the database was closed
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_readiness_turns_red_at_once_while_the_rest_goes_on(start: Callable, workers: str) -> None:
+    program = start(WEB_CONCURRENCY=workers, DRAIN_SECONDS="3")
+    kept = [program.connect() for _ in range(8)]
+    assert [program.get("/readyz", connection).status for connection in kept] == [200] * 8
+    program.process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    for connection in (*kept, *[program.connect() for _ in range(8)]):
+        answer = program.get("/readyz", connection)
+        assert (answer.status, answer.headers["connection"]) == (503, "close")
+    assert [program.get(path).status for path in ("/healthz", "/login", "/signup")] == [200] * 3
+    assert program.ends() == (0, "")
+
+
+def test_a_sign_up_that_begins_during_the_drain_is_done(start: Callable, database: Path) -> None:
+    program = start(DRAIN_SECONDS="2")
+    program.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert SlowSignUp(program).finish().startswith(b"HTTP/1.1 303 ")
+    assert program.ends() == (0, "")
+    assert names_in(database) == ["Alice"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_more_signals_break_nothing(start: Callable, workers: str) -> None:
+    program = start(WEB_CONCURRENCY=workers)
+    sign_up = SlowSignUp(program)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        program.process.send_signal(number)
+        time.sleep(0.3)
+    assert sign_up.finish().startswith(b"HTTP/1.1 303 ")
+    assert program.ends() == (0, "")
+
+
+def test_a_second_ctrl_c_cuts_the_drain_short(start: Callable) -> None:
+    program = start(DRAIN_SECONDS="60")
+    program.process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    program.process.send_signal(signal.SIGTERM)  # as a supervisor sends after Ctrl-C: not a person's impatience
+    time.sleep(0.5)
+    assert program.get("/readyz").status == 503
+    program.process.send_signal(signal.SIGINT)
+    assert program.ends() == (0, "")
+
+
+def test_it_starts_again_at_once_and_everybody_is_still_logged_in(start: Callable) -> None:
+    program = start()
+    cookie = SlowSignUp(program).finish().split(b"session=")[1].split(b";")[0].decode()
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        program.process.send_signal(end)
+        program.process.wait(20)
+        program = start()
+        connection = program.connect()
+        connection.request("GET", "/api/session", headers={"Cookie": f"session={cookie}"})
+        assert connection.getresponse().status == 200
+    assert program.started_in < 10  # one or two seconds; this only says that nothing waits for a timeout
+
+
+def test_workers_whose_supervisor_was_killed_leave_the_door_free(start: Callable) -> None:
+    program = start(WEB_CONCURRENCY="2")
+    program.process.kill()
+    program.process.wait(20)
+    deadline = time.monotonic() + 10
+    while program.accepts() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert start(WEB_CONCURRENCY="2").get("/healthz").status == 200
+
+
+@pytest.mark.reliability("R19")
+def test_a_backup_is_not_put_back_under_a_program_that_serves(start: Callable, database: Path, tmp_path: Path) -> None:
+    program, url = start(), Secret(f"sqlite:///{database}")
+    assert subprocess.run([LATCHKEY, "backup", tmp_path / "b"], env=environ_of(database)).returncode == 0
+    with pytest.raises(NotDone, match="stop the program first"):
+        restore(url, tmp_path / "b", NOW)
+    assert program.get("/readyz").status == 200
+    program.process.terminate()
+    assert program.ends() == (0, "")
+    assert restore(url, tmp_path / "b", NOW)[0].people == 0
+
+
+def environ_of(database: Path) -> dict[str, str]:
+    return {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_that_is_taken_is_one_line_and_exit_1(start: Callable, port: int, workers: str) -> None:
+    with socket.create_server(("127.0.0.1", port)):
+        code, told = start(ready=False, WEB_CONCURRENCY=workers).ends()
+    assert (code, "address already in use" in told.lower(), "Traceback" in told) == (1, True, False)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_database_without_tables_is_one_line_and_exit_1(start: Callable, tmp_path: Path, workers: str) -> None:
+    code, told = start(ready=False, WEB_CONCURRENCY=workers, DATABASE_URL=f"sqlite:///{tmp_path}/new.db").ends()
+    assert (code, told) == (1, "latchkey: the database has no tables yet: run `latchkey migrate` first\n")
+
+
+@pytest.mark.reliability("R12")
+def test_few_open_files_are_told_at_the_start_and_a_start_can_be_stopped(database: Path, port: int) -> None:
+    command = f"ulimit -n 256; exec {LATCHKEY} serve"
+    environ = environ_of(database) | {"PORT": str(port)}
+    with subprocess.Popen(["/bin/sh", "-c", command], env=environ, stderr=subprocess.PIPE, text=True) as process:
+        assert "only 256 files may be open" in process.stderr.readline()
+        process.terminate()
+        try:
+            assert process.wait(20) in (0, 1, -signal.SIGTERM)  # wherever in the start it was
+        finally:
+            process.kill()
+
+
+@pytest.mark.reliability("R12")
+def test_as_many_files_may_be_open_as_the_system_lets_us(start: Callable) -> None:
+    limits = Path(f"/proc/{start().process.pid}/limits")
+    soft, hard = next(
+        line.split()[3:5] for line in limits.read_text().splitlines() if line.startswith("Max open files")
+    )
+    assert soft == hard
