@@ -1,17 +1,17 @@
 """The house under test: a real database file, the whole application, and a clock that a test can move."""
 
-import shutil
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from databases import Database
+from jinja2 import Environment
 from starlette.applications import Starlette
 
 from db.access import shell
@@ -21,10 +21,12 @@ from db.secret import Secret
 from db.sessions import peek, verify_session
 from db.store import Store
 from db.viewer import Admin, Operator, Viewer, require_admin
+from tests.databases import KIND, REQUIRED, SERVER_URL, Files, OnServer, Server
 from tests.people import IPHONE, PASSWORD, Browser
 from web.app import create_app, open_store
 from web.settings import Settings, read_settings
 
+TEMPLATES: dict[bool, Environment] = {}  # compiled once for all houses with the same routes
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 pytest_plugins = ["tests.rows"]
 
@@ -51,6 +53,8 @@ class House:
     settings: Settings
     clock: Clock
     stack: AsyncExitStack = field(repr=False)
+    path: Path  # names its database: see tests.databases
+    databases: Files | OnServer = field(repr=False)
 
     async def browser(self, name: str, email: str | None = None, **options: str) -> Browser:
         """A fresh browser of somebody who has no account yet."""
@@ -92,25 +96,32 @@ class House:
         await shell.change_role(Operator(self.store), person.email, role)
 
     async def rows(self, sql: str) -> list[tuple]:
-        return [tuple(row._mapping.values()) for row in await self.store.database.fetch_all(sql)]
+        """Moments are told as SQLite keeps them, whichever database it is."""
+        rows = await self.store.database.fetch_all(sql)
+        return [tuple(as_kept(value) for value in row._mapping.values()) for row in rows]
 
     async def count(self, table: str) -> int:
         return (await self.rows(f"SELECT count(*) AS n FROM {table}"))[0][0]
 
-    async def change(self, sql: str) -> None:
+    async def change(self, *statements: str) -> None:
         """What an operator does to the database behind the program's back."""
-        await self.store.database.execute(sql)
+        for sql in statements:
+            await self.store.database.execute(sql)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    async def break_inserts(self, table: str, *, silently: bool = False) -> None:
+        """From now on every INSERT is refused or, silently, left out."""
+        await self.change(*self.databases.fault(table, silent=silently))
+
+    async def mend_inserts(self, table: str) -> None:
+        await self.change(*self.databases.mend(table))
+
+    def locked(self) -> AbstractContextManager[None]:
         """Meanwhile another program, such as a backup, holds the right to write."""
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
-            other.execute("BEGIN EXCLUSIVE")
-            yield
+        return self.databases.locked(self.path)
 
-    @property
-    def path(self) -> Path:
-        return Path(self.settings.database_url.reveal().removeprefix("sqlite:///"))
+    def stored(self) -> bytes:
+        """All that somebody would find who got hold of the database."""
+        return self.databases.stored(self.path)
 
     @property
     def statements(self) -> int:
@@ -119,6 +130,10 @@ class House:
     @property
     def hashes(self) -> int:
         return self.store.passwords.hashes
+
+
+def as_kept(value: Any) -> Any:
+    return value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
 
 
 @pytest.fixture(scope="session")
@@ -132,6 +147,37 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("migrated") / "latchkey.db"
     migrate(Secret(f"sqlite:///{path}"))
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """The PostgreSQL server of TEST_POSTGRES_URL. Where there is none, its tests are skipped, or fail if it is due."""
+    try:
+        server = Server(SERVER_URL)
+    except (OSError, asyncpg.PostgresError) as error:
+        (pytest.fail if REQUIRED else pytest.skip)(f"PostgreSQL cannot be reached: {error}")
+    yield server
+    server.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "house: stands on a house, so on the database that TEST_DATABASE names")
+    config.addinivalue_line("markers", "both: stands on each of the databases in one run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "databases" in getattr(item, "fixturenames", ()):
+            item.add_marker("both" if "kind" in getattr(getattr(item, "callspec", None), "params", {}) else "house")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "PostgreSQL" in str(report.longrepr)]
+    if skipped:
+        line = (
+            f"NOT TESTED ON POSTGRESQL: {len(skipped)} tests were skipped, for no server answers: see CONTRIBUTING.md"
+        )
+        terminalreporter.line(line, red=True, bold=True)
 
 
 @pytest.fixture(scope="session")
@@ -157,12 +203,27 @@ def environ() -> dict[str, str]:
 
 
 @pytest.fixture
+def kind() -> str:
+    """Which database the houses of this test stand on. TEST_DATABASE says it, unless a test file does."""
+    return KIND
+
+
+@pytest.fixture
+def databases(kind: str, migrated: Path, request: pytest.FixtureRequest) -> Iterator[Files | OnServer]:
+    server = kind == "postgresql"
+    databases = OnServer(request.getfixturevalue("postgres_server")) if server else Files(migrated)
+    yield databases
+    databases.close()
+
+
+@pytest.fixture
 async def make_house(
-    migrated: Path, tmp_path: Path, passwords: Passwords, clock: Clock, environ: dict[str, str]
+    databases: Files | OnServer, tmp_path: Path, passwords: Passwords, clock: Clock, environ: dict[str, str]
 ) -> AsyncIterator[Callable]:
     """Opens a house, on a database of its own or on one that another house of this test has left.
 
-    `hashing` replaces the Passwords, `engine` gives the database's back end its options; the rest are settings.
+    `hashing` replaces the Passwords; `away`: its database cannot be reached; `patience`: the seconds that it waits for
+    the right to write; `engine` gives the database's back end other options; the rest are settings.
     """
     async with AsyncExitStack() as stack:
 
@@ -170,19 +231,23 @@ async def make_house(
             path: Path | None = None,
             *,
             hashing: Passwords | None = None,
+            away: bool = False,
+            patience: float | None = None,
             engine: dict[str, Any] | None = None,
             **changes: str,
         ) -> House:
             path = path or tmp_path / "latchkey.db"
-            if not path.exists():
-                shutil.copy(migrated, path)
-            settings = read_settings({"DATABASE_URL": f"sqlite:///{path}", **environ, **changes}, data=tmp_path)
+            url = databases.url(path, away=away)
+            settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
             store = open_store(settings, passwords=hashing or passwords, now=clock)
-            if engine:
-                store = replace(store, database=Database(settings.database_url.reveal(), **engine))
+            options = databases.engine(away=away, patience=patience) | (engine or {})
+            if options:
+                store = replace(store, database=Database(url, **options))
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
-            return House(create_app(settings, store, clock), store, settings, clock, stack)
+            app = create_app(settings, store, clock)
+            app.state.environment = TEMPLATES.setdefault(settings.stateless, app.state.environment)
+            return House(app, store, settings, clock, stack, path, databases)
 
         yield make
 

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from db.tables import SCHEMA, metadata
 from tests.conftest import SECRET
 from tests.databases import KINDS, Server
+from tests.people import PASSWORD
 
 LATCHKEY = Path(sys.executable).parent / "latchkey"
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('latchkey migrate'))"
@@ -37,12 +38,12 @@ class Place:
     def start(self, *command: str) -> subprocess.Popen[str]:
         environ = {"PATH": os.environ["PATH"], "DATABASE_URL": self.url, "SESSION_SECRET": SECRET}
         pipe = subprocess.PIPE
-        return subprocess.Popen([LATCHKEY, *command], env=environ, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen([LATCHKEY, *command], env=environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
-    def run(self, *command: str) -> tuple[int, str]:
+    def run(self, *command: str, typed: str = "") -> tuple[int, str]:
         """Exit code, and what was said."""
         process = self.start(*command)
-        said = "".join(process.communicate(timeout=60))
+        said = "".join(process.communicate(typed, timeout=60))
         return process.returncode, said
 
     def rows(self, *statements: str) -> list[tuple]:
@@ -139,36 +140,38 @@ def test_of_two_who_start_at_once_one_waits_and_both_are_well(place: Place) -> N
 
 @pytest.mark.reliability("R18")
 def test_a_migration_killed_in_the_middle_has_changed_nothing(place: Place) -> None:
-    """In the middle is: within an index, or, where a reader holds SQLite's file, before the COMMIT."""
     place.rows("CREATE TABLE notes (body TEXT)", "SELECT 1")
     before = place.tables
-    if place.server:
-        place.rows(*SLOW_INDEXES, "SELECT 1")
-        killed = place.start("migrate")
-        wait_until(
-            lambda: place.rows(
-                "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND wait_event = 'PgSleep'"
-            )
-        )
-        killed.kill()
-        killed.communicate()
-        place.rows(
-            "DROP EVENT TRIGGER slow",
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND datname = current_database()",
-        )
-    else:
-        with closing(sqlite3.connect(place.path, isolation_level=None)) as reader:
-            reader.execute("BEGIN")
-            reader.execute("SELECT * FROM notes").fetchall()
-            killed = place.start("migrate")
-            wait_until(Path(f"{place.path}-journal").exists)
-            time.sleep(0.5)
-            assert killed.poll() is None
-            killed.kill()
-            killed.communicate()
+    with (in_an_index if place.server else before_the_commit)(place) as migration:
+        assert migration.poll() is None
+        migration.kill()
+        migration.communicate()
     assert place.tables == before
     assert place.run("migrate") == (0, "")
     assert place.tables >= {"users", "sessions", "notes"}
+
+
+@contextmanager
+def in_an_index(place: Place) -> Iterator[subprocess.Popen[str]]:
+    """A migration that PostgreSQL has stopped half-way."""
+    sleeping = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    place.rows(*SLOW_INDEXES, "SELECT 1")
+    migration = place.start("migrate")
+    wait_until(lambda: place.rows(f"SELECT pid {sleeping}"))
+    yield migration
+    place.rows("DROP EVENT TRIGGER slow", f"SELECT pg_terminate_backend(pid) {sleeping}")
+
+
+@contextmanager
+def before_the_commit(place: Place) -> Iterator[subprocess.Popen[str]]:
+    """A migration that has made everything, and whose COMMIT waits for somebody who reads the file."""
+    with closing(sqlite3.connect(place.path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM notes").fetchall()
+        migration = place.start("migrate")
+        wait_until(Path(f"{place.path}-journal").exists)
+        time.sleep(0.5)
+        yield migration
 
 
 def wait_until(happened: Callable[[], object]) -> None:
@@ -241,3 +244,17 @@ def refused_in_one_line(place: Place, command: str, why: str) -> str:
     said = "".join(process.communicate())
     assert (process.returncode, said.count("\n"), why in said) == (1, 1, True), said
     return said
+
+
+def test_the_operators_commands_do_the_same_on_both(place: Place) -> None:
+    none_yet = (1, "latchkey: the database has no tables yet: run `latchkey migrate` first\n")
+    create = ("users", "create", "--email", "ada@example.com", "--name", "Ada", "--role", "admin", "--password-stdin")
+    assert place.run("users", "list") == none_yet
+    place.run("migrate")
+    assert place.run(*create, typed=f"{PASSWORD}\n") == (0, "ada@example.com can log in now, as admin\n")
+    assert place.run(*create, typed=f"{PASSWORD}\n") == (1, "latchkey: An account with this email already exists.\n")
+    code, said = place.run("users", "role", "ada@example.com", "user")
+    assert (code, "last administrator" in said) == (1, True)
+    told = place.run("users", "set-password", "ada@example.com", "--password-stdin", typed="another-No.7\n")
+    assert told == (0, "the password is set, and 0 sessions are ended\n")
+    assert "admin     ada@example.com  Ada" in place.run("users", "list")[1]

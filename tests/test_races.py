@@ -2,14 +2,28 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
+from db.access import account, devices
+from db.access import admin as people
+from db.housekeeping import prune
 from db.passwords import Passwords
+from db.refusals import Busy, LastAdmin
+from db.viewer import ROLES, require_admin
 from tests.conftest import House
+from tests.databases import KINDS
 from tests.people import PASSWORD, Browser, read, set_cookie_of
 
 TAKEN = "An account with this email already exists."
+NEW_PASSWORD = "another-No.7 to the sea"
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """On both databases: each has locks of its own kind to get wrong."""
+    return request.param
 
 
 @pytest.mark.asvs("S18")
@@ -92,3 +106,149 @@ async def test_sixty_log_ins_at_once_keep_fifty_sessions(make_house: Callable, c
     answers = await asyncio.gather(*[browser.log_in() for browser in browsers])
     assert {answer.status_code for answer in answers} == {303}
     assert await house.count("sessions") == 50
+
+
+@pytest.mark.guide("B14")
+@pytest.mark.asvs("S65")
+async def test_fifty_requests_at_the_edge_of_renewal_all_go_on(house: House, alice: Browser) -> None:
+    house.clock.move(days=4)
+    before = house.store.database._backend.writes
+    answers = await asyncio.gather(*[alice.get("/dashboard") for _ in range(50)])
+    assert {answer.status_code for answer in answers} == {200}
+    assert await alice.is_in()
+    assert await house.rows("SELECT expires_at FROM sessions") == [("2026-12-05T09:12:00.000000+00:00",)]
+    assert house.store.database._backend.writes - before <= 50
+
+
+@pytest.mark.asvs("S38")
+async def test_administrators_who_demote_and_lift_each_other_at_once_leave_one(house: House) -> None:
+    crowd = [await house.admin(name) for name in ("Ada", "Agnes", "Barbara", "Dorothy", "Grace")]
+    admins = [require_admin(await house.viewer_of(person)) for person in crowd]
+    for _ in range(6):
+        await house.change("UPDATE users SET role = 'user' WHERE id <> (SELECT max(id) FROM users)")
+        changes = [people.change_role(one, two.id, role) for one in admins for two in admins for role in ROLES]
+        outcomes = await asyncio.gather(*changes, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} <= {type(None), LastAdmin}
+        assert await house.rows("SELECT id FROM users WHERE role = 'admin'") != []
+        await house.change("UPDATE users SET role = 'admin'")
+    disabling = [people.disable(one, two.id) for one, two in zip(admins, [*admins[1:], admins[0]], strict=True)]
+    outcomes = await asyncio.gather(*disabling, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes].count(LastAdmin) == 1
+    assert len(await house.rows("SELECT id FROM users WHERE disabled_at IS NULL")) == 1
+
+
+@pytest.mark.asvs("S102")
+async def test_of_twenty_who_choose_one_slug_one_has_it(make_house: Callable, cheap: Passwords) -> None:
+    house = await make_house(hashing=cheap)
+    crowd = [await house.member(f"Guest{number}") for number in range(20)]
+    answers = await asyncio.gather(*[person.post("/account", {"slug": "wonderland"}) for person in crowd])
+    assert sorted(answer.status_code for answer in answers) == [303] + [422] * 19
+    assert await house.rows("SELECT count(*) AS n FROM users WHERE slug = 'wonderland'") == [(1,)]
+
+
+async def test_two_who_take_each_others_slug_at_once_get_an_answer(house: House, alice: Browser, bob: Browser) -> None:
+    """On PostgreSQL each waits for the other, until the server undoes one; it is tried again."""
+    pair = [await house.viewer_of(person) for person in (alice, bob)]
+    for _ in range(3):
+        swapped = [
+            account.change_profile(viewer, slug=slug) for viewer, slug in zip(pair, ("bob", "alice"), strict=True)
+        ]
+        assert await asyncio.gather(*swapped) == [False, False]
+    assert await house.rows("SELECT slug FROM users ORDER BY slug") == [("alice",), ("bob",)]
+
+
+@pytest.mark.asvs("S06", "S102")
+@pytest.mark.parametrize("strategy", ["database", "stateless"])
+async def test_log_in_log_out_everywhere_and_a_new_password_at_once_end_as_if_one_came_after_the_other(
+    make_house: Callable, cheap: Passwords, strategy: str
+) -> None:
+    house = await make_house(hashing=cheap, SESSION_STRATEGY=strategy)
+    alice, old, new = await house.member("Alice"), PASSWORD, NEW_PASSWORD
+    for _ in range(6):
+        crowd = [await house.browser("Alice") for _ in range(6)]
+        leaving, changing, after = [await house.thief_of(alice) for _ in range(3)]
+        left, changed, *answers = await asyncio.gather(
+            leaving.post("/devices/revoke-all"),
+            changing.post("/account/password", {"current_password": old, "password": new}),
+            *[person.log_in(old) for person in crowd],
+        )
+        assert {left.headers["location"].partition("?")[0], *({a.status_code for a in answers} - {303, 422})} == {
+            "/login"
+        }
+        assert not await after.is_in(), "both end it"
+        if changed.headers["location"] == "/account":
+            assert [await person.is_in() for person in crowd] == [False] * 6, "the old password opens nothing"
+            old, new = new, old
+        alice = await house.browser("Alice")
+        assert (await alice.log_in(new)).status_code == 422
+        assert (await alice.log_in(old)).status_code == 303
+
+
+@pytest.mark.reliability("R06")
+async def test_those_who_end_sessions_at_once_do_not_wait_for_each_other_for_ever(
+    make_house: Callable, cheap: Passwords
+) -> None:
+    """Half of the rows are pruned while their owner ends all, or all the others, from several devices, and logs in."""
+    house = await make_house(hashing=cheap)
+    alice = await house.member("Alice")
+    for _ in range(4):
+        for person in [await house.browser("Alice") for _ in range(25)]:
+            await person.log_in()
+        house.clock.move(days=8)
+        crowd = [await house.browser("Alice") for _ in range(8)]
+        for person in crowd:
+            await person.log_in()
+        viewers = [await house.viewer_of(person) for person in crowd]
+        outcomes = await asyncio.gather(
+            *[prune(house.store) for _ in range(3)],
+            *[devices.revoke_others(viewer) for viewer in viewers],
+            *[person.log_in() for person in crowd],
+            devices.revoke_all(viewers[0]),
+            *[alice.log_in() for _ in range(4)],
+        )
+        assert {outcome.status_code for outcome in outcomes if not isinstance(outcome, int)} == {303}
+        await devices.revoke_all(viewers[0])
+        await prune(house.store)
+        assert await house.count("sessions") == 0
+
+
+NEXT_VERSION = (
+    "ALTER TABLE users ADD COLUMN shoe_size TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE sessions ADD COLUMN country TEXT",
+    "CREATE TABLE notes (id TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES users (id))",
+    "CREATE INDEX sessions_country ON sessions (country)",
+    "UPDATE alembic_version SET version_num = '0002'",
+)
+
+
+@pytest.mark.reliability("R18")
+async def test_who_is_served_goes_on_while_the_next_version_adds_to_the_tables(
+    make_house: Callable, cheap: Passwords
+) -> None:
+    """The migration of a version to come, beside this one, which is still serving."""
+    house, other = await make_house(hashing=cheap), await make_house(hashing=cheap)
+    alice = await house.member("Alice")
+    migrated = asyncio.Event()
+
+    async def visit(number: int) -> set[int]:
+        codes, after = set(), 0
+        while after < 3:
+            after += migrated.is_set()
+            guest = await house.browser(f"Guest{number}", email=f"guest{number}.{len(codes)}.{after}@example.com")
+            codes |= {(await alice.get("/dashboard")).status_code, (await guest.sign_up()).status_code}
+            codes |= {(await guest.get("/devices")).status_code, (await guest.post("/logout")).status_code}
+        return codes
+
+    async def migrate() -> None:
+        """On PostgreSQL it may come across a reader who waits for it; then it is undone whole, and tried again."""
+        while not migrated.is_set():
+            with suppress(Busy):
+                async with other.store.transaction():
+                    for statement in NEXT_VERSION:
+                        await asyncio.sleep(0.02)
+                        await other.change(statement)
+                migrated.set()
+
+    *codes, _ = await asyncio.gather(*[visit(number) for number in range(4)], migrate())
+    assert set.union(*codes) <= {200, 303, 422}
+    assert await house.rows("SELECT version_num FROM alembic_version") == [("0002",)]

@@ -1,7 +1,6 @@
 """A database of each kind, with the same tables, real and empty, for every test."""
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -14,6 +13,7 @@ from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeDecorator
 
 import db.engine  # noqa: F401
+from tests.databases import SERVER_URL
 
 
 class Shout(TypeDecorator):
@@ -63,8 +63,8 @@ def notes():
 
 
 @pytest.fixture(scope="session")
-def server_url():
-    return os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test")
+def server_url(postgres_server):
+    return SERVER_URL
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 from databases import Database
 from sqlalchemy import bindparam, column, func, select, table, update
 
+from db.engine.postgres_pool import address
 from db.engine.postgres_session import Session
 from db.engine.statement import Conflict, Statement, insert
 from db.refusals import Busy
@@ -250,6 +251,78 @@ async def test_a_write_is_not_tried_again_and_a_transaction_neither(postgres_url
         assert await emails(database, people) == ["a"]
 
 
+@asynccontextmanager
+async def crossed(postgres, postgres_url, people):
+    """Another program has the second of two rows, and reaches for the first once we hold it and wait for the second."""
+    await postgres.execute_many(people.insert(), [{"email": "a", "age": 0}, {"email": "b", "age": 0}])
+    other = await asyncpg.connect(postgres_url)
+    async with other.transaction():
+        await other.execute("UPDATE people SET age = 10 WHERE email = 'b'")
+
+        async def reach():
+            await asyncio.sleep(0.3)
+            await other.execute("UPDATE people SET age = 10 WHERE email = 'a'")
+
+        yield reach()
+    await other.close()
+
+
+ALL_OLDER = "UPDATE people SET age = age + 1"
+
+
+async def test_a_write_that_the_server_undid_for_a_deadlock_is_done_again(postgres, postgres_url, people):
+    async with crossed(postgres, postgres_url, people) as reaching:
+        writing = asyncio.create_task(postgres.execute(ALL_OLDER))
+        await reaching
+        assert not writing.done()
+    await writing
+    assert [row.age for row in await postgres.fetch_all(select(people.c.age))] == [11, 11]
+
+
+async def test_a_transaction_that_the_server_undid_for_a_deadlock_is_busy(postgres, postgres_url, people):
+    async def work():
+        async with postgres.transaction():
+            await postgres.execute(ALL_OLDER)
+
+    async with crossed(postgres, postgres_url, people) as reaching:
+        writing = asyncio.create_task(work())
+        await reaching
+    with pytest.raises(Busy) as busy:
+        await writing
+    assert isinstance(busy.value.__cause__, asyncpg.DeadlockDetectedError)
+    assert [row.age for row in await postgres.fetch_all(select(people.c.age))] == [10, 10]
+
+
+async def test_statements_are_read_committed_whatever_the_database_prefers(postgres, postgres_url):
+    name = postgres_url.rpartition("/")[2]
+    await postgres.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    async with opened(postgres_url) as database:
+        assert await database.fetch_val("SHOW transaction_isolation") == "read committed"
+    await postgres.execute(f"ALTER DATABASE {name} RESET default_transaction_isolation")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("", {}),
+        ("?ssl=true", {"ssl": True}),
+        ("?ssl=false&max_size=3", {"ssl": False}),
+        ("?ssl=require", {"ssl": "require"}),
+    ],
+)
+def test_the_options_of_databases_are_ours_to_read(options, expected):
+    told = address(f"postgres://u:p%40ss@host:6432/db{options}")
+    assert told == {"dsn": "postgresql://u:p%40ss@host:6432/db", "timeout": 10.0, **expected}
+
+
+async def test_the_options_of_postgresql_count(postgres_url):
+    async with opened(f"{postgres_url}?application_name=door&sslmode=disable&max_size=1") as database:
+        assert await database.fetch_val("SHOW application_name") == "door"
+    async with opened(f"{postgres_url}?sslmode=require") as database:  # the server of the tests has no certificate
+        with pytest.raises(Busy):
+            await database.fetch_val("SELECT 1")
+
+
 async def test_a_transaction_begins_on_a_living_session(postgres_url, server_url, people):
     async with opened(postgres_url, max_size=1) as database:
         pid = await database.fetch_val(OWN_SESSION())
@@ -335,4 +408,5 @@ async def test_what_a_statement_sets_does_not_reach_the_next(postgres_url, chang
 async def test_an_advisory_lock_does_not_outlive_its_statement(postgres_url):
     async with opened(postgres_url, max_size=1) as database:
         await database.fetch_val(Statement(select(func.pg_advisory_lock(7)))())
-        assert await database.fetch_val("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+        here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        assert await database.fetch_val(f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND {here}") == 0

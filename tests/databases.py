@@ -1,0 +1,206 @@
+"""The two kinds of database that a house may stand on, and what a test may do to one behind the program's back.
+
+A path names a house's database on both. On SQLite it is the file; on PostgreSQL it stands for a database on the server.
+"""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from collections.abc import Coroutine, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from secrets import randbelow
+from threading import Thread
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from db.housekeeping import migrate
+from db.secret import Secret
+
+T = TypeVar("T")
+
+KINDS: Final = ("sqlite", "postgresql")
+KIND: Final = os.environ.get("TEST_DATABASE", "sqlite")
+SERVER_URL: Final = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test")
+REQUIRED: Final = KIND == "postgresql" or "REQUIRE_POSTGRES" in os.environ
+RUNS: Final = 7_411  # the class of the advisory locks by which the runs of the tests know that another lives
+
+SHAPE: Final = """
+    SELECT string_agg(concat_ws(' ', c.relname, attname, atttypid, attnotnull), ',' ORDER BY c.relname, attnum)
+        || (SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal)
+    FROM pg_class c JOIN pg_attribute ON attrelid = c.oid
+    WHERE c.relnamespace = 'public'::regnamespace AND attnum > 0
+"""
+TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+
+
+class Files:
+    """SQLite: each house has a copy of a file that was migrated once."""
+
+    def __init__(self, migrated: Path) -> None:
+        self._migrated = migrated
+
+    def url(self, path: Path, *, away: bool = False) -> str:
+        """Where the path's database is found; it is made if it is not there."""
+        if not path.exists():
+            shutil.copy(self._migrated, path)
+        return f"sqlite:///{path}"
+
+    def engine(self, *, away: bool, patience: float | None) -> dict[str, Any]:
+        """Options of a back end that cannot reach it, or that waits so many seconds for the right to write."""
+        waiting = {} if patience is None else {"busy_timeout": int(patience * 100), "wait": patience}
+        return waiting | ({"deadline": -1} if away else {})
+
+    @contextmanager
+    def locked(self, path: Path) -> Iterator[None]:
+        """Meanwhile another program, such as a backup, holds the right to write."""
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            yield
+
+    def stored(self, path: Path) -> bytes:
+        """All that somebody would find who got hold of the database."""
+        return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+    def fault(self, table: str, *, silent: bool) -> list[str]:
+        """From now on every INSERT is refused or, in silence, left out."""
+        raised = "RAISE(IGNORE)" if silent else "RAISE(ABORT, 'no')"
+        return [f"CREATE TRIGGER fault BEFORE INSERT ON {table} BEGIN SELECT {raised}; END"]
+
+    def mend(self, table: str) -> list[str]:
+        return ["DROP TRIGGER fault"]
+
+    def close(self) -> None: ...
+
+
+class Server:
+    """A PostgreSQL server, asked from a thread of its own: a fixture may be wanted while a loop is running.
+
+    A migrated template is made once; each house gets a copy, which the next may have if its tables are as they were.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        Thread(target=self._loop.run_forever, daemon=True).start()
+        self._url = url
+        self._run = randbelow(2**31)
+        self._made = 0
+        self._idle: list[str] = []
+        self._connection = self.do(asyncpg.connect(url, timeout=5))
+        self.do(self._begin())
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def url_of(self, name: str) -> str:
+        return f"{self._url.rpartition('/')[0]}/{name}"
+
+    def create(self, template: str = "template1") -> str:
+        self._made += 1
+        name = f"house_{self._run}_{self._made}"
+        self.do(self._connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
+        return name
+
+    def take(self) -> str:
+        """A database of the present schema, with nobody in it."""
+        if not hasattr(self, "_template"):
+            self._template = self.create()
+            self.do(asyncio.to_thread(migrate, Secret(self.url_of(self._template))))
+            self._shape = self.do(self.ask(self._template, SHAPE))
+        return self._idle.pop() if self._idle else self.create(self._template)
+
+    def give(self, name: str) -> None:
+        if self.do(self._emptied(name)):
+            self._idle.append(name)
+        else:
+            self.drop(name)
+
+    def drop(self, name: str) -> None:
+        self.do(self._connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+
+    async def ask(self, name: str, *statements: str) -> list[tuple[Any, ...]]:
+        """The rows of the last statement."""
+        connection = await asyncpg.connect(self.url_of(name))
+        try:
+            return [[tuple(row) for row in await connection.fetch(statement)] for statement in statements][-1]
+        finally:
+            await connection.close()
+
+    @contextmanager
+    def opened(self, name: str, *statements: str) -> Iterator[None]:
+        """Meanwhile another program has said this, and not gone yet."""
+        other = self.do(asyncpg.connect(self.url_of(name)))
+        try:
+            for statement in statements:
+                self.do(other.execute(statement))
+            yield
+        finally:
+            self.do(other.close())
+
+    def close(self) -> None:
+        self.do(self._drop_all_of(self._run))
+        self.do(self._connection.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _begin(self) -> None:
+        """Hold the lock that says this run lives, and clear away what runs that were killed have left."""
+        await self._connection.execute(f"SELECT pg_advisory_lock({RUNS}, {self._run})")
+        names = await self._connection.fetch(r"SELECT datname FROM pg_database WHERE datname ~ '^house_\d+_\d+$'")
+        for run in {int(name.split("_")[1]) for (name,) in names} - {self._run}:
+            if await self._connection.fetchval(f"SELECT pg_try_advisory_lock({RUNS}, {run})"):
+                await self._drop_all_of(run)
+
+    async def _drop_all_of(self, run: int) -> None:
+        pattern = f"^house_{run}_"
+        for (name,) in await self._connection.fetch("SELECT datname FROM pg_database WHERE datname ~ $1", pattern):
+            await self._connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def _emptied(self, name: str) -> bool:
+        if await self.ask(name, SHAPE) != self._shape:
+            return False
+        await self.ask(name, "DELETE FROM users")
+        return True
+
+
+class OnServer:
+    """The databases of one test on a PostgreSQL server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._names: dict[Path, str] = {}
+
+    def url(self, path: Path, *, away: bool = False) -> str:
+        if path not in self._names:
+            self._names[path] = self._server.take()
+        return "postgresql://postgres@127.0.0.1:1/away" if away else self._server.url_of(self._names[path])
+
+    def engine(self, *, away: bool, patience: float | None) -> dict[str, Any]:
+        return {} if patience is None else {"lock_timeout": int(patience * 1000)}
+
+    @contextmanager
+    def locked(self, path: Path) -> Iterator[None]:
+        with self._server.opened(self._names[path], "BEGIN", "LOCK TABLE users, sessions IN EXCLUSIVE MODE"):
+            yield
+
+    def stored(self, path: Path) -> bytes:
+        """Every row of every table as text, as in a dump."""
+        name = self._names[path]
+        tables = [table for (table,) in self._server.do(self._server.ask(name, TABLES))]
+        rows = [self._server.do(self._server.ask(name, f"SELECT t::text FROM {table} t")) for table in tables]
+        return "\n".join(row for table in rows for (row,) in table).encode()
+
+    def fault(self, table: str, *, silent: bool) -> list[str]:
+        raised = "RETURN NULL" if silent else "RAISE 'no' USING ERRCODE = 'integrity_constraint_violation'"
+        return [
+            f"CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {raised}; END $$",
+            f"CREATE TRIGGER fault BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION fault()",
+        ]
+
+    def mend(self, table: str) -> list[str]:
+        return [f"DROP TRIGGER fault ON {table}", "DROP FUNCTION fault"]
+
+    def close(self) -> None:
+        for name in self._names.values():
+            self._server.give(name)

@@ -1,0 +1,150 @@
+"""The real program, in processes of its own, and nginx before it with our example's configuration."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import cycle
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.conftest import SECRET
+from web.settings import ROOT
+
+LATCHKEY: Final = Path(sys.executable).parent / "latchkey"
+NGINX: Final = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+EXAMPLE: Final = (ROOT / "deploy" / "nginx.conf").read_text()
+PATIENCE: Final = 30  # seconds
+
+needs_nginx = pytest.mark.skipif(NGINX is None and "REQUIRE_NGINX" not in os.environ, reason="there is no nginx")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@dataclass
+class Program:
+    """A program that runs, and what it said once it has ended."""
+
+    port: int
+    process: subprocess.Popen[str]
+
+    def wait_until_it_serves(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.process.communicate()
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            time.sleep(0.02)
+        raise AssertionError("it does not serve")
+
+    def end(self) -> tuple[int, str]:
+        """Told to stop, it has PATIENCE; then what is left of its group is ended. The exit code, and what it said."""
+        try:
+            self.process.terminate()
+            said = "".join(self.process.communicate(timeout=PATIENCE))
+            return self.process.returncode, said
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def started(port: int, *command: str | Path, **environ: str) -> Iterator[Program]:
+    pipe = subprocess.PIPE
+    environ = {"PATH": os.environ["PATH"], "PORT": str(port), **environ}
+    program = Program(
+        port, subprocess.Popen(command, env=environ, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    )
+    try:
+        program.wait_until_it_serves()
+        yield program
+    finally:
+        program.end()
+
+
+@contextmanager
+def serving(database_url: str, **settings: str) -> Iterator[Program]:
+    """`latchkey serve` on a free port."""
+    settings = {"SESSION_SECRET": SECRET, "RATE_LIMITS": "off", "DATABASE_URL": database_url, **settings}
+    with started(free_port(), LATCHKEY, "serve", **settings) as program:
+        yield program
+
+
+@contextmanager
+def nginx(folder: Path, port: int, *upstream: int, **changes: str) -> Iterator[Program]:
+    """nginx with our example, whose ports, paths and servers are this machine's. `changes` replace words of it."""
+    with started(port, NGINX or "nginx", "-c", write_nginx(folder, port, *upstream, **changes)) as program:
+        yield program
+
+
+def write_nginx(folder: Path, port: int, *upstream: int, **changes: str) -> Path:
+    write_certificate(folder)
+    servers = "\n".join(f"server 127.0.0.1:{number};" for number in upstream)
+    text = EXAMPLE.replace("server 127.0.0.1:8000;", servers).replace("listen 80;", f"listen {free_port()};")
+    text = text.replace("listen 443 ", f"listen {port} ").replace("/etc/ssl/latchkey", str(folder))
+    text = text.replace("/var/cache/nginx/latchkey", f"{folder}/cache")
+    for old, new in changes.items():
+        text = re.sub(rf"\b{old}\b[^;\s]*", f"{old}{new}", text)
+    (folder / "latchkey.conf").write_text(text)
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    main = f"""
+        daemon off; user root; worker_processes 1; pid {folder}/nginx.pid; error_log stderr warn;
+        events {{ worker_connections 512; }}
+        http {{ access_log off; {temporary} include {folder}/latchkey.conf; }}
+    """
+    (folder / "nginx.conf").write_text(main)
+    return folder / "nginx.conf"
+
+
+def write_certificate(folder: Path) -> None:
+    """For localhost, signed by itself."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "fullchain.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "privkey.pem").write_bytes(key.private_bytes(pem, *plain))
+
+
+class Taking(httpx.AsyncBaseTransport):
+    """Each request to the next of several ports, by a connection of its own, so that no worker is kept to."""
+
+    def __init__(self, *ports: int, trusting: Path | None = None) -> None:
+        verify = ssl.create_default_context(cafile=str(trusting)) if trusting else True
+        self._inner = httpx.AsyncHTTPTransport(verify=verify, limits=httpx.Limits(max_keepalive_connections=0))
+        self._ports = cycle(ports)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.url = request.url.copy_with(port=next(self._ports))
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

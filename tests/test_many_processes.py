@@ -1,0 +1,176 @@
+"""Several processes and several hosts are one program: what happens in one is so in all, at once."""
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.databases import Server
+from tests.people import PASSWORD, Browser, read
+from tests.processes import Program, Taking, free_port, needs_nginx, nginx, serving
+
+pytestmark = pytest.mark.reliability("R24")
+
+STREETS = (
+    "two workers on SQLite",
+    "two workers on PostgreSQL",
+    "two hosts on PostgreSQL",
+    pytest.param("two hosts behind nginx", marks=needs_nginx),
+)
+EVERYWHERE = 8  # requests, of which each process gets some
+
+
+@dataclass
+class Street:
+    """Where the program is to be had, by one address or several, and the one database behind."""
+
+    base_url: str
+    ports: tuple[int, ...]
+    programs: list[Program]
+    rows: Callable[[str], list[tuple]]
+    certificate: Path | None = None
+
+    def browser(self, name: str, email: str = "", *, first: int = 0, **options: object) -> Browser:
+        """Somebody whose requests go to each address in turn, beginning with one."""
+        ports = (*self.ports[first:], *self.ports[:first])
+        client = httpx.AsyncClient(
+            transport=Taking(*ports, trusting=self.certificate), base_url=self.base_url, timeout=20
+        )
+        return Browser(client, name, email or f"{name.lower()}@example.com", **options)
+
+    async def is_in_everywhere(self, person: Browser) -> set[bool]:
+        answers = [await person.get("/api/session") for _ in range(EVERYWHERE)]
+        assert {answer.status_code for answer in answers} <= {200, 401}
+        return {answer.status_code == 200 for answer in answers}
+
+
+@pytest.fixture(scope="module", params=STREETS)
+def street(
+    request: pytest.FixtureRequest, migrated: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Street]:
+    folder = tmp_path_factory.mktemp("street")
+    with ExitStack() as stack:
+        url, rows = on_sqlite(migrated, folder) if "SQLite" in request.param else on_postgresql(request, stack)
+        if "workers" in request.param:
+            program = stack.enter_context(serving(url, WEB_CONCURRENCY="2"))
+            yield Street(f"http://localhost:{program.port}", (program.port,), [program], rows)
+            return
+        behind_nginx, port = "nginx" in request.param, free_port()
+        base_url = f"https://localhost:{port}" if behind_nginx else f"http://localhost:{port}"
+        settings = {"BASE_URL": base_url, "HOST": "127.0.0.1"}
+        trusting = stack.enter_context(serving(url, TRUSTED_PROXIES="127.0.0.1", **settings))
+        other = stack.enter_context(
+            serving(url, **settings | ({"TRUSTED_PROXIES": "127.0.0.1"} if behind_nginx else {}))
+        )
+        ports: tuple[int, ...] = (trusting.port, other.port)
+        if behind_nginx:
+            stack.enter_context(nginx(folder, port, *ports, rate="=1000r/s"))
+            ports = (port,)
+        certificate = folder / "fullchain.pem" if behind_nginx else None
+        yield Street(base_url, ports, [trusting, other], rows, certificate)
+
+
+def on_sqlite(migrated: Path, folder: Path) -> tuple[str, Callable[[str], list[tuple]]]:
+    path = folder / "latchkey.db"
+    shutil.copy(migrated, path)
+
+    def rows(sql: str) -> list[tuple]:
+        with closing(sqlite3.connect(path)) as connection:
+            return connection.execute(sql).fetchall()
+
+    return f"sqlite:///{path}", rows
+
+
+def on_postgresql(request: pytest.FixtureRequest, stack: ExitStack) -> tuple[str, Callable[[str], list[tuple]]]:
+    server: Server = request.getfixturevalue("postgres_server")
+    name = server.take()
+    stack.callback(server.give, name)
+    return server.url_of(name), lambda sql: server.do(server.ask(name, sql))
+
+
+async def test_who_signs_up_at_one_is_known_to_all_at_once(street: Street) -> None:
+    alice, rival = street.browser("Alice"), street.browser("Alice", first=-1)
+    assert (await alice.sign_up()).status_code == 303
+    assert await street.is_in_everywhere(alice) == {True}
+    checks = [await rival.post("/signup/check/email", {"email": alice.email}) for _ in range(EVERYWHERE)]
+    assert all("already exists" in check.text for check in checks)
+    assert (await rival.sign_up()).status_code == 422
+
+
+async def test_who_logs_out_at_one_is_out_at_all(street: Street) -> None:
+    bob = street.browser("Bob")
+    await bob.sign_up()
+    copies = [replace(bob, client=street.browser("Bob", first=first).client) for first in (0, -1)]
+    for copy in copies:
+        copy.client.cookies = httpx.Cookies(bob.client.cookies)
+        assert await street.is_in_everywhere(copy) == {True}
+    await bob.post("/logout")
+    for copy in copies:
+        copy.client.cookies = httpx.Cookies(copies[0].client.cookies)
+        assert await street.is_in_everywhere(copy) == {False}
+
+
+async def test_a_device_revoked_at_one_is_out_at_all(street: Street) -> None:
+    carol, phone = street.browser("Carol"), street.browser("Carol", first=-1)
+    await carol.sign_up()
+    assert (await phone.log_in()).status_code == 303
+    assert await street.is_in_everywhere(phone) == {True}
+    page = read(await carol.get("/devices"))
+    (device,) = [found for found in page.all(data_device=True) if "data-current" not in found.attrs]
+    assert (await carol.post(device.one("form").attrs["action"])).status_code == 303
+    assert (await street.is_in_everywhere(phone), await street.is_in_everywhere(carol)) == ({False}, {True})
+
+
+async def test_a_new_password_at_one_is_the_password_at_all(street: Street) -> None:
+    dora, phone = street.browser("Dora"), street.browser("Dora", first=-1)
+    await dora.sign_up()
+    await phone.log_in()
+    fields = {"current_password": PASSWORD, "password": "another-No.7 to the sea"}
+    assert (await dora.post("/account/password", fields)).status_code == 303
+    assert (await street.is_in_everywhere(phone), await street.is_in_everywhere(dora)) == ({False}, {True})
+    assert {(await phone.log_in()).status_code for _ in range(4)} == {422}
+
+
+@pytest.mark.asvs("S18")
+async def test_forty_sign_ups_with_one_address_across_all_make_one_account(street: Street) -> None:
+    crowd = [street.browser("Erin", first=number % 2) for number in range(40)]
+    waiting, made = crowd, 0
+    while waiting:
+        answers = await asyncio.gather(*[person.sign_up() for person in waiting])
+        assert {answer.status_code for answer in answers} <= {303, 422, 503}
+        assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 503)
+        made += sum(answer.status_code == 303 for answer in answers)
+        waiting = [person for person, answer in zip(waiting, answers, strict=True) if answer.status_code == 503]
+    assert made == 1
+    assert street.rows("SELECT count(*) FROM users WHERE email = 'erin@example.com'") == [(1,)]
+    assert street.rows("SELECT count(*) FROM sessions JOIN users ON users.id = user_id WHERE name = 'Erin'") == [(1,)]
+
+
+@pytest.mark.asvs("S66")
+async def test_an_address_is_believed_only_from_a_proxy_that_is_trusted(street: Street) -> None:
+    """Whatever a client says of itself: alone the host that trusts this machine takes its word."""
+    frank = street.browser("Frank", headers={"X-Forwarded-For": "203.0.113.9"})
+    await frank.sign_up()
+    for _ in range(3):
+        frank.client.cookies.clear()
+        await frank.log_in()
+    sql = "SELECT DISTINCT address FROM sessions JOIN users ON users.id = user_id WHERE name = 'Frank' ORDER BY 1"
+    believed = [("127.0.0.1",), ("203.0.113.9",)] if len(street.ports) > 1 else [("127.0.0.1",)]
+    assert street.rows(sql) == believed
+
+
+async def test_told_to_stop_every_process_ends_well(street: Street) -> None:
+    """The last test of each street."""
+    grace = street.browser("Grace")
+    await grace.sign_up()
+    for program in street.programs:
+        code, said = await asyncio.to_thread(program.end)
+        assert (code, "Traceback" in said) == (0, False), said
+    with pytest.raises(httpx.HTTPError):
+        await httpx.AsyncClient(base_url=f"http://localhost:{street.programs[0].port}").get("/healthz")
