@@ -14,7 +14,7 @@ from db import refusals
 from web import cookie
 from web.cookie import peek
 from web.destinations import wanted_page
-from web.logs import log_failure, reference
+from web.logs import log_busy, log_failure, reference
 from web.respond import page, path_of, turn_away
 
 
@@ -98,6 +98,7 @@ async def answer(request: Request, error: Exception) -> Response:
         case refusals.LastAdmin():
             return _say(request, 409, LAST_ADMIN)
         case refusals.Busy():
+            log_busy(request, error)
             return _say(request, 503, retry_after=error.retry_after)
         case TimeoutError():
             return _say(request, 503, retry_after=5)

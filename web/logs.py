@@ -3,10 +3,13 @@
 import logging
 import sys
 import time
+from typing import Final
 
 from starlette.requests import Request
 
 logger = logging.getLogger("latchkey")
+
+BUSY_EVERY: Final = 60.0  # seconds
 
 
 def start_logging() -> None:
@@ -22,6 +25,14 @@ def start_logging() -> None:
 def reference(request: Request) -> str:
     """What ties an error page to its lines in the log."""
     return str(getattr(request.state, "request_id", ""))
+
+
+def log_busy(request: Request, error: Exception) -> None:
+    """The database or the disk was not to be had: once a minute is enough, for it concerns everybody."""
+    state = request.app.state
+    if error.__cause__ is not None and time.monotonic() - getattr(state, "busy_logged_at", -BUSY_EVERY) >= BUSY_EVERY:
+        state.busy_logged_at = time.monotonic()
+        logger.warning("the database is not to be had: %s: %s", type(error.__cause__).__name__, error.__cause__)
 
 
 def log_failure(request: Request, error: Exception) -> None:

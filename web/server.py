@@ -23,6 +23,7 @@ from db.secret import Secret
 from web.app import create_app
 from web.environment import BadSetting, Environment
 from web.logs import start_logging
+from web.protocol import PromptProtocol
 from web.settings import Settings, read_settings
 
 BACKLOG: Final = 4096  # connections that may wait to be accepted
@@ -182,5 +183,6 @@ def _options(settings: Settings) -> dict[str, object]:
         "backlog": BACKLOG,
         "timeout_keep_alive": KEEP_ALIVE,
         "timeout_graceful_shutdown": GRACE,
+        "http": PromptProtocol,
         "ws": "none",
     }

@@ -1,8 +1,11 @@
 """Whether the database answers."""
 
+from typing import Any, cast
+
 from sqlalchemy import select
 
 from db.engine.statement import Statement
+from db.refusals import Busy
 from db.store import Store
 from db.tables import users
 
@@ -10,5 +13,7 @@ ANYBODY = Statement(select(users.c.id).limit(1))  # a statement without a table 
 
 
 async def ask(store: Store) -> None:
-    """Raises Busy where it does not."""
+    """Raises Busy where it does not, or cannot be written to."""
     await store.value(ANYBODY())
+    if cast(Any, store.database)._backend.is_broken:
+        raise Busy

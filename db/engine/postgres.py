@@ -10,7 +10,7 @@ from databases.interfaces import ConnectionBackend, DatabaseBackend, Transaction
 from db.engine.plan import Call, Plan
 from db.engine.postgres_dialect import Dialect
 from db.engine.postgres_pool import Pool
-from db.engine.postgres_session import refusing, until_done
+from db.engine.postgres_session import in_time, refusing, until_done
 from db.engine.prepare import Preparer, Query
 from db.engine.statement import Bound
 
@@ -47,6 +47,8 @@ class PostgresBackend(DatabaseBackend):
 
     def connection(self) -> "PostgresConnection":
         return PostgresConnection(self)
+
+    is_broken = False  # a server that cannot write says so to each statement, and reads no longer either
 
     def count(self, plan: Plan) -> None:
         self.statements += 1
@@ -156,7 +158,7 @@ class PostgresTransaction(TransactionBackend):
 
     async def _start(self, session: Any, options: dict[Any, Any]) -> None:
         self._transaction = session.transaction(**options)
-        await self._transaction.start()
+        await in_time(session, self._transaction.start())
 
     async def commit(self) -> None:
         await self._end(self._transaction.commit)
@@ -168,7 +170,7 @@ class PostgresTransaction(TransactionBackend):
         """However the root ends, its session goes back to the pool, which rolls back what is still open."""
         try:
             with refusing():
-                await end()
+                await in_time(self._connection.session, end())
         finally:
             if self._is_root:
                 session, self._connection.session = self._connection.session, None
@@ -179,7 +181,7 @@ async def perform(session: Any, plan: Plan, method: str, call: Call) -> Any:
     if plan.leaves_state:
         session.touch()
     sql, arguments = call
-    return await getattr(session, method)(sql, *arguments)
+    return await in_time(session, getattr(session, method)(sql, *arguments))
 
 
 def number_of_rows(status: str) -> int:

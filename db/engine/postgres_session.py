@@ -1,8 +1,9 @@
 """One connection of the asyncpg pool, and what its errors mean."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
 
@@ -12,6 +13,7 @@ from db.refusals import Busy
 R = TypeVar("R")
 
 TRIES: Final = 3
+LONGEST: Final = 4.0  # seconds; the server's own statement_timeout is shorter
 # Not wrong, but not to be had now. Classes 08, 40, 53, 57 and 58 of PostgreSQL's appendix A, and three codes more.
 UNAVAILABLE = (
     OSError,
@@ -49,6 +51,19 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
         query = super().get_reset_query() if self.touched else ""
         self.touched = False
         return query
+
+
+async def in_time(session: Any, work: Awaitable[R]) -> R:
+    """The work, or Busy: a connection through which nothing comes any more is cut, as nothing can be cancelled there."""
+    try:
+        async with asyncio.timeout(LONGEST):
+            return await work
+    except TimeoutError as error:
+        session.terminate()
+        raise Busy() from error
+    except asyncio.CancelledError:
+        session.terminate()
+        raise
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class SQLiteBackend(DatabaseBackend):
         self.statements = self.writes = 0
 
     async def connect(self) -> None:
-        self.writer = Writer(self._workers(1, query_only=False), self._wait)
+        self.writer = Writer(self._workers(1, query_only=False), self._wait, self._busy_timeout / 1000)
         self.readers = self._workers(self._readers, query_only=True)
         try:
             await self.writer.open()
@@ -61,6 +61,11 @@ class SQLiteBackend(DatabaseBackend):
 
     def connection(self) -> "SQLiteConnection":
         return SQLiteConnection(self)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the disk refuses to be written to."""
+        return self.writer.is_broken
 
     def count(self, plan: Plan) -> None:
         self.statements += 1

@@ -47,6 +47,7 @@ class Handle(sqlite3.Connection):
     """What the thread holds. Every method is one hop, and leaves no statement unfinished behind."""
 
     until = math.inf
+    patience = 0  # milliseconds
 
     def fetch(self, sql: str, arguments: Sequence[Any], until: float, within: bool) -> Result:
         """`until`: when to give up, on the monotonic clock. `within`: only in the transaction that is open."""
@@ -68,6 +69,14 @@ class Handle(sqlite3.Connection):
     def run(self, *statements: str) -> None:
         for statement in statements:
             self.execute(statement)
+
+    def patiently(self, seconds: float, job: Callable[..., R], *arguments: Any) -> R:
+        """The job, which waits for other processes no longer than this."""
+        milliseconds = int(seconds * 1000)
+        if milliseconds != self.patience:
+            self.patience = milliseconds
+            self.run(f"PRAGMA busy_timeout={milliseconds:d}")
+        return job(self, *arguments)
 
     def begin(self) -> None:
         """Whatever an interrupted program may have left open is none of the caller's."""

@@ -1,7 +1,10 @@
 """The one connection that writes, and the lock in front of it."""
 
 import asyncio
+import math
+import sqlite3
 from collections.abc import Callable
+from time import monotonic
 from typing import TypeVar, TypeVarTuple, Unpack
 
 from db.engine.sqlite_workers import Handle, Workers
@@ -10,33 +13,45 @@ from db.refusals import Busy
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
 
+BROKEN = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+BROKEN_FOR = 10.0  # seconds
+
 
 class Writer:
-    """Whoever waits for it longer than `wait` seconds is refused: Busy. Turns come in the order of asking."""
+    """Whoever waits for it longer than `wait` seconds is refused: Busy. Turns come in the order of asking.
 
-    def __init__(self, workers: Workers, wait: float) -> None:
+    `patience`: the seconds for which SQLite itself waits for other processes, of the same `wait`.
+    """
+
+    def __init__(self, workers: Workers, wait: float, patience: float) -> None:
         self._workers = workers
         self._lock = asyncio.Lock()
-        self._wait = wait
+        self._wait, self._patience = wait, patience
+        self._broken_at = -math.inf
         self._cleaning: set[asyncio.Task[None]] = set()
 
     async def once(self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> R:
         """One job, in no transaction."""
-        await self._take()
-        return await self.finish(job, *arguments)
+        patience = await self._take()
+        return await self.finish(Handle.patiently, patience, job, *arguments)  # type: ignore[arg-type]
 
     async def begin(self) -> None:
         """Opens a transaction, which `finish` is to end. A failure leaves nothing held."""
-        await self._take()
+        patience = await self._take()
         try:
-            await self.do(Handle.begin)
+            await self.do(Handle.patiently, patience, Handle.begin)
         except BaseException:
             self._release_when_clean()
             raise
 
     async def do(self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> R:
         """One job more in the transaction that the caller has begun."""
-        return await self._workers.do(job, *arguments)
+        try:
+            return await self._workers.do(job, *arguments)
+        except Busy as busy:
+            if isinstance(busy.__cause__, sqlite3.Error) and busy.__cause__.sqlite_errorcode & 0xFF in BROKEN:
+                self._broken_at = monotonic()
+            raise
 
     async def finish(self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> R:
         """The last job. However it ends, the lock is released and no transaction is left open."""
@@ -46,14 +61,24 @@ class Writer:
             self._release_when_clean()
             raise
         self._lock.release()
+        self._broken_at = -math.inf
         return result
 
-    async def _take(self) -> None:
+    @property
+    def is_broken(self) -> bool:
+        """Whether the disk has refused the last write, a moment ago: after that it deserves another try."""
+        return monotonic() - self._broken_at < BROKEN_FOR
+
+    async def _take(self) -> float:
+        """The writer is the caller's; how long they may still wait for other processes, in seconds."""
+        asked = monotonic()
         try:
             async with asyncio.timeout(self._wait):
                 await self._lock.acquire()
         except TimeoutError as error:
             raise Busy() from error
+        left = self._wait - (monotonic() - asked)
+        return max(0.05, min(self._patience, left if left < 0.9 * self._wait else self._wait))
 
     def _release_when_clean(self) -> None:
         """After what is under way, and a ROLLBACK if a transaction is open. A cancelled task does not stay for it."""

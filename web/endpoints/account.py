@@ -13,6 +13,7 @@ from db.viewer import Viewer
 from web.cookie import set_cookie, verify_session
 from web.device import describe_device
 from web.forms import Form, read_fields
+from web.logs import log_busy
 from web.respond import changed, field, page, redraw_navigation, refused
 from web.schemas import PasswordChange, Profile
 from web.words import plural
@@ -70,6 +71,7 @@ async def change_password(request: Request) -> Response:
             viewer, current=form.data.current_password, new=form.data.password, device=describe_device(request)
         )
     except Busy as busy:
+        log_busy(request, busy)
         form.message = BUSY
         return await _refused(request, viewer, "password", 503, busy.retry_after, password=form)
     if done is None:

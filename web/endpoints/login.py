@@ -9,6 +9,7 @@ from web.cookie import end_session
 from web.destinations import safe_page
 from web.device import describe_device
 from web.forms import Form, read_fields
+from web.logs import log_busy
 from web.respond import leave, page, path_of, refused
 from web.schemas import LogIn
 
@@ -37,6 +38,7 @@ async def submit(request: Request) -> Response:
             device=describe_device(request),
         )
     except Busy as busy:
+        log_busy(request, busy)
         form.message = BUSY
         return _refused(request, form, status=503, retry_after=busy.retry_after)
     if session is None:

@@ -8,7 +8,7 @@ from db.access import signup
 from db.refusals import Busy, NotCreated
 from web.device import describe_device
 from web.forms import Form, read_fields
-from web.logs import log_failure
+from web.logs import log_busy, log_failure
 from web.respond import constant, field, leave, path_of, refused
 from web.schemas import SignUp
 
@@ -51,6 +51,7 @@ async def submit(request: Request) -> Response:
         form.message = NOT_CREATED
         return _refused(request, form, status=500)
     except Busy as busy:
+        log_busy(request, busy)
         form.message = BUSY
         return _refused(request, form, status=503, retry_after=busy.retry_after)
     if session is None:
