@@ -54,7 +54,7 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
 
 
 async def in_time(session: Any, work: Awaitable[R]) -> R:
-    """The work, or Busy: a connection through which nothing comes any more is cut, as nothing can be cancelled there."""
+    """The work, or Busy: a connection through which nothing comes any more is cut, as none can be cancelled there."""
     try:
         async with asyncio.timeout(LONGEST):
             return await work
