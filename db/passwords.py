@@ -97,10 +97,13 @@ class Passwords:
         turn = asyncio.get_running_loop().create_future()
         (self._members if member else self._door).append(turn)
         try:
-            await turn
-        except asyncio.CancelledError:
+            async with asyncio.timeout(self._longest_wait):
+                await turn
+        except (TimeoutError, asyncio.CancelledError) as error:
             if turn.done() and not turn.cancelled():
                 self._pass_on()
+            if isinstance(error, TimeoutError):
+                raise Busy(retry_after=ceil(self._longest_wait)) from None
             raise
 
     def _pass_on(self) -> None:
@@ -114,14 +117,13 @@ class Passwords:
         self._running -= 1
 
     def _measure(self, work: Callable[[], T]) -> T:
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.thread_time()
         try:
             return work()
         finally:
-            seconds = time.perf_counter() - started
             self.hashes += 1
-            self._seconds_each += 0.2 * (seconds - self._seconds_each)
-            self.observe(seconds)
+            self._seconds_each += 0.2 * (time.thread_time() - worked - self._seconds_each)
+            self.observe(time.perf_counter() - started)
 
 
 def _step_back() -> None:

@@ -44,7 +44,8 @@ class Store:
 
     async def value(self, statement: Bound[Any]) -> Any:
         """The first column of the first row; None where there is none."""
-        return await self.database.fetch_val(cast(Any, statement))
+        row = await self.database.fetch_one(cast(Any, statement))
+        return None if row is None else row[0]
 
     async def count(self, statement: Bound[Any]) -> int:
         """How many rows a statement without RETURNING changed."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import secrets
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
@@ -11,7 +12,6 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
 
 from db.housekeeping import count_live_sessions, keep_house, make_store, open_database, read_numbers
 from db.refusals import Refusal
@@ -20,14 +20,13 @@ from db.store import Store
 from web.assets import Assets
 from web.device import parse_user_agent
 from web.errors import answer
+from web.headers import Headers, Packed
 from web.metrics import Measure, Metrics
-from web.middleware import CrossOrigin, Headers, LastResort, Limits
+from web.middleware import CrossOrigin, LastResort, Limits
 from web.policy import POLICIES
 from web.routes import member_pages, routes_for
 from web.settings import Settings
 from web.templates import make_environment
-
-SMALLEST_WORTH_PACKING = 1024  # bytes
 
 
 def create_app(
@@ -46,7 +45,7 @@ def create_app(
         lifespan=_lifespan,
         middleware=[
             Middleware(Measure, metrics),
-            Middleware(GZipMiddleware, minimum_size=SMALLEST_WORTH_PACKING, compresslevel=5),
+            Middleware(Packed),
             Middleware(Headers, https=settings.https),
             Middleware(LastResort),
             Middleware(CrossOrigin, base_url=settings.base_url),
@@ -64,7 +63,8 @@ def create_app(
     app.state.policy = POLICIES[settings.password_policy]
     app.state.member_pages = member_pages(rows)
     app.state.assets = Assets()
-    app.state.drawn = {}
+    app.state.drawn, app.state.shells = {}, {}
+    app.state.place_of_main = secrets.token_hex(16)  # nobody can put it into their name
     app.state.environment = make_environment(app.router, app.state.assets)
     return app
 

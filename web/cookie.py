@@ -52,7 +52,7 @@ async def end_session(request: Request) -> None:
 
 
 def set_cookie(request: Request, session: NewSession) -> None:
-    """Have the answer carry the session. `web.middleware.Headers` writes it."""
+    """Have the answer carry the session. `web.headers.Headers` writes it."""
     _put(request, f"{session.cookie.reveal()}; Max-Age={session.max_age}")
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
 from email_validator import EmailNotValidError, validate_email
@@ -52,10 +53,18 @@ def _email(text: str) -> str:
     email = storable(text).strip()
     if len(email) > LONGEST_EMAIL:
         raise refuse(f"Email must be at most {LONGEST_EMAIL} characters long.")
+    canonical = _canonical(email)
+    if canonical is None:
+        raise refuse("Please enter a valid email.")
+    return canonical
+
+
+@lru_cache(256)  # the check, the next check and the submit ask for the same address
+def _canonical(email: str) -> str | None:
     try:
         valid = validate_email(email, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:
-        raise refuse("Please enter a valid email.") from None
+        return None
     return f"{valid.local_part.lower()}@{(valid.ascii_domain or valid.domain).lower()}"
 
 

@@ -64,6 +64,7 @@ class Metrics:
             "latchkey_hash_seconds", "One hash, the waiting left out.", buckets=HASH_BUCKETS, registry=counted
         )
         ProcessCollector(registry=counted)
+        self._by_answer: dict[tuple[str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
         self._told = CollectorRegistry()
         self._told.register(self)
 
@@ -71,10 +72,19 @@ class Metrics:
         """One answer. A request is of its row's kind, or of none where no row has its path."""
         row: Any = getattr(scope.get("endpoint"), "__self__", None)  # a Row's endpoint is a method of it
         kind = row.kind.value if row else "none"
-        self._requests.labels(kind, str(status)).inc()
-        self._seconds.labels(kind).observe(seconds)
+        count, observe = self._meters(kind, status)
+        count()
+        observe(seconds)
         if row and row.name in FORMS and scope["method"] == "POST":
             self._count_attempt(row.name, "done" if _opened(scope, status) else OUTCOMES.get(status, "other"), seconds)
+
+    def _meters(self, kind: str, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
+        """The two of this kind and status, looked up once: a look-up by labels takes a lock each time."""
+        meters = self._by_answer.get((kind, status))
+        if meters is None:
+            meters = self._requests.labels(kind, str(status)).inc, self._seconds.labels(kind).observe
+            self._by_answer[kind, status] = meters
+        return meters
 
     def _count_attempt(self, form: str, outcome: str, seconds: float) -> None:
         self._attempts.labels(form, outcome).inc()

@@ -1,13 +1,11 @@
 """What stands before the endpoints, each a small ASGI class that reads `scope` and nothing that a header can bend."""
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Final
 
 from starlette.datastructures import Headers as RequestHeaders
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from db.refusals import NotLoggedIn
 from web.cookie import peek
 from web.errors import ForeignOrigin, answer
-from web.respond import VARY, leave, path_of
+from web.respond import leave, path_of
 
 SAFE: Final = ("GET", "HEAD", "OPTIONS", "TRACE")  # RFC 9110, section 9.2.1
 LARGEST_BODY: Final = 64 * 1024  # bytes
@@ -23,21 +21,6 @@ LARGEST_HEADERS: Final = 16 * 1024  # bytes
 MOST_HEADERS: Final = 100
 BODY_DEADLINE: Final = 10  # seconds
 HANDLER_DEADLINE: Final = 7  # seconds; htmx gives up after eight
-CSP: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
-)
-HEADERS: Final = {
-    "Content-Security-Policy": CSP,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), "
-    "publickey-credentials-get=(self), publickey-credentials-create=(self)",
-}
-HSTS: Final = "max-age=31536000; includeSubDomains"
 
 
 class Kind(Enum):
@@ -69,35 +52,6 @@ class Guard:
             await leave(request, to=path_of(request, "dashboard"))(scope, receive, send)
         else:
             await self.app(scope, receive, send)
-
-
-class Headers:
-    """The headers that every answer carries, errors and fragments too, and the cookie that the work has decided on."""
-
-    def __init__(self, app: ASGIApp, *, https: bool) -> None:
-        self.app = app
-        self.fixed = HEADERS | ({"Strict-Transport-Security": HSTS} if https else {})
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        state = scope.setdefault("state", {})
-        state["request_id"] = secrets.token_hex(8)
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(self.fixed)
-                headers.setdefault("Cache-Control", "no-store")
-                if headers["Cache-Control"] == "no-store":
-                    headers.add_vary_header(VARY)
-                if scope["app"].state.draining:
-                    headers["Connection"] = "close"  # so that nobody is cut off between two requests
-                if cookie := state.get("set_cookie"):
-                    headers.append("Set-Cookie", cookie)
-            await send(message)
-
-        return await self.app(scope, receive, send_with_headers)
 
 
 class LastResort:

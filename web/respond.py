@@ -15,6 +15,7 @@ from web.cookie import peek, set_cookie
 from web.templates import require_presentable
 
 SITE: Final = "Latchkey"
+MOST_SHELLS: Final = 512  # a few for each person who is here at the moment
 VARY: Final = "HX-Request, HX-History-Restore-Request"  # what the same address answers differently for
 
 
@@ -31,10 +32,12 @@ def page(
 ) -> Response:
     """A GET's answer: to htmx the partial, to everyone else the shell around the same file."""
     context |= {"me": me, "request_id": context.get("request_id", "")}
+    fragment = _render(request, partial, context)
     if is_htmx(request):
-        return _html(_title(title) + _render(request, partial, context) + _navigation(request, context), http_status)
-    shell = {"title": title, "layout": layout, "panel": panel, "partial": partial, "oob": False}
-    return _html(_render(request, "shell.html", _menu(request, me) | context | shell), http_status)
+        return _html(_title(title) + fragment + _navigation(request, context), http_status)
+    shell = {"title": title, "layout": layout, "panel": panel, "me": me, **_menu(request, me)}
+    above, below = _draw_shell(request, shell, context) if http_status != 200 else _shell(request, shell, context)
+    return _html(above + fragment + below, http_status)
 
 
 def constant(request: Request, partial: str, title: str, **options: Any) -> Response:
@@ -134,6 +137,24 @@ def now(request: Request) -> datetime:
     """The clock that the program was given."""
     moment: datetime = request.app.state.clock()
     return moment
+
+
+def _shell(request: Request, shell: dict[str, Any], context: dict[str, Any]) -> tuple[str, str]:
+    """The shell, remembered: whoever goes from page to page sees the same few again and again."""
+    shells: dict[tuple[Any, ...], tuple[str, str]] = request.app.state.shells
+    key = tuple(shell.values())
+    if key not in shells:
+        if len(shells) >= MOST_SHELLS:
+            shells.pop(next(iter(shells)))
+        shells[key] = _draw_shell(request, shell, context)
+    return shells[key]
+
+
+def _draw_shell(request: Request, shell: dict[str, Any], context: dict[str, Any]) -> tuple[str, str]:
+    """What stands above the fragment, and what below it."""
+    here = request.app.state.place_of_main
+    above, _, below = _render(request, "shell.html", context | shell | {"main": here}).partition(here)
+    return above, below
 
 
 def _menu(request: Request, me: Me | None) -> dict[str, Any]:

@@ -89,7 +89,8 @@ PLAIN: Final = frozenset({str, int, float, bool, datetime, date, type(None)})
 @cache
 def _is_plain(kind: Any) -> bool:
     """Whether a DTO's fields are all declared as words, numbers and times, so that there is nothing to look into."""
-    return all(_types(hint) <= PLAIN for hint in get_type_hints(kind).values())
+    types = set().union(*(_types(hint) for hint in get_type_hints(kind).values()))
+    return all(each in PLAIN or (is_dataclass(each) and _is_plain(each)) for each in types - {type(...)})
 
 
 def _types(hint: Any) -> set[type]:
