@@ -55,10 +55,6 @@ class Store:
         """All or nothing. On SQLite it holds the one writer: nothing slow belongs in it."""
         return cast(AbstractAsyncContextManager[Any], self.database.transaction())
 
-    def connection(self) -> AbstractAsyncContextManager[Any]:
-        """Hold one connection for several statements: a third cheaper than taking one for each."""
-        return cast(AbstractAsyncContextManager[Any], self.database.connection())
-
 
 def pick(into: type[T], table: FromClause, /, **expressions: Any) -> Select[T]:
     """SELECT the columns of `table` that the dataclass `into` names, and SQL expressions for the names given.

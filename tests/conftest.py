@@ -80,7 +80,7 @@ class House:
 
     async def thief_of(self, person: Browser) -> Browser:
         """Somebody who has got hold of a person's cookie."""
-        thief = await self.browser("Mallory")
+        thief = await self.browser("Charlie")
         thief.cookie = person.cookie
         return thief
 

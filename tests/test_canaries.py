@@ -211,7 +211,7 @@ async def test_no_stored_value_works_as_a_cookie(house: House, stolen: list[str]
 async def test_no_stored_value_works_as_a_sid(house: House, stolen: list[str], alice: Browser) -> None:
     """Not even for a thief who could sign: the row keeps the digest of a sid, which is no sid."""
     claims = house.store.keys.open(alice.cookie)
-    thief = await house.browser("Mallory")
+    thief = await house.browser("Charlie")
     for value in stolen:
         thief.cookie = house.store.keys.seal({**claims, "sid": value}).reveal()
         assert not await thief.is_in(), value

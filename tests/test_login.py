@@ -161,7 +161,7 @@ async def test_a_planted_cookie_is_replaced_at_log_in_and_opens_nothing(house: H
     victim = await house.browser("Alice")
     victim.cookie = "planted"
     assert (await victim.log_in()).status_code == 303
-    thief = await house.browser("Mallory")
+    thief = await house.browser("Charlie")
     thief.cookie = "planted"
     assert "planted" not in str(victim.cookie)
     assert not await thief.is_in()

@@ -44,7 +44,7 @@ def signed(header: dict, claims: dict | bytes, secret: str = SECRET) -> str:
 
 async def is_a_stranger(house: House, cookie: str) -> bool:
     """With this cookie one is nobody, at every kind of door, and gets no error of ours."""
-    person = await house.browser("Mallory")
+    person = await house.browser("Charlie")
     answers = [
         await person.get(path, Cookie=f"session={cookie}".encode(), **headers)
         for path, headers in (("/dashboard", {}), ("/dashboard", HTMX), ("/api/session", {}), ("/login", {}))
@@ -207,7 +207,7 @@ async def test_two_cookies_of_the_name_are_none(house: House, alice: Browser, st
 @pytest.mark.asvs("S62")
 async def test_over_https_a_cookie_without_the_prefix_is_not_looked_at(make_house: Callable) -> None:
     house = await make_house(BASE_URL="https://latchkey.example")
-    alice, stranger = await house.member("Alice"), await house.browser("Mallory")
+    alice, stranger = await house.member("Alice"), await house.browser("Charlie")
     assert (await stranger.get("/dashboard", Cookie=f"session={alice.cookie}")).status_code == 303
     planted = await stranger.get("/dashboard", Cookie=f"session=planted; __Host-session={alice.cookie}")
     assert planted.status_code == 200

@@ -52,7 +52,7 @@ async def test_a_new_password_ends_every_session_of_that_person(
 async def test_a_taken_address_makes_no_second_account(house: House, alice: Browser) -> None:
     operator = Operator(house.store)
     taken = await shell.create_user(
-        operator, name="Mallory", email=alice.email, password=Secret(PASSWORD), role="admin"
+        operator, name="Charlie", email=alice.email, password=Secret(PASSWORD), role="admin"
     )
     assert taken is None
     assert await house.rows("SELECT name, role FROM users") == [("Alice", "user")]

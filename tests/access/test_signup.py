@@ -36,7 +36,7 @@ async def test_an_account_and_its_first_session_are_made_together(house: House) 
 
 async def test_a_taken_address_makes_nothing(house: House) -> None:
     await sign_up_as(house, "Alice", "alice@example.com")
-    assert await sign_up_as(house, "Mallory", "alice@example.com") is None
+    assert await sign_up_as(house, "Charlie", "alice@example.com") is None
     assert await house.rows("SELECT name FROM users") == [("Alice",)]
     assert await house.count("sessions") == 1
 
