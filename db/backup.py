@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from db.secret import Secret
-from db.tables import SCHEMA, metadata
+from db.tables import SCHEMA
 
 SQLITE: Final = "sqlite:///"
 SHARED_FIRST: Final = 0x40000002  # where SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
 SHARED_SIZE: Final = 510
+OURS: Final = {"users", "sessions", "alembic_version"}  # in every version
 WAIT: Final = 30  # seconds for a checkpoint that is under way
 BESIDE: Final = ("", "-wal", "-shm")  # a database, and what SQLite keeps beside it
 
@@ -78,7 +79,7 @@ def check(path: Path) -> Content:
     try:
         with closing(_open(path)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-            _require(tables >= {*metadata.tables, "alembic_version"}, "it is not a database of Latchkey")
+            _require(tables >= OURS, "it is not a database of Latchkey")
             damage = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             _require(damage == "ok", f"it is damaged: {damage.splitlines()[-1]}")
             _require(not connection.execute("PRAGMA foreign_key_check").fetchall(), "it has sessions of nobody")

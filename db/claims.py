@@ -9,11 +9,19 @@ from db.viewer import ROLES, Claims
 
 
 @dataclass(frozen=True, slots=True)
-class NewSession:
-    """What the browser is given: the cookie's value, which is nowhere stored, and its age in seconds."""
+class NewCookie:
+    """What the browser is given: a cookie's value, which is nowhere stored, and its age in seconds."""
 
-    cookie: Secret[str]
+    value: Secret[str]
     max_age: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """The session's cookie; and, where somebody has proven who they are, the one by which their browser is known."""
+
+    session: NewCookie
+    device: NewCookie | None = None
 
 
 def peek(store: Store, cookie: str | None) -> Claims | None:
@@ -38,7 +46,7 @@ def write(store: Store, claims: Claims) -> NewSession:
             "exp": claims.expires_at,
         }
     )
-    return NewSession(cookie, max(0, int(claims.expires_at - int(store.now().timestamp()))))
+    return NewSession(NewCookie(cookie, max(0, int(claims.expires_at - int(store.now().timestamp())))))
 
 
 def moment(seconds: float) -> datetime:

@@ -1,8 +1,7 @@
-"""Keeping house: opening the store, knowing whether its schema is ours, applying migrations, pruning what is over."""
+"""Keeping house: opening the store, knowing whether its schema is ours, applying migrations."""
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -11,35 +10,25 @@ from typing import Any, Final, Literal, cast
 
 from databases import Database
 from databases.core import Connection
-from sqlalchemy import bindparam, column, delete, func, select, table
+from sqlalchemy import bindparam, column, func, select, table
 
+from db.clock import never_back
+from db.digests import Digests, derive
 from db.engine.statement import Statement
 from db.keys import KeyRing
 from db.passwords import Passwords
+from db.pruning import keep_pruning
 from db.refusals import Busy
 from db.secret import Secret
 from db.store import Store, utc_now
 from db.tables import SCHEMA, Instant, sessions
+from db.throttle import Mode, Throttle
 
 logger = logging.getLogger("latchkey")
 
 ASK_AGAIN: Final = 1.0  # seconds until a database that is away is asked again
-PRUNE_EVERY: Final = 600.0  # seconds, by half as much more or less, so that no two processes keep step
-PAUSE: Final = 0.05  # seconds between two batches
-BATCH: Final = 200  # rows a transaction, some 20 ms, so that no sign-up waits for the broom
 
 VERSION = Statement(select(column("version_num")).select_from(table("alembic_version")))
-EXPIRED = Statement(
-    delete(sessions).where(
-        sessions.c.id.in_(
-            select(sessions.c.id)
-            .where(sessions.c.expires_at <= bindparam("now", type_=Instant))
-            .limit(BATCH)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-    )
-)
 LIVE_SESSIONS = Statement(
     select(func.count()).select_from(sessions).where(sessions.c.expires_at > bindparam("now", type_=Instant))
 )
@@ -71,12 +60,24 @@ def make_store(
     *,
     strategy: Literal["database", "stateless"] = "database",
     encrypted: bool = False,
+    limits: Mode = "enforce",
     passwords: Passwords | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
     """A store on the database of this URL, not yet connected. `now` is the clock of everything in it."""
-    keys = KeyRing(secrets, lambda: now().timestamp(), encrypted=encrypted)
-    return Store(Door(database.reveal()), keys, passwords or Passwords(), strategy, now)
+    now = never_back(now)
+    device_secrets = [derive(secret, "device cookie") for secret in secrets]
+    return Store(
+        database=Door(database.reveal()),
+        keys=KeyRing(secrets, lambda: now().timestamp(), encrypted=encrypted),
+        device_keys=KeyRing(device_secrets, lambda: now().timestamp(), encrypted=encrypted),
+        audit_keys=Digests(secrets, "audit trail"),
+        bucket_keys=Digests(secrets, "buckets"),
+        passwords=passwords or Passwords(),
+        throttle=Throttle(limits),
+        strategy=strategy,
+        now=now,
+    )
 
 
 async def require_schema(database: Secret[str]) -> None:
@@ -148,28 +149,6 @@ async def keep_opening(store: Store, problem: str) -> None:
         await asyncio.sleep(ASK_AGAIN)
         problem = await open_database(store)
     logger.warning("the database answers, and its schema is this program's")
-
-
-async def keep_pruning(store: Store, every: float = PRUNE_EVERY) -> None:
-    """For ever, until cancelled. Whatever goes wrong is told, and tried again the next time."""
-    await asyncio.sleep(random.uniform(0, every / 10))  # noqa: S311  (processes that started together part here)
-    while True:
-        try:
-            await prune(store)
-        except Busy:
-            logger.warning("the database does not answer: pruning is put off")
-        except Exception:
-            logger.exception("pruning failed, and is put off")
-        await asyncio.sleep(every * random.uniform(0.5, 1.5))  # noqa: S311
-
-
-async def prune(store: Store) -> int:
-    """Delete what has expired, in small batches with pauses, so that nobody waits for long; how many rows."""
-    total = 0
-    while pruned := await store.count(EXPIRED(now=store.now())):
-        total += pruned
-        await asyncio.sleep(PAUSE)
-    return total
 
 
 async def count_live_sessions(store: Store) -> int:

@@ -5,21 +5,40 @@ Everything here is for `db.access`, whose functions say who may ask for it, and 
 
 import re
 import unicodedata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import bindparam, exists, func, literal, or_, select, update
 
+from db import audit, throttle
+from db.audit import By
 from db.engine.statement import Statement, insert
+from db.events import Event
+from db.limits import LOGIN_ACCOUNT
 from db.refusals import LastAdmin, NotCreated, NotFound
 from db.secret import Secret
 from db.sessions import end_all_sessions
-from db.store import Store
+from db.store import Store, pick
 from db.tables import Instant, users
 from db.viewer import Role
 
 SLUG_LENGTH: Final = 40
 TRIES: Final = 3
 ADMINS: Final = 7_411_001  # the number of the lock
+Detail = dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What administrators may change of a person."""
+
+    role: Role
+    team: str
+    disabled_at: datetime | None
+
 
 _other = users.alias("other")
 NOT_THE_LAST_ADMIN = or_(
@@ -43,7 +62,9 @@ ADD = Statement(
     .on_conflict_do_nothing()
     .returning(users.c.id)
 )
+OWNER = Statement(select(users.c.id).where(users.c.email == bindparam("email")))
 EXISTS = Statement(select(users.c.id).where(users.c.id == bindparam("user_id")))
+STANDING = Statement(pick(Standing, users).where(users.c.id == bindparam("user_id")).with_for_update())
 TURN = Statement(select(func.pg_advisory_xact_lock(ADMINS)))  # until the transaction ends; SQLite writes in turn anyway
 CHANGE_ROLE = Statement(
     update(users)
@@ -61,12 +82,18 @@ SET_PASSWORD = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"))
     .values(password_hash=bindparam("password_hash"))
-    .returning(users.c.id)
+    .returning(users.c.email)
 )
 
 
 async def email_taken(store: Store, email: str) -> bool:
     return await store.value(EMAIL_TAKEN(email=email)) is not None
+
+
+async def find_owner(store: Store, email: str) -> str | None:
+    """The id of the account that has the address."""
+    found = await store.value(OWNER(email=email))
+    return None if found is None else str(found)
 
 
 async def add(
@@ -94,23 +121,62 @@ async def add(
     raise NotCreated
 
 
-async def change_role(store: Store, user_id: str, role: Role) -> None:
+async def get_standing(store: Store, user_id: str) -> Standing:
+    """How a person stands, until the transaction ends. Raises NotFound."""
+    standing: Standing | None = await store.one(STANDING(user_id=user_id))
+    if standing is None:
+        raise NotFound
+    return standing
+
+
+@asynccontextmanager
+async def change(store: Store, event: Event, by: By, user_id: str) -> AsyncIterator[Detail]:
+    """The transaction of a change, and at its end its row of the trail, with the detail that is put in here.
+
+    Where nothing is, nothing has changed, and there is no row. Raises LastAdmin, of which there is a row too.
+    """
+    detail: Detail = {}
+    try:
+        async with store.transaction():
+            yield detail
+            if detail:
+                await audit.record(store, event, by, detail, target_id=user_id)
+    except LastAdmin:
+        async with store.transaction():
+            await audit.record(store, event, by, target_id=user_id, outcome="refused")
+        raise
+
+
+async def change_role(store: Store, by: By, user_id: str, role: Role) -> None:
     """Effective at that person's next request, and their sessions go on. Raises NotFound, and LastAdmin."""
-    await store.value(TURN())  # two administrators who demote each other at once: one of them stays
-    await _require(store, user_id, await store.value(CHANGE_ROLE(user_id=user_id, new_role=role)))
+    async with change(store, "role.change", by, user_id) as detail:
+        await store.value(TURN())  # two administrators who demote each other at once: one of them stays
+        before = await get_standing(store, user_id)
+        if await store.value(CHANGE_ROLE(user_id=user_id, new_role=role)) is None:
+            raise LastAdmin
+        if before.role != role:
+            detail |= {"from": before.role, "to": role}
 
 
-async def disable(store: Store, user_id: str) -> None:
+async def disable(store: Store, by: By, user_id: str) -> None:
     """Nobody logs in to the account any more, and its sessions end. Raises NotFound, and LastAdmin."""
-    await store.value(TURN())
-    await _require(store, user_id, await store.value(DISABLE(user_id=user_id, now=store.now())))
-    await end_all_sessions(store, user_id)
+    async with change(store, "account.disable", by, user_id) as detail:
+        await store.value(TURN())
+        await get_standing(store, user_id)
+        if await store.value(DISABLE(user_id=user_id, now=store.now())) is None:
+            raise LastAdmin
+        detail["ended"] = await end_all_sessions(store, user_id)
 
 
 async def set_password(store: Store, user_id: str, password_hash: Secret[str]) -> int:
-    """Replace the hash and end every session of the account; how many there were. Raises NotFound."""
-    if await store.value(SET_PASSWORD(user_id=user_id, password_hash=password_hash.reveal())) is None:
+    """Replace the hash and end every session of the account; how many there were. Raises NotFound.
+
+    Whoever guessed at the old password has guessed in vain: the account's tries are whole again.
+    """
+    email = await store.value(SET_PASSWORD(user_id=user_id, password_hash=password_hash.reveal()))
+    if email is None:
         raise NotFound
+    await throttle.clear(store, LOGIN_ACCOUNT, email)
     return await end_all_sessions(store, user_id)
 
 
@@ -124,9 +190,3 @@ def make_slug(name: str) -> str:
 def _with_tail(store: Store, slug: str) -> str:
     tail = re.sub(r"[^a-z0-9]", "", store.token(12).lower())[:6]
     return f"{slug[: SLUG_LENGTH - 7]}-{tail}"
-
-
-async def _require(store: Store, user_id: str, changed: object) -> None:
-    """Tell a person who is not there from the last administrator, when nothing was changed."""
-    if changed is None:
-        raise NotFound if await store.value(EXISTS(user_id=user_id)) is None else LastAdmin

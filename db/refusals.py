@@ -37,6 +37,14 @@ class NotCreated(Refusal):
     """The account could not be stored, and nothing of it was."""
 
 
+class TooMany(Refusal):
+    """A limit was reached. `retry_after`: whole seconds until there is room again, at least one."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
 class Busy(Refusal):
     """The hash queue is full, or the database does not answer. `retry_after` is in seconds."""
 

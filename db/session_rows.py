@@ -76,7 +76,9 @@ TOUCH = Statement(
     .values(last_seen_at=bindparam("now", type_=Instant), expires_at=bindparam("renewed", type_=Instant))
 )
 END = Statement(
-    delete(sessions).where(sessions.c.token_hash == bindparam("token_hash"), sessions.c.user_id == bindparam("user_id"))
+    delete(sessions)
+    .where(sessions.c.token_hash == bindparam("token_hash"), sessions.c.user_id == bindparam("user_id"))
+    .returning(sessions.c.id, sessions.c.expires_at)
 )
 
 
@@ -123,9 +125,11 @@ async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
     return renewed
 
 
-async def end(store: Store, claims: Claims) -> None:
-    """Delete the row, so that no copy of the cookie works again."""
-    await store.count(END(token_hash=_digest(claims.sid), user_id=claims.user_id))
+async def end(store: Store, claims: Claims) -> str | None:
+    """Delete the row, so that no copy of the cookie works again; its id, where it was live."""
+    for session_id, expires_at in await store.all(END(token_hash=_digest(claims.sid), user_id=claims.user_id)):
+        return str(session_id) if expires_at > store.now() else None
+    return None
 
 
 def _digest(sid: Secret[str]) -> str:

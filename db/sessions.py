@@ -11,16 +11,19 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, select, update
 
-from db import session_rows, stateless
-from db.claims import NewSession, peek, write
+from db import audit, session_rows, stateless
+from db.audit import By
+from db.claims import NewCookie, NewSession, peek, write
 from db.engine.statement import Statement
+from db.known_devices import remember
 from db.refusals import NotLoggedIn
 from db.store import Store
 from db.tables import Instant, sessions, users
-from db.viewer import Claims, Device, LiveSession, Role, Viewer, issue
+from db.viewer import NOWHERE, Claims, Device, LiveSession, Role, Viewer, issue
 
 __all__ = [
     "Device",
+    "NewCookie",
     "NewSession",
     "end_all_sessions",
     "end_session",
@@ -46,14 +49,18 @@ END_ROWS = Statement(delete(sessions).where(sessions.c.user_id == bindparam("use
 
 
 async def start_session(store: Store, user_id: str, role: Role, device: Device) -> NewSession:
-    """A new session and its cookie. To be called inside the transaction of the log-in or sign-up."""
-    return write(store, await _strategy(store).start(store, user_id, role, device, LIFETIME))
+    """A new session and its cookies. To be called inside the transaction of the log-in or sign-up."""
+    session = write(store, await _strategy(store).start(store, user_id, role, device, LIFETIME))
+    return replace(session, device=remember(store, device.cookie, user_id))
 
 
-async def verify_session(store: Store, claims: Claims | None, *, may_write: bool = True) -> Viewer:
+async def verify_session(
+    store: Store, claims: Claims | None, *, device: Device = NOWHERE, may_write: bool = True
+) -> Viewer:
     """The viewer, as the database knows them now, by one statement. Raises NotLoggedIn where it does not.
 
-    Notes that the session was seen, and renews it when half its life is over, unless `may_write` is false.
+    `device` is where the request comes from. Notes that the session was seen, and renews it when half its life is over,
+    unless `may_write` is false.
     """
     if claims is None:
         raise NotLoggedIn
@@ -65,7 +72,7 @@ async def verify_session(store: Store, claims: Claims | None, *, may_write: bool
         and (ends := await _strategy(store).renew(store, live, _renewed(live, store.now()))) != live.expires_at
     ):
         live = replace(live, expires_at=ends)
-    return issue(store, live)
+    return issue(store, live, device)
 
 
 async def require_live(viewer: Viewer) -> None:
@@ -84,10 +91,15 @@ def refresh(viewer: Viewer, claims: Claims) -> NewSession | None:
     return write(viewer.store, replace(claims, role=viewer.role, expires_at=int(viewer.expires_at.timestamp())))
 
 
-async def end_session(store: Store, claims: Claims | None) -> None:
-    """End the session of this cookie, as far as the strategy can."""
-    if claims is not None:
-        await _strategy(store).end(store, claims)
+async def end_session(store: Store, claims: Claims | None, device: Device = NOWHERE) -> None:
+    """End the session of this cookie, as far as the strategy can. `device` is where the request comes from."""
+    if claims is None:
+        return
+    async with store.transaction():
+        session_id = await _strategy(store).end(store, claims)
+        if session_id is not None:
+            by = By("member", claims.user_id, session_id, device.address, device.name)
+            await audit.record(store, "logout", by)
 
 
 async def end_all_sessions(store: Store, user_id: str) -> int:

@@ -54,5 +54,7 @@ async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
     return renewed
 
 
-async def end(store: Store, claims: Claims) -> None:
-    """Nothing to delete: the browser forgets the cookie, and a copy of it works until it expires."""
+async def end(store: Store, claims: Claims) -> str | None:
+    """Nothing to delete: the browser forgets the cookie, and a copy works until it expires. Empty where it was live."""
+    live = await find(store, claims)
+    return live.session_id if live else None

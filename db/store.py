@@ -5,15 +5,19 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from databases import Database
 from sqlalchemy import FromClause, Select, select
 
 import db.engine  # noqa: F401  (registers our back ends with `databases`)
+from db.digests import Digests
 from db.engine.statement import Bound
 from db.keys import KeyRing
 from db.passwords import Passwords
+
+if TYPE_CHECKING:
+    from db.throttle import Throttle
 
 T = TypeVar("T")
 
@@ -28,7 +32,11 @@ class Store:
 
     database: Database
     keys: KeyRing
+    device_keys: KeyRing
+    audit_keys: Digests
+    bucket_keys: Digests
     passwords: Passwords
+    throttle: "Throttle"
     strategy: Literal["database", "stateless"] = "database"
     now: Callable[[], datetime] = utc_now
     token: Callable[[int], str] = field(default=secrets.token_urlsafe)  # of n random bytes, in URL-safe text

@@ -4,10 +4,22 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import CheckConstraint, Column, DateTime, Dialect, ForeignKey, Index, MetaData, Table, Text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA: Final = "0001"  # the newest revision of db/migrations, which this code was written for
+SCHEMA: Final = "0002"  # the newest revision of db/migrations, which this code was written for
 
 
 class Instant(TypeDecorator[datetime]):
@@ -74,4 +86,45 @@ sessions = Table(
     Column("address", Text, nullable=False),
     Index("sessions_user_id", "user_id"),
     Index("sessions_expires_at", "expires_at"),
+)
+
+buckets = Table(
+    "buckets",
+    metadata,
+    Column("key", Text, primary_key=True),  # a limit's name, and whom it is about: see db.throttle
+    Column("full_at", Double, nullable=False),  # seconds since 1970, as are the next three
+    Column("rests_until", Double, nullable=False),
+    Column("kept_until", Double, nullable=False),
+    Column("taken", Integer, nullable=False),  # since it was last forgotten or cleared
+    Column("refused", Integer, nullable=False),  # since it was last full
+    Index("buckets_kept_until", "kept_until"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),  # without a gap: the chain's order
+    Column("at", Instant, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("outcome", Text, nullable=False),  # done or refused
+    Column("actor", Text, nullable=False),  # member, stranger, operator or program
+    Column("actor_id", Text),  # no foreign key: what happened stays true when the account is gone
+    Column("target_id", Text),  # the account that it is about
+    Column("session_id", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("browser", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("kid", Text, nullable=False),  # of the key that sealed it
+    Column("seal", Text, nullable=False),  # over this row and the seal before it: see db.audit
+    Index("audit_target_id", "target_id", "number"),
+    Index("audit_actor_id", "actor_id", "number"),
+)
+
+audit_anchor = Table(
+    "audit_anchor",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),  # of the last row that was pruned
+    Column("seal", Text, nullable=False),  # that row's
+    Column("kid", Text, nullable=False),
+    Column("proof", Text, nullable=False),  # the seal of this row
 )

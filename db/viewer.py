@@ -38,6 +38,19 @@ class Device:
     kind: str
     user_agent: str
     address: str
+    cookie: Secret[str] | None = field(default=None, repr=False)  # by which the browser may be known: unverified
+
+    @property
+    def name(self) -> str:
+        return describe(self.browser, self.system)
+
+
+def describe(browser: str, system: str) -> str:
+    """`Firefox on Linux`; of what has no system, such as curl, the name alone."""
+    return f"{browser} on {system}" if system else browser
+
+
+NOWHERE: Final = Device("", "", "unknown", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +108,7 @@ class Viewer:
     session_id: str
     logged_in_at: datetime
     expires_at: datetime
+    device: Device = field(repr=False)
     seal: object = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -117,7 +131,7 @@ class Operator:
     store: "Store" = field(repr=False)
 
 
-def issue(store: "Store", live: LiveSession) -> Viewer:
+def issue(store: "Store", live: LiveSession, device: Device = NOWHERE) -> Viewer:
     """A sealed Viewer. For `db.sessions` alone, which has just found the session alive."""
     return Viewer(
         store,
@@ -129,6 +143,7 @@ def issue(store: "Store", live: LiveSession) -> Viewer:
         live.session_id,
         live.logged_in_at,
         live.expires_at,
+        device,
         _SEAL,
     )
 

@@ -22,13 +22,14 @@ Tree = dict[str, str]
 FOR_ANYONE = {  # the coroutines of db/access that need nobody to be logged in
     "db/access/signup.py:email_taken",
     "db/access/signup.py:sign_up",
+    "db/access/signup.py:sign_up_privately",
     "db/access/signup.py:add_user",
     "db/access/login.py:log_in",
     "db/access/health.py:ask",
 }
 WIRING = ("web/app.py", "web/cli.py")  # where a store is opened
 OF_DB_FOR_WEB = ("db.access", "db.sessions", "db.refusals", "db.viewer", "db.secret")
-FROM_THE_HOST_HEADER = ("request.url", "request.base_url", "request.url_for")
+FROM_THE_HOST_HEADER = re.compile(r"(\brequest|\bRequest\(.*\))\.(url|base_url|url_for)")
 LAZY_NAMES = {"utils", "helpers", "services", "common", "manager"}
 
 
@@ -185,7 +186,7 @@ def guards_trust_no_header(files: Tree) -> Iterator[str]:
     """`request.url` and `base_url` are made from the Host header (CVE-2026-48710)."""
     for path, source in files.items():
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Attribute) and ast.unparse(node) in FROM_THE_HOST_HEADER:
+            if isinstance(node, ast.Attribute) and FROM_THE_HOST_HEADER.fullmatch(ast.unparse(node)):
                 yield f"{path}:{node.lineno} reads {ast.unparse(node)}"
 
 
@@ -207,13 +208,40 @@ def markup_is_escaped(files: Tree) -> Iterator[str]:
                     yield f"{path} has {pattern}"
 
 
+SQL = re.compile(r"[fr]*['\"]+\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
+
+
 def sql_is_never_glued(files: Tree) -> Iterator[str]:
+    """Neither as an f-string nor with `+`, `%` or `format`."""
     for path, source in files.items():
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.JoinedStr) and re.match(
-                r"f['\"]+\s*(SELECT|INSERT|UPDATE|DELETE)\b", ast.unparse(node)
-            ):
+            is_glue = isinstance(node, ast.JoinedStr) or (
+                isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mod)
+            )
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                is_glue = node.func.attr == "format"
+            if is_glue and SQL.match(ast.unparse(node)):
                 yield f"{path}:{node.lineno} glues SQL"
+
+
+def a_token_is_never_opened_without_a_key(files: Tree) -> Iterator[str]:
+    """Some libraries take no key for "do not verify", or believe the one that the token brings along."""
+    for path, source in files.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call):
+                given = [keyword.value for keyword in node.keywords if keyword.arg in ("key", "keys")]
+                if re.search(r"\bjw[tse]\.", ast.unparse(node.func)):
+                    given += node.args[1:]
+                if any(isinstance(value, ast.Constant) and value.value is None for value in given):
+                    yield f"{path}:{node.lineno} passes no key"
+
+
+def a_silenced_warning_says_why(files: Tree) -> Iterator[str]:
+    """A linter of security is overruled by a reason, in brackets."""
+    for path, source in files.items():
+        for number, line in enumerate(source.splitlines(), 1):
+            if re.search(r"#\s*(noqa:\s*S\d|nosec)", line) and not re.search(r"#.*\(\w[^)]+\)", line):
+                yield f"{path}:{number} does not say why"
 
 
 RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
@@ -238,12 +266,20 @@ RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
     (functions_and_modules_are_short, {"web/x.py": "a = 1\n" * 201}),
     (modules_open_with_a_sentence, {"web/x.py": "a = 1"}),
     (guards_trust_no_header, {"web/middleware.py": "def f(request): return request.url.path"}),
+    (guards_trust_no_header, {"web/middleware.py": "def f(scope): return Request(scope, receive).base_url"}),
     (markup_is_escaped, {"web/x.py": "Markup('<b>')"}),
     (markup_is_escaped, {"partials/x.html": "{{ name|safe }}"}),
     (markup_is_escaped, {"partials/x.html": '<p style="color: red">'}),
     (markup_is_escaped, {"partials/x.html": '<p data-hx-trigger="click[x]">'}),
     (markup_is_escaped, {"partials/x.html": '<p hx-get="/x">'}),
     (sql_is_never_glued, {"db/x.py": "f'SELECT * FROM users WHERE id = {id}'"}),
+    (sql_is_never_glued, {"db/x.py": "'SELECT * FROM users WHERE id = ' + id"}),
+    (sql_is_never_glued, {"db/x.py": "'DELETE FROM users WHERE id = %s' % id"}),
+    (sql_is_never_glued, {"db/x.py": "'DELETE FROM {}'.format(table)"}),
+    (a_token_is_never_opened_without_a_key, {"db/keys.py": "claims = decode(token, key=None)"}),
+    (a_token_is_never_opened_without_a_key, {"db/keys.py": "claims = jwt.decode(token, None)"}),
+    (a_silenced_warning_says_why, {"web/x.py": "PASSWORD = 'x'  # noqa: S105"}),
+    (a_silenced_warning_says_why, {"web/x.py": "PASSWORD = 'x'  # nosec B105"}),
 ]
 rules = list(dict.fromkeys(rule for rule, _ in RULES))
 

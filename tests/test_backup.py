@@ -16,6 +16,7 @@ import pytest
 from db.backup import Content, NotDone, back_up, restore
 from db.passwords import Passwords
 from db.secret import Secret
+from db.tables import SCHEMA
 from tests.conftest import SECRET, House
 from tests.people import Browser
 from web.cli import main
@@ -61,7 +62,7 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 async def test_a_backup_is_one_whole_file_for_its_owner_alone(house: House, alice: Browser, tmp_path: Path) -> None:
     path = tmp_path / "folder with a space" / "back up.db"
     path.parent.mkdir()
-    assert back_up(house.settings.database_url, path) == Content("0001", 1, 1)
+    assert back_up(house.settings.database_url, path) == Content(SCHEMA, 1, 1)
     assert [*path.parent.iterdir()] == [path]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with closing(sqlite3.connect(path)) as copy:
@@ -123,7 +124,7 @@ async def test_people_can_log_in_to_what_was_restored(
     bob = await house.member("Bob")
     await house.store.database.disconnect()
     content, kept = restore(house.settings.database_url, backup, NOW)
-    assert (content, kept) == (Content("0001", 1, 1), house.path.with_name("latchkey.db.replaced-20261124T091200Z"))
+    assert (content, kept) == (Content(SCHEMA, 1, 1), house.path.with_name("latchkey.db.replaced-20261124T091200Z"))
     assert stat.S_IMODE(house.path.stat().st_mode) == 0o600
     restored = await make_house()
     alice, bob = [replace(person, client=(await restored.browser("X")).client) for person in (alice, bob)]
@@ -143,7 +144,7 @@ async def bob_again(house: House, bob: Browser):
 async def test_a_backup_is_restored_where_there_is_no_database_yet(backup: Path, tmp_path: Path) -> None:
     target = tmp_path / "elsewhere" / "latchkey.db"
     target.parent.mkdir()
-    assert restore(url(target), backup, NOW) == (Content("0001", 1, 1), None)
+    assert restore(url(target), backup, NOW) == (Content(SCHEMA, 1, 1), None)
     assert [*target.parent.iterdir()] == [target]
 
 
@@ -220,7 +221,7 @@ input()
         with pytest.raises(NotDone, match="in use: stop the program"):
             restore(url(target), backup, NOW)
         other.communicate("\n")
-    assert restore(url(target), backup, NOW)[0] == Content("0001", 0, 0)
+    assert restore(url(target), backup, NOW)[0] == Content(SCHEMA, 0, 0)
 
 
 def test_at_the_shell_it_is_one_line_and_an_exit_code(

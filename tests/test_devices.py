@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from db.housekeeping import prune
+from db.pruning import prune
 from db.passwords import Passwords
 from tests.conftest import House
 from tests.people import Browser, Element, read, set_cookie_of

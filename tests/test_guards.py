@@ -168,8 +168,8 @@ async def test_a_session_that_is_asked_for_twice_is_looked_up_once(house: House,
 
 
 DOCUMENTED = {
-    "anyone": "/logout /api/openapi.json /api/session /healthz /readyz /.well-known/change-password /robots.txt"
-    " /static/{name}",
+    "anyone": "/logout /api/openapi.json /api/session /healthz /readyz /.well-known/change-password"
+    " /.well-known/security.txt /robots.txt /static/{name}",
     "guests": "/ /signup /signup/check/{field} /login",
     "members": "/dashboard /handbook /devices /devices/revoke-others /devices/revoke-all /devices/{id}/revoke /account"
     " /account/check/{field} /account/password /users/{slug} /api/users/{slug}",

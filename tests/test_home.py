@@ -1,5 +1,9 @@
 """The pages that hold nobody's data: the front page, the handbook, and what robots look for."""
 
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import httpx
 import pytest
 
 from tests.conftest import House
@@ -48,3 +52,65 @@ async def test_robots_are_kept_out_of_the_api(stranger: Browser) -> None:
     answer = await stranger.get("/robots.txt")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
     assert "Disallow: /api/" in answer.text
+
+
+def lines_of(answer: httpx.Response) -> dict[str, str]:
+    """The fields of a security.txt, each of which is there once."""
+    pairs = [line.split(": ", 1) for line in answer.text.splitlines()]
+    assert len({name for name, _ in pairs}) == len(pairs)
+    return dict(pairs)
+
+
+@pytest.mark.asvs("S114")
+@pytest.mark.parametrize(
+    ("settings", "contact", "origin"),
+    [
+        ({}, "mailto:security@localhost", "http://localhost:8000"),
+        ({"BASE_URL": "https://door.example"}, "mailto:security@door.example", "https://door.example"),
+        ({"SECURITY_CONTACT": "https://door.example/tell"}, "https://door.example/tell", "http://localhost:8000"),
+    ],
+)
+async def test_who_finds_a_weakness_is_told_whom_to_tell(
+    make_house: Callable, settings: dict[str, str], contact: str, origin: str
+) -> None:
+    house = await make_house(**settings)
+    stranger = await house.browser("Charlie")
+    before = house.statements
+    for host in ("localhost", "evil.example"):
+        answer = await stranger.get("/.well-known/security.txt", Host=host)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        assert lines_of(answer) == {
+            "Contact": contact,
+            "Expires": "2027-10-20T00:00:00Z",
+            "Preferred-Languages": "en",
+            "Canonical": f"{origin}/.well-known/security.txt",
+        }
+    assert (house.statements, answer.headers.get("location")) == (before, None)
+
+
+@pytest.mark.asvs("S114")
+async def test_that_page_is_the_same_all_day_and_never_promises_a_year(house: House, stranger: Browser) -> None:
+    expiries = set()
+    for _ in range(30):
+        answer = await stranger.get("/.well-known/security.txt")
+        expires = datetime.fromisoformat(lines_of(answer)["Expires"])
+        assert timedelta(days=300) < expires - house.clock() < timedelta(days=365)
+        expiries.add((house.clock().date(), expires))
+        house.clock.move(hours=1)
+    assert len(expiries) == len({day for day, _ in expiries}) == 2
+
+
+@pytest.mark.asvs("S114", "S76")
+async def test_that_page_can_only_be_read(stranger: Browser, alice: Browser, ada: Browser) -> None:
+    for person in (stranger, alice, ada):
+        head, get = [await person.ask(method, "/.well-known/security.txt") for method in ("HEAD", "GET")]
+        assert (head.status_code, head.headers, head.content) == (200, get.headers, b"")
+        assert (await person.post("/.well-known/security.txt")).status_code == 405
+        assert (await person.get_fragment("/.well-known/security.txt")).text == get.text
+
+
+@pytest.mark.asvs("S114")
+async def test_password_managers_are_led_to_the_account(stranger: Browser, alice: Browser) -> None:
+    for person in (stranger, alice):
+        answer = await person.get("/.well-known/change-password")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/account")

@@ -12,9 +12,11 @@ from time import monotonic
 
 import pytest
 
-from db.housekeeping import keep_house, keep_opening, keep_pruning, open_database, prune
+from db.housekeeping import keep_house, keep_opening, open_database
 from db.passwords import Passwords
+from db.pruning import keep_pruning, prune
 from db.refusals import Busy
+from db.tables import SCHEMA
 from tests.conftest import House
 from tests.people import Browser
 from web.app import create_app
@@ -208,7 +210,7 @@ async def test_one_that_comes_with_another_schema_is_not_touched_until_that_is_m
         async with shut.store.transaction():
             ...
     assert sqlite3.connect(shut.path).execute("SELECT count(*) FROM users").fetchone() == (0,)
-    set_version(shut, "0001")
+    set_version(shut, SCHEMA)
     await until(lambda: is_ready(stranger))
     await task
 

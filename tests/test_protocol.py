@@ -1,23 +1,26 @@
 """The protocol: who is too slow or too long-winded with their headers is sent away, and nobody else."""
 
 import asyncio
+import gc
+import re
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tests.conftest import House
-from web.protocol import PromptProtocol
+from web.protocol import Flow, Reception
 
-
-class Impatient(PromptProtocol):
-    headers_within = 0.3
+AT_ONCE = 5
 
 
 @pytest.fixture
 async def port(house: House) -> AsyncIterator[int]:
-    """The house, served by the real server on a port that is free."""
-    config = uvicorn.Config(house.app, port=0, http=Impatient, ws="none", log_config=None, lifespan="off")
+    """The house, served by the real server on a port that is free, with little patience."""
+    reception = Reception(headers_within=0.3, body_within=1.5, at_once=AT_ONCE)
+    config = uvicorn.Config(house.app, port=0, http=reception, ws="none", log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
@@ -89,3 +92,120 @@ async def test_a_slow_body_is_not_the_headers_concern(port: int) -> None:
     kind = b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
     answer = await answer_to(port, head + kind, b"name=", b"Alice", pause=0.4)
     assert answer.startswith(b"HTTP/1.1 200")
+
+
+DRIPPED = {
+    "a GET": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
+    "another origin": b"POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nContent-Length: 1000\r\n\r\n",
+    "no page": b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n",
+}
+
+
+@pytest.mark.asvs("S83")
+@pytest.mark.reliability("R10")
+@pytest.mark.parametrize("request_", DRIPPED)
+async def test_a_body_that_nobody_reads_buys_no_time_either(port: int, request_: str) -> None:
+    answer = await answer_to(port, DRIPPED[request_], *[b"x"] * 12, pause=0.2)
+    assert answer == b"closed" or answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.asvs("S83")
+@pytest.mark.reliability("R10")
+@pytest.mark.parametrize("before", [b"", b"Connection: upgrade\r\nUpgrade: websocket\r\n"])
+async def test_empty_lines_after_an_answer_buy_no_time(port: int, before: bytes) -> None:
+    kept = GOOD.replace(b"Connection: close\r\n", before)
+    answer = await answer_to(port, kept, *[b"\r\n"] * 10, pause=0.1)
+    assert answer == b"closed" or answer.count(b"HTTP/1.1 200") == 1
+
+
+@pytest.mark.reliability("R10")
+async def test_each_of_many_is_closed_in_their_own_time(port: int) -> None:
+    began = asyncio.get_running_loop().time()
+
+    async def stay(delay: float) -> float:
+        await asyncio.sleep(delay)
+        assert (await answer_to(port)).startswith(b"HTTP/1.1 408")
+        return asyncio.get_running_loop().time() - began - delay
+
+    stayed = await asyncio.gather(*(stay(delay / 100) for delay in range(0, 60, 3)))
+    assert min(stayed) >= 0.29
+
+
+@pytest.mark.reliability("R12")
+async def test_a_crowd_is_let_in_by_and_by_and_each_is_answered(port: int) -> None:
+    wires = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6 * AT_ONCE)]
+    for _, writer in wires:
+        writer.write(GOOD)
+    answers = await asyncio.gather(*(asyncio.wait_for(reader.read(), 5) for reader, _ in wires))
+    assert {answer[:12] for answer in answers} == {b"HTTP/1.1 200"}
+    for _, writer in wires:
+        writer.close()
+
+
+@pytest.mark.reliability("R12")
+async def test_in_a_crowd_everything_keeps_its_order_and_the_loop_its_turn() -> None:
+    reception, heard, turns = Reception(at_once=2), [], []
+
+    class Connection:
+        loop = asyncio.get_running_loop()
+        take_in = staticmethod(heard.append)
+
+    for number in range(20):
+        if reception.hears(Connection, number):  # type: ignore[arg-type]
+            heard.append(number)
+        if number >= 10:
+            await asyncio.sleep(0)
+            turns.append(len(heard))
+    await asyncio.sleep(0.05)
+    assert heard == [*range(20)]
+    assert max(later - before for before, later in pairwise(turns)) == 2
+
+
+async def test_who_hangs_up_in_a_crowd_is_forgotten(port: int) -> None:
+    for _ in range(6 * AT_ONCE):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GOOD)
+        writer.transport.abort()
+    assert (await answer_to(port, GOOD)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.reliability("R12")
+async def test_a_connection_that_stays_keeps_nothing_of_its_last_request(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(3):
+        writer.write(GOOD.replace(b"Connection: close\r\n", b""))
+        assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
+    await asyncio.sleep(0.05)
+    gc.collect()
+    assert [found for found in gc.get_objects() if isinstance(found, RequestResponseCycle)] == []
+    writer.close()
+
+
+async def test_requests_in_one_piece_are_answered_one_after_the_other(port: int) -> None:
+    paths = [b"/healthz", b"/nowhere", b"/healthz", b"/login"]
+    lines = [b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path for path in paths]
+    lines[-1] = lines[-1].replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    answer = await answer_to(port, b"".join(lines))
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"404", b"200", b"200"]
+
+
+@pytest.mark.reliability("R09")
+async def test_one_who_reads_on_does_not_wake_the_others() -> None:
+    slow, slower = Flow(None), Flow(None)  # type: ignore[arg-type]
+    for flow in (slow, slower):
+        flow.pause_writing()
+    slow.resume_writing()
+    await asyncio.wait_for(slow.drain(), 1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(slower.drain(), 0.01)
+
+
+@pytest.mark.reliability("R09")
+async def test_who_reads_slowly_gets_everything_in_the_end(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)  # which takes in no more than 128 KiB unread
+    ask = b"GET /login HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    writer.write(ask * 999 + ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    await asyncio.sleep(1)
+    answers = await asyncio.wait_for(reader.read(), 20)
+    assert (answers.count(b"HTTP/1.1 200"), answers.count(b"</html>")) == (1000, 1000)
+    writer.close()

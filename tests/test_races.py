@@ -8,7 +8,7 @@ import pytest
 
 from db.access import account, devices
 from db.access import admin as people
-from db.housekeeping import prune
+from db.pruning import prune
 from db.passwords import Passwords
 from db.refusals import Busy, LastAdmin
 from db.viewer import ROLES, require_admin

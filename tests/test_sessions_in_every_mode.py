@@ -209,6 +209,30 @@ async def test_an_encrypted_cookie_shows_nothing_and_a_signed_one_only_the_five_
     assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["max-age"]) == (True, "Lax", "/", "604800")
 
 
+@pytest.mark.reliability("R15")
+async def test_what_has_expired_stays_so_when_the_clock_falls_back(house: House, alice: Browser) -> None:
+    cookie = alice.cookie
+    house.clock.move(days=7, minutes=10)
+    assert not await is_in(await house.thief_of(alice))
+    house.clock.move(hours=-1)
+    alice.cookie = cookie
+    assert not await is_in(alice)
+    assert not (await alice.get("/login")).is_redirect
+    assert (await alice.log_in()).status_code == 303
+    assert await is_in(alice)
+
+
+@pytest.mark.reliability("R15")
+async def test_who_is_logged_in_stays_so_when_the_clock_falls_back(house: House, alice: Browser, ada: Browser) -> None:
+    house.clock.move(days=-30)
+    for person in (alice, ada, await house.member("Bob")):
+        assert await is_in(person)
+    await alice.post("/devices/revoke-all")
+    assert not await is_in(await house.thief_of(alice))
+    house.clock.move(days=31)
+    assert await is_in(ada)
+
+
 @pytest.mark.guide("B6")
 @pytest.mark.asvs("S94")
 async def test_rotating_the_secret_logs_nobody_out_while_both_are_listed(

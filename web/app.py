@@ -76,6 +76,7 @@ def open_store(settings: Settings, **options: Any) -> Store:
         settings.session_secrets,
         strategy=settings.strategy,
         encrypted=settings.encrypted,
+        limits=settings.limits,
         **options,
     )
 

@@ -6,26 +6,22 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from db import sessions
+from db.access import audit
 from db.refusals import OtherViewer
 from db.sessions import NewSession
-from db.viewer import Admin, Claims, Viewer, require_admin
+from db.viewer import NOWHERE, Admin, Claims, Viewer, require_admin
+from web.device import describe_device
 from web.forms import read_fields
-from web.settings import Settings
+from web.jar import put, read
 
-ATTRIBUTES: Final = "Path=/; HttpOnly; SameSite=Lax"
 SAFE_METHODS: Final = ("GET", "HEAD")
-
-
-def cookie_name(settings: Settings) -> str:
-    """`__Host-` binds it to this host, https and `/` (RFC 6265bis, section 4.1.3.2); loopback http cannot have it."""
-    return "__Host-session" if settings.https else "session"
 
 
 def peek(scope: Scope) -> Claims | None:
     """What the cookie claims: optimistic, no query."""
     state: dict[str, Any] = scope.setdefault("state", {})
     if "claims" not in state:
-        state["claims"] = sessions.peek(scope["app"].state.store, _read(scope))
+        state["claims"] = sessions.peek(scope["app"].state.store, read(scope, "session"))
     claims: Claims | None = state["claims"]
     return claims
 
@@ -41,30 +37,39 @@ async def verify_admin(request: Request) -> Admin:
     """The viewer, whose row says `admin`. Raises NotLoggedIn, Forbidden and OtherViewer, in this order."""
     if request.method not in SAFE_METHODS:
         await read_fields(request)  # another content type is refused before a wrong role
-    admin = require_admin(await _viewer(request))
+    viewer = await _viewer(request)
+    if viewer.role != "admin":
+        await audit.note_denial(viewer, describe_device(request))
+    admin = require_admin(viewer)
     await _require_own_form(request, admin)
     return admin
 
 
 async def end_session(request: Request) -> None:
     """End the session in the database; the answer is to delete the cookie."""
-    await sessions.end_session(request.app.state.store, peek(request.scope))
+    await sessions.end_session(request.app.state.store, peek(request.scope), describe_device(request))
 
 
 def set_cookie(request: Request, session: NewSession) -> None:
-    """Have the answer carry the session. `web.headers.Headers` writes it."""
-    _put(request, f"{session.cookie.reveal()}; Max-Age={session.max_age}")
+    """Have the answer carry the session, and that by which its browser will be known."""
+    put(request.scope, "session", session.session)
+    if session.device is not None:
+        put(request.scope, "device", session.device)
 
 
 def delete_cookie(request: Request) -> None:
-    _put(request, "; Max-Age=0")
+    """End the session here. The browser stays known: that is what lets its owner in while strangers guess."""
+    put(request.scope, "session", None)
 
 
 async def _viewer(request: Request) -> Viewer:
     """Memoised: however often it is asked for in one request, the database is asked once (the guide's `cache()`)."""
     if not hasattr(request.state, "viewer"):
         store, claims, prefetch = request.app.state.store, peek(request.scope), _is_prefetch(request)
-        viewer = request.state.viewer = await sessions.verify_session(store, claims, may_write=not prefetch)
+        device = NOWHERE if request.method in SAFE_METHODS else describe_device(request)
+        viewer = request.state.viewer = await sessions.verify_session(
+            store, claims, device=device, may_write=not prefetch
+        )
         renewed = claims and not prefetch and sessions.refresh(viewer, claims)
         if renewed:
             set_cookie(request, renewed)
@@ -80,21 +85,6 @@ async def _require_own_form(request: Request, viewer: Viewer) -> None:
     drawn_for = (await read_fields(request) or {}).get("viewer")
     if drawn_for is not None and drawn_for != viewer.id:
         raise OtherViewer(viewer.name)
-
-
-def _read(scope: Scope) -> str | None:
-    """The cookie's value, from the raw header: two of the name are none, for one of them is not ours."""
-    name = cookie_name(scope["app"].state.settings)
-    raw = ";".join(value.decode("latin-1") for key, value in scope["headers"] if key == b"cookie")
-    pairs = (part.partition("=") for part in raw.split(";"))
-    values = [value.strip() for key, _, value in pairs if key.strip() == name]
-    return values[0] if len(values) == 1 else None
-
-
-def _put(request: Request, value: str) -> None:
-    settings: Settings = request.app.state.settings
-    secure = "; Secure" if settings.https else ""
-    request.state.set_cookie = f"{cookie_name(settings)}={value}; {ATTRIBUTES}{secure}"
 
 
 def _is_prefetch(request: Request) -> bool:

@@ -8,7 +8,9 @@ from typing import Final
 from starlette.requests import HTTPConnection
 from ua_parser import parse
 
+from db.secret import Secret
 from db.sessions import Device
+from web import jar
 from web.settings import Settings
 
 LONGEST_USER_AGENT: Final = 512  # characters
@@ -33,7 +35,9 @@ def describe_device(request: HTTPConnection) -> Device:
     """The device behind a log-in, as its owner will recognise it in the list."""
     user_agent = request.headers.get("user-agent", "")[:LONGEST_USER_AGENT]
     browser, system, kind = parse_user_agent(user_agent)
-    return Device(browser, system, kind, _printable(user_agent), client_address(request))
+    cookie = jar.read(request.scope, "device")
+    known = Secret(cookie) if cookie else None
+    return Device(browser, system, kind, _printable(user_agent), client_address(request), known)
 
 
 @lru_cache(1024)

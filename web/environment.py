@@ -4,8 +4,11 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from db.secret import Secret
+
+C = TypeVar("C", bound=str)
 
 
 class BadSetting(Exception):
@@ -31,11 +34,12 @@ class Environment:
             raise BadSetting(name, f"must be a whole number from {least} to {most}, not {text[:40]!r}")
         return int(text)
 
-    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+    def choice(self, name: str, choices: tuple[C, ...]) -> C:
         text = self.text(name, choices[0])
-        if text not in choices:
-            raise BadSetting(name, f"must be {' or '.join(choices)}, not {text[:40]!r}")
-        return text
+        for choice in choices:
+            if text == choice:
+                return choice
+        raise BadSetting(name, f"must be {' or '.join(choices)}, not {text[:40]!r}")
 
     def secret(self, name: str) -> Secret[str] | None:
         """The variable, or the content of the file that NAME_FILE names, without its last line break."""

@@ -14,6 +14,7 @@ from db import refusals
 from web import cookie
 from web.cookie import peek
 from web.destinations import wanted_page
+from web.jar import read
 from web.logs import log_busy, log_failure, reference
 from web.respond import page, path_of, turn_away
 
@@ -97,6 +98,8 @@ async def answer(request: Request, error: Exception) -> Response:
             return _say(request, 409, _other_viewer(error.name))
         case refusals.LastAdmin():
             return _say(request, 409, LAST_ADMIN)
+        case refusals.TooMany():
+            return _say(request, 429, retry_after=error.retry_after)
         case refusals.Busy():
             log_busy(request, error)
             return _say(request, 503, retry_after=error.retry_after)
@@ -123,8 +126,9 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
 
 
 def _to_login(request: Request, error: refusals.NotLoggedIn) -> Response:
-    """To log in, and back. A cookie that the database does not know is deleted, or `/login` would send it back."""
-    if error.ended:
+    """To log in, and back. A cookie that the database does not know is deleted, or `/login` would send it back; so is
+    one that no key of ours has sealed, or not since the keys were changed."""
+    if error.ended or read(request.scope, "session"):
         cookie.delete_cookie(request)
     if is_api(request):
         return problem(401, "There is no live session behind this request.")

@@ -11,11 +11,14 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator, Validation
 from pydantic_core import PydanticCustomError
 
 from db.secret import Secret
+from web.common_passwords import is_close, is_common
 from web.policy import POLICIES, Policy
 
 LONGEST_NAME: Final = 100
 LONGEST_EMAIL: Final = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 LONGEST_PASSWORD: Final = 256  # characters, and 1,024 bytes
+TOO_COMMON: Final = "This password is too common."
+TOO_CLOSE: Final = "This password is too close to your name or email."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +79,17 @@ def _sized(password: Any) -> str:
 
 
 def _new_password(password: Any, info: ValidationInfo) -> Secret[str]:
-    policy: Policy = info.context["policy"] if info.context else POLICIES["guide"]
+    """By the policy's rules; then one that others have, or that its owner's name and address give away, is refused."""
+    context: Mapping[str, Any] = info.context or {"policy": POLICIES["guide"], "beside": {}}
+    policy: Policy = context["policy"]
     unmet = [rule.sentence for rule in policy.rules if not rule.is_met(_sized(password))]
     if unmet:
         raise refuse(*unmet)
+    if is_common(password):
+        raise refuse(TOO_COMMON)
+    name, email = (context["beside"].get(field, "") for field in ("name", "email"))
+    if is_close(password, name[:LONGEST_NAME], email[:LONGEST_EMAIL]):
+        raise refuse(TOO_CLOSE)
     return Secret(password)
 
 

@@ -73,6 +73,7 @@ class Form(Generic[S]):
         """The whole form; None is one that nobody can read. Fields that the schema does not know are not looked at.
 
         A required field that is absent counts as empty; any other stays as it is, and is drawn as it is at `present`.
+        A new password must not be close to a name or an address in the form or at `present`.
         """
         if fields is None:
             return cls(schema, policy, present or {}, message=UNREADABLE)
@@ -80,7 +81,7 @@ class Form(Generic[S]):
         typed = required | {name: fields[name] for name in schema.model_fields if name in fields}
         form = cls(schema, policy, {**(present or {}), **typed}, checked=set(typed))
         try:
-            form.data = schema.model_validate(typed, context={"policy": policy})
+            form.data = schema.model_validate(typed, context={"policy": policy, "beside": form.values})
         except ValidationError as error:
             form.errors = _sentences(error)
         return form
@@ -89,13 +90,15 @@ class Form(Generic[S]):
     def check_field(
         cls, schema: type[S], name: str, fields: Mapping[str, str] | None, policy: Policy = POLICIES["guide"]
     ) -> "Form[S]":
-        """One field, live, by the validator that the submit runs. `data` then holds this field alone."""
+        """One field, live, by the validator that the submit runs. `data` then holds this field alone.
+
+        The others are not looked at, but by a new password: it must not be close to a name or an address among them.
+        """
         form = cls(schema, policy, {name: (fields or {}).get(name, "")}, checked={name})
         try:
             form.data = schema.model_construct()
-            schema.__pydantic_validator__.validate_assignment(
-                form.data, name, form.values[name], context={"policy": policy}
-            )
+            context = {"policy": policy, "beside": fields or {}}
+            schema.__pydantic_validator__.validate_assignment(form.data, name, form.values[name], context=context)
         except ValidationError as error:
             form.errors, form.data = _sentences(error), None
         return form

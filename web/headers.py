@@ -6,6 +6,7 @@ from typing import Final
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from web.logs import request_id
 from web.respond import VARY
 
 SMALLEST_WORTH_PACKING: Final = 1024  # bytes
@@ -52,9 +53,11 @@ class Headers:
             return await self.app(scope, receive, send)
         state = scope.setdefault("state", {})
         state["request_id"] = secrets.token_hex(8)
+        request_id.set(state["request_id"])
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                state["status"] = message["status"]  # for whom it matters that an answer has begun, and which
                 message["headers"] = [*message["headers"], *self._added(scope, message["headers"])]
             await send(message)
 
@@ -66,6 +69,5 @@ class Headers:
             added += NOT_KEPT
         if scope["app"].state.draining:
             added.append((b"connection", b"close"))  # so that nobody is cut off between two requests
-        if cookie := scope["state"].get("set_cookie"):
-            added.append((b"set-cookie", cookie.encode("latin-1")))
+        added.extend((b"set-cookie", cookie) for cookie in scope["state"].get("set_cookies", {}).values())
         return added

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.refusals import Busy
 from db.secret import Secret
@@ -127,18 +127,11 @@ class Measure:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        started, status = perf_counter(), 500
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        started, state = perf_counter(), scope.setdefault("state", {})
         try:
-            await self.app(scope, receive, watch)
+            await self.app(scope, receive, send)
         finally:
-            self.metrics.count(scope, status, perf_counter() - started)
+            self.metrics.count(scope, state.get("status", 500), perf_counter() - started)
 
 
 async def show(request: Request) -> Response:
@@ -168,4 +161,4 @@ def _is_on_this_machine(request: Request) -> bool:
 
 def _opened(scope: Scope, status: int) -> bool:
     """Whether a session began: who was logged in already is sent on with no new cookie."""
-    return status < 400 and bool(scope.get("state", {}).get("set_cookie"))
+    return status < 400 and "session" in scope.get("state", {}).get("set_cookies", {})

@@ -63,17 +63,10 @@ class LastResort:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        started = False
-
-        async def watch(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
-            await self.app(scope, receive, watch)
+            await self.app(scope, receive, send)
         except Exception as error:
-            if started:
+            if "status" in scope["state"]:  # an answer has begun: `web.headers.Headers` saw it
                 raise
             response = await answer(Request(scope, receive), error)
             await response(scope, receive, send)
@@ -82,8 +75,9 @@ class LastResort:
 class Limits:
     """Header sizes (431), then the whole body, declared or chunked, read before anybody looks at it (413)."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, body_within: float = BODY_DEADLINE) -> None:
         self.app = app
+        self.body_within = body_within
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -92,7 +86,7 @@ class Limits:
         if len(headers) > MOST_HEADERS or sum(len(key) + len(value) for key, value in headers) > LARGEST_HEADERS:
             raise HTTPException(431, headers={"Connection": "close"})
         if scope["method"] not in SAFE:
-            receive = _replay(await _read_body(scope, receive), receive)
+            receive = _replay(await _read_body(scope, receive, self.body_within), receive)
         async with asyncio.timeout(HANDLER_DEADLINE):
             return await self.app(scope, receive, send)
 
@@ -116,13 +110,13 @@ class CrossOrigin:
         return all(value == self.base_url for value in origin)
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
+async def _read_body(scope: Scope, receive: Receive, within: float) -> bytes:
     """The whole body. Raises HTTPException 413 where it is too large, and 408 where it does not come."""
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     if not declared.isdigit() or len(declared) > 9 or int(declared) > LARGEST_BODY:
         raise HTTPException(413, headers={"Connection": "close"})
     try:
-        async with asyncio.timeout(BODY_DEADLINE):
+        async with asyncio.timeout(within):
             return await _collect(receive)
     except TimeoutError:
         raise HTTPException(408, headers={"Connection": "close"}) from None

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any, Final
 
-from jinja2 import Environment
 from markupsafe import escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -12,7 +11,7 @@ from db.sessions import NewSession
 from db.viewer import Me
 from web.cookie import delete_cookie as forget
 from web.cookie import peek, set_cookie
-from web.templates import require_presentable
+from web.templates import Templates, require_presentable
 
 SITE: Final = "Latchkey"
 MOST_SHELLS: Final = 512  # a few for each person who is here at the moment
@@ -125,8 +124,8 @@ def address_of_page(request: Request) -> str | None:
 
 def is_htmx(request: Request) -> bool:
     """Whether htmx wants a fragment. To restore history it wants the page."""
-    headers = request.headers
-    return headers.get("hx-request") == "true" and headers.get("hx-history-restore-request") != "true"
+    headers = request.scope["headers"]
+    return (b"hx-request", b"true") in headers and (b"hx-history-restore-request", b"true") not in headers
 
 
 def path_of(request: Request, name: str, **params: str) -> str:
@@ -159,8 +158,10 @@ def _draw_shell(request: Request, shell: dict[str, Any], context: dict[str, Any]
 
 def _menu(request: Request, me: Me | None) -> dict[str, Any]:
     """What the bar needs: the role shapes the menu, and is the cookie's where nobody asked the database."""
-    claims = peek(request.scope)
-    return {"role": me.role if me else claims and claims.role, "path": request.scope["path"]}
+    if me is None:
+        claims = peek(request.scope)
+        return {"role": claims and claims.role, "path": request.scope["path"]}
+    return {"role": me.role, "path": request.scope["path"]}
 
 
 def _navigation(request: Request, context: dict[str, Any]) -> str:
@@ -176,8 +177,8 @@ def _title(title: str) -> str:
 
 def _render(request: Request, partial: str, context: dict[str, Any]) -> str:
     require_presentable(context)
-    environment: Environment = request.app.state.environment
-    return environment.get_template(partial).render(context)
+    templates: Templates = request.app.state.environment
+    return templates.find(partial).render(context)
 
 
 def _html(body: str, status: int = 200) -> Response:

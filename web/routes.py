@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from web import assets, metrics
-from web.endpoints import account, admin, api, dashboard, devices, health, home, login, signup, users
+from web.endpoints import account, admin, api, audit, dashboard, devices, health, home, login, signup, users
 from web.middleware import Guard, Kind
 from web.settings import Settings
 
@@ -58,6 +58,7 @@ routes = [
     Members("/account",                       get=account.show,         post=account.submit,           name="account"),
     Members("/account/check/{field}",                                   post=account.check,            name="account-check"),
     Members("/account/password",                                        post=account.change_password,  name="account-password"),
+    Members("/account/activity",              get=audit.show_own,                                      name="activity"),
     Members("/users/{slug}",                  get=users.show,                                          name="user"),
     Admins ("/admin/users",                   get=admin.show,                                          name="admin-users"),
     Admins ("/admin/users/{id}/role",                                   post=admin.change_role,        name="admin-role"),
@@ -65,6 +66,7 @@ routes = [
     Admins ("/admin/users/{id}/disable",                                post=admin.disable,            name="admin-disable"),
     Admins ("/admin/users/{id}/enable",                                 post=admin.enable,             name="admin-enable"),
     Admins ("/admin/users/{id}/end-sessions",                           post=admin.end_sessions,       name="admin-end-sessions"),
+    Admins ("/admin/audit",                   get=audit.show_all,                                      name="admin-audit"),
     Anyone ("/api/openapi.json",              get=api.openapi,                                         name="api-openapi"),
     Anyone ("/api/session",                   get=api.session,                                         name="api-session"),
     Members("/api/users/{slug}",              get=api.user,                                            name="api-user"),
@@ -73,6 +75,7 @@ routes = [
     Anyone ("/readyz",                        get=health.ready,                                        name="readyz"),
     Operators("/metrics",                     get=metrics.show,                                        name="metrics"),
     Anyone ("/.well-known/change-password",   get=home.change_password,                                name="change-password"),
+    Anyone ("/.well-known/security.txt",      get=home.security_txt,                                   name="security-txt"),
     Anyone ("/robots.txt",                    get=home.robots,                                         name="robots"),
     Anyone ("/static/{name}",                 get=assets.show,                                         name="static"),
 ]

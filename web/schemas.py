@@ -4,6 +4,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
+from db.access.audit import Event
 from web.fields import Email, Name, NewPassword, PageNumber, Phone, PresentPassword, Search, Slug, Sort, Team
 
 ABSENT: Final[Any] = None  # a field that was not sent stays as it is
@@ -40,6 +41,17 @@ class PeopleQuery(BaseModel):
     q: Search = ""
     page: PageNumber = 1
     sort: Sort = "newest"
+
+
+class ActivityQuery(BaseModel):
+    page: PageNumber = 1
+
+
+class AuditQuery(BaseModel):
+    q: Search = ""
+    event: Event | Literal[""] = ""
+    outcome: Literal["", "done", "refused"] = ""
+    page: PageNumber = 1
 
 
 class TeamChange(BaseModel):

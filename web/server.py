@@ -22,9 +22,10 @@ from uvicorn.supervisors import Multiprocess
 from db.secret import Secret
 from web.app import create_app
 from web.environment import BadSetting, Environment
-from web.logs import start_logging
-from web.protocol import PromptProtocol
+from web.logs import log_notice, start_logging
+from web.protocol import Reception
 from web.settings import Settings, read_settings
+from web.versions import find_unsafe
 
 BACKLOG: Final = 4096  # connections that may wait to be accepted
 KEEP_ALIVE: Final = 15  # seconds
@@ -57,9 +58,12 @@ def read_operation(environ: Mapping[str, str]) -> Operation:
 
 def serve(settings: Settings, operation: Operation) -> int:
     """Serve until told to stop; 0, or 1 where it could not start."""
+    if unsafe := find_unsafe():
+        print(f"latchkey: {unsafe}", file=sys.stderr)
+        return 1
+    start_logging(as_json=settings.json_logs)
     for notice in (*settings.notices, *operation.notices, *_raise_limits()):
-        print(notice, file=sys.stderr)
-    start_logging()
+        log_notice(notice)
     if settings.workers > 1:
         return _serve_with_workers(settings)
     config = uvicorn.Config(partial(make_app, settings, operation), **_options(settings))  # type: ignore[arg-type]
@@ -83,9 +87,10 @@ def _serve_with_workers(settings: Settings) -> int:
 
 def make_app(settings: Settings | None = None, operation: Operation | None = None) -> Starlette:
     """The application, made while the server is starting. A worker process reads the environment itself."""
-    start_logging()
+    settings = settings or read_settings(os.environ)
+    start_logging(as_json=settings.json_logs)
     operation = operation or read_operation(os.environ)
-    app = create_app(settings or read_settings(os.environ), metrics_token=operation.metrics_token)
+    app = create_app(settings, metrics_token=operation.metrics_token)
     Ending(app, operation.drain_seconds).await_signals()
     return app
 
@@ -183,6 +188,6 @@ def _options(settings: Settings) -> dict[str, object]:
         "backlog": BACKLOG,
         "timeout_keep_alive": KEEP_ALIVE,
         "timeout_graceful_shutdown": GRACE,
-        "http": PromptProtocol,
+        "http": Reception(),
         "ws": "none",
     }

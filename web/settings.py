@@ -1,6 +1,7 @@
 """The settings: read once from the environment, checked, frozen."""
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,17 +10,20 @@ from urllib.parse import SplitResult, urlsplit
 
 from db.secret import Secret
 from web.environment import BadSetting, Environment
+from web.session_secret import read_session_secrets
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DATA: Final = ROOT / "data"
-SHORTEST_SECRET: Final = 32  # bytes, the length of an HS256 key (RFC 7518, section 3.2)
-PLACEHOLDERS: Final = (b"your_secret_key", b"your-secret-key", b"changeme", b"change-me", b"change_me")
-FEWEST_BYTES: Final = 8  # different ones: 32 random bytes in base64 have about 27
+EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy stands before it)  # nosec B104
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set, as CONTRACT says. `notices` are lines that the start should print."""
+    """Everything that can be set, as CONTRACT says. `notices` are lines that the start should print.
+
+    `private`: nobody learns whether an address has an account. `breached_passwords`: the address of a service that
+    knows them, empty for none. `security_contact`: a URI (RFC 9116, section 2.5.3).
+    """
 
     host: str
     port: int
@@ -29,6 +33,11 @@ class Settings:
     stateless: bool = False
     encrypted: bool = False
     password_policy: str = "guide"  # noqa: S105  (a policy's name, no password)
+    private: bool = False
+    limits: Literal["enforce", "observe", "off"] = "enforce"
+    breached_passwords: str = ""
+    security_contact: str = ""
+    json_logs: bool = False
     workers: int = 1
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     notices: tuple[str, ...] = ()
@@ -47,12 +56,11 @@ def read_settings(environ: Mapping[str, str], *, data: Path = DATA) -> Settings:
     env = Environment(environ)
     port = env.number("PORT", 8000, 1, 65535)
     base_url = _base_url(env.text("BASE_URL", f"http://localhost:{port}"))
-    loopback = is_loopback(urlsplit(base_url).hostname or "")
-    secrets = _session_secrets(env, loopback, data)
-    env.choice("SIGNUP_PRIVACY", ("open",))
-    env.choice("RATE_LIMITS", ("enforce", "observe", "off"))
+    host = urlsplit(base_url).hostname or ""
+    loopback = is_loopback(host)
+    secrets = read_session_secrets(env, loopback, data)
     return Settings(
-        host=env.text("HOST", "127.0.0.1" if loopback else "0.0.0.0"),  # noqa: S104  (CONTRACT, HOST)
+        host=env.text("HOST", "127.0.0.1" if loopback else EVERYWHERE),
         port=port,
         base_url=base_url,
         database_url=_database_url(env.secret("DATABASE_URL") or Secret("sqlite:///data/latchkey.db")),
@@ -60,6 +68,11 @@ def read_settings(environ: Mapping[str, str], *, data: Path = DATA) -> Settings:
         stateless=env.choice("SESSION_STRATEGY", ("database", "stateless")) == "stateless",
         encrypted=env.choice("SESSION_COOKIE", ("signed", "encrypted")) == "encrypted",
         password_policy=env.choice("PASSWORD_POLICY", ("guide", "length")),
+        private=_private(env, loopback),
+        limits=env.choice("RATE_LIMITS", ("enforce", "observe", "off")),
+        breached_passwords=_breached_passwords(env.text("PWNED_PASSWORDS", "off")),
+        security_contact=_contact(env.text("SECURITY_CONTACT", f"mailto:security@{host}")),
+        json_logs=env.choice("LOG_FORMAT", ("text", "json") if loopback else ("json", "text")) == "json",
         workers=env.number("WEB_CONCURRENCY", 1, 1, 64),
         trusted_proxies=_networks(env.text("TRUSTED_PROXIES", "")),
         notices=tuple(env.notices),
@@ -112,53 +125,28 @@ def _database_url(value: Secret[str]) -> Secret[str]:
     return Secret(f"sqlite:///{path}")
 
 
-def _session_secrets(env: Environment, loopback: bool, data: Path) -> tuple[Secret[bytes], ...]:
-    """The signing keys, the first of which signs. On loopback one is made once and kept."""
-    value = env.secret("SESSION_SECRET")
-    if value is None and loopback:
-        value = _kept_secret(env, data / "session_secret")
-    if value is None:
-        raise BadSetting("SESSION_SECRET", "is not set: make one with `latchkey secret`")
-    secrets = [part.strip().encode() for part in value.reveal().split(",")]
-    for secret in secrets:
-        _require_strong(secret, env, loopback)
-    if len(set(secrets)) < len(secrets):
-        raise BadSetting("SESSION_SECRET", "has the same secret twice")
-    return tuple(Secret(secret) for secret in secrets)
+def _private(env: Environment, loopback: bool) -> bool:
+    """Where nobody is told that an address is taken, its owner has to be told by mail."""
+    private = env.choice("SIGNUP_PRIVACY", ("open", "private")) == "private"
+    if private and not loopback and env.secret("SMTP_URL") is None:
+        raise BadSetting("SIGNUP_PRIVACY", "private needs mail outside this machine: set SMTP_URL")
+    return private
 
 
-def _require_strong(secret: bytes, env: Environment, loopback: bool) -> None:
-    """Long enough, no placeholder, and not made by leaning on the keyboard; for that, loopback gets a warning."""
-    if len(secret) < SHORTEST_SECRET:
-        raise BadSetting("SESSION_SECRET", f"must be at least {SHORTEST_SECRET} bytes: make one with `latchkey secret`")
-    if any(placeholder in secret.lower() for placeholder in PLACEHOLDERS):
-        raise BadSetting("SESSION_SECRET", "is a placeholder: make one with `latchkey secret`")
-    if len(set(secret)) < FEWEST_BYTES:
-        if not loopback:
-            raise BadSetting("SESSION_SECRET", "can be guessed: make one with `latchkey secret`")
-        env.notices.append("warning: SESSION_SECRET can be guessed: make one with `latchkey secret`")
+def _breached_passwords(text: str) -> str:
+    """Have I Been Pwned's range look-up, or a mirror of it; nothing where passwords stay in the house."""
+    if text in ("off", "on"):
+        return "https://api.pwnedpasswords.com" if text == "on" else ""
+    url = _split("PWNED_PASSWORDS", text)
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
+        raise BadSetting("PWNED_PASSWORDS", f"must be off, on, or an https address, not {text[:80]!r}")
+    return text.rstrip("/")
 
 
-def _kept_secret(env: Environment, path: Path) -> Secret[str]:
-    """The development secret: made at the first start, mode 0600, the same ever after."""
-    from secrets import token_urlsafe
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "x", opener=_owner_only) as file:
-            file.write(token_urlsafe(32))
-        env.notices.append(f"made a session secret for this machine and kept it in {path}")
-    except FileExistsError:
-        pass
-    except OSError:
-        raise BadSetting("SESSION_SECRET", f"is not set, and {path} cannot be written") from None
-    return Secret(env.read("SESSION_SECRET", path))
-
-
-def _owner_only(path: str, flags: int) -> int:
-    import os
-
-    return os.open(path, flags, 0o600)
+def _contact(text: str) -> str:
+    if not re.fullmatch(r"(mailto:|https://|tel:)[!-~]{3,200}", text):
+        raise BadSetting("SECURITY_CONTACT", f"must be mailto:…, https://… or tel:…, not {text[:80]!r}")
+    return text
 
 
 def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:

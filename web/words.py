@@ -55,6 +55,16 @@ def plural(count: int, one: str, many: str) -> str:
     return one if count == 1 else many
 
 
+def wait(seconds: int) -> str:
+    """How long to wait, rounded up: `1 second`, `40 seconds`, `2 minutes`, `1 hour`."""
+    if seconds < 60:
+        return f"{seconds} {plural(seconds, 'second', 'seconds')}"
+    minutes, hours = -(-seconds // 60), -(-seconds // 3600)
+    if minutes < 60:
+        return f"{minutes} {plural(minutes, 'minute', 'minutes')}"
+    return f"{hours} {plural(hours, 'hour', 'hours')}"
+
+
 def _day(moment: datetime, now: datetime) -> str:
     year = "" if moment.year == now.year else f" {moment.year}"
     return f"{moment.day} {MONTHS[moment.month - 1]}{year}"

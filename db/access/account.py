@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import bindparam, exists, func, literal, select, update
 
+from db import audit, throttle
+from db.audit import by_viewer
 from db.engine.statement import Conflict, Statement
+from db.limits import PASSWORD_CHANGE
 from db.refusals import NotLoggedIn
 from db.secret import Secret
-from db.sessions import Device, NewSession, end_all_sessions, require_live, start_session
+from db.sessions import NewSession, end_all_sessions, require_live, start_session
 from db.store import pick
 from db.tables import users
 from db.viewer import Viewer
@@ -32,7 +35,12 @@ class _Stored:
         object.__setattr__(self, "password_hash", Secret(self.password_hash))
 
 
+class _SlugTaken(Exception):
+    """Raised inside the transaction, so that nothing of it stays."""
+
+
 ACCOUNT = Statement(pick(Account, users).where(users.c.id == bindparam("user_id")))
+BEFORE = Statement(pick(Account, users).where(users.c.id == bindparam("user_id")).with_for_update())
 STORED = Statement(pick(_Stored, users).where(users.c.id == bindparam("user_id")))
 SLUG_TAKEN = Statement(
     select(literal(1)).where(exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id")))
@@ -41,9 +49,7 @@ CHANGE_PROFILE = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"))
     .values({name: func.coalesce(bindparam(f"new_{name}"), users.c[name]) for name in ("name", "slug", "phone")})
-    .returning(users.c.id)
 )
-
 
 CHANGE_PASSWORD = Statement(
     update(users)
@@ -69,31 +75,50 @@ async def change_profile(
     viewer: Viewer, *, name: str | None = None, slug: str | None = None, phone: str | None = None
 ) -> bool:
     """Change what is given and leave the rest; False, and nothing changed, where the slug is another person's."""
+    store, given = viewer.store, {"name": name, "slug": slug, "phone": phone}
     try:
-        changed = CHANGE_PROFILE(user_id=viewer.id, new_name=name, new_slug=slug, new_phone=phone)
-        return await viewer.store.value(changed) is not None
-    except Conflict:
+        async with store.transaction():
+            before = await store.one(BEFORE(user_id=viewer.id))
+            if before is None:
+                return False
+            fields = [field for field, value in given.items() if value not in (None, getattr(before, field))]
+            if fields:
+                await _change(viewer, **given)
+                await audit.record(store, "profile.change", by_viewer(viewer), {"fields": " ".join(fields)})
+    except _SlugTaken:
         return False
+    return True
 
 
-async def change_password(
-    viewer: Viewer, *, current: Secret[str], new: Secret[str], device: Device
-) -> tuple[NewSession, int] | None:
+async def _change(viewer: Viewer, *, name: str | None, slug: str | None, phone: str | None) -> None:
+    try:
+        await viewer.store.count(CHANGE_PROFILE(user_id=viewer.id, new_name=name, new_slug=slug, new_phone=phone))
+    except Conflict as conflict:
+        raise _SlugTaken from conflict
+
+
+async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[str]) -> tuple[NewSession, int] | None:
     """A new session in place of this one, and how many others ended; None where `current` is not the password.
 
-    Raises NotLoggedIn where this session has ended while the hashes were computed.
+    Raises NotLoggedIn where this session has ended while the hashes were computed, and TooMany.
     """
-    stored = await viewer.store.one(STORED(user_id=viewer.id))
-    if stored is None or not await viewer.store.passwords.verify(stored.password_hash, current, member=True):
+    store, by = viewer.store, by_viewer(viewer)
+    await throttle.admit(store, by, (PASSWORD_CHANGE, viewer.id))
+    stored = await store.one(STORED(user_id=viewer.id))
+    if stored is None or not await store.passwords.verify(stored.password_hash, current, member=True):
+        async with store.transaction():
+            await audit.record(store, "password.change", by, outcome="refused")
         return None
     verified, new_hash = stored.password_hash.reveal(), await _hash(viewer, new)
-    async with viewer.store.transaction():
-        changed = CHANGE_PASSWORD(user_id=viewer.id, verified_hash=verified, new_hash=new_hash)
-        if await viewer.store.value(changed) is None:
+    async with store.transaction():
+        if await store.value(CHANGE_PASSWORD(user_id=viewer.id, verified_hash=verified, new_hash=new_hash)) is None:
             return None
         await require_live(viewer)
-        ended = await end_all_sessions(viewer.store, viewer.id)
-        return await start_session(viewer.store, viewer.id, viewer.role, device), max(0, ended - 1)
+        await throttle.clear(store, PASSWORD_CHANGE, viewer.id)
+        ended = await end_all_sessions(store, viewer.id)
+        session = await start_session(store, viewer.id, viewer.role, viewer.device)
+        await audit.record(store, "password.change", by)
+        return session, max(0, ended - 1)
 
 
 async def _hash(viewer: Viewer, password: Secret[str]) -> str:

@@ -7,8 +7,10 @@ from typing import Final
 
 from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, or_, select, update
 
-from db import people
+from db import people, throttle
+from db.audit import By, by_viewer
 from db.engine.statement import Statement
+from db.limits import ADMIN_CHANGE
 from db.refusals import NotFound
 from db.sessions import end_all_sessions
 from db.store import pick
@@ -72,20 +74,13 @@ SEARCHES: Final[Mapping[str, Statement[Person]]] = {
     "login": Statement(_search().order_by(users.c.last_login_at.desc().nulls_last(), users.c.id)),
 }
 COUNT = Statement(select(func.count()).select_from(users).where(_matches()))
-CHANGE_TEAM = Statement(
-    update(users)
-    .where(users.c.id == bindparam("user_id"))
-    .values(team=func.coalesce(bindparam("new_team"), users.c.team))
-    .returning(users.c.id)
-)
-ENABLE = Statement(
-    update(users).where(users.c.id == bindparam("user_id")).values(disabled_at=None).returning(users.c.id)
-)
+CHANGE_TEAM = Statement(update(users).where(users.c.id == bindparam("user_id")).values(team=bindparam("new_team")))
+ENABLE = Statement(update(users).where(users.c.id == bindparam("user_id")).values(disabled_at=None))
 
 
 async def list_people(admin: Admin, *, q: str = "", page: int = 1, sort: str = "newest") -> People:
     """Those whose name or address holds `q`. `sort` is one of SEARCHES."""
-    pattern = f"%{_escaped(q.strip().lower())}%"
+    pattern = f"%{escaped(q.strip().lower())}%"
     total = int(await admin.store.value(COUNT(pattern=pattern)))
     pages = max(1, -(-total // PAGE_SIZE))
     page = min(max(1, page), pages)
@@ -94,43 +89,54 @@ async def list_people(admin: Admin, *, q: str = "", page: int = 1, sort: str = "
 
 
 async def change_role(admin: Admin, user_id: str, role: Role) -> None:
-    """Effective at that person's next request. Raises NotFound, and LastAdmin."""
-    async with admin.store.transaction():
-        await people.change_role(admin.store, user_id, role)
+    """Effective at that person's next request. Raises NotFound, LastAdmin and TooMany."""
+    await people.change_role(admin.store, await _admit(admin), user_id, role)
 
 
 async def require_person(admin: Admin, user_id: str) -> None:
     """Raises NotFound where there is no such person."""
-    _require(await admin.store.value(people.EXISTS(user_id=user_id)))
-
-
-async def change_team(admin: Admin, user_id: str, team: str | None) -> None:
-    """An empty team is none; with None it stays. Raises NotFound."""
-    _require(await admin.store.value(CHANGE_TEAM(user_id=user_id, new_team=team)))
-
-
-async def disable(admin: Admin, user_id: str) -> None:
-    """Ends that person's sessions too. Raises NotFound, and LastAdmin."""
-    async with admin.store.transaction():
-        await people.disable(admin.store, user_id)
-
-
-async def enable(admin: Admin, user_id: str) -> None:
-    """The person may log in again. Raises NotFound."""
-    _require(await admin.store.value(ENABLE(user_id=user_id)))
-
-
-async def end_sessions(admin: Admin, user_id: str) -> int:
-    """End every session of a person; how many rows there were. Raises NotFound."""
-    async with admin.store.transaction():
-        _require(await admin.store.value(people.EXISTS(user_id=user_id)))
-        return await end_all_sessions(admin.store, user_id)
-
-
-def _require(found: object) -> None:
-    if found is None:
+    if await admin.store.value(people.EXISTS(user_id=user_id)) is None:
         raise NotFound
 
 
-def _escaped(text: str) -> str:
+async def change_team(admin: Admin, user_id: str, team: str | None) -> None:
+    """An empty team is none; with None it stays. Raises NotFound and TooMany."""
+    async with people.change(admin.store, "team.change", await _admit(admin), user_id) as detail:
+        before = await people.get_standing(admin.store, user_id)
+        if team is not None and team != before.team:
+            await admin.store.count(CHANGE_TEAM(user_id=user_id, new_team=team))
+            detail |= {"from": before.team, "to": team}
+
+
+async def disable(admin: Admin, user_id: str) -> None:
+    """Ends that person's sessions too. Raises NotFound, LastAdmin and TooMany."""
+    await people.disable(admin.store, await _admit(admin), user_id)
+
+
+async def enable(admin: Admin, user_id: str) -> None:
+    """The person may log in again. Raises NotFound and TooMany."""
+    async with people.change(admin.store, "account.enable", await _admit(admin), user_id) as detail:
+        before = await people.get_standing(admin.store, user_id)
+        if before.disabled_at is not None:
+            await admin.store.count(ENABLE(user_id=user_id))
+            detail["since"] = before.disabled_at.isoformat()
+
+
+async def end_sessions(admin: Admin, user_id: str) -> int:
+    """End every session of a person; how many rows there were. Raises NotFound and TooMany."""
+    async with people.change(admin.store, "session.end-all", await _admit(admin), user_id) as detail:
+        await people.get_standing(admin.store, user_id)
+        detail["ended"] = ended = await end_all_sessions(admin.store, user_id)
+    return ended
+
+
+async def _admit(admin: Admin) -> By:
+    """By whom, where there have not been too many changes of theirs. Raises TooMany."""
+    by = by_viewer(admin)
+    await throttle.admit(admin.store, by, (ADMIN_CHANGE, admin.id))
+    return by
+
+
+def escaped(text: str) -> str:
+    """For LIKE: what was typed, its wildcards as they are written."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

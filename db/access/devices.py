@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete, select
 
+from db import audit
+from db.audit import by_viewer
 from db.engine.statement import Statement
 from db.refusals import NotFound
 from db.sessions import end_all_sessions
 from db.store import pick
 from db.tables import Instant, sessions, users
-from db.viewer import Viewer
+from db.viewer import Viewer, describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,13 @@ class Device:
 
     @property
     def name(self) -> str:
-        return f"{self.browser} on {self.system}" if self.system else self.browser
+        return describe(self.browser, self.system)
+
+
+class _Revoked(NamedTuple):
+    id: str
+    browser: str
+    system: str
 
 
 DEVICES = Statement(
@@ -41,7 +50,8 @@ DEVICES = Statement(
 REVOKE = Statement(
     delete(sessions)
     .where(sessions.c.id == bindparam("id"), sessions.c.user_id == bindparam("user_id"))
-    .returning(sessions.c.id)
+    .returning(sessions.c.id, sessions.c.browser, sessions.c.system)
+    .execution_options(into=_Revoked)
 )
 REVOKE_OTHERS = Statement(
     delete(sessions).where(
@@ -59,18 +69,30 @@ async def list_devices(viewer: Viewer) -> list[Device]:
 
 async def revoke_device(viewer: Viewer, device_id: str) -> str:
     """End one session of the viewer's own; its id. Raises NotFound for anybody else's, as for one that never was."""
-    revoked = await viewer.store.value(REVOKE(id=device_id, user_id=viewer.id))
-    if revoked is None:
-        raise NotFound
-    return str(revoked)
+    async with viewer.store.transaction():
+        revoked: _Revoked | None = await viewer.store.one(REVOKE(id=device_id, user_id=viewer.id))
+        if revoked is None:
+            raise NotFound
+        if revoked.id == viewer.session_id:
+            await audit.record(viewer.store, "logout", by_viewer(viewer))
+        else:
+            detail = {"session": revoked.id, "device": describe(revoked.browser, revoked.system)}
+            await audit.record(viewer.store, "session.end", by_viewer(viewer), detail)
+    return revoked.id
 
 
 async def revoke_others(viewer: Viewer) -> int:
     """End every session but this one; how many there were."""
-    return await viewer.store.count(REVOKE_OTHERS(user_id=viewer.id, session_id=viewer.session_id))
+    async with viewer.store.transaction():
+        ended = await viewer.store.count(REVOKE_OTHERS(user_id=viewer.id, session_id=viewer.session_id))
+        if ended:
+            await audit.record(viewer.store, "session.end-others", by_viewer(viewer), {"ended": ended})
+    return ended
 
 
 async def revoke_all(viewer: Viewer) -> int:
     """End every session, this one too; how many there were."""
     async with viewer.store.transaction():
-        return await end_all_sessions(viewer.store, viewer.id)
+        ended = await end_all_sessions(viewer.store, viewer.id)
+        await audit.record(viewer.store, "session.end-all", by_viewer(viewer), {"ended": ended})
+    return ended

@@ -5,7 +5,11 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, update
 
+from db import audit, throttle
+from db.audit import by_owner, by_stranger
 from db.engine.statement import Bound, Statement
+from db.known_devices import recognise
+from db.limits import LOGIN_ACCOUNT, LOGIN_ALL, LOGIN_DEVICE, LOGIN_FAILS, LOGIN_POSTS
 from db.secret import Secret
 from db.sessions import Device, NewSession, start_session
 from db.store import Store, pick
@@ -16,7 +20,7 @@ from db.viewer import Role
 @dataclass(frozen=True, slots=True)
 class _Credentials:
     id: str
-    role: Role
+    disabled: bool
     password_hash: Secret[str] = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -24,7 +28,7 @@ class _Credentials:
 
 
 CREDENTIALS = Statement(
-    pick(_Credentials, users).where(users.c.email == bindparam("email"), users.c.disabled_at.is_(None))
+    pick(_Credentials, users, disabled=users.c.disabled_at.is_not(None)).where(users.c.email == bindparam("email"))
 )
 LOGGED_IN = Statement(
     update(users)
@@ -41,23 +45,62 @@ LOGGED_IN = Statement(
     .returning(users.c.role)
 )
 TRIES: Final = 2
+Door = tuple[throttle.Take, ...]  # the buckets that a try takes a token from
 
 
 async def log_in(store: Store, *, email: str, password: Secret[str], device: Device) -> NewSession | None:
     """A new session; None where address and password do not fit, or the account is unknown or disabled.
 
-    One hash is computed in every case. A hash that was replaced meanwhile is asked once more. Raises Busy.
+    One hash is computed in every case. A hash that was replaced meanwhile is asked once more. Raises TooMany and Busy.
     """
+    known = await store.one(CREDENTIALS(email=email))
+    at_home = recognise(store, device.cookie, known.id) if known else None
+    door = _own_door(at_home, known) if known and at_home else _front_door(email, device)
+    await throttle.admit(store, by_stranger(device), *door, target_id=known.id if known else None)
     for _ in range(TRIES):
-        known = await store.one(CREDENTIALS(email=email))
-        if not await store.passwords.verify(known and known.password_hash, password) or known is None:
-            return None
+        fits = await store.passwords.verify(known and known.password_hash, password, member=at_home is not None)
+        if not fits or known is None or known.disabled:
+            break
         hash_to_keep = await _renewed_hash(store, known, password)
         async with store.transaction():
             role = await store.value(_logged_in(store, known, hash_to_keep))
             if role is not None:
-                return await start_session(store, known.id, role, device)
+                return await _let_in(store, known, role, device, door)
+        known = await store.one(CREDENTIALS(email=email))
+    await _note_refusal(store, known, device)
     return None
+
+
+def _front_door(email: str, device: Device) -> Door:
+    """Strangers share the tries at an address, whether it has an account or not, and each client has its own."""
+    client = throttle.client(device.address)
+    return (LOGIN_POSTS, client), (LOGIN_FAILS, client), (LOGIN_ACCOUNT, email)
+
+
+def _own_door(device_id: str, known: _Credentials) -> Door:
+    """A browser that was in the account before has tries of its own: no stranger can use them up."""
+    return ((LOGIN_DEVICE, f"{device_id} {known.id}"),)
+
+
+async def _let_in(store: Store, known: _Credentials, role: Role, device: Device, door: Door) -> NewSession:
+    """The try was none: it goes back. What a client has guessed elsewhere stays counted."""
+    for limit, whom in door:
+        if limit is LOGIN_FAILS:
+            await throttle.give_back(store, limit, whom)
+        elif limit is not LOGIN_POSTS:
+            await throttle.clear(store, limit, whom)
+    session = await start_session(store, known.id, role, device)
+    await audit.record(store, "login", by_owner(known.id, device))
+    return session
+
+
+async def _note_refusal(store: Store, known: _Credentials | None, device: Device) -> None:
+    """A row of the trail, unless it is about nobody's account and part of a flood, which has a row of its own."""
+    by = by_stranger(device)
+    async with store.transaction():
+        calm = await throttle.notice(store, by, LOGIN_ALL, "everybody")
+        if calm or known is not None:
+            await audit.record(store, "login", by, target_id=known.id if known else None, outcome="refused")
 
 
 def _logged_in(store: Store, known: _Credentials, hash_to_keep: Secret[str]) -> Bound[Any]:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, select
-
-from db import people
+from db import audit, people
+from db.audit import OPERATOR
 from db.engine.statement import Statement
 from db.refusals import NotFound
 from db.secret import Secret
@@ -24,27 +23,34 @@ class Person:
 
 
 PEOPLE = Statement(pick(Person, users).order_by(users.c.created_at, users.c.id))
-USER_ID = Statement(select(users.c.id).where(users.c.email == bindparam("email")))
 
 
 async def create_user(operator: Operator, *, name: str, email: str, password: Secret[str], role: Role) -> str | None:
     """The new user's id; None where the address has an account."""
-    password_hash = await operator.store.passwords.hash(password)
-    async with operator.store.transaction():
-        return await people.add(operator.store, name, email, password_hash, role=role)
+    store = operator.store
+    password_hash = await store.passwords.hash(password)
+    async with store.transaction():
+        user_id = await people.add(store, name, email, password_hash, role=role)
+        if user_id is None:
+            owner_id = await people.find_owner(store, email)
+            await audit.record(store, "account.create", OPERATOR, target_id=owner_id, outcome="refused")
+        else:
+            await audit.record(store, "account.create", OPERATOR, {"role": role}, target_id=user_id)
+    return user_id
 
 
 async def change_role(operator: Operator, email: str, role: Role) -> None:
     """Effective at that person's next request. Raises NotFound, and LastAdmin."""
-    async with operator.store.transaction():
-        await people.change_role(operator.store, await _get_user_id(operator, email), role)
+    await people.change_role(operator.store, OPERATOR, await _get_user_id(operator, email), role)
 
 
 async def set_password(operator: Operator, email: str, password: Secret[str]) -> int:
     """Replace a person's password and end their sessions; how many there were. Raises NotFound."""
-    password_hash = await operator.store.passwords.hash(password)
-    async with operator.store.transaction():
-        return await people.set_password(operator.store, await _get_user_id(operator, email), password_hash)
+    store = operator.store
+    user_id, password_hash = await _get_user_id(operator, email), await store.passwords.hash(password)
+    async with people.change(store, "password.set", OPERATOR, user_id) as detail:
+        detail["ended"] = ended = await people.set_password(store, user_id, password_hash)
+    return ended
 
 
 async def list_people(operator: Operator) -> list[Person]:
@@ -53,7 +59,7 @@ async def list_people(operator: Operator) -> list[Person]:
 
 
 async def _get_user_id(operator: Operator, email: str) -> str:
-    user_id = await operator.store.value(USER_ID(email=email))
+    user_id = await people.find_owner(operator.store, email)
     if user_id is None:
         raise NotFound
-    return str(user_id)
+    return user_id

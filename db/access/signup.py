@@ -1,28 +1,93 @@
 """Signing up: anybody may, once for each address."""
 
-from db import people
-from db.refusals import NotCreated, Refusal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from db import audit, people, throttle
+from db.audit import by_owner, by_stranger
+from db.limits import EMAIL_ALL, EMAIL_HOUR, EMAIL_MINUTE, EMAIL_SEEN, SIGNUP_HOUR, SIGNUP_MINUTE
+from db.refusals import NotCreated, Refusal, TooMany
 from db.secret import Secret
 from db.sessions import Device, NewSession, start_session
 from db.store import Store
 
 
-async def email_taken(store: Store, email: str) -> bool:
-    """Whether the address has an account. Good for a hint while typing; the UNIQUE index decides."""
+async def email_taken(store: Store, email: str, device: Device) -> bool | None:
+    """Whether the address has an account: a hint while typing; the UNIQUE index decides.
+
+    None where it is not told: somebody asks for more addresses than a person has.
+    """
+    client = throttle.client(device.address)
+    try:
+        await throttle.admit_once(
+            store,
+            by_stranger(device),
+            (EMAIL_SEEN, f"{client} {email}"),
+            (EMAIL_MINUTE, client),
+            (EMAIL_HOUR, client),
+            (EMAIL_ALL, "everybody"),
+        )
+    except TooMany:
+        return None
     return await people.email_taken(store, email)
 
 
 async def sign_up(store: Store, *, name: str, email: str, password: Secret[str], device: Device) -> NewSession | None:
     """A new account and its first session, in one transaction; None where the address was taken meanwhile.
 
-    Raises NotCreated where the database would not have it, and Busy; then nothing of it was stored.
+    Raises TooMany, NotCreated where the database would not have it, and Busy; then nothing of it was stored.
     """
+    await _admit(store, email, device)
     password_hash = await store.passwords.hash(password)
+    async with _creating(store):
+        user_id = await people.add(store, name, email, password_hash, logs_in=True)
+        if user_id is None:
+            await _note_refusal(store, email, device)
+            return None
+        session = await start_session(store, user_id, "user", device)
+        await audit.record(store, "signup", by_owner(user_id, device))
+        return session
+
+
+async def sign_up_privately(store: Store, *, name: str, email: str, password: Secret[str], device: Device) -> None:
+    """A new account, or none where the address has one, whose owner finds it in their trail; nobody else can tell.
+
+    Both ways have the same work: one hash, and one transaction with as many writes. Raises as `sign_up`.
+    """
+    await _admit(store, email, device)
+    password_hash = await store.passwords.hash(password)
+    async with _creating(store):
+        user_id = await people.add(store, name, email, password_hash)
+        if user_id is None:
+            await _note_refusal(store, email, device)
+        else:
+            await audit.record(store, "signup", by_owner(user_id, device))
+
+
+async def _admit(store: Store, email: str, device: Device) -> None:
+    """Who may not look whether an address is taken may not try it by signing up either.
+
+    The limit of everybody together refuses no sign-up: else whoever reaches it would shut the door to all others.
+    """
+    client, by = throttle.client(device.address), by_stranger(device)
+    await throttle.admit(store, by, (SIGNUP_MINUTE, client), (SIGNUP_HOUR, client))
+    await throttle.admit_once(
+        store, by, (EMAIL_SEEN, f"{client} {email}"), (EMAIL_MINUTE, client), (EMAIL_HOUR, client)
+    )
+
+
+async def _note_refusal(store: Store, email: str, device: Device) -> None:
+    owner_id = await people.find_owner(store, email)
+    await audit.record(store, "signup", by_stranger(device), target_id=owner_id, outcome="refused")
+
+
+@asynccontextmanager
+async def _creating(store: Store) -> AsyncIterator[None]:
+    """A transaction. Whatever the database has against it, nothing of it stays: NotCreated."""
     try:
         async with store.transaction():
-            user_id = await people.add(store, name, email, password_hash, logs_in=True)
-            return None if user_id is None else await start_session(store, user_id, "user", device)
+            yield
     except Refusal:
         raise
-    except Exception as error:  # whatever the database had against it, the transaction is undone
+    except Exception as error:
         raise NotCreated from error

@@ -3,20 +3,19 @@
 import asyncio
 import math
 import sqlite3
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar, TypeVarTuple, Unpack, cast
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple, Unpack
 
 import aiosqlite
 
+from db.engine.sqlite_thread import Worker
 from db.engine.statement import Conflict
 from db.refusals import Busy
 
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
 
-STUCK = 0.005  # seconds after which a job counts as slow
 STEPS_BETWEEN_LOOKS = 10_000  # of SQLite's virtual machine: about a tenth of a millisecond
 
 # Not wrong, but not to be had now: a lock, a disk, a file. https://www.sqlite.org/rescode.html
@@ -120,7 +119,8 @@ class Workers:
     """aiosqlite's connections, each a thread that does its jobs in the order of asking.
 
     One is asked that is not stuck in a slow job, and has the fewest waiting, so that a slow read holds up few others.
-    One worker alone is a queue. A job is one hop to the thread and back.
+    One worker alone is a queue. A job is one hop to the thread and back; what is asked for in one turn of the loop goes
+    together.
     """
 
     def __init__(self, connect: Callable[[], Handle], size: int) -> None:
@@ -133,7 +133,11 @@ class Workers:
         for _ in range(self._size):
             connection = aiosqlite.Connection(self._connect, iter_chunk_size=64)
             connection._thread.daemon = True  # a program that forgets to disconnect ends nevertheless
-            self._workers.append(Worker(await refusing(connection)))
+            try:
+                self._workers.append(Worker(await refusing(connection)))
+            except BaseException:
+                await asyncio.to_thread(connection._thread.join)  # it is stopping, and has a last word for this loop
+                raise
 
     async def do(self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> R:
         """The job's result. Where the asking task is cancelled before the job's turn, it is left out."""
@@ -144,39 +148,7 @@ class Workers:
     async def close(self) -> None:
         """Once the jobs that were asked for are done."""
         while self._workers:
-            await self._workers.pop().connection.close()
-
-
-class Worker:
-    """One connection, and since when each job waits for it. A deque's ends may be touched by any thread."""
-
-    def __init__(self, connection: aiosqlite.Connection) -> None:
-        self.connection = connection
-        self._since: deque[float] = deque()
-
-    def load(self, now: float) -> tuple[bool, int]:
-        """Whether it is stuck, and how many jobs it has."""
-        try:
-            return now - self._since[0] > STUCK, len(self._since)
-        except IndexError:
-            return False, 0
-
-    async def do(self, now: float, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> R:
-        wanted = [True]
-        self._since.append(now)
-        try:
-            hop = self.connection._execute(self._perform, wanted, job, arguments)  # type: ignore[no-untyped-call]
-            return cast(R, await hop)
-        except asyncio.CancelledError:
-            wanted.clear()
-            raise
-
-    def _perform(self, wanted: list[bool], job: Callable[..., R], arguments: tuple[Any, ...]) -> R | None:
-        """In the connection's thread."""
-        try:
-            return job(self.connection._conn, *arguments) if wanted else None
-        finally:
-            self._since.popleft()
+            await self._workers.pop().close()
 
 
 async def refusing(hop: Awaitable[R]) -> R:

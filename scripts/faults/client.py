@@ -130,7 +130,7 @@ def request(
 
 def read_head(head: bytes) -> tuple[int, dict[str, str]]:
     first, *lines = head.decode("latin-1").strip().split("\r\n")
-    pairs = (line.partition(":") for line in lines)
+    pairs = (line.partition(":") for line in reversed(lines))  # of several cookies the first is the session's
     return int(first.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}
 
 

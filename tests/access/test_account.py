@@ -9,11 +9,9 @@ from db.access import account
 from db.passwords import Passwords
 from db.refusals import NotLoggedIn
 from db.secret import Secret
-from db.viewer import Device
 from tests.conftest import House
 from tests.people import PASSWORD, Browser
 
-LAPTOP = Device("Firefox", "Linux", "computer", "Firefox/140.0", "192.0.2.14")
 NEW = Secret("another-No.7")
 
 
@@ -40,7 +38,7 @@ async def test_whoever_is_deleted_meanwhile_is_not_logged_in(house: House, alice
         await account.get_account(viewer)
     assert refusal.value.ended
     assert not await account.change_profile(viewer, name="Ghost")
-    assert await account.change_password(viewer, current=Secret(PASSWORD), new=NEW, device=LAPTOP) is None
+    assert await account.change_password(viewer, current=Secret(PASSWORD), new=NEW) is None
 
 
 @pytest.mark.parametrize(
@@ -81,11 +79,11 @@ async def test_of_many_at_once_the_index_lets_one_have_a_page_address(
 async def test_a_new_password_needs_the_current_one(house: House, alice: Browser, alices_phone: Browser) -> None:
     viewer, before = await house.viewer_of(alice), await house.rows("SELECT password_hash FROM users")
     for wrong in ("", PASSWORD.upper(), "another-No.7"):
-        assert await account.change_password(viewer, current=Secret(wrong), new=NEW, device=LAPTOP) is None
+        assert await account.change_password(viewer, current=Secret(wrong), new=NEW) is None
     assert await house.rows("SELECT password_hash FROM users") == before
     assert await house.count("sessions") == 2
-    session, ended = await account.change_password(viewer, current=Secret(PASSWORD), new=NEW, device=LAPTOP)
+    session, ended = await account.change_password(viewer, current=Secret(PASSWORD), new=NEW)
     assert (ended, await house.count("sessions")) == (1, 1)
-    alice.cookie = session.cookie.reveal()
+    alice.cookie = session.session.value.reveal()
     assert await alice.is_in()
     assert await house.rows("SELECT password_hash FROM users") != before

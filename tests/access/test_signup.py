@@ -30,7 +30,7 @@ def test_the_insert_returns_the_id_and_nothing_else() -> None:
 @pytest.mark.guide("A20", "C4")
 async def test_an_account_and_its_first_session_are_made_together(house: House) -> None:
     session = await sign_up_as(house, "Alice", "alice@example.com")
-    assert session.max_age == 7 * 86_400
+    assert session.session.max_age == 7 * 86_400
     assert (await house.count("users"), await house.count("sessions")) == (1, 1)
 
 

@@ -85,6 +85,35 @@ async def test_a_path_that_cannot_be_opened_is_busy_and_leaves_no_thread(tmp_pat
     assert engine_threads() == 0
 
 
+def test_a_path_that_cannot_be_opened_leaves_no_thread_that_speaks_to_a_loop_that_is_gone(tmp_path):
+    program = f"""
+import asyncio, db.engine
+from databases import Database
+asyncio.run(Database("sqlite:///{tmp_path}/missing/a.db").connect())
+"""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], timeout=20, capture_output=True, text=True)
+        assert "Busy" in done.stderr
+        assert "Event loop is closed" not in done.stderr
+
+
+async def test_what_was_asked_for_before_the_end_is_done(sqlite_url):
+    database = Database(sqlite_url)
+    await database.connect()
+    asked = [asyncio.create_task(database.fetch_val("SELECT 1")) for _ in range(3)]
+    await asyncio.sleep(0)
+    await database.disconnect()
+    assert await asyncio.wait_for(asyncio.gather(*asked), 5) == [1, 1, 1]
+
+
+async def test_what_is_done_is_told_before_what_was_asked_for_with_it(sqlite):
+    async with opened(str(sqlite.url), readers=1, deadline=0.5) as database:
+        fast, slow = [asyncio.create_task(database.fetch_val(query)) for query in ("SELECT 1", SLOW_READ)]
+        assert await asyncio.wait([fast, slow], return_when=asyncio.FIRST_COMPLETED) == ({fast}, {slow})
+        with pytest.raises(Busy):
+            await slow
+
+
 def engine_threads():
     """How many there are, once those that were told to stop have had a moment to."""
     ours = [thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]

@@ -8,19 +8,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import account
-from db.refusals import Busy
+from db.refusals import Busy, TooMany
 from db.viewer import Viewer
 from web.cookie import set_cookie, verify_session
-from web.device import describe_device
 from web.forms import Form, read_fields
 from web.logs import log_busy
+from web.pwned import BREACHED, is_pwned
 from web.respond import changed, field, page, redraw_navigation, refused
 from web.schemas import PasswordChange, Profile
-from web.words import plural
+from web.words import plural, wait
 
 TITLE = "Account"
 SLUG_TAKEN = "This page address is taken. Please choose another."
-WRONG_PASSWORD = "This is not your current password."  # noqa: S105  (a sentence, no password)
+WRONG_PASSWORD = "This is not your current password."  # noqa: S105  (a sentence, no password)  # nosec B105
+TOO_MANY = "Too many attempts to change the password. Nothing was changed: try again in {wait}."
 BUSY = "Too many people are at the door at this moment. Nothing was changed: try again in a few seconds."
 
 
@@ -63,13 +64,17 @@ async def submit(request: Request) -> Response:
 async def change_password(request: Request) -> Response:
     """With the current one; every other session ends, and this one goes on under a new cookie."""
     viewer = await verify_session(request)
-    form = Form.check(PasswordChange, await read_fields(request), request.app.state.policy)
+    present = await _present(viewer)
+    form = Form.check(PasswordChange, await read_fields(request), request.app.state.policy, present)
+    if form.data and await is_pwned(request, form.data.password):
+        form.add_error("password", BREACHED)
     if form.data is None:
         return await _refused(request, viewer, "password", password=form)
     try:
-        done = await account.change_password(
-            viewer, current=form.data.current_password, new=form.data.password, device=describe_device(request)
-        )
+        done = await account.change_password(viewer, current=form.data.current_password, new=form.data.password)
+    except TooMany as limit:
+        form.message = TOO_MANY.format(wait=wait(limit.retry_after))
+        return await _refused(request, viewer, "password", 429, limit.retry_after, password=form)
     except Busy as busy:
         log_busy(request, busy)
         form.message = BUSY
@@ -127,4 +132,4 @@ async def _forms(request: Request, viewer: Viewer) -> dict[str, Any]:
 
 async def _present(viewer: Viewer) -> dict[str, str]:
     shown = await account.get_account(viewer)
-    return {"name": shown.name, "slug": shown.slug, "phone": shown.phone}
+    return {"name": shown.name, "email": shown.email, "slug": shown.slug, "phone": shown.phone}

@@ -1,9 +1,15 @@
 """The pages that hold nobody's data: the front page, the handbook, and what robots and browsers look for."""
 
+from datetime import UTC, timedelta
+from typing import Final
+
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from web.respond import constant, path_of
+from web.respond import constant, now, path_of
+from web.settings import Settings
+
+GOOD_FOR: Final = timedelta(days=330)  # less than a year (RFC 9116, section 2.5.5)
 
 
 async def show(request: Request) -> Response:
@@ -22,3 +28,15 @@ async def change_password(request: Request) -> Response:
 
 async def robots(request: Request) -> Response:
     return PlainTextResponse("User-agent: *\nDisallow: /api/\n")
+
+
+async def security_txt(request: Request) -> Response:
+    """Whom to tell of a weakness (RFC 9116). It expires at a midnight, so that it is the same all day."""
+    settings: Settings = request.app.state.settings
+    expires = (now(request).astimezone(UTC) + GOOD_FOR).date()
+    return PlainTextResponse(
+        f"Contact: {settings.security_contact}\n"
+        f"Expires: {expires}T00:00:00Z\n"
+        "Preferred-Languages: en\n"
+        f"Canonical: {settings.base_url}{path_of(request, 'security-txt')}\n"
+    )

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import login
-from db.refusals import Busy
+from db.refusals import Busy, TooMany
 from web.cookie import end_session
 from web.destinations import safe_page
 from web.device import describe_device
@@ -12,16 +12,18 @@ from web.forms import Form, read_fields
 from web.logs import log_busy
 from web.respond import leave, page, path_of, refused
 from web.schemas import LogIn
+from web.words import wait
 
 TITLE = "Log in"
 NO_MATCH = "Email or password is incorrect."
+TOO_MANY = "Too many attempts to log in. To keep guessers out, this door rests: try again in {wait}."
 BUSY = "Too many people are logging in at this moment. Nothing is lost: try again in a few seconds."
 
 
 async def show(request: Request) -> Response:
     query = request.query_params
     target = safe_page(request, query.get("next")) if "next" in query else ""
-    reason = "ended" if query.get("ended") == "1" else "next" if target else ""
+    reason = next((reason for reason in ("ended", "new") if query.get(reason) == "1"), "next" if target else "")
     return page(request, "login/page.html", TITLE, form=Form.blank(LogIn, next=target), reason=reason)
 
 
@@ -37,6 +39,9 @@ async def submit(request: Request) -> Response:
             password=form.data.password,
             device=describe_device(request),
         )
+    except TooMany as limit:
+        form.message = TOO_MANY.format(wait=wait(limit.retry_after))
+        return _refused(request, form, status=429, retry_after=limit.retry_after)
     except Busy as busy:
         log_busy(request, busy)
         form.message = BUSY

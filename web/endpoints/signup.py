@@ -5,16 +5,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import signup
-from db.refusals import Busy, NotCreated
+from db.refusals import Busy, NotCreated, TooMany
 from web.device import describe_device
 from web.forms import Form, read_fields
 from web.logs import log_busy, log_failure
+from web.pwned import BREACHED, is_pwned
 from web.respond import constant, field, leave, path_of, refused
 from web.schemas import SignUp
+from web.words import wait
 
 TITLE = "Create your account"
 TAKEN = "An account with this email already exists."
 NOT_CREATED = "An error occurred while creating your account."
+UNCHECKED = "We will check this when you send the form."
+TOO_MANY = "Too many accounts were asked for from your network. Nothing is lost: try again in {wait}."
 BUSY = "Too many people are signing up at this moment. Nothing is lost: try again in a few seconds."
 
 
@@ -29,31 +33,53 @@ async def check(request: Request) -> Response:
     if name not in SignUp.model_fields:
         raise HTTPException(404)
     form = Form.check_field(SignUp, name, await read_fields(request), request.app.state.policy)
-    if name == "email" and form.data and await signup.email_taken(request.app.state.store, form.data.email):
-        form.add_error("email", TAKEN)
+    if name == "email" and form.data and not request.app.state.settings.private:
+        await _look_up(request, form, form.data.email)
     return field(request, "signup/field.html", form=form, name=name)
 
 
 async def submit(request: Request) -> Response:
     form = Form.check(SignUp, await read_fields(request), request.app.state.policy)
+    if form.data and await is_pwned(request, form.data.password):
+        form.add_error("password", BREACHED)
     if form.data is None:
         return _refused(request, form)
     try:
-        session = await signup.sign_up(
-            request.app.state.store,
-            name=form.data.name,
-            email=form.data.email,
-            password=form.data.password,
-            device=describe_device(request),
-        )
-    except NotCreated as error:
-        log_failure(request, error)
-        form.message = NOT_CREATED
-        return _refused(request, form, status=500)
+        return await _create(request, form, form.data)
+    except TooMany as limit:
+        form.message = TOO_MANY.format(wait=wait(limit.retry_after))
+        return _refused(request, form, status=429, retry_after=limit.retry_after)
     except Busy as busy:
         log_busy(request, busy)
         form.message = BUSY
         return _refused(request, form, status=503, retry_after=busy.retry_after)
+    except NotCreated as error:
+        log_failure(request, error)
+        form.message = NOT_CREATED
+        return _refused(request, form, status=500)
+
+
+async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:
+    """Whether the address is free; nothing about that to somebody who asks for many."""
+    taken = await signup.email_taken(request.app.state.store, email, describe_device(request))
+    if taken:
+        form.add_error("email", TAKEN)
+    elif taken is None:
+        form.notes["email"] = UNCHECKED
+
+
+async def _create(request: Request, form: Form[SignUp], data: SignUp) -> Response:
+    """The account; where sign-up is private, the same answer whether there is a new one or not."""
+    sign_up = signup.sign_up_privately if request.app.state.settings.private else signup.sign_up
+    session = await sign_up(
+        request.app.state.store,
+        name=data.name,
+        email=data.email,
+        password=data.password,
+        device=describe_device(request),
+    )
+    if request.app.state.settings.private:
+        return leave(request, to=f"{path_of(request, 'login')}?new=1")
     if session is None:
         form.add_error("email", TAKEN)
         return _refused(request, form)

@@ -1,0 +1,132 @@
+"""The audit trail: a row for each authentication event and each refusal of one, chained so that none can be changed.
+
+Each row carries a seal over itself and the seal before it, under a key that the database does not hold (SECURITY, 1.2).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from sqlalchemy import bindparam, func, select
+
+from db.engine.statement import Statement, insert
+from db.events import Event
+from db.store import Store, pick
+from db.tables import audit
+from db.viewer import Device, Viewer
+
+Actor = Literal["member", "stranger", "operator", "program"]
+Outcome = Literal["done", "refused"]
+TRAIL: Final = 7_411_002  # the number of the lock
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who did it, and from where. `user_id` and `session_id` are a member's, whose session was verified."""
+
+    actor: Actor
+    user_id: str | None = None
+    session_id: str = ""
+    address: str = ""
+    browser: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row. `actor_id` is a member's, `target_id` the account that it is about; `detail` is JSON."""
+
+    number: int
+    at: datetime
+    event: str
+    outcome: Outcome
+    actor: Actor
+    actor_id: str | None
+    target_id: str | None
+    session_id: str
+    address: str
+    browser: str
+    detail: str
+    kid: str
+    seal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where the next row is chained on: the number and the seal of the one before."""
+
+    number: int
+    seal: str
+
+
+BEGINNING: Final = Link(0, "")
+OPERATOR: Final = By("operator")
+PROGRAM: Final = By("program")
+
+COLUMNS: Final = tuple(column.name for column in audit.columns)
+
+TURN = Statement(select(func.pg_advisory_xact_lock(TRAIL)))  # until the transaction ends; SQLite writes in turn anyway
+HEAD = Statement(pick(Link, audit).order_by(audit.c.number.desc()).limit(1))
+ADD = Statement(insert(audit).values({name: bindparam(name, type_=audit.c[name].type) for name in COLUMNS}))
+
+
+async def record(
+    store: Store,
+    event: Event,
+    by: By,
+    detail: Mapping[str, str | int] | None = None,
+    *,
+    target_id: str | None = None,
+    outcome: Outcome = "done",
+) -> None:
+    """One more row: the last statement of the change's own transaction, so that either both are there or neither.
+
+    `target_id` is whom it is about where that is not the one who did it. `detail` holds no password, token or code.
+    """
+    await store.value(TURN())
+    before = await store.one(HEAD()) or BEGINNING
+    entry = Entry(
+        number=before.number + 1,
+        at=store.now().astimezone(UTC),
+        event=event,
+        outcome=outcome,
+        actor=by.actor,
+        actor_id=by.user_id,
+        target_id=target_id or by.user_id,
+        session_id=by.session_id,
+        address=by.address,
+        browser=by.browser,
+        detail=json.dumps(detail) if detail else "",
+        kid=store.audit_keys.kid,
+        seal="",
+    )
+    seal = store.audit_keys.make(sealed_text(entry, before.seal))
+    await store.count(ADD(**asdict(entry) | {"seal": seal}))
+
+
+def by_viewer(viewer: Viewer, device: Device | None = None) -> By:
+    """A member, from where they are now: by their device, which a viewer has where something may be changed."""
+    device = device or viewer.device
+    return By("member", viewer.id, viewer.session_id, device.address, device.name)
+
+
+def by_stranger(device: Device) -> By:
+    """Somebody who is not logged in."""
+    return By("stranger", address=device.address, browser=device.name)
+
+
+def by_owner(user_id: str, device: Device) -> By:
+    """Somebody who has just proven that the account is theirs."""
+    return By("member", user_id, address=device.address, browser=device.name)
+
+
+def sealed_text(entry: Entry, seal_before: str) -> bytes:
+    """What a row's seal is over: all that it says, and the seal of the row before."""
+    said = [seal_before, *(value for name, value in asdict(entry).items() if name != "seal")]
+    return json.dumps(said, default=_exact).encode()
+
+
+def _exact(moment: datetime) -> str:
+    """To the microsecond, as both databases keep it."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")

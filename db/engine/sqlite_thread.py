@@ -1,0 +1,79 @@
+"""One SQLite connection on its thread, and the way there and back."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar, cast
+
+import aiosqlite
+
+R = TypeVar("R")
+
+STUCK = 0.005  # seconds after which a job counts as slow
+
+
+class Job(NamedTuple):
+    future: asyncio.Future[Any]
+    work: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+class Worker:
+    """One connection, and since when each job waits for it. A deque's ends may be touched by any thread."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._since: deque[float] = deque()
+        self._asked: list[Job] = []
+        self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+
+    def load(self, now: float) -> tuple[bool, int]:
+        """Whether it is stuck, and how many jobs it has."""
+        try:
+            return now - self._since[0] > STUCK, len(self._since)
+        except IndexError:
+            return False, 0
+
+    async def do(self, now: float, work: Callable[..., R], *arguments: Any) -> R:
+        job = Job(self._loop.create_future(), work, arguments)
+        self._since.append(now)
+        self._asked.append(job)
+        if len(self._asked) == 1:
+            self._loop.call_soon(self._hand_over)
+        return cast(R, await job.future)
+
+    def _hand_over(self) -> None:
+        """A thread is woken once for all that was asked since, and not for each: half of a hop's cost is the waking."""
+        if self._asked:
+            self._connection._tx.put_nowait((None, partial(self._perform, self._asked)))
+            self._asked = []
+
+    def _perform(self, jobs: list[Job]) -> None:
+        """In the connection's thread."""
+        for job in jobs:
+            try:
+                result, error = None, None
+                if not job.future.cancelled():
+                    result = job.work(self._connection._conn, *job.arguments)
+            except BaseException as raised:
+                error = raised
+            self._since.popleft()
+            self._done.append((job.future, result, error))
+            if len(self._done) == 1:  # or the loop has been told, and has not come yet
+                self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        while self._done:
+            future, result, error = self._done.popleft()
+            if future.done():  # its task was cancelled
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+    async def close(self) -> None:
+        self._hand_over()
+        await self._connection.close()

@@ -1,0 +1,44 @@
+"""Every limit, on one screen. Nothing else is limited, and no page is: that is the reverse proxy's work."""
+
+from dataclasses import dataclass
+from typing import Final
+
+MINUTE: Final = 60.0  # seconds
+HOUR: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`burst` at once, and as many again over `seconds`.
+
+    With `patience`, the try after so many in a row has to rest first, and each next one longer: see `db.buckets.RESTS`.
+    """
+
+    name: str
+    burst: int
+    seconds: float
+    patience: int = 0
+
+    @property
+    def each(self) -> float:
+        """Seconds until one token is back."""
+        return self.seconds / self.burst
+
+
+# fmt: off
+LOGIN_POSTS     = Limit("login-posts",      30, MINUTE)                  # of one client, whether they fit or not
+LOGIN_FAILS     = Limit("login-fails",      10, MINUTE)                  # of one client, to whichever accounts
+LOGIN_ACCOUNT   = Limit("login-account",     5, 5 * MINUTE, patience=10) # of strangers to one address, known or not
+LOGIN_DEVICE    = Limit("login-device",      5, 5 * MINUTE, patience=10) # of a browser that was in the account before
+LOGIN_ALL       = Limit("login-all",      1000, 5 * MINUTE)              # of all strangers: told, and never refused
+SIGNUP_MINUTE   = Limit("signup-minute",     5, MINUTE)                  # of one client
+SIGNUP_HOUR     = Limit("signup-hour",      20, HOUR)                    # of one client
+EMAIL_SEEN      = Limit("email-seen",        1, HOUR)                    # of one client to one address: more are free
+EMAIL_MINUTE    = Limit("email-minute",     10, MINUTE)                  # different addresses of one client
+EMAIL_HOUR      = Limit("email-hour",       40, HOUR)                    # different addresses of one client
+EMAIL_ALL       = Limit("email-all",       120, MINUTE)                  # different addresses of everybody
+PASSWORD_CHANGE = Limit("password-change",   5, MINUTE)                  # of one member
+ADMIN_CHANGE    = Limit("admin-change",     60, MINUTE)                  # of one administrator
+DENIED          = Limit("denied",            1, MINUTE)                  # one member's refusals that are written down
+# fmt: on
+EVERY: Final = tuple(value for value in globals().copy().values() if isinstance(value, Limit))

@@ -1,0 +1,175 @@
+"""Limits at work: tokens taken from buckets that every process and host shares, and who finds none is refused."""
+
+import ipaddress
+import logging
+from math import ceil
+from typing import Final, Literal
+
+from db import audit
+from db.audit import By
+from db.buckets import CLEAR, GIVE_BACK, REFUSE, Bucket, taking
+from db.events import Event
+from db.limits import Limit
+from db.refusals import TooMany
+from db.store import Store
+
+logger = logging.getLogger("latchkey")
+
+Mode = Literal["enforce", "observe", "off"]
+Take = tuple[Limit, str]  # a limit, and whom it is about
+
+SHORTLY: Final = 1.0  # seconds for which a refusal is repeated without asking the database
+MOST_RESTING: Final = 10_000  # of those, kept in mind at once
+
+
+class Throttle:
+    """Whether limits refuse (`enforce`), only tell (`observe`), or neither; and who was refused in the last second.
+
+    That memory spares the database a flood. It is no state that another process would miss: it only repeats an answer.
+    """
+
+    def __init__(self, mode: Mode = "enforce") -> None:
+        self.mode = mode
+        self._opens: dict[str, tuple[float, float]] = {}  # by key: until when it is kept in mind, and when it opens
+        self._uncounted: dict[str, int] = {}
+
+    def opens_at(self, key: str, now: float) -> float | None:
+        """When a bucket opens that was found empty in the last second; counts that it was asked for again."""
+        until, opens = self._opens.get(key, (0.0, 0.0))
+        if not now < until <= now + SHORTLY:
+            return None
+        self._uncounted[key] = self._uncounted.get(key, 0) + 1
+        return opens
+
+    def remember(self, key: str, now: float, opens: float) -> None:
+        if len(self._opens) >= MOST_RESTING:
+            self.forget(next(iter(self._opens)))
+        self._opens[key] = (min(opens, now + SHORTLY), opens)
+
+    def forget(self, key: str) -> int:
+        """How many refusals of it nobody has counted yet."""
+        self._opens.pop(key, None)
+        return self._uncounted.pop(key, 0)
+
+
+class _Empty(Exception):
+    """A bucket had no token. Raised inside a transaction, so that what others gave goes back to them."""
+
+    def __init__(self, limit: Limit, key: str, opens: float | None = None) -> None:
+        super().__init__()
+        self.limit, self.key, self.opens = limit, key, opens
+
+
+async def admit(store: Store, by: By, *takes: Take, target_id: str | None = None) -> None:
+    """Take a token from each bucket, or from none. Raises TooMany, and counts that it did.
+
+    To be called before what it protects, outside of transactions. `target_id` is the account that is knocked at.
+    """
+    await _admit(store, by, None, takes, target_id)
+
+
+async def admit_once(store: Store, by: By, seen: Take, *takes: Take) -> None:
+    """As `admit`, but who has been `seen` before passes at no cost. Raises TooMany."""
+    await _admit(store, by, seen, takes, None)
+
+
+async def notice(store: Store, by: By, limit: Limit, whom: str) -> bool:
+    """Whether there was a token, which is then taken. Refuses nobody; tells when there was none.
+
+    To be called inside a transaction.
+    """
+    if store.throttle.mode == "off" or await _has_token(store, limit, whom):
+        return True
+    await _write_down(store, by, limit, _key(store, limit, whom), 1, None)
+    return False
+
+
+async def record_seldom(store: Store, by: By, event: Event, limit: Limit, whom: str) -> None:
+    """A row of the trail for a refusal, where there was a token for it, which is then taken: a flood writes nothing."""
+    key, now = _key(store, limit, whom), store.now().timestamp()
+    if store.throttle.opens_at(key, now) is not None:
+        return
+    async with store.transaction():
+        if store.throttle.mode == "off" or await _has_token(store, limit, whom):
+            await audit.record(store, event, by, outcome="refused")
+        else:
+            store.throttle.remember(key, now, now + SHORTLY)
+
+
+async def give_back(store: Store, limit: Limit, whom: str) -> None:
+    """The token of a try that was none: who logs in has not guessed. The rest of the bucket stays as it is."""
+    if store.throttle.mode != "off":
+        await store.count(GIVE_BACK(key=_key(store, limit, whom), each=limit.each))
+
+
+async def clear(store: Store, limit: Limit, whom: str) -> None:
+    """Forget every try: somebody has proven that the account is theirs."""
+    if store.throttle.mode != "off":
+        key = _key(store, limit, whom)
+        store.throttle.forget(key)
+        await store.count(CLEAR(key=key))
+
+
+def client(address: str) -> str:
+    """What of an address stands for one client: of IPv6 the network that one customer gets, a /64."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else str(ip)
+
+
+async def _admit(store: Store, by: By, seen: Take | None, takes: tuple[Take, ...], target_id: str | None) -> None:
+    if store.throttle.mode == "off":
+        return
+    try:
+        if seen is None:
+            _require_no_rest(store, takes)
+        async with store.transaction():
+            if seen is None or await _has_token(store, *seen):
+                _require_no_rest(store, takes)  # again: somebody may have been refused while we waited for our turn
+                for limit, whom in takes:
+                    if not await _has_token(store, limit, whom):
+                        raise _Empty(limit, _key(store, limit, whom))
+    except _Empty as empty:
+        opens = empty.opens or await _count(store, by, empty, target_id)
+        if store.throttle.mode == "enforce":
+            raise TooMany(max(1, ceil(opens - store.now().timestamp()))) from None
+
+
+async def _has_token(store: Store, limit: Limit, whom: str) -> bool:
+    return await store.value(taking(limit, _key(store, limit, whom), store.now().timestamp())) is not None
+
+
+def _require_no_rest(store: Store, takes: tuple[Take, ...]) -> None:
+    for limit, whom in takes:
+        key = _key(store, limit, whom)
+        if opens := store.throttle.opens_at(key, store.now().timestamp()):
+            raise _Empty(limit, key, opens)
+
+
+async def _count(store: Store, by: By, empty: _Empty, target_id: str | None) -> float:
+    """Count the refusal; when the bucket opens."""
+    now, more = store.now().timestamp(), 1 + store.throttle.forget(empty.key)
+    async with store.transaction():
+        bucket = await _write_down(store, by, empty.limit, empty.key, more, target_id)
+    if bucket is None:  # cleared meanwhile
+        return now
+    opens = bucket.opens_at(empty.limit)
+    store.throttle.remember(empty.key, now, opens)
+    return opens
+
+
+async def _write_down(store: Store, by: By, limit: Limit, key: str, more: int, target_id: str | None) -> Bucket | None:
+    """A row of the trail for the first refusal, the tenth, the hundredth: it tells of a flood without being one."""
+    bucket = await store.one(REFUSE(key=key, more=more))
+    if bucket is not None and len(str(bucket.refused)) > len(str(bucket.refused - more or "")):
+        logger.warning("limit %s: %d refused (RATE_LIMITS=%s)", limit.name, bucket.refused, store.throttle.mode)
+        detail: dict[str, str | int] = {"limit": limit.name, "times": bucket.refused}
+        await audit.record(store, "limit.reached", by, detail, target_id=target_id, outcome="refused")
+    return bucket
+
+
+def _key(store: Store, limit: Limit, whom: str) -> str:
+    """The limit's name and a digest of whom it is about: the table names nobody."""
+    return f"{limit.name} {store.bucket_keys.make(whom.encode())[:32]}"

@@ -1,0 +1,143 @@
+"""sqlmap tries every parameter that anybody can send: forms, queries, path ids, the cookie, two headers."""
+
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import tools
+from house import PASSWORD, House, address
+from outcome import Attack, Finding, NotRun, Seen
+from planted import planted
+
+VERSION = "1.10.10"
+AT_ONCE = 2
+LONGEST = 150  # seconds for one target
+IN_ALL = 540  # seconds
+SETTINGS = ["--batch", "--level=3", "--risk=2", "--disable-coloring", "--drop-set-cookie", "--flush-session"]
+SETTINGS += [
+    "--ignore-code=401,404",
+    "--time-sec=2",
+    "--timeout=10",
+    "--retries=1",
+    "--answers=resend original POST data=N",
+]
+HIT = re.compile(r"^Parameter: (.+?)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Target:
+    """`*` in the path or the cookie is where an id is tried; `parameters` are the names that are.
+
+    `hashes`: each try costs the program a hash of a password, so that only payloads for its own database are sent.
+    """
+
+    path: str
+    parameters: str = ""
+    data: str = ""
+    who: str = ""
+    cookie: str = ""
+    hashes: bool = False
+
+
+def targets(house: House) -> list[Target]:
+    form, victor = f"email={address('victor')}&password=", house.ids["victor"]
+    return [
+        Target("/admin/users?q=victor&page=1&sort=name", "q,page,sort", who="ada"),
+        Target("/login", "email,password,next", f"{form}wrong-password-1&next=/devices", hashes=True),
+        Target(
+            "/account", "name,slug,phone,viewer", f"name=mal&slug=mal&phone=1&viewer={house.ids['mallory']}", "mallory"
+        ),
+        Target("/signup", "name,email,password", f"name=victor&{form}{PASSWORD}", hashes=True),
+        Target(
+            "/account/password",
+            "current_password,password",
+            f"current_password=x&password={PASSWORD}",
+            "mallory",
+            hashes=True,
+        ),
+        *(
+            Target(f"/signup/check/{name}", name, f"{name}=victor@example.com")
+            for name in ("name", "email", "password")
+        ),
+        *(Target(f"/account/check/{name}", name, f"{name}=victor", "mallory") for name in ("name", "slug", "phone")),
+        Target(f"/admin/users/{victor}/team", "team", "team=engine", "ada"),
+        Target(f"/admin/users/{victor}/role", "role", "role=user", "ada"),
+        Target(f"/admin/users/{victor}*/team", data="team=engine", who="ada"),
+        Target(f"/admin/users/{victor}*/enable", data="q=victor", who="ada"),
+        Target("/devices/x*/revoke", data="x=1", who="mallory"),
+        Target("/signup/check/email*", data="email=victor@example.com"),
+        Target("/users/victor*", who="mallory"),
+        Target("/api/users/victor*", who="mallory"),
+        Target("/login?next=/devices", "next"),
+        Target("/login", "user-agent,referer", f"{form}{PASSWORD}", hashes=True),
+        Target("/dashboard", cookie=house.cookies["mallory"] + "*"),
+        Target("/api/session", cookie="session=x*"),
+    ]
+
+
+def program() -> Path:
+    return tools.from_pypi("sqlmap", VERSION, "sqlmap")
+
+
+def version() -> str:
+    program()
+    return VERSION
+
+
+def prove(folder: Path) -> str:
+    with planted() as (url, _):
+        done = tools.run(
+            [program(), "-u", f"{url}?id=1", "-p", "id", "--dbms=SQLite", *SETTINGS, f"--output-dir={folder}/proof"],
+            120,
+            folder,
+        )
+    if not HIT.search(done.said):
+        raise NotRun(f"sqlmap does not find the planted hole: {done.said[-300:]}")
+    return "in a small server with a planted hole it finds the injection"
+
+
+def strike(house: House) -> Seen:
+    wanted, until = targets(house), time.monotonic() + IN_ALL
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        done = list(pool.map(lambda number, target: attack(house, number, target, until), count(), wanted))
+    findings, cut = [], []
+    for target, one in zip(wanted, done, strict=True):
+        findings += [Finding("SQL injection", f"{target.path}: {name}") for name in HIT.findall(one.said)]
+        if one.was_cut:
+            cut.append(f"{target.path} ({target.parameters or 'id'}) was cut short.")
+        elif "all tested parameters do not appear" not in one.said and not HIT.search(one.said):
+            findings.append(Finding("sqlmap could not test", f"{target.path}: {why(one)}"))
+    number = sum(target.parameters.count(",") + 1 for target in wanted)
+    hashed = sum(target.hashes for target in wanted)
+    remarks = [f"{hashed} targets cost a hash for each try; there only payloads for SQLite were sent.", *cut]
+    return Seen(f"{len(wanted)} targets, {number} parameters, level 3, risk 2", findings, remarks)
+
+
+def attack(house: House, number: int, target: Target, until: float) -> tools.Done:
+    command: list[str | Path] = [
+        program(),
+        "-u",
+        house.url + target.path,
+        *SETTINGS,
+        f"--output-dir={house.folder}/sqlmap-{number}",
+    ]
+    if target.parameters:
+        command += ["-p", target.parameters]
+    if target.data:
+        command += ["--data", target.data]
+    if cookie := target.cookie or house.cookies.get(target.who, ""):
+        command += ["--cookie", cookie]
+    if target.hashes:
+        command += ["--dbms=SQLite"]
+    return tools.run(command, max(1, min(LONGEST, until - time.monotonic())), house.folder)
+
+
+def why(done: tools.Done) -> str:
+    lines = [line for line in done.said.splitlines() if "CRITICAL" in line or "ERROR" in line]
+    return (lines or [done.said[-200:]])[-1]
+
+
+ATTACK = Attack("sqlmap", "off", version, strike, prove)

@@ -1,0 +1,699 @@
+"""The audit trail over HTTP: what is recorded, and by whom it may be read."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import NamedTuple, get_args
+from urllib.parse import urlencode
+
+import pytest
+
+from db.access import shell
+from db.engine.statement import Conflict
+from db.events import EVENTS, Event
+from db.passwords import Passwords
+from db.refusals import LastAdmin
+from db.secret import Secret
+from db.viewer import Operator
+from tests.conftest import House
+from tests.people import HTMX, IPHONE, PASSWORD, Browser, Element, read
+from web.settings import ROOT
+
+NEW = "another-No.7 to the sea"
+WRONG = "not-her-No.3 key"
+HOME = "192.0.2.14"
+FIREFOX_HERE, IPHONE_HERE = "Firefox on Linux", "Safari on iPhone"
+TRAIL = """
+    SELECT event, outcome, actor, by_whom.name AS who, on_whom.name AS whom, session_id, address, browser, detail
+    FROM audit LEFT JOIN users AS by_whom ON by_whom.id = actor_id LEFT JOIN users AS on_whom ON on_whom.id = target_id
+    ORDER BY number
+"""
+
+
+class Row(NamedTuple):
+    """A row of the trail; the session in the words of the story, such as `alice`."""
+
+    event: str
+    outcome: str = "done"
+    actor: str = "member"
+    who: str | None = "Alice"
+    whom: str | None = "Alice"
+    session: str = "alice"
+    address: str = HOME
+    browser: str = FIREFOX_HERE
+    detail: dict[str, object] = {}
+
+
+@dataclass
+class Cast:
+    """Who is there, and the names of their sessions."""
+
+    house: House
+    alice: Browser
+    phone: Browser
+    bob: Browser
+    ada: Browser
+    grace: Browser
+    charlie: Browser
+    sessions: dict[str, str]
+
+    async def trail(self) -> list[Row]:
+        rows = await self.house.rows(TRAIL)
+        return [
+            Row(*row[:5], self.sessions.get(row[5], row[5]), *row[6:8], json.loads(row[8] or "{}")) for row in rows
+        ]
+
+    async def id_of(self, name: str) -> str:
+        return (await self.house.rows(f"SELECT id FROM users WHERE name = '{name}'"))[0][0]
+
+    async def at(self, name: str, action: str, by: Browser | None = None, **fields: str) -> None:
+        """An administrator, Ada unless another is named, does something to the person of that name."""
+        await (by or self.ada).post(f"/admin/users/{await self.id_of(name)}/{action}", fields)
+
+    async def session_of(self, person: Browser) -> str:
+        return (await self.house.viewer_of(person)).session_id
+
+    async def state(self) -> list[list[tuple]]:
+        """What a change changes."""
+        return [await self.house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+async def assemble(house: House) -> Cast:
+    """Alice at two devices, Bob, two administrators and a stranger."""
+    alice, bob = await house.member("Alice"), await house.member("Bob")
+    phone = replace(await house.browser("Alice"), user_agent=IPHONE)
+    await phone.log_in()
+    ada, grace = await house.admin("Ada"), await house.admin("Grace")
+    cast = Cast(house, alice, phone, bob, ada, grace, await house.browser("Charlie"), {})
+    for name in ("alice", "phone", "bob", "ada", "grace"):
+        cast.sessions[await cast.session_of(getattr(cast, name))] = name
+    return cast
+
+
+@pytest.fixture
+async def cast(house: House) -> Cast:
+    return await assemble(house)
+
+
+# What is recorded
+
+Act = Callable[[Cast], Awaitable[object]]
+STRANGER = {"actor": "stranger", "who": None, "session": ""}
+BY_ADA = {"who": "Ada", "session": "ada"}
+OPERATOR = {"actor": "operator", "who": None, "session": "", "address": "", "browser": ""}
+
+
+async def end_phone(cast: Cast) -> None:
+    await cast.alice.post(f"/devices/{await cast.session_of(cast.phone)}/revoke")
+
+
+async def end_own(cast: Cast) -> None:
+    await cast.alice.post(f"/devices/{await cast.session_of(cast.alice)}/revoke")
+
+
+async def demote_the_last(cast: Cast) -> None:
+    await cast.at("Grace", "role", role="user")
+    await cast.at("Ada", "role", role="user")
+
+
+async def disable_the_last(cast: Cast) -> None:
+    await cast.at("Grace", "disable")
+    await cast.at("Ada", "disable")
+
+
+async def enable_again(cast: Cast) -> None:
+    await cast.at("Bob", "disable")
+    cast.house.clock.move(minutes=1)
+    await cast.at("Bob", "enable")
+
+
+def post(path: str, **fields: str) -> Act:
+    return lambda cast: cast.alice.post(path, fields)
+
+
+def operator(function: Callable, **given: object) -> Act:
+    return lambda cast: function(Operator(cast.house.store), **given)
+
+
+CHANGES: dict[str, tuple[Act, Row]] = {  # each changes something, and its last row is this
+    "log-out": (post("/logout"), Row("logout")),
+    "profile": (
+        post("/account", name="Alice", slug="alice-a", phone="+49 30 1234"),
+        Row("profile.change", detail={"fields": "slug phone"}),
+    ),
+    "password": (post("/account/password", current_password=PASSWORD, password=NEW), Row("password.change")),
+    "one device": (end_phone, Row("session.end", detail={"session": "phone", "device": IPHONE_HERE})),
+    "one's own device": (end_own, Row("logout")),
+    "the other devices": (post("/devices/revoke-others"), Row("session.end-others", detail={"ended": 1})),
+    "all devices": (post("/devices/revoke-all"), Row("session.end-all", detail={"ended": 2})),
+    "role": (
+        lambda cast: cast.at("Alice", "role", role="admin"),
+        Row("role.change", detail={"from": "user", "to": "admin"}, **BY_ADA),
+    ),
+    "one's own role": (
+        lambda cast: cast.at("Ada", "role", role="user"),
+        Row("role.change", whom="Ada", detail={"from": "admin", "to": "user"}, **BY_ADA),
+    ),
+    "team": (
+        lambda cast: cast.at("Alice", "team", team="Harbour"),
+        Row("team.change", detail={"from": "", "to": "Harbour"}, **BY_ADA),
+    ),
+    "disable": (lambda cast: cast.at("Alice", "disable"), Row("account.disable", detail={"ended": 2}, **BY_ADA)),
+    "enable": (
+        enable_again,
+        Row("account.enable", whom="Bob", detail={"since": "2026-11-24T09:12:00+00:00"}, **BY_ADA),
+    ),
+    "end sessions": (
+        lambda cast: cast.at("Alice", "end-sessions"),
+        Row("session.end-all", detail={"ended": 2}, **BY_ADA),
+    ),
+    "operator, create": (
+        operator(shell.create_user, name="Zoe", email="zoe@example.com", password=Secret(PASSWORD), role="user"),
+        Row("account.create", whom="Zoe", detail={"role": "user"}, **OPERATOR),
+    ),
+    "operator, role": (
+        operator(shell.change_role, email="alice@example.com", role="admin"),
+        Row("role.change", detail={"from": "user", "to": "admin"}, **OPERATOR),
+    ),
+    "operator, password": (
+        operator(shell.set_password, email="alice@example.com", password=Secret(NEW)),
+        Row("password.set", detail={"ended": 2}, **OPERATOR),
+    ),
+    "log-in": (lambda cast: cast.charlie.post("/login", ALICE), Row("login", session="")),
+    "sign-up": (lambda cast: cast.charlie.sign_up(), Row("signup", who="Charlie", whom="Charlie", session="")),
+}
+ALICE = {"email": "alice@example.com", "password": PASSWORD}
+REFUSALS: dict[str, tuple[Act, Row]] = {
+    "log-in": (
+        lambda cast: cast.charlie.post("/login", ALICE | {"password": WRONG}),
+        Row("login", "refused", **STRANGER),
+    ),
+    "log-in of nobody": (
+        lambda cast: cast.charlie.post("/login", {"email": "nobody@example.com", "password": WRONG}),
+        Row("login", "refused", whom=None, **STRANGER),
+    ),
+    "sign-up": (
+        lambda cast: cast.charlie.post("/signup", ALICE | {"name": "Charlie"}),
+        Row("signup", "refused", **STRANGER),
+    ),
+    "password": (
+        post("/account/password", current_password=WRONG, password=NEW),
+        Row("password.change", "refused"),
+    ),
+    "an administrator's page": (lambda cast: cast.alice.get("/admin/users"), Row("admin", "refused")),
+    "an administrator's fragment": (lambda cast: cast.alice.get_fragment("/admin/audit"), Row("admin", "refused")),
+    "an administrator's JSON": (lambda cast: cast.alice.get("/api/admin/users"), Row("admin", "refused")),
+    "an administrator's change": (
+        lambda cast: cast.at("Bob", "role", by=cast.alice, role="admin"),
+        Row("admin", "refused"),
+    ),
+    "the last role": (demote_the_last, Row("role.change", "refused", whom="Ada", **BY_ADA)),
+    "the last account": (disable_the_last, Row("account.disable", "refused", whom="Ada", **BY_ADA)),
+    "operator, create": (
+        operator(shell.create_user, name="Zoe", email="alice@example.com", password=Secret(PASSWORD), role="user"),
+        Row("account.create", "refused", **OPERATOR),
+    ),
+}
+
+
+def named(row: Row, cast: Cast) -> Row:
+    """With the session that it tells of by its name in the story."""
+    session = row.detail.get("session")
+    return row._replace(detail=row.detail | {"session": cast.sessions[session]}) if session else row
+
+
+@pytest.mark.asvs("S91")
+@pytest.mark.parametrize("what", CHANGES)
+async def test_a_change_has_one_row_that_tells_who_what_on_whom_and_from_where(cast: Cast, what: str) -> None:
+    act, expected = CHANGES[what]
+    before, state = await cast.trail(), await cast.state()
+    await act(cast)
+    rows = await cast.trail()
+    assert rows[: len(before)] == before
+    assert named(rows[-1], cast) == expected
+    assert len(rows) == len(before) + (2 if what == "enable" else 1)
+    assert await cast.state() != state
+
+
+@pytest.mark.asvs("S91")
+@pytest.mark.parametrize("what", REFUSALS)
+async def test_a_refusal_has_one_row_too(cast: Cast, what: str) -> None:
+    act, expected = REFUSALS[what]
+    before = await cast.trail()
+    await act(cast)
+    rows = await cast.trail()
+    assert rows[-1] == expected
+    assert len(rows) == len(before) + (2 if what.startswith("the last") else 1)
+
+
+@pytest.mark.asvs("S91")
+async def test_the_operator_is_told_of_too_who_may_not_demote_the_last_either(house: House, ada: Browser) -> None:
+    with pytest.raises(LastAdmin):
+        await house.change_role(ada, "user")
+    assert (await house.rows(TRAIL))[-1][:5] == ("role.change", "refused", "operator", None, "Ada")
+
+
+async def test_what_is_no_event_leaves_no_row(cast: Cast) -> None:
+    before, ids = await cast.trail(), await cast.id_of("Alice")
+    await cast.alice.post("/account", {"name": "Alice", "slug": "alice", "phone": ""})  # all as it was
+    await cast.alice.post("/account", {"name": "A"})
+    await cast.alice.post("/account", {"slug": "bob"})
+    await cast.alice.post("/account/check/name", {"name": "Zoe"})
+    await cast.alice.post("/account/password", {"current_password": PASSWORD, "password": "x"})
+    await cast.alice.post("/devices/nobodys/revoke")
+    await cast.bob.post("/devices/revoke-others")  # there are none
+    await cast.at("Alice", "role", role="user")
+    await cast.at("Alice", "role", role="root")
+    await cast.at("Alice", "team", team="")
+    await cast.at("Alice", "enable")
+    await cast.ada.post("/admin/users/nobody/disable")
+    await cast.ada.post(f"/admin/users/{ids}/disable", {"viewer": ids})  # drawn for another
+    await cast.ada.post(f"/admin/users/{ids}/disable", {}, Sec_Fetch_Site="cross-site")
+    await cast.charlie.post("/logout")
+    await cast.charlie.get("/admin/users")
+    await cast.charlie.post("/login", {"email": "alice@example.com", "password": ""})
+    for path in ("/dashboard", "/devices", "/account", "/account/activity", "/api/session"):
+        await cast.alice.get(path)
+    assert await cast.trail() == before
+
+
+async def test_a_session_that_is_over_cannot_be_logged_out_of(cast: Cast) -> None:
+    thief = await cast.house.thief_of(cast.alice)
+    await cast.alice.post("/logout")
+    rows = await cast.trail()
+    assert rows[-1] == Row("logout")
+    await thief.post("/logout")
+    cast.house.clock.move(days=8)
+    await cast.bob.post("/logout")
+    assert await cast.trail() == rows
+
+
+@pytest.mark.parametrize("environ", [{"SESSION_SECRET": "s" * 40, "SESSION_STRATEGY": "stateless"}])
+async def test_where_sessions_have_no_rows_the_same_is_told_without_them(make_house: Callable) -> None:
+    house = await make_house(RATE_LIMITS="off")
+    alice, ada = await house.member("Alice"), await house.admin("Ada")
+    await ada.post(f"/admin/users/{(await house.viewer_of(alice)).id}/end-sessions")
+    await alice.post("/logout")  # the session is over
+    await alice.log_in()
+    await alice.post("/devices/revoke-all")
+    await alice.log_in()
+    await alice.post("/logout")
+    told = [(row[0], row[3], row[4], row[5]) for row in await house.rows(TRAIL)]
+    assert told[3:] == [
+        ("session.end-all", "Ada", "Alice", ""),
+        ("login", "Alice", "Alice", ""),
+        ("session.end-all", "Alice", "Alice", ""),
+        ("login", "Alice", "Alice", ""),
+        ("logout", "Alice", "Alice", ""),
+    ]
+    await alice.log_in()
+    assert "An administrator logged you out everywhere" in (await alice.get("/account/activity")).text
+
+
+@pytest.mark.asvs("S92")
+@pytest.mark.parametrize("what", CHANGES)
+async def test_a_change_that_cannot_be_recorded_is_not_made(cast: Cast, what: str) -> None:
+    act, expected = CHANGES[what]
+    if what == "enable":
+        await cast.at("Bob", "disable")
+    state, before = await cast.state(), await cast.trail()
+    await cast.house.break_inserts("audit")
+    with suppress(Conflict):  # at the shell it is raised, over HTTP it is a 500
+        await act(cast)
+    assert await cast.state() == state
+    await cast.house.mend_inserts("audit")
+    assert await cast.trail() == before
+    await act(cast)
+    assert named((await cast.trail())[-1], cast)[:2] == expected[:2]
+
+
+@pytest.mark.asvs("S92")
+async def test_a_change_that_is_not_made_is_not_recorded(cast: Cast) -> None:
+    before, state = await cast.trail(), await cast.state()
+    await cast.house.break_inserts("sessions")
+    for act in (CHANGES["log-in"][0], CHANGES["sign-up"][0], CHANGES["password"][0]):
+        await act(cast)
+    await cast.house.mend_inserts("sessions")
+    assert await cast.state() == state
+    assert await cast.trail() == before
+
+
+@pytest.mark.asvs("S48", "S92")
+async def test_it_holds_no_password_no_cookie_and_no_phone_and_no_row_is_ever_touched(house: House) -> None:
+    secrets = {PASSWORD, NEW, WRONG, "+49 30 1234"}
+    for act, _ in [*CHANGES.values(), *REFUSALS.values()]:
+        for table in ("users", "sessions"):
+            await house.change(f"DELETE FROM {table}")
+        cast = await assemble(house)
+        people = (cast.alice, cast.phone, cast.bob, cast.ada, cast.grace)
+        secrets |= {person.cookie for person in people}
+        secrets |= {house.store.keys.open(person.cookie)["sid"] for person in people}
+        secrets |= {value for row in await house.rows("SELECT password_hash FROM users") for value in row}
+        secrets |= {value for row in await house.rows("SELECT token_hash FROM sessions") for value in row}
+        before = await house.rows("SELECT * FROM audit ORDER BY number")
+        await act(cast)
+        assert (await house.rows("SELECT * FROM audit ORDER BY number"))[: len(before)] == before
+    stored = json.dumps(await house.rows("SELECT * FROM audit"))
+    assert stored.count('"role.change"') > 3
+    assert [secret for secret in secrets if secret in stored] == []
+
+
+# Limits
+
+
+@pytest.fixture
+async def limited(make_house: Callable, cheap: Passwords) -> Cast:
+    return await assemble(await make_house(hashing=cheap, RATE_LIMITS="enforce"))
+
+
+@pytest.mark.asvs("S104", "S91")
+async def test_an_administrator_can_do_a_minutes_work_in_a_minute(limited: Cast) -> None:
+    alices = await limited.id_of("Alice")
+    path = f"/admin/users/{alices}"
+    for number in range(60):
+        assert (await limited.ada.post(f"{path}/team", {"team": f"Team {number}"})).status_code == 303
+    state = await limited.state()
+    for action in ("team", "role", "disable", "enable", "end-sessions"):
+        for headers in ({}, HTMX):
+            answer = await limited.ada.post(f"{path}/{action}", {"team": "Late", "role": "admin"}, **headers)
+            assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
+    assert await limited.state() == state
+    assert (await limited.trail())[-1] == Row(
+        "limit.reached", "refused", whom="Ada", detail={"limit": "admin-change", "times": 1}, **BY_ADA
+    )
+    assert (await limited.grace.post(f"{path}/team", {"team": "Grace’s"})).status_code == 303
+    limited.house.clock.move(seconds=2)
+    assert (await limited.ada.post(f"{path}/team", {"team": "Late"})).status_code == 303
+    assert (await limited.ada.get("/admin/users")).status_code == 200
+    assert "You changed people too often" in (await limited.ada.get("/account/activity")).text
+
+
+@pytest.mark.asvs("S91")
+@pytest.mark.guide("D7")
+async def test_a_flood_of_forbidden_pages_is_one_row_a_minute_and_else_writes_nothing(limited: Cast) -> None:
+    house, before = limited.house, len(await limited.trail())
+    assert (await limited.alice.get("/admin/users")).status_code == 403
+    assert (await limited.alice.get("/admin/users")).status_code == 403
+    writes = house.store.database._backend.writes
+    for _ in range(20):
+        assert (await limited.alice.get("/admin/users")).status_code == 403
+    assert house.store.database._backend.writes == writes
+    assert len(await limited.trail()) == before + 1
+    await limited.bob.get("/admin/audit")
+    assert len(await limited.trail()) == before + 2
+    house.clock.move(seconds=61)
+    for _ in range(3):
+        await limited.alice.get("/admin/users")
+    assert [row.who for row in (await limited.trail())[before:]] == ["Alice", "Bob", "Alice"]
+
+
+# One's own
+
+
+def sentences(page: Element | str) -> list[str]:
+    page = read(page) if isinstance(page, str) else page
+    return [item.one("h3").text for item in page.one("ol", id="activity").all("li")]
+
+
+async def activity(person: Browser, query: str = "") -> list[str]:
+    answer = await person.get(f"/account/activity{query}")
+    assert answer.status_code == 200
+    return sentences(answer.text)
+
+
+async def test_one_reads_in_plain_words_what_happened(cast: Cast) -> None:
+    await cast.charlie.post("/login", ALICE | {"password": WRONG})
+    await cast.charlie.post("/signup", ALICE | {"name": "Charlie"})
+    await end_phone(cast)
+    await cast.alice.post("/account", {"phone": "1", "slug": "a-l"})
+    await cast.alice.get("/admin/users")
+    await cast.at("Alice", "team", team="Harbour")
+    await cast.at("Alice", "role", role="admin")
+    await cast.at("Bob", "team", by=cast.alice, team="Harbour")
+    assert await activity(cast.alice) == [
+        "You changed Bob’s team from none to Harbour",
+        "An administrator made you an administrator",
+        "An administrator changed your team from none to Harbour",
+        "You asked for a page that is for administrators Refused",
+        "You changed your profile: page address, phone",
+        "You logged out another device: Safari on iPhone",
+        "Somebody tried to sign up with your email Refused",
+        "Somebody tried to log in to your account Refused",
+        "You logged in",
+        "You created your account",
+    ]
+    assert (await activity(cast.bob))[0] == "An administrator changed your team from none to Harbour"
+    assert (await activity(cast.ada))[0] == "You made Alice an administrator"
+
+
+async def test_when_from_where_and_what_to_do_stand_beside_it(cast: Cast) -> None:
+    await cast.charlie.post("/login", ALICE | {"password": WRONG})
+    page = read(await cast.alice.get("/account/activity"))
+    entry = page.one("ol", id="activity").all("li")[0]
+    assert entry.attrs["data-outcome"] == "refused"
+    assert entry.one("span", **{"class": "tag"}).text == "Refused"
+    assert entry.one("time").attrs["datetime"] == "2026-11-24T09:12:00Z"
+    assert f"{FIREFOX_HERE}, from {HOME}" in entry.text
+    assert "change your password" in page.one("section").text
+    assert page.one("title").text == "Activity · Latchkey"
+    assert "/account/activity" in [
+        link.attrs.get("href") for link in read(await cast.alice.get("/account")).all("a")
+    ]
+
+
+@pytest.mark.asvs("S05", "S88")
+async def test_nobody_reads_what_is_anothers(cast: Cast) -> None:
+    await cast.at("Alice", "team", team="Harbour")
+    await cast.charlie.post("/login", ALICE | {"password": WRONG})
+    alices, before = await cast.id_of("Alice"), await activity(cast.bob)
+    for query in (f"?user_id={alices}", f"?target_id={alices}", "?q=alice", "?actor=alice&page=1", "?event=login"):
+        assert await activity(cast.bob, query) == before
+    for text in ("Alice", "Harbour", "Refused</span></h3>"):
+        assert text not in (await cast.bob.get("/account/activity")).text
+    for headers in ({}, HTMX):
+        for path in ("/admin/audit", "/admin/audit?q=alice", "/admin/audit?event=login&outcome=refused&page=1"):
+            answer = await cast.bob.get(path, **headers)
+            assert (answer.status_code, "Harbour" in answer.text, "Alice" in answer.text) == (403, False, False)
+            assert (await cast.charlie.get(path, **headers)).status_code in (303, 401)
+        assert (await cast.charlie.get("/account/activity", **headers)).status_code in (303, 401)
+
+
+@pytest.mark.asvs("S88")
+async def test_where_an_administrator_was_is_told_to_nobody_but_administrators(house: House) -> None:
+    alice = await house.member("Alice")
+    ada = replace(await house.admin("Ada"), user_agent=IPHONE)
+    await ada.post(f"/admin/users/{(await house.viewer_of(alice)).id}/team", {"team": "Harbour"})
+    page = (await alice.get("/account/activity")).text
+    assert "An administrator changed your team" in page
+    assert not {text for text in ("Ada", IPHONE_HERE) if text in page}
+    assert IPHONE_HERE in (await ada.get("/admin/audit")).text
+
+
+async def plant(house: House, many: int) -> None:
+    """So many changes of Alice's."""
+    alice = await house.member("Alice")
+    for number in range(many):
+        await alice.post("/account", {"phone": str(number)})
+
+
+async def test_it_comes_in_pages(house: House) -> None:
+    await plant(house, 51)
+    alice = await house.browser("Alice")
+    await alice.log_in()
+    seen = []
+    for page, more in (("", True), ("?page=2", True), ("?page=3", False)):
+        answer = await alice.get(f"/account/activity{page}")
+        seen += sentences(answer.text)
+        links = {link.attrs["rel"]: link.attrs["href"] for link in read(answer).one("nav", aria_label="Pages").all("a")}
+        assert ("next" in links, "prev" in links) == (more, page != "")
+        assert all(re.fullmatch(r"/account/activity\?page=[1-3]", href) for href in links.values())
+    assert (len(seen), seen[0], seen[-1]) == (53, "You logged in", "You created your account")
+    assert "Nothing further back" in (await alice.get("/account/activity?page=4")).text
+    for garbage in ("?page=0", "?page=-1", "?page=x", "?page=%00", "?page=9999999999999999999"):
+        assert await activity(alice, garbage) == seen[:25], garbage
+    for far in ("?page=999999999", "?page=50001"):
+        assert "Nothing further back" in (await alice.get(f"/account/activity{far}")).text
+
+
+# Everybody's, for administrators
+
+
+def rows_of(page: Element) -> list[list[str]]:
+    return [
+        [" ".join(cell.text.split()) for cell in row.children if isinstance(cell, Element)]
+        for row in page.one("table", id="audit").one("tbody").all("tr")
+    ]
+
+
+async def found(cast: Cast, query: str) -> list[list[str]]:
+    answer = await cast.ada.get(f"/admin/audit?{query}")
+    assert answer.status_code == 200
+    page = read(answer)
+    return rows_of(page) if page.all("table") else []
+
+
+async def test_an_administrator_reads_who_did_what_on_whom_and_from_where(cast: Cast) -> None:
+    await cast.charlie.post("/login", {"email": "nobody@example.com", "password": WRONG})
+    await cast.charlie.post("/login", ALICE | {"password": WRONG})
+    await cast.at("Alice", "role", role="admin")
+    await cast.alice.post("/logout")
+    today = "today at 09:12 UTC"
+    where = f"{HOME}{FIREFOX_HERE}"
+    rows = await found(cast, "")
+    assert rows[:4] == [
+        ["Log out", "Alice", "Themselves", today, where, "Done"],
+        ["Change roleuser to administrator", "Ada", "Alice", today, where, "Done"],
+        ["Log in", "A stranger", "Alice", today, where, "Refused"],
+        ["Log in", "A stranger", "Nobody’s account", today, where, "Refused"],
+    ]
+    assert ["Create accountadministrator", "The operator", "Ada", today, "The server", "Done"] in rows
+
+
+async def test_what_was_asked_for_is_found_and_nothing_else(cast: Cast) -> None:
+    await cast.charlie.post("/login", ALICE | {"password": WRONG})
+    await cast.at("Alice", "team", team="Harbour")
+    await cast.bob.get("/admin/users")
+    labels = {
+        query: [row[0] for row in await found(cast, query)]
+        for query in (
+            "q=ALICE",
+            "q=bob@example",
+            "q=192.0.2.",
+            "q=alice&outcome=refused",
+            "event=team.change",
+            "event=login&outcome=refused",
+            "q=alice&event=team.change",
+            "outcome=refused",
+            "q=%25",
+            "q=_",
+            "q=nobody",
+            "q=' OR 1=1 --",
+        )
+    }
+    team = "Change teamnone to Harbour"
+    assert labels == {
+        "q=ALICE": [team, "Log in", "Log in", "Sign up"],
+        "q=bob@example": ["Administrators’ pages", "Sign up"],
+        "q=192.0.2.": [row[0] for row in await found(cast, "") if not row[0].startswith("Create account")],
+        "q=alice&outcome=refused": ["Log in"],
+        "event=team.change": [team],
+        "event=login&outcome=refused": ["Log in"],
+        "q=alice&event=team.change": [team],
+        "outcome=refused": ["Administrators’ pages", "Log in"],
+        "q=%25": [],
+        "q=_": [],
+        "q=nobody": [],
+        "q=' OR 1=1 --": [],
+    }
+
+
+async def test_what_cannot_be_read_in_the_address_is_left_out(cast: Cast) -> None:
+    everything = await found(cast, "")
+    for query in ("event=x", "outcome=maybe", "page=x", "event=login' --", "sort=name", "page=0", "event=%00"):
+        assert await found(cast, query) == everything, query
+    assert await found(cast, "page=x&q=bob&event=x") == await found(cast, "q=bob")
+    for far in ("page=999999999", "page=50001", "page=2"):
+        assert await found(cast, far) == []
+
+
+async def test_the_form_keeps_what_was_asked_and_pages_keep_it_too(cast: Cast) -> None:
+    for number in range(30):
+        await cast.at("Alice", "team", team=f"Team {number}")
+    page = read(await cast.ada.get("/admin/audit?q=alice&event=team.change&outcome=done"))
+    assert page.one("input", id="q").attrs["value"] == "alice"
+    assert [option.attrs["value"] for option in page.all("option", selected=True)] == ["team.change", "done"]
+    assert len(rows_of(page)) == 25
+    assert page.one(id="people-list").one("p", role="status").text == (
+        "Entries 1 to 25 found for “alice”, the newest first."
+    )
+    older = page.one("a", rel="next").attrs["href"]
+    assert older == "/admin/audit?q=alice&event=team.change&outcome=done&page=2"
+    page = read(await cast.ada.get(older))
+    assert [row[0] for row in rows_of(page)][-1] == "Change teamnone to Team 0"
+    assert page.one("a", rel="prev").attrs["href"].endswith("&page=1")
+    assert page.all("a", rel="next") == []
+    assert {option.attrs["value"] for option in page.one("select", id="event").all("option")} == {"", *EVENTS}
+
+
+@pytest.mark.guide("D29")
+async def test_both_pages_are_few_statements_and_their_fragments_a_part_of_them(cast: Cast) -> None:
+    for number in range(30):
+        await cast.at("Alice", "team", team=f"Team {number}")
+    for person, path in ((cast.alice, "/account/activity"), (cast.ada, "/admin/audit?q=a&outcome=done")):
+        before = cast.house.statements
+        page = await person.get(path)
+        assert cast.house.statements - before == 2
+        fragment = await person.get_fragment(path)
+        assert fragment.text.partition("</title>\n")[2].strip() in page.text
+        assert len(read(fragment).all("h1")) == 1
+
+
+async def test_the_bar_leads_administrators_there_and_nobody_else(cast: Cast) -> None:
+    for person, expected in ((cast.ada, True), (cast.alice, False)):
+        links = [link.attrs.get("href") for link in read(await person.get("/dashboard")).one(id="nav").all("a")]
+        assert ("/admin/audit" in links) == expected
+
+
+MARKUP = [
+    "<script>alert(1)</script>",
+    '"><svg onload=alert(1)>',
+    '" data-hx-get="/logout" data-hx-trigger="load',
+    "</bdi></h3></ol></main><form action=//evil.example>",
+    "{{ 7 * 7 }}{% include 'shell.html' %}{name}{to}",
+    "\u202eecilA <b>\u2066",
+    "’s{whose}",
+]
+
+
+@pytest.mark.asvs("S33")
+async def test_names_teams_browsers_and_searches_are_text(house: House) -> None:
+    ada = await house.admin("Ada")
+    shapes = []
+    for number, text in enumerate(["Plain", *MARKUP]):
+        await house.change("DELETE FROM audit", "DELETE FROM users WHERE name <> 'Ada'")
+        agent = f"{text}/1.0 Mozilla/5.0 {text} Firefox/9.0".encode("ascii", "replace").decode()
+        guest = await house.member(text, email=f"guest{number}@example.com", user_agent=agent)
+        await ada.post(f"/admin/users/{(await house.viewer_of(guest)).id}/team", {"team": text[:40]})
+        pages = [read(await ada.get("/account/activity")), read(await guest.get("/account/activity"))]
+        pages += [read(await ada.get("/admin/audit"))]
+        assert text in [found.text for found in pages[0].all("bdi")] + [found.text for found in pages[2].all("bdi")]
+        assert text[:40] in [found.text for found in pages[1].all("bdi")]
+        shapes.append([page.shape for page in pages])
+        search = read(await ada.get(f"/admin/audit?{urlencode({'q': text})}"))
+        assert search.one("input", id="q").attrs["value"] == text
+    assert all(shape == shapes[0] for shape in shapes)
+
+
+async def test_a_row_that_somebody_has_spoilt_is_still_shown(cast: Cast) -> None:
+    await cast.at("Alice", "team", team="Harbour")
+    for detail in ("", "{", "[1]", "null", '{"to": {"a": []}}', '{"times": "x", "ended": null, "fields": 7}'):
+        await cast.house.change(f"UPDATE audit SET detail = '{detail}'")
+        for event in ("team.change", "role.change", "limit.reached", "profile.change", "{whose}{x", "bicycle.steal"):
+            for outcome in ("done", "refused", "perhaps"):
+                await cast.house.change(f"UPDATE audit SET event = '{event}', outcome = '{outcome}'")
+                for person, path in ((cast.alice, "/account/activity"), (cast.ada, "/admin/audit")):
+                    assert (await person.get(path)).status_code == 200
+
+
+# The registry
+
+
+@pytest.mark.asvs("S91", "S113")
+def test_every_event_has_its_words_and_is_documented() -> None:
+    section = (ROOT / "docs" / "operations.md").read_text().partition("## Audit trail")[2].partition("\n## ")[0]
+    documented = dict(re.findall(r"^\| `([a-z.-]+)` \| ([^|]+) \|", section, re.M))
+    assert documented == {name: words.label for name, words in EVENTS.items()}
+    assert set(EVENTS) == set(get_args(Event))
+
+
+@pytest.mark.asvs("S91")
+def test_every_event_of_the_registry_is_recorded_somewhere_and_each_story_is_told_here() -> None:
+    told = {row.event for _, row in [*CHANGES.values(), *REFUSALS.values()]} | {"limit.reached"}
+    assert told == set(EVENTS)

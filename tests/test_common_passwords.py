@@ -1,0 +1,237 @@
+"""Passwords that many people have, or that a name or an address gives away, are refused wherever one is chosen."""
+
+from collections.abc import Callable
+from itertools import cycle
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.passwords import Passwords
+from tests.conftest import House
+from tests.people import PASSWORD, Browser, read
+from web import respond
+from web.common_passwords import LIST, SITE, is_close, is_common, is_listed, spellings
+from web.fields import TOO_CLOSE, TOO_COMMON
+from web.policy import POLICIES
+
+COMMON = ["P@ssw0rd", "Password1!", "qwerty123!", "1qaz@WSX", "Zaq12wsx!", "1q2w3e4r5t!", "!!Dragon77", "$ecret-12"]
+COMMON += ["iloveyou<3", "Welcome1!", "L3tmein!!", "$unshine1", "Sunsh1ne!", "Hell0!12", "trustno1!", "Latchkey-2026"]
+GOOD = ["correct-horse-battery-1", "Blue-Kettle-42-Sings!", "Sup3r-secret!", "correct horse battery 1!", "engine-No.9"]
+GOOD += ["Dragon8349201837465!", "my dragon is No.1", "password is not a good 1", "a1!" + "x" * 253, "🔑 to my house 1"]
+CLOSE = ["Quillworth-1815", "!!qu1llw0rth1", "Ada-Quillworth-1!", "ada.quillworth@1", "Gearloft-42!", "GEARLOFT_1843"]
+ADA = {"name": "Ada Quillworth", "email": "ada.quillworth@gearloft.example.com"}
+
+
+def listed() -> list[str]:
+    return LIST.read_text("utf-8").splitlines()
+
+
+def fits(policy: str, password: str) -> bool:
+    return all(rule.is_met(password) for rule in POLICIES[policy].rules)
+
+
+def fitting(policy: str) -> list[str]:
+    return [word for word in listed() if fits(policy, word)]
+
+
+def sample(policy: str, size: int = 12) -> list[str]:
+    """From the whole of the list, at even distances."""
+    words = fitting(policy)
+    return words[:: len(words) // size]
+
+
+def message(answer: httpx.Response, id: str = "password") -> str:
+    return read(answer).one(id=f"{id}-message").text.removeprefix("Error: ")
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+@pytest.fixture(params=POLICIES)
+def policy(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+async def house(make_house: Callable, policy: str) -> House:
+    return await make_house(PASSWORD_POLICY=policy)
+
+
+# The list
+
+
+@pytest.mark.asvs("S45")
+def test_more_than_ten_thousand_passwords_on_the_list_fit_the_length_policy_and_each_is_refused() -> None:
+    words = fitting("length")
+    assert len(words) > 25_000
+    assert [word for word in words if not is_common(word)] == []
+
+
+@pytest.mark.asvs("S45")
+def test_those_on_the_list_that_fit_the_guide_are_refused_as_they_stand() -> None:
+    words = fitting("guide")
+    assert len(words) > 6_000
+    assert [word for word in words if not (is_common(word) and is_common(word.upper()))] == []
+
+
+@pytest.mark.asvs("S45")
+def test_more_than_ten_thousand_common_words_are_refused_with_the_ornaments_that_the_guide_asks_for() -> None:
+    words = [word for word in listed() if word.isascii() and word.isalpha() and len(word) >= 6]
+    ornaments = cycle(("{}1!", "{}-99", "!{}#2026"))
+    made = [around.format(word.capitalize()) for word, around in zip(words, ornaments, strict=False)]
+    assert len(words) > 10_000
+    assert all(fits("guide", password) for password in made)
+    assert [password for password in made if not is_common(password)] == []
+
+
+def test_the_list_is_sorted_in_lower_case_and_says_nothing_twice() -> None:
+    lines = LIST.read_bytes().split(b"\n")
+    assert lines.pop() == b""
+    assert lines == sorted(set(lines))
+    assert all(word == word.lower() for word in listed())
+
+
+def test_the_search_finds_what_is_on_the_list_and_nothing_else() -> None:
+    words = listed()
+    assert all(is_listed(word) for word in (words[0], words[-1], *words[::97]))
+    known = set(words)
+    strangers = [
+        "",
+        "\n",
+        words[0] + "\n",
+        words[-1] + "~",
+        *(f"{word} {word}" for word in words[::997]),
+        "é",
+        "\U0010ffff",
+    ]
+    assert [word for word in strangers if word not in known and is_listed(word)] == []
+
+
+def test_the_licences_of_the_list_stand_beside_it() -> None:
+    licences = LIST.with_name("common_passwords.LICENSE.txt").read_text()
+    for whose in ("Django Software Foundation", "Dan Wheeler and Dropbox", "Jonathan Ong", "Daniel Miessler"):
+        assert whose in licences
+
+
+def test_the_site_that_is_refused_is_this_one() -> None:
+    assert respond.SITE.lower() == SITE
+
+
+# What is refused
+
+
+@pytest.mark.asvs("S45")
+@pytest.mark.parametrize("password", COMMON)
+def test_a_common_password_is_known_under_its_ornaments(password: str) -> None:
+    assert is_common(password)
+
+
+@pytest.mark.parametrize("password", [PASSWORD, *GOOD])
+def test_a_password_of_ones_own_is_good(password: str) -> None:
+    assert not is_common(password)
+    assert not is_close(password, **ADA)
+
+
+@pytest.mark.asvs("S45")
+@pytest.mark.parametrize("password", CLOSE)
+def test_a_name_or_an_address_with_ornaments_is_too_close(password: str) -> None:
+    assert is_close(password, **ADA)
+    assert not is_close(password, "Alice Marrowby", "alice@tidepool.example.com")
+
+
+def test_a_short_word_of_a_name_and_the_end_of_an_address_say_too_little() -> None:
+    assert not is_close("Ada-1815!", "Ada", "ada@x.info")
+    assert not is_close("Info-1815!", "Ada", "ada@x.info")
+    assert not is_close("!!!!1234", "", "")
+
+
+@given(st.text(max_size=256))
+def test_whatever_is_typed_it_has_at_most_twenty_spellings_and_none_is_longer(password: str) -> None:
+    found = list(spellings(password))
+    assert len(found) <= 20
+    assert max(map(len, found)) <= len(password.lower())
+    assert is_common(password) in (True, False)
+
+
+# Where it is refused
+
+
+@pytest.mark.asvs("S45", "S48")
+@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+async def test_it_is_told_live_and_at_sign_up_and_nothing_is_stored(
+    house: House, stranger: Browser, policy: str, ask: Callable
+) -> None:
+    before = house.statements, house.hashes
+    for password in [*sample(policy), *filter(lambda password: fits(policy, password), COMMON)]:
+        live = await ask(stranger, "/signup/check/password", {"password": password})
+        submitted = await ask(stranger, "/signup", {"name": "Bob", "email": "bob@example.com", "password": password})
+        assert (live.status_code, submitted.status_code) == (200, 422), password
+        assert message(live) == message(submitted) == TOO_COMMON, password
+        for answer in (live, submitted):
+            field = read(answer).one("input", id="password")
+            assert (field.attrs["aria-invalid"], field.attrs.get("value", "")) == ("true", "")
+            assert read(answer).all("li", data_met="false") == []
+            assert password not in answer.text
+        assert read(submitted).one(id="error-summary").one("a", href="#password").text == TOO_COMMON
+    assert (house.statements, house.hashes) == before
+    assert (await house.count("users"), await house.count("sessions")) == (0, 0)
+
+
+@pytest.mark.asvs("S45", "S48")
+async def test_it_is_told_at_a_change_of_password_and_nothing_changes(
+    house: House, alice: Browser, policy: str
+) -> None:
+    before, cookie = await house.rows("SELECT * FROM users"), alice.cookie
+    hashes = house.hashes
+    for password in sample(policy):
+        answer = await alice.post("/account/password", {"current_password": PASSWORD, "password": password})
+        assert (answer.status_code, message(answer, "password-password")) == (422, TOO_COMMON), password
+        assert password not in read(answer).one(id="password-form").text
+    assert (await house.rows("SELECT * FROM users"), alice.cookie, house.hashes) == (before, cookie, hashes)
+
+
+@pytest.mark.asvs("S45")
+async def test_ones_own_name_and_address_are_told_live_and_at_sign_up(house: House, stranger: Browser) -> None:
+    for password in CLOSE:
+        live = await stranger.post("/signup/check/password", {**ADA, "password": password})
+        submitted = await stranger.post("/signup", {**ADA, "password": password})
+        assert message(live) == message(submitted) == TOO_CLOSE, password
+    assert await house.count("users") == 0
+
+
+@pytest.mark.asvs("S45")
+async def test_ones_own_name_and_address_are_told_at_a_change_of_password(house: House) -> None:
+    alice = await house.browser("Alice Marrowby", "marram@tidepool.example.com")
+    assert (await alice.sign_up()).status_code == 303
+    for password in ("Marrowby-1906!", "Marram-1959!", "alicemarrowby.1", "Tidepool-2!"):
+        answer = await alice.post(
+            "/account/password", {"current_password": PASSWORD, "password": password, "name": "Bob", "email": "b@b.eu"}
+        )
+        assert (answer.status_code, message(answer, "password-password")) == (422, TOO_CLOSE), password
+    answer = await alice.post("/account/password", {"current_password": PASSWORD, "password": CLOSE[0]})
+    assert answer.status_code == 303
+
+
+async def test_somebody_elses_name_is_nobodys_business(house: House, stranger: Browser) -> None:
+    fields = {"name": "Bob", "email": "bob@example.com", "password": CLOSE[0]}
+    assert message(await stranger.post("/signup/check/password", fields)) == ""
+    assert (await stranger.post("/signup", fields)).status_code == 303
+
+
+async def test_a_live_check_of_a_password_looks_at_long_names_no_further_than_a_name_may_be(
+    house: House, stranger: Browser
+) -> None:
+    fields = {"name": "x" * 200 + " Quillworth", "email": "y" * 30_000, "password": CLOSE[0]}
+    assert message(await stranger.post("/signup/check/password", fields)) == ""
+
+
+@pytest.mark.guide("A13")
+async def test_unmet_rules_are_told_alone(house: House, stranger: Browser) -> None:
+    answer = await stranger.post("/signup/check/password", {"password": "dragon"})
+    assert message(answer) == ""
+    assert read(answer).one("input", id="password").attrs["aria-invalid"] == "true"
+    assert read(answer).all("li", data_rule="length", data_met="false")

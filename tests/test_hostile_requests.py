@@ -1,0 +1,457 @@
+"""Requests that no browser sends: by raw sockets to the real server, and fields that hold what no field should."""
+
+import asyncio
+import re
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from inspect import isclass
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import pytest
+from pydantic import BaseModel
+from starlette.middleware import Middleware
+
+from tests.conftest import House
+from tests.databases import KINDS
+from tests.people import PASSWORD, Browser
+from tests.processes import serving
+from web import schemas
+from web.forms import Form
+from web.middleware import Limits
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def port(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """`latchkey serve`, on a database of its own."""
+    database = tmp_path_factory.mktemp("hostile") / "latchkey.db"
+    shutil.copy(migrated, database)
+    with serving(f"sqlite:///{database}") as program:
+        yield program.port
+
+
+@pytest.fixture(scope="module")
+def cookie(port: int) -> str:
+    """Alice's."""
+    alice = {"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
+    answer = httpx.post(f"http://127.0.0.1:{port}/signup", data=alice)
+    return answer.cookies["session"]
+
+
+def say(port: int, *parts: bytes) -> bytes:
+    """All that comes back until the server closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        said = b""
+        try:
+            connection.sendall(b"".join(parts))
+            while part := connection.recv(65536):
+                said += part
+        except ConnectionError:  # it was closed while there was more to read
+            pass
+        return said
+
+
+def statuses(said: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", said)]
+
+
+def get(*headers: bytes, path: bytes = b"/healthz") -> bytes:
+    return b"\r\n".join([b"GET " + path + b" HTTP/1.1", b"Host: localhost", *headers, b"", b""])
+
+
+def post(*headers: bytes, body: bytes = b"name=x", path: bytes = b"/signup/check/name") -> bytes:
+    kind = b"Content-Type: application/x-www-form-urlencoded"
+    return b"\r\n".join([b"POST " + path + b" HTTP/1.1", b"Host: localhost", kind, *headers, b"", body])
+
+
+def chunked(body: bytes) -> bytes:
+    return post(b"Transfer-Encoding: chunked", body=body)
+
+
+REFUSED = {
+    "a length and chunks": post(b"Content-Length: 6", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+    "chunks and a length": post(b"Transfer-Encoding: chunked", b"Content-Length: 6", body=b"0\r\n\r\n"),
+    "no length and chunks": post(b"Content-Length: 0", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+    "two lengths": post(b"Content-Length: 6", b"Content-Length: 7"),
+    "the same length twice": post(b"Content-Length: 6", b"Content-Length: 6"),
+    "a list of lengths": post(b"Content-Length: 6, 6"),
+    "a length with a plus": post(b"Content-Length: +6"),
+    "a length below nothing": post(b"Content-Length: -6"),
+    "a length in hexadecimal": post(b"Content-Length: 0x6"),
+    "a length in two words": post(b"Content-Length: 0 6"),
+    "a length with an underscore": post(b"Content-Length: 0_6"),
+    "a length of no digits": post(b"Content-Length: "),
+    "a length past all numbers": post(b"Content-Length: " + b"9" * 30),
+    "a length that ends in NUL": post(b"Content-Length: 6\0"),
+    "a chunk's size in no digits": chunked(b"zz\r\nname=x\r\n0\r\n\r\n"),
+    "a chunk's size below nothing": chunked(b"-6\r\nname=x\r\n0\r\n\r\n"),
+    "a chunk's size with 0x": chunked(b"0x6\r\nname=x\r\n0\r\n\r\n"),
+    "a chunk's size with a plus": chunked(b"+6\r\nname=x\r\n0\r\n\r\n"),
+    "a chunk's size and a space": chunked(b"6 \r\nname=x\r\n0\r\n\r\n"),
+    "a chunk's size before a bare LF": chunked(b"6\nname=x\r\n0\r\n\r\n"),
+    "a chunk's extension before a bare LF": chunked(b"6;x\nname=x\r\n0\r\n\r\n"),
+    "a chunk longer than its size": chunked(b"6\r\nname=xyz\r\n0\r\n\r\n"),
+    "a chunk's size past all numbers": chunked(b"10000000000000006\r\nname=x\r\n0\r\n\r\n"),
+    "a length after the last chunk": chunked(b"6\r\nname=x\r\n0\r\nContent-Length: 5\r\n\r\n"),
+    "a coding like chunked": post(b"Transfer-Encoding: xchunked", body=b"0\r\n\r\n"),
+    "chunked twice": post(b"Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n"),
+    "two lines of chunked": post(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+    "chunked and then another": post(b"Transfer-Encoding: chunked, gzip", body=b"0\r\n\r\n"),
+    "another coding": post(b"Transfer-Encoding: gzip", body=b"0\r\n\r\n"),
+    "the identity coding": post(b"Transfer-Encoding: identity", b"Content-Length: 6"),
+    "chunked after a vertical tab": post(b"Transfer-Encoding: \x0bchunked", body=b"0\r\n\r\n"),
+    "chunked in quotes": post(b'Transfer-Encoding: "chunked"', body=b"0\r\n\r\n"),
+    "lines that end in a bare LF": b"GET /healthz HTTP/1.1\nHost: localhost\n\n",
+    "a header line that ends in a bare LF": get(b"X: y\nTransfer-Encoding: chunked"),
+    "a bare CR in a header": get(b"X: y\rTransfer-Encoding: chunked"),
+    "a bare CR before the line's end": get(b"X: y\r"),
+    "a folded line": get(b"X: y\r\n z"),
+    "a folded coding": post(b"Transfer-Encoding:\r\n chunked", body=b"0\r\n\r\n"),
+    "a space before the first header": b"GET /healthz HTTP/1.1\r\n Host: localhost\r\n\r\n",
+    "a space before the colon": post(b"Content-Length : 6"),
+    "a tab before the colon": post(b"Content-Length\t: 6"),
+    "no colon": get(b"X"),
+    "no name": get(b": y"),
+    "a name with a bracket": get(b"X(y: z"),
+    "a NUL in a header": get(b"X: y\0z"),
+    "a NUL in a name": get(b"X\0: y"),
+    "an escape in a header": get(b"X: \x1b[31m"),
+    "a NUL in the path": get(path=b"/healthz\0"),
+    "a space in the path": get(path=b"/health z"),
+    "a path without a slash": get(path=b"healthz"),
+    "bytes in the path": get(path=b"/\xff\xfe"),
+    "a tab for a space": b"GET\t/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a method with a bracket": b"G<T /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a method in small letters": b"get /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a method that is none": b"BREW /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a tunnel": b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    "an authority for a path": b"GET evil.example:80 HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    "a version that never was": b"GET /healthz HTTP/1.2\r\nHost: localhost\r\n\r\n",
+    "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+}
+
+
+@pytest.mark.asvs("S84")
+@pytest.mark.parametrize("request_", REFUSED)
+def test_a_request_that_can_be_read_in_two_ways_is_refused_and_nothing_after_it_is_read(
+    port: int, request_: str
+) -> None:
+    said = say(port, REFUSED[request_], SMUGGLED, LAST)
+    assert statuses(said) == [400]
+    assert b"connection: close" in said.lower()
+
+
+HIDDEN = b"Content-Length: %d" % len(SMUGGLED)
+IN_A_CHUNK = b"%x\r\n%s\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)
+FRAMED = {
+    "a form": (post(HIDDEN, body=SMUGGLED), 200),
+    "a form in chunks": (chunked(IN_A_CHUNK), 200),
+    "a GET": (get(HIDDEN) + SMUGGLED, 200),
+    "a GET in chunks": (get(b"Transfer-Encoding: chunked") + IN_A_CHUNK, 200),
+    "a page that is not there": (get(HIDDEN, path=b"/nowhere") + SMUGGLED, 404),
+    "a method that is not allowed": (post(HIDDEN, body=SMUGGLED, path=b"/healthz"), 405),
+    "another content type": (post(HIDDEN, body=SMUGGLED).replace(b"x-www-form-urlencoded", b"json"), 415),
+    "another origin": (post(HIDDEN, b"Origin: https://evil.example", body=SMUGGLED), 403),
+    "another origin, in chunks": (
+        post(b"Transfer-Encoding: chunked", b"Origin: https://evil.example", body=IN_A_CHUNK),
+        403,
+    ),
+    "a stranger at a member's door": (get(HIDDEN, path=b"/dashboard") + SMUGGLED, 303),
+    "a whole address for a path": (b"GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+}
+
+
+@pytest.mark.asvs("S84")
+@pytest.mark.parametrize("outer", FRAMED)
+def test_a_request_inside_the_body_of_another_is_never_answered(port: int, outer: str) -> None:
+    request, status = FRAMED[outer]
+    assert statuses(say(port, request, LAST)) == [status, 200]
+
+
+@pytest.mark.asvs("S84", "S81")
+def test_after_a_body_that_is_too_large_nothing_more_is_read(port: int) -> None:
+    body = SMUGGLED * 1_600
+    for request in (
+        post(b"Content-Length: %d" % len(body), body=body),
+        chunked(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)),
+    ):
+        assert statuses(say(port, request, SMUGGLED, LAST)) in ([413], [])  # [] where the close overtook the answer
+
+
+@pytest.mark.asvs("S84")
+def test_a_switch_to_another_protocol_is_not_made(port: int) -> None:
+    for protocol in (b"websocket", b"h2c", b"TLS/1.0"):
+        said = say(port, get(b"Connection: upgrade, close", b"Upgrade: " + protocol), SMUGGLED)
+        assert statuses(said) == [200]
+
+
+PATHS = ["//admin/users", "/admin/users/", "/%61dmin/users/", "/ADMIN/users", "/admin/users;x", "/x/../admin/users"]
+PATHS += [
+    "/./admin/users",
+    "/admin//users",
+    "/admin%2fusers",
+    "/admin/users%00",
+    "/admin/users%0d%0a",
+    "/\\admin/users",
+]
+PATHS += [
+    "//dashboard",
+    "/dashboard/",
+    "/DASHBOARD",
+    "/dashboard;x",
+    "/dashboard/.",
+    "/x/../dashboard",
+    "/%2e/dashboard",
+]
+HOSTS = ["localhost", "evil/signup?", "evil/dashboard?", "a@evil", "", "evil/static/app.css?", "[evil", "evil:99999999"]
+
+
+@pytest.mark.asvs("S03")
+@pytest.mark.parametrize("host", HOSTS)
+def test_neither_a_spelling_nor_a_host_gets_past_a_guard(port: int, cookie: str, host: str) -> None:
+    for path in PATHS:
+        for who in ("", f"Cookie: session={cookie}\r\n"):
+            head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{who}Connection: close\r\n\r\n"
+            said = say(port, head.encode())
+            assert statuses(said)[0] in (303, 400, 403, 404), path
+            assert b"Alice" not in said
+            assert b"evil" not in said
+
+
+@pytest.mark.asvs("S03")
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_host_changes_nothing_for_whom_the_door_is_open(port: int, cookie: str, host: str) -> None:
+    for path, who, status in (
+        ("/dashboard", f"Cookie: session={cookie}\r\n", 200),
+        ("/dashboard", "", 303),
+        ("/admin/users", f"Cookie: session={cookie}\r\n", 403),
+        ("/admin/users", "", 303),
+    ):
+        said = say(port, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{who}Connection: close\r\n\r\n".encode())
+        assert statuses(said) == [status], path
+        assert b"evil" not in said
+
+
+FILES = ["/static/../pyproject.toml", "/static/../../../../../../etc/passwd", "/static/..%2f..%2fpyproject.toml"]
+FILES += ["/static/%2e%2e/pyproject.toml", "/static/.%2e/%2e./data/latchkey.db", "/static/..\\pyproject.toml"]
+FILES += ["/static//etc/passwd", "/static/%2fetc%2fpasswd", "/../pyproject.toml", "/.env", "/.git/HEAD", "/static/"]
+FILES += ["/static/app.css/../../pyproject.toml", "/static/~root", "/data/latchkey.db", "/static/app.css%00.js"]
+
+
+@pytest.mark.asvs("S77")
+@pytest.mark.parametrize("path", FILES)
+def test_no_file_is_reached_by_a_path_that_no_browser_would_send(port: int, path: str) -> None:
+    said = say(port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    assert statuses(said) == [404]
+    assert not re.search(rb"root:|\[project\]|ref: refs|SQLite format", said)
+
+
+@pytest.mark.asvs("S76")
+@pytest.mark.parametrize("method", ["TRACE", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "MKCOL", "PURGE"])
+def test_a_method_that_no_row_has_is_refused_and_echoes_nothing(port: int, cookie: str, method: str) -> None:
+    head = f"{method} /dashboard HTTP/1.1\r\nHost: localhost\r\nCookie: session={cookie}\r\nX-Canary: heard\r\n"
+    said = say(port, f"{head}Connection: close\r\n\r\n".encode())
+    assert statuses(said) == [405]
+    assert b"allow: GET, HEAD\r\n" in said or b"allow: HEAD, GET\r\n" in said
+    assert b"heard" not in said
+    assert cookie.encode() not in said
+
+
+@pytest.mark.asvs("S83")
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [b"X: " + b"y" * 16_400],
+        [b"X-%d: y" % number for number in range(101)],
+        [b"Cookie: " + b"a=b; " * 4_000],
+        [b"X: y"] * 5_000,
+        [b"X: " + b"y" * 1_000_000],
+        [b"x" * 100_000 + b": y"],
+    ],
+    ids=["16 KiB", "101 lines", "a cookie", "5,000 lines", "a megabyte", "a name"],
+)
+def test_too_many_headers_or_too_large_ones_are_refused_and_the_connection_is_closed(
+    port: int, headers: list[bytes]
+) -> None:
+    assert statuses(say(port, get(*headers), SMUGGLED)) in ([431], [400], [])  # [] where the close overtook the answer
+
+
+@pytest.mark.asvs("S83")
+def test_an_address_of_a_megabyte_is_refused(port: int) -> None:
+    assert statuses(say(port, get(path=b"/" + b"x" * 1_000_000))) in ([431], [400], [])
+
+
+@pytest.mark.asvs("S83")
+@pytest.mark.parametrize("chunks", [False, True])
+async def test_a_body_that_does_not_come_is_given_up(house: House, stranger: Browser, chunks: bool) -> None:
+    assert Limits(house.app).body_within == 10
+    house.app.user_middleware[-1] = Middleware(Limits, body_within=0.1)
+    waited_for = []
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(1_000):
+            waited_for.append(1)
+            yield b"x"
+            await asyncio.sleep(0.03)
+
+    headers = FORM if chunks else {**FORM, "Content-Length": "1000"}
+    answer = await stranger.client.post("/login", content=body(), headers=headers)
+    assert (answer.status_code, answer.headers["connection"]) == (408, "close")
+    assert len(waited_for) < 100
+
+
+@pytest.mark.asvs("S82")
+@pytest.mark.parametrize("unit", [b"a=1&", b"a;", b"&", b"=&", b"%61=%00&", b"a[]=1&"])
+async def test_a_million_fields_are_not_even_read_to_their_end(house: House, stranger: Browser, unit: bytes) -> None:
+    read, before = 0, (house.statements, house.hashes)
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(1_000):
+            read += 1
+            yield unit * 1_000
+
+    answer = await stranger.client.post("/signup", content=body(), headers=FORM)
+    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+    assert (read - 1) * 1_000 * len(unit) <= 64 * 1024
+    assert (house.statements, house.hashes) == before
+
+
+@pytest.mark.asvs("S82")
+@pytest.mark.parametrize("body", [b"--x\r\n" * 12_000, b"--x\r\n" + b"Content-Disposition: form-data; name=a;" * 1_600])
+async def test_parts_and_files_are_not_read_at_all(house: House, stranger: Browser, body: bytes) -> None:
+    before = house.statements, house.hashes
+    for path in ("/signup", "/login", "/signup/check/email"):
+        answer = await stranger.client.post(
+            path, content=body, headers={"Content-Type": "multipart/form-data; boundary=x"}
+        )
+        assert answer.status_code == 415
+    assert (house.statements, house.hashes) == before
+
+
+FORMS = {
+    "SignUp": ("Charlie", "/signup"),
+    "LogIn": ("Charlie", "/login"),
+    "Profile": ("Alice", "/account"),
+    "PasswordChange": ("Alice", "/account/password"),
+    "RoleChange": ("Ada", "/admin/users/{id}/role"),
+    "TeamChange": ("Ada", "/admin/users/{id}/team"),
+}
+SCHEMAS = {schema.__name__: schema for schema in vars(schemas).values() if isclass(schema)}
+SCHEMAS = {
+    name: schema for name, schema in SCHEMAS.items() if issubclass(schema, BaseModel) and schema is not BaseModel
+}
+FIELDS = [(form, field) for form in FORMS for field in SCHEMAS[form].model_fields]
+GOOD = {
+    "name": "Alice",
+    "email": "alice@example.com",
+    "password": "another-No.7 by the sea",
+    "current_password": PASSWORD,
+    "role": "user",
+    "next": "/devices",
+}
+UNFIT = {
+    "a NUL": b"ab%00c",
+    "half a character": b"%ED%A0%80%ED%B0%80",
+    "a lone surrogate": b"%ED%B0%80",
+    "bytes that are no text": b"%FF%FE",
+    "half of a sequence": b"ab%C3",
+    "an overlong slash": b"%C0%AF",
+    "bytes as they are": b"\xff\xfe",
+    "60,000 characters": b"x" * 60_000,
+    "20,000 of three bytes": "\ufdfa".encode() * 20_000,
+}
+HARMLESS = {("LogIn", "next")}  # what is no page of ours is the dashboard: nothing is stored, nothing is said
+
+
+def test_every_form_is_among_those_that_are_tried() -> None:
+    assert {*FORMS} == {name for name in SCHEMAS if not name.endswith("Query")}
+
+
+@pytest.mark.asvs("S85")
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_no_field_can_hold_is_refused_by_each_field_of_each_form(house: House, kind: str) -> None:
+    people = {
+        "Charlie": await house.browser("Charlie"),
+        "Alice": await house.member("Alice"),
+        "Ada": await house.admin(),
+    }
+    alice = (await people["Alice"].get("/api/session")).json()["user"]["id"]
+    before = await house.rows("SELECT name, email, slug, phone, team, role, password_hash FROM users ORDER BY name")
+    for form, field in FIELDS:
+        who, path = FORMS[form]
+        for unfit, value in UNFIT.items():
+            fields = {name: quote(GOOD.get(name, "")).encode() for name in SCHEMAS[form].model_fields} | {field: value}
+            body = b"&".join(name.encode() + b"=" + text for name, text in fields.items())
+            answer = await people[who].client.post(path.format(id=alice), content=body, headers=FORM)
+            if (form, field) in HARMLESS:
+                assert answer.headers.get("location", "/dashboard") == "/dashboard", (form, field, unfit)
+                people[who].cookie = None
+            else:
+                assert (answer.status_code, "set-cookie" in answer.headers) == (422, False), (form, field, unfit)
+    after = await house.rows("SELECT name, email, slug, phone, team, role, password_hash FROM users ORDER BY name")
+    assert after == before
+
+
+@pytest.mark.asvs("S85", "S81")
+@pytest.mark.parametrize("kind", KINDS)
+async def test_100_000_characters_are_too_many_for_any_form(house: House, alice: Browser, kind: str) -> None:
+    for form, field in FIELDS:
+        body = field.encode() + b"=" + b"x" * 100_000
+        answer = await alice.client.post(FORMS[form][1].format(id="x"), content=body, headers=FORM)
+        assert answer.status_code == 413
+
+
+@pytest.mark.asvs("S85")
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_no_address_can_hold_is_not_found_or_refused(house: House, kind: str) -> None:
+    ada = await house.admin()
+    for value in ("%00", "a%00b", "%FF%FE", "%ED%A0%80", "%F4%90%80%80", "x" * 8_000, "%0d%0aX:%20y", "%2e%2e%2f"):
+        for path in (
+            "/users/{}",
+            "/api/users/{}",
+            "/admin/users?q={}",
+            "/admin/users?page={}",
+            "/api/admin/users?sort={}",
+        ):
+            answer = await ada.get(path.format(value))
+            assert answer.status_code in (200, 404, 422), (path, value)
+            assert answer.status_code != 200 or path.startswith("/admin/users?"), (path, value)
+        for path in ("/devices/{}/revoke", "/admin/users/{}/disable", "/account/check/{}"):
+            assert (await ada.post(path.format(value))).status_code in (404, 422), (path, value)
+
+
+def work(call: Callable[[], object]) -> int:
+    """How many calls, of Python and of C, it takes: no clock, so that a busy machine turns nothing red."""
+    count = 0
+
+    def note(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.asvs("S98")
+@pytest.mark.parametrize("form", SCHEMAS)
+def test_the_work_of_a_check_grows_no_faster_than_what_was_typed(form: str) -> None:
+    schema = SCHEMAS[form]
+    for field in schema.model_fields:
+        for unit in ("x", "@", "a.", "a@", " ", "-", "\ufdfa", "\u0130", "%", "1", "\u200d", '"', "(", "xn--"):
+            small = work(partial(Form.check_field, schema, field, {field: unit * 500}))
+            large = work(partial(Form.check_field, schema, field, {field: unit * 50_000}))
+            assert large <= 100 * small + 1_000, (field, unit)

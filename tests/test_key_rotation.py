@@ -1,0 +1,231 @@
+"""The keys: changed while people are logged in, and found nowhere but in the settings, whatever breaks."""
+
+import asyncio
+import re
+import subprocess
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from db.housekeeping import migrate
+from db.secret import Secret
+from tests.conftest import SECRET, House
+from tests.people import HTMX, PASSWORD, Browser, read, set_cookie_of
+from tests.processes import LATCHKEY, free_port, serving
+from tests.test_session_cookie import header_of
+from web.cookie import verify_session
+from web.forms import read_fields
+from web.logs import JsonLine, TextLine
+from web.routes import Anyone, Members
+
+NEW = "tomorrow's session secret: w4LkV0nTz8YpQ2sD"
+BOTH, NEW_ALONE = {"SESSION_SECRET": f"{NEW},{SECRET}"}, {"SESSION_SECRET": NEW}
+MODES = [(strategy, cookie) for strategy in ("database", "stateless") for cookie in ("signed", "encrypted")]
+
+
+@pytest.fixture(params=MODES, ids="-".join)
+def environ(request: pytest.FixtureRequest, environ: dict[str, str]) -> dict[str, str]:
+    strategy, cookie = request.param
+    return {**environ, "SESSION_STRATEGY": strategy, "SESSION_COOKIE": cookie}
+
+
+@pytest.mark.asvs("S94")
+@pytest.mark.reliability("R16")
+async def test_with_the_new_key_first_everybody_goes_on_and_renewals_are_sealed_by_it(
+    make_house: Callable, house: House, alice: Browser
+) -> None:
+    both = await make_house(house.path, **BOTH)
+    same = await both.thief_of(alice)
+    answers = await asyncio.gather(*[same.get(path) for path in ("/dashboard", "/account", "/handbook") * 10])
+    assert {answer.status_code for answer in answers} == {200}
+    assert {str(set_cookie_of(answer)) for answer in answers} == {""}
+    house.clock.move(days=5)
+    renewed = set_cookie_of(await same.get("/dashboard"))["session"].value
+    assert header_of(renewed)["kid"] != header_of(str(alice.cookie))["kid"]
+    assert await (await both.thief_of(same)).is_in()
+
+
+@pytest.mark.asvs("S94")
+@pytest.mark.reliability("R16")
+async def test_who_was_renewed_before_the_old_key_went_notices_nothing(
+    make_house: Callable, house: House, alice: Browser
+) -> None:
+    both = await make_house(house.path, **BOTH)
+    same = await both.thief_of(alice)
+    house.clock.move(days=5)
+    assert await same.is_in()
+    later = await make_house(house.path, **NEW_ALONE)
+    assert await (await later.thief_of(same)).is_in()
+
+
+@pytest.mark.asvs("S94")
+async def test_once_the_old_key_is_gone_its_sessions_end_cleanly(
+    make_house: Callable, house: House, alice: Browser
+) -> None:
+    later = await make_house(house.path, **NEW_ALONE)
+    for path, headers, status in (
+        ("/dashboard", {}, 303),
+        ("/account", HTMX, 401),
+        ("/api/users/alice", {}, 401),
+        ("/api/session", {}, 401),
+    ):
+        same = await later.thief_of(alice)
+        answer = await same.get(path, **headers)
+        assert answer.status_code == status, path
+        assert set_cookie_of(answer)["session"]["max-age"] == "0", path
+        assert same.cookie is None
+        assert (await same.get("/login")).status_code == 200
+        assert (await same.log_in(email=alice.email, password=PASSWORD)).status_code == 303
+        assert await same.is_in()
+
+
+@pytest.mark.asvs("S94")
+async def test_on_several_hosts_the_new_key_is_made_known_before_it_signs(
+    make_house: Callable, house: House, alice: Browser
+) -> None:
+    """`old,new` on every host, then `new,old`: at each step whatever one host signs the other one opens."""
+    steps = [SECRET, f"{SECRET},{NEW}", f"{NEW},{SECRET}", NEW]
+    for before, after in pairwise(steps):
+        hosts = [await make_house(house.path, SESSION_SECRET=secret) for secret in (before, after)]
+        for signing, opening in (hosts, reversed(hosts)):
+            laptop = await signing.browser("Alice")
+            assert (await laptop.log_in()).status_code == 303
+            assert await (await opening.thief_of(laptop)).is_in()
+
+
+@pytest.mark.asvs("S94")
+@pytest.mark.reliability("R16")
+def test_the_program_itself_restarted_with_another_key(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/latchkey.db"
+    migrate(Secret(url))
+    alice = {"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
+    with serving(url) as program:
+        old = httpx.post(f"http://127.0.0.1:{program.port}/signup", data=alice).cookies["session"]
+    with serving(url, **BOTH) as program:
+        asked = [dashboard(program.port, old) for _ in range(20)]
+        assert {answer.status_code for answer in asked} == {200}
+        new = httpx.post(f"http://127.0.0.1:{program.port}/login", data=alice).cookies["session"]
+    with serving(url, **NEW_ALONE) as program:
+        assert dashboard(program.port, new).status_code == 200
+        ended = dashboard(program.port, old)
+        assert (ended.status_code, "session=; Max-Age=0" in ended.headers["set-cookie"]) == (303, True)
+
+
+def dashboard(port: int, cookie: str) -> httpx.Response:
+    return httpx.get(f"http://127.0.0.1:{port}/dashboard", headers={"Cookie": f"session={cookie}"})
+
+
+@pytest.mark.asvs("S96")
+@pytest.mark.parametrize("name", ["SESSION_SECRET", "DATABASE_URL", "METRICS_TOKEN"])
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+def test_the_program_does_not_start_with_a_secret_file_that_others_can_read(
+    tmp_path: Path, migrated: Path, name: str, mode: int
+) -> None:
+    secrets = {"SESSION_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{migrated}", "METRICS_TOKEN": NEW}
+    path = tmp_path / "secret"
+    path.write_text(secrets.pop(name))
+    path.chmod(mode)
+    environ = {**secrets, f"{name}_FILE": str(path), "PORT": str(free_port())}
+    done = subprocess.run([LATCHKEY, "serve"], env=environ, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"latchkey: {name}_FILE: {path} can be read by others: chmod 600 it\n"
+
+
+async def break_at_the_worst(request: Request) -> Response:
+    """A fault of ours, with everything that is secret at hand, and in the words of the error wherever it goes."""
+    settings, store = request.app.state.settings, request.app.state.store
+    typed = await read_fields(request)
+    keyring, secrets = store.keys, settings.session_secrets
+    viewer = await verify_session(request)
+    raise ValueError(f"{settings} {store} {keyring} {viewer} {typed} {secrets[0].reveal()!r} {request.headers}")
+
+
+async def show_it(request: Request) -> Response:
+    """The same, but somebody thought that it would be useful to see what there is."""
+    raise RuntimeError(f"{request.app.state.settings} {request.app.state.store} {request.app.state.store.keys}")
+
+
+class Broken:
+    """A fault before any endpoint is reached."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        keyring = scope["app"].state.store.keys
+        raise LookupError(scope["headers"], keyring)
+
+
+@pytest.mark.asvs("S96", "S89", "S90")
+@pytest.mark.parametrize("where", ["at the worst", "shown", "before"])
+async def test_a_fault_with_every_secret_at_hand_shows_none(
+    house: House, alice: Browser, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    rows = [
+        Members("/worst", get=break_at_the_worst, post=break_at_the_worst, name="worst"),
+        Anyone("/shown", get=show_it, name="shown"),
+    ]
+    house.app.router.routes.extend(rows)
+    if where == "before":
+        house.app.middleware_stack = None
+        house.app.user_middleware.append(Middleware(Broken))
+    path = "/shown" if where == "shown" else "/worst"
+    answers = [await alice.get(path, **headers) for headers in ({}, HTMX)]
+    if where != "shown":
+        answers.append(await alice.post(path, {"password": PASSWORD, "email": "canary@example.com"}))
+    assert {answer.status_code for answer in answers} == {500}
+    lines = [form.format(record) for record in caplog.records for form in (JsonLine(), TextLine())]
+    assert any("failed, reference" in line for line in lines)
+    for canary in canaries_of(house, alice):
+        assert not [text for text in (*lines, *(answer.text for answer in answers)) if canary in text]
+    for answer in answers:
+        assert re.search(r"[0-9a-f]{16}", answer.text)
+        assert not re.search(r"Traceback|\.py|Error:|Store|KeyRing", answer.text)
+
+
+def canaries_of(house: House, alice: Browser) -> list[str]:
+    sid = house.store.keys.open(str(alice.cookie))["sid"]
+    raw = house.settings.database_url.reveal()
+    return [SECRET, SECRET.split()[-1], str(alice.cookie), sid, PASSWORD, "canary@example.com", alice.email, raw]
+
+
+@pytest.mark.asvs("S96")
+async def test_no_repr_of_what_the_program_is_made_of_shows_a_secret(house: House, alice: Browser) -> None:
+    app = house.app
+    everything = [house.settings, house.store, house.store.keys, house.store.passwords, house.store.database]
+    everything += [app, app.state, vars(app.state), app.state._state, app.state.metrics, await house.viewer_of(alice)]
+    everything += [app.user_middleware, house.settings.session_secrets, house.store.keys._keys, house.store.keys._first]
+    for thing in everything:
+        for show in (repr, str, "{0}".format, "{0!r}".format):
+            try:
+                text = show(thing)
+            except TypeError as refusal:
+                text = str(refusal)
+            assert not [canary for canary in canaries_of(house, alice)[:4] if canary in text], type(thing)
+
+
+@pytest.mark.asvs("S96")
+async def test_a_traceback_with_the_values_of_its_variables_shows_no_secret(house: House, alice: Browser) -> None:
+    """As crash reporters write it, and as a debugger would."""
+
+    def fail(settings: object, store: object, keyring: object, secret: object) -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError) as failure:
+        fail(house.settings, house.store, house.store.keys, house.settings.session_secrets[0])
+    told = str(failure.getrepr(showlocals=True, style="long"))
+    assert "keyring    = " in told
+    assert not [canary for canary in canaries_of(house, alice)[:4] if canary in told]
+
+
+async def test_the_error_page_names_its_reference_alone(house: House, alice: Browser) -> None:
+    await house.change("ALTER TABLE users RENAME TO mislaid")
+    page = read(await alice.get("/dashboard"))
+    assert re.fullmatch(r"[0-9a-f]{16}", page.one(**{"class": "note"}).one(**{"class": "mono"}).text)

@@ -1,0 +1,295 @@
+"""The log: one event a line whatever is in it, in both formats, and nobody's data in any of them."""
+
+import ast
+import json
+import logging
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from db.housekeeping import migrate
+from db.secret import Secret
+from tests.conftest import SECRET, House
+from tests.people import PASSWORD, Browser
+from tests.processes import serving
+from web.logs import JsonLine, TextLine, named
+from web.settings import ROOT
+
+FORMATS = {"text": TextLine(), "json": JsonLine()}
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR|CRITICAL) \S+( \[[^\]]+\])?: .+")
+FORGERIES = {
+    "a line feed": "x\n2026-11-24T09:12:00.000Z ERROR latchkey: forged",
+    "a carriage return": "x\rforged",
+    "both": 'x\r\n{"level": "ERROR", "message": "forged"}',
+    "a vertical tab": "x\vforged",
+    "a form feed": "x\fforged",
+    "a next line": "x\x85forged",
+    "a line separator": "x\u2028forged",
+    "a paragraph separator": "x\u2029forged",
+    "colours": "x\x1b[31mforged\x1b[0m",
+    "a cleared screen": "x\x1b[2J\x9b2Jforged",
+    "a title of the terminal": "x\x1b]0;forged\a",
+    "backspaces": "x\b\b\bforged",
+    "a turned direction": "x\u202edegrof\u2066\u200f",
+    "nothing to be seen": "x\u200b\ufeffforged",
+    "a NUL": "x\0forged",
+    "half a character": "x\ud800forged",
+}
+TYPED = "typed-canary-No.9"
+ADDRESS = "canary.of.alice@example.com"
+
+
+def record(
+    message: str, *args: object, error: BaseException | None = None, name: str = "latchkey"
+) -> logging.LogRecord:
+    info = (type(error), error, error.__traceback__) if error else None
+    return logging.LogRecord(name, logging.ERROR, __file__, 1, message, args, info)
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    try:
+        raise error from cause
+    except type(error) as caught:
+        return caught
+
+
+@pytest.mark.asvs("S90")
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_nobody_writes_a_line_of_their_own(forgery: str, form: str) -> None:
+    text = FORGERIES[forgery]
+    for event in (
+        record(text),
+        record("%s", text),
+        record("it failed", error=raised(RuntimeError(text))),
+        record("it failed", error=raised(ValueError("x"), raised(OSError(text)))),
+        record("it failed", error=raised(ExceptionGroup(text, [RuntimeError(text)]))),
+    ):
+        first, *more = FORMATS[form].format(event).split("\n")
+        assert all(line.startswith("    ") for line in more)
+        assert not [line for line in (first, *more) if not line.isprintable()]
+        if form == "text":
+            assert LINE.fullmatch(first)
+        else:
+            told = json.loads(first)
+            assert more == []
+            assert told["message"].isprintable()
+            assert all(line.isprintable() for line in told.get("exception", "").split("\n"))
+
+
+@pytest.mark.asvs("S90")
+def test_the_text_format_has_the_moment_in_utc_then_the_level_the_logger_and_the_message() -> None:
+    event = record("%s is full", "the disk")
+    event.created = 1_795_511_520.25
+    assert TextLine().format(event) == "2026-11-24T09:12:00.250Z ERROR latchkey: the disk is full"
+
+
+@pytest.mark.asvs("S90")
+def test_the_json_format_has_one_object_with_the_traceback_in_a_field() -> None:
+    event = record("it failed", error=raised(RuntimeError("no way"), raised(KeyError(ADDRESS))))
+    event.created, event.user = 1_795_511_520.25, "an id"
+    told = json.loads(JsonLine().format(event))
+    trace = told.pop("exception")
+    assert told == {
+        "time": "2026-11-24T09:12:00.250Z",
+        "level": "ERROR",
+        "logger": "latchkey",
+        "message": "it failed",
+        "user": "an id",
+    }
+    assert trace.split("\n")[0] == "Traceback (most recent call last):"
+    assert f'File "{__file__}"' in trace
+    assert re.search(r"^KeyError\nand then:\n(.|\n)*^RuntimeError: no way$", trace, re.M)
+
+
+def test_a_message_whose_arguments_cannot_be_shown_is_still_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for event in (record("%s", Secret("hush")), record("%d of %d", 1), record("%s" * 2, "hush")):
+        line = TextLine().format(event)
+        assert LINE.fullmatch(line)
+        assert "hush" not in line
+    assert capsys.readouterr() == ("", "")
+
+
+def of_the_driver(kind: type[asyncpg.PostgresError], words: str, **about: str) -> asyncpg.PostgresError:
+    error = kind(words)
+    for name, value in about.items():
+        setattr(error, name, value)
+    return error
+
+
+def not_valid() -> ValidationError:
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(int).validate_python(ADDRESS)
+    return refused.value
+
+
+OF_DRIVERS = {
+    "a doubled address": of_the_driver(
+        asyncpg.UniqueViolationError,
+        f'duplicate key value "{ADDRESS}" violates unique constraint "users_email_key"',
+        detail=f"Key (email)=({ADDRESS}) already exists.",
+        table_name="users",
+        constraint_name="users_email_key",
+    ),
+    "a value that is no number": of_the_driver(
+        asyncpg.InvalidTextRepresentationError, f'invalid input syntax for type integer: "{ADDRESS}"'
+    ),
+    "a value of the wrong type": asyncpg.DataError(f"invalid input for query argument $1: '{ADDRESS}'"),
+    "a value that is not valid": not_valid(),
+    "a value": ValueError(f"invalid literal for int() with base 10: '{ADDRESS}'"),
+    "a key": KeyError(ADDRESS),
+    "a noted value": ValueError("x"),
+    "an assertion": AssertionError(ADDRESS),
+}
+OF_DRIVERS["a noted value"].add_note(ADDRESS)
+
+
+@pytest.mark.asvs("S90")
+@pytest.mark.parametrize("error", OF_DRIVERS)
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_a_driver_says_of_a_persons_data_is_not_repeated(error: str, form: str) -> None:
+    found = OF_DRIVERS[error]
+    line = FORMATS[form].format(record("it failed", error=raised(RuntimeError("so"), raised(found))))
+    assert ADDRESS not in line
+    assert type(found).__qualname__ in line
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OF_DRIVERS["a doubled address"], "UniqueViolationError: 23505 users users_email_key"),
+        (of_the_driver(asyncpg.TooManyConnectionsError, "too many clients"), "Error: 53300 too many clients"),
+        (sqlite3.OperationalError("no such table: users"), "sqlite3.OperationalError: no such table: users"),
+        (ConnectionRefusedError(111, "Connection refused"), "ConnectionRefusedError: [Errno 111] Connection refused"),
+        (AttributeError("no attribute 'x'"), "AttributeError: no attribute 'x'"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_what_an_error_says_of_the_program_is_told(error: BaseException, words: str) -> None:
+    assert named(error).endswith(words)
+
+
+def test_what_asyncio_adds_to_its_message_is_left_out() -> None:
+    event = record(
+        f"Task exception was never retrieved\nfuture: <Task exception=ValueError('{ADDRESS}')>", name="asyncio"
+    )
+    assert TextLine().format(event).endswith("asyncio: Task exception was never retrieved")
+
+
+@contextmanager
+def listening_to(database: Path, **settings: str) -> Iterator[tuple[httpx.Client, list[str]]]:
+    """The real program on a database of its own: a client of it and, once it has ended, the lines of its log."""
+    migrate(Secret(f"sqlite:///{database}"))
+    said: list[str] = []
+    with serving(f"sqlite:///{database}", **settings) as program:
+        with httpx.Client(base_url=f"http://127.0.0.1:{program.port}") as client:
+            yield client, said
+        said += program.end()[1].splitlines()
+    assert said.pop(0).startswith("Latchkey is ready")
+
+
+def run(database: Path, sql: str) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(sql)
+
+
+def misuse(client: httpx.Client, database: Path) -> str:
+    """Alice signs up; then everything goes wrong that can. Her cookie."""
+    alice = {"name": "Alice", "email": ADDRESS, "password": PASSWORD}
+    assert client.post("/signup", data=alice).status_code == 303
+    cookie = client.cookies["session"]
+    client.post("/account/password", data={"current_password": TYPED, "password": TYPED})
+    client.post("/account", data={"phone": f"{TYPED}\0", "slug": "canary-slug"})
+    client.cookies.clear()
+    for path in ("/signup", "/login", "/signup/check/email", "/signup/check/password"):
+        client.post(path, data={**alice, "password": TYPED})
+        client.post(path, data={**alice, "email": "", "password": TYPED})
+        client.post(path, content=f"password={TYPED}&email=%FF".encode(), headers={"Content-Type": "text/plain"})
+    for bad in (TYPED, f"{cookie}{TYPED}", f"{TYPED}.{TYPED}.{TYPED}", cookie[:-3]):
+        client.get("/dashboard", headers={"Cookie": f"session={bad}"})
+    client.get(f"/nowhere/{ADDRESS}?password={TYPED}", headers={"Authorization": f"Bearer {TYPED}"})
+    run(database, "ALTER TABLE sessions RENAME TO mislaid")
+    held = {"Cookie": f"session={cookie}"}
+    assert client.get(f"/users/canary-slug?password={TYPED}", headers=held).status_code == 500
+    assert client.post("/account", data={"name": TYPED, "phone": ADDRESS}, headers=held).status_code == 500
+    assert client.post("/login", data={**alice}).status_code == 500
+    run(database, "ALTER TABLE users RENAME TO lost")
+    assert client.post("/signup", data={**alice, "password": f"{TYPED}x"}).status_code == 500
+    return cookie
+
+
+@pytest.mark.asvs("S48", "S90", "S89")
+@pytest.mark.parametrize("form", FORMATS)
+def test_no_password_no_address_and_no_cookie_is_in_what_the_program_says(tmp_path: Path, form: str) -> None:
+    database = tmp_path / "latchkey.db"
+    with listening_to(database, LOG_FORMAT=form) as (client, said):
+        cookie = misuse(client, database)
+    log = "\n".join(said)
+    assert log.count("failed, reference") == 4
+    for canary in (TYPED, ADDRESS, "Alice", "canary-slug", PASSWORD, SECRET, cookie, cookie.split(".")[2]):
+        assert canary not in log
+
+
+@pytest.mark.asvs("S90", "S89")
+def test_in_json_each_line_of_the_program_is_an_event_and_the_page_names_one(tmp_path: Path) -> None:
+    database = tmp_path / "latchkey.db"
+    with listening_to(database, LOG_FORMAT="json", SESSION_SECRET="x" * 40) as (client, said):
+        client.post("/signup", data={"name": "Alice", "email": "alice@example.com", "password": PASSWORD})
+        user = client.get("/api/session").json()["user"]["id"]
+        run(database, "ALTER TABLE sessions RENAME TO mislaid")
+        page = client.get("/dashboard")
+    notice, failure = [json.loads(line) for line in said]
+    assert (notice["level"], notice["message"][:30]) == ("WARNING", "SESSION_SECRET can be guessed:")
+    assert failure["message"].startswith("GET /dashboard failed, reference ")
+    assert failure["request_id"] in page.text
+    assert (failure["user"], failure["logger"]) == (user, "latchkey")
+    assert failure["exception"].endswith("sqlite3.OperationalError: no such table: sessions")
+
+
+def test_what_strangers_send_amiss_fills_no_disk(tmp_path: Path) -> None:
+    with listening_to(tmp_path / "latchkey.db") as (client, said):
+        for _ in range(20):
+            assert client.get("/healthz", headers={"Connection": "upgrade", "Upgrade": "websocket"}).text == "ok\n"
+            assert client.get("/nowhere", headers={"X": "\x7f"}).status_code == 400
+    assert said == []
+
+
+def test_outside_this_machine_the_program_speaks_json_by_itself(tmp_path: Path) -> None:
+    database = tmp_path / "latchkey.db"
+    with listening_to(database, BASE_URL="https://latchkey.example", HOST="127.0.0.1") as (client, said):
+        run(database, "ALTER TABLE users RENAME TO lost")
+        alice = {"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
+        assert client.post("/signup", data=alice).status_code == 500
+    assert "failed" in json.loads(said[-1])["message"]
+
+
+async def test_a_line_names_the_row_and_not_the_path(
+    house: House, alice: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    await house.change("ALTER TABLE users RENAME TO mislaid")
+    assert (await alice.get("/users/alice")).status_code == 500
+    assert "GET /users/{slug} failed, reference " in caplog.text
+    assert "/users/alice" not in caplog.text
+
+
+def lines_of_ours() -> Iterator[str]:
+    """What the calls of our loggers say, with dots for what is filled in."""
+    for path in (*(ROOT / "web").rglob("*.py"), *(ROOT / "db").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and re.match(r"logger\.(info|warn|err|exc|crit)", ast.unparse(node.func)):
+                yield re.sub(r"%[sd]", "…", node.args[0].value)
+
+
+@pytest.mark.asvs("S113")
+def test_the_inventory_has_every_line_that_the_program_writes() -> None:
+    inventory = (ROOT / "docs" / "operations.md").read_text().partition("## What the log says")[2]
+    lines = [*lines_of_ours()]
+    assert len(lines) > 6
+    assert [line for line in lines if f"`{line}" not in inventory] == []

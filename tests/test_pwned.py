@@ -1,0 +1,241 @@
+"""Have I Been Pwned: asked for a part of a digest, believed where it answers, and never in anybody's way."""
+
+import asyncio
+import gzip
+import hashlib
+import logging
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from db.passwords import Passwords
+from tests.conftest import House
+from tests.people import PASSWORD, Browser, read
+from tests.test_common_passwords import message
+from web.pwned import BREACHED, PATIENCE
+
+CHARLIE = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
+NEW = "another-No.7 by the sea"
+Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+def digest(password: str) -> str:
+    return hashlib.sha1(password.encode()).hexdigest().upper()
+
+
+def head(status: str = "200 OK", **headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", "Connection: close", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def knows(*passwords: str, count: str = "42", status: str = "200 OK", **headers: str) -> Answer:
+    """Answers as the service does; the suffixes of others stand around these."""
+    lines = ["0" * 35 + ":3", *(f"{digest(password)[5:]}:{count}" for password in passwords), "F" * 35 + ":0"]
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(head(status, **headers) + "\r\n".join(lines).encode())
+
+    return answer
+
+
+async def hang(writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(60)
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    """Never silent for long, and never done."""
+    writer.write(head())
+    while True:
+        writer.write(digest(PASSWORD)[5:6].encode())
+        await writer.drain()
+        await asyncio.sleep(0.1)
+
+
+async def flood(writer: asyncio.StreamWriter) -> None:
+    """The truth, and then more than anybody should read."""
+    await knows(PASSWORD)(writer)
+    writer.write(b"\r\n" * 200_000)
+
+
+async def pack(writer: asyncio.StreamWriter) -> None:
+    """Though it was asked not to: what is small now may be large."""
+    content = gzip.compress(f"{digest(PASSWORD)[5:]}:1".encode())
+    writer.write(head(**{"Content-Encoding": "gzip"}) + content)
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def talk_nonsense(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\0\xff" * 500)
+
+
+async def answer_in_no_text(writer: asyncio.StreamWriter) -> None:
+    writer.write(head() + b"\xff\xfe" + digest(PASSWORD)[5:].encode() + b":1")
+
+
+async def count_beyond_all_numbers(writer: asyncio.StreamWriter) -> None:
+    writer.write(head() + f"{digest(PASSWORD)[5:]}:{'x9' * 5_000}\r\n:\r\n::1\r\n{digest(PASSWORD)[5:]}".encode())
+
+
+TROUBLE = {
+    "it hangs": hang,
+    "it drips": drip,
+    "it floods": flood,
+    "it hangs up": hang_up,
+    "it talks nonsense": talk_nonsense,
+    "it answers in no text": answer_in_no_text,
+    "it is out of order": knows(PASSWORD, status="503 Service Unavailable"),
+    "it has had enough": knows(PASSWORD, status="429 Too Many Requests"),
+    "it packs": pack,
+}
+
+
+@dataclass
+class Service:
+    """A real server on this machine. `asked` holds the head of each request, line by line."""
+
+    answer: Answer = field(default=knows())
+    asked: list[list[str]] = field(default_factory=list)
+    url: str = ""
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n"))
+            await self.answer(writer)
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    service = Service()
+    server = await asyncio.start_server(service, "127.0.0.1", 0)
+    service.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield service
+    server.close()
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+@pytest.fixture
+async def house(make_house: Callable, service: Service) -> House:
+    return await make_house(PWNED_PASSWORDS=service.url)
+
+
+@pytest.mark.asvs("S45")
+async def test_a_password_out_of_a_breach_is_refused_at_sign_up(
+    house: House, stranger: Browser, service: Service
+) -> None:
+    service.answer, hashes = knows(PASSWORD), house.hashes
+    answer = await stranger.post("/signup", CHARLIE)
+    assert (answer.status_code, message(answer)) == (422, BREACHED)
+    assert read(answer).one("input", id="password").attrs["aria-invalid"] == "true"
+    assert PASSWORD not in answer.text
+    assert (await house.count("users"), await house.count("sessions"), house.hashes) == (0, 0, hashes)
+
+
+@pytest.mark.asvs("S45")
+async def test_a_password_out_of_a_breach_is_refused_at_a_change(
+    house: House, alice: Browser, service: Service
+) -> None:
+    before, hashes, service.answer = await house.rows("SELECT * FROM users"), house.hashes, knows(NEW)
+    answer = await alice.post("/account/password", {"current_password": PASSWORD, "password": NEW})
+    assert (answer.status_code, message(answer, "password-password")) == (422, BREACHED)
+    assert (await house.rows("SELECT * FROM users"), house.hashes) == (before, hashes)
+
+
+@pytest.mark.asvs("S48")
+async def test_of_a_password_the_service_learns_five_digits_of_its_digest(
+    house: House, stranger: Browser, service: Service
+) -> None:
+    assert (await stranger.post("/signup", CHARLIE)).status_code == 303
+    (asked,) = service.asked
+    assert asked[0] == f"GET /range/{digest(PASSWORD)[:5]} HTTP/1.1"
+    assert "add-padding: true" in [line.lower() for line in asked]
+    told = "\n".join(asked).lower()
+    for secret in (digest(PASSWORD)[5:12].lower(), PASSWORD, "charlie", "cookie", "example.com"):
+        assert secret not in told
+
+
+async def test_another_password_of_the_same_five_digits_and_padding_refuse_nobody(
+    house: House, stranger: Browser, service: Service
+) -> None:
+    service.answer = knows("somebody else's", PASSWORD, count="0")
+    assert (await stranger.post("/signup", CHARLIE)).status_code == 303
+
+
+async def test_a_count_that_is_no_number_refuses_nobody(house: House, stranger: Browser, service: Service) -> None:
+    service.answer = count_beyond_all_numbers
+    assert (await stranger.post("/signup", CHARLIE)).status_code == 303
+
+
+async def test_nothing_is_asked_while_something_else_is_wrong_and_nothing_by_a_live_check(
+    house: House, stranger: Browser, service: Service
+) -> None:
+    for wrong in ({"name": "C"}, {"email": "charlie"}, {"password": "short"}, {"password": "Password1!"}):
+        assert (await stranger.post("/signup", CHARLIE | wrong)).status_code == 422
+    await stranger.post("/signup/check/password", {"password": PASSWORD})
+    assert service.asked == []
+
+
+async def test_nobody_is_asked_unless_the_operator_wants_it(make_house: Callable, service: Service) -> None:
+    house = await make_house()
+    assert house.settings.breached_passwords == ""
+    assert (await (await house.browser("Charlie")).sign_up()).status_code == 303
+    assert service.asked == []
+
+
+@pytest.mark.asvs("S45")
+@pytest.mark.parametrize("what", TROUBLE)
+async def test_trouble_with_the_service_keeps_nobody_out_and_is_told_once(
+    house: House, stranger: Browser, service: Service, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    service.answer, loop = TROUBLE[what], asyncio.get_running_loop()
+    before = loop.time()
+    answers = await asyncio.gather(
+        stranger.post("/signup", CHARLIE), stranger.post("/signup", CHARLIE | {"email": "charles@example.com"})
+    )
+    assert [answer.status_code for answer in answers] == [303, 303]
+    assert loop.time() - before < PATIENCE + 3  # the first import of a client and two hashes in it
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len([line for line in said if "PWNED_PASSWORDS" in line]) == 1
+    assert len(service.asked) == 2
+    assert not any(digest(PASSWORD)[:5] in line or PASSWORD in line for line in said)
+
+
+@pytest.mark.asvs("S45")
+async def test_a_redirection_is_not_followed(house: House, stranger: Browser, service: Service) -> None:
+    elsewhere = f"{service.url}/elsewhere"
+    service.answer = knows(PASSWORD, status="302 Found", Location=elsewhere)
+    assert (await stranger.post("/signup", CHARLIE)).status_code == 303
+    assert [lines[0].split()[1] for lines in service.asked] == [f"/range/{digest(PASSWORD)[:5]}"]
+
+
+async def test_a_service_that_is_not_there_keeps_nobody_out(make_house: Callable) -> None:
+    house = await make_house(PWNED_PASSWORDS="http://127.0.0.1:9")
+    assert (await (await house.browser("Charlie")).sign_up()).status_code == 303
+
+
+async def test_the_proxy_of_somebodys_shell_is_not_asked(
+    house: House, stranger: Browser, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    service.answer = knows(PASSWORD)
+    assert message(await stranger.post("/signup", CHARLIE)) == BREACHED
+
+
+def test_who_does_not_ask_does_not_pay_for_a_client() -> None:
+    code = "import sys, web.endpoints.signup, web.endpoints.account; print('httpx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

@@ -1,0 +1,443 @@
+"""Limits: who knocks too often is told when to come back, and nobody is locked out by a stranger."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from db.access import shell
+from db.limits import EVERY
+from db.pruning import prune
+from db.secret import Secret
+from db.viewer import Operator
+from tests.conftest import Clock, House
+from tests.people import PASSWORD, Browser, read
+
+ROOT = Path(__file__).parent.parent
+WRONG = "not-her-No.7 key"
+OTHER_CLIENT = "198.51.100.9"
+
+
+@pytest.fixture
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    """The test's client is a proxy, so that a test can come from whichever address it names."""
+    return environ | {"RATE_LIMITS": "enforce", "TRUSTED_PROXIES": "192.0.2.14"}
+
+
+@pytest.fixture
+async def charlie(house: House) -> Browser:
+    """A stranger who guesses, from an address of his own."""
+    return replace(await house.browser("Charlie"), headers={"X-Forwarded-For": OTHER_CLIENT})
+
+
+async def guess(who: Browser, times: int, email: str = "alice@example.com", address: str = "") -> list[int]:
+    """The statuses of so many wrong log-ins."""
+    headers = {"X-Forwarded-For": address} if address else {}
+    return [
+        (await who.post("/login", {"email": email, "password": WRONG}, **headers)).status_code for _ in range(times)
+    ]
+
+
+async def look_up(who: Browser, email: str, **headers: str) -> str:
+    """What the live check says about an address."""
+    answer = await who.post_fragment("/signup/check/email", {"email": email}, **headers)
+    assert answer.status_code == 200
+    return read(answer).one(id="email-message").text
+
+
+# Logging in
+
+
+@pytest.mark.asvs("S55")
+async def test_the_sixth_guess_in_five_minutes_is_refused_before_anything_is_hashed(
+    house: House, alice: Browser, charlie: Browser
+) -> None:
+    assert await guess(charlie, 5) == [422] * 5
+    hashes = house.hashes
+    answer = await charlie.post("/login", {"email": alice.email, "password": PASSWORD, "next": "/devices"})
+    assert (answer.status_code, answer.headers["Retry-After"], house.hashes) == (429, "60", hashes)
+    page = read(answer)
+    assert "try again in 1 minute" in page.one(id="error-summary").text
+    assert page.one("input", id="email").attrs["value"] == alice.email
+    assert page.one("input", name="next").attrs["value"] == "/devices"
+    assert PASSWORD not in answer.text
+    assert charlie.cookie is None
+
+
+@pytest.mark.asvs("S55")
+async def test_htmx_gets_the_form_and_where_it_goes(alice: Browser, charlie: Browser) -> None:
+    await guess(charlie, 5)
+    answer = await charlie.post_fragment("/login", {"email": alice.email, "password": WRONG})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
+    assert read(answer).one("hx-partial").attrs["hx-target"] == "#login-form"
+    assert read(answer).one("input", id="email").attrs["value"] == alice.email
+
+
+@pytest.mark.asvs("S55")
+@pytest.mark.asvs("S49")
+async def test_an_address_without_an_account_is_limited_just_the_same(
+    house: House, alice: Browser, charlie: Browser
+) -> None:
+    grace = replace(charlie, headers={"X-Forwarded-For": "198.51.100.10"})
+    known = [await charlie.post("/login", {"email": "alice@example.com", "password": WRONG}) for _ in range(7)]
+    unknown = [await grace.post("/login", {"email": "grace@example.com", "password": WRONG}) for _ in range(7)]
+    told = [
+        [(one.status_code, one.text.replace(email, "")) for one in each]
+        for each, email in ((known, "alice@example.com"), (unknown, "grace@example.com"))
+    ]
+    assert told[0] == told[1]
+
+
+@pytest.mark.asvs("S55")
+async def test_who_waits_as_long_as_told_may_try_once_more(
+    house: House, clock: Clock, alice: Browser, charlie: Browser
+) -> None:
+    await guess(charlie, 6)
+    clock.move(seconds=59)
+    assert await guess(charlie, 1) == [429]
+    clock.move(seconds=1)
+    assert await guess(charlie, 2) == [422, 429]
+
+
+@pytest.mark.asvs("S55")
+async def test_after_ten_in_a_row_each_next_one_has_to_wait_longer_and_after_a_hundred_a_day(
+    house: House, clock: Clock, alice: Browser, charlie: Browser, make_house: Callable, cheap
+) -> None:
+    await guess(charlie, 5)
+    waits = [await wait_for_a_try(charlie, clock) for _ in range(95)]
+    assert waits == [60] * 7 + [120, 240, 480, 960, 1920] + [3600] * 83
+    answer = await charlie.post("/login", {"email": alice.email, "password": PASSWORD})
+    assert (answer.status_code, int(answer.headers["Retry-After"])) == (429, 86_400)
+    clock.move(days=1)
+    assert await guess(charlie, 1) == [422]
+
+
+async def wait_for_a_try(charlie: Browser, clock: Clock) -> int:
+    """The seconds that he was told to wait, after which he guessed once more."""
+    answer = await charlie.post("/login", {"email": "alice@example.com", "password": WRONG})
+    seconds = int(answer.headers["Retry-After"])
+    clock.move(seconds=seconds - 1)
+    assert await guess(charlie, 1) == [429]
+    clock.move(seconds=1)
+    assert await guess(charlie, 1) == [422]
+    return seconds
+
+
+@pytest.mark.asvs("S55")
+async def test_a_client_may_be_wrong_ten_times_a_minute_whichever_accounts_it_tries(
+    alice: Browser, charlie: Browser
+) -> None:
+    guesses = [await guess(charlie, 1, f"person-{n}@example.com") for n in range(11)]
+    assert guesses == [[422]] * 10 + [[429]]
+    assert await guess(charlie, 1, "person-12@example.com", address="198.51.100.77") == [422]
+
+
+@pytest.mark.asvs("S58")
+async def test_logging_in_to_ones_own_account_between_guesses_gains_nothing(
+    house: House, alice: Browser, charlie: Browser
+) -> None:
+    await charlie.sign_up()
+    await charlie.post("/logout")
+    statuses = []
+    for n in range(12):
+        charlie.client.cookies.clear()
+        statuses += await guess(charlie, 1, f"person-{n}@example.com")
+        if n < 9:
+            assert (await charlie.log_in()).status_code == 303
+    assert statuses == [422] * 10 + [429] * 2
+
+
+@pytest.mark.asvs("S55")
+async def test_a_client_may_log_in_thirty_times_a_minute(house: House, alice: Browser) -> None:
+    statuses = []
+    for _ in range(31):
+        alice.client.cookies.clear()
+        statuses.append((await alice.log_in()).status_code)
+    assert statuses == [303] * 30 + [429]
+
+
+@pytest.mark.asvs("S56")
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("2001:db8:1:2::1", "2001:DB8:1:2:ffff::9"),
+        ("198.51.100.9", "::ffff:198.51.100.9"),
+        ("198.51.100.9", "203.0.113.50, 198.51.100.9"),
+        ("nonsense", "other nonsense"),
+    ],
+)
+async def test_one_client_is_one_however_its_address_is_written(charlie: Browser, first: str, second: str) -> None:
+    for n in range(10):
+        await guess(charlie, 1, f"person-{n}@example.com", address=first)
+    assert await guess(charlie, 1, "grace@example.com", address=second) == [429]
+
+
+@pytest.mark.asvs("S56")
+async def test_who_is_no_trusted_proxy_cannot_name_another_address(make_house: Callable) -> None:
+    house = await make_house(TRUSTED_PROXIES="203.0.113.1")
+    charlie = await house.browser("Charlie")
+    guesses = [await guess(charlie, 1, f"person-{n}@example.com", address=f"198.51.100.{n}") for n in range(11)]
+    assert guesses == [[422]] * 10 + [[429]]
+
+
+@pytest.mark.asvs("S57")
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_of_two_hundred_who_guess_at_once_in_two_processes_five_are_heard(
+    make_house: Callable, cheap, kind: str
+) -> None:
+    house = await make_house(hashing=cheap)
+    other = await make_house(house.path, hashing=cheap)
+    await house.member("Alice")
+    before = cheap.hashes
+    guessers = [await one.browser("Charlie") for one in (house, other)]
+    statuses = await asyncio.gather(
+        *(guess(guessers[n % 2], 1, address=f"198.51.{n // 200}.{n % 200}") for n in range(200))
+    )
+    assert cheap.hashes - before == 5
+    assert sorted(chain(*statuses)) == [422] * 5 + [429] * 195
+
+
+@pytest.mark.asvs("S57")
+async def test_a_restart_forgives_nothing(make_house: Callable, house: House, alice: Browser, charlie: Browser) -> None:
+    await guess(charlie, 5)
+    again = await make_house(house.path)
+    assert await guess(await again.browser("Charlie"), 1, address=OTHER_CLIENT) == [429]
+
+
+# Whose door it is
+
+
+@pytest.mark.asvs("S59")
+async def test_a_stranger_who_has_used_up_every_try_does_not_lock_the_owner_out(
+    house: House, alice: Browser, charlie: Browser
+) -> None:
+    await alice.post("/logout")
+    assert await guess(charlie, 6, address="") == [422] * 5 + [429]
+    for n in range(10):  # from behind the same router as hers, too
+        await guess(charlie, 1, f"person-{n}@example.com", address="192.0.2.14")
+    assert (await alice.log_in()).status_code == 303
+    assert await alice.is_in()
+
+
+@pytest.mark.asvs("S59")
+async def test_a_known_browser_has_tries_of_its_own_and_no_more(house: House, alice: Browser) -> None:
+    await alice.post("/logout")
+    assert await guess(alice, 6) == [422] * 5 + [429]
+    elsewhere = replace(await house.browser("Alice"), headers={"X-Forwarded-For": OTHER_CLIENT})
+    assert (await elsewhere.log_in()).status_code == 303
+
+
+@pytest.mark.asvs("S59")
+async def test_a_browser_is_known_to_the_accounts_that_were_logged_in_to_from_it_alone(
+    house: House, alice: Browser, charlie: Browser
+) -> None:
+    await charlie.sign_up()
+    await charlie.post("/logout")
+    assert await guess(charlie, 6) == [422] * 5 + [429]
+
+
+@pytest.mark.asvs("S11")
+async def test_the_device_cookie_opens_nothing_and_a_session_makes_no_device_known(
+    house: House, alice: Browser, charlie: Browser
+) -> None:
+    session, device = alice.client.cookies["session"], alice.client.cookies["device"]
+    charlie.cookie = device
+    assert not await charlie.is_in()
+    charlie.client.cookies.clear()
+    charlie.client.cookies.set("device", session)
+    assert await guess(charlie, 6) == [422] * 5 + [429]
+
+
+@pytest.mark.asvs("S61")
+async def test_the_device_cookie_is_for_this_host_alone_and_for_no_script(make_house: Callable) -> None:
+    house = await make_house(BASE_URL="https://latchkey.example")
+    answer = await (await house.browser("Alice")).sign_up()
+    session, device = answer.headers.get_list("set-cookie")
+    assert session.startswith("__Host-session=")
+    assert device.startswith("__Host-device=")
+    assert device.endswith("; Max-Age=31536000; Path=/; HttpOnly; SameSite=Lax; Secure")
+
+
+@pytest.mark.asvs("S59")
+async def test_a_password_that_the_operator_sets_ends_the_accounts_rest(
+    house: House, alice: Browser, charlie: Browser
+) -> None:
+    await guess(charlie, 6)
+    await shell.set_password(Operator(house.store), alice.email, Secret("another-No.7"))
+    assert (await charlie.post("/login", {"email": alice.email, "password": "another-No.7"})).status_code == 303
+
+
+# Signing up, and the live check
+
+
+@pytest.mark.asvs("S55")
+async def test_a_client_may_sign_up_five_times_a_minute_and_twenty_an_hour(
+    house: House, clock: Clock, stranger: Browser
+) -> None:
+    statuses = []
+    for n in range(24):
+        stranger.client.cookies.clear()
+        answer = await replace(stranger, email=f"person-{n}@example.com").sign_up()
+        if answer.status_code == 429:
+            assert (await house.count("users"), read(answer).one("input", id="name").attrs["value"]) == (n, "Charlie")
+            statuses.append(int(answer.headers["Retry-After"]))
+            clock.move(seconds=statuses[-1])
+            answer = await replace(stranger, email=f"person-{n}@example.com").sign_up()
+        assert answer.status_code == 303, n
+    assert (statuses[0], len(statuses) > 4, max(statuses) > 60) == (12, True, True)
+
+
+@pytest.mark.asvs("S53")
+async def test_who_asks_about_an_eleventh_address_in_a_minute_learns_nothing_of_it(
+    house: House, alice: Browser, bob: Browser, stranger: Browser
+) -> None:
+    stranger.headers["X-Forwarded-For"] = OTHER_CLIENT
+    said = [await look_up(stranger, f"person-{n}@example.com") for n in range(10)]
+    assert said == ["Looks good"] * 10
+    before = house.statements
+    neutral = "We will check this when you send the form."
+    assert [await look_up(stranger, email) for email in (alice.email, "grace@example.com")] == [neutral] * 2
+    assert house.statements > before
+    assert await look_up(stranger, "person-3@example.com") == "Looks good"
+    assert "already exists" in await look_up(stranger, alice.email, X_Forwarded_For="198.51.100.77")
+
+
+@pytest.mark.asvs("S53")
+async def test_signing_up_is_no_way_round_it(house: House, alice: Browser, charlie: Browser) -> None:
+    for n in range(10):
+        await look_up(charlie, f"person-{n}@example.com")
+    taken = await replace(charlie, email=alice.email).sign_up()
+    free = await replace(charlie, email="grace@example.com").sign_up()
+    assert (taken.status_code, free.status_code, await house.count("users")) == (429, 429, 1)
+    assert (await replace(charlie, email="person-3@example.com").sign_up()).status_code == 303
+
+
+@pytest.mark.asvs("S53")
+async def test_many_clients_together_reach_a_breaker_which_shuts_nobodys_sign_up_out(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
+    for n in range(120):
+        await look_up(stranger, f"person-{n}@example.com", X_Forwarded_For=f"198.51.100.{n}")
+    assert await look_up(stranger, alice.email, X_Forwarded_For="203.0.113.7") == (
+        "We will check this when you send the form."
+    )
+    assert (await stranger.sign_up()).status_code == 303
+    events = await house.rows("SELECT event, detail FROM audit WHERE event = 'limit.reached'")
+    assert events == [("limit.reached", '{"limit": "email-all", "times": 1}')]
+
+
+@pytest.mark.asvs("S55")
+async def test_a_format_that_is_wrong_costs_nothing(house: House, stranger: Browser) -> None:
+    before = house.statements
+    for _ in range(40):
+        await look_up(stranger, "no address")
+        await stranger.post("/login", {"email": "no address", "password": WRONG})
+        await stranger.post("/signup", {"name": "C", "email": "no address", "password": WRONG})
+    assert (house.statements, await house.count("buckets")) == (before, 0)
+
+
+# One's own password
+
+
+@pytest.mark.asvs("S46")
+async def test_a_member_may_try_five_times_a_minute_to_change_the_password(house: House, alice: Browser) -> None:
+    form = {"current_password": WRONG, "password": "another-No.7"}
+    statuses = [(await alice.post("/account/password", form)).status_code for _ in range(5)]
+    hashes = house.hashes
+    answer = await alice.post_fragment("/account/password", form | {"current_password": PASSWORD})
+    assert (statuses, answer.status_code, answer.headers["Retry-After"]) == ([422] * 5, 429, "12")
+    assert (house.hashes, "Nothing was changed" in read(answer).one(id="error-summary").text) == (hashes, True)
+    assert (await alice.get("/dashboard")).status_code == 200
+
+
+# Observing, and nothing at all
+
+
+async def test_observing_counts_and_tells_and_refuses_nothing(
+    make_house: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = await make_house(RATE_LIMITS="observe")
+    await house.member("Alice")
+    assert await guess(await house.browser("Charlie"), 9) == [422] * 9
+    assert "limit login-account: 1 refused (RATE_LIMITS=observe)" in caplog.text
+    assert await house.count("buckets") > 0
+
+
+async def test_without_limits_nothing_is_counted(make_house: Callable) -> None:
+    house = await make_house(RATE_LIMITS="off")
+    await house.member("Alice")
+    assert await guess(await house.browser("Charlie"), 40) == [422] * 40
+    assert await house.count("buckets") == 0
+
+
+async def test_pages_are_never_limited_and_write_nothing(house: House, alice: Browser, stranger: Browser) -> None:
+    writes = house.store.database._backend.writes
+    for _ in range(40):
+        assert (await stranger.get("/login")).status_code == (await alice.get("/dashboard")).status_code == 200
+    assert house.store.database._backend.writes == writes
+
+
+# What a flood leaves behind
+
+
+@pytest.mark.reliability("R13")
+async def test_who_was_refused_a_moment_ago_is_refused_again_without_asking_the_database(
+    house: House, clock: Clock, alice: Browser, charlie: Browser
+) -> None:
+    await guess(charlie, 6)
+    before = house.statements
+    assert await guess(charlie, 50) == [429] * 50
+    assert house.statements == before + 50  # who it is; nothing is written
+    clock.move(seconds=2)
+    assert await guess(charlie, 1) == [429]
+    events = await house.rows("SELECT detail FROM audit WHERE event = 'limit.reached' ORDER BY number")
+    assert events == [('{"limit": "login-account", "times": 1}',), ('{"limit": "login-account", "times": 52}',)]
+
+
+@pytest.mark.asvs("S95")
+@pytest.mark.reliability("R23")
+async def test_what_is_full_again_is_swept_away_and_the_table_has_its_bound(
+    house: House, clock: Clock, stranger: Browser
+) -> None:
+    for n in range(9):
+        await guess(stranger, 1, f"person-{n}@example.com", address=f"198.51.100.{n}")
+    await guess(stranger, 5, "alice@example.com", address="203.0.113.9")
+    await prune(house.store, most_buckets=4)
+    kept = [key for (key,) in await house.rows("SELECT key FROM buckets WHERE taken = 5 ORDER BY key")]
+    assert (await house.count("buckets"), [key.split()[0] for key in kept]) == (
+        4,
+        ["login-account", "login-fails", "login-posts"],
+    )
+    clock.move(days=2)
+    await prune(house.store)
+    assert await house.count("buckets") == 0
+
+
+@pytest.mark.reliability("R15")
+async def test_a_clock_that_falls_back_locks_nobody_out_for_longer(
+    house: House, clock: Clock, alice: Browser, charlie: Browser
+) -> None:
+    await guess(charlie, 6)
+    clock.move(days=-3)
+    assert await guess(charlie, 6) == [422] * 5 + [429]
+
+
+async def test_the_table_of_buckets_names_nobody(house: House, alice: Browser, charlie: Browser) -> None:
+    await guess(charlie, 6)
+    kept = str(await house.rows("SELECT * FROM buckets"))
+    assert "alice" not in kept
+    assert OTHER_CLIENT not in kept
+
+
+@pytest.mark.asvs("S113")
+def test_the_limits_are_those_that_the_documents_tell() -> None:
+    told = (ROOT / "docs" / "operations.md").read_text()
+    for limit in EVERY:
+        assert f"| `{limit.name}` | {limit.burst} in {words(limit.seconds)} |" in told, limit
+
+
+def words(seconds: float) -> str:
+    return {60: "a minute", 300: "5 minutes", 3600: "an hour"}[int(seconds)]

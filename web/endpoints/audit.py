@@ -1,0 +1,55 @@
+"""The audit trail: one's own, in plain words; and everybody's, for administrators."""
+
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from db.access import audit
+from web.cookie import verify_admin, verify_session
+from web.forms import Form, read_query
+from web.respond import now, page, path_of
+from web.schemas import ActivityQuery, AuditQuery
+
+Q = TypeVar("Q", bound=BaseModel)
+
+
+async def show_own(request: Request) -> Response:
+    viewer = await verify_session(request)
+    query = _read(request, ActivityQuery)
+    found = await audit.list_own(viewer, page=query.page)
+    context: dict[str, Any] = {"found": found, **_around(request, "activity", query, found)}
+    return page(request, "audit/activity.html", "Activity", layout="house", me=viewer.me, **context)
+
+
+async def show_all(request: Request) -> Response:
+    admin = await verify_admin(request)
+    query = _read(request, AuditQuery)
+    found = await audit.list_all(admin, **query.model_dump())
+    events = [(name, words.label) for name, words in audit.EVENTS.items()]
+    context: dict[str, Any] = {"found": found, "query": query.model_dump(), "events": events}
+    context |= _around(request, "admin-audit", query, found)
+    return page(request, "audit/page.html", "Audit", layout="house", me=admin.me, **context)
+
+
+def _read(request: Request, schema: type[Q]) -> Q:
+    """What was asked for; where that cannot be read, what is shown when nothing is asked."""
+    asked = read_query(request)
+    wrong = Form.check(schema, asked).errors
+    return schema.model_validate({name: value for name, value in asked.items() if name not in wrong})
+
+
+def _around(request: Request, name: str, query: BaseModel, found: audit.Page) -> dict[str, Any]:
+    """The time, and the addresses of the newer and the older page of the same search: empty where there is none."""
+
+    def address(number: int) -> str:
+        asked = {**query.model_dump(exclude_defaults=True), "page": number}
+        return f"{path_of(request, name)}?{urlencode(asked)}"
+
+    return {
+        "now": now(request),
+        "newer": address(found.page - 1) if found.page > 1 else "",
+        "older": address(found.page + 1) if found.more else "",
+    }

@@ -1,0 +1,81 @@
+"""Have I Been Pwned, or a mirror of it: whether a password is known from a breach, asked without telling it."""
+
+import asyncio
+import hashlib
+import importlib
+import logging
+import time
+from functools import cache
+from ssl import SSLContext
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from db.secret import Secret
+from web.logs import named
+
+logger = logging.getLogger("latchkey")
+
+BREACHED: Final = "This password has appeared in a data breach. Please choose another."
+PATIENCE: Final = 1.5  # seconds for all of it: nobody should wait longer to be let in
+LONGEST: Final = 256 * 1024  # bytes of an answer: about five times the longest there is
+COMPLAIN_EVERY: Final = 60.0  # seconds
+
+
+async def is_pwned(request: Request, password: Secret[str]) -> bool:
+    """Whether the service that the settings name knows it; False where none is named, and where it gives no answer.
+
+    Told are five of the forty hexadecimal digits of its SHA-1, which some thousand known passwords have in common
+    (k-anonymity: https://haveibeenpwned.com/API/v3#PwnedPasswords).
+    """
+    service = request.app.state.settings.breached_passwords
+    if not service:
+        return False
+    digest = hashlib.sha1(password.reveal().encode(), usedforsecurity=False).hexdigest().upper()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            known = await _ask(f"{service}/range/{digest[:5]}")
+    except Exception as trouble:  # a door that opens only while a stranger's service is up would be no door
+        _complain(request, trouble)
+        return False
+    return any(_fits(line, digest[5:]) for line in known.split("\n"))
+
+
+def _fits(line: str, suffix: str) -> bool:
+    """A line is `SUFFIX:COUNT`; with a count of 0 it is padding, which hides from the wire how many there are."""
+    found, _, count = line.strip().partition(":")
+    return found.upper() == suffix and count.strip("0").isdecimal()
+
+
+async def _ask(url: str) -> str:
+    """What the service says. It is read as it comes, never unpacked: a small answer stays small."""
+    httpx = await asyncio.to_thread(importlib.import_module, "httpx")  # only who wants it pays for it
+    headers = {"Add-Padding": "true", "Accept-Encoding": "identity", "User-Agent": "Latchkey"}
+    verify = await asyncio.to_thread(_trusted, httpx)
+    async with (
+        httpx.AsyncClient(verify=verify, trust_env=False, timeout=PATIENCE, headers=headers) as client,
+        client.stream("GET", url, follow_redirects=False) as answer,
+    ):
+        if answer.status_code != 200:
+            raise OSError(f"status {answer.status_code}")
+        content = bytearray()
+        async for chunk in answer.aiter_raw():
+            content += chunk
+            if len(content) > LONGEST:
+                raise OSError("the answer is too long")
+        return content.decode("ascii")
+
+
+@cache
+def _trusted(httpx: Any) -> SSLContext:
+    """Whose certificates are believed. Made once: it takes as long as a hash."""
+    context: SSLContext = httpx.create_ssl_context(trust_env=False)
+    return context
+
+
+def _complain(request: Request, trouble: Exception) -> None:
+    """Once a minute, and without the address that was asked, which holds a part of the digest."""
+    state = request.app.state
+    if time.monotonic() - getattr(state, "pwned_complained_at", -COMPLAIN_EVERY) >= COMPLAIN_EVERY:
+        state.pwned_complained_at = time.monotonic()
+        logger.warning("PWNED_PASSWORDS: no answer, so new passwords are not looked up: %s", named(trouble))
