@@ -80,11 +80,11 @@ async def shorten(store: Store, older_than: datetime, most: int, many: int) -> i
     """
     async with store.transaction():
         await store.value(TURN())
-        anchor, newest = await store.one(ANCHOR()), await store.one(HEAD())
+        anchor, newest = await store.one(ANCHOR()), await store.one(HEAD()) or BEGINNING
         start = last = _start(anchor)
-        for entry in await _read(store, start.number, many) if newest else []:
-            surplus = newest is not None and entry.number <= newest.number - most
-            if entry == newest or not (surplus or entry.at < older_than):
+        for entry in await _read(store, start.number, many):
+            surplus = entry.number <= newest.number - most
+            if entry.number == newest.number or not (surplus or entry.at < older_than):
                 break
             if problem := _anchor_problem(store, anchor, surplus) or _problem(store, entry, last, surplus):
                 logger.error("the audit trail is pruned no further: %s", problem)

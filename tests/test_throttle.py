@@ -1,9 +1,9 @@
 """Limits: who knocks too often is told when to come back, and nobody is locked out by a stranger."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -193,11 +193,16 @@ async def test_of_two_hundred_who_guess_at_once_in_two_processes_five_are_heard(
     await house.member("Alice")
     before = cheap.hashes
     guessers = [await one.browser("Charlie") for one in (house, other)]
-    statuses = await asyncio.gather(
-        *(guess(guessers[n % 2], 1, address=f"198.51.{n // 200}.{n % 200}") for n in range(200))
-    )
+    statuses = await asyncio.gather(*(keep_guessing(guessers[n % 2], f"198.51.100.{n}") for n in range(200)))
+    assert Counter(statuses) == {422: 5, 429: 195}
     assert cheap.hashes - before == 5
-    assert sorted(chain(*statuses)) == [422] * 5 + [429] * 195
+
+
+async def keep_guessing(who: Browser, address: str) -> int:
+    """One guess, made again for as long as the answer is that the program is too busy to hear it."""
+    while (statuses := await guess(who, 1, address=address)) == [503]:
+        await asyncio.sleep(0.1)
+    return statuses[0]
 
 
 @pytest.mark.asvs("S57")
@@ -277,17 +282,15 @@ async def test_a_password_that_the_operator_sets_ends_the_accounts_rest(
 async def test_a_client_may_sign_up_five_times_a_minute_and_twenty_an_hour(
     house: House, clock: Clock, stranger: Browser
 ) -> None:
-    statuses = []
+    waits = []
     for n in range(24):
         stranger.client.cookies.clear()
-        answer = await replace(stranger, email=f"person-{n}@example.com").sign_up()
-        if answer.status_code == 429:
+        while (answer := await replace(stranger, email=f"person-{n}@example.com").sign_up()).status_code == 429:
             assert (await house.count("users"), read(answer).one("input", id="name").attrs["value"]) == (n, "Charlie")
-            statuses.append(int(answer.headers["Retry-After"]))
-            clock.move(seconds=statuses[-1])
-            answer = await replace(stranger, email=f"person-{n}@example.com").sign_up()
-        assert answer.status_code == 303, n
-    assert (statuses[0], len(statuses) > 4, max(statuses) > 60) == (12, True, True)
+            waits.append(int(answer.headers["Retry-After"]))
+            clock.move(seconds=waits[-1])
+        assert answer.status_code == 303
+    assert (waits[:3], max(waits) > 60) == ([12] * 3, True)
 
 
 @pytest.mark.asvs("S53")

@@ -71,19 +71,20 @@ class Metrics:
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """One answer. A request is of its row's kind, or of none where no row has its path."""
         row: Any = getattr(scope.get("endpoint"), "__self__", None)  # a Row's endpoint is a method of it
-        kind = row.kind.value if row else "none"
-        count, observe = self._meters(kind, status)
+        count, observe = self._meters(row, status)
         count()
         observe(seconds)
         if row and row.name in FORMS and scope["method"] == "POST":
             self._count_attempt(row.name, "done" if _opened(scope, status) else OUTCOMES.get(status, "other"), seconds)
 
-    def _meters(self, kind: str, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
-        """The two of this kind and status, looked up once: a look-up by labels takes a lock each time."""
-        meters = self._by_answer.get((kind, status))
+    def _meters(self, row: Any, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
+        """The two of a row's kind and this status, looked up once: a look-up by labels takes a lock each time."""
+        key = row.name if row else "", status
+        meters = self._by_answer.get(key)
         if meters is None:
+            kind = row.kind.value if row else "none"
             meters = self._requests.labels(kind, str(status)).inc, self._seconds.labels(kind).observe
-            self._by_answer[kind, status] = meters
+            self._by_answer[key] = meters
         return meters
 
     def _count_attempt(self, form: str, outcome: str, seconds: float) -> None:

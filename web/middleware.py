@@ -41,13 +41,14 @@ class Guard:
 
     def __init__(self, app: ASGIApp, kind: Kind) -> None:
         self.app = app
-        self.kind = kind
+        self.for_members = kind in (Kind.MEMBERS, Kind.ADMINS)
+        self.for_guests = kind is Kind.GUESTS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         member = peek(scope) is not None
-        if self.kind in (Kind.MEMBERS, Kind.ADMINS) and not member:
+        if self.for_members and not member:
             raise NotLoggedIn
-        if self.kind is Kind.GUESTS and member:
+        if self.for_guests and member:
             request = Request(scope)
             await leave(request, to=path_of(request, "dashboard"))(scope, receive, send)
         else:

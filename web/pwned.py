@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import importlib
 import logging
 import time
 from functools import cache
@@ -32,9 +31,10 @@ async def is_pwned(request: Request, password: Secret[str]) -> bool:
     if not service:
         return False
     digest = hashlib.sha1(password.reveal().encode(), usedforsecurity=False).hexdigest().upper()
+    client = await asyncio.to_thread(_client)
     try:
         async with asyncio.timeout(PATIENCE):
-            known = await _ask(f"{service}/range/{digest[:5]}")
+            known = await _ask(client, f"{service}/range/{digest[:5]}")
     except Exception as trouble:  # a door that opens only while a stranger's service is up would be no door
         _complain(request, trouble)
         return False
@@ -47,15 +47,9 @@ def _fits(line: str, suffix: str) -> bool:
     return found.upper() == suffix and count.strip("0").isdecimal()
 
 
-async def _ask(url: str) -> str:
+async def _ask(client: Any, url: str) -> str:
     """What the service says. It is read as it comes, never unpacked: a small answer stays small."""
-    httpx = await asyncio.to_thread(importlib.import_module, "httpx")  # only who wants it pays for it
-    headers = {"Add-Padding": "true", "Accept-Encoding": "identity", "User-Agent": "Latchkey"}
-    verify = await asyncio.to_thread(_trusted, httpx)
-    async with (
-        httpx.AsyncClient(verify=verify, trust_env=False, timeout=PATIENCE, headers=headers) as client,
-        client.stream("GET", url, follow_redirects=False) as answer,
-    ):
+    async with client, client.stream("GET", url, follow_redirects=False) as answer:
         if answer.status_code != 200:
             raise OSError(f"status {answer.status_code}")
         content = bytearray()
@@ -66,11 +60,20 @@ async def _ask(url: str) -> str:
         return content.decode("ascii")
 
 
+def _client() -> Any:
+    """A client for one question. The first time takes as long as a few hashes, and only those who ask pay for it."""
+    import httpx
+
+    headers = {"Add-Padding": "true", "Accept-Encoding": "identity", "User-Agent": "Latchkey"}
+    return httpx.AsyncClient(verify=_trusted(), trust_env=False, timeout=PATIENCE, headers=headers)
+
+
 @cache
-def _trusted(httpx: Any) -> SSLContext:
-    """Whose certificates are believed. Made once: it takes as long as a hash."""
-    context: SSLContext = httpx.create_ssl_context(trust_env=False)
-    return context
+def _trusted() -> SSLContext:
+    """Whose certificates are believed."""
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _complain(request: Request, trouble: Exception) -> None:

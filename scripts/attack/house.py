@@ -95,9 +95,10 @@ class House:
 
     def come_in(self, name: str, path: str, fields: dict[str, str]) -> None:
         status, headers, _ = self.ask("POST", path, fields)
-        if status != 303 or "set-cookie" not in headers:
+        session = re.search(r"^session=[^;]+", headers.get("set-cookie", ""), re.MULTILINE)
+        if status != 303 or session is None:
             raise Broken(f"{name} is not let in at {path}: {status}")
-        self.cookies[name] = headers["set-cookie"].partition(";")[0]
+        self.cookies[name] = session[0]
 
     def list_ids(self) -> dict[str, str]:
         status, _, told = self.ask("GET", "/api/admin/users", cookie=self.cookies["ada"])
@@ -108,13 +109,14 @@ class House:
     def ask(
         self, method: str, path: str, fields: dict[str, str] | None = None, cookie: str = ""
     ) -> tuple[int, dict[str, str], str]:
-        """Status, headers and body of one answer; status 0 where nobody answers."""
+        """Status, headers and body of one answer, a line for each cookie; status 0 where nobody answers."""
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=10)
         headers = {"Cookie": cookie} if cookie else {}
         try:
             connection.request(method, path, urlencode(fields) if fields else None, headers | (FORM if fields else {}))
             answer = connection.getresponse()
             named = {name.lower(): value for name, value in answer.getheaders()}
+            named["set-cookie"] = "\n".join(answer.headers.get_all("set-cookie", []))
             return answer.status, named, answer.read().decode()
         except OSError:
             return 0, {}, ""

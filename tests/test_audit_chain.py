@@ -1,0 +1,445 @@
+"""The chain of the audit trail: no row is changed, put in or taken away unnoticed; and pruning keeps it whole."""
+
+import asyncio
+import io
+import re
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from db.audit import Link
+from db.chain import shorten
+from db.chain import verify as verify_chain
+from db.passwords import Passwords
+from db.pruning import TRAIL_KEPT, prune
+from tests.conftest import SECRET, House
+from tests.databases import KIND, KINDS
+from tests.people import Browser
+from web.cli import main
+
+OLD, NEW = SECRET, "another secret of the tests: w8Zk1yBn5Qe3Gt6U"
+BOTH = pytest.mark.parametrize("kind", KINDS)
+COLUMNS = {
+    "at": "'2026-11-24T09:12:00.000001+00:00'",
+    "event": "'logout'",
+    "outcome": "'refused'",
+    "actor": "'operator'",
+    "actor_id": "NULL",
+    "target_id": "'somebody'",
+    "session_id": "'another'",
+    "address": "'203.0.113.9'",
+    "browser": "''",
+    "detail": "'{}'",
+    "kid": "'AAAAAAAAAAAA'",
+    "seal": "'" + "0" * 64 + "'",
+}
+LINKS = "number, at, event, outcome, actor, actor_id, target_id, session_id, address, browser, detail, kid, seal"
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+async def verify(house: House, *options: str, secret: str = SECRET) -> tuple[int, str]:
+    """`latchkey audit verify`, as the person at the shell runs it: its exit code and all that it says."""
+    environ = {"DATABASE_URL": house.settings.database_url.reveal(), "SESSION_SECRET": secret}
+
+    def run() -> tuple[int, str]:
+        out = io.StringIO()
+        with redirect_stdout(out), redirect_stderr(out):
+            return main(["audit", "verify", *options], environ), out.getvalue()
+
+    return await asyncio.to_thread(run)
+
+
+async def head_of(house: House) -> str:
+    code, said = await verify(house)
+    assert code == 0, said
+    return re.search(r"^head: (\S+)$", said, re.M)[1]
+
+
+async def add_rows(house: House, many: int, name: str = "Alice") -> None:
+    person = await house.browser(name)
+    if not await house.rows(f"SELECT id FROM users WHERE name = '{name}'"):
+        await person.sign_up()
+    else:
+        await person.log_in()
+    for number in range(many - 1):
+        house.clock.move(seconds=1)
+        await person.post("/account", {"phone": f"{name} {number} {house.clock()}"})
+
+
+@pytest.fixture
+async def trail(house: House) -> House:
+    """A house with nine rows."""
+    await add_rows(house, 9)
+    assert await numbers(house) == [*range(1, 10)]
+    return house
+
+
+async def numbers(house: House) -> list[int]:
+    return [number for (number,) in await house.rows("SELECT number FROM audit ORDER BY number")]
+
+
+@pytest.mark.asvs("S92")
+async def test_what_nobody_has_touched_fits_and_the_head_is_told(trail: House) -> None:
+    ((seal,),) = await trail.rows("SELECT seal FROM audit WHERE number = 9")
+    assert await verify(trail) == (0, f"9 rows are as they were written\nhead: 9:{seal}\n")
+
+
+async def test_an_empty_trail_fits(house: House) -> None:
+    assert await verify(house) == (0, "0 rows are as they were written\nhead: 0:\n")
+
+
+@pytest.mark.asvs("S92")
+@pytest.mark.parametrize("column", COLUMNS)
+async def test_a_row_that_was_changed_is_named(trail: House, column: str) -> None:
+    for number in (1, 5, 9):
+        ((before,),) = await trail.rows(f"SELECT {column} FROM audit WHERE number = {number}")
+        await trail.change(f"UPDATE audit SET {column} = {COLUMNS[column]} WHERE number = {number}")
+        code, said = await verify(trail)
+        assert (code, said.startswith(f"latchkey: row {number} "), said.count("\n")) == (1, True, 1), said
+        again = "NULL" if before is None else f"'{before}'"
+        await trail.change(f"UPDATE audit SET {column} = {again} WHERE number = {number}")
+    assert (await verify(trail))[0] == 0
+
+
+CUTS = {
+    "the first": ("number = 1", "row 1 is missing"),
+    "the first three": ("number < 4", "row 1 is missing"),
+    "one": ("number = 5", "row 5 is missing"),
+    "the middle": ("number BETWEEN 3 AND 8", "row 3 is missing"),
+    "the last but one": ("number = 8", "row 8 is missing"),
+}
+
+
+@pytest.mark.asvs("S92")
+@pytest.mark.parametrize("what", CUTS)
+async def test_a_row_that_was_taken_away_is_named(trail: House, what: str) -> None:
+    where, named = CUTS[what]
+    await trail.change(f"DELETE FROM audit WHERE {where}")
+    assert await verify(trail) == (1, f"latchkey: {named}\n")
+    await add_rows(trail, 2)  # and what is written since does not hide it
+    assert await verify(trail) == (1, f"latchkey: {named}\n")
+
+
+@pytest.mark.asvs("S92")
+async def test_closing_the_gap_does_not_hide_it(trail: House) -> None:
+    await trail.change("DELETE FROM audit WHERE number = 5")
+    for number in range(6, 10):
+        await trail.change(f"UPDATE audit SET number = {number - 1} WHERE number = {number}")
+    assert "row 5 was changed, or is not the one" in (await verify(trail))[1]
+
+
+@pytest.mark.asvs("S92")
+@pytest.mark.parametrize("number", [0, 10, -7])
+async def test_a_row_that_was_put_in_is_named(trail: House, number: int) -> None:
+    copied = LINKS.replace("number", str(number), 1)
+    await trail.change(f"INSERT INTO audit ({LINKS}) SELECT {copied} FROM audit WHERE number = 9")
+    code, said = await verify(trail)
+    assert (code, said.startswith(f"latchkey: row {number} was ")) == (1, True), said
+
+
+@pytest.mark.asvs("S92")
+async def test_rows_that_changed_places_are_named(trail: House) -> None:
+    for was, becomes in ((4, 100), (7, 4), (100, 7)):
+        await trail.change(f"UPDATE audit SET number = {becomes} WHERE number = {was}")
+    assert "row 4 was changed, or is not the one" in (await verify(trail))[1]
+
+
+@pytest.mark.asvs("S92")
+async def test_that_the_end_was_cut_off_is_seen_by_a_head_that_was_kept(trail: House) -> None:
+    head = await head_of(trail)
+    assert (await verify(trail, "--head", head))[0] == 0
+    await trail.change("DELETE FROM audit WHERE number > 7")
+    assert (await verify(trail))[0] == 0
+    cut = (1, "latchkey: row 8 is missing: the trail was cut off after row 7\n")
+    assert await verify(trail, "--head", head) == cut
+    await add_rows(trail, 5)
+    assert (await verify(trail))[0] == 0
+    assert await verify(trail, "--head", f"head: {head}") == (
+        1,
+        "latchkey: row 9 is another than the one whose seal was kept\n",
+    )
+
+
+async def test_a_head_that_grew_is_still_there(trail: House) -> None:
+    heads = [await head_of(trail)]
+    await add_rows(trail, 3)
+    heads.append(await head_of(trail))
+    assert [(await verify(trail, "--head", head))[0] for head in heads] == [0, 0]
+
+
+@pytest.mark.parametrize("head", ["", "9", "x:y", "9:abc", "0:" + "0" * 64, "9:" + "0" * 63, "-1:" + "0" * 64])
+async def test_what_is_no_head_is_refused(trail: House, head: str) -> None:
+    if head:
+        assert await verify(trail, f"--head={head}") == (
+            1,
+            "latchkey: --head is NUMBER:SEAL, as `latchkey audit verify` printed it\n",
+        )
+
+
+@pytest.mark.skipif(KIND != "sqlite", reason="only SQLite lets a column hold what it likes")
+@pytest.mark.parametrize("spoilt", ["at = 'yesterday'", "at = 7", "event = x'00ff'", "seal = x'00'", "kid = 7"])
+async def test_what_cannot_be_read_is_named_and_stops_nothing_else(trail: House, spoilt: str) -> None:
+    await trail.change(f"UPDATE audit SET {spoilt} WHERE number = 6")
+    code, said = await verify(trail)
+    assert (code, said.startswith("latchkey: row 6 ")) == (1, True), said
+    trail.clock.move(days=500)
+    await prune(trail.store)
+    assert await numbers(trail) == [6, 7, 8, 9]
+
+
+# Keys
+
+
+@pytest.mark.asvs("S94")
+async def test_the_trail_outlives_a_change_of_the_secret(make_house: Callable) -> None:
+    house = await make_house(SESSION_SECRET=OLD)
+    await add_rows(house, 3)
+    rotated = await make_house(house.path, SESSION_SECRET=f"{NEW},{OLD}")
+    await add_rows(rotated, 3, "Bob")
+    assert len({kid for (kid,) in await house.rows("SELECT kid FROM audit")}) == 2
+    assert (await verify(house, secret=f"{NEW},{OLD}"))[0] == 0
+    code, said = await verify(house, secret=NEW)
+    assert (code, said) == (
+        1,
+        "latchkey: row 1 is sealed under none of the secrets' keys: "
+        "append the retired one to SESSION_SECRET, and verify again\n",
+    )
+    assert (await verify(house, secret=OLD))[1].startswith("latchkey: row 4 is sealed under none")
+
+
+@pytest.mark.asvs("S92")
+async def test_whoever_has_another_secret_cannot_write_a_row_that_fits(make_house: Callable) -> None:
+    house = await make_house(SESSION_SECRET=OLD)
+    await add_rows(house, 3)
+    ((kid,),) = await house.rows("SELECT DISTINCT kid FROM audit")
+    forger = await make_house(house.path, SESSION_SECRET=NEW)
+    await add_rows(forger, 2, "Bob")
+    await house.change(f"UPDATE audit SET kid = '{kid}'")
+    assert (await verify(house, secret=OLD))[1].startswith("latchkey: row 4 was changed")
+
+
+# Pruning
+
+
+async def age(house: House, **time: float) -> None:
+    house.clock.move(**time)
+    await prune(house.store)
+
+
+@pytest.mark.asvs("S92", "S95")
+async def test_pruning_takes_what_is_old_and_what_is_left_fits(trail: House) -> None:
+    head = await head_of(trail)
+    await age(trail, days=400, seconds=-9)
+    assert await numbers(trail) == [*range(1, 10)]
+    await age(trail, seconds=5)
+    left = await numbers(trail)
+    assert 1 < left[0] < 9
+    assert (await verify(trail, "--head", head))[0] == 0
+    await age(trail, days=1)
+    assert await numbers(trail) == [9]  # the chain goes on from there
+    await add_rows(trail, 3)
+    assert await numbers(trail) == [9, 10, 11, 12]
+    assert (await verify(trail, "--head", head))[0] == 0
+    await age(trail, days=401)
+    assert await numbers(trail) == [12]
+    assert await verify(trail, "--head", head) == (
+        1,
+        "latchkey: row 9, whose seal was kept, has been pruned since: keep a newer one\n",
+    )
+    assert await trail.count("audit_anchor") == 1
+
+
+@pytest.mark.asvs("S95")
+async def test_beyond_the_most_the_oldest_go(trail: House) -> None:
+    await prune(trail.store, most_rows=9)
+    assert await trail.count("audit") == 9
+    await prune(trail.store, most_rows=4)
+    assert await numbers(trail) == [6, 7, 8, 9]
+    await prune(trail.store, most_rows=0)
+    assert await numbers(trail) == [9]
+    assert (await verify(trail))[0] == 0
+
+
+async def test_it_goes_a_little_at_a_time(trail: House) -> None:
+    trail.clock.move(days=500)
+    older_than = trail.store.now() - TRAIL_KEPT
+    assert [await shorten(trail.store, older_than, 99, 3) for _ in range(4)] == [3, 3, 2, 0]
+    assert (await verify(trail))[0] == 0
+
+
+@pytest.mark.asvs("S92")
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "UPDATE audit SET at = '2024-01-01T00:00:00.000000+00:00'",
+        "UPDATE audit SET at = '2024-01-01T00:00:00.000000+00:00', kid = 'AAAAAAAAAAAA' WHERE number < 9",
+        "UPDATE audit SET at = '2024-01-01T00:00:00.000000+00:00' WHERE number < 6",
+    ],
+)
+async def test_a_false_date_has_nobody_sweep_the_tracks_away(
+    trail: House, tampering: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await trail.change(tampering)
+    await prune(trail.store)
+    assert await numbers(trail) == [*range(1, 10)]
+    assert (await verify(trail))[1].startswith("latchkey: row 1 ")
+    assert "the audit trail is pruned no further: row 1 " in caplog.text
+
+
+@pytest.mark.asvs("S92")
+async def test_what_was_changed_stops_pruning_before_it(trail: House) -> None:
+    await trail.change("UPDATE audit SET address = '' WHERE number = 6")
+    await age(trail, days=500)
+    assert await numbers(trail) == [6, 7, 8, 9]
+    assert (await verify(trail))[1].startswith("latchkey: row 6 was changed")
+    await prune(trail.store, most_rows=1)
+    assert await numbers(trail) == [6, 7, 8, 9]
+
+
+ANCHORS = {
+    "UPDATE audit_anchor SET number = 5": "the anchor, row 5, was changed",
+    "UPDATE audit_anchor SET seal = (SELECT seal FROM audit WHERE number = 7)": "the anchor, row 6, was changed",
+    "UPDATE audit_anchor SET kid = 'AAAAAAAAAAAA'": "the anchor, row 6, is sealed under none",
+    "UPDATE audit_anchor SET proof = seal": "the anchor, row 6, was changed",
+    "DELETE FROM audit_anchor": "row 1 is missing",
+    "DELETE FROM audit": "row 7 is missing",
+    "DELETE FROM audit WHERE number = 7": "row 7 is missing",
+    "UPDATE audit SET number = 3 WHERE number = 9": "row 3 was put in",
+}
+
+
+@pytest.mark.asvs("S92")
+@pytest.mark.parametrize("tampering", ANCHORS)
+async def test_the_anchor_is_sealed_too(trail: House, tampering: str) -> None:
+    await prune(trail.store, most_rows=3)
+    assert (await verify(trail))[0] == 0
+    await trail.change(tampering)
+    code, said = await verify(trail)
+    assert (code, said.startswith(f"latchkey: {ANCHORS[tampering]}")) == (1, True), said
+
+
+@pytest.mark.asvs("S92")
+async def test_an_anchor_that_was_kept_does_not_bring_back_its_time(trail: House) -> None:
+    await prune(trail.store, most_rows=6)
+    ((number, seal, kid, proof),) = await trail.rows("SELECT number, seal, kid, proof FROM audit_anchor")
+    await prune(trail.store, most_rows=3)
+    await trail.change(
+        "DELETE FROM audit_anchor", f"INSERT INTO audit_anchor VALUES ({number}, '{seal}', '{kid}', '{proof}')"
+    )
+    assert (await verify(trail))[1] == "latchkey: row 4 is missing\n"
+
+
+@pytest.mark.asvs("S92", "S94")
+async def test_of_a_retired_secret_rows_go_only_where_there_are_too_many(
+    make_house: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = await make_house(SESSION_SECRET=OLD)
+    await add_rows(house, 9)
+    await prune(house.store, most_rows=8)
+    moved = await make_house(house.path, SESSION_SECRET=NEW)
+    await add_rows(moved, 3, "Bob")
+    await age(moved, days=500)
+    assert await numbers(moved) == [*range(2, 13)]
+    assert "the anchor, row 1, is sealed under none of the secrets' keys" in caplog.text
+    await prune(moved.store, most_rows=5)
+    assert await numbers(moved) == [*range(8, 13)]
+    assert (await verify(moved, secret=f"{NEW},{OLD}"))[0] == 0
+    await prune(moved.store, most_rows=3)  # the rest of the old ones; then by their age
+    assert (await verify(moved, secret=NEW))[0] == 0
+    await prune(moved.store)
+    assert await numbers(moved) == [12]
+
+
+# Many at once
+
+
+async def all_at_once(*acts: Callable) -> None:
+    """Whoever is told that the house is busy comes again."""
+    waiting = acts
+    while waiting:
+        statuses = [answer.status_code for answer in await asyncio.gather(*[act() for act in waiting])]
+        assert set(statuses) <= {303, 503}
+        waiting = [act for act, status in zip(waiting, statuses, strict=True) if status == 503]
+
+
+@pytest.mark.asvs("S91", "S92")
+@BOTH
+async def test_fifty_log_ins_at_once_make_a_chain_without_a_gap(make_house: Callable, kind: str) -> None:
+    """In two processes, while others change their profiles, an administrator works, and at last two brooms sweep."""
+    house = await make_house()
+    other = await make_house(house.path)
+    ada, alice, bob = await house.admin("Ada"), await house.member("Alice"), await other.member("Bob")
+    alices = (await house.viewer_of(alice)).id
+    people = [await (house, other)[number % 2].browser(("Alice", "Bob")[number % 2]) for number in range(50)]
+
+    def change(number: int) -> Callable:
+        return lambda: (alice, bob)[number % 2].post("/account", {"phone": str(number)})
+
+    def put(number: int) -> Callable:
+        return lambda: ada.post(f"/admin/users/{alices}/team", {"team": f"Team {number}"})
+
+    await all_at_once(
+        *[person.log_in for person in people], *[change(n) for n in range(20)], *[put(n) for n in range(20)]
+    )
+    assert await numbers(house) == [*range(1, 4 + 50 + 20 + 20 + 1)]
+    assert (await verify(house))[0] == 0
+
+    async def sweep(one: House) -> None:
+        for _ in range(5):
+            await prune(one.store, most_rows=10)
+
+    log_outs = [lambda person=person: person.post("/logout") for person in people]
+    await asyncio.gather(sweep(house), sweep(other), all_at_once(*log_outs))
+    await prune(house.store, most_rows=10)
+    assert await numbers(house) == [*range(94 + 50 - 9, 94 + 50 + 1)]
+    assert (await verify(house))[0] == 0
+
+
+@BOTH
+async def test_whatever_administrators_do_to_each_other_at_once_the_chain_is_whole(
+    make_house: Callable, kind: str
+) -> None:
+    house = await make_house()
+    admins = [await house.admin(name) for name in ("Ada", "Grace")]
+    ids = [(await house.viewer_of(person)).id for person in admins]
+    acts = [(one, f"/admin/users/{two}/{act}") for one in admins for two in ids for act in ("disable", "end-sessions")]
+    answers = await asyncio.gather(*[one.post(path) for one, path in acts])
+    assert {answer.status_code for answer in answers} <= {303, 403, 409, 503}
+    assert (await verify(house))[0] == 0
+
+
+async def test_a_trail_that_is_pruned_while_it_is_verified_fits(trail: House) -> None:
+    """The rows that were to be read next are gone, and the chain begins elsewhere."""
+    await add_rows(trail, 3)
+    real, told = trail.store.database.fetch_all, []
+
+    class Sweeping:
+        """The database of a program that prunes just before the first rows are read."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(trail.store.database, name)
+
+        async def fetch_all(self, query: object) -> object:
+            if not told:
+                told.append(await prune(trail.store, most_rows=4))
+            return await real(query)
+
+    verdict = await verify_chain(replace(trail.store, database=Sweeping()))
+    assert (told, verdict.rows, verdict.problem) == ([8], 4, "")
+    assert verdict.head == Link(*(await trail.rows("SELECT number, seal FROM audit ORDER BY number DESC"))[0])
+
+
+async def test_pruning_waits_for_nobody_who_has_nothing_to_do_with_it(trail: House, stranger: Browser) -> None:
+    trail.clock.move(days=500)
+    sweeping = asyncio.create_task(prune(trail.store))
+    assert (await stranger.sign_up()).status_code == 303
+    await sweeping
+    assert (await verify(trail))[0] == 0
+    assert timedelta(days=366) < TRAIL_KEPT

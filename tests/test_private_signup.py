@@ -1,0 +1,98 @@
+"""SIGNUP_PRIVACY=private: nobody learns from sign-up whether an address has an account."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.conftest import House
+from tests.people import HTMX, Browser, read, set_cookie_of
+from web.environment import BadSetting
+from web.settings import read_settings
+
+
+@pytest.fixture
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    return environ | {"SIGNUP_PRIVACY": "private"}
+
+
+@pytest.fixture
+async def alice(house: House) -> Browser:
+    """She has had her account for a while."""
+    await house.create("Alice")
+    return await house.browser("Alice")
+
+
+@pytest.mark.asvs("S52")
+@pytest.mark.parametrize("headers", [{}, HTMX])
+async def test_a_new_and_a_taken_address_get_the_same_answer_after_the_same_work(
+    house: House, alice: Browser, stranger: Browser, headers: dict[str, str]
+) -> None:
+    work, told = [], []
+    for email in ("grace@example.com", alice.email):
+        statements, writes, hashes = house.statements, house.store.database._backend.writes, house.hashes
+        answer = await replace(stranger, email=email).sign_up(**headers)
+        work.append(
+            (house.statements - statements, house.store.database._backend.writes - writes, house.hashes - hashes)
+        )
+        told.append((answer.status_code, answer.content, sorted(answer.headers.items())))
+    assert told[0] == told[1]
+    assert work[0][1:] == work[1][1:]
+    assert abs(work[0][0] - work[1][0]) <= 2
+    assert stranger.cookie is None
+
+
+@pytest.mark.asvs("S52")
+async def test_the_new_person_logs_in_and_the_old_one_keeps_everything(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
+    for email in ("grace@example.com", alice.email):
+        answer = await replace(stranger, email=email, password="another-No.7").sign_up()
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/login?new=1")
+    assert "If this email was free" in (await stranger.get("/login?new=1")).text
+    grace = await house.browser("Grace", password="another-No.7")
+    assert ((await grace.log_in()).status_code, (await alice.log_in()).status_code) == (303, 303)
+    assert (await replace(stranger, email=alice.email).log_in("another-No.7")).status_code == 422
+
+
+@pytest.mark.asvs("S52")
+async def test_the_owner_of_a_taken_address_finds_the_try_in_the_trail(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
+    await replace(stranger, email=alice.email).sign_up()
+    ((owner,),) = await house.rows("SELECT id FROM users")
+    rows = await house.rows("SELECT event, outcome, actor, target_id FROM audit WHERE event = 'signup'")
+    assert rows == [("signup", "refused", "stranger", owner)]
+
+
+@pytest.mark.asvs("S52")
+async def test_the_live_check_looks_at_the_form_of_an_address_alone(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
+    before = house.statements
+    said = [
+        read(await stranger.post("/signup/check/email", {"email": email})).one(id="email-message").text
+        for email in (alice.email, "grace@example.com", "no address")
+    ]
+    assert said == ["Looks good", "Looks good", "Error: Please enter a valid email."]
+    assert house.statements == before
+
+
+@pytest.mark.asvs("S52")
+async def test_signing_up_sets_no_cookie(house: House, stranger: Browser) -> None:
+    assert set_cookie_of(await stranger.sign_up()) == {}
+
+
+def test_outside_this_machine_it_needs_mail(tmp_path, environ: dict[str, str]) -> None:
+    away = environ | {"BASE_URL": "https://latchkey.example", "DATABASE_URL": f"sqlite:///{tmp_path}/x.db"}
+    with pytest.raises(BadSetting, match="SIGNUP_PRIVACY: private needs mail outside this machine: set SMTP_URL"):
+        read_settings(away, data=tmp_path)
+    assert read_settings(away | {"SMTP_URL": "smtp://mail.example:587"}, data=tmp_path).private
+
+
+async def test_in_the_open_mode_the_owner_finds_the_try_too(make_house: Callable) -> None:
+    house = await make_house(SIGNUP_PRIVACY="open")
+    alice = await house.member("Alice")
+    assert (await replace(await house.browser("Charlie"), email=alice.email).sign_up()).status_code == 422
+    rows = await house.rows("SELECT event, outcome FROM audit ORDER BY number")
+    assert rows == [("signup", "done"), ("signup", "refused")]
