@@ -57,4 +57,4 @@ def complaints(outcome: Outcome, house: House) -> list[Finding]:
 
 
 def tell(statuses: Mapping[int, int] | Mapping[str, int]) -> str:
-    return ", ".join(f"{number:,} × {status}" for status, number in sorted(statuses.items())) or "0"
+    return ", ".join(f"{number:,} × {status}" for status, number in sorted(statuses.items()) if number) or "0"

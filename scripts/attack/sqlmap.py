@@ -14,8 +14,8 @@ from planted import planted
 
 VERSION = "1.10.10"
 AT_ONCE = 2
-LONGEST = 150  # seconds for one target
-IN_ALL = 540  # seconds
+LONGEST = 240  # seconds for one target
+IN_ALL = 600  # seconds
 SETTINGS = ["--batch", "--level=3", "--risk=2", "--disable-coloring", "--drop-set-cookie", "--flush-session"]
 SETTINGS += [
     "--ignore-code=401,404",
@@ -107,12 +107,14 @@ def strike(house: House) -> Seen:
     for target, one in zip(wanted, done, strict=True):
         findings += [Finding("SQL injection", f"{target.path}: {name}") for name in HIT.findall(one.said)]
         if one.was_cut:
-            cut.append(f"{target.path} ({target.parameters or 'id'}) was cut short.")
+            cut.append(f"{target.path.split('?')[0]} ({target.parameters or '*'})")
         elif "all tested parameters do not appear" not in one.said and not HIT.search(one.said):
             findings.append(Finding("sqlmap could not test", f"{target.path}: {why(one)}"))
+    if cut:
+        findings.append(Finding("not tried to the end", ", ".join(cut).replace(house.ids["victor"], "{id}")))
     number = sum(target.parameters.count(",") + 1 for target in wanted)
     hashed = sum(target.hashes for target in wanted)
-    remarks = [f"{hashed} targets cost a hash for each try; there only payloads for SQLite were sent.", *cut]
+    remarks = [f"{hashed} targets cost a hash for each try; there only payloads for SQLite were sent."]
     return Seen(f"{len(wanted)} targets, {number} parameters, level 3, risk 2", findings, remarks)
 
 

@@ -82,7 +82,7 @@ def scan(folder: Path, url: str, outside: str, options: list[str]) -> tuple[list
         raise NotRun(f"wapiti made no report: {done.said[-300:]}")
     report = json.loads((folder / "out").read_text())
     found = [
-        Finding(kind, f"{one['method']} {one['path'].split('?')[0]}: {re.sub(r' on http:[^ ]*:', '', one['info'])}")
+        Finding(kind, f"{one['method']} {one['path'].split('?')[0]}: {re.sub(r' (on )?http://\S+', '', one['info'])}")
         for part in ("vulnerabilities", "anomalies", "additionals")
         for kind, ones in report[part].items()
         for one in ones
