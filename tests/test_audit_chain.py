@@ -388,7 +388,9 @@ async def test_fifty_log_ins_at_once_make_a_chain_without_a_gap(make_house: Call
     await all_at_once(
         *[person.log_in for person in people], *[change(n) for n in range(20)], *[put(n) for n in range(20)]
     )
-    assert await numbers(house) == [*range(1, 4 + 50 + 20 + 20 + 1)]
+    rows = await house.count("audit")
+    assert rows >= 4 + 50 + 20 + 20  # more where an answer came too late for what had been done
+    assert await numbers(house) == [*range(1, rows + 1)]
     assert (await verify(house))[0] == 0
 
     async def sweep(one: House) -> None:
@@ -398,7 +400,9 @@ async def test_fifty_log_ins_at_once_make_a_chain_without_a_gap(make_house: Call
     log_outs = [lambda person=person: person.post("/logout") for person in people]
     await asyncio.gather(sweep(house), sweep(other), all_at_once(*log_outs))
     await prune(house.store, most_rows=10)
-    assert await numbers(house) == [*range(94 + 50 - 9, 94 + 50 + 1)]
+    left = await numbers(house)
+    assert left == [*range(left[-1] - 9, left[-1] + 1)]
+    assert left[-1] >= rows + 50
     assert (await verify(house))[0] == 0
 
 

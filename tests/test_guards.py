@@ -172,9 +172,9 @@ DOCUMENTED = {
     " /.well-known/security.txt /robots.txt /static/{name}",
     "guests": "/ /signup /signup/check/{field} /login",
     "members": "/dashboard /handbook /devices /devices/revoke-others /devices/revoke-all /devices/{id}/revoke /account"
-    " /account/check/{field} /account/password /users/{slug} /api/users/{slug}",
+    " /account/activity /account/check/{field} /account/password /users/{slug} /api/users/{slug}",
     "admins": "/admin/users /admin/users/{id}/role /admin/users/{id}/team /admin/users/{id}/disable"
-    " /admin/users/{id}/enable /admin/users/{id}/end-sessions /api/admin/users",
+    " /admin/users/{id}/enable /admin/users/{id}/end-sessions /admin/audit /api/admin/users",
     "operators": "/metrics",
 }
 

@@ -31,8 +31,8 @@ async def is_pwned(request: Request, password: Secret[str]) -> bool:
     if not service:
         return False
     digest = hashlib.sha1(password.reveal().encode(), usedforsecurity=False).hexdigest().upper()
-    client = await asyncio.to_thread(_client)
     try:
+        client = await asyncio.to_thread(_client)
         async with asyncio.timeout(PATIENCE):
             known = await _ask(client, f"{service}/range/{digest[:5]}")
     except Exception as trouble:  # a door that opens only while a stranger's service is up would be no door

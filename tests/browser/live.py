@@ -135,7 +135,7 @@ class Live:
 
 
 @contextmanager
-def serve(database: Path, secret: str) -> Iterator[Live]:
+def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
     """The program in a thread, at a port that is free. Passwords are hashed in no time; all else is as it is."""
     port = find_port()
     url = f"http://localhost:{port}"
@@ -146,6 +146,7 @@ def serve(database: Path, secret: str) -> Iterator[Live]:
             "PORT": str(port),
             "SESSION_SECRET": secret,
             "RATE_LIMITS": "off",
+            **changes,
         },
         data=database.parent,
     )

@@ -1,0 +1,144 @@
+"""Who knocks too often is told so, loses nothing, and never locks out whose door it is."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from db.housekeeping import migrate
+from db.secret import Secret
+from tests.browser.live import Live, serve
+from tests.browser.steps import (
+    expect_path,
+    expect_summary,
+    fill_sign_up,
+    focused,
+    is_marked,
+    leave,
+    log_in,
+    log_out,
+    mark,
+    message_of,
+    sign_up,
+    submit,
+)
+from tests.conftest import SECRET
+from tests.people import PASSWORD
+
+ALICE = "alice@example.com"
+WRONG = "not-her-No.7 key"
+LIMITED = "To keep guessers out, this door rests: try again in "
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> Iterator[Live]:
+    """The house with its limits on, and Alice's account in it."""
+    database = tmp_path / "latchkey.db"
+    migrate(Secret(f"sqlite:///{database}"))
+    with serve(database, SECRET, RATE_LIMITS="enforce") as house:
+        house.create("Alice", ALICE)
+        yield house
+
+
+@pytest.fixture
+def guesser(open_page: Callable[..., Page], limited: Live) -> Page:
+    """A stranger's browser, before the log-in form."""
+    page = open_page(of=limited)
+    page.goto("/login")
+    return page
+
+
+def guess(page: Page, times: int) -> None:
+    for _ in range(times):
+        with page.expect_response("**/login"):
+            log_in(page, ALICE, WRONG)
+
+
+@pytest.mark.asvs("S55")
+def test_a_guesser_is_told_to_wait_and_what_was_typed_stays(guesser: Page) -> None:
+    mark(guesser)
+    guess(guesser, 6)
+    expect_summary(guesser, LIMITED)
+    expect(guesser.locator("#email")).to_have_value(ALICE)
+    assert (focused(guesser), is_marked(guesser)) == ("error-summary", True)
+    expect_path(guesser, "/login")
+
+
+@pytest.mark.asvs("S110")
+def test_without_javascript_the_same_is_a_page(open_page: Callable[..., Page], limited: Live) -> None:
+    page = open_page(of=limited, java_script_enabled=False)
+    page.goto("/login")
+    for _ in range(6):
+        log_in(page, ALICE, WRONG)
+    expect_summary(page, LIMITED)
+    expect(page.locator("#email")).to_have_value(ALICE)
+    expect(page.locator("#password")).to_have_value("")
+
+
+@pytest.mark.asvs("S59")
+def test_the_owner_comes_in_at_a_browser_that_was_in_before(
+    open_page: Callable[..., Page], limited: Live, guesser: Page
+) -> None:
+    own = open_page(of=limited)
+    own.goto("/login")
+    log_in(own, ALICE)
+    expect_path(own, "/dashboard")
+    log_out(own)
+    expect_path(own, "/login")
+    guess(guesser, 6)
+    log_in(own, ALICE)
+    expect_path(own, "/dashboard")
+
+
+@pytest.mark.asvs("S53")
+def test_who_looks_up_many_addresses_is_told_that_it_will_be_looked_at_later(
+    open_page: Callable[..., Page], limited: Live
+) -> None:
+    page = open_page(of=limited)
+    page.goto("/signup")
+    for n in range(10):
+        with page.expect_response("**/check/email"):
+            page.fill("#email", f"person-{n}@example.com")
+            leave(page, "email")
+    expect(message_of(page, "email")).to_have_text("Looks good")
+    page.fill("#email", ALICE)
+    leave(page, "email")
+    expect(message_of(page, "email")).to_have_text("We will check this when you send the form.")
+    expect(page.locator("#email")).not_to_have_attribute("aria-invalid", "true")
+
+
+@pytest.mark.asvs("S52")
+def test_a_private_sign_up_leads_to_log_in_whether_the_address_was_free_or_not(
+    open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    database = tmp_path / "private.db"
+    migrate(Secret(f"sqlite:///{database}"))
+    with serve(database, SECRET, SIGNUP_PRIVACY="private") as house:
+        house.create("Alice", ALICE)
+        for email in (ALICE, "grace@example.com"):
+            page = open_page(of=house)
+            sign_up(page, "Grace", email)
+            expect_path(page, "/login")
+            expect(page.locator("main")).to_contain_text("If this email was free, your account is ready: log in.")
+        log_in(page, "grace@example.com")
+        expect_path(page, "/dashboard")
+        page.context.close()
+
+
+@pytest.mark.asvs("S55")
+def test_a_full_form_that_comes_too_often_keeps_every_field(open_page: Callable[..., Page], limited: Live) -> None:
+    for n in range(5):
+        form = {"name": "Grace", "email": f"grace.{n}@example.com", "password": PASSWORD}
+        assert httpx.post(f"{limited.url}/signup", data=form).status_code == 303
+    page = open_page(of=limited)
+    page.goto("/signup")
+    mark(page)
+    fill_sign_up(page, "Charlie", "charlie@example.com")
+    with page.expect_response("**/signup") as answer:
+        submit(page)
+    assert (answer.value.status, is_marked(page)) == (429, True)
+    expect_summary(page, "Nothing is lost: try again in ")
+    for field, value in (("name", "Charlie"), ("email", "charlie@example.com"), ("password", PASSWORD)):
+        expect(page.locator(f"#{field}")).to_have_value(value)
