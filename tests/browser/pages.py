@@ -88,6 +88,14 @@ def open_menu(person: Person) -> None:
     person.page.locator("#users details summary").last.click()
 
 
+def long_activity(person: Person) -> None:
+    """More than a page of it, and something that was refused."""
+    for number in range(26):
+        person.page.request.post("/account", form={"phone": str(number)}, max_redirects=0)
+    person.page.request.get("/admin/users")
+    person.page.goto("/account/activity")
+
+
 def unavailable(person: Person) -> None:
     """The database is away: its table is."""
     with broken(person.live):
@@ -122,6 +130,8 @@ MEMBER: dict[str, State] = {
     "account": partial(goto, path="/account"),
     "account, refused": account_with_errors,
     "profile": own_page,
+    "activity": long_activity,
+    "activity, further back": partial(goto, path="/account/activity?page=9"),
     "handbook": partial(goto, path="/handbook"),
     "403": partial(goto, path="/admin/users"),
     "404": partial(goto, path="/users/nobody-at-all"),
@@ -132,6 +142,8 @@ ADMIN: dict[str, State] = {
     "people": partial(goto, path="/admin/users"),
     "people, open menu": open_menu,
     "people, nobody": partial(goto, path="/admin/users?q=nobody+at+all"),
+    "audit": partial(goto, path="/admin/audit"),
+    "audit, nothing": partial(goto, path="/admin/audit?q=nobody+at+all"),
 }
 STATES = GUEST | MEMBER | ADMIN
 

@@ -1,0 +1,107 @@
+"""What happened in an account: its owner reads it, an administrator finds it, with JavaScript and without."""
+
+import re
+from collections.abc import Callable
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Person
+from tests.browser.live import Live
+from tests.browser.steps import (
+    expect_heading,
+    expect_path,
+    focused,
+    follow,
+    is_marked,
+    listen,
+    mark,
+    settle,
+)
+
+
+@pytest.fixture
+def someone(make_person: Callable[..., Person], javascript: bool) -> Callable[..., Person]:
+    """People whose browsers have JavaScript, or have not."""
+    return lambda name, **options: make_person(name, java_script_enabled=javascript, **options)
+
+
+def guess(live: Live, email: str) -> None:
+    """Somebody tries a password that is not it."""
+    answer = httpx.post(f"{live.url}/login", data={"email": email, "password": "not-the-1-password"})
+    assert answer.status_code == 422
+
+
+@pytest.mark.asvs("S110", "S91")
+def test_alice_reads_who_tried_her_door_and_what_to_do(someone: Callable, live: Live) -> None:
+    alice = someone("Alice", member=True)
+    guess(live, alice.email)
+    alice.page.goto("/account")
+    alice.page.get_by_role("link", name="See what happened in your account").click()
+    expect_path(alice.page, "/account/activity")
+    expect_heading(alice.page, "Activity")
+    entries = alice.page.locator("#activity > li")
+    expect(entries.locator("h3")).to_have_text(
+        [re.compile("^Somebody tried to log in to your account Refused$"), "You created your account"]
+    )
+    expect(entries.first).to_contain_text("from 127.0.0.1")
+    alice.page.get_by_role("link", name="change your password").click()
+    expect_path(alice.page, "/account")
+
+
+@pytest.mark.asvs("S110")
+def test_ada_finds_what_was_refused_to_whom(someone: Callable, live: Live) -> None:
+    alice, ada = someone("Alice", member=True), someone("Ada", admin=True)
+    guess(live, alice.email)
+    ada.page.goto("/dashboard")
+    follow(ada.page, "Audit")
+    expect_heading(ada.page, "Audit")
+    ada.page.fill("#q", alice.email)
+    ada.page.select_option("#event", "login")
+    ada.page.select_option("#outcome", "refused")
+    ada.page.get_by_role("button", name="Search").click()
+    rows = ada.page.locator("#audit [data-entry]")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("A stranger")
+    expect(rows).to_contain_text("Alice")
+    expect(ada.page.locator("#event")).to_have_value("login")
+    expect(ada.page).to_have_url(re.compile("event=login&outcome=refused"))
+    rows.get_by_role("link", name="Alice").click()
+    expect_heading(ada.page, "Alice")
+
+
+def test_the_list_follows_what_is_typed_and_the_caret_stays(ada: Person, alice: Person) -> None:
+    page = ada.page
+    page.goto("/admin/audit")
+    mark(page)
+    sent = listen(page)
+    page.locator("#q").press_sequentially(alice.email, delay=15)
+    rows = page.locator("#audit [data-entry]")
+    expect(rows).to_have_count(1)
+    expect(page.locator("#people-list [role=status]")).to_contain_text("Entry 1 found for")
+    assert (focused(page), is_marked(page), len(sent.fetched())) == ("q", True, 1)
+    page.fill("#q", "nobody at all")
+    expect(page.locator("#people-list")).to_contain_text("Nothing in the trail fits")
+    page.get_by_role("link", name="see everything").click()
+    expect(rows).not_to_have_count(0)
+    settle(page)
+    expect(page.locator("#q")).to_have_value("")
+    assert is_marked(page)
+
+
+def test_pages_of_a_long_trail_swap_in_place_and_back_comes_back(alice: Person, live: Live) -> None:
+    for number in range(30):
+        alice.page.request.post("/account", form={"phone": str(number)}, max_redirects=0)
+    page = alice.page
+    page.goto("/account/activity")
+    mark(page)
+    page.get_by_role("link", name="Older entries").click()
+    expect(page).to_have_url(re.compile(r"/account/activity\?page=2$"))
+    expect(page.locator("#activity > li")).to_have_count(6)
+    assert (page.evaluate("document.activeElement.localName"), is_marked(page)) == ("h1", True)
+    expect(page.locator("#activity")).to_have_attribute("start", "26")
+    page.get_by_role("link", name="Newer entries").click()
+    expect(page.locator("#activity > li")).to_have_count(25)
+    page.go_back()
+    expect(page.locator("#activity > li")).to_have_count(6)
