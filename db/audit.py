@@ -116,9 +116,9 @@ def by_stranger(device: Device) -> By:
     return By("stranger", address=device.address, browser=device.name)
 
 
-def by_owner(user_id: str, device: Device) -> By:
-    """Somebody who has just proven that the account is theirs."""
-    return By("member", user_id, address=device.address, browser=device.name)
+def by_owner(user_id: str, device: Device, session_id: str = "") -> By:
+    """Somebody who has just proven that the account is theirs, and the session that this began."""
+    return By("member", user_id, session_id, device.address, device.name)
 
 
 def sealed_text(entry: Entry, seal_before: str) -> bytes:

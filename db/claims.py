@@ -18,10 +18,14 @@ class NewCookie:
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """The session's cookie; and, where somebody has proven who they are, the one by which their browser is known."""
+    """The session's cookie; and, where somebody has proven who they are, the one by which their browser is known.
+
+    `id` is the row's, of a session that has one and is new.
+    """
 
     session: NewCookie
     device: NewCookie | None = None
+    id: str = ""
 
 
 def peek(store: Store, cookie: str | None) -> Claims | None:

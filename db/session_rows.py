@@ -82,11 +82,11 @@ END = Statement(
 )
 
 
-async def start(store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta) -> Claims:
-    """A new row, and the claims that open it. `iat` and `exp` are whole seconds here."""
-    sid, now = Secret(store.token(32)), store.now().replace(microsecond=0)
+async def start(store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta) -> tuple[str, Claims]:
+    """A new row's id, and the claims that open it. `iat` and `exp` are whole seconds here."""
+    sid, session_id, now = Secret(store.token(32)), store.token(16), store.now().replace(microsecond=0)
     row = START(
-        id=store.token(16),
+        id=session_id,
         user_id=user_id,
         token_hash=_digest(sid),
         now=now,
@@ -99,7 +99,7 @@ async def start(store: Store, user_id: str, role: Role, device: Device, lifetime
     )
     await store.count(row)
     await store.count(MAKE_ROOM(user_id=user_id))
-    return Claims(sid, user_id, role, int(now.timestamp()), int((now + lifetime).timestamp()))
+    return session_id, Claims(sid, user_id, role, int(now.timestamp()), int((now + lifetime).timestamp()))
 
 
 async def find(store: Store, claims: Claims) -> LiveSession | None:

@@ -50,8 +50,8 @@ END_ROWS = Statement(delete(sessions).where(sessions.c.user_id == bindparam("use
 
 async def start_session(store: Store, user_id: str, role: Role, device: Device) -> NewSession:
     """A new session and its cookies. To be called inside the transaction of the log-in or sign-up."""
-    session = write(store, await _strategy(store).start(store, user_id, role, device, LIFETIME))
-    return replace(session, device=remember(store, device.cookie, user_id))
+    session_id, claims = await _strategy(store).start(store, user_id, role, device, LIFETIME)
+    return replace(write(store, claims), device=remember(store, device.cookie, user_id), id=session_id)
 
 
 async def verify_session(

@@ -21,12 +21,12 @@ LIVE = Statement(
 ENDED_AT = Statement(select(users.c.sessions_ended_at).where(users.c.id == bindparam("user_id")))
 
 
-async def start(store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta) -> Claims:
-    """Claims whose `iat` is later than the account's last "end all", be it by a microsecond."""
+async def start(store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta) -> tuple[str, Claims]:
+    """No row, so no id; claims whose `iat` is later than the account's last "end all", be it by a microsecond."""
     now, ended_at = store.now(), await store.value(ENDED_AT(user_id=user_id))
     issued_at = now if ended_at is None else max(now, ended_at + timedelta(microseconds=1))
     expires_at = int((issued_at + lifetime).timestamp())
-    return Claims(Secret(store.token(32)), user_id, role, issued_at.timestamp(), expires_at)
+    return "", Claims(Secret(store.token(32)), user_id, role, issued_at.timestamp(), expires_at)
 
 
 async def find(store: Store, claims: Claims) -> LiveSession | None:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from db.pruning import prune
 from db.passwords import Passwords
+from db.pruning import prune
 from tests.conftest import House
 from tests.people import Browser, Element, read, set_cookie_of
 

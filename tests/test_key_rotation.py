@@ -79,8 +79,7 @@ async def test_once_the_old_key_is_gone_its_sessions_end_cleanly(
         same = await later.thief_of(alice)
         answer = await same.get(path, **headers)
         assert answer.status_code == status, path
-        assert set_cookie_of(answer)["session"]["max-age"] == "0", path
-        assert same.cookie is None
+        assert set_cookie_of(answer) == {}, path  # a host that was not told of the change yet may know it
         assert (await same.get("/login")).status_code == 200
         assert (await same.log_in(email=alice.email, password=PASSWORD)).status_code == 303
         assert await same.is_in()
@@ -114,8 +113,7 @@ def test_the_program_itself_restarted_with_another_key(tmp_path: Path) -> None:
         new = httpx.post(f"http://127.0.0.1:{program.port}/login", data=alice).cookies["session"]
     with serving(url, **NEW_ALONE) as program:
         assert dashboard(program.port, new).status_code == 200
-        ended = dashboard(program.port, old)
-        assert (ended.status_code, "session=; Max-Age=0" in ended.headers["set-cookie"]) == (303, True)
+        assert dashboard(program.port, old).status_code == 303
 
 
 def dashboard(port: int, cookie: str) -> httpx.Response:

@@ -8,8 +8,8 @@ import pytest
 
 from db.access import account, devices
 from db.access import admin as people
-from db.pruning import prune
 from db.passwords import Passwords
+from db.pruning import prune
 from db.refusals import Busy, LastAdmin
 from db.viewer import ROLES, require_admin
 from tests.conftest import House

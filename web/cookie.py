@@ -64,17 +64,18 @@ def delete_cookie(request: Request) -> None:
 
 async def _viewer(request: Request) -> Viewer:
     """Memoised: however often it is asked for in one request, the database is asked once (the guide's `cache()`)."""
-    if not hasattr(request.state, "viewer"):
+    state = request.scope["state"]
+    if "viewer" not in state:
         store, claims, prefetch = request.app.state.store, peek(request.scope), _is_prefetch(request)
         device = NOWHERE if request.method in SAFE_METHODS else describe_device(request)
-        viewer = request.state.viewer = await sessions.verify_session(
+        viewer = state["viewer"] = await sessions.verify_session(
             store, claims, device=device, may_write=not prefetch
         )
         renewed = claims and not prefetch and sessions.refresh(viewer, claims)
         if renewed:
             set_cookie(request, renewed)
-        request.state.navigation_changed = claims is not None and claims.role != viewer.role
-    found: Viewer = request.state.viewer
+        state["navigation_changed"] = claims is not None and claims.role != viewer.role
+    found: Viewer = state["viewer"]
     return found
 
 
@@ -88,4 +89,5 @@ async def _require_own_form(request: Request, viewer: Viewer) -> None:
 
 
 def _is_prefetch(request: Request) -> bool:
-    return "prefetch" in request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
+    purposes = (b"sec-purpose", b"purpose")
+    return any(name in purposes and b"prefetch" in value for name, value in request.scope["headers"])

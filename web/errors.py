@@ -14,7 +14,6 @@ from db import refusals
 from web import cookie
 from web.cookie import peek
 from web.destinations import wanted_page
-from web.jar import read
 from web.logs import log_busy, log_failure, reference
 from web.respond import page, path_of, turn_away
 
@@ -126,9 +125,11 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
 
 
 def _to_login(request: Request, error: refusals.NotLoggedIn) -> Response:
-    """To log in, and back. A cookie that the database does not know is deleted, or `/login` would send it back; so is
-    one that no key of ours has sealed, or not since the keys were changed."""
-    if error.ended or read(request.scope, "session"):
+    """To log in, and back. A cookie that the database does not know is deleted, or `/login` would send it back.
+
+    One that no key here can open is left alone: another host, whose keys were changed a moment ago, may know it.
+    """
+    if error.ended:
         cookie.delete_cookie(request)
     if is_api(request):
         return problem(401, "There is no live session behind this request.")

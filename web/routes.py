@@ -8,7 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from web import assets, metrics
 from web.endpoints import account, admin, api, audit, dashboard, devices, health, home, login, signup, users
@@ -29,6 +30,12 @@ class Row(Route):
         super().__init__(
             path, self._dispatch, methods=list(self.by_method), name=name, middleware=[Middleware(Guard, kind)]
         )
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Most rows are one path each: to compare it costs a tenth of a regular expression."""
+        if not self.param_convertors and scope["type"] == "http" and scope["path"] != self.path:
+            return Match.NONE, {}
+        return super().matches(scope)
 
     async def _dispatch(self, request: Request) -> Response:
         if any("\0" in value for value in request.path_params.values()):  # PostgreSQL has no place for it

@@ -48,7 +48,8 @@ def change_role(options: argparse.Namespace, settings: Settings) -> Work:
 
 
 def set_password(options: argparse.Namespace, settings: Settings) -> Work:
-    form = Form.check_field(SignUp, "password", {"password": _password(options)}, POLICIES[settings.password_policy])
+    typed = {"email": options.email, "password": _password(options)}
+    form = Form.check_field(SignUp, "password", typed, POLICIES[settings.password_policy])
     if form.data is None:
         raise NotSo(" ".join(form.errors["password"]))
     email, password = _canonical(options.email), form.data.password

@@ -90,7 +90,7 @@ async def _let_in(store: Store, known: _Credentials, role: Role, device: Device,
         elif limit is not LOGIN_POSTS:
             await throttle.clear(store, limit, whom)
     session = await start_session(store, known.id, role, device)
-    await audit.record(store, "login", by_owner(known.id, device))
+    await audit.record(store, "login", by_owner(known.id, device, session.id))
     return session
 
 

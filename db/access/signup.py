@@ -45,7 +45,7 @@ async def sign_up(store: Store, *, name: str, email: str, password: Secret[str],
             await _note_refusal(store, email, device)
             return None
         session = await start_session(store, user_id, "user", device)
-        await audit.record(store, "signup", by_owner(user_id, device))
+        await audit.record(store, "signup", by_owner(user_id, device, session.id))
         return session
 
 

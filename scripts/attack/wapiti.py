@@ -23,6 +23,7 @@ LEFT_OUT = (
 LEFT_OUT += "elsewhere), ssl (there is no TLS on loopback)."
 SETTINGS = ["--flush-session", "--no-bugreport", "--format", "json", "--level", "2", "--max-attack-time", "25"]
 SETTINGS += ["--max-scan-time", "240", "--tasks", "4", "--verbose", "1"]
+ADDRESS = re.compile(r" (on )?http://\S+")
 CUT = re.compile(r"Max attack time was reached for module (\w+)")
 
 
@@ -82,7 +83,7 @@ def scan(folder: Path, url: str, outside: str, options: list[str]) -> tuple[list
         raise NotRun(f"wapiti made no report: {done.said[-300:]}")
     report = json.loads((folder / "out").read_text())
     found = [
-        Finding(kind, f"{one['method']} {one['path'].split('?')[0]}: {re.sub(r' (on )?http://\S+', '', one['info'])}")
+        Finding(kind, f"{one['method']} {one['path'].split('?')[0]}: {ADDRESS.sub('', one['info'])}")
         for part in ("vulnerabilities", "anomalies", "additionals")
         for kind, ones in report[part].items()
         for one in ones
