@@ -5,8 +5,10 @@ Each row carries a seal over itself and the seal before it, under a key that the
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from json import JSONEncoder
+from operator import attrgetter
 from typing import Final, Literal
 
 from sqlalchemy import bindparam, func, select
@@ -123,10 +125,13 @@ def by_owner(user_id: str, device: Device, session_id: str = "") -> By:
 
 def sealed_text(entry: Entry, seal_before: str) -> bytes:
     """What a row's seal is over: all that it says, and the seal of the row before."""
-    said = [seal_before, *(value for name, value in asdict(entry).items() if name != "seal")]
-    return json.dumps(said, default=_exact).encode()
+    return EXACTLY([seal_before, *ALL_BUT_SEAL(entry)]).encode()
 
 
 def _exact(moment: datetime) -> str:
     """To the microsecond, as both databases keep it."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+ALL_BUT_SEAL: Final = attrgetter(*(field.name for field in fields(Entry) if field.name != "seal"))
+EXACTLY: Final = JSONEncoder(default=_exact).encode

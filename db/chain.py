@@ -11,7 +11,7 @@ from sqlalchemy import Integer, bindparam, delete, func, select
 from db.audit import BEGINNING, HEAD, TURN, Entry, Link, sealed_text
 from db.engine.statement import Statement, insert
 from db.store import Store, pick
-from db.tables import audit, audit_anchor
+from db.tables import audit, trail_anchor
 
 logger = logging.getLogger("latchkey")
 
@@ -42,9 +42,9 @@ class Verdict:
     problem: str = ""
 
 
-ANCHOR = Statement(pick(Anchor, audit_anchor).order_by(audit_anchor.c.number.desc()).limit(1))
-LIFT = Statement(delete(audit_anchor))
-DROP = Statement(insert(audit_anchor).values({name: bindparam(name) for name in ("number", "seal", "kid", "proof")}))
+ANCHOR = Statement(pick(Anchor, trail_anchor).order_by(trail_anchor.c.number.desc()).limit(1))
+LIFT = Statement(delete(trail_anchor))
+DROP = Statement(insert(trail_anchor).values({name: bindparam(name) for name in ("number", "seal", "kid", "proof")}))
 OLDEST = Statement(select(func.min(audit.c.number)).where(audit.c.number <= bindparam("most", type_=Integer)))
 NEXT = Statement(select(func.min(audit.c.number)).where(audit.c.number > bindparam("after", type_=Integer)))
 ROWS = Statement(

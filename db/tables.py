@@ -120,8 +120,8 @@ audit = Table(
     Index("audit_actor_id", "actor_id", "number"),
 )
 
-audit_anchor = Table(
-    "audit_anchor",
+trail_anchor = Table(
+    "trail_anchor",
     metadata,
     Column("number", Integer, primary_key=True, autoincrement=False),  # of the last row that was pruned
     Column("seal", Text, nullable=False),  # that row's

@@ -160,7 +160,7 @@ class Server:
     async def _emptied(self, name: str) -> bool:
         if await self.ask(name, SHAPE) != self._shape:
             return False
-        await self.ask(name, *[f"DELETE FROM {table}" for table in ("users", "buckets", "audit", "audit_anchor")])
+        await self.ask(name, *[f"DELETE FROM {table}" for table in ("users", "buckets", "audit", "trail_anchor")])
         return True
 
 

@@ -253,7 +253,7 @@ async def test_pruning_takes_what_is_old_and_what_is_left_fits(trail: House) -> 
         1,
         "latchkey: row 9, whose seal was kept, has been pruned since: keep a newer one\n",
     )
-    assert await trail.count("audit_anchor") == 1
+    assert await trail.count("trail_anchor") == 1
 
 
 @pytest.mark.asvs("S95")
@@ -304,11 +304,11 @@ async def test_what_was_changed_stops_pruning_before_it(trail: House) -> None:
 
 
 ANCHORS = {
-    "UPDATE audit_anchor SET number = 5": "the anchor, row 5, was changed",
-    "UPDATE audit_anchor SET seal = (SELECT seal FROM audit WHERE number = 7)": "the anchor, row 6, was changed",
-    "UPDATE audit_anchor SET kid = 'AAAAAAAAAAAA'": "the anchor, row 6, is sealed under none",
-    "UPDATE audit_anchor SET proof = seal": "the anchor, row 6, was changed",
-    "DELETE FROM audit_anchor": "row 1 is missing",
+    "UPDATE trail_anchor SET number = 5": "the anchor, row 5, was changed",
+    "UPDATE trail_anchor SET seal = (SELECT seal FROM audit WHERE number = 7)": "the anchor, row 6, was changed",
+    "UPDATE trail_anchor SET kid = 'AAAAAAAAAAAA'": "the anchor, row 6, is sealed under none",
+    "UPDATE trail_anchor SET proof = seal": "the anchor, row 6, was changed",
+    "DELETE FROM trail_anchor": "row 1 is missing",
     "DELETE FROM audit": "row 7 is missing",
     "DELETE FROM audit WHERE number = 7": "row 7 is missing",
     "UPDATE audit SET number = 3 WHERE number = 9": "row 3 was put in",
@@ -328,10 +328,10 @@ async def test_the_anchor_is_sealed_too(trail: House, tampering: str) -> None:
 @pytest.mark.asvs("S92")
 async def test_an_anchor_that_was_kept_does_not_bring_back_its_time(trail: House) -> None:
     await prune(trail.store, most_rows=6)
-    ((number, seal, kid, proof),) = await trail.rows("SELECT number, seal, kid, proof FROM audit_anchor")
+    ((number, seal, kid, proof),) = await trail.rows("SELECT number, seal, kid, proof FROM trail_anchor")
     await prune(trail.store, most_rows=3)
     await trail.change(
-        "DELETE FROM audit_anchor", f"INSERT INTO audit_anchor VALUES ({number}, '{seal}', '{kid}', '{proof}')"
+        "DELETE FROM trail_anchor", f"INSERT INTO trail_anchor VALUES ({number}, '{seal}', '{kid}', '{proof}')"
     )
     assert (await verify(trail))[1] == "latchkey: row 4 is missing\n"
 

@@ -117,23 +117,23 @@ async def test_who_logs_out_at_one_is_out_at_all(street: Street) -> None:
 
 
 async def test_a_device_revoked_at_one_is_out_at_all(street: Street) -> None:
-    carol, phone = street.browser("Carol"), street.browser("Carol", first=-1)
-    await carol.sign_up()
+    charlie, phone = street.browser("Charlie"), street.browser("Charlie", first=-1)
+    await charlie.sign_up()
     assert (await phone.log_in()).status_code == 303
     assert await street.is_in_everywhere(phone) == {True}
-    page = read(await carol.get("/devices"))
+    page = read(await charlie.get("/devices"))
     (device,) = [found for found in page.all(data_device=True) if "data-current" not in found.attrs]
-    assert (await carol.post(device.one("form").attrs["action"])).status_code == 303
-    assert (await street.is_in_everywhere(phone), await street.is_in_everywhere(carol)) == ({False}, {True})
+    assert (await charlie.post(device.one("form").attrs["action"])).status_code == 303
+    assert (await street.is_in_everywhere(phone), await street.is_in_everywhere(charlie)) == ({False}, {True})
 
 
 async def test_a_new_password_at_one_is_the_password_at_all(street: Street) -> None:
-    dora, phone = street.browser("Dora"), street.browser("Dora", first=-1)
-    await dora.sign_up()
+    ada, phone = street.browser("Ada"), street.browser("Ada", first=-1)
+    await ada.sign_up()
     await phone.log_in()
     fields = {"current_password": PASSWORD, "password": "another-No.7 to the sea"}
-    assert (await dora.post("/account/password", fields)).status_code == 303
-    assert (await street.is_in_everywhere(phone), await street.is_in_everywhere(dora)) == ({False}, {True})
+    assert (await ada.post("/account/password", fields)).status_code == 303
+    assert (await street.is_in_everywhere(phone), await street.is_in_everywhere(ada)) == ({False}, {True})
     assert {(await phone.log_in()).status_code for _ in range(4)} == {422}
 
 
@@ -174,3 +174,23 @@ async def test_told_to_stop_every_process_ends_well(street: Street) -> None:
         assert (code, "Traceback" in said) == (0, False), said
     with pytest.raises(httpx.HTTPError):
         await httpx.AsyncClient(base_url=f"http://localhost:{street.programs[0].port}").get("/healthz")
+
+
+@pytest.mark.asvs("S57")
+@pytest.mark.parametrize("database", ["SQLite", "PostgreSQL"])
+async def test_a_limit_is_one_for_all_processes_and_a_restart_forgives_nothing(
+    request: pytest.FixtureRequest, migrated: Path, tmp_path: Path, database: str
+) -> None:
+    """Each guess has a connection of its own, so that both workers get some."""
+    form = {"email": "alice@example.com", "password": "not-her-No.7 key"}
+
+    async def guess(port: int) -> int:
+        async with httpx.AsyncClient(base_url=f"http://localhost:{port}", timeout=20) as client:
+            return (await client.post("/login", data=form)).status_code
+
+    with ExitStack() as stack:
+        url, _ = on_sqlite(migrated, tmp_path) if database == "SQLite" else on_postgresql(request, stack)
+        for allowed in (5, 0):
+            with serving(url, WEB_CONCURRENCY="2", RATE_LIMITS="enforce") as program:
+                statuses = await asyncio.gather(*(guess(program.port) for _ in range(30)))
+            assert sorted(statuses) == [422] * allowed + [429] * (30 - allowed)

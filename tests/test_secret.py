@@ -4,11 +4,15 @@ import copy
 import json
 import logging
 import pickle
+from dataclasses import dataclass
 
 import pytest
 from jinja2 import Environment
 
 from db.secret import Secret
+from db.sessions import NewCookie, NewSession
+from db.viewer import Me
+from web.templates import require_presentable
 
 WAYS_TO_SHOW = {
     "str": str,
@@ -48,3 +52,35 @@ def test_a_secret_does_not_reach_a_log_line(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_secret_can_be_used() -> None:
     assert Secret("hush").reveal() == "hush"
+
+
+@dataclass
+class Keyring:
+    name: str
+    key: Secret[str]
+
+
+@dataclass
+class Pocket:
+    keyrings: list[Keyring]
+    lucky: tuple[int, ...] = (7,)
+
+
+@pytest.mark.asvs("S88")
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"key": Secret("k")},
+        {"keyring": Keyring("spare", Secret("k"))},
+        {"pocket": Pocket([Keyring("spare", Secret("k"))])},
+        {"deep": {"deeper": [(1, {Secret("k")})]}},
+        {"session": NewSession(NewCookie(Secret("k"), 60))},
+    ],
+)
+def test_no_template_is_given_a_secret_however_deep_it_lies(context: dict) -> None:
+    with pytest.raises(TypeError, match="a template must not be given a Secret"):
+        require_presentable(context)
+
+
+def test_a_template_is_given_words_numbers_and_times() -> None:
+    require_presentable({"pocket": Pocket([]), "words": ["a", 1, 2.0, None], "me": Me("1", "Alice", "user", "alice")})

@@ -124,18 +124,8 @@ _event, _outcome = bindparam("event", type_=Text), bindparam("outcome", type_=Te
 _found = select(users.c.id).where(
     or_(func.lower(users.c.name).like(_pattern, escape="\\"), users.c.email.like(_pattern, escape="\\"))
 )
-ALL = Statement(
-    pick(
-        Entry,
-        audit,
-        actor_name=_actor.c.name,
-        actor_slug=_actor.c.slug,
-        target_name=_target.c.name,
-        target_slug=_target.c.slug,
-        themselves=func.coalesce(audit.c.actor_id == audit.c.target_id, literal(False)),
-    )
-    .join_from(audit, _actor, _actor.c.id == audit.c.actor_id, isouter=True)
-    .outerjoin(_target, _target.c.id == audit.c.target_id)
+_numbers = (
+    select(audit.c.number)
     .where(
         or_(
             audit.c.address.like(_pattern, escape="\\"),  # where nothing is asked for, each does: nobody is looked up
@@ -148,6 +138,22 @@ ALL = Statement(
     .order_by(audit.c.number.desc())
     .limit(PAGE_SIZE + 1)
     .offset(bindparam("offset", type_=Integer))
+    .subquery()
+)  # first: so names are looked up for one page of rows, and not for those before it
+ALL = Statement(
+    pick(
+        Entry,
+        audit,
+        actor_name=_actor.c.name,
+        actor_slug=_actor.c.slug,
+        target_name=_target.c.name,
+        target_slug=_target.c.slug,
+        themselves=func.coalesce(audit.c.actor_id == audit.c.target_id, literal(False)),
+    )
+    .join_from(audit, _actor, _actor.c.id == audit.c.actor_id, isouter=True)
+    .outerjoin(_target, _target.c.id == audit.c.target_id)
+    .where(audit.c.number.in_(select(_numbers.c.number)))
+    .order_by(audit.c.number.desc())
 )
 
 

@@ -21,9 +21,7 @@ words = (
     | st.sampled_from(["x", "é", "\0", "ﬁ", "٣", "\u202e"]).flatmap(
         lambda letter: st.sampled_from([255, 257, 4_000, 20_000]).map(lambda number: letter * number)
     )
-    | st.sampled_from(
-        ["victor@example.com", "VICTOR@EXAMPLE.COM", "admin", "user", "-1", "1e9", "9" * 40, "../..", "NaN"]
-    )
+    | st.sampled_from(["bob@example.com", "BOB@EXAMPLE.COM", "admin", "user", "-1", "1e9", "9" * 40, "../..", "NaN"])
 )
 percents = st.lists(
     st.sampled_from(["%00", "%ff", "%ed%a0%80", "%", "%zz", "%c3", "a", "+", "&", "=", ";"]), max_size=40

@@ -13,30 +13,33 @@ from wire import Answer, Wire
 
 CASES = 10_000
 OF_COOKIES = 3_200
+OF_DEVICE_COOKIES = 200  # each costs a hash
 FORMS = (
     ("/signup", ["name", "email", "password"], ""),
     ("/signup/check/name", ["name"], ""),
     ("/signup/check/email", ["email"], ""),
     ("/signup/check/password", ["password", "name", "email"], ""),
     ("/login", ["email", "password", "next"], ""),
-    ("/account", ["name", "slug", "phone"], "mallory"),
-    ("/account/check/name", ["name"], "mallory"),
-    ("/account/check/slug", ["slug"], "mallory"),
-    ("/account/check/phone", ["phone"], "mallory"),
-    ("/account/password", ["current_password", "password"], "mallory"),
-    ("/admin/users/{victor}/role", ["role", "q", "page", "sort"], "ada"),
-    ("/admin/users/{victor}/team", ["team", "q", "page", "sort"], "ada"),
-    ("/admin/users/{victor}/enable", ["q", "page", "sort"], "ada"),
+    ("/account", ["name", "slug", "phone"], "charlie"),
+    ("/account/check/name", ["name"], "charlie"),
+    ("/account/check/slug", ["slug"], "charlie"),
+    ("/account/check/phone", ["phone"], "charlie"),
+    ("/account/password", ["current_password", "password"], "charlie"),
+    ("/admin/users/{bob}/role", ["role", "q", "page", "sort"], "ada"),
+    ("/admin/users/{bob}/team", ["team", "q", "page", "sort"], "ada"),
+    ("/admin/users/{bob}/enable", ["q", "page", "sort"], "ada"),
 )
 IDS = (
-    ("GET", "/users/{}", "mallory"),
-    ("GET", "/api/users/{}", "mallory"),
+    ("GET", "/users/{}", "charlie"),
+    ("GET", "/api/users/{}", "charlie"),
     ("GET", "/static/{}", ""),
     ("GET", "/login?next={}", ""),
     ("GET", "/admin/users?q={}&page={}&sort={}", "ada"),
+    ("GET", "/admin/audit?q={}&event={}&outcome={}&page={}", "ada"),
+    ("GET", "/account/activity?page={}", "charlie"),
     ("POST", "/signup/check/{}", ""),
-    ("POST", "/account/check/{}", "mallory"),
-    ("POST", "/devices/{}/revoke", "mallory"),
+    ("POST", "/account/check/{}", "charlie"),
+    ("POST", "/devices/{}/revoke", "charlie"),
     ("POST", "/admin/users/{}/role", "ada"),
     ("POST", "/admin/users/{}/disable", "ada"),
 )
@@ -89,6 +92,7 @@ def strike(house: House) -> Seen:
         fuzz_id(crowd, method, path, who)
     in_forms = crowd.number
     fuzz_cookie(crowd)
+    fuzz_device_cookie(crowd)
     crowd.wire.close()
     still = [who for who in house.cookies if house.ask("GET", "/dashboard", cookie=house.cookies[who])[0] != 200]
     crowd.findings += [Finding("somebody's session ended on the way", who) for who in still]
@@ -119,7 +123,7 @@ def fuzz_id(crowd: Crowd, method: str, path: str, who: str) -> None:
 
 
 def fuzz_cookie(crowd: Crowd) -> None:
-    real = [crowd.house.cookies[who] for who in ("ada", "mallory")]
+    real = [crowd.house.cookies[who] for who in ("ada", "charlie")]
     known = {cookie.partition("=")[2] for cookie in real}
 
     @given(line=cookies(real), path=st.sampled_from([b"/api/session", b"/dashboard", b"/admin/users"]))
@@ -130,6 +134,23 @@ def fuzz_cookie(crowd: Crowd) -> None:
         assert answer.status in (303, 400, 401, 431), f"{path!r} opens with {line!r}: {answer.status}"
 
     crowd.run("the cookie", OF_COOKIES, test)
+
+
+def fuzz_device_cookie(crowd: Crowd) -> None:
+    """What says that a browser is known opens nothing, whatever it says: a wrong password stays wrong."""
+    real = [crowd.house.cookies[who] for who in ("ada", "charlie")]
+    form = b"email=charlie@example.com&password=wrong-password-1"
+
+    @given(line=cookies(real))
+    def test(line: bytes) -> None:
+        headers = [
+            b"Cookie: " + line.replace(b"session=", b"device="),
+            b"Content-Type: application/x-www-form-urlencoded",
+        ]
+        answer = crowd.ask("POST", b"/login", headers, form)
+        assert answer.status in (400, 422, 431), f"/login with {line!r}: {answer.status}"
+
+    crowd.run("the device cookie", OF_DEVICE_COOKIES, test)
 
 
 def values(line: bytes) -> Iterator[str]:

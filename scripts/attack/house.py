@@ -55,11 +55,11 @@ class House:
         }
 
     def open(self) -> None:
-        """Migrated, served, and lived in: ada leads it, alice is only watched, mallory is the attacker's own."""
+        """Migrated, served, and lived in: ada leads it, alice is only watched, charlie is the attacker's own."""
         self.port = free_port()
         self.command("migrate")
         self.create("ada", PASSWORD, "--role", "admin")
-        self.create("victor", PASSWORD)
+        self.create("bob", PASSWORD)
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen([LATCHKEY, "serve"], env=self.environ, stdout=log, stderr=log)
         until = time.monotonic() + PATIENCE
@@ -67,7 +67,7 @@ class House:
             if time.monotonic() > until or self.process.poll() is not None:
                 raise Broken(f"no start: {self.logged()[-300:]}")
             time.sleep(0.05)
-        for name in ("alice", "mallory"):
+        for name in ("alice", "charlie"):
             self.come_in(name, "/signup", {"name": name, "email": address(name), "password": PASSWORD})
         self.come_in("ada", "/login", {"email": address("ada"), "password": PASSWORD})
         self.ids = self.list_ids()

@@ -48,7 +48,7 @@ def strike(house: House) -> Seen:
     admins = [filled(row, house) for row in table if row.kind == "admins"]
     everywhere, closed = every_path(members), every_path(admins)
     findings = walk(house, everywhere, "a stranger", [], [row for row in table if row.kind in ("anyone", "guests")])
-    member = [f"Cookie: {house.cookies['mallory']}".encode()]
+    member = [f"Cookie: {house.cookies['charlie']}".encode()]
     spelt = [path for path in closed if "admin" in unquote(unquote(path)).lower()]
     open_to_members = [row for row in table if row.kind not in ("admins", "operators")]
     findings += walk(house, spelt, "a plain member", member, open_to_members)
@@ -58,12 +58,12 @@ def strike(house: House) -> Seen:
 
 
 def filled(row: Row, house: House) -> str:
-    return row.path.replace("{id}", house.ids["victor"]).replace("{slug}", "victor").replace("{field}", "name")
+    return row.path.replace("{id}", house.ids["bob"]).replace("{slug}", "bob").replace("{field}", "name")
 
 
 def walk(house: House, paths: list[str], who: str, cookie: list[bytes], allowed: list[Row]) -> list[Finding]:
     wire, findings = Wire(house.port), []
-    hidden = (*SECRETS, *(address(name).encode() for name in ("ada", "victor", "alice")))
+    hidden = (*SECRETS, *(address(name).encode() for name in ("ada", "bob", "alice")))
     for path in paths:
         for method in METHODS:
             for extra in ([b"X-Original-URL: /healthz"], [b"HX-Request: true"]):

@@ -31,7 +31,7 @@ HIT = re.compile(r"^Parameter: (.+?)$", re.MULTILINE)
 class Target:
     """`*` in the path or the cookie is where an id is tried; `parameters` are the names that are.
 
-    `hashes`: each try costs the program a hash of a password, so that only payloads for its own database are sent.
+    `every_kind`: payloads for every database there is, not for SQLite alone and for any.
     """
 
     path: str
@@ -39,41 +39,42 @@ class Target:
     data: str = ""
     who: str = ""
     cookie: str = ""
-    hashes: bool = False
+    every_kind: bool = False
 
 
 def targets(house: House) -> list[Target]:
-    form, victor = f"email={address('victor')}&password=", house.ids["victor"]
+    form, bob = f"email={address('bob')}&password=", house.ids["bob"]
     return [
-        Target("/admin/users?q=victor&page=1&sort=name", "q,page,sort", who="ada"),
-        Target("/login", "email,password,next", f"{form}wrong-password-1&next=/devices", hashes=True),
+        Target("/admin/users?q=bob&page=1&sort=name", "q,page,sort", who="ada", every_kind=True),
+        Target("/admin/audit?q=bob&event=&outcome=&page=1", "q,event,outcome,page", who="ada"),
+        Target("/account/activity?page=1", "page", who="charlie"),
+        Target("/login", "email,password,next", f"{form}wrong-password-1&next=/devices"),
         Target(
-            "/account", "name,slug,phone,viewer", f"name=mal&slug=mal&phone=1&viewer={house.ids['mallory']}", "mallory"
+            "/account",
+            "name,slug,phone,viewer",
+            f"name=Charlie&slug=charlie&phone=1&viewer={house.ids['charlie']}",
+            "charlie",
         ),
-        Target("/signup", "name,email,password", f"name=victor&{form}{PASSWORD}", hashes=True),
+        Target("/signup", "name,email,password", f"name=bob&{form}{PASSWORD}"),
         Target(
             "/account/password",
             "current_password,password",
             f"current_password=x&password={PASSWORD}",
-            "mallory",
-            hashes=True,
+            "charlie",
         ),
-        *(
-            Target(f"/signup/check/{name}", name, f"{name}=victor@example.com")
-            for name in ("name", "email", "password")
-        ),
-        *(Target(f"/account/check/{name}", name, f"{name}=victor", "mallory") for name in ("name", "slug", "phone")),
-        Target(f"/admin/users/{victor}/team", "team", "team=engine", "ada"),
-        Target(f"/admin/users/{victor}/role", "role", "role=user", "ada"),
-        Target(f"/admin/users/{victor}*/team", data="team=engine", who="ada"),
-        Target(f"/admin/users/{victor}*/enable", data="q=victor", who="ada"),
-        Target("/devices/x*/revoke", data="x=1", who="mallory"),
-        Target("/signup/check/email*", data="email=victor@example.com"),
-        Target("/users/victor*", who="mallory"),
-        Target("/api/users/victor*", who="mallory"),
+        *(Target(f"/signup/check/{name}", name, f"{name}=bob@example.com") for name in ("name", "email", "password")),
+        *(Target(f"/account/check/{name}", name, f"{name}=bob", "charlie") for name in ("name", "slug", "phone")),
+        Target(f"/admin/users/{bob}/team", "team", "team=engine", "ada"),
+        Target(f"/admin/users/{bob}/role", "role", "role=user", "ada"),
+        Target(f"/admin/users/{bob}*/team", data="team=engine", who="ada"),
+        Target(f"/admin/users/{bob}*/enable", data="q=bob", who="ada"),
+        Target("/devices/x*/revoke", data="x=1", who="charlie"),
+        Target("/signup/check/email*", data="email=bob@example.com"),
+        Target("/users/bob*", who="charlie"),
+        Target("/api/users/bob*", who="charlie"),
         Target("/login?next=/devices", "next"),
-        Target("/login", "user-agent,referer", f"{form}{PASSWORD}", hashes=True),
-        Target("/dashboard", cookie=house.cookies["mallory"] + "*"),
+        Target("/login", "user-agent,referer", f"{form}{PASSWORD}"),
+        Target("/dashboard", cookie=house.cookies["charlie"] + "*"),
         Target("/api/session", cookie="session=x*"),
     ]
 
@@ -111,10 +112,12 @@ def strike(house: House) -> Seen:
         elif "all tested parameters do not appear" not in one.said and not HIT.search(one.said):
             findings.append(Finding("sqlmap could not test", f"{target.path}: {why(one)}"))
     if cut:
-        findings.append(Finding("not tried to the end", ", ".join(cut).replace(house.ids["victor"], "{id}")))
+        findings.append(Finding("not tried to the end", ", ".join(cut).replace(house.ids["bob"], "{id}")))
     number = sum(target.parameters.count(",") + 1 for target in wanted)
-    hashed = sum(target.hashes for target in wanted)
-    remarks = [f"{hashed} targets cost a hash for each try; there only payloads for SQLite were sent."]
+    widely = sum(target.every_kind for target in wanted)
+    remarks = [
+        f"{widely} target got payloads for every database that sqlmap knows, the others those for SQLite and for any."
+    ]
     return Seen(f"{len(wanted)} targets, {number} parameters, level 3, risk 2", findings, remarks)
 
 
@@ -132,7 +135,7 @@ def attack(house: House, number: int, target: Target, until: float) -> tools.Don
         command += ["--data", target.data]
     if cookie := target.cookie or house.cookies.get(target.who, ""):
         command += ["--cookie", cookie]
-    if target.hashes:
+    if not target.every_kind:
         command += ["--dbms=SQLite"]
     return tools.run(command, max(1, min(LONGEST, until - time.monotonic())), house.folder)
 

@@ -26,8 +26,8 @@ class Answer:
 
     @property
     def sends_back(self) -> bool:
-        """Whether it is a 503 as promised: it says when to come again."""
-        return self.status == 503 and "retry-after" in self.headers
+        """Whether it is a 503, or a 429, as promised: it says when to come again."""
+        return self.status in (429, 503) and "retry-after" in self.headers
 
 
 @dataclass

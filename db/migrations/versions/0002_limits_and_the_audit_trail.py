@@ -41,7 +41,7 @@ def upgrade() -> None:
     op.create_index("audit_target_id", "audit", ["target_id", "number"])
     op.create_index("audit_actor_id", "audit", ["actor_id", "number"])
     op.create_table(
-        "audit_anchor",
+        "trail_anchor",
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("seal", sa.Text, nullable=False),
         sa.Column("kid", sa.Text, nullable=False),
