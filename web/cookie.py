@@ -68,9 +68,7 @@ async def _viewer(request: Request) -> Viewer:
     if "viewer" not in state:
         store, claims, prefetch = request.app.state.store, peek(request.scope), _is_prefetch(request)
         device = NOWHERE if request.method in SAFE_METHODS else describe_device(request)
-        viewer = state["viewer"] = await sessions.verify_session(
-            store, claims, device=device, may_write=not prefetch
-        )
+        viewer = state["viewer"] = await sessions.verify_session(store, claims, device=device, may_write=not prefetch)
         renewed = claims and not prefetch and sessions.refresh(viewer, claims)
         if renewed:
             set_cookie(request, renewed)

@@ -9,7 +9,7 @@ from client import Client, at_once, member, p99, repeat, statuses
 from house import Run, needs
 from verdict import fault, main, require
 
-PROMISE = "dashboards' p99 is under 100 ms; who is too many gets 429 or 503 with Retry-After in under 10 ms; RSS is bounded"
+PROMISE = "dashboards' p99 is under 100 ms; too many get 429 or 503 with Retry-After in under 10 ms; RSS is bounded"
 FORM = """
 wrk.method = "POST"
 wrk.body = "email=alice@example.com&password=wrong-password-1"
