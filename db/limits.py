@@ -26,7 +26,7 @@ class Limit:
 
 
 # fmt: off
-LOGIN_POSTS     = Limit("login-posts",      30, MINUTE)                  # of one client, whether they fit or not
+LOGIN_POSTS     = Limit("login-posts",      30, MINUTE)                  # of a client, or a known browser, right or wrong
 LOGIN_FAILS     = Limit("login-fails",      10, MINUTE)                  # of one client, to whichever accounts
 LOGIN_ACCOUNT   = Limit("login-account",     5, 5 * MINUTE, patience=10) # of strangers to one address, known or not
 LOGIN_DEVICE    = Limit("login-device",      5, 5 * MINUTE, patience=10) # of a browser that was in the account before
@@ -37,8 +37,10 @@ EMAIL_SEEN      = Limit("email-seen",        1, HOUR)                    # of on
 EMAIL_MINUTE    = Limit("email-minute",     10, MINUTE)                  # different addresses of one client
 EMAIL_HOUR      = Limit("email-hour",       40, HOUR)                    # different addresses of one client
 EMAIL_ALL       = Limit("email-all",       120, MINUTE)                  # different addresses of everybody
+PROFILE_CHANGE  = Limit("profile-change",   30, MINUTE)                  # of one member
 PASSWORD_CHANGE = Limit("password-change",   5, MINUTE)                  # of one member
 ADMIN_CHANGE    = Limit("admin-change",     60, MINUTE)                  # of one administrator
+LOGOUTS         = Limit("logouts",          10, MINUTE)                  # one member's log-outs that are written down
 DENIED          = Limit("denied",            1, MINUTE)                  # one member's refusals that are written down
 # fmt: on
 EVERY: Final = tuple(value for value in globals().copy().values() if isinstance(value, Limit))

@@ -78,10 +78,15 @@ async def notice(store: Store, by: By, limit: Limit, whom: str) -> bool:
 
     To be called inside a transaction.
     """
-    if store.throttle.mode == "off" or await _has_token(store, limit, whom):
+    if await has_room(store, limit, whom):
         return True
     await _write_down(store, by, limit, _key(store, limit, whom), 1, None)
     return False
+
+
+async def has_room(store: Store, limit: Limit, whom: str) -> bool:
+    """Whether there was a token, which is then taken. Refuses and tells nobody. To be called inside a transaction."""
+    return store.throttle.mode == "off" or await _has_token(store, limit, whom)
 
 
 async def record_seldom(store: Store, by: By, event: Event, limit: Limit, whom: str) -> None:
@@ -90,7 +95,7 @@ async def record_seldom(store: Store, by: By, event: Event, limit: Limit, whom: 
     if store.throttle.opens_at(key, now) is not None:
         return
     async with store.transaction():
-        if store.throttle.mode == "off" or await _has_token(store, limit, whom):
+        if await has_room(store, limit, whom):
             await audit.record(store, event, by, outcome="refused")
         else:
             store.throttle.remember(key, now, now + SHORTLY)

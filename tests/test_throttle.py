@@ -358,6 +358,39 @@ async def test_a_member_may_try_five_times_a_minute_to_change_the_password(house
     assert (await alice.get("/dashboard")).status_code == 200
 
 
+@pytest.mark.asvs("S55")
+async def test_a_member_may_change_the_profile_thirty_times_a_minute_and_loses_nothing(
+    house: House, alice: Browser
+) -> None:
+    for n in range(30):
+        assert (await alice.post("/account", {"name": f"Alice {n}"})).status_code == 303
+    answer = await alice.post("/account", {"name": "Alice Liddell"})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+    assert read(answer).one("input", id="account-name").attrs["value"] == "Alice Liddell"
+    assert await house.rows("SELECT name FROM users") == [("Alice 29",)]
+
+
+@pytest.mark.asvs("S55")
+async def test_a_known_browser_may_log_in_thirty_times_a_minute(alice: Browser) -> None:
+    statuses = []
+    for _ in range(31):
+        await alice.post("/logout")
+        statuses.append((await alice.log_in()).status_code)
+    assert statuses == [303] * 30 + [429]
+
+
+async def test_a_cookie_without_a_row_cannot_fill_the_trail_by_logging_out_again_and_again(
+    make_house: Callable,
+) -> None:
+    house = await make_house(SESSION_STRATEGY="stateless")
+    alice = await house.member("Alice")
+    cookie = alice.cookie
+    for _ in range(40):
+        alice.cookie = cookie
+        assert (await alice.post("/logout")).status_code == 303
+    assert await house.rows("SELECT count(*) FROM audit WHERE event = 'logout'") == [(10,)]
+
+
 # Observing, and nothing at all
 
 

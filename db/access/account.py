@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, exists, func, literal, select, update
 from db import audit, throttle
 from db.audit import by_viewer
 from db.engine.statement import Conflict, Statement
-from db.limits import PASSWORD_CHANGE
+from db.limits import PASSWORD_CHANGE, PROFILE_CHANGE
 from db.refusals import NotLoggedIn
 from db.secret import Secret
 from db.sessions import NewSession, end_all_sessions, require_live, start_session
@@ -74,8 +74,12 @@ async def slug_taken(viewer: Viewer, slug: str) -> bool:
 async def change_profile(
     viewer: Viewer, *, name: str | None = None, slug: str | None = None, phone: str | None = None
 ) -> bool:
-    """Change what is given and leave the rest; False, and nothing changed, where the slug is another person's."""
+    """Change what is given and leave the rest; False, and nothing changed, where the slug is another person's.
+
+    Raises TooMany.
+    """
     store, given = viewer.store, {"name": name, "slug": slug, "phone": phone}
+    await throttle.admit(store, by_viewer(viewer), (PROFILE_CHANGE, viewer.id))
     try:
         async with store.transaction():
             before = await store.one(BEFORE(user_id=viewer.id))

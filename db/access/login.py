@@ -79,7 +79,7 @@ def _front_door(email: str, device: Device) -> Door:
 
 def _own_door(device_id: str, known: _Credentials) -> Door:
     """A browser that was in the account before has tries of its own: no stranger can use them up."""
-    return ((LOGIN_DEVICE, f"{device_id} {known.id}"),)
+    return (LOGIN_POSTS, f"device {device_id}"), (LOGIN_DEVICE, f"{device_id} {known.id}")
 
 
 async def _let_in(store: Store, known: _Credentials, role: Role, device: Device, door: Door) -> NewSession:

@@ -21,6 +21,7 @@ from web.words import plural, wait
 TITLE = "Account"
 SLUG_TAKEN = "This page address is taken. Please choose another."
 WRONG_PASSWORD = "This is not your current password."  # noqa: S105  (a sentence, no password)  # nosec B105
+TOO_MANY_CHANGES = "That were many changes in a short time. Nothing is lost: try again in {wait}."
 TOO_MANY = "Too many attempts to change the password. Nothing was changed: try again in {wait}."
 BUSY = "Too many people are at the door at this moment. Nothing was changed: try again in a few seconds."
 
@@ -47,8 +48,12 @@ async def submit(request: Request) -> Response:
     viewer = await verify_session(request)
     present = await _present(viewer)
     form = Form.check(Profile, await read_fields(request), present=present)
-    if form.data and not await account.change_profile(viewer, **form.data.model_dump(exclude_unset=True)):
-        form.add_error("slug", SLUG_TAKEN)
+    try:
+        if form.data and not await account.change_profile(viewer, **form.data.model_dump(exclude_unset=True)):
+            form.add_error("slug", SLUG_TAKEN)
+    except TooMany as limit:
+        form.message = TOO_MANY_CHANGES.format(wait=wait(limit.retry_after))
+        return await _refused(request, viewer, "profile", 429, limit.retry_after, profile=form)
     if form.data is None:
         return await _refused(request, viewer, "profile", profile=form)
     me = replace(viewer.me, name=form.data.name or viewer.name, slug=form.data.slug or viewer.slug)
