@@ -3,12 +3,14 @@
 Taking a token is one conditional statement: of 200 who come at once to a bucket of ten, ten pass, on both databases.
 """
 
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 from sqlalchemy import Double, Integer, and_, bindparam, case, delete, or_, update
 
 from db.engine.statement import Bound, Statement, insert
 from db.limits import Limit
+from db.store import pick
 from db.tables import buckets
 
 RESTS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)  # seconds, one after the other, once patience is over
@@ -16,7 +18,8 @@ MOST_IN_A_ROW: Final = 100  # NIST SP 800-63B-4, section 3.2.2; then a day's res
 DAY: Final = 86_400.0  # seconds for which tries in a row are remembered
 
 
-class Bucket(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Bucket:
     """A bucket without a token; moments in seconds since 1970. `refused` counts since it was last full."""
 
     full_at: float
@@ -70,11 +73,12 @@ GIVE_BACK = Statement(
     .values(full_at=buckets.c.full_at - _each, taken=buckets.c.taken - 1)
 )
 CLEAR = Statement(delete(buckets).where(buckets.c.key == bindparam("key")))
+LOOK = Statement(pick(Bucket, buckets).where(buckets.c.key == bindparam("key")))
 REFUSE = Statement(
     update(buckets)
     .where(buckets.c.key == bindparam("key"))
     .values(refused=buckets.c.refused + bindparam("more", type_=Integer))
-    .returning(buckets.c.full_at, buckets.c.rests_until, buckets.c.kept_until, buckets.c.taken, buckets.c.refused)
+    .returning(*(buckets.c[field.name] for field in fields(Bucket)))
     .execution_options(into=Bucket)
 )
 

@@ -22,7 +22,7 @@ from db.refusals import Busy
 from db.secret import Secret
 from db.store import Store, utc_now
 from db.tables import SCHEMA, Instant, sessions
-from db.throttle import Mode, Throttle
+from db.throttle_state import Mode, Throttle
 
 logger = logging.getLogger("latchkey")
 

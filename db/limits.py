@@ -26,7 +26,7 @@ class Limit:
 
 
 # fmt: off
-LOGIN_POSTS     = Limit("login-posts",      30, MINUTE)                  # of a client, or a known browser, right or wrong
+LOGIN_POSTS     = Limit("login-posts",      30, MINUTE)                  # of a client, or a known browser
 LOGIN_FAILS     = Limit("login-fails",      10, MINUTE)                  # of one client, to whichever accounts
 LOGIN_ACCOUNT   = Limit("login-account",     5, 5 * MINUTE, patience=10) # of strangers to one address, known or not
 LOGIN_DEVICE    = Limit("login-device",      5, 5 * MINUTE, patience=10) # of a browser that was in the account before

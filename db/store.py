@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from databases import Database
 from sqlalchemy import FromClause, Select, select
@@ -15,9 +15,7 @@ from db.digests import Digests
 from db.engine.statement import Bound
 from db.keys import KeyRing
 from db.passwords import Passwords
-
-if TYPE_CHECKING:
-    from db.throttle import Throttle
+from db.throttle_state import Throttle
 
 T = TypeVar("T")
 
@@ -36,7 +34,7 @@ class Store:
     audit_keys: Digests
     bucket_keys: Digests
     passwords: Passwords
-    throttle: "Throttle"
+    throttle: Throttle
     strategy: Literal["database", "stateless"] = "database"
     now: Callable[[], datetime] = utc_now
     token: Callable[[int], str] = field(default=secrets.token_urlsafe)  # of n random bytes, in URL-safe text

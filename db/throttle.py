@@ -3,61 +3,30 @@
 import ipaddress
 import logging
 from math import ceil
-from typing import Final, Literal
 
 from db import audit
 from db.audit import By
-from db.buckets import CLEAR, GIVE_BACK, REFUSE, Bucket, taking
+from db.buckets import CLEAR, GIVE_BACK, LOOK, REFUSE, Bucket, taking
 from db.events import Event
 from db.limits import Limit
 from db.refusals import TooMany
 from db.store import Store
+from db.throttle_state import SHORTLY
 
 logger = logging.getLogger("latchkey")
 
-Mode = Literal["enforce", "observe", "off"]
 Take = tuple[Limit, str]  # a limit, and whom it is about
-
-SHORTLY: Final = 1.0  # seconds for which a refusal is repeated without asking the database
-MOST_RESTING: Final = 10_000  # of those, kept in mind at once
-
-
-class Throttle:
-    """Whether limits refuse (`enforce`), only tell (`observe`), or neither; and who was refused in the last second.
-
-    That memory spares the database a flood. It is no state that another process would miss: it only repeats an answer.
-    """
-
-    def __init__(self, mode: Mode = "enforce") -> None:
-        self.mode = mode
-        self._opens: dict[str, tuple[float, float]] = {}  # by key: until when it is kept in mind, and when it opens
-        self._uncounted: dict[str, int] = {}
-
-    def opens_at(self, key: str, now: float) -> float | None:
-        """When a bucket opens that was found empty in the last second; counts that it was asked for again."""
-        until, opens = self._opens.get(key, (0.0, 0.0))
-        if not now < until <= now + SHORTLY:
-            return None
-        self._uncounted[key] = self._uncounted.get(key, 0) + 1
-        return opens
-
-    def remember(self, key: str, now: float, opens: float) -> None:
-        if len(self._opens) >= MOST_RESTING:
-            self.forget(next(iter(self._opens)))
-        self._opens[key] = (min(opens, now + SHORTLY), opens)
-
-    def forget(self, key: str) -> int:
-        """How many refusals of it nobody has counted yet."""
-        self._opens.pop(key, None)
-        return self._uncounted.pop(key, 0)
 
 
 class _Empty(Exception):
-    """A bucket had no token. Raised inside a transaction, so that what others gave goes back to them."""
+    """A bucket has no token. Raised inside a transaction, so that what others gave goes back to them.
 
-    def __init__(self, limit: Limit, key: str, opens: float | None = None) -> None:
+    `is_news`: the database said so, and nobody has counted it yet.
+    """
+
+    def __init__(self, limit: Limit, key: str, opens: float, *, is_news: bool) -> None:
         super().__init__()
-        self.limit, self.key, self.opens = limit, key, opens
+        self.limit, self.key, self.opens, self.is_news = limit, key, opens, is_news
 
 
 async def admit(store: Store, by: By, *takes: Take, target_id: str | None = None) -> None:
@@ -125,21 +94,40 @@ def client(address: str) -> str:
 
 
 async def _admit(store: Store, by: By, seen: Take | None, takes: tuple[Take, ...], target_id: str | None) -> None:
-    if store.throttle.mode == "off":
+    if store.throttle.mode == "off" or (seen and await _is_seen(store, *seen)):
         return
     try:
-        if seen is None:
-            _require_no_rest(store, takes)
+        _require_no_rest(store, takes)
+        found = store.throttle.found
         async with store.transaction():
-            if seen is None or await _has_token(store, *seen):
-                _require_no_rest(store, takes)  # again: somebody may have been refused while we waited for our turn
-                for limit, whom in takes:
-                    if not await _has_token(store, limit, whom):
-                        raise _Empty(limit, _key(store, limit, whom))
+            if store.throttle.found != found:  # somebody was refused while we waited for our turn
+                _require_no_rest(store, takes)
+            for limit, whom in takes:
+                await _take(store, limit, whom)
+            if seen:
+                await _has_token(store, *seen)
     except _Empty as empty:
-        opens = empty.opens or await _count(store, by, empty, target_id)
+        if empty.is_news:
+            await _count(store, by, empty, target_id)
         if store.throttle.mode == "enforce":
-            raise TooMany(max(1, ceil(opens - store.now().timestamp()))) from None
+            raise TooMany(max(1, ceil(empty.opens - store.now().timestamp()))) from None
+
+
+async def _is_seen(store: Store, limit: Limit, whom: str) -> bool:
+    """Without a write, so that who asks without end holds up nobody who has something to write."""
+    bucket: Bucket | None = await store.one(LOOK(key=_key(store, limit, whom)))
+    return bucket is not None and bucket.opens_at(limit) > store.now().timestamp()
+
+
+async def _take(store: Store, limit: Limit, whom: str) -> None:
+    """Raises _Empty, and has everybody in the queue behind know it."""
+    if await _has_token(store, limit, whom):
+        return
+    key, now = _key(store, limit, whom), store.now().timestamp()
+    bucket: Bucket | None = await store.one(LOOK(key=key))
+    opens = bucket.opens_at(limit) if bucket else now
+    store.throttle.remember(key, now, opens)
+    raise _Empty(limit, key, opens, is_news=True)
 
 
 async def _has_token(store: Store, limit: Limit, whom: str) -> bool:
@@ -150,19 +138,13 @@ def _require_no_rest(store: Store, takes: tuple[Take, ...]) -> None:
     for limit, whom in takes:
         key = _key(store, limit, whom)
         if opens := store.throttle.opens_at(key, store.now().timestamp()):
-            raise _Empty(limit, key, opens)
+            raise _Empty(limit, key, opens, is_news=False)
 
 
-async def _count(store: Store, by: By, empty: _Empty, target_id: str | None) -> float:
-    """Count the refusal; when the bucket opens."""
-    now, more = store.now().timestamp(), 1 + store.throttle.forget(empty.key)
+async def _count(store: Store, by: By, empty: _Empty, target_id: str | None) -> None:
+    """Of those who were refused from memory, too."""
     async with store.transaction():
-        bucket = await _write_down(store, by, empty.limit, empty.key, more, target_id)
-    if bucket is None:  # cleared meanwhile
-        return now
-    opens = bucket.opens_at(empty.limit)
-    store.throttle.remember(empty.key, now, opens)
-    return opens
+        await _write_down(store, by, empty.limit, empty.key, 1 + store.throttle.counted(empty.key), target_id)
 
 
 async def _write_down(store: Store, by: By, limit: Limit, key: str, more: int, target_id: str | None) -> Bucket | None:

@@ -1,0 +1,50 @@
+"""What a process keeps in mind of the limits: whether they count here, and who was refused a moment ago."""
+
+from typing import Final, Literal
+
+Mode = Literal["enforce", "observe", "off"]
+
+SHORTLY: Final = 1.0  # seconds for which a refusal is repeated without asking the database
+MOST_RESTING: Final = 10_000  # of those, kept in mind at once
+
+
+class Throttle:
+    """Whether limits refuse (`enforce`), only tell (`observe`), or neither; and who was refused in the last second.
+
+    That memory spares the database a flood. It is no state that another process would miss: it only repeats an answer.
+    """
+
+    def __init__(self, mode: Mode = "enforce") -> None:
+        self.mode = mode
+        self._opens: dict[str, tuple[float, float]] = {}  # by key: until when it is kept in mind, and when it opens
+        self._uncounted: dict[str, int] = {}
+        self.found = 0  # how often the database was found to have no token
+
+    def opens_at(self, key: str, now: float) -> float | None:
+        """When a bucket opens that was found empty in the last second; counts that it was asked for again.
+
+        After that second one caller is to look again; the others are told the same meanwhile.
+        """
+        until, opens = self._opens.get(key, (0.0, 0.0))
+        if now >= opens or until > now + SHORTLY:
+            return None
+        if now >= until:
+            self._opens[key] = (now + SHORTLY, opens)
+            return None
+        self._uncounted[key] = self._uncounted.get(key, 0) + 1
+        return opens
+
+    def remember(self, key: str, now: float, opens: float) -> None:
+        """The database has just said so."""
+        self.found += 1
+        if len(self._opens) >= MOST_RESTING:
+            self.forget(next(iter(self._opens)))
+        self._opens[key] = (min(opens, now + SHORTLY), opens)
+
+    def forget(self, key: str) -> None:
+        self._opens.pop(key, None)
+        self._uncounted.pop(key, None)
+
+    def counted(self, key: str) -> int:
+        """How many refusals nobody had counted yet, who are counted now."""
+        return self._uncounted.pop(key, 0)
