@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil
+from statistics import median
 from typing import Final, TypeVar
 
 from argon2 import PasswordHasher
@@ -22,6 +23,7 @@ T = TypeVar("T")
 LONGEST_WAIT: Final = 2.0  # seconds in the queue; who would wait longer is told at once
 NICENESS: Final = 10  # of the hashing threads, so that a flood of log-ins never slows a page
 FIRST_GUESS: Final = 0.025  # seconds a hash takes, until one was measured
+RECENT: Final = 15  # hashes whose median tells what the next takes: one that the system held up does not count
 
 
 class Passwords:
@@ -46,7 +48,7 @@ class Passwords:
         self._members: deque[asyncio.Future[None]] = deque()
         self._door: deque[asyncio.Future[None]] = deque()
         self._running = 0
-        self._seconds_each = FIRST_GUESS
+        self._took = deque([FIRST_GUESS], RECENT)
         self._nobody = Secret(self._hasher.hash("nobody has this password"))
         self.hashes = 0
         self.observe: Callable[[float], None] = lambda seconds: None  # of each hash, the waiting left out
@@ -88,7 +90,7 @@ class Passwords:
     async def _take_turn(self, member: bool) -> None:
         """Wait until a thread is free. Raises Busy at once where that would take too long."""
         ahead = len(self._members) + (0 if member else len(self._door)) + self._running
-        wait = (ahead - self._threads + 1) / self._threads * self._seconds_each
+        wait = (ahead - self._threads + 1) / self._threads * median(self._took)
         if wait > self._longest_wait:
             raise Busy(retry_after=ceil(wait))
         if self._running < self._threads:
@@ -117,13 +119,14 @@ class Passwords:
         self._running -= 1
 
     def _measure(self, work: Callable[[], T]) -> T:
-        started, worked = time.perf_counter(), time.thread_time()
+        started = time.perf_counter()
         try:
             return work()
         finally:
+            took = time.perf_counter() - started
             self.hashes += 1
-            self._seconds_each += 0.2 * (time.thread_time() - worked - self._seconds_each)
-            self.observe(time.perf_counter() - started)
+            self._took.append(took)
+            self.observe(took)
 
 
 def _step_back() -> None:

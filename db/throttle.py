@@ -1,7 +1,9 @@
 """Limits at work: tokens taken from buckets that every process and host shares, and who finds none is refused."""
 
+import asyncio
 import ipaddress
 import logging
+import random
 from math import ceil
 
 from db import audit
@@ -109,6 +111,8 @@ async def _admit(store: Store, by: By, seen: Take | None, takes: tuple[Take, ...
     except _Empty as empty:
         if empty.is_news:
             await _count(store, by, empty, target_id)
+        elif store.throttle.is_flooded(empty.key):
+            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311  (who comes in waves is spread)
         if store.throttle.mode == "enforce":
             raise TooMany(max(1, ceil(empty.opens - store.now().timestamp()))) from None
 

@@ -5,6 +5,7 @@ from typing import Final, Literal
 Mode = Literal["enforce", "observe", "off"]
 
 SHORTLY: Final = 1.0  # seconds for which a refusal is repeated without asking the database
+FLOOD: Final = 20  # refusals of a second that are answered at once; the others wait for theirs, and so come seldom
 MOST_RESTING: Final = 10_000  # of those, kept in mind at once
 
 
@@ -33,6 +34,10 @@ class Throttle:
             return None
         self._uncounted[key] = self._uncounted.get(key, 0) + 1
         return opens
+
+    def is_flooded(self, key: str) -> bool:
+        """Whether so many ask within the second that their refusals alone would slow everybody else down."""
+        return self._uncounted.get(key, 0) > FLOOD
 
     def remember(self, key: str, now: float, opens: float) -> None:
         """The database has just said so."""
