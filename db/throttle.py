@@ -112,7 +112,7 @@ async def _admit(store: Store, by: By, seen: Take | None, takes: tuple[Take, ...
         if empty.is_news:
             await _count(store, by, empty, target_id)
         elif store.throttle.is_flooded(empty.key):
-            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311  (who comes in waves is spread)
+            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311  (to part who comes in waves)  # nosec B311
         if store.throttle.mode == "enforce":
             raise TooMany(max(1, ceil(empty.opens - store.now().timestamp()))) from None
 

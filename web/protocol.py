@@ -77,17 +77,18 @@ class PromptProtocol(HttpToolsProtocol):
     """Closes who sends headers too slowly (slowloris) or without end, and who drips a body that nobody waits for any
     more, such as a GET's. A body that is read is `web.middleware.Limits`' to bound, which answers.
 
-    Thousands of connections may stay and say nothing: each keeps as little as it can.
+    Thousands of connections may stay and say nothing: each keeps as little as it can. Of more than thirty attributes
+    Python would keep the names with each connection, a kilobyte: so ours have slots.
     """
 
-    _is_awaited = False
-    _in_body = False
-    _unfinished = 0  # bytes of headers that have come, and are not complete
+    __slots__ = ("_in_body", "_is_awaited", "_unfinished", "reception")
 
     def __init__(self, reception: Reception, **options: Any) -> None:
         super().__init__(**options)
         self.reception = reception
         self.pipeline = Line()  # type: ignore[assignment]
+        self._is_awaited = self._in_body = False
+        self._unfinished = 0  # bytes of headers that have come, and are not complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
