@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
 
 import aiosqlite
@@ -20,25 +21,24 @@ class Job(NamedTuple):
 
 
 class Worker:
-    """One connection, and since when each job waits for it. A deque's ends may be touched by any thread."""
+    """One connection, and the jobs that wait for it. A deque's ends may be touched by any thread."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._since: deque[float] = deque()
+        self._waiting = 0
+        self._begun: float | None = None  # when the job that is under way was
         self._asked: list[Job] = []
         self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
 
     def load(self, now: float) -> tuple[bool, int]:
         """Whether it is stuck, and how many jobs it has."""
-        try:
-            return now - self._since[0] > STUCK, len(self._since)
-        except IndexError:
-            return False, 0
+        begun = self._begun
+        return begun is not None and now - begun > STUCK, self._waiting
 
-    async def do(self, now: float, work: Callable[..., R], *arguments: Any) -> R:
+    async def do(self, work: Callable[..., R], *arguments: Any) -> R:
         job = Job(self._loop.create_future(), work, arguments)
-        self._since.append(now)
+        self._waiting += 1
         self._asked.append(job)
         if len(self._asked) == 1:
             self._loop.call_soon(self._hand_over)
@@ -53,13 +53,14 @@ class Worker:
     def _perform(self, jobs: list[Job]) -> None:
         """In the connection's thread."""
         for job in jobs:
+            self._begun = monotonic()
             try:
                 result, error = None, None
                 if not job.future.cancelled():
                     result = job.work(self._connection._conn, *job.arguments)
             except BaseException as raised:
                 error = raised
-            self._since.popleft()
+            self._begun = None
             self._done.append((job.future, result, error))
             if len(self._done) == 1:  # or the loop has been told, and has not come yet
                 self._loop.call_soon_threadsafe(self._deliver)
@@ -67,6 +68,7 @@ class Worker:
     def _deliver(self) -> None:
         while self._done:
             future, result, error = self._done.popleft()
+            self._waiting -= 1
             if future.done():  # its task was cancelled
                 continue
             if error is None:

@@ -143,7 +143,7 @@ class Workers:
         """The job's result. Where the asking task is cancelled before the job's turn, it is left out."""
         now = monotonic()
         worker = min(self._workers, key=lambda worker: worker.load(now))
-        return await refusing(worker.do(now, job, *arguments))
+        return await refusing(worker.do(job, *arguments))
 
     async def close(self) -> None:
         """Once the jobs that were asked for are done."""
