@@ -64,7 +64,6 @@ class Link:
 
 BEGINNING: Final = Link(0, "")
 OPERATOR: Final = By("operator")
-PROGRAM: Final = By("program")
 
 COLUMNS: Final = tuple(column.name for column in audit.columns)
 

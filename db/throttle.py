@@ -111,10 +111,11 @@ async def _admit(store: Store, by: By, seen: Take | None, takes: tuple[Take, ...
     except _Empty as empty:
         if empty.is_news:
             await _count(store, by, empty, target_id)
-        elif store.throttle.is_flooded(empty.key):
+        if store.throttle.mode == "observe":
+            return
+        if store.throttle.is_flooded(empty.key):
             await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311  (to part who comes in waves)  # nosec B311
-        if store.throttle.mode == "enforce":
-            raise TooMany(max(1, ceil(empty.opens - store.now().timestamp()))) from None
+        raise TooMany(max(1, ceil(empty.opens - store.now().timestamp()))) from None
 
 
 async def _is_seen(store: Store, limit: Limit, whom: str) -> bool:
@@ -151,14 +152,13 @@ async def _count(store: Store, by: By, empty: _Empty, target_id: str | None) -> 
         await _write_down(store, by, empty.limit, empty.key, 1 + store.throttle.counted(empty.key), target_id)
 
 
-async def _write_down(store: Store, by: By, limit: Limit, key: str, more: int, target_id: str | None) -> Bucket | None:
+async def _write_down(store: Store, by: By, limit: Limit, key: str, more: int, target_id: str | None) -> None:
     """A row of the trail for the first refusal, the tenth, the hundredth: it tells of a flood without being one."""
-    bucket = await store.one(REFUSE(key=key, more=more))
+    bucket: Bucket | None = await store.one(REFUSE(key=key, more=more))
     if bucket is not None and len(str(bucket.refused)) > len(str(bucket.refused - more or "")):
         logger.warning("limit %s: %d refused (RATE_LIMITS=%s)", limit.name, bucket.refused, store.throttle.mode)
         detail: dict[str, str | int] = {"limit": limit.name, "times": bucket.refused}
         await audit.record(store, "limit.reached", by, detail, target_id=target_id, outcome="refused")
-    return bucket
 
 
 def _key(store: Store, limit: Limit, whom: str) -> str:
