@@ -7,7 +7,7 @@ import pytest
 
 from db import audit as trail
 from db.access import audit
-from db.audit import PROGRAM, By
+from db.audit import By
 from db.events import EVENTS, Part, tell_admin, tell_owner
 from db.passwords import Passwords
 from db.refusals import Forbidden
@@ -55,8 +55,8 @@ async def test_ones_own_are_those_that_one_did_or_that_were_done_to_one(
         ("login", By("stranger", None, "", "203.0.113.66", "curl"), viewer.id),
         ("login", By("stranger", None, "", "203.0.113.66", "curl"), None),
         ("logout", By("member", admin.id, "s", "198.51.100.7", "Safari"), None),
-        ("logout", PROGRAM, None),
-        ("password.set", PROGRAM, viewer.id),
+        ("logout", By("program"), None),
+        ("password.set", By("program"), viewer.id),
     ]
     for event, by, target in cases:
         async with store.transaction():
