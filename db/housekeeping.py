@@ -12,6 +12,7 @@ from databases import Database
 from databases.core import Connection
 from sqlalchemy import bindparam, column, func, select, table
 
+from db.breaches import Breaches
 from db.clock import never_back
 from db.digests import Digests, derive
 from db.engine.statement import Statement
@@ -62,9 +63,12 @@ def make_store(
     encrypted: bool = False,
     limits: Mode = "enforce",
     passwords: Passwords | None = None,
+    breaches: str = "",
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
-    """A store on the database of this URL, not yet connected. `now` is the clock of everything in it."""
+    """A store on the database of this URL, not yet connected. `now` is the clock of everything in it, `breaches` the
+    address of the service that knows breached passwords, if one is to be asked.
+    """
     now = never_back(now)
     device_secrets = [derive(secret, "device cookie") for secret in secrets]
     return Store(
@@ -74,6 +78,7 @@ def make_store(
         audit_keys=Digests(secrets, "audit trail"),
         bucket_keys=Digests(secrets, "buckets"),
         passwords=passwords or Passwords(),
+        breaches=Breaches(breaches),
         throttle=Throttle(limits),
         strategy=strategy,
         now=now,

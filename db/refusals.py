@@ -37,6 +37,10 @@ class NotCreated(Refusal):
     """The account could not be stored, and nothing of it was."""
 
 
+class Breached(Refusal):
+    """The new password is known from a breach elsewhere. Nothing was stored."""
+
+
 class TooMany(Refusal):
     """A limit was reached. `retry_after`: whole seconds until there is room again, at least one."""
 

@@ -11,6 +11,7 @@ from databases import Database
 from sqlalchemy import FromClause, Select, select
 
 import db.engine  # noqa: F401  (registers our back ends with `databases`)
+from db.breaches import Breaches
 from db.digests import Digests
 from db.engine.statement import Bound
 from db.keys import KeyRing
@@ -34,6 +35,7 @@ class Store:
     audit_keys: Digests
     bucket_keys: Digests
     passwords: Passwords
+    breaches: Breaches
     throttle: Throttle
     strategy: Literal["database", "stateless"] = "database"
     now: Callable[[], datetime] = utc_now

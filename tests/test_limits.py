@@ -93,13 +93,16 @@ async def test_while_another_program_holds_the_database_forms_wait_and_members_r
             charlie.sign_up(), laptop.log_in(), charlie.post_fragment("/signup", CHARLIE)
         )
         pages = [await alice.get(path) for path in ("/dashboard", "/devices", "/handbook", "/api/session")]
+        profile = await alice.post("/account", {"name": "Alice of the Sea", "phone": "+1"})
         log_out = await alice.post("/logout")
-    for answer in (sign_up, log_in, fragment):
+    for answer in (sign_up, log_in, fragment, profile):
         assert (answer.status_code, int(answer.headers["retry-after"]) > 0, set_cookie_of(answer)) == (503, True, {})
         assert "Nothing is lost: try again" in read(answer).one(id="error-summary").text
         assert PASSWORD not in answer.text
     assert read(sign_up).one("input", id="name").attrs["value"] == "Charlie"
     assert read(log_in).one("input", id="email").attrs["value"] == "alice@example.com"
+    assert read(profile).one("input", id="account-name").attrs["value"] == "Alice of the Sea"
+    assert await house.rows("SELECT name FROM users") == [("Alice",)]
     assert (
         read(fragment).one("hx-partial", hx_target="#signup-form").one("input", id="name").attrs["value"] == "Charlie"
     )

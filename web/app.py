@@ -77,6 +77,7 @@ def open_store(settings: Settings, **options: Any) -> Store:
         strategy=settings.strategy,
         encrypted=settings.encrypted,
         limits=settings.limits,
+        breaches=settings.breached_passwords,
         **options,
     )
 

@@ -104,7 +104,7 @@ async def _change(viewer: Viewer, *, name: str | None, slug: str | None, phone: 
 async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[str]) -> tuple[NewSession, int] | None:
     """A new session in place of this one, and how many others ended; None where `current` is not the password.
 
-    Raises NotLoggedIn where this session has ended while the hashes were computed, and TooMany.
+    Raises NotLoggedIn where this session has ended while the hashes were computed, TooMany, Breached and Busy.
     """
     store, by = viewer.store, by_viewer(viewer)
     await throttle.admit(store, by, (PASSWORD_CHANGE, viewer.id))
@@ -113,6 +113,7 @@ async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[s
         async with store.transaction():
             await audit.record(store, "password.change", by, outcome="refused")
         return None
+    await store.breaches.require_unknown(new)
     verified, new_hash = stored.password_hash.reveal(), await _hash(viewer, new)
     async with store.transaction():
         if await store.value(CHANGE_PASSWORD(user_id=viewer.id, verified_hash=verified, new_hash=new_hash)) is None:

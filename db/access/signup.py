@@ -35,10 +35,9 @@ async def email_taken(store: Store, email: str, device: Device) -> bool | None:
 async def sign_up(store: Store, *, name: str, email: str, password: Secret[str], device: Device) -> NewSession | None:
     """A new account and its first session, in one transaction; None where the address was taken meanwhile.
 
-    Raises TooMany, NotCreated where the database would not have it, and Busy; then nothing of it was stored.
+    Raises TooMany, Breached, NotCreated where the database would not have it, and Busy; then nothing of it was stored.
     """
-    await _admit(store, email, device)
-    password_hash = await store.passwords.hash(password)
+    password_hash = await _hash(store, email, password, device)
     async with _creating(store):
         user_id = await people.add(store, name, email, password_hash, logs_in=True)
         if user_id is None:
@@ -54,14 +53,20 @@ async def sign_up_privately(store: Store, *, name: str, email: str, password: Se
 
     Both ways have the same work: one hash, and one transaction with as many writes. Raises as `sign_up`.
     """
-    await _admit(store, email, device)
-    password_hash = await store.passwords.hash(password)
+    password_hash = await _hash(store, email, password, device)
     async with _creating(store):
         user_id = await people.add(store, name, email, password_hash)
         if user_id is None:
             await _note_refusal(store, email, device)
         else:
             await audit.record(store, "signup", by_owner(user_id, device))
+
+
+async def _hash(store: Store, email: str, password: Secret[str], device: Device) -> Secret[str]:
+    """What is stored of the password, once the limits let the client pass: a flood costs no hash and no look-up."""
+    await _admit(store, email, device)
+    await store.breaches.require_unknown(password)
+    return await store.passwords.hash(password)
 
 
 async def _admit(store: Store, email: str, device: Device) -> None:

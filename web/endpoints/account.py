@@ -8,22 +8,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import account
-from db.refusals import Busy, TooMany
+from db.refusals import Breached, Busy, TooMany
 from db.viewer import Viewer
+from web.closed_doors import say
 from web.cookie import set_cookie, verify_session
 from web.forms import Form, read_fields
-from web.logs import log_busy
-from web.pwned import BREACHED, is_pwned
 from web.respond import changed, field, page, redraw_navigation, refused
 from web.schemas import PasswordChange, Profile
-from web.words import plural, wait
+from web.words import plural
 
 TITLE = "Account"
 SLUG_TAKEN = "This page address is taken. Please choose another."
 WRONG_PASSWORD = "This is not your current password."  # noqa: S105  (a sentence, no password)  # nosec B105
-TOO_MANY_CHANGES = "That were many changes in a short time. Nothing is lost: try again in {wait}."
-TOO_MANY = "Too many attempts to change the password. Nothing was changed: try again in {wait}."
-BUSY = "Too many people are at the door at this moment. Nothing was changed: try again in a few seconds."
+PROFILE_CLOSED = {
+    TooMany: "That was a lot of changes in a short time. Nothing is lost: try again in {wait}.",
+    Busy: "Your profile could not be saved just now. Nothing is lost: try again in a few seconds.",
+}
+PASSWORD_CLOSED = {
+    TooMany: "Too many attempts to change the password. Nothing was changed: try again in {wait}.",
+    Busy: "Too many people are at the door right now. Nothing was changed: try again in a few seconds.",
+}
 
 
 async def show(request: Request) -> Response:
@@ -51,9 +55,8 @@ async def submit(request: Request) -> Response:
     try:
         if form.data and not await account.change_profile(viewer, **form.data.model_dump(exclude_unset=True)):
             form.add_error("slug", SLUG_TAKEN)
-    except TooMany as limit:
-        form.message = TOO_MANY_CHANGES.format(wait=wait(limit.retry_after))
-        return await _refused(request, viewer, "profile", 429, limit.retry_after, profile=form)
+    except (TooMany, Busy) as refusal:
+        return await _refused(request, viewer, "profile", *say(request, form, refusal, PROFILE_CLOSED), profile=form)
     if form.data is None:
         return await _refused(request, viewer, "profile", profile=form)
     me = replace(viewer.me, name=form.data.name or viewer.name, slug=form.data.slug or viewer.slug)
@@ -71,19 +74,12 @@ async def change_password(request: Request) -> Response:
     viewer = await verify_session(request)
     present = await _present(viewer)
     form = Form.check(PasswordChange, await read_fields(request), request.app.state.policy, present)
-    if form.data and await is_pwned(request, form.data.password):
-        form.add_error("password", BREACHED)
     if form.data is None:
         return await _refused(request, viewer, "password", password=form)
     try:
         done = await account.change_password(viewer, current=form.data.current_password, new=form.data.password)
-    except TooMany as limit:
-        form.message = TOO_MANY.format(wait=wait(limit.retry_after))
-        return await _refused(request, viewer, "password", 429, limit.retry_after, password=form)
-    except Busy as busy:
-        log_busy(request, busy)
-        form.message = BUSY
-        return await _refused(request, viewer, "password", 503, busy.retry_after, password=form)
+    except (TooMany, Breached, Busy) as refusal:
+        return await _refused(request, viewer, "password", *say(request, form, refusal, PASSWORD_CLOSED), password=form)
     if done is None:
         form.add_error("current_password", WRONG_PASSWORD)
         return await _refused(request, viewer, "password", password=form)

@@ -5,19 +5,20 @@ from starlette.responses import Response
 
 from db.access import login
 from db.refusals import Busy, TooMany
+from web.closed_doors import say
 from web.cookie import end_session
 from web.destinations import safe_page
 from web.device import describe_device
 from web.forms import Form, read_fields
-from web.logs import log_busy
 from web.respond import leave, page, path_of, refused
 from web.schemas import LogIn
-from web.words import wait
 
 TITLE = "Log in"
 NO_MATCH = "Email or password is incorrect."
-TOO_MANY = "Too many attempts to log in. To keep guessers out, this door rests: try again in {wait}."
-BUSY = "Too many people are logging in at this moment. Nothing is lost: try again in a few seconds."
+CLOSED = {
+    TooMany: "Too many attempts to log in. To keep guessers out, this door rests: try again in {wait}.",
+    Busy: "Too many people are logging in right now. Nothing is lost: try again in a few seconds.",
+}
 
 
 async def show(request: Request) -> Response:
@@ -39,13 +40,8 @@ async def submit(request: Request) -> Response:
             password=form.data.password,
             device=describe_device(request),
         )
-    except TooMany as limit:
-        form.message = TOO_MANY.format(wait=wait(limit.retry_after))
-        return _refused(request, form, status=429, retry_after=limit.retry_after)
-    except Busy as busy:
-        log_busy(request, busy)
-        form.message = BUSY
-        return _refused(request, form, status=503, retry_after=busy.retry_after)
+    except (TooMany, Busy) as refusal:
+        return _refused(request, form, *say(request, form, refusal, CLOSED))
     if session is None:
         form.message = NO_MATCH
         return _refused(request, form)

@@ -5,21 +5,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import signup
-from db.refusals import Busy, NotCreated, TooMany
+from db.refusals import Breached, Busy, NotCreated, TooMany
+from web.closed_doors import say
 from web.device import describe_device
 from web.forms import Form, read_fields
-from web.logs import log_busy, log_failure
-from web.pwned import BREACHED, is_pwned
 from web.respond import constant, field, leave, path_of, refused
 from web.schemas import SignUp
-from web.words import wait
 
 TITLE = "Create your account"
 TAKEN = "An account with this email already exists."
-NOT_CREATED = "An error occurred while creating your account."
 UNCHECKED = "We will check this when you send the form."
-TOO_MANY = "Too many accounts were asked for from your network. Nothing is lost: try again in {wait}."
-BUSY = "Too many people are signing up at this moment. Nothing is lost: try again in a few seconds."
+CLOSED = {
+    TooMany: "Too many accounts were asked for from your network. Nothing is lost: try again in {wait}.",
+    Busy: "Too many people are signing up right now. Nothing is lost: try again in a few seconds.",
+    NotCreated: "An error occurred while creating your account.",
+}
 
 
 async def show(request: Request) -> Response:
@@ -40,23 +40,12 @@ async def check(request: Request) -> Response:
 
 async def submit(request: Request) -> Response:
     form = Form.check(SignUp, await read_fields(request), request.app.state.policy)
-    if form.data and await is_pwned(request, form.data.password):
-        form.add_error("password", BREACHED)
     if form.data is None:
         return _refused(request, form)
     try:
         return await _create(request, form, form.data)
-    except TooMany as limit:
-        form.message = TOO_MANY.format(wait=wait(limit.retry_after))
-        return _refused(request, form, status=429, retry_after=limit.retry_after)
-    except Busy as busy:
-        log_busy(request, busy)
-        form.message = BUSY
-        return _refused(request, form, status=503, retry_after=busy.retry_after)
-    except NotCreated as error:
-        log_failure(request, error)
-        form.message = NOT_CREATED
-        return _refused(request, form, status=500)
+    except (TooMany, Breached, Busy, NotCreated) as refusal:
+        return _refused(request, form, *say(request, form, refusal, CLOSED))
 
 
 async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:

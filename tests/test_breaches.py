@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from db.breaches import PATIENCE
 from db.passwords import Passwords
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, read
 from tests.test_common_passwords import message
-from web.pwned import BREACHED, PATIENCE
+from web.closed_doors import BREACHED
 
 CHARLIE = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
 NEW = "another-No.7 by the sea"
@@ -152,7 +153,7 @@ async def test_a_password_out_of_a_breach_is_refused_at_a_change(
     before, hashes, service.answer = await house.rows("SELECT * FROM users"), house.hashes, knows(NEW)
     answer = await alice.post("/account/password", {"current_password": PASSWORD, "password": NEW})
     assert (answer.status_code, message(answer, "password-password")) == (422, BREACHED)
-    assert (await house.rows("SELECT * FROM users"), house.hashes) == (before, hashes)
+    assert (await house.rows("SELECT * FROM users"), house.hashes) == (before, hashes + 1)  # of the present one
 
 
 @pytest.mark.asvs("S48")
@@ -187,6 +188,23 @@ async def test_nothing_is_asked_while_something_else_is_wrong_and_nothing_by_a_l
         assert (await stranger.post("/signup", CHARLIE | wrong)).status_code == 422
     await stranger.post("/signup/check/password", {"password": PASSWORD})
     assert service.asked == []
+
+
+async def test_the_service_is_not_asked_by_a_client_that_has_reached_a_limit(
+    make_house: Callable, service: Service
+) -> None:
+    house = await make_house(PWNED_PASSWORDS=service.url, RATE_LIMITS="enforce")
+    service.answer, stranger = knows(PASSWORD), await house.browser("Charlie")
+    codes = [(await stranger.post("/signup", CHARLIE)).status_code for _ in range(7)]
+    assert (codes, len(service.asked)) == ([422] * 5 + [429] * 2, 5)
+
+
+async def test_the_service_is_not_asked_for_somebody_who_does_not_know_the_present_password(
+    house: House, alice: Browser, service: Service
+) -> None:
+    service.asked.clear()
+    answer = await alice.post("/account/password", {"current_password": "not-hers-1!", "password": NEW})
+    assert (answer.status_code, service.asked) == (422, [])
 
 
 async def test_nobody_is_asked_unless_the_operator_wants_it(make_house: Callable, service: Service) -> None:
@@ -237,5 +255,5 @@ async def test_the_proxy_of_somebodys_shell_is_not_asked(
 
 
 def test_who_does_not_ask_does_not_pay_for_a_client() -> None:
-    code = "import sys, web.endpoints.signup, web.endpoints.account; print('httpx' in sys.modules)"
+    code = "import sys, web.app; print('httpx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
