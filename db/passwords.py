@@ -66,6 +66,13 @@ class Passwords:
         """Whether the hash was made with other parameters than a new one would be."""
         return self._hasher.check_needs_rehash(stored.reveal())
 
+    def require_room(self, *, member: bool = False) -> None:
+        """Raises Busy where one would wait too long. To be asked before a try is counted, for it would be none."""
+        ahead = len(self._members) + (0 if member else len(self._door)) + self._running
+        wait = (ahead - self._threads + 1) / self._threads * median(self._took)
+        if wait > self._longest_wait:
+            raise Busy(retry_after=ceil(wait))
+
     @property
     def queued(self) -> int:
         """How many wait for their turn."""
@@ -89,10 +96,7 @@ class Passwords:
 
     async def _take_turn(self, member: bool) -> None:
         """Wait until a thread is free. Raises Busy at once where that would take too long."""
-        ahead = len(self._members) + (0 if member else len(self._door)) + self._running
-        wait = (ahead - self._threads + 1) / self._threads * median(self._took)
-        if wait > self._longest_wait:
-            raise Busy(retry_after=ceil(wait))
+        self.require_room(member=member)
         if self._running < self._threads:
             self._running += 1
             return

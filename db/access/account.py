@@ -107,6 +107,7 @@ async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[s
     Raises NotLoggedIn where this session has ended while the hashes were computed, TooMany, Breached and Busy.
     """
     store, by = viewer.store, by_viewer(viewer)
+    store.passwords.require_room(member=True)
     await throttle.admit(store, by, (PASSWORD_CHANGE, viewer.id))
     stored = await store.one(STORED(user_id=viewer.id))
     if stored is None or not await store.passwords.verify(stored.password_hash, current, member=True):

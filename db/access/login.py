@@ -56,6 +56,7 @@ async def log_in(store: Store, *, email: str, password: Secret[str], device: Dev
     known = await store.one(CREDENTIALS(email=email))
     at_home = recognise(store, device.cookie, known.id) if known else None
     door = _own_door(at_home, known) if known and at_home else _front_door(email, device)
+    store.passwords.require_room(member=at_home is not None)
     await throttle.admit(store, by_stranger(device), *door, target_id=known.id if known else None)
     for _ in range(TRIES):
         fits = await store.passwords.verify(known and known.password_hash, password, member=at_home is not None)

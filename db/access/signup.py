@@ -64,6 +64,7 @@ async def sign_up_privately(store: Store, *, name: str, email: str, password: Se
 
 async def _hash(store: Store, email: str, password: Secret[str], device: Device) -> Secret[str]:
     """What is stored of the password, once the limits let the client pass: a flood costs no hash and no look-up."""
+    store.passwords.require_room()
     await _admit(store, email, device)
     await store.breaches.require_unknown(password)
     return await store.passwords.hash(password)
