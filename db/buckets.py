@@ -16,6 +16,7 @@ from db.tables import buckets
 RESTS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)  # seconds, one after the other, once patience is over
 MOST_IN_A_ROW: Final = 100  # NIST SP 800-63B-4, section 3.2.2; then a day's rest
 DAY: Final = 86_400.0  # seconds for which tries in a row are remembered
+APART: Final = 60.0  # seconds that two clocks, or a statement and its turn on the row, may be apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Bucket:
 _now, _each, _span = (bindparam(name, type_=Double) for name in ("now", "each", "span"))
 _kept, _patience = bindparam("kept", type_=Double), bindparam("patience", type_=Integer)
 _forgotten = buckets.c.kept_until <= _now
-_impossible = buckets.c.full_at > _now + _span  # so the clock has fallen back: nobody waits for it to catch up
+_impossible = buckets.c.full_at > _now + _span + APART  # the clock has fallen back: nobody waits for it to catch up
 _debt = case((or_(_forgotten, _impossible, buckets.c.full_at <= _now), _now), else_=buckets.c.full_at)
 _past_patience = buckets.c.taken + 1 - _patience
 _rest = case(
@@ -47,7 +48,7 @@ _rest = case(
     else_=_now + float(RESTS[-1]),
 )
 _is_open = and_(
-    or_(buckets.c.rests_until <= _now, buckets.c.rests_until > _now + float(RESTS[-1])),
+    or_(buckets.c.rests_until <= _now, buckets.c.rests_until > _now + RESTS[-1] + APART),
     or_(_patience == 0, buckets.c.taken < MOST_IN_A_ROW),
     _debt + _each <= _now + _span,
 )

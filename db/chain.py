@@ -76,14 +76,16 @@ async def shorten(store: Store, older_than: datetime, most: int, many: int) -> i
     """Prune the oldest rows, `many` at most; how many it were. The newest stays, and so does what does not fit.
 
     They are verified before they go: else whoever can write the table would put a false date on the rows that tell of
-    it, and have us sweep them up and vouch for the rest. Only beyond `most` may a row's key be a retired one.
+    it, and have us sweep them up and vouch for the rest. Only beyond `most` may a row's key be a retired one; and what
+    is beyond it, the newest row tells only where it is itself the one that followed.
     """
     async with store.transaction():
         await store.value(TURN())
         anchor, newest = await store.one(ANCHOR()), await store.one(HEAD()) or BEGINNING
         start = last = _start(anchor)
+        spare = newest.number - most if await _is_ours(store, newest.number) else 0
         for entry in await _read(store, start.number, many):
-            surplus = entry.number <= newest.number - most
+            surplus = entry.number <= spare
             if entry.number == newest.number or not (surplus or entry.at < older_than):
                 break
             if problem := _anchor_problem(store, anchor, surplus) or _problem(store, entry, last, surplus):
@@ -94,6 +96,12 @@ async def shorten(store: Store, older_than: datetime, most: int, many: int) -> i
             return 0
         await _drop_anchor(store, last)
         return await store.count(PRUNE(after=start.number, last=last.number))
+
+
+async def _is_ours(store: Store, number: int) -> bool:
+    """Whether the row of this number followed the one before it."""
+    rows = await _read(store, number - 2, 2)
+    return len(rows) == 2 and not _problem(store, rows[1], Link(rows[0].number, rows[0].seal))
 
 
 async def _drop_anchor(store: Store, last: Link) -> None:

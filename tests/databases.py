@@ -25,7 +25,6 @@ KINDS: Final = ("sqlite", "postgresql")
 KIND: Final = os.environ.get("TEST_DATABASE", "sqlite")
 SERVER_URL: Final = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test")
 REQUIRED: Final = KIND == "postgresql" or "REQUIRE_POSTGRES" in os.environ
-RUNS: Final = 7_411  # the class of the advisory locks by which the runs of the tests know that another lives
 
 SHAPE: Final = """
     SELECT string_agg(concat_ws(' ', c.relname, attname, atttypid, attnotnull), ',' ORDER BY c.relname, attnum)
@@ -145,11 +144,12 @@ class Server:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _begin(self) -> None:
-        """Hold the lock that says this run lives, and clear away what runs that were killed have left."""
-        await self._connection.execute(f"SELECT pg_advisory_lock({RUNS}, {self._run})")
+        """Be seen to live, on the whole server, and clear away what runs that were killed have left."""
+        await self._connection.execute(f"SET application_name = 'house_{self._run}'")
         names = await self._connection.fetch(r"SELECT datname FROM pg_database WHERE datname ~ '^house_\d+_\d+$'")
-        for run in {int(name.split("_")[1]) for (name,) in names} - {self._run}:
-            if await self._connection.fetchval(f"SELECT pg_try_advisory_lock({RUNS}, {run})"):
+        alive = await self._connection.fetch("SELECT application_name FROM pg_stat_activity")
+        for run in {int(name.split("_")[1]) for (name,) in names}:
+            if f"house_{run}" not in {name for (name,) in alive}:
                 await self._drop_all_of(run)
 
     async def _drop_all_of(self, run: int) -> None:

@@ -294,6 +294,16 @@ async def test_a_false_date_has_nobody_sweep_the_tracks_away(
 
 
 @pytest.mark.asvs("S92")
+async def test_a_high_number_that_was_put_in_has_nobody_sweep_the_tracks_away(trail: House) -> None:
+    columns = "at, event, outcome, actor, session_id, address, browser, detail, kid, seal"
+    await trail.change(f"INSERT INTO audit (number, {columns}) SELECT 1005, {columns} FROM audit WHERE number = 9")
+    await prune(trail.store, most_rows=1000)
+    assert await numbers(trail) == [*range(1, 10), 1005]
+    await trail.change("DELETE FROM audit WHERE number = 1005")
+    assert (await verify(trail))[0] == 0
+
+
+@pytest.mark.asvs("S92")
 async def test_what_was_changed_stops_pruning_before_it(trail: House) -> None:
     await trail.change("UPDATE audit SET address = '' WHERE number = 6")
     await age(trail, days=500)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from db.access import shell
-from db.limits import EVERY
+from db.buckets import taking
+from db.limits import EVERY, LOGIN_ACCOUNT
 from db.passwords import Passwords
 from db.pruning import prune
 from db.secret import Secret
@@ -499,3 +500,26 @@ def test_the_limits_are_those_that_the_documents_tell() -> None:
 
 def words(seconds: float) -> str:
     return {60: "a minute", 300: "5 minutes", 3600: "an hour"}[int(seconds)]
+
+
+@pytest.mark.asvs("S57")
+@pytest.mark.parametrize("limit", EVERY, ids=lambda limit: limit.name)
+async def test_a_host_whose_clock_is_a_little_behind_gives_no_more_tokens(house: House, clock: Clock, limit) -> None:
+    store, now = house.store, clock().timestamp()
+    taken = [await store.value(taking(limit, "somebody", now + n / 1000)) for n in range(limit.burst)]
+    assert None not in taken
+    for behind in (0.0, 0.001, 0.1, 30.0):
+        assert await store.value(taking(limit, "somebody", now - behind)) is None
+    assert await house.rows("SELECT taken FROM buckets") == [(limit.burst,)]
+
+
+@pytest.mark.asvs("S57")
+@pytest.mark.parametrize("behind", [0.0, 0.1, 30.0])
+async def test_a_rest_is_not_over_sooner_where_the_clock_is_a_little_behind(
+    house: House, clock: Clock, behind: float
+) -> None:
+    store, now = house.store, clock().timestamp()
+    for n in range(20):
+        await store.value(taking(LOGIN_ACCOUNT, "somebody", now + n * 7200))
+    assert await house.rows("SELECT taken FROM buckets") == [(20,)]
+    assert await store.value(taking(LOGIN_ACCOUNT, "somebody", now + 19 * 7200 - behind)) is None
