@@ -71,7 +71,7 @@ TAKE = Statement(
 GIVE_BACK = Statement(
     update(buckets)
     .where(buckets.c.key == bindparam("key"), buckets.c.taken > 0)
-    .values(full_at=buckets.c.full_at - _each, taken=buckets.c.taken - 1)
+    .values(full_at=buckets.c.full_at - _each, taken=buckets.c.taken - 1, rests_until=0.0)  # there was no rest before
 )
 CLEAR = Statement(delete(buckets).where(buckets.c.key == bindparam("key")))
 LOOK = Statement(pick(Bucket, buckets).where(buckets.c.key == bindparam("key")))

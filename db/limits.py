@@ -12,12 +12,14 @@ class Limit:
     """`burst` at once, and as many again over `seconds`.
 
     With `patience`, the try after so many in a row has to rest first, and each next one longer: see `db.buckets.RESTS`.
+    Of one `of_account` the owner reads in their trail; any other is the client's own affair.
     """
 
     name: str
     burst: int
     seconds: float
     patience: int = 0
+    of_account: bool = False
 
     @property
     def each(self) -> float:
@@ -28,8 +30,8 @@ class Limit:
 # fmt: off
 LOGIN_POSTS     = Limit("login-posts",      30, MINUTE)                  # of a client, or a known browser
 LOGIN_FAILS     = Limit("login-fails",      10, MINUTE)                  # of one client, to whichever accounts
-LOGIN_ACCOUNT   = Limit("login-account",     5, 5 * MINUTE, patience=10) # of strangers to one address, known or not
-LOGIN_DEVICE    = Limit("login-device",      5, 5 * MINUTE, patience=10) # of a browser that was in the account before
+LOGIN_ACCOUNT   = Limit("login-account",     5, 5 * MINUTE, 10, True)    # of strangers to one address, known or not
+LOGIN_DEVICE    = Limit("login-device",      5, 5 * MINUTE, 10, True)    # of a browser that was in the account before
 LOGIN_ALL       = Limit("login-all",      1000, 5 * MINUTE)              # of all strangers: told, and never refused
 SIGNUP_MINUTE   = Limit("signup-minute",     5, MINUTE)                  # of one client
 SIGNUP_HOUR     = Limit("signup-hour",      20, HOUR)                    # of one client

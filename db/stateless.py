@@ -18,13 +18,18 @@ LIVE = Statement(
         or_(users.c.sessions_ended_at.is_(None), users.c.sessions_ended_at < bindparam("issued_at", type_=Instant)),
     )
 )
-ENDED_AT = Statement(select(users.c.sessions_ended_at).where(users.c.id == bindparam("user_id")))
+LATEST = Statement(select(users.c.last_login_at, users.c.sessions_ended_at).where(users.c.id == bindparam("user_id")))
 
 
 async def start(store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta) -> tuple[str, Claims]:
-    """No row, so no id; claims whose `iat` is later than the account's last "end all", be it by a microsecond."""
-    now, ended_at = store.now(), await store.value(ENDED_AT(user_id=user_id))
-    issued_at = now if ended_at is None else max(now, ended_at + timedelta(microseconds=1))
+    """No row, so no id; claims whose `iat` is later than the account's last "end all", be it by a microsecond.
+
+    Otherwise it is the moment of the log-in that the user's row has: so the next "end all" is no earlier than it,
+    whichever host's clock it goes by.
+    """
+    logged_in_at, ended_at = (await store.all(LATEST(user_id=user_id)))[0]
+    after = ended_at and ended_at + timedelta(microseconds=1)
+    issued_at = max(moment for moment in (logged_in_at, after) if moment)
     expires_at = int((issued_at + lifetime).timestamp())
     return "", Claims(Secret(store.token(32)), user_id, role, issued_at.timestamp(), expires_at)
 

@@ -4,6 +4,8 @@ import asyncio
 import ipaddress
 import logging
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from math import ceil
 
 from db import audit
@@ -11,7 +13,7 @@ from db.audit import By
 from db.buckets import CLEAR, GIVE_BACK, LOOK, REFUSE, Bucket, taking
 from db.events import Event
 from db.limits import Limit
-from db.refusals import TooMany
+from db.refusals import Busy, TooMany
 from db.store import Store
 from db.throttle_state import SHORTLY
 
@@ -34,7 +36,8 @@ class _Empty(Exception):
 async def admit(store: Store, by: By, *takes: Take, target_id: str | None = None) -> None:
     """Take a token from each bucket, or from none. Raises TooMany, and counts that it did.
 
-    To be called before what it protects, outside of transactions. `target_id` is the account that is knocked at.
+    To be called before what it protects, outside of transactions. `target_id` is the account that is knocked at,
+    whose owner reads of it where the limit is the account's.
     """
     await _admit(store, by, None, takes, target_id)
 
@@ -70,6 +73,21 @@ async def record_seldom(store: Store, by: By, event: Event, limit: Limit, whom: 
             await audit.record(store, event, by, outcome="refused")
         else:
             store.throttle.remember(key, now, now + SHORTLY)
+
+
+@asynccontextmanager
+async def trying(store: Store, *takes: Take) -> AsyncIterator[None]:
+    """What is tried for these tokens. Where it comes to nothing because everybody is busy, it was no try: they go back.
+
+    Raises Busy all the same.
+    """
+    try:
+        yield
+    except Busy:
+        with suppress(Busy):
+            for limit, whom in takes:
+                await give_back(store, limit, whom)
+        raise
 
 
 async def give_back(store: Store, limit: Limit, whom: str) -> None:
@@ -110,7 +128,7 @@ async def _admit(store: Store, by: By, seen: Take | None, takes: tuple[Take, ...
                 await _has_token(store, *seen)
     except _Empty as empty:
         if empty.is_news:
-            await _count(store, by, empty, target_id)
+            await _count(store, by, empty, target_id if empty.limit.of_account else None)
         if store.throttle.mode == "observe":
             return
         if store.throttle.is_flooded(empty.key):

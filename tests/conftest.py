@@ -222,8 +222,8 @@ async def make_house(
 ) -> AsyncIterator[Callable]:
     """Opens a house, on a database of its own or on one that another house of this test has left.
 
-    `hashing` replaces the Passwords; `away`: its database cannot be reached; `patience`: the seconds that it waits for
-    the right to write; `engine` gives the database's back end other options; the rest are settings.
+    `hashing` replaces the Passwords, `now` the clock; `away`: its database cannot be reached; `patience`: the seconds
+    that it waits for the right to write; `engine` gives the database's back end other options; the rest are settings.
     """
     async with AsyncExitStack() as stack:
 
@@ -231,6 +231,7 @@ async def make_house(
             path: Path | None = None,
             *,
             hashing: Passwords | None = None,
+            now: Callable[[], datetime] | None = None,
             away: bool = False,
             patience: float | None = None,
             engine: dict[str, Any] | None = None,
@@ -239,13 +240,13 @@ async def make_house(
             path = path or tmp_path / "latchkey.db"
             url = databases.url(path, away=away)
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
-            store = open_store(settings, passwords=hashing or passwords, now=clock)
+            store = open_store(settings, passwords=hashing or passwords, now=now or clock)
             options = databases.engine(away=away, patience=patience) | (engine or {})
             if options:
                 store = replace(store, database=Database(url, **options))
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
-            app = create_app(settings, store, clock)
+            app = create_app(settings, store, now or clock)
             app.state.environment = TEMPLATES.setdefault(settings.stateless, app.state.environment)
             return House(app, store, settings, clock, stack, path, databases)
 

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import product
 
 import pytest
 
 from db.access import admin as people
-from tests.conftest import SECRET, House
+from tests.conftest import SECRET, Clock, House
 from tests.databases import KINDS
 from tests.people import Browser, path_of, set_cookie_of
 
@@ -294,3 +295,19 @@ def test_the_list_of_searches_is_the_schemas() -> None:
     from web.schemas import PeopleQuery
 
     assert set(people.SEARCHES) == set(PeopleQuery.model_json_schema()["properties"]["sort"]["enum"])
+
+
+async def test_logging_out_everywhere_ends_what_began_on_a_host_whose_clock_is_ahead(
+    make_house: Callable, house: House, clock: Clock, alice: Browser
+) -> None:
+    ticks = iter(range(10_000))
+    ahead = await make_house(house.path, now=lambda: clock() + timedelta(seconds=2, microseconds=next(ticks)))
+    phone = await ahead.browser("Alice")
+    assert (await phone.log_in()).status_code == 303
+    thief = await ahead.thief_of(phone)
+    tablet = await house.browser("Alice")
+    assert (await tablet.log_in()).status_code == 303
+    clock.move(seconds=1)
+    assert (await tablet.post("/devices/revoke-all")).status_code == 303
+    assert [await is_in(person) for person in (alice, phone, thief, tablet)] == [False] * 4
+    assert ((await phone.log_in()).status_code, await is_in(phone)) == (303, True)

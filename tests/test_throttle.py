@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from db import throttle
 from db.access import shell
-from db.buckets import taking
-from db.limits import EVERY, LOGIN_ACCOUNT
+from db.buckets import GIVE_BACK, taking
+from db.limits import EVERY, LOGIN_ACCOUNT, LOGIN_ALL
 from db.passwords import Passwords
 from db.pruning import prune
 from db.secret import Secret
@@ -225,11 +226,72 @@ async def test_who_is_told_that_too_many_hash_has_spent_no_try(make_house: Calla
     await slow
 
 
+@pytest.mark.reliability("R13")
+@pytest.mark.parametrize("path", ["/login", "/signup", "/account/password"])
+async def test_who_waits_in_vain_for_a_hash_has_spent_no_try(make_house: Callable, cheap, path: str) -> None:
+    house = await make_house(hashing=cheap)
+    alice = await house.member("Alice")
+    hashing = Passwords(threads=1, passes=200, longest_wait=0.1)
+    busy = await make_house(house.path, hashing=hashing)
+    person = await (busy.thief_of(alice) if path == "/account/password" else busy.browser("Charlie"))
+    await house.change("DELETE FROM buckets")
+    slow = asyncio.create_task(hashing.hash(Secret(PASSWORD)))
+    await asyncio.sleep(0)
+    form = {"name": "Charlie", "email": "charlie@example.com", "password": WRONG, "current_password": PASSWORD}
+    assert [(await person.post(path, form)).status_code for _ in range(2)] == [503, 503]
+    assert not slow.done()
+    posts = ("login-posts", "email-")  # of which each counts
+    rows = await house.rows("SELECT key, taken, rests_until FROM buckets")
+    assert {(taken, rests) for key, taken, rests in rows if not key.startswith(posts)} == {(0, 0.0)}
+    await slow
+
+
+@pytest.mark.asvs("S55")
+async def test_a_try_that_goes_back_takes_its_rest_along(house: House, clock: Clock) -> None:
+    store = house.store
+    for _ in range(10):
+        await store.value(taking(LOGIN_ACCOUNT, "somebody", clock().timestamp()))
+        clock.move(minutes=5)
+    for _ in range(3):
+        assert await store.value(taking(LOGIN_ACCOUNT, "somebody", clock().timestamp())) is not None
+        await store.count(GIVE_BACK(key="somebody", each=LOGIN_ACCOUNT.each))
+    assert await house.rows("SELECT taken, rests_until FROM buckets") == [(10, 0.0)]
+
+
 @pytest.mark.asvs("S57")
 async def test_a_restart_forgives_nothing(make_house: Callable, house: House, alice: Browser, charlie: Browser) -> None:
     await guess(charlie, 5)
     again = await make_house(house.path)
     assert await guess(await again.browser("Charlie"), 1, address=OTHER_CLIENT) == [429]
+
+
+@pytest.mark.asvs("S50")
+async def test_in_a_flood_too_nobody_can_tell_by_the_work_whether_there_is_an_account(
+    house: House, alice: Browser, charlie: Browser
+) -> None:
+    async with house.store.transaction():
+        while await throttle.has_room(house.store, LOGIN_ALL, "everybody"):
+            pass
+    await guess(charlie, 1, "grace@example.com")  # the first of the flood is told of
+    kept, work = await house.count("audit"), []
+    for email in ("grace@example.com", "alice@example.com"):
+        before = house.statements, house.store.database._backend.writes, house.hashes
+        await guess(charlie, 1, email)
+        after = house.statements, house.store.database._backend.writes, house.hashes
+        work.append(tuple(now - then for now, then in zip(after, before, strict=True)))
+    assert work[0] == work[1]
+    assert await house.count("audit") - kept == 1  # of Alice, who reads it
+
+
+@pytest.mark.asvs("S91")
+async def test_a_clients_own_limit_is_not_told_to_whoever_came_last(
+    house: House, alice: Browser, charlie: Browser
+) -> None:
+    for n in range(10):
+        await guess(charlie, 1, f"person-{n}@example.com")
+    assert await guess(charlie, 1) == [429]
+    rows = await house.rows("SELECT target_id, detail FROM audit WHERE event = 'limit.reached'")
+    assert rows == [(None, '{"limit": "login-fails", "times": 1}')]
 
 
 # Whose door it is
@@ -284,6 +346,42 @@ async def test_the_device_cookie_is_for_this_host_alone_and_for_no_script(make_h
     assert session.startswith("__Host-session=")
     assert device.startswith("__Host-device=")
     assert device.endswith("; Max-Age=31536000; Path=/; HttpOnly; SameSite=Lax; Secure")
+
+
+@pytest.mark.asvs("S59")
+@pytest.mark.parametrize("end", ["password", "everywhere", "operator"])
+async def test_a_new_password_and_logging_out_everywhere_make_other_browsers_strangers_again(
+    house: House, clock: Clock, alice: Browser, charlie: Browser, end: str
+) -> None:
+    await charlie.log_in(email="alice@example.com")  # somebody who knew the password, once
+    clock.move(seconds=1)
+    if end == "password":
+        form = {"current_password": PASSWORD, "password": "another-No.7"}
+        assert (await alice.post("/account/password", form)).status_code == 303
+    elif end == "everywhere":
+        assert (await alice.post("/devices/revoke-all")).status_code == 303
+    else:
+        await shell.set_password(Operator(house.store), alice.email, Secret("another-No.7"))
+    await charlie.post("/logout")
+    stranger = await house.browser("Bob")
+    assert await guess(replace(stranger, headers={"X-Forwarded-For": "203.0.113.9"}), 5) == [422] * 5
+    assert await guess(charlie, 1) == [429]
+    if end != "operator":  # the browser that did it stays known
+        await alice.post("/logout")
+        assert (await alice.log_in("another-No.7" if end == "password" else PASSWORD)).status_code == 303
+
+
+@pytest.mark.asvs("S59")
+async def test_logging_in_elsewhere_does_not_make_a_browser_known_again(
+    house: House, clock: Clock, alice: Browser, charlie: Browser
+) -> None:
+    await charlie.log_in(email="alice@example.com")
+    clock.move(seconds=1)
+    await alice.post("/devices/revoke-all")
+    await charlie.sign_up()  # the cookie is sealed anew, for an account of his own
+    await charlie.post("/logout")
+    assert await guess(await house.browser("Bob"), 6, address="203.0.113.9") == [422] * 5 + [429]
+    assert await guess(charlie, 1) == [429]
 
 
 @pytest.mark.asvs("S59")
@@ -363,6 +461,16 @@ async def test_a_format_that_is_wrong_costs_nothing(house: House, stranger: Brow
 
 
 # One's own password
+
+
+@pytest.mark.asvs("S46")
+async def test_a_change_that_succeeds_counts_too(house: House, alice: Browser) -> None:
+    passwords, statuses = [PASSWORD, "another-No.7"], []
+    for n in range(6):
+        current, new = passwords[n % 2], passwords[1 - n % 2]
+        answer = await alice.post("/account/password", {"current_password": current, "password": new})
+        statuses.append(answer.status_code)
+    assert statuses == [303] * 5 + [429]
 
 
 @pytest.mark.asvs("S46")

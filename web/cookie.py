@@ -8,7 +8,7 @@ from starlette.types import Scope
 from db import sessions
 from db.access import audit
 from db.refusals import OtherViewer
-from db.sessions import NewSession
+from db.sessions import NewCookie, NewSession
 from db.viewer import NOWHERE, Admin, Claims, Viewer, require_admin
 from web.device import describe_device
 from web.forms import read_fields
@@ -54,7 +54,12 @@ def set_cookie(request: Request, session: NewSession) -> None:
     """Have the answer carry the session, and that by which its browser will be known."""
     put(request.scope, "session", session.session)
     if session.device is not None:
-        put(request.scope, "device", session.device)
+        keep_device(request, session.device)
+
+
+def keep_device(request: Request, device: NewCookie) -> None:
+    """Have the answer carry that by which this browser is known to an account."""
+    put(request.scope, "device", device)
 
 
 def delete_cookie(request: Request) -> None:

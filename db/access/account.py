@@ -109,23 +109,29 @@ async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[s
     store, by = viewer.store, by_viewer(viewer)
     store.passwords.require_room(member=True)
     await throttle.admit(store, by, (PASSWORD_CHANGE, viewer.id))
-    stored = await store.one(STORED(user_id=viewer.id))
-    if stored is None or not await store.passwords.verify(stored.password_hash, current, member=True):
+    async with throttle.trying(store, (PASSWORD_CHANGE, viewer.id)):
+        hashes = await _hashes(viewer, current, new)
+    if hashes is None:
         async with store.transaction():
             await audit.record(store, "password.change", by, outcome="refused")
         return None
-    await store.breaches.require_unknown(new)
-    verified, new_hash = stored.password_hash.reveal(), await _hash(viewer, new)
+    verified, new_hash = hashes
     async with store.transaction():
         if await store.value(CHANGE_PASSWORD(user_id=viewer.id, verified_hash=verified, new_hash=new_hash)) is None:
             return None
         await require_live(viewer)
-        await throttle.clear(store, PASSWORD_CHANGE, viewer.id)
         ended = await end_all_sessions(store, viewer.id)
         session = await start_session(store, viewer.id, viewer.role, viewer.device)
         await audit.record(store, "password.change", by)
         return session, max(0, ended - 1)
 
 
-async def _hash(viewer: Viewer, password: Secret[str]) -> str:
-    return (await viewer.store.passwords.hash(password, member=True)).reveal()
+async def _hashes(viewer: Viewer, current: Secret[str], new: Secret[str]) -> tuple[str, str] | None:
+    """What is stored of the password and what is to be; None where `current` is not the password."""
+    passwords = viewer.store.passwords
+    stored = await viewer.store.one(STORED(user_id=viewer.id))
+    if stored is None or not await passwords.verify(stored.password_hash, current, member=True):
+        return None
+    await viewer.store.breaches.require_unknown(new)
+    new_hash = await passwords.hash(new, member=True)
+    return stored.password_hash.reveal(), new_hash.reveal()

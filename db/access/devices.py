@@ -9,8 +9,9 @@ from sqlalchemy import bindparam, delete, select
 from db import audit
 from db.audit import by_viewer
 from db.engine.statement import Statement
+from db.known_devices import remember
 from db.refusals import NotFound
-from db.sessions import end_all_sessions
+from db.sessions import NewCookie, end_all_sessions
 from db.store import pick
 from db.tables import Instant, sessions, users
 from db.viewer import Viewer, describe
@@ -90,9 +91,10 @@ async def revoke_others(viewer: Viewer) -> int:
     return ended
 
 
-async def revoke_all(viewer: Viewer) -> int:
-    """End every session, this one too; how many there were."""
+async def revoke_all(viewer: Viewer) -> NewCookie:
+    """End every session, this one too. Of all browsers that were in the account, only the one with this cookie is known
+    from now on."""
     async with viewer.store.transaction():
         ended = await end_all_sessions(viewer.store, viewer.id)
         await audit.record(viewer.store, "session.end-all", by_viewer(viewer), {"ended": ended})
-    return ended
+    return remember(viewer.store, viewer.device.cookie, viewer.id)

@@ -1,9 +1,11 @@
 """Logging in: one answer, and the same work, for every way it can fail."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, case, update
 
 from db import audit, throttle
 from db.audit import by_owner, by_stranger
@@ -21,15 +23,21 @@ from db.viewer import Role
 class _Credentials:
     id: str
     disabled: bool
+    sessions_ended_at: datetime | None
     password_hash: Secret[str] = field(repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "password_hash", Secret(self.password_hash))
 
 
+class _NotKept(Exception):
+    """Raised inside the transaction, so that nothing of it stays."""
+
+
 CREDENTIALS = Statement(
     pick(_Credentials, users, disabled=users.c.disabled_at.is_not(None)).where(users.c.email == bindparam("email"))
 )
+_now = bindparam("now", type_=Instant)
 LOGGED_IN = Statement(
     update(users)
     .where(
@@ -40,7 +48,7 @@ LOGGED_IN = Statement(
     .values(
         password_hash=bindparam("new_hash"),
         previous_login_at=users.c.last_login_at,
-        last_login_at=bindparam("now", type_=Instant),
+        last_login_at=case((users.c.last_login_at > _now, users.c.last_login_at), else_=_now),  # another host's clock
     )
     .returning(users.c.role)
 )
@@ -54,21 +62,30 @@ async def log_in(store: Store, *, email: str, password: Secret[str], device: Dev
     One hash is computed in every case. A hash that was replaced meanwhile is asked once more. Raises TooMany and Busy.
     """
     known = await store.one(CREDENTIALS(email=email))
-    at_home = recognise(store, device.cookie, known.id) if known else None
+    at_home = _recognise(store, device, known)
     door = _own_door(at_home, known) if known and at_home else _front_door(email, device)
     store.passwords.require_room(member=at_home is not None)
     await throttle.admit(store, by_stranger(device), *door, target_id=known.id if known else None)
-    for _ in range(TRIES):
-        fits = await store.passwords.verify(known and known.password_hash, password, member=at_home is not None)
-        if not fits or known is None or known.disabled:
-            break
-        hash_to_keep = await _renewed_hash(store, known, password)
-        async with store.transaction():
-            role = await store.value(_logged_in(store, known, hash_to_keep))
-            if role is not None:
-                return await _let_in(store, known, role, device, door)
-        known = await store.one(CREDENTIALS(email=email))
+    async with throttle.trying(store, *(take for take in door if take[0] is not LOGIN_POSTS)):
+        for _ in range(TRIES):
+            fits = await store.passwords.verify(known and known.password_hash, password, member=at_home is not None)
+            if not fits or known is None or known.disabled:
+                break
+            hash_to_keep = await _renewed_hash(store, known, password)
+            async with store.transaction():
+                role = await store.value(_logged_in(store, known, hash_to_keep))
+                if role is not None:
+                    return await _let_in(store, known, role, device, door)
+            known = await store.one(CREDENTIALS(email=email))
     await _note_refusal(store, known, device)
+    return None
+
+
+def _recognise(store: Store, device: Device, known: _Credentials | None) -> str | None:
+    """The browser's id, if it was in the account before. The cookie is opened whether there is one or not."""
+    browser = recognise(store, device.cookie)
+    if known and browser and browser.was_in(known.id, known.sessions_ended_at):
+        return browser.id
     return None
 
 
@@ -96,12 +113,18 @@ async def _let_in(store: Store, known: _Credentials, role: Role, device: Device,
 
 
 async def _note_refusal(store: Store, known: _Credentials | None, device: Device) -> None:
-    """A row of the trail, unless it is about nobody's account and part of a flood, which has a row of its own."""
+    """A row of the trail; but about nobody's account in the middle of a flood, which has a row of its own, none stays.
+
+    It is taken back, and not left out: nobody can tell by the time whether there is an account.
+    """
     by = by_stranger(device)
     async with store.transaction():
         calm = await throttle.notice(store, by, LOGIN_ALL, "everybody")
-        if calm or known is not None:
-            await audit.record(store, "login", by, target_id=known.id if known else None, outcome="refused")
+        with suppress(_NotKept):
+            async with store.transaction():
+                await audit.record(store, "login", by, target_id=known.id if known else None, outcome="refused")
+                if not calm and known is None:
+                    raise _NotKept
 
 
 def _logged_in(store: Store, known: _Credentials, hash_to_keep: Secret[str]) -> Bound[Any]:

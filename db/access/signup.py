@@ -66,8 +66,10 @@ async def _hash(store: Store, email: str, password: Secret[str], device: Device)
     """What is stored of the password, once the limits let the client pass: a flood costs no hash and no look-up."""
     store.passwords.require_room()
     await _admit(store, email, device)
-    await store.breaches.require_unknown(password)
-    return await store.passwords.hash(password)
+    client = throttle.client(device.address)
+    async with throttle.trying(store, (SIGNUP_MINUTE, client), (SIGNUP_HOUR, client)):
+        await store.breaches.require_unknown(password)
+        return await store.passwords.hash(password)
 
 
 async def _admit(store: Store, email: str, device: Device) -> None:

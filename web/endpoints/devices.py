@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from db.access import devices
 from db.viewer import Viewer
-from web.cookie import verify_session
+from web.cookie import keep_device, verify_session
 from web.respond import changed, leave, now, page, path_of
 from web.words import plural
 
@@ -36,7 +36,7 @@ async def revoke_others(request: Request) -> Response:
 async def revoke_all(request: Request) -> Response:
     """End every session of the account, this one too."""
     viewer = await verify_session(request)
-    await devices.revoke_all(viewer)
+    keep_device(request, await devices.revoke_all(viewer))
     return leave(request, to=path_of(request, "login"), delete_cookie=True)
 
 
