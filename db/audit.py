@@ -11,17 +11,16 @@ from json import JSONEncoder
 from operator import attrgetter
 from typing import Final, Literal
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, update
 
 from db.engine.statement import Statement, insert
 from db.events import Event
 from db.store import Store, pick
-from db.tables import audit
+from db.tables import audit, trail_head
 from db.viewer import Device, Viewer
 
 Actor = Literal["member", "stranger", "operator", "program"]
 Outcome = Literal["done", "refused"]
-TRAIL: Final = 7_411_002  # the number of the lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +66,15 @@ OPERATOR: Final = By("operator")
 
 COLUMNS: Final = tuple(column.name for column in audit.columns)
 
-TURN = Statement(select(func.pg_advisory_xact_lock(TRAIL)))  # until the transaction ends; SQLite writes in turn anyway
-HEAD = Statement(pick(Link, audit).order_by(audit.c.number.desc()).limit(1))
+GO_ON = Statement(  # whoever comes next waits until the transaction ends
+    update(trail_head)
+    .values(number=trail_head.c.number + 1)
+    .returning((trail_head.c.number - 1).label("number"), trail_head.c.seal)
+    .execution_options(into=Link)
+)
+END_WITH = Statement(update(trail_head).values({name: bindparam(name) for name in ("seal", "kid", "proof")}))
+LAST = Statement(pick(Link, audit).order_by(audit.c.number.desc()).limit(1))
+BEGIN_ANEW = Statement(insert(trail_head).values(number=bindparam("number"), seal="", kid="", proof=""))
 ADD = Statement(insert(audit).values({name: bindparam(name, type_=audit.c[name].type) for name in COLUMNS}))
 
 
@@ -85,8 +91,7 @@ async def record(
 
     `target_id` is whom it is about where that is not the one who did it. `detail` holds no password, token or code.
     """
-    await store.value(TURN())
-    before = await store.one(HEAD()) or BEGINNING
+    before = await store.one(GO_ON()) or await _mend(store)
     entry = Entry(
         number=before.number + 1,
         at=store.now().astimezone(UTC),
@@ -104,6 +109,15 @@ async def record(
     )
     seal = store.audit_keys.make(sealed_text(entry, before.seal))
     await store.count(ADD(**asdict(entry) | {"seal": seal}))
+    proof = store.audit_keys.make(proven_text("head", entry.number, seal))
+    await store.count(END_WITH(seal=seal, kid=entry.kid, proof=proof))
+
+
+async def _mend(store: Store) -> Link:
+    """Somebody has taken the head away. The trail goes on from its last row, with a gap that tells of it."""
+    last = await store.one(LAST()) or BEGINNING
+    await store.count(BEGIN_ANEW(number=last.number + 2))
+    return Link(last.number + 1, last.seal)
 
 
 def by_viewer(viewer: Viewer, device: Device | None = None) -> By:
@@ -125,6 +139,11 @@ def by_owner(user_id: str, device: Device, session_id: str = "") -> By:
 def sealed_text(entry: Entry, seal_before: str) -> bytes:
     """What a row's seal is over: all that it says, and the seal of the row before."""
     return EXACTLY([seal_before, *ALL_BUT_SEAL(entry)]).encode()
+
+
+def proven_text(end: Literal["anchor", "head"], number: int, seal: str) -> bytes:
+    """What the proof of one end of the trail is over."""
+    return json.dumps([end, number, seal]).encode()
 
 
 def _exact(moment: datetime) -> str:

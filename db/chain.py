@@ -1,17 +1,16 @@
 """The chain of the audit trail: verified from the oldest row to the newest, and shortened at its old end."""
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 from sqlalchemy import Integer, bindparam, delete, func, select
 
-from db.audit import BEGINNING, HEAD, TURN, Entry, Link, sealed_text
+from db.audit import BEGINNING, Entry, Link, proven_text, sealed_text
 from db.engine.statement import Statement, insert
 from db.store import Store, pick
-from db.tables import audit, trail_anchor
+from db.tables import audit, trail_anchor, trail_head
 
 logger = logging.getLogger("latchkey")
 
@@ -24,8 +23,8 @@ RETIRED: Final = "is sealed under none of the secrets' keys: append the retired 
 
 
 @dataclass(frozen=True, slots=True)
-class Anchor:
-    """The last row that was pruned, and the proof that it was the program which pruned it."""
+class End:
+    """The anchor, which is the last row that was pruned, or the head, the newest; and a proof that we have said so."""
 
     number: int
     seal: str
@@ -42,7 +41,9 @@ class Verdict:
     problem: str = ""
 
 
-ANCHOR = Statement(pick(Anchor, trail_anchor).order_by(trail_anchor.c.number.desc()).limit(1))
+ANCHOR = Statement(pick(End, trail_anchor).order_by(trail_anchor.c.number.desc()).limit(1))
+HEAD = Statement(pick(End, trail_head).order_by(trail_head.c.number.desc()).limit(1))
+HELD_HEAD = Statement(pick(End, trail_head).order_by(trail_head.c.number.desc()).limit(1).with_for_update())
 LIFT = Statement(delete(trail_anchor))
 DROP = Statement(insert(trail_anchor).values({name: bindparam(name) for name in ("number", "seal", "kid", "proof")}))
 OLDEST = Statement(select(func.min(audit.c.number)).where(audit.c.number <= bindparam("most", type_=Integer)))
@@ -66,8 +67,8 @@ async def verify(store: Store, kept: Link | None = None) -> Verdict:
     Rows may come and go meanwhile: where pruning has overtaken us, we begin anew.
     """
     while True:
-        anchor = await store.one(ANCHOR())
-        verdict = await _walk(store, anchor, kept)
+        anchor, head = await store.one(ANCHOR()), await store.one(HEAD())
+        verdict = await _walk(store, anchor, head, kept)
         if not verdict.problem or await store.one(ANCHOR()) == anchor:
             return verdict
 
@@ -77,18 +78,19 @@ async def shorten(store: Store, older_than: datetime, most: int, many: int) -> i
 
     They are verified before they go: else whoever can write the table would put a false date on the rows that tell of
     it, and have us sweep them up and vouch for the rest. Only beyond `most` may a row's key be a retired one; and what
-    is beyond it, the newest row tells only where it is itself the one that followed.
+    is beyond it, only a head says that is ours.
     """
     async with store.transaction():
-        await store.value(TURN())
-        anchor, newest = await store.one(ANCHOR()), await store.one(HEAD()) or BEGINNING
+        head, anchor = await store.one(HELD_HEAD()), await store.one(ANCHOR())
+        if head is None or _end_problem(store, "head", head):
+            logger.error("the audit trail is not pruned: its head is missing, or is not ours")
+            return 0
         start = last = _start(anchor)
-        spare = newest.number - most if await _is_ours(store, newest.number) else 0
         for entry in await _read(store, start.number, many):
-            surplus = entry.number <= spare
-            if entry.number == newest.number or not (surplus or entry.at < older_than):
+            surplus = entry.number <= head.number - most
+            if entry.number == head.number or not (surplus or entry.at < older_than):
                 break
-            if problem := _anchor_problem(store, anchor, surplus) or _problem(store, entry, last, surplus):
+            if problem := _end_problem(store, "anchor", anchor, surplus) or _problem(store, entry, last, surplus):
                 logger.error("the audit trail is pruned no further: %s", problem)
                 break
             last = Link(entry.number, entry.seal)
@@ -98,30 +100,27 @@ async def shorten(store: Store, older_than: datetime, most: int, many: int) -> i
         return await store.count(PRUNE(after=start.number, last=last.number))
 
 
-async def _is_ours(store: Store, number: int) -> bool:
-    """Whether the row of this number followed the one before it."""
-    rows = await _read(store, number - 2, 2)
-    return len(rows) == 2 and not _problem(store, rows[1], Link(rows[0].number, rows[0].seal))
-
-
 async def _drop_anchor(store: Store, last: Link) -> None:
     """Remember the row that the oldest one left is chained to."""
     await store.count(LIFT())
-    proof = store.audit_keys.make(_proven_text(last))
+    proof = store.audit_keys.make(proven_text("anchor", last.number, last.seal))
     await store.count(DROP(number=last.number, seal=last.seal, kid=store.audit_keys.kid, proof=proof))
 
 
-async def _walk(store: Store, anchor: Anchor | None, kept: Link | None) -> Verdict:
-    start = head = _start(anchor)
-    problem = _anchor_problem(store, anchor) or await _leftover(store, start)
+async def _walk(store: Store, anchor: End | None, head: End | None, kept: Link | None) -> Verdict:
+    """`head` was read before the rows: so it stands among them, or at their end."""
+    start = last = _start(anchor)
+    heads = [found for found in (kept, head and Link(head.number, head.seal)) if found and found.number]
+    problem = _end_problem(store, "anchor", anchor) or await _leftover(store, start)
     if kept and kept.number < start.number:
         problem = problem or f"row {kept.number}, whose seal was kept, has been pruned since: keep a newer one"
-    while not problem and (entries := await _read(store, head.number, AT_ONCE)):
+    while not problem and (entries := await _read(store, last.number, AT_ONCE)):
         for entry in entries:
-            if problem := _problem(store, entry, head) or _head_problem(entry, kept):
+            if problem := _problem(store, entry, last) or _other_problem(entry, heads):
                 break
-            head = Link(entry.number, entry.seal)
-    return Verdict(head.number - start.number, head, problem or _end_problem(head, anchor, kept))
+            last = Link(entry.number, entry.seal)
+    problem = problem or _cut_problem(last, anchor, heads) or _head_problem(store, head)
+    return Verdict(last.number - start.number, last, problem)
 
 
 async def _read(store: Store, after: int, many: int) -> list[Entry]:
@@ -140,23 +139,25 @@ async def _leftover(store: Store, start: Link) -> str:
     return "" if number is None else f"row {number} was put in: there is none before row {start.number + 1}"
 
 
-def _start(anchor: Anchor | None) -> Link:
+def _start(anchor: End | None) -> Link:
     return Link(anchor.number, anchor.seal) if anchor else BEGINNING
 
 
-def _proven_text(last: Link) -> bytes:
-    return json.dumps(["anchor", last.number, last.seal]).encode()
+def _head_problem(store: Store, head: End | None) -> str:
+    if head is None:
+        return "the head is missing: somebody has taken it away"
+    return _end_problem(store, "head", head) if head.number else ""
 
 
-def _anchor_problem(store: Store, anchor: Anchor | None, retired: bool = False) -> str:
-    """Why this anchor is not ours; empty where it is. `retired`: a key that we do not have is none."""
-    if anchor is None:
+def _end_problem(store: Store, which: Literal["anchor", "head"], end: End | None, retired: bool = False) -> str:
+    """Why this end is not ours; empty where it is. `retired`: a key that we do not have is none."""
+    if end is None:
         return ""
-    if not store.audit_keys.knows(anchor.kid):
-        return "" if retired else f"the anchor, row {anchor.number}, {RETIRED}"
-    if _fits(store, anchor.kid, _proven_text(_start(anchor)), anchor.proof):
+    if not store.audit_keys.knows(end.kid):
+        return "" if retired else f"the {which}, row {end.number}, {RETIRED}"
+    if _fits(store, end.kid, proven_text(which, end.number, end.seal), end.proof):
         return ""
-    return f"the anchor, row {anchor.number}, was changed: its proof does not fit"
+    return f"the {which}, row {end.number}, was changed: its proof does not fit"
 
 
 def _problem(store: Store, entry: Entry, before: Link, retired: bool = False) -> str:
@@ -178,14 +179,14 @@ def _fits(store: Store, kid: str, text: bytes, seal: str) -> bool:
     return isinstance(seal, str) and seal.isascii() and store.audit_keys.fits(kid, text, seal)
 
 
-def _head_problem(entry: Entry, kept: Link | None) -> str:
-    if kept is None or kept.number != entry.number or kept.seal == entry.seal:
+def _other_problem(entry: Entry, heads: list[Link]) -> str:
+    if all(head.number != entry.number or head.seal == entry.seal for head in heads):
         return ""
     return f"row {entry.number} is another than the one whose seal was kept"
 
 
-def _end_problem(head: Link, anchor: Anchor | None, kept: Link | None) -> str:
-    """That rows are missing after the last one: pruning always leaves one, and a head that was kept was once there."""
-    if (kept and kept.number > head.number) or (anchor and anchor.number == head.number):
-        return f"row {head.number + 1} is missing: the trail was cut off after row {head.number}"
+def _cut_problem(last: Link, anchor: End | None, heads: list[Link]) -> str:
+    """That rows are missing after the last one: pruning always leaves one, and a head was once there."""
+    if any(head.number > last.number for head in heads) or (anchor and anchor.number == last.number):
+        return f"row {last.number + 1} is missing: the trail was cut off after row {last.number}"
     return ""

@@ -128,3 +128,12 @@ trail_anchor = Table(
     Column("kid", Text, nullable=False),
     Column("proof", Text, nullable=False),  # the seal of this row
 )
+
+trail_head = Table(
+    "trail_head",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),  # of the newest row; 0 before the first
+    Column("seal", Text, nullable=False),  # that row's
+    Column("kid", Text, nullable=False),
+    Column("proof", Text, nullable=False),  # the seal of this row
+)

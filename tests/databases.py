@@ -160,7 +160,8 @@ class Server:
     async def _emptied(self, name: str) -> bool:
         if await self.ask(name, SHAPE) != self._shape:
             return False
-        await self.ask(name, *[f"DELETE FROM {table}" for table in ("users", "buckets", "audit", "trail_anchor")])
+        emptied = [f"DELETE FROM {table}" for table in ("users", "buckets", "audit", "trail_anchor")]
+        await self.ask(name, *emptied, "UPDATE trail_head SET number = 0, seal = '', kid = '', proof = ''")
         return True
 
 

@@ -155,16 +155,50 @@ async def test_rows_that_changed_places_are_named(trail: House) -> None:
 async def test_that_the_end_was_cut_off_is_seen_by_a_head_that_was_kept(trail: House) -> None:
     head = await head_of(trail)
     assert (await verify(trail, "--head", head))[0] == 0
-    await trail.change("DELETE FROM audit WHERE number > 7")
-    assert (await verify(trail))[0] == 0
-    cut = (1, "latchkey: row 8 is missing: the trail was cut off after row 7\n")
+    earlier = await trail.rows("SELECT number, seal, kid, proof FROM trail_head")
+    await add_rows(trail, 3)
+    head = await head_of(trail)
+    await trail.change("DELETE FROM audit WHERE number > 9", "DELETE FROM trail_head", replaced(earlier))
+    assert (await verify(trail))[0] == 0  # whoever had an earlier head, and has put it back, is seen by nothing here
+    cut = (1, "latchkey: row 10 is missing: the trail was cut off after row 9\n")
     assert await verify(trail, "--head", head) == cut
     await add_rows(trail, 5)
     assert (await verify(trail))[0] == 0
     assert await verify(trail, "--head", f"head: {head}") == (
         1,
-        "latchkey: row 9 is another than the one whose seal was kept\n",
+        "latchkey: row 12 is another than the one whose seal was kept\n",
     )
+
+
+def replaced(head: list[tuple]) -> str:
+    return f"INSERT INTO trail_head VALUES {head[0]}"
+
+
+@pytest.mark.asvs("S92")
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        ("DELETE FROM audit WHERE number = 9",),
+        ("DELETE FROM audit WHERE number > 4",),
+        ("DELETE FROM audit",),
+        ("DELETE FROM audit WHERE number > 7", "UPDATE trail_head SET number = 7"),
+        ("DELETE FROM audit WHERE number > 7", "DELETE FROM trail_head"),
+        ("DELETE FROM trail_head",),
+    ],
+)
+async def test_that_the_end_was_cut_off_is_seen_at_once_and_stays_to_be_seen(
+    trail: House, tampering: tuple[str, ...]
+) -> None:
+    await trail.change(*tampering)
+    assert (await verify(trail))[0] == 1
+    await add_rows(trail, 2)
+    assert ((await verify(trail))[0], await trail.count("trail_head")) == (1, 1)
+
+
+@pytest.mark.asvs("S92")
+async def test_the_head_is_sealed_too(trail: House) -> None:
+    await trail.change("UPDATE trail_head SET proof = seal")
+    assert await verify(trail) == (1, "latchkey: the head, row 9, was changed: its proof does not fit\n")
 
 
 async def test_a_head_that_grew_is_still_there(trail: House) -> None:

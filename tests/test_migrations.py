@@ -124,7 +124,7 @@ def test_the_migrated_schema_is_that_of_the_tables_to_the_last_constraint(place:
         place.server.drop(other)
     else:
         declared = described(f"sqlite:///{tmp_path}/declared.db", metadata.create_all)
-    assert [*migrated] == ["audit", "buckets", "sessions", "trail_anchor", "users"]
+    assert [*migrated] == ["audit", "buckets", "sessions", "trail_anchor", "trail_head", "users"]
     assert migrated == declared
 
 

@@ -47,3 +47,11 @@ def upgrade() -> None:
         sa.Column("kid", sa.Text, nullable=False),
         sa.Column("proof", sa.Text, nullable=False),
     )
+    head = op.create_table(
+        "trail_head",
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("seal", sa.Text, nullable=False),
+        sa.Column("kid", sa.Text, nullable=False),
+        sa.Column("proof", sa.Text, nullable=False),
+    )
+    op.bulk_insert(head, [{"number": 0, "seal": "", "kid": "", "proof": ""}])
