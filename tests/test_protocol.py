@@ -1,33 +1,60 @@
-"""The protocol: who is too slow or too long-winded with their headers is sent away, and nobody else."""
+"""The protocol: who is too slow with their headers, too long-winded, or does not read is sent away, and nobody else."""
 
 import asyncio
 import gc
 import re
+import socket
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
+from struct import pack
 
 import pytest
 import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tests.conftest import House
-from web.protocol import Flow, Reception
+from web.headers import Headers
+from web.middleware import LastResort, Limits
+from web.protocol import LONGEST_LINE, Flow, Reception
 
 AT_ONCE = 5
+PATIENCE = 0.5  # seconds that somebody may read nothing
+LARGE = 600_000  # bytes of an answer: more than the buffers of both sides hold
 
 
 @pytest.fixture
 async def port(house: House) -> AsyncIterator[int]:
     """The house, served by the real server on a port that is free, with little patience."""
-    reception = Reception(headers_within=0.3, body_within=1.5, at_once=AT_ONCE)
-    config = uvicorn.Config(house.app, port=0, http=reception, ws="none", log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
+    async with served(house.app, Reception(headers_within=0.3, body_within=1.5, at_once=AT_ONCE)) as server:
+        yield port_of(server)
+
+
+@asynccontextmanager
+async def served(app: ASGIApp, reception: Reception) -> AsyncIterator[uvicorn.Server]:
+    config = uvicorn.Config(
+        app, http=reception, ws="none", log_config=None, lifespan="off", timeout_graceful_shutdown=3
+    )
+    server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)  # or the kernel would take in megabytes
+    serving = asyncio.create_task(server.serve([listening]))
     while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
         await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
+    yield server
     server.should_exit = True
     await serving
+
+
+def port_of(server: uvicorn.Server) -> int:
+    return server.servers[0].sockets[0].getsockname()[1]
 
 
 async def answer_to(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
@@ -200,12 +227,131 @@ async def test_one_who_reads_on_does_not_wake_the_others() -> None:
         await asyncio.wait_for(slower.drain(), 0.01)
 
 
+def answering(size: int = LARGE, seconds: float = 0.0) -> Starlette:
+    """An application whose work may take less time than somebody may read nothing."""
+
+    async def show(request: Request) -> Response:
+        await asyncio.sleep(seconds)
+        return Response(bytes(size))
+
+    middleware = [
+        Middleware(Headers, https=False),
+        Middleware(LastResort),
+        Middleware(Limits, work_within=PATIENCE / 2),
+    ]
+    app = Starlette(routes=[Route("/", show)], middleware=middleware)
+    app.state.draining = False
+    return app
+
+
+ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+async def ask(server: uvicorn.Server, requests: bytes, room: int = 4096) -> socket.socket:
+    """Who asks has little room for answers, and reads none."""
+    wire = socket.socket()
+    wire.setblocking(False)
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(wire, ("127.0.0.1", port_of(server)))
+    await loop.sock_sendall(wire, requests)
+    return wire
+
+
+async def stay(server: uvicorn.Server, longest: float) -> float:
+    """Seconds until the server has no connection left."""
+    began = time.monotonic()
+    while server.server_state.connections and time.monotonic() - began < longest:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+IMPATIENT = {"headers_within": 0.3, "read_within": PATIENCE}
+
+
 @pytest.mark.reliability("R09")
-async def test_who_reads_slowly_gets_everything_in_the_end(port: int) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)  # which takes in no more than 128 KiB unread
-    ask = b"GET /login HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    writer.write(ask * 999 + ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-    await asyncio.sleep(1)
-    answers = await asyncio.wait_for(reader.read(), 20)
-    assert (answers.count(b"HTTP/1.1 200"), answers.count(b"</html>")) == (1000, 1000)
-    writer.close()
+@pytest.mark.parametrize("requests", [ASK, LAST, ASK * 20], ids=["one", "the last", "many"])
+def test_who_does_not_read_is_cut_off_and_nothing_is_logged(requests: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with served(answering(), Reception(**IMPATIENT)) as server:
+            with await ask(server, requests) as wire:
+                assert PATIENCE - 0.1 < await stay(server, 3) < 3 * PATIENCE
+                with pytest.raises(ConnectionError):
+                    while await asyncio.get_running_loop().sock_recv(wire, 65536):
+                        pass
+                assert server.server_state.tasks == set()
+
+    uvloop.run(scenario())
+    assert caplog.records == []
+
+
+@pytest.mark.reliability("R09")
+def test_who_reads_slowly_but_steadily_gets_everything(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        loop, read, began = asyncio.get_running_loop(), b"", time.monotonic()
+        async with served(answering(), Reception(headers_within=0.3, read_within=PATIENCE / 2)) as server:
+            with await ask(server, LAST, room=10_000) as wire:
+                while part := await loop.sock_recv(wire, 5000):
+                    read += part
+                    await asyncio.sleep(0.02)
+        assert (read.count(b"HTTP/1.1 200"), read.count(b"\0")) == (1, LARGE)
+        assert time.monotonic() - began > 3 * PATIENCE
+
+    uvloop.run(scenario())
+    assert caplog.records == []
+
+
+@pytest.mark.reliability("R09")
+def test_who_has_not_read_does_not_keep_the_program_from_ending(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with served(answering(), Reception(headers_within=0.3, end_within=PATIENCE)) as server:
+            wire = await ask(server, ASK * 20)
+            assert await stay(server, PATIENCE) >= PATIENCE
+            began = time.monotonic()
+        assert time.monotonic() - began < 3 * PATIENCE
+        wire.close()
+
+    uvloop.run(scenario())
+    assert caplog.records == []
+
+
+@pytest.mark.reliability("R09")
+def test_who_asks_for_much_and_hangs_up_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with served(answering(10, seconds=0.1), Reception(**IMPATIENT)) as server:
+            wire = await ask(server, ASK * 20)
+            await asyncio.sleep(0.15)  # so that the second is being answered
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+            wire.close()
+            assert await stay(server, 3) < 3
+            await asyncio.sleep(0.2)
+            assert server.server_state.tasks == set()
+
+    uvloop.run(scenario())
+    assert caplog.records == []
+
+
+def count_requests() -> int:
+    """Those that the server holds."""
+    gc.collect()
+    return sum(isinstance(one, RequestResponseCycle) for one in gc.get_objects())
+
+
+@pytest.mark.reliability("R09")
+async def test_who_asks_for_hundreds_of_answers_ahead_is_closed() -> None:
+    async with served(answering(), Reception(**IMPATIENT)) as server:
+        with await ask(server, ASK * 10 * LONGEST_LINE):
+            await asyncio.sleep(0.1)
+            assert count_requests() <= LONGEST_LINE + 1
+            assert await stay(server, 3) < 3
+
+
+@pytest.mark.reliability("R09")
+async def test_nothing_more_is_taken_in_while_somebody_waits_in_line() -> None:
+    async with served(answering(10, seconds=0.05), Reception(**IMPATIENT)) as server:
+        with await ask(server, ASK * 10) as wire:
+            for _ in range(5):
+                await asyncio.sleep(0.05)
+                await asyncio.get_running_loop().sock_sendall(wire, ASK * 10)
+            assert 0 < count_requests() <= 10

@@ -74,11 +74,17 @@ class LastResort:
 
 
 class Limits:
-    """Header sizes (431), then the whole body, declared or chunked, read before anybody looks at it (413)."""
+    """Header sizes (431), then the whole body, declared or chunked, read before anybody looks at it (413).
 
-    def __init__(self, app: ASGIApp, *, body_within: float = BODY_DEADLINE) -> None:
+    The work has its time until its answer begins, and an answer is whole by then: how long it is read is
+    `web.protocol`'s to bound.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, body_within: float = BODY_DEADLINE, work_within: float = HANDLER_DEADLINE
+    ) -> None:
         self.app = app
-        self.body_within = body_within
+        self.body_within, self.work_within = body_within, work_within
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,8 +94,16 @@ class Limits:
             raise HTTPException(431, headers={"Connection": "close"})
         if scope["method"] not in SAFE:
             receive = _replay(await _read_body(scope, receive, self.body_within), receive)
-        async with asyncio.timeout(HANDLER_DEADLINE):
-            return await self.app(scope, receive, send)
+        async with asyncio.timeout(None) as deadline:
+            late = asyncio.get_running_loop().call_later(self.work_within, self._end_work, scope, deadline)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                late.cancel()
+
+    def _end_work(self, scope: Scope, deadline: asyncio.Timeout) -> None:
+        if "status" not in scope["state"]:  # no answer has begun: `web.headers.Headers` sees each that does
+            deadline.reschedule(0)
 
 
 class CrossOrigin:

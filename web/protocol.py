@@ -1,14 +1,21 @@
-"""The protocol between a browser and the server: uvicorn's own, which does not wait for slow or endless headers."""
+"""The protocol between a browser and the server: uvicorn's own, which waits for nobody who sends or reads slowly."""
 
 import asyncio
+import contextlib
+import socket
 from collections import deque
+from dataclasses import dataclass, field
+from fcntl import ioctl
+from struct import pack, unpack
+from termios import TIOCOUTQ
 from types import SimpleNamespace
 from typing import Any, Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 LARGEST_HEADERS: Final = 32 * 1024  # bytes that are kept while the headers go on; what is complete is measured exactly
+LONGEST_LINE: Final = 100  # requests that wait for the answers before theirs; browsers send none ahead
 TOO_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -17,21 +24,18 @@ WRITABLE.set()
 ANSWERED: Final[Any] = SimpleNamespace(response_complete=True, message_event=asyncio.Event())  # any request, when over
 
 
+@dataclass(eq=False)
 class Reception:
-    """Makes the protocol of each connection; sends away who is late, by one timer for all; and lets a crowd in by and
-    by, so that the first are answered before the last are heard, and no more is held in memory than need be.
+    """Makes the protocol of each connection, sends away who is late, and lets a crowd in by and by, to hold less."""
 
-    `headers_within`: seconds, from the first byte of a request, or from the connection. `body_within`: seconds, from
-    the headers on. `at_once`: pieces of requests that are taken in before the loop has its turn.
-    """
-
-    def __init__(self, headers_within: float = 10.0, body_within: float = 20.0, at_once: int = 500) -> None:
-        self.headers_within, self.body_within = headers_within, body_within
-        self._at_once = at_once
-        self._due: dict[PromptProtocol, tuple[float, bytes]] = {}  # until when, and what is said then
-        self._is_watching = False
-        self._crowd: deque[tuple[PromptProtocol, bytes]] = deque()
-        self._heard = 0  # in this turn
+    headers_within: float = 10.0  # seconds, from the first byte of a request, or from the connection
+    body_within: float = 20.0  # seconds, from the headers on
+    read_within: float = 30.0  # seconds, from the last byte that was taken in of an answer
+    end_within: float = 5.0  # the same, once the program ends, which gives ten to what is in flight
+    at_once: int = 500  # pieces of requests that are taken in before the loop has its turn, and the first are answered
+    _crowd: "deque[tuple[PromptProtocol, bytes]]" = field(default_factory=deque)
+    _heard: int = 0  # in this turn
+    is_watching: bool = False
 
     def __call__(self, **options: Any) -> "PromptProtocol":
         return PromptProtocol(self, **options)
@@ -41,62 +45,58 @@ class Reception:
         if not self._heard:
             connection.loop.call_soon(self._hear_more, connection.loop)
         self._heard += 1
-        if self._heard <= self._at_once:
+        if self._heard <= self.at_once:
             return True
         self._crowd.append((connection, data))
         return False
 
     def _hear_more(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._heard = min(self._at_once, len(self._crowd))
+        self._heard = min(self.at_once, len(self._crowd))
         if self._heard:
             loop.call_soon(self._hear_more, loop)
         for _ in range(self._heard):
             connection, data = self._crowd.popleft()
             connection.take_in(data)
 
-    def expect_more(self, connection: "PromptProtocol", within: float, answer: bytes) -> None:
-        self._due[connection] = connection.loop.time() + within, answer
-        if not self._is_watching:
-            self._watch(connection.loop)
-
-    def stop_waiting(self, connection: "PromptProtocol") -> None:
-        self._due.pop(connection, None)
-
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+    def watch(self, connections: set[Any], loop: asyncio.AbstractEventLoop) -> None:
         """Twenty times while somebody may be late: a timer for each would cost more than reading their headers."""
-        self._is_watching = bool(self._due)
-        if self._is_watching:
-            loop.call_later(self.headers_within / 20, self._watch, loop)
+        self.is_watching = bool(connections)
+        if self.is_watching:
+            loop.call_later(self.headers_within / 20, self.watch, connections, loop)
         now = loop.time()
-        for connection, (due, answer) in [*self._due.items()]:
-            if due <= now:
-                connection.dismiss(answer)
+        for connection in connections:
+            connection.send_away_if_late(now)
 
 
 class PromptProtocol(HttpToolsProtocol):
-    """Closes who sends headers too slowly (slowloris) or without end, and who drips a body that nobody waits for any
-    more, such as a GET's. A body that is read is `web.middleware.Limits`' to bound, which answers.
+    """Closes who sends headers too slowly (slowloris) or without end, who drips a body that nobody waits for any more,
+    such as a GET's, and who does not read. A body that is read is `web.middleware.Limits`' to bound, which answers.
 
     Thousands of connections may stay and say nothing: each keeps as little as it can. Of more than thirty attributes
     Python would keep the names with each connection, a kilobyte: so ours have slots.
     """
 
-    __slots__ = ("_in_body", "_is_awaited", "_unfinished", "reception")
+    __slots__ = ("_begun", "_due", "_in_body", "_unfinished", "_unread", "_unread_since", "reception")
 
     def __init__(self, reception: Reception, **options: Any) -> None:
         super().__init__(**options)
         self.reception = reception
         self.pipeline = Line()  # type: ignore[assignment]
-        self._is_awaited = self._in_body = False
-        self._unfinished = 0  # bytes of headers that have come, and are not complete
+        self._begun: RequestResponseCycle | None = None  # while it is answered; `cycle` is the last in line
+        self._in_body = False
+        self._due = self._unread_since = 0.0  # when more has to be here, if that is awaited
+        self._unfinished = self._unread = 0  # bytes of headers that are not complete, and of answers
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = Flow(transport)
         self._expect_headers()
+        if not self.reception.is_watching:
+            self.reception.watch(self.connections, self.loop)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        if self._begun:
+            self._begun.disconnected = True  # uvicorn tells the last in line alone, and whoever sends on would raise
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -108,9 +108,8 @@ class PromptProtocol(HttpToolsProtocol):
             return
         super().data_received(data)
         if self._in_body:
-            if not self._is_awaited:
-                self._expect_more(self.reception.body_within, b"")
-        elif self._is_awaited:
+            self._due = self._due or self.loop.time() + self.reception.body_within
+        elif self._due:
             self._unfinished += len(data)
             if self._unfinished > LARGEST_HEADERS:
                 self.dismiss(TOO_LARGE)
@@ -119,44 +118,63 @@ class PromptProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if not self._is_awaited:
+        if not self._due:
             self._expect_headers()
 
     def on_headers_complete(self) -> None:
-        self._stop_waiting()
+        self._due = 0.0
         self._in_body = True
-        super().on_headers_complete()
+        if len(self.pipeline) < LONGEST_LINE:
+            super().on_headers_complete()
+        else:
+            self.dismiss(b"")
 
     def on_message_complete(self) -> None:
-        self._stop_waiting()
+        self._due = 0.0
         self._in_body = False
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._begun = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """What is over is let go, unless another request waits behind it in the pipeline."""
         super().on_response_complete()
-        if self.cycle.response_complete:
-            self.cycle, self.scope, self.headers = ANSWERED, ANSWERED, []
+        if self.pipeline:
+            self.flow.pause_reading()  # uvicorn would let in as much again for each that it answers
+        elif self.cycle.response_complete:
+            self.cycle, self.scope, self.headers, self._begun = ANSWERED, ANSWERED, [], None
+
+    def shutdown(self) -> None:
+        self.reception.read_within = min(self.reception.read_within, self.reception.end_within)
+        super().shutdown()
 
     def dismiss(self, answer: bytes) -> None:
         """Close, and say why."""
-        self._stop_waiting()
+        self._due = 0.0
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
 
+    def send_away_if_late(self, now: float) -> None:
+        """Late with what they send, or with reading: whoever has not read is not waited for, as closing would."""
+        if self._due and self._due <= now and not self.flow.read_paused:
+            self.dismiss(b"" if self._in_body else TOO_LATE)
+        left = self.transport.get_write_buffer_size()
+        if left:  # and the kernel has megabytes more, which the other side may take in long before it asks us for any
+            with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+                left += unpack("i", ioctl(self.transport.get_extra_info("socket"), TIOCOUTQ, bytes(4)))[0]
+        if not self._unread or left < self._unread:
+            self._unread_since = now
+        elif self._unread_since + self.reception.read_within <= now:
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+            self.transport.abort()  # which without SO_LINGER would leave megabytes to the kernel, for minutes
+        self._unread = left
+
     def _expect_headers(self) -> None:
         self._unfinished = 0
-        self._expect_more(self.reception.headers_within, TOO_LATE)
-
-    def _expect_more(self, within: float, answer: bytes) -> None:
-        self._is_awaited = True
-        self.reception.expect_more(self, within, answer)
-
-    def _stop_waiting(self) -> None:
-        if self._is_awaited:
-            self._is_awaited = False
-            self.reception.stop_waiting(self)
+        self._due = self.loop.time() + self.reception.headers_within
 
 
 class Flow(FlowControl):
@@ -168,8 +186,7 @@ class Flow(FlowControl):
         self._is_writable_event = WRITABLE
 
     def pause_writing(self) -> None:
-        if not self.write_paused:
-            self._is_writable_event = asyncio.Event()
+        self._is_writable_event = asyncio.Event()
         super().pause_writing()
 
 
