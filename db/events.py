@@ -37,7 +37,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """`label` and `note` are for administrators. The others go on after "You", "An administrator", "Somebody" …
+    """`label` and `note` are for administrators. The others go on after "You", "An administrator", "Someone" …
 
     `own` is what one does to one's own account, `done` and `refused` what somebody does to another's.
     """
@@ -62,7 +62,9 @@ EVENTS: Final[Mapping[str, Words]] = {
     "password.set": Words("Set password", done="set a new password for {whom}", note="{sessions} ended"),
     "profile.change": Words("Change profile", own="changed your profile: {fields}", note="{fields}"),
     "session.end": Words("Log out a device", own="logged out another device: {device}", note="{device}"),
-    "session.end-others": Words("Log out the others", own="logged out all your other devices", note="{sessions} ended"),
+    "session.end-others": Words(
+        "Log out other devices", own="logged out all your other devices", note="{sessions} ended"
+    ),
     "session.end-all": Words(
         "Log out everywhere",
         own="logged out everywhere",
@@ -87,7 +89,7 @@ EVENTS: Final[Mapping[str, Words]] = {
         "Create account",
         done="created {whose} account",
         refused="tried to create an account with {whose} email",
-        note="{is}",
+        note="as {role}",
     ),
     "account.disable": Words(
         "Disable account",
@@ -97,18 +99,46 @@ EVENTS: Final[Mapping[str, Words]] = {
         own_refused="could not disable your own account: nobody else is an administrator",
     ),
     "account.enable": Words("Enable account", done="enabled {whose} account", own="enabled your own account"),
-    "admin": Words("Administrators’ pages", own_refused="asked for a page that is for administrators"),
+    "admin": Words("Administrators’ page", own_refused="tried to open a page for administrators"),
     "limit.reached": Words(
         "Limit reached",
-        refused="tried to log in to {whose} account {often}, and had to wait",
-        own_refused="{acted} {often}, and had to wait",
+        refused="tried to log in to {whose} account {often} and had to wait",
+        own_refused="{acted} {often} and had to wait",
         note="{limit}, {times}",
     ),
 }
-SUBJECTS: Final = {"member": "An administrator", "stranger": "Somebody", "operator": "The operator"}
+JOINED: Final = Words(
+    "Change team", own="put yourself in the team {to}", done="put {whom} in the team {to}", note="into {to}"
+)
+LEFT: Final = Words(
+    "Change team",
+    own="took yourself out of the team {from}",
+    done="took {whom} out of the team {from}",
+    note="out of {from}",
+)
+SUBJECTS: Final = {"member": "An administrator", "stranger": "Someone", "operator": "The operator"}
 ROLES: Final = {"user": "user", "admin": "administrator"}
 FIELDS: Final = {"slug": "page address"}  # those whose name says it by itself are not here
-ACTED: Final = {"password-change": "tried to change your password", "admin-change": "changed people"}
+ACTED: Final = {
+    "profile-change": "tried to change your profile",
+    "password-change": "tried to change your password",
+    "admin-change": "made changes in People",
+}
+LIMITS: Final = {
+    "login-posts": "log-ins from one client",
+    "login-fails": "failed log-ins from one client",
+    "login-account": "log-ins to one account",
+    "login-device": "log-ins from a known browser",
+    "login-all": "log-ins by all strangers",
+    "signup-minute": "sign-ups in a minute",
+    "signup-hour": "sign-ups in an hour",
+    "email-minute": "email checks in a minute",
+    "email-hour": "email checks in an hour",
+    "email-all": "email checks by everybody",
+    "profile-change": "profile changes",
+    "password-change": "password changes",
+    "admin-change": "changes in People",
+}
 FOREIGN: Final = ("name", "from", "to", "device")  # placeholders for what people have chosen
 
 
@@ -116,9 +146,9 @@ def tell_owner(
     event: str, outcome: str, actor: str, detail: Mapping[str, Any], *, mine: bool, other: str | None
 ) -> list[Part]:
     """What happened, for somebody whom it is about. `mine`: they did it; `other`: the name of whom they did it to."""
-    words = EVENTS.get(event, Words(event))
+    words = _words(event, detail)
     done, refused = (words.own, words.own_refused) if mine and other is None else (words.done, words.refused)
-    predicate = (refused if outcome == "refused" else done) or f"did this: {words.label}"
+    predicate = (refused if outcome == "refused" else done) or f"did something: {words.label}"
     subject = "You" if mine else SUBJECTS.get(actor, "The program")
     whose, whom = ("{name}’s", "{name}") if mine and other is not None else ("your", "you")
     sentence = f"{subject} {predicate}".replace("{whose}", whose).replace("{whom}", whom)
@@ -127,11 +157,18 @@ def tell_owner(
 
 def tell_admin(event: str, detail: Mapping[str, Any]) -> list[Part]:
     """The detail beside the label; nothing where there is none."""
-    return _parts(EVENTS.get(event, Words(event)).note, _values(detail)) if detail else []
+    return _parts(_words(event, detail).note, _values(detail)) if detail else []
 
 
 def label(event: str) -> str:
     return EVENTS.get(event, Words(event)).label
+
+
+def _words(event: str, detail: Mapping[str, Any]) -> Words:
+    """Where there was no team before, or is none now, the sentence is another."""
+    if event == "team.change" and bool(detail.get("from")) != bool(detail.get("to")):
+        return JOINED if detail.get("to") else LEFT
+    return EVENTS.get(event, Words(event))
 
 
 def _values(detail: Mapping[str, Any]) -> dict[str, str]:
@@ -141,14 +178,15 @@ def _values(detail: Mapping[str, Any]) -> dict[str, str]:
     was, now = (ROLES.get(role, "?") for role in (said.get("from", ""), said.get("role") or said.get("to", "")))
     return {
         **said,
-        "from": said.get("from") or "none",
-        "to": said.get("to") or "none",
+        "from": said.get("from") or "?",
+        "to": said.get("to") or "?",
         "was": was,
         "is": now,
         "role": f"{'an' if now == 'administrator' else 'a'} {now}",
         "fields": ", ".join(FIELDS.get(field, field) for field in said.get("fields", "").split()),
         "acted": ACTED.get(said.get("limit", ""), "asked"),
-        "often": f"{times:,} times too often" if times > 1 else "too often",
+        "limit": LIMITS.get(said.get("limit", ""), said.get("limit", "")),
+        "often": f"{times:,} times too many" if times > 1 else "too many times",
         "times": f"{times:,} times" if times > 1 else "once",
         "sessions": f"{ended:,} {'session' if ended == 1 else 'sessions'}",
     }

@@ -74,11 +74,12 @@ function fail(ctx, text) {
 on('htmx:response:error', ({detail: {ctx}}) => {
   const {status, headers} = ctx.response;
   if (status === 422 || ctx.hx.redirect || ctx.push || partial(ctx)) return;
-  const wait = Math.ceil(headers.get('Retry-After')) || 60, unit = wait > 90 ? 'minute' : 'second';
+  const wait = Math.ceil(headers.get('Retry-After')) || 60; // rounded up, as the server's words say it
+  const [unit, seconds] = wait < 60 ? ['second', 1] : wait <= 3540 ? ['minute', 60] : ['hour', 3600];
   const format = new Intl.NumberFormat('en-GB', {style: 'unit', unit, unitDisplay: 'long'});
   const said = status === 409 && new DOMParser().parseFromString(ctx.text, 'text/html').querySelector('h1 + p')?.textContent;
   fail(ctx, fill(said || (sentences['e' + status] ?? (status < 500 ? sentences.e4 : sentences.e5)),
-    {wait: format.format(unit === 'minute' ? Math.ceil(wait / 60) : wait)}));
+    {wait: format.format(Math.ceil(wait / seconds))}));
 });
 on('htmx:error', ({detail: {ctx, error}}) => {
   if (ctx?.request) fail(ctx, error === 'timeout' || ctx.request.signal.reason === 'timeout' ? sentences.slow : sentences.offline);

@@ -2,12 +2,14 @@
 
 import gzip
 import hashlib
+import re
 
 import brotli
 import httpx
 import pytest
 
 from tests.people import Browser, read
+from web.assets import STATIC
 
 KB = 1000
 PACKED = {"Accept-Encoding": "gzip"}
@@ -98,6 +100,16 @@ async def test_the_sign_up_page_weighs_at_most_six_kilobytes(stranger: Browser) 
     answer, body = await raw(stranger, "/signup", **PACKED)
     assert answer.headers["content-encoding"] == "gzip"
     assert len(body) <= 6 * KB
+
+
+async def test_the_styles_go_without_comments_and_indentation_and_with_every_rule(stranger: Browser) -> None:
+    page = read(await stranger.get("/signup"))
+    served = (await stranger.get(page.one("link", rel="stylesheet").attrs["href"])).text
+    source = (STATIC / "app.css").read_text()
+    assert [served.count(bracket) for bracket in "{}"] == [source.count(bracket) for bracket in "{}"]
+    assert "/*" not in served
+    assert [line for line in served.split("\n") if line != line.strip() or not line] == []
+    assert "".join(served.split()) == "".join(re.sub(r"/\*[^*]*\*/", "", source).split())
 
 
 async def test_the_styles_weigh_at_most_eight_kilobytes_and_the_scripts_eighteen(stranger: Browser) -> None:

@@ -73,7 +73,7 @@ async def test_the_number_of_devices_is_shown(alice: Browser, alices_phone: Brow
 
 @pytest.mark.guide("C6")
 async def test_the_log_in_before_this_one_is_shown(house: House, alice: Browser) -> None:
-    assert "This is your first log-in here" in read(await alice.get("/dashboard")).text
+    assert "Your key is cut. Welcome." in read(await alice.get("/dashboard")).text
     house.clock.move(hours=30)
     laptop = await house.browser("Alice")
     await laptop.log_in()

@@ -49,7 +49,7 @@ async def test_htmx_gets_the_shorter_list_and_one_message(alice: Browser, alices
     assert (answer.status_code, fragment.one(id="device-count").text) == (200, "1")
     assert len(fragment.all(data_device=True)) == 1
     assert [toast.one("p").text for toast in fragment.all(data_hx_swap_oob="beforeend:#toasts")] == [
-        "That device is logged out."
+        "Device logged out."
     ]
 
 

@@ -69,6 +69,23 @@ async def test_a_fragment_is_as_closed_as_its_page(house: House, alice: Browser,
     assert house.statements == before
 
 
+async def test_a_closed_door_shows_its_plate_on_the_page_and_in_the_fragment(alice: Browser, stranger: Browser) -> None:
+    other, foreign, text = {"viewer": "somebody-else"}, {"Sec-Fetch-Site": "cross-site"}, {"Content-Type": "text/plain"}
+    for person, method, path, fields, headers, status, kind in (
+        (stranger, "GET", "/nowhere", None, {}, 404, "holes"),
+        (stranger, "PUT", "/login", None, {}, 405, "holes"),
+        (stranger, "POST", "/login", {"email": "a"}, foreign, 403, "barred"),
+        (stranger, "POST", "/login", {"email": "a"}, text, 415, "lid"),
+        (stranger, "POST", "/login", {"email": "a" * 70_000}, {}, 413, "lid"),
+        (alice, "GET", "/admin/users", None, {}, 403, "barred"),
+        (alice, "POST", "/devices/revoke-others", other, {}, 409, "lid"),
+    ):
+        for asked, pictures in ((HTMX, 1), ({}, 1 if person is alice else 2)):  # at the door also in the panel
+            answer = await person.ask(method, path, fields, **headers, **asked)
+            plates = [svg.attrs["class"] for svg in read(answer).all("svg") if "plate" in svg.attrs.get("class", "")]
+            assert (answer.status_code, plates) == (status, [f"key plate {kind}"] * pictures), path
+
+
 async def test_only_the_header_that_htmx_sends_asks_for_a_fragment(alice: Browser) -> None:
     page = (await alice.get("/dashboard")).text
     for headers in ({"HX-Request": "false"}, {"HX-Boosted": "true"}, {"X-Requested-With": "XMLHttpRequest"}):

@@ -49,7 +49,7 @@ async def test_the_new_person_logs_in_and_the_old_one_keeps_everything(
     for email in ("grace@example.com", alice.email):
         answer = await replace(stranger, email=email, password="another-No.7").sign_up()
         assert (answer.status_code, answer.headers["Location"]) == (303, "/login?new=1")
-    assert "If this email was free" in (await stranger.get("/login?new=1")).text
+    assert "If this email was new to us" in (await stranger.get("/login?new=1")).text
     grace = await house.browser("Grace", password="another-No.7")
     assert ((await grace.log_in()).status_code, (await alice.log_in()).status_code) == (303, 303)
     assert (await replace(stranger, email=alice.email).log_in("another-No.7")).status_code == 422

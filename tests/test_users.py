@@ -81,7 +81,7 @@ async def test_everyone_who_is_in_sees_name_team_and_role(house: House, people: 
     page = read(await people["Alice"].get("/users/ada"))
     assert page.one(id="main").one("h1").text == "Ada"
     assert facts(page)["Team"] == "Harbour"
-    assert "An administrator, here since 24 November 2026." in page.one(id="main").text
+    assert "Administrator. Member since 24 November 2026." in page.one(id="main").text
 
 
 async def test_what_is_not_given_is_told_from_what_may_not_be_seen(people: dict) -> None:

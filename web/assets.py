@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -44,9 +45,16 @@ class Assets:
 
     def _add(self, path: Path) -> None:
         body = path.read_bytes()
+        if path.suffix == ".css":
+            body = _bare(body)
         hashed = f"{path.stem}.{hashlib.sha256(body).hexdigest()[:12]}{path.suffix}"
         self._names[path.name] = hashed
         self._assets[hashed] = Asset(TYPES[path.suffix], _packed(body))
+
+
+def _bare(styles: bytes) -> bytes:
+    """Without comments, indentation and empty lines: they are for us."""
+    return re.sub(rb"\s*\n\s*", b"\n", re.sub(rb"/\*.*?\*/", b"", styles, flags=re.DOTALL)).strip()
 
 
 async def show(request: Request) -> Response:

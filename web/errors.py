@@ -31,14 +31,14 @@ class Words:
 WORDS: Final[Mapping[int, Words]] = {
     403: Words(
         "This door is not yours to open",
-        ("This page is for administrators. If you need it, ask one of them to change your role.",),
+        ("This page is for administrators. If you need access, ask one of them.",),
         "barred",
     ),
     404: Words(
         "There is no door here",
         (
-            "The address may be mistyped, or the page is gone.",
-            "It may also belong to somebody else; we would not say.",
+            "The address may be mistyped, or the page may be gone.",
+            "Or it belongs to somebody else; we wouldn’t tell.",
         ),
         "holes",
     ),
@@ -47,32 +47,39 @@ WORDS: Final[Mapping[int, Words]] = {
     ),
     409: Words("Nothing was changed", ("Reload the page that you came from, and try again.",), "lid"),
     413: Words("That is too much at once", ("What was sent is larger than 64 KiB. Send less, and try again.",), "lid"),
-    415: Words("That is not a form of ours", ("Send a form, as the pages of this site do.",), "lid"),
-    429: Words("That was too often", ("To keep guessers out, this door rests for a while.",), "lid", "Try again"),
+    415: Words("That is not a form of ours", ("Please use the forms on this site.",), "lid"),
+    429: Words(
+        "Too many tries", ("To keep guessers out, this door stays shut for a little while.",), "lid", "Try again"
+    ),
     431: Words(
-        "That is too much at once", ("Your browser sent too many cookies or headers. Clear them for this site.",), "lid"
+        "That is too much at once",
+        ("Your browser sent too many cookies or headers. Clear this site’s cookies and try again.",),
+        "lid",
     ),
     500: Words(
         "Something broke on our side",
-        ("It is not your doing, and nothing was half done. Try again; if it stays, tell us the reference below.",),
+        (
+            "It’s not your fault, and nothing was left half done. Try again; if it keeps happening, send us the "
+            "reference below.",
+        ),
         "loose",
         "Try again",
     ),
     503: Words(
         "We will be right back",
-        ("Latchkey is too busy, or cannot reach its database. You are still logged in and nothing is lost.",),
+        ("Latchkey is too busy, or cannot reach its database. Nothing is lost, and nobody was logged out.",),
         "loose",
         "Try again",
     ),
 }
 FOREIGN: Final = Words(
     "This came from another site",
-    ("A form is only accepted from our own pages, for your safety. Nothing was done: open the page, and try again.",),
+    ("To keep you safe, we only accept forms from our own pages. Nothing was done: open the page and try again.",),
     "barred",
 )
 LAST_ADMIN: Final = Words(
     "Somebody has to keep the keys",
-    ("This is the last administrator, who can be neither demoted nor disabled. Nothing was changed.",),
+    ("This is the last administrator, so the account can’t be demoted or disabled. Nothing was changed.",),
     "lid",
 )
 
@@ -107,7 +114,7 @@ async def answer(request: Request, error: Exception) -> Response:
         case ForeignOrigin():
             return _say(request, 403, FOREIGN)
         case HTTPException(status_code=422):
-            return _say(request, 422, Words("That could not be accepted", (error.detail,), "lid"))
+            return _say(request, 422, Words("That didn’t go through", (error.detail,), "lid"))
         case HTTPException():
             return _say(request, error.status_code, headers=error.headers)
     log_failure(request, error)
@@ -146,7 +153,7 @@ def _say(
     headers: Mapping[str, str] | None = None,
     retry_after: int | None = None,
 ) -> Response:
-    words = words or WORDS.get(status) or Words(HTTPStatus(status).phrase, ("That could not be done.",))
+    words = words or WORDS.get(status) or Words(HTTPStatus(status).phrase, ("That didn’t work.",))
     response = problem(status, words.text[0]) if is_api(request) else _error_page(request, status, words)
     response.headers.update(dict(headers or {}))
     if retry_after is not None:
@@ -162,6 +169,7 @@ def _error_page(request: Request, status: int, words: Words) -> Response:
         words.heading,
         layout="house" if member else "door",
         panel=words.panel,
+        plate=words.panel,
         http_status=status,
         status=status,
         heading=words.heading,
@@ -182,6 +190,6 @@ def _action(request: Request, words: Words, member: bool) -> dict[str, str]:
 def _other_viewer(name: str) -> Words:
     return Words(
         "Somebody else is logged in now",
-        (f"You are logged in as {name}, but this page was drawn for another account. Nothing was changed.",),
+        (f"You are logged in as {name}, but this page was opened from another account. Nothing was changed.",),
         "lid",
     )

@@ -35,7 +35,7 @@ def refuse(*sentences: str) -> PydanticCustomError:
 def storable(text: str) -> str:
     """No NUL (PostgreSQL has no place for it) and no lone surrogate (UTF-8 has none)."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise refuse("This has a character that cannot be stored. Please type it again.")
+        raise refuse("This contains a character we can’t store. Please type it again.")
     return text
 
 
@@ -101,7 +101,7 @@ def _present_password(password: Any) -> Secret[str]:
 
 def _slug(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9-]{2,40}", storable(text).strip()):
-        raise refuse("Use 2 to 40 of the letters a to z, digits and hyphens.")
+        raise refuse("Use 2 to 40 characters: lower-case letters (a–z), digits and hyphens.")
     return text.strip()
 
 

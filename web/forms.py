@@ -15,7 +15,7 @@ from web.policy import POLICIES, Policy, Rule
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 MOST_FIELDS: Final = 50
-UNREADABLE: Final = "Part of this form could not be read as text. Please type it again."
+UNREADABLE: Final = "We couldn’t read part of this form. Please type it again."
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -157,7 +157,7 @@ def _parse(content_type: str, body: bytes) -> Mapping[str, str] | None:
 
 def _sentences(error: ValidationError) -> dict[str, list[str]]:
     return {
-        str(problem["loc"][0]): list(problem.get("ctx", {}).get("sentences", ("This could not be read.",)))
+        str(problem["loc"][0]): list(problem.get("ctx", {}).get("sentences", ("We couldn’t read this.",)))
         for problem in error.errors(include_url=False, include_input=False)
     }
 

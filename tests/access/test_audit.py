@@ -8,7 +8,8 @@ import pytest
 from db import audit as trail
 from db.access import audit
 from db.audit import By
-from db.events import EVENTS, Part, tell_admin, tell_owner
+from db.events import EVENTS, LIMITS, Part, tell_admin, tell_owner
+from db.limits import EVERY
 from db.passwords import Passwords
 from db.refusals import Forbidden
 from db.viewer import Admin, Operator, Viewer, require_admin
@@ -124,7 +125,7 @@ def test_every_event_is_a_sentence_for_everyone_whom_it_may_be_about(event: str,
     ):
         for detail in (DETAIL, {}):
             sentence = said(tell_owner(event, outcome, actor, detail, mine=mine, other=other))
-            assert sentence.startswith(("You ", "An administrator ", "Somebody ", "The operator ", "The program "))
+            assert sentence.startswith(("You ", "An administrator ", "Someone ", "The operator ", "The program "))
             assert "{" not in sentence
             assert "  " not in sentence
             assert len(sentence) > 10
@@ -134,11 +135,33 @@ def test_what_people_have_chosen_stands_apart_and_cannot_be_a_placeholder() -> N
     told = tell_owner("team.change", "done", "member", {"from": "{name}", "to": "\u202ex"}, mine=True, other="{to}’s")
     assert [part.text for part in told if part.foreign] == ["{to}’s", "{name}", "\u202ex"]
     assert said(told) == "You changed {to}’s’s team from {name} to \u202ex"
-    assert tell_admin("team.change", {"from": "", "to": "B"}) == [
-        Part("none", True),
+    assert tell_admin("team.change", {"from": "A", "to": "B"}) == [
+        Part("A", True),
         Part(" to ", False),
         Part("B", True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("detail", "own", "others", "note"),
+    [
+        (("A", "B"), "changed your own team from A to B", "changed Bob’s team from A to B", "A to B"),
+        (("", "B"), "put yourself in the team B", "put Bob in the team B", "into B"),
+        (("A", ""), "took yourself out of the team A", "took Bob out of the team A", "out of A"),
+    ],
+)
+def test_who_had_no_team_or_has_none_now_is_told_so(detail: tuple[str, str], own: str, others: str, note: str) -> None:
+    change = dict(zip(("from", "to"), detail, strict=True))
+    for other, predicate in ((None, own), ("Bob", others)):
+        told = tell_owner("team.change", "done", "member", change, mine=True, other=other)
+        assert said(told) == f"You {predicate}"
+    assert said(tell_admin("team.change", change)) == note
+
+
+def test_every_limit_that_is_told_of_has_its_words() -> None:
+    assert {limit.name for limit in EVERY} - {"email-seen", "logouts", "denied"} == set(LIMITS)
+    told = tell_admin("limit.reached", {"limit": "login-account", "times": 3})
+    assert said(told) == "log-ins to one account, 3 times"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +174,7 @@ def test_what_people_have_chosen_stands_apart_and_cannot_be_a_placeholder() -> N
             "limit.reached",
             "refused",
             {"limit": "password-change", "times": 10},
-            "You tried to change your password 10 times too often, and had to wait",
+            "You tried to change your password 10 times too many and had to wait",
         ),
     ],
 )

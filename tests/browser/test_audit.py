@@ -38,12 +38,12 @@ def test_alice_reads_who_tried_her_door_and_what_to_do(someone: Callable, live: 
     alice = someone("Alice", member=True)
     guess(live, alice.email)
     alice.page.goto("/account")
-    alice.page.get_by_role("link", name="See what happened in your account").click()
+    alice.page.get_by_role("link", name="See recent activity").click()
     expect_path(alice.page, "/account/activity")
     expect_heading(alice.page, "Activity")
     entries = alice.page.locator("#activity > li")
     expect(entries.locator("h3")).to_have_text(
-        [re.compile("^Somebody tried to log in to your account Refused$"), "You created your account"]
+        [re.compile("^Someone tried to log in to your account Refused$"), "You created your account"]
     )
     expect(entries.first).to_contain_text("from 127.0.0.1")
     alice.page.get_by_role("link", name="change your password").click()
@@ -82,7 +82,7 @@ def test_the_list_follows_what_is_typed_and_the_caret_stays(ada: Person, alice: 
     expect(page.locator("#people-list [role=status]")).to_contain_text("Entry 1 found for")
     assert (focused(page), is_marked(page), len(sent.fetched())) == ("q", True, 1)
     page.fill("#q", "nobody at all")
-    expect(page.locator("#people-list")).to_contain_text("Nothing in the trail fits")
+    expect(page.locator("#people-list")).to_contain_text("Nothing in the trail matches")
     page.get_by_role("link", name="see everything").click()
     expect(rows).not_to_have_count(0)
     settle(page)

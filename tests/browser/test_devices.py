@@ -178,7 +178,7 @@ def test_a_new_password_empties_the_fields_and_says_how_many_were_logged_out(ali
     assert live.sessions_of(alice.email) == 2
     page.fill("#password-current_password", PASSWORD)
     submit(page, "password-form")
-    expect_toast(page, "Password changed. 1 other device is logged out.")
+    expect_toast(page, "Password changed. 1 other device was logged out.")
     for field in ("current_password", "password"):
         expect(page.locator(f"#password-{field}")).to_have_value("")
     expect(page.locator("#error-summary")).to_have_count(0)

@@ -214,7 +214,7 @@ def test_a_check_that_fails_says_so_in_its_own_line(page: Page, live: Live, stat
     live.trouble.order(EMAIL_CHECK, status=status)
     page.goto("/signup")
     page.fill("#email", "charlie@example.com")
-    expect(message_of(page, "email")).to_contain_text("Not checked just now")
+    expect(message_of(page, "email")).to_contain_text("We couldn’t check this just now")
     expect(page.locator("#email")).to_have_value("charlie@example.com")
     expect(page.locator("#email")).not_to_have_attribute("aria-invalid", "true")
     page.fill("#email", "charlie.two@example.com")

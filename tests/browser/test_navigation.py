@@ -39,6 +39,11 @@ def test_a_link_changes_the_main_part_and_all_that_belongs_to_it(alice: Person) 
         expect(page.get_by_role("heading", level=1)).to_be_focused()
         expect(page.locator("nav [aria-current=page]")).to_have_text([name])
         titles.add(page.title())
+    follow(page, "Devices")
+    expect_path(page, "/devices")
+    page.get_by_role("link", name="Latchkey", exact=True).click()  # the brand is a link like the others
+    expect_path(page, "/dashboard")
+    expect(page.locator("nav [aria-current=page]")).to_have_text(["Dashboard"])
     assert is_marked(page) and page.evaluate("document.querySelector('nav').marked")
     assert len(titles) == 3
     expect(page.locator("main")).to_have_count(1)

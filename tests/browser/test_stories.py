@@ -108,7 +108,7 @@ def test_alice_changes_her_profile_and_errors_keep_what_she_typed(someone: Calla
     alice.page.fill("#account-name", "A")
     alice.page.fill("#account-slug", "Not A Slug")
     submit(alice.page, "account-form")
-    expect_summary(alice.page, NAME, "Use 2 to 40 of the letters a to z, digits and hyphens.")
+    expect_summary(alice.page, NAME, "Use 2 to 40 characters: lower-case letters (a–z), digits and hyphens.")
     expect(alice.page.locator("#account-slug")).to_have_value("Not A Slug")
     alice.page.fill("#account-name", "Alice Grace")
     alice.page.fill("#account-slug", slug := alice.email.partition("@")[0].replace(".", "-"))

@@ -165,7 +165,7 @@ def test_without_scripts_the_password_never_comes_back(make_person: Callable[...
     [
         (500, KEPT),
         (503, KEPT),
-        (429, "Too many attempts. Try again in 2 minutes."),
+        (429, "Too many attempts. Try again in 1 minute."),
         (403, "You are not allowed to do that."),
         (409, "Nothing was changed."),
         (404, re.compile(r"\w")),
@@ -175,7 +175,7 @@ def test_without_scripts_the_password_never_comes_back(make_person: Callable[...
 def test_a_refusal_from_anywhere_leaves_the_form_alone(
     charlie: Person, live: Live, status: int, sentence: str | re.Pattern[str]
 ) -> None:
-    live.trouble.order("/signup", status=status, headers=[(b"retry-after", b"120")])
+    live.trouble.order("/signup", status=status, headers=[(b"retry-after", b"60")])
     page = fill(charlie)
     button_of(page, "signup-form").focus()
     page.keyboard.press("Enter")

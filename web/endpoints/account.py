@@ -25,7 +25,7 @@ PROFILE_CLOSED = {
     Busy: "Your profile could not be saved just now. Nothing is lost: try again in a few seconds.",
 }
 PASSWORD_CLOSED = {
-    TooMany: "Too many attempts to change the password. Nothing was changed: try again in {wait}.",
+    TooMany: "Too many attempts to change your password. Nothing was changed: try again in {wait}.",
     Busy: "Too many people are at the door right now. Nothing was changed: try again in a few seconds.",
 }
 
@@ -85,7 +85,7 @@ async def change_password(request: Request) -> Response:
         return await _refused(request, viewer, "password", password=form)
     session, ended = done
     set_cookie(request, session)
-    others = f" {ended} other {plural(ended, 'device is', 'devices are')} logged out." if ended else ""
+    others = f" {ended} other {plural(ended, 'device was', 'devices were')} logged out." if ended else ""
     return changed(
         request,
         TITLE,

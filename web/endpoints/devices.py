@@ -24,7 +24,7 @@ async def revoke(request: Request) -> Response:
     viewer = await verify_session(request)
     if await devices.revoke_device(viewer, request.path_params["id"]) == viewer.session_id:
         return leave(request, to=path_of(request, "login"), delete_cookie=True)
-    return await _changed(request, viewer, "That device is logged out.")
+    return await _changed(request, viewer, "Device logged out.")
 
 
 async def revoke_others(request: Request) -> Response:

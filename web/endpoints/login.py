@@ -16,7 +16,7 @@ from web.schemas import LogIn
 TITLE = "Log in"
 NO_MATCH = "Email or password is incorrect."
 CLOSED = {
-    TooMany: "Too many attempts to log in. To keep guessers out, this door rests: try again in {wait}.",
+    TooMany: "Too many attempts to log in. To keep guessers out, this door stays shut for now: try again in {wait}.",
     Busy: "Too many people are logging in right now. Nothing is lost: try again in a few seconds.",
 }
 

@@ -14,9 +14,9 @@ from web.schemas import SignUp
 
 TITLE = "Create your account"
 TAKEN = "An account with this email already exists."
-UNCHECKED = "We will check this when you send the form."
+UNCHECKED = "We’ll check this when you send the form."
 CLOSED = {
-    TooMany: "Too many accounts were asked for from your network. Nothing is lost: try again in {wait}.",
+    TooMany: "Too many sign-ups from your network. Nothing is lost: try again in {wait}.",
     Busy: "Too many people are signing up right now. Nothing is lost: try again in a few seconds.",
     NotCreated: "An error occurred while creating your account.",
 }
