@@ -19,6 +19,7 @@ BAD_SLUG = "Use 2 to 40 characters: lower-case letters (a–z), digits and hyphe
 LONG_PHONE = "Phone must be at most 40 characters long."
 WRONG = "This is not your current password."
 NEW = "another-No.7 by the sea"
+UNSTORABLE = "This contains a character we can’t store. Please type it again."
 RULES = [
     "Be at least 8 characters long",
     "Contain at least one letter.",
@@ -171,6 +172,8 @@ INVALID = [
     ("slug", "a" * 41, BAD_SLUG),
     ("slug", "alice\nx", BAD_SLUG),
     ("phone", "1" * 41, LONG_PHONE),
+    ("phone", "+1\r\n2", UNSTORABLE),
+    ("name", "Alice\x1b[2K", UNSTORABLE),
 ]
 
 
@@ -200,10 +203,22 @@ async def test_the_limits_themselves_are_accepted(house: House, alice: Browser) 
 
 
 async def test_a_phone_is_shown_as_it_was_typed(alice: Browser) -> None:
-    typed = "<b>030</b> ' \" & 12-34  ext. 5"
+    typed = " <b>030</b> ' \" & 12-34  ext. 5"
     await alice.post("/account", {"phone": typed})
     assert value(read(await alice.get("/account")), "account-phone") == typed
-    assert typed in [found.text for found in read(await alice.get("/users/alice")).all("bdi")]
+    assert typed.strip() in [found.text.strip() for found in read(await alice.get("/users/alice")).all("bdi")]
+    assert (await alice.get("/api/users/alice")).json()["phone"] == typed
+    await alice.post("/account", {"phone": "   "})
+    assert (await alice.get("/api/users/alice")).json()["phone"] == ""
+
+
+@BOTH_WAYS
+async def test_a_page_address_that_nobody_has_looked_up_is_not_told_to_look_good(
+    alice: Browser, bob: Browser, ask: Callable
+) -> None:
+    answer = read(await ask(alice, "/account", {"name": "A", "slug": "bob"}))
+    assert message(answer, "account-slug") == "We’ll check this when you save."
+    assert message(read(await ask(alice, "/account", {"name": "A", "slug": "alice"})), "account-slug") == "Looks good"
 
 
 async def test_a_refused_form_comes_back_on_the_whole_page_with_both_forms(alice: Browser) -> None:

@@ -229,6 +229,13 @@ async def test_a_demoted_person_is_told_so_as_a_page_as_a_fragment_and_as_json(
     assert read(fragment).all("html") == []
     assert json.json()["status"] == 403
     assert not any("ada@example.com" in answer.text for answer in answers)
+    for answer in (
+        page,
+        fragment,
+    ):  # the bar comes along: no later answer would bring it
+        bar = read(answer).one(id="nav")
+        assert bar.one("bdi").text == "Alice"
+        assert not [link for link in bar.all("a") if link.attrs["href"].startswith("/admin")]
 
 
 @pytest.mark.guide("D30")

@@ -66,6 +66,12 @@ async def test_the_list_of_people_is_for_administrators(alice: Browser, ada: Bro
     }
 
 
+async def test_a_page_past_the_end_is_empty_so_that_who_pages_through_comes_to_it(ada: Browser) -> None:
+    first, second = [(await ada.get(f"/api/admin/users?page={page}")).json() for page in (1, 2)]
+    assert (len(first["users"]), first["page"], first["pages"]) == (1, 1, 1)
+    assert (second["users"], second["page"], second["total"]) == ([], 2, 1)
+
+
 @pytest.mark.guide("D22", "D33", "D4")
 @pytest.mark.asvs("S88")
 async def test_a_profile_shows_each_viewer_what_they_may_see(

@@ -133,11 +133,30 @@ def test_setting_a_password_replaces_the_hash(run: Run, database: sqlite3.Connec
     told = run("users", "set-password", "alice@example.com", "--password-stdin", stdin="another-No.7\n")
     assert (told.returncode, told.stdout) == (0, "the password is set, and 0 sessions are ended\n")
     assert database.execute("SELECT password_hash FROM users").fetchone() != before
+    told = run(
+        "users",
+        "set-password",
+        "alice@example.com",
+        "--password-stdin",
+        stdin=f"{PASSWORD}\n",
+        SESSION_STRATEGY="stateless",
+    )
+    assert told.stdout == "the password is set, and every session is ended\n"
 
 
 @pytest.mark.parametrize("arguments", [(), ("dance",), ("users",), ("users", "role", "a@example.com", "king")])
-def test_a_wrong_call_exits_with_2(run: Run, arguments: tuple[str, ...]) -> None:
-    assert run(*arguments).returncode == 2
+def test_a_wrong_call_is_one_line(run: Run, arguments: tuple[str, ...]) -> None:
+    told = run(*arguments)
+    assert (told.returncode, told.stdout, told.stderr.count("\n")) == (1, "", 1)
+    assert told.stderr.startswith("latchkey")
+
+
+def test_a_name_cannot_write_on_the_operators_screen(run: Run, database: sqlite3.Connection) -> None:
+    create(run, "Alice")
+    database.execute("UPDATE users SET name = ?", ("Alice\x1b[2K\r\n2026-11-24  admin     bob@example.com  Bob",))
+    database.commit()
+    told = run("users", "list").stdout
+    assert (told.count("\n"), "\x1b" in told, "\r" in told) == (1, False, False)
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])

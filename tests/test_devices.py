@@ -80,6 +80,7 @@ async def test_one_click_logs_out_everywhere(
     assert answer.status_code == answered
     assert "/login" in (answer.headers.get("location"), answer.headers.get("hx-redirect"))
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
+    assert answer.headers["clear-site-data"] == '"cache", "storage"'
     assert [await person.is_in() for person in (alice, alices_phone, bob)] == [False, False, True]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import SECRET
 from web.environment import BadSetting
-from web.settings import ROOT, Settings, read_settings
+from web.settings import ROOT, Settings, read_settings, require_host
 
 ELSEWHERE = {"BASE_URL": "https://example.com", "SESSION_SECRET": SECRET}
 
@@ -96,6 +96,13 @@ def test_a_secret_file_that_others_can_read_is_refused(read, tmp_path: Path, mod
         ("RATE_LIMITS", "on"),
         ("WEB_CONCURRENCY", "-1"),
         ("TRUSTED_PROXIES", "proxy.example.com"),
+        ("HOST", "not a host"),
+        ("HOST", "999.1.1.1"),
+        ("SMTP_URL", "http://mail.example.com"),
+        ("SMTP_URL", "smtp://"),
+        ("SMTP_URL", "smtp://mail.example.com:port"),
+        ("MAIL_FROM", "nobody"),
+        ("MAIL_FROM", "a@example.com\nBcc: b@example.com"),
         ("SESSION_SECRET_FILE", "/no/such/file"),
     ],
 )
@@ -103,6 +110,24 @@ def test_a_malformed_value_is_refused_by_the_name_of_its_variable(read, name: st
     with pytest.raises(BadSetting, match=f"^{name}: ") as refused:
         read(**{name: value})
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["smtp://mail.example.com", "smtp://me:hush@mail.example.com:587", "smtps://[::1]:465"])
+def test_where_mail_goes_may_be_said_already(read, url: str) -> None:
+    assert read(SMTP_URL=url, MAIL_FROM="Latchkey <door@example.com>").notices
+
+
+def test_a_host_that_nobody_knows_is_named(read) -> None:
+    require_host(read())
+    with pytest.raises(BadSetting, match=r"^HOST: cannot listen at nobody.invalid"):
+        require_host(read(HOST="nobody.invalid"))
+
+
+@pytest.mark.asvs("S109")
+def test_plain_http_that_others_can_hear_is_a_warning(read) -> None:
+    read()  # makes the secret, of which there is a notice too
+    assert read(HOST="0.0.0.0").notices == ("warning: HOST: 0.0.0.0 is open to others, and BASE_URL is plain http",)
+    assert read(HOST="127.0.0.1").notices == read(HOST="::1").notices == read(**ELSEWHERE).notices == ()
 
 
 @pytest.mark.asvs("S109")

@@ -169,6 +169,15 @@ async def test_a_refused_form_keeps_what_was_typed_but_never_the_password(strang
     assert PASSWORD not in answer.text
 
 
+@pytest.mark.guide("A22")
+@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+async def test_an_address_that_nobody_has_looked_up_is_not_told_to_look_good(
+    alice: Browser, stranger: Browser, ask: Callable
+) -> None:
+    answer = read(await ask(stranger, "/signup", {**FIELDS, "email": "alice@example.com", "name": ""}))
+    assert answer.one(id="email-message").text == "We’ll check this when you send the form."
+
+
 @pytest.mark.guide("A22", "T10")
 async def test_a_taken_address_is_told_while_typing_and_at_the_submit(
     house: House, alice: Browser, stranger: Browser

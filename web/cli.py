@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
 from db.backup import NotDone, back_up, restore
 from db.housekeeping import WrongSchema, migrate, refuse_wrong_schema, require_schema
@@ -28,7 +28,7 @@ SAYINGS: Final[Mapping[type[Exception], str]] = {
 
 
 def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ, stdin: TextIO = sys.stdin) -> int:
-    """Exit code: 0 done, 1 refused with one line that says why, 2 a wrong setting or a wrong call."""
+    """Exit code: 0 done; 1 refused, or called wrongly, with one line that says why; 2 a wrong setting."""
     options = _parser().parse_args(arguments, argparse.Namespace(environ=environ, stdin=stdin))
     try:
         return options.run(options) or 0
@@ -40,8 +40,15 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
         return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse's, which says in one line what is wrong with a call."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"{self.prog}: {message} (see --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="latchkey", description="The account front door of a web application.")
+    parser = _Parser(prog="latchkey", description="The account front door of a web application.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _command(commands, "serve", "serve the application (settings: .env.example)", _serve)
     _command(commands, "migrate", "bring the database to this program's schema", _migrate)

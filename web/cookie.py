@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from db import sessions
 from db.access import audit
-from db.refusals import OtherViewer
+from db.refusals import NotLoggedIn, OtherViewer
 from db.sessions import NewCookie, NewSession
 from db.viewer import NOWHERE, Admin, Claims, Viewer, require_admin
 from web.device import describe_device
@@ -24,6 +24,17 @@ def peek(scope: Scope) -> Claims | None:
         state["claims"] = sessions.peek(scope["app"].state.store, read(scope, "session"))
     claims: Claims | None = state["claims"]
     return claims
+
+
+async def is_live(request: Request) -> bool:
+    """Whether the database knows the session that the cookie claims. If not, nobody is logged in here from now on."""
+    try:
+        await _viewer(request)
+    except NotLoggedIn:
+        delete_cookie(request)
+        request.scope["state"]["claims"] = None
+        return False
+    return True
 
 
 async def verify_session(request: Request) -> Viewer:

@@ -16,7 +16,7 @@ def wanted_page(request: Request) -> str:
     address = address_of_page(request)
     if address is None:
         query = request.scope["query_string"].decode("latin-1")
-        return safe_page(request, request.scope["path"] + (f"?{query}" if query else ""))
+        return safe_page(request, quote(request.scope["path"]) + (f"?{query}" if query else ""))
     return safe_page(request, _local(request, address))
 
 

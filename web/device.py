@@ -73,9 +73,10 @@ def _is_trusted(address: str, settings: Settings) -> bool:
 
 
 def _normal(address: str) -> str:
-    """One form for each address: IPv4 in IPv6 becomes IPv4; what is no address becomes nothing."""
+    """One form for each address, a port left out: IPv4 in IPv6 becomes IPv4; what is no address becomes nothing."""
+    with_port = re.fullmatch(r"\[(.+)\](?::[0-9]+)?|([0-9.]+):[0-9]+", address)
     try:
-        ip = ipaddress.ip_address(address.strip("[]"))
+        ip = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else address)
     except ValueError:
         return ""
     return str(getattr(ip, "ipv4_mapped", None) or ip)

@@ -163,10 +163,12 @@ def _say(
 
 def _error_page(request: Request, status: int, words: Words) -> Response:
     member = peek(request.scope) is not None
+    viewer = getattr(request.state, "viewer", None)  # the bar is that of the row, where it was asked for
     return page(
         request,
         "ui/error.html",
         words.heading,
+        me=viewer and viewer.me,
         layout="house" if member else "door",
         panel=words.panel,
         plate=words.panel,

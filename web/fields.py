@@ -1,7 +1,8 @@
 """What a field may hold, and what is said where it does not: the guide's sentences, to the letter."""
 
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
@@ -17,6 +18,7 @@ from web.policy import POLICIES, Policy
 LONGEST_NAME: Final = 100
 LONGEST_EMAIL: Final = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 LONGEST_PASSWORD: Final = 256  # characters, and 1,024 bytes
+UNSTORABLE: Final = "This contains a character we can’t store. Please type it again."
 TOO_COMMON: Final = "This password is too common."
 TOO_CLOSE: Final = "This password is too close to your name or email."
 
@@ -35,12 +37,19 @@ def refuse(*sentences: str) -> PydanticCustomError:
 def storable(text: str) -> str:
     """No NUL (PostgreSQL has no place for it) and no lone surrogate (UTF-8 has none)."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise refuse("This contains a character we can’t store. Please type it again.")
+        raise refuse(UNSTORABLE)
+    return text
+
+
+def _line(text: str) -> str:
+    """Storable, and one line without what moves a cursor: it is printed in lists and at the operator's shell."""
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in storable(text)):
+        raise refuse(UNSTORABLE)
     return text
 
 
 def _name(text: str) -> str:
-    name = storable(text).strip()  # trimmed before it is measured: trap T15
+    name = _line(text.strip())  # trimmed before it is measured: trap T15
     if len(name) > LONGEST_NAME:
         raise refuse(f"Name must be at most {LONGEST_NAME} characters long.")
     if len(name) < 2:
@@ -105,13 +114,21 @@ def _slug(text: str) -> str:
     return text.strip()
 
 
-def _at_most_40(label: str) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        if len(storable(text).strip()) > 40:
-            raise refuse(f"{label} must be at most 40 characters long.")
-        return text.strip()
+def _phone(text: str) -> str:
+    """As it was typed, blanks and all; blanks alone are nothing."""
+    _require_40("Phone", _line(text))
+    return text if text.strip() else ""
 
-    return check
+
+def _team(text: str) -> str:
+    team = _line(text.strip())
+    _require_40("Team", team)
+    return team
+
+
+def _require_40(label: str, text: str) -> None:
+    if len(text) > 40:
+        raise refuse(f"{label} must be at most 40 characters long.")
 
 
 def _search(text: str) -> str:
@@ -162,12 +179,8 @@ Slug = Annotated[
     AfterValidator(_slug),
     Input({"type": "text", "autocomplete": "off", "minlength": "2", "maxlength": "40"} | _EXACT),
 ]
-Phone = Annotated[
-    str, AfterValidator(_at_most_40("Phone")), Input({"type": "tel", "autocomplete": "tel", "maxlength": "40"})
-]
-Team = Annotated[
-    str, AfterValidator(_at_most_40("Team")), Input({"type": "text", "autocomplete": "off", "maxlength": "40"})
-]
+Phone = Annotated[str, AfterValidator(_phone), Input({"type": "tel", "autocomplete": "tel", "maxlength": "40"})]
+Team = Annotated[str, AfterValidator(_team), Input({"type": "text", "autocomplete": "off", "maxlength": "40"})]
 Search = Annotated[str, AfterValidator(_search)]
 PageNumber = Annotated[int, BeforeValidator(_page_number)]
 Sort = Annotated[Literal["newest", "name", "email", "login"], BeforeValidator(_sort)]

@@ -110,7 +110,7 @@ def _event(record: logging.LogRecord) -> dict[str, str]:
         "time": moment.replace("+00:00", "Z"),
         "level": record.levelname,
         "logger": record.name,
-        "message": _printable(_message(record)),
+        "message": printable(_message(record)),
         "request_id": request_id.get(),
         "user": getattr(record, "user", ""),
     }
@@ -133,9 +133,9 @@ def _trace(record: logging.LogRecord) -> Iterator[str]:
         if number:
             yield "and then:"
         yield from _frames(cause.__traceback__)
-        yield _printable(named(cause))
+        yield printable(named(cause))
         for inner in cause.exceptions if isinstance(cause, BaseExceptionGroup) else ():
-            yield from (f"  {line}" for line in (*_frames(inner.__traceback__), _printable(named(inner))))
+            yield from (f"  {line}" for line in (*_frames(inner.__traceback__), printable(named(inner))))
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -148,7 +148,7 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 def _frames(trace: TracebackType | None) -> Iterator[str]:
     yield "Traceback (most recent call last):"
-    yield from (_printable(line) for line in "".join(format_tb(trace)).rstrip("\n").split("\n"))
+    yield from (printable(line) for line in "".join(format_tb(trace)).rstrip("\n").split("\n"))
 
 
 def _words(error: BaseException) -> str:
@@ -161,7 +161,7 @@ def _words(error: BaseException) -> str:
     return str(error) if isinstance(error, ABOUT_US) else ""
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Nothing that ends a line, moves a cursor or turns the direction of text: each such character is spelt out."""
     if len(text) > LONGEST:
         text = text[:LONGEST] + "…"

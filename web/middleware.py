@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.refusals import NotLoggedIn
-from web.cookie import peek
+from web.cookie import is_live, peek
 from web.errors import ForeignOrigin, answer
 from web.respond import leave, path_of
 
@@ -36,7 +36,8 @@ class Kind(Enum):
 class Guard:
     """Turns strangers away from members' pages and members from guests', by the cookie alone, with no query.
 
-    It never refuses by role: who was promoted a minute ago still carries the old cookie. Data access decides.
+    It never refuses by role: who was promoted a minute ago still carries the old cookie. Data access decides. Of a form
+    for guests that was sent the database is asked: what was typed is not thrown away for a session that is over.
     """
 
     def __init__(self, app: ASGIApp, kind: Kind) -> None:
@@ -48,7 +49,7 @@ class Guard:
         member = peek(scope) is not None
         if self.for_members and not member:
             raise NotLoggedIn
-        if self.for_guests and member:
+        if self.for_guests and member and (scope["method"] in SAFE or await is_live(Request(scope, receive))):
             request = Request(scope)
             await leave(request, to=path_of(request, "dashboard"))(scope, receive, send)
         else:

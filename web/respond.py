@@ -15,6 +15,7 @@ from web.templates import Templates, require_presentable
 
 SITE: Final = "Latchkey"
 MOST_SHELLS: Final = 512  # a few for each person who is here at the moment
+CLEARED: Final = {"Clear-Site-Data": '"cache", "storage"'}  # nothing of what was seen stays with the browser
 VARY: Final = "HX-Request, HX-History-Restore-Request"  # what the same address answers differently for
 
 
@@ -92,9 +93,10 @@ def leave(request: Request, *, to: str, session: NewSession | None = None, delet
         set_cookie(request, session)
     if delete_cookie:
         forget(request)
+    headers = CLEARED if delete_cookie else {}
     if is_htmx(request):
-        return Response(status_code=204, headers={"HX-Redirect": to})
-    return RedirectResponse(to, 303)
+        return Response(status_code=204, headers={"HX-Redirect": to, **headers})
+    return RedirectResponse(to, 303, headers)
 
 
 def redraw_navigation(request: Request) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from re import Pattern
 
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -14,18 +15,30 @@ from starlette.types import Scope
 from web import assets, metrics
 from web.endpoints import account, admin, api, audit, dashboard, devices, health, home, login, signup, users
 from web.middleware import Guard, Kind
+from web.schemas import Profile, SignUp
 from web.settings import Settings
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Row(Route):
-    """One URL: its kind, its guard, an endpoint for each method. Router and guard cannot disagree about the path."""
+    """One URL: its kind, its guard, an endpoint for each method. Router and guard cannot disagree about the path.
+
+    With `form`, `{field}` is one of its fields: there is no other such URL.
+    """
 
     def __init__(
-        self, kind: Kind, path: str, *, get: Endpoint | None = None, post: Endpoint | None = None, name: str
+        self,
+        kind: Kind,
+        path: str,
+        *,
+        get: Endpoint | None = None,
+        post: Endpoint | None = None,
+        name: str,
+        form: type[BaseModel] | None = None,
     ) -> None:
         self.kind = kind
+        self.form = form
         self.by_method = {method: found for method, found in (("GET", get), ("POST", post)) if found}
         super().__init__(
             path, self._dispatch, methods=list(self.by_method), name=name, middleware=[Middleware(Guard, kind)]
@@ -35,7 +48,10 @@ class Row(Route):
         """Most rows are one path each: to compare it costs a tenth of a regular expression."""
         if not self.param_convertors and scope["type"] == "http" and scope["path"] != self.path:
             return Match.NONE, {}
-        return super().matches(scope)
+        match, found = super().matches(scope)
+        if self.form and match is not Match.NONE and found["path_params"]["field"] not in self.form.model_fields:
+            return Match.NONE, {}
+        return match, found
 
     async def _dispatch(self, request: Request) -> Response:
         if any("\0" in value for value in request.path_params.values()):  # PostgreSQL has no place for it
@@ -53,7 +69,7 @@ Operators = partial(Row, Kind.OPERATORS)
 routes = [
     Guests ("/",                              get=home.show,                                           name="home"),
     Guests ("/signup",                        get=signup.show,          post=signup.submit,            name="signup"),
-    Guests ("/signup/check/{field}",                                    post=signup.check,             name="signup-check"),
+    Guests ("/signup/check/{field}",                                    post=signup.check,             name="signup-check", form=SignUp),
     Guests ("/login",                         get=login.show,           post=login.submit,             name="login"),
     Anyone ("/logout",                                                  post=login.log_out,            name="logout"),
     Members("/dashboard",                     get=dashboard.show,                                      name="dashboard"),
@@ -63,7 +79,7 @@ routes = [
     Members("/devices/revoke-all",                                      post=devices.revoke_all,       name="devices-revoke-all"),
     Members("/devices/{id}/revoke",                                     post=devices.revoke,           name="devices-revoke"),
     Members("/account",                       get=account.show,         post=account.submit,           name="account"),
-    Members("/account/check/{field}",                                   post=account.check,            name="account-check"),
+    Members("/account/check/{field}",                                   post=account.check,            name="account-check", form=Profile),
     Members("/account/password",                                        post=account.change_password,  name="account-password"),
     Members("/account/activity",              get=audit.show_own,                                      name="activity"),
     Members("/users/{slug}",                  get=users.show,                                          name="user"),

@@ -24,7 +24,7 @@ from web.app import create_app
 from web.environment import BadSetting, Environment
 from web.logs import log_notice, start_logging
 from web.protocol import Reception
-from web.settings import Settings, read_settings
+from web.settings import Settings, read_settings, require_host
 from web.versions import find_unsafe
 
 BACKLOG: Final = 4096  # connections that may wait to be accepted
@@ -57,13 +57,14 @@ def read_operation(environ: Mapping[str, str]) -> Operation:
 
 
 def serve(settings: Settings, operation: Operation) -> int:
-    """Serve until told to stop; 0, or 1 where it could not start."""
+    """Serve until told to stop; 0, or 1 where it could not start. Raises BadSetting."""
     if unsafe := find_unsafe():
         print(f"latchkey: {unsafe}", file=sys.stderr)
         return 1
     start_logging(as_json=settings.json_logs)
     for notice in (*settings.notices, *operation.notices, *_raise_limits()):
         log_notice(notice)
+    require_host(settings)
     if settings.workers > 1:
         return _serve_with_workers(settings)
     config = uvicorn.Config(partial(make_app, settings, operation), **_options(settings))  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import SOCK_STREAM, getaddrinfo
 from typing import Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,6 +15,7 @@ from web.session_secret import read_session_secrets
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DATA: Final = ROOT / "data"
+SMTP: Final = re.compile(r"smtps?://([^\s/@]+@)?([^\s/@:\[\]]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/?")
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy stands before it)  # nosec B104
 
 
@@ -59,8 +61,9 @@ def read_settings(environ: Mapping[str, str], *, data: Path = DATA) -> Settings:
     host = urlsplit(base_url).hostname or ""
     loopback = is_loopback(host)
     secrets = read_session_secrets(env, loopback, data)
+    _require_mail(env)
     return Settings(
-        host=env.text("HOST", "127.0.0.1" if loopback else EVERYWHERE),
+        host=_host(env, base_url, "127.0.0.1" if loopback else EVERYWHERE),
         port=port,
         base_url=base_url,
         database_url=_database_url(env.secret("DATABASE_URL") or Secret("sqlite:///data/latchkey.db")),
@@ -79,14 +82,19 @@ def read_settings(environ: Mapping[str, str], *, data: Path = DATA) -> Settings:
     )
 
 
+def require_host(settings: Settings) -> None:
+    """Raises BadSetting where HOST is a name that nobody knows."""
+    try:
+        getaddrinfo(settings.host, settings.port, type=SOCK_STREAM)
+    except OSError as problem:
+        raise BadSetting("HOST", f"cannot listen at {settings.host}: {problem.strerror}") from None
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return _is_ip(host) and ipaddress.ip_address(host).is_loopback
 
 
 def _base_url(text: str) -> str:
@@ -99,6 +107,34 @@ def _base_url(text: str) -> str:
     if url.scheme == "http" and not is_loopback(url.hostname):
         raise BadSetting("BASE_URL", f"must be https outside this machine, not {text[:80]!r}")
     return f"{url.scheme}://{url.netloc}"
+
+
+def _host(env: Environment, base_url: str, default: str) -> str:
+    """An address of this machine, or a name for one. Passwords on a wire that others share are worth a warning."""
+    host = env.text("HOST", default)
+    if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host) or (host[-1].isdigit() and ":" not in host and not _is_ip(host)):
+        raise BadSetting("HOST", f"must be an address or a host's name, not {host[:80]!r}")
+    if base_url.startswith("http:") and not is_loopback(host):
+        env.notices.append(f"warning: HOST: {host} is open to others, and BASE_URL is plain http")
+    return host
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _require_mail(env: Environment) -> None:
+    """SMTP_URL and MAIL_FROM, where they are set, are such as can be used once there is mail."""
+    url = env.secret("SMTP_URL")
+    if url and not SMTP.fullmatch(url.reveal()):
+        raise BadSetting("SMTP_URL", "must be smtp://user:password@host:port")
+    sender = env.text("MAIL_FROM", "")
+    if sender and not re.fullmatch(r"([^<>\r\n]*<)?[^\s<>@]+@[^\s<>@]+>?", sender):
+        raise BadSetting("MAIL_FROM", f"must be an address, not {sender[:80]!r}")
 
 
 def _split(name: str, text: str) -> SplitResult:
@@ -130,6 +166,8 @@ def _private(env: Environment, loopback: bool) -> bool:
     private = env.choice("SIGNUP_PRIVACY", ("open", "private")) == "private"
     if private and not loopback and env.secret("SMTP_URL") is None:
         raise BadSetting("SIGNUP_PRIVACY", "private needs mail outside this machine: set SMTP_URL")
+    if private and not loopback:
+        env.notices.append("warning: SIGNUP_PRIVACY: this version sends no mail yet, so nobody is told of a sign-up")
     return private
 
 

@@ -8,9 +8,11 @@ from db.access import audit, shell
 from db.refusals import NotFound
 from db.viewer import Operator
 from web.forms import Form
+from web.logs import printable
 from web.policy import POLICIES
 from web.schemas import SignUp
 from web.settings import Settings
+from web.words import plural
 
 Work = Callable[[Operator], Awaitable[None]]
 
@@ -56,7 +58,10 @@ def set_password(options: argparse.Namespace, settings: Settings) -> Work:
 
     async def change(operator: Operator) -> None:
         ended = await shell.set_password(operator, email, password)
-        print(f"the password is set, and {ended} sessions are ended")
+        sessions = (
+            "every session is" if settings.stateless else f"{ended} {plural(ended, 'session is', 'sessions are')}"
+        )
+        print(f"the password is set, and {sessions} ended")
 
     return change
 
@@ -65,7 +70,7 @@ def list_users(options: argparse.Namespace, settings: Settings) -> Work:
     async def show(operator: Operator) -> None:
         for person in await shell.list_people(operator):
             state = "disabled" if person.disabled_at else person.role
-            print(f"{person.created_at:%Y-%m-%d}  {state:<8}  {person.email}  {person.name}")
+            print(printable(f"{person.created_at:%Y-%m-%d}  {state:<8}  {person.email}  {person.name}"))
 
     return show
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,6 +18,7 @@ from web.words import plural
 
 TITLE = "Account"
 SLUG_TAKEN = "This page address is taken. Please choose another."
+UNCHECKED = "We’ll check this when you save."
 WRONG_PASSWORD = "This is not your current password."  # noqa: S105  (a sentence, no password)  # nosec B105
 PROFILE_CLOSED = {
     TooMany: "That was a lot of changes in a short time. Nothing is lost: try again in {wait}.",
@@ -39,8 +39,6 @@ async def check(request: Request) -> Response:
     """One field of the profile, live; the page address also against everybody else's."""
     viewer = await verify_session(request)
     name = request.path_params["field"]
-    if name not in Profile.model_fields:
-        raise HTTPException(404)
     form = Form.check_field(Profile, name, await read_fields(request))
     if name == "slug" and form.data and await account.slug_taken(viewer, form.data.slug):
         form.add_error("slug", SLUG_TAKEN)
@@ -58,6 +56,8 @@ async def submit(request: Request) -> Response:
     except (TooMany, Busy) as refusal:
         return await _refused(request, viewer, "profile", *say(request, form, refusal, PROFILE_CLOSED), profile=form)
     if form.data is None:
+        if form.values["slug"] != viewer.slug:
+            form.notes["slug"] = UNCHECKED
         return await _refused(request, viewer, "profile", profile=form)
     me = replace(viewer.me, name=form.data.name or viewer.name, slug=form.data.slug or viewer.slug)
     if me != viewer.me:

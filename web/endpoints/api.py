@@ -56,10 +56,10 @@ async def people(request: Request) -> Response:
                     "team": person.team,
                     "disabled": person.disabled,
                 }
-                for person in found.people
+                for person in (found.people if form.data.page <= found.pages else [])
             ],
             "total": found.total,
-            "page": found.page,
+            "page": form.data.page,
             "pages": found.pages,
         }
     )

@@ -52,9 +52,7 @@ async def log_out(request: Request) -> Response:
     """Ends this session here and in the database: no copy of the cookie works again (trap T6)."""
     await read_fields(request)  # it has no field of ours, but another content type is refused here too
     await end_session(request)
-    response = leave(request, to=path_of(request, "login"), delete_cookie=True)
-    response.headers["Clear-Site-Data"] = '"cache", "storage"'
-    return response
+    return leave(request, to=path_of(request, "login"), delete_cookie=True)
 
 
 def _refused(request: Request, form: Form[LogIn], status: int = 422, retry_after: int | None = None) -> Response:

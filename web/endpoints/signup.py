@@ -1,6 +1,5 @@
 """Sign up: the form, the live check of one field, and the submit."""
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -30,8 +29,6 @@ async def show(request: Request) -> Response:
 async def check(request: Request) -> Response:
     """One field, by the validator that the submit runs; the address also by one indexed query."""
     name = request.path_params["field"]
-    if name not in SignUp.model_fields:
-        raise HTTPException(404)
     form = Form.check_field(SignUp, name, await read_fields(request), request.app.state.policy)
     if name == "email" and form.data and not request.app.state.settings.private:
         await _look_up(request, form, form.data.email)
@@ -76,6 +73,7 @@ async def _create(request: Request, form: Form[SignUp], data: SignUp) -> Respons
 
 
 def _refused(request: Request, form: Form[SignUp], status: int = 422, retry_after: int | None = None) -> Response:
+    form.notes["email"] = UNCHECKED  # nobody has looked whether it is taken, so it is not told to look good
     return refused(
         request,
         "signup/page.html",
