@@ -82,7 +82,7 @@ async def shorten(store: Store, older_than: datetime, most: int, many: int) -> i
     """
     async with store.transaction():
         head, anchor = await store.one(HELD_HEAD()), await store.one(ANCHOR())
-        if head is None or _end_problem(store, "head", head):
+        if head is None or _head_problem(store, head):
             logger.error("the audit trail is not pruned: its head is missing, or is not ours")
             return 0
         start = last = _start(anchor)

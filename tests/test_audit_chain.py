@@ -91,7 +91,9 @@ async def test_what_nobody_has_touched_fits_and_the_head_is_told(trail: House) -
     assert await verify(trail) == (0, f"9 rows are as they were written\nhead: 9:{seal}\n")
 
 
-async def test_an_empty_trail_fits(house: House) -> None:
+async def test_an_empty_trail_fits(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    await prune(house.store)
+    assert caplog.text == ""
     assert await verify(house) == (0, "0 rows are as they were written\nhead: 0:\n")
 
 
@@ -335,6 +337,17 @@ async def test_a_high_number_that_was_put_in_has_nobody_sweep_the_tracks_away(tr
     assert await numbers(trail) == [*range(1, 10), 1005]
     await trail.change("DELETE FROM audit WHERE number = 1005")
     assert (await verify(trail))[0] == 0
+
+
+@pytest.mark.asvs("S92")
+@pytest.mark.parametrize("tampering", ["DELETE FROM trail_head", "UPDATE trail_head SET number = 1005"])
+async def test_without_a_head_that_is_ours_nothing_is_pruned(
+    trail: House, tampering: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await trail.change(tampering)
+    await prune(trail.store, most_rows=4)
+    assert await numbers(trail) == [*range(1, 10)]
+    assert "its head is missing, or is not ours" in caplog.text
 
 
 @pytest.mark.asvs("S92")

@@ -198,7 +198,7 @@ async def test_administrators_get_everybody_with_these_fields(house: House, ada:
     ids = dict(await house.rows("SELECT name, id FROM users"))
     await ada.post(f"/admin/users/{ids['Alice']}/disable")
     await ada.post(f"/admin/users/{ids['Alice']}/team", {"team": "Harbour"})
-    answer = await ada.get("/api/admin/users?q=ALICE&sort=name&page=7")
+    answer = await ada.get("/api/admin/users?q=ALICE&sort=name")
     person = {"id": ids["Alice"], "name": "Alice", "email": "alice@example.com", "role": "user", "slug": "alice"}
     assert answer.json() == {
         "users": [person | {"team": "Harbour", "disabled": True}],
