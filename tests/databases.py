@@ -160,8 +160,8 @@ class Server:
     async def _emptied(self, name: str) -> bool:
         if await self.ask(name, SHAPE) != self._shape:
             return False
-        emptied = [f"DELETE FROM {table}" for table in ("users", "buckets", "audit", "trail_anchor")]
-        await self.ask(name, *emptied, "UPDATE trail_head SET number = 0, seal = '', kid = '', proof = ''")
+        emptied = [f"DELETE FROM {table}" for table in ("users", "buckets", "audit", "trail_anchor", "trail_head")]
+        await self.ask(name, *emptied, "INSERT INTO trail_head VALUES (0, '', '', '')")
         return True
 
 
