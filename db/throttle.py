@@ -91,7 +91,7 @@ async def trying(store: Store, *takes: Take) -> AsyncIterator[None]:
 
 
 async def give_back(store: Store, limit: Limit, whom: str) -> None:
-    """The token of a try that was none: who logs in has not guessed. The rest of the bucket stays as it is."""
+    """The token of a try that was none: who logs in has not guessed. Other tries stay counted, and no rest begins."""
     if store.throttle.mode != "off":
         await store.count(GIVE_BACK(key=_key(store, limit, whom), each=limit.each))
 

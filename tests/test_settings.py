@@ -119,6 +119,7 @@ def test_where_mail_goes_may_be_said_already(read, url: str) -> None:
 
 def test_a_host_that_nobody_knows_is_named(read) -> None:
     require_host(read())
+    assert read(HOST="web1").host == "web1"
     with pytest.raises(BadSetting, match=r"^HOST: cannot listen at nobody.invalid"):
         require_host(read(HOST="nobody.invalid"))
 

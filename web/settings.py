@@ -61,7 +61,7 @@ def read_settings(environ: Mapping[str, str], *, data: Path = DATA) -> Settings:
     host = urlsplit(base_url).hostname or ""
     loopback = is_loopback(host)
     secrets = read_session_secrets(env, loopback, data)
-    _require_mail(env)
+    has_mail = _has_mail(env)
     return Settings(
         host=_host(env, base_url, "127.0.0.1" if loopback else EVERYWHERE),
         port=port,
@@ -71,7 +71,7 @@ def read_settings(environ: Mapping[str, str], *, data: Path = DATA) -> Settings:
         stateless=env.choice("SESSION_STRATEGY", ("database", "stateless")) == "stateless",
         encrypted=env.choice("SESSION_COOKIE", ("signed", "encrypted")) == "encrypted",
         password_policy=env.choice("PASSWORD_POLICY", ("guide", "length")),
-        private=_private(env, loopback),
+        private=_private(env, loopback, has_mail),
         limits=env.choice("RATE_LIMITS", ("enforce", "observe", "off")),
         breached_passwords=_breached_passwords(env.text("PWNED_PASSWORDS", "off")),
         security_contact=_contact(env.text("SECURITY_CONTACT", f"mailto:security@{host}")),
@@ -112,7 +112,7 @@ def _base_url(text: str) -> str:
 def _host(env: Environment, base_url: str, default: str) -> str:
     """An address of this machine, or a name for one. Passwords on a wire that others share are worth a warning."""
     host = env.text("HOST", default)
-    if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host) or (host[-1].isdigit() and ":" not in host and not _is_ip(host)):
+    if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host) or (re.fullmatch(r"[0-9.]+", host) and not _is_ip(host)):
         raise BadSetting("HOST", f"must be an address or a host's name, not {host[:80]!r}")
     if base_url.startswith("http:") and not is_loopback(host):
         env.notices.append(f"warning: HOST: {host} is open to others, and BASE_URL is plain http")
@@ -127,14 +127,15 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def _require_mail(env: Environment) -> None:
-    """SMTP_URL and MAIL_FROM, where they are set, are such as can be used once there is mail."""
+def _has_mail(env: Environment) -> bool:
+    """Whether SMTP_URL is set; it and MAIL_FROM are then such as can be used once there is mail."""
     url = env.secret("SMTP_URL")
     if url and not SMTP.fullmatch(url.reveal()):
         raise BadSetting("SMTP_URL", "must be smtp://user:password@host:port")
     sender = env.text("MAIL_FROM", "")
     if sender and not re.fullmatch(r"([^<>\r\n]*<)?[^\s<>@]+@[^\s<>@]+>?", sender):
         raise BadSetting("MAIL_FROM", f"must be an address, not {sender[:80]!r}")
+    return url is not None
 
 
 def _split(name: str, text: str) -> SplitResult:
@@ -161,10 +162,10 @@ def _database_url(value: Secret[str]) -> Secret[str]:
     return Secret(f"sqlite:///{path}")
 
 
-def _private(env: Environment, loopback: bool) -> bool:
+def _private(env: Environment, loopback: bool, has_mail: bool) -> bool:
     """Where nobody is told that an address is taken, its owner has to be told by mail."""
     private = env.choice("SIGNUP_PRIVACY", ("open", "private")) == "private"
-    if private and not loopback and env.secret("SMTP_URL") is None:
+    if private and not loopback and not has_mail:
         raise BadSetting("SIGNUP_PRIVACY", "private needs mail outside this machine: set SMTP_URL")
     if private and not loopback:
         env.notices.append("warning: SIGNUP_PRIVACY: this version sends no mail yet, so nobody is told of a sign-up")
