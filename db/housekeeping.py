@@ -137,6 +137,14 @@ def migrate(database: Secret[str]) -> None:
     command.upgrade(config, SCHEMA)
 
 
+def migrate_if_needed(database: Secret[str]) -> None:
+    """As `migrate`, but where the schema is ours already without Alembic, which takes a second to load."""
+    try:
+        asyncio.run(require_schema(database))
+    except WrongSchema:
+        migrate(database)
+
+
 async def keep_house(store: Store, problem: str = "") -> None:
     """For ever, until cancelled: open the database if there was a problem, then prune."""
     if problem:

@@ -57,3 +57,23 @@ def test_to_serve_on_sqlite_it_does_not_load(loaded: dict, package: str) -> None
 @pytest.mark.reliability("R22")
 def test_it_begins_to_serve_in_little_memory(loaded: dict) -> None:
     assert loaded["kilobytes"] < MOST
+
+
+@pytest.mark.reliability("R22")
+def test_a_start_that_finds_the_schema_does_not_load_alembic_and_one_that_does_not_makes_it(
+    migrated: Path, tmp_path: Path
+) -> None:
+    code = """
+import sys
+from db.housekeeping import migrate_if_needed, require_schema
+from db.secret import Secret
+import asyncio
+
+url = Secret(f"sqlite:///{sys.argv[1]}")
+migrate_if_needed(url)
+asyncio.run(require_schema(url))
+print("alembic" in sys.modules)
+"""
+    for path, loads_it in ((migrated, "False\n"), (tmp_path / "new.db", "True\n")):
+        done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
+        assert (done.stdout, done.returncode) == (loads_it, 0), done.stderr

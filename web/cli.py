@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
 
 from db.backup import NotDone, back_up, restore
-from db.housekeeping import WrongSchema, migrate, refuse_wrong_schema, require_schema
+from db.housekeeping import WrongSchema, migrate, migrate_if_needed, refuse_wrong_schema, require_schema
 from db.refusals import Busy, LastAdmin, NotFound
 from db.viewer import ROLES, Operator
 from web import shell
@@ -50,7 +50,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="latchkey", description="The account front door of a web application.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _command(commands, "serve", "serve the application (settings: .env.example)", _serve)
+    serve = _command(commands, "serve", "serve the application (settings: .env.example)", _serve)
+    serve.add_argument("--migrate", action="store_true", help="first bring the database to this program's schema")
     _command(commands, "migrate", "bring the database to this program's schema", _migrate)
     _command(commands, "backup", "copy the SQLite database, in use or not", _back_up).add_argument("file", type=Path)
     _command(commands, "restore", "put a backup in its place", _restore).add_argument("file", type=Path)
@@ -100,7 +101,10 @@ def _serve(options: argparse.Namespace) -> int:
     from web.server import read_operation, serve
 
     settings, operation = _settings(options), read_operation(options.environ)
-    asyncio.run(refuse_wrong_schema(settings.database_url))
+    if options.migrate:
+        migrate_if_needed(settings.database_url)
+    else:
+        asyncio.run(refuse_wrong_schema(settings.database_url))
     return serve(settings, operation)
 
 
