@@ -5,26 +5,24 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar
 
 import aiosqlite
 
 R = TypeVar("R")
+Job = tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 STUCK = 0.005  # seconds after which a job counts as slow
 
 
-class Job(NamedTuple):
-    future: asyncio.Future[Any]
-    work: Callable[..., Any]
-    arguments: tuple[Any, ...]
-
-
 class Worker:
-    """One connection, and the jobs that wait for it. A deque's ends may be touched by any thread."""
+    """One connection and its queue of jobs. `translate` maps what a job raises to the error that its caller gets.
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
-        self._connection = connection
+    Any thread may append to a deque and pop from it.
+    """
+
+    def __init__(self, connection: aiosqlite.Connection, translate: Callable[[BaseException], BaseException]) -> None:
+        self._connection, self._translate = connection, translate
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
         self._begun: float | None = None  # when the job that is under way was
@@ -36,13 +34,13 @@ class Worker:
         begun = self._begun
         return begun is not None and now - begun > STUCK, self._waiting
 
-    async def do(self, work: Callable[..., R], *arguments: Any) -> R:
-        job = Job(self._loop.create_future(), work, arguments)
+    def do(self, work: Callable[..., R], *arguments: Any) -> asyncio.Future[R]:
+        future = self._loop.create_future()
         self._waiting += 1
-        self._asked.append(job)
+        self._asked.append((future, work, arguments))
         if len(self._asked) == 1:
             self._loop.call_soon(self._hand_over)
-        return cast(R, await job.future)
+        return future
 
     def _hand_over(self) -> None:
         """A thread is woken once for all that was asked since, and not for each: half of a hop's cost is the waking."""
@@ -52,16 +50,17 @@ class Worker:
 
     def _perform(self, jobs: list[Job]) -> None:
         """In the connection's thread."""
-        for job in jobs:
+        connection = self._connection._conn
+        for future, work, arguments in jobs:
             self._begun = monotonic()
+            result, error = None, None
             try:
-                result, error = None, None
-                if not job.future.cancelled():
-                    result = job.work(self._connection._conn, *job.arguments)
+                if not future.cancelled():
+                    result = work(connection, *arguments)
             except BaseException as raised:
-                error = raised
+                error = self._translate(raised)
             self._begun = None
-            self._done.append((job.future, result, error))
+            self._done.append((future, result, error))
             if len(self._done) == 1:  # or the loop has been told, and has not come yet
                 self._loop.call_soon_threadsafe(self._deliver)
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple, Unpack
 
@@ -134,16 +134,17 @@ class Workers:
             connection = aiosqlite.Connection(self._connect, iter_chunk_size=64)
             connection._thread.daemon = True  # a program that forgets to disconnect ends nevertheless
             try:
-                self._workers.append(Worker(await refusing(connection)))
-            except BaseException:
+                self._workers.append(Worker(await connection, translated))
+            except BaseException as error:
                 await asyncio.to_thread(connection._thread.join)  # it is stopping, and has a last word for this loop
-                raise
+                translation = translated(error)
+                raise translation from translation.__cause__
 
-    async def do(self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> R:
+    def do(self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> asyncio.Future[R]:
         """The job's result. Where the asking task is cancelled before the job's turn, it is left out."""
         now = monotonic()
         worker = min(self._workers, key=lambda worker: worker.load(now))
-        return await refusing(worker.do(job, *arguments))
+        return worker.do(job, *arguments)
 
     async def close(self) -> None:
         """Once the jobs that were asked for are done."""
@@ -151,13 +152,14 @@ class Workers:
             await self._workers.pop().close()
 
 
-async def refusing(hop: Awaitable[R]) -> R:
-    """The hop's result; its refusal, as Busy or Conflict; or SQLite's own error, which is a mistake of ours."""
-    try:
-        return await hop
-    except sqlite3.IntegrityError as error:
-        raise Conflict(str(error)) from error
-    except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in UNAVAILABLE:
-            raise Busy() from error
-        raise
+def translated(error: BaseException) -> BaseException:
+    """Returns Conflict for a violated constraint, Busy for a database that is unavailable, or else the error itself."""
+    translation: BaseException
+    if isinstance(error, sqlite3.IntegrityError):
+        translation = Conflict(str(error))
+    elif isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorcode", 0) & 0xFF in UNAVAILABLE:
+        translation = Busy()
+    else:
+        return error
+    translation.__cause__ = error
+    return translation

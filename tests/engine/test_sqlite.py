@@ -511,7 +511,7 @@ async def test_a_read_that_waits_past_its_deadline_is_not_begun(sqlite):
 
 async def test_a_quick_read_is_not_begun_after_its_deadline_either(sqlite):
     async with opened(str(sqlite.url), readers=1, deadline=0.1) as database:
-        blocking = asyncio.create_task(database._backend.readers.do(lambda handle: time.sleep(0.3)))
+        blocking = asyncio.ensure_future(database._backend.readers.do(lambda handle: time.sleep(0.3)))
         await asyncio.sleep(0)
         with pytest.raises(Busy):
             await database.fetch_val("SELECT 1")
