@@ -2,9 +2,10 @@
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Final
+from functools import cache
+from typing import Any, Final, cast
 
-from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy import Select, bindparam, delete, or_, select, update
 
 from db.engine.statement import Statement, insert
 from db.refusals import Busy
@@ -102,9 +103,28 @@ async def start(store: Store, user_id: str, role: Role, device: Device, lifetime
     return session_id, Claims(sid, user_id, role, int(now.timestamp()), int((now + lifetime).timestamp()))
 
 
-async def find(store: Store, claims: Claims) -> LiveSession | None:
-    """The session's row and its user's, by one JOIN; None where either is gone, expired or disabled."""
-    return await store.one(LIVE(token_hash=_digest(claims.sid), user_id=claims.user_id, now=store.now()))
+async def find(store: Store, claims: Claims, preload: Select[Any] | None = None) -> tuple[LiveSession, object] | None:
+    """Returns the session and its user, by one JOIN; None if either is gone, expired or disabled.
+
+    `preload` is a `pick` of more columns of `users`, which the same statement reads; its row is the second value.
+    """
+    values = {"token_hash": _digest(claims.sid), "user_id": claims.user_id, "now": store.now()}
+    if preload is not None:
+        return await store.one(_live_with(preload)(**values))
+    live = await store.one(LIVE(**values))
+    return None if live is None else (live, None)
+
+
+@cache
+def _live_with(preload: Select[Any]) -> Statement[tuple[LiveSession, object]]:
+    """Returns LIVE with the preload's columns added; built once for each preload, which is a constant of its module."""
+    live, preload_into = cast("Select[Any]", LIVE.clause), preload.get_execution_options()["into"]
+    session_columns = len(live.selected_columns)
+
+    def split(*values: Any) -> tuple[LiveSession, object]:
+        return LiveSession(*values[:session_columns]), preload_into(*values[session_columns:])
+
+    return Statement(live.add_columns(*preload._raw_columns).execution_options(into=split))
 
 
 async def lives(viewer: Viewer) -> bool:

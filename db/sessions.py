@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import Select, bindparam, delete, select, update
 
 from db import audit, session_rows, stateless, throttle
 from db.audit import By
@@ -56,24 +56,30 @@ async def start_session(store: Store, user_id: str, role: Role, device: Device) 
 
 
 async def verify_session(
-    store: Store, claims: Claims | None, *, device: Device = NOWHERE, may_write: bool = True
+    store: Store,
+    claims: Claims | None,
+    *,
+    device: Device = NOWHERE,
+    may_write: bool = True,
+    preload: Select[Any] | None = None,
 ) -> Viewer:
     """The viewer, as the database knows them now, by one statement. Raises NotLoggedIn where it does not.
 
     `device` is where the request comes from. Notes that the session was seen, and renews it when half its life is over,
-    unless `may_write` is false.
+    unless `may_write` is false. `preload` names more columns of `users` for the same statement to read.
     """
     if claims is None:
         raise NotLoggedIn
-    live: LiveSession | None = await _strategy(store).find(store, claims)
-    if live is None:
+    found: tuple[LiveSession, object] | None = await _strategy(store).find(store, claims, preload)
+    if found is None:
         raise NotLoggedIn(ended=True)
+    live, preloaded = found
     if (
         may_write
         and (ends := await _strategy(store).renew(store, live, _renewed(live, store.now()))) != live.expires_at
     ):
         live = replace(live, expires_at=ends)
-    return issue(store, live, device)
+    return issue(store, live, device, preloaded)
 
 
 async def require_live(viewer: Viewer) -> None:

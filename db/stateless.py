@@ -34,7 +34,7 @@ async def start(store: Store, user_id: str, role: Role, device: Device, lifetime
     return "", Claims(Secret(store.token(32)), user_id, role, issued_at.timestamp(), expires_at)
 
 
-async def find(store: Store, claims: Claims) -> LiveSession | None:
+async def find(store: Store, claims: Claims, preload: object = None) -> tuple[LiveSession, None] | None:
     """The claims and the user's row, if the row lets them count.
 
     An `iat` of whole seconds comes from the database strategy, where the session may have been ended: it is none here.
@@ -46,7 +46,7 @@ async def find(store: Store, claims: Claims) -> LiveSession | None:
     if user is None:
         return None
     expires_at = moment(claims.expires_at)
-    return LiveSession("", issued_at, issued_at, expires_at, user.id, user.name, user.role, user.slug, user.team)
+    return LiveSession("", issued_at, issued_at, expires_at, user.id, user.name, user.role, user.slug, user.team), None
 
 
 async def lives(viewer: Viewer) -> bool:
@@ -61,5 +61,4 @@ async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
 
 async def end(store: Store, claims: Claims) -> str | None:
     """Nothing to delete: the browser forgets the cookie, and a copy works until it expires. Empty where it was live."""
-    live = await find(store, claims)
-    return live.session_id if live else None
+    return "" if await find(store, claims) else None

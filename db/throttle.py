@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from math import ceil
 
 from db import audit
@@ -104,6 +105,7 @@ async def clear(store: Store, limit: Limit, whom: str) -> None:
         await store.count(CLEAR(key=key))
 
 
+@lru_cache(1024)
 def client(address: str) -> str:
     """What of an address stands for one client: of IPv6 the network that one customer gets, a /64."""
     try:

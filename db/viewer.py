@@ -110,6 +110,7 @@ class Viewer:
     expires_at: datetime
     device: Device = field(repr=False)
     seal: object = field(repr=False, compare=False)
+    preloaded: object = field(default=None, repr=False, compare=False)  # a DTO that the same statement read
 
     def __post_init__(self) -> None:
         if self.seal is not _SEAL:
@@ -131,7 +132,7 @@ class Operator:
     store: "Store" = field(repr=False)
 
 
-def issue(store: "Store", live: LiveSession, device: Device = NOWHERE) -> Viewer:
+def issue(store: "Store", live: LiveSession, device: Device = NOWHERE, preloaded: object = None) -> Viewer:
     """A sealed Viewer. For `db.sessions` alone, which has just found the session alive."""
     return Viewer(
         store,
@@ -145,6 +146,7 @@ def issue(store: "Store", live: LiveSession, device: Device = NOWHERE) -> Viewer
         live.expires_at,
         device,
         _SEAL,
+        preloaded,
     )
 
 

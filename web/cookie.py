@@ -37,9 +37,12 @@ async def is_live(request: Request) -> bool:
     return True
 
 
-async def verify_session(request: Request) -> Viewer:
-    """The viewer, as the database knows them now. Raises NotLoggedIn, and OtherViewer for somebody else's form."""
-    viewer = await _viewer(request)
+async def verify_session(request: Request, preload: Any = None) -> Viewer:
+    """The viewer, as the database knows them now. Raises NotLoggedIn, and OtherViewer for somebody else's form.
+
+    `preload` is a constant of `db.access`: columns that the same statement reads, for the function that returns them.
+    """
+    viewer = await _viewer(request, preload)
     await _require_own_form(request, viewer)
     return viewer
 
@@ -78,13 +81,15 @@ def delete_cookie(request: Request) -> None:
     put(request.scope, "session", None)
 
 
-async def _viewer(request: Request) -> Viewer:
+async def _viewer(request: Request, preload: Any = None) -> Viewer:
     """Memoised: however often it is asked for in one request, the database is asked once (the guide's `cache()`)."""
     state = request.scope["state"]
     if "viewer" not in state:
         store, claims, prefetch = request.app.state.store, peek(request.scope), _is_prefetch(request)
         device = NOWHERE if request.method in SAFE_METHODS else describe_device(request)
-        viewer = state["viewer"] = await sessions.verify_session(store, claims, device=device, may_write=not prefetch)
+        viewer = state["viewer"] = await sessions.verify_session(
+            store, claims, device=device, may_write=not prefetch, preload=preload
+        )
         renewed = claims and not prefetch and sessions.refresh(viewer, claims)
         if renewed:
             set_cookie(request, renewed)

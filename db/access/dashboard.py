@@ -65,13 +65,17 @@ LIVE_SESSIONS = (
     select(func.count()).select_from(sessions).where(sessions.c.expires_at > bindparam("now", type_=Instant))
 )
 PEOPLE = select(func.count()).select_from(users)
-PROFILE = Statement(
-    pick(
-        Profile,
-        users,
-        device_count=LIVE_SESSIONS.where(sessions.c.user_id == users.c.id).correlate(users).scalar_subquery(),
-    ).where(users.c.id == bindparam("user_id"))
+OWN_SESSIONS = sessions.alias("own_sessions")
+PRELOAD = pick(  # for `verify_session`, which then reads the session and the profile in one statement
+    Profile,
+    users,
+    device_count=select(func.count())
+    .select_from(OWN_SESSIONS)
+    .where(OWN_SESSIONS.c.expires_at > bindparam("now", type_=Instant), OWN_SESSIONS.c.user_id == users.c.id)
+    .correlate(users)
+    .scalar_subquery(),
 )
+PROFILE = Statement(PRELOAD.where(users.c.id == bindparam("user_id")))
 FIGURES = Statement(
     pick(
         Figures,
@@ -106,6 +110,8 @@ NEWCOMERS = Statement(pick(Newcomer, users).order_by(users.c.created_at.desc(), 
 
 async def get_profile(viewer: Viewer) -> Profile:
     """The viewer's own profile, and on how many devices they are logged in."""
+    if isinstance(viewer.preloaded, Profile):
+        return viewer.preloaded
     profile: Profile | None = await viewer.store.one(PROFILE(user_id=viewer.id, now=viewer.store.now()))
     if profile is None:
         raise NotLoggedIn(ended=True)

@@ -10,7 +10,7 @@ from web.respond import now, page
 
 
 async def show(request: Request) -> Response:
-    viewer = await verify_session(request)
+    viewer = await verify_session(request, preload=dashboard.PRELOAD)
     if viewer.role == "admin":
         return await _for_admins(request, viewer)
     profile = await dashboard.get_profile(viewer)
