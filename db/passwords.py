@@ -5,6 +5,7 @@ import contextlib
 import os
 import threading
 import time
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,7 @@ class Passwords:
         self._door: deque[asyncio.Future[None]] = deque()
         self._running = 0
         self._took = deque([FIRST_GUESS], RECENT)
-        self._nobody = Secret(self._hasher.hash("nobody has this password"))
+        self._dummy = Secret(_dummy_hash(memory_kib, passes))
         self.hashes = 0
         self.observe: Callable[[float], None] = lambda seconds: None  # of each hash, the waiting left out
 
@@ -59,7 +60,7 @@ class Passwords:
 
     async def verify(self, stored: Secret[str] | None, password: Secret[str], *, member: bool = False) -> bool:
         """Whether the password fits the stored hash. With none stored, the same work, and False."""
-        fits = await self._run(lambda: self._fits(stored or self._nobody, password), member)
+        fits = await self._run(lambda: self._fits(stored or self._dummy, password), member)
         return fits and stored is not None
 
     def is_outdated(self, stored: Secret[str]) -> bool:
@@ -132,6 +133,12 @@ class Passwords:
             self.hashes += 1
             self._took.append(time.thread_time() - worked)
             self.observe(time.perf_counter() - started)
+
+
+def _dummy_hash(memory_kib: int, passes: int) -> str:
+    """Returns random bytes in PHC string format: verifying costs the same as for a real hash, and never succeeds."""
+    salt, digest = (b64encode(os.urandom(size)).decode().rstrip("=") for size in (16, 32))
+    return f"$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${digest}"
 
 
 def _step_back() -> None:

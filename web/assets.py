@@ -21,10 +21,14 @@ TYPES: Final = {".js": "text/javascript; charset=utf-8", ".css": "text/css; char
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file in each coding that saves something; `bodies` is keyed by Content-Encoding."""
+    """One file. `bodies` maps each useful Content-Encoding to the encoded file, compressed when first asked for."""
 
     type: str
-    bodies: Mapping[str, bytes] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def bodies(self) -> Mapping[str, bytes]:
+        return _packed(self.body)
 
 
 class Assets:
@@ -49,7 +53,7 @@ class Assets:
             body = _bare(body)
         hashed = f"{path.stem}.{hashlib.sha256(body).hexdigest()[:12]}{path.suffix}"
         self._names[path.name] = hashed
-        self._assets[hashed] = Asset(TYPES[path.suffix], _packed(body))
+        self._assets[hashed] = Asset(TYPES[path.suffix], body)
 
 
 def _bare(styles: bytes) -> bytes:
