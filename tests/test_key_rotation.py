@@ -198,7 +198,7 @@ def canaries_of(house: House, alice: Browser) -> list[str]:
 async def test_no_repr_of_what_the_program_is_made_of_shows_a_secret(house: House, alice: Browser) -> None:
     app = house.app
     everything = [house.settings, house.store, house.store.keys, house.store.passwords, house.store.database]
-    everything += [app, app.state, vars(app.state), app.state._state, app.state.metrics, await house.viewer_of(alice)]
+    everything += [app, app.state, vars(app.state), app.state.metrics, await house.viewer_of(alice)]
     everything += [app.user_middleware, house.settings.session_secrets, house.store.keys._keys, house.store.keys._first]
     for thing in everything:
         for show in (repr, str, "{0}".format, "{0!r}".format):

@@ -72,6 +72,7 @@ def _is_trusted(address: str, settings: Settings) -> bool:
         return False
 
 
+@lru_cache(1024)
 def _normal(address: str) -> str:
     """One form for each address, a port left out: IPv4 in IPv6 becomes IPv4; what is no address becomes nothing."""
     with_port = re.fullmatch(r"\[(.+)\](?::[0-9]+)?|([0-9.]+):[0-9]+", address)

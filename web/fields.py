@@ -23,7 +23,7 @@ TOO_COMMON: Final = "This password is too common."
 TOO_CLOSE: Final = "This password is too close to your name or email."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Input:
     """How a field is drawn: the attributes of its `<input>`, which repeat the schema for the browser."""
 

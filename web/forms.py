@@ -40,6 +40,7 @@ class Field:
     errors: list[str]
     checked: bool
     attrs: Mapping[str, str | bool]
+    input: Input
     note: str
     rules: list[RuleState]
     passwordrules: str
@@ -112,7 +113,7 @@ class Form(Generic[S]):
         self.data = None
 
     def __getitem__(self, name: str) -> Field:
-        attrs = _attrs(self.schema, name)
+        attrs = _input(self.schema, name).attrs
         value, password = self.values.get(name, ""), attrs.get("type") == "password"
         new = attrs.get("autocomplete") == "new-password"
         return Field(
@@ -121,6 +122,7 @@ class Form(Generic[S]):
             self.errors.get(name, []),
             name in self.checked,
             attrs,
+            _input(self.schema, name),
             self.notes.get(name, ""),
             [_state(rule, value) for rule in self.policy.rules] if new else [],
             self.policy.generator if new else "",
@@ -132,9 +134,10 @@ async def read_fields(request: Request) -> Mapping[str, str] | None:
 
     An empty body needs no type. Raises HTTPException 415 for any other kind of content.
     """
-    if not hasattr(request.state, "fields"):
-        request.state.fields = _parse(request.headers.get("content-type", ""), await request.body())
-    fields: Mapping[str, str] | None = request.state.fields
+    state: dict[str, Any] = request.scope["state"]
+    if "fields" not in state:
+        state["fields"] = _parse(request.headers.get("content-type", ""), await request.body())
+    fields: Mapping[str, str] | None = state["fields"]
     return fields
 
 
@@ -167,8 +170,5 @@ def _state(rule: Rule, password: str) -> RuleState:
 
 
 @cache
-def _attrs(schema: type[BaseModel], name: str) -> Mapping[str, Any]:
-    for metadata in schema.model_fields[name].metadata:
-        if isinstance(metadata, Input):
-            return metadata.attrs
-    return {}
+def _input(schema: type[BaseModel], name: str) -> Input:
+    return next((found for found in schema.model_fields[name].metadata if isinstance(found, Input)), Input({}))

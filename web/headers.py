@@ -1,6 +1,7 @@
 """What every answer carries, and how it travels."""
 
-import secrets
+import random
+from collections.abc import Awaitable
 from typing import Final
 
 from starlette.middleware.gzip import GZipMiddleware
@@ -25,6 +26,7 @@ HEADERS: Final = {
     "publickey-credentials-get=(self), publickey-credentials-create=(self)",
 }
 NOT_KEPT: Final = [(b"cache-control", b"no-store"), (b"vary", VARY.encode())]
+REQUEST_IDS: Final = random.Random()  # noqa: S311  (no secret; os.urandom would release the GIL)  # nosec B311
 HSTS: Final = "max-age=31536000; includeSubDomains"
 
 
@@ -35,9 +37,11 @@ class Packed:
         self.app = app
         self.packing = GZipMiddleware(app, minimum_size=SMALLEST_WORTH_PACKING, compresslevel=5)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        takes_it = any(name == b"accept-encoding" and b"gzip" in value for name, value in scope.get("headers", ()))
-        await (self.packing if takes_it else self.app)(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        for name, value in scope.get("headers", ()):
+            if name == b"accept-encoding" and b"gzip" in value:
+                return self.packing(scope, receive, send)
+        return self.app(scope, receive, send)
 
 
 class Headers:
@@ -48,20 +52,20 @@ class Headers:
         fixed = HEADERS | ({"Strict-Transport-Security": HSTS} if https else {})
         self.fixed = [(name.lower().encode(), value.encode()) for name, value in fixed.items()]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            return self.app(scope, receive, send)
         state = scope.setdefault("state", {})
-        state["request_id"] = secrets.token_hex(8)
+        state["request_id"] = f"{REQUEST_IDS.getrandbits(64):016x}"
         request_id.set(state["request_id"])
 
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                state["status"] = message["status"]  # for whom it matters that an answer has begun, and which
+                state["status"] = message["status"]  # read by the outer layers: the response has begun
                 message["headers"] = [*message["headers"], *self._added(scope, message["headers"])]
-            await send(message)
+            return send(message)
 
-        return await self.app(scope, receive, send_with_headers)
+        return self.app(scope, receive, send_with_headers)
 
     def _added(self, scope: Scope, present: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         added = list(self.fixed)

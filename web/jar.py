@@ -17,11 +17,13 @@ def full_name(settings: Settings, name: str) -> str:
 
 def read(scope: Scope, name: str) -> str | None:
     """The cookie's value, from the raw header: two of the name are none, for one of them is not ours."""
-    wanted = full_name(scope["app"].state.settings, name)
-    raw = ";".join(value.decode("latin-1") for key, value in scope["headers"] if key == b"cookie")
-    pairs = (part.partition("=") for part in raw.split(";"))
-    values = [value.strip() for key, _, value in pairs if key.strip() == wanted]
-    return values[0] if len(values) == 1 else None
+    wanted = full_name(scope["app"].state.settings, name).encode()
+    values = []
+    for key, header in scope["headers"]:
+        if key == b"cookie":
+            pairs = [part.partition(b"=") for part in header.split(b";")]
+            values += [value for found, _, value in pairs if found.strip() == wanted]
+    return values[0].strip().decode("latin-1") if len(values) == 1 else None
 
 
 def put(scope: Scope, name: str, cookie: NewCookie | None) -> None:

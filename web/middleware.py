@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Final
+from typing import Any, Final, cast
 
-from starlette.datastructures import Headers as RequestHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,11 +44,15 @@ class Guard:
         self.for_members = kind in (Kind.MEMBERS, Kind.ADMINS)
         self.for_guests = kind is Kind.GUESTS
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         member = peek(scope) is not None
         if self.for_members and not member:
             raise NotLoggedIn
-        if self.for_guests and member and (scope["method"] in SAFE or await is_live(Request(scope, receive))):
+        app = self._redirect_to_dashboard if self.for_guests and member else self.app
+        return app(scope, receive, send)
+
+    async def _redirect_to_dashboard(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in SAFE or await is_live(Request(scope, receive)):
             request = Request(scope)
             await leave(request, to=path_of(request, "dashboard"))(scope, receive, send)
         else:
@@ -86,25 +89,45 @@ class Limits:
     ) -> None:
         self.app = app
         self.body_within, self.work_within = body_within, work_within
+        self._deadlines: dict[asyncio.Task[Any], tuple[float, Scope]] = {}  # the earliest first
+        self._canceled: set[asyncio.Task[Any]] = set()
+        self._is_watching = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         headers = scope["headers"]
-        if len(headers) > MOST_HEADERS or sum(len(key) + len(value) for key, value in headers) > LARGEST_HEADERS:
+        if len(headers) > MOST_HEADERS or sum([len(key) + len(value) for key, value in headers]) > LARGEST_HEADERS:
             raise HTTPException(431, headers={"Connection": "close"})
         if scope["method"] not in SAFE:
             receive = _replay(await _read_body(scope, receive, self.body_within), receive)
-        async with asyncio.timeout(None) as deadline:
-            late = asyncio.get_running_loop().call_later(self.work_within, self._end_work, scope, deadline)
-            try:
-                await self.app(scope, receive, send)
-            finally:
-                late.cancel()
+        task, loop = cast("asyncio.Task[Any]", asyncio.current_task()), asyncio.get_running_loop()
+        self._deadlines[task] = loop.time() + self.work_within, scope
+        if not self._is_watching:
+            self._watch(loop)
+        try:
+            await self.app(scope, receive, send)
+        except asyncio.CancelledError:
+            if task in self._canceled and task.cancelling() == 1:  # nobody else has canceled it
+                raise TimeoutError from None
+            raise
+        finally:
+            del self._deadlines[task]
+            if task in self._canceled:
+                self._canceled.remove(task)
+                task.uncancel()
 
-    def _end_work(self, scope: Scope, deadline: asyncio.Timeout) -> None:
-        if "status" not in scope["state"]:  # no answer has begun: `web.headers.Headers` sees each that does
-            deadline.reschedule(0)
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancels requests past their deadline. One timer for all: one per request costs more than a statement."""
+        self._is_watching = bool(self._deadlines)
+        if self._is_watching:
+            loop.call_later(self.work_within / 20, self._watch, loop)
+        for task, (due, scope) in self._deadlines.items():
+            if due > loop.time():
+                break
+            if "status" not in scope["state"] and task not in self._canceled:  # no response has begun
+                self._canceled.add(task)
+                task.cancel()
 
 
 class CrossOrigin:
@@ -112,18 +135,18 @@ class CrossOrigin:
 
     def __init__(self, app: ASGIApp, *, base_url: str) -> None:
         self.app = app
-        self.base_url = base_url
+        self.base_url = base_url.encode()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in SAFE and not self._is_ours(RequestHeaders(scope=scope)):
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "http" and scope["method"] not in SAFE and not self._is_ours(scope["headers"]):
             raise ForeignOrigin
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)
 
-    def _is_ours(self, headers: RequestHeaders) -> bool:
-        site, origin = headers.getlist("sec-fetch-site"), headers.getlist("origin")
+    def _is_ours(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        site = [value for name, value in headers if name == b"sec-fetch-site"]
         if site:
-            return all(value in ("same-origin", "none") for value in site)
-        return all(value == self.base_url for value in origin)
+            return all(value in (b"same-origin", b"none") for value in site)
+        return all(value == self.base_url for name, value in headers if name == b"origin")
 
 
 async def _read_body(scope: Scope, receive: Receive, within: float) -> bytes:

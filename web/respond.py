@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from markupsafe import escape
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from db.sessions import NewSession
 from db.viewer import Me
@@ -16,7 +16,16 @@ from web.templates import Templates, require_presentable
 SITE: Final = "Latchkey"
 MOST_SHELLS: Final = 512  # a few for each person who is here at the moment
 CLEARED: Final = {"Clear-Site-Data": '"cache", "storage"'}  # nothing of what was seen stays with the browser
+HTML_TYPE: Final = (b"content-type", b"text/html; charset=utf-8")
 VARY: Final = "HX-Request, HX-History-Restore-Request"  # what the same address answers differently for
+
+
+class Html(Response):
+    """Starlette's HTMLResponse for a body that is already bytes; it skips the generic building of headers."""
+
+    def __init__(self, body: bytes, status: int = 200) -> None:
+        self.status_code, self.body, self.background = status, body, None
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), HTML_TYPE]
 
 
 def page(
@@ -37,7 +46,7 @@ def page(
         return _html(_title(title) + fragment + _navigation(request, context), http_status)
     shell = {"title": title, "layout": layout, "panel": panel, "me": me, **_menu(request, me)}
     above, below = _draw_shell(request, shell, context) if http_status != 200 else _shell(request, shell, context)
-    return _html(above + fragment + below, http_status)
+    return Html(above + fragment.encode() + below, http_status)
 
 
 def constant(request: Request, partial: str, title: str, **options: Any) -> Response:
@@ -47,7 +56,7 @@ def constant(request: Request, partial: str, title: str, **options: Any) -> Resp
     key = (partial, is_htmx(request), role)
     if key not in drawn:
         drawn[key] = bytes(page(request, partial, title, **options).body)
-    return HTMLResponse(drawn[key])
+    return Html(drawn[key])
 
 
 def changed(request: Request, title: str, *, to: str, fragment: str, query: str = "", **context: Any) -> Response:
@@ -140,9 +149,9 @@ def now(request: Request) -> datetime:
     return moment
 
 
-def _shell(request: Request, shell: dict[str, Any], context: dict[str, Any]) -> tuple[str, str]:
+def _shell(request: Request, shell: dict[str, Any], context: dict[str, Any]) -> tuple[bytes, bytes]:
     """The shell, remembered: whoever goes from page to page sees the same few again and again."""
-    shells: dict[tuple[Any, ...], tuple[str, str]] = request.app.state.shells
+    shells: dict[tuple[Any, ...], tuple[bytes, bytes]] = request.app.state.shells
     key = tuple(shell.values())
     if key not in shells:
         if len(shells) >= MOST_SHELLS:
@@ -151,11 +160,11 @@ def _shell(request: Request, shell: dict[str, Any], context: dict[str, Any]) -> 
     return shells[key]
 
 
-def _draw_shell(request: Request, shell: dict[str, Any], context: dict[str, Any]) -> tuple[str, str]:
+def _draw_shell(request: Request, shell: dict[str, Any], context: dict[str, Any]) -> tuple[bytes, bytes]:
     """What stands above the fragment, and what below it."""
     here = request.app.state.place_of_main
     above, _, below = _render(request, "shell.html", context | shell | {"main": here}).partition(here)
-    return above, below
+    return above.encode(), below.encode()
 
 
 def _menu(request: Request, me: Me | None) -> dict[str, Any]:
@@ -168,7 +177,7 @@ def _menu(request: Request, me: Me | None) -> dict[str, Any]:
 
 def _navigation(request: Request, context: dict[str, Any]) -> str:
     """The bar is not drawn again by a swap, so it travels along where the role or the name in it has changed."""
-    if not getattr(request.state, "navigation_changed", False):
+    if not request.scope["state"].get("navigation_changed"):
         return ""
     return _render(request, "ui/nav.html", _menu(request, context["me"]) | context | {"oob": True})
 
@@ -184,4 +193,4 @@ def _render(request: Request, partial: str, context: dict[str, Any]) -> str:
 
 
 def _html(body: str, status: int = 200) -> Response:
-    return HTMLResponse(body, status)
+    return Html(body.encode(), status)

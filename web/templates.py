@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from functools import cache, lru_cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import jinja2
 from jinja2 import FileSystemLoader, StrictUndefined, Template
@@ -71,8 +71,10 @@ def make_environment(router: Router, assets: Assets) -> Templates:
         url=lru_cache(1024)(lambda name, **params: str(router.url_path_for(name, **params))),
         urls=names,
         htmx_config=HTMX_CONFIG,
+        attributes=lru_cache(256)(lambda field: ui.pairs(field.attrs)),  # constant per field
     )
-    env.globals["ui"] = env.get_template("ui/macros.html").module
+    ui: Any = env.get_template("ui/macros.html").module
+    env.globals["ui"] = ui
     return env
 
 
@@ -82,23 +84,29 @@ def require_presentable(value: object) -> None:
     `{{ viewer.store.keys }}` would print the key ring: templates get `Me`.
     """
     kind: Any = type(value)
-    if kind in PLAIN:
-        return
-    if isinstance(value, (Viewer, Claims, Secret)) or kind.__name__ == "Store":
-        raise TypeError(f"a template must not be given a {kind.__name__}")
+    parts_of = _parts_getter(kind)
+    if parts_of is not None:
+        for part in parts_of(value):
+            require_presentable(part)
+
+
+@cache
+def _parts_getter(kind: Any) -> Callable[[Any], Iterable[Any]] | None:
+    """Returns a function from a value of this type to the parts to check; None where no part needs a check."""
+    if issubclass(kind, (Viewer, Claims, Secret)) or kind.__name__ == "Store":
+        return _refuse
     if _is_plain(kind):
-        return
-    if isinstance(value, Mapping):
-        _require_each(value.values())
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        _require_each(value)
-    elif is_dataclass(value) and not isinstance(value, type):
-        _require_each(getattr(value, field.name) for field in fields(value))
+        return None
+    if issubclass(kind, Mapping):
+        return lambda value: value.values()
+    if issubclass(kind, (list, tuple, set, frozenset)):
+        return iter
+    names = [field.name for field in fields(kind)] if is_dataclass(kind) else []
+    return (lambda value: [getattr(value, name) for name in names]) if names else None
 
 
-def _require_each(values: Iterable[Any]) -> None:
-    for value in values:
-        require_presentable(value)
+def _refuse(value: object) -> NoReturn:
+    raise TypeError(f"a template must not be given a {type(value).__name__}")
 
 
 PLAIN: Final = frozenset({str, int, float, bool, datetime, date, type(None)})
