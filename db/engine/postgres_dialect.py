@@ -25,6 +25,11 @@ class Compiler(PGCompiler_asyncpg):
             return sqltext
         return str(super().render_bind_cast(type_, dbapi_type, sqltext))  # type: ignore[no-untyped-call]
 
+    def _on_conflict_target(self, clause: Any, **options: Any) -> str:
+        """Accepts the ON CONFLICT of `db.engine.statement.insert`, which is SQLite's and cannot name a constraint."""
+        clause.constraint_target = None
+        return str(super()._on_conflict_target(clause, **options))  # type: ignore[no-untyped-call]
+
 
 class Dialect(PGDialect_asyncpg):
     """asyncpg's `$1`, with the type of each argument beside it, which a CASE or a literal needs."""
