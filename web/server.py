@@ -67,7 +67,7 @@ def serve(settings: Settings, operation: Operation) -> int:
     require_host(settings)
     if settings.workers > 1:
         return _serve_with_workers(settings)
-    config = uvicorn.Config(partial(make_app, settings, operation), **_options(settings))  # type: ignore[arg-type]
+    config = uvicorn.Config(partial(make_app, settings, operation), **server_options(settings))  # type: ignore[arg-type]
     server = Announcing(config, settings.base_url)
     for number in ENDINGS:  # uvicorn handles them while it serves, then raises them again: we are done by then
         signal.signal(number, lambda *_: None if server.started else sys.exit(1))
@@ -77,7 +77,7 @@ def serve(settings: Settings, operation: Operation) -> int:
 
 
 def _serve_with_workers(settings: Settings) -> int:
-    config = uvicorn.Config("web.server:make_app", workers=settings.workers, **_options(settings))  # type: ignore[arg-type]
+    config = uvicorn.Config("web.server:make_app", workers=settings.workers, **server_options(settings))  # type: ignore[arg-type]
     try:
         supervisor = Supervisor(config, [config.bind_socket()], settings.base_url)
     except SystemExit:  # uvicorn has said what is in the way
@@ -177,7 +177,7 @@ def _raise_limits() -> list[str]:
     return [f"warning: only {most} files may be open, and each connection is one: raise `ulimit -n` to {ENOUGH_FILES}"]
 
 
-def _options(settings: Settings) -> dict[str, object]:
+def server_options(settings: Settings) -> dict[str, object]:
     return {
         "factory": True,
         "host": settings.host,
