@@ -130,7 +130,7 @@ async def test_a_door_that_nobody_declared_is_noticed(house: House, actors: dict
         return PlainTextResponse("the wine")
 
     secret = Route("/cellar", cellar)
-    house.app.router.routes.append(secret)
+    house.app.router.set_routes([*house.app.router.routes, secret])
     lines = await lines_of(house, actors, secret)
     assert lines == ["GET /cellar (UNDECLARED)", *[f"    {name:9} 200" for name in ACTORS]]
     assert not set(lines[:1]) & set(TABLE.read_text().splitlines())

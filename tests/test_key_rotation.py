@@ -170,7 +170,7 @@ async def test_a_fault_with_every_secret_at_hand_shows_none(
         Members("/worst", get=break_at_the_worst, post=break_at_the_worst, name="worst"),
         Anyone("/shown", get=show_it, name="shown"),
     ]
-    house.app.router.routes.extend(rows)
+    house.app.router.set_routes([*house.app.router.routes, *rows])
     if where == "before":
         house.app.middleware_stack = None
         house.app.user_middleware.append(Middleware(Broken))

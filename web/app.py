@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import gc
-import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from types import SimpleNamespace
@@ -20,10 +19,12 @@ from db.store import Store
 from web.assets import Assets
 from web.device import parse_user_agent
 from web.headers import Headers, Packed
+from web.layouts import Layouts
 from web.metrics import Measure, Metrics
 from web.middleware import CrossOrigin, LastResort, Limits
 from web.policy import POLICIES
-from web.routes import member_pages, routes_for
+from web.router import Router
+from web.routes import Row, member_pages, routes_for
 from web.settings import Settings
 from web.templates import make_environment
 
@@ -31,7 +32,12 @@ EXAMPLE_USER_AGENT: Final = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/201
 
 
 class App(Starlette):
-    """Starlette without its two exception middlewares: `LastResort` alone turns exceptions into responses."""
+    """Starlette with our router, and without its two exception middlewares: `LastResort` alone answers exceptions."""
+
+    def __init__(self, rows: Sequence[Row], middleware: Sequence[Middleware]) -> None:
+        super().__init__(middleware=middleware)
+        self.router = Router(rows, _lifespan)
+        self.state = cast(Any, SimpleNamespace())  # Starlette's State costs two look-ups per attribute
 
     def build_middleware_stack(self) -> ASGIApp:
         stack: ASGIApp = self.router
@@ -52,9 +58,8 @@ def create_app(
     metrics = _metrics_of(store, metrics_token)
     rows = routes_for(settings)
     app = App(
-        routes=rows,
-        lifespan=_lifespan,
-        middleware=[
+        rows,
+        [
             Middleware(Measure, metrics),
             Middleware(Packed),
             Middleware(Headers, https=settings.https),
@@ -63,8 +68,6 @@ def create_app(
             Middleware(Limits),
         ],
     )
-    app.router.redirect_slashes = False  # its redirect is built from the Host header
-    app.state = cast(Any, SimpleNamespace())  # Starlette's State costs two look-ups per attribute
     app.state.settings = settings
     app.state.store = store
     app.state.clock = clock or store.now
@@ -74,9 +77,9 @@ def create_app(
     app.state.policy = POLICIES[settings.password_policy]
     app.state.member_pages = member_pages(rows)
     app.state.assets = Assets()
-    app.state.drawn, app.state.shells = {}, {}
-    app.state.place_of_main = secrets.token_hex(16)  # nobody can put it into their name
     app.state.environment = make_environment(app.router, app.state.assets)
+    app.state.layouts = Layouts(app.state.environment, app.state.policy)
+    app.state.drawn = {}
     return app
 
 

@@ -68,7 +68,7 @@ def log_busy(request: Request, error: Exception) -> None:
 
 def log_failure(request: Request, error: Exception) -> None:
     """One request failed. Its row is named, for a path may hold a name; and of who asked the id, which is none."""
-    row = getattr(request.scope.get("endpoint"), "__self__", None)  # a Row's endpoint is a method of it
+    row = request.scope.get("route")
     claims = getattr(request.state, "claims", None)
     path = getattr(row, "path", "(no such page)")
     user = {"user": claims.user_id if claims else ""}

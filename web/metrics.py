@@ -70,7 +70,8 @@ class Metrics:
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """One answer. A request is of its row's kind, or of none where no row has its path."""
-        row: Any = getattr(scope.get("endpoint"), "__self__", None)  # a Row's endpoint is a method of it
+        row = scope.get("route")
+        row = row if hasattr(row, "kind") else None  # a plain Starlette route has none
         count, observe = self._meters(row, status)
         count()
         observe(seconds)

@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from db.sessions import NewSession
-from db.viewer import Me
+from db.viewer import Me, Role
 from web.cookie import delete_cookie as forget
 from web.cookie import peek, set_cookie
+from web.layouts import Layouts, Variant
 from web.templates import Templates, require_presentable
 
 SITE: Final = "Latchkey"
-MOST_SHELLS: Final = 512  # a few for each person who is here at the moment
 CLEARED: Final = {"Clear-Site-Data": '"cache", "storage"'}  # nothing of what was seen stays with the browser
 HTML_TYPE: Final = (b"content-type", b"text/html; charset=utf-8")
 VARY: Final = "HX-Request, HX-History-Restore-Request"  # what the same address answers differently for
@@ -44,16 +44,15 @@ def page(
     fragment = _render(request, partial, context)
     if is_htmx(request):
         return _html(_title(title) + fragment + _navigation(request, context), http_status)
-    shell = {"title": title, "layout": layout, "panel": panel, "me": me, **_menu(request, me)}
-    above, below = _draw_shell(request, shell, context) if http_status != 200 else _shell(request, shell, context)
-    return Html(above + fragment.encode() + below, http_status)
+    layouts: Layouts = request.app.state.layouts
+    variant = Variant(layout, panel, _menu_path(request), _role(request, me), me is not None)
+    return Html(layouts.fill(variant, title, me, fragment), http_status)
 
 
 def constant(request: Request, partial: str, title: str, **options: Any) -> Response:
     """A page that is nobody's, and so the same for everybody of a role: drawn once."""
     drawn: dict[tuple[object, ...], bytes] = request.app.state.drawn
-    role = _menu(request, None)["role"]
-    key = (partial, is_htmx(request), role)
+    key = (partial, is_htmx(request), _role(request, None))
     if key not in drawn:
         drawn[key] = bytes(page(request, partial, title, **options).body)
     return Html(drawn[key])
@@ -149,37 +148,26 @@ def now(request: Request) -> datetime:
     return moment
 
 
-def _shell(request: Request, shell: dict[str, Any], context: dict[str, Any]) -> tuple[bytes, bytes]:
-    """The shell, remembered: whoever goes from page to page sees the same few again and again."""
-    shells: dict[tuple[Any, ...], tuple[bytes, bytes]] = request.app.state.shells
-    key = tuple(shell.values())
-    if key not in shells:
-        if len(shells) >= MOST_SHELLS:
-            shells.pop(next(iter(shells)))
-        shells[key] = _draw_shell(request, shell, context)
-    return shells[key]
+def _role(request: Request, me: Me | None) -> Role | None:
+    """The role that shapes the menu: the cookie's where the database was not asked."""
+    if me is not None:
+        return me.role
+    claims = peek(request.scope)
+    return claims.role if claims else None
 
 
-def _draw_shell(request: Request, shell: dict[str, Any], context: dict[str, Any]) -> tuple[bytes, bytes]:
-    """What stands above the fragment, and what below it."""
-    here = request.app.state.place_of_main
-    above, _, below = _render(request, "shell.html", context | shell | {"main": here}).partition(here)
-    return above.encode(), below.encode()
-
-
-def _menu(request: Request, me: Me | None) -> dict[str, Any]:
-    """What the bar needs: the role shapes the menu, and is the cookie's where nobody asked the database."""
-    if me is None:
-        claims = peek(request.scope)
-        return {"role": claims and claims.role, "path": request.scope["path"]}
-    return {"role": me.role, "path": request.scope["path"]}
+def _menu_path(request: Request) -> str:
+    """The path that the menu may mark as current: that of a row without parameters, or none."""
+    row = request.scope.get("route")
+    return row.path if row and not row.param_convertors else ""
 
 
 def _navigation(request: Request, context: dict[str, Any]) -> str:
     """The bar is not drawn again by a swap, so it travels along where the role or the name in it has changed."""
     if not request.scope["state"].get("navigation_changed"):
         return ""
-    return _render(request, "ui/nav.html", _menu(request, context["me"]) | context | {"oob": True})
+    menu = {"role": _role(request, context["me"]), "path": _menu_path(request)}
+    return _render(request, "ui/nav.html", menu | context | {"oob": True})
 
 
 def _title(title: str) -> str:
