@@ -3,10 +3,24 @@
 Taking a token is one conditional statement: of 200 who come at once to a bucket of ten, ten pass, on both databases.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Double, Integer, and_, bindparam, case, delete, or_, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Double,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    delete,
+    literal_column,
+    or_,
+    update,
+)
 
 from db.engine.statement import Bound, Statement, insert
 from db.limits import Limit
@@ -36,42 +50,89 @@ class Bucket:
         return max(self.rests_until, self.full_at + limit.each - limit.seconds)
 
 
-_now, _each, _span = (bindparam(name, type_=Double) for name in ("now", "each", "span"))
-_kept, _patience = bindparam("kept", type_=Double), bindparam("patience", type_=Integer)
+_now = bindparam("now", type_=Double)
 _forgotten = buckets.c.kept_until <= _now
-_impossible = buckets.c.full_at > _now + _span + APART  # the clock has fallen back: nobody waits for it to catch up
-_debt = case((or_(_forgotten, _impossible, buckets.c.full_at <= _now), _now), else_=buckets.c.full_at)
-_past_patience = buckets.c.taken + 1 - _patience
-_rest = case(
-    (or_(_forgotten, _patience == 0, _past_patience < 0), 0.0),
-    *((_past_patience == n, _now + float(rest)) for n, rest in enumerate(RESTS[:-1])),
-    else_=_now + float(RESTS[-1]),
-)
-_is_open = and_(
-    or_(buckets.c.rests_until <= _now, buckets.c.rests_until > _now + RESTS[-1] + APART),
-    or_(_patience == 0, buckets.c.taken < MOST_IN_A_ROW),
-    _debt + _each <= _now + _span,
-)
-TAKE = Statement(
-    insert(buckets)
-    .values(key=bindparam("key"), full_at=_now + _each, rests_until=0.0, kept_until=_now + _kept, taken=1, refused=0)
-    .on_conflict_do_update(
-        index_elements=[buckets.c.key],
-        set_={
-            "full_at": _debt + _each,
-            "rests_until": _rest,
-            "kept_until": case((_patience > 0, _now + _kept), else_=_debt + _each),
-            "taken": case((_forgotten, 1), else_=buckets.c.taken + 1),
-            "refused": case((_debt == _now, 0), else_=buckets.c.refused),
-        },
-        where=or_(_forgotten, _is_open),
+
+
+def taking(now: float, *takes: tuple[Limit, str]) -> Bound[str]:
+    """Takes a token from each bucket that has one, and returns the keys of these buckets.
+
+    `takes` are limits and keys, each key once. `now` is in seconds since 1970.
+    """
+    keys = {f"key_{n}": key for n, (_, key) in enumerate(takes)}
+    return _take(tuple(limit for limit, _ in takes))(now=now, **keys)
+
+
+@lru_cache(64)
+def _take(limits: tuple[Limit, ...]) -> Statement[str]:
+    """One upsert for all. It locks the rows in this order, so every caller names a client's buckets in the same one."""
+    keys: list[BindParameter[str]] = [bindparam(f"key_{n}") for n in range(len(limits))]
+    upsert = insert(buckets).values(
+        [
+            {
+                "key": key,
+                "full_at": _now + limit.each,
+                "rests_until": 0.0,
+                "kept_until": _now + _kept(limit),
+                "taken": 1,
+                "refused": 0,
+            }
+            for key, limit in zip(keys, limits, strict=True)
+        ]
     )
-    .returning(buckets.c.key)
-)
+
+    def of_limit(value: Callable[[Limit], float]) -> ColumnElement[Any]:
+        """The value of the limit whose row this is."""
+        values: list[ColumnElement[Any]] = [literal_column(str(value(limit))) for limit in limits]
+        if len(set(map(str, values))) == 1:
+            return values[0]
+        return case(*((upsert.excluded.key == key, each) for key, each in zip(keys, values, strict=True)))
+
+    each, span = of_limit(lambda limit: limit.each), of_limit(lambda limit: limit.seconds)
+    kept, patience = of_limit(_kept), of_limit(lambda limit: limit.patience)
+    impossible = buckets.c.full_at > _now + span + APART  # the clock has fallen back: nobody waits for it to catch up
+    debt = case((or_(_forgotten, impossible, buckets.c.full_at <= _now), _now), else_=buckets.c.full_at)
+    past_patience = buckets.c.taken + 1 - patience
+    rest = case(
+        (or_(_forgotten, patience == 0, past_patience < 0), 0.0),
+        *((past_patience == n, _now + float(rest)) for n, rest in enumerate(RESTS[:-1])),
+        else_=_now + float(RESTS[-1]),
+    )
+    is_open = and_(
+        or_(buckets.c.rests_until <= _now, buckets.c.rests_until > _now + RESTS[-1] + APART),
+        or_(patience == 0, buckets.c.taken < MOST_IN_A_ROW),
+        debt + each <= _now + span,
+    )
+    return Statement(
+        upsert.on_conflict_do_update(
+            index_elements=[buckets.c.key],
+            set_={
+                "full_at": debt + each,
+                "rests_until": rest if any(limit.patience for limit in limits) else 0.0,
+                "kept_until": case((patience > 0, _now + kept), else_=debt + each),
+                "taken": case((_forgotten, 1), else_=buckets.c.taken + 1),
+                "refused": case((debt == _now, 0), else_=buckets.c.refused),
+            },
+            where=or_(_forgotten, is_open),
+        )
+        .returning(buckets.c.key)
+        .execution_options(into=str)
+    )
+
+
+def _kept(limit: Limit) -> float:
+    """Seconds for which a row is kept after a token was taken."""
+    return DAY if limit.patience else limit.each
+
+
 GIVE_BACK = Statement(
     update(buckets)
     .where(buckets.c.key == bindparam("key"), buckets.c.taken > 0)
-    .values(full_at=buckets.c.full_at - _each, taken=buckets.c.taken - 1, rests_until=0.0)  # there was no rest before
+    .values(
+        full_at=buckets.c.full_at - bindparam("each", type_=Double),
+        taken=buckets.c.taken - 1,
+        rests_until=0.0,  # it was open, so there was no rest before
+    )
 )
 CLEAR = Statement(delete(buckets).where(buckets.c.key == bindparam("key")))
 LOOK = Statement(pick(Bucket, buckets).where(buckets.c.key == bindparam("key")))
@@ -82,9 +143,3 @@ REFUSE = Statement(
     .returning(*(buckets.c[field.name] for field in fields(Bucket)))
     .execution_options(into=Bucket)
 )
-
-
-def taking(limit: Limit, key: str, now: float) -> Bound[Any]:
-    """The key, where there was a token and it is taken; nothing where there was none."""
-    kept = DAY if limit.patience else limit.each
-    return TAKE(key=key, now=now, each=limit.each, span=limit.seconds, kept=kept, patience=limit.patience)

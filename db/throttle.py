@@ -24,7 +24,7 @@ Take = tuple[Limit, str]  # a limit, and whom it is about
 
 
 class _Empty(Exception):
-    """A bucket has no token. Raised inside a transaction, so that what others gave goes back to them.
+    """A bucket has no token.
 
     `is_news`: the database said so, and nobody has counted it yet.
     """
@@ -120,14 +120,7 @@ async def _admit(store: Store, by: By, seen: Take | None, takes: tuple[Take, ...
         return
     try:
         _require_no_rest(store, takes)
-        found = store.throttle.found
-        async with store.transaction():
-            if store.throttle.found != found:  # somebody was refused while we waited for our turn
-                _require_no_rest(store, takes)
-            for limit, whom in takes:
-                await _take(store, limit, whom)
-            if seen:
-                await _has_token(store, *seen)
+        await _take_all(store, takes, seen)
     except _Empty as empty:
         if empty.is_news:
             await _count(store, by, empty, target_id if empty.limit.of_account else None)
@@ -139,24 +132,49 @@ async def _admit(store: Store, by: By, seen: Take | None, takes: tuple[Take, ...
 
 
 async def _is_seen(store: Store, limit: Limit, whom: str) -> bool:
-    """Without a write, so that who asks without end holds up nobody who has something to write."""
-    bucket: Bucket | None = await store.one(LOOK(key=_key(store, limit, whom)))
-    return bucket is not None and bucket.opens_at(limit) > store.now().timestamp()
-
-
-async def _take(store: Store, limit: Limit, whom: str) -> None:
-    """Raises _Empty, and has everybody in the queue behind know it."""
-    if await _has_token(store, limit, whom):
-        return
+    """Without a write, so that a client that repeats a question holds up no writer; the second time without a query."""
     key, now = _key(store, limit, whom), store.now().timestamp()
+    if store.throttle.is_seen(key, now):
+        return True
     bucket: Bucket | None = await store.one(LOOK(key=key))
+    if bucket is None or bucket.opens_at(limit) <= now:
+        return False
+    store.throttle.remember_seen(key, bucket.opens_at(limit))
+    return True
+
+
+async def _take_all(store: Store, takes: tuple[Take, ...], seen: Take | None) -> None:
+    """Takes a token from every bucket, or from none. Raises _Empty for the first that has none.
+
+    One statement takes them; where one has none, the others are given back. A transaction would cost two more round
+    trips for each attempt. Whether `seen` had a token is of no interest: it only has to be marked.
+    """
+    now = store.now().timestamp()
+    wanted = [(limit, _key(store, limit, whom)) for limit, whom in takes]
+    mark = [(limit, _key(store, limit, whom)) for limit, whom in [seen]] if seen else []
+    taken = await store.all(taking(now, *wanted, *mark))
+    empty = next(((limit, key) for limit, key in wanted if key not in taken), None)
+    if empty is None:
+        for limit, key in mark:
+            store.throttle.remember_seen(key, now + limit.seconds)
+        return
+    for limit, key in (*wanted, *mark):
+        if key in taken:
+            await store.count(GIVE_BACK(key=key, each=limit.each))
+    raise await _found_empty(store, *empty)
+
+
+async def _found_empty(store: Store, limit: Limit, key: str) -> _Empty:
+    """When the bucket opens, which this process then remembers for a second."""
+    bucket: Bucket | None = await store.one(LOOK(key=key))
+    now = store.now().timestamp()
     opens = bucket.opens_at(limit) if bucket else now
     store.throttle.remember(key, now, opens)
-    raise _Empty(limit, key, opens, is_news=True)
+    return _Empty(limit, key, opens, is_news=True)
 
 
 async def _has_token(store: Store, limit: Limit, whom: str) -> bool:
-    return await store.value(taking(limit, _key(store, limit, whom), store.now().timestamp())) is not None
+    return bool(await store.all(taking(store.now().timestamp(), (limit, _key(store, limit, whom)))))
 
 
 def _require_no_rest(store: Store, takes: tuple[Take, ...]) -> None:

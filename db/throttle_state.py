@@ -7,6 +7,7 @@ Mode = Literal["enforce", "observe", "off"]
 SHORTLY: Final = 1.0  # seconds for which a refusal is repeated without asking the database
 FLOOD: Final = 20  # refusals of a second that are answered at once; the others wait for theirs, and so come seldom
 MOST_RESTING: Final = 10_000  # of those, kept in mind at once
+MOST_SEEN: Final = 10_000  # keys; at about 150 bytes each
 
 
 class Throttle:
@@ -19,7 +20,7 @@ class Throttle:
         self.mode = mode
         self._opens: dict[str, tuple[float, float]] = {}  # by key: until when it is kept in mind, and when it opens
         self._uncounted: dict[str, int] = {}
-        self.found = 0  # how often the database was found to have no token
+        self._seen: dict[str, float] = {}  # by key: until when
 
     def opens_at(self, key: str, now: float) -> float | None:
         """When a bucket opens that was found empty in the last second; counts that it was asked for again.
@@ -41,10 +42,19 @@ class Throttle:
 
     def remember(self, key: str, now: float, opens: float) -> None:
         """The database has just said so."""
-        self.found += 1
         if len(self._opens) >= MOST_RESTING:
             self.forget(next(iter(self._opens)))
         self._opens[key] = (min(opens, now + SHORTLY), opens)
+
+    def is_seen(self, key: str, now: float) -> bool:
+        """Whether the database said, in this process, that the key counts as seen."""
+        return self._seen.get(key, 0.0) > now
+
+    def remember_seen(self, key: str, until: float) -> None:
+        """A bucket that marks what was seen is taken once; until it is full again, nobody has to ask the database."""
+        if len(self._seen) >= MOST_SEEN:
+            self._seen.pop(next(iter(self._seen)))
+        self._seen[key] = until
 
     def forget(self, key: str) -> None:
         self._opens.pop(key, None)

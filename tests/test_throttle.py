@@ -10,12 +10,14 @@ import pytest
 
 from db import throttle
 from db.access import shell
+from db.audit import by_stranger
 from db.buckets import GIVE_BACK, taking
-from db.limits import EVERY, LOGIN_ACCOUNT, LOGIN_ALL
+from db.limits import EVERY, LOGIN_ACCOUNT, LOGIN_ALL, SIGNUP_HOUR, SIGNUP_MINUTE
 from db.passwords import Passwords
 from db.pruning import prune
+from db.refusals import TooMany
 from db.secret import Secret
-from db.viewer import Operator
+from db.viewer import NOWHERE, Operator
 from tests.conftest import Clock, House
 from tests.people import PASSWORD, Browser, read
 
@@ -252,10 +254,10 @@ async def test_who_waits_in_vain_for_a_hash_has_spent_no_try(make_house: Callabl
 async def test_a_try_that_goes_back_takes_its_rest_along(house: House, clock: Clock) -> None:
     store = house.store
     for _ in range(10):
-        await store.value(taking(LOGIN_ACCOUNT, "somebody", clock().timestamp()))
+        await store.value(taking(clock().timestamp(), (LOGIN_ACCOUNT, "somebody")))
         clock.move(minutes=5)
     for _ in range(3):
-        assert await store.value(taking(LOGIN_ACCOUNT, "somebody", clock().timestamp())) is not None
+        assert await store.value(taking(clock().timestamp(), (LOGIN_ACCOUNT, "somebody"))) is not None
         await store.count(GIVE_BACK(key="somebody", each=LOGIN_ACCOUNT.each))
     assert await house.rows("SELECT taken, rests_until FROM buckets") == [(10, 0.0)]
 
@@ -426,6 +428,36 @@ async def test_who_asks_about_an_eleventh_address_in_a_minute_learns_nothing_of_
     assert house.statements > before
     assert await look_up(stranger, "person-3@example.com") == "Looks good"
     assert "already exists" in await look_up(stranger, alice.email, X_Forwarded_For="198.51.100.77")
+
+
+@pytest.mark.asvs("S53")
+async def test_a_check_costs_two_statements_more_and_none_once_asked_before(
+    house: House, make_house: Callable, stranger: Browser
+) -> None:
+    before = house.statements
+    assert await look_up(stranger, "grace@example.com") == "Looks good"
+    first, before = house.statements - before, house.statements
+    assert await look_up(stranger, "grace@example.com") == "Looks good"
+    assert (first, house.statements - before) == (3, 1)  # the last one looks whether the address is taken
+    other_process = await make_house()
+    elsewhere = await other_process.browser("Charlie")
+    tokens = await house.rows("SELECT key, full_at, taken FROM buckets ORDER BY key")
+    assert await look_up(elsewhere, "grace@example.com") == "Looks good"
+    assert await house.rows("SELECT key, full_at, taken FROM buckets ORDER BY key") == tokens
+
+
+@pytest.mark.asvs("S53")
+async def test_where_one_bucket_is_empty_the_others_keep_their_tokens(house: House, clock: Clock) -> None:
+    async def take(minute: str, hour: str) -> None:
+        await throttle.admit(house.store, by_stranger(NOWHERE), (SIGNUP_MINUTE, minute), (SIGNUP_HOUR, hour))
+
+    for _ in range(SIGNUP_MINUTE.burst):
+        await take("one", "one")
+    kept = await house.rows("SELECT key, full_at, taken FROM buckets WHERE key LIKE 'signup-hour%'")
+    with pytest.raises(TooMany) as refused:
+        await take("one", "one")
+    assert refused.value.retry_after == 12
+    assert await house.rows("SELECT key, full_at, taken FROM buckets WHERE key LIKE 'signup-hour%'") == kept
 
 
 @pytest.mark.asvs("S53")
@@ -616,10 +648,10 @@ def words(seconds: float) -> str:
 @pytest.mark.parametrize("limit", EVERY, ids=lambda limit: limit.name)
 async def test_a_host_whose_clock_is_a_little_behind_gives_no_more_tokens(house: House, clock: Clock, limit) -> None:
     store, now = house.store, clock().timestamp()
-    taken = [await store.value(taking(limit, "somebody", now + n / 1000)) for n in range(limit.burst)]
+    taken = [await store.value(taking(now + n / 1000, (limit, "somebody"))) for n in range(limit.burst)]
     assert None not in taken
     for behind in (0.0, 0.001, 0.1, 30.0):
-        assert await store.value(taking(limit, "somebody", now - behind)) is None
+        assert await store.value(taking(now - behind, (limit, "somebody"))) is None
     assert await house.rows("SELECT taken FROM buckets") == [(limit.burst,)]
 
 
@@ -630,6 +662,6 @@ async def test_a_rest_is_not_over_sooner_where_the_clock_is_a_little_behind(
 ) -> None:
     store, now = house.store, clock().timestamp()
     for n in range(20):
-        await store.value(taking(LOGIN_ACCOUNT, "somebody", now + n * 7200))
+        await store.value(taking(now + n * 7200, (LOGIN_ACCOUNT, "somebody")))
     assert await house.rows("SELECT taken FROM buckets") == [(20,)]
-    assert await store.value(taking(LOGIN_ACCOUNT, "somebody", now + 19 * 7200 - behind)) is None
+    assert await store.value(taking(now + 19 * 7200 - behind, (LOGIN_ACCOUNT, "somebody"))) is None
