@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 from databases import Database
-from sqlalchemy import bindparam, column, func, select, table, update
+from sqlalchemy import Integer, bindparam, column, func, select, table, update
 
 from db.engine.postgres_pool import address
 from db.engine.postgres_session import Session
@@ -410,3 +410,13 @@ async def test_an_advisory_lock_does_not_outlive_its_statement(postgres_url):
         await database.fetch_val(Statement(select(func.pg_advisory_lock(7)))())
         here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         assert await database.fetch_val(f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND {here}") == 0
+
+
+async def test_a_statement_is_prepared_once_per_connection_and_then_is_one_round_trip(postgres_url):
+    add_one = Statement(select((bindparam("number", type_=Integer) + 1).label("more")))
+    async with opened(postgres_url, max_size=1) as database:
+        assert (await database.fetch_one(add_one(number=1))).more == 2
+        session = database._backend.pool._pool._holders[0]._con
+        prepared, sent = len(session._stmt_cache._entries), session._protocol.queries_count
+        assert [(await database.fetch_one(add_one(number=n))).more for n in range(3)] == [1, 2, 3]
+        assert (len(session._stmt_cache._entries), session._protocol.queries_count) == (prepared, sent + 3)
