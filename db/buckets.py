@@ -67,19 +67,7 @@ def taking(now: float, *takes: tuple[Limit, str]) -> Bound[str]:
 def _take(limits: tuple[Limit, ...]) -> Statement[str]:
     """One upsert for all. It locks the rows in this order, so every caller names a client's buckets in the same one."""
     keys: list[BindParameter[str]] = [bindparam(f"key_{n}") for n in range(len(limits))]
-    upsert = insert(buckets).values(
-        [
-            {
-                "key": key,
-                "full_at": _now + limit.each,
-                "rests_until": 0.0,
-                "kept_until": _now + _kept(limit),
-                "taken": 1,
-                "refused": 0,
-            }
-            for key, limit in zip(keys, limits, strict=True)
-        ]
-    )
+    upsert = insert(buckets).values([_new_row(key, limit) for key, limit in zip(keys, limits, strict=True)])
 
     def of_limit(value: Callable[[Limit], float]) -> ColumnElement[Any]:
         """The value of the limit whose row this is."""
@@ -92,31 +80,38 @@ def _take(limits: tuple[Limit, ...]) -> Statement[str]:
     kept, patience = of_limit(_kept), of_limit(lambda limit: limit.patience)
     impossible = buckets.c.full_at > _now + span + APART  # the clock has fallen back: nobody waits for it to catch up
     debt = case((or_(_forgotten, impossible, buckets.c.full_at <= _now), _now), else_=buckets.c.full_at)
-    past_patience = buckets.c.taken + 1 - patience
-    rest = case(
-        (or_(_forgotten, patience == 0, past_patience < 0), 0.0),
-        *((past_patience == n, _now + float(rest)) for n, rest in enumerate(RESTS[:-1])),
-        else_=_now + float(RESTS[-1]),
-    )
     is_open = and_(
         or_(buckets.c.rests_until <= _now, buckets.c.rests_until > _now + RESTS[-1] + APART),
         or_(patience == 0, buckets.c.taken < MOST_IN_A_ROW),
         debt + each <= _now + span,
     )
-    return Statement(
-        upsert.on_conflict_do_update(
-            index_elements=[buckets.c.key],
-            set_={
-                "full_at": debt + each,
-                "rests_until": rest if any(limit.patience for limit in limits) else 0.0,
-                "kept_until": case((patience > 0, _now + kept), else_=debt + each),
-                "taken": case((_forgotten, 1), else_=buckets.c.taken + 1),
-                "refused": case((debt == _now, 0), else_=buckets.c.refused),
-            },
-            where=or_(_forgotten, is_open),
-        )
-        .returning(buckets.c.key)
-        .execution_options(into=str)
+    upsert = upsert.on_conflict_do_update(
+        index_elements=[buckets.c.key],
+        set_={
+            "full_at": debt + each,
+            "rests_until": _rest(patience) if any(limit.patience for limit in limits) else 0.0,
+            "kept_until": case((patience > 0, _now + kept), else_=debt + each),
+            "taken": case((_forgotten, 1), else_=buckets.c.taken + 1),
+            "refused": case((debt == _now, 0), else_=buckets.c.refused),
+        },
+        where=or_(_forgotten, is_open),
+    )
+    return Statement(upsert.returning(buckets.c.key).execution_options(into=str))
+
+
+def _new_row(key: BindParameter[str], limit: Limit) -> dict[str, Any]:
+    """A bucket from which one token was taken."""
+    full_at, kept_until = _now + limit.each, _now + _kept(limit)
+    return {"key": key, "full_at": full_at, "rests_until": 0.0, "kept_until": kept_until, "taken": 1, "refused": 0}
+
+
+def _rest(patience: ColumnElement[Any]) -> ColumnElement[Any]:
+    """When the next token may be taken: later after each that was taken past the limit's patience."""
+    past = buckets.c.taken + 1 - patience
+    return case(
+        (or_(_forgotten, patience == 0, past < 0), 0.0),
+        *((past == n, _now + float(rest)) for n, rest in enumerate(RESTS[:-1])),
+        else_=_now + float(RESTS[-1]),
     )
 
 
