@@ -5,7 +5,7 @@ import gc
 import re
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from struct import pack
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tests.conftest import House
+from tests.people import Browser
 from web.headers import Headers
 from web.middleware import LastResort, Limits
 from web.protocol import LONGEST_LINE, Flow, Reception
@@ -355,3 +356,62 @@ async def test_nothing_more_is_taken_in_while_somebody_waits_in_line() -> None:
                 await asyncio.sleep(0.05)
                 await asyncio.get_running_loop().sock_sendall(wire, ASK * 10)
             assert 0 < count_requests() <= 10
+
+
+# Trailers, and offers to change the protocol
+
+
+POST = (
+    b"POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: %s\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\n%s\r\n"
+)
+FORM = b"email=alice%40example.com&password=engine-No.9+to+the+sea"
+
+
+def post_in_chunks(trailers: bytes, connection: bytes = b"close") -> bytes:
+    head = POST % (connection, b"Transfer-Encoding: chunked\r\n")
+    return head + b"%x\r\n%s\r\n0\r\n%s\r\n" % (len(FORM), FORM, trailers)
+
+
+@pytest.mark.asvs("S84")
+async def test_a_trailer_is_no_header(make_house: Callable, stranger: Browser) -> None:
+    house = await make_house(TRUSTED_PROXIES="127.0.0.1")
+    alice = await house.browser("Alice")
+    await alice.sign_up()
+    async with served(house.app, Reception()) as server:
+        request = post_in_chunks(b"X-Forwarded-For: 203.0.113.66\r\nCookie: session=x\r\n")
+        answer = await answer_to(port_of(server), request)
+    assert answer.startswith(b"HTTP/1.1 303")
+    addresses = await house.rows("SELECT address FROM sessions ORDER BY created_at DESC, id")
+    assert ("203.0.113.66",) not in addresses
+
+
+@pytest.mark.asvs("S83", "S84")
+@pytest.mark.parametrize("trailer", [b"X-Trailer: " + b"y" * 90 + b"\r\n", b"y"], ids=["many", "one without end"])
+async def test_trailers_without_end_are_cut_off(house: House, trailer: bytes) -> None:
+    start = post_in_chunks(b"").removesuffix(b"\r\n") + (b"X-Trailer: " if trailer == b"y" else b"")
+    async with served(house.app, Reception()) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+        writer.write(start)
+        with pytest.raises(ConnectionError):
+            for _ in range(1_000):  # 16 MB, more than the kernel's buffers hold
+                writer.write(trailer * (16_384 // len(trailer)))
+                await writer.drain()
+                await asyncio.sleep(0)
+        writer.close()
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.2"])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_form_that_offers_to_change_the_protocol_keeps_its_body(
+    house: House, alice: Browser, port: int, protocol: bytes, chunked: bool
+) -> None:
+    offer = b"Upgrade: %s\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n" % protocol
+    connection = b"Upgrade, HTTP2-Settings, close"
+    if chunked:
+        request = post_in_chunks(b"", connection).replace(b"\r\n\r\n", b"\r\n" + offer + b"\r\n", 1)
+    else:
+        request = POST % (connection, offer + b"Content-Length: %d\r\n" % len(FORM)) + FORM
+    for parts in ([request], [request[:40], request[40:-20], request[-20:]]):
+        answer = await answer_to(port, *parts, pause=0.02)
+        assert answer.startswith(b"HTTP/1.1 303"), answer

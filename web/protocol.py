@@ -11,6 +11,7 @@ from termios import TIOCOUTQ
 from types import SimpleNamespace
 from typing import Any, Final
 
+import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -76,7 +77,7 @@ class PromptProtocol(HttpToolsProtocol):
     Python would keep the names with each connection, a kilobyte: so ours have slots.
     """
 
-    __slots__ = ("_begun", "_due", "_in_body", "_unfinished", "_unread", "_unread_since", "reception")
+    __slots__ = ("_begun", "_due", "_in_body", "_overhead", "_unfinished", "_unread", "_unread_since", "reception")
 
     def __init__(self, reception: Reception, **options: Any) -> None:
         super().__init__(**options)
@@ -86,6 +87,7 @@ class PromptProtocol(HttpToolsProtocol):
         self._in_body = False
         self._due = self._unread_since = 0.0  # when more has to be here, if that is awaited
         self._unfinished = self._unread = 0  # bytes of headers that are not complete, and of answers
+        self._overhead = 0  # bytes since the last piece of a body: chunk extensions and trailers
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -106,9 +108,13 @@ class PromptProtocol(HttpToolsProtocol):
     def take_in(self, data: bytes) -> None:
         if self.transport.is_closing():  # since the data came
             return
-        super().data_received(data)
+        if self._in_body:
+            self._overhead += len(data)  # until `on_body` sees that it was a body
+        self._feed(data)
         if self._in_body:
             self._due = self._due or self.loop.time() + self.reception.body_within
+            if self._overhead > LARGEST_HEADERS:
+                self.dismiss(TOO_LARGE)
         elif self._due:
             self._unfinished += len(data)
             if self._unfinished > LARGEST_HEADERS:
@@ -116,13 +122,55 @@ class PromptProtocol(HttpToolsProtocol):
         elif self.cycle is None or self.cycle.response_complete:
             self._expect_headers()  # empty lines before a request are no request yet, and have the same time
 
+    def _feed(self, data: bytes) -> None:
+        """Parses the data as uvicorn does, but keeps the body of a request that offers to change the protocol."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._offers_upgrade():
+                self._parse_again(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _offers_upgrade(self) -> bool:
+        """Whether the parser takes what follows the headers for another protocol. After CONNECT it is right to."""
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
+
+    def _parse_again(self, rest: bytes) -> None:
+        """Parses the request without its Upgrade header, which a server may ignore (RFC 9110, section 7.8).
+
+        The parser would drop the body of a POST with `Upgrade: h2c`, which curl and Java's HttpClient send.
+        """
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                head += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
+        self._feed(b"".join([*head, b"\r\n", rest]))
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         if not self._due:
             self._expect_headers()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Drops trailers (RFC 9112, section 7.1.2): uvicorn would append them to the headers, without limit.
+
+        One of them could otherwise pass for an `X-Forwarded-For` of the proxy.
+        """
+        if not self._in_body:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._overhead = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
-        self._due = 0.0
+        if self._offers_upgrade():
+            return
+        self._due = self._overhead = 0
         self._in_body = True
         if len(self.pipeline) < LONGEST_LINE:
             super().on_headers_complete()
@@ -130,6 +178,8 @@ class PromptProtocol(HttpToolsProtocol):
             self.dismiss(b"")
 
     def on_message_complete(self) -> None:
+        if self._offers_upgrade():
+            return
         self._due = 0.0
         self._in_body = False
         super().on_message_complete()
