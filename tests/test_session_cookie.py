@@ -320,3 +320,17 @@ async def test_the_secret_is_neither_in_the_database_nor_in_the_log_nor_in_an_an
         assert secret.encode() not in stored
         assert secret not in caplog.text
         assert not any(secret in answer.text for answer in answers)
+
+
+@pytest.mark.asvs("S23")
+@pytest.mark.parametrize("blank", [b"\xa0", b"\x85", b"\x0b", b"\x0c", b"\x1c", b"\x1f", b"\xc2\xa0"])
+async def test_only_spaces_and_tabs_are_stripped_around_a_cookies_name(alice: Browser, blank: bytes) -> None:
+    own = f"session={alice.cookie}".encode()
+    alice.cookie = None
+
+    async def ask(cookie: bytes) -> int:
+        return (await alice.client.get("/api/session", headers=[(b"Cookie", cookie)])).status_code
+
+    assert [await ask(own), await ask(b" \t" + own)] == [200, 200]
+    assert [await ask(blank + own), await ask(own.replace(b"=", blank + b"=", 1))] == [401, 401]
+    assert await ask(own + b"; " + blank + b"session=forged") == 200

@@ -149,7 +149,7 @@ def read_query(request: Request) -> Mapping[str, str]:
 def _parse(content_type: str, body: bytes) -> Mapping[str, str] | None:
     if not body:
         return {}
-    if content_type.partition(";")[0].strip().lower() != FORM_TYPE:
+    if content_type.partition(";")[0].strip(" \t").lower() != FORM_TYPE:
         raise HTTPException(415)
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)

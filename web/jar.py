@@ -7,6 +7,8 @@ from starlette.types import Scope
 from db.sessions import NewCookie
 from web.settings import Settings
 
+# What browsers strip around a name. To one of them `\xa0__Host-session` is another cookie, which any subdomain may set.
+BLANKS: Final = b" \t"
 ATTRIBUTES: Final = "Path=/; HttpOnly; SameSite=Lax"
 
 
@@ -22,8 +24,8 @@ def read(scope: Scope, name: str) -> str | None:
     for key, header in scope["headers"]:
         if key == b"cookie":
             pairs = [part.partition(b"=") for part in header.split(b";")]
-            values += [value for found, _, value in pairs if found.strip() == wanted]
-    return values[0].strip().decode("latin-1") if len(values) == 1 else None
+            values += [value for found, _, value in pairs if found.strip(BLANKS) == wanted]
+    return values[0].strip(BLANKS).decode("latin-1") if len(values) == 1 else None
 
 
 def put(scope: Scope, name: str, cookie: NewCookie | None) -> None:
