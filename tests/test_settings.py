@@ -131,10 +131,35 @@ def test_plain_http_that_others_can_hear_is_a_warning(read) -> None:
     assert read(HOST="127.0.0.1").notices == read(HOST="::1").notices == read(**ELSEWHERE).notices == ()
 
 
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ("https://Example.COM", "https://example.com"),
+        ("https://example.com:443", "https://example.com"),
+        ("HTTPS://example.com:8443/", "https://example.com:8443"),
+        ("http://localhost:80", "http://localhost"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("https://BÜCHER.example", "https://xn--bcher-kva.example"),
+        ("http://[0:0:0:0:0:0:0:1]:8111", "http://[::1]:8111"),
+    ],
+)
+def test_the_base_url_is_kept_as_browsers_write_an_origin(read, given: str, origin: str) -> None:
+    assert read(BASE_URL=given, SESSION_SECRET=SECRET).base_url == origin
+
+
+@pytest.mark.parametrize(
+    "url", ["https://exa mple.com", "https://a..b", "https://[zz]", "https://\u200b", "https://-a"]
+)
+def test_a_base_url_without_a_valid_host_is_named_as_the_wrong_setting(read, url: str) -> None:
+    with pytest.raises(BadSetting, match=r"^BASE_URL: "):
+        read(BASE_URL=url, SESSION_SECRET=SECRET)
+
+
 @pytest.mark.asvs("S109")
 def test_plain_http_is_for_this_machine_alone(read) -> None:
-    for url in ("http://localhost:8000", "http://127.0.0.1:8000", "http://[::1]:8000", "http://app.localhost"):
+    for url in ("http://localhost:8000", "http://127.0.0.1:8000", "http://app.localhost"):
         assert read(BASE_URL=url).host == "127.0.0.1"
+    assert read(BASE_URL="http://[::1]:8000").host == "::1"
     with pytest.raises(BadSetting, match=r"^BASE_URL: must be https"):
         read(BASE_URL="http://example.com", SESSION_SECRET=SECRET)
     assert read(**ELSEWHERE).host == "0.0.0.0"

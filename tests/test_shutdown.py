@@ -235,7 +235,7 @@ def test_few_open_files_are_told_at_the_start_and_a_start_can_be_stopped(databas
         assert "only 256 files may be open" in process.stderr.readline()
         process.terminate()
         try:
-            assert process.wait(20) in (0, 1, -signal.SIGTERM)  # wherever in the start it was
+            assert process.wait(20) in (0, 1, 128 + signal.SIGTERM)  # wherever in the start it was
         finally:
             process.kill()
 
@@ -247,3 +247,48 @@ def test_as_many_files_may_be_open_as_the_system_lets_us(start: Callable) -> Non
         line.split()[3:5] for line in limits.read_text().splitlines() if line.startswith("Max open files")
     )
     assert soft == hard
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler for the signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
+def test_a_start_is_ended_by_sigterm_before_the_program_is_imported(start: Callable) -> None:
+    """Process 1 of a container ignores a SIGTERM for which it has no handler."""
+    program = start(ready=False)
+    while program.process.poll() is None and not catches(program.process.pid, signal.SIGTERM):
+        time.sleep(0.002)
+    program.process.send_signal(signal.SIGTERM)
+    assert program.ends() == (128 + signal.SIGTERM, "")
+
+
+def test_what_is_in_flight_finishes_when_the_terminal_closes(start: Callable, database: Path) -> None:
+    program = start()
+    sign_up = SlowSignUp(program)
+    program.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert sign_up.finish().startswith(b"HTTP/1.1 303 ")
+    assert program.ends() == (0, "")
+    assert names_in(database) == ["Alice"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("url", ["http://localhost:{port}", "http://[::1]:{port}"])
+def test_ipv6_and_ipv4_are_answered_alike_however_many_processes(
+    start: Callable, port: int, workers: str, url: str
+) -> None:
+    start(WEB_CONCURRENCY=workers, HOST="::", BASE_URL=url.format(port=port))
+    for host in ("127.0.0.1", "::1"):
+        connection = http.client.HTTPConnection(host, port, timeout=5)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+
+
+def test_the_address_that_is_announced_is_listened_on(start: Callable, port: int) -> None:
+    start(BASE_URL=f"http://[::1]:{port}")
+    connection = http.client.HTTPConnection("::1", port, timeout=5)
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200

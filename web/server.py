@@ -34,7 +34,9 @@ STARTING: Final = 30  # seconds that a worker process has until it serves
 LONGEST_DRAIN: Final = 300  # seconds
 ENOUGH_FILES: Final = 4096  # each connection is one
 SHORTEST_TOKEN: Final = 32  # characters
-ENDINGS: Final = (signal.SIGTERM, signal.SIGINT)
+# A terminal that closes sends SIGHUP, which would drop the requests in flight. With workers, uvicorn's supervisor gets
+# it and replaces them one after the other.
+ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def serve(settings: Settings, operation: Operation) -> int:
     for number in ENDINGS:  # uvicorn handles them while it serves, then raises them again: we are done by then
         signal.signal(number, lambda *_: None if server.started else sys.exit(1))
     with contextlib.suppress(SystemExit):  # uvicorn has said why it could not start
-        server.run()
+        server.run([config.bind_socket()])  # as with workers: asyncio's own socket for `::` would refuse IPv4
     return 0 if server.started else 1
 
 

@@ -9,6 +9,8 @@ from socket import SOCK_STREAM, getaddrinfo
 from typing import Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
+import idna
+
 from db.secret import Secret
 from web.environment import BadSetting, Environment
 from web.session_secret import read_session_secrets
@@ -16,6 +18,7 @@ from web.session_secret import read_session_secrets
 ROOT: Final = Path(__file__).resolve().parent.parent
 DATA: Final = ROOT / "data"
 SMTP: Final = re.compile(r"smtps?://([^\s/@]+@)?([^\s/@:\[\]]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/?")
+LABEL: Final = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"  # of a host name, in lower case
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy stands before it)  # nosec B104
 
 
@@ -63,7 +66,7 @@ def read_settings(environ: Mapping[str, str], *, data: Path = DATA) -> Settings:
     secrets = read_session_secrets(env, loopback, data)
     has_mail = _has_mail(env)
     return Settings(
-        host=_host(env, base_url, "127.0.0.1" if loopback else EVERYWHERE),
+        host=_host(env, base_url, _loopback_address(host) if loopback else EVERYWHERE),
         port=port,
         base_url=base_url,
         database_url=_database_url(env.secret("DATABASE_URL") or Secret("sqlite:///data/latchkey.db")),
@@ -97,6 +100,11 @@ def is_loopback(host: str) -> bool:
     return _is_ip(host) and ipaddress.ip_address(host).is_loopback
 
 
+def _loopback_address(host: str) -> str:
+    """Where to listen for a BASE_URL of this machine: at its address, or at 127.0.0.1 for a name."""
+    return host if _is_ip(host) else "127.0.0.1"
+
+
 def _base_url(text: str) -> str:
     """The origin. Plain http is for loopback alone: a session cookie on an open wire is anybody's."""
     url = _split("BASE_URL", text)
@@ -106,7 +114,27 @@ def _base_url(text: str) -> str:
         raise BadSetting("BASE_URL", "must not hold a user name or password")
     if url.scheme == "http" and not is_loopback(url.hostname):
         raise BadSetting("BASE_URL", f"must be https outside this machine, not {text[:80]!r}")
-    return f"{url.scheme}://{url.netloc}"
+    return f"{url.scheme}://{_canonical_host(url)}{_port_of(url)}"
+
+
+def _canonical_host(url: SplitResult) -> str:
+    """The host as browsers write it in Origin: lower case, IDNA in ASCII, the shortest IPv6 (URL standard, 4.5)."""
+    host = url.hostname or ""
+    try:
+        if ":" in host:
+            return f"[{ipaddress.IPv6Address(host)}]"
+        ascii_host = idna.encode(host, uts46=True, transitional=False).decode() if not host.isascii() else host
+    except (idna.IDNAError, ValueError):
+        ascii_host = ""
+    if not re.fullmatch(rf"{LABEL}(\.{LABEL})*\.?", ascii_host):
+        raise BadSetting("BASE_URL", f"has no valid host: {host[:80]!r}")
+    return ascii_host
+
+
+def _port_of(url: SplitResult) -> str:
+    """The port, unless it is the scheme's own."""
+    default = {"http": 80, "https": 443}[url.scheme]
+    return f":{url.port}" if url.port not in (None, default) else ""
 
 
 def _host(env: Environment, base_url: str, default: str) -> str:
