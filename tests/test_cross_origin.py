@@ -18,12 +18,14 @@ FOREIGN = [
     {"Origin": "http://localhost:8000.evil.example"},
     {"Origin": "http://evil.example:8000", "Host": "evil.example:8000"},
     {"Origin": ""},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "null"},
     {"Origin": "https://evil.example", "Referer": "http://localhost:8000/devices"},
 ]
 OWN = [
     {"Sec-Fetch-Site": "same-origin"},
     {"Sec-Fetch-Site": "none"},
-    {"Sec-Fetch-Site": "same-origin", "Origin": "null"},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost:8000"},
     {"Origin": "http://localhost:8000"},
     {},
 ]
@@ -79,6 +81,20 @@ async def test_two_headers_of_which_one_is_foreign_are_foreign(house: House, ali
             answer = await alice.client.post("/logout", headers=[(name, value) for value in pair])
             assert answer.status_code == 403
     assert await alice.is_in()
+
+
+async def test_a_foreign_origin_is_logged_once_beside_the_base_url(
+    alice: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    for origin in ("https://localhost:8000", "https://localhost:8000", "https://evil.example"):
+        await alice.ask("POST", "/account", {"name": "Zoe"}, Origin=origin)
+    assert [record.getMessage() for record in caplog.records] == [
+        "a form from https://localhost:8000 was refused: BASE_URL is http://localhost:8000",
+        "a form from https://evil.example was refused: BASE_URL is http://localhost:8000",
+    ]
+    for number in range(40):
+        await alice.ask("POST", "/account", {"name": "Zoe"}, Origin=f"https://{number}.example")
+    assert len(caplog.records) == 10
 
 
 async def test_the_refusal_says_what_happened_and_that_nothing_was_done(alice: Browser) -> None:

@@ -227,9 +227,40 @@ def test_neither_a_spelling_nor_a_host_gets_past_a_guard(port: int, cookie: str,
             assert b"evil" not in said
 
 
+def ask_host(port: int, path: str, *hosts: str, version: str = "1.1") -> list[int]:
+    lines = [f"GET {path} HTTP/{version}", *(f"Host: {host}" for host in hosts), "Connection: close", "", ""]
+    return statuses(say(port, "\r\n".join(lines).encode()))
+
+
 @pytest.mark.asvs("S03")
-@pytest.mark.parametrize("host", HOSTS)
-def test_the_host_changes_nothing_for_whom_the_door_is_open(port: int, cookie: str, host: str) -> None:
+@pytest.mark.parametrize("path", ["/", "/login", "/dashboard", "/api/session", "/static/app.css", "/metrics"])
+def test_a_request_for_another_host_is_refused(port: int, path: str) -> None:
+    for host in (*HOSTS[1:], "evil.example", "evil.example:8000", "localhost.evil.example", "192.0.2.1"):
+        assert ask_host(port, path, host) == [400], host
+    assert ask_host(port, path) == [400]
+    assert ask_host(port, path, "localhost", "localhost") == [400]
+    assert ask_host(port, path, "localhost", "evil.example") == [400]
+
+
+@pytest.mark.asvs("S03")
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8000", "127.0.0.1:9", "[::1]:8000", "localhost.", "a.localhost"]
+)
+def test_the_sites_own_host_and_this_machines_are_answered(port: int, host: str) -> None:
+    assert ask_host(port, "/login", host) == [200]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_health_check_may_name_any_host_or_none_by_http_1_0(port: int, path: str) -> None:
+    for host in ("10.1.2.3:8000", "latchkey", "evil.example"):
+        assert ask_host(port, path, host) == [200]
+    assert ask_host(port, path, version="1.0") == [200]
+    assert ask_host(port, path) == [400]
+    assert ask_host(port, path, "localhost", "localhost") == [400]
+
+
+@pytest.mark.asvs("S03")
+def test_the_port_of_the_host_changes_nothing_for_a_member(port: int, cookie: str, host: str = "localhost:99") -> None:
     for path, who, status in (
         ("/dashboard", f"Cookie: session={cookie}\r\n", 200),
         ("/dashboard", "", 303),

@@ -293,3 +293,23 @@ def test_the_inventory_has_every_line_that_the_program_writes() -> None:
     lines = [*lines_of_ours()]
     assert len(lines) > 6
     assert [line for line in lines if f"`{line}" not in inventory] == []
+
+
+async def test_a_flood_of_failures_is_logged_at_a_bounded_rate(
+    house: House, alice: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    await house.change("ALTER TABLE users RENAME TO mislaid")
+    for _ in range(30):
+        assert (await alice.get("/users/alice")).status_code == 500
+    assert sum("failed, reference" in line for line in caplog.messages) == 20
+
+
+async def test_a_proxy_that_is_not_declared_is_named_in_the_log_once(
+    stranger: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger.headers["X-Forwarded-For"] = "203.0.113.7"
+    for _ in range(3):
+        await stranger.log_in()
+    assert [line for line in caplog.messages if "TRUSTED_PROXIES" in line] == [
+        "X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name the address that sent it"
+    ]

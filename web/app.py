@@ -19,6 +19,7 @@ from db.store import Store
 from web.assets import Assets
 from web.device import parse_user_agent
 from web.headers import Headers, Packed
+from web.hosts import AllowedHosts
 from web.layouts import Layouts
 from web.metrics import Measure, Metrics
 from web.middleware import CrossOrigin, LastResort, Limits
@@ -65,6 +66,7 @@ def create_app(
             Middleware(Headers, https=settings.https),
             Middleware(LastResort),
             Middleware(CrossOrigin, base_url=settings.base_url),
+            Middleware(AllowedHosts, base_url=settings.base_url),
             Middleware(Limits),
         ],
     )

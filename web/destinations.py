@@ -37,6 +37,6 @@ def _local(request: Request, url: str) -> str | None:
         parts = urlsplit(url)
     except ValueError:
         return None
-    if f"{parts.scheme}://{parts.netloc}" != request.app.state.settings.base_url:
+    if f"{parts.scheme}://{parts.netloc}" != request.app.state.settings.base_url:  # browsers write both canonically
         return None
     return parts.path + (f"?{parts.query}" if parts.query else "")

@@ -11,6 +11,7 @@ from ua_parser import parse
 from db.secret import Secret
 from db.sessions import Device
 from web import jar
+from web.logs import warn_of_untrusted_proxy
 from web.settings import Settings
 
 LONGEST_USER_AGENT: Final = 512  # characters
@@ -58,8 +59,11 @@ def parse_user_agent(user_agent: str) -> tuple[str, str, str]:
 def client_address(request: HTTPConnection) -> str:
     """The peer's address; behind trusted proxies the last address that is none of them (RFC 7239, section 7.1)."""
     settings: Settings = request.app.state.settings
-    hops = [part.strip() for part in ",".join(request.headers.getlist("x-forwarded-for")).split(",") if part.strip()]
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
+    hops = [hop for part in forwarded if (hop := part.strip(" \t"))]
     address = _normal(request.client.host if request.client else "")
+    if hops and not _is_trusted(address, settings):
+        warn_of_untrusted_proxy(request.app.state)
     while hops and _is_trusted(address, settings):
         address = _normal(hops.pop())
     return address

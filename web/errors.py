@@ -91,6 +91,13 @@ class ForeignOrigin(HTTPException):
         super().__init__(403, "The request came from another site.")
 
 
+class WrongHost(HTTPException):
+    """A request without exactly one Host header, or for a host that is not this site's."""
+
+    def __init__(self, base_url: str) -> None:
+        super().__init__(400, f"This site is at {base_url}.", {"Connection": "close"})
+
+
 async def answer(request: Request, error: Exception) -> Response:
     """The answer to anything that was raised. Nobody is logged out by a fault of ours: only NotLoggedIn does that."""
     match error:
@@ -113,6 +120,8 @@ async def answer(request: Request, error: Exception) -> Response:
             return _say(request, 503, retry_after=5)
         case ForeignOrigin():
             return _say(request, 403, FOREIGN)
+        case WrongHost():
+            return _say(request, 400, Words("Wrong address", (f"{error.detail} Open it there.",), "holes"))
         case HTTPException(status_code=422):
             return _say(request, 422, Words("That didn’t go through", (error.detail,), "lid"))
         case HTTPException():

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from traceback import format_tb
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from jinja2 import TemplateError
 from starlette.requests import Request
@@ -19,6 +19,9 @@ logger = logging.getLogger("latchkey")
 
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")  # of the request that is handled here
 BUSY_EVERY: Final = 60.0  # seconds
+MOST_FAILURES: Final = 20  # unhandled exceptions that are logged within FAILURES_WITHIN; a traceback is about 4 kB
+FAILURES_WITHIN: Final = 60.0  # seconds
+MOST_ORIGINS: Final = 10  # foreign origins of which the log tells, each once
 LONGEST: Final = 2000  # characters of a message, or of what an error says
 MOST_CAUSES: Final = 8
 # What these say is about the program. A ValueError, a KeyError or a driver may repeat what somebody has typed.
@@ -66,8 +69,37 @@ def log_busy(request: Request, error: Exception) -> None:
         logger.warning("the database is not to be had: %s", named(error.__cause__))
 
 
+def warn_of_untrusted_proxy(state: Any) -> None:
+    """Warns once per process that every client of an undeclared proxy shares one rate limit."""
+    if not getattr(state, "warned_of_proxy", False):
+        state.warned_of_proxy = True
+        logger.warning("X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name the address that sent it")
+
+
+def warn_of_foreign_origin(state: Any, origin: str) -> None:
+    """Warns once per origin, and of a few origins only, that a form was refused: BASE_URL may be wrong."""
+    warned: set[str] = state.__dict__.setdefault("warned_of_origins", set())
+    if origin not in warned and len(warned) < MOST_ORIGINS:
+        warned.add(origin)
+        logger.warning(
+            "a form from %s was refused: BASE_URL is %s",
+            printable(origin),
+            state.settings.base_url,
+        )
+
+
 def log_failure(request: Request, error: Exception) -> None:
-    """One request failed. Its row is named, for a path may hold a name; and of who asked the id, which is none."""
+    """Logs one failed request, a few a minute. Names its row, since a path may hold a name, and the user's id."""
+    state = request.app.state
+    now = time.monotonic()
+    recent: list[float] = [at for at in getattr(state, "failures_logged_at", []) if now - at < FAILURES_WITHIN]
+    if len(recent) >= MOST_FAILURES:
+        state.failures_left_out = getattr(state, "failures_left_out", 0) + 1
+        return
+    state.failures_logged_at = [*recent, now]
+    if left_out := getattr(state, "failures_left_out", 0):
+        state.failures_left_out = 0
+        logger.error("%d more failed requests were not logged", left_out)
     row = request.scope.get("route")
     claims = getattr(request.state, "claims", None)
     path = getattr(row, "path", "(no such page)")

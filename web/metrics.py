@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.refusals import Busy
 from db.secret import Secret
+from web.hosts import require_host
 
 SESSIONS_EVERY: Final = 15.0  # seconds for which a count of the live sessions is good enough
 REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
@@ -138,8 +139,10 @@ class Measure:
 
 async def show(request: Request) -> Response:
     metrics: Metrics = request.app.state.metrics
-    if not (_has_token(request.scope, metrics.token) or _is_on_this_machine(request)):
-        raise HTTPException(404)
+    if not _has_token(request.scope, metrics.token):
+        require_host(request.scope, request.app.state.settings.base_url)
+        if not _is_on_this_machine(request):
+            raise HTTPException(404)
     return Response(await metrics.tell(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from db.refusals import NotLoggedIn
 from web.cookie import is_live, peek
 from web.errors import ForeignOrigin, answer
+from web.logs import warn_of_foreign_origin
 from web.respond import leave, path_of
 
 SAFE: Final = ("GET", "HEAD", "OPTIONS", "TRACE")  # RFC 9110, section 9.2.1
@@ -131,22 +132,25 @@ class Limits:
 
 
 class CrossOrigin:
-    """Unsafe requests come from our own pages, or from no browser at all (CSRF by Fetch Metadata, then Origin)."""
+    """Refuses unsafe requests that a page of another site sent (CSRF), by Fetch Metadata and by Origin.
+
+    Each of the two headers that is present must say that the page was this site's. A client that sends neither is no
+    browser.
+    """
 
     def __init__(self, app: ASGIApp, *, base_url: str) -> None:
         self.app = app
         self.base_url = base_url.encode()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] == "http" and scope["method"] not in SAFE and not self._is_ours(scope["headers"]):
-            raise ForeignOrigin
+        if scope["type"] == "http" and scope["method"] not in SAFE:
+            for name, value in scope["headers"]:
+                if name == b"sec-fetch-site" and value not in (b"same-origin", b"none"):
+                    raise ForeignOrigin
+                if name == b"origin" and value != self.base_url:
+                    warn_of_foreign_origin(scope["app"].state, value.decode("latin-1"))
+                    raise ForeignOrigin
         return self.app(scope, receive, send)
-
-    def _is_ours(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        site = [value for name, value in headers if name == b"sec-fetch-site"]
-        if site:
-            return all(value in (b"same-origin", b"none") for value in site)
-        return all(value == self.base_url for name, value in headers if name == b"origin")
 
 
 async def _read_body(scope: Scope, receive: Receive, within: float) -> bytes:
