@@ -66,10 +66,7 @@ EVENTS: Final[Mapping[str, Words]] = {
         "Log out other devices", own="logged out all your other devices", note="{sessions} ended"
     ),
     "session.end-all": Words(
-        "Log out everywhere",
-        own="logged out everywhere",
-        done="logged {whom} out everywhere",
-        note="{sessions} ended",
+        "Log out everywhere", own="logged out everywhere", done="logged {whom} out everywhere", note="{sessions} ended"
     ),
     "role.change": Words(
         "Change role",
@@ -122,6 +119,7 @@ FIELDS: Final = {"slug": "page address"}  # those whose name says it by itself a
 ACTED: Final = {
     "profile-change": "tried to change your profile",
     "password-change": "tried to change your password",
+    "session-revokes": "tried to log out your devices",
     "admin-change": "made changes in People",
 }
 LIMITS: Final = {
@@ -137,6 +135,7 @@ LIMITS: Final = {
     "email-all": "email checks by everybody",
     "profile-change": "profile changes",
     "password-change": "password changes",
+    "session-revokes": "log-outs of other devices",
     "admin-change": "changes in People",
 }
 FOREIGN: Final = ("name", "from", "to", "device")  # placeholders for what people have chosen

@@ -40,6 +40,7 @@ EMAIL_MINUTE    = Limit("email-minute",     10, MINUTE)                  # diffe
 EMAIL_HOUR      = Limit("email-hour",       40, HOUR)                    # different addresses of one client
 EMAIL_ALL       = Limit("email-all",       120, MINUTE)                  # different addresses of everybody
 PROFILE_CHANGE  = Limit("profile-change",   30, MINUTE)                  # of one member
+SESSION_REVOKES = Limit("session-revokes",  30, MINUTE)                  # of one session, to end others of its account
 PASSWORD_CHANGE = Limit("password-change",   5, MINUTE)                  # of one member
 ADMIN_CHANGE    = Limit("admin-change",     60, MINUTE)                  # of one administrator
 LOGOUTS         = Limit("logouts",          10, MINUTE)                  # one member's log-outs that are written down

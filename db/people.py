@@ -14,16 +14,16 @@ from typing import Final
 from sqlalchemy import bindparam, exists, func, literal, or_, select, update
 
 from db import audit, throttle
-from db.audit import By
+from db.audit import OPERATOR, by_viewer
 from db.engine.statement import Statement, insert
 from db.events import Event
-from db.limits import LOGIN_ACCOUNT
-from db.refusals import LastAdmin, NotCreated, NotFound
+from db.limits import DENIED, LOGIN_ACCOUNT
+from db.refusals import Forbidden, LastAdmin, NotCreated, NotFound
 from db.secret import Secret
-from db.sessions import end_all_sessions
+from db.sessions import end_all_sessions, require_right
 from db.store import Store, pick
 from db.tables import Instant, users
-from db.viewer import Role
+from db.viewer import Admin, Operator, Role
 
 SLUG_LENGTH: Final = 40
 TRIES: Final = 3
@@ -65,7 +65,7 @@ ADD = Statement(
 OWNER = Statement(select(users.c.id).where(users.c.email == bindparam("email")))
 EXISTS = Statement(select(users.c.id).where(users.c.id == bindparam("user_id")))
 STANDING = Statement(pick(Standing, users).where(users.c.id == bindparam("user_id")).with_for_update())
-TURN = Statement(select(func.pg_advisory_xact_lock(ADMINS)))  # until the transaction ends; SQLite writes in turn anyway
+TURN = Statement(select(func.pg_advisory_xact_lock(ADMINS)))  # held until the transaction ends; SQLite has one writer
 CHANGE_ROLE = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"), or_(literal("admin") == bindparam("new_role"), NOT_THE_LAST_ADMIN))
@@ -130,42 +130,48 @@ async def get_standing(store: Store, user_id: str) -> Standing:
 
 
 @asynccontextmanager
-async def change(store: Store, event: Event, by: By, user_id: str) -> AsyncIterator[Detail]:
-    """The transaction of a change, and at its end its row of the trail, with the detail that is put in here.
+async def change(actor: Admin | Operator, event: Event, user_id: str) -> AsyncIterator[Detail]:
+    """Opens the transaction in which an actor changes a user, and writes its audit entry at the end.
 
-    Where nothing is, nothing has changed, and there is no row. Raises LastAdmin, of which there is a row too.
+    The entry has the detail that the caller fills in. With an empty detail nothing has changed, and there is no entry.
+    Changes run one after the other, and an administrator is verified again inside the transaction. Raises NotLoggedIn,
+    and Forbidden and LastAdmin, which write an entry of their own.
     """
-    detail: Detail = {}
+    store, by, detail = actor.store, by_viewer(actor) if isinstance(actor, Admin) else OPERATOR, Detail()
     try:
         async with store.transaction():
+            await store.value(TURN())
+            if isinstance(actor, Admin):
+                await require_right(actor, user_id)
             yield detail
             if detail:
                 await audit.record(store, event, by, detail, target_id=user_id)
+    except Forbidden:
+        await throttle.record_seldom(store, by, "admin", DENIED, str(by.user_id))
+        raise
     except LastAdmin:
         async with store.transaction():
             await audit.record(store, event, by, target_id=user_id, outcome="refused")
         raise
 
 
-async def change_role(store: Store, by: By, user_id: str, role: Role) -> None:
-    """Effective at that person's next request, and their sessions go on. Raises NotFound, and LastAdmin."""
-    async with change(store, "role.change", by, user_id) as detail:
-        await store.value(TURN())  # two administrators who demote each other at once: one of them stays
-        before = await get_standing(store, user_id)
-        if await store.value(CHANGE_ROLE(user_id=user_id, new_role=role)) is None:
+async def change_role(actor: Admin | Operator, user_id: str, role: Role) -> None:
+    """Takes effect at the user's next request; the sessions go on. Raises NotFound, LastAdmin, and as `change`."""
+    async with change(actor, "role.change", user_id) as detail:
+        before = await get_standing(actor.store, user_id)
+        if await actor.store.value(CHANGE_ROLE(user_id=user_id, new_role=role)) is None:
             raise LastAdmin
         if before.role != role:
             detail |= {"from": before.role, "to": role}
 
 
-async def disable(store: Store, by: By, user_id: str) -> None:
-    """Nobody logs in to the account any more, and its sessions end. Raises NotFound, and LastAdmin."""
-    async with change(store, "account.disable", by, user_id) as detail:
-        await store.value(TURN())
-        await get_standing(store, user_id)
-        if await store.value(DISABLE(user_id=user_id, now=store.now())) is None:
+async def disable(admin: Admin, user_id: str) -> None:
+    """Ends the user's sessions and refuses new ones. Raises NotFound, LastAdmin, and as `change`."""
+    async with change(admin, "account.disable", user_id) as detail:
+        await get_standing(admin.store, user_id)
+        if await admin.store.value(DISABLE(user_id=user_id, now=admin.store.now())) is None:
             raise LastAdmin
-        detail["ended"] = await end_all_sessions(store, user_id)
+        detail["ended"] = await end_all_sessions(admin.store, user_id)
 
 
 async def set_password(store: Store, user_id: str, password_hash: Secret[str]) -> int:

@@ -64,7 +64,17 @@ LIVE = Statement(
     )
     .execution_options(into=LiveSession)
 )
-LIVES = Statement(select(sessions.c.id).where(sessions.c.id == bindparam("session_id")))
+HOLD = Statement(
+    select(users.c.role)
+    .join_from(sessions, users)
+    .where(
+        sessions.c.id == bindparam("session_id"),
+        sessions.c.user_id == bindparam("user_id"),
+        sessions.c.expires_at > bindparam("now", type_=Instant),
+        users.c.disabled_at.is_(None),
+    )
+    .with_for_update(read=True, key_share=True, of=sessions)  # excludes DELETE, but not the UPDATE of a renewal
+)
 TOUCH = Statement(
     update(sessions)
     .where(
@@ -127,9 +137,10 @@ def _live_with(preload: Select[Any]) -> Statement[tuple[LiveSession, object]]:
     return Statement(live.add_columns(*preload._raw_columns).execution_options(into=split))
 
 
-async def lives(viewer: Viewer) -> bool:
-    """Whether the row is still there."""
-    return await viewer.store.value(LIVES(session_id=viewer.session_id)) is not None
+async def hold(viewer: Viewer) -> Role | None:
+    """Returns the user's role, or None if the session has ended. Its row is then locked against DELETE."""
+    held = HOLD(session_id=viewer.session_id, user_id=viewer.id, now=viewer.store.now())
+    return cast("Role | None", await viewer.store.value(held))
 
 
 async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, delete, select, update
+from sqlalchemy import Select, bindparam, delete, or_, select, update
 
 from db import audit, session_rows, stateless, throttle
 from db.audit import By
@@ -17,10 +17,10 @@ from db.claims import NewCookie, NewSession, peek, write
 from db.engine.statement import Statement
 from db.known_devices import remember
 from db.limits import LOGOUTS
-from db.refusals import NotLoggedIn
+from db.refusals import Forbidden, NotLoggedIn
 from db.store import Store
 from db.tables import Instant, sessions, users
-from db.viewer import NOWHERE, Claims, Device, LiveSession, Role, Viewer, issue
+from db.viewer import NOWHERE, Admin, Claims, Device, LiveSession, Role, Viewer, issue
 
 __all__ = [
     "Device",
@@ -30,7 +30,7 @@ __all__ = [
     "end_session",
     "peek",
     "refresh",
-    "require_live",
+    "require_right",
     "start_session",
     "verify_session",
 ]
@@ -40,6 +40,12 @@ HALF_LIFE: Final = LIFETIME / 2  # a session is renewed when less than this is l
 LONGEST: Final = timedelta(days=30)  # since log-in, whatever happens
 STRATEGIES: Final[Mapping[str, ModuleType]] = {"database": session_rows, "stateless": stateless}
 
+LOCK_USERS = Statement(
+    select(users.c.id)
+    .where(or_(users.c.id == bindparam("viewer_id"), users.c.id == bindparam("user_id")))
+    .order_by(users.c.id)
+    .with_for_update()
+)
 LATEST = Statement(
     select(users.c.sessions_ended_at, users.c.last_login_at).where(users.c.id == bindparam("user_id")).with_for_update()
 )
@@ -82,10 +88,20 @@ async def verify_session(
     return issue(store, live, device, preloaded)
 
 
-async def require_live(viewer: Viewer) -> None:
-    """Raises NotLoggedIn where the viewer's session has ended since. For what takes long, inside its transaction."""
-    if not await _strategy(viewer.store).lives(viewer):
+async def require_right(viewer: Viewer, user_id: str = "") -> None:
+    """Verifies the viewer again: the first statement of each transaction in which a viewer changes something.
+
+    The request was verified before the transaction, and the viewer may have been logged out, disabled or demoted since.
+    Locks the rows of the viewer and of the user `user_id`, so that neither changes until the transaction ends. Every
+    transaction locks users before sessions, sessions before the head of the audit log, and users in the order of their
+    ids, so that no two wait for each other. Raises NotLoggedIn; and Forbidden for an Admin whose role has changed.
+    """
+    await viewer.store.all(LOCK_USERS(viewer_id=viewer.id, user_id=user_id or viewer.id))
+    role: Role | None = await _strategy(viewer.store).hold(viewer)
+    if role is None:
         raise NotLoggedIn(ended=True)
+    if isinstance(viewer, Admin) and role != "admin":
+        raise Forbidden
 
 
 def refresh(viewer: Viewer, claims: Claims) -> NewSession | None:

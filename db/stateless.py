@@ -49,9 +49,10 @@ async def find(store: Store, claims: Claims, preload: object = None) -> tuple[Li
     return LiveSession("", issued_at, issued_at, expires_at, user.id, user.name, user.role, user.slug, user.team), None
 
 
-async def lives(viewer: Viewer) -> bool:
-    """Whether the account's cookies of that moment still count."""
-    return await viewer.store.one(LIVE(user_id=viewer.id, issued_at=viewer.logged_in_at)) is not None
+async def hold(viewer: Viewer) -> Role | None:
+    """Returns the user's role, or None if cookies of that moment no longer count. The user's row is locked already."""
+    user = await viewer.store.one(LIVE(user_id=viewer.id, issued_at=viewer.logged_in_at))
+    return user and user.role
 
 
 async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:

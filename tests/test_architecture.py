@@ -108,6 +108,18 @@ def the_first_parameter_says_who_may_call(files: Tree) -> Iterator[str]:
                         yield f"{path}:{node.name} may be called by anyone, and is not listed"
 
 
+def a_change_verifies_the_viewer_again(files: Tree) -> Iterator[str]:
+    """The right that the request was verified for may have ended before its transaction begins."""
+    for path, source in files.items():
+        if path.startswith("db/access/"):
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, ast.AsyncFunctionDef) and node.args.args:
+                    viewer = ast.unparse(node.args.args[0].annotation) in ("Viewer", "Admin")
+                    text = ast.unparse(node)
+                    if viewer and ".transaction(" in text and "require_right(" not in text:
+                        yield f"{path}:{node.name} does not verify the viewer in its transaction"
+
+
 def claims_open_no_data(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         names = list(imports(source))
@@ -256,6 +268,10 @@ RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
     (endpoints_stand_alone, {"web/endpoints/x.py": "from web.endpoints import login"}),
     (the_first_parameter_says_who_may_call, {"db/access/x.py": "async def get_all(user_id: str): ..."}),
     (the_first_parameter_says_who_may_call, {"db/access/x.py": "async def get_all(store: Store): ..."}),
+    (
+        a_change_verifies_the_viewer_again,
+        {"db/access/x.py": "async def f(viewer: Viewer):\n    async with viewer.store.transaction(): ..."},
+    ),
     (claims_open_no_data, {"db/access/x.py": "from db.viewer import Claims"}),
     (claims_open_no_data, {"web/cookie.py": "from db.viewer import issue"}),
     (there_is_no_global_database, {"db/store.py": "database = Database('sqlite:///x')"}),

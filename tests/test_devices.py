@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from db.limits import SESSION_REVOKES
 from db.passwords import Passwords
 from db.pruning import prune
 from tests.conftest import House
@@ -149,3 +150,20 @@ async def test_an_expired_session_is_not_counted_as_a_device(house: House, alice
     laptop = await house.browser("Alice")
     await laptop.log_in()
     assert (await devices_of(laptop)).one(id="device-count").text == "1"
+
+
+@pytest.mark.parametrize("path", ["/devices/{id}/revoke", "/devices/revoke-others", "/devices/revoke-all"])
+async def test_revoking_is_rate_limited_per_session(make_house: Callable, cheap: Passwords, path: str) -> None:
+    house = await make_house(hashing=cheap, RATE_LIMITS="enforce")
+    alice = await house.member("Alice")
+    phone = await house.browser("Alice")
+    assert (await phone.log_in()).status_code == 303
+    path = path.format(id=await id_of(phone))
+    for _ in range(SESSION_REVOKES.burst):
+        assert (await alice.post("/devices/nobodys/revoke")).status_code == 404
+    for ask in (Browser.post, Browser.post_fragment):
+        answer = await ask(alice, path)
+        assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
+    assert [await person.is_in() for person in (alice, phone)] == [True, True]
+    assert (await phone.post("/devices/revoke-others")).status_code == 303, "the other session has a limit of its own"
+    assert [await person.is_in() for person in (alice, phone)] == [False, True]

@@ -10,7 +10,7 @@ from db.engine.statement import Conflict, Statement
 from db.limits import PASSWORD_CHANGE, PROFILE_CHANGE
 from db.refusals import NotLoggedIn
 from db.secret import Secret
-from db.sessions import NewSession, end_all_sessions, require_live, start_session
+from db.sessions import NewSession, end_all_sessions, require_right, start_session
 from db.store import pick
 from db.tables import users
 from db.viewer import Viewer
@@ -40,7 +40,6 @@ class _SlugTaken(Exception):
 
 
 ACCOUNT = Statement(pick(Account, users).where(users.c.id == bindparam("user_id")))
-BEFORE = Statement(pick(Account, users).where(users.c.id == bindparam("user_id")).with_for_update())
 STORED = Statement(pick(_Stored, users).where(users.c.id == bindparam("user_id")))
 SLUG_TAKEN = Statement(
     select(literal(1)).where(exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id")))
@@ -76,15 +75,14 @@ async def change_profile(
 ) -> bool:
     """Change what is given and leave the rest; False, and nothing changed, where the slug is another person's.
 
-    Raises TooMany.
+    Raises TooMany, and NotLoggedIn if the session has ended since the request was verified.
     """
     store, given = viewer.store, {"name": name, "slug": slug, "phone": phone}
     await throttle.admit(store, by_viewer(viewer), (PROFILE_CHANGE, viewer.id))
     try:
         async with store.transaction():
-            before = await store.one(BEFORE(user_id=viewer.id))
-            if before is None:
-                return False
+            await require_right(viewer)
+            before = await get_account(viewer)
             fields = [field for field, value in given.items() if value not in (None, getattr(before, field))]
             if fields:
                 await _change(viewer, **given)
@@ -117,9 +115,9 @@ async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[s
         return None
     verified, new_hash = hashes
     async with store.transaction():
+        await require_right(viewer)
         if await store.value(CHANGE_PASSWORD(user_id=viewer.id, verified_hash=verified, new_hash=new_hash)) is None:
             return None
-        await require_live(viewer)
         ended = await end_all_sessions(store, viewer.id)
         session = await start_session(store, viewer.id, viewer.role, viewer.device)
         await audit.record(store, "password.change", by)

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, or_, select, update
 
 from db import people, throttle
-from db.audit import By, by_viewer
+from db.audit import by_viewer
 from db.engine.statement import Statement
 from db.limits import ADMIN_CHANGE
 from db.refusals import NotFound
@@ -89,8 +89,9 @@ async def list_people(admin: Admin, *, q: str = "", page: int = 1, sort: str = "
 
 
 async def change_role(admin: Admin, user_id: str, role: Role) -> None:
-    """Effective at that person's next request. Raises NotFound, LastAdmin and TooMany."""
-    await people.change_role(admin.store, await _admit(admin), user_id, role)
+    """Takes effect at the user's next request. Raises NotFound, LastAdmin, TooMany, and as `people.change`."""
+    await _admit(admin)
+    await people.change_role(admin, user_id, role)
 
 
 async def require_person(admin: Admin, user_id: str) -> None:
@@ -100,8 +101,9 @@ async def require_person(admin: Admin, user_id: str) -> None:
 
 
 async def change_team(admin: Admin, user_id: str, team: str | None) -> None:
-    """An empty team is none; with None it stays. Raises NotFound and TooMany."""
-    async with people.change(admin.store, "team.change", await _admit(admin), user_id) as detail:
+    """An empty team is none; with None it stays. Raises NotFound, TooMany, and as `people.change`."""
+    await _admit(admin)
+    async with people.change(admin, "team.change", user_id) as detail:
         before = await people.get_standing(admin.store, user_id)
         if team is not None and team != before.team:
             await admin.store.count(CHANGE_TEAM(user_id=user_id, new_team=team))
@@ -109,13 +111,15 @@ async def change_team(admin: Admin, user_id: str, team: str | None) -> None:
 
 
 async def disable(admin: Admin, user_id: str) -> None:
-    """Ends that person's sessions too. Raises NotFound, LastAdmin and TooMany."""
-    await people.disable(admin.store, await _admit(admin), user_id)
+    """Ends the user's sessions too. Raises NotFound, LastAdmin, TooMany, and as `people.change`."""
+    await _admit(admin)
+    await people.disable(admin, user_id)
 
 
 async def enable(admin: Admin, user_id: str) -> None:
-    """The person may log in again. Raises NotFound and TooMany."""
-    async with people.change(admin.store, "account.enable", await _admit(admin), user_id) as detail:
+    """Lets the user log in again. Raises NotFound, TooMany, and as `people.change`."""
+    await _admit(admin)
+    async with people.change(admin, "account.enable", user_id) as detail:
         before = await people.get_standing(admin.store, user_id)
         if before.disabled_at is not None:
             await admin.store.count(ENABLE(user_id=user_id))
@@ -123,18 +127,18 @@ async def enable(admin: Admin, user_id: str) -> None:
 
 
 async def end_sessions(admin: Admin, user_id: str) -> int:
-    """End every session of a person; how many rows there were. Raises NotFound and TooMany."""
-    async with people.change(admin.store, "session.end-all", await _admit(admin), user_id) as detail:
+    """Ends every session of a user and returns how many rows there were. Raises NotFound, TooMany, and as
+    `people.change`."""
+    await _admit(admin)
+    async with people.change(admin, "session.end-all", user_id) as detail:
         await people.get_standing(admin.store, user_id)
         detail["ended"] = ended = await end_all_sessions(admin.store, user_id)
     return ended
 
 
-async def _admit(admin: Admin) -> By:
-    """By whom, where there have not been too many changes of theirs. Raises TooMany."""
-    by = by_viewer(admin)
-    await throttle.admit(admin.store, by, (ADMIN_CHANGE, admin.id))
-    return by
+async def _admit(admin: Admin) -> None:
+    """Raises TooMany."""
+    await throttle.admit(admin.store, by_viewer(admin), (ADMIN_CHANGE, admin.id))
 
 
 def escaped(text: str) -> str:

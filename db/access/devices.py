@@ -4,16 +4,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete
 
-from db import audit
+from db import audit, throttle
 from db.audit import by_viewer
 from db.engine.statement import Statement
 from db.known_devices import remember
+from db.limits import SESSION_REVOKES
 from db.refusals import NotFound
-from db.sessions import NewCookie, end_all_sessions
+from db.sessions import NewCookie, end_all_sessions, require_right
 from db.store import pick
-from db.tables import Instant, sessions, users
+from db.tables import Instant, sessions
 from db.viewer import Viewer, describe
 
 
@@ -55,12 +56,8 @@ REVOKE = Statement(
     .execution_options(into=_Revoked)
 )
 REVOKE_OTHERS = Statement(
-    delete(sessions).where(
-        sessions.c.user_id
-        == select(users.c.id).where(users.c.id == bindparam("user_id")).with_for_update().scalar_subquery(),
-        sessions.c.id != bindparam("session_id"),
-    )
-)  # the account's row is locked before several of its sessions, everywhere: so no two wait for each other
+    delete(sessions).where(sessions.c.user_id == bindparam("user_id"), sessions.c.id != bindparam("session_id"))
+)
 
 
 async def list_devices(viewer: Viewer) -> list[Device]:
@@ -69,8 +66,14 @@ async def list_devices(viewer: Viewer) -> list[Device]:
 
 
 async def revoke_device(viewer: Viewer, device_id: str) -> str:
-    """End one session of the viewer's own; its id. Raises NotFound for anybody else's, as for one that never was."""
+    """Ends one session of the viewer's own and returns its id.
+
+    Raises NotFound for an unknown session and for another user's; TooMany; and NotLoggedIn if the viewer's own session
+    has ended since the request was verified.
+    """
+    await _admit(viewer)
     async with viewer.store.transaction():
+        await require_right(viewer)
         revoked: _Revoked | None = await viewer.store.one(REVOKE(id=device_id, user_id=viewer.id))
         if revoked is None:
             raise NotFound
@@ -83,8 +86,10 @@ async def revoke_device(viewer: Viewer, device_id: str) -> str:
 
 
 async def revoke_others(viewer: Viewer) -> int:
-    """End every session but this one; how many there were."""
+    """Ends every session but this one and returns how many there were. Raises TooMany and NotLoggedIn."""
+    await _admit(viewer)
     async with viewer.store.transaction():
+        await require_right(viewer)
         ended = await viewer.store.count(REVOKE_OTHERS(user_id=viewer.id, session_id=viewer.session_id))
         if ended:
             await audit.record(viewer.store, "session.end-others", by_viewer(viewer), {"ended": ended})
@@ -92,9 +97,19 @@ async def revoke_others(viewer: Viewer) -> int:
 
 
 async def revoke_all(viewer: Viewer) -> NewCookie:
-    """End every session, this one too. Of all browsers that were in the account, only the one with this cookie is known
-    from now on."""
+    """Ends every session, this one too. Raises TooMany and NotLoggedIn.
+
+    Of all browsers that were in the account, only the one with this cookie is known from now on.
+    """
+    await _admit(viewer)
     async with viewer.store.transaction():
+        await require_right(viewer)
         ended = await end_all_sessions(viewer.store, viewer.id)
         await audit.record(viewer.store, "session.end-all", by_viewer(viewer), {"ended": ended})
     return remember(viewer.store, viewer.device.cookie, viewer.id)
+
+
+async def _admit(viewer: Viewer) -> None:
+    """Raises TooMany. Each session has its own bucket, so that a stolen one cannot keep its owner from ending it."""
+    session = viewer.session_id or f"{viewer.id} {viewer.logged_in_at.isoformat()}"
+    await throttle.admit(viewer.store, by_viewer(viewer), (SESSION_REVOKES, session))

@@ -41,14 +41,14 @@ async def create_user(operator: Operator, *, name: str, email: str, password: Se
 
 async def change_role(operator: Operator, email: str, role: Role) -> None:
     """Effective at that person's next request. Raises NotFound, and LastAdmin."""
-    await people.change_role(operator.store, OPERATOR, await _get_user_id(operator, email), role)
+    await people.change_role(operator, await _get_user_id(operator, email), role)
 
 
 async def set_password(operator: Operator, email: str, password: Secret[str]) -> int:
     """Replace a person's password and end their sessions; how many there were. Raises NotFound."""
     store = operator.store
     user_id, password_hash = await _get_user_id(operator, email), await store.passwords.hash(password)
-    async with people.change(store, "password.set", OPERATOR, user_id) as detail:
+    async with people.change(operator, "password.set", user_id) as detail:
         detail["ended"] = ended = await people.set_password(store, user_id, password_hash)
     return ended
 

@@ -1,6 +1,7 @@
 """One's own account, asked for without any HTTP: the WHERE is the authorization, and the UNIQUE index the judge."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import fields
 
 import pytest
@@ -37,7 +38,8 @@ async def test_whoever_is_deleted_meanwhile_is_not_logged_in(house: House, alice
     with pytest.raises(NotLoggedIn) as refusal:
         await account.get_account(viewer)
     assert refusal.value.ended
-    assert not await account.change_profile(viewer, name="Ghost")
+    with pytest.raises(NotLoggedIn):
+        await account.change_profile(viewer, name="Ghost")
     assert await account.change_password(viewer, current=Secret(PASSWORD), new=NEW) is None
 
 
@@ -87,3 +89,38 @@ async def test_a_new_password_needs_the_current_one(house: House, alice: Browser
     alice.cookie = session.session.value.reveal()
     assert await alice.is_in()
     assert await house.rows("SELECT password_hash FROM users") != before
+
+
+ENDINGS = {
+    "logged out": "DELETE FROM sessions",
+    "expired": "UPDATE sessions SET expires_at = created_at",
+    "disabled": "UPDATE users SET disabled_at = created_at",
+}
+EVERY_ENDING = pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+
+
+@pytest.mark.asvs("S01", "S46")
+@EVERY_ENDING
+async def test_a_session_that_has_ended_since_changes_no_account(house: House, alice: Browser, ending: str) -> None:
+    viewer = await house.viewer_of(alice)
+    await house.change(ending)
+    before = [await house.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit")]
+    with pytest.raises(NotLoggedIn):
+        await account.change_profile(viewer, name="Mallory", slug="mallory", phone="1")
+    with pytest.raises(NotLoggedIn):
+        await account.change_password(viewer, current=Secret(PASSWORD), new=NEW)
+    assert [await house.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit")] == before
+
+
+async def test_a_profile_change_waits_for_a_log_out_that_has_begun(make_house: Callable) -> None:
+    """Another transaction has deleted the session and has not committed yet."""
+    house, other = await make_house(), await make_house()
+    viewer = await house.viewer_of(await house.member("Alice"))
+    async with other.store.transaction():
+        await other.change("DELETE FROM sessions")
+        waiting = asyncio.create_task(account.change_profile(viewer, name="Mallory"))
+        done, _ = await asyncio.wait({waiting}, timeout=0.1)
+        assert not done
+    with pytest.raises(NotLoggedIn):
+        await waiting
+    assert await profiles(house) == [("Alice", "alice", "")]

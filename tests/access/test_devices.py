@@ -3,7 +3,7 @@
 import pytest
 
 from db.access import devices
-from db.refusals import NotFound
+from db.refusals import NotFound, NotLoggedIn
 from db.viewer import Viewer
 from tests.conftest import House
 from tests.people import Browser
@@ -42,3 +42,23 @@ async def test_ending_all_counts_ones_own_and_leaves_others(
     await devices.revoke_all(viewer)
     assert await house.count("sessions") == 1
     assert await bob.is_in()
+
+
+@pytest.mark.asvs("S01")
+@pytest.mark.parametrize("revoke", ["one", "others", "all"])
+@pytest.mark.parametrize("ending", ["DELETE", "UPDATE sessions SET expires_at = created_at"], ids=["ended", "expired"])
+async def test_a_session_that_has_ended_since_revokes_no_other(
+    house: House, alice: Browser, alices_phone: Browser, revoke: str, ending: str
+) -> None:
+    viewer = await house.viewer_of(alice)
+    phone = (await house.viewer_of(alices_phone)).session_id
+    ending = ending.replace("DELETE", "DELETE FROM sessions") + f" WHERE id <> '{phone}'"
+    await house.change(ending)
+    before = await house.rows("SELECT * FROM sessions")
+    with pytest.raises(NotLoggedIn):
+        if revoke == "one":
+            await devices.revoke_device(viewer, phone)
+        else:
+            await {"others": devices.revoke_others, "all": devices.revoke_all}[revoke](viewer)
+    assert await house.rows("SELECT * FROM sessions") == before
+    assert await alices_phone.is_in()
