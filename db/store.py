@@ -17,6 +17,7 @@ from db.engine.statement import Bound
 from db.keys import KeyRing
 from db.passwords import Passwords
 from db.throttle_state import Throttle
+from db.write_check import WriteCheck
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ class Store:
     strategy: Literal["database", "stateless"] = "database"
     now: Callable[[], datetime] = utc_now
     token: Callable[[int], str] = field(default=secrets.token_urlsafe)  # of n random bytes, in URL-safe text
+    write_check: WriteCheck = field(default_factory=WriteCheck)
 
     async def one(self, statement: Bound[T]) -> T | None:
         """The first row as the statement's DTO; None where there is none."""

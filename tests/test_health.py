@@ -1,5 +1,6 @@
 """Whether the program lives, and whether it can work."""
 
+import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +9,9 @@ from time import monotonic
 import pytest
 from databases import Database
 
-from tests.conftest import House
+from db.passwords import Passwords
+from tests.conftest import Clock, House
+from tests.databases import KINDS
 from tests.people import Browser
 from web.app import create_app
 from web.endpoints.health import DEADLINE
@@ -52,6 +55,53 @@ async def test_a_database_that_hangs_is_told_within_the_deadline(make_house: Cal
         assert monotonic() - before < DEADLINE + 1
         assert (await stranger.get("/healthz")).status_code == 200
         await store.database.disconnect()
+
+
+HOLDS = {
+    "head": "UPDATE trail_head SET seal = seal",
+    "users": "LOCK TABLE users IN SHARE MODE",
+    "sessions": "LOCK TABLE sessions IN SHARE MODE",
+}
+
+
+@pytest.mark.asvs("S108")
+@pytest.mark.parametrize(("kind", "hold"), [("sqlite", "head"), *[("postgresql", hold) for hold in HOLDS]])
+async def test_a_database_that_takes_no_log_in_is_not_ready(make_house: Callable, cheap: Passwords, hold: str) -> None:
+    """Another host has frozen in a transaction, or an index is being built."""
+    house, other = await make_house(hashing=cheap, patience=0.2), await make_house(hashing=cheap)
+    alice = await house.member("Alice")
+    async with other.store.transaction():
+        await other.change(HOLDS[hold])
+        answer = await alice.get("/readyz")
+        assert (answer.status_code, answer.text) == (503, "the database does not answer\n")
+        assert (await (await house.browser("Alice")).log_in()).status_code == 503
+        assert await alice.is_in(), "reading goes on"
+    assert (await alice.get("/readyz")).status_code == 200
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_many_probes_take_the_locks_once_a_second(make_house: Callable, clock: Clock) -> None:
+    house = await make_house()
+    stranger = await house.browser("Charlie")
+    backend = house.store.database._backend
+    await stranger.get("/readyz")
+    once, before = backend.writes, backend.writes
+    assert once > 0
+    answers = await asyncio.gather(*[stranger.get("/readyz") for _ in range(20)])
+    assert ({answer.status_code for answer in answers}, backend.writes) == ({200}, before)
+    clock.move(seconds=1)
+    await asyncio.gather(*[stranger.get("/readyz") for _ in range(20)])
+    assert backend.writes == before + once
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_probe_changes_nothing(make_house: Callable, cheap: Passwords) -> None:
+    house = await make_house(hashing=cheap)
+    alice = await house.member("Alice")
+    before = [await house.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit", "trail_head")]
+    assert (await alice.get("/readyz")).status_code == 200
+    after = [await house.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit", "trail_head")]
+    assert after == before
 
 
 @pytest.mark.asvs("S108")

@@ -1,19 +1,48 @@
-"""Whether the database answers."""
+"""Whether the database answers, and whether a log-in could be written to it."""
 
-from typing import Any, cast
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Final, cast
 
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 
 from db.engine.statement import Statement
 from db.refusals import Busy
 from db.store import Store
-from db.tables import users
+from db.tables import sessions, trail_head, users
+
+SUCCESS_COUNTS_FOR: Final = timedelta(seconds=1)  # so that a flood of requests takes the locks once a second
+
+
+class _RollBack(Exception):
+    """Raised inside the transaction, so that nothing of it stays."""
+
 
 ANYBODY = Statement(select(users.c.id).limit(1))  # a statement without a table would not touch SQLite's file
+LOG_IN = (  # takes the locks of a log-in, in its order, and changes no row
+    Statement(update(users).where(users.c.id == "").values(last_login_at=users.c.last_login_at)),
+    Statement(delete(sessions).where(sessions.c.id == "")),
+    Statement(select(trail_head.c.number).with_for_update()),
+)
 
 
 async def ask(store: Store) -> None:
-    """Raises Busy where it does not, or cannot be written to."""
+    """Raises Busy if the database does not answer, or a log-in could not be written to it."""
     await store.value(ANYBODY())
     if cast(Any, store.database)._backend.is_broken:
         raise Busy
+    check = store.write_check
+    async with check.lock:
+        now = store.now()
+        if check.succeeded_at is None or now - check.succeeded_at >= SUCCESS_COUNTS_FOR:
+            await _require_writable(store)
+            check.succeeded_at = now
+
+
+async def _require_writable(store: Store) -> None:
+    """Raises Busy if the locks of a log-in cannot be had. The rollback spares the disk a flush."""
+    with suppress(_RollBack):
+        async with store.transaction():
+            for statement in LOG_IN:
+                await store.count(statement())
+            raise _RollBack

@@ -14,12 +14,19 @@ from db.engine.postgres_session import in_time, refusing, until_done
 from db.engine.prepare import Preparer, Query
 from db.engine.statement import Bound
 
-ISOLATION: Final = {"default_transaction_isolation": "read committed"}  # what every conditional statement relies on
+SETTINGS: Final = {
+    "default_transaction_isolation": "read committed",  # what every conditional statement relies on
+    "tcp_keepalives_idle": "30",  # s: a host that is gone keeps its connections for a minute, not for two hours
+    "tcp_keepalives_interval": "10",  # s
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60000",  # ms
+}
 
 
 class PostgresBackend(DatabaseBackend):
     """`wait`: seconds for a connection of the pool. `statement_timeout`, `lock_timeout`: the server's own, in ms.
-    What takes longer is Busy. Other options are those of `asyncpg.create_pool`.
+    What takes longer is Busy. `idle_timeout`: ms after which the server ends a transaction whose process sends nothing
+    more, as after a freeze, so that its locks do not stop every other host. Other options: `asyncpg.create_pool`.
 
     Connecting opens nothing (`min_size=0`): a program may start while the server is away, Busy until it is there.
     `statements` and `writes` count what was executed, transactions' own statements left out.
@@ -32,10 +39,12 @@ class PostgresBackend(DatabaseBackend):
         wait: float = 2.0,
         statement_timeout: int = 3000,
         lock_timeout: int = 3000,
+        idle_timeout: int = 5000,
         **options: Any,
     ) -> None:
-        settings = {"statement_timeout": str(statement_timeout), "lock_timeout": str(lock_timeout), **ISOLATION}
-        self.pool = Pool(DatabaseURL(database_url), wait, {"server_settings": settings, **options})
+        timeouts = {"statement_timeout": str(statement_timeout), "lock_timeout": str(lock_timeout)}
+        timeouts["idle_in_transaction_session_timeout"] = str(idle_timeout)
+        self.pool = Pool(DatabaseURL(database_url), wait, {"server_settings": SETTINGS | timeouts, **options})
         self.preparer = Preparer(Dialect())  # type: ignore[no-untyped-call]
         self.statements = self.writes = 0
 

@@ -37,7 +37,10 @@ def on_sqlite(url: str) -> None:
 
 
 async def on_postgresql(url: str) -> None:
-    """An advisory lock stands for the file's lock. No table is waited for while others have to wait behind us."""
+    """An advisory lock stands for the file's lock. No table is waited for while others have to wait behind us.
+
+    The server ends a migration whose process is frozen, so that its locks do not stop every host.
+    """
     import asyncpg
 
     from db.engine.postgres_pool import address
@@ -45,6 +48,7 @@ async def on_postgresql(url: str) -> None:
     engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**address(url)))
     try:
         async with engine.begin() as connection:
+            await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '30s'")
             await connection.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
             await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('latchkey migrate'))")
             await connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")

@@ -372,6 +372,37 @@ async def test_a_read_only_server_is_busy_for_writers(postgres, people):
 async def test_the_usual_limits_are_in_force(postgres):
     assert await postgres.fetch_val("SHOW statement_timeout") == "3s"
     assert await postgres.fetch_val("SHOW lock_timeout") == "3s"
+    assert await postgres.fetch_val("SHOW idle_in_transaction_session_timeout") == "5s"
+
+
+async def test_the_server_notices_a_client_that_is_gone_within_a_minute(postgres):
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+    shown = [await postgres.fetch_val(f"SHOW {name}") for name in names]
+    assert shown == ["30", "10", "3", "60000"]
+
+
+async def test_a_frozen_transaction_loses_its_locks(postgres_url, people):
+    """Nothing is sent in the transaction, as from a host that was paused."""
+    async with opened(postgres_url, idle_timeout=100) as frozen, opened(postgres_url) as other:
+        await add(other, people, "a")
+        with pytest.raises(Busy):
+            async with frozen.transaction():
+                await frozen.fetch_val(select(func.pg_advisory_xact_lock(7)))
+                await frozen.execute(update(people).values(age=1))
+                writing = asyncio.create_task(other.execute(update(people).values(age=2)))
+                locking = asyncio.create_task(other.fetch_val(select(func.pg_advisory_xact_lock(7))))
+                await asyncio.gather(writing, locking)
+                await frozen.execute(update(people).values(age=3))
+        assert await other.fetch_val(select(people.c.age)) == 2
+        assert await frozen.fetch_val("SELECT 1") == 1
+
+
+async def test_an_advisory_lock_that_others_hold_is_busy(postgres_url):
+    lock = select(func.pg_advisory_xact_lock(7))
+    async with opened(postgres_url, lock_timeout=100) as database, database.transaction():
+        await database.fetch_val(lock)
+        with pytest.raises(Busy):
+            await asyncio.create_task(database.fetch_val(lock))
 
 
 async def test_a_wrong_password_or_name_is_no_passing_trouble(server_url):
