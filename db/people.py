@@ -19,6 +19,7 @@ from db.engine.statement import Statement, insert
 from db.events import Event
 from db.limits import DENIED, LOGIN_ACCOUNT
 from db.refusals import Forbidden, LastAdmin, NotCreated, NotFound
+from db.search import search_key
 from db.secret import Secret
 from db.sessions import end_all_sessions, require_right
 from db.store import Store, pick
@@ -53,6 +54,7 @@ ADD = Statement(
         id=bindparam("id"),
         email=bindparam("email"),
         name=bindparam("name"),
+        search_key=bindparam("search_key"),
         slug=bindparam("slug"),
         role=bindparam("role"),
         password_hash=bindparam("password_hash"),
@@ -107,6 +109,7 @@ async def add(
                 id=store.token(16),
                 email=email,
                 name=name,
+                search_key=search_key(name, email),
                 slug=_with_tail(store, slug or "member") if attempt or not slug else slug,
                 role=role,
                 password_hash=password_hash.reveal(),
@@ -133,9 +136,8 @@ async def get_standing(store: Store, user_id: str) -> Standing:
 async def change(actor: Admin | Operator, event: Event, user_id: str) -> AsyncIterator[Detail]:
     """Opens the transaction in which an actor changes a user, and writes its audit entry at the end.
 
-    The entry has the detail that the caller fills in. With an empty detail nothing has changed, and there is no entry.
-    Changes run one after the other, and an administrator is verified again inside the transaction. Raises NotLoggedIn,
-    and Forbidden and LastAdmin, which write an entry of their own.
+    The entry has the detail that the caller fills in; where it stays empty, nothing has changed and there is no entry.
+    Changes run one after the other. Raises NotLoggedIn, and Forbidden and LastAdmin, which have entries of their own.
     """
     store, by, detail = actor.store, by_viewer(actor) if isinstance(actor, Admin) else OPERATOR, Detail()
     try:

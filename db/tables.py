@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA: Final = "0002"  # the newest revision of db/migrations, which this code was written for
+SCHEMA: Final = "0003"  # the newest revision of db/migrations, which this code was written for
 
 
 class Instant(TypeDecorator[datetime]):
@@ -57,6 +57,7 @@ users = Table(
     Column("id", Text, primary_key=True),
     Column("email", Text, nullable=False, unique=True),  # canonical: see web.forms
     Column("name", Text, nullable=False),
+    Column("search_key", Text),  # of name and email: see db.search
     Column("slug", Text, nullable=False, unique=True),
     Column("phone", Text, nullable=False, server_default=""),
     Column("team", Text, nullable=False, server_default=""),  # an empty team is nobody's team

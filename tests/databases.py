@@ -96,10 +96,10 @@ class Server:
     def url_of(self, name: str) -> str:
         return f"{self._url.rpartition('/')[0]}/{name}"
 
-    def create(self, template: str = "template1") -> str:
+    def create(self, template: str = "template1", options: str = "") -> str:
         self._made += 1
         name = f"house_{self._run}_{self._made}"
-        self.do(self._connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
+        self.do(self._connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY {options}"))
         return name
 
     def take(self) -> str:

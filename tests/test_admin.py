@@ -6,8 +6,11 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from db.housekeeping import migrate
 from db.passwords import Passwords
+from db.secret import Secret
 from tests.conftest import House
+from tests.databases import Server
 from tests.people import HTMX, Browser, Element, path_of, read, set_cookie_of
 
 ACTIONS = [
@@ -74,7 +77,7 @@ async def test_the_list_names_everybody_with_role_and_address(house: House, ada:
     assert [tag.text for tag in page.all("span", **{"class": "tag on"})] == ["This is you"]
 
 
-EVERYBODY = {"Ada", "Alice", "100% Grace", "under_score", "back\\slash", "Änne"}
+EVERYBODY = {"Ada", "Alice", "100% Grace", "under_score", "back\\slash", "Änne", "Zoe\u0308", "Élodie", "Straße"}
 SEARCHES = [
     ("alice", {"Alice"}),
     ("ALICE@EXAMPLE", {"Alice"}),
@@ -85,6 +88,11 @@ SEARCHES = [
     ("\\", {"back\\slash"}),
     ("ÄNNE", {"Änne"}),
     ("Änne", {"Änne"}),
+    ("a\u0308nne", {"Änne"}),
+    ("E\u0301LODIE", {"Élodie"}),
+    ("zoë", {"Zoe\u0308"}),
+    ("STRASSE", {"Straße"}),
+    ("ｓｔｒａß", {"Straße"}),
     ("@example.com", EVERYBODY),
     ("' OR 1=1 --", set()),
     ("x'; DROP TABLE users", set()),
@@ -94,9 +102,45 @@ SEARCHES = [
 
 
 async def test_a_search_takes_what_was_typed_as_it_is_written(house: House, ada: Browser, alice: Browser) -> None:
-    for number, name in enumerate(["100% Grace", "under_score", "back\\slash", "Änne"]):
+    for number, name in enumerate(sorted(EVERYBODY - {"Ada", "Alice"})):
         await house.member(name, email=f"guest{number}@example.com")
     assert {q: set(await found(ada, q=q)) for q, _ in SEARCHES} == dict(SEARCHES)
+
+
+async def test_a_search_finds_letters_beyond_ascii_whatever_the_locale(
+    postgres_server: Server, make_house: Callable
+) -> None:
+    name = postgres_server.create("template0", "LC_COLLATE 'C' LC_CTYPE 'C' ENCODING 'UTF8'")
+    url = postgres_server.url_of(name)
+    await asyncio.to_thread(migrate, Secret(url))
+    house = await make_house(DATABASE_URL=url)
+    ada = await house.admin("Ada")
+    await house.member("ÄNNE", email="guest@example.com")
+    try:
+        assert [await found(ada, q=q) for q in ("änne", "ÄNNE", "a\u0308nne")] == [["ÄNNE"]] * 3
+    finally:
+        await house.store.database.disconnect()
+        postgres_server.drop(name)
+
+
+async def test_a_search_finds_an_international_domain_in_either_form(house: House, ada: Browser) -> None:
+    await house.member("Bettina", email="bettina@bücher.de")
+    assert await house.rows("SELECT email FROM users WHERE name = 'Bettina'") == [("bettina@xn--bcher-kva.de",)]
+    for q in ("bücher", "BÜCHER.DE", "bu\u0308cher", "bettina@bücher.de", "xn--bcher", "bettina@xn--bcher-kva.de"):
+        assert await found(ada, q=q) == ["Bettina"], q
+
+
+async def test_a_search_finds_the_new_name_and_not_the_old(ada: Browser, alice: Browser) -> None:
+    assert (await alice.post("/account", {"name": "Élise"})).status_code == 303
+    assert [await found(ada, q=q) for q in ("É", "alice liddell", "alice@")] == [["Élise"], [], ["Élise"]]
+
+
+async def test_a_user_whom_the_version_before_added_is_found(house: House, ada: Browser, alice: Browser) -> None:
+    await house.change("UPDATE users SET search_key = NULL WHERE name = 'Alice'")
+    assert [await found(ada, q=q) for q in ("ALICE", "alice@example")] == [["Alice"]] * 2
+    await alice.post("/account", {"phone": "1"})
+    keys = await house.rows("SELECT search_key FROM users WHERE name = 'Alice'")
+    assert keys == [("alice\nalice@example.com",)]
 
 
 async def test_a_search_that_finds_nobody_says_so_and_keeps_what_was_typed(ada: Browser, alice: Browser) -> None:

@@ -9,9 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Select
+from sqlalchemy import Insert, Select, Update
 
 from db.engine.statement import Statement
+from db.tables import users
 from db.viewer import Viewer
 from web.middleware import Kind
 from web.routes import Row, routes
@@ -356,6 +357,17 @@ def statements() -> Iterator[tuple[str, Statement]]:
     for path in tree("db"):
         module = import_module(path.removesuffix(".py").replace("/", ".").removesuffix(".__init__"))
         yield from ((f"{path}:{name}", value) for name, value in vars(module).items() if isinstance(value, Statement))
+
+
+def test_whatever_writes_a_name_or_an_email_writes_the_search_key() -> None:
+    written = [
+        {getattr(column, "name", column) for column in statement.clause._values or ()}
+        for _, statement in statements()
+        if isinstance(statement.clause, Insert | Update) and statement.clause.table is users
+    ]
+    writers = [columns for columns in written if columns & {"name", "email"}]
+    assert len(writers) >= 2
+    assert [columns for columns in writers if "search_key" not in columns] == []
 
 
 @pytest.mark.guide("D21")

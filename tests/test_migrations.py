@@ -246,6 +246,30 @@ def refused_in_one_line(place: Place, command: str, why: str) -> str:
     return said
 
 
+USERS_BEFORE = ("Alice Liddell", "ÄNNE", "Zoe\u0308", "Straße")
+
+
+def test_the_search_key_of_each_user_is_filled_in(place: Place) -> None:
+    place.run("migrate")
+    values = [
+        f"('{n}', 'u{n}@xn--bcher-kva.de', '{name}', 'u{n}', '', '2026-11-24T09:12:00.000000+00:00')"
+        for n, name in enumerate(USERS_BEFORE * 600)
+    ]
+    place.rows(
+        "UPDATE alembic_version SET version_num = '0002'",
+        "ALTER TABLE users DROP COLUMN search_key",
+        f"INSERT INTO users (id, email, name, slug, password_hash, created_at) VALUES {', '.join(values)}",
+        "SELECT 1",
+    )
+    assert place.run("migrate") == (0, "")
+    keys = place.rows("SELECT name, search_key FROM users WHERE id IN ('0', '1', '2', '3')")
+    assert dict(keys) == {
+        name: f"{folded}\nu{n}@xn--bcher-kva.de\nu{n}@bücher.de"
+        for n, (name, folded) in enumerate(zip(USERS_BEFORE, ("alice liddell", "änne", "zoë", "strasse"), strict=True))
+    }
+    assert place.rows("SELECT count(*) FROM users WHERE search_key IS NULL") == [(0,)]
+
+
 def test_the_operators_commands_do_the_same_on_both(place: Place) -> None:
     none_yet = (1, "latchkey: the database has no tables yet: run `latchkey migrate` first\n")
     create = ("users", "create", "--email", "ada@example.com", "--name", "Ada", "--role", "admin", "--password-stdin")

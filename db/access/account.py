@@ -1,6 +1,8 @@
 """One's own account: the profile, and the password."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from sqlalchemy import bindparam, exists, func, literal, select, update
 
@@ -9,6 +11,7 @@ from db.audit import by_viewer
 from db.engine.statement import Conflict, Statement
 from db.limits import PASSWORD_CHANGE, PROFILE_CHANGE
 from db.refusals import NotLoggedIn
+from db.search import search_key
 from db.secret import Secret
 from db.sessions import NewSession, end_all_sessions, require_right, start_session
 from db.store import pick
@@ -44,10 +47,11 @@ STORED = Statement(pick(_Stored, users).where(users.c.id == bindparam("user_id")
 SLUG_TAKEN = Statement(
     select(literal(1)).where(exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id")))
 )
+WRITTEN: Final = ("name", "search_key", "slug", "phone")
 CHANGE_PROFILE = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"))
-    .values({name: func.coalesce(bindparam(f"new_{name}"), users.c[name]) for name in ("name", "slug", "phone")})
+    .values({name: func.coalesce(bindparam(f"new_{name}"), users.c[name]) for name in WRITTEN})
 )
 
 CHANGE_PASSWORD = Statement(
@@ -85,16 +89,18 @@ async def change_profile(
             before = await get_account(viewer)
             fields = [field for field, value in given.items() if value not in (None, getattr(before, field))]
             if fields:
-                await _change(viewer, **given)
+                key = search_key(before.name if name is None else name, before.email)
+                await _write(viewer, given | {"search_key": key})
                 await audit.record(store, "profile.change", by_viewer(viewer), {"fields": " ".join(fields)})
     except _SlugTaken:
         return False
     return True
 
 
-async def _change(viewer: Viewer, *, name: str | None, slug: str | None, phone: str | None) -> None:
+async def _write(viewer: Viewer, given: Mapping[str, str | None]) -> None:
+    new = {f"new_{name}": value for name, value in given.items()}
     try:
-        await viewer.store.count(CHANGE_PROFILE(user_id=viewer.id, new_name=name, new_slug=slug, new_phone=phone))
+        await viewer.store.count(CHANGE_PROFILE(user_id=viewer.id, **new))
     except Conflict as conflict:
         raise _SlugTaken from conflict
 

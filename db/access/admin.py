@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, or_, select, update
+from sqlalchemy import Select, bindparam, func, select, update
 
 from db import people, throttle
 from db.audit import by_viewer
 from db.engine.statement import Statement
 from db.limits import ADMIN_CHANGE
 from db.refusals import NotFound
+from db.search import KEY, matches, search_pattern
 from db.sessions import end_all_sessions
 from db.store import pick
 from db.tables import Instant, sessions, users
@@ -46,12 +47,6 @@ class People:
     pages: int
 
 
-def _matches() -> ColumnElement[bool]:
-    """Name or address holds what was typed, whatever its case; its wildcards are taken as they are written."""
-    pattern: BindParameter[str] = bindparam("pattern")
-    return or_(func.lower(users.c.name).like(pattern, escape="\\"), users.c.email.like(pattern, escape="\\"))
-
-
 def _search() -> Select[Person]:
     live = (
         select(func.count())
@@ -64,23 +59,23 @@ def _search() -> Select[Person]:
         disabled=users.c.disabled_at.is_not(None),
         session_count=live.correlate(users).scalar_subquery(),
     )
-    return picked.where(_matches()).limit(bindparam("limit")).offset(bindparam("offset"))
+    return picked.where(matches(bindparam("pattern"))).limit(bindparam("limit")).offset(bindparam("offset"))
 
 
 SEARCHES: Final[Mapping[str, Statement[Person]]] = {
     "newest": Statement(_search().order_by(users.c.created_at.desc(), users.c.id)),
-    "name": Statement(_search().order_by(func.lower(users.c.name), users.c.id)),
+    "name": Statement(_search().order_by(KEY, users.c.id)),
     "email": Statement(_search().order_by(users.c.email)),
     "login": Statement(_search().order_by(users.c.last_login_at.desc().nulls_last(), users.c.id)),
 }
-COUNT = Statement(select(func.count()).select_from(users).where(_matches()))
+COUNT = Statement(select(func.count()).select_from(users).where(matches(bindparam("pattern"))))
 CHANGE_TEAM = Statement(update(users).where(users.c.id == bindparam("user_id")).values(team=bindparam("new_team")))
 ENABLE = Statement(update(users).where(users.c.id == bindparam("user_id")).values(disabled_at=None))
 
 
 async def list_people(admin: Admin, *, q: str = "", page: int = 1, sort: str = "newest") -> People:
     """Those whose name or address holds `q`. `sort` is one of SEARCHES."""
-    pattern = f"%{escaped(q.strip().lower())}%"
+    pattern = search_pattern(q)
     total = int(await admin.store.value(COUNT(pattern=pattern)))
     pages = max(1, -(-total // PAGE_SIZE))
     page = min(max(1, page), pages)
@@ -139,8 +134,3 @@ async def end_sessions(admin: Admin, user_id: str) -> int:
 async def _admit(admin: Admin) -> None:
     """Raises TooMany."""
     await throttle.admit(admin.store, by_viewer(admin), (ADMIN_CHANGE, admin.id))
-
-
-def escaped(text: str) -> str:
-    """For LIKE: what was typed, its wildcards as they are written."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

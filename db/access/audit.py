@@ -9,12 +9,12 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Integer, Text, and_, bindparam, case, func, literal, null, or_, select
 
 from db import chain, throttle
-from db.access.admin import escaped
 from db.audit import Link, by_viewer
 from db.chain import Verdict
 from db.engine.statement import Statement
 from db.events import EVENTS, Event, Part, label, tell_admin, tell_owner
 from db.limits import DENIED
+from db.search import matches, search_pattern
 from db.store import pick
 from db.tables import audit, users
 from db.viewer import Admin, Device, Operator, Viewer
@@ -121,9 +121,7 @@ OWN = Statement(
 )
 _pattern: Any = bindparam("pattern", type_=Text)
 _event, _outcome = bindparam("event", type_=Text), bindparam("outcome", type_=Text)
-_found = select(users.c.id).where(
-    or_(func.lower(users.c.name).like(_pattern, escape="\\"), users.c.email.like(_pattern, escape="\\"))
-)
+_found = select(users.c.id).where(matches(_pattern))
 _numbers = (
     select(audit.c.number)
     .where(
@@ -167,8 +165,7 @@ async def list_own(viewer: Viewer, *, page: int = 1) -> Page:
 async def list_all(admin: Admin, *, q: str = "", event: str = "", outcome: str = "", page: int = 1) -> Page:
     """Everything. `q` is part of a name, an email or an address; `event` and `outcome` are exact, or empty."""
     page = min(page, MOST_PAGES)
-    pattern = f"%{escaped(q.strip().lower())}%"
-    found = ALL(pattern=pattern, event=event, outcome=outcome, offset=(page - 1) * PAGE_SIZE)
+    found = ALL(pattern=search_pattern(q), event=event, outcome=outcome, offset=(page - 1) * PAGE_SIZE)
     return _page(await admin.store.all(found), page)
 
 

@@ -101,18 +101,12 @@ def open_handle(path: str, busy_timeout: int, query_only: bool) -> Handle:
             "PRAGMA foreign_keys=ON",
             f"PRAGMA query_only={query_only:d}",
         )
-        handle.create_function("lower", 1, lowered, deterministic=True)
         handle.create_function("pg_advisory_xact_lock", 1, lambda number: None)  # whoever writes is alone here
         handle.set_progress_handler(handle.late, STEPS_BETWEEN_LOOKS)
     except BaseException:
         handle.close()
         raise
     return handle
-
-
-def lowered(text: str | None) -> str | None:
-    """SQLite's own lower() knows the letters of ASCII alone; PostgreSQL's knows them all."""
-    return None if text is None else text.lower()
 
 
 class Workers:
