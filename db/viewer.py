@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
+from db.device_names import describe
 from db.refusals import Forbidden
 from db.secret import Secret
 
@@ -43,11 +44,6 @@ class Device:
     @property
     def name(self) -> str:
         return describe(self.browser, self.system)
-
-
-def describe(browser: str, system: str) -> str:
-    """`Firefox on Linux`; of what has no system, such as curl, the name alone."""
-    return f"{browser} on {system}" if system else browser
 
 
 NOWHERE: Final = Device("", "", "unknown", "", "")

@@ -29,7 +29,7 @@ FOR_ANYONE = {  # the coroutines of db/access that need nobody to be logged in
     "db/access/health.py:ask",
 }
 WIRING = ("web/app.py", "web/cli.py")  # where a store is opened
-OF_DB_FOR_WEB = ("db.access", "db.sessions", "db.refusals", "db.viewer", "db.secret")
+OF_DB_FOR_WEB = ("db.access", "db.device_names", "db.sessions", "db.refusals", "db.viewer", "db.secret")
 FROM_THE_HOST_HEADER = re.compile(r"(\brequest|\bRequest\(.*\))\.(url|base_url|url_for)")
 LAZY_NAMES = {"utils", "helpers", "services", "common", "manager"}
 

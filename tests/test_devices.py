@@ -167,3 +167,73 @@ async def test_revoking_is_rate_limited_per_session(make_house: Callable, cheap:
     assert [await person.is_in() for person in (alice, phone)] == [True, True]
     assert (await phone.post("/devices/revoke-others")).status_code == 303, "the other session has a limit of its own"
     assert [await person.is_in() for person in (alice, phone)] == [False, True]
+
+
+# The names of browsers and systems
+
+CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
+ANDROID = "Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0"
+KNOWN = {
+    CHROME: "Chrome on Linux",
+    f"{CHROME} Edg/140.0.0.0": "Edge on Linux",
+    f"{CHROME} OPR/120.0.0.0": "Opera on Linux",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 Version/18.5 Safari/605.1": "Safari on macOS",
+    f"{ANDROID} Focus/8.0.15 Chrome/120 Mobile Safari/537.36": "Firefox Focus on Android",
+    f"{ANDROID} Mobile Safari/537.36": "Android browser on Android",
+    "curl/8.5.0": "curl",
+    "Wget/1.21": "Wget",
+    "python-requests/2.31.0": "python-requests",
+    "python-httpx/0.28.1": "python-httpx",
+    "Python/3.11 aiohttp/3.9.1": "aiohttp",
+    "Go-http-client/1.1": "Go-http-client",
+    "Java-http-client/21": "Java",
+}
+CHOSEN = [
+    "Latchkey Support - call 0800 123456 bot",
+    "URGENT! Your password leaked [call 555-123] bot",
+    "Call-0800-123456/1",
+    "Mozilla/5.0 (compatible; Call-0800-Bot/1.0; +http://evil.example)",
+    "Call0800/1",
+    "Visit evil.example/1",
+    "",
+]
+
+
+@pytest.mark.parametrize("user_agent", KNOWN)
+async def test_a_known_browser_or_tool_is_named(stranger: Browser, user_agent: str) -> None:
+    stranger.user_agent = user_agent
+    await stranger.sign_up()
+    assert (await devices_of(stranger)).one(data_current="true").one("bdi").text == KNOWN[user_agent]
+
+
+@pytest.mark.asvs("S33", "S88")
+@pytest.mark.parametrize("user_agent", CHOSEN)
+async def test_text_in_a_user_agent_is_shown_and_audited_nowhere(
+    house: House, alice: Browser, ada: Browser, stranger: Browser, user_agent: str
+) -> None:
+    stranger.user_agent = user_agent
+    await stranger.log_in("a wrong password No.1", email=alice.email)
+    assert (await house.rows("SELECT browser FROM audit ORDER BY number"))[-1] == ("Unknown browser",)
+    laptop = await house.browser("Alice", user_agent=user_agent)
+    await laptop.log_in()
+    for person, path in ((alice, "/account/activity"), (alice, "/devices"), (ada, "/admin/audit")):
+        page = (await person.get(path)).text
+        assert "Unknown browser" in page
+        assert not [word for word in ("0800", "555-123", "evil.example") if word in page]
+    await alice.post(f"/devices/{await id_of(laptop)}/revoke")
+    newest = read(await alice.get("/account/activity")).one(id="activity").all("h3")[0]
+    assert newest.text == "You logged out another device: Unknown browser"
+
+
+async def test_text_that_an_earlier_version_stored_is_not_shown(house: House, alice: Browser, ada: Browser) -> None:
+    laptop = await house.browser("Alice")
+    await laptop.log_in()
+    await alice.post(f"/devices/{await id_of(laptop)}/revoke")
+    await house.change(
+        "UPDATE audit SET browser = 'Call 0800 123456 on Linux'",
+        "UPDATE audit SET detail = '{\"device\": \"Call 0800 123456\"}' WHERE event = 'session.end'",
+        "UPDATE sessions SET browser = 'Call 0800 123456', system = 'Call 0800 123456'",
+    )
+    for person, path in ((alice, "/account/activity"), (alice, "/devices"), (ada, "/admin/audit")):
+        page = (await person.get(path)).text
+        assert ("Unknown browser" in page, "0800" in page) == (True, False)

@@ -8,6 +8,7 @@ from typing import Final
 from starlette.requests import HTTPConnection
 from ua_parser import parse
 
+from db.device_names import UNKNOWN, known_name, known_system
 from db.secret import Secret
 from db.sessions import Device
 from web import jar
@@ -15,21 +16,33 @@ from web.logs import warn_of_untrusted_proxy
 from web.settings import Settings
 
 LONGEST_USER_AGENT: Final = 512  # characters
-BROWSERS: Final = {
-    "Mobile Safari": "Safari",
-    "Mobile Safari UI/WKWebView": "Safari",
+SHOWN_NAMES: Final = {  # ua-parser's families whose names in `db.device_names` are different
+    "Android": "Android browser",
+    "Brave Mobile": "Brave",
     "Chrome Mobile": "Chrome",
-    "Chrome Mobile iOS": "Chrome",
     "Chrome Mobile WebView": "Chrome",
-    "HeadlessChrome": "Chrome",
+    "Chrome Mobile iOS": "Chrome",
+    "DuckDuckGo Mobile": "DuckDuckGo",
+    "Edge Mobile": "Edge",
+    "Epiphany": "GNOME Web",
     "Firefox Mobile": "Firefox",
     "Firefox iOS": "Firefox",
-    "Edge Mobile": "Edge",
+    "HeadlessChrome": "Chrome",
+    "HuaweiBrowser": "Huawei Browser",
+    "IE": "Internet Explorer",
+    "IE Mobile": "Internet Explorer",
+    "Java-http-client": "Java",
+    "MiuiBrowser": "Mi Browser",
+    "Mobile Safari": "Safari",
+    "Mobile Safari UI/WKWebView": "Safari",
     "Opera Mobile": "Opera",
-    "Samsung Internet": "Samsung Internet",
+    "Python Requests": "python-requests",
+    "Python aiohttp": "aiohttp",
+    "QQ Browser Mobile": "QQ Browser",
+    "WindowsPowerShell": "PowerShell",
+    "insomnia": "Insomnia",
 }
 SYSTEMS: Final = {"Mac OS X": "macOS", "Chrome OS": "ChromeOS"}
-UNKNOWN: Final = "Unknown browser"
 
 
 def describe_device(request: HTTPConnection) -> Device:
@@ -43,17 +56,24 @@ def describe_device(request: HTTPConnection) -> Device:
 
 @lru_cache(1024)
 def parse_user_agent(user_agent: str) -> tuple[str, str, str]:
-    """Browser, system and kind, such as `("Firefox", "Linux", "computer")`."""
+    """Returns browser, system and kind, such as `("Firefox", "Linux", "computer")`, all from fixed tables."""
     found = parse(user_agent)
-    if found.user_agent is None:
-        product = re.match(r"[A-Za-z][A-Za-z0-9._-]{0,39}(?=/)", user_agent)
-        return (product[0], "", "terminal") if product and "Mozilla" not in product[0] else (UNKNOWN, "", "unknown")
-    browser = BROWSERS.get(found.user_agent.family, found.user_agent.family)[:40]
+    browser = _known_browser(user_agent, found.user_agent.family if found.user_agent else "")
     family = found.device.family if found.device else ""
     system = found.os.family if found.os else ""
     if family in ("iPhone", "iPad"):
         return browser, family, "phone" if family == "iPhone" else "tablet"
-    return browser, SYSTEMS.get(system, system)[:40], _kind(user_agent, system)
+    return browser, known_system(SYSTEMS.get(system, system)), _kind(user_agent, system, browser)
+
+
+def _known_browser(user_agent: str, family: str) -> str:
+    """Returns the shown name of ua-parser's family; where it has none, that of the first product."""
+    if family == "Android" and re.search(r" (Focus|Klar)/", user_agent):
+        return "Firefox Focus"
+    product = re.match(r"[A-Za-z][A-Za-z-]{0,39}(?=/)", user_agent)
+    if not family and product:
+        family = product[0]
+    return known_name(SHOWN_NAMES.get(family, family))
 
 
 def client_address(request: HTTPConnection) -> str:
@@ -87,9 +107,9 @@ def _normal(address: str) -> str:
     return str(getattr(ip, "ipv4_mapped", None) or ip)
 
 
-def _kind(user_agent: str, system: str) -> str:
+def _kind(user_agent: str, system: str, browser: str) -> str:
     if not system:
-        return "terminal"
+        return "unknown" if browser == UNKNOWN else "terminal"
     if system == "Android":
         return "phone" if "Mobile" in user_agent else "tablet"
     return "computer"

@@ -1,7 +1,5 @@
 """The audit trail as it may be read: by members what is about them, by administrators all of it; and verified."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -11,9 +9,11 @@ from sqlalchemy import ColumnElement, Integer, Text, and_, bindparam, case, func
 from db import chain, throttle
 from db.audit import Link, by_viewer
 from db.chain import Verdict
+from db.device_names import known_description
 from db.engine.statement import Statement
-from db.events import EVENTS, Event, Part, label, tell_admin, tell_owner
+from db.events import EVENTS, Event
 from db.limits import DENIED
+from db.messages import Part, label, read_detail, tell_admin, tell_owner
 from db.search import matches, search_pattern
 from db.store import pick
 from db.tables import audit, users
@@ -39,6 +39,9 @@ class Own:
     mine: bool
     other: str | None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "browser", known_description(self.browser))
+
     @property
     def refused(self) -> bool:
         return self.outcome == "refused"
@@ -46,9 +49,8 @@ class Own:
     @property
     def told(self) -> list[Part]:
         """What happened, as its owner is told."""
-        return tell_owner(
-            self.event, self.outcome, self.actor, _read(self.detail), mine=bool(self.mine), other=self.other
-        )
+        detail = read_detail(self.detail)
+        return tell_owner(self.event, self.outcome, self.actor, detail, mine=bool(self.mine), other=self.other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ class Entry:
     browser: str
     detail: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "browser", known_description(self.browser))
+
     @property
     def refused(self) -> bool:
         return self.outcome == "refused"
@@ -79,7 +84,7 @@ class Entry:
 
     @property
     def note(self) -> list[Part]:
-        return tell_admin(self.event, _read(self.detail))
+        return tell_admin(self.event, read_detail(self.detail))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +186,3 @@ async def verify(operator: Operator, kept: tuple[int, str] | None = None) -> Ver
 
 def _page(found: list[Own] | list[Entry], page: int) -> Page:
     return Page(found[:PAGE_SIZE], page, len(found) > PAGE_SIZE)
-
-
-def _read(detail: str) -> Mapping[str, Any]:
-    """What a row has to add. One that somebody has spoilt adds nothing."""
-    try:
-        said = json.loads(detail or "{}")
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}

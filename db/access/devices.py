@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, delete
 
 from db import audit, throttle
 from db.audit import by_viewer
+from db.device_names import describe
 from db.engine.statement import Statement
 from db.known_devices import remember
 from db.limits import SESSION_REVOKES
@@ -15,7 +16,7 @@ from db.refusals import NotFound
 from db.sessions import NewCookie, end_all_sessions, require_right
 from db.store import pick
 from db.tables import Instant, sessions
-from db.viewer import Viewer, describe
+from db.viewer import Viewer
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ import pytest
 from db import audit as trail
 from db.access import audit
 from db.audit import By
-from db.events import EVENTS, LIMITS, Part, tell_admin, tell_owner
+from db.events import EVENTS, LIMITS
 from db.limits import EVERY
+from db.messages import Part, tell_admin, tell_owner
 from db.passwords import Passwords
 from db.refusals import Forbidden
 from db.viewer import Admin, Operator, Viewer, require_admin
