@@ -4,6 +4,7 @@ Each row carries a seal over itself and the seal before it, under a key that the
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -13,11 +14,15 @@ from typing import Final, Literal
 
 from sqlalchemy import bindparam, update
 
+from db import entry_budget
 from db.engine.statement import Statement, insert
 from db.events import Event
+from db.limits import ENTRIES_CLIENT
 from db.store import Store, pick
 from db.tables import audit, trail_head
 from db.viewer import Device, Viewer
+
+logger = logging.getLogger("latchkey")
 
 Actor = Literal["member", "stranger", "operator", "program"]
 Outcome = Literal["done", "refused"]
@@ -86,11 +91,37 @@ async def record(
     *,
     target_id: str | None = None,
     outcome: Outcome = "done",
+    counted_for: str = "",
 ) -> None:
-    """One more row: the last statement of the change's own transaction, so that either both are there or neither.
+    """Writes an entry: the last statement of the change's own transaction, so that both are there or neither is.
 
     `target_id` is whom it is about where that is not the one who did it. `detail` holds no password, token or code.
+    Beyond the budget of `counted_for` (without it the account) the entry is left out and counted: the log then says how
+    many were left out, at the first, the tenth, the hundredth.
     """
+    if by.actor in ("operator", "program") or (by.user_id and target_id and target_id != by.user_id):
+        await _append(store, event, by, detail, target_id, outcome)
+        return
+    what = f"{event} {outcome} {(detail or {}).get('limit', '')}"
+    excess = await entry_budget.spend(store, event, what, counted_for or target_id or by.user_id or "", by.address)
+    if excess is None:
+        await _append(store, event, by, detail, target_id, outcome)
+    elif excess.is_told:
+        left_out: dict[str, str | int] = {"event": event, "limit": excess.limit.name, "times": excess.times}
+        if excess.limit is ENTRIES_CLIENT:  # they are of many accounts
+            logger.warning("limit %s: %d audit entries of one client left out", excess.limit.name, excess.times)
+            by, target_id = By("program", address=by.address), None
+        await _append(store, "entries.left-out", by, left_out, target_id, outcome)
+
+
+async def _append(
+    store: Store,
+    event: Event,
+    by: By,
+    detail: Mapping[str, str | int] | None,
+    target_id: str | None,
+    outcome: Outcome,
+) -> None:
     before = await store.one(GO_ON()) or await _mend(store)
     entry = Entry(
         number=before.number + 1,

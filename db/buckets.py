@@ -23,13 +23,12 @@ from sqlalchemy import (
 )
 
 from db.engine.statement import Bound, Statement, insert
-from db.limits import Limit
-from db.store import pick
+from db.limits import DAY, Limit
+from db.store import Store, pick
 from db.tables import buckets
 
 RESTS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)  # seconds, one after the other, once patience is over
 MOST_IN_A_ROW: Final = 100  # NIST SP 800-63B-4, section 3.2.2; then a day's rest
-DAY: Final = 86_400.0  # seconds for which tries in a row are remembered
 APART: Final = 60.0  # seconds that two clocks, or a statement and its turn on the row, may be apart
 
 
@@ -117,7 +116,7 @@ def _rest(patience: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def _kept(limit: Limit) -> float:
     """Seconds for which a row is kept after a token was taken."""
-    return DAY if limit.patience else limit.each
+    return DAY if limit.patience else limit.each  # attempts in a row are remembered for a day
 
 
 GIVE_BACK = Statement(
@@ -138,3 +137,13 @@ REFUSE = Statement(
     .returning(*(buckets.c[field.name] for field in fields(Bucket)))
     .execution_options(into=Bucket)
 )
+
+
+def key_of(store: Store, limit: Limit, whom: str) -> str:
+    """Returns the limit's name and a digest of whom it is about: the table names nobody."""
+    return f"{limit.name} {store.bucket_keys.make(whom.encode())[:32]}"
+
+
+async def take_token(store: Store, limit: Limit, whom: str) -> bool:
+    """Takes a token, and returns whether there was one."""
+    return bool(await store.all(taking(store.now().timestamp(), (limit, key_of(store, limit, whom)))))

@@ -21,6 +21,7 @@ Event = Literal[
     "account.enable",
     "admin",
     "limit.reached",
+    "entries.left-out",
 ]
 
 
@@ -92,12 +93,20 @@ EVENTS: Final[Mapping[str, Words]] = {
         own_refused="{acted} {often} and had to wait",
         note="{limit}, {times}",
     ),
+    "entries.left-out": Words(
+        "Entries left out",
+        own="did this {often_more} than is listed here: {what}",
+        refused="tried this {often_more} than is listed here: {what}",
+        own_refused="tried this {often_more} than is listed here: {what}",
+        note="{what}, {times}: {limit}",
+    ),
 }
 ACTED: Final = {
     "profile-change": "tried to change your profile",
     "password-change": "tried to change your password",
     "session-revokes": "tried to log out your devices",
     "admin-change": "made changes in People",
+    "admin-day": "made changes in People",
 }
 LIMITS: Final = {
     "login-posts": "log-ins from one client",
@@ -105,6 +114,7 @@ LIMITS: Final = {
     "login-account": "log-ins to one account",
     "login-device": "log-ins from a known browser",
     "login-all": "log-ins by all strangers",
+    "login-unknown": "failed log-ins from one client in a day",
     "signup-minute": "sign-ups in a minute",
     "signup-hour": "sign-ups in an hour",
     "email-minute": "email checks in a minute",
@@ -114,4 +124,7 @@ LIMITS: Final = {
     "password-change": "password changes",
     "session-revokes": "log-outs of other devices",
     "admin-change": "changes in People",
+    "admin-day": "changes in People in a day",
+    "entries": "entries of one account",
+    "entries-client": "entries of one client",
 }

@@ -5,6 +5,7 @@ from typing import Final
 
 MINUTE: Final = 60.0  # seconds
 HOUR: Final = 3600.0
+DAY: Final = 24 * HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ LOGIN_FAILS     = Limit("login-fails",      10, MINUTE)                  # of on
 LOGIN_ACCOUNT   = Limit("login-account",     5, 5 * MINUTE, 10, True)    # of strangers to one address, known or not
 LOGIN_DEVICE    = Limit("login-device",      5, 5 * MINUTE, 10, True)    # of a browser that was in the account before
 LOGIN_ALL       = Limit("login-all",      1000, 5 * MINUTE)              # of all strangers: told, and never refused
+LOGIN_UNKNOWN   = Limit("login-unknown",   500, DAY)                     # of one client: told, and never refused
 SIGNUP_MINUTE   = Limit("signup-minute",     5, MINUTE)                  # of one client
 SIGNUP_HOUR     = Limit("signup-hour",      20, HOUR)                    # of one client
 EMAIL_SEEN      = Limit("email-seen",        1, HOUR)                    # of one client to one address: more are free
@@ -43,7 +45,9 @@ PROFILE_CHANGE  = Limit("profile-change",   30, MINUTE)                  # of on
 SESSION_REVOKES = Limit("session-revokes",  30, MINUTE)                  # of one session, to end others of its account
 PASSWORD_CHANGE = Limit("password-change",   5, MINUTE)                  # of one member
 ADMIN_CHANGE    = Limit("admin-change",     60, MINUTE)                  # of one administrator
-LOGOUTS         = Limit("logouts",          10, MINUTE)                  # one member's log-outs that are written down
+ADMIN_DAY       = Limit("admin-day",      5000, DAY)                     # of one administrator
 DENIED          = Limit("denied",            1, MINUTE)                  # one member's refusals that are written down
+ENTRIES         = Limit("entries",          10, DAY)                     # audit entries of one event and account
+ENTRIES_CLIENT  = Limit("entries-client", 2000, DAY)                     # audit entries of one client: see entry_budget
 # fmt: on
 EVERY: Final = tuple(value for value in globals().copy().values() if isinstance(value, Limit))

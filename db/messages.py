@@ -88,6 +88,8 @@ def _values(detail: Mapping[str, Any]) -> dict[str, str]:
         "acted": ACTED.get(said.get("limit", ""), "asked"),
         "limit": LIMITS.get(said.get("limit", ""), said.get("limit", "")),
         "often": f"{times:,} times too many" if times > 1 else "too many times",
+        "often_more": f"{times:,} times more" if times > 1 else "once more",
+        "what": EVENTS[said["event"]].label if said.get("event") in EVENTS else "?",
         "times": f"{times:,} times" if times > 1 else "once",
         "sessions": f"{ended:,} {'session' if ended == 1 else 'sessions'}",
     }

@@ -11,12 +11,11 @@ from typing import Any, Final
 
 from sqlalchemy import Select, bindparam, delete, or_, select, update
 
-from db import audit, session_rows, stateless, throttle
+from db import audit, session_rows, stateless
 from db.audit import By
 from db.claims import NewCookie, NewSession, peek, write
 from db.engine.statement import Statement
 from db.known_devices import remember
-from db.limits import LOGOUTS
 from db.refusals import Forbidden, NotLoggedIn
 from db.store import Store
 from db.tables import Instant, sessions, users
@@ -117,13 +116,13 @@ def refresh(viewer: Viewer, claims: Claims) -> NewSession | None:
 async def end_session(store: Store, claims: Claims | None, device: Device = NOWHERE) -> None:
     """End the session of this cookie, as far as the strategy can. `device` is where the request comes from.
 
-    Without rows a cookie can log out as often as one likes: the trail has some of it.
+    Without rows a cookie can log out as often as one likes: the budget of audit entries bounds what is written.
     """
     if claims is None:
         return
     async with store.transaction():
         session_id = await _strategy(store).end(store, claims)
-        if session_id is not None and await throttle.has_room(store, LOGOUTS, claims.user_id):
+        if session_id is not None:
             by = By("member", claims.user_id, session_id, device.address, device.name)
             await audit.record(store, "logout", by)
 

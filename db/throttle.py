@@ -11,7 +11,8 @@ from math import ceil
 
 from db import audit
 from db.audit import By
-from db.buckets import CLEAR, GIVE_BACK, LOOK, REFUSE, Bucket, taking
+from db.buckets import CLEAR, GIVE_BACK, LOOK, REFUSE, Bucket, take_token, taking
+from db.buckets import key_of as _key
 from db.events import Event
 from db.limits import Limit
 from db.refusals import Busy, TooMany
@@ -61,7 +62,7 @@ async def notice(store: Store, by: By, limit: Limit, whom: str) -> bool:
 
 async def has_room(store: Store, limit: Limit, whom: str) -> bool:
     """Whether there was a token, which is then taken. Refuses and tells nobody. To be called inside a transaction."""
-    return store.throttle.mode == "off" or await _has_token(store, limit, whom)
+    return store.throttle.mode == "off" or await take_token(store, limit, whom)
 
 
 async def record_seldom(store: Store, by: By, event: Event, limit: Limit, whom: str) -> None:
@@ -173,10 +174,6 @@ async def _found_empty(store: Store, limit: Limit, key: str) -> _Empty:
     return _Empty(limit, key, opens, is_news=True)
 
 
-async def _has_token(store: Store, limit: Limit, whom: str) -> bool:
-    return bool(await store.all(taking(store.now().timestamp(), (limit, _key(store, limit, whom)))))
-
-
 def _require_no_rest(store: Store, takes: tuple[Take, ...]) -> None:
     for limit, whom in takes:
         key = _key(store, limit, whom)
@@ -197,8 +194,3 @@ async def _write_down(store: Store, by: By, limit: Limit, key: str, more: int, t
         logger.warning("limit %s: %d refused (RATE_LIMITS=%s)", limit.name, bucket.refused, store.throttle.mode)
         detail: dict[str, str | int] = {"limit": limit.name, "times": bucket.refused}
         await audit.record(store, "limit.reached", by, detail, target_id=target_id, outcome="refused")
-
-
-def _key(store: Store, limit: Limit, whom: str) -> str:
-    """The limit's name and a digest of whom it is about: the table names nobody."""
-    return f"{limit.name} {store.bucket_keys.make(whom.encode())[:32]}"

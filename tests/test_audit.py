@@ -14,9 +14,11 @@ import pytest
 from db.access import shell
 from db.engine.statement import Conflict
 from db.events import EVENTS, Event
+from db.limits import ENTRIES_CLIENT, LOGIN_UNKNOWN
 from db.passwords import Passwords
 from db.refusals import LastAdmin
 from db.secret import Secret
+from db.throttle import has_room
 from db.viewer import Operator
 from tests.conftest import House
 from tests.people import HTMX, IPHONE, PASSWORD, Browser, Element, read
@@ -699,5 +701,75 @@ def test_every_event_has_its_words_and_is_documented() -> None:
 
 @pytest.mark.asvs("S91")
 def test_every_event_of_the_registry_is_recorded_somewhere_and_each_story_is_told_here() -> None:
-    told = {row.event for _, row in [*CHANGES.values(), *REFUSALS.values()]} | {"limit.reached"}
+    told = {row.event for _, row in [*CHANGES.values(), *REFUSALS.values()]} | {"limit.reached", "entries.left-out"}
     assert told == set(EVENTS)
+
+
+# Budgets
+
+
+async def count_of(cast: Cast, event: str) -> int:
+    return [row.event for row in await cast.trail()].count(event)
+
+
+@pytest.mark.asvs("S95", "S91")
+async def test_many_changes_of_one_account_are_ten_entries_and_a_count(limited: Cast) -> None:
+    for number in range(25):
+        limited.house.clock.move(seconds=2)
+        assert (await limited.alice.post("/account", {"phone": str(number)})).status_code == 303
+    assert await count_of(limited, "profile.change") == 10
+    told = [row for row in await limited.trail() if row.event == "entries.left-out"]
+    assert [row.detail["times"] for row in told] == [1, 10]
+    assert told[1] == Row("entries.left-out", detail={"event": "profile.change", "limit": "entries", "times": 10})
+    assert (await activity(limited.alice))[0] == "You did this 10 times more than is listed here: Change profile"
+    assert (await limited.house.rows("SELECT phone FROM users WHERE name = 'Alice'")) == [("24",)]
+
+
+@pytest.mark.asvs("S95", "S91")
+async def test_log_ins_of_one_network_do_not_hide_one_from_elsewhere(make_house: Callable, cheap: Passwords) -> None:
+    house = await make_house(hashing=cheap, RATE_LIMITS="enforce", TRUSTED_PROXIES="192.0.2.14")
+    alice = await house.member("Alice")
+    for _ in range(20):
+        alice.cookie = None
+        assert (await alice.log_in()).status_code == 303
+    thief = await house.browser("Alice", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert (await thief.log_in()).status_code == 303
+    rows = await house.rows("SELECT address FROM audit WHERE event = 'login' ORDER BY number")
+    assert rows == [(HOME,)] * 10 + [("203.0.113.9",)]
+
+
+@pytest.mark.asvs("S95", "S91")
+async def test_guesses_at_unknown_addresses_do_not_hide_those_at_an_account(limited: Cast) -> None:
+    store = limited.house.store
+    async with store.transaction():
+        while await has_room(store, LOGIN_UNKNOWN, HOME):
+            pass
+    before = await count_of(limited, "login")
+    await limited.charlie.post("/login", {"email": "nobody@example.com", "password": WRONG})
+    assert await count_of(limited, "login") == before
+    assert (await limited.trail())[-1].detail == {"limit": "login-unknown", "times": 1}
+    await limited.charlie.post("/login", ALICE | {"password": WRONG})
+    assert (await limited.trail())[-1] == Row("login", "refused", **STRANGER)
+
+
+@pytest.mark.asvs("S95")
+async def test_one_client_with_many_accounts_has_one_budget(limited: Cast, caplog: pytest.LogCaptureFixture) -> None:
+    store = limited.house.store
+    async with store.transaction():
+        while await has_room(store, ENTRIES_CLIENT, HOME):
+            pass
+    before = await count_of(limited, "profile.change")
+    await limited.alice.post("/account", {"phone": "1"})
+    await limited.bob.post("/account", {"phone": "2"})
+    assert await count_of(limited, "profile.change") == before
+    nobody = {"actor": "program", "who": None, "whom": None, "session": "", "browser": ""}
+    left_out = {"event": "profile.change", "limit": "entries-client", "times": 1}
+    assert (await limited.trail())[-1] == Row("entries.left-out", detail=left_out, **nobody)
+    assert "limit entries-client: 1 audit entries of one client left out" in caplog.text
+
+
+@pytest.mark.asvs("S91")
+async def test_what_an_administrator_does_to_others_is_always_written(limited: Cast) -> None:
+    for number in range(30):
+        await limited.at("Alice", "team", team=f"Team {number}")
+    assert await count_of(limited, "team.change") == 30

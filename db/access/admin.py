@@ -10,7 +10,7 @@ from sqlalchemy import Select, bindparam, func, select, update
 from db import people, throttle
 from db.audit import by_viewer
 from db.engine.statement import Statement
-from db.limits import ADMIN_CHANGE
+from db.limits import ADMIN_CHANGE, ADMIN_DAY
 from db.refusals import NotFound
 from db.search import KEY, matches, search_pattern
 from db.sessions import end_all_sessions
@@ -133,4 +133,4 @@ async def end_sessions(admin: Admin, user_id: str) -> int:
 
 async def _admit(admin: Admin) -> None:
     """Raises TooMany."""
-    await throttle.admit(admin.store, by_viewer(admin), (ADMIN_CHANGE, admin.id))
+    await throttle.admit(admin.store, by_viewer(admin), (ADMIN_CHANGE, admin.id), (ADMIN_DAY, admin.id))

@@ -11,7 +11,7 @@ from db import audit, throttle
 from db.audit import by_owner, by_stranger
 from db.engine.statement import Bound, Statement
 from db.known_devices import recognise
-from db.limits import LOGIN_ACCOUNT, LOGIN_ALL, LOGIN_DEVICE, LOGIN_FAILS, LOGIN_POSTS
+from db.limits import LOGIN_ACCOUNT, LOGIN_ALL, LOGIN_DEVICE, LOGIN_FAILS, LOGIN_POSTS, LOGIN_UNKNOWN
 from db.secret import Secret
 from db.sessions import Device, NewSession, start_session
 from db.store import Store, pick
@@ -77,7 +77,7 @@ async def log_in(store: Store, *, email: str, password: Secret[str], device: Dev
                 if role is not None:
                     return await _let_in(store, known, role, device, door)
             known = await store.one(CREDENTIALS(email=email))
-    await _note_refusal(store, known, device)
+    await _note_refusal(store, known, email, device)
     return None
 
 
@@ -112,17 +112,18 @@ async def _let_in(store: Store, known: _Credentials, role: Role, device: Device,
     return session
 
 
-async def _note_refusal(store: Store, known: _Credentials | None, device: Device) -> None:
-    """A row of the trail; but about nobody's account in the middle of a flood, which has a row of its own, none stays.
+async def _note_refusal(store: Store, known: _Credentials | None, email: str, device: Device) -> None:
+    """Writes an audit entry. In a flood, which has an entry of its own, an entry about no account does not stay.
 
-    It is taken back, and not left out: nobody can tell by the time whether there is an account.
+    It is written and rolled back, so that the work is the same whether there is an account or not.
     """
-    by = by_stranger(device)
+    by, target_id = by_stranger(device), known.id if known else None
     async with store.transaction():
         calm = await throttle.notice(store, by, LOGIN_ALL, "everybody")
+        calm = calm and await throttle.notice(store, by, LOGIN_UNKNOWN, throttle.client(device.address))
         with suppress(_NotKept):
             async with store.transaction():
-                await audit.record(store, "login", by, target_id=known.id if known else None, outcome="refused")
+                await audit.record(store, "login", by, target_id=target_id, outcome="refused", counted_for=email)
                 if not calm and known is None:
                     raise _NotKept
 

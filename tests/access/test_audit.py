@@ -160,7 +160,7 @@ def test_who_had_no_team_or_has_none_now_is_told_so(detail: tuple[str, str], own
 
 
 def test_every_limit_that_is_told_of_has_its_words() -> None:
-    assert {limit.name for limit in EVERY} - {"email-seen", "logouts", "denied"} == set(LIMITS)
+    assert {limit.name for limit in EVERY} - {"email-seen", "denied"} == set(LIMITS)
     told = tell_admin("limit.reached", {"limit": "login-account", "times": 3})
     assert said(told) == "log-ins to one account, 3 times"
 
