@@ -17,7 +17,6 @@ logger = logging.getLogger("latchkey")
 AT_ONCE: Final = 500  # rows that are read by one statement
 UNREADABLE: Final = (ValueError, TypeError, AttributeError, OverflowError)  # what no program of ours has written
 
-
 SPOILT: Final = Entry(0, datetime.min.replace(tzinfo=UTC), "", "refused", "program", None, None, "", "", "", "", "", "")
 RETIRED: Final = "is sealed under none of the secrets' keys: append the retired one to SESSION_SECRET, and verify again"
 
@@ -71,6 +70,15 @@ async def verify(store: Store, kept: Link | None = None) -> Verdict:
         verdict = await _walk(store, anchor, head, kept)
         if not verdict.problem or await store.one(ANCHOR()) == anchor:
             return verdict
+
+
+async def find_head_problem(store: Store) -> str:
+    """Returns why the newest entry was not written under the keys of this program; empty if it was."""
+    head = await store.one(HEAD())
+    if head and head.number and not store.audit_keys.knows(head.kid):
+        return "the audit log was written under another SESSION_SECRET: set the service's, or append the retired one"
+    problem = _head_problem(store, head)
+    return problem and f"the audit log was changed by another program: {problem}; see `latchkey audit verify`"
 
 
 async def shorten(store: Store, older_than: datetime, most: int, many: int) -> int:

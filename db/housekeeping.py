@@ -13,6 +13,7 @@ from databases.core import Connection
 from sqlalchemy import bindparam, column, func, select, table
 
 from db.breaches import Breaches
+from db.chain import find_head_problem
 from db.clock import never_back
 from db.digests import Digests, derive
 from db.engine.statement import Statement
@@ -149,7 +150,18 @@ async def keep_house(store: Store, problem: str = "") -> None:
     """For ever, until cancelled: open the database if there was a problem, then prune."""
     if problem:
         await keep_opening(store, problem)
+    await report_head(store)
     await keep_pruning(store)
+
+
+async def report_head(store: Store) -> None:
+    """Logs an error if the audit log was written under other keys.
+
+    The service goes on nevertheless: after a theft of the secret the new one is set alone, and users have to log in.
+    """
+    with suppress(Busy):
+        if problem := await find_head_problem(store):
+            logger.error("%s; new entries are written under the present one", problem)
 
 
 async def keep_opening(store: Store, problem: str) -> None:

@@ -13,7 +13,7 @@ from db.chain import shorten
 from db.engine.statement import Bound, Statement
 from db.refusals import Busy
 from db.store import Store
-from db.tables import Instant, buckets, sessions
+from db.tables import Instant, audit, buckets, sessions, trail_head
 
 logger = logging.getLogger("latchkey")
 
@@ -22,6 +22,8 @@ PAUSE: Final = 0.05  # seconds between two batches
 BATCH: Final = 200  # rows a transaction, some 20 ms, so that no sign-up waits for the broom
 MOST_BUCKETS: Final = 100_000  # beyond them those with the fewest tries are forgotten first
 MOST_ROWS: Final = 500_000  # of the audit trail; beyond them the oldest go
+FULL: Final = 0.9  # of those; from there on a log of recent entries is worth a warning
+RECENT: Final = timedelta(days=90)
 TRAIL_KEPT: Final = timedelta(days=400)  # a year and a month: what happened is asked for a year later
 
 EXPIRED = Statement(
@@ -56,6 +58,13 @@ OVERFLOW = Statement(
             .with_for_update(skip_locked=True)
             .scalar_subquery()
         )
+    )
+)
+
+RECENT_SURPLUS = Statement(
+    select(audit.c.number).where(
+        audit.c.number == select(func.max(trail_head.c.number)).scalar_subquery() - bindparam("kept", type_=Integer),
+        audit.c.at > bindparam("since", type_=Instant),
     )
 )
 
@@ -99,8 +108,20 @@ async def _cap_buckets(store: Store, most: int) -> int:
 
 
 async def _shorten_trail(store: Store, most: int) -> int:
+    await _warn_of_recent_surplus(store, most)
     total = 0
     while pruned := await shorten(store, store.now() - TRAIL_KEPT, most, BATCH):
         total += pruned
         await asyncio.sleep(PAUSE)
     return total
+
+
+async def _warn_of_recent_surplus(store: Store, most: int) -> None:
+    """Warns before entries of the last 90 days are deleted because of their number: somebody may be causing them."""
+    kept = int(FULL * most)
+    if await store.value(RECENT_SURPLUS(kept=kept, since=store.now() - RECENT)) is not None:
+        logger.warning(
+            "the audit log has more than %d entries of the last 90 days, and beyond %d the oldest are deleted",
+            kept,
+            most,
+        )

@@ -13,6 +13,7 @@ import pytest
 from db.audit import Link
 from db.chain import shorten
 from db.chain import verify as verify_chain
+from db.housekeeping import report_head
 from db.passwords import Passwords
 from db.pruning import TRAIL_KEPT, prune
 from tests.conftest import SECRET, House
@@ -504,3 +505,37 @@ async def test_pruning_waits_for_nobody_who_has_nothing_to_do_with_it(trail: Hou
     await sweeping
     assert (await verify(trail))[0] == 0
     assert timedelta(days=366) < TRAIL_KEPT
+
+
+# Warnings
+
+
+@pytest.mark.asvs("S95")
+async def test_recent_entries_are_not_deleted_without_a_warning(trail: House, caplog: pytest.LogCaptureFixture) -> None:
+    await prune(trail.store, most_rows=11)
+    assert caplog.text == ""
+    await prune(trail.store, most_rows=9)  # almost full: nothing is deleted yet
+    warning = "the audit log has more than 8 entries of the last 90 days, and beyond 9 the oldest are deleted"
+    assert (warning in caplog.text, len(await numbers(trail))) == (True, 9)
+    caplog.clear()
+    await prune(trail.store, most_rows=4)
+    assert ("entries of the last 90 days" in caplog.text, len(await numbers(trail))) == (True, 4)
+    caplog.clear()
+    trail.clock.move(days=91)
+    await prune(trail.store, most_rows=2)
+    assert (caplog.text, len(await numbers(trail))) == ("", 2)
+
+
+@pytest.mark.asvs("S92", "S94")
+async def test_a_start_under_another_secret_is_an_error_in_the_log(
+    make_house: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = await make_house(SESSION_SECRET=OLD)
+    await add_rows(house, 3)
+    rotated = await make_house(house.path, SESSION_SECRET=f"{NEW},{OLD}")
+    await report_head(rotated.store)
+    assert caplog.text == ""
+    other = await make_house(house.path, SESSION_SECRET=NEW)
+    await report_head(other.store)
+    assert "ERROR" in caplog.text
+    assert "the audit log was written under another SESSION_SECRET" in caplog.text

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import SECRET
 from tests.people import PASSWORD
 from web.cli import main
-from web.settings import ROOT
+from web.settings import DATA, ROOT, read_settings
 
 Run = Callable[..., "Told"]
 LATCHKEY = Path(sys.executable).parent / "latchkey"
@@ -182,3 +182,54 @@ def test_a_database_from_a_newer_version_is_refused(run: Run, database: sqlite3.
 def test_the_access_table_is_as_committed(run: Run) -> None:
     committed = (ROOT / "docs" / "access.txt").read_text()
     assert run("routes").stdout == committed, "latchkey routes > docs/access.txt, and read what changed"
+
+
+OTHER = "the secret of another shell: w8Zk1yBn5Qe3Gt6U"
+WRITING = {
+    "create": ("users", "create", "--email", "bob@example.com", "--name", "Bob", "--password-stdin"),
+    "role": ("users", "role", "alice@example.com", "admin"),
+    "set-password": ("users", "set-password", "alice@example.com", "--password-stdin"),
+}
+
+
+@pytest.mark.asvs("S92")
+@pytest.mark.parametrize("command", WRITING)
+def test_without_the_services_secret_a_command_writes_nothing(
+    run: Run, database: sqlite3.Connection, command: str
+) -> None:
+    create(run, "Alice")
+    before = list(database.iterdump())
+    refused = run(*WRITING[command], stdin=f"{PASSWORD}\n", SESSION_SECRET=OTHER)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        "latchkey: nothing is changed: the audit log was written under another SESSION_SECRET: "
+        "set the service's, or append the retired one\n"
+    )
+    assert list(database.iterdump()) == before
+    assert run(*WRITING[command], stdin=f"{PASSWORD}\n", SESSION_SECRET=f"{OTHER},{SECRET}").returncode == 0
+    assert run("audit", "verify", SESSION_SECRET=f"{OTHER},{SECRET}").returncode == 0
+
+
+@pytest.mark.asvs("S92")
+def test_where_the_head_was_changed_a_command_writes_nothing(run: Run, database: sqlite3.Connection) -> None:
+    create(run, "Alice")
+    with database:
+        database.execute("UPDATE trail_head SET proof = seal")
+    before = list(database.iterdump())
+    refused = run(*WRITING["role"])
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "nothing is changed: the audit log was changed by another program" in refused.stderr
+    assert list(database.iterdump()) == before
+
+
+@pytest.mark.parametrize("command", [("users", "list"), ("audit", "verify"), ("migrate",)])
+def test_a_command_that_only_reads_makes_no_secret(tmp_path: Path, command: tuple[str, ...], run: Run) -> None:
+    run("migrate")
+    environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db"}
+    settings = read_settings(environ, data=tmp_path / "data", make_secret=False)
+    assert settings.session_secrets
+    assert not (tmp_path / "data").exists()
+    kept = DATA / "session_secret"
+    before = kept.exists() and kept.read_bytes()
+    assert run(*command, SESSION_SECRET="").returncode == 0
+    assert (kept.exists() and kept.read_bytes()) == before

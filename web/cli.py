@@ -78,10 +78,12 @@ def _shell_commands(commands: Any) -> None:
     password.add_argument("email")
     for command in (create, password):
         command.add_argument("--password-stdin", action="store_true", required=True, help="read it from stdin")
-    _shell_command(users, "list", "list everybody", shell.list_users)
+    _shell_command(users, "list", "list everybody", shell.list_users, writes=False)
     audit = commands.add_parser("audit", help="the audit trail: verify")
     trail = audit.add_subparsers(required=True, metavar="COMMAND")
-    verify = _shell_command(trail, "verify", "see that no row was changed, put in or taken away", shell.verify_audit)
+    verify = _shell_command(
+        trail, "verify", "see that no row was changed, put in or taken away", shell.verify_audit, writes=False
+    )
     verify.add_argument("--head", metavar="NUMBER:SEAL", help="a head that was noted down before, to be found again")
 
 
@@ -91,16 +93,16 @@ def _command(commands: Any, name: str, help: str, run: Callable[[argparse.Namesp
     return parser
 
 
-def _shell_command(commands: Any, name: str, help: str, prepare: Callable[..., Work]) -> Any:
+def _shell_command(commands: Any, name: str, help: str, prepare: Callable[..., Work], *, writes: bool = True) -> Any:
     parser = _command(commands, name, help, _operate)
-    parser.set_defaults(prepare=prepare)
+    parser.set_defaults(prepare=prepare, writes=writes)
     return parser
 
 
 def _serve(options: argparse.Namespace) -> int:
     from web.server import read_operation, serve
 
-    settings, operation = _settings(options), read_operation(options.environ)
+    settings, operation = _settings(options, make_secret=True), read_operation(options.environ)
     if options.migrate:
         migrate_if_needed(settings.database_url)
     else:
@@ -134,9 +136,16 @@ def _routes(options: argparse.Namespace) -> None:
 
 
 def _operate(options: argparse.Namespace) -> None:
-    """What an operator asked for, on a store that is opened for it: first checked as a form is, then done."""
+    """What an operator asked for, on a store that is opened for it: first checked as a form is, then done.
+
+    What writes an audit entry does so only under the keys of the service, and only then makes a missing secret.
+    """
     settings = _settings(options)
-    asyncio.run(_as_operator(settings, options.prepare(options, settings)))
+    work = options.prepare(options, settings)
+    if options.writes:
+        asyncio.run(_as_operator(settings, shell.require_own_log))
+        settings = _settings(options, make_secret=True)
+    asyncio.run(_as_operator(settings, work))
 
 
 async def _as_operator(settings: Settings, work: Work) -> None:
@@ -150,8 +159,8 @@ async def _as_operator(settings: Settings, work: Work) -> None:
         store.passwords.close()
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    settings = read_settings(options.environ)
+def _settings(options: argparse.Namespace, *, make_secret: bool = False) -> Settings:
+    settings = read_settings(options.environ, make_secret=make_secret)
     path = Path(settings.database_url.reveal().removeprefix("sqlite:///"))
     if path.parent.name == "data":
         path.parent.mkdir(exist_ok=True)

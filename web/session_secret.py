@@ -13,11 +13,16 @@ PLACEHOLDERS: Final = (b"your_secret_key", b"your-secret-key", b"changeme", b"ch
 FEWEST_BYTES: Final = 8  # different ones: 32 random bytes in base64 have about 27
 
 
-def read_session_secrets(env: Environment, loopback: bool, data: Path) -> tuple[Secret[bytes], ...]:
-    """The signing keys, the first of which signs. On loopback one is made once and kept."""
-    value = env.secret("SESSION_SECRET")
+def read_session_secrets(
+    env: Environment, loopback: bool, data: Path, *, make_secret: bool = True
+) -> tuple[Secret[bytes], ...]:
+    """The signing keys, the first of which signs. On loopback one is made once and kept.
+
+    Without `make_secret` none is kept: where there is none yet, a random one serves commands that only read.
+    """
+    value, path = env.secret("SESSION_SECRET"), data / "session_secret"
     if value is None and loopback:
-        value = _kept_secret(env, data / "session_secret")
+        value = _kept_secret(env, path) if make_secret or path.exists() else Secret(token_urlsafe(32))
     if value is None:
         raise BadSetting("SESSION_SECRET", "is not set: make one with `latchkey secret`")
     secrets = [part.strip().encode() for part in value.reveal().split(",")]

@@ -56,14 +56,14 @@ class Settings:
         return "stateless" if self.stateless else "database"
 
 
-def read_settings(environ: Mapping[str, str], *, data: Path = DATA) -> Settings:
+def read_settings(environ: Mapping[str, str], *, data: Path = DATA, make_secret: bool = True) -> Settings:
     """Settings from the environment. Raises BadSetting; touches no file but those that are named in it and `data`."""
     env = Environment(environ)
     port = env.number("PORT", 8000, 1, 65535)
     base_url = _base_url(env.text("BASE_URL", f"http://localhost:{port}"))
     host = urlsplit(base_url).hostname or ""
     loopback = is_loopback(host)
-    secrets = read_session_secrets(env, loopback, data)
+    secrets = read_session_secrets(env, loopback, data, make_secret=make_secret)
     has_mail = _has_mail(env)
     return Settings(
         host=_host(env, base_url, _loopback_address(host) if loopback else EVERYWHERE),

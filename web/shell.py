@@ -75,6 +75,12 @@ def list_users(options: argparse.Namespace, settings: Settings) -> Work:
     return show
 
 
+async def require_own_log(operator: Operator) -> None:
+    """Raises NotSo if the service writes its audit log under another secret: entries written here would break it."""
+    if problem := await shell.find_head_problem(operator):
+        raise NotSo(f"nothing is changed: {problem}")
+
+
 def verify_audit(options: argparse.Namespace, settings: Settings) -> Work:
     kept = _head(options.head) if options.head else None
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from db import audit, people
+from db import audit, chain, people
 from db.audit import OPERATOR
 from db.engine.statement import Statement
 from db.refusals import NotFound
@@ -23,6 +23,11 @@ class Person:
 
 
 PEOPLE = Statement(pick(Person, users).order_by(users.c.created_at, users.c.id))
+
+
+async def find_head_problem(operator: Operator) -> str:
+    """Returns why audit entries written now would not fit into the log; empty if they would."""
+    return await chain.find_head_problem(operator.store)
 
 
 async def create_user(operator: Operator, *, name: str, email: str, password: Secret[str], role: Role) -> str | None:
