@@ -2,9 +2,12 @@
 
 import asyncio
 import configparser
+import ipaddress
+import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -130,6 +133,26 @@ def test_the_image_is_small_and_nobody_in_it_is_root() -> None:
     assert told["CMD"] == '["latchkey", "serve"]'
     environment = re.findall(r"([A-Z_]+)=", told["ENV"])
     assert all(known(name) or name in ("PATH", "PYTHONDONTWRITEBYTECODE") for name in environment)
+
+
+def test_the_health_check_goes_past_a_proxy_and_finds_out_what_is_down(migrated: Path, tmp_path: Path) -> None:
+    shutil.copy(migrated, tmp_path / "latchkey.db")
+    told = dict(steps((DEPLOY / "Dockerfile").read_text()))["HEALTHCHECK"]
+    command = [sys.executable, *json.loads(told[told.index(" CMD ") + 5 :])[1:]]
+    proxies = {"HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": "http://127.0.0.1:1"}
+    with serving(f"sqlite:///{tmp_path}/latchkey.db") as program:
+        environ = proxies | {"PORT": str(program.port)}
+        done = subprocess.run(command, env=environ, capture_output=True, text=True)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert subprocess.run(command, env=environ, capture_output=True).returncode == 1
+
+
+def test_the_composition_trusts_the_gateway_of_its_own_network_alone() -> None:
+    """Requests through a published port come from the gateway; no container has its address."""
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    (network,) = compose["networks"]["default"]["ipam"]["config"]
+    assert compose["services"]["web"]["environment"]["TRUSTED_PROXIES"] == network["gateway"]
+    assert ipaddress.ip_address(network["gateway"]) in ipaddress.ip_network(network["subnet"])
 
 
 def test_the_composition_migrates_before_it_serves_and_names_what_is() -> None:
