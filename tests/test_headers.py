@@ -120,11 +120,20 @@ async def test_nothing_is_loaded_from_anybody_else(answers: dict[str, httpx.Resp
 
 @pytest.mark.asvs("S74")
 @pytest.mark.parametrize(
-    ("base_url", "hsts"),
-    [("https://latchkey.example", "max-age=31536000; includeSubDomains"), ("http://localhost:8000", None)],
+    ("base_url", "setting", "hsts"),
+    [
+        ("https://latchkey.example", "", "max-age=31536000"),
+        ("https://latchkey.example", "subdomains", "max-age=31536000; includeSubDomains"),
+        ("https://latchkey.example", "off", None),
+        ("https://localhost:8443", "subdomains", None),
+        ("https://127.0.0.1", "", None),
+        ("http://localhost:8000", "", None),
+    ],
 )
-async def test_https_is_asked_for_where_there_is_https(make_house: Callable, base_url: str, hsts: str | None) -> None:
-    house = await make_house(BASE_URL=base_url)
+async def test_https_is_asked_for_of_the_own_host_and_never_of_localhost(
+    make_house: Callable, base_url: str, setting: str, hsts: str | None
+) -> None:
+    house = await make_house(BASE_URL=base_url, HSTS=setting)
     stranger = await house.browser("Charlie")
     for path in ("/", "/dashboard", "/nowhere"):
         assert (await stranger.get(path)).headers.get("strict-transport-security") == hsts

@@ -122,9 +122,9 @@ def dashboard(port: int, cookie: str) -> httpx.Response:
 
 @pytest.mark.asvs("S96")
 @pytest.mark.parametrize("name", ["SESSION_SECRET", "DATABASE_URL", "METRICS_TOKEN"])
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+@pytest.mark.parametrize(("mode", "done_by_others"), [(0o644, "read"), (0o604, "read"), (0o666, "written")])
 def test_the_program_does_not_start_with_a_secret_file_that_others_can_read(
-    tmp_path: Path, migrated: Path, name: str, mode: int
+    tmp_path: Path, migrated: Path, name: str, mode: int, done_by_others: str
 ) -> None:
     secrets = {"SESSION_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{migrated}", "METRICS_TOKEN": NEW}
     path = tmp_path / "secret"
@@ -133,7 +133,7 @@ def test_the_program_does_not_start_with_a_secret_file_that_others_can_read(
     environ = {**secrets, f"{name}_FILE": str(path), "PORT": str(free_port())}
     done = subprocess.run([LATCHKEY, "serve"], env=environ, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"latchkey: {name}_FILE: {path} can be read by others: chmod 600 it\n"
+    assert done.stderr == f"latchkey: {name}_FILE: {path} can be {done_by_others} by others: chmod 600 it\n"
 
 
 async def break_at_the_worst(request: Request) -> Response:

@@ -1,15 +1,27 @@
 """Settings: what the program starts with, and what it refuses to start with."""
 
+import os
+import re
 import stat
+import struct
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import SECRET
-from web.environment import BadSetting
+from web.environment import BadSetting, Environment
+from web.server import Operation, read_operation
 from web.settings import ROOT, Settings, read_settings, require_host
 
+NOBODY = 65534
 ELSEWHERE = {"BASE_URL": "https://example.com", "SESSION_SECRET": SECRET}
+
+
+def secret_file(path: Path, mode: int) -> Path:
+    path.write_text(SECRET)
+    path.chmod(mode)
+    return path
 
 
 @pytest.fixture
@@ -66,13 +78,125 @@ def test_a_secret_may_come_from_a_file_that_only_its_owner_can_read(read, tmp_pa
 
 
 @pytest.mark.asvs("S96")
-@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
+@pytest.mark.parametrize("mode", [0o644, 0o444, 0o604, 0o004])
 def test_a_secret_file_that_others_can_read_is_refused(read, tmp_path: Path, mode: int) -> None:
-    path = tmp_path / "secret"
-    path.write_text(SECRET)
-    path.chmod(mode)
-    with pytest.raises(BadSetting, match=r"^SESSION_SECRET_FILE: .*can be read by others"):
+    path = secret_file(tmp_path / "secret", mode)
+    if mode & 0o400 or os.geteuid() == 0:
+        with pytest.raises(BadSetting, match=r"^SESSION_SECRET_FILE: .*can be read by others"):
+            read(BASE_URL="https://example.com", SESSION_SECRET_FILE=str(path))
+
+
+@pytest.mark.asvs("S96")
+@pytest.mark.parametrize("mode", [0o622, 0o620, 0o602, 0o660, 0o666])
+def test_a_secret_file_that_others_can_write_is_refused(read, tmp_path: Path, mode: int) -> None:
+    path = secret_file(tmp_path / "secret", mode)
+    with pytest.raises(BadSetting, match=r"^SESSION_SECRET_FILE: .*can be written by others"):
         read(BASE_URL="https://example.com", SESSION_SECRET_FILE=str(path))
+    with pytest.raises(BadSetting, match=r"^SESSION_SECRET_FILE: .*can be written by others"):
+        Environment({"SESSION_SECRET_FILE": str(path)}, mounted_secrets=tmp_path).secret("SESSION_SECRET")
+
+
+@pytest.mark.asvs("S96")
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
+def test_a_secret_file_that_its_group_can_read_is_accepted(read, tmp_path: Path, mode: int) -> None:
+    """As Kubernetes mounts secrets with fsGroup: a link to a file of mode 0440."""
+    secret_file(tmp_path / "..data", mode)
+    (tmp_path / "secret").symlink_to("..data")
+    settings = read(BASE_URL="https://example.com", SESSION_SECRET_FILE=str(tmp_path / "secret"))
+    assert settings.session_secrets[0].reveal() == SECRET.encode()
+
+
+@pytest.mark.asvs("S96")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of root that another user may read by ACL")
+def test_a_credential_of_systemd_is_read_by_the_user_of_its_acl(read, tmp_path: Path) -> None:
+    """systemd makes a file of root of mode 0440, whose group bits are the mask of an ACL for the service's user."""
+    path = secret_file(tmp_path / "secret", 0o400)
+    entries = [(0x01, 4, 0xFFFFFFFF), (0x02, 4, NOBODY), (0x04, 0, 0xFFFFFFFF), (0x10, 4, 0xFFFFFFFF)]
+    entries.append((0x20, 0, 0xFFFFFFFF))
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", acl)
+    except OSError as error:
+        pytest.skip(f"this file system has no ACLs: {error}")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o440
+    settings = read(BASE_URL="https://example.com", SESSION_SECRET_FILE=str(path))
+    assert settings.session_secrets[0].reveal() == SECRET.encode()
+
+
+@pytest.mark.asvs("S96")
+def test_a_mounted_secret_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "mounted").mkdir()
+    env = Environment(
+        {"X_FILE": str(secret_file(tmp_path / "mounted" / "x", 0o444))}, mounted_secrets=tmp_path / "mounted"
+    )
+    assert env.secret("X").reveal() == SECRET
+    assert [notice.startswith("warning: X_FILE: ") for notice in env.notices] == [True]
+
+
+@pytest.mark.asvs("S96")
+@pytest.mark.parametrize("name", ["mounted/../x", "mounted/link", "mounted/folder/x"])
+def test_a_path_that_leads_out_of_the_mounted_secrets_is_refused(tmp_path: Path, name: str) -> None:
+    secret_file(tmp_path / "x", 0o644)
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "mounted" / "link").symlink_to(tmp_path / "x")
+    (tmp_path / "mounted" / "folder").symlink_to(tmp_path)
+    env = Environment({"X_FILE": f"{tmp_path}/{name}"}, mounted_secrets=tmp_path / "mounted")
+    with pytest.raises(BadSetting, match=r"^X_FILE: .*can be read by others"):
+        env.secret("X")
+
+
+def test_a_secret_is_taken_without_the_blanks_around_it(read, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/latchkey.db"
+    assert read(DATABASE_URL=f"  {url}\t\n").database_url.reveal() == url
+    path = tmp_path / "url"
+    path.touch(0o600)
+    path.write_text(f" {url} \r\n\n")
+    assert read(DATABASE_URL_FILE=str(path)).database_url.reveal() == url
+    path.write_text(" \n")
+    with pytest.raises(BadSetting, match=r"^DATABASE_URL_FILE: .*is empty"):
+        read(DATABASE_URL_FILE=str(path))
+
+
+def everything_in(settings: Settings, operation: Operation) -> tuple[object, ...]:
+    """What can be compared: secrets are neither equal nor shown."""
+    secrets = (settings.database_url, *settings.session_secrets, operation.metrics_token)
+    return repr(settings), repr(operation), [secret and secret.reveal() for secret in secrets]
+
+
+def example_lines() -> dict[str, str]:
+    """The settings of .env.example, those that are commented out too."""
+    return dict(re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+
+def test_an_empty_setting_takes_its_default(read) -> None:
+    read()  # makes the secret, which is a notice the first time
+    default = everything_in(read(), read_operation({}))
+    assert len(example_lines()) >= 19
+    for name in example_lines():
+        for empty in ("", "  "):
+            environ = {name: empty, f"{name}_FILE": empty}
+            assert everything_in(read(**environ), read_operation(environ)) == default, name
+
+
+def test_the_example_lists_every_setting() -> None:
+    sources = [path.read_text() for path in (ROOT / "web").rglob("*.py")]
+    read_by_name = {name for source in sources for name in re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source)}
+    assert read_by_name == example_lines().keys()
+
+
+@pytest.mark.parametrize("name", [None, *example_lines()])
+def test_a_line_of_the_example_works_without_its_comment_sign(read, tmp_path: Path, name: str | None) -> None:
+    """One by one and, for None, all at once; as a shell reads them."""
+    text = (ROOT / ".env.example").read_text()
+    path = tmp_path / ".env"
+    path.write_text(re.sub(rf"^#({name or '[A-Z_]+'}=)", r"\1", text, flags=re.MULTILINE))
+    shell = subprocess.run(
+        ["/bin/sh", "-c", "set -eua; . ./.env; env"], cwd=tmp_path, env={}, capture_output=True, text=True, check=True
+    )
+    environ = dict(line.split("=", 1) for line in shell.stdout.splitlines() if line.split("=")[0] in example_lines())
+    read()
+    assert environ.get(name or "PORT") == example_lines()[name or "PORT"]
+    assert everything_in(read(**environ), read_operation(environ)) == everything_in(read(), read_operation({}))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +213,13 @@ def test_a_secret_file_that_others_can_read_is_refused(read, tmp_path: Path, mod
         ("DATABASE_URL", "sqlite:////no/such/folder/latchkey.db"),
         ("DATABASE_URL", "mysql://localhost/latchkey"),
         ("DATABASE_URL", "postgresql://localhost:port/latchkey"),
+        ("DATABASE_URL", "postgresql://localhost/"),
+        ("DATABASE_URL", "postgresql://me:pass/word@localhost/latchkey"),
+        ("DATABASE_URL", "postgresql://me:p@ss@localhost/latchkey"),
+        ("DATABASE_URL", "postgresql://localhost/latchkey?max_size=many"),
+        ("DATABASE_URL", "sqlite:////tmp/latchkey.db?mode=ro"),
+        ("DATABASE_URL", "sqlite:////tmp/latch#key.db"),
+        ("HSTS", "on"),
         ("SESSION_STRATEGY", "both"),
         ("SESSION_COOKIE", "plain"),
         ("SIGNUP_PRIVACY", "secret"),
@@ -163,6 +294,18 @@ def test_plain_http_is_for_this_machine_alone(read) -> None:
     with pytest.raises(BadSetting, match=r"^BASE_URL: must be https"):
         read(BASE_URL="http://example.com", SESSION_SECRET=SECRET)
     assert read(**ELSEWHERE).host == "0.0.0.0"
+
+
+@pytest.mark.asvs("S96")
+def test_a_malformed_database_url_is_refused_without_its_password(read) -> None:
+    for url in (
+        "postgresql://me:hush@word@host/x",
+        "postgresql://me:hush/1@host/x",
+        "postgresql://me:hush@host/x?max_size=a",
+    ):
+        with pytest.raises(BadSetting) as refused:
+            read(DATABASE_URL=url)
+        assert "hush" not in str(refused.value)
 
 
 def test_the_database_is_found_from_the_checkout_wherever_one_stands(read, tmp_path: Path, monkeypatch) -> None:

@@ -63,7 +63,7 @@ def create_app(
         [
             Middleware(Measure, metrics),
             Middleware(Packed),
-            Middleware(Headers, https=settings.https),
+            Middleware(Headers, hsts=settings.hsts),
             Middleware(LastResort),
             Middleware(CrossOrigin, base_url=settings.base_url),
             Middleware(AllowedHosts, base_url=settings.base_url),

@@ -1,7 +1,7 @@
 """What every answer carries, and how it travels."""
 
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Final
 
 from starlette.middleware.gzip import GZipMiddleware
@@ -27,7 +27,11 @@ HEADERS: Final = {
 }
 NOT_KEPT: Final = [(b"cache-control", b"no-store"), (b"vary", VARY.encode())]
 REQUEST_IDS: Final = random.Random()  # noqa: S311  (no secret; os.urandom would release the GIL)  # nosec B311
-HSTS: Final = "max-age=31536000; includeSubDomains"
+HSTS: Final[Mapping[str, Mapping[str, str]]] = {  # by the setting HSTS (RFC 6797)
+    "off": {},
+    "host": {"Strict-Transport-Security": "max-age=31536000"},
+    "subdomains": {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"},
+}
 
 
 class Packed:
@@ -47,9 +51,9 @@ class Packed:
 class Headers:
     """The headers that every answer carries, errors and fragments too, and the cookie that the work has decided on."""
 
-    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+    def __init__(self, app: ASGIApp, *, hsts: str) -> None:
         self.app = app
-        fixed = HEADERS | ({"Strict-Transport-Security": HSTS} if https else {})
+        fixed = {**HEADERS, **HSTS[hsts]}
         self.fixed = [(name.lower().encode(), value.encode()) for name, value in fixed.items()]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

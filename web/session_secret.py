@@ -48,14 +48,14 @@ def _require_strong(secret: bytes, env: Environment, loopback: bool) -> None:
 def _kept_secret(env: Environment, path: Path) -> Secret[str]:
     """The development secret: made at the first start, mode 0600, the same ever after."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(path, "x", opener=_owner_only) as file:
             file.write(token_urlsafe(32))
         env.notices.append(f"made a session secret for this machine and kept it in {path}")
     except FileExistsError:
         pass
-    except OSError:
-        raise BadSetting("SESSION_SECRET", f"is not set, and {path} cannot be written") from None
+    except OSError as error:
+        raise BadSetting("SESSION_SECRET", f"is not set, and {path} cannot be written: {error.strerror}") from None
     return Secret(env.read("SESSION_SECRET", path))
 
 

@@ -12,11 +12,12 @@ from urllib.parse import SplitResult, urlsplit
 import idna
 
 from db.secret import Secret
+from web.database_url import DATA as DATA
+from web.database_url import ROOT as ROOT
+from web.database_url import read_database_url
 from web.environment import BadSetting, Environment
 from web.session_secret import read_session_secrets
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-DATA: Final = ROOT / "data"
 SMTP: Final = re.compile(r"smtps?://([^\s/@]+@)?([^\s/@:\[\]]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/?")
 LABEL: Final = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"  # of a host name, in lower case
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy stands before it)  # nosec B104
@@ -42,6 +43,7 @@ class Settings:
     limits: Literal["enforce", "observe", "off"] = "enforce"
     breached_passwords: str = ""
     security_contact: str = ""
+    hsts: Literal["host", "subdomains", "off"] = "off"
     json_logs: bool = False
     workers: int = 1
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
@@ -64,20 +66,21 @@ def read_settings(environ: Mapping[str, str], *, data: Path = DATA, make_secret:
     host = urlsplit(base_url).hostname or ""
     loopback = is_loopback(host)
     secrets = read_session_secrets(env, loopback, data, make_secret=make_secret)
-    has_mail = _has_mail(env)
+    _check_mail(env)
     return Settings(
         host=_host(env, base_url, _loopback_address(host) if loopback else EVERYWHERE),
         port=port,
         base_url=base_url,
-        database_url=_database_url(env.secret("DATABASE_URL") or Secret("sqlite:///data/latchkey.db")),
+        database_url=read_database_url(env),
         session_secrets=secrets,
         stateless=env.choice("SESSION_STRATEGY", ("database", "stateless")) == "stateless",
         encrypted=env.choice("SESSION_COOKIE", ("signed", "encrypted")) == "encrypted",
         password_policy=env.choice("PASSWORD_POLICY", ("guide", "length")),
-        private=_private(env, loopback, has_mail),
+        private=_private(env, loopback),
         limits=env.choice("RATE_LIMITS", ("enforce", "observe", "off")),
         breached_passwords=_breached_passwords(env.text("PWNED_PASSWORDS", "off")),
         security_contact=_contact(env.text("SECURITY_CONTACT", f"mailto:security@{host}")),
+        hsts=_hsts(env, base_url, loopback),
         json_logs=env.choice("LOG_FORMAT", ("text", "json") if loopback else ("json", "text")) == "json",
         workers=env.number("WEB_CONCURRENCY", 1, 1, 64),
         trusted_proxies=_networks(env.text("TRUSTED_PROXIES", "")),
@@ -155,15 +158,14 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def _has_mail(env: Environment) -> bool:
-    """Whether SMTP_URL is set; it and MAIL_FROM are then such as can be used once there is mail."""
+def _check_mail(env: Environment) -> None:
+    """Raises BadSetting unless SMTP_URL and MAIL_FROM, where set, can be used once there is mail."""
     url = env.secret("SMTP_URL")
     if url and not SMTP.fullmatch(url.reveal()):
         raise BadSetting("SMTP_URL", "must be smtp://user:password@host:port")
     sender = env.text("MAIL_FROM", "")
     if sender and not re.fullmatch(r"([^<>\r\n]*<)?[^\s<>@]+@[^\s<>@]+>?", sender):
         raise BadSetting("MAIL_FROM", f"must be an address, not {sender[:80]!r}")
-    return url is not None
 
 
 def _split(name: str, text: str) -> SplitResult:
@@ -175,29 +177,18 @@ def _split(name: str, text: str) -> SplitResult:
     return url
 
 
-def _database_url(value: Secret[str]) -> Secret[str]:
-    """SQLite's relative path is taken from the checkout, never from the working directory."""
-    url = _split("DATABASE_URL", value.reveal())
-    if url.scheme in ("postgresql", "postgres"):
-        if not url.path.strip("/"):
-            raise BadSetting("DATABASE_URL", "names no database")
-        return value
-    if url.scheme != "sqlite" or url.netloc or len(url.path) < 2:
-        raise BadSetting("DATABASE_URL", "must be sqlite:///path or postgresql://user:password@host/database")
-    path = ROOT / url.path[1:]  # an absolute path, `sqlite:////srv/…`, stays as it is
-    if not path.parent.is_dir() and path.parent != DATA:
-        raise BadSetting("DATABASE_URL", f"there is no folder {path.parent}")
-    return Secret(f"sqlite:///{path}")
-
-
-def _private(env: Environment, loopback: bool, has_mail: bool) -> bool:
-    """Where nobody is told that an address is taken, its owner has to be told by mail."""
+def _private(env: Environment, loopback: bool) -> bool:
+    """Private sign-up needs mail: without it, logging in with the new password shows whether the address was free."""
     private = env.choice("SIGNUP_PRIVACY", ("open", "private")) == "private"
-    if private and not loopback and not has_mail:
-        raise BadSetting("SIGNUP_PRIVACY", "private needs mail outside this machine: set SMTP_URL")
     if private and not loopback:
-        env.notices.append("warning: SIGNUP_PRIVACY: this version sends no mail yet, so nobody is told of a sign-up")
+        raise BadSetting("SIGNUP_PRIVACY", "private needs mail, which this version does not send yet: set it to open")
     return private
+
+
+def _hsts(env: Environment, base_url: str, loopback: bool) -> Literal["host", "subdomains", "off"]:
+    """Off without https, and on loopback: browsers would ask every other program on localhost for https too."""
+    hsts: Literal["host", "subdomains", "off"] = env.choice("HSTS", ("host", "subdomains", "off"))
+    return "off" if loopback or base_url.startswith("http:") else hsts
 
 
 def _breached_passwords(text: str) -> str:
