@@ -4,27 +4,22 @@ import fcntl
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from db.database_files import REPLACED, SUFFIXES, make_private, path_of
+from db.drafts import NotDone, draft_beside, name_draft, replace_by_draft, sync
 from db.secret import Secret
 from db.tables import SCHEMA
 
-SQLITE: Final = "sqlite:///"
 SHARED_FIRST: Final = 0x40000002  # where SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
 SHARED_SIZE: Final = 510
 OURS: Final = {"users", "sessions", "alembic_version"}  # in every version
 WAIT: Final = 30  # seconds for a checkpoint that is under way
-BESIDE: Final = ("", "-wal", "-shm")  # a database, and what SQLite keeps beside it
-
-
-class NotDone(Exception):
-    """A backup or restore that was not done, and nothing touched; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +36,13 @@ def back_up(database: Secret[str], target: Path) -> Content:
     source = _path_of(database, "pg_dump")
     _require(source.is_file(), f"there is no database {source}")
     _require(not target.exists(), f"{target} is there already: nothing is overwritten")
-    with _draft_beside(target) as draft:
+    with draft_beside(target) as draft:
         before = _people_in(source)
         _vacuum_into(source, draft)
         content = check(draft)
         known = sorted((before, _people_in(source)))
         _require(known[0] <= content.people <= known[1], f"the copy has {content.people} people, and not {known[1]}")
-        _sync(draft)
-        try:
-            os.link(draft, target)  # unlike a rename, it never replaces what came meanwhile
-        except FileExistsError:
-            raise NotDone(f"{target} is there already: nothing is overwritten") from None
-        _sync(target.parent)
+        name_draft(draft, target)
     return content
 
 
@@ -64,13 +54,13 @@ def restore(database: Secret[str], source: Path, now: datetime) -> tuple[Content
     target = _path_of(database, "pg_restore")
     _require(source.is_file(), f"there is no file {source}")
     _require(not _has_journal(source), f"{source} is in use, no backup: `latchkey backup` makes one of it")
-    with _draft_beside(target) as draft, _nobody_else_in(target):
+    with draft_beside(target, replaces=True) as draft, _nobody_else_in(target):
         shutil.copyfile(source, draft)
         content = check(draft)
-        _sync(draft)
-        kept = _set_aside(target, now) if target.exists() else None
-        os.rename(draft, target)
-        _sync(target.parent)
+        sync(draft)
+        kept = _set_aside(target, now)
+        replace_by_draft(draft, target)
+    make_private(target)  # the replaced database keeps the mode that it had
     return content, kept
 
 
@@ -97,31 +87,15 @@ def check(path: Path) -> Content:
 
 
 def _path_of(database: Secret[str], instead: str) -> Path:
-    url = database.reveal()
-    _require(url.startswith(SQLITE), f"the database is PostgreSQL's, whose own tool does this: {instead}")
-    return Path(url.removeprefix(SQLITE))
+    path = path_of(database)
+    if path is None:
+        raise NotDone(f"the database is PostgreSQL's, whose own tool does this: {instead}")
+    return path
 
 
 def _require(held: bool, otherwise: str) -> None:
     if not held:
         raise NotDone(otherwise)
-
-
-@contextmanager
-def _draft_beside(target: Path) -> Iterator[Path]:
-    """An empty file on the same disk, for its owner alone, which is gone afterwards unless it was renamed."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    except OSError as error:
-        raise NotDone(f"{target.parent} cannot be written to: {error.strerror}") from error
-    os.close(handle)
-    try:
-        yield Path(name)
-    except OSError as error:
-        raise NotDone(f"it could not be written: {error.strerror}") from error
-    finally:
-        for suffix in (*BESIDE, "-journal"):
-            Path(name + suffix).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -138,13 +112,17 @@ def _nobody_else_in(path: Path) -> Iterator[None]:
         yield
 
 
-def _set_aside(path: Path, now: datetime) -> Path:
-    kept = path.with_name(f"{path.name}.replaced-{now:%Y%m%dT%H%M%SZ}")
+def _set_aside(path: Path, now: datetime) -> Path | None:
+    """Renames the database and what SQLite kept beside it: a log of one database must not be applied to another.
+
+    Returns its new path, None where there is nothing.
+    """
+    found = [suffix for suffix in SUFFIXES if os.path.lexists(f"{path}{suffix}")]
+    kept = path.with_name(f"{path.name}{REPLACED}{now:%Y%m%dT%H%M%SZ}")
     _require(not kept.exists(), f"{kept} is there already")
-    for suffix in BESIDE:
-        with suppress(FileNotFoundError):
-            os.rename(f"{path}{suffix}", f"{kept}{suffix}")
-    return kept
+    for suffix in found:
+        os.rename(f"{path}{suffix}", f"{kept}{suffix}")
+    return kept if found else None
 
 
 def _has_journal(path: Path) -> bool:
@@ -170,12 +148,3 @@ def _people_in(path: Path) -> int:
 
 def _open(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=WAIT, isolation_level=None)
-
-
-def _sync(path: Path) -> None:
-    """To the disk, be it a file or the folder that names it."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,11 +1,12 @@
 """Backup and restore: a copy that is proven good, made while people come and go, and put back with nothing lost."""
 
 import asyncio
+import os
 import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,13 +15,16 @@ from pathlib import Path
 import pytest
 
 from db.backup import Content, NotDone, back_up, restore
+from db.housekeeping import migrate
 from db.passwords import Passwords
 from db.secret import Secret
 from db.tables import SCHEMA
 from tests.conftest import SECRET, House
 from tests.people import Browser
+from tests.privileges import LINK_CALLS, REFUSE_LINKS, needs_root, needs_setpriv, without
 from web.cli import main
 
+SERVICE = 65534  # the user and the group of a service
 NOW = datetime(2026, 11, 24, 9, 12, tzinfo=UTC)
 
 
@@ -146,6 +150,100 @@ async def test_a_backup_is_restored_where_there_is_no_database_yet(backup: Path,
     target.parent.mkdir()
     assert restore(url(target), backup, NOW) == (Content(SCHEMA, 1, 1), None)
     assert [*target.parent.iterdir()] == [target]
+
+
+@needs_root
+@pytest.mark.reliability("R19")
+@pytest.mark.parametrize(("mode", "kept_mode"), [(0o600, 0o600), (0o660, 0o660), (0o644, 0o600)])
+async def test_a_restore_by_root_keeps_the_owner_and_the_mode(
+    backup: Path, empty_house: House, mode: int, kept_mode: int
+) -> None:
+    """Otherwise the service, which runs as that user, could not open its database. Others have no access to either."""
+    os.chown(empty_house.path, SERVICE, SERVICE)
+    empty_house.path.chmod(mode)
+    _, kept = restore(empty_house.settings.database_url, backup, NOW)
+    assert owner_and_mode_of(empty_house.path) == owner_and_mode_of(kept) == (SERVICE, SERVICE, kept_mode)
+
+
+@needs_root
+@pytest.mark.reliability("R19")
+def test_the_first_restore_by_root_is_for_the_owner_of_the_folder(migrated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "service"
+    folder.mkdir()
+    os.chown(folder, SERVICE, SERVICE)
+    back_up(url(migrated), tmp_path / "backup.db")
+    restore(url(folder / "latchkey.db"), tmp_path / "backup.db", NOW)
+    assert owner_and_mode_of(folder / "latchkey.db") == (SERVICE, SERVICE, 0o600)
+    migrate(url(folder / "new.db"))
+    assert owner_and_mode_of(folder / "new.db") == (SERVICE, SERVICE, 0o600)
+
+
+@needs_root
+@needs_setpriv
+@pytest.mark.reliability("R19")
+def test_a_restore_that_cannot_keep_the_owner_is_refused(migrated: Path, tmp_path: Path) -> None:
+    target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
+    target.write_bytes(migrated.read_bytes())
+    back_up(url(target), backup)
+    os.chown(target, SERVICE, SERVICE)
+    before = everything_in(tmp_path)
+    done = run_in_process("restore", target, backup, before=without("chown"))
+    assert (done.returncode, "belongs to another user" in done.stderr, done.stderr.count("\n")) == (1, True, 1)
+    assert (everything_in(tmp_path), owner_and_mode_of(target)[0]) == (before, SERVICE)
+
+
+@pytest.mark.reliability("R19")
+def test_a_replaced_database_that_others_could_read_is_made_private(migrated: Path, tmp_path: Path) -> None:
+    target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
+    target.write_bytes(migrated.read_bytes())
+    back_up(url(target), backup)
+    target.chmod(0o644)
+    _, kept = restore(url(target), backup, NOW)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (target, kept)] == [0o600, 0o600]
+
+
+@pytest.mark.reliability("R19")
+@pytest.mark.parametrize("suffix", ["-wal", "-journal"])
+def test_a_log_of_the_replaced_database_is_not_left_beside_the_new_one(
+    migrated: Path, tmp_path: Path, suffix: str
+) -> None:
+    """SQLite would apply it to the database that was restored."""
+    target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
+    back_up(url(migrated), backup)
+    left = target.with_name(f"latchkey.db{suffix}")
+    left.write_bytes(b"pages")
+    _, kept = restore(url(target), backup, NOW)
+    assert not left.exists()
+    assert Path(f"{kept}{suffix}").read_bytes() == b"pages"
+
+
+@pytest.mark.skipif(not LINK_CALLS, reason="the numbers of the system calls of this machine are not known")
+@pytest.mark.reliability("R19")
+def test_a_backup_is_made_where_there_are_no_hard_links(migrated: Path, tmp_path: Path) -> None:
+    target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
+    target.write_bytes(migrated.read_bytes())
+    done = run_in_process("backup", target, backup, prepare=REFUSE_LINKS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.db", "latchkey.db"]
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    before = everything_in(tmp_path)
+    again = run_in_process("backup", target, backup, prepare=REFUSE_LINKS)
+    assert (again.returncode, "is there already" in again.stderr, everything_in(tmp_path)) == (1, True, before)
+
+
+def run_in_process(
+    command: str, database: Path, file: Path, *, prepare: str = "", before: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """`latchkey backup` or `restore` in a process of its own, with fewer rights."""
+    code = f"{prepare}\nfrom web.cli import main\nraise SystemExit(main())"
+    environ = {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET}
+    arguments = [*before, sys.executable, "-c", code, command, str(file)]
+    return subprocess.run(arguments, env=environ, capture_output=True, text=True, timeout=60)
+
+
+def owner_and_mode_of(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
 
 
 def cut_short(path: Path) -> None:

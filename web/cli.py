@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
 
-from db.backup import NotDone, back_up, restore
+from db.backup import back_up, restore
+from db.drafts import NotDone
 from db.housekeeping import WrongSchema, migrate, migrate_if_needed, refuse_wrong_schema, require_schema
 from db.refusals import Busy, LastAdmin, NotFound
 from db.viewer import ROLES, Operator
