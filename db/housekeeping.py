@@ -10,17 +10,19 @@ from typing import Any, Final, Literal, cast
 
 from databases import Database
 from databases.core import Connection
-from sqlalchemy import bindparam, column, func, select, table
+from sqlalchemy import bindparam, func, select
 
 from db.breaches import Breaches
 from db.chain import find_head_problem
 from db.clock import never_back
+from db.database_files import create_private, path_of
 from db.digests import Digests, derive
 from db.engine.statement import Statement
 from db.keys import KeyRing
 from db.passwords import Passwords
 from db.pruning import keep_pruning
 from db.refusals import Busy
+from db.schema_check import WrongSchema, explain, require_schema, require_usable_file
 from db.secret import Secret
 from db.store import Store, utc_now
 from db.tables import SCHEMA, Instant, sessions
@@ -30,14 +32,9 @@ logger = logging.getLogger("latchkey")
 
 ASK_AGAIN: Final = 1.0  # seconds until a database that is away is asked again
 
-VERSION = Statement(select(column("version_num")).select_from(table("alembic_version")))
 LIVE_SESSIONS = Statement(
     select(func.count()).select_from(sessions).where(sessions.c.expires_at > bindparam("now", type_=Instant))
 )
-
-
-class WrongSchema(Exception):
-    """The database is not at the revision that this code was written for; the message says what to do."""
 
 
 class Door(Database):
@@ -86,52 +83,31 @@ def make_store(
     )
 
 
-async def require_schema(database: Secret[str]) -> None:
-    """Raises WrongSchema unless the tables are there, at our revision; Busy where the database does not answer."""
-    try:
-        async with Database(database.reveal()) as probe:
-            version = await probe.fetch_val(cast(Any, VERSION()))
-    except Busy:
-        raise
-    except Exception as error:
-        raise WrongSchema(_why(error)) from error
-    if version is None or version < SCHEMA:
-        raise WrongSchema("the database is older than this program: run `latchkey migrate` first")
-    if version > SCHEMA:
-        raise WrongSchema(f"the database is newer than this program (revision {version}, ours is {SCHEMA})")
-
-
-async def refuse_wrong_schema(database: Secret[str]) -> None:
-    """Raises WrongSchema before anything is started. A database that is away may come later."""
-    with suppress(Busy):
-        await require_schema(database)
-
-
-def _why(error: Exception) -> str:
-    """That there are no tables; or the driver's own words, as for a wrong password, which they do not tell."""
-    words = (str(error) or type(error).__name__).splitlines()[0]
-    if "alembic_version" in words and "permission" not in words:
-        return "the database has no tables yet: run `latchkey migrate` first"
-    return f"DATABASE_URL: {words}"
-
-
 async def open_database(store: Store) -> str:
     """Connect, if the database answers and its schema is ours; what is in the way, empty where nothing is."""
+    database = Secret(str(store.database.url))
     try:
-        await require_schema(Secret(str(store.database.url)))
+        await require_schema(database)
         await store.database.connect()
     except WrongSchema as problem:
         return str(problem)
-    except Busy:
-        return "the database does not answer"
+    except Busy as busy:
+        return busy.reason or explain(busy.__cause__, database)
     return ""
 
 
 def migrate(database: Secret[str]) -> None:
-    """Bring the database to our revision. Harmless where it is there already."""
+    """Brings the database to our revision. Harmless where it is there already. Raises Busy, WrongSchema.
+
+    SQLite would create a missing file with the umask's mode, and as root with root's ownership.
+    """
     from alembic import command
     from alembic.config import Config
 
+    if path := path_of(database):
+        require_usable_file(path)
+        with suppress(FileExistsError):
+            create_private(path)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["url"] = database

@@ -50,8 +50,12 @@ class TooMany(Refusal):
 
 
 class Busy(Refusal):
-    """The hash queue is full, or the database does not answer. `retry_after` is in seconds."""
+    """The hash queue is full, or the database does not answer. `retry_after` is in seconds.
 
-    def __init__(self, retry_after: int = 5) -> None:
-        super().__init__()
+    `reason` is for the operator: why the database cannot be used, empty where that is not known.
+    """
+
+    def __init__(self, retry_after: int = 5, *, reason: str = "") -> None:
+        super().__init__(reason)
         self.retry_after = retry_after
+        self.reason = reason

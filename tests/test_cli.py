@@ -1,14 +1,19 @@
 """The command line, as a person at the shell runs it."""
 
 import io
+import os
+import pty
+import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import closing, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import argon2
 import pytest
 
 from tests.conftest import SECRET
@@ -62,6 +67,215 @@ def database(run: Run, tmp_path: Path) -> sqlite3.Connection:
 def create(run: Run, name: str, *options: str) -> Told:
     arguments = ("--email", f"{name.lower()}@example.com", "--name", name, *options, "--password-stdin")
     return run("users", "create", *arguments, stdin=f"{PASSWORD}\n")
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def loose_umask() -> Iterator[None]:
+    """The usual one, which lets everybody read new files."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.asvs("S96")
+def test_a_new_database_is_readable_by_its_owner_alone(run: Run, tmp_path: Path, loose_umask: None) -> None:
+    assert run("migrate").returncode == 0
+    create(run, "Ada")
+    with closing(sqlite3.connect(tmp_path / "latchkey.db")) as reader:
+        reader.execute("SELECT count(*) FROM users").fetchall()
+        create(run, "Bob")
+        assert {path.name: mode_of(path) for path in tmp_path.iterdir()} == {
+            "latchkey.db": 0o600,
+            "latchkey.db-wal": 0o600,
+            "latchkey.db-shm": 0o600,
+        }
+
+
+@pytest.mark.asvs("S96")
+def test_an_existing_database_that_others_can_read_is_made_private(
+    run: Run, database: sqlite3.Connection, tmp_path: Path
+) -> None:
+    names = ("latchkey.db", "latchkey.db-wal", "latchkey.db-shm", "latchkey.db.replaced-20261124T091200Z", "other.db")
+    for name in names:
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(0o644)
+    assert run("users", "list").stderr == ""
+    assert {name: mode_of(tmp_path / name) for name in names if (tmp_path / name).exists()} == {
+        name: 0o644 if name == "other.db" else 0o600 for name in names if (tmp_path / name).exists()
+    }
+
+
+def test_a_database_that_its_group_may_use_keeps_its_mode(
+    run: Run, database: sqlite3.Connection, tmp_path: Path
+) -> None:
+    (tmp_path / "latchkey.db").chmod(0o660)
+    assert run("users", "list").returncode == 0
+    assert mode_of(tmp_path / "latchkey.db") == 0o660
+
+
+@pytest.mark.asvs("S96")
+def test_a_database_that_cannot_be_made_private_is_a_warning(
+    run: Run, database: sqlite3.Connection, tmp_path: Path
+) -> None:
+    """A link is not followed: root would change whatever file it leads to."""
+    (tmp_path / "latchkey.db").rename(tmp_path / "real.db")
+    (tmp_path / "latchkey.db").symlink_to("real.db")
+    (tmp_path / "real.db").chmod(0o644)
+    told = run("users", "list")
+    assert (told.returncode, told.stderr.count("\n")) == (0, 1)
+    assert f"latchkey: warning: other users have access to {tmp_path}/latchkey.db" in told.stderr
+    assert mode_of(tmp_path / "real.db") == 0o644
+
+
+@pytest.mark.asvs("S96")
+def test_the_data_folder_is_private_from_the_first_start_on(tmp_path: Path) -> None:
+    """In a copy of the checkout, because `data/` is inside it. One that was there already is made private too."""
+    for folder in ("web", "db"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    command = f"umask 022; exec {sys.executable} -c 'from web.cli import main; raise SystemExit(main())' users list"
+    for existing in (False, True):
+        if existing:
+            (tmp_path / "data").chmod(0o755)
+        done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, env={}, capture_output=True, text=True)
+        assert (done.returncode, "latchkey migrate" in done.stderr) == (1, True), done.stderr
+        assert (mode_of(tmp_path / "data"), mode_of(tmp_path / "data" / "session_secret")) == (0o700, 0o600)
+
+
+@pytest.mark.parametrize("command", ["users list", "audit verify", "serve", "backup copy.db"])
+def test_a_mistyped_path_leaves_no_file_behind(run: Run, tmp_path: Path, command: str) -> None:
+    refused = run(*command.split(), DATABASE_URL=f"sqlite:///{tmp_path}/latchky.db")
+    assert (refused.returncode, f"{tmp_path}/latchky.db" in refused.stderr, [*tmp_path.iterdir()]) == (1, True, [])
+
+
+def test_the_database_of_another_program_is_not_changed(run: Run, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "latchkey.db")) as other, other:
+        other.execute("CREATE TABLE songs (title TEXT)")
+    before = (tmp_path / "latchkey.db").read_bytes()
+    assert run("users", "list").returncode == 1
+    assert (tmp_path / "latchkey.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("url", ["postgresql://data/x", "postgresql://data.invalid/x?max_size=many", "sqlite:///web"])
+@pytest.mark.parametrize("command", ["migrate", "users list", "backup copy.db"])
+def test_a_database_url_that_leads_nowhere_is_one_line(run: Run, url: str, command: str) -> None:
+    refused = run(*command.split(), DATABASE_URL=url)
+    assert (refused.returncode in (1, 2), refused.stdout, refused.stderr.count("\n")) == (True, "", 1)
+    assert refused.stderr.startswith("latchkey: ")
+
+
+def test_a_path_with_percent_signs_is_the_same_file_for_every_command(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "100% sure").mkdir()
+    url = f"sqlite:///{tmp_path}/100%25%20sure/latchkey.db"
+    assert run("migrate", DATABASE_URL=url).returncode == 0
+    assert run("backup", str(tmp_path / "copy.db"), DATABASE_URL=url).returncode == 0
+    assert (tmp_path / "100% sure" / "latchkey.db").exists()
+
+
+def run_latchkey(tmp_path: Path, *arguments: str, stdin: bytes = b"", **environ: str) -> subprocess.CompletedProcess:
+    """In a process of its own, with the bytes of its input and output."""
+    settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
+    command = [LATCHKEY, *arguments]
+    return subprocess.run(command, env=settings | environ, input=stdin, capture_output=True, timeout=60)
+
+
+def test_what_an_encoding_cannot_show_is_escaped(run: Run, database: sqlite3.Connection, tmp_path: Path) -> None:
+    create(run, "Zoë", "--email", "zoe@example.com")
+    told = run_latchkey(tmp_path, "users", "list", PYTHONIOENCODING="ascii")
+    assert (told.returncode, rb"Zo\xeb" in told.stdout, told.stderr) == (0, True, b"")
+
+
+@pytest.mark.asvs("S18")
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_password_on_standard_input_is_utf_8_in_every_locale(
+    run: Run, database: sqlite3.Connection, tmp_path: Path, encoding: str
+) -> None:
+    arguments = ("users", "create", "--email", "zoe@example.com", "--name", "Zoe", "--password-stdin")
+    typed = f"{PASSWORD} ë\n".encode()
+    told = run_latchkey(tmp_path, *arguments, stdin=typed, PYTHONIOENCODING=encoding)
+    assert (told.returncode, told.stderr) == (0, b"")
+    hashed = database.execute("SELECT password_hash FROM users").fetchone()[0]
+    assert argon2.PasswordHasher().verify(hashed, f"{PASSWORD} ë")
+
+
+def test_a_password_that_is_not_utf_8_is_refused(run: Run, database: sqlite3.Connection, tmp_path: Path) -> None:
+    arguments = ("users", "create", "--email", "zoe@example.com", "--name", "Zoe", "--password-stdin")
+    told = run_latchkey(tmp_path, *arguments, stdin=b"caf\xe9-No.1-caf\xe9\n")
+    assert (told.returncode, told.stderr) == (1, b"latchkey: The password is not UTF-8 text. Nothing is changed.\n")
+    assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
+
+
+def test_output_that_cannot_be_written_is_one_line(database: sqlite3.Connection, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    for output, said in ((">/dev/full", b"latchkey: output: No space left on device\n"), ("| true", b"")):
+        command = f"{LATCHKEY} routes {output}"
+        done = subprocess.run(["/bin/sh", "-c", command], env={"SESSION_SECRET": SECRET}, capture_output=True)
+        assert done.stderr == said
+
+
+@dataclass
+class Terminal:
+    """`latchkey users create … --password-stdin` at a terminal, and everything that the terminal shows."""
+
+    pid: int
+    handle: int
+    shown: str = ""
+
+    def wait_for(self, words: str) -> None:
+        while words not in self.shown:
+            self.shown += os.read(self.handle, 1000).decode()
+
+    def type(self, text: str) -> None:
+        os.write(self.handle, text.encode())
+
+    def end(self) -> int:
+        with suppress(OSError):  # of Linux, once the other end is closed
+            while more := os.read(self.handle, 1000):
+                self.shown += more.decode()
+        os.close(self.handle)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.fixture
+def terminal(database: sqlite3.Connection, tmp_path: Path) -> Terminal:
+    pid, handle = pty.fork()
+    if pid == 0:
+        arguments = ["users", "create", "--email", "ada@example.com", "--name", "Ada", "--password-stdin"]
+        environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
+        os.execve(LATCHKEY, [str(LATCHKEY), *arguments], environ)
+    return Terminal(pid, handle)
+
+
+@pytest.mark.asvs("S96")
+def test_at_a_terminal_a_password_is_typed_twice_and_not_shown(
+    terminal: Terminal, database: sqlite3.Connection
+) -> None:
+    terminal.wait_for("Password: ")
+    terminal.type(f"{PASSWORD}\n")
+    terminal.wait_for("Type the password again: ")
+    terminal.type(f"{PASSWORD}\n")
+    assert terminal.end() == 0, terminal.shown
+    assert PASSWORD not in terminal.shown
+    hashed = database.execute("SELECT password_hash FROM users").fetchone()[0]
+    assert argon2.PasswordHasher().verify(hashed, PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("second", "why"), [("something-else-No.1\n", "The two passwords differ"), ("\x04", "No password was typed")]
+)
+def test_at_a_terminal_two_different_passwords_change_nothing(
+    terminal: Terminal, database: sqlite3.Connection, second: str, why: str
+) -> None:
+    terminal.wait_for("Password: ")
+    terminal.type(f"{PASSWORD}\n")
+    terminal.wait_for("Type the password again: ")
+    terminal.type(second)
+    assert (terminal.end(), why in terminal.shown, "Traceback" in terminal.shown) == (1, True, False)
+    assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
 
 
 def test_help_tells_every_command(run: Run) -> None:

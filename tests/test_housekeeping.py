@@ -180,7 +180,7 @@ async def test_a_database_that_is_away_at_the_start_is_opened_when_it_comes(
     caplog.set_level(logging.INFO)
     stranger = await shut.browser("Alice")
     problem = await open_database(shut.store)
-    assert problem == "the database does not answer"
+    assert problem == f"the database cannot be used: {shut.path} is a directory"
     task = asyncio.create_task(keep_house(shut.store, problem))
     statuses = [(await stranger.get(path)).status_code for path in ("/healthz", "/login", "/readyz", "/api/session")]
     assert statuses == [200, 200, 503, 401]
@@ -188,7 +188,7 @@ async def test_a_database_that_is_away_at_the_start_is_opened_when_it_comes(
     come_back(shut)
     await until(lambda: is_ready(stranger))
     assert (await stranger.sign_up()).status_code == 303
-    assert caplog.text.count("the database does not answer") == 1
+    assert caplog.text.count("the database cannot be used") == 1
     task.cancel()
 
 
@@ -222,7 +222,7 @@ async def is_ready(person: Browser) -> bool:
 async def test_the_program_that_serves_does_all_this_by_itself(shut: House) -> None:
     app = create_app(shut.settings, shut.store, shut.clock)
     async with app.router.lifespan_context(app):
-        assert (await open_database(shut.store)) == "the database does not answer"
+        assert (await open_database(shut.store)).startswith("the database cannot be used")
         come_back(shut)
         await until(lambda: is_open(shut))
     assert not shut.store.database.is_connected

@@ -224,7 +224,8 @@ def test_a_port_that_is_taken_is_one_line_and_exit_1(start: Callable, port: int,
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_database_without_tables_is_one_line_and_exit_1(start: Callable, tmp_path: Path, workers: str) -> None:
     code, told = start(ready=False, WEB_CONCURRENCY=workers, DATABASE_URL=f"sqlite:///{tmp_path}/new.db").ends()
-    assert (code, told) == (1, "latchkey: the database has no tables yet: run `latchkey migrate` first\n")
+    problem = f"the database has no tables yet: run `latchkey migrate` first; there is no file {tmp_path}/new.db"
+    assert (code, told) == (1, f"latchkey: {problem}\n")
 
 
 @pytest.mark.reliability("R12")

@@ -1,13 +1,19 @@
 """What the program loads in order to serve: no more than it needs, to start at once and to fit into little memory."""
 
 import json
+import select
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import SECRET
+from tests.databases import Server
+from tests.privileges import needs_setpriv, without
+from tests.processes import free_port
 
 SERVE = """
 import asyncio, json, re, sys
@@ -36,6 +42,7 @@ NOT_NEEDED = (
     "sqlalchemy.orm",
     "websockets",
 )
+LATCHKEY = Path(sys.executable).parent / "latchkey"
 MOST = 80 * 1024  # kilobytes
 
 
@@ -57,6 +64,69 @@ def test_to_serve_on_sqlite_it_does_not_load(loaded: dict, package: str) -> None
 @pytest.mark.reliability("R22")
 def test_it_begins_to_serve_in_little_memory(loaded: dict) -> None:
     assert loaded["kilobytes"] < MOST
+
+
+@contextmanager
+def starting(database_url: str, *before: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+    """`latchkey serve`, which may or may not come to say that it is ready."""
+    settings = {"DATABASE_URL": database_url, "SESSION_SECRET": SECRET, "PORT": str(free_port()), **environ}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([*before, str(LATCHKEY), "serve"], env=settings, stdout=pipe, stderr=pipe, text=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("workers", ["", " "])
+def test_it_starts_where_the_number_of_processes_is_empty(migrated: Path, workers: str) -> None:
+    with starting(f"sqlite:///{migrated}", WEB_CONCURRENCY=workers) as process:
+        assert process.stdout.readline().startswith("Latchkey is ready at http://localhost:")
+
+
+@needs_setpriv
+@pytest.mark.asvs("S39")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_is_ready_only_when_its_database_can_be_opened(migrated: Path, tmp_path: Path, workers: str) -> None:
+    """The log says which file it is, whose, and who may open it."""
+    path = tmp_path / "latchkey.db"
+    path.write_bytes(migrated.read_bytes())
+    path.chmod(0o000)
+    with starting(f"sqlite:///{path}", *without("dac_override", "dac_read_search"), WEB_CONCURRENCY=workers) as process:
+        told = process.stderr.readline()
+        assert f"the database cannot be used: {path}: permission denied (owner " in told
+        assert "mode 0000; this program runs as " in told
+        assert select.select([process.stdout], [], [], 0.5)[0] == []
+        path.chmod(0o600)
+        assert process.stdout.readline().startswith("Latchkey is ready at http://localhost:")
+
+
+@needs_setpriv
+@pytest.mark.asvs("S39")
+def test_a_database_that_can_only_be_read_is_not_announced_as_ready(migrated: Path, tmp_path: Path) -> None:
+    path = tmp_path / "latchkey.db"
+    path.write_bytes(migrated.read_bytes())
+    path.chmod(0o400)
+    with starting(f"sqlite:///{path}", *without("dac_override", "dac_read_search")) as process:
+        assert f"{path}: permission denied (owner " in process.stderr.readline()
+        assert select.select([process.stdout], [], [], 0.5)[0] == []
+
+
+@pytest.mark.asvs("S39")
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://me:canary@nowhere.invalid/x", "the host name nowhere.invalid does not resolve"),
+        ("postgresql://me:canary@127.0.0.1:1/x", "the database does not answer: "),
+        ("{server}?sslmode=require", "the server offers no TLS, which DATABASE_URL asks for"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_logged_with_its_cause(postgres_server: Server, url: str, why: str) -> None:
+    with starting(url.format(server=postgres_server.url_of("postgres"))) as process:
+        told = process.stderr.readline()
+        assert (why in told, "canary" in told) == (True, False), told
+        assert select.select([process.stdout], [], [], 0.5)[0] == []
 
 
 @pytest.mark.reliability("R22")

@@ -13,7 +13,8 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from db.housekeeping import count_live_sessions, keep_house, make_store, open_database, read_numbers
+from db.housekeeping import ASK_AGAIN, count_live_sessions, keep_house, make_store, open_database, read_numbers
+from db.schema_check import is_usable
 from db.secret import Secret
 from db.store import Store
 from web.assets import Assets
@@ -96,6 +97,13 @@ def open_store(settings: Settings, **options: Any) -> Store:
         breaches=settings.breached_passwords,
         **options,
     )
+
+
+async def announce(settings: Settings, addition: str = "") -> None:
+    """Prints the address as soon as the database can be used. Until then the log says what is wrong with it."""
+    while not await is_usable(settings.database_url):  # noqa: ASYNC110  (what is waited for happens elsewhere)
+        await asyncio.sleep(ASK_AGAIN)
+    print(f"Latchkey is ready at {settings.base_url}{addition}", flush=True)
 
 
 def _metrics_of(store: Store, token: Secret[str] | None) -> Metrics:

@@ -2,43 +2,58 @@
 
 import argparse
 import asyncio
+import io
 import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
 
 from db.backup import back_up, restore
+from db.database_files import make_one_private, make_private, path_of
 from db.drafts import NotDone
-from db.housekeeping import WrongSchema, migrate, migrate_if_needed, refuse_wrong_schema, require_schema
+from db.housekeeping import migrate, migrate_if_needed
 from db.refusals import Busy, LastAdmin, NotFound
+from db.schema_check import NO_ANSWER, WrongSchema, refuse_wrong_schema, require_schema
 from db.viewer import ROLES, Operator
 from web import shell
 from web.app import open_store
 from web.environment import BadSetting
-from web.settings import Settings, read_settings
+from web.settings import DATA, Settings, read_settings
 from web.shell import NotSo, Work
+from web.terminal import NotTyped, discard_output, set_encodings
 
 SAYINGS: Final[Mapping[type[Exception], str]] = {
-    Busy: "DATABASE_URL: the database does not answer",
     NotFound: "nobody has this address",
     LastAdmin: "this is the last administrator, who can be neither demoted nor disabled",
 }
 
 
-def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ, stdin: TextIO = sys.stdin) -> int:
+def main(
+    arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ, stdin: TextIO | None = sys.stdin
+) -> int:
     """Exit code: 0 done; 1 refused, or called wrongly, with one line that says why; 2 a wrong setting."""
+    os.umask(0o077)  # what the program creates is for its own user alone
+    stdin = stdin or io.StringIO()  # it is None where it was closed
+    set_encodings(stdin)
     options = _parser().parse_args(arguments, argparse.Namespace(environ=environ, stdin=stdin))
     try:
-        return options.run(options) or 0
-    except (BadSetting, WrongSchema, NotDone, NotSo) as problem:
+        code = options.run(options) or 0
+        sys.stdout.flush()
+        return code
+    except (BadSetting, WrongSchema, NotDone, NotSo, NotTyped) as problem:
         return _complain(str(problem), 2 if isinstance(problem, BadSetting) else 1)
-    except (Busy, NotFound, LastAdmin) as refusal:
+    except Busy as busy:
+        return _complain(f"DATABASE_URL: {busy.reason or NO_ANSWER}", 1)
+    except (NotFound, LastAdmin) as refusal:
         return _complain(SAYINGS[type(refusal)], 1)
-    except (BrokenPipeError, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return 1
+    except OSError as error:
+        return _give_up(error)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -103,7 +118,9 @@ def _shell_command(commands: Any, name: str, help: str, prepare: Callable[..., W
 def _serve(options: argparse.Namespace) -> int:
     from web.server import read_operation, serve
 
-    settings, operation = _settings(options, make_secret=True), read_operation(options.environ)
+    settings = read_settings(options.environ, make_secret=True)
+    operation = read_operation(options.environ)
+    settings = replace(settings, notices=(*settings.notices, *_protect_files(settings)))
     if options.migrate:
         migrate_if_needed(settings.database_url)
     else:
@@ -162,10 +179,26 @@ async def _as_operator(settings: Settings, work: Work) -> None:
 
 def _settings(options: argparse.Namespace, *, make_secret: bool = False) -> Settings:
     settings = read_settings(options.environ, make_secret=make_secret)
-    path = Path(settings.database_url.reveal().removeprefix("sqlite:///"))
-    if path.parent.name == "data":
-        path.parent.mkdir(exist_ok=True)
+    for warning in _protect_files(settings):
+        print(f"latchkey: {warning}", file=sys.stderr)
     return settings
+
+
+def _protect_files(settings: Settings) -> list[str]:
+    """Makes `data/` and the database private, also what an earlier version has created. Returns warnings."""
+    path = path_of(settings.database_url)
+    if path is None:
+        return []
+    if path.parent == DATA:
+        DATA.mkdir(mode=0o700, exist_ok=True)
+    return [*filter(None, [make_one_private(DATA)]), *make_private(path)]
+
+
+def _give_up(error: OSError) -> int:
+    """A file that cannot be used, or standard output that cannot be written to."""
+    if error.filename is None:
+        discard_output()
+    return 1 if isinstance(error, BrokenPipeError) else _complain(f"{error.filename or 'output'}: {error.strerror}", 1)
 
 
 def _complain(line: str, code: int) -> int:

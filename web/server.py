@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import parent_process
 from socket import socket
+from threading import Thread
 from types import FrameType
 from typing import Final
 
@@ -20,7 +21,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from db.secret import Secret
-from web.app import create_app
+from web.app import announce, create_app
 from web.environment import BadSetting, Environment
 from web.logs import log_notice, start_logging
 from web.protocol import Reception
@@ -70,7 +71,7 @@ def serve(settings: Settings, operation: Operation) -> int:
     if settings.workers > 1:
         return _serve_with_workers(settings)
     config = uvicorn.Config(partial(make_app, settings, operation), **server_options(settings))  # type: ignore[arg-type]
-    server = Announcing(config, settings.base_url)
+    server = Announcing(config, settings)
     for number in ENDINGS:  # uvicorn handles them while it serves, then raises them again: we are done by then
         signal.signal(number, lambda *_: None if server.started else sys.exit(1))
     with contextlib.suppress(SystemExit):  # uvicorn has said why it could not start
@@ -79,9 +80,9 @@ def serve(settings: Settings, operation: Operation) -> int:
 
 
 def _serve_with_workers(settings: Settings) -> int:
-    config = uvicorn.Config("web.server:make_app", workers=settings.workers, **server_options(settings))  # type: ignore[arg-type]
+    config = uvicorn.Config("web.server:make_app", **server_options(settings))  # type: ignore[arg-type]
     try:
-        supervisor = Supervisor(config, [config.bind_socket()], settings.base_url)
+        supervisor = Supervisor(config, [config.bind_socket()], settings)
     except SystemExit:  # uvicorn has said what is in the way
         return 1
     supervisor.run()
@@ -99,29 +100,30 @@ def make_app(settings: Settings | None = None, operation: Operation | None = Non
 
 
 class Announcing(uvicorn.Server):
-    """uvicorn's server, which says where it can be reached once it can."""
+    """uvicorn's server, which prints its address once it serves and the database can be used."""
 
-    def __init__(self, config: uvicorn.Config, address: str) -> None:
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
         super().__init__(config)
-        self.address = address
+        self.settings = settings
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
-            print(f"Latchkey is ready at {self.address}", flush=True)
+            self.announcement = asyncio.create_task(announce(self.settings))
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's supervisor of several processes, which says so once all of them serve."""
+    """uvicorn's supervisor of several processes, which does the same once all of them serve."""
 
-    def __init__(self, config: uvicorn.Config, sockets: list[socket], address: str) -> None:
+    def __init__(self, config: uvicorn.Config, sockets: list[socket], settings: Settings) -> None:
         super().__init__(config, sockets)
-        self.address = address
+        self.settings = settings
 
     def init_processes(self) -> None:
         super().init_processes()
         if all(process.wait_until_ready(STARTING, self.should_exit) for process in self.processes):
-            print(f"Latchkey is ready at {self.address}, in {len(self.processes)} processes", flush=True)
+            ready = announce(self.settings, f", in {len(self.processes)} processes")
+            Thread(target=asyncio.run, args=(ready,), daemon=True).start()
 
     def terminate_all(self) -> None:
         """The port is free as soon as the workers leave it: held here, it would take in people whom nobody serves."""
@@ -182,6 +184,7 @@ def _raise_limits() -> list[str]:
 def server_options(settings: Settings) -> dict[str, object]:
     return {
         "factory": True,
+        "workers": settings.workers,  # otherwise uvicorn reads WEB_CONCURRENCY itself, and fails where it is empty
         "host": settings.host,
         "port": settings.port,
         "server_header": False,

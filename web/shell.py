@@ -12,6 +12,7 @@ from web.logs import printable
 from web.policy import POLICIES
 from web.schemas import SignUp
 from web.settings import Settings
+from web.terminal import read_password
 from web.words import plural
 
 Work = Callable[[Operator], Awaitable[None]]
@@ -22,7 +23,7 @@ class NotSo(Exception):
 
 
 def create_user(options: argparse.Namespace, settings: Settings) -> Work:
-    typed = {"name": options.name, "email": options.email, "password": _password(options)}
+    typed = {"name": options.name, "email": options.email, "password": read_password(options.stdin)}
     form = Form.check(SignUp, typed, POLICIES[settings.password_policy])
     data = form.data
     if data is None:
@@ -50,7 +51,7 @@ def change_role(options: argparse.Namespace, settings: Settings) -> Work:
 
 
 def set_password(options: argparse.Namespace, settings: Settings) -> Work:
-    typed = {"email": options.email, "password": _password(options)}
+    typed = {"email": options.email, "password": read_password(options.stdin)}
     form = Form.check_field(SignUp, "password", typed, POLICIES[settings.password_policy])
     if form.data is None:
         raise NotSo(" ".join(form.errors["password"]))
@@ -107,8 +108,3 @@ def _canonical(email: str) -> str:
     if form.data is None:
         raise NotFound
     return form.data.email
-
-
-def _password(options: argparse.Namespace) -> str:
-    """The first line of standard input, as it is: trimmed of nothing but its line break."""
-    return str(options.stdin.readline()).removesuffix("\n").removesuffix("\r")

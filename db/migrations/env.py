@@ -10,8 +10,9 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db.housekeeping import WrongSchema
 from db.refusals import Busy
+from db.schema_check import WrongSchema, explain
+from db.secret import Secret
 from db.tables import SCHEMA, metadata
 
 
@@ -59,17 +60,17 @@ async def on_postgresql(url: str) -> None:
 
 @contextmanager
 def refusing(*unavailable: type[Exception]) -> Iterator[None]:
-    """Busy, or the driver's own words: one line, with no password in it."""
+    """Raises Busy with its reason, or WrongSchema with the driver's own words: one line, with no password in it."""
     try:
         yield
     except ValueError as error:  # an option of the URL that makes no sense, or a certificate that does not verify
         raise WrongSchema(f"DATABASE_URL: {str(error).splitlines()[0]}") from error
     except unavailable as error:
-        raise Busy from error
+        raise Busy(reason=explain(error, database)) from error
     except DBAPIError as error:
         cause = getattr(error.orig, "__cause__", None) or error.orig
         if isinstance(cause, unavailable) or is_locked(cause):
-            raise Busy from error
+            raise Busy(reason=explain(cause, database)) from error
         raise WrongSchema(f"DATABASE_URL: {str(cause).splitlines()[0]}") from error
 
 
@@ -77,7 +78,8 @@ def is_locked(error: BaseException | None) -> bool:
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
-url: str = context.config.attributes["url"].reveal()
+database: Secret[str] = context.config.attributes["url"]
+url = database.reveal()
 if url.startswith("sqlite"):
     with refusing():
         on_sqlite(url)
