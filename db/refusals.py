@@ -29,6 +29,10 @@ class OtherViewer(Refusal):
         self.name = name
 
 
+class StaleDocument(Refusal):
+    """The document that sent the request was rendered for another user than the cookie's."""
+
+
 class LastAdmin(Refusal):
     """The last administrator can be neither demoted nor disabled."""
 

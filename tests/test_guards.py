@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -340,7 +341,7 @@ async def test_a_dead_session_is_turned_away_once_and_not_for_ever(house: House,
         assert set_cookie_of(answer)["session"]["max-age"] == "0"
         assert alice.cookie is None
         login = await alice.get(target)
-        assert (login.status_code, "You were signed out" in login.text) == (200, True)
+        assert (login.status_code, "been logged out on this device." in login.text) == (200, True)
 
 
 @pytest.mark.guide("D9")
@@ -390,3 +391,48 @@ async def test_no_address_of_a_page_or_redirect_holds_a_secret_or_an_email(house
     secrets = [person.email, "alice%40", PASSWORD, "wrong-No.9", str(person.cookie)]
     assert "/dashboard" in urls
     assert [url for url in urls if any(secret in url for secret in secrets)] == []
+
+
+async def id_of(person: Browser) -> str:
+    return (await person.get("/api/session")).json()["user"]["id"]
+
+
+async def test_a_fragment_for_another_users_document_navigates(house: House, alice: Browser, bob: Browser) -> None:
+    document, before = {"Document_Viewer": await id_of(alice)}, house.statements
+    for path in ("/devices?from=bar", "/account", "/handbook"):
+        answer = await bob.get_fragment(path, **document)
+        assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (204, path, b"")
+    assert house.statements == before
+    assert (await alice.get_fragment("/devices", **document)).status_code == 200
+
+
+async def test_a_form_of_another_users_document_does_nothing(house: House, alice: Browser, bob: Browser) -> None:
+    document = {"Document_Viewer": await id_of(alice), "HX_Current_URL": "http://localhost:8000/account"}
+    before = house.statements
+    for path, fields in (
+        ("/account", {"name": "Alice Grace"}),
+        ("/account", {"name": "Alice Grace", "viewer": document["Document_Viewer"]}),
+        ("/account/check/slug", {"slug": "alice-grace"}),
+        ("/devices/revoke-all", {}),
+        ("/logout", {}),
+    ):
+        answer = await bob.post_fragment(path, fields, **document)
+        assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (204, "/account", b"")
+    assert house.statements == before
+    assert await bob.is_in()
+    assert await house.rows("SELECT name FROM users ORDER BY name") == [("Alice",), ("Bob",)]
+
+
+async def test_the_navigation_bar_names_the_viewer_of_its_document(house: House, alice: Browser) -> None:
+    bar = read(await alice.get("/dashboard")).one(id="nav")
+    assert bar.attrs["data-viewer"] == await id_of(alice)
+    form = bar.one("form", action="/logout")
+    assert (form.attrs["method"], form.attrs["data-hx-post"]) == ("post", "/logout")
+
+
+def test_every_link_that_swaps_the_main_part_replaces_the_one_before() -> None:
+    partials = Path(__file__).parent.parent / "partials"
+    lines = [line for path in partials.rglob("*.html") for line in path.read_text().splitlines()]
+    links = [line for line in lines if 'data-hx-push-url="true"' in line]
+    assert links
+    assert all('data-hx-push-url="true" data-hx-sync="#main:replace"' in line for line in links)

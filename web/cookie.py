@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from db import sessions
 from db.access import audit
-from db.refusals import NotLoggedIn, OtherViewer
+from db.refusals import NotLoggedIn, OtherViewer, StaleDocument
 from db.sessions import NewCookie, NewSession
 from db.viewer import NOWHERE, Admin, Claims, Viewer, require_admin
 from web.device import describe_device
@@ -15,6 +15,7 @@ from web.forms import read_fields
 from web.jar import put, read
 
 SAFE_METHODS: Final = ("GET", "HEAD")
+DOCUMENT_VIEWER: Final = b"document-viewer"  # the header in which app.js sends the user that the page names
 
 
 def peek(scope: Scope) -> Claims | None:
@@ -24,6 +25,16 @@ def peek(scope: Scope) -> Claims | None:
         state["claims"] = sessions.peek(scope["app"].state.store, read(scope, "session"))
     claims: Claims | None = state["claims"]
     return claims
+
+
+def require_own_document(scope: Scope, claims: Claims) -> None:
+    """Raises StaleDocument where the page that sent the request names another user than the cookie does, no query.
+
+    Another user has logged in since, in another tab: the page would show their data, or act for them.
+    """
+    user_id = claims.user_id.encode()
+    if any(name == DOCUMENT_VIEWER and value != user_id for name, value in scope["headers"]):
+        raise StaleDocument
 
 
 async def is_live(request: Request) -> bool:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,9 +12,9 @@ from starlette.responses import JSONResponse, Response
 from db import refusals
 from web import cookie
 from web.cookie import peek
-from web.destinations import wanted_page
+from web.destinations import login_page, same_page
 from web.logs import log_busy, log_failure, reference
-from web.respond import page, path_of, turn_away
+from web.respond import leave, page, path_of, turn_away
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +108,8 @@ async def answer(request: Request, error: Exception) -> Response:
             return _say(request, 404)
         case refusals.OtherViewer():
             return _say(request, 409, _other_viewer(error.name))
+        case refusals.StaleDocument():
+            return leave(request, to=same_page(request))
         case refusals.LastAdmin():
             return _say(request, 409, LAST_ADMIN)
         case refusals.TooMany():
@@ -149,9 +150,7 @@ def _to_login(request: Request, error: refusals.NotLoggedIn) -> Response:
         cookie.delete_cookie(request)
     if is_api(request):
         return problem(401, "There is no live session behind this request.")
-    query = f"?next={quote(wanted_page(request), safe='/')}" + ("&ended=1" if error.ended else "")
-    target = path_of(request, "login") + query
-    return turn_away(request, target)
+    return turn_away(request, login_page(request, ended=error.ended))
 
 
 def _say(

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.refusals import NotLoggedIn
-from web.cookie import is_live, peek
+from web.cookie import is_live, peek, require_own_document
 from web.errors import ForeignOrigin, answer
 from web.logs import warn_of_foreign_origin
 from web.respond import leave, path_of
@@ -46,10 +46,12 @@ class Guard:
         self.for_guests = kind is Kind.GUESTS
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        member = peek(scope) is not None
-        if self.for_members and not member:
+        claims = peek(scope)
+        if claims is not None:
+            require_own_document(scope, claims)
+        elif self.for_members:
             raise NotLoggedIn
-        app = self._redirect_to_dashboard if self.for_guests and member else self.app
+        app = self._redirect_to_dashboard if self.for_guests and claims is not None else self.app
         return app(scope, receive, send)
 
     async def _redirect_to_dashboard(self, scope: Scope, receive: Receive, send: Send) -> None:
