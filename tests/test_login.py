@@ -224,9 +224,9 @@ async def test_the_page_says_why_one_is_here(stranger: Browser) -> None:
     asked = read(await stranger.get("/login?next=/devices"))
     ended = read(await stranger.get("/login?next=/devices&ended=1"))
     plain = read(await stranger.get("/login"))
-    assert "Log in to go on" in asked.one("main").text
-    assert "You were signed out on this device" in ended.one("main").text
-    assert "to go on" not in plain.one("main").text
+    assert "Log in to continue." in asked.one("main").text
+    assert "You've been logged out on this device." in ended.one("main").text
+    assert "to continue" not in plain.one("main").text
 
 
 async def test_one_comes_back_to_the_page_that_one_wanted(house: House, alice: Browser) -> None:
@@ -237,3 +237,24 @@ async def test_one_comes_back_to_the_page_that_one_wanted(house: House, alice: B
     again = read(await laptop.post("/login", {"email": laptop.email, "password": "wrong", "next": target}))
     assert again.one("input", name="next").attrs["value"] == target
     assert (await laptop.log_in(next=target)).headers["location"] == "/devices?from=mail"
+
+
+@pytest.mark.parametrize("form", ["/login", "/signup", "/login?next=/devices"])
+async def test_a_browser_that_blocks_cookies_is_told_so(stranger: Browser, form: str) -> None:
+    answer = await stranger.get("/devices", Referer=f"http://localhost:8000{form}")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/devices&cookies=1")
+    page = read(await stranger.get(answer.headers["location"]))
+    assert "Logging in needs one cookie" in page.one("main").text
+
+
+async def test_a_session_that_ended_is_not_taken_for_blocked_cookies(house: House, alice: Browser) -> None:
+    here = {"Referer": "http://localhost:8000/login"}
+    await alice.post("/logout")
+    assert (await alice.get("/devices", **here)).headers["location"] == "/login?next=/devices"
+    await alice.log_in()
+    await house.change("DELETE FROM sessions")
+    assert (await alice.get("/devices", **here)).headers["location"] == "/login?next=/devices&ended=1"
+    elsewhere = await house.browser("Charlie")
+    for referer in ("https://evil.example/login", "http://localhost:8000/", ""):
+        answer = await elsewhere.get("/devices", Referer=referer)
+        assert answer.headers["location"] == "/login?next=/devices"

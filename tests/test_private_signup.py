@@ -98,6 +98,20 @@ def test_private_sign_up_is_refused_outside_loopback_without_mail(
 async def test_in_the_open_mode_the_owner_finds_the_try_too(make_house: Callable) -> None:
     house = await make_house(SIGNUP_PRIVACY="open")
     alice = await house.member("Alice")
-    assert (await replace(await house.browser("Charlie"), email=alice.email).sign_up()).status_code == 422
+    charlie = replace(await house.browser("Charlie"), email=alice.email, password="another-No.7")
+    assert (await charlie.sign_up()).status_code == 422
     rows = await house.rows("SELECT event, outcome FROM audit ORDER BY number")
-    assert rows == [("signup", "done"), ("signup", "refused")]
+    assert rows == [("signup", "done"), ("login", "refused"), ("signup", "refused")]
+
+
+async def test_a_private_sign_up_never_logs_in(house: House, alice: Browser) -> None:
+    before = house.hashes
+    answer = await alice.sign_up()  # with her own password
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/login?new=1")
+    assert alice.cookie is None
+    assert (await house.count("sessions"), house.hashes) == (0, before + 1)
+
+
+async def test_a_private_sign_up_carries_the_wanted_page_to_log_in(stranger: Browser) -> None:
+    fields = {"name": "Charlie", "email": "charlie@example.com", "password": stranger.password, "next": "/devices"}
+    assert (await stranger.post("/signup", fields)).headers["Location"] == "/login?new=1&next=/devices"

@@ -11,6 +11,7 @@ from tests.conftest import House
 from tests.people import PASSWORD, Browser, Element, read, set_cookie_of
 
 FIELDS = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
+OTHER_PASSWORD = "another-No.7 to the sea"
 NAME = "Name must be at least 2 characters long."
 EMAIL = "Please enter a valid email."
 LENGTH = "Be at least 8 characters long"
@@ -107,13 +108,14 @@ async def test_the_live_check_and_the_submit_say_the_same(
 
 
 @pytest.mark.guide("A5")
-async def test_the_browser_is_told_the_limits_that_the_server_keeps(stranger: Browser) -> None:
+async def test_the_server_keeps_the_limits_of_each_field(stranger: Browser) -> None:
     page = read(await stranger.get("/signup"))
     for field, pattern in (("name", "{}"), ("email", "{}@example.com")):
-        longest = int(page.one("input", id=field).attrs["maxlength"])
+        longest = {"name": 100, "email": 254}[field]
         text = pattern.format("x" * (longest + 1 - len(pattern.format(""))))
         said = errors_of(await stranger.post(f"/signup/check/{field}", {field: text}), field)
         assert said == [f"{field.title()} must be at most {longest} characters long."]
+    assert all("maxlength" not in field.attrs for field in page.all("input"))  # the browser would cut in silence
     shortest = int(page.one("input", id="name").attrs["minlength"])
     assert errors_of(await stranger.post("/signup/check/name", {"name": "x" * shortest}), "name") == []
     assert errors_of(await stranger.post("/signup/check/name", {"name": "x" * (shortest - 1)}), "name") == [NAME]
@@ -183,7 +185,7 @@ async def test_a_taken_address_is_told_while_typing_and_at_the_submit(
     house: House, alice: Browser, stranger: Browser
 ) -> None:
     live = await stranger.post("/signup/check/email", {"email": " Alice@Example.com"})
-    submitted = await stranger.post("/signup", {**FIELDS, "email": "ALICE@example.com"})
+    submitted = await stranger.post("/signup", {**FIELDS, "email": "ALICE@example.com", "password": OTHER_PASSWORD})
     assert (live.status_code, submitted.status_code) == (200, 422)
     assert errors_of(live, "email") == errors_of(submitted, "email") == [TAKEN]
     assert stranger.cookie is None
@@ -358,7 +360,8 @@ IMPOSTORS = {
 async def test_every_spelling_of_an_address_is_one_account(house: House, alice: Browser) -> None:
     for spelling in SPELLINGS:
         stranger = await house.browser("Charlie")
-        assert errors_of(await stranger.post("/signup", {**FIELDS, "email": spelling}), "email") == [TAKEN]
+        fields = {**FIELDS, "email": spelling, "password": OTHER_PASSWORD}
+        assert errors_of(await stranger.post("/signup", fields), "email") == [TAKEN]
         assert (await stranger.post("/login", {"email": spelling, "password": PASSWORD})).status_code == 303
     assert await house.rows("SELECT email FROM users") == [("alice@example.com",)]
 
@@ -367,7 +370,8 @@ async def test_every_spelling_of_an_address_is_one_account(house: House, alice: 
 @pytest.mark.guide("A7")
 async def test_what_only_looks_like_an_address_is_none(house: House, alice: Browser, stranger: Browser) -> None:
     for what, spelling in IMPOSTORS.items():
-        said = errors_of(await stranger.post("/signup", {**FIELDS, "email": spelling}), "email")
+        typed = {**FIELDS, "email": spelling, "password": OTHER_PASSWORD}
+        said = errors_of(await stranger.post("/signup", typed), "email")
         assert said in ([EMAIL], [TAKEN]), what
         assert (await stranger.post("/login", {"email": spelling, "password": PASSWORD + "!"})).status_code == 422
     assert await house.rows("SELECT email FROM users") == [("alice@example.com",)]
@@ -381,7 +385,91 @@ async def test_a_domain_has_one_form_be_it_written_in_unicode_or_punycode(
     fields = {**FIELDS, "email": "charlie@bücher.example.com"}
     assert (await (await house.browser("Charlie")).post("/signup", fields)).status_code == 303
     again = await (await house.browser("Charlie")).post(
-        "/signup", {**FIELDS, "email": "charlie@XN--bcher-kva.example.com"}
+        "/signup", {**FIELDS, "email": "charlie@XN--bcher-kva.example.com", "password": OTHER_PASSWORD}
     )
     assert errors_of(again, "email") == [TAKEN]
     assert await house.rows("SELECT email FROM users") == [("charlie@xn--bcher-kva.example.com",)]
+
+
+async def audited(house: House) -> list[tuple]:
+    return await house.rows("SELECT event, outcome FROM audit ORDER BY number")
+
+
+@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+async def test_a_sign_up_sent_twice_logs_in_to_the_account_it_made(
+    house: House, stranger: Browser, ask: Callable
+) -> None:
+    await stranger.sign_up()
+    again = await house.browser("Charlie")
+    answer = await ask(again, "/signup", {**FIELDS, "name": "Charlie Babbage"})
+    target = answer.headers.get("location") or answer.headers["hx-redirect"]
+    assert (answer.status_code, target) == (303 if ask is Browser.post else 204, "/dashboard")
+    assert await again.is_in()
+    assert await house.rows("SELECT name FROM users") == [("Charlie",)]
+    assert await audited(house) == [("signup", "done"), ("login", "done")]
+
+
+async def test_a_taken_email_with_another_password_logs_nobody_in(house: House, alice: Browser) -> None:
+    guesser = await house.browser("Charlie", email=alice.email, password=OTHER_PASSWORD)
+    assert errors_of(await guesser.sign_up(), "email") == [TAKEN]
+    assert guesser.cookie is None
+    assert await house.count("sessions") == 1
+    assert await audited(house) == [("signup", "done"), ("login", "refused"), ("signup", "refused")]
+
+
+async def test_a_sign_up_does_not_log_in_to_a_disabled_account(house: House, alice: Browser) -> None:
+    await house.change("UPDATE users SET disabled_at = created_at")
+    again = await house.browser("Alice")
+    assert errors_of(await again.sign_up(), "email") == [TAKEN]
+    assert again.cookie is None
+    assert await house.count("sessions") == 1
+
+
+async def test_every_failure_at_a_taken_email_does_the_same_work(house: House, alice: Browser, bob: Browser) -> None:
+    await house.change("UPDATE users SET disabled_at = created_at WHERE email = 'bob@example.com'")
+    work = []
+    for email, password in ((alice.email, OTHER_PASSWORD), (bob.email, OTHER_PASSWORD), (bob.email, PASSWORD)):
+        before = house.statements, house.hashes
+        again = await house.browser("Charlie", email=email, password=password)
+        assert (await again.sign_up()).status_code == 422
+        work.append((house.statements - before[0], house.hashes - before[1]))
+    assert work == [work[0]] * 3
+    assert work[0][1] == 2
+
+
+def login_links(answer: httpx.Response) -> list[str]:
+    """Where "Log in instead" beside the email leads."""
+    return [link.attrs["href"] for link in read(answer).one(id="email-message").all("a")]
+
+
+async def test_a_taken_email_offers_to_log_in_instead(alice: Browser, stranger: Browser) -> None:
+    taken = {**FIELDS, "email": alice.email, "password": OTHER_PASSWORD}
+    here = {"HX_Current_URL": "http://localhost:8000/signup?next=/devices"}
+    for answer, link in (
+        (await stranger.post("/signup", taken), "/login"),
+        (await stranger.post_fragment("/signup", {**taken, "next": "/devices"}), "/login?next=/devices"),
+        (await stranger.post_fragment("/signup/check/email", taken), "/login"),
+        (await stranger.post_fragment("/signup/check/email", taken, **here), "/login?next=/devices"),
+    ):
+        assert login_links(answer) == [link]
+    for email in ("charlie@example.com", "charlie"):
+        assert login_links(await stranger.post("/signup/check/email", {"email": email})) == []
+
+
+async def test_the_wanted_page_survives_the_way_from_log_in_to_sign_up_and_back(stranger: Browser) -> None:
+    to_login = (await stranger.get("/devices?from=mail")).headers["location"]
+    to_signup = read(await stranger.get(to_login)).one("main").all("a")[0].attrs["href"]
+    page = read(await stranger.get(to_signup))
+    assert page.one("main").all("a")[0].attrs["href"] == "/login?next=/devices%3Ffrom%3Dmail"
+    target = page.one("input", name="next").attrs["value"]
+    refused = read(await stranger.post("/signup", {**FIELDS, "name": "", "next": target}))
+    assert refused.one("input", name="next").attrs["value"] == target
+    assert (await stranger.post("/signup", {**FIELDS, "next": target})).headers["location"] == "/devices?from=mail"
+
+
+async def test_a_sign_up_leads_to_pages_of_this_site_alone(stranger: Browser) -> None:
+    for target in ("https://evil.example/", "//evil.example", "/nowhere", "/api/session"):
+        field = read(await stranger.get(f"/signup?next={target}")).one("input", name="next")
+        assert field.attrs["value"] == "/dashboard"
+    answer = await stranger.post("/signup", {**FIELDS, "next": "https://evil.example/"})
+    assert answer.headers["location"] == "/dashboard"

@@ -665,3 +665,16 @@ async def test_a_rest_is_not_over_sooner_where_the_clock_is_a_little_behind(
         await store.value(taking(now + n * 7200, (LOGIN_ACCOUNT, "somebody")))
     assert await house.rows("SELECT taken FROM buckets") == [(20,)]
     assert await store.value(taking(now + 19 * 7200 - behind, (LOGIN_ACCOUNT, "somebody"))) is None
+
+
+async def test_guessing_by_sign_up_counts_as_guessing_by_log_in(house: House, alice: Browser, charlie: Browser) -> None:
+    for number in range(5):
+        address = {"X-Forwarded-For": f"198.51.100.{number}"}
+        fields = {"name": "Charlie", "email": alice.email, "password": WRONG}
+        assert (await charlie.post("/signup", fields, **address)).status_code == 422
+    sessions = await house.count("sessions")
+    assert await guess(charlie, 1) == [429]
+    answer = await charlie.post("/signup", {"name": "Alice", "email": alice.email, "password": PASSWORD})
+    assert (answer.status_code, charlie.cookie) == (422, None)  # the right password is not verified either
+    assert "An account with this email already exists." in answer.text
+    assert await house.count("sessions") == sessions

@@ -1,9 +1,10 @@
 """Signing up: anybody may, once for each address."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from db import audit, people, throttle
+from db.access.login import log_in
 from db.audit import by_owner, by_stranger
 from db.limits import EMAIL_ALL, EMAIL_HOUR, EMAIL_MINUTE, EMAIL_SEEN, SIGNUP_HOUR, SIGNUP_MINUTE
 from db.refusals import NotCreated, Refusal, TooMany
@@ -33,19 +34,20 @@ async def email_taken(store: Store, email: str, device: Device) -> bool | None:
 
 
 async def sign_up(store: Store, *, name: str, email: str, password: Secret[str], device: Device) -> NewSession | None:
-    """A new account and its first session, in one transaction; None where the address was taken meanwhile.
+    """Creates an account and its first session in one transaction.
 
-    Raises TooMany, Breached, NotCreated where the database would not have it, and Busy; then nothing of it was stored.
+    Where the address is taken, logs in if the password is the account's: a sign-up that timed out may have made the
+    account and is then sent again. Returns None where it is not. Raises TooMany, Breached, Busy, and NotCreated where
+    the database refuses the account; then nothing is stored.
     """
     password_hash = await _hash(store, email, password, device)
     async with _creating(store):
         user_id = await people.add(store, name, email, password_hash, logs_in=True)
-        if user_id is None:
-            await _note_refusal(store, email, device)
-            return None
-        session = await start_session(store, user_id, "user", device)
-        await audit.record(store, "signup", by_owner(user_id, device, session.id))
-        return session
+        if user_id is not None:
+            session = await start_session(store, user_id, "user", device)
+            await audit.record(store, "signup", by_owner(user_id, device, session.id))
+            return session
+    return await _log_in(store, email, password, device)
 
 
 async def sign_up_privately(store: Store, *, name: str, email: str, password: Secret[str], device: Device) -> None:
@@ -60,6 +62,20 @@ async def sign_up_privately(store: Store, *, name: str, email: str, password: Se
             await _note_refusal(store, email, device)
         else:
             await audit.record(store, "signup", by_owner(user_id, device))
+
+
+async def _log_in(store: Store, email: str, password: Secret[str], device: Device) -> NewSession | None:
+    """Logs in to the account that has the address: limited, verified and recorded as any log-in.
+
+    An attempt beyond log-in's limits is answered as a wrong password is: it verifies nothing.
+    """
+    with suppress(TooMany):
+        session = await log_in(store, email=email, password=password, device=device)
+        if session is not None:
+            return session
+    async with _creating(store):
+        await _note_refusal(store, email, device)
+    return None
 
 
 async def _hash(store: Store, email: str, password: Secret[str], device: Device) -> Secret[str]:

@@ -7,13 +7,14 @@ from db.access import login
 from db.refusals import Busy, TooMany
 from web.closed_doors import say
 from web.cookie import end_session
-from web.destinations import safe_page
+from web.destinations import carried_page, safe_page
 from web.device import describe_device
 from web.forms import Form, read_fields
 from web.respond import leave, page, path_of, refused
 from web.schemas import LogIn
 
 TITLE = "Log in"
+REASONS = ("ended", "new", "cookies")  # parameters of the page, each of which says why it is shown
 NO_MATCH = "Email or password is incorrect."
 CLOSED = {
     TooMany: "Too many attempts to log in. To keep guessers out, this door stays shut for now: try again in {wait}.",
@@ -23,8 +24,8 @@ CLOSED = {
 
 async def show(request: Request) -> Response:
     query = request.query_params
-    target = safe_page(request, query.get("next")) if "next" in query else ""
-    reason = next((reason for reason in ("ended", "new") if query.get(reason) == "1"), "next" if target else "")
+    target = carried_page(request, query.get("next"))
+    reason = next((reason for reason in REASONS if query.get(reason) == "1"), "next" if target else "")
     return page(request, "login/page.html", TITLE, form=Form.blank(LogIn, next=target), reason=reason)
 
 
@@ -56,8 +57,7 @@ async def log_out(request: Request) -> Response:
 
 
 def _refused(request: Request, form: Form[LogIn], status: int = 422, retry_after: int | None = None) -> Response:
-    if form.values.get("next"):  # it travels on in the form, so it is one of our pages here too
-        form.values = {**form.values, "next": safe_page(request, form.values["next"])}
+    form.values = {**form.values, "next": carried_page(request, form.values.get("next"))}
     return refused(
         request,
         "login/page.html",

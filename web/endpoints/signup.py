@@ -1,14 +1,18 @@
 """Sign up: the form, the live check of one field, and the submit."""
 
+from typing import Any
+from urllib.parse import urlencode
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import signup
 from db.refusals import Breached, Busy, NotCreated, TooMany
 from web.closed_doors import say
+from web.destinations import carried_page, page_after_login, safe_page
 from web.device import describe_device
 from web.forms import Form, read_fields
-from web.respond import constant, field, leave, path_of, refused
+from web.respond import constant, field, leave, page, path_of, refused
 from web.schemas import SignUp
 
 TITLE = "Create your account"
@@ -23,7 +27,9 @@ CLOSED = {
 
 async def show(request: Request) -> Response:
     form = Form.blank(SignUp, request.app.state.policy)
-    return constant(request, "signup/page.html", TITLE, panel="blank", form=form)
+    target = carried_page(request, request.query_params.get("next"))
+    show_page = page if target else constant  # the page that leads back to another is not the same for everybody
+    return show_page(request, "signup/page.html", TITLE, panel="blank", **_context(form, target))
 
 
 async def check(request: Request) -> Response:
@@ -32,17 +38,19 @@ async def check(request: Request) -> Response:
     form = Form.check_field(SignUp, name, await read_fields(request), request.app.state.policy)
     if name == "email" and form.data and not request.app.state.settings.private:
         await _look_up(request, form, form.data.email)
-    return field(request, "signup/field.html", form=form, name=name)
+    return field(request, "signup/field.html", name=name, **_context(form, page_after_login(request)))
 
 
 async def submit(request: Request) -> Response:
-    form = Form.check(SignUp, await read_fields(request), request.app.state.policy)
+    fields = await read_fields(request)
+    form = Form.check(SignUp, fields, request.app.state.policy)
+    target = carried_page(request, (fields or {}).get("next"))
     if form.data is None:
-        return _refused(request, form)
+        return _refused(request, form, target)
     try:
-        return await _create(request, form, form.data)
+        return await _create(request, form, form.data, target)
     except (TooMany, Breached, Busy, NotCreated) as refusal:
-        return _refused(request, form, *say(request, form, refusal, CLOSED))
+        return _refused(request, form, target, *say(request, form, refusal, CLOSED))
 
 
 async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:
@@ -54,8 +62,8 @@ async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:
         form.notes["email"] = UNCHECKED
 
 
-async def _create(request: Request, form: Form[SignUp], data: SignUp) -> Response:
-    """The account; where sign-up is private, the same answer whether there is a new one or not."""
+async def _create(request: Request, form: Form[SignUp], data: SignUp, target: str) -> Response:
+    """Answers with the dashboard or `target`; where sign-up is private, the same whether an account is made or not."""
     sign_up = signup.sign_up_privately if request.app.state.settings.private else signup.sign_up
     session = await sign_up(
         request.app.state.store,
@@ -65,14 +73,22 @@ async def _create(request: Request, form: Form[SignUp], data: SignUp) -> Respons
         device=describe_device(request),
     )
     if request.app.state.settings.private:
-        return leave(request, to=f"{path_of(request, 'login')}?new=1")
+        query = urlencode({"new": "1"} | ({"next": target} if target else {}), safe="/")
+        return leave(request, to=f"{path_of(request, 'login')}?{query}")
     if session is None:
         form.add_error("email", TAKEN)
-        return _refused(request, form)
-    return leave(request, to=path_of(request, "dashboard"), session=session)
+        return _refused(request, form, target)
+    return leave(request, to=safe_page(request, target), session=session)
 
 
-def _refused(request: Request, form: Form[SignUp], status: int = 422, retry_after: int | None = None) -> Response:
+def _context(form: Form[SignUp], target: str) -> dict[str, Any]:
+    """What the templates need: `next` is the page to go to in the end, `taken` offers to log in instead."""
+    return {"form": form, "next": target, "taken": TAKEN in form.errors.get("email", [])}
+
+
+def _refused(
+    request: Request, form: Form[SignUp], target: str, status: int = 422, retry_after: int | None = None
+) -> Response:
     form.notes["email"] = UNCHECKED  # nobody has looked whether it is taken, so it is not told to look good
     return refused(
         request,
@@ -83,5 +99,5 @@ def _refused(request: Request, form: Form[SignUp], status: int = 422, retry_afte
         status=status,
         retry_after=retry_after,
         panel="blank",
-        form=form,
+        **_context(form, target),
     )
