@@ -153,13 +153,13 @@ _EXACT: Final = {"required": True, "spellcheck": "false", "autocapitalize": "non
 Name = Annotated[
     str,
     AfterValidator(_name),
-    Input({"type": "text", "autocomplete": "name", "required": True, "minlength": "2", "maxlength": str(LONGEST_NAME)}),
+    Input({"type": "text", "autocomplete": "name", "required": True, "minlength": "2"}),
 ]
 Email = Annotated[
     str,
     AfterValidator(_email),
     Input(
-        {"type": "email", "autocomplete": "username", "inputmode": "email", "maxlength": str(LONGEST_EMAIL)} | _EXACT,
+        {"type": "email", "autocomplete": "username", "inputmode": "email"} | _EXACT,
     ),
 ]
 NewPassword = Annotated[
@@ -177,10 +177,10 @@ PresentPassword = Annotated[
 Slug = Annotated[
     str,
     AfterValidator(_slug),
-    Input({"type": "text", "autocomplete": "off", "minlength": "2", "maxlength": "40"} | _EXACT),
+    Input({"type": "text", "autocomplete": "off", "minlength": "2"} | _EXACT),
 ]
-Phone = Annotated[str, AfterValidator(_phone), Input({"type": "tel", "autocomplete": "tel", "maxlength": "40"})]
-Team = Annotated[str, AfterValidator(_team), Input({"type": "text", "autocomplete": "off", "maxlength": "40"})]
+Phone = Annotated[str, AfterValidator(_phone), Input({"type": "tel", "autocomplete": "tel"})]
+Team = Annotated[str, AfterValidator(_team), Input({"type": "text", "autocomplete": "off"})]
 Search = Annotated[str, AfterValidator(_search)]
 PageNumber = Annotated[int, BeforeValidator(_page_number)]
 Sort = Annotated[Literal["newest", "name", "email", "login"], BeforeValidator(_sort)]
