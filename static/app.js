@@ -34,8 +34,11 @@ function rules(field, typed = true) {
 const tick = () => $$('[data-rules]').forEach(field => field.value && rules(field, false));
 tick();
 
-// A live check carries its own field and those it names, never the whole form.
+// Every request names the user that the navigation bar names. A live check carries its own field and those it names,
+// never the whole form.
 on('htmx:config:request', ({detail: {ctx: {sourceElement: field, request}}}) => {
+  const viewer = $('#nav')?.dataset.viewer;
+  if (viewer) request.headers['Document-Viewer'] = viewer;
   if (!field.matches('[data-live]')) return;
   const keep = [field.name, ...field.dataset.live.split(' ')];
   for (const name of [...request.body.keys()]) if (!keep.includes(name)) request.body.delete(name);
@@ -45,7 +48,7 @@ on('htmx:config:request', ({detail: {ctx: {sourceElement: field, request}}}) => 
 on('htmx:before:request', event => {
   const source = event.detail.ctx.sourceElement;
   if (source.matches('form[method=post]')) {
-    for (const other of $$('.summary')) if (!source.contains(other)) other.remove(); // one at a time
+    for (const other of $$('.summary, .toast')) if (!source.contains(other)) other.remove(); // one at a time
     for (const field of $$('[data-live]', source)) htmx.trigger(field, 'htmx:abort', {}, false); // must not bubble
     busy(source, true);
   } else if (source.form?.hasAttribute('aria-busy')) event.preventDefault();
@@ -65,14 +68,25 @@ on('click', event => {
   if (event.detail > 1 && event.target.closest('form[method=post] button:not([type])')) event.preventDefault();
 }, true);
 
-// Failures. A link shows the page it got; a field says so in its own line; a form's typing stays, and a toast tells.
+// Failures. A link shows the page it got; a field says so in its own line; a form keeps what was typed and says so in
+// its error summary. What has no field to correct says so on top of the page.
 const partial = ctx => /<hx-partial|hx-swap-oob/i.test(ctx.text ?? '');
 function fail(ctx, text) {
   if (ctx.sourceElement.matches('[data-live]')) document.getElementById(ctx.sourceElement.id + '-message').textContent = sentences.unchecked;
-  else toast(text);
+  else report(ctx.sourceElement, text);
+}
+function report(source, text) {
+  const place = source.isConnected && source.matches('form[method=post]:has(input:not([type=hidden]))') ? source : $('#main');
+  const summary = $('#problem').content.firstElementChild.cloneNode(true);
+  summary.id = 'error-summary';
+  for (const other of $$('.summary')) other.remove();
+  $('p', summary).textContent = text;
+  place.prepend(summary);
+  summary.focus();
 }
 on('htmx:response:error', ({detail: {ctx}}) => {
   const {status, headers} = ctx.response;
+  if (status === 401) keepForms();
   if (status === 422 || ctx.hx.redirect || ctx.push || partial(ctx)) return;
   const wait = Math.ceil(headers.get('Retry-After')) || 60; // rounded up, as the server's words say it
   const [unit, seconds] = wait < 60 ? ['second', 1] : wait <= 3540 ? ['minute', 60] : ['hour', 3600];
@@ -82,19 +96,59 @@ on('htmx:response:error', ({detail: {ctx}}) => {
     {wait: format.format(Math.ceil(wait / seconds))}));
 });
 on('htmx:error', ({detail: {ctx, error}}) => {
-  if (ctx?.request) fail(ctx, error === 'timeout' || ctx.request.signal.reason === 'timeout' ? sentences.slow : sentences.offline);
+  if (!ctx?.request) return;
+  const isSlow = error === 'timeout' || ctx.request.signal.reason === 'timeout';
+  fail(ctx, isSlow ? sentences.slow : navigator.onLine ? sentences.unreachable : sentences.offline);
 });
 
-// Toasts go after a while, but not while they are read. They never take the focus.
-function toast(text) {
-  const node = $('#toast').content.firstElementChild.cloneNode(true);
-  node.classList.add('bad');
-  $('p', node).textContent = text;
-  $('#toasts').append(node);
+// What was typed, kept in this tab for the next page that has the fields: never a password, and removed once used.
+// The storage throws where cookies are blocked.
+function keep(key, value) {
+  try { sessionStorage.setItem(key, JSON.stringify(value)); } catch { /* then it is not kept */ }
 }
+function take(key) {
+  try {
+    const value = JSON.parse(sessionStorage.getItem(key));
+    sessionStorage.removeItem(key);
+    return value ?? {};
+  } catch { return {}; }
+}
+const fields = form => $$('input:not([type=password], [type=hidden], [hidden])', form);
+const typed = form => Object.fromEntries(fields(form).filter(({value}) => value).map(({name, value}) => [name, value]));
+
+// Sign-up and log-in carry the name and the email to each other, and find them again after Back.
+const isReturn = performance.getEntriesByType('navigation')[0]?.type !== 'navigate' || /\/(login|signup)(\?|$)/.test(document.referrer);
+const guestForm = $('#signup-form, #login-form'), kept = take('guest'), carried = isReturn ? kept : {};
+if (guestForm) for (const field of fields(guestForm)) field.value ||= carried[field.name] ?? '';
+addEventListener('pagehide', () => {
+  const form = $('#signup-form, #login-form'), values = form && {...carried, ...typed(form)};
+  if (form && !form.hasAttribute('aria-busy') && Object.keys(values).length) keep('guest', values);
+});
+
+// A form that was sent after the session ended comes back typed in, for the same user alone.
+function keepForms() {
+  const forms = $$('#main form[id]').filter(form => form.elements.viewer);
+  keep('forms', forms.map(form => ({id: form.id, viewer: form.elements.viewer.value, values: typed(form)})));
+}
+if ($('#nav')) for (const {id, viewer, values} of Object.values(take('forms'))) {
+  const form = document.getElementById(id);
+  if (form?.elements.viewer?.value !== viewer || !Object.keys(values).length) continue;
+  for (const field of fields(form)) field.value = values[field.name] ?? '';
+  const line = $('#restored').content.firstElementChild.cloneNode(true);
+  form.prepend(line);
+}
+
+// Toasts go after a while, but not while they are read. They never take the focus.
 new MutationObserver(changes => changes.flatMap(change => [...change.addedNodes]).forEach(node => node.matches?.('.toast') && age(node)))
   .observe($('#toasts'), {childList: true});
 function age(node) {
+  for (const other of $$('.toast')) if (other !== node) other.remove();
+  const toast = node.getBoundingClientRect();
+  for (const form of $$('main form:has(.field)')) { // a form that lies under it moves away
+    const {top, bottom, left, right} = form.getBoundingClientRect();
+    const isCovered = top < toast.bottom && bottom > toast.top && left < toast.right && right > toast.left;
+    if (isCovered) scrollBy(0, top - toast.bottom - 16);
+  }
   let timer;
   const start = () => { clearTimeout(timer); timer = setTimeout(() => node.remove(), 6000 + 60 * node.textContent.length); };
   const stop = () => clearTimeout(timer);
@@ -129,8 +183,20 @@ function arrive() {
     const here = link.pathname === location.pathname;
     here ? link.setAttribute('aria-current', 'page') : link.removeAttribute('aria-current');
   }
+  history.scrollRestoration = 'auto';
   scrollTo(0, 0);
   $('main h1').focus({preventScroll: true});
+}
+
+// Back finds the place that was left. htmx reloads the page, for which the browser would restore where the reload began.
+on('htmx:before:history:update', ({detail: {history: {type}}}) => {
+  if (type !== 'push') return;
+  history.replaceState({...history.state, top: scrollY}, '');
+  history.scrollRestoration = 'manual'; // of the page that is left
+});
+if (history.scrollRestoration === 'manual') {
+  scrollTo(0, history.state?.top ?? 0);
+  addEventListener('load', () => setTimeout(() => { history.scrollRestoration = 'auto'; }, 500)); // after the browser's own
 }
 
 // A menu closes by Escape, by a click beside it, and with its answer; the focus goes back to its button.

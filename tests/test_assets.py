@@ -112,6 +112,13 @@ async def test_the_styles_go_without_comments_and_indentation_and_with_every_rul
     assert "".join(served.split()) == "".join(re.sub(r"/\*[^*]*\*/", "", source).split())
 
 
+async def test_the_script_is_served_without_comment_lines_and_indentation(stranger: Browser) -> None:
+    page = read(await stranger.get("/signup"))
+    served = (await stranger.get(page.all("script")[1].attrs["src"])).text
+    source = [line.strip() for line in (STATIC / "app.js").read_text().splitlines()]
+    assert served.splitlines() == [line for line in source if line and not line.startswith("//")]
+
+
 async def test_the_styles_weigh_at_most_eight_kilobytes_and_the_scripts_eighteen(stranger: Browser) -> None:
     page = read(await stranger.get("/signup"))
     styles = [link.attrs["href"] for link in page.all("link", rel="stylesheet")]

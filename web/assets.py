@@ -51,6 +51,8 @@ class Assets:
         body = path.read_bytes()
         if path.suffix == ".css":
             body = _bare(body)
+        elif path.name == "app.js":  # htmx is served byte by byte as it was released
+            body = _strip_lines(body)
         hashed = f"{path.stem}.{hashlib.sha256(body).hexdigest()[:12]}{path.suffix}"
         self._names[path.name] = hashed
         self._assets[hashed] = Asset(TYPES[path.suffix], body)
@@ -59,6 +61,11 @@ class Assets:
 def _bare(styles: bytes) -> bytes:
     """Without comments, indentation and empty lines: they are for us."""
     return re.sub(rb"\s*\n\s*", b"\n", re.sub(rb"/\*.*?\*/", b"", styles, flags=re.DOTALL)).strip()
+
+
+def _strip_lines(script: bytes) -> bytes:
+    """Removes indentation, empty lines and lines that are comments: a quarter of the compressed weight."""
+    return re.sub(rb"(?m)^\s*(//.*)?(\n|$)|^[ \t]+", b"", script)
 
 
 async def show(request: Request) -> Response:

@@ -12,6 +12,7 @@ from tests.browser.conftest import Person
 from tests.browser.live import Live
 from tests.browser.steps import (
     expect_path,
+    expect_summary,
     expect_toast,
     focused,
     follow,
@@ -118,7 +119,7 @@ def test_a_device_that_is_already_gone_is_told_kindly(alice: Person, live: Live)
     gone = page.locator(OTHERS).get_attribute("data-device")
     live.change(f"DELETE FROM sessions WHERE id = '{gone}'")
     page.locator(OTHERS).get_by_role("button").click()
-    expect_toast(page, "That is no longer there.")
+    expect_summary(page, "That is no longer there.")
     expect(page.get_by_role("heading", level=1)).to_have_text("Devices")
 
 

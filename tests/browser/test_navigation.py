@@ -12,6 +12,7 @@ from tests.browser.steps import (
     OFFLINE,
     expect_heading,
     expect_path,
+    expect_summary,
     follow,
     is_marked,
     listen,
@@ -114,7 +115,7 @@ def test_a_session_that_ended_leads_to_log_in_and_back(alice: Person, live: Live
     live.end_sessions_of(alice.email)
     follow(page, "Account")
     expect(page).to_have_url(f"{live.url}/login?next=/devices&ended=1")
-    expect(page.locator("main")).to_contain_text("You were signed out on this device")
+    expect(page.locator("main")).to_contain_text("You've been logged out on this device.")
     expect(page.locator("nav[aria-label=Main], #devices")).to_have_count(0)
     expect(page.locator("main")).to_have_count(1)
     log_in(page, alice.email)
@@ -180,7 +181,7 @@ def test_offline_a_link_says_so_and_the_page_stays(alice: Person, forgiven: list
     page.goto("/dashboard")
     page.context.set_offline(True)
     follow(page, "Devices")
-    expect(page.locator("#toasts")).to_contain_text("You seem to be offline.")
+    expect_summary(page, "You seem to be offline.")
     expect(page.locator("[data-dashboard]")).to_be_visible()
     expect_path(page, "/dashboard")
 
@@ -207,3 +208,72 @@ def test_a_browser_that_keeps_pages_shows_nothing_private_on_back(
     expect(page.locator("#login-form")).to_be_visible()
     settle(page, 200)
     assert alice.email not in page.content()
+
+
+def log_in_as_bob(alice: Person, make_person: Callable[..., Person]) -> Person:
+    """In a second tab of Alice's browser Alice logs out and Bob logs in."""
+    bob, tab = make_person("Bob", member=True), alice.page.context.new_page()
+    tab.goto("/dashboard")
+    log_out(tab)
+    expect_path(tab, "/login")
+    log_in(tab, bob.email)
+    expect_path(tab, "/dashboard")
+    return bob
+
+
+def test_a_page_of_one_user_never_stands_under_anothers_name(alice: Person, make_person: Callable[..., Person]) -> None:
+    page = alice.page
+    page.goto("/account")
+    mark(page)
+    log_in_as_bob(alice, make_person)
+    follow(page, "Devices")
+    expect_heading(page, "Devices")
+    expect_path(page, "/devices")
+    expect(page.get_by_role("banner")).to_contain_text("Bob")
+    assert not is_marked(page)
+
+
+def test_log_out_in_an_old_document_ends_no_session(
+    alice: Person, make_person: Callable[..., Person], live: Live
+) -> None:
+    page = alice.page
+    page.goto("/account")
+    bob = log_in_as_bob(alice, make_person)
+    before = live.sessions_of(bob.email)
+    log_out(page)
+    expect(page.get_by_role("banner")).to_contain_text("Bob")
+    expect_path(page, "/account")
+    assert live.sessions_of(bob.email) == before
+    log_out(page)
+    expect_path(page, "/login")
+    assert live.sessions_of(bob.email) == before - 1
+
+
+def test_a_late_answer_never_replaces_the_page_of_a_newer_click(alice: Person, live: Live) -> None:
+    page = alice.page
+    page.goto("/dashboard")
+    live.trouble.order("/devices", method="GET", before=1)
+    with page.expect_request("**/devices"):
+        follow(page, "Devices")
+    follow(page, "Account")
+    expect_heading(page, "Account")
+    settle(page, 1_300)
+    expect_heading(page, "Account")
+    expect_path(page, "/account")
+
+
+def test_back_finds_the_place_that_was_left(alice: Person) -> None:
+    page = alice.page
+    page.set_viewport_size({"width": 400, "height": 400})
+    page.goto("/account")
+    link = page.get_by_role("link", name="Handbook", exact=True)
+    link.scroll_into_view_if_needed()
+    left = page.evaluate("scrollY")
+    assert left > 200
+    link.click()
+    expect_heading(page, "Handbook")
+    page.go_back()
+    expect_heading(page, "Account")
+    page.wait_for_function("left => Math.abs(scrollY - left) < 40", arg=left)
+    settle(page, 300)
+    assert abs(page.evaluate("scrollY") - left) < 40

@@ -61,7 +61,7 @@ def test_charlie_signs_up_after_every_error(someone: Callable, live: Live) -> No
 @pytest.mark.guide("A22")
 def test_an_address_is_taken_once(someone: Callable, alice: Person, live: Live) -> None:
     charlie = someone("Charlie")
-    sign_up(charlie.page, "Charlie", f"  {alice.email.upper()} ")
+    sign_up(charlie.page, "Charlie", f"  {alice.email.upper()} ", "another-No.7")
     expect_summary(charlie.page, TAKEN)
     expect(charlie.page.locator("#email-message")).to_contain_text(TAKEN)
     assert live.accounts_of(alice.email) == 1
@@ -150,7 +150,7 @@ def test_a_revoked_browser_is_sent_to_log_in(someone: Callable) -> None:
     expect(alice.page.locator("[data-device]")).to_have_count(1)
     follow(phone.page, "Devices")
     expect_path(phone.page, "/login")
-    expect(phone.page.locator("main")).to_contain_text("You were signed out on this device")
+    expect(phone.page.locator("main")).to_contain_text("You've been logged out on this device.")
 
 
 @pytest.mark.guide("C8")
@@ -213,8 +213,21 @@ def test_whoever_is_turned_away_comes_back_after_logging_in(someone: Callable, a
     page = someone("Alice").page
     page.goto("/devices?from=mail")
     expect_path(page, "/login")
-    expect(page.locator("main")).to_contain_text("Log in to go on")
+    expect(page.locator("main")).to_contain_text("Log in to continue.")
     log_in(page, alice.email, "a-wrong-1")
     expect_summary(page, "Email or password is incorrect.")
     log_in(page, alice.email)
     expect(page).to_have_url(f"{alice.live.url}/devices?from=mail")
+
+
+@pytest.mark.asvs("S110")
+def test_a_browser_that_blocks_cookies_is_told_so(someone: Callable, alice: Person, live: Live) -> None:
+    page = someone("Alice").page
+    page.goto("/login")
+    sent = [(b"location", b"/dashboard"), (b"hx-redirect", b"/dashboard")]  # the answer without its cookies
+    has_scripts = page.evaluate("typeof htmx") == "object"
+    live.trouble.order("/login", status=204 if has_scripts else 303, headers=sent)
+    log_in(page, alice.email)
+    expect(page.locator("main")).to_contain_text("Your browser blocks cookies")
+    log_in(page, alice.email)
+    expect_path(page, "/dashboard")

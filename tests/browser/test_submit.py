@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Person
-from tests.browser.live import Live
+from tests.browser.live import Live, wait_until
 from tests.browser.steps import (
     OFFLINE,
     TAKEN,
@@ -29,6 +29,7 @@ from tests.browser.steps import (
 from tests.people import PASSWORD
 
 NOT_CREATED = "An error occurred while creating your account."
+OTHER_PASSWORD = "another-No.7 to the sea"
 KEPT = re.compile("still here|Nothing you typed is lost")
 
 
@@ -55,7 +56,7 @@ def test_a_form_shows_that_it_is_on_its_way(charlie: Person, alice: Person, live
     live.trouble.order("/signup", after=0.6)
     page = charlie.page
     page.goto("/signup")
-    fill_sign_up(page, "Charlie", alice.email)
+    fill_sign_up(page, "Charlie", alice.email, OTHER_PASSWORD)
     button = button_of(page, "signup-form")
     label = button.inner_text()
     button.click()
@@ -179,9 +180,10 @@ def test_a_refusal_from_anywhere_leaves_the_form_alone(
     page = fill(charlie)
     button_of(page, "signup-form").focus()
     page.keyboard.press("Enter")
-    expect_toast(page, sentence)
+    expect_summary(page, sentence)
+    expect(page.locator("#signup-form > #error-summary")).to_be_focused()
+    expect(page.locator(".toast")).to_have_count(0)
     expect_all_kept(page, charlie.email)
-    assert page.evaluate("document.activeElement.matches('#signup-form button')")
     submit(page)
     expect_path(page, "/dashboard")
 
@@ -204,7 +206,7 @@ def test_nothing_is_lost_offline(charlie: Person, forgiven: list[str]) -> None:
     settle(page)
     page.context.set_offline(True)
     submit(page)
-    expect_toast(page, "You seem to be offline. Nothing you typed is lost.")
+    expect_summary(page, "You seem to be offline. Nothing you typed is lost.")
     expect_all_kept(page, charlie.email)
     page.context.set_offline(False)
     submit(page)
@@ -219,40 +221,184 @@ def test_a_server_that_never_answers_is_given_up(charlie: Person, live: Live, fo
     submit(page)
     expect(page.locator("#signup-form")).to_have_attribute("aria-busy", "true")
     page.clock.fast_forward(8_100)
-    expect_toast(page, "The server took too long to answer. Nothing you typed is lost.")
+    expect_summary(page, "The server took too long to answer. Nothing you typed is lost.")
     expect_all_kept(page, charlie.email)
 
 
-def test_a_form_of_another_account_does_nothing(alice: Person, make_person: Callable[..., Person]) -> None:
-    """Bob has logged in meanwhile, in another tab of the same browser."""
+def test_a_server_that_is_down_is_not_called_offline(charlie: Person, forgiven: list[str]) -> None:
+    forgiven += OFFLINE
+    page = fill(charlie)
+    page.route("**/signup", lambda route: route.abort("connectionrefused"))
+    submit(page)
+    expect_summary(page, "The server can’t be reached. Nothing you typed is lost.")
+    expect(page.locator("#error-summary")).not_to_contain_text("offline")
+    expect_all_kept(page, charlie.email)
+    page.unroute("**/signup")
+    submit(page)
+    expect_path(page, "/dashboard")
+
+
+def test_a_sign_up_that_timed_out_is_sent_again_and_logs_in(charlie: Person, live: Live, forgiven: list[str]) -> None:
+    forgiven += OFFLINE
+    charlie.page.clock.install()
+    page = fill(charlie)
+    live.trouble.order("/signup", after=2)
+    submit(page)
+    wait_until(lambda: live.accounts_of(charlie.email))
+    page.clock.fast_forward(8_100)
+    expect_summary(page, "The server took too long to answer.")
+    page.context.clear_cookies()
+    submit(page)
+    expect_path(page, "/dashboard")
+    assert live.accounts_of(charlie.email) == 1
+
+
+def test_log_in_instead_carries_the_email_and_back_finds_the_form(alice: Person, page: Page) -> None:
+    sign_up(page, "Alice Grace", alice.email, OTHER_PASSWORD)
+    page.get_by_role("link", name="Log in instead").click()
+    expect(page).to_have_url(f"{alice.live.url}/login")
+    expect(page.locator("#email")).to_have_value(alice.email)
+    assert page.evaluate("sessionStorage.length") == 0
+    page.go_back()
+    expect(page.locator("#name")).to_have_value("Alice Grace")
+    expect(page.locator("#email")).to_have_value(alice.email)
+    expect(page.locator("#password")).to_have_value("")
+    page.get_by_role("link", name="Log in", exact=True).click()
+    log_in(page, alice.email)
+    expect_path(page, "/dashboard")
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+@pytest.mark.asvs("S110")
+def test_without_scripts_log_in_instead_is_a_link(make_person: Callable[..., Person], alice: Person) -> None:
+    page = make_person("Charlie", java_script_enabled=False).page
+    page.goto("/signup?next=/devices")
+    fill_sign_up(page, "Charlie", alice.email, OTHER_PASSWORD)
+    submit(page)
+    page.get_by_role("link", name="Log in instead").click()
+    log_in(page, alice.email)
+    expect_path(page, "/devices")
+
+
+def test_a_pasted_address_is_never_cut_in_silence(page: Page) -> None:
+    address = "a" * 305 + "@example.com"
+    page.goto("/signup")
+    page.focus("#email")
+    page.keyboard.insert_text(address)
+    expect(error_of(page, "email")).to_contain_text("Email must be at most 254 characters long.")
+    expect(page.locator("#email")).to_have_value(address)
+
+
+def log_in_as_bob(alice: Person, make_person: Callable[..., Person]) -> Person:
+    """Bob has logged in since, in another tab of Alice's browser."""
     bob = make_person("Bob", member=True)
-    alice.page.goto("/account")
-    alice.page.fill("#account-name", "Alice Grace")
     alice.page.context.clear_cookies()
     alice.page.context.add_cookies(bob.page.context.cookies())
+    return bob
+
+
+def test_a_form_of_another_account_does_nothing(alice: Person, make_person: Callable[..., Person]) -> None:
+    alice.page.goto("/account")
+    bob = log_in_as_bob(alice, make_person)
+    alice.page.evaluate("document.querySelector('#account-name').value = 'Alice Grace'")
     submit(alice.page, "account-form")
-    expect_toast(alice.page, "Nothing was changed.")
-    expect(alice.page.locator("#account-name")).to_have_value("Alice Grace")
+    expect(alice.page.get_by_role("banner")).to_contain_text("Bob")
+    expect(alice.page.locator("#account-name")).to_have_value("Bob")
     names = alice.live.rows(f"SELECT name FROM users WHERE email IN ('{alice.email}', '{bob.email}') ORDER BY name")
     assert names == [("Alice",), ("Bob",)]
 
 
-def test_a_toast_waits_to_be_read_and_can_be_dismissed(charlie: Person, live: Live) -> None:
-    charlie.page.clock.install()
-    live.trouble.order("/signup", status=500, times=3)
-    page = fill(charlie)
+def type_profile(person: Person, live: Live) -> Page:
+    """The form of the profile, typed in and sent after the session ended."""
+    page = person.page
+    page.goto("/account")
+    with page.expect_response("**/account/check/phone"):
+        page.fill("#account-phone", "+44 20 7946 0000")
+    live.end_sessions_of(person.email)
+    page.evaluate("document.querySelector('#account-form').requestSubmit()")
+    expect_path(page, "/login")
+    return page
+
+
+def test_a_profile_sent_after_the_session_ended_comes_back(alice: Person, live: Live) -> None:
+    page = type_profile(alice, live)
+    assert PASSWORD not in page.evaluate("JSON.stringify({...sessionStorage})")
+    log_in(page, alice.email)
+    expect(page.locator("#account-phone")).to_have_value("+44 20 7946 0000")
+    expect(page.locator("#account-form")).to_contain_text("You were logged out before this was saved.")
+    assert page.evaluate("sessionStorage.length") == 0
+    submit(page, "account-form")
+    expect_toast(page, "Profile saved.")
+    expect(page.locator("#account-form")).not_to_contain_text("You were logged out")
+    assert live.rows(f"SELECT phone FROM users WHERE email = '{alice.email}'") == [("+44 20 7946 0000",)]
+
+
+def test_a_profile_whose_check_finds_the_session_ended_comes_back(alice: Person, live: Live) -> None:
+    page = alice.page
+    page.goto("/account")
+    live.end_sessions_of(alice.email)
+    page.fill("#account-phone", "+44 20 7946 0000")
+    expect_path(page, "/login")
+    log_in(page, alice.email)
+    expect(page.locator("#account-phone")).to_have_value("+44 20 7946 0000")
+
+
+def test_a_profile_comes_back_to_nobody_else(alice: Person, make_person: Callable[..., Person], live: Live) -> None:
+    page, bob = type_profile(alice, live), make_person("Bob", member=True)
+    log_in(page, bob.email)
+    expect_path(page, "/account")
+    expect(page.locator("#account-name")).to_have_value("Bob")
+    expect(page.locator("#account-phone")).to_have_value("")
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def save_profile(page: Page) -> None:
+    submit(page, "account-form")
+    expect_toast(page, "Profile saved.")
+    expect(page.locator("#account-form")).not_to_have_attribute("aria-busy", "true")
+
+
+def test_a_toast_waits_to_be_read_and_can_be_dismissed(alice: Person) -> None:
+    page = alice.page
+    page.clock.install()
+    page.goto("/account")
     expect(page.locator("#toasts")).to_have_attribute("role", "status")
-    for _ in range(2):
-        submit(page)
-        expect_toast(page, KEPT)
-        expect(page.locator("#signup-form")).not_to_have_attribute("aria-busy", "true")
     toasts = page.locator("#toasts > *")
-    page.clock.run_for(5_500)
-    expect(toasts).to_have_count(2)
-    toasts.first.get_by_role("button").click()
-    expect(toasts).to_have_count(1)
+    for _ in range(2):
+        save_profile(page)
+        page.clock.run_for(5_500)
+        expect(toasts).to_have_count(1)  # the second replaces the first
+    toasts.get_by_role("button").click()
+    expect(toasts).to_have_count(0)
     assert focused(page) != "body"
+    save_profile(page)
     page.mouse.move(1, 1)
-    page.focus("#name")
+    page.focus("#account-name")
     page.clock.run_for(30_000)
     expect(toasts).to_have_count(0)
+
+
+def test_a_toast_goes_at_the_next_submit(alice: Person, live: Live) -> None:
+    page = alice.page
+    page.goto("/account")
+    save_profile(page)
+    live.trouble.order("/account", status=500)
+    submit(page, "account-form")
+    expect_summary(page, KEPT)
+    expect(page.locator(".toast")).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_toast_covers_no_form(alice: Person, width: int) -> None:
+    page = alice.page
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto("/account")
+    page.evaluate("document.querySelector('#account-form .primary').scrollIntoView({block: 'center'})")
+    save_profile(page)
+    settle(page, 400)
+    toast = page.locator(".toast").bounding_box()
+    for form in page.locator("main form").all():
+        box = form.bounding_box()
+        is_above = box["y"] + box["height"] <= toast["y"] or box["y"] >= toast["y"] + toast["height"]
+        is_beside = box["x"] + box["width"] <= toast["x"] or box["x"] >= toast["x"] + toast["width"]
+        assert is_above or is_beside
