@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator, Validation
 from pydantic_core import PydanticCustomError
 
 from db.secret import Secret
+from web.characters import count_visible, has_too_many_marks, strip_invisible
 from web.common_passwords import is_close, is_common
 from web.policy import POLICIES, Policy
 
@@ -19,6 +20,7 @@ LONGEST_NAME: Final = 100
 LONGEST_EMAIL: Final = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 LONGEST_PASSWORD: Final = 256  # characters, and 1,024 bytes
 UNSTORABLE: Final = "This contains a character we can’t store. Please type it again."
+TOO_MANY_MARKS: Final = "There are too many accents on one letter. Please remove some."
 TOO_COMMON: Final = "This password is too common."
 TOO_CLOSE: Final = "This password is too close to your name or email."
 
@@ -45,14 +47,17 @@ def _line(text: str) -> str:
     """Storable, and one line without what moves a cursor: it is printed in lists and at the operator's shell."""
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in storable(text)):
         raise refuse(UNSTORABLE)
+    if has_too_many_marks(text):  # stacked so high that they would be drawn over other lines
+        raise refuse(TOO_MANY_MARKS)
     return text
 
 
 def _name(text: str) -> str:
-    name = _line(text.strip())  # trimmed before it is measured: trap T15
+    """Trimmed before it is measured; at least two of its characters can be seen."""
+    name = _line(text.strip())
     if len(name) > LONGEST_NAME:
         raise refuse(f"Name must be at most {LONGEST_NAME} characters long.")
-    if len(name) < 2:
+    if count_visible(name) < 2:
         raise refuse("Name must be at least 2 characters long.")
     return name
 
@@ -62,7 +67,7 @@ def _email(text: str) -> str:
 
     email-validator normalises (NFC, UTS 46) before it validates; the other way round is GHSA-7rqj-j65f-68wh.
     """
-    email = storable(text).strip()
+    email = strip_invisible(storable(text))
     if len(email) > LONGEST_EMAIL:
         raise refuse(f"Email must be at most {LONGEST_EMAIL} characters long.")
     canonical = _canonical(email)
@@ -109,21 +114,23 @@ def _present_password(password: Any) -> Secret[str]:
 
 
 def _slug(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9-]{2,40}", storable(text).strip()):
+    slug = strip_invisible(storable(text))
+    if not re.fullmatch(r"[a-z0-9-]{2,40}", slug):
         raise refuse("Use 2 to 40 characters: lower-case letters (a–z), digits and hyphens.")
-    return text.strip()
+    return slug
 
 
 def _phone(text: str) -> str:
-    """As it was typed, blanks and all; blanks alone are nothing."""
+    """As it was typed, spaces too. Where nothing can be seen, nothing is stored."""
     _require_40("Phone", _line(text))
-    return text if text.strip() else ""
+    return text if count_visible(text) else ""
 
 
 def _team(text: str) -> str:
+    """Trimmed. Invisible characters alone are no team: people without a team would share it and see phones."""
     team = _line(text.strip())
     _require_40("Team", team)
-    return team
+    return team if count_visible(team) else ""
 
 
 def _require_40(label: str, text: str) -> None:
@@ -132,9 +139,10 @@ def _require_40(label: str, text: str) -> None:
 
 
 def _search(text: str) -> str:
-    if len(storable(text)) > LONGEST_EMAIL:
+    searched = strip_invisible(storable(text))
+    if len(searched) > LONGEST_EMAIL:
         raise refuse(f"Search for at most {LONGEST_EMAIL} characters.")
-    return text.strip()
+    return searched
 
 
 def _page_number(text: str) -> int:
