@@ -18,6 +18,7 @@ from starlette.routing import NoMatchFound, Router
 from db.secret import Secret
 from db.viewer import Claims, Viewer
 from web.assets import Assets
+from web.display_email import display_email
 from web.words import FILTERS
 
 PARTIALS: Final = Path(__file__).resolve().parent.parent / "partials"
@@ -64,7 +65,7 @@ def make_environment(router: Router, assets: Assets) -> Templates:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    env.filters.update(FILTERS)
+    env.filters.update(FILTERS, email=display_email)
     names = {route.name for route in router.routes if hasattr(route, "name")}
     env.globals.update(
         asset=assets.url,

@@ -1,0 +1,45 @@
+"""Addresses with an international domain, as people read them."""
+
+import idna
+import pytest
+
+from tests.conftest import House
+from tests.people import Browser, read
+from web.display_email import display_email
+
+SHOWN = ["bücher.example", "faß.de", "пример.рф", "παράδειγμα.gr", "日本語ラー.jp", "한국.kr", "देवनागरी.in", "עברית.il"]
+COPIES = {
+    "Cyrillic and Latin": "раypal.com",
+    "Cyrillic letters that all look like Latin": "аррӏе.com",
+    "a phonetic letter": "ɡoogle.com",
+    "Greek and Cyrillic": "αбв.com",
+    "an invisible joiner": "نامه‌ای.com",
+}
+NOT_CLEAN = ["xn--a", "xn--bcher-KVA", "xn--0", "xn--fa-hia-", "xn--ls8h", "xn--"]
+
+
+@pytest.mark.parametrize("domain", SHOWN)
+def test_an_international_domain_is_shown_in_unicode(domain: str) -> None:
+    assert display_email(f"zoe@{idna.encode(domain).decode()}") == f"zoe@{domain}"
+
+
+@pytest.mark.parametrize("domain", COPIES.values(), ids=COPIES)
+def test_a_domain_that_copies_another_is_shown_in_ascii(domain: str) -> None:
+    stored = f"zoe@mail.{idna.encode(domain).decode()}"
+    assert display_email(stored) == stored
+
+
+@pytest.mark.parametrize("label", NOT_CLEAN)
+def test_a_label_that_does_not_decode_is_shown_as_it_is_stored(label: str) -> None:
+    assert display_email(f"zoe@{label}.example") == f"zoe@{label}.example"
+
+
+async def test_pages_show_unicode_and_programs_get_ascii(house: House, ada: Browser) -> None:
+    zoe = await house.member("Zoe", email="zoe@bücher.example")
+    stored, shown = "zoe@xn--bcher-kva.example", "zoe@bücher.example"
+    assert await house.rows("SELECT email FROM users WHERE name = 'Zoe'") == [(stored,)]
+    for person, path in ((zoe, "/account"), (zoe, "/dashboard"), (zoe, "/users/zoe"), (ada, "/admin/users")):
+        text = read(await person.get(path)).one("main").text
+        assert (shown in text, stored in text) == (True, False), path
+    assert (await zoe.get("/api/users/zoe")).json()["email"] == stored
+    assert (await zoe.post("/login", {"email": shown, "password": zoe.password})).status_code == 303
