@@ -33,10 +33,11 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How many: people, live sessions, sign-ups of the last seven days, administrators."""
+    """How many: people, live sessions, sign-ups of the last 24 hours and of the last seven days, administrators."""
 
     people: int
     sessions: int
+    day: int
     week: int
     admins: int
 
@@ -82,6 +83,7 @@ FIGURES = Statement(
         users,
         people=PEOPLE.scalar_subquery(),
         sessions=LIVE_SESSIONS.scalar_subquery(),
+        day=PEOPLE.where(users.c.created_at > bindparam("day_ago", type_=Instant)).scalar_subquery(),
         week=PEOPLE.where(users.c.created_at > bindparam("week_ago", type_=Instant)).scalar_subquery(),
         admins=PEOPLE.where(users.c.role == "admin").scalar_subquery(),
     )
@@ -120,8 +122,9 @@ async def get_profile(viewer: Viewer) -> Profile:
 
 async def get_figures(admin: Admin) -> Figures:
     now = admin.store.now()
-    figures = await admin.store.one(FIGURES(now=now, week_ago=now - timedelta(days=7)))
-    return figures or Figures(0, 0, 0, 0)
+    ago = {"day_ago": now - timedelta(days=1), "week_ago": now - timedelta(days=7)}
+    figures = await admin.store.one(FIGURES(now=now, **ago))
+    return figures or Figures(0, 0, 0, 0, 0)
 
 
 async def list_sign_ups(admin: Admin) -> list[Day]:
