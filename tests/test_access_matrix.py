@@ -78,9 +78,9 @@ async def has_changed(house: House) -> bool:
 
 
 def told(answer: httpx.Response) -> str:
-    """The status and where it leads, such as `303>/login`; `-cookie` and `+cookie` for one deleted or set."""
+    """The status and where it leads, such as `303>/login`; `-cookie` and `+cookie` for a session deleted or set."""
     target = answer.headers.get("location") or answer.headers.get("hx-redirect")
-    cookie = answer.headers.get("set-cookie", "")
+    cookie = next((line for line in answer.headers.get_list("set-cookie") if line.startswith("session=")), "")
     change = "" if not cookie else "-cookie" if "Max-Age=0" in cookie else "+cookie"
     return f"{answer.status_code}{'>' + urlsplit(target).path if target else ''}{change}"
 

@@ -225,7 +225,7 @@ async def test_a_refused_form_comes_back_on_the_whole_page_with_both_forms(alice
     page = read(await alice.post("/account", {"name": "", "phone": "+1"}))
     assert page.one("html").one(id="nav").one("bdi").text == "Alice"
     assert (value(page, "account-phone"), value(page, "account-slug")) == ("+1", "alice")
-    assert page.one(id="password-form").all(aria_invalid=True) == []
+    assert page.one(id="password-form").all(aria_invalid="true") == []
 
 
 async def test_a_refused_form_comes_back_to_htmx_alone(alice: Browser) -> None:
@@ -518,3 +518,15 @@ async def test_a_form_that_was_drawn_for_somebody_else_does_nothing_and_says_who
     assert await everything(house) == before
     own = await bob.post(path, {**fields, "viewer": await id_of(house, bob)})
     assert own.status_code in (200, 303)
+
+
+async def test_an_invisible_phone_is_none_and_a_pasted_page_address_is_cleaned(house: House, alice: Browser) -> None:
+    answer = await alice.post("/account", {"phone": "\u200b\u202a\u202c", "slug": "\ufeffalice-l\u200b"})
+    assert answer.status_code == 303
+    assert await house.rows("SELECT slug, phone FROM users") == [("alice-l", "")]
+
+
+async def test_a_phone_and_a_name_have_few_marks_on_each_letter(house: House, alice: Browser) -> None:
+    for field in ("name", "phone"):
+        assert (await alice.post("/account", {field: "ab" + "\u0301" * 9})).status_code == 422
+    assert await house.rows("SELECT name, phone FROM users") == [("Alice", "")]

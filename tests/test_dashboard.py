@@ -119,3 +119,25 @@ async def test_a_database_error_is_never_taken_for_logged_out(house: House, alic
     assert (await alice.get("/api/session")).status_code == 500
     await house.change("ALTER TABLE mislaid RENAME TO sessions")
     assert (await alice.get("/dashboard")).status_code == 200
+
+
+async def test_new_accounts_are_counted_in_one_sense_of_today(house: House, alice: Browser, ada: Browser) -> None:
+    """The list below says "today" in the reader's own zone, so a count by UTC days would contradict it."""
+
+    async def lead() -> str:
+        return read(await ada.get("/dashboard")).one("p", **{"class": "lead"}).text
+
+    assert await lead() == "2 people have signed up in the last 24 hours."
+    house.clock.move(hours=15)  # 00:12 of the next day in UTC
+    assert await lead() == "2 people have signed up in the last 24 hours."
+    house.clock.move(hours=9, seconds=1)
+    assert await lead() == "Nobody has signed up in the last 24 hours."
+
+
+async def test_pages_with_times_carry_the_servers_clock(house: House, alice: Browser, ada: Browser) -> None:
+    pages = ("/dashboard", "/devices", "/account/activity", "/users/alice")
+    for person, paths in ((alice, pages), (ada, ("/dashboard", "/admin/users", "/admin/audit"))):
+        for path in paths:
+            for answer in (await person.get(path), await person.get_fragment(path)):
+                clocks = [found.attrs["data-now"] for found in read(answer).all(data_now=True)]
+                assert clocks == ["2026-11-24T09:12:00Z"], path

@@ -8,7 +8,7 @@ from db.limits import SESSION_REVOKES
 from db.passwords import Passwords
 from db.pruning import prune
 from tests.conftest import House
-from tests.people import Browser, Element, read, set_cookie_of
+from tests.people import IPHONE, Browser, Element, read, set_cookie_of
 
 
 async def devices_of(person: Browser) -> Element:
@@ -70,6 +70,45 @@ async def test_all_others_end_and_this_one_stays(alice: Browser, alices_phone: B
     answer = await alice.post_fragment("/devices/revoke-others")
     assert read(answer).one(id="device-count").text == "1"
     assert [await person.is_in() for person in (alice, alices_phone, bob)] == [True, False, True]
+
+
+async def test_without_scripts_ending_several_devices_asks_first(
+    house: House, alice: Browser, alices_phone: Browser
+) -> None:
+    await (await house.browser("Alice")).log_in()
+    form = (await devices_of(alice)).one("form", action="/devices/revoke-others")
+    sent = {field.attrs["name"]: field.attrs["value"] for field in form.all("input")}
+    answer = await alice.post("/devices/revoke-others", sent)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/devices?confirm=others")
+    assert await alices_phone.is_in()
+    page = read(await alice.get(answer.headers["location"]))
+    assert "Log out the other 2 devices?" in page.text
+    form = page.one("form", action="/devices/revoke-others")
+    sent = {field.attrs["name"]: field.attrs["value"] for field in form.all("input")}
+    assert (await alice.post("/devices/revoke-others", sent)).headers["location"] == "/devices"
+    assert [await person.is_in() for person in (alice, alices_phone)] == [True, False]
+
+
+async def test_one_other_device_ends_without_a_question(alice: Browser, alices_phone: Browser) -> None:
+    form = (await devices_of(alice)).one("form", action="/devices/revoke-others")
+    sent = {field.attrs["name"]: field.attrs["value"] for field in form.all("input")}
+    assert (await alice.post("/devices/revoke-others", sent)).headers["location"] == "/devices"
+    assert not await alices_phone.is_in()
+
+
+ANDROID = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 "
+FOCUS = {
+    f"{ANDROID}Focus/8.2 Mobile Safari/537.36": "Firefox Focus on Android",
+    f"{ANDROID}Focus/8.0.24 Chrome/83.0.4103.106 Mobile Safari/537.36": "Firefox Focus on Android",
+    f"{ANDROID}Klar/8.0.15 Chrome/79.0.3945.93 Mobile Safari/537.36": "Firefox Klar on Android",
+    IPHONE.replace("Version/18.5", "Focus/105.0"): "Firefox Focus on iPhone",
+}
+
+
+@pytest.mark.parametrize(("user_agent", "name"), FOCUS.items())
+async def test_firefox_focus_is_named(house: House, user_agent: str, name: str) -> None:
+    phone = await house.member("Alice", user_agent=user_agent)
+    assert (await devices_of(phone)).one(data_current="true").one("bdi").text == name
 
 
 @pytest.mark.guide("C8")

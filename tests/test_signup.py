@@ -196,7 +196,7 @@ async def test_a_taken_address_is_told_while_typing_and_at_the_submit(
 async def test_a_free_address_looks_good(stranger: Browser) -> None:
     field = read(await stranger.post("/signup/check/email", {"email": "charlie@example.com"})).one(data_field="email")
     assert field.one(id="email-message").text == "Looks good"
-    assert "aria-invalid" not in field.one("input").attrs
+    assert field.one("input").attrs["aria-invalid"] == "false"
 
 
 @pytest.mark.guide("A22")
@@ -337,6 +337,9 @@ SPELLINGS = [
     "Alice@example.com",
     "alice@EXAMPLE.com",
     " alice@example.com\t",
+    "\ufeffalice@example.com",
+    "alice@example.com\u200b",
+    "\u202aalice@example.com\u202c\u3164",
     "alice@ｅxample.com",
 ]
 IMPOSTORS = {
@@ -473,3 +476,38 @@ async def test_a_sign_up_leads_to_pages_of_this_site_alone(stranger: Browser) ->
         assert field.attrs["value"] == "/dashboard"
     answer = await stranger.post("/signup", {**FIELDS, "next": "https://evil.example/"})
     assert answer.headers["location"] == "/dashboard"
+
+
+INVISIBLE_NAMES = {
+    "zero-width spaces": "\u200b\u200b\u200b",
+    "bidirectional controls": "\u202e\u202d",
+    "Hangul fillers": "\u3164\u3164",
+    "blank braille": "\u2800\u2800",
+    "tags": "\U000e0041\U000e0042",
+    "one letter and invisible ones": "A\u200b\ufeff\u2800",
+    "one letter with an accent": "e\u0301",
+}
+
+
+@pytest.mark.parametrize("name", INVISIBLE_NAMES.values(), ids=INVISIBLE_NAMES)
+async def test_a_name_needs_two_visible_characters(house: House, stranger: Browser, name: str) -> None:
+    live = await stranger.post("/signup/check/name", {"name": name})
+    submitted = await stranger.post("/signup", {**FIELDS, "name": name})
+    assert submitted.status_code == 422
+    assert errors_of(live, "name") == errors_of(submitted, "name") == ["Name must be at least 2 characters long."]
+    assert await nothing_was_made(house)
+
+
+async def test_a_name_has_few_marks_on_each_letter(house: House, stranger: Browser) -> None:
+    for name in ("Ch" + "\u0301" * 98, "Ch" + "\u0e49" * 98):
+        answer = await stranger.post("/signup", {**FIELDS, "name": name})
+        sentence = "There are too many accents on one letter. Please remove some."
+        assert (answer.status_code, errors_of(answer, "name")) == (422, [sentence])
+    assert await nothing_was_made(house)
+
+
+async def test_names_that_need_joiners_are_stored_as_typed(house: House) -> None:
+    names = ["مه‌سا", "मोहन क्‍षमा", "👩‍🚀 Zoë ❤️", "🏴󠁧󠁢󠁳󠁣󠁴󠁿 Ann"]
+    for number, name in enumerate(names):
+        await house.member(name, email=f"guest{number}@example.com")
+    assert {row[0] for row in await house.rows("SELECT name FROM users")} == set(names)

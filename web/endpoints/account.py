@@ -12,6 +12,7 @@ from db.viewer import Viewer
 from web.closed_doors import say
 from web.cookie import set_cookie, verify_session
 from web.forms import Form, read_fields
+from web.notices import confirm, take_notice
 from web.respond import changed, field, page, redraw_navigation, refused
 from web.schemas import PasswordChange, Profile
 from web.words import plural
@@ -32,7 +33,8 @@ PASSWORD_CLOSED = {
 
 async def show(request: Request) -> Response:
     viewer = await verify_session(request)
-    return page(request, "account/page.html", TITLE, layout="house", **await _forms(request, viewer))
+    context = await _forms(request, viewer) | {"notice": take_notice(request)}
+    return page(request, "account/page.html", TITLE, layout="house", **context)
 
 
 async def check(request: Request) -> Response:
@@ -64,9 +66,8 @@ async def submit(request: Request) -> Response:
         redraw_navigation(request)
     saved = present | form.data.model_dump(exclude_unset=True)
     form = Form.blank(Profile, **saved)
-    return changed(
-        request, TITLE, to="account", fragment="account/profile.html", me=me, profile=form, toast="Profile saved."
-    )
+    toast, fragment = confirm(request, "profile-saved"), "account/profile.html"
+    return changed(request, TITLE, to="account", fragment=fragment, me=me, profile=form, toast=toast)
 
 
 async def change_password(request: Request) -> Response:
@@ -86,6 +87,7 @@ async def change_password(request: Request) -> Response:
     session, ended = done
     set_cookie(request, session)
     others = f" {ended} other {plural(ended, 'device was', 'devices were')} logged out." if ended else ""
+    notice = "password-changed-others" if ended else "password-changed"
     return changed(
         request,
         TITLE,
@@ -94,7 +96,7 @@ async def change_password(request: Request) -> Response:
         me=viewer.me,
         password=Form.blank(PasswordChange, request.app.state.policy),
         email=(await account.get_account(viewer)).email,
-        toast=f"Password changed.{others}",
+        toast=confirm(request, notice, f"Password changed.{others}"),
     )
 
 
@@ -124,6 +126,7 @@ async def _forms(request: Request, viewer: Viewer) -> dict[str, Any]:
     shown = await account.get_account(viewer)
     return {
         "me": viewer.me,
+        "notice": "",
         "email": shown.email,
         "team": shown.team,
         "profile": Form.blank(Profile, name=shown.name, slug=shown.slug, phone=shown.phone),

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from db.access import dashboard
 from db.viewer import Viewer, require_admin
 from web.cookie import verify_session
+from web.notices import take_notice
 from web.respond import now, page
 
 
@@ -24,6 +25,7 @@ async def show(request: Request) -> Response:
         device_count=profile.device_count,
         expires_at=viewer.expires_at,
         now=now(request),
+        notice=take_notice(request),
     )
 
 
@@ -39,4 +41,5 @@ async def _for_admins(request: Request, viewer: Viewer) -> Response:
         days=await dashboard.list_sign_ups(admin),
         newest=await dashboard.list_newcomers(admin),
         now=now(request),
+        notice=take_notice(request),
     )

@@ -3,40 +3,51 @@
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from db.access import devices
 from db.viewer import Viewer
 from web.cookie import keep_device, verify_session
-from web.respond import changed, leave, now, page, path_of
+from web.forms import read_fields
+from web.notices import confirm, keep_notice, take_notice
+from web.respond import changed, is_htmx, leave, now, page, path_of
 from web.words import plural
 
 TITLE = "Devices"
 
 
 async def show(request: Request) -> Response:
+    """The list. With `?confirm=others` it first asks whether to log out the other devices."""
     viewer = await verify_session(request)
-    return page(request, "devices/page.html", TITLE, layout="house", **await _list(request, viewer))
+    context = await _list(request, viewer) | {"notice": take_notice(request)}
+    context["confirm"] = request.query_params.get("confirm") == "others"
+    return page(request, "devices/page.html", TITLE, layout="house", **context)
 
 
 async def revoke(request: Request) -> Response:
     """End one session. Ending one's own is logging out."""
     viewer = await verify_session(request)
     if await devices.revoke_device(viewer, request.path_params["id"]) == viewer.session_id:
+        keep_notice(request, "logged-out")
         return leave(request, to=path_of(request, "login"), delete_cookie=True)
-    return await _changed(request, viewer, "Device logged out.")
+    return await _changed(request, viewer, confirm(request, "device-ended"))
 
 
 async def revoke_others(request: Request) -> Response:
+    """End every session except this one. The form of the list sends `ask`: without a script, a page asks first."""
     viewer = await verify_session(request)
+    if not is_htmx(request) and (await read_fields(request) or {}).get("ask"):
+        return RedirectResponse(f"{path_of(request, 'devices')}?confirm=others", 303)
     ended = await devices.revoke_others(viewer)
-    return await _changed(request, viewer, f"{ended} {plural(ended, 'other device', 'other devices')} logged out.")
+    toast = f"{ended} {plural(ended, 'other device', 'other devices')} logged out."
+    return await _changed(request, viewer, confirm(request, "others-ended", toast))
 
 
 async def revoke_all(request: Request) -> Response:
     """End every session of the account, this one too."""
     viewer = await verify_session(request)
     keep_device(request, await devices.revoke_all(viewer))
+    keep_notice(request, "logged-out-everywhere")
     return leave(request, to=path_of(request, "login"), delete_cookie=True)
 
 
@@ -46,4 +57,4 @@ async def _changed(request: Request, viewer: Viewer, toast: str) -> Response:
 
 
 async def _list(request: Request, viewer: Viewer) -> dict[str, Any]:
-    return {"devices": await devices.list_devices(viewer), "me": viewer.me, "now": now(request)}
+    return {"devices": await devices.list_devices(viewer), "me": viewer.me, "now": now(request), "confirm": False}

@@ -10,6 +10,7 @@ from web.cookie import end_session
 from web.destinations import carried_page, safe_page
 from web.device import describe_device
 from web.forms import Form, read_fields
+from web.notices import keep_notice, take_notice
 from web.respond import leave, page, path_of, refused
 from web.schemas import LogIn
 
@@ -26,7 +27,8 @@ async def show(request: Request) -> Response:
     query = request.query_params
     target = carried_page(request, query.get("next"))
     reason = next((reason for reason in REASONS if query.get(reason) == "1"), "next" if target else "")
-    return page(request, "login/page.html", TITLE, form=Form.blank(LogIn, next=target), reason=reason)
+    form, left = Form.blank(LogIn, next=target), take_notice(request)
+    return page(request, "login/page.html", TITLE, form=form, reason=reason, left=left)
 
 
 async def submit(request: Request) -> Response:
@@ -53,6 +55,7 @@ async def log_out(request: Request) -> Response:
     """Ends this session here and in the database: no copy of the cookie works again (trap T6)."""
     await read_fields(request)  # it has no field of ours, but another content type is refused here too
     await end_session(request)
+    keep_notice(request, "logged-out")
     return leave(request, to=path_of(request, "login"), delete_cookie=True)
 
 
@@ -68,4 +71,5 @@ def _refused(request: Request, form: Form[LogIn], status: int = 422, retry_after
         retry_after=retry_after,
         form=form,
         reason="",
+        left="",
     )

@@ -1,0 +1,88 @@
+"""What the page after a redirect says about the change before it: once, and only sentences of the program."""
+
+import pytest
+
+from tests.conftest import House
+from tests.people import PASSWORD, Browser, read, set_cookie_of
+from web.notices import NOTICES
+
+OTHER = "another-No.7 by the sea"
+
+
+async def told(person: Browser, path: str) -> str:
+    """What the page says on top about the change before it; and it says it once."""
+    page, again = read(await person.get(path)), read(await person.get(path))
+    assert again.all(**{"class": "notice"}) == []
+    return page.one("main").one("p", **{"class": "notice"}).text
+
+
+async def test_every_change_is_confirmed_without_scripts(house: House, alice: Browser, alices_phone: Browser) -> None:
+    phone = read(await alice.get("/devices")).all("form", action=True)[2].attrs["action"]
+    for path, fields, page, sentence in (
+        (phone, {}, "/devices", "Device logged out."),
+        ("/devices/revoke-others", {}, "/devices", "Your other devices are logged out."),
+        ("/account", {"phone": "1"}, "/account", "Profile saved."),
+        ("/account/password", {"current_password": PASSWORD, "password": OTHER}, "/account", "Password changed."),
+    ):
+        answer = await alice.post(path, fields)
+        assert (answer.status_code, answer.headers["location"]) == (303, page)
+        assert await told(alice, page) == sentence
+
+
+async def test_every_change_to_a_user_is_confirmed_without_scripts(house: House, ada: Browser, alice: Browser) -> None:
+    alice_id = (await alice.get("/api/session")).json()["user"]["id"]
+    for action, fields, sentence in (
+        ("role", {"role": "admin"}, "Role changed."),
+        ("team", {"team": "Harbour"}, "Team changed."),
+        ("end-sessions", {}, "Logged out everywhere."),
+        ("disable", {}, "Account disabled, and logged out everywhere."),
+        ("enable", {}, "Account enabled."),
+    ):
+        answer = await ada.post(f"/admin/users/{alice_id}/{action}", fields)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/admin/users")
+        assert await told(ada, "/admin/users") == sentence
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [("/logout", "You’ve logged out."), ("/devices/revoke-all", "You’ve logged out everywhere.")],
+)
+async def test_leaving_is_confirmed_on_the_log_in_page(alice: Browser, path: str, sentence: str) -> None:
+    for ask in (alice.post, alice.post_fragment):
+        await alice.log_in()
+        answer = await ask(path)
+        assert (answer.headers.get("location") or answer.headers["hx-redirect"]) == "/login"
+        assert sentence in read(await alice.get("/login")).one("main").text
+        assert sentence not in read(await alice.get("/login")).text
+
+
+async def test_a_given_up_role_is_confirmed_on_the_dashboard(house: House, ada: Browser) -> None:
+    await house.admin("Grace")
+    ada_id = (await ada.get("/api/session")).json()["user"]["id"]
+    await ada.post_fragment(f"/admin/users/{ada_id}/role", {"role": "user"})
+    assert await told(ada, "/dashboard") == "You’re no longer an administrator."
+
+
+async def test_a_change_by_htmx_has_its_toast_and_no_cookie(alice: Browser) -> None:
+    answer = await alice.post_fragment("/account", {"phone": "1"})
+    assert (set_cookie_of(answer), "Profile saved." in answer.text) == ({}, True)
+
+
+async def test_the_cookie_is_closed_to_scripts_and_short_lived(alice: Browser) -> None:
+    cookie = set_cookie_of(await alice.post("/account", {"phone": "1"}))["notice"]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (True, "Lax", "/", "")
+    assert cookie["max-age"] == "60"
+    shown = set_cookie_of(await alice.get("/account"))["notice"]
+    assert (shown.value, shown["max-age"]) == ("", "0")
+
+
+@pytest.mark.parametrize("forged", ["Call 0800 1234", "<b>x</b>", "profile-saved; x", "PROFILE-SAVED", ""])
+async def test_a_forged_cookie_puts_no_text_on_a_page(alice: Browser, forged: str) -> None:
+    answer = await alice.get("/account", Cookie=f"session={alice.cookie}; notice={forged.partition(';')[0]}x")
+    assert answer.status_code == 200
+    assert read(answer).all(**{"class": "notice"}) == []
+    assert (forged in answer.text and bool(forged)) is False
+
+
+def test_every_sentence_ends_with_a_full_stop() -> None:
+    assert all(sentence.endswith(".") for sentence in NOTICES.values())
