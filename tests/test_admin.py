@@ -1,6 +1,7 @@
 """People, for administrators: found, and changed with effect at their next request; for everybody else, closed."""
 
 import asyncio
+import gzip
 from collections.abc import Callable
 
 import httpx
@@ -218,6 +219,44 @@ async def test_the_fragment_is_the_main_part_of_the_page(ada: Browser, alice: Br
     assert fragment.text.partition("</title>\n")[2].strip() in page.text
 
 
+async def test_a_search_ignores_invisible_characters_around_an_address(ada: Browser, alice: Browser) -> None:
+    assert await found(ada, q="\ufeffalice@example.com\u200b") == ["Alice"]
+    assert await found(ada, q="\u202aalice@example.com\u202c") == ["Alice"]
+
+
+# One user
+
+
+async def test_a_page_of_its_own_has_the_actions_and_leads_back(house: House, ada: Browser, alice: Browser) -> None:
+    path = f"/admin/users/{await id_of(house, 'Alice')}"
+    page, fragment = await ada.get(f"{path}?q=ali&sort=name"), await ada.get_fragment(f"{path}?q=ali&sort=name")
+    assert read(page).one("h1").text == "Alice"
+    assert fragment.text.partition("</title>")[2].strip() in page.text
+    forms = read(page).one(**{"class": "actions"}).all("form")
+    assert {path_of(form.attrs["action"]) for form in forms} == {
+        f"{path}/{action}" for action in ("team", "role", "end-sessions", "disable")
+    }
+    assert "/admin/users?q=ali&sort=name" in {link.attrs["href"] for link in read(page).all("a")}
+    sent = {field.attrs["name"]: field.attrs["value"] for field in forms[0].all("input")} | {"team": "Harbour"}
+    answer = await ada.post(forms[0].attrs["action"], sent)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/admin/users?q=ali&sort=name")
+    assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [("Harbour",)]
+
+
+async def test_the_page_of_nobody_is_404_and_others_do_not_see_it(house: House, ada: Browser, alice: Browser) -> None:
+    for user_id in (UNKNOWN, "alice", "%00", "%25"):
+        assert (await ada.get(f"/admin/users/{user_id}")).status_code == 404
+    for path in (UNKNOWN, await id_of(house, "Ada")):
+        answer = await alice.get(f"/admin/users/{path}")
+        assert (answer.status_code, "ada@example.com" in answer.text) == (403, False)
+
+
+async def test_the_list_is_light(ada: Browser, sixty: list[str]) -> None:
+    answer = await ada.get("/admin/users")
+    assert len(read(answer).one(id="people-list").all("form")) == 0
+    assert len(gzip.compress(answer.content, 9)) < 5_000
+
+
 # Doing
 
 
@@ -341,6 +380,13 @@ async def test_a_team_is_trimmed_and_emptied_and_at_most_forty_long(house: House
         assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [(stored,)]
 
 
+async def test_an_invisible_team_is_no_team(house: House, ada: Browser, alice: Browser) -> None:
+    """Two people without a team must not come to share one: they would see each other's phones."""
+    for typed in ("\u200b", "\u3164\u2800", " \ufeff "):
+        assert (await act(house, ada, "Alice", "team", team=typed)).status_code == 303
+        assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [("",)]
+
+
 async def test_a_team_that_is_absent_stays_as_it_is(house: House, ada: Browser, alice: Browser) -> None:
     await act(house, ada, "Alice", "team", team="Harbour")
     await act(house, ada, "Alice", "team")
@@ -399,7 +445,8 @@ async def test_htmx_gets_the_list_where_it_stood_and_one_message(
     fragment = read(answer)
     assert (answer.status_code, toast(fragment)) == (200, told)
     assert names(answer) == sixty[2:][25:50]
-    assert {kept.attrs["value"] for kept in fragment.all(name="page")} == {"2"}
+    menus = {link.attrs["data-hx-get"] for link in fragment.all("a", data_hx_trigger="opened")}
+    assert (len(menus), all(link.endswith("?q=guest&page=2&sort=name") for link in menus)) == (25, True)
     assert fragment.all("html") == fragment.all(id="nav") == []
     row = fragment.one(data_user=await id_of(house, "Guest 40"))
     expected = {"role": "Administrator", "team": "Harbour", "disable": "Disabled"}.get(action, "Guest 40")
@@ -514,10 +561,11 @@ async def test_of_two_roles_the_first_counts(house: House, ada: Browser, alice: 
 
 @pytest.mark.asvs("S38")
 async def test_no_form_of_an_administrator_has_a_password_in_it(house: House, ada: Browser, alice: Browser) -> None:
-    page = read(await ada.get("/admin/users"))
-    sent = {field.attrs["name"] for form in page.one(id="people-list").all("form") for field in form.all("input")}
+    page = read(await ada.get(f"/admin/users/{await id_of(house, 'Alice')}"))
+    forms = page.one(**{"class": "actions"}).all("form")
+    sent = {field.attrs["name"] for form in forms for field in form.all("input")}
     assert sent == {"viewer", "q", "sort", "page", "role", "team"}
-    paths = {path_of(form.attrs["action"]).rpartition("/")[2] for form in page.one(id="people-list").all("form")}
+    paths = {path_of(form.attrs["action"]).rpartition("/")[2] for form in forms}
     assert paths == {"role", "team", "end-sessions", "disable"}
 
 

@@ -83,6 +83,7 @@ routes = [
     Members("/account/activity",              get=audit.show_own,                                      name="activity"),
     Members("/users/{slug}",                  get=users.show,                                          name="user"),
     Admins ("/admin/users",                   get=admin.show,                                          name="admin-users"),
+    Admins ("/admin/users/{id}",              get=admin.show_person,                                   name="admin-user"),
     Admins ("/admin/users/{id}/role",                                   post=admin.change_role,        name="admin-role"),
     Admins ("/admin/users/{id}/team",                                   post=admin.change_team,        name="admin-team"),
     Admins ("/admin/users/{id}/disable",                                post=admin.disable,            name="admin-disable"),

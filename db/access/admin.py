@@ -47,19 +47,22 @@ class People:
     pages: int
 
 
-def _search() -> Select[Person]:
+def _picked() -> Select[Person]:
     live = (
         select(func.count())
         .select_from(sessions)
         .where(sessions.c.user_id == users.c.id, sessions.c.expires_at > bindparam("now", type_=Instant))
     )
-    picked = pick(
+    return pick(
         Person,
         users,
         disabled=users.c.disabled_at.is_not(None),
         session_count=live.correlate(users).scalar_subquery(),
     )
-    return picked.where(matches(bindparam("pattern"))).limit(bindparam("limit")).offset(bindparam("offset"))
+
+
+def _search() -> Select[Person]:
+    return _picked().where(matches(bindparam("pattern"))).limit(bindparam("limit")).offset(bindparam("offset"))
 
 
 SEARCHES: Final[Mapping[str, Statement[Person]]] = {
@@ -68,6 +71,7 @@ SEARCHES: Final[Mapping[str, Statement[Person]]] = {
     "email": Statement(_search().order_by(users.c.email)),
     "login": Statement(_search().order_by(users.c.last_login_at.desc().nulls_last(), users.c.id)),
 }
+PERSON = Statement(_picked().where(users.c.id == bindparam("user_id")))
 COUNT = Statement(select(func.count()).select_from(users).where(matches(bindparam("pattern"))))
 CHANGE_TEAM = Statement(update(users).where(users.c.id == bindparam("user_id")).values(team=bindparam("new_team")))
 ENABLE = Statement(update(users).where(users.c.id == bindparam("user_id")).values(disabled_at=None))
@@ -81,6 +85,14 @@ async def list_people(admin: Admin, *, q: str = "", page: int = 1, sort: str = "
     page = min(max(1, page), pages)
     found = SEARCHES[sort](pattern=pattern, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE, now=admin.store.now())
     return People(await admin.store.all(found), total, page, pages)
+
+
+async def get_person(admin: Admin, user_id: str) -> Person:
+    """One account. Raises NotFound."""
+    person: Person | None = await admin.store.one(PERSON(user_id=user_id, now=admin.store.now()))
+    if person is None:
+        raise NotFound
+    return person
 
 
 async def change_role(admin: Admin, user_id: str, role: Role) -> None:

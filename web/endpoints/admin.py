@@ -11,6 +11,7 @@ from db.access import admin
 from db.viewer import Admin
 from web.cookie import verify_admin
 from web.forms import Form, read_fields, read_query
+from web.notices import confirm, keep_notice, take_notice
 from web.respond import changed, leave, now, page, path_of, refused
 from web.schemas import PeopleQuery, RoleChange, TeamChange
 
@@ -19,7 +20,17 @@ TITLE = "People"
 
 async def show(request: Request) -> Response:
     viewer = await verify_admin(request)
-    return page(request, "admin/page.html", TITLE, layout="house", **await _people(request, viewer))
+    context = await _people(request, viewer) | {"notice": take_notice(request)}
+    return page(request, "admin/page.html", TITLE, layout="house", **context)
+
+
+async def show_person(request: Request) -> Response:
+    """What can be done to one user: a page without scripts, and with them the content of a menu of the list."""
+    viewer = await verify_admin(request)
+    person = await admin.get_person(viewer, _user_id(request))
+    query = await _asked(request)
+    context: dict[str, Any] = {"person": person, "asked": query, "back": _address(query), "mistake": None}
+    return page(request, "admin/person.html", person.name, layout="house", me=viewer.me, **context)
 
 
 async def change_role(request: Request) -> Response:
@@ -30,8 +41,9 @@ async def change_role(request: Request) -> Response:
         raise HTTPException(422, "That role doesn’t exist.")
     await admin.change_role(viewer, _user_id(request), form.data.role)
     if _user_id(request) == viewer.id and form.data.role != "admin":
+        keep_notice(request, "role-given-up")
         return leave(request, to=path_of(request, "dashboard"))  # the list is no longer theirs to see
-    return await _changed(request, viewer, "Role changed.")
+    return await _changed(request, viewer, "role-changed")
 
 
 async def change_team(request: Request) -> Response:
@@ -41,25 +53,25 @@ async def change_team(request: Request) -> Response:
         await admin.require_person(viewer, _user_id(request))
         return await _refused_team(request, viewer, form)
     await admin.change_team(viewer, _user_id(request), form.data.team)
-    return await _changed(request, viewer, "Team changed.")
+    return await _changed(request, viewer, "team-changed")
 
 
 async def disable(request: Request) -> Response:
     viewer = await verify_admin(request)
     await admin.disable(viewer, _user_id(request))
-    return await _ended(request, viewer, "Account disabled, and logged out everywhere.")
+    return await _ended(request, viewer, "account-disabled")
 
 
 async def enable(request: Request) -> Response:
     viewer = await verify_admin(request)
     await admin.enable(viewer, _user_id(request))
-    return await _changed(request, viewer, "Account enabled.")
+    return await _changed(request, viewer, "account-enabled")
 
 
 async def end_sessions(request: Request) -> Response:
     viewer = await verify_admin(request)
     await admin.end_sessions(viewer, _user_id(request))
-    return await _ended(request, viewer, "Logged out everywhere.")
+    return await _ended(request, viewer, "sessions-ended")
 
 
 async def _refused_team(request: Request, viewer: Admin, form: Form[TeamChange]) -> Response:
@@ -79,41 +91,47 @@ async def _refused_team(request: Request, viewer: Admin, form: Form[TeamChange])
     )
 
 
-async def _ended(request: Request, viewer: Admin, toast: str) -> Response:
-    """After an account's sessions have ended: one's own lead out of the door."""
+async def _ended(request: Request, viewer: Admin, notice: str) -> Response:
+    """After an account's sessions have ended: administrators who ended their own are logged out."""
     if _user_id(request) == viewer.id:
+        keep_notice(request, "logged-out-everywhere")
         return leave(request, to=path_of(request, "login"), delete_cookie=True)
-    return await _changed(request, viewer, toast)
+    return await _changed(request, viewer, notice)
 
 
-async def _changed(request: Request, viewer: Admin, toast: str) -> Response:
+async def _changed(request: Request, viewer: Admin, notice: str) -> Response:
     context = await _people(request, viewer)
     return changed(
         request,
         TITLE,
         to="admin-users",
-        query=_query(context),
+        query=context["back"],
         fragment="admin/list.html",
-        toast=toast,
+        toast=confirm(request, notice),
         **context,
     )
 
 
-def _query(context: dict[str, Any]) -> str:
-    """The address of the same page of the same search; nothing where that is where the list begins."""
-    asked = PeopleQuery(q=context["q"], page=str(context["people"].page), sort=context["sort"])  # type: ignore[arg-type]
-    changed_fields = asked.model_dump(exclude_defaults=True)
+def _address(query: PeopleQuery) -> str:
+    """The query string of this page of this search; empty where all of it is the default."""
+    changed_fields = query.model_dump(exclude_defaults=True)
     return f"?{urlencode(changed_fields)}" if changed_fields else ""
 
 
-async def _people(request: Request, viewer: Admin) -> dict[str, Any]:
-    """The page of the list that was asked for, or that the form which changed it stood on."""
+async def _asked(request: Request) -> PeopleQuery:
+    """The page of the list in the query string, or in the form that was on it; defaults for what is not valid."""
     asked = await read_fields(request) if request.method == "POST" else read_query(request)
     wrong = Form.check(PeopleQuery, asked).errors
-    query = PeopleQuery.model_validate({name: value for name, value in (asked or {}).items() if name not in wrong})
-    found = await admin.list_people(viewer, q=query.q, page=query.page, sort=query.sort)
-    asked_for = {"people": found, "q": query.q, "sort": query.sort}
-    return {"me": viewer.me, "now": now(request), "wrong": None, **asked_for}
+    return PeopleQuery.model_validate({name: value for name, value in (asked or {}).items() if name not in wrong})
+
+
+async def _people(request: Request, viewer: Admin) -> dict[str, Any]:
+    """The context of the list."""
+    asked = await _asked(request)
+    found = await admin.list_people(viewer, q=asked.q, page=asked.page, sort=asked.sort)
+    query = asked.model_copy(update={"page": found.page})
+    around = {"me": viewer.me, "now": now(request), "notice": "", "wrong": None}
+    return {**around, "people": found, "asked": query, "back": _address(query)}
 
 
 def _user_id(request: Request) -> str:
