@@ -164,8 +164,9 @@ on('click', ({target}) => {
 });
 
 // After a swap: the title, the focus, the marks in the navigation, and all that the server cannot know.
-let shown = [], menu;
-on('htmx:before:swap', () => {
+let shown = [], menu, rows = [];
+on('htmx:before:swap', ({detail: {ctx}}) => {
+  rows = nearby(ctx.sourceElement.closest('[data-device]'));
   shown = $$('.pw input[type=text]').map(input => input.id);
   menu = document.activeElement.closest('.menu')?.id;
 });
@@ -174,10 +175,18 @@ on('htmx:after:swap', ({detail: {ctx}}) => {
   if (partial(ctx) && ctx.title) document.title = ctx.title;
   tick(); times(); find();
   for (const link of $$('.summary a')) link.toggleAttribute('data-mended', !invalid($(link.hash)));
+  const box = ctx.target?.closest('.menu .actions'), button = rows.map(id => $(`#${id} button`)).find(Boolean);
+  if (box) box.scrollIntoView({block: 'nearest'});
   if (ctx.push && ctx.target?.id === 'main') arrive();
+  else if (button) button.focus();
   else if ($(`#${menu}:not([open]) summary`)) $(`#${menu} summary`).focus({preventScroll: true});
   else if (document.activeElement === document.body) ($('[data-land]') ?? $('h1')).focus({preventScroll: true});
 });
+// The rows after a device that is logged out, then those before it: the focus moves to the first one left.
+function nearby(row) {
+  const all = row ? $$('[data-device]') : [], at = all.indexOf(row);
+  return [...all.slice(at + 1), ...all.slice(0, Math.max(at, 0)).reverse()].filter(node => !node.hidden).map(node => node.id);
+}
 function arrive() {
   for (const link of $$('#nav nav a')) {
     const here = link.pathname === location.pathname;
@@ -207,6 +216,19 @@ function shut(menu) {
 }
 on('click', ({target}) => $$('.menu[open]').forEach(menu => menu.contains(target) || shut(menu)));
 on('keydown', ({key}) => key === 'Escape' && $$('.menu[open]').forEach(shut));
+// It loads its actions when it opens; until then it holds a link to the page that has them. It never opens out of view.
+on('toggle', ({target: menu}) => {
+  if (!menu.matches('.menu[open]')) return;
+  $('a[data-hx-trigger=opened]', menu)?.dispatchEvent(new Event('opened'));
+  $('.actions', menu).scrollIntoView({block: 'nearest'});
+}, true); // toggle does not bubble
+// On that page there is no list for the answer: the form is sent as if there were no script, after the same question.
+on('submit', event => {
+  const {hxTarget, hxConfirm} = event.target.dataset;
+  if (!hxTarget || $(hxTarget)) return;
+  event.stopImmediatePropagation();
+  if (hxConfirm && !confirm(hxConfirm)) event.preventDefault();
+}, true);
 
 // A click with Ctrl, Cmd, Shift or Alt is the browser's: htmx 4.0.1 would eat it.
 on('click', event => {
@@ -244,13 +266,14 @@ on('focusout', ({target: field}) => { // a change of type has swallowed the chan
   if (field.matches('[data-rules]') && field.value) field.dispatchEvent(new Event('change', {bubbles: true}));
 });
 
-// Times, in the reader's own zone and in the server's manner.
+// Times, in the reader's own zone and in the server's manner, by the server's clock: the page says its time (data-now).
+let drawn, ahead = 0; // ms by which the server's clock is ahead of this one
 const near = new Intl.RelativeTimeFormat('en-GB', {numeric: 'auto'});
 const months = new Intl.DateTimeFormat('en-GB', {month: 'long'});
 const clock = new Intl.DateTimeFormat('en-GB', {hour: '2-digit', minute: '2-digit', hourCycle: 'h23'});
 const full = new Intl.DateTimeFormat('en-GB', {dateStyle: 'full', timeStyle: 'long'});
 const midnight = date => new Date(date).setHours(0, 0, 0, 0);
-function say(date, style, now = new Date()) {
+function say(date, style, now) {
   const days = Math.round((midnight(date) - midnight(now)) / 864e5), minutes = Math.floor((now - date) / 6e4);
   const month = months.format(date), year = date.getFullYear();
   const short = `${date.getDate()} ${month.slice(0, 3)}${year === now.getFullYear() ? '' : ' ' + year}`;
@@ -260,8 +283,11 @@ function say(date, style, now = new Date()) {
   return minutes < 720 || !days ? near.format(-Math.floor(minutes / 60), 'hour') : days === -1 ? near.format(-1, 'day') : short;
 }
 function times() {
+  const said = $('[data-now]')?.dataset.now;
+  if (said && said !== drawn) ahead = Date.parse(drawn = said) - Date.now();
+  const now = new Date(Date.now() + ahead);
   for (const node of $$('time[data-time]')) {
-    const date = new Date(node.dateTime), text = say(date, node.dataset.time);
+    const date = new Date(node.dateTime), text = say(date, node.dataset.time, now);
     if (text && text !== node.textContent) node.textContent = text;
     node.title = full.format(date);
   }
@@ -275,7 +301,17 @@ function find() {
   if (!input) return;
   const words = input.value.toLowerCase().split(' ');
   for (const node of all) node.hidden = !words.every(word => node.textContent.toLowerCase().includes(word));
-  line.textContent = input.value && fill(line.dataset.found, {n: all.filter(node => !node.hidden).length, m: all.length});
+  const found = all.filter(node => !node.hidden).length, none = $('[data-none]');
+  line.textContent = input.value && fill(line.dataset.found, {n: found, m: all.length});
+  none.hidden = found > 0;
+  $('bdi', none).textContent = input.value;
 }
 on('input', ({target}) => target.matches('[data-filter]') && find());
+on('click', ({target}) => {
+  if (!target.matches('[data-clear]')) return;
+  const input = $('[data-filter]');
+  input.value = '';
+  find();
+  input.focus();
+});
 find();

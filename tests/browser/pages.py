@@ -85,6 +85,23 @@ def own_page(person: Person) -> None:
 def open_menu(person: Person) -> None:
     person.page.goto("/admin/users")
     person.page.locator("#users details summary").last.click()
+    expect(person.page.locator("#users details[open] form").first).to_be_visible()
+
+
+def actions_of_one(person: Person) -> None:
+    person.page.goto(f"/admin/users/{person.live.id_of(person.email)}")
+
+
+def asked_to_confirm(person: Person) -> None:
+    many_devices(person, 4)
+    person.page.goto("/devices?confirm=others")
+    expect(person.page.get_by_role("button", name="Log out 3 devices")).to_be_visible()
+
+
+def confirmed(person: Person) -> None:
+    person.page.request.post("/account", form={"phone": "1"}, max_redirects=0)
+    person.page.goto("/account")
+    expect(person.page.locator(".notice")).to_be_visible()
 
 
 def long_activity(person: Person) -> None:
@@ -125,8 +142,10 @@ MEMBER: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),
+    "devices, asked to confirm": asked_to_confirm,
     "devices, 40": partial(many_devices, count=40),
     "account": partial(goto, path="/account"),
+    "account, confirmed": confirmed,
     "account, refused": account_with_errors,
     "profile": own_page,
     "activity": long_activity,
@@ -140,6 +159,7 @@ ADMIN: dict[str, State] = {
     "dashboard, admin": partial(goto, path="/dashboard"),
     "people": partial(goto, path="/admin/users"),
     "people, open menu": open_menu,
+    "people, one": actions_of_one,
     "people, nobody": partial(goto, path="/admin/users?q=nobody+at+all"),
     "audit": partial(goto, path="/admin/audit"),
     "audit, nothing": partial(goto, path="/admin/audit?q=nobody+at+all"),

@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Dialog, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from tests.browser.conftest import Person
 from tests.browser.live import Live
+from tests.browser.pages import assert_accessible
 from tests.browser.steps import (
+    expect_heading,
     expect_path,
     expect_summary,
     expect_toast,
@@ -25,6 +27,7 @@ from tests.browser.steps import (
 from tests.people import FIREFOX, IPHONE, PASSWORD
 
 OTHERS = "[data-device]:not([data-current=true])"
+OTHERS_AT_ONCE = 'form[action$="/devices/revoke-others"] button'
 EVERYWHERE = 'form[action$="/devices/revoke-all"] button'
 
 
@@ -61,7 +64,12 @@ def test_all_others_go_at_once(alice: Person, live: Live) -> None:
     alice.elsewhere()
     alice.elsewhere()
     alice.page.goto("/devices")
-    alice.page.locator('form[action$="/devices/revoke-others"] button').click()
+    alice.page.once("dialog", lambda dialog: dialog.dismiss())
+    alice.page.locator(OTHERS_AT_ONCE).click()
+    settle(alice.page, 300)
+    assert live.sessions_of(alice.email) == 3
+    alice.page.once("dialog", lambda dialog: dialog.accept())
+    alice.page.locator(OTHERS_AT_ONCE).click()
     expect(alice.page.locator("[data-device]")).to_have_count(1)
     expect_toast(alice.page, "2 other devices logged out.")
     assert focused(alice.page) != "body"
@@ -153,6 +161,78 @@ def test_a_long_list_can_be_searched(alice: Person, live: Live) -> None:
     expect(alice.page.get_by_text("1 of 11 shown")).to_be_visible()
 
 
+def test_a_filter_without_a_match_offers_to_clear_it(alice: Person, live: Live) -> None:
+    live.log_in(alice.email, FIREFOX, times=9)
+    page = alice.page
+    page.goto("/devices")
+    page.get_by_role("searchbox").fill("nokia")
+    expect(page.locator("[data-device]:visible")).to_have_count(0)
+    expect(page.get_by_text("No device matches “nokia”.")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("button", name="Clear the filter").click()
+    expect(page.locator("[data-device]:visible")).to_have_count(10)
+    expect(page.get_by_role("searchbox")).to_have_value("")
+    assert focused(page) == "device-filter"
+
+
+def test_after_a_device_is_logged_out_the_next_one_has_the_focus(alice: Person, live: Live) -> None:
+    live.log_in(alice.email, FIREFOX, times=3)
+    page = alice.page
+    page.goto("/devices")
+    others = page.locator(OTHERS).evaluate_all("all => all.map(row => row.dataset.device)")
+    for gone, next_one in ((others[1], others[2]), (others[2], others[0])):  # the last row: the one before it
+        page.locator(f'[data-device="{gone}"] button').press("Enter")
+        expect(page.locator(f'[data-device="{gone}"]')).to_have_count(0)
+        expect(page.locator(f'[data-device="{next_one}"] button')).to_be_focused()
+    page.locator(f'[data-device="{others[0]}"] button').press("Enter")
+    expect(page.locator("[data-device]")).to_have_count(1)
+    assert page.evaluate("document.activeElement.matches('[data-land]')")
+
+
+def test_without_scripts_the_other_devices_end_after_a_question(make_person: Callable, live: Live) -> None:
+    alice = make_person("Alice", member=True, java_script_enabled=False)
+    live.log_in(alice.email, FIREFOX, times=2)
+    page = alice.page
+    page.goto("/devices")
+    page.locator(OTHERS_AT_ONCE).click()
+    expect(page.get_by_role("heading", name="Log out the other 2 devices?")).to_be_visible()
+    assert live.sessions_of(alice.email) == 3
+    page.get_by_role("link", name="Cancel").click()
+    expect(page.locator("[data-device]")).to_have_count(3)
+    page.locator(OTHERS_AT_ONCE).click()
+    page.get_by_role("button", name="Log out 2 devices").click()
+    expect(page.get_by_role("status").first).to_have_text("Your other devices are logged out.")
+    assert live.sessions_of(alice.email) == 1
+
+
+def test_times_follow_the_servers_clock_and_not_the_readers(alice: Person) -> None:
+    phone = alice.elsewhere()
+    for hours in (-30, 5):
+        phone.page.clock.set_system_time(datetime.now() + timedelta(hours=hours))
+        phone.page.goto("/devices")
+        expect(phone.page.locator(OTHERS).locator("time").first).to_have_text("just now")
+        expect(phone.page.locator(OTHERS).locator("time").last).to_contain_text("today at")
+
+
+def test_a_field_is_not_announced_as_invalid_before_its_check(page: Page, alice: Person) -> None:
+    page.goto("/signup")
+    page.locator("#email").press_sequentially("charlie@")
+    for field in ("name", "email", "password"):
+        expect(page.locator(f"#{field}")).to_have_attribute("aria-invalid", "false")
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")
+    states = [
+        found["value"]["value"]
+        for node in tree["nodes"]
+        if node.get("role", {}).get("value") == "textbox"
+        for found in node["properties"]
+        if found["name"] == "invalid"
+    ]
+    assert states == ["false"] * 3
+    alice.page.goto("/account")
+    for field in ("account-name", "account-slug", "password-password"):
+        expect(alice.page.locator(f"#{field}")).to_have_attribute("aria-invalid", "false")
+
+
 def test_a_saved_profile_renames_the_bar(alice: Person) -> None:
     page = alice.page
     page.goto("/account")
@@ -240,6 +320,57 @@ def test_a_menu_is_left_by_escape_and_by_a_click_beside_it(ada: Person) -> None:
         expect(page.locator("#users details[open]")).to_have_count(1)
         leave_menu()
         expect(page.locator("#users details[open]")).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_menu_of_the_last_user_opens_in_view(make_person: Callable, live: Live, width: int) -> None:
+    ada = make_person("Ada", admin=True, viewport={"width": width, "height": 600})
+    for number in range(6):
+        live.create(f"Guest {number}", f"menu{width}.{number}@example.com")
+    page = ada.page
+    page.goto("/admin/users?q=menu")
+    title = page.title()
+    page.locator("#users details summary").last.click()
+    button = page.get_by_role("button", name="Disable the account")
+    expect(button).to_be_in_viewport(ratio=1)
+    assert (focused(page), page.title()) == ("summary", title)
+    assert_accessible(page)
+
+
+def test_a_menu_loads_when_it_opens_and_again_after_a_change(ada: Person, alice: Person, live: Live) -> None:
+    page = ada.page
+    page.goto(f"/admin/users?q={alice.email}")
+    expect(page.locator("#users form")).to_have_count(0)
+    for team in ("Harbour", "Bridge"):
+        page.locator("#users details summary").click()
+        page.get_by_label("Team").fill(team)
+        page.get_by_role("button", name="Save team").click()
+        expect(page.locator("#users td[data-label=Team]")).to_have_text(team)
+        expect(page.locator("#users details[open]")).to_have_count(0)
+        assert focused(page) == "summary"
+    assert live.rows(f"SELECT team FROM users WHERE email = '{alice.email}'") == [("Bridge",)]
+
+
+def test_the_actions_of_a_user_work_on_a_page_too(
+    make_person: Callable, alice: Person, live: Live, javascript: bool
+) -> None:
+    ada = make_person("Ada", admin=True, java_script_enabled=javascript)
+    page, row = ada.page, f'[data-user="{live.id_of(alice.email)}"]'
+    page.goto(f"/admin/users?q={alice.email}")
+    if javascript:
+        page.goto(page.locator(f"{row} a[data-hx-trigger]").get_attribute("href"))
+        page.once("dialog", lambda dialog: dialog.dismiss())
+        page.get_by_role("button", name="Disable the account").click()
+        expect_heading(page, "Alice")
+        page.once("dialog", lambda dialog: dialog.accept())
+    else:
+        page.locator(f"{row} summary").click()
+        page.get_by_role("link", name="Show the actions").click()
+    page.get_by_role("button", name="Disable the account").click()
+    expect_path(page, "/admin/users")
+    expect(page.locator(row)).to_contain_text("Disabled")
+    expect(page.locator(".notice")).to_have_text("Account disabled, and logged out everywhere.")
+    assert live.sessions_of(alice.email) == 0
 
 
 def test_a_disabled_person_is_out_at_the_next_step(ada: Person, alice: Person, live: Live) -> None:

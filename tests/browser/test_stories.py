@@ -161,6 +161,7 @@ def test_one_click_logs_out_everywhere(someone: Callable, live: Live) -> None:
     alice.page.goto("/devices")
     alice.page.locator('form[action$="/devices/revoke-all"] button').click()
     expect_path(alice.page, "/login")
+    expect(alice.page.get_by_text("You’ve logged out everywhere.")).to_be_visible()
     assert live.sessions_of(alice.email) == 0
 
 
@@ -173,6 +174,7 @@ def test_after_log_out_back_shows_nothing_private(someone: Callable, live: Live)
     expect_heading(alice.page, "Account")
     log_out(alice.page)
     expect_path(alice.page, "/login")
+    expect(alice.page.get_by_text("You’ve logged out.")).to_be_visible()
     assert live.sessions_of(alice.email) == 0
     for _ in range(2):
         alice.page.go_back()
