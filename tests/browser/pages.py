@@ -142,7 +142,7 @@ MEMBER: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),
-    "devices, asked to confirm": asked_to_confirm,
+    "devices, 4, asked to confirm": asked_to_confirm,
     "devices, 40": partial(many_devices, count=40),
     "account": partial(goto, path="/account"),
     "account, confirmed": confirmed,
