@@ -207,7 +207,7 @@ DOCUMENTED = {
     "guests": "/ /signup /signup/check/{field} /login",
     "members": "/dashboard /handbook /devices /devices/revoke-others /devices/revoke-all /devices/{id}/revoke /account"
     " /account/activity /account/check/{field} /account/password /users/{slug} /api/users/{slug}",
-    "admins": "/admin/users /admin/users/{id}/role /admin/users/{id}/team /admin/users/{id}/disable"
+    "admins": "/admin/users /admin/users/{id} /admin/users/{id}/role /admin/users/{id}/team /admin/users/{id}/disable"
     " /admin/users/{id}/enable /admin/users/{id}/end-sessions /admin/audit /api/admin/users",
     "operators": "/metrics",
 }
@@ -228,7 +228,7 @@ async def test_each_page_opens_to_whom_the_table_says(
     opens = {Kind.GUESTS: (200, 303, 303), Kind.MEMBERS: (303, 200, 200), Kind.ADMINS: (303, 403, 200)}
     for row in house.app.router.routes:
         if row.kind in opens and "GET" in row.by_method:
-            path = row.path.replace("{slug}", "alice")
+            path = row.path.replace("{slug}", "alice").replace("{id}", (await house.viewer_of(alice)).id)
             expected = [401 if path.startswith("/api/") and status == 303 else status for status in opens[row.kind]]
             assert [(await person.get(path)).status_code for person in (stranger, alice, ada)] == expected, path
 
