@@ -245,6 +245,24 @@ async def test_a_known_browser_or_tool_is_named(stranger: Browser, user_agent: s
     assert (await devices_of(stranger)).one(data_current="true").one("bdi").text == KNOWN[user_agent]
 
 
+@pytest.mark.parametrize(
+    "user_agent",
+    [
+        "Mozilla/5.0 (Linux; Android 9;  ) AppleWebKit/537.36",
+        "Mozilla/5.0 (" + ";" * 490,
+        "; " * 250,
+        "\xff" * 500,
+        "/",
+    ],
+)
+async def test_no_user_agent_is_an_error(house: House, stranger: Browser, user_agent: str) -> None:
+    stranger.user_agent = user_agent
+    assert (await stranger.post("/signup/check/email", {"email": "grace@example.com"})).status_code == 200
+    assert (await stranger.sign_up()).status_code == 303
+    assert (await stranger.post("/logout")).status_code == 303
+    assert (await stranger.log_in()).status_code == 303
+
+
 @pytest.mark.asvs("S33", "S88")
 @pytest.mark.parametrize("user_agent", CHOSEN)
 async def test_text_in_a_user_agent_is_shown_and_audited_nowhere(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -18,7 +18,6 @@ from db.schema_check import is_usable
 from db.secret import Secret
 from db.store import Store
 from web.assets import Assets
-from web.device import parse_user_agent
 from web.headers import Headers, Packed
 from web.hosts import AllowedHosts
 from web.layouts import Layouts
@@ -29,8 +28,6 @@ from web.router import Router
 from web.routes import Row, member_pages, routes_for
 from web.settings import Settings
 from web.templates import make_environment
-
-EXAMPLE_USER_AGENT: Final = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
 class App(Starlette):
@@ -119,12 +116,10 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     gc.freeze()  # collections no longer walk what is imported: p99 falls from 13 to 4 ms
     gc.set_threshold(10_000)
     housekeeper = asyncio.create_task(keep_house(store, problem))
-    warming = asyncio.create_task(asyncio.to_thread(parse_user_agent, EXAMPLE_USER_AGENT))  # the first takes 130 ms
     try:
         yield
     finally:
         housekeeper.cancel()
-        await warming
         with contextlib.suppress(asyncio.CancelledError):
             await housekeeper
         await store.database.disconnect()

@@ -6,74 +6,24 @@ from functools import lru_cache
 from typing import Final
 
 from starlette.requests import HTTPConnection
-from ua_parser import parse
 
-from db.device_names import UNKNOWN, known_name, known_system
 from db.secret import Secret
 from db.sessions import Device
 from web import jar
 from web.logs import warn_of_untrusted_proxy
 from web.settings import Settings
+from web.user_agents import parse_user_agent
 
 LONGEST_USER_AGENT: Final = 512  # characters
-SHOWN_NAMES: Final = {  # ua-parser's families whose names in `db.device_names` are different
-    "Android": "Android browser",
-    "Brave Mobile": "Brave",
-    "Chrome Mobile": "Chrome",
-    "Chrome Mobile WebView": "Chrome",
-    "Chrome Mobile iOS": "Chrome",
-    "DuckDuckGo Mobile": "DuckDuckGo",
-    "Edge Mobile": "Edge",
-    "Epiphany": "GNOME Web",
-    "Firefox Mobile": "Firefox",
-    "Firefox iOS": "Firefox",
-    "HeadlessChrome": "Chrome",
-    "HuaweiBrowser": "Huawei Browser",
-    "IE": "Internet Explorer",
-    "IE Mobile": "Internet Explorer",
-    "Java-http-client": "Java",
-    "MiuiBrowser": "Mi Browser",
-    "Mobile Safari": "Safari",
-    "Mobile Safari UI/WKWebView": "Safari",
-    "Opera Mobile": "Opera",
-    "Python Requests": "python-requests",
-    "Python aiohttp": "aiohttp",
-    "QQ Browser Mobile": "QQ Browser",
-    "WindowsPowerShell": "PowerShell",
-    "insomnia": "Insomnia",
-}
-SYSTEMS: Final = {"Mac OS X": "macOS", "Chrome OS": "ChromeOS"}
 
 
 def describe_device(request: HTTPConnection) -> Device:
-    """The device behind a log-in, as its owner will recognise it in the list."""
+    """The device behind a log-in, as its user will recognize it in the list."""
     user_agent = request.headers.get("user-agent", "")[:LONGEST_USER_AGENT]
     browser, system, kind = parse_user_agent(user_agent)
     cookie = jar.read(request.scope, "device")
     known = Secret(cookie) if cookie else None
     return Device(browser, system, kind, _printable(user_agent), client_address(request), known)
-
-
-@lru_cache(1024)
-def parse_user_agent(user_agent: str) -> tuple[str, str, str]:
-    """Returns browser, system and kind, such as `("Firefox", "Linux", "computer")`, all from fixed tables."""
-    found = parse(user_agent)
-    browser = _known_browser(user_agent, found.user_agent.family if found.user_agent else "")
-    family = found.device.family if found.device else ""
-    system = found.os.family if found.os else ""
-    if family in ("iPhone", "iPad"):
-        return browser, family, "phone" if family == "iPhone" else "tablet"
-    return browser, known_system(SYSTEMS.get(system, system)), _kind(user_agent, system, browser)
-
-
-def _known_browser(user_agent: str, family: str) -> str:
-    """Returns the shown name of ua-parser's family; where it has none, that of the first product."""
-    if family == "Android" and re.search(r" (Focus|Klar)/", user_agent):
-        return "Firefox Focus"
-    product = re.match(r"[A-Za-z][A-Za-z-]{0,39}(?=/)", user_agent)
-    if not family and product:
-        family = product[0]
-    return known_name(SHOWN_NAMES.get(family, family))
 
 
 def client_address(request: HTTPConnection) -> str:
@@ -105,14 +55,6 @@ def _normal(address: str) -> str:
     except ValueError:
         return ""
     return str(getattr(ip, "ipv4_mapped", None) or ip)
-
-
-def _kind(user_agent: str, system: str, browser: str) -> str:
-    if not system:
-        return "unknown" if browser == UNKNOWN else "terminal"
-    if system == "Android":
-        return "phone" if "Mobile" in user_agent else "tablet"
-    return "computer"
 
 
 def _printable(text: str) -> str:
