@@ -18,6 +18,7 @@ BROWSERS: Final = frozenset(
         "Edge",
         "Firefox",
         "Firefox Focus",
+        "Firefox Klar",
         "GNOME Web",
         "Huawei Browser",
         "Internet Explorer",

@@ -11,7 +11,7 @@ from db.device_names import UNKNOWN
 # The first word that the text contains decides: each browser also names the ones that it is compatible with.
 BROWSERS: Final = (
     ("Focus/", "Firefox Focus"),
-    ("Klar/", "Firefox Focus"),
+    ("Klar/", "Firefox Klar"),
     ("Edg/", "Edge"),
     ("EdgA/", "Edge"),
     ("EdgiOS/", "Edge"),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import httpx
 import servers
-from data import email_of, fill
+from dataset import email_of, fill
 from load import CONNECTIONS, Request, Round, in_turns, median, ratio, run_wrk
 from servers import SERVER_CORE, Server, serve_latchkey, serve_script
 
