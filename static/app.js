@@ -48,8 +48,9 @@ on('htmx:config:request', ({detail: {ctx: {sourceElement: field, request}}}) => 
 on('htmx:before:request', event => {
   const source = event.detail.ctx.sourceElement;
   if (source.matches('form[method=post]')) {
-    for (const other of $$('.summary, .toast')) if (!source.contains(other)) other.remove(); // one at a time
-    for (const field of $$('[data-live]', source)) htmx.trigger(field, 'htmx:abort', {}, false); // must not bubble
+    // What an earlier submit said goes. The abort must not bubble: it would abort the submit.
+    for (const other of $$('.summary, .toast')) if (!source.contains(other)) other.remove();
+    for (const field of $$('[data-live]', source)) htmx.trigger(field, 'htmx:abort', {}, false);
     busy(source, true);
   } else if (source.form?.hasAttribute('aria-busy')) event.preventDefault();
 });
@@ -79,16 +80,17 @@ function report(source, text) {
   const place = source.isConnected && source.matches('form[method=post]:has(input:not([type=hidden]))') ? source : $('#main');
   const summary = $('#problem').content.firstElementChild.cloneNode(true);
   summary.id = 'error-summary';
-  for (const other of $$('.summary')) other.remove();
+  $('.summary')?.remove();
   $('p', summary).textContent = text;
   place.prepend(summary);
   summary.focus();
 }
 on('htmx:response:error', ({detail: {ctx}}) => {
   const {status, headers} = ctx.response;
-  if (status === 401) keepForms();
+  if (status === 401) keepProfile();
   if (status === 422 || ctx.hx.redirect || ctx.push || partial(ctx)) return;
-  const wait = Math.ceil(headers.get('Retry-After')) || 60; // rounded up, as the server's words say it
+  // Rounded up, as the server's words say it.
+  const wait = Math.ceil(headers.get('Retry-After')) || 60;
   const [unit, seconds] = wait < 60 ? ['second', 1] : wait <= 3540 ? ['minute', 60] : ['hour', 3600];
   const format = new Intl.NumberFormat('en-GB', {style: 'unit', unit, unitDisplay: 'long'});
   const said = status === 409 && new DOMParser().parseFromString(ctx.text, 'text/html').querySelector('h1 + p')?.textContent;
@@ -118,24 +120,23 @@ const typed = form => Object.fromEntries(fields(form).filter(({value}) => value)
 
 // Sign-up and log-in carry the name and the email to each other, and find them again after Back.
 const isReturn = performance.getEntriesByType('navigation')[0]?.type !== 'navigate' || /\/(login|signup)(\?|$)/.test(document.referrer);
-const guestForm = $('#signup-form, #login-form'), kept = take('guest'), carried = isReturn ? kept : {};
-if (guestForm) for (const field of fields(guestForm)) field.value ||= carried[field.name] ?? '';
+const guestForm = () => $('#signup-form, #login-form'), kept = take('guest'), carried = isReturn ? kept : {};
+if (guestForm()) for (const field of fields(guestForm())) field.value ||= carried[field.name] ?? '';
 addEventListener('pagehide', () => {
-  const form = $('#signup-form, #login-form'), values = form && {...carried, ...typed(form)};
-  if (form && !form.hasAttribute('aria-busy') && Object.keys(values).length) keep('guest', values);
+  const form = guestForm();
+  if (form && !form.hasAttribute('aria-busy')) keep('guest', {...carried, ...typed(form)});
 });
 
-// A form that was sent after the session ended comes back typed in, for the same user alone.
-function keepForms() {
-  const forms = $$('#main form[id]').filter(form => form.elements.viewer);
-  keep('forms', forms.map(form => ({id: form.id, viewer: form.elements.viewer.value, values: typed(form)})));
+// A profile that was sent after the session ended comes back typed in, for the same user alone.
+const profileForm = () => $('#account-form');
+function keepProfile() {
+  const form = profileForm();
+  if (form) keep('profile', {...typed(form), viewer: form.elements.viewer.value});
 }
-if ($('#nav')) for (const {id, viewer, values} of Object.values(take('forms'))) {
-  const form = document.getElementById(id);
-  if (form?.elements.viewer?.value !== viewer || !Object.keys(values).length) continue;
-  for (const field of fields(form)) field.value = values[field.name] ?? '';
-  const line = $('#restored').content.firstElementChild.cloneNode(true);
-  form.prepend(line);
+const profile = $('#nav') ? take('profile') : {};
+if (profile.viewer && profileForm()?.elements.viewer.value === profile.viewer) {
+  for (const field of fields(profileForm())) field.value = profile[field.name] ?? '';
+  profileForm().prepend($('#restored').content.cloneNode(true));
 }
 
 // Toasts go after a while, but not while they are read. They never take the focus.
@@ -144,7 +145,8 @@ new MutationObserver(changes => changes.flatMap(change => [...change.addedNodes]
 function age(node) {
   for (const other of $$('.toast')) if (other !== node) other.remove();
   const toast = node.getBoundingClientRect();
-  for (const form of $$('main form:has(.field)')) { // a form that lies under it moves away
+  // The page scrolls until the form that the toast covers lies below it.
+  for (const form of $$('main form:has(.field)')) {
     const {top, bottom, left, right} = form.getBoundingClientRect();
     const isCovered = top < toast.bottom && bottom > toast.top && left < toast.right && right > toast.left;
     if (isCovered) scrollBy(0, top - toast.bottom - 16);
@@ -201,11 +203,12 @@ function arrive() {
 on('htmx:before:history:update', ({detail: {history: {type}}}) => {
   if (type !== 'push') return;
   history.replaceState({...history.state, top: scrollY}, '');
-  history.scrollRestoration = 'manual'; // of the page that is left
+  history.scrollRestoration = 'manual';
 });
 if (history.scrollRestoration === 'manual') {
   scrollTo(0, history.state?.top ?? 0);
-  addEventListener('load', () => setTimeout(() => { history.scrollRestoration = 'auto'; }, 500)); // after the browser's own
+  // Not at once: the browser would still restore its own position after the load.
+  addEventListener('load', () => setTimeout(() => { history.scrollRestoration = 'auto'; }, 500));
 }
 
 // A menu closes by Escape, by a click beside it, and with its answer; the focus goes back to its button.
@@ -262,7 +265,8 @@ for (const type of ['keydown', 'keyup', 'focusout']) on(type, event => {
   const line = event.target.closest?.('.pw') && $('.caps', event.target.closest('.field'));
   if (line) line.textContent = event.getModifierState?.('CapsLock') ? line.dataset.caps : '';
 });
-on('focusout', ({target: field}) => { // a change of type has swallowed the change of value
+// A change of the input's type swallows the event for a change of its value.
+on('focusout', ({target: field}) => {
   if (field.matches('[data-rules]') && field.value) field.dispatchEvent(new Event('change', {bubbles: true}));
 });
 
