@@ -236,7 +236,7 @@ def answering(size: int = LARGE, seconds: float = 0.0) -> Starlette:
         return Response(bytes(size))
 
     middleware = [
-        Middleware(Headers, https=False),
+        Middleware(Headers, hsts="off"),
         Middleware(LastResort),
         Middleware(Limits, work_within=PATIENCE / 2),
     ]
@@ -419,3 +419,29 @@ async def test_a_form_that_offers_to_change_the_protocol_keeps_its_body(
     for parts in ([request], [request[:40], request[40:-20], request[-20:]]):
         answer = await answer_to(port, *parts, pause=0.02)
         assert answer.startswith(b"HTTP/1.1 303"), answer
+
+
+@pytest.mark.asvs("S83", "S84")
+async def test_trailers_in_one_piece_with_the_body_are_counted_too(house: House, alice: Browser, port: int) -> None:
+    before = await house.count("sessions")
+    assert b"303" not in await answer_to(port, post_in_chunks(b"X-Trailer: yyyyyyyyyyyyyyyyyyyy\r\n" * 4_000))
+    assert await house.count("sessions") == before
+
+
+@pytest.mark.asvs("S84")
+async def test_many_offers_to_change_the_protocol_in_one_piece_raise_nothing(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await answer_to(
+        port, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" * 3_000
+    )
+    assert answer == b"closed" or 0 < answer.count(b"HTTP/1.1 200") <= 100
+    assert caplog.records == []
+
+
+@pytest.mark.asvs("S84")
+async def test_the_body_of_an_offer_to_change_the_protocol_is_no_request(port: int) -> None:
+    inner = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    offer = b"Upgrade: h2c\r\nContent-Length: %d\r\n" % len(inner)
+    for parts in ([POST % (b"upgrade, close", offer) + inner], [POST % (b"upgrade, close", offer), inner]):
+        assert (await answer_to(port, *parts, pause=0.02)).count(b"HTTP/1.1 ") == 1

@@ -279,7 +279,18 @@ def test_the_base_url_is_kept_as_browsers_write_an_origin(read, given: str, orig
 
 
 @pytest.mark.parametrize(
-    "url", ["https://exa mple.com", "https://a..b", "https://[zz]", "https://\u200b", "https://-a"]
+    "url",
+    [
+        "https://exa mple.com",
+        "https://a..b",
+        "https://[zz]",
+        "https://\u200b",
+        "https://-a",
+        "https://a.",
+        "https://127.1",
+        "https://0x7f.1",
+        "https://@a.example",
+    ],
 )
 def test_a_base_url_without_a_valid_host_is_named_as_the_wrong_setting(read, url: str) -> None:
     with pytest.raises(BadSetting, match=r"^BASE_URL: "):

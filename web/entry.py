@@ -1,8 +1,8 @@
 """The entry point of the command `latchkey`."""
 
 import gc
+import os
 import signal
-import sys
 from typing import NoReturn
 
 
@@ -19,4 +19,4 @@ def main() -> int:
 
 def _exit(number: int, frame: object) -> NoReturn:
     """Ends a start that is not complete: process 1 of a container ignores a SIGTERM that it does not handle."""
-    sys.exit(128 + number)
+    os._exit(128 + number)  # an exception could be lost in a callback of the import

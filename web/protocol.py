@@ -114,7 +114,7 @@ class PromptProtocol(HttpToolsProtocol):
         if self._in_body:
             self._due = self._due or self.loop.time() + self.reception.body_within
             if self._overhead > LARGEST_HEADERS:
-                self.dismiss(TOO_LARGE)
+                self.dismiss(b"")
         elif self._due:
             self._unfinished += len(data)
             if self._unfinished > LARGEST_HEADERS:
@@ -125,11 +125,17 @@ class PromptProtocol(HttpToolsProtocol):
     def _feed(self, data: bytes) -> None:
         """Parses the data as uvicorn does, but keeps the body of a request that offers to change the protocol."""
         self._unset_keepalive_if_required()
+        rest = memoryview(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self._offers_upgrade():
-                self._parse_again(data[upgrade.args[0] :])
+            while rest and not self.transport.is_closing():
+                try:
+                    self.parser.feed_data(rest)
+                    return
+                except httptools.HttpParserUpgrade as upgrade:
+                    if not self._offers_upgrade():
+                        return
+                    rest = rest[upgrade.args[0] :]
+                    self._parse_head_again()
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
 
@@ -137,10 +143,11 @@ class PromptProtocol(HttpToolsProtocol):
         """Whether the parser takes what follows the headers for another protocol. After CONNECT it is right to."""
         return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
-    def _parse_again(self, rest: bytes) -> None:
-        """Parses the request without its Upgrade header, which a server may ignore (RFC 9110, section 7.8).
+    def _parse_head_again(self) -> None:
+        """Parses the headers without Upgrade, which a server may ignore (RFC 9110, section 7.8).
 
-        The parser would drop the body of a POST with `Upgrade: h2c`, which curl and Java's HttpClient send.
+        The parser would drop the body of a POST with `Upgrade: h2c`, as curl and Java's HttpClient send it, or take it
+        for the next request.
         """
         head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
         for name, value in self.headers:
@@ -148,7 +155,7 @@ class PromptProtocol(HttpToolsProtocol):
                 head += [name, b": ", value, b"\r\n"]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
-        self._feed(b"".join([*head, b"\r\n", rest]))
+        self.parser.feed_data(b"".join([*head, b"\r\n"]))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -162,6 +169,10 @@ class PromptProtocol(HttpToolsProtocol):
         """
         if not self._in_body:
             super().on_header(name, value)
+            return
+        self._overhead += len(name) + len(value) + 4  # a colon, a space and the end of the line
+        if self._overhead > LARGEST_HEADERS:
+            self.dismiss(b"")
 
     def on_body(self, body: bytes) -> None:
         self._overhead = 0
@@ -178,7 +189,7 @@ class PromptProtocol(HttpToolsProtocol):
             self.dismiss(b"")
 
     def on_message_complete(self) -> None:
-        if self._offers_upgrade():
+        if self._offers_upgrade() or self.transport.is_closing():  # a request with endless trailers is not handled
             return
         self._due = 0.0
         self._in_body = False

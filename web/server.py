@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import parent_process
-from socket import socket
+from socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOL_SOCKET, socket
 from threading import Thread
 from types import FrameType
 from typing import Final
@@ -72,17 +72,17 @@ def serve(settings: Settings, operation: Operation) -> int:
         return _serve_with_workers(settings)
     config = uvicorn.Config(partial(make_app, settings, operation), **server_options(settings))  # type: ignore[arg-type]
     server = Announcing(config, settings)
-    for number in ENDINGS:  # uvicorn handles them while it serves, then raises them again: we are done by then
+    for number in _handled_signals():  # uvicorn handles them while it serves, then raises them again: we are done then
         signal.signal(number, lambda *_: None if server.started else sys.exit(1))
     with contextlib.suppress(SystemExit):  # uvicorn has said why it could not start
-        server.run([config.bind_socket()])  # as with workers: asyncio's own socket for `::` would refuse IPv4
+        server.run(_dual_stack_sockets(settings))
     return 0 if server.started else 1
 
 
 def _serve_with_workers(settings: Settings) -> int:
     config = uvicorn.Config("web.server:make_app", **server_options(settings))  # type: ignore[arg-type]
     try:
-        supervisor = Supervisor(config, [config.bind_socket()], settings)
+        supervisor = Supervisor(config, _dual_stack_sockets(settings) or [config.bind_socket()], settings)
     except SystemExit:  # uvicorn has said what is in the way
         return 1
     supervisor.run()
@@ -148,7 +148,7 @@ class Ending:
     def await_signals(self) -> None:
         """To be called after uvicorn has set its handlers. A worker whose supervisor dies comes to its end too."""
         self._tell_uvicorn = signal.getsignal(signal.SIGTERM)
-        for number in ENDINGS:
+        for number in _handled_signals():
             signal.signal(number, self._begin)
         if supervisor := parent_process():
             self._loop.add_reader(supervisor.sentinel, self._outlive, supervisor.sentinel)
@@ -169,6 +169,30 @@ class Ending:
         self._loop.remove_reader(sentinel)
         self._app.state.draining = True
         self._end()
+
+
+def _handled_signals() -> list[signal.Signals]:
+    """ENDINGS without those that were ignored from the start: `nohup` ignores SIGHUP."""
+    return [number for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _dual_stack_sockets(settings: Settings) -> list[socket] | None:
+    """A socket for HOST=::, which accepts IPv4 as well; asyncio's own would refuse it. None for any other HOST.
+
+    Exits with 1 where the port is taken.
+    """
+    if settings.host != "::":
+        return None
+    listening = socket(AF_INET6)
+    listening.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+    listening.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as problem:
+        print(f"latchkey: cannot listen at [::]:{settings.port}: {problem.strerror}", file=sys.stderr)
+        sys.exit(1)
+    listening.set_inheritable(True)
+    return [listening]
 
 
 def _raise_limits() -> list[str]:

@@ -113,7 +113,7 @@ def _base_url(text: str) -> str:
     url = _split("BASE_URL", text)
     if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/") or url.query or url.fragment:
         raise BadSetting("BASE_URL", f"must be an origin such as https://example.com, not {text[:80]!r}")
-    if url.username or url.password:
+    if "@" in url.netloc:
         raise BadSetting("BASE_URL", "must not hold a user name or password")
     if url.scheme == "http" and not is_loopback(url.hostname):
         raise BadSetting("BASE_URL", f"must be https outside this machine, not {text[:80]!r}")
@@ -129,7 +129,8 @@ def _canonical_host(url: SplitResult) -> str:
         ascii_host = idna.encode(host, uts46=True, transitional=False).decode() if not host.isascii() else host
     except (idna.IDNAError, ValueError):
         ascii_host = ""
-    if not re.fullmatch(rf"{LABEL}(\.{LABEL})*\.?", ascii_host):
+    ends_in_number = re.search(r"(^|\.)(0x[0-9a-f]*|[0-9]+)$", ascii_host)  # browsers read such a host as IPv4
+    if not re.fullmatch(rf"{LABEL}(\.{LABEL})*", ascii_host) or (ends_in_number and not _is_ip(ascii_host)):
         raise BadSetting("BASE_URL", f"has no valid host: {host[:80]!r}")
     return ascii_host
 
