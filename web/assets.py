@@ -51,7 +51,7 @@ class Assets:
         body = path.read_bytes()
         if path.suffix == ".css":
             body = _bare(body)
-        elif path.name == "app.js":  # htmx is served byte by byte as it was released
+        elif path.suffix == ".js" and ".min" not in path.name:  # htmx is served byte by byte as it was released
             body = _strip_lines(body)
         hashed = f"{path.stem}.{hashlib.sha256(body).hexdigest()[:12]}{path.suffix}"
         self._names[path.name] = hashed
