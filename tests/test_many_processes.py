@@ -100,7 +100,7 @@ async def test_who_signs_up_at_one_is_known_to_all_at_once(street: Street) -> No
     assert await street.is_in_everywhere(alice) == {True}
     checks = [await rival.post("/signup/check/email", {"email": alice.email}) for _ in range(EVERYWHERE)]
     assert all("already exists" in check.text for check in checks)
-    assert (await rival.sign_up()).status_code == 422
+    assert (await replace(rival, password="another-No.7 of hers").sign_up()).status_code == 422
 
 
 async def test_who_logs_out_at_one_is_out_at_all(street: Street) -> None:
@@ -139,17 +139,17 @@ async def test_a_new_password_at_one_is_the_password_at_all(street: Street) -> N
 
 @pytest.mark.asvs("S18")
 async def test_forty_sign_ups_with_one_address_across_all_make_one_account(street: Street) -> None:
+    """The password is the same, so those that come second log in."""
     crowd = [street.browser("Erin", first=number % 2) for number in range(40)]
     waiting, made = crowd, 0
     while waiting:
         answers = await asyncio.gather(*[person.sign_up() for person in waiting])
-        assert {answer.status_code for answer in answers} <= {303, 422, 503}
+        assert {answer.status_code for answer in answers} <= {303, 503}
         assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 503)
         made += sum(answer.status_code == 303 for answer in answers)
         waiting = [person for person, answer in zip(waiting, answers, strict=True) if answer.status_code == 503]
-    assert made == 1
+    assert made == 40
     assert street.rows("SELECT count(*) FROM users WHERE email = 'erin@example.com'") == [(1,)]
-    assert street.rows("SELECT count(*) FROM sessions JOIN users ON users.id = user_id WHERE name = 'Erin'") == [(1,)]
 
 
 @pytest.mark.asvs("S66")

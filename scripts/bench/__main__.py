@@ -31,7 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("scripts/bench needs wrk (Debian: apt-get install wrk)")
-    seconds, rounds = (2, 3) if options.quick else (5, 5)
+    seconds, rounds = (2, 3) if options.quick else (5, 3)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         bench = Bench(Path(folder), stack, seconds, rounds, options.peer, options.cookie)
         for name in options.only or PARTS:

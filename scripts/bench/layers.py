@@ -61,8 +61,8 @@ class WithLifespan:
     def __init__(self, app, http) -> None:
         self.app, self.http = app, http
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send):
-        return (self.http if scope["type"] == "http" else self.app)(scope, receive, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.http if scope["type"] == "http" else self.app)(scope, receive, send)
 
 
 if __name__ == "__main__":
