@@ -48,7 +48,15 @@ class Round:
     cpu: float
 
 
-def run_wrk(server: Server, requests: Sequence[Request], seconds: int, connections: int = CONNECTIONS) -> Round:
+def run_wrk(
+    server: Server,
+    requests: Sequence[Request],
+    seconds: int,
+    connections: int = CONNECTIONS,
+    *,
+    may_refuse: bool = False,
+) -> Round:
+    """Raises AssertionError for any answer of 4xx or 5xx, unless the load is one that is to be refused."""
     with tempfile.TemporaryDirectory() as folder:
         lines, script = Path(folder) / "requests", Path(folder) / "script.lua"
         lines.write_text("".join(request.line() for request in requests))
@@ -57,6 +65,8 @@ def run_wrk(server: Server, requests: Sequence[Request], seconds: int, connectio
         before = server.cpu_seconds()
         told = subprocess.run([*command, "-s", script, server.url], capture_output=True, text=True, check=True).stdout
         used = server.cpu_seconds() - before
+    if bad := re.search(r"Non-2xx or 3xx responses: (\d+)", told):
+        assert may_refuse, f"{bad[1]} bad answers from {server.url}"
     answered = int(re.search(r"(\d+) requests in", told)[1])
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1])
     number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", told).groups()

@@ -82,6 +82,7 @@ async def dashboard(request: Request) -> HTMLResponse:
         device_count=devices,
         expires_at=datetime.fromisoformat(ends),
         now=now,
+        notice="",
     )  # fmt: skip
     return HTMLResponse(above + main + below)
 
