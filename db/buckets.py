@@ -6,6 +6,7 @@ Taking a token is one conditional statement: of 200 who come at once to a bucket
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -29,6 +30,7 @@ from db.tables import buckets
 
 RESTS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)  # seconds, one after the other, once patience is over
 MOST_IN_A_ROW: Final = 100  # NIST SP 800-63B-4, section 3.2.2; then a day's rest
+DIGEST_CHARS: Final = 32  # of an HMAC in hex
 APART: Final = 60.0  # seconds that two clocks, or a statement and its turn on the row, may be apart
 
 
@@ -65,18 +67,10 @@ def taking(now: float, *takes: tuple[Limit, str]) -> Bound[str]:
 @lru_cache(64)
 def _take(limits: tuple[Limit, ...]) -> Statement[str]:
     """One upsert for all. It locks the rows in this order, so every caller names a client's buckets in the same one."""
-    keys: list[BindParameter[str]] = [bindparam(f"key_{n}") for n in range(len(limits))]
+    keys = _keys(limits)
     upsert = insert(buckets).values([_new_row(key, limit) for key, limit in zip(keys, limits, strict=True)])
-
-    def of_limit(value: Callable[[Limit], float]) -> ColumnElement[Any]:
-        """The value of the limit whose row this is."""
-        values: list[ColumnElement[Any]] = [literal_column(str(value(limit))) for limit in limits]
-        if len(set(map(str, values))) == 1:
-            return values[0]
-        return case(*((upsert.excluded.key == key, each) for key, each in zip(keys, values, strict=True)))
-
-    each, span = of_limit(lambda limit: limit.each), of_limit(lambda limit: limit.seconds)
-    kept, patience = of_limit(_kept), of_limit(lambda limit: limit.patience)
+    each, span = (_of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _seconds))
+    kept, patience = (_of_limit(upsert.excluded.key, keys, limits, value) for value in (_kept, _patience))
     impossible = buckets.c.full_at > _now + span + APART  # the clock has fallen back: nobody waits for it to catch up
     debt = case((or_(_forgotten, impossible, buckets.c.full_at <= _now), _now), else_=buckets.c.full_at)
     is_open = and_(
@@ -98,6 +92,57 @@ def _take(limits: tuple[Limit, ...]) -> Statement[str]:
     return Statement(upsert.returning(buckets.c.key).execution_options(into=str))
 
 
+def giving_back(now: float, *takes: tuple[Limit, str], succeeded: bool = False) -> Bound[Any]:
+    """Returns the token that an attempt has taken from each bucket, and ends the rest that began with it.
+
+    The attempts before it stay counted. If it has `succeeded`, it ends the attempts in a row of a limit with patience.
+    """
+    keys = {f"key_{n}": key for n, (_, key) in enumerate(takes)}
+    return _give_back(tuple(limit for limit, _ in takes), succeeded)(now=now, **keys)
+
+
+@lru_cache(64)
+def _give_back(limits: tuple[Limit, ...], succeeded: bool) -> Statement[Any]:
+    """One upsert, since an UPDATE of several rows may lock them in another order than `_take`, which would deadlock.
+
+    Where a row was deleted since, it inserts one that is full, and is deleted by the next pruning.
+    """
+    keys = _keys(limits)
+    full = {"full_at": _now, "rests_until": 0.0, "kept_until": _now, "taken": 0, "refused": 0}
+    upsert = insert(buckets).values([{"key": key, **full} for key in keys])
+    each, patience = (_of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _patience))
+    others = case((buckets.c.taken > 0, buckets.c.taken - 1), else_=0)
+    upsert = upsert.on_conflict_do_update(
+        index_elements=[buckets.c.key],
+        set_={
+            "full_at": buckets.c.full_at - each,
+            "rests_until": 0.0,  # the bucket was open, so there was no rest before
+            "taken": case((patience > 0, 0), else_=others) if succeeded else others,
+        },
+    )
+    return Statement(upsert)
+
+
+def _keys(limits: tuple[Limit, ...]) -> list[BindParameter[str]]:
+    return [bindparam(f"key_{n}") for n in range(len(limits))]
+
+
+def _of_limit(
+    row_key: ColumnElement[str],
+    keys: list[BindParameter[str]],
+    limits: tuple[Limit, ...],
+    value: Callable[[Limit], float],
+) -> ColumnElement[Any]:
+    """Returns the value of the limit to which the row with this key belongs."""
+    values: list[ColumnElement[Any]] = [literal_column(str(value(limit))) for limit in limits]
+    if len(set(map(str, values))) == 1:
+        return values[0]
+    return case(*((row_key == key, each) for key, each in zip(keys, values, strict=True)))
+
+
+_each, _seconds, _patience = attrgetter("each"), attrgetter("seconds"), attrgetter("patience")
+
+
 def _new_row(key: BindParameter[str], limit: Limit) -> dict[str, Any]:
     """A bucket from which one token was taken."""
     full_at, kept_until = _now + limit.each, _now + _kept(limit)
@@ -116,19 +161,17 @@ def _rest(patience: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def _kept(limit: Limit) -> float:
     """Seconds for which a row is kept after a token was taken."""
-    return DAY if limit.patience else limit.each  # attempts in a row are remembered for a day
+    return DAY if limit.patience else limit.each
 
 
-GIVE_BACK = Statement(
-    update(buckets)
-    .where(buckets.c.key == bindparam("key"), buckets.c.taken > 0)
-    .values(
-        full_at=buckets.c.full_at - bindparam("each", type_=Double),
-        taken=buckets.c.taken - 1,
-        rests_until=0.0,  # it was open, so there was no rest before
+CLEAR = Statement(  # the bucket, and those of each client that are about the same
+    delete(buckets).where(
+        or_(
+            buckets.c.key == bindparam("key"),
+            buckets.c.key.between(bindparam("first"), bindparam("last")),  # in any collation: all are alike in shape
+        )
     )
 )
-CLEAR = Statement(delete(buckets).where(buckets.c.key == bindparam("key")))
 LOOK = Statement(pick(Bucket, buckets).where(buckets.c.key == bindparam("key")))
 REFUSE = Statement(
     update(buckets)
@@ -140,8 +183,13 @@ REFUSE = Statement(
 
 
 def key_of(store: Store, limit: Limit, whom: str) -> str:
-    """Returns the limit's name and a digest of whom it is about: the table names nobody."""
-    return f"{limit.name} {store.bucket_keys.make(whom.encode())[:32]}"
+    """Returns the limit's name and a digest of each line of `whom`, so that the table names no user and no client."""
+    return " ".join([limit.name, *(store.bucket_keys.make(line.encode())[:DIGEST_CHARS] for line in whom.split("\n"))])
+
+
+def clearing(key: str) -> Bound[Any]:
+    """Deletes the bucket of this key, and every one whose `whom` begins with the same line."""
+    return CLEAR(key=key, first=f"{key} {'0' * DIGEST_CHARS}", last=f"{key} {'f' * DIGEST_CHARS}")
 
 
 async def take_token(store: Store, limit: Limit, whom: str) -> bool:

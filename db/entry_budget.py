@@ -3,13 +3,12 @@
 Acts of operators, and of administrators upon other accounts, are always written: those are limited where they happen.
 """
 
-import ipaddress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from db.buckets import REFUSE, Bucket, key_of, take_token
 from db.limits import ENTRIES, ENTRIES_CLIENT, Limit
+from db.networks import largest_network_of
 from db.store import Store
 
 EVIDENCE: Final = frozenset(("login", "signup", "password.change"))  # each network has a budget of its own for these
@@ -33,7 +32,7 @@ async def spend(store: Store, event: str, what: str, whom: str, address: str) ->
     """
     if store.throttle.mode == "off":
         return None
-    network = _network(address)
+    network = largest_network_of(address)
     if event in EVIDENCE:
         return await _take(store, ENTRIES, f"{what} {whom} {network}")
     excess = await _take(store, ENTRIES, f"{what} {whom or network}")
@@ -50,13 +49,3 @@ async def _take(store: Store, limit: Limit, whom: str) -> Excess | None:
     bucket: Bucket | None = await store.one(REFUSE(key=key_of(store, limit, whom), more=1))
     times = bucket.refused if bucket else 1
     return Excess(limit, times, is_told=str(times).rstrip("0") == "1")
-
-
-@lru_cache(1024)
-def _network(address: str) -> str:
-    """Returns the address, or of IPv6 the /48: a provider gives a customer so many networks at most."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return "unknown"
-    return str(ipaddress.ip_network((ip, 48), strict=False)) if ip.version == 6 else str(ip)

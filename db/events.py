@@ -104,6 +104,7 @@ EVENTS: Final[Mapping[str, Words]] = {
 ACTED: Final = {
     "profile-change": "tried to change your profile",
     "password-change": "tried to change your password",
+    "member-hashes": "tried to change your password",
     "session-revokes": "tried to log out your devices",
     "admin-change": "made changes in People",
     "admin-day": "made changes in People",
@@ -111,6 +112,7 @@ ACTED: Final = {
 LIMITS: Final = {
     "login-posts": "log-ins from one client",
     "login-fails": "failed log-ins from one client",
+    "login-client-account": "log-ins from one client to one account",
     "login-account": "log-ins to one account",
     "login-device": "log-ins from a known browser",
     "login-all": "log-ins by all strangers",
@@ -122,6 +124,7 @@ LIMITS: Final = {
     "email-all": "email checks by everybody",
     "profile-change": "profile changes",
     "password-change": "password changes",
+    "member-hashes": "passwords of logged-in users and known browsers from one client",
     "session-revokes": "log-outs of other devices",
     "admin-change": "changes in People",
     "admin-day": "changes in People in a day",

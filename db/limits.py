@@ -1,6 +1,6 @@
 """Every limit, on one screen. Nothing else is limited, and no page is: that is the reverse proxy's work."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 MINUTE: Final = 60.0  # seconds
@@ -27,11 +27,16 @@ class Limit:
         """Seconds until one token is back."""
         return self.seconds / self.burst
 
+    def times(self, factor: int) -> "Limit":
+        """Returns the same limit with a larger bucket, for a network of several clients."""
+        return self if factor == 1 else replace(self, burst=self.burst * factor, patience=self.patience * factor)
+
 
 # fmt: off
-LOGIN_POSTS     = Limit("login-posts",      30, MINUTE)                  # of a client, or a known browser
+LOGIN_POSTS     = Limit("login-posts",      30, MINUTE)                  # of a client, or an account at known browsers
 LOGIN_FAILS     = Limit("login-fails",      10, MINUTE)                  # of one client, to whichever accounts
-LOGIN_ACCOUNT   = Limit("login-account",     5, 5 * MINUTE, 10, True)    # of strangers to one address, known or not
+LOGIN_CLIENT_ACCOUNT = Limit("login-client-account", 5, 5 * MINUTE, 10, True)  # of one client to one address
+LOGIN_ACCOUNT   = Limit("login-account",   100, 5 * HOUR, 0, True)       # of all clients to one address, known or not
 LOGIN_DEVICE    = Limit("login-device",      5, 5 * MINUTE, 10, True)    # of a browser that was in the account before
 LOGIN_ALL       = Limit("login-all",      1000, 5 * MINUTE)              # of all strangers: told, and never refused
 LOGIN_UNKNOWN   = Limit("login-unknown",   500, DAY)                     # of one client: told, and never refused
@@ -44,6 +49,7 @@ EMAIL_ALL       = Limit("email-all",       120, MINUTE)                  # diffe
 PROFILE_CHANGE  = Limit("profile-change",   30, MINUTE)                  # of one member
 SESSION_REVOKES = Limit("session-revokes",  30, MINUTE)                  # of one session, to end others of its account
 PASSWORD_CHANGE = Limit("password-change",   5, MINUTE)                  # of one member
+MEMBER_HASHES   = Limit("member-hashes",   120, MINUTE)                  # of one client, in the members' hash queue
 ADMIN_CHANGE    = Limit("admin-change",     60, MINUTE)                  # of one administrator
 ADMIN_DAY       = Limit("admin-day",      5000, DAY)                     # of one administrator
 DENIED          = Limit("denied",            1, MINUTE)                  # one member's refusals that are written down

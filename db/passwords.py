@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from base64 import b64encode
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil
@@ -24,6 +24,7 @@ T = TypeVar("T")
 LONGEST_WAIT: Final = 2.0  # seconds in the queue; who would wait longer is told at once
 NICENESS: Final = 10  # of the hashing threads, so that a flood of log-ins never slows a page
 FIRST_GUESS: Final = 0.025  # seconds a hash takes, until one was measured
+MOST_WAITING: Final = 2  # hashes of one account that may wait in the members' queue; others wait in the common one
 RECENT: Final = 15  # hashes whose median tells what the next takes
 
 
@@ -31,7 +32,8 @@ class Passwords:
     """argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
 
     At most `threads` hashes at once. Members who confirm their password wait in a queue of their own, which goes first,
-    so that a flood at the door never shuts them out. Raises Busy where one would wait more than `longest_wait` seconds.
+    so that a flood at the door never shuts them out. `member` is the id of their account, which has two places in that
+    queue: more would hold up the others. Raises Busy where one would wait more than `longest_wait` seconds.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Passwords:
         self._pool = ThreadPoolExecutor(self._threads, "argon2", initializer=_step_back)
         self._longest_wait = longest_wait
         self._members: deque[asyncio.Future[None]] = deque()
+        self._waiting: Counter[str] = Counter()  # in the members' queue, by account
         self._door: deque[asyncio.Future[None]] = deque()
         self._running = 0
         self._took = deque([FIRST_GUESS], RECENT)
@@ -54,11 +57,11 @@ class Passwords:
         self.hashes = 0
         self.observe: Callable[[float], None] = lambda seconds: None  # of each hash, the waiting left out
 
-    async def hash(self, password: Secret[str], *, member: bool = False) -> Secret[str]:
+    async def hash(self, password: Secret[str], *, member: str | None = None) -> Secret[str]:
         """The hash to store, in PHC string format."""
         return Secret(await self._run(lambda: self._hasher.hash(password.reveal()), member))
 
-    async def verify(self, stored: Secret[str] | None, password: Secret[str], *, member: bool = False) -> bool:
+    async def verify(self, stored: Secret[str] | None, password: Secret[str], *, member: str | None = None) -> bool:
         """Whether the password fits the stored hash. With none stored, the same work, and False."""
         fits = await self._run(lambda: self._fits(stored or self._dummy, password), member)
         return fits and stored is not None
@@ -67,9 +70,9 @@ class Passwords:
         """Whether the hash was made with other parameters than a new one would be."""
         return self._hasher.check_needs_rehash(stored.reveal())
 
-    def require_room(self, *, member: bool = False) -> None:
+    def require_room(self, *, member: str | None = None) -> None:
         """Raises Busy where one would wait too long. To be asked before a try is counted, for it would be none."""
-        ahead = len(self._members) + (0 if member else len(self._door)) + self._running
+        ahead = len(self._members) + (0 if self._has_place(member) else len(self._door)) + self._running
         wait = (ahead - self._threads + 1) / self._threads * median(self._took)
         if wait > self._longest_wait:
             raise Busy(retry_after=ceil(wait))
@@ -88,21 +91,36 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
-    async def _run(self, work: Callable[[], T], member: bool) -> T:
+    async def _run(self, work: Callable[[], T], member: str | None) -> T:
         await self._take_turn(member)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, self._measure, work)
         finally:
             self._pass_on()
 
-    async def _take_turn(self, member: bool) -> None:
+    async def _take_turn(self, member: str | None) -> None:
         """Wait until a thread is free. Raises Busy at once where that would take too long."""
         self.require_room(member=member)
         if self._running < self._threads:
             self._running += 1
             return
         turn = asyncio.get_running_loop().create_future()
-        (self._members if member else self._door).append(turn)
+        if member is None or not self._has_place(member):
+            self._door.append(turn)
+            await self._wait_for(turn)
+            return
+        self._members.append(turn)
+        self._waiting[member] += 1
+        try:
+            await self._wait_for(turn)
+        finally:
+            self._waiting -= Counter([member])  # keeps no zeros
+
+    def _has_place(self, member: str | None) -> bool:
+        """Whether the account may have one more hash in the members' queue."""
+        return member is not None and self._waiting[member] < MOST_WAITING
+
+    async def _wait_for(self, turn: asyncio.Future[None]) -> None:
         try:
             async with asyncio.timeout(self._longest_wait):
                 await turn

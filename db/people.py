@@ -17,7 +17,7 @@ from db import audit, throttle
 from db.audit import OPERATOR, by_viewer
 from db.engine.statement import Statement, insert
 from db.events import Event
-from db.limits import DENIED, LOGIN_ACCOUNT
+from db.limits import DENIED, LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT
 from db.refusals import Forbidden, LastAdmin, NotCreated, NotFound
 from db.search import search_key
 from db.secret import Secret
@@ -184,7 +184,7 @@ async def set_password(store: Store, user_id: str, password_hash: Secret[str]) -
     email = await store.value(SET_PASSWORD(user_id=user_id, password_hash=password_hash.reveal()))
     if email is None:
         raise NotFound
-    await throttle.clear(store, LOGIN_ACCOUNT, email)
+    await throttle.clear(store, (LOGIN_ACCOUNT, email), (LOGIN_CLIENT_ACCOUNT, email))
     return await end_all_sessions(store, user_id)
 
 

@@ -1,17 +1,16 @@
 """Limits at work: tokens taken from buckets that every process and host shares, and who finds none is refused."""
 
 import asyncio
-import ipaddress
 import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache
 from math import ceil
+from operator import attrgetter
 
 from db import audit
 from db.audit import By
-from db.buckets import CLEAR, GIVE_BACK, LOOK, REFUSE, Bucket, take_token, taking
+from db.buckets import LOOK, REFUSE, Bucket, clearing, giving_back, take_token, taking
 from db.buckets import key_of as _key
 from db.events import Event
 from db.limits import Limit
@@ -22,6 +21,8 @@ from db.throttle_state import SHORTLY
 logger = logging.getLogger("latchkey")
 
 Take = tuple[Limit, str]  # a limit, and whom it is about
+Keyed = tuple[Limit, str]  # a limit, and the key of a bucket
+OPENS = attrgetter("opens")
 
 
 class _Empty(Exception):
@@ -87,41 +88,37 @@ async def trying(store: Store, *takes: Take) -> AsyncIterator[None]:
         yield
     except Busy:
         with suppress(Busy):
-            for limit, whom in takes:
-                await give_back(store, limit, whom)
+            await give_back(store, *takes)
         raise
 
 
-async def give_back(store: Store, limit: Limit, whom: str) -> None:
-    """The token of a try that was none: who logs in has not guessed. Other tries stay counted, and no rest begins."""
+async def give_back(store: Store, *takes: Take, succeeded: bool = False) -> None:
+    """Returns the tokens of an attempt that was no guess. Other attempts stay counted, and no rest begins.
+
+    An attempt that has `succeeded` also ends the attempts in a row. It does not make the bucket full, since another
+    client that shares the bucket could then see when a user logs in.
+    """
     if store.throttle.mode != "off":
-        await store.count(GIVE_BACK(key=_key(store, limit, whom), each=limit.each))
+        keyed = [(limit, _key(store, limit, whom)) for limit, whom in takes]
+        await store.count(giving_back(store.now().timestamp(), *keyed, succeeded=succeeded))
 
 
-async def clear(store: Store, limit: Limit, whom: str) -> None:
-    """Forget every try: somebody has proven that the account is theirs."""
+async def clear(store: Store, *takes: Take) -> None:
+    """Makes buckets full; of a limit for an account and a client, with the account alone, those of every client."""
     if store.throttle.mode != "off":
-        key = _key(store, limit, whom)
-        store.throttle.forget(key)
-        await store.count(CLEAR(key=key))
-
-
-@lru_cache(1024)
-def client(address: str) -> str:
-    """What of an address stands for one client: of IPv6 the network that one customer gets, a /64."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return "unknown"
-    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else str(ip)
+        for limit, whom in takes:
+            key = _key(store, limit, whom)
+            store.throttle.forget(key)
+            await store.count(clearing(key))
 
 
 async def _admit(store: Store, by: By, seen: Take | None, takes: tuple[Take, ...], target_id: str | None) -> None:
     if store.throttle.mode == "off" or (seen and await _is_seen(store, *seen)):
         return
+    keyed = [(limit, _key(store, limit, whom)) for limit, whom in takes]
     try:
-        _require_no_rest(store, takes)
-        await _take_all(store, takes, seen)
+        _require_no_rest(store, keyed)
+        await _take_all(store, keyed, seen)
     except _Empty as empty:
         if empty.is_news:
             await _count(store, by, empty, target_id if empty.limit.of_account else None)
@@ -144,25 +141,23 @@ async def _is_seen(store: Store, limit: Limit, whom: str) -> bool:
     return True
 
 
-async def _take_all(store: Store, takes: tuple[Take, ...], seen: Take | None) -> None:
-    """Takes a token from every bucket, or from none. Raises _Empty for the first that has none.
+async def _take_all(store: Store, keyed: list[Keyed], seen: Take | None) -> None:
+    """Takes a token from every bucket, or from none. Raises _Empty for the one of the empty that opens last.
 
-    One statement takes them; where one has none, the others are given back. A transaction would cost two more round
-    trips for each attempt. Whether `seen` had a token is of no interest: it only has to be marked.
+    One statement takes them; where one has none, another gives those of the others back. A transaction would cost two
+    more round trips for each attempt. Whether `seen` had a token is of no interest: it only has to be marked.
     """
     now = store.now().timestamp()
-    wanted = [(limit, _key(store, limit, whom)) for limit, whom in takes]
     mark = [(limit, _key(store, limit, whom)) for limit, whom in [seen]] if seen else []
-    taken = await store.all(taking(now, *wanted, *mark))
-    empty = next(((limit, key) for limit, key in wanted if key not in taken), None)
-    if empty is None:
+    taken = await store.all(taking(now, *keyed, *mark))
+    empty = [(limit, key) for limit, key in keyed if key not in taken]
+    if not empty:
         for limit, key in mark:
             store.throttle.remember_seen(key, now + limit.seconds)
         return
-    for limit, key in (*wanted, *mark):
-        if key in taken:
-            await store.count(GIVE_BACK(key=key, each=limit.each))
-    raise await _found_empty(store, *empty)
+    if to_return := [(limit, key) for limit, key in (*keyed, *mark) if key in taken]:
+        await store.count(giving_back(now, *to_return))
+    raise max([await _found_empty(store, limit, key) for limit, key in empty], key=OPENS)
 
 
 async def _found_empty(store: Store, limit: Limit, key: str) -> _Empty:
@@ -174,11 +169,11 @@ async def _found_empty(store: Store, limit: Limit, key: str) -> _Empty:
     return _Empty(limit, key, opens, is_news=True)
 
 
-def _require_no_rest(store: Store, takes: tuple[Take, ...]) -> None:
-    for limit, whom in takes:
-        key = _key(store, limit, whom)
-        if opens := store.throttle.opens_at(key, store.now().timestamp()):
-            raise _Empty(limit, key, opens, is_news=False)
+def _require_no_rest(store: Store, keyed: list[Keyed]) -> None:
+    now = store.now().timestamp()
+    found = [(limit, key, store.throttle.opens_at(key, now)) for limit, key in keyed]
+    if empty := [_Empty(limit, key, opens, is_news=False) for limit, key, opens in found if opens]:
+        raise max(empty, key=OPENS)
 
 
 async def _count(store: Store, by: By, empty: _Empty, target_id: str | None) -> None:

@@ -43,7 +43,9 @@ class Throttle:
     def remember(self, key: str, now: float, opens: float) -> None:
         """The database has just said so."""
         if len(self._opens) >= MOST_RESTING:
-            self.forget(next(iter(self._opens)))
+            oldest = next(iter(self._opens))
+            self._opens.pop(oldest)
+            self._uncounted.pop(oldest, None)
         self._opens[key] = (min(opens, now + SHORTLY), opens)
 
     def is_seen(self, key: str, now: float) -> bool:
@@ -57,8 +59,10 @@ class Throttle:
         self._seen[key] = until
 
     def forget(self, key: str) -> None:
-        self._opens.pop(key, None)
-        self._uncounted.pop(key, None)
+        """Forgets the bucket, and every one whose key begins with this one."""
+        for each in [each for each in self._opens if each.startswith(key)]:
+            self._opens.pop(each)
+            self._uncounted.pop(each, None)
 
     def counted(self, key: str) -> int:
         """How many refusals nobody had counted yet, who are counted now."""

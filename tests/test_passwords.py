@@ -19,6 +19,14 @@ def slow():
     passwords.close()
 
 
+@pytest.fixture
+def patient():
+    """One thread, and a queue that a busy machine does not make too long to wait in."""
+    passwords = Passwords(threads=1, passes=5, longest_wait=60)
+    yield passwords
+    passwords.close()
+
+
 @pytest.mark.guide("A17", "T13")
 @pytest.mark.asvs("S41")
 async def test_a_hash_is_argon2id_with_owasps_parameters(passwords: Passwords) -> None:
@@ -66,28 +74,66 @@ async def test_who_would_wait_too_long_is_told_at_once_and_when_to_come_back(slo
 
 
 @pytest.mark.reliability("R13")
-async def test_a_member_goes_before_the_crowd_at_the_door(slow: Passwords) -> None:
+async def test_a_member_goes_before_the_crowd_at_the_door(patient: Passwords) -> None:
     finished: list[str] = []
 
-    async def hash(who: str, member: bool) -> None:
-        await slow.hash(HUSH, member=member)
+    async def hash(who: str, member: str | None) -> None:
+        await patient.hash(HUSH, member=member)
         finished.append(who)
 
-    crowd = [asyncio.create_task(hash("door", False)) for _ in range(4)]
+    crowd = [asyncio.create_task(hash("door", None)) for _ in range(4)]
     await asyncio.sleep(0)
-    await asyncio.gather(hash("member", True), *crowd)
+    await asyncio.gather(hash("member", "alice"), *crowd)
     assert finished.index("member") <= 1
 
 
-async def test_who_leaves_the_queue_costs_nobody_their_turn(slow: Passwords) -> None:
-    first = asyncio.create_task(slow.hash(HUSH))
+async def test_who_leaves_the_queue_costs_nobody_their_turn(patient: Passwords) -> None:
+    first = asyncio.create_task(patient.hash(HUSH))
     await asyncio.sleep(0)
-    leaving = [asyncio.create_task(slow.hash(HUSH)) for _ in range(3)]
-    last = asyncio.create_task(slow.hash(OTHER))
+    leaving = [asyncio.create_task(patient.hash(HUSH)) for _ in range(3)]
+    last = asyncio.create_task(patient.hash(OTHER))
     await asyncio.sleep(0)
     for task in leaving:
         task.cancel()
     assert await first
-    assert await slow.verify(await last, OTHER)
-    assert slow.queued == 0
-    assert slow.hashes == 3
+    assert await patient.verify(await last, OTHER)
+    assert patient.queued == 0
+    assert patient.hashes == 3
+
+
+@pytest.mark.reliability("R13")
+async def test_the_hashes_of_one_account_do_not_hold_up_those_of_others(patient: Passwords) -> None:
+    finished: list[str] = []
+
+    async def hash(member: str | None) -> None:
+        await patient.hash(HUSH, member=member)
+        finished.append(member or "guest")
+
+    names = ["mallory", *["mallory"] * 5, "guest", "alice"]
+    tasks = []
+    for name in names:
+        tasks.append(asyncio.create_task(hash(None if name == "guest" else name)))
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert finished == [*["mallory"] * 3, "alice", *["mallory"] * 3, "guest"]  # one runs, two wait ahead
+
+
+@pytest.mark.reliability("R13")
+async def test_an_account_that_has_left_the_queue_has_its_places_again(patient: Passwords) -> None:
+    running = asyncio.create_task(patient.hash(HUSH))
+    await asyncio.sleep(0)
+    leaving = [asyncio.create_task(patient.hash(HUSH, member="alice")) for _ in range(2)]
+    await asyncio.sleep(0)
+    for task in leaving:
+        task.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    finished: list[str] = []
+
+    async def hash(name: str, member: str | None) -> None:
+        await patient.hash(HUSH, member=member)
+        finished.append(name)
+
+    guest = asyncio.create_task(hash("guest", None))
+    await asyncio.sleep(0)
+    await asyncio.gather(running, guest, hash("alice", "alice"))
+    assert finished == ["alice", "guest"]

@@ -9,7 +9,8 @@ from sqlalchemy import bindparam, exists, func, literal, select, update
 from db import audit, throttle
 from db.audit import by_viewer
 from db.engine.statement import Conflict, Statement
-from db.limits import PASSWORD_CHANGE, PROFILE_CHANGE
+from db.limits import MEMBER_HASHES, PASSWORD_CHANGE, PROFILE_CHANGE
+from db.networks import per_client
 from db.refusals import NotLoggedIn
 from db.search import search_key
 from db.secret import Secret
@@ -111,8 +112,8 @@ async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[s
     Raises NotLoggedIn where this session has ended while the hashes were computed, TooMany, Breached and Busy.
     """
     store, by = viewer.store, by_viewer(viewer)
-    store.passwords.require_room(member=True)
-    await throttle.admit(store, by, (PASSWORD_CHANGE, viewer.id))
+    store.passwords.require_room(member=viewer.id)
+    await throttle.admit(store, by, (PASSWORD_CHANGE, viewer.id), *per_client(MEMBER_HASHES, viewer.device.address))
     async with throttle.trying(store, (PASSWORD_CHANGE, viewer.id)):
         hashes = await _hashes(viewer, current, new)
     if hashes is None:
@@ -134,8 +135,8 @@ async def _hashes(viewer: Viewer, current: Secret[str], new: Secret[str]) -> tup
     """What is stored of the password and what is to be; None where `current` is not the password."""
     passwords = viewer.store.passwords
     stored = await viewer.store.one(STORED(user_id=viewer.id))
-    if stored is None or not await passwords.verify(stored.password_hash, current, member=True):
+    if stored is None or not await passwords.verify(stored.password_hash, current, member=viewer.id):
         return None
     await viewer.store.breaches.require_unknown(new)
-    new_hash = await passwords.hash(new, member=True)
+    new_hash = await passwords.hash(new, member=viewer.id)
     return stored.password_hash.reveal(), new_hash.reveal()

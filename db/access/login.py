@@ -11,7 +11,17 @@ from db import audit, throttle
 from db.audit import by_owner, by_stranger
 from db.engine.statement import Bound, Statement
 from db.known_devices import recognise
-from db.limits import LOGIN_ACCOUNT, LOGIN_ALL, LOGIN_DEVICE, LOGIN_FAILS, LOGIN_POSTS, LOGIN_UNKNOWN
+from db.limits import (
+    LOGIN_ACCOUNT,
+    LOGIN_ALL,
+    LOGIN_CLIENT_ACCOUNT,
+    LOGIN_DEVICE,
+    LOGIN_FAILS,
+    LOGIN_POSTS,
+    LOGIN_UNKNOWN,
+    MEMBER_HASHES,
+)
+from db.networks import largest_network_of, per_client
 from db.secret import Secret
 from db.sessions import Device, NewSession, start_session
 from db.store import Store, pick
@@ -28,6 +38,14 @@ class _Credentials:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "password_hash", Secret(self.password_hash))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """The tokens of an attempt. Those of `guesses` are returned if it turns out to be no guess."""
+
+    posts: tuple[throttle.Take, ...]
+    guesses: tuple[throttle.Take, ...]
 
 
 class _NotKept(Exception):
@@ -53,7 +71,6 @@ LOGGED_IN = Statement(
     .returning(users.c.role)
 )
 TRIES: Final = 2
-Door = tuple[throttle.Take, ...]  # the buckets that a try takes a token from
 
 
 async def log_in(store: Store, *, email: str, password: Secret[str], device: Device) -> NewSession | None:
@@ -63,19 +80,21 @@ async def log_in(store: Store, *, email: str, password: Secret[str], device: Dev
     """
     known = await store.one(CREDENTIALS(email=email))
     at_home = _recognise(store, device, known)
-    door = _own_door(at_home, known) if known and at_home else _front_door(email, device)
-    store.passwords.require_room(member=at_home is not None)
-    await throttle.admit(store, by_stranger(device), *door, target_id=known.id if known else None)
-    async with throttle.trying(store, *(take for take in door if take[0] is not LOGIN_POSTS)):
+    cost = _cost_at_known_browser(at_home, known, device) if known and at_home else _cost(email, device)
+    member = known.id if known and at_home else None
+    store.passwords.require_room(member=member)
+    target_id = known.id if known else None
+    await throttle.admit(store, by_stranger(device), *cost.posts, *cost.guesses, target_id=target_id)
+    async with throttle.trying(store, *cost.guesses):
         for _ in range(TRIES):
-            fits = await store.passwords.verify(known and known.password_hash, password, member=at_home is not None)
+            fits = await store.passwords.verify(known and known.password_hash, password, member=member)
             if not fits or known is None or known.disabled:
                 break
             hash_to_keep = await _renewed_hash(store, known, password)
             async with store.transaction():
                 role = await store.value(_logged_in(store, known, hash_to_keep))
                 if role is not None:
-                    return await _let_in(store, known, role, device, door)
+                    return await _let_in(store, known, role, device, cost)
             known = await store.one(CREDENTIALS(email=email))
     await _note_refusal(store, known, email, device)
     return None
@@ -89,24 +108,32 @@ def _recognise(store: Store, device: Device, known: _Credentials | None) -> str 
     return None
 
 
-def _front_door(email: str, device: Device) -> Door:
-    """Strangers share the tries at an address, whether it has an account or not, and each client has its own."""
-    client = throttle.client(device.address)
-    return (LOGIN_POSTS, client), (LOGIN_FAILS, client), (LOGIN_ACCOUNT, email)
+def _cost(email: str, device: Device) -> _Cost:
+    """At an unknown browser. Each client has its own bucket for the address, whether it has an account or not.
+
+    With one bucket for all clients, a few guesses an hour from one of them would lock the user out.
+    """
+    guesses = (
+        *per_client(LOGIN_FAILS, device.address),
+        *per_client(LOGIN_CLIENT_ACCOUNT, device.address, email),
+        (LOGIN_ACCOUNT, email),
+    )
+    return _Cost(per_client(LOGIN_POSTS, device.address), guesses)
 
 
-def _own_door(device_id: str, known: _Credentials) -> Door:
-    """A browser that was in the account before has tries of its own: no stranger can use them up."""
-    return (LOGIN_POSTS, f"device {device_id}"), (LOGIN_DEVICE, f"{device_id} {known.id}")
+def _cost_at_known_browser(device_id: str, known: _Credentials, device: Device) -> _Cost:
+    """At a browser that was in the account before, whose buckets no guesses of others use up.
+
+    The posts count for the account: each log-in without a device cookie makes a new device id. They count for the
+    client too, which could make many accounts.
+    """
+    posts = ((LOGIN_POSTS, f"account {known.id}"), *per_client(MEMBER_HASHES, device.address))
+    return _Cost(posts, ((LOGIN_DEVICE, f"{device_id} {known.id}"),))
 
 
-async def _let_in(store: Store, known: _Credentials, role: Role, device: Device, door: Door) -> NewSession:
-    """The try was none: it goes back. What a client has guessed elsewhere stays counted."""
-    for limit, whom in door:
-        if limit is LOGIN_FAILS:
-            await throttle.give_back(store, limit, whom)
-        elif limit is not LOGIN_POSTS:
-            await throttle.clear(store, limit, whom)
+async def _let_in(store: Store, known: _Credentials, role: Role, device: Device, cost: _Cost) -> NewSession:
+    """Starts the session. The attempt was no guess; what the client has guessed before stays counted."""
+    await throttle.give_back(store, *cost.guesses, succeeded=True)
     session = await start_session(store, known.id, role, device)
     await audit.record(store, "login", by_owner(known.id, device, session.id))
     return session
@@ -120,7 +147,7 @@ async def _note_refusal(store: Store, known: _Credentials | None, email: str, de
     by, target_id = by_stranger(device), known.id if known else None
     async with store.transaction():
         calm = await throttle.notice(store, by, LOGIN_ALL, "everybody")
-        calm = calm and await throttle.notice(store, by, LOGIN_UNKNOWN, throttle.client(device.address))
+        calm = calm and await throttle.notice(store, by, LOGIN_UNKNOWN, largest_network_of(device.address))
         with suppress(_NotKept):
             async with store.transaction():
                 await audit.record(store, "login", by, target_id=target_id, outcome="refused", counted_for=email)

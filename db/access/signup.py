@@ -7,6 +7,7 @@ from db import audit, people, throttle
 from db.access.login import log_in
 from db.audit import by_owner, by_stranger
 from db.limits import EMAIL_ALL, EMAIL_HOUR, EMAIL_MINUTE, EMAIL_SEEN, SIGNUP_HOUR, SIGNUP_MINUTE
+from db.networks import networks_of, per_client
 from db.refusals import NotCreated, Refusal, TooMany
 from db.secret import Secret
 from db.sessions import Device, NewSession, start_session
@@ -18,16 +19,8 @@ async def email_taken(store: Store, email: str, device: Device) -> bool | None:
 
     None where it is not told: somebody asks for more addresses than a person has.
     """
-    client = throttle.client(device.address)
     try:
-        await throttle.admit_once(
-            store,
-            by_stranger(device),
-            (EMAIL_SEEN, f"{client} {email}"),
-            (EMAIL_MINUTE, client),
-            (EMAIL_HOUR, client),
-            (EMAIL_ALL, "everybody"),
-        )
+        await throttle.admit_once(store, by_stranger(device), *_look_up(email, device), (EMAIL_ALL, "everybody"))
     except TooMany:
         return None
     return await people.email_taken(store, email)
@@ -82,8 +75,7 @@ async def _hash(store: Store, email: str, password: Secret[str], device: Device)
     """What is stored of the password, once the limits let the client pass: a flood costs no hash and no look-up."""
     store.passwords.require_room()
     await _admit(store, email, device)
-    client = throttle.client(device.address)
-    async with throttle.trying(store, (SIGNUP_MINUTE, client), (SIGNUP_HOUR, client)):
+    async with throttle.trying(store, *_sign_ups(device)):
         await store.breaches.require_unknown(password)
         return await store.passwords.hash(password)
 
@@ -93,11 +85,18 @@ async def _admit(store: Store, email: str, device: Device) -> None:
 
     The limit of everybody together refuses no sign-up: else whoever reaches it would shut the door to all others.
     """
-    client, by = throttle.client(device.address), by_stranger(device)
-    await throttle.admit(store, by, (SIGNUP_MINUTE, client), (SIGNUP_HOUR, client))
-    await throttle.admit_once(
-        store, by, (EMAIL_SEEN, f"{client} {email}"), (EMAIL_MINUTE, client), (EMAIL_HOUR, client)
-    )
+    await throttle.admit(store, by_stranger(device), *_sign_ups(device))
+    await throttle.admit_once(store, by_stranger(device), *_look_up(email, device))
+
+
+def _sign_ups(device: Device) -> tuple[throttle.Take, ...]:
+    return *per_client(SIGNUP_MINUTE, device.address), *per_client(SIGNUP_HOUR, device.address)
+
+
+def _look_up(email: str, device: Device) -> tuple[throttle.Take, ...]:
+    """The mark that the client has asked about the address, and what it costs to ask for the first time."""
+    seen = (EMAIL_SEEN, f"{networks_of(device.address)[0].name} {email}")
+    return seen, *per_client(EMAIL_MINUTE, device.address), *per_client(EMAIL_HOUR, device.address)
 
 
 async def _note_refusal(store: Store, email: str, device: Device) -> None:
