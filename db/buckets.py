@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from db.engine.statement import Bound, Statement, insert
-from db.limits import DAY, Limit
+from db.limits import Limit
 from db.store import Store, pick
 from db.tables import buckets
 
@@ -161,7 +161,7 @@ def _rest(patience: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def _kept(limit: Limit) -> float:
     """Seconds for which a row is kept after a token was taken."""
-    return DAY if limit.patience else limit.each
+    return limit.memory if limit.patience else limit.each
 
 
 CLEAR = Statement(  # the bucket, and those of each client that are about the same

@@ -14,6 +14,7 @@ Event = Literal[
     "session.end",
     "session.end-others",
     "session.end-all",
+    "session.end-guessing",
     "role.change",
     "team.change",
     "account.create",
@@ -57,6 +58,11 @@ EVENTS: Final[Mapping[str, Words]] = {
     ),
     "session.end-all": Words(
         "Log out everywhere", own="logged out everywhere", done="logged {whom} out everywhere", note="{sessions} ended"
+    ),
+    "session.end-guessing": Words(
+        "Log out after wrong passwords",
+        own="were logged out, because the current password was wrong {times} in a row",
+        note="{times} in a row",
     ),
     "role.change": Words(
         "Change role",
@@ -104,6 +110,7 @@ EVENTS: Final[Mapping[str, Words]] = {
 ACTED: Final = {
     "profile-change": "tried to change your profile",
     "password-change": "tried to change your password",
+    "password-guess": "tried to change your password",
     "member-hashes": "tried to change your password",
     "session-revokes": "tried to log out your devices",
     "admin-change": "made changes in People",
@@ -124,6 +131,7 @@ LIMITS: Final = {
     "email-all": "email checks by everybody",
     "profile-change": "profile changes",
     "password-change": "password changes",
+    "password-guess": "current passwords in one session",
     "member-hashes": "passwords of logged-in users and known browsers from one client",
     "session-revokes": "log-outs of other devices",
     "admin-change": "changes in People",

@@ -13,6 +13,7 @@ class Limit:
     """`burst` at once, and as many again over `seconds`.
 
     With `patience`, the try after so many in a row has to rest first, and each next one longer: see `db.buckets.RESTS`.
+    Tries in a row are remembered for `memory` seconds after the last one.
     Of one `of_account` the owner reads in their trail; any other is the client's own affair.
     """
 
@@ -21,6 +22,7 @@ class Limit:
     seconds: float
     patience: int = 0
     of_account: bool = False
+    memory: float = DAY
 
     @property
     def each(self) -> float:
@@ -49,6 +51,7 @@ EMAIL_ALL       = Limit("email-all",       120, MINUTE)                  # diffe
 PROFILE_CHANGE  = Limit("profile-change",   30, MINUTE)                  # of one member
 SESSION_REVOKES = Limit("session-revokes",  30, MINUTE)                  # of one session, to end others of its account
 PASSWORD_CHANGE = Limit("password-change",   5, MINUTE)                  # of one member
+PASSWORD_GUESS  = Limit("password-guess",    5, 5 * MINUTE, 10, True, 30 * DAY)  # of one session, while it lives
 MEMBER_HASHES   = Limit("member-hashes",   120, MINUTE)                  # of one client, in the members' hash queue
 ADMIN_CHANGE    = Limit("admin-change",     60, MINUTE)                  # of one administrator
 ADMIN_DAY       = Limit("admin-day",      5000, DAY)                     # of one administrator

@@ -6,11 +6,15 @@ class Refusal(Exception):
 
 
 class NotLoggedIn(Refusal):
-    """There is no live session behind the request. `ended` tells that a cookie was turned away."""
+    """There is no live session behind the request. `ended` tells that a cookie was turned away.
 
-    def __init__(self, *, ended: bool = False) -> None:
+    `guessed`: this request has ended the session, by one wrong password too many.
+    """
+
+    def __init__(self, *, ended: bool = False, guessed: bool = False) -> None:
         super().__init__()
         self.ended = ended
+        self.guessed = guessed
 
 
 class Forbidden(Refusal):

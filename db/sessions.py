@@ -27,6 +27,7 @@ __all__ = [
     "NewSession",
     "end_all_sessions",
     "end_session",
+    "end_session_of",
     "peek",
     "refresh",
     "require_right",
@@ -50,6 +51,9 @@ LATEST = Statement(
 )
 MARK_END = Statement(
     update(users).where(users.c.id == bindparam("user_id")).values(sessions_ended_at=bindparam("moment", type_=Instant))
+)
+END_ROW = Statement(
+    delete(sessions).where(sessions.c.id == bindparam("session_id"), sessions.c.user_id == bindparam("user_id"))
 )
 END_ROWS = Statement(delete(sessions).where(sessions.c.user_id == bindparam("user_id")))
 
@@ -125,6 +129,17 @@ async def end_session(store: Store, claims: Claims | None, device: Device = NOWH
         if session_id is not None:
             by = By("member", claims.user_id, session_id, device.address, device.name)
             await audit.record(store, "logout", by)
+
+
+async def end_session_of(viewer: Viewer) -> None:
+    """Ends the viewer's session; where sessions have no rows, every session of the account.
+
+    To be called inside a transaction.
+    """
+    if viewer.session_id:
+        await viewer.store.count(END_ROW(session_id=viewer.session_id, user_id=viewer.id))
+    else:
+        await end_all_sessions(viewer.store, viewer.id)
 
 
 async def end_all_sessions(store: Store, user_id: str) -> int:

@@ -112,6 +112,14 @@ async def clear(store: Store, *takes: Take) -> None:
             await store.count(clearing(key))
 
 
+async def attempts_in_a_row(store: Store, limit: Limit, whom: str) -> int:
+    """Returns how many attempts have taken a token since the last that succeeded; 0 where limits are not enforced."""
+    if store.throttle.mode != "enforce":
+        return 0
+    bucket: Bucket | None = await store.one(LOOK(key=_key(store, limit, whom)))
+    return bucket.taken if bucket else 0
+
+
 async def _admit(store: Store, by: By, seen: Take | None, takes: tuple[Take, ...], target_id: str | None) -> None:
     if store.throttle.mode == "off" or (seen and await _is_seen(store, *seen)):
         return

@@ -49,9 +49,10 @@ def page_after_login(request: Request) -> str:
     return carried_page(request, dict(parse_qsl(query)).get("next"))
 
 
-def login_page(request: Request, *, ended: bool) -> str:
-    """The log-in page that leads back to the wanted page. It says that a session ended, or that cookies are blocked."""
+def login_page(request: Request, *, ended: bool, guessed: bool) -> str:
+    """The log-in page that leads back to the wanted page. It says why a session ended, or that cookies are blocked."""
     reason = "&ended=1" if ended else "&cookies=1" if _keeps_no_cookie(request) else ""
+    reason += "&guessed=1" if guessed else ""
     return f"{path_of(request, 'login')}?next={quote(wanted_page(request), safe='/')}{reason}"
 
 

@@ -150,7 +150,7 @@ def _to_login(request: Request, error: refusals.NotLoggedIn) -> Response:
         cookie.delete_cookie(request)
     if is_api(request):
         return problem(401, "There is no live session behind this request.")
-    return turn_away(request, login_page(request, ended=error.ended))
+    return turn_away(request, login_page(request, ended=error.ended, guessed=error.guessed))
 
 
 def _say(

@@ -9,12 +9,12 @@ from sqlalchemy import bindparam, exists, func, literal, select, update
 from db import audit, throttle
 from db.audit import by_viewer
 from db.engine.statement import Conflict, Statement
-from db.limits import MEMBER_HASHES, PASSWORD_CHANGE, PROFILE_CHANGE
+from db.limits import MEMBER_HASHES, PASSWORD_CHANGE, PASSWORD_GUESS, PROFILE_CHANGE
 from db.networks import per_client
 from db.refusals import NotLoggedIn
 from db.search import search_key
 from db.secret import Secret
-from db.sessions import NewSession, end_all_sessions, require_right, start_session
+from db.sessions import NewSession, end_all_sessions, end_session_of, require_right, start_session
 from db.store import pick
 from db.tables import users
 from db.viewer import Viewer
@@ -48,6 +48,7 @@ STORED = Statement(pick(_Stored, users).where(users.c.id == bindparam("user_id")
 SLUG_TAKEN = Statement(
     select(literal(1)).where(exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id")))
 )
+MOST_WRONG: Final = 20  # passwords in a row, then the session ends
 WRITTEN: Final = ("name", "search_key", "slug", "phone")
 CHANGE_PROFILE = Statement(
     update(users)
@@ -109,21 +110,26 @@ async def _write(viewer: Viewer, given: Mapping[str, str | None]) -> None:
 async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[str]) -> tuple[NewSession, int] | None:
     """A new session in place of this one, and how many others ended; None where `current` is not the password.
 
-    Raises NotLoggedIn where this session has ended while the hashes were computed, TooMany, Breached and Busy.
+    Raises NotLoggedIn where this session has ended while the hashes were computed, or ends now, since the password was
+    wrong MOST_WRONG times in a row. Raises TooMany, Breached and Busy.
     """
     store, by = viewer.store, by_viewer(viewer)
     store.passwords.require_room(member=viewer.id)
-    await throttle.admit(store, by, (PASSWORD_CHANGE, viewer.id), *per_client(MEMBER_HASHES, viewer.device.address))
-    async with throttle.trying(store, (PASSWORD_CHANGE, viewer.id)):
-        hashes = await _hashes(viewer, current, new)
-    if hashes is None:
-        async with store.transaction():
-            await audit.record(store, "password.change", by, outcome="refused")
+    change, guess = (PASSWORD_CHANGE, viewer.id), (PASSWORD_GUESS, _session_key(viewer))
+    await throttle.admit(store, by, change, *per_client(MEMBER_HASHES, viewer.device.address), guess)
+    async with throttle.trying(store, change, guess):
+        verified = await _verified_hash(viewer, current)
+        if verified is not None:
+            await throttle.give_back(store, guess, succeeded=True)
+            await store.breaches.require_unknown(new)
+            new_hash = await store.passwords.hash(new, member=viewer.id)
+    if verified is None:
+        await _record_wrong_password(viewer, guess)
         return None
-    verified, new_hash = hashes
+    hashes = {"verified_hash": verified.reveal(), "new_hash": new_hash.reveal()}
     async with store.transaction():
         await require_right(viewer)
-        if await store.value(CHANGE_PASSWORD(user_id=viewer.id, verified_hash=verified, new_hash=new_hash)) is None:
+        if await store.value(CHANGE_PASSWORD(user_id=viewer.id, **hashes)) is None:
             return None
         ended = await end_all_sessions(store, viewer.id)
         session = await start_session(store, viewer.id, viewer.role, viewer.device)
@@ -131,12 +137,32 @@ async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[s
         return session, max(0, ended - 1)
 
 
-async def _hashes(viewer: Viewer, current: Secret[str], new: Secret[str]) -> tuple[str, str] | None:
-    """What is stored of the password and what is to be; None where `current` is not the password."""
-    passwords = viewer.store.passwords
-    stored = await viewer.store.one(STORED(user_id=viewer.id))
-    if stored is None or not await passwords.verify(stored.password_hash, current, member=viewer.id):
+async def _verified_hash(viewer: Viewer, current: Secret[str]) -> Secret[str] | None:
+    """Returns what is stored of the password; None where `current` is not the password."""
+    stored: _Stored | None = await viewer.store.one(STORED(user_id=viewer.id))
+    if stored is None or not await viewer.store.passwords.verify(stored.password_hash, current, member=viewer.id):
         return None
-    await viewer.store.breaches.require_unknown(new)
-    new_hash = await passwords.hash(new, member=viewer.id)
-    return stored.password_hash.reveal(), new_hash.reveal()
+    return stored.password_hash
+
+
+async def _record_wrong_password(viewer: Viewer, guess: throttle.Take) -> None:
+    """Writes an audit entry. After MOST_WRONG wrong passwords in a row, ends the session and raises NotLoggedIn.
+
+    A stolen session cookie would otherwise allow guessing for as long as the session lives.
+    """
+    store, by = viewer.store, by_viewer(viewer)
+    async with store.transaction():
+        await require_right(viewer)
+        wrong = await throttle.attempts_in_a_row(store, *guess)
+        if wrong >= MOST_WRONG:
+            await end_session_of(viewer)
+        await audit.record(store, "password.change", by, outcome="refused")
+        if wrong >= MOST_WRONG:
+            await audit.record(store, "session.end-guessing", by, {"times": wrong})
+    if wrong >= MOST_WRONG:
+        raise NotLoggedIn(ended=True, guessed=True)
+
+
+def _session_key(viewer: Viewer) -> str:
+    """Names the session: where it has no row, by the moment of its log-in."""
+    return f"{viewer.id} {viewer.session_id or viewer.logged_in_at.isoformat()}"

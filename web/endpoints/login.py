@@ -15,7 +15,7 @@ from web.respond import leave, page, path_of, refused
 from web.schemas import LogIn
 
 TITLE = "Log in"
-REASONS = ("ended", "new", "cookies")  # parameters of the page, each of which says why it is shown
+REASONS = ("guessed", "ended", "new", "cookies")  # parameters of the page, each of which says why it is shown
 NO_MATCH = "Email or password is incorrect."
 CLOSED = {
     TooMany: "Too many attempts to log in. To keep guessers out, this door stays shut for now: try again in {wait}.",

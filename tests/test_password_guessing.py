@@ -1,0 +1,168 @@
+"""Guessing the current password at /account/password: back-off, and the end of the session."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from db.access import account
+from db.passwords import Passwords
+from db.refusals import Breached
+from db.secret import Secret
+from db.sessions import peek, verify_session
+from tests.conftest import Clock, House
+from tests.people import PASSWORD, Browser, read, set_cookie_of
+
+NEW, WRONG = "another-No.7", "not-her-No.7 key"
+STRATEGIES = pytest.mark.parametrize("strategy", ["database", "stateless"])
+
+
+@pytest.fixture
+def strategy() -> str:
+    return "database"
+
+
+@pytest.fixture
+def environ(environ: dict[str, str], strategy: str) -> dict[str, str]:
+    return environ | {"RATE_LIMITS": "enforce", "SESSION_STRATEGY": strategy}
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    return cheap
+
+
+async def change(browser: Browser, current: str = WRONG, ask: Callable = Browser.post):
+    return await ask(browser, "/account/password", {"current_password": current, "password": NEW})
+
+
+async def guess(browser: Browser, clock: Clock, times: int) -> int:
+    """Sends so many wrong passwords that are verified, as soon as the answers allow; returns the seconds it took."""
+    start = clock()
+    for _ in range(times):
+        while (answer := await change(browser)).status_code == 429:
+            clock.move(seconds=int(answer.headers["Retry-After"]))
+        assert answer.status_code == 422
+    return int((clock() - start).total_seconds())
+
+
+@STRATEGIES
+@pytest.mark.asvs("S46")
+async def test_each_wrong_password_beyond_ten_in_a_row_has_to_wait_longer(
+    house: House, clock: Clock, alice: Browser
+) -> None:
+    waits = [await guess(alice, clock, 1) for _ in range(19)]
+    assert waits == [0] * 5 + [60] * 6 + [60, 120, 240, 480, 960, 1920, 3600, 3600]
+
+
+@STRATEGIES
+@pytest.mark.asvs("S46")
+async def test_twenty_wrong_passwords_in_a_row_end_the_session(
+    house: House, clock: Clock, alice: Browser, bob: Browser
+) -> None:
+    thief, before = await house.thief_of(alice), await house.rows("SELECT password_hash FROM users ORDER BY id")
+    await guess(thief, clock, 19)
+    assert await alice.is_in()
+    clock.move(hours=1)
+    answer = await change(thief)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=/dashboard&ended=1&guessed=1")
+    assert set_cookie_of(answer)["session"]["max-age"] == "0"
+    assert [await browser.is_in() for browser in (await house.thief_of(alice), alice, bob)] == [False, False, True]
+    assert await house.rows("SELECT password_hash FROM users ORDER BY id") == before
+    page = read(await thief.get(answer.headers["Location"]))
+    assert "the current password was wrong 20 times in a row" in page.one("main").text
+    assert (await alice.log_in()).status_code == 303
+    assert (await change(alice, PASSWORD)).status_code == 303
+
+
+async def test_htmx_goes_to_log_in_when_the_session_ends(house: House, clock: Clock, alice: Browser) -> None:
+    await guess(alice, clock, 19)
+    clock.move(hours=1)
+    answer = await change(alice, ask=Browser.post_fragment)
+    assert (answer.status_code, answer.headers["HX-Redirect"].partition("&")[2]) == (401, "ended=1&guessed=1")
+    assert not await alice.is_in()
+
+
+async def test_only_the_session_that_guessed_ends(
+    house: House, clock: Clock, alice: Browser, alices_phone: Browser
+) -> None:
+    await guess(alice, clock, 19)
+    assert (await change(alices_phone)).status_code == 422  # each session counts by itself
+    clock.move(hours=1)
+    assert (await change(alice)).status_code == 303
+    assert [await alice.is_in(), await alices_phone.is_in()] == [False, True]
+    assert (await change(alices_phone, PASSWORD)).status_code == 303
+
+
+@pytest.mark.parametrize("strategy", ["stateless"])
+async def test_every_session_ends_where_none_can_be_ended_alone(
+    house: House, clock: Clock, alice: Browser, alices_phone: Browser
+) -> None:
+    await guess(alice, clock, 19)
+    clock.move(hours=1)
+    assert (await change(alice)).status_code == 303
+    assert [await alice.is_in(), await alices_phone.is_in()] == [False, False]
+
+
+@STRATEGIES
+@pytest.mark.asvs("S91")
+async def test_the_end_of_a_session_by_guessing_is_in_the_activity(house: House, clock: Clock, alice: Browser) -> None:
+    await guess(alice, clock, 19)
+    clock.move(hours=1)
+    await change(alice)
+    rows = await house.rows("SELECT event, outcome, actor, detail FROM audit ORDER BY number")
+    assert rows[-1] == ("session.end-guessing", "done", "member", '{"times": 20}')
+    await alice.log_in()
+    page = read(await alice.get("/account/activity"))
+    sentences = [item.one("h3").text for item in page.one("ol", id="activity").all("li")]
+    assert "You were logged out, because the current password was wrong 20 times in a row" in sentences
+
+
+@STRATEGIES
+async def test_the_right_password_ends_the_count(house: House, clock: Clock, alice: Browser) -> None:
+    await guess(alice, clock, 19)
+    clock.move(hours=1)
+    assert (await change(alice, PASSWORD)).status_code == 303
+    clock.move(hours=1)
+    await guess(alice, clock, 19)
+    assert await alice.is_in()
+
+
+async def test_the_right_password_ends_the_count_though_the_new_one_is_refused(
+    house: House, clock: Clock, alice: Browser
+) -> None:
+    """The session then goes on, and so would its count."""
+    await guess(alice, clock, 19)
+    clock.move(hours=1)
+    store = replace(house.store, breaches=EveryPasswordBreached())
+    viewer = await verify_session(store, peek(store, alice.cookie))
+    with pytest.raises(Breached):
+        await account.change_password(viewer, current=Secret(PASSWORD), new=Secret(NEW))
+    clock.move(hours=1)
+    await guess(alice, clock, 19)
+    assert await alice.is_in()
+
+
+class EveryPasswordBreached:
+    async def require_unknown(self, password: Secret[str]) -> None:
+        raise Breached
+
+
+async def test_waiting_for_days_does_not_end_the_count(house: House, clock: Clock, alice: Browser) -> None:
+    """Otherwise nineteen guesses a day would be possible for as long as the session lives."""
+    for _ in range(19):
+        await guess(alice, clock, 1)
+        clock.move(days=1)
+        await alice.is_in()  # renews the session
+    assert (await change(alice)).status_code == 303
+    assert not await alice.is_in()
+
+
+@pytest.mark.parametrize("mode", ["observe", "off"])
+async def test_without_enforced_limits_no_session_ends(make_house: Callable, clock: Clock, mode: str) -> None:
+    house = await make_house(RATE_LIMITS=mode)
+    alice = await house.member("Alice")
+    for _ in range(25):
+        assert (await change(alice)).status_code == 422
+        clock.move(hours=1)
+    assert await alice.is_in()
