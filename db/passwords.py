@@ -32,7 +32,7 @@ class Passwords:
     """argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
 
     At most `threads` hashes at once. Members who confirm their password wait in a queue of their own, which goes first,
-    so that a flood at the door never shuts them out. `member` is the id of their account, which has two places in that
+    so that a flood of log-ins never refuses them. `member` is the id of their account, which has two places in that
     queue: more would hold up the others. Raises Busy where one would wait more than `longest_wait` seconds.
     """
 
