@@ -27,7 +27,7 @@ CLOSED = {
 
 async def show(request: Request) -> Response:
     form = Form.blank(SignUp, request.app.state.policy)
-    target = carried_page(request, request.query_params.get("next"))
+    target = carried_page(request, request.query_params.get("next")) if request.scope["query_string"] else ""
     show_page = page if target else constant  # the page that leads back to another is not the same for everybody
     return show_page(request, "signup/page.html", TITLE, panel="blank", **_context(form, target))
 
