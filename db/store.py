@@ -11,12 +11,12 @@ from databases import Database
 from sqlalchemy import FromClause, Select, select
 
 import db.engine  # noqa: F401  (registers our back ends with `databases`)
-from db.breaches import Breaches
-from db.digests import Digests
+from db.crypto.breached_passwords import Breaches
+from db.crypto.key_ring import KeyRing
+from db.crypto.macs import Digests
+from db.crypto.passwords import Passwords
 from db.engine.statement import Bound
-from db.keys import KeyRing
-from db.passwords import Passwords
-from db.throttle_state import Throttle
+from db.rate_limits.recent import Throttle
 from db.write_check import WriteCheck
 
 T = TypeVar("T")

@@ -55,9 +55,9 @@ users = Table(
     "users",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("email", Text, nullable=False, unique=True),  # canonical: see web.forms
+    Column("email", Text, nullable=False, unique=True),  # canonical: see web.forms.form
     Column("name", Text, nullable=False),
-    Column("search_key", Text),  # of name and email: see db.search
+    Column("search_key", Text),  # of name and email: see db.user_search
     Column("slug", Text, nullable=False, unique=True),
     Column("phone", Text, nullable=False, server_default=""),
     Column("team", Text, nullable=False, server_default=""),  # an empty team is nobody's team
@@ -92,7 +92,7 @@ sessions = Table(
 buckets = Table(
     "buckets",
     metadata,
-    Column("key", Text, primary_key=True),  # a limit's name, and whom it is about: see db.throttle
+    Column("key", Text, primary_key=True),  # a limit's name, and whom it is about: see db.rate_limits.limiter
     Column("full_at", Double, nullable=False),  # seconds since 1970, as are the next three
     Column("rests_until", Double, nullable=False),
     Column("kept_until", Double, nullable=False),
@@ -116,7 +116,7 @@ audit = Table(
     Column("browser", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Column("kid", Text, nullable=False),  # of the key that sealed it
-    Column("seal", Text, nullable=False),  # over this row and the seal before it: see db.audit
+    Column("seal", Text, nullable=False),  # over this row and the seal before it: see db.audit.log
     Index("audit_target_id", "target_id", "number"),
     Index("audit_actor_id", "actor_id", "number"),
 )

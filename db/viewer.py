@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
+from db.crypto.secret import Secret
 from db.device_names import describe
-from db.refusals import Forbidden
-from db.secret import Secret
+from db.errors import Forbidden
 
 if TYPE_CHECKING:
     from db.store import Store
@@ -92,7 +92,7 @@ _SEAL: Final = object()
 class Viewer:
     """The person behind a request, as the database knows them now. It carries the store: no viewer, no data.
 
-    Only `db.sessions` and `require_admin` make one; anybody else gets a TypeError.
+    Only `db.sessions.lifecycle` and `require_admin` make one; anybody else gets a TypeError.
     """
 
     store: "Store" = field(repr=False)
@@ -110,7 +110,7 @@ class Viewer:
 
     def __post_init__(self) -> None:
         if self.seal is not _SEAL:
-            raise TypeError("viewers are issued by db.sessions alone")
+            raise TypeError("viewers are issued by db.sessions.lifecycle alone")
 
     @property
     def me(self) -> Me:
@@ -123,13 +123,13 @@ class Admin(Viewer):
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """The person at the shell. `web.cli` alone makes one: whoever can run a command here owns the database anyway."""
+    """The person at the shell. `web.cli.main` alone makes one: whoever can run a command owns the database anyway."""
 
     store: "Store" = field(repr=False)
 
 
 def issue(store: "Store", live: LiveSession, device: Device = NOWHERE, preloaded: object = None) -> Viewer:
-    """A sealed Viewer. For `db.sessions` alone, which has just found the session alive."""
+    """A sealed Viewer. For `db.sessions.lifecycle` alone, which has just found the session alive."""
     return Viewer(
         store,
         live.user_id,

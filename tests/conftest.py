@@ -14,17 +14,17 @@ from databases import Database
 from jinja2 import Environment
 from starlette.applications import Starlette
 
-from db.access import shell
-from db.housekeeping import migrate
-from db.passwords import Passwords
-from db.secret import Secret
-from db.sessions import peek, verify_session
+from db.access import operator as shell
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.maintenance.startup import migrate
+from db.sessions.lifecycle import peek, verify_session
 from db.store import Store
 from db.viewer import Admin, Operator, Viewer, require_admin
 from tests.databases import KIND, REQUIRED, SERVER_URL, Files, OnServer, Server
 from tests.people import IPHONE, PASSWORD, Browser
 from web.app import create_app, open_store
-from web.settings import Settings, read_settings
+from web.settings.settings import Settings, read_settings
 
 TEMPLATES: dict[bool, Environment] = {}  # compiled once for all houses with the same routes
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"

@@ -16,8 +16,8 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from db.housekeeping import migrate
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.startup import migrate
 
 T = TypeVar("T")
 

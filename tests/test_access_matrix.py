@@ -12,10 +12,10 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import HTMX, IPHONE, PASSWORD, Browser
-from web.middleware import Kind
+from web.middleware.request_limits import Kind
 
 TABLE = Path(__file__).parent / "access_matrix.txt"
 ACTORS = ("stranger", "revoked", "disabled", "user", "admin")

@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from db.access import shell
-from db.passwords import Passwords
-from db.secret import Secret
+from db.access import operator as shell
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.viewer import Operator
 from tests.conftest import House
 from tests.people import HTMX, PASSWORD, Browser, Element, path_of, read, set_cookie_of

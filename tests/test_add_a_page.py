@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SECRET
-from web.settings import ROOT
+from web.settings.settings import ROOT
 
 VISIT = """
 import asyncio, httpx
-from db.housekeeping import migrate
+from db.maintenance.startup import migrate
 from web.app import create_app
-from web.settings import read_settings
+from web.settings.settings import read_settings
 import os
 
 async def visit():

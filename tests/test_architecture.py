@@ -14,7 +14,7 @@ from sqlalchemy import Insert, Select, Update
 from db.engine.statement import Statement
 from db.tables import users
 from db.viewer import Viewer
-from web.middleware import Kind
+from web.middleware.request_limits import Kind
 from web.routes import Row, routes
 
 ROOT = Path(__file__).parent.parent
@@ -28,8 +28,8 @@ FOR_ANYONE = {  # the coroutines of db/access that need nobody to be logged in
     "db/access/login.py:log_in",
     "db/access/health.py:ask",
 }
-WIRING = ("web/app.py", "web/cli.py")  # where a store is opened
-OF_DB_FOR_WEB = ("db.access", "db.device_names", "db.sessions", "db.refusals", "db.viewer", "db.secret")
+WIRING = ("web/app.py", "web/cli/main.py")  # where a store is opened
+OF_DB_FOR_WEB = ("db.access", "db.device_names", "db.sessions", "db.errors", "db.viewer", "db.crypto.secret")
 FROM_THE_HOST_HEADER = re.compile(r"(\brequest|\bRequest\(.*\))\.(url|base_url|url_for)")
 LAZY_NAMES = {"utils", "helpers", "services", "common", "manager"}
 
@@ -126,7 +126,7 @@ def claims_open_no_data(files: Tree) -> Iterator[str]:
         names = list(imports(source))
         if path.startswith("db/access/") and "db.viewer.Claims" in names:
             yield f"{path} accepts Claims"
-        if "db.viewer.issue" in names and path != "db/sessions.py":
+        if "db.viewer.issue" in names and path != "db/sessions/lifecycle.py":
             yield f"{path} issues viewers"
 
 
@@ -139,7 +139,11 @@ def there_is_no_global_database(files: Tree) -> Iterator[str]:
 
 def one_module_speaks_htmx(files: Tree) -> Iterator[str]:
     for path, source in files.items():
-        if path.startswith("web/") and path != "web/respond.py" and re.search(r"[\"'<]hx-", code_of(source), re.I):
+        if (
+            path.startswith("web/")
+            and path != "web/rendering/responses.py"
+            and re.search(r"[\"'<]hx-", code_of(source), re.I)
+        ):
             yield f"{path} speaks htmx"
 
 
@@ -259,7 +263,7 @@ def a_silenced_warning_says_why(files: Tree) -> Iterator[str]:
 
 RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
     (db_knows_no_http, {"db/x.py": "import starlette.requests"}),
-    (db_knows_no_http, {"db/access/x.py": "from web.forms import Form"}),
+    (db_knows_no_http, {"db/access/x.py": "from web.forms.form import Form"}),
     (web_writes_no_sql, {"web/endpoints/x.py": "from sqlalchemy import select"}),
     (web_writes_no_sql, {"web/endpoints/x.py": "from db.tables import users"}),
     (web_writes_no_sql, {"web/x.py": "from db.store import Store"}),
@@ -274,7 +278,7 @@ RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
         {"db/access/x.py": "async def f(viewer: Viewer):\n    async with viewer.store.transaction(): ..."},
     ),
     (claims_open_no_data, {"db/access/x.py": "from db.viewer import Claims"}),
-    (claims_open_no_data, {"web/cookie.py": "from db.viewer import issue"}),
+    (claims_open_no_data, {"web/http/session.py": "from db.viewer import issue"}),
     (there_is_no_global_database, {"db/store.py": "database = Database('sqlite:///x')"}),
     (one_module_speaks_htmx, {"web/x.py": "def f(request): return request.headers['HX-Request']"}),
     (classes_do_not_inherit, {"db/x.py": "class A: ...\nclass B(A): ..."}),
@@ -282,8 +286,11 @@ RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
     (functions_and_modules_are_short, {"web/x.py": "def f():\n" + "    a = 1\n" * 41}),
     (functions_and_modules_are_short, {"web/x.py": "a = 1\n" * 301}),
     (modules_open_with_a_sentence, {"web/x.py": "a = 1"}),
-    (guards_trust_no_header, {"web/middleware.py": "def f(request): return request.url.path"}),
-    (guards_trust_no_header, {"web/middleware.py": "def f(scope): return Request(scope, receive).base_url"}),
+    (guards_trust_no_header, {"web/middleware/request_limits.py": "def f(request): return request.url.path"}),
+    (
+        guards_trust_no_header,
+        {"web/middleware/request_limits.py": "def f(scope): return Request(scope, receive).base_url"},
+    ),
     (markup_is_escaped, {"web/x.py": "Markup('<b>')"}),
     (markup_is_escaped, {"partials/x.html": "{{ name|safe }}"}),
     (markup_is_escaped, {"partials/x.html": '<p style="color: red">'}),
@@ -293,8 +300,8 @@ RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
     (sql_is_never_glued, {"db/x.py": "'SELECT * FROM users WHERE id = ' + id"}),
     (sql_is_never_glued, {"db/x.py": "'DELETE FROM users WHERE id = %s' % id"}),
     (sql_is_never_glued, {"db/x.py": "'DELETE FROM {}'.format(table)"}),
-    (a_token_is_never_opened_without_a_key, {"db/keys.py": "claims = decode(token, key=None)"}),
-    (a_token_is_never_opened_without_a_key, {"db/keys.py": "claims = jwt.decode(token, None)"}),
+    (a_token_is_never_opened_without_a_key, {"db/crypto/key_ring.py": "claims = decode(token, key=None)"}),
+    (a_token_is_never_opened_without_a_key, {"db/crypto/key_ring.py": "claims = jwt.decode(token, None)"}),
     (a_silenced_warning_says_why, {"web/x.py": "PASSWORD = 'x'  # noqa: S105"}),
     (a_silenced_warning_says_why, {"web/x.py": "PASSWORD = 'x'  # nosec B105"}),
 ]
@@ -324,7 +331,7 @@ def test_a_planted_violation_is_noticed(rule: Callable[[Tree], Iterator[str]], p
 def test_nothing_but_the_server_module_knows_which_server_it_is() -> None:
     files = tree("web", "db").items()
     importers = {path for path, source in files if any(is_in(name, ("uvicorn",)) for name in imports(source))}
-    assert importers == {"web/server.py", "web/protocol.py"}
+    assert importers == {"web/server/runner.py", "web/server/timeout_protocol.py"}
 
 
 def test_functions_are_short_on_the_whole() -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.people import Browser, read
-from web.assets import STATIC
+from web.rendering.assets import STATIC
 
 KB = 1000
 PACKED = {"Accept-Encoding": "gzip"}

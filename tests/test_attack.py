@@ -1,31 +1,24 @@
-"""The report of scripts/attack: what it says of a finding, and what it leaves alone. docs/attack.md tells the rest."""
+"""The report of tests/attack: what it says of a finding, and what it leaves alone. docs/attack.md tells the rest."""
 
-import importlib
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-ATTACK = Path(__file__).parent.parent / "scripts" / "attack"
+from tests.attack import outcome, paths, report, wire
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def attack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """Its modules, with a page of its own; they are forgotten afterwards, for their names are short."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(ATTACK))
-    names = ("report", "outcome", "paths", "wire")
-    modules = SimpleNamespace(**{name: importlib.import_module(name) for name in names})
-    monkeypatch.setattr(modules.report, "PAGE", tmp_path / "attack.md")
-    yield modules
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(ATTACK)):
-            del sys.modules[name]
+def attack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Its modules, with a page of its own."""
+    monkeypatch.setattr(report, "PAGE", tmp_path / "attack.md")
+    return SimpleNamespace(report=report, outcome=outcome, paths=paths, wire=wire)
 
 
 def entry(attack: Any, name: str, *findings: tuple[str, str], answers: dict[int, int] | None = None) -> Any:
@@ -71,6 +64,6 @@ def test_the_matrix_complains_of_what_opens_breaks_or_leads_elsewhere(attack: An
 
 
 def test_an_attack_that_there_is_not_is_refused_by_name() -> None:
-    done = subprocess.run([sys.executable, ATTACK, "flattery"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "tests.attack", "flattery"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert "no such attack: flattery; there are wapiti" in done.stderr

@@ -11,18 +11,18 @@ from urllib.parse import urlencode
 
 import pytest
 
-from db.access import shell
+from db.access import operator as shell
+from db.audit.events import EVENTS, Event
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.engine.statement import Conflict
-from db.events import EVENTS, Event
-from db.limits import ENTRIES_CLIENT, LOGIN_UNKNOWN
-from db.passwords import Passwords
-from db.refusals import LastAdmin
-from db.secret import Secret
-from db.throttle import has_room
+from db.errors import LastAdmin
+from db.rate_limits.limiter import has_room
+from db.rate_limits.limits import ENTRIES_CLIENT, LOGIN_UNKNOWN
 from db.viewer import Operator
 from tests.conftest import House
 from tests.people import HTMX, IPHONE, PASSWORD, Browser, Element, read
-from web.settings import ROOT
+from web.settings.settings import ROOT
 
 NEW = "another-No.7 to the sea"
 WRONG = "not-her-No.3 key"

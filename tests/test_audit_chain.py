@@ -10,16 +10,16 @@ from datetime import timedelta
 
 import pytest
 
-from db.audit import Link
-from db.chain import shorten
-from db.chain import verify as verify_chain
-from db.housekeeping import report_head
-from db.passwords import Passwords
-from db.pruning import TRAIL_KEPT, prune
+from db.audit.chain import shorten
+from db.audit.chain import verify as verify_chain
+from db.audit.log import Link
+from db.crypto.passwords import Passwords
+from db.maintenance.pruning import TRAIL_KEPT, prune
+from db.maintenance.startup import report_head
 from tests.conftest import SECRET, House
 from tests.databases import KIND, KINDS
 from tests.people import Browser
-from web.cli import main
+from web.cli.main import main
 
 OLD, NEW = SECRET, "another secret of the tests: w8Zk1yBn5Qe3Gt6U"
 BOTH = pytest.mark.parametrize("kind", KINDS)

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from db.backup import Content, NotDone, back_up, restore
-from db.housekeeping import migrate
-from db.passwords import Passwords
-from db.secret import Secret
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.maintenance.backup import Content, NotDone, back_up, restore
+from db.maintenance.startup import migrate
 from db.tables import SCHEMA
 from tests.conftest import SECRET, House
 from tests.people import Browser
 from tests.privileges import LINK_CALLS, REFUSE_LINKS, needs_root, needs_setpriv, without
-from web.cli import main
+from web.cli.main import main
 
 SERVICE = 65534  # the user and the group of a service
 NOW = datetime(2026, 11, 24, 9, 12, tzinfo=UTC)
@@ -235,7 +235,7 @@ def run_in_process(
     command: str, database: Path, file: Path, *, prepare: str = "", before: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
     """`latchkey backup` or `restore` in a process of its own, with fewer rights."""
-    code = f"{prepare}\nfrom web.cli import main\nraise SystemExit(main())"
+    code = f"{prepare}\nfrom web.cli.main import main\nraise SystemExit(main())"
     environ = {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET}
     arguments = [*before, sys.executable, "-c", code, command, str(file)]
     return subprocess.run(arguments, env=environ, capture_output=True, text=True, timeout=60)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from db.breaches import PATIENCE
-from db.passwords import Passwords
+from db.crypto.breached_passwords import PATIENCE
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, read
 from tests.test_common_passwords import message
-from web.closed_doors import BREACHED
+from web.rendering.form_errors import BREACHED
 
 CHARLIE = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
 NEW = "another-No.7 by the sea"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import SECRET, House
 from tests.people import HTMX, PASSWORD, Browser
 from web.routes import Row

@@ -18,8 +18,8 @@ import pytest
 
 from tests.conftest import SECRET
 from tests.people import PASSWORD
-from web.cli import main
-from web.settings import DATA, ROOT, read_settings
+from web.cli.main import main
+from web.settings.settings import DATA, ROOT, read_settings
 
 Run = Callable[..., "Told"]
 LATCHKEY = Path(sys.executable).parent / "latchkey"
@@ -136,7 +136,9 @@ def test_the_data_folder_is_private_from_the_first_start_on(tmp_path: Path) -> N
     """In a copy of the checkout, because `data/` is inside it. One that was there already is made private too."""
     for folder in ("web", "db"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    command = f"umask 022; exec {sys.executable} -c 'from web.cli import main; raise SystemExit(main())' users list"
+    command = (
+        f"umask 022; exec {sys.executable} -c 'from web.cli.main import main; raise SystemExit(main())' users list"
+    )
     for existing in (False, True):
         if existing:
             (tmp_path / "data").chmod(0o755)

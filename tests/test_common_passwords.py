@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, read
-from web import respond
-from web.common_passwords import LIST, SITE, is_close, is_common, is_listed, spellings
-from web.fields import TOO_CLOSE, TOO_COMMON
-from web.policy import POLICIES
+from web.forms.common_passwords import LIST, SITE, is_close, is_common, is_listed, spellings
+from web.forms.fields import TOO_CLOSE, TOO_COMMON
+from web.forms.password_policy import POLICIES
+from web.rendering import responses as respond
 
 COMMON = ["P@ssw0rd", "Password1!", "qwerty123!", "1qaz@WSX", "Zaq12wsx!", "1q2w3e4r5t!", "!!Dragon77", "$ecret-12"]
 COMMON += ["iloveyou<3", "Welcome1!", "L3tmein!!", "$unshine1", "Sunsh1ne!", "Hell0!12", "trustno1!", "Latchkey-2026"]

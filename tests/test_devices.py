@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from db.limits import SESSION_REVOKES
-from db.passwords import Passwords
-from db.pruning import prune
+from db.crypto.passwords import Passwords
+from db.maintenance.pruning import prune
+from db.rate_limits.limits import SESSION_REVOKES
 from tests.conftest import House
 from tests.people import IPHONE, Browser, Element, read, set_cookie_of
 

@@ -5,7 +5,7 @@ import pytest
 
 from tests.conftest import House
 from tests.people import Browser, read
-from web.display_email import display_email
+from web.rendering.display_email import display_email
 
 SHOWN = ["bücher.example", "faß.de", "пример.рф", "παράδειγμα.gr", "日本語ラー.jp", "한국.kr", "देवनागरी.in", "עברית.il"]
 COPIES = {

@@ -1,4 +1,4 @@
-"""Some faults in a few seconds each, on the real program. `scripts/faults` causes them all, docs/faults.md tells."""
+"""Some faults in a few seconds each, on the real program. `tests/faults` causes them all, docs/faults.md tells."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-FAULTS = Path(__file__).parent.parent / "scripts" / "faults"
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
@@ -20,5 +20,7 @@ FAULTS = Path(__file__).parent.parent / "scripts" / "faults"
     ],
 )
 def test_the_program_holds_what_it_promises(program: str) -> None:
-    done = subprocess.run([sys.executable, FAULTS / f"{program}.py", "--short"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.faults.{program}", "--short"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,8 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 from tests.conftest import House
 from tests.people import HTMX, PASSWORD, Browser, path_of, read, set_cookie_of
 from tests.unguarded import without_guards
-from web.cookie import verify_session
-from web.middleware import Kind
+from web.http.session import verify_session
+from web.middleware.request_limits import Kind
 from web.routes import Members, Row
 
 GUESTS = ["/", "/signup", "/login"]

@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 from databases import Database
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import Clock, House
 from tests.databases import KINDS
 from tests.people import Browser

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, path_of, read
 

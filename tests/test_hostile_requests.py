@@ -20,9 +20,9 @@ from tests.conftest import House
 from tests.databases import KINDS
 from tests.people import PASSWORD, Browser
 from tests.processes import serving
-from web import schemas
-from web.forms import Form
-from web.middleware import Limits
+from web.forms import schemas
+from web.forms.form import Form
+from web.middleware.request_limits import Limits
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -12,10 +12,10 @@ from time import monotonic
 
 import pytest
 
-from db.housekeeping import keep_house, keep_opening, open_database
-from db.passwords import Passwords
-from db.pruning import keep_pruning, prune
-from db.refusals import Busy
+from db.crypto.passwords import Passwords
+from db.errors import Busy
+from db.maintenance.pruning import keep_pruning, prune
+from db.maintenance.startup import keep_house, keep_opening, open_database
 from db.tables import SCHEMA
 from tests.conftest import House
 from tests.people import Browser

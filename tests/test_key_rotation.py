@@ -14,15 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from db.housekeeping import migrate
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.startup import migrate
 from tests.conftest import SECRET, House
 from tests.people import HTMX, PASSWORD, Browser, read, set_cookie_of
 from tests.processes import LATCHKEY, free_port, serving
 from tests.test_session_cookie import header_of
-from web.cookie import verify_session
-from web.forms import read_fields
-from web.logs import JsonLine, TextLine
+from web.forms.form import read_fields
+from web.http.session import verify_session
+from web.observability.logs import JsonLine, TextLine
 from web.routes import Anyone, Members
 
 NEW = "tomorrow's session secret: w4LkV0nTz8YpQ2sD"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, read, set_cookie_of
 

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from db.access import shell
-from db.limits import LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT, MEMBER_HASHES
-from db.passwords import Passwords
-from db.secret import Secret
+from db.access import operator as shell
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.rate_limits.limits import LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT, MEMBER_HASHES
 from db.viewer import Operator
 from tests.conftest import Clock, House
 from tests.people import PASSWORD, Browser

@@ -14,13 +14,13 @@ import httpx
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from db.housekeeping import migrate
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.startup import migrate
 from tests.conftest import SECRET, House
 from tests.people import PASSWORD, Browser
 from tests.processes import serving
-from web.logs import JsonLine, TextLine, named
-from web.settings import ROOT
+from web.observability.logs import JsonLine, TextLine, named
+from web.settings.settings import ROOT
 
 FORMATS = {"text": TextLine(), "json": JsonLine()}
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR|CRITICAL) \S+( \[[^\]]+\])?: .+")

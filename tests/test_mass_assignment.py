@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import HTMX, PASSWORD, Browser, read
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from db.limits import SIGNUP_MINUTE
-from db.networks import largest_network_of, networks_of, per_client
+from db.rate_limits.ip_networks import largest_network_of, networks_of, per_client
+from db.rate_limits.limits import SIGNUP_MINUTE
 
 
 @pytest.mark.asvs("S56")

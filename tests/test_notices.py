@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, read, set_cookie_of
-from web.notices import NOTICES
+from web.rendering.flash_messages import NOTICES
 
 OTHER = "another-No.7 by the sea"
 

@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import APIOperation, GenerationMode
 from schemathesis.config import GenerationConfig, SchemathesisConfig
 
-from db.access import shell
-from db.passwords import Passwords
-from db.secret import Secret
+from db.access import operator as shell
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.viewer import Operator
 from tests.conftest import SECRET, House
 from tests.people import HTMX, PASSWORD, Browser, set_cookie_of
 from web.app import create_app, open_store
 from web.routes import routes
-from web.settings import Settings, read_settings
+from web.settings.settings import Settings, read_settings
 
 BOTH = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 GENERATION = GenerationConfig(with_security_parameters=False)

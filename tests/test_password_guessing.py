@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from db.access import account
-from db.passwords import Passwords
-from db.refusals import Breached
-from db.secret import Secret
-from db.sessions import peek, verify_session
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.errors import Breached
+from db.sessions.lifecycle import peek, verify_session
 from tests.conftest import Clock, House
 from tests.people import PASSWORD, Browser, read, set_cookie_of
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from db.passwords import Passwords
-from db.refusals import Busy
-from db.secret import Secret
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.errors import Busy
 
 HUSH, OTHER = Secret("engine-No.9"), Secret("another-No.7")
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.conftest import House
 from tests.people import HTMX, Browser, read, set_cookie_of
-from web.environment import BadSetting
-from web.settings import read_settings
+from web.settings.environment import BadSetting
+from web.settings.settings import read_settings
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tests.conftest import House
 from tests.people import Browser
-from web.headers import Headers
-from web.middleware import LastResort, Limits
-from web.protocol import LONGEST_LINE, Flow, Reception
+from web.middleware.request_limits import LastResort, Limits
+from web.middleware.security_headers import Headers
+from web.server.timeout_protocol import LONGEST_LINE, Flow, Reception
 
 AT_ONCE = 5
 PATIENCE = 0.5  # seconds that somebody may read nothing

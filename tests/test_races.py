@@ -9,10 +9,10 @@ import pytest
 
 from db.access import account, devices
 from db.access import admin as people
-from db.passwords import Passwords
-from db.pruning import prune
-from db.refusals import Busy, Forbidden, LastAdmin, NotLoggedIn
-from db.sessions import end_session, peek, start_session, verify_session
+from db.crypto.passwords import Passwords
+from db.errors import Busy, Forbidden, LastAdmin, NotLoggedIn
+from db.maintenance.pruning import prune
+from db.sessions.lifecycle import end_session, peek, start_session, verify_session
 from db.viewer import NOWHERE, ROLES, require_admin
 from tests.conftest import House
 from tests.databases import KINDS

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pytest
 from jinja2 import Environment
 
-from db.secret import Secret
-from db.sessions import NewCookie, NewSession
+from db.crypto.secret import Secret
+from db.sessions.lifecycle import NewCookie, NewSession
 from db.viewer import Me
-from web.templates import require_presentable
+from web.rendering.templates import require_presentable
 
 WAYS_TO_SHOW = {
     "str": str,

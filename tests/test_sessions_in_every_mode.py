@@ -292,7 +292,7 @@ async def test_a_request_costs_one_secure_check(house: House, alice: Browser) ->
 
 
 def test_the_list_of_searches_is_the_schemas() -> None:
-    from web.schemas import PeopleQuery
+    from web.forms.schemas import PeopleQuery
 
     assert set(people.SEARCHES) == set(PeopleQuery.model_json_schema()["properties"]["sort"]["enum"])
 

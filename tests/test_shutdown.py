@@ -16,9 +16,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from db.backup import NotDone, restore
-from db.housekeeping import migrate
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.backup import NotDone, restore
+from db.maintenance.startup import migrate
 from tests.conftest import SECRET
 from tests.people import PASSWORD
 

@@ -17,15 +17,15 @@ from tests.processes import free_port
 
 SERVE = """
 import asyncio, json, re, sys
-from web.server import make_app
-from web.settings import read_settings
+from web.server.runner import make_app
+from web.settings.settings import read_settings
 
 async def serve():
     app = make_app()
     async with app.router.lifespan_context(app):
         ...
 
-import web.cli
+import web.cli.main
 asyncio.run(serve())
 status = open("/proc/self/status").read() if sys.platform == "linux" else "VmRSS: 0 kB"
 print(json.dumps({"modules": [*sys.modules], "kilobytes": int(re.search(r"VmRSS:\\s+(\\d+)", status)[1])}))
@@ -135,8 +135,8 @@ def test_a_start_that_finds_the_schema_does_not_load_alembic_and_one_that_does_n
 ) -> None:
     code = """
 import sys
-from db.housekeeping import migrate_if_needed, require_schema
-from db.secret import Secret
+from db.maintenance.startup import migrate_if_needed, require_schema
+from db.crypto.secret import Secret
 import asyncio
 
 url = Secret(f"sqlite:///{sys.argv[1]}")

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from db import throttle
-from db.access import shell
-from db.audit import by_stranger
-from db.buckets import giving_back, taking
-from db.limits import EVERY, LOGIN_ALL, LOGIN_DEVICE, SIGNUP_HOUR, SIGNUP_MINUTE
-from db.passwords import Passwords
-from db.pruning import prune
-from db.refusals import TooMany
-from db.secret import Secret
+from db.access import operator as shell
+from db.audit.log import by_stranger
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.errors import TooMany
+from db.maintenance.pruning import prune
+from db.rate_limits import limiter as throttle
+from db.rate_limits.buckets import giving_back, taking
+from db.rate_limits.limits import EVERY, LOGIN_ALL, LOGIN_DEVICE, SIGNUP_HOUR, SIGNUP_MINUTE
 from db.viewer import NOWHERE, Operator
 from tests.conftest import Clock, House
 from tests.people import PASSWORD, Browser, read

@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import HTMX, Browser, Element, path_of, read
 

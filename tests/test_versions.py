@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import SECRET
 from tests.processes import LATCHKEY, free_port
-from web.settings import ROOT
-from web.versions import SAFE, find_unsafe, is_at_least
+from web.server.dependency_check import SAFE, find_unsafe, is_at_least
+from web.settings.settings import ROOT
 
 pytestmark = pytest.mark.asvs("S111")
 

@@ -8,12 +8,12 @@ from typing import Any, NoReturn
 import httpx
 import pytest
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import HTMX, PASSWORD, Browser, path_of, set_cookie_of
 from tests.unguarded import without_guards
 from web.app import App, create_app
-from web.middleware import Guard, Kind
+from web.middleware.request_limits import Guard, Kind
 from web.routes import Row, routes
 
 CANARIES = ["Alice", "alice@example.com", "+49 30 canary", "Canary Team", "192.0.2.14", "Bobby", "bobby@example.com"]

@@ -13,21 +13,21 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from db.housekeeping import ASK_AGAIN, count_live_sessions, keep_house, make_store, open_database, read_numbers
-from db.schema_check import is_usable
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.schema import is_usable
+from db.maintenance.startup import ASK_AGAIN, count_live_sessions, keep_house, make_store, open_database, read_numbers
 from db.store import Store
-from web.assets import Assets
-from web.headers import Headers, Packed
-from web.hosts import AllowedHosts
-from web.layouts import Layouts
-from web.metrics import Measure, Metrics
-from web.middleware import CrossOrigin, LastResort, Limits
-from web.policy import POLICIES
+from web.forms.password_policy import POLICIES
+from web.middleware.allowed_hosts import AllowedHosts
+from web.middleware.request_limits import CrossOrigin, LastResort, Limits
+from web.middleware.security_headers import Headers, Packed
+from web.observability.metrics import Measure, Metrics
+from web.rendering.assets import Assets
+from web.rendering.layouts import Layouts
+from web.rendering.templates import make_environment
 from web.router import Router
 from web.routes import Row, member_pages, routes_for
-from web.settings import Settings
-from web.templates import make_environment
+from web.settings.settings import Settings
 
 
 class App(Starlette):

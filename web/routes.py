@@ -10,11 +10,12 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from web import assets, metrics
 from web.endpoints import account, admin, api, audit, dashboard, devices, health, home, login, signup, users
-from web.middleware import Guard, Kind
-from web.schemas import Profile, SignUp
-from web.settings import Settings
+from web.forms.schemas import Profile, SignUp
+from web.middleware.request_limits import Guard, Kind
+from web.observability import metrics
+from web.rendering import assets
+from web.settings.settings import Settings
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

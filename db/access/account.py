@@ -6,17 +6,18 @@ from typing import Final
 
 from sqlalchemy import bindparam, exists, func, literal, select, update
 
-from db import audit, throttle
-from db.audit import by_viewer
+from db.audit import log as audit
+from db.audit.log import by_viewer
+from db.crypto.secret import Secret
 from db.engine.statement import Conflict, Statement
-from db.limits import MEMBER_HASHES, PASSWORD_CHANGE, PASSWORD_GUESS, PROFILE_CHANGE
-from db.networks import per_client
-from db.refusals import NotLoggedIn
-from db.search import search_key
-from db.secret import Secret
-from db.sessions import NewSession, end_all_sessions, end_session_of, require_right, start_session
+from db.errors import NotLoggedIn
+from db.rate_limits import limiter as throttle
+from db.rate_limits.ip_networks import per_client
+from db.rate_limits.limits import MEMBER_HASHES, PASSWORD_CHANGE, PASSWORD_GUESS, PROFILE_CHANGE
+from db.sessions.lifecycle import NewSession, end_all_sessions, end_session_of, require_right, start_session
 from db.store import pick
 from db.tables import users
+from db.user_search import search_key
 from db.viewer import Viewer
 
 

@@ -7,15 +7,16 @@ from typing import Final
 
 from sqlalchemy import Select, bindparam, func, select, update
 
-from db import people, throttle
-from db.audit import by_viewer
+from db import accounts as people
+from db.audit.log import by_viewer
 from db.engine.statement import Statement
-from db.limits import ADMIN_CHANGE, ADMIN_DAY
-from db.refusals import NotFound
-from db.search import KEY, matches, search_pattern
-from db.sessions import end_all_sessions
+from db.errors import NotFound
+from db.rate_limits import limiter as throttle
+from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
+from db.sessions.lifecycle import end_all_sessions
 from db.store import pick
 from db.tables import Instant, sessions, users
+from db.user_search import KEY, matches, search_pattern
 from db.viewer import Admin, Role
 
 PAGE_SIZE: Final = 25

@@ -6,17 +6,18 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Integer, Text, and_, bindparam, case, func, literal, null, or_, select
 
-from db import chain, throttle
-from db.audit import Link, by_viewer
-from db.chain import Verdict
+from db.audit import chain
+from db.audit.chain import Verdict
+from db.audit.events import EVENTS, Event
+from db.audit.log import Link, by_viewer
+from db.audit.messages import Part, label, read_detail, tell_admin, tell_owner
 from db.device_names import known_description
 from db.engine.statement import Statement
-from db.events import EVENTS, Event
-from db.limits import DENIED
-from db.messages import Part, label, read_detail, tell_admin, tell_owner
-from db.search import matches, search_pattern
+from db.rate_limits import limiter as throttle
+from db.rate_limits.limits import DENIED
 from db.store import pick
 from db.tables import audit, users
+from db.user_search import matches, search_pattern
 from db.viewer import Admin, Device, Operator, Viewer
 
 __all__ = ["EVENTS", "Entry", "Event", "Own", "Page", "Verdict", "list_all", "list_own", "note_denial", "verify"]

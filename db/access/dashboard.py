@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import bindparam, case, func, select
 
 from db.engine.statement import Statement
-from db.refusals import NotLoggedIn
+from db.errors import NotLoggedIn
 from db.store import pick
 from db.tables import Instant, sessions, users
 from db.viewer import Admin, Viewer

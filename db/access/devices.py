@@ -6,14 +6,15 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete
 
-from db import audit, throttle
-from db.audit import by_viewer
+from db.audit import log as audit
+from db.audit.log import by_viewer
 from db.device_names import describe
 from db.engine.statement import Statement
-from db.known_devices import remember
-from db.limits import SESSION_REVOKES
-from db.refusals import NotFound
-from db.sessions import NewCookie, end_all_sessions, require_right
+from db.errors import NotFound
+from db.rate_limits import limiter as throttle
+from db.rate_limits.limits import SESSION_REVOKES
+from db.sessions.device_cookie import remember
+from db.sessions.lifecycle import NewCookie, end_all_sessions, require_right
 from db.store import pick
 from db.tables import Instant, sessions
 from db.viewer import Viewer

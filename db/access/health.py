@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 from sqlalchemy import delete, select, update
 
 from db.engine.statement import Statement
-from db.refusals import Busy
+from db.errors import Busy
 from db.store import Store
 from db.tables import sessions, trail_head, users
 

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, case, update
 
-from db import audit, throttle
-from db.audit import by_owner, by_stranger
+from db.audit import log as audit
+from db.audit.log import by_owner, by_stranger
+from db.crypto.secret import Secret
 from db.engine.statement import Bound, Statement
-from db.known_devices import recognise
-from db.limits import (
+from db.rate_limits import limiter as throttle
+from db.rate_limits.ip_networks import largest_network_of, per_client
+from db.rate_limits.limits import (
     LOGIN_ACCOUNT,
     LOGIN_ALL,
     LOGIN_CLIENT_ACCOUNT,
@@ -21,9 +23,8 @@ from db.limits import (
     LOGIN_UNKNOWN,
     MEMBER_HASHES,
 )
-from db.networks import largest_network_of, per_client
-from db.secret import Secret
-from db.sessions import Device, NewSession, start_session
+from db.sessions.device_cookie import recognise
+from db.sessions.lifecycle import Device, NewSession, start_session
 from db.store import Store, pick
 from db.tables import Instant, users
 from db.viewer import Role

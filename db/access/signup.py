@@ -3,14 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from db import audit, people, throttle
+from db import accounts as people
 from db.access.login import log_in
-from db.audit import by_owner, by_stranger
-from db.limits import EMAIL_ALL, EMAIL_HOUR, EMAIL_MINUTE, EMAIL_SEEN, SIGNUP_HOUR, SIGNUP_MINUTE
-from db.networks import networks_of, per_client
-from db.refusals import NotCreated, Refusal, TooMany
-from db.secret import Secret
-from db.sessions import Device, NewSession, start_session
+from db.audit import log as audit
+from db.audit.log import by_owner, by_stranger
+from db.crypto.secret import Secret
+from db.errors import NotCreated, Refusal, TooMany
+from db.rate_limits import limiter as throttle
+from db.rate_limits.ip_networks import networks_of, per_client
+from db.rate_limits.limits import EMAIL_ALL, EMAIL_HOUR, EMAIL_MINUTE, EMAIL_SEEN, SIGNUP_HOUR, SIGNUP_MINUTE
+from db.sessions.lifecycle import Device, NewSession, start_session
 from db.store import Store
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Boolean, ColumnElement, and_, bindparam, case, or_
 
 from db.engine.statement import Statement
-from db.refusals import NotFound
+from db.errors import NotFound
 from db.store import pick
 from db.tables import users
 from db.viewer import Role, Viewer

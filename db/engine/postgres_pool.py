@@ -10,7 +10,7 @@ import asyncpg  # type: ignore[import-untyped]
 from databases import DatabaseURL
 
 from db.engine.postgres_session import Session, is_broken, refusing
-from db.refusals import Busy
+from db.errors import Busy
 
 R = TypeVar("R")
 

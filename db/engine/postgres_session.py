@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import asyncpg  # type: ignore[import-untyped]
 
 from db.engine.statement import Conflict
-from db.refusals import Busy
+from db.errors import Busy
 
 R = TypeVar("R")
 

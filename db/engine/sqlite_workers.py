@@ -11,7 +11,7 @@ import aiosqlite
 
 from db.engine.sqlite_thread import Worker
 from db.engine.statement import Conflict
-from db.refusals import Busy
+from db.errors import Busy
 
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")

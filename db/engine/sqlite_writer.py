@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TypeVar, TypeVarTuple, Unpack
 
 from db.engine.sqlite_workers import Handle, Workers
-from db.refusals import Busy
+from db.errors import Busy
 
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")

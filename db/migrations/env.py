@@ -1,4 +1,4 @@
-"""Alembic's environment: the URL is handed in by `db.housekeeping.migrate`, never read from a file."""
+"""Alembic's environment: the URL is handed in by `db.maintenance.startup.migrate`, never read from a file."""
 
 import asyncio
 import sqlite3
@@ -10,9 +10,9 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db.refusals import Busy
-from db.schema_check import WrongSchema, explain
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.errors import Busy
+from db.maintenance.schema import WrongSchema, explain
 from db.tables import SCHEMA, metadata
 
 

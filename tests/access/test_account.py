@@ -7,9 +7,9 @@ from dataclasses import fields
 import pytest
 
 from db.access import account
-from db.passwords import Passwords
-from db.refusals import NotLoggedIn
-from db.secret import Secret
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.errors import NotLoggedIn
 from tests.conftest import House
 from tests.people import PASSWORD, Browser
 

@@ -7,8 +7,8 @@ from dataclasses import fields
 import pytest
 
 from db.access import admin
-from db.passwords import Passwords
-from db.refusals import Forbidden, LastAdmin, NotFound, NotLoggedIn
+from db.crypto.passwords import Passwords
+from db.errors import Forbidden, LastAdmin, NotFound, NotLoggedIn
 from db.tables import users
 from db.viewer import Admin, require_admin
 from tests.conftest import House

@@ -5,14 +5,14 @@ from dataclasses import fields
 
 import pytest
 
-from db import audit as trail
 from db.access import audit
-from db.audit import By
-from db.events import EVENTS, LIMITS
-from db.limits import EVERY
-from db.messages import Part, tell_admin, tell_owner
-from db.passwords import Passwords
-from db.refusals import Forbidden
+from db.audit import log as trail
+from db.audit.events import EVENTS, LIMITS
+from db.audit.log import By
+from db.audit.messages import Part, tell_admin, tell_owner
+from db.crypto.passwords import Passwords
+from db.errors import Forbidden
+from db.rate_limits.limits import EVERY
 from db.viewer import Admin, Operator, Viewer, require_admin
 from tests.conftest import House
 from tests.people import Browser

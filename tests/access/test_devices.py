@@ -3,7 +3,7 @@
 import pytest
 
 from db.access import devices
-from db.refusals import NotFound, NotLoggedIn
+from db.errors import NotFound, NotLoggedIn
 from db.viewer import Viewer
 from tests.conftest import House
 from tests.people import Browser

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from db.access.login import log_in
-from db.secret import Secret
-from db.sessions import NewSession
+from db.crypto.secret import Secret
+from db.sessions.lifecycle import NewSession
 from db.viewer import Device
 from tests.conftest import House
 from tests.people import PASSWORD, Browser

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from db import people
-from db.access import shell
-from db.passwords import Passwords
-from db.secret import Secret
+from db import accounts as people
+from db.access import operator as shell
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.viewer import Operator
 from tests.conftest import House
 from tests.people import PASSWORD, Browser

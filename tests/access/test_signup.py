@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.dialects import sqlite
 
-from db import people
+from db import accounts as people
 from db.access.signup import sign_up
-from db.passwords import Passwords
-from db.secret import Secret
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.viewer import Device
 from tests.conftest import House
 

@@ -4,10 +4,10 @@ from dataclasses import FrozenInstanceError, asdict, fields
 
 import pytest
 
-from db import sessions
 from db.access import users
-from db.passwords import Passwords
-from db.refusals import NotFound
+from db.crypto.passwords import Passwords
+from db.errors import NotFound
+from db.sessions import lifecycle as sessions
 from db.tables import users as table
 from db.viewer import Viewer
 from tests.conftest import House

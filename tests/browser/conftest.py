@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
-from db.housekeeping import migrate
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.startup import migrate
 from tests.browser.live import Live, serve
 from tests.conftest import SECRET
 from tests.people import PASSWORD

@@ -15,14 +15,14 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db.access import shell
-from db.passwords import Passwords
-from db.secret import Secret
+from db.access import operator as shell
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.store import Store
 from db.viewer import Operator
 from tests.people import PASSWORD
 from web.app import create_app, open_store
-from web.settings import read_settings
+from web.settings.settings import read_settings
 
 Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
 

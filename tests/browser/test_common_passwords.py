@@ -19,7 +19,7 @@ from tests.browser.steps import (
     type_in,
 )
 from tests.people import PASSWORD
-from web.fields import TOO_CLOSE, TOO_COMMON
+from web.forms.fields import TOO_CLOSE, TOO_COMMON
 
 ALL_RULES = ["length", "letter", "number", "special"]
 

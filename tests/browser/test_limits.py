@@ -7,8 +7,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from db.housekeeping import migrate
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.startup import migrate
 from tests.browser.live import Live, serve
 from tests.browser.steps import (
     expect_path,

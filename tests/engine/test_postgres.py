@@ -12,7 +12,7 @@ from sqlalchemy import Integer, bindparam, column, func, select, table, update
 from db.engine.postgres_pool import address
 from db.engine.postgres_session import Session
 from db.engine.statement import Conflict, Statement, insert
-from db.refusals import Busy
+from db.errors import Busy
 
 activity = table("pg_stat_activity", column("pid"))
 END_SESSION = Statement(select(func.pg_terminate_backend(activity.c.pid)).where(activity.c.pid == bindparam("pid")))

@@ -13,7 +13,7 @@ from databases import Database
 from sqlalchemy import Integer, bindparam, func, select, text, update
 
 from db.engine.statement import Conflict, Statement, insert
-from db.refusals import Busy
+from db.errors import Busy
 
 SLOW = "(WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM n LIMIT {}) SELECT x FROM n)"
 SLOW_READ = f"SELECT count(*) FROM {SLOW.format(1_000_000_000)}"

@@ -7,15 +7,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import account
-from db.refusals import Breached, Busy, TooMany
+from db.errors import Breached, Busy, TooMany
 from db.viewer import Viewer
-from web.closed_doors import say
-from web.cookie import set_cookie, verify_session
-from web.forms import Form, read_fields
-from web.notices import confirm, take_notice
-from web.respond import changed, field, page, redraw_navigation, refused
-from web.schemas import PasswordChange, Profile
-from web.words import plural
+from web.forms.form import Form, read_fields
+from web.forms.schemas import PasswordChange, Profile
+from web.http.session import set_cookie, verify_session
+from web.rendering.flash_messages import confirm, take_notice
+from web.rendering.form_errors import say
+from web.rendering.formatting import plural
+from web.rendering.responses import changed, field, page, redraw_navigation, refused
 
 TITLE = "Account"
 SLUG_TAKEN = "This page address is taken. Please choose another."

@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from db.access import admin
 from db.viewer import Admin
-from web.cookie import verify_admin
-from web.forms import Form, read_fields, read_query
-from web.notices import confirm, keep_notice, take_notice
-from web.respond import changed, leave, now, page, path_of, refused
-from web.schemas import PeopleQuery, RoleChange, TeamChange
+from web.forms.form import Form, read_fields, read_query
+from web.forms.schemas import PeopleQuery, RoleChange, TeamChange
+from web.http.session import verify_admin
+from web.rendering.flash_messages import confirm, keep_notice, take_notice
+from web.rendering.responses import changed, leave, now, page, path_of, refused
 
 TITLE = "People"
 

@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import audit
-from web.cookie import verify_admin, verify_session
-from web.forms import Form, read_query
-from web.respond import now, page, path_of
-from web.schemas import ActivityQuery, AuditQuery
+from web.forms.form import Form, read_query
+from web.forms.schemas import ActivityQuery, AuditQuery
+from web.http.session import verify_admin, verify_session
+from web.rendering.responses import now, page, path_of
 
 Q = TypeVar("Q", bound=BaseModel)
 

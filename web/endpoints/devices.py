@@ -7,11 +7,11 @@ from starlette.responses import RedirectResponse, Response
 
 from db.access import devices
 from db.viewer import Viewer
-from web.cookie import keep_device, verify_session
-from web.forms import read_fields
-from web.notices import confirm, keep_notice, take_notice
-from web.respond import changed, is_htmx, leave, now, page, path_of
-from web.words import plural
+from web.forms.form import read_fields
+from web.http.session import keep_device, verify_session
+from web.rendering.flash_messages import confirm, keep_notice, take_notice
+from web.rendering.formatting import plural
+from web.rendering.responses import changed, is_htmx, leave, now, page, path_of
 
 TITLE = "Devices"
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from db.access import health
-from db.refusals import Busy
+from db.errors import Busy
 
 DEADLINE: Final = 3  # seconds; who asks is a machine that has others to ask
 

@@ -6,8 +6,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from web.respond import constant, now, path_of
-from web.settings import Settings
+from web.rendering.responses import constant, now, path_of
+from web.settings.settings import Settings
 
 GOOD_FOR: Final = timedelta(days=330)  # less than a year (RFC 9116, section 2.5.5)
 

@@ -4,15 +4,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import login
-from db.refusals import Busy, TooMany
-from web.closed_doors import say
-from web.cookie import end_session
-from web.destinations import carried_page, safe_page
-from web.device import describe_device
-from web.forms import Form, read_fields
-from web.notices import keep_notice, take_notice
-from web.respond import leave, page, path_of, refused
-from web.schemas import LogIn
+from db.errors import Busy, TooMany
+from web.forms.form import Form, read_fields
+from web.forms.schemas import LogIn
+from web.http.client_info import describe_device
+from web.http.redirects import carried_page, safe_page
+from web.http.session import end_session
+from web.rendering.flash_messages import keep_notice, take_notice
+from web.rendering.form_errors import say
+from web.rendering.responses import leave, page, path_of, refused
 
 TITLE = "Log in"
 REASONS = ("guessed", "ended", "new", "cookies")  # parameters of the page, each of which says why it is shown

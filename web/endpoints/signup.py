@@ -7,13 +7,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import signup
-from db.refusals import Breached, Busy, NotCreated, TooMany
-from web.closed_doors import say
-from web.destinations import carried_page, page_after_login, safe_page
-from web.device import describe_device
-from web.forms import Form, read_fields
-from web.respond import constant, field, leave, page, path_of, refused
-from web.schemas import SignUp
+from db.errors import Breached, Busy, NotCreated, TooMany
+from web.forms.form import Form, read_fields
+from web.forms.schemas import SignUp
+from web.http.client_info import describe_device
+from web.http.redirects import carried_page, page_after_login, safe_page
+from web.rendering.form_errors import say
+from web.rendering.responses import constant, field, leave, page, path_of, refused
 
 TITLE = "Create your account"
 TAKEN = "An account with this email already exists."

@@ -1,0 +1,81 @@
+"""What every answer carries, and how it travels."""
+
+import random
+from collections.abc import Awaitable, Mapping
+from typing import Final
+
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from web.observability.logs import request_id
+from web.rendering.responses import VARY
+
+SMALLEST_WORTH_PACKING: Final = 1024  # bytes
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), "
+    "publickey-credentials-get=(self), publickey-credentials-create=(self)",
+}
+NOT_KEPT: Final = [(b"cache-control", b"no-store"), (b"vary", VARY.encode())]
+REQUEST_IDS: Final = random.Random()  # noqa: S311  (no secret; os.urandom would release the GIL)  # nosec B311
+HSTS: Final[Mapping[str, Mapping[str, str]]] = {  # by the setting HSTS (RFC 6797)
+    "off": {},
+    "host": {"Strict-Transport-Security": "max-age=31536000"},
+    "subdomains": {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"},
+}
+
+
+class Packed:
+    """Answers of some size travel in gzip to those who take it; others go past the packing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.packing = GZipMiddleware(app, minimum_size=SMALLEST_WORTH_PACKING, compresslevel=5)
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        for name, value in scope.get("headers", ()):
+            if name == b"accept-encoding" and b"gzip" in value:
+                return self.packing(scope, receive, send)
+        return self.app(scope, receive, send)
+
+
+class Headers:
+    """The headers that every answer carries, errors and fragments too, and the cookie that the work has decided on."""
+
+    def __init__(self, app: ASGIApp, *, hsts: str) -> None:
+        self.app = app
+        fixed = {**HEADERS, **HSTS[hsts]}
+        self.fixed = [(name.lower().encode(), value.encode()) for name, value in fixed.items()]
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] != "http":
+            return self.app(scope, receive, send)
+        state = scope.setdefault("state", {})
+        state["request_id"] = f"{REQUEST_IDS.getrandbits(64):016x}"
+        request_id.set(state["request_id"])
+
+        def send_with_headers(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                state["status"] = message["status"]  # read by the outer layers: the response has begun
+                message["headers"] = [*message["headers"], *self._added(scope, message["headers"])]
+            return send(message)
+
+        return self.app(scope, receive, send_with_headers)
+
+    def _added(self, scope: Scope, present: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        added = list(self.fixed)
+        if not any(name == b"cache-control" for name, _ in present):
+            added += NOT_KEPT
+        if scope["app"].state.draining:
+            added.append((b"connection", b"close"))  # so that nobody is cut off between two requests
+        added.extend((b"set-cookie", cookie) for cookie in scope["state"].get("set_cookies", {}).values())
+        return added
