@@ -1,7 +1,7 @@
 """The store: the database, the key ring, the clock and the dice. Whoever holds one may ask; so only few do."""
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -11,13 +11,15 @@ from databases import Database
 from sqlalchemy import FromClause, Select, select
 
 import db.engine  # noqa: F401  (registers our back ends with `databases`)
+from db.clock import never_back
 from db.crypto.breached_passwords import Breaches
 from db.crypto.key_ring import KeyRing
-from db.crypto.macs import Digests
+from db.crypto.macs import Digests, derive
 from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.database import Door, WriteCheck
 from db.engine.statement import Bound
-from db.rate_limits.recent import Throttle
-from db.write_check import WriteCheck
+from db.rate_limits.recent import Mode, Throttle
 
 T = TypeVar("T")
 
@@ -82,3 +84,33 @@ def _made(statement: Bound[T], row: Iterable[Any]) -> T:
 
 def _names(into: type) -> list[str]:
     return [field.name for field in fields(into)]
+
+
+def make_store(
+    database: Secret[str],
+    secrets: Sequence[Secret[bytes]],
+    *,
+    strategy: Literal["database", "stateless"] = "database",
+    encrypted: bool = False,
+    limits: Mode = "enforce",
+    passwords: Passwords | None = None,
+    breaches: str = "",
+    now: Callable[[], datetime] = utc_now,
+) -> Store:
+    """A store on the database of this URL, not yet connected. `now` is the clock of everything in it, `breaches` the
+    address of the service that knows breached passwords, if one is to be asked.
+    """
+    now = never_back(now)
+    device_secrets = [derive(secret, "device cookie") for secret in secrets]
+    return Store(
+        database=Door(database.reveal()),
+        keys=KeyRing(secrets, lambda: now().timestamp(), encrypted=encrypted),
+        device_keys=KeyRing(device_secrets, lambda: now().timestamp(), encrypted=encrypted),
+        audit_keys=Digests(secrets, "audit trail"),
+        bucket_keys=Digests(secrets, "buckets"),
+        passwords=passwords or Passwords(),
+        breaches=Breaches(breaches),
+        throttle=Throttle(limits),
+        strategy=strategy,
+        now=now,
+    )

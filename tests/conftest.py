@@ -17,8 +17,9 @@ from starlette.applications import Starlette
 from db.access import operator as shell
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
-from db.maintenance.startup import migrate
-from db.sessions.lifecycle import peek, verify_session
+from db.maintenance.schema import migrate
+from db.sessions.claims import peek
+from db.sessions.lifecycle import verify_session
 from db.store import Store
 from db.viewer import Admin, Operator, Viewer, require_admin
 from tests.databases import KIND, REQUIRED, SERVER_URL, Files, OnServer, Server

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from db.crypto.secret import Secret
-from db.maintenance.startup import migrate
+from db.maintenance.schema import migrate
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.conftest import SECRET
-from web.settings.settings import ROOT
+from web.settings.paths import ROOT
 
 LATCHKEY: Final = Path(sys.executable).parent / "latchkey"
 NGINX: Final = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")

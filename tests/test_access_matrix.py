@@ -15,7 +15,7 @@ from starlette.routing import Route
 from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import HTMX, IPHONE, PASSWORD, Browser
-from web.middleware.request_limits import Kind
+from web.middleware.guard import Kind
 
 TABLE = Path(__file__).parent / "access_matrix.txt"
 ACTORS = ("stranger", "revoked", "disabled", "user", "admin")

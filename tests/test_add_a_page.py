@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SECRET
-from web.settings.settings import ROOT
+from web.settings.paths import ROOT
 
 VISIT = """
 import asyncio, httpx
-from db.maintenance.startup import migrate
+from db.maintenance.schema import migrate
 from web.app import create_app
 from web.settings.settings import read_settings
 import os
@@ -55,7 +55,7 @@ def test_a_page_written_so_works_and_turns_strangers_away(blocks: dict[str, str]
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(text)
     routes = (tmp_path / "web" / "routes.py").read_text()
-    routes = routes.replace("routes = [\n", f"routes = [\n{row}").replace("signup, users\n", "signup, team, users\n")
+    routes = routes.replace("routes = [\n", f"routes = [\n{row}").replace("    users,\n)", "    team,\n    users,\n)")
     (tmp_path / "web" / "routes.py").write_text(routes)
 
     environ = {"PYTHONPATH": str(tmp_path), "DATABASE_URL": f"sqlite:///{tmp_path}/x.db", "SESSION_SECRET": SECRET}

@@ -9,7 +9,7 @@ import pytest
 
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
-from db.maintenance.startup import migrate
+from db.maintenance.schema import migrate
 from tests.conftest import House
 from tests.databases import Server
 from tests.people import HTMX, Browser, Element, path_of, read, set_cookie_of

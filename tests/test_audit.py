@@ -22,7 +22,7 @@ from db.rate_limits.limits import ENTRIES_CLIENT, LOGIN_UNKNOWN
 from db.viewer import Operator
 from tests.conftest import House
 from tests.people import HTMX, IPHONE, PASSWORD, Browser, Element, read
-from web.settings.settings import ROOT
+from web.settings.paths import ROOT
 
 NEW = "another-No.7 to the sea"
 WRONG = "not-her-No.3 key"

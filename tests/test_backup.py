@@ -17,7 +17,7 @@ import pytest
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.maintenance.backup import Content, NotDone, back_up, restore
-from db.maintenance.startup import migrate
+from db.maintenance.schema import migrate
 from db.tables import SCHEMA
 from tests.conftest import SECRET, House
 from tests.people import Browser

@@ -12,7 +12,7 @@ import pytest
 from db.crypto.passwords import Passwords
 from tests.conftest import SECRET, House
 from tests.people import HTMX, PASSWORD, Browser
-from web.routes import Row
+from web.router import Row
 
 PEOPLE = ("Alice", "Bob", "Ada", "Grace")
 NEVER = ("password_hash", "token_hash", "sid", "user_agent", "secret")  # for nobody, not even whose they are

@@ -19,7 +19,8 @@ import pytest
 from tests.conftest import SECRET
 from tests.people import PASSWORD
 from web.cli.main import main
-from web.settings.settings import DATA, ROOT, read_settings
+from web.settings.paths import DATA, ROOT
+from web.settings.settings import read_settings
 
 Run = Callable[..., "Told"]
 LATCHKEY = Path(sys.executable).parent / "latchkey"

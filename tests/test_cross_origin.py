@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import House
 from tests.people import HTMX, PASSWORD, Browser, read, set_cookie_of
-from web.routes import Row
+from web.router import Row
 
 FOREIGN = [
     {"Sec-Fetch-Site": "cross-site"},

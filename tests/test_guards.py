@@ -13,8 +13,9 @@ from tests.conftest import House
 from tests.people import HTMX, PASSWORD, Browser, path_of, read, set_cookie_of
 from tests.unguarded import without_guards
 from web.http.session import verify_session
-from web.middleware.request_limits import Kind
-from web.routes import Members, Row
+from web.middleware.guard import Kind
+from web.router import Row
+from web.routes import Members
 
 GUESTS = ["/", "/signup", "/login"]
 MEMBERS = ["/dashboard", "/handbook", "/devices"]

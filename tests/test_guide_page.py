@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from tests.rows import ALL_ROWS, ALL_TRAPS
-from web.settings.settings import ROOT
+from web.settings.paths import ROOT
 
 
 def test_the_page_is_what_the_rows_and_the_markers_make() -> None:

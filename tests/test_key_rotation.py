@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.crypto.secret import Secret
-from db.maintenance.startup import migrate
+from db.maintenance.schema import migrate
 from tests.conftest import SECRET, House
 from tests.people import HTMX, PASSWORD, Browser, read, set_cookie_of
 from tests.processes import LATCHKEY, free_port, serving

@@ -15,12 +15,12 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from db.crypto.secret import Secret
-from db.maintenance.startup import migrate
+from db.maintenance.schema import migrate
 from tests.conftest import SECRET, House
 from tests.people import PASSWORD, Browser
 from tests.processes import serving
 from web.observability.logs import JsonLine, TextLine, named
-from web.settings.settings import ROOT
+from web.settings.paths import ROOT
 
 FORMATS = {"text": TextLine(), "json": JsonLine()}
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR|CRITICAL) \S+( \[[^\]]+\])?: .+")

@@ -12,8 +12,8 @@ from db.crypto.secret import Secret
 from tests.conftest import SECRET, House
 from tests.people import PASSWORD, Browser
 from web.app import create_app
-from web.server.runner import read_operation
 from web.settings.environment import BadSetting
+from web.settings.operation import read_operation
 
 TOKEN = "a token of the tests, 32 letters or more"
 HERE = ("127.0.0.1", 40_000)

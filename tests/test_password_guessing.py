@@ -9,7 +9,8 @@ from db.access import account
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.errors import Breached
-from db.sessions.lifecycle import peek, verify_session
+from db.sessions.claims import peek
+from db.sessions.lifecycle import verify_session
 from tests.conftest import Clock, House
 from tests.people import PASSWORD, Browser, read, set_cookie_of
 

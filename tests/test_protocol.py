@@ -23,7 +23,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tests.conftest import House
 from tests.people import Browser
-from web.middleware.request_limits import LastResort, Limits
+from web.middleware.error_handler import LastResort
+from web.middleware.request_limits import Limits
 from web.middleware.security_headers import Headers
 from web.server.timeout_protocol import LONGEST_LINE, Flow, Reception
 

@@ -12,7 +12,8 @@ from db.access import admin as people
 from db.crypto.passwords import Passwords
 from db.errors import Busy, Forbidden, LastAdmin, NotLoggedIn
 from db.maintenance.pruning import prune
-from db.sessions.lifecycle import end_session, peek, start_session, verify_session
+from db.sessions.claims import peek
+from db.sessions.lifecycle import end_session, start_session, verify_session
 from db.viewer import NOWHERE, ROLES, require_admin
 from tests.conftest import House
 from tests.databases import KINDS

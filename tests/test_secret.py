@@ -10,9 +10,9 @@ import pytest
 from jinja2 import Environment
 
 from db.crypto.secret import Secret
-from db.sessions.lifecycle import NewCookie, NewSession
+from db.sessions.claims import NewCookie, NewSession
 from db.viewer import Me
-from web.rendering.templates import require_presentable
+from web.rendering.template_types import require_presentable
 
 WAYS_TO_SHOW = {
     "str": str,

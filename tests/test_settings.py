@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SECRET
-from web.server.runner import Operation, read_operation
 from web.settings.environment import BadSetting, Environment
-from web.settings.settings import ROOT, Settings, read_settings, require_host
+from web.settings.operation import Operation, read_operation
+from web.settings.paths import ROOT
+from web.settings.settings import Settings, read_settings, require_host
 
 NOBODY = 65534
 ELSEWHERE = {"BASE_URL": "https://example.com", "SESSION_SECRET": SECRET}

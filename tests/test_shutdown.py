@@ -18,7 +18,7 @@ import pytest
 
 from db.crypto.secret import Secret
 from db.maintenance.backup import NotDone, restore
-from db.maintenance.startup import migrate
+from db.maintenance.schema import migrate
 from tests.conftest import SECRET
 from tests.people import PASSWORD
 

@@ -135,7 +135,8 @@ def test_a_start_that_finds_the_schema_does_not_load_alembic_and_one_that_does_n
 ) -> None:
     code = """
 import sys
-from db.maintenance.startup import migrate_if_needed, require_schema
+from db.maintenance.schema import migrate_if_needed
+from db.maintenance.startup import require_schema
 from db.crypto.secret import Secret
 import asyncio
 

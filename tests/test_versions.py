@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import SECRET
 from tests.processes import LATCHKEY, free_port
 from web.server.dependency_check import SAFE, find_unsafe, is_at_least
-from web.settings.settings import ROOT
+from web.settings.paths import ROOT
 
 pytestmark = pytest.mark.asvs("S111")
 

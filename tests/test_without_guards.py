@@ -13,8 +13,9 @@ from tests.conftest import House
 from tests.people import HTMX, PASSWORD, Browser, path_of, set_cookie_of
 from tests.unguarded import without_guards
 from web.app import App, create_app
-from web.middleware.request_limits import Guard, Kind
-from web.routes import Row, routes
+from web.middleware.guard import Guard, Kind
+from web.router import Row
+from web.routes import routes
 
 CANARIES = ["Alice", "alice@example.com", "+49 30 canary", "Canary Team", "192.0.2.14", "Bobby", "bobby@example.com"]
 FIELDS = {

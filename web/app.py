@@ -14,19 +14,22 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from db.crypto.secret import Secret
-from db.maintenance.schema import is_usable
-from db.maintenance.startup import ASK_AGAIN, count_live_sessions, keep_house, make_store, open_database, read_numbers
-from db.store import Store
+from db.maintenance.counters import count_live_sessions, read_numbers
+from db.maintenance.startup import keep_house, open_database
+from db.store import Store, make_store
 from web.forms.password_policy import POLICIES
 from web.middleware.allowed_hosts import AllowedHosts
-from web.middleware.request_limits import CrossOrigin, LastResort, Limits
-from web.middleware.security_headers import Headers, Packed
+from web.middleware.compression import Packed
+from web.middleware.cross_origin import CrossOrigin
+from web.middleware.error_handler import LastResort
+from web.middleware.request_limits import Limits
+from web.middleware.security_headers import Headers
 from web.observability.metrics import Measure, Metrics
 from web.rendering.assets import Assets
 from web.rendering.layouts import Layouts
 from web.rendering.templates import make_environment
-from web.router import Router
-from web.routes import Row, member_pages, routes_for
+from web.router import Router, Row
+from web.routes import member_pages, routes_for
 from web.settings.settings import Settings
 
 
@@ -94,13 +97,6 @@ def open_store(settings: Settings, **options: Any) -> Store:
         breaches=settings.breached_passwords,
         **options,
     )
-
-
-async def announce(settings: Settings, addition: str = "") -> None:
-    """Prints the address as soon as the database can be used. Until then the log says what is wrong with it."""
-    while not await is_usable(settings.database_url):  # noqa: ASYNC110  (what is waited for happens elsewhere)
-        await asyncio.sleep(ASK_AGAIN)
-    print(f"Latchkey is ready at {settings.base_url}{addition}", flush=True)
 
 
 def _metrics_of(store: Store, token: Secret[str] | None) -> Metrics:

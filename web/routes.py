@@ -1,63 +1,27 @@
 """Every URL and who may ask for it, on one screen: this table is the access policy."""
 
-from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from re import Pattern
 
-from pydantic import BaseModel
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Receive, Scope, Send
-
-from web.endpoints import account, admin, api, audit, dashboard, devices, health, home, login, signup, users
+from web.endpoints import (
+    account,
+    admin,
+    api,
+    assets,
+    audit,
+    dashboard,
+    devices,
+    health,
+    home,
+    login,
+    metrics,
+    signup,
+    users,
+)
 from web.forms.schemas import Profile, SignUp
-from web.middleware.request_limits import Guard, Kind
-from web.observability import metrics
-from web.rendering import assets
+from web.middleware.guard import Kind
+from web.router import Endpoint, Row
 from web.settings.settings import Settings
-
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class Row(Route):
-    """One URL: its kind, its guard, an endpoint for each method. Router and guard cannot disagree about the path.
-
-    With `form`, `{field}` is one of its fields: there is no other such URL.
-    """
-
-    def __init__(
-        self,
-        kind: Kind,
-        path: str,
-        *,
-        get: Endpoint | None = None,
-        post: Endpoint | None = None,
-        name: str,
-        form: type[BaseModel] | None = None,
-    ) -> None:
-        self.kind = kind
-        self.form = form
-        self.by_method = {method: found for method, found in (("GET", get), ("POST", post)) if found}
-        super().__init__(path, self._respond, methods=list(self.by_method), name=name)
-        self.allowed = [*self.by_method, "HEAD"] if get else [*self.by_method]
-        self.app = Guard(self._respond, kind)
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """None: `web.router.Router` has looked at every row before it asks Starlette's routes."""
-        return Match.NONE, {}
-
-    def accepts(self, parameters: Mapping[str, str]) -> bool:
-        """Whether there is such a URL. None of them contains NUL, which PostgreSQL cannot store."""
-        if self.form and parameters["field"] not in self.form.model_fields:
-            return False
-        return not any("\0" in value for value in parameters.values())
-
-    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self.by_method["GET" if scope["method"] == "HEAD" else scope["method"]]
-        response = await endpoint(Request(scope, receive, send))
-        await response(scope, receive, send)
-
 
 Anyone = partial(Row, Kind.ANYONE)
 Guests = partial(Row, Kind.GUESTS)

@@ -14,7 +14,8 @@ from db.errors import NotLoggedIn
 from db.rate_limits import limiter as throttle
 from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import MEMBER_HASHES, PASSWORD_CHANGE, PASSWORD_GUESS, PROFILE_CHANGE
-from db.sessions.lifecycle import NewSession, end_all_sessions, end_session_of, require_right, start_session
+from db.sessions.claims import NewSession
+from db.sessions.lifecycle import end_all_sessions, end_session_of, require_right, start_session
 from db.store import pick
 from db.tables import users
 from db.user_search import search_key

@@ -8,7 +8,6 @@ from sqlalchemy import ColumnElement, Integer, Text, and_, bindparam, case, func
 
 from db.audit import chain
 from db.audit.chain import Verdict
-from db.audit.events import EVENTS, Event
 from db.audit.log import Link, by_viewer
 from db.audit.messages import Part, label, read_detail, tell_admin, tell_owner
 from db.device_names import known_description
@@ -19,8 +18,6 @@ from db.store import pick
 from db.tables import audit, users
 from db.user_search import matches, search_pattern
 from db.viewer import Admin, Device, Operator, Viewer
-
-__all__ = ["EVENTS", "Entry", "Event", "Own", "Page", "Verdict", "list_all", "list_own", "note_denial", "verify"]
 
 PAGE_SIZE: Final = 25
 MOST_PAGES: Final = 50_000  # more than pruning leaves; a number beyond is no page, and no number for PostgreSQL

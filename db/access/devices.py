@@ -13,8 +13,9 @@ from db.engine.statement import Statement
 from db.errors import NotFound
 from db.rate_limits import limiter as throttle
 from db.rate_limits.limits import SESSION_REVOKES
+from db.sessions.claims import NewCookie
 from db.sessions.device_cookie import remember
-from db.sessions.lifecycle import NewCookie, end_all_sessions, require_right
+from db.sessions.lifecycle import end_all_sessions, require_right
 from db.store import pick
 from db.tables import Instant, sessions
 from db.viewer import Viewer

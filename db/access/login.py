@@ -23,11 +23,12 @@ from db.rate_limits.limits import (
     LOGIN_UNKNOWN,
     MEMBER_HASHES,
 )
+from db.sessions.claims import NewSession
 from db.sessions.device_cookie import recognise
-from db.sessions.lifecycle import Device, NewSession, start_session
+from db.sessions.lifecycle import start_session
 from db.store import Store, pick
 from db.tables import Instant, users
-from db.viewer import Role
+from db.viewer import Device, Role
 
 
 @dataclass(frozen=True, slots=True)

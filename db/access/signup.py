@@ -12,8 +12,10 @@ from db.errors import NotCreated, Refusal, TooMany
 from db.rate_limits import limiter as throttle
 from db.rate_limits.ip_networks import networks_of, per_client
 from db.rate_limits.limits import EMAIL_ALL, EMAIL_HOUR, EMAIL_MINUTE, EMAIL_SEEN, SIGNUP_HOUR, SIGNUP_MINUTE
-from db.sessions.lifecycle import Device, NewSession, start_session
+from db.sessions.claims import NewSession
+from db.sessions.lifecycle import start_session
 from db.store import Store
+from db.viewer import Device
 
 
 async def email_taken(store: Store, email: str, device: Device) -> bool | None:

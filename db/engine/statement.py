@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic
 
 from sqlalchemy import Insert
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
 from typing_extensions import TypeVar
 
 from db.engine.plan import Plan
 
-__all__ = ["Bound", "Conflict", "Statement", "insert"]
-
 T = TypeVar("T", default=Any)
+
+insert = sqlite.insert  # both dialects compile its ON CONFLICT; PostgreSQL's would load five drivers at each start
 
 
 class Conflict(Exception):
@@ -23,8 +23,7 @@ class Conflict(Exception):
 class Statement(Generic[T]):
     """`LIVE = Statement(select(…).where(… == bindparam("token")))`, then `database.fetch_one(LIVE(token=…))`.
 
-    `into` makes a T of the columns in order; it is the clause's execution option of that name. `insert` of this module
-    is SQLite's INSERT, whose ON CONFLICT both dialects compile: PostgreSQL's would load five drivers at each start.
+    `into` makes a T of the columns in order; it is the clause's execution option of that name.
     """
 
     def __init__(self, clause: ClauseElement) -> None:

@@ -16,7 +16,7 @@ import db.engine  # noqa: F401  (registers the back ends with `databases`)
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import Busy
-from db.maintenance.database_files import find_file_problem, path_of
+from db.maintenance.database_files import create_private, find_file_problem, path_of
 from db.tables import SCHEMA
 
 LOCK_TIMEOUT: Final = 3.0  # seconds that SQLite waits for other processes
@@ -109,3 +109,29 @@ def _why(error: Exception) -> str:
     if "alembic_version" in words and "permission" not in words:
         return NO_TABLES
     return f"DATABASE_URL: {words}"
+
+
+def migrate(database: Secret[str]) -> None:
+    """Brings the database to our revision. Harmless where it is there already. Raises Busy, WrongSchema.
+
+    SQLite would create a missing file with the umask's mode, and as root with root's ownership.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    if path := path_of(database):
+        require_usable_file(path)
+        with suppress(FileExistsError):
+            create_private(path)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
+    config.attributes["url"] = database
+    command.upgrade(config, SCHEMA)
+
+
+def migrate_if_needed(database: Secret[str]) -> None:
+    """As `migrate`, but where the schema is ours already without Alembic, which takes a second to load."""
+    try:
+        asyncio.run(require_schema(database))
+    except WrongSchema:
+        migrate(database)

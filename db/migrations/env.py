@@ -1,4 +1,4 @@
-"""Alembic's environment: the URL is handed in by `db.maintenance.startup.migrate`, never read from a file."""
+"""Alembic's environment: the URL is handed in by `db.maintenance.schema.migrate`, never read from a file."""
 
 import asyncio
 import sqlite3

@@ -17,25 +17,11 @@ from db.engine.statement import Statement
 from db.errors import Forbidden, NotLoggedIn
 from db.sessions import stateless
 from db.sessions import stored as session_rows
-from db.sessions.claims import NewCookie, NewSession, peek, write
+from db.sessions.claims import NewSession, write
 from db.sessions.device_cookie import remember
 from db.store import Store
 from db.tables import Instant, sessions, users
 from db.viewer import NOWHERE, Admin, Claims, Device, LiveSession, Role, Viewer, issue
-
-__all__ = [
-    "Device",
-    "NewCookie",
-    "NewSession",
-    "end_all_sessions",
-    "end_session",
-    "end_session_of",
-    "peek",
-    "refresh",
-    "require_right",
-    "start_session",
-    "verify_session",
-]
 
 LIFETIME: Final = timedelta(days=7)  # since the last renewal
 HALF_LIFE: Final = LIFETIME / 2  # a session is renewed when less than this is left

@@ -6,7 +6,7 @@ import pytest
 
 from db.access.login import log_in
 from db.crypto.secret import Secret
-from db.sessions.lifecycle import NewSession
+from db.sessions.claims import NewSession
 from db.viewer import Device
 from tests.conftest import House
 from tests.people import PASSWORD, Browser

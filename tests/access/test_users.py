@@ -7,7 +7,7 @@ import pytest
 from db.access import users
 from db.crypto.passwords import Passwords
 from db.errors import NotFound
-from db.sessions import lifecycle as sessions
+from db.sessions.claims import peek
 from db.tables import users as table
 from db.viewer import Viewer
 from tests.conftest import House
@@ -84,7 +84,7 @@ async def test_nobody_of_that_address_is_not_found(house: House, alice: Browser)
 @pytest.mark.guide("D12", "D16", "D21")
 async def test_without_a_verified_session_there_is_nothing_to_ask_with(house: House, alice: Browser) -> None:
     """Neither the store, nor the claims of a cookie, nor something that looks like a viewer, finds anything."""
-    claims = sessions.peek(house.store, alice.cookie)
+    claims = peek(house.store, alice.cookie)
     ends = claims.expires_at
     for nobody in (None, house.store, claims):
         with pytest.raises(AttributeError):

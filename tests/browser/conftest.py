@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from db.crypto.secret import Secret
-from db.maintenance.startup import migrate
+from db.maintenance.schema import migrate
 from tests.browser.live import Live, serve
 from tests.conftest import SECRET
 from tests.people import PASSWORD

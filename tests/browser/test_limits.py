@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from db.crypto.secret import Secret
-from db.maintenance.startup import migrate
+from db.maintenance.schema import migrate
 from tests.browser.live import Live, serve
 from tests.browser.steps import (
     expect_path,

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.processes import EXAMPLE, NGINX, Taking, free_port, needs_nginx, nginx, serving, write_nginx
-from web.settings.settings import ROOT
+from web.settings.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
 ANALYZE = shutil.which("systemd-analyze")

@@ -16,15 +16,22 @@ from db.errors import Busy, LastAdmin, NotFound
 from db.maintenance.atomic_files import NotDone
 from db.maintenance.backup import back_up, restore
 from db.maintenance.database_files import make_one_private, make_private, path_of
-from db.maintenance.schema import NO_ANSWER, WrongSchema, refuse_wrong_schema, require_schema
-from db.maintenance.startup import migrate, migrate_if_needed
+from db.maintenance.schema import (
+    NO_ANSWER,
+    WrongSchema,
+    migrate,
+    migrate_if_needed,
+    refuse_wrong_schema,
+    require_schema,
+)
 from db.viewer import ROLES, Operator
 from web.app import open_store
 from web.cli import operator_commands as shell
 from web.cli.operator_commands import NotSo, Work
 from web.cli.terminal import NotTyped, discard_output, set_encodings
 from web.settings.environment import BadSetting
-from web.settings.settings import DATA, Settings, read_settings
+from web.settings.paths import DATA
+from web.settings.settings import Settings, read_settings
 
 SAYINGS: Final[Mapping[type[Exception], str]] = {
     NotFound: "nobody has this address",
@@ -116,7 +123,8 @@ def _shell_command(commands: Any, name: str, help: str, prepare: Callable[..., W
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from web.server.runner import read_operation, serve
+    from web.server.runner import serve
+    from web.settings.operation import read_operation
 
     settings = read_settings(options.environ, make_secret=True)
     operation = read_operation(options.environ)

@@ -7,9 +7,9 @@ from db.access import admin, users
 from web.forms.form import Form, read_query
 from web.forms.schemas import PeopleQuery
 from web.http.session import verify_admin, verify_session
-from web.rendering.error_pages import problem
 from web.rendering.formatting import iso
 from web.rendering.openapi import describe
+from web.rendering.problem_details import problem
 
 
 async def session(request: Request) -> Response:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import audit
+from db.audit.events import EVENTS
 from web.forms.form import Form, read_query
 from web.forms.schemas import ActivityQuery, AuditQuery
 from web.http.session import verify_admin, verify_session
@@ -28,7 +29,7 @@ async def show_all(request: Request) -> Response:
     admin = await verify_admin(request)
     query = _read(request, AuditQuery)
     found = await audit.list_all(admin, **query.model_dump())
-    events = [(name, words.label) for name, words in audit.EVENTS.items()]
+    events = [(name, words.label) for name, words in EVENTS.items()]
     context: dict[str, Any] = {"found": found, "query": query.model_dump(), "events": events}
     context |= _around(request, "admin-audit", query, found)
     return page(request, "audit/page.html", "Audit", layout="house", me=admin.me, **context)

@@ -4,7 +4,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
-from db.access.audit import Event
+from db.audit.events import Event
 from web.forms.fields import Email, Name, NewPassword, PageNumber, Phone, PresentPassword, Search, Slug, Sort, Team
 
 ABSENT: Final[Any] = None  # a field that was not sent stays as it is

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.requests import HTTPConnection
 
 from db.crypto.secret import Secret
-from db.sessions.lifecycle import Device
+from db.viewer import Device
 from web.http import cookies as jar
 from web.http.user_agents import parse_user_agent
 from web.observability.logs import warn_of_untrusted_proxy

@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.types import Scope
 
-from db.sessions.lifecycle import NewCookie
+from db.sessions.claims import NewCookie
 from web.settings.settings import Settings
 
 # What browsers strip around a name. To one of them `\xa0__Host-session` is another cookie, which any subdomain may set.

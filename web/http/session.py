@@ -8,13 +8,14 @@ from starlette.types import Scope
 from db.access import audit
 from db.errors import NotLoggedIn, OtherViewer, StaleDocument
 from db.sessions import lifecycle as sessions
-from db.sessions.lifecycle import NewCookie, NewSession
+from db.sessions.claims import NewCookie, NewSession
+from db.sessions.claims import peek as peek_claims
 from db.viewer import NOWHERE, Admin, Claims, Viewer, require_admin
 from web.forms.form import read_fields
 from web.http.client_info import describe_device
 from web.http.cookies import put, read
+from web.http.methods import SAFE_METHODS
 
-SAFE_METHODS: Final = ("GET", "HEAD")
 DOCUMENT_VIEWER: Final = b"document-viewer"  # the header in which app.js sends the user that the page names
 
 
@@ -22,7 +23,7 @@ def peek(scope: Scope) -> Claims | None:
     """What the cookie claims: optimistic, no query."""
     state: dict[str, Any] = scope.setdefault("state", {})
     if "claims" not in state:
-        state["claims"] = sessions.peek(scope["app"].state.store, read(scope, "session"))
+        state["claims"] = peek_claims(scope["app"].state.store, read(scope, "session"))
     claims: Claims | None = state["claims"]
     return claims
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from web.rendering.error_pages import WrongHost
 from web.settings.settings import is_loopback
 
 HOST: Final = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?")
@@ -60,3 +60,10 @@ def _same_address(one: str, other: str) -> bool:
         return ipaddress.ip_address(one) == ipaddress.ip_address(other)
     except ValueError:
         return False
+
+
+class WrongHost(HTTPException):
+    """A request without exactly one Host header, or for a host that is not this site's."""
+
+    def __init__(self, base_url: str) -> None:
+        super().__init__(400, f"This site is at {base_url}.", {"Connection": "close"})

@@ -1,16 +1,14 @@
-"""What every answer carries, and how it travels."""
+"""The headers that every response carries."""
 
 import random
 from collections.abc import Awaitable, Mapping
 from typing import Final
 
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.observability.logs import request_id
 from web.rendering.responses import VARY
 
-SMALLEST_WORTH_PACKING: Final = 1024  # bytes
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
@@ -32,20 +30,6 @@ HSTS: Final[Mapping[str, Mapping[str, str]]] = {  # by the setting HSTS (RFC 679
     "host": {"Strict-Transport-Security": "max-age=31536000"},
     "subdomains": {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"},
 }
-
-
-class Packed:
-    """Answers of some size travel in gzip to those who take it; others go past the packing."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self.packing = GZipMiddleware(app, minimum_size=SMALLEST_WORTH_PACKING, compresslevel=5)
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        for name, value in scope.get("headers", ()):
-            if name == b"accept-encoding" and b"gzip" in value:
-                return self.packing(scope, receive, send)
-        return self.app(scope, receive, send)
 
 
 class Headers:

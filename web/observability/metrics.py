@@ -1,23 +1,16 @@
 """The numbers that an operator watches, in Prometheus' text format. Each process tells its own, under its `pid`."""
 
-import hmac
-import ipaddress
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import monotonic, perf_counter
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.crypto.secret import Secret
 from db.errors import Busy
-from web.middleware.allowed_hosts import require_host
 
 SESSIONS_EVERY: Final = 15.0  # seconds for which a count of the live sessions is good enough
 REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # seconds
@@ -25,7 +18,6 @@ ATTEMPT_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5)  # seconds; w
 HASH_BUCKETS: Final = (0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1)  # seconds
 FORMS: Final = ("login", "signup", "account-password")  # the rows at whose forms a password is hashed
 OUTCOMES: Final = {422: "refused", 429: "limited", 500: "failed", 503: "busy"}
-FORWARDED: Final = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 
 
 class Metrics:
@@ -135,33 +127,6 @@ class Measure:
             await self.app(scope, receive, send)
         finally:
             self.metrics.count(scope, state.get("status", 500), perf_counter() - started)
-
-
-async def show(request: Request) -> Response:
-    metrics: Metrics = request.app.state.metrics
-    if not _has_token(request.scope, metrics.token):
-        require_host(request.scope, request.app.state.settings.base_url)
-        if not _is_on_this_machine(request):
-            raise HTTPException(404)
-    return Response(await metrics.tell(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-def _has_token(scope: Scope, token: Secret[str] | None) -> bool:
-    """Whether the one Authorization header is `Bearer` and the token (RFC 6750, section 2.1)."""
-    given = [value for name, value in scope["headers"] if name == b"authorization"]
-    return token is not None and len(given) == 1 and hmac.compare_digest(given[0], b"Bearer " + token.reveal().encode())
-
-
-def _is_on_this_machine(request: Request) -> bool:
-    """Whether the socket's peer is loopback and speaks for itself: through a proxy everybody comes from loopback."""
-    if request.client is None or any(name in FORWARDED for name, _ in request.scope["headers"]):
-        return False
-    try:
-        peer = ipaddress.ip_address(request.client.host)
-    except ValueError:
-        return False
-    peer = getattr(peer, "ipv4_mapped", None) or peer
-    return peer.is_loopback and not any(peer in network for network in request.app.state.settings.trusted_proxies)
 
 
 def _opened(scope: Scope, status: int) -> bool:

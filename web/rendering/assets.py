@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Final
 
 import brotli  # type: ignore[import-untyped]
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 
-STATIC: Final = Path(__file__).resolve().parent.parent.parent / "static"
-FOR_EVER: Final = "public, max-age=31536000, immutable"
+from web.settings.paths import ROOT
+
+STATIC: Final = ROOT / "static"
 TYPES: Final = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 
 
@@ -68,27 +66,8 @@ def _strip_lines(script: bytes) -> bytes:
     return re.sub(rb"(?m)^\s*(//.*)?(\n|$)|^[ \t]+", b"", script)
 
 
-async def show(request: Request) -> Response:
-    assets: Assets = request.app.state.assets
-    asset = assets.find(request.path_params["name"])
-    if asset is None:
-        raise HTTPException(404)
-    accepted = _accepted_codings(request.headers.get("accept-encoding", ""))
-    coding = next((coding for coding in asset.bodies if coding in accepted), "identity")
-    headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
-    if coding != "identity":
-        headers["Content-Encoding"] = coding
-    return Response(asset.bodies[coding], media_type=None, headers={"Content-Type": asset.type, **headers})
-
-
 @cache
 def _packed(body: bytes) -> Mapping[str, bytes]:
     """The body in each coding that makes it smaller, the smallest first."""
     bodies = {"br": brotli.compress(body, quality=9), "gzip": gzip.compress(body, 9, mtime=0), "identity": body}
     return {coding: data for coding, data in bodies.items() if len(data) <= len(body)}
-
-
-def _accepted_codings(header: str) -> set[str]:
-    """The codings that are named and not refused by `q=0` (RFC 9110, section 12.5.3)."""
-    parts = [part.replace(" ", "").lower().partition(";q=") for part in header.split(",")]
-    return {coding for coding, _, weight in parts if weight.strip("0.") or not weight}

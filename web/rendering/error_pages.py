@@ -1,20 +1,17 @@
-"""One table: what was refused, and how that is said as a page, as a fragment and as JSON."""
+"""Error pages: the texts for each status, as a page, as a fragment and as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from db import errors as refusals
-from web.http import session as cookie
-from web.http.redirects import login_page, same_page
 from web.http.session import peek
-from web.observability.logs import log_busy, log_failure, reference
-from web.rendering.responses import leave, page, path_of, turn_away
+from web.observability.logs import reference
+from web.rendering.problem_details import is_api, problem
+from web.rendering.responses import page, path_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,77 +80,7 @@ LAST_ADMIN: Final = Words(
 )
 
 
-class ForeignOrigin(HTTPException):
-    """An unsafe request that another site's page sent."""
-
-    def __init__(self) -> None:
-        super().__init__(403, "The request came from another site.")
-
-
-class WrongHost(HTTPException):
-    """A request without exactly one Host header, or for a host that is not this site's."""
-
-    def __init__(self, base_url: str) -> None:
-        super().__init__(400, f"This site is at {base_url}.", {"Connection": "close"})
-
-
-async def answer(request: Request, error: Exception) -> Response:
-    """The answer to anything that was raised. Nobody is logged out by a fault of ours: only NotLoggedIn does that."""
-    match error:
-        case refusals.NotLoggedIn():
-            return _to_login(request, error)
-        case refusals.Forbidden():
-            return _say(request, 403)
-        case refusals.NotFound():
-            return _say(request, 404)
-        case refusals.OtherViewer():
-            return _say(request, 409, _other_viewer(error.name))
-        case refusals.StaleDocument():
-            return leave(request, to=same_page(request))
-        case refusals.LastAdmin():
-            return _say(request, 409, LAST_ADMIN)
-        case refusals.TooMany():
-            return _say(request, 429, retry_after=error.retry_after)
-        case refusals.Busy():
-            log_busy(request, error)
-            return _say(request, 503, retry_after=error.retry_after)
-        case TimeoutError():
-            return _say(request, 503, retry_after=5)
-        case ForeignOrigin():
-            return _say(request, 403, FOREIGN)
-        case WrongHost():
-            return _say(request, 400, Words("Wrong address", (f"{error.detail} Open it there.",), "holes"))
-        case HTTPException(status_code=422):
-            return _say(request, 422, Words("That didn’t go through", (error.detail,), "lid"))
-        case HTTPException():
-            return _say(request, error.status_code, headers=error.headers)
-    log_failure(request, error)
-    return _say(request, 500)
-
-
-def is_api(request: Request) -> bool:
-    return str(request.scope["path"]).startswith("/api/")
-
-
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
-    """Problem details (RFC 9457)."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
-
-
-def _to_login(request: Request, error: refusals.NotLoggedIn) -> Response:
-    """To log in, and back. A cookie that the database does not know is deleted, or `/login` would send it back.
-
-    One that no key here can open is left alone: another host, whose keys were changed a moment ago, may know it.
-    """
-    if error.ended:
-        cookie.delete_cookie(request)
-    if is_api(request):
-        return problem(401, "There is no live session behind this request.")
-    return turn_away(request, login_page(request, ended=error.ended, guessed=error.guessed))
-
-
-def _say(
+def error_response(
     request: Request,
     status: int,
     words: Words | None = None,
@@ -197,7 +124,7 @@ def _action(request: Request, words: Words, member: bool) -> dict[str, str]:
     return {"url": path_of(request, "home"), "label": "Go to the front page"}
 
 
-def _other_viewer(name: str) -> Words:
+def other_viewer(name: str) -> Words:
     return Words(
         "Somebody else is logged in now",
         (f"You are logged in as {name}, but this page was opened from another account. Nothing was changed.",),

@@ -10,7 +10,7 @@ from typing import Final
 from starlette.requests import Request
 
 from db.crypto.secret import Secret
-from db.sessions.lifecycle import NewCookie
+from db.sessions.claims import NewCookie
 from web.http.cookies import put, read
 from web.rendering.responses import is_htmx
 

@@ -7,12 +7,13 @@ from markupsafe import escape
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from db.sessions.lifecycle import NewSession
+from db.sessions.claims import NewSession
 from db.viewer import Me, Role
 from web.http.session import delete_cookie as forget
 from web.http.session import peek, set_cookie
 from web.rendering.layouts import Layouts, Variant
-from web.rendering.templates import Templates, require_presentable
+from web.rendering.template_types import require_presentable
+from web.rendering.templates import Templates
 
 SITE: Final = "Latchkey"
 CLEARED: Final = {"Clear-Site-Data": '"cache", "storage"'}  # nothing of what was seen stays with the browser

@@ -6,13 +6,9 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import parent_process
 from socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOL_SOCKET, socket
 from threading import Thread
-from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -20,43 +16,21 @@ from starlette.applications import Starlette
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from db.crypto.secret import Secret
-from web.app import announce, create_app
+from db.maintenance.schema import is_usable
+from db.maintenance.startup import ASK_AGAIN
+from web.app import create_app
 from web.observability.logs import log_notice, start_logging
 from web.server.dependency_check import find_unsafe
+from web.server.shutdown import Ending, handled_signals
 from web.server.timeout_protocol import Reception
-from web.settings.environment import BadSetting, Environment
+from web.settings.operation import Operation, read_operation
 from web.settings.settings import Settings, read_settings, require_host
 
 BACKLOG: Final = 4096  # connections that may wait to be accepted
 KEEP_ALIVE: Final = 15  # seconds
 GRACE: Final = 10  # seconds that a request in flight has when the program is told to stop
 STARTING: Final = 30  # seconds that a worker process has until it serves
-LONGEST_DRAIN: Final = 300  # seconds
 ENOUGH_FILES: Final = 4096  # each connection is one
-SHORTEST_TOKEN: Final = 32  # characters
-# A terminal that closes sends SIGHUP, which would drop the requests in flight. With workers, uvicorn's supervisor gets
-# it and replaces them one after the other.
-ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What only a program that serves is told: how it ends, and who besides this machine may read its numbers."""
-
-    drain_seconds: int = 0
-    metrics_token: Secret[str] | None = field(default=None, repr=False)
-    notices: tuple[str, ...] = ()
-
-
-def read_operation(environ: Mapping[str, str]) -> Operation:
-    """DRAIN_SECONDS and METRICS_TOKEN from the environment. Raises BadSetting."""
-    env = Environment(environ)
-    token = env.secret("METRICS_TOKEN")
-    if token and (len(token.reveal()) < SHORTEST_TOKEN or not token.reveal().isascii()):
-        problem = f"must be at least {SHORTEST_TOKEN} characters, all ASCII: make one with `latchkey secret`"
-        raise BadSetting("METRICS_TOKEN", problem)
-    return Operation(env.number("DRAIN_SECONDS", 0, 0, LONGEST_DRAIN), token, tuple(env.notices))
 
 
 def serve(settings: Settings, operation: Operation) -> int:
@@ -72,7 +46,7 @@ def serve(settings: Settings, operation: Operation) -> int:
         return _serve_with_workers(settings)
     config = uvicorn.Config(partial(make_app, settings, operation), **server_options(settings))  # type: ignore[arg-type]
     server = Announcing(config, settings)
-    for number in _handled_signals():  # uvicorn handles them while it serves, then raises them again: we are done then
+    for number in handled_signals():  # uvicorn handles them while it serves, then raises them again: we are done then
         signal.signal(number, lambda *_: None if server.started else sys.exit(1))
     with contextlib.suppress(SystemExit):  # uvicorn has said why it could not start
         server.run(_dual_stack_sockets(settings))
@@ -132,50 +106,6 @@ class Supervisor(Multiprocess):
         super().terminate_all()
 
 
-class Ending:
-    """What a signal does: readiness turns red at once, and after the drain uvicorn's own handler has its turn.
-
-    A second Ctrl-C cuts the drain short. uvicorn is told once only: told twice, it would drop what is in flight.
-    """
-
-    def __init__(self, app: Starlette, drain_seconds: int) -> None:
-        self._app = app
-        self._drain_seconds = drain_seconds
-        self._loop = asyncio.get_running_loop()
-        self._seen: set[int] = set()
-        self._is_told = False
-
-    def await_signals(self) -> None:
-        """To be called after uvicorn has set its handlers. A worker whose supervisor dies comes to its end too."""
-        self._tell_uvicorn = signal.getsignal(signal.SIGTERM)
-        for number in _handled_signals():
-            signal.signal(number, self._begin)
-        if supervisor := parent_process():
-            self._loop.add_reader(supervisor.sentinel, self._outlive, supervisor.sentinel)
-
-    def _begin(self, number: int, frame: FrameType | None) -> None:
-        again = number == signal.SIGINT and number in self._seen
-        self._seen.add(number)
-        if again or not self._app.state.draining:
-            self._app.state.draining = True
-            self._loop.call_soon_threadsafe(self._loop.call_later, 0 if again else self._drain_seconds, self._end)
-
-    def _end(self) -> None:
-        if not self._is_told and callable(self._tell_uvicorn):
-            self._is_told = True
-            self._tell_uvicorn(signal.SIGTERM, None)
-
-    def _outlive(self, sentinel: int) -> None:
-        self._loop.remove_reader(sentinel)
-        self._app.state.draining = True
-        self._end()
-
-
-def _handled_signals() -> list[signal.Signals]:
-    """ENDINGS without those that were ignored from the start: `nohup` ignores SIGHUP."""
-    return [number for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
-
-
 def _dual_stack_sockets(settings: Settings) -> list[socket] | None:
     """A socket for HOST=::, which accepts IPv4 as well; asyncio's own would refuse it. None for any other HOST.
 
@@ -221,3 +151,10 @@ def server_options(settings: Settings) -> dict[str, object]:
         "http": Reception(),
         "ws": "none",
     }
+
+
+async def announce(settings: Settings, addition: str = "") -> None:
+    """Prints the address as soon as the database can be used. Until then the log says what is wrong with it."""
+    while not await is_usable(settings.database_url):  # noqa: ASYNC110  (what is waited for happens elsewhere)
+        await asyncio.sleep(ASK_AGAIN)
+    print(f"Latchkey is ready at {settings.base_url}{addition}", flush=True)

@@ -8,9 +8,8 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from db.crypto.secret import Secret
 from web.settings.environment import BadSetting, Environment
+from web.settings.paths import DATA, ROOT
 
-ROOT: Final = Path(__file__).resolve().parent.parent.parent
-DATA: Final = ROOT / "data"
 SQLITE: Final = "sqlite:///"
 POOL_SIZES: Final = ("min_size", "max_size")  # options of the URL that the connection pool reads as numbers
 

@@ -12,10 +12,9 @@ from urllib.parse import SplitResult, urlsplit
 import idna
 
 from db.crypto.secret import Secret
-from web.settings.database_url import DATA as DATA
-from web.settings.database_url import ROOT as ROOT
 from web.settings.database_url import read_database_url
 from web.settings.environment import BadSetting, Environment
+from web.settings.paths import DATA
 from web.settings.session_secret import read_session_secrets
 
 SMTP: Final = re.compile(r"smtps?://([^\s/@]+@)?([^\s/@:\[\]]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/?")
