@@ -1,6 +1,8 @@
-"""People: made, and changed by those who may: what sign-up, administrators and the operator have in common.
+"""People: made, and changed by those who may: what sign-up, administrators and the operator have in
+common.
 
-Everything here is for `db.access`, whose functions say who may ask for it, and runs inside their transactions.
+Everything here is for `db.access`, whose functions say who may ask for it, and runs inside their
+transactions.
 """
 
 import re
@@ -46,9 +48,13 @@ _other = users.alias("other")
 NOT_THE_LAST_ADMIN = or_(
     users.c.role != "admin",
     users.c.disabled_at.is_not(None),
-    exists().where(_other.c.role == "admin", _other.c.disabled_at.is_(None), _other.c.id != users.c.id),
+    exists().where(
+        _other.c.role == "admin", _other.c.disabled_at.is_(None), _other.c.id != users.c.id
+    ),
 )
-EMAIL_TAKEN = Statement(select(literal(1)).where(exists().where(users.c.email == bindparam("email"))))
+EMAIL_TAKEN = Statement(
+    select(literal(1)).where(exists().where(users.c.email == bindparam("email")))
+)
 ADD = Statement(
     insert(users)
     .values(
@@ -67,11 +73,17 @@ ADD = Statement(
 )
 OWNER = Statement(select(users.c.id).where(users.c.email == bindparam("email")))
 EXISTS = Statement(select(users.c.id).where(users.c.id == bindparam("user_id")))
-STANDING = Statement(pick(Standing, users).where(users.c.id == bindparam("user_id")).with_for_update())
-TURN = Statement(select(func.pg_advisory_xact_lock(ADMINS)))  # held until the transaction ends; SQLite has one writer
+STANDING = Statement(
+    pick(Standing, users).where(users.c.id == bindparam("user_id")).with_for_update()
+)
+# held until the transaction ends; SQLite has one writer
+TURN = Statement(select(func.pg_advisory_xact_lock(ADMINS)))
 CHANGE_ROLE = Statement(
     update(users)
-    .where(users.c.id == bindparam("user_id"), or_(literal("admin") == bindparam("new_role"), NOT_THE_LAST_ADMIN))
+    .where(
+        users.c.id == bindparam("user_id"),
+        or_(literal("admin") == bindparam("new_role"), NOT_THE_LAST_ADMIN),
+    )
     .values(role=bindparam("new_role"))
     .returning(users.c.id)
 )
@@ -100,9 +112,18 @@ async def find_owner(store: Store, email: str) -> str | None:
 
 
 async def add(
-    store: Store, name: str, email: str, password_hash: Secret[str], *, role: Role = "user", logs_in: bool = False
+    store: Store,
+    name: str,
+    email: str,
+    password_hash: Secret[str],
+    *,
+    role: Role = "user",
+    logs_in: bool = False,
 ) -> str | None:
-    """The new user's id; None where the address is taken, as the UNIQUE index says. Raises NotCreated."""
+    """The new user's id; None where the address is taken, as the UNIQUE index says.
+
+    Raises NotCreated.
+    """
     slug = make_slug(name)
     for attempt in range(TRIES):
         user_id = await store.value(
@@ -135,12 +156,18 @@ async def get_standing(store: Store, user_id: str) -> Standing:
 
 @asynccontextmanager
 async def change(actor: Admin | Operator, event: Event, user_id: str) -> AsyncIterator[Detail]:
-    """Opens the transaction in which an actor changes a user, and writes its audit entry at the end.
+    """Opens the transaction in which an actor changes a user, and writes its audit entry at the
+    end.
 
-    The entry has the detail that the caller fills in; where it stays empty, nothing has changed and there is no entry.
-    Changes run one after the other. Raises NotLoggedIn, and Forbidden and LastAdmin, which have entries of their own.
+    The entry has the detail that the caller fills in; where it stays empty, nothing has changed and
+    there is no entry. Changes run one after the other. Raises NotLoggedIn, and Forbidden and
+    LastAdmin, which have entries of their own.
     """
-    store, by, detail = actor.store, by_viewer(actor) if isinstance(actor, Admin) else OPERATOR, Detail()
+    store, by, detail = (
+        actor.store,
+        by_viewer(actor) if isinstance(actor, Admin) else OPERATOR,
+        Detail(),
+    )
     try:
         async with store.transaction():
             await store.value(TURN())
@@ -159,7 +186,10 @@ async def change(actor: Admin | Operator, event: Event, user_id: str) -> AsyncIt
 
 
 async def change_role(actor: Admin | Operator, user_id: str, role: Role) -> None:
-    """Takes effect at the user's next request; the sessions go on. Raises NotFound, LastAdmin, and as `change`."""
+    """Takes effect at the user's next request; the sessions go on.
+
+    Raises NotFound, LastAdmin, and as `change`.
+    """
     async with change(actor, "role.change", user_id) as detail:
         before = await get_standing(actor.store, user_id)
         if await actor.store.value(CHANGE_ROLE(user_id=user_id, new_role=role)) is None:
@@ -169,7 +199,10 @@ async def change_role(actor: Admin | Operator, user_id: str, role: Role) -> None
 
 
 async def disable(admin: Admin, user_id: str) -> None:
-    """Ends the user's sessions and refuses new ones. Raises NotFound, LastAdmin, and as `change`."""
+    """Ends the user's sessions and refuses new ones.
+
+    Raises NotFound, LastAdmin, and as `change`.
+    """
     async with change(admin, "account.disable", user_id) as detail:
         await get_standing(admin.store, user_id)
         if await admin.store.value(DISABLE(user_id=user_id, now=admin.store.now())) is None:

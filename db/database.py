@@ -12,7 +12,9 @@ from db.errors import Busy
 
 
 class Door(Database):
-    """Shut until `open_database` has seen that the schema behind it is ours: whoever asks before is told Busy."""
+    """Shut until `open_database` has seen that the schema behind it is ours: whoever asks before is
+    told Busy.
+    """
 
     def connection(self) -> Connection:
         if not self.is_connected:
@@ -20,8 +22,8 @@ class Door(Database):
         return super().connection()
 
     async def fetch_one(self, query: Any, values: dict[str, Any] | None = None) -> Any:
-        """Past the locks of a Connection, which a third of a statement's time goes into: outside a transaction our back
-        ends hold nothing between two statements that they could protect."""
+        """Past the locks of a Connection, which a third of a statement's time goes into: outside a
+        transaction our back ends hold nothing between two statements that they could protect."""
         if values is None and self.is_connected and self._connection is None:
             return await self._backend.connection().fetch_one(query)
         return await super().fetch_one(query, values)

@@ -2,7 +2,10 @@
 
 
 class Refusal(Exception):
-    """Something was asked that will not be done. `web.rendering.error_pages` turns each kind into one answer."""
+    """Something was asked that will not be done.
+
+    `web.rendering.error_pages` turns each kind into one answer.
+    """
 
 
 class NotLoggedIn(Refusal):
@@ -26,7 +29,9 @@ class NotFound(Refusal):
 
 
 class OtherViewer(Refusal):
-    """The form was drawn for another person than the one who is logged in now, whose name is given."""
+    """The form was drawn for another person than the one who is logged in now, whose
+    name is given.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""The store: the database, the key ring, the clock and the dice. Whoever holds one may ask; so only few do."""
+"""The store: the database, the key ring, the clock and the dice.
+
+Whoever holds one may ask; so only few do.
+"""
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +33,10 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Store:
-    """Handed in whole, so that a test can hand in its own clock and dice. It has no useful `repr`, on purpose."""
+    """Handed in whole, so that a test can hand in its own clock and dice.
+
+    It has no useful `repr`, on purpose.
+    """
 
     database: Database
     keys: KeyRing
@@ -42,7 +48,8 @@ class Store:
     throttle: Throttle
     strategy: Literal["database", "stateless"] = "database"
     now: Callable[[], datetime] = utc_now
-    token: Callable[[int], str] = field(default=secrets.token_urlsafe)  # of n random bytes, in URL-safe text
+    # of n random bytes, in URL-safe text
+    token: Callable[[int], str] = field(default=secrets.token_urlsafe)
     write_check: WriteCheck = field(default_factory=WriteCheck)
 
     async def one(self, statement: Bound[T]) -> T | None:
@@ -52,7 +59,9 @@ class Store:
 
     async def all(self, statement: Bound[T]) -> list[T]:
         """Every row as the statement's DTO."""
-        return [_made(statement, row) for row in await self.database.fetch_all(cast(Any, statement))]
+        return [
+            _made(statement, row) for row in await self.database.fetch_all(cast(Any, statement))
+        ]
 
     async def value(self, statement: Bound[Any]) -> Any:
         """The first column of the first row; None where there is none."""
@@ -69,11 +78,16 @@ class Store:
 
 
 def pick(into: type[T], table: FromClause, /, **expressions: Any) -> Select[T]:
-    """SELECT the columns of `table` that the dataclass `into` names, and SQL expressions for the names given.
+    """SELECT the columns of `table` that the dataclass `into` names, and SQL expressions for the
+    names given.
 
-    The DTO is the SELECT list (the guide's "only return the necessary data"): a column that nobody named cannot leak.
+    The DTO is the SELECT list (the guide's "only return the necessary data"): a column that nobody
+    named cannot leak.
     """
-    columns = [expressions[name].label(name) if name in expressions else table.c[name] for name in _names(into)]
+    columns = [
+        expressions[name].label(name) if name in expressions else table.c[name]
+        for name in _names(into)
+    ]
     return cast("Select[T]", select(*columns).execution_options(into=into))
 
 
@@ -97,8 +111,10 @@ def make_store(
     breaches: str = "",
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
-    """A store on the database of this URL, not yet connected. `now` is the clock of everything in it, `breaches` the
-    address of the service that knows breached passwords, if one is to be asked.
+    """A store on the database of this URL, not yet connected.
+
+    `now` is the clock of everything in it, `breaches` the address of the service that knows
+    breached passwords, if one is to be asked.
     """
     now = never_back(now)
     device_secrets = [derive(secret, "device cookie") for secret in secrets]

@@ -83,4 +83,10 @@ def test_no_template_is_given_a_secret_however_deep_it_lies(context: dict) -> No
 
 
 def test_a_template_is_given_words_numbers_and_times() -> None:
-    require_presentable({"pocket": Pocket([]), "words": ["a", 1, 2.0, None], "me": Me("1", "Alice", "user", "alice")})
+    require_presentable(
+        {
+            "pocket": Pocket([]),
+            "words": ["a", 1, 2.0, None],
+            "me": Me("1", "Alice", "user", "alice"),
+        }
+    )

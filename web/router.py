@@ -1,4 +1,6 @@
-"""The router: a dictionary for the paths without parameters, then the rows that have some, then Starlette's own way."""
+"""The router: a dictionary for the paths without parameters, then the rows that have some, then
+Starlette's own way.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -17,7 +19,9 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Row(Route):
-    """One URL: its kind, its guard, an endpoint for each method. Router and guard cannot disagree about the path.
+    """One URL: its kind, its guard, an endpoint for each method.
+
+    Router and guard cannot disagree about the path.
 
     With `form`, `{field}` is one of its fields: there is no other such URL.
     """
@@ -34,7 +38,9 @@ class Row(Route):
     ) -> None:
         self.kind = kind
         self.form = form
-        self.by_method = {method: found for method, found in (("GET", get), ("POST", post)) if found}
+        self.by_method = {
+            method: found for method, found in (("GET", get), ("POST", post)) if found
+        }
         super().__init__(path, self._respond, methods=list(self.by_method), name=name)
         self.allowed = [*self.by_method, "HEAD"] if get else [*self.by_method]
         self.app = Guard(self._respond, kind)
@@ -56,14 +62,20 @@ class Row(Route):
 
 
 class Router(routing.Router):
-    """Starlette's router, but a Row is found by one look-up, or among the few that have parameters."""
+    """Starlette's router, but a Row is found by one look-up, or among the few that
+    have parameters.
+    """
 
     def __init__(self, routes: Sequence[BaseRoute], lifespan: Any) -> None:
-        super().__init__(redirect_slashes=False, lifespan=lifespan)  # that redirect is built from the Host header
+        # that redirect is built from the Host header
+        super().__init__(redirect_slashes=False, lifespan=lifespan)
         self.set_routes(routes)
 
     def set_routes(self, routes: Sequence[BaseRoute]) -> None:
-        """Replaces every route. One that is no Row, such as a Mount, is found the way Starlette finds it."""
+        """Replaces every route.
+
+        One that is no Row, such as a Mount, is found the way Starlette finds it.
+        """
         self.routes = list(routes)
         rows = [route for route in routes if isinstance(route, Row)]
         self._by_path = {row.path: row for row in rows if not row.param_convertors}

@@ -78,21 +78,31 @@ def routes_for(settings: Settings) -> list[Row]:
 
 def member_pages(rows: list[Row]) -> list[Pattern[str]]:
     """The paths of the pages that one logs in for: what `next` may name."""
-    pages = [row for row in rows if row.kind in (Kind.MEMBERS, Kind.ADMINS) and "GET" in row.by_method]
+    pages = [
+        row for row in rows if row.kind in (Kind.MEMBERS, Kind.ADMINS) and "GET" in row.by_method
+    ]
     return [page.path_regex for page in pages if not page.path.startswith("/api/")]
 
 
 def access_table() -> str:
     """The policy as text: methods, path, who, endpoint."""
     lines = [
-        (", ".join(row.by_method), row.path, row.kind.value, ", ".join(map(_name, row.by_method.values())))
+        (
+            ", ".join(row.by_method),
+            row.path,
+            row.kind.value,
+            ", ".join(map(_name, row.by_method.values())),
+        )
         for row in routes
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True)) for line in lines
+        "  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True))
+        for line in lines
     )
 
 
 def _name(endpoint: Endpoint) -> str:
-    return f"{endpoint.__module__.removeprefix('web.').removeprefix('endpoints.')}.{endpoint.__name__}"
+    return (
+        f"{endpoint.__module__.removeprefix('web.').removeprefix('endpoints.')}.{endpoint.__name__}"
+    )

@@ -48,7 +48,9 @@ class _SlugTaken(Exception):
 ACCOUNT = Statement(pick(Account, users).where(users.c.id == bindparam("user_id")))
 STORED = Statement(pick(_Stored, users).where(users.c.id == bindparam("user_id")))
 SLUG_TAKEN = Statement(
-    select(literal(1)).where(exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id")))
+    select(literal(1)).where(
+        exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id"))
+    )
 )
 MOST_WRONG: Final = 20  # passwords in a row, then the session ends
 WRITTEN: Final = ("name", "search_key", "slug", "phone")
@@ -81,7 +83,8 @@ async def slug_taken(viewer: Viewer, slug: str) -> bool:
 async def change_profile(
     viewer: Viewer, *, name: str | None = None, slug: str | None = None, phone: str | None = None
 ) -> bool:
-    """Change what is given and leave the rest; False, and nothing changed, where the slug is another person's.
+    """Change what is given and leave the rest; False, and nothing changed, where the slug is
+    another person's.
 
     Raises TooMany, and NotLoggedIn if the session has ended since the request was verified.
     """
@@ -91,11 +94,17 @@ async def change_profile(
         async with store.transaction():
             await require_right(viewer)
             before = await get_account(viewer)
-            fields = [field for field, value in given.items() if value not in (None, getattr(before, field))]
+            fields = [
+                field
+                for field, value in given.items()
+                if value not in (None, getattr(before, field))
+            ]
             if fields:
                 key = search_key(before.name if name is None else name, before.email)
                 await _write(viewer, given | {"search_key": key})
-                await audit.record(store, "profile.change", by_viewer(viewer), {"fields": " ".join(fields)})
+                await audit.record(
+                    store, "profile.change", by_viewer(viewer), {"fields": " ".join(fields)}
+                )
     except _SlugTaken:
         return False
     return True
@@ -109,16 +118,21 @@ async def _write(viewer: Viewer, given: Mapping[str, str | None]) -> None:
         raise _SlugTaken from conflict
 
 
-async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[str]) -> tuple[NewSession, int] | None:
-    """A new session in place of this one, and how many others ended; None where `current` is not the password.
+async def change_password(
+    viewer: Viewer, *, current: Secret[str], new: Secret[str]
+) -> tuple[NewSession, int] | None:
+    """A new session in place of this one, and how many others ended; None where `current` is not
+    the password.
 
-    Raises NotLoggedIn where this session has ended while the hashes were computed, or ends now, since the password was
-    wrong MOST_WRONG times in a row. Raises TooMany, Breached and Busy.
+    Raises NotLoggedIn where this session has ended while the hashes were computed, or ends now,
+    since the password was wrong MOST_WRONG times in a row. Raises TooMany, Breached and Busy.
     """
     store, by = viewer.store, by_viewer(viewer)
     store.passwords.require_room(member=viewer.id)
     change, guess = (PASSWORD_CHANGE, viewer.id), (PASSWORD_GUESS, _session_key(viewer))
-    await throttle.admit(store, by, change, *per_client(MEMBER_HASHES, viewer.device.address), guess)
+    await throttle.admit(
+        store, by, change, *per_client(MEMBER_HASHES, viewer.device.address), guess
+    )
     async with throttle.trying(store, change, guess):
         verified = await _verified_hash(viewer, current)
         if verified is not None:
@@ -142,13 +156,17 @@ async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[s
 async def _verified_hash(viewer: Viewer, current: Secret[str]) -> Secret[str] | None:
     """Returns what is stored of the password; None where `current` is not the password."""
     stored: _Stored | None = await viewer.store.one(STORED(user_id=viewer.id))
-    if stored is None or not await viewer.store.passwords.verify(stored.password_hash, current, member=viewer.id):
+    if stored is None or not await viewer.store.passwords.verify(
+        stored.password_hash, current, member=viewer.id
+    ):
         return None
     return stored.password_hash
 
 
 async def _record_wrong_password(viewer: Viewer, guess: throttle.Take) -> None:
-    """Writes an audit entry. After MOST_WRONG wrong passwords in a row, ends the session and raises NotLoggedIn.
+    """Writes an audit entry.
+
+    After MOST_WRONG wrong passwords in a row, ends the session and raises NotLoggedIn.
 
     A stolen session cookie would otherwise allow guessing for as long as the session lives.
     """

@@ -32,7 +32,9 @@ async def find_head_problem(operator: Operator) -> str:
     return await chain.find_head_problem(operator.store)
 
 
-async def create_user(operator: Operator, *, name: str, email: str, password: Secret[str], role: Role) -> str | None:
+async def create_user(
+    operator: Operator, *, name: str, email: str, password: Secret[str], role: Role
+) -> str | None:
     """The new user's id; None where the address has an account."""
     store = operator.store
     password_hash = await store.passwords.hash(password)
@@ -40,7 +42,9 @@ async def create_user(operator: Operator, *, name: str, email: str, password: Se
         user_id = await people.add(store, name, email, password_hash, role=role)
         if user_id is None:
             owner_id = await people.find_owner(store, email)
-            await audit.record(store, "account.create", OPERATOR, target_id=owner_id, outcome="refused")
+            await audit.record(
+                store, "account.create", OPERATOR, target_id=owner_id, outcome="refused"
+            )
         else:
             await audit.record(store, "account.create", OPERATOR, {"role": role}, target_id=user_id)
     return user_id
@@ -54,7 +58,10 @@ async def change_role(operator: Operator, email: str, role: Role) -> None:
 async def set_password(operator: Operator, email: str, password: Secret[str]) -> int:
     """Replace a person's password and end their sessions; how many there were. Raises NotFound."""
     store = operator.store
-    user_id, password_hash = await _get_user_id(operator, email), await store.passwords.hash(password)
+    user_id, password_hash = (
+        await _get_user_id(operator, email),
+        await store.passwords.hash(password),
+    )
     async with people.change(operator, "password.set", user_id) as detail:
         detail["ended"] = ended = await people.set_password(store, user_id, password_hash)
     return ended

@@ -1,4 +1,6 @@
-"""The chain of the audit trail: verified from the oldest row to the newest, and shortened at its old end."""
+"""The chain of the audit trail: verified from the oldest row to the newest, and shortened at its
+old end.
+"""
 
 import logging
 from dataclasses import dataclass, replace
@@ -15,15 +17,35 @@ from db.tables import audit, trail_anchor, trail_head
 logger = logging.getLogger("latchkey")
 
 AT_ONCE: Final = 500  # rows that are read by one statement
-UNREADABLE: Final = (ValueError, TypeError, AttributeError, OverflowError)  # what no program of ours has written
+# what no program of ours has written
+UNREADABLE: Final = (ValueError, TypeError, AttributeError, OverflowError)
 
-SPOILT: Final = Entry(0, datetime.min.replace(tzinfo=UTC), "", "refused", "program", None, None, "", "", "", "", "", "")
-RETIRED: Final = "is sealed under none of the secrets' keys: append the retired one to SESSION_SECRET, and verify again"
+SPOILT: Final = Entry(
+    0,
+    datetime.min.replace(tzinfo=UTC),
+    "",
+    "refused",
+    "program",
+    None,
+    None,
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+)
+RETIRED: Final = (
+    "is sealed under none of the secrets' keys: append the retired one to "
+    "SESSION_SECRET, and verify again"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The anchor, which is the last row that was pruned, or the head, the newest; and a proof that we have said so."""
+    """The anchor, which is the last row that was pruned, or the head, the newest; and a proof that
+    we have said so.
+    """
 
     number: int
     seal: str
@@ -33,7 +55,10 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`rows` fit, from the oldest to `head`. `problem` names the first that does not; empty where all do."""
+    """`rows` fit, from the oldest to `head`.
+
+    `problem` names the first that does not; empty where all do.
+    """
 
     rows: int
     head: Link
@@ -42,11 +67,21 @@ class Verdict:
 
 ANCHOR = Statement(pick(End, trail_anchor).order_by(trail_anchor.c.number.desc()).limit(1))
 HEAD = Statement(pick(End, trail_head).order_by(trail_head.c.number.desc()).limit(1))
-HELD_HEAD = Statement(pick(End, trail_head).order_by(trail_head.c.number.desc()).limit(1).with_for_update())
+HELD_HEAD = Statement(
+    pick(End, trail_head).order_by(trail_head.c.number.desc()).limit(1).with_for_update()
+)
 LIFT = Statement(delete(trail_anchor))
-DROP = Statement(insert(trail_anchor).values({name: bindparam(name) for name in ("number", "seal", "kid", "proof")}))
-OLDEST = Statement(select(func.min(audit.c.number)).where(audit.c.number <= bindparam("most", type_=Integer)))
-NEXT = Statement(select(func.min(audit.c.number)).where(audit.c.number > bindparam("after", type_=Integer)))
+DROP = Statement(
+    insert(trail_anchor).values(
+        {name: bindparam(name) for name in ("number", "seal", "kid", "proof")}
+    )
+)
+OLDEST = Statement(
+    select(func.min(audit.c.number)).where(audit.c.number <= bindparam("most", type_=Integer))
+)
+NEXT = Statement(
+    select(func.min(audit.c.number)).where(audit.c.number > bindparam("after", type_=Integer))
+)
 ROWS = Statement(
     pick(Entry, audit)
     .where(audit.c.number > bindparam("after", type_=Integer))
@@ -55,13 +90,16 @@ ROWS = Statement(
 )
 PRUNE = Statement(
     delete(audit).where(
-        audit.c.number > bindparam("after", type_=Integer), audit.c.number <= bindparam("last", type_=Integer)
+        audit.c.number > bindparam("after", type_=Integer),
+        audit.c.number <= bindparam("last", type_=Integer),
     )
 )
 
 
 async def verify(store: Store, kept: Link | None = None) -> Verdict:
-    """Whether every row is as it was written and where. `kept` is a head that was noted down elsewhere before.
+    """Whether every row is as it was written and where.
+
+    `kept` is a head that was noted down elsewhere before.
 
     Rows may come and go meanwhile: where pruning has overtaken us, we begin anew.
     """
@@ -73,20 +111,30 @@ async def verify(store: Store, kept: Link | None = None) -> Verdict:
 
 
 async def find_head_problem(store: Store) -> str:
-    """Returns why the newest entry was not written under the keys of this program; empty if it was."""
+    """Returns why the newest entry was not written under the keys of this program;
+    empty if it was.
+    """
     head = await store.one(HEAD())
     if head and head.number and not store.audit_keys.knows(head.kid):
-        return "the audit log was written under another SESSION_SECRET: set the service's, or append the retired one"
+        return (
+            "the audit log was written under another SESSION_SECRET: set the "
+            "service's, or append the retired one"
+        )
     problem = _head_problem(store, head)
-    return problem and f"the audit log was changed by another program: {problem}; see `latchkey audit verify`"
+    return (
+        problem
+        and f"the audit log was changed by another program: {problem}; see `latchkey audit verify`"
+    )
 
 
 async def shorten(store: Store, older_than: datetime, most: int, many: int) -> int:
-    """Prune the oldest rows, `many` at most; how many it were. The newest stays, and so does what does not fit.
+    """Prune the oldest rows, `many` at most; how many it were.
 
-    They are verified before they go: else whoever can write the table would put a false date on the rows that tell of
-    it, and have us sweep them up and vouch for the rest. Only beyond `most` may a row's key be a retired one; and what
-    is beyond it, only a head says that is ours.
+    The newest stays, and so does what does not fit.
+
+    They are verified before they go: else whoever can write the table would put a false date on the
+    rows that tell of it, and have us sweep them up and vouch for the rest. Only beyond `most` may a
+    row's key be a retired one; and what is beyond it, only a head says that is ours.
     """
     async with store.transaction():
         head, anchor = await store.one(HELD_HEAD()), await store.one(ANCHOR())
@@ -98,7 +146,9 @@ async def shorten(store: Store, older_than: datetime, most: int, many: int) -> i
             surplus = entry.number <= head.number - most
             if entry.number == head.number or not (surplus or entry.at < older_than):
                 break
-            if problem := _end_problem(store, "anchor", anchor, surplus) or _problem(store, entry, last, surplus):
+            if problem := _end_problem(store, "anchor", anchor, surplus) or _problem(
+                store, entry, last, surplus
+            ):
                 logger.error("the audit trail is pruned no further: %s", problem)
                 break
             last = Link(entry.number, entry.seal)
@@ -112,16 +162,23 @@ async def _drop_anchor(store: Store, last: Link) -> None:
     """Remember the row that the oldest one left is chained to."""
     await store.count(LIFT())
     proof = store.audit_keys.make(proven_text("anchor", last.number, last.seal))
-    await store.count(DROP(number=last.number, seal=last.seal, kid=store.audit_keys.kid, proof=proof))
+    await store.count(
+        DROP(number=last.number, seal=last.seal, kid=store.audit_keys.kid, proof=proof)
+    )
 
 
 async def _walk(store: Store, anchor: End | None, head: End | None, kept: Link | None) -> Verdict:
     """`head` was read before the rows: so it stands among them, or at their end."""
     start = last = _start(anchor)
-    heads = [found for found in (kept, head and Link(head.number, head.seal)) if found and found.number]
+    heads = [
+        found for found in (kept, head and Link(head.number, head.seal)) if found and found.number
+    ]
     problem = _end_problem(store, "anchor", anchor) or await _leftover(store, start)
     if kept and kept.number < start.number:
-        problem = problem or f"row {kept.number}, whose seal was kept, has been pruned since: keep a newer one"
+        problem = (
+            problem
+            or f"row {kept.number}, whose seal was kept, has been pruned since: keep a newer one"
+        )
     while not problem and (entries := await _read(store, last.number, AT_ONCE)):
         for entry in entries:
             if problem := _problem(store, entry, last) or _other_problem(entry, heads):
@@ -132,19 +189,27 @@ async def _walk(store: Store, anchor: End | None, head: End | None, kept: Link |
 
 
 async def _read(store: Store, after: int, many: int) -> list[Entry]:
-    """The next rows, up to the first that cannot be read; of that one the number, and a seal that cannot fit."""
+    """The next rows, up to the first that cannot be read; of that one the number, and a seal that
+    cannot fit.
+    """
     try:
         return await store.all(ROWS(after=after, many=many))
     except UNREADABLE:
         if many > 1:
             return await _read(store, after, many // 2)
-    return [replace(SPOILT, number=int(await store.value(NEXT(after=after))), kid=store.audit_keys.kid)]
+    return [
+        replace(SPOILT, number=int(await store.value(NEXT(after=after))), kid=store.audit_keys.kid)
+    ]
 
 
 async def _leftover(store: Store, start: Link) -> str:
     """A row that stands before the first."""
     number = await store.value(OLDEST(most=start.number))
-    return "" if number is None else f"row {number} was put in: there is none before row {start.number + 1}"
+    return (
+        ""
+        if number is None
+        else f"row {number} was put in: there is none before row {start.number + 1}"
+    )
 
 
 def _start(anchor: End | None) -> Link:
@@ -157,7 +222,9 @@ def _head_problem(store: Store, head: End | None) -> str:
     return _end_problem(store, "head", head) if head.number else ""
 
 
-def _end_problem(store: Store, which: Literal["anchor", "head"], end: End | None, retired: bool = False) -> str:
+def _end_problem(
+    store: Store, which: Literal["anchor", "head"], end: End | None, retired: bool = False
+) -> str:
     """Why this end is not ours; empty where it is. `retired`: a key that we do not have is none."""
     if end is None:
         return ""
@@ -180,7 +247,9 @@ def _problem(store: Store, entry: Entry, before: Link, retired: bool = False) ->
         text = b""
     if _fits(store, entry.kid, text, entry.seal):
         return ""
-    return f"row {entry.number} was changed, or is not the one that stood there: its seal does not fit"
+    return (
+        f"row {entry.number} was changed, or is not the one that stood there: its seal does not fit"
+    )
 
 
 def _fits(store: Store, kid: str, text: bytes, seal: str) -> bool:
@@ -194,7 +263,11 @@ def _other_problem(entry: Entry, heads: list[Link]) -> str:
 
 
 def _cut_problem(last: Link, anchor: End | None, heads: list[Link]) -> str:
-    """That rows are missing after the last one: pruning always leaves one, and a head was once there."""
-    if any(head.number > last.number for head in heads) or (anchor and anchor.number == last.number):
+    """That rows are missing after the last one: pruning always leaves one, and a head was once
+    there.
+    """
+    if any(head.number > last.number for head in heads) or (
+        anchor and anchor.number == last.number
+    ):
         return f"row {last.number + 1} is missing: the trail was cut off after row {last.number}"
     return ""

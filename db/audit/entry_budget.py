@@ -1,6 +1,8 @@
-"""Limits how many audit entries users can cause, so that they cannot fill the log and push older entries out of it.
+"""Limits how many audit entries users can cause, so that they cannot fill the log and push older
+entries out of it.
 
-Acts of operators, and of administrators upon other accounts, are always written: those are limited where they happen.
+Acts of operators, and of administrators upon other accounts, are always written: those are limited
+where they happen.
 """
 
 from dataclasses import dataclass
@@ -11,12 +13,15 @@ from db.rate_limits.ip_networks import largest_network_of
 from db.rate_limits.limits import ENTRIES, ENTRIES_CLIENT, Limit
 from db.store import Store
 
-EVIDENCE: Final = frozenset(("login", "signup", "password.change"))  # each network has a budget of its own for these
+# each network has a budget of its own for these
+EVIDENCE: Final = frozenset(("login", "signup", "password.change"))
 
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """An entry beyond a limit: how many were left out so far, and whether the log is to say so now."""
+    """An entry beyond a limit: how many were left out so far, and whether the log is
+    to say so now.
+    """
 
     limit: Limit
     times: int
@@ -26,9 +31,10 @@ class Excess:
 async def spend(store: Store, event: str, what: str, whom: str, address: str) -> Excess | None:
     """Takes a token for an entry, and returns None; or returns the Excess if there is none.
 
-    `what` is counted for each account `whom`. Entries that tell of guessing and of log-ins are counted for each account
-    and network, so that nobody uses up the budget of an account before acting in it from elsewhere. All other entries
-    count for the client too. To be called inside the transaction of the entry.
+    `what` is counted for each account `whom`. Entries that tell of guessing and of log-ins are
+    counted for each account and network, so that nobody uses up the budget of an account before
+    acting in it from elsewhere. All other entries count for the client too. To be called inside the
+    transaction of the entry.
     """
     if store.throttle.mode == "off":
         return None

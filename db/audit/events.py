@@ -1,4 +1,6 @@
-"""Every event of the audit log: its name, and its words for the user whom it is about and for administrators."""
+"""Every event of the audit log: its name, and its words for the user whom it is about and for
+administrators.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,9 +30,12 @@ Event = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """`label` and `note` are for administrators. The others go on after "You", "An administrator", "Someone" …
+    """`label` and `note` are for administrators.
 
-    `own` is what one does to one's own account, `done` and `refused` what somebody does to another's.
+    The others go on after "You", "An administrator", "Someone" …
+
+    `own` is what one does to one's own account, `done` and `refused` what somebody does to
+    another's.
     """
 
     label: str
@@ -44,20 +49,31 @@ class Words:
 EVENTS: Final[Mapping[str, Words]] = {
     "login": Words("Log in", own="logged in", refused="tried to log in to {whose} account"),
     "logout": Words("Log out", own="logged out"),
-    "signup": Words("Sign up", own="created your account", refused="tried to sign up with {whose} email"),
+    "signup": Words(
+        "Sign up", own="created your account", refused="tried to sign up with {whose} email"
+    ),
     "password.change": Words(
         "Change password",
         own="changed your password",
         own_refused="tried to change your password, but the current one was wrong",
     ),
-    "password.set": Words("Set password", done="set a new password for {whom}", note="{sessions} ended"),
-    "profile.change": Words("Change profile", own="changed your profile: {fields}", note="{fields}"),
-    "session.end": Words("Log out a device", own="logged out another device: {device}", note="{device}"),
+    "password.set": Words(
+        "Set password", done="set a new password for {whom}", note="{sessions} ended"
+    ),
+    "profile.change": Words(
+        "Change profile", own="changed your profile: {fields}", note="{fields}"
+    ),
+    "session.end": Words(
+        "Log out a device", own="logged out another device: {device}", note="{device}"
+    ),
     "session.end-others": Words(
         "Log out other devices", own="logged out all your other devices", note="{sessions} ended"
     ),
     "session.end-all": Words(
-        "Log out everywhere", own="logged out everywhere", done="logged {whom} out everywhere", note="{sessions} ended"
+        "Log out everywhere",
+        own="logged out everywhere",
+        done="logged {whom} out everywhere",
+        note="{sessions} ended",
     ),
     "session.end-guessing": Words(
         "Log out after wrong passwords",
@@ -91,7 +107,9 @@ EVENTS: Final[Mapping[str, Words]] = {
         refused="could not disable {whose} account: nobody else is an administrator",
         own_refused="could not disable your own account: nobody else is an administrator",
     ),
-    "account.enable": Words("Enable account", done="enabled {whose} account", own="enabled your own account"),
+    "account.enable": Words(
+        "Enable account", done="enabled {whose} account", own="enabled your own account"
+    ),
     "admin": Words("Administrators’ page", own_refused="tried to open a page for administrators"),
     "limit.reached": Words(
         "Limit reached",

@@ -1,6 +1,8 @@
-"""The audit trail: a row for each authentication event and each refusal of one, chained so that none can be changed.
+"""The audit trail: a row for each authentication event and each refusal of one, chained so that
+none can be changed.
 
-Each row carries a seal over itself and the seal before it, under a key that the database does not hold (SECURITY, 1.2).
+Each row carries a seal over itself and the seal before it, under a key that the database does not
+hold (SECURITY, 1.2).
 """
 
 import json
@@ -30,7 +32,10 @@ Outcome = Literal["done", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who did it, and from where. `user_id` and `session_id` are a member's, whose session was verified."""
+    """Who did it, and from where.
+
+    `user_id` and `session_id` are a member's, whose session was verified.
+    """
 
     actor: Actor
     user_id: str | None = None
@@ -41,7 +46,10 @@ class By:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row. `actor_id` is a member's, `target_id` the account that it is about; `detail` is JSON."""
+    """One row.
+
+    `actor_id` is a member's, `target_id` the account that it is about; `detail` is JSON.
+    """
 
     number: int
     at: datetime
@@ -77,10 +85,16 @@ GO_ON = Statement(  # whoever comes next waits until the transaction ends
     .returning((trail_head.c.number - 1).label("number"), trail_head.c.seal)
     .execution_options(into=Link)
 )
-END_WITH = Statement(update(trail_head).values({name: bindparam(name) for name in ("seal", "kid", "proof")}))
+END_WITH = Statement(
+    update(trail_head).values({name: bindparam(name) for name in ("seal", "kid", "proof")})
+)
 LAST = Statement(pick(Link, audit).order_by(audit.c.number.desc()).limit(1))
-BEGIN_ANEW = Statement(insert(trail_head).values(number=bindparam("number"), seal="", kid="", proof=""))
-ADD = Statement(insert(audit).values({name: bindparam(name, type_=audit.c[name].type) for name in COLUMNS}))
+BEGIN_ANEW = Statement(
+    insert(trail_head).values(number=bindparam("number"), seal="", kid="", proof="")
+)
+ADD = Statement(
+    insert(audit).values({name: bindparam(name, type_=audit.c[name].type) for name in COLUMNS})
+)
 
 
 async def record(
@@ -93,23 +107,35 @@ async def record(
     outcome: Outcome = "done",
     counted_for: str = "",
 ) -> None:
-    """Writes an entry: the last statement of the change's own transaction, so that both are there or neither is.
+    """Writes an entry: the last statement of the change's own transaction, so that both are there
+    or neither is.
 
-    `target_id` is whom it is about where that is not the one who did it. `detail` holds no password, token or code.
-    Beyond the budget of `counted_for` (without it the account) the entry is left out and counted: the log then says how
-    many were left out, at the first, the tenth, the hundredth.
+    `target_id` is whom it is about where that is not the one who did it. `detail` holds no
+    password, token or code. Beyond the budget of `counted_for` (without it the account) the entry
+    is left out and counted: the log then says how many were left out, at the first, the tenth, the
+    hundredth.
     """
-    if by.actor in ("operator", "program") or (by.user_id and target_id and target_id != by.user_id):
+    if by.actor in ("operator", "program") or (
+        by.user_id and target_id and target_id != by.user_id
+    ):
         await _append(store, event, by, detail, target_id, outcome)
         return
     what = f"{event} {outcome} {(detail or {}).get('limit', '')}"
-    excess = await entry_budget.spend(store, event, what, counted_for or target_id or by.user_id or "", by.address)
+    excess = await entry_budget.spend(
+        store, event, what, counted_for or target_id or by.user_id or "", by.address
+    )
     if excess is None:
         await _append(store, event, by, detail, target_id, outcome)
     elif excess.is_told:
-        left_out: dict[str, str | int] = {"event": event, "limit": excess.limit.name, "times": excess.times}
+        left_out: dict[str, str | int] = {
+            "event": event,
+            "limit": excess.limit.name,
+            "times": excess.times,
+        }
         if excess.limit is ENTRIES_CLIENT:  # they are of many accounts
-            logger.warning("limit %s: %d audit entries of one client left out", excess.limit.name, excess.times)
+            logger.warning(
+                "limit %s: %d audit entries of one client left out", excess.limit.name, excess.times
+            )
             by, target_id = By("program", address=by.address), None
         await _append(store, "entries.left-out", by, left_out, target_id, outcome)
 
@@ -145,14 +171,19 @@ async def _append(
 
 
 async def _mend(store: Store) -> Link:
-    """Somebody has taken the head away. The trail goes on from its last row, with a gap that tells of it."""
+    """Somebody has taken the head away.
+
+    The trail goes on from its last row, with a gap that tells of it.
+    """
     last = await store.one(LAST()) or BEGINNING
     await store.count(BEGIN_ANEW(number=last.number + 2))
     return Link(last.number + 1, last.seal)
 
 
 def by_viewer(viewer: Viewer, device: Device | None = None) -> By:
-    """A member, from where they are now: by their device, which a viewer has where something may be changed."""
+    """A member, from where they are now: by their device, which a viewer has where something may be
+    changed.
+    """
     device = device or viewer.device
     return By("member", viewer.id, viewer.session_id, device.address, device.name)
 

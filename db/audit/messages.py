@@ -1,6 +1,7 @@
 """Audit entries as sentences, for the user whom they are about and for administrators.
 
-Text that another user has chosen (a name, a team) is a part of its own, so that it cannot reorder the rest.
+Text that another user has chosen (a name, a team) is a part of its own, so that it cannot reorder
+the rest.
 """
 
 import json
@@ -12,7 +13,10 @@ from db.audit.events import ACTED, EVENTS, LIMITS, Words
 from db.device_names import known_description
 
 JOINED: Final = Words(
-    "Change team", own="put yourself in the team {to}", done="put {whom} in the team {to}", note="into {to}"
+    "Change team",
+    own="put yourself in the team {to}",
+    done="put {whom} in the team {to}",
+    note="into {to}",
 )
 LEFT: Final = Words(
     "Change team",
@@ -43,11 +47,22 @@ def read_detail(detail: str) -> Mapping[str, Any]:
 
 
 def tell_owner(
-    event: str, outcome: str, actor: str, detail: Mapping[str, Any], *, mine: bool, other: str | None
+    event: str,
+    outcome: str,
+    actor: str,
+    detail: Mapping[str, Any],
+    *,
+    mine: bool,
+    other: str | None,
 ) -> list[Part]:
-    """What happened, for somebody whom it is about. `mine`: they did it; `other`: the name of whom they did it to."""
+    """What happened, for somebody whom it is about.
+
+    `mine`: they did it; `other`: the name of whom they did it to.
+    """
     words = _words(event, detail)
-    done, refused = (words.own, words.own_refused) if mine and other is None else (words.done, words.refused)
+    done, refused = (
+        (words.own, words.own_refused) if mine and other is None else (words.done, words.refused)
+    )
     predicate = (refused if outcome == "refused" else done) or f"did something: {words.label}"
     subject = "You" if mine else SUBJECTS.get(actor, "The program")
     whose, whom = ("{name}’s", "{name}") if mine and other is not None else ("your", "you")
@@ -74,8 +89,13 @@ def _words(event: str, detail: Mapping[str, Any]) -> Words:
 def _values(detail: Mapping[str, Any]) -> dict[str, str]:
     """What the placeholders stand for. A row that somebody has spoilt may lack any of them."""
     said = {name: str(value) for name, value in detail.items()}
-    times, ended = (int(said[name]) if said.get(name, "").isdecimal() else 0 for name in ("times", "ended"))
-    was, now = (ROLES.get(role, "?") for role in (said.get("from", ""), said.get("role") or said.get("to", "")))
+    times, ended = (
+        int(said[name]) if said.get(name, "").isdecimal() else 0 for name in ("times", "ended")
+    )
+    was, now = (
+        ROLES.get(role, "?")
+        for role in (said.get("from", ""), said.get("role") or said.get("to", ""))
+    )
     return {
         **said,
         "from": said.get("from") or "?",

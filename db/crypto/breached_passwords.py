@@ -1,4 +1,6 @@
-"""Have I Been Pwned, or a mirror of it: whether a password is known from a breach, asked without telling it."""
+"""Have I Been Pwned, or a mirror of it: whether a password is known from a breach, asked without
+telling it.
+"""
 
 import asyncio
 import hashlib
@@ -32,8 +34,9 @@ class Breaches:
     async def require_unknown(self, password: Secret[str]) -> None:
         """Raises Breached where the service knows the password; nothing where it gives no answer.
 
-        Told are five of the forty hexadecimal digits of its SHA-1, which some thousand known passwords have in common
-        (k-anonymity: https://haveibeenpwned.com/API/v3#PwnedPasswords). To be asked after the limits.
+        Told are five of the forty hexadecimal digits of its SHA-1, which some thousand known
+        passwords have in common (k-anonymity: https://haveibeenpwned.com/API/v3#PwnedPasswords). To
+        be asked after the limits.
         """
         if not self._service:
             return
@@ -42,22 +45,29 @@ class Breaches:
             client = await asyncio.to_thread(_client)
             async with asyncio.timeout(PATIENCE):
                 known = await _ask(client, f"{self._service}/range/{digest[:5]}")
-        except Exception as trouble:  # a door that opens only while a stranger's service is up would be no door
+        # a door that opens only while a stranger's service is up would be no door
+        except Exception as trouble:
             self._complain(trouble)
             return
         if any(_fits(line, digest[5:]) for line in known.split("\n")):
             raise Breached
 
     def _complain(self, trouble: Exception) -> None:
-        """Once a minute, and without the address that was asked, which holds a part of the digest."""
+        """Once a minute, and without the address that was asked, which holds a part of
+        the digest.
+        """
         if time.monotonic() - self._complained_at >= COMPLAIN_EVERY:
             self._complained_at = time.monotonic()
             why = trouble if isinstance(trouble, _NoAnswer) else type(trouble).__name__
-            logger.warning("PWNED_PASSWORDS: no answer, so new passwords are not looked up: %s", why)
+            logger.warning(
+                "PWNED_PASSWORDS: no answer, so new passwords are not looked up: %s", why
+            )
 
 
 def _fits(line: str, suffix: str) -> bool:
-    """A line is `SUFFIX:COUNT`; with a count of 0 it is padding, which hides from the wire how many there are."""
+    """A line is `SUFFIX:COUNT`; with a count of 0 it is padding, which hides from the wire how many
+    there are.
+    """
     found, _, count = line.strip().partition(":")
     return found.upper() == suffix and count.strip("0").isdecimal()
 
@@ -76,7 +86,10 @@ async def _ask(client: Any, url: str) -> str:
 
 
 def _client() -> Any:
-    """A client for one question. The first time takes as long as a few hashes, and only those who ask pay for it."""
+    """A client for one question.
+
+    The first time takes as long as a few hashes, and only those who ask pay for it.
+    """
     import httpx
 
     headers = {"Add-Padding": "true", "Accept-Encoding": "identity", "User-Agent": "Latchkey"}

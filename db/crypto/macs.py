@@ -12,9 +12,11 @@ from db.crypto.secret import Secret
 
 
 class Digests:
-    """HMAC-SHA-256 (RFC 2104) for one purpose, under keys derived from the secrets by HKDF (RFC 5869).
+    """HMAC-SHA-256 (RFC 2104) for one purpose, under keys derived from the secrets by HKDF (RFC
+    5869).
 
-    The first key makes digests, all verify, each found by its `kid`. A digest made for another purpose never fits.
+    The first key makes digests, all verify, each found by its `kid`. A digest made for another
+    purpose never fits.
     """
 
     def __init__(self, secrets: Sequence[Secret[bytes]], purpose: str) -> None:
@@ -30,14 +32,22 @@ class Digests:
         return kid in self._keys
 
     def fits(self, kid: str, data: bytes, digest: str) -> bool:
-        """Whether the key of this `kid` made the digest of this data; False where there is no such key."""
+        """Whether the key of this `kid` made the digest of this data; False where there is no such
+        key.
+        """
         key = self._keys.get(kid)
-        return key is not None and hmac.compare_digest(hmac.digest(key, data, "sha256").hex(), digest)
+        return key is not None and hmac.compare_digest(
+            hmac.digest(key, data, "sha256").hex(), digest
+        )
 
 
 def derive(secret: Secret[bytes], purpose: str) -> Secret[bytes]:
-    """A key of 32 bytes for this purpose alone, from which neither the secret nor another key can be found."""
-    return Secret(HKDF(SHA256(), 32, salt=None, info=f"latchkey {purpose}".encode()).derive(secret.reveal()))
+    """A key of 32 bytes for this purpose alone, from which neither the secret nor another key can
+    be found.
+    """
+    return Secret(
+        HKDF(SHA256(), 32, salt=None, info=f"latchkey {purpose}".encode()).derive(secret.reveal())
+    )
 
 
 def _kid(key: bytes) -> str:

@@ -1,4 +1,6 @@
-"""Passwords: hashed and verified in threads of their own, behind a queue that is bounded by time."""
+"""Passwords: hashed and verified in threads of their own, behind a queue that is
+bounded by time.
+"""
 
 import asyncio
 import contextlib
@@ -24,16 +26,19 @@ T = TypeVar("T")
 LONGEST_WAIT: Final = 2.0  # seconds in the queue; who would wait longer is told at once
 NICENESS: Final = 10  # of the hashing threads, so that a flood of log-ins never slows a page
 FIRST_GUESS: Final = 0.025  # seconds a hash takes, until one was measured
-MOST_WAITING: Final = 2  # hashes of one account that may wait in the members' queue; others wait in the common one
+# hashes of one account that may wait in the members' queue; others wait in the common one
+MOST_WAITING: Final = 2
 RECENT: Final = 15  # hashes whose median tells what the next takes
 
 
 class Passwords:
-    """argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
+    """argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes, one
+    lane.
 
-    At most `threads` hashes at once. Members who confirm their password wait in a queue of their own, which goes first,
-    so that a flood of log-ins never refuses them. `member` is the id of their account, which has two places in that
-    queue: more would hold up the others. Raises Busy where one would wait more than `longest_wait` seconds.
+    At most `threads` hashes at once. Members who confirm their password wait in a queue of their
+    own, which goes first, so that a flood of log-ins never refuses them. `member` is the id of
+    their account, which has two places in that queue: more would hold up the others. Raises Busy
+    where one would wait more than `longest_wait` seconds.
     """
 
     def __init__(
@@ -55,13 +60,16 @@ class Passwords:
         self._took = deque([FIRST_GUESS], RECENT)
         self._dummy = Secret(_dummy_hash(memory_kib, passes))
         self.hashes = 0
-        self.observe: Callable[[float], None] = lambda seconds: None  # of each hash, the waiting left out
+        # of each hash, the waiting left out
+        self.observe: Callable[[float], None] = lambda seconds: None
 
     async def hash(self, password: Secret[str], *, member: str | None = None) -> Secret[str]:
         """The hash to store, in PHC string format."""
         return Secret(await self._run(lambda: self._hasher.hash(password.reveal()), member))
 
-    async def verify(self, stored: Secret[str] | None, password: Secret[str], *, member: str | None = None) -> bool:
+    async def verify(
+        self, stored: Secret[str] | None, password: Secret[str], *, member: str | None = None
+    ) -> bool:
         """Whether the password fits the stored hash. With none stored, the same work, and False."""
         fits = await self._run(lambda: self._fits(stored or self._dummy, password), member)
         return fits and stored is not None
@@ -71,8 +79,13 @@ class Passwords:
         return self._hasher.check_needs_rehash(stored.reveal())
 
     def require_room(self, *, member: str | None = None) -> None:
-        """Raises Busy where one would wait too long. To be asked before a try is counted, for it would be none."""
-        ahead = len(self._members) + (0 if self._has_place(member) else len(self._door)) + self._running
+        """Raises Busy where one would wait too long.
+
+        To be asked before a try is counted, for it would be none.
+        """
+        ahead = (
+            len(self._members) + (0 if self._has_place(member) else len(self._door)) + self._running
+        )
         wait = (ahead - self._threads + 1) / self._threads * median(self._took)
         if wait > self._longest_wait:
             raise Busy(retry_after=ceil(wait))
@@ -142,8 +155,9 @@ class Passwords:
         self._running -= 1
 
     def _measure(self, work: Callable[[], T]) -> T:
-        """For those who wait the processor's time counts: by the clock, hashes that a flood of refusals has held up
-        would have still more refused, who come again at once, and it would never end."""
+        """For those who wait the processor's time counts: by the clock, hashes that a flood of
+        refusals has held up would have still more refused, who come again at once, and it would
+        never end."""
         started, worked = time.perf_counter(), time.thread_time()
         try:
             return work()
@@ -154,7 +168,9 @@ class Passwords:
 
 
 def _dummy_hash(memory_kib: int, passes: int) -> str:
-    """Returns random bytes in PHC string format: verifying costs the same as for a real hash, and never succeeds."""
+    """Returns random bytes in PHC string format: verifying costs the same as for a real hash, and
+    never succeeds.
+    """
     salt, digest = (b64encode(os.urandom(size)).decode().rstrip("=") for size in (16, 32))
     return f"$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${digest}"
 

@@ -6,10 +6,13 @@ T = TypeVar("T")
 
 
 class Secret(Generic[T]):
-    """A hash, key or token. `reveal()` is the one way to the value; whatever would show or store it raises TypeError.
+    """A hash, key or token.
 
-    It refuses `str`, `repr`, `format`, Jinja, JSON, pickling and copying (the guide's `taintUniqueValue`, row D34).
-    Two secrets of the same value are not equal: comparing secrets is the work of `hmac.compare_digest`.
+    `reveal()` is the one way to the value; whatever would show or store it raises TypeError.
+
+    It refuses `str`, `repr`, `format`, Jinja, JSON, pickling and copying (the guide's
+    `taintUniqueValue`, row D34). Two secrets of the same value are not equal: comparing secrets is
+    the work of `hmac.compare_digest`.
     """
 
     __slots__ = ("_value",)

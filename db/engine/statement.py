@@ -13,15 +13,20 @@ from db.engine.plan import Plan
 
 T = TypeVar("T", default=Any)
 
-insert = sqlite.insert  # both dialects compile its ON CONFLICT; PostgreSQL's would load five drivers at each start
+# both dialects compile its ON CONFLICT; PostgreSQL's would load five drivers at each start
+insert = sqlite.insert
 
 
 class Conflict(Exception):
-    """A UNIQUE, foreign key, NOT NULL or CHECK constraint said no. The driver's error is the cause."""
+    """A UNIQUE, foreign key, NOT NULL or CHECK constraint said no.
+
+    The driver's error is the cause.
+    """
 
 
 class Statement(Generic[T]):
-    """`LIVE = Statement(select(…).where(… == bindparam("token")))`, then `database.fetch_one(LIVE(token=…))`.
+    """`LIVE = Statement(select(…).where(… == bindparam("token")))`, then
+    `database.fetch_one(LIVE(token=…))`.
 
     `into` makes a T of the columns in order; it is the clause's execution option of that name.
     """

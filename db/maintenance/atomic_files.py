@@ -8,7 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from db.maintenance.database_files import SUFFIXES, give_to_owner_of, keep_owner_and_mode, owner_and_mode
+from db.maintenance.database_files import (
+    SUFFIXES,
+    give_to_owner_of,
+    keep_owner_and_mode,
+    owner_and_mode,
+)
 
 # What a file system answers that has no hard links (exFAT, CIFS), or cannot flush a directory.
 NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -21,10 +26,11 @@ class NotDone(Exception):
 
 @contextmanager
 def draft_beside(target: Path, *, replaces: bool = False) -> Iterator[Path]:
-    """Yields an empty file on the same disk, of mode 0600, that is gone afterwards unless it was renamed.
+    """Yields an empty file on the same disk, of mode 0600, that is gone afterwards unless it was
+    renamed.
 
-    One that `replaces` the target has the owner and the mode of the target or, where there is none yet, the owner of
-    the directory. Raises NotDone.
+    One that `replaces` the target has the owner and the mode of the target or, where there is none
+    yet, the owner of the directory. Raises NotDone.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
@@ -45,7 +51,8 @@ def draft_beside(target: Path, *, replaces: bool = False) -> Iterator[Path]:
 def name_draft(draft: Path, target: Path) -> None:
     """Gives a complete file its name, without replacing a file that is there. Raises NotDone.
 
-    Without hard links an empty file takes the name first, because a rename alone replaces what it finds.
+    Without hard links an empty file takes the name first, because a rename alone replaces what it
+    finds.
     """
     sync(draft)
     try:
@@ -86,12 +93,17 @@ def sync_folder(path: Path) -> None:
 
 
 def _take_owner(handle: int, target: Path) -> None:
-    """Raises NotDone where the program could not open the file that is put in place of its database."""
+    """Raises NotDone where the program could not open the file that is put in place of its
+    database.
+    """
     if not target.exists():
         give_to_owner_of(target.parent, handle)
         return
     try:
         keep_owner_and_mode(target, handle)
     except PermissionError:
-        problem = f"{target} belongs to another user ({owner_and_mode(target)}): run this as that user, or as root"
+        problem = (
+            f"{target} belongs to another user ({owner_and_mode(target)}): run this "
+            "as that user, or as root"
+        )
         raise NotDone(problem) from None

@@ -1,4 +1,6 @@
-"""The SQLite file, copied while the program serves, and put back: no copy counts before it is proven good."""
+"""The SQLite file, copied while the program serves, and put back: no copy counts before it is
+proven good.
+"""
 
 import fcntl
 import os
@@ -16,7 +18,8 @@ from db.maintenance.atomic_files import NotDone, draft_beside, name_draft, repla
 from db.maintenance.database_files import REPLACED, SUFFIXES, make_private, path_of
 from db.tables import SCHEMA
 
-SHARED_FIRST: Final = 0x40000002  # where SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
+# where SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
+SHARED_FIRST: Final = 0x40000002
 SHARED_SIZE: Final = 510
 OURS: Final = {"users", "sessions", "alembic_version"}  # in every version
 WAIT: Final = 30  # seconds for a checkpoint that is under way
@@ -32,7 +35,10 @@ class Content:
 
 
 def back_up(database: Secret[str], target: Path) -> Content:
-    """A whole copy at `target`, mode 0600, without what was deleted; writers go on meanwhile. Raises NotDone."""
+    """A whole copy at `target`, mode 0600, without what was deleted; writers go on meanwhile.
+
+    Raises NotDone.
+    """
     source = _path_of(database, "pg_dump")
     _require(source.is_file(), f"there is no database {source}")
     _require(not target.exists(), f"{target} is there already: nothing is overwritten")
@@ -41,19 +47,28 @@ def back_up(database: Secret[str], target: Path) -> Content:
         _vacuum_into(source, draft)
         content = check(draft)
         known = sorted((before, _people_in(source)))
-        _require(known[0] <= content.people <= known[1], f"the copy has {content.people} people, and not {known[1]}")
+        _require(
+            known[0] <= content.people <= known[1],
+            f"the copy has {content.people} people, and not {known[1]}",
+        )
         name_draft(draft, target)
     return content
 
 
 def restore(database: Secret[str], source: Path, now: datetime) -> tuple[Content, Path | None]:
-    """Put a backup in the database's place; what it holds, and where the replaced database is kept. Raises NotDone.
+    """Put a backup in the database's place; what it holds, and where the replaced database is kept.
 
-    The source is copied first and the copy is checked, so that what was checked is what is put in place.
+    Raises NotDone.
+
+    The source is copied first and the copy is checked, so that what was checked is what is put in
+    place.
     """
     target = _path_of(database, "pg_restore")
     _require(source.is_file(), f"there is no file {source}")
-    _require(not _has_journal(source), f"{source} is in use, no backup: `latchkey backup` makes one of it")
+    _require(
+        not _has_journal(source),
+        f"{source} is in use, no backup: `latchkey backup` makes one of it",
+    )
     with draft_beside(target, replaces=True) as draft, _nobody_else_in(target):
         shutil.copyfile(source, draft)
         content = check(draft)
@@ -65,24 +80,39 @@ def restore(database: Secret[str], source: Path, now: datetime) -> tuple[Content
 
 
 def check(path: Path) -> Content:
-    """What a database holds. Raises NotDone unless it is whole, one of ours, and not newer than this program."""
+    """What a database holds.
+
+    Raises NotDone unless it is whole, one of ours, and not newer than this program.
+    """
     try:
         with closing(_open(path)) as connection:
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+            tables = {
+                name
+                for (name,) in connection.execute(
+                    "SELECT name FROM sqlite_schema WHERE type = 'table'"
+                )
+            }
             _require(tables >= OURS, "it is not a database of Latchkey")
             damage = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             _require(damage == "ok", f"it is damaged: {damage.splitlines()[-1]}")
-            _require(not connection.execute("PRAGMA foreign_key_check").fetchall(), "it has sessions of nobody")
+            _require(
+                not connection.execute("PRAGMA foreign_key_check").fetchall(),
+                "it has sessions of nobody",
+            )
             content = Content(
                 *connection.execute("SELECT max(version_num) FROM alembic_version").fetchone(),
                 *connection.execute("SELECT count(*) FROM users").fetchone(),
                 *connection.execute("SELECT count(*) FROM sessions").fetchone(),
             )
-            connection.execute("PRAGMA journal_mode=DELETE").fetchall()  # one file, with nothing beside it
+            # one file, with nothing beside it
+            connection.execute("PRAGMA journal_mode=DELETE").fetchall()
     except sqlite3.DatabaseError as error:
         raise NotDone(f"it is damaged, or no database: {error}") from error
     _require(content.version is not None, "it is not a database of Latchkey")
-    _require(content.version <= SCHEMA, f"it is newer than this program (revision {content.version}, ours is {SCHEMA})")
+    _require(
+        content.version <= SCHEMA,
+        f"it is newer than this program (revision {content.version}, ours is {SCHEMA})",
+    )
     return content
 
 
@@ -100,7 +130,10 @@ def _require(held: bool, otherwise: str) -> None:
 
 @contextmanager
 def _nobody_else_in(path: Path) -> Iterator[None]:
-    """Hold the lock that each open connection in WAL mode shares. Raises NotDone where anybody has one."""
+    """Hold the lock that each open connection in WAL mode shares.
+
+    Raises NotDone where anybody has one.
+    """
     if not path.exists():
         yield
         return
@@ -113,7 +146,8 @@ def _nobody_else_in(path: Path) -> Iterator[None]:
 
 
 def _set_aside(path: Path, now: datetime) -> Path | None:
-    """Renames the database and what SQLite kept beside it: a log of one database must not be applied to another.
+    """Renames the database and what SQLite kept beside it: a log of one database must not be
+    applied to another.
 
     Returns its new path, None where there is nothing.
     """
@@ -147,4 +181,6 @@ def _people_in(path: Path) -> int:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=WAIT, isolation_level=None)
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=WAIT, isolation_level=None
+    )

@@ -10,12 +10,17 @@ from db.store import Store
 from db.tables import Instant, sessions
 
 LIVE_SESSIONS = Statement(
-    select(func.count()).select_from(sessions).where(sessions.c.expires_at > bindparam("now", type_=Instant))
+    select(func.count())
+    .select_from(sessions)
+    .where(sessions.c.expires_at > bindparam("now", type_=Instant))
 )
 
 
 async def count_live_sessions(store: Store) -> int:
-    """By one index, which takes a millisecond for every 20,000: ask no more often than is worth it. Raises Busy."""
+    """By one index, which takes a millisecond for every 20,000: ask no more often than is worth it.
+
+    Raises Busy.
+    """
     return int(await store.value(LIVE_SESSIONS(now=store.now())))
 
 

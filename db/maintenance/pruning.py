@@ -1,4 +1,6 @@
-"""What is over is swept away, a little at a time: no table grows without bound, and nobody waits for the broom."""
+"""What is over is swept away, a little at a time: no table grows without bound, and nobody waits
+for the broom.
+"""
 
 import asyncio
 import logging
@@ -17,14 +19,16 @@ from db.tables import Instant, audit, buckets, sessions, trail_head
 
 logger = logging.getLogger("latchkey")
 
-PRUNE_EVERY: Final = 600.0  # seconds, by half as much more or less, so that no two processes keep step
+# seconds, by half as much more or less, so that no two processes keep step
+PRUNE_EVERY: Final = 600.0
 PAUSE: Final = 0.05  # seconds between two batches
 BATCH: Final = 200  # rows a transaction, some 20 ms, so that no sign-up waits for the broom
 MOST_BUCKETS: Final = 100_000  # beyond them those with the fewest tries are forgotten first
 MOST_ROWS: Final = 500_000  # of the audit trail; beyond them the oldest go
 FULL: Final = 0.9  # of those; from there on a log of recent entries is worth a warning
 RECENT: Final = timedelta(days=90)
-TRAIL_KEPT: Final = timedelta(days=400)  # a year and a month: what happened is asked for a year later
+# a year and a month: what happened is asked for a year later
+TRAIL_KEPT: Final = timedelta(days=400)
 
 EXPIRED = Statement(
     delete(sessions).where(
@@ -63,7 +67,9 @@ OVERFLOW = Statement(
 
 RECENT_SURPLUS = Statement(
     select(audit.c.number).where(
-        audit.c.number == select(func.max(trail_head.c.number)).scalar_subquery() - bindparam("kept", type_=Integer),
+        audit.c.number
+        == select(func.max(trail_head.c.number)).scalar_subquery()
+        - bindparam("kept", type_=Integer),
         audit.c.at > bindparam("since", type_=Instant),
     )
 )
@@ -82,7 +88,9 @@ async def keep_pruning(store: Store, every: float = PRUNE_EVERY) -> None:
         await asyncio.sleep(every * random.uniform(0.5, 1.5))  # noqa: S311  (the same)  # nosec B311
 
 
-async def prune(store: Store, *, most_buckets: int = MOST_BUCKETS, most_rows: int = MOST_ROWS) -> int:
+async def prune(
+    store: Store, *, most_buckets: int = MOST_BUCKETS, most_rows: int = MOST_ROWS
+) -> int:
     """Delete what is over, in small batches with pauses; how many rows."""
     sessions_ended = await _sweep(store, lambda: EXPIRED(now=store.now()))
     emptied = await _sweep(store, lambda: EMPTIED(now=store.now().timestamp()))
@@ -101,7 +109,9 @@ async def _sweep(store: Store, batch: Callable[[], Bound[Any]]) -> int:
 async def _cap_buckets(store: Store, most: int) -> int:
     """However many addresses a flood comes from, the table has its bound."""
     total, surplus = 0, int(await store.value(COUNT_BUCKETS())) - most
-    while surplus > total and (pruned := await store.count(OVERFLOW(surplus=min(BATCH, surplus - total)))):
+    while surplus > total and (
+        pruned := await store.count(OVERFLOW(surplus=min(BATCH, surplus - total)))
+    ):
         total += pruned
         await asyncio.sleep(PAUSE)
     return total
@@ -117,11 +127,14 @@ async def _shorten_trail(store: Store, most: int) -> int:
 
 
 async def _warn_of_recent_surplus(store: Store, most: int) -> None:
-    """Warns before entries of the last 90 days are deleted because of their number: somebody may be causing them."""
+    """Warns before entries of the last 90 days are deleted because of their number: somebody may be
+    causing them.
+    """
     kept = int(FULL * most)
     if await store.value(RECENT_SURPLUS(kept=kept, since=store.now() - RECENT)) is not None:
         logger.warning(
-            "the audit log has more than %d entries of the last 90 days, and beyond %d the oldest are deleted",
+            "the audit log has more than %d entries of the last 90 days, and beyond %d "
+            "the oldest are deleted",
             kept,
             most,
         )

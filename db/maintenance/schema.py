@@ -28,14 +28,20 @@ VERSION = Statement(select(column("version_num")).select_from(table("alembic_ver
 
 
 class WrongSchema(Exception):
-    """The database is not at the revision that this code was written for; the message says what to do."""
+    """The database is not at the revision that this code was written for; the message says what to
+    do.
+    """
 
 
 async def require_schema(database: Secret[str]) -> None:
-    """Raises WrongSchema unless the tables are there, at our revision; Busy, with a reason, where it cannot be read."""
+    """Raises WrongSchema unless the tables are there, at our revision; Busy, with a reason, where
+    it cannot be read.
+    """
     path = path_of(database)
     try:
-        version = await (_ask_server(database) if path is None else asyncio.to_thread(_read_version, path))
+        version = await (
+            _ask_server(database) if path is None else asyncio.to_thread(_read_version, path)
+        )
     except Busy as busy:
         raise Busy(reason=busy.reason or explain(busy.__cause__, database)) from busy
     except Exception as error:
@@ -43,7 +49,9 @@ async def require_schema(database: Secret[str]) -> None:
     if version is None or version < SCHEMA:
         raise WrongSchema(f"the database is older than this program: {TO_MIGRATE}")
     if version > SCHEMA:
-        raise WrongSchema(f"the database is newer than this program (revision {version}, ours is {SCHEMA})")
+        raise WrongSchema(
+            f"the database is newer than this program (revision {version}, ours is {SCHEMA})"
+        )
 
 
 async def refuse_wrong_schema(database: Secret[str]) -> None:
@@ -67,7 +75,10 @@ def require_usable_file(path: Path) -> None:
 
 
 def explain(cause: BaseException | None, database: Secret[str]) -> str:
-    """Returns why a database cannot be used, from the error of the driver. No driver's error holds the password."""
+    """Returns why a database cannot be used, from the error of the driver.
+
+    No driver's error holds the password.
+    """
     words = (str(cause or "").splitlines() or [""])[0]
     if isinstance(cause, socket.gaierror):
         host = urlsplit(database.reveal()).hostname
@@ -75,7 +86,10 @@ def explain(cause: BaseException | None, database: Secret[str]) -> str:
     if isinstance(cause, ssl.SSLError):
         return f"{NOT_USABLE}: no TLS connection to the server: {words}"
     if isinstance(cause, FileNotFoundError):  # neither Python nor asyncpg says which
-        return f"{NOT_USABLE}: a file that DATABASE_URL names is missing (sslrootcert, sslcert, sslkey or a socket)"
+        return (
+            f"{NOT_USABLE}: a file that DATABASE_URL names is missing (sslrootcert, "
+            "sslcert, sslkey or a socket)"
+        )
     if "rejected SSL upgrade" in words:
         return f"{NOT_USABLE}: the server offers no TLS, which DATABASE_URL asks for: {words}"
     return f"{NO_ANSWER}: {words}" if words else NO_ANSWER
@@ -87,14 +101,18 @@ async def _ask_server(database: Secret[str]) -> str | None:
 
 
 def _read_version(path: Path) -> str | None:
-    """Reads a file that is there, and neither creates one nor changes one that belongs to another program."""
+    """Reads a file that is there, and neither creates one nor changes one that belongs to another
+    program.
+    """
     from db.engine.sqlite_workers import translated
 
     require_usable_file(path)
     if not path.exists():
         raise WrongSchema(f"{NO_TABLES}; there is no file {path}")
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCK_TIMEOUT)) as file:
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCK_TIMEOUT)
+        ) as file:
             found = file.execute("SELECT version_num FROM alembic_version").fetchone()
             return cast("str | None", found and found[0])
     except sqlite3.Error as error:
@@ -102,7 +120,9 @@ def _read_version(path: Path) -> str | None:
 
 
 def _why(error: Exception) -> str:
-    """That there are no tables; or the driver's own words, as for a wrong password, which they do not tell."""
+    """That there are no tables; or the driver's own words, as for a wrong password, which they do
+    not tell.
+    """
     if isinstance(error, WrongSchema):
         return str(error)
     words = (str(error) or type(error).__name__).splitlines()[0]
@@ -112,7 +132,9 @@ def _why(error: Exception) -> str:
 
 
 def migrate(database: Secret[str]) -> None:
-    """Brings the database to our revision. Harmless where it is there already. Raises Busy, WrongSchema.
+    """Brings the database to our revision.
+
+    Harmless where it is there already. Raises Busy, WrongSchema.
 
     SQLite would create a missing file with the umask's mode, and as root with root's ownership.
     """
@@ -130,7 +152,9 @@ def migrate(database: Secret[str]) -> None:
 
 
 def migrate_if_needed(database: Secret[str]) -> None:
-    """As `migrate`, but where the schema is ours already without Alembic, which takes a second to load."""
+    """As `migrate`, but where the schema is ours already without Alembic, which takes a second to
+    load.
+    """
     try:
         asyncio.run(require_schema(database))
     except WrongSchema:

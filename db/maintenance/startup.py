@@ -18,7 +18,9 @@ ASK_AGAIN: Final = 1.0  # seconds until a database that is away is asked again
 
 
 async def open_database(store: Store) -> str:
-    """Connect, if the database answers and its schema is ours; what is in the way, empty where nothing is."""
+    """Connect, if the database answers and its schema is ours; what is in the way, empty where
+    nothing is.
+    """
     database = Secret(str(store.database.url))
     try:
         await require_schema(database)
@@ -41,7 +43,8 @@ async def keep_house(store: Store, problem: str = "") -> None:
 async def report_head(store: Store) -> None:
     """Logs an error if the audit log was written under other keys.
 
-    The service goes on nevertheless: after a theft of the secret the new one is set alone, and users have to log in.
+    The service goes on nevertheless: after a theft of the secret the new one is set alone, and
+    users have to log in.
     """
     with suppress(Busy):
         if problem := await find_head_problem(store):

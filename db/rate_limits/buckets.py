@@ -1,6 +1,8 @@
-"""Token buckets as rows: each kept as one number, the moment when it will be full again (GCRA, ITU-T I.371).
+"""Token buckets as rows: each kept as one number, the moment when it will be full again (GCRA,
+ITU-T I.371).
 
-Taking a token is one conditional statement: of 200 who come at once to a bucket of ten, ten pass, on both databases.
+Taking a token is one conditional statement: of 200 who come at once to a bucket of ten, ten pass,
+on both databases.
 """
 
 from collections.abc import Callable
@@ -28,7 +30,8 @@ from db.rate_limits.limits import Limit
 from db.store import Store, pick
 from db.tables import buckets
 
-RESTS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)  # seconds, one after the other, once patience is over
+# seconds, one after the other, once patience is over
+RESTS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)
 MOST_IN_A_ROW: Final = 100  # NIST SP 800-63B-4, section 3.2.2; then a day's rest
 DIGEST_CHARS: Final = 32  # of an HMAC in hex
 APART: Final = 60.0  # seconds that two clocks, or a statement and its turn on the row, may be apart
@@ -36,7 +39,10 @@ APART: Final = 60.0  # seconds that two clocks, or a statement and its turn on t
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket without a token; moments in seconds since 1970. `refused` counts since it was last full."""
+    """A bucket without a token; moments in seconds since 1970.
+
+    `refused` counts since it was last full.
+    """
 
     full_at: float
     rests_until: float
@@ -66,13 +72,25 @@ def taking(now: float, *takes: tuple[Limit, str]) -> Bound[str]:
 
 @lru_cache(64)
 def _take(limits: tuple[Limit, ...]) -> Statement[str]:
-    """One upsert for all. It locks the rows in this order, so every caller names a client's buckets in the same one."""
+    """One upsert for all.
+
+    It locks the rows in this order, so every caller names a client's buckets in the same one.
+    """
     keys = _keys(limits)
-    upsert = insert(buckets).values([_new_row(key, limit) for key, limit in zip(keys, limits, strict=True)])
-    each, span = (_of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _seconds))
-    kept, patience = (_of_limit(upsert.excluded.key, keys, limits, value) for value in (_kept, _patience))
-    impossible = buckets.c.full_at > _now + span + APART  # the clock has fallen back: nobody waits for it to catch up
-    debt = case((or_(_forgotten, impossible, buckets.c.full_at <= _now), _now), else_=buckets.c.full_at)
+    upsert = insert(buckets).values(
+        [_new_row(key, limit) for key, limit in zip(keys, limits, strict=True)]
+    )
+    each, span = (
+        _of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _seconds)
+    )
+    kept, patience = (
+        _of_limit(upsert.excluded.key, keys, limits, value) for value in (_kept, _patience)
+    )
+    # the clock has fallen back: nobody waits for it to catch up
+    impossible = buckets.c.full_at > _now + span + APART
+    debt = case(
+        (or_(_forgotten, impossible, buckets.c.full_at <= _now), _now), else_=buckets.c.full_at
+    )
     is_open = and_(
         or_(buckets.c.rests_until <= _now, buckets.c.rests_until > _now + RESTS[-1] + APART),
         or_(patience == 0, buckets.c.taken < MOST_IN_A_ROW),
@@ -93,9 +111,11 @@ def _take(limits: tuple[Limit, ...]) -> Statement[str]:
 
 
 def giving_back(now: float, *takes: tuple[Limit, str], succeeded: bool = False) -> Bound[Any]:
-    """Returns the token that an attempt has taken from each bucket, and ends the rest that began with it.
+    """Returns the token that an attempt has taken from each bucket, and ends the rest that began
+    with it.
 
-    The attempts before it stay counted. If it has `succeeded`, it ends the attempts in a row of a limit with patience.
+    The attempts before it stay counted. If it has `succeeded`, it ends the attempts in a row of a
+    limit with patience.
     """
     keys = {f"key_{n}": key for n, (_, key) in enumerate(takes)}
     return _give_back(tuple(limit for limit, _ in takes), succeeded)(now=now, **keys)
@@ -103,14 +123,17 @@ def giving_back(now: float, *takes: tuple[Limit, str], succeeded: bool = False) 
 
 @lru_cache(64)
 def _give_back(limits: tuple[Limit, ...], succeeded: bool) -> Statement[Any]:
-    """One upsert, since an UPDATE of several rows may lock them in another order than `_take`, which would deadlock.
+    """One upsert, since an UPDATE of several rows may lock them in another order than `_take`,
+    which would deadlock.
 
     Where a row was deleted since, it inserts one that is full, and is deleted by the next pruning.
     """
     keys = _keys(limits)
     full = {"full_at": _now, "rests_until": 0.0, "kept_until": _now, "taken": 0, "refused": 0}
     upsert = insert(buckets).values([{"key": key, **full} for key in keys])
-    each, patience = (_of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _patience))
+    each, patience = (
+        _of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _patience)
+    )
     others = case((buckets.c.taken > 0, buckets.c.taken - 1), else_=0)
     upsert = upsert.on_conflict_do_update(
         index_elements=[buckets.c.key],
@@ -146,11 +169,20 @@ _each, _seconds, _patience = attrgetter("each"), attrgetter("seconds"), attrgett
 def _new_row(key: BindParameter[str], limit: Limit) -> dict[str, Any]:
     """A bucket from which one token was taken."""
     full_at, kept_until = _now + limit.each, _now + _kept(limit)
-    return {"key": key, "full_at": full_at, "rests_until": 0.0, "kept_until": kept_until, "taken": 1, "refused": 0}
+    return {
+        "key": key,
+        "full_at": full_at,
+        "rests_until": 0.0,
+        "kept_until": kept_until,
+        "taken": 1,
+        "refused": 0,
+    }
 
 
 def _rest(patience: ColumnElement[Any]) -> ColumnElement[Any]:
-    """When the next token may be taken: later after each that was taken past the limit's patience."""
+    """When the next token may be taken: later after each that was taken past the
+    limit's patience.
+    """
     past = buckets.c.taken + 1 - patience
     return case(
         (or_(_forgotten, patience == 0, past < 0), 0.0),
@@ -168,7 +200,8 @@ CLEAR = Statement(  # the bucket, and those of each client that are about the sa
     delete(buckets).where(
         or_(
             buckets.c.key == bindparam("key"),
-            buckets.c.key.between(bindparam("first"), bindparam("last")),  # in any collation: all are alike in shape
+            # in any collation: all are alike in shape
+            buckets.c.key.between(bindparam("first"), bindparam("last")),
         )
     )
 )
@@ -183,8 +216,15 @@ REFUSE = Statement(
 
 
 def key_of(store: Store, limit: Limit, whom: str) -> str:
-    """Returns the limit's name and a digest of each line of `whom`, so that the table names no user and no client."""
-    return " ".join([limit.name, *(store.bucket_keys.make(line.encode())[:DIGEST_CHARS] for line in whom.split("\n"))])
+    """Returns the limit's name and a digest of each line of `whom`, so that the table names no user
+    and no client.
+    """
+    return " ".join(
+        [
+            limit.name,
+            *(store.bucket_keys.make(line.encode())[:DIGEST_CHARS] for line in whom.split("\n")),
+        ]
+    )
 
 
 def clearing(key: str) -> Bound[Any]:
@@ -194,4 +234,6 @@ def clearing(key: str) -> Bound[Any]:
 
 async def take_token(store: Store, limit: Limit, whom: str) -> bool:
     """Takes a token, and returns whether there was one."""
-    return bool(await store.all(taking(store.now().timestamp(), (limit, key_of(store, limit, whom)))))
+    return bool(
+        await store.all(taking(store.now().timestamp(), (limit, key_of(store, limit, whom))))
+    )

@@ -1,4 +1,6 @@
-"""Limits at work: tokens taken from buckets that every process and host shares, and who finds none is refused."""
+"""Limits at work: tokens taken from buckets that every process and host shares, and who finds none
+is refused.
+"""
 
 import asyncio
 import logging
@@ -39,8 +41,8 @@ class _Empty(Exception):
 async def admit(store: Store, by: By, *takes: Take, target_id: str | None = None) -> None:
     """Take a token from each bucket, or from none. Raises TooMany, and counts that it did.
 
-    To be called before what it protects, outside of transactions. `target_id` is the account that is knocked at,
-    whose owner reads of it where the limit is the account's.
+    To be called before what it protects, outside of transactions. `target_id` is the account that
+    is knocked at, whose owner reads of it where the limit is the account's.
     """
     await _admit(store, by, None, takes, target_id)
 
@@ -62,12 +64,17 @@ async def notice(store: Store, by: By, limit: Limit, whom: str) -> bool:
 
 
 async def has_room(store: Store, limit: Limit, whom: str) -> bool:
-    """Whether there was a token, which is then taken. Refuses and tells nobody. To be called inside a transaction."""
+    """Whether there was a token, which is then taken.
+
+    Refuses and tells nobody. To be called inside a transaction.
+    """
     return store.throttle.mode == "off" or await take_token(store, limit, whom)
 
 
 async def record_seldom(store: Store, by: By, event: Event, limit: Limit, whom: str) -> None:
-    """A row of the trail for a refusal, where there was a token for it, which is then taken: a flood writes nothing."""
+    """A row of the trail for a refusal, where there was a token for it, which is then taken: a
+    flood writes nothing.
+    """
     key, now = _key(store, limit, whom), store.now().timestamp()
     if store.throttle.opens_at(key, now) is not None:
         return
@@ -80,7 +87,9 @@ async def record_seldom(store: Store, by: By, event: Event, limit: Limit, whom: 
 
 @asynccontextmanager
 async def trying(store: Store, *takes: Take) -> AsyncIterator[None]:
-    """What is tried for these tokens. Where it comes to nothing because everybody is busy, it was no try: they go back.
+    """What is tried for these tokens.
+
+    Where it comes to nothing because everybody is busy, it was no try: they go back.
 
     Raises Busy all the same.
     """
@@ -93,10 +102,12 @@ async def trying(store: Store, *takes: Take) -> AsyncIterator[None]:
 
 
 async def give_back(store: Store, *takes: Take, succeeded: bool = False) -> None:
-    """Returns the tokens of an attempt that was no guess. Other attempts stay counted, and no rest begins.
+    """Returns the tokens of an attempt that was no guess.
 
-    An attempt that has `succeeded` also ends the attempts in a row. It does not make the bucket full, since another
-    client that shares the bucket could then see when a user logs in.
+    Other attempts stay counted, and no rest begins.
+
+    An attempt that has `succeeded` also ends the attempts in a row. It does not make the bucket
+    full, since another client that shares the bucket could then see when a user logs in.
     """
     if store.throttle.mode != "off":
         keyed = [(limit, _key(store, limit, whom)) for limit, whom in takes]
@@ -104,7 +115,9 @@ async def give_back(store: Store, *takes: Take, succeeded: bool = False) -> None
 
 
 async def clear(store: Store, *takes: Take) -> None:
-    """Makes buckets full; of a limit for an account and a client, with the account alone, those of every client."""
+    """Makes buckets full; of a limit for an account and a client, with the account alone, those of
+    every client.
+    """
     if store.throttle.mode != "off":
         for limit, whom in takes:
             key = _key(store, limit, whom)
@@ -113,14 +126,18 @@ async def clear(store: Store, *takes: Take) -> None:
 
 
 async def attempts_in_a_row(store: Store, limit: Limit, whom: str) -> int:
-    """Returns how many attempts have taken a token since the last that succeeded; 0 where limits are not enforced."""
+    """Returns how many attempts have taken a token since the last that succeeded; 0 where limits
+    are not enforced.
+    """
     if store.throttle.mode != "enforce":
         return 0
     bucket: Bucket | None = await store.one(LOOK(key=_key(store, limit, whom)))
     return bucket.taken if bucket else 0
 
 
-async def _admit(store: Store, by: By, seen: Take | None, takes: tuple[Take, ...], target_id: str | None) -> None:
+async def _admit(
+    store: Store, by: By, seen: Take | None, takes: tuple[Take, ...], target_id: str | None
+) -> None:
     if store.throttle.mode == "off" or (seen and await _is_seen(store, *seen)):
         return
     keyed = [(limit, _key(store, limit, whom)) for limit, whom in takes]
@@ -138,7 +155,9 @@ async def _admit(store: Store, by: By, seen: Take | None, takes: tuple[Take, ...
 
 
 async def _is_seen(store: Store, limit: Limit, whom: str) -> bool:
-    """Without a write, so that a client that repeats a question holds up no writer; the second time without a query."""
+    """Without a write, so that a client that repeats a question holds up no writer; the second time
+    without a query.
+    """
     key, now = _key(store, limit, whom), store.now().timestamp()
     if store.throttle.is_seen(key, now):
         return True
@@ -150,10 +169,13 @@ async def _is_seen(store: Store, limit: Limit, whom: str) -> bool:
 
 
 async def _take_all(store: Store, keyed: list[Keyed], seen: Take | None) -> None:
-    """Takes a token from every bucket, or from none. Raises _Empty for the one of the empty that opens last.
+    """Takes a token from every bucket, or from none.
 
-    One statement takes them; where one has none, another gives those of the others back. A transaction would cost two
-    more round trips for each attempt. Whether `seen` had a token is of no interest: it only has to be marked.
+    Raises _Empty for the one of the empty that opens last.
+
+    One statement takes them; where one has none, another gives those of the others back. A
+    transaction would cost two more round trips for each attempt. Whether `seen` had a token is of
+    no interest: it only has to be marked.
     """
     now = store.now().timestamp()
     mark = [(limit, _key(store, limit, whom)) for limit, whom in [seen]] if seen else []
@@ -187,13 +209,23 @@ def _require_no_rest(store: Store, keyed: list[Keyed]) -> None:
 async def _count(store: Store, by: By, empty: _Empty, target_id: str | None) -> None:
     """Of those who were refused from memory, too."""
     async with store.transaction():
-        await _write_down(store, by, empty.limit, empty.key, 1 + store.throttle.counted(empty.key), target_id)
+        await _write_down(
+            store, by, empty.limit, empty.key, 1 + store.throttle.counted(empty.key), target_id
+        )
 
 
-async def _write_down(store: Store, by: By, limit: Limit, key: str, more: int, target_id: str | None) -> None:
-    """A row of the trail for the first refusal, the tenth, the hundredth: it tells of a flood without being one."""
+async def _write_down(
+    store: Store, by: By, limit: Limit, key: str, more: int, target_id: str | None
+) -> None:
+    """A row of the trail for the first refusal, the tenth, the hundredth: it tells of a flood
+    without being one.
+    """
     bucket: Bucket | None = await store.one(REFUSE(key=key, more=more))
     if bucket is not None and len(str(bucket.refused)) > len(str(bucket.refused - more or "")):
-        logger.warning("limit %s: %d refused (RATE_LIMITS=%s)", limit.name, bucket.refused, store.throttle.mode)
+        logger.warning(
+            "limit %s: %d refused (RATE_LIMITS=%s)", limit.name, bucket.refused, store.throttle.mode
+        )
         detail: dict[str, str | int] = {"limit": limit.name, "times": bucket.refused}
-        await audit.record(store, "limit.reached", by, detail, target_id=target_id, outcome="refused")
+        await audit.record(
+            store, "limit.reached", by, detail, target_id=target_id, outcome="refused"
+        )

@@ -1,7 +1,9 @@
-"""The device cookie: a browser that has been in an account before, told apart from a stranger who guesses.
+"""The device cookie: a browser that has been in an account before, told apart from a stranger who
+guesses.
 
-OWASP, "Device cookies": guesses of strangers use up the account's tries; its owner's browser has tries of its own. The
-cookie opens nothing. It is sealed under keys of its own, so that it never passes for a session, nor a session for it.
+OWASP, "Device cookies": guesses of strangers use up the account's tries; its owner's browser has
+tries of its own. The cookie opens nothing. It is sealed under keys of its own, so that it never
+passes for a session, nor a session for it.
 """
 
 from collections.abc import Mapping
@@ -19,7 +21,8 @@ MOST: Final = 8  # accounts of one browser; the first makes room
 
 @dataclass(frozen=True, slots=True)
 class KnownDevice:
-    """`id` is random and the browser's own; `accounts` are those that were logged in to from it, and when last.
+    """`id` is random and the browser's own; `accounts` are those that were logged in to from it,
+    and when last.
 
     The moments are seconds since 1970, exact to the microsecond.
     """
@@ -28,8 +31,12 @@ class KnownDevice:
     accounts: Mapping[str, float]
 
     def was_in(self, user_id: str, since: datetime | None) -> bool:
-        """Whether the account was logged in to from here, and at `since` or later, where there is such a moment."""
-        return user_id in self.accounts and (since is None or self.accounts[user_id] >= since.timestamp())
+        """Whether the account was logged in to from here, and at `since` or later, where there is
+        such a moment.
+        """
+        return user_id in self.accounts and (
+            since is None or self.accounts[user_id] >= since.timestamp()
+        )
 
 
 def recognise(store: Store, cookie: Secret[str] | None) -> KnownDevice | None:
@@ -46,7 +53,9 @@ def recognise(store: Store, cookie: Secret[str] | None) -> KnownDevice | None:
 def remember(store: Store, cookie: Secret[str] | None, user_id: str) -> NewCookie:
     """The cookie that says from now on that this account was logged in to from here."""
     known = recognise(store, cookie)
-    others = [(id, moment) for id, moment in known.accounts.items() if id != user_id] if known else []
+    others = (
+        [(id, moment) for id, moment in known.accounts.items() if id != user_id] if known else []
+    )
     claims = {
         "device": known.id if known else store.token(16),
         "accounts": dict([*others[1 - MOST :], (user_id, store.now().timestamp())]),

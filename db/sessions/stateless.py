@@ -1,4 +1,6 @@
-"""The stateless strategy: the cookie is the session, and the user's row says from when on cookies count."""
+"""The stateless strategy: the cookie is the session, and the user's row says from when on cookies
+count.
+"""
 
 from datetime import datetime, timedelta
 
@@ -15,17 +17,27 @@ LIVE = Statement(
     pick(LiveUser, users).where(
         users.c.id == bindparam("user_id"),
         users.c.disabled_at.is_(None),
-        or_(users.c.sessions_ended_at.is_(None), users.c.sessions_ended_at < bindparam("issued_at", type_=Instant)),
+        or_(
+            users.c.sessions_ended_at.is_(None),
+            users.c.sessions_ended_at < bindparam("issued_at", type_=Instant),
+        ),
     )
 )
-LATEST = Statement(select(users.c.last_login_at, users.c.sessions_ended_at).where(users.c.id == bindparam("user_id")))
+LATEST = Statement(
+    select(users.c.last_login_at, users.c.sessions_ended_at).where(
+        users.c.id == bindparam("user_id")
+    )
+)
 
 
-async def start(store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta) -> tuple[str, Claims]:
-    """No row, so no id; claims whose `iat` is later than the account's last "end all", be it by a microsecond.
+async def start(
+    store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta
+) -> tuple[str, Claims]:
+    """No row, so no id; claims whose `iat` is later than the account's last "end all", be it by a
+    microsecond.
 
-    Otherwise it is the moment of the log-in that the user's row has: so the next "end all" is no earlier than it,
-    whichever host's clock it goes by.
+    Otherwise it is the moment of the log-in that the user's row has: so the next "end all" is no
+    earlier than it, whichever host's clock it goes by.
     """
     logged_in_at, ended_at = (await store.all(LATEST(user_id=user_id)))[0]
     after = ended_at and ended_at + timedelta(microseconds=1)
@@ -34,10 +46,13 @@ async def start(store: Store, user_id: str, role: Role, device: Device, lifetime
     return "", Claims(Secret(store.token(32)), user_id, role, issued_at.timestamp(), expires_at)
 
 
-async def find(store: Store, claims: Claims, preload: object = None) -> tuple[LiveSession, None] | None:
+async def find(
+    store: Store, claims: Claims, preload: object = None
+) -> tuple[LiveSession, None] | None:
     """The claims and the user's row, if the row lets them count.
 
-    An `iat` of whole seconds comes from the database strategy, where the session may have been ended: it is none here.
+    An `iat` of whole seconds comes from the database strategy, where the session may have been
+    ended: it is none here.
     """
     if not isinstance(claims.issued_at, float):
         return None
@@ -46,11 +61,16 @@ async def find(store: Store, claims: Claims, preload: object = None) -> tuple[Li
     if user is None:
         return None
     expires_at = moment(claims.expires_at)
-    return LiveSession("", issued_at, issued_at, expires_at, user.id, user.name, user.role, user.slug, user.team), None
+    return LiveSession(
+        "", issued_at, issued_at, expires_at, user.id, user.name, user.role, user.slug, user.team
+    ), None
 
 
 async def hold(viewer: Viewer) -> Role | None:
-    """Returns the user's role, or None if cookies of that moment no longer count. The user's row is locked already."""
+    """Returns the user's role, or None if cookies of that moment no longer count.
+
+    The user's row is locked already.
+    """
     user = await viewer.store.one(LIVE(user_id=viewer.id, issued_at=viewer.logged_in_at))
     return user and user.role
 
@@ -61,5 +81,8 @@ async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
 
 
 async def end(store: Store, claims: Claims) -> str | None:
-    """Nothing to delete: the browser forgets the cookie, and a copy works until it expires. Empty where it was live."""
+    """Nothing to delete: the browser forgets the cookie, and a copy works until it expires.
+
+    Empty where it was live.
+    """
     return "" if await find(store, claims) else None

@@ -73,7 +73,8 @@ HOLD = Statement(
         sessions.c.expires_at > bindparam("now", type_=Instant),
         users.c.disabled_at.is_(None),
     )
-    .with_for_update(read=True, key_share=True, of=sessions)  # excludes DELETE, but not the UPDATE of a renewal
+    # excludes DELETE, but not the UPDATE of a renewal
+    .with_for_update(read=True, key_share=True, of=sessions)
 )
 TOUCH = Statement(
     update(sessions)
@@ -84,18 +85,28 @@ TOUCH = Statement(
             sessions.c.expires_at < bindparam("renewed", type_=Instant),
         ),
     )
-    .values(last_seen_at=bindparam("now", type_=Instant), expires_at=bindparam("renewed", type_=Instant))
+    .values(
+        last_seen_at=bindparam("now", type_=Instant), expires_at=bindparam("renewed", type_=Instant)
+    )
 )
 END = Statement(
     delete(sessions)
-    .where(sessions.c.token_hash == bindparam("token_hash"), sessions.c.user_id == bindparam("user_id"))
+    .where(
+        sessions.c.token_hash == bindparam("token_hash"), sessions.c.user_id == bindparam("user_id")
+    )
     .returning(sessions.c.id, sessions.c.expires_at)
 )
 
 
-async def start(store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta) -> tuple[str, Claims]:
+async def start(
+    store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta
+) -> tuple[str, Claims]:
     """A new row's id, and the claims that open it. `iat` and `exp` are whole seconds here."""
-    sid, session_id, now = Secret(store.token(32)), store.token(16), store.now().replace(microsecond=0)
+    sid, session_id, now = (
+        Secret(store.token(32)),
+        store.token(16),
+        store.now().replace(microsecond=0),
+    )
     row = START(
         id=session_id,
         user_id=user_id,
@@ -110,13 +121,18 @@ async def start(store: Store, user_id: str, role: Role, device: Device, lifetime
     )
     await store.count(row)
     await store.count(MAKE_ROOM(user_id=user_id))
-    return session_id, Claims(sid, user_id, role, int(now.timestamp()), int((now + lifetime).timestamp()))
+    return session_id, Claims(
+        sid, user_id, role, int(now.timestamp()), int((now + lifetime).timestamp())
+    )
 
 
-async def find(store: Store, claims: Claims, preload: Select[Any] | None = None) -> tuple[LiveSession, object] | None:
+async def find(
+    store: Store, claims: Claims, preload: Select[Any] | None = None
+) -> tuple[LiveSession, object] | None:
     """Returns the session and its user, by one JOIN; None if either is gone, expired or disabled.
 
-    `preload` is a `pick` of more columns of `users`, which the same statement reads; its row is the second value.
+    `preload` is a `pick` of more columns of `users`, which the same statement reads; its row is the
+    second value.
     """
     values = {"token_hash": _digest(claims.sid), "user_id": claims.user_id, "now": store.now()}
     if preload is not None:
@@ -127,7 +143,9 @@ async def find(store: Store, claims: Claims, preload: Select[Any] | None = None)
 
 @cache
 def _live_with(preload: Select[Any]) -> Statement[tuple[LiveSession, object]]:
-    """Returns LIVE with the preload's columns added; built once for each preload, which is a constant of its module."""
+    """Returns LIVE with the preload's columns added; built once for each preload, which is a
+    constant of its module.
+    """
     live, preload_into = cast("Select[Any]", LIVE.clause), preload.get_execution_options()["into"]
     session_columns = len(live.selected_columns)
 
@@ -138,13 +156,18 @@ def _live_with(preload: Select[Any]) -> Statement[tuple[LiveSession, object]]:
 
 
 async def hold(viewer: Viewer) -> Role | None:
-    """Returns the user's role, or None if the session has ended. Its row is then locked against DELETE."""
+    """Returns the user's role, or None if the session has ended.
+
+    Its row is then locked against DELETE.
+    """
     held = HOLD(session_id=viewer.session_id, user_id=viewer.id, now=viewer.store.now())
     return cast("Role | None", await viewer.store.value(held))
 
 
 async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
-    """Write last-seen and the renewal, where either is due, in one conditional UPDATE; the expiry from now on."""
+    """Write last-seen and the renewal, where either is due, in one conditional UPDATE; the expiry
+    from now on.
+    """
     now = store.now()
     stale = now - SEEN_EVERY
     if live.last_seen_at > stale and renewed == live.expires_at:
@@ -158,11 +181,16 @@ async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
 
 async def end(store: Store, claims: Claims) -> str | None:
     """Delete the row, so that no copy of the cookie works again; its id, where it was live."""
-    for session_id, expires_at in await store.all(END(token_hash=_digest(claims.sid), user_id=claims.user_id)):
+    for session_id, expires_at in await store.all(
+        END(token_hash=_digest(claims.sid), user_id=claims.user_id)
+    ):
         return str(session_id) if expires_at > store.now() else None
     return None
 
 
 def _digest(sid: Secret[str]) -> str:
-    """What the row keeps. The sid has 256 bits of its own, so a plain SHA-256 is enough (ASVS 6.5.2)."""
+    """What the row keeps.
+
+    The sid has 256 bits of its own, so a plain SHA-256 is enough (ASVS 6.5.2).
+    """
     return hashlib.sha256(sid.reveal().encode()).hexdigest()

@@ -1,4 +1,7 @@
-"""Makes every attack and writes docs/attack.md. `.venv/bin/python -m tests.attack hydra paths` makes some, anew."""
+"""Makes every attack and writes docs/attack.md.
+
+`.venv/bin/python -m tests.attack hydra paths` makes some, anew.
+"""
 
 import resource
 import sys
@@ -20,7 +23,8 @@ def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < FILES:
         resource.setrlimit(
-            resource.RLIMIT_NOFILE, (FILES if hard == resource.RLIM_INFINITY else min(FILES, hard), hard)
+            resource.RLIMIT_NOFILE,
+            (FILES if hard == resource.RLIM_INFINITY else min(FILES, hard), hard),
         )
     verdicts = set()
     for name in wanted:

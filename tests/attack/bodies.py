@@ -9,22 +9,54 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 ODD = "aZ1é🔑 \t\r\n\0'\"<>&%+=@.-_;\u200b\u202e\ufeff\ud800\udfff"
-OWN = ["viewer", "next", "role", "is_admin", "id", "q", "page", "sort", "user_id", "__proto__", "a[b]", ""]
+OWN = [
+    "viewer",
+    "next",
+    "role",
+    "is_admin",
+    "id",
+    "q",
+    "page",
+    "sort",
+    "user_id",
+    "__proto__",
+    "a[b]",
+    "",
+]
 TYPES = [
     *([b"application/x-www-form-urlencoded"] * 8),
-    *(b"application/x-www-form-urlencoded; charset=utf-16", b"multipart/form-data; boundary=x", b"application/json"),
+    *(
+        b"application/x-www-form-urlencoded; charset=utf-16",
+        b"multipart/form-data; boundary=x",
+        b"application/json",
+    ),
     *(b"text/plain", b"", b"\xff/\xfe"),
 ]
 words = (
     st.text(st.characters(exclude_categories=()), max_size=60)
     | st.text(ODD, max_size=30)
     | st.sampled_from(["x", "é", "\0", "ﬁ", "٣", "\u202e"]).flatmap(
-        lambda letter: st.sampled_from([255, 257, 4_000, 20_000]).map(lambda number: letter * number)
+        lambda letter: st.sampled_from([255, 257, 4_000, 20_000]).map(
+            lambda number: letter * number
+        )
     )
-    | st.sampled_from(["bob@example.com", "BOB@EXAMPLE.COM", "admin", "user", "-1", "1e9", "9" * 40, "../..", "NaN"])
+    | st.sampled_from(
+        [
+            "bob@example.com",
+            "BOB@EXAMPLE.COM",
+            "admin",
+            "user",
+            "-1",
+            "1e9",
+            "9" * 40,
+            "../..",
+            "NaN",
+        ]
+    )
 )
 percents = st.lists(
-    st.sampled_from(["%00", "%ff", "%ed%a0%80", "%", "%zz", "%c3", "a", "+", "&", "=", ";"]), max_size=40
+    st.sampled_from(["%00", "%ff", "%ed%a0%80", "%", "%zz", "%c3", "a", "+", "&", "=", ";"]),
+    max_size=40,
 )
 
 
@@ -40,12 +72,15 @@ def segments() -> SearchStrategy[bytes]:
 def forms(names: list[str]) -> SearchStrategy[bytes]:
     """Fields of the form, doubled, foreign and missing ones; and bodies that are no form at all."""
     field = st.tuples(
-        st.sampled_from([*names, *names, *OWN]), words.map(encode) | percents.map("".join).map(str.encode)
+        st.sampled_from([*names, *names, *OWN]),
+        words.map(encode) | percents.map("".join).map(str.encode),
     )
     whole = st.lists(field, max_size=8).map(
         lambda pairs: b"&".join(name.encode() + b"=" + value for name, value in pairs)
     )
-    many = st.sampled_from([b"a&", b"a=b&", b"=&", b";", b"email=x&"]).map(lambda piece: piece * 5_000)
+    many = st.sampled_from([b"a&", b"a=b&", b"=&", b";", b"email=x&"]).map(
+        lambda piece: piece * 5_000
+    )
     return whole | whole | whole | st.binary(max_size=200) | many | st.just(b"x" * 70_000)
 
 
@@ -64,12 +99,18 @@ def forged(values: list[str]) -> SearchStrategy[bytes]:
     head, claims, _ = (json_of(part) for part in values[0].split("."))
     algorithms = st.sampled_from(["none", "None", "HS256", "HS512", "RS256", "ES256", "", None, 1])
     extra = st.dictionaries(
-        st.sampled_from(["jwk", "jku", "x5c", "crit", "b64", "kid", "cty", "zip"]), jsons, max_size=3
+        st.sampled_from(["jwk", "jku", "x5c", "crit", "b64", "kid", "cty", "zip"]),
+        jsons,
+        max_size=3,
     )
     heads = st.builds(lambda algorithm, more: {**head, "alg": algorithm, **more}, algorithms, extra)
-    bodies = st.dictionaries(st.sampled_from(["sid", "sub", "role", "iat", "exp"]), jsons, max_size=5)
+    bodies = st.dictionaries(
+        st.sampled_from(["sid", "sub", "role", "iat", "exp"]), jsons, max_size=5
+    )
     bodies = bodies.map(lambda other: {**claims, **other})
-    signatures = st.sampled_from([b"", b"AAAA", values[0].split(".")[2].encode()]) | st.binary(max_size=40).map(b64)
+    signatures = st.sampled_from([b"", b"AAAA", values[0].split(".")[2].encode()]) | st.binary(
+        max_size=40
+    ).map(b64)
     return st.builds(lambda *parts: b".".join(parts), heads.map(pack), bodies.map(pack), signatures)
 
 
@@ -82,7 +123,9 @@ def bent(values: list[str]) -> SearchStrategy[bytes]:
         return raw[:start] + put + raw[end:]
 
     places = st.integers(0, 2_000)
-    letters = st.sampled_from([b"A", b".", b"=", b"%2e", b'"', b"\xff", b"..", b"-", b"_"]) | st.binary(max_size=3)
+    letters = st.sampled_from(
+        [b"A", b".", b"=", b"%2e", b'"', b"\xff", b"..", b"-", b"_"]
+    ) | st.binary(max_size=3)
     return st.builds(bend, st.sampled_from(values), places, places, letters.map(no_line_ends))
 
 
@@ -99,7 +142,9 @@ jsons = st.recursive(
     | st.floats()
     | st.text(ODD, max_size=8)
     | st.sampled_from(["admin", 9e15]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=4,
 )
 

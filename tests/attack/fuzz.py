@@ -1,4 +1,6 @@
-"""hypothesis makes up ten thousand forms, queries, ids and cookies: no answer is a failure, and no cookie opens."""
+"""hypothesis makes up ten thousand forms, queries, ids and cookies: no answer is a failure, and no
+cookie opens.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -44,13 +46,16 @@ IDS = (
     ("POST", "/admin/users/{}/role", "ada"),
     ("POST", "/admin/users/{}/disable", "ada"),
 )
-EACH = (CASES - 3_000) // (len(FORMS) + len(IDS)) + 1  # some cookies turn out to be real ones, and do not count
+# some cookies turn out to be real ones, and do not count
+EACH = (CASES - 3_000) // (len(FORMS) + len(IDS)) + 1
 WAYS = st.sampled_from([[], [b"HX-Request: true"], [b"Accept: application/json"]])
 
 
 @dataclass
 class Crowd:
-    """`number` cases were tried; what went wrong is in `findings`, as small as hypothesis could make it."""
+    """`number` cases were tried; what went wrong is in `findings`, as small as hypothesis could
+    make it.
+    """
 
     house: House
     wire: Wire
@@ -69,9 +74,13 @@ class Crowd:
         except AssertionError as wrong:
             self.findings.append(Finding(name, str(wrong).partition("\n")[0]))
         except BaseExceptionGroup as several:
-            self.findings += [Finding(name, str(wrong).partition("\n")[0]) for wrong in several.exceptions]
+            self.findings += [
+                Finding(name, str(wrong).partition("\n")[0]) for wrong in several.exceptions
+            ]
 
-    def ask(self, method: str, target: bytes, headers: list[bytes], body: bytes | None = None) -> Answer:
+    def ask(
+        self, method: str, target: bytes, headers: list[bytes], body: bytes | None = None
+    ) -> Answer:
         self.number += 1
         answer = self.wire.ask(method.encode(), target, headers, body)
         assert not answer.is_failure, f"{method} {target!r} {headers} {body!r}: {answer.status}"
@@ -95,11 +104,13 @@ def strike(house: House) -> Seen:
     fuzz_cookie(crowd)
     fuzz_device_cookie(crowd)
     crowd.wire.close()
-    still = [who for who in house.cookies if house.ask("GET", "/dashboard", cookie=house.cookies[who])[0] != 200]
+    still = [
+        who
+        for who in house.cookies
+        if house.ask("GET", "/dashboard", cookie=house.cookies[who])[0] != 200
+    ]
     crowd.findings += [Finding("somebody's session ended on the way", who) for who in still]
-    did = (
-        f"{in_forms:,} cases on {len(FORMS)} forms and {len(IDS)} ids and queries, {crowd.number - in_forms:,} cookies"
-    )
+    did = f"{in_forms:,} cases on {len(FORMS)} forms and {len(IDS)} ids and queries, {crowd.number - in_forms:,} cookies"
     return Seen(did, crowd.findings)
 
 
@@ -127,18 +138,24 @@ def fuzz_cookie(crowd: Crowd) -> None:
     real = [crowd.house.cookies[who] for who in ("ada", "charlie")]
     known = {cookie.partition("=")[2] for cookie in real}
 
-    @given(line=cookies(real), path=st.sampled_from([b"/api/session", b"/dashboard", b"/admin/users"]))
+    @given(
+        line=cookies(real), path=st.sampled_from([b"/api/session", b"/dashboard", b"/admin/users"])
+    )
     def test(line: bytes, path: bytes) -> None:
         if set(values(line)) & known:
             return  # a real one as it is, though in bad company
         answer = crowd.ask("GET", path, [b"Cookie: " + line])
-        assert answer.status in (303, 400, 401, 431), f"{path!r} opens with {line!r}: {answer.status}"
+        assert answer.status in (303, 400, 401, 431), (
+            f"{path!r} opens with {line!r}: {answer.status}"
+        )
 
     crowd.run("the cookie", OF_COOKIES, test)
 
 
 def fuzz_device_cookie(crowd: Crowd) -> None:
-    """What says that a browser is known opens nothing, whatever it says: a wrong password stays wrong."""
+    """What says that a browser is known opens nothing, whatever it says: a wrong password stays
+    wrong.
+    """
     real = [crowd.house.cookies[who] for who in ("ada", "charlie")]
     form = b"email=charlie@example.com&password=wrong-password-1"
 

@@ -1,4 +1,6 @@
-"""The real program, started on loopback for one attack, with a database of its own and people in it."""
+"""The real program, started on loopback for one attack, with a database of its own and people in
+it.
+"""
 
 import http.client
 import json
@@ -55,20 +57,26 @@ class House:
         }
 
     def open(self) -> None:
-        """Migrated, served, and lived in: ada leads it, alice is only watched, charlie is the attacker's own."""
+        """Migrated, served, and lived in: ada leads it, alice is only watched, charlie is the
+        attacker's own.
+        """
         self.port = free_port()
         self.command("migrate")
         self.create("ada", PASSWORD, "--role", "admin")
         self.create("bob", PASSWORD)
         with open(self.folder / "log", "ab") as log:
-            self.process = subprocess.Popen([LATCHKEY, "serve"], env=self.environ, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [LATCHKEY, "serve"], env=self.environ, stdout=log, stderr=log
+            )
         until = time.monotonic() + PATIENCE
         while self.ask("GET", "/readyz")[0] != 200:
             if time.monotonic() > until or self.process.poll() is not None:
                 raise Broken(f"no start: {self.logged()[-300:]}")
             time.sleep(0.05)
         for name in ("alice", "charlie"):
-            self.come_in(name, "/signup", {"name": name, "email": address(name), "password": PASSWORD})
+            self.come_in(
+                name, "/signup", {"name": name, "email": address(name), "password": PASSWORD}
+            )
         self.come_in("ada", "/login", {"email": address("ada"), "password": PASSWORD})
         self.ids = self.list_ids()
 
@@ -83,13 +91,24 @@ class House:
             self.process.wait()
 
     def command(self, *words: str, stdin: str = "") -> None:
-        done = subprocess.run([LATCHKEY, *words], env=self.environ, input=stdin, capture_output=True, text=True)
+        done = subprocess.run(
+            [LATCHKEY, *words], env=self.environ, input=stdin, capture_output=True, text=True
+        )
         if done.returncode:
             raise Broken(f"latchkey {words[0]}: {done.stderr.strip()}")
 
     def create(self, name: str, password: str, *options: str) -> None:
         self.command(
-            *("users", "create", "--email", address(name), "--name", name, "--password-stdin", *options),
+            *(
+                "users",
+                "create",
+                "--email",
+                address(name),
+                "--name",
+                name,
+                "--password-stdin",
+                *options,
+            ),
             stdin=password,
         )
 
@@ -109,11 +128,18 @@ class House:
     def ask(
         self, method: str, path: str, fields: dict[str, str] | None = None, cookie: str = ""
     ) -> tuple[int, dict[str, str], str]:
-        """Status, headers and body of one answer, a line for each cookie; status 0 where nobody answers."""
+        """Status, headers and body of one answer, a line for each cookie; status 0 where nobody
+        answers.
+        """
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=10)
         headers = {"Cookie": cookie} if cookie else {}
         try:
-            connection.request(method, path, urlencode(fields) if fields else None, headers | (FORM if fields else {}))
+            connection.request(
+                method,
+                path,
+                urlencode(fields) if fields else None,
+                headers | (FORM if fields else {}),
+            )
             answer = connection.getresponse()
             named = {name.lower(): value for name, value in answer.getheaders()}
             named["set-cookie"] = "\n".join(answer.headers.get_all("set-cookie", []))
@@ -124,7 +150,9 @@ class House:
             connection.close()
 
     def counted(self) -> Counter[int]:
-        """The answers so far, by status, as the program itself counts them; its own metrics left out."""
+        """The answers so far, by status, as the program itself counts them; its own metrics left
+        out.
+        """
         found = COUNTED.findall(self.ask("GET", "/metrics")[2])
         answers: Counter[int] = Counter()
         for kind, status, number in found:

@@ -1,4 +1,6 @@
-"""hydra guesses one person's password from a list of words, over and over, for as long as it may."""
+"""hydra guesses one person's password from a list of words, over and over, for as long
+as it may.
+"""
 
 import time
 from pathlib import Path
@@ -41,8 +43,12 @@ def strike(house: House) -> Seen:
     answers = house.counted() - before
     did = f"{runs} runs through {WORDS} words, the right one at place {PLACE}, in {SECONDS} s at most: "
     did += f"{answers[422]:,} guesses were looked at, {answers[429]:,} refused with 429"
-    findings = [Finding("the password was found", f"after {answers[422]:,} guesses")] if was_found else []
-    status, headers, _ = house.ask("POST", "/login", {"email": "walter@example.com", "password": "wrong-password-1"})
+    findings = (
+        [Finding("the password was found", f"after {answers[422]:,} guesses")] if was_found else []
+    )
+    status, headers, _ = house.ask(
+        "POST", "/login", {"email": "walter@example.com", "password": "wrong-password-1"}
+    )
     if status == 429 and not headers.get("retry-after", "").isdigit():
         findings.append(Finding("429 without Retry-After", str(headers)))
     return Seen(did, findings)
@@ -63,7 +69,11 @@ def guess(house: House, seconds: float) -> tools.Done:
         "-P",
         house.folder / "words",
     ]
-    return tools.run([*command, "-s", str(house.port), "127.0.0.1", "http-post-form", FORM], seconds, house.folder)
+    return tools.run(
+        [*command, "-s", str(house.port), "127.0.0.1", "http-post-form", FORM],
+        seconds,
+        house.folder,
+    )
 
 
 def found(done: tools.Done) -> bool:

@@ -1,4 +1,7 @@
-"""Findings that are false here, and why, in words. A finding that stands in no line of it is open."""
+"""Findings that are false here, and why, in words.
+
+A finding that stands in no line of it is open.
+"""
 
 import re
 
@@ -48,5 +51,9 @@ FALSE = (
 def judge(attack: str, finding: Finding) -> str | None:
     """Why it is false; None where nobody has said so."""
     told = f"{finding.title}: {finding.seen}"
-    reasons = (why for name, pattern, why in FALSE if name == attack and re.fullmatch(pattern, told, re.DOTALL))
+    reasons = (
+        why
+        for name, pattern, why in FALSE
+        if name == attack and re.fullmatch(pattern, told, re.DOTALL)
+    )
     return next(reasons, None)

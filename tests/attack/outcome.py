@@ -22,7 +22,10 @@ class Finding:
 
 @dataclass
 class Seen:
-    """`did`: what the tool was set to do, with its figures. `remarks`: what a reader has to know besides."""
+    """`did`: what the tool was set to do, with its figures.
+
+    `remarks`: what a reader has to know besides.
+    """
 
     did: str
     findings: list[Finding] = field(default_factory=list)
@@ -31,7 +34,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Attack:
-    """`prove`, where there is one, shows that the tool bites where there is something to bite, or raises NotRun."""
+    """`prove`, where there is one, shows that the tool bites where there is something to bite, or
+    raises NotRun.
+    """
 
     name: str
     limits: str
@@ -64,4 +69,8 @@ class Outcome:
 
     @property
     def failures(self) -> dict[int, int]:
-        return {status: number for status, number in sorted(self.answers.items()) if status >= 500 and number}
+        return {
+            status: number
+            for status, number in sorted(self.answers.items())
+            if status >= 500 and number
+        }

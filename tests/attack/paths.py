@@ -1,4 +1,6 @@
-"""Hundreds of paths by every method, without a session and with a plain member's: nothing opens, nothing breaks."""
+"""Hundreds of paths by every method, without a session and with a plain member's: nothing opens,
+nothing breaks.
+"""
 
 import re
 import subprocess
@@ -12,11 +14,24 @@ from tests.attack.wire import Answer, Wire
 from tests.attack.wordlist import every_path
 
 METHODS = (
-    *(b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT", b"PROPFIND", b"MOVE"),
+    *(
+        b"GET",
+        b"HEAD",
+        b"POST",
+        b"PUT",
+        b"PATCH",
+        b"DELETE",
+        b"OPTIONS",
+        b"TRACE",
+        b"CONNECT",
+        b"PROPFIND",
+        b"MOVE",
+    ),
     *(b"LOCK", b"SEARCH", b"PURGE", b"QUERY", b"BREW", b"get", b"Post"),
 )
 SECRETS = (b"$argon2", b"SQLite format 3", b"root:x:0", b"Traceback", SECRET.encode())
-FORWARDED = b"X-Forwarded-For: 203.0.113.9"  # from elsewhere: /metrics is open to this machine itself
+# from elsewhere: /metrics is open to this machine itself
+FORWARDED = b"X-Forwarded-For: 203.0.113.9"
 MOST = 20  # findings told
 
 
@@ -44,10 +59,18 @@ def version() -> str:
 
 def strike(house: House) -> Seen:
     table = rows()
-    members = [filled(row, house) for row in table if row.kind in ("members", "admins", "operators")]
+    members = [
+        filled(row, house) for row in table if row.kind in ("members", "admins", "operators")
+    ]
     admins = [filled(row, house) for row in table if row.kind == "admins"]
     everywhere, closed = every_path(members), every_path(admins)
-    findings = walk(house, everywhere, "a stranger", [], [row for row in table if row.kind in ("anyone", "guests")])
+    findings = walk(
+        house,
+        everywhere,
+        "a stranger",
+        [],
+        [row for row in table if row.kind in ("anyone", "guests")],
+    )
     member = [f"Cookie: {house.cookies['charlie']}".encode()]
     spelt = [path for path in closed if "admin" in unquote(unquote(path)).lower()]
     open_to_members = [row for row in table if row.kind not in ("admins", "operators")]
@@ -58,10 +81,16 @@ def strike(house: House) -> Seen:
 
 
 def filled(row: Row, house: House) -> str:
-    return row.path.replace("{id}", house.ids["bob"]).replace("{slug}", "bob").replace("{field}", "name")
+    return (
+        row.path.replace("{id}", house.ids["bob"])
+        .replace("{slug}", "bob")
+        .replace("{field}", "name")
+    )
 
 
-def walk(house: House, paths: list[str], who: str, cookie: list[bytes], allowed: list[Row]) -> list[Finding]:
+def walk(
+    house: House, paths: list[str], who: str, cookie: list[bytes], allowed: list[Row]
+) -> list[Finding]:
     wire, findings = Wire(house.port), []
     hidden = (*SECRETS, *(address(name).encode() for name in ("ada", "bob", "alice")))
     for path in paths:
@@ -69,12 +98,16 @@ def walk(house: House, paths: list[str], who: str, cookie: list[bytes], allowed:
             for extra in ([b"X-Original-URL: /healthz"], [b"HX-Request: true"]):
                 answer = wire.ask(method, path.encode(), [*cookie, FORWARDED, *extra])
                 for wrong in complaints(answer, method.decode(), path, allowed, hidden):
-                    findings.append(Finding(wrong, f"{method.decode()} {path} as {who}: {answer.status}"))
+                    findings.append(
+                        Finding(wrong, f"{method.decode()} {path} as {who}: {answer.status}")
+                    )
     wire.close()
     return findings
 
 
-def complaints(answer: Answer, method: str, path: str, allowed: list[Row], hidden: tuple[bytes, ...]) -> Iterator[str]:
+def complaints(
+    answer: Answer, method: str, path: str, allowed: list[Row], hidden: tuple[bytes, ...]
+) -> Iterator[str]:
     if answer.is_failure:
         yield "no answer, or a failure"
     if 200 <= answer.status < 300 and not any(is_open(row, method, path) for row in allowed):

@@ -1,4 +1,6 @@
-"""A small server full of holes: what an injection scanner does not find here, it would find nowhere."""
+"""A small server full of holes: what an injection scanner does not find here, it would find
+nowhere.
+"""
 
 import contextlib
 import sqlite3
@@ -12,9 +14,11 @@ from tests.attack.house import LOOPBACK
 
 
 class Holes(BaseHTTPRequestHandler):
-    """`/?id=` goes into a statement and into the page as it is; every other path is an empty JSON object.
+    """`/?id=` goes into a statement and into the page as it is; every other path is an empty JSON
+    object.
 
-    It is the outside as well: the address that a server is to be lured into asking, with nothing to tell of it.
+    It is the outside as well: the address that a server is to be lured into asking, with nothing to
+    tell of it.
     """
 
     protocol_version = "HTTP/1.1"
@@ -47,15 +51,16 @@ class Quiet(ThreadingHTTPServer):
 
 def page(id: str) -> str:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)  # the payloads that take time take memory too
-        connection.execute("CREATE TABLE people AS SELECT 1 AS id, 'alice' AS name UNION SELECT 2, 'bob'")
+        # the payloads that take time take memory too
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+        connection.execute(
+            "CREATE TABLE people AS SELECT 1 AS id, 'alice' AS name UNION SELECT 2, 'bob'"
+        )
         try:
             rows = connection.execute(f"SELECT name FROM people WHERE id = '{id}'").fetchall()
         except (sqlite3.Error, sqlite3.Warning) as error:
             rows = [(f"sqlite3.OperationalError: {error}",)]
-    return (
-        f"<html><body><a href='/?id=1'>one</a><p>{id}</p><p>{' '.join(str(row[0]) for row in rows)}</p></body></html>"
-    )
+    return f"<html><body><a href='/?id=1'>one</a><p>{id}</p><p>{' '.join(str(row[0]) for row in rows)}</p></body></html>"
 
 
 @contextlib.contextmanager

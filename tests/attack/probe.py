@@ -1,4 +1,6 @@
-"""Somebody who is logged in looks at the dashboard all the while, by one connection, from a process of their own."""
+"""Somebody who is logged in looks at the dashboard all the while, by one connection, from a process
+of their own.
+"""
 
 import http.client
 import json
@@ -25,14 +27,22 @@ class Probe:
     watched: Watched
 
     def __init__(self, house: House) -> None:
-        self.command = [sys.executable, "-m", "tests.attack.probe", str(house.port), house.cookies["alice"]]
+        self.command = [
+            sys.executable,
+            "-m",
+            "tests.attack.probe",
+            str(house.port),
+            house.cookies["alice"],
+        ]
 
     def __enter__(self) -> Self:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(self.command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         told, _ = self.process.communicate("", timeout=2 * SLOWEST)
         self.watched = Watched(**json.loads(told))
 

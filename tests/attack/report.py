@@ -1,4 +1,6 @@
-"""docs/attack.md: one row and one section for each attack, each of which can be written anew alone."""
+"""docs/attack.md: one row and one section for each attack, each of which can be
+written anew alone.
+"""
 
 import os
 import platform
@@ -52,17 +54,26 @@ class Entry:
 def read() -> list[Entry]:
     text = PAGE.read_text() if PAGE.exists() else ""
     table, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
-    told = {name: body.strip() for name, _, body in (section.partition("\n") for section in sections)}
+    told = {
+        name: body.strip() for name, _, body in (section.partition("\n") for section in sections)
+    }
     rows = filter(None, map(ROW.fullmatch, table.splitlines()))
     return [Entry(row[1], row[2], row[0], told.get(row[1], "")) for row in rows]
 
 
 def write(entries: list[Entry]) -> None:
     verdicts = [entry.verdict for entry in entries]
-    summary = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("held", "not held", "not run")) + "."
+    summary = (
+        ", ".join(
+            f"{verdicts.count(verdict)} {verdict}" for verdict in ("held", "not held", "not run")
+        )
+        + "."
+    )
     head = HEAD.format(niceness=NICENESS, machine=machine(), summary=summary)
     rows = "".join(f"{entry.row}\n" for entry in entries)
-    PAGE.write_text(head + rows + "".join(f"\n## {entry.name}\n\n{entry.section}\n" for entry in entries))
+    PAGE.write_text(
+        head + rows + "".join(f"\n## {entry.name}\n\n{entry.section}\n" for entry in entries)
+    )
 
 
 def entry_of(outcome: Outcome) -> Entry:
@@ -73,12 +84,18 @@ def entry_of(outcome: Outcome) -> Entry:
     section = [f"It bites: {outcome.proof}."] * bool(outcome.proof) + outcome.seen.remarks
     section = [" ".join(section)] * bool(section) + [f"All answers: {tell(outcome.answers)}."]
     told = [
-        f"- **{finding.title}**: {finding.seen}. {f'False: {why}' if why else '*Open.*'}" for finding, why in findings
+        f"- **{finding.title}**: {finding.seen}. {f'False: {why}' if why else '*Open.*'}"
+        for finding, why in findings
     ]
     text = "\n\n".join([*section, "\n".join(map(cell, told)) or "No findings."])
     watched, quiet = outcome.watched, outcome.quiet
     cells = [
-        *(outcome.attack, outcome.version, f"`{outcome.limits}`", f"{outcome.seen.did}; {outcome.seconds:.0f} s"),
+        *(
+            outcome.attack,
+            outcome.version,
+            f"`{outcome.limits}`",
+            f"{outcome.seen.did}; {outcome.seconds:.0f} s",
+        ),
         *(f"{sum(outcome.answers.values()):,}", kinds, tell(outcome.failures)),
         f"{watched.p99:.0f} ms (quiet {quiet.p99:.0f}; {watched.pages:,} pages, the longest {watched.longest:.0f})",
     ]

@@ -1,4 +1,6 @@
-"""slowhttptest holds a thousand connections: headers, a form and reading that never come to an end."""
+"""slowhttptest holds a thousand connections: headers, a form and reading that never
+come to an end.
+"""
 
 import re
 import threading
@@ -14,7 +16,12 @@ BOTH = ["-c", str(CONNECTIONS), "-r", "500", "-p", "5", "-l", "45"]
 KINDS = {
     "-H": ("slow headers", 15, ["-H", "-i", "5", "-x", "24", "-t", "GET"], "/login"),
     "-B": ("slow body", 15, ["-B", "-i", "5", "-x", "24", "-s", "8192", "-t", "POST"], "/login"),
-    "-X": ("slow read", 35, ["-X", "-n", "5", "-z", "32", "-w", "512", "-y", "1024", "-k", "3"], None),
+    "-X": (
+        "slow read",
+        35,
+        ["-X", "-n", "5", "-z", "32", "-w", "512", "-y", "1024", "-k", "3"],
+        None,
+    ),
 }
 
 
@@ -28,17 +35,23 @@ def strike(house: House) -> Seen:
         before = house.files
         watch = Watch(house)
         done = tools.run(
-            ["slowhttptest", *BOTH, *options, "-u", house.url + (path or largest_file(house))], LONGEST, house.folder
+            ["slowhttptest", *BOTH, *options, "-u", house.url + (path or largest_file(house))],
+            LONGEST,
+            house.folder,
         )
         held, most = watch.end(before + 20)
         available = re.findall(r"service available:\s+(\w+)", done.said)
         if not available:
             raise NotRun(f"slowhttptest {option} says nothing: {done.said[-200:]}")
-        told.append(f"`{option}` ({name}): {most - before:,} open at most, all closed after {held:.0f} s")
+        told.append(
+            f"`{option}` ({name}): {most - before:,} open at most, all closed after {held:.0f} s"
+        )
         if held > limit + 3:  # it takes two or three seconds to open them all
             findings.append(Finding(f"{name}: held for too long", f"{held:.0f} s, not {limit}"))
         if "NO" in available:
-            findings.append(Finding(f"{name}: nobody else got through", f"{available.count('NO')} times"))
+            findings.append(
+                Finding(f"{name}: nobody else got through", f"{available.count('NO')} times")
+            )
     return Seen(f"{CONNECTIONS:,} connections each: {'; '.join(told)}", findings)
 
 

@@ -1,4 +1,6 @@
-"""sqlmap tries every parameter that anybody can send: forms, queries, path ids, the cookie, two headers."""
+"""sqlmap tries every parameter that anybody can send: forms, queries, path ids, the cookie, two
+headers.
+"""
 
 import re
 import time
@@ -16,7 +18,14 @@ VERSION = "1.10.10"
 AT_ONCE = 2
 LONGEST = 240  # seconds for one target
 IN_ALL = 600  # seconds
-SETTINGS = ["--batch", "--level=3", "--risk=2", "--disable-coloring", "--drop-set-cookie", "--flush-session"]
+SETTINGS = [
+    "--batch",
+    "--level=3",
+    "--risk=2",
+    "--disable-coloring",
+    "--drop-set-cookie",
+    "--flush-session",
+]
 SETTINGS += [
     "--ignore-code=401,404",
     "--time-sec=2",
@@ -62,8 +71,14 @@ def targets(house: House) -> list[Target]:
             f"current_password=x&password={PASSWORD}",
             "charlie",
         ),
-        *(Target(f"/signup/check/{name}", name, f"{name}=bob@example.com") for name in ("name", "email", "password")),
-        *(Target(f"/account/check/{name}", name, f"{name}=bob", "charlie") for name in ("name", "slug", "phone")),
+        *(
+            Target(f"/signup/check/{name}", name, f"{name}=bob@example.com")
+            for name in ("name", "email", "password")
+        ),
+        *(
+            Target(f"/account/check/{name}", name, f"{name}=bob", "charlie")
+            for name in ("name", "slug", "phone")
+        ),
         Target(f"/admin/users/{bob}/team", "team", "team=engine", "ada"),
         Target(f"/admin/users/{bob}/role", "role", "role=user", "ada"),
         Target(f"/admin/users/{bob}*/team", data="team=engine", who="ada"),
@@ -91,7 +106,16 @@ def version() -> str:
 def prove(folder: Path) -> str:
     with planted() as (url, _):
         done = tools.run(
-            [program(), "-u", f"{url}?id=1", "-p", "id", "--dbms=SQLite", *SETTINGS, f"--output-dir={folder}/proof"],
+            [
+                program(),
+                "-u",
+                f"{url}?id=1",
+                "-p",
+                "id",
+                "--dbms=SQLite",
+                *SETTINGS,
+                f"--output-dir={folder}/proof",
+            ],
             120,
             folder,
         )
@@ -103,16 +127,22 @@ def prove(folder: Path) -> str:
 def strike(house: House) -> Seen:
     wanted, until = targets(house), time.monotonic() + IN_ALL
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        done = list(pool.map(lambda number, target: attack(house, number, target, until), count(), wanted))
+        done = list(
+            pool.map(lambda number, target: attack(house, number, target, until), count(), wanted)
+        )
     findings, cut = [], []
     for target, one in zip(wanted, done, strict=True):
-        findings += [Finding("SQL injection", f"{target.path}: {name}") for name in HIT.findall(one.said)]
+        findings += [
+            Finding("SQL injection", f"{target.path}: {name}") for name in HIT.findall(one.said)
+        ]
         if one.was_cut:
             cut.append(f"{target.path.split('?')[0]} ({target.parameters or '*'})")
         elif "all tested parameters do not appear" not in one.said and not HIT.search(one.said):
             findings.append(Finding("sqlmap could not test", f"{target.path}: {why(one)}"))
     if cut:
-        findings.append(Finding("not tried to the end", ", ".join(cut).replace(house.ids["bob"], "{id}")))
+        findings.append(
+            Finding("not tried to the end", ", ".join(cut).replace(house.ids["bob"], "{id}"))
+        )
     number = sum(target.parameters.count(",") + 1 for target in wanted)
     widely = sum(target.every_kind for target in wanted)
     remarks = [

@@ -29,7 +29,9 @@ def from_pypi(package: str, version: str, program: str) -> Path:
     folder = CACHE / f"{package}-{version}"
     if not (folder / "installed").exists():
         make: list[list[str | Path]] = [[sys.executable, "-m", "venv", "--clear", folder]]
-        make += [[folder / "bin" / "python", "-m", "pip", "install", "--quiet", f"{package}=={version}"]]
+        make += [
+            [folder / "bin" / "python", "-m", "pip", "install", "--quiet", f"{package}=={version}"]
+        ]
         if any(subprocess.run(command, capture_output=True).returncode for command in make):
             raise NotRun(f"{package} {version} cannot be installed from PyPI here")
         (folder / "installed").touch()

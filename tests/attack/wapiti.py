@@ -1,4 +1,6 @@
-"""wapiti crawls the program, as an administrator and as a guest, and tries all that it knows on what it finds."""
+"""wapiti crawls the program, as an administrator and as a guest, and tries all that it knows on
+what it finds.
+"""
 
 import json
 import re
@@ -17,11 +19,18 @@ MODULES = (
     "https_redirect,ldap,methods,network_device,permanentxss,redirect,shellshock,spring4shell,"
     "sql,ssrf,timesql,upload,wp_enum,xss,xxe"
 )
-LEFT_OUT = (
-    "Left out: htp, nikto and wapp (they fetch lists from elsewhere), takeover and log4shell (they ask name servers "
-)
+LEFT_OUT = "Left out: htp, nikto and wapp (they fetch lists from elsewhere), takeover and log4shell (they ask name servers "
 LEFT_OUT += "elsewhere), ssl (there is no TLS on loopback)."
-SETTINGS = ["--flush-session", "--no-bugreport", "--format", "json", "--level", "2", "--max-attack-time", "25"]
+SETTINGS = [
+    "--flush-session",
+    "--no-bugreport",
+    "--format",
+    "json",
+    "--level",
+    "2",
+    "--max-attack-time",
+    "25",
+]
 SETTINGS += ["--max-scan-time", "240", "--tasks", "4", "--verbose", "1"]
 ADDRESS = re.compile(r" (on )?http://\S+")
 CUT = re.compile(r"Max attack time was reached for module (\w+)")
@@ -49,21 +58,34 @@ def strike(house: House) -> Seen:
     modules = ["--module", MODULES]
     spared = [f"{house.url}/admin/users/{house.ids[name]}/*" for name in ("ada", "alice")]
     spared += [f"{house.url}/logout", f"{house.url}/devices/revoke-all"]
-    inside = ["--cookie-value", house.cookies["ada"], "--start", f"{house.url}/admin/users?q=a&page=1&sort=name"]
+    inside = [
+        "--cookie-value",
+        house.cookies["ada"],
+        "--start",
+        f"{house.url}/admin/users?q=a&page=1&sort=name",
+    ]
     for path in spared:
         inside += ["--exclude", path]
     with planted() as (outside, asked):
         endpoint = ["--endpoint", outside]
-        found, admin = scan(house.folder / "admin", f"{house.url}/", outside, [*modules, *endpoint, *inside])
+        found, admin = scan(
+            house.folder / "admin", f"{house.url}/", outside, [*modules, *endpoint, *inside]
+        )
         more, guest = scan(house.folder / "guest", f"{house.url}/", outside, [*modules, *endpoint])
     findings = found + more
     if lured := sorted({path for path in asked if not path.startswith("/get_")}):
-        findings.append(Finding("the program asked an address of the attacker", ", ".join(lured[:5])))
+        findings.append(
+            Finding("the program asked an address of the attacker", ", ".join(lured[:5]))
+        )
     if house.ask("GET", "/admin/users", cookie=house.cookies["ada"])[0] != 200:
-        findings.append(Finding("the administrator's session ended on the way", "what came after was not tried"))
+        findings.append(
+            Finding("the administrator's session ended on the way", "what came after was not tried")
+        )
     did = f"{MODULES.count(',') + 1} modules; as an administrator {admin}, as a guest who signs up on the way {guest}"
     return Seen(
-        did, grouped(findings), [LEFT_OUT, "Spared: the watcher's and the administrator's own rows, and log-out."]
+        did,
+        grouped(findings),
+        [LEFT_OUT, "Spared: the watcher's and the administrator's own rows, and log-out."],
     )
 
 
@@ -83,7 +105,9 @@ def scan(folder: Path, url: str, outside: str, options: list[str]) -> tuple[list
         raise NotRun(f"wapiti made no report: {done.said[-300:]}")
     report = json.loads((folder / "out").read_text())
     found = [
-        Finding(kind, f"{one['method']} {one['path'].split('?')[0]}: {ADDRESS.sub('', one['info'])}")
+        Finding(
+            kind, f"{one['method']} {one['path'].split('?')[0]}: {ADDRESS.sub('', one['info'])}"
+        )
         for part in ("vulnerabilities", "anomalies", "additionals")
         for kind, ones in report[part].items()
         for one in ones
@@ -100,7 +124,10 @@ def grouped(findings: list[Finding]) -> list[Finding]:
     for finding in findings:
         where, _, what = finding.seen.partition(": ")
         places[finding.title, what].add(re.sub(r"users/[\w-]{22}", "users/{id}", where))
-    return [Finding(kind, f"{what} at {', '.join(sorted(where))}") for (kind, what), where in places.items()]
+    return [
+        Finding(kind, f"{what} at {', '.join(sorted(where))}")
+        for (kind, what), where in places.items()
+    ]
 
 
 ATTACK = Attack("wapiti", "off", version, strike, prove)

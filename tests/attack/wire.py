@@ -12,7 +12,10 @@ PATIENCE = 15  # seconds
 
 @dataclass(frozen=True)
 class Answer:
-    """Status 0 where the connection was closed without a word. Names of headers are in lower case."""
+    """Status 0 where the connection was closed without a word.
+
+    Names of headers are in lower case.
+    """
 
     status: int
     headers: dict[str, str]
@@ -21,7 +24,9 @@ class Answer:
     @property
     def is_failure(self) -> bool:
         """A 5xx, or no answer at all, but for the 503 that says when to come again."""
-        return self.status == 0 or (self.status >= 500 and not (self.status == 503 and "retry-after" in self.headers))
+        return self.status == 0 or (
+            self.status >= 500 and not (self.status == 503 and "retry-after" in self.headers)
+        )
 
 
 class Wire:
@@ -31,9 +36,15 @@ class Wire:
         self.port = port
         self.socket: socket.socket | None = None
 
-    def ask(self, method: bytes, target: bytes, headers: Iterable[bytes] = (), body: bytes | None = None) -> Answer:
+    def ask(
+        self, method: bytes, target: bytes, headers: Iterable[bytes] = (), body: bytes | None = None
+    ) -> Answer:
         """`headers` are whole lines."""
-        lines = [b"%s %s HTTP/1.1" % (method, target), b"Host: %s:%d" % (LOOPBACK.encode(), self.port), *headers]
+        lines = [
+            b"%s %s HTTP/1.1" % (method, target),
+            b"Host: %s:%d" % (LOOPBACK.encode(), self.port),
+            *headers,
+        ]
         lines += [] if body is None else [b"Content-Length: %d" % len(body)]
         request = b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")
         is_new = self.socket is None
@@ -52,7 +63,8 @@ class Wire:
     def _try(self, request: bytes, method: bytes) -> Answer:
         try:
             wire = self.socket = self.socket or connect(self.port)
-            with contextlib.suppress(ConnectionError):  # a refusal may come before everything is sent
+            # a refusal may come before everything is sent
+            with contextlib.suppress(ConnectionError):
                 wire.sendall(request)
             return read_answer(wire, method == b"HEAD")
         except OSError:

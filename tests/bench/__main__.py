@@ -1,4 +1,5 @@
-"""Measures Latchkey beside a constant response and a hand-written endpoint, in one run on one machine.
+"""Measures Latchkey beside a constant response and a hand-written endpoint, in one run on one
+machine.
 
     .venv/bin/python -m tests.bench                                     everything, and writes docs/benchmarks.md
     .venv/bin/python -m tests.bench --quick                             short rounds, writes nothing

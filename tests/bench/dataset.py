@@ -27,7 +27,9 @@ def fill(database_url: str, users: int, sessions: int, with_cookie: int) -> list
     """
     now = datetime.now(UTC).replace(microsecond=0)
     seen, expires = now + timedelta(hours=1), now + timedelta(days=7)
-    user_rows = ((f"u{i}", email_of(i), f"{NAMES[i % 4]} {i}", f"u{i}", "-", now) for i in range(users))
+    user_rows = (
+        (f"u{i}", email_of(i), f"{NAMES[i % 4]} {i}", f"u{i}", "-", now) for i in range(users)
+    )
     session_rows = (
         (f"s{i}", f"u{i % users}", hashlib.sha256(sid(i).encode()).hexdigest(), now, seen, expires)
         for i in range(sessions)
@@ -38,7 +40,8 @@ def fill(database_url: str, users: int, sessions: int, with_cookie: int) -> list
     keys = KeyRing([Secret(SECRET.encode())], time.time)
     dates = {"iat": int(now.timestamp()), "exp": int(expires.timestamp())}
     return [
-        "session=" + keys.seal({"sid": sid(i), "sub": f"u{i % users}", "role": "user", **dates}).reveal()
+        "session="
+        + keys.seal({"sid": sid(i), "sub": f"u{i % users}", "role": "user", **dates}).reveal()
         for i in range(with_cookie)
     ]
 
@@ -64,7 +67,9 @@ def insert_in_sqlite(database_url: str, statement: str, rows) -> None:
 def insert_in_postgresql(database_url: str, statement: str, rows) -> None:
     async def insert() -> None:
         connection = await asyncpg.connect(database_url)
-        await connection.executemany(statement.format(", ".join(f"${n}" for n in range(1, 7))), rows)
+        await connection.executemany(
+            statement.format(", ".join(f"${n}" for n in range(1, 7))), rows
+        )
         await connection.execute("VACUUM ANALYZE")
         await connection.close()
 

@@ -14,4 +14,6 @@ async def constant(request: Request) -> HTMLResponse:
 
 
 app = Starlette(routes=[Route("/{size:int}", constant, methods=["GET", "POST"])])
-uvicorn.run(app, port=int(os.environ["PORT"]), access_log=False, log_level="warning", server_header=False)
+uvicorn.run(
+    app, port=int(os.environ["PORT"]), access_log=False, log_level="warning", server_header=False
+)

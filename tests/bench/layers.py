@@ -1,4 +1,5 @@
-"""Latchkey, cut off after the layer that LAYER names: from there on it answers a constant of SIZE bytes.
+"""Latchkey, cut off after the layer that LAYER names: from there on it answers a constant of SIZE
+bytes.
 
 The difference between two of them is what a layer costs.
 """

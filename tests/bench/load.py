@@ -1,4 +1,6 @@
-"""wrk: the same requests in turn, over and over, from the load's core; and what one round of it shows."""
+"""wrk: the same requests in turn, over and over, from the load's core; and what one round of it
+shows.
+"""
 
 import re
 import statistics
@@ -41,7 +43,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Round:
-    """Requests per second, the 99th percentile in milliseconds, and the server's CPU microseconds per request."""
+    """Requests per second, the 99th percentile in milliseconds, and the server's CPU microseconds
+    per request.
+    """
 
     rate: float
     p99: float
@@ -56,21 +60,36 @@ def run_wrk(
     *,
     may_refuse: bool = False,
 ) -> Round:
-    """Raises AssertionError for any answer of 4xx or 5xx, unless the load is one that is to be refused."""
+    """Raises AssertionError for any answer of 4xx or 5xx, unless the load is one that is to be
+    refused.
+    """
     with tempfile.TemporaryDirectory() as folder:
         lines, script = Path(folder) / "requests", Path(folder) / "script.lua"
         lines.write_text("".join(request.line() for request in requests))
         script.write_text(SCRIPT % lines)
-        command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+        command = [
+            "taskset",
+            "-c",
+            str(LOAD_CORE),
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--latency",
+        ]
         before = server.cpu_seconds()
-        told = subprocess.run([*command, "-s", script, server.url], capture_output=True, text=True, check=True).stdout
+        told = subprocess.run(
+            [*command, "-s", script, server.url], capture_output=True, text=True, check=True
+        ).stdout
         used = server.cpu_seconds() - before
     if bad := re.search(r"Non-2xx or 3xx responses: (\d+)", told):
         assert may_refuse, f"{bad[1]} bad answers from {server.url}"
     answered = int(re.search(r"(\d+) requests in", told)[1])
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1])
     number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", told).groups()
-    return Round(rate, float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit], used / answered * 1e6)
+    return Round(
+        rate, float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit], used / answered * 1e6
+    )
 
 
 def in_turns(rounds: int, *measures: Callable[[], Round]) -> list[list[Round]]:

@@ -1,7 +1,9 @@
-"""The practical limit: one hand-written endpoint for the dashboard, and nothing of what makes it safe to run.
+"""The practical limit: one hand-written endpoint for the dashboard, and nothing of what makes it
+safe to run.
 
-It renders Latchkey's own partial from the same two statements, but it runs SQLite inline on the event loop, verifies a
-token only once, caches the layout by user, and has no middleware, no second key, no refresh and no deadline.
+It renders Latchkey's own partial from the same two statements, but it runs SQLite inline on the
+event loop, verifies a token only once, caches the layout by user, and has no middleware, no second
+key, no refresh and no deadline.
 """
 
 import hashlib
@@ -36,7 +38,9 @@ PROFILE = (
 )
 KEY = os.environ["SESSION_SECRET"].encode()
 connection = sqlite3.connect(os.environ["DATABASE"], isolation_level=None)
-latchkey = create_app(read_settings({"DATABASE_URL": f"sqlite:///{os.environ['DATABASE']}", **os.environ}))
+latchkey = create_app(
+    read_settings({"DATABASE_URL": f"sqlite:///{os.environ['DATABASE']}", **os.environ})
+)
 partial = latchkey.state.environment.find("dashboard/user.html")
 tokens: dict[bytes, dict] = {}
 layouts: dict[str, tuple[str, str]] = {}
@@ -62,7 +66,9 @@ async def dashboard(request: Request) -> HTMLResponse:
     claims = verify(dict(request.scope["headers"])[b"cookie"].partition(b"=")[2])
     now = datetime.now(UTC)
     token_hash = hashlib.sha256(claims["sid"].encode()).hexdigest()
-    ends, *viewer = connection.execute(SESSION, (token_hash, claims["sub"], now.isoformat())).fetchall()[0]
+    ends, *viewer = connection.execute(
+        SESSION, (token_hash, claims["sub"], now.isoformat())
+    ).fetchall()[0]
     *profile, devices = connection.execute(PROFILE, (now.isoformat(), claims["sub"])).fetchall()[0]
     name, email, slug, phone, team, role, created_at, previous_login_at = profile
     me = Me(viewer[0], viewer[1], viewer[2], viewer[3])
@@ -88,4 +94,6 @@ async def dashboard(request: Request) -> HTMLResponse:
 
 
 app = Starlette(routes=[Route("/dashboard", dashboard)])
-uvicorn.run(app, port=int(os.environ["PORT"]), access_log=False, log_level="warning", server_header=False)
+uvicorn.run(
+    app, port=int(os.environ["PORT"]), access_log=False, log_level="warning", server_header=False
+)

@@ -97,21 +97,33 @@ class Bench:
     @cached_property
     def minimal(self) -> Server:
         database = self.database_url.removeprefix("sqlite:///")
-        return self.stack.enter_context(serve_script("minimal_endpoint", self.port(), DATABASE=database))
+        return self.stack.enter_context(
+            serve_script("minimal_endpoint", self.port(), DATABASE=database)
+        )
 
-    def run(self, server: Server, requests: Sequence[Request], connections: int = CONNECTIONS) -> Round:
+    def run(
+        self, server: Server, requests: Sequence[Request], connections: int = CONNECTIONS
+    ) -> Round:
         return run_wrk(server, requests, self.seconds, connections)
 
     def run_floor(self, request: Request, connections: int = CONNECTIONS) -> Round:
-        """The floor's answer to the same method, of the size that Latchkey answers the request with."""
-        return self.run(self.floor, (Request(f"/{self.size_of(request)}", body=request.body),), connections)
+        """The floor's answer to the same method, of the size that Latchkey answers the request
+        with.
+        """
+        return self.run(
+            self.floor, (Request(f"/{self.size_of(request)}", body=request.body),), connections
+        )
 
     def size_of(self, request: Request) -> int:
-        headers = {"Accept-Encoding": "identity"} | ({"Cookie": request.cookie} if request.cookie else {})
+        headers = {"Accept-Encoding": "identity"} | (
+            {"Cookie": request.cookie} if request.cookie else {}
+        )
         if request.body:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         method = "POST" if request.body else "GET"
-        answer = httpx.request(method, self.latchkey.url + request.path, headers=headers, content=request.body)
+        answer = httpx.request(
+            method, self.latchkey.url + request.path, headers=headers, content=request.body
+        )
         assert answer.status_code == 200, answer
         return len(answer.content)
 
@@ -121,7 +133,9 @@ class Bench:
     def add_at_least(self, name: str, value: float, least: float) -> None:
         self.add(name, f"{value:.2f}", f"at least {least:.2f}", value >= least)
 
-    def add_at_most(self, name: str, value: float, most: float, unit: str = "", places: int = 2) -> None:
+    def add_at_most(
+        self, name: str, value: float, most: float, unit: str = "", places: int = 2
+    ) -> None:
         self.add(name, f"{value:.{places}f}{unit}", f"at most {most:g}{unit}", value <= most)
 
 
@@ -138,7 +152,9 @@ def dashboard(bench: Bench) -> None:
         Load("`minimal_endpoint.py`", minimal, floor),
         Load("floor of the dashboard", floor, floor),
     ]
-    bench.add_at_most("dashboard: CPU per request, of the minimal endpoint's", ratio(ours, minimal, "cpu"), 1.5)
+    bench.add_at_most(
+        "dashboard: CPU per request, of the minimal endpoint's", ratio(ours, minimal, "cpu"), 1.5
+    )
     bench.add_at_least("dashboard: of the floor", ratio(ours, floor, "rate"), 0.20)
     alone, floor = in_turns(
         bench.rounds,
@@ -153,15 +169,21 @@ def sign_up_page(bench: Bench) -> None:
     """The page for anonymous users."""
     request = Request("/signup")
     ours, floor = in_turns(
-        bench.rounds, lambda: bench.run(bench.latchkey, (request,)), lambda: bench.run_floor(request)
+        bench.rounds,
+        lambda: bench.run(bench.latchkey, (request,)),
+        lambda: bench.run_floor(request),
     )
     bench.loads.append(Load("sign-up page", ours, floor))
     bench.add_at_least("sign-up page: of the floor", ratio(ours, floor, "rate"), 0.60)
 
 
 def live_check(bench: Bench) -> None:
-    """A free and a taken address in turn, limits off and enforced; and addresses that nobody asked for before."""
-    off, floor = in_turns(bench.rounds, lambda: bench.run(bench.latchkey, CHECKS), lambda: bench.run_floor(CHECKS[0]))
+    """A free and a taken address in turn, limits off and enforced; and addresses that nobody asked
+    for before.
+    """
+    off, floor = in_turns(
+        bench.rounds, lambda: bench.run(bench.latchkey, CHECKS), lambda: bench.run_floor(CHECKS[0])
+    )
     bench.loads.append(Load("live check, limits off", off, floor))
     bench.add_at_least("live check, limits off: of the floor", ratio(off, floor, "rate"), 0.19)
     with serve_latchkey(bench.database_url, bench.port(), RATE_LIMITS="enforce") as enforcing:
@@ -169,15 +191,23 @@ def live_check(bench: Bench) -> None:
             bench.rounds, lambda: bench.run(enforcing, CHECKS), lambda: bench.run_floor(CHECKS[0])
         )
     bench.loads.append(Load("live check, limits enforced, asked before", enforced, floor))
-    bench.add_at_least("live check, limits enforced: of the floor", ratio(enforced, floor, "rate"), 0.10)
+    bench.add_at_least(
+        "live check, limits enforced: of the floor", ratio(enforced, floor, "rate"), 0.10
+    )
     new = [new_addresses(bench, number) for number in range(bench.rounds)]
-    bench.loads.append(Load("live check, limits enforced, never asked before", new, floor[:1] * len(new)))
+    bench.loads.append(
+        Load("live check, limits enforced, never asked before", new, floor[:1] * len(new))
+    )
     value = median(floor, "cpu") / median(new, "cpu")
-    bench.add_at_least("live check, limits enforced, each address new: CPU, of the floor", value, 0.10)
+    bench.add_at_least(
+        "live check, limits enforced, each address new: CPU, of the floor", value, 0.10
+    )
 
 
 def new_addresses(bench: Bench, number: int) -> Round:
-    """As many checks as the limit of all clients allows at once, each of another address from another client."""
+    """As many checks as the limit of all clients allows at once, each of another address from
+    another client.
+    """
     url = f"sqlite:///{bench.folder / f'new-{number}.db'}"
     servers.migrate(url)
     port = bench.port()
@@ -189,7 +219,9 @@ def new_addresses(bench: Bench, number: int) -> Round:
         def ask(n: int) -> float:
             headers = {"X-Forwarded-For": f"192.0.2.{n}"}
             started = time.perf_counter()
-            answer = client.post("/signup/check/email", data={"email": f"a{n}@example.com"}, headers=headers)
+            answer = client.post(
+                "/signup/check/email", data={"email": f"a{n}@example.com"}, headers=headers
+            )
             assert "Looks good" in answer.text, answer.text
             return time.perf_counter() - started
 
@@ -206,7 +238,9 @@ def flood(bench: Bench) -> None:
     ratios, seen = [], []
     for _ in range(bench.rounds):
         quiet = bench.run(bench.latchkey, bench.dashboards)
-        with background(lambda: run_wrk(bench.latchkey, WRONG_LOGIN, bench.seconds + 3, may_refuse=True)):
+        with background(
+            lambda: run_wrk(bench.latchkey, WRONG_LOGIN, bench.seconds + 3, may_refuse=True)
+        ):
             time.sleep(1.5)
             busy = bench.run(bench.latchkey, bench.dashboards)
         ratios.append(busy.p99 / quiet.p99)
@@ -220,7 +254,10 @@ def flood(bench: Bench) -> None:
 
 
 def log_ins(bench: Bench) -> None:
-    """Log-ins on the server's core, of what argon2 alone does there. Hashes are counted, since a full queue refuses."""
+    """Log-ins on the server's core, of what argon2 alone does there.
+
+    Hashes are counted, since a full queue refuses.
+    """
     alone = subprocess.run(
         ["taskset", "-c", str(SERVER_CORE), sys.executable, "-c", ARGON2.format(seconds=bench.seconds)],
         capture_output=True, text=True, check=True,
@@ -229,12 +266,21 @@ def log_ins(bench: Bench) -> None:
     run_wrk(bench.latchkey, WRONG_LOGIN, bench.seconds, may_refuse=True)
     rate = (hashes(bench.latchkey) - before) / bench.seconds
     value = rate / float(alone.stdout)
-    bench.add("log-ins, of argon2 alone", f"{value:.2f} ({rate:.0f} a second)", "at least 0.90", value >= 0.9)
+    bench.add(
+        "log-ins, of argon2 alone",
+        f"{value:.2f} ({rate:.0f} a second)",
+        "at least 0.90",
+        value >= 0.9,
+    )
 
 
 def hashes(server: Server) -> float:
     told = httpx.get(f"{server.url}/metrics").text
-    return sum(float(line.split()[-1]) for line in told.splitlines() if line.startswith("latchkey_hashes_total"))
+    return sum(
+        float(line.split()[-1])
+        for line in told.splitlines()
+        if line.startswith("latchkey_hashes_total")
+    )
 
 
 ARGON2 = """
@@ -255,12 +301,17 @@ def million(bench: Bench) -> None:
     servers.migrate(url)
     requests = [Request("/dashboard", cookie) for cookie in fill(url, 10_000, 1_000_000, 10_000)]
     with serve_latchkey(url, bench.port()) as many:
-        bench.run(many, requests), bench.run(bench.latchkey, bench.dashboards)  # each token is verified once
+        # each token is verified once
+        bench.run(many, requests), bench.run(bench.latchkey, bench.dashboards)
         ours, few = in_turns(
-            bench.rounds, lambda: bench.run(many, requests), lambda: bench.run(bench.latchkey, bench.dashboards)
+            bench.rounds,
+            lambda: bench.run(many, requests),
+            lambda: bench.run(bench.latchkey, bench.dashboards),
         )
     bench.loads.append(Load("dashboard, 10,000 sessions in turn of 1,000,000", ours, None))
-    bench.add_at_least("dashboard with 1,000,000 sessions: of 10,000", ratio(ours, few, "rate"), 0.95)
+    bench.add_at_least(
+        "dashboard with 1,000,000 sessions: of 10,000", ratio(ours, few, "rate"), 0.95
+    )
 
 
 def postgresql(bench: Bench) -> None:
@@ -271,10 +322,14 @@ def postgresql(bench: Bench) -> None:
         requests = [Request("/dashboard", cookie) for cookie in fill(url, USERS, 10_000, USERS)]
         with serve_latchkey(url, bench.port()) as server:
             ours, floor = in_turns(
-                bench.rounds, lambda: bench.run(server, requests), lambda: bench.run_floor(bench.dashboards[0])
+                bench.rounds,
+                lambda: bench.run(server, requests),
+                lambda: bench.run_floor(bench.dashboards[0]),
             )
             bench.loads.append(Load("dashboard on PostgreSQL", ours, floor))
-            bench.add("dashboard on PostgreSQL: of the floor", f"{ratio(ours, floor, 'rate'):.2f}", "")
+            bench.add(
+                "dashboard on PostgreSQL: of the floor", f"{ratio(ours, floor, 'rate'):.2f}", ""
+            )
             add_sign_ups(bench, "PostgreSQL", server)
     add_sign_ups(bench, "SQLite", bench.latchkey)
 
@@ -307,7 +362,9 @@ async def sign_up_at_once(url: str) -> tuple[int, int]:
 
 
 def layers(bench: Bench) -> None:
-    """What each layer of the dashboard costs: the difference to the program that is cut off one layer earlier."""
+    """What each layer of the dashboard costs: the difference to the program that is cut off one
+    layer earlier.
+    """
     size, taken = str(bench.size_of(bench.dashboards[0])), {}
     with ExitStack() as stack:
         programs = {}
@@ -320,7 +377,9 @@ def layers(bench: Bench) -> None:
             )  # fmt: skip
         health = [Request("/healthz", cookie) for cookie in bench.cookies]
         measures = [
-            lambda layer=layer: bench.run(programs[layer], health if layer == "routing" else bench.dashboards)
+            lambda layer=layer: bench.run(
+                programs[layer], health if layer == "routing" else bench.dashboards
+            )
             for layer in LAYERS
         ]
         taken = dict(zip(LAYERS, in_turns(bench.rounds, *measures), strict=True))
@@ -348,7 +407,9 @@ def peer(bench: Bench) -> None:
     other = Server(f"{url.scheme}://{url.netloc.decode()}", bench.latchkey.pid)
     request = Request(url.raw_path.decode(), bench.peer_cookie)
     ours, theirs = in_turns(
-        bench.rounds, lambda: bench.run(bench.latchkey, bench.dashboards), lambda: bench.run(other, (request,))
+        bench.rounds,
+        lambda: bench.run(bench.latchkey, bench.dashboards),
+        lambda: bench.run(other, (request,)),
     )
     bench.add("dashboard: of the peer's page", f"{ratio(ours, theirs, 'rate'):.2f}", "more than 1")
 

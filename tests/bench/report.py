@@ -10,7 +10,9 @@ from tests.bench.servers import CORES
 
 
 def render(bench: Bench) -> str:
-    versions = ", ".join(f"{name} {version(name)}" for name in ("starlette", "uvicorn", "databases", "sqlalchemy"))
+    versions = ", ".join(
+        f"{name} {version(name)}" for name in ("starlette", "uvicorn", "databases", "sqlalchemy")
+    )
     figures = "\n".join(
         f"| {figure.name} | {figure.measured} | {figure.must}{' (not reached)' if figure.reached is False else ''} |"
         for figure in bench.figures

@@ -1,4 +1,6 @@
-"""The programs under load: each on the server's core, and what it has used of the processor and the memory."""
+"""The programs under load: each on the server's core, and what it has used of the processor and the
+memory.
+"""
 
 import os
 import re
@@ -26,7 +28,9 @@ class Server:
     pid: int
 
     def cpu_seconds(self) -> float:
-        """Processor time of all threads, from the scheduler's nanoseconds: /proc/PID/stat counts in hundredths."""
+        """Processor time of all threads, from the scheduler's nanoseconds: /proc/PID/stat counts in
+        hundredths.
+        """
         tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
@@ -38,7 +42,12 @@ class Server:
 
 @contextmanager
 def serve_latchkey(database_url: str, port: int, **settings: str) -> Iterator[Server]:
-    environ = {"DATABASE_URL": database_url, "PORT": str(port), "SESSION_SECRET": SECRET, "RATE_LIMITS": "off"}
+    environ = {
+        "DATABASE_URL": database_url,
+        "PORT": str(port),
+        "SESSION_SECRET": SECRET,
+        "RATE_LIMITS": "off",
+    }
     with serve([LATCHKEY, "serve"], port, environ | settings) as server:
         yield server
 
@@ -72,7 +81,9 @@ def migrate(database_url: str) -> None:
 
 
 def cpu_to_first_response(folder: Path, port: int) -> float:
-    """Processor seconds of `scripts/run`, in an installed checkout with a current database, to its first 200."""
+    """Processor seconds of `scripts/run`, in an installed checkout with a current database, to its
+    first 200.
+    """
     environ = {"PATH": os.environ["PATH"], "PORT": str(port), "SESSION_SECRET": SECRET}
     environ["DATABASE_URL"] = f"sqlite:///{folder / 'start.db'}"
     migrate(environ["DATABASE_URL"])
@@ -82,7 +93,8 @@ def cpu_to_first_response(folder: Path, port: int) -> float:
         wait_for_port(port)
         assert httpx.get(f"http://localhost:{port}/healthz").status_code == 200
         fields = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")  # its own and its children's
+        # its own and its children's
+        return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
     finally:
         running.terminate()
         running.wait(15)
@@ -99,7 +111,12 @@ def wait_for_port(port: int) -> None:
 
 def new_postgresql_url() -> str:
     """The URL of an empty database on this machine's PostgreSQL; empty where there is no server."""
-    commands = ["DROP DATABASE IF EXISTS latchkey_bench WITH (FORCE)", "CREATE DATABASE latchkey_bench"]
+    commands = [
+        "DROP DATABASE IF EXISTS latchkey_bench WITH (FORCE)",
+        "CREATE DATABASE latchkey_bench",
+    ]
     options = [argument for command in commands for argument in ("-c", command)]
-    created = subprocess.run(["psql", "-h", "127.0.0.1", "-d", "postgres", "-q", *options], capture_output=True)
+    created = subprocess.run(
+        ["psql", "-h", "127.0.0.1", "-d", "postgres", "-q", *options], capture_output=True
+    )
     return "postgresql://127.0.0.1/latchkey_bench" if created.returncode == 0 else ""

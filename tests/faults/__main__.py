@@ -1,4 +1,7 @@
-"""Causes every fault and writes docs/faults.md. `.venv/bin/python -m tests.faults lock disk` does some, anew."""
+"""Causes every fault and writes docs/faults.md.
+
+`.venv/bin/python -m tests.faults lock disk` does some, anew.
+"""
 
 import asyncio
 import json
@@ -51,7 +54,9 @@ def main() -> None:
     for program in wanted:
         rows += cause(program)
         rows.sort(key=lambda row: (row[0], row[5]))
-        PAGE.write_text(HEAD.format(machine=machine(), summary=summary(rows)) + "".join(map(write_row, rows)))
+        PAGE.write_text(
+            HEAD.format(machine=machine(), summary=summary(rows)) + "".join(map(write_row, rows))
+        )
     sys.exit(1 if any(row[3] == "not held" for row in rows) else 0)
 
 
@@ -73,7 +78,9 @@ def cause(program: str) -> list[list[str]]:
 
 
 def write_row(row: list[str]) -> str:
-    id, name, promise, verdict, seen, program, date = (cell.replace("|", "/").replace("\n", " ") for cell in row)
+    id, name, promise, verdict, seen, program, date = (
+        cell.replace("|", "/").replace("\n", " ") for cell in row
+    )
     return f"| {id} | {name} | {promise} | **{verdict}** | {seen} | `{program}` | {date} |\n"
 
 

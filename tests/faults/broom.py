@@ -11,7 +11,8 @@ from tests.faults.house import House, Run
 from tests.faults.verdict import fault, main, require
 
 GUESSES = 2_000
-MOST_EACH = 1_000  # bytes: a row of the trail, and three buckets; docs/operations.md has the bounds of both tables
+# bytes: a row of the trail, and three buckets; docs/operations.md has the bounds of both tables
+MOST_EACH = 1_000
 EXPIRED = 100_000
 LONG_AGO = "2026-01-01T00:00:00.000000+00:00"
 SESSIONS = f"""
@@ -24,10 +25,14 @@ SESSIONS = f"""
 
 
 async def guess(house: House, number: int) -> list[Answer]:
-    """Wrong passwords for addresses that nobody has, each from another place, as a trusted proxy tells it."""
+    """Wrong passwords for addresses that nobody has, each from another place, as a trusted proxy
+    tells it.
+    """
     client, answers = Client(house.port), []
     for _ in range(number):
-        client.headers["X-Forwarded-For"] = f"2001:db8::{random.getrandbits(16):x}:{random.getrandbits(16):x}"
+        client.headers["X-Forwarded-For"] = (
+            f"2001:db8::{random.getrandbits(16):x}:{random.getrandbits(16):x}"
+        )
         answers.append(await client.log_in(f"nobody{random.getrandbits(40)}", "wrong-password-1"))
     return answers
 
@@ -36,7 +41,11 @@ def size(house: House) -> int:
     return sum(file.stat().st_size for file in house.folder.glob("latchkey.db*"))
 
 
-@fault("R23", f"{GUESSES:,} failed log-ins from random addresses", "the database grows by a documented bound")
+@fault(
+    "R23",
+    f"{GUESSES:,} failed log-ins from random addresses",
+    "the database grows by a documented bound",
+)
 async def guesses(run: Run) -> str:
     house = run.house(TRUSTED_PROXIES="127.0.0.1", RATE_LIMITS="enforce")
     house.start()
@@ -51,11 +60,18 @@ async def guesses(run: Run) -> str:
 
 
 async def longest_hold(house: House, seconds: float) -> float:
-    """For how many ms, at the longest, nobody else could have written: asked again and again, without waiting."""
+    """For how many ms, at the longest, nobody else could have written: asked again and again,
+    without waiting.
+    """
     longest, since = 0.0, None
-    with contextlib.closing(sqlite3.connect(house.database, timeout=0, isolation_level=None)) as other:
+    with contextlib.closing(
+        sqlite3.connect(house.database, timeout=0, isolation_level=None)
+    ) as other:
         until = time.monotonic() + seconds
-        while time.monotonic() < until and other.execute("SELECT count(*) > 100 FROM sessions").fetchone()[0]:
+        while (
+            time.monotonic() < until
+            and other.execute("SELECT count(*) > 100 FROM sessions").fetchone()[0]
+        ):
             for _ in range(200):
                 try:
                     other.execute("BEGIN IMMEDIATE")
@@ -68,7 +84,11 @@ async def longest_hold(house: House, seconds: float) -> float:
     return 1000 * longest
 
 
-@fault("R23", f"{EXPIRED:,} expired sessions are pruned while people log in", "in batches of at most 50 ms")
+@fault(
+    "R23",
+    f"{EXPIRED:,} expired sessions are pruned while people log in",
+    "in batches of at most 50 ms",
+)
 async def sweep(run: Run) -> str:
     house = run.house()
     house.start()
@@ -85,9 +105,7 @@ async def sweep(run: Run) -> str:
         pages.append(await alice.ask("/dashboard"))
         await asyncio.sleep(0.05)
     left = house.sql("SELECT count(*) FROM sessions WHERE expires_at = ?", LONG_AGO)[0][0]
-    told = (
-        f"{EXPIRED - left:,} gone {time.monotonic() - began:.0f} s after the start; the longest that nobody else could"
-    )
+    told = f"{EXPIRED - left:,} gone {time.monotonic() - began:.0f} s after the start; the longest that nobody else could"
     told += f" write: {watch.result():.0f} ms; log-ins p99 {p99(answers):.0f} ms, dashboards {p99(pages):.0f} ms"
     require(not left, f"{left:,} are left after 120 s; {told}")
     require({answer.status for answer in answers} == {303}, f"log-ins: {statuses(answers)}; {told}")

@@ -1,4 +1,6 @@
-"""Clients of the program, spoken by hand, so that what is measured is the server's time and not their own."""
+"""Clients of the program, spoken by hand, so that what is measured is the server's time and not
+their own.
+"""
 
 import asyncio
 import time
@@ -54,13 +56,16 @@ class Client:
             self.close()
             if is_new or fields is not None or not isinstance(error, OSError | EOFError):
                 raise
-            return await self.ask(path)  # it was closed while nobody used it: browsers try again too
+            # it was closed while nobody used it: browsers try again too
+            return await self.ask(path)
         if headers.get("connection") == "close":
             self.close()
         return Answer(status, headers, body, time.perf_counter() - began)
 
     async def sign_up(self, name: str) -> Answer:
-        answer = await self.ask("/signup", {"name": name, "email": f"{name}@example.com", "password": PASSWORD})
+        answer = await self.ask(
+            "/signup", {"name": name, "email": f"{name}@example.com", "password": PASSWORD}
+        )
         self.cookie = answer.cookie if answer.status == 303 else self.cookie
         return answer
 
@@ -103,7 +108,9 @@ async def open_wires(port: int, number: int) -> list[Wire]:
     """A hundred at a time."""
     wires: list[Wire] = []
     while len(wires) < number:
-        wires += await asyncio.gather(*(Wire.open(port) for _ in range(min(100, number - len(wires)))))
+        wires += await asyncio.gather(
+            *(Wire.open(port) for _ in range(min(100, number - len(wires))))
+        )
     return wires
 
 
@@ -118,11 +125,16 @@ async def eventually(is_so: Callable[[], object], seconds: float) -> bool:
 
 
 def request(
-    path: str, fields: dict[str, str] | None = None, cookie: str = "", headers: Mapping[str, str] | None = None
+    path: str,
+    fields: dict[str, str] | None = None,
+    cookie: str = "",
+    headers: Mapping[str, str] | None = None,
 ) -> bytes:
     body = urlencode(fields or {}).encode()
     head = [f"{'GET' if fields is None else 'POST'} {path} HTTP/1.1", "Host: localhost"]
-    head += [f"Cookie: {cookie}"] * bool(cookie) + [f"{name}: {value}" for name, value in (headers or {}).items()]
+    head += [f"Cookie: {cookie}"] * bool(cookie) + [
+        f"{name}: {value}" for name, value in (headers or {}).items()
+    ]
     if fields is not None:
         head += ["Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(body)}"]
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
@@ -130,7 +142,8 @@ def request(
 
 def read_head(head: bytes) -> tuple[int, dict[str, str]]:
     first, *lines = head.decode("latin-1").strip().split("\r\n")
-    pairs = (line.partition(":") for line in reversed(lines))  # of several cookies the first is the session's
+    # of several cookies the first is the session's
+    pairs = (line.partition(":") for line in reversed(lines))
     return int(first.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}
 
 
@@ -141,7 +154,9 @@ async def member(house: House, name: str) -> Client:
     return client
 
 
-async def repeat(ask: Callable[[], Awaitable[Answer]], seconds: float, pause: float = 0) -> list[Answer]:
+async def repeat(
+    ask: Callable[[], Awaitable[Answer]], seconds: float, pause: float = 0
+) -> list[Answer]:
     """The same, one after the other, for so long."""
     until, answers = time.monotonic() + seconds, []
     while time.monotonic() < until:
@@ -160,7 +175,9 @@ def p99(answers: list[Answer]) -> float:
 
 
 def require_quick(fresh: list[Answer], quiet: list[Answer], limit: float) -> str:
-    """Their p99 is under the limit in ms or, where the machine itself is slow, twice that of the quiet before."""
+    """Their p99 is under the limit in ms or, where the machine itself is slow, twice that of the
+    quiet before.
+    """
     told = f"p99 {p99(fresh):.0f} ms (quiet {p99(quiet):.0f})"
     require(p99(fresh) < max(limit, 2 * p99(quiet)), f"fresh pages {told}, not under {limit:.0f}")
     return told

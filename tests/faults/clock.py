@@ -1,4 +1,6 @@
-"""R15: the clock jumps while people are logged in (libfaketime moves it under the running program)."""
+"""R15: the clock jumps while people are logged in (libfaketime moves it under the
+running program).
+"""
 
 import asyncio
 from pathlib import Path
@@ -42,7 +44,11 @@ async def see(client: Client) -> int:
     return (await client.ask("/dashboard")).status
 
 
-@fault("R15", "the clock jumps by +31 s, −1 h and back", "no crash, nobody logged out, no ended session lives again")
+@fault(
+    "R15",
+    "the clock jumps by +31 s, −1 h and back",
+    "no crash, nobody logged out, no ended session lives again",
+)
 async def small_jumps(run: Run) -> str:
     house, clock = await house_with_clock(run)
     members = [await member(house, f"alice{number}") for number in range(10)]
@@ -53,7 +59,9 @@ async def small_jumps(run: Run) -> str:
         seen = [await see(client) for client in members]
         require(set(seen) == {200}, f"at {offset} s members' pages are {sorted(set(seen))}")
         require(await see(gone) == 303, f"at {offset} s an ended session lives again")
-        newcomer = await member(house, f"carol{abs(int(offset))}{len(house.sql('SELECT 1 FROM users'))}")
+        newcomer = await member(
+            house, f"carol{abs(int(offset))}{len(house.sql('SELECT 1 FROM users'))}"
+        )
         require(await see(newcomer) == 200, f"at {offset} s who signs up is not logged in")
     return f"10 members' pages 200 and an ended session refused at +31 s, −1 h, 0, −1 h; exit {house.end()}"
 
@@ -70,14 +78,18 @@ async def far_jump(run: Run) -> str:
     return f"the session of before is refused, a log-in works, its session too; exit {house.end()}"
 
 
-@fault("R15", "a session expires, then the clock falls back by 1 h", "no expired session lives again")
+@fault(
+    "R15", "a session expires, then the clock falls back by 1 h", "no expired session lives again"
+)
 async def revived(run: Run) -> str:
     house, clock = await house_with_clock(run)
     alice = await member(house, "alice")
     await clock.jump(f"+{7 * 86400 + 600}")
     require(await see(alice) == 303, "not expired after seven days and ten minutes")
     await clock.jump(f"+{7 * 86400 - 3000}")
-    require(await see(alice) == 303, "a copy of the cookie opens again, until the expired row is pruned")
+    require(
+        await see(alice) == 303, "a copy of the cookie opens again, until the expired row is pruned"
+    )
     return "the cookie stays dead"
 
 

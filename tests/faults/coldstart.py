@@ -22,9 +22,7 @@ async def start_again_and_again(run: Run) -> str:
         found.append((house.start(), house.cpu, house.rss))
         house.end()
     seconds, cpu, rss = (statistics.median(column) for column in zip(*found, strict=True))
-    told = (
-        f"{STARTS} starts: the median {seconds:.2f} s, the fastest {min(found)[0]:.2f} s, {cpu:.2f} s of a core's time"
-    )
+    told = f"{STARTS} starts: the median {seconds:.2f} s, the fastest {min(found)[0]:.2f} s, {cpu:.2f} s of a core's time"
     require(cpu < 1 and rss < 80, f"{told}; RSS {rss:.0f} MiB")
     return f"{told}; RSS {rss:.0f} MiB"
 

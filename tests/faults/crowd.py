@@ -32,7 +32,9 @@ async def stampede(house: House) -> str:
     failed = [answers[-1].status for answers in tries if answers[-1].status != 303]
     require(not failed, f"{len(failed)} errors: {sorted(set(failed))}")
     again = sum(len(answers) - 1 for answers in tries)
-    longest = max(int(answer.headers.get("retry-after", 0)) for answers in tries for answer in answers)
+    longest = max(
+        int(answer.headers.get("retry-after", 0)) for answers in tries for answer in answers
+    )
     told = f"0 errors; {again} times somebody was asked to come back, in {longest} s at most"
     return f"{told}; {time.monotonic() - began:.1f} s in all"
 
@@ -42,7 +44,10 @@ async def on_sqlite(run: Run) -> str:
     house = run.house()
     house.start()
     told = await stampede(house)
-    require(house.sql("SELECT count(*), count(DISTINCT email) FROM users") == [(PEOPLE, PEOPLE)], "not one for each")
+    require(
+        house.sql("SELECT count(*), count(DISTINCT email) FROM users") == [(PEOPLE, PEOPLE)],
+        "not one for each",
+    )
     return told
 
 

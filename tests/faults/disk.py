@@ -43,7 +43,10 @@ async def try_to_write(house: House, prefix: str) -> tuple[list[Answer], list[st
         answers.append(await Client(house.port).sign_up(name))
         if answers[-1].status == 303:
             opened.append(name)
-        require(answers[-1].status == 303 or name.encode() in answers[-1].body, "what was typed is not in the form")
+        require(
+            answers[-1].status == 303 or name.encode() in answers[-1].body,
+            "what was typed is not in the form",
+        )
         answers.append(await Client(house.port).log_in("alice"))
     return answers, opened
 
@@ -57,7 +60,12 @@ def require_refusals(answers: list[Answer]) -> str:
 
 
 def require_whole(house: House, opened: list[str]) -> None:
-    people = {email for (email,) in house.sql("SELECT email FROM users JOIN sessions ON sessions.user_id = users.id")}
+    people = {
+        email
+        for (email,) in house.sql(
+            "SELECT email FROM users JOIN sessions ON sessions.user_id = users.id"
+        )
+    }
     lost = [name for name in opened if f"{name}@example.com" not in people]
     require(not lost, f"answered, and lost: {lost}")
     alone = house.sql("SELECT email FROM users WHERE id NOT IN (SELECT user_id FROM sessions)")
@@ -130,14 +138,19 @@ async def no_space(run: Run) -> str:
 async def fail(house: House, error: str) -> str:
     """While everything that touches the disk fails."""
     await member(house, "alice")
-    with strace(house, "trace=pwrite64,fdatasync,fsync", f"inject=pwrite64,fdatasync,fsync:error={error}"):
+    with strace(
+        house, "trace=pwrite64,fdatasync,fsync", f"inject=pwrite64,fdatasync,fsync:error={error}"
+    ):
         answers, opened = await try_to_write(house, "grace")
         ready = house.status("/readyz")
     told = f"{require_refusals(answers)}, /readyz {ready}"
     healed = await heal(house, "heidi")
     require_whole(house, ["alice", "heidi", *opened])
     lines = house.logged().count(" latchkey: ")
-    require(ready == 503, f"{told}: readiness stays green; lines in the log: {lines}; it heals in {healed:.1f} s")
+    require(
+        ready == 503,
+        f"{told}: readiness stays green; lines in the log: {lines}; it heals in {healed:.1f} s",
+    )
     require(lines, f"{told}: nothing in the log; it heals in {healed:.1f} s")
     return f"{told}; lines in the log: {lines}; it heals in {healed:.1f} s"
 

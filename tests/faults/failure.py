@@ -1,4 +1,6 @@
-"""R21: one request fails in a way that nobody foresaw: the database refuses an UPDATE, by a trigger from outside."""
+"""R21: one request fails in a way that nobody foresaw: the database refuses an UPDATE, by a trigger
+from outside.
+"""
 
 import re
 
@@ -6,7 +8,9 @@ from tests.faults.client import Client, member
 from tests.faults.house import Run
 from tests.faults.verdict import fault, main, require
 
-TRIGGER = "CREATE TRIGGER fault BEFORE UPDATE ON users BEGIN SELECT RAISE(FAIL, 'out of the blue'); END"
+TRIGGER = (
+    "CREATE TRIGGER fault BEFORE UPDATE ON users BEGIN SELECT RAISE(FAIL, 'out of the blue'); END"
+)
 
 
 @fault(
@@ -30,7 +34,10 @@ async def unforeseen(run: Run) -> str:
     lines = [line for line in house.logged().splitlines() if reference[0].decode() in line]
     require(lines, "the reference is not in the log")
     require("alice" not in house.logged(), "the log has personal data")
-    require(page.status == 200 and again.status == 303, f"then: page {page.status}, log-in {again.status}")
+    require(
+        page.status == 200 and again.status == 303,
+        f"then: page {page.status}, log-in {again.status}",
+    )
     require(house.process.poll() is None and house.process.pid == before, "the process is gone")
     return f"500 with a reference, {len(lines)} line of the log has it; pages 200 meanwhile, the next log-in 303"
 

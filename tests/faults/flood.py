@@ -28,13 +28,24 @@ async def flood(run: Run, connections: int, limits: str) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as form:
         form.write(FORM)
         form.flush()
-        command = ["wrk", "-t1", f"-c{connections}", "-d12s", "-s", form.name, f"http://127.0.0.1:{house.port}/login"]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            "-d12s",
+            "-s",
+            form.name,
+            f"http://127.0.0.1:{house.port}/login",
+        ]
         wrk = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
         await asyncio.sleep(1.5)
         pages = asyncio.create_task(repeat(lambda: alice.ask("/dashboard"), 9, 0.01))
         guests = [Client(house.port) for _ in range(24)]
         tries = await at_once(
-            *(repeat(lambda guest=guest: guest.log_in("alice", "wrong-password-1"), 8, 0.3) for guest in guests)
+            *(
+                repeat(lambda guest=guest: guest.log_in("alice", "wrong-password-1"), 8, 0.3)
+                for guest in guests
+            )
         )
         seen, grown = await pages, house.rss - before
         told_by_wrk = (await wrk.communicate())[0].decode()
@@ -43,10 +54,13 @@ async def flood(run: Run, connections: int, limits: str) -> str:
     if refused:
         usual = sorted(answer.seconds for answer in refused)[len(refused) // 2]
         told += f", the refusals in {1000 * usual:.0f} ms (median), {p99(refused):.0f} (p99)"
-    told += f"; {told_by_wrk.split('requests in')[0].split()[-1]} tries in all; RSS +{grown:.0f} MiB"
+    told += (
+        f"; {told_by_wrk.split('requests in')[0].split()[-1]} tries in all; RSS +{grown:.0f} MiB"
+    )
     require(all(answer.status == 422 or answer.sends_back for answer in tries), told)
     require(p99(seen) < 100 and grown < cores * MEMORY_EACH + 20, told)
-    require(limits == "enforce" or not refused or usual < 0.010, told)  # a client past its limit waits for its answer
+    # a client past its limit waits for its answer
+    require(limits == "enforce" or not refused or usual < 0.010, told)
     return told
 
 
@@ -55,7 +69,11 @@ async def few(run: Run) -> str:
     return await flood(run, 64, "off")
 
 
-@fault("R13", "250 connections of one client log in, and come again at once when they are refused", AT_THE_LIMIT)
+@fault(
+    "R13",
+    "250 connections of one client log in, and come again at once when they are refused",
+    AT_THE_LIMIT,
+)
 async def many(run: Run) -> str:
     return await flood(run, 250, "enforce")
 

@@ -49,15 +49,23 @@ class House:
         return self.folder / DATABASE
 
     def start(self, *prefix: str, until: str = "/readyz", patience: float = 20) -> float:
-        """Seconds from the command to the first 200 of `until`; nothing is waited for where it is empty."""
+        """Seconds from the command to the first 200 of `until`; nothing is waited for where it is
+        empty.
+        """
         began = time.monotonic()
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
-                [*prefix, LATCHKEY, "serve"], env=self.environ, stdout=subprocess.DEVNULL, stderr=log
+                [*prefix, LATCHKEY, "serve"],
+                env=self.environ,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
             )
         while until and self.status(until) != 200:
             gone = self.process.poll() is not None
-            require(not gone and time.monotonic() - began < patience, f"no start: {self.logged()[-300:]}")
+            require(
+                not gone and time.monotonic() - began < patience,
+                f"no start: {self.logged()[-300:]}",
+            )
             time.sleep(0.01)
         return time.monotonic() - began
 
@@ -89,7 +97,9 @@ class House:
 
     def sql(self, statement: str, *values: object) -> list[tuple]:
         """What another process does to the SQLite file."""
-        with contextlib.closing(sqlite3.connect(self.database, timeout=30, isolation_level=None)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(self.database, timeout=30, isolation_level=None)
+        ) as connection:
             return connection.execute(statement, values).fetchall()
 
     def logged(self) -> str:
@@ -114,7 +124,10 @@ class House:
 
 @dataclass
 class Run:
-    """One run of one fault: its folder, and what has to be ended after it. `short`: as a test, within seconds."""
+    """One run of one fault: its folder, and what has to be ended after it.
+
+    `short`: as a test, within seconds.
+    """
 
     folder: Path
     stack: AsyncExitStack
@@ -126,9 +139,16 @@ class Run:
         folder = folder or self.folder / str(len(self.houses))
         folder.mkdir(exist_ok=True)
         port = free_port()
-        fixed = {"PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": str(port), "RATE_LIMITS": "off"}
+        fixed = {
+            "PATH": os.environ["PATH"],
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            "RATE_LIMITS": "off",
+        }
         url = url or f"sqlite:///{folder / DATABASE}"
-        house = House(folder, {**fixed, "DATABASE_URL": url, "SESSION_SECRET": SECRET, **environ}, port)
+        house = House(
+            folder, {**fixed, "DATABASE_URL": url, "SESSION_SECRET": SECRET, **environ}, port
+        )
         self.houses.append(house)
         self.stack.callback(house.kill)
         migrated = house.command("migrate")
@@ -136,7 +156,9 @@ class Run:
         return house
 
     async def postgresql(self) -> str:
-        """The URL of an empty database on the server of TEST_POSTGRES_URL, which is dropped in the end."""
+        """The URL of an empty database on the server of TEST_POSTGRES_URL, which is dropped in the
+        end.
+        """
         name = f"latchkey_faults_{os.getpid()}_{len(self.houses)}"
         try:
             server = await asyncpg.connect(SERVER, timeout=5)

@@ -1,4 +1,6 @@
-"""R01: the program is killed, at each write and sync of a sign-up, and at random under a load of them."""
+"""R01: the program is killed, at each write and sync of a sign-up, and at random under a load of
+them.
+"""
 
 import asyncio
 import contextlib
@@ -26,7 +28,10 @@ def require_whole(house: House, answered: list[str]) -> int:
     require(house.sql("PRAGMA integrity_check") == [("ok",)], "the file is damaged")
     lost = [name for name in answered if f"{name}@example.com" not in found]
     require(not lost, f"answered, and lost: {lost}")
-    require(set(found.values()) <= {1}, f"half made: {[email for email, number in found.items() if number != 1]}")
+    require(
+        set(found.values()) <= {1},
+        f"half made: {[email for email, number in found.items() if number != 1]}",
+    )
     return len(found)
 
 
@@ -35,7 +40,10 @@ async def sign_up_again(house: House, name: str) -> None:
     answer = await Client(house.port).sign_up(name)
     require(answer.status in (303, 422), f"tried again: {answer.status}")
     require((await Client(house.port).log_in(name)).status == 303, "tried again, and cannot log in")
-    require(house.sql("SELECT count(*) FROM users WHERE email = ?", f"{name}@example.com") == [(1,)], "twice there")
+    require(
+        house.sql("SELECT count(*) FROM users WHERE email = ?", f"{name}@example.com") == [(1,)],
+        "twice there",
+    )
 
 
 async def killed_at(house: House, call: str, number: int) -> bool:

@@ -13,7 +13,10 @@ GET = b"GET /login HTTP/1.1\r\nHost: localhost\r\n"
 KINDS = {
     "10 MB declared": ([POST + b"Content-Length: 10000000\r\n\r\n", bytes(65536)], 413),
     "20 MiB in chunks": (
-        [POST + b"Transfer-Encoding: chunked\r\n\r\n", *[b"10000\r\n" + bytes(65536) + b"\r\n"] * (BIG // 65536)],
+        [
+            POST + b"Transfer-Encoding: chunked\r\n\r\n",
+            *[b"10000\r\n" + bytes(65536) + b"\r\n"] * (BIG // 65536),
+        ],
         413,
     ),
     "20 KiB of headers": ([GET, b"X-A: " + b"a" * 20480 + b"\r\n\r\n"], 431),
@@ -22,7 +25,9 @@ KINDS = {
 
 
 async def send(house: House, pieces: Iterable[bytes]) -> tuple[int, int]:
-    """Until there is an answer: its status, negative where the connection stays open, and how many bytes were sent."""
+    """Until there is an answer: its status, negative where the connection stays open, and how many
+    bytes were sent.
+    """
     wire, sent = await Wire.open(house.port), 0
     for piece in pieces:
         wire.send(piece)
@@ -37,7 +42,11 @@ async def send(house: House, pieces: Iterable[bytes]) -> tuple[int, int]:
     return (status if shut else -status), sent
 
 
-@fault("R11", "bodies and headers that are too large", "413 or 431, the connection closed, 1 MiB more memory at most")
+@fault(
+    "R11",
+    "bodies and headers that are too large",
+    "413 or 431, the connection closed, 1 MiB more memory at most",
+)
 async def too_large(run: Run) -> str:
     house = run.house()
     house.start()

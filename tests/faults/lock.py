@@ -57,7 +57,10 @@ async def long_lock(run: Run) -> str:
         pages = asyncio.create_task(repeat(lambda: alice.ask("/dashboard"), seconds, 0.01))
         guests = [Client(house.port) for _ in range(1 if run.short else CONNECTIONS)]
         answers = await at_once(
-            *(repeat(lambda guest=guest: guest.log_in("alice"), 0.1 if run.short else 6) for guest in guests)
+            *(
+                repeat(lambda guest=guest: guest.log_in("alice"), 0.1 if run.short else 6)
+                for guest in guests
+            )
         )
         seen = await pages
         await asyncio.sleep(max(0, began + seconds - time.monotonic()))
@@ -65,7 +68,10 @@ async def long_lock(run: Run) -> str:
     longest = max(answer.seconds for answer in answers)
     told = f"log-ins: {statuses(answers)}, the longest {longest:.1f} s"
     require(all(answer.sends_back for answer in answers), told)
-    require(all(b"alice@example.com" in answer.body for answer in answers), "the address is not in the form any more")
+    require(
+        all(b"alice@example.com" in answer.body for answer in answers),
+        "the address is not in the form any more",
+    )
     require(all(answer.status == 200 for answer in seen), f"members' pages: {statuses(seen)}")
     require(healed.status == 303, f"afterwards a log-in is answered {healed.status}")
     require(longest < PATIENCE, f"{told}, not {PATIENCE:.0f}")

@@ -1,4 +1,6 @@
-"""R18, R19: migrations by two starters, under load, and killed on the way; a backup during writes."""
+"""R18, R19: migrations by two starters, under load, and killed on the way; a backup
+during writes.
+"""
 
 import asyncio
 import contextlib
@@ -22,7 +24,9 @@ async def command(house: House, *words: str) -> int:
     return (await asyncio.to_thread(house.command, *words)).returncode
 
 
-@fault("R18", "four `latchkey migrate` at once, on nothing", "one works, the others wait; all succeed")
+@fault(
+    "R18", "four `latchkey migrate` at once, on nothing", "one works, the others wait; all succeed"
+)
 async def at_the_same_time(run: Run) -> str:
     house = run.house()
     remove_database(house)
@@ -42,20 +46,34 @@ async def killed(run: Run) -> str:
     for call in ("fdatasync", "fsync", "unlink"):
         for number in range(1, 20):
             remove_database(house)
-            rules = ["-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}"]
+            rules = [
+                "-o",
+                "/dev/null",
+                "-e",
+                f"trace={call}",
+                "-e",
+                f"inject={call}:signal=KILL:when={number}",
+            ]
             began = ["strace", "-D", "-f", *rules, LATCHKEY, "migrate"]
-            ended = await asyncio.to_thread(subprocess.run, began, env=house.environ, capture_output=True)
+            ended = await asyncio.to_thread(
+                subprocess.run, began, env=house.environ, capture_output=True
+            )
             if ended.returncode == 0:
                 break
             kills += 1
-            require((await command(house, "migrate")) == 0, f"killed at {call} {number}, it does not succeed any more")
+            require(
+                (await command(house, "migrate")) == 0,
+                f"killed at {call} {number}, it does not succeed any more",
+            )
             require(house.sql(TABLES) == [(3,)], "not every table is there")
     require(kills, "nothing was killed")
     return f"{kills} kills; each time the next one succeeded"
 
 
 @fault(
-    "R18", "`latchkey migrate` five times beside a serving program", "no request fails (one revision so far: a no-op)"
+    "R18",
+    "`latchkey migrate` five times beside a serving program",
+    "no request fails (one revision so far: a no-op)",
 )
 async def under_load(run: Run) -> str:
     house = run.house()
@@ -63,7 +81,10 @@ async def under_load(run: Run) -> str:
     alice, guest = await member(house, "alice"), Client(house.port)
     await member(house, "bob")
     load = asyncio.create_task(
-        at_once(repeat(lambda: alice.ask("/dashboard"), 8, 0.01), repeat(lambda: guest.log_in("bob"), 8, 0.01))
+        at_once(
+            repeat(lambda: alice.ask("/dashboard"), 8, 0.01),
+            repeat(lambda: guest.log_in("bob"), 8, 0.01),
+        )
     )
     codes = [await command(house, "migrate") for _ in range(5)]
     answers = await load
@@ -72,7 +93,11 @@ async def under_load(run: Run) -> str:
     return told
 
 
-@fault("R19", "`latchkey backup` during writes, and restored", "online; whole; who was answered before it is in it")
+@fault(
+    "R19",
+    "`latchkey backup` during writes, and restored",
+    "online; whole; who was answered before it is in it",
+)
 async def backup(run: Run) -> str:
     house = run.house()
     if not re.search(r"^\s+backup\b", house.command("--help").stdout, re.MULTILINE):
@@ -109,11 +134,18 @@ async def backup(run: Run) -> str:
 
 def look_into(file: object, answered: list[str]) -> int:
     with contextlib.closing(sqlite3.connect(file)) as copy:
-        require(copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)], "the backup is damaged")
+        require(
+            copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)], "the backup is damaged"
+        )
         people = {email for (email,) in copy.execute("SELECT email FROM users")}
-        alone = copy.execute("SELECT count(*) FROM users WHERE id NOT IN (SELECT user_id FROM sessions)").fetchone()[0]
+        alone = copy.execute(
+            "SELECT count(*) FROM users WHERE id NOT IN (SELECT user_id FROM sessions)"
+        ).fetchone()[0]
     lost = [name for name in answered if f"{name}@example.com" not in people]
-    require(not lost and not alone, f"{len(lost)} of {len(answered)} are not in the backup, {alone} half")
+    require(
+        not lost and not alone,
+        f"{len(lost)} of {len(answered)} are not in the backup, {alone} half",
+    )
     return len(people)
 
 

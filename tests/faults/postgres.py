@@ -20,7 +20,10 @@ LOCK = "LOCK TABLE users, sessions IN ACCESS EXCLUSIVE MODE"
 
 @dataclass
 class Proxy:
-    """Stands before the server. Nothing gets through while it is shut, and nobody answers once it has left."""
+    """Stands before the server.
+
+    Nothing gets through while it is shut, and nobody answers once it has left.
+    """
 
     host: str
     server_port: int
@@ -58,7 +61,9 @@ async def through_proxy(run: Run) -> tuple[House, Proxy]:
     proxy = Proxy(parts.hostname, parts.port or 5432)
     await proxy.listen()
     run.stack.push_async_callback(proxy.leave)
-    house = await asyncio.to_thread(run.house, url.replace(f":{proxy.server_port}/", f":{proxy.port}/"))
+    house = await asyncio.to_thread(
+        run.house, url.replace(f":{proxy.server_port}/", f":{proxy.port}/")
+    )
     await asyncio.to_thread(house.start)
     return house, proxy
 
@@ -83,7 +88,11 @@ async def heal(alice: Client) -> float:
     return healed
 
 
-@fault("R07", "PostgreSQL: every connection killed, 20 times, under load", "members' pages are at most 503; it heals")
+@fault(
+    "R07",
+    "PostgreSQL: every connection killed, 20 times, under load",
+    "members' pages are at most 503; it heals",
+)
 async def killed(run: Run) -> str:
     url = await run.postgresql()
     house = run.house(url)
@@ -91,7 +100,9 @@ async def killed(run: Run) -> str:
     members = [await member(house, f"alice{number}") for number in range(4)]
     await member(house, "bob")
     guest = Client(house.port)
-    pages = asyncio.create_task(at_once(*(repeat(lambda m=m: m.ask("/dashboard"), 7, 0.002) for m in members)))
+    pages = asyncio.create_task(
+        at_once(*(repeat(lambda m=m: m.ask("/dashboard"), 7, 0.002) for m in members))
+    )
     log_ins = asyncio.create_task(repeat(lambda: guest.log_in("bob"), 7, 0.02))
     killer = await asyncpg.connect(url)
     cut = 0
@@ -112,7 +123,10 @@ async def away(run: Run) -> str:
     alice = await member(house, "alice")
     await proxy.leave()
     seen = await repeat(lambda: alice.ask("/dashboard"), 5, 0.02)
-    tried, ready = await Client(house.port).log_in("alice"), await asyncio.to_thread(house.status, "/readyz")
+    tried, ready = (
+        await Client(house.port).log_in("alice"),
+        await asyncio.to_thread(house.status, "/readyz"),
+    )
     await proxy.listen()
     healed = await heal(alice)
     told = require_patience(seen, 1)
@@ -125,7 +139,9 @@ async def hangs(run: Run) -> str:
     house, proxy = await through_proxy(run)
     members = [await member(house, f"alice{number}") for number in range(16)]
     proxy.is_open.clear()
-    seen = asyncio.create_task(at_once(*(repeat(lambda m=m: m.ask("/dashboard"), 8) for m in members)))
+    seen = asyncio.create_task(
+        at_once(*(repeat(lambda m=m: m.ask("/dashboard"), 8) for m in members))
+    )
     await asyncio.sleep(10)
     proxy.is_open.set()
     told = require_patience(await seen, 7.5)
@@ -142,12 +158,16 @@ async def slow(run: Run) -> str:
     other = await asyncpg.connect(url)
     async with other.transaction():
         await other.execute(LOCK)
-        seen = asyncio.create_task(at_once(*(repeat(lambda m=m: m.ask("/dashboard"), 5) for m in members)))
+        seen = asyncio.create_task(
+            at_once(*(repeat(lambda m=m: m.ask("/dashboard"), 5) for m in members))
+        )
         fresh = await repeat(lambda: Client(house.port).ask("/healthz"), 8, 0.02)
     await other.close()
     told = require_patience(await seen, 7.5)
     healed = await heal(members[0])
-    return f"16 members' pages: {told}; /healthz p99 {p99(fresh):.0f} ms; it heals in {healed:.2f} s"
+    return (
+        f"16 members' pages: {told}; /healthz p99 {p99(fresh):.0f} ms; it heals in {healed:.2f} s"
+    )
 
 
 if __name__ == "__main__":

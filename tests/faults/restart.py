@@ -1,4 +1,6 @@
-"""R17: the program is told to stop while people are at it; two of them are restarted in turn, and nobody notices."""
+"""R17: the program is told to stop while people are at it; two of them are restarted in turn, and
+nobody notices.
+"""
 
 import asyncio
 import contextlib
@@ -47,7 +49,9 @@ class Balancer:
         raise EOFError("nobody accepts a connection")
 
 
-async def keep(balancer: Balancer, send: Callable[[Client], object], found: Counter, stop: asyncio.Event) -> None:
+async def keep(
+    balancer: Balancer, send: Callable[[Client], object], found: Counter, stop: asyncio.Event
+) -> None:
     while not stop.is_set():
         try:
             found[(await balancer.ask(send)).status] += 1
@@ -69,10 +73,18 @@ async def rolling(run: Run) -> str:
         client.cookie = cookie
         return await client.ask("/dashboard")
 
-    balancer, stop, pages, log_ins = Balancer([first, second]), asyncio.Event(), Counter(), Counter()
+    balancer, stop, pages, log_ins = (
+        Balancer([first, second]),
+        asyncio.Event(),
+        Counter(),
+        Counter(),
+    )
     watch = asyncio.create_task(balancer.watch())
     load = [asyncio.create_task(keep(balancer, see_page, pages, stop)) for _ in range(4)]
-    load += [asyncio.create_task(keep(balancer, lambda c: c.log_in("bob"), log_ins, stop)) for _ in range(2)]
+    load += [
+        asyncio.create_task(keep(balancer, lambda c: c.log_in("bob"), log_ins, stop))
+        for _ in range(2)
+    ]
     codes = []
     for house in (first, second, first, second):
         codes.append(await asyncio.to_thread(house.end))
@@ -81,16 +93,16 @@ async def rolling(run: Run) -> str:
     stop.set()
     await asyncio.gather(*load)
     watch.cancel()
-    told = (
-        f"pages {dict(pages)}, log-ins {dict(log_ins)}, {balancer.passed_over} connections refused and tried elsewhere"
-    )
+    told = f"pages {dict(pages)}, log-ins {dict(log_ins)}, {balancer.passed_over} connections refused and tried elsewhere"
     require(set(pages) <= {200, 503} and set(log_ins) <= {303, 503}, told)
     require(codes == [0] * 4, f"exit codes {codes}; {told}")
     return f"{told}; exit codes {codes}"
 
 
 @fault(
-    "R17", "SIGTERM while 20 log-ins are in flight", "they are finished, within 10 s; exit code 0; no new ones begin"
+    "R17",
+    "SIGTERM while 20 log-ins are in flight",
+    "they are finished, within 10 s; exit code 0; no new ones begin",
 )
 async def in_flight(run: Run) -> str:
     house = run.house()

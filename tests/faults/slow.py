@@ -95,7 +95,11 @@ async def slow_readers(run: Run) -> str:
     house.start()
     alice = await member(house, "alice")
     path = re.search(rb'/static/htmx[^"]*', (await alice.ask("/dashboard")).body)[0].decode()
-    quiet, before, files = await repeat(lambda: alice.ask("/dashboard"), 4, 0.02), house.rss, house.files
+    quiet, before, files = (
+        await repeat(lambda: alice.ask("/dashboard"), 4, 0.02),
+        house.rss,
+        house.files,
+    )
     wires = [await open_narrow(house.port) for _ in range(READERS)]
     for wire in wires:
         wire.send(request(path) * FILES)
@@ -117,7 +121,11 @@ async def slow_readers(run: Run) -> str:
     return f"all open after 25 s, none after {closed:.0f} s; nothing logged; {told}"
 
 
-@fault("R12", f"{CROWD:,} connections that stay", "all accepted; each answered once, within 5 s; RSS 150 MiB at most")
+@fault(
+    "R12",
+    f"{CROWD:,} connections that stay",
+    "all accepted; each answered once, within 5 s; RSS 150 MiB at most",
+)
 async def crowd(run: Run) -> str:
     raise_limits(CROWD + 500)
     house = run.house()
@@ -130,13 +138,15 @@ async def crowd(run: Run) -> str:
         wire.send(request("/healthz"))
     await eventually(lambda: all(wire.received or wire.closed for wire in wires), 60)
     answered = time.monotonic() - began - opened
-    fresh, rss, held = await repeat(lambda: alice.ask("/dashboard"), 4, 0.02), house.rss, house.files
+    fresh, rss, held = (
+        await repeat(lambda: alice.ask("/dashboard"), 4, 0.02),
+        house.rss,
+        house.files,
+    )
     refused = sum(not wire.received.startswith(b"HTTP/1.1 200") for wire in wires)
     for wire in wires:
         wire.transport.abort()
-    told = (
-        f"open in {opened:.1f} s ({held:,} files, RSS {open_rss:.0f} MiB), answered in {answered:.1f} s (RSS {rss:.0f})"
-    )
+    told = f"open in {opened:.1f} s ({held:,} files, RSS {open_rss:.0f} MiB), answered in {answered:.1f} s (RSS {rss:.0f})"
     require(not refused, f"{refused} were not answered; {told}")
     require(answered < 5 and rss < 150, told)
     return f"{told}, fresh pages {require_quick(fresh, quiet, 50)}"

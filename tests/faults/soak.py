@@ -36,15 +36,29 @@ end
 
 async def load(house: House, seconds: float) -> int:
     """How many requests were answered."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "-s", house.folder / "mix.lua"]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{CONNECTIONS}",
+        f"-d{seconds:.0f}s",
+        "-s",
+        house.folder / "mix.lua",
+    ]
     wrk = await asyncio.create_subprocess_exec(
-        *command, f"http://127.0.0.1:{house.port}", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        *command,
+        f"http://127.0.0.1:{house.port}",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     told = (await wrk.communicate())[0].decode()
     return int(told.split("requests in")[0].split()[-1])
 
 
-@fault("R20", f"{REQUESTS:,} mixed requests", "RSS grows by less than 10 MiB; files are as many as before")
+@fault(
+    "R20",
+    f"{REQUESTS:,} mixed requests",
+    "RSS grows by less than 10 MiB; files are as many as before",
+)
 async def soak(run: Run) -> str:
     needs("wrk")
     house = run.house()

@@ -44,12 +44,18 @@ def fault(id: str, name: str, promise: str, *, is_test: bool = False) -> Callabl
 
 
 def main(*faults: Fault) -> None:
-    """Cause them in turn, a line for each; exit with 1 where a promise is broken, 2 where one was not tried."""
+    """Cause them in turn, a line for each; exit with 1 where a promise is broken, 2 where one was
+    not tried.
+    """
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
-    parser.add_argument("--short", action="store_true", help="only what is a test too, within seconds")
+    parser.add_argument(
+        "--short", action="store_true", help="only what is a test too, within seconds"
+    )
     parser.add_argument("--json", action="store_true", help="for the table")
     options = parser.parse_args()
-    verdicts = [asyncio.run(judge(fault, options)) for fault in faults if fault.is_test or not options.short]
+    verdicts = [
+        asyncio.run(judge(fault, options)) for fault in faults if fault.is_test or not options.short
+    ]
     sys.exit(1 if "not held" in verdicts else 2 if "not run" in verdicts else 0)
 
 
@@ -60,7 +66,10 @@ async def judge(fault: Fault, options: argparse.Namespace) -> str:
         with tempfile.TemporaryDirectory() as folder:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(LONGEST):
-                    verdict, seen = "held", await fault.cause(Run(Path(folder), stack, options.short))
+                    verdict, seen = (
+                        "held",
+                        await fault.cause(Run(Path(folder), stack, options.short)),
+                    )
     except Broken as broken:
         verdict, seen = "not held", str(broken)
     except TimeoutError:

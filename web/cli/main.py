@@ -40,9 +40,13 @@ SAYINGS: Final[Mapping[type[Exception], str]] = {
 
 
 def main(
-    arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ, stdin: TextIO | None = sys.stdin
+    arguments: list[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    stdin: TextIO | None = sys.stdin,
 ) -> int:
-    """Exit code: 0 done; 1 refused, or called wrongly, with one line that says why; 2 a wrong setting."""
+    """Exit code: 0 done; 1 refused, or called wrongly, with one line that says why; 2 a wrong
+    setting.
+    """
     os.umask(0o077)  # what the program creates is for its own user alone
     stdin = stdin or io.StringIO()  # it is None where it was closed
     set_encodings(stdin)
@@ -74,10 +78,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="latchkey", description="The account front door of a web application.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = _command(commands, "serve", "serve the application (settings: .env.example)", _serve)
-    serve.add_argument("--migrate", action="store_true", help="first bring the database to this program's schema")
+    serve.add_argument(
+        "--migrate", action="store_true", help="first bring the database to this program's schema"
+    )
     _command(commands, "migrate", "bring the database to this program's schema", _migrate)
-    _command(commands, "backup", "copy the SQLite database, in use or not", _back_up).add_argument("file", type=Path)
-    _command(commands, "restore", "put a backup in its place", _restore).add_argument("file", type=Path)
+    _command(commands, "backup", "copy the SQLite database, in use or not", _back_up).add_argument(
+        "file", type=Path
+    )
+    _command(commands, "restore", "put a backup in its place", _restore).add_argument(
+        "file", type=Path
+    )
     _command(commands, "secret", "print a fresh SESSION_SECRET", _secret)
     _command(commands, "routes", "print every URL, who may ask for it, and its methods", _routes)
     _shell_commands(commands)
@@ -85,14 +95,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _shell_commands(commands: Any) -> None:
-    """Those of an operator: each checks what was typed, and says what is to be done on the store."""
+    """Those of an operator: each checks what was typed, and says what is to be done on
+    the store.
+    """
     people = commands.add_parser("users", help="people: create, list, role, set-password")
     users = people.add_subparsers(required=True, metavar="COMMAND")
     create = _shell_command(users, "create", "create an account", shell.create_user)
     create.add_argument("--email", required=True)
     create.add_argument("--name", required=True)
     create.add_argument("--role", choices=ROLES, default="user")
-    role = _shell_command(users, "role", "change a person's role, from their next request on", shell.change_role)
+    role = _shell_command(
+        users, "role", "change a person's role, from their next request on", shell.change_role
+    )
     role.add_argument("email")
     role.add_argument("role", choices=ROLES)
     password = _shell_command(
@@ -100,23 +114,35 @@ def _shell_commands(commands: Any) -> None:
     )
     password.add_argument("email")
     for command in (create, password):
-        command.add_argument("--password-stdin", action="store_true", required=True, help="read it from stdin")
+        command.add_argument(
+            "--password-stdin", action="store_true", required=True, help="read it from stdin"
+        )
     _shell_command(users, "list", "list everybody", shell.list_users, writes=False)
     audit = commands.add_parser("audit", help="the audit trail: verify")
     trail = audit.add_subparsers(required=True, metavar="COMMAND")
     verify = _shell_command(
-        trail, "verify", "see that no row was changed, put in or taken away", shell.verify_audit, writes=False
+        trail,
+        "verify",
+        "see that no row was changed, put in or taken away",
+        shell.verify_audit,
+        writes=False,
     )
-    verify.add_argument("--head", metavar="NUMBER:SEAL", help="a head that was noted down before, to be found again")
+    verify.add_argument(
+        "--head", metavar="NUMBER:SEAL", help="a head that was noted down before, to be found again"
+    )
 
 
-def _command(commands: Any, name: str, help: str, run: Callable[[argparse.Namespace], int | None]) -> Any:
+def _command(
+    commands: Any, name: str, help: str, run: Callable[[argparse.Namespace], int | None]
+) -> Any:
     parser = commands.add_parser(name, help=help, description=help)
     parser.set_defaults(run=run)
     return parser
 
 
-def _shell_command(commands: Any, name: str, help: str, prepare: Callable[..., Work], *, writes: bool = True) -> Any:
+def _shell_command(
+    commands: Any, name: str, help: str, prepare: Callable[..., Work], *, writes: bool = True
+) -> Any:
     parser = _command(commands, name, help, _operate)
     parser.set_defaults(prepare=prepare, writes=writes)
     return parser
@@ -147,8 +173,14 @@ def _back_up(options: argparse.Namespace) -> None:
 
 def _restore(options: argparse.Namespace) -> None:
     content, kept = restore(_settings(options).database_url, options.file, datetime.now(UTC))
-    print(f"restored: {content.people} people and {content.sessions} sessions; replaced: {kept or 'nothing'}")
-    print("next: `latchkey migrate`, then start the program; sessions that ended since the backup count again")
+    print(
+        f"restored: {content.people} people and {content.sessions} sessions; replaced: "
+        f"{kept or 'nothing'}"
+    )
+    print(
+        "next: `latchkey migrate`, then start the program; sessions that ended since the "
+        "backup count again"
+    )
 
 
 def _secret(options: argparse.Namespace) -> None:
@@ -162,9 +194,11 @@ def _routes(options: argparse.Namespace) -> None:
 
 
 def _operate(options: argparse.Namespace) -> None:
-    """What an operator asked for, on a store that is opened for it: first checked as a form is, then done.
+    """What an operator asked for, on a store that is opened for it: first checked as a form is,
+    then done.
 
-    What writes an audit entry does so only under the keys of the service, and only then makes a missing secret.
+    What writes an audit entry does so only under the keys of the service, and only then makes a
+    missing secret.
     """
     settings = _settings(options)
     work = options.prepare(options, settings)
@@ -193,7 +227,10 @@ def _settings(options: argparse.Namespace, *, make_secret: bool = False) -> Sett
 
 
 def _protect_files(settings: Settings) -> list[str]:
-    """Makes `data/` and the database private, also what an earlier version has created. Returns warnings."""
+    """Makes `data/` and the database private, also what an earlier version has created.
+
+    Returns warnings.
+    """
     path = path_of(settings.database_url)
     if path is None:
         return []
@@ -206,7 +243,11 @@ def _give_up(error: OSError) -> int:
     """A file that cannot be used, or standard output that cannot be written to."""
     if error.filename is None:
         discard_output()
-    return 1 if isinstance(error, BrokenPipeError) else _complain(f"{error.filename or 'output'}: {error.strerror}", 1)
+    return (
+        1
+        if isinstance(error, BrokenPipeError)
+        else _complain(f"{error.filename or 'output'}: {error.strerror}", 1)
+    )
 
 
 def _complain(line: str, code: int) -> int:

@@ -1,4 +1,6 @@
-"""latchkey users … and audit …: what the person at the shell may do, checked as a form is before anything is opened."""
+"""latchkey users … and audit …: what the person at the shell may do, checked as a form is before
+anything is opened.
+"""
 
 import argparse
 import re
@@ -61,7 +63,9 @@ def set_password(options: argparse.Namespace, settings: Settings) -> Work:
     async def change(operator: Operator) -> None:
         ended = await shell.set_password(operator, email, password)
         sessions = (
-            "every session is" if settings.stateless else f"{ended} {plural(ended, 'session is', 'sessions are')}"
+            "every session is"
+            if settings.stateless
+            else f"{ended} {plural(ended, 'session is', 'sessions are')}"
         )
         print(f"the password is set, and {sessions} ended")
 
@@ -72,13 +76,19 @@ def list_users(options: argparse.Namespace, settings: Settings) -> Work:
     async def show(operator: Operator) -> None:
         for person in await shell.list_people(operator):
             state = "disabled" if person.disabled_at else person.role
-            print(printable(f"{person.created_at:%Y-%m-%d}  {state:<8}  {person.email}  {person.name}"))
+            print(
+                printable(
+                    f"{person.created_at:%Y-%m-%d}  {state:<8}  {person.email}  {person.name}"
+                )
+            )
 
     return show
 
 
 async def require_own_log(operator: Operator) -> None:
-    """Raises NotSo if the service writes its audit log under another secret: entries written here would break it."""
+    """Raises NotSo if the service writes its audit log under another secret: entries written here
+    would break it.
+    """
     if problem := await shell.find_head_problem(operator):
         raise NotSo(f"nothing is changed: {problem}")
 

@@ -12,7 +12,9 @@ class NotTyped(Exception):
 
 
 def set_encodings(stdin: TextIO) -> None:
-    """Makes input UTF-8, as browsers send passwords, and escapes in output what PYTHONIOENCODING cannot show."""
+    """Makes input UTF-8, as browsers send passwords, and escapes in output what PYTHONIOENCODING
+    cannot show.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -21,7 +23,10 @@ def set_encodings(stdin: TextIO) -> None:
 
 
 def read_password(stdin: TextIO) -> str:
-    """Returns the first line without its line break. At a terminal it is typed twice, without echo. Raises NotTyped."""
+    """Returns the first line without its line break.
+
+    At a terminal it is typed twice, without echo. Raises NotTyped.
+    """
     try:
         if stdin.isatty():
             return _typed_twice()
@@ -31,7 +36,9 @@ def read_password(stdin: TextIO) -> str:
 
 
 def discard_output() -> None:
-    """Stops Python from writing, when it ends, what could not be written: it would report the error once more."""
+    """Stops Python from writing, when it ends, what could not be written: it would report the error
+    once more.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

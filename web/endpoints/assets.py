@@ -21,7 +21,9 @@ async def show(request: Request) -> Response:
     headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
     if coding != "identity":
         headers["Content-Encoding"] = coding
-    return Response(asset.bodies[coding], media_type=None, headers={"Content-Type": asset.type, **headers})
+    return Response(
+        asset.bodies[coding], media_type=None, headers={"Content-Type": asset.type, **headers}
+    )
 
 
 def _accepted_codings(header: str) -> set[str]:

@@ -39,11 +39,15 @@ def _read(request: Request, schema: type[Q]) -> Q:
     """What was asked for; where that cannot be read, what is shown when nothing is asked."""
     asked = read_query(request)
     wrong = Form.check(schema, asked).errors
-    return schema.model_validate({name: value for name, value in asked.items() if name not in wrong})
+    return schema.model_validate(
+        {name: value for name, value in asked.items() if name not in wrong}
+    )
 
 
 def _around(request: Request, name: str, query: BaseModel, found: audit.Page) -> dict[str, Any]:
-    """The time, and the addresses of the newer and the older page of the same search: empty where there is none."""
+    """The time, and the addresses of the newer and the older page of the same search: empty where
+    there is none.
+    """
 
     def address(number: int) -> str:
         asked = {**query.model_dump(exclude_defaults=True), "page": number}

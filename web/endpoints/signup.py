@@ -28,7 +28,8 @@ CLOSED = {
 async def show(request: Request) -> Response:
     form = Form.blank(SignUp, request.app.state.policy)
     target = carried_page(request, request.query_params.get("next"))
-    show_page = page if target else constant  # the page that leads back to another is not the same for everybody
+    # the page that leads back to another is not the same for everybody
+    show_page = page if target else constant
     return show_page(request, "signup/page.html", TITLE, panel="blank", **_context(form, target))
 
 
@@ -38,7 +39,9 @@ async def check(request: Request) -> Response:
     form = Form.check_field(SignUp, name, await read_fields(request), request.app.state.policy)
     if name == "email" and form.data and not request.app.state.settings.private:
         await _look_up(request, form, form.data.email)
-    return field(request, "signup/field.html", name=name, **_context(form, page_after_login(request)))
+    return field(
+        request, "signup/field.html", name=name, **_context(form, page_after_login(request))
+    )
 
 
 async def submit(request: Request) -> Response:
@@ -63,7 +66,9 @@ async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:
 
 
 async def _create(request: Request, form: Form[SignUp], data: SignUp, target: str) -> Response:
-    """Answers with the dashboard or `target`; where sign-up is private, the same whether an account is made or not."""
+    """Answers with the dashboard or `target`; where sign-up is private, the same whether an account
+    is made or not.
+    """
     sign_up = signup.sign_up_privately if request.app.state.settings.private else signup.sign_up
     session = await sign_up(
         request.app.state.store,
@@ -82,14 +87,21 @@ async def _create(request: Request, form: Form[SignUp], data: SignUp, target: st
 
 
 def _context(form: Form[SignUp], target: str) -> dict[str, Any]:
-    """What the templates need: `next` is the page to go to in the end, `taken` offers to log in instead."""
+    """What the templates need: `next` is the page to go to in the end, `taken` offers to log in
+    instead.
+    """
     return {"form": form, "next": target, "taken": TAKEN in form.errors.get("email", [])}
 
 
 def _refused(
-    request: Request, form: Form[SignUp], target: str, status: int = 422, retry_after: int | None = None
+    request: Request,
+    form: Form[SignUp],
+    target: str,
+    status: int = 422,
+    retry_after: int | None = None,
 ) -> Response:
-    form.notes["email"] = UNCHECKED  # nobody has looked whether it is taken, so it is not told to look good
+    # nobody has looked whether it is taken, so it is not told to look good
+    form.notes["email"] = UNCHECKED
     return refused(
         request,
         "signup/page.html",

@@ -1,14 +1,15 @@
 """Invisible characters and combining marks in typed text: recognized, counted, and stripped.
 
-Python has no table of Unicode's property Default_Ignorable_Code_Point. The general category covers most of it, and
-BLANK the rest, with the few letters that draw nothing.
+Python has no table of Unicode's property Default_Ignorable_Code_Point. The general category covers
+most of it, and BLANK the rest, with the few letters that draw nothing.
 """
 
 import re
 import unicodedata
 from typing import Final
 
-MAX_MARKS: Final = 4  # on one letter: vocalized Arabic, pointed Hebrew and Tibetan names need up to four
+# on one letter: vocalized Arabic, pointed Hebrew and Tibetan names need up to four
+MAX_MARKS: Final = 4
 INVISIBLE_CATEGORIES: Final = ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")
 BLANK: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
@@ -18,19 +19,28 @@ BLANK: Final = re.compile(
 
 def is_visible(character: str) -> bool:
     """Returns whether the character draws something by itself."""
-    return unicodedata.category(character) not in INVISIBLE_CATEGORIES and BLANK.match(character) is None
+    return (
+        unicodedata.category(character) not in INVISIBLE_CATEGORIES
+        and BLANK.match(character) is None
+    )
 
 
 def count_visible(text: str) -> int:
     """Returns how many characters can be seen.
 
-    An accent is a part of its letter. The vowel signs of scripts such as Devanagari and Thai count by themselves.
+    An accent is a part of its letter. The vowel signs of scripts such as Devanagari and Thai count
+    by themselves.
     """
-    return sum(is_visible(character) and not _is_accent(character) for character in unicodedata.normalize("NFC", text))
+    return sum(
+        is_visible(character) and not _is_accent(character)
+        for character in unicodedata.normalize("NFC", text)
+    )
 
 
 def has_too_many_marks(text: str) -> bool:
-    """Returns whether more than MAX_MARKS combining marks are stacked on one letter, which draws over other lines."""
+    """Returns whether more than MAX_MARKS combining marks are stacked on one letter, which draws
+    over other lines.
+    """
     marks = 0
     for character in unicodedata.normalize("NFC", text):
         category = unicodedata.category(character)
@@ -44,7 +54,9 @@ def has_too_many_marks(text: str) -> bool:
 
 
 def strip_invisible(text: str) -> str:
-    """Removes every invisible character at both ends, such as those that come along with a pasted address."""
+    """Removes every invisible character at both ends, such as those that come along with a pasted
+    address.
+    """
     visible = [index for index, character in enumerate(text) if is_visible(character)]
     return text[visible[0] : visible[-1] + 1] if visible else ""
 

@@ -1,4 +1,6 @@
-"""What a field may hold, and what is said where it does not: the guide's sentences, to the letter."""
+"""What a field may hold, and what is said where it does not: the guide's sentences, to
+the letter.
+"""
 
 import re
 import unicodedata
@@ -27,7 +29,9 @@ TOO_CLOSE: Final = "This password is too close to your name or email."
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Input:
-    """How a field is drawn: the attributes of its `<input>`, which repeat the schema for the browser."""
+    """How a field is drawn: the attributes of its `<input>`, which repeat the schema for the
+    browser.
+    """
 
     attrs: Mapping[str, str | bool]
 
@@ -44,7 +48,9 @@ def storable(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Storable, and one line without what moves a cursor: it is printed in lists and at the operator's shell."""
+    """Storable, and one line without what moves a cursor: it is printed in lists and at the
+    operator's shell.
+    """
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in storable(text)):
         raise refuse(UNSTORABLE)
     if has_too_many_marks(text):  # stacked so high that they would be drawn over other lines
@@ -63,9 +69,11 @@ def _name(text: str) -> str:
 
 
 def _email(text: str) -> str:
-    """The canonical form, the only one stored and looked up: local part in ASCII lower case, domain in IDNA.
+    """The canonical form, the only one stored and looked up: local part in ASCII lower case, domain
+    in IDNA.
 
-    email-validator normalises (NFC, UTS 46) before it validates; the other way round is GHSA-7rqj-j65f-68wh.
+    email-validator normalises (NFC, UTS 46) before it validates; the other way round is
+    GHSA-7rqj-j65f-68wh.
     """
     email = strip_invisible(storable(text))
     if len(email) > LONGEST_EMAIL:
@@ -86,14 +94,21 @@ def _canonical(email: str) -> str | None:
 
 
 def _sized(password: Any) -> str:
-    """Bounded before anything is computed from it (ASVS 6.2.9); never trimmed, never changed (ASVS 6.2.8)."""
-    if len(password) > LONGEST_PASSWORD or len(password.encode("utf-8", "replace")) > 4 * LONGEST_PASSWORD:
+    """Bounded before anything is computed from it (ASVS 6.2.9); never trimmed, never changed (ASVS
+    6.2.8).
+    """
+    if (
+        len(password) > LONGEST_PASSWORD
+        or len(password.encode("utf-8", "replace")) > 4 * LONGEST_PASSWORD
+    ):
         raise refuse(f"Password must be at most {LONGEST_PASSWORD} characters long.")
     return storable(password)
 
 
 def _new_password(password: Any, info: ValidationInfo) -> Secret[str]:
-    """By the policy's rules; then one that others have, or that its owner's name and address give away, is refused."""
+    """By the policy's rules; then one that others have, or that its owner's name and address give
+    away, is refused.
+    """
     context: Mapping[str, Any] = info.context or {"policy": POLICIES["guide"], "beside": {}}
     policy: Policy = context["policy"]
     unmet = [rule.sentence for rule in policy.rules if not rule.is_met(_sized(password))]
@@ -127,7 +142,10 @@ def _phone(text: str) -> str:
 
 
 def _team(text: str) -> str:
-    """Trimmed. Invisible characters alone are no team: people without a team would share it and see phones."""
+    """Trimmed.
+
+    Invisible characters alone are no team: people without a team would share it and see phones.
+    """
     team = _line(text.strip())
     _require_40("Team", team)
     return team if count_visible(team) else ""

@@ -1,4 +1,6 @@
-"""Forms: what was typed, what is wrong with it, and, where nothing is, the data (the guide's FormState)."""
+"""Forms: what was typed, what is wrong with it, and, where nothing is, the data (the guide's
+FormState).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,7 +35,10 @@ class RuleState:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field as the macros draw it. `value` is empty for a password, which never travels back."""
+    """One field as the macros draw it.
+
+    `value` is empty for a password, which never travels back.
+    """
 
     name: str
     value: str
@@ -48,7 +53,9 @@ class Field:
 
 @dataclass(slots=True)
 class Form(Generic[S]):
-    """`errors` holds the sentences of each field, `message` one for the form, `data` the schema where all is well."""
+    """`errors` holds the sentences of each field, `message` one for the form, `data` the schema
+    where all is well.
+    """
 
     schema: type[S]
     policy: Policy
@@ -71,10 +78,13 @@ class Form(Generic[S]):
         policy: Policy = POLICIES["guide"],
         present: Mapping[str, str] | None = None,
     ) -> "Form[S]":
-        """The whole form; None is one that nobody can read. Fields that the schema does not know are not looked at.
+        """The whole form; None is one that nobody can read.
 
-        A required field that is absent counts as empty; any other stays as it is, and is drawn as it is at `present`.
-        A new password must not be close to a name or an address in the form or at `present`.
+        Fields that the schema does not know are not looked at.
+
+        A required field that is absent counts as empty; any other stays as it is, and is drawn as
+        it is at `present`. A new password must not be close to a name or an address in the form or
+        at `present`.
         """
         if fields is None:
             return cls(schema, policy, present or {}, message=UNREADABLE)
@@ -82,24 +92,35 @@ class Form(Generic[S]):
         typed = required | {name: fields[name] for name in schema.model_fields if name in fields}
         form = cls(schema, policy, {**(present or {}), **typed}, checked=set(typed))
         try:
-            form.data = schema.model_validate(typed, context={"policy": policy, "beside": form.values})
+            form.data = schema.model_validate(
+                typed, context={"policy": policy, "beside": form.values}
+            )
         except ValidationError as error:
             form.errors = _sentences(error)
         return form
 
     @classmethod
     def check_field(
-        cls, schema: type[S], name: str, fields: Mapping[str, str] | None, policy: Policy = POLICIES["guide"]
+        cls,
+        schema: type[S],
+        name: str,
+        fields: Mapping[str, str] | None,
+        policy: Policy = POLICIES["guide"],
     ) -> "Form[S]":
-        """One field, live, by the validator that the submit runs. `data` then holds this field alone.
+        """One field, live, by the validator that the submit runs.
 
-        The others are not looked at, but by a new password: it must not be close to a name or an address among them.
+        `data` then holds this field alone.
+
+        The others are not looked at, but by a new password: it must not be close to a name or an
+        address among them.
         """
         form = cls(schema, policy, {name: (fields or {}).get(name, "")}, checked={name})
         try:
             form.data = schema.model_construct()
             context = {"policy": policy, "beside": fields or {}}
-            schema.__pydantic_validator__.validate_assignment(form.data, name, form.values[name], context=context)
+            schema.__pydantic_validator__.validate_assignment(
+                form.data, name, form.values[name], context=context
+            )
         except ValidationError as error:
             form.errors, form.data = _sentences(error), None
         return form
@@ -130,7 +151,9 @@ class Form(Generic[S]):
 
 
 async def read_fields(request: Request) -> Mapping[str, str] | None:
-    """The fields of a posted form, the first value of each; None where they are no text. Read once, then remembered.
+    """The fields of a posted form, the first value of each; None where they are no text.
+
+    Read once, then remembered.
 
     An empty body needs no type. Raises HTTPException 415 for any other kind of content.
     """
@@ -152,7 +175,12 @@ def _parse(content_type: str, body: bytes) -> Mapping[str, str] | None:
     if content_type.partition(";")[0].strip(" \t").lower() != FORM_TYPE:
         raise HTTPException(415)
     try:
-        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+        pairs = parse_qsl(
+            body.decode("utf-8"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MOST_FIELDS,
+        )
     except ValueError:  # no UTF-8, or a field too many
         return None
     return dict(reversed(pairs))  # of doubled fields the first counts
@@ -160,7 +188,9 @@ def _parse(content_type: str, body: bytes) -> Mapping[str, str] | None:
 
 def _sentences(error: ValidationError) -> dict[str, list[str]]:
     return {
-        str(problem["loc"][0]): list(problem.get("ctx", {}).get("sentences", ("We couldn’t read this.",)))
+        str(problem["loc"][0]): list(
+            problem.get("ctx", {}).get("sentences", ("We couldn’t read this.",))
+        )
         for problem in error.errors(include_url=False, include_input=False)
     }
 
@@ -171,4 +201,7 @@ def _state(rule: Rule, password: str) -> RuleState:
 
 @cache
 def _input(schema: type[BaseModel], name: str) -> Input:
-    return next((found for found in schema.model_fields[name].metadata if isinstance(found, Input)), Input({}))
+    return next(
+        (found for found in schema.model_fields[name].metadata if isinstance(found, Input)),
+        Input({}),
+    )

@@ -8,7 +8,10 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line under "Password must:". `pattern` means the same to Python and, with the `u` flag, to JavaScript."""
+    """One line under "Password must:".
+
+    `pattern` means the same to Python and, with the `u` flag, to JavaScript.
+    """
 
     key: str
     pattern: str
@@ -21,7 +24,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a new password must be. `generator` tells Safari's password generator (`passwordrules`)."""
+    """What a new password must be.
+
+    `generator` tells Safari's password generator (`passwordrules`).
+    """
 
     rules: tuple[Rule, ...]
     generator: str
@@ -34,9 +40,15 @@ POLICIES: Final[Mapping[str, Policy]] = {
             _LENGTH,
             Rule("letter", r"[a-zA-Z]", "Contain at least one letter.", "a letter"),
             Rule("number", r"[0-9]", "Contain at least one number.", "a number"),
-            Rule("special", r"[^a-zA-Z0-9]", "Contain at least one special character.", "a special character"),
+            Rule(
+                "special",
+                r"[^a-zA-Z0-9]",
+                "Contain at least one special character.",
+                "a special character",
+            ),
         ),
         "minlength: 8; maxlength: 256; required: lower, upper; required: digit; required: special;",
     ),
-    "length": Policy((_LENGTH,), "minlength: 8; maxlength: 256;"),  # NIST 800-63B: no composition rules
+    # NIST 800-63B: no composition rules
+    "length": Policy((_LENGTH,), "minlength: 8; maxlength: 256;"),
 }

@@ -1,11 +1,24 @@
-"""One schema for each form: the submit, the live check and the drawing of its fields all come from it."""
+"""One schema for each form: the submit, the live check and the drawing of its fields all come from
+it.
+"""
 
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
 from db.audit.events import Event
-from web.forms.fields import Email, Name, NewPassword, PageNumber, Phone, PresentPassword, Search, Slug, Sort, Team
+from web.forms.fields import (
+    Email,
+    Name,
+    NewPassword,
+    PageNumber,
+    Phone,
+    PresentPassword,
+    Search,
+    Slug,
+    Sort,
+    Team,
+)
 
 ABSENT: Final[Any] = None  # a field that was not sent stays as it is
 

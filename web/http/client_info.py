@@ -27,7 +27,9 @@ def describe_device(request: HTTPConnection) -> Device:
 
 
 def client_address(request: HTTPConnection) -> str:
-    """The peer's address; behind trusted proxies the last address that is none of them (RFC 7239, section 7.1)."""
+    """The peer's address; behind trusted proxies the last address that is none of them (RFC 7239,
+    section 7.1).
+    """
     settings: Settings = request.app.state.settings
     forwarded = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
     hops = [hop for part in forwarded if (hop := part.strip(" \t"))]
@@ -48,7 +50,9 @@ def _is_trusted(address: str, settings: Settings) -> bool:
 
 @lru_cache(1024)
 def _normal(address: str) -> str:
-    """One form for each address, a port left out: IPv4 in IPv6 becomes IPv4; what is no address becomes nothing."""
+    """One form for each address, a port left out: IPv4 in IPv6 becomes IPv4; what is no address
+    becomes nothing.
+    """
     with_port = re.fullmatch(r"\[(.+)\](?::[0-9]+)?|([0-9.]+):[0-9]+", address)
     try:
         ip = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else address)
@@ -58,5 +62,7 @@ def _normal(address: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Headers are Latin-1 bytes from anybody: no control characters into the database (PostgreSQL has no NUL)."""
+    """Headers are Latin-1 bytes from anybody: no control characters into the database (PostgreSQL
+    has no NUL).
+    """
     return "".join(character for character in text if character.isprintable())

@@ -1,4 +1,6 @@
-"""Destinations of redirects: the log-in page, and after it a page that answers GET, or the dashboard."""
+"""Destinations of redirects: the log-in page, and after it a page that answers GET, or the
+dashboard.
+"""
 
 from collections.abc import Sequence
 from re import Pattern
@@ -13,7 +15,9 @@ HOME = "/dashboard"
 
 
 def wanted_page(request: Request) -> str:
-    """The page that somebody who is turned away was on: the request's own, or the one that asked for a fragment."""
+    """The page that somebody who is turned away was on: the request's own, or the one that asked
+    for a fragment.
+    """
     address = address_of_page(request)
     if address is None:
         return _requested_page(request)
@@ -39,7 +43,9 @@ def same_page(request: Request) -> str:
 
 
 def carried_page(request: Request, target: str | None) -> str:
-    """`target` as `safe_page` returns it; empty where there is none, so that it is carried no further."""
+    """`target` as `safe_page` returns it; empty where there is none, so that it is carried no
+    further.
+    """
     return safe_page(request, target) if target else ""
 
 
@@ -50,20 +56,29 @@ def page_after_login(request: Request) -> str:
 
 
 def login_page(request: Request, *, ended: bool, guessed: bool) -> str:
-    """The log-in page that leads back to the wanted page. It says why a session ended, or that cookies are blocked."""
+    """The log-in page that leads back to the wanted page.
+
+    It says why a session ended, or that cookies are blocked.
+    """
     reason = "&ended=1" if ended else "&cookies=1" if _keeps_no_cookie(request) else ""
     reason += "&guessed=1" if guessed else ""
     return f"{path_of(request, 'login')}?next={quote(wanted_page(request), safe='/')}{reason}"
 
 
 def _keeps_no_cookie(request: Request) -> bool:
-    """Whether the browser comes from the log-in or sign-up form and has neither of the cookies set there.
+    """Whether the browser comes from the log-in or sign-up form and has neither of the cookies set
+    there.
 
-    A log-out leaves the cookie that the browser is known by, so a session that ended is not taken for this.
+    A log-out leaves the cookie that the browser is known by, so a session that ended is not taken
+    for this.
     """
     form = urlsplit(_local(request, request.headers.get("referer", "")) or "").path
     is_from_form = form in (path_of(request, "login"), path_of(request, "signup"))
-    return is_from_form and read(request.scope, "session") is None and read(request.scope, "device") is None
+    return (
+        is_from_form
+        and read(request.scope, "session") is None
+        and read(request.scope, "device") is None
+    )
 
 
 def _requested_page(request: Request) -> str:
@@ -77,6 +92,7 @@ def _local(request: Request, url: str) -> str | None:
         parts = urlsplit(url)
     except ValueError:
         return None
-    if f"{parts.scheme}://{parts.netloc}" != request.app.state.settings.base_url:  # browsers write both canonically
+    # browsers write both canonically
+    if f"{parts.scheme}://{parts.netloc}" != request.app.state.settings.base_url:
         return None
     return parts.path + (f"?{parts.query}" if parts.query else "")

@@ -1,4 +1,6 @@
-"""The session cookie: read, set and deleted; and the viewer behind it, asked for once in a request."""
+"""The session cookie: read, set and deleted; and the viewer behind it, asked for once
+in a request.
+"""
 
 from typing import Any, Final
 
@@ -16,7 +18,8 @@ from web.http.client_info import describe_device
 from web.http.cookies import put, read
 from web.http.methods import SAFE_METHODS
 
-DOCUMENT_VIEWER: Final = b"document-viewer"  # the header in which app.js sends the user that the page names
+# the header in which app.js sends the user that the page names
+DOCUMENT_VIEWER: Final = b"document-viewer"
 
 
 def peek(scope: Scope) -> Claims | None:
@@ -29,9 +32,11 @@ def peek(scope: Scope) -> Claims | None:
 
 
 def require_own_document(scope: Scope, claims: Claims) -> None:
-    """Raises StaleDocument where the page that sent the request names another user than the cookie does, no query.
+    """Raises StaleDocument where the page that sent the request names another user than the cookie
+    does, no query.
 
-    Another user has logged in since, in another tab: the page would show their data, or act for them.
+    Another user has logged in since, in another tab: the page would show their data, or act for
+    them.
     """
     user_id = claims.user_id.encode()
     if any(name == DOCUMENT_VIEWER and value != user_id for name, value in scope["headers"]):
@@ -39,7 +44,10 @@ def require_own_document(scope: Scope, claims: Claims) -> None:
 
 
 async def is_live(request: Request) -> bool:
-    """Whether the database knows the session that the cookie claims. If not, nobody is logged in here from now on."""
+    """Whether the database knows the session that the cookie claims.
+
+    If not, nobody is logged in here from now on.
+    """
     try:
         await _viewer(request)
     except NotLoggedIn:
@@ -50,9 +58,12 @@ async def is_live(request: Request) -> bool:
 
 
 async def verify_session(request: Request, preload: Any = None) -> Viewer:
-    """The viewer, as the database knows them now. Raises NotLoggedIn, and OtherViewer for somebody else's form.
+    """The viewer, as the database knows them now.
 
-    `preload` is a constant of `db.access`: columns that the same statement reads, for the function that returns them.
+    Raises NotLoggedIn, and OtherViewer for somebody else's form.
+
+    `preload` is a constant of `db.access`: columns that the same statement reads, for the function
+    that returns them.
     """
     viewer = await _viewer(request, preload)
     await _require_own_form(request, viewer)
@@ -60,7 +71,10 @@ async def verify_session(request: Request, preload: Any = None) -> Viewer:
 
 
 async def verify_admin(request: Request) -> Admin:
-    """The viewer, whose row says `admin`. Raises NotLoggedIn, Forbidden and OtherViewer, in this order."""
+    """The viewer, whose row says `admin`.
+
+    Raises NotLoggedIn, Forbidden and OtherViewer, in this order.
+    """
     if request.method not in SAFE_METHODS:
         await read_fields(request)  # another content type is refused before a wrong role
     viewer = await _viewer(request)
@@ -73,7 +87,9 @@ async def verify_admin(request: Request) -> Admin:
 
 async def end_session(request: Request) -> None:
     """End the session in the database; the answer is to delete the cookie."""
-    await sessions.end_session(request.app.state.store, peek(request.scope), describe_device(request))
+    await sessions.end_session(
+        request.app.state.store, peek(request.scope), describe_device(request)
+    )
 
 
 def set_cookie(request: Request, session: NewSession) -> None:
@@ -89,15 +105,24 @@ def keep_device(request: Request, device: NewCookie) -> None:
 
 
 def delete_cookie(request: Request) -> None:
-    """End the session here. The browser stays known: that is what lets its owner in while strangers guess."""
+    """End the session here.
+
+    The browser stays known: that is what lets its owner in while strangers guess.
+    """
     put(request.scope, "session", None)
 
 
 async def _viewer(request: Request, preload: Any = None) -> Viewer:
-    """Memoised: however often it is asked for in one request, the database is asked once (the guide's `cache()`)."""
+    """Memoised: however often it is asked for in one request, the database is asked once (the
+    guide's `cache()`).
+    """
     state = request.scope["state"]
     if "viewer" not in state:
-        store, claims, prefetch = request.app.state.store, peek(request.scope), _is_prefetch(request)
+        store, claims, prefetch = (
+            request.app.state.store,
+            peek(request.scope),
+            _is_prefetch(request),
+        )
         device = NOWHERE if request.method in SAFE_METHODS else describe_device(request)
         viewer = state["viewer"] = await sessions.verify_session(
             store, claims, device=device, may_write=not prefetch, preload=preload
@@ -111,7 +136,9 @@ async def _viewer(request: Request, preload: Any = None) -> Viewer:
 
 
 async def _require_own_form(request: Request, viewer: Viewer) -> None:
-    """A member's form names whom it was drawn for: another account may have logged in since, in another tab."""
+    """A member's form names whom it was drawn for: another account may have logged in since, in
+    another tab.
+    """
     if request.method in SAFE_METHODS:
         return
     drawn_for = (await read_fields(request) or {}).get("viewer")
@@ -121,4 +148,6 @@ async def _require_own_form(request: Request, viewer: Viewer) -> None:
 
 def _is_prefetch(request: Request) -> bool:
     purposes = (b"sec-purpose", b"purpose")
-    return any(name in purposes and b"prefetch" in value for name, value in request.scope["headers"])
+    return any(
+        name in purposes and b"prefetch" in value for name, value in request.scope["headers"]
+    )

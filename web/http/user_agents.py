@@ -1,14 +1,17 @@
-"""Names the browser or tool, the system and the type of device behind a User-Agent, from fixed tables.
+"""Names the browser or tool, the system and the type of device behind a User-Agent, from fixed
+tables.
 
-A library of patterns took 10 ms of the event loop for a hostile text, and raised ValueError for another. These tables
-search for fixed words, so the work is in proportion to the length, and no text of the client is ever shown.
+A library of patterns took 10 ms of the event loop for a hostile text, and raised ValueError for
+another. These tables search for fixed words, so the work is in proportion to the length, and no
+text of the client is ever shown.
 """
 
 from typing import Final
 
 from db.device_names import UNKNOWN
 
-# The first word that the text contains decides: each browser also names the ones that it is compatible with.
+# The first word that the text contains decides: each browser also names the ones that it is
+# compatible with.
 BROWSERS: Final = (
     ("Focus/", "Firefox Focus"),
     ("Klar/", "Firefox Klar"),
@@ -87,7 +90,8 @@ SYSTEMS: Final = (
 def parse_user_agent(user_agent: str) -> tuple[str, str, str]:
     """Returns browser, system and device type, such as `("Firefox", "Linux", "computer")`.
 
-    Device types are computer, phone, tablet, terminal and unknown. The system is empty where no word names one.
+    Device types are computer, phone, tablet, terminal and unknown. The system is empty where no
+    word names one.
     """
     if not user_agent.startswith(("Mozilla/", "Opera/")):
         tool = _first(TOOLS, user_agent)
@@ -105,7 +109,12 @@ def _webkit(user_agent: str, system: str) -> str:
     """Safari and Android's old browser have no word of their own."""
     if "AppleWebKit/" not in user_agent:
         return ""
-    return {"Android": "Android browser", "macOS": "Safari", "iPhone": "Safari", "iPad": "Safari"}.get(system, "")
+    return {
+        "Android": "Android browser",
+        "macOS": "Safari",
+        "iPhone": "Safari",
+        "iPad": "Safari",
+    }.get(system, "")
 
 
 def _device_type(system: str, user_agent: str) -> str:

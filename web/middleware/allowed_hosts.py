@@ -1,4 +1,6 @@
-"""Which Host headers are answered: the site's own, those of this machine, and any one at the health checks."""
+"""Which Host headers are answered: the site's own, those of this machine, and any one at the health
+checks.
+"""
 
 import ipaddress
 import re
@@ -13,13 +15,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from web.settings.settings import is_loopback
 
 HOST: Final = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?")
-# A load balancer asks by address, an old one without a Host header. `web.observability.metrics` checks the host
-# itself: a scraper with the token may use any name.
+# A load balancer asks by address, an old one without a Host header. `web.observability.metrics`
+# checks the host itself: a scraper with the token may use any name.
 ANY_HOST: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class AllowedHosts:
-    """Refuses requests for another host (400). After DNS rebinding a page of another site would come from this one."""
+    """Refuses requests for another host (400).
+
+    After DNS rebinding a page of another site would come from this one.
+    """
 
     def __init__(self, app: ASGIApp, *, base_url: str) -> None:
         self.app = app
@@ -32,7 +37,8 @@ class AllowedHosts:
 
 
 def require_host(scope: Scope, base_url: str, *, any_host: bool = False) -> None:
-    """Raises WrongHost unless there is one Host header (RFC 9112, section 3.2), of a host that this program answers.
+    """Raises WrongHost unless there is one Host header (RFC 9112, section 3.2), of a host that this
+    program answers.
 
     With `any_host` each is one, and HTTP/1.0 needs none.
     """

@@ -17,10 +17,11 @@ class ForeignOrigin(HTTPException):
 
 
 class CrossOrigin:
-    """Refuses unsafe requests that a page of another site sent (CSRF), by Fetch Metadata and by Origin.
+    """Refuses unsafe requests that a page of another site sent (CSRF), by Fetch Metadata and by
+    Origin.
 
-    Each of the two headers that is present must say that the page was this site's. A client that sends neither is no
-    browser.
+    Each of the two headers that is present must say that the page was this site's. A client that
+    sends neither is no browser.
     """
 
     def __init__(self, app: ASGIApp, *, base_url: str) -> None:

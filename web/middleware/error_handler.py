@@ -17,7 +17,9 @@ from web.rendering.responses import leave, turn_away
 
 
 class LastResort:
-    """Whatever is raised becomes an answer, and whatever takes too long ends: its transaction is rolled back."""
+    """Whatever is raised becomes an answer, and whatever takes too long ends: its transaction is
+    rolled back.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -28,14 +30,18 @@ class LastResort:
         try:
             await self.app(scope, receive, send)
         except Exception as error:
-            if "status" in scope["state"]:  # an answer has begun: `web.middleware.security_headers.Headers` saw it
+            # an answer has begun: `web.middleware.security_headers.Headers` saw it
+            if "status" in scope["state"]:
                 raise
             response = await answer(Request(scope, receive), error)
             await response(scope, receive, send)
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """The answer to anything that was raised. Nobody is logged out by a fault of ours: only NotLoggedIn does that."""
+    """The answer to anything that was raised.
+
+    Nobody is logged out by a fault of ours: only NotLoggedIn does that.
+    """
     match error:
         case refusals.NotLoggedIn():
             return _to_login(request, error)
@@ -59,9 +65,13 @@ async def answer(request: Request, error: Exception) -> Response:
         case ForeignOrigin():
             return error_response(request, 403, FOREIGN)
         case WrongHost():
-            return error_response(request, 400, Words("Wrong address", (f"{error.detail} Open it there.",), "holes"))
+            return error_response(
+                request, 400, Words("Wrong address", (f"{error.detail} Open it there.",), "holes")
+            )
         case HTTPException(status_code=422):
-            return error_response(request, 422, Words("That didn’t go through", (error.detail,), "lid"))
+            return error_response(
+                request, 422, Words("That didn’t go through", (error.detail,), "lid")
+            )
         case HTTPException():
             return error_response(request, error.status_code, headers=error.headers)
     log_failure(request, error)
@@ -69,9 +79,12 @@ async def answer(request: Request, error: Exception) -> Response:
 
 
 def _to_login(request: Request, error: refusals.NotLoggedIn) -> Response:
-    """To log in, and back. A cookie that the database does not know is deleted, or `/login` would send it back.
+    """To log in, and back.
 
-    One that no key here can open is left alone: another host, whose keys were changed a moment ago, may know it.
+    A cookie that the database does not know is deleted, or `/login` would send it back.
+
+    One that no key here can open is left alone: another host, whose keys were changed a moment ago,
+    may know it.
     """
     if error.ended:
         cookie.delete_cookie(request)

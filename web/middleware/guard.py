@@ -23,10 +23,12 @@ class Kind(Enum):
 
 
 class Guard:
-    """Turns strangers away from members' pages and members from guests', by the cookie alone, with no query.
+    """Turns strangers away from members' pages and members from guests', by the cookie alone, with
+    no query.
 
-    It never refuses by role: who was promoted a minute ago still carries the old cookie. Data access decides. Of a form
-    for guests that was sent the database is asked: what was typed is not thrown away for a session that is over.
+    It never refuses by role: who was promoted a minute ago still carries the old cookie. Data
+    access decides. Of a form for guests that was sent the database is asked: what was typed is not
+    thrown away for a session that is over.
     """
 
     def __init__(self, app: ASGIApp, kind: Kind) -> None:

@@ -17,14 +17,19 @@ HANDLER_DEADLINE: Final = 7  # seconds; htmx gives up after eight
 
 
 class Limits:
-    """Header sizes (431), then the whole body, declared or chunked, read before anybody looks at it (413).
+    """Header sizes (431), then the whole body, declared or chunked, read before anybody looks at it
+    (413).
 
-    The work has its time until its answer begins, and an answer is whole by then: how long it is read is
-    `web.server.timeout_protocol`'s to bound.
+    The work has its time until its answer begins, and an answer is whole by then: how long it is
+    read is `web.server.timeout_protocol`'s to bound.
     """
 
     def __init__(
-        self, app: ASGIApp, *, body_within: float = BODY_DEADLINE, work_within: float = HANDLER_DEADLINE
+        self,
+        app: ASGIApp,
+        *,
+        body_within: float = BODY_DEADLINE,
+        work_within: float = HANDLER_DEADLINE,
     ) -> None:
         self.app = app
         self.body_within, self.work_within = body_within, work_within
@@ -36,7 +41,10 @@ class Limits:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         headers = scope["headers"]
-        if len(headers) > MOST_HEADERS or sum([len(key) + len(value) for key, value in headers]) > LARGEST_HEADERS:
+        if (
+            len(headers) > MOST_HEADERS
+            or sum([len(key) + len(value) for key, value in headers]) > LARGEST_HEADERS
+        ):
             raise HTTPException(431, headers={"Connection": "close"})
         if scope["method"] not in SAFE_METHODS:
             receive = _replay(await _read_body(scope, receive, self.body_within), receive)
@@ -57,20 +65,27 @@ class Limits:
                 task.uncancel()
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Cancels requests past their deadline. One timer for all: one per request costs more than a statement."""
+        """Cancels requests past their deadline.
+
+        One timer for all: one per request costs more than a statement.
+        """
         self._is_watching = bool(self._deadlines)
         if self._is_watching:
             loop.call_later(self.work_within / 20, self._watch, loop)
         for task, (due, scope) in self._deadlines.items():
             if due > loop.time():
                 break
-            if "status" not in scope["state"] and task not in self._canceled:  # no response has begun
+            # no response has begun
+            if "status" not in scope["state"] and task not in self._canceled:
                 self._canceled.add(task)
                 task.cancel()
 
 
 async def _read_body(scope: Scope, receive: Receive, within: float) -> bytes:
-    """The whole body. Raises HTTPException 413 where it is too large, and 408 where it does not come."""
+    """The whole body.
+
+    Raises HTTPException 413 where it is too large, and 408 where it does not come.
+    """
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     if not declared.isdigit() or len(declared) > 9 or int(declared) > LARGEST_BODY:
         raise HTTPException(413, headers={"Connection": "close"})

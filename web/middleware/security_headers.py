@@ -33,7 +33,9 @@ HSTS: Final[Mapping[str, Mapping[str, str]]] = {  # by the setting HSTS (RFC 679
 
 
 class Headers:
-    """The headers that every answer carries, errors and fragments too, and the cookie that the work has decided on."""
+    """The headers that every answer carries, errors and fragments too, and the cookie that the work
+    has decided on.
+    """
 
     def __init__(self, app: ASGIApp, *, hsts: str) -> None:
         self.app = app
@@ -49,7 +51,8 @@ class Headers:
 
         def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                state["status"] = message["status"]  # read by the outer layers: the response has begun
+                # read by the outer layers: the response has begun
+                state["status"] = message["status"]
                 message["headers"] = [*message["headers"], *self._added(scope, message["headers"])]
             return send(message)
 
@@ -60,6 +63,9 @@ class Headers:
         if not any(name == b"cache-control" for name, _ in present):
             added += NOT_KEPT
         if scope["app"].state.draining:
-            added.append((b"connection", b"close"))  # so that nobody is cut off between two requests
-        added.extend((b"set-cookie", cookie) for cookie in scope["state"].get("set_cookies", {}).values())
+            # so that nobody is cut off between two requests
+            added.append((b"connection", b"close"))
+        added.extend(
+            (b"set-cookie", cookie) for cookie in scope["state"].get("set_cookies", {}).values()
+        )
         return added

@@ -16,7 +16,10 @@ from web.rendering.responses import page, path_of
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a person is told. `panel` is the drawing beside it, `action` the label of the one button."""
+    """What a person is told.
+
+    `panel` is the drawing beside it, `action` the label of the one button.
+    """
 
     heading: str
     text: tuple[str, ...]
@@ -39,23 +42,38 @@ WORDS: Final[Mapping[int, Words]] = {
         "holes",
     ),
     405: Words(
-        "This door does not open that way", ("The address is right, but it cannot be used like this.",), "holes"
+        "This door does not open that way",
+        ("The address is right, but it cannot be used like this.",),
+        "holes",
     ),
-    409: Words("Nothing was changed", ("Reload the page that you came from, and try again.",), "lid"),
-    413: Words("That is too much at once", ("What was sent is larger than 64 KiB. Send less, and try again.",), "lid"),
+    409: Words(
+        "Nothing was changed", ("Reload the page that you came from, and try again.",), "lid"
+    ),
+    413: Words(
+        "That is too much at once",
+        ("What was sent is larger than 64 KiB. Send less, and try again.",),
+        "lid",
+    ),
     415: Words("That is not a form of ours", ("Please use the forms on this site.",), "lid"),
     429: Words(
-        "Too many tries", ("To keep guessers out, this door stays shut for a little while.",), "lid", "Try again"
+        "Too many tries",
+        ("To keep guessers out, this door stays shut for a little while.",),
+        "lid",
+        "Try again",
     ),
     431: Words(
         "That is too much at once",
-        ("Your browser sent too many cookies or headers. Clear this site’s cookies and try again.",),
+        (
+            "Your browser sent too many cookies or headers. Clear this site’s cookies "
+            "and try again.",
+        ),
         "lid",
     ),
     500: Words(
         "Something broke on our side",
         (
-            "It’s not your fault, and nothing was left half done. Try again; if it keeps happening, send us the "
+            "It’s not your fault, and nothing was left half done. Try again; if it keeps "
+            "happening, send us the "
             "reference below.",
         ),
         "loose",
@@ -63,19 +81,28 @@ WORDS: Final[Mapping[int, Words]] = {
     ),
     503: Words(
         "We will be right back",
-        ("Latchkey is too busy, or cannot reach its database. Nothing is lost, and nobody was logged out.",),
+        (
+            "Latchkey is too busy, or cannot reach its database. Nothing is lost, and "
+            "nobody was logged out.",
+        ),
         "loose",
         "Try again",
     ),
 }
 FOREIGN: Final = Words(
     "This came from another site",
-    ("To keep you safe, we only accept forms from our own pages. Nothing was done: open the page and try again.",),
+    (
+        "To keep you safe, we only accept forms from our own pages. Nothing was done: "
+        "open the page and try again.",
+    ),
     "barred",
 )
 LAST_ADMIN: Final = Words(
     "Somebody has to keep the keys",
-    ("This is the last administrator, so the account can’t be demoted or disabled. Nothing was changed.",),
+    (
+        "This is the last administrator, so the account can’t be demoted or disabled. "
+        "Nothing was changed.",
+    ),
     "lid",
 )
 
@@ -89,7 +116,9 @@ def error_response(
     retry_after: int | None = None,
 ) -> Response:
     words = words or WORDS.get(status) or Words(HTTPStatus(status).phrase, ("That didn’t work.",))
-    response = problem(status, words.text[0]) if is_api(request) else _error_page(request, status, words)
+    response = (
+        problem(status, words.text[0]) if is_api(request) else _error_page(request, status, words)
+    )
     response.headers.update(dict(headers or {}))
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
@@ -98,7 +127,8 @@ def error_response(
 
 def _error_page(request: Request, status: int, words: Words) -> Response:
     member = peek(request.scope) is not None
-    viewer = getattr(request.state, "viewer", None)  # the bar is that of the row, where it was asked for
+    # the bar is that of the row, where it was asked for
+    viewer = getattr(request.state, "viewer", None)
     return page(
         request,
         "ui/error.html",
@@ -127,6 +157,9 @@ def _action(request: Request, words: Words, member: bool) -> dict[str, str]:
 def other_viewer(name: str) -> Words:
     return Words(
         "Somebody else is logged in now",
-        (f"You are logged in as {name}, but this page was opened from another account. Nothing was changed.",),
+        (
+            f"You are logged in as {name}, but this page was opened from another account. "
+            "Nothing was changed.",
+        ),
         "lid",
     )

@@ -1,7 +1,8 @@
 """What the page after a redirect says about the change before it, such as "Profile saved.".
 
-The redirect's response carries the name of a sentence in a short-lived cookie: the URL stays the same, reloading does
-not repeat the sentence, and nobody can put other words on a page, because only names in NOTICES have a sentence.
+The redirect's response carries the name of a sentence in a short-lived cookie: the URL stays the
+same, reloading does not repeat the sentence, and nobody can put other words on a page, because only
+names in NOTICES have a sentence.
 """
 
 from collections.abc import Mapping
@@ -38,7 +39,8 @@ def keep_notice(request: Request, name: str) -> None:
 
 
 def confirm(request: Request, name: str, toast: str = "") -> str:
-    """Returns the toast that confirms a change to htmx; a plain form gets the sentence of this name on the next page.
+    """Returns the toast that confirms a change to htmx; a plain form gets the sentence of this name
+    on the next page.
 
     `toast` is a longer sentence for htmx, such as one with figures.
     """
@@ -48,7 +50,9 @@ def confirm(request: Request, name: str, toast: str = "") -> str:
 
 
 def take_notice(request: Request) -> str:
-    """Returns the sentence to show, once; empty where there is none, or no sentence has the cookie's name."""
+    """Returns the sentence to show, once; empty where there is none, or no sentence has the
+    cookie's name.
+    """
     name = read(request.scope, "notice")
     if name is None:
         return ""

@@ -20,10 +20,13 @@ class Closed(NamedTuple):
     retry_after: int | None = None
 
 
-def say(request: Request, form: Form[Any], refusal: Refusal, sentences: Mapping[type[Refusal], str]) -> Closed:
+def say(
+    request: Request, form: Form[Any], refusal: Refusal, sentences: Mapping[type[Refusal], str]
+) -> Closed:
     """Put the sentence for the refusal into the form, and tell the log where the fault is ours.
 
-    A sentence may say `{wait}`. A breached password has the same sentence everywhere, beside its field.
+    A sentence may say `{wait}`. A breached password has the same sentence everywhere, beside its
+    field.
     """
     match refusal:
         case Breached():

@@ -1,10 +1,23 @@
-"""Times and numbers in words, as the templates say them; `app.js` says the same in the reader's own time zone."""
+"""Times and numbers in words, as the templates say them; `app.js` says the same in the reader's own
+time zone.
+"""
 
 from datetime import UTC, date, datetime, timedelta
 
-LONG_MONTHS = (
-    "January,February,March,April,May,June,July,August,September,October,November,December".split(",")  # noqa: SIM905
-)
+LONG_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 MONTHS = [month[:3] for month in LONG_MONTHS]
 
 
@@ -14,7 +27,9 @@ def iso(moment: datetime) -> str:
 
 
 def when(moment: datetime, now: datetime) -> str:
-    """A moment: `today at 09:12 UTC`, `yesterday at 18:20 UTC`, `9 Nov, 18:40 UTC`, `9 Nov 2025, 18:40 UTC`."""
+    """A moment: `today at 09:12 UTC`, `yesterday at 18:20 UTC`, `9 Nov, 18:40 UTC`, `9 Nov 2025,
+    18:40 UTC`.
+    """
     moment, now = moment.astimezone(UTC), now.astimezone(UTC)
     clock = f"{moment.hour:02}:{moment.minute:02} UTC"
     if moment.date() == now.date():
@@ -70,4 +85,11 @@ def _day(moment: datetime, now: datetime) -> str:
     return f"{moment.day} {MONTHS[moment.month - 1]}{year}"
 
 
-FILTERS = {"iso": iso, "when": when, "ago": ago, "date": long_date, "number": number, "plural": plural}
+FILTERS = {
+    "iso": iso,
+    "when": when,
+    "ago": ago,
+    "date": long_date,
+    "number": number,
+    "plural": plural,
+}

@@ -1,4 +1,6 @@
-"""The layout around a page: rendered once per variant, with gaps for the title, the viewer and the page's fragment."""
+"""The layout around a page: rendered once per variant, with gaps for the title, the viewer and the
+page's fragment.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -16,7 +18,8 @@ GAPS: Final = {gap: f"gap-{gap}-f84a1c" for gap in ("title", "id", "name", "slug
 class Variant(NamedTuple):
     """What a layout depends on: a few dozen combinations, none of them a user's own.
 
-    `path` is that of a row without parameters, or empty; `role` shapes the menu; `panel` is the drawing beside a form.
+    `path` is that of a row without parameters, or empty; `role` shapes the menu; `panel` is the
+    drawing beside a form.
     """
 
     layout: str
@@ -35,15 +38,26 @@ class Layouts:
         self._formats: dict[Variant, bytes] = {}
 
     def fill(self, variant: Variant, title: str, me: Me | None, main: str) -> bytes:
-        """Returns the whole page as UTF-8. `main` is HTML; the title and the viewer's name are escaped here."""
+        """Returns the whole page as UTF-8.
+
+        `main` is HTML; the title and the viewer's name are escaped here.
+        """
         values = {b"title": _escaped(title), b"main": main.encode()}
         if me:
-            values |= {b"id": _escaped(me.id), b"name": _escaped(me.name), b"slug": _escaped(me.slug)}
+            values |= {
+                b"id": _escaped(me.id),
+                b"name": _escaped(me.name),
+                b"slug": _escaped(me.slug),
+            }
         return (self._formats.get(variant) or self._render(variant)) % values
 
     def _render(self, variant: Variant) -> bytes:
         """Returns the layout as a format of the bytes type: `%(name)b` for each gap."""
-        me = Me(GAPS["id"], GAPS["name"], variant.role or "user", GAPS["slug"]) if variant.has_viewer else None
+        me = (
+            Me(GAPS["id"], GAPS["name"], variant.role or "user", GAPS["slug"])
+            if variant.has_viewer
+            else None
+        )
         context: Mapping[str, Any] = {
             "title": GAPS["title"],
             "main": GAPS["main"],

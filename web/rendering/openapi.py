@@ -12,21 +12,37 @@ COUNT: Final = {"type": "integer", "minimum": 0}
 def describe(base_url: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Latchkey", "version": "1", "license": {"name": "MIT", "identifier": "MIT"}},
+        "info": {
+            "title": "Latchkey",
+            "version": "1",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
         "servers": [{"url": base_url}],
         "security": [{"session": []}],
         "paths": {
             "/api/session": {"get": _get("session", "Who is logged in", SESSION, 401)},
             "/api/users/{slug}": {
                 "get": _get("user", "A profile, as the viewer may see it", PROFILE, 401, 404)
-                | {"parameters": [{"name": "slug", "in": "path", "required": True, "schema": {"type": "string"}}]}
+                | {
+                    "parameters": [
+                        {
+                            "name": "slug",
+                            "in": "path",
+                            "required": True,
+                            "schema": {"type": "string"},
+                        }
+                    ]
+                }
             },
             "/api/admin/users": {
-                "get": _get("people", "Everybody, for administrators", PEOPLE, 401, 403, 422) | {"parameters": QUERY}
+                "get": _get("people", "Everybody, for administrators", PEOPLE, 401, 403, 422)
+                | {"parameters": QUERY}
             },
         },
         "components": {
-            "securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": _cookie(base_url)}},
+            "securitySchemes": {
+                "session": {"type": "apiKey", "in": "cookie", "name": _cookie(base_url)}
+            },
             "schemas": {"Problem": PROBLEM},
         },
     }
@@ -51,7 +67,12 @@ def _cookie(base_url: str) -> str:
 
 
 def _object(**properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 WHY: Final = {
@@ -63,14 +84,32 @@ WHY: Final = {
 }
 SESSION: Final = _object(user=_object(id=TEXT, name=TEXT, role=ROLE, slug=TEXT), expires_at=MOMENT)
 PROFILE: Final = _object(
-    name=TEXT, slug=TEXT, role=ROLE, team=TEXT, email=MAYBE_TEXT, phone=MAYBE_TEXT, created_at=MOMENT
+    name=TEXT,
+    slug=TEXT,
+    role=ROLE,
+    team=TEXT,
+    email=MAYBE_TEXT,
+    phone=MAYBE_TEXT,
+    created_at=MOMENT,
 )
-PERSON: Final = _object(id=TEXT, name=TEXT, email=TEXT, role=ROLE, slug=TEXT, team=TEXT, disabled={"type": "boolean"})
-PEOPLE: Final = _object(users={"type": "array", "items": PERSON}, total=COUNT, page=COUNT, pages=COUNT)
+PERSON: Final = _object(
+    id=TEXT, name=TEXT, email=TEXT, role=ROLE, slug=TEXT, team=TEXT, disabled={"type": "boolean"}
+)
+PEOPLE: Final = _object(
+    users={"type": "array", "items": PERSON}, total=COUNT, page=COUNT, pages=COUNT
+)
 QUERY: Final = [
     {"name": "q", "in": "query", "schema": {"type": "string", "maxLength": 254}},
-    {"name": "page", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999}},
-    {"name": "sort", "in": "query", "schema": {"type": "string", "enum": ["newest", "name", "email", "login"]}},
+    {
+        "name": "page",
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+    },
+    {
+        "name": "sort",
+        "in": "query",
+        "schema": {"type": "string", "enum": ["newest", "name", "email", "login"]},
+    },
 ]
 PROBLEM: Final = {
     "type": "object",

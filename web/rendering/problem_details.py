@@ -12,7 +12,15 @@ def is_api(request: Request) -> bool:
     return str(request.scope["path"]).startswith("/api/")
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
+def problem(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any
+) -> Response:
     """Problem details (RFC 9457)."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **members,
+    }
     return JSONResponse(body, status, headers, media_type="application/problem+json")

@@ -16,13 +16,17 @@ from web.rendering.template_types import require_presentable
 from web.rendering.templates import Templates
 
 SITE: Final = "Latchkey"
-CLEARED: Final = {"Clear-Site-Data": '"cache", "storage"'}  # nothing of what was seen stays with the browser
+# nothing of what was seen stays with the browser
+CLEARED: Final = {"Clear-Site-Data": '"cache", "storage"'}
 HTML_TYPE: Final = (b"content-type", b"text/html; charset=utf-8")
-VARY: Final = "HX-Request, HX-History-Restore-Request"  # what the same address answers differently for
+# what the same address answers differently for
+VARY: Final = "HX-Request, HX-History-Restore-Request"
 
 
 class Html(Response):
-    """Starlette's HTMLResponse for a body that is already bytes; it skips the generic building of headers."""
+    """Starlette's HTMLResponse for a body that is already bytes; it skips the generic building of
+    headers.
+    """
 
     def __init__(self, body: bytes, status: int = 200) -> None:
         self.status_code, self.body, self.background = status, body, None
@@ -59,12 +63,18 @@ def constant(request: Request, partial: str, title: str, **options: Any) -> Resp
     return Html(drawn[key])
 
 
-def changed(request: Request, title: str, *, to: str, fragment: str, query: str = "", **context: Any) -> Response:
-    """After an effect: to htmx the fragment that changed, and `toast`; a plain form goes to the page it belongs to."""
+def changed(
+    request: Request, title: str, *, to: str, fragment: str, query: str = "", **context: Any
+) -> Response:
+    """After an effect: to htmx the fragment that changed, and `toast`; a plain form goes to the
+    page it belongs to.
+    """
     if not is_htmx(request):
         return RedirectResponse(path_of(request, to) + query, 303)
     toast = _render(request, "ui/toast_oob.html", context) if context.get("toast") else ""
-    return _html(_title(title) + _render(request, fragment, context) + toast + _navigation(request, context))
+    return _html(
+        _title(title) + _render(request, fragment, context) + toast + _navigation(request, context)
+    )
 
 
 def refused(
@@ -78,9 +88,11 @@ def refused(
     retry_after: int | None = None,
     **options: Any,
 ) -> Response:
-    """A form that was not accepted: to htmx its fragment, to a plain form the whole page, what was typed still in it.
+    """A form that was not accepted: to htmx its fragment, to a plain form the whole page, what was
+    typed still in it.
 
-    Beyond 422 the form's `hx-status` stops the main swap: the fragment travels in an `<hx-partial>` with its target.
+    Beyond 422 the form's `hx-status` stops the main swap: the fragment travels in an `<hx-partial>`
+    with its target.
     """
     title = f"Error: {title}"
     if not is_htmx(request):
@@ -96,7 +108,9 @@ def refused(
     return response
 
 
-def leave(request: Request, *, to: str, session: NewSession | None = None, delete_cookie: bool = False) -> Response:
+def leave(
+    request: Request, *, to: str, session: NewSession | None = None, delete_cookie: bool = False
+) -> Response:
     """Across the log-in border, always by a real navigation. `to` is a path of ours."""
     if session is not None:
         set_cookie(request, session)
@@ -126,7 +140,9 @@ def turn_away(request: Request, to: str) -> Response:
 
 
 def address_of_page(request: Request) -> str | None:
-    """The address in the browser's bar when the request was sent; None where only the request itself knows."""
+    """The address in the browser's bar when the request was sent; None where only the request
+    itself knows.
+    """
     headers = request.headers
     if request.method in ("GET", "HEAD") and not is_htmx(request):
         return None
@@ -136,7 +152,10 @@ def address_of_page(request: Request) -> str | None:
 def is_htmx(request: Request) -> bool:
     """Whether htmx wants a fragment. To restore history it wants the page."""
     headers = request.scope["headers"]
-    return (b"hx-request", b"true") in headers and (b"hx-history-restore-request", b"true") not in headers
+    return (b"hx-request", b"true") in headers and (
+        b"hx-history-restore-request",
+        b"true",
+    ) not in headers
 
 
 def path_of(request: Request, name: str, **params: str) -> str:
@@ -164,7 +183,9 @@ def _menu_path(request: Request) -> str:
 
 
 def _navigation(request: Request, context: dict[str, Any]) -> str:
-    """The bar is not drawn again by a swap, so it travels along where the role or the name in it has changed."""
+    """The bar is not drawn again by a swap, so it travels along where the role or the name in it
+    has changed.
+    """
     if not request.scope["state"].get("navigation_changed"):
         return ""
     menu = {"role": _role(request, context["me"]), "path": _menu_path(request)}

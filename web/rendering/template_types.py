@@ -12,7 +12,8 @@ from db.viewer import Claims, Viewer
 
 
 def require_presentable(value: object) -> None:
-    """Raises TypeError where a Viewer, a Store, Claims or a Secret is about to reach a template, at any depth.
+    """Raises TypeError where a Viewer, a Store, Claims or a Secret is about to reach a template, at
+    any depth.
 
     `{{ viewer.store.keys }}` would print the key ring: templates get `Me`.
     """
@@ -25,7 +26,9 @@ def require_presentable(value: object) -> None:
 
 @cache
 def _parts_getter(kind: Any) -> Callable[[Any], Iterable[Any]] | None:
-    """Returns a function from a value of this type to the parts to check; None where no part needs a check."""
+    """Returns a function from a value of this type to the parts to check; None where no part needs
+    a check.
+    """
     if issubclass(kind, (Viewer, Claims, Secret)) or kind.__name__ == "Store":
         return _refuse
     if _is_plain(kind):
@@ -47,7 +50,9 @@ PLAIN: Final = frozenset({str, int, float, bool, datetime, date, type(None)})
 
 @cache
 def _is_plain(kind: Any) -> bool:
-    """Whether it is words, numbers and times: by itself, or as a DTO whose fields are all declared so."""
+    """Whether it is words, numbers and times: by itself, or as a DTO whose fields are all declared
+    so.
+    """
     if kind in PLAIN or not is_dataclass(kind):
         return kind in PLAIN
     types = set().union(*(_types(hint) for hint in get_type_hints(kind).values()))

@@ -18,12 +18,15 @@ from web.settings.paths import ROOT
 
 PARTIALS: Final = ROOT / "partials"
 HTMX_CONFIG: Final = (
-    '{"noSwap":[204,304,401],"history":"reload","defaultTimeout":8000,"includeIndicatorCSS":false,"extensions":"none"}'
+    '{"noSwap":[204,304,401],"history":"reload",'
+    '"defaultTimeout":8000,"includeIndicatorCSS":false,"extensions":"none"}'
 )
 
 
 class Templates(jinja2.Environment):
-    """Jinja's, but for what it does anew with each rendering, and need not: half the time of a small page."""
+    """Jinja's, but for what it does anew with each rendering, and need not: half the time of a
+    small page.
+    """
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
         """One dict, not a chain of them: it is copied each time."""
@@ -36,7 +39,9 @@ class Templates(jinja2.Environment):
 
 
 class Constants(Extension):
-    """An address without parameters never changes: it is written into a template when that is compiled."""
+    """An address without parameters never changes: it is written into a template when that is
+    compiled.
+    """
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         return re.sub(r"\b(url|asset)\(\"([\w.-]+)\"\)", self._literal, source)

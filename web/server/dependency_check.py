@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-# The first version without the weakness named. Of what is not needed, only what is installed counts.
+# The first version without the weakness named. Of what is not needed, only what is installed
+# counts.
 SAFE: Final[Mapping[str, str]] = {
     "authlib": "1.7.1",  # CVE-2026-44681; before it CVE-2026-41425, CVE-2026-27962
     "cryptography": "50.0.0",  # CVE-2026-69247; before it CVE-2026-39892
@@ -15,7 +16,8 @@ SAFE: Final[Mapping[str, str]] = {
     "pydantic": "2.4.0",  # CVE-2024-3772
     "python-multipart": "0.0.30",  # CVE-2026-53539
     "starlette": "1.3.1",  # CVE-2026-54283; before it CVE-2026-48710
-    "uvicorn": "0.54.0",  # the version whose protocol `web.server.timeout_protocol` was written for and tested with
+    # the version whose protocol `web.server.timeout_protocol` was written for and tested with
+    "uvicorn": "0.54.0",
 }
 
 
@@ -27,12 +29,18 @@ def find_unsafe(installed: Callable[[str], str] = version) -> str:
         except PackageNotFoundError:
             continue
         if not is_at_least(found, needed):
-            return f"{package} {found} has known weaknesses: {needed} or newer is needed (requirements.lock has one)"
+            return (
+                f"{package} {found} has known weaknesses: {needed} or newer is needed "
+                "(requirements.lock has one)"
+            )
     return ""
 
 
 def is_at_least(found: str, needed: str) -> bool:
-    """By their numbers (PEP 440). An alpha, beta, candidate or development release comes before the release."""
+    """By their numbers (PEP 440).
+
+    An alpha, beta, candidate or development release comes before the release.
+    """
     return _order(found) >= _order(needed)
 
 

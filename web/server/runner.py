@@ -1,4 +1,6 @@
-"""uvicorn, started: one process, or as many as WEB_CONCURRENCY says; and how it comes to its end."""
+"""uvicorn, started: one process, or as many as WEB_CONCURRENCY says; and how it comes
+to its end.
+"""
 
 import asyncio
 import contextlib
@@ -46,7 +48,8 @@ def serve(settings: Settings, operation: Operation) -> int:
         return _serve_with_workers(settings)
     config = uvicorn.Config(partial(make_app, settings, operation), **server_options(settings))  # type: ignore[arg-type]
     server = Announcing(config, settings)
-    for number in handled_signals():  # uvicorn handles them while it serves, then raises them again: we are done then
+    # uvicorn handles them while it serves, then raises them again: we are done then
+    for number in handled_signals():
         signal.signal(number, lambda *_: None if server.started else sys.exit(1))
     with contextlib.suppress(SystemExit):  # uvicorn has said why it could not start
         server.run(_dual_stack_sockets(settings))
@@ -56,7 +59,9 @@ def serve(settings: Settings, operation: Operation) -> int:
 def _serve_with_workers(settings: Settings) -> int:
     config = uvicorn.Config("web.server.runner:make_app", **server_options(settings))  # type: ignore[arg-type]
     try:
-        supervisor = Supervisor(config, _dual_stack_sockets(settings) or [config.bind_socket()], settings)
+        supervisor = Supervisor(
+            config, _dual_stack_sockets(settings) or [config.bind_socket()], settings
+        )
     except SystemExit:  # uvicorn has said what is in the way
         return 1
     supervisor.run()
@@ -64,7 +69,10 @@ def _serve_with_workers(settings: Settings) -> int:
 
 
 def make_app(settings: Settings | None = None, operation: Operation | None = None) -> Starlette:
-    """The application, made while the server is starting. A worker process reads the environment itself."""
+    """The application, made while the server is starting.
+
+    A worker process reads the environment itself.
+    """
     settings = settings or read_settings(os.environ)
     start_logging(as_json=settings.json_logs)
     operation = operation or read_operation(os.environ)
@@ -100,14 +108,18 @@ class Supervisor(Multiprocess):
             Thread(target=asyncio.run, args=(ready,), daemon=True).start()
 
     def terminate_all(self) -> None:
-        """The port is free as soon as the workers leave it: held here, it would take in people whom nobody serves."""
+        """The port is free as soon as the workers leave it: held here, it would take in people whom
+        nobody serves.
+        """
         for listening in self.sockets:
             listening.close()
         super().terminate_all()
 
 
 def _dual_stack_sockets(settings: Settings) -> list[socket] | None:
-    """A socket for HOST=::, which accepts IPv4 as well; asyncio's own would refuse it. None for any other HOST.
+    """A socket for HOST=::, which accepts IPv4 as well; asyncio's own would refuse it.
+
+    None for any other HOST.
 
     Exits with 1 where the port is taken.
     """
@@ -119,7 +131,9 @@ def _dual_stack_sockets(settings: Settings) -> list[socket] | None:
     try:
         listening.bind((settings.host, settings.port))
     except OSError as problem:
-        print(f"latchkey: cannot listen at [::]:{settings.port}: {problem.strerror}", file=sys.stderr)
+        print(
+            f"latchkey: cannot listen at [::]:{settings.port}: {problem.strerror}", file=sys.stderr
+        )
         sys.exit(1)
     listening.set_inheritable(True)
     return [listening]
@@ -132,13 +146,17 @@ def _raise_limits() -> list[str]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most == resource.RLIM_INFINITY or most >= ENOUGH_FILES:
         return []
-    return [f"warning: only {most} files may be open, and each connection is one: raise `ulimit -n` to {ENOUGH_FILES}"]
+    return [
+        f"warning: only {most} files may be open, and each connection is one: raise "
+        f"`ulimit -n` to {ENOUGH_FILES}"
+    ]
 
 
 def server_options(settings: Settings) -> dict[str, object]:
     return {
         "factory": True,
-        "workers": settings.workers,  # otherwise uvicorn reads WEB_CONCURRENCY itself, and fails where it is empty
+        # otherwise uvicorn reads WEB_CONCURRENCY itself, and fails where it is empty
+        "workers": settings.workers,
         "host": settings.host,
         "port": settings.port,
         "server_header": False,
@@ -154,7 +172,10 @@ def server_options(settings: Settings) -> dict[str, object]:
 
 
 async def announce(settings: Settings, addition: str = "") -> None:
-    """Prints the address as soon as the database can be used. Until then the log says what is wrong with it."""
+    """Prints the address as soon as the database can be used.
+
+    Until then the log says what is wrong with it.
+    """
     while not await is_usable(settings.database_url):  # noqa: ASYNC110  (what is waited for happens elsewhere)
         await asyncio.sleep(ASK_AGAIN)
     print(f"Latchkey is ready at {settings.base_url}{addition}", flush=True)

@@ -8,15 +8,17 @@ from typing import Final
 
 from starlette.applications import Starlette
 
-# A terminal that closes sends SIGHUP, which would drop the requests in flight. With workers, uvicorn's supervisor gets
-# it and replaces them one after the other.
+# A terminal that closes sends SIGHUP, which would drop the requests in flight. With workers,
+# uvicorn's supervisor gets it and replaces them one after the other.
 ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Ending:
-    """What a signal does: readiness turns red at once, and after the drain uvicorn's own handler has its turn.
+    """What a signal does: readiness turns red at once, and after the drain uvicorn's own handler
+    has its turn.
 
-    A second Ctrl-C cuts the drain short. uvicorn is told once only: told twice, it would drop what is in flight.
+    A second Ctrl-C cuts the drain short. uvicorn is told once only: told twice, it would drop what
+    is in flight.
     """
 
     def __init__(self, app: Starlette, drain_seconds: int) -> None:
@@ -27,7 +29,10 @@ class Ending:
         self._is_told = False
 
     def await_signals(self) -> None:
-        """To be called after uvicorn has set its handlers. A worker whose supervisor dies comes to its end too."""
+        """To be called after uvicorn has set its handlers.
+
+        A worker whose supervisor dies comes to its end too.
+        """
         self._tell_uvicorn = signal.getsignal(signal.SIGTERM)
         for number in handled_signals():
             signal.signal(number, self._begin)
@@ -39,7 +44,9 @@ class Ending:
         self._seen.add(number)
         if again or not self._app.state.draining:
             self._app.state.draining = True
-            self._loop.call_soon_threadsafe(self._loop.call_later, 0 if again else self._drain_seconds, self._end)
+            self._loop.call_soon_threadsafe(
+                self._loop.call_later, 0 if again else self._drain_seconds, self._end
+            )
 
     def _end(self) -> None:
         if not self._is_told and callable(self._tell_uvicorn):

@@ -1,4 +1,6 @@
-"""The protocol between a browser and the server: uvicorn's own, which waits for nobody who sends or reads slowly."""
+"""The protocol between a browser and the server: uvicorn's own, which waits for nobody who sends or
+reads slowly.
+"""
 
 import asyncio
 import contextlib
@@ -15,25 +17,35 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-LARGEST_HEADERS: Final = 32 * 1024  # bytes that are kept while the headers go on; what is complete is measured exactly
-LONGEST_LINE: Final = 100  # requests that wait for the answers before theirs; browsers send none ahead
+# bytes that are kept while the headers go on; what is complete is measured exactly
+LARGEST_HEADERS: Final = 32 * 1024
+# requests that wait for the answers before theirs; browsers send none ahead
+LONGEST_LINE: Final = 100
 TOO_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
+    b"content-length: 0\r\n\r\n"
+)
 
 WRITABLE: Final = asyncio.Event()
 WRITABLE.set()
-ANSWERED: Final[Any] = SimpleNamespace(response_complete=True, message_event=asyncio.Event())  # any request, when over
+# any request, when over
+ANSWERED: Final[Any] = SimpleNamespace(response_complete=True, message_event=asyncio.Event())
 
 
 @dataclass(eq=False)
 class Reception:
-    """Makes the protocol of each connection, sends away who is late, and lets a crowd in by and by, to hold less."""
+    """Makes the protocol of each connection, sends away who is late, and lets a crowd in by and by,
+    to hold less.
+    """
 
-    headers_within: float = 10.0  # seconds, from the first byte of a request, or from the connection
+    # seconds, from the first byte of a request, or from the connection
+    headers_within: float = 10.0
     body_within: float = 20.0  # seconds, from the headers on
     read_within: float = 30.0  # seconds, from the last byte that was taken in of an answer
     end_within: float = 5.0  # the same, once the program ends, which gives ten to what is in flight
-    at_once: int = 500  # pieces of requests that are taken in before the loop has its turn, and the first are answered
+    # pieces of requests that are taken in before the loop has its turn, and the first are answered
+    at_once: int = 500
     _crowd: "deque[tuple[PromptProtocol, bytes]]" = field(default_factory=deque)
     _heard: int = 0  # in this turn
     is_watching: bool = False
@@ -42,7 +54,10 @@ class Reception:
         return PromptProtocol(self, **options)
 
     def hears(self, connection: "PromptProtocol", data: bytes) -> bool:
-        """Whether the data may be taken in now. If not, it is handed over later, in the order of coming."""
+        """Whether the data may be taken in now.
+
+        If not, it is handed over later, in the order of coming.
+        """
         if not self._heard:
             connection.loop.call_soon(self._hear_more, connection.loop)
         self._heard += 1
@@ -60,7 +75,9 @@ class Reception:
             connection.take_in(data)
 
     def watch(self, connections: set[Any], loop: asyncio.AbstractEventLoop) -> None:
-        """Twenty times while somebody may be late: a timer for each would cost more than reading their headers."""
+        """Twenty times while somebody may be late: a timer for each would cost more than reading
+        their headers.
+        """
         self.is_watching = bool(connections)
         if self.is_watching:
             loop.call_later(self.headers_within / 20, self.watch, connections, loop)
@@ -70,24 +87,36 @@ class Reception:
 
 
 class PromptProtocol(HttpToolsProtocol):
-    """Closes who sends headers too slowly (slowloris) or without end, who drips a body that nobody waits for any more,
-    such as a GET's, and who does not read. A body that is read is bounded by
+    """Closes who sends headers too slowly (slowloris) or without end, who drips a body that nobody
+    waits for any more, such as a GET's, and who does not read. A body that is read is bounded by
     `web.middleware.request_limits.Limits`, which answers.
 
-    Thousands of connections may stay and say nothing: each keeps as little as it can. Of more than thirty attributes
-    Python would keep the names with each connection, a kilobyte: so ours have slots.
+    Thousands of connections may stay and say nothing: each keeps as little as it can. Of more than
+    thirty attributes Python would keep the names with each connection, a kilobyte: so ours have
+    slots.
     """
 
-    __slots__ = ("_begun", "_due", "_in_body", "_overhead", "_unfinished", "_unread", "_unread_since", "reception")
+    __slots__ = (
+        "_begun",
+        "_due",
+        "_in_body",
+        "_overhead",
+        "_unfinished",
+        "_unread",
+        "_unread_since",
+        "reception",
+    )
 
     def __init__(self, reception: Reception, **options: Any) -> None:
         super().__init__(**options)
         self.reception = reception
         self.pipeline = Line()  # type: ignore[assignment]
-        self._begun: RequestResponseCycle | None = None  # while it is answered; `cycle` is the last in line
+        # while it is answered; `cycle` is the last in line
+        self._begun: RequestResponseCycle | None = None
         self._in_body = False
         self._due = self._unread_since = 0.0  # when more has to be here, if that is awaited
-        self._unfinished = self._unread = 0  # bytes of headers that are not complete, and of answers
+        # bytes of headers that are not complete, and of answers
+        self._unfinished = self._unread = 0
         self._overhead = 0  # bytes since the last piece of a body: chunk extensions and trailers
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -99,7 +128,8 @@ class PromptProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._begun:
-            self._begun.disconnected = True  # uvicorn tells the last in line alone, and whoever sends on would raise
+            # uvicorn tells the last in line alone, and whoever sends on would raise
+            self._begun.disconnected = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -121,10 +151,13 @@ class PromptProtocol(HttpToolsProtocol):
             if self._unfinished > LARGEST_HEADERS:
                 self.dismiss(TOO_LARGE)
         elif self.cycle is None or self.cycle.response_complete:
-            self._expect_headers()  # empty lines before a request are no request yet, and have the same time
+            # empty lines before a request are no request yet, and have the same time
+            self._expect_headers()
 
     def _feed(self, data: bytes) -> None:
-        """Parses the data as uvicorn does, but keeps the body of a request that offers to change the protocol."""
+        """Parses the data as uvicorn does, but keeps the body of a request that offers to change
+        the protocol.
+        """
         self._unset_keepalive_if_required()
         rest = memoryview(data)
         try:
@@ -141,16 +174,26 @@ class PromptProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def _offers_upgrade(self) -> bool:
-        """Whether the parser takes what follows the headers for another protocol. After CONNECT it is right to."""
+        """Whether the parser takes what follows the headers for another protocol.
+
+        After CONNECT it is right to.
+        """
         return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
     def _parse_head_again(self) -> None:
         """Parses the headers without Upgrade, which a server may ignore (RFC 9110, section 7.8).
 
-        The parser would drop the body of a POST with `Upgrade: h2c`, as curl and Java's HttpClient send it, or take it
-        for the next request.
+        The parser would drop the body of a POST with `Upgrade: h2c`, as curl and Java's HttpClient
+        send it, or take it for the next request.
         """
-        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        head = [
+            self.parser.get_method(),
+            b" ",
+            self.url,
+            b" HTTP/",
+            self.parser.get_http_version().encode(),
+            b"\r\n",
+        ]
         for name, value in self.headers:
             if name != b"upgrade":
                 head += [name, b": ", value, b"\r\n"]
@@ -164,7 +207,8 @@ class PromptProtocol(HttpToolsProtocol):
             self._expect_headers()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Drops trailers (RFC 9112, section 7.1.2): uvicorn would append them to the headers, without limit.
+        """Drops trailers (RFC 9112, section 7.1.2): uvicorn would append them to the headers,
+        without limit.
 
         One of them could otherwise pass for an `X-Forwarded-For` of the proxy.
         """
@@ -190,7 +234,8 @@ class PromptProtocol(HttpToolsProtocol):
             self.dismiss(b"")
 
     def on_message_complete(self) -> None:
-        if self._offers_upgrade() or self.transport.is_closing():  # a request with endless trailers is not handled
+        # a request with endless trailers is not handled
+        if self._offers_upgrade() or self.transport.is_closing():
             return
         self._due = 0.0
         self._in_body = False
@@ -220,18 +265,27 @@ class PromptProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def send_away_if_late(self, now: float) -> None:
-        """Late with what they send, or with reading: whoever has not read is not waited for, as closing would."""
+        """Late with what they send, or with reading: whoever has not read is not waited for, as
+        closing would.
+        """
         if self._due and self._due <= now and not self.flow.read_paused:
             self.dismiss(b"" if self._in_body else TOO_LATE)
         left = self.transport.get_write_buffer_size()
-        if left:  # and the kernel has megabytes more, which the other side may take in long before it asks us for any
+        # and the kernel has megabytes more, which the other side may take in long before it asks us
+        # for any
+        if left:
             with contextlib.suppress(OSError, ValueError):  # closed meanwhile
-                left += unpack("i", ioctl(self.transport.get_extra_info("socket"), TIOCOUTQ, bytes(4)))[0]
+                left += unpack(
+                    "i", ioctl(self.transport.get_extra_info("socket"), TIOCOUTQ, bytes(4))
+                )[0]
         if not self._unread or left < self._unread:
             self._unread_since = now
         elif self._unread_since + self.reception.read_within <= now:
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
-            self.transport.abort()  # which without SO_LINGER would leave megabytes to the kernel, for minutes
+            self.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0)
+            )
+            # which without SO_LINGER would leave megabytes to the kernel, for minutes
+            self.transport.abort()
         self._unread = left
 
     def _expect_headers(self) -> None:
@@ -240,7 +294,9 @@ class PromptProtocol(HttpToolsProtocol):
 
 
 class Flow(FlowControl):
-    """uvicorn's, whose event, a kilobyte, is made only for who does not take in what they are sent."""
+    """uvicorn's, whose event, a kilobyte, is made only for who does not take in what
+    they are sent.
+    """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport

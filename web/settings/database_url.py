@@ -11,7 +11,8 @@ from web.settings.environment import BadSetting, Environment
 from web.settings.paths import DATA, ROOT
 
 SQLITE: Final = "sqlite:///"
-POOL_SIZES: Final = ("min_size", "max_size")  # options of the URL that the connection pool reads as numbers
+# options of the URL that the connection pool reads as numbers
+POOL_SIZES: Final = ("min_size", "max_size")
 
 
 def read_database_url(env: Environment) -> Secret[str]:
@@ -22,7 +23,9 @@ def read_database_url(env: Environment) -> Secret[str]:
         _check_server(url)
         return value
     if url.scheme != "sqlite" or url.netloc or len(url.path) < 2:
-        raise BadSetting("DATABASE_URL", "must be sqlite:///path or postgresql://user:password@host/database")
+        raise BadSetting(
+            "DATABASE_URL", "must be sqlite:///path or postgresql://user:password@host/database"
+        )
     return Secret(_sqlite_url(value.reveal()))
 
 
@@ -40,7 +43,9 @@ def _check_server(url: SplitResult) -> None:
     if not url.path.strip("/"):
         raise BadSetting("DATABASE_URL", "names no database")
     if url.netloc.count("@") > 1:
-        raise BadSetting("DATABASE_URL", "has more than one @: in a user name or password write it as %40")
+        raise BadSetting(
+            "DATABASE_URL", "has more than one @: in a user name or password write it as %40"
+        )
     for name, value in parse_qsl(url.query):
         if name in POOL_SIZES and not re.fullmatch(r"[0-9]{1,4}", value):
             raise BadSetting("DATABASE_URL", f"{name} must be a whole number, not {value[:40]!r}")
@@ -49,10 +54,15 @@ def _check_server(url: SplitResult) -> None:
 def _sqlite_url(text: str) -> str:
     """Takes a relative path from the checkout, never from the working directory."""
     if "?" in text or "#" in text:
-        raise BadSetting("DATABASE_URL", "the path of an SQLite file must not contain ? or #, and takes no options")
+        raise BadSetting(
+            "DATABASE_URL",
+            "the path of an SQLite file must not contain ? or #, and takes no options",
+        )
     path = text.removeprefix(SQLITE)
     url = f"{SQLITE}{path if path.startswith('/') else f'{quote(str(ROOT))}/{path}'}"
     folder = Path(unquote(url.removeprefix(SQLITE))).parent
     if folder != DATA and not os.path.isdir(folder):  # Path.is_dir raises PermissionError
-        raise BadSetting("DATABASE_URL", f"there is no folder {folder}, or this user has no access to it")
+        raise BadSetting(
+            "DATABASE_URL", f"there is no folder {folder}, or this user has no access to it"
+        )
     return url

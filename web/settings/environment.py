@@ -23,7 +23,9 @@ class BadSetting(Exception):
 class Environment:
     """Reads variables, one kind each, and collects what the start should tell."""
 
-    def __init__(self, environ: Mapping[str, str], *, mounted_secrets: Path = MOUNTED_SECRETS) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], *, mounted_secrets: Path = MOUNTED_SECRETS
+    ) -> None:
         self._environ = environ
         self._mounted_secrets = mounted_secrets
         self.notices: list[str] = []
@@ -34,7 +36,9 @@ class Environment:
     def number(self, name: str, default: int, least: int, most: int) -> int:
         text = self.text(name, str(default))
         if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
-            raise BadSetting(name, f"must be a whole number from {least} to {most}, not {text[:40]!r}")
+            raise BadSetting(
+                name, f"must be a whole number from {least} to {most}, not {text[:40]!r}"
+            )
         return int(text)
 
     def choice(self, name: str, choices: tuple[C, ...]) -> C:
@@ -45,7 +49,9 @@ class Environment:
         raise BadSetting(name, f"must be {' or '.join(choices)}, not {text[:40]!r}")
 
     def secret(self, name: str) -> Secret[str] | None:
-        """The variable, or the content of the file that NAME_FILE names, without blanks around it."""
+        """The variable, or the content of the file that NAME_FILE names, without
+        blanks around it.
+        """
         path, value = self.text(f"{name}_FILE", ""), self.text(name, "")
         if path and value:
             raise BadSetting(name, f"is set twice: as {name} and as {name}_FILE")
@@ -54,7 +60,10 @@ class Environment:
         return Secret(value) if value else None
 
     def read(self, name: str, path: Path) -> str:
-        """The content of a file with a secret. Its group may read it: systemd and Kubernetes grant access that way."""
+        """The content of a file with a secret.
+
+        Its group may read it: systemd and Kubernetes grant access that way.
+        """
         try:
             with path.open(encoding="utf-8") as file:
                 mode, content = os.fstat(file.fileno()).st_mode, file.read().strip()
@@ -71,7 +80,10 @@ class Environment:
         return content
 
     def _object_to_readers(self, name: str, path: Path) -> None:
-        """Under /run/secrets, where containers mount secrets so, it is a warning. `..` and links are resolved first."""
+        """Under /run/secrets, where containers mount secrets so, it is a warning.
+
+        `..` and links are resolved first.
+        """
         problem = f"{path} can be read by others: chmod 600 it"
         if not path.resolve().is_relative_to(self._mounted_secrets.resolve()):
             raise BadSetting(name, problem)

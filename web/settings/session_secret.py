@@ -9,7 +9,13 @@ from db.crypto.secret import Secret
 from web.settings.environment import BadSetting, Environment
 
 SHORTEST_SECRET: Final = 32  # bytes, the length of an HS256 key (RFC 7518, section 3.2)
-PLACEHOLDERS: Final = (b"your_secret_key", b"your-secret-key", b"changeme", b"change-me", b"change_me")
+PLACEHOLDERS: Final = (
+    b"your_secret_key",
+    b"your-secret-key",
+    b"changeme",
+    b"change-me",
+    b"change_me",
+)
 FEWEST_BYTES: Final = 8  # different ones: 32 random bytes in base64 have about 27
 
 
@@ -18,11 +24,14 @@ def read_session_secrets(
 ) -> tuple[Secret[bytes], ...]:
     """The signing keys, the first of which signs. On loopback one is made once and kept.
 
-    Without `make_secret` none is kept: where there is none yet, a random one serves commands that only read.
+    Without `make_secret` none is kept: where there is none yet, a random one serves commands that
+    only read.
     """
     value, path = env.secret("SESSION_SECRET"), data / "session_secret"
     if value is None and loopback:
-        value = _kept_secret(env, path) if make_secret or path.exists() else Secret(token_urlsafe(32))
+        value = (
+            _kept_secret(env, path) if make_secret or path.exists() else Secret(token_urlsafe(32))
+        )
     if value is None:
         raise BadSetting("SESSION_SECRET", "is not set: make one with `latchkey secret`")
     secrets = [part.strip().encode() for part in value.reveal().split(",")]
@@ -34,15 +43,22 @@ def read_session_secrets(
 
 
 def _require_strong(secret: bytes, env: Environment, loopback: bool) -> None:
-    """Long enough, no placeholder, and not made by leaning on the keyboard; for that, loopback gets a warning."""
+    """Long enough, no placeholder, and not made by leaning on the keyboard; for that, loopback gets
+    a warning.
+    """
     if len(secret) < SHORTEST_SECRET:
-        raise BadSetting("SESSION_SECRET", f"must be at least {SHORTEST_SECRET} bytes: make one with `latchkey secret`")
+        raise BadSetting(
+            "SESSION_SECRET",
+            f"must be at least {SHORTEST_SECRET} bytes: make one with `latchkey secret`",
+        )
     if any(placeholder in secret.lower() for placeholder in PLACEHOLDERS):
         raise BadSetting("SESSION_SECRET", "is a placeholder: make one with `latchkey secret`")
     if len(set(secret)) < FEWEST_BYTES:
         if not loopback:
             raise BadSetting("SESSION_SECRET", "can be guessed: make one with `latchkey secret`")
-        env.notices.append("warning: SESSION_SECRET can be guessed: make one with `latchkey secret`")
+        env.notices.append(
+            "warning: SESSION_SECRET can be guessed: make one with `latchkey secret`"
+        )
 
 
 def _kept_secret(env: Environment, path: Path) -> Secret[str]:
@@ -55,7 +71,9 @@ def _kept_secret(env: Environment, path: Path) -> Secret[str]:
     except FileExistsError:
         pass
     except OSError as error:
-        raise BadSetting("SESSION_SECRET", f"is not set, and {path} cannot be written: {error.strerror}") from None
+        raise BadSetting(
+            "SESSION_SECRET", f"is not set, and {path} cannot be written: {error.strerror}"
+        ) from None
     return Secret(env.read("SESSION_SECRET", path))
 
 

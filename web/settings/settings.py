@@ -24,10 +24,12 @@ EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy stands before it) 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set, as CONTRACT says. `notices` are lines that the start should print.
+    """Everything that can be set, as CONTRACT says.
 
-    `private`: nobody learns whether an address has an account. `breached_passwords`: the address of a service that
-    knows them, empty for none. `security_contact`: a URI (RFC 9116, section 2.5.3).
+    `notices` are lines that the start should print.
+
+    `private`: nobody learns whether an address has an account. `breached_passwords`: the address of
+    a service that knows them, empty for none. `security_contact`: a URI (RFC 9116, section 2.5.3).
     """
 
     host: str
@@ -57,8 +59,13 @@ class Settings:
         return "stateless" if self.stateless else "database"
 
 
-def read_settings(environ: Mapping[str, str], *, data: Path = DATA, make_secret: bool = True) -> Settings:
-    """Settings from the environment. Raises BadSetting; touches no file but those that are named in it and `data`."""
+def read_settings(
+    environ: Mapping[str, str], *, data: Path = DATA, make_secret: bool = True
+) -> Settings:
+    """Settings from the environment.
+
+    Raises BadSetting; touches no file but those that are named in it and `data`.
+    """
     env = Environment(environ)
     port = env.number("PORT", 8000, 1, 65535)
     base_url = _base_url(env.text("BASE_URL", f"http://localhost:{port}"))
@@ -80,7 +87,8 @@ def read_settings(environ: Mapping[str, str], *, data: Path = DATA, make_secret:
         breached_passwords=_breached_passwords(env.text("PWNED_PASSWORDS", "off")),
         security_contact=_contact(env.text("SECURITY_CONTACT", f"mailto:security@{host}")),
         hsts=_hsts(env, base_url, loopback),
-        json_logs=env.choice("LOG_FORMAT", ("text", "json") if loopback else ("json", "text")) == "json",
+        json_logs=env.choice("LOG_FORMAT", ("text", "json") if loopback else ("json", "text"))
+        == "json",
         workers=env.number("WEB_CONCURRENCY", 1, 1, 64),
         trusted_proxies=_networks(env.text("TRUSTED_PROXIES", "")),
         notices=tuple(env.notices),
@@ -103,15 +111,28 @@ def is_loopback(host: str) -> bool:
 
 
 def _loopback_address(host: str) -> str:
-    """Where to listen for a BASE_URL of this machine: at its address, or at 127.0.0.1 for a name."""
+    """Where to listen for a BASE_URL of this machine: at its address, or at 127.0.0.1
+    for a name.
+    """
     return host if _is_ip(host) else "127.0.0.1"
 
 
 def _base_url(text: str) -> str:
-    """The origin. Plain http is for loopback alone: a session cookie on an open wire is anybody's."""
+    """The origin.
+
+    Plain http is for loopback alone: a session cookie on an open wire is anybody's.
+    """
     url = _split("BASE_URL", text)
-    if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/") or url.query or url.fragment:
-        raise BadSetting("BASE_URL", f"must be an origin such as https://example.com, not {text[:80]!r}")
+    if (
+        url.scheme not in ("http", "https")
+        or not url.hostname
+        or url.path.strip("/")
+        or url.query
+        or url.fragment
+    ):
+        raise BadSetting(
+            "BASE_URL", f"must be an origin such as https://example.com, not {text[:80]!r}"
+        )
     if "@" in url.netloc:
         raise BadSetting("BASE_URL", "must not hold a user name or password")
     if url.scheme == "http" and not is_loopback(url.hostname):
@@ -120,16 +141,25 @@ def _base_url(text: str) -> str:
 
 
 def _canonical_host(url: SplitResult) -> str:
-    """The host as browsers write it in Origin: lower case, IDNA in ASCII, the shortest IPv6 (URL standard, 4.5)."""
+    """The host as browsers write it in Origin: lower case, IDNA in ASCII, the shortest IPv6 (URL
+    standard, 4.5).
+    """
     host = url.hostname or ""
     try:
         if ":" in host:
             return f"[{ipaddress.IPv6Address(host)}]"
-        ascii_host = idna.encode(host, uts46=True, transitional=False).decode() if not host.isascii() else host
+        ascii_host = (
+            idna.encode(host, uts46=True, transitional=False).decode()
+            if not host.isascii()
+            else host
+        )
     except (idna.IDNAError, ValueError):
         ascii_host = ""
-    ends_in_number = re.search(r"(^|\.)(0x[0-9a-f]*|[0-9]+)$", ascii_host)  # browsers read such a host as IPv4
-    if not re.fullmatch(rf"{LABEL}(\.{LABEL})*", ascii_host) or (ends_in_number and not _is_ip(ascii_host)):
+    # browsers read such a host as IPv4
+    ends_in_number = re.search(r"(^|\.)(0x[0-9a-f]*|[0-9]+)$", ascii_host)
+    if not re.fullmatch(rf"{LABEL}(\.{LABEL})*", ascii_host) or (
+        ends_in_number and not _is_ip(ascii_host)
+    ):
         raise BadSetting("BASE_URL", f"has no valid host: {host[:80]!r}")
     return ascii_host
 
@@ -141,9 +171,14 @@ def _port_of(url: SplitResult) -> str:
 
 
 def _host(env: Environment, base_url: str, default: str) -> str:
-    """An address of this machine, or a name for one. Passwords on a wire that others share are worth a warning."""
+    """An address of this machine, or a name for one.
+
+    Passwords on a wire that others share are worth a warning.
+    """
     host = env.text("HOST", default)
-    if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host) or (re.fullmatch(r"[0-9.]+", host) and not _is_ip(host)):
+    if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host) or (
+        re.fullmatch(r"[0-9.]+", host) and not _is_ip(host)
+    ):
         raise BadSetting("HOST", f"must be an address or a host's name, not {host[:80]!r}")
     if base_url.startswith("http:") and not is_loopback(host):
         env.notices.append(f"warning: HOST: {host} is open to others, and BASE_URL is plain http")
@@ -159,7 +194,9 @@ def _is_ip(text: str) -> bool:
 
 
 def _check_mail(env: Environment) -> None:
-    """Raises BadSetting unless SMTP_URL and MAIL_FROM, where set, can be used once there is mail."""
+    """Raises BadSetting unless SMTP_URL and MAIL_FROM, where set, can be used once
+    there is mail.
+    """
     url = env.secret("SMTP_URL")
     if url and not SMTP.fullmatch(url.reveal()):
         raise BadSetting("SMTP_URL", "must be smtp://user:password@host:port")
@@ -178,32 +215,45 @@ def _split(name: str, text: str) -> SplitResult:
 
 
 def _private(env: Environment, loopback: bool) -> bool:
-    """Private sign-up needs mail: without it, logging in with the new password shows whether the address was free."""
+    """Private sign-up needs mail: without it, logging in with the new password shows whether the
+    address was free.
+    """
     private = env.choice("SIGNUP_PRIVACY", ("open", "private")) == "private"
     if private and not loopback:
-        raise BadSetting("SIGNUP_PRIVACY", "private needs mail, which this version does not send yet: set it to open")
+        raise BadSetting(
+            "SIGNUP_PRIVACY",
+            "private needs mail, which this version does not send yet: set it to open",
+        )
     return private
 
 
 def _hsts(env: Environment, base_url: str, loopback: bool) -> Literal["host", "subdomains", "off"]:
-    """Off without https, and on loopback: browsers would ask every other program on localhost for https too."""
+    """Off without https, and on loopback: browsers would ask every other program on localhost for
+    https too.
+    """
     hsts: Literal["host", "subdomains", "off"] = env.choice("HSTS", ("host", "subdomains", "off"))
     return "off" if loopback or base_url.startswith("http:") else hsts
 
 
 def _breached_passwords(text: str) -> str:
-    """Have I Been Pwned's range look-up, or a mirror of it; nothing where passwords stay in the house."""
+    """Have I Been Pwned's range look-up, or a mirror of it; nothing where passwords stay in the
+    house.
+    """
     if text in ("off", "on"):
         return "https://api.pwnedpasswords.com" if text == "on" else ""
     url = _split("PWNED_PASSWORDS", text)
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
-        raise BadSetting("PWNED_PASSWORDS", f"must be off, on, or an https address, not {text[:80]!r}")
+        raise BadSetting(
+            "PWNED_PASSWORDS", f"must be off, on, or an https address, not {text[:80]!r}"
+        )
     return text.rstrip("/")
 
 
 def _contact(text: str) -> str:
     if not re.fullmatch(r"(mailto:|https://|tel:)[!-~]{3,200}", text):
-        raise BadSetting("SECURITY_CONTACT", f"must be mailto:…, https://… or tel:…, not {text[:80]!r}")
+        raise BadSetting(
+            "SECURITY_CONTACT", f"must be mailto:…, https://… or tel:…, not {text[:80]!r}"
+        )
     return text
 
 
@@ -211,4 +261,6 @@ def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network,
     try:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError:
-        raise BadSetting("TRUSTED_PROXIES", f"must be addresses or networks, with commas, not {text[:80]!r}") from None
+        raise BadSetting(
+            "TRUSTED_PROXIES", f"must be addresses or networks, with commas, not {text[:80]!r}"
+        ) from None
