@@ -32,6 +32,7 @@ from web.settings.settings import Settings, read_settings
 TEMPLATES: dict[bool, Environment] = {}  # compiled once for all houses with the same routes
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 pytest_plugins = ["tests.rows"]
+collect_ignore = ["attack", "bench", "faults"]  # programs: `python -m tests.attack`
 
 
 class Clock:
