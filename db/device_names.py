@@ -1,7 +1,8 @@
 """The names of browsers, tools and systems that may be shown; anything else is an unknown browser.
 
-A User-Agent is text that any client chooses, and a failed log-in puts it in front of the owner of the account. Only
-names from these tables are stored in the audit log or shown, so that nobody can write a message there.
+A User-Agent is text that any client chooses, and a failed log-in puts it in front of the owner of
+the account. Only names from these tables are stored in the audit log or shown, so that nobody can
+write a message there.
 """
 
 from typing import Final
@@ -90,7 +91,9 @@ def known_system(system: str) -> str:
 
 
 def describe(browser: str, system: str) -> str:
-    """Returns `Firefox on Linux`, or the name alone without a known system; empty if there is no browser at all."""
+    """Returns `Firefox on Linux`, or the name alone without a known system; empty if there is no
+    browser at all.
+    """
     if not browser:
         return ""
     browser, system = known_name(browser), known_system(system)
@@ -98,6 +101,8 @@ def describe(browser: str, system: str) -> str:
 
 
 def known_description(text: str) -> str:
-    """Returns what `describe` may show of a description in an entry that an earlier version wrote."""
+    """Returns what `describe` may show of a description in an entry that an earlier
+    version wrote.
+    """
     browser, _, system = text.partition(" on ")
     return describe(browser, system)

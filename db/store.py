@@ -1,7 +1,10 @@
-"""The store: the database, the key ring, the clock and the dice. Whoever holds one may ask; so only few do."""
+"""The store: the database, the key ring, the clock and the dice.
+
+Whoever holds one may ask; so only few do.
+"""
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -11,13 +14,15 @@ from databases import Database
 from sqlalchemy import FromClause, Select, select
 
 import db.engine  # noqa: F401  (registers our back ends with `databases`)
-from db.breaches import Breaches
-from db.digests import Digests
+from db.clock import never_back
+from db.crypto.breached_passwords import Breaches
+from db.crypto.key_ring import KeyRing
+from db.crypto.macs import Digests, derive
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.database import Door, WriteCheck
 from db.engine.statement import Bound
-from db.keys import KeyRing
-from db.passwords import Passwords
-from db.throttle_state import Throttle
-from db.write_check import WriteCheck
+from db.rate_limits.recent import Mode, Throttle
 
 T = TypeVar("T")
 
@@ -28,7 +33,10 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Store:
-    """Handed in whole, so that a test can hand in its own clock and dice. It has no useful `repr`, on purpose."""
+    """Handed in whole, so that a test can hand in its own clock and dice.
+
+    It has no useful `repr`, on purpose.
+    """
 
     database: Database
     keys: KeyRing
@@ -40,7 +48,8 @@ class Store:
     throttle: Throttle
     strategy: Literal["database", "stateless"] = "database"
     now: Callable[[], datetime] = utc_now
-    token: Callable[[int], str] = field(default=secrets.token_urlsafe)  # of n random bytes, in URL-safe text
+    # of n random bytes, in URL-safe text
+    token: Callable[[int], str] = field(default=secrets.token_urlsafe)
     write_check: WriteCheck = field(default_factory=WriteCheck)
 
     async def one(self, statement: Bound[T]) -> T | None:
@@ -50,7 +59,9 @@ class Store:
 
     async def all(self, statement: Bound[T]) -> list[T]:
         """Every row as the statement's DTO."""
-        return [_made(statement, row) for row in await self.database.fetch_all(cast(Any, statement))]
+        return [
+            _made(statement, row) for row in await self.database.fetch_all(cast(Any, statement))
+        ]
 
     async def value(self, statement: Bound[Any]) -> Any:
         """The first column of the first row; None where there is none."""
@@ -67,11 +78,16 @@ class Store:
 
 
 def pick(into: type[T], table: FromClause, /, **expressions: Any) -> Select[T]:
-    """SELECT the columns of `table` that the dataclass `into` names, and SQL expressions for the names given.
+    """SELECT the columns of `table` that the dataclass `into` names, and SQL expressions for the
+    names given.
 
-    The DTO is the SELECT list (the guide's "only return the necessary data"): a column that nobody named cannot leak.
+    The DTO is the SELECT list (the guide's "only return the necessary data"): a column that nobody
+    named cannot leak.
     """
-    columns = [expressions[name].label(name) if name in expressions else table.c[name] for name in _names(into)]
+    columns = [
+        expressions[name].label(name) if name in expressions else table.c[name]
+        for name in _names(into)
+    ]
     return cast("Select[T]", select(*columns).execution_options(into=into))
 
 
@@ -82,3 +98,35 @@ def _made(statement: Bound[T], row: Iterable[Any]) -> T:
 
 def _names(into: type) -> list[str]:
     return [field.name for field in fields(into)]
+
+
+def make_store(
+    database: Secret[str],
+    secrets: Sequence[Secret[bytes]],
+    *,
+    strategy: Literal["database", "stateless"] = "database",
+    encrypted: bool = False,
+    limits: Mode = "enforce",
+    passwords: Passwords | None = None,
+    breaches: str = "",
+    now: Callable[[], datetime] = utc_now,
+) -> Store:
+    """A store on the database of this URL, not yet connected.
+
+    `now` is the clock of everything in it, `breaches` the address of the service that knows
+    breached passwords, if one is to be asked.
+    """
+    now = never_back(now)
+    device_secrets = [derive(secret, "device cookie") for secret in secrets]
+    return Store(
+        database=Door(database.reveal()),
+        keys=KeyRing(secrets, lambda: now().timestamp(), encrypted=encrypted),
+        device_keys=KeyRing(device_secrets, lambda: now().timestamp(), encrypted=encrypted),
+        audit_keys=Digests(secrets, "audit trail"),
+        bucket_keys=Digests(secrets, "buckets"),
+        passwords=passwords or Passwords(),
+        breaches=Breaches(breaches),
+        throttle=Throttle(limits),
+        strategy=strategy,
+        now=now,
+    )

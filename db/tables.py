@@ -25,7 +25,8 @@ SCHEMA: Final = "0003"  # the newest revision of db/migrations, which this code 
 class Instant(TypeDecorator[datetime]):
     """A moment, aware and in UTC, to the microsecond.
 
-    PostgreSQL keeps a TIMESTAMPTZ; SQLite fixed-width text that sorts by time, `2026-11-24T09:12:00.000000+00:00`.
+    PostgreSQL keeps a TIMESTAMPTZ; SQLite fixed-width text that sorts by time,
+    `2026-11-24T09:12:00.000000+00:00`.
     """
 
     impl = DateTime(timezone=True)
@@ -37,7 +38,9 @@ class Instant(TypeDecorator[datetime]):
     def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any] | None:
         return _as_text if dialect.name == "sqlite" else None
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None] | None:
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[Any], datetime | None] | None:
         return _from_text if dialect.name == "sqlite" else None
 
 
@@ -55,13 +58,19 @@ users = Table(
     "users",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("email", Text, nullable=False, unique=True),  # canonical: see web.forms
+    Column("email", Text, nullable=False, unique=True),  # canonical: see web.forms.form
     Column("name", Text, nullable=False),
-    Column("search_key", Text),  # of name and email: see db.search
+    Column("search_key", Text),  # of name and email: see db.user_search
     Column("slug", Text, nullable=False, unique=True),
     Column("phone", Text, nullable=False, server_default=""),
     Column("team", Text, nullable=False, server_default=""),  # an empty team is nobody's team
-    Column("role", Text, CheckConstraint("role IN ('user', 'admin')"), nullable=False, server_default="user"),
+    Column(
+        "role",
+        Text,
+        CheckConstraint("role IN ('user', 'admin')"),
+        nullable=False,
+        server_default="user",
+    ),
     Column("password_hash", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("disabled_at", Instant),
@@ -92,7 +101,8 @@ sessions = Table(
 buckets = Table(
     "buckets",
     metadata,
-    Column("key", Text, primary_key=True),  # a limit's name, and whom it is about: see db.throttle
+    # a limit's name, and whom it is about: see db.rate_limits.limiter
+    Column("key", Text, primary_key=True),
     Column("full_at", Double, nullable=False),  # seconds since 1970, as are the next three
     Column("rests_until", Double, nullable=False),
     Column("kept_until", Double, nullable=False),
@@ -104,7 +114,8 @@ buckets = Table(
 audit = Table(
     "audit",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=False),  # without a gap: the chain's order
+    # without a gap: the chain's order
+    Column("number", Integer, primary_key=True, autoincrement=False),
     Column("at", Instant, nullable=False),
     Column("event", Text, nullable=False),
     Column("outcome", Text, nullable=False),  # done or refused
@@ -116,7 +127,7 @@ audit = Table(
     Column("browser", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Column("kid", Text, nullable=False),  # of the key that sealed it
-    Column("seal", Text, nullable=False),  # over this row and the seal before it: see db.audit
+    Column("seal", Text, nullable=False),  # over this row and the seal before it: see db.audit.log
     Index("audit_target_id", "target_id", "number"),
     Index("audit_actor_id", "actor_id", "number"),
 )
@@ -124,7 +135,8 @@ audit = Table(
 trail_anchor = Table(
     "trail_anchor",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=False),  # of the last row that was pruned
+    # of the last row that was pruned
+    Column("number", Integer, primary_key=True, autoincrement=False),
     Column("seal", Text, nullable=False),  # that row's
     Column("kid", Text, nullable=False),
     Column("proof", Text, nullable=False),  # the seal of this row
@@ -133,7 +145,8 @@ trail_anchor = Table(
 trail_head = Table(
     "trail_head",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=False),  # of the newest row; 0 before the first
+    # of the newest row; 0 before the first
+    Column("number", Integer, primary_key=True, autoincrement=False),
     Column("seal", Text, nullable=False),  # that row's
     Column("kid", Text, nullable=False),
     Column("proof", Text, nullable=False),  # the seal of this row

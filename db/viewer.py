@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
+from db.crypto.secret import Secret
 from db.device_names import describe
-from db.refusals import Forbidden
-from db.secret import Secret
+from db.errors import Forbidden
 
 if TYPE_CHECKING:
     from db.store import Store
@@ -19,8 +19,9 @@ ROLES: Final[tuple[Role, ...]] = ("user", "admin")
 class Claims:
     """What a signed cookie says. Optimistic: good for menus and redirects, never for data.
 
-    `issued_at` is the moment of log-in and `expires_at` the end of the cookie, both in seconds since 1970; the first
-    is a whole number where sessions have rows, and carries fractions where they have none.
+    `issued_at` is the moment of log-in and `expires_at` the end of the cookie, both in seconds
+    since 1970; the first is a whole number where sessions have rows, and carries fractions where
+    they have none.
     """
 
     sid: Secret[str]
@@ -32,14 +33,18 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a log-in comes from, as its owner will recognise it. `kind` picks the drawing; `address` is an IP."""
+    """Where a log-in comes from, as its owner will recognise it.
+
+    `kind` picks the drawing; `address` is an IP.
+    """
 
     browser: str
     system: str
     kind: str
     user_agent: str
     address: str
-    cookie: Secret[str] | None = field(default=None, repr=False)  # by which the browser may be known: unverified
+    # by which the browser may be known: unverified
+    cookie: Secret[str] | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -62,7 +67,10 @@ class LiveUser:
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """A session and its user, as one statement found them. `session_id` is empty where sessions have no rows."""
+    """A session and its user, as one statement found them.
+
+    `session_id` is empty where sessions have no rows.
+    """
 
     session_id: str
     logged_in_at: datetime
@@ -90,9 +98,11 @@ _SEAL: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The person behind a request, as the database knows them now. It carries the store: no viewer, no data.
+    """The person behind a request, as the database knows them now.
 
-    Only `db.sessions` and `require_admin` make one; anybody else gets a TypeError.
+    It carries the store: no viewer, no data.
+
+    Only `db.sessions.lifecycle` and `require_admin` make one; anybody else gets a TypeError.
     """
 
     store: "Store" = field(repr=False)
@@ -106,11 +116,12 @@ class Viewer:
     expires_at: datetime
     device: Device = field(repr=False)
     seal: object = field(repr=False, compare=False)
-    preloaded: object = field(default=None, repr=False, compare=False)  # a DTO that the same statement read
+    # a DTO that the same statement read
+    preloaded: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.seal is not _SEAL:
-            raise TypeError("viewers are issued by db.sessions alone")
+            raise TypeError("viewers are issued by db.sessions.lifecycle alone")
 
     @property
     def me(self) -> Me:
@@ -123,13 +134,21 @@ class Admin(Viewer):
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """The person at the shell. `web.cli` alone makes one: whoever can run a command here owns the database anyway."""
+    """The person at the shell.
+
+    `web.cli.main` alone makes one: whoever can run a command owns the database anyway.
+    """
 
     store: "Store" = field(repr=False)
 
 
-def issue(store: "Store", live: LiveSession, device: Device = NOWHERE, preloaded: object = None) -> Viewer:
-    """A sealed Viewer. For `db.sessions` alone, which has just found the session alive."""
+def issue(
+    store: "Store", live: LiveSession, device: Device = NOWHERE, preloaded: object = None
+) -> Viewer:
+    """A sealed Viewer.
+
+    For `db.sessions.lifecycle` alone, which has just found the session alive.
+    """
     return Viewer(
         store,
         live.user_id,

@@ -1,4 +1,6 @@
-"""The house under test: a real database file, the whole application, and a clock that a test can move."""
+"""The house under test: a real database file, the whole application, and a clock that a test can
+move.
+"""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack
@@ -14,21 +16,23 @@ from databases import Database
 from jinja2 import Environment
 from starlette.applications import Starlette
 
-from db.access import shell
-from db.housekeeping import migrate
-from db.passwords import Passwords
-from db.secret import Secret
-from db.sessions import peek, verify_session
+from db.access import operator as shell
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.maintenance.schema import migrate
+from db.sessions.claims import peek
+from db.sessions.lifecycle import verify_session
 from db.store import Store
 from db.viewer import Admin, Operator, Viewer, require_admin
 from tests.databases import KIND, REQUIRED, SERVER_URL, Files, OnServer, Server
 from tests.people import IPHONE, PASSWORD, Browser
 from web.app import create_app, open_store
-from web.settings import Settings, read_settings
+from web.settings.settings import Settings, read_settings
 
 TEMPLATES: dict[bool, Environment] = {}  # compiled once for all houses with the same routes
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 pytest_plugins = ["tests.rows"]
+collect_ignore = ["attack", "bench", "faults"]  # programs: `python -m tests.attack`
 
 
 class Clock:
@@ -58,7 +62,9 @@ class House:
 
     async def browser(self, name: str, email: str | None = None, **options: str) -> Browser:
         """A fresh browser of somebody who has no account yet."""
-        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=("192.0.2.14", 50_000))
+        transport = httpx.ASGITransport(
+            self.app, raise_app_exceptions=False, client=("192.0.2.14", 50_000)
+        )
         client = await self.stack.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url=self.settings.base_url)
         )
@@ -90,7 +96,9 @@ class House:
 
     async def create(self, name: str, role: str = "user") -> None:
         operator, email = Operator(self.store), f"{name.lower()}@example.com"
-        await shell.create_user(operator, name=name, email=email, password=Secret(PASSWORD), role=role)
+        await shell.create_user(
+            operator, name=name, email=email, password=Secret(PASSWORD), role=role
+        )
 
     async def change_role(self, person: Browser, role: str) -> None:
         await shell.change_role(Operator(self.store), person.email, role)
@@ -133,7 +141,11 @@ class House:
 
 
 def as_kept(value: Any) -> Any:
-    return value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+    return (
+        value.astimezone(UTC).isoformat(timespec="microseconds")
+        if isinstance(value, datetime)
+        else value
+    )
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +163,10 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
-    """The PostgreSQL server of TEST_POSTGRES_URL. Where there is none, its tests are skipped, or fail if it is due."""
+    """The PostgreSQL server of TEST_POSTGRES_URL.
+
+    Where there is none, its tests are skipped, or fail if it is due.
+    """
     try:
         server = Server(SERVER_URL)
     except (OSError, asyncpg.PostgresError) as error:
@@ -161,22 +176,30 @@ def postgres_server() -> Iterator[Server]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "house: stands on a house, so on the database that TEST_DATABASE names")
+    config.addinivalue_line(
+        "markers", "house: stands on a house, so on the database that TEST_DATABASE names"
+    )
     config.addinivalue_line("markers", "both: stands on each of the databases in one run")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "databases" in getattr(item, "fixturenames", ()):
-            item.add_marker("both" if "kind" in getattr(getattr(item, "callspec", None), "params", {}) else "house")
+            item.add_marker(
+                "both"
+                if "kind" in getattr(getattr(item, "callspec", None), "params", {})
+                else "house"
+            )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "PostgreSQL" in str(report.longrepr)]
+    skipped = [
+        report
+        for report in terminalreporter.stats.get("skipped", [])
+        if "PostgreSQL" in str(report.longrepr)
+    ]
     if skipped:
-        line = (
-            f"NOT TESTED ON POSTGRESQL: {len(skipped)} tests were skipped, for no server answers: see CONTRIBUTING.md"
-        )
+        line = f"NOT TESTED ON POSTGRESQL: {len(skipped)} tests were skipped, for no server answers: see CONTRIBUTING.md"
         terminalreporter.line(line, red=True, bold=True)
 
 
@@ -204,12 +227,17 @@ def environ() -> dict[str, str]:
 
 @pytest.fixture
 def kind() -> str:
-    """Which database the houses of this test stand on. TEST_DATABASE says it, unless a test file does."""
+    """Which database the houses of this test stand on.
+
+    TEST_DATABASE says it, unless a test file does.
+    """
     return KIND
 
 
 @pytest.fixture
-def databases(kind: str, migrated: Path, request: pytest.FixtureRequest) -> Iterator[Files | OnServer]:
+def databases(
+    kind: str, migrated: Path, request: pytest.FixtureRequest
+) -> Iterator[Files | OnServer]:
     server = kind == "postgresql"
     databases = OnServer(request.getfixturevalue("postgres_server")) if server else Files(migrated)
     yield databases
@@ -218,12 +246,17 @@ def databases(kind: str, migrated: Path, request: pytest.FixtureRequest) -> Iter
 
 @pytest.fixture
 async def make_house(
-    databases: Files | OnServer, tmp_path: Path, passwords: Passwords, clock: Clock, environ: dict[str, str]
+    databases: Files | OnServer,
+    tmp_path: Path,
+    passwords: Passwords,
+    clock: Clock,
+    environ: dict[str, str],
 ) -> AsyncIterator[Callable]:
     """Opens a house, on a database of its own or on one that another house of this test has left.
 
-    `hashing` replaces the Passwords, `now` the clock; `away`: its database cannot be reached; `patience`: the seconds
-    that it waits for the right to write; `engine` gives the database's back end other options; the rest are settings.
+    `hashing` replaces the Passwords, `now` the clock; `away`: its database cannot be reached;
+    `patience`: the seconds that it waits for the right to write; `engine` gives the database's back
+    end other options; the rest are settings.
     """
     async with AsyncExitStack() as stack:
 

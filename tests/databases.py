@@ -1,6 +1,8 @@
-"""The two kinds of database that a house may stand on, and what a test may do to one behind the program's back.
+"""The two kinds of database that a house may stand on, and what a test may do to one behind the
+program's back.
 
-A path names a house's database on both. On SQLite it is the file; on PostgreSQL it stands for a database on the server.
+A path names a house's database on both. On SQLite it is the file; on PostgreSQL it stands for a
+database on the server.
 """
 
 import asyncio
@@ -16,8 +18,8 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from db.housekeeping import migrate
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.schema import migrate
 
 T = TypeVar("T")
 
@@ -48,8 +50,12 @@ class Files:
         return f"sqlite:///{path}"
 
     def engine(self, *, away: bool, patience: float | None) -> dict[str, Any]:
-        """Options of a back end that cannot reach it, or that waits so many seconds for the right to write."""
-        waiting = {} if patience is None else {"busy_timeout": int(patience * 100), "wait": patience}
+        """Options of a back end that cannot reach it, or that waits so many seconds for the right
+        to write.
+        """
+        waiting = (
+            {} if patience is None else {"busy_timeout": int(patience * 100), "wait": patience}
+        )
         return waiting | ({"deadline": -1} if away else {})
 
     @contextmanager
@@ -75,9 +81,11 @@ class Files:
 
 
 class Server:
-    """A PostgreSQL server, asked from a thread of its own: a fixture may be wanted while a loop is running.
+    """A PostgreSQL server, asked from a thread of its own: a fixture may be wanted while a loop is
+    running.
 
-    A migrated template is made once; each house gets a copy, which the next may have if its tables are as they were.
+    A migrated template is made once; each house gets a copy, which the next may have if its tables
+    are as they were.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,7 +107,11 @@ class Server:
     def create(self, template: str = "template1", options: str = "") -> str:
         self._made += 1
         name = f"house_{self._run}_{self._made}"
-        self.do(self._connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY {options}"))
+        self.do(
+            self._connection.execute(
+                f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY {options}"
+            )
+        )
         return name
 
     def take(self) -> str:
@@ -123,7 +135,10 @@ class Server:
         """The rows of the last statement."""
         connection = await asyncpg.connect(self.url_of(name))
         try:
-            return [[tuple(row) for row in await connection.fetch(statement)] for statement in statements][-1]
+            return [
+                [tuple(row) for row in await connection.fetch(statement)]
+                for statement in statements
+            ][-1]
         finally:
             await connection.close()
 
@@ -144,9 +159,13 @@ class Server:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _begin(self) -> None:
-        """Be seen to live, on the whole server, and clear away what runs that were killed have left."""
+        """Be seen to live, on the whole server, and clear away what runs that were killed have
+        left.
+        """
         await self._connection.execute(f"SET application_name = 'house_{self._run}'")
-        names = await self._connection.fetch(r"SELECT datname FROM pg_database WHERE datname ~ '^house_\d+_\d+$'")
+        names = await self._connection.fetch(
+            r"SELECT datname FROM pg_database WHERE datname ~ '^house_\d+_\d+$'"
+        )
         alive = await self._connection.fetch("SELECT application_name FROM pg_stat_activity")
         for run in {int(name.split("_")[1]) for (name,) in names}:
             if f"house_{run}" not in {name for (name,) in alive}:
@@ -154,13 +173,18 @@ class Server:
 
     async def _drop_all_of(self, run: int) -> None:
         pattern = f"^house_{run}_"
-        for (name,) in await self._connection.fetch("SELECT datname FROM pg_database WHERE datname ~ $1", pattern):
+        for (name,) in await self._connection.fetch(
+            "SELECT datname FROM pg_database WHERE datname ~ $1", pattern
+        ):
             await self._connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     async def _emptied(self, name: str) -> bool:
         if await self.ask(name, SHAPE) != self._shape:
             return False
-        emptied = [f"DELETE FROM {table}" for table in ("users", "buckets", "audit", "trail_anchor", "trail_head")]
+        emptied = [
+            f"DELETE FROM {table}"
+            for table in ("users", "buckets", "audit", "trail_anchor", "trail_head")
+        ]
         await self.ask(name, *emptied, "INSERT INTO trail_head VALUES (0, '', '', '')")
         return True
 
@@ -175,25 +199,38 @@ class OnServer:
     def url(self, path: Path, *, away: bool = False) -> str:
         if path not in self._names:
             self._names[path] = self._server.take()
-        return "postgresql://postgres@127.0.0.1:1/away" if away else self._server.url_of(self._names[path])
+        return (
+            "postgresql://postgres@127.0.0.1:1/away"
+            if away
+            else self._server.url_of(self._names[path])
+        )
 
     def engine(self, *, away: bool, patience: float | None) -> dict[str, Any]:
         return {} if patience is None else {"lock_timeout": int(patience * 1000)}
 
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:
-        with self._server.opened(self._names[path], "BEGIN", "LOCK TABLE users, sessions IN EXCLUSIVE MODE"):
+        with self._server.opened(
+            self._names[path], "BEGIN", "LOCK TABLE users, sessions IN EXCLUSIVE MODE"
+        ):
             yield
 
     def stored(self, path: Path) -> bytes:
         """Every row of every table as text, as in a dump."""
         name = self._names[path]
         tables = [table for (table,) in self._server.do(self._server.ask(name, TABLES))]
-        rows = [self._server.do(self._server.ask(name, f"SELECT t::text FROM {table} t")) for table in tables]
+        rows = [
+            self._server.do(self._server.ask(name, f"SELECT t::text FROM {table} t"))
+            for table in tables
+        ]
         return "\n".join(row for table in rows for (row,) in table).encode()
 
     def fault(self, table: str, *, silent: bool) -> list[str]:
-        raised = "RETURN NULL" if silent else "RAISE 'no' USING ERRCODE = 'integrity_constraint_violation'"
+        raised = (
+            "RETURN NULL"
+            if silent
+            else "RAISE 'no' USING ERRCODE = 'integrity_constraint_violation'"
+        )
         return [
             f"CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {raised}; END $$",
             f"CREATE TRIGGER fault BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION fault()",

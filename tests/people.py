@@ -1,4 +1,7 @@
-"""The cast: Alice, a user; Bob, a stranger to Alice; Ada, the administrator. They come in through the real door."""
+"""The cast: Alice, a user; Bob, a stranger to Alice; Ada, the administrator.
+
+They come in through the real door.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +22,9 @@ HTMX = {"HX-Request": "true"}
 
 @dataclass
 class Browser:
-    """One browser of one person: it keeps its cookie, follows nothing, and sends what a browser sends with a form."""
+    """One browser of one person: it keeps its cookie, follows nothing, and sends what a browser
+    sends with a form.
+    """
 
     client: httpx.AsyncClient
     name: str
@@ -31,26 +36,38 @@ class Browser:
     async def get(self, path: str, **headers: str) -> httpx.Response:
         return await self._send("GET", path, None, headers)
 
-    async def post(self, path: str, fields: dict[str, str] | None = None, **headers: str) -> httpx.Response:
-        return await self._send("POST", path, fields or {}, {"Sec-Fetch-Site": "same-origin", **headers})
+    async def post(
+        self, path: str, fields: dict[str, str] | None = None, **headers: str
+    ) -> httpx.Response:
+        return await self._send(
+            "POST", path, fields or {}, {"Sec-Fetch-Site": "same-origin", **headers}
+        )
 
     async def get_fragment(self, path: str, **headers: str) -> httpx.Response:
         return await self.get(path, **HTMX, **headers)
 
-    async def post_fragment(self, path: str, fields: dict[str, str] | None = None, **headers: str) -> httpx.Response:
+    async def post_fragment(
+        self, path: str, fields: dict[str, str] | None = None, **headers: str
+    ) -> httpx.Response:
         return await self.post(path, fields, **HTMX, **headers)
 
-    async def ask(self, method: str, path: str, fields: dict[str, str] | None = None, **headers: str) -> httpx.Response:
+    async def ask(
+        self, method: str, path: str, fields: dict[str, str] | None = None, **headers: str
+    ) -> httpx.Response:
         """Any method, and no header but those given."""
         return await self._send(method, path, fields, headers)
 
     async def sign_up(self, **headers: str) -> httpx.Response:
         return await self.post(
-            "/signup", {"name": self.name, "email": self.email, "password": self.password}, **headers
+            "/signup",
+            {"name": self.name, "email": self.email, "password": self.password},
+            **headers,
         )
 
     async def log_in(self, password: str | None = None, **fields: str) -> httpx.Response:
-        return await self.post("/login", {"email": self.email, "password": password or self.password, **fields})
+        return await self.post(
+            "/login", {"email": self.email, "password": password or self.password, **fields}
+        )
 
     async def is_in(self) -> bool:
         """Whether the door is open, by the database's word."""
@@ -69,7 +86,11 @@ class Browser:
     async def _send(
         self, method: str, path: str, fields: dict[str, str] | None, headers: dict[str, str]
     ) -> httpx.Response:
-        sent = {"User-Agent": self.user_agent, **self.headers, **{k.replace("_", "-"): v for k, v in headers.items()}}
+        sent = {
+            "User-Agent": self.user_agent,
+            **self.headers,
+            **{k.replace("_", "-"): v for k, v in headers.items()},
+        }
         return await self.client.request(method, path, data=fields, headers=sent)
 
 
@@ -106,17 +127,24 @@ class Element:
 
     @property
     def shape(self) -> list[tuple[str, ...]]:
-        """Every element inside with the names of its attributes: what no text of anybody's may change."""
+        """Every element inside with the names of its attributes: what no text of anybody's may
+        change.
+        """
         return [(element.tag, *element.attrs) for element in self]
 
     def all(self, tag: str = "", **attrs: str | bool) -> list["Element"]:
-        """Those with this tag and these attributes (`data_rule` is `data-rule`); True is any value."""
+        """Those with this tag and these attributes (`data_rule` is `data-rule`); True
+        is any value.
+        """
         wanted = {name.replace("_", "-"): value for name, value in attrs.items()}
         return [
             element
             for element in self
             if tag in ("", element.tag)
-            and all(name in element.attrs and value in (True, element.attrs[name]) for name, value in wanted.items())
+            and all(
+                name in element.attrs and value in (True, element.attrs[name])
+                for name, value in wanted.items()
+            )
         ]
 
     def one(self, tag: str = "", **attrs: str | bool) -> "Element":
@@ -125,7 +153,21 @@ class Element:
         return found[0]
 
 
-VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+VOID = {
+    "area",
+    "base",
+    "br",
+    "col",
+    "embed",
+    "hr",
+    "img",
+    "input",
+    "link",
+    "meta",
+    "source",
+    "track",
+    "wbr",
+}
 
 
 class _Reader(HTMLParser):

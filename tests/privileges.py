@@ -9,12 +9,16 @@ import pytest
 
 IS_ROOT: Final = os.geteuid() == 0
 SETPRIV: Final = shutil.which("setpriv")
-LINK_CALLS: Final = {"x86_64": (86, 265), "aarch64": (37,)}.get(platform.machine(), ())  # link, linkat
+# link, linkat
+LINK_CALLS: Final = {"x86_64": (86, 265), "aarch64": (37,)}.get(platform.machine(), ())
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can make files of another user")
-needs_setpriv = pytest.mark.skipif(IS_ROOT and SETPRIV is None, reason="root needs setpriv to give up its rights")
+needs_setpriv = pytest.mark.skipif(
+    IS_ROOT and SETPRIV is None, reason="root needs setpriv to give up its rights"
+)
 
-# Makes the kernel refuse hard links to this process, as exFAT and CIFS do: seccomp's BPF, two prctl calls.
+# Makes the kernel refuse hard links to this process, as exFAT and CIFS do: seccomp's BPF, two prctl
+# calls.
 REFUSE_LINKS: Final = f"""
 import ctypes, struct
 calls = {LINK_CALLS!r}
@@ -32,6 +36,9 @@ assert libc.prctl(22, 2, ctypes.byref(filter), 0, 0) == 0
 
 
 def without(*capabilities: str) -> list[str]:
-    """The start of a command that runs without these capabilities of root. Without root nothing is to be given up."""
+    """The start of a command that runs without these capabilities of root.
+
+    Without root nothing is to be given up.
+    """
     dropped = ",".join(f"-{name}" for name in capabilities)
     return [str(SETPRIV), f"--bounding-set={dropped}"] if IS_ROOT else []

@@ -1,4 +1,6 @@
-"""The real program, in processes of its own, and nginx before it with our example's configuration."""
+"""The real program, in processes of its own, and nginx before it with our example's
+configuration.
+"""
 
 import os
 import re
@@ -24,14 +26,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.conftest import SECRET
-from web.settings import ROOT
+from web.settings.paths import ROOT
 
 LATCHKEY: Final = Path(sys.executable).parent / "latchkey"
 NGINX: Final = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 EXAMPLE: Final = (ROOT / "deploy" / "nginx.conf").read_text()
 PATIENCE: Final = 30  # seconds
 
-needs_nginx = pytest.mark.skipif(NGINX is None and "REQUIRE_NGINX" not in os.environ, reason="there is no nginx")
+needs_nginx = pytest.mark.skipif(
+    NGINX is None and "REQUIRE_NGINX" not in os.environ, reason="there is no nginx"
+)
 
 
 def free_port() -> int:
@@ -57,7 +61,10 @@ class Program:
         raise AssertionError("it does not serve")
 
     def end(self) -> tuple[int, str]:
-        """Told to stop, it has PATIENCE; then what is left of its group is ended. The exit code, and what it said."""
+        """Told to stop, it has PATIENCE; then what is left of its group is ended.
+
+        The exit code, and what it said.
+        """
         try:
             self.process.terminate()
             said = "".join(self.process.communicate(timeout=PATIENCE))
@@ -72,7 +79,10 @@ def started(port: int, *command: str | Path, **environ: str) -> Iterator[Program
     pipe = subprocess.PIPE
     environ = {"PATH": os.environ["PATH"], "PORT": str(port), **environ}
     program = Program(
-        port, subprocess.Popen(command, env=environ, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        port,
+        subprocess.Popen(
+            command, env=environ, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        ),
     )
     try:
         program.wait_until_it_serves()
@@ -84,29 +94,42 @@ def started(port: int, *command: str | Path, **environ: str) -> Iterator[Program
 @contextmanager
 def serving(database_url: str, **settings: str) -> Iterator[Program]:
     """`latchkey serve` on a free port."""
-    settings = {"SESSION_SECRET": SECRET, "RATE_LIMITS": "off", "DATABASE_URL": database_url, **settings}
+    settings = {
+        "SESSION_SECRET": SECRET,
+        "RATE_LIMITS": "off",
+        "DATABASE_URL": database_url,
+        **settings,
+    }
     with started(free_port(), LATCHKEY, "serve", **settings) as program:
         yield program
 
 
 @contextmanager
 def nginx(folder: Path, port: int, *upstream: int, **changes: str) -> Iterator[Program]:
-    """nginx with our example, whose ports, paths and servers are this machine's. `changes` replace words of it."""
-    with started(port, NGINX or "nginx", "-c", write_nginx(folder, port, *upstream, **changes)) as program:
+    """nginx with our example, whose ports, paths and servers are this machine's.
+
+    `changes` replace words of it.
+    """
+    with started(
+        port, NGINX or "nginx", "-c", write_nginx(folder, port, *upstream, **changes)
+    ) as program:
         yield program
 
 
 def write_nginx(folder: Path, port: int, *upstream: int, **changes: str) -> Path:
     write_certificate(folder)
     servers = "\n".join(f"server 127.0.0.1:{number};" for number in upstream)
-    text = EXAMPLE.replace("server 127.0.0.1:8000;", servers).replace("listen 80;", f"listen {free_port()};")
+    text = EXAMPLE.replace("server 127.0.0.1:8000;", servers).replace(
+        "listen 80;", f"listen {free_port()};"
+    )
     text = text.replace("listen 443 ", f"listen {port} ").replace("/etc/ssl/latchkey", str(folder))
     text = text.replace("/var/cache/nginx/latchkey", f"{folder}/cache")
     for old, new in changes.items():
         text = re.sub(rf"\b{old}\b[^;\s]*", f"{old}{new}", text)
     (folder / "latchkey.conf").write_text(text)
     temporary = "".join(
-        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"{kind}_temp_path {folder}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     main = f"""
         daemon off; user root; worker_processes 1; pid {folder}/nginx.pid; error_log stderr warn;
@@ -135,11 +158,15 @@ def write_certificate(folder: Path) -> None:
 
 
 class Taking(httpx.AsyncBaseTransport):
-    """Each request to the next of several ports, by a connection of its own, so that no worker is kept to."""
+    """Each request to the next of several ports, by a connection of its own, so that no worker is
+    kept to.
+    """
 
     def __init__(self, *ports: int, trusting: Path | None = None) -> None:
         verify = ssl.create_default_context(cafile=str(trusting)) if trusting else True
-        self._inner = httpx.AsyncHTTPTransport(verify=verify, limits=httpx.Limits(max_keepalive_connections=0))
+        self._inner = httpx.AsyncHTTPTransport(
+            verify=verify, limits=httpx.Limits(max_keepalive_connections=0)
+        )
         self._ports = cycle(ports)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,6 @@
-"""Counts the rows of the guide, and the requirements of the security list, that have a passing test."""
+"""Counts the rows of the guide, and the requirements of the security list, that have a passing
+test.
+"""
 
 import re
 
@@ -8,7 +10,8 @@ ROWS = {"A": 26, "B": 16, "C": 8, "D": 36}
 TRAPS = 15
 ALL_ROWS = [f"{part}{number}" for part, count in ROWS.items() for number in range(1, count + 1)]
 ALL_TRAPS = [f"T{number}" for number in range(1, TRAPS + 1)]
-NOT_DUE = {"A25", "D36", "T11"}  # passkeys and the like, the feedback box, and mail: not built yet, or not at all
+# passkeys and the like, the feedback box, and mail: not built yet, or not at all
+NOT_DUE = {"A25", "D36", "T11"}
 MARKERS = ("guide", "asvs", "reliability")
 
 _results: dict[str, bool] = {}
@@ -36,8 +39,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         due = [row for row in every if row not in NOT_DUE]
         done = [row for row in due if row in proven]
         missing = (
-            f"; missing: {' '.join(row for row in due if row not in proven)}" if 0 < len(due) - len(done) < 12 else ""
+            f"; missing: {' '.join(row for row in due if row not in proven)}"
+            if 0 < len(due) - len(done) < 12
+            else ""
         )
         share = 100 * len(done) // len(due)
-        terminalreporter.line(f"{what} of the guide with a passing test: {len(done)} of {len(due)}, {share} %{missing}")
-    terminalreporter.line(f"security and reliability requirements with a passing test: {len(requirements)}")
+        terminalreporter.line(
+            f"{what} of the guide with a passing test: {len(done)} of {len(due)}, {share} %{missing}"
+        )
+    terminalreporter.line(
+        f"security and reliability requirements with a passing test: {len(requirements)}"
+    )

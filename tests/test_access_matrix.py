@@ -1,4 +1,6 @@
-"""Every actor at every door, as a page and to htmx, against the committed table: who gets what, and what it changes."""
+"""Every actor at every door, as a page and to htmx, against the committed table: who gets what, and
+what it changes.
+"""
 
 import re
 from collections.abc import Iterator
@@ -12,10 +14,10 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import HTMX, IPHONE, PASSWORD, Browser
-from web.middleware import Kind
+from web.middleware.guard import Kind
 
 TABLE = Path(__file__).parent / "access_matrix.txt"
 ACTORS = ("stranger", "revoked", "disabled", "user", "admin")
@@ -38,13 +40,20 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 @pytest.fixture
-async def actors(house: House, stranger: Browser, alice: Browser, bob: Browser, ada: Browser) -> dict[str, Browser]:
-    """One of each kind. Bob is nobody's enemy: his page, his device and his account are what the others ask for."""
+async def actors(
+    house: House, stranger: Browser, alice: Browser, bob: Browser, ada: Browser
+) -> dict[str, Browser]:
+    """One of each kind.
+
+    Bob is nobody's enemy: his page, his device and his account are what the others ask for.
+    """
     people = {"stranger": stranger, "user": alice, "admin": ada}
     people["revoked"] = await house.member("Grace")
     people["disabled"] = await house.member("Dorothy")
     await replace(await house.browser("Alice"), user_agent=IPHONE).log_in()
-    await house.change("DELETE FROM sessions WHERE user_id = (SELECT id FROM users WHERE name = 'Grace')")
+    await house.change(
+        "DELETE FROM sessions WHERE user_id = (SELECT id FROM users WHERE name = 'Grace')"
+    )
     await house.change("UPDATE users SET disabled_at = created_at WHERE name IN ('Dorothy', 'Bob')")
     for table in ("users", "sessions"):
         await house.change(f"CREATE TABLE {table}_before AS SELECT * FROM {table}")
@@ -56,7 +65,11 @@ async def bobs(house: House, row: Route) -> str:
     ((bob, device),) = await house.rows(
         "SELECT user_id, sessions.id FROM sessions JOIN users ON users.id = user_id WHERE name = 'Bob'"
     )
-    place = {"field": "name", "slug": "bob", "id": device if row.path.startswith("/devices") else bob}
+    place = {
+        "field": "name",
+        "slug": "bob",
+        "id": device if row.path.startswith("/devices") else bob,
+    }
     place["name"] = house.app.state.assets.url("app.css").rpartition("/")[2]
     return re.sub(r"{(\w+)}", lambda match: place[match[1]], row.path)
 
@@ -78,9 +91,13 @@ async def has_changed(house: House) -> bool:
 
 
 def told(answer: httpx.Response) -> str:
-    """The status and where it leads, such as `303>/login`; `-cookie` and `+cookie` for a session deleted or set."""
+    """The status and where it leads, such as `303>/login`; `-cookie` and `+cookie` for a session
+    deleted or set.
+    """
     target = answer.headers.get("location") or answer.headers.get("hx-redirect")
-    cookie = next((line for line in answer.headers.get_list("set-cookie") if line.startswith("session=")), "")
+    cookie = next(
+        (line for line in answer.headers.get_list("set-cookie") if line.startswith("session=")), ""
+    )
     change = "" if not cookie else "-cookie" if "Max-Age=0" in cookie else "+cookie"
     return f"{answer.status_code}{'>' + urlsplit(target).path if target else ''}{change}"
 
@@ -89,7 +106,9 @@ async def cell(house: House, actor: Browser, method: str, row: Route) -> str:
     """What an actor is told, as a page and to htmx; a star where it changed what is stored."""
     path, cookie, seen = await bobs(house, row), actor.cookie, []
     for headers in ({}, HTMX):
-        answer = await actor.ask(method, path, FIELDS.get(row.path) if method == "POST" else None, **headers)
+        answer = await actor.ask(
+            method, path, FIELDS.get(row.path) if method == "POST" else None, **headers
+        )
         seen.append(told(answer) + ("*" if await has_changed(house) else ""))
         await put_back(house)
         actor.cookie = cookie
@@ -97,7 +116,9 @@ async def cell(house: House, actor: Browser, method: str, row: Route) -> str:
 
 
 def doors(house: House) -> Iterator[tuple[str, Route]]:
-    """Method and row of whatever the application answers, declared or not; HEAD is GET without a body."""
+    """Method and row of whatever the application answers, declared or not; HEAD is GET without a
+    body.
+    """
     for row in house.app.router.routes:
         for method in sorted((row.methods or {"ANY"}) - {"HEAD"}):
             yield method, row
@@ -109,7 +130,9 @@ async def lines_of(house: House, actors: dict[str, Browser], *wanted: Route) -> 
         if not wanted or row in wanted:
             kind = row.kind.value if hasattr(row, "kind") else "UNDECLARED"
             lines.append(f"{method} {row.path} ({kind})")
-            lines += [f"    {name:9} {await cell(house, actors[name], method, row)}" for name in ACTORS]
+            lines += [
+                f"    {name:9} {await cell(house, actors[name], method, row)}" for name in ACTORS
+            ]
     return lines
 
 
@@ -120,12 +143,18 @@ async def test_every_actor_gets_at_every_door_what_the_table_says(
 ) -> None:
     lines = await lines_of(house, actors)
     (tmp_path / TABLE.name).write_text("\n".join(lines) + "\n")
-    differences = [*unified_diff(TABLE.read_text().splitlines(), lines, "committed", "found", lineterm="", n=6)]
-    assert differences == [], "\n".join([*differences, f"If it is meant: cp {tmp_path / TABLE.name} {TABLE}"])
+    differences = [
+        *unified_diff(TABLE.read_text().splitlines(), lines, "committed", "found", lineterm="", n=6)
+    ]
+    assert differences == [], "\n".join(
+        [*differences, f"If it is meant: cp {tmp_path / TABLE.name} {TABLE}"]
+    )
 
 
 @pytest.mark.asvs("S04")
-async def test_a_door_that_nobody_declared_is_noticed(house: House, actors: dict[str, Browser]) -> None:
+async def test_a_door_that_nobody_declared_is_noticed(
+    house: House, actors: dict[str, Browser]
+) -> None:
     async def cellar(request: object) -> PlainTextResponse:
         return PlainTextResponse("the wine")
 
@@ -138,7 +167,9 @@ async def test_a_door_that_nobody_declared_is_noticed(house: House, actors: dict
 
 @pytest.mark.asvs("S04")
 def test_in_the_table_nobody_without_a_live_session_gets_in_or_changes_anything() -> None:
-    """The table is read as a person would: a mistake that was committed with it is still a mistake."""
+    """The table is read as a person would: a mistake that was committed with it is
+    still a mistake.
+    """
     doors = re.findall(r"^(\w+) (\S+) \((\w+)\)\n((?:    .*\n)+)", TABLE.read_text(), re.M)
     assert len(doors) > 25
     for method, path, kind, rows in doors:
@@ -146,8 +177,14 @@ def test_in_the_table_nobody_without_a_live_session_gets_in_or_changes_anything(
         assert [*cells] == [*ACTORS]
         if kind in (Kind.MEMBERS.value, Kind.ADMINS.value):
             for nobody in ("stranger", "revoked", "disabled"):
-                turned_away = re.fullmatch(r"(303>/login(-cookie)? )?401(>/login)?(-cookie)?", cells[nobody])
-                assert turned_away or (path == "/handbook" and nobody != "stranger"), (method, path, nobody)
+                turned_away = re.fullmatch(
+                    r"(303>/login(-cookie)? )?401(>/login)?(-cookie)?", cells[nobody]
+                )
+                assert turned_away or (path == "/handbook" and nobody != "stranger"), (
+                    method,
+                    path,
+                    nobody,
+                )
         if kind == Kind.ADMINS.value:
             assert cells["user"] == "403", (method, path)
         if method == "GET":
@@ -164,9 +201,14 @@ async def test_somebody_elses_device_answers_to_the_letter_as_one_that_never_was
     )
     for name in ("user", "admin"):
         theirs, unknown = [
-            await actors[name].post(f"/devices/{id}/revoke", {}, **headers) for id in (device, "A" * len(device))
+            await actors[name].post(f"/devices/{id}/revoke", {}, **headers)
+            for id in (device, "A" * len(device))
         ]
-        assert (theirs.status_code, theirs.text, theirs.headers) == (404, unknown.text, unknown.headers)
+        assert (theirs.status_code, theirs.text, theirs.headers) == (
+            404,
+            unknown.text,
+            unknown.headers,
+        )
     assert not await has_changed(house)
 
 
@@ -190,6 +232,10 @@ async def test_no_door_opens_to_a_form_on_another_site(
             for name in ("stranger", "user", "admin"):
                 for headers in ({}, HTMX):
                     path = await bobs(house, row)
-                    answer = await actors[name].ask("POST", path, FIELDS.get(row.path), **foreign, **headers)
-                    assert (answer.status_code, "set-cookie" in answer.headers) == (403, False), row.path
+                    answer = await actors[name].ask(
+                        "POST", path, FIELDS.get(row.path), **foreign, **headers
+                    )
+                    assert (answer.status_code, "set-cookie" in answer.headers) == (403, False), (
+                        row.path
+                    )
     assert not await has_changed(house)

@@ -1,4 +1,6 @@
-"""One's own account: what may be changed of it, how it is told, and that nobody else's ever moves."""
+"""One's own account: what may be changed of it, how it is told, and that nobody else's
+ever moves.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -6,9 +8,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from db.access import shell
-from db.passwords import Passwords
-from db.secret import Secret
+from db.access import operator as shell
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.viewer import Operator
 from tests.conftest import House
 from tests.people import HTMX, PASSWORD, Browser, Element, path_of, read, set_cookie_of
@@ -42,7 +44,9 @@ async def profile_of(house: House, person: Browser) -> tuple[str, str, str]:
 
 async def everything(house: House) -> list[list[tuple]]:
     """All that is stored: what a refusal must leave as it is."""
-    return [await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
+    return [
+        await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")
+    ]
 
 
 async def id_of(house: House, person: Browser) -> str:
@@ -61,18 +65,32 @@ def toast(page: Element) -> str:
     return page.one(data_hx_swap_oob="beforeend:#toasts").one("p").text
 
 
-async def change_password(person: Browser, current: str, new: str, ask: Callable = Browser.post, **fields: str):
-    return await ask(person, "/account/password", {"current_password": current, "password": new, **fields})
+async def change_password(
+    person: Browser, current: str, new: str, ask: Callable = Browser.post, **fields: str
+):
+    return await ask(
+        person, "/account/password", {"current_password": current, "password": new, **fields}
+    )
 
 
 # The page
 
 
-async def test_the_page_shows_the_profile_the_address_and_the_team(house: House, alice: Browser, bob: Browser) -> None:
-    await house.change("UPDATE users SET phone = '+49 30 1234', team = 'Harbour' WHERE name = 'Alice'")
+async def test_the_page_shows_the_profile_the_address_and_the_team(
+    house: House, alice: Browser, bob: Browser
+) -> None:
+    await house.change(
+        "UPDATE users SET phone = '+49 30 1234', team = 'Harbour' WHERE name = 'Alice'"
+    )
     page = read(await alice.get("/account"))
-    assert [value(page, f"account-{name}") for name in ("name", "slug", "phone")] == ["Alice", "alice", "+49 30 1234"]
-    assert {"alice@example.com", "Harbour"} <= {found.text for found in page.one(id="main").all("bdi")}
+    assert [value(page, f"account-{name}") for name in ("name", "slug", "phone")] == [
+        "Alice",
+        "alice",
+        "+49 30 1234",
+    ]
+    assert {"alice@example.com", "Harbour"} <= {
+        found.text for found in page.one(id="main").all("bdi")
+    }
     assert "bob" not in page.one(id="main").text.lower()
 
 
@@ -84,12 +102,21 @@ async def test_both_forms_say_in_whose_name_they_were_drawn(house: House, alice:
 
 async def test_every_input_has_a_label_and_its_message_is_a_live_region(alice: Browser) -> None:
     page = read(await alice.get("/account"))
-    ids = ["account-name", "account-slug", "account-phone", "password-current_password", "password-password"]
+    ids = [
+        "account-name",
+        "account-slug",
+        "account-phone",
+        "password-current_password",
+        "password-password",
+    ]
     for id in ids:
         assert page.one("label", **{"for": id})
         assert page.one(id=f"{id}-message").attrs["aria-live"] == "polite"
         assert f"{id}-message" in page.one("input", id=id).attrs["aria-describedby"].split()
-    assert [page.one(id=id).attrs["autocomplete"] for id in ids[3:]] == ["current-password", "new-password"]
+    assert [page.one(id=id).attrs["autocomplete"] for id in ids[3:]] == [
+        "current-password",
+        "new-password",
+    ]
 
 
 async def test_the_fragment_is_the_main_part_of_the_page(alice: Browser) -> None:
@@ -107,7 +134,11 @@ async def test_saving_changes_ones_own_profile_and_no_other(
     house: House, alice: Browser, bob: Browser, ask: Callable
 ) -> None:
     bobs = await profile_of(house, bob)
-    await ask(alice, "/account", {"name": " Alice Liddell ", "slug": "alice-l", "phone": "+44 (0)20 7946-0958"})
+    await ask(
+        alice,
+        "/account",
+        {"name": " Alice Liddell ", "slug": "alice-l", "phone": "+44 (0)20 7946-0958"},
+    )
     assert await profile_of(house, alice) == ("Alice Liddell", "alice-l", "+44 (0)20 7946-0958")
     assert await profile_of(house, bob) == bobs
 
@@ -133,7 +164,9 @@ async def test_the_bar_stays_where_the_name_does(alice: Browser) -> None:
     assert fragment.all(id="nav") == []
 
 
-async def test_a_new_page_address_alone_brings_the_bar_too_for_its_link_would_lead_nowhere(alice: Browser) -> None:
+async def test_a_new_page_address_alone_brings_the_bar_too_for_its_link_would_lead_nowhere(
+    alice: Browser,
+) -> None:
     fragment = read(await alice.post_fragment("/account", {"slug": "wonderland"}))
     assert fragment.one(id="nav").one(id="me").one("a").attrs["href"] == "/users/wonderland"
 
@@ -206,7 +239,9 @@ async def test_a_phone_is_shown_as_it_was_typed(alice: Browser) -> None:
     typed = " <b>030</b> ' \" & 12-34  ext. 5"
     await alice.post("/account", {"phone": typed})
     assert value(read(await alice.get("/account")), "account-phone") == typed
-    assert typed.strip() in [found.text.strip() for found in read(await alice.get("/users/alice")).all("bdi")]
+    assert typed.strip() in [
+        found.text.strip() for found in read(await alice.get("/users/alice")).all("bdi")
+    ]
     assert (await alice.get("/api/users/alice")).json()["phone"] == typed
     await alice.post("/account", {"phone": "   "})
     assert (await alice.get("/api/users/alice")).json()["phone"] == ""
@@ -218,7 +253,10 @@ async def test_a_page_address_that_nobody_has_looked_up_is_not_told_to_look_good
 ) -> None:
     answer = read(await ask(alice, "/account", {"name": "A", "slug": "bob"}))
     assert message(answer, "account-slug") == "We’ll check this when you save."
-    assert message(read(await ask(alice, "/account", {"name": "A", "slug": "alice"})), "account-slug") == "Looks good"
+    assert (
+        message(read(await ask(alice, "/account", {"name": "A", "slug": "alice"})), "account-slug")
+        == "Looks good"
+    )
 
 
 async def test_a_refused_form_comes_back_on_the_whole_page_with_both_forms(alice: Browser) -> None:
@@ -248,7 +286,10 @@ async def test_another_persons_page_address_is_refused_and_nothing_is_saved(
 
 async def test_ones_own_page_address_is_not_taken(house: House, alice: Browser) -> None:
     assert (await alice.post("/account", {"slug": "alice"})).status_code == 303
-    assert message(read(await alice.post("/account/check/slug", {"slug": "alice"})), "account-slug") == "Looks good"
+    assert (
+        message(read(await alice.post("/account/check/slug", {"slug": "alice"})), "account-slug")
+        == "Looks good"
+    )
 
 
 @pytest.mark.asvs("S97")
@@ -256,38 +297,56 @@ async def test_of_a_doubled_field_the_first_counts(house: House, alice: Browser)
     """For whoever reads the last one, or both, this form would say something else."""
     body = urlencode([("name", "First"), ("name", "Second"), ("phone", "1"), ("phone", "2")])
     answer = await alice.client.post(
-        "/account?name=Query", content=body, headers={"Content-Type": "application/x-www-form-urlencoded"}
+        "/account?name=Query",
+        content=body,
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
     )
     assert answer.status_code == 303
     assert await profile_of(house, alice) == ("First", "alice", "1")
 
 
-async def test_a_form_that_is_no_text_is_refused_and_nothing_is_saved(house: House, alice: Browser) -> None:
+async def test_a_form_that_is_no_text_is_refused_and_nothing_is_saved(
+    house: House, alice: Browser
+) -> None:
     before = await everything(house)
     for path in ("/account", "/account/password"):
         answer = await alice.client.post(
-            path, content=b"name=\xff\xfe&phone=1", headers={"Content-Type": "application/x-www-form-urlencoded"}
+            path,
+            content=b"name=\xff\xfe&phone=1",
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
         )
-        assert (answer.status_code, "We couldn’t read part of this form." in answer.text) == (422, True)
+        assert (answer.status_code, "We couldn’t read part of this form." in answer.text) == (
+            422,
+            True,
+        )
     assert await everything(house) == before
 
 
 @pytest.mark.asvs("S102")
-async def test_twenty_who_want_one_page_address_at_once_are_one_who_has_it(make_house: Callable) -> None:
+async def test_twenty_who_want_one_page_address_at_once_are_one_who_has_it(
+    make_house: Callable,
+) -> None:
     house = await make_house()
     people = [await house.member("Guest", email=f"guest{n}@example.com") for n in range(20)]
-    answers = await asyncio.gather(*[person.post("/account", {"slug": "wonderland"}) for person in people])
+    answers = await asyncio.gather(
+        *[person.post("/account", {"slug": "wonderland"}) for person in people]
+    )
     assert sorted(answer.status_code for answer in answers) == [303] + [422] * 19
     for answer in answers:
         if answer.status_code == 422:
             page = read(answer)
-            assert (message(page, "account-slug"), value(page, "account-slug")) == (TAKEN, "wonderland")
+            assert (message(page, "account-slug"), value(page, "account-slug")) == (
+                TAKEN,
+                "wonderland",
+            )
     assert await house.rows("SELECT count(*) AS n FROM users WHERE slug = 'wonderland'") == [(1,)]
     assert await house.count("users") == 20
 
 
 @pytest.mark.asvs("S102")
-async def test_two_clicks_on_save_save_once_and_are_both_answered_well(house: House, alice: Browser) -> None:
+async def test_two_clicks_on_save_save_once_and_are_both_answered_well(
+    house: House, alice: Browser
+) -> None:
     fields = {"name": "Alice Liddell", "slug": "alice-l", "phone": "1"}
     answers = await asyncio.gather(*[alice.post("/account", fields) for _ in range(2)])
     assert [answer.status_code for answer in answers] == [303, 303]
@@ -302,8 +361,14 @@ async def test_two_clicks_on_log_out_elsewhere_end_ones_own_and_lead_to_one_plac
     house: House, alice: Browser, alices_phone: Browser, bob: Browser, path: str, target: str
 ) -> None:
     answers = await asyncio.gather(*[alice.post(path) for _ in range(2)])
-    assert [(answer.status_code, path_of(answer.headers["location"])) for answer in answers] == [(303, target)] * 2
-    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [target == "/devices", False, True]
+    assert [(answer.status_code, path_of(answer.headers["location"])) for answer in answers] == [
+        (303, target)
+    ] * 2
+    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [
+        target == "/devices",
+        False,
+        True,
+    ]
 
 
 # The live checks
@@ -315,13 +380,21 @@ async def test_the_live_check_says_what_the_form_would_say(alice: Browser) -> No
         answer = await alice.post_fragment(f"/account/check/{field}", {field: typed})
         found = read(answer).one(data_field=True)
         assert (answer.status_code, found.attrs["data-field"]) == (200, field)
-        assert (message(found, f"account-{field}"), value(found, f"account-{field}")) == (sentence, typed)
+        assert (message(found, f"account-{field}"), value(found, f"account-{field}")) == (
+            sentence,
+            typed,
+        )
 
 
 @pytest.mark.guide("A22")
-async def test_a_page_address_is_told_to_be_taken_while_it_is_typed(alice: Browser, bob: Browser) -> None:
+async def test_a_page_address_is_told_to_be_taken_while_it_is_typed(
+    alice: Browser, bob: Browser
+) -> None:
     for typed, told in (("bob", TAKEN), ("rob", "Looks good")):
-        assert message(read(await alice.post("/account/check/slug", {"slug": typed})), "account-slug") == told
+        assert (
+            message(read(await alice.post("/account/check/slug", {"slug": typed})), "account-slug")
+            == told
+        )
 
 
 @pytest.mark.guide("A9")
@@ -337,7 +410,9 @@ async def test_a_live_check_looks_at_its_own_field_alone_and_saves_nothing(
 ) -> None:
     before = await everything(house)
     for headers in ({}, HTMX):
-        answer = await alice.post("/account/check/phone", {"phone": "1", "name": "", "slug": "bob"}, **headers)
+        answer = await alice.post(
+            "/account/check/phone", {"phone": "1", "name": "", "slug": "bob"}, **headers
+        )
         found = read(answer)
         assert (answer.status_code, len(found.all(data_field=True))) == (200, 1)
         assert message(found, "account-phone") == "Looks good"
@@ -362,7 +437,10 @@ async def test_a_new_password_ends_every_other_session_and_renews_this_one(
     hashes = dict(await house.rows("SELECT email, password_hash FROM users"))
     answer = await change_password(alice, PASSWORD, NEW, ask)
     renewed = set_cookie_of(answer)["session"]
-    assert (answer.status_code, renewed["max-age"]) == (303 if ask is Browser.post else 200, "604800")
+    assert (answer.status_code, renewed["max-age"]) == (
+        303 if ask is Browser.post else 200,
+        "604800",
+    )
     assert alice.cookie == renewed.value != old
     assert [await person.is_in() for person in (alice, alices_phone, bob)] == [True, False, True]
     for copy in (old, phones):
@@ -371,7 +449,10 @@ async def test_a_new_password_ends_every_other_session_and_renews_this_one(
     changed = dict(await house.rows("SELECT email, password_hash FROM users"))
     assert changed[alice.email] != hashes[alice.email]
     assert changed[bob.email] == hashes[bob.email]
-    assert [(await alices_phone.log_in(password)).status_code for password in (PASSWORD, NEW)] == [422, 303]
+    assert [(await alices_phone.log_in(password)).status_code for password in (PASSWORD, NEW)] == [
+        422,
+        303,
+    ]
 
 
 async def test_a_plain_change_of_password_goes_back_to_the_page(alice: Browser) -> None:
@@ -388,7 +469,10 @@ async def test_htmx_gets_an_empty_form_and_is_told_how_many_devices_are_out(
     answer = await change_password(alice, PASSWORD, NEW, Browser.post_fragment)
     fragment = read(answer)
     assert toast(fragment) == f"Password changed.{told}"
-    assert [value(fragment, f"password-{name}") for name in ("current_password", "password")] == ["", ""]
+    assert [value(fragment, f"password-{name}") for name in ("current_password", "password")] == [
+        "",
+        "",
+    ]
     assert fragment.one(id="password-form").one(name="username").attrs["value"] == alice.email
     assert fragment.all(id="account-form") == fragment.all(id="nav") == []
     assert PASSWORD not in answer.text
@@ -404,7 +488,9 @@ async def test_a_wrong_current_password_is_told_at_its_field_and_changes_nothing
     for typed in ("wrong-No.9 to the sea", PASSWORD.upper(), f" {PASSWORD}", f"{PASSWORD} "):
         answer = await change_password(alice, typed, NEW, ask)
         page = read(answer)
-        assert (answer.status_code, message(page, "password-current_password")) == (422, WRONG), typed
+        assert (answer.status_code, message(page, "password-current_password")) == (422, WRONG), (
+            typed
+        )
         assert message(page, "password-password") == ""
         assert (set_cookie_of(answer), alice.cookie) == ({}, cookie)
         assert not any(password in answer.text for password in (typed, NEW, PASSWORD))
@@ -418,14 +504,22 @@ async def test_no_current_password_is_no_current_password(house: House, alice: B
     for fields in ({"password": NEW}, {"current_password": "", "password": NEW}):
         answer = await alice.post("/account/password", fields)
         page = read(answer)
-        assert (answer.status_code, message(page, "password-current_password")) == (422, "Please enter your password.")
+        assert (answer.status_code, message(page, "password-current_password")) == (
+            422,
+            "Please enter your password.",
+        )
     assert await everything(house) == before
 
 
 @pytest.mark.guide("A8", "A13")
 async def test_a_new_password_must_be_what_the_policy_says(house: House, alice: Browser) -> None:
     before, hashes = await everything(house), house.hashes
-    for typed, unmet in [("", RULES), ("a1!", RULES[:1]), ("12345678", RULES[1::2]), ("abcdefg!", RULES[2:3])]:
+    for typed, unmet in [
+        ("", RULES),
+        ("a1!", RULES[:1]),
+        ("12345678", RULES[1::2]),
+        ("abcdefg!", RULES[2:3]),
+    ]:
         answer = await change_password(alice, PASSWORD, typed)
         page = read(answer)
         assert answer.status_code == 422
@@ -447,16 +541,23 @@ async def test_a_password_is_neither_trimmed_nor_cut(house: House, alice: Browse
 
 
 @pytest.mark.asvs("S48")
-async def test_a_refused_change_of_password_comes_back_with_both_forms_and_no_password(alice: Browser) -> None:
+async def test_a_refused_change_of_password_comes_back_with_both_forms_and_no_password(
+    alice: Browser,
+) -> None:
     answer = await change_password(alice, "typed-No.1", "typed-no", name="Typed")
     page = read(answer)
     assert value(page, "account-name") == "Alice"
-    assert [value(page, f"password-{name}") for name in ("current_password", "password")] == ["", ""]
+    assert [value(page, f"password-{name}") for name in ("current_password", "password")] == [
+        "",
+        "",
+    ]
     assert "typed-" not in answer.text
 
 
 @pytest.mark.asvs("S102")
-async def test_two_clicks_on_change_password_change_it_once_and_lock_nobody_out(house: House, alice: Browser) -> None:
+async def test_two_clicks_on_change_password_change_it_once_and_lock_nobody_out(
+    house: House, alice: Browser
+) -> None:
     answers = await asyncio.gather(*[change_password(alice, PASSWORD, NEW) for _ in range(2)])
     assert 303 in [answer.status_code for answer in answers]
     assert {answer.status_code for answer in answers} <= {303, 422}
@@ -482,7 +583,9 @@ async def test_of_two_changes_of_one_password_at_once_the_second_no_longer_knows
 async def test_a_change_of_password_does_not_outlive_the_end_of_its_session(
     make_house: Callable, house: House, alice: Browser, alices_phone: Browser
 ) -> None:
-    """Alice logs out everywhere while a thief, who has her phone and her password, changes it: the thief is out."""
+    """Alice logs out everywhere while a thief, who has her phone and her password, changes it: the
+    thief is out.
+    """
     slow = await make_house(house.path, hashing=Passwords(passes=20))
     thief = await slow.thief_of(alices_phone)
     await asyncio.gather(change_password(thief, PASSWORD, NEW), alice.post("/devices/revoke-all"))
@@ -498,7 +601,8 @@ async def test_a_log_in_with_the_old_password_does_not_outlive_the_change_that_c
     await slow.member("Alice")
     quick, thief = await make_house(slow.path, hashing=cheap), await slow.browser("Alice")
     await asyncio.gather(
-        thief.log_in(PASSWORD), shell.set_password(Operator(quick.store), "alice@example.com", Secret(NEW))
+        thief.log_in(PASSWORD),
+        shell.set_password(Operator(quick.store), "alice@example.com", Secret(NEW)),
     )
     assert not await thief.is_in()
     assert await quick.count("sessions") == 0
@@ -511,7 +615,10 @@ async def test_a_log_in_with_the_old_password_does_not_outlive_the_change_that_c
 async def test_a_form_that_was_drawn_for_somebody_else_does_nothing_and_says_who_is_in(
     house: House, alice: Browser, bob: Browser, path: str
 ) -> None:
-    before, fields = await everything(house), {"name": "Bob", "current_password": PASSWORD, "password": NEW}
+    before, fields = (
+        await everything(house),
+        {"name": "Bob", "current_password": PASSWORD, "password": NEW},
+    )
     for ask in (bob.post, bob.post_fragment):
         answer = await ask(path, {**fields, "viewer": await id_of(house, alice)})
         assert (answer.status_code, "You are logged in as Bob" in answer.text) == (409, True)
@@ -520,13 +627,19 @@ async def test_a_form_that_was_drawn_for_somebody_else_does_nothing_and_says_who
     assert own.status_code in (200, 303)
 
 
-async def test_an_invisible_phone_is_none_and_a_pasted_page_address_is_cleaned(house: House, alice: Browser) -> None:
-    answer = await alice.post("/account", {"phone": "\u200b\u202a\u202c", "slug": "\ufeffalice-l\u200b"})
+async def test_an_invisible_phone_is_none_and_a_pasted_page_address_is_cleaned(
+    house: House, alice: Browser
+) -> None:
+    answer = await alice.post(
+        "/account", {"phone": "\u200b\u202a\u202c", "slug": "\ufeffalice-l\u200b"}
+    )
     assert answer.status_code == 303
     assert await house.rows("SELECT slug, phone FROM users") == [("alice-l", "")]
 
 
-async def test_a_phone_and_a_name_have_few_marks_on_each_letter(house: House, alice: Browser) -> None:
+async def test_a_phone_and_a_name_have_few_marks_on_each_letter(
+    house: House, alice: Browser
+) -> None:
     for field in ("name", "phone"):
         assert (await alice.post("/account", {field: "ab" + "\u0301" * 9})).status_code == 422
     assert await house.rows("SELECT name, phone FROM users") == [("Alice", "")]

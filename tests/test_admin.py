@@ -1,4 +1,6 @@
-"""People, for administrators: found, and changed with effect at their next request; for everybody else, closed."""
+"""People, for administrators: found, and changed with effect at their next request; for everybody
+else, closed.
+"""
 
 import asyncio
 import gzip
@@ -7,9 +9,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from db.housekeeping import migrate
-from db.passwords import Passwords
-from db.secret import Secret
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.maintenance.schema import migrate
 from tests.conftest import House
 from tests.databases import Server
 from tests.people import HTMX, Browser, Element, path_of, read, set_cookie_of
@@ -21,7 +23,9 @@ ACTIONS = [
     ("enable", {}),
     ("end-sessions", {}),
 ]
-EVERY_ACTION = pytest.mark.parametrize(("action", "fields"), ACTIONS, ids=[name for name, _ in ACTIONS])
+EVERY_ACTION = pytest.mark.parametrize(
+    ("action", "fields"), ACTIONS, ids=[name for name, _ in ACTIONS]
+)
 UNKNOWN = "AAAAAAAAAAAAAAAAAAAAAA"
 
 
@@ -34,18 +38,29 @@ async def id_of(house: House, name: str) -> str:
     return (await house.rows(f"SELECT id FROM users WHERE name = '{name}'"))[0][0]
 
 
-async def act(house: House, admin: Browser, name: str, action: str, ask: Callable = Browser.post, **fields: str):
+async def act(
+    house: House,
+    admin: Browser,
+    name: str,
+    action: str,
+    ask: Callable = Browser.post,
+    **fields: str,
+):
     """An administrator does something to the person of that name."""
     return await ask(admin, f"/admin/users/{await id_of(house, name)}/{action}", fields)
 
 
 async def everything(house: House) -> list[list[tuple]]:
     """All that is stored: what a refusal must leave as it is."""
-    return [await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
+    return [
+        await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")
+    ]
 
 
 def names(answer: httpx.Response) -> list[str]:
-    return [row.one("th", scope="row").one("a").text for row in read(answer).all("tr", data_user=True)]
+    return [
+        row.one("th", scope="row").one("a").text for row in read(answer).all("tr", data_user=True)
+    ]
 
 
 def sentence(answer: httpx.Response) -> str:
@@ -65,7 +80,9 @@ async def found(admin: Browser, **query: str) -> list[str]:
 # Finding
 
 
-async def test_the_list_names_everybody_with_role_and_address(house: House, ada: Browser, alice: Browser) -> None:
+async def test_the_list_names_everybody_with_role_and_address(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     await house.change("UPDATE users SET team = 'Harbour' WHERE name = 'Alice'")
     page = read(await ada.get("/admin/users"))
     rows = page.one(id="users").all(data_user=True)
@@ -78,7 +95,17 @@ async def test_the_list_names_everybody_with_role_and_address(house: House, ada:
     assert [tag.text for tag in page.all("span", **{"class": "tag on"})] == ["This is you"]
 
 
-EVERYBODY = {"Ada", "Alice", "100% Grace", "under_score", "back\\slash", "Änne", "Zoe\u0308", "Élodie", "Straße"}
+EVERYBODY = {
+    "Ada",
+    "Alice",
+    "100% Grace",
+    "under_score",
+    "back\\slash",
+    "Änne",
+    "Zoe\u0308",
+    "Élodie",
+    "Straße",
+}
 SEARCHES = [
     ("alice", {"Alice"}),
     ("ALICE@EXAMPLE", {"Alice"}),
@@ -102,7 +129,9 @@ SEARCHES = [
 ]
 
 
-async def test_a_search_takes_what_was_typed_as_it_is_written(house: House, ada: Browser, alice: Browser) -> None:
+async def test_a_search_takes_what_was_typed_as_it_is_written(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     for number, name in enumerate(sorted(EVERYBODY - {"Ada", "Alice"})):
         await house.member(name, email=f"guest{number}@example.com")
     assert {q: set(await found(ada, q=q)) for q, _ in SEARCHES} == dict(SEARCHES)
@@ -124,19 +153,36 @@ async def test_a_search_finds_letters_beyond_ascii_whatever_the_locale(
         postgres_server.drop(name)
 
 
-async def test_a_search_finds_an_international_domain_in_either_form(house: House, ada: Browser) -> None:
+async def test_a_search_finds_an_international_domain_in_either_form(
+    house: House, ada: Browser
+) -> None:
     await house.member("Bettina", email="bettina@bücher.de")
-    assert await house.rows("SELECT email FROM users WHERE name = 'Bettina'") == [("bettina@xn--bcher-kva.de",)]
-    for q in ("bücher", "BÜCHER.DE", "bu\u0308cher", "bettina@bücher.de", "xn--bcher", "bettina@xn--bcher-kva.de"):
+    assert await house.rows("SELECT email FROM users WHERE name = 'Bettina'") == [
+        ("bettina@xn--bcher-kva.de",)
+    ]
+    for q in (
+        "bücher",
+        "BÜCHER.DE",
+        "bu\u0308cher",
+        "bettina@bücher.de",
+        "xn--bcher",
+        "bettina@xn--bcher-kva.de",
+    ):
         assert await found(ada, q=q) == ["Bettina"], q
 
 
 async def test_a_search_finds_the_new_name_and_not_the_old(ada: Browser, alice: Browser) -> None:
     assert (await alice.post("/account", {"name": "Élise"})).status_code == 303
-    assert [await found(ada, q=q) for q in ("É", "alice liddell", "alice@")] == [["Élise"], [], ["Élise"]]
+    assert [await found(ada, q=q) for q in ("É", "alice liddell", "alice@")] == [
+        ["Élise"],
+        [],
+        ["Élise"],
+    ]
 
 
-async def test_a_user_whom_the_version_before_added_is_found(house: House, ada: Browser, alice: Browser) -> None:
+async def test_a_user_whom_the_version_before_added_is_found(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     await house.change("UPDATE users SET search_key = NULL WHERE name = 'Alice'")
     assert [await found(ada, q=q) for q in ("ALICE", "alice@example")] == [["Alice"]] * 2
     await alice.post("/account", {"phone": "1"})
@@ -144,7 +190,9 @@ async def test_a_user_whom_the_version_before_added_is_found(house: House, ada: 
     assert keys == [("alice\nalice@example.com",)]
 
 
-async def test_a_search_that_finds_nobody_says_so_and_keeps_what_was_typed(ada: Browser, alice: Browser) -> None:
+async def test_a_search_that_finds_nobody_says_so_and_keeps_what_was_typed(
+    ada: Browser, alice: Browser
+) -> None:
     answer = await ada.get("/admin/users?q=<b>nobody</b>&sort=email")
     page = read(answer)
     assert names(answer) == []
@@ -156,10 +204,10 @@ async def test_a_search_that_finds_nobody_says_so_and_keeps_what_was_typed(ada: 
 @pytest.fixture
 async def sixty(house: House, ada: Browser, alice: Browser) -> list[str]:
     """Sixty people, Ada among them; their names in the order of the alphabet."""
-    template = (
-        "SELECT 'id' || n, 'guest' || n || '@example.com', 'Guest ' || n, 'guest-' || n, password_hash, created_at"
+    template = "SELECT 'id' || n, 'guest' || n || '@example.com', 'Guest ' || n, 'guest-' || n, password_hash, created_at"
+    numbers = (
+        "WITH RECURSIVE numbers(n) AS (SELECT 10 UNION ALL SELECT n + 1 FROM numbers WHERE n < 67)"
     )
-    numbers = "WITH RECURSIVE numbers(n) AS (SELECT 10 UNION ALL SELECT n + 1 FROM numbers WHERE n < 67)"
     await house.change(
         f"INSERT INTO users (id, email, name, slug, password_hash, created_at) {numbers} {template} "
         "FROM numbers, users WHERE name = 'Alice'"
@@ -167,15 +215,27 @@ async def sixty(house: House, ada: Browser, alice: Browser) -> list[str]:
     return ["Ada", "Alice", *[f"Guest {n}" for n in range(10, 68)]]
 
 
-async def test_the_list_comes_in_pages_and_past_the_end_is_the_last(ada: Browser, sixty: list[str]) -> None:
-    for page, shown in (("1", (0, 25)), ("2", (25, 50)), ("3", (50, 60)), ("4", (50, 60)), ("999999999", (50, 60))):
+async def test_the_list_comes_in_pages_and_past_the_end_is_the_last(
+    ada: Browser, sixty: list[str]
+) -> None:
+    for page, shown in (
+        ("1", (0, 25)),
+        ("2", (25, 50)),
+        ("3", (50, 60)),
+        ("4", (50, 60)),
+        ("999999999", (50, 60)),
+    ):
         assert await found(ada, sort="name", page=page) == sixty[slice(*shown)], page
 
 
 async def test_what_is_no_number_of_a_page_is_the_first(ada: Browser, sixty: list[str]) -> None:
     for garbage in ("", "0", "-1", "abc", "1.5", "1e9", "9" * 30, "２", "1 OR 1=1", "%00"):
         answer = await ada.get(f"/admin/users?page={garbage}")
-        assert (answer.status_code, "Page 1 of 3" in answer.text, len(names(answer))) == (200, True, 25), garbage
+        assert (answer.status_code, "Page 1 of 3" in answer.text, len(names(answer))) == (
+            200,
+            True,
+            25,
+        ), garbage
 
 
 async def test_a_page_that_cannot_be_read_keeps_the_search(ada: Browser, alice: Browser) -> None:
@@ -183,12 +243,18 @@ async def test_a_page_that_cannot_be_read_keeps_the_search(ada: Browser, alice: 
         assert await found(ada, q="alice", **query) == ["Alice"]
 
 
-async def test_a_page_leads_to_its_neighbours_and_keeps_search_and_order(ada: Browser, sixty: list[str]) -> None:
+async def test_a_page_leads_to_its_neighbours_and_keeps_search_and_order(
+    ada: Browser, sixty: list[str]
+) -> None:
     for number, neighbours in ((1, {"next": 2}), (2, {"prev": 1, "next": 3}), (3, {"prev": 2})):
-        pages = read(await ada.get(f"/admin/users?q=e&sort=name&page={number}")).one("nav", aria_label="Pages")
+        pages = read(await ada.get(f"/admin/users?q=e&sort=name&page={number}")).one(
+            "nav", aria_label="Pages"
+        )
         assert f"Page {number} of 3" in pages.text
         links = {link.attrs["rel"]: link.attrs["href"] for link in pages.all("a")}
-        assert links == {rel: f"/admin/users?q=e&sort=name&page={n}" for rel, n in neighbours.items()}
+        assert links == {
+            rel: f"/admin/users?q=e&sort=name&page={n}" for rel, n in neighbours.items()
+        }
 
 
 async def test_a_short_list_has_no_pages(ada: Browser, alice: Browser) -> None:
@@ -204,7 +270,10 @@ async def test_the_list_is_sorted_as_asked(house: House, ada: Browser) -> None:
     house.clock.move(minutes=1)
     await (await house.browser("Ada")).log_in()
     newest = ["Grace", "alan", "Ada"]
-    assert {sort: await found(ada, sort=sort) for sort in ("newest", "name", "email", "login", "password_hash")} == {
+    assert {
+        sort: await found(ada, sort=sort)
+        for sort in ("newest", "name", "email", "login", "password_hash")
+    } == {
         "newest": newest,
         "name": ["Ada", "alan", "Grace"],
         "email": ["Ada", "Grace", "alan"],
@@ -214,12 +283,17 @@ async def test_the_list_is_sorted_as_asked(house: House, ada: Browser) -> None:
 
 
 async def test_the_fragment_is_the_main_part_of_the_page(ada: Browser, alice: Browser) -> None:
-    page, fragment = await ada.get("/admin/users?q=alice"), await ada.get_fragment("/admin/users?q=alice")
+    page, fragment = (
+        await ada.get("/admin/users?q=alice"),
+        await ada.get_fragment("/admin/users?q=alice"),
+    )
     assert fragment.text.startswith("<title>People · Latchkey</title>")
     assert fragment.text.partition("</title>\n")[2].strip() in page.text
 
 
-async def test_a_search_ignores_invisible_characters_around_an_address(ada: Browser, alice: Browser) -> None:
+async def test_a_search_ignores_invisible_characters_around_an_address(
+    ada: Browser, alice: Browser
+) -> None:
     assert await found(ada, q="\ufeffalice@example.com\u200b") == ["Alice"]
     assert await found(ada, q="\u202aalice@example.com\u202c") == ["Alice"]
 
@@ -227,9 +301,14 @@ async def test_a_search_ignores_invisible_characters_around_an_address(ada: Brow
 # One user
 
 
-async def test_a_page_of_its_own_has_the_actions_and_leads_back(house: House, ada: Browser, alice: Browser) -> None:
+async def test_a_page_of_its_own_has_the_actions_and_leads_back(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     path = f"/admin/users/{await id_of(house, 'Alice')}"
-    page, fragment = await ada.get(f"{path}?q=ali&sort=name"), await ada.get_fragment(f"{path}?q=ali&sort=name")
+    page, fragment = (
+        await ada.get(f"{path}?q=ali&sort=name"),
+        await ada.get_fragment(f"{path}?q=ali&sort=name"),
+    )
     assert read(page).one("h1").text == "Alice"
     assert fragment.text.partition("</title>")[2].strip() in page.text
     forms = read(page).one(**{"class": "actions"}).all("form")
@@ -237,13 +316,17 @@ async def test_a_page_of_its_own_has_the_actions_and_leads_back(house: House, ad
         f"{path}/{action}" for action in ("team", "role", "end-sessions", "disable")
     }
     assert "/admin/users?q=ali&sort=name" in {link.attrs["href"] for link in read(page).all("a")}
-    sent = {field.attrs["name"]: field.attrs["value"] for field in forms[0].all("input")} | {"team": "Harbour"}
+    sent = {field.attrs["name"]: field.attrs["value"] for field in forms[0].all("input")} | {
+        "team": "Harbour"
+    }
     answer = await ada.post(forms[0].attrs["action"], sent)
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/users?q=ali&sort=name")
     assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [("Harbour",)]
 
 
-async def test_the_page_of_nobody_is_404_and_others_do_not_see_it(house: House, ada: Browser, alice: Browser) -> None:
+async def test_the_page_of_nobody_is_404_and_others_do_not_see_it(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     for user_id in (UNKNOWN, "alice", "%00", "%25"):
         assert (await ada.get(f"/admin/users/{user_id}")).status_code == 404
     for path in (UNKNOWN, await id_of(house, "Ada")):
@@ -324,19 +407,30 @@ async def test_a_demoted_person_is_told_so_as_a_page_as_a_fragment_and_as_json(
 @pytest.mark.guide("D30")
 @EVERY_ACTION
 async def test_a_user_and_a_stranger_can_do_nothing_to_anybody(
-    house: House, ada: Browser, alice: Browser, bob: Browser, stranger: Browser, action: str, fields: dict[str, str]
+    house: House,
+    ada: Browser,
+    alice: Browser,
+    bob: Browser,
+    stranger: Browser,
+    action: str,
+    fields: dict[str, str],
 ) -> None:
     before = await everything(house)
     for name in ("Alice", "Bob", "Ada"):
         for ask in (Browser.post, Browser.post_fragment):
             assert (await act(house, alice, name, action, ask, **fields)).status_code == 403
-            assert (await act(house, stranger, name, action, ask, **fields)).status_code in (303, 401)
+            assert (await act(house, stranger, name, action, ask, **fields)).status_code in (
+                303,
+                401,
+            )
     assert await everything(house) == before
 
 
 @pytest.mark.guide("D26", "D2", "T2")
 @pytest.mark.asvs("S37")
-async def test_the_dashboard_follows_the_role_in_the_row(house: House, ada: Browser, alice: Browser) -> None:
+async def test_the_dashboard_follows_the_role_in_the_row(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     seen = []
     for role in ("user", "admin", "user"):
         await act(house, ada, "Alice", "role", role=role)
@@ -344,7 +438,9 @@ async def test_the_dashboard_follows_the_role_in_the_row(house: House, ada: Brow
             before, page = house.statements, read(await ask(alice, "/dashboard"))
             seen.append(page.one(data_dashboard=True).attrs["data-dashboard"])
             assert "Alice" in page.one(data_viewer_name=True).text
-            assert ("/admin/users" in {link.attrs.get("href") for link in page.all("a")}) == (role == "admin")
+            assert ("/admin/users" in {link.attrs.get("href") for link in page.all("a")}) == (
+                role == "admin"
+            )
             assert house.statements > before
     assert seen == ["user", "user", "admin", "admin", "user", "user"]
 
@@ -370,11 +466,18 @@ async def test_ending_a_persons_sessions_ends_all_of_them_and_nobody_elses(
     house: House, ada: Browser, alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     assert (await act(house, ada, "Alice", "end-sessions")).status_code == 303
-    assert [await person.is_in() for person in (alice, alices_phone, bob, ada)] == [False, False, True, True]
+    assert [await person.is_in() for person in (alice, alices_phone, bob, ada)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
     assert (await alice.log_in()).status_code == 303
 
 
-async def test_a_team_is_trimmed_and_emptied_and_at_most_forty_long(house: House, ada: Browser, alice: Browser) -> None:
+async def test_a_team_is_trimmed_and_emptied_and_at_most_forty_long(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     for typed, stored in ((" Harbour ", "Harbour"), ("⚓" * 40, "⚓" * 40), ("", "")):
         assert (await act(house, ada, "Alice", "team", team=typed)).status_code == 303
         assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [(stored,)]
@@ -387,7 +490,9 @@ async def test_an_invisible_team_is_no_team(house: House, ada: Browser, alice: B
         assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [("",)]
 
 
-async def test_a_team_that_is_absent_stays_as_it_is(house: House, ada: Browser, alice: Browser) -> None:
+async def test_a_team_that_is_absent_stays_as_it_is(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     await act(house, ada, "Alice", "team", team="Harbour")
     await act(house, ada, "Alice", "team")
     assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [("Harbour",)]
@@ -401,7 +506,9 @@ async def test_what_is_no_role_and_no_team_is_refused_and_changes_nothing(
     wrong += [("role", {}), ("team", {"team": "x" * 41}), ("team", {"team": "Har\0bour"})]
     for action, fields in wrong:
         for ask in (Browser.post, Browser.post_fragment):
-            assert (await act(house, ada, "Alice", action, ask, **fields)).status_code == 422, fields
+            assert (await act(house, ada, "Alice", action, ask, **fields)).status_code == 422, (
+                fields
+            )
     assert await everything(house) == before
 
 
@@ -419,7 +526,9 @@ async def test_who_is_not_there_is_404_and_nobody_else_is_touched(
 
 
 @pytest.mark.asvs("S05")
-@pytest.mark.parametrize(("action", "fields"), [("team", {}), ("team", {"team": "x" * 41}), ("role", {"role": "root"})])
+@pytest.mark.parametrize(
+    ("action", "fields"), [("team", {}), ("team", {"team": "x" * 41}), ("role", {"role": "root"})]
+)
 async def test_who_is_not_there_is_404_whatever_else_is_wrong(
     house: House, ada: Browser, action: str, fields: dict[str, str]
 ) -> None:
@@ -446,15 +555,24 @@ async def test_htmx_gets_the_list_where_it_stood_and_one_message(
     assert (answer.status_code, toast(fragment)) == (200, told)
     assert names(answer) == sixty[2:][25:50]
     menus = {link.attrs["data-hx-get"] for link in fragment.all("a", data_hx_trigger="opened")}
-    assert (len(menus), all(link.endswith("?q=guest&page=2&sort=name") for link in menus)) == (25, True)
+    assert (len(menus), all(link.endswith("?q=guest&page=2&sort=name") for link in menus)) == (
+        25,
+        True,
+    )
     assert fragment.all("html") == fragment.all(id="nav") == []
     row = fragment.one(data_user=await id_of(house, "Guest 40"))
-    expected = {"role": "Administrator", "team": "Harbour", "disable": "Disabled"}.get(action, "Guest 40")
+    expected = {"role": "Administrator", "team": "Harbour", "disable": "Disabled"}.get(
+        action, "Guest 40"
+    )
     assert expected in row.text
 
 
-async def test_a_refused_team_leaves_the_list_where_it_is(house: House, ada: Browser, alice: Browser) -> None:
-    """The form's 422 is swapped into the list: a list it must be, with what was typed still in it."""
+async def test_a_refused_team_leaves_the_list_where_it_is(
+    house: House, ada: Browser, alice: Browser
+) -> None:
+    """The form's 422 is swapped into the list: a list it must be, with what was typed
+    still in it.
+    """
     answer = await act(house, ada, "Alice", "team", Browser.post_fragment, team="x" * 41)
     fragment = read(answer)
     assert answer.status_code == 422
@@ -532,11 +650,17 @@ async def test_two_clicks_do_it_once_and_are_both_answered_well(
     house: House, ada: Browser, alice: Browser, action: str, fields: dict[str, str]
 ) -> None:
     answers = await asyncio.gather(*[act(house, ada, "Alice", action, **fields) for _ in range(2)])
-    assert [(answer.status_code, answer.headers["location"]) for answer in answers] == [(303, "/admin/users")] * 2
+    assert [(answer.status_code, answer.headers["location"]) for answer in answers] == [
+        (303, "/admin/users")
+    ] * 2
     ((role, team, disabled),) = await house.rows(
         "SELECT role, team, disabled_at IS NOT NULL AS off FROM users WHERE name = 'Alice'"
     )
-    assert (role, team, bool(disabled)) == (fields.get("role", "user"), fields.get("team", ""), action == "disable")
+    assert (role, team, bool(disabled)) == (
+        fields.get("role", "user"),
+        fields.get("team", ""),
+        action == "disable",
+    )
 
 
 async def test_a_form_that_was_drawn_for_another_administrator_does_nothing(
@@ -560,7 +684,9 @@ async def test_of_two_roles_the_first_counts(house: House, ada: Browser, alice: 
 
 
 @pytest.mark.asvs("S38")
-async def test_no_form_of_an_administrator_has_a_password_in_it(house: House, ada: Browser, alice: Browser) -> None:
+async def test_no_form_of_an_administrator_has_a_password_in_it(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     page = read(await ada.get(f"/admin/users/{await id_of(house, 'Alice')}"))
     forms = page.one(**{"class": "actions"}).all("form")
     sent = {field.attrs["name"] for form in forms for field in form.all("input")}

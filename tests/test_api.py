@@ -29,22 +29,30 @@ async def test_the_session_says_who_is_in_and_until_when(house: House, alice: Br
 
 @pytest.mark.guide("D16", "T1", "B13")
 @pytest.mark.parametrize("headers", [{}, HTMX, {"Accept": "text/html"}])
-async def test_a_stranger_gets_401_and_never_a_redirect(stranger: Browser, headers: dict[str, str]) -> None:
+async def test_a_stranger_gets_401_and_never_a_redirect(
+    stranger: Browser, headers: dict[str, str]
+) -> None:
     answer = await stranger.get("/api/session", **headers)
     assert is_a_problem(answer, 401)
     assert set_cookie_of(answer) == {}
 
 
 @pytest.mark.guide("D16", "C3")
-async def test_a_cookie_that_the_database_does_not_know_is_deleted(house: House, alice: Browser) -> None:
+async def test_a_cookie_that_the_database_does_not_know_is_deleted(
+    house: House, alice: Browser
+) -> None:
     await house.change("DELETE FROM sessions")
     answer = await alice.get("/api/session")
     assert is_a_problem(answer, 401)
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/api/nothing", 404), ("DELETE", "/api/session", 405)])
-async def test_an_error_is_a_problem_in_json(alice: Browser, method: str, path: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/api/nothing", 404), ("DELETE", "/api/session", 405)]
+)
+async def test_an_error_is_a_problem_in_json(
+    alice: Browser, method: str, path: str, status: int
+) -> None:
     assert is_a_problem(await alice.ask(method, path), status)
 
 
@@ -55,7 +63,9 @@ async def test_the_session_costs_one_query(house: House, alice: Browser) -> None
 
 
 @pytest.mark.guide("D31", "D30", "T1")
-async def test_the_list_of_people_is_for_administrators(alice: Browser, ada: Browser, stranger: Browser) -> None:
+async def test_the_list_of_people_is_for_administrators(
+    alice: Browser, ada: Browser, stranger: Browser
+) -> None:
     for headers in ({}, HTMX):
         assert is_a_problem(await stranger.get("/api/admin/users", **headers), 401)
         assert is_a_problem(await alice.get("/api/admin/users", **headers), 403)
@@ -66,7 +76,9 @@ async def test_the_list_of_people_is_for_administrators(alice: Browser, ada: Bro
     }
 
 
-async def test_a_page_past_the_end_is_empty_so_that_who_pages_through_comes_to_it(ada: Browser) -> None:
+async def test_a_page_past_the_end_is_empty_so_that_who_pages_through_comes_to_it(
+    ada: Browser,
+) -> None:
     first, second = [(await ada.get(f"/api/admin/users?page={page}")).json() for page in (1, 2)]
     assert (len(first["users"]), first["page"], first["pages"]) == (1, 1, 1)
     assert (second["users"], second["page"], second["total"]) == ([], 2, 1)
@@ -83,7 +95,8 @@ async def test_a_profile_shows_each_viewer_what_they_may_see(
 
     await house.change("UPDATE users SET phone = '555-0199' WHERE name = 'Alice'")
     assert await seen_by(alice) == await seen_by(ada) == ("Alice", "alice@example.com", "555-0199")
-    assert await seen_by(bob) == ("Alice", None, None)  # both are in no team, which is nobody's team
+    # both are in no team, which is nobody's team
+    assert await seen_by(bob) == ("Alice", None, None)
     await house.change("UPDATE users SET team = 'keys'")
     assert await seen_by(bob) == ("Alice", None, "555-0199")
     await house.change("UPDATE users SET team = 'locks' WHERE name = 'Bob'")

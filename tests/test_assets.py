@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.people import Browser, read
-from web.assets import STATIC
+from web.rendering.assets import STATIC
 
 KB = 1000
 PACKED = {"Accept-Encoding": "gzip"}
@@ -18,7 +18,12 @@ PACKED = {"Accept-Encoding": "gzip"}
 async def assets_of(stranger: Browser) -> list[str]:
     """The path of every static file that a page names."""
     page = read(await stranger.get("/"))
-    return [found.attrs[name] for name in ("src", "href") for found in page.all(**{name: True}) if found.tag != "a"]
+    return [
+        found.attrs[name]
+        for name in ("src", "href")
+        for found in page.all(**{name: True})
+        if found.tag != "a"
+    ]
 
 
 async def raw(stranger: Browser, path: str, **headers: str) -> tuple[httpx.Response, bytes]:
@@ -27,7 +32,9 @@ async def raw(stranger: Browser, path: str, **headers: str) -> tuple[httpx.Respo
         return answer, b"".join([part async for part in answer.aiter_raw()])
 
 
-async def test_a_files_name_is_made_of_its_content_and_may_be_kept_for_ever(stranger: Browser) -> None:
+async def test_a_files_name_is_made_of_its_content_and_may_be_kept_for_ever(
+    stranger: Browser,
+) -> None:
     assets = await assets_of(stranger)
     assert len(assets) == 4
     for path in assets:
@@ -53,7 +60,9 @@ async def test_a_file_comes_in_a_coding_that_the_browser_knows(stranger: Browser
         for accepted, coding, unpack in CODINGS:
             answer, body = await raw(stranger, path, **{"Accept-Encoding": accepted})
             assert answer.headers.get("content-encoding") == coding, accepted
-            assert {part.strip() for part in answer.headers["vary"].split(",")} == {"Accept-Encoding"}
+            assert {part.strip() for part in answer.headers["vary"].split(",")} == {
+                "Accept-Encoding"
+            }
             assert hashlib.sha256(unpack(body)).hexdigest()[:12] in path
 
 
@@ -61,7 +70,10 @@ async def test_a_file_comes_in_a_coding_that_the_browser_knows(stranger: Browser
 async def test_htmx_is_the_file_that_was_looked_at(stranger: Browser) -> None:
     (path,) = [path for path in await assets_of(stranger) if "htmx" in path]
     body = (await stranger.get(path)).content
-    assert hashlib.sha256(body).hexdigest() == "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130"
+    assert (
+        hashlib.sha256(body).hexdigest()
+        == "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130"
+    )
 
 
 ELSEWHERE = [
@@ -93,7 +105,10 @@ async def test_a_thousand_ranges_get_the_whole_file_once(stranger: Browser) -> N
     (path, *_) = await assets_of(stranger)
     ranges = "bytes=" + ",".join(f"{n}-{n}" for n in range(1000))
     answer = await stranger.get(path, Range=ranges)
-    assert (answer.status_code, hashlib.sha256(answer.content).hexdigest()[:12] in path) == (200, True)
+    assert (answer.status_code, hashlib.sha256(answer.content).hexdigest()[:12] in path) == (
+        200,
+        True,
+    )
 
 
 async def test_the_sign_up_page_weighs_at_most_six_kilobytes(stranger: Browser) -> None:
@@ -102,34 +117,47 @@ async def test_the_sign_up_page_weighs_at_most_six_kilobytes(stranger: Browser) 
     assert len(body) <= 6 * KB
 
 
-async def test_the_styles_go_without_comments_and_indentation_and_with_every_rule(stranger: Browser) -> None:
+async def test_the_styles_go_without_comments_and_indentation_and_with_every_rule(
+    stranger: Browser,
+) -> None:
     page = read(await stranger.get("/signup"))
     served = (await stranger.get(page.one("link", rel="stylesheet").attrs["href"])).text
     source = (STATIC / "app.css").read_text()
-    assert [served.count(bracket) for bracket in "{}"] == [source.count(bracket) for bracket in "{}"]
+    assert [served.count(bracket) for bracket in "{}"] == [
+        source.count(bracket) for bracket in "{}"
+    ]
     assert "/*" not in served
     assert [line for line in served.split("\n") if line != line.strip() or not line] == []
     assert "".join(served.split()) == "".join(re.sub(r"/\*[^*]*\*/", "", source).split())
 
 
-async def test_the_script_is_served_without_comment_lines_and_indentation(stranger: Browser) -> None:
+async def test_the_script_is_served_without_comment_lines_and_indentation(
+    stranger: Browser,
+) -> None:
     page = read(await stranger.get("/signup"))
     served = (await stranger.get(page.all("script")[1].attrs["src"])).text
     source = [line.strip() for line in (STATIC / "app.js").read_text().splitlines()]
     assert served.splitlines() == [line for line in source if line and not line.startswith("//")]
 
 
-async def test_the_styles_weigh_at_most_eight_kilobytes_and_the_scripts_eighteen(stranger: Browser) -> None:
+async def test_the_styles_weigh_at_most_eight_kilobytes_and_the_scripts_eighteen(
+    stranger: Browser,
+) -> None:
     page = read(await stranger.get("/signup"))
     styles = [link.attrs["href"] for link in page.all("link", rel="stylesheet")]
     scripts = [script.attrs["src"] for script in page.all("script")]
-    weights = [sum([len((await raw(stranger, path, **PACKED))[1]) for path in paths]) for paths in (styles, scripts)]
+    weights = [
+        sum([len((await raw(stranger, path, **PACKED))[1]) for path in paths])
+        for paths in (styles, scripts)
+    ]
     assert len(styles) == 1
     assert weights[0] <= 8 * KB
     assert weights[1] <= 18 * KB
 
 
-async def test_the_answer_to_a_live_check_weighs_at_most_a_kilobyte(alice: Browser, stranger: Browser) -> None:
+async def test_the_answer_to_a_live_check_weighs_at_most_a_kilobyte(
+    alice: Browser, stranger: Browser
+) -> None:
     for field, text in (
         ("name", ""),
         ("name", "Charlie"),
@@ -142,4 +170,7 @@ async def test_the_answer_to_a_live_check_weighs_at_most_a_kilobyte(alice: Brows
 
 async def test_a_first_view_takes_at_most_four_requests(stranger: Browser) -> None:
     page = read(await stranger.get("/signup"))
-    assert 1 + len(page.all("script")) + len(page.all("link", rel="stylesheet")) + len(page.all("img")) <= 4
+    assert (
+        1 + len(page.all("script")) + len(page.all("link", rel="stylesheet")) + len(page.all("img"))
+        <= 4
+    )

@@ -1,44 +1,48 @@
-"""The report of scripts/attack: what it says of a finding, and what it leaves alone. docs/attack.md tells the rest."""
+"""The report of tests/attack: what it says of a finding, and what it leaves alone. docs/attack.md
+tells the rest.
+"""
 
-import importlib
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-ATTACK = Path(__file__).parent.parent / "scripts" / "attack"
+from tests.attack import outcome, paths, report, wire
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def attack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """Its modules, with a page of its own; they are forgotten afterwards, for their names are short."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(ATTACK))
-    names = ("report", "outcome", "paths", "wire")
-    modules = SimpleNamespace(**{name: importlib.import_module(name) for name in names})
-    monkeypatch.setattr(modules.report, "PAGE", tmp_path / "attack.md")
-    yield modules
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(ATTACK)):
-            del sys.modules[name]
+def attack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Its modules, with a page of its own."""
+    monkeypatch.setattr(report, "PAGE", tmp_path / "attack.md")
+    return SimpleNamespace(report=report, outcome=outcome, paths=paths, wire=wire)
 
 
-def entry(attack: Any, name: str, *findings: tuple[str, str], answers: dict[int, int] | None = None) -> Any:
+def entry(
+    attack: Any, name: str, *findings: tuple[str, str], answers: dict[int, int] | None = None
+) -> Any:
     watched = attack.outcome.Watched(pages=100, statuses={"200": 100}, p99=4.0, longest=9.0)
-    seen = attack.outcome.Seen("what it did", [attack.outcome.Finding(*finding) for finding in findings], ["A remark."])
+    seen = attack.outcome.Seen(
+        "what it did", [attack.outcome.Finding(*finding) for finding in findings], ["A remark."]
+    )
     counted = Counter(answers or {200: 10})
     return attack.report.entry_of(
-        attack.outcome.Outcome(name, "off", "1.0", seen, "there is a hole", counted, watched, watched, 12.0)
+        attack.outcome.Outcome(
+            name, "off", "1.0", seen, "there is a hole", counted, watched, watched, 12.0
+        )
     )
 
 
 def test_an_attack_made_anew_leaves_the_other_rows_as_they_were(attack: Any) -> None:
-    first = [entry(attack, "wapiti", ("Unencrypted Channels", "No HTTPS redirection")), entry(attack, "sqlmap")]
+    first = [
+        entry(attack, "wapiti", ("Unencrypted Channels", "No HTTPS redirection")),
+        entry(attack, "sqlmap"),
+    ]
     attack.report.write(first)
     read = attack.report.read()
     assert read == first
@@ -51,7 +55,11 @@ def test_a_finding_is_open_until_somebody_has_said_why_it_is_false(attack: Any) 
     judged = entry(attack, "wapiti", ("Unencrypted Channels", "No HTTPS redirection"))
     unjudged = entry(attack, "wapiti", ("SQL Injection", "GET /login"))
     elsewhere = entry(attack, "sqlmap", ("Unencrypted Channels", "No HTTPS redirection"))
-    assert [found.verdict for found in (judged, unjudged, elsewhere)] == ["held", "not held", "not held"]
+    assert [found.verdict for found in (judged, unjudged, elsewhere)] == [
+        "held",
+        "not held",
+        "not held",
+    ]
     assert "False: the program listens on loopback" in judged.section
     assert "*Open.*" in unjudged.section
 
@@ -63,14 +71,29 @@ def test_the_matrix_complains_of_what_opens_breaks_or_leads_elsewhere(attack: An
         answer = attack.wire.Answer(status, headers, body)
         return len(list(attack.paths.complaints(answer, "GET", path, [home], (b"$argon2",))))
 
-    assert [complaints(200, "/static/app.css"), complaints(404), complaints(405, allow="GET")] == [0, 0, 0]
+    assert [complaints(200, "/static/app.css"), complaints(404), complaints(405, allow="GET")] == [
+        0,
+        0,
+        0,
+    ]
     assert [complaints(303, location="/login"), complaints(503, **{"retry-after": "1"})] == [0, 0]
-    assert [complaints(200), complaints(200, "/static/../devices"), complaints(500), complaints(503)] == [1, 1, 1, 1]
+    assert [
+        complaints(200),
+        complaints(200, "/static/../devices"),
+        complaints(500),
+        complaints(503),
+    ] == [1, 1, 1, 1]
     assert [complaints(0), complaints(405), complaints(404, body=b"x$argon2id")] == [1, 1, 1]
-    assert [complaints(303, location=there) for there in ("//evil", "/\\evil", "https://evil")] == [1, 1, 1]
+    assert [complaints(303, location=there) for there in ("//evil", "/\\evil", "https://evil")] == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_an_attack_that_there_is_not_is_refused_by_name() -> None:
-    done = subprocess.run([sys.executable, ATTACK, "flattery"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.attack", "flattery"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert "no such attack: flattery; there are wapiti" in done.stderr

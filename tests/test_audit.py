@@ -11,18 +11,18 @@ from urllib.parse import urlencode
 
 import pytest
 
-from db.access import shell
+from db.access import operator as shell
+from db.audit.events import EVENTS, Event
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.engine.statement import Conflict
-from db.events import EVENTS, Event
-from db.limits import ENTRIES_CLIENT, LOGIN_UNKNOWN
-from db.passwords import Passwords
-from db.refusals import LastAdmin
-from db.secret import Secret
-from db.throttle import has_room
+from db.errors import LastAdmin
+from db.rate_limits.limiter import has_room
+from db.rate_limits.limits import ENTRIES_CLIENT, LOGIN_UNKNOWN
 from db.viewer import Operator
 from tests.conftest import House
 from tests.people import HTMX, IPHONE, PASSWORD, Browser, Element, read
-from web.settings import ROOT
+from web.settings.paths import ROOT
 
 NEW = "another-No.7 to the sea"
 WRONG = "not-her-No.3 key"
@@ -64,13 +64,18 @@ class Cast:
 
     async def trail(self) -> list[Row]:
         rows = await self.house.rows(TRAIL)
-        return [Row(*row[:5], self.sessions.get(row[5], row[5]), *row[6:8], json.loads(row[8] or "{}")) for row in rows]
+        return [
+            Row(*row[:5], self.sessions.get(row[5], row[5]), *row[6:8], json.loads(row[8] or "{}"))
+            for row in rows
+        ]
 
     async def id_of(self, name: str) -> str:
         return (await self.house.rows(f"SELECT id FROM users WHERE name = '{name}'"))[0][0]
 
     async def at(self, name: str, action: str, by: Browser | None = None, **fields: str) -> None:
-        """An administrator, Ada unless another is named, does something to the person of that name."""
+        """An administrator, Ada unless another is named, does something to the person
+        of that name.
+        """
         await (by or self.ada).post(f"/admin/users/{await self.id_of(name)}/{action}", fields)
 
     async def session_of(self, person: Browser) -> str:
@@ -78,7 +83,10 @@ class Cast:
 
     async def state(self) -> list[list[tuple]]:
         """What a change changes."""
-        return [await self.house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
+        return [
+            await self.house.rows(f"SELECT * FROM {table} ORDER BY id")
+            for table in ("users", "sessions")
+        ]
 
 
 @pytest.fixture
@@ -149,10 +157,19 @@ CHANGES: dict[str, tuple[Act, Row]] = {  # each changes something, and its last 
         post("/account", name="Alice", slug="alice-a", phone="+49 30 1234"),
         Row("profile.change", detail={"fields": "slug phone"}),
     ),
-    "password": (post("/account/password", current_password=PASSWORD, password=NEW), Row("password.change")),
-    "one device": (end_phone, Row("session.end", detail={"session": "phone", "device": IPHONE_HERE})),
+    "password": (
+        post("/account/password", current_password=PASSWORD, password=NEW),
+        Row("password.change"),
+    ),
+    "one device": (
+        end_phone,
+        Row("session.end", detail={"session": "phone", "device": IPHONE_HERE}),
+    ),
     "one's own device": (end_own, Row("logout")),
-    "the other devices": (post("/devices/revoke-others"), Row("session.end-others", detail={"ended": 1})),
+    "the other devices": (
+        post("/devices/revoke-others"),
+        Row("session.end-others", detail={"ended": 1}),
+    ),
     "all devices": (post("/devices/revoke-all"), Row("session.end-all", detail={"ended": 2})),
     "role": (
         lambda cast: cast.at("Alice", "role", role="admin"),
@@ -166,7 +183,10 @@ CHANGES: dict[str, tuple[Act, Row]] = {  # each changes something, and its last 
         lambda cast: cast.at("Alice", "team", team="Harbour"),
         Row("team.change", detail={"from": "", "to": "Harbour"}, **BY_ADA),
     ),
-    "disable": (lambda cast: cast.at("Alice", "disable"), Row("account.disable", detail={"ended": 2}, **BY_ADA)),
+    "disable": (
+        lambda cast: cast.at("Alice", "disable"),
+        Row("account.disable", detail={"ended": 2}, **BY_ADA),
+    ),
     "enable": (
         enable_again,
         Row("account.enable", whom="Bob", detail={"since": "2026-11-24T09:12:00+00:00"}, **BY_ADA),
@@ -176,7 +196,13 @@ CHANGES: dict[str, tuple[Act, Row]] = {  # each changes something, and its last 
         Row("session.end-all", detail={"ended": 2}, **BY_ADA),
     ),
     "operator, create": (
-        operator(shell.create_user, name="Zoe", email="zoe@example.com", password=Secret(PASSWORD), role="user"),
+        operator(
+            shell.create_user,
+            name="Zoe",
+            email="zoe@example.com",
+            password=Secret(PASSWORD),
+            role="user",
+        ),
         Row("account.create", whom="Zoe", detail={"role": "user"}, **OPERATOR),
     ),
     "operator, role": (
@@ -200,7 +226,9 @@ REFUSALS: dict[str, tuple[Act, Row]] = {
         Row("login", "refused", **STRANGER),
     ),
     "log-in of nobody": (
-        lambda cast: cast.charlie.post("/login", {"email": "nobody@example.com", "password": WRONG}),
+        lambda cast: cast.charlie.post(
+            "/login", {"email": "nobody@example.com", "password": WRONG}
+        ),
         Row("login", "refused", whom=None, **STRANGER),
     ),
     "sign-up": (
@@ -211,9 +239,18 @@ REFUSALS: dict[str, tuple[Act, Row]] = {
         post("/account/password", current_password=WRONG, password=NEW),
         Row("password.change", "refused"),
     ),
-    "an administrator's page": (lambda cast: cast.alice.get("/admin/users"), Row("admin", "refused")),
-    "an administrator's fragment": (lambda cast: cast.alice.get_fragment("/admin/audit"), Row("admin", "refused")),
-    "an administrator's JSON": (lambda cast: cast.alice.get("/api/admin/users"), Row("admin", "refused")),
+    "an administrator's page": (
+        lambda cast: cast.alice.get("/admin/users"),
+        Row("admin", "refused"),
+    ),
+    "an administrator's fragment": (
+        lambda cast: cast.alice.get_fragment("/admin/audit"),
+        Row("admin", "refused"),
+    ),
+    "an administrator's JSON": (
+        lambda cast: cast.alice.get("/api/admin/users"),
+        Row("admin", "refused"),
+    ),
     "an administrator's change": (
         lambda cast: cast.at("Bob", "role", by=cast.alice, role="admin"),
         Row("admin", "refused"),
@@ -221,7 +258,13 @@ REFUSALS: dict[str, tuple[Act, Row]] = {
     "the last role": (demote_the_last, Row("role.change", "refused", whom="Ada", **BY_ADA)),
     "the last account": (disable_the_last, Row("account.disable", "refused", whom="Ada", **BY_ADA)),
     "operator, create": (
-        operator(shell.create_user, name="Zoe", email="alice@example.com", password=Secret(PASSWORD), role="user"),
+        operator(
+            shell.create_user,
+            name="Zoe",
+            email="alice@example.com",
+            password=Secret(PASSWORD),
+            role="user",
+        ),
         Row("account.create", "refused", **OPERATOR),
     ),
 }
@@ -230,12 +273,16 @@ REFUSALS: dict[str, tuple[Act, Row]] = {
 def named(row: Row, cast: Cast) -> Row:
     """With the session that it tells of by its name in the story."""
     session = row.detail.get("session")
-    return row._replace(detail={**row.detail, "session": cast.sessions[session]}) if session else row
+    return (
+        row._replace(detail={**row.detail, "session": cast.sessions[session]}) if session else row
+    )
 
 
 @pytest.mark.asvs("S91")
 @pytest.mark.parametrize("what", CHANGES)
-async def test_a_change_has_one_row_that_tells_who_what_on_whom_and_from_where(cast: Cast, what: str) -> None:
+async def test_a_change_has_one_row_that_tells_who_what_on_whom_and_from_where(
+    cast: Cast, what: str
+) -> None:
     act, expected = CHANGES[what]
     before, state = await cast.trail(), await cast.state()
     await act(cast)
@@ -256,12 +303,15 @@ async def test_a_refusal_has_one_row_too(cast: Cast, what: str) -> None:
     await act(cast)
     rows = await cast.trail()
     assert rows[-1] == expected
-    two = what.startswith("the last") or what == "sign-up"  # a sign-up with a taken email is a log-in first
+    # a sign-up with a taken email is a log-in first
+    two = what.startswith("the last") or what == "sign-up"
     assert len(rows) == len(before) + (2 if two else 1)
 
 
 @pytest.mark.asvs("S91")
-async def test_the_operator_is_told_of_too_who_may_not_demote_the_last_either(house: House, ada: Browser) -> None:
+async def test_the_operator_is_told_of_too_who_may_not_demote_the_last_either(
+    house: House, ada: Browser
+) -> None:
     with pytest.raises(LastAdmin):
         await house.change_role(ada, "user")
     assert (await house.rows(TRAIL))[-1][:5] == ("role.change", "refused", "operator", None, "Ada")
@@ -269,7 +319,8 @@ async def test_the_operator_is_told_of_too_who_may_not_demote_the_last_either(ho
 
 async def test_what_is_no_event_leaves_no_row(cast: Cast) -> None:
     before, ids = await cast.trail(), await cast.id_of("Alice")
-    await cast.alice.post("/account", {"name": "Alice", "slug": "alice", "phone": ""})  # all as it was
+    # all as it was
+    await cast.alice.post("/account", {"name": "Alice", "slug": "alice", "phone": ""})
     await cast.alice.post("/account", {"name": "A"})
     await cast.alice.post("/account", {"slug": "bob"})
     await cast.alice.post("/account/check/name", {"name": "Zoe"})
@@ -305,7 +356,9 @@ async def test_a_session_that_is_over_cannot_be_logged_out_of(cast: Cast) -> Non
 
 
 @pytest.mark.parametrize("environ", [{"SESSION_SECRET": "s" * 40, "SESSION_STRATEGY": "stateless"}])
-async def test_where_sessions_have_no_rows_the_same_is_told_without_them(make_house: Callable) -> None:
+async def test_where_sessions_have_no_rows_the_same_is_told_without_them(
+    make_house: Callable,
+) -> None:
     house = await make_house(RATE_LIMITS="off")
     alice, ada = await house.member("Alice"), await house.admin("Ada")
     await ada.post(f"/admin/users/{(await house.viewer_of(alice)).id}/end-sessions")
@@ -323,7 +376,9 @@ async def test_where_sessions_have_no_rows_the_same_is_told_without_them(make_ho
         ("logout", "Alice", "Alice", ""),
     ]
     await alice.log_in()
-    assert "An administrator logged you out everywhere" in (await alice.get("/account/activity")).text
+    assert (
+        "An administrator logged you out everywhere" in (await alice.get("/account/activity")).text
+    )
 
 
 @pytest.mark.asvs("S92")
@@ -355,7 +410,9 @@ async def test_a_change_that_is_not_made_is_not_recorded(cast: Cast) -> None:
 
 
 @pytest.mark.asvs("S48", "S92")
-async def test_it_holds_no_password_no_cookie_and_no_phone_and_no_row_is_ever_touched(house: House) -> None:
+async def test_it_holds_no_password_no_cookie_and_no_phone_and_no_row_is_ever_touched(
+    house: House,
+) -> None:
     secrets = {PASSWORD, NEW, WRONG, "+49 30 1234"}
     for act, _ in [*CHANGES.values(), *REFUSALS.values()]:
         for table in ("users", "sessions"):
@@ -364,8 +421,12 @@ async def test_it_holds_no_password_no_cookie_and_no_phone_and_no_row_is_ever_to
         people = (cast.alice, cast.phone, cast.bob, cast.ada, cast.grace)
         secrets |= {person.cookie for person in people}
         secrets |= {house.store.keys.open(person.cookie)["sid"] for person in people}
-        secrets |= {value for row in await house.rows("SELECT password_hash FROM users") for value in row}
-        secrets |= {value for row in await house.rows("SELECT token_hash FROM sessions") for value in row}
+        secrets |= {
+            value for row in await house.rows("SELECT password_hash FROM users") for value in row
+        }
+        secrets |= {
+            value for row in await house.rows("SELECT token_hash FROM sessions") for value in row
+        }
         before = await house.rows("SELECT * FROM audit ORDER BY number")
         await act(cast)
         assert (await house.rows("SELECT * FROM audit ORDER BY number"))[: len(before)] == before
@@ -387,26 +448,39 @@ async def test_an_administrator_can_do_a_minutes_work_in_a_minute(limited: Cast)
     alices = await limited.id_of("Alice")
     path = f"/admin/users/{alices}"
     for number in range(60):
-        assert (await limited.ada.post(f"{path}/team", {"team": f"Team {number}"})).status_code == 303
+        assert (
+            await limited.ada.post(f"{path}/team", {"team": f"Team {number}"})
+        ).status_code == 303
     state = await limited.state()
     for action in ("team", "role", "disable", "enable", "end-sessions"):
         for headers in ({}, HTMX):
-            answer = await limited.ada.post(f"{path}/{action}", {"team": "Late", "role": "admin"}, **headers)
+            answer = await limited.ada.post(
+                f"{path}/{action}", {"team": "Late", "role": "admin"}, **headers
+            )
             assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
     assert await limited.state() == state
     assert (await limited.trail())[-1] == Row(
-        "limit.reached", "refused", whom="Ada", detail={"limit": "admin-change", "times": 1}, **BY_ADA
+        "limit.reached",
+        "refused",
+        whom="Ada",
+        detail={"limit": "admin-change", "times": 1},
+        **BY_ADA,
     )
     assert (await limited.grace.post(f"{path}/team", {"team": "Grace’s"})).status_code == 303
     limited.house.clock.move(seconds=2)
     assert (await limited.ada.post(f"{path}/team", {"team": "Late"})).status_code == 303
     assert (await limited.ada.get("/admin/users")).status_code == 200
-    assert "You made changes in People too many times" in (await limited.ada.get("/account/activity")).text
+    assert (
+        "You made changes in People too many times"
+        in (await limited.ada.get("/account/activity")).text
+    )
 
 
 @pytest.mark.asvs("S91")
 @pytest.mark.guide("D7")
-async def test_a_flood_of_forbidden_pages_is_one_row_a_minute_and_else_writes_nothing(limited: Cast) -> None:
+async def test_a_flood_of_forbidden_pages_is_one_row_a_minute_and_else_writes_nothing(
+    limited: Cast,
+) -> None:
     house, before = limited.house, len(await limited.trail())
     assert (await limited.alice.get("/admin/users")).status_code == 403
     assert (await limited.alice.get("/admin/users")).status_code == 403
@@ -473,7 +547,9 @@ async def test_when_from_where_and_what_to_do_stand_beside_it(cast: Cast) -> Non
     assert f"{FIREFOX_HERE}, from {HOME}" in entry.text
     assert "change your password" in page.one("section").text
     assert page.one("title").text == "Activity · Latchkey"
-    assert "/account/activity" in [link.attrs.get("href") for link in read(await cast.alice.get("/account")).all("a")]
+    assert "/account/activity" in [
+        link.attrs.get("href") for link in read(await cast.alice.get("/account")).all("a")
+    ]
 
 
 @pytest.mark.asvs("S05", "S88")
@@ -481,20 +557,36 @@ async def test_nobody_reads_what_is_anothers(cast: Cast) -> None:
     await cast.at("Alice", "team", team="Harbour")
     await cast.charlie.post("/login", ALICE | {"password": WRONG})
     alices, before = await cast.id_of("Alice"), await activity(cast.bob)
-    for query in (f"?user_id={alices}", f"?target_id={alices}", "?q=alice", "?actor=alice&page=1", "?event=login"):
+    for query in (
+        f"?user_id={alices}",
+        f"?target_id={alices}",
+        "?q=alice",
+        "?actor=alice&page=1",
+        "?event=login",
+    ):
         assert await activity(cast.bob, query) == before
     for text in ("Alice", "Harbour", "Refused</span></h3>"):
         assert text not in (await cast.bob.get("/account/activity")).text
     for headers in ({}, HTMX):
-        for path in ("/admin/audit", "/admin/audit?q=alice", "/admin/audit?event=login&outcome=refused&page=1"):
+        for path in (
+            "/admin/audit",
+            "/admin/audit?q=alice",
+            "/admin/audit?event=login&outcome=refused&page=1",
+        ):
             answer = await cast.bob.get(path, **headers)
-            assert (answer.status_code, "Harbour" in answer.text, "Alice" in answer.text) == (403, False, False)
+            assert (answer.status_code, "Harbour" in answer.text, "Alice" in answer.text) == (
+                403,
+                False,
+                False,
+            )
             assert (await cast.charlie.get(path, **headers)).status_code in (303, 401)
         assert (await cast.charlie.get("/account/activity", **headers)).status_code in (303, 401)
 
 
 @pytest.mark.asvs("S88")
-async def test_where_an_administrator_was_is_told_to_nobody_but_administrators(house: House) -> None:
+async def test_where_an_administrator_was_is_told_to_nobody_but_administrators(
+    house: House,
+) -> None:
     alice = await house.member("Alice")
     ada = replace(await house.admin("Ada"), user_agent=IPHONE)
     await ada.post(f"/admin/users/{(await house.viewer_of(alice)).id}/team", {"team": "Harbour"})
@@ -519,7 +611,10 @@ async def test_it_comes_in_pages(house: House) -> None:
     for page, more in (("", True), ("?page=2", True), ("?page=3", False)):
         answer = await alice.get(f"/account/activity{page}")
         seen += sentences(answer.text)
-        links = {link.attrs["rel"]: link.attrs["href"] for link in read(answer).one("nav", aria_label="Pages").all("a")}
+        links = {
+            link.attrs["rel"]: link.attrs["href"]
+            for link in read(answer).one("nav", aria_label="Pages").all("a")
+        }
         assert ("next" in links, "prev" in links) == (more, page != "")
         assert all(re.fullmatch(r"/account/activity\?page=[1-3]", href) for href in links.values())
     assert (len(seen), seen[0], seen[-1]) == (53, "You logged in", "You created your account")
@@ -561,7 +656,14 @@ async def test_an_administrator_reads_who_did_what_on_whom_and_from_where(cast: 
         ["Log in", "A stranger", "Alice", today, where, "Result: Refused"],
         ["Log in", "A stranger", "Nobody’s account", today, where, "Result: Refused"],
     ]
-    assert ["Create accountas an administrator", "The operator", "Ada", today, "The server", "Result: Done"] in rows
+    assert [
+        "Create accountas an administrator",
+        "The operator",
+        "Ada",
+        today,
+        "The server",
+        "Result: Done",
+    ] in rows
 
 
 async def test_what_was_asked_for_is_found_and_nothing_else(cast: Cast) -> None:
@@ -589,7 +691,9 @@ async def test_what_was_asked_for_is_found_and_nothing_else(cast: Cast) -> None:
     assert labels == {
         "q=ALICE": [team, "Log in", "Log in", "Sign up"],
         "q=bob@example": ["Administrators’ page", "Sign up"],
-        "q=192.0.2.": [row[0] for row in await found(cast, "") if not row[0].startswith("Create account")],
+        "q=192.0.2.": [
+            row[0] for row in await found(cast, "") if not row[0].startswith("Create account")
+        ],
         "q=alice&outcome=refused": ["Log in"],
         "event=team.change": [team],
         "event=login&outcome=refused": ["Log in"],
@@ -604,7 +708,15 @@ async def test_what_was_asked_for_is_found_and_nothing_else(cast: Cast) -> None:
 
 async def test_what_cannot_be_read_in_the_address_is_left_out(cast: Cast) -> None:
     everything = await found(cast, "")
-    for query in ("event=x", "outcome=maybe", "page=x", "event=login' --", "sort=name", "page=0", "event=%00"):
+    for query in (
+        "event=x",
+        "outcome=maybe",
+        "page=x",
+        "event=login' --",
+        "sort=name",
+        "page=0",
+        "event=%00",
+    ):
         assert await found(cast, query) == everything, query
     assert await found(cast, "page=x&q=bob&event=x") == await found(cast, "q=bob")
     for far in ("page=999999999", "page=50001", "page=2"):
@@ -616,7 +728,10 @@ async def test_the_form_keeps_what_was_asked_and_pages_keep_it_too(cast: Cast) -
         await cast.at("Alice", "team", team=f"Team {number}")
     page = read(await cast.ada.get("/admin/audit?q=alice&event=team.change&outcome=done"))
     assert page.one("input", id="q").attrs["value"] == "alice"
-    assert [option.attrs["value"] for option in page.all("option", selected=True)] == ["team.change", "done"]
+    assert [option.attrs["value"] for option in page.all("option", selected=True)] == [
+        "team.change",
+        "done",
+    ]
     assert len(rows_of(page)) == 25
     assert page.one(id="people-list").one("p", role="status").text == (
         "Entries 1 to 25 found for “alice”, newest first."
@@ -627,14 +742,20 @@ async def test_the_form_keeps_what_was_asked_and_pages_keep_it_too(cast: Cast) -
     assert [row[0] for row in rows_of(page)][-1] == "Change teaminto Team 0"
     assert page.one("a", rel="prev").attrs["href"].endswith("&page=1")
     assert page.all("a", rel="next") == []
-    assert {option.attrs["value"] for option in page.one("select", id="event").all("option")} == {"", *EVENTS}
+    assert {option.attrs["value"] for option in page.one("select", id="event").all("option")} == {
+        "",
+        *EVENTS,
+    }
 
 
 @pytest.mark.guide("D29")
 async def test_both_pages_are_few_statements_and_their_fragments_a_part_of_them(cast: Cast) -> None:
     for number in range(30):
         await cast.at("Alice", "team", team=f"Team {number}")
-    for person, path in ((cast.alice, "/account/activity"), (cast.ada, "/admin/audit?q=a&outcome=done")):
+    for person, path in (
+        (cast.alice, "/account/activity"),
+        (cast.ada, "/admin/audit?q=a&outcome=done"),
+    ):
         before = cast.house.statements
         page = await person.get(path)
         assert cast.house.statements - before == 2
@@ -645,7 +766,10 @@ async def test_both_pages_are_few_statements_and_their_fragments_a_part_of_them(
 
 async def test_the_bar_leads_administrators_there_and_nobody_else(cast: Cast) -> None:
     for person, expected in ((cast.ada, True), (cast.alice, False)):
-        links = [link.attrs.get("href") for link in read(await person.get("/dashboard")).one(id="nav").all("a")]
+        links = [
+            link.attrs.get("href")
+            for link in read(await person.get("/dashboard")).one(id="nav").all("a")
+        ]
         assert ("/admin/audit" in links) == expected
 
 
@@ -668,24 +792,48 @@ async def test_names_teams_browsers_and_searches_are_text(house: House) -> None:
         await house.change("DELETE FROM audit", "DELETE FROM users WHERE name <> 'Ada'")
         agent = f"{text}/1.0 Mozilla/5.0 {text} Firefox/9.0".encode("ascii", "replace").decode()
         guest = await house.member(text, email=f"guest{number}@example.com", user_agent=agent)
-        await ada.post(f"/admin/users/{(await house.viewer_of(guest)).id}/team", {"team": text[:40]})
-        pages = [read(await ada.get("/account/activity")), read(await guest.get("/account/activity"))]
+        await ada.post(
+            f"/admin/users/{(await house.viewer_of(guest)).id}/team", {"team": text[:40]}
+        )
+        pages = [
+            read(await ada.get("/account/activity")),
+            read(await guest.get("/account/activity")),
+        ]
         pages += [read(await ada.get("/admin/audit"))]
-        assert text in [found.text for found in pages[0].all("bdi")] + [found.text for found in pages[2].all("bdi")]
+        assert text in [found.text for found in pages[0].all("bdi")] + [
+            found.text for found in pages[2].all("bdi")
+        ]
         assert text[:40] in [found.text for found in pages[1].all("bdi")]
         shapes.append([page.shape for page in pages])
         search = read(await ada.get(f"/admin/audit?{urlencode({'q': text})}"))
-        assert search.one("input", id="q").attrs["value"] == text.strip("\u202e\u2066")  # as a pasted address
+        # as a pasted address
+        assert search.one("input", id="q").attrs["value"] == text.strip("\u202e\u2066")
     assert all(shape == shapes[0] for shape in shapes)
 
 
 async def test_a_row_that_somebody_has_spoilt_is_still_shown(cast: Cast) -> None:
     await cast.at("Alice", "team", team="Harbour")
-    for detail in ("", "{", "[1]", "null", '{"to": {"a": []}}', '{"times": "x", "ended": null, "fields": 7}'):
+    for detail in (
+        "",
+        "{",
+        "[1]",
+        "null",
+        '{"to": {"a": []}}',
+        '{"times": "x", "ended": null, "fields": 7}',
+    ):
         await cast.house.change(f"UPDATE audit SET detail = '{detail}'")
-        for event in ("team.change", "role.change", "limit.reached", "profile.change", "{whose}{x", "bicycle.steal"):
+        for event in (
+            "team.change",
+            "role.change",
+            "limit.reached",
+            "profile.change",
+            "{whose}{x",
+            "bicycle.steal",
+        ):
             for outcome in ("done", "refused", "perhaps"):
-                await cast.house.change(f"UPDATE audit SET event = '{event}', outcome = '{outcome}'")
+                await cast.house.change(
+                    f"UPDATE audit SET event = '{event}', outcome = '{outcome}'"
+                )
                 for person, path in ((cast.alice, "/account/activity"), (cast.ada, "/admin/audit")):
                     assert (await person.get(path)).status_code == 200
 
@@ -695,7 +843,12 @@ async def test_a_row_that_somebody_has_spoilt_is_still_shown(cast: Cast) -> None
 
 @pytest.mark.asvs("S91", "S113")
 def test_every_event_has_its_words_and_is_documented() -> None:
-    section = (ROOT / "docs" / "operations.md").read_text().partition("## Audit trail")[2].partition("\n## ")[0]
+    section = (
+        (ROOT / "docs" / "operations.md")
+        .read_text()
+        .partition("## Audit trail")[2]
+        .partition("\n## ")[0]
+    )
     documented = dict(re.findall(r"^\| `([a-z.-]+)` \| ([^|]+) \|", section, re.M))
     assert documented == {name: words.label for name, words in EVENTS.items()}
     assert set(EVENTS) == set(get_args(Event))
@@ -703,7 +856,10 @@ def test_every_event_has_its_words_and_is_documented() -> None:
 
 @pytest.mark.asvs("S91")
 def test_every_event_of_the_registry_is_recorded_somewhere_and_each_story_is_told_here() -> None:
-    told = {row.event for _, row in [*CHANGES.values(), *REFUSALS.values()]} | {"limit.reached", "entries.left-out"}
+    told = {row.event for _, row in [*CHANGES.values(), *REFUSALS.values()]} | {
+        "limit.reached",
+        "entries.left-out",
+    }
     told |= {"session.end-guessing"}
     assert told == set(EVENTS)
 
@@ -723,13 +879,19 @@ async def test_many_changes_of_one_account_are_ten_entries_and_a_count(limited: 
     assert await count_of(limited, "profile.change") == 10
     told = [row for row in await limited.trail() if row.event == "entries.left-out"]
     assert [row.detail["times"] for row in told] == [1, 10]
-    assert told[1] == Row("entries.left-out", detail={"event": "profile.change", "limit": "entries", "times": 10})
-    assert (await activity(limited.alice))[0] == "You did this 10 times more than is listed here: Change profile"
+    assert told[1] == Row(
+        "entries.left-out", detail={"event": "profile.change", "limit": "entries", "times": 10}
+    )
+    assert (await activity(limited.alice))[
+        0
+    ] == "You did this 10 times more than is listed here: Change profile"
     assert (await limited.house.rows("SELECT phone FROM users WHERE name = 'Alice'")) == [("24",)]
 
 
 @pytest.mark.asvs("S95", "S91")
-async def test_log_ins_of_one_network_do_not_hide_one_from_elsewhere(make_house: Callable, cheap: Passwords) -> None:
+async def test_log_ins_of_one_network_do_not_hide_one_from_elsewhere(
+    make_house: Callable, cheap: Passwords
+) -> None:
     house = await make_house(hashing=cheap, RATE_LIMITS="enforce", TRUSTED_PROXIES="192.0.2.14")
     alice = await house.member("Alice")
     for _ in range(20):
@@ -756,7 +918,9 @@ async def test_guesses_at_unknown_addresses_do_not_hide_those_at_an_account(limi
 
 
 @pytest.mark.asvs("S95")
-async def test_one_client_with_many_accounts_has_one_budget(limited: Cast, caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_client_with_many_accounts_has_one_budget(
+    limited: Cast, caplog: pytest.LogCaptureFixture
+) -> None:
     store = limited.house.store
     async with store.transaction():
         while await has_room(store, ENTRIES_CLIENT, HOME):

@@ -1,4 +1,6 @@
-"""The chain of the audit trail: no row is changed, put in or taken away unnoticed; and pruning keeps it whole."""
+"""The chain of the audit trail: no row is changed, put in or taken away unnoticed; and pruning
+keeps it whole.
+"""
 
 import asyncio
 import io
@@ -10,16 +12,16 @@ from datetime import timedelta
 
 import pytest
 
-from db.audit import Link
-from db.chain import shorten
-from db.chain import verify as verify_chain
-from db.housekeeping import report_head
-from db.passwords import Passwords
-from db.pruning import TRAIL_KEPT, prune
+from db.audit.chain import shorten
+from db.audit.chain import verify as verify_chain
+from db.audit.log import Link
+from db.crypto.passwords import Passwords
+from db.maintenance.pruning import TRAIL_KEPT, prune
+from db.maintenance.startup import report_head
 from tests.conftest import SECRET, House
 from tests.databases import KIND, KINDS
 from tests.people import Browser
-from web.cli import main
+from web.cli.main import main
 
 OLD, NEW = SECRET, "another secret of the tests: w8Zk1yBn5Qe3Gt6U"
 BOTH = pytest.mark.parametrize("kind", KINDS)
@@ -46,7 +48,9 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 async def verify(house: House, *options: str, secret: str = SECRET) -> tuple[int, str]:
-    """`latchkey audit verify`, as the person at the shell runs it: its exit code and all that it says."""
+    """`latchkey audit verify`, as the person at the shell runs it: its exit code and all that it
+    says.
+    """
     environ = {"DATABASE_URL": house.settings.database_url.reveal(), "SESSION_SECRET": secret}
 
     def run() -> tuple[int, str]:
@@ -105,7 +109,11 @@ async def test_a_row_that_was_changed_is_named(trail: House, column: str) -> Non
         ((before,),) = await trail.rows(f"SELECT {column} FROM audit WHERE number = {number}")
         await trail.change(f"UPDATE audit SET {column} = {COLUMNS[column]} WHERE number = {number}")
         code, said = await verify(trail)
-        assert (code, said.startswith(f"latchkey: row {number} "), said.count("\n")) == (1, True, 1), said
+        assert (code, said.startswith(f"latchkey: row {number} "), said.count("\n")) == (
+            1,
+            True,
+            1,
+        ), said
         again = "NULL" if before is None else f"'{before}'"
         await trail.change(f"UPDATE audit SET {column} = {again} WHERE number = {number}")
     assert (await verify(trail))[0] == 0
@@ -161,8 +169,11 @@ async def test_that_the_end_was_cut_off_is_seen_by_a_head_that_was_kept(trail: H
     earlier = await trail.rows("SELECT number, seal, kid, proof FROM trail_head")
     await add_rows(trail, 3)
     head = await head_of(trail)
-    await trail.change("DELETE FROM audit WHERE number > 9", "DELETE FROM trail_head", replaced(earlier))
-    assert (await verify(trail))[0] == 0  # whoever had an earlier head, and has put it back, is seen by nothing here
+    await trail.change(
+        "DELETE FROM audit WHERE number > 9", "DELETE FROM trail_head", replaced(earlier)
+    )
+    # whoever had an earlier head, and has put it back, is seen by nothing here
+    assert (await verify(trail))[0] == 0
     cut = (1, "latchkey: row 10 is missing: the trail was cut off after row 9\n")
     assert await verify(trail, "--head", head) == cut
     await add_rows(trail, 5)
@@ -201,7 +212,10 @@ async def test_that_the_end_was_cut_off_is_seen_at_once_and_stays_to_be_seen(
 @pytest.mark.asvs("S92")
 async def test_the_head_is_sealed_too(trail: House) -> None:
     await trail.change("UPDATE trail_head SET proof = seal")
-    assert await verify(trail) == (1, "latchkey: the head, row 9, was changed: its proof does not fit\n")
+    assert await verify(trail) == (
+        1,
+        "latchkey: the head, row 9, was changed: its proof does not fit\n",
+    )
 
 
 async def test_a_head_that_grew_is_still_there(trail: House) -> None:
@@ -211,7 +225,9 @@ async def test_a_head_that_grew_is_still_there(trail: House) -> None:
     assert [(await verify(trail, "--head", head))[0] for head in heads] == [0, 0]
 
 
-@pytest.mark.parametrize("head", ["", "9", "x:y", "9:abc", "0:" + "0" * 64, "9:" + "0" * 63, "-1:" + "0" * 64])
+@pytest.mark.parametrize(
+    "head", ["", "9", "x:y", "9:abc", "0:" + "0" * 64, "9:" + "0" * 63, "-1:" + "0" * 64]
+)
 async def test_what_is_no_head_is_refused(trail: House, head: str) -> None:
     if head:
         assert await verify(trail, f"--head={head}") == (
@@ -221,8 +237,12 @@ async def test_what_is_no_head_is_refused(trail: House, head: str) -> None:
 
 
 @pytest.mark.skipif(KIND != "sqlite", reason="only SQLite lets a column hold what it likes")
-@pytest.mark.parametrize("spoilt", ["at = 'yesterday'", "at = 7", "event = x'00ff'", "seal = x'00'", "kid = 7"])
-async def test_what_cannot_be_read_is_named_and_stops_nothing_else(trail: House, spoilt: str) -> None:
+@pytest.mark.parametrize(
+    "spoilt", ["at = 'yesterday'", "at = 7", "event = x'00ff'", "seal = x'00'", "kid = 7"]
+)
+async def test_what_cannot_be_read_is_named_and_stops_nothing_else(
+    trail: House, spoilt: str
+) -> None:
     await trail.change(f"UPDATE audit SET {spoilt} WHERE number = 6")
     code, said = await verify(trail)
     assert (code, said.startswith("latchkey: row 6 ")) == (1, True), said
@@ -252,7 +272,9 @@ async def test_the_trail_outlives_a_change_of_the_secret(make_house: Callable) -
 
 
 @pytest.mark.asvs("S92")
-async def test_whoever_has_another_secret_cannot_write_a_row_that_fits(make_house: Callable) -> None:
+async def test_whoever_has_another_secret_cannot_write_a_row_that_fits(
+    make_house: Callable,
+) -> None:
     house = await make_house(SESSION_SECRET=OLD)
     await add_rows(house, 3)
     ((kid,),) = await house.rows("SELECT DISTINCT kid FROM audit")
@@ -333,7 +355,9 @@ async def test_a_false_date_has_nobody_sweep_the_tracks_away(
 @pytest.mark.asvs("S92")
 async def test_a_high_number_that_was_put_in_has_nobody_sweep_the_tracks_away(trail: House) -> None:
     columns = "at, event, outcome, actor, session_id, address, browser, detail, kid, seal"
-    await trail.change(f"INSERT INTO audit (number, {columns}) SELECT 1005, {columns} FROM audit WHERE number = 9")
+    await trail.change(
+        f"INSERT INTO audit (number, {columns}) SELECT 1005, {columns} FROM audit WHERE number = 9"
+    )
     await prune(trail.store, most_rows=1000)
     assert await numbers(trail) == [*range(1, 10), 1005]
     await trail.change("DELETE FROM audit WHERE number = 1005")
@@ -341,7 +365,9 @@ async def test_a_high_number_that_was_put_in_has_nobody_sweep_the_tracks_away(tr
 
 
 @pytest.mark.asvs("S92")
-@pytest.mark.parametrize("tampering", ["DELETE FROM trail_head", "UPDATE trail_head SET number = 1005"])
+@pytest.mark.parametrize(
+    "tampering", ["DELETE FROM trail_head", "UPDATE trail_head SET number = 1005"]
+)
 async def test_without_a_head_that_is_ours_nothing_is_pruned(
     trail: House, tampering: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -386,10 +412,13 @@ async def test_the_anchor_is_sealed_too(trail: House, tampering: str) -> None:
 @pytest.mark.asvs("S92")
 async def test_an_anchor_that_was_kept_does_not_bring_back_its_time(trail: House) -> None:
     await prune(trail.store, most_rows=6)
-    ((number, seal, kid, proof),) = await trail.rows("SELECT number, seal, kid, proof FROM trail_anchor")
+    ((number, seal, kid, proof),) = await trail.rows(
+        "SELECT number, seal, kid, proof FROM trail_anchor"
+    )
     await prune(trail.store, most_rows=3)
     await trail.change(
-        "DELETE FROM trail_anchor", f"INSERT INTO trail_anchor VALUES ({number}, '{seal}', '{kid}', '{proof}')"
+        "DELETE FROM trail_anchor",
+        f"INSERT INTO trail_anchor VALUES ({number}, '{seal}', '{kid}', '{proof}')",
     )
     assert (await verify(trail))[1] == "latchkey: row 4 is missing\n"
 
@@ -422,20 +451,33 @@ async def all_at_once(*acts: Callable) -> None:
     """Whoever is told that the house is busy comes again."""
     waiting = acts
     while waiting:
-        statuses = [answer.status_code for answer in await asyncio.gather(*[act() for act in waiting])]
+        statuses = [
+            answer.status_code for answer in await asyncio.gather(*[act() for act in waiting])
+        ]
         assert set(statuses) <= {303, 503}
         waiting = [act for act, status in zip(waiting, statuses, strict=True) if status == 503]
 
 
 @pytest.mark.asvs("S91", "S92")
 @BOTH
-async def test_fifty_log_ins_at_once_make_a_chain_without_a_gap(make_house: Callable, kind: str) -> None:
-    """In two processes, while others change their profiles, an administrator works, and at last two brooms sweep."""
+async def test_fifty_log_ins_at_once_make_a_chain_without_a_gap(
+    make_house: Callable, kind: str
+) -> None:
+    """In two processes, while others change their profiles, an administrator works, and at last two
+    brooms sweep.
+    """
     house = await make_house()
     other = await make_house(house.path)
-    ada, alice, bob = await house.admin("Ada"), await house.member("Alice"), await other.member("Bob")
+    ada, alice, bob = (
+        await house.admin("Ada"),
+        await house.member("Alice"),
+        await other.member("Bob"),
+    )
     alices = (await house.viewer_of(alice)).id
-    people = [await (house, other)[number % 2].browser(("Alice", "Bob")[number % 2]) for number in range(50)]
+    people = [
+        await (house, other)[number % 2].browser(("Alice", "Bob")[number % 2])
+        for number in range(50)
+    ]
 
     def change(number: int) -> Callable:
         return lambda: (alice, bob)[number % 2].post("/account", {"phone": str(number)})
@@ -444,7 +486,9 @@ async def test_fifty_log_ins_at_once_make_a_chain_without_a_gap(make_house: Call
         return lambda: ada.post(f"/admin/users/{alices}/team", {"team": f"Team {number}"})
 
     await all_at_once(
-        *[person.log_in for person in people], *[change(n) for n in range(20)], *[put(n) for n in range(20)]
+        *[person.log_in for person in people],
+        *[change(n) for n in range(20)],
+        *[put(n) for n in range(20)],
     )
     rows = await house.count("audit")
     assert rows >= 4 + 50 + 20 + 20  # more where an answer came too late for what had been done
@@ -471,7 +515,12 @@ async def test_whatever_administrators_do_to_each_other_at_once_the_chain_is_who
     house = await make_house()
     admins = [await house.admin(name) for name in ("Ada", "Grace")]
     ids = [(await house.viewer_of(person)).id for person in admins]
-    acts = [(one, f"/admin/users/{two}/{act}") for one in admins for two in ids for act in ("disable", "end-sessions")]
+    acts = [
+        (one, f"/admin/users/{two}/{act}")
+        for one in admins
+        for two in ids
+        for act in ("disable", "end-sessions")
+    ]
     answers = await asyncio.gather(*[one.post(path) for one, path in acts])
     assert {answer.status_code for answer in answers} <= {303, 403, 409, 503}
     assert (await verify(house))[0] == 0
@@ -495,10 +544,14 @@ async def test_a_trail_that_is_pruned_while_it_is_verified_fits(trail: House) ->
 
     verdict = await verify_chain(replace(trail.store, database=Sweeping()))
     assert (told, verdict.rows, verdict.problem) == ([8], 4, "")
-    assert verdict.head == Link(*(await trail.rows("SELECT number, seal FROM audit ORDER BY number DESC"))[0])
+    assert verdict.head == Link(
+        *(await trail.rows("SELECT number, seal FROM audit ORDER BY number DESC"))[0]
+    )
 
 
-async def test_pruning_waits_for_nobody_who_has_nothing_to_do_with_it(trail: House, stranger: Browser) -> None:
+async def test_pruning_waits_for_nobody_who_has_nothing_to_do_with_it(
+    trail: House, stranger: Browser
+) -> None:
     trail.clock.move(days=500)
     sweeping = asyncio.create_task(prune(trail.store))
     assert (await stranger.sign_up()).status_code == 303
@@ -511,7 +564,9 @@ async def test_pruning_waits_for_nobody_who_has_nothing_to_do_with_it(trail: Hou
 
 
 @pytest.mark.asvs("S95")
-async def test_recent_entries_are_not_deleted_without_a_warning(trail: House, caplog: pytest.LogCaptureFixture) -> None:
+async def test_recent_entries_are_not_deleted_without_a_warning(
+    trail: House, caplog: pytest.LogCaptureFixture
+) -> None:
     await prune(trail.store, most_rows=11)
     assert caplog.text == ""
     await prune(trail.store, most_rows=9)  # almost full: nothing is deleted yet

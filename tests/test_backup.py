@@ -1,4 +1,6 @@
-"""Backup and restore: a copy that is proven good, made while people come and go, and put back with nothing lost."""
+"""Backup and restore: a copy that is proven good, made while people come and go, and put back with
+nothing lost.
+"""
 
 import asyncio
 import os
@@ -14,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from db.backup import Content, NotDone, back_up, restore
-from db.housekeeping import migrate
-from db.passwords import Passwords
-from db.secret import Secret
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.maintenance.backup import Content, NotDone, back_up, restore
+from db.maintenance.schema import migrate
 from db.tables import SCHEMA
 from tests.conftest import SECRET, House
 from tests.people import Browser
 from tests.privileges import LINK_CALLS, REFUSE_LINKS, needs_root, needs_setpriv, without
-from web.cli import main
+from web.cli.main import main
 
 SERVICE = 65534  # the user and the group of a service
 NOW = datetime(2026, 11, 24, 9, 12, tzinfo=UTC)
@@ -63,7 +65,9 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.reliability("R19")
-async def test_a_backup_is_one_whole_file_for_its_owner_alone(house: House, alice: Browser, tmp_path: Path) -> None:
+async def test_a_backup_is_one_whole_file_for_its_owner_alone(
+    house: House, alice: Browser, tmp_path: Path
+) -> None:
     path = tmp_path / "folder with a space" / "back up.db"
     path.parent.mkdir()
     assert back_up(house.settings.database_url, path) == Content(SCHEMA, 1, 1)
@@ -71,27 +75,38 @@ async def test_a_backup_is_one_whole_file_for_its_owner_alone(house: House, alic
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with closing(sqlite3.connect(path)) as copy:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert copy.execute("SELECT name, email FROM users").fetchall() == [("Alice", "alice@example.com")]
+        assert copy.execute("SELECT name, email FROM users").fetchall() == [
+            ("Alice", "alice@example.com")
+        ]
 
 
 @pytest.mark.reliability("R19")
-async def test_a_backup_made_while_people_sign_up_is_whole_and_nobody_waits(house: House, tmp_path: Path) -> None:
-    people = [await house.browser(f"Person {number}", f"p{number}@example.com") for number in range(60)]
+async def test_a_backup_made_while_people_sign_up_is_whole_and_nobody_waits(
+    house: House, tmp_path: Path
+) -> None:
+    people = [
+        await house.browser(f"Person {number}", f"p{number}@example.com") for number in range(60)
+    ]
     for person in people[:20]:
         await person.sign_up()
     arriving = asyncio.gather(*[person.sign_up() for person in people[20:]])
     paths = [tmp_path / f"{number}.db" for number in range(5)]
-    contents = [await asyncio.to_thread(back_up, house.settings.database_url, path) for path in paths]
+    contents = [
+        await asyncio.to_thread(back_up, house.settings.database_url, path) for path in paths
+    ]
     assert {answer.status_code for answer in await arriving} == {303}
     counts = [content.people for content in contents]
     assert counts == sorted(counts)
     assert counts[0] >= 20
     for content in contents:
-        assert content.people == content.sessions  # each sign-up is there with its session, or not at all
+        # each sign-up is there with its session, or not at all
+        assert content.people == content.sessions
 
 
 @pytest.mark.reliability("R19")
-async def test_what_was_deleted_is_not_in_a_backup(house: House, alice: Browser, bob: Browser, tmp_path: Path) -> None:
+async def test_what_was_deleted_is_not_in_a_backup(
+    house: House, alice: Browser, bob: Browser, tmp_path: Path
+) -> None:
     await house.change("UPDATE users SET phone = 'canary-of-alice' WHERE name = 'Alice'")
     await house.change("DELETE FROM users WHERE name = 'Alice'")
     back_up(house.settings.database_url, tmp_path / "backup.db")
@@ -128,10 +143,15 @@ async def test_people_can_log_in_to_what_was_restored(
     bob = await house.member("Bob")
     await house.store.database.disconnect()
     content, kept = restore(house.settings.database_url, backup, NOW)
-    assert (content, kept) == (Content(SCHEMA, 1, 1), house.path.with_name("latchkey.db.replaced-20261124T091200Z"))
+    assert (content, kept) == (
+        Content(SCHEMA, 1, 1),
+        house.path.with_name("latchkey.db.replaced-20261124T091200Z"),
+    )
     assert stat.S_IMODE(house.path.stat().st_mode) == 0o600
     restored = await make_house()
-    alice, bob = [replace(person, client=(await restored.browser("X")).client) for person in (alice, bob)]
+    alice, bob = [
+        replace(person, client=(await restored.browser("X")).client) for person in (alice, bob)
+    ]
     assert (await alice.log_in()).status_code == 303
     assert await alice.is_in()
     assert (await bob.log_in()).status_code == 422
@@ -145,7 +165,9 @@ async def bob_again(house: House, bob: Browser):
 
 
 @pytest.mark.reliability("R19")
-async def test_a_backup_is_restored_where_there_is_no_database_yet(backup: Path, tmp_path: Path) -> None:
+async def test_a_backup_is_restored_where_there_is_no_database_yet(
+    backup: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "elsewhere" / "latchkey.db"
     target.parent.mkdir()
     assert restore(url(target), backup, NOW) == (Content(SCHEMA, 1, 1), None)
@@ -158,16 +180,25 @@ async def test_a_backup_is_restored_where_there_is_no_database_yet(backup: Path,
 async def test_a_restore_by_root_keeps_the_owner_and_the_mode(
     backup: Path, empty_house: House, mode: int, kept_mode: int
 ) -> None:
-    """Otherwise the service, which runs as that user, could not open its database. Others have no access to either."""
+    """Otherwise the service, which runs as that user, could not open its database.
+
+    Others have no access to either.
+    """
     os.chown(empty_house.path, SERVICE, SERVICE)
     empty_house.path.chmod(mode)
     _, kept = restore(empty_house.settings.database_url, backup, NOW)
-    assert owner_and_mode_of(empty_house.path) == owner_and_mode_of(kept) == (SERVICE, SERVICE, kept_mode)
+    assert (
+        owner_and_mode_of(empty_house.path)
+        == owner_and_mode_of(kept)
+        == (SERVICE, SERVICE, kept_mode)
+    )
 
 
 @needs_root
 @pytest.mark.reliability("R19")
-def test_the_first_restore_by_root_is_for_the_owner_of_the_folder(migrated: Path, tmp_path: Path) -> None:
+def test_the_first_restore_by_root_is_for_the_owner_of_the_folder(
+    migrated: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "service"
     folder.mkdir()
     os.chown(folder, SERVICE, SERVICE)
@@ -188,12 +219,18 @@ def test_a_restore_that_cannot_keep_the_owner_is_refused(migrated: Path, tmp_pat
     os.chown(target, SERVICE, SERVICE)
     before = everything_in(tmp_path)
     done = run_in_process("restore", target, backup, before=without("chown"))
-    assert (done.returncode, "belongs to another user" in done.stderr, done.stderr.count("\n")) == (1, True, 1)
+    assert (done.returncode, "belongs to another user" in done.stderr, done.stderr.count("\n")) == (
+        1,
+        True,
+        1,
+    )
     assert (everything_in(tmp_path), owner_and_mode_of(target)[0]) == (before, SERVICE)
 
 
 @pytest.mark.reliability("R19")
-def test_a_replaced_database_that_others_could_read_is_made_private(migrated: Path, tmp_path: Path) -> None:
+def test_a_replaced_database_that_others_could_read_is_made_private(
+    migrated: Path, tmp_path: Path
+) -> None:
     target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
     target.write_bytes(migrated.read_bytes())
     back_up(url(target), backup)
@@ -217,7 +254,9 @@ def test_a_log_of_the_replaced_database_is_not_left_beside_the_new_one(
     assert Path(f"{kept}{suffix}").read_bytes() == b"pages"
 
 
-@pytest.mark.skipif(not LINK_CALLS, reason="the numbers of the system calls of this machine are not known")
+@pytest.mark.skipif(
+    not LINK_CALLS, reason="the numbers of the system calls of this machine are not known"
+)
 @pytest.mark.reliability("R19")
 def test_a_backup_is_made_where_there_are_no_hard_links(migrated: Path, tmp_path: Path) -> None:
     target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
@@ -228,14 +267,18 @@ def test_a_backup_is_made_where_there_are_no_hard_links(migrated: Path, tmp_path
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     before = everything_in(tmp_path)
     again = run_in_process("backup", target, backup, prepare=REFUSE_LINKS)
-    assert (again.returncode, "is there already" in again.stderr, everything_in(tmp_path)) == (1, True, before)
+    assert (again.returncode, "is there already" in again.stderr, everything_in(tmp_path)) == (
+        1,
+        True,
+        before,
+    )
 
 
 def run_in_process(
     command: str, database: Path, file: Path, *, prepare: str = "", before: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
     """`latchkey backup` or `restore` in a process of its own, with fewer rights."""
-    code = f"{prepare}\nfrom web.cli import main\nraise SystemExit(main())"
+    code = f"{prepare}\nfrom web.cli.main import main\nraise SystemExit(main())"
     environ = {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET}
     arguments = [*before, sys.executable, "-c", code, command, str(file)]
     return subprocess.run(arguments, env=environ, capture_output=True, text=True, timeout=60)
@@ -299,8 +342,12 @@ async def test_a_damaged_database_can_be_replaced_too(backup: Path, empty_house:
 
 
 @pytest.mark.reliability("R19")
-def test_while_anybody_has_the_database_open_it_is_not_replaced(migrated: Path, tmp_path: Path) -> None:
-    """In a process of its own, as a program that serves is: SQLite's locks are between processes."""
+def test_while_anybody_has_the_database_open_it_is_not_replaced(
+    migrated: Path, tmp_path: Path
+) -> None:
+    """In a process of its own, as a program that serves is: SQLite's locks are between
+    processes.
+    """
     target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
     target.write_bytes(migrated.read_bytes())
     back_up(url(target), backup)
@@ -331,7 +378,9 @@ def test_at_the_shell_it_is_one_line_and_an_exit_code(
     assert main(["backup", backup], environ) == 0
     assert capsys.readouterr().out == f"{backup} holds 0 people and 0 sessions\n"
     assert main(["backup", backup], environ) == 1
-    assert capsys.readouterr().err == f"latchkey: {backup} is there already: nothing is overwritten\n"
+    assert (
+        capsys.readouterr().err == f"latchkey: {backup} is there already: nothing is overwritten\n"
+    )
     assert main(["restore", backup], environ) == 0
     assert "then start the program" in capsys.readouterr().out
     assert main(["restore", f"{backup}x"], environ) == 1
@@ -339,7 +388,9 @@ def test_at_the_shell_it_is_one_line_and_an_exit_code(
 
 
 @pytest.mark.parametrize("command", ["backup", "restore"])
-def test_postgresql_has_its_own_tools(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_postgresql_has_its_own_tools(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     environ = {"DATABASE_URL": "postgresql://me@127.0.0.1/latchkey", "SESSION_SECRET": SECRET}
     assert main([command, str(tmp_path / "x")], environ) == 1
     assert "pg_dump" in (told := capsys.readouterr().err) or "pg_restore" in told

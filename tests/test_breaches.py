@@ -1,4 +1,6 @@
-"""Have I Been Pwned: asked for a part of a digest, believed where it answers, and never in anybody's way."""
+"""Have I Been Pwned: asked for a part of a digest, believed where it answers, and never in
+anybody's way.
+"""
 
 import asyncio
 import gzip
@@ -11,12 +13,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from db.breaches import PATIENCE
-from db.passwords import Passwords
+from db.crypto.breached_passwords import PATIENCE
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, read
 from tests.test_common_passwords import message
-from web.closed_doors import BREACHED
+from web.rendering.form_errors import BREACHED
 
 CHARLIE = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
 NEW = "another-No.7 by the sea"
@@ -28,13 +30,21 @@ def digest(password: str) -> str:
 
 
 def head(status: str = "200 OK", **headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", "Connection: close", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [
+        f"HTTP/1.1 {status}",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
 def knows(*passwords: str, count: str = "42", status: str = "200 OK", **headers: str) -> Answer:
     """Answers as the service does; the suffixes of others stand around these."""
-    lines = ["0" * 35 + ":3", *(f"{digest(password)[5:]}:{count}" for password in passwords), "F" * 35 + ":0"]
+    lines = [
+        "0" * 35 + ":3",
+        *(f"{digest(password)[5:]}:{count}" for password in passwords),
+        "F" * 35 + ":0",
+    ]
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(head(status, **headers) + "\r\n".join(lines).encode())
@@ -80,7 +90,10 @@ async def answer_in_no_text(writer: asyncio.StreamWriter) -> None:
 
 
 async def count_beyond_all_numbers(writer: asyncio.StreamWriter) -> None:
-    writer.write(head() + f"{digest(PASSWORD)[5:]}:{'x9' * 5_000}\r\n:\r\n::1\r\n{digest(PASSWORD)[5:]}".encode())
+    writer.write(
+        head()
+        + f"{digest(PASSWORD)[5:]}:{'x9' * 5_000}\r\n:\r\n::1\r\n{digest(PASSWORD)[5:]}".encode()
+    )
 
 
 TROUBLE = {
@@ -143,17 +156,26 @@ async def test_a_password_out_of_a_breach_is_refused_at_sign_up(
     assert (answer.status_code, message(answer)) == (422, BREACHED)
     assert read(answer).one("input", id="password").attrs["aria-invalid"] == "true"
     assert PASSWORD not in answer.text
-    assert (await house.count("users"), await house.count("sessions"), house.hashes) == (0, 0, hashes)
+    assert (await house.count("users"), await house.count("sessions"), house.hashes) == (
+        0,
+        0,
+        hashes,
+    )
 
 
 @pytest.mark.asvs("S45")
 async def test_a_password_out_of_a_breach_is_refused_at_a_change(
     house: House, alice: Browser, service: Service
 ) -> None:
-    before, hashes, service.answer = await house.rows("SELECT * FROM users"), house.hashes, knows(NEW)
+    before, hashes, service.answer = (
+        await house.rows("SELECT * FROM users"),
+        house.hashes,
+        knows(NEW),
+    )
     answer = await alice.post("/account/password", {"current_password": PASSWORD, "password": NEW})
     assert (answer.status_code, message(answer, "password-password")) == (422, BREACHED)
-    assert (await house.rows("SELECT * FROM users"), house.hashes) == (before, hashes + 1)  # of the present one
+    # of the present one
+    assert (await house.rows("SELECT * FROM users"), house.hashes) == (before, hashes + 1)
 
 
 @pytest.mark.asvs("S48")
@@ -176,7 +198,9 @@ async def test_another_password_of_the_same_five_digits_and_padding_refuse_nobod
     assert (await stranger.post("/signup", CHARLIE)).status_code == 303
 
 
-async def test_a_count_that_is_no_number_refuses_nobody(house: House, stranger: Browser, service: Service) -> None:
+async def test_a_count_that_is_no_number_refuses_nobody(
+    house: House, stranger: Browser, service: Service
+) -> None:
     service.answer = count_beyond_all_numbers
     assert (await stranger.post("/signup", CHARLIE)).status_code == 303
 
@@ -184,7 +208,12 @@ async def test_a_count_that_is_no_number_refuses_nobody(house: House, stranger: 
 async def test_nothing_is_asked_while_something_else_is_wrong_and_nothing_by_a_live_check(
     house: House, stranger: Browser, service: Service
 ) -> None:
-    for wrong in ({"name": "C"}, {"email": "charlie"}, {"password": "short"}, {"password": "Password1!"}):
+    for wrong in (
+        {"name": "C"},
+        {"email": "charlie"},
+        {"password": "short"},
+        {"password": "Password1!"},
+    ):
         assert (await stranger.post("/signup", CHARLIE | wrong)).status_code == 422
     await stranger.post("/signup/check/password", {"password": PASSWORD})
     assert service.asked == []
@@ -203,11 +232,15 @@ async def test_the_service_is_not_asked_for_somebody_who_does_not_know_the_prese
     house: House, alice: Browser, service: Service
 ) -> None:
     service.asked.clear()
-    answer = await alice.post("/account/password", {"current_password": "not-hers-1!", "password": NEW})
+    answer = await alice.post(
+        "/account/password", {"current_password": "not-hers-1!", "password": NEW}
+    )
     assert (answer.status_code, service.asked) == (422, [])
 
 
-async def test_nobody_is_asked_unless_the_operator_wants_it(make_house: Callable, service: Service) -> None:
+async def test_nobody_is_asked_unless_the_operator_wants_it(
+    make_house: Callable, service: Service
+) -> None:
     house = await make_house()
     assert house.settings.breached_passwords == ""
     assert (await (await house.browser("Charlie")).sign_up()).status_code == 303
@@ -222,7 +255,8 @@ async def test_trouble_with_the_service_keeps_nobody_out_and_is_told_once(
     service.answer, loop = TROUBLE[what], asyncio.get_running_loop()
     before = loop.time()
     answers = await asyncio.gather(
-        stranger.post("/signup", CHARLIE), stranger.post("/signup", CHARLIE | {"email": "charles@example.com"})
+        stranger.post("/signup", CHARLIE),
+        stranger.post("/signup", CHARLIE | {"email": "charles@example.com"}),
     )
     assert [answer.status_code for answer in answers] == [303, 303]
     assert loop.time() - before < PATIENCE + 3  # the first import of a client and two hashes in it
@@ -233,7 +267,9 @@ async def test_trouble_with_the_service_keeps_nobody_out_and_is_told_once(
 
 
 @pytest.mark.asvs("S45")
-async def test_a_redirection_is_not_followed(house: House, stranger: Browser, service: Service) -> None:
+async def test_a_redirection_is_not_followed(
+    house: House, stranger: Browser, service: Service
+) -> None:
     elsewhere = f"{service.url}/elsewhere"
     service.answer = knows(PASSWORD, status="302 Found", Location=elsewhere)
     assert (await stranger.post("/signup", CHARLIE)).status_code == 303
@@ -256,4 +292,7 @@ async def test_the_proxy_of_somebodys_shell_is_not_asked(
 
 def test_who_does_not_ask_does_not_pay_for_a_client() -> None:
     code = "import sys, web.app; print('httpx' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "False\n"
+    )

@@ -1,4 +1,6 @@
-"""Marked values in every private column and in the settings: no answer and no line of the log shows them to others."""
+"""Marked values in every private column and in the settings: no answer and no line of the log shows
+them to others.
+"""
 
 import logging
 import re
@@ -9,13 +11,14 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import SECRET, House
 from tests.people import HTMX, PASSWORD, Browser
-from web.routes import Row
+from web.router import Row
 
 PEOPLE = ("Alice", "Bob", "Ada", "Grace")
-NEVER = ("password_hash", "token_hash", "sid", "user_agent", "secret")  # for nobody, not even whose they are
+# for nobody, not even whose they are
+NEVER = ("password_hash", "token_hash", "sid", "user_agent", "secret")
 TYPED = "typed-canary-No.9"
 
 
@@ -49,9 +52,13 @@ async def people(house: House, stranger: Browser) -> dict[str, Browser]:
     """The cast. Grace is Alice's colleague, Bob is nobody's, Ada the administrator."""
     cast = {}
     for name in PEOPLE:
-        cast[name] = await house.member(name, email=marked("email", name), user_agent=marked("user_agent", name))
+        cast[name] = await house.member(
+            name, email=marked("email", name), user_agent=marked("user_agent", name)
+        )
         await cast[name].post("/account", {"phone": marked("phone", name)})
-        await house.change(f"UPDATE users SET password_hash = '{marked('password_hash', name)}' WHERE name = '{name}'")
+        await house.change(
+            f"UPDATE users SET password_hash = '{marked('password_hash', name)}' WHERE name = '{name}'"
+        )
         whose = f"WHERE user_id = (SELECT id FROM users WHERE name = '{name}')"
         await house.change(f"UPDATE sessions SET address = '{marked('address', name)}' {whose}")
     await house.change("UPDATE users SET team = 'Harbour' WHERE name IN ('Alice', 'Grace')")
@@ -63,9 +70,22 @@ async def people(house: House, stranger: Browser) -> dict[str, Browser]:
 async def canaries(house: House, people: dict[str, Browser]) -> list[Canary]:
     """Every value that is in a private column, or sealed in a cookie, and the secret that seals."""
     columns = "users.name, email, phone, password_hash, token_hash, sessions.id AS session_id, user_agent, address"
-    found = [Canary("secret", "the house", SECRET), Canary("secret", "the house", "7Jq2vX0pLw9sRz4T")]
-    for name, *values in await house.rows(f"SELECT {columns} FROM users JOIN sessions ON users.id = user_id"):
-        kinds = ("email", "phone", "password_hash", "token_hash", "session_id", "user_agent", "address")
+    found = [
+        Canary("secret", "the house", SECRET),
+        Canary("secret", "the house", "7Jq2vX0pLw9sRz4T"),
+    ]
+    for name, *values in await house.rows(
+        f"SELECT {columns} FROM users JOIN sessions ON users.id = user_id"
+    ):
+        kinds = (
+            "email",
+            "phone",
+            "password_hash",
+            "token_hash",
+            "session_id",
+            "user_agent",
+            "address",
+        )
         found += [Canary(kind, name, value) for kind, value in zip(kinds, values, strict=True)]
         found.append(Canary("sid", name, house.store.keys.open(people[name].cookie)["sid"]))
     return found
@@ -84,19 +104,57 @@ async def walk(house: House, person: Browser) -> AsyncIterator[tuple[str, httpx.
     """Every GET, every live check and every kind of refusal, as a page and as a fragment."""
     ids = dict(await house.rows("SELECT name, id FROM users"))
     devices = [device for (device,) in await house.rows("SELECT id FROM sessions")]
-    gets = [f"/users/{name.lower()}" for name in PEOPLE] + [f"/api/users/{name.lower()}" for name in PEOPLE]
+    gets = [f"/users/{name.lower()}" for name in PEOPLE] + [
+        f"/api/users/{name.lower()}" for name in PEOPLE
+    ]
     gets += [path for path in paths_of(house) if "{" not in path]
-    gets += ["/admin/users?q=canary&sort=email", "/admin/users?sort=login&page=9", "/api/admin/users?q=canary"]
-    gets += ["/nowhere", "/api/nowhere", "/users/nobody", "/login?next=/devices&ended=1", "/api/admin/users?page=x"]
-    posts = [("/account", {"name": ""}), ("/account", {"slug": "bob"}), ("/account", {"viewer": ids["Grace"]})]
-    posts += [("/account/password", {"current_password": TYPED, "password": f"{TYPED}x"}), ("/dashboard", {})]
-    posts += [("/account/password", {"current_password": TYPED, "password": "x"}), ("/api/session", {})]
-    posts += [(f"/account/check/{field}", {field: "x"}) for field in ("name", "slug", "phone", "email")]
-    posts += [(f"/signup/check/{field}", {field: "x"}) for field in ("name", "email", "password", "role")]
-    posts += [("/signup", {"email": marked("email", "Bob"), "password": TYPED}), ("/login", {"password": TYPED})]
-    posts += [("/login", {"email": "nobody@example.com", "password": TYPED}), ("/account", {"phone": "x" * 99})]
-    posts += [(f"/admin/users/{ids['Ada']}/role", {"role": "user"}), ("/admin/users/nobody/disable", {})]
-    posts += [(f"/admin/users/{ids['Bob']}/role", {"role": "x"}), (f"/admin/users/{ids['Bob']}/team", {"team": ""})]
+    gets += [
+        "/admin/users?q=canary&sort=email",
+        "/admin/users?sort=login&page=9",
+        "/api/admin/users?q=canary",
+    ]
+    gets += [
+        "/nowhere",
+        "/api/nowhere",
+        "/users/nobody",
+        "/login?next=/devices&ended=1",
+        "/api/admin/users?page=x",
+    ]
+    posts = [
+        ("/account", {"name": ""}),
+        ("/account", {"slug": "bob"}),
+        ("/account", {"viewer": ids["Grace"]}),
+    ]
+    posts += [
+        ("/account/password", {"current_password": TYPED, "password": f"{TYPED}x"}),
+        ("/dashboard", {}),
+    ]
+    posts += [
+        ("/account/password", {"current_password": TYPED, "password": "x"}),
+        ("/api/session", {}),
+    ]
+    posts += [
+        (f"/account/check/{field}", {field: "x"}) for field in ("name", "slug", "phone", "email")
+    ]
+    posts += [
+        (f"/signup/check/{field}", {field: "x"}) for field in ("name", "email", "password", "role")
+    ]
+    posts += [
+        ("/signup", {"email": marked("email", "Bob"), "password": TYPED}),
+        ("/login", {"password": TYPED}),
+    ]
+    posts += [
+        ("/login", {"email": "nobody@example.com", "password": TYPED}),
+        ("/account", {"phone": "x" * 99}),
+    ]
+    posts += [
+        (f"/admin/users/{ids['Ada']}/role", {"role": "user"}),
+        ("/admin/users/nobody/disable", {}),
+    ]
+    posts += [
+        (f"/admin/users/{ids['Bob']}/role", {"role": "x"}),
+        (f"/admin/users/{ids['Bob']}/team", {"team": ""}),
+    ]
     posts += [(f"/devices/{device}x/revoke", {}) for device in devices]
     for headers in ({}, HTMX):
         for path in gets:
@@ -105,12 +163,21 @@ async def walk(house: House, person: Browser) -> AsyncIterator[tuple[str, httpx.
             answer = await person.post(path, fields, **headers)
             yield path, answer if path != "/signup" else without(answer, fields)
         yield "foreign", await person.post("/account", {}, **headers, Sec_Fetch_Site="cross-site")
-        yield "no form", await person.client.post("/login", content=b"{}", headers={"Content-Type": "text/plain"})
+        yield (
+            "no form",
+            await person.client.post(
+                "/login", content=b"{}", headers={"Content-Type": "text/plain"}
+            ),
+        )
         yield "too large", await person.client.post("/account", content=b"x" * 70_000)
 
 
 def paths_of(house: House) -> list[str]:
-    return [row.path for row in house.app.router.routes if isinstance(row, Row) and "GET" in row.by_method]
+    return [
+        row.path
+        for row in house.app.router.routes
+        if isinstance(row, Row) and "GET" in row.by_method
+    ]
 
 
 def without(answer: httpx.Response, typed: dict[str, str]) -> httpx.Response:
@@ -140,14 +207,18 @@ async def test_nobody_is_shown_what_is_not_theirs_to_see(
         assert leaks == [], path
         assert TYPED not in shown(answer), path
     assert statuses >= (
-        {200, 303, 401, 404, 415, 422} if name == "stranger" else {200, 204, 303, 404, 405, 409, 413, 422}
+        {200, 303, 401, 404, 415, 422}
+        if name == "stranger"
+        else {200, 204, 303, 404, 405, 409, 413, 422}
     )
     assert not [canary for canary in canaries if canary.value in log_of(caplog)]
 
 
 @pytest.mark.guide("D4", "D34")
 async def test_the_walk_would_notice(house: House, people: dict, canaries: list[Canary]) -> None:
-    """What one may see is found by it: so the test above is not green because nothing is ever found."""
+    """What one may see is found by it: so the test above is not green because nothing is ever
+    found.
+    """
     seen: dict[str, set[tuple[str, str]]] = {}
     for name in ("Alice", "Bob", "Ada"):
         text = "\n".join([shown(answer) async for _, answer in walk(house, people[name])])
@@ -161,7 +232,9 @@ async def test_the_walk_would_notice(house: House, people: dict, canaries: list[
 def log_of(caplog: pytest.LogCaptureFixture) -> str:
     """Every line of ours, with its traceback."""
     formatter = logging.Formatter("%(message)s")
-    return "\n".join(formatter.format(record) for record in caplog.records if record.name == "latchkey")
+    return "\n".join(
+        formatter.format(record) for record in caplog.records if record.name == "latchkey"
+    )
 
 
 @pytest.mark.guide("D34")
@@ -169,10 +242,16 @@ def log_of(caplog: pytest.LogCaptureFixture) -> str:
 async def test_a_fault_of_ours_shows_a_reference_and_the_log_holds_no_secret(
     house: House, people: dict, canaries: list[Canary], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The sessions vanish from under the program: whatever it then says, it says about itself alone."""
+    """The sessions vanish from under the program: whatever it then says, it says about itself
+    alone.
+    """
     caplog.set_level(logging.DEBUG, "latchkey")
     await house.change("ALTER TABLE sessions RENAME TO gone")
-    for path, fields in (("/dashboard", None), ("/api/session", None), ("/account", {"phone": TYPED})):
+    for path, fields in (
+        ("/dashboard", None),
+        ("/api/session", None),
+        ("/account", {"phone": TYPED}),
+    ):
         answer = await people["Alice"].ask("POST" if fields else "GET", path, fields)
         assert answer.status_code == 500
         assert not [canary for canary in canaries if canary.value in shown(answer)]
@@ -183,7 +262,9 @@ async def test_a_fault_of_ours_shows_a_reference_and_the_log_holds_no_secret(
     assert "reference" in log
     assert not [canary for canary in canaries if canary.value in log]
     assert not [
-        typed for typed in (TYPED, "charlie.canary", *[p.cookie for p in people.values() if p.cookie]) if typed in log
+        typed
+        for typed in (TYPED, "charlie.canary", *[p.cookie for p in people.values() if p.cookie])
+        if typed in log
     ]
 
 
@@ -193,13 +274,17 @@ async def test_a_fault_of_ours_shows_a_reference_and_the_log_holds_no_secret(
 @pytest.fixture
 async def stolen(house: House, alice: Browser, ada: Browser) -> list[str]:
     """Every value that the database's files hold, as a thief reads them."""
-    rows = [row for table in ("users", "sessions") for row in await house.rows(f"SELECT * FROM {table}")]
+    rows = [
+        row for table in ("users", "sessions") for row in await house.rows(f"SELECT * FROM {table}")
+    ]
     return [str(value) for row in rows for value in row if value]
 
 
 @pytest.mark.asvs("S86")
 @pytest.mark.guide("C1", "C2")
-async def test_no_stored_value_works_as_a_cookie(house: House, stolen: list[str], stranger: Browser) -> None:
+async def test_no_stored_value_works_as_a_cookie(
+    house: House, stolen: list[str], stranger: Browser
+) -> None:
     for value in stolen:
         for cookie in (value, f"{value}.{value}.{value}", f"eyJhbGciOiJub25lIn0.{value}."):
             stranger.cookie = cookie.encode("ascii", "ignore").decode()
@@ -208,7 +293,9 @@ async def test_no_stored_value_works_as_a_cookie(house: House, stolen: list[str]
 
 
 @pytest.mark.asvs("S86")
-async def test_no_stored_value_works_as_a_sid(house: House, stolen: list[str], alice: Browser) -> None:
+async def test_no_stored_value_works_as_a_sid(
+    house: House, stolen: list[str], alice: Browser
+) -> None:
     """Not even for a thief who could sign: the row keeps the digest of a sid, which is no sid."""
     claims = house.store.keys.open(alice.cookie)
     thief = await house.browser("Charlie")
@@ -220,7 +307,9 @@ async def test_no_stored_value_works_as_a_sid(house: House, stolen: list[str], a
 
 
 @pytest.mark.asvs("S86")
-async def test_no_stored_value_works_as_a_password(house: House, stolen: list[str], alice: Browser) -> None:
+async def test_no_stored_value_works_as_a_password(
+    house: House, stolen: list[str], alice: Browser
+) -> None:
     laptop = await house.browser("Alice")
     for value in stolen:
         assert (await laptop.log_in(value)).status_code == 422, value
@@ -235,7 +324,14 @@ async def test_the_files_of_the_database_hold_no_password_no_cookie_and_no_secre
     stored = house.stored()
     assert b"alice@example.com" in stored
     claims = [house.store.keys.open(person.cookie) for person in (alice, alices_phone)]
-    for secret in (PASSWORD, TYPED, SECRET, alice.cookie, alices_phone.cookie, *[claim["sid"] for claim in claims]):
+    for secret in (
+        PASSWORD,
+        TYPED,
+        SECRET,
+        alice.cookie,
+        alices_phone.cookie,
+        *[claim["sid"] for claim in claims],
+    ):
         assert secret.encode() not in stored
 
 
@@ -248,7 +344,8 @@ async def test_what_leaves_the_house_cannot_be_guessed(house: House) -> None:
         assert {len(token) for token in tokens} == {-(-size * 4 // 3)}
         numbers = [int.from_bytes(decode(token)) for token in tokens]
         for bit in range(size * 8):
-            assert 4_600 < sum(number >> bit & 1 for number in numbers) < 5_400  # eight standard deviations
+            # eight standard deviations
+            assert 4_600 < sum(number >> bit & 1 for number in numbers) < 5_400
 
 
 def decode(token: str) -> bytes:
@@ -256,11 +353,20 @@ def decode(token: str) -> bytes:
 
 
 @pytest.mark.asvs("S87")
-async def test_ids_sids_and_page_names_of_devices_are_such_tokens(house: House, alice: Browser, bob: Browser) -> None:
-    ids = [row[0] for table in ("users", "sessions") for row in await house.rows(f"SELECT id FROM {table}")]
+async def test_ids_sids_and_page_names_of_devices_are_such_tokens(
+    house: House, alice: Browser, bob: Browser
+) -> None:
+    ids = [
+        row[0]
+        for table in ("users", "sessions")
+        for row in await house.rows(f"SELECT id FROM {table}")
+    ]
     sids = [house.store.keys.open(person.cookie)["sid"] for person in (alice, bob)]
     assert len({*ids, *sids}) == 6
-    assert ({len(decode(value)) for value in ids}, {len(decode(value)) for value in sids}) == ({16}, {32})
+    assert ({len(decode(value)) for value in ids}, {len(decode(value)) for value in sids}) == (
+        {16},
+        {32},
+    )
     assert not set(sids) & set(ids)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from web.characters import count_visible, has_too_many_marks, strip_invisible
+from web.forms.characters import count_visible, has_too_many_marks, strip_invisible
 
 INVISIBLE = {
     "zero-width spaces": "\u200b\u200b\ufeff",

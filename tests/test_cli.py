@@ -18,8 +18,9 @@ import pytest
 
 from tests.conftest import SECRET
 from tests.people import PASSWORD
-from web.cli import main
-from web.settings import DATA, ROOT, read_settings
+from web.cli.main import main
+from web.settings.paths import DATA, ROOT
+from web.settings.settings import read_settings
 
 Run = Callable[..., "Told"]
 LATCHKEY = Path(sys.executable).parent / "latchkey"
@@ -37,7 +38,11 @@ def run(tmp_path: Path) -> Run:
     """`latchkey …`, with a database of its own."""
 
     def run(*arguments: str, stdin: str = "", **environ: str) -> Told:
-        settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET, **environ}
+        settings = {
+            "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
+            "SESSION_SECRET": SECRET,
+            **environ,
+        }
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):
             try:
@@ -52,10 +57,17 @@ def run(tmp_path: Path) -> Run:
 def test_it_is_installed_and_runs_from_any_folder(tmp_path: Path) -> None:
     """The one test in a process of its own."""
     environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
-    done = subprocess.run([LATCHKEY, "migrate"], cwd=tmp_path, env=environ, capture_output=True, timeout=60)
+    done = subprocess.run(
+        [LATCHKEY, "migrate"], cwd=tmp_path, env=environ, capture_output=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "latchkey.db").exists()
-    assert subprocess.run([LATCHKEY, "migrate"], env=environ | {"PORT": "x"}, capture_output=True).returncode == 2
+    assert (
+        subprocess.run(
+            [LATCHKEY, "migrate"], env=environ | {"PORT": "x"}, capture_output=True
+        ).returncode
+        == 2
+    )
 
 
 @pytest.fixture
@@ -65,7 +77,14 @@ def database(run: Run, tmp_path: Path) -> sqlite3.Connection:
 
 
 def create(run: Run, name: str, *options: str) -> Told:
-    arguments = ("--email", f"{name.lower()}@example.com", "--name", name, *options, "--password-stdin")
+    arguments = (
+        "--email",
+        f"{name.lower()}@example.com",
+        "--name",
+        name,
+        *options,
+        "--password-stdin",
+    )
     return run("users", "create", *arguments, stdin=f"{PASSWORD}\n")
 
 
@@ -82,7 +101,9 @@ def loose_umask() -> Iterator[None]:
 
 
 @pytest.mark.asvs("S96")
-def test_a_new_database_is_readable_by_its_owner_alone(run: Run, tmp_path: Path, loose_umask: None) -> None:
+def test_a_new_database_is_readable_by_its_owner_alone(
+    run: Run, tmp_path: Path, loose_umask: None
+) -> None:
     assert run("migrate").returncode == 0
     create(run, "Ada")
     with closing(sqlite3.connect(tmp_path / "latchkey.db")) as reader:
@@ -99,7 +120,13 @@ def test_a_new_database_is_readable_by_its_owner_alone(run: Run, tmp_path: Path,
 def test_an_existing_database_that_others_can_read_is_made_private(
     run: Run, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    names = ("latchkey.db", "latchkey.db-wal", "latchkey.db-shm", "latchkey.db.replaced-20261124T091200Z", "other.db")
+    names = (
+        "latchkey.db",
+        "latchkey.db-wal",
+        "latchkey.db-shm",
+        "latchkey.db.replaced-20261124T091200Z",
+        "other.db",
+    )
     for name in names:
         (tmp_path / name).touch()
         (tmp_path / name).chmod(0o644)
@@ -133,22 +160,34 @@ def test_a_database_that_cannot_be_made_private_is_a_warning(
 
 @pytest.mark.asvs("S96")
 def test_the_data_folder_is_private_from_the_first_start_on(tmp_path: Path) -> None:
-    """In a copy of the checkout, because `data/` is inside it. One that was there already is made private too."""
+    """In a copy of the checkout, because `data/` is inside it.
+
+    One that was there already is made private too.
+    """
     for folder in ("web", "db"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    command = f"umask 022; exec {sys.executable} -c 'from web.cli import main; raise SystemExit(main())' users list"
+        shutil.copytree(
+            ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    command = f"umask 022; exec {sys.executable} -c 'from web.cli.main import main; raise SystemExit(main())' users list"
     for existing in (False, True):
         if existing:
             (tmp_path / "data").chmod(0o755)
-        done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, env={}, capture_output=True, text=True)
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], cwd=tmp_path, env={}, capture_output=True, text=True
+        )
         assert (done.returncode, "latchkey migrate" in done.stderr) == (1, True), done.stderr
-        assert (mode_of(tmp_path / "data"), [*(tmp_path / "data").iterdir()]) == (0o700, [])  # it only reads
+        # it only reads
+        assert (mode_of(tmp_path / "data"), [*(tmp_path / "data").iterdir()]) == (0o700, [])
 
 
 @pytest.mark.parametrize("command", ["users list", "audit verify", "serve", "backup copy.db"])
 def test_a_mistyped_path_leaves_no_file_behind(run: Run, tmp_path: Path, command: str) -> None:
     refused = run(*command.split(), DATABASE_URL=f"sqlite:///{tmp_path}/latchky.db")
-    assert (refused.returncode, f"{tmp_path}/latchky.db" in refused.stderr, [*tmp_path.iterdir()]) == (1, True, [])
+    assert (
+        refused.returncode,
+        f"{tmp_path}/latchky.db" in refused.stderr,
+        [*tmp_path.iterdir()],
+    ) == (1, True, [])
 
 
 def test_the_database_of_another_program_is_not_changed(run: Run, tmp_path: Path) -> None:
@@ -159,15 +198,23 @@ def test_the_database_of_another_program_is_not_changed(run: Run, tmp_path: Path
     assert (tmp_path / "latchkey.db").read_bytes() == before
 
 
-@pytest.mark.parametrize("url", ["postgresql://data/x", "postgresql://data.invalid/x?max_size=many", "sqlite:///web"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://data/x", "postgresql://data.invalid/x?max_size=many", "sqlite:///web"]
+)
 @pytest.mark.parametrize("command", ["migrate", "users list", "backup copy.db"])
 def test_a_database_url_that_leads_nowhere_is_one_line(run: Run, url: str, command: str) -> None:
     refused = run(*command.split(), DATABASE_URL=url)
-    assert (refused.returncode in (1, 2), refused.stdout, refused.stderr.count("\n")) == (True, "", 1)
+    assert (refused.returncode in (1, 2), refused.stdout, refused.stderr.count("\n")) == (
+        True,
+        "",
+        1,
+    )
     assert refused.stderr.startswith("latchkey: ")
 
 
-def test_a_path_with_percent_signs_is_the_same_file_for_every_command(run: Run, tmp_path: Path) -> None:
+def test_a_path_with_percent_signs_is_the_same_file_for_every_command(
+    run: Run, tmp_path: Path
+) -> None:
     (tmp_path / "100% sure").mkdir()
     url = f"sqlite:///{tmp_path}/100%25%20sure/latchkey.db"
     assert run("migrate", DATABASE_URL=url).returncode == 0
@@ -175,14 +222,20 @@ def test_a_path_with_percent_signs_is_the_same_file_for_every_command(run: Run, 
     assert (tmp_path / "100% sure" / "latchkey.db").exists()
 
 
-def run_latchkey(tmp_path: Path, *arguments: str, stdin: bytes = b"", **environ: str) -> subprocess.CompletedProcess:
+def run_latchkey(
+    tmp_path: Path, *arguments: str, stdin: bytes = b"", **environ: str
+) -> subprocess.CompletedProcess:
     """In a process of its own, with the bytes of its input and output."""
     settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
     command = [LATCHKEY, *arguments]
-    return subprocess.run(command, env=settings | environ, input=stdin, capture_output=True, timeout=60)
+    return subprocess.run(
+        command, env=settings | environ, input=stdin, capture_output=True, timeout=60
+    )
 
 
-def test_what_an_encoding_cannot_show_is_escaped(run: Run, database: sqlite3.Connection, tmp_path: Path) -> None:
+def test_what_an_encoding_cannot_show_is_escaped(
+    run: Run, database: sqlite3.Connection, tmp_path: Path
+) -> None:
     create(run, "Zoë", "--email", "zoe@example.com")
     told = run_latchkey(tmp_path, "users", "list", PYTHONIOENCODING="ascii")
     assert (told.returncode, rb"Zo\xeb" in told.stdout, told.stderr) == (0, True, b"")
@@ -193,7 +246,15 @@ def test_what_an_encoding_cannot_show_is_escaped(run: Run, database: sqlite3.Con
 def test_a_password_on_standard_input_is_utf_8_in_every_locale(
     run: Run, database: sqlite3.Connection, tmp_path: Path, encoding: str
 ) -> None:
-    arguments = ("users", "create", "--email", "zoe@example.com", "--name", "Zoe", "--password-stdin")
+    arguments = (
+        "users",
+        "create",
+        "--email",
+        "zoe@example.com",
+        "--name",
+        "Zoe",
+        "--password-stdin",
+    )
     typed = f"{PASSWORD} ë\n".encode()
     told = run_latchkey(tmp_path, *arguments, stdin=typed, PYTHONIOENCODING=encoding)
     assert (told.returncode, told.stderr) == (0, b"")
@@ -201,25 +262,47 @@ def test_a_password_on_standard_input_is_utf_8_in_every_locale(
     assert argon2.PasswordHasher().verify(hashed, f"{PASSWORD} ë")
 
 
-def test_a_password_that_is_not_utf_8_is_refused(run: Run, database: sqlite3.Connection, tmp_path: Path) -> None:
-    arguments = ("users", "create", "--email", "zoe@example.com", "--name", "Zoe", "--password-stdin")
+def test_a_password_that_is_not_utf_8_is_refused(
+    run: Run, database: sqlite3.Connection, tmp_path: Path
+) -> None:
+    arguments = (
+        "users",
+        "create",
+        "--email",
+        "zoe@example.com",
+        "--name",
+        "Zoe",
+        "--password-stdin",
+    )
     told = run_latchkey(tmp_path, *arguments, stdin=b"caf\xe9-No.1-caf\xe9\n")
-    assert (told.returncode, told.stderr) == (1, b"latchkey: The password is not UTF-8 text. Nothing is changed.\n")
+    assert (told.returncode, told.stderr) == (
+        1,
+        b"latchkey: The password is not UTF-8 text. Nothing is changed.\n",
+    )
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
 
 
-def test_output_that_cannot_be_written_is_one_line(database: sqlite3.Connection, tmp_path: Path) -> None:
+def test_output_that_cannot_be_written_is_one_line(
+    database: sqlite3.Connection, tmp_path: Path
+) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
-    for output, said in ((">/dev/full", b"latchkey: output: No space left on device\n"), ("| true", b"")):
+    for output, said in (
+        (">/dev/full", b"latchkey: output: No space left on device\n"),
+        ("| true", b""),
+    ):
         command = f"{LATCHKEY} routes {output}"
-        done = subprocess.run(["/bin/sh", "-c", command], env={"SESSION_SECRET": SECRET}, capture_output=True)
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], env={"SESSION_SECRET": SECRET}, capture_output=True
+        )
         assert done.stderr == said
 
 
 @dataclass
 class Terminal:
-    """`latchkey users create … --password-stdin` at a terminal, and everything that the terminal shows."""
+    """`latchkey users create … --password-stdin` at a terminal, and everything that the terminal
+    shows.
+    """
 
     pid: int
     handle: int
@@ -244,7 +327,15 @@ class Terminal:
 def terminal(database: sqlite3.Connection, tmp_path: Path) -> Terminal:
     pid, handle = pty.fork()
     if pid == 0:
-        arguments = ["users", "create", "--email", "ada@example.com", "--name", "Ada", "--password-stdin"]
+        arguments = [
+            "users",
+            "create",
+            "--email",
+            "ada@example.com",
+            "--name",
+            "Ada",
+            "--password-stdin",
+        ]
         environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
         os.execve(LATCHKEY, [str(LATCHKEY), *arguments], environ)
     return Terminal(pid, handle)
@@ -265,7 +356,8 @@ def test_at_a_terminal_a_password_is_typed_twice_and_not_shown(
 
 
 @pytest.mark.parametrize(
-    ("second", "why"), [("something-else-No.1\n", "The two passwords differ"), ("\x04", "No password was typed")]
+    ("second", "why"),
+    [("something-else-No.1\n", "The two passwords differ"), ("\x04", "No password was typed")],
 )
 def test_at_a_terminal_two_different_passwords_change_nothing(
     terminal: Terminal, database: sqlite3.Connection, second: str, why: str
@@ -274,14 +366,20 @@ def test_at_a_terminal_two_different_passwords_change_nothing(
     terminal.type(f"{PASSWORD}\n")
     terminal.wait_for("Type the password again: ")
     terminal.type(second)
-    assert (terminal.end(), why in terminal.shown, "Traceback" in terminal.shown) == (1, True, False)
+    assert (terminal.end(), why in terminal.shown, "Traceback" in terminal.shown) == (
+        1,
+        True,
+        False,
+    )
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
 
 
 def test_help_tells_every_command(run: Run) -> None:
     told = run("--help")
     assert told.returncode == 0
-    assert all(command in told.stdout for command in ("serve", "migrate", "secret", "routes", "users"))
+    assert all(
+        command in told.stdout for command in ("serve", "migrate", "secret", "routes", "users")
+    )
 
 
 def test_a_fresh_secret_is_good_enough_to_start_with(run: Run) -> None:
@@ -302,21 +400,39 @@ def test_a_fresh_database_has_nobody_in_it(run: Run, database: sqlite3.Connectio
 
 
 @pytest.mark.asvs("S38")
-def test_the_first_administrator_is_made_at_the_shell(run: Run, database: sqlite3.Connection) -> None:
+def test_the_first_administrator_is_made_at_the_shell(
+    run: Run, database: sqlite3.Connection
+) -> None:
     made = create(run, "Ada", "--role", "admin")
     assert (made.returncode, made.stdout) == (0, "ada@example.com can log in now, as admin\n")
     assert "admin     ada@example.com  Ada" in run("users", "list").stdout
 
 
-def test_an_address_that_is_taken_is_one_line_and_no_second_account(run: Run, database: sqlite3.Connection) -> None:
+def test_an_address_that_is_taken_is_one_line_and_no_second_account(
+    run: Run, database: sqlite3.Connection
+) -> None:
     create(run, "Ada")
     again = create(run, "Ada")
-    assert (again.returncode, again.stderr) == (1, "latchkey: An account with this email already exists.\n")
+    assert (again.returncode, again.stderr) == (
+        1,
+        "latchkey: An account with this email already exists.\n",
+    )
     assert database.execute("SELECT count(*) FROM users").fetchone() == (1,)
 
 
-def test_a_weak_password_is_refused_in_the_guides_words(run: Run, database: sqlite3.Connection) -> None:
-    refused = run("users", "create", "--email", "a@example.com", "--name", "Ada", "--password-stdin", stdin="short\n")
+def test_a_weak_password_is_refused_in_the_guides_words(
+    run: Run, database: sqlite3.Connection
+) -> None:
+    refused = run(
+        "users",
+        "create",
+        "--email",
+        "a@example.com",
+        "--name",
+        "Ada",
+        "--password-stdin",
+        stdin="short\n",
+    )
     assert refused.returncode == 1
     assert "Be at least 8 characters long" in refused.stderr
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
@@ -344,7 +460,9 @@ def test_a_role_of_nobody_is_one_line(run: Run, database: sqlite3.Connection) ->
 def test_setting_a_password_replaces_the_hash(run: Run, database: sqlite3.Connection) -> None:
     create(run, "Alice")
     before = database.execute("SELECT password_hash FROM users").fetchone()
-    told = run("users", "set-password", "alice@example.com", "--password-stdin", stdin="another-No.7\n")
+    told = run(
+        "users", "set-password", "alice@example.com", "--password-stdin", stdin="another-No.7\n"
+    )
     assert (told.returncode, told.stdout) == (0, "the password is set, and 0 sessions are ended\n")
     assert database.execute("SELECT password_hash FROM users").fetchone() != before
     told = run(
@@ -358,16 +476,22 @@ def test_setting_a_password_replaces_the_hash(run: Run, database: sqlite3.Connec
     assert told.stdout == "the password is set, and every session is ended\n"
 
 
-@pytest.mark.parametrize("arguments", [(), ("dance",), ("users",), ("users", "role", "a@example.com", "king")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("dance",), ("users",), ("users", "role", "a@example.com", "king")]
+)
 def test_a_wrong_call_is_one_line(run: Run, arguments: tuple[str, ...]) -> None:
     told = run(*arguments)
     assert (told.returncode, told.stdout, told.stderr.count("\n")) == (1, "", 1)
     assert told.stderr.startswith("latchkey")
 
 
-def test_a_name_cannot_write_on_the_operators_screen(run: Run, database: sqlite3.Connection) -> None:
+def test_a_name_cannot_write_on_the_operators_screen(
+    run: Run, database: sqlite3.Connection
+) -> None:
     create(run, "Alice")
-    database.execute("UPDATE users SET name = ?", ("Alice\x1b[2K\r\n2026-11-24  admin     bob@example.com  Bob",))
+    database.execute(
+        "UPDATE users SET name = ?", ("Alice\x1b[2K\r\n2026-11-24  admin     bob@example.com  Bob",)
+    )
     database.commit()
     told = run("users", "list").stdout
     assert (told.count("\n"), "\x1b" in told, "\r" in told) == (1, False, False)
@@ -377,7 +501,9 @@ def test_a_name_cannot_write_on_the_operators_screen(run: Run, database: sqlite3
 def test_a_wrong_setting_is_one_line_that_names_it_and_exit_2(run: Run, command: str) -> None:
     refused = run(command, PORT="eighty")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == "latchkey: PORT: must be a whole number from 1 to 65535, not 'eighty'\n"
+    assert (
+        refused.stderr == "latchkey: PORT: must be a whole number from 1 to 65535, not 'eighty'\n"
+    )
 
 
 def test_a_database_without_tables_is_one_line_and_untouched(run: Run, tmp_path: Path) -> None:
@@ -395,12 +521,22 @@ def test_a_database_from_a_newer_version_is_refused(run: Run, database: sqlite3.
 @pytest.mark.guide("D6")
 def test_the_access_table_is_as_committed(run: Run) -> None:
     committed = (ROOT / "docs" / "access.txt").read_text()
-    assert run("routes").stdout == committed, "latchkey routes > docs/access.txt, and read what changed"
+    assert run("routes").stdout == committed, (
+        "latchkey routes > docs/access.txt, and read what changed"
+    )
 
 
 OTHER = "the secret of another shell: w8Zk1yBn5Qe3Gt6U"
 WRITING = {
-    "create": ("users", "create", "--email", "bob@example.com", "--name", "Bob", "--password-stdin"),
+    "create": (
+        "users",
+        "create",
+        "--email",
+        "bob@example.com",
+        "--name",
+        "Bob",
+        "--password-stdin",
+    ),
     "role": ("users", "role", "alice@example.com", "admin"),
     "set-password": ("users", "set-password", "alice@example.com", "--password-stdin"),
 }
@@ -420,12 +556,17 @@ def test_without_the_services_secret_a_command_writes_nothing(
         "set the service's, or append the retired one\n"
     )
     assert list(database.iterdump()) == before
-    assert run(*WRITING[command], stdin=f"{PASSWORD}\n", SESSION_SECRET=f"{OTHER},{SECRET}").returncode == 0
+    assert (
+        run(*WRITING[command], stdin=f"{PASSWORD}\n", SESSION_SECRET=f"{OTHER},{SECRET}").returncode
+        == 0
+    )
     assert run("audit", "verify", SESSION_SECRET=f"{OTHER},{SECRET}").returncode == 0
 
 
 @pytest.mark.asvs("S92")
-def test_where_the_head_was_changed_a_command_writes_nothing(run: Run, database: sqlite3.Connection) -> None:
+def test_where_the_head_was_changed_a_command_writes_nothing(
+    run: Run, database: sqlite3.Connection
+) -> None:
     create(run, "Alice")
     with database:
         database.execute("UPDATE trail_head SET proof = seal")
@@ -437,7 +578,9 @@ def test_where_the_head_was_changed_a_command_writes_nothing(run: Run, database:
 
 
 @pytest.mark.parametrize("command", [("users", "list"), ("audit", "verify"), ("migrate",)])
-def test_a_command_that_only_reads_makes_no_secret(tmp_path: Path, command: tuple[str, ...], run: Run) -> None:
+def test_a_command_that_only_reads_makes_no_secret(
+    tmp_path: Path, command: tuple[str, ...], run: Run
+) -> None:
     run("migrate")
     environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db"}
     settings = read_settings(environ, data=tmp_path / "data", make_secret=False)

@@ -1,4 +1,6 @@
-"""Passwords that many people have, or that a name or an address gives away, are refused wherever one is chosen."""
+"""Passwords that many people have, or that a name or an address gives away, are refused wherever
+one is chosen.
+"""
 
 from collections.abc import Callable
 from itertools import cycle
@@ -8,19 +10,56 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, read
-from web import respond
-from web.common_passwords import LIST, SITE, is_close, is_common, is_listed, spellings
-from web.fields import TOO_CLOSE, TOO_COMMON
-from web.policy import POLICIES
+from web.forms.common_passwords import LIST, SITE, is_close, is_common, is_listed, spellings
+from web.forms.fields import TOO_CLOSE, TOO_COMMON
+from web.forms.password_policy import POLICIES
+from web.rendering import responses as respond
 
-COMMON = ["P@ssw0rd", "Password1!", "qwerty123!", "1qaz@WSX", "Zaq12wsx!", "1q2w3e4r5t!", "!!Dragon77", "$ecret-12"]
-COMMON += ["iloveyou<3", "Welcome1!", "L3tmein!!", "$unshine1", "Sunsh1ne!", "Hell0!12", "trustno1!", "Latchkey-2026"]
-GOOD = ["correct-horse-battery-1", "Blue-Kettle-42-Sings!", "Sup3r-secret!", "correct horse battery 1!", "engine-No.9"]
-GOOD += ["Dragon8349201837465!", "my dragon is No.1", "password is not a good 1", "a1!" + "x" * 253, "🔑 to my house 1"]
-CLOSE = ["Quillworth-1815", "!!qu1llw0rth1", "Ada-Quillworth-1!", "ada.quillworth@1", "Gearloft-42!", "GEARLOFT_1843"]
+COMMON = [
+    "P@ssw0rd",
+    "Password1!",
+    "qwerty123!",
+    "1qaz@WSX",
+    "Zaq12wsx!",
+    "1q2w3e4r5t!",
+    "!!Dragon77",
+    "$ecret-12",
+]
+COMMON += [
+    "iloveyou<3",
+    "Welcome1!",
+    "L3tmein!!",
+    "$unshine1",
+    "Sunsh1ne!",
+    "Hell0!12",
+    "trustno1!",
+    "Latchkey-2026",
+]
+GOOD = [
+    "correct-horse-battery-1",
+    "Blue-Kettle-42-Sings!",
+    "Sup3r-secret!",
+    "correct horse battery 1!",
+    "engine-No.9",
+]
+GOOD += [
+    "Dragon8349201837465!",
+    "my dragon is No.1",
+    "password is not a good 1",
+    "a1!" + "x" * 253,
+    "🔑 to my house 1",
+]
+CLOSE = [
+    "Quillworth-1815",
+    "!!qu1llw0rth1",
+    "Ada-Quillworth-1!",
+    "ada.quillworth@1",
+    "Gearloft-42!",
+    "GEARLOFT_1843",
+]
 ADA = {"name": "Ada Quillworth", "email": "ada.quillworth@gearloft.example.com"}
 
 
@@ -65,7 +104,9 @@ async def house(make_house: Callable, policy: str) -> House:
 
 
 @pytest.mark.asvs("S45")
-def test_more_than_ten_thousand_passwords_on_the_list_fit_the_length_policy_and_each_is_refused() -> None:
+def test_more_than_ten_thousand_passwords_on_the_list_fit_the_length_policy_and_each_is_refused() -> (
+    None
+):
     words = fitting("length")
     assert len(words) > 25_000
     assert [word for word in words if not is_common(word)] == []
@@ -79,10 +120,14 @@ def test_those_on_the_list_that_fit_the_guide_are_refused_as_they_stand() -> Non
 
 
 @pytest.mark.asvs("S45")
-def test_more_than_ten_thousand_common_words_are_refused_with_the_ornaments_that_the_guide_asks_for() -> None:
+def test_more_than_ten_thousand_common_words_are_refused_with_the_ornaments_that_the_guide_asks_for() -> (
+    None
+):
     words = [word for word in listed() if word.isascii() and word.isalpha() and len(word) >= 6]
     ornaments = cycle(("{}1!", "{}-99", "!{}#2026"))
-    made = [around.format(word.capitalize()) for word, around in zip(words, ornaments, strict=False)]
+    made = [
+        around.format(word.capitalize()) for word, around in zip(words, ornaments, strict=False)
+    ]
     assert len(words) > 10_000
     assert all(fits("guide", password) for password in made)
     assert [password for password in made if not is_common(password)] == []
@@ -113,7 +158,12 @@ def test_the_search_finds_what_is_on_the_list_and_nothing_else() -> None:
 
 def test_the_licences_of_the_list_stand_beside_it() -> None:
     licences = LIST.with_name("common_passwords.LICENSE.txt").read_text()
-    for whose in ("Django Software Foundation", "Dan Wheeler and Dropbox", "Jonathan Ong", "Daniel Miessler"):
+    for whose in (
+        "Django Software Foundation",
+        "Dan Wheeler and Dropbox",
+        "Jonathan Ong",
+        "Daniel Miessler",
+    ):
         assert whose in licences
 
 
@@ -150,7 +200,9 @@ def test_a_short_word_of_a_name_and_the_end_of_an_address_say_too_little() -> No
 
 
 @given(st.text(max_size=256))
-def test_whatever_is_typed_it_has_at_most_twenty_spellings_and_none_is_longer(password: str) -> None:
+def test_whatever_is_typed_it_has_at_most_twenty_spellings_and_none_is_longer(
+    password: str,
+) -> None:
     found = list(spellings(password))
     assert len(found) <= 20
     assert max(map(len, found)) <= len(password.lower())
@@ -168,7 +220,9 @@ async def test_it_is_told_live_and_at_sign_up_and_nothing_is_stored(
     before = house.statements, house.hashes
     for password in [*sample(policy), *filter(lambda password: fits(policy, password), COMMON)]:
         live = await ask(stranger, "/signup/check/password", {"password": password})
-        submitted = await ask(stranger, "/signup", {"name": "Bob", "email": "bob@example.com", "password": password})
+        submitted = await ask(
+            stranger, "/signup", {"name": "Bob", "email": "bob@example.com", "password": password}
+        )
         assert (live.status_code, submitted.status_code) == (200, 422), password
         assert message(live) == message(submitted) == TOO_COMMON, password
         for answer in (live, submitted):
@@ -188,14 +242,24 @@ async def test_it_is_told_at_a_change_of_password_and_nothing_changes(
     before, cookie = await house.rows("SELECT * FROM users"), alice.cookie
     hashes = house.hashes
     for password in sample(policy):
-        answer = await alice.post("/account/password", {"current_password": PASSWORD, "password": password})
-        assert (answer.status_code, message(answer, "password-password")) == (422, TOO_COMMON), password
+        answer = await alice.post(
+            "/account/password", {"current_password": PASSWORD, "password": password}
+        )
+        assert (answer.status_code, message(answer, "password-password")) == (422, TOO_COMMON), (
+            password
+        )
         assert password not in read(answer).one(id="password-form").text
-    assert (await house.rows("SELECT * FROM users"), alice.cookie, house.hashes) == (before, cookie, hashes)
+    assert (await house.rows("SELECT * FROM users"), alice.cookie, house.hashes) == (
+        before,
+        cookie,
+        hashes,
+    )
 
 
 @pytest.mark.asvs("S45")
-async def test_ones_own_name_and_address_are_told_live_and_at_sign_up(house: House, stranger: Browser) -> None:
+async def test_ones_own_name_and_address_are_told_live_and_at_sign_up(
+    house: House, stranger: Browser
+) -> None:
     for password in CLOSE:
         live = await stranger.post("/signup/check/password", {**ADA, "password": password})
         submitted = await stranger.post("/signup", {**ADA, "password": password})
@@ -209,10 +273,15 @@ async def test_ones_own_name_and_address_are_told_at_a_change_of_password(house:
     assert (await alice.sign_up()).status_code == 303
     for password in ("Marrowby-1906!", "Marram-1959!", "alicemarrowby.1", "Tidepool-2!"):
         answer = await alice.post(
-            "/account/password", {"current_password": PASSWORD, "password": password, "name": "Bob", "email": "b@b.eu"}
+            "/account/password",
+            {"current_password": PASSWORD, "password": password, "name": "Bob", "email": "b@b.eu"},
         )
-        assert (answer.status_code, message(answer, "password-password")) == (422, TOO_CLOSE), password
-    answer = await alice.post("/account/password", {"current_password": PASSWORD, "password": CLOSE[0]})
+        assert (answer.status_code, message(answer, "password-password")) == (422, TOO_CLOSE), (
+            password
+        )
+    answer = await alice.post(
+        "/account/password", {"current_password": PASSWORD, "password": CLOSE[0]}
+    )
     assert answer.status_code == 303
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import House
 from tests.people import HTMX, PASSWORD, Browser, read, set_cookie_of
-from web.routes import Row
+from web.router import Row
 
 FOREIGN = [
     {"Sec-Fetch-Site": "cross-site"},
@@ -32,8 +32,13 @@ OWN = [
 
 
 def unsafe_paths(house: House) -> list[str]:
-    rows = [row for row in house.app.router.routes if isinstance(row, Row) and "POST" in row.by_method]
-    return [row.path.replace("{field}", "name").replace("{id}", "x").replace("{slug}", "x") for row in rows]
+    rows = [
+        row for row in house.app.router.routes if isinstance(row, Row) and "POST" in row.by_method
+    ]
+    return [
+        row.path.replace("{field}", "name").replace("{id}", "x").replace("{slug}", "x")
+        for row in rows
+    ]
 
 
 @pytest.mark.asvs("S31")
@@ -46,7 +51,10 @@ async def test_no_other_site_can_make_a_browser_change_anything(
         for path in unsafe_paths(house):
             for person in (alice, stranger):
                 answer = await person.ask(
-                    "POST", path, {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD}, **headers
+                    "POST",
+                    path,
+                    {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD},
+                    **headers,
                 )
                 assert (answer.status_code, set_cookie_of(answer)) == (403, {}), (path, headers)
     assert house.statements == before
@@ -58,13 +66,17 @@ async def test_no_other_site_can_make_a_browser_change_anything(
 async def test_no_other_site_can_log_a_browser_in(house: House, alice: Browser) -> None:
     for headers in FOREIGN:
         victim = await house.browser("Alice")
-        await victim.ask("POST", "/login", {"email": "alice@example.com", "password": PASSWORD}, **headers)
+        await victim.ask(
+            "POST", "/login", {"email": "alice@example.com", "password": PASSWORD}, **headers
+        )
         assert victim.cookie is None
 
 
 @pytest.mark.asvs("S31")
 @pytest.mark.parametrize("headers", OWN)
-async def test_our_own_pages_and_scripts_are_let_through(house: House, stranger: Browser, headers: dict) -> None:
+async def test_our_own_pages_and_scripts_are_let_through(
+    house: House, stranger: Browser, headers: dict
+) -> None:
     fields = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
     assert (await stranger.ask("POST", "/signup", fields, **headers)).status_code == 303
     assert (await stranger.ask("POST", "/logout", **headers)).status_code == 303
@@ -72,7 +84,9 @@ async def test_our_own_pages_and_scripts_are_let_through(house: House, stranger:
 
 
 @pytest.mark.asvs("S31")
-async def test_two_headers_of_which_one_is_foreign_are_foreign(house: House, alice: Browser) -> None:
+async def test_two_headers_of_which_one_is_foreign_are_foreign(
+    house: House, alice: Browser
+) -> None:
     for name, values in (
         ("Sec-Fetch-Site", ("same-origin", "cross-site")),
         ("Origin", ("http://localhost:8000", "https://evil.example")),
@@ -114,16 +128,27 @@ async def test_another_site_may_link_to_our_pages(alice: Browser, stranger: Brow
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:8000"])
 async def test_no_script_of_another_site_may_read_an_answer(alice: Browser, origin: str) -> None:
     preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-    answers = [await alice.get(path, Origin=origin) for path in ("/api/session", "/dashboard", "/healthz", "/nowhere")]
+    answers = [
+        await alice.get(path, Origin=origin)
+        for path in ("/api/session", "/dashboard", "/healthz", "/nowhere")
+    ]
     answers.append(await alice.ask("OPTIONS", "/api/session", **preflight))
     answers.append(await alice.ask("OPTIONS", "/login", **preflight))
-    assert [name for answer in answers for name in answer.headers if name.startswith("access-control")] == []
+    assert [
+        name for answer in answers for name in answer.headers if name.startswith("access-control")
+    ] == []
 
 
 @pytest.mark.asvs("S75")
 async def test_nothing_but_a_form_is_read(house: House, alice: Browser, stranger: Browser) -> None:
     body = b"email=alice@example.com&password=" + PASSWORD.encode()
-    for kind in ("text/plain", "application/json", "multipart/form-data; boundary=x", "", "text/html"):
+    for kind in (
+        "text/plain",
+        "application/json",
+        "multipart/form-data; boundary=x",
+        "",
+        "text/html",
+    ):
         for person, path in (
             (stranger, "/login"),
             (stranger, "/signup"),

@@ -1,4 +1,6 @@
-"""The dashboard: by the role that the database has now, in two statements, with nobody else's data."""
+"""The dashboard: by the role that the database has now, in two statements, with nobody
+else's data.
+"""
 
 import pytest
 
@@ -11,7 +13,9 @@ async def dashboard_of(person: Browser) -> str:
 
 
 @pytest.mark.guide("D26", "D28", "T2", "T4")
-async def test_each_role_has_its_dashboard_and_the_shell_shows_who_is_in(alice: Browser, ada: Browser) -> None:
+async def test_each_role_has_its_dashboard_and_the_shell_shows_who_is_in(
+    alice: Browser, ada: Browser
+) -> None:
     for person, role in ((alice, "user"), (ada, "admin")):
         page = read(await person.get("/dashboard"))
         assert [found.attrs["data-dashboard"] for found in page.all(data_dashboard=True)] == [role]
@@ -40,7 +44,9 @@ async def test_a_demoted_admin_is_a_user_at_the_next_request_whatever_the_cookie
 
 
 @pytest.mark.guide("D2")
-async def test_a_promoted_user_is_an_admin_at_the_next_request(house: House, alice: Browser) -> None:
+async def test_a_promoted_user_is_an_admin_at_the_next_request(
+    house: House, alice: Browser
+) -> None:
     await house.change_role(alice, "admin")
     assert await dashboard_of(alice) == "admin"
 
@@ -77,7 +83,9 @@ async def test_the_log_in_before_this_one_is_shown(house: House, alice: Browser)
     house.clock.move(hours=30)
     laptop = await house.browser("Alice")
     await laptop.log_in()
-    lead = read(await laptop.get("/dashboard")).one("time", data_time="when", datetime="2026-11-24T09:12:00Z")
+    lead = read(await laptop.get("/dashboard")).one(
+        "time", data_time="when", datetime="2026-11-24T09:12:00Z"
+    )
     assert lead.text == "yesterday at 09:12 UTC"
 
 
@@ -88,7 +96,9 @@ async def test_the_figures_count_people_sessions_and_admins(
     page = read(await ada.get("/dashboard"))
     figures = page.one("dl", **{"class": "figures"})
     assert [figure.text for figure in figures.all("dd")] == ["2", "3", "2", "1"]
-    assert {"Alice", "Ada"} == {person.text for person in page.one("ul", **{"class": "brief"}).all("bdi")}
+    assert {"Alice", "Ada"} == {
+        person.text for person in page.one("ul", **{"class": "brief"}).all("bdi")
+    }
 
 
 @pytest.mark.guide("D4", "D23", "T12")
@@ -96,11 +106,20 @@ async def test_the_figures_count_people_sessions_and_admins(
 async def test_no_page_holds_a_secret_a_private_column_or_anothers_data(
     house: House, alice: Browser, bob: Browser, ada: Browser
 ) -> None:
-    await house.change("ALTER TABLE users ADD COLUMN totp_secret TEXT NOT NULL DEFAULT 'canary-of-a-new-column'")
+    await house.change(
+        "ALTER TABLE users ADD COLUMN totp_secret TEXT NOT NULL DEFAULT 'canary-of-a-new-column'"
+    )
     await house.change("UPDATE users SET phone = 'canary-' || slug")
     hashes = [row[0] for row in await house.rows("SELECT password_hash FROM users")]
     tokens = [row[0] for row in await house.rows("SELECT token_hash FROM sessions")]
-    private = ["canary-of-a-new-column", "$argon2", *hashes, *tokens, "alice@example.com", "canary-alice"]
+    private = [
+        "canary-of-a-new-column",
+        "$argon2",
+        *hashes,
+        *tokens,
+        "alice@example.com",
+        "canary-alice",
+    ]
     for person in (bob, ada):
         for path in ("/dashboard", "/devices", "/handbook", "/account", "/api/session"):
             text = (await person.get(path)).text
@@ -121,8 +140,12 @@ async def test_a_database_error_is_never_taken_for_logged_out(house: House, alic
     assert (await alice.get("/dashboard")).status_code == 200
 
 
-async def test_new_accounts_are_counted_in_one_sense_of_today(house: House, alice: Browser, ada: Browser) -> None:
-    """The list below says "today" in the reader's own zone, so a count by UTC days would contradict it."""
+async def test_new_accounts_are_counted_in_one_sense_of_today(
+    house: House, alice: Browser, ada: Browser
+) -> None:
+    """The list below says "today" in the reader's own zone, so a count by UTC days would contradict
+    it.
+    """
 
     async def lead() -> str:
         return read(await ada.get("/dashboard")).one("p", **{"class": "lead"}).text
@@ -134,7 +157,9 @@ async def test_new_accounts_are_counted_in_one_sense_of_today(house: House, alic
     assert await lead() == "Nobody has signed up in the last 24 hours."
 
 
-async def test_pages_with_times_carry_the_servers_clock(house: House, alice: Browser, ada: Browser) -> None:
+async def test_pages_with_times_carry_the_servers_clock(
+    house: House, alice: Browser, ada: Browser
+) -> None:
     pages = ("/dashboard", "/devices", "/account/activity", "/users/alice")
     for person, paths in ((alice, pages), (ada, ("/dashboard", "/admin/users", "/admin/audit"))):
         for path in paths:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from db.limits import SESSION_REVOKES
-from db.passwords import Passwords
-from db.pruning import prune
+from db.crypto.passwords import Passwords
+from db.maintenance.pruning import prune
+from db.rate_limits.limits import SESSION_REVOKES
 from tests.conftest import House
 from tests.people import IPHONE, Browser, Element, read, set_cookie_of
 
@@ -25,7 +25,9 @@ async def test_the_list_shows_ones_own_sessions_and_marks_this_one(
     alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     page = await devices_of(alices_phone)
-    names = [device.one("h2").one("bdi").text for device in page.one(id="devices").all(data_device=True)]
+    names = [
+        device.one("h2").one("bdi").text for device in page.one(id="devices").all(data_device=True)
+    ]
     assert names == ["Safari on iPhone", "Firefox on Linux"]
     assert page.one(data_current="true").one("bdi").text == "Safari on iPhone"
     assert page.one(id="device-count").text == "2"
@@ -44,14 +46,16 @@ async def test_a_plain_form_ends_one_device_and_goes_back_to_the_list(
 
 
 @pytest.mark.guide("C3")
-async def test_htmx_gets_the_shorter_list_and_one_message(alice: Browser, alices_phone: Browser) -> None:
+async def test_htmx_gets_the_shorter_list_and_one_message(
+    alice: Browser, alices_phone: Browser
+) -> None:
     answer = await alice.post_fragment(f"/devices/{await id_of(alices_phone)}/revoke")
     fragment = read(answer)
     assert (answer.status_code, fragment.one(id="device-count").text) == (200, "1")
     assert len(fragment.all(data_device=True)) == 1
-    assert [toast.one("p").text for toast in fragment.all(data_hx_swap_oob="beforeend:#toasts")] == [
-        "Device logged out."
-    ]
+    assert [
+        toast.one("p").text for toast in fragment.all(data_hx_swap_oob="beforeend:#toasts")
+    ] == ["Device logged out."]
 
 
 @pytest.mark.guide("T6")
@@ -66,7 +70,9 @@ async def test_ending_the_device_in_use_is_logging_out(
     assert [await person.is_in() for person in (alice, alices_phone)] == [False, True]
 
 
-async def test_all_others_end_and_this_one_stays(alice: Browser, alices_phone: Browser, bob: Browser) -> None:
+async def test_all_others_end_and_this_one_stays(
+    alice: Browser, alices_phone: Browser, bob: Browser
+) -> None:
     answer = await alice.post_fragment("/devices/revoke-others")
     assert read(answer).one(id="device-count").text == "1"
     assert [await person.is_in() for person in (alice, alices_phone, bob)] == [True, False, True]
@@ -89,14 +95,18 @@ async def test_without_scripts_ending_several_devices_asks_first(
     assert [await person.is_in() for person in (alice, alices_phone)] == [True, False]
 
 
-async def test_one_other_device_ends_without_a_question(alice: Browser, alices_phone: Browser) -> None:
+async def test_one_other_device_ends_without_a_question(
+    alice: Browser, alices_phone: Browser
+) -> None:
     form = (await devices_of(alice)).one("form", action="/devices/revoke-others")
     sent = {field.attrs["name"]: field.attrs["value"] for field in form.all("input")}
     assert (await alice.post("/devices/revoke-others", sent)).headers["location"] == "/devices"
     assert not await alices_phone.is_in()
 
 
-ANDROID = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 "
+ANDROID = (
+    "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 "
+)
 FOCUS = {
     f"{ANDROID}Focus/8.2 Mobile Safari/537.36": "Firefox Focus on Android",
     f"{ANDROID}Focus/8.0.24 Chrome/83.0.4103.106 Mobile Safari/537.36": "Firefox Focus on Android",
@@ -127,14 +137,18 @@ async def test_one_click_logs_out_everywhere(
 @pytest.mark.asvs("S05")
 @pytest.mark.guide("D30")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_a_stranger_cannot_revoke_anothers_device(alice: Browser, bob: Browser, ask: Callable) -> None:
+async def test_a_stranger_cannot_revoke_anothers_device(
+    alice: Browser, bob: Browser, ask: Callable
+) -> None:
     theirs = await ask(bob, f"/devices/{await id_of(alice)}/revoke")
     nobodys = await ask(bob, "/devices/AAAAAAAAAAAAAAAAAAAAAA/revoke")
     assert (theirs.status_code, theirs.text) == (404, nobodys.text)
     assert await alice.is_in()
 
 
-@pytest.mark.parametrize("path", ["/devices/{id}/revoke", "/devices/revoke-others", "/devices/revoke-all"])
+@pytest.mark.parametrize(
+    "path", ["/devices/{id}/revoke", "/devices/revoke-others", "/devices/revoke-all"]
+)
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
 async def test_a_form_drawn_for_another_viewer_does_nothing(
     alice: Browser, alices_phone: Browser, bob: Browser, path: str, ask: Callable
@@ -156,7 +170,9 @@ async def test_each_form_names_whom_it_was_drawn_for(alice: Browser, alices_phon
 
 
 @pytest.mark.asvs("S103")
-async def test_the_fifty_first_session_makes_room_for_itself(make_house: Callable, cheap: Passwords) -> None:
+async def test_the_fifty_first_session_makes_room_for_itself(
+    make_house: Callable, cheap: Passwords
+) -> None:
     house = await make_house(hashing=cheap)
     browsers = [await house.member("Alice")]
     for _ in range(60):
@@ -168,7 +184,9 @@ async def test_the_fifty_first_session_makes_room_for_itself(make_house: Callabl
 
 
 @pytest.mark.asvs("S95")
-async def test_what_has_expired_is_swept_and_what_lives_is_not(house: House, alice: Browser) -> None:
+async def test_what_has_expired_is_swept_and_what_lives_is_not(
+    house: House, alice: Browser
+) -> None:
     house.clock.move(days=6)
     laptop = await house.browser("Alice")
     await laptop.log_in()
@@ -179,7 +197,9 @@ async def test_what_has_expired_is_swept_and_what_lives_is_not(house: House, ali
 
 
 @pytest.mark.asvs("S95", "S64")
-async def test_an_expired_row_opens_nothing_though_its_cookie_has_not_expired(house: House, alice: Browser) -> None:
+async def test_an_expired_row_opens_nothing_though_its_cookie_has_not_expired(
+    house: House, alice: Browser
+) -> None:
     await house.change("UPDATE sessions SET expires_at = '2026-11-24T09:11:59.000000+00:00'")
     assert not await alice.is_in()
 
@@ -191,8 +211,12 @@ async def test_an_expired_session_is_not_counted_as_a_device(house: House, alice
     assert (await devices_of(laptop)).one(id="device-count").text == "1"
 
 
-@pytest.mark.parametrize("path", ["/devices/{id}/revoke", "/devices/revoke-others", "/devices/revoke-all"])
-async def test_revoking_is_rate_limited_per_session(make_house: Callable, cheap: Passwords, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/devices/{id}/revoke", "/devices/revoke-others", "/devices/revoke-all"]
+)
+async def test_revoking_is_rate_limited_per_session(
+    make_house: Callable, cheap: Passwords, path: str
+) -> None:
     house = await make_house(hashing=cheap, RATE_LIMITS="enforce")
     alice = await house.member("Alice")
     phone = await house.browser("Alice")
@@ -204,14 +228,18 @@ async def test_revoking_is_rate_limited_per_session(make_house: Callable, cheap:
         answer = await ask(alice, path)
         assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
     assert [await person.is_in() for person in (alice, phone)] == [True, True]
-    assert (await phone.post("/devices/revoke-others")).status_code == 303, "the other session has a limit of its own"
+    assert (await phone.post("/devices/revoke-others")).status_code == 303, (
+        "the other session has a limit of its own"
+    )
     assert [await person.is_in() for person in (alice, phone)] == [False, True]
 
 
 # The names of browsers and systems
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
-ANDROID = "Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0"
+ANDROID = (
+    "Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0"
+)
 KNOWN = {
     CHROME: "Chrome on Linux",
     f"{CHROME} Edg/140.0.0.0": "Edge on Linux",
@@ -242,7 +270,9 @@ CHOSEN = [
 async def test_a_known_browser_or_tool_is_named(stranger: Browser, user_agent: str) -> None:
     stranger.user_agent = user_agent
     await stranger.sign_up()
-    assert (await devices_of(stranger)).one(data_current="true").one("bdi").text == KNOWN[user_agent]
+    assert (await devices_of(stranger)).one(data_current="true").one("bdi").text == KNOWN[
+        user_agent
+    ]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +286,9 @@ async def test_a_known_browser_or_tool_is_named(stranger: Browser, user_agent: s
 )
 async def test_no_user_agent_is_an_error(house: House, stranger: Browser, user_agent: str) -> None:
     stranger.user_agent = user_agent
-    assert (await stranger.post("/signup/check/email", {"email": "grace@example.com"})).status_code == 200
+    assert (
+        await stranger.post("/signup/check/email", {"email": "grace@example.com"})
+    ).status_code == 200
     assert (await stranger.sign_up()).status_code == 303
     assert (await stranger.post("/logout")).status_code == 303
     assert (await stranger.log_in()).status_code == 303
@@ -269,7 +301,9 @@ async def test_text_in_a_user_agent_is_shown_and_audited_nowhere(
 ) -> None:
     stranger.user_agent = user_agent
     await stranger.log_in("a wrong password No.1", email=alice.email)
-    assert (await house.rows("SELECT browser FROM audit ORDER BY number"))[-1] == ("Unknown browser",)
+    assert (await house.rows("SELECT browser FROM audit ORDER BY number"))[-1] == (
+        "Unknown browser",
+    )
     laptop = await house.browser("Alice", user_agent=user_agent)
     await laptop.log_in()
     for person, path in ((alice, "/account/activity"), (alice, "/devices"), (ada, "/admin/audit")):
@@ -281,7 +315,9 @@ async def test_text_in_a_user_agent_is_shown_and_audited_nowhere(
     assert newest.text == "You logged out another device: Unknown browser"
 
 
-async def test_text_that_an_earlier_version_stored_is_not_shown(house: House, alice: Browser, ada: Browser) -> None:
+async def test_text_that_an_earlier_version_stored_is_not_shown(
+    house: House, alice: Browser, ada: Browser
+) -> None:
     laptop = await house.browser("Alice")
     await laptop.log_in()
     await alice.post(f"/devices/{await id_of(laptop)}/revoke")

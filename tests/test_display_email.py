@@ -5,9 +5,18 @@ import pytest
 
 from tests.conftest import House
 from tests.people import Browser, read
-from web.display_email import display_email
+from web.rendering.display_email import display_email
 
-SHOWN = ["bücher.example", "faß.de", "пример.рф", "παράδειγμα.gr", "日本語ラー.jp", "한국.kr", "देवनागरी.in", "עברית.il"]
+SHOWN = [
+    "bücher.example",
+    "faß.de",
+    "пример.рф",
+    "παράδειγμα.gr",
+    "日本語ラー.jp",
+    "한국.kr",
+    "देवनागरी.in",
+    "עברית.il",
+]
 COPIES = {
     "Cyrillic and Latin": "раypal.com",
     "Cyrillic letters that all look like Latin": "аррӏе.com",
@@ -38,7 +47,12 @@ async def test_pages_show_unicode_and_programs_get_ascii(house: House, ada: Brow
     zoe = await house.member("Zoe", email="zoe@bücher.example")
     stored, shown = "zoe@xn--bcher-kva.example", "zoe@bücher.example"
     assert await house.rows("SELECT email FROM users WHERE name = 'Zoe'") == [(stored,)]
-    for person, path in ((zoe, "/account"), (zoe, "/dashboard"), (zoe, "/users/zoe"), (ada, "/admin/users")):
+    for person, path in (
+        (zoe, "/account"),
+        (zoe, "/dashboard"),
+        (zoe, "/users/zoe"),
+        (ada, "/admin/users"),
+    ):
         text = read(await person.get(path)).one("main").text
         assert (shown in text, stored in text) == (True, False), path
     assert (await zoe.get("/api/users/zoe")).json()["email"] == stored

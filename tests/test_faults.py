@@ -1,4 +1,7 @@
-"""Some faults in a few seconds each, on the real program. `scripts/faults` causes them all, docs/faults.md tells."""
+"""Some faults in a few seconds each, on the real program.
+
+`tests/faults` causes them all, docs/faults.md tells.
+"""
 
 import subprocess
 import sys
@@ -6,19 +9,32 @@ from pathlib import Path
 
 import pytest
 
-FAULTS = Path(__file__).parent.parent / "scripts" / "faults"
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
     "program",
     [
         pytest.param(
-            "lock", marks=pytest.mark.reliability("R05"), id="a locked database: 503, and members' pages go on"
+            "lock",
+            marks=pytest.mark.reliability("R05"),
+            id="a locked database: 503, and members' pages go on",
         ),
-        pytest.param("rotation", marks=pytest.mark.reliability("R16"), id="a rotated secret logs nobody out"),
-        pytest.param("failure", marks=pytest.mark.reliability("R21"), id="an unforeseen error costs one request"),
+        pytest.param(
+            "rotation", marks=pytest.mark.reliability("R16"), id="a rotated secret logs nobody out"
+        ),
+        pytest.param(
+            "failure",
+            marks=pytest.mark.reliability("R21"),
+            id="an unforeseen error costs one request",
+        ),
     ],
 )
 def test_the_program_holds_what_it_promises(program: str) -> None:
-    done = subprocess.run([sys.executable, FAULTS / f"{program}.py", "--short"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.faults.{program}", "--short"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -11,7 +11,9 @@ from tests.people import HTMX, PASSWORD, Browser, read
 def without_extras(fragment: str) -> str:
     """The fragment without its title and what travels out of band."""
     alone = re.sub(r"^<title>.*?</title>\s*", "", fragment)
-    return re.sub(r'<div data-hx-swap-oob="beforeend:#toasts">.*?</div></div>', "", alone, flags=re.S).strip()
+    return re.sub(
+        r'<div data-hx-swap-oob="beforeend:#toasts">.*?</div></div>', "", alone, flags=re.S
+    ).strip()
 
 
 @pytest.mark.guide("D29")
@@ -34,8 +36,14 @@ async def test_every_fragment_is_a_part_of_its_page(
 
 @pytest.mark.guide("A11", "D29")
 @pytest.mark.parametrize("path", ["/signup", "/login"])
-async def test_the_form_that_htmx_gets_is_the_form_of_the_page(alice: Browser, stranger: Browser, path: str) -> None:
-    for typed in ({}, {"name": "A", "email": "a", "password": "a"}, {"email": alice.email, "password": PASSWORD + "!"}):
+async def test_the_form_that_htmx_gets_is_the_form_of_the_page(
+    alice: Browser, stranger: Browser, path: str
+) -> None:
+    for typed in (
+        {},
+        {"name": "A", "email": "a", "password": "a"},
+        {"email": alice.email, "password": PASSWORD + "!"},
+    ):
         page, fragment = await stranger.post(path, typed), await stranger.post_fragment(path, typed)
         assert (page.status_code, fragment.status_code) == (422, 422)
         assert without_extras(fragment.text) in page.text
@@ -55,13 +63,17 @@ async def test_a_checked_field_is_the_field_of_the_form(alice: Browser, stranger
 
 
 @pytest.mark.guide("D29")
-async def test_the_list_after_a_change_is_the_list_of_the_page(alice: Browser, alices_phone: Browser) -> None:
+async def test_the_list_after_a_change_is_the_list_of_the_page(
+    alice: Browser, alices_phone: Browser
+) -> None:
     changed = await alice.post_fragment("/devices/revoke-others")
     assert without_extras(changed.text) in (await alice.get("/devices")).text
 
 
 @pytest.mark.guide("D29")
-async def test_a_fragment_is_as_closed_as_its_page(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_a_fragment_is_as_closed_as_its_page(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
     before = house.statements
     for path in ("/dashboard", "/devices", "/handbook"):
         answer = await stranger.get(path, **HTMX)
@@ -69,8 +81,14 @@ async def test_a_fragment_is_as_closed_as_its_page(house: House, alice: Browser,
     assert house.statements == before
 
 
-async def test_a_closed_door_shows_its_plate_on_the_page_and_in_the_fragment(alice: Browser, stranger: Browser) -> None:
-    other, foreign, text = {"viewer": "somebody-else"}, {"Sec-Fetch-Site": "cross-site"}, {"Content-Type": "text/plain"}
+async def test_a_closed_door_shows_its_plate_on_the_page_and_in_the_fragment(
+    alice: Browser, stranger: Browser
+) -> None:
+    other, foreign, text = (
+        {"viewer": "somebody-else"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Content-Type": "text/plain"},
+    )
     for person, method, path, fields, headers, status, kind in (
         (stranger, "GET", "/nowhere", None, {}, 404, "holes"),
         (stranger, "PUT", "/login", None, {}, 405, "holes"),
@@ -80,13 +98,22 @@ async def test_a_closed_door_shows_its_plate_on_the_page_and_in_the_fragment(ali
         (alice, "GET", "/admin/users", None, {}, 403, "barred"),
         (alice, "POST", "/devices/revoke-others", other, {}, 409, "lid"),
     ):
-        for asked, pictures in ((HTMX, 1), ({}, 1 if person is alice else 2)):  # at the door also in the panel
+        # at the door also in the panel
+        for asked, pictures in ((HTMX, 1), ({}, 1 if person is alice else 2)):
             answer = await person.ask(method, path, fields, **headers, **asked)
-            plates = [svg.attrs["class"] for svg in read(answer).all("svg") if "plate" in svg.attrs.get("class", "")]
+            plates = [
+                svg.attrs["class"]
+                for svg in read(answer).all("svg")
+                if "plate" in svg.attrs.get("class", "")
+            ]
             assert (answer.status_code, plates) == (status, [f"key plate {kind}"] * pictures), path
 
 
 async def test_only_the_header_that_htmx_sends_asks_for_a_fragment(alice: Browser) -> None:
     page = (await alice.get("/dashboard")).text
-    for headers in ({"HX-Request": "false"}, {"HX-Boosted": "true"}, {"X-Requested-With": "XMLHttpRequest"}):
+    for headers in (
+        {"HX-Request": "false"},
+        {"HX-Boosted": "true"},
+        {"X-Requested-With": "XMLHttpRequest"},
+    ):
         assert (await alice.get("/dashboard", **headers)).text == page

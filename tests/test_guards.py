@@ -1,4 +1,6 @@
-"""Who may ask for what: the guards by the cookie alone, the data by the database, and the order of the refusals."""
+"""Who may ask for what: the guards by the cookie alone, the data by the database, and the order of
+the refusals.
+"""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,13 +14,18 @@ from starlette.responses import PlainTextResponse, Response
 from tests.conftest import House
 from tests.people import HTMX, PASSWORD, Browser, path_of, read, set_cookie_of
 from tests.unguarded import without_guards
-from web.cookie import verify_session
-from web.middleware import Kind
-from web.routes import Members, Row
+from web.http.session import verify_session
+from web.middleware.guard import Kind
+from web.router import Row
+from web.routes import Members
 
 GUESTS = ["/", "/signup", "/login"]
 MEMBERS = ["/dashboard", "/handbook", "/devices"]
-CHANGES = ["/devices/revoke-others", "/devices/revoke-all", "/devices/AAAAAAAAAAAAAAAAAAAAAA/revoke"]
+CHANGES = [
+    "/devices/revoke-others",
+    "/devices/revoke-all",
+    "/devices/AAAAAAAAAAAAAAAAAAAAAA/revoke",
+]
 
 
 def rows_of(house: House, *kinds: Kind) -> Iterator[tuple[str, str]]:
@@ -36,15 +43,24 @@ def path_in(row: Row) -> str:
 
 def is_turned_away(answer: httpx.Response, path: str) -> bool:
     target = answer.headers.get("location") or answer.headers.get("hx-redirect", "")
-    return (answer.status_code, target) == (401, "") if path.startswith("/api/") else path_of(target) == "/login"
+    return (
+        (answer.status_code, target) == (401, "")
+        if path.startswith("/api/")
+        else path_of(target) == "/login"
+    )
 
 
 @pytest.mark.guide("D1", "D5", "D7", "D8", "D9", "D11", "D15", "D16")
-async def test_strangers_are_turned_away_from_every_members_row_with_no_query(house: House, stranger: Browser) -> None:
+async def test_strangers_are_turned_away_from_every_members_row_with_no_query(
+    house: House, stranger: Browser
+) -> None:
     before = house.statements
     for method, path in rows_of(house, Kind.MEMBERS, Kind.ADMINS):
         page, fragment = await stranger.ask(method, path), await stranger.ask(method, path, **HTMX)
-        assert (page.status_code, fragment.status_code) == (401 if path.startswith("/api/") else 303, 401)
+        assert (page.status_code, fragment.status_code) == (
+            401 if path.startswith("/api/") else 303,
+            401,
+        )
         assert is_turned_away(page, path)
         assert is_turned_away(fragment, path)
     assert house.statements == before
@@ -58,10 +74,14 @@ async def test_members_are_turned_away_from_every_guests_row_and_a_page_costs_no
     for method, path in rows_of(house, Kind.GUESTS):
         before = house.statements
         fields = {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD}
-        page, fragment = await alice.ask(method, path, fields), await alice.ask(method, path, fields, **HTMX)
+        page, fragment = (
+            await alice.ask(method, path, fields),
+            await alice.ask(method, path, fields, **HTMX),
+        )
         assert (page.status_code, page.headers["location"]) == (303, "/dashboard")
         assert (fragment.status_code, fragment.headers["hx-redirect"]) == (204, "/dashboard")
-        assert house.statements - before == (2 if method == "POST" else 0)  # of a form the database is asked
+        # of a form the database is asked
+        assert house.statements - before == (2 if method == "POST" else 0)
     assert alice.cookie == cookie
     assert await house.rows("SELECT name FROM users") == [("Alice",)]
 
@@ -83,7 +103,9 @@ async def test_a_form_that_is_sent_with_a_session_that_is_over_is_heard(
     right = await ask(alice, "/login", known)
     assert (right.status_code, await alice.is_in()) == (303 if ask is Browser.post else 204, True)
     await house.change("DELETE FROM sessions")
-    signed_up = await ask(alice, "/signup", {"name": "Bob", "email": "bob@example.com", "password": PASSWORD})
+    signed_up = await ask(
+        alice, "/signup", {"name": "Bob", "email": "bob@example.com", "password": PASSWORD}
+    )
     assert (signed_up.status_code, await house.count("users")) == (right.status_code, 2)
 
 
@@ -94,7 +116,9 @@ async def test_there_is_no_check_of_what_the_form_does_not_have_for_anybody(
 ) -> None:
     for person in (stranger, alice):
         for headers in ({}, HTMX, {"Content-Type": "application/json"}):
-            assert (await person.ask("POST", path, {"viewer": "nobody"}, **headers)).status_code == 404
+            assert (
+                await person.ask("POST", path, {"viewer": "nobody"}, **headers)
+            ).status_code == 404
 
 
 @pytest.mark.guide("D12", "D20", "D29", "A16", "T14")
@@ -117,7 +141,9 @@ async def test_without_any_guard_no_data_leaks_and_nothing_is_done(
 
 
 @pytest.mark.asvs("S01")
-async def test_a_revoked_cookie_gets_nothing_at_any_door(house: House, alice: Browser, alices_phone: Browser) -> None:
+async def test_a_revoked_cookie_gets_nothing_at_any_door(
+    house: House, alice: Browser, alices_phone: Browser
+) -> None:
     revoked = alices_phone.cookie
     await alices_phone.post("/logout")
     for method, path in rows_of(house, Kind.MEMBERS, Kind.ADMINS):
@@ -151,25 +177,39 @@ LIES = {
 
 @pytest.mark.guide("D12", "T14")
 @pytest.mark.asvs("S02")
-async def test_no_header_opens_a_door_or_closes_one(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_no_header_opens_a_door_or_closes_one(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
     for name, value in LIES.items():
         if name == "Host":  # another host is refused before anything else
             assert (await alice.get("/dashboard", Host=value)).status_code == 400
             continue
         for method, path in rows_of(house, Kind.MEMBERS, Kind.ADMINS):
-            assert is_turned_away(await stranger.ask(method, path, **{name: value}), path), (name, path)
+            assert is_turned_away(await stranger.ask(method, path, **{name: value}), path), (
+                name,
+                path,
+            )
         assert (await alice.get("/dashboard", **{name: value})).status_code == 200, name
         assert (await stranger.get("/login", **{name: value})).status_code == 200, name
 
 
 @pytest.mark.guide("D8", "T5")
 async def test_a_path_that_is_in_no_row_is_nobodys(alice: Browser, stranger: Browser) -> None:
-    for path in ("/dashboard/settings", "/dashboard/", "/DASHBOARD", "/devices;x", "/devices/x", "/%64evices/x"):
+    for path in (
+        "/dashboard/settings",
+        "/dashboard/",
+        "/DASHBOARD",
+        "/devices;x",
+        "/devices/x",
+        "/%64evices/x",
+    ):
         assert [(await person.get(path)).status_code for person in (alice, stranger)] == [404, 404]
 
 
 @pytest.mark.guide("D11", "D15")
-async def test_a_static_file_is_the_same_for_whoever_asks(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_a_static_file_is_the_same_for_whoever_asks(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
     path = read(await stranger.get("/")).one("link", rel="stylesheet").attrs["href"]
     await house.change("DELETE FROM sessions")
     before = house.statements
@@ -181,7 +221,9 @@ async def test_a_static_file_is_the_same_for_whoever_asks(house: House, alice: B
 
 @pytest.mark.guide("D7")
 @pytest.mark.parametrize("header", ["Sec-Purpose", "Purpose"])
-async def test_a_prefetch_writes_nothing_and_renews_nothing(house: House, alice: Browser, header: str) -> None:
+async def test_a_prefetch_writes_nothing_and_renews_nothing(
+    house: House, alice: Browser, header: str
+) -> None:
     house.clock.move(days=5)
     seen = await house.rows("SELECT last_seen_at, expires_at FROM sessions")
     answer = await alice.get("/dashboard", **{header: "prefetch;prerender"})
@@ -197,8 +239,12 @@ async def ask_twice(request: Request) -> Response:
 
 
 @pytest.mark.guide("D17", "D13")
-async def test_a_session_that_is_asked_for_twice_is_looked_up_once(house: House, alice: Browser) -> None:
-    house.app.router.set_routes([*house.app.router.routes, Members("/twice", get=ask_twice, name="twice")])
+async def test_a_session_that_is_asked_for_twice_is_looked_up_once(
+    house: House, alice: Browser
+) -> None:
+    house.app.router.set_routes(
+        [*house.app.router.routes, Members("/twice", get=ask_twice, name="twice")]
+    )
     before = house.statements
     assert (await alice.get("/twice")).text == "Alice True"
     assert house.statements == before + 1
@@ -220,7 +266,9 @@ DOCUMENTED = {
 async def test_the_table_is_the_one_that_is_documented(house: House) -> None:
     assert all(isinstance(row, Row) for row in house.app.router.routes)
     for kind, paths in DOCUMENTED.items():
-        assert {row.path for row in house.app.router.routes if row.kind.value == kind} == {*paths.split()}
+        assert {row.path for row in house.app.router.routes if row.kind.value == kind} == {
+            *paths.split()
+        }
 
 
 @pytest.mark.asvs("S04")
@@ -228,12 +276,23 @@ async def test_the_table_is_the_one_that_is_documented(house: House) -> None:
 async def test_each_page_opens_to_whom_the_table_says(
     house: House, alice: Browser, ada: Browser, stranger: Browser
 ) -> None:
-    opens = {Kind.GUESTS: (200, 303, 303), Kind.MEMBERS: (303, 200, 200), Kind.ADMINS: (303, 403, 200)}
+    opens = {
+        Kind.GUESTS: (200, 303, 303),
+        Kind.MEMBERS: (303, 200, 200),
+        Kind.ADMINS: (303, 403, 200),
+    }
     for row in house.app.router.routes:
         if row.kind in opens and "GET" in row.by_method:
-            path = row.path.replace("{slug}", "alice").replace("{id}", (await house.viewer_of(alice)).id)
-            expected = [401 if path.startswith("/api/") and status == 303 else status for status in opens[row.kind]]
-            assert [(await person.get(path)).status_code for person in (stranger, alice, ada)] == expected, path
+            path = row.path.replace("{slug}", "alice").replace(
+                "{id}", (await house.viewer_of(alice)).id
+            )
+            expected = [
+                401 if path.startswith("/api/") and status == 303 else status
+                for status in opens[row.kind]
+            ]
+            assert [
+                (await person.get(path)).status_code for person in (stranger, alice, ada)
+            ] == expected, path
 
 
 async def roles(house: House) -> dict[str, str]:
@@ -279,7 +338,9 @@ async def test_the_role_in_the_cookie_neither_opens_nor_closes_a_room(
 
 
 @pytest.mark.asvs("S03")
-async def test_no_spelling_of_a_path_gets_past_its_guard(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_no_spelling_of_a_path_gets_past_its_guard(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
     spellings = (
         "//admin/users",
         "/admin/users/",
@@ -317,13 +378,15 @@ async def test_of_several_refusals_the_first_of_the_contract_is_given(
         kind = {"Content-Type": "application/x-www-form-urlencoded"} | headers
         return (await person.client.post(path, content=content, headers=kind)).status_code
 
-    assert await post(stranger, "/nowhere", large, **FOREIGN, **JSON) == 403  # a foreign origin first
+    # a foreign origin first
+    assert await post(stranger, "/nowhere", large, **FOREIGN, **JSON) == 403
     assert await post(stranger, "/nowhere", large, **JSON) == 413
     assert await post(stranger, "/nowhere", b"{}", **JSON) == 404
     assert await post(stranger, "/dashboard", b"{}", **JSON) == 405
     assert await post(stranger, "/devices/revoke-all", b"{}", **JSON) == 303  # no session
     assert await post(alice, "/admin/users/x/role", b"{}", **JSON) == 415
-    assert await post(alice, "/admin/users/x/role", b"viewer=" + bobs.encode()) == 403  # the wrong role
+    # the wrong role
+    assert await post(alice, "/admin/users/x/role", b"viewer=" + bobs.encode()) == 403
     assert await post(alice, "/devices/revoke-all", b"viewer=" + bobs.encode()) == 409
     assert await post(stranger, "/login", b"{}", **JSON) == 415
     assert await post(stranger, "/login", b"email=x") == 422
@@ -333,12 +396,16 @@ async def test_of_several_refusals_the_first_of_the_contract_is_given(
 
 @pytest.mark.asvs("S72", "S01")
 @pytest.mark.guide("D16", "T1", "C3", "T6")
-async def test_a_dead_session_is_turned_away_once_and_not_for_ever(house: House, alice: Browser) -> None:
+async def test_a_dead_session_is_turned_away_once_and_not_for_ever(
+    house: House, alice: Browser
+) -> None:
     await house.change("DELETE FROM sessions")
     dead = alice.cookie
     for headers, status in (({}, 303), (HTMX, 401)):
         alice.cookie = dead
-        answer = await alice.get("/devices", HX_Current_URL="http://localhost:8000/devices", **headers)
+        answer = await alice.get(
+            "/devices", HX_Current_URL="http://localhost:8000/devices", **headers
+        )
         target = answer.headers.get("location") or answer.headers["hx-redirect"]
         assert (answer.status_code, target) == (status, "/login?next=/devices&ended=1")
         assert set_cookie_of(answer)["session"]["max-age"] == "0"
@@ -349,28 +416,51 @@ async def test_a_dead_session_is_turned_away_once_and_not_for_ever(house: House,
 
 @pytest.mark.guide("D9")
 @pytest.mark.parametrize("ask", [Browser.get, Browser.get_fragment])
-async def test_a_stranger_without_a_cookie_was_not_signed_out(stranger: Browser, ask: Callable) -> None:
+async def test_a_stranger_without_a_cookie_was_not_signed_out(
+    stranger: Browser, ask: Callable
+) -> None:
     answer = await ask(stranger, "/dashboard")
     target = answer.headers.get("location") or answer.headers["hx-redirect"]
     assert target == "/login?next=/dashboard"
 
 
 @pytest.mark.asvs("S76")
-async def test_a_row_answers_its_own_methods_and_no_others(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_a_row_answers_its_own_methods_and_no_others(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
     for row in [row for row in house.app.router.routes if isinstance(row, Row)]:
-        for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} - row.methods:
+        for method in {
+            "GET",
+            "HEAD",
+            "POST",
+            "PUT",
+            "PATCH",
+            "DELETE",
+            "OPTIONS",
+            "TRACE",
+            "BREW",
+        } - row.methods:
             for person in (alice, stranger):
                 answer = await person.ask(method, path_in(row))
-                assert (answer.status_code, {*answer.headers["allow"].split(", ")}) == (405, row.methods)
+                assert (answer.status_code, {*answer.headers["allow"].split(", ")}) == (
+                    405,
+                    row.methods,
+                )
     assert await alice.is_in()
 
 
 @pytest.mark.asvs("S76")
-async def test_head_answers_what_get_would_without_the_body(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_head_answers_what_get_would_without_the_body(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
     for person, paths in ((stranger, GUESTS + MEMBERS), (alice, MEMBERS + GUESTS)):
         for path in [*paths, "/healthz", "/readyz", "/robots.txt", "/api/session"]:
             head, get = await person.ask("HEAD", path), await person.get(path)
-            assert (head.status_code, head.headers, head.content) == (get.status_code, get.headers, b"")
+            assert (head.status_code, head.headers, head.content) == (
+                get.status_code,
+                get.headers,
+                b"",
+            )
 
 
 @pytest.mark.asvs("S105")
@@ -378,7 +468,9 @@ async def test_no_address_of_a_page_or_redirect_holds_a_secret_or_an_email(house
     urls, person = [], await house.browser("Alice")
 
     async def note(answer: httpx.Response) -> None:
-        urls.extend(answer.headers.get(name, "") for name in ("location", "hx-redirect", "hx-push-url"))
+        urls.extend(
+            answer.headers.get(name, "") for name in ("location", "hx-redirect", "hx-push-url")
+        )
         names = ("href", "action", "src", "data-hx-get", "data-hx-post")
         urls.extend(element.attrs.get(name, "") for element in read(answer) for name in names)
 
@@ -400,17 +492,28 @@ async def id_of(person: Browser) -> str:
     return (await person.get("/api/session")).json()["user"]["id"]
 
 
-async def test_a_fragment_for_another_users_document_navigates(house: House, alice: Browser, bob: Browser) -> None:
+async def test_a_fragment_for_another_users_document_navigates(
+    house: House, alice: Browser, bob: Browser
+) -> None:
     document, before = {"Document_Viewer": await id_of(alice)}, house.statements
     for path in ("/devices?from=bar", "/account", "/handbook"):
         answer = await bob.get_fragment(path, **document)
-        assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (204, path, b"")
+        assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (
+            204,
+            path,
+            b"",
+        )
     assert house.statements == before
     assert (await alice.get_fragment("/devices", **document)).status_code == 200
 
 
-async def test_a_form_of_another_users_document_does_nothing(house: House, alice: Browser, bob: Browser) -> None:
-    document = {"Document_Viewer": await id_of(alice), "HX_Current_URL": "http://localhost:8000/account"}
+async def test_a_form_of_another_users_document_does_nothing(
+    house: House, alice: Browser, bob: Browser
+) -> None:
+    document = {
+        "Document_Viewer": await id_of(alice),
+        "HX_Current_URL": "http://localhost:8000/account",
+    }
     before = house.statements
     for path, fields in (
         ("/account", {"name": "Alice Grace"}),
@@ -420,13 +523,19 @@ async def test_a_form_of_another_users_document_does_nothing(house: House, alice
         ("/logout", {}),
     ):
         answer = await bob.post_fragment(path, fields, **document)
-        assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (204, "/account", b"")
+        assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (
+            204,
+            "/account",
+            b"",
+        )
     assert house.statements == before
     assert await bob.is_in()
     assert await house.rows("SELECT name FROM users ORDER BY name") == [("Alice",), ("Bob",)]
 
 
-async def test_the_navigation_bar_names_the_viewer_of_its_document(house: House, alice: Browser) -> None:
+async def test_the_navigation_bar_names_the_viewer_of_its_document(
+    house: House, alice: Browser
+) -> None:
     bar = read(await alice.get("/dashboard")).one(id="nav")
     assert bar.attrs["data-viewer"] == await id_of(alice)
     form = bar.one("form", action="/logout")

@@ -7,11 +7,13 @@ import tomllib
 import pytest
 
 from tests.rows import ALL_ROWS, ALL_TRAPS
-from web.settings import ROOT
+from web.settings.paths import ROOT
 
 
 def test_the_page_is_what_the_rows_and_the_markers_make() -> None:
-    stale = subprocess.run([sys.executable, "scripts/guide", "--check"], cwd=ROOT, capture_output=True, text=True)
+    stale = subprocess.run(
+        [sys.executable, "scripts/guide", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
     assert stale.returncode == 0, f"run scripts/guide, and read what changed\n{stale.stderr}"
 
 
@@ -23,7 +25,12 @@ def test_every_row_and_trap_stands_on_it() -> None:
 @pytest.mark.guide("A1", "A24", "B16", "D19")
 def test_the_readme_maps_the_three_concepts_and_says_when_to_choose_which_session() -> None:
     readme = (ROOT / "README.md").read_text()
-    for words in ("**Authentication.**", "**Session management.**", "**Authorization.**", "### Which sessions?"):
+    for words in (
+        "**Authentication.**",
+        "**Session management.**",
+        "**Authorization.**",
+        "### Which sessions?",
+    ):
         assert words in readme
     assert "What you would otherwise write yourself" in readme
     assert "DATA ACCESS LAYER" in (ROOT / "docs" / "architecture.md").read_text()

@@ -25,7 +25,9 @@ ALWAYS = {
 
 
 @pytest.fixture
-async def answers(house: House, alice: Browser, ada: Browser, stranger: Browser) -> dict[str, httpx.Response]:
+async def answers(
+    house: House, alice: Browser, ada: Browser, stranger: Browser
+) -> dict[str, httpx.Response]:
     """One answer of every kind."""
     kind = {"Content-Type": "application/json"}
     asset = read(await stranger.get("/")).one("link", rel="stylesheet").attrs["href"]
@@ -61,7 +63,11 @@ async def answers(house: House, alice: Browser, ada: Browser, stranger: Browser)
     await house.change("ALTER TABLE users RENAME TO mislaid")
     found["500"] = await alice.get("/dashboard")
     found["500 json"] = await alice.get("/api/session")
-    assert [name for name, answer in found.items() if name[:3].isdigit() and str(answer.status_code) != name[:3]] == []
+    assert [
+        name
+        for name, answer in found.items()
+        if name[:3].isdigit() and str(answer.status_code) != name[:3]
+    ] == []
     return found
 
 
@@ -75,8 +81,12 @@ async def test_every_answer_has_every_header_of_safety(answers: dict[str, httpx.
 
 @pytest.mark.asvs("S69")
 @pytest.mark.guide("B15")
-async def test_nothing_but_a_static_file_may_be_kept_by_a_browser(answers: dict[str, httpx.Response]) -> None:
-    kept = {name for name, answer in answers.items() if answer.headers["cache-control"] != "no-store"}
+async def test_nothing_but_a_static_file_may_be_kept_by_a_browser(
+    answers: dict[str, httpx.Response],
+) -> None:
+    kept = {
+        name for name, answer in answers.items() if answer.headers["cache-control"] != "no-store"
+    }
     assert kept == {"asset"}
 
 
@@ -92,7 +102,10 @@ async def test_an_answer_tells_nothing_of_what_made_it(answers: dict[str, httpx.
     for name, answer in answers.items():
         assert not {"server", "x-powered-by"} & set(answer.headers), name
     for name in ("500", "500 json"):
-        assert not any(word in answers[name].text for word in ("Traceback", "sqlite", "mislaid", "SELECT", ".py"))
+        assert not any(
+            word in answers[name].text
+            for word in ("Traceback", "sqlite", "mislaid", "SELECT", ".py")
+        )
     assert read(answers["500"]).one(**{"class": "note"}).one(**{"class": "mono"}).text.isalnum()
 
 
@@ -104,17 +117,30 @@ async def test_no_markup_of_ours_holds_code(answers: dict[str, httpx.Response]) 
             for element in read(answer):
                 names = " ".join(element.attrs)
                 assert "hx-on" not in names, name
-                assert not any(attribute.startswith("on") or attribute == "style" for attribute in element.attrs), name
+                assert not any(
+                    attribute.startswith("on") or attribute == "style"
+                    for attribute in element.attrs
+                ), name
                 assert "[" not in element.attrs.get("data-hx-trigger", ""), name
-                assert not any(value.lower().startswith(("javascript:", "js:")) for value in element.attrs.values())
+                assert not any(
+                    value.lower().startswith(("javascript:", "js:"))
+                    for value in element.attrs.values()
+                )
                 assert element.tag not in ("style", "base", "iframe", "object")
-                assert element.tag != "script" or (element.attrs["src"], element.text) == (element.attrs["src"], "")
+                assert element.tag != "script" or (element.attrs["src"], element.text) == (
+                    element.attrs["src"],
+                    "",
+                )
 
 
 @pytest.mark.asvs("S106")
 async def test_nothing_is_loaded_from_anybody_else(answers: dict[str, httpx.Response]) -> None:
     for answer in answers.values():
-        urls = [element.attrs.get(name, "/") for element in read(answer) for name in ("src", "href", "action")]
+        urls = [
+            element.attrs.get(name, "/")
+            for element in read(answer)
+            for name in ("src", "href", "action")
+        ]
         assert [url for url in urls if not url.startswith(("/", "#")) or url.startswith("//")] == []
 
 

@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 from databases import Database
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import Clock, House
 from tests.databases import KINDS
 from tests.people import Browser
@@ -65,8 +65,12 @@ HOLDS = {
 
 
 @pytest.mark.asvs("S108")
-@pytest.mark.parametrize(("kind", "hold"), [("sqlite", "head"), *[("postgresql", hold) for hold in HOLDS]])
-async def test_a_database_that_takes_no_log_in_is_not_ready(make_house: Callable, cheap: Passwords, hold: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "hold"), [("sqlite", "head"), *[("postgresql", hold) for hold in HOLDS]]
+)
+async def test_a_database_that_takes_no_log_in_is_not_ready(
+    make_house: Callable, cheap: Passwords, hold: str
+) -> None:
     """Another host has frozen in a transaction, or an index is being built."""
     house, other = await make_house(hashing=cheap, patience=0.2), await make_house(hashing=cheap)
     alice = await house.member("Alice")
@@ -98,9 +102,15 @@ async def test_many_probes_take_the_locks_once_a_second(make_house: Callable, cl
 async def test_a_probe_changes_nothing(make_house: Callable, cheap: Passwords) -> None:
     house = await make_house(hashing=cheap)
     alice = await house.member("Alice")
-    before = [await house.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit", "trail_head")]
+    before = [
+        await house.rows(f"SELECT * FROM {table}")
+        for table in ("users", "sessions", "audit", "trail_head")
+    ]
     assert (await alice.get("/readyz")).status_code == 200
-    after = [await house.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit", "trail_head")]
+    after = [
+        await house.rows(f"SELECT * FROM {table}")
+        for table in ("users", "sessions", "audit", "trail_head")
+    ]
     assert after == before
 
 
@@ -110,11 +120,22 @@ async def test_neither_says_anything_of_the_house(make_house: Callable, house: H
         stranger = await one.browser("Charlie")
         for path in ("/healthz", "/readyz"):
             told = (answer := await stranger.get(path)).text.lower() + str(answer.headers).lower()
-            words = ("sqlite", "postgres", "latchkey", "uvicorn", "python", "/tmp", "traceback", "version")
+            words = (
+                "sqlite",
+                "postgres",
+                "latchkey",
+                "uvicorn",
+                "python",
+                "/tmp",
+                "traceback",
+                "version",
+            )
             assert [word for word in words if word in told] == []
 
 
-async def test_a_program_that_was_told_to_stop_is_not_ready(house: House, stranger: Browser) -> None:
+async def test_a_program_that_was_told_to_stop_is_not_ready(
+    house: House, stranger: Browser
+) -> None:
     house.app.state.draining = True
     answer = await stranger.get("/readyz")
     assert (answer.status_code, answer.text, answer.headers["connection"]) == (

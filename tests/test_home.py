@@ -50,7 +50,10 @@ async def test_the_handbooks_shell_knows_the_claims_alone(alice: Browser) -> Non
 
 async def test_robots_are_kept_out_of_the_api(stranger: Browser) -> None:
     answer = await stranger.get("/robots.txt")
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        200,
+        "text/plain; charset=utf-8",
+    )
     assert "Disallow: /api/" in answer.text
 
 
@@ -66,8 +69,16 @@ def lines_of(answer: httpx.Response) -> dict[str, str]:
     ("settings", "contact", "origin"),
     [
         ({}, "mailto:security@localhost", "http://localhost:8000"),
-        ({"BASE_URL": "https://door.example"}, "mailto:security@door.example", "https://door.example"),
-        ({"SECURITY_CONTACT": "https://door.example/tell"}, "https://door.example/tell", "http://localhost:8000"),
+        (
+            {"BASE_URL": "https://door.example"},
+            "mailto:security@door.example",
+            "https://door.example",
+        ),
+        (
+            {"SECURITY_CONTACT": "https://door.example/tell"},
+            "https://door.example/tell",
+            "http://localhost:8000",
+        ),
     ],
 )
 async def test_who_finds_a_weakness_is_told_whom_to_tell(
@@ -78,7 +89,10 @@ async def test_who_finds_a_weakness_is_told_whom_to_tell(
     before = house.statements
     for host in ("localhost", origin.partition("//")[2]):
         answer = await stranger.get("/.well-known/security.txt", Host=host)
-        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        assert (answer.status_code, answer.headers["content-type"]) == (
+            200,
+            "text/plain; charset=utf-8",
+        )
         assert lines_of(answer) == {
             "Contact": contact,
             "Expires": "2027-10-20T00:00:00Z",
@@ -89,7 +103,9 @@ async def test_who_finds_a_weakness_is_told_whom_to_tell(
 
 
 @pytest.mark.asvs("S114")
-async def test_that_page_is_the_same_all_day_and_never_promises_a_year(house: House, stranger: Browser) -> None:
+async def test_that_page_is_the_same_all_day_and_never_promises_a_year(
+    house: House, stranger: Browser
+) -> None:
     expiries = set()
     for _ in range(30):
         answer = await stranger.get("/.well-known/security.txt")
@@ -103,7 +119,9 @@ async def test_that_page_is_the_same_all_day_and_never_promises_a_year(house: Ho
 @pytest.mark.asvs("S114", "S76")
 async def test_that_page_can_only_be_read(stranger: Browser, alice: Browser, ada: Browser) -> None:
     for person in (stranger, alice, ada):
-        head, get = [await person.ask(method, "/.well-known/security.txt") for method in ("HEAD", "GET")]
+        head, get = [
+            await person.ask(method, "/.well-known/security.txt") for method in ("HEAD", "GET")
+        ]
         assert (head.status_code, head.headers, head.content) == (200, get.headers, b"")
         assert (await person.post("/.well-known/security.txt")).status_code == 405
         assert (await person.get_fragment("/.well-known/security.txt")).text == get.text

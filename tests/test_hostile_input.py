@@ -1,4 +1,6 @@
-"""What people type is text: it is never markup, SQL, an address of our choosing, or a reason to fall over."""
+"""What people type is text: it is never markup, SQL, an address of our choosing, or a reason to
+fall over.
+"""
 
 from collections.abc import Callable
 from urllib.parse import quote, urlencode, urlsplit
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, path_of, read
 
@@ -104,7 +106,9 @@ async def test_what_was_typed_comes_back_as_text(stranger: Browser, path: str) -
         for text in MARKUP:
             page = read(await ask(path, {"name": text, "email": text, "next": text}))
             values = [
-                field.attrs["value"] for field in page.all("input", value=True) if field.attrs.get("id") != "password"
+                field.attrs["value"]
+                for field in page.all("input", value=True)
+                if field.attrs.get("id") != "password"
             ]
             assert set(values) <= {text, "/dashboard"}
             assert page.shape == plain.shape
@@ -127,12 +131,17 @@ async def test_the_name_of_a_browser_is_text(cheap_house: House) -> None:
     agents += [f"Mozilla/5.0 (compatible; {text}Bot/1.0; +http://x)" for text in agents] + [
         f"{text}/1.0" for text in agents
     ]
-    for number, agent in enumerate([*agents, "x" * 9_000, "<b>" * 3_000, "Mozilla/5.0 (Windows NT 10.0)" * 200]):
+    for number, agent in enumerate(
+        [*agents, "x" * 9_000, "<b>" * 3_000, "Mozilla/5.0 (Windows NT 10.0)" * 200]
+    ):
         person = await house.member("Guest", email=f"guest{number}@example.com", user_agent=agent)
         page = read(await person.get("/devices"))
         assert page.shape == shape
         assert len(page.one(data_current="true").one("h2").text) < 100
-    assert max(row[0] for row in await house.rows("SELECT max(length(user_agent)) AS n FROM sessions")) <= 512
+    assert (
+        max(row[0] for row in await house.rows("SELECT max(length(user_agent)) AS n FROM sessions"))
+        <= 512
+    )
 
 
 @pytest.mark.asvs("S33")
@@ -142,7 +151,10 @@ async def test_where_one_wanted_to_go_is_text(stranger: Browser) -> None:
         for target in (text, f"/devices?q={text}"):
             page = read(await stranger.get(f"/login?next={quote(target)}"))
             assert page.shape == plain
-            assert path_of(page.one("input", name="next").attrs["value"]) in ("/dashboard", "/devices")
+            assert path_of(page.one("input", name="next").attrs["value"]) in (
+                "/dashboard",
+                "/devices",
+            )
 
 
 @pytest.mark.asvs("S34")
@@ -154,7 +166,9 @@ async def test_nobody_is_sent_anywhere_but_to_a_page_of_ours(cheap_house: House)
         answer = await alice.log_in(next=target)
         assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard"), target
         await alice.post("/logout")
-        fragment = await alice.post_fragment("/login", {"email": alice.email, "password": PASSWORD, "next": target})
+        fragment = await alice.post_fragment(
+            "/login", {"email": alice.email, "password": PASSWORD, "next": target}
+        )
         assert fragment.headers["hx-redirect"] == "/dashboard", target
 
 
@@ -166,19 +180,32 @@ async def test_the_form_holds_no_address_but_of_a_page_of_ours(stranger: Browser
             await stranger.post("/login", {"next": target}),
             await stranger.post_fragment("/login", {"next": target}),
         ):
-            assert [field.attrs["value"] for field in read(answer).all("input", name="next")] in ([], ["/dashboard"])
+            assert [field.attrs["value"] for field in read(answer).all("input", name="next")] in (
+                [],
+                ["/dashboard"],
+            )
 
 
 @pytest.mark.asvs("S34")
 async def test_a_page_that_was_left_for_the_log_in_is_one_of_ours(stranger: Browser) -> None:
-    ours = [f"http://localhost:8000{address}" for address in ELSEWHERE if address.isprintable() and "#" not in address]
+    ours = [
+        f"http://localhost:8000{address}"
+        for address in ELSEWHERE
+        if address.isprintable() and "#" not in address
+    ]
     theirs = [address for address in ELSEWHERE if address.isprintable() and "#" not in address]
     theirs += [
         "http://evil.example/devices",
         "https://localhost:8000/devices",
         "http://localhost:8000@evil.example/devices",
     ]
-    theirs += ["http://localhost/devices", "http://localhost:8000.evil.example/devices", "http://[", "/devices", "null"]
+    theirs += [
+        "http://localhost/devices",
+        "http://localhost:8000.evil.example/devices",
+        "http://[",
+        "/devices",
+        "null",
+    ]
     for name in ("HX-Current-URL", "Referer"):
         for address in [*ours, *theirs]:
             headers = {name: address.encode()}
@@ -187,11 +214,15 @@ async def test_a_page_that_was_left_for_the_log_in_is_one_of_ours(stranger: Brow
                 await stranger.post("/devices/revoke-all", **headers),
             ):
                 target = answer.headers.get("location") or answer.headers["hx-redirect"]
-                assert target in ("/login?next=/dashboard", "/login?next=/dashboard&cookies=1"), address
+                assert target in ("/login?next=/dashboard", "/login?next=/dashboard&cookies=1"), (
+                    address
+                )
 
 
 @pytest.mark.guide("D9")
-async def test_a_fragment_and_a_form_remember_the_page_that_they_stood_on(stranger: Browser) -> None:
+async def test_a_fragment_and_a_form_remember_the_page_that_they_stood_on(
+    stranger: Browser,
+) -> None:
     page = "http://localhost:8000/devices?sort=name&q=a%20b"
     for headers in (
         {"HX-Current-URL": page},
@@ -222,7 +253,9 @@ async def test_every_redirect_stays_on_our_origin_whatever_the_host_header_says(
 async def test_sql_in_a_field_is_only_text(house: House, alice: Browser, stranger: Browser) -> None:
     for text in INJECTIONS:
         assert (await stranger.post("/login", {"email": text, "password": text})).status_code == 422
-        assert (await stranger.post("/login", {"email": alice.email, "password": text})).status_code == 422
+        assert (
+            await stranger.post("/login", {"email": alice.email, "password": text})
+        ).status_code == 422
         assert (await stranger.post("/signup/check/email", {"email": text})).status_code == 200
         assert (await alice.post(f"/devices/{quote(text, safe='')}/revoke")).status_code == 404
         assert (await alice.post("/devices/revoke-all", {"viewer": text})).status_code == 409
@@ -233,37 +266,57 @@ async def test_sql_in_a_field_is_only_text(house: House, alice: Browser, strange
 
 
 @pytest.mark.asvs("S97")
-async def test_of_a_doubled_field_the_first_value_counts(house: House, alice: Browser, bob: Browser) -> None:
+async def test_of_a_doubled_field_the_first_value_counts(
+    house: House, alice: Browser, bob: Browser
+) -> None:
     laptop, password = await house.browser("Alice"), quote(PASSWORD)
     both = f"email=alice%40example.com&email=bob%40example.com&password={password}&password=x"
-    answer = await laptop.client.post("/login?email=bob%40example.com&password=y", content=both, headers=FORM)
+    answer = await laptop.client.post(
+        "/login?email=bob%40example.com&password=y", content=both, headers=FORM
+    )
     assert answer.status_code == 303
     assert read(await laptop.get("/dashboard")).one(data_viewer_name=True).text == "Alice"
 
 
 @pytest.mark.asvs("S85")
 @pytest.mark.parametrize("field", ["name", "email", "password"])
-async def test_what_cannot_be_stored_as_text_is_refused(house: House, stranger: Browser, field: str) -> None:
+async def test_what_cannot_be_stored_as_text_is_refused(
+    house: House, stranger: Browser, field: str
+) -> None:
     before = house.statements, house.hashes
-    for bad in (b"a%00b", b"%ED%A0%80%ED%A0%80", b"%FF%FE", b"ab%C3", b"\xff\xfe", b"%ED%B0%80x@example.com"):
+    for bad in (
+        b"a%00b",
+        b"%ED%A0%80%ED%A0%80",
+        b"%FF%FE",
+        b"ab%C3",
+        b"\xff\xfe",
+        b"%ED%B0%80x@example.com",
+    ):
         fields = {name: quote(value).encode() for name, value in CHARLIE.items()} | {field: bad}
         body = b"&".join(name.encode() + b"=" + value for name, value in fields.items())
         for path in ("/signup", "/login") if field != "name" else ("/signup",):
             answer = await stranger.client.post(path, content=body, headers=FORM)
-            assert (answer.status_code, "again" in read(answer).one(id="error-summary").text) == (422, True), bad
+            assert (answer.status_code, "again" in read(answer).one(id="error-summary").text) == (
+                422,
+                True,
+            ), bad
         live = await stranger.client.post(f"/signup/check/{field}", content=body, headers=FORM)
         assert (live.status_code, read(live).all(**{"class": "ok"})) == (200, []), bad
     assert (house.statements, house.hashes) == before
 
 
 anything = st.text(max_size=120) | st.text("aZ1é🔑 \t\r\n\0'\"<>&%+=@.-\u200b\u202e", max_size=40)
-fuzzed = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.mark.asvs("S85", "S33")
 @fuzzed
 @given(name=anything)
-async def test_any_name_is_refused_with_a_sentence_or_shown_as_it_is(cheap_house: House, name: str) -> None:
+async def test_any_name_is_refused_with_a_sentence_or_shown_as_it_is(
+    cheap_house: House, name: str
+) -> None:
     guests = await cheap_house.count("users")
     person = await cheap_house.browser(name, email=f"guest{guests}@example.com")
     answer = await person.sign_up()
@@ -297,11 +350,15 @@ async def test_any_address_or_password_is_refused_with_a_sentence_or_opens_an_ac
 @pytest.mark.asvs("S85")
 @fuzzed
 @given(
-    path=st.sampled_from(["/login", "/signup", "/signup/check/name", "/signup/check/email", "/signup/check/password"]),
+    path=st.sampled_from(
+        ["/login", "/signup", "/signup/check/name", "/signup/check/email", "/signup/check/password"]
+    ),
     body=st.binary(max_size=80)
     | st.dictionaries(st.sampled_from([*CHARLIE, "next", "viewer"]), anything).map(urlencode),
 )
-async def test_any_body_gets_an_answer_of_ours(cheap_house: House, path: str, body: bytes | str) -> None:
+async def test_any_body_gets_an_answer_of_ours(
+    cheap_house: House, path: str, body: bytes | str
+) -> None:
     person = await cheap_house.browser("Guest")
     answer = await person.client.post(path, content=body, headers=FORM)
     assert answer.status_code in (200, 422)
@@ -317,9 +374,15 @@ async def test_a_password_is_nowhere_but_in_the_hash(
     typed = {"name": "Charlie", "email": "charlie@example.com", "password": canary}
     answers = []
     for ask in (stranger.post, stranger.post_fragment):
-        answers += [await ask("/signup", {**typed, "name": ""}), await ask("/signup", {**typed, "email": alice.email})]
+        answers += [
+            await ask("/signup", {**typed, "name": ""}),
+            await ask("/signup", {**typed, "email": alice.email}),
+        ]
         answers += [await ask("/login", typed), await ask("/login", {**typed, "email": "x"})]
-        answers += [await ask("/signup/check/password", typed), await ask("/signup/check/email", typed)]
+        answers += [
+            await ask("/signup/check/password", typed),
+            await ask("/signup/check/email", typed),
+        ]
     await house.break_inserts("users")
     answers.append(await stranger.post("/signup", typed))
     await house.mend_inserts("users")

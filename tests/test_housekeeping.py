@@ -1,4 +1,6 @@
-"""Keeping house: what is over is pruned while people come and go; a database that is away is opened when it comes."""
+"""Keeping house: what is over is pruned while people come and go; a database that is away is opened
+when it comes.
+"""
 
 import asyncio
 import logging
@@ -12,10 +14,10 @@ from time import monotonic
 
 import pytest
 
-from db.housekeeping import keep_house, keep_opening, open_database
-from db.passwords import Passwords
-from db.pruning import keep_pruning, prune
-from db.refusals import Busy
+from db.crypto.passwords import Passwords
+from db.errors import Busy
+from db.maintenance.pruning import keep_pruning, prune
+from db.maintenance.startup import keep_house, keep_opening, open_database
 from db.tables import SCHEMA
 from tests.conftest import House
 from tests.people import Browser
@@ -40,9 +42,18 @@ def plant_expired_sessions(house: House, count: int = EXPIRED) -> None:
     over = (house.clock() - timedelta(minutes=1)).isoformat(timespec="microseconds")
     with closing(sqlite3.connect(house.path)) as connection, connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(sessions)")]
-        changed = {"id": "'old' || value", "token_hash": "'old' || value", "expires_at": f"'{over}'"}
-        names, values = ", ".join(columns), ", ".join(changed.get(column, column) for column in columns)
-        numbers = f"WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT {count})"
+        changed = {
+            "id": "'old' || value",
+            "token_hash": "'old' || value",
+            "expires_at": f"'{over}'",
+        }
+        names, values = (
+            ", ".join(columns),
+            ", ".join(changed.get(column, column) for column in columns),
+        )
+        numbers = (
+            f"WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT {count})"
+        )
         source = "FROM n, (SELECT * FROM sessions LIMIT 1)"
         connection.execute(f"{numbers} INSERT INTO sessions ({names}) SELECT {values} {source}")
 
@@ -74,7 +85,9 @@ async def test_ten_thousand_expired_sessions_go_and_live_ones_stay_while_people_
 ) -> None:
     plant_expired_sessions(house)
     pruning = asyncio.create_task(prune(house.store))
-    newcomers = [await house.browser(f"Newcomer {number}", f"n{number}@example.com") for number in range(20)]
+    newcomers = [
+        await house.browser(f"Newcomer {number}", f"n{number}@example.com") for number in range(20)
+    ]
     slowest, signed_up = 0.0, 0
     for person in newcomers:
         before = asyncio.get_running_loop().time()
@@ -89,7 +102,9 @@ async def test_ten_thousand_expired_sessions_go_and_live_ones_stay_while_people_
 
 
 @pytest.mark.asvs("S95")
-async def test_a_session_is_pruned_when_its_time_is_over_and_not_before(house: House, alice: Browser) -> None:
+async def test_a_session_is_pruned_when_its_time_is_over_and_not_before(
+    house: House, alice: Browser
+) -> None:
     house.clock.move(days=7, seconds=-1)
     assert await prune(house.store) == 0
     house.clock.move(seconds=1)
@@ -126,7 +141,9 @@ async def test_whatever_goes_wrong_the_loop_goes_on(
     assert await alice.is_in()
 
 
-async def test_processes_that_started_together_do_not_prune_together(house: House, pruning: Callable) -> None:
+async def test_processes_that_started_together_do_not_prune_together(
+    house: House, pruning: Callable
+) -> None:
     """Each waits for a moment of its own before it begins."""
     began = []
     for _ in range(4):
@@ -152,8 +169,11 @@ async def asked_since(house: House, before: int) -> bool:
 
 @pytest.fixture
 async def shut(make_house: Callable, tmp_path: Path) -> House:
-    """A house that starts while its database is not there: a folder stands where the file should be."""
-    house = await make_house(hashing=Passwords(memory_kib=8, passes=1))  # the program closes them when it ends
+    """A house that starts while its database is not there: a folder stands where the file should
+    be.
+    """
+    # the program closes them when it ends
+    house = await make_house(hashing=Passwords(memory_kib=8, passes=1))
     await house.store.database.disconnect()
     house.path.rename(tmp_path / "away.db")
     house.path.mkdir()
@@ -182,7 +202,10 @@ async def test_a_database_that_is_away_at_the_start_is_opened_when_it_comes(
     problem = await open_database(shut.store)
     assert problem == f"the database cannot be used: {shut.path} is a directory"
     task = asyncio.create_task(keep_house(shut.store, problem))
-    statuses = [(await stranger.get(path)).status_code for path in ("/healthz", "/login", "/readyz", "/api/session")]
+    statuses = [
+        (await stranger.get(path)).status_code
+        for path in ("/healthz", "/login", "/readyz", "/api/session")
+    ]
     assert statuses == [200, 200, 503, 401]
     assert (await stranger.sign_up()).status_code == 503
     come_back(shut)

@@ -1,4 +1,6 @@
-"""The keys: changed while people are logged in, and found nowhere but in the settings, whatever breaks."""
+"""The keys: changed while people are logged in, and found nowhere but in the settings, whatever
+breaks.
+"""
 
 import asyncio
 import re
@@ -14,20 +16,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from db.housekeeping import migrate
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.schema import migrate
 from tests.conftest import SECRET, House
 from tests.people import HTMX, PASSWORD, Browser, read, set_cookie_of
 from tests.processes import LATCHKEY, free_port, serving
 from tests.test_session_cookie import header_of
-from web.cookie import verify_session
-from web.forms import read_fields
-from web.logs import JsonLine, TextLine
+from web.forms.form import read_fields
+from web.http.session import verify_session
+from web.observability.logs import JsonLine, TextLine
 from web.routes import Anyone, Members
 
 NEW = "tomorrow's session secret: w4LkV0nTz8YpQ2sD"
 BOTH, NEW_ALONE = {"SESSION_SECRET": f"{NEW},{SECRET}"}, {"SESSION_SECRET": NEW}
-MODES = [(strategy, cookie) for strategy in ("database", "stateless") for cookie in ("signed", "encrypted")]
+MODES = [
+    (strategy, cookie)
+    for strategy in ("database", "stateless")
+    for cookie in ("signed", "encrypted")
+]
 
 
 @pytest.fixture(params=MODES, ids="-".join)
@@ -43,7 +49,9 @@ async def test_with_the_new_key_first_everybody_goes_on_and_renewals_are_sealed_
 ) -> None:
     both = await make_house(house.path, **BOTH)
     same = await both.thief_of(alice)
-    answers = await asyncio.gather(*[same.get(path) for path in ("/dashboard", "/account", "/handbook") * 10])
+    answers = await asyncio.gather(
+        *[same.get(path) for path in ("/dashboard", "/account", "/handbook") * 10]
+    )
     assert {answer.status_code for answer in answers} == {200}
     assert {str(set_cookie_of(answer)) for answer in answers} == {""}
     house.clock.move(days=5)
@@ -79,7 +87,8 @@ async def test_once_the_old_key_is_gone_its_sessions_end_cleanly(
         same = await later.thief_of(alice)
         answer = await same.get(path, **headers)
         assert answer.status_code == status, path
-        assert set_cookie_of(answer) == {}, path  # a host that was not told of the change yet may know it
+        # a host that was not told of the change yet may know it
+        assert set_cookie_of(answer) == {}, path
         assert (await same.get("/login")).status_code == 200
         assert (await same.log_in(email=alice.email, password=PASSWORD)).status_code == 303
         assert await same.is_in()
@@ -89,7 +98,9 @@ async def test_once_the_old_key_is_gone_its_sessions_end_cleanly(
 async def test_on_several_hosts_the_new_key_is_made_known_before_it_signs(
     make_house: Callable, house: House, alice: Browser
 ) -> None:
-    """`old,new` on every host, then `new,old`: at each step whatever one host signs the other one opens."""
+    """`old,new` on every host, then `new,old`: at each step whatever one host signs the other one
+    opens.
+    """
     steps = [SECRET, f"{SECRET},{NEW}", f"{NEW},{SECRET}", NEW]
     for before, after in pairwise(steps):
         hosts = [await make_house(house.path, SESSION_SECRET=secret) for secret in (before, after)]
@@ -122,32 +133,49 @@ def dashboard(port: int, cookie: str) -> httpx.Response:
 
 @pytest.mark.asvs("S96")
 @pytest.mark.parametrize("name", ["SESSION_SECRET", "DATABASE_URL", "METRICS_TOKEN"])
-@pytest.mark.parametrize(("mode", "done_by_others"), [(0o644, "read"), (0o604, "read"), (0o666, "written")])
+@pytest.mark.parametrize(
+    ("mode", "done_by_others"), [(0o644, "read"), (0o604, "read"), (0o666, "written")]
+)
 def test_the_program_does_not_start_with_a_secret_file_that_others_can_read(
     tmp_path: Path, migrated: Path, name: str, mode: int, done_by_others: str
 ) -> None:
-    secrets = {"SESSION_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{migrated}", "METRICS_TOKEN": NEW}
+    secrets = {
+        "SESSION_SECRET": SECRET,
+        "DATABASE_URL": f"sqlite:///{migrated}",
+        "METRICS_TOKEN": NEW,
+    }
     path = tmp_path / "secret"
     path.write_text(secrets.pop(name))
     path.chmod(mode)
     environ = {**secrets, f"{name}_FILE": str(path), "PORT": str(free_port())}
-    done = subprocess.run([LATCHKEY, "serve"], env=environ, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [LATCHKEY, "serve"], env=environ, capture_output=True, text=True, timeout=30
+    )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"latchkey: {name}_FILE: {path} can be {done_by_others} by others: chmod 600 it\n"
+    assert (
+        done.stderr
+        == f"latchkey: {name}_FILE: {path} can be {done_by_others} by others: chmod 600 it\n"
+    )
 
 
 async def break_at_the_worst(request: Request) -> Response:
-    """A fault of ours, with everything that is secret at hand, and in the words of the error wherever it goes."""
+    """A fault of ours, with everything that is secret at hand, and in the words of the error
+    wherever it goes.
+    """
     settings, store = request.app.state.settings, request.app.state.store
     typed = await read_fields(request)
     keyring, secrets = store.keys, settings.session_secrets
     viewer = await verify_session(request)
-    raise ValueError(f"{settings} {store} {keyring} {viewer} {typed} {secrets[0].reveal()!r} {request.headers}")
+    raise ValueError(
+        f"{settings} {store} {keyring} {viewer} {typed} {secrets[0].reveal()!r} {request.headers}"
+    )
 
 
 async def show_it(request: Request) -> Response:
     """The same, but somebody thought that it would be useful to see what there is."""
-    raise RuntimeError(f"{request.app.state.settings} {request.app.state.store} {request.app.state.store.keys}")
+    raise RuntimeError(
+        f"{request.app.state.settings} {request.app.state.store} {request.app.state.store.keys}"
+    )
 
 
 class Broken:
@@ -177,12 +205,16 @@ async def test_a_fault_with_every_secret_at_hand_shows_none(
     path = "/shown" if where == "shown" else "/worst"
     answers = [await alice.get(path, **headers) for headers in ({}, HTMX)]
     if where != "shown":
-        answers.append(await alice.post(path, {"password": PASSWORD, "email": "canary@example.com"}))
+        answers.append(
+            await alice.post(path, {"password": PASSWORD, "email": "canary@example.com"})
+        )
     assert {answer.status_code for answer in answers} == {500}
     lines = [form.format(record) for record in caplog.records for form in (JsonLine(), TextLine())]
     assert any("failed, reference" in line for line in lines)
     for canary in canaries_of(house, alice):
-        assert not [text for text in (*lines, *(answer.text for answer in answers)) if canary in text]
+        assert not [
+            text for text in (*lines, *(answer.text for answer in answers)) if canary in text
+        ]
     for answer in answers:
         assert re.search(r"[0-9a-f]{16}", answer.text)
         assert not re.search(r"Traceback|\.py|Error:|Store|KeyRing", answer.text)
@@ -191,26 +223,52 @@ async def test_a_fault_with_every_secret_at_hand_shows_none(
 def canaries_of(house: House, alice: Browser) -> list[str]:
     sid = house.store.keys.open(str(alice.cookie))["sid"]
     raw = house.settings.database_url.reveal()
-    return [SECRET, SECRET.split()[-1], str(alice.cookie), sid, PASSWORD, "canary@example.com", alice.email, raw]
+    return [
+        SECRET,
+        SECRET.split()[-1],
+        str(alice.cookie),
+        sid,
+        PASSWORD,
+        "canary@example.com",
+        alice.email,
+        raw,
+    ]
 
 
 @pytest.mark.asvs("S96")
-async def test_no_repr_of_what_the_program_is_made_of_shows_a_secret(house: House, alice: Browser) -> None:
+async def test_no_repr_of_what_the_program_is_made_of_shows_a_secret(
+    house: House, alice: Browser
+) -> None:
     app = house.app
-    everything = [house.settings, house.store, house.store.keys, house.store.passwords, house.store.database]
+    everything = [
+        house.settings,
+        house.store,
+        house.store.keys,
+        house.store.passwords,
+        house.store.database,
+    ]
     everything += [app, app.state, vars(app.state), app.state.metrics, await house.viewer_of(alice)]
-    everything += [app.user_middleware, house.settings.session_secrets, house.store.keys._keys, house.store.keys._first]
+    everything += [
+        app.user_middleware,
+        house.settings.session_secrets,
+        house.store.keys._keys,
+        house.store.keys._first,
+    ]
     for thing in everything:
         for show in (repr, str, "{0}".format, "{0!r}".format):
             try:
                 text = show(thing)
             except TypeError as refusal:
                 text = str(refusal)
-            assert not [canary for canary in canaries_of(house, alice)[:4] if canary in text], type(thing)
+            assert not [canary for canary in canaries_of(house, alice)[:4] if canary in text], type(
+                thing
+            )
 
 
 @pytest.mark.asvs("S96")
-async def test_a_traceback_with_the_values_of_its_variables_shows_no_secret(house: House, alice: Browser) -> None:
+async def test_a_traceback_with_the_values_of_its_variables_shows_no_secret(
+    house: House, alice: Browser
+) -> None:
     """As crash reporters write it, and as a debugger would."""
 
     def fail(settings: object, store: object, keyring: object, secret: object) -> None:
@@ -226,4 +284,6 @@ async def test_a_traceback_with_the_values_of_its_variables_shows_no_secret(hous
 async def test_the_error_page_names_its_reference_alone(house: House, alice: Browser) -> None:
     await house.change("ALTER TABLE users RENAME TO mislaid")
     page = read(await alice.get("/dashboard"))
-    assert re.fullmatch(r"[0-9a-f]{16}", page.one(**{"class": "note"}).one(**{"class": "mono"}).text)
+    assert re.fullmatch(
+        r"[0-9a-f]{16}", page.one(**{"class": "note"}).one(**{"class": "mono"}).text
+    )

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, read, set_cookie_of
 
@@ -22,14 +22,23 @@ async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
 @pytest.mark.asvs("S81")
 async def test_a_body_over_64_kib_is_refused_whatever_it_is(stranger: Browser) -> None:
     body = b"name=" + b"x" * (LARGEST - 4)
-    for kind in (*FORM.values(), "multipart/form-data; boundary=x", "text/plain", "application/json"):
+    for kind in (
+        *FORM.values(),
+        "multipart/form-data; boundary=x",
+        "text/plain",
+        "application/json",
+    ):
         for content in (body, in_pieces(body)):
-            answer = await stranger.client.post("/signup", content=content, headers={"Content-Type": kind})
+            answer = await stranger.client.post(
+                "/signup", content=content, headers={"Content-Type": kind}
+            )
             assert (answer.status_code, answer.headers["connection"]) == (413, "close")
 
 
 @pytest.mark.asvs("S81", "S42")
-async def test_ten_megabytes_of_password_are_refused_unread(house: House, stranger: Browser) -> None:
+async def test_ten_megabytes_of_password_are_refused_unread(
+    house: House, stranger: Browser
+) -> None:
     sent = 0
 
     async def password() -> AsyncIterator[bytes]:
@@ -39,7 +48,9 @@ async def test_ten_megabytes_of_password_are_refused_unread(house: House, strang
             yield b"x" * 1000
 
     before = house.hashes
-    assert (await stranger.client.post("/login", content=password(), headers=FORM)).status_code == 413
+    assert (
+        await stranger.client.post("/login", content=password(), headers=FORM)
+    ).status_code == 413
     assert sent < 70
     assert house.hashes == before
 
@@ -47,7 +58,9 @@ async def test_ten_megabytes_of_password_are_refused_unread(house: House, strang
 @pytest.mark.asvs("S81")
 async def test_a_length_that_cannot_be_is_refused(stranger: Browser) -> None:
     for length in ("65537", "-1", "x", "1" * 5_000, ""):
-        answer = await stranger.client.post("/login", content=b"", headers={**FORM, "Content-Length": length})
+        answer = await stranger.client.post(
+            "/login", content=b"", headers={**FORM, "Content-Length": length}
+        )
         assert answer.status_code == 413
 
 
@@ -55,11 +68,15 @@ async def test_a_length_that_cannot_be_is_refused(stranger: Browser) -> None:
 async def test_a_body_of_64_kib_is_read(stranger: Browser) -> None:
     body = b"name=" + b"x" * (LARGEST - 5)
     for content in (body, in_pieces(body)):
-        assert (await stranger.client.post("/signup", content=content, headers=FORM)).status_code == 422
+        assert (
+            await stranger.client.post("/signup", content=content, headers=FORM)
+        ).status_code == 422
 
 
 @pytest.mark.asvs("S82")
-async def test_a_form_of_more_than_fifty_fields_is_no_form_of_ours(house: House, stranger: Browser) -> None:
+async def test_a_form_of_more_than_fifty_fields_is_no_form_of_ours(
+    house: House, stranger: Browser
+) -> None:
     fifty = {**CHARLIE, **{f"f{n}": "" for n in range(47)}}
     refused = await stranger.post("/signup", {**fifty, "f47": ""})
     assert (refused.status_code, await house.count("users")) == (422, 0)
@@ -70,7 +87,9 @@ async def test_a_form_of_more_than_fifty_fields_is_no_form_of_ours(house: House,
 async def test_junk_is_no_form_of_ours(house: House, stranger: Browser) -> None:
     before = house.statements, house.hashes
     for body in (b"a;" * 30_000, b"&" * 60_000, b"a=&" * 20_000, b"%" * 60_000, b"=" * 60_000):
-        assert (await stranger.client.post("/signup", content=body, headers=FORM)).status_code == 422
+        assert (
+            await stranger.client.post("/signup", content=body, headers=FORM)
+        ).status_code == 422
     assert (house.statements, house.hashes) == before
 
 
@@ -84,19 +103,32 @@ async def test_headers_over_16_kib_or_100_lines_are_refused(alice: Browser) -> N
 
 @pytest.mark.reliability("R05")
 @pytest.mark.guide("T7", "D18")
-async def test_while_another_program_holds_the_database_forms_wait_and_members_read(make_house: Callable) -> None:
+async def test_while_another_program_holds_the_database_forms_wait_and_members_read(
+    make_house: Callable,
+) -> None:
     house = await make_house(patience=0.5)
-    alice, laptop, charlie = await house.member("Alice"), await house.browser("Alice"), await house.browser("Charlie")
+    alice, laptop, charlie = (
+        await house.member("Alice"),
+        await house.browser("Alice"),
+        await house.browser("Charlie"),
+    )
     house.clock.move(days=5)
     with house.locked():
         sign_up, log_in, fragment = await asyncio.gather(
             charlie.sign_up(), laptop.log_in(), charlie.post_fragment("/signup", CHARLIE)
         )
-        pages = [await alice.get(path) for path in ("/dashboard", "/devices", "/handbook", "/api/session")]
+        pages = [
+            await alice.get(path)
+            for path in ("/dashboard", "/devices", "/handbook", "/api/session")
+        ]
         profile = await alice.post("/account", {"name": "Alice of the Sea", "phone": "+1"})
         log_out = await alice.post("/logout")
     for answer in (sign_up, log_in, fragment, profile):
-        assert (answer.status_code, int(answer.headers["retry-after"]) > 0, set_cookie_of(answer)) == (503, True, {})
+        assert (
+            answer.status_code,
+            int(answer.headers["retry-after"]) > 0,
+            set_cookie_of(answer),
+        ) == (503, True, {})
         assert "Nothing is lost: try again" in read(answer).one(id="error-summary").text
         assert PASSWORD not in answer.text
     assert read(sign_up).one("input", id="name").attrs["value"] == "Charlie"
@@ -104,13 +136,20 @@ async def test_while_another_program_holds_the_database_forms_wait_and_members_r
     assert read(profile).one("input", id="account-name").attrs["value"] == "Alice of the Sea"
     assert await house.rows("SELECT name FROM users") == [("Alice",)]
     assert (
-        read(fragment).one("hx-partial", hx_target="#signup-form").one("input", id="name").attrs["value"] == "Charlie"
+        read(fragment)
+        .one("hx-partial", hx_target="#signup-form")
+        .one("input", id="name")
+        .attrs["value"]
+        == "Charlie"
     )
     assert [answer.status_code for answer in pages] == [200] * 4
     assert (log_out.status_code, set_cookie_of(log_out)) == (503, {})
     assert (await house.count("users"), await house.count("sessions")) == (1, 1)
     assert await alice.is_in()
-    assert [(await charlie.sign_up()).status_code, (await laptop.log_in()).status_code] == [303, 303]
+    assert [(await charlie.sign_up()).status_code, (await laptop.log_in()).status_code] == [
+        303,
+        303,
+    ]
 
 
 @pytest.mark.guide("T7", "D18")
@@ -134,13 +173,17 @@ async def test_while_the_database_is_away_nobody_is_logged_out(make_house: Calla
 
 @pytest.mark.reliability("R13")
 @pytest.mark.parametrize("path", ["/login", "/signup"])
-async def test_when_too_many_hash_at_once_the_rest_are_told_to_come_back(make_house: Callable, path: str) -> None:
+async def test_when_too_many_hash_at_once_the_rest_are_told_to_come_back(
+    make_house: Callable, path: str
+) -> None:
     hashing = Passwords(threads=1, longest_wait=0.0)
     house = await make_house(hashing=hashing)
     people = [await house.browser(f"Guest{n}") for n in range(6)]
 
     async def send(person: Browser) -> int:
-        answer = await person.post(path, {"name": person.name, "email": person.email, "password": PASSWORD})
+        answer = await person.post(
+            path, {"name": person.name, "email": person.email, "password": PASSWORD}
+        )
         if answer.status_code == 503:
             assert int(answer.headers["retry-after"]) > 0
             assert read(answer).one("input", id="email").attrs["value"] == person.email
@@ -167,5 +210,7 @@ async def test_a_dashboard_never_waits_for_a_hash(make_house: Callable) -> None:
         order.append(what)
 
     guessers = [(await house.browser("Alice")).log_in("wrong-No.9") for _ in range(3)]
-    await asyncio.gather(*[note("hash", guess) for guess in guessers], note("page", alice.get("/dashboard")))
+    await asyncio.gather(
+        *[note("hash", guess) for guess in guessers], note("page", alice.get("/dashboard"))
+    )
     assert order == ["page", "hash", "hash", "hash"]

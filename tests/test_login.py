@@ -5,7 +5,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, read, set_cookie_of
 
@@ -24,7 +24,11 @@ async def test_the_right_password_opens_the_dashboard(house: House, alice: Brows
 async def test_htmx_is_told_to_go_to_the_dashboard(house: House, alice: Browser) -> None:
     laptop = await house.browser("Alice")
     answer = await laptop.post_fragment("/login", {"email": laptop.email, "password": PASSWORD})
-    assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (204, "/dashboard", b"")
+    assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (
+        204,
+        "/dashboard",
+        b"",
+    )
     assert await laptop.is_in()
 
 
@@ -52,7 +56,10 @@ async def test_every_failure_reads_the_same_to_the_byte(
 ) -> None:
     before = await house.count("sessions")
     stranger.headers["Accept-Encoding"] = "identity"  # a packed page's length tells of its address
-    answers = [without_address(await ask(stranger, "/login", typed), typed["email"]) for typed in failures.values()]
+    answers = [
+        without_address(await ask(stranger, "/login", typed), typed["email"])
+        for typed in failures.values()
+    ]
     assert answers[0] == answers[1] == answers[2]
     assert answers[0][0] == 422
     assert NO_MATCH in read(answers[0][2]).one(id="error-summary").text
@@ -61,7 +68,9 @@ async def test_every_failure_reads_the_same_to_the_byte(
 
 @pytest.mark.guide("A21")
 @pytest.mark.asvs("S50")
-async def test_every_failure_does_the_same_work(house: House, stranger: Browser, failures: dict) -> None:
+async def test_every_failure_does_the_same_work(
+    house: House, stranger: Browser, failures: dict
+) -> None:
     work = []
     for typed in failures.values():
         before = house.statements, house.hashes
@@ -72,14 +81,20 @@ async def test_every_failure_does_the_same_work(house: House, stranger: Browser,
 
 @pytest.mark.guide("A9")
 @pytest.mark.parametrize("typed", [{"email": "alice"}, {"password": ""}, {"password": "x" * 257}])
-async def test_an_invalid_form_costs_no_query_and_no_hash(house: House, stranger: Browser, typed: dict) -> None:
+async def test_an_invalid_form_costs_no_query_and_no_hash(
+    house: House, stranger: Browser, typed: dict
+) -> None:
     before = house.statements, house.hashes
-    answer = await stranger.post("/login", {"email": "charlie@example.com", "password": PASSWORD, **typed})
+    answer = await stranger.post(
+        "/login", {"email": "charlie@example.com", "password": PASSWORD, **typed}
+    )
     assert (answer.status_code, (house.statements, house.hashes)) == (422, before)
 
 
 @pytest.mark.guide("A11")
-async def test_a_failed_log_in_keeps_the_address_but_never_the_password(alice: Browser, stranger: Browser) -> None:
+async def test_a_failed_log_in_keeps_the_address_but_never_the_password(
+    alice: Browser, stranger: Browser
+) -> None:
     answer = await stranger.post("/login", {"email": "alice@example.com", "password": "wrong-No.9"})
     page = read(answer)
     assert page.one("input", id="email").attrs["value"] == "alice@example.com"
@@ -124,7 +139,9 @@ async def test_a_password_counts_exactly_as_it_was_typed(
 
 @pytest.mark.asvs("S41")
 @pytest.mark.guide("A17")
-async def test_a_hash_of_yesterdays_strength_is_renewed_at_log_in(make_house: Callable, cheap: Passwords) -> None:
+async def test_a_hash_of_yesterdays_strength_is_renewed_at_log_in(
+    make_house: Callable, cheap: Passwords
+) -> None:
     past = await make_house(hashing=cheap)
     await past.member("Alice")
     today = await make_house(past.path)
@@ -141,13 +158,17 @@ async def test_the_last_log_in_moves_at_each_log_in(house: House, alice: Browser
     assert await house.rows(times) == [("2026-11-24T09:12:00.000000+00:00", None)]
     house.clock.move(days=1)
     await (await house.browser("Alice")).log_in()
-    assert await house.rows(times) == [("2026-11-25T09:12:00.000000+00:00", "2026-11-24T09:12:00.000000+00:00")]
+    assert await house.rows(times) == [
+        ("2026-11-25T09:12:00.000000+00:00", "2026-11-24T09:12:00.000000+00:00")
+    ]
     await (await house.browser("Alice")).log_in("wrong")
     assert (await house.rows(times))[0][0] == "2026-11-25T09:12:00.000000+00:00"
 
 
 @pytest.mark.asvs("S06", "S07")
-async def test_each_log_in_has_a_cookie_of_its_own_and_the_old_one_is_dead(house: House, alice: Browser) -> None:
+async def test_each_log_in_has_a_cookie_of_its_own_and_the_old_one_is_dead(
+    house: House, alice: Browser
+) -> None:
     thief = await house.thief_of(alice)
     await alice.post("/logout")
     await alice.log_in()
@@ -157,7 +178,9 @@ async def test_each_log_in_has_a_cookie_of_its_own_and_the_old_one_is_dead(house
 
 
 @pytest.mark.asvs("S07")
-async def test_a_planted_cookie_is_replaced_at_log_in_and_opens_nothing(house: House, alice: Browser) -> None:
+async def test_a_planted_cookie_is_replaced_at_log_in_and_opens_nothing(
+    house: House, alice: Browser
+) -> None:
     victim = await house.browser("Alice")
     victim.cookie = "planted"
     assert (await victim.log_in()).status_code == 303
@@ -168,18 +191,24 @@ async def test_a_planted_cookie_is_replaced_at_log_in_and_opens_nothing(house: H
 
 
 @pytest.mark.asvs("S07")
-async def test_a_session_is_taken_from_the_cookie_alone(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_a_session_is_taken_from_the_cookie_alone(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
     token = str(alice.cookie)
     assert (await stranger.get(f"/dashboard?session={token}&sid={token}")).status_code == 303
     assert (await stranger.get("/api/session", Authorization=f"Bearer {token}")).status_code == 401
     assert (await stranger.get("/api/session", **{"X-Session": token})).status_code == 401
-    assert (await stranger.ask("POST", "/devices/revoke-all", {"session": token})).status_code == 303
+    assert (
+        await stranger.ask("POST", "/devices/revoke-all", {"session": token})
+    ).status_code == 303
     assert await alice.is_in()
 
 
 @pytest.mark.guide("B1", "B15", "T6", "C1")
 @pytest.mark.asvs("S08")
-async def test_log_out_ends_the_session_for_every_copy_of_the_cookie(house: House, alice: Browser) -> None:
+async def test_log_out_ends_the_session_for_every_copy_of_the_cookie(
+    house: House, alice: Browser
+) -> None:
     thief = await house.thief_of(alice)
     answer = await alice.post("/logout")
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
@@ -204,18 +233,24 @@ async def test_a_link_cannot_log_anybody_out(alice: Browser, method: str) -> Non
     assert await alice.is_in()
 
 
-async def test_a_strangers_log_out_is_harmless(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_a_strangers_log_out_is_harmless(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
     assert (await stranger.post("/logout")).headers["location"] == "/login"
     assert await alice.is_in()
 
 
 async def test_log_out_takes_no_other_content_than_a_form(alice: Browser) -> None:
-    answer = await alice.client.post("/logout", content=b"{}", headers={"Content-Type": "application/json"})
+    answer = await alice.client.post(
+        "/logout", content=b"{}", headers={"Content-Type": "application/json"}
+    )
     assert answer.status_code == 415
     assert await alice.is_in()
 
 
-async def test_log_out_logs_out_this_device_alone(alice: Browser, alices_phone: Browser, bob: Browser) -> None:
+async def test_log_out_logs_out_this_device_alone(
+    alice: Browser, alices_phone: Browser, bob: Browser
+) -> None:
     await alice.post("/logout")
     assert [await person.is_in() for person in (alice, alices_phone, bob)] == [False, True, True]
 
@@ -234,7 +269,9 @@ async def test_one_comes_back_to_the_page_that_one_wanted(house: House, alice: B
     to_login = (await laptop.get("/devices?from=mail")).headers["location"]
     form = read(await laptop.get(to_login)).one("form", id="login-form")
     target = form.one("input", name="next").attrs["value"]
-    again = read(await laptop.post("/login", {"email": laptop.email, "password": "wrong", "next": target}))
+    again = read(
+        await laptop.post("/login", {"email": laptop.email, "password": "wrong", "next": target})
+    )
     assert again.one("input", name="next").attrs["value"] == target
     assert (await laptop.log_in(next=target)).headers["location"] == "/devices?from=mail"
 
@@ -242,18 +279,25 @@ async def test_one_comes_back_to_the_page_that_one_wanted(house: House, alice: B
 @pytest.mark.parametrize("form", ["/login", "/signup", "/login?next=/devices"])
 async def test_a_browser_that_blocks_cookies_is_told_so(stranger: Browser, form: str) -> None:
     answer = await stranger.get("/devices", Referer=f"http://localhost:8000{form}")
-    assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/devices&cookies=1")
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        "/login?next=/devices&cookies=1",
+    )
     page = read(await stranger.get(answer.headers["location"]))
     assert "Logging in needs one cookie" in page.one("main").text
 
 
-async def test_a_session_that_ended_is_not_taken_for_blocked_cookies(house: House, alice: Browser) -> None:
+async def test_a_session_that_ended_is_not_taken_for_blocked_cookies(
+    house: House, alice: Browser
+) -> None:
     here = {"Referer": "http://localhost:8000/login"}
     await alice.post("/logout")
     assert (await alice.get("/devices", **here)).headers["location"] == "/login?next=/devices"
     await alice.log_in()
     await house.change("DELETE FROM sessions")
-    assert (await alice.get("/devices", **here)).headers["location"] == "/login?next=/devices&ended=1"
+    assert (await alice.get("/devices", **here)).headers[
+        "location"
+    ] == "/login?next=/devices&ended=1"
     elsewhere = await house.browser("Charlie")
     for referer in ("https://evil.example/login", "http://localhost:8000/", ""):
         answer = await elsewhere.get("/devices", Referer=referer)

@@ -1,4 +1,6 @@
-"""Limits on logging in: per client and account, per network, at known browsers, and what others can see of them."""
+"""Limits on logging in: per client and account, per network, at known browsers, and what others can
+see of them.
+"""
 
 import asyncio
 from collections import Counter
@@ -7,10 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from db.access import shell
-from db.limits import LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT, MEMBER_HASHES
-from db.passwords import Passwords
-from db.secret import Secret
+from db.access import operator as shell
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.rate_limits.limits import LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT, MEMBER_HASHES
 from db.viewer import Operator
 from tests.conftest import Clock, House
 from tests.people import PASSWORD, Browser
@@ -30,24 +32,41 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-async def guess(browser: Browser, address: str, email: str = "alice@example.com", password: str = WRONG) -> int:
+async def guess(
+    browser: Browser, address: str, email: str = "alice@example.com", password: str = WRONG
+) -> int:
     """The status of a log-in at a browser without cookies."""
     return (await send(browser, address, email, password)).status_code
 
 
-async def send(browser: Browser, address: str, email: str = "alice@example.com", password: str = WRONG):
+async def send(
+    browser: Browser, address: str, email: str = "alice@example.com", password: str = WRONG
+):
     browser.client.cookies.clear()
-    return await browser.post("/login", {"email": email, "password": password}, X_Forwarded_For=address)
+    return await browser.post(
+        "/login", {"email": email, "password": password}, X_Forwarded_For=address
+    )
 
 
-async def attack(house: House, hours: float, addresses: Callable[[int], str], every: float = 10.0) -> Counter[str]:
-    """Guesses as often as the answers allow, while the user logs in every so many minutes at a new browser.
+async def attack(
+    house: House, hours: float, addresses: Callable[[int], str], every: float = 10.0
+) -> Counter[str]:
+    """Guesses as often as the answers allow, while the user logs in every so many minutes at a new
+    browser.
 
-    `addresses` gives the address of each guess by its number. Counts the guesses that were verified, and how often the
-    user got in or was refused.
+    `addresses` gives the address of each guess by its number. Counts the guesses that were
+    verified, and how often the user got in or was refused.
     """
-    attacker, user, clock = await house.browser("Charlie"), await house.browser("Alice"), house.clock
-    end, attack_at, user_at = clock() + timedelta(hours=hours), clock(), clock() + timedelta(minutes=15)
+    attacker, user, clock = (
+        await house.browser("Charlie"),
+        await house.browser("Alice"),
+        house.clock,
+    )
+    end, attack_at, user_at = (
+        clock() + timedelta(hours=hours),
+        clock(),
+        clock() + timedelta(minutes=15),
+    )
     seen: Counter[str] = Counter()
     while clock.moment < end:
         clock.moment = min(attack_at, user_at)
@@ -55,7 +74,9 @@ async def attack(house: House, hours: float, addresses: Callable[[int], str], ev
             answer = await send(attacker, addresses(seen["sent"]))
             seen["sent"] += 1
             seen["verified"] += answer.status_code == 422
-            attack_at = clock.moment + timedelta(seconds=max(1, int(answer.headers.get("Retry-After", 1))))
+            attack_at = clock.moment + timedelta(
+                seconds=max(1, int(answer.headers.get("Retry-After", 1)))
+            )
         if clock.moment == user_at:
             status = await guess(user, "203.0.113.9", password=PASSWORD)
             seen["in" if status == 303 else "refused"] += 1
@@ -68,14 +89,18 @@ async def attack(house: House, hours: float, addresses: Callable[[int], str], ev
 
 @BOTH
 @pytest.mark.asvs("S59")
-async def test_one_client_cannot_lock_the_user_out_of_new_browsers(house: House, alice: Browser) -> None:
+async def test_one_client_cannot_lock_the_user_out_of_new_browsers(
+    house: House, alice: Browser
+) -> None:
     seen = await attack(house, 72, lambda n: "198.51.100.9")
     assert (seen["in"], seen["refused"]) == (432, 0)
     assert seen["verified"] <= 100
 
 
 @pytest.mark.asvs("S59")
-async def test_one_ipv6_site_cannot_lock_the_user_out_of_new_browsers(house: House, alice: Browser) -> None:
+async def test_one_ipv6_site_cannot_lock_the_user_out_of_new_browsers(
+    house: House, alice: Browser
+) -> None:
     seen = await attack(house, 24, lambda n: f"2001:db8:77:{n % 65_536:x}::1", every=60)
     assert (seen["in"], seen["refused"]) == (24, 0)
     assert seen["verified"] <= 100
@@ -103,12 +128,17 @@ async def test_a_hundred_guesses_in_a_row_of_one_client_close_the_account_to_it_
         answer = await send(charlie, "198.51.100.9")
         heard += answer.status_code == 422
         clock.move(seconds=int(answer.headers.get("Retry-After", 0)))
-    assert int((await send(charlie, "198.51.100.9", password=PASSWORD)).headers["Retry-After"]) == 86_400
+    assert (
+        int((await send(charlie, "198.51.100.9", password=PASSWORD)).headers["Retry-After"])
+        == 86_400
+    )
     assert await guess(charlie, "203.0.113.9", password=PASSWORD) == 303
 
 
 @pytest.mark.asvs("S59")
-async def test_a_refused_attempt_takes_no_token_of_the_account(house: House, alice: Browser) -> None:
+async def test_a_refused_attempt_takes_no_token_of_the_account(
+    house: House, alice: Browser
+) -> None:
     charlie = await house.browser("Charlie")
     statuses = [await guess(charlie, "198.51.100.9") for _ in range(20)]
     assert statuses == [422] * 5 + [429] * 15
@@ -117,18 +147,25 @@ async def test_a_refused_attempt_takes_no_token_of_the_account(house: House, ali
 
 async def taken(house: House, limit: str) -> list[int]:
     """How many tokens were taken from each bucket of the limit."""
-    rows = await house.rows(f"SELECT taken FROM buckets WHERE key LIKE '{limit} %' ORDER BY taken DESC")
+    rows = await house.rows(
+        f"SELECT taken FROM buckets WHERE key LIKE '{limit} %' ORDER BY taken DESC"
+    )
     return [number for (number,) in rows]
 
 
 @pytest.mark.asvs("S59")
-async def test_a_password_set_by_the_operator_opens_the_account_to_every_client(house: House, alice: Browser) -> None:
+async def test_a_password_set_by_the_operator_opens_the_account_to_every_client(
+    house: House, alice: Browser
+) -> None:
     charlie = await house.browser("Charlie")
     for address in ("198.51.100.9", "2001:db8::1"):
         assert [await guess(charlie, address) for _ in range(6)] == [422] * 5 + [429]
     await guess(charlie, "198.51.100.9", "bob@example.com")
     await shell.set_password(Operator(house.store), alice.email, Secret("another-No.7"))
-    assert [await taken(house, limit.name) for limit in (LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT)] == [[1], [1]]
+    assert [await taken(house, limit.name) for limit in (LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT)] == [
+        [1],
+        [1],
+    ]
     for address in ("198.51.100.9", "2001:db8::1"):
         assert await guess(charlie, address, password="another-No.7") == 303
 
@@ -138,7 +175,9 @@ async def test_a_password_set_by_the_operator_opens_the_account_to_every_client(
 
 @pytest.mark.asvs("S49")
 @pytest.mark.parametrize("logs_in", [True, False])
-async def test_nobody_can_see_by_the_limits_when_the_user_logs_in(house: House, alice: Browser, logs_in: bool) -> None:
+async def test_nobody_can_see_by_the_limits_when_the_user_logs_in(
+    house: House, alice: Browser, logs_in: bool
+) -> None:
     """Neither from many clients nor from the user's own network."""
     charlie, user = await house.browser("Charlie"), await house.browser("Alice")
     for n in range(LOGIN_ACCOUNT.burst - 3):
@@ -150,7 +189,9 @@ async def test_nobody_can_see_by_the_limits_when_the_user_logs_in(house: House, 
 
 
 @pytest.mark.asvs("S59")
-async def test_a_log_in_ends_the_attempts_in_a_row_of_its_client(house: House, clock: Clock, alice: Browser) -> None:
+async def test_a_log_in_ends_the_attempts_in_a_row_of_its_client(
+    house: House, clock: Clock, alice: Browser
+) -> None:
     user = await house.browser("Alice")
     for _ in range(5):
         for _ in range(4):
@@ -169,7 +210,11 @@ async def test_unknown_disabled_and_known_accounts_cost_the_same_work(
     await house.change("UPDATE users SET disabled_at = created_at WHERE email = 'eve@example.com'")
     charlie, work = await house.browser("Charlie"), []
     await guess(charlie, address, "first@example.com")
-    for email, password in [("joe@example.com", WRONG), ("eve@example.com", PASSWORD), ("alice@example.com", WRONG)]:
+    for email, password in [
+        ("joe@example.com", WRONG),
+        ("eve@example.com", PASSWORD),
+        ("alice@example.com", WRONG),
+    ]:
         before = house.statements, house.store.database._backend.writes, house.hashes
         assert await guess(charlie, address, email, password) == 422
         after = house.statements, house.store.database._backend.writes, house.hashes
@@ -181,7 +226,11 @@ async def test_the_buckets_of_an_attempt_cost_one_statement_and_a_log_in_gives_b
     make_house: Callable,
 ) -> None:
     cost = []
-    for mode, address in [("off", "2001:db8::1"), ("enforce", "2001:db8::1"), ("enforce", "198.51.100.9")]:
+    for mode, address in [
+        ("off", "2001:db8::1"),
+        ("enforce", "2001:db8::1"),
+        ("enforce", "198.51.100.9"),
+    ]:
         house = await make_house(RATE_LIMITS=mode)
         await house.member("Alice") if mode == "off" else None
         user, before = await house.browser("Alice"), house.statements
@@ -195,10 +244,13 @@ async def test_the_buckets_of_an_attempt_cost_one_statement_and_a_log_in_gives_b
 
 
 @pytest.mark.asvs("S56")
-async def test_the_networks_of_one_ipv6_site_share_the_limit_on_wrong_passwords(house: House) -> None:
+async def test_the_networks_of_one_ipv6_site_share_the_limit_on_wrong_passwords(
+    house: House,
+) -> None:
     charlie = await house.browser("Charlie")
     guesses = [(f"2001:db8:77:{n // 10:x}::{n:x}", f"person-{n}@example.com") for n in range(30)]
-    assert Counter([await guess(charlie, *each) for each in guesses]) == {422: 20, 429: 10}  # in one /56
+    # in one /56
+    assert Counter([await guess(charlie, *each) for each in guesses]) == {422: 20, 429: 10}
     guesses = [(f"2001:db8:77:{n // 10 + 1:x}00::1", f"person-{n}@example.com") for n in range(30)]
     assert Counter([await guess(charlie, *each) for each in guesses]) == {
         422: 20,
@@ -212,7 +264,9 @@ async def test_the_networks_of_one_ipv6_site_share_the_limit_on_sign_ups(house: 
     statuses = []
     for n in range(32):
         person = await house.browser(f"Guest{n}")
-        statuses.append((await person.sign_up(X_Forwarded_For=f"2001:db8:77:{n // 4:x}00::1")).status_code)
+        statuses.append(
+            (await person.sign_up(X_Forwarded_For=f"2001:db8:77:{n // 4:x}00::1")).status_code
+        )
     assert Counter(statuses) == {303: 20, 429: 12}
     assert await house.count("users") == 20
 
@@ -240,13 +294,17 @@ async def test_ipv4_clients_behind_nat64_do_not_share_a_limit(house: House) -> N
 
 
 @pytest.mark.asvs("S55")
-async def test_new_device_cookies_do_not_lift_the_limit_of_an_account(house: House, alice: Browser) -> None:
+async def test_new_device_cookies_do_not_lift_the_limit_of_an_account(
+    house: House, alice: Browser
+) -> None:
     cookies, statuses = [alice.client.cookies["device"]], []
     for n in range(20):
         answer = await send(alice, f"198.51.100.{n}", password=PASSWORD)
         cookies.append(answer.cookies["device"])
     for n in range(36):
-        statuses.append((await log_in_with(alice, cookies[n % len(cookies)], f"192.0.2.{n}")).status_code)
+        statuses.append(
+            (await log_in_with(alice, cookies[n % len(cookies)], f"192.0.2.{n}")).status_code
+        )
     assert statuses == [303] * 30 + [429] * 6
 
 
@@ -266,16 +324,23 @@ async def test_many_accounts_of_one_client_share_a_limit_at_known_browsers(house
     for n in range(MEMBER_HASHES.burst + 6):
         statuses.append((await log_in_with(*people[n % 6], "198.51.100.9")).status_code)
     assert statuses == [303] * MEMBER_HASHES.burst + [429] * 6
-    bob, before = await house.member("Bob"), await house.rows("SELECT password_hash FROM users ORDER BY id")
+    bob, before = (
+        await house.member("Bob"),
+        await house.rows("SELECT password_hash FROM users ORDER BY id"),
+    )
     form = {"current_password": PASSWORD, "password": "another-No.7"}
-    assert (await bob.post("/account/password", form, X_Forwarded_For="198.51.100.9")).status_code == 429
+    assert (
+        await bob.post("/account/password", form, X_Forwarded_For="198.51.100.9")
+    ).status_code == 429
     assert await house.rows("SELECT password_hash FROM users ORDER BY id") == before
     assert (await bob.post("/account/password", form)).status_code == 303
 
 
 @BOTH
 @pytest.mark.asvs("S59")
-async def test_the_user_at_a_known_browser_gets_in_while_many_guess(house: House, alice: Browser) -> None:
+async def test_the_user_at_a_known_browser_gets_in_while_many_guess(
+    house: House, alice: Browser
+) -> None:
     device, charlie = alice.client.cookies["device"], await house.browser("Charlie")
     heard = [await guess(charlie, f"198.51.100.{n}") for n in range(LOGIN_ACCOUNT.burst + 1)]
     assert Counter(heard) == {422: 100, 429: 1}
@@ -286,14 +351,18 @@ async def test_the_user_at_a_known_browser_gets_in_while_many_guess(house: House
 
 
 @BOTH
-async def test_log_ins_and_guesses_at_once_do_not_deadlock(make_house: Callable, cheap: Passwords, kind: str) -> None:
+async def test_log_ins_and_guesses_at_once_do_not_deadlock(
+    make_house: Callable, cheap: Passwords, kind: str
+) -> None:
     """In one /56, so that all of them lock some of the same buckets."""
     house = await make_house(hashing=cheap)
     await house.member("Alice")
 
     async def log_in(n: int) -> int:
         password = PASSWORD if n % 3 else WRONG
-        return await guess(await house.browser("Alice"), f"2001:db8:77:{n % 8:x}::1", password=password)
+        return await guess(
+            await house.browser("Alice"), f"2001:db8:77:{n % 8:x}::1", password=password
+        )
 
     statuses = Counter(await asyncio.gather(*(log_in(n) for n in range(60))))
     assert set(statuses) <= {303, 422, 429, 503}

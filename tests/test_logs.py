@@ -1,4 +1,6 @@
-"""The log: one event a line whatever is in it, in both formats, and nobody's data in any of them."""
+"""The log: one event a line whatever is in it, in both formats, and nobody's data in
+any of them.
+"""
 
 import ast
 import json
@@ -14,16 +16,18 @@ import httpx
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from db.housekeeping import migrate
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.schema import migrate
 from tests.conftest import SECRET, House
 from tests.people import PASSWORD, Browser
 from tests.processes import serving
-from web.logs import JsonLine, TextLine, named
-from web.settings import ROOT
+from web.observability.logs import JsonLine, TextLine, named
+from web.settings.paths import ROOT
 
 FORMATS = {"text": TextLine(), "json": JsonLine()}
-LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR|CRITICAL) \S+( \[[^\]]+\])?: .+")
+LINE = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR|CRITICAL) \S+( \[[^\]]+\])?: .+"
+)
 FORGERIES = {
     "a line feed": "x\n2026-11-24T09:12:00.000Z ERROR latchkey: forged",
     "a carriage return": "x\rforged",
@@ -109,7 +113,9 @@ def test_the_json_format_has_one_object_with_the_traceback_in_a_field() -> None:
     assert re.search(r"^KeyError\nand then:\n(.|\n)*^RuntimeError: no way$", trace, re.M)
 
 
-def test_a_message_whose_arguments_cannot_be_shown_is_still_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_message_whose_arguments_cannot_be_shown_is_still_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     for event in (record("%s", Secret("hush")), record("%d of %d", 1), record("%s" * 2, "hush")):
         line = TextLine().format(event)
         assert LINE.fullmatch(line)
@@ -117,7 +123,9 @@ def test_a_message_whose_arguments_cannot_be_shown_is_still_told(capsys: pytest.
     assert capsys.readouterr() == ("", "")
 
 
-def of_the_driver(kind: type[asyncpg.PostgresError], words: str, **about: str) -> asyncpg.PostgresError:
+def of_the_driver(
+    kind: type[asyncpg.PostgresError], words: str, **about: str
+) -> asyncpg.PostgresError:
     error = kind(words)
     for name, value in about.items():
         setattr(error, name, value)
@@ -139,9 +147,12 @@ OF_DRIVERS = {
         constraint_name="users_email_key",
     ),
     "a value that is no number": of_the_driver(
-        asyncpg.InvalidTextRepresentationError, f'invalid input syntax for type integer: "{ADDRESS}"'
+        asyncpg.InvalidTextRepresentationError,
+        f'invalid input syntax for type integer: "{ADDRESS}"',
     ),
-    "a value of the wrong type": asyncpg.DataError(f"invalid input for query argument $1: '{ADDRESS}'"),
+    "a value of the wrong type": asyncpg.DataError(
+        f"invalid input for query argument $1: '{ADDRESS}'"
+    ),
     "a value that is not valid": not_valid(),
     "a value": ValueError(f"invalid literal for int() with base 10: '{ADDRESS}'"),
     "a key": KeyError(ADDRESS),
@@ -156,7 +167,9 @@ OF_DRIVERS["a noted value"].add_note(ADDRESS)
 @pytest.mark.parametrize("form", FORMATS)
 def test_what_a_driver_says_of_a_persons_data_is_not_repeated(error: str, form: str) -> None:
     found = OF_DRIVERS[error]
-    line = FORMATS[form].format(record("it failed", error=raised(RuntimeError("so"), raised(found))))
+    line = FORMATS[form].format(
+        record("it failed", error=raised(RuntimeError("so"), raised(found)))
+    )
     assert ADDRESS not in line
     assert type(found).__qualname__ in line
 
@@ -165,9 +178,18 @@ def test_what_a_driver_says_of_a_persons_data_is_not_repeated(error: str, form: 
     ("error", "words"),
     [
         (OF_DRIVERS["a doubled address"], "UniqueViolationError: 23505 users users_email_key"),
-        (of_the_driver(asyncpg.TooManyConnectionsError, "too many clients"), "Error: 53300 too many clients"),
-        (sqlite3.OperationalError("no such table: users"), "sqlite3.OperationalError: no such table: users"),
-        (ConnectionRefusedError(111, "Connection refused"), "ConnectionRefusedError: [Errno 111] Connection refused"),
+        (
+            of_the_driver(asyncpg.TooManyConnectionsError, "too many clients"),
+            "Error: 53300 too many clients",
+        ),
+        (
+            sqlite3.OperationalError("no such table: users"),
+            "sqlite3.OperationalError: no such table: users",
+        ),
+        (
+            ConnectionRefusedError(111, "Connection refused"),
+            "ConnectionRefusedError: [Errno 111] Connection refused",
+        ),
         (AttributeError("no attribute 'x'"), "AttributeError: no attribute 'x'"),
         (TimeoutError(), "TimeoutError"),
     ],
@@ -178,14 +200,17 @@ def test_what_an_error_says_of_the_program_is_told(error: BaseException, words: 
 
 def test_what_asyncio_adds_to_its_message_is_left_out() -> None:
     event = record(
-        f"Task exception was never retrieved\nfuture: <Task exception=ValueError('{ADDRESS}')>", name="asyncio"
+        f"Task exception was never retrieved\nfuture: <Task exception=ValueError('{ADDRESS}')>",
+        name="asyncio",
     )
     assert TextLine().format(event).endswith("asyncio: Task exception was never retrieved")
 
 
 @contextmanager
 def listening_to(database: Path, **settings: str) -> Iterator[tuple[httpx.Client, list[str]]]:
-    """The real program on a database of its own: a client of it and, once it has ended, the lines of its log."""
+    """The real program on a database of its own: a client of it and, once it has ended, the lines
+    of its log.
+    """
     migrate(Secret(f"sqlite:///{database}"))
     said: list[str] = []
     with serving(f"sqlite:///{database}", **settings) as program:
@@ -211,14 +236,21 @@ def misuse(client: httpx.Client, database: Path) -> str:
     for path in ("/signup", "/login", "/signup/check/email", "/signup/check/password"):
         client.post(path, data={**alice, "password": TYPED})
         client.post(path, data={**alice, "email": "", "password": TYPED})
-        client.post(path, content=f"password={TYPED}&email=%FF".encode(), headers={"Content-Type": "text/plain"})
+        client.post(
+            path,
+            content=f"password={TYPED}&email=%FF".encode(),
+            headers={"Content-Type": "text/plain"},
+        )
     for bad in (TYPED, f"{cookie}{TYPED}", f"{TYPED}.{TYPED}.{TYPED}", cookie[:-3]):
         client.get("/dashboard", headers={"Cookie": f"session={bad}"})
     client.get(f"/nowhere/{ADDRESS}?password={TYPED}", headers={"Authorization": f"Bearer {TYPED}"})
     run(database, "ALTER TABLE sessions RENAME TO mislaid")
     held = {"Cookie": f"session={cookie}"}
     assert client.get(f"/users/canary-slug?password={TYPED}", headers=held).status_code == 500
-    assert client.post("/account", data={"name": TYPED, "phone": ADDRESS}, headers=held).status_code == 500
+    assert (
+        client.post("/account", data={"name": TYPED, "phone": ADDRESS}, headers=held).status_code
+        == 500
+    )
     assert client.post("/login", data={**alice}).status_code == 500
     run(database, "ALTER TABLE users RENAME TO lost")
     assert client.post("/signup", data={**alice, "password": f"{TYPED}x"}).status_code == 500
@@ -227,26 +259,44 @@ def misuse(client: httpx.Client, database: Path) -> str:
 
 @pytest.mark.asvs("S48", "S90", "S89")
 @pytest.mark.parametrize("form", FORMATS)
-def test_no_password_no_address_and_no_cookie_is_in_what_the_program_says(tmp_path: Path, form: str) -> None:
+def test_no_password_no_address_and_no_cookie_is_in_what_the_program_says(
+    tmp_path: Path, form: str
+) -> None:
     database = tmp_path / "latchkey.db"
     with listening_to(database, LOG_FORMAT=form) as (client, said):
         cookie = misuse(client, database)
     log = "\n".join(said)
     assert log.count("failed, reference") == 4
-    for canary in (TYPED, ADDRESS, "Alice", "canary-slug", PASSWORD, SECRET, cookie, cookie.split(".")[2]):
+    for canary in (
+        TYPED,
+        ADDRESS,
+        "Alice",
+        "canary-slug",
+        PASSWORD,
+        SECRET,
+        cookie,
+        cookie.split(".")[2],
+    ):
         assert canary not in log
 
 
 @pytest.mark.asvs("S90", "S89")
-def test_in_json_each_line_of_the_program_is_an_event_and_the_page_names_one(tmp_path: Path) -> None:
+def test_in_json_each_line_of_the_program_is_an_event_and_the_page_names_one(
+    tmp_path: Path,
+) -> None:
     database = tmp_path / "latchkey.db"
     with listening_to(database, LOG_FORMAT="json", SESSION_SECRET="x" * 40) as (client, said):
-        client.post("/signup", data={"name": "Alice", "email": "alice@example.com", "password": PASSWORD})
+        client.post(
+            "/signup", data={"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
+        )
         user = client.get("/api/session").json()["user"]["id"]
         run(database, "ALTER TABLE sessions RENAME TO mislaid")
         page = client.get("/dashboard")
     notice, failure = [json.loads(line) for line in said]
-    assert (notice["level"], notice["message"][:30]) == ("WARNING", "SESSION_SECRET can be guessed:")
+    assert (notice["level"], notice["message"][:30]) == (
+        "WARNING",
+        "SESSION_SECRET can be guessed:",
+    )
     assert failure["message"].startswith("GET /dashboard failed, reference ")
     assert failure["request_id"] in page.text
     assert (failure["user"], failure["logger"]) == (user, "latchkey")
@@ -256,14 +306,22 @@ def test_in_json_each_line_of_the_program_is_an_event_and_the_page_names_one(tmp
 def test_what_strangers_send_amiss_fills_no_disk(tmp_path: Path) -> None:
     with listening_to(tmp_path / "latchkey.db") as (client, said):
         for _ in range(20):
-            assert client.get("/healthz", headers={"Connection": "upgrade", "Upgrade": "websocket"}).text == "ok\n"
+            assert (
+                client.get(
+                    "/healthz", headers={"Connection": "upgrade", "Upgrade": "websocket"}
+                ).text
+                == "ok\n"
+            )
             assert client.get("/nowhere", headers={"X": "\x7f"}).status_code == 400
     assert said == []
 
 
 def test_outside_this_machine_the_program_speaks_json_by_itself(tmp_path: Path) -> None:
     database = tmp_path / "latchkey.db"
-    with listening_to(database, BASE_URL="https://latchkey.example", HOST="127.0.0.1") as (client, said):
+    with listening_to(database, BASE_URL="https://latchkey.example", HOST="127.0.0.1") as (
+        client,
+        said,
+    ):
         run(database, "ALTER TABLE users RENAME TO lost")
         alice = {"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
         assert client.post("/signup", data=alice).status_code == 500
@@ -283,7 +341,9 @@ def lines_of_ours() -> Iterator[str]:
     """What the calls of our loggers say, with dots for what is filled in."""
     for path in (*(ROOT / "web").rglob("*.py"), *(ROOT / "db").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and re.match(r"logger\.(info|warn|err|exc|crit)", ast.unparse(node.func)):
+            if isinstance(node, ast.Call) and re.match(
+                r"logger\.(info|warn|err|exc|crit)", ast.unparse(node.func)
+            ):
                 yield re.sub(r"%[sd]", "…", node.args[0].value)
 
 

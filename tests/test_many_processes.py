@@ -1,4 +1,6 @@
-"""Several processes and several hosts are one program: what happens in one is so in all, at once."""
+"""Several processes and several hosts are one program: what happens in one is so in
+all, at once.
+"""
 
 import asyncio
 import shutil
@@ -56,7 +58,11 @@ def street(
 ) -> Iterator[Street]:
     folder = tmp_path_factory.mktemp("street")
     with ExitStack() as stack:
-        url, rows = on_sqlite(migrated, folder) if "SQLite" in request.param else on_postgresql(request, stack)
+        url, rows = (
+            on_sqlite(migrated, folder)
+            if "SQLite" in request.param
+            else on_postgresql(request, stack)
+        )
         if "workers" in request.param:
             program = stack.enter_context(serving(url, WEB_CONCURRENCY="2"))
             yield Street(f"http://localhost:{program.port}", (program.port,), [program], rows)
@@ -87,7 +93,9 @@ def on_sqlite(migrated: Path, folder: Path) -> tuple[str, Callable[[str], list[t
     return f"sqlite:///{path}", rows
 
 
-def on_postgresql(request: pytest.FixtureRequest, stack: ExitStack) -> tuple[str, Callable[[str], list[tuple]]]:
+def on_postgresql(
+    request: pytest.FixtureRequest, stack: ExitStack
+) -> tuple[str, Callable[[str], list[tuple]]]:
     server: Server = request.getfixturevalue("postgres_server")
     name = server.take()
     stack.callback(server.give, name)
@@ -98,7 +106,9 @@ async def test_who_signs_up_at_one_is_known_to_all_at_once(street: Street) -> No
     alice, rival = street.browser("Alice"), street.browser("Alice", first=-1)
     assert (await alice.sign_up()).status_code == 303
     assert await street.is_in_everywhere(alice) == {True}
-    checks = [await rival.post("/signup/check/email", {"email": alice.email}) for _ in range(EVERYWHERE)]
+    checks = [
+        await rival.post("/signup/check/email", {"email": alice.email}) for _ in range(EVERYWHERE)
+    ]
     assert all("already exists" in check.text for check in checks)
     assert (await replace(rival, password="another-No.7 of hers").sign_up()).status_code == 422
 
@@ -124,7 +134,10 @@ async def test_a_device_revoked_at_one_is_out_at_all(street: Street) -> None:
     page = read(await charlie.get("/devices"))
     (device,) = [found for found in page.all(data_device=True) if "data-current" not in found.attrs]
     assert (await charlie.post(device.one("form").attrs["action"])).status_code == 303
-    assert (await street.is_in_everywhere(phone), await street.is_in_everywhere(charlie)) == ({False}, {True})
+    assert (await street.is_in_everywhere(phone), await street.is_in_everywhere(charlie)) == (
+        {False},
+        {True},
+    )
 
 
 async def test_a_new_password_at_one_is_the_password_at_all(street: Street) -> None:
@@ -133,7 +146,10 @@ async def test_a_new_password_at_one_is_the_password_at_all(street: Street) -> N
     await phone.log_in()
     fields = {"current_password": PASSWORD, "password": "another-No.7 to the sea"}
     assert (await ada.post("/account/password", fields)).status_code == 303
-    assert (await street.is_in_everywhere(phone), await street.is_in_everywhere(ada)) == ({False}, {True})
+    assert (await street.is_in_everywhere(phone), await street.is_in_everywhere(ada)) == (
+        {False},
+        {True},
+    )
     assert {(await phone.log_in()).status_code for _ in range(4)} == {422}
 
 
@@ -145,9 +161,15 @@ async def test_forty_sign_ups_with_one_address_across_all_make_one_account(stree
     while waiting:
         answers = await asyncio.gather(*[person.sign_up() for person in waiting])
         assert {answer.status_code for answer in answers} <= {303, 503}
-        assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 503)
+        assert all(
+            "retry-after" in answer.headers for answer in answers if answer.status_code == 503
+        )
         made += sum(answer.status_code == 303 for answer in answers)
-        waiting = [person for person, answer in zip(waiting, answers, strict=True) if answer.status_code == 503]
+        waiting = [
+            person
+            for person, answer in zip(waiting, answers, strict=True)
+            if answer.status_code == 503
+        ]
     assert made == 40
     assert street.rows("SELECT count(*) FROM users WHERE email = 'erin@example.com'") == [(1,)]
 
@@ -173,7 +195,9 @@ async def test_told_to_stop_every_process_ends_well(street: Street) -> None:
         code, said = await asyncio.to_thread(program.end)
         assert (code, "Traceback" in said) == (0, False), said
     with pytest.raises(httpx.HTTPError):
-        await httpx.AsyncClient(base_url=f"http://localhost:{street.programs[0].port}").get("/healthz")
+        await httpx.AsyncClient(base_url=f"http://localhost:{street.programs[0].port}").get(
+            "/healthz"
+        )
 
 
 @pytest.mark.asvs("S57")
@@ -189,7 +213,9 @@ async def test_a_limit_is_one_for_all_processes_and_a_restart_forgives_nothing(
             return (await client.post("/login", data=form)).status_code
 
     with ExitStack() as stack:
-        url, _ = on_sqlite(migrated, tmp_path) if database == "SQLite" else on_postgresql(request, stack)
+        url, _ = (
+            on_sqlite(migrated, tmp_path) if database == "SQLite" else on_postgresql(request, stack)
+        )
         for allowed in (5, 0):
             with serving(url, WEB_CONCURRENCY="2", RATE_LIMITS="enforce") as program:
                 statuses = await asyncio.gather(*(guess(program.port) for _ in range(30)))

@@ -1,10 +1,12 @@
-"""Every form and check takes its own fields alone: whatever else is sent with them is not looked at."""
+"""Every form and check takes its own fields alone: whatever else is sent with them is not looked
+at.
+"""
 
 from collections.abc import Callable
 
 import pytest
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import HTMX, PASSWORD, Browser, read
 
@@ -39,7 +41,13 @@ OWN = {
     "/account": ["name", "slug", "phone"],
     "/account/password": ["password", "current_password"],
 }
-ALSO = {"name[]": "Intruder", "user[role]": "admin", "user.role": "admin", "ROLE": "admin", "role ": "admin"}
+ALSO = {
+    "name[]": "Intruder",
+    "user[role]": "admin",
+    "user.role": "admin",
+    "ROLE": "admin",
+    "role ": "admin",
+}
 PRIVATE = "id, email, team, role, created_at, disabled_at, last_login_at, sessions_ended_at"
 
 pytestmark = pytest.mark.asvs("S36")
@@ -52,7 +60,11 @@ def passwords(cheap: Passwords) -> Passwords:
 
 def intruders(path: str = "", **own: str) -> dict[str, str]:
     """Everything that the form does not have, and what it has."""
-    return {name: value for name, value in INTRUDERS.items() if name not in OWN.get(path, ())} | ALSO | own
+    return (
+        {name: value for name, value in INTRUDERS.items() if name not in OWN.get(path, ())}
+        | ALSO
+        | own
+    )
 
 
 async def rows(house: House, columns: str = "*", table: str = "users") -> list[tuple]:
@@ -66,12 +78,14 @@ async def is_untouched(house: House) -> bool:
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-async def test_sign_up_takes_name_address_and_password(house: House, stranger: Browser, headers: dict) -> None:
+async def test_sign_up_takes_name_address_and_password(
+    house: House, stranger: Browser, headers: dict
+) -> None:
     fields = intruders("/signup", name="Charlie", email=stranger.email, password=PASSWORD)
     assert (await stranger.post("/signup", fields, **headers)).status_code in (303, 204)
-    assert await rows(house, "name, email, slug, phone, team, role, disabled_at, sessions_ended_at") == [
-        ("Charlie", stranger.email, "charlie", "", "", "user", None, None)
-    ]
+    assert await rows(
+        house, "name, email, slug, phone, team, role, disabled_at, sessions_ended_at"
+    ) == [("Charlie", stranger.email, "charlie", "", "", "user", None, None)]
     assert await is_untouched(house)
     assert (await stranger.get("/admin/users")).status_code == 403
 
@@ -93,7 +107,9 @@ async def test_the_profile_takes_name_page_address_and_phone(
     house: House, alice: Browser, bob: Browser, headers: dict
 ) -> None:
     hashes, private = await rows(house, "password_hash"), await rows(house, PRIVATE)
-    await alice.post("/account", intruders("/account", name="Alice L", slug="alice-l", phone="1"), **headers)
+    await alice.post(
+        "/account", intruders("/account", name="Alice L", slug="alice-l", phone="1"), **headers
+    )
     assert await house.rows("SELECT name, slug, phone FROM users ORDER BY email") == [
         ("Alice L", "alice-l", "1"),
         ("Bob", "bob", ""),
@@ -112,17 +128,25 @@ async def test_the_password_form_takes_the_two_passwords(
     assert (await alice.post("/account/password", fields, **headers)).status_code in (303, 200)
     assert await rows(house, columns) == before
     assert await is_untouched(house)
-    assert [(await person.log_in(word)).status_code for person, word in ((alice, "another-No.7"), (bob, PASSWORD))] == [
+    assert [
+        (await person.log_in(word)).status_code
+        for person, word in ((alice, "another-No.7"), (bob, PASSWORD))
+    ] == [
         303,
         303,
     ]
 
 
-async def test_a_live_check_of_sign_up_changes_nothing(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_a_live_check_of_sign_up_changes_nothing(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
     before = await rows(house)
     for field in ("name", "email", "password"):
         answer = await stranger.post(f"/signup/check/{field}", intruders() | {field: "intruder"})
-        assert (answer.status_code, read(answer).one(data_field=True).attrs["data-field"]) == (200, field)
+        assert (answer.status_code, read(answer).one(data_field=True).attrs["data-field"]) == (
+            200,
+            field,
+        )
         assert "set-cookie" not in answer.headers
     assert await rows(house) == before
 
@@ -131,13 +155,20 @@ async def test_a_live_check_of_the_profile_changes_nothing(house: House, alice: 
     before = await rows(house)
     for field in ("name", "slug", "phone"):
         answer = await alice.post(f"/account/check/{field}", intruders())
-        assert (answer.status_code, read(answer).one(data_field=True).attrs["data-field"]) == (200, field)
+        assert (answer.status_code, read(answer).one(data_field=True).attrs["data-field"]) == (
+            200,
+            field,
+        )
     assert await rows(house) == before
 
 
 @pytest.mark.parametrize(
     ("path", "target"),
-    [("/logout", "/login"), ("/devices/revoke-others", "/devices"), ("/devices/revoke-all", "/login")],
+    [
+        ("/logout", "/login"),
+        ("/devices/revoke-others", "/devices"),
+        ("/devices/revoke-all", "/login"),
+    ],
 )
 async def test_a_form_without_fields_looks_at_none(
     house: House, alice: Browser, bob: Browser, path: str, target: str
@@ -160,12 +191,32 @@ async def test_a_form_without_fields_looks_at_none(
     ],
 )
 async def test_an_action_of_an_administrator_changes_one_thing_of_one_person(
-    house: House, alice: Browser, bob: Browser, ada: Browser, action: str, own: dict[str, str], column: str
+    house: House,
+    alice: Browser,
+    bob: Browser,
+    ada: Browser,
+    action: str,
+    own: dict[str, str],
+    column: str,
 ) -> None:
     ((alice_id,),) = await house.rows("SELECT id FROM users WHERE name = 'Alice'")
-    others = {"id", "email", "name", "slug", "phone", "team", "role", "password_hash", "created_at", "disabled_at"}
+    others = {
+        "id",
+        "email",
+        "name",
+        "slug",
+        "phone",
+        "team",
+        "role",
+        "password_hash",
+        "created_at",
+        "disabled_at",
+    }
     untouched = ", ".join(others - {column})
-    before, theirs = await rows(house, untouched), await house.rows("SELECT * FROM users WHERE name <> 'Alice'")
+    before, theirs = (
+        await rows(house, untouched),
+        await house.rows("SELECT * FROM users WHERE name <> 'Alice'"),
+    )
     fields = {name: value for name, value in intruders().items() if name != action} | own
     assert (await ada.post(f"/admin/users/{alice_id}/{action}", fields)).status_code == 303
     assert await rows(house, untouched) == before
@@ -184,7 +235,12 @@ async def test_the_address_line_is_no_form(house: House, alice: Browser, strange
 @pytest.mark.parametrize("ask", [Browser.get, Browser.get_fragment])
 async def test_a_get_takes_no_form_at_all(house: House, alice: Browser, ask: Callable) -> None:
     before = await rows(house)
-    for path in ("/account?name=Intruder&role=admin", "/devices?id=x", "/logout", "/devices/revoke-all"):
+    for path in (
+        "/account?name=Intruder&role=admin",
+        "/devices?id=x",
+        "/logout",
+        "/devices/revoke-all",
+    ):
         await ask(alice, path)
     assert await rows(house) == before
     assert await alice.is_in()

@@ -1,4 +1,6 @@
-"""The numbers for operators: told to this machine and to who has the token, to nobody else, and true."""
+"""The numbers for operators: told to this machine and to who has the token, to nobody else, and
+true.
+"""
 
 import re
 from collections.abc import Callable
@@ -8,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from db.secret import Secret
+from db.crypto.secret import Secret
 from tests.conftest import SECRET, House
 from tests.people import PASSWORD, Browser
 from web.app import create_app
-from web.environment import BadSetting
-from web.server import read_operation
+from web.settings.environment import BadSetting
+from web.settings.operation import read_operation
 
 TOKEN = "a token of the tests, 32 letters or more"
 HERE = ("127.0.0.1", 40_000)
@@ -25,11 +27,17 @@ def scrape(house: House) -> Callable:
     """What a scraper is answered whose socket has this address."""
 
     async def scrape(peer: Any = HERE, token: str | None = TOKEN, **headers: str) -> httpx.Response:
-        app = create_app(house.settings, house.store, house.clock, metrics_token=token and Secret(token))
+        app = create_app(
+            house.settings, house.store, house.clock, metrics_token=token and Secret(token)
+        )
         app.state.metrics = house.app.state.metrics if peer == HERE else app.state.metrics
         transport = httpx.ASGITransport(app, client=peer)
-        async with httpx.AsyncClient(transport=transport, base_url=house.settings.base_url) as client:
-            return await client.get("/metrics", headers={k.replace("_", "-"): v for k, v in headers.items()})
+        async with httpx.AsyncClient(
+            transport=transport, base_url=house.settings.base_url
+        ) as client:
+            return await client.get(
+                "/metrics", headers={k.replace("_", "-"): v for k, v in headers.items()}
+            )
 
     return scrape
 
@@ -38,7 +46,10 @@ def number(answer: httpx.Response, name: str, **labels: str) -> float | None:
     """The value of the one series that has these labels."""
     found = []
     for series, labelled, value in re.findall(r"^(\w+){([^}]*)} (\S+)$", answer.text, re.M):
-        if series == name and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', labelled)).items():
+        if (
+            series == name
+            and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', labelled)).items()
+        ):
             found.append(float(value))
     assert len(found) <= 1, found
     return found[0] if found else None
@@ -54,7 +65,9 @@ async def test_this_machine_may_read_them(scrape: Callable, peer: tuple[str, int
 
 
 @pytest.mark.asvs("S108")
-@pytest.mark.parametrize("peer", [ELSEWHERE, ("::ffff:192.0.2.14", 1), ("localhost", 1), ("", 0), None])
+@pytest.mark.parametrize(
+    "peer", [ELSEWHERE, ("::ffff:192.0.2.14", 1), ("localhost", 1), ("", 0), None]
+)
 async def test_for_everybody_else_there_is_nothing_there(
     scrape: Callable, stranger: Browser, peer: tuple[str, int] | None
 ) -> None:
@@ -73,7 +86,9 @@ async def test_not_even_members_and_administrators_may(alice: Browser, ada: Brow
     "header",
     ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Via"],
 )
-async def test_what_a_proxy_on_this_machine_forwards_is_not_from_this_machine(scrape: Callable, header: str) -> None:
+async def test_what_a_proxy_on_this_machine_forwards_is_not_from_this_machine(
+    scrape: Callable, header: str
+) -> None:
     assert (await scrape(HERE, **{header: "127.0.0.1"})).status_code == 404
 
 
@@ -82,19 +97,33 @@ async def test_a_trusted_proxy_is_not_this_machine(make_house: Callable) -> None
     house = await make_house(TRUSTED_PROXIES="127.0.0.1,::1")
     for peer in (HERE, ("::1", 1)):
         transport = httpx.ASGITransport(house.app, client=peer)
-        async with httpx.AsyncClient(transport=transport, base_url=house.settings.base_url) as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url=house.settings.base_url
+        ) as client:
             assert (await client.get("/metrics")).status_code == 404
 
 
 @pytest.mark.asvs("S108")
 async def test_the_token_opens_from_anywhere(scrape: Callable) -> None:
     for headers in ({}, {"X-Forwarded-For": "203.0.113.9"}):
-        assert (await scrape(ELSEWHERE, Authorization=f"Bearer {TOKEN}", **headers)).status_code == 200
+        assert (
+            await scrape(ELSEWHERE, Authorization=f"Bearer {TOKEN}", **headers)
+        ).status_code == 200
 
 
 @pytest.mark.asvs("S108")
 @pytest.mark.parametrize(
-    "value", ["", "Bearer", "Bearer ", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}x", TOKEN, f"Basic {TOKEN}", "Bearer é"]
+    "value",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Bearer {TOKEN[:-1]}",
+        f"Bearer {TOKEN}x",
+        TOKEN,
+        f"Basic {TOKEN}",
+        "Bearer é",
+    ],
 )
 async def test_nothing_else_does(scrape: Callable, value: str) -> None:
     assert (await scrape(ELSEWHERE, Authorization=value.encode())).status_code == 404
@@ -123,7 +152,9 @@ def test_a_token_is_a_secret_and_may_come_from_a_file(tmp_path: Any) -> None:
 
 
 @pytest.mark.reliability("R21")
-async def test_attempts_are_counted_by_their_outcome(house: House, scrape: Callable, stranger: Browser) -> None:
+async def test_attempts_are_counted_by_their_outcome(
+    house: House, scrape: Callable, stranger: Browser
+) -> None:
     await stranger.sign_up()
     await stranger.sign_up()  # signed in by now: sent on, nothing done
     await stranger.post("/logout")
@@ -160,7 +191,9 @@ async def test_answers_are_counted_by_who_may_ask_and_by_status(
     await alice.get("/dashboard")
     await stranger.ask("DELETE", "/login")
     told = await scrape()
-    counted = re.findall(r'^latchkey_requests_total{kind="(\w+)",pid="\d+",status="(\d+)"} (\d+)', told.text, re.M)
+    counted = re.findall(
+        r'^latchkey_requests_total{kind="(\w+)",pid="\d+",status="(\d+)"} (\d+)', told.text, re.M
+    )
     assert {(kind, status): int(count) for kind, status, count in counted} == {
         ("guests", "200"): 2,
         ("guests", "303"): 1,  # Alice has signed up
@@ -200,7 +233,9 @@ async def test_where_the_database_is_away_the_rest_is_told(make_house: Callable)
     assert number(told, "latchkey_hashes_total") is not None
 
 
-async def test_no_series_is_named_by_what_a_visitor_sends(scrape: Callable, stranger: Browser) -> None:
+async def test_no_series_is_named_by_what_a_visitor_sends(
+    scrape: Callable, stranger: Browser
+) -> None:
     """A label for each path or method would let anybody fill the memory."""
     for count in range(50):
         await stranger.ask(f"BREW{count}", f"/tea/{count}")
@@ -209,7 +244,9 @@ async def test_no_series_is_named_by_what_a_visitor_sends(scrape: Callable, stra
     assert len(told.splitlines()) < 200
 
 
-async def test_two_applications_do_not_share_their_numbers(house: House, scrape: Callable, stranger: Browser) -> None:
+async def test_two_applications_do_not_share_their_numbers(
+    house: House, scrape: Callable, stranger: Browser
+) -> None:
     await stranger.get("/")
     other = replace(house, app=create_app(house.settings, house.store, house.clock))
     assert number(await scrape(), "latchkey_requests_total", kind="guests") == 1

@@ -1,4 +1,6 @@
-"""A database comes to this program's schema whole or not at all, whoever else is at it, and is refused in one line."""
+"""A database comes to this program's schema whole or not at all, whoever else is at it, and is
+refused in one line.
+"""
 
 import asyncio
 import os
@@ -38,7 +40,9 @@ class Place:
     def start(self, *command: str) -> subprocess.Popen[str]:
         environ = {"PATH": os.environ["PATH"], "DATABASE_URL": self.url, "SESSION_SECRET": SECRET}
         pipe = subprocess.PIPE
-        return subprocess.Popen([LATCHKEY, *command], env=environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(
+            [LATCHKEY, *command], env=environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
 
     def run(self, *command: str, typed: str = "") -> tuple[int, str]:
         """Exit code, and what was said."""
@@ -59,7 +63,10 @@ class Place:
     @property
     def tables(self) -> set[str]:
         catalog = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-        return {name for (name,) in self.rows(catalog if self.server else "SELECT name FROM sqlite_master")}
+        return {
+            name
+            for (name,) in self.rows(catalog if self.server else "SELECT name FROM sqlite_master")
+        }
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -84,20 +91,36 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     server.drop(name)
 
 
-def described(url: str, prepare: Callable[[Connection], None] | None = None) -> dict[str, dict[str, list]]:
-    """Every table with its columns, keys, indexes and constraints, as the database itself tells them."""
+def described(
+    url: str, prepare: Callable[[Connection], None] | None = None
+) -> dict[str, dict[str, list]]:
+    """Every table with its columns, keys, indexes and constraints, as the database itself tells
+    them.
+    """
 
     def describe(connection: Connection) -> dict[str, dict[str, list]]:
         if prepare:
             prepare(connection)
         found = inspect(connection)
-        parts = ("columns", "pk_constraint", "foreign_keys", "indexes", "unique_constraints", "check_constraints")
+        parts = (
+            "columns",
+            "pk_constraint",
+            "foreign_keys",
+            "indexes",
+            "unique_constraints",
+            "check_constraints",
+        )
         tables = sorted({*found.get_table_names()} - {"alembic_version"})
-        return {table: {part: in_order(getattr(found, f"get_{part}")(table)) for part in parts} for table in tables}
+        return {
+            table: {part: in_order(getattr(found, f"get_{part}")(table)) for part in parts}
+            for table in tables
+        }
 
     async def connected() -> dict[str, dict[str, list]]:
         engine = create_async_engine(
-            url.replace("postgresql:", "postgresql+asyncpg:").replace("sqlite:", "sqlite+aiosqlite:")
+            url.replace("postgresql:", "postgresql+asyncpg:").replace(
+                "sqlite:", "sqlite+aiosqlite:"
+            )
         )
         async with engine.begin() as connection:
             tables = await connection.run_sync(describe)
@@ -114,7 +137,9 @@ def in_order(things: list[dict] | dict) -> list[str]:
     )
 
 
-def test_the_migrated_schema_is_that_of_the_tables_to_the_last_constraint(place: Place, tmp_path: Path) -> None:
+def test_the_migrated_schema_is_that_of_the_tables_to_the_last_constraint(
+    place: Place, tmp_path: Path
+) -> None:
     assert place.run("migrate") == (0, "")
     migrated = described(place.url)
     assert place.rows("SELECT version_num FROM alembic_version") == [(SCHEMA,)]
@@ -134,7 +159,9 @@ def test_of_two_who_start_at_once_one_waits_and_both_are_well(place: Place) -> N
         starters = [place.start("migrate"), place.start("migrate")]
         time.sleep(2.5)
         assert [starter.poll() for starter in starters] == [None, None]
-    assert [(*starter.communicate(timeout=60), starter.returncode) for starter in starters] == [("", "", 0)] * 2
+    assert [(*starter.communicate(timeout=60), starter.returncode) for starter in starters] == [
+        ("", "", 0)
+    ] * 2
     assert place.tables >= {"users", "sessions"}
 
 
@@ -164,7 +191,9 @@ def in_an_index(place: Place) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def before_the_commit(place: Place) -> Iterator[subprocess.Popen[str]]:
-    """A migration that has made everything, and whose COMMIT waits for somebody who reads the file."""
+    """A migration that has made everything, and whose COMMIT waits for somebody who
+    reads the file.
+    """
     with closing(sqlite3.connect(place.path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM notes").fetchall()
@@ -183,14 +212,21 @@ def wait_until(happened: Callable[[], object]) -> None:
 
 @pytest.mark.reliability("R18")
 @pytest.mark.parametrize("command", ["migrate", "users list"])
-def test_a_database_from_a_newer_version_is_refused_and_untouched(place: Place, command: str) -> None:
+def test_a_database_from_a_newer_version_is_refused_and_untouched(
+    place: Place, command: str
+) -> None:
     place.run("migrate")
     place.rows(
-        "UPDATE alembic_version SET version_num = '9999'", "ALTER TABLE users ADD COLUMN shoe_size TEXT", "SELECT 1"
+        "UPDATE alembic_version SET version_num = '9999'",
+        "ALTER TABLE users ADD COLUMN shoe_size TEXT",
+        "SELECT 1",
     )
     before = described(place.url)
     code, said = place.run(*command.split())
-    assert (code, said) == (1, f"latchkey: the database is newer than this program (revision 9999, ours is {SCHEMA})\n")
+    assert (code, said) == (
+        1,
+        f"latchkey: the database is newer than this program (revision 9999, ours is {SCHEMA})\n",
+    )
     assert described(place.url) == before
     assert place.rows("SELECT version_num FROM alembic_version") == [("9999",)]
 
@@ -199,12 +235,16 @@ def test_a_database_from_a_newer_version_is_refused_and_untouched(place: Place, 
 def test_a_file_that_is_no_database_is_one_line_and_untouched(tmp_path: Path, command: str) -> None:
     (tmp_path / "latchkey.db").write_text("Dear diary, today I was taken for a database.\n" * 100)
     before = (tmp_path / "latchkey.db").read_bytes()
-    refused_in_one_line(Place(f"sqlite:///{tmp_path}/latchkey.db", None), command, "file is not a database")
+    refused_in_one_line(
+        Place(f"sqlite:///{tmp_path}/latchkey.db", None), command, "file is not a database"
+    )
     assert (tmp_path / "latchkey.db").read_bytes() == before
 
 
 @pytest.mark.parametrize("command", ["migrate", "users list", "serve"])
-def test_a_database_that_is_broken_is_one_line(migrated: Path, tmp_path: Path, command: str) -> None:
+def test_a_database_that_is_broken_is_one_line(
+    migrated: Path, tmp_path: Path, command: str
+) -> None:
     content = migrated.read_bytes()
     (tmp_path / "latchkey.db").write_bytes(content[:4096] + os.urandom(len(content) - 4096))
     refused_in_one_line(Place(f"sqlite:///{tmp_path}/latchkey.db", None), command, "malformed")
@@ -224,8 +264,14 @@ def test_the_database_of_another_program_is_one_line_and_untouched(place: Place)
         ("postgresql://stranger_to_all:canary-No.1@{host}/{name}", "stranger_to_all"),
         ("postgresql://{user}:canary-No.1@{host}/there_is_none", "there_is_none"),
         ("postgresql://{user}:canary-No.1@127.0.0.1:1/{name}", "the database does not answer"),
-        ("postgresql://{user}:canary-No.1@nowhere.invalid/{name}", "nowhere.invalid does not resolve"),
-        ("postgresql://{user}:canary-No.1@{host}/{name}?sslmode=require", "the server offers no TLS"),
+        (
+            "postgresql://{user}:canary-No.1@nowhere.invalid/{name}",
+            "nowhere.invalid does not resolve",
+        ),
+        (
+            "postgresql://{user}:canary-No.1@{host}/{name}?sslmode=require",
+            "the server offers no TLS",
+        ),
         (
             "postgresql://{user}:canary-No.1@{host}/{name}?sslmode=verify-full&sslrootcert=/no/ca.pem",
             "is missing (sslrootcert",
@@ -236,7 +282,9 @@ def test_the_database_of_another_program_is_one_line_and_untouched(place: Place)
 def test_a_server_that_refuses_us_is_one_line_without_the_password(
     postgres_server: Server, command: str, where: str, why: str
 ) -> None:
-    user, _, host = postgres_server.url_of("").removeprefix("postgresql://").strip("/").rpartition("@")
+    user, _, host = (
+        postgres_server.url_of("").removeprefix("postgresql://").strip("/").rpartition("@")
+    )
     url = where.format(user=user.partition(":")[0], host=host, name="postgres")
     assert "canary" not in refused_in_one_line(Place(url, None), command, why)
 
@@ -270,20 +318,43 @@ def test_the_search_key_of_each_user_is_filled_in(place: Place) -> None:
     keys = place.rows("SELECT name, search_key FROM users WHERE id IN ('0', '1', '2', '3')")
     assert dict(keys) == {
         name: f"{folded}\nu{n}@xn--bcher-kva.de\nu{n}@bücher.de"
-        for n, (name, folded) in enumerate(zip(USERS_BEFORE, ("alice liddell", "änne", "zoë", "strasse"), strict=True))
+        for n, (name, folded) in enumerate(
+            zip(USERS_BEFORE, ("alice liddell", "änne", "zoë", "strasse"), strict=True)
+        )
     }
     assert place.rows("SELECT count(*) FROM users WHERE search_key IS NULL") == [(0,)]
 
 
 def test_the_operators_commands_do_the_same_on_both(place: Place) -> None:
-    create = ("users", "create", "--email", "ada@example.com", "--name", "Ada", "--role", "admin", "--password-stdin")
+    create = (
+        "users",
+        "create",
+        "--email",
+        "ada@example.com",
+        "--name",
+        "Ada",
+        "--role",
+        "admin",
+        "--password-stdin",
+    )
     code, said = place.run("users", "list")
-    assert (code, "the database has no tables yet: run `latchkey migrate` first" in said) == (1, True)
+    assert (code, "the database has no tables yet: run `latchkey migrate` first" in said) == (
+        1,
+        True,
+    )
     place.run("migrate")
-    assert place.run(*create, typed=f"{PASSWORD}\n") == (0, "ada@example.com can log in now, as admin\n")
-    assert place.run(*create, typed=f"{PASSWORD}\n") == (1, "latchkey: An account with this email already exists.\n")
+    assert place.run(*create, typed=f"{PASSWORD}\n") == (
+        0,
+        "ada@example.com can log in now, as admin\n",
+    )
+    assert place.run(*create, typed=f"{PASSWORD}\n") == (
+        1,
+        "latchkey: An account with this email already exists.\n",
+    )
     code, said = place.run("users", "role", "ada@example.com", "user")
     assert (code, "last administrator" in said) == (1, True)
-    told = place.run("users", "set-password", "ada@example.com", "--password-stdin", typed="another-No.7\n")
+    told = place.run(
+        "users", "set-password", "ada@example.com", "--password-stdin", typed="another-No.7\n"
+    )
     assert told == (0, "the password is set, and 0 sessions are ended\n")
     assert "admin     ada@example.com  Ada" in place.run("users", "list")[1]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from db.limits import SIGNUP_MINUTE
-from db.networks import largest_network_of, networks_of, per_client
+from db.rate_limits.ip_networks import largest_network_of, networks_of, per_client
+from db.rate_limits.limits import SIGNUP_MINUTE
 
 
 @pytest.mark.asvs("S56")
@@ -16,14 +16,19 @@ from db.networks import largest_network_of, networks_of, per_client
         ("64:ff9b::c633:6409", ["198.51.100.9"]),  # NAT64
         ("64:ff9b:1:fffe::c633:6409", ["64:ff9b:1:fffe::c633:6409"]),  # NAT64 of one site
         ("2001:db8:1:2ff::1", ["2001:db8:1:2ff::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"]),
-        ("2001:DB8:1:2ff:ffff::9", ["2001:db8:1:2ff::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"]),
+        (
+            "2001:DB8:1:2ff:ffff::9",
+            ["2001:db8:1:2ff::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"],
+        ),
         ("fe80::1%eth0", ["fe80::/64", "fe80::/56", "fe80::/48"]),
         ("::1", ["::/64", "::/56", "::/48"]),
         ("", ["unknown"]),
         ("nonsense", ["unknown"]),
     ],
 )
-def test_an_address_counts_for_its_client_and_the_networks_around(ip_address: str, names: list[str]) -> None:
+def test_an_address_counts_for_its_client_and_the_networks_around(
+    ip_address: str, names: list[str]
+) -> None:
     assert [network.name for network in networks_of(ip_address)] == names
     assert largest_network_of(ip_address) == names[-1]
 

@@ -1,10 +1,12 @@
-"""What the page after a redirect says about the change before it: once, and only sentences of the program."""
+"""What the page after a redirect says about the change before it: once, and only sentences of the
+program.
+"""
 
 import pytest
 
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, read, set_cookie_of
-from web.notices import NOTICES
+from web.rendering.flash_messages import NOTICES
 
 OTHER = "another-No.7 by the sea"
 
@@ -16,20 +18,29 @@ async def told(person: Browser, path: str) -> str:
     return page.one("main").one("p", **{"class": "notice"}).text
 
 
-async def test_every_change_is_confirmed_without_scripts(house: House, alice: Browser, alices_phone: Browser) -> None:
+async def test_every_change_is_confirmed_without_scripts(
+    house: House, alice: Browser, alices_phone: Browser
+) -> None:
     phone = read(await alice.get("/devices")).all("form", action=True)[2].attrs["action"]
     for path, fields, page, sentence in (
         (phone, {}, "/devices", "Device logged out."),
         ("/devices/revoke-others", {}, "/devices", "Your other devices are logged out."),
         ("/account", {"phone": "1"}, "/account", "Profile saved."),
-        ("/account/password", {"current_password": PASSWORD, "password": OTHER}, "/account", "Password changed."),
+        (
+            "/account/password",
+            {"current_password": PASSWORD, "password": OTHER},
+            "/account",
+            "Password changed.",
+        ),
     ):
         answer = await alice.post(path, fields)
         assert (answer.status_code, answer.headers["location"]) == (303, page)
         assert await told(alice, page) == sentence
 
 
-async def test_every_change_to_a_user_is_confirmed_without_scripts(house: House, ada: Browser, alice: Browser) -> None:
+async def test_every_change_to_a_user_is_confirmed_without_scripts(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     alice_id = (await alice.get("/api/session")).json()["user"]["id"]
     for action, fields, sentence in (
         ("role", {"role": "admin"}, "Role changed."),
@@ -47,7 +58,9 @@ async def test_every_change_to_a_user_is_confirmed_without_scripts(house: House,
     ("path", "sentence"),
     [("/logout", "You’ve logged out."), ("/devices/revoke-all", "You’ve logged out everywhere.")],
 )
-async def test_leaving_is_confirmed_on_the_log_in_page(alice: Browser, path: str, sentence: str) -> None:
+async def test_leaving_is_confirmed_on_the_log_in_page(
+    alice: Browser, path: str, sentence: str
+) -> None:
     for ask in (alice.post, alice.post_fragment):
         await alice.log_in()
         answer = await ask(path)
@@ -70,15 +83,24 @@ async def test_a_change_by_htmx_has_its_toast_and_no_cookie(alice: Browser) -> N
 
 async def test_the_cookie_is_closed_to_scripts_and_short_lived(alice: Browser) -> None:
     cookie = set_cookie_of(await alice.post("/account", {"phone": "1"}))["notice"]
-    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (True, "Lax", "/", "")
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (
+        True,
+        "Lax",
+        "/",
+        "",
+    )
     assert cookie["max-age"] == "60"
     shown = set_cookie_of(await alice.get("/account"))["notice"]
     assert (shown.value, shown["max-age"]) == ("", "0")
 
 
-@pytest.mark.parametrize("forged", ["Call 0800 1234", "<b>x</b>", "profile-saved; x", "PROFILE-SAVED", ""])
+@pytest.mark.parametrize(
+    "forged", ["Call 0800 1234", "<b>x</b>", "profile-saved; x", "PROFILE-SAVED", ""]
+)
 async def test_a_forged_cookie_puts_no_text_on_a_page(alice: Browser, forged: str) -> None:
-    answer = await alice.get("/account", Cookie=f"session={alice.cookie}; notice={forged.partition(';')[0]}x")
+    answer = await alice.get(
+        "/account", Cookie=f"session={alice.cookie}; notice={forged.partition(';')[0]}x"
+    )
     assert answer.status_code == 200
     assert read(answer).all(**{"class": "notice"}) == []
     assert (forged in answer.text and bool(forged)) is False

@@ -1,4 +1,6 @@
-"""What the OpenAPI document says of the API is so: it is valid, and the running program is held against it."""
+"""What the OpenAPI document says of the API is so: it is valid, and the running program is held
+against it.
+"""
 
 import asyncio
 import socket
@@ -16,20 +18,24 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import APIOperation, GenerationMode
 from schemathesis.config import GenerationConfig, SchemathesisConfig
 
-from db.access import shell
-from db.passwords import Passwords
-from db.secret import Secret
+from db.access import operator as shell
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.viewer import Operator
 from tests.conftest import SECRET, House
 from tests.people import HTMX, PASSWORD, Browser, set_cookie_of
 from web.app import create_app, open_store
 from web.routes import routes
-from web.settings import Settings, read_settings
+from web.settings.settings import Settings, read_settings
 
 BOTH = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 GENERATION = GenerationConfig(with_security_parameters=False)
 BOUNDED = settings(
-    max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=[*HealthCheck]
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[*HealthCheck],
 )
 
 
@@ -47,10 +53,16 @@ def server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     (folder / "latchkey.db").write_bytes(migrated.read_bytes())
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = str(listening.getsockname()[1])
-        environ = {"SESSION_SECRET": SECRET, "PORT": port, "DATABASE_URL": f"sqlite:///{folder / 'latchkey.db'}"}
+        environ = {
+            "SESSION_SECRET": SECRET,
+            "PORT": port,
+            "DATABASE_URL": f"sqlite:///{folder / 'latchkey.db'}",
+        }
         program = read_settings({**environ, "RATE_LIMITS": "off"}, data=folder)
         asyncio.run(let_ada_in(program))
-        running = uvicorn.Server(uvicorn.Config(create_app(program), log_config=None, access_log=False, ws="none"))
+        running = uvicorn.Server(
+            uvicorn.Config(create_app(program), log_config=None, access_log=False, ws="none")
+        )
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
@@ -65,7 +77,9 @@ async def let_ada_in(program: Settings) -> None:
     store = open_store(program, passwords=Passwords(memory_kib=8, passes=1))
     await store.database.connect()
     operator, password = Operator(store), Secret(PASSWORD)
-    await shell.create_user(operator, name="Ada", email="ada@example.com", password=password, role="admin")
+    await shell.create_user(
+        operator, name="Ada", email="ada@example.com", password=password, role="admin"
+    )
     await store.database.disconnect()
 
 
@@ -96,7 +110,9 @@ def test_the_document_is_valid_openapi(schema: schemathesis.BaseSchema) -> None:
     for operation in operations(schema):
         for response in operation.definition.raw["responses"].values():
             for content in response["content"].values():
-                jsonschema_rs.Draft202012Validator(content["schema"] | {"components": schema.raw_schema["components"]})
+                jsonschema_rs.Draft202012Validator(
+                    content["schema"] | {"components": schema.raw_schema["components"]}
+                )
 
 
 def test_the_document_names_every_address_of_the_api(schema: schemathesis.BaseSchema) -> None:
@@ -113,34 +129,55 @@ def cookie_of(server: Server, who: str) -> dict[str, str]:
 @pytest.mark.guide("D31", "D33", "T1")
 @pytest.mark.asvs("S76")
 @pytest.mark.parametrize(
-    ("who", "statuses"), [("stranger", {401}), ("user", {200, 403, 404}), ("admin", {200, 404, 422})]
+    ("who", "statuses"),
+    [("stranger", {401}), ("user", {200, 403, 404}), ("admin", {200, 404, 422})],
 )
 def test_the_program_answers_as_the_document_says(
     schema: schemathesis.BaseSchema, server: Server, who: str, statuses: set[int]
 ) -> None:
-    """Whatever fits the document and whatever does not, at random and at every limit, other methods too."""
+    """Whatever fits the document and whatever does not, at random and at every limit, other methods
+    too.
+    """
     seen: set[int] = set()
 
     def ask(case: schemathesis.Case) -> None:
         seen.add(case.call_and_validate(headers=cookie_of(server, who)).status_code)
 
     for operation in operations(schema):
-        for case in schema.iter_coverage_cases(operation, generation_modes=BOTH, generation_config=GENERATION):
+        for case in schema.iter_coverage_cases(
+            operation, generation_modes=BOTH, generation_config=GENERATION
+        ):
             ask(case)
-        for mode in BOTH if operation.query else BOTH[:1]:  # what takes any string cannot be asked wrongly
+        # what takes any string cannot be asked wrongly
+        for mode in BOTH if operation.query else BOTH[:1]:
             BOUNDED(given(operation.as_strategy(generation_mode=mode))(ask))()
     assert seen == statuses | {405}
 
 
 @pytest.mark.guide("D33")
 @pytest.mark.parametrize("who", ["user", "admin"])
-def test_what_is_found_looks_as_the_document_says(schema: schemathesis.BaseSchema, server: Server, who: str) -> None:
+def test_what_is_found_looks_as_the_document_says(
+    schema: schemathesis.BaseSchema, server: Server, who: str
+) -> None:
     session, people = schema["/api/session"]["GET"], schema["/api/admin/users"]["GET"]
     profiles = schema["/api/users/{slug}"]["GET"]
-    cases = [session.Case(), profiles.Case(path_parameters={"slug": "alice"}), people.Case(query={"sort": "login"})]
-    cases += [profiles.Case(path_parameters={"slug": "ada"}), people.Case(query={"q": "nobody", "page": 9})]
+    cases = [
+        session.Case(),
+        profiles.Case(path_parameters={"slug": "alice"}),
+        people.Case(query={"sort": "login"}),
+    ]
+    cases += [
+        profiles.Case(path_parameters={"slug": "ada"}),
+        people.Case(query={"q": "nobody", "page": 9}),
+    ]
     answers = [case.call_and_validate(headers=cookie_of(server, who)).status_code for case in cases]
-    assert answers == [200, 200, 200 if who == "admin" else 403, 200, 200 if who == "admin" else 403]
+    assert answers == [
+        200,
+        200,
+        200 if who == "admin" else 403,
+        200,
+        200 if who == "admin" else 403,
+    ]
 
 
 # And by hand: what no document can say
@@ -156,7 +193,12 @@ def is_a_problem(answer: httpx.Response, status: int) -> bool:
     )
 
 
-ASKING = [{}, HTMX, {"Accept": "text/html"}, {"HX-Request": "true", "HX-Current-URL": "http://localhost:8000/devices"}]
+ASKING = [
+    {},
+    HTMX,
+    {"Accept": "text/html"},
+    {"HX-Request": "true", "HX-Current-URL": "http://localhost:8000/devices"},
+]
 
 
 @pytest.mark.guide("D31", "T1")
@@ -175,31 +217,51 @@ async def test_a_refusal_is_json_whoever_asks_and_however(
     assert is_a_problem(await alice.get("/api/users/nobody", **headers), 404)
     assert is_a_problem(await alice.get("/api/nothing", **headers), 404)
     assert is_a_problem(await alice.get("/api/", **headers), 404)
-    for query, field in (("page=x", "page"), ("page=0", "page"), ("sort=age", "sort"), ("q=" + "x" * 255, "q")):
+    for query, field in (
+        ("page=x", "page"),
+        ("page=0", "page"),
+        ("sort=age", "sort"),
+        ("q=" + "x" * 255, "q"),
+    ):
         answer = await ada.get(f"/api/admin/users?{query}", **headers)
         assert is_a_problem(answer, 422), query
         assert [*answer.json()["errors"]] == [field]
         assert all(isinstance(sentence, str) for sentence in answer.json()["errors"][field])
     for path in ("/api/session", "/api/users/ada", "/api/admin/users", "/api/openapi.json"):
         answer = await ada.post(path, {}, **headers)
-        assert (is_a_problem(answer, 405), {*answer.headers["allow"].split(", ")}) == (True, {"GET", "HEAD"})
+        assert (is_a_problem(answer, 405), {*answer.headers["allow"].split(", ")}) == (
+            True,
+            {"GET", "HEAD"},
+        )
 
 
 @pytest.mark.guide("D31", "D33")
 @pytest.mark.parametrize("headers", ASKING)
-async def test_an_answer_is_json_whoever_asks_and_however(ada: Browser, headers: dict[str, str]) -> None:
+async def test_an_answer_is_json_whoever_asks_and_however(
+    ada: Browser, headers: dict[str, str]
+) -> None:
     for path in ("/api/session", "/api/users/ada", "/api/admin/users", "/api/openapi.json"):
         answer = await ada.get(path, **headers)
-        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), path
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), (
+            path
+        )
 
 
 @pytest.mark.guide("D31")
-async def test_administrators_get_everybody_with_these_fields(house: House, ada: Browser, alice: Browser) -> None:
+async def test_administrators_get_everybody_with_these_fields(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     ids = dict(await house.rows("SELECT name, id FROM users"))
     await ada.post(f"/admin/users/{ids['Alice']}/disable")
     await ada.post(f"/admin/users/{ids['Alice']}/team", {"team": "Harbour"})
     answer = await ada.get("/api/admin/users?q=ALICE&sort=name")
-    person = {"id": ids["Alice"], "name": "Alice", "email": "alice@example.com", "role": "user", "slug": "alice"}
+    person = {
+        "id": ids["Alice"],
+        "name": "Alice",
+        "email": "alice@example.com",
+        "role": "user",
+        "slug": "alice",
+    }
     assert answer.json() == {
         "users": [person | {"team": "Harbour", "disabled": True}],
         "total": 1,
@@ -210,7 +272,9 @@ async def test_administrators_get_everybody_with_these_fields(house: House, ada:
 
 @pytest.mark.guide("D31", "D2")
 @pytest.mark.asvs("S37")
-async def test_a_session_that_has_ended_is_401_and_its_cookie_deleted(house: House, ada: Browser) -> None:
+async def test_a_session_that_has_ended_is_401_and_its_cookie_deleted(
+    house: House, ada: Browser
+) -> None:
     cookie = ada.cookie
     await house.change("DELETE FROM sessions")
     for path in ("/api/session", "/api/users/ada", "/api/admin/users"):
@@ -222,14 +286,24 @@ async def test_a_session_that_has_ended_is_401_and_its_cookie_deleted(house: Hou
 
 @pytest.mark.asvs("S75")
 @pytest.mark.guide("D35")
-async def test_no_other_site_is_ever_allowed_to_read_an_answer(ada: Browser, stranger: Browser) -> None:
+async def test_no_other_site_is_ever_allowed_to_read_an_answer(
+    ada: Browser, stranger: Browser
+) -> None:
     for person in (ada, stranger):
-        for path in ("/api/session", "/api/users/ada", "/api/admin/users", "/api/openapi.json", "/api/nothing"):
+        for path in (
+            "/api/session",
+            "/api/users/ada",
+            "/api/admin/users",
+            "/api/openapi.json",
+            "/api/nothing",
+        ):
             for method in ("GET", "OPTIONS", "POST"):
                 for origin in ("https://evil.example", "null", "http://localhost:8000"):
                     asked = {"Origin": origin, "Access-Control-Request-Method": "GET"}
                     answer = await person.ask(method, path, **asked)
-                    assert not [name for name in answer.headers if name.startswith("access-control")]
+                    assert not [
+                        name for name in answer.headers if name.startswith("access-control")
+                    ]
                     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
 
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from db.access import account
-from db.passwords import Passwords
-from db.refusals import Breached
-from db.secret import Secret
-from db.sessions import peek, verify_session
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.errors import Breached
+from db.sessions.claims import peek
+from db.sessions.lifecycle import verify_session
 from tests.conftest import Clock, House
 from tests.people import PASSWORD, Browser, read, set_cookie_of
 
@@ -37,7 +38,9 @@ async def change(browser: Browser, current: str = WRONG, ask: Callable = Browser
 
 
 async def guess(browser: Browser, clock: Clock, times: int) -> int:
-    """Sends so many wrong passwords that are verified, as soon as the answers allow; returns the seconds it took."""
+    """Sends so many wrong passwords that are verified, as soon as the answers allow; returns the
+    seconds it took.
+    """
     start = clock()
     for _ in range(times):
         while (answer := await change(browser)).status_code == 429:
@@ -60,14 +63,24 @@ async def test_each_wrong_password_beyond_ten_in_a_row_has_to_wait_longer(
 async def test_twenty_wrong_passwords_in_a_row_end_the_session(
     house: House, clock: Clock, alice: Browser, bob: Browser
 ) -> None:
-    thief, before = await house.thief_of(alice), await house.rows("SELECT password_hash FROM users ORDER BY id")
+    thief, before = (
+        await house.thief_of(alice),
+        await house.rows("SELECT password_hash FROM users ORDER BY id"),
+    )
     await guess(thief, clock, 19)
     assert await alice.is_in()
     clock.move(hours=1)
     answer = await change(thief)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=/dashboard&ended=1&guessed=1")
+    assert (answer.status_code, answer.headers["Location"]) == (
+        303,
+        "/login?next=/dashboard&ended=1&guessed=1",
+    )
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
-    assert [await browser.is_in() for browser in (await house.thief_of(alice), alice, bob)] == [False, False, True]
+    assert [await browser.is_in() for browser in (await house.thief_of(alice), alice, bob)] == [
+        False,
+        False,
+        True,
+    ]
     assert await house.rows("SELECT password_hash FROM users ORDER BY id") == before
     page = read(await thief.get(answer.headers["Location"]))
     assert "the current password was wrong 20 times in a row" in page.one("main").text
@@ -75,11 +88,16 @@ async def test_twenty_wrong_passwords_in_a_row_end_the_session(
     assert (await change(alice, PASSWORD)).status_code == 303
 
 
-async def test_htmx_goes_to_log_in_when_the_session_ends(house: House, clock: Clock, alice: Browser) -> None:
+async def test_htmx_goes_to_log_in_when_the_session_ends(
+    house: House, clock: Clock, alice: Browser
+) -> None:
     await guess(alice, clock, 19)
     clock.move(hours=1)
     answer = await change(alice, ask=Browser.post_fragment)
-    assert (answer.status_code, answer.headers["HX-Redirect"].partition("&")[2]) == (401, "ended=1&guessed=1")
+    assert (answer.status_code, answer.headers["HX-Redirect"].partition("&")[2]) == (
+        401,
+        "ended=1&guessed=1",
+    )
     assert not await alice.is_in()
 
 
@@ -106,7 +124,9 @@ async def test_every_session_ends_where_none_can_be_ended_alone(
 
 @STRATEGIES
 @pytest.mark.asvs("S91")
-async def test_the_end_of_a_session_by_guessing_is_in_the_activity(house: House, clock: Clock, alice: Browser) -> None:
+async def test_the_end_of_a_session_by_guessing_is_in_the_activity(
+    house: House, clock: Clock, alice: Browser
+) -> None:
     await guess(alice, clock, 19)
     clock.move(hours=1)
     await change(alice)
@@ -115,11 +135,15 @@ async def test_the_end_of_a_session_by_guessing_is_in_the_activity(house: House,
     await alice.log_in()
     page = read(await alice.get("/account/activity"))
     sentences = [item.one("h3").text for item in page.one("ol", id="activity").all("li")]
-    assert "You were logged out, because the current password was wrong 20 times in a row" in sentences
+    assert (
+        "You were logged out, because the current password was wrong 20 times in a row" in sentences
+    )
 
 
 @STRATEGIES
-async def test_the_right_password_ends_the_count(house: House, clock: Clock, alice: Browser) -> None:
+async def test_the_right_password_ends_the_count(
+    house: House, clock: Clock, alice: Browser
+) -> None:
     await guess(alice, clock, 19)
     clock.move(hours=1)
     assert (await change(alice, PASSWORD)).status_code == 303
@@ -148,7 +172,9 @@ class EveryPasswordBreached:
         raise Breached
 
 
-async def test_waiting_for_days_does_not_end_the_count(house: House, clock: Clock, alice: Browser) -> None:
+async def test_waiting_for_days_does_not_end_the_count(
+    house: House, clock: Clock, alice: Browser
+) -> None:
     """Otherwise nineteen guesses a day would be possible for as long as the session lives."""
     for _ in range(19):
         await guess(alice, clock, 1)
@@ -159,7 +185,9 @@ async def test_waiting_for_days_does_not_end_the_count(house: House, clock: Cloc
 
 
 @pytest.mark.parametrize("mode", ["observe", "off"])
-async def test_without_enforced_limits_no_session_ends(make_house: Callable, clock: Clock, mode: str) -> None:
+async def test_without_enforced_limits_no_session_ends(
+    make_house: Callable, clock: Clock, mode: str
+) -> None:
     house = await make_house(RATE_LIMITS=mode)
     alice = await house.member("Alice")
     for _ in range(25):

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from db.passwords import Passwords
-from db.refusals import Busy
-from db.secret import Secret
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.errors import Busy
 
 HUSH, OTHER = Secret("engine-No.9"), Secret("another-No.7")
 
@@ -63,7 +63,9 @@ async def test_fifty_at_once_are_all_served(passwords: Passwords) -> None:
 
 
 @pytest.mark.reliability("R13")
-async def test_who_would_wait_too_long_is_told_at_once_and_when_to_come_back(slow: Passwords) -> None:
+async def test_who_would_wait_too_long_is_told_at_once_and_when_to_come_back(
+    slow: Passwords,
+) -> None:
     await slow.hash(HUSH)
     crowd = [asyncio.create_task(slow.hash(HUSH)) for _ in range(100)]
     outcomes = await asyncio.gather(*crowd, return_exceptions=True)
@@ -115,7 +117,8 @@ async def test_the_hashes_of_one_account_do_not_hold_up_those_of_others(patient:
         tasks.append(asyncio.create_task(hash(None if name == "guest" else name)))
         await asyncio.sleep(0)
     await asyncio.gather(*tasks)
-    assert finished == [*["mallory"] * 3, "alice", *["mallory"] * 3, "guest"]  # one runs, two wait ahead
+    # one runs, two wait ahead
+    assert finished == [*["mallory"] * 3, "alice", *["mallory"] * 3, "guest"]
 
 
 @pytest.mark.reliability("R13")

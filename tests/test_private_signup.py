@@ -7,8 +7,8 @@ import pytest
 
 from tests.conftest import House
 from tests.people import HTMX, Browser, read, set_cookie_of
-from web.environment import BadSetting
-from web.settings import read_settings
+from web.settings.environment import BadSetting
+from web.settings.settings import read_settings
 
 
 @pytest.fixture
@@ -30,10 +30,18 @@ async def test_a_new_and_a_taken_address_get_the_same_answer_after_the_same_work
 ) -> None:
     work, told = [], []
     for email in ("grace@example.com", alice.email):
-        statements, writes, hashes = house.statements, house.store.database._backend.writes, house.hashes
+        statements, writes, hashes = (
+            house.statements,
+            house.store.database._backend.writes,
+            house.hashes,
+        )
         answer = await replace(stranger, email=email).sign_up(**headers)
         work.append(
-            (house.statements - statements, house.store.database._backend.writes - writes, house.hashes - hashes)
+            (
+                house.statements - statements,
+                house.store.database._backend.writes - writes,
+                house.hashes - hashes,
+            )
         )
         told.append((answer.status_code, answer.content, sorted(answer.headers.items())))
     assert told[0] == told[1]
@@ -61,7 +69,9 @@ async def test_the_owner_of_a_taken_address_finds_the_try_in_the_trail(
 ) -> None:
     await replace(stranger, email=alice.email).sign_up()
     ((owner,),) = await house.rows("SELECT id FROM users")
-    rows = await house.rows("SELECT event, outcome, actor, target_id FROM audit WHERE event = 'signup'")
+    rows = await house.rows(
+        "SELECT event, outcome, actor, target_id FROM audit WHERE event = 'signup'"
+    )
     assert rows == [("signup", "refused", "stranger", owner)]
 
 
@@ -71,7 +81,9 @@ async def test_the_live_check_looks_at_the_form_of_an_address_alone(
 ) -> None:
     before = house.statements
     said = [
-        read(await stranger.post("/signup/check/email", {"email": email})).one(id="email-message").text
+        read(await stranger.post("/signup/check/email", {"email": email}))
+        .one(id="email-message")
+        .text
         for email in (alice.email, "grace@example.com", "no address")
     ]
     assert said == ["Looks good", "Looks good", "Error: Please enter a valid email."]
@@ -83,13 +95,21 @@ async def test_signing_up_sets_no_cookie(house: House, stranger: Browser) -> Non
     assert set_cookie_of(await stranger.sign_up()) == {}
 
 
-@pytest.mark.parametrize("mail", [{}, {"SMTP_URL": "smtp://mail.example:587", "MAIL_FROM": "a@latchkey.example"}])
+@pytest.mark.parametrize(
+    "mail", [{}, {"SMTP_URL": "smtp://mail.example:587", "MAIL_FROM": "a@latchkey.example"}]
+)
 def test_private_sign_up_is_refused_outside_loopback_without_mail(
     tmp_path, environ: dict[str, str], mail: dict[str, str]
 ) -> None:
     """Logging in with the new password would show whether the address was free."""
-    away = environ | mail | {"BASE_URL": "https://latchkey.example", "DATABASE_URL": f"sqlite:///{tmp_path}/x.db"}
-    with pytest.raises(BadSetting, match="SIGNUP_PRIVACY: private needs mail, which this version does not send yet"):
+    away = (
+        environ
+        | mail
+        | {"BASE_URL": "https://latchkey.example", "DATABASE_URL": f"sqlite:///{tmp_path}/x.db"}
+    )
+    with pytest.raises(
+        BadSetting, match="SIGNUP_PRIVACY: private needs mail, which this version does not send yet"
+    ):
         read_settings(away, data=tmp_path)
     assert not (tmp_path / "x.db").exists()
     assert read_settings(away | {"BASE_URL": "https://localhost"}, data=tmp_path).private
@@ -113,5 +133,12 @@ async def test_a_private_sign_up_never_logs_in(house: House, alice: Browser) -> 
 
 
 async def test_a_private_sign_up_carries_the_wanted_page_to_log_in(stranger: Browser) -> None:
-    fields = {"name": "Charlie", "email": "charlie@example.com", "password": stranger.password, "next": "/devices"}
-    assert (await stranger.post("/signup", fields)).headers["Location"] == "/login?new=1&next=/devices"
+    fields = {
+        "name": "Charlie",
+        "email": "charlie@example.com",
+        "password": stranger.password,
+        "next": "/devices",
+    }
+    assert (await stranger.post("/signup", fields)).headers[
+        "Location"
+    ] == "/login?new=1&next=/devices"

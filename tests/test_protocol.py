@@ -1,4 +1,6 @@
-"""The protocol: who is too slow with their headers, too long-winded, or does not read is sent away, and nobody else."""
+"""The protocol: who is too slow with their headers, too long-winded, or does not read is sent away,
+and nobody else.
+"""
 
 import asyncio
 import gc
@@ -23,9 +25,10 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tests.conftest import House
 from tests.people import Browser
-from web.headers import Headers
-from web.middleware import LastResort, Limits
-from web.protocol import LONGEST_LINE, Flow, Reception
+from web.middleware.error_handler import LastResort
+from web.middleware.request_limits import Limits
+from web.middleware.security_headers import Headers
+from web.server.timeout_protocol import LONGEST_LINE, Flow, Reception
 
 AT_ONCE = 5
 PATIENCE = 0.5  # seconds that somebody may read nothing
@@ -35,7 +38,9 @@ LARGE = 600_000  # bytes of an answer: more than the buffers of both sides hold
 @pytest.fixture
 async def port(house: House) -> AsyncIterator[int]:
     """The house, served by the real server on a port that is free, with little patience."""
-    async with served(house.app, Reception(headers_within=0.3, body_within=1.5, at_once=AT_ONCE)) as server:
+    async with served(
+        house.app, Reception(headers_within=0.3, body_within=1.5, at_once=AT_ONCE)
+    ) as server:
         yield port_of(server)
 
 
@@ -45,7 +50,8 @@ async def served(app: ASGIApp, reception: Reception) -> AsyncIterator[uvicorn.Se
         app, http=reception, ws="none", log_config=None, lifespan="off", timeout_graceful_shutdown=3
     )
     server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)  # or the kernel would take in megabytes
+    # or the kernel would take in megabytes
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)
     serving = asyncio.create_task(server.serve([listening]))
     while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
         await asyncio.sleep(0.01)
@@ -101,7 +107,9 @@ async def test_who_says_nothing_at_all_is_closed(port: int) -> None:
 @pytest.mark.reliability("R11")
 async def test_headers_without_end_are_cut_off(port: int) -> None:
     endless = [b"GET /healthz HTTP/1.1\r\n", *[b"X: " + b"y" * 1000 + b"\r\n"] * 200]
-    assert await answer_to(port, *endless) in (b"closed", b"") or b" 431 " in await answer_to(port, *endless)
+    assert await answer_to(port, *endless) in (b"closed", b"") or b" 431 " in await answer_to(
+        port, *endless
+    )
 
 
 async def test_a_second_request_has_the_same_time_again(port: int) -> None:
@@ -273,7 +281,9 @@ IMPATIENT = {"headers_within": 0.3, "read_within": PATIENCE}
 
 @pytest.mark.reliability("R09")
 @pytest.mark.parametrize("requests", [ASK, LAST, ASK * 20], ids=["one", "the last", "many"])
-def test_who_does_not_read_is_cut_off_and_nothing_is_logged(requests: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_who_does_not_read_is_cut_off_and_nothing_is_logged(
+    requests: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario() -> None:
         async with served(answering(), Reception(**IMPATIENT)) as server:
             with await ask(server, requests) as wire:
@@ -291,7 +301,9 @@ def test_who_does_not_read_is_cut_off_and_nothing_is_logged(requests: bytes, cap
 def test_who_reads_slowly_but_steadily_gets_everything(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         loop, read, began = asyncio.get_running_loop(), b"", time.monotonic()
-        async with served(answering(), Reception(headers_within=0.3, read_within=PATIENCE / 2)) as server:
+        async with served(
+            answering(), Reception(headers_within=0.3, read_within=PATIENCE / 2)
+        ) as server:
             with await ask(server, LAST, room=10_000) as wire:
                 while part := await loop.sock_recv(wire, 5000):
                     read += part
@@ -304,9 +316,13 @@ def test_who_reads_slowly_but_steadily_gets_everything(caplog: pytest.LogCapture
 
 
 @pytest.mark.reliability("R09")
-def test_who_has_not_read_does_not_keep_the_program_from_ending(caplog: pytest.LogCaptureFixture) -> None:
+def test_who_has_not_read_does_not_keep_the_program_from_ending(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def scenario() -> None:
-        async with served(answering(), Reception(headers_within=0.3, end_within=PATIENCE)) as server:
+        async with served(
+            answering(), Reception(headers_within=0.3, end_within=PATIENCE)
+        ) as server:
             wire = await ask(server, ASK * 20)
             assert await stay(server, PATIENCE) >= PATIENCE
             began = time.monotonic()
@@ -387,7 +403,9 @@ async def test_a_trailer_is_no_header(make_house: Callable, stranger: Browser) -
 
 
 @pytest.mark.asvs("S83", "S84")
-@pytest.mark.parametrize("trailer", [b"X-Trailer: " + b"y" * 90 + b"\r\n", b"y"], ids=["many", "one without end"])
+@pytest.mark.parametrize(
+    "trailer", [b"X-Trailer: " + b"y" * 90 + b"\r\n", b"y"], ids=["many", "one without end"]
+)
 async def test_trailers_without_end_are_cut_off(trailer: bytes) -> None:
     async def read_all(request: Request) -> Response:
         return Response(await request.body())
@@ -422,9 +440,13 @@ async def test_a_form_that_offers_to_change_the_protocol_keeps_its_body(
 
 
 @pytest.mark.asvs("S83", "S84")
-async def test_trailers_in_one_piece_with_the_body_are_counted_too(house: House, alice: Browser, port: int) -> None:
+async def test_trailers_in_one_piece_with_the_body_are_counted_too(
+    house: House, alice: Browser, port: int
+) -> None:
     before = await house.count("sessions")
-    assert b"303" not in await answer_to(port, post_in_chunks(b"X-Trailer: yyyyyyyyyyyyyyyyyyyy\r\n" * 4_000))
+    assert b"303" not in await answer_to(
+        port, post_in_chunks(b"X-Trailer: yyyyyyyyyyyyyyyyyyyy\r\n" * 4_000)
+    )
     assert await house.count("sessions") == before
 
 
@@ -433,7 +455,8 @@ async def test_many_offers_to_change_the_protocol_in_one_piece_raise_nothing(
     port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = await answer_to(
-        port, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" * 3_000
+        port,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" * 3_000,
     )
     assert answer == b"closed" or 0 < answer.count(b"HTTP/1.1 200") <= 100
     assert caplog.records == []
@@ -443,5 +466,8 @@ async def test_many_offers_to_change_the_protocol_in_one_piece_raise_nothing(
 async def test_the_body_of_an_offer_to_change_the_protocol_is_no_request(port: int) -> None:
     inner = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     offer = b"Upgrade: h2c\r\nContent-Length: %d\r\n" % len(inner)
-    for parts in ([POST % (b"upgrade, close", offer) + inner], [POST % (b"upgrade, close", offer), inner]):
+    for parts in (
+        [POST % (b"upgrade, close", offer) + inner],
+        [POST % (b"upgrade, close", offer), inner],
+    ):
         assert (await answer_to(port, *parts, pause=0.02)).count(b"HTTP/1.1 ") == 1

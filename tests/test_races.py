@@ -9,10 +9,11 @@ import pytest
 
 from db.access import account, devices
 from db.access import admin as people
-from db.passwords import Passwords
-from db.pruning import prune
-from db.refusals import Busy, Forbidden, LastAdmin, NotLoggedIn
-from db.sessions import end_session, peek, start_session, verify_session
+from db.crypto.passwords import Passwords
+from db.errors import Busy, Forbidden, LastAdmin, NotLoggedIn
+from db.maintenance.pruning import prune
+from db.sessions.claims import peek
+from db.sessions.lifecycle import end_session, start_session, verify_session
 from db.viewer import NOWHERE, ROLES, require_admin
 from tests.conftest import House
 from tests.databases import KINDS
@@ -29,7 +30,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.asvs("S18")
-async def test_fifty_sign_ups_with_one_address_make_one_account(make_house: Callable, cheap: Passwords) -> None:
+async def test_fifty_sign_ups_with_one_address_make_one_account(
+    make_house: Callable, cheap: Passwords
+) -> None:
     house = await make_house(hashing=cheap)
     spellings = [
         "alice@example.com",
@@ -54,9 +57,13 @@ async def test_fifty_sign_ups_with_one_address_make_one_account(make_house: Call
 
 @pytest.mark.guide("A14")
 @pytest.mark.asvs("S102")
-async def test_two_clicks_on_sign_up_make_one_account_and_both_log_in(house: House, stranger: Browser) -> None:
+async def test_two_clicks_on_sign_up_make_one_account_and_both_log_in(
+    house: House, stranger: Browser
+) -> None:
     fields = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
-    answers = await asyncio.gather(stranger.post("/signup", fields), stranger.post("/signup", fields))
+    answers = await asyncio.gather(
+        stranger.post("/signup", fields), stranger.post("/signup", fields)
+    )
     assert [answer.status_code for answer in answers] == [303, 303]
     assert (await house.count("users"), await house.count("sessions")) == (1, 2)
     assert await stranger.is_in()
@@ -67,18 +74,28 @@ async def test_five_hundred_people_of_one_name_who_come_at_once_all_get_in(
     make_house: Callable, cheap: Passwords
 ) -> None:
     house = await make_house(hashing=cheap)
-    waiting = [await house.browser("Alice", email=f"alice{number}@example.com") for number in range(500)]
+    waiting = [
+        await house.browser("Alice", email=f"alice{number}@example.com") for number in range(500)
+    ]
     while waiting:
         answers = await asyncio.gather(*[person.sign_up() for person in waiting])
         assert {answer.status_code for answer in answers} <= {303, 503}
-        assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 503)
-        waiting = [person for person, answer in zip(waiting, answers, strict=True) if answer.status_code == 503]
+        assert all(
+            "retry-after" in answer.headers for answer in answers if answer.status_code == 503
+        )
+        waiting = [
+            person
+            for person, answer in zip(waiting, answers, strict=True)
+            if answer.status_code == 503
+        ]
     slugs = [slug for (slug,) in await house.rows("SELECT slug FROM users")]
     assert (len(set(slugs)), "alice" in slugs, await house.count("sessions")) == (500, True, 500)
 
 
 @pytest.mark.asvs("S102")
-async def test_two_clicks_on_revoke_end_one_device_and_no_other(alice: Browser, alices_phone: Browser) -> None:
+async def test_two_clicks_on_revoke_end_one_device_and_no_other(
+    alice: Browser, alices_phone: Browser
+) -> None:
     page = read(await alice.get("/devices"))
     (phone,) = [found for found in page.all(data_device=True) if "data-current" not in found.attrs]
     path = phone.one("form").attrs["action"]
@@ -88,7 +105,9 @@ async def test_two_clicks_on_revoke_end_one_device_and_no_other(alice: Browser, 
 
 
 @pytest.mark.asvs("S102")
-async def test_two_clicks_on_log_out_are_one_log_out(house: House, alice: Browser, bob: Browser) -> None:
+async def test_two_clicks_on_log_out_are_one_log_out(
+    house: House, alice: Browser, bob: Browser
+) -> None:
     answers = await asyncio.gather(alice.post("/logout"), alice.post("/logout"))
     assert [answer.headers["location"] for answer in answers] == ["/login"] * 2
     assert [await alice.is_in(), await bob.is_in()] == [False, True]
@@ -104,7 +123,9 @@ async def test_log_out_everywhere_beats_every_request_that_comes_after_it(
 
 
 @pytest.mark.asvs("S103")
-async def test_sixty_log_ins_at_once_keep_fifty_sessions(make_house: Callable, cheap: Passwords) -> None:
+async def test_sixty_log_ins_at_once_keep_fifty_sessions(
+    make_house: Callable, cheap: Passwords
+) -> None:
     house = await make_house(hashing=cheap)
     await house.member("Alice")
     browsers = [await house.browser("Alice") for _ in range(60)]
@@ -115,28 +136,42 @@ async def test_sixty_log_ins_at_once_keep_fifty_sessions(make_house: Callable, c
 
 @pytest.mark.guide("B14")
 @pytest.mark.asvs("S65")
-async def test_fifty_requests_at_the_edge_of_renewal_all_go_on(house: House, alice: Browser) -> None:
+async def test_fifty_requests_at_the_edge_of_renewal_all_go_on(
+    house: House, alice: Browser
+) -> None:
     house.clock.move(days=4)
     before = house.store.database._backend.writes
     answers = await asyncio.gather(*[alice.get("/dashboard") for _ in range(50)])
     assert {answer.status_code for answer in answers} == {200}
     assert await alice.is_in()
-    assert await house.rows("SELECT expires_at FROM sessions") == [("2026-12-05T09:12:00.000000+00:00",)]
+    assert await house.rows("SELECT expires_at FROM sessions") == [
+        ("2026-12-05T09:12:00.000000+00:00",)
+    ]
     assert house.store.database._backend.writes - before <= 50
 
 
 @pytest.mark.asvs("S38")
-async def test_administrators_who_demote_and_lift_each_other_at_once_leave_one(house: House) -> None:
+async def test_administrators_who_demote_and_lift_each_other_at_once_leave_one(
+    house: House,
+) -> None:
     crowd = [await house.admin(name) for name in ("Ada", "Agnes", "Barbara", "Dorothy", "Grace")]
     admins = [require_admin(await house.viewer_of(person)) for person in crowd]
     for _ in range(6):
         await house.change("UPDATE users SET role = 'user' WHERE id <> (SELECT max(id) FROM users)")
-        changes = [people.change_role(one, two.id, role) for one in admins for two in admins for role in ROLES]
+        changes = [
+            people.change_role(one, two.id, role)
+            for one in admins
+            for two in admins
+            for role in ROLES
+        ]
         outcomes = await asyncio.gather(*changes, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} <= {type(None), LastAdmin, Forbidden}
         assert await house.rows("SELECT id FROM users WHERE role = 'admin'") != []
         await house.change("UPDATE users SET role = 'admin'")
-    disabling = [people.disable(one, two.id) for one, two in zip(admins, [*admins[1:], admins[0]], strict=True)]
+    disabling = [
+        people.disable(one, two.id)
+        for one, two in zip(admins, [*admins[1:], admins[0]], strict=True)
+    ]
     outcomes = await asyncio.gather(*disabling, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} <= {type(None), LastAdmin, NotLoggedIn}
     left = await house.rows("SELECT id FROM users WHERE disabled_at IS NULL")
@@ -156,7 +191,10 @@ async def together(number: int, *changes: Coroutine) -> list[object]:
 @pytest.mark.asvs("S37", "S102")
 async def test_a_demoted_admin_cannot_undo_it(make_house: Callable, cheap: Passwords) -> None:
     house = await make_house(hashing=cheap)
-    keeper, rogue = [require_admin(await house.viewer_of(await house.admin(name))) for name in ("Keeper", "Rogue")]
+    keeper, rogue = [
+        require_admin(await house.viewer_of(await house.admin(name)))
+        for name in ("Keeper", "Rogue")
+    ]
     bob = (await house.viewer_of(await house.member("Bob"))).id
     for number in range(ROUNDS):
         demotion, undoing, promotion = await together(
@@ -176,12 +214,19 @@ async def test_a_demoted_admin_cannot_undo_it(make_house: Callable, cheap: Passw
 @pytest.mark.asvs("S37", "S66", "S102")
 async def test_a_disabled_admin_cannot_undo_it(make_house: Callable, cheap: Passwords) -> None:
     house = await make_house(hashing=cheap)
-    keeper, browser = require_admin(await house.viewer_of(await house.admin("Keeper"))), await house.admin("Rogue")
+    keeper, browser = (
+        require_admin(await house.viewer_of(await house.admin("Keeper"))),
+        await house.admin("Rogue"),
+    )
     for number in range(ROUNDS):
         rogue = require_admin(await house.viewer_of(browser))
-        disabling, enabling = await together(number, people.disable(keeper, rogue.id), people.enable(rogue, rogue.id))
+        disabling, enabling = await together(
+            number, people.disable(keeper, rogue.id), people.enable(rogue, rogue.id)
+        )
         assert (disabling, type(enabling) in (type(None), NotLoggedIn)) == (None, True)
-        assert await house.rows("SELECT name FROM users WHERE disabled_at IS NOT NULL") == [("Rogue",)]
+        assert await house.rows("SELECT name FROM users WHERE disabled_at IS NOT NULL") == [
+            ("Rogue",)
+        ]
         await house.change(ROGUE_AGAIN)
         async with house.store.transaction():
             session = await start_session(house.store, rogue.id, "admin", NOWHERE)
@@ -189,7 +234,9 @@ async def test_a_disabled_admin_cannot_undo_it(make_house: Callable, cheap: Pass
 
 
 @pytest.mark.asvs("S08", "S102")
-async def test_no_session_changes_anything_after_it_has_ended(make_house: Callable, cheap: Passwords) -> None:
+async def test_no_session_changes_anything_after_it_has_ended(
+    make_house: Callable, cheap: Passwords
+) -> None:
     """The numbers of the audit log are the order in which the transactions committed."""
     house = await make_house(hashing=cheap)
     alice = await house.member("Alice")
@@ -211,37 +258,52 @@ async def test_no_session_changes_anything_after_it_has_ended(make_house: Callab
 
 
 @pytest.mark.asvs("S38", "S102")
-async def test_changes_that_cross_each_other_do_not_deadlock(make_house: Callable, cheap: Passwords) -> None:
+async def test_changes_that_cross_each_other_do_not_deadlock(
+    make_house: Callable, cheap: Passwords
+) -> None:
     house = await make_house(hashing=cheap)
     crowd = [await house.admin(name) for name in ("Ada", "Agnes", "Barbara")]
     admins = [require_admin(await house.viewer_of(person)) for person in crowd]
     for number in range(ROUNDS // 10):
         outcomes = await asyncio.gather(
-            *[people.change_team(one, two.id, f"{one.id} {number}"[:40]) for one in admins for two in admins],
+            *[
+                people.change_team(one, two.id, f"{one.id} {number}"[:40])
+                for one in admins
+                for two in admins
+            ],
             *[people.change_role(one, two.id, "admin") for one in admins for two in admins],
             *[account.change_profile(one, phone=str(number)) for one in admins],
             *[devices.revoke_others(one) for one in admins],
             *[(await house.browser(person.name)).log_in() for person in crowd],
         )
-        answers = [outcome.status_code for outcome in outcomes if isinstance(outcome, httpx.Response)]
+        answers = [
+            outcome.status_code for outcome in outcomes if isinstance(outcome, httpx.Response)
+        ]
         assert answers == [303] * len(crowd)
 
 
 @pytest.mark.asvs("S102")
-async def test_of_twenty_who_choose_one_slug_one_has_it(make_house: Callable, cheap: Passwords) -> None:
+async def test_of_twenty_who_choose_one_slug_one_has_it(
+    make_house: Callable, cheap: Passwords
+) -> None:
     house = await make_house(hashing=cheap)
     crowd = [await house.member(f"Guest{number}") for number in range(20)]
-    answers = await asyncio.gather(*[person.post("/account", {"slug": "wonderland"}) for person in crowd])
+    answers = await asyncio.gather(
+        *[person.post("/account", {"slug": "wonderland"}) for person in crowd]
+    )
     assert sorted(answer.status_code for answer in answers) == [303] + [422] * 19
     assert await house.rows("SELECT count(*) AS n FROM users WHERE slug = 'wonderland'") == [(1,)]
 
 
-async def test_two_who_take_each_others_slug_at_once_get_an_answer(house: House, alice: Browser, bob: Browser) -> None:
+async def test_two_who_take_each_others_slug_at_once_get_an_answer(
+    house: House, alice: Browser, bob: Browser
+) -> None:
     """On PostgreSQL each waits for the other, until the server undoes one; it is tried again."""
     pair = [await house.viewer_of(person) for person in (alice, bob)]
     for _ in range(3):
         swapped = [
-            account.change_profile(viewer, slug=slug) for viewer, slug in zip(pair, ("bob", "alice"), strict=True)
+            account.change_profile(viewer, slug=slug)
+            for viewer, slug in zip(pair, ("bob", "alice"), strict=True)
         ]
         assert await asyncio.gather(*swapped) == [False, False]
     assert await house.rows("SELECT slug FROM users ORDER BY slug") == [("alice",), ("bob",)]
@@ -262,12 +324,15 @@ async def test_log_in_log_out_everywhere_and_a_new_password_at_once_end_as_if_on
             changing.post("/account/password", {"current_password": old, "password": new}),
             *[person.log_in(old) for person in crowd],
         )
-        assert {left.headers["location"].partition("?")[0], *({a.status_code for a in answers} - {303, 422})} == {
-            "/login"
-        }
+        assert {
+            left.headers["location"].partition("?")[0],
+            *({a.status_code for a in answers} - {303, 422}),
+        } == {"/login"}
         assert not await after.is_in(), "both end it"
         if changed.headers["location"] == "/account":
-            assert [await person.is_in() for person in crowd] == [False] * 6, "the old password opens nothing"
+            assert [await person.is_in() for person in crowd] == [False] * 6, (
+                "the old password opens nothing"
+            )
             old, new = new, old
         alice = await house.browser("Alice")
         assert (await alice.log_in(new)).status_code == 422
@@ -278,7 +343,9 @@ async def test_log_in_log_out_everywhere_and_a_new_password_at_once_end_as_if_on
 async def test_those_who_end_sessions_at_once_do_not_wait_for_each_other_for_ever(
     make_house: Callable, cheap: Passwords
 ) -> None:
-    """Half of the rows are pruned while their owner ends all, or all the others, from several devices, and logs in."""
+    """Half of the rows are pruned while their owner ends all, or all the others, from several
+    devices, and logs in.
+    """
     house = await make_house(hashing=cheap)
     alice = await house.member("Alice")
     for _ in range(4):
@@ -297,8 +364,12 @@ async def test_those_who_end_sessions_at_once_do_not_wait_for_each_other_for_eve
             *[alice.log_in() for _ in range(4)],
             return_exceptions=True,
         )
-        assert {outcome.status_code for outcome in outcomes if isinstance(outcome, httpx.Response)} == {303}
-        assert {type(outcome) for outcome in outcomes if isinstance(outcome, Exception)} <= {NotLoggedIn}
+        assert {
+            outcome.status_code for outcome in outcomes if isinstance(outcome, httpx.Response)
+        } == {303}
+        assert {type(outcome) for outcome in outcomes if isinstance(outcome, Exception)} <= {
+            NotLoggedIn
+        }
         await alice.log_in()
         await devices.revoke_all(await house.viewer_of(alice))
         await prune(house.store)
@@ -327,13 +398,23 @@ async def test_who_is_served_goes_on_while_the_next_version_adds_to_the_tables(
         codes, after = set(), 0
         while after < 3:
             after += migrated.is_set()
-            guest = await house.browser(f"Guest{number}", email=f"guest{number}.{len(codes)}.{after}@example.com")
-            codes |= {(await alice.get("/dashboard")).status_code, (await guest.sign_up()).status_code}
-            codes |= {(await guest.get("/devices")).status_code, (await guest.post("/logout")).status_code}
+            guest = await house.browser(
+                f"Guest{number}", email=f"guest{number}.{len(codes)}.{after}@example.com"
+            )
+            codes |= {
+                (await alice.get("/dashboard")).status_code,
+                (await guest.sign_up()).status_code,
+            }
+            codes |= {
+                (await guest.get("/devices")).status_code,
+                (await guest.post("/logout")).status_code,
+            }
         return codes
 
     async def migrate() -> None:
-        """On PostgreSQL it may come across a reader who waits for it; then it is undone whole, and tried again."""
+        """On PostgreSQL it may come across a reader who waits for it; then it is undone whole, and
+        tried again.
+        """
         while not migrated.is_set():
             with suppress(Busy):
                 async with other.store.transaction():

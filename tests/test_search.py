@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.search import fold, search_key, search_pattern
+from db.user_search import fold, search_key, search_pattern
 
 
 @pytest.mark.parametrize(

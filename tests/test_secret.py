@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pytest
 from jinja2 import Environment
 
-from db.secret import Secret
-from db.sessions import NewCookie, NewSession
+from db.crypto.secret import Secret
+from db.sessions.claims import NewCookie, NewSession
 from db.viewer import Me
-from web.templates import require_presentable
+from web.rendering.template_types import require_presentable
 
 WAYS_TO_SHOW = {
     "str": str,
@@ -83,4 +83,10 @@ def test_no_template_is_given_a_secret_however_deep_it_lies(context: dict) -> No
 
 
 def test_a_template_is_given_words_numbers_and_times() -> None:
-    require_presentable({"pocket": Pocket([]), "words": ["a", 1, 2.0, None], "me": Me("1", "Alice", "user", "alice")})
+    require_presentable(
+        {
+            "pocket": Pocket([]),
+            "words": ["a", 1, 2.0, None],
+            "me": Me("1", "Alice", "user", "alice"),
+        }
+    )

@@ -1,4 +1,6 @@
-"""The session stories, in all four combinations of strategy and cookie: the guide's "either, or both"."""
+"""The session stories, in all four combinations of strategy and cookie: the guide's "either, or
+both".
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -28,7 +30,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=MODES, ids="-".join)
 def environ(request: pytest.FixtureRequest) -> dict[str, str]:
     strategy, cookie = request.param
-    return {"SESSION_SECRET": SECRET, "RATE_LIMITS": "off", "SESSION_STRATEGY": strategy, "SESSION_COOKIE": cookie}
+    return {
+        "SESSION_SECRET": SECRET,
+        "RATE_LIMITS": "off",
+        "SESSION_STRATEGY": strategy,
+        "SESSION_COOKIE": cookie,
+    }
 
 
 async def is_in(person: Browser) -> bool:
@@ -130,7 +137,9 @@ async def test_a_disabled_person_is_out_at_the_next_request_and_cannot_come_back
 
 
 @pytest.mark.asvs("S37", "S66")
-async def test_an_administrator_ends_a_persons_sessions(house: House, alice: Browser, ada: Browser) -> None:
+async def test_an_administrator_ends_a_persons_sessions(
+    house: House, alice: Browser, ada: Browser
+) -> None:
     copy = alice.cookie
     await ada.post(f"/admin/users/{await id_of(house, alice)}/end-sessions")
     alice.cookie = copy
@@ -143,7 +152,9 @@ async def test_a_new_password_ends_every_other_session_and_renews_this_one(
     house: House, alice: Browser, alices_phone: Browser
 ) -> None:
     before, phones = alice.cookie, alices_phone.cookie
-    answer = await alice.post("/account/password", {"current_password": alice.password, "password": "another-No.7"})
+    answer = await alice.post(
+        "/account/password", {"current_password": alice.password, "password": "another-No.7"}
+    )
     assert (answer.status_code, answer.headers["location"]) == (303, "/account")
     assert await is_in(alice)
     for copy in (before, phones):
@@ -154,7 +165,9 @@ async def test_a_new_password_ends_every_other_session_and_renews_this_one(
 
 
 @pytest.mark.guide("B12", "T3")
-async def test_a_visit_in_the_second_half_of_its_life_renews_the_session(house: House, alice: Browser) -> None:
+async def test_a_visit_in_the_second_half_of_its_life_renews_the_session(
+    house: House, alice: Browser
+) -> None:
     before = alice.cookie
     house.clock.move(days=3)
     await alice.get("/dashboard")
@@ -177,7 +190,9 @@ async def test_no_renewal_passes_thirty_days(house: House, alice: Browser) -> No
 
 
 @pytest.mark.asvs("S64")
-async def test_a_session_that_nobody_uses_ends_after_seven_days(house: House, alice: Browser) -> None:
+async def test_a_session_that_nobody_uses_ends_after_seven_days(
+    house: House, alice: Browser
+) -> None:
     copy = alice.cookie
     house.clock.move(days=7, seconds=1)
     alice.cookie = copy
@@ -207,11 +222,18 @@ async def test_an_encrypted_cookie_shows_nothing_and_a_signed_one_only_the_five_
     assert (b'"sub"' in readable) == (not house.settings.encrypted)
     assert b"alice@example.com" not in readable
     cookie = set_cookie_of(await (await house.browser("Alice")).log_in())["session"]
-    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["max-age"]) == (True, "Lax", "/", "604800")
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["max-age"]) == (
+        True,
+        "Lax",
+        "/",
+        "604800",
+    )
 
 
 @pytest.mark.reliability("R15")
-async def test_what_has_expired_stays_so_when_the_clock_falls_back(house: House, alice: Browser) -> None:
+async def test_what_has_expired_stays_so_when_the_clock_falls_back(
+    house: House, alice: Browser
+) -> None:
     cookie = alice.cookie
     house.clock.move(days=7, minutes=10)
     assert not await is_in(await house.thief_of(alice))
@@ -224,7 +246,9 @@ async def test_what_has_expired_stays_so_when_the_clock_falls_back(house: House,
 
 
 @pytest.mark.reliability("R15")
-async def test_who_is_logged_in_stays_so_when_the_clock_falls_back(house: House, alice: Browser, ada: Browser) -> None:
+async def test_who_is_logged_in_stays_so_when_the_clock_falls_back(
+    house: House, alice: Browser, ada: Browser
+) -> None:
     house.clock.move(days=-30)
     for person in (alice, ada, await house.member("Bob")):
         assert await is_in(person)
@@ -261,7 +285,9 @@ async def test_another_mode_is_never_an_error_and_never_revives_a_session(
     await alice.post("/devices/revoke-all")
     await alice.log_in()
     strategy, cookie = other
-    changed = await make_house(tmp_path / "latchkey.db", SESSION_STRATEGY=strategy, SESSION_COOKIE=cookie)
+    changed = await make_house(
+        tmp_path / "latchkey.db", SESSION_STRATEGY=strategy, SESSION_COOKIE=cookie
+    )
     same = (changed.settings.stateless, changed.settings.encrypted) == (
         house.settings.stateless,
         house.settings.encrypted,
@@ -274,7 +300,9 @@ async def test_another_mode_is_never_an_error_and_never_revives_a_session(
         assert (await visitor.log_in()).status_code == 303
 
 
-async def test_what_the_strategy_cannot_do_is_absent_and_not_broken(house: House, alice: Browser) -> None:
+async def test_what_the_strategy_cannot_do_is_absent_and_not_broken(
+    house: House, alice: Browser
+) -> None:
     stateless = house.settings.stateless
     assert (await alice.get("/devices")).status_code == (404 if stateless else 200)
     assert (await alice.post("/devices/revoke-others")).status_code == (404 if stateless else 303)
@@ -292,16 +320,20 @@ async def test_a_request_costs_one_secure_check(house: House, alice: Browser) ->
 
 
 def test_the_list_of_searches_is_the_schemas() -> None:
-    from web.schemas import PeopleQuery
+    from web.forms.schemas import PeopleQuery
 
-    assert set(people.SEARCHES) == set(PeopleQuery.model_json_schema()["properties"]["sort"]["enum"])
+    assert set(people.SEARCHES) == set(
+        PeopleQuery.model_json_schema()["properties"]["sort"]["enum"]
+    )
 
 
 async def test_logging_out_everywhere_ends_what_began_on_a_host_whose_clock_is_ahead(
     make_house: Callable, house: House, clock: Clock, alice: Browser
 ) -> None:
     ticks = iter(range(10_000))
-    ahead = await make_house(house.path, now=lambda: clock() + timedelta(seconds=2, microseconds=next(ticks)))
+    ahead = await make_house(
+        house.path, now=lambda: clock() + timedelta(seconds=2, microseconds=next(ticks))
+    )
     phone = await ahead.browser("Alice")
     assert (await phone.log_in()).status_code == 303
     thief = await ahead.thief_of(phone)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SECRET
-from web.environment import BadSetting, Environment
-from web.server import Operation, read_operation
-from web.settings import ROOT, Settings, read_settings, require_host
+from web.settings.environment import BadSetting, Environment
+from web.settings.operation import Operation, read_operation
+from web.settings.paths import ROOT
+from web.settings.settings import Settings, read_settings, require_host
 
 NOBODY = 65534
 ELSEWHERE = {"BASE_URL": "https://example.com", "SESSION_SECRET": SECRET}
@@ -33,10 +34,16 @@ def read(tmp_path: Path):
 
 
 @pytest.mark.guide("B4", "B5")
-def test_on_this_machine_a_secret_is_made_once_and_kept_for_its_owner_alone(read, tmp_path: Path) -> None:
+def test_on_this_machine_a_secret_is_made_once_and_kept_for_its_owner_alone(
+    read, tmp_path: Path
+) -> None:
     first, second = read(), read()
     kept = tmp_path / "session_secret"
-    assert kept.read_text().encode() == first.session_secrets[0].reveal() == second.session_secrets[0].reveal()
+    assert (
+        kept.read_text().encode()
+        == first.session_secrets[0].reveal()
+        == second.session_secrets[0].reveal()
+    )
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert "made a session secret" in first.notices[0]
     assert not second.notices
@@ -93,7 +100,9 @@ def test_a_secret_file_that_others_can_write_is_refused(read, tmp_path: Path, mo
     with pytest.raises(BadSetting, match=r"^SESSION_SECRET_FILE: .*can be written by others"):
         read(BASE_URL="https://example.com", SESSION_SECRET_FILE=str(path))
     with pytest.raises(BadSetting, match=r"^SESSION_SECRET_FILE: .*can be written by others"):
-        Environment({"SESSION_SECRET_FILE": str(path)}, mounted_secrets=tmp_path).secret("SESSION_SECRET")
+        Environment({"SESSION_SECRET_FILE": str(path)}, mounted_secrets=tmp_path).secret(
+            "SESSION_SECRET"
+        )
 
 
 @pytest.mark.asvs("S96")
@@ -107,11 +116,20 @@ def test_a_secret_file_that_its_group_can_read_is_accepted(read, tmp_path: Path,
 
 
 @pytest.mark.asvs("S96")
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of root that another user may read by ACL")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can make a file of root that another user may read by ACL"
+)
 def test_a_credential_of_systemd_is_read_by_the_user_of_its_acl(read, tmp_path: Path) -> None:
-    """systemd makes a file of root of mode 0440, whose group bits are the mask of an ACL for the service's user."""
+    """systemd makes a file of root of mode 0440, whose group bits are the mask of an ACL for the
+    service's user.
+    """
     path = secret_file(tmp_path / "secret", 0o400)
-    entries = [(0x01, 4, 0xFFFFFFFF), (0x02, 4, NOBODY), (0x04, 0, 0xFFFFFFFF), (0x10, 4, 0xFFFFFFFF)]
+    entries = [
+        (0x01, 4, 0xFFFFFFFF),
+        (0x02, 4, NOBODY),
+        (0x04, 0, 0xFFFFFFFF),
+        (0x10, 4, 0xFFFFFFFF),
+    ]
     entries.append((0x20, 0, 0xFFFFFFFF))
     acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
     try:
@@ -127,7 +145,8 @@ def test_a_credential_of_systemd_is_read_by_the_user_of_its_acl(read, tmp_path: 
 def test_a_mounted_secret_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "mounted").mkdir()
     env = Environment(
-        {"X_FILE": str(secret_file(tmp_path / "mounted" / "x", 0o444))}, mounted_secrets=tmp_path / "mounted"
+        {"X_FILE": str(secret_file(tmp_path / "mounted" / "x", 0o444))},
+        mounted_secrets=tmp_path / "mounted",
     )
     assert env.secret("X").reveal() == SECRET
     assert [notice.startswith("warning: X_FILE: ") for notice in env.notices] == [True]
@@ -165,7 +184,9 @@ def everything_in(settings: Settings, operation: Operation) -> tuple[object, ...
 
 def example_lines() -> dict[str, str]:
     """The settings of .env.example, those that are commented out too."""
-    return dict(re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    return dict(
+        re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    )
 
 
 def test_an_empty_setting_takes_its_default(read) -> None:
@@ -180,23 +201,38 @@ def test_an_empty_setting_takes_its_default(read) -> None:
 
 def test_the_example_lists_every_setting() -> None:
     sources = [path.read_text() for path in (ROOT / "web").rglob("*.py")]
-    read_by_name = {name for source in sources for name in re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source)}
+    read_by_name = {
+        name for source in sources for name in re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source)
+    }
     assert read_by_name == example_lines().keys()
 
 
 @pytest.mark.parametrize("name", [None, *example_lines()])
-def test_a_line_of_the_example_works_without_its_comment_sign(read, tmp_path: Path, name: str | None) -> None:
+def test_a_line_of_the_example_works_without_its_comment_sign(
+    read, tmp_path: Path, name: str | None
+) -> None:
     """One by one and, for None, all at once; as a shell reads them."""
     text = (ROOT / ".env.example").read_text()
     path = tmp_path / ".env"
     path.write_text(re.sub(rf"^#({name or '[A-Z_]+'}=)", r"\1", text, flags=re.MULTILINE))
     shell = subprocess.run(
-        ["/bin/sh", "-c", "set -eua; . ./.env; env"], cwd=tmp_path, env={}, capture_output=True, text=True, check=True
+        ["/bin/sh", "-c", "set -eua; . ./.env; env"],
+        cwd=tmp_path,
+        env={},
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    environ = dict(line.split("=", 1) for line in shell.stdout.splitlines() if line.split("=")[0] in example_lines())
+    environ = dict(
+        line.split("=", 1)
+        for line in shell.stdout.splitlines()
+        if line.split("=")[0] in example_lines()
+    )
     read()
     assert environ.get(name or "PORT") == example_lines()[name or "PORT"]
-    assert everything_in(read(**environ), read_operation(environ)) == everything_in(read(), read_operation({}))
+    assert everything_in(read(**environ), read_operation(environ)) == everything_in(
+        read(), read_operation({})
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,13 +273,17 @@ def test_a_line_of_the_example_works_without_its_comment_sign(read, tmp_path: Pa
         ("SESSION_SECRET_FILE", "/no/such/file"),
     ],
 )
-def test_a_malformed_value_is_refused_by_the_name_of_its_variable(read, name: str, value: str) -> None:
+def test_a_malformed_value_is_refused_by_the_name_of_its_variable(
+    read, name: str, value: str
+) -> None:
     with pytest.raises(BadSetting, match=f"^{name}: ") as refused:
         read(**{name: value})
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["smtp://mail.example.com", "smtp://me:hush@mail.example.com:587", "smtps://[::1]:465"])
+@pytest.mark.parametrize(
+    "url", ["smtp://mail.example.com", "smtp://me:hush@mail.example.com:587", "smtps://[::1]:465"]
+)
 def test_where_mail_goes_may_be_said_already(read, url: str) -> None:
     assert read(SMTP_URL=url, MAIL_FROM="Latchkey <door@example.com>").notices
 
@@ -258,8 +298,15 @@ def test_a_host_that_nobody_knows_is_named(read) -> None:
 @pytest.mark.asvs("S109")
 def test_plain_http_that_others_can_hear_is_a_warning(read) -> None:
     read()  # makes the secret, of which there is a notice too
-    assert read(HOST="0.0.0.0").notices == ("warning: HOST: 0.0.0.0 is open to others, and BASE_URL is plain http",)
-    assert read(HOST="127.0.0.1").notices == read(HOST="::1").notices == read(**ELSEWHERE).notices == ()
+    assert read(HOST="0.0.0.0").notices == (
+        "warning: HOST: 0.0.0.0 is open to others, and BASE_URL is plain http",
+    )
+    assert (
+        read(HOST="127.0.0.1").notices
+        == read(HOST="::1").notices
+        == read(**ELSEWHERE).notices
+        == ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -319,10 +366,15 @@ def test_a_malformed_database_url_is_refused_without_its_password(read) -> None:
         assert "hush" not in str(refused.value)
 
 
-def test_the_database_is_found_from_the_checkout_wherever_one_stands(read, tmp_path: Path, monkeypatch) -> None:
+def test_the_database_is_found_from_the_checkout_wherever_one_stands(
+    read, tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert read().database_url.reveal() == f"sqlite:///{ROOT}/data/latchkey.db"
-    assert read(DATABASE_URL=f"sqlite:///{tmp_path}/x.db").database_url.reveal() == f"sqlite:///{tmp_path}/x.db"
+    assert (
+        read(DATABASE_URL=f"sqlite:///{tmp_path}/x.db").database_url.reveal()
+        == f"sqlite:///{tmp_path}/x.db"
+    )
 
 
 @pytest.mark.asvs("S96")

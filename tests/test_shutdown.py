@@ -1,4 +1,6 @@
-"""How the program comes to its end: the real one, in a process of its own, by signals, with requests in flight."""
+"""How the program comes to its end: the real one, in a process of its own, by signals, with
+requests in flight.
+"""
 
 import http.client
 import signal
@@ -16,9 +18,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from db.backup import NotDone, restore
-from db.housekeeping import migrate
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.backup import NotDone, restore
+from db.maintenance.schema import migrate
 from tests.conftest import SECRET
 from tests.people import PASSWORD
 
@@ -36,7 +38,9 @@ class Program:
     port: int
     started_in: float = field(default=0.0)
 
-    def get(self, path: str, connection: http.client.HTTPConnection | None = None) -> http.client.HTTPResponse:
+    def get(
+        self, path: str, connection: http.client.HTTPConnection | None = None
+    ) -> http.client.HTTPResponse:
         connection = connection or self.connect()
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -65,7 +69,9 @@ class SlowSignUp:
     def __init__(self, program: Program) -> None:
         self.socket = socket.create_connection(("127.0.0.1", program.port), 20)
         head = f"POST /signup HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(ALICE)}\r\n"
-        self.socket.sendall(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n".encode() + ALICE[:20])
+        self.socket.sendall(
+            f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n".encode() + ALICE[:20]
+        )
         time.sleep(0.2)
 
     def finish(self) -> bytes:
@@ -94,10 +100,18 @@ def start(database: Path, port: int) -> Iterator[Callable]:
     programs = []
 
     def start(*, ready: bool = True, **environ: str) -> Program:
-        settings = {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET, "PORT": str(port)}
+        settings = {
+            "DATABASE_URL": f"sqlite:///{database}",
+            "SESSION_SECRET": SECRET,
+            "PORT": str(port),
+        }
         before = time.monotonic()
         process = subprocess.Popen(
-            [LATCHKEY, "serve"], env=settings | environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [LATCHKEY, "serve"],
+            env=settings | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         programs.append(process)
         if ready:
@@ -116,7 +130,9 @@ def names_in(database: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_what_is_in_flight_finishes_and_nothing_new_begins(start: Callable, database: Path, workers: str) -> None:
+def test_what_is_in_flight_finishes_and_nothing_new_begins(
+    start: Callable, database: Path, workers: str
+) -> None:
     program = start(WEB_CONCURRENCY=workers)
     sign_up = SlowSignUp(program)
     program.process.send_signal(signal.SIGTERM)
@@ -127,7 +143,8 @@ def test_what_is_in_flight_finishes_and_nothing_new_begins(start: Callable, data
     assert b"set-cookie: session=" in answer.lower()
     assert program.ends() == (0, "")
     assert names_in(database) == ["Alice"]
-    assert [path.name for path in database.parent.iterdir()] == [database.name]  # the database was closed
+    # the database was closed
+    assert [path.name for path in database.parent.iterdir()] == [database.name]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -168,7 +185,8 @@ def test_a_second_ctrl_c_cuts_the_drain_short(start: Callable) -> None:
     program = start(DRAIN_SECONDS="60")
     program.process.send_signal(signal.SIGINT)
     time.sleep(0.5)
-    program.process.send_signal(signal.SIGTERM)  # as a supervisor sends after Ctrl-C: not a person's impatience
+    # as a supervisor sends after Ctrl-C: not a person's impatience
+    program.process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     assert program.get("/readyz").status == 503
     program.process.send_signal(signal.SIGINT)
@@ -185,7 +203,8 @@ def test_it_starts_again_at_once_and_everybody_is_still_logged_in(start: Callabl
         connection = program.connect()
         connection.request("GET", "/api/session", headers={"Cookie": f"session={cookie}"})
         assert connection.getresponse().status == 200
-    assert program.started_in < 10  # one or two seconds; this only says that nothing waits for a timeout
+    # one or two seconds; this only says that nothing waits for a timeout
+    assert program.started_in < 10
 
 
 def test_workers_whose_supervisor_was_killed_leave_the_door_free(start: Callable) -> None:
@@ -199,9 +218,14 @@ def test_workers_whose_supervisor_was_killed_leave_the_door_free(start: Callable
 
 
 @pytest.mark.reliability("R19")
-def test_a_backup_is_not_put_back_under_a_program_that_serves(start: Callable, database: Path, tmp_path: Path) -> None:
+def test_a_backup_is_not_put_back_under_a_program_that_serves(
+    start: Callable, database: Path, tmp_path: Path
+) -> None:
     program, url = start(), Secret(f"sqlite:///{database}")
-    assert subprocess.run([LATCHKEY, "backup", tmp_path / "b"], env=environ_of(database)).returncode == 0
+    assert (
+        subprocess.run([LATCHKEY, "backup", tmp_path / "b"], env=environ_of(database)).returncode
+        == 0
+    )
     with pytest.raises(NotDone, match="stop the program first"):
         restore(url, tmp_path / "b", NOW)
     assert program.get("/readyz").status == 200
@@ -215,24 +239,34 @@ def environ_of(database: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_that_is_taken_is_one_line_and_exit_1(start: Callable, port: int, workers: str) -> None:
+def test_a_port_that_is_taken_is_one_line_and_exit_1(
+    start: Callable, port: int, workers: str
+) -> None:
     with socket.create_server(("127.0.0.1", port)):
         code, told = start(ready=False, WEB_CONCURRENCY=workers).ends()
     assert (code, "address already in use" in told.lower(), "Traceback" in told) == (1, True, False)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_database_without_tables_is_one_line_and_exit_1(start: Callable, tmp_path: Path, workers: str) -> None:
-    code, told = start(ready=False, WEB_CONCURRENCY=workers, DATABASE_URL=f"sqlite:///{tmp_path}/new.db").ends()
+def test_a_database_without_tables_is_one_line_and_exit_1(
+    start: Callable, tmp_path: Path, workers: str
+) -> None:
+    code, told = start(
+        ready=False, WEB_CONCURRENCY=workers, DATABASE_URL=f"sqlite:///{tmp_path}/new.db"
+    ).ends()
     problem = f"the database has no tables yet: run `latchkey migrate` first; there is no file {tmp_path}/new.db"
     assert (code, told) == (1, f"latchkey: {problem}\n")
 
 
 @pytest.mark.reliability("R12")
-def test_few_open_files_are_told_at_the_start_and_a_start_can_be_stopped(database: Path, port: int) -> None:
+def test_few_open_files_are_told_at_the_start_and_a_start_can_be_stopped(
+    database: Path, port: int
+) -> None:
     command = f"ulimit -n 256; exec {LATCHKEY} serve"
     environ = environ_of(database) | {"PORT": str(port)}
-    with subprocess.Popen(["/bin/sh", "-c", command], env=environ, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command], env=environ, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert "only 256 files may be open" in process.stderr.readline()
         process.terminate()
         try:
@@ -245,7 +279,9 @@ def test_few_open_files_are_told_at_the_start_and_a_start_can_be_stopped(databas
 def test_as_many_files_may_be_open_as_the_system_lets_us(start: Callable) -> None:
     limits = Path(f"/proc/{start().process.pid}/limits")
     soft, hard = next(
-        line.split()[3:5] for line in limits.read_text().splitlines() if line.startswith("Max open files")
+        line.split()[3:5]
+        for line in limits.read_text().splitlines()
+        if line.startswith("Max open files")
     )
     assert soft == hard
 
@@ -266,7 +302,9 @@ def test_a_start_is_ended_by_sigterm_before_the_program_is_imported(start: Calla
     assert program.ends() == (128 + signal.SIGTERM, "")
 
 
-def test_what_is_in_flight_finishes_when_the_terminal_closes(start: Callable, database: Path) -> None:
+def test_what_is_in_flight_finishes_when_the_terminal_closes(
+    start: Callable, database: Path
+) -> None:
     program = start()
     sign_up = SlowSignUp(program)
     program.process.send_signal(signal.SIGHUP)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import PASSWORD, Browser, Element, read, set_cookie_of
 
@@ -22,10 +22,23 @@ TAKEN = "An account with this email already exists."
 NOT_CREATED = "An error occurred while creating your account."
 
 MISTAKES = [
-    pytest.param("name", {text: [NAME] for text in ("", "A", "  ", " \tA ")}, marks=pytest.mark.guide("A6")),
+    pytest.param(
+        "name", {text: [NAME] for text in ("", "A", "  ", " \tA ")}, marks=pytest.mark.guide("A6")
+    ),
     pytest.param(
         "email",
-        {text: [EMAIL] for text in ("", "a", "a@", "@example.com", "a b@example.com", "a@example", "a@b@example.com")},
+        {
+            text: [EMAIL]
+            for text in (
+                "",
+                "a",
+                "a@",
+                "@example.com",
+                "a b@example.com",
+                "a@example",
+                "a@b@example.com",
+            )
+        },
         marks=pytest.mark.guide("A7"),
     ),
     pytest.param(
@@ -50,7 +63,10 @@ def errors_of(answer: httpx.Response, field: str) -> list[str]:
     if field == "password":
         rules = page.one(id="password-rules").all("li", data_met="false")
         return [rule.text.removeprefix("Missing: ") for rule in rules]
-    return [message.text.removeprefix("Error: ") for message in page.one(id=f"{field}-message").all(**{"class": "err"})]
+    return [
+        message.text.removeprefix("Error: ")
+        for message in page.one(id=f"{field}-message").all(**{"class": "err"})
+    ]
 
 
 async def nothing_was_made(house: House) -> bool:
@@ -58,7 +74,9 @@ async def nothing_was_made(house: House) -> bool:
 
 
 @pytest.mark.guide("A2", "A20", "B1")
-async def test_a_plain_form_makes_an_account_and_goes_to_the_dashboard(house: House, stranger: Browser) -> None:
+async def test_a_plain_form_makes_an_account_and_goes_to_the_dashboard(
+    house: House, stranger: Browser
+) -> None:
     answer = await stranger.sign_up()
     assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
     assert read(await stranger.get("/dashboard")).one(data_viewer_name=True).text == "Charlie"
@@ -68,7 +86,11 @@ async def test_a_plain_form_makes_an_account_and_goes_to_the_dashboard(house: Ho
 @pytest.mark.guide("A2", "A20")
 async def test_htmx_is_told_to_go_to_the_dashboard(stranger: Browser) -> None:
     answer = await stranger.post_fragment("/signup", FIELDS)
-    assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (204, "/dashboard", b"")
+    assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (
+        204,
+        "/dashboard",
+        b"",
+    )
     assert (await stranger.get("/dashboard")).status_code == 200
 
 
@@ -77,7 +99,9 @@ async def test_htmx_is_told_to_go_to_the_dashboard(stranger: Browser) -> None:
 async def test_every_input_is_labelled_and_known_to_password_managers(stranger: Browser) -> None:
     page = read(await stranger.get("/signup"))
     inputs = page.one(id="signup-form").all("input")
-    assert {(field.attrs["name"], field.attrs["type"], field.attrs["autocomplete"]) for field in inputs} == {
+    assert {
+        (field.attrs["name"], field.attrs["type"], field.attrs["autocomplete"]) for field in inputs
+    } == {
         ("name", "text", "name"),
         ("email", "email", "username"),
         ("password", "password", "new-password"),
@@ -90,7 +114,9 @@ async def test_every_input_is_labelled_and_known_to_password_managers(stranger: 
 async def test_a_script_reads_the_same_errors_as_a_browser(stranger: Browser) -> None:
     wrong = {"name": "A", "email": "a", "password": "a"}
     by_browser = await stranger.post("/signup", wrong)
-    by_curl = await stranger.client.post("/signup", data=wrong, headers={"User-Agent": "curl/8.5.0"})
+    by_curl = await stranger.client.post(
+        "/signup", data=wrong, headers={"User-Agent": "curl/8.5.0"}
+    )
     assert (by_curl.status_code, by_curl.text) == (422, by_browser.text)
 
 
@@ -115,15 +141,22 @@ async def test_the_server_keeps_the_limits_of_each_field(stranger: Browser) -> N
         text = pattern.format("x" * (longest + 1 - len(pattern.format(""))))
         said = errors_of(await stranger.post(f"/signup/check/{field}", {field: text}), field)
         assert said == [f"{field.title()} must be at most {longest} characters long."]
-    assert all("maxlength" not in field.attrs for field in page.all("input"))  # the browser would cut in silence
+    # the browser would cut in silence
+    assert all("maxlength" not in field.attrs for field in page.all("input"))
     shortest = int(page.one("input", id="name").attrs["minlength"])
-    assert errors_of(await stranger.post("/signup/check/name", {"name": "x" * shortest}), "name") == []
-    assert errors_of(await stranger.post("/signup/check/name", {"name": "x" * (shortest - 1)}), "name") == [NAME]
+    assert (
+        errors_of(await stranger.post("/signup/check/name", {"name": "x" * shortest}), "name") == []
+    )
+    assert errors_of(
+        await stranger.post("/signup/check/name", {"name": "x" * (shortest - 1)}), "name"
+    ) == [NAME]
 
 
 @pytest.mark.guide("A6", "A7", "T15")
 async def test_a_name_and_an_address_are_trimmed(house: House, stranger: Browser) -> None:
-    answer = await stranger.post("/signup", {**FIELDS, "name": "  Charlie ", "email": "\tcharlie@example.com \n"})
+    answer = await stranger.post(
+        "/signup", {**FIELDS, "name": "  Charlie ", "email": "\tcharlie@example.com \n"}
+    )
     assert answer.status_code == 303
     assert await house.rows("SELECT name, email FROM users") == [("Charlie", "charlie@example.com")]
 
@@ -152,7 +185,9 @@ async def test_a_refused_form_tells_everything_at_once(stranger: Browser, ask: C
 
 
 @pytest.mark.guide("A13")
-async def test_the_rules_stand_beside_the_password_before_anything_is_typed(stranger: Browser) -> None:
+async def test_the_rules_stand_beside_the_password_before_anything_is_typed(
+    stranger: Browser,
+) -> None:
     field = read(await stranger.get("/signup")).one(data_field="password")
     rules = field.one(id="password-rules").all("li", data_rule=True)
     assert "Password must:" in field.text
@@ -163,11 +198,19 @@ async def test_the_rules_stand_beside_the_password_before_anything_is_typed(stra
 
 @pytest.mark.guide("A11")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_a_refused_form_keeps_what_was_typed_but_never_the_password(stranger: Browser, ask: Callable) -> None:
+async def test_a_refused_form_keeps_what_was_typed_but_never_the_password(
+    stranger: Browser, ask: Callable
+) -> None:
     answer = await ask(stranger, "/signup", {**FIELDS, "email": "not yet"})
     page = read(answer)
-    typed = {field.attrs["id"]: field.attrs.get("value", "") for field in page.one(id="signup-form").all("input")}
-    assert (answer.status_code, typed) == (422, {"name": "Charlie", "email": "not yet", "password": ""})
+    typed = {
+        field.attrs["id"]: field.attrs.get("value", "")
+        for field in page.one(id="signup-form").all("input")
+    }
+    assert (answer.status_code, typed) == (
+        422,
+        {"name": "Charlie", "email": "not yet", "password": ""},
+    )
     assert PASSWORD not in answer.text
 
 
@@ -176,7 +219,9 @@ async def test_a_refused_form_keeps_what_was_typed_but_never_the_password(strang
 async def test_an_address_that_nobody_has_looked_up_is_not_told_to_look_good(
     alice: Browser, stranger: Browser, ask: Callable
 ) -> None:
-    answer = read(await ask(stranger, "/signup", {**FIELDS, "email": "alice@example.com", "name": ""}))
+    answer = read(
+        await ask(stranger, "/signup", {**FIELDS, "email": "alice@example.com", "name": ""})
+    )
     assert answer.one(id="email-message").text == "We’ll check this when you send the form."
 
 
@@ -185,7 +230,9 @@ async def test_a_taken_address_is_told_while_typing_and_at_the_submit(
     house: House, alice: Browser, stranger: Browser
 ) -> None:
     live = await stranger.post("/signup/check/email", {"email": " Alice@Example.com"})
-    submitted = await stranger.post("/signup", {**FIELDS, "email": "ALICE@example.com", "password": OTHER_PASSWORD})
+    submitted = await stranger.post(
+        "/signup", {**FIELDS, "email": "ALICE@example.com", "password": OTHER_PASSWORD}
+    )
     assert (live.status_code, submitted.status_code) == (200, 422)
     assert errors_of(live, "email") == errors_of(submitted, "email") == [TAKEN]
     assert stranger.cookie is None
@@ -194,7 +241,9 @@ async def test_a_taken_address_is_told_while_typing_and_at_the_submit(
 
 @pytest.mark.guide("A22")
 async def test_a_free_address_looks_good(stranger: Browser) -> None:
-    field = read(await stranger.post("/signup/check/email", {"email": "charlie@example.com"})).one(data_field="email")
+    field = read(await stranger.post("/signup/check/email", {"email": "charlie@example.com"})).one(
+        data_field="email"
+    )
     assert field.one(id="email-message").text == "Looks good"
     assert field.one("input").attrs["aria-invalid"] == "false"
 
@@ -202,12 +251,19 @@ async def test_a_free_address_looks_good(stranger: Browser) -> None:
 @pytest.mark.guide("A22")
 async def test_a_live_check_answers_the_same_fragment_to_everyone(stranger: Browser) -> None:
     plain = await stranger.post("/signup/check/email", {"email": "charlie"})
-    assert plain.text == (await stranger.post_fragment("/signup/check/email", {"email": "charlie"})).text
+    assert (
+        plain.text
+        == (await stranger.post_fragment("/signup/check/email", {"email": "charlie"})).text
+    )
     assert [child.tag for child in read(plain).children if isinstance(child, Element)] == ["div"]
 
 
 async def test_a_live_check_costs_at_most_one_query(house: House, stranger: Browser) -> None:
-    for field, text, cost in (("name", "Charlie", 0), ("email", "charlie@example.com", 1), ("email", "charlie", 0)):
+    for field, text, cost in (
+        ("name", "Charlie", 0),
+        ("email", "charlie@example.com", 1),
+        ("email", "charlie", 0),
+    ):
         before = house.statements, house.hashes
         await stranger.post(f"/signup/check/{field}", {field: text})
         assert (house.statements, house.hashes) == (before[0] + cost, before[1])
@@ -225,7 +281,9 @@ async def test_a_live_check_of_the_password_costs_nothing_and_never_sends_it_bac
 
 async def test_a_live_check_looks_at_its_own_field_alone(stranger: Browser) -> None:
     alone = await stranger.post("/signup/check/name", {"name": "Charlie"})
-    with_others = await stranger.post("/signup/check/name", {"name": "Charlie", "email": "x", "password": "x"})
+    with_others = await stranger.post(
+        "/signup/check/name", {"name": "Charlie", "email": "x", "password": "x"}
+    )
     assert with_others.text == alone.text
 
 
@@ -242,7 +300,9 @@ async def test_a_password_is_stored_as_an_argon2id_hash(house: House, alice: Bro
 
 
 @pytest.mark.asvs("S42")
-@pytest.mark.parametrize("password", ["a1!" + "x" * 253, "a1!" + "🔑" * 253], ids=["ascii", "emoji"])
+@pytest.mark.parametrize(
+    "password", ["a1!" + "x" * 253, "a1!" + "🔑" * 253], ids=["ascii", "emoji"]
+)
 async def test_a_password_of_256_characters_is_good(house: House, password: str) -> None:
     charlie = await house.member("Charlie", password=password)
     await charlie.post("/logout")
@@ -251,11 +311,16 @@ async def test_a_password_of_256_characters_is_good(house: House, password: str)
 
 @pytest.mark.asvs("S42", "S98")
 @pytest.mark.parametrize("length", [257, 60_000])
-async def test_a_longer_password_is_refused_before_it_is_hashed(house: House, stranger: Browser, length: int) -> None:
+async def test_a_longer_password_is_refused_before_it_is_hashed(
+    house: House, stranger: Browser, length: int
+) -> None:
     before = house.hashes
     answer = await stranger.post("/signup", {**FIELDS, "password": "a1!" + "x" * (length - 3)})
     assert answer.status_code == 422
-    assert "Password must be at most 256 characters long." in read(answer).one(id="password-message").text
+    assert (
+        "Password must be at most 256 characters long."
+        in read(answer).one(id="password-message").text
+    )
     assert house.hashes == before
     assert await nothing_was_made(house)
 
@@ -264,11 +329,16 @@ async def test_a_longer_password_is_refused_before_it_is_hashed(house: House, st
 async def test_what_is_too_long_is_refused_by_its_length_before_anything_is_made_of_it(
     house: House, stranger: Browser
 ) -> None:
-    long = {"name": ["x" * 60_000], "email": ["a@" + "a." * 29_000 + "com", "@" * 20_000, "ﷺ" * 7_000]}
+    long = {
+        "name": ["x" * 60_000],
+        "email": ["a@" + "a." * 29_000 + "com", "@" * 20_000, "ﷺ" * 7_000],
+    }
     for field, limit in (("name", 100), ("email", 254)):
         for text in long[field]:
             answer = await stranger.post("/signup", {**FIELDS, field: text})
-            assert errors_of(answer, field) == [f"{field.title()} must be at most {limit} characters long."]
+            assert errors_of(answer, field) == [
+                f"{field.title()} must be at most {limit} characters long."
+            ]
     assert await nothing_was_made(house)
 
 
@@ -280,19 +350,35 @@ async def test_the_length_policy_asks_for_length_alone(make_house: Callable) -> 
     rules = read(await charlie.get("/signup")).one(id="password-rules").all("li")
     assert [rule.text for rule in rules] == [LENGTH]
     assert (await charlie.post("/signup", {**FIELDS, "password": "short 1"})).status_code == 422
-    assert (await charlie.post("/signup", {**FIELDS, "password": "twentylowercasewords"})).status_code == 303
+    assert (
+        await charlie.post("/signup", {**FIELDS, "password": "twentylowercasewords"})
+    ).status_code == 303
 
 
 @pytest.mark.asvs("S36")
-async def test_fields_that_the_form_does_not_have_are_not_looked_at(house: House, stranger: Browser) -> None:
-    extra = {"role": "admin", "is_admin": "1", "id": "1", "slug": "boss", "team": "board", "password_hash": "x"}
+async def test_fields_that_the_form_does_not_have_are_not_looked_at(
+    house: House, stranger: Browser
+) -> None:
+    extra = {
+        "role": "admin",
+        "is_admin": "1",
+        "id": "1",
+        "slug": "boss",
+        "team": "board",
+        "password_hash": "x",
+    }
     extra |= {"email_verified": "1", "created_at": "1999-01-01", "disabled_at": "", "totp": "x"}
     assert (await stranger.post("/signup", {**FIELDS, **extra})).status_code == 303
-    ((user_id, role, slug, team, stored),) = await house.rows("SELECT id, role, slug, team, password_hash FROM users")
+    ((user_id, role, slug, team, stored),) = await house.rows(
+        "SELECT id, role, slug, team, password_hash FROM users"
+    )
     assert (role, slug, team) == ("user", "charlie", "")
     assert user_id != "1"
     assert stored != "x"
-    assert read(await stranger.get("/dashboard")).one(data_dashboard=True).attrs["data-dashboard"] == "user"
+    assert (
+        read(await stranger.get("/dashboard")).one(data_dashboard=True).attrs["data-dashboard"]
+        == "user"
+    )
 
 
 FAULTS = {
@@ -306,7 +392,12 @@ FAULTS = {
 @pytest.mark.parametrize(("table", "silently"), FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
 async def test_a_failed_insert_is_told_and_leaves_nothing_half_made(
-    house: House, stranger: Browser, caplog: pytest.LogCaptureFixture, table: str, silently: bool, ask: Callable
+    house: House,
+    stranger: Browser,
+    caplog: pytest.LogCaptureFixture,
+    table: str,
+    silently: bool,
+    ask: Callable,
 ) -> None:
     await house.break_inserts(table, silently=silently)
     answer = await ask(stranger, "/signup", FIELDS)
@@ -365,18 +456,24 @@ async def test_every_spelling_of_an_address_is_one_account(house: House, alice: 
         stranger = await house.browser("Charlie")
         fields = {**FIELDS, "email": spelling, "password": OTHER_PASSWORD}
         assert errors_of(await stranger.post("/signup", fields), "email") == [TAKEN]
-        assert (await stranger.post("/login", {"email": spelling, "password": PASSWORD})).status_code == 303
+        assert (
+            await stranger.post("/login", {"email": spelling, "password": PASSWORD})
+        ).status_code == 303
     assert await house.rows("SELECT email FROM users") == [("alice@example.com",)]
 
 
 @pytest.mark.asvs("S19")
 @pytest.mark.guide("A7")
-async def test_what_only_looks_like_an_address_is_none(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_what_only_looks_like_an_address_is_none(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
     for what, spelling in IMPOSTORS.items():
         typed = {**FIELDS, "email": spelling, "password": OTHER_PASSWORD}
         said = errors_of(await stranger.post("/signup", typed), "email")
         assert said in ([EMAIL], [TAKEN]), what
-        assert (await stranger.post("/login", {"email": spelling, "password": PASSWORD + "!"})).status_code == 422
+        assert (
+            await stranger.post("/login", {"email": spelling, "password": PASSWORD + "!"})
+        ).status_code == 422
     assert await house.rows("SELECT email FROM users") == [("alice@example.com",)]
 
 
@@ -388,7 +485,8 @@ async def test_a_domain_has_one_form_be_it_written_in_unicode_or_punycode(
     fields = {**FIELDS, "email": "charlie@bücher.example.com"}
     assert (await (await house.browser("Charlie")).post("/signup", fields)).status_code == 303
     again = await (await house.browser("Charlie")).post(
-        "/signup", {**FIELDS, "email": "charlie@XN--bcher-kva.example.com", "password": OTHER_PASSWORD}
+        "/signup",
+        {**FIELDS, "email": "charlie@XN--bcher-kva.example.com", "password": OTHER_PASSWORD},
     )
     assert errors_of(again, "email") == [TAKEN]
     assert await house.rows("SELECT email FROM users") == [("charlie@xn--bcher-kva.example.com",)]
@@ -412,7 +510,9 @@ async def test_a_sign_up_sent_twice_logs_in_to_the_account_it_made(
     assert await audited(house) == [("signup", "done"), ("login", "done")]
 
 
-async def test_a_taken_email_with_another_password_logs_nobody_in(house: House, alice: Browser) -> None:
+async def test_a_taken_email_with_another_password_logs_nobody_in(
+    house: House, alice: Browser
+) -> None:
     guesser = await house.browser("Charlie", email=alice.email, password=OTHER_PASSWORD)
     assert errors_of(await guesser.sign_up(), "email") == [TAKEN]
     assert guesser.cookie is None
@@ -420,7 +520,9 @@ async def test_a_taken_email_with_another_password_logs_nobody_in(house: House, 
     assert await audited(house) == [("signup", "done"), ("login", "refused"), ("signup", "refused")]
 
 
-async def test_a_sign_up_does_not_log_in_to_a_disabled_account(house: House, alice: Browser) -> None:
+async def test_a_sign_up_does_not_log_in_to_a_disabled_account(
+    house: House, alice: Browser
+) -> None:
     await house.change("UPDATE users SET disabled_at = created_at")
     again = await house.browser("Alice")
     assert errors_of(await again.sign_up(), "email") == [TAKEN]
@@ -428,10 +530,16 @@ async def test_a_sign_up_does_not_log_in_to_a_disabled_account(house: House, ali
     assert await house.count("sessions") == 1
 
 
-async def test_every_failure_at_a_taken_email_does_the_same_work(house: House, alice: Browser, bob: Browser) -> None:
+async def test_every_failure_at_a_taken_email_does_the_same_work(
+    house: House, alice: Browser, bob: Browser
+) -> None:
     await house.change("UPDATE users SET disabled_at = created_at WHERE email = 'bob@example.com'")
     work = []
-    for email, password in ((alice.email, OTHER_PASSWORD), (bob.email, OTHER_PASSWORD), (bob.email, PASSWORD)):
+    for email, password in (
+        (alice.email, OTHER_PASSWORD),
+        (bob.email, OTHER_PASSWORD),
+        (bob.email, PASSWORD),
+    ):
         before = house.statements, house.hashes
         again = await house.browser("Charlie", email=email, password=password)
         assert (await again.sign_up()).status_code == 422
@@ -450,16 +558,24 @@ async def test_a_taken_email_offers_to_log_in_instead(alice: Browser, stranger: 
     here = {"HX_Current_URL": "http://localhost:8000/signup?next=/devices"}
     for answer, link in (
         (await stranger.post("/signup", taken), "/login"),
-        (await stranger.post_fragment("/signup", {**taken, "next": "/devices"}), "/login?next=/devices"),
+        (
+            await stranger.post_fragment("/signup", {**taken, "next": "/devices"}),
+            "/login?next=/devices",
+        ),
         (await stranger.post_fragment("/signup/check/email", taken), "/login"),
-        (await stranger.post_fragment("/signup/check/email", taken, **here), "/login?next=/devices"),
+        (
+            await stranger.post_fragment("/signup/check/email", taken, **here),
+            "/login?next=/devices",
+        ),
     ):
         assert login_links(answer) == [link]
     for email in ("charlie@example.com", "charlie"):
         assert login_links(await stranger.post("/signup/check/email", {"email": email})) == []
 
 
-async def test_the_wanted_page_survives_the_way_from_log_in_to_sign_up_and_back(stranger: Browser) -> None:
+async def test_the_wanted_page_survives_the_way_from_log_in_to_sign_up_and_back(
+    stranger: Browser,
+) -> None:
     to_login = (await stranger.get("/devices?from=mail")).headers["location"]
     to_signup = read(await stranger.get(to_login)).one("main").all("a")[0].attrs["href"]
     page = read(await stranger.get(to_signup))
@@ -467,7 +583,9 @@ async def test_the_wanted_page_survives_the_way_from_log_in_to_sign_up_and_back(
     target = page.one("input", name="next").attrs["value"]
     refused = read(await stranger.post("/signup", {**FIELDS, "name": "", "next": target}))
     assert refused.one("input", name="next").attrs["value"] == target
-    assert (await stranger.post("/signup", {**FIELDS, "next": target})).headers["location"] == "/devices?from=mail"
+    assert (await stranger.post("/signup", {**FIELDS, "next": target})).headers[
+        "location"
+    ] == "/devices?from=mail"
 
 
 async def test_a_sign_up_leads_to_pages_of_this_site_alone(stranger: Browser) -> None:
@@ -490,11 +608,17 @@ INVISIBLE_NAMES = {
 
 
 @pytest.mark.parametrize("name", INVISIBLE_NAMES.values(), ids=INVISIBLE_NAMES)
-async def test_a_name_needs_two_visible_characters(house: House, stranger: Browser, name: str) -> None:
+async def test_a_name_needs_two_visible_characters(
+    house: House, stranger: Browser, name: str
+) -> None:
     live = await stranger.post("/signup/check/name", {"name": name})
     submitted = await stranger.post("/signup", {**FIELDS, "name": name})
     assert submitted.status_code == 422
-    assert errors_of(live, "name") == errors_of(submitted, "name") == ["Name must be at least 2 characters long."]
+    assert (
+        errors_of(live, "name")
+        == errors_of(submitted, "name")
+        == ["Name must be at least 2 characters long."]
+    )
     assert await nothing_was_made(house)
 
 

@@ -1,4 +1,6 @@
-"""What the program loads in order to serve: no more than it needs, to start at once and to fit into little memory."""
+"""What the program loads in order to serve: no more than it needs, to start at once and to fit into
+little memory.
+"""
 
 import json
 import select
@@ -17,15 +19,15 @@ from tests.processes import free_port
 
 SERVE = """
 import asyncio, json, re, sys
-from web.server import make_app
-from web.settings import read_settings
+from web.server.runner import make_app
+from web.settings.settings import read_settings
 
 async def serve():
     app = make_app()
     async with app.router.lifespan_context(app):
         ...
 
-import web.cli
+import web.cli.main
 asyncio.run(serve())
 status = open("/proc/self/status").read() if sys.platform == "linux" else "VmRSS: 0 kB"
 print(json.dumps({"modules": [*sys.modules], "kilobytes": int(re.search(r"VmRSS:\\s+(\\d+)", status)[1])}))
@@ -50,7 +52,9 @@ MOST = 80 * 1024  # kilobytes
 def loaded(migrated: Path) -> dict:
     """The modules and the memory of a process that has just begun to serve, with SQLite."""
     environ = {"DATABASE_URL": f"sqlite:///{migrated}", "SESSION_SECRET": SECRET}
-    done = subprocess.run([sys.executable, "-c", SERVE], env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE], env=environ, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -58,7 +62,9 @@ def loaded(migrated: Path) -> dict:
 @pytest.mark.reliability("R22")
 @pytest.mark.parametrize("package", NOT_NEEDED)
 def test_to_serve_on_sqlite_it_does_not_load(loaded: dict, package: str) -> None:
-    assert [name for name in loaded["modules"] if name == package or name.startswith(f"{package}.")] == []
+    assert [
+        name for name in loaded["modules"] if name == package or name.startswith(f"{package}.")
+    ] == []
 
 
 @pytest.mark.reliability("R22")
@@ -69,9 +75,16 @@ def test_it_begins_to_serve_in_little_memory(loaded: dict) -> None:
 @contextmanager
 def starting(database_url: str, *before: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
     """`latchkey serve`, which may or may not come to say that it is ready."""
-    settings = {"DATABASE_URL": database_url, "SESSION_SECRET": SECRET, "PORT": str(free_port()), **environ}
+    settings = {
+        "DATABASE_URL": database_url,
+        "SESSION_SECRET": SECRET,
+        "PORT": str(free_port()),
+        **environ,
+    }
     pipe = subprocess.PIPE
-    process = subprocess.Popen([*before, str(LATCHKEY), "serve"], env=settings, stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(
+        [*before, str(LATCHKEY), "serve"], env=settings, stdout=pipe, stderr=pipe, text=True
+    )
     try:
         yield process
     finally:
@@ -88,12 +101,16 @@ def test_it_starts_where_the_number_of_processes_is_empty(migrated: Path, worker
 @needs_setpriv
 @pytest.mark.asvs("S39")
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_it_is_ready_only_when_its_database_can_be_opened(migrated: Path, tmp_path: Path, workers: str) -> None:
+def test_it_is_ready_only_when_its_database_can_be_opened(
+    migrated: Path, tmp_path: Path, workers: str
+) -> None:
     """The log says which file it is, whose, and who may open it."""
     path = tmp_path / "latchkey.db"
     path.write_bytes(migrated.read_bytes())
     path.chmod(0o000)
-    with starting(f"sqlite:///{path}", *without("dac_override", "dac_read_search"), WEB_CONCURRENCY=workers) as process:
+    with starting(
+        f"sqlite:///{path}", *without("dac_override", "dac_read_search"), WEB_CONCURRENCY=workers
+    ) as process:
         told = process.stderr.readline()
         assert f"the database cannot be used: {path}: permission denied (owner " in told
         assert "mode 0000; this program runs as " in told
@@ -104,7 +121,9 @@ def test_it_is_ready_only_when_its_database_can_be_opened(migrated: Path, tmp_pa
 
 @needs_setpriv
 @pytest.mark.asvs("S39")
-def test_a_database_that_can_only_be_read_is_not_announced_as_ready(migrated: Path, tmp_path: Path) -> None:
+def test_a_database_that_can_only_be_read_is_not_announced_as_ready(
+    migrated: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "latchkey.db"
     path.write_bytes(migrated.read_bytes())
     path.chmod(0o400)
@@ -117,12 +136,17 @@ def test_a_database_that_can_only_be_read_is_not_announced_as_ready(migrated: Pa
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("postgresql://me:canary@nowhere.invalid/x", "the host name nowhere.invalid does not resolve"),
+        (
+            "postgresql://me:canary@nowhere.invalid/x",
+            "the host name nowhere.invalid does not resolve",
+        ),
         ("postgresql://me:canary@127.0.0.1:1/x", "the database does not answer: "),
         ("{server}?sslmode=require", "the server offers no TLS, which DATABASE_URL asks for"),
     ],
 )
-def test_a_server_that_cannot_be_used_is_logged_with_its_cause(postgres_server: Server, url: str, why: str) -> None:
+def test_a_server_that_cannot_be_used_is_logged_with_its_cause(
+    postgres_server: Server, url: str, why: str
+) -> None:
     with starting(url.format(server=postgres_server.url_of("postgres"))) as process:
         told = process.stderr.readline()
         assert (why in told, "canary" in told) == (True, False), told
@@ -135,8 +159,9 @@ def test_a_start_that_finds_the_schema_does_not_load_alembic_and_one_that_does_n
 ) -> None:
     code = """
 import sys
-from db.housekeeping import migrate_if_needed, require_schema
-from db.secret import Secret
+from db.maintenance.schema import migrate_if_needed
+from db.maintenance.startup import require_schema
+from db.crypto.secret import Secret
 import asyncio
 
 url = Secret(f"sqlite:///{sys.argv[1]}")
@@ -145,5 +170,7 @@ asyncio.run(require_schema(url))
 print("alembic" in sys.modules)
 """
     for path, loads_it in ((migrated, "False\n"), (tmp_path / "new.db", "True\n")):
-        done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60
+        )
         assert (done.stdout, done.returncode) == (loads_it, 0), done.stderr

@@ -1,4 +1,6 @@
-"""Limits: who knocks too often is told when to come back, and nobody is locked out by a stranger."""
+"""Limits: who knocks too often is told when to come back, and nobody is locked out by
+a stranger.
+"""
 
 import asyncio
 from collections import Counter
@@ -8,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from db import throttle
-from db.access import shell
-from db.audit import by_stranger
-from db.buckets import giving_back, taking
-from db.limits import EVERY, LOGIN_ALL, LOGIN_DEVICE, SIGNUP_HOUR, SIGNUP_MINUTE
-from db.passwords import Passwords
-from db.pruning import prune
-from db.refusals import TooMany
-from db.secret import Secret
+from db.access import operator as shell
+from db.audit.log import by_stranger
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.errors import TooMany
+from db.maintenance.pruning import prune
+from db.rate_limits import limiter as throttle
+from db.rate_limits.buckets import giving_back, taking
+from db.rate_limits.limits import EVERY, LOGIN_ALL, LOGIN_DEVICE, SIGNUP_HOUR, SIGNUP_MINUTE
 from db.viewer import NOWHERE, Operator
 from tests.conftest import Clock, House
 from tests.people import PASSWORD, Browser, read
@@ -38,11 +40,14 @@ async def charlie(house: House) -> Browser:
     return replace(await house.browser("Charlie"), headers={"X-Forwarded-For": OTHER_CLIENT})
 
 
-async def guess(who: Browser, times: int, email: str = "alice@example.com", address: str = "") -> list[int]:
+async def guess(
+    who: Browser, times: int, email: str = "alice@example.com", address: str = ""
+) -> list[int]:
     """The statuses of so many wrong log-ins."""
     headers = {"X-Forwarded-For": address} if address else {}
     return [
-        (await who.post("/login", {"email": email, "password": WRONG}, **headers)).status_code for _ in range(times)
+        (await who.post("/login", {"email": email, "password": WRONG}, **headers)).status_code
+        for _ in range(times)
     ]
 
 
@@ -62,7 +67,9 @@ async def test_the_sixth_guess_in_five_minutes_is_refused_before_anything_is_has
 ) -> None:
     assert await guess(charlie, 5) == [422] * 5
     hashes = house.hashes
-    answer = await charlie.post("/login", {"email": alice.email, "password": PASSWORD, "next": "/devices"})
+    answer = await charlie.post(
+        "/login", {"email": alice.email, "password": PASSWORD, "next": "/devices"}
+    )
     assert (answer.status_code, answer.headers["Retry-After"], house.hashes) == (429, "60", hashes)
     page = read(answer)
     assert "try again in 1 minute" in page.one(id="error-summary").text
@@ -87,8 +94,14 @@ async def test_an_address_without_an_account_is_limited_just_the_same(
     house: House, alice: Browser, charlie: Browser
 ) -> None:
     grace = replace(charlie, headers={"X-Forwarded-For": "198.51.100.10"})
-    known = [await charlie.post("/login", {"email": "alice@example.com", "password": WRONG}) for _ in range(7)]
-    unknown = [await grace.post("/login", {"email": "grace@example.com", "password": WRONG}) for _ in range(7)]
+    known = [
+        await charlie.post("/login", {"email": "alice@example.com", "password": WRONG})
+        for _ in range(7)
+    ]
+    unknown = [
+        await grace.post("/login", {"email": "grace@example.com", "password": WRONG})
+        for _ in range(7)
+    ]
     told = [
         [(one.status_code, one.text.replace(email, "")) for one in each]
         for each, email in ((known, "alice@example.com"), (unknown, "grace@example.com"))
@@ -176,7 +189,9 @@ async def test_a_client_may_log_in_thirty_times_a_minute(house: House, alice: Br
         ("nonsense", "other nonsense"),
     ],
 )
-async def test_one_client_is_one_however_its_address_is_written(charlie: Browser, first: str, second: str) -> None:
+async def test_one_client_is_one_however_its_address_is_written(
+    charlie: Browser, first: str, second: str
+) -> None:
     for n in range(10):
         await guess(charlie, 1, f"person-{n}@example.com", address=first)
     assert await guess(charlie, 1, "grace@example.com", address=second) == [429]
@@ -186,7 +201,10 @@ async def test_one_client_is_one_however_its_address_is_written(charlie: Browser
 async def test_who_is_no_trusted_proxy_cannot_name_another_address(make_house: Callable) -> None:
     house = await make_house(TRUSTED_PROXIES="203.0.113.1")
     charlie = await house.browser("Charlie")
-    guesses = [await guess(charlie, 1, f"person-{n}@example.com", address=f"198.51.100.{n}") for n in range(11)]
+    guesses = [
+        await guess(charlie, 1, f"person-{n}@example.com", address=f"198.51.100.{n}")
+        for n in range(11)
+    ]
     assert guesses == [[422]] * 10 + [[429]]
 
 
@@ -200,14 +218,23 @@ async def test_of_two_hundred_who_guess_at_once_in_two_processes_a_hundred_are_h
     await house.member("Alice")
     before = cheap.hashes
     guessers = [await one.browser("Charlie") for one in (house, other)]
-    statuses = Counter(await asyncio.gather(*(keep_guessing(guessers[n % 2], f"198.51.100.{n}") for n in range(200))))
-    assert await house.rows("SELECT taken FROM buckets WHERE key LIKE 'login-account %'") == [(100,)]
+    statuses = Counter(
+        await asyncio.gather(
+            *(keep_guessing(guessers[n % 2], f"198.51.100.{n}") for n in range(200))
+        )
+    )
+    assert await house.rows("SELECT taken FROM buckets WHERE key LIKE 'login-account %'") == [
+        (100,)
+    ]
     assert set(statuses) == {422, 429}
-    assert statuses[422] <= cheap.hashes - before <= 100  # who was heard may have been told 503 by a slow machine
+    # who was heard may have been told 503 by a slow machine
+    assert statuses[422] <= cheap.hashes - before <= 100
 
 
 async def keep_guessing(who: Browser, address: str) -> int:
-    """One guess, made again for as long as the answer is that the program is too busy to hear it."""
+    """One guess, made again for as long as the answer is that the program is too busy
+    to hear it.
+    """
     for _ in range(100):
         if (statuses := await guess(who, 1, address=address)) != [503]:
             break
@@ -232,16 +259,25 @@ async def test_who_is_told_that_too_many_hash_has_spent_no_try(make_house: Calla
 
 @pytest.mark.reliability("R13")
 @pytest.mark.parametrize("path", ["/login", "/signup", "/account/password"])
-async def test_who_waits_in_vain_for_a_hash_has_spent_no_try(make_house: Callable, cheap, path: str) -> None:
+async def test_who_waits_in_vain_for_a_hash_has_spent_no_try(
+    make_house: Callable, cheap, path: str
+) -> None:
     house = await make_house(hashing=cheap)
     alice = await house.member("Alice")
     hashing = Passwords(threads=1, passes=200, longest_wait=0.1)
     busy = await make_house(house.path, hashing=hashing)
-    person = await (busy.thief_of(alice) if path == "/account/password" else busy.browser("Charlie"))
+    person = await (
+        busy.thief_of(alice) if path == "/account/password" else busy.browser("Charlie")
+    )
     await house.change("DELETE FROM buckets")
     slow = asyncio.create_task(hashing.hash(Secret(PASSWORD)))
     await asyncio.sleep(0)
-    form = {"name": "Charlie", "email": "charlie@example.com", "password": WRONG, "current_password": PASSWORD}
+    form = {
+        "name": "Charlie",
+        "email": "charlie@example.com",
+        "password": WRONG,
+        "current_password": PASSWORD,
+    }
     assert [(await person.post(path, form)).status_code for _ in range(2)] == [503, 503]
     assert not slow.done()
     posts = ("login-posts", "email-", "member-hashes")  # of which each counts
@@ -257,13 +293,17 @@ async def test_a_try_that_goes_back_takes_its_rest_along(house: House, clock: Cl
         await store.value(taking(clock().timestamp(), (LOGIN_DEVICE, "somebody")))
         clock.move(minutes=5)
     for _ in range(3):
-        assert await store.value(taking(clock().timestamp(), (LOGIN_DEVICE, "somebody"))) is not None
+        assert (
+            await store.value(taking(clock().timestamp(), (LOGIN_DEVICE, "somebody"))) is not None
+        )
         await store.count(giving_back(clock().timestamp(), (LOGIN_DEVICE, "somebody")))
     assert await house.rows("SELECT taken, rests_until FROM buckets") == [(10, 0.0)]
 
 
 @pytest.mark.asvs("S57")
-async def test_a_restart_forgives_nothing(make_house: Callable, house: House, alice: Browser, charlie: Browser) -> None:
+async def test_a_restart_forgives_nothing(
+    make_house: Callable, house: House, alice: Browser, charlie: Browser
+) -> None:
     await guess(charlie, 5)
     again = await make_house(house.path)
     assert await guess(await again.browser("Charlie"), 1, address=OTHER_CLIENT) == [429]
@@ -314,7 +354,9 @@ async def test_a_stranger_who_has_used_up_every_try_does_not_lock_the_owner_out(
 
 
 @pytest.mark.asvs("S59")
-async def test_a_known_browser_has_tries_of_its_own_and_no_more(house: House, alice: Browser) -> None:
+async def test_a_known_browser_has_tries_of_its_own_and_no_more(
+    house: House, alice: Browser
+) -> None:
     await alice.post("/logout")
     assert await guess(alice, 6) == [422] * 5 + [429]
     elsewhere = replace(await house.browser("Alice"), headers={"X-Forwarded-For": OTHER_CLIENT})
@@ -343,7 +385,9 @@ async def test_the_device_cookie_opens_nothing_and_a_session_makes_no_device_kno
 
 
 @pytest.mark.asvs("S61")
-async def test_the_device_cookie_is_for_this_host_alone_and_for_no_script(make_house: Callable) -> None:
+async def test_the_device_cookie_is_for_this_host_alone_and_for_no_script(
+    make_house: Callable,
+) -> None:
     house = await make_house(BASE_URL="https://latchkey.example")
     answer = await (await house.browser("Alice")).sign_up()
     session, device = answer.headers.get_list("set-cookie")
@@ -371,7 +415,9 @@ async def test_a_new_password_and_logging_out_everywhere_make_other_browsers_str
     assert await guess(charlie, 1) == [429]
     if end != "operator":  # the browser that did it stays known
         await alice.post("/logout")
-        assert (await alice.log_in("another-No.7" if end == "password" else PASSWORD)).status_code == 303
+        assert (
+            await alice.log_in("another-No.7" if end == "password" else PASSWORD)
+        ).status_code == 303
 
 
 @pytest.mark.asvs("S59")
@@ -393,7 +439,9 @@ async def test_a_password_that_the_operator_sets_ends_the_accounts_rest(
 ) -> None:
     await guess(charlie, 6)
     await shell.set_password(Operator(house.store), alice.email, Secret("another-No.7"))
-    assert (await charlie.post("/login", {"email": alice.email, "password": "another-No.7"})).status_code == 303
+    assert (
+        await charlie.post("/login", {"email": alice.email, "password": "another-No.7"})
+    ).status_code == 303
 
 
 # Signing up, and the live check
@@ -406,8 +454,13 @@ async def test_a_client_may_sign_up_five_times_a_minute_and_twenty_an_hour(
     waits = []
     for n in range(24):
         stranger.client.cookies.clear()
-        while (answer := await replace(stranger, email=f"person-{n}@example.com").sign_up()).status_code == 429:
-            assert (await house.count("users"), read(answer).one("input", id="name").attrs["value"]) == (n, "Charlie")
+        while (
+            answer := await replace(stranger, email=f"person-{n}@example.com").sign_up()
+        ).status_code == 429:
+            assert (
+                await house.count("users"),
+                read(answer).one("input", id="name").attrs["value"],
+            ) == (n, "Charlie")
             waits.append(int(answer.headers["Retry-After"]))
             clock.move(seconds=waits[-1])
         assert answer.status_code == 303
@@ -423,7 +476,9 @@ async def test_who_asks_about_an_eleventh_address_in_a_minute_learns_nothing_of_
     assert said == ["Looks good"] * 10
     before = house.statements
     neutral = "We’ll check this when you send the form."
-    assert [await look_up(stranger, email) for email in (alice.email, "grace@example.com")] == [neutral] * 2
+    assert [await look_up(stranger, email) for email in (alice.email, "grace@example.com")] == [
+        neutral
+    ] * 2
     assert house.statements > before
     assert await look_up(stranger, "person-3@example.com") == "Looks good"
     assert "already exists" in await look_up(stranger, alice.email, X_Forwarded_For="198.51.100.77")
@@ -437,7 +492,8 @@ async def test_a_check_costs_two_statements_more_and_none_once_asked_before(
     assert await look_up(stranger, "grace@example.com") == "Looks good"
     first, before = house.statements - before, house.statements
     assert await look_up(stranger, "grace@example.com") == "Looks good"
-    assert (first, house.statements - before) == (3, 1)  # the last one looks whether the address is taken
+    # the last one looks whether the address is taken
+    assert (first, house.statements - before) == (3, 1)
     other_process = await make_house()
     elsewhere = await other_process.browser("Charlie")
     tokens = await house.rows("SELECT key, full_at, taken FROM buckets ORDER BY key")
@@ -446,9 +502,13 @@ async def test_a_check_costs_two_statements_more_and_none_once_asked_before(
 
 
 @pytest.mark.asvs("S53")
-async def test_where_one_bucket_is_empty_the_others_keep_their_tokens(house: House, clock: Clock) -> None:
+async def test_where_one_bucket_is_empty_the_others_keep_their_tokens(
+    house: House, clock: Clock
+) -> None:
     async def take(minute: str, hour: str) -> None:
-        await throttle.admit(house.store, by_stranger(NOWHERE), (SIGNUP_MINUTE, minute), (SIGNUP_HOUR, hour))
+        await throttle.admit(
+            house.store, by_stranger(NOWHERE), (SIGNUP_MINUTE, minute), (SIGNUP_HOUR, hour)
+        )
 
     for _ in range(SIGNUP_MINUTE.burst):
         await take("one", "one")
@@ -456,11 +516,16 @@ async def test_where_one_bucket_is_empty_the_others_keep_their_tokens(house: Hou
     with pytest.raises(TooMany) as refused:
         await take("one", "one")
     assert refused.value.retry_after == 12
-    assert await house.rows("SELECT key, full_at, taken FROM buckets WHERE key LIKE 'signup-hour%'") == kept
+    assert (
+        await house.rows("SELECT key, full_at, taken FROM buckets WHERE key LIKE 'signup-hour%'")
+        == kept
+    )
 
 
 @pytest.mark.asvs("S53")
-async def test_signing_up_is_no_way_round_it(house: House, alice: Browser, charlie: Browser) -> None:
+async def test_signing_up_is_no_way_round_it(
+    house: House, alice: Browser, charlie: Browser
+) -> None:
     for n in range(10):
         await look_up(charlie, f"person-{n}@example.com")
     taken = await replace(charlie, email=alice.email).sign_up()
@@ -501,19 +566,26 @@ async def test_a_change_that_succeeds_counts_too(house: House, alice: Browser) -
     passwords, statuses = [PASSWORD, "another-No.7"], []
     for n in range(6):
         current, new = passwords[n % 2], passwords[1 - n % 2]
-        answer = await alice.post("/account/password", {"current_password": current, "password": new})
+        answer = await alice.post(
+            "/account/password", {"current_password": current, "password": new}
+        )
         statuses.append(answer.status_code)
     assert statuses == [303] * 5 + [429]
 
 
 @pytest.mark.asvs("S46")
-async def test_a_member_may_try_five_times_a_minute_to_change_the_password(house: House, alice: Browser) -> None:
+async def test_a_member_may_try_five_times_a_minute_to_change_the_password(
+    house: House, alice: Browser
+) -> None:
     form = {"current_password": WRONG, "password": "another-No.7"}
     statuses = [(await alice.post("/account/password", form)).status_code for _ in range(5)]
     hashes = house.hashes
     answer = await alice.post_fragment("/account/password", form | {"current_password": PASSWORD})
     assert (statuses, answer.status_code, answer.headers["Retry-After"]) == ([422] * 5, 429, "60")
-    assert (house.hashes, "Nothing was changed" in read(answer).one(id="error-summary").text) == (hashes, True)
+    assert (house.hashes, "Nothing was changed" in read(answer).one(id="error-summary").text) == (
+        hashes,
+        True,
+    )
     assert (await alice.get("/dashboard")).status_code == 200
 
 
@@ -558,7 +630,8 @@ async def test_observing_counts_and_tells_and_refuses_nothing(
 ) -> None:
     house = await make_house(RATE_LIMITS="observe", hashing=cheap)
     await house.member("Alice")
-    async with asyncio.timeout(15):  # a flood that is only observed is not held off either, which would take a minute
+    # a flood that is only observed is not held off either, which would take a minute
+    async with asyncio.timeout(15):
         assert await guess(await house.browser("Charlie"), 80) == [422] * 80
     assert "limit login-client-account: 1 refused (RATE_LIMITS=observe)" in caplog.text
     assert await house.count("buckets") > 0
@@ -571,10 +644,16 @@ async def test_without_limits_nothing_is_counted(make_house: Callable) -> None:
     assert await house.count("buckets") == 0
 
 
-async def test_pages_are_never_limited_and_write_nothing(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_pages_are_never_limited_and_write_nothing(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
     writes = house.store.database._backend.writes
     for _ in range(40):
-        assert (await stranger.get("/login")).status_code == (await alice.get("/dashboard")).status_code == 200
+        assert (
+            (await stranger.get("/login")).status_code
+            == (await alice.get("/dashboard")).status_code
+            == 200
+        )
     assert house.store.database._backend.writes == writes
 
 
@@ -591,8 +670,12 @@ async def test_who_was_refused_a_moment_ago_is_refused_again_without_asking_the_
     assert house.statements == before + 20  # who it is; nothing is written
     clock.move(seconds=2)
     assert await guess(charlie, 1) == [429]
-    events = await house.rows("SELECT detail FROM audit WHERE event = 'limit.reached' ORDER BY number")
-    assert events == [(f'{{"limit": "login-client-account", "times": {times}}}',) for times in (1, 22)]
+    events = await house.rows(
+        "SELECT detail FROM audit WHERE event = 'limit.reached' ORDER BY number"
+    )
+    assert events == [
+        (f'{{"limit": "login-client-account", "times": {times}}}',) for times in (1, 22)
+    ]
 
 
 @pytest.mark.asvs("S95")
@@ -604,10 +687,19 @@ async def test_what_is_full_again_is_swept_away_and_the_table_has_its_bound(
         await guess(stranger, 1, f"person-{n}@example.com", address=f"198.51.100.{n}")
     await guess(stranger, 5, "alice@example.com", address="203.0.113.9")
     await prune(house.store, most_buckets=7)
-    kept = [key for (key,) in await house.rows("SELECT key FROM buckets WHERE taken = 5 ORDER BY key")]
+    kept = [
+        key for (key,) in await house.rows("SELECT key FROM buckets WHERE taken = 5 ORDER BY key")
+    ]
     assert (await house.count("buckets"), [key.split()[0] for key in kept]) == (
         7,
-        ["entries", "login-account", "login-client-account", "login-fails", "login-posts", "login-unknown"],
+        [
+            "entries",
+            "login-account",
+            "login-client-account",
+            "login-fails",
+            "login-posts",
+            "login-unknown",
+        ],
     )
     clock.move(days=2)
     await prune(house.store)
@@ -625,7 +717,9 @@ async def test_a_clock_that_falls_back_locks_nobody_out_for_longer(
     assert await guess(await again.browser("Charlie"), 6, address=OTHER_CLIENT) == [422] * 5 + [429]
 
 
-async def test_the_table_of_buckets_names_nobody(house: House, alice: Browser, charlie: Browser) -> None:
+async def test_the_table_of_buckets_names_nobody(
+    house: House, alice: Browser, charlie: Browser
+) -> None:
     await guess(charlie, 6)
     kept = str(await house.rows("SELECT * FROM buckets"))
     assert "alice" not in kept
@@ -646,9 +740,13 @@ def words(seconds: float) -> str:
 
 @pytest.mark.asvs("S57")
 @pytest.mark.parametrize("limit", EVERY, ids=lambda limit: limit.name)
-async def test_a_host_whose_clock_is_a_little_behind_gives_no_more_tokens(house: House, clock: Clock, limit) -> None:
+async def test_a_host_whose_clock_is_a_little_behind_gives_no_more_tokens(
+    house: House, clock: Clock, limit
+) -> None:
     store, now = house.store, clock().timestamp()
-    taken = [await store.value(taking(now + n / 1000, (limit, "somebody"))) for n in range(limit.burst)]
+    taken = [
+        await store.value(taking(now + n / 1000, (limit, "somebody"))) for n in range(limit.burst)
+    ]
     assert None not in taken
     for behind in (0.0, 0.001, 0.1, 30.0):
         assert await store.value(taking(now - behind, (limit, "somebody"))) is None
@@ -667,13 +765,18 @@ async def test_a_rest_is_not_over_sooner_where_the_clock_is_a_little_behind(
     assert await store.value(taking(now + 19 * 7200 - behind, (LOGIN_DEVICE, "somebody"))) is None
 
 
-async def test_guessing_by_sign_up_counts_as_guessing_by_log_in(house: House, alice: Browser, charlie: Browser) -> None:
+async def test_guessing_by_sign_up_counts_as_guessing_by_log_in(
+    house: House, alice: Browser, charlie: Browser
+) -> None:
     for _ in range(4):
         fields = {"name": "Charlie", "email": alice.email, "password": WRONG}
         assert (await charlie.post("/signup", fields)).status_code == 422
     sessions = await house.count("sessions")
     assert await guess(charlie, 2) == [422, 429]
-    answer = await charlie.post("/signup", {"name": "Alice", "email": alice.email, "password": PASSWORD})
-    assert (answer.status_code, charlie.cookie) == (422, None)  # the right password is not verified either
+    answer = await charlie.post(
+        "/signup", {"name": "Alice", "email": alice.email, "password": PASSWORD}
+    )
+    # the right password is not verified either
+    assert (answer.status_code, charlie.cookie) == (422, None)
     assert "An account with this email already exists." in answer.text
     assert await house.count("sessions") == sessions

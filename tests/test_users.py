@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import HTMX, Browser, Element, path_of, read
 
@@ -37,7 +37,9 @@ async def people(house: House, alice: Browser, bob: Browser, ada: Browser) -> di
 async def put_in_team(house: House, people: dict[str, Browser], name: str, team: str) -> None:
     """The administrator does, through the door."""
     ((user_id,),) = await house.rows(f"SELECT id FROM users WHERE name = '{name}'")
-    assert (await people["Ada"].post(f"/admin/users/{user_id}/team", {"team": team})).status_code == 303
+    assert (
+        await people["Ada"].post(f"/admin/users/{user_id}/team", {"team": team})
+    ).status_code == 303
 
 
 def facts(page: Element) -> dict[str, str]:
@@ -47,7 +49,9 @@ def facts(page: Element) -> dict[str, str]:
 
 @pytest.mark.guide("D22", "D23", "D25", "D33", "D4", "T2", "T12")
 @pytest.mark.asvs("S88")
-async def test_the_address_and_the_phone_are_for_those_who_may_see_them(house: House, people: dict) -> None:
+async def test_the_address_and_the_phone_are_for_those_who_may_see_them(
+    house: House, people: dict
+) -> None:
     for looks, own_team, bobs_team, sees in SIGHTS:
         await put_in_team(house, people, looks, own_team)
         await put_in_team(house, people, "Bob", bobs_team)
@@ -56,8 +60,15 @@ async def test_the_address_and_the_phone_are_for_those_who_may_see_them(house: H
         json = await viewer.get("/api/users/bob")
         for answer in (page, fragment, json):
             assert answer.status_code == 200
-            assert (EMAIL in answer.text, PHONE in answer.text) == sees, (looks, own_team, bobs_team)
-        assert (json.json()["email"], json.json()["phone"]) == (EMAIL if sees[0] else None, PHONE if sees[1] else None)
+            assert (EMAIL in answer.text, PHONE in answer.text) == sees, (
+                looks,
+                own_team,
+                bobs_team,
+            )
+        assert (json.json()["email"], json.json()["phone"]) == (
+            EMAIL if sees[0] else None,
+            PHONE if sees[1] else None,
+        )
         assert facts(read(fragment)) == facts(read(page).one(id="main"))
 
 
@@ -112,9 +123,14 @@ async def test_the_role_in_the_cookie_shows_nothing(house: House, people: dict) 
     assert (answer.json()["email"], answer.json()["phone"]) == (None, None)
 
 
-async def test_ones_own_page_leads_to_the_account_and_an_administrators_to_people(people: dict) -> None:
+async def test_ones_own_page_leads_to_the_account_and_an_administrators_to_people(
+    people: dict,
+) -> None:
     links = {
-        name: [path_of(link.attrs["href"]) for link in read(await person.get("/users/bob")).one(id="main").all("a")]
+        name: [
+            path_of(link.attrs["href"])
+            for link in read(await person.get("/users/bob")).one(id="main").all("a")
+        ]
         for name, person in people.items()
     }
     assert links == {"Bob": ["/account"], "Alice": [], "Ada": ["/admin/users"]}
@@ -126,14 +142,22 @@ async def test_who_is_not_there_is_404(people: dict) -> None:
         for name in ("Alice", "Ada"):
             for headers in ({}, HTMX):
                 answer = await people[name].get(f"/users/{slug}", **headers)
-                assert (answer.status_code, "There is no door here" in answer.text) == (404, True), slug
+                assert (answer.status_code, "There is no door here" in answer.text) == (
+                    404,
+                    True,
+                ), slug
                 json = await people[name].get(f"/api/users/{slug}", **headers)
-                assert (json.status_code, json.headers["content-type"]) == (404, "application/problem+json")
+                assert (json.status_code, json.headers["content-type"]) == (
+                    404,
+                    "application/problem+json",
+                )
                 assert json.json()["status"] == 404
 
 
 @pytest.mark.guide("D32", "D28")
-async def test_every_page_for_members_knows_who_is_in_and_the_handbook_that_somebody_is(people: dict) -> None:
+async def test_every_page_for_members_knows_who_is_in_and_the_handbook_that_somebody_is(
+    people: dict,
+) -> None:
     for name in ("Bob", "Ada"):
         for path in (
             "/dashboard",
@@ -144,7 +168,9 @@ async def test_every_page_for_members_knows_who_is_in_and_the_handbook_that_some
             *["/admin/users"] * (name == "Ada"),
         ):
             bar = read(await people[name].get(path)).one(id="nav").one(id="me")
-            assert bar.text.split("Log out")[0].strip() == ("Your account" if path == "/nowhere" else name), path
+            assert bar.text.split("Log out")[0].strip() == (
+                "Your account" if path == "/nowhere" else name
+            ), path
         bar = read(await people[name].get("/handbook")).one(id="nav").one(id="me")
         assert bar.one("a").text == "Your account"
     session = (await people["Bob"].get("/api/session")).json()["user"]
@@ -164,15 +190,26 @@ MARKUP = [
 
 @pytest.mark.guide("D35")
 @pytest.mark.asvs("S33")
-async def test_what_people_write_of_themselves_is_text_wherever_it_is_shown(house: House, people: dict) -> None:
+async def test_what_people_write_of_themselves_is_text_wherever_it_is_shown(
+    house: House, people: dict
+) -> None:
     bob, ada = people["Bob"], people["Ada"]
     ((bobs_id,),) = await house.rows("SELECT id FROM users WHERE name = 'Bob'")
-    places = [(bob, "/account"), (bob, "/users/bob"), (ada, "/users/bob"), (ada, "/admin/users?q=bob%40")]
+    places = [
+        (bob, "/account"),
+        (bob, "/users/bob"),
+        (ada, "/users/bob"),
+        (ada, "/admin/users?q=bob%40"),
+    ]
 
     async def write(text: str) -> list[Element]:
         assert (await bob.post("/account", {"name": text, "phone": text})).status_code == 303
         assert (await ada.post(f"/admin/users/{bobs_id}/team", {"team": text})).status_code == 303
-        return [read(await ask(person, path)) for person, path in places for ask in (Browser.get, Browser.get_fragment)]
+        return [
+            read(await ask(person, path))
+            for person, path in places
+            for ask in (Browser.get, Browser.get_fragment)
+        ]
 
     shapes = [page.shape for page in await write("Bob")]
     for text in MARKUP:
@@ -183,4 +220,6 @@ async def test_what_people_write_of_themselves_is_text_wherever_it_is_shown(hous
 
 async def test_a_page_address_that_was_given_up_is_nobodys(people: dict) -> None:
     await people["Bob"].post("/account", {"slug": "robert"})
-    assert [(await people["Alice"].get(f"/users/{slug}")).status_code for slug in ("bob", "robert")] == [404, 200]
+    assert [
+        (await people["Alice"].get(f"/users/{slug}")).status_code for slug in ("bob", "robert")
+    ] == [404, 200]

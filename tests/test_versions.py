@@ -1,4 +1,6 @@
-"""Versions with known weaknesses: the program does not start with one, and what it pins and asks for has none."""
+"""Versions with known weaknesses: the program does not start with one, and what it pins and asks
+for has none.
+"""
 
 import re
 import subprocess
@@ -11,8 +13,8 @@ import pytest
 
 from tests.conftest import SECRET
 from tests.processes import LATCHKEY, free_port
-from web.settings import ROOT
-from web.versions import SAFE, find_unsafe, is_at_least
+from web.server.dependency_check import SAFE, find_unsafe, is_at_least
+from web.settings.paths import ROOT
 
 pytestmark = pytest.mark.asvs("S111")
 
@@ -33,11 +35,15 @@ def test_what_is_installed_here_is_safe() -> None:
 
 
 @pytest.mark.parametrize("package", SAFE)
-def test_the_version_before_is_refused_and_the_line_names_it_and_the_one_that_is_needed(package: str) -> None:
+def test_the_version_before_is_refused_and_the_line_names_it_and_the_one_that_is_needed(
+    package: str,
+) -> None:
     name = package.replace("-", "_")
     for old in ("0.0.1", f"{SAFE[package]}rc1", f"{SAFE[package]}.dev3"):
         line = find_unsafe(versions(**{name: old}))
-        assert line.startswith(f"{package} {old} has known weaknesses: {SAFE[package]} or newer is needed")
+        assert line.startswith(
+            f"{package} {old} has known weaknesses: {SAFE[package]} or newer is needed"
+        )
     assert find_unsafe(versions(**{name: SAFE[package]})) == ""
 
 
@@ -64,14 +70,26 @@ def test_versions_are_compared_by_their_numbers(found: str, is_enough: bool) -> 
     assert is_at_least(found, "1.3.1") == is_enough
 
 
-def test_the_program_does_not_start_with_a_known_bad_version(tmp_path: Path, migrated: Path) -> None:
-    """An older Starlette, as far as its metadata tells, stands in the way of the one that is installed."""
+def test_the_program_does_not_start_with_a_known_bad_version(
+    tmp_path: Path, migrated: Path
+) -> None:
+    """An older Starlette, as far as its metadata tells, stands in the way of the one that is
+    installed.
+    """
     metadata = tmp_path / "starlette-1.0.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: starlette\nVersion: 1.0.0\n")
-    environ = {"SESSION_SECRET": SECRET, "DATABASE_URL": f"sqlite:///{migrated}", "PORT": str(free_port())}
+    environ = {
+        "SESSION_SECRET": SECRET,
+        "DATABASE_URL": f"sqlite:///{migrated}",
+        "PORT": str(free_port()),
+    }
     done = subprocess.run(
-        [LATCHKEY, "serve"], env={**environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=30
+        [LATCHKEY, "serve"],
+        env={**environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
@@ -86,11 +104,21 @@ def test_no_dependency_is_asked_for_in_a_version_that_would_be_refused() -> None
         floor = re.search(r">=([\w.]+)", named[package])
         assert floor, f"{package} has no floor"
         assert is_at_least(floor[1], SAFE[package]), named[package]
-    assert {"starlette", "authlib", "jinja2", "joserfc", "cryptography", "uvicorn"} <= SAFE.keys() & named.keys()
+    assert {
+        "starlette",
+        "authlib",
+        "jinja2",
+        "joserfc",
+        "cryptography",
+        "uvicorn",
+    } <= SAFE.keys() & named.keys()
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
 def test_nothing_is_pinned_in_a_version_that_would_be_refused(lock: str) -> None:
     pinned = dict(re.findall(r"^([\w.-]+)(?:\[\w+\])?==([^\s;]+)", (ROOT / lock).read_text(), re.M))
     assert {"starlette", "h11", "joserfc"} <= pinned.keys()
-    assert find_unsafe(versions(**{name.replace("-", "_"): found for name, found in pinned.items()})) == ""
+    assert (
+        find_unsafe(versions(**{name.replace("-", "_"): found for name, found in pinned.items()}))
+        == ""
+    )

@@ -1,4 +1,6 @@
-"""The guards are a courtesy: take them all away and no data leaks; take the database away and they still stand."""
+"""The guards are a courtesy: take them all away and no data leaks; take the database away and they
+still stand.
+"""
 
 import re
 from collections.abc import Iterator
@@ -8,15 +10,24 @@ from typing import Any, NoReturn
 import httpx
 import pytest
 
-from db.passwords import Passwords
+from db.crypto.passwords import Passwords
 from tests.conftest import House
 from tests.people import HTMX, PASSWORD, Browser, path_of, set_cookie_of
 from tests.unguarded import without_guards
 from web.app import App, create_app
-from web.middleware import Guard, Kind
-from web.routes import Row, routes
+from web.middleware.guard import Guard, Kind
+from web.router import Row
+from web.routes import routes
 
-CANARIES = ["Alice", "alice@example.com", "+49 30 canary", "Canary Team", "192.0.2.14", "Bobby", "bobby@example.com"]
+CANARIES = [
+    "Alice",
+    "alice@example.com",
+    "+49 30 canary",
+    "Canary Team",
+    "192.0.2.14",
+    "Bobby",
+    "bobby@example.com",
+]
 FIELDS = {
     "name": "Changed",
     "slug": "changed",
@@ -53,12 +64,18 @@ async def address(house: House, row: Row) -> str:
     ((user_id, device),) = await house.rows(
         "SELECT user_id, sessions.id FROM sessions JOIN users ON users.id = user_id WHERE name = 'Alice'"
     )
-    place = {"slug": "alice", "field": "name", "id": device if row.path.startswith("/devices") else user_id}
+    place = {
+        "slug": "alice",
+        "field": "name",
+        "id": device if row.path.startswith("/devices") else user_id,
+    }
     return re.sub(r"{(\w+)}", lambda match: place[match[1]], row.path)
 
 
 async def everything(house: House) -> list[list[tuple]]:
-    return [await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
+    return [
+        await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")
+    ]
 
 
 async def open_door(house: House, person: Browser) -> Browser:
@@ -70,7 +87,10 @@ async def open_door(house: House, person: Browser) -> Browser:
 
 @pytest.fixture
 async def revoked(house: House, alice: Browser) -> Browser:
-    """Bobby, whose cookie is well signed and whose session is gone. The house is full of what he may not see."""
+    """Bobby, whose cookie is well signed and whose session is gone.
+
+    The house is full of what he may not see.
+    """
     await alice.post("/account", {"phone": "+49 30 canary"})
     await house.change("UPDATE users SET team = 'Canary Team' WHERE name = 'Alice'")
     bobby = await house.member("Bobby")
@@ -97,13 +117,17 @@ async def test_without_guards_nobody_without_a_live_session_sees_or_does_anythin
         path = await address(house, row)
         for headers in ({}, HTMX):
             visitor.cookie = cookie
-            answer = await visitor.ask(method, path, FIELDS if method == "POST" else None, **headers)
+            answer = await visitor.ask(
+                method, path, FIELDS if method == "POST" else None, **headers
+            )
             if path == "/handbook":
                 assert answer.status_code == 200
             else:
                 assert is_turned_away(answer, path), (method, path)
                 assert bool(set_cookie_of(answer)) == (who == "revoked")
-            assert not [canary for canary in CANARIES if canary in str(answer.headers) + answer.text], path
+            assert not [
+                canary for canary in CANARIES if canary in str(answer.headers) + answer.text
+            ], path
     assert await everything(house) == before
 
 
@@ -123,17 +147,26 @@ async def test_without_guards_a_user_sees_and_does_nothing_of_the_administrators
     for method, row in rows_for(Kind.ADMINS):
         path = await address(house, row)
         for headers in ({}, HTMX):
-            answer = await visitor.ask(method, path, FIELDS if method == "POST" else None, **headers)
+            answer = await visitor.ask(
+                method, path, FIELDS if method == "POST" else None, **headers
+            )
             assert answer.status_code == 403, path
-            assert not [canary for canary in CANARIES if canary in str(answer.headers) + answer.text], path
+            assert not [
+                canary for canary in CANARIES if canary in str(answer.headers) + answer.text
+            ], path
     assert await everything(house) == before
     assert await visitor.is_in()
 
 
 @pytest.mark.guide("D12")
-async def test_without_guards_those_who_may_still_can(house: House, bob: Browser, ada: Browser) -> None:
+async def test_without_guards_those_who_may_still_can(
+    house: House, bob: Browser, ada: Browser
+) -> None:
     """So that the tests above are not green because everything is closed."""
-    for person, pages in ((bob, ["/dashboard", "/devices", "/account"]), (ada, ["/admin/users", "/api/admin/users"])):
+    for person, pages in (
+        (bob, ["/dashboard", "/devices", "/account"]),
+        (ada, ["/admin/users", "/api/admin/users"]),
+    ):
         visitor = await open_door(house, person)
         assert [(await visitor.get(page)).status_code for page in pages] == [200] * len(pages)
 
@@ -180,7 +213,9 @@ async def test_without_a_database_strangers_are_still_sent_to_log_in(
     for method, row in rows_for(Kind.MEMBERS, Kind.ADMINS):
         path = await address(house, row)
         for headers in ({}, HTMX):
-            answer = await stranger.ask(method, path, FIELDS if method == "POST" else None, **headers)
+            answer = await stranger.ask(
+                method, path, FIELDS if method == "POST" else None, **headers
+            )
             assert is_turned_away(answer, path), path
     assert without_database.store.database.touched == []
 
@@ -193,13 +228,18 @@ async def test_without_a_database_members_are_still_sent_to_the_dashboard_and_th
     member.cookie = bob.cookie
     for method, row in rows_for(Kind.GUESTS):
         path = row.path.replace("{field}", "name")
-        page, fragment = await member.ask(method, path, FIELDS), await member.ask(method, path, FIELDS, **HTMX)
+        page, fragment = (
+            await member.ask(method, path, FIELDS),
+            await member.ask(method, path, FIELDS, **HTMX),
+        )
         if method == "GET":
             assert (page.status_code, page.headers["location"]) == (303, "/dashboard")
             assert (fragment.status_code, fragment.headers["hx-redirect"]) == (204, "/dashboard")
             assert without_database.store.database.touched == []
         else:
-            assert [(answer.status_code, set_cookie_of(answer)) for answer in (page, fragment)] == [(500, {})] * 2
+            assert [(answer.status_code, set_cookie_of(answer)) for answer in (page, fragment)] == [
+                (500, {})
+            ] * 2
             without_database.store.database.touched.clear()
     assert (await member.get("/handbook")).status_code == 200
     assert without_database.store.database.touched == []

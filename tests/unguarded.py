@@ -5,7 +5,7 @@ from copy import copy
 
 from starlette.routing import BaseRoute
 
-from web.routes import Row
+from web.router import Row
 
 
 def without_guards(routes: Iterable[BaseRoute]) -> list[Row]:

@@ -13,30 +13,36 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from db.housekeeping import ASK_AGAIN, count_live_sessions, keep_house, make_store, open_database, read_numbers
-from db.schema_check import is_usable
-from db.secret import Secret
-from db.store import Store
-from web.assets import Assets
-from web.headers import Headers, Packed
-from web.hosts import AllowedHosts
-from web.layouts import Layouts
-from web.metrics import Measure, Metrics
-from web.middleware import CrossOrigin, LastResort, Limits
-from web.policy import POLICIES
-from web.router import Router
-from web.routes import Row, member_pages, routes_for
-from web.settings import Settings
-from web.templates import make_environment
+from db.crypto.secret import Secret
+from db.maintenance.counters import count_live_sessions, read_numbers
+from db.maintenance.startup import keep_house, open_database
+from db.store import Store, make_store
+from web.forms.password_policy import POLICIES
+from web.middleware.allowed_hosts import AllowedHosts
+from web.middleware.compression import Packed
+from web.middleware.cross_origin import CrossOrigin
+from web.middleware.error_handler import LastResort
+from web.middleware.request_limits import Limits
+from web.middleware.security_headers import Headers
+from web.observability.metrics import Measure, Metrics
+from web.rendering.assets import Assets
+from web.rendering.layouts import Layouts
+from web.rendering.templates import make_environment
+from web.router import Router, Row
+from web.routes import member_pages, routes_for
+from web.settings.settings import Settings
 
 
 class App(Starlette):
-    """Starlette with our router, and without its two exception middlewares: `LastResort` alone answers exceptions."""
+    """Starlette with our router, and without its two exception middlewares: `LastResort` alone
+    answers exceptions.
+    """
 
     def __init__(self, rows: Sequence[Row], middleware: Sequence[Middleware]) -> None:
         super().__init__(middleware=middleware)
         self.router = Router(rows, _lifespan)
-        self.state = cast(Any, SimpleNamespace())  # Starlette's State costs two look-ups per attribute
+        # Starlette's State costs two look-ups per attribute
+        self.state = cast(Any, SimpleNamespace())
 
     def build_middleware_stack(self) -> ASGIApp:
         stack: ASGIApp = self.router
@@ -96,21 +102,20 @@ def open_store(settings: Settings, **options: Any) -> Store:
     )
 
 
-async def announce(settings: Settings, addition: str = "") -> None:
-    """Prints the address as soon as the database can be used. Until then the log says what is wrong with it."""
-    while not await is_usable(settings.database_url):  # noqa: ASYNC110  (what is waited for happens elsewhere)
-        await asyncio.sleep(ASK_AGAIN)
-    print(f"Latchkey is ready at {settings.base_url}{addition}", flush=True)
-
-
 def _metrics_of(store: Store, token: Secret[str] | None) -> Metrics:
     has_rows = store.strategy == "database"
-    return Metrics(partial(read_numbers, store), partial(count_live_sessions, store) if has_rows else None, token)
+    return Metrics(
+        partial(read_numbers, store),
+        partial(count_live_sessions, store) if has_rows else None,
+        token,
+    )
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    """A database that is away does not keep the program from starting: it is opened when it comes."""
+    """A database that is away does not keep the program from starting: it is opened
+    when it comes.
+    """
     store: Store = app.state.store
     problem = await open_database(store)
     gc.freeze()  # collections no longer walk what is imported: p99 falls from 13 to 4 ms

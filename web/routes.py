@@ -1,62 +1,27 @@
 """Every URL and who may ask for it, on one screen: this table is the access policy."""
 
-from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from re import Pattern
 
-from pydantic import BaseModel
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Receive, Scope, Send
-
-from web import assets, metrics
-from web.endpoints import account, admin, api, audit, dashboard, devices, health, home, login, signup, users
-from web.middleware import Guard, Kind
-from web.schemas import Profile, SignUp
-from web.settings import Settings
-
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class Row(Route):
-    """One URL: its kind, its guard, an endpoint for each method. Router and guard cannot disagree about the path.
-
-    With `form`, `{field}` is one of its fields: there is no other such URL.
-    """
-
-    def __init__(
-        self,
-        kind: Kind,
-        path: str,
-        *,
-        get: Endpoint | None = None,
-        post: Endpoint | None = None,
-        name: str,
-        form: type[BaseModel] | None = None,
-    ) -> None:
-        self.kind = kind
-        self.form = form
-        self.by_method = {method: found for method, found in (("GET", get), ("POST", post)) if found}
-        super().__init__(path, self._respond, methods=list(self.by_method), name=name)
-        self.allowed = [*self.by_method, "HEAD"] if get else [*self.by_method]
-        self.app = Guard(self._respond, kind)
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """None: `web.router.Router` has looked at every row before it asks Starlette's routes."""
-        return Match.NONE, {}
-
-    def accepts(self, parameters: Mapping[str, str]) -> bool:
-        """Whether there is such a URL. None of them contains NUL, which PostgreSQL cannot store."""
-        if self.form and parameters["field"] not in self.form.model_fields:
-            return False
-        return not any("\0" in value for value in parameters.values())
-
-    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self.by_method["GET" if scope["method"] == "HEAD" else scope["method"]]
-        response = await endpoint(Request(scope, receive, send))
-        await response(scope, receive, send)
-
+from web.endpoints import (
+    account,
+    admin,
+    api,
+    assets,
+    audit,
+    dashboard,
+    devices,
+    health,
+    home,
+    login,
+    metrics,
+    signup,
+    users,
+)
+from web.forms.schemas import Profile, SignUp
+from web.middleware.guard import Kind
+from web.router import Endpoint, Row
+from web.settings.settings import Settings
 
 Anyone = partial(Row, Kind.ANYONE)
 Guests = partial(Row, Kind.GUESTS)
@@ -113,21 +78,31 @@ def routes_for(settings: Settings) -> list[Row]:
 
 def member_pages(rows: list[Row]) -> list[Pattern[str]]:
     """The paths of the pages that one logs in for: what `next` may name."""
-    pages = [row for row in rows if row.kind in (Kind.MEMBERS, Kind.ADMINS) and "GET" in row.by_method]
+    pages = [
+        row for row in rows if row.kind in (Kind.MEMBERS, Kind.ADMINS) and "GET" in row.by_method
+    ]
     return [page.path_regex for page in pages if not page.path.startswith("/api/")]
 
 
 def access_table() -> str:
     """The policy as text: methods, path, who, endpoint."""
     lines = [
-        (", ".join(row.by_method), row.path, row.kind.value, ", ".join(map(_name, row.by_method.values())))
+        (
+            ", ".join(row.by_method),
+            row.path,
+            row.kind.value,
+            ", ".join(map(_name, row.by_method.values())),
+        )
         for row in routes
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True)) for line in lines
+        "  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True))
+        for line in lines
     )
 
 
 def _name(endpoint: Endpoint) -> str:
-    return f"{endpoint.__module__.removeprefix('web.').removeprefix('endpoints.')}.{endpoint.__name__}"
+    return (
+        f"{endpoint.__module__.removeprefix('web.').removeprefix('endpoints.')}.{endpoint.__name__}"
+    )

@@ -6,17 +6,19 @@ from typing import Final
 
 from sqlalchemy import bindparam, exists, func, literal, select, update
 
-from db import audit, throttle
-from db.audit import by_viewer
+from db.audit import log as audit
+from db.audit.log import by_viewer
+from db.crypto.secret import Secret
 from db.engine.statement import Conflict, Statement
-from db.limits import MEMBER_HASHES, PASSWORD_CHANGE, PASSWORD_GUESS, PROFILE_CHANGE
-from db.networks import per_client
-from db.refusals import NotLoggedIn
-from db.search import search_key
-from db.secret import Secret
-from db.sessions import NewSession, end_all_sessions, end_session_of, require_right, start_session
+from db.errors import NotLoggedIn
+from db.rate_limits import limiter as throttle
+from db.rate_limits.ip_networks import per_client
+from db.rate_limits.limits import MEMBER_HASHES, PASSWORD_CHANGE, PASSWORD_GUESS, PROFILE_CHANGE
+from db.sessions.claims import NewSession
+from db.sessions.lifecycle import end_all_sessions, end_session_of, require_right, start_session
 from db.store import pick
 from db.tables import users
+from db.user_search import search_key
 from db.viewer import Viewer
 
 
@@ -46,7 +48,9 @@ class _SlugTaken(Exception):
 ACCOUNT = Statement(pick(Account, users).where(users.c.id == bindparam("user_id")))
 STORED = Statement(pick(_Stored, users).where(users.c.id == bindparam("user_id")))
 SLUG_TAKEN = Statement(
-    select(literal(1)).where(exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id")))
+    select(literal(1)).where(
+        exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id"))
+    )
 )
 MOST_WRONG: Final = 20  # passwords in a row, then the session ends
 WRITTEN: Final = ("name", "search_key", "slug", "phone")
@@ -79,7 +83,8 @@ async def slug_taken(viewer: Viewer, slug: str) -> bool:
 async def change_profile(
     viewer: Viewer, *, name: str | None = None, slug: str | None = None, phone: str | None = None
 ) -> bool:
-    """Change what is given and leave the rest; False, and nothing changed, where the slug is another person's.
+    """Change what is given and leave the rest; False, and nothing changed, where the slug is
+    another person's.
 
     Raises TooMany, and NotLoggedIn if the session has ended since the request was verified.
     """
@@ -89,11 +94,17 @@ async def change_profile(
         async with store.transaction():
             await require_right(viewer)
             before = await get_account(viewer)
-            fields = [field for field, value in given.items() if value not in (None, getattr(before, field))]
+            fields = [
+                field
+                for field, value in given.items()
+                if value not in (None, getattr(before, field))
+            ]
             if fields:
                 key = search_key(before.name if name is None else name, before.email)
                 await _write(viewer, given | {"search_key": key})
-                await audit.record(store, "profile.change", by_viewer(viewer), {"fields": " ".join(fields)})
+                await audit.record(
+                    store, "profile.change", by_viewer(viewer), {"fields": " ".join(fields)}
+                )
     except _SlugTaken:
         return False
     return True
@@ -107,16 +118,21 @@ async def _write(viewer: Viewer, given: Mapping[str, str | None]) -> None:
         raise _SlugTaken from conflict
 
 
-async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[str]) -> tuple[NewSession, int] | None:
-    """A new session in place of this one, and how many others ended; None where `current` is not the password.
+async def change_password(
+    viewer: Viewer, *, current: Secret[str], new: Secret[str]
+) -> tuple[NewSession, int] | None:
+    """A new session in place of this one, and how many others ended; None where `current` is not
+    the password.
 
-    Raises NotLoggedIn where this session has ended while the hashes were computed, or ends now, since the password was
-    wrong MOST_WRONG times in a row. Raises TooMany, Breached and Busy.
+    Raises NotLoggedIn where this session has ended while the hashes were computed, or ends now,
+    since the password was wrong MOST_WRONG times in a row. Raises TooMany, Breached and Busy.
     """
     store, by = viewer.store, by_viewer(viewer)
     store.passwords.require_room(member=viewer.id)
     change, guess = (PASSWORD_CHANGE, viewer.id), (PASSWORD_GUESS, _session_key(viewer))
-    await throttle.admit(store, by, change, *per_client(MEMBER_HASHES, viewer.device.address), guess)
+    await throttle.admit(
+        store, by, change, *per_client(MEMBER_HASHES, viewer.device.address), guess
+    )
     async with throttle.trying(store, change, guess):
         verified = await _verified_hash(viewer, current)
         if verified is not None:
@@ -140,13 +156,17 @@ async def change_password(viewer: Viewer, *, current: Secret[str], new: Secret[s
 async def _verified_hash(viewer: Viewer, current: Secret[str]) -> Secret[str] | None:
     """Returns what is stored of the password; None where `current` is not the password."""
     stored: _Stored | None = await viewer.store.one(STORED(user_id=viewer.id))
-    if stored is None or not await viewer.store.passwords.verify(stored.password_hash, current, member=viewer.id):
+    if stored is None or not await viewer.store.passwords.verify(
+        stored.password_hash, current, member=viewer.id
+    ):
         return None
     return stored.password_hash
 
 
 async def _record_wrong_password(viewer: Viewer, guess: throttle.Take) -> None:
-    """Writes an audit entry. After MOST_WRONG wrong passwords in a row, ends the session and raises NotLoggedIn.
+    """Writes an audit entry.
+
+    After MOST_WRONG wrong passwords in a row, ends the session and raises NotLoggedIn.
 
     A stolen session cookie would otherwise allow guessing for as long as the session lives.
     """

@@ -7,15 +7,16 @@ from typing import Final
 
 from sqlalchemy import Select, bindparam, func, select, update
 
-from db import people, throttle
-from db.audit import by_viewer
+from db import accounts as people
+from db.audit.log import by_viewer
 from db.engine.statement import Statement
-from db.limits import ADMIN_CHANGE, ADMIN_DAY
-from db.refusals import NotFound
-from db.search import KEY, matches, search_pattern
-from db.sessions import end_all_sessions
+from db.errors import NotFound
+from db.rate_limits import limiter as throttle
+from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
+from db.sessions.lifecycle import end_all_sessions
 from db.store import pick
 from db.tables import Instant, sessions, users
+from db.user_search import KEY, matches, search_pattern
 from db.viewer import Admin, Role
 
 PAGE_SIZE: Final = 25
@@ -23,7 +24,10 @@ PAGE_SIZE: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One account as an administrator sees it. `session_count` is of live rows, so 0 where sessions have none."""
+    """One account as an administrator sees it.
+
+    `session_count` is of live rows, so 0 where sessions have none.
+    """
 
     id: str
     name: str
@@ -39,7 +43,9 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """One page of a search; `total` counts all of it, `page` starts from 1 and is never past `pages`."""
+    """One page of a search; `total` counts all of it, `page` starts from 1 and is never past
+    `pages`.
+    """
 
     people: list[Person]
     total: int
@@ -51,7 +57,10 @@ def _picked() -> Select[Person]:
     live = (
         select(func.count())
         .select_from(sessions)
-        .where(sessions.c.user_id == users.c.id, sessions.c.expires_at > bindparam("now", type_=Instant))
+        .where(
+            sessions.c.user_id == users.c.id,
+            sessions.c.expires_at > bindparam("now", type_=Instant),
+        )
     )
     return pick(
         Person,
@@ -62,7 +71,12 @@ def _picked() -> Select[Person]:
 
 
 def _search() -> Select[Person]:
-    return _picked().where(matches(bindparam("pattern"))).limit(bindparam("limit")).offset(bindparam("offset"))
+    return (
+        _picked()
+        .where(matches(bindparam("pattern")))
+        .limit(bindparam("limit"))
+        .offset(bindparam("offset"))
+    )
 
 
 SEARCHES: Final[Mapping[str, Statement[Person]]] = {
@@ -73,7 +87,9 @@ SEARCHES: Final[Mapping[str, Statement[Person]]] = {
 }
 PERSON = Statement(_picked().where(users.c.id == bindparam("user_id")))
 COUNT = Statement(select(func.count()).select_from(users).where(matches(bindparam("pattern"))))
-CHANGE_TEAM = Statement(update(users).where(users.c.id == bindparam("user_id")).values(team=bindparam("new_team")))
+CHANGE_TEAM = Statement(
+    update(users).where(users.c.id == bindparam("user_id")).values(team=bindparam("new_team"))
+)
 ENABLE = Statement(update(users).where(users.c.id == bindparam("user_id")).values(disabled_at=None))
 
 
@@ -83,7 +99,9 @@ async def list_people(admin: Admin, *, q: str = "", page: int = 1, sort: str = "
     total = int(await admin.store.value(COUNT(pattern=pattern)))
     pages = max(1, -(-total // PAGE_SIZE))
     page = min(max(1, page), pages)
-    found = SEARCHES[sort](pattern=pattern, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE, now=admin.store.now())
+    found = SEARCHES[sort](
+        pattern=pattern, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE, now=admin.store.now()
+    )
     return People(await admin.store.all(found), total, page, pages)
 
 
@@ -96,7 +114,10 @@ async def get_person(admin: Admin, user_id: str) -> Person:
 
 
 async def change_role(admin: Admin, user_id: str, role: Role) -> None:
-    """Takes effect at the user's next request. Raises NotFound, LastAdmin, TooMany, and as `people.change`."""
+    """Takes effect at the user's next request.
+
+    Raises NotFound, LastAdmin, TooMany, and as `people.change`.
+    """
     await _admit(admin)
     await people.change_role(admin, user_id, role)
 
@@ -108,7 +129,10 @@ async def require_person(admin: Admin, user_id: str) -> None:
 
 
 async def change_team(admin: Admin, user_id: str, team: str | None) -> None:
-    """An empty team is none; with None it stays. Raises NotFound, TooMany, and as `people.change`."""
+    """An empty team is none; with None it stays.
+
+    Raises NotFound, TooMany, and as `people.change`.
+    """
     await _admit(admin)
     async with people.change(admin, "team.change", user_id) as detail:
         before = await people.get_standing(admin.store, user_id)
@@ -134,8 +158,9 @@ async def enable(admin: Admin, user_id: str) -> None:
 
 
 async def end_sessions(admin: Admin, user_id: str) -> int:
-    """Ends every session of a user and returns how many rows there were. Raises NotFound, TooMany, and as
-    `people.change`."""
+    """Ends every session of a user and returns how many rows there were.
+
+    Raises NotFound, TooMany, and as `people.change`."""
     await _admit(admin)
     async with people.change(admin, "session.end-all", user_id) as detail:
         await people.get_standing(admin.store, user_id)
@@ -145,4 +170,6 @@ async def end_sessions(admin: Admin, user_id: str) -> int:
 
 async def _admit(admin: Admin) -> None:
     """Raises TooMany."""
-    await throttle.admit(admin.store, by_viewer(admin), (ADMIN_CHANGE, admin.id), (ADMIN_DAY, admin.id))
+    await throttle.admit(
+        admin.store, by_viewer(admin), (ADMIN_CHANGE, admin.id), (ADMIN_DAY, admin.id)
+    )

@@ -1,33 +1,49 @@
-"""The audit trail as it may be read: by members what is about them, by administrators all of it; and verified."""
+"""The audit trail as it may be read: by members what is about them, by administrators all of it;
+and verified.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, Text, and_, bindparam, case, func, literal, null, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+)
 
-from db import chain, throttle
-from db.audit import Link, by_viewer
-from db.chain import Verdict
+from db.audit import chain
+from db.audit.chain import Verdict
+from db.audit.log import Link, by_viewer
+from db.audit.messages import Part, label, read_detail, tell_admin, tell_owner
 from db.device_names import known_description
 from db.engine.statement import Statement
-from db.events import EVENTS, Event
-from db.limits import DENIED
-from db.messages import Part, label, read_detail, tell_admin, tell_owner
-from db.search import matches, search_pattern
+from db.rate_limits import limiter as throttle
+from db.rate_limits.limits import DENIED
 from db.store import pick
 from db.tables import audit, users
+from db.user_search import matches, search_pattern
 from db.viewer import Admin, Device, Operator, Viewer
 
-__all__ = ["EVENTS", "Entry", "Event", "Own", "Page", "Verdict", "list_all", "list_own", "note_denial", "verify"]
-
 PAGE_SIZE: Final = 25
-MOST_PAGES: Final = 50_000  # more than pruning leaves; a number beyond is no page, and no number for PostgreSQL
+# more than pruning leaves; a number beyond is no page, and no number for PostgreSQL
+MOST_PAGES: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """One's own entry. Where an administrator or the operator was is not told; `other` is whom one did it to."""
+    """One's own entry.
+
+    Where an administrator or the operator was is not told; `other` is whom one did it to.
+    """
 
     at: datetime
     event: str
@@ -50,12 +66,17 @@ class Own:
     def told(self) -> list[Part]:
         """What happened, as its owner is told."""
         detail = read_detail(self.detail)
-        return tell_owner(self.event, self.outcome, self.actor, detail, mine=bool(self.mine), other=self.other)
+        return tell_owner(
+            self.event, self.outcome, self.actor, detail, mine=bool(self.mine), other=self.other
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry as an administrator sees it. Names are as they are now; None where nobody has an account for it."""
+    """An entry as an administrator sees it.
+
+    Names are as they are now; None where nobody has an account for it.
+    """
 
     number: int
     at: datetime
@@ -101,8 +122,12 @@ class Page:
 
 
 def _own_numbers(column: ColumnElement[Any]) -> Any:
-    """The newest entries of one kind, by its index: however long the trail is, no more of it is read."""
-    newest = select(audit.c.number).where(column == bindparam("user_id")).order_by(audit.c.number.desc())
+    """The newest entries of one kind, by its index: however long the trail is, no more of it is
+    read.
+    """
+    newest = (
+        select(audit.c.number).where(column == bindparam("user_id")).order_by(audit.c.number.desc())
+    )
     return select(newest.limit(bindparam("most", type_=Integer)).subquery().c.number)
 
 
@@ -116,10 +141,14 @@ OWN = Statement(
         address=case((_near, audit.c.address), else_=""),
         browser=case((_near, audit.c.browser), else_=""),
         mine=_mine,
-        other=case((and_(_mine, audit.c.target_id != bindparam("user_id")), _target.c.name), else_=null()),
+        other=case(
+            (and_(_mine, audit.c.target_id != bindparam("user_id")), _target.c.name), else_=null()
+        ),
     )
     .join_from(audit, _target, _target.c.id == audit.c.target_id, isouter=True)
-    .where(audit.c.number.in_(_own_numbers(audit.c.target_id).union(_own_numbers(audit.c.actor_id))))
+    .where(
+        audit.c.number.in_(_own_numbers(audit.c.target_id).union(_own_numbers(audit.c.actor_id)))
+    )
     .order_by(audit.c.number.desc())
     .limit(PAGE_SIZE + 1)
     .offset(bindparam("offset", type_=Integer))
@@ -131,7 +160,8 @@ _numbers = (
     select(audit.c.number)
     .where(
         or_(
-            audit.c.address.like(_pattern, escape="\\"),  # where nothing is asked for, each does: nobody is looked up
+            # where nothing is asked for, each does: nobody is looked up
+            audit.c.address.like(_pattern, escape="\\"),
             audit.c.actor_id.in_(_found),
             audit.c.target_id.in_(_found),
         ),
@@ -164,23 +194,41 @@ async def list_own(viewer: Viewer, *, page: int = 1) -> Page:
     """What happened in the viewer's account, and what they did to others'."""
     page = min(page, MOST_PAGES)
     offset = (page - 1) * PAGE_SIZE
-    return _page(await viewer.store.all(OWN(user_id=viewer.id, most=offset + PAGE_SIZE + 1, offset=offset)), page)
+    return _page(
+        await viewer.store.all(OWN(user_id=viewer.id, most=offset + PAGE_SIZE + 1, offset=offset)),
+        page,
+    )
 
 
-async def list_all(admin: Admin, *, q: str = "", event: str = "", outcome: str = "", page: int = 1) -> Page:
-    """Everything. `q` is part of a name, an email or an address; `event` and `outcome` are exact, or empty."""
+async def list_all(
+    admin: Admin, *, q: str = "", event: str = "", outcome: str = "", page: int = 1
+) -> Page:
+    """Everything.
+
+    `q` is part of a name, an email or an address; `event` and `outcome` are exact, or empty.
+    """
     page = min(page, MOST_PAGES)
-    found = ALL(pattern=search_pattern(q), event=event, outcome=outcome, offset=(page - 1) * PAGE_SIZE)
+    found = ALL(
+        pattern=search_pattern(q), event=event, outcome=outcome, offset=(page - 1) * PAGE_SIZE
+    )
     return _page(await admin.store.all(found), page)
 
 
 async def note_denial(viewer: Viewer, device: Device) -> None:
-    """Somebody without the role asked for what is for administrators. One row a minute tells enough of it."""
-    await throttle.record_seldom(viewer.store, by_viewer(viewer, device), "admin", DENIED, viewer.id)
+    """Somebody without the role asked for what is for administrators.
+
+    One row a minute tells enough of it.
+    """
+    await throttle.record_seldom(
+        viewer.store, by_viewer(viewer, device), "admin", DENIED, viewer.id
+    )
 
 
 async def verify(operator: Operator, kept: tuple[int, str] | None = None) -> Verdict:
-    """Whether the trail is as it was written. `kept`: number and seal of a head that was noted down before."""
+    """Whether the trail is as it was written.
+
+    `kept`: number and seal of a head that was noted down before.
+    """
     return await chain.verify(operator.store, Link(*kept) if kept else None)
 
 

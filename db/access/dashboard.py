@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import bindparam, case, func, select
 
 from db.engine.statement import Statement
-from db.refusals import NotLoggedIn
+from db.errors import NotLoggedIn
 from db.store import pick
 from db.tables import Instant, sessions, users
 from db.viewer import Admin, Viewer
@@ -33,7 +33,9 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How many: people, live sessions, sign-ups of the last 24 hours and of the last seven days, administrators."""
+    """How many: people, live sessions, sign-ups of the last 24 hours and of the last seven days,
+    administrators.
+    """
 
     people: int
     sessions: int
@@ -63,16 +65,22 @@ def _counts(*counts: int) -> tuple[int, ...]:
 
 
 LIVE_SESSIONS = (
-    select(func.count()).select_from(sessions).where(sessions.c.expires_at > bindparam("now", type_=Instant))
+    select(func.count())
+    .select_from(sessions)
+    .where(sessions.c.expires_at > bindparam("now", type_=Instant))
 )
 PEOPLE = select(func.count()).select_from(users)
 OWN_SESSIONS = sessions.alias("own_sessions")
-PRELOAD = pick(  # for `verify_session`, which then reads the session and the profile in one statement
+# for `verify_session`, which then reads the session and the profile in one statement
+PRELOAD = pick(
     Profile,
     users,
     device_count=select(func.count())
     .select_from(OWN_SESSIONS)
-    .where(OWN_SESSIONS.c.expires_at > bindparam("now", type_=Instant), OWN_SESSIONS.c.user_id == users.c.id)
+    .where(
+        OWN_SESSIONS.c.expires_at > bindparam("now", type_=Instant),
+        OWN_SESSIONS.c.user_id == users.c.id,
+    )
     .correlate(users)
     .scalar_subquery(),
 )
@@ -83,8 +91,12 @@ FIGURES = Statement(
         users,
         people=PEOPLE.scalar_subquery(),
         sessions=LIVE_SESSIONS.scalar_subquery(),
-        day=PEOPLE.where(users.c.created_at > bindparam("day_ago", type_=Instant)).scalar_subquery(),
-        week=PEOPLE.where(users.c.created_at > bindparam("week_ago", type_=Instant)).scalar_subquery(),
+        day=PEOPLE.where(
+            users.c.created_at > bindparam("day_ago", type_=Instant)
+        ).scalar_subquery(),
+        week=PEOPLE.where(
+            users.c.created_at > bindparam("week_ago", type_=Instant)
+        ).scalar_subquery(),
         admins=PEOPLE.where(users.c.role == "admin").scalar_subquery(),
     )
 )
@@ -95,7 +107,8 @@ SIGN_UPS = Statement(
                 case(
                     (
                         users.c.created_at.between(
-                            bindparam(f"from_{n}", type_=Instant), bindparam(f"to_{n}", type_=Instant)
+                            bindparam(f"from_{n}", type_=Instant),
+                            bindparam(f"to_{n}", type_=Instant),
                         ),
                         1,
                     )
@@ -107,14 +120,18 @@ SIGN_UPS = Statement(
     .where(users.c.created_at >= bindparam("from_0", type_=Instant))
     .execution_options(into=_counts)
 )
-NEWCOMERS = Statement(pick(Newcomer, users).order_by(users.c.created_at.desc(), users.c.id).limit(NEWEST))
+NEWCOMERS = Statement(
+    pick(Newcomer, users).order_by(users.c.created_at.desc(), users.c.id).limit(NEWEST)
+)
 
 
 async def get_profile(viewer: Viewer) -> Profile:
     """The viewer's own profile, and on how many devices they are logged in."""
     if isinstance(viewer.preloaded, Profile):
         return viewer.preloaded
-    profile: Profile | None = await viewer.store.one(PROFILE(user_id=viewer.id, now=viewer.store.now()))
+    profile: Profile | None = await viewer.store.one(
+        PROFILE(user_id=viewer.id, now=viewer.store.now())
+    )
     if profile is None:
         raise NotLoggedIn(ended=True)
     return profile
@@ -132,10 +149,15 @@ async def list_sign_ups(admin: Admin) -> list[Day]:
     today = admin.store.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     starts = [today - timedelta(days=DAYS - 1 - n) for n in range(DAYS)]
     bounds = {f"from_{n}": start for n, start in enumerate(starts)}
-    bounds |= {f"to_{n}": start + timedelta(days=1, microseconds=-1) for n, start in enumerate(starts)}
+    bounds |= {
+        f"to_{n}": start + timedelta(days=1, microseconds=-1) for n, start in enumerate(starts)
+    }
     counts = await admin.store.one(SIGN_UPS(**bounds)) or ()
     busiest = max(*counts, 1)
-    return [Day(start.date(), count, count / busiest) for start, count in zip(starts, counts, strict=True)]
+    return [
+        Day(start.date(), count, count / busiest)
+        for start, count in zip(starts, counts, strict=True)
+    ]
 
 
 async def list_newcomers(admin: Admin) -> list[Newcomer]:

@@ -6,14 +6,16 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete
 
-from db import audit, throttle
-from db.audit import by_viewer
+from db.audit import log as audit
+from db.audit.log import by_viewer
 from db.device_names import describe
 from db.engine.statement import Statement
-from db.known_devices import remember
-from db.limits import SESSION_REVOKES
-from db.refusals import NotFound
-from db.sessions import NewCookie, end_all_sessions, require_right
+from db.errors import NotFound
+from db.rate_limits import limiter as throttle
+from db.rate_limits.limits import SESSION_REVOKES
+from db.sessions.claims import NewCookie
+from db.sessions.device_cookie import remember
+from db.sessions.lifecycle import end_all_sessions, require_right
 from db.store import pick
 from db.tables import Instant, sessions
 from db.viewer import Viewer
@@ -45,9 +47,14 @@ class _Revoked(NamedTuple):
 
 DEVICES = Statement(
     pick(Device, sessions, current=sessions.c.id == bindparam("session_id"))
-    .where(sessions.c.user_id == bindparam("user_id"), sessions.c.expires_at > bindparam("now", type_=Instant))
+    .where(
+        sessions.c.user_id == bindparam("user_id"),
+        sessions.c.expires_at > bindparam("now", type_=Instant),
+    )
     .order_by(
-        (sessions.c.id == bindparam("session_id")).desc(), sessions.c.last_seen_at.desc(), sessions.c.created_at.desc()
+        (sessions.c.id == bindparam("session_id")).desc(),
+        sessions.c.last_seen_at.desc(),
+        sessions.c.created_at.desc(),
     )
 )
 REVOKE = Statement(
@@ -57,20 +64,24 @@ REVOKE = Statement(
     .execution_options(into=_Revoked)
 )
 REVOKE_OTHERS = Statement(
-    delete(sessions).where(sessions.c.user_id == bindparam("user_id"), sessions.c.id != bindparam("session_id"))
+    delete(sessions).where(
+        sessions.c.user_id == bindparam("user_id"), sessions.c.id != bindparam("session_id")
+    )
 )
 
 
 async def list_devices(viewer: Viewer) -> list[Device]:
     """Every live session of the viewer's account: this one first, then the last seen first."""
-    return await viewer.store.all(DEVICES(user_id=viewer.id, session_id=viewer.session_id, now=viewer.store.now()))
+    return await viewer.store.all(
+        DEVICES(user_id=viewer.id, session_id=viewer.session_id, now=viewer.store.now())
+    )
 
 
 async def revoke_device(viewer: Viewer, device_id: str) -> str:
     """Ends one session of the viewer's own and returns its id.
 
-    Raises NotFound for an unknown session and for another user's; TooMany; and NotLoggedIn if the viewer's own session
-    has ended since the request was verified.
+    Raises NotFound for an unknown session and for another user's; TooMany; and NotLoggedIn if the
+    viewer's own session has ended since the request was verified.
     """
     await _admit(viewer)
     async with viewer.store.transaction():
@@ -87,13 +98,20 @@ async def revoke_device(viewer: Viewer, device_id: str) -> str:
 
 
 async def revoke_others(viewer: Viewer) -> int:
-    """Ends every session but this one and returns how many there were. Raises TooMany and NotLoggedIn."""
+    """Ends every session but this one and returns how many there were.
+
+    Raises TooMany and NotLoggedIn.
+    """
     await _admit(viewer)
     async with viewer.store.transaction():
         await require_right(viewer)
-        ended = await viewer.store.count(REVOKE_OTHERS(user_id=viewer.id, session_id=viewer.session_id))
+        ended = await viewer.store.count(
+            REVOKE_OTHERS(user_id=viewer.id, session_id=viewer.session_id)
+        )
         if ended:
-            await audit.record(viewer.store, "session.end-others", by_viewer(viewer), {"ended": ended})
+            await audit.record(
+                viewer.store, "session.end-others", by_viewer(viewer), {"ended": ended}
+            )
     return ended
 
 
@@ -111,6 +129,9 @@ async def revoke_all(viewer: Viewer) -> NewCookie:
 
 
 async def _admit(viewer: Viewer) -> None:
-    """Raises TooMany. Each session has its own bucket, so that a stolen one cannot keep its owner from ending it."""
+    """Raises TooMany.
+
+    Each session has its own bucket, so that a stolen one cannot keep its owner from ending it.
+    """
     session = viewer.session_id or f"{viewer.id} {viewer.logged_in_at.isoformat()}"
     await throttle.admit(viewer.store, by_viewer(viewer), (SESSION_REVOKES, session))

@@ -7,18 +7,20 @@ from typing import Any, Final, cast
 from sqlalchemy import delete, select, update
 
 from db.engine.statement import Statement
-from db.refusals import Busy
+from db.errors import Busy
 from db.store import Store
 from db.tables import sessions, trail_head, users
 
-SUCCESS_COUNTS_FOR: Final = timedelta(seconds=1)  # so that a flood of requests takes the locks once a second
+# so that a flood of requests takes the locks once a second
+SUCCESS_COUNTS_FOR: Final = timedelta(seconds=1)
 
 
 class _RollBack(Exception):
     """Raised inside the transaction, so that nothing of it stays."""
 
 
-ANYBODY = Statement(select(users.c.id).limit(1))  # a statement without a table would not touch SQLite's file
+# a statement without a table would not touch SQLite's file
+ANYBODY = Statement(select(users.c.id).limit(1))
 LOG_IN = (  # takes the locks of a log-in, in its order, and changes no row
     Statement(update(users).where(users.c.id == "").values(last_login_at=users.c.last_login_at)),
     Statement(delete(sessions).where(sessions.c.id == "")),

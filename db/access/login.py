@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, case, update
 
-from db import audit, throttle
-from db.audit import by_owner, by_stranger
+from db.audit import log as audit
+from db.audit.log import by_owner, by_stranger
+from db.crypto.secret import Secret
 from db.engine.statement import Bound, Statement
-from db.known_devices import recognise
-from db.limits import (
+from db.rate_limits import limiter as throttle
+from db.rate_limits.ip_networks import largest_network_of, per_client
+from db.rate_limits.limits import (
     LOGIN_ACCOUNT,
     LOGIN_ALL,
     LOGIN_CLIENT_ACCOUNT,
@@ -21,12 +23,12 @@ from db.limits import (
     LOGIN_UNKNOWN,
     MEMBER_HASHES,
 )
-from db.networks import largest_network_of, per_client
-from db.secret import Secret
-from db.sessions import Device, NewSession, start_session
+from db.sessions.claims import NewSession
+from db.sessions.device_cookie import recognise
+from db.sessions.lifecycle import start_session
 from db.store import Store, pick
 from db.tables import Instant, users
-from db.viewer import Role
+from db.viewer import Device, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ class _NotKept(Exception):
 
 
 CREDENTIALS = Statement(
-    pick(_Credentials, users, disabled=users.c.disabled_at.is_not(None)).where(users.c.email == bindparam("email"))
+    pick(_Credentials, users, disabled=users.c.disabled_at.is_not(None)).where(
+        users.c.email == bindparam("email")
+    )
 )
 _now = bindparam("now", type_=Instant)
 LOGGED_IN = Statement(
@@ -66,28 +70,41 @@ LOGGED_IN = Statement(
     .values(
         password_hash=bindparam("new_hash"),
         previous_login_at=users.c.last_login_at,
-        last_login_at=case((users.c.last_login_at > _now, users.c.last_login_at), else_=_now),  # another host's clock
+        # another host's clock
+        last_login_at=case((users.c.last_login_at > _now, users.c.last_login_at), else_=_now),
     )
     .returning(users.c.role)
 )
 TRIES: Final = 2
 
 
-async def log_in(store: Store, *, email: str, password: Secret[str], device: Device) -> NewSession | None:
-    """A new session; None where address and password do not fit, or the account is unknown or disabled.
+async def log_in(
+    store: Store, *, email: str, password: Secret[str], device: Device
+) -> NewSession | None:
+    """A new session; None where address and password do not fit, or the account is unknown or
+    disabled.
 
-    One hash is computed in every case. A hash that was replaced meanwhile is asked once more. Raises TooMany and Busy.
+    One hash is computed in every case. A hash that was replaced meanwhile is asked once more.
+    Raises TooMany and Busy.
     """
     known = await store.one(CREDENTIALS(email=email))
     at_home = _recognise(store, device, known)
-    cost = _cost_at_known_browser(at_home, known, device) if known and at_home else _cost(email, device)
+    cost = (
+        _cost_at_known_browser(at_home, known, device)
+        if known and at_home
+        else _cost(email, device)
+    )
     member = known.id if known and at_home else None
     store.passwords.require_room(member=member)
     target_id = known.id if known else None
-    await throttle.admit(store, by_stranger(device), *cost.posts, *cost.guesses, target_id=target_id)
+    await throttle.admit(
+        store, by_stranger(device), *cost.posts, *cost.guesses, target_id=target_id
+    )
     async with throttle.trying(store, *cost.guesses):
         for _ in range(TRIES):
-            fits = await store.passwords.verify(known and known.password_hash, password, member=member)
+            fits = await store.passwords.verify(
+                known and known.password_hash, password, member=member
+            )
             if not fits or known is None or known.disabled:
                 break
             hash_to_keep = await _renewed_hash(store, known, password)
@@ -101,7 +118,10 @@ async def log_in(store: Store, *, email: str, password: Secret[str], device: Dev
 
 
 def _recognise(store: Store, device: Device, known: _Credentials | None) -> str | None:
-    """The browser's id, if it was in the account before. The cookie is opened whether there is one or not."""
+    """The browser's id, if it was in the account before.
+
+    The cookie is opened whether there is one or not.
+    """
     browser = recognise(store, device.cookie)
     if known and browser and browser.was_in(known.id, known.sessions_ended_at):
         return browser.id
@@ -109,7 +129,9 @@ def _recognise(store: Store, device: Device, known: _Credentials | None) -> str 
 
 
 def _cost(email: str, device: Device) -> _Cost:
-    """At an unknown browser. Each client has its own bucket for the address, whether it has an account or not.
+    """At an unknown browser.
+
+    Each client has its own bucket for the address, whether it has an account or not.
 
     With one bucket for all clients, a few guesses an hour from one of them would lock the user out.
     """
@@ -124,33 +146,46 @@ def _cost(email: str, device: Device) -> _Cost:
 def _cost_at_known_browser(device_id: str, known: _Credentials, device: Device) -> _Cost:
     """At a browser that was in the account before, whose buckets no guesses of others use up.
 
-    The posts count for the account: each log-in without a device cookie makes a new device id. They count for the
-    client too, which could make many accounts.
+    The posts count for the account: each log-in without a device cookie makes a new device id. They
+    count for the client too, which could make many accounts.
     """
     posts = ((LOGIN_POSTS, f"account {known.id}"), *per_client(MEMBER_HASHES, device.address))
     return _Cost(posts, ((LOGIN_DEVICE, f"{device_id} {known.id}"),))
 
 
-async def _let_in(store: Store, known: _Credentials, role: Role, device: Device, cost: _Cost) -> NewSession:
-    """Starts the session. The attempt was no guess; what the client has guessed before stays counted."""
+async def _let_in(
+    store: Store, known: _Credentials, role: Role, device: Device, cost: _Cost
+) -> NewSession:
+    """Starts the session.
+
+    The attempt was no guess; what the client has guessed before stays counted.
+    """
     await throttle.give_back(store, *cost.guesses, succeeded=True)
     session = await start_session(store, known.id, role, device)
     await audit.record(store, "login", by_owner(known.id, device, session.id))
     return session
 
 
-async def _note_refusal(store: Store, known: _Credentials | None, email: str, device: Device) -> None:
-    """Writes an audit entry. In a flood, which has an entry of its own, an entry about no account does not stay.
+async def _note_refusal(
+    store: Store, known: _Credentials | None, email: str, device: Device
+) -> None:
+    """Writes an audit entry.
+
+    In a flood, which has an entry of its own, an entry about no account does not stay.
 
     It is written and rolled back, so that the work is the same whether there is an account or not.
     """
     by, target_id = by_stranger(device), known.id if known else None
     async with store.transaction():
         calm = await throttle.notice(store, by, LOGIN_ALL, "everybody")
-        calm = calm and await throttle.notice(store, by, LOGIN_UNKNOWN, largest_network_of(device.address))
+        calm = calm and await throttle.notice(
+            store, by, LOGIN_UNKNOWN, largest_network_of(device.address)
+        )
         with suppress(_NotKept):
             async with store.transaction():
-                await audit.record(store, "login", by, target_id=target_id, outcome="refused", counted_for=email)
+                await audit.record(
+                    store, "login", by, target_id=target_id, outcome="refused", counted_for=email
+                )
                 if not calm and known is None:
                     raise _NotKept
 

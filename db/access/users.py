@@ -1,4 +1,6 @@
-"""A person's profile as this viewer may see it: decided in the SELECT, so that the rest never leaves the database."""
+"""A person's profile as this viewer may see it: decided in the SELECT, so that the rest never
+leaves the database.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Boolean, ColumnElement, and_, bindparam, case, or_
 
 from db.engine.statement import Statement
-from db.refusals import NotFound
+from db.errors import NotFound
 from db.store import pick
 from db.tables import users
 from db.viewer import Role, Viewer
@@ -47,7 +49,11 @@ PROFILE = Statement(
 
 async def get_profile(viewer: Viewer, slug: str) -> Profile:
     """Raises NotFound."""
-    asking = {"viewer_id": viewer.id, "viewer_team": viewer.team, "viewer_is_admin": viewer.role == "admin"}
+    asking = {
+        "viewer_id": viewer.id,
+        "viewer_team": viewer.team,
+        "viewer_is_admin": viewer.role == "admin",
+    }
     profile: Profile | None = await viewer.store.one(PROFILE(slug=slug, **asking))
     if profile is None:
         raise NotFound

@@ -1,4 +1,6 @@
-"""The back ends of ours for `databases`, registered on import; each is loaded when a URL asks for it."""
+"""The back ends of ours for `databases`, registered on import; each is loaded when a URL asks for
+it.
+"""
 
 from databases import Database
 

@@ -1,4 +1,6 @@
-"""What a clause becomes for one dialect: its text, the way to its arguments, and the shape of its rows."""
+"""What a clause becomes for one dialect: its text, the way to its arguments, and the shape of its
+rows.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +25,9 @@ LEAVING_STATE = re.compile(r"\b(set_config|pg_(try_)?advisory_lock)", re.IGNOREC
 
 
 class Argument(NamedTuple):
-    """`key` is what a caller names it by, empty for a value written in the clause; `supply` is what it is otherwise."""
+    """`key` is what a caller names it by, empty for a value written in the clause; `supply` is what
+    it is otherwise.
+    """
 
     name: str
     key: str
@@ -32,14 +36,22 @@ class Argument(NamedTuple):
 
 
 class Plan:
-    """`writes`: anything but a plain select. `inserts`: an INSERT. `leaves_state`: may alter the session it runs in."""
+    """`writes`: anything but a plain select.
 
-    def __init__(self, clause: ClauseElement, dialect: Dialect, key: CacheKey | None = None) -> None:
+    `inserts`: an INSERT. `leaves_state`: may alter the session it runs in.
+    """
+
+    def __init__(
+        self, clause: ClauseElement, dialect: Dialect, key: CacheKey | None = None
+    ) -> None:
         options: dict[str, Any] = {} if key is None else {"cache_key": key}
-        self._compiled = cast(SQLCompiler, clause.compile(dialect=dialect, **options))  # DDL's has no arguments
+        # DDL's has no arguments
+        self._compiled = cast(SQLCompiler, clause.compile(dialect=dialect, **options))
         self.sql = self._compiled.string
         self.writes = not reads(clause)
-        self.inserts = isinstance(clause, Insert) or (is_text(clause) and bool(INSERTING.match(self.sql)))
+        self.inserts = isinstance(clause, Insert) or (
+            is_text(clause) and bool(INSERTING.match(self.sql))
+        )
         composed = isinstance(self._compiled, SQLCompiler)
         self.leaves_state = is_text(clause) or not composed or bool(LEAVING_STATE.search(self.sql))
         self._arguments = arguments(self._compiled) if composed else ()
@@ -52,14 +64,23 @@ class Plan:
         self._described = bool(columns)
         self._record = record_class([column.keyname for column in columns], positions(columns))
         found = [column.type._cached_result_processor(dialect, None) for column in columns]
-        self._processors = [(at, process) for at, process in enumerate(found) if process is not None]
+        self._processors = [
+            (at, process) for at, process in enumerate(found) if process is not None
+        ]
 
     def call(self, values: Mapping[str, Any]) -> Call:
-        """With the values by name. TypeError, as from a function, for one that is missing or unknown."""
+        """With the values by name.
+
+        TypeError, as from a function, for one that is missing or unknown.
+        """
         if not self._names.issuperset(values):
-            raise TypeError(f"no such bind: {sorted(values.keys() - self._names)}, only {sorted(self._names)}")
+            raise TypeError(
+                f"no such bind: {sorted(values.keys() - self._names)}, only {sorted(self._names)}"
+            )
         if self._expands:
-            return self._expand({a.name: values[a.key] if a.key in values else a.supply() for a in self._arguments})
+            return self._expand(
+                {a.name: values[a.key] if a.key in values else a.supply() for a in self._arguments}
+            )
         given = []
         for _, key, process, supply in self._arguments:
             value = values[key] if key in values else supply()
@@ -70,7 +91,9 @@ class Plan:
         """With the values that stand in the clause of this key."""
         if not self._arguments:
             return self.sql, ()
-        found: dict[str, Any] = {"extracted_parameters": key.bindparams, "_collected_params": key.params} if key else {}
+        found: dict[str, Any] = (
+            {"extracted_parameters": key.bindparams, "_collected_params": key.params} if key else {}
+        )
         params = self._compiled.construct_params(escape_names=False, **found)
         params.update(python_defaults(self._compiled))
         if self._expands:
@@ -82,10 +105,17 @@ class Plan:
         state = self._compiled.construct_expanded_state(params, escape_names=False)
         processors: Mapping[str, Any] = {**self._compiled._bind_processors, **state.processors}
         names = state.positiontup or ()
-        return state.statement, [processed(processors.get(name), state.parameters[name]) for name in names]
+        return state.statement, [
+            processed(processors.get(name), state.parameters[name]) for name in names
+        ]
 
-    def records(self, rows: Iterable[Iterable[Any]], keys: Callable[[], Iterable[str]]) -> list[Record]:
-        """The driver's rows, their values processed. `keys` gives the names of the columns where the plan has none."""
+    def records(
+        self, rows: Iterable[Iterable[Any]], keys: Callable[[], Iterable[str]]
+    ) -> list[Record]:
+        """The driver's rows, their values processed.
+
+        `keys` gives the names of the columns where the plan has none.
+        """
         if not self._described and (names := tuple(keys())) != self._record._keys:
             self._record = record_class(names)
         record = self._record
@@ -121,7 +151,8 @@ def arguments(compiled: SQLCompiler) -> Sequence[Argument]:
 def argument(compiled: SQLCompiler, name: str, defaults: Mapping[str, Any]) -> Argument:
     bind = compiled.binds[name]
     supply = (lambda: python_defaults(compiled)[name]) if name in defaults else supplier(bind)
-    return Argument(name, "" if bind.unique else bind.key, compiled._bind_processors.get(name), supply)  # type: ignore[arg-type]
+    process: Any = compiled._bind_processors.get(name)
+    return Argument(name, "" if bind.unique else bind.key, process, supply)
 
 
 def supplier(bind: BindParameter[Any]) -> Callable[[], Any]:
@@ -135,9 +166,14 @@ def supplier(bind: BindParameter[Any]) -> Callable[[], Any]:
 
 def python_defaults(compiled: SQLCompiler) -> dict[str, Any]:
     """What `Column(default=…)` and `Column(onupdate=…)` say now, by the name of the bind."""
-    filled = [(column, column.default) for column in compiled.insert_prefetch]
+    filled: list[tuple[Any, Any]] = [
+        (column, column.default) for column in compiled.insert_prefetch
+    ]
     filled += [(column, column.onupdate) for column in compiled.update_prefetch]
-    return {column.key: default.arg(None) if default.is_callable else default.arg for column, default in filled}  # type: ignore[union-attr]
+    return {
+        column.key: default.arg(None) if default.is_callable else default.arg
+        for column, default in filled
+    }
 
 
 def processed(process: Process | None, value: Any) -> Any:

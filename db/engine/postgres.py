@@ -1,4 +1,6 @@
-"""PostgreSQL for `databases`: an asyncpg pool whose connections are held for one statement or one transaction."""
+"""PostgreSQL for `databases`: an asyncpg pool whose connections are held for one statement or one
+transaction.
+"""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
@@ -16,7 +18,8 @@ from db.engine.statement import Bound
 
 SETTINGS: Final = {
     "default_transaction_isolation": "read committed",  # what every conditional statement relies on
-    "tcp_keepalives_idle": "30",  # s: a host that is gone keeps its connections for a minute, not for two hours
+    # s: a host that is gone keeps its connections for a minute, not for two hours
+    "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",  # s
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "60000",  # ms
@@ -24,12 +27,16 @@ SETTINGS: Final = {
 
 
 class PostgresBackend(DatabaseBackend):
-    """`wait`: seconds for a connection of the pool. `statement_timeout`, `lock_timeout`: the server's own, in ms.
-    What takes longer is Busy. `idle_timeout`: ms after which the server ends a transaction whose process sends nothing
-    more, as after a freeze, so that its locks do not stop every other host. Other options: `asyncpg.create_pool`.
+    """`wait`: seconds for a connection of the pool.
 
-    Connecting opens nothing (`min_size=0`): a program may start while the server is away, Busy until it is there.
-    `statements` and `writes` count what was executed, transactions' own statements left out.
+    `statement_timeout`, `lock_timeout`: the server's own, in ms. What takes longer is Busy.
+    `idle_timeout`: ms after which the server ends a transaction whose process sends nothing more,
+    as after a freeze, so that its locks do not stop every other host. Other options:
+    `asyncpg.create_pool`.
+
+    Connecting opens nothing (`min_size=0`): a program may start while the server is away, Busy
+    until it is there. `statements` and `writes` count what was executed, transactions' own
+    statements left out.
     """
 
     def __init__(
@@ -44,7 +51,9 @@ class PostgresBackend(DatabaseBackend):
     ) -> None:
         timeouts = {"statement_timeout": str(statement_timeout), "lock_timeout": str(lock_timeout)}
         timeouts["idle_in_transaction_session_timeout"] = str(idle_timeout)
-        self.pool = Pool(DatabaseURL(database_url), wait, {"server_settings": SETTINGS | timeouts, **options})
+        self.pool = Pool(
+            DatabaseURL(database_url), wait, {"server_settings": SETTINGS | timeouts, **options}
+        )
         self.preparer = Preparer(Dialect())  # type: ignore[no-untyped-call]
         self.statements = self.writes = 0
 
@@ -57,7 +66,8 @@ class PostgresBackend(DatabaseBackend):
     def connection(self) -> "PostgresConnection":
         return PostgresConnection(self)
 
-    is_broken = False  # a server that cannot write says so to each statement, and reads no longer either
+    # a server that cannot write says so to each statement, and reads no longer either
+    is_broken = False
 
     def count(self, plan: Plan) -> None:
         self.statements += 1
@@ -65,8 +75,8 @@ class PostgresBackend(DatabaseBackend):
 
 
 class PostgresConnection(ConnectionBackend):
-    """Holds nothing but a transaction's session: so there is nothing to acquire, and nothing that `databases` could
-    forget to release."""
+    """Holds nothing but a transaction's session: so there is nothing to acquire, and nothing that
+    `databases` could forget to release."""
 
     def __init__(self, backend: PostgresBackend) -> None:
         self._backend = backend
@@ -85,7 +95,10 @@ class PostgresConnection(ConnectionBackend):
         return None if row is None else plan.records([row], row.keys)[0]
 
     async def execute(self, query: Query) -> Any:
-        """A Statement: the number of its rows. Any other clause: the first value it returns, as an INSERT its id."""
+        """A Statement: the number of its rows.
+
+        Any other clause: the first value it returns, as an INSERT its id.
+        """
         if not isinstance(query, Bound):
             return (await self._run(query, "fetchval"))[1]
         _, status = await self._run(query, "execute")
@@ -102,7 +115,9 @@ class PostgresConnection(ConnectionBackend):
                 yield plan.records([row], row.keys)[0]
 
     async def _run(self, query: Query, method: str) -> tuple[Plan, Any]:
-        """Outside a transaction what was undone is tried again, and a read once more: nothing comes of it twice."""
+        """Outside a transaction what was undone is tried again, and a read once more: nothing comes
+        of it twice.
+        """
         plan, call = self._prepare(query)
 
         async def attempt() -> Any:
@@ -152,7 +167,9 @@ class PostgresTransaction(TransactionBackend):
         self._is_root = is_root
         with refusing():
             if is_root:
-                self._connection.session = await self._pool.twice(partial(self._begin, extra_options))
+                self._connection.session = await self._pool.twice(
+                    partial(self._begin, extra_options)
+                )
             else:
                 await self._start(self._connection.session, extra_options)
 
@@ -176,7 +193,9 @@ class PostgresTransaction(TransactionBackend):
         await self._end(self._transaction.rollback)
 
     async def _end(self, end: Callable[[], Awaitable[None]]) -> None:
-        """However the root ends, its session goes back to the pool, which rolls back what is still open."""
+        """However the root ends, its session goes back to the pool, which rolls back what is still
+        open.
+        """
         try:
             with refusing():
                 await in_time(self._connection.session, end())

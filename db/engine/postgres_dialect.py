@@ -3,7 +3,12 @@
 from typing import Any
 
 from sqlalchemy import TextClause, TextualSelect, types
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgFloat, AsyncpgNumeric, PGCompiler_asyncpg, PGDialect_asyncpg
+from sqlalchemy.dialects.postgresql.asyncpg import (
+    AsyncpgFloat,
+    AsyncpgNumeric,
+    PGCompiler_asyncpg,
+    PGDialect_asyncpg,
+)
 
 NUMERIC = 1700  # what SQLAlchemy would ask a cursor for: the oid of the column's type
 
@@ -26,7 +31,9 @@ class Compiler(PGCompiler_asyncpg):
         return str(super().render_bind_cast(type_, dbapi_type, sqltext))  # type: ignore[no-untyped-call]
 
     def _on_conflict_target(self, clause: Any, **options: Any) -> str:
-        """Accepts the ON CONFLICT of `db.engine.statement.insert`, which is SQLite's and cannot name a constraint."""
+        """Accepts the ON CONFLICT of `db.engine.statement.insert`, which is SQLite's and cannot
+        name a constraint.
+        """
         clause.constraint_target = None
         return str(super()._on_conflict_target(clause, **options))  # type: ignore[no-untyped-call]
 

@@ -1,4 +1,6 @@
-"""The asyncpg pool: it opens connections when they are needed, and lends one for no longer than `wait` asks."""
+"""The asyncpg pool: it opens connections when they are needed, and lends one for no longer than
+`wait` asks.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +12,7 @@ import asyncpg  # type: ignore[import-untyped]
 from databases import DatabaseURL
 
 from db.engine.postgres_session import Session, is_broken, refusing
-from db.refusals import Busy
+from db.errors import Busy
 
 R = TypeVar("R")
 
@@ -47,7 +49,9 @@ class Pool:
             await self._pool.release(session)
 
     async def twice(self, attempt: Callable[[], Awaitable[R]]) -> R:
-        """Once more if the connection was broken: after a restart of the server all those of the pool are."""
+        """Once more if the connection was broken: after a restart of the server all those of the
+        pool are.
+        """
         try:
             return await attempt()
         except Exception as error:
@@ -58,8 +62,10 @@ class Pool:
 
 
 def address(url: DatabaseURL | str) -> dict[str, Any]:
-    """Where and how asyncpg connects. It reads the URL as PostgreSQL's own programs do: `sslmode`, `sslrootcert`,
-    `application_name` and the like. `ssl` is theirs in one word; `ssl=true` verifies by the system's certificates.
+    """Where and how asyncpg connects.
+
+    It reads the URL as PostgreSQL's own programs do: `sslmode`, `sslrootcert`, `application_name`
+    and the like. `ssl` is theirs in one word; `ssl=true` verifies by the system's certificates.
     """
     parts = urlsplit(str(url))
     query = parse_qsl(parts.query)
@@ -71,4 +77,6 @@ def address(url: DatabaseURL | str) -> dict[str, Any]:
 
 
 def sizes(url: DatabaseURL) -> dict[str, int]:
-    return {name: int(url.options[name]) for name in ("min_size", "max_size") if name in url.options}
+    return {
+        name: int(url.options[name]) for name in ("min_size", "max_size") if name in url.options
+    }

@@ -8,13 +8,14 @@ from typing import Any, Final, TypeVar
 import asyncpg  # type: ignore[import-untyped]
 
 from db.engine.statement import Conflict
-from db.refusals import Busy
+from db.errors import Busy
 
 R = TypeVar("R")
 
 TRIES: Final = 3
 LONGEST: Final = 4.0  # seconds; the server's own statement_timeout is shorter
-# Not wrong, but not to be had now. Classes 08, 40, 53, 57 and 58 of PostgreSQL's appendix A, and three codes more.
+# Not wrong, but not to be had now. Classes 08, 40, 53, 57 and 58 of PostgreSQL's appendix A, and
+# three codes more.
 UNAVAILABLE = (
     OSError,
     asyncpg.InternalClientError,
@@ -27,7 +28,8 @@ UNAVAILABLE = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
-# An InternalClientError is a session that was ended while nobody used it, and whose last word nobody has read.
+# An InternalClientError is a session that was ended while nobody used it, and whose last word
+# nobody has read.
 BROKEN = (
     OSError,
     asyncpg.InternalClientError,
@@ -40,7 +42,9 @@ UNDONE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 class Session(asyncpg.Connection):  # type: ignore[misc]
-    """Goes back to the pool without the round trip of a RESET, unless `touch` was called: it may have to be undone."""
+    """Goes back to the pool without the round trip of a RESET, unless `touch` was called: it may
+    have to be undone.
+    """
 
     touched = False
 
@@ -54,7 +58,9 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
 
 
 async def in_time(session: Any, work: Awaitable[R]) -> R:
-    """The work, or Busy: a connection through which nothing comes any more is cut, as none can be cancelled there."""
+    """The work, or Busy: a connection through which nothing comes any more is cut, as none can be
+    cancelled there.
+    """
     try:
         async with asyncio.timeout(LONGEST):
             return await work
@@ -82,7 +88,9 @@ def refusing() -> Iterator[None]:
 
 
 async def until_done(attempt: Callable[[], Awaitable[R]]) -> R:
-    """Once more, and again, where the server has undone a statement that is a transaction of its own."""
+    """Once more, and again, where the server has undone a statement that is a transaction of its
+    own.
+    """
     for _ in range(TRIES - 1):
         try:
             return await attempt()
@@ -93,4 +101,6 @@ async def until_done(attempt: Callable[[], Awaitable[R]]) -> R:
 
 def is_broken(error: Exception) -> bool:
     """Whether the connection is gone. Of the InterfaceErrors only the text tells."""
-    return isinstance(error, BROKEN) or (isinstance(error, asyncpg.InterfaceError) and "closed" in str(error))
+    return isinstance(error, BROKEN) or (
+        isinstance(error, asyncpg.InterfaceError) and "closed" in str(error)
+    )

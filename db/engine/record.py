@@ -8,7 +8,10 @@ from databases import interfaces
 
 
 class Record(tuple[Any, ...]):
-    """Iterates over its values. Each list of columns has a class of its own, made by `record_class`."""
+    """Iterates over its values.
+
+    Each list of columns has a class of its own, made by `record_class`.
+    """
 
     __slots__ = ()
     _keys: ClassVar[tuple[str, ...]] = ()
@@ -47,9 +50,14 @@ TAKEN = frozenset(dir(Record)) - {"count", "index"}
 
 
 def record_class(keys: Iterable[str], columns: Mapping[Any, int] | None = None) -> type[Record]:
-    """A Record with these names. `columns` has further ways to a position: columns, and their full names."""
+    """A Record with these names.
+
+    `columns` has further ways to a position: columns, and their full names.
+    """
     names = tuple(keys)
     positions = {name: position for position, name in reversed([*enumerate(names)])}
-    attributes = {name: property(itemgetter(at)) for name, at in positions.items() if name not in TAKEN}
+    attributes = {
+        name: property(itemgetter(at)) for name, at in positions.items() if name not in TAKEN
+    }
     fixed = {"__slots__": (), "_keys": names, "_positions": {**(columns or {}), **positions}}
     return type("Record", (Record,), {**attributes, **fixed})

@@ -19,8 +19,10 @@ from db.engine.statement import Bound
 
 
 class SQLiteBackend(DatabaseBackend):
-    """`busy_timeout`: ms for which SQLite waits for other processes. `wait`: seconds for the writer, and for a reader.
-    `deadline`: seconds that a read may take, its waiting included. What takes longer is Busy.
+    """`busy_timeout`: ms for which SQLite waits for other processes.
+
+    `wait`: seconds for the writer, and for a reader. `deadline`: seconds that a read may take, its
+    waiting included. What takes longer is Busy.
 
     `statements` and `writes` count what was executed, transactions' own statements left out.
     """
@@ -36,14 +38,18 @@ class SQLiteBackend(DatabaseBackend):
     ) -> None:
         self._path = DatabaseURL(database_url).database
         if self._path in ("", ":memory:"):
-            raise ValueError("SQLite needs a file here: each connection would have a :memory: of its own")
+            raise ValueError(
+                "SQLite needs a file here: each connection would have a :memory: of its own"
+            )
         self._readers, self._busy_timeout = readers, busy_timeout
         self._wait, self.deadline = wait, deadline
         self.preparer = Preparer(sqlite_dialect())
         self.statements = self.writes = 0
 
     async def connect(self) -> None:
-        self.writer = Writer(self._workers(1, query_only=False), self._wait, self._busy_timeout / 1000)
+        self.writer = Writer(
+            self._workers(1, query_only=False), self._wait, self._busy_timeout / 1000
+        )
         self.readers = self._workers(self._readers, query_only=True)
         try:
             await self.writer.open()
@@ -73,8 +79,8 @@ class SQLiteBackend(DatabaseBackend):
 
 
 class SQLiteConnection(ConnectionBackend):
-    """Holds nothing but the writer, from the start of a transaction to its end: so there is nothing to acquire, and
-    nothing that `databases` could forget to release."""
+    """Holds nothing but the writer, from the start of a transaction to its end: so there is nothing
+    to acquire, and nothing that `databases` could forget to release."""
 
     def __init__(self, backend: SQLiteBackend) -> None:
         self._backend = backend
@@ -93,7 +99,10 @@ class SQLiteConnection(ConnectionBackend):
         return plan.records(result.rows[:1], result.keys)[0] if result.rows else None
 
     async def execute(self, query: Query) -> int | None:
-        """A Statement: the number of its rows. Any other clause: the id of the row inserted, or the number of rows."""
+        """A Statement: the number of its rows.
+
+        Any other clause: the id of the row inserted, or the number of rows.
+        """
         plan, result = await self._run(query)
         if isinstance(query, Bound):
             return result.rowcount if plan.writes else len(result.rows)
@@ -109,7 +118,9 @@ class SQLiteConnection(ConnectionBackend):
             yield record
 
     async def _run(self, query: Query) -> tuple[Plan, Result]:
-        """Within a transaction everything goes to its writer, because reads must see what it wrote."""
+        """Within a transaction everything goes to its writer, because reads must see
+        what it wrote.
+        """
         backend = self._backend
         plan, (sql, arguments) = backend.preparer.prepare(query)
         until = math.inf if plan.writes else monotonic() + backend.deadline
@@ -128,7 +139,9 @@ class SQLiteConnection(ConnectionBackend):
 
 
 class SQLiteTransaction(TransactionBackend):
-    """The root takes the writer with BEGIN IMMEDIATE, the others are savepoints, whose one name means the innermost."""
+    """The root takes the writer with BEGIN IMMEDIATE, the others are savepoints, whose one name
+    means the innermost.
+    """
 
     def __init__(self, connection: SQLiteConnection, writer: Writer) -> None:
         self._connection = connection

@@ -16,12 +16,16 @@ STUCK = 0.005  # seconds after which a job counts as slow
 
 
 class Worker:
-    """One connection and its queue of jobs. `translate` maps what a job raises to the error that its caller gets.
+    """One connection and its queue of jobs.
+
+    `translate` maps what a job raises to the error that its caller gets.
 
     Any thread may append to a deque and pop from it.
     """
 
-    def __init__(self, connection: aiosqlite.Connection, translate: Callable[[BaseException], BaseException]) -> None:
+    def __init__(
+        self, connection: aiosqlite.Connection, translate: Callable[[BaseException], BaseException]
+    ) -> None:
         self._connection, self._translate = connection, translate
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
@@ -43,7 +47,9 @@ class Worker:
         return future
 
     def _hand_over(self) -> None:
-        """A thread is woken once for all that was asked since, and not for each: half of a hop's cost is the waking."""
+        """A thread is woken once for all that was asked since, and not for each: half of a hop's
+        cost is the waking.
+        """
         if self._asked:
             self._connection._tx.put_nowait((None, partial(self._perform, self._asked)))
             self._asked = []

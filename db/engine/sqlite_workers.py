@@ -11,7 +11,7 @@ import aiosqlite
 
 from db.engine.sqlite_thread import Worker
 from db.engine.statement import Conflict
-from db.refusals import Busy
+from db.errors import Busy
 
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
@@ -49,7 +49,10 @@ class Handle(sqlite3.Connection):
     patience = 0  # milliseconds
 
     def fetch(self, sql: str, arguments: Sequence[Any], until: float, within: bool) -> Result:
-        """`until`: when to give up, on the monotonic clock. `within`: only in the transaction that is open."""
+        """`until`: when to give up, on the monotonic clock.
+
+        `within`: only in the transaction that is open.
+        """
         if within and not self.in_transaction:
             raise sqlite3.OperationalError("SQLite has rolled the transaction back")
         if monotonic() > until:
@@ -57,12 +60,16 @@ class Handle(sqlite3.Connection):
         self.until = until
         try:
             cursor = self.execute(sql, arguments)
-            result = Result(cursor.fetchall(), cursor.description, cursor.rowcount, cursor.lastrowid)
+            result = Result(
+                cursor.fetchall(), cursor.description, cursor.rowcount, cursor.lastrowid
+            )
         finally:
             self.until = math.inf
         if self.in_transaction and not within:
             self.rollback()
-            raise sqlite3.ProgrammingError("a transaction is begun by database.transaction(), not by a statement")
+            raise sqlite3.ProgrammingError(
+                "a transaction is begun by database.transaction(), not by a statement"
+            )
         return result
 
     def run(self, *statements: str) -> None:
@@ -101,7 +108,8 @@ def open_handle(path: str, busy_timeout: int, query_only: bool) -> Handle:
             "PRAGMA foreign_keys=ON",
             f"PRAGMA query_only={query_only:d}",
         )
-        handle.create_function("pg_advisory_xact_lock", 1, lambda number: None)  # whoever writes is alone here
+        # whoever writes is alone here
+        handle.create_function("pg_advisory_xact_lock", 1, lambda number: None)
         handle.set_progress_handler(handle.late, STEPS_BETWEEN_LOOKS)
     except BaseException:
         handle.close()
@@ -112,9 +120,9 @@ def open_handle(path: str, busy_timeout: int, query_only: bool) -> Handle:
 class Workers:
     """aiosqlite's connections, each a thread that does its jobs in the order of asking.
 
-    One is asked that is not stuck in a slow job, and has the fewest waiting, so that a slow read holds up few others.
-    One worker alone is a queue. A job is one hop to the thread and back; what is asked for in one turn of the loop goes
-    together.
+    One is asked that is not stuck in a slow job, and has the fewest waiting, so that a slow read
+    holds up few others. One worker alone is a queue. A job is one hop to the thread and back; what
+    is asked for in one turn of the loop goes together.
     """
 
     def __init__(self, connect: Callable[[], Handle], size: int) -> None:
@@ -126,16 +134,23 @@ class Workers:
         """What is open when one fails is for `close`."""
         for _ in range(self._size):
             connection = aiosqlite.Connection(self._connect, iter_chunk_size=64)
-            connection._thread.daemon = True  # a program that forgets to disconnect ends nevertheless
+            # a program that forgets to disconnect ends nevertheless
+            connection._thread.daemon = True
             try:
                 self._workers.append(Worker(await connection, translated))
             except BaseException as error:
-                await asyncio.to_thread(connection._thread.join)  # it is stopping, and has a last word for this loop
+                # it is stopping, and has a last word for this loop
+                await asyncio.to_thread(connection._thread.join)
                 translation = translated(error)
                 raise translation from translation.__cause__
 
-    def do(self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> asyncio.Future[R]:
-        """The job's result. Where the asking task is cancelled before the job's turn, it is left out."""
+    def do(
+        self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments
+    ) -> asyncio.Future[R]:
+        """The job's result.
+
+        Where the asking task is cancelled before the job's turn, it is left out.
+        """
         now = monotonic()
         worker = min(self._workers, key=lambda worker: worker.load(now))
         return worker.do(job, *arguments)
@@ -147,11 +162,16 @@ class Workers:
 
 
 def translated(error: BaseException) -> BaseException:
-    """Returns Conflict for a violated constraint, Busy for a database that is unavailable, or else the error itself."""
+    """Returns Conflict for a violated constraint, Busy for a database that is unavailable, or else
+    the error itself.
+    """
     translation: BaseException
     if isinstance(error, sqlite3.IntegrityError):
         translation = Conflict(str(error))
-    elif isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorcode", 0) & 0xFF in UNAVAILABLE:
+    elif (
+        isinstance(error, sqlite3.OperationalError)
+        and getattr(error, "sqlite_errorcode", 0) & 0xFF in UNAVAILABLE
+    ):
         translation = Busy()
     else:
         return error

@@ -8,17 +8,24 @@ from time import monotonic
 from typing import TypeVar, TypeVarTuple, Unpack
 
 from db.engine.sqlite_workers import Handle, Workers
-from db.refusals import Busy
+from db.errors import Busy
 
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
 
-BROKEN = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+BROKEN = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+}
 BROKEN_FOR = 10.0  # seconds
 
 
 class Writer:
-    """Whoever waits for it longer than `wait` seconds is refused: Busy. Turns come in the order of asking.
+    """Whoever waits for it longer than `wait` seconds is refused: Busy.
+
+    Turns come in the order of asking.
 
     `patience`: the seconds for which SQLite itself waits for other processes, of the same `wait`.
     """
@@ -30,7 +37,9 @@ class Writer:
         self._broken_at = -math.inf
         self._cleaning: set[asyncio.Task[None]] = set()
 
-    async def once(self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> R:
+    async def once(
+        self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments
+    ) -> R:
         """One job, in no transaction."""
         patience = await self._take()
         return await self.finish(Handle.patiently, patience, job, *arguments)  # type: ignore[arg-type]
@@ -49,11 +58,16 @@ class Writer:
         try:
             return await self._workers.do(job, *arguments)
         except Busy as busy:
-            if isinstance(busy.__cause__, sqlite3.Error) and busy.__cause__.sqlite_errorcode & 0xFF in BROKEN:
+            if (
+                isinstance(busy.__cause__, sqlite3.Error)
+                and busy.__cause__.sqlite_errorcode & 0xFF in BROKEN
+            ):
                 self._broken_at = monotonic()
             raise
 
-    async def finish(self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> R:
+    async def finish(
+        self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments
+    ) -> R:
         """The last job. However it ends, the lock is released and no transaction is left open."""
         try:
             result = await self.do(job, *arguments)
@@ -66,11 +80,15 @@ class Writer:
 
     @property
     def is_broken(self) -> bool:
-        """Whether the disk has refused the last write, a moment ago: after that it deserves another try."""
+        """Whether the disk has refused the last write, a moment ago: after that it deserves another
+        try.
+        """
         return monotonic() - self._broken_at < BROKEN_FOR
 
     async def _take(self) -> float:
-        """The writer is the caller's; how long they may still wait for other processes, in seconds."""
+        """The writer is the caller's; how long they may still wait for other
+        processes, in seconds.
+        """
         asked = monotonic()
         try:
             async with asyncio.timeout(self._wait):
@@ -81,7 +99,10 @@ class Writer:
         return max(0.05, min(self._patience, left if left < 0.9 * self._wait else self._wait))
 
     def _release_when_clean(self) -> None:
-        """After what is under way, and a ROLLBACK if a transaction is open. A cancelled task does not stay for it."""
+        """After what is under way, and a ROLLBACK if a transaction is open.
+
+        A cancelled task does not stay for it.
+        """
         task = asyncio.create_task(self._clean())
         self._cleaning.add(task)
         task.add_done_callback(self._cleaning.discard)

@@ -4,27 +4,31 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic
 
 from sqlalchemy import Insert
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
 from typing_extensions import TypeVar
 
 from db.engine.plan import Plan
 
-__all__ = ["Bound", "Conflict", "Statement", "insert"]
-
 T = TypeVar("T", default=Any)
+
+# both dialects compile its ON CONFLICT; PostgreSQL's would load five drivers at each start
+insert = sqlite.insert
 
 
 class Conflict(Exception):
-    """A UNIQUE, foreign key, NOT NULL or CHECK constraint said no. The driver's error is the cause."""
+    """A UNIQUE, foreign key, NOT NULL or CHECK constraint said no.
+
+    The driver's error is the cause.
+    """
 
 
 class Statement(Generic[T]):
-    """`LIVE = Statement(select(…).where(… == bindparam("token")))`, then `database.fetch_one(LIVE(token=…))`.
+    """`LIVE = Statement(select(…).where(… == bindparam("token")))`, then
+    `database.fetch_one(LIVE(token=…))`.
 
-    `into` makes a T of the columns in order; it is the clause's execution option of that name. `insert` of this module
-    is SQLite's INSERT, whose ON CONFLICT both dialects compile: PostgreSQL's would load five drivers at each start.
+    `into` makes a T of the columns in order; it is the clause's execution option of that name.
     """
 
     def __init__(self, clause: ClauseElement) -> None:

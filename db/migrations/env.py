@@ -1,4 +1,6 @@
-"""Alembic's environment: the URL is handed in by `db.housekeeping.migrate`, never read from a file."""
+"""Alembic's environment: the URL is handed in by `db.maintenance.schema.migrate`, never read from a
+file.
+"""
 
 import asyncio
 import sqlite3
@@ -10,9 +12,9 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db.refusals import Busy
-from db.schema_check import WrongSchema, explain
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.errors import Busy
+from db.maintenance.schema import WrongSchema, explain
 from db.tables import SCHEMA, metadata
 
 
@@ -21,13 +23,17 @@ def run(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=metadata)
     version = context.get_context().get_current_revision()
     if version is not None and version > SCHEMA:
-        raise WrongSchema(f"the database is newer than this program (revision {version}, ours is {SCHEMA})")
+        raise WrongSchema(
+            f"the database is newer than this program (revision {version}, ours is {SCHEMA})"
+        )
     with context.begin_transaction():
         context.run_migrations()
 
 
 def on_sqlite(url: str) -> None:
-    """The file is locked before Alembic looks at it, so that a second starter waits for the first."""
+    """The file is locked before Alembic looks at it, so that a second starter waits
+    for the first.
+    """
     engine = create_engine(url, connect_args={"timeout": 30, "isolation_level": None})
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
@@ -38,7 +44,9 @@ def on_sqlite(url: str) -> None:
 
 
 async def on_postgresql(url: str) -> None:
-    """An advisory lock stands for the file's lock. No table is waited for while others have to wait behind us.
+    """An advisory lock stands for the file's lock.
+
+    No table is waited for while others have to wait behind us.
 
     The server ends a migration whose process is frozen, so that its locks do not stop every host.
     """
@@ -46,12 +54,18 @@ async def on_postgresql(url: str) -> None:
 
     from db.engine.postgres_pool import address
 
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**address(url)))
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**address(url))
+    )
     try:
         async with engine.begin() as connection:
-            await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '30s'")
+            await connection.exec_driver_sql(
+                "SET LOCAL idle_in_transaction_session_timeout = '30s'"
+            )
             await connection.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
-            await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('latchkey migrate'))")
+            await connection.exec_driver_sql(
+                "SELECT pg_advisory_xact_lock(hashtext('latchkey migrate'))"
+            )
             await connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
             await connection.run_sync(run)
     finally:
@@ -60,10 +74,13 @@ async def on_postgresql(url: str) -> None:
 
 @contextmanager
 def refusing(*unavailable: type[Exception]) -> Iterator[None]:
-    """Raises Busy with its reason, or WrongSchema with the driver's own words: one line, with no password in it."""
+    """Raises Busy with its reason, or WrongSchema with the driver's own words: one line, with no
+    password in it.
+    """
     try:
         yield
-    except ValueError as error:  # an option of the URL that makes no sense, or a certificate that does not verify
+    # an option of the URL that makes no sense, or a certificate that does not verify
+    except ValueError as error:
         raise WrongSchema(f"DATABASE_URL: {str(error).splitlines()[0]}") from error
     except unavailable as error:
         raise Busy(reason=explain(error, database)) from error
@@ -75,7 +92,10 @@ def refusing(*unavailable: type[Exception]) -> Iterator[None]:
 
 
 def is_locked(error: BaseException | None) -> bool:
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    return (
+        isinstance(error, sqlite3.OperationalError)
+        and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    )
 
 
 database: Secret[str] = context.config.attributes["url"]

@@ -1,4 +1,6 @@
-"""One's own account, asked for without any HTTP: the WHERE is the authorization, and the UNIQUE index the judge."""
+"""One's own account, asked for without any HTTP: the WHERE is the authorization, and the UNIQUE
+index the judge.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -7,9 +9,9 @@ from dataclasses import fields
 import pytest
 
 from db.access import account
-from db.passwords import Passwords
-from db.refusals import NotLoggedIn
-from db.secret import Secret
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
+from db.errors import NotLoggedIn
 from tests.conftest import House
 from tests.people import PASSWORD, Browser
 
@@ -26,7 +28,9 @@ async def profiles(house: House) -> list[tuple]:
 
 
 @pytest.mark.guide("D23", "D25")
-async def test_an_account_names_its_columns_and_the_hash_is_none_of_them(house: House, alice: Browser) -> None:
+async def test_an_account_names_its_columns_and_the_hash_is_none_of_them(
+    house: House, alice: Browser
+) -> None:
     shown = await account.get_account(await house.viewer_of(alice))
     assert [field.name for field in fields(shown)] == ["name", "email", "slug", "phone", "team"]
     assert shown == account.Account("Alice", "alice@example.com", "alice", "", "")
@@ -61,11 +65,17 @@ async def test_what_is_given_changes_and_the_rest_and_everybody_else_stay(
     assert await profiles(house) == [stored, ("Bob", "bob", "1")]
 
 
-async def test_a_taken_page_address_changes_nothing_at_all(house: House, alice: Browser, bob: Browser) -> None:
+async def test_a_taken_page_address_changes_nothing_at_all(
+    house: House, alice: Browser, bob: Browser
+) -> None:
     viewer = await house.viewer_of(alice)
     assert not await account.change_profile(viewer, name="Alice L", slug="bob", phone="1")
     assert await profiles(house) == [("Alice", "alice", ""), ("Bob", "bob", "")]
-    assert [await account.slug_taken(viewer, slug) for slug in ("alice", "bob", "free")] == [False, True, False]
+    assert [await account.slug_taken(viewer, slug) for slug in ("alice", "bob", "free")] == [
+        False,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.asvs("S102")
@@ -73,14 +83,21 @@ async def test_of_many_at_once_the_index_lets_one_have_a_page_address(
     house: House, alice: Browser, bob: Browser
 ) -> None:
     viewers = [await house.viewer_of(person) for person in (alice, bob)] * 10
-    done = await asyncio.gather(*[account.change_profile(viewer, slug="wonderland") for viewer in viewers])
+    done = await asyncio.gather(
+        *[account.change_profile(viewer, slug="wonderland") for viewer in viewers]
+    )
     assert done.count(True) == 10, "one person, ten times"
     assert sorted(slug == "wonderland" for _, slug, _ in await profiles(house)) == [False, True]
 
 
 @pytest.mark.asvs("S46", "S16")
-async def test_a_new_password_needs_the_current_one(house: House, alice: Browser, alices_phone: Browser) -> None:
-    viewer, before = await house.viewer_of(alice), await house.rows("SELECT password_hash FROM users")
+async def test_a_new_password_needs_the_current_one(
+    house: House, alice: Browser, alices_phone: Browser
+) -> None:
+    viewer, before = (
+        await house.viewer_of(alice),
+        await house.rows("SELECT password_hash FROM users"),
+    )
     for wrong in ("", PASSWORD.upper(), "another-No.7"):
         assert await account.change_password(viewer, current=Secret(wrong), new=NEW) is None
     assert await house.rows("SELECT password_hash FROM users") == before
@@ -102,15 +119,21 @@ EVERY_ENDING = pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 
 @pytest.mark.asvs("S01", "S46")
 @EVERY_ENDING
-async def test_a_session_that_has_ended_since_changes_no_account(house: House, alice: Browser, ending: str) -> None:
+async def test_a_session_that_has_ended_since_changes_no_account(
+    house: House, alice: Browser, ending: str
+) -> None:
     viewer = await house.viewer_of(alice)
     await house.change(ending)
-    before = [await house.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit")]
+    before = [
+        await house.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit")
+    ]
     with pytest.raises(NotLoggedIn):
         await account.change_profile(viewer, name="Mallory", slug="mallory", phone="1")
     with pytest.raises(NotLoggedIn):
         await account.change_password(viewer, current=Secret(PASSWORD), new=NEW)
-    assert [await house.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit")] == before
+    assert [
+        await house.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit")
+    ] == before
 
 
 async def test_a_profile_change_waits_for_a_log_out_that_has_begun(make_house: Callable) -> None:

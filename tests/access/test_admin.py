@@ -1,4 +1,6 @@
-"""People, for administrators, asked for without any HTTP: only an Admin may ask, and each change is one step."""
+"""People, for administrators, asked for without any HTTP: only an Admin may ask, and each change is
+one step.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,8 +9,8 @@ from dataclasses import fields
 import pytest
 
 from db.access import admin
-from db.passwords import Passwords
-from db.refusals import Forbidden, LastAdmin, NotFound, NotLoggedIn
+from db.crypto.passwords import Passwords
+from db.errors import Forbidden, LastAdmin, NotFound, NotLoggedIn
 from db.tables import users
 from db.viewer import Admin, require_admin
 from tests.conftest import House
@@ -30,7 +32,9 @@ async def id_of(house: House, name: str) -> str:
 
 
 @pytest.mark.guide("D21", "D30", "T2")
-async def test_only_whose_row_says_admin_becomes_one(house: House, alice: Browser, ada: Browser) -> None:
+async def test_only_whose_row_says_admin_becomes_one(
+    house: House, alice: Browser, ada: Browser
+) -> None:
     with pytest.raises(Forbidden):
         await admin_of(house, alice)
     await house.change_role(alice, "admin")
@@ -42,24 +46,38 @@ async def test_only_whose_row_says_admin_becomes_one(house: House, alice: Browse
 
 @pytest.mark.guide("D23", "D25")
 @pytest.mark.asvs("S88")
-async def test_a_person_names_the_columns_and_the_private_ones_are_none_of_them(house: House, ada: Browser) -> None:
+async def test_a_person_names_the_columns_and_the_private_ones_are_none_of_them(
+    house: House, ada: Browser
+) -> None:
     named = {field.name for field in fields(admin.Person)}
     assert not named & {"password_hash", "phone", "sessions_ended_at", "disabled_at"}
     assert named - {"disabled", "session_count"} < set(users.c.keys())
     (person,) = (await admin.list_people(await admin_of(house, ada))).people
-    assert (person.name, person.role, person.disabled, person.session_count) == ("Ada", "admin", False, 1)
+    assert (person.name, person.role, person.disabled, person.session_count) == (
+        "Ada",
+        "admin",
+        False,
+        1,
+    )
 
 
-async def test_sessions_that_are_over_are_not_counted(house: House, ada: Browser, alice: Browser) -> None:
+async def test_sessions_that_are_over_are_not_counted(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     house.clock.move(days=4)
     await ada.get("/dashboard")
     house.clock.move(days=4)
     found = await admin.list_people(await admin_of(house, ada), sort="name")
-    assert [(person.name, person.session_count) for person in found.people] == [("Ada", 1), ("Alice", 0)]
+    assert [(person.name, person.session_count) for person in found.people] == [
+        ("Ada", 1),
+        ("Alice", 0),
+    ]
 
 
 @pytest.mark.parametrize(("page", "shown"), [(-1, 1), (0, 1), (1, 1), (2, 1)])
-async def test_a_page_is_never_past_the_last(house: House, ada: Browser, page: int, shown: int) -> None:
+async def test_a_page_is_never_past_the_last(
+    house: House, ada: Browser, page: int, shown: int
+) -> None:
     asking = await admin_of(house, ada)
     for q, total in (("", 1), ("nobody", 0)):
         found = await admin.list_people(asking, q=q, page=page)
@@ -87,7 +105,9 @@ async def test_of_two_administrators_who_turn_on_each_other_at_once_one_is_told_
 
 
 @pytest.mark.asvs("S38")
-async def test_the_last_administrator_keeps_role_account_and_sessions(house: House, ada: Browser) -> None:
+async def test_the_last_administrator_keeps_role_account_and_sessions(
+    house: House, ada: Browser
+) -> None:
     asking = await admin_of(house, ada)
     for change in (admin.change_role(asking, asking.id, "user"), admin.disable(asking, asking.id)):
         with pytest.raises(LastAdmin):
@@ -98,7 +118,9 @@ async def test_the_last_administrator_keeps_role_account_and_sessions(house: Hou
 
 
 @pytest.mark.asvs("S05")
-async def test_who_is_not_there_is_not_found_and_nothing_is_changed(house: House, ada: Browser) -> None:
+async def test_who_is_not_there_is_not_found_and_nothing_is_changed(
+    house: House, ada: Browser
+) -> None:
     asking = await admin_of(house, ada)
     before = await house.rows("SELECT * FROM users")
     for change in (
@@ -150,14 +172,21 @@ EVERY_ENDING = pytest.mark.parametrize(("ending", "refusal"), ENDINGS.values(), 
 
 
 async def everything(house: House) -> list[list[tuple]]:
-    return [await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
+    return [
+        await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")
+    ]
 
 
 @pytest.mark.asvs("S37", "S01")
 @EVERY_CHANGE
 @EVERY_ENDING
 async def test_an_admin_whose_right_has_ended_since_changes_nothing(
-    house: House, ada: Browser, alice: Browser, change: Change, ending: str, refusal: type[Exception]
+    house: House,
+    ada: Browser,
+    alice: Browser,
+    change: Change,
+    ending: str,
+    refusal: type[Exception],
 ) -> None:
     asking = await admin_of(house, ada)
     await house.change(ending)
@@ -166,7 +195,12 @@ async def test_an_admin_whose_right_has_ended_since_changes_nothing(
         with pytest.raises(refusal):
             await change(asking, await id_of(house, name))
     assert await everything(house) == before
-    assert await house.rows("SELECT event FROM audit WHERE event LIKE 'role%' OR event LIKE 'account.%able'") == []
+    assert (
+        await house.rows(
+            "SELECT event FROM audit WHERE event LIKE 'role%' OR event LIKE 'account.%able'"
+        )
+        == []
+    )
 
 
 @EVERY_CHANGE
@@ -206,7 +240,9 @@ async def test_a_change_that_waited_for_the_demotion_is_refused(
     assert await house.rows("SELECT * FROM users WHERE name = 'Alice'") == before
 
 
-async def test_a_change_refused_for_the_role_is_in_the_audit_log(house: House, ada: Browser, alice: Browser) -> None:
+async def test_a_change_refused_for_the_role_is_in_the_audit_log(
+    house: House, ada: Browser, alice: Browser
+) -> None:
     asking = await admin_of(house, ada)
     await house.admin("Grace")
     await house.change_role(ada, "user")

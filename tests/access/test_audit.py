@@ -1,18 +1,20 @@
-"""The audit trail, asked for without any HTTP: what each reader's row names, and how it is put into words."""
+"""The audit trail, asked for without any HTTP: what each reader's row names, and how it is put into
+words.
+"""
 
 import json
 from dataclasses import fields
 
 import pytest
 
-from db import audit as trail
 from db.access import audit
-from db.audit import By
-from db.events import EVENTS, LIMITS
-from db.limits import EVERY
-from db.messages import Part, tell_admin, tell_owner
-from db.passwords import Passwords
-from db.refusals import Forbidden
+from db.audit import log as trail
+from db.audit.events import EVENTS, LIMITS
+from db.audit.log import By
+from db.audit.messages import Part, tell_admin, tell_owner
+from db.crypto.passwords import Passwords
+from db.errors import Forbidden
+from db.rate_limits.limits import EVERY
 from db.viewer import Admin, Operator, Viewer, require_admin
 from tests.conftest import House
 from tests.people import Browser
@@ -64,7 +66,10 @@ async def test_ones_own_are_those_that_one_did_or_that_were_done_to_one(
         async with store.transaction():
             await trail.record(store, event, by, target_id=target)
     found = await audit.list_own(viewer)
-    assert [(entry.event, entry.mine, entry.other, entry.address, entry.browser) for entry in found.entries] == [
+    assert [
+        (entry.event, entry.mine, entry.other, entry.address, entry.browser)
+        for entry in found.entries
+    ] == [
         ("password.set", False, None, "", ""),
         ("login", False, None, "203.0.113.66", "curl"),
         ("account.enable", True, "Ada", "192.0.2.14", "Firefox"),
@@ -74,7 +79,9 @@ async def test_ones_own_are_those_that_one_did_or_that_were_done_to_one(
     assert said(found.entries[0].told) == "The program set a new password for you"
 
 
-async def test_everything_is_told_though_an_account_is_gone(house: House, admin: Admin, bob: Browser) -> None:
+async def test_everything_is_told_though_an_account_is_gone(
+    house: House, admin: Admin, bob: Browser
+) -> None:
     await house.change("DELETE FROM users WHERE name = 'Bob'")
     entry = (await audit.list_all(admin)).entries[0]
     assert (entry.event, entry.actor, entry.actor_name, entry.target_name, entry.themselves) == (
@@ -86,7 +93,9 @@ async def test_everything_is_told_though_an_account_is_gone(house: House, admin:
     )
 
 
-async def test_a_page_is_no_longer_than_a_page_and_says_whether_there_are_more(house: House, admin: Admin) -> None:
+async def test_a_page_is_no_longer_than_a_page_and_says_whether_there_are_more(
+    house: House, admin: Admin
+) -> None:
     for _ in range(audit.PAGE_SIZE - 2):
         async with house.store.transaction():
             await trail.record(house.store, "logout", By("member", admin.id))
@@ -96,7 +105,12 @@ async def test_a_page_is_no_longer_than_a_page_and_says_whether_there_are_more(h
         await trail.record(house.store, "logout", By("member", admin.id))
     for ask in (audit.list_all, audit.list_own):
         first, second = await ask(admin), await ask(admin, page=2)
-        assert (len(first.entries), first.more, len(second.entries), second.more) == (25, True, 1, False)
+        assert (len(first.entries), first.more, len(second.entries), second.more) == (
+            25,
+            True,
+            1,
+            False,
+        )
         assert second.first == 26
 
 
@@ -105,7 +119,9 @@ async def test_the_operator_verifies(house: House, admin: Admin) -> None:
     assert (verdict.rows, verdict.problem) == (2, "")
     kept = (verdict.head.number, verdict.head.seal)
     assert (await audit.verify(Operator(house.store), kept)).problem == ""
-    assert (await audit.verify(Operator(house.store), (3, "0" * 64))).problem.startswith("row 3 is missing")
+    assert (await audit.verify(Operator(house.store), (3, "0" * 64))).problem.startswith(
+        "row 3 is missing"
+    )
 
 
 async def test_only_whose_row_says_admin_reads_all(house: House, viewer: Viewer) -> None:
@@ -115,7 +131,9 @@ async def test_only_whose_row_says_admin_reads_all(house: House, viewer: Viewer)
 
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("outcome", ["done", "refused"])
-def test_every_event_is_a_sentence_for_everyone_whom_it_may_be_about(event: str, outcome: str) -> None:
+def test_every_event_is_a_sentence_for_everyone_whom_it_may_be_about(
+    event: str, outcome: str
+) -> None:
     for actor, mine, other in (
         ("member", True, None),
         ("member", True, "Bob"),
@@ -126,14 +144,23 @@ def test_every_event_is_a_sentence_for_everyone_whom_it_may_be_about(event: str,
     ):
         for detail in (DETAIL, {}):
             sentence = said(tell_owner(event, outcome, actor, detail, mine=mine, other=other))
-            assert sentence.startswith(("You ", "An administrator ", "Someone ", "The operator ", "The program "))
+            assert sentence.startswith(
+                ("You ", "An administrator ", "Someone ", "The operator ", "The program ")
+            )
             assert "{" not in sentence
             assert "  " not in sentence
             assert len(sentence) > 10
 
 
 def test_what_people_have_chosen_stands_apart_and_cannot_be_a_placeholder() -> None:
-    told = tell_owner("team.change", "done", "member", {"from": "{name}", "to": "\u202ex"}, mine=True, other="{to}’s")
+    told = tell_owner(
+        "team.change",
+        "done",
+        "member",
+        {"from": "{name}", "to": "\u202ex"},
+        mine=True,
+        other="{to}’s",
+    )
     assert [part.text for part in told if part.foreign] == ["{to}’s", "{name}", "\u202ex"]
     assert said(told) == "You changed {to}’s’s team from {name} to \u202ex"
     assert tell_admin("team.change", {"from": "A", "to": "B"}) == [
@@ -146,12 +173,19 @@ def test_what_people_have_chosen_stands_apart_and_cannot_be_a_placeholder() -> N
 @pytest.mark.parametrize(
     ("detail", "own", "others", "note"),
     [
-        (("A", "B"), "changed your own team from A to B", "changed Bob’s team from A to B", "A to B"),
+        (
+            ("A", "B"),
+            "changed your own team from A to B",
+            "changed Bob’s team from A to B",
+            "A to B",
+        ),
         (("", "B"), "put yourself in the team B", "put Bob in the team B", "into B"),
         (("A", ""), "took yourself out of the team A", "took Bob out of the team A", "out of A"),
     ],
 )
-def test_who_had_no_team_or_has_none_now_is_told_so(detail: tuple[str, str], own: str, others: str, note: str) -> None:
+def test_who_had_no_team_or_has_none_now_is_told_so(
+    detail: tuple[str, str], own: str, others: str, note: str
+) -> None:
     change = dict(zip(("from", "to"), detail, strict=True))
     for other, predicate in ((None, own), ("Bob", others)):
         told = tell_owner("team.change", "done", "member", change, mine=True, other=other)
@@ -168,9 +202,24 @@ def test_every_limit_that_is_told_of_has_its_words() -> None:
 @pytest.mark.parametrize(
     ("event", "outcome", "detail", "sentence"),
     [
-        ("role.change", "done", {"from": "admin", "to": "user"}, "You stopped being an administrator"),
-        ("role.change", "refused", {}, "You could not stop being an administrator: nobody else is one"),
-        ("profile.change", "done", {"fields": "name slug"}, "You changed your profile: name, page address"),
+        (
+            "role.change",
+            "done",
+            {"from": "admin", "to": "user"},
+            "You stopped being an administrator",
+        ),
+        (
+            "role.change",
+            "refused",
+            {},
+            "You could not stop being an administrator: nobody else is one",
+        ),
+        (
+            "profile.change",
+            "done",
+            {"fields": "name slug"},
+            "You changed your profile: name, page address",
+        ),
         (
             "limit.reached",
             "refused",
@@ -179,7 +228,9 @@ def test_every_limit_that_is_told_of_has_its_words() -> None:
         ),
     ],
 )
-def test_what_one_did_oneself_is_told_so(event: str, outcome: str, detail: dict[str, object], sentence: str) -> None:
+def test_what_one_did_oneself_is_told_so(
+    event: str, outcome: str, detail: dict[str, object], sentence: str
+) -> None:
     assert said(tell_owner(event, outcome, "member", detail, mine=True, other=None)) == sentence
 
 

@@ -22,7 +22,13 @@ STATEMENTS = {
 @pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
 def test_no_secret_is_ever_selected(statement: object) -> None:
     selected = {column.name for column in statement.clause.selected_columns}
-    assert not selected & {"password_hash", "token_hash", "disabled_at", "sessions_ended_at", "user_agent"}
+    assert not selected & {
+        "password_hash",
+        "token_hash",
+        "disabled_at",
+        "sessions_ended_at",
+        "user_agent",
+    }
 
 
 @pytest.mark.guide("D21")
@@ -49,7 +55,9 @@ async def test_sign_ups_are_counted_by_the_day(house: House, ada: Browser, admin
 
 
 @pytest.mark.guide("D26")
-async def test_the_newest_five_are_named_the_newest_first(house: House, ada: Browser, admin: object) -> None:
+async def test_the_newest_five_are_named_the_newest_first(
+    house: House, ada: Browser, admin: object
+) -> None:
     for name in ("Alice", "Bob", "Charlie", "Grace", "Bob-2", "Grace-2"):
         house.clock.move(minutes=1)
         await house.create(name)

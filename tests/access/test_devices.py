@@ -3,7 +3,7 @@
 import pytest
 
 from db.access import devices
-from db.refusals import NotFound, NotLoggedIn
+from db.errors import NotFound, NotLoggedIn
 from db.viewer import Viewer
 from tests.conftest import House
 from tests.people import Browser
@@ -26,8 +26,12 @@ async def test_this_device_comes_first_and_the_last_seen_next(
 
 @pytest.mark.asvs("S05")
 @pytest.mark.guide("D20")
-async def test_anothers_device_is_as_good_as_none(house: House, viewer: Viewer, bob: Browser) -> None:
-    ((bobs,),) = await house.rows("SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.name = 'Bob'")
+async def test_anothers_device_is_as_good_as_none(
+    house: House, viewer: Viewer, bob: Browser
+) -> None:
+    ((bobs,),) = await house.rows(
+        "SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.name = 'Bob'"
+    )
     for device_id in (bobs, "nobodys"):
         with pytest.raises(NotFound):
             await devices.revoke_device(viewer, device_id)
@@ -46,7 +50,9 @@ async def test_ending_all_counts_ones_own_and_leaves_others(
 
 @pytest.mark.asvs("S01")
 @pytest.mark.parametrize("revoke", ["one", "others", "all"])
-@pytest.mark.parametrize("ending", ["DELETE", "UPDATE sessions SET expires_at = created_at"], ids=["ended", "expired"])
+@pytest.mark.parametrize(
+    "ending", ["DELETE", "UPDATE sessions SET expires_at = created_at"], ids=["ended", "expired"]
+)
 async def test_a_session_that_has_ended_since_revokes_no_other(
     house: House, alice: Browser, alices_phone: Browser, revoke: str, ending: str
 ) -> None:

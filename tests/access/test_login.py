@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from db.access.login import log_in
-from db.secret import Secret
-from db.sessions import NewSession
+from db.crypto.secret import Secret
+from db.sessions.claims import NewSession
 from db.viewer import Device
 from tests.conftest import House
 from tests.people import PASSWORD, Browser
@@ -28,9 +28,12 @@ async def test_address_and_password_must_both_fit(house: House, alice: Browser) 
 
 @pytest.mark.guide("A21")
 @pytest.mark.asvs("S37")
-async def test_whoever_is_disabled_while_the_hash_is_computed_does_not_get_in(house: House, alice: Browser) -> None:
+async def test_whoever_is_disabled_while_the_hash_is_computed_does_not_get_in(
+    house: House, alice: Browser
+) -> None:
     entered, _ = await asyncio.gather(
-        log_in_as(house, "alice@example.com"), house.change("UPDATE users SET disabled_at = created_at")
+        log_in_as(house, "alice@example.com"),
+        house.change("UPDATE users SET disabled_at = created_at"),
     )
     assert entered is None
     assert await house.count("sessions") == 1
@@ -38,11 +41,15 @@ async def test_whoever_is_disabled_while_the_hash_is_computed_does_not_get_in(ho
 
 
 @pytest.mark.guide("C6", "C4")
-async def test_a_log_in_whose_session_cannot_be_stored_leaves_no_trace(house: House, alice: Browser) -> None:
+async def test_a_log_in_whose_session_cannot_be_stored_leaves_no_trace(
+    house: House, alice: Browser
+) -> None:
     await house.break_inserts("sessions")
     house.clock.move(days=1)
     laptop = await house.browser("Alice")
     assert (await laptop.log_in()).status_code == 500
     assert laptop.cookie is None
-    assert await house.rows("SELECT last_login_at FROM users") == [("2026-11-24T09:12:00.000000+00:00",)]
+    assert await house.rows("SELECT last_login_at FROM users") == [
+        ("2026-11-24T09:12:00.000000+00:00",)
+    ]
     assert await house.count("sessions") == 1

@@ -1,13 +1,15 @@
-"""What sign-up, administrators and the operator have in common: people made, each with a page address of their own."""
+"""What sign-up, administrators and the operator have in common: people made, each with a page
+address of their own.
+"""
 
 import re
 
 import pytest
 
-from db import people
-from db.access import shell
-from db.passwords import Passwords
-from db.secret import Secret
+from db import accounts as people
+from db.access import operator as shell
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.viewer import Operator
 from tests.conftest import House
 from tests.people import PASSWORD, Browser
@@ -38,8 +40,12 @@ def test_a_page_address_is_made_of_the_letters_of_a_name(name: str, slug: str) -
     assert slug == "" or re.fullmatch(r"[a-z0-9-]{2,40}", slug)
 
 
-@pytest.mark.parametrize(("name", "start"), [("Alice", "alice-"), ("愛麗絲", "member-"), ("x" * 60, "x" * 33 + "-")])
-async def test_where_it_is_taken_or_empty_it_has_a_tail(house: House, name: str, start: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "start"), [("Alice", "alice-"), ("愛麗絲", "member-"), ("x" * 60, "x" * 33 + "-")]
+)
+async def test_where_it_is_taken_or_empty_it_has_a_tail(
+    house: House, name: str, start: str
+) -> None:
     for number in range(2):
         await house.member(name, email=f"guest{number}@example.com")
     ((slug,),) = await house.rows("SELECT slug FROM users WHERE email = 'guest1@example.com'")
@@ -47,9 +53,16 @@ async def test_where_it_is_taken_or_empty_it_has_a_tail(house: House, name: str,
     assert len(slug) <= 40
 
 
-async def test_an_address_makes_one_person_who_gets_an_id_that_cannot_be_guessed(house: House) -> None:
+async def test_an_address_makes_one_person_who_gets_an_id_that_cannot_be_guessed(
+    house: House,
+) -> None:
     operator = Operator(house.store)
-    made = {"name": "Alice", "email": "alice@example.com", "password": Secret(PASSWORD), "role": "user"}
+    made = {
+        "name": "Alice",
+        "email": "alice@example.com",
+        "password": Secret(PASSWORD),
+        "role": "user",
+    }
     assert len(await shell.create_user(operator, **made)) >= 22
     assert await shell.create_user(operator, **made | {"name": "Bob", "role": "admin"}) is None
     assert await house.rows("SELECT name, role FROM users") == [("Alice", "user")]
@@ -62,4 +75,7 @@ async def test_setting_a_password_ends_that_persons_sessions_and_nobody_elses(
     new = "from-the-shell-No.5"
     assert await shell.set_password(Operator(house.store), alice.email, Secret(new)) == 2
     assert [await person.is_in() for person in (alice, alices_phone, bob)] == [False, False, True]
-    assert [(await alice.log_in(password)).status_code for password in (PASSWORD, new)] == [422, 303]
+    assert [(await alice.log_in(password)).status_code for password in (PASSWORD, new)] == [
+        422,
+        303,
+    ]

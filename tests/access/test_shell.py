@@ -2,9 +2,9 @@
 
 import pytest
 
-from db.access import shell
-from db.refusals import LastAdmin, NotFound
-from db.secret import Secret
+from db.access import operator as shell
+from db.crypto.secret import Secret
+from db.errors import LastAdmin, NotFound
 from db.viewer import Operator
 from tests.conftest import House
 from tests.people import PASSWORD, Browser

@@ -1,4 +1,6 @@
-"""Signing up, without HTTP: who gets an account, under which name, and what the database is asked."""
+"""Signing up, without HTTP: who gets an account, under which name, and what the
+database is asked.
+"""
 
 import re
 from collections.abc import Callable
@@ -6,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.dialects import sqlite
 
-from db import people
+from db import accounts as people
 from db.access.signup import sign_up
-from db.passwords import Passwords
-from db.secret import Secret
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.viewer import Device
 from tests.conftest import House
 
@@ -18,7 +20,9 @@ PASSWORD = "engine-No.9 to the sea"
 
 
 async def sign_up_as(house: House, name: str, email: str, password: str = PASSWORD) -> object:
-    return await sign_up(house.store, name=name, email=email, password=Secret(password), device=DEVICE)
+    return await sign_up(
+        house.store, name=name, email=email, password=Secret(password), device=DEVICE
+    )
 
 
 @pytest.mark.guide("A18")
@@ -68,7 +72,9 @@ async def test_a_slug_is_made_of_the_name(make_house: Callable, cheap: Passwords
     assert dict(await house.rows("SELECT name, slug FROM users")) == SLUGS
 
 
-async def test_a_name_without_letters_of_ours_gets_a_slug_nevertheless(make_house: Callable, cheap: Passwords) -> None:
+async def test_a_name_without_letters_of_ours_gets_a_slug_nevertheless(
+    make_house: Callable, cheap: Passwords
+) -> None:
     house = await make_house(hashing=cheap)
     for number, name in enumerate(("李小龍", "éé", "--", "İ")):
         await sign_up_as(house, name, f"guest{number}@example.com")

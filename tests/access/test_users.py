@@ -4,10 +4,10 @@ from dataclasses import FrozenInstanceError, asdict, fields
 
 import pytest
 
-from db import sessions
 from db.access import users
-from db.passwords import Passwords
-from db.refusals import NotFound
+from db.crypto.passwords import Passwords
+from db.errors import NotFound
+from db.sessions.claims import peek
 from db.tables import users as table
 from db.viewer import Viewer
 from tests.conftest import House
@@ -21,7 +21,9 @@ def passwords(cheap: Passwords) -> Passwords:
 
 @pytest.fixture
 async def bob(house: House, bob: Browser) -> Browser:
-    await house.change("UPDATE users SET phone = '+49 30 1234', team = 'Harbour' WHERE name = 'Bob'")
+    await house.change(
+        "UPDATE users SET phone = '+49 30 1234', team = 'Harbour' WHERE name = 'Bob'"
+    )
     return bob
 
 
@@ -30,7 +32,12 @@ async def test_a_stranger_to_the_team_gets_neither_address_nor_phone(
     house: House, alice: Browser, bob: Browser
 ) -> None:
     profile = await users.get_profile(await house.viewer_of(alice), "bob")
-    assert (profile.name, profile.team, profile.email, profile.phone) == ("Bob", "Harbour", None, None)
+    assert (profile.name, profile.team, profile.email, profile.phone) == (
+        "Bob",
+        "Harbour",
+        None,
+        None,
+    )
     assert not {"bob@example.com", "+49 30 1234"} & set(map(str, asdict(profile).values()))
 
 
@@ -42,7 +49,9 @@ async def test_a_colleague_gets_the_phone_alone(house: House, alice: Browser, bo
 
 
 @pytest.mark.guide("D22")
-async def test_two_people_without_a_team_are_not_in_one(house: House, alice: Browser, bob: Browser) -> None:
+async def test_two_people_without_a_team_are_not_in_one(
+    house: House, alice: Browser, bob: Browser
+) -> None:
     await house.change("UPDATE users SET team = ''")
     assert (await users.get_profile(await house.viewer_of(alice), "bob")).phone is None
 
@@ -59,18 +68,29 @@ async def test_the_role_of_the_row_opens_and_that_of_the_cookie_does_not(
 
 
 @pytest.mark.guide("D22", "T12")
-async def test_the_database_itself_hands_out_null(house: House, alice: Browser, bob: Browser) -> None:
+async def test_the_database_itself_hands_out_null(
+    house: House, alice: Browser, bob: Browser
+) -> None:
     """The very row that comes back from SQLite, before anything is made of it."""
     viewer = await house.viewer_of(alice)
-    asked = {"viewer_id": viewer.id, "viewer_team": viewer.team, "viewer_is_admin": False, "slug": "bob"}
+    asked = {
+        "viewer_id": viewer.id,
+        "viewer_team": viewer.team,
+        "viewer_is_admin": False,
+        "slug": "bob",
+    }
     row = await house.store.database.fetch_one(users.PROFILE(**asked))
     assert tuple(row)[-2:] == (None, None)
     assert len(tuple(row)) == len(fields(users.Profile))
 
 
 @pytest.mark.guide("D23", "D25")
-async def test_a_profile_names_its_columns_and_cannot_be_changed(house: House, alice: Browser, bob: Browser) -> None:
-    assert {"password_hash", "disabled_at", "id"} <= set(table.c.keys()) - {f.name for f in fields(users.Profile)}
+async def test_a_profile_names_its_columns_and_cannot_be_changed(
+    house: House, alice: Browser, bob: Browser
+) -> None:
+    assert {"password_hash", "disabled_at", "id"} <= set(table.c.keys()) - {
+        f.name for f in fields(users.Profile)
+    }
     profile = await users.get_profile(await house.viewer_of(alice), "bob")
     with pytest.raises(FrozenInstanceError):
         profile.email = "bob@example.com"
@@ -82,9 +102,13 @@ async def test_nobody_of_that_address_is_not_found(house: House, alice: Browser)
 
 
 @pytest.mark.guide("D12", "D16", "D21")
-async def test_without_a_verified_session_there_is_nothing_to_ask_with(house: House, alice: Browser) -> None:
-    """Neither the store, nor the claims of a cookie, nor something that looks like a viewer, finds anything."""
-    claims = sessions.peek(house.store, alice.cookie)
+async def test_without_a_verified_session_there_is_nothing_to_ask_with(
+    house: House, alice: Browser
+) -> None:
+    """Neither the store, nor the claims of a cookie, nor something that looks like a viewer, finds
+    anything.
+    """
+    claims = peek(house.store, alice.cookie)
     ends = claims.expires_at
     for nobody in (None, house.store, claims):
         with pytest.raises(AttributeError):

@@ -1,4 +1,7 @@
-"""Real Chromium before the real program. Whatever a page complains of, in any test, fails that test."""
+"""Real Chromium before the real program.
+
+Whatever a page complains of, in any test, fails that test.
+"""
 
 import os
 import shutil
@@ -10,8 +13,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
-from db.housekeeping import migrate
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.schema import migrate
 from tests.browser.live import Live, serve
 from tests.conftest import SECRET
 from tests.people import PASSWORD
@@ -25,9 +28,12 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-REPORT_VIOLATIONS = "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective))"
+REPORT_VIOLATIONS = (
+    "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective))"
+)
 ALLOWED = (
-    "Failed to load resource: the server responded with a status of",  # the browser's own line for a 4xx or 5xx
+    # the browser's own line for a 4xx or 5xx
+    "Failed to load resource: the server responded with a status of",
     "Autofocus processing was blocked",
 )
 PATIENCE = 8_000  # ms, as long as a page itself waits for an answer
@@ -89,7 +95,10 @@ class Complaints(list[str]):
         context.add_init_script(REPORT_VIOLATIONS)
         context.on("console", lambda said: self._hear(said.type, said.text))
         context.on("weberror", lambda said: self.append(f"uncaught: {said.error}"))
-        context.on("request", lambda sent: sent.url.startswith((url, "blob:")) or self.append(f"asked {sent.url}"))
+        context.on(
+            "request",
+            lambda sent: sent.url.startswith((url, "blob:")) or self.append(f"asked {sent.url}"),
+        )
 
     def _hear(self, kind: str, text: str) -> None:
         if kind in ("error", "warning", "assert") and not text.startswith(ALLOWED):
@@ -100,7 +109,9 @@ class Complaints(list[str]):
 def playwright() -> Iterator[Playwright]:
     """Only while these tests run: its event loop would be in the way of asynchronous ones."""
     if CHROMIUM is None:
-        pytest.fail(NO_CHROMIUM) if os.environ.get("REQUIRE_BROWSER") == "1" else pytest.skip(NO_CHROMIUM)
+        pytest.fail(NO_CHROMIUM) if os.environ.get("REQUIRE_BROWSER") == "1" else pytest.skip(
+            NO_CHROMIUM
+        )
     with sync_playwright() as started:
         yield started
 
@@ -207,7 +218,9 @@ def javascript(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def bfcache(playwright: Playwright) -> Iterator[Browser]:
-    """A Chromium that keeps pages for Back, as people's do; playwright turns that off (`go_back` would hang)."""
+    """A Chromium that keeps pages for Back, as people's do; playwright turns that off (`go_back`
+    would hang).
+    """
     browser = playwright.chromium.launch(
         executable_path=CHROMIUM, args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]
     )

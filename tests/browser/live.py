@@ -1,4 +1,6 @@
-"""The house, live: the real application behind a real port, on a database of its own, with trouble to order."""
+"""The house, live: the real application behind a real port, on a database of its own, with trouble
+to order.
+"""
 
 import asyncio
 import socket
@@ -15,35 +17,46 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db.access import shell
-from db.passwords import Passwords
-from db.secret import Secret
+from db.access import operator as shell
+from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.store import Store
 from db.viewer import Operator
 from tests.people import PASSWORD
 from web.app import create_app, open_store
-from web.settings import read_settings
+from web.settings.settings import read_settings
 
 Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 @dataclass
 class Trouble:
-    """Stands before the application, as a bad line or a bad proxy does: it holds up and spoils chosen requests."""
+    """Stands before the application, as a bad line or a bad proxy does: it holds up and spoils
+    chosen requests.
+    """
 
     app: ASGIApp
     orders: list[dict[str, Any]] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
 
     def order(self, path: str, *, times: int = 1, **what: Any) -> None:
-        """For the next POST to a path, or `times` of them. `before`, `after`: seconds to wait; `status`: the answer."""
-        self.orders += [{"path": path, "method": "POST", "before": 0, "after": 0} | what for _ in range(times)]
+        """For the next POST to a path, or `times` of them.
+
+        `before`, `after`: seconds to wait; `status`: the answer.
+        """
+        self.orders += [
+            {"path": path, "method": "POST", "before": 0, "after": 0} | what for _ in range(times)
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         order = self._take(scope) if scope["type"] == "http" else None
-        await (self._spoil(order, scope, receive, send) if order else self.app(scope, receive, send))
+        await (
+            self._spoil(order, scope, receive, send) if order else self.app(scope, receive, send)
+        )
 
-    async def _spoil(self, order: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _spoil(
+        self, order: dict[str, Any], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         held: list[Message] = []
 
         async def hold(message: Message) -> None:
@@ -69,7 +82,9 @@ class Trouble:
 
         async def bare(scope: Scope, receive: Receive, send: Send) -> None:
             headers = [(b"content-type", b"text/html"), *order.get("headers", [])]
-            await send({"type": "http.response.start", "status": order["status"], "headers": headers})
+            await send(
+                {"type": "http.response.start", "status": order["status"], "headers": headers}
+            )
             await send({"type": "http.response.body", "body": b"<h1>Bad proxy</h1>"})
 
         return bare
@@ -91,7 +106,11 @@ class Live:
 
     def create(self, name: str, email: str, role: str = "user") -> None:
         secret = Secret(PASSWORD)
-        self.run(shell.create_user(Operator(self.store), name=name, email=email, password=secret, role=role))
+        self.run(
+            shell.create_user(
+                Operator(self.store), name=name, email=email, password=secret, role=role
+            )
+        )
 
     def change_role(self, email: str, role: str) -> None:
         self.run(shell.change_role(Operator(self.store), email, role))
@@ -119,7 +138,12 @@ class Live:
         """At browsers that nobody looks at."""
         form = {"email": email, "password": PASSWORD}
         for _ in range(times):
-            assert httpx.post(f"{self.url}/login", data=form, headers={"User-Agent": user_agent}).status_code == 303
+            assert (
+                httpx.post(
+                    f"{self.url}/login", data=form, headers={"User-Agent": user_agent}
+                ).status_code
+                == 303
+            )
 
     def end_sessions_of(self, email: str) -> None:
         self.change(f"DELETE FROM sessions WHERE user_id = '{self.id_of(email)}'")
@@ -127,7 +151,9 @@ class Live:
     @contextmanager
     def refusing_people(self) -> Iterator[None]:
         """Meanwhile the database will have no new account."""
-        self.change("CREATE TRIGGER nobody BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, 'nobody'); END")
+        self.change(
+            "CREATE TRIGGER nobody BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, 'nobody'); END"
+        )
         try:
             yield
         finally:
@@ -136,7 +162,10 @@ class Live:
 
 @contextmanager
 def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
-    """The program in a thread, at a port that is free. Passwords are hashed in no time; all else is as it is."""
+    """The program in a thread, at a port that is free.
+
+    Passwords are hashed in no time; all else is as it is.
+    """
     port = find_port()
     url = f"http://localhost:{port}"
     settings = read_settings(
@@ -152,7 +181,9 @@ def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
     )
     store = open_store(settings, passwords=Passwords(memory_kib=8, passes=1))
     trouble = Trouble(create_app(settings, store))
-    server = uvicorn.Server(uvicorn.Config(trouble, port=port, log_config=None, access_log=False, ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(trouble, port=port, log_config=None, access_log=False, ws="none")
+    )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()), daemon=True)
     thread.start()

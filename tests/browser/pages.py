@@ -1,4 +1,6 @@
-"""Every page in every state that the eye and the screen reader have to bear, and the tools to look at them."""
+"""Every page in every state that the eye and the screen reader have to bear, and the tools to look
+at them.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -172,9 +174,14 @@ def violations(page: Page) -> list[str]:
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
     found = page.evaluate(
-        "tags => axe.run({runOnly: tags, resultTypes: ['violations']}).then(result => result.violations)", TAGS
+        "tags => axe.run({runOnly: tags, resultTypes: ['violations']}).then(result => result.violations)",
+        TAGS,
     )
-    return [f"{rule['id']}: {node['target']} {node.get('failureSummary')}" for rule in found for node in rule["nodes"]]
+    return [
+        f"{rule['id']}: {node['target']} {node.get('failureSummary')}"
+        for rule in found
+        for node in rule["nodes"]
+    ]
 
 
 def assert_accessible(page: Page) -> None:
@@ -184,7 +191,9 @@ def assert_accessible(page: Page) -> None:
 
 
 def overflowing(page: Page) -> list[str]:
-    """What sticks out of the window but for names that end in an ellipsis; and how far the page scrolls."""
+    """What sticks out of the window but for names that end in an ellipsis; and how far the page
+    scrolls.
+    """
     return page.evaluate(
         """() => {
             const root = document.documentElement, width = root.clientWidth, found = [];
@@ -201,7 +210,8 @@ def overflowing(page: Page) -> list[str]:
 
 
 def small_targets(page: Page) -> list[str]:
-    """What is smaller than 24 by 24 pixels, or 44 high where it is a field or a form's main button (WCAG 2.5.8).
+    """What is smaller than 24 by 24 pixels, or 44 high where it is a field or a form's main button
+    (WCAG 2.5.8).
 
     Links in a sentence may be as high as their line.
     """

@@ -10,7 +10,8 @@ from playwright.sync_api import Locator, Page, Request, expect
 from tests.people import PASSWORD
 
 SETTLE = 700  # ms: longer than the pause after which a field is checked
-OFFLINE = ("error: Failed to load resource: net::ERR_", "error: htmx: htmx:error")  # what a lost line makes a page say
+# what a lost line makes a page say
+OFFLINE = ("error: Failed to load resource: net::ERR_", "error: htmx: htmx:error")
 TAKEN = "An account with this email already exists."
 
 
@@ -23,12 +24,22 @@ class Sent:
 
     def posts(self, path: str = "/") -> list[dict[str, str]]:
         """The fields of each POST to a path, or below it."""
-        found = (request for request in self.requests if request.method == "POST" and path_of(request).startswith(path))
-        return [dict(parse_qsl(request.post_data or "", keep_blank_values=True)) for request in found]
+        found = (
+            request
+            for request in self.requests
+            if request.method == "POST" and path_of(request).startswith(path)
+        )
+        return [
+            dict(parse_qsl(request.post_data or "", keep_blank_values=True)) for request in found
+        ]
 
     def fetched(self) -> list[str]:
         """The addresses that scripts asked for."""
-        return [path_of(request) for request in self.requests if request.resource_type in ("fetch", "xhr")]
+        return [
+            path_of(request)
+            for request in self.requests
+            if request.resource_type in ("fetch", "xhr")
+        ]
 
     def documents(self) -> list[str]:
         """The addresses of whole pages that were asked for."""
@@ -148,7 +159,9 @@ def focused(page: Page) -> str:
 
 
 def record(page: Page, selector: str) -> None:
-    """Keep every text that an element comes to have; the console outlives the page and has them too."""
+    """Keep every text that an element comes to have; the console outlives the page and has them
+    too.
+    """
     page.evaluate(
         """selector => {
             const node = document.querySelector(selector);

@@ -1,4 +1,6 @@
-"""What happened in an account: its owner reads it, an administrator finds it, with JavaScript and without."""
+"""What happened in an account: its owner reads it, an administrator finds it, with JavaScript and
+without.
+"""
 
 import re
 from collections.abc import Callable
@@ -29,7 +31,9 @@ def someone(make_person: Callable[..., Person], javascript: bool) -> Callable[..
 
 def guess(live: Live, email: str) -> None:
     """Somebody tries a password that is not it."""
-    answer = httpx.post(f"{live.url}/login", data={"email": email, "password": "not-the-1-password"})
+    answer = httpx.post(
+        f"{live.url}/login", data={"email": email, "password": "not-the-1-password"}
+    )
     assert answer.status_code == 422
 
 
@@ -43,7 +47,10 @@ def test_alice_reads_who_tried_her_door_and_what_to_do(someone: Callable, live: 
     expect_heading(alice.page, "Activity")
     entries = alice.page.locator("#activity > li")
     expect(entries.locator("h3")).to_have_text(
-        [re.compile("^Someone tried to log in to your account Refused$"), "You created your account"]
+        [
+            re.compile("^Someone tried to log in to your account Refused$"),
+            "You created your account",
+        ]
     )
     expect(entries.first).to_contain_text("from 127.0.0.1")
     alice.page.get_by_role("link", name="change your password").click()

@@ -1,4 +1,6 @@
-"""A password that others have, or that gives itself away, is told on leaving the field, and stands in nobody's way."""
+"""A password that others have, or that gives itself away, is told on leaving the field, and stands
+in nobody's way.
+"""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -19,14 +21,16 @@ from tests.browser.steps import (
     type_in,
 )
 from tests.people import PASSWORD
-from web.fields import TOO_CLOSE, TOO_COMMON
+from web.forms.fields import TOO_CLOSE, TOO_COMMON
 
 ALL_RULES = ["length", "letter", "number", "special"]
 
 
 @pytest.mark.asvs("S45")
 @pytest.mark.guide("A13")
-def test_a_common_password_is_told_on_leaving_the_field_and_taken_back_while_one_types_on(page: Page) -> None:
+def test_a_common_password_is_told_on_leaving_the_field_and_taken_back_while_one_types_on(
+    page: Page,
+) -> None:
     page.goto("/signup")
     type_in(page, "password", "Passw0rd!")
     assert met_rules(page) == ALL_RULES
@@ -52,7 +56,11 @@ def test_a_password_made_of_ones_name_is_told_on_leaving_the_field(page: Page) -
     leave(page, "password")
     expect(error_of(page, "password")).to_contain_text(TOO_CLOSE)
     (fields,) = sent.posts("/signup/check/password")
-    assert fields == {"name": "Alice Marrowby", "email": "alice@example.com", "password": "Marrowby-7!"}
+    assert fields == {
+        "name": "Alice Marrowby",
+        "email": "alice@example.com",
+        "password": "Marrowby-7!",
+    }
 
 
 @pytest.mark.asvs("S45", "S48")

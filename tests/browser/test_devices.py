@@ -51,7 +51,9 @@ def test_revoking_changes_list_and_count_in_place(alice: Person) -> None:
     expect(page.locator("main")).to_contain_text("2 devices")
 
 
-def test_the_current_device_is_marked_in_words_and_cannot_be_revoked_by_accident(alice: Person) -> None:
+def test_the_current_device_is_marked_in_words_and_cannot_be_revoked_by_accident(
+    alice: Person,
+) -> None:
     alice.elsewhere()
     alice.page.goto("/devices")
     current = alice.page.locator("[data-device][data-current=true]")
@@ -104,7 +106,9 @@ def test_log_out_everywhere_asks_once_and_no_means_no(alice: Person, live: Live)
 
 @pytest.mark.asvs("S102")
 def test_a_double_click_ends_one_device(alice: Person, live: Live) -> None:
-    """The list moves up after the first click, and another device's button comes to lie under the mouse."""
+    """The list moves up after the first click, and another device's button comes to lie under the
+    mouse.
+    """
     live.log_in(alice.email, IPHONE, times=3)
     page = alice.page
     page.goto("/devices")
@@ -142,7 +146,10 @@ def test_times_are_the_readers_own(make_person: Callable[..., Person]) -> None:
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", stamp)
             assert "UTC" not in text
             if style == "when":
-                assert datetime.fromisoformat(stamp).astimezone(ZoneInfo(zone)).strftime("%H:%M") in text
+                assert (
+                    datetime.fromisoformat(stamp).astimezone(ZoneInfo(zone)).strftime("%H:%M")
+                    in text
+                )
 
 
 def test_without_scripts_times_say_that_they_are_utc(make_person: Callable[..., Person]) -> None:
@@ -180,7 +187,8 @@ def test_after_a_device_is_logged_out_the_next_one_has_the_focus(alice: Person, 
     page = alice.page
     page.goto("/devices")
     others = page.locator(OTHERS).evaluate_all("all => all.map(row => row.dataset.device)")
-    for gone, next_one in ((others[1], others[2]), (others[2], others[0])):  # the last row: the one before it
+    # the last row: the one before it
+    for gone, next_one in ((others[1], others[2]), (others[2], others[0])):
         page.locator(f'[data-device="{gone}"] button').press("Enter")
         expect(page.locator(f'[data-device="{gone}"]')).to_have_count(0)
         expect(page.locator(f'[data-device="{next_one}"] button')).to_be_focused()
@@ -189,7 +197,9 @@ def test_after_a_device_is_logged_out_the_next_one_has_the_focus(alice: Person, 
     assert page.evaluate("document.activeElement.matches('[data-land]')")
 
 
-def test_without_scripts_the_other_devices_end_after_a_question(make_person: Callable, live: Live) -> None:
+def test_without_scripts_the_other_devices_end_after_a_question(
+    make_person: Callable, live: Live
+) -> None:
     alice = make_person("Alice", member=True, java_script_enabled=False)
     live.log_in(alice.email, FIREFOX, times=2)
     page = alice.page
@@ -246,11 +256,15 @@ def test_a_saved_profile_renames_the_bar(alice: Person) -> None:
     expect(page.locator("[data-viewer-name]")).to_have_text("Alice Grace")
 
 
-def test_a_new_password_empties_the_fields_and_says_how_many_were_logged_out(alice: Person, live: Live) -> None:
+def test_a_new_password_empties_the_fields_and_says_how_many_were_logged_out(
+    alice: Person, live: Live
+) -> None:
     alice.elsewhere()
     page = alice.page
     page.goto("/account")
-    assert page.locator("#password-form [autocomplete=username]").get_attribute("value") == alice.email
+    assert (
+        page.locator("#password-form [autocomplete=username]").get_attribute("value") == alice.email
+    )
     page.fill("#password-current_password", "not-the-1-of-hers")
     page.fill("#password-password", "another engine No.8")
     submit(page, "password-form")
@@ -279,7 +293,9 @@ def test_a_search_for_people_keeps_focus_and_caret(ada: Person, alice: Person, l
     page.keyboard.press("Home")
     page.keyboard.type("a")
     expect(page.locator("#users [data-user]")).to_have_count(1)
-    expect(page.locator(f'#users [data-user="{live.id_of(alice.email)}"]')).to_contain_text(alice.email)
+    expect(page.locator(f'#users [data-user="{live.id_of(alice.email)}"]')).to_contain_text(
+        alice.email
+    )
     expect(page.locator("#q")).to_have_value(alice.email)
     assert is_marked(page) and focused(page) == "q"
     assert page.evaluate("document.activeElement.selectionStart") == 1
@@ -323,7 +339,9 @@ def test_a_menu_is_left_by_escape_and_by_a_click_beside_it(ada: Person) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_menu_of_the_last_user_opens_in_view(make_person: Callable, live: Live, width: int) -> None:
+def test_the_menu_of_the_last_user_opens_in_view(
+    make_person: Callable, live: Live, width: int
+) -> None:
     ada = make_person("Ada", admin=True, viewport={"width": width, "height": 600})
     for number in range(6):
         live.create(f"Guest {number}", f"menu{width}.{number}@example.com")
@@ -337,7 +355,9 @@ def test_the_menu_of_the_last_user_opens_in_view(make_person: Callable, live: Li
     assert_accessible(page)
 
 
-def test_a_menu_loads_when_it_opens_and_again_after_a_change(ada: Person, alice: Person, live: Live) -> None:
+def test_a_menu_loads_when_it_opens_and_again_after_a_change(
+    ada: Person, alice: Person, live: Live
+) -> None:
     page = ada.page
     page.goto(f"/admin/users?q={alice.email}")
     expect(page.locator("#users form")).to_have_count(0)

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from db.housekeeping import migrate
-from db.secret import Secret
+from db.crypto.secret import Secret
+from db.maintenance.schema import migrate
 from tests.browser.live import Live, serve
 from tests.browser.steps import (
     expect_path,
@@ -67,7 +67,9 @@ def test_a_guesser_is_told_to_wait_and_what_was_typed_stays(guesser: Page) -> No
 
 
 @pytest.mark.asvs("S110")
-def test_without_javascript_the_same_is_a_page(open_page: Callable[..., Page], limited: Live) -> None:
+def test_without_javascript_the_same_is_a_page(
+    open_page: Callable[..., Page], limited: Live
+) -> None:
     page = open_page(of=limited, java_script_enabled=False)
     page.goto("/login")
     for _ in range(6):
@@ -121,14 +123,18 @@ def test_a_private_sign_up_leads_to_log_in_whether_the_address_was_free_or_not(
             page = open_page(of=house)
             sign_up(page, "Grace", email)
             expect_path(page, "/login")
-            expect(page.locator("main")).to_contain_text("If this email was new to us, your account is ready: log in.")
+            expect(page.locator("main")).to_contain_text(
+                "If this email was new to us, your account is ready: log in."
+            )
         log_in(page, "grace@example.com")
         expect_path(page, "/dashboard")
         page.context.close()
 
 
 @pytest.mark.asvs("S55")
-def test_a_full_form_that_comes_too_often_keeps_every_field(open_page: Callable[..., Page], limited: Live) -> None:
+def test_a_full_form_that_comes_too_often_keeps_every_field(
+    open_page: Callable[..., Page], limited: Live
+) -> None:
     for n in range(5):
         form = {"name": "Grace", "email": f"grace.{n}@example.com", "password": PASSWORD}
         assert httpx.post(f"{limited.url}/signup", data=form).status_code == 303
@@ -140,5 +146,9 @@ def test_a_full_form_that_comes_too_often_keeps_every_field(open_page: Callable[
         submit(page)
     assert (answer.value.status, is_marked(page)) == (429, True)
     expect_summary(page, "Nothing is lost: try again in ")
-    for field, value in (("name", "Charlie"), ("email", "charlie@example.com"), ("password", PASSWORD)):
+    for field, value in (
+        ("name", "Charlie"),
+        ("email", "charlie@example.com"),
+        ("password", PASSWORD),
+    ):
         expect(page.locator(f"#{field}")).to_have_value(value)

@@ -21,7 +21,9 @@ from tests.browser.steps import (
 )
 from tests.people import PASSWORD
 
-NAME_CHECK, EMAIL_CHECK, PASSWORD_CHECK = (f"/signup/check/{field}" for field in ("name", "email", "password"))
+NAME_CHECK, EMAIL_CHECK, PASSWORD_CHECK = (
+    f"/signup/check/{field}" for field in ("name", "email", "password")
+)
 GOOD = "Looks good"
 
 
@@ -72,7 +74,9 @@ def test_a_slow_old_answer_is_never_shown(page: Page, alice: Person, live: Live)
 
 @pytest.mark.parametrize("how", ["Enter", "click", "Enter during a check"])
 def test_a_submit_silences_the_checks(charlie: Person, live: Live, how: str) -> None:
-    """Else the late check finds the account that was made just now, and says that the address is taken (P1, P2)."""
+    """Else the late check finds the account that was made just now, and says that the address is
+    taken (P1, P2).
+    """
     page = charlie.page
     live.trouble.order(EMAIL_CHECK, before=0.3)
     live.trouble.order("/signup", after=0.8)
@@ -152,7 +156,9 @@ def test_a_message_is_spoken_by_a_region_that_stays(page: Page) -> None:
 
 
 def test_a_check_leaves_half_composed_text_alone(page: Page, live: Live) -> None:
-    """Whoever writes Japanese composes each word in the field; a swap that replaced it would end that."""
+    """Whoever writes Japanese composes each word in the field; a swap that replaced it would end
+    that.
+    """
     live.trouble.order(NAME_CHECK, after=0.3)
     page.goto("/signup")
     page.focus("#name")
@@ -161,9 +167,13 @@ def test_a_check_leaves_half_composed_text_alone(page: Page, live: Live) -> None
         page.keyboard.type("Ada ")
         with page.expect_request(f"**{NAME_CHECK}"):
             pass
-        keyboard.send("Input.imeSetComposition", {"text": "はな", "selectionStart": 2, "selectionEnd": 2})
+        keyboard.send(
+            "Input.imeSetComposition", {"text": "はな", "selectionStart": 2, "selectionEnd": 2}
+        )
     settle(page, 200)
-    keyboard.send("Input.imeSetComposition", {"text": "はなこ", "selectionStart": 3, "selectionEnd": 3})
+    keyboard.send(
+        "Input.imeSetComposition", {"text": "はなこ", "selectionStart": 3, "selectionEnd": 3}
+    )
     keyboard.send("Input.insertText", {"text": "花子"})
     expect(page.locator("#name")).to_have_value("Ada 花子")
 
@@ -222,7 +232,9 @@ def test_a_check_that_fails_says_so_in_its_own_line(page: Page, live: Live, stat
 
 
 def test_a_message_never_moves_the_button_from_under_the_mouse(page: Page) -> None:
-    """A message that appears on leaving a field, at the press of the button, must not make the click miss (P11)."""
+    """A message that appears on leaving a field, at the press of the button, must not make the
+    click miss (P11).
+    """
     page.goto("/signup")
     page.fill("#email", "charlie@")
     expect(message_of(page, "email")).to_have_text("")

@@ -1,4 +1,6 @@
-"""Moving about inside: one document, whose main part changes, and everything that a reader is owed with it."""
+"""Moving about inside: one document, whose main part changes, and everything that a reader is owed
+with it.
+"""
 
 import re
 from collections.abc import Callable
@@ -42,7 +44,8 @@ def test_a_link_changes_the_main_part_and_all_that_belongs_to_it(alice: Person) 
         titles.add(page.title())
     follow(page, "Devices")
     expect_path(page, "/devices")
-    page.get_by_role("link", name="Latchkey", exact=True).click()  # the brand is a link like the others
+    # the brand is a link like the others
+    page.get_by_role("link", name="Latchkey", exact=True).click()
     expect_path(page, "/dashboard")
     expect(page.locator("nav [aria-current=page]")).to_have_text(["Dashboard"])
     assert is_marked(page) and page.evaluate("document.querySelector('nav').marked")
@@ -57,7 +60,11 @@ def test_back_and_forward_show_what_was_there(alice: Person) -> None:
     for name, _ in WAYS[:2]:
         follow(page, name)
         expect_heading(page, name)
-    steps = (page.go_back, "Devices"), (page.go_back, re.compile("^Hello")), (page.go_forward, "Devices")
+    steps = (
+        (page.go_back, "Devices"),
+        (page.go_back, re.compile("^Hello")),
+        (page.go_forward, "Devices"),
+    )
     for step, heading in steps:
         step()
         expect_heading(page, heading)
@@ -68,7 +75,9 @@ def test_back_and_forward_show_what_was_there(alice: Person) -> None:
     expect(page.locator("nav [aria-current=page]")).to_have_text(["Devices"])
 
 
-@pytest.mark.parametrize("click", [{"modifiers": ["Control"]}, {"button": "middle"}], ids=["Ctrl", "middle button"])
+@pytest.mark.parametrize(
+    "click", [{"modifiers": ["Control"]}, {"button": "middle"}], ids=["Ctrl", "middle button"]
+)
 def test_a_link_opens_in_a_tab_of_its_own(alice: Person, click: dict) -> None:
     """htmx 4.0.1 eats such clicks (P9)."""
     page = alice.page
@@ -105,7 +114,10 @@ def test_the_door_is_always_crossed_by_a_real_navigation(alice: Person) -> None:
     log_out(page)
     expect_path(page, "/login")
     assert not is_marked(page)
-    assert [path for path in sent.documents() if path in ("/dashboard", "/login")] == ["/dashboard", "/login"]
+    assert [path for path in sent.documents() if path in ("/dashboard", "/login")] == [
+        "/dashboard",
+        "/login",
+    ]
 
 
 @pytest.mark.asvs("S72")
@@ -124,7 +136,9 @@ def test_a_session_that_ended_leads_to_log_in_and_back(alice: Person, live: Live
 
 
 @pytest.mark.asvs("S72")
-def test_a_form_sent_after_the_session_ended_leads_to_log_in_and_back(alice: Person, live: Live) -> None:
+def test_a_form_sent_after_the_session_ended_leads_to_log_in_and_back(
+    alice: Person, live: Live
+) -> None:
     page = alice.page
     page.goto("/account")
     live.end_sessions_of(alice.email)
@@ -167,7 +181,9 @@ def test_a_page_that_fails_says_so(alice: Person, live: Live) -> None:
     live.change("ALTER TABLE sessions RENAME COLUMN browser TO browsers")
     try:
         follow(page, "Devices")
-        expect(page.locator("main")).to_contain_text(re.compile("Something broke on our side|right back"))
+        expect(page.locator("main")).to_contain_text(
+            re.compile("Something broke on our side|right back")
+        )
         expect_path(page, "/devices")
     finally:
         live.change("ALTER TABLE sessions RENAME COLUMN browsers TO browser")
@@ -221,7 +237,9 @@ def log_in_as_bob(alice: Person, make_person: Callable[..., Person]) -> Person:
     return bob
 
 
-def test_a_page_of_one_user_never_stands_under_anothers_name(alice: Person, make_person: Callable[..., Person]) -> None:
+def test_a_page_of_one_user_never_stands_under_anothers_name(
+    alice: Person, make_person: Callable[..., Person]
+) -> None:
     page = alice.page
     page.goto("/account")
     mark(page)

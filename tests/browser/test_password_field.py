@@ -1,4 +1,6 @@
-"""The password field: a list that ticks, nothing in the way of those who paste, and what is shown is hidden again."""
+"""The password field: a list that ticks, nothing in the way of those who paste, and what is shown
+is hidden again.
+"""
 
 from collections.abc import Callable
 
@@ -34,7 +36,11 @@ def test_each_rule_ticks_at_its_key_and_nothing_is_sent(page: Page) -> None:
     sent = listen(page)
     expect(page.locator("#main")).to_contain_text("Password must:")
     page.focus("#password")
-    for key, met in (("a", ["letter"]), ("1", ["letter", "number"]), ("!", ["letter", "number", "special"])):
+    for key, met in (
+        ("a", ["letter"]),
+        ("1", ["letter", "number"]),
+        ("!", ["letter", "number", "special"]),
+    ):
         page.keyboard.press(key)
         assert met_rules(page) == met
     page.keyboard.type("aaaaa")
@@ -83,14 +89,20 @@ def test_what_only_the_server_knows_is_told_when_the_field_is_left(page: Page) -
 
 @pytest.mark.asvs("S47")
 @pytest.mark.guide("A3")
-@pytest.mark.parametrize(("path", "kind"), [("/signup", "new-password"), ("/login", "current-password")])
-def test_managers_find_their_fields_and_nothing_stops_a_paste(page: Page, path: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/signup", "new-password"), ("/login", "current-password")]
+)
+def test_managers_find_their_fields_and_nothing_stops_a_paste(
+    page: Page, path: str, kind: str
+) -> None:
     page.goto(path)
     expect(page.locator("#password")).to_have_attribute("autocomplete", kind)
     expect(page.locator("#email")).to_have_attribute("autocomplete", "username")
     expect(page.locator("#email")).to_have_attribute("type", "email")
     expect(page.locator("#email")).to_have_attribute("inputmode", "email")
-    for name in page.locator("main input:visible").evaluate_all("all => all.map(input => input.id)"):
+    for name in page.locator("main input:visible").evaluate_all(
+        "all => all.map(input => input.id)"
+    ):
         expect(page.locator(f"label[for={name}]")).to_be_visible()
         expect(page.locator(f"#{name}")).not_to_have_attribute("placeholder", "")
     page.fill("#email", PASSWORD)  # only to have it on the clipboard
@@ -124,7 +136,9 @@ def test_a_manager_that_fills_the_form_is_answered_as_a_typist_is(charlie: Perso
     assert met_rules(page) == ["length", "letter", "number", "special"]
     expect(message_of(page, "email")).to_contain_text("Looks good")
     settle(page)
-    assert [len(sent.posts(f"/signup/check/{field}")) for field in ("name", "email", "password")] == [1, 1, 1]
+    assert [
+        len(sent.posts(f"/signup/check/{field}")) for field in ("name", "email", "password")
+    ] == [1, 1, 1]
     submit(page)
     expect_path(page, "/dashboard")
 
@@ -139,7 +153,9 @@ def test_show_and_hide_keep_the_caret_and_the_focus(page: Page) -> None:
     button.click()
     expect(page.locator("#password")).to_have_attribute("type", "text")
     expect(button).to_have_attribute("aria-pressed", "true")
-    assert page.locator("#password").evaluate("field => [field.selectionStart, field.selectionEnd]") == [2, 4]
+    assert page.locator("#password").evaluate(
+        "field => [field.selectionStart, field.selectionEnd]"
+    ) == [2, 4]
     button.click()
     expect(page.locator("#password")).to_have_attribute("type", "password")
     expect(button).to_have_attribute("aria-pressed", "false")
@@ -169,7 +185,9 @@ def test_a_shown_password_stays_shown_through_a_check(page: Page) -> None:
     expect(page.locator("[data-toggle=password]")).to_have_attribute("aria-pressed", "true")
 
 
-def test_without_scripts_there_is_no_button_that_does_nothing(open_page: Callable[..., Page]) -> None:
+def test_without_scripts_there_is_no_button_that_does_nothing(
+    open_page: Callable[..., Page],
+) -> None:
     page = open_page(java_script_enabled=False)
     for path in ("/signup", "/login"):
         page.goto(path)

@@ -1,4 +1,6 @@
-"""How it all looks and sounds: on the smallest screen, in the largest letters, in both lights, from right to left."""
+"""How it all looks and sounds: on the smallest screen, in the largest letters, in both lights, from
+right to left.
+"""
 
 from collections.abc import Callable
 
@@ -38,7 +40,9 @@ def test_nothing_stands_in_anybodys_way(reader: Callable, state: str) -> None:
     assert_accessible(person.page)
 
 
-def test_a_database_that_is_away_stands_in_nobodys_way(alice: Person, away: Live, open_page: Callable) -> None:
+def test_a_database_that_is_away_stands_in_nobodys_way(
+    alice: Person, away: Live, open_page: Callable
+) -> None:
     page = open_page(of=away, viewport={"width": 320, "height": 640})
     page.context.add_cookies(alice.page.context.cookies())
     page.goto("/dashboard")
@@ -51,7 +55,10 @@ def test_a_database_that_is_away_stands_in_nobodys_way(alice: Person, away: Live
 
 @pytest.mark.parametrize("state", STATES)
 def test_nothing_sticks_out_of_the_smallest_screen(reader: Callable, state: str) -> None:
-    """320 CSS pixels are also a window of 1280 at 400 % (WCAG 1.4.10). Then the same from right to left."""
+    """320 CSS pixels are also a window of 1280 at 400 % (WCAG 1.4.10).
+
+    Then the same from right to left.
+    """
     person = reader(state, viewport={"width": 320, "height": 640})
     STATES[state](person)
     page = person.page
@@ -81,7 +88,9 @@ def test_fields_are_large_enough_to_read_and_to_hit(page: Page, alice: Person) -
 def test_whoever_wants_no_motion_gets_none(alice: Person, live: Live) -> None:
     page = alice.page
     page.emulate_media(reduced_motion="reduce")
-    page.add_init_script("addEventListener('pagereveal', event => { window.transition = !!event.viewTransition; })")
+    page.add_init_script(
+        "addEventListener('pagereveal', event => { window.transition = !!event.viewTransition; })"
+    )
     moving = """() => [document.getAnimations().length, window.transition ?? false,
         [...document.querySelectorAll('*')].some(node => {
             const style = getComputedStyle(node);
@@ -105,7 +114,10 @@ def test_nothing_jumps_while_a_page_comes(page: Page, alice: Person) -> None:
     shifts = """window.shift = 0;
         new PerformanceObserver(list => { for (const entry of list.getEntries()) shift += entry.value; })
             .observe({type: 'layout-shift', buffered: true});"""
-    for reader, paths in ((page, ("/", "/signup", "/login")), (alice.page, ("/dashboard", "/devices", "/account"))):
+    for reader, paths in (
+        (page, ("/", "/signup", "/login")),
+        (alice.page, ("/dashboard", "/devices", "/account")),
+    ):
         reader.add_init_script(shifts)
         for path in paths:
             reader.goto(path, wait_until="networkidle")
@@ -143,7 +155,9 @@ def test_a_keyboard_is_enough_to_sign_up(charlie: Person) -> None:
     page.wait_for_url("**/dashboard")
 
 
-def test_every_page_has_a_title_of_its_own_one_heading_and_its_landmarks(page: Page, ada: Person) -> None:
+def test_every_page_has_a_title_of_its_own_one_heading_and_its_landmarks(
+    page: Page, ada: Person
+) -> None:
     titles = []
     for reader, paths in (
         (page, ("/", "/signup", "/login", "/nowhere")),
@@ -155,7 +169,9 @@ def test_every_page_has_a_title_of_its_own_one_heading_and_its_landmarks(page: P
             expect(reader.locator("html[lang=en] h1")).to_have_count(1)
             for landmark in ("banner", "main", "contentinfo"):
                 expect(reader.get_by_role(landmark)).to_have_count(1)
-            expect(reader.locator("a.skip, a[href='#main']").first).to_have_attribute("href", "#main")
+            expect(reader.locator("a.skip, a[href='#main']").first).to_have_attribute(
+                "href", "#main"
+            )
             assert reader.locator("meta[name=description]").get_attribute("content")
             assert reader.locator("link[rel=icon]").get_attribute("href")
     assert len(set(titles)) == len(titles)

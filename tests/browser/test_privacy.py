@@ -1,4 +1,6 @@
-"""What a browser is given, and what it keeps: little, all of it ours, and nothing that a stranger's text can bend."""
+"""What a browser is given, and what it keeps: little, all of it ours, and nothing that a stranger's
+text can bend.
+"""
 
 import re
 from collections import defaultdict
@@ -113,7 +115,8 @@ def test_no_script_sees_the_cookie_and_a_changed_one_opens_nothing(alice: Person
     cookies = {cookie["name"]: cookie for cookie in page.context.cookies()}
     for cookie in (cookies["device"], cookies["session"]):
         assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Lax", "/")
-    page.evaluate("document.cookie = 'session=of-mine; path=/'")  # a script cannot write over it either
+    # a script cannot write over it either
+    page.evaluate("document.cookie = 'session=of-mine; path=/'")
     page.goto("/devices")
     expect_path(page, "/devices")
     head, claims, seal = cookie["value"].split(".")
@@ -125,8 +128,12 @@ def test_no_script_sees_the_cookie_and_a_changed_one_opens_nothing(alice: Person
 
 @pytest.mark.asvs("S67", "S68", "S106")
 @pytest.mark.parametrize("who", ["stranger", "member", "administrator"])
-def test_no_page_has_anything_for_a_strict_policy_to_stop(make_person: Callable[..., Person], who: str) -> None:
-    """That no page breaks the policy or asks anybody else for anything, `open_page` sees to in every test."""
+def test_no_page_has_anything_for_a_strict_policy_to_stop(
+    make_person: Callable[..., Person], who: str
+) -> None:
+    """That no page breaks the policy or asks anybody else for anything, `open_page` sees to in
+    every test.
+    """
     person = make_person("Ada", member=who == "member", admin=who == "administrator")
     wanted = {"stranger": GUEST, "administrator": ADMIN}.get(who, MEMBER)
     policies = set()
@@ -146,11 +153,15 @@ def test_no_page_has_anything_for_a_strict_policy_to_stop(make_person: Callable[
     urls = person.page.evaluate(
         "[...document.querySelectorAll('[src], link[href]')].map(node => node.src || node.href)"
     )
-    assert all(re.fullmatch(rf"{person.live.url}/static/[\w.-]+\.[0-9a-f]{{12}}\.\w+", url) for url in urls)
+    assert all(
+        re.fullmatch(rf"{person.live.url}/static/[\w.-]+\.[0-9a-f]{{12}}\.\w+", url) for url in urls
+    )
 
 
 @pytest.mark.asvs("S33", "S67")
-def test_a_hostile_name_and_device_are_words_alone(make_person: Callable[..., Person], ada: Person, live: Live) -> None:
+def test_a_hostile_name_and_device_are_words_alone(
+    make_person: Callable[..., Person], ada: Person, live: Live
+) -> None:
     shape = "() => [...document.body.querySelectorAll('*')].map(n => `${n.localName}: ${n.getAttributeNames().join()}`)"
     tame = make_person("Grace", member=True)
     wild = make_person("Grace", member=True)
@@ -160,7 +171,9 @@ def test_a_hostile_name_and_device_are_words_alone(make_person: Callable[..., Pe
             live.change(
                 f"UPDATE users SET name = '{quoted}', phone = '{quoted}', team = '{quoted}' WHERE id = '{user}'"
             )
-            live.change(f"UPDATE sessions SET browser = '{quoted}', address = '{quoted}' WHERE user_id = '{user}'")
+            live.change(
+                f"UPDATE sessions SET browser = '{quoted}', address = '{quoted}' WHERE user_id = '{user}'"
+            )
         for path in ("/dashboard", "/devices", "/account"):
             for person in (tame, wild):
                 person.page.goto(path)
@@ -169,7 +182,10 @@ def test_a_hostile_name_and_device_are_words_alone(make_person: Callable[..., Pe
         ada.page.goto(f"/admin/users?q={wild.email}")
         expect(ada.page.locator("#users")).to_contain_text(text)
         assert ada.page.evaluate(DANGEROUS, FORBIDDEN) == []
-        assert [page.evaluate("window.pwned === undefined") for page in (wild.page, ada.page)] == [True, True]
+        assert [page.evaluate("window.pwned === undefined") for page in (wild.page, ada.page)] == [
+            True,
+            True,
+        ]
 
 
 @pytest.mark.asvs("S33")

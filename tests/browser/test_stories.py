@@ -95,7 +95,9 @@ def test_alice_walks_through_the_house(someone: Callable) -> None:
     for name in ("Devices", "Account", "Dashboard"):
         follow(alice.page, name)
         expect_path(alice.page, f"/{name.lower()}")
-        expect(alice.page.get_by_role("link", name=name, exact=True)).to_have_attribute("aria-current", "page")
+        expect(alice.page.get_by_role("link", name=name, exact=True)).to_have_attribute(
+            "aria-current", "page"
+        )
         expect(alice.page.locator("[aria-current=page]")).to_have_count(1)
     alice.page.get_by_role("link", name="Handbook", exact=True).click()
     expect_heading(alice.page, "Handbook")
@@ -108,7 +110,9 @@ def test_alice_changes_her_profile_and_errors_keep_what_she_typed(someone: Calla
     alice.page.fill("#account-name", "A")
     alice.page.fill("#account-slug", "Not A Slug")
     submit(alice.page, "account-form")
-    expect_summary(alice.page, NAME, "Use 2 to 40 characters: lower-case letters (a–z), digits and hyphens.")
+    expect_summary(
+        alice.page, NAME, "Use 2 to 40 characters: lower-case letters (a–z), digits and hyphens."
+    )
     expect(alice.page.locator("#account-slug")).to_have_value("Not A Slug")
     alice.page.fill("#account-name", "Alice Grace")
     alice.page.fill("#account-slug", slug := alice.email.partition("@")[0].replace(".", "-"))
@@ -211,7 +215,9 @@ def test_the_menu_and_the_dashboard_follow_the_role(someone: Callable) -> None:
         expect(person.page.get_by_role("link", name="People", exact=True)).to_have_count(people)
 
 
-def test_whoever_is_turned_away_comes_back_after_logging_in(someone: Callable, alice: Person) -> None:
+def test_whoever_is_turned_away_comes_back_after_logging_in(
+    someone: Callable, alice: Person
+) -> None:
     page = someone("Alice").page
     page.goto("/devices?from=mail")
     expect_path(page, "/login")
@@ -223,10 +229,13 @@ def test_whoever_is_turned_away_comes_back_after_logging_in(someone: Callable, a
 
 
 @pytest.mark.asvs("S110")
-def test_a_browser_that_blocks_cookies_is_told_so(someone: Callable, alice: Person, live: Live) -> None:
+def test_a_browser_that_blocks_cookies_is_told_so(
+    someone: Callable, alice: Person, live: Live
+) -> None:
     page = someone("Alice").page
     page.goto("/login")
-    sent = [(b"location", b"/dashboard"), (b"hx-redirect", b"/dashboard")]  # the answer without its cookies
+    # the answer without its cookies
+    sent = [(b"location", b"/dashboard"), (b"hx-redirect", b"/dashboard")]
     has_scripts = page.evaluate("typeof htmx") == "object"
     live.trouble.order("/login", status=204 if has_scripts else 303, headers=sent)
     log_in(page, alice.email)

@@ -74,7 +74,9 @@ def test_a_form_shows_that_it_is_on_its_way(charlie: Person, alice: Person, live
 @pytest.mark.guide("A14")
 @pytest.mark.asvs("S102")
 @pytest.mark.parametrize("how", ["double click", "double Enter"])
-def test_two_submits_make_one_account_and_one_session(charlie: Person, live: Live, how: str) -> None:
+def test_two_submits_make_one_account_and_one_session(
+    charlie: Person, live: Live, how: str
+) -> None:
     live.trouble.order("/signup", before=0.3)
     page = fill(charlie)
     sent = listen(page)
@@ -106,12 +108,14 @@ def test_a_double_click_logs_in_once(alice: Person, live: Live) -> None:
 def test_a_double_click_without_scripts_makes_one_account(
     make_person: Callable[..., Person], live: Live, forgiven: list[str]
 ) -> None:
-    forgiven.append("uncaught: Transition was skipped")  # Chromium's, of the first of two navigations
+    # Chromium's, of the first of two navigations
+    forgiven.append("uncaught: Transition was skipped")
     charlie = make_person("Charlie", java_script_enabled=False)
     charlie.page.goto("/signup")
     fill_sign_up(charlie.page, "Charlie", charlie.email)
     button_of(charlie.page, "signup-form").dblclick()
-    # In, or told that the account is there: the browser may have dropped the first answer and its cookie.
+    # In, or told that the account is there: the browser may have dropped the first answer and its
+    # cookie.
     expect(charlie.page.locator("[data-viewer-name], #error-summary")).to_be_visible()
     assert live.accounts_of(charlie.email) == 1
 
@@ -133,7 +137,10 @@ def test_the_summary_has_the_focus_and_its_links_lead_to_the_fields(page: Page) 
 def test_the_summary_says_what_the_fields_say(page: Page) -> None:
     sign_up(page, "A", "charlie@")
     expect_summary(
-        page, "There is a problem", "Name must be at least 2 characters long.", "Please enter a valid email."
+        page,
+        "There is a problem",
+        "Name must be at least 2 characters long.",
+        "Please enter a valid email.",
     )
     expect(error_of(page, "name")).to_have_text("Error: Name must be at least 2 characters long.")
     expect(error_of(page, "email")).to_have_text("Error: Please enter a valid email.")
@@ -189,7 +196,9 @@ def test_a_refusal_from_anywhere_leaves_the_form_alone(
 
 
 @pytest.mark.guide("A19")
-def test_an_account_that_cannot_be_made_says_the_guides_sentence(charlie: Person, live: Live) -> None:
+def test_an_account_that_cannot_be_made_says_the_guides_sentence(
+    charlie: Person, live: Live
+) -> None:
     page = fill(charlie)
     with live.refusing_people():
         submit(page)
@@ -213,7 +222,9 @@ def test_nothing_is_lost_offline(charlie: Person, forgiven: list[str]) -> None:
     expect_path(page, "/dashboard")
 
 
-def test_a_server_that_never_answers_is_given_up(charlie: Person, live: Live, forgiven: list[str]) -> None:
+def test_a_server_that_never_answers_is_given_up(
+    charlie: Person, live: Live, forgiven: list[str]
+) -> None:
     forgiven += OFFLINE
     charlie.page.clock.install()
     page = fill(charlie)
@@ -238,7 +249,9 @@ def test_a_server_that_is_down_is_not_called_offline(charlie: Person, forgiven: 
     expect_path(page, "/dashboard")
 
 
-def test_a_sign_up_that_timed_out_is_sent_again_and_logs_in(charlie: Person, live: Live, forgiven: list[str]) -> None:
+def test_a_sign_up_that_timed_out_is_sent_again_and_logs_in(
+    charlie: Person, live: Live, forgiven: list[str]
+) -> None:
     forgiven += OFFLINE
     charlie.page.clock.install()
     page = fill(charlie)
@@ -253,7 +266,9 @@ def test_a_sign_up_that_timed_out_is_sent_again_and_logs_in(charlie: Person, liv
     assert live.accounts_of(charlie.email) == 1
 
 
-def test_log_in_instead_carries_the_email_and_back_finds_the_form(alice: Person, page: Page) -> None:
+def test_log_in_instead_carries_the_email_and_back_finds_the_form(
+    alice: Person, page: Page
+) -> None:
     sign_up(page, "Alice Grace", alice.email, OTHER_PASSWORD)
     page.get_by_role("link", name="Log in instead").click()
     expect(page).to_have_url(f"{alice.live.url}/login")
@@ -270,7 +285,9 @@ def test_log_in_instead_carries_the_email_and_back_finds_the_form(alice: Person,
 
 
 @pytest.mark.asvs("S110")
-def test_without_scripts_log_in_instead_is_a_link(make_person: Callable[..., Person], alice: Person) -> None:
+def test_without_scripts_log_in_instead_is_a_link(
+    make_person: Callable[..., Person], alice: Person
+) -> None:
     page = make_person("Charlie", java_script_enabled=False).page
     page.goto("/signup?next=/devices")
     fill_sign_up(page, "Charlie", alice.email, OTHER_PASSWORD)
@@ -297,14 +314,18 @@ def log_in_as_bob(alice: Person, make_person: Callable[..., Person]) -> Person:
     return bob
 
 
-def test_a_form_of_another_account_does_nothing(alice: Person, make_person: Callable[..., Person]) -> None:
+def test_a_form_of_another_account_does_nothing(
+    alice: Person, make_person: Callable[..., Person]
+) -> None:
     alice.page.goto("/account")
     bob = log_in_as_bob(alice, make_person)
     alice.page.evaluate("document.querySelector('#account-name').value = 'Alice Grace'")
     submit(alice.page, "account-form")
     expect(alice.page.get_by_role("banner")).to_contain_text("Bob")
     expect(alice.page.locator("#account-name")).to_have_value("Bob")
-    names = alice.live.rows(f"SELECT name FROM users WHERE email IN ('{alice.email}', '{bob.email}') ORDER BY name")
+    names = alice.live.rows(
+        f"SELECT name FROM users WHERE email IN ('{alice.email}', '{bob.email}') ORDER BY name"
+    )
     assert names == [("Alice",), ("Bob",)]
 
 
@@ -325,15 +346,21 @@ def test_a_profile_sent_after_the_session_ended_comes_back(alice: Person, live: 
     assert PASSWORD not in page.evaluate("JSON.stringify({...sessionStorage})")
     log_in(page, alice.email)
     expect(page.locator("#account-phone")).to_have_value("+44 20 7946 0000")
-    expect(page.locator("#account-form")).to_contain_text("You were logged out before this was saved.")
+    expect(page.locator("#account-form")).to_contain_text(
+        "You were logged out before this was saved."
+    )
     assert page.evaluate("sessionStorage.length") == 0
     submit(page, "account-form")
     expect_toast(page, "Profile saved.")
     expect(page.locator("#account-form")).not_to_contain_text("You were logged out")
-    assert live.rows(f"SELECT phone FROM users WHERE email = '{alice.email}'") == [("+44 20 7946 0000",)]
+    assert live.rows(f"SELECT phone FROM users WHERE email = '{alice.email}'") == [
+        ("+44 20 7946 0000",)
+    ]
 
 
-def test_a_profile_whose_check_finds_the_session_ended_comes_back(alice: Person, live: Live) -> None:
+def test_a_profile_whose_check_finds_the_session_ended_comes_back(
+    alice: Person, live: Live
+) -> None:
     page = alice.page
     page.goto("/account")
     live.end_sessions_of(alice.email)
@@ -343,7 +370,9 @@ def test_a_profile_whose_check_finds_the_session_ended_comes_back(alice: Person,
     expect(page.locator("#account-phone")).to_have_value("+44 20 7946 0000")
 
 
-def test_a_profile_comes_back_to_nobody_else(alice: Person, make_person: Callable[..., Person], live: Live) -> None:
+def test_a_profile_comes_back_to_nobody_else(
+    alice: Person, make_person: Callable[..., Person], live: Live
+) -> None:
     page, bob = type_profile(alice, live), make_person("Bob", member=True)
     log_in(page, bob.email)
     expect_path(page, "/account")
@@ -393,12 +422,16 @@ def test_a_toast_covers_no_form(alice: Person, width: int) -> None:
     page = alice.page
     page.set_viewport_size({"width": width, "height": 844})
     page.goto("/account")
-    page.evaluate("document.querySelector('#account-form .primary').scrollIntoView({block: 'center'})")
+    page.evaluate(
+        "document.querySelector('#account-form .primary').scrollIntoView({block: 'center'})"
+    )
     save_profile(page)
     settle(page, 400)
     toast = page.locator(".toast").bounding_box()
     for form in page.locator("main form").all():
         box = form.bounding_box()
-        is_above = box["y"] + box["height"] <= toast["y"] or box["y"] >= toast["y"] + toast["height"]
+        is_above = (
+            box["y"] + box["height"] <= toast["y"] or box["y"] >= toast["y"] + toast["height"]
+        )
         is_beside = box["x"] + box["width"] <= toast["x"] or box["x"] >= toast["x"] + toast["width"]
         assert is_above or is_beside

@@ -1,4 +1,6 @@
-"""The examples of deploy/ are taken by the programs that they are for, where those are here, and name what there is."""
+"""The examples of deploy/ are taken by the programs that they are for, where those are here, and
+name what there is.
+"""
 
 import asyncio
 import configparser
@@ -14,8 +16,17 @@ import httpx
 import pytest
 import yaml
 
-from tests.processes import EXAMPLE, NGINX, Taking, free_port, needs_nginx, nginx, serving, write_nginx
-from web.settings import ROOT
+from tests.processes import (
+    EXAMPLE,
+    NGINX,
+    Taking,
+    free_port,
+    needs_nginx,
+    nginx,
+    serving,
+    write_nginx,
+)
+from web.settings.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
 ANALYZE = shutil.which("systemd-analyze")
@@ -24,15 +35,20 @@ SETTINGS = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(),
 
 def steps(dockerfile: str) -> list[tuple[str, str]]:
     """Instruction and the rest, of each step."""
-    lines = re.sub(r"\\\n\s*", "", re.sub(r"^#.*\n", "", dockerfile, flags=re.MULTILINE)).splitlines()
-    return [(line.partition(" ")[0], line.partition(" ")[2].strip()) for line in lines if line.strip()]
+    lines = re.sub(
+        r"\\\n\s*", "", re.sub(r"^#.*\n", "", dockerfile, flags=re.MULTILINE)
+    ).splitlines()
+    return [
+        (line.partition(" ")[0], line.partition(" ")[2].strip()) for line in lines if line.strip()
+    ]
 
 
 def known(name: str) -> bool:
     return name in SETTINGS or name.removesuffix("_FILE") in SETTINGS
 
 
-# --- nginx ------------------------------------------------------------------------------------------------------------
+# --- nginx
+# ------------------------------------------------------------------------------------------------------------
 
 
 @needs_nginx
@@ -58,8 +74,13 @@ async def test_nginx_keeps_static_files_and_machines_pages_and_holds_senders_to_
             transport=Taking(port, trusting=trusting), base_url=settings["BASE_URL"]
         ) as client:
             front = await client.get("/")
-            assert (front.status_code, front.http_version, "nginx/" in str(front.headers)) == (200, "HTTP/1.1", False)
-            assert "strict-transport-security" not in front.headers  # it would bind every program on localhost
+            assert (front.status_code, front.http_version, "nginx/" in str(front.headers)) == (
+                200,
+                "HTTP/1.1",
+                False,
+            )
+            # it would bind every program on localhost
+            assert "strict-transport-security" not in front.headers
             style = re.search(r"/static/[^\"]+\.css", front.text)[0]  # type: ignore[index]
             first = await client.get(style)
             assert (await client.post("/login", content=b"x" * 70_000)).status_code == 413
@@ -77,7 +98,8 @@ def test_the_example_believes_no_client_about_itself() -> None:
     assert "proxy_add_x_forwarded_for" not in EXAMPLE
 
 
-# --- systemd ----------------------------------------------------------------------------------------------------------
+# --- systemd
+# ----------------------------------------------------------------------------------------------------------
 
 
 def unit() -> dict[str, list[str]]:
@@ -92,9 +114,17 @@ def unit() -> dict[str, list[str]]:
 def test_systemd_takes_its_example_and_finds_it_little_exposed(tmp_path: Path) -> None:
     text = (DEPLOY / "latchkey.service").read_text().replace("/opt/latchkey", str(ROOT))
     (tmp_path / "latchkey.service").write_text(text)
-    done = subprocess.run([ANALYZE, "verify", tmp_path / "latchkey.service"], capture_output=True, text=True)
+    done = subprocess.run(
+        [ANALYZE, "verify", tmp_path / "latchkey.service"], capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    command = [ANALYZE, "security", "--offline=true", "--threshold=20", tmp_path / "latchkey.service"]
+    command = [
+        ANALYZE,
+        "security",
+        "--offline=true",
+        "--threshold=20",
+        tmp_path / "latchkey.service",
+    ]
     assert subprocess.run(command, capture_output=True).returncode == 0
 
 
@@ -108,15 +138,24 @@ def test_the_service_runs_commands_that_are_and_sets_what_can_be_set() -> None:
         assert (ROOT / Path(program).relative_to("/opt/latchkey")).exists()
 
 
-# --- containers -------------------------------------------------------------------------------------------------------
+# --- containers
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_the_image_copies_what_is_there_and_all_that_the_program_needs() -> None:
-    copied = [rest.split()[:-1] for step, rest in steps((DEPLOY / "Dockerfile").read_text()) if step == "COPY"]
+    copied = [
+        rest.split()[:-1]
+        for step, rest in steps((DEPLOY / "Dockerfile").read_text())
+        if step == "COPY"
+    ]
     names = {name for sources in copied for name in sources if not sources[0].startswith("--from")}
     assert all((ROOT / name).exists() for name in names)
     assert names >= {"db", "web", "partials", "static", "requirements.lock", "pyproject.toml"}
-    allowed = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line[0] == "!"}
+    allowed = {
+        line[1:]
+        for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+        if line[0] == "!"
+    }
     assert allowed == names
 
 
@@ -135,7 +174,9 @@ def test_the_image_is_small_and_nobody_in_it_is_root() -> None:
     assert all(known(name) or name in ("PATH", "PYTHONDONTWRITEBYTECODE") for name in environment)
 
 
-def test_the_health_check_goes_past_a_proxy_and_finds_out_what_is_down(migrated: Path, tmp_path: Path) -> None:
+def test_the_health_check_goes_past_a_proxy_and_finds_out_what_is_down(
+    migrated: Path, tmp_path: Path
+) -> None:
     shutil.copy(migrated, tmp_path / "latchkey.db")
     told = dict(steps((DEPLOY / "Dockerfile").read_text()))["HEALTHCHECK"]
     command = [sys.executable, *json.loads(told[told.index(" CMD ") + 5 :])[1:]]
@@ -158,9 +199,15 @@ def test_the_composition_trusts_the_gateway_of_its_own_network_alone() -> None:
 def test_the_composition_migrates_before_it_serves_and_names_what_is() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = compose["services"]
-    assert (DEPLOY / services["web"]["build"]["context"] / services["web"]["build"]["dockerfile"]).exists()
+    assert (
+        DEPLOY / services["web"]["build"]["context"] / services["web"]["build"]["dockerfile"]
+    ).exists()
     assert services["migrate"]["command"] == ["latchkey", "migrate"]
-    assert services["web"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+    assert services["web"]["depends_on"] == {
+        "migrate": {"condition": "service_completed_successfully"}
+    }
     assert all(known(name) for name in services["web"]["environment"])
-    assert {name for service in services.values() for name in service["secrets"]} == set(compose["secrets"])
+    assert {name for service in services.values() for name in service["secrets"]} == set(
+        compose["secrets"]
+    )
     assert all(port.startswith("127.0.0.1:") for port in services["web"]["ports"])

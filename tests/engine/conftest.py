@@ -134,4 +134,7 @@ def run(coroutine):
 
 
 def ddl():
-    return [str(CreateTable(table).compile(dialect=postgresql_dialect.dialect())) for table in metadata.sorted_tables]
+    return [
+        str(CreateTable(table).compile(dialect=postgresql_dialect.dialect()))
+        for table in metadata.sorted_tables
+    ]

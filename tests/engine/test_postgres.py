@@ -1,4 +1,6 @@
-"""PostgreSQL may be slow, full, restarted or away: the pool stays whole, and the refusal says that it will pass."""
+"""PostgreSQL may be slow, full, restarted or away: the pool stays whole, and the refusal says that
+it will pass.
+"""
 
 import asyncio
 import time
@@ -12,10 +14,12 @@ from sqlalchemy import Integer, bindparam, column, func, select, table, update
 from db.engine.postgres_pool import address
 from db.engine.postgres_session import Session
 from db.engine.statement import Conflict, Statement, insert
-from db.refusals import Busy
+from db.errors import Busy
 
 activity = table("pg_stat_activity", column("pid"))
-END_SESSION = Statement(select(func.pg_terminate_backend(activity.c.pid)).where(activity.c.pid == bindparam("pid")))
+END_SESSION = Statement(
+    select(func.pg_terminate_backend(activity.c.pid)).where(activity.c.pid == bindparam("pid"))
+)
 END_OWN_SESSION = Statement(select(func.pg_terminate_backend(func.pg_backend_pid())))
 OWN_SESSION = Statement(select(func.pg_backend_pid()))
 SLEEP = Statement(select(func.pg_sleep(bindparam("seconds"))))
@@ -28,14 +32,17 @@ async def opened(url, **options):
 
 
 async def emails(database, people):
-    return [row.email for row in await database.fetch_all(select(people.c.email).order_by(people.c.id))]
+    return [
+        row.email for row in await database.fetch_all(select(people.c.email).order_by(people.c.id))
+    ]
 
 
 async def add(database, people, email):
     return await database.execute(insert(people).values(email=email))
 
 
-# --- what users of `databases` are used to ----------------------------------------------------------------------------
+# --- what users of `databases` are used to
+# ----------------------------------------------------------------------------
 
 
 async def test_execute_returns_the_id_of_an_ordinary_insert(postgres, people):
@@ -46,7 +53,9 @@ async def test_execute_returns_the_id_of_an_ordinary_insert(postgres, people):
 
 async def test_execute_many_executes_each(postgres, people):
     await postgres.execute_many(people.insert(), [{"email": "a"}, {"email": "b"}])
-    await postgres.execute_many("INSERT INTO people (email) VALUES (:email)", [{"email": "c"}, {"email": "d"}])
+    await postgres.execute_many(
+        "INSERT INTO people (email) VALUES (:email)", [{"email": "c"}, {"email": "d"}]
+    )
     assert await emails(postgres, people) == [*"abcd"]
 
 
@@ -55,14 +64,18 @@ async def test_an_ordinary_clause_is_compiled_once_whatever_its_values(postgres,
         await add(postgres, people, email)
     plans = postgres._backend.preparer._plans
     before = len(plans)
-    found = [await postgres.fetch_val(select(people.c.id).where(people.c.email == email)) for email in "ab"]
+    found = [
+        await postgres.fetch_val(select(people.c.id).where(people.c.email == email))
+        for email in "ab"
+    ]
     assert (found, len(plans) - before) == ([1, 2], 1)
 
 
 async def test_the_values_of_plain_text_have_the_types_that_the_server_infers(postgres):
     await postgres.execute("CREATE TABLE IF NOT EXISTS things (id uuid, at timestamptz, doc jsonb)")
     await postgres.execute(
-        "INSERT INTO things (id, doc) VALUES (:id, :doc)", {"id": "6f1b2c7e-0000-4000-8000-000000000000", "doc": "{}"}
+        "INSERT INTO things (id, doc) VALUES (:id, :doc)",
+        {"id": "6f1b2c7e-0000-4000-8000-000000000000", "doc": "{}"},
     )
     assert await postgres.fetch_val("SELECT doc FROM things") == "{}"
 
@@ -142,7 +155,8 @@ async def test_a_conflict_names_the_constraint_and_no_value(postgres, people):
     assert str(conflict.value) == "people_email_key"
 
 
-# --- many at once -----------------------------------------------------------------------------------------------------
+# --- many at once
+# -----------------------------------------------------------------------------------------------------
 
 
 async def test_more_tasks_than_sessions_all_succeed(postgres_url, people):
@@ -161,7 +175,10 @@ async def test_more_tasks_than_sessions_all_succeed(postgres_url, people):
 
 
 async def test_a_block_of_a_connection_holds_no_session_while_it_does_something_else(postgres_url):
-    async with opened(postgres_url, max_size=1, wait=0.2) as database, database.connection() as connection:
+    async with (
+        opened(postgres_url, max_size=1, wait=0.2) as database,
+        database.connection() as connection,
+    ):
         assert await connection.fetch_val("SELECT 1") == 1
         assert await asyncio.create_task(database.fetch_val("SELECT 2")) == 2
 
@@ -192,7 +209,9 @@ async def test_tasks_cancelled_at_any_moment_leave_the_pool_whole(postgres_url, 
             await asyncio.sleep(0.002)
             tasks[number // 2].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(asyncio.create_task(database.fetch_val("SELECT 1")) for _ in range(4)))
+        await asyncio.gather(
+            *(asyncio.create_task(database.fetch_val("SELECT 1")) for _ in range(4))
+        )
         stored = await emails(database, people)
         assert {e[1:] for e in stored if e[0] == "a"} == {e[1:] for e in stored if e[0] == "b"}
 
@@ -209,13 +228,15 @@ async def test_a_hundred_transactions_that_cannot_start_leak_nothing(postgres_ur
         assert await asyncio.gather(*rows) == [["a"]] * 4
 
 
-# --- not to be had now ------------------------------------------------------------------------------------------------
+# --- not to be had now
+# ------------------------------------------------------------------------------------------------
 
 
 async def test_a_read_is_tried_again_when_its_session_was_ended(postgres_url):
     async with opened(postgres_url, max_size=1) as database:
         pid = await database.fetch_val(OWN_SESSION())
-        assert await database.fetch_val(END_SESSION(pid=pid)) is None  # the second time there is no such session
+        # the second time there is no such session
+        assert await database.fetch_val(END_SESSION(pid=pid)) is None
         assert await database.fetch_val(OWN_SESSION()) != pid
 
 
@@ -239,7 +260,9 @@ async def test_every_session_of_the_pool_may_have_been_ended(postgres_url, serve
 
 
 async def test_a_write_is_not_tried_again_and_a_transaction_neither(postgres_url, people):
-    ending = Statement(update(people).where(func.pg_terminate_backend(bindparam("pid"))).values(age=1))
+    ending = Statement(
+        update(people).where(func.pg_terminate_backend(bindparam("pid"))).values(age=1)
+    )
     async with opened(postgres_url, max_size=1) as database:
         await add(database, people, "a")
         with pytest.raises(Busy):  # a second time would find no such session, and succeed
@@ -253,8 +276,12 @@ async def test_a_write_is_not_tried_again_and_a_transaction_neither(postgres_url
 
 @asynccontextmanager
 async def crossed(postgres, postgres_url, people):
-    """Another program has the second of two rows, and reaches for the first once we hold it and wait for the second."""
-    await postgres.execute_many(people.insert(), [{"email": "a", "age": 0}, {"email": "b", "age": 0}])
+    """Another program has the second of two rows, and reaches for the first once we hold it and
+    wait for the second.
+    """
+    await postgres.execute_many(
+        people.insert(), [{"email": "a", "age": 0}, {"email": "b", "age": 0}]
+    )
     other = await asyncpg.connect(postgres_url)
     async with other.transaction():
         await other.execute("UPDATE people SET age = 10 WHERE email = 'b'")
@@ -270,7 +297,9 @@ async def crossed(postgres, postgres_url, people):
 ALL_OLDER = "UPDATE people SET age = age + 1"
 
 
-async def test_a_write_that_the_server_undid_for_a_deadlock_is_done_again(postgres, postgres_url, people):
+async def test_a_write_that_the_server_undid_for_a_deadlock_is_done_again(
+    postgres, postgres_url, people
+):
     async with crossed(postgres, postgres_url, people) as reaching:
         writing = asyncio.create_task(postgres.execute(ALL_OLDER))
         await reaching
@@ -279,7 +308,9 @@ async def test_a_write_that_the_server_undid_for_a_deadlock_is_done_again(postgr
     assert [row.age for row in await postgres.fetch_all(select(people.c.age))] == [11, 11]
 
 
-async def test_a_transaction_that_the_server_undid_for_a_deadlock_is_busy(postgres, postgres_url, people):
+async def test_a_transaction_that_the_server_undid_for_a_deadlock_is_busy(
+    postgres, postgres_url, people
+):
     async def work():
         async with postgres.transaction():
             await postgres.execute(ALL_OLDER)
@@ -295,7 +326,9 @@ async def test_a_transaction_that_the_server_undid_for_a_deadlock_is_busy(postgr
 
 async def test_statements_are_read_committed_whatever_the_database_prefers(postgres, postgres_url):
     name = postgres_url.rpartition("/")[2]
-    await postgres.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    await postgres.execute(
+        f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"
+    )
     async with opened(postgres_url) as database:
         assert await database.fetch_val("SHOW transaction_isolation") == "read committed"
     await postgres.execute(f"ALTER DATABASE {name} RESET default_transaction_isolation")
@@ -316,9 +349,12 @@ def test_the_options_of_databases_are_ours_to_read(options, expected):
 
 
 async def test_the_options_of_postgresql_count(postgres_url):
-    async with opened(f"{postgres_url}?application_name=door&sslmode=disable&max_size=1") as database:
+    async with opened(
+        f"{postgres_url}?application_name=door&sslmode=disable&max_size=1"
+    ) as database:
         assert await database.fetch_val("SHOW application_name") == "door"
-    async with opened(f"{postgres_url}?sslmode=require") as database:  # the server of the tests has no certificate
+    # the server of the tests has no certificate
+    async with opened(f"{postgres_url}?sslmode=require") as database:
         with pytest.raises(Busy):
             await database.fetch_val("SELECT 1")
 
@@ -376,7 +412,12 @@ async def test_the_usual_limits_are_in_force(postgres):
 
 
 async def test_the_server_notices_a_client_that_is_gone_within_a_minute(postgres):
-    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+    names = (
+        "tcp_keepalives_idle",
+        "tcp_keepalives_interval",
+        "tcp_keepalives_count",
+        "tcp_user_timeout",
+    )
     shown = [await postgres.fetch_val(f"SHOW {name}") for name in names]
     assert shown == ["30", "10", "3", "60000"]
 
@@ -390,7 +431,9 @@ async def test_a_frozen_transaction_loses_its_locks(postgres_url, people):
                 await frozen.fetch_val(select(func.pg_advisory_xact_lock(7)))
                 await frozen.execute(update(people).values(age=1))
                 writing = asyncio.create_task(other.execute(update(people).values(age=2)))
-                locking = asyncio.create_task(other.fetch_val(select(func.pg_advisory_xact_lock(7))))
+                locking = asyncio.create_task(
+                    other.fetch_val(select(func.pg_advisory_xact_lock(7)))
+                )
                 await asyncio.gather(writing, locking)
                 await frozen.execute(update(people).values(age=3))
         assert await other.fetch_val(select(people.c.age)) == 2
@@ -411,7 +454,8 @@ async def test_a_wrong_password_or_name_is_no_passing_trouble(server_url):
             await database.fetch_val("SELECT 1")
 
 
-# --- the state of a session -------------------------------------------------------------------------------------------
+# --- the state of a session
+# -------------------------------------------------------------------------------------------
 
 
 async def test_a_session_goes_back_without_a_reset_unless_it_was_touched(server_url):
@@ -433,14 +477,22 @@ async def test_a_session_goes_back_without_a_reset_unless_it_was_touched(server_
 async def test_what_a_statement_sets_does_not_reach_the_next(postgres_url, change):
     async with opened(postgres_url, max_size=1) as database:
         await database.execute(change)
-        assert await database.fetch_val(Statement(select(func.current_setting("application_name")))()) == ""
+        assert (
+            await database.fetch_val(Statement(select(func.current_setting("application_name")))())
+            == ""
+        )
 
 
 async def test_an_advisory_lock_does_not_outlive_its_statement(postgres_url):
     async with opened(postgres_url, max_size=1) as database:
         await database.fetch_val(Statement(select(func.pg_advisory_lock(7)))())
         here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        assert await database.fetch_val(f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND {here}") == 0
+        assert (
+            await database.fetch_val(
+                f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND {here}"
+            )
+            == 0
+        )
 
 
 async def test_a_statement_is_prepared_once_per_connection_and_then_is_one_round_trip(postgres_url):
@@ -450,4 +502,7 @@ async def test_a_statement_is_prepared_once_per_connection_and_then_is_one_round
         session = database._backend.pool._pool._holders[0]._con
         prepared, sent = len(session._stmt_cache._entries), session._protocol.queries_count
         assert [(await database.fetch_one(add_one(number=n))).more for n in range(3)] == [1, 2, 3]
-        assert (len(session._stmt_cache._entries), session._protocol.queries_count) == (prepared, sent + 3)
+        assert (len(session._stmt_cache._entries), session._protocol.queries_count) == (
+            prepared,
+            sent + 3,
+        )

@@ -13,11 +13,12 @@ from databases import Database
 from sqlalchemy import Integer, bindparam, func, select, text, update
 
 from db.engine.statement import Conflict, Statement, insert
-from db.refusals import Busy
+from db.errors import Busy
 
 SLOW = "(WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM n LIMIT {}) SELECT x FROM n)"
 SLOW_READ = f"SELECT count(*) FROM {SLOW.format(1_000_000_000)}"
-SLOW_WRITE = f"INSERT INTO people (email) SELECT 'slow ' || count(*) FROM {SLOW.format(3_000_000)}"  # about 0.5 s
+# about 0.5 s
+SLOW_WRITE = f"INSERT INTO people (email) SELECT 'slow ' || count(*) FROM {SLOW.format(3_000_000)}"
 
 
 @asynccontextmanager
@@ -34,14 +35,17 @@ def holding(path):
 
 
 async def emails(database, people):
-    return [row.email for row in await database.fetch_all(select(people.c.email).order_by(people.c.id))]
+    return [
+        row.email for row in await database.fetch_all(select(people.c.email).order_by(people.c.id))
+    ]
 
 
 async def add(database, people, email):
     return await database.execute(insert(people).values(email=email))
 
 
-# --- connections ------------------------------------------------------------------------------------------------------
+# --- connections
+# ------------------------------------------------------------------------------------------------------
 
 
 async def pragmas(database):
@@ -92,7 +96,9 @@ from databases import Database
 asyncio.run(Database("sqlite:///{tmp_path}/missing/a.db").connect())
 """
     for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", program], timeout=20, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", program], timeout=20, capture_output=True, text=True
+        )
         assert "Busy" in done.stderr
         assert "Event loop is closed" not in done.stderr
 
@@ -108,15 +114,22 @@ async def test_what_was_asked_for_before_the_end_is_done(sqlite_url):
 
 async def test_what_is_done_is_told_before_what_was_asked_for_with_it(sqlite):
     async with opened(str(sqlite.url), readers=1, deadline=0.5) as database:
-        fast, slow = [asyncio.create_task(database.fetch_val(query)) for query in ("SELECT 1", SLOW_READ)]
-        assert await asyncio.wait([fast, slow], return_when=asyncio.FIRST_COMPLETED) == ({fast}, {slow})
+        fast, slow = [
+            asyncio.create_task(database.fetch_val(query)) for query in ("SELECT 1", SLOW_READ)
+        ]
+        assert await asyncio.wait([fast, slow], return_when=asyncio.FIRST_COMPLETED) == (
+            {fast},
+            {slow},
+        )
         with pytest.raises(Busy):
             await slow
 
 
 def engine_threads():
     """How many there are, once those that were told to stop have had a moment to."""
-    ours = [thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
+    ours = [
+        thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name
+    ]
     for thread in ours:
         thread.join(0.1)
     assert all(thread.daemon for thread in ours)
@@ -139,7 +152,9 @@ async def main():
     print(await database.fetch_val("SELECT 1"))
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-c", program], timeout=20, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], timeout=20, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
@@ -158,10 +173,13 @@ async def test_a_database_may_be_connected_again(sqlite_url):
         await database.disconnect()
 
 
-# --- what users of `databases` are used to ----------------------------------------------------------------------------
+# --- what users of `databases` are used to
+# ----------------------------------------------------------------------------
 
 
-async def test_execute_returns_the_id_of_an_ordinary_insert_and_the_count_of_an_ordinary_update(sqlite, people):
+async def test_execute_returns_the_id_of_an_ordinary_insert_and_the_count_of_an_ordinary_update(
+    sqlite, people
+):
     assert [await add(sqlite, people, email) for email in "ab"] == [1, 2]
     assert await sqlite.execute(update(people).values(age=4)) == 2
     assert await sqlite.execute("UPDATE people SET age = 5 WHERE id = :id", {"id": 9}) == 0
@@ -170,7 +188,9 @@ async def test_execute_returns_the_id_of_an_ordinary_insert_and_the_count_of_an_
 
 async def test_execute_many_executes_each(sqlite, people):
     await sqlite.execute_many(people.insert(), [{"email": "a"}, {"email": "b"}])
-    await sqlite.execute_many("INSERT INTO people (email) VALUES (:email)", [{"email": "c"}, {"email": "d"}])
+    await sqlite.execute_many(
+        "INSERT INTO people (email) VALUES (:email)", [{"email": "c"}, {"email": "d"}]
+    )
     assert await emails(sqlite, people) == [*"abcd"]
 
 
@@ -179,7 +199,9 @@ async def test_an_ordinary_clause_is_compiled_once_whatever_its_values(sqlite, p
         await add(sqlite, people, email)
     plans = sqlite._backend.preparer._plans
     before = len(plans)
-    found = [await sqlite.fetch_val(select(people.c.id).where(people.c.email == email)) for email in "ab"]
+    found = [
+        await sqlite.fetch_val(select(people.c.id).where(people.c.email == email)) for email in "ab"
+    ]
     assert (found, len(plans) - before) == ([1, 2], 1)
 
 
@@ -238,7 +260,8 @@ async def test_a_mistake_stays_sqlites_own_error(sqlite):
             await sqlite.fetch_all(wrong)
 
 
-# --- transactions -----------------------------------------------------------------------------------------------------
+# --- transactions
+# -----------------------------------------------------------------------------------------------------
 
 
 async def test_a_hundred_transactions_that_read_and_then_write_all_succeed(sqlite, people):
@@ -295,7 +318,9 @@ async def test_the_outer_transaction_takes_the_inner_ones_with_it(sqlite, people
 
 
 async def test_a_commit_that_fails_is_rolled_back_and_lets_the_writer_go(sqlite, people):
-    await sqlite.execute("CREATE TABLE late (id INTEGER REFERENCES people (id) DEFERRABLE INITIALLY DEFERRED)")
+    await sqlite.execute(
+        "CREATE TABLE late (id INTEGER REFERENCES people (id) DEFERRABLE INITIALLY DEFERRED)"
+    )
     with pytest.raises(Conflict):
         async with sqlite.transaction():
             await sqlite.execute("INSERT INTO late VALUES (99)")
@@ -336,7 +361,9 @@ async def test_inner_transactions_may_be_nested_three_deep(sqlite, people):
 
 
 async def test_a_transaction_begins_even_where_another_was_left_open(sqlite, people):
-    await sqlite._backend.writer.do(lambda handle: handle.run("BEGIN", "INSERT INTO people (email) VALUES ('never')"))
+    await sqlite._backend.writer.do(
+        lambda handle: handle.run("BEGIN", "INSERT INTO people (email) VALUES ('never')")
+    )
     async with sqlite.transaction():
         await add(sqlite, people, "a")
     assert await emails(sqlite, people) == ["a"]
@@ -350,7 +377,8 @@ async def test_a_transaction_begun_by_a_statement_is_refused_and_undone(sqlite, 
         assert other.execute("SELECT count(*) FROM people").fetchone() == (1,)
 
 
-# --- cancellation -----------------------------------------------------------------------------------------------------
+# --- cancellation
+# -----------------------------------------------------------------------------------------------------
 
 
 async def test_a_task_cancelled_within_a_statement_leaves_a_clean_writer(sqlite, people):
@@ -360,10 +388,13 @@ async def test_a_task_cancelled_within_a_statement_leaves_a_clean_writer(sqlite,
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.wait_for(add(sqlite, people, "after"), 5)
-    assert await emails(sqlite, people) == ["slow 3000000", "after"]  # SQLite was done before the lock was released
+    # SQLite was done before the lock was released
+    assert await emails(sqlite, people) == ["slow 3000000", "after"]
 
 
-async def test_a_task_cancelled_within_a_transaction_is_rolled_back_before_the_next_begins(sqlite, people):
+async def test_a_task_cancelled_within_a_transaction_is_rolled_back_before_the_next_begins(
+    sqlite, people
+):
     async def work():
         async with sqlite.transaction():
             await add(sqlite, people, "never")
@@ -420,7 +451,9 @@ async def test_tasks_cancelled_at_any_moment_leave_nothing_behind(sqlite, people
     await asyncio.gather(*tasks, return_exceptions=True)
     assert await asyncio.wait_for(add(sqlite, people, "after"), 2)
     stored = await emails(sqlite, people)
-    assert {email[1:] for email in stored if email[0] == "a"} - {"fter"} == {e[1:] for e in stored if e[0] == "b"}
+    assert {email[1:] for email in stored if email[0] == "a"} - {"fter"} == {
+        e[1:] for e in stored if e[0] == "b"
+    }
 
 
 async def test_reads_that_are_cancelled_do_not_hold_up_the_others(sqlite):
@@ -436,10 +469,13 @@ async def test_reads_that_are_cancelled_do_not_hold_up_the_others(sqlite):
         assert await database.fetch_val("SELECT 1") == 1
 
 
-# --- not to be had now ------------------------------------------------------------------------------------------------
+# --- not to be had now
+# ------------------------------------------------------------------------------------------------
 
 
-async def test_a_locked_database_is_busy_for_writers_while_readers_go_on(sqlite, sqlite_path, people):
+async def test_a_locked_database_is_busy_for_writers_while_readers_go_on(
+    sqlite, sqlite_path, people
+):
     await add(sqlite, people, "a")
     async with opened(str(sqlite.url), busy_timeout=50) as database:
         with holding(sqlite_path):
@@ -511,7 +547,9 @@ async def test_a_read_that_waits_past_its_deadline_is_not_begun(sqlite):
 
 async def test_a_quick_read_is_not_begun_after_its_deadline_either(sqlite):
     async with opened(str(sqlite.url), readers=1, deadline=0.1) as database:
-        blocking = asyncio.ensure_future(database._backend.readers.do(lambda handle: time.sleep(0.3)))
+        blocking = asyncio.ensure_future(
+            database._backend.readers.do(lambda handle: time.sleep(0.3))
+        )
         await asyncio.sleep(0)
         with pytest.raises(Busy):
             await database.fetch_val("SELECT 1")
@@ -534,7 +572,9 @@ async def test_a_writer_is_held_by_no_read(sqlite, people):
         slow = [asyncio.create_task(database.fetch_val(SLOW_READ)) for _ in range(2)]
         await asyncio.sleep(0.05)
         assert await asyncio.wait_for(add(database, people, "a"), 0.3) == 1
-        assert [type(outcome) for outcome in await asyncio.gather(*slow, return_exceptions=True)] == [Busy] * 2
+        assert [
+            type(outcome) for outcome in await asyncio.gather(*slow, return_exceptions=True)
+        ] == [Busy] * 2
 
 
 async def test_a_full_database_is_busy_and_recovers(sqlite, people):
@@ -548,7 +588,9 @@ async def test_a_full_database_is_busy_and_recovers(sqlite, people):
 
 async def test_a_reader_cannot_write(sqlite, people):
     with pytest.raises(Busy) as busy:
-        await sqlite._backend.readers.do(lambda handle: handle.run("INSERT INTO people (email) VALUES ('a')"))
+        await sqlite._backend.readers.do(
+            lambda handle: handle.run("INSERT INTO people (email) VALUES ('a')")
+        )
     assert busy.value.__cause__.sqlite_errorcode == sqlite3.SQLITE_READONLY
     assert await emails(sqlite, people) == []
 

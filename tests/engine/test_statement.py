@@ -40,14 +40,19 @@ class Person:
 
 @pytest.fixture
 async def alice(database, people):
-    await database.execute(insert(people).values(id=1, email="alice@example.org", name="Alice", age=30))
+    await database.execute(
+        insert(people).values(id=1, email="alice@example.org", name="Alice", age=30)
+    )
 
 
 def by_email(people):
-    return Statement(select(people.c.id, people.c.email).where(people.c.email == bindparam("email")))
+    return Statement(
+        select(people.c.id, people.c.email).where(people.c.email == bindparam("email"))
+    )
 
 
-# --- built once, called with values -----------------------------------------------------------------------------------
+# --- built once, called with values
+# -----------------------------------------------------------------------------------
 
 
 def test_a_plan_is_made_once_for_each_dialect(people):
@@ -90,7 +95,10 @@ async def test_values_written_in_the_clause_are_kept(database, people, alice):
         .where(people.c.age == 30, people.c.email == bindparam("email"))
         .limit(1)
     )
-    assert tuple(await database.fetch_one(statement(email="alice@example.org"))) == ("alice@example.org", "yes")
+    assert tuple(await database.fetch_one(statement(email="alice@example.org"))) == (
+        "alice@example.org",
+        "yes",
+    )
 
 
 async def test_a_bind_with_a_default_may_be_left_out(database, people, alice):
@@ -101,13 +109,17 @@ async def test_a_bind_with_a_default_may_be_left_out(database, people, alice):
 
 async def test_a_bind_with_a_callable_asks_it_at_each_call(database):
     asked = iter([1, 2])
-    statement = Statement(select((bindparam("n", callable_=lambda: next(asked), type_=Integer()) + 0).label("n")))
+    statement = Statement(
+        select((bindparam("n", callable_=lambda: next(asked), type_=Integer()) + 0).label("n"))
+    )
     assert [await database.fetch_val(statement()), await database.fetch_val(statement())] == [1, 2]
 
 
 async def test_a_bind_used_twice_is_given_once(database, people, alice):
     statement = Statement(
-        select(people.c.id).where((people.c.email == bindparam("who")) | (people.c.email == bindparam("who")))
+        select(people.c.id).where(
+            (people.c.email == bindparam("who")) | (people.c.email == bindparam("who"))
+        )
     )
     assert await database.fetch_val(statement(who="alice@example.org")) == 1
 
@@ -119,14 +131,19 @@ async def test_the_values_do_not_stay_in_the_statement(database, people, alice):
         await database.fetch_one(statement())
 
 
-# --- types ------------------------------------------------------------------------------------------------------------
+# --- types
+# ------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_type_decorator_is_applied_on_the_way_in_and_on_the_way_out(database, people):
-    put = Statement(insert(people).values(email="a", name=bindparam("name")).returning(people.c.name))
+    put = Statement(
+        insert(people).values(email="a", name=bindparam("name")).returning(people.c.name)
+    )
     assert (await database.fetch_one(put(name="Alice"))).name == "ALICE"
     assert await database.fetch_val("SELECT name FROM people") == "alice"
-    get = Statement(select(people.c.name).where(people.c.name == bindparam("name", type_=people.c.name.type)))
+    get = Statement(
+        select(people.c.name).where(people.c.name == bindparam("name", type_=people.c.name.type))
+    )
     assert await database.fetch_val(get(name="aLiCe")) == "ALICE"
 
 
@@ -140,7 +157,9 @@ async def test_a_type_decorator_is_applied_on_the_way_in_and_on_the_way_out(data
 )
 async def test_what_goes_in_comes_out(database, type_, value):
     given = bindparam("value", type_=type_)
-    statement = Statement(select(given.label("value") if isinstance(type_, DateTime | JSON) else cast(given, type_)))
+    statement = Statement(
+        select(given.label("value") if isinstance(type_, DateTime | JSON) else cast(given, type_))
+    )
     assert await database.fetch_val(statement(value=value)) == value
 
 
@@ -154,23 +173,33 @@ async def test_an_instant_goes_into_a_column_with_a_time_zone(postgres):
 
 async def test_a_number_may_be_chosen_by_a_case(database, people, alice):
     statement = Statement(
-        select(case((people.c.age > bindparam("age"), bindparam("old", type_=Integer())), else_=0).label("n"))
+        select(
+            case(
+                (people.c.age > bindparam("age"), bindparam("old", type_=Integer())), else_=0
+            ).label("n")
+        )
     )
     assert await database.fetch_val(statement(age=18, old=7)) == 7
 
 
-# --- every kind of statement ------------------------------------------------------------------------------------------
+# --- every kind of statement
+# ------------------------------------------------------------------------------------------
 
 
 async def test_an_insert_returns_what_it_made(database, people):
-    put = Statement(insert(people).values(email=bindparam("email")).returning(people.c.id, people.c.email))
+    put = Statement(
+        insert(people).values(email=bindparam("email")).returning(people.c.id, people.c.email)
+    )
     row = await database.fetch_one(put(email="a"))
     assert (row.id, row.email) == (1, "a")
 
 
 async def test_an_update_returns_the_rows_that_it_changed(database, people, alice):
     change = Statement(
-        update(people).where(people.c.id == bindparam("who")).values(age=bindparam("years")).returning(people.c.age)
+        update(people)
+        .where(people.c.id == bindparam("who"))
+        .values(age=bindparam("years"))
+        .returning(people.c.age)
     )
     assert [tuple(row) for row in await database.fetch_all(change(who=1, years=31))] == [(31,)]
     assert await database.fetch_all(change(who=2, years=31)) == []
@@ -188,7 +217,12 @@ async def test_execute_tells_how_many_rows_a_statement_changed(database, people)
     assert await database.execute(put(email="a")) == 1
     assert await database.execute(put(email="b")) == 1
     assert await database.execute(grow(years=3)) == 2
-    assert await database.execute(Statement(delete(people).where(people.c.id == bindparam("who")))(who=99)) == 0
+    assert (
+        await database.execute(
+            Statement(delete(people).where(people.c.id == bindparam("who")))(who=99)
+        )
+        == 0
+    )
 
 
 async def test_an_insert_without_returning_returns_nothing(database, people):
@@ -204,7 +238,10 @@ async def test_an_insert_without_columns_asks_for_each(database, people):
 
 async def test_a_lost_race_returns_nothing_and_changes_nothing(database, people):
     put = Statement(
-        insert(people).values(email=bindparam("email"), age=5).on_conflict_do_nothing().returning(people.c.id)
+        insert(people)
+        .values(email=bindparam("email"), age=5)
+        .on_conflict_do_nothing()
+        .returning(people.c.id)
     )
     assert await database.fetch_val(put(email="a")) == 1
     assert await database.fetch_val(put(email="a")) is None
@@ -226,7 +263,9 @@ async def test_an_in_takes_as_many_values_as_it_gets(database, people):
     for name in "abc":
         await database.execute(insert(people).values(email=name, name=name))
     some = Statement(
-        select(people.c.name).where(people.c.name.in_(bindparam("names", expanding=True))).order_by(people.c.id)
+        select(people.c.name)
+        .where(people.c.name.in_(bindparam("names", expanding=True)))
+        .order_by(people.c.id)
     )
     assert [row.name for row in await database.fetch_all(some(names=["A", "C"]))] == ["A", "C"]
     assert await database.fetch_all(some(names=[])) == []
@@ -237,7 +276,9 @@ async def test_an_in_takes_as_many_values_as_it_gets(database, people):
 async def test_a_default_in_python_is_computed(database, people, notes, alice):
     await database.execute(Statement(insert(notes).values(person_id=bindparam("who")))(who=1))
     await database.execute(insert(notes).values(person_id=1))
-    assert [row.body for row in await database.fetch_all(select(notes.c.body))] == ["nothing yet"] * 2
+    assert [row.body for row in await database.fetch_all(select(notes.c.body))] == [
+        "nothing yet"
+    ] * 2
 
 
 async def test_what_the_constraints_forbid_is_a_conflict(database, people, notes, alice):
@@ -277,11 +318,16 @@ def test_only_a_plain_select_is_no_write(people):
     assert [Statement(clause).plan(DIALECT).writes for clause in writes] == [True] * len(writes)
 
 
-# --- rows -------------------------------------------------------------------------------------------------------------
+# --- rows
+# -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_row_is_found_by_position_by_name_by_column_and_as_an_attribute(database, people, alice):
-    row = await database.fetch_one(Statement(select(people, func.length(people.c.email).label("length")))())
+async def test_a_row_is_found_by_position_by_name_by_column_and_as_an_attribute(
+    database, people, alice
+):
+    row = await database.fetch_one(
+        Statement(select(people, func.length(people.c.email).label("length")))()
+    )
     assert row[1] == row["email"] == row[people.c.email] == row.email == "alice@example.org"
     assert row[2] == row["name"] == row[people.c.name] == "ALICE"
     assert row["length"] == row.length == row[-1] == 17
@@ -290,7 +336,11 @@ async def test_a_row_is_found_by_position_by_name_by_column_and_as_an_attribute(
 async def test_a_row_has_a_mapping_keys_values_and_a_length(database, people, alice):
     row = await database.fetch_one(select(people.c.id, people.c.email))
     assert dict(row._mapping) == {"id": 1, "email": "alice@example.org"}
-    assert (list(row.keys()), list(row.values()), len(row)) == (["id", "email"], [1, "alice@example.org"], 2)
+    assert (list(row.keys()), list(row.values()), len(row)) == (
+        ["id", "email"],
+        [1, "alice@example.org"],
+        2,
+    )
     assert isinstance(row, Record)
 
 
@@ -316,7 +366,9 @@ async def test_a_name_that_is_not_in_the_row_is_an_error(database, people, alice
 
 
 async def test_columns_may_be_called_as_a_tuples_methods_are(database, people, alice):
-    row = await database.fetch_one(select(func.count().label("count"), literal(5).label("index")).select_from(people))
+    row = await database.fetch_one(
+        select(func.count().label("count"), literal(5).label("index")).select_from(people)
+    )
     assert (row.count, row.index) == (1, 5)
 
 
@@ -327,7 +379,9 @@ async def test_columns_of_one_name_are_told_apart_by_their_table(database, peopl
 
 
 async def test_the_rows_of_plain_text_have_the_names_that_come_with_them(database, people, alice):
-    row = await database.fetch_one("SELECT id AS number, email FROM people WHERE id = :id", {"id": 1})
+    row = await database.fetch_one(
+        "SELECT id AS number, email FROM people WHERE id = :id", {"id": 1}
+    )
     assert (row.number, row["email"]) == (1, "alice@example.org")
 
 
@@ -345,14 +399,17 @@ async def test_a_row_does_not_print_its_values(database, people, alice):
 async def test_a_statement_knows_what_its_rows_become(database, people, alice):
     statement = Statement(select(people.c.id, people.c.email).execution_options(into=Person))
     bound = statement()
-    assert bound.statement.into(*(await database.fetch_one(bound))) == Person(1, "alice@example.org")
+    assert bound.statement.into(*(await database.fetch_one(bound))) == Person(
+        1, "alice@example.org"
+    )
 
 
 def test_a_statement_without_into_keeps_the_record(people):
     assert by_email(people).into is None
 
 
-# --- the house --------------------------------------------------------------------------------------------------------
+# --- the house
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_importing_the_engine_does_not_import_the_postgresql_driver():

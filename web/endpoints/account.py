@@ -7,15 +7,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import account
-from db.refusals import Breached, Busy, TooMany
+from db.errors import Breached, Busy, TooMany
 from db.viewer import Viewer
-from web.closed_doors import say
-from web.cookie import set_cookie, verify_session
-from web.forms import Form, read_fields
-from web.notices import confirm, take_notice
-from web.respond import changed, field, page, redraw_navigation, refused
-from web.schemas import PasswordChange, Profile
-from web.words import plural
+from web.forms.form import Form, read_fields
+from web.forms.schemas import PasswordChange, Profile
+from web.http.session import set_cookie, verify_session
+from web.rendering.flash_messages import confirm, take_notice
+from web.rendering.form_errors import say
+from web.rendering.formatting import plural
+from web.rendering.responses import changed, field, page, redraw_navigation, refused
 
 TITLE = "Account"
 SLUG_TAKEN = "This page address is taken. Please choose another."
@@ -27,7 +27,10 @@ PROFILE_CLOSED = {
 }
 PASSWORD_CLOSED = {
     TooMany: "Too many attempts to change your password. Nothing was changed: try again in {wait}.",
-    Busy: "Too many people are at the door right now. Nothing was changed: try again in a few seconds.",
+    Busy: (
+        "Too many people are at the door right now. Nothing was changed: try again in "
+        "a few seconds."
+    ),
 }
 
 
@@ -53,10 +56,14 @@ async def submit(request: Request) -> Response:
     present = await _present(viewer)
     form = Form.check(Profile, await read_fields(request), present=present)
     try:
-        if form.data and not await account.change_profile(viewer, **form.data.model_dump(exclude_unset=True)):
+        if form.data and not await account.change_profile(
+            viewer, **form.data.model_dump(exclude_unset=True)
+        ):
             form.add_error("slug", SLUG_TAKEN)
     except (TooMany, Busy) as refusal:
-        return await _refused(request, viewer, "profile", *say(request, form, refusal, PROFILE_CLOSED), profile=form)
+        return await _refused(
+            request, viewer, "profile", *say(request, form, refusal, PROFILE_CLOSED), profile=form
+        )
     if form.data is None:
         if form.values["slug"] != viewer.slug:
             form.notes["slug"] = UNCHECKED
@@ -67,7 +74,9 @@ async def submit(request: Request) -> Response:
     saved = present | form.data.model_dump(exclude_unset=True)
     form = Form.blank(Profile, **saved)
     toast, fragment = confirm(request, "profile-saved"), "account/profile.html"
-    return changed(request, TITLE, to="account", fragment=fragment, me=me, profile=form, toast=toast)
+    return changed(
+        request, TITLE, to="account", fragment=fragment, me=me, profile=form, toast=toast
+    )
 
 
 async def change_password(request: Request) -> Response:
@@ -78,15 +87,25 @@ async def change_password(request: Request) -> Response:
     if form.data is None:
         return await _refused(request, viewer, "password", password=form)
     try:
-        done = await account.change_password(viewer, current=form.data.current_password, new=form.data.password)
+        done = await account.change_password(
+            viewer, current=form.data.current_password, new=form.data.password
+        )
     except (TooMany, Breached, Busy) as refusal:
-        return await _refused(request, viewer, "password", *say(request, form, refusal, PASSWORD_CLOSED), password=form)
+        return await _refused(
+            request,
+            viewer,
+            "password",
+            *say(request, form, refusal, PASSWORD_CLOSED),
+            password=form,
+        )
     if done is None:
         form.add_error("current_password", WRONG_PASSWORD)
         return await _refused(request, viewer, "password", password=form)
     session, ended = done
     set_cookie(request, session)
-    others = f" {ended} other {plural(ended, 'device was', 'devices were')} logged out." if ended else ""
+    others = (
+        f" {ended} other {plural(ended, 'device was', 'devices were')} logged out." if ended else ""
+    )
     notice = "password-changed-others" if ended else "password-changed"
     return changed(
         request,

@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from db.access import admin
 from db.viewer import Admin
-from web.cookie import verify_admin
-from web.forms import Form, read_fields, read_query
-from web.notices import confirm, keep_notice, take_notice
-from web.respond import changed, leave, now, page, path_of, refused
-from web.schemas import PeopleQuery, RoleChange, TeamChange
+from web.forms.form import Form, read_fields, read_query
+from web.forms.schemas import PeopleQuery, RoleChange, TeamChange
+from web.http.session import verify_admin
+from web.rendering.flash_messages import confirm, keep_notice, take_notice
+from web.rendering.responses import changed, leave, now, page, path_of, refused
 
 TITLE = "People"
 
@@ -25,11 +25,18 @@ async def show(request: Request) -> Response:
 
 
 async def show_person(request: Request) -> Response:
-    """What can be done to one user: a page without scripts, and with them the content of a menu of the list."""
+    """What can be done to one user: a page without scripts, and with them the content of a menu of
+    the list.
+    """
     viewer = await verify_admin(request)
     person = await admin.get_person(viewer, _user_id(request))
     query = await _asked(request)
-    context: dict[str, Any] = {"person": person, "asked": query, "back": _address(query), "mistake": None}
+    context: dict[str, Any] = {
+        "person": person,
+        "asked": query,
+        "back": _address(query),
+        "mistake": None,
+    }
     return page(request, "admin/person.html", person.name, layout="house", me=viewer.me, **context)
 
 
@@ -42,7 +49,8 @@ async def change_role(request: Request) -> Response:
     await admin.change_role(viewer, _user_id(request), form.data.role)
     if _user_id(request) == viewer.id and form.data.role != "admin":
         keep_notice(request, "role-given-up")
-        return leave(request, to=path_of(request, "dashboard"))  # the list is no longer theirs to see
+        # the list is no longer theirs to see
+        return leave(request, to=path_of(request, "dashboard"))
     return await _changed(request, viewer, "role-changed")
 
 
@@ -119,10 +127,14 @@ def _address(query: PeopleQuery) -> str:
 
 
 async def _asked(request: Request) -> PeopleQuery:
-    """The page of the list in the query string, or in the form that was on it; defaults for what is not valid."""
+    """The page of the list in the query string, or in the form that was on it; defaults for what is
+    not valid.
+    """
     asked = await read_fields(request) if request.method == "POST" else read_query(request)
     wrong = Form.check(PeopleQuery, asked).errors
-    return PeopleQuery.model_validate({name: value for name, value in (asked or {}).items() if name not in wrong})
+    return PeopleQuery.model_validate(
+        {name: value for name, value in (asked or {}).items() if name not in wrong}
+    )
 
 
 async def _people(request: Request, viewer: Admin) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from db.access import admin, users
-from web.cookie import verify_admin, verify_session
-from web.errors import problem
-from web.forms import Form, read_query
-from web.openapi import describe
-from web.schemas import PeopleQuery
-from web.words import iso
+from web.forms.form import Form, read_query
+from web.forms.schemas import PeopleQuery
+from web.http.session import verify_admin, verify_session
+from web.rendering.formatting import iso
+from web.rendering.openapi import describe
+from web.rendering.problem_details import problem
 
 
 async def session(request: Request) -> Response:

@@ -8,10 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import audit
-from web.cookie import verify_admin, verify_session
-from web.forms import Form, read_query
-from web.respond import now, page, path_of
-from web.schemas import ActivityQuery, AuditQuery
+from db.audit.events import EVENTS
+from web.forms.form import Form, read_query
+from web.forms.schemas import ActivityQuery, AuditQuery
+from web.http.session import verify_admin, verify_session
+from web.rendering.responses import now, page, path_of
 
 Q = TypeVar("Q", bound=BaseModel)
 
@@ -28,7 +29,7 @@ async def show_all(request: Request) -> Response:
     admin = await verify_admin(request)
     query = _read(request, AuditQuery)
     found = await audit.list_all(admin, **query.model_dump())
-    events = [(name, words.label) for name, words in audit.EVENTS.items()]
+    events = [(name, words.label) for name, words in EVENTS.items()]
     context: dict[str, Any] = {"found": found, "query": query.model_dump(), "events": events}
     context |= _around(request, "admin-audit", query, found)
     return page(request, "audit/page.html", "Audit", layout="house", me=admin.me, **context)
@@ -38,11 +39,15 @@ def _read(request: Request, schema: type[Q]) -> Q:
     """What was asked for; where that cannot be read, what is shown when nothing is asked."""
     asked = read_query(request)
     wrong = Form.check(schema, asked).errors
-    return schema.model_validate({name: value for name, value in asked.items() if name not in wrong})
+    return schema.model_validate(
+        {name: value for name, value in asked.items() if name not in wrong}
+    )
 
 
 def _around(request: Request, name: str, query: BaseModel, found: audit.Page) -> dict[str, Any]:
-    """The time, and the addresses of the newer and the older page of the same search: empty where there is none."""
+    """The time, and the addresses of the newer and the older page of the same search: empty where
+    there is none.
+    """
 
     def address(number: int) -> str:
         asked = {**query.model_dump(exclude_defaults=True), "page": number}

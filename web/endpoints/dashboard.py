@@ -5,9 +5,9 @@ from starlette.responses import Response
 
 from db.access import dashboard
 from db.viewer import Viewer, require_admin
-from web.cookie import verify_session
-from web.notices import take_notice
-from web.respond import now, page
+from web.http.session import verify_session
+from web.rendering.flash_messages import take_notice
+from web.rendering.responses import now, page
 
 
 async def show(request: Request) -> Response:

@@ -7,11 +7,11 @@ from starlette.responses import RedirectResponse, Response
 
 from db.access import devices
 from db.viewer import Viewer
-from web.cookie import keep_device, verify_session
-from web.forms import read_fields
-from web.notices import confirm, keep_notice, take_notice
-from web.respond import changed, is_htmx, leave, now, page, path_of
-from web.words import plural
+from web.forms.form import read_fields
+from web.http.session import keep_device, verify_session
+from web.rendering.flash_messages import confirm, keep_notice, take_notice
+from web.rendering.formatting import plural
+from web.rendering.responses import changed, is_htmx, leave, now, page, path_of
 
 TITLE = "Devices"
 
@@ -34,7 +34,10 @@ async def revoke(request: Request) -> Response:
 
 
 async def revoke_others(request: Request) -> Response:
-    """End every session except this one. The form of the list sends `ask`: without a script, a page asks first."""
+    """End every session except this one.
+
+    The form of the list sends `ask`: without a script, a page asks first.
+    """
     viewer = await verify_session(request)
     if not is_htmx(request) and (await read_fields(request) or {}).get("ask"):
         return RedirectResponse(f"{path_of(request, 'devices')}?confirm=others", 303)
@@ -53,8 +56,15 @@ async def revoke_all(request: Request) -> Response:
 
 async def _changed(request: Request, viewer: Viewer, toast: str) -> Response:
     context = await _list(request, viewer)
-    return changed(request, TITLE, to="devices", fragment="devices/list.html", toast=toast, **context)
+    return changed(
+        request, TITLE, to="devices", fragment="devices/list.html", toast=toast, **context
+    )
 
 
 async def _list(request: Request, viewer: Viewer) -> dict[str, Any]:
-    return {"devices": await devices.list_devices(viewer), "me": viewer.me, "now": now(request), "confirm": False}
+    return {
+        "devices": await devices.list_devices(viewer),
+        "me": viewer.me,
+        "now": now(request),
+        "confirm": False,
+    }

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from db.access import health
-from db.refusals import Busy
+from db.errors import Busy
 
 DEADLINE: Final = 3  # seconds; who asks is a machine that has others to ask
 
@@ -17,7 +17,9 @@ async def alive(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Not ready as soon as the program is told to stop: whoever sends people here should send them elsewhere."""
+    """Not ready as soon as the program is told to stop: whoever sends people here should send them
+    elsewhere.
+    """
     if request.app.state.draining:
         return PlainTextResponse("the program is about to stop\n", 503)
     try:

@@ -1,4 +1,6 @@
-"""The pages that hold nobody's data: the front page, the handbook, and what robots and browsers look for."""
+"""The pages that hold nobody's data: the front page, the handbook, and what robots and browsers
+look for.
+"""
 
 from datetime import UTC, timedelta
 from typing import Final
@@ -6,8 +8,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from web.respond import constant, now, path_of
-from web.settings import Settings
+from web.rendering.responses import constant, now, path_of
+from web.settings.settings import Settings
 
 GOOD_FOR: Final = timedelta(days=330)  # less than a year (RFC 9116, section 2.5.5)
 
@@ -17,7 +19,9 @@ async def show(request: Request) -> Response:
 
 
 async def handbook(request: Request) -> Response:
-    """The same page for every member, by the cookie alone, no query: the guide's static page behind a paywall (D6)."""
+    """The same page for every member, by the cookie alone, no query: the guide's static page behind
+    a paywall (D6).
+    """
     return constant(request, "home/handbook.html", "Handbook", layout="house")
 
 
@@ -31,7 +35,10 @@ async def robots(request: Request) -> Response:
 
 
 async def security_txt(request: Request) -> Response:
-    """Whom to tell of a weakness (RFC 9116). It expires at a midnight, so that it is the same all day."""
+    """Whom to tell of a weakness (RFC 9116).
+
+    It expires at a midnight, so that it is the same all day.
+    """
     settings: Settings = request.app.state.settings
     expires = (now(request).astimezone(UTC) + GOOD_FOR).date()
     return PlainTextResponse(

@@ -4,21 +4,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import login
-from db.refusals import Busy, TooMany
-from web.closed_doors import say
-from web.cookie import end_session
-from web.destinations import carried_page, safe_page
-from web.device import describe_device
-from web.forms import Form, read_fields
-from web.notices import keep_notice, take_notice
-from web.respond import leave, page, path_of, refused
-from web.schemas import LogIn
+from db.errors import Busy, TooMany
+from web.forms.form import Form, read_fields
+from web.forms.schemas import LogIn
+from web.http.client_info import describe_device
+from web.http.redirects import carried_page, safe_page
+from web.http.session import end_session
+from web.rendering.flash_messages import keep_notice, take_notice
+from web.rendering.form_errors import say
+from web.rendering.responses import leave, page, path_of, refused
 
 TITLE = "Log in"
-REASONS = ("guessed", "ended", "new", "cookies")  # parameters of the page, each of which says why it is shown
+# parameters of the page, each of which says why it is shown
+REASONS = ("guessed", "ended", "new", "cookies")
 NO_MATCH = "Email or password is incorrect."
 CLOSED = {
-    TooMany: "Too many attempts to log in. To keep guessers out, this door stays shut for now: try again in {wait}.",
+    TooMany: (
+        "Too many attempts to log in. To keep guessers out, this door stays shut "
+        "for now: try again in {wait}."
+    ),
     Busy: "Too many people are logging in right now. Nothing is lost: try again in a few seconds.",
 }
 
@@ -26,13 +30,17 @@ CLOSED = {
 async def show(request: Request) -> Response:
     query = request.query_params
     target = carried_page(request, query.get("next"))
-    reason = next((reason for reason in REASONS if query.get(reason) == "1"), "next" if target else "")
+    reason = next(
+        (reason for reason in REASONS if query.get(reason) == "1"), "next" if target else ""
+    )
     form, left = Form.blank(LogIn, next=target), take_notice(request)
     return page(request, "login/page.html", TITLE, form=form, reason=reason, left=left)
 
 
 async def submit(request: Request) -> Response:
-    """One message for an unknown address, a wrong password and a disabled account, after the same work."""
+    """One message for an unknown address, a wrong password and a disabled account, after the same
+    work.
+    """
     form = Form.check(LogIn, await read_fields(request))
     if form.data is None:
         return _refused(request, form)
@@ -53,13 +61,16 @@ async def submit(request: Request) -> Response:
 
 async def log_out(request: Request) -> Response:
     """Ends this session here and in the database: no copy of the cookie works again (trap T6)."""
-    await read_fields(request)  # it has no field of ours, but another content type is refused here too
+    # it has no field of ours, but another content type is refused here too
+    await read_fields(request)
     await end_session(request)
     keep_notice(request, "logged-out")
     return leave(request, to=path_of(request, "login"), delete_cookie=True)
 
 
-def _refused(request: Request, form: Form[LogIn], status: int = 422, retry_after: int | None = None) -> Response:
+def _refused(
+    request: Request, form: Form[LogIn], status: int = 422, retry_after: int | None = None
+) -> Response:
     form.values = {**form.values, "next": carried_page(request, form.values.get("next"))}
     return refused(
         request,

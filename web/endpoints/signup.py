@@ -7,13 +7,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import signup
-from db.refusals import Breached, Busy, NotCreated, TooMany
-from web.closed_doors import say
-from web.destinations import carried_page, page_after_login, safe_page
-from web.device import describe_device
-from web.forms import Form, read_fields
-from web.respond import constant, field, leave, page, path_of, refused
-from web.schemas import SignUp
+from db.errors import Breached, Busy, NotCreated, TooMany
+from web.forms.form import Form, read_fields
+from web.forms.schemas import SignUp
+from web.http.client_info import describe_device
+from web.http.redirects import carried_page, page_after_login, safe_page
+from web.rendering.form_errors import say
+from web.rendering.responses import constant, field, leave, page, path_of, refused
 
 TITLE = "Create your account"
 TAKEN = "An account with this email already exists."
@@ -27,8 +27,10 @@ CLOSED = {
 
 async def show(request: Request) -> Response:
     form = Form.blank(SignUp, request.app.state.policy)
-    target = carried_page(request, request.query_params.get("next")) if request.scope["query_string"] else ""
-    show_page = page if target else constant  # the page that leads back to another is not the same for everybody
+    has_query = request.scope["query_string"]
+    target = carried_page(request, request.query_params.get("next")) if has_query else ""
+    # the page that leads back to another is not the same for everybody
+    show_page = page if target else constant
     return show_page(request, "signup/page.html", TITLE, panel="blank", **_context(form, target))
 
 
@@ -38,7 +40,9 @@ async def check(request: Request) -> Response:
     form = Form.check_field(SignUp, name, await read_fields(request), request.app.state.policy)
     if name == "email" and form.data and not request.app.state.settings.private:
         await _look_up(request, form, form.data.email)
-    return field(request, "signup/field.html", name=name, **_context(form, page_after_login(request)))
+    return field(
+        request, "signup/field.html", name=name, **_context(form, page_after_login(request))
+    )
 
 
 async def submit(request: Request) -> Response:
@@ -63,7 +67,9 @@ async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:
 
 
 async def _create(request: Request, form: Form[SignUp], data: SignUp, target: str) -> Response:
-    """Answers with the dashboard or `target`; where sign-up is private, the same whether an account is made or not."""
+    """Answers with the dashboard or `target`; where sign-up is private, the same whether an account
+    is made or not.
+    """
     sign_up = signup.sign_up_privately if request.app.state.settings.private else signup.sign_up
     session = await sign_up(
         request.app.state.store,
@@ -82,14 +88,21 @@ async def _create(request: Request, form: Form[SignUp], data: SignUp, target: st
 
 
 def _context(form: Form[SignUp], target: str) -> dict[str, Any]:
-    """What the templates need: `next` is the page to go to in the end, `taken` offers to log in instead."""
+    """What the templates need: `next` is the page to go to in the end, `taken` offers to log in
+    instead.
+    """
     return {"form": form, "next": target, "taken": TAKEN in form.errors.get("email", [])}
 
 
 def _refused(
-    request: Request, form: Form[SignUp], target: str, status: int = 422, retry_after: int | None = None
+    request: Request,
+    form: Form[SignUp],
+    target: str,
+    status: int = 422,
+    retry_after: int | None = None,
 ) -> Response:
-    form.notes["email"] = UNCHECKED  # nobody has looked whether it is taken, so it is not told to look good
+    # nobody has looked whether it is taken, so it is not told to look good
+    form.notes["email"] = UNCHECKED
     return refused(
         request,
         "signup/page.html",

@@ -4,8 +4,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import users
-from web.cookie import verify_session
-from web.respond import now, page
+from web.http.session import verify_session
+from web.rendering.responses import now, page
 
 
 async def show(request: Request) -> Response:

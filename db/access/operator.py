@@ -1,0 +1,79 @@
+"""What the person at the shell may do: make people, change their roles and passwords, list them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from db import accounts as people
+from db.audit import chain
+from db.audit import log as audit
+from db.audit.log import OPERATOR
+from db.crypto.secret import Secret
+from db.engine.statement import Statement
+from db.errors import NotFound
+from db.store import pick
+from db.tables import users
+from db.viewer import Operator, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    email: str
+    name: str
+    role: Role
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+PEOPLE = Statement(pick(Person, users).order_by(users.c.created_at, users.c.id))
+
+
+async def find_head_problem(operator: Operator) -> str:
+    """Returns why audit entries written now would not fit into the log; empty if they would."""
+    return await chain.find_head_problem(operator.store)
+
+
+async def create_user(
+    operator: Operator, *, name: str, email: str, password: Secret[str], role: Role
+) -> str | None:
+    """The new user's id; None where the address has an account."""
+    store = operator.store
+    password_hash = await store.passwords.hash(password)
+    async with store.transaction():
+        user_id = await people.add(store, name, email, password_hash, role=role)
+        if user_id is None:
+            owner_id = await people.find_owner(store, email)
+            await audit.record(
+                store, "account.create", OPERATOR, target_id=owner_id, outcome="refused"
+            )
+        else:
+            await audit.record(store, "account.create", OPERATOR, {"role": role}, target_id=user_id)
+    return user_id
+
+
+async def change_role(operator: Operator, email: str, role: Role) -> None:
+    """Effective at that person's next request. Raises NotFound, and LastAdmin."""
+    await people.change_role(operator, await _get_user_id(operator, email), role)
+
+
+async def set_password(operator: Operator, email: str, password: Secret[str]) -> int:
+    """Replace a person's password and end their sessions; how many there were. Raises NotFound."""
+    store = operator.store
+    user_id, password_hash = (
+        await _get_user_id(operator, email),
+        await store.passwords.hash(password),
+    )
+    async with people.change(operator, "password.set", user_id) as detail:
+        detail["ended"] = ended = await people.set_password(store, user_id, password_hash)
+    return ended
+
+
+async def list_people(operator: Operator) -> list[Person]:
+    """Everybody, the oldest account first."""
+    return await operator.store.all(PEOPLE())
+
+
+async def _get_user_id(operator: Operator, email: str) -> str:
+    user_id = await people.find_owner(operator.store, email)
+    if user_id is None:
+        raise NotFound
+    return user_id

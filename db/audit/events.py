@@ -1,0 +1,159 @@
+"""Every event of the audit log: its name, and its words for the user whom it is about and for
+administrators.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Event = Literal[
+    "login",
+    "logout",
+    "signup",
+    "password.change",
+    "password.set",
+    "profile.change",
+    "session.end",
+    "session.end-others",
+    "session.end-all",
+    "session.end-guessing",
+    "role.change",
+    "team.change",
+    "account.create",
+    "account.disable",
+    "account.enable",
+    "admin",
+    "limit.reached",
+    "entries.left-out",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """`label` and `note` are for administrators.
+
+    The others go on after "You", "An administrator", "Someone" …
+
+    `own` is what one does to one's own account, `done` and `refused` what somebody does to
+    another's.
+    """
+
+    label: str
+    done: str = ""
+    refused: str = ""
+    own: str = ""
+    own_refused: str = ""
+    note: str = ""
+
+
+EVENTS: Final[Mapping[str, Words]] = {
+    "login": Words("Log in", own="logged in", refused="tried to log in to {whose} account"),
+    "logout": Words("Log out", own="logged out"),
+    "signup": Words(
+        "Sign up", own="created your account", refused="tried to sign up with {whose} email"
+    ),
+    "password.change": Words(
+        "Change password",
+        own="changed your password",
+        own_refused="tried to change your password, but the current one was wrong",
+    ),
+    "password.set": Words(
+        "Set password", done="set a new password for {whom}", note="{sessions} ended"
+    ),
+    "profile.change": Words(
+        "Change profile", own="changed your profile: {fields}", note="{fields}"
+    ),
+    "session.end": Words(
+        "Log out a device", own="logged out another device: {device}", note="{device}"
+    ),
+    "session.end-others": Words(
+        "Log out other devices", own="logged out all your other devices", note="{sessions} ended"
+    ),
+    "session.end-all": Words(
+        "Log out everywhere",
+        own="logged out everywhere",
+        done="logged {whom} out everywhere",
+        note="{sessions} ended",
+    ),
+    "session.end-guessing": Words(
+        "Log out after wrong passwords",
+        own="were logged out, because the current password was wrong {times} in a row",
+        note="{times} in a row",
+    ),
+    "role.change": Words(
+        "Change role",
+        own="stopped being an administrator",
+        done="made {whom} {role}",
+        refused="could not make {whom} a user: nobody else is an administrator",
+        own_refused="could not stop being an administrator: nobody else is one",
+        note="{was} to {is}",
+    ),
+    "team.change": Words(
+        "Change team",
+        own="changed your own team from {from} to {to}",
+        done="changed {whose} team from {from} to {to}",
+        note="{from} to {to}",
+    ),
+    "account.create": Words(
+        "Create account",
+        done="created {whose} account",
+        refused="tried to create an account with {whose} email",
+        note="as {role}",
+    ),
+    "account.disable": Words(
+        "Disable account",
+        own="disabled your own account",
+        done="disabled {whose} account",
+        refused="could not disable {whose} account: nobody else is an administrator",
+        own_refused="could not disable your own account: nobody else is an administrator",
+    ),
+    "account.enable": Words(
+        "Enable account", done="enabled {whose} account", own="enabled your own account"
+    ),
+    "admin": Words("Administrators’ page", own_refused="tried to open a page for administrators"),
+    "limit.reached": Words(
+        "Limit reached",
+        refused="tried to log in to {whose} account {often} and had to wait",
+        own_refused="{acted} {often} and had to wait",
+        note="{limit}, {times}",
+    ),
+    "entries.left-out": Words(
+        "Entries left out",
+        own="did this {often_more} than is listed here: {what}",
+        refused="tried this {often_more} than is listed here: {what}",
+        own_refused="tried this {often_more} than is listed here: {what}",
+        note="{what}, {times}: {limit}",
+    ),
+}
+ACTED: Final = {
+    "profile-change": "tried to change your profile",
+    "password-change": "tried to change your password",
+    "password-guess": "tried to change your password",
+    "member-hashes": "tried to change your password",
+    "session-revokes": "tried to log out your devices",
+    "admin-change": "made changes in People",
+    "admin-day": "made changes in People",
+}
+LIMITS: Final = {
+    "login-posts": "log-ins from one client",
+    "login-fails": "failed log-ins from one client",
+    "login-client-account": "log-ins from one client to one account",
+    "login-account": "log-ins to one account",
+    "login-device": "log-ins from a known browser",
+    "login-all": "log-ins by all strangers",
+    "login-unknown": "failed log-ins from one client in a day",
+    "signup-minute": "sign-ups in a minute",
+    "signup-hour": "sign-ups in an hour",
+    "email-minute": "email checks in a minute",
+    "email-hour": "email checks in an hour",
+    "email-all": "email checks by everybody",
+    "profile-change": "profile changes",
+    "password-change": "password changes",
+    "password-guess": "current passwords in one session",
+    "member-hashes": "passwords of logged-in users and known browsers from one client",
+    "session-revokes": "log-outs of other devices",
+    "admin-change": "changes in People",
+    "admin-day": "changes in People in a day",
+    "entries": "entries of one account",
+    "entries-client": "entries of one client",
+}

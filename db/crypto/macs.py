@@ -1,0 +1,54 @@
+"""Digests under a key: who can write the database but does not know the secret can make none."""
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from db.crypto.secret import Secret
+
+
+class Digests:
+    """HMAC-SHA-256 (RFC 2104) for one purpose, under keys derived from the secrets by HKDF (RFC
+    5869).
+
+    The first key makes digests, all verify, each found by its `kid`. A digest made for another
+    purpose never fits.
+    """
+
+    def __init__(self, secrets: Sequence[Secret[bytes]], purpose: str) -> None:
+        keys = [derive(secret, purpose).reveal() for secret in secrets]
+        self._keys = {_kid(key): key for key in keys}
+        self.kid = _kid(keys[0])
+
+    def make(self, data: bytes) -> str:
+        """The digest under the first key, in hex: 64 characters."""
+        return hmac.digest(self._keys[self.kid], data, "sha256").hex()
+
+    def knows(self, kid: str) -> bool:
+        return kid in self._keys
+
+    def fits(self, kid: str, data: bytes, digest: str) -> bool:
+        """Whether the key of this `kid` made the digest of this data; False where there is no such
+        key.
+        """
+        key = self._keys.get(kid)
+        return key is not None and hmac.compare_digest(
+            hmac.digest(key, data, "sha256").hex(), digest
+        )
+
+
+def derive(secret: Secret[bytes], purpose: str) -> Secret[bytes]:
+    """A key of 32 bytes for this purpose alone, from which neither the secret nor another key can
+    be found.
+    """
+    return Secret(
+        HKDF(SHA256(), 32, salt=None, info=f"latchkey {purpose}".encode()).derive(secret.reveal())
+    )
+
+
+def _kid(key: bytes) -> str:
+    return urlsafe_b64encode(hashlib.sha256(b"latchkey kid\0" + key).digest()[:9]).decode()

@@ -1,0 +1,31 @@
+"""Secret: a value that can be used but not shown."""
+
+from typing import Generic, NoReturn, TypeVar
+
+T = TypeVar("T")
+
+
+class Secret(Generic[T]):
+    """A hash, key or token.
+
+    `reveal()` is the one way to the value; whatever would show or store it raises TypeError.
+
+    It refuses `str`, `repr`, `format`, Jinja, JSON, pickling and copying (the guide's
+    `taintUniqueValue`, row D34). Two secrets of the same value are not equal: comparing secrets is
+    the work of `hmac.compare_digest`.
+    """
+
+    __slots__ = ("_value",)
+    _value: T
+
+    def __init__(self, value: T) -> None:
+        object.__setattr__(self, "_value", value)
+
+    def reveal(self) -> T:
+        return self._value
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise TypeError("a secret is not for showing")
+
+    __str__ = __repr__ = __format__ = __html__ = __json__ = __bytes__ = _refuse
+    __reduce__ = __reduce_ex__ = __getstate__ = __copy__ = __deepcopy__ = __setattr__ = _refuse

@@ -1,0 +1,186 @@
+"""The SQLite file, copied while the program serves, and put back: no copy counts before it is
+proven good.
+"""
+
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from db.crypto.secret import Secret
+from db.maintenance.atomic_files import NotDone, draft_beside, name_draft, replace_by_draft, sync
+from db.maintenance.database_files import REPLACED, SUFFIXES, make_private, path_of
+from db.tables import SCHEMA
+
+# where SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
+SHARED_FIRST: Final = 0x40000002
+SHARED_SIZE: Final = 510
+OURS: Final = {"users", "sessions", "alembic_version"}  # in every version
+WAIT: Final = 30  # seconds for a checkpoint that is under way
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a good database holds."""
+
+    version: str
+    people: int
+    sessions: int
+
+
+def back_up(database: Secret[str], target: Path) -> Content:
+    """A whole copy at `target`, mode 0600, without what was deleted; writers go on meanwhile.
+
+    Raises NotDone.
+    """
+    source = _path_of(database, "pg_dump")
+    _require(source.is_file(), f"there is no database {source}")
+    _require(not target.exists(), f"{target} is there already: nothing is overwritten")
+    with draft_beside(target) as draft:
+        before = _people_in(source)
+        _vacuum_into(source, draft)
+        content = check(draft)
+        known = sorted((before, _people_in(source)))
+        _require(
+            known[0] <= content.people <= known[1],
+            f"the copy has {content.people} people, and not {known[1]}",
+        )
+        name_draft(draft, target)
+    return content
+
+
+def restore(database: Secret[str], source: Path, now: datetime) -> tuple[Content, Path | None]:
+    """Put a backup in the database's place; what it holds, and where the replaced database is kept.
+
+    Raises NotDone.
+
+    The source is copied first and the copy is checked, so that what was checked is what is put in
+    place.
+    """
+    target = _path_of(database, "pg_restore")
+    _require(source.is_file(), f"there is no file {source}")
+    _require(
+        not _has_journal(source),
+        f"{source} is in use, no backup: `latchkey backup` makes one of it",
+    )
+    with draft_beside(target, replaces=True) as draft, _nobody_else_in(target):
+        shutil.copyfile(source, draft)
+        content = check(draft)
+        sync(draft)
+        kept = _set_aside(target, now)
+        replace_by_draft(draft, target)
+    make_private(target)  # the replaced database keeps the mode that it had
+    return content, kept
+
+
+def check(path: Path) -> Content:
+    """What a database holds.
+
+    Raises NotDone unless it is whole, one of ours, and not newer than this program.
+    """
+    try:
+        with closing(_open(path)) as connection:
+            tables = {
+                name
+                for (name,) in connection.execute(
+                    "SELECT name FROM sqlite_schema WHERE type = 'table'"
+                )
+            }
+            _require(tables >= OURS, "it is not a database of Latchkey")
+            damage = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            _require(damage == "ok", f"it is damaged: {damage.splitlines()[-1]}")
+            _require(
+                not connection.execute("PRAGMA foreign_key_check").fetchall(),
+                "it has sessions of nobody",
+            )
+            content = Content(
+                *connection.execute("SELECT max(version_num) FROM alembic_version").fetchone(),
+                *connection.execute("SELECT count(*) FROM users").fetchone(),
+                *connection.execute("SELECT count(*) FROM sessions").fetchone(),
+            )
+            # one file, with nothing beside it
+            connection.execute("PRAGMA journal_mode=DELETE").fetchall()
+    except sqlite3.DatabaseError as error:
+        raise NotDone(f"it is damaged, or no database: {error}") from error
+    _require(content.version is not None, "it is not a database of Latchkey")
+    _require(
+        content.version <= SCHEMA,
+        f"it is newer than this program (revision {content.version}, ours is {SCHEMA})",
+    )
+    return content
+
+
+def _path_of(database: Secret[str], instead: str) -> Path:
+    path = path_of(database)
+    if path is None:
+        raise NotDone(f"the database is PostgreSQL's, whose own tool does this: {instead}")
+    return path
+
+
+def _require(held: bool, otherwise: str) -> None:
+    if not held:
+        raise NotDone(otherwise)
+
+
+@contextmanager
+def _nobody_else_in(path: Path) -> Iterator[None]:
+    """Hold the lock that each open connection in WAL mode shares.
+
+    Raises NotDone where anybody has one.
+    """
+    if not path.exists():
+        yield
+        return
+    with path.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_SIZE, SHARED_FIRST)
+        except OSError:
+            raise NotDone(f"{path} is in use: stop the program first") from None
+        yield
+
+
+def _set_aside(path: Path, now: datetime) -> Path | None:
+    """Renames the database and what SQLite kept beside it: a log of one database must not be
+    applied to another.
+
+    Returns its new path, None where there is nothing.
+    """
+    found = [suffix for suffix in SUFFIXES if os.path.lexists(f"{path}{suffix}")]
+    kept = path.with_name(f"{path.name}{REPLACED}{now:%Y%m%dT%H%M%SZ}")
+    _require(not kept.exists(), f"{kept} is there already")
+    for suffix in found:
+        os.rename(f"{path}{suffix}", f"{kept}{suffix}")
+    return kept if found else None
+
+
+def _has_journal(path: Path) -> bool:
+    return any(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-journal"))
+
+
+def _vacuum_into(source: Path, draft: Path) -> None:
+    """One read transaction, which in WAL mode holds nobody up."""
+    try:
+        with closing(_open(source)) as connection:
+            connection.execute("VACUUM INTO ?", (str(draft),))
+    except sqlite3.DatabaseError as error:
+        raise NotDone(f"{source} cannot be copied: {error}") from error
+
+
+def _people_in(path: Path) -> int:
+    try:
+        with closing(_open(path)) as connection:
+            return int(connection.execute("SELECT count(*) FROM users").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        raise NotDone(f"{path} is not a database of Latchkey: {error}") from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=WAIT, isolation_level=None
+    )

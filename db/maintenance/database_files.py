@@ -1,0 +1,132 @@
+"""The files of an SQLite database: their path, their owner and mode, and why they
+cannot be used.
+"""
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from db.crypto.secret import Secret
+
+SQLITE: Final = "sqlite:///"
+SUFFIXES: Final = ("", "-wal", "-shm", "-journal")  # the database, and what SQLite keeps beside it
+# `latchkey restore` keeps the replaced database under this suffix and a time
+REPLACED: Final = ".replaced-"
+
+
+def path_of(database: Secret[str]) -> Path | None:
+    """Returns the path of an SQLite file; None for PostgreSQL."""
+    url = database.reveal()
+    return Path(unquote(url.removeprefix(SQLITE))) if url.startswith(SQLITE) else None
+
+
+def make_private(path: Path) -> list[str]:
+    """Leaves access to the owner alone where others have some, on the database and its copies by
+    `restore`.
+
+    A mode that gives access to the group alone was set on purpose and stays. Returns a warning for
+    each file that could not be changed.
+    """
+    return [warning for file in _files_of(path) if (warning := make_one_private(file))]
+
+
+def make_one_private(path: Path) -> str:
+    """The same for one file or directory; returns the warning, empty where there is none.
+
+    A symbolic link is not followed: root would change a file that the owner of the directory has
+    chosen.
+    """
+    try:
+        if not path.stat().st_mode & stat.S_IRWXO:
+            return ""
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.fchmod(handle, _private_mode(os.fstat(handle).st_mode))
+        finally:
+            os.close(handle)
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        return f"warning: other users have access to {path}: run chmod go= {path}"
+    return ""
+
+
+def create_private(path: Path) -> None:
+    """Creates an empty file of mode 0600, which root gives to the owner of the directory.
+
+    Raises FileExistsError.
+    """
+    with open(path, "xb", opener=_owner_only) as file:
+        give_to_owner_of(path.parent, file.fileno())
+
+
+def give_to_owner_of(place: Path, handle: int) -> None:
+    """As root, gives an open file to the owner of `place`: the program runs as that user, and could
+    not open it.
+    """
+    if os.geteuid() == 0:
+        owner = place.stat()
+        os.fchown(handle, owner.st_uid, owner.st_gid)
+
+
+def keep_owner_and_mode(replaced: Path, handle: int) -> None:
+    """Gives an open file the owner, the group and the mode of `replaced`.
+
+    Raises PermissionError.
+    """
+    wanted, found = replaced.stat(), os.fstat(handle)
+    if (wanted.st_uid, wanted.st_gid) != (found.st_uid, found.st_gid):
+        os.fchown(handle, wanted.st_uid, wanted.st_gid)
+    os.fchmod(handle, _private_mode(wanted.st_mode))
+
+
+def find_file_problem(path: Path) -> str:
+    """Returns why the database file cannot be used, empty where nothing is known against it.
+
+    SQLite opens a file that it cannot write to for reading alone, and needs to create files beside
+    it.
+    """
+    for place, mode in ((path.parent, os.W_OK | os.X_OK), (path, os.R_OK | os.W_OK)):
+        if os.path.exists(place) and not os.access(place, mode):
+            user = _name(os.geteuid())
+            return (
+                f"{place}: permission denied ({owner_and_mode(place)}; this program runs as {user})"
+            )
+    return f"{path} is a directory" if os.path.isdir(path) else ""
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    yield from (path.with_name(path.name + suffix) for suffix in SUFFIXES)
+    try:
+        yield from sorted(
+            file for file in path.parent.iterdir() if file.name.startswith(path.name + REPLACED)
+        )
+    except OSError:
+        return
+
+
+def _private_mode(mode: int) -> int:
+    """Without access for the group too where others have some: both come from a umask, and not from
+    a decision.
+    """
+    return mode & (stat.S_IRWXU if mode & stat.S_IRWXO else stat.S_IRWXU | stat.S_IRWXG)
+
+
+def owner_and_mode(path: Path) -> str:
+    found = path.stat()
+    return f"owner {_name(found.st_uid)}, mode {stat.S_IMODE(found.st_mode):04o}"
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
+def _owner_only(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

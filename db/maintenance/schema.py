@@ -1,0 +1,161 @@
+"""Reads the revision of a database, and says in one line why a database cannot be used."""
+
+import asyncio
+import socket
+import sqlite3
+import ssl
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+from databases import Database
+from sqlalchemy import column, select, table
+
+import db.engine  # noqa: F401  (registers the back ends with `databases`)
+from db.crypto.secret import Secret
+from db.engine.statement import Statement
+from db.errors import Busy
+from db.maintenance.database_files import create_private, find_file_problem, path_of
+from db.tables import SCHEMA
+
+LOCK_TIMEOUT: Final = 3.0  # seconds that SQLite waits for other processes
+NO_ANSWER: Final = "the database does not answer"
+NOT_USABLE: Final = "the database cannot be used"
+TO_MIGRATE: Final = "run `latchkey migrate` first"
+NO_TABLES: Final = f"the database has no tables yet: {TO_MIGRATE}"
+VERSION = Statement(select(column("version_num")).select_from(table("alembic_version")))
+
+
+class WrongSchema(Exception):
+    """The database is not at the revision that this code was written for; the message says what to
+    do.
+    """
+
+
+async def require_schema(database: Secret[str]) -> None:
+    """Raises WrongSchema unless the tables are there, at our revision; Busy, with a reason, where
+    it cannot be read.
+    """
+    path = path_of(database)
+    try:
+        version = await (
+            _ask_server(database) if path is None else asyncio.to_thread(_read_version, path)
+        )
+    except Busy as busy:
+        raise Busy(reason=busy.reason or explain(busy.__cause__, database)) from busy
+    except Exception as error:
+        raise WrongSchema(_why(error)) from error
+    if version is None or version < SCHEMA:
+        raise WrongSchema(f"the database is older than this program: {TO_MIGRATE}")
+    if version > SCHEMA:
+        raise WrongSchema(
+            f"the database is newer than this program (revision {version}, ours is {SCHEMA})"
+        )
+
+
+async def refuse_wrong_schema(database: Secret[str]) -> None:
+    """Raises WrongSchema before anything is started. A database that is away may come later."""
+    with suppress(Busy):
+        await require_schema(database)
+
+
+async def is_usable(database: Secret[str]) -> bool:
+    """Whether the database can be read and written, and its schema is the one of this program."""
+    with suppress(Busy, WrongSchema):
+        await require_schema(database)
+        return True
+    return False
+
+
+def require_usable_file(path: Path) -> None:
+    """Raises Busy, with the reason, where the file or its directory cannot be read and written."""
+    if problem := find_file_problem(path):
+        raise Busy(reason=f"{NOT_USABLE}: {problem}")
+
+
+def explain(cause: BaseException | None, database: Secret[str]) -> str:
+    """Returns why a database cannot be used, from the error of the driver.
+
+    No driver's error holds the password.
+    """
+    words = (str(cause or "").splitlines() or [""])[0]
+    if isinstance(cause, socket.gaierror):
+        host = urlsplit(database.reveal()).hostname
+        return f"{NO_ANSWER}: the host name {host} does not resolve ({cause.strerror})"
+    if isinstance(cause, ssl.SSLError):
+        return f"{NOT_USABLE}: no TLS connection to the server: {words}"
+    if isinstance(cause, FileNotFoundError):  # neither Python nor asyncpg says which
+        return (
+            f"{NOT_USABLE}: a file that DATABASE_URL names is missing (sslrootcert, "
+            "sslcert, sslkey or a socket)"
+        )
+    if "rejected SSL upgrade" in words:
+        return f"{NOT_USABLE}: the server offers no TLS, which DATABASE_URL asks for: {words}"
+    return f"{NO_ANSWER}: {words}" if words else NO_ANSWER
+
+
+async def _ask_server(database: Secret[str]) -> str | None:
+    async with Database(database.reveal()) as probe:
+        return cast("str | None", await probe.fetch_val(cast(Any, VERSION())))
+
+
+def _read_version(path: Path) -> str | None:
+    """Reads a file that is there, and neither creates one nor changes one that belongs to another
+    program.
+    """
+    from db.engine.sqlite_workers import translated
+
+    require_usable_file(path)
+    if not path.exists():
+        raise WrongSchema(f"{NO_TABLES}; there is no file {path}")
+    try:
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCK_TIMEOUT)
+        ) as file:
+            found = file.execute("SELECT version_num FROM alembic_version").fetchone()
+            return cast("str | None", found and found[0])
+    except sqlite3.Error as error:
+        raise translated(error) from error
+
+
+def _why(error: Exception) -> str:
+    """That there are no tables; or the driver's own words, as for a wrong password, which they do
+    not tell.
+    """
+    if isinstance(error, WrongSchema):
+        return str(error)
+    words = (str(error) or type(error).__name__).splitlines()[0]
+    if "alembic_version" in words and "permission" not in words:
+        return NO_TABLES
+    return f"DATABASE_URL: {words}"
+
+
+def migrate(database: Secret[str]) -> None:
+    """Brings the database to our revision.
+
+    Harmless where it is there already. Raises Busy, WrongSchema.
+
+    SQLite would create a missing file with the umask's mode, and as root with root's ownership.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    if path := path_of(database):
+        require_usable_file(path)
+        with suppress(FileExistsError):
+            create_private(path)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
+    config.attributes["url"] = database
+    command.upgrade(config, SCHEMA)
+
+
+def migrate_if_needed(database: Secret[str]) -> None:
+    """As `migrate`, but where the schema is ours already without Alembic, which takes a second to
+    load.
+    """
+    try:
+        asyncio.run(require_schema(database))
+    except WrongSchema:
+        migrate(database)

@@ -1,0 +1,67 @@
+"""The networks that an IP address belongs to, by which the limits of a client count."""
+
+import ipaddress
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from db.rate_limits.limits import Limit
+
+# prefix length, and how many times a client's limit it gets
+IPV6_NETWORKS: Final = ((64, 1), (56, 2), (48, 4))
+NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052, section 2.1
+LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215
+
+
+class Network(NamedTuple):
+    """A network as text, and the number of times that its limits are as large as those of one
+    client.
+    """
+
+    name: str
+    factor: int
+
+
+@lru_cache(1024)
+def networks_of(ip_address: str) -> tuple[Network, ...]:
+    """Returns the networks that count for the address, the smallest first.
+
+    IPv4: the address alone. IPv6: the /64, which is one client, and the /56 and /48 around it,
+    since providers give one customer up to a /48 (RFC 6177). An IPv6 address that stands for an
+    IPv4 address counts as that one: all of NAT64's share a /64, and each of 6to4's has a /48.
+    """
+    try:
+        ip = ipaddress.ip_address(ip_address)
+    except ValueError:
+        return (Network("unknown", 1),)
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = _ipv4_in(ip) or ip
+    # of which any bits may be the IPv4 address
+    if isinstance(ip, ipaddress.IPv4Address) or ip in LOCAL_NAT64:
+        return (Network(str(ip), 1),)
+    return tuple(
+        Network(str(ipaddress.IPv6Network((int(ip), size), strict=False)), n)
+        for size, n in IPV6_NETWORKS
+    )
+
+
+def per_client(limit: Limit, ip_address: str, account: str = "") -> tuple[tuple[Limit, str], ...]:
+    """Returns the limit for each network of the client, or for each pair of the account and a
+    network.
+    """
+    about = f"{account}\n" if account else ""
+    return tuple(
+        (limit.times(network.factor), f"{about}{network.name}")
+        for network in networks_of(ip_address)
+    )
+
+
+def largest_network_of(ip_address: str) -> str:
+    """Returns the IPv4 address, or the /48 of an IPv6 address."""
+    return networks_of(ip_address)[-1].name
+
+
+def _ipv4_in(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Returns the IPv4 address that this one stands for: IPv4-mapped, 6to4 (RFC 3056) or NAT64."""
+    if ip in NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+    return ip.ipv4_mapped or ip.sixtofour

@@ -1,0 +1,1 @@
+"""Sessions. The only package that creates a Viewer."""

@@ -1,0 +1,168 @@
+"""What hypothesis makes up: words, forms and cookies as nobody's browser would send them."""
+
+import base64
+import json
+from typing import Any
+from urllib.parse import quote
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+ODD = "aZ1é🔑 \t\r\n\0'\"<>&%+=@.-_;\u200b\u202e\ufeff\ud800\udfff"
+OWN = [
+    "viewer",
+    "next",
+    "role",
+    "is_admin",
+    "id",
+    "q",
+    "page",
+    "sort",
+    "user_id",
+    "__proto__",
+    "a[b]",
+    "",
+]
+TYPES = [
+    *([b"application/x-www-form-urlencoded"] * 8),
+    *(
+        b"application/x-www-form-urlencoded; charset=utf-16",
+        b"multipart/form-data; boundary=x",
+        b"application/json",
+    ),
+    *(b"text/plain", b"", b"\xff/\xfe"),
+]
+words = (
+    st.text(st.characters(exclude_categories=()), max_size=60)
+    | st.text(ODD, max_size=30)
+    | st.sampled_from(["x", "é", "\0", "ﬁ", "٣", "\u202e"]).flatmap(
+        lambda letter: st.sampled_from([255, 257, 4_000, 20_000]).map(
+            lambda number: letter * number
+        )
+    )
+    | st.sampled_from(
+        [
+            "bob@example.com",
+            "BOB@EXAMPLE.COM",
+            "admin",
+            "user",
+            "-1",
+            "1e9",
+            "9" * 40,
+            "../..",
+            "NaN",
+        ]
+    )
+)
+percents = st.lists(
+    st.sampled_from(["%00", "%ff", "%ed%a0%80", "%", "%zz", "%c3", "a", "+", "&", "=", ";"]),
+    max_size=40,
+)
+
+
+def encode(text: str) -> bytes:
+    """Surrogates too, which no decoder may take."""
+    return quote(text.encode("utf-8", "surrogatepass"), safe="").encode()
+
+
+def segments() -> SearchStrategy[bytes]:
+    return words.map(lambda text: encode(text)[:4_000] or b"x")
+
+
+def forms(names: list[str]) -> SearchStrategy[bytes]:
+    """Fields of the form, doubled, foreign and missing ones; and bodies that are no form at all."""
+    field = st.tuples(
+        st.sampled_from([*names, *names, *OWN]),
+        words.map(encode) | percents.map("".join).map(str.encode),
+    )
+    whole = st.lists(field, max_size=8).map(
+        lambda pairs: b"&".join(name.encode() + b"=" + value for name, value in pairs)
+    )
+    many = st.sampled_from([b"a&", b"a=b&", b"=&", b";", b"email=x&"]).map(
+        lambda piece: piece * 5_000
+    )
+    return whole | whole | whole | st.binary(max_size=200) | many | st.just(b"x" * 70_000)
+
+
+def cookies(real: list[str]) -> SearchStrategy[bytes]:
+    """Lines of the header: noise, forged tokens, and real ones that are bent."""
+    values = [cookie.partition("=")[2] for cookie in real]
+    noise = st.binary(max_size=300).map(no_line_ends)
+    some = noise | forged(values) | bent(values) | mixed(values)
+    one = some.map(lambda value: b"session=" + value)
+    several = st.lists(one | noise, min_size=1, max_size=4).map(b"; ".join)
+    return one | one | several | noise
+
+
+def forged(values: list[str]) -> SearchStrategy[bytes]:
+    """The claims are real ones or others; the signature is not."""
+    head, claims, _ = (json_of(part) for part in values[0].split("."))
+    algorithms = st.sampled_from(["none", "None", "HS256", "HS512", "RS256", "ES256", "", None, 1])
+    extra = st.dictionaries(
+        st.sampled_from(["jwk", "jku", "x5c", "crit", "b64", "kid", "cty", "zip"]),
+        jsons,
+        max_size=3,
+    )
+    heads = st.builds(lambda algorithm, more: {**head, "alg": algorithm, **more}, algorithms, extra)
+    bodies = st.dictionaries(
+        st.sampled_from(["sid", "sub", "role", "iat", "exp"]), jsons, max_size=5
+    )
+    bodies = bodies.map(lambda other: {**claims, **other})
+    signatures = st.sampled_from([b"", b"AAAA", values[0].split(".")[2].encode()]) | st.binary(
+        max_size=40
+    ).map(b64)
+    return st.builds(lambda *parts: b".".join(parts), heads.map(pack), bodies.map(pack), signatures)
+
+
+def bent(values: list[str]) -> SearchStrategy[bytes]:
+    """A real one with something put in, left out or put elsewhere."""
+
+    def bend(value: str, at: int, until: int, put: bytes) -> bytes:
+        raw = value.encode()
+        start, end = sorted((at % len(raw), until % len(raw)))
+        return raw[:start] + put + raw[end:]
+
+    places = st.integers(0, 2_000)
+    letters = st.sampled_from(
+        [b"A", b".", b"=", b"%2e", b'"', b"\xff", b"..", b"-", b"_"]
+    ) | st.binary(max_size=3)
+    return st.builds(bend, st.sampled_from(values), places, places, letters.map(no_line_ends))
+
+
+def mixed(values: list[str]) -> SearchStrategy[bytes]:
+    """Parts of several real ones: one person's claims under another's signature."""
+    parts = [part.encode() for value in values for part in value.split(".")]
+    return st.lists(st.sampled_from(parts), min_size=1, max_size=5).map(b".".join)
+
+
+jsons = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(ODD, max_size=8)
+    | st.sampled_from(["admin", 9e15]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+def json_of(part: str) -> Any:
+    try:
+        return json.loads(base64.urlsafe_b64decode(part + "=="))
+    except ValueError:
+        return None
+
+
+def pack(value: object) -> bytes:
+    return b64(json.dumps(value).encode())
+
+
+def b64(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def no_line_ends(raw: bytes) -> bytes:
+    return raw.replace(b"\r", b"").replace(b"\n", b"")

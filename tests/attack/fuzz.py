@@ -1,0 +1,178 @@
+"""hypothesis makes up ten thousand forms, queries, ids and cookies: no answer is a failure, and no
+cookie opens.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.attack.bodies import TYPES, cookies, forms, segments
+from tests.attack.house import House
+from tests.attack.outcome import Attack, Finding, Seen
+from tests.attack.wire import Answer, Wire
+
+CASES = 10_000
+OF_COOKIES = 3_200
+OF_DEVICE_COOKIES = 200  # each costs a hash
+FORMS = (
+    ("/signup", ["name", "email", "password"], ""),
+    ("/signup/check/name", ["name"], ""),
+    ("/signup/check/email", ["email"], ""),
+    ("/signup/check/password", ["password", "name", "email"], ""),
+    ("/login", ["email", "password", "next"], ""),
+    ("/account", ["name", "slug", "phone"], "charlie"),
+    ("/account/check/name", ["name"], "charlie"),
+    ("/account/check/slug", ["slug"], "charlie"),
+    ("/account/check/phone", ["phone"], "charlie"),
+    ("/account/password", ["current_password", "password"], "charlie"),
+    ("/admin/users/{bob}/role", ["role", "q", "page", "sort"], "ada"),
+    ("/admin/users/{bob}/team", ["team", "q", "page", "sort"], "ada"),
+    ("/admin/users/{bob}/enable", ["q", "page", "sort"], "ada"),
+)
+IDS = (
+    ("GET", "/users/{}", "charlie"),
+    ("GET", "/api/users/{}", "charlie"),
+    ("GET", "/static/{}", ""),
+    ("GET", "/login?next={}", ""),
+    ("GET", "/admin/users?q={}&page={}&sort={}", "ada"),
+    ("GET", "/admin/audit?q={}&event={}&outcome={}&page={}", "ada"),
+    ("GET", "/account/activity?page={}", "charlie"),
+    ("POST", "/signup/check/{}", ""),
+    ("POST", "/account/check/{}", "charlie"),
+    ("POST", "/devices/{}/revoke", "charlie"),
+    ("POST", "/admin/users/{}/role", "ada"),
+    ("POST", "/admin/users/{}/disable", "ada"),
+)
+# some cookies turn out to be real ones, and do not count
+EACH = (CASES - 3_000) // (len(FORMS) + len(IDS)) + 1
+WAYS = st.sampled_from([[], [b"HX-Request: true"], [b"Accept: application/json"]])
+
+
+@dataclass
+class Crowd:
+    """`number` cases were tried; what went wrong is in `findings`, as small as hypothesis could
+    make it.
+    """
+
+    house: House
+    wire: Wire
+    findings: list[Finding]
+    number: int = 0
+
+    def run(self, name: str, examples: int, test: Callable[[], None]) -> None:
+        """`test` takes `self.check`'s place for one kind of case."""
+        quiet = list(HealthCheck)
+        given_settings = settings(
+            max_examples=examples, deadline=None, database=None, suppress_health_check=quiet, print_blob=False,
+            phases=[Phase.generate, Phase.shrink],
+        )  # fmt: skip
+        try:
+            given_settings(test)()
+        except AssertionError as wrong:
+            self.findings.append(Finding(name, str(wrong).partition("\n")[0]))
+        except BaseExceptionGroup as several:
+            self.findings += [
+                Finding(name, str(wrong).partition("\n")[0]) for wrong in several.exceptions
+            ]
+
+    def ask(
+        self, method: str, target: bytes, headers: list[bytes], body: bytes | None = None
+    ) -> Answer:
+        self.number += 1
+        answer = self.wire.ask(method.encode(), target, headers, body)
+        assert not answer.is_failure, f"{method} {target!r} {headers} {body!r}: {answer.status}"
+        return answer
+
+    def cookie(self, who: str) -> list[bytes]:
+        return [f"Cookie: {self.house.cookies[who]}".encode()] if who else []
+
+
+def version() -> str:
+    return version_of("hypothesis")
+
+
+def strike(house: House) -> Seen:
+    crowd = Crowd(house, Wire(house.port), [])
+    for path, names, who in FORMS:
+        fuzz_form(crowd, path.format(**house.ids), names, who)
+    for method, path, who in IDS:
+        fuzz_id(crowd, method, path, who)
+    in_forms = crowd.number
+    fuzz_cookie(crowd)
+    fuzz_device_cookie(crowd)
+    crowd.wire.close()
+    still = [
+        who
+        for who in house.cookies
+        if house.ask("GET", "/dashboard", cookie=house.cookies[who])[0] != 200
+    ]
+    crowd.findings += [Finding("somebody's session ended on the way", who) for who in still]
+    did = f"{in_forms:,} cases on {len(FORMS)} forms and {len(IDS)} ids and queries, {crowd.number - in_forms:,} cookies"
+    return Seen(did, crowd.findings)
+
+
+def fuzz_form(crowd: Crowd, path: str, names: list[str], who: str) -> None:
+    @given(body=forms(names), kind=st.sampled_from(TYPES), way=WAYS)
+    def test(body: bytes, kind: bytes, way: list[bytes]) -> None:
+        headers = [*crowd.cookie(who), *way, b"Content-Type: " + kind]
+        answer = crowd.ask("POST", path.encode(), headers, body)
+        opened = "set-cookie" in answer.headers and answer.status in (204, 303) and not who
+        assert path == "/signup" or not opened, f"{path} let somebody in: {body!r}"
+
+    crowd.run(f"POST {path}", EACH, test)
+
+
+def fuzz_id(crowd: Crowd, method: str, path: str, who: str) -> None:
+    @given(segment=segments(), way=WAYS)
+    def test(segment: bytes, way: list[bytes]) -> None:
+        target = path.encode().replace(b"{}", segment)
+        crowd.ask(method, target, [*crowd.cookie(who), *way], b"" if method == "POST" else None)
+
+    crowd.run(f"{method} {path}", EACH, test)
+
+
+def fuzz_cookie(crowd: Crowd) -> None:
+    real = [crowd.house.cookies[who] for who in ("ada", "charlie")]
+    known = {cookie.partition("=")[2] for cookie in real}
+
+    @given(
+        line=cookies(real), path=st.sampled_from([b"/api/session", b"/dashboard", b"/admin/users"])
+    )
+    def test(line: bytes, path: bytes) -> None:
+        if set(values(line)) & known:
+            return  # a real one as it is, though in bad company
+        answer = crowd.ask("GET", path, [b"Cookie: " + line])
+        assert answer.status in (303, 400, 401, 431), (
+            f"{path!r} opens with {line!r}: {answer.status}"
+        )
+
+    crowd.run("the cookie", OF_COOKIES, test)
+
+
+def fuzz_device_cookie(crowd: Crowd) -> None:
+    """What says that a browser is known opens nothing, whatever it says: a wrong password stays
+    wrong.
+    """
+    real = [crowd.house.cookies[who] for who in ("ada", "charlie")]
+    form = b"email=charlie@example.com&password=wrong-password-1"
+
+    @given(line=cookies(real))
+    def test(line: bytes) -> None:
+        headers = [
+            b"Cookie: " + line.replace(b"session=", b"device="),
+            b"Content-Type: application/x-www-form-urlencoded",
+        ]
+        answer = crowd.ask("POST", b"/login", headers, form)
+        assert answer.status in (400, 422, 431), f"/login with {line!r}: {answer.status}"
+
+    crowd.run("the device cookie", OF_DEVICE_COOKIES, test)
+
+
+def values(line: bytes) -> Iterator[str]:
+    return (part.partition("=")[2].strip() for part in line.decode("latin-1").split(";"))
+
+
+ATTACK = Attack("hypothesis", "off", version, strike)

@@ -1,0 +1,181 @@
+"""The real program, started on loopback for one attack, with a database of its own and people in
+it.
+"""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
+
+LOOPBACK = "127.0.0.1"  # the only address that is ever attacked
+LATCHKEY = Path(sys.executable).parent / "latchkey"
+PATIENCE = 60  # seconds until it serves
+SECRET = "a secret of the attacks alone 9kQ4 xT"
+PASSWORD = "engine-No.9 to the sea"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+COUNTED = re.compile(r'latchkey_requests_total\{kind="(\w+)",pid="\d+",status="(\d+)"\} ([\d.e+]+)')
+
+
+class Broken(Exception):
+    """The program does not do what the attack needs before it begins; the message says what."""
+
+
+@dataclass
+class House:
+    """`latchkey serve` in a folder of its own. `limits` is its RATE_LIMITS."""
+
+    folder: Path
+    limits: str
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    cookies: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOST": LOOPBACK,
+            "PORT": str(self.port),
+            "BASE_URL": self.url,
+            "DATABASE_URL": f"sqlite:///{self.folder}/latchkey.db",
+            "SESSION_SECRET": SECRET,
+            "RATE_LIMITS": self.limits,
+        }
+
+    def open(self) -> None:
+        """Migrated, served, and lived in: ada leads it, alice is only watched, charlie is the
+        attacker's own.
+        """
+        self.port = free_port()
+        self.command("migrate")
+        self.create("ada", PASSWORD, "--role", "admin")
+        self.create("bob", PASSWORD)
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [LATCHKEY, "serve"], env=self.environ, stdout=log, stderr=log
+            )
+        until = time.monotonic() + PATIENCE
+        while self.ask("GET", "/readyz")[0] != 200:
+            if time.monotonic() > until or self.process.poll() is not None:
+                raise Broken(f"no start: {self.logged()[-300:]}")
+            time.sleep(0.05)
+        for name in ("alice", "charlie"):
+            self.come_in(
+                name, "/signup", {"name": name, "email": address(name), "password": PASSWORD}
+            )
+        self.come_in("ada", "/login", {"email": address("ada"), "password": PASSWORD})
+        self.ids = self.list_ids()
+
+    def close(self) -> None:
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def command(self, *words: str, stdin: str = "") -> None:
+        done = subprocess.run(
+            [LATCHKEY, *words], env=self.environ, input=stdin, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise Broken(f"latchkey {words[0]}: {done.stderr.strip()}")
+
+    def create(self, name: str, password: str, *options: str) -> None:
+        self.command(
+            *(
+                "users",
+                "create",
+                "--email",
+                address(name),
+                "--name",
+                name,
+                "--password-stdin",
+                *options,
+            ),
+            stdin=password,
+        )
+
+    def come_in(self, name: str, path: str, fields: dict[str, str]) -> None:
+        status, headers, _ = self.ask("POST", path, fields)
+        session = re.search(r"^session=[^;]+", headers.get("set-cookie", ""), re.MULTILINE)
+        if status != 303 or session is None:
+            raise Broken(f"{name} is not let in at {path}: {status}")
+        self.cookies[name] = session[0]
+
+    def list_ids(self) -> dict[str, str]:
+        status, _, told = self.ask("GET", "/api/admin/users", cookie=self.cookies["ada"])
+        if status != 200:
+            raise Broken(f"/api/admin/users: {status}")
+        return {person["name"]: person["id"] for person in json.loads(told)["users"]}
+
+    def ask(
+        self, method: str, path: str, fields: dict[str, str] | None = None, cookie: str = ""
+    ) -> tuple[int, dict[str, str], str]:
+        """Status, headers and body of one answer, a line for each cookie; status 0 where nobody
+        answers.
+        """
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=10)
+        headers = {"Cookie": cookie} if cookie else {}
+        try:
+            connection.request(
+                method,
+                path,
+                urlencode(fields) if fields else None,
+                headers | (FORM if fields else {}),
+            )
+            answer = connection.getresponse()
+            named = {name.lower(): value for name, value in answer.getheaders()}
+            named["set-cookie"] = "\n".join(answer.headers.get_all("set-cookie", []))
+            return answer.status, named, answer.read().decode()
+        except OSError:
+            return 0, {}, ""
+        finally:
+            connection.close()
+
+    def counted(self) -> Counter[int]:
+        """The answers so far, by status, as the program itself counts them; its own metrics left
+        out.
+        """
+        found = COUNTED.findall(self.ask("GET", "/metrics")[2])
+        answers: Counter[int] = Counter()
+        for kind, status, number in found:
+            answers[int(status)] += int(float(number)) if kind != "operators" else 0
+        return answers
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def files(self) -> int:
+        """How many it has open, its connections among them."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd")) if self.process else 0
+
+    def logged(self) -> str:
+        return (self.folder / "log").read_text()
+
+
+def address(name: str) -> str:
+    return f"{name}@example.com"
+
+
+def free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as listening:
+        return int(listening.getsockname()[1])

@@ -1,0 +1,83 @@
+"""hydra guesses one person's password from a list of words, over and over, for as long
+as it may.
+"""
+
+import time
+from pathlib import Path
+
+from tests.attack import tools
+from tests.attack.house import House
+from tests.attack.outcome import Attack, Finding, NotRun, Seen
+
+PLANTED = "sunflower-7 by the gate"  # weak: a word of the attacker's list
+PLACE = 50
+WORDS = 60
+SECONDS = 75  # of guessing
+FORM = "/login:email=^USER^&password=^PASS^:S=data-dashboard"
+
+
+def version() -> str:
+    return tools.debian_version("hydra")
+
+
+def prove(folder: Path) -> str:
+    """Without limits the word is found."""
+    house = House(folder / "unlimited", "off")
+    house.folder.mkdir()
+    try:
+        house.open()
+        house.create("walter", PLANTED)
+        if not found(guess(house, 60)):
+            raise NotRun("hydra does not find the planted password where nothing hinders it")
+    finally:
+        house.close()
+    return f"with RATE_LIMITS=off it finds the planted password, word {PLACE} of {WORDS}"
+
+
+def strike(house: House) -> Seen:
+    house.create("walter", PLANTED)
+    before, until, runs, was_found = house.counted(), time.monotonic() + SECONDS, 0, False
+    while not was_found and (left := until - time.monotonic()) > 0:
+        was_found = found(guess(house, left))
+        runs += 1
+    answers = house.counted() - before
+    did = f"{runs} runs through {WORDS} words, the right one at place {PLACE}, in {SECONDS} s at most: "
+    did += f"{answers[422]:,} guesses were looked at, {answers[429]:,} refused with 429"
+    findings = (
+        [Finding("the password was found", f"after {answers[422]:,} guesses")] if was_found else []
+    )
+    status, headers, _ = house.ask(
+        "POST", "/login", {"email": "walter@example.com", "password": "wrong-password-1"}
+    )
+    if status == 429 and not headers.get("retry-after", "").isdigit():
+        findings.append(Finding("429 without Retry-After", str(headers)))
+    return Seen(did, findings)
+
+
+def guess(house: House, seconds: float) -> tools.Done:
+    words = [f"sunflower-7 by gate {number}" for number in range(WORDS)]
+    words[PLACE - 1] = PLANTED
+    (house.folder / "words").write_text("\n".join(words) + "\n")
+    command: list[str | Path] = [
+        "hydra",
+        "-I",
+        "-f",
+        "-t",
+        "4",
+        "-l",
+        "walter@example.com",
+        "-P",
+        house.folder / "words",
+    ]
+    return tools.run(
+        [*command, "-s", str(house.port), "127.0.0.1", "http-post-form", FORM],
+        seconds,
+        house.folder,
+    )
+
+
+def found(done: tools.Done) -> bool:
+    return f"password: {PLANTED}" in done.said
+
+
+ATTACK = Attack("hydra", "enforce", version, strike, prove)

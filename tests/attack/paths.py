@@ -1,0 +1,128 @@
+"""Hundreds of paths by every method, without a session and with a plain member's: nothing opens,
+nothing breaks.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from tests.attack.house import LATCHKEY, SECRET, House, address
+from tests.attack.outcome import Attack, Finding, Seen
+from tests.attack.wire import Answer, Wire
+from tests.attack.wordlist import every_path
+
+METHODS = (
+    *(
+        b"GET",
+        b"HEAD",
+        b"POST",
+        b"PUT",
+        b"PATCH",
+        b"DELETE",
+        b"OPTIONS",
+        b"TRACE",
+        b"CONNECT",
+        b"PROPFIND",
+        b"MOVE",
+    ),
+    *(b"LOCK", b"SEARCH", b"PURGE", b"QUERY", b"BREW", b"get", b"Post"),
+)
+SECRETS = (b"$argon2", b"SQLite format 3", b"root:x:0", b"Traceback", SECRET.encode())
+# from elsewhere: /metrics is open to this machine itself
+FORWARDED = b"X-Forwarded-For: 203.0.113.9"
+MOST = 20  # findings told
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of `latchkey routes`: its methods, the paths that it answers, who may ask."""
+
+    methods: tuple[str, ...]
+    path: str
+    kind: str
+
+    def answers(self, path: str) -> bool:
+        return bool(re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", self.path), path))
+
+
+def rows() -> list[Row]:
+    told = subprocess.run([LATCHKEY, "routes"], capture_output=True, text=True, check=True).stdout
+    cells = [re.split(r"  +", line) for line in told.splitlines()]
+    return [Row(tuple(methods.split(", ")), path, kind) for methods, path, kind, *_ in cells]
+
+
+def version() -> str:
+    return f"{len(METHODS)} methods, own"
+
+
+def strike(house: House) -> Seen:
+    table = rows()
+    members = [
+        filled(row, house) for row in table if row.kind in ("members", "admins", "operators")
+    ]
+    admins = [filled(row, house) for row in table if row.kind == "admins"]
+    everywhere, closed = every_path(members), every_path(admins)
+    findings = walk(
+        house,
+        everywhere,
+        "a stranger",
+        [],
+        [row for row in table if row.kind in ("anyone", "guests")],
+    )
+    member = [f"Cookie: {house.cookies['charlie']}".encode()]
+    spelt = [path for path in closed if "admin" in unquote(unquote(path)).lower()]
+    open_to_members = [row for row in table if row.kind not in ("admins", "operators")]
+    findings += walk(house, spelt, "a plain member", member, open_to_members)
+    did = f"{len(everywhere):,} paths × {len(METHODS)} methods as a stranger, {len(spelt):,} as a plain member, "
+    did += "each as a page and as a fragment"
+    return Seen(did, findings[:MOST])
+
+
+def filled(row: Row, house: House) -> str:
+    return (
+        row.path.replace("{id}", house.ids["bob"])
+        .replace("{slug}", "bob")
+        .replace("{field}", "name")
+    )
+
+
+def walk(
+    house: House, paths: list[str], who: str, cookie: list[bytes], allowed: list[Row]
+) -> list[Finding]:
+    wire, findings = Wire(house.port), []
+    hidden = (*SECRETS, *(address(name).encode() for name in ("ada", "bob", "alice")))
+    for path in paths:
+        for method in METHODS:
+            for extra in ([b"X-Original-URL: /healthz"], [b"HX-Request: true"]):
+                answer = wire.ask(method, path.encode(), [*cookie, FORWARDED, *extra])
+                for wrong in complaints(answer, method.decode(), path, allowed, hidden):
+                    findings.append(
+                        Finding(wrong, f"{method.decode()} {path} as {who}: {answer.status}")
+                    )
+    wire.close()
+    return findings
+
+
+def complaints(
+    answer: Answer, method: str, path: str, allowed: list[Row], hidden: tuple[bytes, ...]
+) -> Iterator[str]:
+    if answer.is_failure:
+        yield "no answer, or a failure"
+    if 200 <= answer.status < 300 and not any(is_open(row, method, path) for row in allowed):
+        yield "an answer with data where there is none for them"
+    if any(secret in answer.body for secret in hidden):
+        yield "something that is nobody's to see"
+    if answer.status == 405 and not answer.headers.get("allow"):
+        yield "405 without Allow"
+    if not re.match(r"$|/(?![/\\])|http://127\.0\.0\.1:", answer.headers.get("location", "")):
+        yield "sent elsewhere"
+
+
+def is_open(row: Row, method: str, path: str) -> bool:
+    asked = "GET" if method == "HEAD" else method
+    return asked in row.methods and row.answers(unquote(urlsplit(path).path))
+
+
+ATTACK = Attack("paths", "off", version, strike)

@@ -1,0 +1,79 @@
+"""A small server full of holes: what an injection scanner does not find here, it would find
+nowhere.
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+from tests.attack.house import LOOPBACK
+
+
+class Holes(BaseHTTPRequestHandler):
+    """`/?id=` goes into a statement and into the page as it is; every other path is an empty JSON
+    object.
+
+    It is the outside as well: the address that a server is to be lured into asking, with nothing to
+    tell of it.
+    """
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[str]]
+
+    def do_GET(self) -> None:
+        address = urlsplit(self.path)
+        self.asked.append(address.path)
+        if address.path == "/":
+            self.answer("text/html", page(parse_qs(address.query).get("id", ["1"])[0]))
+        else:
+            self.answer("application/json", "{}")
+
+    def answer(self, kind: str, text: str) -> None:
+        body = text.encode(errors="replace")
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *words: object) -> None:
+        """Nobody reads it."""
+
+
+class Quiet(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Scanners leave before they are answered."""
+
+
+def page(id: str) -> str:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        # the payloads that take time take memory too
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+        connection.execute(
+            "CREATE TABLE people AS SELECT 1 AS id, 'alice' AS name UNION SELECT 2, 'bob'"
+        )
+        try:
+            rows = connection.execute(f"SELECT name FROM people WHERE id = '{id}'").fetchall()
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            rows = [(f"sqlite3.OperationalError: {error}",)]
+    return f"<html><body><a href='/?id=1'>one</a><p>{id}</p><p>{' '.join(str(row[0]) for row in rows)}</p></body></html>"
+
+
+@contextlib.contextmanager
+def planted() -> Iterator[tuple[str, list[str]]]:
+    """Its address, and the paths that it was asked for."""
+
+    class Planted(Holes):
+        asked: ClassVar[list[str]] = []
+
+    server = Quiet((LOOPBACK, 0), Planted)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://{LOOPBACK}:{server.server_port}/", Planted.asked
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,87 @@
+"""One attack from its proof to its end: the program is started, watched, attacked, and asked what
+it counted.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.attack.house import House
+from tests.attack.outcome import Attack, Finding, Outcome
+from tests.attack.probe import Probe
+
+NICENESS = 10  # of the attackers: elsewhere they have a machine of their own
+# ms, the p99 of the dashboard (R13); or twice that of the quiet before, where the machine is slow
+SLOWEST_PAGE = 100
+
+
+def lay(attack: Attack) -> Outcome:
+    """Raises NotRun where the tool is not to be had, and Broken where the program does
+    not start.
+    """
+    version = attack.version()
+    with tempfile.TemporaryDirectory(prefix="attack-") as folder:
+        proof = attack.prove(Path(folder)) if attack.prove else ""
+        house = House(Path(folder), attack.limits)
+        try:
+            house.open()
+            return strike(attack, house, version, proof)
+        finally:
+            house.close()
+
+
+def strike(attack: Attack, house: House, version: str, proof: str) -> Outcome:
+    with Probe(house) as quiet:
+        time.sleep(3)
+    before, began = house.counted(), time.monotonic()
+    with (
+        Probe(house) as probe,
+        ThreadPoolExecutor(1, initializer=os.nice, initargs=(NICENESS,)) as attacker,
+    ):
+        seen = attacker.submit(attack.strike, house).result()
+    seconds, answers = time.monotonic() - began, house.counted() - before
+    answers[200] -= probe.watched.statuses.get("200", 0)
+    outcome = Outcome(
+        attack.name,
+        attack.limits,
+        version,
+        seen,
+        proof,
+        answers,
+        quiet.watched,
+        probe.watched,
+        seconds,
+    )
+    seen.findings += complaints(outcome, house)
+    return outcome
+
+
+def complaints(outcome: Outcome, house: House) -> list[Finding]:
+    """What is wrong whatever the tool says of it."""
+    found = [] if house.is_alive else [Finding("the program has ended", house.logged()[-300:])]
+    if failed := {status: number for status, number in outcome.failures.items() if status != 503}:
+        lines = [line for line in house.logged().splitlines() if "reference" in line]
+        found.append(Finding("the program failed", f"{tell(failed)}; {' '.join(lines[:3])}"))
+    others = {
+        status: number for status, number in outcome.watched.statuses.items() if status != "200"
+    }
+    if others:
+        found.append(Finding("the dashboard was not to be had", tell(others)))
+    limit = max(SLOWEST_PAGE, 2 * outcome.quiet.p99)
+    if outcome.watched.p99 >= limit:
+        found.append(
+            Finding(
+                "the dashboard was slow", f"p99 {outcome.watched.p99:.0f} ms, not under {limit:.0f}"
+            )
+        )
+    return found
+
+
+def tell(statuses: Mapping[int, int] | Mapping[str, int]) -> str:
+    return (
+        ", ".join(f"{number:,} × {status}" for status, number in sorted(statuses.items()) if number)
+        or "0"
+    )

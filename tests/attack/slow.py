@@ -1,0 +1,92 @@
+"""slowhttptest holds a thousand connections: headers, a form and reading that never
+come to an end.
+"""
+
+import re
+import threading
+import time
+
+from tests.attack import tools
+from tests.attack.house import House
+from tests.attack.outcome import Attack, Finding, NotRun, Seen
+
+CONNECTIONS = 1_000
+LONGEST = 60  # seconds for one kind
+BOTH = ["-c", str(CONNECTIONS), "-r", "500", "-p", "5", "-l", "45"]
+KINDS = {
+    "-H": ("slow headers", 15, ["-H", "-i", "5", "-x", "24", "-t", "GET"], "/login"),
+    "-B": ("slow body", 15, ["-B", "-i", "5", "-x", "24", "-s", "8192", "-t", "POST"], "/login"),
+    "-X": (
+        "slow read",
+        35,
+        ["-X", "-n", "5", "-z", "32", "-w", "512", "-y", "1024", "-k", "3"],
+        None,
+    ),
+}
+
+
+def version() -> str:
+    return tools.debian_version("slowhttptest")
+
+
+def strike(house: House) -> Seen:
+    told, findings = [], []
+    for option, (name, limit, options, path) in KINDS.items():
+        before = house.files
+        watch = Watch(house)
+        done = tools.run(
+            ["slowhttptest", *BOTH, *options, "-u", house.url + (path or largest_file(house))],
+            LONGEST,
+            house.folder,
+        )
+        held, most = watch.end(before + 20)
+        available = re.findall(r"service available:\s+(\w+)", done.said)
+        if not available:
+            raise NotRun(f"slowhttptest {option} says nothing: {done.said[-200:]}")
+        told.append(
+            f"`{option}` ({name}): {most - before:,} open at most, all closed after {held:.0f} s"
+        )
+        if held > limit + 3:  # it takes two or three seconds to open them all
+            findings.append(Finding(f"{name}: held for too long", f"{held:.0f} s, not {limit}"))
+        if "NO" in available:
+            findings.append(
+                Finding(f"{name}: nobody else got through", f"{available.count('NO')} times")
+            )
+    return Seen(f"{CONNECTIONS:,} connections each: {'; '.join(told)}", findings)
+
+
+def largest_file(house: House) -> str:
+    """htmx, as the log-in page names it."""
+    return str(re.findall(r'/static/htmx[^"]*', house.ask("GET", "/login")[2])[0])
+
+
+class Watch:
+    """Counts the program's open files until there are few again: its own word, not the tool's."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.most = 0
+        self.last_many = self.began = time.monotonic()
+        self.is_over = threading.Event()
+        self.few = self.house.files + 20
+        self.thread = threading.Thread(target=self.count)
+        self.thread.start()
+
+    def count(self) -> None:
+        while not self.is_over.wait(0.1):
+            files = self.house.files
+            self.most = max(self.most, files)
+            if files > self.few:
+                self.last_many = time.monotonic()
+
+    def end(self, few: int) -> tuple[float, int]:
+        """For how many seconds there were many, and how many at most."""
+        until = time.monotonic() + LONGEST
+        while self.house.files > few and time.monotonic() < until:
+            time.sleep(0.1)
+        self.is_over.set()
+        self.thread.join()
+        return self.last_many - self.began, self.most
+
+
+ATTACK = Attack("slowhttptest", "enforce", version, strike)

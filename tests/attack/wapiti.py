@@ -1,0 +1,133 @@
+"""wapiti crawls the program, as an administrator and as a guest, and tries all that it knows on
+what it finds.
+"""
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from tests.attack import tools
+from tests.attack.house import House
+from tests.attack.outcome import Attack, Finding, NotRun, Seen
+from tests.attack.planted import planted
+
+VERSION = "3.2.3"
+LONGEST = 300  # seconds for one scan
+MODULES = (
+    "backup,brute_login_form,buster,cms,cookieflags,crlf,csp,csrf,exec,file,htaccess,http_headers,"
+    "https_redirect,ldap,methods,network_device,permanentxss,redirect,shellshock,spring4shell,"
+    "sql,ssrf,timesql,upload,wp_enum,xss,xxe"
+)
+LEFT_OUT = "Left out: htp, nikto and wapp (they fetch lists from elsewhere), takeover and log4shell (they ask name servers "
+LEFT_OUT += "elsewhere), ssl (there is no TLS on loopback)."
+SETTINGS = [
+    "--flush-session",
+    "--no-bugreport",
+    "--format",
+    "json",
+    "--level",
+    "2",
+    "--max-attack-time",
+    "25",
+]
+SETTINGS += ["--max-scan-time", "240", "--tasks", "4", "--verbose", "1"]
+ADDRESS = re.compile(r" (on )?http://\S+")
+CUT = re.compile(r"Max attack time was reached for module (\w+)")
+
+
+def program() -> Path:
+    return tools.from_pypi("wapiti3", VERSION, "wapiti")
+
+
+def version() -> str:
+    program()
+    return VERSION
+
+
+def prove(folder: Path) -> str:
+    with planted() as (url, _):
+        found, _ = scan(folder / "proof", url, url, ["--module", "sql,xss"])
+    kinds = {finding.title for finding in found}
+    if not kinds >= {"SQL Injection", "Reflected Cross Site Scripting"}:
+        raise NotRun(f"wapiti finds only {kinds} where holes are planted")
+    return "in a small server with planted holes it finds SQL injection and cross-site scripting"
+
+
+def strike(house: House) -> Seen:
+    modules = ["--module", MODULES]
+    spared = [f"{house.url}/admin/users/{house.ids[name]}/*" for name in ("ada", "alice")]
+    spared += [f"{house.url}/logout", f"{house.url}/devices/revoke-all"]
+    inside = [
+        "--cookie-value",
+        house.cookies["ada"],
+        "--start",
+        f"{house.url}/admin/users?q=a&page=1&sort=name",
+    ]
+    for path in spared:
+        inside += ["--exclude", path]
+    with planted() as (outside, asked):
+        endpoint = ["--endpoint", outside]
+        found, admin = scan(
+            house.folder / "admin", f"{house.url}/", outside, [*modules, *endpoint, *inside]
+        )
+        more, guest = scan(house.folder / "guest", f"{house.url}/", outside, [*modules, *endpoint])
+    findings = found + more
+    if lured := sorted({path for path in asked if not path.startswith("/get_")}):
+        findings.append(
+            Finding("the program asked an address of the attacker", ", ".join(lured[:5]))
+        )
+    if house.ask("GET", "/admin/users", cookie=house.cookies["ada"])[0] != 200:
+        findings.append(
+            Finding("the administrator's session ended on the way", "what came after was not tried")
+        )
+    did = f"{MODULES.count(',') + 1} modules; as an administrator {admin}, as a guest who signs up on the way {guest}"
+    return Seen(
+        did,
+        grouped(findings),
+        [LEFT_OUT, "Spared: the watcher's and the administrator's own rows, and log-out."],
+    )
+
+
+def scan(folder: Path, url: str, outside: str, options: list[str]) -> tuple[list[Finding], str]:
+    """What it found, and how far it came, in words."""
+    folder.mkdir(parents=True)
+    places: list[str | Path] = [
+        "--store-session",
+        folder / "session",
+        "--store-config",
+        folder / "config",
+        "--output",
+        folder / "out",
+    ]
+    done = tools.run([program(), "--url", url, *SETTINGS, *places, *options], LONGEST + 240, folder)
+    if not (folder / "out").exists():
+        raise NotRun(f"wapiti made no report: {done.said[-300:]}")
+    report = json.loads((folder / "out").read_text())
+    found = [
+        Finding(
+            kind, f"{one['method']} {one['path'].split('?')[0]}: {ADDRESS.sub('', one['info'])}"
+        )
+        for part in ("vulnerabilities", "anomalies", "additionals")
+        for kind, ones in report[part].items()
+        for one in ones
+    ]
+    told = f"{report['infos']['crawled_pages_nbr']} pages and forms"
+    if cut := CUT.findall(done.said):
+        told += f" ({', '.join(sorted(set(cut)))} cut short)"
+    return found, told
+
+
+def grouped(findings: list[Finding]) -> list[Finding]:
+    """One for each thing that is said, with the places that it is said of; ids are all alike."""
+    places: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for finding in findings:
+        where, _, what = finding.seen.partition(": ")
+        places[finding.title, what].add(re.sub(r"users/[\w-]{22}", "users/{id}", where))
+    return [
+        Finding(kind, f"{what} at {', '.join(sorted(where))}")
+        for (kind, what), where in places.items()
+    ]
+
+
+ATTACK = Attack("wapiti", "off", version, strike, prove)

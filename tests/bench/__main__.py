@@ -1,0 +1,48 @@
+"""Measures Latchkey beside a constant response and a hand-written endpoint, in one run on one
+machine.
+
+    .venv/bin/python -m tests.bench                                     everything, and writes docs/benchmarks.md
+    .venv/bin/python -m tests.bench --quick                             short rounds, writes nothing
+    .venv/bin/python -m tests.bench --only dashboard                    one part (see PARTS), writes nothing
+    .venv/bin/python -m tests.bench --peer URL --cookie "name=value"    the same load on another program's page
+
+Needs wrk. The server has the first core, the load the last.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.bench.parts import PARTS, Bench
+from tests.bench.report import render
+from tests.bench.servers import ROOT
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=PARTS, action="append")
+    parser.add_argument("--peer")
+    parser.add_argument("--cookie", default="")
+    options = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("tests/bench needs wrk (Debian: apt-get install wrk)")
+    seconds, rounds = (2, 3) if options.quick else (5, 3)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        bench = Bench(Path(folder), stack, seconds, rounds, options.peer, options.cookie)
+        for name in options.only or PARTS:
+            print(f"{name} …", file=sys.stderr, flush=True)
+            PARTS[name](bench)
+    report = render(bench)
+    print(report)
+    if not (options.quick or options.only):
+        PAGE.write_text(report)
+
+
+if __name__ == "__main__":
+    main()

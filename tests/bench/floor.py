@@ -1,0 +1,19 @@
+"""The floor: uvicorn and a bare Starlette route that answers a constant of the size in its path."""
+
+import os
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+
+async def constant(request: Request) -> HTMLResponse:
+    return HTMLResponse(bytes(request.path_params["size"]))
+
+
+app = Starlette(routes=[Route("/{size:int}", constant, methods=["GET", "POST"])])
+uvicorn.run(
+    app, port=int(os.environ["PORT"]), access_log=False, log_level="warning", server_header=False
+)

@@ -1,0 +1,70 @@
+"""Latchkey, cut off after the layer that LAYER names: from there on it answers a constant of SIZE
+bytes.
+
+The difference between two of them is what a layer costs.
+"""
+
+import os
+from typing import Final
+
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from db.access import dashboard
+from web.http.session import verify_session
+from web.rendering.responses import Html
+from web.server.runner import make_app, server_options
+from web.settings.settings import read_settings
+
+LAYER: Final = os.environ["LAYER"]
+BODY: Final = bytes(int(os.environ["SIZE"]))
+
+
+async def constant_app(scope: Scope, receive: Receive, send: Send) -> None:
+    await Html(BODY)(scope, receive, send)
+
+
+async def constant(request: Request) -> Response:
+    return Html(BODY)
+
+
+async def session(request: Request) -> Response:
+    await verify_session(request)
+    return Html(BODY)
+
+
+async def profile(request: Request) -> Response:
+    await dashboard.get_profile(await verify_session(request, preload=dashboard.PRELOAD))
+    return Html(BODY)
+
+
+ENDPOINTS: Final = {"routing": constant, "cookie": constant, "session": session, "profile": profile}
+
+
+def make_cut_app():
+    app = make_app(read_settings(os.environ))
+    if LAYER == "server":
+        return WithLifespan(app, constant_app)
+    if LAYER == "middleware":
+        app.router = WithLifespan(app.router, constant_app)
+    if LAYER in ENDPOINTS:
+        name = "healthz" if LAYER == "routing" else "dashboard"
+        row = next(row for row in app.routes if row.name == name)
+        row.by_method = {"GET": ENDPOINTS[LAYER]}
+    return app
+
+
+class WithLifespan:
+    """`http` for requests, and the lifespan of `app`."""
+
+    def __init__(self, app, http) -> None:
+        self.app, self.http = app, http
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.http if scope["type"] == "http" else self.app)(scope, receive, send)
+
+
+if __name__ == "__main__":
+    uvicorn.Server(uvicorn.Config(make_cut_app, **server_options(read_settings(os.environ)))).run()

@@ -1,0 +1,108 @@
+"""wrk: the same requests in turn, over and over, from the load's core; and what one round of it
+shows.
+"""
+
+import re
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.servers import LOAD_CORE, Server
+
+CONNECTIONS = 16
+SCRIPT = """
+local requests, next = {}, 0
+function init(args)
+    for line in io.lines("%s") do
+        local method, path, cookie, body = line:match("^(%%S+) (%%S+)\\t(.*)\\t(.*)$")
+        local headers = { ["Host"] = wrk.headers["Host"] }
+        if cookie ~= "" then headers["Cookie"] = cookie end
+        if body ~= "" then headers["Content-Type"] = "application/x-www-form-urlencoded" end
+        requests[#requests + 1] = wrk.format(method, path, headers, body ~= "" and body or nil)
+    end
+end
+function request()
+    next = next %% #requests + 1
+    return requests[next]
+end
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    path: str
+    cookie: str = ""
+    body: str = ""
+
+    def line(self) -> str:
+        return f"{'POST' if self.body else 'GET'} {self.path}\t{self.cookie}\t{self.body}\n"
+
+
+@dataclass(frozen=True)
+class Round:
+    """Requests per second, the 99th percentile in milliseconds, and the server's CPU microseconds
+    per request.
+    """
+
+    rate: float
+    p99: float
+    cpu: float
+
+
+def run_wrk(
+    server: Server,
+    requests: Sequence[Request],
+    seconds: int,
+    connections: int = CONNECTIONS,
+    *,
+    may_refuse: bool = False,
+) -> Round:
+    """Raises AssertionError for any answer of 4xx or 5xx, unless the load is one that is to be
+    refused.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        lines, script = Path(folder) / "requests", Path(folder) / "script.lua"
+        lines.write_text("".join(request.line() for request in requests))
+        script.write_text(SCRIPT % lines)
+        command = [
+            "taskset",
+            "-c",
+            str(LOAD_CORE),
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--latency",
+        ]
+        before = server.cpu_seconds()
+        told = subprocess.run(
+            [*command, "-s", script, server.url], capture_output=True, text=True, check=True
+        ).stdout
+        used = server.cpu_seconds() - before
+    if bad := re.search(r"Non-2xx or 3xx responses: (\d+)", told):
+        assert may_refuse, f"{bad[1]} bad answers from {server.url}"
+    answered = int(re.search(r"(\d+) requests in", told)[1])
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1])
+    number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", told).groups()
+    return Round(
+        rate, float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit], used / answered * 1e6
+    )
+
+
+def in_turns(rounds: int, *measures: Callable[[], Round]) -> list[list[Round]]:
+    """The rounds of each measure, taken in turns, so that the machine's noise is in all of them."""
+    taken = [[measure() for measure in measures] for _ in range(rounds)]
+    return [list(column) for column in zip(*taken, strict=True)]
+
+
+def median(rounds: Sequence[Round], field: str) -> float:
+    return statistics.median(getattr(one, field) for one in rounds)
+
+
+def ratio(these: Sequence[Round], those: Sequence[Round], field: str) -> float:
+    """The median of the paired ratios of a field."""
+    pairs = zip(these, those, strict=True)
+    return statistics.median(getattr(one, field) / getattr(other, field) for one, other in pairs)

@@ -1,0 +1,122 @@
+"""The programs under load: each on the server's core, and what it has used of the processor and the
+memory.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LATCHKEY = Path(sys.executable).parent / "latchkey"
+SECRET = "a secret of the benchmark alone 3kQ9"
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """Processor time of all threads, from the scheduler's nanoseconds: /proc/PID/stat counts in
+        hundredths.
+        """
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+    def memory_mb(self) -> float:
+        """Resident memory."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+
+@contextmanager
+def serve_latchkey(database_url: str, port: int, **settings: str) -> Iterator[Server]:
+    environ = {
+        "DATABASE_URL": database_url,
+        "PORT": str(port),
+        "SESSION_SECRET": SECRET,
+        "RATE_LIMITS": "off",
+    }
+    with serve([LATCHKEY, "serve"], port, environ | settings) as server:
+        yield server
+
+
+@contextmanager
+def serve_script(name: str, port: int, **environ: str) -> Iterator[Server]:
+    """A program of this folder."""
+    settings = {"PORT": str(port), "SESSION_SECRET": SECRET, "PYTHONPATH": str(ROOT)}
+    with serve([sys.executable, "-m", f"tests.bench.{name}"], port, settings | environ) as server:
+        yield server
+
+
+@contextmanager
+def serve(command: list[str | Path], port: int, environ: dict[str, str]) -> Iterator[Server]:
+    running = subprocess.Popen(
+        ["taskset", "-c", str(SERVER_CORE), *map(str, command)],
+        env={"PATH": os.environ["PATH"], **environ},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_for_port(port)
+        yield Server(f"http://localhost:{port}", running.pid)
+    finally:
+        running.terminate()
+        running.wait(15)
+
+
+def migrate(database_url: str) -> None:
+    environ = {"PATH": os.environ["PATH"], "DATABASE_URL": database_url, "SESSION_SECRET": SECRET}
+    subprocess.run([LATCHKEY, "migrate"], env=environ, check=True)
+
+
+def cpu_to_first_response(folder: Path, port: int) -> float:
+    """Processor seconds of `scripts/run`, in an installed checkout with a current database, to its
+    first 200.
+    """
+    environ = {"PATH": os.environ["PATH"], "PORT": str(port), "SESSION_SECRET": SECRET}
+    environ["DATABASE_URL"] = f"sqlite:///{folder / 'start.db'}"
+    migrate(environ["DATABASE_URL"])
+    command = ["taskset", "-c", str(SERVER_CORE), ROOT / "scripts" / "run"]
+    running = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        assert httpx.get(f"http://localhost:{port}/healthz").status_code == 200
+        fields = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
+        # its own and its children's
+        return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+    finally:
+        running.terminate()
+        running.wait(15)
+
+
+def wait_for_port(port: int) -> None:
+    for _ in range(3000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    sys.exit(f"nothing listens on port {port}")
+
+
+def new_postgresql_url() -> str:
+    """The URL of an empty database on this machine's PostgreSQL; empty where there is no server."""
+    commands = [
+        "DROP DATABASE IF EXISTS latchkey_bench WITH (FORCE)",
+        "CREATE DATABASE latchkey_bench",
+    ]
+    options = [argument for command in commands for argument in ("-c", command)]
+    created = subprocess.run(
+        ["psql", "-h", "127.0.0.1", "-d", "postgres", "-q", *options], capture_output=True
+    )
+    return "postgresql://127.0.0.1/latchkey_bench" if created.returncode == 0 else ""

@@ -1,0 +1,97 @@
+"""R15: the clock jumps while people are logged in (libfaketime moves it under the
+running program).
+"""
+
+import asyncio
+from pathlib import Path
+
+from tests.faults.client import Client, member
+from tests.faults.house import House, Run
+from tests.faults.verdict import NotRun, fault, main, require
+
+LIBRARIES = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+
+
+class Clock:
+    """The clock of one program."""
+
+    def __init__(self, folder: Path) -> None:
+        if not LIBRARIES:
+            raise NotRun("needs the Debian package faketime")
+        self.file = folder / "clock"
+        self.file.write_text("+0\n")
+        self.environ = {
+            "LD_PRELOAD": str(LIBRARIES[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(self.file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    async def jump(self, offset: str) -> None:
+        self.file.write_text(f"{offset}\n")
+        await asyncio.sleep(0.1)
+
+
+async def house_with_clock(run: Run) -> tuple[House, Clock]:
+    clock = Clock(run.folder)
+    house = run.house()
+    house.environ |= clock.environ
+    house.start()
+    return house, clock
+
+
+async def see(client: Client) -> int:
+    return (await client.ask("/dashboard")).status
+
+
+@fault(
+    "R15",
+    "the clock jumps by +31 s, −1 h and back",
+    "no crash, nobody logged out, no ended session lives again",
+)
+async def small_jumps(run: Run) -> str:
+    house, clock = await house_with_clock(run)
+    members = [await member(house, f"alice{number}") for number in range(10)]
+    gone = await member(house, "bob")
+    require((await gone.ask("/logout", {})).status == 303, "no log-out")
+    for offset in ("+31", "-3600", "+0", "-3600"):
+        await clock.jump(offset)
+        seen = [await see(client) for client in members]
+        require(set(seen) == {200}, f"at {offset} s members' pages are {sorted(set(seen))}")
+        require(await see(gone) == 303, f"at {offset} s an ended session lives again")
+        newcomer = await member(
+            house, f"carol{abs(int(offset))}{len(house.sql('SELECT 1 FROM users'))}"
+        )
+        require(await see(newcomer) == 200, f"at {offset} s who signs up is not logged in")
+    return f"10 members' pages 200 and an ended session refused at +31 s, −1 h, 0, −1 h; exit {house.end()}"
+
+
+@fault("R15", "the clock jumps by +400 d", "no crash; every session is over; new ones begin")
+async def far_jump(run: Run) -> str:
+    house, clock = await house_with_clock(run)
+    alice = await member(house, "alice")
+    await clock.jump("+400d")
+    require((await alice.ask("/dashboard")).status == 303, "a session lives for 400 days")
+    answer = await Client(house.port).log_in("alice")
+    require(answer.status == 303, f"log-in: {answer.status}")
+    require(await see(Client(house.port, answer.cookie)) == 200, "no session after the log-in")
+    return f"the session of before is refused, a log-in works, its session too; exit {house.end()}"
+
+
+@fault(
+    "R15", "a session expires, then the clock falls back by 1 h", "no expired session lives again"
+)
+async def revived(run: Run) -> str:
+    house, clock = await house_with_clock(run)
+    alice = await member(house, "alice")
+    await clock.jump(f"+{7 * 86400 + 600}")
+    require(await see(alice) == 303, "not expired after seven days and ten minutes")
+    await clock.jump(f"+{7 * 86400 - 3000}")
+    require(
+        await see(alice) == 303, "a copy of the cookie opens again, until the expired row is pruned"
+    )
+    return "the cookie stays dead"
+
+
+if __name__ == "__main__":
+    main(small_jumps, far_jump, revived)

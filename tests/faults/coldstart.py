@@ -1,0 +1,58 @@
+"""R22: from nothing to the first answer, and without a network."""
+
+import ctypes
+import fcntl
+import socket
+import statistics
+import struct
+
+from tests.faults.house import Run, needs_root
+from tests.faults.verdict import NotRun, fault, main, require
+
+STARTS = 7
+PROMISE = "ready after under 1 s of a core's time, RSS under 80 MiB"
+CLONE_NEWNET = 0x40000000
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+
+
+async def start_again_and_again(run: Run) -> str:
+    house = run.house()
+    found = []
+    for _ in range(STARTS):
+        found.append((house.start(), house.cpu, house.rss))
+        house.end()
+    seconds, cpu, rss = (statistics.median(column) for column in zip(*found, strict=True))
+    told = f"{STARTS} starts: the median {seconds:.2f} s, the fastest {min(found)[0]:.2f} s, {cpu:.2f} s of a core's time"
+    require(cpu < 1 and rss < 80, f"{told}; RSS {rss:.0f} MiB")
+    return f"{told}; RSS {rss:.0f} MiB"
+
+
+@fault("R22", "cold start", PROMISE)
+async def cold_start(run: Run) -> str:
+    return await start_again_and_again(run)
+
+
+@fault("R22", "cold start in an empty network namespace", f"{PROMISE}: it needs no network")
+async def without_network(run: Run) -> str:
+    leave_network()
+    require(len(socket.if_nameindex()) == 1, "there is a network here")
+    return await start_again_and_again(run)
+
+
+def leave_network() -> None:
+    """From here on this process has a loopback of its own, and nothing else."""
+    needs_root()
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        raise NotRun("needs the right to make a network namespace")
+    raise_loopback()
+
+
+def raise_loopback() -> None:
+    with socket.socket() as any_socket:
+        asked = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack("16sh14x", fcntl.ioctl(any_socket, SIOCGIFFLAGS, asked))[1]
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+
+
+if __name__ == "__main__":
+    main(cold_start, without_network)

@@ -1,0 +1,68 @@
+"""R06: five hundred people sign up at once, on SQLite and on PostgreSQL."""
+
+import asyncio
+import time
+
+import asyncpg
+
+from tests.faults.client import Answer, Client
+from tests.faults.house import House, Run
+from tests.faults.verdict import fault, main, require
+
+PEOPLE = 500
+TRIES = 60
+PROMISE = "no error: success, or 503 with Retry-After, and success when tried again; one account for each address"
+
+
+async def insist(house: House, name: str) -> list[Answer]:
+    """Everybody tries, and comes back when they are asked to."""
+    client, answers = Client(house.port), []
+    for _ in range(TRIES):
+        answers.append(await client.sign_up(name))
+        if not answers[-1].sends_back:
+            break
+        client.close()
+        await asyncio.sleep(int(answers[-1].headers["retry-after"]))
+    return answers
+
+
+async def stampede(house: House) -> str:
+    began = time.monotonic()
+    tries = await asyncio.gather(*(insist(house, f"grace{number}") for number in range(PEOPLE)))
+    failed = [answers[-1].status for answers in tries if answers[-1].status != 303]
+    require(not failed, f"{len(failed)} errors: {sorted(set(failed))}")
+    again = sum(len(answers) - 1 for answers in tries)
+    longest = max(
+        int(answer.headers.get("retry-after", 0)) for answers in tries for answer in answers
+    )
+    told = f"0 errors; {again} times somebody was asked to come back, in {longest} s at most"
+    return f"{told}; {time.monotonic() - began:.1f} s in all"
+
+
+@fault("R06", f"{PEOPLE} sign-ups at once, SQLite", PROMISE)
+async def on_sqlite(run: Run) -> str:
+    house = run.house()
+    house.start()
+    told = await stampede(house)
+    require(
+        house.sql("SELECT count(*), count(DISTINCT email) FROM users") == [(PEOPLE, PEOPLE)],
+        "not one for each",
+    )
+    return told
+
+
+@fault("R06", f"{PEOPLE} sign-ups at once, PostgreSQL", PROMISE)
+async def on_postgresql(run: Run) -> str:
+    url = await run.postgresql()
+    house = run.house(url)
+    house.start()
+    told = await stampede(house)
+    connection = await asyncpg.connect(url)
+    found = await connection.fetchval("SELECT count(DISTINCT email) FROM users")
+    await connection.close()
+    require(found == PEOPLE, f"{found} accounts")
+    return told
+
+
+if __name__ == "__main__":
+    main(on_sqlite, on_postgresql)

@@ -1,0 +1,193 @@
+"""R02, R03, R04: the disk does not sync, is full, fails, or is read-only."""
+
+import asyncio
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.faults.client import Answer, Client, member, statuses
+from tests.faults.house import House, Run, needs_root, strace
+from tests.faults.verdict import fault, main, require
+
+TRIES = 12
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    needs_root()
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def remount(folder: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", folder], check=True)
+
+
+def fill(folder: Path) -> None:
+    with open(folder / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+async def try_to_write(house: House, prefix: str) -> tuple[list[Answer], list[str]]:
+    """Sign-ups and log-ins in turn; the answers, and who was told that they have an account."""
+    answers, opened = [], []
+    for number in range(TRIES):
+        name = f"{prefix}{number}"
+        answers.append(await Client(house.port).sign_up(name))
+        if answers[-1].status == 303:
+            opened.append(name)
+        require(
+            answers[-1].status == 303 or name.encode() in answers[-1].body,
+            "what was typed is not in the form",
+        )
+        answers.append(await Client(house.port).log_in("alice"))
+    return answers, opened
+
+
+def require_refusals(answers: list[Answer]) -> str:
+    """503 with Retry-After, where it is no success, and at least one."""
+    refused = [answer for answer in answers if answer.status != 303]
+    require(refused, "nothing was refused: the fault did not come about")
+    require(all(answer.sends_back for answer in refused), f"writes: {statuses(answers)}")
+    return f"writes: {statuses(answers)}"
+
+
+def require_whole(house: House, opened: list[str]) -> None:
+    people = {
+        email
+        for (email,) in house.sql(
+            "SELECT email FROM users JOIN sessions ON sessions.user_id = users.id"
+        )
+    }
+    lost = [name for name in opened if f"{name}@example.com" not in people]
+    require(not lost, f"answered, and lost: {lost}")
+    alone = house.sql("SELECT email FROM users WHERE id NOT IN (SELECT user_id FROM sessions)")
+    require(not alone, f"half made: {alone}")
+    require(house.sql("PRAGMA integrity_check") == [("ok",)], "the file is damaged")
+
+
+async def heal(house: House, name: str) -> float:
+    """Seconds until a sign-up succeeds again."""
+    began = time.monotonic()
+    while (await Client(house.port).sign_up(name)).status != 303:
+        require(time.monotonic() - began < 15, "does not recover by itself within 15 s")
+        await asyncio.sleep(0.1)
+    return time.monotonic() - began
+
+
+@fault("R02", "syncs fail with EIO", "nothing is answered that is not durable")
+async def no_sync(run: Run) -> str:
+    house = run.house()
+    house.start()
+    await member(house, "alice")
+    with strace(house, "trace=fdatasync,fsync", "inject=fdatasync,fsync:error=EIO"):
+        answers, opened = await try_to_write(house, "grace")
+    told = require_refusals(answers)
+    require(not opened, f"answered while nothing could be synced: {opened}")
+    healed = await heal(house, "heidi")
+    house.kill()
+    house.start()
+    require_whole(house, ["alice", "heidi"])
+    return f"{told}; it heals in {healed:.1f} s; after a kill nobody is lost or half made"
+
+
+@fault(
+    "R03",
+    "disk full",
+    "reads and members' pages go on; writes get 503 with Retry-After and keep the form; no half state; it recovers",
+)
+async def full_disk(run: Run) -> str:
+    with small_disk(run.folder / "disk") as disk:
+        house = run.house(folder=disk)
+        house.start()
+        alice = await member(house, "alice")
+        fill(disk)
+        answers, opened = await try_to_write(house, "grace")
+        pages = [await alice.ask("/dashboard") for _ in range(50)]
+        told = require_refusals(answers)
+        require(all(page.status == 200 for page in pages), f"members' pages: {statuses(pages)}")
+        (disk / "filler").unlink()
+        healed = await heal(house, "heidi")
+        require_whole(house, ["alice", "heidi", *opened])
+        house.end()
+    return f"{told}; members' pages: {statuses(pages)}; it heals in {healed:.1f} s"
+
+
+@fault("R03", "each write from the 30th on fails with ENOSPC", "the same")
+async def no_space(run: Run) -> str:
+    house = run.house()
+    house.start()
+    alice = await member(house, "alice")
+    with strace(house, "trace=pwrite64", "inject=pwrite64:error=ENOSPC:when=30+"):
+        answers, opened = await try_to_write(house, "grace")
+        pages = [await alice.ask("/dashboard") for _ in range(50)]
+    told = require_refusals(answers)
+    require(all(page.status == 200 for page in pages), f"members' pages: {statuses(pages)}")
+    healed = await heal(house, "heidi")
+    require_whole(house, ["alice", "heidi", *opened])
+    return f"{told}; members' pages: {statuses(pages)}; it heals in {healed:.1f} s"
+
+
+async def fail(house: House, error: str) -> str:
+    """While everything that touches the disk fails."""
+    await member(house, "alice")
+    with strace(
+        house, "trace=pwrite64,fdatasync,fsync", f"inject=pwrite64,fdatasync,fsync:error={error}"
+    ):
+        answers, opened = await try_to_write(house, "grace")
+        ready = house.status("/readyz")
+    told = f"{require_refusals(answers)}, /readyz {ready}"
+    healed = await heal(house, "heidi")
+    require_whole(house, ["alice", "heidi", *opened])
+    lines = house.logged().count(" latchkey: ")
+    require(
+        ready == 503,
+        f"{told}: readiness stays green; lines in the log: {lines}; it heals in {healed:.1f} s",
+    )
+    require(lines, f"{told}: nothing in the log; it heals in {healed:.1f} s")
+    return f"{told}; lines in the log: {lines}; it heals in {healed:.1f} s"
+
+
+UNUSABLE = "503; logged, once a minute; readiness is red; it recovers by itself"
+
+
+@fault("R04", "writes fail with EIO", UNUSABLE)
+async def broken_disk(run: Run) -> str:
+    house = run.house()
+    house.start()
+    return await fail(house, "EIO")
+
+
+@fault("R04", "the file system has become read-only (EROFS)", UNUSABLE)
+async def read_only(run: Run) -> str:
+    house = run.house()
+    house.start()
+    return await fail(house, "EROFS")
+
+
+@fault("R04", "started on a read-only file system", UNUSABLE)
+async def read_only_start(run: Run) -> str:
+    with small_disk(run.folder / "disk") as disk:
+        house = run.house(folder=disk / "house")
+        remount(disk, "ro")
+        house.folder = run.folder  # of its log
+        house.start(until="/healthz")
+        ready, answer = house.status("/readyz"), await Client(house.port).sign_up("grace")
+        lines = house.logged().count(" latchkey: ")
+        remount(disk, "rw")
+        healed = await heal(house, "heidi")
+        house.end()
+    told = f"sign-up {answer.status}, /readyz {ready}, lines in the log: {lines}; it heals in {healed:.1f} s"
+    require(answer.sends_back and ready == 503 and lines, told)
+    return told
+
+
+if __name__ == "__main__":
+    main(no_sync, full_disk, no_space, broken_disk, read_only, read_only_start)

@@ -1,0 +1,82 @@
+"""R13: a flood of log-ins, each of which costs an argon2 hash."""
+
+import asyncio
+import os
+import subprocess
+import tempfile
+
+from tests.faults.client import Client, at_once, member, p99, repeat, statuses
+from tests.faults.house import Run, needs
+from tests.faults.verdict import fault, main, require
+
+PROMISE = "dashboards' p99 is under 100 ms; too many get 429 or 503 with Retry-After in under 10 ms; RSS is bounded"
+AT_THE_LIMIT = "dashboards' p99 is under 100 ms; too many get 429 with Retry-After; RSS is bounded"
+FORM = """
+wrk.method = "POST"
+wrk.body = "email=alice@example.com&password=wrong-password-1"
+wrk.headers["Content-Type"] = "application/x-www-form-urlencoded"
+"""
+MEMORY_EACH = 19  # MiB a hash
+
+
+async def flood(run: Run, connections: int, limits: str) -> str:
+    needs("wrk")
+    house = run.house(RATE_LIMITS=limits)
+    house.start()
+    alice, cores = await member(house, "alice"), len(os.sched_getaffinity(0))
+    quiet, before = await repeat(lambda: alice.ask("/dashboard"), 3, 0.02), house.rss
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as form:
+        form.write(FORM)
+        form.flush()
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            "-d12s",
+            "-s",
+            form.name,
+            f"http://127.0.0.1:{house.port}/login",
+        ]
+        wrk = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        await asyncio.sleep(1.5)
+        pages = asyncio.create_task(repeat(lambda: alice.ask("/dashboard"), 9, 0.01))
+        guests = [Client(house.port) for _ in range(24)]
+        tries = await at_once(
+            *(
+                repeat(lambda guest=guest: guest.log_in("alice", "wrong-password-1"), 8, 0.3)
+                for guest in guests
+            )
+        )
+        seen, grown = await pages, house.rss - before
+        told_by_wrk = (await wrk.communicate())[0].decode()
+    refused = [answer for answer in tries if answer.sends_back]
+    told = f"dashboards p99 {p99(seen):.0f} ms (quiet {p99(quiet):.0f}); log-ins: {statuses(tries)}"
+    if refused:
+        usual = sorted(answer.seconds for answer in refused)[len(refused) // 2]
+        told += f", the refusals in {1000 * usual:.0f} ms (median), {p99(refused):.0f} (p99)"
+    told += (
+        f"; {told_by_wrk.split('requests in')[0].split()[-1]} tries in all; RSS +{grown:.0f} MiB"
+    )
+    require(all(answer.status == 422 or answer.sends_back for answer in tries), told)
+    require(p99(seen) < 100 and grown < cores * MEMORY_EACH + 20, told)
+    # a client past its limit waits for its answer
+    require(limits == "enforce" or not refused or usual < 0.010, told)
+    return told
+
+
+@fault("R13", "64 connections log in for 10 s, as often as they can", PROMISE)
+async def few(run: Run) -> str:
+    return await flood(run, 64, "off")
+
+
+@fault(
+    "R13",
+    "250 connections of one client log in, and come again at once when they are refused",
+    AT_THE_LIMIT,
+)
+async def many(run: Run) -> str:
+    return await flood(run, 250, "enforce")
+
+
+if __name__ == "__main__":
+    main(few, many)

@@ -1,0 +1,117 @@
+"""R01: the program is killed, at each write and sync of a sign-up, and at random under a load of
+them.
+"""
+
+import asyncio
+import contextlib
+import random
+import shutil
+import statistics
+from itertools import count
+
+from tests.faults.client import Client
+from tests.faults.house import DATABASE, House, Run, needs, strace
+from tests.faults.verdict import fault, main, require
+
+CALLS = ("pwrite64", "fdatasync", "fsync")
+PROMISE = "all or nothing; what was answered is kept; restart in under 2 s with no manual step; a retry is harmless"
+KILLS = 50
+SIGN_UPS = """
+    SELECT users.email, count(sessions.id)
+    FROM users LEFT JOIN sessions ON sessions.user_id = users.id GROUP BY users.id
+"""
+
+
+def require_whole(house: House, answered: list[str]) -> int:
+    """Everybody who was answered is there, and nobody is half there; how many people there are."""
+    found = dict(house.sql(SIGN_UPS))
+    require(house.sql("PRAGMA integrity_check") == [("ok",)], "the file is damaged")
+    lost = [name for name in answered if f"{name}@example.com" not in found]
+    require(not lost, f"answered, and lost: {lost}")
+    require(
+        set(found.values()) <= {1},
+        f"half made: {[email for email, number in found.items() if number != 1]}",
+    )
+    return len(found)
+
+
+async def sign_up_again(house: House, name: str) -> None:
+    """Whether it was stored or not, trying again ends with one account that can be logged in to."""
+    answer = await Client(house.port).sign_up(name)
+    require(answer.status in (303, 422), f"tried again: {answer.status}")
+    require((await Client(house.port).log_in(name)).status == 303, "tried again, and cannot log in")
+    require(
+        house.sql("SELECT count(*) FROM users WHERE email = ?", f"{name}@example.com") == [(1,)],
+        "twice there",
+    )
+
+
+async def killed_at(house: House, call: str, number: int) -> bool:
+    """Whether the program was killed, at this call of a sign-up, before it had answered."""
+    shutil.copy(house.folder / "empty.db", house.database)
+    for rest in ("-wal", "-shm"):
+        (house.folder / f"{DATABASE}{rest}").unlink(missing_ok=True)
+    house.start()
+    with strace(house, f"trace={call}", f"inject={call}:signal=KILL:when={number}"):
+        try:
+            answer = await Client(house.port).sign_up("alice")
+            require(answer.status == 303, f"a sign-up is answered {answer.status}")
+            return False
+        except (OSError, EOFError):
+            return True
+        finally:
+            house.kill()
+
+
+@fault("R01", "killed at each write and sync of a sign-up", PROMISE)
+async def at_each_call(run: Run) -> str:
+    needs("strace")
+    house = run.house()
+    shutil.copy(house.database, house.folder / "empty.db")
+    restarts, kills = [], dict.fromkeys(CALLS, 0)
+    for call in CALLS:
+        for number in count(1):
+            killed = await killed_at(house, call, number)
+            restarts.append(house.start())
+            require_whole(house, [] if killed else ["alice"])
+            await sign_up_again(house, "alice")
+            house.kill()
+            kills[call] += killed
+            if not killed:
+                break
+    return f"{', '.join(f'{n} kills at {call}' for call, n in kills.items())}; {judge(restarts)}"
+
+
+@fault("R01", f"killed {KILLS} times at random, under a load of sign-ups", PROMISE)
+async def at_random(run: Run) -> str:
+    house = run.house()
+    house.start()
+    answered, sent, restarts = [], count(), []
+
+    async def keep_signing_up() -> None:
+        with contextlib.suppress(OSError, EOFError):
+            while True:
+                name = f"grace{next(sent)}"
+                if (await Client(house.port).sign_up(name)).status == 303:
+                    answered.append(name)
+
+    for _ in range(KILLS):
+        load = [asyncio.create_task(keep_signing_up()) for _ in range(8)]
+        await asyncio.sleep(random.uniform(0.05, 0.5))
+        house.kill()
+        await asyncio.gather(*load)
+        restarts.append(house.start())
+        stored = require_whole(house, answered)
+    await sign_up_again(house, f"grace{next(sent) - 1}")
+    return f"{len(answered)} answered, {stored} stored, none half; {judge(restarts)}"
+
+
+def judge(restarts: list[float]) -> str:
+    usual = statistics.median(restarts)
+    told = f"{len(restarts)} restarts, the median {usual:.2f} s, the longest {max(restarts):.2f} s"
+    require(usual < 2, told)
+    return told
+
+
+if __name__ == "__main__":
+    main(at_each_call, at_random)

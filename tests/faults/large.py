@@ -1,0 +1,82 @@
+"""R11: bodies and headers that are too large."""
+
+import asyncio
+from collections.abc import Iterable
+
+from tests.faults.client import Wire, eventually, read_head
+from tests.faults.house import House, Run
+from tests.faults.verdict import fault, main, require
+
+BIG = 20 * 2**20  # bytes
+POST = b"POST /login HTTP/1.1\r\nHost: localhost\r\n"
+GET = b"GET /login HTTP/1.1\r\nHost: localhost\r\n"
+KINDS = {
+    "10 MB declared": ([POST + b"Content-Length: 10000000\r\n\r\n", bytes(65536)], 413),
+    "20 MiB in chunks": (
+        [
+            POST + b"Transfer-Encoding: chunked\r\n\r\n",
+            *[b"10000\r\n" + bytes(65536) + b"\r\n"] * (BIG // 65536),
+        ],
+        413,
+    ),
+    "20 KiB of headers": ([GET, b"X-A: " + b"a" * 20480 + b"\r\n\r\n"], 431),
+    "200 headers": ([GET, b"X-A: b\r\n" * 200, b"\r\n"], 431),
+}
+
+
+async def send(house: House, pieces: Iterable[bytes]) -> tuple[int, int]:
+    """Until there is an answer: its status, negative where the connection stays open, and how many
+    bytes were sent.
+    """
+    wire, sent = await Wire.open(house.port), 0
+    for piece in pieces:
+        wire.send(piece)
+        sent += len(piece)
+        await asyncio.sleep(0.001)
+        await eventually(lambda: wire.closed or not wire.transport.get_write_buffer_size(), 10)
+        if wire.received or wire.closed:
+            break
+    shut = await eventually(lambda: wire.closed, 3)
+    wire.transport.abort()
+    status = read_head(wire.received)[0] if wire.received else 0
+    return (status if shut else -status), sent
+
+
+@fault(
+    "R11",
+    "bodies and headers that are too large",
+    "413 or 431, the connection closed, 1 MiB more memory at most",
+)
+async def too_large(run: Run) -> str:
+    house = run.house()
+    house.start()
+    for name, (pieces, status) in KINDS.items():
+        seen, _ = await send(house, pieces)
+        require(seen == status, f"{name}: {seen or 'no status'}{' and left open' * (seen < 0)}")
+    before = house.rss
+    for pieces, _ in KINDS.values():
+        for _ in range(25):
+            await send(house, pieces)
+    grown = house.rss - before
+    told = f"{', '.join(f'{name}: {status}' for name, (_, status) in KINDS.items())}; 100 more: RSS +{grown:.1f} MiB"
+    require(grown <= 1, told)
+    return told
+
+
+@fault("R11", "20 MiB of headers without end", "431 or closed, 1 MiB more memory at most")
+async def endless_headers(run: Run) -> str:
+    house = run.house()
+    house.start()
+    await send(house, KINDS["20 KiB of headers"][0])
+    before = house.rss
+    piece = b"X-" + b"a" * 30 + b": " + b"b" * 8192 + b"\r\n"
+    status, sent = await send(house, [GET, *[piece] * (BIG // len(piece))])
+    grown = house.rss - before
+    told = f"answered {status}" if status else "not answered"
+    told += f" after {sent / 2**20:.2f} MiB; RSS +{grown:.1f} MiB"
+    require(sent < BIG / 2 and grown <= 1, told)
+    return told
+
+
+if __name__ == "__main__":
+    main(too_large, endless_headers)

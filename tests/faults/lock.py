@@ -1,0 +1,82 @@
+"""R05: another process, such as a backup or a shell, holds SQLite's lock while people log in."""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+
+from tests.faults.client import Answer, Client, at_once, member, p99, repeat, statuses
+from tests.faults.house import House, Run
+from tests.faults.verdict import fault, main, require
+
+CONNECTIONS = 8
+PATIENCE = 4.0  # seconds: the wait of three, and the hash before it
+QUIET = "locked by another process for 1 s"
+LONG = "locked by another process for 10 s"
+
+
+@contextlib.contextmanager
+def locked(house: House) -> Iterator[None]:
+    with contextlib.closing(sqlite3.connect(house.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+async def log_ins(house: House, number: int) -> list[Answer]:
+    """So many, over a few connections."""
+
+    async def some() -> list[Answer]:
+        client = Client(house.port)
+        return [await client.log_in("alice") for _ in range(number // CONNECTIONS)]
+
+    return await at_once(*(some() for _ in range(CONNECTIONS)))
+
+
+@fault("R05", QUIET, "everybody waits, and nobody fails")
+async def short_lock(run: Run) -> str:
+    house = run.house()
+    house.start()
+    await member(house, "alice")
+    with locked(house):
+        going = asyncio.create_task(log_ins(house, 104))
+        await asyncio.sleep(1)
+    answers = await going
+    require(all(answer.status == 303 for answer in answers), f"log-ins: {statuses(answers)}")
+    return f"log-ins: {statuses(answers)}; the longest took {max(a.seconds for a in answers):.2f} s"
+
+
+@fault("R05", LONG, "503 with Retry-After within 4 s; members' pages go on; it heals", is_test=True)
+async def long_lock(run: Run) -> str:
+    house = run.house()
+    house.start()
+    alice = await member(house, "alice")
+    seconds = 3.3 if run.short else 10
+    with locked(house):
+        began = time.monotonic()
+        pages = asyncio.create_task(repeat(lambda: alice.ask("/dashboard"), seconds, 0.01))
+        guests = [Client(house.port) for _ in range(1 if run.short else CONNECTIONS)]
+        answers = await at_once(
+            *(
+                repeat(lambda guest=guest: guest.log_in("alice"), 0.1 if run.short else 6)
+                for guest in guests
+            )
+        )
+        seen = await pages
+        await asyncio.sleep(max(0, began + seconds - time.monotonic()))
+    healed = await Client(house.port).log_in("alice")
+    longest = max(answer.seconds for answer in answers)
+    told = f"log-ins: {statuses(answers)}, the longest {longest:.1f} s"
+    require(all(answer.sends_back for answer in answers), told)
+    require(
+        all(b"alice@example.com" in answer.body for answer in answers),
+        "the address is not in the form any more",
+    )
+    require(all(answer.status == 200 for answer in seen), f"members' pages: {statuses(seen)}")
+    require(healed.status == 303, f"afterwards a log-in is answered {healed.status}")
+    require(longest < PATIENCE, f"{told}, not {PATIENCE:.0f}")
+    return f"{told}; {len(seen)} members' pages: all 200, p99 {p99(seen):.0f} ms; then 303 at once"
+
+
+if __name__ == "__main__":
+    main(short_lock, long_lock)

@@ -1,0 +1,153 @@
+"""R18, R19: migrations by two starters, under load, and killed on the way; a backup
+during writes.
+"""
+
+import asyncio
+import contextlib
+import re
+import sqlite3
+import subprocess
+
+from tests.faults.client import Answer, Client, at_once, member, p99, repeat, statuses
+from tests.faults.house import DATABASE, LATCHKEY, House, Run, needs
+from tests.faults.verdict import NotRun, fault, main, require
+
+TABLES = "SELECT count(*) FROM sqlite_master WHERE name IN ('users', 'sessions', 'alembic_version') AND type = 'table'"
+
+
+def remove_database(house: House) -> None:
+    for file in house.folder.glob(f"{DATABASE}*"):
+        file.unlink()
+
+
+async def command(house: House, *words: str) -> int:
+    return (await asyncio.to_thread(house.command, *words)).returncode
+
+
+@fault(
+    "R18", "four `latchkey migrate` at once, on nothing", "one works, the others wait; all succeed"
+)
+async def at_the_same_time(run: Run) -> str:
+    house = run.house()
+    remove_database(house)
+    codes = await asyncio.gather(*(command(house, "migrate") for _ in range(4)))
+    require(codes == [0] * 4, f"exit codes {codes}")
+    require(house.sql(TABLES) == [(3,)], "not every table is there")
+    house.start()
+    await member(house, "alice")
+    return f"exit codes {codes}; the program starts, and somebody signs up"
+
+
+@fault("R18", "`latchkey migrate` killed at each sync", "all or nothing; the next one succeeds")
+async def killed(run: Run) -> str:
+    needs("strace")
+    house = run.house()
+    kills = 0
+    for call in ("fdatasync", "fsync", "unlink"):
+        for number in range(1, 20):
+            remove_database(house)
+            rules = [
+                "-o",
+                "/dev/null",
+                "-e",
+                f"trace={call}",
+                "-e",
+                f"inject={call}:signal=KILL:when={number}",
+            ]
+            began = ["strace", "-D", "-f", *rules, LATCHKEY, "migrate"]
+            ended = await asyncio.to_thread(
+                subprocess.run, began, env=house.environ, capture_output=True
+            )
+            if ended.returncode == 0:
+                break
+            kills += 1
+            require(
+                (await command(house, "migrate")) == 0,
+                f"killed at {call} {number}, it does not succeed any more",
+            )
+            require(house.sql(TABLES) == [(3,)], "not every table is there")
+    require(kills, "nothing was killed")
+    return f"{kills} kills; each time the next one succeeded"
+
+
+@fault(
+    "R18",
+    "`latchkey migrate` five times beside a serving program",
+    "no request fails (one revision so far: a no-op)",
+)
+async def under_load(run: Run) -> str:
+    house = run.house()
+    house.start()
+    alice, guest = await member(house, "alice"), Client(house.port)
+    await member(house, "bob")
+    load = asyncio.create_task(
+        at_once(
+            repeat(lambda: alice.ask("/dashboard"), 8, 0.01),
+            repeat(lambda: guest.log_in("bob"), 8, 0.01),
+        )
+    )
+    codes = [await command(house, "migrate") for _ in range(5)]
+    answers = await load
+    told = f"exit codes {codes}; {statuses(answers)}; p99 {p99(answers):.0f} ms"
+    require(codes == [0] * 5 and {answer.status for answer in answers} == {200, 303}, told)
+    return told
+
+
+@fault(
+    "R19",
+    "`latchkey backup` during writes, and restored",
+    "online; whole; who was answered before it is in it",
+)
+async def backup(run: Run) -> str:
+    house = run.house()
+    if not re.search(r"^\s+backup\b", house.command("--help").stdout, re.MULTILINE):
+        raise NotRun("there is no such command yet")
+    house.start()
+    copies = run.folder / "copies"
+    copies.mkdir()
+    answered: list[str] = []
+
+    async def sign_up(number: int) -> Answer:
+        name = f"grace{number}x{len(answered)}"
+        answer = await Client(house.port).sign_up(name)
+        if answer.status == 303:
+            answered.append(name)
+        return answer
+
+    load = asyncio.create_task(at_once(*(repeat(lambda n=n: sign_up(n), 6) for n in range(4))))
+    await asyncio.sleep(1)
+    found = []
+    for number in range(3):
+        before, file = list(answered), copies / f"{number}.db"
+        ended = await asyncio.to_thread(house.command, "backup", str(file))
+        require(ended.returncode == 0, f"exit code {ended.returncode}: {ended.stderr.strip()}")
+        found.append(await asyncio.to_thread(look_into, file, before))
+    answers = await load
+    restored = run.house(f"sqlite:///{copies / '2.db'}")
+    restored.start()
+    entered = await Client(restored.port).log_in(before[-1])
+    told = f"{len(found)} backups of {', '.join(map(str, found))} people during {statuses(answers)}"
+    require(all(answer.status in (303, 503) for answer in answers), told)
+    require(entered.status == 303, f"log-in after the restore: {entered.status}")
+    return f"{told}; all whole; a log-in after the restore works"
+
+
+def look_into(file: object, answered: list[str]) -> int:
+    with contextlib.closing(sqlite3.connect(file)) as copy:
+        require(
+            copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)], "the backup is damaged"
+        )
+        people = {email for (email,) in copy.execute("SELECT email FROM users")}
+        alone = copy.execute(
+            "SELECT count(*) FROM users WHERE id NOT IN (SELECT user_id FROM sessions)"
+        ).fetchone()[0]
+    lost = [name for name in answered if f"{name}@example.com" not in people]
+    require(
+        not lost and not alone,
+        f"{len(lost)} of {len(answered)} are not in the backup, {alone} half",
+    )
+    return len(people)
+
+
+if __name__ == "__main__":
+    main(at_the_same_time, killed, under_load, backup)

@@ -1,0 +1,174 @@
+"""R07, R08: PostgreSQL's connections are cut, it is away, it hangs, it is slow."""
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from tests.faults.client import Answer, Client, at_once, member, p99, repeat, statuses
+from tests.faults.house import House, Run, free_port
+from tests.faults.verdict import fault, main, require
+
+CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> $1"
+AWAY = "503 in under 1 s, nobody logged out, and it heals at once"
+SLOW = "503 by the deadlines: 3 s for the database, 7 s for a request; it heals"
+LOCK = "LOCK TABLE users, sessions IN ACCESS EXCLUSIVE MODE"
+
+
+@dataclass
+class Proxy:
+    """Stands before the server.
+
+    Nothing gets through while it is shut, and nobody answers once it has left.
+    """
+
+    host: str
+    server_port: int
+    port: int = field(default_factory=free_port)
+    is_open: asyncio.Event = field(default_factory=asyncio.Event)
+    pipes: set[asyncio.StreamWriter] = field(default_factory=set)
+    server: asyncio.Server | None = None
+
+    async def listen(self) -> None:
+        self.is_open.set()
+        self.server = await asyncio.start_server(self.connect, "127.0.0.1", self.port)
+
+    async def leave(self) -> None:
+        self.server.close()
+        for pipe in self.pipes:
+            pipe.transport.abort()
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward = await asyncio.open_connection(self.host, self.server_port)
+        await asyncio.gather(self.pump(reader, onward[1]), self.pump(onward[0], writer))
+
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.pipes.add(writer)
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                await self.is_open.wait()
+                writer.write(data)
+        self.pipes.discard(writer)
+        writer.close()
+
+
+async def through_proxy(run: Run) -> tuple[House, Proxy]:
+    url = await run.postgresql()
+    parts = urlsplit(url)
+    proxy = Proxy(parts.hostname, parts.port or 5432)
+    await proxy.listen()
+    run.stack.push_async_callback(proxy.leave)
+    house = await asyncio.to_thread(
+        run.house, url.replace(f":{proxy.server_port}/", f":{proxy.port}/")
+    )
+    await asyncio.to_thread(house.start)
+    return house, proxy
+
+
+def require_patience(answers: list[Answer], longest: float) -> str:
+    """Members see their page, or 503 with Retry-After, and soon; never the log-in page."""
+    slowest = max(answer.seconds for answer in answers)
+    told = f"{statuses(answers)}, the longest {slowest:.2f} s"
+    require(all(answer.status == 200 or answer.sends_back for answer in answers), told)
+    require(slowest < longest, f"{told}, not {longest:.0f}")
+    return told
+
+
+async def heal(alice: Client) -> float:
+    """Seconds until she sees her page again, in the same session, and goes on seeing it."""
+    began = time.monotonic()
+    while (await alice.ask("/dashboard")).status != 200:
+        require(time.monotonic() - began < 15, "does not heal within 15 s")
+    healed = time.monotonic() - began
+    again = [(await alice.ask("/dashboard")).status for _ in range(50)]
+    require(set(again) == {200}, f"after it was healed: {sorted(set(again))}")
+    return healed
+
+
+@fault(
+    "R07",
+    "PostgreSQL: every connection killed, 20 times, under load",
+    "members' pages are at most 503; it heals",
+)
+async def killed(run: Run) -> str:
+    url = await run.postgresql()
+    house = run.house(url)
+    house.start()
+    members = [await member(house, f"alice{number}") for number in range(4)]
+    await member(house, "bob")
+    guest = Client(house.port)
+    pages = asyncio.create_task(
+        at_once(*(repeat(lambda m=m: m.ask("/dashboard"), 7, 0.002) for m in members))
+    )
+    log_ins = asyncio.create_task(repeat(lambda: guest.log_in("bob"), 7, 0.02))
+    killer = await asyncpg.connect(url)
+    cut = 0
+    for _ in range(20):
+        await asyncio.sleep(0.3)
+        cut += await killer.fetchval(CUT, killer.get_server_pid())
+    await killer.close()
+    seen, tries = await pages, await log_ins
+    told = require_patience(seen, 4)
+    require(all(a.status == 303 or a.sends_back for a in tries), f"log-ins: {statuses(tries)}")
+    healed = await heal(members[0])
+    return f"{cut} connections cut; pages: {told}; log-ins: {statuses(tries)}; it heals in {healed:.2f} s"
+
+
+@fault("R07", "PostgreSQL is away for 5 s (connections cut, then refused)", AWAY)
+async def away(run: Run) -> str:
+    house, proxy = await through_proxy(run)
+    alice = await member(house, "alice")
+    await proxy.leave()
+    seen = await repeat(lambda: alice.ask("/dashboard"), 5, 0.02)
+    tried, ready = (
+        await Client(house.port).log_in("alice"),
+        await asyncio.to_thread(house.status, "/readyz"),
+    )
+    await proxy.listen()
+    healed = await heal(alice)
+    told = require_patience(seen, 1)
+    require(tried.sends_back and ready == 503, f"log-in {tried.status}, /readyz {ready}")
+    return f"pages: {told}; log-in 503, /readyz 503; it heals in {healed:.2f} s"
+
+
+@fault("R08", "PostgreSQL hangs for 10 s (nothing gets through)", SLOW)
+async def hangs(run: Run) -> str:
+    house, proxy = await through_proxy(run)
+    members = [await member(house, f"alice{number}") for number in range(16)]
+    proxy.is_open.clear()
+    seen = asyncio.create_task(
+        at_once(*(repeat(lambda m=m: m.ask("/dashboard"), 8) for m in members))
+    )
+    await asyncio.sleep(10)
+    proxy.is_open.set()
+    told = require_patience(await seen, 7.5)
+    healed = await heal(members[0])
+    return f"16 members' pages: {told}; it heals in {healed:.2f} s"
+
+
+@fault("R08", "PostgreSQL is slow: the tables are locked for 8 s", SLOW)
+async def slow(run: Run) -> str:
+    url = await run.postgresql()
+    house = run.house(url)
+    house.start()
+    members = [await member(house, f"alice{number}") for number in range(16)]
+    other = await asyncpg.connect(url)
+    async with other.transaction():
+        await other.execute(LOCK)
+        seen = asyncio.create_task(
+            at_once(*(repeat(lambda m=m: m.ask("/dashboard"), 5) for m in members))
+        )
+        fresh = await repeat(lambda: Client(house.port).ask("/healthz"), 8, 0.02)
+    await other.close()
+    told = require_patience(await seen, 7.5)
+    healed = await heal(members[0])
+    return (
+        f"16 members' pages: {told}; /healthz p99 {p99(fresh):.0f} ms; it heals in {healed:.2f} s"
+    )
+
+
+if __name__ == "__main__":
+    main(killed, away, hangs, slow)

@@ -1,0 +1,127 @@
+"""R17: the program is told to stop while people are at it; two of them are restarted in turn, and
+nobody notices.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+
+from tests.faults.client import Answer, Client, member, statuses
+from tests.faults.house import House, Run
+from tests.faults.verdict import fault, main, require
+
+
+class Balancer:
+    """A tiny one: to each ready house in turn; one that refuses the connection is passed over."""
+
+    def __init__(self, houses: list[House]) -> None:
+        self.houses = houses
+        self.ready = set(range(len(houses)))
+        self.turn = count()
+        self.passed_over = 0
+
+    async def watch(self) -> None:
+        """Ask each every 100 ms whether it is ready, as balancers do."""
+        while True:
+            for number, house in enumerate(self.houses):
+                with contextlib.suppress(OSError, EOFError):
+                    client = Client(house.port)
+                    ready = (await client.ask("/readyz")).status == 200
+                    client.close()
+                    (self.ready.add if ready else self.ready.discard)(number)
+            await asyncio.sleep(0.1)
+
+    async def ask(self, send: Callable[[Client], object]) -> Answer:
+        for _ in range(1000):
+            ready = sorted(self.ready) or list(range(len(self.houses)))
+            client = Client(self.houses[ready[next(self.turn) % len(ready)]].port)
+            try:
+                return await send(client)
+            except ConnectionRefusedError:
+                self.passed_over += 1
+                await asyncio.sleep(0.01)
+            finally:
+                client.close()
+        raise EOFError("nobody accepts a connection")
+
+
+async def keep(
+    balancer: Balancer, send: Callable[[Client], object], found: Counter, stop: asyncio.Event
+) -> None:
+    while not stop.is_set():
+        try:
+            found[(await balancer.ask(send)).status] += 1
+        except (OSError, EOFError) as error:
+            found[f"lost ({type(error).__name__})"] += 1
+        await asyncio.sleep(0.01)
+
+
+@fault("R17", "two processes restarted in turn, twice, under load", "no request fails; exit code 0")
+async def rolling(run: Run) -> str:
+    first = run.house(DRAIN_SECONDS="1")
+    second = run.house(f"sqlite:///{first.database}", DRAIN_SECONDS="1")
+    for house in (first, second):
+        house.start()
+    cookie = (await member(first, "alice")).cookie
+    await member(first, "bob")  # who logs in often: an account has fifty sessions at most
+
+    async def see_page(client: Client) -> Answer:
+        client.cookie = cookie
+        return await client.ask("/dashboard")
+
+    balancer, stop, pages, log_ins = (
+        Balancer([first, second]),
+        asyncio.Event(),
+        Counter(),
+        Counter(),
+    )
+    watch = asyncio.create_task(balancer.watch())
+    load = [asyncio.create_task(keep(balancer, see_page, pages, stop)) for _ in range(4)]
+    load += [
+        asyncio.create_task(keep(balancer, lambda c: c.log_in("bob"), log_ins, stop))
+        for _ in range(2)
+    ]
+    codes = []
+    for house in (first, second, first, second):
+        codes.append(await asyncio.to_thread(house.end))
+        await asyncio.to_thread(house.start)
+        await asyncio.sleep(1)
+    stop.set()
+    await asyncio.gather(*load)
+    watch.cancel()
+    told = f"pages {dict(pages)}, log-ins {dict(log_ins)}, {balancer.passed_over} connections refused and tried elsewhere"
+    require(set(pages) <= {200, 503} and set(log_ins) <= {303, 503}, told)
+    require(codes == [0] * 4, f"exit codes {codes}; {told}")
+    return f"{told}; exit codes {codes}"
+
+
+@fault(
+    "R17",
+    "SIGTERM while 20 log-ins are in flight",
+    "they are finished, within 10 s; exit code 0; no new ones begin",
+)
+async def in_flight(run: Run) -> str:
+    house = run.house()
+    house.start()
+    await member(house, "alice")
+    guests = [Client(house.port) for _ in range(20)]
+    for guest in guests:
+        await guest.ask("/healthz")
+    going = asyncio.gather(*(guest.log_in("alice") for guest in guests))
+    await asyncio.sleep(0.02)
+    began = time.monotonic()
+    house.process.send_signal(signal.SIGTERM)
+    answers = await going
+    ended = await asyncio.to_thread(house.process.wait, 15)
+    seconds = time.monotonic() - began
+    told = f"{statuses(answers)}; exit code {ended} after {seconds:.1f} s"
+    require(all(answer.status == 303 for answer in answers) and ended == 0 and seconds < 10, told)
+    return told
+
+
+if __name__ == "__main__":
+    main(in_flight, rolling)

@@ -1,0 +1,45 @@
+"""R16: the secret is rotated by a restart while people are logged in."""
+
+from tests.faults.client import Client, member
+from tests.faults.house import SECRET, Run
+from tests.faults.verdict import fault, main, require
+
+NEW = "the next secret of the fault tests 8vK1"
+
+
+@fault(
+    "R16",
+    "the secret is rotated by a restart",
+    "nobody is logged out with SESSION_SECRET=new,old",
+    is_test=True,
+)
+async def rotate(run: Run) -> str:
+    house = run.house(SESSION_SECRET=SECRET)
+    house.start()
+    members = [await member(house, f"alice{number}") for number in range(2 if run.short else 50)]
+    house.end()
+    house.environ["SESSION_SECRET"] = f"{NEW},{SECRET}"
+    restarted = house.start()
+    seen = [(await client.ask("/dashboard")).status for client in members]
+    require(
+        set(seen) == {200},
+        f"{sum(status != 200 for status in seen)} of {len(seen)} were logged out",
+    )
+    fresh = Client(house.port, (await Client(house.port).log_in("alice0")).cookie)
+    if run.short:
+        return f"{len(seen)} of {len(seen)} sessions go on"
+    house.end()
+    house.environ["SESSION_SECRET"] = NEW
+    house.start()
+    require(
+        (await fresh.ask("/dashboard")).status == 200, "the new secret did not sign the new session"
+    )
+    require(
+        (await members[0].ask("/dashboard")).status == 303,
+        "the old secret still opens, once dropped",
+    )
+    return f"{len(seen)} of {len(seen)} sessions go on after {restarted:.1f} s; the old secret, dropped, opens nothing"
+
+
+if __name__ == "__main__":
+    main(rotate)

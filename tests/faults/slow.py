@@ -1,0 +1,156 @@
+"""R09, R10, R12: clients that read slowly, that send slowly, or that only stay."""
+
+import asyncio
+import re
+import resource
+import socket
+import time
+
+from tests.faults.client import Wire, eventually, member, open_wires, repeat, request, require_quick
+from tests.faults.house import House, Run
+from tests.faults.verdict import NotRun, fault, main, require
+
+CROWD = 10_000
+HALF_OPEN = 1_000
+READERS = 200
+FILES = 100  # that each asks for: more than the kernel takes in for the program, two megabytes
+PATIENT = "closed within 15 s; fresh pages' p99 is under 50 ms meanwhile"
+
+
+def raise_limits(files: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < files:
+        raise NotRun(f"needs {files} open files (`ulimit -Hn`), here {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, files), hard))
+
+
+async def drip(wires: list[Wire], piece: bytes, seconds: float) -> float | None:
+    """A little more to each, every second, until all are closed: when that was."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        for start in range(50):
+            for wire in wires[start::50]:
+                wire.send(piece)
+            await asyncio.sleep(0.02)
+        if all(wire.closed for wire in wires):
+            return time.monotonic() - began
+    return None
+
+
+async def besiege(house: House, opening: bytes, piece: bytes) -> str:
+    """A thousand connections that begin a request and never finish it."""
+    alice, before = await member(house, "alice"), house.rss
+    quiet = await repeat(lambda: alice.ask("/dashboard"), 4, 0.02)
+    wires = await open_wires(house.port, HALF_OPEN)
+    for wire in wires:
+        wire.send(opening)
+    dripping = asyncio.create_task(drip(wires, piece, 20))
+    await asyncio.sleep(1)
+    fresh = await repeat(lambda: alice.ask("/dashboard"), 6, 0.02)
+    grown, shut = house.rss - before, await dripping
+    left = sum(not wire.closed for wire in wires)
+    for wire in wires:
+        wire.transport.abort()
+    told = f"RSS +{grown:.0f} MiB"
+    require(shut, f"{left} of {HALF_OPEN:,} still open after 20 s; {told}")
+    require(shut < 16, f"the last closed after {shut:.0f} s; {told}")
+    return f"all closed within {shut:.0f} s; fresh pages {require_quick(fresh, quiet, 50)}; {told}"
+
+
+@fault("R10", "1,000 connections that never finish their headers", PATIENT)
+async def half_open(run: Run) -> str:
+    raise_limits(HALF_OPEN + 200)
+    house = run.house()
+    house.start()
+    return await besiege(house, b"GET /login HTTP/1.1\r\nHost: localhost\r\n", b"X-A: b\r\n")
+
+
+@fault("R10", "1,000 connections that send a form byte by byte", PATIENT)
+async def slow_bodies(run: Run) -> str:
+    raise_limits(HALF_OPEN + 200)
+    house = run.house()
+    house.start()
+    head = request("/login", {"email": "x" * 400}).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    return await besiege(house, head, b"x")
+
+
+async def open_narrow(port: int) -> Wire:
+    """One that has room for hardly anything, and does not read."""
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    narrow.connect(("127.0.0.1", port))
+    narrow.setblocking(False)
+    _, wire = await asyncio.get_running_loop().create_connection(Wire, sock=narrow)
+    wire.transport.pause_reading()
+    return wire
+
+
+@fault(
+    "R09",
+    f"{READERS} clients ask for {FILES} files each and read nothing",
+    "buffered; others go on; all closed after 30 s, not before; nothing is logged",
+)
+async def slow_readers(run: Run) -> str:
+    house = run.house()
+    house.start()
+    alice = await member(house, "alice")
+    path = re.search(rb'/static/htmx[^"]*', (await alice.ask("/dashboard")).body)[0].decode()
+    quiet, before, files = (
+        await repeat(lambda: alice.ask("/dashboard"), 4, 0.02),
+        house.rss,
+        house.files,
+    )
+    wires = [await open_narrow(house.port) for _ in range(READERS)]
+    for wire in wires:
+        wire.send(request(path) * FILES)
+    began = time.monotonic()
+    await asyncio.sleep(12)  # until what there is room for has been answered
+    fresh = await repeat(lambda: alice.ask("/dashboard"), 5, 0.02)
+    grown = house.rss - before
+    await asyncio.sleep(began + 25 - time.monotonic())
+    patient = house.files - files
+    await eventually(lambda: house.files - files < 1, 20)
+    closed, left = time.monotonic() - began, house.files - files
+    for wire in wires:
+        wire.transport.abort()
+    told = f"fresh pages {require_quick(fresh, quiet, 50)}; RSS +{grown:.0f} MiB"
+    require(grown < 100, told)
+    require(patient >= READERS, f"after 25 s only {patient} are open; {told}")
+    require(left < 1, f"after {closed:.0f} s {left} are still open; {told}")
+    require(not house.logged(), f"{len(house.logged())} bytes were logged; {told}")
+    return f"all open after 25 s, none after {closed:.0f} s; nothing logged; {told}"
+
+
+@fault(
+    "R12",
+    f"{CROWD:,} connections that stay",
+    "all accepted; each answered once, within 5 s; RSS 150 MiB at most",
+)
+async def crowd(run: Run) -> str:
+    raise_limits(CROWD + 500)
+    house = run.house()
+    house.start()
+    alice = await member(house, "alice")
+    quiet, began = await repeat(lambda: alice.ask("/dashboard"), 4, 0.02), time.monotonic()
+    wires = await open_wires(house.port, CROWD)
+    opened, open_rss = time.monotonic() - began, house.rss
+    for wire in wires:
+        wire.send(request("/healthz"))
+    await eventually(lambda: all(wire.received or wire.closed for wire in wires), 60)
+    answered = time.monotonic() - began - opened
+    fresh, rss, held = (
+        await repeat(lambda: alice.ask("/dashboard"), 4, 0.02),
+        house.rss,
+        house.files,
+    )
+    refused = sum(not wire.received.startswith(b"HTTP/1.1 200") for wire in wires)
+    for wire in wires:
+        wire.transport.abort()
+    told = f"open in {opened:.1f} s ({held:,} files, RSS {open_rss:.0f} MiB), answered in {answered:.1f} s (RSS {rss:.0f})"
+    require(not refused, f"{refused} were not answered; {told}")
+    require(answered < 5 and rss < 150, told)
+    return f"{told}, fresh pages {require_quick(fresh, quiet, 50)}"
+
+
+if __name__ == "__main__":
+    main(slow_readers, half_open, slow_bodies, crowd)

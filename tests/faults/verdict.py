@@ -1,0 +1,87 @@
+"""What is promised, and the verdict: held, not held, or not run."""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LONGEST = 400  # seconds for one fault
+
+
+class Broken(Exception):
+    """The promise is not kept; the message says how."""
+
+
+class NotRun(Exception):
+    """The fault cannot be caused here; the message says what it would take."""
+
+
+@dataclass
+class Fault:
+    """`cause(run)` causes it, and returns what was seen, or raises Broken or NotRun."""
+
+    id: str
+    name: str
+    promise: str
+    is_test: bool
+    cause: Callable[[Any], Awaitable[str]]
+
+
+def require(held: object, otherwise: str) -> None:
+    if not held:
+        raise Broken(otherwise)
+
+
+def fault(id: str, name: str, promise: str, *, is_test: bool = False) -> Callable:
+    """`is_test`: it has a short form, which is one of the tests."""
+    return lambda cause: Fault(id, name, promise, is_test, cause)
+
+
+def main(*faults: Fault) -> None:
+    """Cause them in turn, a line for each; exit with 1 where a promise is broken, 2 where one was
+    not tried.
+    """
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument(
+        "--short", action="store_true", help="only what is a test too, within seconds"
+    )
+    parser.add_argument("--json", action="store_true", help="for the table")
+    options = parser.parse_args()
+    verdicts = [
+        asyncio.run(judge(fault, options)) for fault in faults if fault.is_test or not options.short
+    ]
+    sys.exit(1 if "not held" in verdicts else 2 if "not run" in verdicts else 0)
+
+
+async def judge(fault: Fault, options: argparse.Namespace) -> str:
+    from tests.faults.house import Run
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(LONGEST):
+                    verdict, seen = (
+                        "held",
+                        await fault.cause(Run(Path(folder), stack, options.short)),
+                    )
+    except Broken as broken:
+        verdict, seen = "not held", str(broken)
+    except TimeoutError:
+        verdict, seen = "not held", "something took far too long"
+    except (OSError, EOFError) as error:
+        verdict, seen = "not held", f"a connection was lost: {error!r}"
+    except NotRun as reason:
+        verdict, seen = "not run", str(reason)
+    except Exception as mistake:
+        verdict, seen = "not run", f"the test itself failed: {mistake!r}"
+    if options.json:
+        print(json.dumps([fault.id, fault.name, fault.promise, verdict, seen]), flush=True)
+    else:
+        print(f"{fault.id} {fault.name}: {verdict} — {seen}", flush=True)
+    return verdict

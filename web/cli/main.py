@@ -1,0 +1,255 @@
+"""latchkey …: the program at the shell, and the only maker of an Operator."""
+
+import argparse
+import asyncio
+import io
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NoReturn, TextIO
+
+from db.errors import Busy, LastAdmin, NotFound
+from db.maintenance.atomic_files import NotDone
+from db.maintenance.backup import back_up, restore
+from db.maintenance.database_files import make_one_private, make_private, path_of
+from db.maintenance.schema import (
+    NO_ANSWER,
+    WrongSchema,
+    migrate,
+    migrate_if_needed,
+    refuse_wrong_schema,
+    require_schema,
+)
+from db.viewer import ROLES, Operator
+from web.app import open_store
+from web.cli import operator_commands as shell
+from web.cli.operator_commands import NotSo, Work
+from web.cli.terminal import NotTyped, discard_output, set_encodings
+from web.settings.environment import BadSetting
+from web.settings.paths import DATA
+from web.settings.settings import Settings, read_settings
+
+SAYINGS: Final[Mapping[type[Exception], str]] = {
+    NotFound: "nobody has this address",
+    LastAdmin: "this is the last administrator, who can be neither demoted nor disabled",
+}
+
+
+def main(
+    arguments: list[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    stdin: TextIO | None = sys.stdin,
+) -> int:
+    """Exit code: 0 done; 1 refused, or called wrongly, with one line that says why; 2 a wrong
+    setting.
+    """
+    os.umask(0o077)  # what the program creates is for its own user alone
+    stdin = stdin or io.StringIO()  # it is None where it was closed
+    set_encodings(stdin)
+    options = _parser().parse_args(arguments, argparse.Namespace(environ=environ, stdin=stdin))
+    try:
+        code = options.run(options) or 0
+        sys.stdout.flush()
+        return code
+    except (BadSetting, WrongSchema, NotDone, NotSo, NotTyped) as problem:
+        return _complain(str(problem), 2 if isinstance(problem, BadSetting) else 1)
+    except Busy as busy:
+        return _complain(f"DATABASE_URL: {busy.reason or NO_ANSWER}", 1)
+    except (NotFound, LastAdmin) as refusal:
+        return _complain(SAYINGS[type(refusal)], 1)
+    except KeyboardInterrupt:
+        return 1
+    except OSError as error:
+        return _give_up(error)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse's, which says in one line what is wrong with a call."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"{self.prog}: {message} (see --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="latchkey", description="The account front door of a web application.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = _command(commands, "serve", "serve the application (settings: .env.example)", _serve)
+    serve.add_argument(
+        "--migrate", action="store_true", help="first bring the database to this program's schema"
+    )
+    _command(commands, "migrate", "bring the database to this program's schema", _migrate)
+    _command(commands, "backup", "copy the SQLite database, in use or not", _back_up).add_argument(
+        "file", type=Path
+    )
+    _command(commands, "restore", "put a backup in its place", _restore).add_argument(
+        "file", type=Path
+    )
+    _command(commands, "secret", "print a fresh SESSION_SECRET", _secret)
+    _command(commands, "routes", "print every URL, who may ask for it, and its methods", _routes)
+    _shell_commands(commands)
+    return parser
+
+
+def _shell_commands(commands: Any) -> None:
+    """Those of an operator: each checks what was typed, and says what is to be done on
+    the store.
+    """
+    people = commands.add_parser("users", help="people: create, list, role, set-password")
+    users = people.add_subparsers(required=True, metavar="COMMAND")
+    create = _shell_command(users, "create", "create an account", shell.create_user)
+    create.add_argument("--email", required=True)
+    create.add_argument("--name", required=True)
+    create.add_argument("--role", choices=ROLES, default="user")
+    role = _shell_command(
+        users, "role", "change a person's role, from their next request on", shell.change_role
+    )
+    role.add_argument("email")
+    role.add_argument("role", choices=ROLES)
+    password = _shell_command(
+        users, "set-password", "set a password and end that person's sessions", shell.set_password
+    )
+    password.add_argument("email")
+    for command in (create, password):
+        command.add_argument(
+            "--password-stdin", action="store_true", required=True, help="read it from stdin"
+        )
+    _shell_command(users, "list", "list everybody", shell.list_users, writes=False)
+    audit = commands.add_parser("audit", help="the audit trail: verify")
+    trail = audit.add_subparsers(required=True, metavar="COMMAND")
+    verify = _shell_command(
+        trail,
+        "verify",
+        "see that no row was changed, put in or taken away",
+        shell.verify_audit,
+        writes=False,
+    )
+    verify.add_argument(
+        "--head", metavar="NUMBER:SEAL", help="a head that was noted down before, to be found again"
+    )
+
+
+def _command(
+    commands: Any, name: str, help: str, run: Callable[[argparse.Namespace], int | None]
+) -> Any:
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _shell_command(
+    commands: Any, name: str, help: str, prepare: Callable[..., Work], *, writes: bool = True
+) -> Any:
+    parser = _command(commands, name, help, _operate)
+    parser.set_defaults(prepare=prepare, writes=writes)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from web.server.runner import serve
+    from web.settings.operation import read_operation
+
+    settings = read_settings(options.environ, make_secret=True)
+    operation = read_operation(options.environ)
+    settings = replace(settings, notices=(*settings.notices, *_protect_files(settings)))
+    if options.migrate:
+        migrate_if_needed(settings.database_url)
+    else:
+        asyncio.run(refuse_wrong_schema(settings.database_url))
+    return serve(settings, operation)
+
+
+def _migrate(options: argparse.Namespace) -> None:
+    migrate(_settings(options).database_url)
+
+
+def _back_up(options: argparse.Namespace) -> None:
+    content = back_up(_settings(options).database_url, options.file)
+    print(f"{options.file} holds {content.people} people and {content.sessions} sessions")
+
+
+def _restore(options: argparse.Namespace) -> None:
+    content, kept = restore(_settings(options).database_url, options.file, datetime.now(UTC))
+    print(
+        f"restored: {content.people} people and {content.sessions} sessions; replaced: "
+        f"{kept or 'nothing'}"
+    )
+    print(
+        "next: `latchkey migrate`, then start the program; sessions that ended since the "
+        "backup count again"
+    )
+
+
+def _secret(options: argparse.Namespace) -> None:
+    print(secrets.token_urlsafe(32))
+
+
+def _routes(options: argparse.Namespace) -> None:
+    from web.routes import access_table
+
+    print(access_table())
+
+
+def _operate(options: argparse.Namespace) -> None:
+    """What an operator asked for, on a store that is opened for it: first checked as a form is,
+    then done.
+
+    What writes an audit entry does so only under the keys of the service, and only then makes a
+    missing secret.
+    """
+    settings = _settings(options)
+    work = options.prepare(options, settings)
+    if options.writes:
+        asyncio.run(_as_operator(settings, shell.require_own_log))
+        settings = _settings(options, make_secret=True)
+    asyncio.run(_as_operator(settings, work))
+
+
+async def _as_operator(settings: Settings, work: Work) -> None:
+    store = open_store(settings)
+    try:
+        await require_schema(settings.database_url)
+        await store.database.connect()
+        await work(Operator(store))
+    finally:
+        await store.database.disconnect()
+        store.passwords.close()
+
+
+def _settings(options: argparse.Namespace, *, make_secret: bool = False) -> Settings:
+    settings = read_settings(options.environ, make_secret=make_secret)
+    for warning in _protect_files(settings):
+        print(f"latchkey: {warning}", file=sys.stderr)
+    return settings
+
+
+def _protect_files(settings: Settings) -> list[str]:
+    """Makes `data/` and the database private, also what an earlier version has created.
+
+    Returns warnings.
+    """
+    path = path_of(settings.database_url)
+    if path is None:
+        return []
+    if path.parent == DATA:
+        DATA.mkdir(mode=0o700, exist_ok=True)
+    return [*filter(None, [make_one_private(DATA)]), *make_private(path)]
+
+
+def _give_up(error: OSError) -> int:
+    """A file that cannot be used, or standard output that cannot be written to."""
+    if error.filename is None:
+        discard_output()
+    return (
+        1
+        if isinstance(error, BrokenPipeError)
+        else _complain(f"{error.filename or 'output'}: {error.strerror}", 1)
+    )
+
+
+def _complain(line: str, code: int) -> int:
+    print(f"latchkey: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,32 @@
+"""Static files."""
+
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from web.rendering.assets import Assets
+
+FOR_EVER: Final = "public, max-age=31536000, immutable"
+
+
+async def show(request: Request) -> Response:
+    assets: Assets = request.app.state.assets
+    asset = assets.find(request.path_params["name"])
+    if asset is None:
+        raise HTTPException(404)
+    accepted = _accepted_codings(request.headers.get("accept-encoding", ""))
+    coding = next((coding for coding in asset.bodies if coding in accepted), "identity")
+    headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
+    if coding != "identity":
+        headers["Content-Encoding"] = coding
+    return Response(
+        asset.bodies[coding], media_type=None, headers={"Content-Type": asset.type, **headers}
+    )
+
+
+def _accepted_codings(header: str) -> set[str]:
+    """The codings that are named and not refused by `q=0` (RFC 9110, section 12.5.3)."""
+    parts = [part.replace(" ", "").lower().partition(";q=") for part in header.split(",")]
+    return {coding for coding, _, weight in parts if weight.strip("0.") or not weight}

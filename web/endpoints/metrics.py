@@ -1,0 +1,59 @@
+"""Metrics for Prometheus, for this machine or with a token."""
+
+import hmac
+import ipaddress
+from typing import Final
+
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from db.crypto.secret import Secret
+from web.middleware.allowed_hosts import require_host
+from web.observability.metrics import Metrics
+
+FORWARDED: Final = {
+    b"forwarded",
+    b"via",
+    b"x-forwarded-for",
+    b"x-forwarded-host",
+    b"x-forwarded-proto",
+    b"x-real-ip",
+}
+
+
+async def show(request: Request) -> Response:
+    metrics: Metrics = request.app.state.metrics
+    if not _has_token(request.scope, metrics.token):
+        require_host(request.scope, request.app.state.settings.base_url)
+        if not _is_on_this_machine(request):
+            raise HTTPException(404)
+    return Response(await metrics.tell(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _has_token(scope: Scope, token: Secret[str] | None) -> bool:
+    """Whether the one Authorization header is `Bearer` and the token (RFC 6750, section 2.1)."""
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    return (
+        token is not None
+        and len(given) == 1
+        and hmac.compare_digest(given[0], b"Bearer " + token.reveal().encode())
+    )
+
+
+def _is_on_this_machine(request: Request) -> bool:
+    """Whether the socket's peer is loopback and speaks for itself: through a proxy everybody comes
+    from loopback.
+    """
+    if request.client is None or any(name in FORWARDED for name, _ in request.scope["headers"]):
+        return False
+    try:
+        peer = ipaddress.ip_address(request.client.host)
+    except ValueError:
+        return False
+    peer = getattr(peer, "ipv4_mapped", None) or peer
+    return peer.is_loopback and not any(
+        peer in network for network in request.app.state.settings.trusted_proxies
+    )

@@ -1,0 +1,1 @@
+"""Forms: fields, schemas and password rules."""

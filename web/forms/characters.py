@@ -1,0 +1,68 @@
+"""Invisible characters and combining marks in typed text: recognized, counted, and stripped.
+
+Python has no table of Unicode's property Default_Ignorable_Code_Point. The general category covers
+most of it, and BLANK the rest, with the few letters that draw nothing.
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+# on one letter: vocalized Arabic, pointed Hebrew and Tibetan names need up to four
+MAX_MARKS: Final = 4
+INVISIBLE_CATEGORIES: Final = ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")
+BLANK: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U0001d159\U000e0000-\U000e0fff]"
+)
+
+
+def is_visible(character: str) -> bool:
+    """Returns whether the character draws something by itself."""
+    return (
+        unicodedata.category(character) not in INVISIBLE_CATEGORIES
+        and BLANK.match(character) is None
+    )
+
+
+def count_visible(text: str) -> int:
+    """Returns how many characters can be seen.
+
+    An accent is a part of its letter. The vowel signs of scripts such as Devanagari and Thai count
+    by themselves.
+    """
+    return sum(
+        is_visible(character) and not _is_accent(character)
+        for character in unicodedata.normalize("NFC", text)
+    )
+
+
+def has_too_many_marks(text: str) -> bool:
+    """Returns whether more than MAX_MARKS combining marks are stacked on one letter, which draws
+    over other lines.
+    """
+    marks = 0
+    for character in unicodedata.normalize("NFC", text):
+        category = unicodedata.category(character)
+        if category in ("Mn", "Me"):
+            marks += is_visible(character)
+        elif category not in ("Mc", "Cf"):  # these two neither start a new letter nor stack
+            marks = 0
+        if marks > MAX_MARKS:
+            return True
+    return False
+
+
+def strip_invisible(text: str) -> str:
+    """Removes invisible characters at both ends, such as those around a pasted email."""
+    start, end = 0, len(text)
+    while start < end and not is_visible(text[start]):
+        start += 1
+    while start < end and not is_visible(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _is_accent(character: str) -> bool:
+    """Returns whether this is a mark for any script, such as U+0301."""
+    return unicodedata.name(character, "").startswith("COMBINING ")

@@ -1,0 +1,212 @@
+"""What a field may hold, and what is said where it does not: the guide's sentences, to
+the letter.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from db.crypto.secret import Secret
+from web.forms.characters import count_visible, has_too_many_marks, strip_invisible
+from web.forms.common_passwords import is_close, is_common
+from web.forms.password_policy import POLICIES, Policy
+
+LONGEST_NAME: Final = 100
+LONGEST_EMAIL: Final = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
+LONGEST_PASSWORD: Final = 256  # characters, and 1,024 bytes
+UNSTORABLE: Final = "This contains a character we can’t store. Please type it again."
+TOO_MANY_MARKS: Final = "There are too many accents on one letter. Please remove some."
+TOO_COMMON: Final = "This password is too common."
+TOO_CLOSE: Final = "This password is too close to your name or email."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Input:
+    """How a field is drawn: the attributes of its `<input>`, which repeat the schema for the
+    browser.
+    """
+
+    attrs: Mapping[str, str | bool]
+
+
+def refuse(*sentences: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "refused", {"sentences": sentences})
+
+
+def storable(text: str) -> str:
+    """No NUL (PostgreSQL has no place for it) and no lone surrogate (UTF-8 has none)."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise refuse(UNSTORABLE)
+    return text
+
+
+def _line(text: str) -> str:
+    """Storable, and one line without what moves a cursor: it is printed in lists and at the
+    operator's shell.
+    """
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in storable(text)):
+        raise refuse(UNSTORABLE)
+    if has_too_many_marks(text):  # stacked so high that they would be drawn over other lines
+        raise refuse(TOO_MANY_MARKS)
+    return text
+
+
+def _name(text: str) -> str:
+    """Trimmed before it is measured; at least two of its characters can be seen."""
+    name = _line(text.strip())
+    if len(name) > LONGEST_NAME:
+        raise refuse(f"Name must be at most {LONGEST_NAME} characters long.")
+    if count_visible(name) < 2:
+        raise refuse("Name must be at least 2 characters long.")
+    return name
+
+
+def _email(text: str) -> str:
+    """The canonical form, the only one stored and looked up: local part in ASCII lower case, domain
+    in IDNA.
+
+    email-validator normalises (NFC, UTS 46) before it validates; the other way round is
+    GHSA-7rqj-j65f-68wh.
+    """
+    email = strip_invisible(storable(text))
+    if len(email) > LONGEST_EMAIL:
+        raise refuse(f"Email must be at most {LONGEST_EMAIL} characters long.")
+    canonical = _canonical(email)
+    if canonical is None:
+        raise refuse("Please enter a valid email.")
+    return canonical
+
+
+@lru_cache(256)  # the check, the next check and the submit ask for the same address
+def _canonical(email: str) -> str | None:
+    try:
+        valid = validate_email(email, check_deliverability=False, allow_smtputf8=False)
+    except EmailNotValidError:
+        return None
+    return f"{valid.local_part.lower()}@{(valid.ascii_domain or valid.domain).lower()}"
+
+
+def _sized(password: Any) -> str:
+    """Bounded before anything is computed from it (ASVS 6.2.9); never trimmed, never changed (ASVS
+    6.2.8).
+    """
+    if (
+        len(password) > LONGEST_PASSWORD
+        or len(password.encode("utf-8", "replace")) > 4 * LONGEST_PASSWORD
+    ):
+        raise refuse(f"Password must be at most {LONGEST_PASSWORD} characters long.")
+    return storable(password)
+
+
+def _new_password(password: Any, info: ValidationInfo) -> Secret[str]:
+    """By the policy's rules; then one that others have, or that its owner's name and address give
+    away, is refused.
+    """
+    context: Mapping[str, Any] = info.context or {"policy": POLICIES["guide"], "beside": {}}
+    policy: Policy = context["policy"]
+    unmet = [rule.sentence for rule in policy.rules if not rule.is_met(_sized(password))]
+    if unmet:
+        raise refuse(*unmet)
+    if is_common(password):
+        raise refuse(TOO_COMMON)
+    name, email = (context["beside"].get(field, "") for field in ("name", "email"))
+    if is_close(password, name[:LONGEST_NAME], email[:LONGEST_EMAIL]):
+        raise refuse(TOO_CLOSE)
+    return Secret(password)
+
+
+def _present_password(password: Any) -> Secret[str]:
+    if not _sized(password):
+        raise refuse("Please enter your password.")
+    return Secret(password)
+
+
+def _slug(text: str) -> str:
+    slug = strip_invisible(storable(text))
+    if not re.fullmatch(r"[a-z0-9-]{2,40}", slug):
+        raise refuse("Use 2 to 40 characters: lower-case letters (a–z), digits and hyphens.")
+    return slug
+
+
+def _phone(text: str) -> str:
+    """As it was typed, spaces too. Where nothing can be seen, nothing is stored."""
+    _require_40("Phone", _line(text))
+    return text if count_visible(text) else ""
+
+
+def _team(text: str) -> str:
+    """Trimmed.
+
+    Invisible characters alone are no team: people without a team would share it and see phones.
+    """
+    team = _line(text.strip())
+    _require_40("Team", team)
+    return team if count_visible(team) else ""
+
+
+def _require_40(label: str, text: str) -> None:
+    if len(text) > 40:
+        raise refuse(f"{label} must be at most 40 characters long.")
+
+
+def _search(text: str) -> str:
+    searched = strip_invisible(storable(text))
+    if len(searched) > LONGEST_EMAIL:
+        raise refuse(f"Search for at most {LONGEST_EMAIL} characters.")
+    return searched
+
+
+def _page_number(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise refuse("Pages are numbered from 1.")
+    return int(text)
+
+
+def _sort(text: str) -> str:
+    if text not in ("newest", "name", "email", "login"):
+        raise refuse("Sort by newest, name, email or login.")
+    return text
+
+
+_EXACT: Final = {"required": True, "spellcheck": "false", "autocapitalize": "none"}
+Name = Annotated[
+    str,
+    AfterValidator(_name),
+    Input({"type": "text", "autocomplete": "name", "required": True, "minlength": "2"}),
+]
+Email = Annotated[
+    str,
+    AfterValidator(_email),
+    Input(
+        {"type": "email", "autocomplete": "username", "inputmode": "email"} | _EXACT,
+    ),
+]
+NewPassword = Annotated[
+    Secret[str],
+    PlainValidator(_new_password),
+    Input({"type": "password", "autocomplete": "new-password", "minlength": "8"} | _EXACT),
+]
+PresentPassword = Annotated[
+    Secret[str],
+    PlainValidator(_present_password),
+    Input({"type": "password", "autocomplete": "current-password"} | _EXACT),
+]
+
+
+Slug = Annotated[
+    str,
+    AfterValidator(_slug),
+    Input({"type": "text", "autocomplete": "off", "minlength": "2"} | _EXACT),
+]
+Phone = Annotated[str, AfterValidator(_phone), Input({"type": "tel", "autocomplete": "tel"})]
+Team = Annotated[str, AfterValidator(_team), Input({"type": "text", "autocomplete": "off"})]
+Search = Annotated[str, AfterValidator(_search)]
+PageNumber = Annotated[int, BeforeValidator(_page_number)]
+Sort = Annotated[Literal["newest", "name", "email", "login"], BeforeValidator(_sort)]

@@ -1,0 +1,71 @@
+"""One schema for each form: the submit, the live check and the drawing of its fields all come from
+it.
+"""
+
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel
+
+from db.audit.events import Event
+from web.forms.fields import (
+    Email,
+    Name,
+    NewPassword,
+    PageNumber,
+    Phone,
+    PresentPassword,
+    Search,
+    Slug,
+    Sort,
+    Team,
+)
+
+ABSENT: Final[Any] = None  # a field that was not sent stays as it is
+
+
+class SignUp(BaseModel):
+    name: Name
+    email: Email
+    password: NewPassword
+
+
+class LogIn(BaseModel):
+    email: Email
+    password: PresentPassword
+    next: str = ""
+
+
+class Profile(BaseModel):
+    name: Name = ABSENT
+    slug: Slug = ABSENT
+    phone: Phone = ABSENT
+
+
+class PasswordChange(BaseModel):
+    current_password: PresentPassword
+    password: NewPassword
+
+
+class RoleChange(BaseModel):
+    role: Literal["user", "admin"]
+
+
+class PeopleQuery(BaseModel):
+    q: Search = ""
+    page: PageNumber = 1
+    sort: Sort = "newest"
+
+
+class ActivityQuery(BaseModel):
+    page: PageNumber = 1
+
+
+class AuditQuery(BaseModel):
+    q: Search = ""
+    event: Event | Literal[""] = ""
+    outcome: Literal["", "done", "refused"] = ""
+    page: PageNumber = 1
+
+
+class TeamChange(BaseModel):
+    team: Team = ABSENT

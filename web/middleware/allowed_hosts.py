@@ -1,0 +1,75 @@
+"""Which Host headers are answered: the site's own, those of this machine, and any one at the health
+checks.
+"""
+
+import ipaddress
+import re
+from collections.abc import Awaitable
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from web.settings.settings import is_loopback
+
+HOST: Final = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?")
+# A load balancer asks by address, an old one without a Host header. `web.observability.metrics`
+# checks the host itself: a scraper with the token may use any name.
+ANY_HOST: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class AllowedHosts:
+    """Refuses requests for another host (400).
+
+    After DNS rebinding a page of another site would come from this one.
+    """
+
+    def __init__(self, app: ASGIApp, *, base_url: str) -> None:
+        self.app = app
+        self.base_url = base_url
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "http":
+            require_host(scope, self.base_url, any_host=scope["path"] in ANY_HOST)
+        return self.app(scope, receive, send)
+
+
+def require_host(scope: Scope, base_url: str, *, any_host: bool = False) -> None:
+    """Raises WrongHost unless there is one Host header (RFC 9112, section 3.2), of a host that this
+    program answers.
+
+    With `any_host` each is one, and HTTP/1.0 needs none.
+    """
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if any_host and (len(hosts) == 1 or (not hosts and scope["http_version"] == "1.0")):
+        return
+    if len(hosts) != 1 or not _is_allowed(hosts[0], base_url):
+        raise WrongHost(base_url)
+
+
+@lru_cache(256)
+def _is_allowed(host: bytes, base_url: str) -> bool:
+    """Whether the host is that of the base URL or this machine's own, whatever the port."""
+    match = HOST.fullmatch(host)
+    if match is None:
+        return False
+    name = match[1].decode().lower().removesuffix(".").strip("[]")
+    own = urlsplit(base_url).hostname
+    return name == own or is_loopback(name) or _same_address(name, own or "")
+
+
+def _same_address(one: str, other: str) -> bool:
+    """Whether both spell the same IP address, such as `::1` and `0:0::1`."""
+    try:
+        return ipaddress.ip_address(one) == ipaddress.ip_address(other)
+    except ValueError:
+        return False
+
+
+class WrongHost(HTTPException):
+    """A request without exactly one Host header, or for a host that is not this site's."""
+
+    def __init__(self, base_url: str) -> None:
+        super().__init__(400, f"This site is at {base_url}.", {"Connection": "close"})

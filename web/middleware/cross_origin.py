@@ -1,0 +1,39 @@
+"""Refuses unsafe requests from other sites (CSRF)."""
+
+from collections.abc import Awaitable
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from web.http.methods import SAFE_METHODS
+from web.observability.logs import warn_of_foreign_origin
+
+
+class ForeignOrigin(HTTPException):
+    """An unsafe request that another site's page sent."""
+
+    def __init__(self) -> None:
+        super().__init__(403, "The request came from another site.")
+
+
+class CrossOrigin:
+    """Refuses unsafe requests that a page of another site sent (CSRF), by Fetch Metadata and by
+    Origin.
+
+    Each of the two headers that is present must say that the page was this site's. A client that
+    sends neither is no browser.
+    """
+
+    def __init__(self, app: ASGIApp, *, base_url: str) -> None:
+        self.app = app
+        self.base_url = base_url.encode()
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
+            for name, value in scope["headers"]:
+                if name == b"sec-fetch-site" and value not in (b"same-origin", b"none"):
+                    raise ForeignOrigin
+                if name == b"origin" and value != self.base_url:
+                    warn_of_foreign_origin(scope["app"].state, value.decode("latin-1"))
+                    raise ForeignOrigin
+        return self.app(scope, receive, send)

@@ -1,0 +1,93 @@
+"""Turns every exception into a response: the one table of errors."""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from db import errors as refusals
+from web.http import session as cookie
+from web.http.redirects import login_page, same_page
+from web.middleware.allowed_hosts import WrongHost
+from web.middleware.cross_origin import ForeignOrigin
+from web.observability.logs import log_busy, log_failure
+from web.rendering.error_pages import FOREIGN, LAST_ADMIN, Words, error_response, other_viewer
+from web.rendering.problem_details import is_api, problem
+from web.rendering.responses import leave, turn_away
+
+
+class LastResort:
+    """Whatever is raised becomes an answer, and whatever takes too long ends: its transaction is
+    rolled back.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        except Exception as error:
+            # an answer has begun: `web.middleware.security_headers.Headers` saw it
+            if "status" in scope["state"]:
+                raise
+            response = await answer(Request(scope, receive), error)
+            await response(scope, receive, send)
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """The answer to anything that was raised.
+
+    Nobody is logged out by a fault of ours: only NotLoggedIn does that.
+    """
+    match error:
+        case refusals.NotLoggedIn():
+            return _to_login(request, error)
+        case refusals.Forbidden():
+            return error_response(request, 403)
+        case refusals.NotFound():
+            return error_response(request, 404)
+        case refusals.OtherViewer():
+            return error_response(request, 409, other_viewer(error.name))
+        case refusals.StaleDocument():
+            return leave(request, to=same_page(request))
+        case refusals.LastAdmin():
+            return error_response(request, 409, LAST_ADMIN)
+        case refusals.TooMany():
+            return error_response(request, 429, retry_after=error.retry_after)
+        case refusals.Busy():
+            log_busy(request, error)
+            return error_response(request, 503, retry_after=error.retry_after)
+        case TimeoutError():
+            return error_response(request, 503, retry_after=5)
+        case ForeignOrigin():
+            return error_response(request, 403, FOREIGN)
+        case WrongHost():
+            return error_response(
+                request, 400, Words("Wrong address", (f"{error.detail} Open it there.",), "holes")
+            )
+        case HTTPException(status_code=422):
+            return error_response(
+                request, 422, Words("That didn’t go through", (error.detail,), "lid")
+            )
+        case HTTPException():
+            return error_response(request, error.status_code, headers=error.headers)
+    log_failure(request, error)
+    return error_response(request, 500)
+
+
+def _to_login(request: Request, error: refusals.NotLoggedIn) -> Response:
+    """To log in, and back.
+
+    A cookie that the database does not know is deleted, or `/login` would send it back.
+
+    One that no key here can open is left alone: another host, whose keys were changed a moment ago,
+    may know it.
+    """
+    if error.ended:
+        cookie.delete_cookie(request)
+    if is_api(request):
+        return problem(401, "There is no live session behind this request.")
+    return turn_away(request, login_page(request, ended=error.ended, guessed=error.guessed))

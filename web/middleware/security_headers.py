@@ -1,0 +1,71 @@
+"""The headers that every response carries."""
+
+import random
+from collections.abc import Awaitable, Mapping
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from web.observability.logs import request_id
+from web.rendering.responses import VARY
+
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), "
+    "publickey-credentials-get=(self), publickey-credentials-create=(self)",
+}
+NOT_KEPT: Final = [(b"cache-control", b"no-store"), (b"vary", VARY.encode())]
+REQUEST_IDS: Final = random.Random()  # noqa: S311  (no secret; os.urandom would release the GIL)  # nosec B311
+HSTS: Final[Mapping[str, Mapping[str, str]]] = {  # by the setting HSTS (RFC 6797)
+    "off": {},
+    "host": {"Strict-Transport-Security": "max-age=31536000"},
+    "subdomains": {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"},
+}
+
+
+class Headers:
+    """The headers that every answer carries, errors and fragments too, and the cookie that the work
+    has decided on.
+    """
+
+    def __init__(self, app: ASGIApp, *, hsts: str) -> None:
+        self.app = app
+        fixed = {**HEADERS, **HSTS[hsts]}
+        self.fixed = [(name.lower().encode(), value.encode()) for name, value in fixed.items()]
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] != "http":
+            return self.app(scope, receive, send)
+        state = scope.setdefault("state", {})
+        state["request_id"] = f"{REQUEST_IDS.getrandbits(64):016x}"
+        request_id.set(state["request_id"])
+
+        def send_with_headers(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                # read by the outer layers: the response has begun
+                state["status"] = message["status"]
+                message["headers"] = [*message["headers"], *self._added(scope, message["headers"])]
+            return send(message)
+
+        return self.app(scope, receive, send_with_headers)
+
+    def _added(self, scope: Scope, present: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        added = list(self.fixed)
+        if not any(name == b"cache-control" for name, _ in present):
+            added += NOT_KEPT
+        if scope["app"].state.draining:
+            # so that nobody is cut off between two requests
+            added.append((b"connection", b"close"))
+        added.extend(
+            (b"set-cookie", cookie) for cookie in scope["state"].get("set_cookies", {}).values()
+        )
+        return added

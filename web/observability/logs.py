@@ -1,0 +1,259 @@
+"""What the program writes about itself: to standard error, in UTC, one line an event, with no
+personal data.
+"""
+
+import json
+import logging
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from traceback import format_tb
+from types import TracebackType
+from typing import Any, Final
+
+from jinja2 import TemplateError
+from starlette.requests import Request
+
+logger = logging.getLogger("latchkey")
+
+# of the request that is handled here
+request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
+BUSY_EVERY: Final = 60.0  # seconds
+# unhandled exceptions that are logged within FAILURES_WITHIN; a traceback is about 4 kB
+MOST_FAILURES: Final = 20
+FAILURES_WITHIN: Final = 60.0  # seconds
+MOST_ORIGINS: Final = 10  # foreign origins of which the log tells, each once
+LONGEST: Final = 2000  # characters of a message, or of what an error says
+MOST_CAUSES: Final = 8
+# What these say is about the program. A ValueError, a KeyError or a driver may repeat what somebody
+# has typed.
+ABOUT_US: Final = (
+    AttributeError,
+    ImportError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    TemplateError,
+    sqlite3.Error,
+)
+# PostgreSQL, appendix A
+ABOUT_THE_SERVER: Final = ("08", "25", "28", "3D", "40", "42", "53", "55", "57", "58")
+
+
+def start_logging(*, as_json: bool) -> None:
+    """From now on.
+
+    The libraries speak only when something is wrong with us, not with what strangers send.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLine() if as_json else TextLine())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logger.setLevel(logging.INFO)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    logging.captureWarnings(True)
+    # a line that cannot be written is lost, not shown with all that was in it
+    logging.raiseExceptions = False
+    sys.excepthook = _log_crash
+
+
+def reference(request: Request) -> str:
+    """What ties an error page to its lines in the log."""
+    return str(getattr(request.state, "request_id", ""))
+
+
+def log_notice(notice: str) -> None:
+    """A line of the start. One that begins with `warning: ` is a warning."""
+    level = logging.WARNING if notice.startswith("warning: ") else logging.INFO
+    logger.log(level, "%s", notice.removeprefix("warning: "))
+
+
+def log_busy(request: Request, error: Exception) -> None:
+    """The database or the disk was not to be had: once a minute is enough, for it concerns
+    everybody.
+    """
+    state = request.app.state
+    if (
+        error.__cause__ is not None
+        and time.monotonic() - getattr(state, "busy_logged_at", -BUSY_EVERY) >= BUSY_EVERY
+    ):
+        state.busy_logged_at = time.monotonic()
+        logger.warning("the database is not to be had: %s", named(error.__cause__))
+
+
+def warn_of_untrusted_proxy(state: Any) -> None:
+    """Warns once per process that every client of an undeclared proxy shares one rate limit."""
+    if not getattr(state, "warned_of_proxy", False):
+        state.warned_of_proxy = True
+        logger.warning(
+            "X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name the "
+            "address that sent it"
+        )
+
+
+def warn_of_foreign_origin(state: Any, origin: str) -> None:
+    """Warns once per origin, and of a few origins only, that a form was refused: BASE_URL may be
+    wrong.
+    """
+    warned: set[str] = state.__dict__.setdefault("warned_of_origins", set())
+    if origin not in warned and len(warned) < MOST_ORIGINS:
+        warned.add(origin)
+        logger.warning(
+            "a form from %s was refused: BASE_URL is %s",
+            printable(origin),
+            state.settings.base_url,
+        )
+
+
+def log_failure(request: Request, error: Exception) -> None:
+    """Logs one failed request, a few a minute.
+
+    Names its row, since a path may hold a name, and the user's id.
+    """
+    state = request.app.state
+    now = time.monotonic()
+    recent: list[float] = [
+        at for at in getattr(state, "failures_logged_at", []) if now - at < FAILURES_WITHIN
+    ]
+    if len(recent) >= MOST_FAILURES:
+        state.failures_left_out = getattr(state, "failures_left_out", 0) + 1
+        return
+    state.failures_logged_at = [*recent, now]
+    if left_out := getattr(state, "failures_left_out", 0):
+        state.failures_left_out = 0
+        logger.error("%d more failed requests were not logged", left_out)
+    row = request.scope.get("route")
+    claims = getattr(request.state, "claims", None)
+    path = getattr(row, "path", "(no such page)")
+    user = {"user": claims.user_id if claims else ""}
+    logger.error(
+        "%s %s failed, reference %s",
+        request.method,
+        path,
+        reference(request),
+        exc_info=error,
+        extra=user,
+    )
+
+
+def named(error: BaseException) -> str:
+    """An error in one line: its type, and its words where they hold nobody's data."""
+    kind = type(error)
+    name = (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+    words = _words(error)
+    return f"{name}: {words}" if words else name
+
+
+class JsonLine(logging.Formatter):
+    """One JSON object a line, in ASCII: `time`, `level`, `logger`, `message` and, where there is
+    one, `request_id`, `user` (an id) and `exception`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = _event(record)
+        if trace := [*_trace(record)]:
+            event["exception"] = "\n".join(trace)
+        return json.dumps(event)
+
+
+class TextLine(logging.Formatter):
+    """The same for people.
+
+    Each line after the first is indented: whatever it holds, it is no event.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = _event(record)
+        about = " ".join(event[name] for name in ("request_id", "user") if name in event)
+        about = f" [{about}]" if about else ""
+        head = f"{event['time']} {event['level']} {event['logger']}{about}: {event['message']}"
+        return "\n".join([head, *(f"    {line}" for line in _trace(record))])
+
+
+def _event(record: logging.LogRecord) -> dict[str, str]:
+    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    event = {
+        "time": moment.replace("+00:00", "Z"),
+        "level": record.levelname,
+        "logger": record.name,
+        "message": printable(_message(record)),
+        "request_id": request_id.get(),
+        "user": getattr(record, "user", ""),
+    }
+    return {name: value for name, value in event.items() if value}
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        text = record.getMessage()
+    except Exception:  # its arguments do not fit, or refuse to be shown
+        text = str(record.msg)
+    text = text.strip()
+    # it goes on with the words of exceptions
+    return text.partition("\n")[0] if record.name == "asyncio" else text
+
+
+def _trace(record: logging.LogRecord) -> Iterator[str]:
+    """The traceback, the first cause first, as Python writes it but for what the errors say."""
+    error = record.exc_info[1] if record.exc_info else None
+    for number, cause in enumerate(reversed(_causes(error))):
+        if number:
+            yield "and then:"
+        yield from _frames(cause.__traceback__)
+        yield printable(named(cause))
+        for inner in cause.exceptions if isinstance(cause, BaseExceptionGroup) else ():
+            yield from (
+                f"  {line}" for line in (*_frames(inner.__traceback__), printable(named(inner)))
+            )
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and len(chain) < MOST_CAUSES:
+        chain.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return chain
+
+
+def _frames(trace: TracebackType | None) -> Iterator[str]:
+    yield "Traceback (most recent call last):"
+    yield from (printable(line) for line in "".join(format_tb(trace)).rstrip("\n").split("\n"))
+
+
+def _words(error: BaseException) -> str:
+    """PostgreSQL's errors have a code, and name what they are about: DETAIL, with the row's values,
+    is left out.
+    """
+    code = getattr(error, "sqlstate", None)
+    if isinstance(code, str):
+        about = [
+            getattr(error, f"{thing}_name", None) for thing in ("table", "column", "constraint")
+        ]
+        words = str(error.args[0]) if code.startswith(ABOUT_THE_SERVER) and error.args else ""
+        return " ".join(str(part) for part in (code, *about, words) if part)
+    return str(error) if isinstance(error, ABOUT_US) else ""
+
+
+def printable(text: str) -> str:
+    """Nothing that ends a line, moves a cursor or turns the direction of text: each such character
+    is spelt out.
+    """
+    if len(text) > LONGEST:
+        text = text[:LONGEST] + "…"
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def _log_crash(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    logger.critical("the program broke off", exc_info=(kind, error, trace))

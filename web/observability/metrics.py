@@ -1,0 +1,175 @@
+"""The numbers that an operator watches, in Prometheus' text format.
+
+Each process tells its own, under its `pid`.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from time import monotonic, perf_counter
+from typing import Any, Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from db.crypto.secret import Secret
+from db.errors import Busy
+
+SESSIONS_EVERY: Final = 15.0  # seconds for which a count of the live sessions is good enough
+# seconds
+REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+# seconds; who would wait over two is refused
+ATTEMPT_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5)
+HASH_BUCKETS: Final = (0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1)  # seconds
+# the rows at whose forms a password is hashed
+FORMS: Final = ("login", "signup", "account-password")
+OUTCOMES: Final = {422: "refused", 429: "limited", 500: "failed", 503: "busy"}
+
+
+class Metrics:
+    """`numbers` is asked at each scrape, `count_live_sessions`, where sessions have rows, every 15
+    seconds at most.
+    """
+
+    def __init__(
+        self,
+        numbers: Callable[[], Mapping[str, int]],
+        count_live_sessions: Callable[[], Awaitable[int]] | None,
+        token: Secret[str] | None = None,
+    ) -> None:
+        self.token = token
+        self._numbers = numbers
+        self._count_live_sessions = count_live_sessions
+        self._live_sessions: int | None = None
+        self._count_again = 0.0
+        self._counted = counted = CollectorRegistry()
+        self._requests = Counter(
+            "latchkey_requests", "Answers.", ("kind", "status"), registry=counted
+        )
+        self._seconds = Histogram(
+            "latchkey_request_seconds",
+            "Until an answer was sent.",
+            ("kind",),
+            buckets=REQUEST_BUCKETS,
+            registry=counted,
+        )
+        self._attempts = Counter(
+            "latchkey_attempts",
+            "Forms with a password, by their outcome.",
+            ("form", "outcome"),
+            registry=counted,
+        )
+        self._attempt_seconds = Histogram(
+            "latchkey_attempt_seconds",
+            "Until such a form was accepted: hashing, and waiting for one's turn to.",
+            ("form",),
+            buckets=ATTEMPT_BUCKETS,
+            registry=counted,
+        )
+        self.hash_seconds = Histogram(
+            "latchkey_hash_seconds",
+            "One hash, the waiting left out.",
+            buckets=HASH_BUCKETS,
+            registry=counted,
+        )
+        ProcessCollector(registry=counted)
+        self._by_answer: dict[
+            tuple[str, int], tuple[Callable[[], None], Callable[[float], None]]
+        ] = {}
+        self._told = CollectorRegistry()
+        self._told.register(self)
+
+    def count(self, scope: Scope, status: int, seconds: float) -> None:
+        """One answer. A request is of its row's kind, or of none where no row has its path."""
+        row = scope.get("route")
+        row = row if hasattr(row, "kind") else None  # a plain Starlette route has none
+        count, observe = self._meters(row, status)
+        count()
+        observe(seconds)
+        if row and row.name in FORMS and scope["method"] == "POST":
+            self._count_attempt(
+                row.name,
+                "done" if _opened(scope, status) else OUTCOMES.get(status, "other"),
+                seconds,
+            )
+
+    def _meters(self, row: Any, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
+        """The two of a row's kind and this status, looked up once: a look-up by labels takes a lock
+        each time.
+        """
+        key = row.name if row else "", status
+        meters = self._by_answer.get(key)
+        if meters is None:
+            kind = row.kind.value if row else "none"
+            meters = (
+                self._requests.labels(kind, str(status)).inc,
+                self._seconds.labels(kind).observe,
+            )
+            self._by_answer[key] = meters
+        return meters
+
+    def _count_attempt(self, form: str, outcome: str, seconds: float) -> None:
+        self._attempts.labels(form, outcome).inc()
+        if outcome == "done":
+            self._attempt_seconds.labels(form).observe(seconds)
+
+    async def tell(self) -> bytes:
+        if self._count_live_sessions and monotonic() >= self._count_again:
+            self._count_again = monotonic() + SESSIONS_EVERY
+            try:
+                self._live_sessions = await self._count_live_sessions()
+            except Busy:
+                self._live_sessions = None
+        return generate_latest(self._told)
+
+    def collect(self) -> Iterator[Metric]:
+        """For the registry that is told: everything, under this process's number."""
+        pid = str(os.getpid())
+        for family in (*self._counted.collect(), *self._asked()):
+            family.samples = [
+                sample._replace(labels={**sample.labels, "pid": pid}) for sample in family.samples
+            ]
+            yield family
+
+    def _asked(self) -> Iterator[Metric]:
+        now = self._numbers()
+        yield CounterMetricFamily("latchkey_statements", "SQL statements.", now["statements"])
+        yield CounterMetricFamily(
+            "latchkey_writes", "SQL statements that may write.", now["writes"]
+        )
+        yield CounterMetricFamily("latchkey_hashes", "Passwords hashed or verified.", now["hashes"])
+        yield GaugeMetricFamily(
+            "latchkey_hash_queue", "Who waits for their turn to hash.", now["queued"]
+        )
+        if self._live_sessions is not None:
+            yield GaugeMetricFamily(
+                "latchkey_live_sessions", "Sessions that have not expired.", self._live_sessions
+            )
+
+
+class Measure:
+    """Counts every answer, whoever gave it, and how long it took."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        started, state = perf_counter(), scope.setdefault("state", {})
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.metrics.count(scope, state.get("status", 500), perf_counter() - started)
+
+
+def _opened(scope: Scope, status: int) -> bool:
+    """Whether a session began: who was logged in already is sent on with no new cookie."""
+    return status < 400 and "session" in scope.get("state", {}).get("set_cookies", {})

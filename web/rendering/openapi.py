@@ -1,0 +1,125 @@
+"""The OpenAPI 3.1 document of /api: what a script may ask, and what it may be answered."""
+
+from typing import Any, Final
+
+ROLE: Final = {"type": "string", "enum": ["user", "admin"]}
+TEXT: Final = {"type": "string"}
+MAYBE_TEXT: Final = {"type": ["string", "null"]}
+MOMENT: Final = {"type": "string", "format": "date-time"}
+COUNT: Final = {"type": "integer", "minimum": 0}
+
+
+def describe(base_url: str) -> dict[str, Any]:
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Latchkey",
+            "version": "1",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": base_url}],
+        "security": [{"session": []}],
+        "paths": {
+            "/api/session": {"get": _get("session", "Who is logged in", SESSION, 401)},
+            "/api/users/{slug}": {
+                "get": _get("user", "A profile, as the viewer may see it", PROFILE, 401, 404)
+                | {
+                    "parameters": [
+                        {
+                            "name": "slug",
+                            "in": "path",
+                            "required": True,
+                            "schema": {"type": "string"},
+                        }
+                    ]
+                }
+            },
+            "/api/admin/users": {
+                "get": _get("people", "Everybody, for administrators", PEOPLE, 401, 403, 422)
+                | {"parameters": QUERY}
+            },
+        },
+        "components": {
+            "securitySchemes": {
+                "session": {"type": "apiKey", "in": "cookie", "name": _cookie(base_url)}
+            },
+            "schemas": {"Problem": PROBLEM},
+        },
+    }
+
+
+def _get(name: str, summary: str, schema: dict[str, Any], *refusals: int) -> dict[str, Any]:
+    ok = {"description": "OK", "content": {"application/json": {"schema": schema}}}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "responses": {"200": ok} | {str(status): _problem(status) for status in (*refusals, 503)},
+    }
+
+
+def _problem(status: int) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": WHY[status], "content": {"application/problem+json": {"schema": schema}}}
+
+
+def _cookie(base_url: str) -> str:
+    return "__Host-session" if base_url.startswith("https:") else "session"
+
+
+def _object(**properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+WHY: Final = {
+    401: "No live session",
+    403: "Not an administrator",
+    404: "Not there",
+    422: "A query that cannot be understood",
+    503: "The database does not answer",
+}
+SESSION: Final = _object(user=_object(id=TEXT, name=TEXT, role=ROLE, slug=TEXT), expires_at=MOMENT)
+PROFILE: Final = _object(
+    name=TEXT,
+    slug=TEXT,
+    role=ROLE,
+    team=TEXT,
+    email=MAYBE_TEXT,
+    phone=MAYBE_TEXT,
+    created_at=MOMENT,
+)
+PERSON: Final = _object(
+    id=TEXT, name=TEXT, email=TEXT, role=ROLE, slug=TEXT, team=TEXT, disabled={"type": "boolean"}
+)
+PEOPLE: Final = _object(
+    users={"type": "array", "items": PERSON}, total=COUNT, page=COUNT, pages=COUNT
+)
+QUERY: Final = [
+    {"name": "q", "in": "query", "schema": {"type": "string", "maxLength": 254}},
+    {
+        "name": "page",
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+    },
+    {
+        "name": "sort",
+        "in": "query",
+        "schema": {"type": "string", "enum": ["newest", "name", "email", "login"]},
+    },
+]
+PROBLEM: Final = {
+    "type": "object",
+    "description": "Problem details (RFC 9457)",
+    "properties": {
+        "type": TEXT,
+        "title": TEXT,
+        "status": {"type": "integer"},
+        "detail": TEXT,
+        "errors": {"type": "object", "additionalProperties": {"type": "array", "items": TEXT}},
+    },
+    "required": ["type", "title", "status", "detail"],
+}

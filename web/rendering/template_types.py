@@ -1,0 +1,68 @@
+"""Refuses values that must not reach a template."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime
+from functools import cache
+from types import UnionType
+from typing import Any, Final, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+
+from db.crypto.secret import Secret
+from db.viewer import Claims, Viewer
+
+
+def require_presentable(value: object) -> None:
+    """Raises TypeError where a Viewer, a Store, Claims or a Secret is about to reach a template, at
+    any depth.
+
+    `{{ viewer.store.keys }}` would print the key ring: templates get `Me`.
+    """
+    kind: Any = type(value)
+    parts_of = _parts_getter(kind)
+    if parts_of is not None:
+        for part in parts_of(value):
+            require_presentable(part)
+
+
+@cache
+def _parts_getter(kind: Any) -> Callable[[Any], Iterable[Any]] | None:
+    """Returns a function from a value of this type to the parts to check; None where no part needs
+    a check.
+    """
+    if issubclass(kind, (Viewer, Claims, Secret)) or kind.__name__ == "Store":
+        return _refuse
+    if _is_plain(kind):
+        return None
+    if issubclass(kind, Mapping):
+        return lambda value: value.values()
+    if issubclass(kind, (list, tuple, set, frozenset)):
+        return iter
+    names = [field.name for field in fields(kind)] if is_dataclass(kind) else []
+    return (lambda value: [getattr(value, name) for name in names]) if names else None
+
+
+def _refuse(value: object) -> NoReturn:
+    raise TypeError(f"a template must not be given a {type(value).__name__}")
+
+
+PLAIN: Final = frozenset({str, int, float, bool, datetime, date, type(None)})
+
+
+@cache
+def _is_plain(kind: Any) -> bool:
+    """Whether it is words, numbers and times: by itself, or as a DTO whose fields are all declared
+    so.
+    """
+    if kind in PLAIN or not is_dataclass(kind):
+        return kind in PLAIN
+    types = set().union(*(_types(hint) for hint in get_type_hints(kind).values()))
+    return all(_is_plain(each) for each in types - {type(...), tuple})
+
+
+def _types(hint: Any) -> set[type]:
+    """Every type that a hint names, the outer one too; of a Literal's values, theirs."""
+    arguments, outer = get_args(hint), get_origin(hint)
+    if not arguments:
+        return {hint if isinstance(hint, type) else type(hint)}
+    own = {outer} if outer not in (Literal, Union, UnionType) else set()
+    return own.union(*(_types(argument) for argument in arguments))

@@ -1,0 +1,181 @@
+"""uvicorn, started: one process, or as many as WEB_CONCURRENCY says; and how it comes
+to its end.
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import sys
+from functools import partial
+from socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOL_SOCKET, socket
+from threading import Thread
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from db.maintenance.schema import is_usable
+from db.maintenance.startup import ASK_AGAIN
+from web.app import create_app
+from web.observability.logs import log_notice, start_logging
+from web.server.dependency_check import find_unsafe
+from web.server.shutdown import Ending, handled_signals
+from web.server.timeout_protocol import Reception
+from web.settings.operation import Operation, read_operation
+from web.settings.settings import Settings, read_settings, require_host
+
+BACKLOG: Final = 4096  # connections that may wait to be accepted
+KEEP_ALIVE: Final = 15  # seconds
+GRACE: Final = 10  # seconds that a request in flight has when the program is told to stop
+STARTING: Final = 30  # seconds that a worker process has until it serves
+ENOUGH_FILES: Final = 4096  # each connection is one
+
+
+def serve(settings: Settings, operation: Operation) -> int:
+    """Serve until told to stop; 0, or 1 where it could not start. Raises BadSetting."""
+    if unsafe := find_unsafe():
+        print(f"latchkey: {unsafe}", file=sys.stderr)
+        return 1
+    start_logging(as_json=settings.json_logs)
+    for notice in (*settings.notices, *operation.notices, *_raise_limits()):
+        log_notice(notice)
+    require_host(settings)
+    if settings.workers > 1:
+        return _serve_with_workers(settings)
+    config = uvicorn.Config(partial(make_app, settings, operation), **server_options(settings))  # type: ignore[arg-type]
+    server = Announcing(config, settings)
+    # uvicorn handles them while it serves, then raises them again: we are done then
+    for number in handled_signals():
+        signal.signal(number, lambda *_: None if server.started else sys.exit(1))
+    with contextlib.suppress(SystemExit):  # uvicorn has said why it could not start
+        server.run(_dual_stack_sockets(settings))
+    return 0 if server.started else 1
+
+
+def _serve_with_workers(settings: Settings) -> int:
+    config = uvicorn.Config("web.server.runner:make_app", **server_options(settings))  # type: ignore[arg-type]
+    try:
+        supervisor = Supervisor(
+            config, _dual_stack_sockets(settings) or [config.bind_socket()], settings
+        )
+    except SystemExit:  # uvicorn has said what is in the way
+        return 1
+    supervisor.run()
+    return 1 if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes) else 0
+
+
+def make_app(settings: Settings | None = None, operation: Operation | None = None) -> Starlette:
+    """The application, made while the server is starting.
+
+    A worker process reads the environment itself.
+    """
+    settings = settings or read_settings(os.environ)
+    start_logging(as_json=settings.json_logs)
+    operation = operation or read_operation(os.environ)
+    app = create_app(settings, metrics_token=operation.metrics_token)
+    Ending(app, operation.drain_seconds).await_signals()
+    return app
+
+
+class Announcing(uvicorn.Server):
+    """uvicorn's server, which prints its address once it serves and the database can be used."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self.settings = settings
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            self.announcement = asyncio.create_task(announce(self.settings))
+
+
+class Supervisor(Multiprocess):
+    """uvicorn's supervisor of several processes, which does the same once all of them serve."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket], settings: Settings) -> None:
+        super().__init__(config, sockets)
+        self.settings = settings
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        if all(process.wait_until_ready(STARTING, self.should_exit) for process in self.processes):
+            ready = announce(self.settings, f", in {len(self.processes)} processes")
+            Thread(target=asyncio.run, args=(ready,), daemon=True).start()
+
+    def terminate_all(self) -> None:
+        """The port is free as soon as the workers leave it: held here, it would take in people whom
+        nobody serves.
+        """
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
+
+
+def _dual_stack_sockets(settings: Settings) -> list[socket] | None:
+    """A socket for HOST=::, which accepts IPv4 as well; asyncio's own would refuse it.
+
+    None for any other HOST.
+
+    Exits with 1 where the port is taken.
+    """
+    if settings.host != "::":
+        return None
+    listening = socket(AF_INET6)
+    listening.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+    listening.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as problem:
+        print(
+            f"latchkey: cannot listen at [::]:{settings.port}: {problem.strerror}", file=sys.stderr
+        )
+        sys.exit(1)
+    listening.set_inheritable(True)
+    return [listening]
+
+
+def _raise_limits() -> list[str]:
+    """As many files as the system lets us have; what to say where that is few."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):  # without a limit there may be nothing to raise
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most == resource.RLIM_INFINITY or most >= ENOUGH_FILES:
+        return []
+    return [
+        f"warning: only {most} files may be open, and each connection is one: raise "
+        f"`ulimit -n` to {ENOUGH_FILES}"
+    ]
+
+
+def server_options(settings: Settings) -> dict[str, object]:
+    return {
+        "factory": True,
+        # otherwise uvicorn reads WEB_CONCURRENCY itself, and fails where it is empty
+        "workers": settings.workers,
+        "host": settings.host,
+        "port": settings.port,
+        "server_header": False,
+        "proxy_headers": False,  # whom to believe is TRUSTED_PROXIES' to say
+        "access_log": False,
+        "log_config": None,
+        "backlog": BACKLOG,
+        "timeout_keep_alive": KEEP_ALIVE,
+        "timeout_graceful_shutdown": GRACE,
+        "http": Reception(),
+        "ws": "none",
+    }
+
+
+async def announce(settings: Settings, addition: str = "") -> None:
+    """Prints the address as soon as the database can be used.
+
+    Until then the log says what is wrong with it.
+    """
+    while not await is_usable(settings.database_url):  # noqa: ASYNC110  (what is waited for happens elsewhere)
+        await asyncio.sleep(ASK_AGAIN)
+    print(f"Latchkey is ready at {settings.base_url}{addition}", flush=True)

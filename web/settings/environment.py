@@ -1,0 +1,90 @@
+"""The environment: variables, one kind each, and secrets from files."""
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+from db.crypto.secret import Secret
+
+C = TypeVar("C", bound=str)
+MOUNTED_SECRETS: Final = Path("/run/secrets")
+
+
+class BadSetting(Exception):
+    """A variable has a value that the program cannot start with; the message names the variable."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+
+
+class Environment:
+    """Reads variables, one kind each, and collects what the start should tell."""
+
+    def __init__(
+        self, environ: Mapping[str, str], *, mounted_secrets: Path = MOUNTED_SECRETS
+    ) -> None:
+        self._environ = environ
+        self._mounted_secrets = mounted_secrets
+        self.notices: list[str] = []
+
+    def text(self, name: str, default: str) -> str:
+        return self._environ.get(name, "").strip() or default
+
+    def number(self, name: str, default: int, least: int, most: int) -> int:
+        text = self.text(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise BadSetting(
+                name, f"must be a whole number from {least} to {most}, not {text[:40]!r}"
+            )
+        return int(text)
+
+    def choice(self, name: str, choices: tuple[C, ...]) -> C:
+        text = self.text(name, choices[0])
+        for choice in choices:
+            if text == choice:
+                return choice
+        raise BadSetting(name, f"must be {' or '.join(choices)}, not {text[:40]!r}")
+
+    def secret(self, name: str) -> Secret[str] | None:
+        """The variable, or the content of the file that NAME_FILE names, without
+        blanks around it.
+        """
+        path, value = self.text(f"{name}_FILE", ""), self.text(name, "")
+        if path and value:
+            raise BadSetting(name, f"is set twice: as {name} and as {name}_FILE")
+        if path:
+            return Secret(self.read(f"{name}_FILE", Path(path)))
+        return Secret(value) if value else None
+
+    def read(self, name: str, path: Path) -> str:
+        """The content of a file with a secret.
+
+        Its group may read it: systemd and Kubernetes grant access that way.
+        """
+        try:
+            with path.open(encoding="utf-8") as file:
+                mode, content = os.fstat(file.fileno()).st_mode, file.read().strip()
+        except OSError as error:
+            raise BadSetting(name, f"cannot read {path}: {error.strerror}") from None
+        except ValueError:
+            raise BadSetting(name, f"{path} is not UTF-8 text") from None
+        if mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise BadSetting(name, f"{path} can be written by others: chmod 600 it")
+        if mode & stat.S_IROTH:
+            self._object_to_readers(name, path)
+        if not content:
+            raise BadSetting(name, f"{path} is empty")
+        return content
+
+    def _object_to_readers(self, name: str, path: Path) -> None:
+        """Under /run/secrets, where containers mount secrets so, it is a warning.
+
+        `..` and links are resolved first.
+        """
+        problem = f"{path} can be read by others: chmod 600 it"
+        if not path.resolve().is_relative_to(self._mounted_secrets.resolve()):
+            raise BadSetting(name, problem)
+        self.notices.append(f"warning: {name}: {problem}")

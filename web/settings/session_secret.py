@@ -1,0 +1,81 @@
+"""SESSION_SECRET: read, found strong enough or refused, and on loopback made once and kept."""
+
+import os
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import Final
+
+from db.crypto.secret import Secret
+from web.settings.environment import BadSetting, Environment
+
+SHORTEST_SECRET: Final = 32  # bytes, the length of an HS256 key (RFC 7518, section 3.2)
+PLACEHOLDERS: Final = (
+    b"your_secret_key",
+    b"your-secret-key",
+    b"changeme",
+    b"change-me",
+    b"change_me",
+)
+FEWEST_BYTES: Final = 8  # different ones: 32 random bytes in base64 have about 27
+
+
+def read_session_secrets(
+    env: Environment, loopback: bool, data: Path, *, make_secret: bool = True
+) -> tuple[Secret[bytes], ...]:
+    """The signing keys, the first of which signs. On loopback one is made once and kept.
+
+    Without `make_secret` none is kept: where there is none yet, a random one serves commands that
+    only read.
+    """
+    value, path = env.secret("SESSION_SECRET"), data / "session_secret"
+    if value is None and loopback:
+        value = (
+            _kept_secret(env, path) if make_secret or path.exists() else Secret(token_urlsafe(32))
+        )
+    if value is None:
+        raise BadSetting("SESSION_SECRET", "is not set: make one with `latchkey secret`")
+    secrets = [part.strip().encode() for part in value.reveal().split(",")]
+    for secret in secrets:
+        _require_strong(secret, env, loopback)
+    if len(set(secrets)) < len(secrets):
+        raise BadSetting("SESSION_SECRET", "has the same secret twice")
+    return tuple(Secret(secret) for secret in secrets)
+
+
+def _require_strong(secret: bytes, env: Environment, loopback: bool) -> None:
+    """Long enough, no placeholder, and not made by leaning on the keyboard; for that, loopback gets
+    a warning.
+    """
+    if len(secret) < SHORTEST_SECRET:
+        raise BadSetting(
+            "SESSION_SECRET",
+            f"must be at least {SHORTEST_SECRET} bytes: make one with `latchkey secret`",
+        )
+    if any(placeholder in secret.lower() for placeholder in PLACEHOLDERS):
+        raise BadSetting("SESSION_SECRET", "is a placeholder: make one with `latchkey secret`")
+    if len(set(secret)) < FEWEST_BYTES:
+        if not loopback:
+            raise BadSetting("SESSION_SECRET", "can be guessed: make one with `latchkey secret`")
+        env.notices.append(
+            "warning: SESSION_SECRET can be guessed: make one with `latchkey secret`"
+        )
+
+
+def _kept_secret(env: Environment, path: Path) -> Secret[str]:
+    """The development secret: made at the first start, mode 0600, the same ever after."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(path, "x", opener=_owner_only) as file:
+            file.write(token_urlsafe(32))
+        env.notices.append(f"made a session secret for this machine and kept it in {path}")
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise BadSetting(
+            "SESSION_SECRET", f"is not set, and {path} cannot be written: {error.strerror}"
+        ) from None
+    return Secret(env.read("SESSION_SECRET", path))
+
+
+def _owner_only(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,266 @@
+"""The settings: read once from the environment, checked, frozen."""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from socket import SOCK_STREAM, getaddrinfo
+from typing import Final, Literal
+from urllib.parse import SplitResult, urlsplit
+
+import idna
+
+from db.crypto.secret import Secret
+from web.settings.database_url import read_database_url
+from web.settings.environment import BadSetting, Environment
+from web.settings.paths import DATA
+from web.settings.session_secret import read_session_secrets
+
+SMTP: Final = re.compile(r"smtps?://([^\s/@]+@)?([^\s/@:\[\]]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/?")
+LABEL: Final = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"  # of a host name, in lower case
+EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy stands before it)  # nosec B104
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, as CONTRACT says.
+
+    `notices` are lines that the start should print.
+
+    `private`: nobody learns whether an address has an account. `breached_passwords`: the address of
+    a service that knows them, empty for none. `security_contact`: a URI (RFC 9116, section 2.5.3).
+    """
+
+    host: str
+    port: int
+    base_url: str
+    database_url: Secret[str] = field(repr=False)
+    session_secrets: tuple[Secret[bytes], ...] = field(repr=False)
+    stateless: bool = False
+    encrypted: bool = False
+    password_policy: str = "guide"  # noqa: S105  (a policy's name, no password)
+    private: bool = False
+    limits: Literal["enforce", "observe", "off"] = "enforce"
+    breached_passwords: str = ""
+    security_contact: str = ""
+    hsts: Literal["host", "subdomains", "off"] = "off"
+    json_logs: bool = False
+    workers: int = 1
+    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    @property
+    def https(self) -> bool:
+        return self.base_url.startswith("https:")
+
+    @property
+    def strategy(self) -> Literal["database", "stateless"]:
+        return "stateless" if self.stateless else "database"
+
+
+def read_settings(
+    environ: Mapping[str, str], *, data: Path = DATA, make_secret: bool = True
+) -> Settings:
+    """Settings from the environment.
+
+    Raises BadSetting; touches no file but those that are named in it and `data`.
+    """
+    env = Environment(environ)
+    port = env.number("PORT", 8000, 1, 65535)
+    base_url = _base_url(env.text("BASE_URL", f"http://localhost:{port}"))
+    host = urlsplit(base_url).hostname or ""
+    loopback = is_loopback(host)
+    secrets = read_session_secrets(env, loopback, data, make_secret=make_secret)
+    _check_mail(env)
+    return Settings(
+        host=_host(env, base_url, _loopback_address(host) if loopback else EVERYWHERE),
+        port=port,
+        base_url=base_url,
+        database_url=read_database_url(env),
+        session_secrets=secrets,
+        stateless=env.choice("SESSION_STRATEGY", ("database", "stateless")) == "stateless",
+        encrypted=env.choice("SESSION_COOKIE", ("signed", "encrypted")) == "encrypted",
+        password_policy=env.choice("PASSWORD_POLICY", ("guide", "length")),
+        private=_private(env, loopback),
+        limits=env.choice("RATE_LIMITS", ("enforce", "observe", "off")),
+        breached_passwords=_breached_passwords(env.text("PWNED_PASSWORDS", "off")),
+        security_contact=_contact(env.text("SECURITY_CONTACT", f"mailto:security@{host}")),
+        hsts=_hsts(env, base_url, loopback),
+        json_logs=env.choice("LOG_FORMAT", ("text", "json") if loopback else ("json", "text"))
+        == "json",
+        workers=env.number("WEB_CONCURRENCY", 1, 1, 64),
+        trusted_proxies=_networks(env.text("TRUSTED_PROXIES", "")),
+        notices=tuple(env.notices),
+    )
+
+
+def require_host(settings: Settings) -> None:
+    """Raises BadSetting where HOST is a name that nobody knows."""
+    try:
+        getaddrinfo(settings.host, settings.port, type=SOCK_STREAM)
+    except OSError as problem:
+        raise BadSetting("HOST", f"cannot listen at {settings.host}: {problem.strerror}") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    return _is_ip(host) and ipaddress.ip_address(host).is_loopback
+
+
+def _loopback_address(host: str) -> str:
+    """Where to listen for a BASE_URL of this machine: at its address, or at 127.0.0.1
+    for a name.
+    """
+    return host if _is_ip(host) else "127.0.0.1"
+
+
+def _base_url(text: str) -> str:
+    """The origin.
+
+    Plain http is for loopback alone: a session cookie on an open wire is anybody's.
+    """
+    url = _split("BASE_URL", text)
+    if (
+        url.scheme not in ("http", "https")
+        or not url.hostname
+        or url.path.strip("/")
+        or url.query
+        or url.fragment
+    ):
+        raise BadSetting(
+            "BASE_URL", f"must be an origin such as https://example.com, not {text[:80]!r}"
+        )
+    if "@" in url.netloc:
+        raise BadSetting("BASE_URL", "must not hold a user name or password")
+    if url.scheme == "http" and not is_loopback(url.hostname):
+        raise BadSetting("BASE_URL", f"must be https outside this machine, not {text[:80]!r}")
+    return f"{url.scheme}://{_canonical_host(url)}{_port_of(url)}"
+
+
+def _canonical_host(url: SplitResult) -> str:
+    """The host as browsers write it in Origin: lower case, IDNA in ASCII, the shortest IPv6 (URL
+    standard, 4.5).
+    """
+    host = url.hostname or ""
+    try:
+        if ":" in host:
+            return f"[{ipaddress.IPv6Address(host)}]"
+        ascii_host = (
+            idna.encode(host, uts46=True, transitional=False).decode()
+            if not host.isascii()
+            else host
+        )
+    except (idna.IDNAError, ValueError):
+        ascii_host = ""
+    # browsers read such a host as IPv4
+    ends_in_number = re.search(r"(^|\.)(0x[0-9a-f]*|[0-9]+)$", ascii_host)
+    if not re.fullmatch(rf"{LABEL}(\.{LABEL})*", ascii_host) or (
+        ends_in_number and not _is_ip(ascii_host)
+    ):
+        raise BadSetting("BASE_URL", f"has no valid host: {host[:80]!r}")
+    return ascii_host
+
+
+def _port_of(url: SplitResult) -> str:
+    """The port, unless it is the scheme's own."""
+    default = {"http": 80, "https": 443}[url.scheme]
+    return f":{url.port}" if url.port not in (None, default) else ""
+
+
+def _host(env: Environment, base_url: str, default: str) -> str:
+    """An address of this machine, or a name for one.
+
+    Passwords on a wire that others share are worth a warning.
+    """
+    host = env.text("HOST", default)
+    if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host) or (
+        re.fullmatch(r"[0-9.]+", host) and not _is_ip(host)
+    ):
+        raise BadSetting("HOST", f"must be an address or a host's name, not {host[:80]!r}")
+    if base_url.startswith("http:") and not is_loopback(host):
+        env.notices.append(f"warning: HOST: {host} is open to others, and BASE_URL is plain http")
+    return host
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_mail(env: Environment) -> None:
+    """Raises BadSetting unless SMTP_URL and MAIL_FROM, where set, can be used once
+    there is mail.
+    """
+    url = env.secret("SMTP_URL")
+    if url and not SMTP.fullmatch(url.reveal()):
+        raise BadSetting("SMTP_URL", "must be smtp://user:password@host:port")
+    sender = env.text("MAIL_FROM", "")
+    if sender and not re.fullmatch(r"([^<>\r\n]*<)?[^\s<>@]+@[^\s<>@]+>?", sender):
+        raise BadSetting("MAIL_FROM", f"must be an address, not {sender[:80]!r}")
+
+
+def _split(name: str, text: str) -> SplitResult:
+    try:
+        url = urlsplit(text)
+        _ = url.port  # raises where it is no number
+    except ValueError:
+        raise BadSetting(name, "is no URL") from None
+    return url
+
+
+def _private(env: Environment, loopback: bool) -> bool:
+    """Private sign-up needs mail: without it, logging in with the new password shows whether the
+    address was free.
+    """
+    private = env.choice("SIGNUP_PRIVACY", ("open", "private")) == "private"
+    if private and not loopback:
+        raise BadSetting(
+            "SIGNUP_PRIVACY",
+            "private needs mail, which this version does not send yet: set it to open",
+        )
+    return private
+
+
+def _hsts(env: Environment, base_url: str, loopback: bool) -> Literal["host", "subdomains", "off"]:
+    """Off without https, and on loopback: browsers would ask every other program on localhost for
+    https too.
+    """
+    hsts: Literal["host", "subdomains", "off"] = env.choice("HSTS", ("host", "subdomains", "off"))
+    return "off" if loopback or base_url.startswith("http:") else hsts
+
+
+def _breached_passwords(text: str) -> str:
+    """Have I Been Pwned's range look-up, or a mirror of it; nothing where passwords stay in the
+    house.
+    """
+    if text in ("off", "on"):
+        return "https://api.pwnedpasswords.com" if text == "on" else ""
+    url = _split("PWNED_PASSWORDS", text)
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
+        raise BadSetting(
+            "PWNED_PASSWORDS", f"must be off, on, or an https address, not {text[:80]!r}"
+        )
+    return text.rstrip("/")
+
+
+def _contact(text: str) -> str:
+    if not re.fullmatch(r"(mailto:|https://|tel:)[!-~]{3,200}", text):
+        raise BadSetting(
+            "SECURITY_CONTACT", f"must be mailto:…, https://… or tel:…, not {text[:80]!r}"
+        )
+    return text
+
+
+def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise BadSetting(
+            "TRUSTED_PROXIES", f"must be addresses or networks, with commas, not {text[:80]!r}"
+        ) from None
