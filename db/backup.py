@@ -11,14 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from db.database_files import REPLACED, SUFFIXES, make_private, path_of
+from db.database_files import OWN_TABLES, REPLACED, SUFFIXES, make_private, path_of
 from db.drafts import NotDone, draft_beside, name_draft, replace_by_draft, sync
 from db.secret import Secret
 from db.tables import SCHEMA
 
 SHARED_FIRST: Final = 0x40000002  # where SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
 SHARED_SIZE: Final = 510
-OURS: Final = {"users", "sessions", "alembic_version"}  # in every version
 WAIT: Final = 30  # seconds for a checkpoint that is under way
 
 
@@ -69,7 +68,7 @@ def check(path: Path) -> Content:
     try:
         with closing(_open(path)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-            _require(tables >= OURS, "it is not a database of Latchkey")
+            _require(tables >= OWN_TABLES, "it is not a database of Latchkey")
             damage = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             _require(damage == "ok", f"it is damaged: {damage.splitlines()[-1]}")
             _require(not connection.execute("PRAGMA foreign_key_check").fetchall(), "it has sessions of nobody")
