@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from db.database_files import OWN_TABLES, REPLACED, SUFFIXES, make_private, path_of
-from db.drafts import NotDone, draft_beside, name_draft, replace_by_draft, sync
+from db.drafts import NotDone, draft_beside, fill_draft, name_draft, replace_by_draft, sync
 from db.secret import Secret
 from db.tables import SCHEMA
 
@@ -54,7 +53,7 @@ def restore(database: Secret[str], source: Path, now: datetime) -> tuple[Content
     _require(source.is_file(), f"there is no file {source}")
     _require(not _has_journal(source), f"{source} is in use, no backup: `latchkey backup` makes one of it")
     with draft_beside(target, replaces=True) as draft, _nobody_else_in(target):
-        shutil.copyfile(source, draft)
+        fill_draft(draft, source)
         content = check(draft)
         sync(draft)
         kept = _set_aside(target, now)
