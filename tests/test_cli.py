@@ -159,6 +159,24 @@ def test_a_database_that_cannot_be_made_private_is_a_warning(
 
 
 @pytest.mark.asvs("S96")
+@pytest.mark.parametrize("command", ["migrate", "users list", "backup copy.db"])
+def test_a_mistyped_path_changes_the_mode_of_no_other_file(
+    run: Run, tmp_path: Path, command: str
+) -> None:
+    """As root, a path such as /etc/passwd would be taken away from every other user."""
+    folder, text, other = tmp_path / "folder", tmp_path / "passwd", tmp_path / "other.db"
+    folder.mkdir()
+    text.write_text("root:x:0:0:root:/root:/bin/bash\n" * 100)
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE users (id)")
+    for path, mode in ((folder, 0o755), (text, 0o644), (other, 0o644)):
+        path.chmod(mode)
+        told = run(*command.split(), DATABASE_URL=f"sqlite:///{path}")
+        assert (told.returncode, told.stderr.count("\n")) == (1, 1), told.stderr
+        assert mode_of(path) == mode
+
+
+@pytest.mark.asvs("S96")
 def test_the_data_folder_is_private_from_the_first_start_on(tmp_path: Path) -> None:
     """In a copy of the checkout, because `data/` is inside it.
 
