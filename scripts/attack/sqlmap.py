@@ -55,7 +55,7 @@ def targets(house: House) -> list[Target]:
             f"name=Charlie&slug=charlie&phone=1&viewer={house.ids['charlie']}",
             "charlie",
         ),
-        Target("/signup", "name,email,password", f"name=bob&{form}{PASSWORD}"),
+        Target("/signup", "name,email,password,next", f"name=bob&{form}{PASSWORD}&next=/devices"),
         Target(
             "/account/password",
             "current_password,password",
@@ -68,6 +68,7 @@ def targets(house: House) -> list[Target]:
         Target(f"/admin/users/{bob}/role", "role", "role=user", "ada"),
         Target(f"/admin/users/{bob}*/team", data="team=engine", who="ada"),
         Target(f"/admin/users/{bob}*/enable", data="q=bob", who="ada"),
+        Target(f"/admin/users/{bob}*", who="ada"),
         Target("/devices/x*/revoke", data="x=1", who="charlie"),
         Target("/signup/check/email*", data="email=bob@example.com"),
         Target("/users/bob*", who="charlie"),
