@@ -52,7 +52,7 @@ def draft_beside(target: Path, *, replaces: bool = False) -> Iterator[Path]:
 def fill_draft(draft: Path, source: Path) -> None:
     """Copies a file into a draft. Raises OSError where a symbolic link has taken the draft's place.
 
-    The owner of the directory could put one there, and root would write to the file that it leads to.
+    The owner of the directory could put one there, and root would write to the link's target.
     """
     with source.open("rb") as copied, open(draft, "r+b", opener=_without_links) as filled:
         shutil.copyfileobj(copied, filled)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -10,11 +11,16 @@ import asyncpg
 
 from tests.faults.client import Answer, Client, at_once, member, p99, repeat, statuses
 from tests.faults.house import House, Run, free_port
-from tests.faults.verdict import fault, main, require
+from tests.faults.verdict import NotRun, fault, main, require
 
 CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> $1"
 AWAY = "503 in under 1 s, nobody logged out, and it heals at once"
 SLOW = "503 by the deadlines: 3 s for the database, 7 s for a request; it heals"
+FROZEN = "two hosts: one is frozen inside a transaction that holds what each log-in needs"
+WRITING = """
+    SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE datname = current_database() AND state = 'idle in transaction' AND mode = 'RowExclusiveLock'
+"""
 LOCK = "LOCK TABLE users, sessions IN ACCESS EXCLUSIVE MODE"
 
 
@@ -170,5 +176,51 @@ async def slow(run: Run) -> str:
     )
 
 
+async def freeze(house: House, url: str) -> None:
+    """Stops the process inside a transaction that has written. It is tried until it is so."""
+    observer = await asyncpg.connect(url)
+    for _ in range(400):
+        await asyncio.sleep(0.02)
+        house.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(0.05)  # the server finishes the statement that it was sent
+        if await observer.fetchval(WRITING):
+            break
+        house.process.send_signal(signal.SIGCONT)
+    else:
+        raise NotRun("the process was never stopped inside a transaction")
+    await observer.close()
+
+
+@fault("R08", FROZEN, "503 at the other for 5 s at most, pages go on there; the frozen one heals")
+async def frozen(run: Run) -> str:
+    url = await run.postgresql()
+    first, second = run.house(url), run.house(url)
+    for house in (first, second):
+        house.start()
+    alice, guest = await member(second, "alice"), Client(second.port)
+    await member(second, "bob")
+    clients = [Client(first.port) for _ in range(4)]
+    load = [asyncio.create_task(repeat(lambda c=client: c.log_in("bob"), 6)) for client in clients]
+    await freeze(first, url)
+    began = time.monotonic()
+    pages = asyncio.create_task(repeat(lambda: alice.ask("/dashboard"), 8, 0.02))
+    answers = [await guest.log_in("bob")]
+    while answers[-1].status != 303:
+        require(answers[-1].sends_back, f"log-ins: {statuses(answers)}")
+        require(time.monotonic() - began < 15, "the locks are not given up within 15 s")
+        answers.append(await guest.log_in("bob"))
+    freed, seen = time.monotonic() - began, await pages
+    first.process.send_signal(signal.SIGCONT)
+    await asyncio.gather(*load, return_exceptions=True)
+    healed = await heal(Client(first.port, alice.cookie))
+    again = await Client(first.port).log_in("bob")
+    told = f"log-ins at the other: {statuses(answers)}, the first after {freed:.1f} s; pages: {statuses(seen)}"
+    require(
+        freed < 9 and all(answer.status == 200 for answer in seen), told
+    )  # 5 s, and a wait of 3 that began before
+    require(again.status == 303, f"a log-in at the one that was frozen: {again.status}; {told}")
+    return f"{told}; the frozen one heals in {healed:.2f} s"
+
+
 if __name__ == "__main__":
-    main(killed, away, hangs, slow)
+    main(killed, away, hangs, slow, frozen)
