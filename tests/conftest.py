@@ -172,23 +172,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "PostgreSQL" in str(report.longrepr)]
-    if skipped:
-        line = (
-            f"NOT TESTED ON POSTGRESQL: {len(skipped)} tests were skipped, for no server answers: see CONTRIBUTING.md"
-        )
-        terminalreporter.line(line, red=True, bold=True)
-
-
-@pytest.fixture(scope="session")
-def passwords() -> Passwords:
-    return Passwords()
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    for what in ("PostgreSQL", "Chromium", "nginx"):
+        if number := sum(what in reason for reason in reasons):
+            line = f"NOT TESTED: {number} tests were skipped, because there is no {what}: see CONTRIBUTING.md"
+            terminalreporter.line(line, red=True, bold=True)
 
 
 @pytest.fixture(scope="session")
 def cheap() -> Passwords:
-    """Hashes that take no time, where hundreds are needed."""
-    return Passwords(memory_kib=8, passes=1)
+    """Hashes in no time, and with a queue that is never too long, however busy the machine is."""
+    return Passwords(memory_kib=8, passes=1, longest_wait=60)
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    """The hasher of this test's applications; override it to use the parameters of production."""
+    return cheap
 
 
 @pytest.fixture
@@ -242,8 +242,7 @@ async def make_house(
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
             store = open_store(settings, passwords=hashing or passwords, now=now or clock)
             options = databases.engine(away=away, patience=patience) | (engine or {})
-            if options:
-                store = replace(store, database=Database(url, **options))
+            store = replace(store, database=Database(url, **options))
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
             app = create_app(settings, store, now or clock)

@@ -26,6 +26,8 @@ KIND: Final = os.environ.get("TEST_DATABASE", "sqlite")
 SERVER_URL: Final = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test")
 REQUIRED: Final = KIND == "postgresql" or "REQUIRE_POSTGRES" in os.environ
 
+UNHURRIED: Final = 60  # seconds
+
 SHAPE: Final = """
     SELECT string_agg(concat_ws(' ', c.relname, attname, atttypid, attnotnull), ',' ORDER BY c.relname, attnum)
         || (SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal)
@@ -48,8 +50,14 @@ class Files:
         return f"sqlite:///{path}"
 
     def engine(self, *, away: bool, patience: float | None) -> dict[str, Any]:
-        """Options of a back end that cannot reach it, or that waits so many seconds for the right to write."""
-        waiting = {} if patience is None else {"busy_timeout": int(patience * 100), "wait": patience}
+        """Options of a back end that cannot reach it, or that waits so many seconds for the right to write.
+
+        Without them it waits so long that a busy machine is no reason to answer Busy.
+        """
+        if patience is None:
+            waiting = {"busy_timeout": UNHURRIED * 1000, "wait": UNHURRIED, "deadline": UNHURRIED}
+        else:
+            waiting = {"busy_timeout": int(patience * 100), "wait": patience}
         return waiting | ({"deadline": -1} if away else {})
 
     @contextmanager
@@ -178,7 +186,10 @@ class OnServer:
         return "postgresql://postgres@127.0.0.1:1/away" if away else self._server.url_of(self._names[path])
 
     def engine(self, *, away: bool, patience: float | None) -> dict[str, Any]:
-        return {} if patience is None else {"lock_timeout": int(patience * 1000)}
+        if patience is not None:
+            return {"lock_timeout": int(patience * 1000)}
+        timeouts = ("statement_timeout", "lock_timeout", "idle_timeout")
+        return {"wait": UNHURRIED, **dict.fromkeys(timeouts, UNHURRIED * 1000)}
 
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:

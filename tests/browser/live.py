@@ -1,7 +1,6 @@
 """The house, live: the real application behind a real port, on a database of its own, with trouble to order."""
 
 import asyncio
-import socket
 import sqlite3
 import threading
 import time
@@ -21,6 +20,7 @@ from db.secret import Secret
 from db.store import Store
 from db.viewer import Operator
 from tests.people import PASSWORD
+from tests.processes import free_port
 from web.app import create_app, open_store
 from web.settings import read_settings
 
@@ -137,7 +137,7 @@ class Live:
 @contextmanager
 def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
     """The program in a thread, at a port that is free. Passwords are hashed in no time; all else is as it is."""
-    port = find_port()
+    port = free_port()
     url = f"http://localhost:{port}"
     settings = read_settings(
         {
@@ -161,12 +161,6 @@ def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
     yield Live(url, database, store, trouble, loop)
     server.should_exit = True
     thread.join(5)
-
-
-def find_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def wait_until(true: Callable[[], object], seconds: float = 10) -> None:
