@@ -11,7 +11,6 @@ import asyncpg
 import httpx
 import pytest
 from databases import Database
-from jinja2 import Environment
 from starlette.applications import Starlette
 
 from db.access import shell
@@ -25,8 +24,9 @@ from tests.databases import KIND, REQUIRED, SERVER_URL, Files, OnServer, Server
 from tests.people import IPHONE, PASSWORD, Browser
 from web.app import create_app, open_store
 from web.settings import Settings, read_settings
+from web.templates import Templates
 
-TEMPLATES: dict[bool, Environment] = {}  # compiled once for all houses with the same routes
+TEMPLATES: dict[bool, Templates] = {}  # compiled once for all houses with the same routes
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 pytest_plugins = ["tests.rows"]
 
@@ -245,8 +245,8 @@ async def make_house(
             store = replace(store, database=Database(url, **options))
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
-            app = create_app(settings, store, now or clock)
-            app.state.environment = TEMPLATES.setdefault(settings.stateless, app.state.environment)
+            app = create_app(settings, store, now or clock, environment=TEMPLATES.get(settings.stateless))
+            TEMPLATES[settings.stateless] = app.state.environment
             return House(app, store, settings, clock, stack, path, databases)
 
         yield make

@@ -18,6 +18,7 @@ import asyncpg
 
 from db.housekeeping import migrate
 from db.secret import Secret
+from db.tables import metadata
 
 T = TypeVar("T")
 
@@ -168,7 +169,7 @@ class Server:
     async def _emptied(self, name: str) -> bool:
         if await self.ask(name, SHAPE) != self._shape:
             return False
-        emptied = [f"DELETE FROM {table}" for table in ("users", "buckets", "audit", "trail_anchor", "trail_head")]
+        emptied = [f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)]
         await self.ask(name, *emptied, "INSERT INTO trail_head VALUES (0, '', '', '')")
         return True
 

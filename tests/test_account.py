@@ -13,6 +13,7 @@ from db.viewer import Operator
 from tests.conftest import House
 from tests.hashing import HeldHasher
 from tests.people import HTMX, PASSWORD, Browser, Element, path_of, read, set_cookie_of
+from web.respond import SITE
 
 TAKEN = "This page address is taken. Please choose another."
 SHORT_NAME = "Name must be at least 2 characters long."
@@ -95,7 +96,7 @@ async def test_every_input_has_a_label_and_its_message_is_a_live_region(alice: B
 
 async def test_the_fragment_is_the_main_part_of_the_page(alice: Browser) -> None:
     page, fragment = await alice.get("/account"), await alice.get_fragment("/account")
-    assert fragment.text.startswith("<title>Account · Latchkey</title>")
+    assert fragment.text.startswith(f"<title>Account · {SITE}</title>")
     assert fragment.text.partition("</title>\n")[2].strip() in page.text
     assert read(fragment).all("html") == []
 

@@ -13,7 +13,9 @@ FAULTS = Path(__file__).parent.parent / "scripts" / "faults"
     "program",
     [
         pytest.param(
-            "lock", marks=pytest.mark.reliability("R05"), id="a locked database: 503, and members' pages go on"
+            "lock",
+            marks=[pytest.mark.alone, pytest.mark.reliability("R05")],
+            id="a locked database: 503, and members' pages go on",
         ),
         pytest.param("rotation", marks=pytest.mark.reliability("R16"), id="a rotated secret logs nobody out"),
         pytest.param("failure", marks=pytest.mark.reliability("R21"), id="an unforeseen error costs one request"),

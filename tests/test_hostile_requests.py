@@ -484,5 +484,5 @@ def test_the_work_of_a_check_grows_no_faster_than_what_was_typed(form: str) -> N
     for field in schema.model_fields:
         for unit in ("x", "@", "a.", "a@", " ", "-", "\ufdfa", "\u0130", "%", "1", "\u200d", '"', "(", "xn--"):
             small = work(partial(Form.check_field, schema, field, {field: unit * 500}))
-            large = work(partial(Form.check_field, schema, field, {field: unit * 50_000}))
-            assert large <= 100 * small + 1_000, (field, unit)
+            large = work(partial(Form.check_field, schema, field, {field: unit * 5_000}))
+            assert large <= 10 * small + 1_000, (field, unit)

@@ -13,6 +13,7 @@ from db.passwords import Passwords
 from db.pruning import prune
 from db.refusals import Busy, Forbidden, LastAdmin, NotLoggedIn
 from db.sessions import end_session, peek, start_session, verify_session
+from db.tables import SCHEMA
 from db.viewer import NOWHERE, ROLES, require_admin
 from tests.conftest import House
 from tests.databases import KINDS
@@ -305,12 +306,13 @@ async def test_those_who_end_sessions_at_once_do_not_wait_for_each_other_for_eve
         assert await house.count("sessions") == 0
 
 
+NEXT_REVISION = f"{int(SCHEMA) + 1:04}"
 NEXT_VERSION = (
     "ALTER TABLE users ADD COLUMN shoe_size TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE sessions ADD COLUMN country TEXT",
     "CREATE TABLE notes (id TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES users (id))",
     "CREATE INDEX sessions_country ON sessions (country)",
-    "UPDATE alembic_version SET version_num = '0002'",
+    f"UPDATE alembic_version SET version_num = '{NEXT_REVISION}'",
 )
 
 
@@ -344,4 +346,4 @@ async def test_who_is_served_goes_on_while_the_next_version_adds_to_the_tables(
 
     *codes, _ = await asyncio.gather(*[visit(number) for number in range(4)], migrate())
     assert set.union(*codes) <= {200, 303, 422}
-    assert await house.rows("SELECT version_num FROM alembic_version") == [("0002",)]
+    assert await house.rows("SELECT version_num FROM alembic_version") == [(NEXT_REVISION,)]

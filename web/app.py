@@ -27,7 +27,7 @@ from web.policy import POLICIES
 from web.router import Router
 from web.routes import Row, member_pages, routes_for
 from web.settings import Settings
-from web.templates import make_environment
+from web.templates import Templates, make_environment
 
 
 class App(Starlette):
@@ -51,8 +51,9 @@ def create_app(
     clock: Callable[[], datetime] | None = None,
     *,
     metrics_token: Secret[str] | None = None,
+    environment: Templates | None = None,
 ) -> Starlette:
-    """The application. A test hands in a store of its own, with its own clock."""
+    """The application. A test hands in a store of its own, with its own clock, and templates already compiled."""
     store = store or open_store(settings)
     metrics = _metrics_of(store, metrics_token)
     rows = routes_for(settings)
@@ -77,7 +78,7 @@ def create_app(
     app.state.policy = POLICIES[settings.password_policy]
     app.state.member_pages = member_pages(rows)
     app.state.assets = Assets()
-    app.state.environment = make_environment(app.router, app.state.assets)
+    app.state.environment = environment or make_environment(app.router, app.state.assets)
     app.state.layouts = Layouts(app.state.environment, app.state.policy)
     app.state.drawn = {}
     return app

@@ -22,6 +22,7 @@ from tests.browser.steps import (
     settle,
     submit,
 )
+from web.respond import SITE
 
 WAYS = (("Devices", "/devices"), ("Account", "/account"), ("Dashboard", "/dashboard"))
 
@@ -42,7 +43,7 @@ def test_a_link_changes_the_main_part_and_all_that_belongs_to_it(alice: Person) 
         titles.add(page.title())
     follow(page, "Devices")
     expect_path(page, "/devices")
-    page.get_by_role("link", name="Latchkey", exact=True).click()  # the brand is a link like the others
+    page.get_by_role("link", name=SITE, exact=True).click()  # the brand is a link like the others
     expect_path(page, "/dashboard")
     expect(page.locator("nav [aria-current=page]")).to_have_text(["Dashboard"])
     assert is_marked(page) and page.evaluate("document.querySelector('nav').marked")
