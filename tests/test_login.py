@@ -127,7 +127,7 @@ async def test_a_password_counts_exactly_as_it_was_typed(
 async def test_a_hash_of_yesterdays_strength_is_renewed_at_log_in(make_house: Callable, cheap: Passwords) -> None:
     past = await make_house(hashing=cheap)
     await past.member("Alice")
-    today = await make_house(past.path)
+    today = await make_house(past.path, hashing=Passwords())
     laptop = await today.browser("Alice")
     assert (await laptop.log_in()).status_code == 303
     ((stored,),) = await today.rows("SELECT password_hash FROM users")
