@@ -36,7 +36,10 @@ class Trouble:
     answered: list[str] = field(default_factory=list)
 
     def order(self, path: str, *, times: int = 1, **what: Any) -> None:
-        """For the next POST to a path, or `times` of them. `before`, `after`: seconds to wait; `status`: the answer."""
+        """For the next POST to a path, or `times` of them.
+
+        `before`, `after`: seconds to wait; `until`: an event to wait for, before; `status`: the answer.
+        """
         self.orders += [{"path": path, "method": "POST", "before": 0, "after": 0} | what for _ in range(times)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,6 +53,8 @@ class Trouble:
             held.append(message)
 
         await asyncio.sleep(order["before"])
+        if until := order.get("until"):
+            await asyncio.to_thread(until.wait, 10)
         await self._answer(order)(scope, receive, hold)
         await asyncio.sleep(order["after"])
         self.answered.append(order["path"])
