@@ -1,6 +1,5 @@
 """The command line, as a person at the shell runs it."""
 
-import io
 import os
 import pty
 import shutil
@@ -9,28 +8,21 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, redirect_stderr, redirect_stdout, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import argon2
 import pytest
 
+from tests.commands import Told, run_command
 from tests.conftest import SECRET
 from tests.people import PASSWORD
-from web.cli.main import main
 from web.settings.paths import DATA, ROOT
 from web.settings.settings import read_settings
 
 Run = Callable[..., "Told"]
 LATCHKEY = Path(sys.executable).parent / "latchkey"
-
-
-@dataclass
-class Told:
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 @pytest.fixture
@@ -43,13 +35,7 @@ def run(tmp_path: Path) -> Run:
             "SESSION_SECRET": SECRET,
             **environ,
         }
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
-            try:
-                code = main(list(arguments), settings, io.StringIO(stdin))
-            except SystemExit as stop:  # argparse's own way out
-                code = int(stop.code or 0)
-        return Told(code, out.getvalue(), err.getvalue())
+        return run_command(*arguments, environ=settings, stdin=stdin)
 
     return run
 

@@ -27,7 +27,7 @@ from web.middleware.security_headers import Headers
 from web.observability.metrics import Measure, Metrics
 from web.rendering.assets import Assets
 from web.rendering.layouts import Layouts
-from web.rendering.templates import make_environment
+from web.rendering.templates import Templates, make_environment
 from web.router import Router, Row
 from web.routes import member_pages, routes_for
 from web.settings.settings import Settings
@@ -57,8 +57,9 @@ def create_app(
     clock: Callable[[], datetime] | None = None,
     *,
     metrics_token: Secret[str] | None = None,
+    environment: Templates | None = None,
 ) -> Starlette:
-    """The application. A test hands in a store of its own, with its own clock."""
+    """Returns the application. A test passes its own store, clock and compiled templates."""
     store = store or open_store(settings)
     metrics = _metrics_of(store, metrics_token)
     rows = routes_for(settings)
@@ -83,7 +84,7 @@ def create_app(
     app.state.policy = POLICIES[settings.password_policy]
     app.state.member_pages = member_pages(rows)
     app.state.assets = Assets()
-    app.state.environment = make_environment(app.router, app.state.assets)
+    app.state.environment = environment or make_environment(app.router, app.state.assets)
     app.state.layouts = Layouts(app.state.environment, app.state.policy)
     app.state.drawn = {}
     return app
