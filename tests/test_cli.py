@@ -136,6 +136,14 @@ def test_an_existing_database_that_others_can_read_is_made_private(
     }
 
 
+@pytest.mark.asvs("S96")
+def test_an_empty_file_that_becomes_the_database_is_made_private(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "latchkey.db").touch()
+    (tmp_path / "latchkey.db").chmod(0o644)
+    assert run("migrate").returncode == 0
+    assert mode_of(tmp_path / "latchkey.db") == 0o600
+
+
 def test_a_database_that_its_group_may_use_keeps_its_mode(
     run: Run, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
