@@ -117,7 +117,9 @@ def test_a_new_database_is_readable_by_its_owner_alone(
 
 
 @pytest.mark.asvs("S96")
-def test_whatever_a_command_creates_is_for_its_owner_alone(run: Run, tmp_path: Path, loose_umask: None) -> None:
+def test_whatever_a_command_creates_is_for_its_owner_alone(
+    run: Run, tmp_path: Path, loose_umask: None
+) -> None:
     assert run("secret").returncode == 0
     (tmp_path / "anything").touch()  # as a library would
     assert mode_of(tmp_path / "anything") == 0o600
