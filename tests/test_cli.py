@@ -103,6 +103,15 @@ def test_a_new_database_is_readable_by_its_owner_alone(
 
 
 @pytest.mark.asvs("S96")
+def test_whatever_a_command_creates_is_for_its_owner_alone(
+    run: Run, tmp_path: Path, loose_umask: None
+) -> None:
+    assert run("secret").returncode == 0
+    (tmp_path / "anything").touch()  # as a library would
+    assert mode_of(tmp_path / "anything") == 0o600
+
+
+@pytest.mark.asvs("S96")
 def test_an_existing_database_that_others_can_read_is_made_private(
     run: Run, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
@@ -120,6 +129,14 @@ def test_an_existing_database_that_others_can_read_is_made_private(
     assert {name: mode_of(tmp_path / name) for name in names if (tmp_path / name).exists()} == {
         name: 0o644 if name == "other.db" else 0o600 for name in names if (tmp_path / name).exists()
     }
+
+
+@pytest.mark.asvs("S96")
+def test_an_empty_file_that_becomes_the_database_is_made_private(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "latchkey.db").touch()
+    (tmp_path / "latchkey.db").chmod(0o644)
+    assert run("migrate").returncode == 0
+    assert mode_of(tmp_path / "latchkey.db") == 0o600
 
 
 def test_a_database_that_its_group_may_use_keeps_its_mode(
