@@ -22,7 +22,7 @@ from web.headers import Headers, Packed
 from web.hosts import AllowedHosts
 from web.layouts import Layouts
 from web.metrics import Measure, Metrics
-from web.middleware import CrossOrigin, LastResort, Limits
+from web.middleware import HANDLER_DEADLINE, CrossOrigin, LastResort, Limits
 from web.policy import POLICIES
 from web.router import Router
 from web.routes import Row, member_pages, routes_for
@@ -52,8 +52,11 @@ def create_app(
     *,
     metrics_token: Secret[str] | None = None,
     environment: Templates | None = None,
+    work_within: float = HANDLER_DEADLINE,
 ) -> Starlette:
-    """The application. A test hands in a store of its own, with its own clock, and templates already compiled."""
+    """The application. A test hands in a store of its own, with its own clock, templates already compiled, and more
+    seconds for the work on a request.
+    """
     store = store or open_store(settings)
     metrics = _metrics_of(store, metrics_token)
     rows = routes_for(settings)
@@ -66,7 +69,7 @@ def create_app(
             Middleware(LastResort),
             Middleware(CrossOrigin, base_url=settings.base_url),
             Middleware(AllowedHosts, base_url=settings.base_url),
-            Middleware(Limits),
+            Middleware(Limits, work_within=work_within),
         ],
     )
     app.state.settings = settings
