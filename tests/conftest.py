@@ -12,7 +12,6 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from databases import Database
 from starlette.applications import Starlette
 
 from db.access import operator as shell
@@ -23,7 +22,7 @@ from db.sessions.claims import peek
 from db.sessions.lifecycle import verify_session
 from db.store import Store
 from db.viewer import Admin, Operator, Viewer, require_admin
-from tests.databases import KIND, REQUIRED, SERVER_URL, Files, OnServer, Server
+from tests.databases import KIND, REQUIRED, SERVER_URL, UNHURRIED, Files, OnServer, Server
 from tests.people import IPHONE, PASSWORD, Browser
 from web.app import create_app, open_store
 from web.rendering.templates import Templates
@@ -273,11 +272,12 @@ async def make_house(
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
             store = open_store(settings, passwords=hashing or passwords, now=now or clock)
             options = databases.engine(away=away, patience=patience) | (engine or {})
-            store = replace(store, database=Database(url, **options))
+            store = replace(store, database=type(store.database)(url, **options))
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
+            templates = TEMPLATES.get(settings.stateless)
             app = create_app(
-                settings, store, now or clock, environment=TEMPLATES.get(settings.stateless)
+                settings, store, now or clock, environment=templates, work_within=UNHURRIED
             )
             TEMPLATES[settings.stateless] = app.state.environment
             return House(app, store, settings, clock, stack, path, databases)

@@ -212,7 +212,12 @@ class OnServer:
         if patience is not None:
             return {"lock_timeout": int(patience * 1000)}
         timeouts = ("statement_timeout", "lock_timeout", "idle_timeout")
-        return {"wait": UNHURRIED, **dict.fromkeys(timeouts, UNHURRIED * 1000)}
+        return {
+            "wait": UNHURRIED,
+            "timeout": UNHURRIED,
+            "ssl": False,
+            **dict.fromkeys(timeouts, UNHURRIED * 1000),
+        }
 
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:

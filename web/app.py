@@ -22,7 +22,7 @@ from web.middleware.allowed_hosts import AllowedHosts
 from web.middleware.compression import Packed
 from web.middleware.cross_origin import CrossOrigin
 from web.middleware.error_handler import LastResort
-from web.middleware.request_limits import Limits
+from web.middleware.request_limits import HANDLER_DEADLINE, Limits
 from web.middleware.security_headers import Headers
 from web.observability.metrics import Measure, Metrics
 from web.rendering.assets import Assets
@@ -58,8 +58,12 @@ def create_app(
     *,
     metrics_token: Secret[str] | None = None,
     environment: Templates | None = None,
+    work_within: float = HANDLER_DEADLINE,
 ) -> Starlette:
-    """Returns the application. A test passes its own store, clock and compiled templates."""
+    """Returns the application.
+
+    A test passes its own store, clock and compiled templates, and more seconds for each request.
+    """
     store = store or open_store(settings)
     metrics = _metrics_of(store, metrics_token)
     rows = routes_for(settings)
@@ -72,7 +76,7 @@ def create_app(
             Middleware(LastResort),
             Middleware(CrossOrigin, base_url=settings.base_url),
             Middleware(AllowedHosts, base_url=settings.base_url),
-            Middleware(Limits),
+            Middleware(Limits, work_within=work_within),
         ],
     )
     app.state.settings = settings

@@ -387,7 +387,7 @@ async def test_a_task_cancelled_within_a_statement_leaves_a_clean_writer(sqlite,
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(add(sqlite, people, "after"), 5)
+    await asyncio.wait_for(add(sqlite, people, "after"), 60)
     # SQLite was done before the lock was released
     assert await emails(sqlite, people) == ["slow 3000000", "after"]
 
@@ -403,7 +403,7 @@ async def test_a_task_cancelled_within_a_transaction_is_rolled_back_before_the_n
     task = asyncio.create_task(work())
     await asyncio.sleep(0.1)
     task.cancel()
-    async with asyncio.timeout(5), sqlite.transaction():
+    async with asyncio.timeout(60), sqlite.transaction():
         await add(sqlite, people, "after")
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -422,7 +422,7 @@ async def test_a_task_cancelled_twice_still_rolls_back(sqlite, people):
         task.cancel()
         await asyncio.sleep(0.01)
     assert task.done()
-    await asyncio.wait_for(add(sqlite, people, "after"), 5)
+    await asyncio.wait_for(add(sqlite, people, "after"), 60)
     assert await emails(sqlite, people) == ["after"]
 
 
