@@ -205,7 +205,7 @@ def test_without_scripts_the_other_devices_end_after_a_question(
     page = alice.page
     page.goto("/devices")
     page.locator(OTHERS_AT_ONCE).click()
-    expect(page.get_by_role("heading", name="Log out the other 2 devices?")).to_be_visible()
+    expect(page.get_by_role("heading", name="Log out 2 other devices?")).to_be_visible()
     assert live.sessions_of(alice.email) == 3
     page.get_by_role("link", name="Cancel").click()
     expect(page.locator("[data-device]")).to_have_count(3)
