@@ -124,7 +124,7 @@ def test_a_private_sign_up_leads_to_log_in_whether_the_address_was_free_or_not(
             sign_up(page, "Grace", email)
             expect_path(page, "/login")
             expect(page.locator("main")).to_contain_text(
-                "If this email was new to us, your account is ready: log in."
+                "If this email was new to us, your account is ready."
             )
         log_in(page, "grace@example.com")
         expect_path(page, "/dashboard")
