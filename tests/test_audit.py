@@ -658,7 +658,7 @@ async def test_an_administrator_reads_who_did_what_on_whom_and_from_where(cast: 
     ]
     assert [
         "Create accountas an administrator",
-        "The operator",
+        "Operator",
         "Ada",
         today,
         "Server",

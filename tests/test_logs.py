@@ -371,5 +371,6 @@ async def test_a_proxy_that_is_not_declared_is_named_in_the_log_once(
     for _ in range(3):
         await stranger.log_in()
     assert [line for line in caplog.messages if "TRUSTED_PROXIES" in line] == [
-        "X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name the IP address that sent it"
+        "X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name the IP address "
+        "that sent it"
     ]

@@ -45,7 +45,7 @@ def test_on_this_machine_a_secret_is_made_once_and_kept_for_its_owner_alone(
         == second.session_secrets[0].reveal()
     )
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert "made a session secret" in first.notices[0]
+    assert "created a session secret" in first.notices[0]
     assert not second.notices
 
 

@@ -72,7 +72,7 @@ async def test_the_sixth_guess_in_five_minutes_is_refused_before_anything_is_has
     )
     assert (answer.status_code, answer.headers["Retry-After"], house.hashes) == (429, "60", hashes)
     page = read(answer)
-    assert "try again in 1 minute" in page.one(id="error-summary").text
+    assert "Try again in 1 minute" in page.one(id="error-summary").text
     assert page.one("input", id="email").attrs["value"] == alice.email
     assert page.one("input", name="next").attrs["value"] == "/devices"
     assert PASSWORD not in answer.text

@@ -29,7 +29,7 @@ from tests.people import PASSWORD
 
 ALICE = "alice@example.com"
 WRONG = "not-her-No.7 key"
-LIMITED = "To keep guessers out, this door stays shut for now: try again in "
+LIMITED = "Log-in is paused. Try again in "
 
 
 @pytest.fixture

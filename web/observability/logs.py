@@ -90,7 +90,7 @@ def warn_of_untrusted_proxy(state: Any) -> None:
         state.warned_of_proxy = True
         logger.warning(
             "X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name the "
-            "address that sent it"
+            "IP address that sent it"
         )
 
 

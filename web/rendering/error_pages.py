@@ -160,7 +160,7 @@ def other_viewer(name: str) -> Words:
     return Words(
         "Another account is logged in now",
         (
-            f"You're logged in as {name}, but this page was opened from another account. "
+            f"You are logged in as {name}, but this page was opened from another account. "
             "Nothing was changed. Reload the page.",
         ),
         "lid",
