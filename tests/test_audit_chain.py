@@ -180,7 +180,7 @@ async def test_that_the_end_was_cut_off_is_seen_by_a_head_that_was_kept(trail: H
     assert (await verify(trail))[0] == 0
     assert await verify(trail, "--head", f"head: {head}") == (
         1,
-        "latchkey: entry 12 is not the one that was the head\n",
+        "latchkey: entry 12 does not match the head\n",
     )
 
 

@@ -257,7 +257,7 @@ def _fits(store: Store, kid: str, text: bytes, seal: str) -> bool:
 def _other_problem(entry: Entry, heads: list[Link]) -> str:
     if all(head.number != entry.number or head.seal == entry.seal for head in heads):
         return ""
-    return f"entry {entry.number} is not the one that was the head"
+    return f"entry {entry.number} does not match the head"
 
 
 def _cut_problem(last: Link, anchor: End | None, heads: list[Link]) -> str:
