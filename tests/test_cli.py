@@ -556,7 +556,7 @@ def test_without_the_services_secret_a_command_writes_nothing(
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
         "latchkey: nothing was changed: the audit log was written with another SESSION_SECRET: "
-        "set the service's, or append the retired one\n"
+        "set the service's secret, or append the retired one\n"
     )
     assert list(database.iterdump()) == before
     assert (

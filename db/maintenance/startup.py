@@ -56,7 +56,9 @@ async def keep_opening(store: Store, problem: str) -> None:
     told = ""
     while problem:
         if problem != told:
-            logger.error("%s; pages that need the database answer 503 until it can be used", problem)
+            logger.error(
+                "%s; pages that need the database answer 503 until it can be used", problem
+            )
         told = problem
         await asyncio.sleep(ASK_AGAIN)
         problem = await open_database(store)

@@ -224,7 +224,7 @@ def _private(env: Environment, loopback: bool) -> bool:
     if private and not loopback:
         raise BadSetting(
             "SIGNUP_PRIVACY",
-            "private needs email, which this version does not send yet: set it to open",
+            "private needs mail, which this version does not send yet: set it to open",
         )
     return private
 
