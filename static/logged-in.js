@@ -16,6 +16,7 @@ function say(date, style, now) {
   const month = months.format(date), year = date.getFullYear();
   const short = `${date.getDate()} ${month.slice(0, 3)}${year === now.getFullYear() ? '' : ' ' + year}`;
   if (style === 'date') return `${date.getDate()} ${month} ${year}`;
+  if (style === 'day') return short;
   if (style === 'when') return Math.abs(days) < 2 ? `${near.format(days, 'day')} at ${clock.format(date)}` : `${short}, ${clock.format(date)}`;
   if (minutes < 60) return minutes < 1 ? '' : near.format(-minutes, 'minute');
   return minutes < 720 || !days ? near.format(-Math.floor(minutes / 60), 'hour') : days === -1 ? near.format(-1, 'day') : short;

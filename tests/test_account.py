@@ -17,13 +17,13 @@ from tests.hashing import HeldHasher
 from tests.people import HTMX, PASSWORD, Browser, Element, path_of, read, set_cookie_of
 from web.rendering.responses import SITE
 
-TAKEN = "This page address is taken. Please choose another."
+TAKEN = "This profile URL is taken. Please choose another."
 SHORT_NAME = "Name must be at least 2 characters long."
-BAD_SLUG = "Use 2 to 40 characters: lower-case letters (a–z), digits and hyphens."
+BAD_SLUG = "Use 2 to 40 characters: lowercase letters (a–z), digits and hyphens."
 LONG_PHONE = "Phone must be at most 40 characters long."
 WRONG = "This is not your current password."
 NEW = "another-No.7 by the sea"
-UNSTORABLE = "This contains a character we can’t store. Please type it again."
+UNSTORABLE = "This contains a character we can't store. Please type it again."
 RULES = [
     "Be at least 8 characters long",
     "Contain at least one letter.",
@@ -254,7 +254,7 @@ async def test_a_page_address_that_nobody_has_looked_up_is_not_told_to_look_good
     alice: Browser, bob: Browser, ask: Callable
 ) -> None:
     answer = read(await ask(alice, "/account", {"name": "A", "slug": "bob"}))
-    assert message(answer, "account-slug") == "We’ll check this when you save."
+    assert message(answer, "account-slug") == "We'll check this when you save."
     assert (
         message(read(await ask(alice, "/account", {"name": "A", "slug": "alice"})), "account-slug")
         == "Looks good"
@@ -317,7 +317,7 @@ async def test_a_form_that_is_no_text_is_refused_and_nothing_is_saved(
             content=b"name=\xff\xfe&phone=1",
             headers={"Content-Type": "application/x-www-form-urlencoded"},
         )
-        assert (answer.status_code, "We couldn’t read part of this form." in answer.text) == (
+        assert (answer.status_code, "We couldn't read part of this form." in read(answer).text) == (
             422,
             True,
         )

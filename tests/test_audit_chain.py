@@ -93,13 +93,13 @@ async def numbers(house: House) -> list[int]:
 @pytest.mark.asvs("S92")
 async def test_what_nobody_has_touched_fits_and_the_head_is_told(trail: House) -> None:
     ((seal,),) = await trail.rows("SELECT seal FROM audit WHERE number = 9")
-    assert await verify(trail) == (0, f"9 rows are as they were written\nhead: 9:{seal}\n")
+    assert await verify(trail) == (0, f"9 entries verified\nhead: 9:{seal}\n")
 
 
 async def test_an_empty_trail_fits(house: House, caplog: pytest.LogCaptureFixture) -> None:
     await prune(house.store)
     assert caplog.text == ""
-    assert await verify(house) == (0, "0 rows are as they were written\nhead: 0:\n")
+    assert await verify(house) == (0, "0 entries verified\nhead: 0:\n")
 
 
 @pytest.mark.asvs("S92")
@@ -109,7 +109,7 @@ async def test_a_row_that_was_changed_is_named(trail: House, column: str) -> Non
         ((before,),) = await trail.rows(f"SELECT {column} FROM audit WHERE number = {number}")
         await trail.change(f"UPDATE audit SET {column} = {COLUMNS[column]} WHERE number = {number}")
         code, said = await verify(trail)
-        assert (code, said.startswith(f"latchkey: row {number} "), said.count("\n")) == (
+        assert (code, said.startswith(f"latchkey: entry {number} "), said.count("\n")) == (
             1,
             True,
             1,
@@ -120,11 +120,11 @@ async def test_a_row_that_was_changed_is_named(trail: House, column: str) -> Non
 
 
 CUTS = {
-    "the first": ("number = 1", "row 1 is missing"),
-    "the first three": ("number < 4", "row 1 is missing"),
-    "one": ("number = 5", "row 5 is missing"),
-    "the middle": ("number BETWEEN 3 AND 8", "row 3 is missing"),
-    "the last but one": ("number = 8", "row 8 is missing"),
+    "the first": ("number = 1", "entry 1 is missing"),
+    "the first three": ("number < 4", "entry 1 is missing"),
+    "one": ("number = 5", "entry 5 is missing"),
+    "the middle": ("number BETWEEN 3 AND 8", "entry 3 is missing"),
+    "the last but one": ("number = 8", "entry 8 is missing"),
 }
 
 
@@ -143,7 +143,7 @@ async def test_closing_the_gap_does_not_hide_it(trail: House) -> None:
     await trail.change("DELETE FROM audit WHERE number = 5")
     for number in range(6, 10):
         await trail.change(f"UPDATE audit SET number = {number - 1} WHERE number = {number}")
-    assert "row 5 was changed, or is not the one" in (await verify(trail))[1]
+    assert "entry 5 was changed or replaced" in (await verify(trail))[1]
 
 
 @pytest.mark.asvs("S92")
@@ -152,14 +152,14 @@ async def test_a_row_that_was_put_in_is_named(trail: House, number: int) -> None
     copied = LINKS.replace("number", str(number), 1)
     await trail.change(f"INSERT INTO audit ({LINKS}) SELECT {copied} FROM audit WHERE number = 9")
     code, said = await verify(trail)
-    assert (code, said.startswith(f"latchkey: row {number} was ")) == (1, True), said
+    assert (code, said.startswith(f"latchkey: entry {number} was ")) == (1, True), said
 
 
 @pytest.mark.asvs("S92")
 async def test_rows_that_changed_places_are_named(trail: House) -> None:
     for was, becomes in ((4, 100), (7, 4), (100, 7)):
         await trail.change(f"UPDATE audit SET number = {becomes} WHERE number = {was}")
-    assert "row 4 was changed, or is not the one" in (await verify(trail))[1]
+    assert "entry 4 was changed or replaced" in (await verify(trail))[1]
 
 
 @pytest.mark.asvs("S92")
@@ -174,13 +174,13 @@ async def test_that_the_end_was_cut_off_is_seen_by_a_head_that_was_kept(trail: H
     )
     # whoever had an earlier head, and has put it back, is seen by nothing here
     assert (await verify(trail))[0] == 0
-    cut = (1, "latchkey: row 10 is missing: the trail was cut off after row 9\n")
+    cut = (1, "latchkey: entry 10 is missing: the log was cut off after entry 9\n")
     assert await verify(trail, "--head", head) == cut
     await add_rows(trail, 5)
     assert (await verify(trail))[0] == 0
     assert await verify(trail, "--head", f"head: {head}") == (
         1,
-        "latchkey: row 12 is another than the one whose seal was kept\n",
+        "latchkey: entry 12 does not match the head\n",
     )
 
 
@@ -214,7 +214,7 @@ async def test_the_head_is_sealed_too(trail: House) -> None:
     await trail.change("UPDATE trail_head SET proof = seal")
     assert await verify(trail) == (
         1,
-        "latchkey: the head, row 9, was changed: its proof does not fit\n",
+        "latchkey: the head, entry 9, was changed: its MAC does not match\n",
     )
 
 
@@ -232,7 +232,7 @@ async def test_what_is_no_head_is_refused(trail: House, head: str) -> None:
     if head:
         assert await verify(trail, f"--head={head}") == (
             1,
-            "latchkey: --head is NUMBER:SEAL, as `latchkey audit verify` printed it\n",
+            "latchkey: --head must be NUMBER:MAC, as `latchkey audit verify` printed it\n",
         )
 
 
@@ -245,7 +245,7 @@ async def test_what_cannot_be_read_is_named_and_stops_nothing_else(
 ) -> None:
     await trail.change(f"UPDATE audit SET {spoilt} WHERE number = 6")
     code, said = await verify(trail)
-    assert (code, said.startswith("latchkey: row 6 ")) == (1, True), said
+    assert (code, said.startswith("latchkey: entry 6 ")) == (1, True), said
     trail.clock.move(days=500)
     await prune(trail.store)
     assert await numbers(trail) == [6, 7, 8, 9]
@@ -265,10 +265,12 @@ async def test_the_trail_outlives_a_change_of_the_secret(make_house: Callable) -
     code, said = await verify(house, secret=NEW)
     assert (code, said) == (
         1,
-        "latchkey: row 1 is sealed under none of the secrets' keys: "
-        "append the retired one to SESSION_SECRET, and verify again\n",
+        "latchkey: entry 1 was written with none of the secrets in SESSION_SECRET: "
+        "append the retired one, and verify again\n",
     )
-    assert (await verify(house, secret=OLD))[1].startswith("latchkey: row 4 is sealed under none")
+    assert (await verify(house, secret=OLD))[1].startswith(
+        "latchkey: entry 4 was written with none"
+    )
 
 
 @pytest.mark.asvs("S92")
@@ -281,7 +283,7 @@ async def test_whoever_has_another_secret_cannot_write_a_row_that_fits(
     forger = await make_house(house.path, SESSION_SECRET=NEW)
     await add_rows(forger, 2, "Bob")
     await house.change(f"UPDATE audit SET kid = '{kid}'")
-    assert (await verify(house, secret=OLD))[1].startswith("latchkey: row 4 was changed")
+    assert (await verify(house, secret=OLD))[1].startswith("latchkey: entry 4 was changed")
 
 
 # Pruning
@@ -310,7 +312,7 @@ async def test_pruning_takes_what_is_old_and_what_is_left_fits(trail: House) -> 
     assert await numbers(trail) == [12]
     assert await verify(trail, "--head", head) == (
         1,
-        "latchkey: row 9, whose seal was kept, has been pruned since: keep a newer one\n",
+        "latchkey: entry 9, the head that was given, has been pruned: keep a newer one\n",
     )
     assert await trail.count("trail_anchor") == 1
 
@@ -348,8 +350,8 @@ async def test_a_false_date_has_nobody_sweep_the_tracks_away(
     await trail.change(tampering)
     await prune(trail.store)
     assert await numbers(trail) == [*range(1, 10)]
-    assert (await verify(trail))[1].startswith("latchkey: row 1 ")
-    assert "the audit trail is pruned no further: row 1 " in caplog.text
+    assert (await verify(trail))[1].startswith("latchkey: entry 1 ")
+    assert "pruning of the audit log has stopped: entry 1 " in caplog.text
 
 
 @pytest.mark.asvs("S92")
@@ -374,7 +376,7 @@ async def test_without_a_head_that_is_ours_nothing_is_pruned(
     await trail.change(tampering)
     await prune(trail.store, most_rows=4)
     assert await numbers(trail) == [*range(1, 10)]
-    assert "its head is missing, or is not ours" in caplog.text
+    assert "its head is missing or not valid" in caplog.text
 
 
 @pytest.mark.asvs("S92")
@@ -382,20 +384,20 @@ async def test_what_was_changed_stops_pruning_before_it(trail: House) -> None:
     await trail.change("UPDATE audit SET address = '' WHERE number = 6")
     await age(trail, days=500)
     assert await numbers(trail) == [6, 7, 8, 9]
-    assert (await verify(trail))[1].startswith("latchkey: row 6 was changed")
+    assert (await verify(trail))[1].startswith("latchkey: entry 6 was changed")
     await prune(trail.store, most_rows=1)
     assert await numbers(trail) == [6, 7, 8, 9]
 
 
 ANCHORS = {
-    "UPDATE trail_anchor SET number = 5": "the anchor, row 5, was changed",
-    "UPDATE trail_anchor SET seal = (SELECT seal FROM audit WHERE number = 7)": "the anchor, row 6, was changed",
-    "UPDATE trail_anchor SET kid = 'AAAAAAAAAAAA'": "the anchor, row 6, is sealed under none",
-    "UPDATE trail_anchor SET proof = seal": "the anchor, row 6, was changed",
-    "DELETE FROM trail_anchor": "row 1 is missing",
-    "DELETE FROM audit": "row 7 is missing",
-    "DELETE FROM audit WHERE number = 7": "row 7 is missing",
-    "UPDATE audit SET number = 3 WHERE number = 9": "row 3 was put in",
+    "UPDATE trail_anchor SET number = 5": "the anchor, entry 5, was changed",
+    "UPDATE trail_anchor SET seal = (SELECT seal FROM audit WHERE number = 7)": "the anchor, entry 6, was changed",
+    "UPDATE trail_anchor SET kid = 'AAAAAAAAAAAA'": "the anchor, entry 6, was written with none",
+    "UPDATE trail_anchor SET proof = seal": "the anchor, entry 6, was changed",
+    "DELETE FROM trail_anchor": "entry 1 is missing",
+    "DELETE FROM audit": "entry 7 is missing",
+    "DELETE FROM audit WHERE number = 7": "entry 7 is missing",
+    "UPDATE audit SET number = 3 WHERE number = 9": "entry 3 was added",
 }
 
 
@@ -420,7 +422,7 @@ async def test_an_anchor_that_was_kept_does_not_bring_back_its_time(trail: House
         "DELETE FROM trail_anchor",
         f"INSERT INTO trail_anchor VALUES ({number}, '{seal}', '{kid}', '{proof}')",
     )
-    assert (await verify(trail))[1] == "latchkey: row 4 is missing\n"
+    assert (await verify(trail))[1] == "latchkey: entry 4 is missing\n"
 
 
 @pytest.mark.asvs("S92", "S94")
@@ -434,7 +436,9 @@ async def test_of_a_retired_secret_rows_go_only_where_there_are_too_many(
     await add_rows(moved, 3, "Bob")
     await age(moved, days=500)
     assert await numbers(moved) == [*range(2, 13)]
-    assert "the anchor, row 1, is sealed under none of the secrets' keys" in caplog.text
+    assert (
+        "the anchor, entry 1, was written with none of the secrets in SESSION_SECRET" in caplog.text
+    )
     await prune(moved.store, most_rows=5)
     assert await numbers(moved) == [*range(8, 13)]
     assert (await verify(moved, secret=f"{NEW},{OLD}"))[0] == 0
@@ -593,4 +597,4 @@ async def test_a_start_under_another_secret_is_an_error_in_the_log(
     other = await make_house(house.path, SESSION_SECRET=NEW)
     await report_head(other.store)
     assert "ERROR" in caplog.text
-    assert "the audit log was written under another SESSION_SECRET" in caplog.text
+    assert "the audit log was written with another SESSION_SECRET" in caplog.text

@@ -117,9 +117,9 @@ async def test_what_was_deleted_is_not_in_a_backup(
 @pytest.mark.reliability("R19")
 async def test_nothing_is_overwritten(house: House, alice: Browser, backup: Path) -> None:
     before = everything_in(backup.parent)
-    with pytest.raises(NotDone, match="is there already"):
+    with pytest.raises(NotDone, match="already exists"):
         back_up(house.settings.database_url, backup)
-    with pytest.raises(NotDone, match="is there already"):
+    with pytest.raises(NotDone, match="already exists"):
         back_up(house.settings.database_url, house.path)
     assert everything_in(backup.parent) == before
 
@@ -284,7 +284,7 @@ def test_a_backup_is_made_where_there_are_no_hard_links(migrated: Path, tmp_path
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     before = everything_in(tmp_path)
     again = run_in_process("backup", target, backup, prepare=REFUSE_LINKS)
-    assert (again.returncode, "is there already" in again.stderr, everything_in(tmp_path)) == (
+    assert (again.returncode, "already exists" in again.stderr, everything_in(tmp_path)) == (
         1,
         True,
         before,
@@ -332,12 +332,12 @@ def write(sql: str) -> Callable[[Path], None]:
         (cut_short, "damaged"),
         (scribble, "damaged"),
         (lambda path: path.write_bytes(b""), "not a database of Latchkey"),
-        (lambda path: path.write_text("dear diary"), "no database"),
+        (lambda path: path.write_text("dear diary"), "not a database"),
         (Path.unlink, "there is no file"),
         (write("DROP TABLE sessions"), "not a database of Latchkey"),
         (write("DELETE FROM alembic_version"), "not a database of Latchkey"),
         (write("UPDATE alembic_version SET version_num = '9999'"), "newer than this program"),
-        (write("DELETE FROM users"), "sessions of nobody"),
+        (write("DELETE FROM users"), "sessions without a user"),
         (lambda path: path.with_name("backup.db-wal").write_bytes(b"pages"), "in use"),
     ],
 )
@@ -393,10 +393,10 @@ def test_at_the_shell_it_is_one_line_and_an_exit_code(
     environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
     backup = str(tmp_path / "backup.db")
     assert main(["backup", backup], environ) == 0
-    assert capsys.readouterr().out == f"{backup} holds 0 people and 0 sessions\n"
+    assert capsys.readouterr().out == f"backed up 0 users and 0 sessions to {backup}\n"
     assert main(["backup", backup], environ) == 1
     assert (
-        capsys.readouterr().err == f"latchkey: {backup} is there already: nothing is overwritten\n"
+        capsys.readouterr().err == f"latchkey: {backup} already exists, and was not overwritten\n"
     )
     assert main(["restore", backup], environ) == 0
     assert "then start the program" in capsys.readouterr().out

@@ -298,7 +298,7 @@ def test_a_password_that_is_not_utf_8_is_refused(
     told = run_latchkey(tmp_path, *arguments, stdin=b"caf\xe9-No.1-caf\xe9\n")
     assert (told.returncode, told.stderr) == (
         1,
-        b"latchkey: The password is not UTF-8 text. Nothing is changed.\n",
+        b"latchkey: The password is not UTF-8 text. Nothing was changed.\n",
     )
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
 
@@ -425,7 +425,7 @@ def test_the_first_administrator_is_made_at_the_shell(
     run: Run, database: sqlite3.Connection
 ) -> None:
     made = create(run, "Ada", "--role", "admin")
-    assert (made.returncode, made.stdout) == (0, "ada@example.com can log in now, as admin\n")
+    assert (made.returncode, made.stdout) == (0, "created ada@example.com with the role admin\n")
     assert "admin     ada@example.com  Ada" in run("users", "list").stdout
 
 
@@ -475,7 +475,7 @@ def test_the_last_administrator_cannot_be_demoted(run: Run, database: sqlite3.Co
 
 def test_a_role_of_nobody_is_one_line(run: Run, database: sqlite3.Connection) -> None:
     refused = run("users", "role", "nobody@example.com", "admin")
-    assert (refused.returncode, refused.stderr) == (1, "latchkey: nobody has this address\n")
+    assert (refused.returncode, refused.stderr) == (1, "latchkey: no user with this email\n")
 
 
 def test_setting_a_password_replaces_the_hash(run: Run, database: sqlite3.Connection) -> None:
@@ -484,7 +484,10 @@ def test_setting_a_password_replaces_the_hash(run: Run, database: sqlite3.Connec
     told = run(
         "users", "set-password", "alice@example.com", "--password-stdin", stdin="another-No.7\n"
     )
-    assert (told.returncode, told.stdout) == (0, "the password is set, and 0 sessions are ended\n")
+    assert (told.returncode, told.stdout) == (
+        0,
+        "the password was changed, and 0 sessions were ended\n",
+    )
     assert database.execute("SELECT password_hash FROM users").fetchone() != before
     told = run(
         "users",
@@ -494,7 +497,7 @@ def test_setting_a_password_replaces_the_hash(run: Run, database: sqlite3.Connec
         stdin=f"{PASSWORD}\n",
         SESSION_STRATEGY="stateless",
     )
-    assert told.stdout == "the password is set, and every session is ended\n"
+    assert told.stdout == "the password was changed, and every session was ended\n"
 
 
 @pytest.mark.parametrize(
@@ -573,8 +576,8 @@ def test_without_the_services_secret_a_command_writes_nothing(
     refused = run(*WRITING[command], stdin=f"{PASSWORD}\n", SESSION_SECRET=OTHER)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
-        "latchkey: nothing is changed: the audit log was written under another SESSION_SECRET: "
-        "set the service's, or append the retired one\n"
+        "latchkey: nothing was changed: the audit log was written with another SESSION_SECRET: "
+        "set the service's secret, or append the retired one\n"
     )
     assert list(database.iterdump()) == before
     assert (
@@ -594,7 +597,7 @@ def test_where_the_head_was_changed_a_command_writes_nothing(
     before = list(database.iterdump())
     refused = run(*WRITING["role"])
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "nothing is changed: the audit log was changed by another program" in refused.stderr
+    assert "nothing was changed: the audit log was changed by another program" in refused.stderr
     assert list(database.iterdump()) == before
 
 

@@ -79,7 +79,7 @@ async def test_the_number_of_devices_is_shown(alice: Browser, alices_phone: Brow
 
 @pytest.mark.guide("C6")
 async def test_the_log_in_before_this_one_is_shown(house: House, alice: Browser) -> None:
-    assert "Your key is cut. Welcome." in read(await alice.get("/dashboard")).text
+    assert "Your account is ready." in read(await alice.get("/dashboard")).text
     house.clock.move(hours=30)
     laptop = await house.browser("Alice")
     await laptop.log_in()
@@ -87,6 +87,20 @@ async def test_the_log_in_before_this_one_is_shown(house: House, alice: Browser)
         "time", data_time="when", datetime="2026-11-24T09:12:00Z"
     )
     assert lead.text == "yesterday at 09:12 UTC"
+
+
+async def test_the_end_of_the_session_is_shown(house: House, alice: Browser) -> None:
+    async def shown() -> str:
+        return read(await alice.get("/dashboard")).all("section")[-1].one("p").text
+
+    sentence = "This device stays logged in until {}. Come back after {} for another week."
+    assert await shown() == sentence.format("1 Dec", "27 Nov")
+    house.clock.move(days=4)
+    assert await shown() == sentence.format("5 Dec", "1 Dec")
+    for _ in range(6):
+        house.clock.move(days=4)
+        last = await shown()
+    assert last == "This device stays logged in until 24 Dec. Then log in again."
 
 
 @pytest.mark.guide("D26")

@@ -140,7 +140,7 @@ async def test_a_program_that_was_told_to_stop_is_not_ready(
     answer = await stranger.get("/readyz")
     assert (answer.status_code, answer.text, answer.headers["connection"]) == (
         503,
-        "the program is about to stop\n",
+        "shutting down\n",
         "close",
     )
     assert (await stranger.get("/healthz")).status_code == 200

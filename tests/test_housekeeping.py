@@ -123,7 +123,7 @@ async def test_a_database_that_is_locked_puts_pruning_off(
     plant_expired_sessions(house, 3)
     with house.locked():
         task = asyncio.create_task(keep_pruning(house.store, 0.02))
-        await until(lambda: told(caplog, "pruning is put off"))
+        await until(lambda: told(caplog, "pruning is postponed"))
     await until(lambda: has_sessions(house, 1))
     task.cancel()
 

@@ -135,7 +135,7 @@ def dashboard(port: int, cookie: str) -> httpx.Response:
 @pytest.mark.asvs("S96")
 @pytest.mark.parametrize("name", ["SESSION_SECRET", "DATABASE_URL", "METRICS_TOKEN"])
 @pytest.mark.parametrize(
-    ("mode", "done_by_others"), [(0o644, "read"), (0o604, "read"), (0o666, "written")]
+    ("mode", "done_by_others"), [(0o644, "read"), (0o604, "read"), (0o666, "write")]
 )
 def test_the_program_does_not_start_with_a_secret_file_that_others_can_read(
     tmp_path: Path, migrated: Path, name: str, mode: int, done_by_others: str
@@ -156,7 +156,7 @@ def test_the_program_does_not_start_with_a_secret_file_that_others_can_read(
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         done.stderr
-        == f"latchkey: {name}_FILE: {path} can be {done_by_others} by others: chmod 600 it\n"
+        == f"latchkey: {name}_FILE: other users can {done_by_others} {path}: run chmod 600 {path}\n"
     )
 
 

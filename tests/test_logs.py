@@ -295,9 +295,9 @@ def test_in_json_each_line_of_the_program_is_an_event_and_the_page_names_one(
         )  # pruning, which begins at any moment, does not use it
         page = client.get("/dashboard")
     notice, failure = [json.loads(line) for line in said]
-    assert (notice["level"], notice["message"][:30]) == (
+    assert (notice["level"], notice["message"][:27]) == (
         "WARNING",
-        "SESSION_SECRET can be guessed:",
+        "SESSION_SECRET is too weak:",
     )
     assert failure["message"].startswith("GET /dashboard failed, reference ")
     assert failure["request_id"] in page.text
@@ -373,5 +373,6 @@ async def test_a_proxy_that_is_not_declared_is_named_in_the_log_once(
     for _ in range(3):
         await stranger.log_in()
     assert [line for line in caplog.messages if "TRUSTED_PROXIES" in line] == [
-        "X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name the address that sent it"
+        "X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name the IP address "
+        "that sent it"
     ]

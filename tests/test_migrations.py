@@ -229,7 +229,7 @@ def test_a_database_from_a_newer_version_is_refused_and_untouched(
     code, said = place.run(*command.split())
     assert (code, said) == (
         1,
-        f"latchkey: the database is newer than this program (revision 9999, ours is {SCHEMA})\n",
+        f"latchkey: the database is newer than this program (revision 9999; needed: {SCHEMA})\n",
     )
     assert described(place.url) == before
     assert place.rows("SELECT version_num FROM alembic_version") == [("9999",)]
@@ -355,7 +355,7 @@ def test_the_operators_commands_do_the_same_on_both(place: Place) -> None:
     place.run("migrate")
     assert place.run(*create, typed=f"{PASSWORD}\n") == (
         0,
-        "ada@example.com can log in now, as admin\n",
+        "created ada@example.com with the role admin\n",
     )
     assert place.run(*create, typed=f"{PASSWORD}\n") == (
         1,
@@ -366,5 +366,5 @@ def test_the_operators_commands_do_the_same_on_both(place: Place) -> None:
     told = place.run(
         "users", "set-password", "ada@example.com", "--password-stdin", typed="another-No.7\n"
     )
-    assert told == (0, "the password is set, and 0 sessions are ended\n")
+    assert told == (0, "the password was changed, and 0 sessions were ended\n")
     assert "admin     ada@example.com  Ada" in place.run("users", "list")[1]

@@ -56,7 +56,7 @@ async def test_every_change_to_a_user_is_confirmed_without_scripts(
 
 @pytest.mark.parametrize(
     ("path", "sentence"),
-    [("/logout", "You’ve logged out."), ("/devices/revoke-all", "You’ve logged out everywhere.")],
+    [("/logout", "You've logged out."), ("/devices/revoke-all", "You've logged out everywhere.")],
 )
 async def test_leaving_is_confirmed_on_the_log_in_page(
     alice: Browser, path: str, sentence: str
@@ -73,7 +73,7 @@ async def test_a_given_up_role_is_confirmed_on_the_dashboard(house: House, ada: 
     await house.admin("Grace")
     ada_id = (await ada.get("/api/session")).json()["user"]["id"]
     await ada.post_fragment(f"/admin/users/{ada_id}/role", {"role": "user"})
-    assert await told(ada, "/dashboard") == "You’re no longer an administrator."
+    assert await told(ada, "/dashboard") == "You're no longer an administrator."
 
 
 async def test_a_change_by_htmx_has_its_toast_and_no_cookie(alice: Browser) -> None:

@@ -266,7 +266,7 @@ def test_few_open_files_are_told_at_the_start_and_a_start_can_be_stopped(
     with subprocess.Popen(
         ["/bin/sh", "-c", command], env=environ, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert "only 256 files may be open" in process.stderr.readline()
+        assert "only 256 open files are allowed" in process.stderr.readline()
         process.terminate()
         try:
             assert process.wait(20) in (0, 1, 128 + signal.SIGTERM)  # wherever in the start it was

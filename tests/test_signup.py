@@ -222,7 +222,7 @@ async def test_an_address_that_nobody_has_looked_up_is_not_told_to_look_good(
     answer = read(
         await ask(stranger, "/signup", {**FIELDS, "email": "alice@example.com", "name": ""})
     )
-    assert answer.one(id="email-message").text == "We’ll check this when you send the form."
+    assert answer.one(id="email-message").text == "We'll check this when you send the form."
 
 
 @pytest.mark.guide("A22", "T10")

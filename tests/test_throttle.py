@@ -73,7 +73,7 @@ async def test_the_sixth_guess_in_five_minutes_is_refused_before_anything_is_has
     )
     assert (answer.status_code, answer.headers["Retry-After"], house.hashes) == (429, "60", hashes)
     page = read(answer)
-    assert "try again in 1 minute" in page.one(id="error-summary").text
+    assert "Try again in 1 minute" in page.one(id="error-summary").text
     assert page.one("input", id="email").attrs["value"] == alice.email
     assert page.one("input", name="next").attrs["value"] == "/devices"
     assert PASSWORD not in answer.text
@@ -474,7 +474,7 @@ async def test_who_asks_about_an_eleventh_address_in_a_minute_learns_nothing_of_
     said = [await look_up(stranger, f"person-{n}@example.com") for n in range(10)]
     assert said == ["Looks good"] * 10
     before = house.statements
-    neutral = "We’ll check this when you send the form."
+    neutral = "We'll check this when you send the form."
     assert [await look_up(stranger, email) for email in (alice.email, "grace@example.com")] == [
         neutral
     ] * 2
@@ -540,7 +540,7 @@ async def test_many_clients_together_reach_a_breaker_which_shuts_nobodys_sign_up
     for n in range(120):
         await look_up(stranger, f"person-{n}@example.com", X_Forwarded_For=f"198.51.100.{n}")
     assert await look_up(stranger, alice.email, X_Forwarded_For="203.0.113.7") == (
-        "We’ll check this when you send the form."
+        "We'll check this when you send the form."
     )
     assert (await stranger.sign_up()).status_code == 303
     events = await house.rows("SELECT event, detail FROM audit WHERE event = 'limit.reached'")

@@ -142,7 +142,7 @@ async def test_who_is_not_there_is_404(people: dict) -> None:
         for name in ("Alice", "Ada"):
             for headers in ({}, HTMX):
                 answer = await people[name].get(f"/users/{slug}", **headers)
-                assert (answer.status_code, "There is no door here" in answer.text) == (
+                assert (answer.status_code, "Page not found" in answer.text) == (
                     404,
                     True,
                 ), slug

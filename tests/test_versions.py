@@ -42,7 +42,7 @@ def test_the_version_before_is_refused_and_the_line_names_it_and_the_one_that_is
     for old in ("0.0.1", f"{SAFE[package]}rc1", f"{SAFE[package]}.dev3"):
         line = find_unsafe(versions(**{name: old}))
         assert line.startswith(
-            f"{package} {old} has known weaknesses: {SAFE[package]} or newer is needed"
+            f"{package} {old} has known vulnerabilities: install {SAFE[package]} or newer"
         )
     assert find_unsafe(versions(**{name: SAFE[package]})) == ""
 
@@ -93,7 +93,7 @@ def test_the_program_does_not_start_with_a_known_bad_version(
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "latchkey: starlette 1.0.0 has known weaknesses: 1.3.1 or newer is needed (requirements.lock has one)\n"
+        "latchkey: starlette 1.0.0 has known vulnerabilities: install 1.3.1 or newer (requirements.lock pins one)\n"
     )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, case, func, select
 
 from db.engine.statement import Statement
 from db.errors import NotLoggedIn
+from db.sessions.lifecycle import HALF_LIFE, LIFETIME, LONGEST
 from db.store import pick
 from db.tables import Instant, sessions, users
 from db.viewer import Admin, Viewer
@@ -135,6 +136,12 @@ async def get_profile(viewer: Viewer) -> Profile:
     if profile is None:
         raise NotLoggedIn(ended=True)
     return profile
+
+
+def renewal_start(viewer: Viewer) -> datetime | None:
+    """Returns when a visit first renews the session; None if no full week is left to add."""
+    start = viewer.expires_at - HALF_LIFE
+    return start if start + LIFETIME <= viewer.logged_in_at + LONGEST else None
 
 
 async def get_figures(admin: Admin) -> Figures:

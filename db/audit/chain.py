@@ -36,8 +36,8 @@ SPOILT: Final = Entry(
     "",
 )
 RETIRED: Final = (
-    "is sealed under none of the secrets' keys: append the retired one to "
-    "SESSION_SECRET, and verify again"
+    "was written with none of the secrets in SESSION_SECRET: append the retired one, "
+    "and verify again"
 )
 
 
@@ -117,8 +117,8 @@ async def find_head_problem(store: Store) -> str:
     head = await store.one(HEAD())
     if head and head.number and not store.audit_keys.knows(head.kid):
         return (
-            "the audit log was written under another SESSION_SECRET: set the "
-            "service's, or append the retired one"
+            "the audit log was written with another SESSION_SECRET: set the service's "
+            "secret, or append the retired one"
         )
     problem = _head_problem(store, head)
     return (
@@ -139,7 +139,7 @@ async def shorten(store: Store, older_than: datetime, most: int, many: int) -> i
     async with store.transaction():
         head, anchor = await store.one(HELD_HEAD()), await store.one(ANCHOR())
         if head is None or _head_problem(store, head):
-            logger.error("the audit trail is not pruned: its head is missing, or is not ours")
+            logger.error("the audit log is not pruned: its head is missing or not valid")
             return 0
         start = last = _start(anchor)
         for entry in await _read(store, start.number, many):
@@ -149,7 +149,7 @@ async def shorten(store: Store, older_than: datetime, most: int, many: int) -> i
             if problem := _end_problem(store, "anchor", anchor, surplus) or _problem(
                 store, entry, last, surplus
             ):
-                logger.error("the audit trail is pruned no further: %s", problem)
+                logger.error("pruning of the audit log has stopped: %s", problem)
                 break
             last = Link(entry.number, entry.seal)
         if last == start:
@@ -177,7 +177,7 @@ async def _walk(store: Store, anchor: End | None, head: End | None, kept: Link |
     if kept and kept.number < start.number:
         problem = (
             problem
-            or f"row {kept.number}, whose seal was kept, has been pruned since: keep a newer one"
+            or f"entry {kept.number}, the head that was given, has been pruned: keep a newer one"
         )
     while not problem and (entries := await _read(store, last.number, AT_ONCE)):
         for entry in entries:
@@ -208,7 +208,7 @@ async def _leftover(store: Store, start: Link) -> str:
     return (
         ""
         if number is None
-        else f"row {number} was put in: there is none before row {start.number + 1}"
+        else f"entry {number} was added: the log begins with entry {start.number + 1}"
     )
 
 
@@ -218,7 +218,7 @@ def _start(anchor: End | None) -> Link:
 
 def _head_problem(store: Store, head: End | None) -> str:
     if head is None:
-        return "the head is missing: somebody has taken it away"
+        return "the head is missing: it was deleted"
     return _end_problem(store, "head", head) if head.number else ""
 
 
@@ -229,27 +229,25 @@ def _end_problem(
     if end is None:
         return ""
     if not store.audit_keys.knows(end.kid):
-        return "" if retired else f"the {which}, row {end.number}, {RETIRED}"
+        return "" if retired else f"the {which}, entry {end.number}, {RETIRED}"
     if _fits(store, end.kid, proven_text(which, end.number, end.seal), end.proof):
         return ""
-    return f"the {which}, row {end.number}, was changed: its proof does not fit"
+    return f"the {which}, entry {end.number}, was changed: its MAC does not match"
 
 
 def _problem(store: Store, entry: Entry, before: Link, retired: bool = False) -> str:
     """Why this row is not the one that followed; empty where it is."""
     if entry.number != before.number + 1:
-        return f"row {before.number + 1} is missing"
+        return f"entry {before.number + 1} is missing"
     if not store.audit_keys.knows(entry.kid):
-        return "" if retired else f"row {entry.number} {RETIRED}"
+        return "" if retired else f"entry {entry.number} {RETIRED}"
     try:
         text = sealed_text(entry, before.seal)
     except UNREADABLE:
         text = b""
     if _fits(store, entry.kid, text, entry.seal):
         return ""
-    return (
-        f"row {entry.number} was changed, or is not the one that stood there: its seal does not fit"
-    )
+    return f"entry {entry.number} was changed or replaced: its MAC does not match"
 
 
 def _fits(store: Store, kid: str, text: bytes, seal: str) -> bool:
@@ -259,7 +257,7 @@ def _fits(store: Store, kid: str, text: bytes, seal: str) -> bool:
 def _other_problem(entry: Entry, heads: list[Link]) -> str:
     if all(head.number != entry.number or head.seal == entry.seal for head in heads):
         return ""
-    return f"row {entry.number} is another than the one whose seal was kept"
+    return f"entry {entry.number} does not match the head"
 
 
 def _cut_problem(last: Link, anchor: End | None, heads: list[Link]) -> str:
@@ -269,5 +267,5 @@ def _cut_problem(last: Link, anchor: End | None, heads: list[Link]) -> str:
     if any(head.number > last.number for head in heads) or (
         anchor and anchor.number == last.number
     ):
-        return f"row {last.number + 1} is missing: the trail was cut off after row {last.number}"
+        return f"entry {last.number + 1} is missing: the log was cut off after entry {last.number}"
     return ""

@@ -134,7 +134,9 @@ async def record(
         }
         if excess.limit is ENTRIES_CLIENT:  # they are of many accounts
             logger.warning(
-                "limit %s: %d audit entries of one client left out", excess.limit.name, excess.times
+                "limit %s: %d audit entries of one client were left out",
+                excess.limit.name,
+                excess.times,
             )
             by, target_id = By("program", address=by.address), None
         await _append(store, "entries.left-out", by, left_out, target_id, outcome)

@@ -14,19 +14,19 @@ from db.device_names import known_description
 
 JOINED: Final = Words(
     "Change team",
-    own="put yourself in the team {to}",
-    done="put {whom} in the team {to}",
+    own="joined the team {to}",
+    done="added {whom} to the team {to}",
     note="into {to}",
 )
 LEFT: Final = Words(
     "Change team",
-    own="took yourself out of the team {from}",
-    done="took {whom} out of the team {from}",
+    own="left the team {from}",
+    done="removed {whom} from the team {from}",
     note="out of {from}",
 )
 SUBJECTS: Final = {"member": "An administrator", "stranger": "Someone", "operator": "The operator"}
 ROLES: Final = {"user": "user", "admin": "administrator"}
-FIELDS: Final = {"slug": "page address"}  # those whose name says it by itself are not here
+FIELDS: Final = {"slug": "profile URL"}  # those whose name says it by itself are not here
 FOREIGN: Final = ("name", "from", "to", "device")  # placeholders for what people have chosen
 
 
@@ -64,8 +64,8 @@ def tell_owner(
         (words.own, words.own_refused) if mine and other is None else (words.done, words.refused)
     )
     predicate = (refused if outcome == "refused" else done) or f"did something: {words.label}"
-    subject = "You" if mine else SUBJECTS.get(actor, "The program")
-    whose, whom = ("{name}’s", "{name}") if mine and other is not None else ("your", "you")
+    subject = "You" if mine else SUBJECTS.get(actor, "The system")
+    whose, whom = ("{name}'s", "{name}") if mine and other is not None else ("your", "you")
     sentence = f"{subject} {predicate}".replace("{whose}", whose).replace("{whom}", whom)
     return _parts(sentence, _values(detail) | {"name": other or ""})
 
@@ -105,7 +105,7 @@ def _values(detail: Mapping[str, Any]) -> dict[str, str]:
         "role": f"{'an' if now == 'administrator' else 'a'} {now}",
         "device": known_description(said.get("device", "")),
         "fields": ", ".join(FIELDS.get(field, field) for field in said.get("fields", "").split()),
-        "acted": ACTED.get(said.get("limit", ""), "asked"),
+        "acted": ACTED.get(said.get("limit", ""), "tried this"),
         "limit": LIMITS.get(said.get("limit", ""), said.get("limit", "")),
         "often": f"{times:,} times too many" if times > 1 else "too many times",
         "often_more": f"{times:,} times more" if times > 1 else "once more",

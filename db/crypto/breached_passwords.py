@@ -59,9 +59,7 @@ class Breaches:
         if time.monotonic() - self._complained_at >= COMPLAIN_EVERY:
             self._complained_at = time.monotonic()
             why = trouble if isinstance(trouble, _NoAnswer) else type(trouble).__name__
-            logger.warning(
-                "PWNED_PASSWORDS: no answer, so new passwords are not looked up: %s", why
-            )
+            logger.warning("PWNED_PASSWORDS: no answer, so new passwords are not checked: %s", why)
 
 
 def _fits(line: str, suffix: str) -> bool:

@@ -74,7 +74,7 @@ def name_draft(draft: Path, target: Path) -> None:
             target.open("xb").close()
             os.rename(draft, target)
     except FileExistsError:
-        raise NotDone(f"{target} is there already: nothing is overwritten") from None
+        raise NotDone(f"{target} already exists, and was not overwritten") from None
     sync_folder(target.parent)
 
 

@@ -45,8 +45,8 @@ def back_up(database: Secret[str], target: Path) -> Content:
     Raises NotDone.
     """
     source = _path_of(database, "pg_dump")
-    _require(source.is_file(), f"there is no database {source}")
-    _require(not target.exists(), f"{target} is there already: nothing is overwritten")
+    _require(source.is_file(), f"there is no database at {source}")
+    _require(not target.exists(), f"{target} already exists, and was not overwritten")
     with draft_beside(target) as draft:
         before = _people_in(source)
         _vacuum_into(source, draft)
@@ -54,7 +54,7 @@ def back_up(database: Secret[str], target: Path) -> Content:
         known = sorted((before, _people_in(source)))
         _require(
             known[0] <= content.people <= known[1],
-            f"the copy has {content.people} people, and not {known[1]}",
+            f"the copy has {content.people} users instead of {known[1]}",
         )
         name_draft(draft, target)
     return content
@@ -72,7 +72,7 @@ def restore(database: Secret[str], source: Path, now: datetime) -> tuple[Content
     _require(source.is_file(), f"there is no file {source}")
     _require(
         not _has_journal(source),
-        f"{source} is in use, no backup: `latchkey backup` makes one of it",
+        f"{source} is a database in use, not a backup: make one with `latchkey backup`",
     )
     with draft_beside(target, replaces=True) as draft, _nobody_else_in(target):
         fill_draft(draft, source)
@@ -102,7 +102,7 @@ def check(path: Path) -> Content:
             _require(damage == "ok", f"it is damaged: {damage.splitlines()[-1]}")
             _require(
                 not connection.execute("PRAGMA foreign_key_check").fetchall(),
-                "it has sessions of nobody",
+                "it has sessions without a user",
             )
             content = Content(
                 *connection.execute("SELECT max(version_num) FROM alembic_version").fetchone(),
@@ -112,11 +112,11 @@ def check(path: Path) -> Content:
             # one file, with nothing beside it
             connection.execute("PRAGMA journal_mode=DELETE").fetchall()
     except sqlite3.DatabaseError as error:
-        raise NotDone(f"it is damaged, or no database: {error}") from error
+        raise NotDone(f"it is damaged, or not a database: {error}") from error
     _require(content.version is not None, "it is not a database of Latchkey")
     _require(
         content.version <= SCHEMA,
-        f"it is newer than this program (revision {content.version}, ours is {SCHEMA})",
+        f"it is newer than this program (revision {content.version}; needed: {SCHEMA})",
     )
     return content
 
@@ -124,7 +124,7 @@ def check(path: Path) -> Content:
 def _path_of(database: Secret[str], instead: str) -> Path:
     path = path_of(database)
     if path is None:
-        raise NotDone(f"the database is PostgreSQL's, whose own tool does this: {instead}")
+        raise NotDone(f"this command is for SQLite; for PostgreSQL use {instead}")
     return path
 
 
@@ -158,7 +158,7 @@ def _set_aside(path: Path, now: datetime) -> Path | None:
     """
     found = [suffix for suffix in SUFFIXES if os.path.lexists(f"{path}{suffix}")]
     kept = path.with_name(f"{path.name}{REPLACED}{now:%Y%m%dT%H%M%SZ}")
-    _require(not kept.exists(), f"{kept} is there already")
+    _require(not kept.exists(), f"{kept} already exists")
     for suffix in found:
         os.rename(f"{path}{suffix}", f"{kept}{suffix}")
     return kept if found else None

@@ -82,9 +82,9 @@ async def keep_pruning(store: Store, every: float = PRUNE_EVERY) -> None:
         try:
             await prune(store)
         except Busy:
-            logger.warning("the database does not answer: pruning is put off")
+            logger.warning("the database does not answer: pruning is postponed")
         except Exception:
-            logger.exception("pruning failed, and is put off")
+            logger.exception("pruning failed, and will be tried again")
         await asyncio.sleep(every * random.uniform(0.5, 1.5))  # noqa: S311  (the same)  # nosec B311
 
 

@@ -50,7 +50,7 @@ async def require_schema(database: Secret[str]) -> None:
         raise WrongSchema(f"the database is older than this program: {TO_MIGRATE}")
     if version > SCHEMA:
         raise WrongSchema(
-            f"the database is newer than this program (revision {version}, ours is {SCHEMA})"
+            f"the database is newer than this program (revision {version}; needed: {SCHEMA})"
         )
 
 

@@ -48,7 +48,7 @@ async def report_head(store: Store) -> None:
     """
     with suppress(Busy):
         if problem := await find_head_problem(store):
-            logger.error("%s; new entries are written under the present one", problem)
+            logger.error("%s; new entries are written with the current one", problem)
 
 
 async def keep_opening(store: Store, problem: str) -> None:
@@ -56,8 +56,10 @@ async def keep_opening(store: Store, problem: str) -> None:
     told = ""
     while problem:
         if problem != told:
-            logger.error("%s; every page that needs the database says 503 meanwhile", problem)
+            logger.error(
+                "%s; pages that need the database answer 503 until it can be used", problem
+            )
         told = problem
         await asyncio.sleep(ASK_AGAIN)
         problem = await open_database(store)
-    logger.warning("the database answers, and its schema is this program's")
+    logger.warning("the database is available, and its schema is current")

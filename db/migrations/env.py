@@ -24,7 +24,7 @@ def run(connection: Connection) -> None:
     version = context.get_context().get_current_revision()
     if version is not None and version > SCHEMA:
         raise WrongSchema(
-            f"the database is newer than this program (revision {version}, ours is {SCHEMA})"
+            f"the database is newer than this program (revision {version}; needed: {SCHEMA})"
         )
     with context.begin_transaction():
         context.run_migrations()

@@ -76,7 +76,7 @@ async def test_ones_own_are_those_that_one_did_or_that_were_done_to_one(
         ("account.enable", False, None, "", ""),
         ("signup", True, None, "192.0.2.14", "Firefox on Linux"),
     ]
-    assert said(found.entries[0].told) == "The program set a new password for you"
+    assert said(found.entries[0].told) == "The system set a new password for you"
 
 
 async def test_everything_is_told_though_an_account_is_gone(
@@ -120,7 +120,7 @@ async def test_the_operator_verifies(house: House, admin: Admin) -> None:
     kept = (verdict.head.number, verdict.head.seal)
     assert (await audit.verify(Operator(house.store), kept)).problem == ""
     assert (await audit.verify(Operator(house.store), (3, "0" * 64))).problem.startswith(
-        "row 3 is missing"
+        "entry 3 is missing"
     )
 
 
@@ -145,7 +145,7 @@ def test_every_event_is_a_sentence_for_everyone_whom_it_may_be_about(
         for detail in (DETAIL, {}):
             sentence = said(tell_owner(event, outcome, actor, detail, mine=mine, other=other))
             assert sentence.startswith(
-                ("You ", "An administrator ", "Someone ", "The operator ", "The program ")
+                ("You ", "An administrator ", "Someone ", "The operator ", "The system ")
             )
             assert "{" not in sentence
             assert "  " not in sentence
@@ -159,10 +159,10 @@ def test_what_people_have_chosen_stands_apart_and_cannot_be_a_placeholder() -> N
         "member",
         {"from": "{name}", "to": "\u202ex"},
         mine=True,
-        other="{to}’s",
+        other="{to}'s",
     )
-    assert [part.text for part in told if part.foreign] == ["{to}’s", "{name}", "\u202ex"]
-    assert said(told) == "You changed {to}’s’s team from {name} to \u202ex"
+    assert [part.text for part in told if part.foreign] == ["{to}'s", "{name}", "\u202ex"]
+    assert said(told) == "You changed {to}'s's team from {name} to \u202ex"
     assert tell_admin("team.change", {"from": "A", "to": "B"}) == [
         Part("A", True),
         Part(" to ", False),
@@ -176,11 +176,11 @@ def test_what_people_have_chosen_stands_apart_and_cannot_be_a_placeholder() -> N
         (
             ("A", "B"),
             "changed your own team from A to B",
-            "changed Bob’s team from A to B",
+            "changed Bob's team from A to B",
             "A to B",
         ),
-        (("", "B"), "put yourself in the team B", "put Bob in the team B", "into B"),
-        (("A", ""), "took yourself out of the team A", "took Bob out of the team A", "out of A"),
+        (("", "B"), "joined the team B", "added Bob to the team B", "into B"),
+        (("A", ""), "left the team A", "removed Bob from the team A", "out of A"),
     ],
 )
 def test_who_had_no_team_or_has_none_now_is_told_so(
@@ -212,13 +212,13 @@ def test_every_limit_that_is_told_of_has_its_words() -> None:
             "role.change",
             "refused",
             {},
-            "You could not stop being an administrator: nobody else is one",
+            "You could not stop being an administrator: there is no other administrator",
         ),
         (
             "profile.change",
             "done",
             {"fields": "name slug"},
-            "You changed your profile: name, page address",
+            "You changed your profile: name, profile URL",
         ),
         (
             "limit.reached",

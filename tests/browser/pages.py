@@ -118,7 +118,7 @@ def unavailable(person: Person) -> None:
     """The database is away: its table is."""
     with broken(person.live):
         person.page.goto("/dashboard")
-    expect(person.page.get_by_role("heading", level=1)).to_contain_text("Something broke")
+    expect(person.page.get_by_role("heading", level=1)).to_contain_text("Something went wrong")
 
 
 @contextmanager

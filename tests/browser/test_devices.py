@@ -131,7 +131,7 @@ def test_a_device_that_is_already_gone_is_told_kindly(alice: Person, live: Live)
     gone = page.locator(OTHERS).get_attribute("data-device")
     live.change(f"DELETE FROM sessions WHERE id = '{gone}'")
     page.locator(OTHERS).get_by_role("button").click()
-    expect_summary(page, "That is no longer there.")
+    expect_summary(page, "That's no longer there.")
     expect(page.get_by_role("heading", level=1)).to_have_text("Devices")
 
 
@@ -154,7 +154,7 @@ def test_times_are_the_readers_own(make_person: Callable[..., Person]) -> None:
 
 def test_without_scripts_times_say_that_they_are_utc(make_person: Callable[..., Person]) -> None:
     alice = make_person("Alice", member=True, java_script_enabled=False, timezone_id="Asia/Kolkata")
-    alice.page.goto("/dashboard")
+    alice.page.goto("/devices")
     expect(alice.page.locator("time[data-time=when]").first).to_contain_text("UTC")
 
 
@@ -205,7 +205,7 @@ def test_without_scripts_the_other_devices_end_after_a_question(
     page = alice.page
     page.goto("/devices")
     page.locator(OTHERS_AT_ONCE).click()
-    expect(page.get_by_role("heading", name="Log out the other 2 devices?")).to_be_visible()
+    expect(page.get_by_role("heading", name="Log out 2 other devices?")).to_be_visible()
     assert live.sessions_of(alice.email) == 3
     page.get_by_role("link", name="Cancel").click()
     expect(page.locator("[data-device]")).to_have_count(3)

@@ -29,7 +29,7 @@ from tests.people import PASSWORD
 
 ALICE = "alice@example.com"
 WRONG = "not-her-No.7 key"
-LIMITED = "To keep guessers out, this door stays shut for now: try again in "
+LIMITED = "Log-in is paused. Try again in "
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_who_looks_up_many_addresses_is_told_that_it_will_be_looked_at_later(
     expect(message_of(page, "email")).to_have_text("Looks good")
     page.fill("#email", ALICE)
     leave(page, "email")
-    expect(message_of(page, "email")).to_have_text("We’ll check this when you send the form.")
+    expect(message_of(page, "email")).to_have_text("We'll check this when you send the form.")
     expect(page.locator("#email")).not_to_have_attribute("aria-invalid", "true")
 
 
@@ -124,7 +124,7 @@ def test_a_private_sign_up_leads_to_log_in_whether_the_address_was_free_or_not(
             sign_up(page, "Grace", email)
             expect_path(page, "/login")
             expect(page.locator("main")).to_contain_text(
-                "If this email was new to us, your account is ready: log in."
+                "If this email was new to us, your account is ready."
             )
         log_in(page, "grace@example.com")
         expect_path(page, "/dashboard")
@@ -145,7 +145,7 @@ def test_a_full_form_that_comes_too_often_keeps_every_field(
     with page.expect_response("**/signup") as answer:
         submit(page)
     assert (answer.value.status, is_marked(page)) == (429, True)
-    expect_summary(page, "Nothing is lost: try again in ")
+    expect_summary(page, "Try again in ")
     for field, value in (
         ("name", "Charlie"),
         ("email", "charlie@example.com"),

@@ -224,7 +224,7 @@ def test_a_check_that_fails_says_so_in_its_own_line(page: Page, live: Live, stat
     live.trouble.order(EMAIL_CHECK, status=status)
     page.goto("/signup")
     page.fill("#email", "charlie@example.com")
-    expect(message_of(page, "email")).to_contain_text("We couldn’t check this just now")
+    expect(message_of(page, "email")).to_contain_text("We couldn't check this just now")
     expect(page.locator("#email")).to_have_value("charlie@example.com")
     expect(page.locator("#email")).not_to_have_attribute("aria-invalid", "true")
     page.fill("#email", "charlie.two@example.com")
@@ -254,5 +254,5 @@ def test_a_page_address_is_checked_on_the_account_too(alice: Person, ada: Person
     sent = listen(alice.page)
     alice.page.fill("#account-slug", slug)
     leave(alice.page, "account-slug")
-    expect(error_of(alice.page, "account-slug")).to_contain_text("This page address is taken.")
+    expect(error_of(alice.page, "account-slug")).to_contain_text("This profile URL is taken.")
     assert sent.posts("/account/check/slug")[-1] == {"slug": slug}

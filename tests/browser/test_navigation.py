@@ -158,8 +158,8 @@ def test_a_door_that_is_closed_now_shows_under_its_own_address(ada: Person, live
     live.change_role(ada.email, "user")
     follow(page, "People")
     expect_path(page, "/admin/users")
-    expect_heading(page, "This door is not yours to open")
-    expect(page).to_have_title(re.compile("^This door is not yours to open"))
+    expect_heading(page, "You don't have access to this page")
+    expect(page).to_have_title(re.compile("^You don't have access to this page"))
     expect(page.get_by_role("heading", level=1)).to_be_focused()
     page.go_back()
     expect(page.locator("[data-dashboard=user]")).to_be_visible()
@@ -171,7 +171,7 @@ def test_a_page_that_is_gone_shows_under_its_own_address(alice: Person, live: Li
     page.goto("/account")
     live.change(f"UPDATE users SET slug = slug || '-moved' WHERE email = '{alice.email}'")
     page.get_by_role("link", name="See your page").click()
-    expect_heading(page, "There is no door here")
+    expect_heading(page, "Page not found")
     assert "/users/" in page.url
     expect(page.get_by_role("heading", level=1)).to_be_focused()
 
@@ -183,7 +183,7 @@ def test_a_page_that_fails_says_so(alice: Person, live: Live) -> None:
     try:
         follow(page, "Devices")
         expect(page.locator("main")).to_contain_text(
-            re.compile("Something broke on our side|right back")
+            re.compile("Something went wrong on our side|We can't answer right now")
         )
         expect_path(page, "/devices")
     finally:

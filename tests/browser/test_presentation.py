@@ -67,7 +67,7 @@ def test_a_database_that_is_away_stands_in_nobodys_way(
     page = open_page(of=away, viewport=SMALL)
     page.context.add_cookies(alice.page.context.cookies())
     page.goto("/dashboard")
-    expect_heading(page, "We will be right back")
+    expect_heading(page, "We can't answer right now")
     assert_accessible(page)
     assert overflowing(page) + small_targets(page) == []
     page.goto("/signup")

@@ -112,7 +112,7 @@ def test_alice_changes_her_profile_and_errors_keep_what_she_typed(someone: Calla
     alice.page.fill("#account-slug", "Not A Slug")
     submit(alice.page, "account-form")
     expect_summary(
-        alice.page, NAME, "Use 2 to 40 characters: lower-case letters (a–z), digits and hyphens."
+        alice.page, NAME, "Use 2 to 40 characters: lowercase letters (a–z), digits and hyphens."
     )
     expect(alice.page.locator("#account-slug")).to_have_value("Not A Slug")
     alice.page.fill("#account-name", "Alice Grace")
@@ -166,7 +166,7 @@ def test_one_click_logs_out_everywhere(someone: Callable, live: Live) -> None:
     alice.page.goto("/devices")
     alice.page.locator('form[action$="/devices/revoke-all"] button').click()
     expect_path(alice.page, "/login")
-    expect(alice.page.get_by_text("You’ve logged out everywhere.")).to_be_visible()
+    expect(alice.page.get_by_text("You've logged out everywhere.")).to_be_visible()
     assert live.sessions_of(alice.email) == 0
 
 
@@ -179,7 +179,7 @@ def test_after_log_out_back_shows_nothing_private(someone: Callable, live: Live)
     expect_heading(alice.page, "Account")
     log_out(alice.page)
     expect_path(alice.page, "/login")
-    expect(alice.page.get_by_text("You’ve logged out.")).to_be_visible()
+    expect(alice.page.get_by_text("You've logged out.")).to_be_visible()
     assert live.sessions_of(alice.email) == 0
     for _ in range(2):
         alice.page.go_back()

@@ -177,7 +177,7 @@ def test_without_scripts_the_password_never_comes_back(make_person: Callable[...
         (500, KEPT),
         (503, KEPT),
         (429, "Too many attempts. Try again in 1 minute."),
-        (403, "You are not allowed to do that."),
+        (403, "You don't have access to that. Reload the page."),
         (409, "Nothing was changed."),
         (404, re.compile(r"\w")),
         (413, re.compile(r"\w")),
@@ -244,7 +244,7 @@ def test_a_server_that_is_down_is_not_called_offline(charlie: Person, forgiven: 
     page = fill(charlie)
     page.route("**/signup", lambda route: route.abort("connectionrefused"))
     submit(page)
-    expect_summary(page, "The server can’t be reached. Nothing you typed is lost.")
+    expect_summary(page, "The server can't be reached. Nothing you typed is lost.")
     expect(page.locator("#error-summary")).not_to_contain_text("offline")
     expect_all_kept(page, charlie.email)
     page.unroute("**/signup")

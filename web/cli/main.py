@@ -34,8 +34,11 @@ from web.settings.paths import DATA
 from web.settings.settings import Settings, read_settings
 
 SAYINGS: Final[Mapping[type[Exception], str]] = {
-    NotFound: "nobody has this address",
-    LastAdmin: "this is the last administrator, who can be neither demoted nor disabled",
+    NotFound: "no user with this email",
+    LastAdmin: (
+        "the last administrator can't be demoted or disabled: "
+        "make someone else an administrator first"
+    ),
 }
 
 
@@ -75,21 +78,23 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="latchkey", description="The account front door of a web application.")
+    parser = _Parser(
+        prog="latchkey", description="Serves Latchkey, and manages its database and users."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = _command(commands, "serve", "serve the application (settings: .env.example)", _serve)
-    serve.add_argument(
-        "--migrate", action="store_true", help="first bring the database to this program's schema"
+    serve.add_argument("--migrate", action="store_true", help="apply database migrations first")
+    _command(commands, "migrate", "apply database migrations", _migrate)
+    _command(
+        commands, "backup", "back up the SQLite database, even while it is in use", _back_up
+    ).add_argument("file", type=Path)
+    _command(
+        commands, "restore", "replace the SQLite database with a backup", _restore
+    ).add_argument("file", type=Path)
+    _command(commands, "secret", "print a new SESSION_SECRET", _secret)
+    _command(
+        commands, "routes", "print every route: its methods, its path and who may use it", _routes
     )
-    _command(commands, "migrate", "bring the database to this program's schema", _migrate)
-    _command(commands, "backup", "copy the SQLite database, in use or not", _back_up).add_argument(
-        "file", type=Path
-    )
-    _command(commands, "restore", "put a backup in its place", _restore).add_argument(
-        "file", type=Path
-    )
-    _command(commands, "secret", "print a fresh SESSION_SECRET", _secret)
-    _command(commands, "routes", "print every URL, who may ask for it, and its methods", _routes)
     _shell_commands(commands)
     return parser
 
@@ -98,37 +103,42 @@ def _shell_commands(commands: Any) -> None:
     """Those of an operator: each checks what was typed, and says what is to be done on
     the store.
     """
-    people = commands.add_parser("users", help="people: create, list, role, set-password")
+    people = commands.add_parser("users", help="users: create, list, role, set-password")
     users = people.add_subparsers(required=True, metavar="COMMAND")
     create = _shell_command(users, "create", "create an account", shell.create_user)
     create.add_argument("--email", required=True)
     create.add_argument("--name", required=True)
     create.add_argument("--role", choices=ROLES, default="user")
     role = _shell_command(
-        users, "role", "change a person's role, from their next request on", shell.change_role
+        users, "role", "change a user's role, effective at their next request", shell.change_role
     )
     role.add_argument("email")
     role.add_argument("role", choices=ROLES)
     password = _shell_command(
-        users, "set-password", "set a password and end that person's sessions", shell.set_password
+        users, "set-password", "set a password and end that user's sessions", shell.set_password
     )
     password.add_argument("email")
     for command in (create, password):
         command.add_argument(
-            "--password-stdin", action="store_true", required=True, help="read it from stdin"
+            "--password-stdin",
+            action="store_true",
+            required=True,
+            help="read it from standard input",
         )
-    _shell_command(users, "list", "list everybody", shell.list_users, writes=False)
-    audit = commands.add_parser("audit", help="the audit trail: verify")
+    _shell_command(users, "list", "list all users", shell.list_users, writes=False)
+    audit = commands.add_parser("audit", help="the audit log: verify")
     trail = audit.add_subparsers(required=True, metavar="COMMAND")
     verify = _shell_command(
         trail,
         "verify",
-        "see that no row was changed, put in or taken away",
+        "check that no entry was changed, added or removed",
         shell.verify_audit,
         writes=False,
     )
     verify.add_argument(
-        "--head", metavar="NUMBER:SEAL", help="a head that was noted down before, to be found again"
+        "--head",
+        metavar="NUMBER:MAC",
+        help="a head printed earlier: check that it is still in the log",
     )
 
 
@@ -168,18 +178,18 @@ def _migrate(options: argparse.Namespace) -> None:
 
 def _back_up(options: argparse.Namespace) -> None:
     content = back_up(_settings(options).database_url, options.file)
-    print(f"{options.file} holds {content.people} people and {content.sessions} sessions")
+    print(f"backed up {content.people} users and {content.sessions} sessions to {options.file}")
 
 
 def _restore(options: argparse.Namespace) -> None:
     content, kept = restore(_settings(options).database_url, options.file, datetime.now(UTC))
     print(
-        f"restored: {content.people} people and {content.sessions} sessions; replaced: "
-        f"{kept or 'nothing'}"
+        f"restored {content.people} users and {content.sessions} sessions; "
+        f"replaced database: {kept or 'none'}"
     )
     print(
-        "next: `latchkey migrate`, then start the program; sessions that ended since the "
-        "backup count again"
+        "next: run `latchkey migrate`, then start the program; sessions that ended since "
+        "the backup are valid again"
     )
 
 

@@ -38,7 +38,7 @@ def create_user(options: argparse.Namespace, settings: Settings) -> Work:
         )
         if user_id is None:
             raise NotSo("An account with this email already exists.")
-        print(f"{data.email} can log in now, as {options.role}")
+        print(f"created {data.email} with the role {options.role}")
 
     return create
 
@@ -48,7 +48,7 @@ def change_role(options: argparse.Namespace, settings: Settings) -> Work:
 
     async def change(operator: Operator) -> None:
         await shell.change_role(operator, email, options.role)
-        print(f"{options.email} is {options.role} from the next request on")
+        print(f"{options.email} has the role {options.role} from their next request on")
 
     return change
 
@@ -63,11 +63,11 @@ def set_password(options: argparse.Namespace, settings: Settings) -> Work:
     async def change(operator: Operator) -> None:
         ended = await shell.set_password(operator, email, password)
         sessions = (
-            "every session is"
+            "every session was"
             if settings.stateless
-            else f"{ended} {plural(ended, 'session is', 'sessions are')}"
+            else f"{ended} {plural(ended, 'session was', 'sessions were')}"
         )
-        print(f"the password is set, and {sessions} ended")
+        print(f"the password was changed, and {sessions} ended")
 
     return change
 
@@ -90,7 +90,7 @@ async def require_own_log(operator: Operator) -> None:
     would break it.
     """
     if problem := await shell.find_head_problem(operator):
-        raise NotSo(f"nothing is changed: {problem}")
+        raise NotSo(f"nothing was changed: {problem}")
 
 
 def verify_audit(options: argparse.Namespace, settings: Settings) -> Work:
@@ -100,7 +100,7 @@ def verify_audit(options: argparse.Namespace, settings: Settings) -> Work:
         verdict = await audit.verify(operator, kept)
         if verdict.problem:
             raise NotSo(verdict.problem)
-        print(f"{verdict.rows} rows are as they were written")
+        print(f"{verdict.rows} entries verified")
         print(f"head: {verdict.head.number}:{verdict.head.seal}")
 
     return verify
@@ -109,7 +109,7 @@ def verify_audit(options: argparse.Namespace, settings: Settings) -> Work:
 def _head(text: str) -> tuple[int, str]:
     found = re.fullmatch(r"(?:head: )?([1-9][0-9]{0,9}):([0-9a-f]{64})", text.strip())
     if found is None:
-        raise NotSo("--head is NUMBER:SEAL, as `latchkey audit verify` printed it")
+        raise NotSo("--head must be NUMBER:MAC, as `latchkey audit verify` printed it")
     return int(found[1]), found[2]
 
 

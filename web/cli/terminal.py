@@ -32,7 +32,7 @@ def read_password(stdin: TextIO) -> str:
             return _typed_twice()
         return stdin.readline().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise NotTyped("The password is not UTF-8 text. Nothing is changed.") from None
+        raise NotTyped("The password is not UTF-8 text. Nothing was changed.") from None
 
 
 def discard_output() -> None:
@@ -46,7 +46,7 @@ def _typed_twice() -> str:
     try:
         password, again = getpass("Password: "), getpass("Type the password again: ")
     except EOFError:
-        raise NotTyped("No password was typed. Nothing is changed.") from None
+        raise NotTyped("No password was typed. Nothing was changed.") from None
     if password != again:
-        raise NotTyped("The two passwords differ. Nothing is changed: run the command again.")
+        raise NotTyped("The two passwords differ. Nothing was changed: run the command again.")
     return password

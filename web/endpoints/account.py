@@ -18,19 +18,16 @@ from web.rendering.formatting import plural
 from web.rendering.responses import changed, field, page, redraw_navigation, refused
 
 TITLE = "Account"
-SLUG_TAKEN = "This page address is taken. Please choose another."
-UNCHECKED = "We’ll check this when you save."
+SLUG_TAKEN = "This profile URL is taken. Please choose another."
+UNCHECKED = "We'll check this when you save."
 WRONG_PASSWORD = "This is not your current password."  # noqa: S105  (a sentence, no password)  # nosec B105
 PROFILE_CLOSED = {
-    TooMany: "That was a lot of changes in a short time. Nothing is lost: try again in {wait}.",
-    Busy: "Your profile could not be saved just now. Nothing is lost: try again in a few seconds.",
+    TooMany: "Too many changes in a short time. Try again in {wait}.",
+    Busy: "We couldn't save your profile just now. Try again in a few seconds.",
 }
 PASSWORD_CLOSED = {
-    TooMany: "Too many attempts to change your password. Nothing was changed: try again in {wait}.",
-    Busy: (
-        "Too many people are at the door right now. Nothing was changed: try again in "
-        "a few seconds."
-    ),
+    TooMany: "Too many attempts to change your password. Nothing was changed. Try again in {wait}.",
+    Busy: "We're busy. Try again in a few seconds.",
 }
 
 

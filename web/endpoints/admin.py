@@ -45,7 +45,7 @@ async def change_role(request: Request) -> Response:
     form = Form.check(RoleChange, await read_fields(request))
     if form.data is None:
         await admin.require_person(viewer, _user_id(request))
-        raise HTTPException(422, "That role doesn’t exist.")
+        raise HTTPException(422, "That role doesn't exist.")
     await admin.change_role(viewer, _user_id(request), form.data.role)
     if _user_id(request) == viewer.id and form.data.role != "admin":
         keep_notice(request, "role-given-up")

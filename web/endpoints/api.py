@@ -42,7 +42,7 @@ async def people(request: Request) -> Response:
     viewer = await verify_admin(request)
     form = Form.check(PeopleQuery, read_query(request))
     if form.data is None:
-        return problem(422, "The query could not be understood.", errors=form.errors)
+        return problem(422, "The query is not valid.", errors=form.errors)
     found = await admin.list_people(viewer, q=form.data.q, page=form.data.page, sort=form.data.sort)
     return JSONResponse(
         {

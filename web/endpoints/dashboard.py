@@ -24,6 +24,7 @@ async def show(request: Request) -> Response:
         profile=profile,
         device_count=profile.device_count,
         expires_at=viewer.expires_at,
+        renewal_start=dashboard.renewal_start(viewer),
         now=now(request),
         notice=take_notice(request),
     )

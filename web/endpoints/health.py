@@ -21,7 +21,7 @@ async def ready(request: Request) -> Response:
     elsewhere.
     """
     if request.app.state.draining:
-        return PlainTextResponse("the program is about to stop\n", 503)
+        return PlainTextResponse("shutting down\n", 503)
     try:
         async with asyncio.timeout(DEADLINE):
             await health.ask(request.app.state.store)

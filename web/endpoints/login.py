@@ -19,11 +19,8 @@ TITLE = "Log in"
 REASONS = ("guessed", "ended", "new", "cookies")
 NO_MATCH = "Email or password is incorrect."
 CLOSED = {
-    TooMany: (
-        "Too many attempts to log in. To keep guessers out, this door stays shut "
-        "for now: try again in {wait}."
-    ),
-    Busy: "Too many people are logging in right now. Nothing is lost: try again in a few seconds.",
+    TooMany: ("Too many attempts to log in. Log-in is paused. Try again in {wait}."),
+    Busy: "We're busy. Try again in a few seconds.",
 }
 
 

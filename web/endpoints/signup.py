@@ -17,10 +17,10 @@ from web.rendering.responses import constant, field, leave, page, path_of, refus
 
 TITLE = "Create your account"
 TAKEN = "An account with this email already exists."
-UNCHECKED = "We’ll check this when you send the form."
+UNCHECKED = "We'll check this when you send the form."
 CLOSED = {
-    TooMany: "Too many sign-ups from your network. Nothing is lost: try again in {wait}.",
-    Busy: "Too many people are signing up right now. Nothing is lost: try again in a few seconds.",
+    TooMany: "Too many sign-ups from your network. Try again in {wait}.",
+    Busy: "We're busy. Try again in a few seconds.",
     NotCreated: "An error occurred while creating your account.",
 }
 

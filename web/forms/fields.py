@@ -21,7 +21,7 @@ from web.forms.password_policy import POLICIES, Policy
 LONGEST_NAME: Final = 100
 LONGEST_EMAIL: Final = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 LONGEST_PASSWORD: Final = 256  # characters, and 1,024 bytes
-UNSTORABLE: Final = "This contains a character we can’t store. Please type it again."
+UNSTORABLE: Final = "This contains a character we can't store. Please type it again."
 TOO_MANY_MARKS: Final = "There are too many accents on one letter. Please remove some."
 TOO_COMMON: Final = "This password is too common."
 TOO_CLOSE: Final = "This password is too close to your name or email."
@@ -131,7 +131,7 @@ def _present_password(password: Any) -> Secret[str]:
 def _slug(text: str) -> str:
     slug = strip_invisible(storable(text))
     if not re.fullmatch(r"[a-z0-9-]{2,40}", slug):
-        raise refuse("Use 2 to 40 characters: lower-case letters (a–z), digits and hyphens.")
+        raise refuse("Use 2 to 40 characters: lowercase letters (a–z), digits and hyphens.")
     return slug
 
 

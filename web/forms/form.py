@@ -17,7 +17,7 @@ from web.forms.password_policy import POLICIES, Policy, Rule
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 MOST_FIELDS: Final = 50
-UNREADABLE: Final = "We couldn’t read part of this form. Please type it again."
+UNREADABLE: Final = "We couldn't read part of this form. Please type it again."
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -189,7 +189,7 @@ def _parse(content_type: str, body: bytes) -> Mapping[str, str] | None:
 def _sentences(error: ValidationError) -> dict[str, list[str]]:
     return {
         str(problem["loc"][0]): list(
-            problem.get("ctx", {}).get("sentences", ("We couldn’t read this.",))
+            problem.get("ctx", {}).get("sentences", ("We couldn't read this.",))
         )
         for problem in error.errors(include_url=False, include_input=False)
     }

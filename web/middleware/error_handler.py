@@ -66,11 +66,13 @@ async def answer(request: Request, error: Exception) -> Response:
             return error_response(request, 403, FOREIGN)
         case WrongHost():
             return error_response(
-                request, 400, Words("Wrong address", (f"{error.detail} Open it there.",), "holes")
+                request,
+                400,
+                Words("This site has another URL", (f"{error.detail} Open it there.",), "holes"),
             )
         case HTTPException(status_code=422):
             return error_response(
-                request, 422, Words("That didn’t go through", (error.detail,), "lid")
+                request, 422, Words("That didn't go through", (error.detail,), "lid")
             )
         case HTTPException():
             return error_response(request, error.status_code, headers=error.headers)
@@ -89,5 +91,5 @@ def _to_login(request: Request, error: refusals.NotLoggedIn) -> Response:
     if error.ended:
         cookie.delete_cookie(request)
     if is_api(request):
-        return problem(401, "There is no live session behind this request.")
+        return problem(401, "There is no valid session. Log in first.")
     return turn_away(request, login_page(request, ended=error.ended, guessed=error.guessed))

@@ -81,7 +81,7 @@ def log_busy(request: Request, error: Exception) -> None:
         and time.monotonic() - getattr(state, "busy_logged_at", -BUSY_EVERY) >= BUSY_EVERY
     ):
         state.busy_logged_at = time.monotonic()
-        logger.warning("the database is not to be had: %s", named(error.__cause__))
+        logger.warning("the database is unavailable: %s", named(error.__cause__))
 
 
 def warn_of_untrusted_proxy(state: Any) -> None:
@@ -90,7 +90,7 @@ def warn_of_untrusted_proxy(state: Any) -> None:
         state.warned_of_proxy = True
         logger.warning(
             "X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name the "
-            "address that sent it"
+            "IP address that sent it"
         )
 
 
@@ -256,4 +256,4 @@ def printable(text: str) -> str:
 def _log_crash(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    logger.critical("the program broke off", exc_info=(kind, error, trace))
+    logger.critical("unhandled exception, exiting", exc_info=(kind, error, trace))

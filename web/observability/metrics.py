@@ -50,31 +50,31 @@ class Metrics:
         self._count_again = 0.0
         self._counted = counted = CollectorRegistry()
         self._requests = Counter(
-            "latchkey_requests", "Answers.", ("kind", "status"), registry=counted
+            "latchkey_requests", "Responses.", ("kind", "status"), registry=counted
         )
         self._seconds = Histogram(
             "latchkey_request_seconds",
-            "Until an answer was sent.",
+            "Seconds until a response was sent.",
             ("kind",),
             buckets=REQUEST_BUCKETS,
             registry=counted,
         )
         self._attempts = Counter(
             "latchkey_attempts",
-            "Forms with a password, by their outcome.",
+            "Submitted forms with a password, by outcome.",
             ("form", "outcome"),
             registry=counted,
         )
         self._attempt_seconds = Histogram(
             "latchkey_attempt_seconds",
-            "Until such a form was accepted: hashing, and waiting for one's turn to.",
+            "Seconds until such a form was accepted, with hashing and the wait for it.",
             ("form",),
             buckets=ATTEMPT_BUCKETS,
             registry=counted,
         )
         self.hash_seconds = Histogram(
             "latchkey_hash_seconds",
-            "One hash, the waiting left out.",
+            "Seconds for one hash, without the wait for it.",
             buckets=HASH_BUCKETS,
             registry=counted,
         )
@@ -145,7 +145,7 @@ class Metrics:
         )
         yield CounterMetricFamily("latchkey_hashes", "Passwords hashed or verified.", now["hashes"])
         yield GaugeMetricFamily(
-            "latchkey_hash_queue", "Who waits for their turn to hash.", now["queued"]
+            "latchkey_hash_queue", "Requests that wait for a hash.", now["queued"]
         )
         if self._live_sessions is not None:
             yield GaugeMetricFamily(

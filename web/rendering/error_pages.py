@@ -29,61 +29,62 @@ class Words:
 
 WORDS: Final[Mapping[int, Words]] = {
     403: Words(
-        "This door is not yours to open",
+        "You don't have access to this page",
         ("This page is for administrators. If you need access, ask one of them.",),
         "barred",
     ),
     404: Words(
-        "There is no door here",
+        "Page not found",
         (
-            "The address may be mistyped, or the page may be gone.",
-            "Or it belongs to somebody else; we wouldn’t tell.",
+            "The URL may be mistyped, or the page may have been removed.",
+            "Or you may not have access to it.",
         ),
         "holes",
     ),
     405: Words(
-        "This door does not open that way",
-        ("The address is right, but it cannot be used like this.",),
+        "This page can't be used that way",
+        ("Go back, and use the links and buttons on the page.",),
         "holes",
     ),
     409: Words(
         "Nothing was changed", ("Reload the page that you came from, and try again.",), "lid"
     ),
     413: Words(
-        "That is too much at once",
-        ("What was sent is larger than 64 KiB. Send less, and try again.",),
+        "That's too long",
+        ("That's more than we accept (64 KB). Shorten it and try again.",),
         "lid",
     ),
-    415: Words("That is not a form of ours", ("Please use the forms on this site.",), "lid"),
+    415: Words(
+        "We couldn't read that form", ("Open the page again, and send the form on it.",), "lid"
+    ),
     429: Words(
-        "Too many tries",
-        ("To keep guessers out, this door stays shut for a little while.",),
+        "Too many attempts",
+        ("Wait a little and try again.",),
         "lid",
         "Try again",
     ),
     431: Words(
-        "That is too much at once",
+        "That's more than we accept",
         (
-            "Your browser sent too many cookies or headers. Clear this site’s cookies "
+            "Your browser sent too many cookies or headers. Clear this site's cookies "
             "and try again.",
         ),
         "lid",
     ),
     500: Words(
-        "Something broke on our side",
+        "Something went wrong on our side",
         (
-            "It’s not your fault, and nothing was left half done. Try again; if it keeps "
-            "happening, send us the "
+            "Nothing was left half done. Try again. If it keeps happening, send us the "
             "reference below.",
         ),
         "loose",
         "Try again",
     ),
     503: Words(
-        "We will be right back",
+        "We can't answer right now",
         (
-            "Latchkey is too busy, or cannot reach its database. Nothing is lost, and "
-            "nobody was logged out.",
+            "Latchkey is too busy or can't reach its database. You weren't logged out. "
+            "Try again in a few seconds.",
         ),
         "loose",
         "Try again",
@@ -91,17 +92,14 @@ WORDS: Final[Mapping[int, Words]] = {
 }
 FOREIGN: Final = Words(
     "This came from another site",
-    (
-        "To keep you safe, we only accept forms from our own pages. Nothing was done: "
-        "open the page and try again.",
-    ),
+    ("We only accept forms from our own pages. Nothing was changed. Open the page and try again.",),
     "barred",
 )
 LAST_ADMIN: Final = Words(
-    "Somebody has to keep the keys",
+    "This is the last administrator",
     (
-        "This is the last administrator, so the account can’t be demoted or disabled. "
-        "Nothing was changed.",
+        "The last administrator can't be demoted or disabled. "
+        "Make someone else an administrator first.",
     ),
     "lid",
 )
@@ -115,7 +113,11 @@ def error_response(
     headers: Mapping[str, str] | None = None,
     retry_after: int | None = None,
 ) -> Response:
-    words = words or WORDS.get(status) or Words(HTTPStatus(status).phrase, ("That didn’t work.",))
+    words = (
+        words
+        or WORDS.get(status)
+        or Words(HTTPStatus(status).phrase, ("That didn't work. Go back and try again.",))
+    )
     response = (
         problem(status, words.text[0]) if is_api(request) else _error_page(request, status, words)
     )
@@ -156,10 +158,10 @@ def _action(request: Request, words: Words, member: bool) -> dict[str, str]:
 
 def other_viewer(name: str) -> Words:
     return Words(
-        "Somebody else is logged in now",
+        "Another account is logged in now",
         (
             f"You are logged in as {name}, but this page was opened from another account. "
-            "Nothing was changed.",
+            "Nothing was changed. Reload the page.",
         ),
         "lid",
     )

@@ -17,15 +17,15 @@ from web.rendering.responses import is_htmx
 
 MAX_AGE_SECONDS: Final = 60
 NOTICES: Final[Mapping[str, str]] = {
-    "logged-out": "You’ve logged out.",
-    "logged-out-everywhere": "You’ve logged out everywhere.",
+    "logged-out": "You've logged out.",
+    "logged-out-everywhere": "You've logged out everywhere.",
     "device-ended": "Device logged out.",
     "others-ended": "Your other devices are logged out.",
     "profile-saved": "Profile saved.",
     "password-changed": "Password changed.",
     "password-changed-others": "Password changed. Your other devices are logged out.",
     "role-changed": "Role changed.",
-    "role-given-up": "You’re no longer an administrator.",
+    "role-given-up": "You're no longer an administrator.",
     "team-changed": "Team changed.",
     "account-disabled": "Account disabled, and logged out everywhere.",
     "account-enabled": "Account enabled.",

@@ -61,6 +61,11 @@ def long_date(day: date) -> str:
     return f"{day.day} {LONG_MONTHS[day.month - 1]} {day.year}"
 
 
+def short_date(moment: datetime, now: datetime) -> str:
+    """A day in UTC: `9 Nov`, or `9 Nov 2025` in another year."""
+    return _day(moment.astimezone(UTC), now.astimezone(UTC))
+
+
 def number(value: int) -> str:
     return f"{value:,}"
 
@@ -90,6 +95,7 @@ FILTERS = {
     "when": when,
     "ago": ago,
     "date": long_date,
+    "day": short_date,
     "number": number,
     "plural": plural,
 }

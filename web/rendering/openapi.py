@@ -22,7 +22,13 @@ def describe(base_url: str) -> dict[str, Any]:
         "paths": {
             "/api/session": {"get": _get("session", "Who is logged in", SESSION, 401)},
             "/api/users/{slug}": {
-                "get": _get("user", "A profile, as the viewer may see it", PROFILE, 401, 404)
+                "get": _get(
+                    "user",
+                    "A user's profile: a field that the caller may not see is null",
+                    PROFILE,
+                    401,
+                    404,
+                )
                 | {
                     "parameters": [
                         {
@@ -35,7 +41,9 @@ def describe(base_url: str) -> dict[str, Any]:
                 }
             },
             "/api/admin/users": {
-                "get": _get("people", "Everybody, for administrators", PEOPLE, 401, 403, 422)
+                "get": _get(
+                    "people", "All users, in pages, for administrators", PEOPLE, 401, 403, 422
+                )
                 | {"parameters": QUERY}
             },
         },
@@ -76,10 +84,10 @@ def _object(**properties: dict[str, Any]) -> dict[str, Any]:
 
 
 WHY: Final = {
-    401: "No live session",
+    401: "Not logged in",
     403: "Not an administrator",
-    404: "Not there",
-    422: "A query that cannot be understood",
+    404: "Not found",
+    422: "The query is not valid",
     503: "The database does not answer",
 }
 SESSION: Final = _object(user=_object(id=TEXT, name=TEXT, role=ROLE, slug=TEXT), expires_at=MOMENT)

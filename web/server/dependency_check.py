@@ -30,8 +30,8 @@ def find_unsafe(installed: Callable[[str], str] = version) -> str:
             continue
         if not is_at_least(found, needed):
             return (
-                f"{package} {found} has known weaknesses: {needed} or newer is needed "
-                "(requirements.lock has one)"
+                f"{package} {found} has known vulnerabilities: install {needed} or newer "
+                "(requirements.lock pins one)"
             )
     return ""
 

@@ -132,7 +132,7 @@ def _dual_stack_sockets(settings: Settings) -> list[socket] | None:
         listening.bind((settings.host, settings.port))
     except OSError as problem:
         print(
-            f"latchkey: cannot listen at [::]:{settings.port}: {problem.strerror}", file=sys.stderr
+            f"latchkey: cannot listen on [::]:{settings.port}: {problem.strerror}", file=sys.stderr
         )
         sys.exit(1)
     listening.set_inheritable(True)
@@ -147,7 +147,7 @@ def _raise_limits() -> list[str]:
     if most == resource.RLIM_INFINITY or most >= ENOUGH_FILES:
         return []
     return [
-        f"warning: only {most} files may be open, and each connection is one: raise "
+        f"warning: only {most} open files are allowed, and each connection needs one: raise "
         f"`ulimit -n` to {ENOUGH_FILES}"
     ]
 

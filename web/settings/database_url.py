@@ -34,14 +34,14 @@ def _split(text: str) -> SplitResult:
         url = urlsplit(text)
         _ = url.port  # raises ValueError where it is not a number
     except ValueError:
-        problem = "is no URL: in a password write @ : / ? # % as %40 %3A %2F %3F %23 %25"
+        problem = "is not a URL: in a password write @ : / ? # % as %40 %3A %2F %3F %23 %25"
         raise BadSetting("DATABASE_URL", problem) from None
     return url
 
 
 def _check_server(url: SplitResult) -> None:
     if not url.path.strip("/"):
-        raise BadSetting("DATABASE_URL", "names no database")
+        raise BadSetting("DATABASE_URL", "does not name a database")
     if url.netloc.count("@") > 1:
         raise BadSetting(
             "DATABASE_URL", "has more than one @: in a user name or password write it as %40"
@@ -63,6 +63,7 @@ def _sqlite_url(text: str) -> str:
     folder = Path(unquote(url.removeprefix(SQLITE))).parent
     if folder != DATA and not os.path.isdir(folder):  # Path.is_dir raises PermissionError
         raise BadSetting(
-            "DATABASE_URL", f"there is no folder {folder}, or this user has no access to it"
+            "DATABASE_URL",
+            f"the directory {folder} does not exist, or this user has no access to it",
         )
     return url

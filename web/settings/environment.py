@@ -54,7 +54,7 @@ class Environment:
         """
         path, value = self.text(f"{name}_FILE", ""), self.text(name, "")
         if path and value:
-            raise BadSetting(name, f"is set twice: as {name} and as {name}_FILE")
+            raise BadSetting(name, f"is set twice, as {name} and as {name}_FILE: remove one")
         if path:
             return Secret(self.read(f"{name}_FILE", Path(path)))
         return Secret(value) if value else None
@@ -72,7 +72,7 @@ class Environment:
         except ValueError:
             raise BadSetting(name, f"{path} is not UTF-8 text") from None
         if mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise BadSetting(name, f"{path} can be written by others: chmod 600 it")
+            raise BadSetting(name, f"other users can write {path}: run chmod 600 {path}")
         if mode & stat.S_IROTH:
             self._object_to_readers(name, path)
         if not content:
@@ -84,7 +84,7 @@ class Environment:
 
         `..` and links are resolved first.
         """
-        problem = f"{path} can be read by others: chmod 600 it"
+        problem = f"other users can read {path}: run chmod 600 {path}"
         if not path.resolve().is_relative_to(self._mounted_secrets.resolve()):
             raise BadSetting(name, problem)
         self.notices.append(f"warning: {name}: {problem}")

@@ -38,7 +38,7 @@ def read_session_secrets(
     for secret in secrets:
         _require_strong(secret, env, loopback)
     if len(set(secrets)) < len(secrets):
-        raise BadSetting("SESSION_SECRET", "has the same secret twice")
+        raise BadSetting("SESSION_SECRET", "contains the same secret twice: remove one")
     return tuple(Secret(secret) for secret in secrets)
 
 
@@ -55,10 +55,8 @@ def _require_strong(secret: bytes, env: Environment, loopback: bool) -> None:
         raise BadSetting("SESSION_SECRET", "is a placeholder: make one with `latchkey secret`")
     if len(set(secret)) < FEWEST_BYTES:
         if not loopback:
-            raise BadSetting("SESSION_SECRET", "can be guessed: make one with `latchkey secret`")
-        env.notices.append(
-            "warning: SESSION_SECRET can be guessed: make one with `latchkey secret`"
-        )
+            raise BadSetting("SESSION_SECRET", "is too weak: make one with `latchkey secret`")
+        env.notices.append("warning: SESSION_SECRET is too weak: make one with `latchkey secret`")
 
 
 def _kept_secret(env: Environment, path: Path) -> Secret[str]:
@@ -67,7 +65,7 @@ def _kept_secret(env: Environment, path: Path) -> Secret[str]:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(path, "x", opener=_owner_only) as file:
             file.write(token_urlsafe(32))
-        env.notices.append(f"made a session secret for this machine and kept it in {path}")
+        env.notices.append(f"created a session secret and saved it in {path}")
     except FileExistsError:
         pass
     except OSError as error:

@@ -100,7 +100,7 @@ def require_host(settings: Settings) -> None:
     try:
         getaddrinfo(settings.host, settings.port, type=SOCK_STREAM)
     except OSError as problem:
-        raise BadSetting("HOST", f"cannot listen at {settings.host}: {problem.strerror}") from None
+        raise BadSetting("HOST", f"cannot listen on {settings.host}: {problem.strerror}") from None
 
 
 def is_loopback(host: str) -> bool:
@@ -134,9 +134,9 @@ def _base_url(text: str) -> str:
             "BASE_URL", f"must be an origin such as https://example.com, not {text[:80]!r}"
         )
     if "@" in url.netloc:
-        raise BadSetting("BASE_URL", "must not hold a user name or password")
+        raise BadSetting("BASE_URL", "must not contain a user name or password")
     if url.scheme == "http" and not is_loopback(url.hostname):
-        raise BadSetting("BASE_URL", f"must be https outside this machine, not {text[:80]!r}")
+        raise BadSetting("BASE_URL", f"must be https unless it is loopback, not {text[:80]!r}")
     return f"{url.scheme}://{_canonical_host(url)}{_port_of(url)}"
 
 
@@ -179,9 +179,11 @@ def _host(env: Environment, base_url: str, default: str) -> str:
     if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host) or (
         re.fullmatch(r"[0-9.]+", host) and not _is_ip(host)
     ):
-        raise BadSetting("HOST", f"must be an address or a host's name, not {host[:80]!r}")
+        raise BadSetting("HOST", f"must be an IP address or a host name, not {host[:80]!r}")
     if base_url.startswith("http:") and not is_loopback(host):
-        env.notices.append(f"warning: HOST: {host} is open to others, and BASE_URL is plain http")
+        env.notices.append(
+            f"warning: HOST: {host} is open to other machines, and BASE_URL is plain http"
+        )
     return host
 
 
@@ -202,7 +204,7 @@ def _check_mail(env: Environment) -> None:
         raise BadSetting("SMTP_URL", "must be smtp://user:password@host:port")
     sender = env.text("MAIL_FROM", "")
     if sender and not re.fullmatch(r"([^<>\r\n]*<)?[^\s<>@]+@[^\s<>@]+>?", sender):
-        raise BadSetting("MAIL_FROM", f"must be an address, not {sender[:80]!r}")
+        raise BadSetting("MAIL_FROM", f"must be an email address, not {sender[:80]!r}")
 
 
 def _split(name: str, text: str) -> SplitResult:
@@ -210,7 +212,7 @@ def _split(name: str, text: str) -> SplitResult:
         url = urlsplit(text)
         _ = url.port  # raises where it is no number
     except ValueError:
-        raise BadSetting(name, "is no URL") from None
+        raise BadSetting(name, "is not a URL") from None
     return url
 
 
@@ -243,9 +245,7 @@ def _breached_passwords(text: str) -> str:
         return "https://api.pwnedpasswords.com" if text == "on" else ""
     url = _split("PWNED_PASSWORDS", text)
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
-        raise BadSetting(
-            "PWNED_PASSWORDS", f"must be off, on, or an https address, not {text[:80]!r}"
-        )
+        raise BadSetting("PWNED_PASSWORDS", f"must be off, on, or an https URL, not {text[:80]!r}")
     return text.rstrip("/")
 
 
@@ -262,5 +262,6 @@ def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network,
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError:
         raise BadSetting(
-            "TRUSTED_PROXIES", f"must be addresses or networks, with commas, not {text[:80]!r}"
+            "TRUSTED_PROXIES",
+            f"must be IP addresses or networks, separated by commas, not {text[:80]!r}",
         ) from None
