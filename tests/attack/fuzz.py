@@ -109,7 +109,7 @@ def strike(house: House) -> Seen:
         for who in house.cookies
         if house.ask("GET", "/dashboard", cookie=house.cookies[who])[0] != 200
     ]
-    crowd.findings += [Finding("somebody's session ended on the way", who) for who in still]
+    crowd.findings += [Finding("a session ended during the attack", who) for who in still]
     did = f"{in_forms:,} cases on {len(FORMS)} forms and {len(IDS)} ids and queries, {crowd.number - in_forms:,} cookies"
     return Seen(did, crowd.findings)
 
@@ -120,7 +120,7 @@ def fuzz_form(crowd: Crowd, path: str, names: list[str], who: str) -> None:
         headers = [*crowd.cookie(who), *way, b"Content-Type: " + kind]
         answer = crowd.ask("POST", path.encode(), headers, body)
         opened = "set-cookie" in answer.headers and answer.status in (204, 303) and not who
-        assert path == "/signup" or not opened, f"{path} let somebody in: {body!r}"
+        assert path == "/signup" or not opened, f"{path} started a session: {body!r}"
 
     crowd.run(f"POST {path}", EACH, test)
 

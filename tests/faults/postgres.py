@@ -1,4 +1,4 @@
-"""R07, R08: PostgreSQL's connections are cut, it is away, it hangs, it is slow."""
+"""R07, R08: PostgreSQL's connections are cut, or it is unavailable, hangs or is slow."""
 
 import asyncio
 import contextlib
@@ -13,16 +13,16 @@ from tests.faults.house import House, Run, free_port
 from tests.faults.verdict import fault, main, require
 
 CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> $1"
-AWAY = "503 in under 1 s, nobody logged out, and it heals at once"
-SLOW = "503 by the deadlines: 3 s for the database, 7 s for a request; it heals"
+AWAY = "503 in under 1 s, no user logged out, recovers at once"
+SLOW = "503 within the timeouts: 3 s for the database, 7 s for a request; recovers"
 LOCK = "LOCK TABLE users, sessions IN ACCESS EXCLUSIVE MODE"
 
 
 @dataclass
 class Proxy:
-    """Stands before the server.
+    """A TCP proxy in front of the server.
 
-    Nothing gets through while it is shut, and nobody answers once it has left.
+    It forwards nothing while `is_open` is cleared, and refuses connections after `leave`.
     """
 
     host: str
@@ -69,29 +69,29 @@ async def through_proxy(run: Run) -> tuple[House, Proxy]:
 
 
 def require_patience(answers: list[Answer], longest: float) -> str:
-    """Members see their page, or 503 with Retry-After, and soon; never the log-in page."""
+    """Requires 200, or 503 with Retry-After, within `longest` seconds; never a redirect."""
     slowest = max(answer.seconds for answer in answers)
-    told = f"{statuses(answers)}, the longest {slowest:.2f} s"
+    told = f"{statuses(answers)}, longest {slowest:.2f} s"
     require(all(answer.status == 200 or answer.sends_back for answer in answers), told)
-    require(slowest < longest, f"{told}, not {longest:.0f}")
+    require(slowest < longest, f"{told}, limit {longest:.0f} s")
     return told
 
 
 async def heal(alice: Client) -> float:
-    """Seconds until she sees her page again, in the same session, and goes on seeing it."""
+    """Returns the seconds until the dashboard works again, with the same session."""
     began = time.monotonic()
     while (await alice.ask("/dashboard")).status != 200:
-        require(time.monotonic() - began < 15, "does not heal within 15 s")
+        require(time.monotonic() - began < 15, "does not recover within 15 s")
     healed = time.monotonic() - began
     again = [(await alice.ask("/dashboard")).status for _ in range(50)]
-    require(set(again) == {200}, f"after it was healed: {sorted(set(again))}")
+    require(set(again) == {200}, f"after the recovery: {sorted(set(again))}")
     return healed
 
 
 @fault(
     "R07",
     "PostgreSQL: every connection killed, 20 times, under load",
-    "members' pages are at most 503; it heals",
+    "dashboards return 200 or 503; recovers",
 )
 async def killed(run: Run) -> str:
     url = await run.postgresql()
@@ -114,10 +114,10 @@ async def killed(run: Run) -> str:
     told = require_patience(seen, 4)
     require(all(a.status == 303 or a.sends_back for a in tries), f"log-ins: {statuses(tries)}")
     healed = await heal(members[0])
-    return f"{cut} connections cut; pages: {told}; log-ins: {statuses(tries)}; it heals in {healed:.2f} s"
+    return f"{cut} connections cut; dashboards: {told}; log-ins: {statuses(tries)}; recovers in {healed:.2f} s"
 
 
-@fault("R07", "PostgreSQL is away for 5 s (connections cut, then refused)", AWAY)
+@fault("R07", "PostgreSQL is unavailable for 5 s (connections cut, then refused)", AWAY)
 async def away(run: Run) -> str:
     house, proxy = await through_proxy(run)
     alice = await member(house, "alice")
@@ -131,10 +131,10 @@ async def away(run: Run) -> str:
     healed = await heal(alice)
     told = require_patience(seen, 1)
     require(tried.sends_back and ready == 503, f"log-in {tried.status}, /readyz {ready}")
-    return f"pages: {told}; log-in 503, /readyz 503; it heals in {healed:.2f} s"
+    return f"dashboards: {told}; log-in 503, /readyz 503; recovers in {healed:.2f} s"
 
 
-@fault("R08", "PostgreSQL hangs for 10 s (nothing gets through)", SLOW)
+@fault("R08", "PostgreSQL hangs for 10 s (no data passes)", SLOW)
 async def hangs(run: Run) -> str:
     house, proxy = await through_proxy(run)
     members = [await member(house, f"alice{number}") for number in range(16)]
@@ -146,7 +146,7 @@ async def hangs(run: Run) -> str:
     proxy.is_open.set()
     told = require_patience(await seen, 7.5)
     healed = await heal(members[0])
-    return f"16 members' pages: {told}; it heals in {healed:.2f} s"
+    return f"16 dashboards: {told}; recovers in {healed:.2f} s"
 
 
 @fault("R08", "PostgreSQL is slow: the tables are locked for 8 s", SLOW)
@@ -165,9 +165,7 @@ async def slow(run: Run) -> str:
     await other.close()
     told = require_patience(await seen, 7.5)
     healed = await heal(members[0])
-    return (
-        f"16 members' pages: {told}; /healthz p99 {p99(fresh):.0f} ms; it heals in {healed:.2f} s"
-    )
+    return f"16 dashboards: {told}; /healthz p99 {p99(fresh):.0f} ms; recovers in {healed:.2f} s"
 
 
 if __name__ == "__main__":
