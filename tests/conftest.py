@@ -12,8 +12,6 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from databases import Database
-from jinja2 import Environment
 from starlette.applications import Starlette
 
 from db.access import operator as shell
@@ -24,12 +22,13 @@ from db.sessions.claims import peek
 from db.sessions.lifecycle import verify_session
 from db.store import Store
 from db.viewer import Admin, Operator, Viewer, require_admin
-from tests.databases import KIND, REQUIRED, SERVER_URL, Files, OnServer, Server
+from tests.databases import KIND, REQUIRED, SERVER_URL, UNHURRIED, Files, OnServer, Server
 from tests.people import IPHONE, PASSWORD, Browser
 from web.app import create_app, open_store
+from web.rendering.templates import Templates
 from web.settings.settings import Settings, read_settings
 
-TEMPLATES: dict[bool, Environment] = {}  # compiled once for all houses with the same routes
+TEMPLATES: dict[bool, Templates] = {}  # compiled once for all houses with the same routes
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 pytest_plugins = ["tests.rows"]
 collect_ignore = ["attack", "bench", "faults"]  # programs: `python -m tests.attack`
@@ -193,25 +192,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = [
-        report
-        for report in terminalreporter.stats.get("skipped", [])
-        if "PostgreSQL" in str(report.longrepr)
-    ]
-    if skipped:
-        line = f"NOT TESTED ON POSTGRESQL: {len(skipped)} tests were skipped, for no server answers: see CONTRIBUTING.md"
-        terminalreporter.line(line, red=True, bold=True)
-
-
-@pytest.fixture(scope="session")
-def passwords() -> Passwords:
-    return Passwords()
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    for what in ("PostgreSQL", "Chromium", "nginx"):
+        if number := sum(what in reason for reason in reasons):
+            line = f"NOT TESTED: {number} tests were skipped, because there is no {what}: see CONTRIBUTING.md"
+            terminalreporter.line(line, red=True, bold=True)
 
 
 @pytest.fixture(scope="session")
 def cheap() -> Passwords:
-    """Hashes that take no time, where hundreds are needed."""
-    return Passwords(memory_kib=8, passes=1)
+    """Hashes in no time, and with a queue that is never too long, however busy the machine is."""
+    return Passwords(memory_kib=8, passes=1, longest_wait=60)
+
+
+@pytest.fixture
+def passwords(cheap: Passwords) -> Passwords:
+    """The hasher of this test's applications; override it to use the parameters of production."""
+    return cheap
 
 
 @pytest.fixture
@@ -275,12 +272,14 @@ async def make_house(
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
             store = open_store(settings, passwords=hashing or passwords, now=now or clock)
             options = databases.engine(away=away, patience=patience) | (engine or {})
-            if options:
-                store = replace(store, database=Database(url, **options))
+            store = replace(store, database=type(store.database)(url, **options))
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
-            app = create_app(settings, store, now or clock)
-            app.state.environment = TEMPLATES.setdefault(settings.stateless, app.state.environment)
+            templates = TEMPLATES.get(settings.stateless)
+            app = create_app(
+                settings, store, now or clock, environment=templates, work_within=UNHURRIED
+            )
+            TEMPLATES[settings.stateless] = app.state.environment
             return House(app, store, settings, clock, stack, path, databases)
 
         yield make

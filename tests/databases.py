@@ -20,6 +20,7 @@ import asyncpg
 
 from db.crypto.secret import Secret
 from db.maintenance.schema import migrate
+from db.tables import metadata
 
 T = TypeVar("T")
 
@@ -27,6 +28,8 @@ KINDS: Final = ("sqlite", "postgresql")
 KIND: Final = os.environ.get("TEST_DATABASE", "sqlite")
 SERVER_URL: Final = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test")
 REQUIRED: Final = KIND == "postgresql" or "REQUIRE_POSTGRES" in os.environ
+
+UNHURRIED: Final = 60  # seconds
 
 SHAPE: Final = """
     SELECT string_agg(concat_ws(' ', c.relname, attname, atttypid, attnotnull), ',' ORDER BY c.relname, attnum)
@@ -52,10 +55,13 @@ class Files:
     def engine(self, *, away: bool, patience: float | None) -> dict[str, Any]:
         """Options of a back end that cannot reach it, or that waits so many seconds for the right
         to write.
+
+        Without them it waits so long that a busy machine is no reason to answer Busy.
         """
-        waiting = (
-            {} if patience is None else {"busy_timeout": int(patience * 100), "wait": patience}
-        )
+        if patience is None:
+            waiting = {"busy_timeout": UNHURRIED * 1000, "wait": UNHURRIED, "deadline": UNHURRIED}
+        else:
+            waiting = {"busy_timeout": int(patience * 100), "wait": patience}
         return waiting | ({"deadline": -1} if away else {})
 
     @contextmanager
@@ -181,10 +187,7 @@ class Server:
     async def _emptied(self, name: str) -> bool:
         if await self.ask(name, SHAPE) != self._shape:
             return False
-        emptied = [
-            f"DELETE FROM {table}"
-            for table in ("users", "buckets", "audit", "trail_anchor", "trail_head")
-        ]
+        emptied = [f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)]
         await self.ask(name, *emptied, "INSERT INTO trail_head VALUES (0, '', '', '')")
         return True
 
@@ -206,7 +209,15 @@ class OnServer:
         )
 
     def engine(self, *, away: bool, patience: float | None) -> dict[str, Any]:
-        return {} if patience is None else {"lock_timeout": int(patience * 1000)}
+        if patience is not None:
+            return {"lock_timeout": int(patience * 1000)}
+        timeouts = ("statement_timeout", "lock_timeout", "idle_timeout")
+        return {
+            "wait": UNHURRIED,
+            "timeout": UNHURRIED,
+            "ssl": False,
+            **dict.fromkeys(timeouts, UNHURRIED * 1000),
+        }
 
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:

@@ -1,5 +1,7 @@
 """Counts the rows of the guide, and the requirements of the security list, that have a passing
 test.
+
+The table is printed only with `--guide`, because it says nothing about a part of the suite.
 """
 
 import re
@@ -17,6 +19,12 @@ MARKERS = ("guide", "asvs", "reliability")
 _results: dict[str, bool] = {}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--guide", action="store_true", help="print how many rows of the guide have a passing test"
+    )
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """A row holds where at least one test names it and every test that names it passes."""
     named = [value for key, value in report.user_properties if key == "row"]
@@ -31,7 +39,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         item.user_properties.extend(("row", str(row)) for row in marker.args)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if not config.getoption("--guide"):
+        return
     proven = {row for row, passed in _results.items() if passed}
     requirements = [row for row in proven if re.fullmatch(r"[SR]\d+", row)]
     terminalreporter.section("the guide")

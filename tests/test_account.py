@@ -13,7 +13,9 @@ from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.viewer import Operator
 from tests.conftest import House
+from tests.hashing import HeldHasher
 from tests.people import HTMX, PASSWORD, Browser, Element, path_of, read, set_cookie_of
+from web.rendering.responses import SITE
 
 TAKEN = "This page address is taken. Please choose another."
 SHORT_NAME = "Name must be at least 2 characters long."
@@ -121,7 +123,7 @@ async def test_every_input_has_a_label_and_its_message_is_a_live_region(alice: B
 
 async def test_the_fragment_is_the_main_part_of_the_page(alice: Browser) -> None:
     page, fragment = await alice.get("/account"), await alice.get_fragment("/account")
-    assert fragment.text.startswith("<title>Account · Latchkey</title>")
+    assert fragment.text.startswith(f"<title>Account · {SITE}</title>")
     assert fragment.text.partition("</title>\n")[2].strip() in page.text
     assert read(fragment).all("html") == []
 
@@ -586,9 +588,12 @@ async def test_a_change_of_password_does_not_outlive_the_end_of_its_session(
     """Alice logs out everywhere while a thief, who has her phone and her password, changes it: the
     thief is out.
     """
-    slow = await make_house(house.path, hashing=Passwords(passes=20))
+    hasher = HeldHasher()
+    slow = await make_house(house.path, hashing=Passwords(hasher=hasher))
     thief = await slow.thief_of(alices_phone)
-    await asyncio.gather(change_password(thief, PASSWORD, NEW), alice.post("/devices/revoke-all"))
+    async with hasher.held("hash", change_password(thief, PASSWORD, NEW)) as change:
+        await alice.post("/devices/revoke-all")
+    await change
     assert [await alice.is_in(), await thief.is_in()] == [False, False]
     assert (await alice.log_in()).status_code == 303
 
@@ -597,13 +602,13 @@ async def test_a_change_of_password_does_not_outlive_the_end_of_its_session(
 async def test_a_log_in_with_the_old_password_does_not_outlive_the_change_that_came_between(
     make_house: Callable, cheap: Passwords
 ) -> None:
-    slow = await make_house(hashing=Passwords(passes=20))
+    hasher = HeldHasher()
+    slow = await make_house(hashing=Passwords(hasher=hasher))
     await slow.member("Alice")
     quick, thief = await make_house(slow.path, hashing=cheap), await slow.browser("Alice")
-    await asyncio.gather(
-        thief.log_in(PASSWORD),
-        shell.set_password(Operator(quick.store), "alice@example.com", Secret(NEW)),
-    )
+    async with hasher.held("verify", thief.log_in(PASSWORD)) as login:
+        await shell.set_password(Operator(quick.store), "alice@example.com", Secret(NEW))
+    await login
     assert not await thief.is_in()
     assert await quick.count("sessions") == 0
 

@@ -15,6 +15,7 @@ from db.maintenance.schema import migrate
 from tests.conftest import House
 from tests.databases import Server
 from tests.people import HTMX, Browser, Element, path_of, read, set_cookie_of
+from web.rendering.responses import SITE
 
 ACTIONS = [
     ("role", {"role": "admin"}),
@@ -287,7 +288,7 @@ async def test_the_fragment_is_the_main_part_of_the_page(ada: Browser, alice: Br
         await ada.get("/admin/users?q=alice"),
         await ada.get_fragment("/admin/users?q=alice"),
     )
-    assert fragment.text.startswith("<title>People · Latchkey</title>")
+    assert fragment.text.startswith(f"<title>People · {SITE}</title>")
     assert fragment.text.partition("</title>\n")[2].strip() in page.text
 
 

@@ -22,6 +22,7 @@ from db.rate_limits.limits import ENTRIES_CLIENT, LOGIN_UNKNOWN
 from db.viewer import Operator
 from tests.conftest import House
 from tests.people import HTMX, IPHONE, PASSWORD, Browser, Element, read
+from web.rendering.responses import SITE
 from web.settings.paths import ROOT
 
 NEW = "another-No.7 to the sea"
@@ -546,7 +547,7 @@ async def test_when_from_where_and_what_to_do_stand_beside_it(cast: Cast) -> Non
     assert entry.one("time").attrs["datetime"] == "2026-11-24T09:12:00Z"
     assert f"{FIREFOX_HERE}, from {HOME}" in entry.text
     assert "change your password" in page.one("section").text
-    assert page.one("title").text == "Activity · Latchkey"
+    assert page.one("title").text == f"Activity · {SITE}"
     assert "/account/activity" in [
         link.attrs.get("href") for link in read(await cast.alice.get("/account")).all("a")
     ]

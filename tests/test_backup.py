@@ -18,6 +18,7 @@ import pytest
 
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
+from db.maintenance.atomic_files import fill_draft
 from db.maintenance.backup import Content, NotDone, back_up, restore
 from db.maintenance.schema import migrate
 from db.tables import SCHEMA
@@ -225,6 +226,22 @@ def test_a_restore_that_cannot_keep_the_owner_is_refused(migrated: Path, tmp_pat
         1,
     )
     assert (everything_in(tmp_path), owner_and_mode_of(target)[0]) == (before, SERVICE)
+
+
+@pytest.mark.reliability("R19")
+def test_a_link_in_the_place_of_a_draft_is_not_followed(tmp_path: Path) -> None:
+    """Otherwise whoever owns the directory could have root write a backup over any file."""
+    source, draft, other = (tmp_path / name for name in ("backup.db", "draft.db", "other"))
+    source.write_bytes(b"backup" * 1000)
+    other.write_bytes(b"other")
+    draft.symlink_to(other)
+    with pytest.raises(OSError, match="symbolic links"):
+        fill_draft(draft, source)
+    assert other.read_bytes() == b"other"
+    draft.unlink()
+    draft.touch()
+    fill_draft(draft, source)
+    assert draft.read_bytes() == source.read_bytes()
 
 
 @pytest.mark.reliability("R19")

@@ -1,6 +1,5 @@
 """The command line, as a person at the shell runs it."""
 
-import io
 import os
 import pty
 import shutil
@@ -9,28 +8,21 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, redirect_stderr, redirect_stdout, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import argon2
 import pytest
 
+from tests.commands import Told, run_command
 from tests.conftest import SECRET
 from tests.people import PASSWORD
-from web.cli.main import main
 from web.settings.paths import DATA, ROOT
 from web.settings.settings import read_settings
 
 Run = Callable[..., "Told"]
 LATCHKEY = Path(sys.executable).parent / "latchkey"
-
-
-@dataclass
-class Told:
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 @pytest.fixture
@@ -43,13 +35,7 @@ def run(tmp_path: Path) -> Run:
             "SESSION_SECRET": SECRET,
             **environ,
         }
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
-            try:
-                code = main(list(arguments), settings, io.StringIO(stdin))
-            except SystemExit as stop:  # argparse's own way out
-                code = int(stop.code or 0)
-        return Told(code, out.getvalue(), err.getvalue())
+        return run_command(*arguments, environ=settings, stdin=stdin)
 
     return run
 
@@ -117,6 +103,15 @@ def test_a_new_database_is_readable_by_its_owner_alone(
 
 
 @pytest.mark.asvs("S96")
+def test_whatever_a_command_creates_is_for_its_owner_alone(
+    run: Run, tmp_path: Path, loose_umask: None
+) -> None:
+    assert run("secret").returncode == 0
+    (tmp_path / "anything").touch()  # as a library would
+    assert mode_of(tmp_path / "anything") == 0o600
+
+
+@pytest.mark.asvs("S96")
 def test_an_existing_database_that_others_can_read_is_made_private(
     run: Run, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
@@ -134,6 +129,14 @@ def test_an_existing_database_that_others_can_read_is_made_private(
     assert {name: mode_of(tmp_path / name) for name in names if (tmp_path / name).exists()} == {
         name: 0o644 if name == "other.db" else 0o600 for name in names if (tmp_path / name).exists()
     }
+
+
+@pytest.mark.asvs("S96")
+def test_an_empty_file_that_becomes_the_database_is_made_private(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "latchkey.db").touch()
+    (tmp_path / "latchkey.db").chmod(0o644)
+    assert run("migrate").returncode == 0
+    assert mode_of(tmp_path / "latchkey.db") == 0o600
 
 
 def test_a_database_that_its_group_may_use_keeps_its_mode(
@@ -156,6 +159,24 @@ def test_a_database_that_cannot_be_made_private_is_a_warning(
     assert (told.returncode, told.stderr.count("\n")) == (0, 1)
     assert f"latchkey: warning: other users have access to {tmp_path}/latchkey.db" in told.stderr
     assert mode_of(tmp_path / "real.db") == 0o644
+
+
+@pytest.mark.asvs("S96")
+@pytest.mark.parametrize("command", ["migrate", "users list", "backup copy.db"])
+def test_a_mistyped_path_changes_the_mode_of_no_other_file(
+    run: Run, tmp_path: Path, command: str
+) -> None:
+    """As root, a path such as /etc/passwd would be taken away from every other user."""
+    folder, text, other = tmp_path / "folder", tmp_path / "passwd", tmp_path / "other.db"
+    folder.mkdir()
+    text.write_text("root:x:0:0:root:/root:/bin/bash\n" * 100)
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE users (id)")
+    for path, mode in ((folder, 0o755), (text, 0o644), (other, 0o644)):
+        path.chmod(mode)
+        told = run(*command.split(), DATABASE_URL=f"sqlite:///{path}")
+        assert (told.returncode, told.stderr.count("\n")) == (1, 1), told.stderr
+        assert mode_of(path) == mode
 
 
 @pytest.mark.asvs("S96")

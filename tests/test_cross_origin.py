@@ -62,6 +62,24 @@ async def test_no_other_site_can_make_a_browser_change_anything(
     assert await alice.is_in()
 
 
+@pytest.mark.asvs("S03", "S31")
+async def test_a_form_for_another_host_does_nothing(
+    house: House, alice: Browser, stranger: Browser
+) -> None:
+    """After DNS rebinding it comes from a page that the browser takes for this site's."""
+    before, fields = (
+        house.statements,
+        {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD},
+    )
+    for path in unsafe_paths(house):
+        for person in (alice, stranger):
+            answer = await person.post(path, fields, Host="evil.example")
+            assert (answer.status_code, set_cookie_of(answer)) == (400, {}), path
+    assert house.statements == before
+    assert (await house.count("users"), await house.count("sessions")) == (1, 1)
+    assert await alice.is_in()
+
+
 @pytest.mark.asvs("S31")
 async def test_no_other_site_can_log_a_browser_in(house: House, alice: Browser) -> None:
     for headers in FOREIGN:

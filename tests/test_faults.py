@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
     [
         pytest.param(
             "lock",
-            marks=pytest.mark.reliability("R05"),
+            marks=[pytest.mark.alone, pytest.mark.reliability("R05")],
             id="a locked database: 503, and members' pages go on",
         ),
         pytest.param(

@@ -622,5 +622,5 @@ def test_the_work_of_a_check_grows_no_faster_than_what_was_typed(form: str) -> N
             "xn--",
         ):
             small = work(partial(Form.check_field, schema, field, {field: unit * 500}))
-            large = work(partial(Form.check_field, schema, field, {field: unit * 50_000}))
-            assert large <= 100 * small + 1_000, (field, unit)
+            large = work(partial(Form.check_field, schema, field, {field: unit * 5_000}))
+            assert large <= 10 * small + 1_000, (field, unit)

@@ -78,6 +78,7 @@ async def until(is_so: Callable, seconds: float = 10) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.alone
 @pytest.mark.asvs("S95")
 @pytest.mark.reliability("R23")
 async def test_ten_thousand_expired_sessions_go_and_live_ones_stay_while_people_sign_up(

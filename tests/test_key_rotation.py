@@ -4,7 +4,7 @@ breaks.
 
 import asyncio
 import re
-import subprocess
+import socket
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.crypto.secret import Secret
 from db.maintenance.schema import migrate
+from tests.commands import run_command
 from tests.conftest import SECRET, House
 from tests.people import HTMX, PASSWORD, Browser, read, set_cookie_of
-from tests.processes import LATCHKEY, free_port, serving
+from tests.processes import serving
 from tests.test_session_cookie import header_of
 from web.forms.form import read_fields
 from web.http.session import verify_session
@@ -147,10 +148,11 @@ def test_the_program_does_not_start_with_a_secret_file_that_others_can_read(
     path = tmp_path / "secret"
     path.write_text(secrets.pop(name))
     path.chmod(mode)
-    environ = {**secrets, f"{name}_FILE": str(path), "PORT": str(free_port())}
-    done = subprocess.run(
-        [LATCHKEY, "serve"], env=environ, capture_output=True, text=True, timeout=30
-    )
+    with socket.create_server(
+        ("127.0.0.1", 0)
+    ) as taken:  # a program that started all the same would end here
+        environ = {**secrets, f"{name}_FILE": str(path), "PORT": str(taken.getsockname()[1])}
+        done = run_command("serve", environ=environ)
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         done.stderr

@@ -144,7 +144,7 @@ async def test_a_hash_of_yesterdays_strength_is_renewed_at_log_in(
 ) -> None:
     past = await make_house(hashing=cheap)
     await past.member("Alice")
-    today = await make_house(past.path)
+    today = await make_house(past.path, hashing=Passwords())
     laptop = await today.browser("Alice")
     assert (await laptop.log_in()).status_code == 303
     ((stored,),) = await today.rows("SELECT password_hash FROM users")

@@ -279,6 +279,7 @@ async def stay(server: uvicorn.Server, longest: float) -> float:
 IMPATIENT = {"headers_within": 0.3, "read_within": PATIENCE}
 
 
+@pytest.mark.alone
 @pytest.mark.reliability("R09")
 @pytest.mark.parametrize("requests", [ASK, LAST, ASK * 20], ids=["one", "the last", "many"])
 def test_who_does_not_read_is_cut_off_and_nothing_is_logged(
@@ -297,6 +298,7 @@ def test_who_does_not_read_is_cut_off_and_nothing_is_logged(
     assert caplog.records == []
 
 
+@pytest.mark.alone
 @pytest.mark.reliability("R09")
 def test_who_reads_slowly_but_steadily_gets_everything(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
@@ -315,6 +317,7 @@ def test_who_reads_slowly_but_steadily_gets_everything(caplog: pytest.LogCapture
     assert caplog.records == []
 
 
+@pytest.mark.alone
 @pytest.mark.reliability("R09")
 def test_who_has_not_read_does_not_keep_the_program_from_ending(
     caplog: pytest.LogCaptureFixture,
@@ -333,6 +336,7 @@ def test_who_has_not_read_does_not_keep_the_program_from_ending(
     assert caplog.records == []
 
 
+@pytest.mark.alone
 @pytest.mark.reliability("R09")
 def test_who_asks_for_much_and_hangs_up_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
@@ -355,6 +359,7 @@ def count_requests() -> int:
     return sum(isinstance(one, RequestResponseCycle) for one in gc.get_objects())
 
 
+@pytest.mark.alone
 @pytest.mark.reliability("R09")
 async def test_who_asks_for_hundreds_of_answers_ahead_is_closed() -> None:
     async with served(answering(), Reception(**IMPATIENT)) as server:

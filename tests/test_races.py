@@ -14,6 +14,7 @@ from db.errors import Busy, Forbidden, LastAdmin, NotLoggedIn
 from db.maintenance.pruning import prune
 from db.sessions.claims import peek
 from db.sessions.lifecycle import end_session, start_session, verify_session
+from db.tables import SCHEMA
 from db.viewer import NOWHERE, ROLES, require_admin
 from tests.conftest import House
 from tests.databases import KINDS
@@ -376,12 +377,13 @@ async def test_those_who_end_sessions_at_once_do_not_wait_for_each_other_for_eve
         assert await house.count("sessions") == 0
 
 
+NEXT_REVISION = f"{int(SCHEMA) + 1:04}"
 NEXT_VERSION = (
     "ALTER TABLE users ADD COLUMN shoe_size TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE sessions ADD COLUMN country TEXT",
     "CREATE TABLE notes (id TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES users (id))",
     "CREATE INDEX sessions_country ON sessions (country)",
-    "UPDATE alembic_version SET version_num = '0002'",
+    f"UPDATE alembic_version SET version_num = '{NEXT_REVISION}'",
 )
 
 
@@ -425,4 +427,4 @@ async def test_who_is_served_goes_on_while_the_next_version_adds_to_the_tables(
 
     *codes, _ = await asyncio.gather(*[visit(number) for number in range(4)], migrate())
     assert set.union(*codes) <= {200, 303, 422}
-    assert await house.rows("SELECT version_num FROM alembic_version") == [("0002",)]
+    assert await house.rows("SELECT version_num FROM alembic_version") == [(NEXT_REVISION,)]

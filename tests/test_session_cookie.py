@@ -382,12 +382,12 @@ async def test_the_last_use_is_written_every_five_minutes_and_no_more_often(
 
 
 @pytest.mark.asvs("S87")
-async def test_ten_thousand_tokens_are_random_and_none_comes_twice(house: House) -> None:
-    tokens = [decoded(house.store.token(32)) for _ in range(10_000)]
+async def test_a_thousand_tokens_are_random_and_none_comes_twice(house: House) -> None:
+    tokens = [decoded(house.store.token(32)) for _ in range(1_000)]
     ones = sum(int.from_bytes(token).bit_count() for token in tokens)
     assert {len(token) for token in tokens} == {32}
-    assert len(set(tokens)) == 10_000
-    assert abs(ones / (10_000 * 256) - 0.5) < 0.005
+    assert len(set(tokens)) == 1_000
+    assert abs(ones / (1_000 * 256) - 0.5) < 0.008  # eight standard deviations
 
 
 @pytest.mark.guide("B5")

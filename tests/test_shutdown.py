@@ -23,6 +23,7 @@ from db.maintenance.backup import NotDone, restore
 from db.maintenance.schema import migrate
 from tests.conftest import SECRET
 from tests.people import PASSWORD
+from tests.processes import free_port
 
 LATCHKEY = Path(sys.executable).parent / "latchkey"
 NOW = datetime(2026, 11, 24, 9, 12, tzinfo=UTC)
@@ -89,9 +90,7 @@ def database(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture

@@ -294,7 +294,9 @@ async def test_an_unknown_field_has_no_live_check(house: House, stranger: Browse
 
 
 @pytest.mark.guide("A17", "T13")
-async def test_a_password_is_stored_as_an_argon2id_hash(house: House, alice: Browser) -> None:
+async def test_a_password_is_stored_as_an_argon2id_hash(make_house: Callable) -> None:
+    house = await make_house(hashing=Passwords())
+    await house.member("Alice")
     ((stored,),) = await house.rows("SELECT password_hash FROM users")
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 

@@ -22,12 +22,12 @@ from web.middleware.allowed_hosts import AllowedHosts
 from web.middleware.compression import Packed
 from web.middleware.cross_origin import CrossOrigin
 from web.middleware.error_handler import LastResort
-from web.middleware.request_limits import Limits
+from web.middleware.request_limits import HANDLER_DEADLINE, Limits
 from web.middleware.security_headers import Headers
 from web.observability.metrics import Measure, Metrics
 from web.rendering.assets import Assets
 from web.rendering.layouts import Layouts
-from web.rendering.templates import make_environment
+from web.rendering.templates import Templates, make_environment
 from web.router import Router, Row
 from web.routes import member_pages, routes_for
 from web.settings.settings import Settings
@@ -57,8 +57,13 @@ def create_app(
     clock: Callable[[], datetime] | None = None,
     *,
     metrics_token: Secret[str] | None = None,
+    environment: Templates | None = None,
+    work_within: float = HANDLER_DEADLINE,
 ) -> Starlette:
-    """The application. A test hands in a store of its own, with its own clock."""
+    """Returns the application.
+
+    A test passes its own store, clock and compiled templates, and more seconds for each request.
+    """
     store = store or open_store(settings)
     metrics = _metrics_of(store, metrics_token)
     rows = routes_for(settings)
@@ -71,7 +76,7 @@ def create_app(
             Middleware(LastResort),
             Middleware(CrossOrigin, base_url=settings.base_url),
             Middleware(AllowedHosts, base_url=settings.base_url),
-            Middleware(Limits),
+            Middleware(Limits, work_within=work_within),
         ],
     )
     app.state.settings = settings
@@ -83,7 +88,7 @@ def create_app(
     app.state.policy = POLICIES[settings.password_policy]
     app.state.member_pages = member_pages(rows)
     app.state.assets = Assets()
-    app.state.environment = make_environment(app.router, app.state.assets)
+    app.state.environment = environment or make_environment(app.router, app.state.assets)
     app.state.layouts = Layouts(app.state.environment, app.state.policy)
     app.state.drawn = {}
     return app

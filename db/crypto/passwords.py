@@ -48,8 +48,11 @@ class Passwords:
         passes: int = 2,
         threads: int | None = None,
         longest_wait: float = LONGEST_WAIT,
+        hasher: PasswordHasher | None = None,
     ) -> None:
-        self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=1)
+        self._hasher = hasher or PasswordHasher(
+            time_cost=passes, memory_cost=memory_kib, parallelism=1
+        )
         self._threads = threads or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self._threads, "argon2", initializer=_step_back)
         self._longest_wait = longest_wait

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,15 @@ def draft_beside(target: Path, *, replaces: bool = False) -> Iterator[Path]:
     finally:
         for suffix in SUFFIXES:
             Path(name + suffix).unlink(missing_ok=True)
+
+
+def fill_draft(draft: Path, source: Path) -> None:
+    """Copies a file into a draft. Raises OSError where a symbolic link has taken the draft's place.
+
+    The owner of the directory could put one there, and root would write to the link's target.
+    """
+    with source.open("rb") as copied, open(draft, "r+b", opener=_without_links) as filled:
+        shutil.copyfileobj(copied, filled)
 
 
 def name_draft(draft: Path, target: Path) -> None:
@@ -107,3 +117,7 @@ def _take_owner(handle: int, target: Path) -> None:
             "as that user, or as root"
         )
         raise NotDone(problem) from None
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)

@@ -4,7 +4,6 @@ proven good.
 
 import fcntl
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,14 +13,20 @@ from pathlib import Path
 from typing import Final
 
 from db.crypto.secret import Secret
-from db.maintenance.atomic_files import NotDone, draft_beside, name_draft, replace_by_draft, sync
-from db.maintenance.database_files import REPLACED, SUFFIXES, make_private, path_of
+from db.maintenance.atomic_files import (
+    NotDone,
+    draft_beside,
+    fill_draft,
+    name_draft,
+    replace_by_draft,
+    sync,
+)
+from db.maintenance.database_files import OWN_TABLES, REPLACED, SUFFIXES, make_private, path_of
 from db.tables import SCHEMA
 
 # where SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
 SHARED_FIRST: Final = 0x40000002
 SHARED_SIZE: Final = 510
-OURS: Final = {"users", "sessions", "alembic_version"}  # in every version
 WAIT: Final = 30  # seconds for a checkpoint that is under way
 
 
@@ -70,7 +75,7 @@ def restore(database: Secret[str], source: Path, now: datetime) -> tuple[Content
         f"{source} is in use, no backup: `latchkey backup` makes one of it",
     )
     with draft_beside(target, replaces=True) as draft, _nobody_else_in(target):
-        shutil.copyfile(source, draft)
+        fill_draft(draft, source)
         content = check(draft)
         sync(draft)
         kept = _set_aside(target, now)
@@ -92,7 +97,7 @@ def check(path: Path) -> Content:
                     "SELECT name FROM sqlite_schema WHERE type = 'table'"
                 )
             }
-            _require(tables >= OURS, "it is not a database of Latchkey")
+            _require(tables >= OWN_TABLES, "it is not a database of Latchkey")
             damage = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             _require(damage == "ok", f"it is damaged: {damage.splitlines()[-1]}")
             _require(

@@ -4,8 +4,10 @@ cannot be used.
 
 import os
 import pwd
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -14,6 +16,7 @@ from db.crypto.secret import Secret
 
 SQLITE: Final = "sqlite:///"
 SUFFIXES: Final = ("", "-wal", "-shm", "-journal")  # the database, and what SQLite keeps beside it
+OWN_TABLES: Final = frozenset(("users", "sessions", "alembic_version"))  # in every version
 # `latchkey restore` keeps the replaced database under this suffix and a time
 REPLACED: Final = ".replaced-"
 
@@ -28,9 +31,12 @@ def make_private(path: Path) -> list[str]:
     """Leaves access to the owner alone where others have some, on the database and its copies by
     `restore`.
 
-    A mode that gives access to the group alone was set on purpose and stays. Returns a warning for
-    each file that could not be changed.
+    A mode that gives access to the group alone was set on purpose and stays. Any other file, which
+    a mistyped path names, keeps its mode: root would make /etc/passwd unreadable for every user.
+    Returns a warning for each file that could not be changed.
     """
+    if not _is_own_database(path):
+        return []
     return [warning for file in _files_of(path) if (warning := make_one_private(file))]
 
 
@@ -97,6 +103,20 @@ def find_file_problem(path: Path) -> str:
                 f"{place}: permission denied ({owner_and_mode(place)}; this program runs as {user})"
             )
     return f"{path} is a directory" if os.path.isdir(path) else ""
+
+
+def _is_own_database(path: Path) -> bool:
+    """Returns whether the file is an SQLite database with the tables of this program."""
+    if not path.is_file():
+        return False
+    try:
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+        ) as file:
+            tables = file.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    except sqlite3.Error:
+        return False
+    return {name for (name,) in tables} >= OWN_TABLES
 
 
 def _files_of(path: Path) -> Iterator[Path]:

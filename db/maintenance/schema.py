@@ -16,7 +16,7 @@ import db.engine  # noqa: F401  (registers the back ends with `databases`)
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import Busy
-from db.maintenance.database_files import create_private, find_file_problem, path_of
+from db.maintenance.database_files import create_private, find_file_problem, make_private, path_of
 from db.tables import SCHEMA
 
 LOCK_TIMEOUT: Final = 3.0  # seconds that SQLite waits for other processes
@@ -141,7 +141,8 @@ def migrate(database: Secret[str]) -> None:
     from alembic import command
     from alembic.config import Config
 
-    if path := path_of(database):
+    path = path_of(database)
+    if path:
         require_usable_file(path)
         with suppress(FileExistsError):
             create_private(path)
@@ -149,6 +150,8 @@ def migrate(database: Secret[str]) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
     config.attributes["url"] = database
     command.upgrade(config, SCHEMA)
+    if path:
+        make_private(path)  # an empty file that was there before is a database only now
 
 
 def migrate_if_needed(database: Secret[str]) -> None:

@@ -1,4 +1,4 @@
-"""What hypothesis makes up: words, forms and cookies as nobody's browser would send them."""
+"""Hypothesis strategies for invalid words, forms, cookies, headers and framings."""
 
 import base64
 import json
@@ -31,6 +31,149 @@ TYPES = [
         b"application/json",
     ),
     *(b"text/plain", b"", b"\xff/\xfe"),
+]
+# Headers that the program reads, or that its server or a proxy in front of it may act on.
+HEADERS = [
+    *(
+        b"User-Agent",
+        b"X-Forwarded-For",
+        b"Forwarded",
+        b"X-Forwarded-Host",
+        b"X-Forwarded-Proto",
+        b"Referer",
+    ),
+    *(
+        b"Accept",
+        b"Accept-Encoding",
+        b"Accept-Language",
+        b"Authorization",
+        b"Cookie",
+        b"If-None-Match",
+        b"Range",
+    ),
+    *(
+        b"HX-Request",
+        b"HX-Current-URL",
+        b"HX-Target",
+        b"Document-Viewer",
+        b"Sec-Purpose",
+        b"Expect",
+        b"Upgrade",
+    ),
+    *(
+        b"Sec-Fetch-Mode",
+        b"Sec-Fetch-Dest",
+        b"X-HTTP-Method-Override",
+        b"X-Original-URL",
+        b"Connection",
+        b"X",
+    ),
+]
+HEADER_PIECES = [
+    *(
+        b"Mozilla/5.0",
+        b" (Linux; Android 9;  )",
+        b" AppleWebKit/537.36",
+        b" Firefox/",
+        b"(",
+        b")",
+        b";",
+        b"/",
+        b"9" * 20,
+    ),
+    *(
+        b"127.0.0.1",
+        b"[::1]",
+        b":",
+        b",",
+        b" ",
+        b"\t",
+        b"=",
+        b'"',
+        b"*",
+        b"q=",
+        b"bytes=0-",
+        b"\xa0",
+        b"\x85",
+        b"\xff",
+    ),
+    *(
+        b"true",
+        b"prefetch",
+        b"gzip",
+        b"text/html",
+        b"application/json",
+        b"http://",
+        b"../",
+        b"%00",
+        b"100-continue",
+    ),
+]
+FOREIGN_HOSTS = [
+    *(
+        [],
+        [b"Host:"],
+        [b"Host: evil.example"],
+        [b"Host: 0.0.0.0"],
+        [b"Host: 2130706433"],
+        [b"Host: [::]"],
+    ),
+    *(
+        [b"Host: 127.0.0.1.evil.example"],
+        [b"Host: localhost.evil.example"],
+        [b"Host: evil.example#@127.0.0.1"],
+    ),
+    *(
+        [b"Host: 127.0.0.1, evil.example"],
+        [b"Host: 127.0.0.1", b"Host: evil.example"],
+        [b"Host: 127.0.0.1/x"],
+    ),
+]
+FOREIGN_SITES = [
+    *(
+        [b"Origin: http://evil.example"],
+        [b"Origin: null"],
+        [b"Origin:"],
+        [b"Sec-Fetch-Site: cross-site"],
+    ),
+    *(
+        [b"Sec-Fetch-Site: same-site"],
+        [b"Sec-Fetch-Site: same-origin", b"Origin: http://evil.example"],
+    ),
+    *(
+        [b"Sec-Fetch-Site: none", b"Origin: https://127.0.0.1"],
+        [b"Sec-Fetch-Site:"],
+        [b"Sec-Fetch-Site: SAME-ORIGIN"],
+    ),
+]
+LENGTHS = [
+    *(
+        b"Transfer-Encoding: chunked",
+        b"Content-Length: 5",
+        b"Content-Length: 0",
+        b"Transfer-Encoding: chunked, chunked",
+    ),
+    *(
+        b"Content-Length : 5",
+        b"Content-Length: +5",
+        b"Transfer-Encoding: \x0bchunked",
+        b"Transfer-Encoding: identity",
+    ),
+]
+OFFERS = [
+    *(
+        b"Upgrade: h2c",
+        b"Upgrade: websocket",
+        b"Upgrade: TLS/1.2",
+        b"Connection: Upgrade, HTTP2-Settings",
+    ),
+    *(
+        b"Connection: close",
+        b"Connection: keep-alive",
+        b"Expect: 100-continue",
+        b"Trailer: Cookie",
+        b"TE: trailers",
+    ),
 ]
 words = (
     st.text(st.characters(exclude_categories=()), max_size=60)
@@ -92,6 +235,51 @@ def cookies(real: list[str]) -> SearchStrategy[bytes]:
     one = some.map(lambda value: b"session=" + value)
     several = st.lists(one | noise, min_size=1, max_size=4).map(b"; ".join)
     return one | one | several | noise
+
+
+def headers() -> SearchStrategy[list[bytes]]:
+    """Some lines of headers, with values that are long, doubled or no text."""
+    pieces = st.lists(st.sampled_from(HEADER_PIECES) | st.binary(max_size=6), max_size=12).map(
+        b"".join
+    )
+    long = st.sampled_from([b";", b"(", b"a,", b"\xff", b"9."]).map(lambda piece: piece * 900)
+    line = st.builds(
+        lambda name, value: name + b": " + no_line_ends(value),
+        st.sampled_from(HEADERS),
+        pieces | long,
+    )
+    return st.lists(line, max_size=6)
+
+
+def framed(opening: bytes, trailer: bytes) -> SearchStrategy[bytes]:
+    """A request whose body is framed well or badly, with a trailer, and with another request in the body or behind.
+
+    `opening` is the request line and the headers that stay, `trailer` one line.
+    """
+    inner = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    chunk = st.sampled_from([b"x=123", inner, b""]).map(
+        lambda data: b"%x\r\n%s\r\n" % (len(data), data)
+    )
+    odd = st.sampled_from(
+        [b"5;x=y\r\nx=123\r\n", b"5 \r\nx=123\r\n", b"0x5\r\nx=123\r\n", b"-1\r\n", b"5\nx=123\n"]
+    )
+    trailers = st.lists(
+        st.sampled_from([trailer, b"Host: evil.example", b"Content-Length: 5", b"X:"]), max_size=4
+    )
+    end = trailers.map(
+        lambda lines: b"0\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+    )
+    pieces = st.lists(chunk | chunk | odd, max_size=3).map(b"".join)
+    chunks = st.builds(bytes.__add__, pieces, end | end | st.just(b""))
+    heads = st.lists(st.sampled_from([*LENGTHS[:2] * 4, *LENGTHS, *OFFERS]), max_size=4)
+    body = chunks | chunks | st.sampled_from([b"x=123", inner])
+    behind = st.sampled_from([b"", b"", inner, b"\r\n" + inner])
+    return st.builds(
+        lambda lines, sent, rest: b"\r\n".join([opening, *lines, b"", b""]) + sent + rest,
+        heads,
+        body,
+        behind,
+    )
 
 
 def forged(values: list[str]) -> SearchStrategy[bytes]:

@@ -1,24 +1,36 @@
-"""hypothesis makes up ten thousand forms, queries, ids and cookies: no answer is a failure, and no
-cookie opens.
-"""
+"""Hypothesis generates forms, ids, cookies, headers and framings; none may fail or log in."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
+from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.attack.bodies import TYPES, cookies, forms, segments
-from tests.attack.house import House
-from tests.attack.outcome import Attack, Finding, Seen
-from tests.attack.wire import Answer, Wire
+from tests.attack.bodies import (
+    FOREIGN_HOSTS,
+    FOREIGN_SITES,
+    TYPES,
+    cookies,
+    forms,
+    framed,
+    headers,
+    segments,
+)
+from tests.attack.house import PASSWORD, House
+from tests.attack.outcome import Attack, Finding, NotRun, Seen
+from tests.attack.wire import Answer, Wire, exchange
 
 CASES = 10_000
 OF_COOKIES = 3_200
 OF_DEVICE_COOKIES = 200  # each costs a hash
+OF_HEADERS = 800
+OF_FRAMES = 300  # each is a connection of its own
+FRAME_SECONDS = 0.15  # for which the next piece of an answer is awaited
 FORMS = (
-    ("/signup", ["name", "email", "password"], ""),
+    ("/signup", ["name", "email", "password", "next"], ""),
     ("/signup/check/name", ["name"], ""),
     ("/signup/check/email", ["email"], ""),
     ("/signup/check/password", ["password", "name", "email"], ""),
@@ -43,9 +55,13 @@ IDS = (
     ("POST", "/signup/check/{}", ""),
     ("POST", "/account/check/{}", "charlie"),
     ("POST", "/devices/{}/revoke", "charlie"),
+    ("GET", "/admin/users/{}?q={}&page={}&sort={}", "ada"),
+    ("POST", "/admin/users/{}/team", "ada"),
+    ("POST", "/admin/users/{}/end-sessions", "ada"),
     ("POST", "/admin/users/{}/role", "ada"),
     ("POST", "/admin/users/{}/disable", "ada"),
 )
+SESSION_OF = b"GET /api/session HTTP/1.1\r\nHost: localhost"
 # some cookies turn out to be real ones, and do not count
 EACH = (CASES - 3_000) // (len(FORMS) + len(IDS)) + 1
 WAYS = st.sampled_from([[], [b"HX-Request: true"], [b"Accept: application/json"]])
@@ -79,10 +95,15 @@ class Crowd:
             ]
 
     def ask(
-        self, method: str, target: bytes, headers: list[bytes], body: bytes | None = None
+        self,
+        method: str,
+        target: bytes,
+        headers: list[bytes],
+        body: bytes | None = None,
+        hosts: list[bytes] | None = None,
     ) -> Answer:
         self.number += 1
-        answer = self.wire.ask(method.encode(), target, headers, body)
+        answer = self.wire.ask(method.encode(), target, headers, body, hosts)
         assert not answer.is_failure, f"{method} {target!r} {headers} {body!r}: {answer.status}"
         return answer
 
@@ -103,14 +124,22 @@ def strike(house: House) -> Seen:
     in_forms = crowd.number
     fuzz_cookie(crowd)
     fuzz_device_cookie(crowd)
+    in_cookies = crowd.number - in_forms
+    fuzz_headers(crowd)
+    in_headers = crowd.number - in_forms - in_cookies
+    fuzz_frames(crowd)
     crowd.wire.close()
+    if "Traceback" in house.logged():
+        told = house.logged().partition("Traceback")[2]
+        crowd.findings.append(Finding("unhandled exception", told[-300:]))
     still = [
         who
         for who in house.cookies
         if house.ask("GET", "/dashboard", cookie=house.cookies[who])[0] != 200
     ]
     crowd.findings += [Finding("a session ended during the attack", who) for who in still]
-    did = f"{in_forms:,} cases on {len(FORMS)} forms and {len(IDS)} ids and queries, {crowd.number - in_forms:,} cookies"
+    did = f"{in_forms:,} cases on {len(FORMS)} forms and {len(IDS)} ids and queries, {in_cookies:,} cookies, "
+    did += f"{in_headers:,} sets of headers, {crowd.number - in_forms - in_cookies - in_headers:,} framings of a body"
     return Seen(did, crowd.findings)
 
 
@@ -171,8 +200,91 @@ def fuzz_device_cookie(crowd: Crowd) -> None:
     crowd.run("the device cookie", OF_DEVICE_COOKIES, test)
 
 
+def fuzz_headers(crowd: Crowd) -> None:
+    """Sends random headers: none may fail, and other hosts and forms of other sites are refused."""
+    charlie = crowd.cookie("charlie")
+
+    @given(
+        lines=headers(),
+        who=st.sampled_from([[], charlie]),
+        hosts=st.none() | st.sampled_from(FOREIGN_HOSTS),
+    )
+    def test_page(lines: list[bytes], who: list[bytes], hosts: list[bytes] | None) -> None:
+        answer = crowd.ask(
+            "GET", b"/login" if not who else b"/dashboard", [*who, *lines], hosts=hosts
+        )
+        assert hosts is None or answer.status in (400, 431), (
+            f"{hosts} with {lines}: {answer.status}"
+        )
+
+    @given(lines=headers(), foreign=st.just([]) | st.sampled_from(FOREIGN_SITES))
+    def test_form(lines: list[bytes], foreign: list[bytes]) -> None:
+        kind = b"Content-Type: application/x-www-form-urlencoded"
+        answer = crowd.ask(
+            "POST", b"/account/check/name", [*charlie, kind, *foreign, *lines], b"name=Charlie"
+        )
+        assert not foreign or answer.status in (400, 403, 431), (
+            f"{foreign} with {lines}: {answer.status}"
+        )
+
+    crowd.run("the headers of a page", OF_HEADERS // 2, test_page)
+    crowd.run("the headers of a form", OF_HEADERS // 2, test_form)
+
+
+def fuzz_frames(crowd: Crowd) -> None:
+    """Sends random framings: none may fail, and a session in a trailer has no effect."""
+    port, cookie = crowd.house.port, crowd.house.cookies["charlie"].encode()
+
+    @given(raw=framed(SESSION_OF, b"Cookie: " + cookie))
+    def test(raw: bytes) -> None:
+        crowd.number += 1
+        answers = exchange(port, raw, FRAME_SECONDS)
+        assert not opens(answers), f"a trailer opened a session: {raw!r}"
+        failed = re.findall(rb"HTTP/1.1 5\d\d", answers)
+        assert not failed, f"{raw!r}: {failed}"
+
+    crowd.run("the framing of a body", OF_FRAMES, test)
+
+
+def opens(answers: bytes) -> bool:
+    """Returns whether a response names the user of the session."""
+    return b'"charlie"' in answers
+
+
+def prove(folder: Path) -> str:
+    """Shows that valid requests have the effects that the attack looks for."""
+    house = House(folder / "unharmed", "off")
+    house.folder.mkdir()
+    try:
+        house.open()
+        charlie = b"Cookie: " + house.cookies["charlie"].encode()
+        if not opens(exchange(house.port, b"\r\n".join([SESSION_OF, charlie, b"", b""]), 1)):
+            raise NotRun(
+                "a session in a header has no effect, so the effect of a trailer would not be noticed"
+            )
+        form = [charlie, b"Content-Type: application/x-www-form-urlencoded"]
+        wire = Wire(house.port)
+        seen = [
+            wire.ask(b"GET", b"/login").status,
+            wire.ask(b"GET", b"/dashboard", [charlie]).status,
+            wire.ask(b"POST", b"/account/check/name", form, b"name=Charlie").status,
+            wire.ask(
+                b"POST",
+                b"/login",
+                form[1:],
+                f"email=charlie@example.com&password={PASSWORD}".encode(),
+            ).status,
+        ]
+        wire.close()
+        if seen != [200, 200, 200, 303]:
+            raise NotRun(f"valid requests get unexpected responses: {seen}")
+    finally:
+        house.close()
+    return "it accepts a session in a header, the site's own host and form, and the right password"
+
+
 def values(line: bytes) -> Iterator[str]:
     return (part.partition("=")[2].strip() for part in line.decode("latin-1").split(";"))
 
 
-ATTACK = Attack("hypothesis", "off", version, strike)
+ATTACK = Attack("hypothesis", "off", version, strike, prove)

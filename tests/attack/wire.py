@@ -37,14 +37,16 @@ class Wire:
         self.socket: socket.socket | None = None
 
     def ask(
-        self, method: bytes, target: bytes, headers: Iterable[bytes] = (), body: bytes | None = None
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Iterable[bytes] = (),
+        body: bytes | None = None,
+        hosts: Iterable[bytes] | None = None,
     ) -> Answer:
-        """`headers` are whole lines."""
-        lines = [
-            b"%s %s HTTP/1.1" % (method, target),
-            b"Host: %s:%d" % (LOOPBACK.encode(), self.port),
-            *headers,
-        ]
+        """Returns the answer to one request. `headers` are whole lines; so are `hosts`, by default the site's own."""
+        own = [b"Host: %s:%d" % (LOOPBACK.encode(), self.port)]
+        lines = [b"%s %s HTTP/1.1" % (method, target), *(own if hosts is None else hosts), *headers]
         lines += [] if body is None else [b"Content-Length: %d" % len(body)]
         request = b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")
         is_new = self.socket is None
@@ -72,6 +74,17 @@ class Wire:
             return Answer(0, {}, b"")
 
 
+def exchange(port: int, raw: bytes, seconds: float) -> bytes:
+    """Returns all that comes back to the bytes until the connection is closed, or nothing comes for so long."""
+    received = b""
+    with contextlib.suppress(OSError), connect(port) as wire:
+        wire.sendall(raw)
+        wire.settimeout(seconds)
+        while piece := wire.recv(65536):
+            received += piece
+    return received
+
+
 def connect(port: int) -> socket.socket:
     wire = socket.create_connection((LOOPBACK, port), timeout=PATIENCE)
     wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -81,6 +94,11 @@ def connect(port: int) -> socket.socket:
 def read_answer(wire: socket.socket, is_head: bool) -> Answer:
     head, _, body = read_until(wire, b"", lambda read: b"\r\n\r\n" in read).partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
+    if int(first.split()[1]) == 100:  # to `Expect: 100-continue`; the answer itself follows
+        head, _, body = read_until(wire, body, lambda read: b"\r\n\r\n" in read).partition(
+            b"\r\n\r\n"
+        )
+        first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     status = int(first.split()[1])

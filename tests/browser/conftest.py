@@ -5,8 +5,10 @@ Whatever a page complains of, in any test, fails that test.
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -51,11 +53,6 @@ NO_CHROMIUM = (
     "THE BROWSER TESTS WERE SKIPPED: there is no Chromium. `apt-get install chromium` or "
     "`.venv/bin/playwright install chromium`, or name one in CHROMIUM; with REQUIRE_BROWSER=1 this fails."
 )
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if CHROMIUM is None:
-        terminalreporter.line(NO_CHROMIUM, red=True, bold=True)
 
 
 @dataclass
@@ -146,9 +143,11 @@ def forgiven() -> list[str]:
     return []
 
 
-@pytest.fixture
-def open_page(chromium: Browser, live: Live, forgiven: list[str]) -> Iterator[Callable[..., Page]]:
-    """Opens a browser that nobody has used; options are those of a browser context.
+@contextmanager
+def opened_pages(
+    chromium: Browser, live: Live, forgiven: Sequence[str] = ()
+) -> Iterator[Callable[..., Page]]:
+    """Opens browsers that nobody has used; options are those of a browser context. Fails where a page complained.
 
     `by` is another Chromium, `of` another house.
     """
@@ -169,21 +168,35 @@ def open_page(chromium: Browser, live: Live, forgiven: list[str]) -> Iterator[Ca
     assert [line for line in complaints if not line.startswith(tuple(forgiven))] == []
 
 
+def new_person(
+    open_page: Callable[..., Page],
+    live: Live,
+    name: str,
+    *,
+    member: bool = False,
+    admin: bool = False,
+    **options: object,
+) -> Person:
+    """Somebody new; a `member` has an account and is logged in, and so is an `admin`."""
+    email = f"{name.split()[0].lower()}.{next(_numbers)}@example.com"
+    person = Person(name, email, open_page(**options), live, open_page)
+    if admin:
+        live.create(name, email, "admin")
+        person.log_in()
+    elif member:
+        person.sign_up()
+    return person
+
+
+@pytest.fixture
+def open_page(chromium: Browser, live: Live, forgiven: list[str]) -> Iterator[Callable[..., Page]]:
+    with opened_pages(chromium, live, forgiven) as open_page:
+        yield open_page
+
+
 @pytest.fixture
 def make_person(open_page: Callable[..., Page], live: Live) -> Callable[..., Person]:
-    """Somebody new; `member` has an account and is logged in, and so is an `admin`."""
-
-    def make(name: str, *, member: bool = False, admin: bool = False, **options: object) -> Person:
-        email = f"{name.split()[0].lower()}.{next(_numbers)}@example.com"
-        person = Person(name, email, open_page(**options), live, open_page)
-        if admin:
-            live.create(name, email, "admin")
-            person.log_in()
-        elif member:
-            person.sign_up()
-        return person
-
-    return make
+    return partial(new_person, open_page, live)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ to order.
 """
 
 import asyncio
-import socket
 import sqlite3
 import threading
 import time
@@ -23,6 +22,7 @@ from db.crypto.secret import Secret
 from db.store import Store
 from db.viewer import Operator
 from tests.people import PASSWORD
+from tests.processes import free_port
 from web.app import create_app, open_store
 from web.settings.settings import read_settings
 
@@ -42,7 +42,8 @@ class Trouble:
     def order(self, path: str, *, times: int = 1, **what: Any) -> None:
         """For the next POST to a path, or `times` of them.
 
-        `before`, `after`: seconds to wait; `status`: the answer.
+        `before`, `after`: seconds to wait; `until`: an event to wait for first; `status`: the
+        answer.
         """
         self.orders += [
             {"path": path, "method": "POST", "before": 0, "after": 0} | what for _ in range(times)
@@ -63,6 +64,8 @@ class Trouble:
             held.append(message)
 
         await asyncio.sleep(order["before"])
+        if until := order.get("until"):
+            await asyncio.to_thread(until.wait, 10)
         await self._answer(order)(scope, receive, hold)
         await asyncio.sleep(order["after"])
         self.answered.append(order["path"])
@@ -166,7 +169,7 @@ def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
 
     Passwords are hashed in no time; all else is as it is.
     """
-    port = find_port()
+    port = free_port()
     url = f"http://localhost:{port}"
     settings = read_settings(
         {
@@ -192,12 +195,6 @@ def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
     yield Live(url, database, store, trouble, loop)
     server.should_exit = True
     thread.join(5)
-
-
-def find_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def wait_until(true: Callable[[], object], seconds: float = 10) -> None:

@@ -24,6 +24,7 @@ from tests.browser.steps import (
     settle,
     submit,
 )
+from web.rendering.responses import SITE
 
 WAYS = (("Devices", "/devices"), ("Account", "/account"), ("Dashboard", "/dashboard"))
 
@@ -45,7 +46,7 @@ def test_a_link_changes_the_main_part_and_all_that_belongs_to_it(alice: Person) 
     follow(page, "Devices")
     expect_path(page, "/devices")
     # the brand is a link like the others
-    page.get_by_role("link", name="Latchkey", exact=True).click()
+    page.get_by_role("link", name=SITE, exact=True).click()
     expect_path(page, "/dashboard")
     expect(page.locator("nav [aria-current=page]")).to_have_text(["Dashboard"])
     assert is_marked(page) and page.evaluate("document.querySelector('nav').marked")

@@ -2,12 +2,12 @@
 right to left.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Person
+from tests.browser.conftest import Person, new_person, opened_pages
 from tests.browser.live import Live
 from tests.browser.pages import (
     ADMIN,
@@ -20,30 +20,51 @@ from tests.browser.pages import (
 )
 from tests.browser.steps import button_of, expect_heading, expect_path, fill_sign_up, follow, submit
 
+SMALL, LARGE = {"width": 320, "height": 640}, {"width": 1280, "height": 800}
 
-@pytest.fixture
-def reader(make_person: Callable[..., Person]) -> Callable[..., Person]:
-    """Whoever sees a state: a stranger, a member or an administrator, with the longest of names."""
 
-    def make(state: str, **options: object) -> Person:
-        member, admin = state not in GUEST and state not in ADMIN, state in ADMIN
-        return make_person(LONG[:100] if member else "Ada", member=member, admin=admin, **options)
-
-    return make
+@pytest.fixture(scope="module", params=STATES)
+def shown(request: pytest.FixtureRequest, chromium: Browser, live: Live) -> Iterator[Page]:
+    """A page in one state, loaded once for all tests: of a guest, a member or an administrator with a long name."""
+    state = request.param
+    member, admin = state not in GUEST and state not in ADMIN, state in ADMIN
+    with opened_pages(chromium, live) as open_page:
+        name = LONG[:100] if member else "Ada"
+        person = new_person(open_page, live, name, member=member, admin=admin, viewport=SMALL)
+        STATES[state](person)
+        yield person.page
 
 
 @pytest.mark.guide("A3", "A12")
-@pytest.mark.parametrize("state", STATES)
-def test_nothing_stands_in_anybodys_way(reader: Callable, state: str) -> None:
-    person = reader(state)
-    STATES[state](person)
-    assert_accessible(person.page)
+def test_nothing_stands_in_anybodys_way(shown: Page) -> None:
+    shown.set_viewport_size(LARGE)
+    assert_accessible(shown)
+
+
+def test_nothing_sticks_out_of_the_smallest_screen(shown: Page) -> None:
+    """320 CSS pixels are also a window of 1280 at 400 % (WCAG 1.4.10).
+
+    Then the same from right to left.
+    """
+    page = shown
+    page.set_viewport_size(SMALL)
+    assert overflowing(page) == []
+    assert small_targets(page) == []
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    assert overflowing(page) == []
+    page.evaluate("document.documentElement.dir = 'ltr'")
+    page.set_viewport_size(LARGE)
+    assert small_targets(page) == []
+    page.evaluate("document.documentElement.style.fontSize = '200%'")
+    assert overflowing(page) == []
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    assert overflowing(page) == []
 
 
 def test_a_database_that_is_away_stands_in_nobodys_way(
     alice: Person, away: Live, open_page: Callable
 ) -> None:
-    page = open_page(of=away, viewport={"width": 320, "height": 640})
+    page = open_page(of=away, viewport=SMALL)
     page.context.add_cookies(alice.page.context.cookies())
     page.goto("/dashboard")
     expect_heading(page, "We will be right back")
@@ -51,28 +72,6 @@ def test_a_database_that_is_away_stands_in_nobodys_way(
     assert overflowing(page) + small_targets(page) == []
     page.goto("/signup")
     expect_path(page, "/dashboard")  # nobody is logged out by it
-
-
-@pytest.mark.parametrize("state", STATES)
-def test_nothing_sticks_out_of_the_smallest_screen(reader: Callable, state: str) -> None:
-    """320 CSS pixels are also a window of 1280 at 400 % (WCAG 1.4.10).
-
-    Then the same from right to left.
-    """
-    person = reader(state, viewport={"width": 320, "height": 640})
-    STATES[state](person)
-    page = person.page
-    assert overflowing(page) == []
-    assert small_targets(page) == []
-    page.evaluate("document.documentElement.dir = 'rtl'")
-    assert overflowing(page) == []
-    page.evaluate("document.documentElement.dir = 'ltr'")
-    page.set_viewport_size({"width": 1280, "height": 800})
-    assert small_targets(page) == []
-    page.evaluate("document.documentElement.style.fontSize = '200%'")
-    assert overflowing(page) == []
-    page.evaluate("document.documentElement.dir = 'rtl'")
-    assert overflowing(page) == []
 
 
 def test_fields_are_large_enough_to_read_and_to_hit(page: Page, alice: Person) -> None:

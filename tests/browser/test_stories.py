@@ -21,6 +21,7 @@ from tests.browser.steps import (
     submit,
 )
 from tests.people import PASSWORD
+from web.rendering.responses import SITE
 
 NAME = "Name must be at least 2 characters long."
 EMAIL = "Please enter a valid email."
@@ -49,7 +50,7 @@ def test_charlie_signs_up_after_every_error(someone: Callable, live: Live) -> No
     submit(charlie.page)
     expect_summary(charlie.page, EMAIL, RULES[0], RULES[2], RULES[3])
     expect(charlie.page.locator("#error-summary")).not_to_contain_text(RULES[1])
-    expect(charlie.page).to_have_title("Error: Create your account · Latchkey")
+    expect(charlie.page).to_have_title(f"Error: Create your account · {SITE}")
     expect(charlie.page.locator("#name")).to_have_value("Charlie")
     fill_sign_up(charlie.page, "Charlie", charlie.email)
     submit(charlie.page)
@@ -74,7 +75,7 @@ def test_alice_logs_in_and_a_wrong_password_keeps_her_out(someone: Callable, ali
     page.goto("/login")
     log_in(page, alice.email, "not-the-1-password")
     expect_summary(page, "Email or password is incorrect.")
-    expect(page).to_have_title("Error: Log in · Latchkey")
+    expect(page).to_have_title(f"Error: Log in · {SITE}")
     expect(page.locator("#email")).to_have_value(alice.email)
     expect(page.locator("[aria-invalid=true]")).to_have_count(0)  # on the form, not on a field
     log_in(page, alice.email)

@@ -59,6 +59,7 @@ def test_nginx_takes_its_example(tmp_path: Path) -> None:
 
 
 @needs_nginx
+@pytest.mark.alone
 async def test_nginx_keeps_static_files_and_machines_pages_and_holds_senders_to_a_measure(
     migrated: Path, tmp_path: Path
 ) -> None:

@@ -94,7 +94,7 @@ def sqlite_url(sqlite_path):
 
 @pytest.fixture
 async def sqlite(sqlite_url):
-    async with Database(sqlite_url) as database:
+    async with Database(sqlite_url, wait=60.0) as database:
         await create_tables(database)
         yield database
 

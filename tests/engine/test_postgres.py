@@ -183,6 +183,7 @@ async def test_a_block_of_a_connection_holds_no_session_while_it_does_something_
         assert await asyncio.create_task(database.fetch_val("SELECT 2")) == 2
 
 
+@pytest.mark.alone
 async def test_an_exhausted_pool_is_busy_after_its_wait_and_recovers(postgres_url):
     async with opened(postgres_url, max_size=1, wait=0.2) as database:
         async with database.transaction():

@@ -1,4 +1,4 @@
-"""R11: bodies and headers that are too large."""
+"""R11: bodies, headers and trailers that are too large."""
 
 import asyncio
 from collections.abc import Iterable
@@ -79,5 +79,21 @@ async def endless_headers(run: Run) -> str:
     return told
 
 
+@fault("R11", "20 MiB of trailers", "connection closed, at most 1 MiB more memory")
+async def endless_trailers(run: Run) -> str:
+    house = run.house()
+    house.start()
+    await send(house, KINDS["20 KiB of headers"][0])
+    before = house.rss
+    opening = POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nx=123\r\n0\r\n"
+    pieces = [b"X-" + b"a" * 30 + b": " + b"b" * 8192 + b"\r\n", b"X-A: b\r\n" * 1024]
+    found = [await send(house, [opening, *[piece] * (BIG // len(piece))]) for piece in pieces]
+    grown = house.rss - before
+    told = f"closed after {' and '.join(f'{sent / 2**20:.2f}' for _, sent in found)} MiB; RSS +{grown:.1f} MiB"
+    require(all(status >= 0 for status, _ in found), f"connection open; {told}")
+    require(max(sent for _, sent in found) < BIG / 2 and grown <= 1, told)
+    return told
+
+
 if __name__ == "__main__":
-    main(too_large, endless_headers)
+    main(too_large, endless_headers, endless_trailers)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -10,11 +11,16 @@ import asyncpg
 
 from tests.faults.client import Answer, Client, at_once, member, p99, repeat, statuses
 from tests.faults.house import House, Run, free_port
-from tests.faults.verdict import fault, main, require
+from tests.faults.verdict import NotRun, fault, main, require
 
 CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> $1"
 AWAY = "503 in under 1 s, no user logged out, recovers at once"
 SLOW = "503 within the timeouts: 3 s for the database, 7 s for a request; recovers"
+FROZEN = "two hosts: one freezes in a transaction that holds the locks of a log-in"
+WRITING = """
+    SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE datname = current_database() AND state = 'idle in transaction' AND mode = 'RowExclusiveLock'
+"""
 LOCK = "LOCK TABLE users, sessions IN ACCESS EXCLUSIVE MODE"
 
 
@@ -168,5 +174,55 @@ async def slow(run: Run) -> str:
     return f"16 dashboards: {told}; /healthz p99 {p99(fresh):.0f} ms; recovers in {healed:.2f} s"
 
 
+async def freeze(house: House, url: str) -> None:
+    """Stops the process inside a transaction that has written, in as many attempts as needed."""
+    observer = await asyncpg.connect(url)
+    for _ in range(400):
+        await asyncio.sleep(0.02)
+        house.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(0.05)  # lets the server finish the current statement
+        if await observer.fetchval(WRITING):
+            break
+        house.process.send_signal(signal.SIGCONT)
+    else:
+        raise NotRun("the process was never stopped inside a transaction")
+    await observer.close()
+
+
+@fault(
+    "R08",
+    FROZEN,
+    "503 at the other host for at most 5 s; its dashboards work; the frozen host recovers",
+)
+async def frozen(run: Run) -> str:
+    url = await run.postgresql()
+    first, second = run.house(url), run.house(url)
+    for house in (first, second):
+        house.start()
+    alice, guest = await member(second, "alice"), Client(second.port)
+    await member(second, "bob")
+    clients = [Client(first.port) for _ in range(4)]
+    load = [asyncio.create_task(repeat(lambda c=client: c.log_in("bob"), 6)) for client in clients]
+    await freeze(first, url)
+    began = time.monotonic()
+    pages = asyncio.create_task(repeat(lambda: alice.ask("/dashboard"), 8, 0.02))
+    answers = [await guest.log_in("bob")]
+    while answers[-1].status != 303:
+        require(answers[-1].sends_back, f"log-ins: {statuses(answers)}")
+        require(time.monotonic() - began < 15, "the locks are not released within 15 s")
+        answers.append(await guest.log_in("bob"))
+    freed, seen = time.monotonic() - began, await pages
+    first.process.send_signal(signal.SIGCONT)
+    await asyncio.gather(*load, return_exceptions=True)
+    healed = await heal(Client(first.port, alice.cookie))
+    again = await Client(first.port).log_in("bob")
+    told = f"log-ins at the other host: {statuses(answers)}, first success after {freed:.1f} s; dashboards: {statuses(seen)}"
+    require(
+        freed < 9 and all(answer.status == 200 for answer in seen), told
+    )  # 5 s, and a wait of 3 that began before
+    require(again.status == 303, f"a log-in at the frozen host: {again.status}; {told}")
+    return f"{told}; the frozen host recovers in {healed:.2f} s"
+
+
 if __name__ == "__main__":
-    main(killed, away, hangs, slow)
+    main(killed, away, hangs, slow, frozen)

@@ -27,7 +27,8 @@ CLOSED = {
 
 async def show(request: Request) -> Response:
     form = Form.blank(SignUp, request.app.state.policy)
-    target = carried_page(request, request.query_params.get("next"))
+    has_query = request.scope["query_string"]
+    target = carried_page(request, request.query_params.get("next")) if has_query else ""
     # the page that leads back to another is not the same for everybody
     show_page = page if target else constant
     return show_page(request, "signup/page.html", TITLE, panel="blank", **_context(form, target))

@@ -54,11 +54,13 @@ def has_too_many_marks(text: str) -> bool:
 
 
 def strip_invisible(text: str) -> str:
-    """Removes every invisible character at both ends, such as those that come along with a pasted
-    address.
-    """
-    visible = [index for index, character in enumerate(text) if is_visible(character)]
-    return text[visible[0] : visible[-1] + 1] if visible else ""
+    """Removes invisible characters at both ends, such as those around a pasted email."""
+    start, end = 0, len(text)
+    while start < end and not is_visible(text[start]):
+        start += 1
+    while start < end and not is_visible(text[end - 1]):
+        end -= 1
+    return text[start:end]
 
 
 def _is_accent(character: str) -> bool:

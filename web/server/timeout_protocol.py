@@ -54,25 +54,26 @@ class Reception:
         return PromptProtocol(self, **options)
 
     def hears(self, connection: "PromptProtocol", data: bytes) -> bool:
-        """Whether the data may be taken in now.
+        """Returns whether the data may be processed now. If not, it is processed later, in order.
 
-        If not, it is handed over later, in the order of coming.
+        The count starts again only when it is full: to start it again in every turn of the loop
+        costs as much as reading the headers.
         """
-        if not self._heard:
-            connection.loop.call_soon(self._hear_more, connection.loop)
-        self._heard += 1
-        if self._heard <= self.at_once:
+        if self._heard < self.at_once:
+            self._heard += 1
             return True
+        if not self._crowd:
+            connection.loop.call_soon(self._hear_more, connection.loop)
         self._crowd.append((connection, data))
         return False
 
     def _hear_more(self, loop: asyncio.AbstractEventLoop) -> None:
         self._heard = min(self.at_once, len(self._crowd))
-        if self._heard:
-            loop.call_soon(self._hear_more, loop)
         for _ in range(self._heard):
             connection, data = self._crowd.popleft()
             connection.take_in(data)
+        if self._crowd:
+            loop.call_soon(self._hear_more, loop)
 
     def watch(self, connections: set[Any], loop: asyncio.AbstractEventLoop) -> None:
         """Twenty times while somebody may be late: a timer for each would cost more than reading
