@@ -56,11 +56,11 @@ def test_a_finding_is_open_until_somebody_has_said_why_it_is_false(attack: Any) 
     unjudged = entry(attack, "wapiti", ("SQL Injection", "GET /login"))
     elsewhere = entry(attack, "sqlmap", ("Unencrypted Channels", "No HTTPS redirection"))
     assert [found.verdict for found in (judged, unjudged, elsewhere)] == [
-        "held",
-        "not held",
-        "not held",
+        "passed",
+        "failed",
+        "failed",
     ]
-    assert "False: the program listens on loopback" in judged.section
+    assert "False positive: the program accepts `http` on loopback only" in judged.section
     assert "*Open.*" in unjudged.section
 
 

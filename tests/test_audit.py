@@ -847,7 +847,7 @@ def test_every_event_has_its_words_and_is_documented() -> None:
     section = (
         (ROOT / "docs" / "operations.md")
         .read_text()
-        .partition("## Audit trail")[2]
+        .partition("## Audit log")[2]
         .partition("\n## ")[0]
     )
     documented = dict(re.findall(r"^\| `([a-z.-]+)` \| ([^|]+) \|", section, re.M))

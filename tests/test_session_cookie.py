@@ -407,7 +407,7 @@ async def test_the_secret_is_neither_in_the_database_nor_in_the_log_nor_in_an_an
         assert not any(secret in answer.text for answer in answers)
 
 
-@pytest.mark.asvs("S23")
+@pytest.mark.asvs("S62")
 @pytest.mark.parametrize(
     "blank", [b"\xa0", b"\x85", b"\x0b", b"\x0c", b"\x1c", b"\x1f", b"\xc2\xa0"]
 )

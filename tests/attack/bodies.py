@@ -1,4 +1,4 @@
-"""What hypothesis makes up: words, forms, cookies, headers and framing as nobody's browser would send them."""
+"""Hypothesis strategies for invalid words, forms, cookies, headers and framings."""
 
 import base64
 import json

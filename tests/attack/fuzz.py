@@ -1,4 +1,4 @@
-"""Hypothesis generates forms, ids, cookies, headers and framings: none may fail or open anything."""
+"""Hypothesis generates forms, ids, cookies, headers and framings; none may fail or log in."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -131,13 +131,13 @@ def strike(house: House) -> Seen:
     crowd.wire.close()
     if "Traceback" in house.logged():
         told = house.logged().partition("Traceback")[2]
-        crowd.findings.append(Finding("an exception that nobody handled", told[-300:]))
+        crowd.findings.append(Finding("unhandled exception", told[-300:]))
     still = [
         who
         for who in house.cookies
         if house.ask("GET", "/dashboard", cookie=house.cookies[who])[0] != 200
     ]
-    crowd.findings += [Finding("somebody's session ended on the way", who) for who in still]
+    crowd.findings += [Finding("a session ended during the attack", who) for who in still]
     did = f"{in_forms:,} cases on {len(FORMS)} forms and {len(IDS)} ids and queries, {in_cookies:,} cookies, "
     did += f"{in_headers:,} sets of headers, {crowd.number - in_forms - in_cookies - in_headers:,} framings of a body"
     return Seen(did, crowd.findings)
@@ -149,7 +149,7 @@ def fuzz_form(crowd: Crowd, path: str, names: list[str], who: str) -> None:
         headers = [*crowd.cookie(who), *way, b"Content-Type: " + kind]
         answer = crowd.ask("POST", path.encode(), headers, body)
         opened = "set-cookie" in answer.headers and answer.status in (204, 303) and not who
-        assert path == "/signup" or not opened, f"{path} let somebody in: {body!r}"
+        assert path == "/signup" or not opened, f"{path} started a session: {body!r}"
 
     crowd.run(f"POST {path}", EACH, test)
 
@@ -201,7 +201,7 @@ def fuzz_device_cookie(crowd: Crowd) -> None:
 
 
 def fuzz_headers(crowd: Crowd) -> None:
-    """No header fails, and whatever else is sent, another host is refused, and so is a form of another site."""
+    """Sends random headers: none may fail, and other hosts and forms of other sites are refused."""
     charlie = crowd.cookie("charlie")
 
     @given(
@@ -232,7 +232,7 @@ def fuzz_headers(crowd: Crowd) -> None:
 
 
 def fuzz_frames(crowd: Crowd) -> None:
-    """A session in a trailer opens nothing, and no framing fails."""
+    """Sends random framings: none may fail, and a session in a trailer has no effect."""
     port, cookie = crowd.house.port, crowd.house.cookies["charlie"].encode()
 
     @given(raw=framed(SESSION_OF, b"Cookie: " + cookie))
@@ -247,12 +247,12 @@ def fuzz_frames(crowd: Crowd) -> None:
 
 
 def opens(answers: bytes) -> bool:
-    """Whether one of the answers tells whose the session is."""
+    """Returns whether a response names the user of the session."""
     return b'"charlie"' in answers
 
 
 def prove(folder: Path) -> str:
-    """What the attack looks for is there where it is asked for rightly: it would be seen."""
+    """Shows that valid requests have the effects that the attack looks for."""
     house = House(folder / "unharmed", "off")
     house.folder.mkdir()
     try:
@@ -260,7 +260,7 @@ def prove(folder: Path) -> str:
         charlie = b"Cookie: " + house.cookies["charlie"].encode()
         if not opens(exchange(house.port, b"\r\n".join([SESSION_OF, charlie, b"", b""]), 1)):
             raise NotRun(
-                "a session in a header opens nothing, so that one in a trailer would not be seen"
+                "a session in a header has no effect, so the effect of a trailer would not be noticed"
             )
         form = [charlie, b"Content-Type: application/x-www-form-urlencoded"]
         wire = Wire(house.port)
@@ -277,12 +277,10 @@ def prove(folder: Path) -> str:
         ]
         wire.close()
         if seen != [200, 200, 200, 303]:
-            raise NotRun(f"what is attacked does not answer rightly at first: {seen}")
+            raise NotRun(f"valid requests get unexpected responses: {seen}")
     finally:
         house.close()
-    return (
-        "a session in a header, the site's own host, its own form and the right password are let in"
-    )
+    return "it accepts a session in a header, the site's own host and form, and the right password"
 
 
 def values(line: bytes) -> Iterator[str]:

@@ -28,7 +28,7 @@ def prove(folder: Path) -> str:
         house.open()
         house.create("walter", PLANTED)
         if not found(guess(house, 60)):
-            raise NotRun("hydra does not find the planted password where nothing hinders it")
+            raise NotRun("hydra does not find the planted password with RATE_LIMITS=off")
     finally:
         house.close()
     return f"with RATE_LIMITS=off it finds the planted password, word {PLACE} of {WORDS}"
@@ -41,8 +41,8 @@ def strike(house: House) -> Seen:
         was_found = found(guess(house, left))
         runs += 1
     answers = house.counted() - before
-    did = f"{runs} runs through {WORDS} words, the right one at place {PLACE}, in {SECONDS} s at most: "
-    did += f"{answers[422]:,} guesses were looked at, {answers[429]:,} refused with 429"
+    did = f"{runs} runs through {WORDS} words in {SECONDS} s, the right password at position {PLACE}: "
+    did += f"{answers[422]:,} guesses verified, {answers[429]:,} refused with 429"
     findings = (
         [Finding("the password was found", f"after {answers[422]:,} guesses")] if was_found else []
     )

@@ -1,7 +1,4 @@
-"""Findings that are false here, and why, in words.
-
-A finding that stands in no line of it is open.
-"""
+"""False positives of the tools, with reasons. A finding without a line here is open."""
 
 import re
 
@@ -11,45 +8,44 @@ FALSE = (
     (
         "wapiti",
         r"Cross Site Request Forgery: Lack of anti CSRF token at .*",
-        "it looks for a hidden field by its name. Here an unsafe request is held to `Sec-Fetch-Site` and `Origin` "
-        "instead, before anybody reads it, and the cookie is `SameSite=Lax`: `tests/test_cross_origin.py` sends each "
-        "form from elsewhere and gets 403.",
+        "the tool looks for a hidden field by its name. The program checks `Sec-Fetch-Site` and `Origin` of every unsafe "
+        "request instead, and the cookie is `SameSite=Lax`. `tests/test_cross_origin.py` sends each form from another "
+        "site and gets 403.",
     ),
     (
         "wapiti",
         r"Unencrypted Channels: .*",
-        "the program listens on loopback here, the only place where it takes `http`: with any other `BASE_URL` that is "
-        "not `https` it refuses to start, and the redirect is the proxy's (`deploy/nginx.conf`).",
+        "the program accepts `http` on loopback only, as in this run. It refuses to start with any other `BASE_URL` that "
+        "is not `https`; the proxy redirects (`deploy/nginx.conf`).",
     ),
     (
         "wapiti",
         r"Secure Flag cookie: .*",
-        "there is no `Secure` on loopback `http`, where not every browser would keep such a cookie. Over `https`, and "
-        "that is everywhere else, it is `__Host-session` and `Secure` (`tests/test_session_cookie.py`).",
+        "on loopback `http` the cookie is not `Secure`, because some browsers would not store it. Over `https`, which is "
+        "required elsewhere, it is `__Host-session` and `Secure` (`tests/test_session_cookie.py`).",
     ),
     (
         "wapiti",
         r"LDAP Injection: .*",
-        "there is no directory service in the program, and no library that speaks to one. The tool calls it an "
-        "injection when the answer to its payload differs from the answers to two others; its payload holds a NUL, "
-        "which is refused with a sentence of its own.",
+        "the program uses no LDAP, and no library for it. The tool reports an injection if the response to its payload "
+        "differs from two other responses; its payload contains a NUL, which gets its own error message.",
     ),
     (
         "wapiti",
         r"HTTP Methods: Possible interesting methods \(using OPTIONS\) OPTIONS \(405\)( POST \(\d+\))? at .*",
-        "it lists what is answered by something else than 404. `OPTIONS` is refused with 405 and `Allow`; `POST` is "
-        "what the page's own form does.",
+        "the tool lists every method that does not return 404. `OPTIONS` gets 405 with `Allow`; `POST` is the method of "
+        "the page's form.",
     ),
     (
         "wapiti",
         r"Review Webserver Metafiles for Information Leakage: .* at GET /robots\.txt",
-        "`/robots.txt` is there to be read. It names no path that is secret.",
+        "`/robots.txt` is public and names no secret path.",
     ),
 )
 
 
 def judge(attack: str, finding: Finding) -> str | None:
-    """Why it is false; None where nobody has said so."""
+    """Returns why the finding is a false positive, or None if it is open."""
     told = f"{finding.title}: {finding.seen}"
     reasons = (
         why

@@ -1,4 +1,4 @@
-"""What an attack is, and what came of one."""
+"""Attacks and their results."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from tests.attack.house import House
 
 
 class NotRun(Exception):
-    """The attack cannot be made here; the message says what it would take."""
+    """The attack cannot run here. The message names what is missing."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a tool complains of: `title` its kind, `seen` where and how."""
+    """A finding of a tool: `title` names its type, `seen` where and how it appeared."""
 
     title: str
     seen: str
@@ -22,10 +22,7 @@ class Finding:
 
 @dataclass
 class Seen:
-    """`did`: what the tool was set to do, with its figures.
-
-    `remarks`: what a reader has to know besides.
-    """
+    """The result of a tool: `did` describes the run with its figures, `remarks` adds notes."""
 
     did: str
     findings: list[Finding] = field(default_factory=list)
@@ -34,8 +31,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Attack:
-    """`prove`, where there is one, shows that the tool bites where there is something to bite, or
-    raises NotRun.
+    """An attack. `prove`, if given, shows that the tool finds a planted vulnerability.
+
+    It raises NotRun if the tool finds nothing.
     """
 
     name: str
@@ -47,7 +45,7 @@ class Attack:
 
 @dataclass
 class Watched:
-    """What somebody who is logged in saw of their dashboard meanwhile; the times in ms."""
+    """The requests of the dashboard during an attack. Times are in ms."""
 
     pages: int
     statuses: dict[str, int]

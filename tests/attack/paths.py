@@ -54,7 +54,7 @@ def rows() -> list[Row]:
 
 
 def version() -> str:
-    return f"{len(METHODS)} methods, own"
+    return f"{len(METHODS)} methods, tests/attack/paths.py"
 
 
 def strike(house: House) -> Seen:
@@ -67,15 +67,15 @@ def strike(house: House) -> Seen:
     findings = walk(
         house,
         everywhere,
-        "a stranger",
+        "an anonymous client",
         [],
         [row for row in table if row.kind in ("anyone", "guests")],
     )
     member = [f"Cookie: {house.cookies['charlie']}".encode()]
     spelt = [path for path in closed if "admin" in unquote(unquote(path)).lower()]
     open_to_members = [row for row in table if row.kind not in ("admins", "operators")]
-    findings += walk(house, spelt, "a plain member", member, open_to_members)
-    did = f"{len(everywhere):,} paths × {len(METHODS)} methods as a stranger, {len(spelt):,} as a plain member, "
+    findings += walk(house, spelt, "a user", member, open_to_members)
+    did = f"{len(everywhere):,} paths × {len(METHODS)} methods as an anonymous client, {len(spelt):,} paths as a user, "
     did += "each as a page and as a fragment"
     return Seen(did, findings[:MOST])
 
@@ -109,15 +109,15 @@ def complaints(
     answer: Answer, method: str, path: str, allowed: list[Row], hidden: tuple[bytes, ...]
 ) -> Iterator[str]:
     if answer.is_failure:
-        yield "no answer, or a failure"
+        yield "no response, or a failure"
     if 200 <= answer.status < 300 and not any(is_open(row, method, path) for row in allowed):
-        yield "an answer with data where there is none for them"
+        yield "a response with data for a client without access"
     if any(secret in answer.body for secret in hidden):
-        yield "something that is nobody's to see"
+        yield "a secret in the response"
     if answer.status == 405 and not answer.headers.get("allow"):
         yield "405 without Allow"
     if not re.match(r"$|/(?![/\\])|http://127\.0\.0\.1:", answer.headers.get("location", "")):
-        yield "sent elsewhere"
+        yield "redirect to another site"
 
 
 def is_open(row: Row, method: str, path: str) -> bool:

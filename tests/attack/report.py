@@ -1,6 +1,4 @@
-"""docs/attack.md: one row and one section for each attack, each of which can be
-written anew alone.
-"""
+"""Writes docs/attack.md: one row and one section per attack; each can be updated alone."""
 
 import os
 import platform
@@ -18,32 +16,32 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "attack.md"
 ROW = re.compile(r"\| (\w+) \| .* \| \*\*(.*)\*\* \| [-\d]+ \|")
 HEAD = """# Attacks
 
-Other people's attack tools, and two of our own, turned on the real program: `latchkey serve` on 127.0.0.1, with a
-database of its own and people in it. `.venv/bin/python -m tests.attack` makes every attack and writes this page, in
-about twenty minutes; with names after it, it makes those alone and writes their rows anew. It exits with 1 where a
-finding is open, and 2 where something was not run. The tools come from PyPI into `.attack/` or, for root, from Debian.
+Public attack tools, and two of this project (`paths` and `hypothesis`), against the real program: `latchkey serve` on
+127.0.0.1 with its own database and users. `.venv/bin/python -m tests.attack` runs every attack and writes this page, in
+about 20 minutes; `.venv/bin/python -m tests.attack hydra paths` runs some and updates their rows. It exits with 1 if a
+finding is open and with 2 if an attack was not run. The tools are installed from PyPI into `.attack/` or, as root, from
+Debian.
 
-All the while somebody who is logged in looks at their dashboard, fifty times a second at most: their p99 is to stay
-under 100 ms or, on a machine that is slow by itself, under twice that of the quiet just before. The answers are those
-that the program counted itself (`/metrics`), the watcher's left out, and those with which the parser refuses what is no
-HTTP; one of 5xx other than a 503 is a finding.
-`RATE_LIMITS` is `off` where the limiter would only shield the code behind it from the tool, and `enforce` where it is
-what is attacked. The attackers run at nice {niceness}, for elsewhere they would have a machine of their own.
+During each attack a logged-in user requests the dashboard, at most 50 times a second. Its p99 must stay under 100 ms, or
+under twice the p99 before the attack ("idle") if that is higher. Responses are counted by the program (`/metrics`),
+without those of the dashboard and without requests that the HTTP parser refuses. A 5xx response other than 503 is a
+finding. `RATE_LIMITS` is `off` if the limits would only protect the attacked code from the tool, and `enforce` if the
+limits are attacked. The tools run at nice {niceness}, because real attackers use their own machines.
 
-*Held*: no finding, or each one is false, for the reason given below. *Not held*: a finding is open.
+*Passed*: no finding, or every finding is a false positive for the reason given below. *Failed*: a finding is open.
 
 {machine}.
 
 {summary}
 
-| Attack | Version | `RATE_LIMITS` | What it did | Answers | Findings | 5xx | Dashboard p99 | Verdict | Date |
+| Attack | Version | `RATE_LIMITS` | Run | Responses | Findings | 5xx | Dashboard p99 | Verdict | Date |
 |---|---|---|---|---|---|---|---|---|---|
 """
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The row and the section of one attack, as text."""
+    """The row and the section of one attack, as Markdown."""
 
     name: str
     verdict: str
@@ -65,7 +63,7 @@ def write(entries: list[Entry]) -> None:
     verdicts = [entry.verdict for entry in entries]
     summary = (
         ", ".join(
-            f"{verdicts.count(verdict)} {verdict}" for verdict in ("held", "not held", "not run")
+            f"{verdicts.count(verdict)} {verdict}" for verdict in ("passed", "failed", "not run")
         )
         + "."
     )
@@ -79,12 +77,12 @@ def write(entries: list[Entry]) -> None:
 def entry_of(outcome: Outcome) -> Entry:
     findings = [(finding, judge(outcome.attack, finding)) for finding in outcome.seen.findings]
     still_open = sum(why is None for _, why in findings)
-    verdict = "not held" if still_open else "held"
+    verdict = "failed" if still_open else "passed"
     kinds = f"{len(findings)}, {still_open} open" if findings else "none"
-    section = [f"It bites: {outcome.proof}."] * bool(outcome.proof) + outcome.seen.remarks
-    section = [" ".join(section)] * bool(section) + [f"All answers: {tell(outcome.answers)}."]
+    section = [f"Check of the tool: {outcome.proof}."] * bool(outcome.proof) + outcome.seen.remarks
+    section = [" ".join(section)] * bool(section) + [f"All responses: {tell(outcome.answers)}."]
     told = [
-        f"- **{finding.title}**: {finding.seen}. {f'False: {why}' if why else '*Open.*'}"
+        f"- **{finding.title}**: {finding.seen}. {f'False positive: {why}' if why else '*Open.*'}"
         for finding, why in findings
     ]
     text = "\n\n".join([*section, "\n".join(map(cell, told)) or "No findings."])
@@ -97,7 +95,7 @@ def entry_of(outcome: Outcome) -> Entry:
             f"{outcome.seen.did}; {outcome.seconds:.0f} s",
         ),
         *(f"{sum(outcome.answers.values()):,}", kinds, tell(outcome.failures)),
-        f"{watched.p99:.0f} ms (quiet {quiet.p99:.0f}; {watched.pages:,} pages, the longest {watched.longest:.0f})",
+        f"{watched.p99:.0f} ms (idle {quiet.p99:.0f}; {watched.pages:,} requests, longest {watched.longest:.0f})",
     ]
     return Entry(outcome.attack, verdict, row(*cells, verdict=verdict), text)
 
@@ -118,6 +116,6 @@ def cell(text: str) -> str:
 def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
-        f"The machine: {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {platform.system()}; "
+        f"Machine: {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {platform.system()}; "
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
     )

@@ -1,6 +1,4 @@
-"""One attack from its proof to its end: the program is started, watched, attacked, and asked what
-it counted.
-"""
+"""Runs one attack: starts the program, measures the dashboard, attacks, reads the metrics."""
 
 import os
 import tempfile
@@ -13,15 +11,13 @@ from tests.attack.house import House
 from tests.attack.outcome import Attack, Finding, Outcome
 from tests.attack.probe import Probe
 
-NICENESS = 10  # of the attackers: elsewhere they have a machine of their own
-# ms, the p99 of the dashboard (R13); or twice that of the quiet before, where the machine is slow
+NICENESS = 10  # of the tools: real attackers use their own machines
+# ms, the limit of the dashboard's p99, or twice the p99 before the attack if that is higher
 SLOWEST_PAGE = 100
 
 
 def lay(attack: Attack) -> Outcome:
-    """Raises NotRun where the tool is not to be had, and Broken where the program does
-    not start.
-    """
+    """Runs the attack. Raises NotRun without the tool, Broken if the program does not start."""
     version = attack.version()
     with tempfile.TemporaryDirectory(prefix="attack-") as folder:
         proof = attack.prove(Path(folder)) if attack.prove else ""
@@ -60,7 +56,7 @@ def strike(attack: Attack, house: House, version: str, proof: str) -> Outcome:
 
 
 def complaints(outcome: Outcome, house: House) -> list[Finding]:
-    """What is wrong whatever the tool says of it."""
+    """Returns the findings that do not depend on the tool."""
     found = [] if house.is_alive else [Finding("the program has ended", house.logged()[-300:])]
     if failed := {status: number for status, number in outcome.failures.items() if status != 503}:
         lines = [line for line in house.logged().splitlines() if "reference" in line]
@@ -69,12 +65,12 @@ def complaints(outcome: Outcome, house: House) -> list[Finding]:
         status: number for status, number in outcome.watched.statuses.items() if status != "200"
     }
     if others:
-        found.append(Finding("the dashboard was not to be had", tell(others)))
+        found.append(Finding("the dashboard was unavailable", tell(others)))
     limit = max(SLOWEST_PAGE, 2 * outcome.quiet.p99)
     if outcome.watched.p99 >= limit:
         found.append(
             Finding(
-                "the dashboard was slow", f"p99 {outcome.watched.p99:.0f} ms, not under {limit:.0f}"
+                "the dashboard was slow", f"p99 {outcome.watched.p99:.0f} ms, limit {limit:.0f} ms"
             )
         )
     return found

@@ -42,15 +42,17 @@ def strike(house: House) -> Seen:
         held, most = watch.end(before + 20)
         available = re.findall(r"service available:\s+(\w+)", done.said)
         if not available:
-            raise NotRun(f"slowhttptest {option} says nothing: {done.said[-200:]}")
+            raise NotRun(f"slowhttptest {option} prints no result: {done.said[-200:]}")
         told.append(
-            f"`{option}` ({name}): {most - before:,} open at most, all closed after {held:.0f} s"
+            f"`{option}` ({name}): at most {most - before:,} open, all closed after {held:.0f} s"
         )
         if held > limit + 3:  # it takes two or three seconds to open them all
-            findings.append(Finding(f"{name}: held for too long", f"{held:.0f} s, not {limit}"))
+            findings.append(
+                Finding(f"{name}: connections stay open too long", f"{held:.0f} s, limit {limit} s")
+            )
         if "NO" in available:
             findings.append(
-                Finding(f"{name}: nobody else got through", f"{available.count('NO')} times")
+                Finding(f"{name}: other clients got no response", f"{available.count('NO')} times")
             )
     return Seen(f"{CONNECTIONS:,} connections each: {'; '.join(told)}", findings)
 

@@ -121,8 +121,8 @@ def prove(folder: Path) -> str:
             folder,
         )
     if not HIT.search(done.said):
-        raise NotRun(f"sqlmap does not find the planted hole: {done.said[-300:]}")
-    return "in a small server with a planted hole it finds the injection"
+        raise NotRun(f"sqlmap does not find the planted vulnerability: {done.said[-300:]}")
+    return "it finds the SQL injection in a small vulnerable server"
 
 
 def strike(house: House) -> Seen:
@@ -142,12 +142,12 @@ def strike(house: House) -> Seen:
             findings.append(Finding("sqlmap could not test", f"{target.path}: {why(one)}"))
     if cut:
         findings.append(
-            Finding("not tried to the end", ", ".join(cut).replace(house.ids["bob"], "{id}"))
+            Finding("not completed in time", ", ".join(cut).replace(house.ids["bob"], "{id}"))
         )
     number = sum(target.parameters.count(",") + 1 for target in wanted)
     widely = sum(target.every_kind for target in wanted)
     remarks = [
-        f"{widely} target got payloads for every database that sqlmap knows, the others those for SQLite and for any."
+        f"Payloads for every database on {widely} target, for SQLite and generic ones on the others."
     ]
     return Seen(f"{len(wanted)} targets, {number} parameters, level 3, risk 2", findings, remarks)
 

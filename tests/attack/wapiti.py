@@ -19,8 +19,8 @@ MODULES = (
     "https_redirect,ldap,methods,network_device,permanentxss,redirect,shellshock,spring4shell,"
     "sql,ssrf,timesql,upload,wp_enum,xss,xxe"
 )
-LEFT_OUT = "Left out: htp, nikto and wapp (they fetch lists from elsewhere), takeover and log4shell (they ask name servers "
-LEFT_OUT += "elsewhere), ssl (there is no TLS on loopback)."
+LEFT_OUT = "Modules not used: htp, nikto and wapp (they download lists), takeover and log4shell (they query external name "
+LEFT_OUT += "servers), ssl (there is no TLS on loopback)."
 SETTINGS = [
     "--flush-session",
     "--no-bugreport",
@@ -50,8 +50,8 @@ def prove(folder: Path) -> str:
         found, _ = scan(folder / "proof", url, url, ["--module", "sql,xss"])
     kinds = {finding.title for finding in found}
     if not kinds >= {"SQL Injection", "Reflected Cross Site Scripting"}:
-        raise NotRun(f"wapiti finds only {kinds} where holes are planted")
-    return "in a small server with planted holes it finds SQL injection and cross-site scripting"
+        raise NotRun(f"wapiti finds only {kinds} in a vulnerable server")
+    return "it finds SQL injection and cross-site scripting in a small vulnerable server"
 
 
 def strike(house: House) -> Seen:
@@ -75,22 +75,27 @@ def strike(house: House) -> Seen:
     findings = found + more
     if lured := sorted({path for path in asked if not path.startswith("/get_")}):
         findings.append(
-            Finding("the program asked an address of the attacker", ", ".join(lured[:5]))
+            Finding("the program requested a URL of the attacker", ", ".join(lured[:5]))
         )
     if house.ask("GET", "/admin/users", cookie=house.cookies["ada"])[0] != 200:
         findings.append(
-            Finding("the administrator's session ended on the way", "what came after was not tried")
+            Finding(
+                "the administrator's session ended during the attack", "the rest was not tested"
+            )
         )
-    did = f"{MODULES.count(',') + 1} modules; as an administrator {admin}, as a guest who signs up on the way {guest}"
+    did = f"{MODULES.count(',') + 1} modules; as an administrator {admin}, as an anonymous client that can sign up {guest}"
     return Seen(
         did,
         grouped(findings),
-        [LEFT_OUT, "Spared: the watcher's and the administrator's own rows, and log-out."],
+        [
+            LEFT_OUT,
+            "Excluded: actions on the administrator and on the user of the dashboard, and log-out.",
+        ],
     )
 
 
 def scan(folder: Path, url: str, outside: str, options: list[str]) -> tuple[list[Finding], str]:
-    """What it found, and how far it came, in words."""
+    """Returns the findings, and how much was scanned."""
     folder.mkdir(parents=True)
     places: list[str | Path] = [
         "--store-session",

@@ -1,7 +1,6 @@
-"""Latchkey, cut off after the layer that LAYER names: from there on it answers a constant of SIZE
-bytes.
+"""Latchkey up to the layer LAYER, which returns a constant of SIZE bytes.
 
-The difference between two of them is what a layer costs.
+The difference between two of these programs is the cost of a layer.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The parts of the benchmark, each with its figures and what they must reach."""
+"""The parts of the benchmark, with their figures and targets."""
 
 import asyncio
 import subprocess
@@ -29,16 +29,16 @@ LAYERS = {  # the names are those of layers.py
     "server": "HTTP server, timeouts",
     "middleware": "middleware: metrics, headers, errors, limits",
     "routing": "routing",
-    "cookie": "cookie: verified, guard",
+    "cookie": "cookie verification, guard",
     "session": "session statement, viewer",
-    "profile": "profile, read by the same statement",
+    "profile": "profile, in the same statement",
     "page": "template and layout",
 }
 WRONG_LOGIN = (
     Request("/login", body="email=nobody@example.com&password=wrong-password-1"),
-)  # hashes as for a real account
+)  # costs a hash, like a real account
 WARM_UP_SECONDS = 10  # long enough for 10,000 requests
-NEW_ADDRESSES = 100  # fewer than all clients together may ask for in a minute
+NEW_ADDRESSES = 100  # below the limit of all clients together for a minute
 
 
 class Figure(NamedTuple):
@@ -108,9 +108,7 @@ class Bench:
         return run_wrk(server, requests, self.seconds, connections)
 
     def run_floor(self, request: Request, connections: int = CONNECTIONS) -> Round:
-        """The floor's answer to the same method, of the size that Latchkey answers the request
-        with.
-        """
+        """Loads the baseline with the same method and the size of Latchkey's response."""
         return self.run(
             self.floor, (Request(f"/{self.size_of(request)}", body=request.body),), connections
         )
@@ -141,7 +139,7 @@ class Bench:
 
 
 def dashboard(bench: Bench) -> None:
-    """Beside the minimal endpoint and the floor, with 16 connections and with one."""
+    """Compares the dashboard with the minimal endpoint and the baseline, also with 1 connection."""
     ours, minimal, floor = in_turns(
         bench.rounds,
         lambda: bench.run(bench.latchkey, bench.dashboards),
@@ -150,20 +148,22 @@ def dashboard(bench: Bench) -> None:
     )
     bench.loads += [
         Load("dashboard", ours, floor),
-        Load("`minimal_endpoint.py`", minimal, floor),
-        Load("floor of the dashboard", floor, floor),
+        Load("minimal endpoint", minimal, floor),
+        Load("baseline of the dashboard", floor, floor),
     ]
     bench.add_at_most(
-        "dashboard: CPU per request, of the minimal endpoint's", ratio(ours, minimal, "cpu"), 1.5
+        "dashboard: CPU per request / minimal endpoint", ratio(ours, minimal, "cpu"), 1.5
     )
-    bench.add_at_least("dashboard: of the floor", ratio(ours, floor, "rate"), 0.20)
+    bench.add_at_least("dashboard: rate / baseline", ratio(ours, floor, "rate"), 0.20)
     alone, floor = in_turns(
         bench.rounds,
         lambda: bench.run(bench.latchkey, bench.dashboards, 1),
         lambda: bench.run_floor(bench.dashboards[0], 1),
     )
     bench.loads.append(Load("dashboard, 1 connection", alone, floor))
-    bench.add_at_least("dashboard, 1 connection: of the floor", ratio(alone, floor, "rate"), 0.29)
+    bench.add_at_least(
+        "dashboard, 1 connection: rate / baseline", ratio(alone, floor, "rate"), 0.29
+    )
 
 
 def sign_up_page(bench: Bench) -> None:
@@ -175,40 +175,34 @@ def sign_up_page(bench: Bench) -> None:
         lambda: bench.run_floor(request),
     )
     bench.loads.append(Load("sign-up page", ours, floor))
-    bench.add_at_least("sign-up page: of the floor", ratio(ours, floor, "rate"), 0.60)
+    bench.add_at_least("sign-up page: rate / baseline", ratio(ours, floor, "rate"), 0.60)
 
 
 def live_check(bench: Bench) -> None:
-    """A free and a taken address in turn, limits off and enforced; and addresses that nobody asked
-    for before.
-    """
+    """Checks a free and a taken email in turn, without and with rate limits, and new emails."""
     off, floor = in_turns(
         bench.rounds, lambda: bench.run(bench.latchkey, CHECKS), lambda: bench.run_floor(CHECKS[0])
     )
-    bench.loads.append(Load("live check, limits off", off, floor))
-    bench.add_at_least("live check, limits off: of the floor", ratio(off, floor, "rate"), 0.19)
+    bench.loads.append(Load("live check, rate limits off", off, floor))
+    bench.add_at_least(
+        "live check, rate limits off: rate / baseline", ratio(off, floor, "rate"), 0.19
+    )
     with serve_latchkey(bench.database_url, bench.port(), RATE_LIMITS="enforce") as enforcing:
         enforced, floor = in_turns(
             bench.rounds, lambda: bench.run(enforcing, CHECKS), lambda: bench.run_floor(CHECKS[0])
         )
-    bench.loads.append(Load("live check, limits enforced, asked before", enforced, floor))
+    bench.loads.append(Load("live check, rate limits on, repeated emails", enforced, floor))
     bench.add_at_least(
-        "live check, limits enforced: of the floor", ratio(enforced, floor, "rate"), 0.10
+        "live check, rate limits on: rate / baseline", ratio(enforced, floor, "rate"), 0.10
     )
     new = [new_addresses(bench, number) for number in range(bench.rounds)]
-    bench.loads.append(
-        Load("live check, limits enforced, never asked before", new, floor[:1] * len(new))
-    )
+    bench.loads.append(Load("live check, rate limits on, new emails", new, floor[:1] * len(new)))
     value = median(floor, "cpu") / median(new, "cpu")
-    bench.add_at_least(
-        "live check, limits enforced, each address new: CPU, of the floor", value, 0.10
-    )
+    bench.add_at_least("live check, rate limits on, new emails: baseline CPU / CPU", value, 0.10)
 
 
 def new_addresses(bench: Bench, number: int) -> Round:
-    """As many checks as the limit of all clients allows at once, each of another address from
-    another client.
-    """
+    """Checks as many emails as the limit of all clients allows, each from another client."""
     url = f"sqlite:///{bench.folder / f'new-{number}.db'}"
     servers.migrate(url)
     port = bench.port()
@@ -235,7 +229,7 @@ def new_addresses(bench: Bench, number: int) -> Round:
 
 
 def flood(bench: Bench) -> None:
-    """The dashboard's p99 while sixteen connections log in as often as they can."""
+    """Measures the dashboard's p99 while 16 connections log in without a pause."""
     ratios, seen = [], []
     for _ in range(bench.rounds):
         quiet = bench.run(bench.latchkey, bench.dashboards)
@@ -247,17 +241,17 @@ def flood(bench: Bench) -> None:
         ratios.append(busy.p99 / quiet.p99)
         seen.append((quiet.p99, busy.p99))
     middle = sorted(range(len(ratios)), key=ratios.__getitem__)[len(ratios) // 2]
-    told = "{:.1f} ms, {:.1f} ms quiet".format(*reversed(seen[middle]))
+    told = "{:.1f} ms, idle {:.1f} ms".format(*reversed(seen[middle]))
     bench.add(
-        "dashboard's p99 while 16 connections log in", f"{ratios[middle]:.2f} times quiet ({told})",
-        "at most 2 times quiet", ratios[middle] <= 2,
+        "p99 of the dashboard while 16 connections log in / idle", f"{ratios[middle]:.2f} ({told})",
+        "at most 2", ratios[middle] <= 2,
     )  # fmt: skip
 
 
 def log_ins(bench: Bench) -> None:
-    """Log-ins on the server's core, of what argon2 alone does there.
+    """Compares log-ins with argon2 alone on the server's core.
 
-    Hashes are counted, since a full queue refuses.
+    Counts hashes, because a full queue refuses log-ins.
     """
     alone = subprocess.run(
         ["taskset", "-c", str(SERVER_CORE), sys.executable, "-c", ARGON2.format(seconds=bench.seconds)],
@@ -268,7 +262,7 @@ def log_ins(bench: Bench) -> None:
     rate = (hashes(bench.latchkey) - before) / bench.seconds
     value = rate / float(alone.stdout)
     bench.add(
-        "log-ins, of argon2 alone",
+        "log-ins per second / argon2 alone",
         f"{value:.2f} ({rate:.0f} a second)",
         "at least 0.90",
         value >= 0.9,
@@ -297,15 +291,17 @@ print(len(done) / {seconds})
 
 
 def million(bench: Bench) -> None:
-    """Requests 10,000 sessions in turn, of a million and of no more than those 10,000."""
+    """Compares 10,000 of 1,000,000 sessions in turn with 10,000 of 10,000."""
     with serve_sessions(bench, 1_000_000) as many, serve_sessions(bench, 10_000) as few:
         ours, others = in_turns(
             bench.rounds, *(lambda server=server: bench.run(*server) for server in (many, few))
         )
-    bench.loads.append(Load("dashboard, 10,000 sessions in turn of 1,000,000", ours, None))
-    bench.loads.append(Load("dashboard, 10,000 sessions in turn of 10,000", others, None))
+    bench.loads.append(Load("dashboard, 10,000 of 1,000,000 sessions in turn", ours, None))
+    bench.loads.append(Load("dashboard, 10,000 of 10,000 sessions in turn", others, None))
     bench.add_at_least(
-        "dashboard with 1,000,000 sessions: of 10,000", ratio(ours, others, "rate"), 0.95
+        "dashboard with 1,000,000 sessions: rate / 10,000 sessions",
+        ratio(ours, others, "rate"),
+        0.95,
     )
 
 
@@ -321,7 +317,7 @@ def serve_sessions(bench: Bench, sessions: int) -> Iterator[tuple[Server, list[R
 
 
 def postgresql(bench: Bench) -> None:
-    """The dashboard on PostgreSQL; then five hundred sign-ups at once on either database."""
+    """Measures the dashboard on PostgreSQL, then 500 concurrent sign-ups on both databases."""
     url = servers.new_postgresql_url()
     if url:
         servers.migrate(url)
@@ -334,7 +330,7 @@ def postgresql(bench: Bench) -> None:
             )
             bench.loads.append(Load("dashboard on PostgreSQL", ours, floor))
             bench.add(
-                "dashboard on PostgreSQL: of the floor", f"{ratio(ours, floor, 'rate'):.2f}", ""
+                "dashboard on PostgreSQL: rate / baseline", f"{ratio(ours, floor, 'rate'):.2f}", ""
             )
             add_sign_ups(bench, "PostgreSQL", server)
     add_sign_ups(bench, "SQLite", bench.latchkey)
@@ -342,12 +338,12 @@ def postgresql(bench: Bench) -> None:
 
 def add_sign_ups(bench: Bench, database: str, server: Server) -> None:
     errors, again = asyncio.run(sign_up_at_once(server.url))
-    told = f"{errors} ({again} were asked to come back, and did)"
-    bench.add(f"500 sign-ups at once, {database}: errors", told, "0", errors == 0)
+    told = f"{errors} ({again} retries after 503)"
+    bench.add(f"500 concurrent sign-ups, {database}: errors", told, "0", errors == 0)
 
 
 async def sign_up_at_once(url: str) -> tuple[int, int]:
-    """Errors, and how often a 503 with Retry-After was tried again."""
+    """Returns the number of errors and of retries after a 503 with Retry-After."""
     tried_again = 0
 
     async def sign_up(client: httpx.AsyncClient, number: int) -> int:
@@ -368,9 +364,7 @@ async def sign_up_at_once(url: str) -> tuple[int, int]:
 
 
 def layers(bench: Bench) -> None:
-    """What each layer of the dashboard costs: the difference to the program that is cut off one
-    layer earlier.
-    """
+    """Measures each layer of the dashboard: the difference to a program that ends a layer earlier."""
     size, taken = str(bench.size_of(bench.dashboards[0])), {}
     with ExitStack() as stack:
         programs = {}
@@ -397,13 +391,13 @@ def layers(bench: Bench) -> None:
 
 
 def memory_and_start(bench: Bench) -> None:
-    """At rest, and after every part that came before; then the processor time of a start."""
+    """Measures memory at rest and after all parts before, and the CPU time of a start."""
     with serve_latchkey(bench.database_url, bench.port()) as fresh:
         time.sleep(3)
         bench.add_at_most("memory at rest", fresh.memory_mb(), 78, " MB", 0)
     bench.add_at_most("memory after the benchmark", bench.latchkey.memory_mb(), 105, " MB", 0)
     starts = sorted(servers.cpu_to_first_response(bench.folder, bench.port()) for _ in range(5))
-    bench.add_at_most("CPU of `scripts/run` to its first 200", starts[2], 0.6, " s")
+    bench.add_at_most("CPU time of `scripts/run` until its first 200", starts[2], 0.6, " s")
 
 
 def peer(bench: Bench) -> None:
@@ -417,7 +411,11 @@ def peer(bench: Bench) -> None:
         lambda: bench.run(bench.latchkey, bench.dashboards),
         lambda: bench.run(other, (request,)),
     )
-    bench.add("dashboard: of the peer's page", f"{ratio(ours, theirs, 'rate'):.2f}", "more than 1")
+    bench.add(
+        "dashboard: rate / page of the other program",
+        f"{ratio(ours, theirs, 'rate'):.2f}",
+        "more than 1",
+    )
 
 
 @contextmanager

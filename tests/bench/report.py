@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, from the figures of a run."""
+"""Renders docs/benchmarks.md from the figures of a run."""
 
 import platform
 import sqlite3
@@ -14,34 +14,38 @@ def render(bench: Bench) -> str:
         f"{name} {version(name)}" for name in ("starlette", "uvicorn", "databases", "sqlalchemy")
     )
     figures = "\n".join(
-        f"| {figure.name} | {figure.measured} | {figure.must}{' (not reached)' if figure.reached is False else ''} |"
+        f"| {figure.name} | {figure.measured} | {figure.must}{' (missed)' if figure.reached is False else ''} |"
         for figure in bench.figures
     )
     loads = "\n".join(load_row(load) for load in bench.loads)
     layers = "\n".join(f"| {name} | {cpu:.0f} |" for name, cpu in bench.layers)
     return f"""# Benchmarks
 
-`tests/bench` makes this page. The server has one core and the load another, with {CONNECTIONS} connections unless
-a row says otherwise. The dashboard is requested by {USERS:,} sessions of {USERS:,} users in turn. The floor is uvicorn
-with a bare Starlette route that answers a constant of the same size. `minimal_endpoint.py` is a hand-written endpoint
-that renders the same dashboard with inline SQLite and a token cache, without middleware; it is the practical limit.
-Each ratio is the median of ratios of rounds that ran one after the other, so that the machine's noise is in both. CPU
-time is the scheduler's, of all threads of the server.
+`.venv/bin/python -m tests.bench` writes this page. The server runs on one core and the load on another, with
+{CONNECTIONS} connections unless a row says otherwise. The load on the dashboard uses {USERS:,} sessions of {USERS:,} users
+in turn.
+
+The *baseline* (`floor.py`) is uvicorn with a bare Starlette route that returns a constant of the same size. The *minimal
+endpoint* (`minimal_endpoint.py`) is a hand-written endpoint that renders the same dashboard with inline SQLite queries and
+a token cache, without middleware; it shows what is possible in practice.
+
+A ratio is the median over rounds that ran one after the other, so noise of the machine affects both sides. CPU time is the
+scheduler's, for all threads of the server.
 
 Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {versions};
 {platform.system()} on {platform.machine()}, {len(CORES)} cores.
 
-| what | measured | must be |
+| figure | measured | target |
 |---|---|---|
 {figures}
 
 ## Loads
 
-| what | CPU µs per request | requests per second | p99 ms | rate, of the floor |
+| load | CPU µs per request | requests per second | p99 ms | rate / baseline |
 |---|---|---|---|---|
 {loads}
 
-## What each layer of the dashboard costs
+## Cost of each layer of the dashboard
 
 | layer | CPU µs per request |
 |---|---|

@@ -1,6 +1,6 @@
-"""Causes every fault and writes docs/faults.md.
+"""Injects every fault and writes docs/faults.md.
 
-`.venv/bin/python -m tests.faults lock disk` does some, anew.
+`.venv/bin/python -m tests.faults lock disk` injects some and updates their rows.
 """
 
 import asyncio
@@ -27,21 +27,22 @@ PROGRAMS = (
 ROW = re.compile(r"\| (R\d\d) \| (.*) \| (.*) \| \*\*(.*)\*\* \| (.*) \| `(.*)` \| (.*) \|")
 HEAD = """# Faults
 
-What happens when things go wrong, tried on the real program: `latchkey serve` on loopback, with its own database.
-`.venv/bin/python -m tests.faults` causes them all and writes this page, in about fifteen minutes; each program causes
-its own alone, and exits with 1 where a promise is broken, and 2 where something was not run. Faults of the disk and of
-the network need root, and the Debian packages that a program names when they are missing. The numbers of the promises
-are those of the reliability requirements that `tests/` names too; R14 is about mail, which does not exist here yet.
+Faults injected into the real program: `latchkey serve` on loopback with its own database.
+`.venv/bin/python -m tests.faults` injects all of them and writes this page, in about 15 minutes;
+`.venv/bin/python -m tests.faults lock disk` injects some and updates their rows. A program alone
+(`.venv/bin/python -m tests.faults.lock`) exits with 1 if a requirement failed and with 2 if a fault was not run.
+Faults of the disk and of the network need root and Debian packages; a program names those that are missing. The ids are
+those of the tests' markers (`@pytest.mark.reliability`). R14 is about email, which does not exist yet.
 
-*Held*: seen to be so. *Not held*: the promise stands, the program does not keep it yet, and the figures tell how far it
-is from it. Load and program share the same cores, which are busy with other things too. Where fresh pages are to come
-within so many milliseconds, the quiet figure of the same run stands beside; twice that is the limit where it is more.
+*Passed*: the program meets the requirement. *Failed*: it does not; the figures show the difference. *Idle* is the
+measurement of the same run without the fault; a time limit is at least twice that. The load and the program share the
+cores, which also do other work.
 
 {machine}.
 
 {summary}
 
-| | Fault | Promise | Verdict | Seen | `.venv/bin/python -m tests.faults.` | Date |
+| | Fault | Requirement | Verdict | Result | Module in `tests.faults` | Date |
 |---|---|---|---|---|---|---|
 """
 
@@ -57,7 +58,7 @@ def main() -> None:
         PAGE.write_text(
             HEAD.format(machine=machine(), summary=summary(rows)) + "".join(map(write_row, rows))
         )
-    sys.exit(1 if any(row[3] == "not held" for row in rows) else 0)
+    sys.exit(1 if any(row[3] == "failed" for row in rows) else 0)
 
 
 def read_page() -> list[list[str]]:
@@ -66,7 +67,7 @@ def read_page() -> list[list[str]]:
 
 
 def cause(program: str) -> list[list[str]]:
-    """The rows of one program."""
+    """Returns the rows of one program."""
     command = [sys.executable, "-m", f"tests.faults.{program}", "--json"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
         rows = []
@@ -86,13 +87,13 @@ def write_row(row: list[str]) -> str:
 
 def summary(rows: list[list[str]]) -> str:
     verdicts = [row[3] for row in rows]
-    return f"{verdicts.count('held')} held, {verdicts.count('not held')} not held, {verdicts.count('not run')} not run."
+    return f"{verdicts.count('passed')} passed, {verdicts.count('failed')} failed, {verdicts.count('not run')} not run."
 
 
 def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
-        f"The machine: {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {platform.system()}; "
+        f"Machine: {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {platform.system()}; "
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {asyncio.run(postgresql())}"
     )
 

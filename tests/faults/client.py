@@ -178,8 +178,8 @@ def require_quick(fresh: list[Answer], quiet: list[Answer], limit: float) -> str
     """Their p99 is under the limit in ms or, where the machine itself is slow, twice that of the
     quiet before.
     """
-    told = f"p99 {p99(fresh):.0f} ms (quiet {p99(quiet):.0f})"
-    require(p99(fresh) < max(limit, 2 * p99(quiet)), f"fresh pages {told}, not under {limit:.0f}")
+    told = f"p99 {p99(fresh):.0f} ms (idle {p99(quiet):.0f})"
+    require(p99(fresh) < max(limit, 2 * p99(quiet)), f"dashboard {told}, limit {limit:.0f} ms")
     return told
 
 

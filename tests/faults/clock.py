@@ -1,6 +1,4 @@
-"""R15: the clock jumps while people are logged in (libfaketime moves it under the
-running program).
-"""
+"""R15: the clock jumps while users are logged in; libfaketime changes it for the program."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +11,7 @@ LIBRARIES = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 
 class Clock:
-    """The clock of one program."""
+    """The clock of one process."""
 
     def __init__(self, folder: Path) -> None:
         if not LIBRARIES:
@@ -47,7 +45,7 @@ async def see(client: Client) -> int:
 @fault(
     "R15",
     "the clock jumps by +31 s, −1 h and back",
-    "no crash, nobody logged out, no ended session lives again",
+    "no crash, no user logged out, no ended session valid again",
 )
 async def small_jumps(run: Run) -> str:
     house, clock = await house_with_clock(run)
@@ -57,29 +55,29 @@ async def small_jumps(run: Run) -> str:
     for offset in ("+31", "-3600", "+0", "-3600"):
         await clock.jump(offset)
         seen = [await see(client) for client in members]
-        require(set(seen) == {200}, f"at {offset} s members' pages are {sorted(set(seen))}")
-        require(await see(gone) == 303, f"at {offset} s an ended session lives again")
+        require(set(seen) == {200}, f"at {offset} s dashboards return {sorted(set(seen))}")
+        require(await see(gone) == 303, f"at {offset} s an ended session is valid again")
         newcomer = await member(
             house, f"carol{abs(int(offset))}{len(house.sql('SELECT 1 FROM users'))}"
         )
-        require(await see(newcomer) == 200, f"at {offset} s who signs up is not logged in")
-    return f"10 members' pages 200 and an ended session refused at +31 s, −1 h, 0, −1 h; exit {house.end()}"
+        require(await see(newcomer) == 200, f"at {offset} s a new user is not logged in")
+    return f"10 dashboards 200 and an ended session refused at +31 s, −1 h, 0, −1 h; exit code {house.end()}"
 
 
-@fault("R15", "the clock jumps by +400 d", "no crash; every session is over; new ones begin")
+@fault("R15", "the clock jumps by +400 d", "no crash; every session has expired; new sessions work")
 async def far_jump(run: Run) -> str:
     house, clock = await house_with_clock(run)
     alice = await member(house, "alice")
     await clock.jump("+400d")
-    require((await alice.ask("/dashboard")).status == 303, "a session lives for 400 days")
+    require((await alice.ask("/dashboard")).status == 303, "a session is valid for 400 days")
     answer = await Client(house.port).log_in("alice")
     require(answer.status == 303, f"log-in: {answer.status}")
     require(await see(Client(house.port, answer.cookie)) == 200, "no session after the log-in")
-    return f"the session of before is refused, a log-in works, its session too; exit {house.end()}"
+    return f"the earlier session is refused; a new log-in and its session work; exit code {house.end()}"
 
 
 @fault(
-    "R15", "a session expires, then the clock falls back by 1 h", "no expired session lives again"
+    "R15", "a session expires, then the clock goes back by 1 h", "no expired session is valid again"
 )
 async def revived(run: Run) -> str:
     house, clock = await house_with_clock(run)
@@ -87,10 +85,8 @@ async def revived(run: Run) -> str:
     await clock.jump(f"+{7 * 86400 + 600}")
     require(await see(alice) == 303, "not expired after seven days and ten minutes")
     await clock.jump(f"+{7 * 86400 - 3000}")
-    require(
-        await see(alice) == 303, "a copy of the cookie opens again, until the expired row is pruned"
-    )
-    return "the cookie stays dead"
+    require(await see(alice) == 303, "the cookie is valid again until the expired row is pruned")
+    return "the cookie stays invalid"
 
 
 if __name__ == "__main__":

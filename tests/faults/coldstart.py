@@ -1,4 +1,4 @@
-"""R22: from nothing to the first answer, and without a network."""
+"""R22: the time from the start to the first response, also without a network."""
 
 import ctypes
 import fcntl
@@ -10,7 +10,7 @@ from tests.faults.house import Run, needs_root
 from tests.faults.verdict import NotRun, fault, main, require
 
 STARTS = 7
-PROMISE = "ready after under 1 s of a core's time, RSS under 80 MiB"
+PROMISE = "ready after less than 1 s of CPU time, RSS under 80 MiB"
 CLONE_NEWNET = 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
@@ -22,7 +22,7 @@ async def start_again_and_again(run: Run) -> str:
         found.append((house.start(), house.cpu, house.rss))
         house.end()
     seconds, cpu, rss = (statistics.median(column) for column in zip(*found, strict=True))
-    told = f"{STARTS} starts: the median {seconds:.2f} s, the fastest {min(found)[0]:.2f} s, {cpu:.2f} s of a core's time"
+    told = f"{STARTS} starts: median {seconds:.2f} s, fastest {min(found)[0]:.2f} s, CPU time {cpu:.2f} s"
     require(cpu < 1 and rss < 80, f"{told}; RSS {rss:.0f} MiB")
     return f"{told}; RSS {rss:.0f} MiB"
 
@@ -32,7 +32,7 @@ async def cold_start(run: Run) -> str:
     return await start_again_and_again(run)
 
 
-@fault("R22", "cold start in an empty network namespace", f"{PROMISE}: it needs no network")
+@fault("R22", "cold start in an empty network namespace", f"{PROMISE}, without a network")
 async def without_network(run: Run) -> str:
     leave_network()
     require(len(socket.if_nameindex()) == 1, "there is a network here")
@@ -40,10 +40,10 @@ async def without_network(run: Run) -> str:
 
 
 def leave_network() -> None:
-    """From here on this process has a loopback of its own, and nothing else."""
+    """Moves this process to a network namespace with a loopback interface only."""
     needs_root()
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
-        raise NotRun("needs the right to make a network namespace")
+        raise NotRun("needs the permission to create a network namespace")
     raise_loopback()
 
 

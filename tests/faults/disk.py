@@ -1,4 +1,4 @@
-"""R02, R03, R04: the disk does not sync, is full, fails, or is read-only."""
+"""R02, R03, R04: syncs fail, or the disk is full, fails or is read-only."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ def fill(folder: Path) -> None:
 
 
 async def try_to_write(house: House, prefix: str) -> tuple[list[Answer], list[str]]:
-    """Sign-ups and log-ins in turn; the answers, and who was told that they have an account."""
+    """Signs up and logs in alternately. Returns the responses and the names of new accounts."""
     answers, opened = [], []
     for number in range(TRIES):
         name = f"{prefix}{number}"
@@ -46,16 +46,16 @@ async def try_to_write(house: House, prefix: str) -> tuple[list[Answer], list[st
             opened.append(name)
         require(
             answers[-1].status == 303 or name.encode() in answers[-1].body,
-            "what was typed is not in the form",
+            "the form does not keep its input",
         )
         answers.append(await Client(house.port).log_in("alice"))
     return answers, opened
 
 
 def require_refusals(answers: list[Answer]) -> str:
-    """503 with Retry-After, where it is no success, and at least one."""
+    """Requires at least one refusal, each with 503 and Retry-After."""
     refused = [answer for answer in answers if answer.status != 303]
-    require(refused, "nothing was refused: the fault did not come about")
+    require(refused, "nothing was refused: the fault had no effect")
     require(all(answer.sends_back for answer in refused), f"writes: {statuses(answers)}")
     return f"writes: {statuses(answers)}"
 
@@ -68,9 +68,9 @@ def require_whole(house: House, opened: list[str]) -> None:
         )
     }
     lost = [name for name in opened if f"{name}@example.com" not in people]
-    require(not lost, f"answered, and lost: {lost}")
+    require(not lost, f"confirmed but lost: {lost}")
     alone = house.sql("SELECT email FROM users WHERE id NOT IN (SELECT user_id FROM sessions)")
-    require(not alone, f"half made: {alone}")
+    require(not alone, f"users without a session: {alone}")
     require(house.sql("PRAGMA integrity_check") == [("ok",)], "the file is damaged")
 
 
@@ -80,7 +80,7 @@ def count_logged_failures(house: House) -> int:
 
 
 async def heal(house: House, name: str) -> float:
-    """Seconds until a sign-up succeeds again."""
+    """Returns the seconds until a sign-up succeeds again."""
     began = time.monotonic()
     while (await Client(house.port).sign_up(name)).status != 303:
         require(time.monotonic() - began < 15, "does not recover by itself within 15 s")
@@ -88,7 +88,7 @@ async def heal(house: House, name: str) -> float:
     return time.monotonic() - began
 
 
-@fault("R02", "syncs fail with EIO", "nothing is answered that is not durable")
+@fault("R02", "syncs fail with EIO", "every confirmed change is durable")
 async def no_sync(run: Run) -> str:
     house = run.house()
     house.start()
@@ -96,18 +96,18 @@ async def no_sync(run: Run) -> str:
     with strace(house, "trace=fdatasync,fsync", "inject=fdatasync,fsync:error=EIO"):
         answers, opened = await try_to_write(house, "grace")
     told = require_refusals(answers)
-    require(not opened, f"answered while nothing could be synced: {opened}")
+    require(not opened, f"confirmed without a sync: {opened}")
     healed = await heal(house, "heidi")
     house.kill()
     house.start()
     require_whole(house, ["alice", "heidi"])
-    return f"{told}; it heals in {healed:.1f} s; after a kill nobody is lost or half made"
+    return f"{told}; recovers in {healed:.1f} s; after a kill no account is lost or incomplete"
 
 
 @fault(
     "R03",
     "disk full",
-    "reads and members' pages go on; writes get 503 with Retry-After and keep the form; no half state; it recovers",
+    "dashboards work; writes get 503 with Retry-After, and the form keeps its input; nothing incomplete is stored; recovers",
 )
 async def full_disk(run: Run) -> str:
     with small_disk(run.folder / "disk") as disk:
@@ -118,15 +118,15 @@ async def full_disk(run: Run) -> str:
         answers, opened = await try_to_write(house, "grace")
         pages = [await alice.ask("/dashboard") for _ in range(50)]
         told = require_refusals(answers)
-        require(all(page.status == 200 for page in pages), f"members' pages: {statuses(pages)}")
+        require(all(page.status == 200 for page in pages), f"dashboards: {statuses(pages)}")
         (disk / "filler").unlink()
         healed = await heal(house, "heidi")
         require_whole(house, ["alice", "heidi", *opened])
         house.end()
-    return f"{told}; members' pages: {statuses(pages)}; it heals in {healed:.1f} s"
+    return f"{told}; dashboards: {statuses(pages)}; recovers in {healed:.1f} s"
 
 
-@fault("R03", "each write from the 30th on fails with ENOSPC", "the same")
+@fault("R03", "each write from the 30th on fails with ENOSPC", "as above")
 async def no_space(run: Run) -> str:
     house = run.house()
     house.start()
@@ -135,14 +135,14 @@ async def no_space(run: Run) -> str:
         answers, opened = await try_to_write(house, "grace")
         pages = [await alice.ask("/dashboard") for _ in range(50)]
     told = require_refusals(answers)
-    require(all(page.status == 200 for page in pages), f"members' pages: {statuses(pages)}")
+    require(all(page.status == 200 for page in pages), f"dashboards: {statuses(pages)}")
     healed = await heal(house, "heidi")
     require_whole(house, ["alice", "heidi", *opened])
-    return f"{told}; members' pages: {statuses(pages)}; it heals in {healed:.1f} s"
+    return f"{told}; dashboards: {statuses(pages)}; recovers in {healed:.1f} s"
 
 
 async def fail(house: House, error: str) -> str:
-    """While everything that touches the disk fails."""
+    """Lets every write and sync fail with `error`."""
     await member(house, "alice")
     with strace(
         house, "trace=pwrite64,fdatasync,fsync", f"inject=pwrite64,fdatasync,fsync:error={error}"
@@ -155,13 +155,13 @@ async def fail(house: House, error: str) -> str:
     lines = count_logged_failures(house)
     require(
         ready == 503,
-        f"{told}: readiness stays green; lines in the log: {lines}; it heals in {healed:.1f} s",
+        f"{told}: /readyz is not 503; log messages: {lines}; recovers in {healed:.1f} s",
     )
-    require(0 < lines < 3, f"{told}: lines in the log: {lines}; it heals in {healed:.1f} s")
-    return f"{told}; lines in the log: {lines}; it heals in {healed:.1f} s"
+    require(0 < lines < 3, f"{told}: log messages: {lines}; recovers in {healed:.1f} s")
+    return f"{told}; log messages: {lines}; recovers in {healed:.1f} s"
 
 
-UNUSABLE = "503; logged, once a minute; readiness is red; it recovers by itself"
+UNUSABLE = "503; one log message a minute; /readyz is 503; recovers by itself"
 
 
 @fault("R04", "writes fail with EIO", UNUSABLE)
@@ -171,14 +171,14 @@ async def broken_disk(run: Run) -> str:
     return await fail(house, "EIO")
 
 
-@fault("R04", "the file system has become read-only (EROFS)", UNUSABLE)
+@fault("R04", "the file system becomes read-only (EROFS)", UNUSABLE)
 async def read_only(run: Run) -> str:
     house = run.house()
     house.start()
     return await fail(house, "EROFS")
 
 
-@fault("R04", "started on a read-only file system", UNUSABLE)
+@fault("R04", "start on a read-only file system", UNUSABLE)
 async def read_only_start(run: Run) -> str:
     with small_disk(run.folder / "disk") as disk:
         house = run.house(folder=disk / "house")
@@ -190,7 +190,7 @@ async def read_only_start(run: Run) -> str:
         remount(disk, "rw")
         healed = await heal(house, "heidi")
         house.end()
-    told = f"sign-up {answer.status}, /readyz {ready}, lines in the log: {lines}; it heals in {healed:.1f} s"
+    told = f"sign-up {answer.status}, /readyz {ready}, log messages: {lines}; recovers in {healed:.1f} s"
     require(answer.sends_back and ready == 503 and lines, told)
     return told
 

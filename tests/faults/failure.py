@@ -1,6 +1,4 @@
-"""R21: one request fails in a way that nobody foresaw: the database refuses an UPDATE, by a trigger
-from outside.
-"""
+"""R21: an unexpected error in one request: a trigger in the database refuses an UPDATE."""
 
 import re
 
@@ -9,14 +7,14 @@ from tests.faults.house import Run
 from tests.faults.verdict import fault, main, require
 
 TRIGGER = (
-    "CREATE TRIGGER fault BEFORE UPDATE ON users BEGIN SELECT RAISE(FAIL, 'out of the blue'); END"
+    "CREATE TRIGGER fault BEFORE UPDATE ON users BEGIN SELECT RAISE(FAIL, 'injected fault'); END"
 )
 
 
 @fault(
     "R21",
-    "an unforeseen error in one request",
-    "one 500, whose reference is in the log; the rest goes on",
+    "an unexpected error in one request",
+    "one 500 with a reference that the log contains; other requests work",
     is_test=True,
 )
 async def unforeseen(run: Run) -> str:
@@ -29,17 +27,17 @@ async def unforeseen(run: Run) -> str:
     house.sql("DROP TRIGGER fault")
     again = await Client(house.port).log_in("alice")
     reference = re.search(rb"[0-9a-f]{16}", answer.body)
-    require(answer.status == 500, f"the log-in is answered {answer.status}")
+    require(answer.status == 500, f"the log-in returns {answer.status}")
     require(reference, "the page has no reference")
     lines = [line for line in house.logged().splitlines() if reference[0].decode() in line]
     require(lines, "the reference is not in the log")
-    require("alice" not in house.logged(), "the log has personal data")
+    require("alice" not in house.logged(), "the log contains personal data")
     require(
         page.status == 200 and again.status == 303,
-        f"then: page {page.status}, log-in {again.status}",
+        f"later: dashboard {page.status}, log-in {again.status}",
     )
-    require(house.process.poll() is None and house.process.pid == before, "the process is gone")
-    return f"500 with a reference, {len(lines)} line of the log has it; pages 200 meanwhile, the next log-in 303"
+    require(house.process.poll() is None and house.process.pid == before, "the process has ended")
+    return f"500 with a reference, in {len(lines)} line of the log; dashboard 200 in the meantime, next log-in 303"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""R01: the program is killed, at each write and sync of a sign-up, and at random under a load of
-them.
-"""
+"""R01: the program is killed at each write and sync of a sign-up, and at random under load."""
 
 import asyncio
 import contextlib
@@ -14,7 +12,7 @@ from tests.faults.house import DATABASE, House, Run, needs, strace
 from tests.faults.verdict import fault, main, require
 
 CALLS = ("pwrite64", "fdatasync", "fsync")
-PROMISE = "all or nothing; what was answered is kept; restart in under 2 s with no manual step; a retry logs in"
+PROMISE = "a sign-up is stored completely or not at all; confirmed ones are kept; restart in under 2 s without a manual step; a retry logs in"
 KILLS = 50
 SIGN_UPS = """
     SELECT users.email, count(sessions.id)
@@ -23,31 +21,31 @@ SIGN_UPS = """
 
 
 def require_whole(house: House, answered: list[str]) -> int:
-    """Everybody who was answered is there, and nobody is half there; how many people there are."""
+    """Requires that every confirmed account is complete. Returns the number of accounts."""
     found = dict(house.sql(SIGN_UPS))
     require(house.sql("PRAGMA integrity_check") == [("ok",)], "the file is damaged")
     lost = [name for name in answered if f"{name}@example.com" not in found]
-    require(not lost, f"answered, and lost: {lost}")
+    require(not lost, f"confirmed but lost: {lost}")
     require(
         set(found.values()) <= {1},
-        f"half made: {[email for email, number in found.items() if number != 1]}",
+        f"incomplete: {[email for email, number in found.items() if number != 1]}",
     )
     return len(found)
 
 
 async def sign_up_again(house: House, name: str) -> None:
-    """Whether it was stored or not, the same sign-up again ends logged in, with one account."""
+    """Requires that a retry logs in and that there is one account."""
     answer = await Client(house.port).sign_up(name)
-    require(answer.status == 303 and answer.cookie, f"tried again: {answer.status}")
-    require((await Client(house.port).log_in(name)).status == 303, "tried again, and cannot log in")
+    require(answer.status == 303 and answer.cookie, f"retry: {answer.status}")
+    require((await Client(house.port).log_in(name)).status == 303, "log-in fails after the retry")
     require(
         house.sql("SELECT count(*) FROM users WHERE email = ?", f"{name}@example.com") == [(1,)],
-        "twice there",
+        "not exactly one account",
     )
 
 
 async def killed_at(house: House, call: str, number: int) -> bool:
-    """Whether the program was killed, at this call of a sign-up, before it had answered."""
+    """Returns whether the program was killed at this system call before its response."""
     shutil.copy(house.folder / "empty.db", house.database)
     for rest in ("-wal", "-shm"):
         (house.folder / f"{DATABASE}{rest}").unlink(missing_ok=True)
@@ -55,7 +53,7 @@ async def killed_at(house: House, call: str, number: int) -> bool:
     with strace(house, f"trace={call}", f"inject={call}:signal=KILL:when={number}"):
         try:
             answer = await Client(house.port).sign_up("alice")
-            require(answer.status == 303, f"a sign-up is answered {answer.status}")
+            require(answer.status == 303, f"a sign-up returns {answer.status}")
             return False
         except (OSError, EOFError):
             return True
@@ -82,7 +80,7 @@ async def at_each_call(run: Run) -> str:
     return f"{', '.join(f'{n} kills at {call}' for call, n in kills.items())}; {judge(restarts)}"
 
 
-@fault("R01", f"killed {KILLS} times at random, under a load of sign-ups", PROMISE)
+@fault("R01", f"killed {KILLS} times at random during sign-ups", PROMISE)
 async def at_random(run: Run) -> str:
     house = run.house()
     house.start()
@@ -103,12 +101,12 @@ async def at_random(run: Run) -> str:
         restarts.append(house.start())
         stored = require_whole(house, answered)
     await sign_up_again(house, f"grace{next(sent) - 1}")
-    return f"{len(answered)} answered, {stored} stored, none half; {judge(restarts)}"
+    return f"{len(answered)} confirmed, {stored} stored, none incomplete; {judge(restarts)}"
 
 
 def judge(restarts: list[float]) -> str:
     usual = statistics.median(restarts)
-    told = f"{len(restarts)} restarts, the median {usual:.2f} s, the longest {max(restarts):.2f} s"
+    told = f"{len(restarts)} restarts, median {usual:.2f} s, longest {max(restarts):.2f} s"
     require(usual < 2, told)
     return told
 

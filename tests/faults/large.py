@@ -25,8 +25,9 @@ KINDS = {
 
 
 async def send(house: House, pieces: Iterable[bytes]) -> tuple[int, int]:
-    """Until there is an answer: its status, negative where the connection stays open, and how many
-    bytes were sent.
+    """Sends until there is a response. Returns its status and the number of bytes sent.
+
+    The status is negative if the connection stays open.
     """
     wire, sent = await Wire.open(house.port), 0
     for piece in pieces:
@@ -45,25 +46,25 @@ async def send(house: House, pieces: Iterable[bytes]) -> tuple[int, int]:
 @fault(
     "R11",
     "bodies and headers that are too large",
-    "413 or 431, the connection closed, 1 MiB more memory at most",
+    "413 or 431, connection closed, at most 1 MiB more memory",
 )
 async def too_large(run: Run) -> str:
     house = run.house()
     house.start()
     for name, (pieces, status) in KINDS.items():
         seen, _ = await send(house, pieces)
-        require(seen == status, f"{name}: {seen or 'no status'}{' and left open' * (seen < 0)}")
+        require(seen == status, f"{name}: {seen or 'no status'}{', connection open' * (seen < 0)}")
     before = house.rss
     for pieces, _ in KINDS.values():
         for _ in range(25):
             await send(house, pieces)
     grown = house.rss - before
-    told = f"{', '.join(f'{name}: {status}' for name, (_, status) in KINDS.items())}; 100 more: RSS +{grown:.1f} MiB"
+    told = f"{', '.join(f'{name}: {status}' for name, (_, status) in KINDS.items())}; after 100 more: RSS +{grown:.1f} MiB"
     require(grown <= 1, told)
     return told
 
 
-@fault("R11", "20 MiB of headers without end", "431 or closed, 1 MiB more memory at most")
+@fault("R11", "20 MiB of headers", "431 or connection closed, at most 1 MiB more memory")
 async def endless_headers(run: Run) -> str:
     house = run.house()
     house.start()
@@ -72,13 +73,13 @@ async def endless_headers(run: Run) -> str:
     piece = b"X-" + b"a" * 30 + b": " + b"b" * 8192 + b"\r\n"
     status, sent = await send(house, [GET, *[piece] * (BIG // len(piece))])
     grown = house.rss - before
-    told = f"answered {status}" if status else "not answered"
+    told = f"{status}" if status else "no response"
     told += f" after {sent / 2**20:.2f} MiB; RSS +{grown:.1f} MiB"
     require(sent < BIG / 2 and grown <= 1, told)
     return told
 
 
-@fault("R11", "20 MiB of trailers without end", "closed, 1 MiB more memory at most")
+@fault("R11", "20 MiB of trailers", "connection closed, at most 1 MiB more memory")
 async def endless_trailers(run: Run) -> str:
     house = run.house()
     house.start()
@@ -89,7 +90,7 @@ async def endless_trailers(run: Run) -> str:
     found = [await send(house, [opening, *[piece] * (BIG // len(piece))]) for piece in pieces]
     grown = house.rss - before
     told = f"closed after {' and '.join(f'{sent / 2**20:.2f}' for _, sent in found)} MiB; RSS +{grown:.1f} MiB"
-    require(all(status >= 0 for status, _ in found), f"left open; {told}")
+    require(all(status >= 0 for status, _ in found), f"connection open; {told}")
     require(max(sent for _, sent in found) < BIG / 2 and grown <= 1, told)
     return told
 

@@ -1,4 +1,4 @@
-"""R05: another process, such as a backup or a shell, holds SQLite's lock while people log in."""
+"""R05: another process, such as a backup, holds SQLite's lock during log-ins."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,9 @@ from tests.faults.house import House, Run
 from tests.faults.verdict import fault, main, require
 
 CONNECTIONS = 8
-PATIENCE = 4.0  # seconds: the wait of three, and the hash before it
-QUIET = "locked by another process for 1 s"
-LONG = "locked by another process for 10 s"
+PATIENCE = 4.0  # seconds: a wait of three, and the hash before it
+QUIET = "another process holds the lock for 1 s"
+LONG = "another process holds the lock for 10 s"
 
 
 @contextlib.contextmanager
@@ -24,7 +24,7 @@ def locked(house: House) -> Iterator[None]:
 
 
 async def log_ins(house: House, number: int) -> list[Answer]:
-    """So many, over a few connections."""
+    """Logs in `number` times over a few connections."""
 
     async def some() -> list[Answer]:
         client = Client(house.port)
@@ -33,7 +33,7 @@ async def log_ins(house: House, number: int) -> list[Answer]:
     return await at_once(*(some() for _ in range(CONNECTIONS)))
 
 
-@fault("R05", QUIET, "everybody waits, and nobody fails")
+@fault("R05", QUIET, "log-ins wait, and none fails")
 async def short_lock(run: Run) -> str:
     house = run.house()
     house.start()
@@ -43,10 +43,10 @@ async def short_lock(run: Run) -> str:
         await asyncio.sleep(1)
     answers = await going
     require(all(answer.status == 303 for answer in answers), f"log-ins: {statuses(answers)}")
-    return f"log-ins: {statuses(answers)}; the longest took {max(a.seconds for a in answers):.2f} s"
+    return f"log-ins: {statuses(answers)}; longest {max(a.seconds for a in answers):.2f} s"
 
 
-@fault("R05", LONG, "503 with Retry-After within 4 s; members' pages go on; it heals", is_test=True)
+@fault("R05", LONG, "503 with Retry-After within 4 s; dashboards work; recovers", is_test=True)
 async def long_lock(run: Run) -> str:
     house = run.house()
     house.start()
@@ -66,16 +66,16 @@ async def long_lock(run: Run) -> str:
         await asyncio.sleep(max(0, began + seconds - time.monotonic()))
     healed = await Client(house.port).log_in("alice")
     longest = max(answer.seconds for answer in answers)
-    told = f"log-ins: {statuses(answers)}, the longest {longest:.1f} s"
+    told = f"log-ins: {statuses(answers)}, longest {longest:.1f} s"
     require(all(answer.sends_back for answer in answers), told)
     require(
         all(b"alice@example.com" in answer.body for answer in answers),
-        "the address is not in the form any more",
+        "the form does not keep the email",
     )
-    require(all(answer.status == 200 for answer in seen), f"members' pages: {statuses(seen)}")
-    require(healed.status == 303, f"afterwards a log-in is answered {healed.status}")
-    require(longest < PATIENCE, f"{told}, not {PATIENCE:.0f}")
-    return f"{told}; {len(seen)} members' pages: all 200, p99 {p99(seen):.0f} ms; then 303 at once"
+    require(all(answer.status == 200 for answer in seen), f"dashboards: {statuses(seen)}")
+    require(healed.status == 303, f"after the lock a log-in returns {healed.status}")
+    require(longest < PATIENCE, f"{told}, limit {PATIENCE:.0f} s")
+    return f"{told}; {len(seen)} dashboards: all 200, p99 {p99(seen):.0f} ms; log-in after the lock 303"
 
 
 if __name__ == "__main__":

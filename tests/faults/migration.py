@@ -1,6 +1,4 @@
-"""R18, R19: migrations by two starters, under load, and killed on the way; a backup
-during writes.
-"""
+"""R18, R19: concurrent, killed and repeated migrations; a backup during writes."""
 
 import asyncio
 import contextlib
@@ -25,20 +23,26 @@ async def command(house: House, *words: str) -> int:
 
 
 @fault(
-    "R18", "four `latchkey migrate` at once, on nothing", "one works, the others wait; all succeed"
+    "R18",
+    "four `latchkey migrate` at once, without a database",
+    "one migrates, the others wait; all succeed",
 )
 async def at_the_same_time(run: Run) -> str:
     house = run.house()
     remove_database(house)
     codes = await asyncio.gather(*(command(house, "migrate") for _ in range(4)))
     require(codes == [0] * 4, f"exit codes {codes}")
-    require(house.sql(TABLES) == [(3,)], "not every table is there")
+    require(house.sql(TABLES) == [(3,)], "a table is missing")
     house.start()
     await member(house, "alice")
-    return f"exit codes {codes}; the program starts, and somebody signs up"
+    return f"exit codes {codes}; the program starts, and a sign-up works"
 
 
-@fault("R18", "`latchkey migrate` killed at each sync", "all or nothing; the next one succeeds")
+@fault(
+    "R18",
+    "`latchkey migrate` killed at each sync",
+    "migrates completely or not at all; the next one succeeds",
+)
 async def killed(run: Run) -> str:
     needs("strace")
     house = run.house()
@@ -63,17 +67,17 @@ async def killed(run: Run) -> str:
             kills += 1
             require(
                 (await command(house, "migrate")) == 0,
-                f"killed at {call} {number}, it does not succeed any more",
+                f"after a kill at {call} {number} the next one fails",
             )
-            require(house.sql(TABLES) == [(3,)], "not every table is there")
+            require(house.sql(TABLES) == [(3,)], "a table is missing")
     require(kills, "nothing was killed")
     return f"{kills} kills; each time the next one succeeded"
 
 
 @fault(
     "R18",
-    "`latchkey migrate` five times beside a serving program",
-    "no request fails: there is nothing to do",
+    "`latchkey migrate` five times while the program serves",
+    "no request fails (the schema is current, so nothing changes)",
 )
 async def under_load(run: Run) -> str:
     house = run.house()
@@ -95,13 +99,13 @@ async def under_load(run: Run) -> str:
 
 @fault(
     "R19",
-    "`latchkey backup` during writes, and restored",
-    "online; whole; who was answered before it is in it",
+    "`latchkey backup` during writes, then a restore",
+    "works online; complete; contains every account confirmed before",
 )
 async def backup(run: Run) -> str:
     house = run.house()
     if not re.search(r"^\s+backup\b", house.command("--help").stdout, re.MULTILINE):
-        raise NotRun("there is no such command yet")
+        raise NotRun("the command does not exist")
     house.start()
     copies = run.folder / "copies"
     copies.mkdir()
@@ -126,10 +130,10 @@ async def backup(run: Run) -> str:
     restored = run.house(f"sqlite:///{copies / '2.db'}")
     restored.start()
     entered = await Client(restored.port).log_in(before[-1])
-    told = f"{len(found)} backups of {', '.join(map(str, found))} people during {statuses(answers)}"
+    told = f"{len(found)} backups of {', '.join(map(str, found))} users during {statuses(answers)}"
     require(all(answer.status in (303, 503) for answer in answers), told)
     require(entered.status == 303, f"log-in after the restore: {entered.status}")
-    return f"{told}; all whole; a log-in after the restore works"
+    return f"{told}; all complete; a log-in after the restore works"
 
 
 def look_into(file: object, answered: list[str]) -> int:
@@ -144,7 +148,7 @@ def look_into(file: object, answered: list[str]) -> int:
     lost = [name for name in answered if f"{name}@example.com" not in people]
     require(
         not lost and not alone,
-        f"{len(lost)} of {len(answered)} are not in the backup, {alone} half",
+        f"{len(lost)} of {len(answered)} are not in the backup, {alone} incomplete",
     )
     return len(people)
 

@@ -1,4 +1,4 @@
-"""R07, R08: PostgreSQL's connections are cut, it is away, it hangs, it is slow."""
+"""R07, R08: PostgreSQL's connections are cut, or it is unavailable, hangs or is slow."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,9 @@ from tests.faults.house import House, Run, free_port
 from tests.faults.verdict import NotRun, fault, main, require
 
 CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> $1"
-AWAY = "503 in under 1 s, nobody logged out, and it heals at once"
-SLOW = "503 by the deadlines: 3 s for the database, 7 s for a request; it heals"
-FROZEN = "two hosts: one is frozen inside a transaction that holds what each log-in needs"
+AWAY = "503 in under 1 s, no user logged out, recovers at once"
+SLOW = "503 within the timeouts: 3 s for the database, 7 s for a request; recovers"
+FROZEN = "two hosts: one freezes in a transaction that holds the locks of a log-in"
 WRITING = """
     SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
     WHERE datname = current_database() AND state = 'idle in transaction' AND mode = 'RowExclusiveLock'
@@ -26,9 +26,9 @@ LOCK = "LOCK TABLE users, sessions IN ACCESS EXCLUSIVE MODE"
 
 @dataclass
 class Proxy:
-    """Stands before the server.
+    """A TCP proxy in front of the server.
 
-    Nothing gets through while it is shut, and nobody answers once it has left.
+    It forwards nothing while `is_open` is cleared, and refuses connections after `leave`.
     """
 
     host: str
@@ -75,29 +75,29 @@ async def through_proxy(run: Run) -> tuple[House, Proxy]:
 
 
 def require_patience(answers: list[Answer], longest: float) -> str:
-    """Members see their page, or 503 with Retry-After, and soon; never the log-in page."""
+    """Requires 200, or 503 with Retry-After, within `longest` seconds; never a redirect."""
     slowest = max(answer.seconds for answer in answers)
-    told = f"{statuses(answers)}, the longest {slowest:.2f} s"
+    told = f"{statuses(answers)}, longest {slowest:.2f} s"
     require(all(answer.status == 200 or answer.sends_back for answer in answers), told)
-    require(slowest < longest, f"{told}, not {longest:.0f}")
+    require(slowest < longest, f"{told}, limit {longest:.0f} s")
     return told
 
 
 async def heal(alice: Client) -> float:
-    """Seconds until she sees her page again, in the same session, and goes on seeing it."""
+    """Returns the seconds until the dashboard works again, with the same session."""
     began = time.monotonic()
     while (await alice.ask("/dashboard")).status != 200:
-        require(time.monotonic() - began < 15, "does not heal within 15 s")
+        require(time.monotonic() - began < 15, "does not recover within 15 s")
     healed = time.monotonic() - began
     again = [(await alice.ask("/dashboard")).status for _ in range(50)]
-    require(set(again) == {200}, f"after it was healed: {sorted(set(again))}")
+    require(set(again) == {200}, f"after the recovery: {sorted(set(again))}")
     return healed
 
 
 @fault(
     "R07",
     "PostgreSQL: every connection killed, 20 times, under load",
-    "members' pages are at most 503; it heals",
+    "dashboards return 200 or 503; recovers",
 )
 async def killed(run: Run) -> str:
     url = await run.postgresql()
@@ -120,10 +120,10 @@ async def killed(run: Run) -> str:
     told = require_patience(seen, 4)
     require(all(a.status == 303 or a.sends_back for a in tries), f"log-ins: {statuses(tries)}")
     healed = await heal(members[0])
-    return f"{cut} connections cut; pages: {told}; log-ins: {statuses(tries)}; it heals in {healed:.2f} s"
+    return f"{cut} connections cut; dashboards: {told}; log-ins: {statuses(tries)}; recovers in {healed:.2f} s"
 
 
-@fault("R07", "PostgreSQL is away for 5 s (connections cut, then refused)", AWAY)
+@fault("R07", "PostgreSQL is unavailable for 5 s (connections cut, then refused)", AWAY)
 async def away(run: Run) -> str:
     house, proxy = await through_proxy(run)
     alice = await member(house, "alice")
@@ -137,10 +137,10 @@ async def away(run: Run) -> str:
     healed = await heal(alice)
     told = require_patience(seen, 1)
     require(tried.sends_back and ready == 503, f"log-in {tried.status}, /readyz {ready}")
-    return f"pages: {told}; log-in 503, /readyz 503; it heals in {healed:.2f} s"
+    return f"dashboards: {told}; log-in 503, /readyz 503; recovers in {healed:.2f} s"
 
 
-@fault("R08", "PostgreSQL hangs for 10 s (nothing gets through)", SLOW)
+@fault("R08", "PostgreSQL hangs for 10 s (no data passes)", SLOW)
 async def hangs(run: Run) -> str:
     house, proxy = await through_proxy(run)
     members = [await member(house, f"alice{number}") for number in range(16)]
@@ -152,7 +152,7 @@ async def hangs(run: Run) -> str:
     proxy.is_open.set()
     told = require_patience(await seen, 7.5)
     healed = await heal(members[0])
-    return f"16 members' pages: {told}; it heals in {healed:.2f} s"
+    return f"16 dashboards: {told}; recovers in {healed:.2f} s"
 
 
 @fault("R08", "PostgreSQL is slow: the tables are locked for 8 s", SLOW)
@@ -171,18 +171,16 @@ async def slow(run: Run) -> str:
     await other.close()
     told = require_patience(await seen, 7.5)
     healed = await heal(members[0])
-    return (
-        f"16 members' pages: {told}; /healthz p99 {p99(fresh):.0f} ms; it heals in {healed:.2f} s"
-    )
+    return f"16 dashboards: {told}; /healthz p99 {p99(fresh):.0f} ms; recovers in {healed:.2f} s"
 
 
 async def freeze(house: House, url: str) -> None:
-    """Stops the process inside a transaction that has written. It is tried until it is so."""
+    """Stops the process inside a transaction that has written, in as many attempts as needed."""
     observer = await asyncpg.connect(url)
     for _ in range(400):
         await asyncio.sleep(0.02)
         house.process.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(0.05)  # the server finishes the statement that it was sent
+        await asyncio.sleep(0.05)  # lets the server finish the current statement
         if await observer.fetchval(WRITING):
             break
         house.process.send_signal(signal.SIGCONT)
@@ -191,7 +189,11 @@ async def freeze(house: House, url: str) -> None:
     await observer.close()
 
 
-@fault("R08", FROZEN, "503 at the other for 5 s at most, pages go on there; the frozen one heals")
+@fault(
+    "R08",
+    FROZEN,
+    "503 at the other host for at most 5 s; its dashboards work; the frozen host recovers",
+)
 async def frozen(run: Run) -> str:
     url = await run.postgresql()
     first, second = run.house(url), run.house(url)
@@ -207,19 +209,19 @@ async def frozen(run: Run) -> str:
     answers = [await guest.log_in("bob")]
     while answers[-1].status != 303:
         require(answers[-1].sends_back, f"log-ins: {statuses(answers)}")
-        require(time.monotonic() - began < 15, "the locks are not given up within 15 s")
+        require(time.monotonic() - began < 15, "the locks are not released within 15 s")
         answers.append(await guest.log_in("bob"))
     freed, seen = time.monotonic() - began, await pages
     first.process.send_signal(signal.SIGCONT)
     await asyncio.gather(*load, return_exceptions=True)
     healed = await heal(Client(first.port, alice.cookie))
     again = await Client(first.port).log_in("bob")
-    told = f"log-ins at the other: {statuses(answers)}, the first after {freed:.1f} s; pages: {statuses(seen)}"
+    told = f"log-ins at the other host: {statuses(answers)}, first success after {freed:.1f} s; dashboards: {statuses(seen)}"
     require(
         freed < 9 and all(answer.status == 200 for answer in seen), told
     )  # 5 s, and a wait of 3 that began before
-    require(again.status == 303, f"a log-in at the one that was frozen: {again.status}; {told}")
-    return f"{told}; the frozen one heals in {healed:.2f} s"
+    require(again.status == 303, f"a log-in at the frozen host: {again.status}; {told}")
+    return f"{told}; the frozen host recovers in {healed:.2f} s"
 
 
 if __name__ == "__main__":

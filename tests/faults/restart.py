@@ -1,6 +1,4 @@
-"""R17: the program is told to stop while people are at it; two of them are restarted in turn, and
-nobody notices.
-"""
+"""R17: SIGTERM during requests, and a rolling restart of two processes."""
 
 import asyncio
 import contextlib
@@ -16,7 +14,7 @@ from tests.faults.verdict import fault, main, require
 
 
 class Balancer:
-    """A tiny one: to each ready house in turn; one that refuses the connection is passed over."""
+    """A round-robin load balancer that skips processes that refuse the connection."""
 
     def __init__(self, houses: list[House]) -> None:
         self.houses = houses
@@ -25,7 +23,7 @@ class Balancer:
         self.passed_over = 0
 
     async def watch(self) -> None:
-        """Ask each every 100 ms whether it is ready, as balancers do."""
+        """Requests /readyz of each process every 100 ms, as load balancers do."""
         while True:
             for number, house in enumerate(self.houses):
                 with contextlib.suppress(OSError, EOFError):
@@ -46,7 +44,7 @@ class Balancer:
                 await asyncio.sleep(0.01)
             finally:
                 client.close()
-        raise EOFError("nobody accepts a connection")
+        raise EOFError("no process accepts a connection")
 
 
 async def keep(
@@ -60,14 +58,18 @@ async def keep(
         await asyncio.sleep(0.01)
 
 
-@fault("R17", "two processes restarted in turn, twice, under load", "no request fails; exit code 0")
+@fault(
+    "R17", "rolling restart of two processes, twice, under load", "no request fails; exit code 0"
+)
 async def rolling(run: Run) -> str:
     first = run.house(DRAIN_SECONDS="1")
     second = run.house(f"sqlite:///{first.database}", DRAIN_SECONDS="1")
     for house in (first, second):
         house.start()
     cookie = (await member(first, "alice")).cookie
-    await member(first, "bob")  # who logs in often: an account has fifty sessions at most
+    await member(
+        first, "bob"
+    )  # logs in often; a separate account, because only 50 sessions are kept per account
 
     async def see_page(client: Client) -> Answer:
         client.cookie = cookie
@@ -93,7 +95,7 @@ async def rolling(run: Run) -> str:
     stop.set()
     await asyncio.gather(*load)
     watch.cancel()
-    told = f"pages {dict(pages)}, log-ins {dict(log_ins)}, {balancer.passed_over} connections refused and tried elsewhere"
+    told = f"dashboards {dict(pages)}, log-ins {dict(log_ins)}, {balancer.passed_over} connections refused and retried elsewhere"
     require(set(pages) <= {200, 503} and set(log_ins) <= {303, 503}, told)
     require(codes == [0] * 4, f"exit codes {codes}; {told}")
     return f"{told}; exit codes {codes}"
@@ -102,7 +104,7 @@ async def rolling(run: Run) -> str:
 @fault(
     "R17",
     "SIGTERM while 20 log-ins are in flight",
-    "they are finished, within 10 s; exit code 0; no new ones begin",
+    "they complete within 10 s; exit code 0; no new ones start",
 )
 async def in_flight(run: Run) -> str:
     house = run.house()

@@ -1,4 +1,4 @@
-"""R16: the secret is rotated by a restart while people are logged in."""
+"""R16: the secret is rotated by a restart while users are logged in."""
 
 from tests.faults.client import Client, member
 from tests.faults.house import SECRET, Run
@@ -10,7 +10,7 @@ NEW = "the next secret of the fault tests 8vK1"
 @fault(
     "R16",
     "the secret is rotated by a restart",
-    "nobody is logged out with SESSION_SECRET=new,old",
+    "no user is logged out with SESSION_SECRET=new,old",
     is_test=True,
 )
 async def rotate(run: Run) -> str:
@@ -27,7 +27,7 @@ async def rotate(run: Run) -> str:
     )
     fresh = Client(house.port, (await Client(house.port).log_in("alice0")).cookie)
     if run.short:
-        return f"{len(seen)} of {len(seen)} sessions go on"
+        return f"{len(seen)} of {len(seen)} sessions continue"
     house.end()
     house.environ["SESSION_SECRET"] = NEW
     house.start()
@@ -36,9 +36,9 @@ async def rotate(run: Run) -> str:
     )
     require(
         (await members[0].ask("/dashboard")).status == 303,
-        "the old secret still opens, once dropped",
+        "a session of the removed secret is still valid",
     )
-    return f"{len(seen)} of {len(seen)} sessions go on after {restarted:.1f} s; the old secret, dropped, opens nothing"
+    return f"{len(seen)} of {len(seen)} sessions continue after {restarted:.1f} s; without the old secret its sessions are refused"
 
 
 if __name__ == "__main__":

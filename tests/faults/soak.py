@@ -1,4 +1,4 @@
-"""R20: a hundred thousand mixed requests: memory and files stay as they were."""
+"""R20: memory and open files do not grow during 100,000 mixed requests."""
 
 import asyncio
 import subprocess
@@ -35,7 +35,7 @@ end
 
 
 async def load(house: House, seconds: float) -> int:
-    """How many requests were answered."""
+    """Returns the number of responses."""
     command = [
         "wrk",
         "-t1",
@@ -57,7 +57,7 @@ async def load(house: House, seconds: float) -> int:
 @fault(
     "R20",
     f"{REQUESTS:,} mixed requests",
-    "RSS grows by less than 10 MiB; files are as many as before",
+    "RSS grows by less than 10 MiB; the number of open files does not grow",
 )
 async def soak(run: Run) -> str:
     needs("wrk")
@@ -71,7 +71,7 @@ async def soak(run: Run) -> str:
     while done < REQUESTS and time.monotonic() - began < LONGEST:
         done += await load(house, 10)
     await asyncio.sleep(1)
-    told = f"{done:,} requests in {time.monotonic() - began:.0f} s, after {warm:,} to warm up"
+    told = f"{done:,} requests in {time.monotonic() - began:.0f} s, after {warm:,} for warm-up"
     told += f": RSS {rss:.1f} to {house.rss:.1f} MiB, open files {files} to {house.files}"
     require(house.rss - rss < 10 and house.files <= files, told)
     return told

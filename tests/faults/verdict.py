@@ -1,4 +1,4 @@
-"""What is promised, and the verdict: held, not held, or not run."""
+"""Faults with their requirements and verdicts: passed, failed or not run."""
 
 import argparse
 import asyncio
@@ -15,16 +15,16 @@ LONGEST = 400  # seconds for one fault
 
 
 class Broken(Exception):
-    """The promise is not kept; the message says how."""
+    """The program does not meet the requirement. The message gives the difference."""
 
 
 class NotRun(Exception):
-    """The fault cannot be caused here; the message says what it would take."""
+    """The fault cannot be injected here. The message names what is missing."""
 
 
 @dataclass
 class Fault:
-    """`cause(run)` causes it, and returns what was seen, or raises Broken or NotRun."""
+    """`cause(run)` injects the fault and returns the result. Raises Broken or NotRun."""
 
     id: str
     name: str
@@ -39,24 +39,25 @@ def require(held: object, otherwise: str) -> None:
 
 
 def fault(id: str, name: str, promise: str, *, is_test: bool = False) -> Callable:
-    """`is_test`: it has a short form, which is one of the tests."""
+    """Declares a fault. With `is_test` it has a short form that the tests run."""
     return lambda cause: Fault(id, name, promise, is_test, cause)
 
 
 def main(*faults: Fault) -> None:
-    """Cause them in turn, a line for each; exit with 1 where a promise is broken, 2 where one was
-    not tried.
+    """Injects the faults one after the other and prints a line for each.
+
+    Exits with 1 if a requirement failed, and with 2 if a fault was not run.
     """
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument(
-        "--short", action="store_true", help="only what is a test too, within seconds"
+        "--short", action="store_true", help="only the short forms that the tests run"
     )
-    parser.add_argument("--json", action="store_true", help="for the table")
+    parser.add_argument("--json", action="store_true", help="one JSON list per line, for the table")
     options = parser.parse_args()
     verdicts = [
         asyncio.run(judge(fault, options)) for fault in faults if fault.is_test or not options.short
     ]
-    sys.exit(1 if "not held" in verdicts else 2 if "not run" in verdicts else 0)
+    sys.exit(1 if "failed" in verdicts else 2 if "not run" in verdicts else 0)
 
 
 async def judge(fault: Fault, options: argparse.Namespace) -> str:
@@ -67,19 +68,19 @@ async def judge(fault: Fault, options: argparse.Namespace) -> str:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(LONGEST):
                     verdict, seen = (
-                        "held",
+                        "passed",
                         await fault.cause(Run(Path(folder), stack, options.short)),
                     )
     except Broken as broken:
-        verdict, seen = "not held", str(broken)
+        verdict, seen = "failed", str(broken)
     except TimeoutError:
-        verdict, seen = "not held", "something took far too long"
+        verdict, seen = "failed", f"not complete after {LONGEST} s"
     except (OSError, EOFError) as error:
-        verdict, seen = "not held", f"a connection was lost: {error!r}"
+        verdict, seen = "failed", f"connection lost: {error!r}"
     except NotRun as reason:
         verdict, seen = "not run", str(reason)
     except Exception as mistake:
-        verdict, seen = "not run", f"the test itself failed: {mistake!r}"
+        verdict, seen = "not run", f"error in the test: {mistake!r}"
     if options.json:
         print(json.dumps([fault.id, fault.name, fault.promise, verdict, seen]), flush=True)
     else:
