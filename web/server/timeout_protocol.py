@@ -117,7 +117,7 @@ class PromptProtocol(HttpToolsProtocol):
         self._begun: RequestResponseCycle | None = None
         self._in_body = False
         self._due = self._unread_since = 0.0  # 0 means no deadline.
-        # These count bytes of incomplete headers, and bytes of responses that the client has not read.
+        # These count bytes of incomplete headers and of responses not yet read by the client.
         self._unfinished = self._unread = 0
         self._overhead = 0  # Counts bytes since the last piece of a body.
 
