@@ -7,7 +7,7 @@ from starlette.types import Scope
 from db.sessions.claims import NewCookie
 from web.settings.settings import Settings
 
-# Browsers strip these bytes from cookie names. Python's strip() would also strip `\xa0`, and a
+# Browsers strip these bytes from cookie names. str.strip() would also strip `\xa0`, and a
 # subdomain could then set `\xa0__Host-session`, which browsers treat as another cookie.
 BLANKS: Final = b" \t"
 ATTRIBUTES: Final = "Path=/; HttpOnly; SameSite=Lax"

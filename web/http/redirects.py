@@ -52,7 +52,7 @@ def page_after_login(request: Request) -> str:
 def login_page(request: Request, *, ended: bool, guessed: bool) -> str:
     """Returns the URL of the log-in page, with `next` and the reason for the redirect.
 
-    The reason is a session that ended, or blocked cookies.
+    Reasons are an ended session, blocked cookies, or too many wrong current passwords.
     """
     reason = "&ended=1" if ended else "&cookies=1" if _keeps_no_cookie(request) else ""
     reason += "&guessed=1" if guessed else ""
