@@ -1,1 +1,1 @@
-"""HTTP. Knows requests, cookies, forms and htmx; writes no SQL, sees no password hash."""
+"""Contains the HTTP layer: requests, cookies, forms and htmx. SQL belongs in `db`."""

@@ -1,4 +1,4 @@
-"""create_app(): settings in, application out. The only place where things are wired."""
+"""Contains create_app, which builds the ASGI application from the settings."""
 
 import asyncio
 import contextlib
@@ -34,14 +34,15 @@ from web.settings.settings import Settings
 
 
 class App(Starlette):
-    """Starlette with our router, and without its two exception middlewares: `LastResort` alone
-    answers exceptions.
+    """Starlette with `web.router.Router` and without Starlette's two exception middlewares.
+
+    `ErrorHandler` alone turns exceptions into responses.
     """
 
     def __init__(self, rows: Sequence[Row], middleware: Sequence[Middleware]) -> None:
         super().__init__(middleware=middleware)
         self.router = Router(rows, _lifespan)
-        # Starlette's State costs two look-ups per attribute
+        # Starlette's State needs two dictionary lookups per attribute.
         self.state = cast(Any, SimpleNamespace())
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -60,10 +61,7 @@ def create_app(
     environment: Templates | None = None,
     work_within: float = HANDLER_DEADLINE,
 ) -> Starlette:
-    """Returns the application.
-
-    A test passes its own store, clock and compiled templates, and more seconds for each request.
-    """
+    """Returns the application. Tests pass their own store, clock and compiled templates."""
     store = store or open_store(settings)
     metrics = _metrics_of(store, metrics_token)
     rows = routes_for(settings)
@@ -95,7 +93,7 @@ def create_app(
 
 
 def open_store(settings: Settings, **options: Any) -> Store:
-    """The store that the settings describe, not yet connected."""
+    """Returns the store that the settings describe, without a database connection."""
     return make_store(
         settings.database_url,
         settings.session_secrets,
@@ -118,12 +116,15 @@ def _metrics_of(store: Store, token: Secret[str] | None) -> Metrics:
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    """A database that is away does not keep the program from starting: it is opened
-    when it comes.
+    """Opens the database, runs maintenance in the background, and stops both at shutdown.
+
+    The server starts even if the database is unavailable. Maintenance then retries until the
+    database can be opened.
     """
     store: Store = app.state.store
     problem = await open_database(store)
-    gc.freeze()  # collections no longer walk what is imported: p99 falls from 13 to 4 ms
+    # Garbage collections then skip imported objects, which lowers p99 latency from 13 to 4 ms.
+    gc.freeze()
     gc.set_threshold(10_000)
     housekeeper = asyncio.create_task(keep_house(store, problem))
     try:

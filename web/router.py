@@ -1,6 +1,4 @@
-"""The router: a dictionary for the paths without parameters, then the rows that have some, then
-Starlette's own way.
-"""
+"""Contains the router, which finds most routes by one dictionary lookup."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -19,11 +17,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Row(Route):
-    """One URL: its kind, its guard, an endpoint for each method.
+    """One URL with its route access, its guard and one endpoint per method.
 
-    Router and guard cannot disagree about the path.
-
-    With `form`, `{field}` is one of its fields: there is no other such URL.
+    Router and guard share one object and so cannot disagree about the path. With `form`, the path
+    parameter `{field}` must be the name of one of the form's fields.
     """
 
     def __init__(
@@ -46,11 +43,16 @@ class Row(Route):
         self.app = Guard(self._respond, kind)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """None: `web.router.Router` has looked at every row before it asks Starlette's routes."""
+        """Returns no match, because `web.router.Router` checks these routes before Starlette's
+        router.
+        """
         return Match.NONE, {}
 
     def accepts(self, parameters: Mapping[str, str]) -> bool:
-        """Whether there is such a URL. None of them contains NUL, which PostgreSQL cannot store."""
+        """Returns whether the path parameters name an existing URL.
+
+        NUL is rejected because PostgreSQL cannot store it in text.
+        """
         if self.form and parameters["field"] not in self.form.model_fields:
             return False
         return not any("\0" in value for value in parameters.values())
@@ -62,19 +64,21 @@ class Row(Route):
 
 
 class Router(routing.Router):
-    """Starlette's router, but a Row is found by one look-up, or among the few that
-    have parameters.
+    """Starlette's router with a faster lookup for `AppRoute`.
+
+    Paths without parameters are found by one dictionary lookup. Paths with parameters are compared
+    one after the other. All other routes are left to Starlette.
     """
 
     def __init__(self, routes: Sequence[BaseRoute], lifespan: Any) -> None:
-        # that redirect is built from the Host header
+        # Starlette builds the slash redirect from the Host header, which the client controls.
         super().__init__(redirect_slashes=False, lifespan=lifespan)
         self.set_routes(routes)
 
     def set_routes(self, routes: Sequence[BaseRoute]) -> None:
         """Replaces every route.
 
-        One that is no Row, such as a Mount, is found the way Starlette finds it.
+        Starlette finds routes that are not an AppRoute, such as a Mount.
         """
         self.routes = list(routes)
         rows = [route for route in routes if isinstance(route, Row)]

@@ -1,4 +1,4 @@
-"""Every URL and who may ask for it, on one screen: this table is the access policy."""
+"""Contains the table of all URLs with their route access, which is the access policy."""
 
 from functools import partial
 from re import Pattern
@@ -67,17 +67,18 @@ routes = [
     Anyone ("/robots.txt",                    get=home.robots,                                         name="robots"),
     Anyone ("/static/{name}",                 get=assets.show,                                         name="static"),
 ]
-NEEDS_ROWS = {"devices", "devices-revoke-others", "devices-revoke"}  # what only sessions with rows can do
+# Stateless sessions have no database rows, so devices cannot be listed or revoked one by one.
+NEEDS_ROWS = {"devices", "devices-revoke-others", "devices-revoke"}
 # fmt: on
 
 
 def routes_for(settings: Settings) -> list[Row]:
-    """The rows that exist with these settings: without rows for sessions there is no list of devices."""
+    """Returns the routes for these settings. Stateless sessions have no device routes."""
     return [row for row in routes if not (settings.stateless and row.name in NEEDS_ROWS)]
 
 
 def member_pages(rows: list[Row]) -> list[Pattern[str]]:
-    """The paths of the pages that one logs in for: what `next` may name."""
+    """Returns the path patterns of all pages that require a login. `next` may name only these."""
     pages = [
         row for row in rows if row.kind in (Kind.MEMBERS, Kind.ADMINS) and "GET" in row.by_method
     ]
@@ -85,7 +86,7 @@ def member_pages(rows: list[Row]) -> list[Pattern[str]]:
 
 
 def access_table() -> str:
-    """The policy as text: methods, path, who, endpoint."""
+    """Returns the access policy as aligned text: methods, path, route access, endpoints."""
     lines = [
         (
             ", ".join(row.by_method),

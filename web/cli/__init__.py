@@ -1,1 +1,1 @@
-"""The command line: `latchkey …`."""
+"""Contains the command line interface, `latchkey`."""

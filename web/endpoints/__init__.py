@@ -1,1 +1,1 @@
-"""One file per feature; each function reads, calls `db` once or twice, and answers."""
+"""Contains one module of endpoints per feature. Endpoints call `db.access` and return responses."""

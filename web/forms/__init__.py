@@ -1,1 +1,1 @@
-"""Forms: fields, schemas and password rules."""
+"""Contains forms, fields, schemas and password rules."""

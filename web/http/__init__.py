@@ -1,1 +1,1 @@
-"""Reads requests and cookies."""
+"""Contains functions that read requests, cookies and client information."""

@@ -1,4 +1,4 @@
-"""Where a request comes from: the browser and system in words, and the address."""
+"""Contains functions that read the client's browser, system, IP address and device cookie."""
 
 import ipaddress
 import re
@@ -14,11 +14,11 @@ from web.http.user_agents import parse_user_agent
 from web.observability.logs import warn_of_untrusted_proxy
 from web.settings.settings import Settings
 
-LONGEST_USER_AGENT: Final = 512  # characters
+LONGEST_USER_AGENT: Final = 512
 
 
 def describe_device(request: HTTPConnection) -> Device:
-    """The device behind a log-in, as its user will recognize it in the list."""
+    """Returns the client of a request, as its user recognizes it in the list of devices."""
     user_agent = request.headers.get("user-agent", "")[:LONGEST_USER_AGENT]
     browser, system, kind = parse_user_agent(user_agent)
     cookie = jar.read(request.scope, "device")
@@ -27,8 +27,9 @@ def describe_device(request: HTTPConnection) -> Device:
 
 
 def client_address(request: HTTPConnection) -> str:
-    """The peer's address; behind trusted proxies the last address that is none of them (RFC 7239,
-    section 7.1).
+    """Returns the peer's IP address, or behind trusted proxies the last untrusted address.
+
+    `X-Forwarded-For` is read from right to left (RFC 7239, section 7.1).
     """
     settings: Settings = request.app.state.settings
     forwarded = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
@@ -50,8 +51,9 @@ def _is_trusted(address: str, settings: Settings) -> bool:
 
 @lru_cache(1024)
 def _normal(address: str) -> str:
-    """One form for each address, a port left out: IPv4 in IPv6 becomes IPv4; what is no address
-    becomes nothing.
+    """Returns the canonical form of an IP address without its port, or an empty string.
+
+    IPv4 addresses in IPv6 notation become IPv4 addresses.
     """
     with_port = re.fullmatch(r"\[(.+)\](?::[0-9]+)?|([0-9.]+):[0-9]+", address)
     try:
@@ -62,7 +64,5 @@ def _normal(address: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Headers are Latin-1 bytes from anybody: no control characters into the database (PostgreSQL
-    has no NUL).
-    """
+    """Removes control characters. PostgreSQL cannot store NUL, and header values are untrusted."""
     return "".join(character for character in text if character.isprintable())

@@ -1,6 +1,4 @@
-"""The cookies that a browser sends, and those that it is sent: names, attributes, and nothing of
-what they mean.
-"""
+"""Contains functions that read and write cookies: names, attributes and raw values."""
 
 from typing import Final
 
@@ -9,22 +7,25 @@ from starlette.types import Scope
 from db.sessions.claims import NewCookie
 from web.settings.settings import Settings
 
-# What browsers strip around a name. To one of them `\xa0__Host-session` is another cookie, which
-# any subdomain may set.
+# Browsers strip these bytes from cookie names. str.strip() would also strip `\xa0`, and a
+# subdomain could then set `\xa0__Host-session`, which browsers treat as another cookie.
 BLANKS: Final = b" \t"
 ATTRIBUTES: Final = "Path=/; HttpOnly; SameSite=Lax"
 
 
 def full_name(settings: Settings, name: str) -> str:
-    """`__Host-` binds it to this host, https and `/` (RFC 6265bis, section 4.1.3.2); loopback http
-    cannot have it.
+    """Returns the name of the cookie with the prefix `__Host-` over HTTPS.
+
+    The prefix binds the cookie to this host, HTTPS and the path `/` (RFC 6265bis, section 4.1.3.2).
+    Browsers refuse it over HTTP.
     """
     return f"__Host-{name}" if settings.https else name
 
 
 def read(scope: Scope, name: str) -> str | None:
-    """The cookie's value, from the raw header: two of the name are none, for one of them is not
-    ours.
+    """Returns the value of the cookie, or None if the header contains it never or more than once.
+
+    With two cookies of one name, another site on the domain may have set one of them.
     """
     wanted = full_name(scope["app"].state.settings, name).encode()
     values = []
@@ -36,9 +37,9 @@ def read(scope: Scope, name: str) -> str | None:
 
 
 def put(scope: Scope, name: str, cookie: NewCookie | None) -> None:
-    """Have the answer set the cookie, or delete it.
+    """Queues a cookie for the response. None deletes the cookie.
 
-    `web.middleware.security_headers.Headers` writes it.
+    `web.middleware.security_headers.SecurityHeaders` adds the Set-Cookie header.
     """
     settings: Settings = scope["app"].state.settings
     value = f"{cookie.value.reveal()}; Max-Age={cookie.max_age}" if cookie else "; Max-Age=0"

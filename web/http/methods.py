@@ -1,4 +1,4 @@
-"""HTTP methods."""
+"""Contains the safe HTTP methods."""
 
 from typing import Final
 

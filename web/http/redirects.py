@@ -1,6 +1,4 @@
-"""Destinations of redirects: the log-in page, and after it a page that answers GET, or the
-dashboard.
-"""
+"""Contains functions that choose and validate the targets of redirects."""
 
 from collections.abc import Sequence
 from re import Pattern
@@ -15,9 +13,7 @@ HOME = "/dashboard"
 
 
 def wanted_page(request: Request) -> str:
-    """The page that somebody who is turned away was on: the request's own, or the one that asked
-    for a fragment.
-    """
+    """Returns the requested page, or the page that requested the fragment."""
     address = address_of_page(request)
     if address is None:
         return _requested_page(request)
@@ -25,7 +21,7 @@ def wanted_page(request: Request) -> str:
 
 
 def safe_page(request: Request, target: str | None) -> str:
-    """`target`, if it is the path and query of a member's page; the dashboard for anything else."""
+    """Returns `target` if it is path and query of a protected page, otherwise the dashboard."""
     if not target or not target.isascii() or not target.isprintable() or not target.startswith("/"):
         return HOME
     path, _, query = target.partition("?")
@@ -36,29 +32,27 @@ def safe_page(request: Request, target: str | None) -> str:
 
 
 def same_page(request: Request) -> str:
-    """The page that a GET asks for, whole; for any other method the page that sent the form."""
+    """Returns the requested page for a GET, and the page of the form for any other method."""
     if request.method in ("GET", "HEAD"):
         return _requested_page(request)
     return wanted_page(request)
 
 
 def carried_page(request: Request, target: str | None) -> str:
-    """`target` as `safe_page` returns it; empty where there is none, so that it is carried no
-    further.
-    """
+    """Returns `target` as `safe_page` does, or an empty string if there is no target."""
     return safe_page(request, target) if target else ""
 
 
 def page_after_login(request: Request) -> str:
-    """The `next` of the sign-up page that a live check comes from; empty where it has none."""
+    """Returns the `next` of the sign-up page that sent a live check, or an empty string."""
     query = urlsplit(_local(request, address_of_page(request) or "") or "").query
     return carried_page(request, dict(parse_qsl(query)).get("next"))
 
 
 def login_page(request: Request, *, ended: bool, guessed: bool) -> str:
-    """The log-in page that leads back to the wanted page.
+    """Returns the URL of the log-in page, with `next` and the reason for the redirect.
 
-    It says why a session ended, or that cookies are blocked.
+    Reasons are an ended session, blocked cookies, or too many wrong current passwords.
     """
     reason = "&ended=1" if ended else "&cookies=1" if _keeps_no_cookie(request) else ""
     reason += "&guessed=1" if guessed else ""
@@ -66,11 +60,9 @@ def login_page(request: Request, *, ended: bool, guessed: bool) -> str:
 
 
 def _keeps_no_cookie(request: Request) -> bool:
-    """Whether the browser comes from the log-in or sign-up form and has neither of the cookies set
-    there.
+    """Returns whether the browser came from the log-in or sign-up form and kept no cookie.
 
-    A log-out leaves the cookie that the browser is known by, so a session that ended is not taken
-    for this.
+    A log-out keeps the device cookie, so a session that ended is not mistaken for blocked cookies.
     """
     form = urlsplit(_local(request, request.headers.get("referer", "")) or "").path
     is_from_form = form in (path_of(request, "login"), path_of(request, "signup"))
@@ -87,12 +79,12 @@ def _requested_page(request: Request) -> str:
 
 
 def _local(request: Request, url: str) -> str | None:
-    """The path and query of an address on our own origin; None for any other."""
+    """Returns path and query of a URL of this site, and None for any other URL."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return None
-    # browsers write both canonically
+    # Browsers send scheme and host in canonical form.
     if f"{parts.scheme}://{parts.netloc}" != request.app.state.settings.base_url:
         return None
     return parts.path + (f"?{parts.query}" if parts.query else "")

@@ -1,6 +1,4 @@
-"""The session cookie: read, set and deleted; and the viewer behind it, asked for once
-in a request.
-"""
+"""Contains functions that read, set and delete the session cookie and load its viewer."""
 
 from typing import Any, Final
 
@@ -18,12 +16,12 @@ from web.http.client_info import describe_device
 from web.http.cookies import put, read
 from web.http.methods import SAFE_METHODS
 
-# the header in which app.js sends the user that the page names
+# app.js sends the user ID that the page contains in this header.
 DOCUMENT_VIEWER: Final = b"document-viewer"
 
 
 def peek(scope: Scope) -> Claims | None:
-    """What the cookie claims: optimistic, no query."""
+    """Returns the claims of the session cookie, without a query. They are optimistic."""
     state: dict[str, Any] = scope.setdefault("state", {})
     if "claims" not in state:
         state["claims"] = peek_claims(scope["app"].state.store, read(scope, "session"))
@@ -32,11 +30,10 @@ def peek(scope: Scope) -> Claims | None:
 
 
 def require_own_document(scope: Scope, claims: Claims) -> None:
-    """Raises StaleDocument where the page that sent the request names another user than the cookie
-    does, no query.
+    """Raises StaleDocument if the page that sent the request belongs to another user.
 
-    Another user has logged in since, in another tab: the page would show their data, or act for
-    them.
+    No query is needed. Another user may have logged in since, in another tab: the page would then
+    display their data or act on their account.
     """
     user_id = claims.user_id.encode()
     if any(name == DOCUMENT_VIEWER and value != user_id for name, value in scope["headers"]):
@@ -44,9 +41,9 @@ def require_own_document(scope: Scope, claims: Claims) -> None:
 
 
 async def is_live(request: Request) -> bool:
-    """Whether the database knows the session that the cookie claims.
+    """Returns whether the session of the cookie exists in the database.
 
-    If not, nobody is logged in here from now on.
+    If it does not, deletes the cookie and treats the request as anonymous.
     """
     try:
         await _viewer(request)
@@ -58,12 +55,10 @@ async def is_live(request: Request) -> bool:
 
 
 async def verify_session(request: Request, preload: Any = None) -> Viewer:
-    """The viewer, as the database knows them now.
+    """Returns the viewer, read from the database.
 
-    Raises NotLoggedIn, and OtherViewer for somebody else's form.
-
-    `preload` is a constant of `db.access`: columns that the same statement reads, for the function
-    that returns them.
+    `preload` is a constant of `db.access`. It names columns that the same statement reads. Raises
+    NotLoggedIn, and ViewerMismatch for another user's form.
     """
     viewer = await _viewer(request, preload)
     await _require_own_form(request, viewer)
@@ -71,12 +66,12 @@ async def verify_session(request: Request, preload: Any = None) -> Viewer:
 
 
 async def verify_admin(request: Request) -> Admin:
-    """The viewer, whose row says `admin`.
+    """Returns the viewer if their role in the database is `admin`.
 
-    Raises NotLoggedIn, Forbidden and OtherViewer, in this order.
+    Raises NotLoggedIn, Forbidden and ViewerMismatch, in this order.
     """
     if request.method not in SAFE_METHODS:
-        await read_fields(request)  # another content type is refused before a wrong role
+        await read_fields(request)  # A wrong content type must be refused before a wrong role.
     viewer = await _viewer(request)
     if viewer.role != "admin":
         await audit.note_denial(viewer, describe_device(request))
@@ -86,36 +81,34 @@ async def verify_admin(request: Request) -> Admin:
 
 
 async def end_session(request: Request) -> None:
-    """End the session in the database; the answer is to delete the cookie."""
+    """Ends the session in the database. The caller deletes the cookie."""
     await sessions.end_session(
         request.app.state.store, peek(request.scope), describe_device(request)
     )
 
 
 def set_cookie(request: Request, session: NewSession) -> None:
-    """Have the answer carry the session, and that by which its browser will be known."""
+    """Queues the session cookie and, after a log-in, the device cookie."""
     put(request.scope, "session", session.session)
     if session.device is not None:
         keep_device(request, session.device)
 
 
 def keep_device(request: Request, device: NewCookie) -> None:
-    """Have the answer carry that by which this browser is known to an account."""
+    """Queues the device cookie, which identifies a known browser of an account."""
     put(request.scope, "device", device)
 
 
 def delete_cookie(request: Request) -> None:
-    """End the session here.
+    """Deletes the session cookie and keeps the device cookie.
 
-    The browser stays known: that is what lets its owner in while strangers guess.
+    The device cookie lets the user log in while attackers exhaust the account's rate limit.
     """
     put(request.scope, "session", None)
 
 
 async def _viewer(request: Request, preload: Any = None) -> Viewer:
-    """Memoised: however often it is asked for in one request, the database is asked once (the
-    guide's `cache()`).
-    """
+    """Returns the viewer. Queries the database only once per request."""
     state = request.scope["state"]
     if "viewer" not in state:
         store, claims, prefetch = (
@@ -136,8 +129,9 @@ async def _viewer(request: Request, preload: Any = None) -> Viewer:
 
 
 async def _require_own_form(request: Request, viewer: Viewer) -> None:
-    """A member's form names whom it was drawn for: another account may have logged in since, in
-    another tab.
+    """Raises ViewerMismatch if the form was rendered for another user.
+
+    Another user may have logged in since, in another tab.
     """
     if request.method in SAFE_METHODS:
         return

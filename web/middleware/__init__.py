@@ -1,1 +1,1 @@
-"""ASGI middleware."""
+"""Contains the ASGI middleware."""

@@ -1,5 +1,6 @@
-"""Which Host headers are answered: the site's own, those of this machine, and any one at the health
-checks.
+"""Contains the middleware that refuses requests for other hosts.
+
+Allowed are the host of the base URL and loopback hosts. Health checks accept any host.
 """
 
 import ipaddress
@@ -15,15 +16,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from web.settings.settings import is_loopback
 
 HOST: Final = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?")
-# A load balancer asks by address, an old one without a Host header. `web.observability.metrics`
-# checks the host itself: a scraper with the token may use any name.
+# Load balancers send an IP address as Host, and old ones send no Host header. A metrics scraper
+# with the token may use any host too, and `web.endpoints.metrics` checks all others.
 ANY_HOST: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class AllowedHosts:
     """Refuses requests for another host (400).
 
-    After DNS rebinding a page of another site would come from this one.
+    With DNS rebinding, a page of another site could otherwise read this site's responses.
     """
 
     def __init__(self, app: ASGIApp, *, base_url: str) -> None:
@@ -37,10 +38,9 @@ class AllowedHosts:
 
 
 def require_host(scope: Scope, base_url: str, *, any_host: bool = False) -> None:
-    """Raises WrongHost unless there is one Host header (RFC 9112, section 3.2), of a host that this
-    program answers.
+    """Raises WrongHost unless there is exactly one allowed Host header (RFC 9112, section 3.2).
 
-    With `any_host` each is one, and HTTP/1.0 needs none.
+    With `any_host`, every host is allowed, and HTTP/1.0 requests need no Host header.
     """
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if any_host and (len(hosts) == 1 or (not hosts and scope["http_version"] == "1.0")):
@@ -51,7 +51,7 @@ def require_host(scope: Scope, base_url: str, *, any_host: bool = False) -> None
 
 @lru_cache(256)
 def _is_allowed(host: bytes, base_url: str) -> bool:
-    """Whether the host is that of the base URL or this machine's own, whatever the port."""
+    """Returns whether the host is that of the base URL or a loopback host, on any port."""
     match = HOST.fullmatch(host)
     if match is None:
         return False
@@ -61,7 +61,7 @@ def _is_allowed(host: bytes, base_url: str) -> bool:
 
 
 def _same_address(one: str, other: str) -> bool:
-    """Whether both spell the same IP address, such as `::1` and `0:0::1`."""
+    """Returns whether both texts are the same IP address, such as `::1` and `0:0::1`."""
     try:
         return ipaddress.ip_address(one) == ipaddress.ip_address(other)
     except ValueError:
@@ -69,7 +69,7 @@ def _same_address(one: str, other: str) -> bool:
 
 
 class WrongHost(HTTPException):
-    """A request without exactly one Host header, or for a host that is not this site's."""
+    """Raised for a request without exactly one Host header, or for a host that is not allowed."""
 
     def __init__(self, base_url: str) -> None:
         super().__init__(400, f"This site is at {base_url}.", {"Connection": "close"})

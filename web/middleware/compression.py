@@ -1,4 +1,4 @@
-"""Compresses responses with gzip."""
+"""Contains the middleware that compresses responses with gzip."""
 
 from collections.abc import Awaitable
 from typing import Final
@@ -6,11 +6,14 @@ from typing import Final
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-SMALLEST_WORTH_PACKING: Final = 1024  # bytes
+SMALLEST_WORTH_PACKING: Final = 1024
 
 
 class Packed:
-    """Answers of some size travel in gzip to those who take it; others go past the packing."""
+    """Compresses larger responses for clients that accept gzip.
+
+    For other clients, requests bypass GZipMiddleware.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""Refuses unsafe requests from other sites (CSRF)."""
+"""Contains the middleware that refuses unsafe requests from other sites (CSRF)."""
 
 from collections.abc import Awaitable
 
@@ -10,18 +10,17 @@ from web.observability.logs import warn_of_foreign_origin
 
 
 class ForeignOrigin(HTTPException):
-    """An unsafe request that another site's page sent."""
+    """Raised for an unsafe request from a page of another site."""
 
     def __init__(self) -> None:
         super().__init__(403, "The request came from another site.")
 
 
 class CrossOrigin:
-    """Refuses unsafe requests that a page of another site sent (CSRF), by Fetch Metadata and by
-    Origin.
+    """Refuses unsafe requests from pages of other sites (CSRF) by Sec-Fetch-Site and Origin.
 
-    Each of the two headers that is present must say that the page was this site's. A client that
-    sends neither is no browser.
+    Each of the two headers, if present, must name this site. Browsers always send one of them, so a
+    client that sends neither is not a browser.
     """
 
     def __init__(self, app: ASGIApp, *, base_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Turns every exception into a response: the one table of errors."""
+"""Contains the table that maps exceptions to responses, and its middleware."""
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,8 +17,9 @@ from web.rendering.responses import leave, turn_away
 
 
 class LastResort:
-    """Whatever is raised becomes an answer, and whatever takes too long ends: its transaction is
-    rolled back.
+    """Turns every exception into a response.
+
+    The transaction of the request has been rolled back by then.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -30,7 +31,7 @@ class LastResort:
         try:
             await self.app(scope, receive, send)
         except Exception as error:
-            # an answer has begun: `web.middleware.security_headers.Headers` saw it
+            # The response has started, so its status cannot change any more.
             if "status" in scope["state"]:
                 raise
             response = await answer(Request(scope, receive), error)
@@ -38,9 +39,9 @@ class LastResort:
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """The answer to anything that was raised.
+    """Returns the response to an exception.
 
-    Nobody is logged out by a fault of ours: only NotLoggedIn does that.
+    Only NotLoggedIn may delete the session cookie. An internal error must not log users out.
     """
     match error:
         case refusals.NotLoggedIn():
@@ -81,12 +82,10 @@ async def answer(request: Request, error: Exception) -> Response:
 
 
 def _to_login(request: Request, error: refusals.NotLoggedIn) -> Response:
-    """To log in, and back.
+    """Returns a redirect to the log-in page, which leads back to the requested page.
 
-    A cookie that the database does not know is deleted, or `/login` would send it back.
-
-    One that no key here can open is left alone: another host, whose keys were changed a moment ago,
-    may know it.
+    Deletes a cookie whose session is not in the database, because /login would redirect back. Keeps
+    a cookie that no key can decode, because a server with newer keys may accept it.
     """
     if error.ended:
         cookie.delete_cookie(request)

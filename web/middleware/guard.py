@@ -1,4 +1,4 @@
-"""Who may ask for a URL, decided by the cookie alone before the endpoint runs."""
+"""Contains the guard of a route, which decides by the session cookie alone."""
 
 from collections.abc import Awaitable
 from enum import Enum
@@ -13,22 +13,25 @@ from web.rendering.responses import leave, path_of
 
 
 class Kind(Enum):
-    """Who may ask for a URL."""
+    """The users who may call a route."""
 
     ANYONE = "anyone"
     GUESTS = "guests"
     MEMBERS = "members"
     ADMINS = "admins"
-    OPERATORS = "operators"  # of this machine, or with a token: the endpoint decides
+    # The endpoint decides: it accepts local requests and requests with the metrics token.
+    OPERATORS = "operators"
 
 
 class Guard:
-    """Turns strangers away from members' pages and members from guests', by the cookie alone, with
-    no query.
+    """Redirects by the cookie alone: anonymous users to /login, logged-in users away from guest
+    pages.
 
-    It never refuses by role: who was promoted a minute ago still carries the old cookie. Data
-    access decides. Of a form for guests that was sent the database is asked: what was typed is not
-    thrown away for a session that is over.
+    The guard never refuses by role, because the cookie of a user with a new role still contains the
+    old one. The data access layer checks the role.
+
+    An exception is a form of a guest page: the guard reads the session from the database first. The
+    input of a user whose session has ended is then not lost.
     """
 
     def __init__(self, app: ASGIApp, kind: Kind) -> None:

@@ -1,4 +1,4 @@
-"""Limits the size of headers and body, and the time of each request."""
+"""Contains the middleware that limits request size and processing time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,19 +9,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.http.methods import SAFE_METHODS
 
-LARGEST_BODY: Final = 64 * 1024  # bytes
-LARGEST_HEADERS: Final = 16 * 1024  # bytes
+LARGEST_BODY: Final = 64 * 1024
+LARGEST_HEADERS: Final = 16 * 1024
 MOST_HEADERS: Final = 100
-BODY_DEADLINE: Final = 10  # seconds
-HANDLER_DEADLINE: Final = 7  # seconds; htmx gives up after eight
+BODY_DEADLINE: Final = 10
+HANDLER_DEADLINE: Final = 7  # htmx aborts a request after 8 seconds.
 
 
 class Limits:
-    """Header sizes (431), then the whole body, declared or chunked, read before anybody looks at it
-    (413).
+    """Refuses large headers (431) and bodies (413), slow bodies (408), and cancels slow handlers.
 
-    The work has its time until its answer begins, and an answer is whole by then: how long it is
-    read is `web.server.timeout_protocol`'s to bound.
+    The body is read completely before the endpoint runs, with or without Content-Length. The
+    handler timeout ends when the response starts, because the body of a response is complete by
+    then. `web.server.timeout_protocol` limits how long a client may take to read it.
     """
 
     def __init__(
@@ -33,7 +33,8 @@ class Limits:
     ) -> None:
         self.app = app
         self.body_within, self.work_within = body_within, work_within
-        self._deadlines: dict[asyncio.Task[Any], tuple[float, Scope]] = {}  # the earliest first
+        # The dictionary is in the order of the deadlines, the earliest first.
+        self._deadlines: dict[asyncio.Task[Any], tuple[float, Scope]] = {}
         self._canceled: set[asyncio.Task[Any]] = set()
         self._is_watching = False
 
@@ -55,7 +56,8 @@ class Limits:
         try:
             await self.app(scope, receive, send)
         except asyncio.CancelledError:
-            if task in self._canceled and task.cancelling() == 1:  # nobody else has canceled it
+            # If another caller has canceled the task too, the cancellation must continue.
+            if task in self._canceled and task.cancelling() == 1:
                 raise TimeoutError from None
             raise
         finally:
@@ -67,7 +69,7 @@ class Limits:
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Cancels requests past their deadline.
 
-        One timer for all: one per request costs more than a statement.
+        All requests share one timer, because a timer per request costs more than an SQL statement.
         """
         self._is_watching = bool(self._deadlines)
         if self._is_watching:
@@ -75,16 +77,16 @@ class Limits:
         for task, (due, scope) in self._deadlines.items():
             if due > loop.time():
                 break
-            # no response has begun
+            # A response that has started can no longer become an error page.
             if "status" not in scope["state"] and task not in self._canceled:
                 self._canceled.add(task)
                 task.cancel()
 
 
 async def _read_body(scope: Scope, receive: Receive, within: float) -> bytes:
-    """The whole body.
+    """Returns the whole body.
 
-    Raises HTTPException 413 where it is too large, and 408 where it does not come.
+    Raises HTTPException 413 if it is too large, and 408 if it is too slow.
     """
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     if not declared.isdigit() or len(declared) > 9 or int(declared) > LARGEST_BODY:
@@ -110,7 +112,7 @@ async def _collect(receive: Receive) -> bytes:
 
 
 def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
-    """The body once more, in one piece; after it, whatever the server has to say."""
+    """Returns a receive function that yields the body in one piece, then the server's messages."""
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

@@ -1,4 +1,4 @@
-"""The headers that every response carries."""
+"""Contains the security headers and the middleware that adds them to every response."""
 
 import random
 from collections.abc import Awaitable, Mapping
@@ -25,7 +25,8 @@ HEADERS: Final = {
 }
 NOT_KEPT: Final = [(b"cache-control", b"no-store"), (b"vary", VARY.encode())]
 REQUEST_IDS: Final = random.Random()  # noqa: S311  (no secret; os.urandom would release the GIL)  # nosec B311
-HSTS: Final[Mapping[str, Mapping[str, str]]] = {  # by the setting HSTS (RFC 6797)
+# The keys are values of the setting HSTS (RFC 6797).
+HSTS: Final[Mapping[str, Mapping[str, str]]] = {
     "off": {},
     "host": {"Strict-Transport-Security": "max-age=31536000"},
     "subdomains": {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"},
@@ -33,9 +34,7 @@ HSTS: Final[Mapping[str, Mapping[str, str]]] = {  # by the setting HSTS (RFC 679
 
 
 class Headers:
-    """The headers that every answer carries, errors and fragments too, and the cookie that the work
-    has decided on.
-    """
+    """Adds the security headers and the queued cookies to every response, errors included."""
 
     def __init__(self, app: ASGIApp, *, hsts: str) -> None:
         self.app = app
@@ -51,7 +50,7 @@ class Headers:
 
         def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                # read by the outer layers: the response has begun
+                # Outer middleware reads the status to see that the response has started.
                 state["status"] = message["status"]
                 message["headers"] = [*message["headers"], *self._added(scope, message["headers"])]
             return send(message)
@@ -63,7 +62,7 @@ class Headers:
         if not any(name == b"cache-control" for name, _ in present):
             added += NOT_KEPT
         if scope["app"].state.draining:
-            # so that nobody is cut off between two requests
+            # The server closes idle connections soon, and the client's next request must not fail.
             added.append((b"connection", b"close"))
         added.extend(
             (b"set-cookie", cookie) for cookie in scope["state"].get("set_cookies", {}).values()

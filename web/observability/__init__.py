@@ -1,1 +1,1 @@
-"""Logs and metrics."""
+"""Contains logging and metrics."""

@@ -1,1 +1,1 @@
-"""Renders responses."""
+"""Contains templates, layouts and functions that build responses."""

@@ -1,1 +1,1 @@
-"""Runs the server."""
+"""Contains the server process: start, HTTP protocol and shutdown."""

@@ -1,28 +1,29 @@
-"""The versions that are known to be unsafe: the program does not start with one of them."""
+"""Contains the minimum safe versions of dependencies and the check at the start of the server."""
 
 import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-# The first version without the weakness named. Of what is not needed, only what is installed
-# counts.
+# Each entry is the first version without the named vulnerability. Optional packages are checked
+# only if they are installed.
 SAFE: Final[Mapping[str, str]] = {
-    "authlib": "1.7.1",  # CVE-2026-44681; before it CVE-2026-41425, CVE-2026-27962
-    "cryptography": "50.0.0",  # CVE-2026-69247; before it CVE-2026-39892
+    "authlib": "1.7.1",  # CVE-2026-44681; earlier CVE-2026-41425, CVE-2026-27962
+    "cryptography": "50.0.0",  # CVE-2026-69247; earlier CVE-2026-39892
     "h11": "0.16.0",  # CVE-2025-43859
     "jinja2": "3.1.6",  # CVE-2025-27516
-    "joserfc": "1.7.4",  # CVE-2026-102946; before it CVE-2026-75509, CVE-2026-62995
+    "joserfc": "1.7.4",  # CVE-2026-102946; earlier CVE-2026-75509, CVE-2026-62995
     "pydantic": "2.4.0",  # CVE-2024-3772
     "python-multipart": "0.0.30",  # CVE-2026-53539
-    "starlette": "1.3.1",  # CVE-2026-54283; before it CVE-2026-48710
-    # the version whose protocol `web.server.timeout_protocol` was written for and tested with
+    "starlette": "1.3.1",  # CVE-2026-54283; earlier CVE-2026-48710
+    # `web.server.timeout_protocol` overrides methods of uvicorn's protocol and was tested with this
+    # version.
     "uvicorn": "0.54.0",
 }
 
 
 def find_unsafe(installed: Callable[[str], str] = version) -> str:
-    """The first package that is older than it may be, in one sentence; empty where all are safe."""
+    """Returns one sentence about the first unsafe package, or an empty string if all are safe."""
     for package, needed in SAFE.items():
         try:
             found = installed(package)
@@ -37,9 +38,9 @@ def find_unsafe(installed: Callable[[str], str] = version) -> str:
 
 
 def is_at_least(found: str, needed: str) -> bool:
-    """By their numbers (PEP 440).
+    """Returns whether the version is at least the needed one, by release number (PEP 440).
 
-    An alpha, beta, candidate or development release comes before the release.
+    An alpha, beta, candidate or development release precedes the release of the same number.
     """
     return _order(found) >= _order(needed)
 

@@ -1,6 +1,4 @@
-"""uvicorn, started: one process, or as many as WEB_CONCURRENCY says; and how it comes
-to its end.
-"""
+"""Contains the server start: uvicorn in one process, or in as many as WEB_CONCURRENCY says."""
 
 import asyncio
 import contextlib
@@ -28,15 +26,18 @@ from web.server.timeout_protocol import Reception
 from web.settings.operation import Operation, read_operation
 from web.settings.settings import Settings, read_settings, require_host
 
-BACKLOG: Final = 4096  # connections that may wait to be accepted
-KEEP_ALIVE: Final = 15  # seconds
-GRACE: Final = 10  # seconds that a request in flight has when the program is told to stop
-STARTING: Final = 30  # seconds that a worker process has until it serves
-ENOUGH_FILES: Final = 4096  # each connection is one
+BACKLOG: Final = 4096  # This is the number of connections that may wait to be accepted.
+KEEP_ALIVE: Final = 15
+GRACE: Final = 10  # Requests in flight have this time after a shutdown signal.
+STARTING: Final = 30  # A new worker process must serve within this time.
+ENOUGH_FILES: Final = 4096  # Each connection needs one file descriptor.
 
 
 def serve(settings: Settings, operation: Operation) -> int:
-    """Serve until told to stop; 0, or 1 where it could not start. Raises BadSetting."""
+    """Serves until a shutdown signal arrives. Returns the exit status.
+
+    The status is 0, or 1 if the server could not start. Raises InvalidSetting.
+    """
     if unsafe := find_unsafe():
         print(f"latchkey: {unsafe}", file=sys.stderr)
         return 1
@@ -48,10 +49,11 @@ def serve(settings: Settings, operation: Operation) -> int:
         return _serve_with_workers(settings)
     config = uvicorn.Config(partial(make_app, settings, operation), **server_options(settings))  # type: ignore[arg-type]
     server = Announcing(config, settings)
-    # uvicorn handles them while it serves, then raises them again: we are done then
+    # uvicorn raises a handled signal again after its shutdown. The server has ended by then, so the
+    # signal is ignored. Before the start it must still end the program.
     for number in handled_signals():
         signal.signal(number, lambda *_: None if server.started else sys.exit(1))
-    with contextlib.suppress(SystemExit):  # uvicorn has said why it could not start
+    with contextlib.suppress(SystemExit):  # uvicorn has already logged the error.
         server.run(_dual_stack_sockets(settings))
     return 0 if server.started else 1
 
@@ -62,16 +64,16 @@ def _serve_with_workers(settings: Settings) -> int:
         supervisor = Supervisor(
             config, _dual_stack_sockets(settings) or [config.bind_socket()], settings
         )
-    except SystemExit:  # uvicorn has said what is in the way
+    except SystemExit:  # uvicorn has already logged the error.
         return 1
     supervisor.run()
     return 1 if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes) else 0
 
 
 def make_app(settings: Settings | None = None, operation: Operation | None = None) -> Starlette:
-    """The application, made while the server is starting.
+    """Returns the application. uvicorn calls this function while the server starts.
 
-    A worker process reads the environment itself.
+    A worker process passes no settings and reads them from its own environment.
     """
     settings = settings or read_settings(os.environ)
     start_logging(as_json=settings.json_logs)
@@ -82,7 +84,7 @@ def make_app(settings: Settings | None = None, operation: Operation | None = Non
 
 
 class Announcing(uvicorn.Server):
-    """uvicorn's server, which prints its address once it serves and the database can be used."""
+    """uvicorn's server, which prints its URL once it serves and the database is usable."""
 
     def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
         super().__init__(config)
@@ -95,7 +97,7 @@ class Announcing(uvicorn.Server):
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's supervisor of several processes, which does the same once all of them serve."""
+    """uvicorn's supervisor of several workers, which prints the URL once all of them serve."""
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket], settings: Settings) -> None:
         super().__init__(config, sockets)
@@ -108,8 +110,9 @@ class Supervisor(Multiprocess):
             Thread(target=asyncio.run, args=(ready,), daemon=True).start()
 
     def terminate_all(self) -> None:
-        """The port is free as soon as the workers leave it: held here, it would take in people whom
-        nobody serves.
+        """Closes the listening sockets, then ends the workers.
+
+        A socket that stays open in the supervisor would accept connections that no worker serves.
         """
         for listening in self.sockets:
             listening.close()
@@ -117,11 +120,9 @@ class Supervisor(Multiprocess):
 
 
 def _dual_stack_sockets(settings: Settings) -> list[socket] | None:
-    """A socket for HOST=::, which accepts IPv4 as well; asyncio's own would refuse it.
+    """Returns a socket that accepts IPv4 and IPv6 for HOST=::, and None for any other HOST.
 
-    None for any other HOST.
-
-    Exits with 1 where the port is taken.
+    asyncio creates IPv6-only sockets. Exits with status 1 if the port is in use.
     """
     if settings.host != "::":
         return None
@@ -140,9 +141,10 @@ def _dual_stack_sockets(settings: Settings) -> list[socket] | None:
 
 
 def _raise_limits() -> list[str]:
-    """As many files as the system lets us have; what to say where that is few."""
+    """Raises the limit of open files to the hard limit. Returns a warning if that is too low."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with contextlib.suppress(OSError, ValueError):  # without a limit there may be nothing to raise
+    # Some systems reject a soft limit that equals an infinite hard limit.
+    with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most == resource.RLIM_INFINITY or most >= ENOUGH_FILES:
         return []
@@ -155,12 +157,12 @@ def _raise_limits() -> list[str]:
 def server_options(settings: Settings) -> dict[str, object]:
     return {
         "factory": True,
-        # otherwise uvicorn reads WEB_CONCURRENCY itself, and fails where it is empty
+        # uvicorn would read WEB_CONCURRENCY itself, and fails if it is an empty string.
         "workers": settings.workers,
         "host": settings.host,
         "port": settings.port,
         "server_header": False,
-        "proxy_headers": False,  # whom to believe is TRUSTED_PROXIES' to say
+        "proxy_headers": False,  # TRUSTED_PROXIES decides which proxies are trusted.
         "access_log": False,
         "log_config": None,
         "backlog": BACKLOG,
@@ -172,10 +174,10 @@ def server_options(settings: Settings) -> dict[str, object]:
 
 
 async def announce(settings: Settings, addition: str = "") -> None:
-    """Prints the address as soon as the database can be used.
+    """Prints the URL as soon as the database is usable.
 
-    Until then the log says what is wrong with it.
+    Until then, the log contains the database problem.
     """
-    while not await is_usable(settings.database_url):  # noqa: ASYNC110  (what is waited for happens elsewhere)
+    while not await is_usable(settings.database_url):  # noqa: ASYNC110  (no event reports that the database is usable)
         await asyncio.sleep(ASK_AGAIN)
     print(f"Latchkey is ready at {settings.base_url}{addition}", flush=True)

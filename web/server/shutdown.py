@@ -1,4 +1,4 @@
-"""Ends the program gracefully on a signal."""
+"""Contains the graceful shutdown on a signal."""
 
 import asyncio
 import signal
@@ -8,17 +8,16 @@ from typing import Final
 
 from starlette.applications import Starlette
 
-# A terminal that closes sends SIGHUP, which would drop the requests in flight. With workers,
-# uvicorn's supervisor gets it and replaces them one after the other.
+# A terminal that closes sends SIGHUP, whose default action drops the requests in flight. With
+# workers, uvicorn's supervisor handles SIGHUP and replaces the workers one after the other.
 ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Ending:
-    """What a signal does: readiness turns red at once, and after the drain uvicorn's own handler
-    has its turn.
+    """Handles shutdown signals: readiness fails at once, and after the drain uvicorn stops.
 
-    A second Ctrl-C cuts the drain short. uvicorn is told once only: told twice, it would drop what
-    is in flight.
+    A second Ctrl-C ends the drain early. uvicorn's handler is called only once, because a second
+    call drops the requests in flight.
     """
 
     def __init__(self, app: Starlette, drain_seconds: int) -> None:
@@ -29,9 +28,9 @@ class Ending:
         self._is_told = False
 
     def await_signals(self) -> None:
-        """To be called after uvicorn has set its handlers.
+        """Installs the signal handlers. Must be called after uvicorn has installed its own.
 
-        A worker whose supervisor dies comes to its end too.
+        A worker also stops when its supervisor process exits.
         """
         self._tell_uvicorn = signal.getsignal(signal.SIGTERM)
         for number in handled_signals():
@@ -60,5 +59,5 @@ class Ending:
 
 
 def handled_signals() -> list[signal.Signals]:
-    """ENDINGS without those that were ignored from the start: `nohup` ignores SIGHUP."""
+    """Returns SHUTDOWN_SIGNALS without those ignored since the start. `nohup` ignores SIGHUP."""
     return [number for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]

@@ -1,6 +1,4 @@
-"""The protocol between a browser and the server: uvicorn's own, which waits for nobody who sends or
-reads slowly.
-"""
+"""Contains uvicorn's HTTP protocol with timeouts for clients that send or read too slowly."""
 
 import asyncio
 import contextlib
@@ -17,9 +15,9 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-# bytes that are kept while the headers go on; what is complete is measured exactly
+# Limits incomplete headers. `web.middleware.request_limits` limits complete headers exactly.
 LARGEST_HEADERS: Final = 32 * 1024
-# requests that wait for the answers before theirs; browsers send none ahead
+# Limits requests queued on one connection. Browsers do not pipeline requests.
 LONGEST_LINE: Final = 100
 TOO_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 TOO_LARGE: Final = (
@@ -29,35 +27,37 @@ TOO_LARGE: Final = (
 
 WRITABLE: Final = asyncio.Event()
 WRITABLE.set()
-# any request, when over
+# Replaces completed cycles of idle connections, so that their memory is released.
 ANSWERED: Final[Any] = SimpleNamespace(response_complete=True, message_event=asyncio.Event())
 
 
 @dataclass(eq=False)
 class Reception:
-    """Makes the protocol of each connection, sends away who is late, and lets a crowd in by and by,
-    to hold less.
+    """Creates the protocol of each connection, closes slow connections and limits work per turn.
+
+    While many clients send at once, data beyond the limit of a turn of the event loop is queued.
+    The first responses then leave earlier, and less memory is in use.
     """
 
-    # seconds, from the first byte of a request, or from the connection
+    # Runs from the opening of the connection or from the first byte of a request, in seconds.
     headers_within: float = 10.0
-    body_within: float = 20.0  # seconds, from the headers on
-    read_within: float = 30.0  # seconds, from the last byte that was taken in of an answer
-    end_within: float = 5.0  # the same, once the program ends, which gives ten to what is in flight
-    # pieces of requests that are taken in before the loop has its turn, and the first are answered
+    body_within: float = 20.0  # Runs from the end of the headers, in seconds.
+    read_within: float = 30.0  # Runs from the last byte that the client has read, in seconds.
+    end_within: float = 5.0  # Replaces read_timeout during shutdown.
+    # Limits pieces of request data per turn of the event loop, so that responses start in between.
     at_once: int = 500
     _crowd: "deque[tuple[PromptProtocol, bytes]]" = field(default_factory=deque)
-    _heard: int = 0  # in this turn
+    _heard: int = 0  # Counts the pieces in the current turn.
     is_watching: bool = False
 
     def __call__(self, **options: Any) -> "PromptProtocol":
         return PromptProtocol(self, **options)
 
     def hears(self, connection: "PromptProtocol", data: bytes) -> bool:
-        """Returns whether the data may be processed now. If not, it is processed later, in order.
+        """Returns whether the data may be processed now. If not, queues it in order.
 
-        The count starts again only when it is full: to start it again in every turn of the loop
-        costs as much as reading the headers.
+        The count is reset only when the limit is reached, because a reset in every turn of the
+        event loop costs as much as parsing the headers.
         """
         if self._heard < self.at_once:
             self._heard += 1
@@ -76,8 +76,9 @@ class Reception:
             loop.call_soon(self._hear_more, loop)
 
     def watch(self, connections: set[Any], loop: asyncio.AbstractEventLoop) -> None:
-        """Twenty times while somebody may be late: a timer for each would cost more than reading
-        their headers.
+        """Closes slow connections 20 times per header timeout, while there are connections.
+
+        One timer per connection costs more than parsing its headers.
         """
         self.is_watching = bool(connections)
         if self.is_watching:
@@ -88,13 +89,13 @@ class Reception:
 
 
 class PromptProtocol(HttpToolsProtocol):
-    """Closes who sends headers too slowly (slowloris) or without end, who drips a body that nobody
-    waits for any more, such as a GET's, and who does not read. A body that is read is bounded by
-    `web.middleware.request_limits.Limits`, which answers.
+    """Closes connections that send headers too slowly (slowloris) or without end, or do not read.
 
-    Thousands of connections may stay and say nothing: each keeps as little as it can. Of more than
-    thirty attributes Python would keep the names with each connection, a kilobyte: so ours have
-    slots.
+    It also closes a connection that slowly sends a body that no endpoint reads, such as that of a
+    GET. `web.middleware.request_limits.RequestLimits` limits the time of other bodies and responds.
+
+    The class has slots because thousands of idle connections may stay open. With more than 30
+    attributes, Python would store the attribute names once per connection, which takes 1 KB.
     """
 
     __slots__ = (
@@ -112,13 +113,13 @@ class PromptProtocol(HttpToolsProtocol):
         super().__init__(**options)
         self.reception = reception
         self.pipeline = Line()  # type: ignore[assignment]
-        # while it is answered; `cycle` is the last in line
+        # The cycle that is being answered. uvicorn's `cycle` is the last one in the queue.
         self._begun: RequestResponseCycle | None = None
         self._in_body = False
-        self._due = self._unread_since = 0.0  # when more has to be here, if that is awaited
-        # bytes of headers that are not complete, and of answers
+        self._due = self._unread_since = 0.0  # 0 means no deadline.
+        # These count bytes of incomplete headers and of responses not yet read by the client.
         self._unfinished = self._unread = 0
-        self._overhead = 0  # bytes since the last piece of a body: chunk extensions and trailers
+        self._overhead = 0  # Counts bytes since the last piece of a body.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -129,7 +130,8 @@ class PromptProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._begun:
-            # uvicorn tells the last in line alone, and whoever sends on would raise
+            # uvicorn marks only the last cycle in the queue. Without this mark, an endpoint that
+            # continues to send would raise an exception.
             self._begun.disconnected = True
         super().connection_lost(exc)
 
@@ -138,10 +140,12 @@ class PromptProtocol(HttpToolsProtocol):
             self.take_in(data)
 
     def take_in(self, data: bytes) -> None:
-        if self.transport.is_closing():  # since the data came
+        # The connection may have been closed while the data was queued.
+        if self.transport.is_closing():
             return
         if self._in_body:
-            self._overhead += len(data)  # until `on_body` sees that it was a body
+            # `on_body` resets this count when the data contains a piece of the body.
+            self._overhead += len(data)
         self._feed(data)
         if self._in_body:
             self._due = self._due or self.loop.time() + self.reception.body_within
@@ -152,13 +156,11 @@ class PromptProtocol(HttpToolsProtocol):
             if self._unfinished > LARGEST_HEADERS:
                 self.dismiss(TOO_LARGE)
         elif self.cycle is None or self.cycle.response_complete:
-            # empty lines before a request are no request yet, and have the same time
+            # Empty lines before a request start no request, so the header timeout applies to them.
             self._expect_headers()
 
     def _feed(self, data: bytes) -> None:
-        """Parses the data as uvicorn does, but keeps the body of a request that offers to change
-        the protocol.
-        """
+        """Parses the data like uvicorn, but keeps the body of a request that offers an upgrade."""
         self._unset_keepalive_if_required()
         rest = memoryview(data)
         try:
@@ -175,17 +177,17 @@ class PromptProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def _offers_upgrade(self) -> bool:
-        """Whether the parser takes what follows the headers for another protocol.
+        """Returns whether the parser treats the data after the headers as another protocol.
 
-        After CONNECT it is right to.
+        This is correct only after CONNECT, which is therefore excluded.
         """
         return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
     def _parse_head_again(self) -> None:
         """Parses the headers without Upgrade, which a server may ignore (RFC 9110, section 7.8).
 
-        The parser would drop the body of a POST with `Upgrade: h2c`, as curl and Java's HttpClient
-        send it, or take it for the next request.
+        curl and Java's HttpClient send `Upgrade: h2c` with a POST. The parser would drop its body
+        or parse it as the next request.
         """
         head = [
             self.parser.get_method(),
@@ -199,7 +201,8 @@ class PromptProtocol(HttpToolsProtocol):
             if name != b"upgrade":
                 head += [name, b": ", value, b"\r\n"]
         self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
+        # uvicorn sets the same leniency.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.parser.feed_data(b"".join([*head, b"\r\n"]))
 
     def on_message_begin(self) -> None:
@@ -208,15 +211,15 @@ class PromptProtocol(HttpToolsProtocol):
             self._expect_headers()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Drops trailers (RFC 9112, section 7.1.2): uvicorn would append them to the headers,
-        without limit.
+        """Drops trailers (RFC 9112, section 7.1.2), which uvicorn would append to the headers.
 
-        One of them could otherwise pass for an `X-Forwarded-For` of the proxy.
+        A client could otherwise send an `X-Forwarded-For` trailer that looks like the proxy's
+        header, or trailers without limit.
         """
         if not self._in_body:
             super().on_header(name, value)
             return
-        self._overhead += len(name) + len(value) + 4  # a colon, a space and the end of the line
+        self._overhead += len(name) + len(value) + 4  # The 4 are a colon, a space and the line end.
         if self._overhead > LARGEST_HEADERS:
             self.dismiss(b"")
 
@@ -235,7 +238,7 @@ class PromptProtocol(HttpToolsProtocol):
             self.dismiss(b"")
 
     def on_message_complete(self) -> None:
-        # a request with endless trailers is not handled
+        # A request whose trailers exceed the limit must not be handled.
         if self._offers_upgrade() or self.transport.is_closing():
             return
         self._due = 0.0
@@ -247,10 +250,12 @@ class PromptProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """What is over is let go, unless another request waits behind it in the pipeline."""
+        """Releases the completed cycle, unless another request waits in the pipeline."""
         super().on_response_complete()
         if self.pipeline:
-            self.flow.pause_reading()  # uvicorn would let in as much again for each that it answers
+            # uvicorn resumes reading after each response, so a client could refill the queue
+            # forever.
+            self.flow.pause_reading()
         elif self.cycle.response_complete:
             self.cycle, self.scope, self.headers, self._begun = ANSWERED, ANSWERED, [], None
 
@@ -259,23 +264,24 @@ class PromptProtocol(HttpToolsProtocol):
         super().shutdown()
 
     def dismiss(self, answer: bytes) -> None:
-        """Close, and say why."""
+        """Sends the given bytes and closes the connection."""
         self._due = 0.0
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
 
     def send_away_if_late(self, now: float) -> None:
-        """Late with what they send, or with reading: whoever has not read is not waited for, as
-        closing would.
+        """Closes the connection if its client has missed the deadline to send or to read.
+
+        A client that does not read gets a reset, because a normal close would wait for it.
         """
         if self._due and self._due <= now and not self.flow.read_paused:
             self.dismiss(b"" if self._in_body else TOO_LATE)
         left = self.transport.get_write_buffer_size()
-        # and the kernel has megabytes more, which the other side may take in long before it asks us
-        # for any
+        # The kernel holds megabytes more, and the client may read those long before asyncio's
+        # buffer shrinks.
         if left:
-            with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+            with contextlib.suppress(OSError, ValueError):  # The socket may be closed already.
                 left += unpack(
                     "i", ioctl(self.transport.get_extra_info("socket"), TIOCOUTQ, bytes(4))
                 )[0]
@@ -285,7 +291,7 @@ class PromptProtocol(HttpToolsProtocol):
             self.transport.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0)
             )
-            # which without SO_LINGER would leave megabytes to the kernel, for minutes
+            # Without SO_LINGER, the kernel would keep megabytes of unsent data for minutes.
             self.transport.abort()
         self._unread = left
 
@@ -295,8 +301,9 @@ class PromptProtocol(HttpToolsProtocol):
 
 
 class Flow(FlowControl):
-    """uvicorn's, whose event, a kilobyte, is made only for who does not take in what
-    they are sent.
+    """uvicorn's flow control, which creates its event only when the client reads too slowly.
+
+    An event takes 1 KB.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -310,7 +317,7 @@ class Flow(FlowControl):
 
 
 class Line(list[Any]):
-    """A deque that is nearly always empty, and takes 56 bytes then, not 760."""
+    """A list with the methods of a deque. An empty list takes 56 bytes, and an empty deque 760."""
 
     __slots__ = ()
 

@@ -1,1 +1,1 @@
-"""Reads settings from the environment."""
+"""Contains the settings and the functions that read them from the environment."""
