@@ -1,4 +1,8 @@
-"""Logging in: one answer, and the same work, for every way it can fail."""
+"""Logging in.
+
+Every failure gets the same answer after the same work, so that neither reveals whether an account
+exists.
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,14 +48,17 @@ class _Credentials:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """The tokens of an attempt. Those of `guesses` are returned if it turns out to be no guess."""
+    """The tokens that an attempt takes.
+
+    Those of `guesses` are refunded if the password was correct or the service overloaded.
+    """
 
     posts: tuple[throttle.Take, ...]
     guesses: tuple[throttle.Take, ...]
 
 
 class _NotKept(Exception):
-    """Raised inside the transaction, so that nothing of it stays."""
+    """Rolls the transaction back, so that the audit entry is not stored."""
 
 
 CREDENTIALS = Statement(
