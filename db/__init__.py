@@ -1,1 +1,3 @@
-"""What is true without HTTP, and who may know it."""
+"""The data layer: accounts, sessions, rate limits, the audit log and access control, without
+HTTP.
+"""

@@ -1,8 +1,8 @@
-"""People: made, and changed by those who may: what sign-up, administrators and the operator have in
+"""The creation and the changes of accounts that sign-up, administrators and the operator have in
 common.
 
-Everything here is for `db.access`, whose functions say who may ask for it, and runs inside their
-transactions.
+Only `db.access` calls these functions, inside its transactions; its functions check who may call
+them.
 """
 
 import re
@@ -31,13 +31,13 @@ from db.viewer import Admin, Operator, Role
 
 SLUG_LENGTH: Final = 40
 TRIES: Final = 3
-ADMINS: Final = 7_411_001  # the number of the lock
+ADMINS: Final = 7_411_001  # the key of the PostgreSQL advisory lock
 Detail = dict[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What administrators may change of a person."""
+    """The columns of a user that administrators may change."""
 
     role: Role
     team: str
@@ -76,7 +76,7 @@ EXISTS = Statement(select(users.c.id).where(users.c.id == bindparam("user_id")))
 STANDING = Statement(
     pick(Standing, users).where(users.c.id == bindparam("user_id")).with_for_update()
 )
-# held until the transaction ends; SQLite has one writer
+# PostgreSQL holds it until the transaction ends. SQLite needs no lock, since it has one writer.
 TURN = Statement(select(func.pg_advisory_xact_lock(ADMINS)))
 CHANGE_ROLE = Statement(
     update(users)
@@ -106,7 +106,7 @@ async def email_taken(store: Store, email: str) -> bool:
 
 
 async def find_owner(store: Store, email: str) -> str | None:
-    """The id of the account that has the address."""
+    """Returns the id of the account with this email, or None."""
     found = await store.value(OWNER(email=email))
     return None if found is None else str(found)
 
@@ -120,9 +120,10 @@ async def add(
     role: Role = "user",
     logs_in: bool = False,
 ) -> str | None:
-    """The new user's id; None where the address is taken, as the UNIQUE index says.
+    """Inserts a user and returns the id; None if the email exists, by the UNIQUE index.
 
-    Raises NotCreated.
+    `logs_in` also sets the time of the last log-in. Raises AccountNotCreated if no free slug was
+    found.
     """
     slug = make_slug(name)
     for attempt in range(TRIES):
@@ -147,7 +148,11 @@ async def add(
 
 
 async def get_standing(store: Store, user_id: str) -> Standing:
-    """How a person stands, until the transaction ends. Raises NotFound."""
+    """Returns what administrators may change of a user, and locks the row until the transaction
+    ends.
+
+    Raises NotFound.
+    """
     standing: Standing | None = await store.one(STANDING(user_id=user_id))
     if standing is None:
         raise NotFound
@@ -156,12 +161,12 @@ async def get_standing(store: Store, user_id: str) -> Standing:
 
 @asynccontextmanager
 async def change(actor: Admin | Operator, event: Event, user_id: str) -> AsyncIterator[Detail]:
-    """Opens the transaction in which an actor changes a user, and writes its audit entry at the
-    end.
+    """Opens the transaction in which an administrator or the operator changes a user, and writes
+    the audit entry at its end.
 
-    The entry has the detail that the caller fills in; where it stays empty, nothing has changed and
-    there is no entry. Changes run one after the other. Raises NotLoggedIn, and Forbidden and
-    LastAdmin, which have entries of their own.
+    The caller fills in the entry's detail; an empty detail means that nothing has changed, and no
+    entry is written. An advisory lock serializes all changes. Raises NotLoggedIn, Forbidden and
+    LastAdmin; the last two write an audit entry of their own.
     """
     store, by, detail = (
         actor.store,
@@ -186,9 +191,9 @@ async def change(actor: Admin | Operator, event: Event, user_id: str) -> AsyncIt
 
 
 async def change_role(actor: Admin | Operator, user_id: str, role: Role) -> None:
-    """Takes effect at the user's next request; the sessions go on.
+    """Changes a user's role from the user's next request on, without ending the user's sessions.
 
-    Raises NotFound, LastAdmin, and as `change`.
+    Raises NotFound, LastAdmin, and the errors of `change_user`.
     """
     async with change(actor, "role.change", user_id) as detail:
         before = await get_standing(actor.store, user_id)
@@ -199,9 +204,9 @@ async def change_role(actor: Admin | Operator, user_id: str, role: Role) -> None
 
 
 async def disable(admin: Admin, user_id: str) -> None:
-    """Ends the user's sessions and refuses new ones.
+    """Disables an account and ends its sessions; the user can no longer log in.
 
-    Raises NotFound, LastAdmin, and as `change`.
+    Raises NotFound, LastAdmin, and the errors of `change_user`.
     """
     async with change(admin, "account.disable", user_id) as detail:
         await get_standing(admin.store, user_id)
@@ -211,9 +216,11 @@ async def disable(admin: Admin, user_id: str) -> None:
 
 
 async def set_password(store: Store, user_id: str, password_hash: Secret[str]) -> int:
-    """Replace the hash and end every session of the account; how many there were. Raises NotFound.
+    """Replaces the password hash, ends every session of the account and returns how many rows there
+    were.
 
-    Whoever guessed at the old password has guessed in vain: the account's tries are whole again.
+    Resets the account's log-in limits, since earlier guesses were for the old password. Raises
+    NotFound.
     """
     email = await store.value(SET_PASSWORD(user_id=user_id, password_hash=password_hash.reveal()))
     if email is None:
@@ -223,7 +230,10 @@ async def set_password(store: Store, user_id: str, password_hash: Secret[str]) -
 
 
 def make_slug(name: str) -> str:
-    """2 to 40 of a–z, 0–9 and `-`, from a name; empty where the name has too few of them."""
+    """Returns a slug of 2 to 40 characters (a–z, 0–9 and `-`) made from a name.
+
+    Returns an empty string if the name has fewer than two of these characters.
+    """
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")[:SLUG_LENGTH].strip("-")
     return slug if len(slug) >= 2 else ""

@@ -1,18 +1,16 @@
-"""The clock of the house, which never goes back."""
+"""The monotonic wrapper around the wall clock."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
 def never_back(clock: Callable[[], datetime]) -> Callable[[], datetime]:
-    """The same clock.
+    """Returns a clock that never goes back.
 
-    Where it falls back, it goes on from the latest moment that it has told, until it is there
-    again.
-
-    What has expired stays so: a session that was over would live again. And it does go on, lest
-    whoever has to wait for five minutes waits for as long as the clock fell. If it was far ahead,
-    restart the program once it is right.
+    When `clock` falls back, the returned clock continues from its latest value, and keeps that
+    offset until `clock` has caught up. Without the offset, an expired session would become valid
+    again. A clock that merely stood still would prolong every wait by the length of the fall. If
+    `clock` was far ahead, restart the program after the correction.
     """
     latest, ahead = datetime.min.replace(tzinfo=UTC), timedelta()
 

@@ -1,8 +1,8 @@
-"""The names of browsers, tools and systems that may be shown; anything else is an unknown browser.
+"""The names of browsers, tools and systems that may be stored and shown.
 
-A User-Agent is text that any client chooses, and a failed log-in puts it in front of the owner of
-the account. Only names from these tables are stored in the audit log or shown, so that nobody can
-write a message there.
+A client chooses its User-Agent freely, and a failed log-in shows it to the user of the account.
+Only names from these tables are stored in the audit log or shown, so that no client can place a
+message there.
 """
 
 from typing import Final
@@ -81,18 +81,19 @@ NAMES: Final = BROWSERS | TOOLS
 
 
 def known_name(browser: str) -> str:
-    """Returns the name of a browser or tool if it may be shown."""
+    """Returns the name if it is a known browser or tool, else `Unknown browser`."""
     return browser if browser in NAMES else UNKNOWN
 
 
 def known_system(system: str) -> str:
-    """Returns the name of a system if it may be shown, or the empty string."""
+    """Returns the name if it is a known system, else an empty string."""
     return system if system in SYSTEMS else ""
 
 
 def describe(browser: str, system: str) -> str:
-    """Returns `Firefox on Linux`, or the name alone without a known system; empty if there is no
-    browser at all.
+    """Returns text such as `Firefox on Linux`, or the browser alone if the system is unknown.
+
+    Returns an empty string if there is no browser.
     """
     if not browser:
         return ""
@@ -101,8 +102,9 @@ def describe(browser: str, system: str) -> str:
 
 
 def known_description(text: str) -> str:
-    """Returns what `describe` may show of a description in an entry that an earlier
-    version wrote.
+    """Returns a stored description with unknown names replaced.
+
+    Entries of an earlier version may contain names that the client chose.
     """
     browser, _, system = text.partition(" on ")
     return describe(browser, system)

@@ -1,17 +1,18 @@
-"""The doors that stay closed: every exception that the rest of the house may raise on purpose."""
+"""Every exception that the application raises on purpose."""
 
 
 class Refusal(Exception):
-    """Something was asked that will not be done.
+    """Base class of the errors that the application answers with a response of their own.
 
-    `web.rendering.error_pages` turns each kind into one answer.
+    `web.rendering.error_pages` maps each class to one response.
     """
 
 
 class NotLoggedIn(Refusal):
-    """There is no live session behind the request. `ended` tells that a cookie was turned away.
+    """The request has no live session.
 
-    `guessed`: this request has ended the session, by one wrong password too many.
+    `ended` is true if it had a session cookie that was rejected. `guessed` is true if this request
+    ended the session by one wrong password too many.
     """
 
     def __init__(self, *, ended: bool = False, guessed: bool = False) -> None:
@@ -21,17 +22,18 @@ class NotLoggedIn(Refusal):
 
 
 class Forbidden(Refusal):
-    """A live session, of a person without the role that this needs."""
+    """The viewer does not have the required role."""
 
 
 class NotFound(Refusal):
-    """Not there, or somebody else's: the same for whoever asks."""
+    """The item does not exist or the viewer may not see it.
+
+    Both cases raise the same error, so that a caller cannot distinguish them.
+    """
 
 
 class OtherViewer(Refusal):
-    """The form was drawn for another person than the one who is logged in now, whose
-    name is given.
-    """
+    """The form was rendered for another user than the viewer. `name` is the viewer's name."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -47,15 +49,18 @@ class LastAdmin(Refusal):
 
 
 class NotCreated(Refusal):
-    """The account could not be stored, and nothing of it was."""
+    """The account could not be stored, and the transaction was rolled back."""
 
 
 class Breached(Refusal):
-    """The new password is known from a breach elsewhere. Nothing was stored."""
+    """The new password is known from a data breach. Nothing was stored."""
 
 
 class TooMany(Refusal):
-    """A limit was reached. `retry_after`: whole seconds until there is room again, at least one."""
+    """A rate limit was exceeded.
+
+    `retry_after` is the number of seconds until the next token, at least 1.
+    """
 
     def __init__(self, retry_after: int) -> None:
         super().__init__()
@@ -63,9 +68,10 @@ class TooMany(Refusal):
 
 
 class Busy(Refusal):
-    """The hash queue is full, or the database does not answer. `retry_after` is in seconds.
+    """The hash queue is full, or the database does not respond.
 
-    `reason` is for the operator: why the database cannot be used, empty where that is not known.
+    `retry_after` is in seconds. `reason` tells the operator why the database cannot be used; it is
+    empty if that is unknown.
     """
 
     def __init__(self, retry_after: int = 5, *, reason: str = "") -> None:

@@ -1,6 +1,6 @@
-"""The store: the database, the key ring, the clock and the dice.
+"""The store: the database, the key rings, the clock and the random source.
 
-Whoever holds one may ask; so only few do.
+Every function that receives the store can query the database, so only few modules use it.
 """
 
 import secrets
@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, cast
 from databases import Database
 from sqlalchemy import FromClause, Select, select
 
-import db.engine  # noqa: F401  (registers our back ends with `databases`)
+import db.engine  # noqa: F401  (registers the back ends with `databases`)
 from db.clock import never_back
 from db.crypto.breached_passwords import Breaches
 from db.crypto.key_ring import KeyRing
@@ -33,9 +33,10 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Store:
-    """Handed in whole, so that a test can hand in its own clock and dice.
+    """The dependencies of the data layer in one object, so that a test can supply its own clock and
+    random source.
 
-    It has no useful `repr`, on purpose.
+    Its `repr` is disabled because it would show nothing useful and could show secrets.
     """
 
     database: Database
@@ -48,41 +49,44 @@ class Store:
     throttle: Throttle
     strategy: Literal["database", "stateless"] = "database"
     now: Callable[[], datetime] = utc_now
-    # of n random bytes, in URL-safe text
+    # Returns n random bytes as URL-safe text.
     token: Callable[[int], str] = field(default=secrets.token_urlsafe)
     write_check: WriteCheck = field(default_factory=WriteCheck)
 
     async def one(self, statement: Bound[T]) -> T | None:
-        """The first row as the statement's DTO; None where there is none."""
+        """Returns the first row as the statement's DTO, or None if there is no row."""
         row = await self.database.fetch_one(cast(Any, statement))
         return None if row is None else _made(statement, row)
 
     async def all(self, statement: Bound[T]) -> list[T]:
-        """Every row as the statement's DTO."""
+        """Returns every row as the statement's DTO."""
         return [
             _made(statement, row) for row in await self.database.fetch_all(cast(Any, statement))
         ]
 
     async def value(self, statement: Bound[Any]) -> Any:
-        """The first column of the first row; None where there is none."""
+        """Returns the first column of the first row, or None if there is no row."""
         row = await self.database.fetch_one(cast(Any, statement))
         return None if row is None else row[0]
 
     async def count(self, statement: Bound[Any]) -> int:
-        """How many rows a statement without RETURNING changed."""
+        """Executes a statement without RETURNING and returns the number of rows that it changed."""
         return int(await self.database.execute(cast(Any, statement)))
 
     def transaction(self) -> AbstractAsyncContextManager[Any]:
-        """All or nothing. On SQLite it holds the one writer: nothing slow belongs in it."""
+        """Returns a context manager that commits at its end and rolls back on an exception.
+
+        On SQLite it holds the only writer, so slow work must stay outside of it.
+        """
         return cast(AbstractAsyncContextManager[Any], self.database.transaction())
 
 
 def pick(into: type[T], table: FromClause, /, **expressions: Any) -> Select[T]:
-    """SELECT the columns of `table` that the dataclass `into` names, and SQL expressions for the
-    names given.
+    """Returns a SELECT of the columns of `table` that the dataclass `into` names.
 
-    The DTO is the SELECT list (the guide's "only return the necessary data"): a column that nobody
-    named cannot leak.
+    A keyword argument replaces the column of that name by an SQL expression. The dataclass is the
+    SELECT list (the guide: "only return the necessary data"), so a column without a field is never
+    read.
     """
     columns = [
         expressions[name].label(name) if name in expressions else table.c[name]
@@ -111,10 +115,11 @@ def make_store(
     breaches: str = "",
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
-    """A store on the database of this URL, not yet connected.
+    """Returns a store for the database at this URL; the database is not connected yet.
 
-    `now` is the clock of everything in it, `breaches` the address of the service that knows
-    breached passwords, if one is to be asked.
+    `secrets` are the application's secrets, the current one first. `now` is the clock of every part
+    of the store. `breached_passwords` is the URL of the breached-password service; without one,
+    passwords are not looked up.
     """
     now = never_back(now)
     device_secrets = [derive(secret, "device cookie") for secret in secrets]

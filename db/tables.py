@@ -1,4 +1,4 @@
-"""Every table, on one screen."""
+"""Every table of the database."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,13 +19,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA: Final = "0003"  # the newest revision of db/migrations, which this code was written for
+SCHEMA: Final = "0003"  # the newest revision of db/migrations, which this code requires
 
 
 class Instant(TypeDecorator[datetime]):
-    """A moment, aware and in UTC, to the microsecond.
+    """A timezone-aware moment in UTC, exact to the microsecond.
 
-    PostgreSQL keeps a TIMESTAMPTZ; SQLite fixed-width text that sorts by time,
+    PostgreSQL stores a TIMESTAMPTZ. SQLite stores text of fixed width that sorts by time:
     `2026-11-24T09:12:00.000000+00:00`.
     """
 
@@ -58,12 +58,12 @@ users = Table(
     "users",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("email", Text, nullable=False, unique=True),  # canonical: see web.forms.form
+    Column("email", Text, nullable=False, unique=True),  # in canonical form: see web.forms.form
     Column("name", Text, nullable=False),
-    Column("search_key", Text),  # of name and email: see db.user_search
+    Column("search_key", Text),  # derived from name and email: see db.user_search
     Column("slug", Text, nullable=False, unique=True),
     Column("phone", Text, nullable=False, server_default=""),
-    Column("team", Text, nullable=False, server_default=""),  # an empty team is nobody's team
+    Column("team", Text, nullable=False, server_default=""),  # an empty team matches no other team
     Column(
         "role",
         Text,
@@ -76,14 +76,15 @@ users = Table(
     Column("disabled_at", Instant),
     Column("last_login_at", Instant),
     Column("previous_login_at", Instant),
-    Column("sessions_ended_at", Instant),  # no stateless session counts that began before
+    # Stateless sessions that started at or before this moment are invalid.
+    Column("sessions_ended_at", Instant),
     Index("users_created_at", "created_at"),
 )
 
 sessions = Table(
     "sessions",
     metadata,
-    Column("id", Text, primary_key=True),  # the device's public name; never the cookie's sid
+    Column("id", Text, primary_key=True),  # a public id; never the cookie's sid
     Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("token_hash", Text, nullable=False, unique=True),  # SHA-256 of the cookie's sid, in hex
     Column("created_at", Instant, nullable=False),
@@ -101,33 +102,34 @@ sessions = Table(
 buckets = Table(
     "buckets",
     metadata,
-    # a limit's name, and whom it is about: see db.rate_limits.limiter
+    # the limit's name and MACs of its subject: see db.rate_limits.buckets
     Column("key", Text, primary_key=True),
-    Column("full_at", Double, nullable=False),  # seconds since 1970, as are the next three
+    Column("full_at", Double, nullable=False),  # seconds since 1970, as are the next two
     Column("rests_until", Double, nullable=False),
     Column("kept_until", Double, nullable=False),
-    Column("taken", Integer, nullable=False),  # since it was last forgotten or cleared
-    Column("refused", Integer, nullable=False),  # since it was last full
+    Column("taken", Integer, nullable=False),  # since the row expired or was deleted
+    Column("refused", Integer, nullable=False),  # since the bucket was last full
     Index("buckets_kept_until", "kept_until"),
 )
 
 audit = Table(
     "audit",
     metadata,
-    # without a gap: the chain's order
+    # Without a gap, because it is the order of the hash chain.
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("at", Instant, nullable=False),
     Column("event", Text, nullable=False),
     Column("outcome", Text, nullable=False),  # done or refused
-    Column("actor", Text, nullable=False),  # member, stranger, operator or program
-    Column("actor_id", Text),  # no foreign key: what happened stays true when the account is gone
-    Column("target_id", Text),  # the account that it is about
+    Column("actor", Text, nullable=False),  # user, anonymous, operator or system
+    Column("actor_id", Text),  # Without a foreign key, so that the entry outlives the account.
+    Column("target_id", Text),  # the account that the entry is about
     Column("session_id", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("browser", Text, nullable=False),
     Column("detail", Text, nullable=False),
-    Column("kid", Text, nullable=False),  # of the key that sealed it
-    Column("seal", Text, nullable=False),  # over this row and the seal before it: see db.audit.log
+    Column("kid", Text, nullable=False),  # the id of the key that made the MAC
+    # a MAC over this entry and the MAC before it: see db.audit.log
+    Column("seal", Text, nullable=False),
     Index("audit_target_id", "target_id", "number"),
     Index("audit_actor_id", "actor_id", "number"),
 )

@@ -1,7 +1,7 @@
-"""The search for users: the key that each user's row carries, and how a search is compared with it.
+"""The user search: the search key of a user's row, and the comparison with it.
 
-The key is computed in Python. What a database knows of letters beyond ASCII depends on its locale,
-or is nothing.
+The key is computed in Python, because a database folds letters beyond ASCII by its locale or not at
+all.
 """
 
 import unicodedata
@@ -12,44 +12,40 @@ from sqlalchemy import BindParameter, ColumnElement, func
 
 from db.tables import users
 
-# rows of the version before, which may still serve, have no key
+# Rows that the previous version writes, during a rolling update, have no key.
 KEY: Final[ColumnElement[str]] = func.coalesce(
     users.c.search_key, func.lower(users.c.name) + "\n" + users.c.email
 )
 
 
 def search_key(name: str, email: str) -> str:
-    """Returns what a search is compared with, folded, one a line: name, email, and email with its
-    domain in Unicode.
+    """Returns the folded name, email, and email with its domain in Unicode, one per line.
 
-    Whatever writes a user's name or email writes this key too.
+    Every statement that writes a user's name or email must also write this key.
     """
     return "\n".join(dict.fromkeys(fold(text) for text in (name, email, _in_unicode(email))))
 
 
 def fold(text: str) -> str:
-    """Returns the text without differences of case and composition (Unicode, NFKC and case
+    """Returns the text without differences of case and composition (Unicode NFKC and case
     folding).
     """
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def search_pattern(q: str) -> str:
-    """Returns the pattern for LIKE that finds `q` anywhere in the key.
-
-    Its wildcards are taken as they are written.
-    """
+    """Returns a LIKE pattern that finds `q` anywhere in the key. Wildcards in `q` are escaped."""
     escaped = fold(q.strip()).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
 
 
 def matches(pattern: BindParameter[str]) -> ColumnElement[bool]:
-    """Whether name or email of a user holds what was typed."""
+    """Returns the condition that a user's name or email contains the search text."""
     return KEY.like(pattern, escape="\\")
 
 
 def _in_unicode(email: str) -> str:
-    """Returns the email as its owner writes it: the domain is stored in ASCII (IDNA)."""
+    """Returns the email with its domain in Unicode; it is stored in ASCII (IDNA)."""
     local, _, domain = email.rpartition("@")
     try:
         return f"{local}@{idna.decode(domain)}"

@@ -1,4 +1,6 @@
-"""Who is asking: what a cookie claims, whom the database knows, and what a template may be told."""
+"""The types that describe a caller: unverified claims, the verified viewer, and the part of the
+viewer that templates may use.
+"""
 
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -17,11 +19,11 @@ ROLES: Final[tuple[Role, ...]] = ("user", "admin")
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a signed cookie says. Optimistic: good for menus and redirects, never for data.
+    """The content of a signed session cookie, not yet compared with the database.
 
-    `issued_at` is the moment of log-in and `expires_at` the end of the cookie, both in seconds
-    since 1970; the first is a whole number where sessions have rows, and carries fractions where
-    they have none.
+    Claims suffice for menus and redirects, never for data. `issued_at` is the time of the log-in
+    and `expires_at` the expiry of the cookie, in seconds since 1970. `issued_at` is an integer with
+    the database strategy and has fractions with the stateless strategy.
     """
 
     sid: Secret[str]
@@ -33,9 +35,9 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a log-in comes from, as its owner will recognise it.
+    """The browser and IP address of a request.
 
-    `kind` picks the drawing; `address` is an IP.
+    `device_type` selects the icon: computer, phone, tablet, terminal or unknown.
     """
 
     browser: str
@@ -43,7 +45,7 @@ class Device:
     kind: str
     user_agent: str
     address: str
-    # by which the browser may be known: unverified
+    # the device cookie as received, not verified
     cookie: Secret[str] | None = field(default=None, repr=False)
 
     @property
@@ -56,7 +58,7 @@ NOWHERE: Final = Device("", "", "unknown", "", "")
 
 @dataclass(frozen=True, slots=True)
 class LiveUser:
-    """What of a user's row makes a viewer."""
+    """The columns of a user that a viewer needs."""
 
     id: str
     name: str
@@ -67,9 +69,9 @@ class LiveUser:
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """A session and its user, as one statement found them.
+    """A session and its user, read by one statement.
 
-    `session_id` is empty where sessions have no rows.
+    `session_id` is empty with the stateless strategy.
     """
 
     session_id: str
@@ -85,7 +87,7 @@ class LiveSession:
 
 @dataclass(frozen=True, slots=True)
 class Me:
-    """What a template may know of the viewer."""
+    """The part of the viewer that a template may use."""
 
     id: str
     name: str
@@ -98,11 +100,10 @@ _SEAL: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The person behind a request, as the database knows them now.
+    """The caller, verified against the database for this request.
 
-    It carries the store: no viewer, no data.
-
-    Only `db.sessions.lifecycle` and `require_admin` make one; anybody else gets a TypeError.
+    A viewer carries the store, so that code without a viewer cannot read data. Only
+    `db.sessions.lifecycle` and `require_admin` create one; any other construction raises TypeError.
     """
 
     store: "Store" = field(repr=False)
@@ -116,7 +117,7 @@ class Viewer:
     expires_at: datetime
     device: Device = field(repr=False)
     seal: object = field(repr=False, compare=False)
-    # a DTO that the same statement read
+    # the DTO that the verifying statement also read
     preloaded: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -129,14 +130,15 @@ class Viewer:
 
 
 class Admin(Viewer):
-    """A viewer whose row says `admin` now."""
+    """A viewer whose role in the database is `admin`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """The person at the shell.
+    """The person at the command line.
 
-    `web.cli.main` alone makes one: whoever can run a command owns the database anyway.
+    Only `web.cli.main` creates one, because a user who can run commands can read the database
+    anyway.
     """
 
     store: "Store" = field(repr=False)
@@ -145,9 +147,9 @@ class Operator:
 def issue(
     store: "Store", live: LiveSession, device: Device = NOWHERE, preloaded: object = None
 ) -> Viewer:
-    """A sealed Viewer.
+    """Returns a Viewer for a live session.
 
-    For `db.sessions.lifecycle` alone, which has just found the session alive.
+    Only `db.sessions.lifecycle` may call it, directly after it has found the session.
     """
     return Viewer(
         store,
@@ -166,7 +168,7 @@ def issue(
 
 
 def require_admin(viewer: Viewer) -> Admin:
-    """The same person as an Admin. Raises Forbidden where the row says another role."""
+    """Returns the viewer as an Admin. Raises Forbidden if the viewer has another role."""
     if viewer.role != "admin":
         raise Forbidden
     return Admin(*(getattr(viewer, field.name) for field in fields(viewer)))

@@ -1,4 +1,4 @@
-"""One's own account: the profile, and the password."""
+"""The viewer's own account: the profile and the password."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,10 @@ from db.viewer import Viewer
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What one may see of oneself and, the team and the address apart, change."""
+    """The columns of the viewer's account that its settings show.
+
+    The viewer can change all of them except the email and the team.
+    """
 
     name: str
     email: str
@@ -42,7 +45,7 @@ class _Stored:
 
 
 class _SlugTaken(Exception):
-    """Raised inside the transaction, so that nothing of it stays."""
+    """Rolls the transaction back because another user has the slug."""
 
 
 ACCOUNT = Statement(pick(Account, users).where(users.c.id == bindparam("user_id")))
@@ -52,7 +55,7 @@ SLUG_TAKEN = Statement(
         exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id"))
     )
 )
-MOST_WRONG: Final = 20  # passwords in a row, then the session ends
+MOST_WRONG: Final = 20  # consecutive wrong passwords that end the session
 WRITTEN: Final = ("name", "search_key", "slug", "phone")
 CHANGE_PROFILE = Statement(
     update(users)
@@ -76,17 +79,20 @@ async def get_account(viewer: Viewer) -> Account:
 
 
 async def slug_taken(viewer: Viewer, slug: str) -> bool:
-    """Whether the page address is another person's. A slug is public, so this always answers."""
+    """Returns whether another user has the slug.
+
+    Slugs are public, so this query is not rate-limited.
+    """
     return await viewer.store.value(SLUG_TAKEN(slug=slug, user_id=viewer.id)) is not None
 
 
 async def change_profile(
     viewer: Viewer, *, name: str | None = None, slug: str | None = None, phone: str | None = None
 ) -> bool:
-    """Change what is given and leave the rest; False, and nothing changed, where the slug is
-    another person's.
+    """Changes the values that are given and keeps the others.
 
-    Raises TooMany, and NotLoggedIn if the session has ended since the request was verified.
+    Returns False and changes nothing if another user has the slug. Raises RateLimited, and
+    NotLoggedIn if the session has ended since the request was verified.
     """
     store, given = viewer.store, {"name": name, "slug": slug, "phone": phone}
     await throttle.admit(store, by_viewer(viewer), (PROFILE_CHANGE, viewer.id))
@@ -121,11 +127,12 @@ async def _write(viewer: Viewer, given: Mapping[str, str | None]) -> None:
 async def change_password(
     viewer: Viewer, *, current: Secret[str], new: Secret[str]
 ) -> tuple[NewSession, int] | None:
-    """A new session in place of this one, and how many others ended; None where `current` is not
-    the password.
+    """Changes the password, ends every session and starts a new one in place of the current one.
 
-    Raises NotLoggedIn where this session has ended while the hashes were computed, or ends now,
-    since the password was wrong MOST_WRONG times in a row. Raises TooMany, Breached and Busy.
+    Returns the new session and the number of other sessions that ended; None if `current` is wrong.
+    Raises NotLoggedIn if the session has ended in the meantime, or ends now after
+    MAX_WRONG_PASSWORDS consecutive wrong passwords. Raises RateLimited, BreachedPassword and
+    Unavailable.
     """
     store, by = viewer.store, by_viewer(viewer)
     store.passwords.require_room(member=viewer.id)
@@ -154,7 +161,7 @@ async def change_password(
 
 
 async def _verified_hash(viewer: Viewer, current: Secret[str]) -> Secret[str] | None:
-    """Returns what is stored of the password; None where `current` is not the password."""
+    """Returns the stored password hash, or None if `current` is wrong."""
     stored: _Stored | None = await viewer.store.one(STORED(user_id=viewer.id))
     if stored is None or not await viewer.store.passwords.verify(
         stored.password_hash, current, member=viewer.id
@@ -164,11 +171,11 @@ async def _verified_hash(viewer: Viewer, current: Secret[str]) -> Secret[str] | 
 
 
 async def _record_wrong_password(viewer: Viewer, guess: throttle.Take) -> None:
-    """Writes an audit entry.
+    """Writes an audit entry for a wrong password.
 
-    After MOST_WRONG wrong passwords in a row, ends the session and raises NotLoggedIn.
-
-    A stolen session cookie would otherwise allow guessing for as long as the session lives.
+    After MAX_WRONG_PASSWORDS consecutive wrong passwords it also ends the session and raises
+    NotLoggedIn. Without this end, an attacker with a stolen session cookie could guess until the
+    session expires.
     """
     store, by = viewer.store, by_viewer(viewer)
     async with store.transaction():
@@ -184,5 +191,7 @@ async def _record_wrong_password(viewer: Viewer, guess: throttle.Take) -> None:
 
 
 def _session_key(viewer: Viewer) -> str:
-    """Names the session: where it has no row, by the moment of its log-in."""
+    """Returns a bucket subject that identifies the session; a stateless session is identified by
+    its log-in time.
+    """
     return f"{viewer.id} {viewer.session_id or viewer.logged_in_at.isoformat()}"

@@ -1,4 +1,4 @@
-"""People, for administrators: found, and their roles, teams and sessions changed."""
+"""The user administration: search for users, and change their roles, teams, status and sessions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ PAGE_SIZE: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One account as an administrator sees it.
+    """An account as an administrator sees it.
 
-    `session_count` is of live rows, so 0 where sessions have none.
+    `session_count` counts live session rows, so it is 0 with the stateless strategy.
     """
 
     id: str
@@ -43,8 +43,9 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """One page of a search; `total` counts all of it, `page` starts from 1 and is never past
-    `pages`.
+    """One page of a search.
+
+    `total` counts all results. `page` starts at 1 and is never above `pages`.
     """
 
     people: list[Person]
@@ -94,7 +95,10 @@ ENABLE = Statement(update(users).where(users.c.id == bindparam("user_id")).value
 
 
 async def list_people(admin: Admin, *, q: str = "", page: int = 1, sort: str = "newest") -> People:
-    """Those whose name or address holds `q`. `sort` is one of SEARCHES."""
+    """Returns the users whose name or email contains `q`.
+
+    `page` is reduced to the last page if it is too large. `sort` is a key of SEARCHES.
+    """
     pattern = search_pattern(q)
     total = int(await admin.store.value(COUNT(pattern=pattern)))
     pages = max(1, -(-total // PAGE_SIZE))
@@ -106,7 +110,7 @@ async def list_people(admin: Admin, *, q: str = "", page: int = 1, sort: str = "
 
 
 async def get_person(admin: Admin, user_id: str) -> Person:
-    """One account. Raises NotFound."""
+    """Returns one account. Raises NotFound."""
     person: Person | None = await admin.store.one(PERSON(user_id=user_id, now=admin.store.now()))
     if person is None:
         raise NotFound
@@ -114,24 +118,25 @@ async def get_person(admin: Admin, user_id: str) -> Person:
 
 
 async def change_role(admin: Admin, user_id: str, role: Role) -> None:
-    """Takes effect at the user's next request.
+    """Changes a user's role from the user's next request on.
 
-    Raises NotFound, LastAdmin, TooMany, and as `people.change`.
+    Raises NotFound, LastAdmin, RateLimited, and the errors of `accounts.change_user`.
     """
     await _admit(admin)
     await people.change_role(admin, user_id, role)
 
 
 async def require_person(admin: Admin, user_id: str) -> None:
-    """Raises NotFound where there is no such person."""
+    """Raises NotFound if the user does not exist."""
     if await admin.store.value(people.EXISTS(user_id=user_id)) is None:
         raise NotFound
 
 
 async def change_team(admin: Admin, user_id: str, team: str | None) -> None:
-    """An empty team is none; with None it stays.
+    """Changes a user's team.
 
-    Raises NotFound, TooMany, and as `people.change`.
+    An empty string removes the user from the team, and None keeps it. Raises NotFound, RateLimited,
+    and the errors of `accounts.change_user`.
     """
     await _admit(admin)
     async with people.change(admin, "team.change", user_id) as detail:
@@ -142,13 +147,19 @@ async def change_team(admin: Admin, user_id: str, team: str | None) -> None:
 
 
 async def disable(admin: Admin, user_id: str) -> None:
-    """Ends the user's sessions too. Raises NotFound, LastAdmin, TooMany, and as `people.change`."""
+    """Disables an account and ends its sessions.
+
+    Raises NotFound, LastAdmin, RateLimited, and the errors of `accounts.change_user`.
+    """
     await _admit(admin)
     await people.disable(admin, user_id)
 
 
 async def enable(admin: Admin, user_id: str) -> None:
-    """Lets the user log in again. Raises NotFound, TooMany, and as `people.change`."""
+    """Enables an account, so that its user can log in again.
+
+    Raises NotFound, RateLimited, and the errors of `accounts.change_user`.
+    """
     await _admit(admin)
     async with people.change(admin, "account.enable", user_id) as detail:
         before = await people.get_standing(admin.store, user_id)
@@ -160,7 +171,8 @@ async def enable(admin: Admin, user_id: str) -> None:
 async def end_sessions(admin: Admin, user_id: str) -> int:
     """Ends every session of a user and returns how many rows there were.
 
-    Raises NotFound, TooMany, and as `people.change`."""
+    Raises NotFound, RateLimited, and the errors of `accounts.change_user`.
+    """
     await _admit(admin)
     async with people.change(admin, "session.end-all", user_id) as detail:
         await people.get_standing(admin.store, user_id)
@@ -169,7 +181,7 @@ async def end_sessions(admin: Admin, user_id: str) -> int:
 
 
 async def _admit(admin: Admin) -> None:
-    """Raises TooMany."""
+    """Raises RateLimited."""
     await throttle.admit(
         admin.store, by_viewer(admin), (ADMIN_CHANGE, admin.id), (ADMIN_DAY, admin.id)
     )

@@ -1,5 +1,5 @@
-"""The audit trail as it may be read: by members what is about them, by administrators all of it;
-and verified.
+"""Read access to the audit log: a user reads the entries about their own account, an administrator
+all entries, and the operator verifies the log.
 """
 
 from dataclasses import dataclass
@@ -34,15 +34,16 @@ from db.user_search import matches, search_pattern
 from db.viewer import Admin, Device, Operator, Viewer
 
 PAGE_SIZE: Final = 25
-# more than pruning leaves; a number beyond is no page, and no number for PostgreSQL
+# Above the number of pages that pruning keeps, so the offset stays within a PostgreSQL integer.
 MOST_PAGES: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """One's own entry.
+    """An audit entry as the user of the account sees it.
 
-    Where an administrator or the operator was is not told; `other` is whom one did it to.
+    `browser` and `ip_address` are empty if an administrator or the operator acted. `other` is the
+    name of the user whom the viewer's action concerned, else None.
     """
 
     at: datetime
@@ -64,7 +65,7 @@ class Own:
 
     @property
     def told(self) -> list[Part]:
-        """What happened, as its owner is told."""
+        """Returns the text of the entry, addressed to the user."""
         detail = read_detail(self.detail)
         return tell_owner(
             self.event, self.outcome, self.actor, detail, mine=bool(self.mine), other=self.other
@@ -73,9 +74,9 @@ class Own:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry as an administrator sees it.
+    """An audit entry as an administrator sees it.
 
-    Names are as they are now; None where nobody has an account for it.
+    Names are the current ones; None if the account does not exist.
     """
 
     number: int
@@ -110,7 +111,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some entries, the newest first. `page` starts from 1; `more`: there are older ones."""
+    """One page of entries, newest first.
+
+    `page` starts at 1; `more` is true if there are older entries.
+    """
 
     entries: list[Own] | list[Entry]
     page: int
@@ -122,8 +126,10 @@ class Page:
 
 
 def _own_numbers(column: ColumnElement[Any]) -> Any:
-    """The newest entries of one kind, by its index: however long the trail is, no more of it is
-    read.
+    """Selects the newest entries that have the user in this column.
+
+    The index of the column and the LIMIT bound the rows that are read, whatever the size of the
+    log.
     """
     newest = (
         select(audit.c.number).where(column == bindparam("user_id")).order_by(audit.c.number.desc())
@@ -160,7 +166,7 @@ _numbers = (
     select(audit.c.number)
     .where(
         or_(
-            # where nothing is asked for, each does: nobody is looked up
+            # An empty search matches every IP address, so no user is looked up.
             audit.c.address.like(_pattern, escape="\\"),
             audit.c.actor_id.in_(_found),
             audit.c.target_id.in_(_found),
@@ -172,7 +178,7 @@ _numbers = (
     .limit(PAGE_SIZE + 1)
     .offset(bindparam("offset", type_=Integer))
     .subquery()
-)  # first: so names are looked up for one page of rows, and not for those before it
+)  # Selected first, so that names are looked up for the entries of one page only.
 ALL = Statement(
     pick(
         Entry,
@@ -191,7 +197,9 @@ ALL = Statement(
 
 
 async def list_own(viewer: Viewer, *, page: int = 1) -> Page:
-    """What happened in the viewer's account, and what they did to others'."""
+    """Returns one page of what happened in the viewer's account and what the viewer did in other
+    accounts.
+    """
     page = min(page, MOST_PAGES)
     offset = (page - 1) * PAGE_SIZE
     return _page(
@@ -203,9 +211,10 @@ async def list_own(viewer: Viewer, *, page: int = 1) -> Page:
 async def list_all(
     admin: Admin, *, q: str = "", event: str = "", outcome: str = "", page: int = 1
 ) -> Page:
-    """Everything.
+    """Returns one page of all entries.
 
-    `q` is part of a name, an email or an address; `event` and `outcome` are exact, or empty.
+    `q` is part of a name, an email or an IP address. `event` and `outcome` are exact values, or
+    empty for all.
     """
     page = min(page, MOST_PAGES)
     found = ALL(
@@ -215,9 +224,8 @@ async def list_all(
 
 
 async def note_denial(viewer: Viewer, device: Device) -> None:
-    """Somebody without the role asked for what is for administrators.
-
-    One row a minute tells enough of it.
+    """Records that a viewer who is not an administrator requested an admin page, at most once a
+    minute per user.
     """
     await throttle.record_seldom(
         viewer.store, by_viewer(viewer, device), "admin", DENIED, viewer.id
@@ -225,9 +233,9 @@ async def note_denial(viewer: Viewer, device: Device) -> None:
 
 
 async def verify(operator: Operator, kept: tuple[int, str] | None = None) -> Verdict:
-    """Whether the trail is as it was written.
+    """Verifies the whole audit log.
 
-    `kept`: number and seal of a head that was noted down before.
+    `known_head` is the number and the MAC of a head that the operator saved earlier.
     """
     return await chain.verify(operator.store, Link(*kept) if kept else None)
 

@@ -1,4 +1,4 @@
-"""The dashboards: what a member sees of themself, and an administrator of everybody."""
+"""The data of the dashboards: the viewer's own profile, and the statistics for administrators."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +19,10 @@ NEWEST: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One's own. `previous_login_at` is the log-in before this one; None at the first."""
+    """The viewer's own profile.
+
+    `previous_login_at` is the log-in before the current one, None at the first.
+    """
 
     name: str
     email: str
@@ -34,8 +37,8 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How many: people, live sessions, sign-ups of the last 24 hours and of the last seven days,
-    administrators.
+    """The numbers of users, live sessions, sign-ups of the last 24 hours, sign-ups of the last
+    seven days, and administrators.
     """
 
     people: int
@@ -47,7 +50,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """Sign-ups of one day (UTC); `height` is its share of the busiest day, from 0 to 1."""
+    """The sign-ups of one day (UTC). `height` is the ratio to the busiest day, from 0 to 1."""
 
     date: date
     count: int
@@ -72,7 +75,7 @@ LIVE_SESSIONS = (
 )
 PEOPLE = select(func.count()).select_from(users)
 OWN_SESSIONS = sessions.alias("own_sessions")
-# for `verify_session`, which then reads the session and the profile in one statement
+# `get_viewer` takes this as its `preload`, so that one statement reads the session and the profile.
 PRELOAD = pick(
     Profile,
     users,
@@ -127,7 +130,10 @@ NEWCOMERS = Statement(
 
 
 async def get_profile(viewer: Viewer) -> Profile:
-    """The viewer's own profile, and on how many devices they are logged in."""
+    """Returns the viewer's own profile and the number of their live sessions.
+
+    Raises NotLoggedIn if the user no longer exists.
+    """
     if isinstance(viewer.preloaded, Profile):
         return viewer.preloaded
     profile: Profile | None = await viewer.store.one(
@@ -152,7 +158,7 @@ async def get_figures(admin: Admin) -> Figures:
 
 
 async def list_sign_ups(admin: Admin) -> list[Day]:
-    """Sign-ups of each of the last fourteen days, today last."""
+    """Returns the number of sign-ups of each of the last 14 days, today last."""
     today = admin.store.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     starts = [today - timedelta(days=DAYS - 1 - n) for n in range(DAYS)]
     bounds = {f"from_{n}": start for n, start in enumerate(starts)}
@@ -168,5 +174,5 @@ async def list_sign_ups(admin: Admin) -> list[Day]:
 
 
 async def list_newcomers(admin: Admin) -> list[Newcomer]:
-    """The people who signed up last, newest first."""
+    """Returns the users who signed up last, newest first."""
     return await admin.store.all(NEWCOMERS())

@@ -1,4 +1,4 @@
-"""Devices: the sessions of one account, as their owner sees them and ends them."""
+"""The list of the viewer's own sessions, and their revocation."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ from db.viewer import Viewer
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One session. `address` is the IP that the log-in came from; times are UTC."""
+    """One session. `ip_address` is the one that the log-in came from; times are in UTC."""
 
     id: str
     browser: str
@@ -71,17 +71,19 @@ REVOKE_OTHERS = Statement(
 
 
 async def list_devices(viewer: Viewer) -> list[Device]:
-    """Every live session of the viewer's account: this one first, then the last seen first."""
+    """Returns every live session of the viewer's account: the current one first, then by the time
+    it was last seen.
+    """
     return await viewer.store.all(
         DEVICES(user_id=viewer.id, session_id=viewer.session_id, now=viewer.store.now())
     )
 
 
 async def revoke_device(viewer: Viewer, device_id: str) -> str:
-    """Ends one session of the viewer's own and returns its id.
+    """Ends one session of the viewer and returns its id.
 
-    Raises NotFound for an unknown session and for another user's; TooMany; and NotLoggedIn if the
-    viewer's own session has ended since the request was verified.
+    Raises NotFound if the session does not exist or belongs to another user. Raises RateLimited,
+    and NotLoggedIn if the viewer's own session has ended since the request was verified.
     """
     await _admit(viewer)
     async with viewer.store.transaction():
@@ -98,9 +100,9 @@ async def revoke_device(viewer: Viewer, device_id: str) -> str:
 
 
 async def revoke_others(viewer: Viewer) -> int:
-    """Ends every session but this one and returns how many there were.
+    """Ends every session except the current one and returns how many there were.
 
-    Raises TooMany and NotLoggedIn.
+    Raises RateLimited and NotLoggedIn.
     """
     await _admit(viewer)
     async with viewer.store.transaction():
@@ -116,9 +118,10 @@ async def revoke_others(viewer: Viewer) -> int:
 
 
 async def revoke_all(viewer: Viewer) -> NewCookie:
-    """Ends every session, this one too. Raises TooMany and NotLoggedIn.
+    """Ends every session including the current one, and returns a new device cookie.
 
-    Of all browsers that were in the account, only the one with this cookie is known from now on.
+    Device cookies of all other browsers become invalid for this account. Raises RateLimited and
+    NotLoggedIn.
     """
     await _admit(viewer)
     async with viewer.store.transaction():
@@ -129,9 +132,10 @@ async def revoke_all(viewer: Viewer) -> NewCookie:
 
 
 async def _admit(viewer: Viewer) -> None:
-    """Raises TooMany.
+    """Raises RateLimited.
 
-    Each session has its own bucket, so that a stolen one cannot keep its owner from ending it.
+    Each session has its own bucket, so that an attacker with a stolen session cannot use up the
+    attempts of the user who wants to end it.
     """
     session = viewer.session_id or f"{viewer.id} {viewer.logged_in_at.isoformat()}"
     await throttle.admit(viewer.store, by_viewer(viewer), (SESSION_REVOKES, session))

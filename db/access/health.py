@@ -1,4 +1,4 @@
-"""Whether the database answers, and whether a log-in could be written to it."""
+"""The health check: whether the database responds, and whether a log-in could be written to it."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -11,17 +11,17 @@ from db.errors import Busy
 from db.store import Store
 from db.tables import sessions, trail_head, users
 
-# so that a flood of requests takes the locks once a second
+# A flood of requests then takes the locks at most once a second.
 SUCCESS_COUNTS_FOR: Final = timedelta(seconds=1)
 
 
 class _RollBack(Exception):
-    """Raised inside the transaction, so that nothing of it stays."""
+    """Rolls the transaction back after a successful check."""
 
 
-# a statement without a table would not touch SQLite's file
+# A statement without a table would not access SQLite's file.
 ANYBODY = Statement(select(users.c.id).limit(1))
-LOG_IN = (  # takes the locks of a log-in, in its order, and changes no row
+LOG_IN = (  # takes a log-in's locks in the same order, and changes no row
     Statement(update(users).where(users.c.id == "").values(last_login_at=users.c.last_login_at)),
     Statement(delete(sessions).where(sessions.c.id == "")),
     Statement(select(trail_head.c.number).with_for_update()),
@@ -29,7 +29,7 @@ LOG_IN = (  # takes the locks of a log-in, in its order, and changes no row
 
 
 async def ask(store: Store) -> None:
-    """Raises Busy if the database does not answer, or a log-in could not be written to it."""
+    """Checks that the database responds and that a log-in could be written. Raises Unavailable."""
     await store.value(ANYBODY())
     if cast(Any, store.database)._backend.is_broken:
         raise Busy
@@ -42,7 +42,10 @@ async def ask(store: Store) -> None:
 
 
 async def _require_writable(store: Store) -> None:
-    """Raises Busy if the locks of a log-in cannot be had. The rollback spares the disk a flush."""
+    """Takes the locks that a log-in takes, then rolls back, which avoids a flush to disk.
+
+    Raises Unavailable.
+    """
     with suppress(_RollBack):
         async with store.transaction():
             for statement in LOG_IN:

@@ -1,4 +1,8 @@
-"""Logging in: one answer, and the same work, for every way it can fail."""
+"""Logging in.
+
+Every failure gets the same answer after the same work, so that neither reveals whether an account
+exists.
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,14 +48,17 @@ class _Credentials:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """The tokens of an attempt. Those of `guesses` are returned if it turns out to be no guess."""
+    """The tokens that an attempt takes.
+
+    Those of `guesses` are refunded if the password was correct or the service overloaded.
+    """
 
     posts: tuple[throttle.Take, ...]
     guesses: tuple[throttle.Take, ...]
 
 
 class _NotKept(Exception):
-    """Raised inside the transaction, so that nothing of it stays."""
+    """Rolls the transaction back, so that the audit entry is not stored."""
 
 
 CREDENTIALS = Statement(
@@ -70,7 +77,7 @@ LOGGED_IN = Statement(
     .values(
         password_hash=bindparam("new_hash"),
         previous_login_at=users.c.last_login_at,
-        # another host's clock
+        # Keeps the later of the two times, since the clock of another host may be ahead.
         last_login_at=case((users.c.last_login_at > _now, users.c.last_login_at), else_=_now),
     )
     .returning(users.c.role)
@@ -81,11 +88,11 @@ TRIES: Final = 2
 async def log_in(
     store: Store, *, email: str, password: Secret[str], device: Device
 ) -> NewSession | None:
-    """A new session; None where address and password do not fit, or the account is unknown or
+    """Returns a new session; None if the email is unknown, the password is wrong or the account is
     disabled.
 
-    One hash is computed in every case. A hash that was replaced meanwhile is asked once more.
-    Raises TooMany and Busy.
+    Computes one hash in each of these cases. If another request replaces the stored hash in the
+    meantime, verifies once more. Raises RateLimited and Unavailable.
     """
     known = await store.one(CREDENTIALS(email=email))
     at_home = _recognise(store, device, known)
@@ -118,9 +125,9 @@ async def log_in(
 
 
 def _recognise(store: Store, device: Device, known: _Credentials | None) -> str | None:
-    """The browser's id, if it was in the account before.
+    """Returns the id of the browser if its device cookie shows an earlier log-in to this account.
 
-    The cookie is opened whether there is one or not.
+    Decodes the cookie even if there is no account, so that the time does not depend on it.
     """
     browser = recognise(store, device.cookie)
     if known and browser and browser.was_in(known.id, known.sessions_ended_at):
@@ -129,11 +136,10 @@ def _recognise(store: Store, device: Device, known: _Credentials | None) -> str 
 
 
 def _cost(email: str, device: Device) -> _Cost:
-    """At an unknown browser.
+    """Returns the charges at an unknown browser.
 
-    Each client has its own bucket for the address, whether it has an account or not.
-
-    With one bucket for all clients, a few guesses an hour from one of them would lock the user out.
+    Each client has its own bucket for an email, whether or not an account has it. With one bucket
+    for all clients, a few guesses an hour by one client would lock the user out.
     """
     guesses = (
         *per_client(LOGIN_FAILS, device.address),
@@ -144,10 +150,11 @@ def _cost(email: str, device: Device) -> _Cost:
 
 
 def _cost_at_known_browser(device_id: str, known: _Credentials, device: Device) -> _Cost:
-    """At a browser that was in the account before, whose buckets no guesses of others use up.
+    """Returns the charges at a browser with an earlier log-in, whose buckets the guesses of other
+    clients do not use up.
 
-    The posts count for the account: each log-in without a device cookie makes a new device id. They
-    count for the client too, which could make many accounts.
+    Posts are charged to the account, because each log-in without a device cookie creates a new
+    device id. They are also charged to the client, since one client could create many accounts.
     """
     posts = ((LOGIN_POSTS, f"account {known.id}"), *per_client(MEMBER_HASHES, device.address))
     return _Cost(posts, ((LOGIN_DEVICE, f"{device_id} {known.id}"),))
@@ -156,9 +163,9 @@ def _cost_at_known_browser(device_id: str, known: _Credentials, device: Device) 
 async def _let_in(
     store: Store, known: _Credentials, role: Role, device: Device, cost: _Cost
 ) -> NewSession:
-    """Starts the session.
+    """Starts the session and refunds the tokens of this attempt.
 
-    The attempt was no guess; what the client has guessed before stays counted.
+    Earlier wrong guesses of the client stay counted.
     """
     await throttle.give_back(store, *cost.guesses, succeeded=True)
     session = await start_session(store, known.id, role, device)
@@ -169,11 +176,10 @@ async def _let_in(
 async def _note_refusal(
     store: Store, known: _Credentials | None, email: str, device: Device
 ) -> None:
-    """Writes an audit entry.
+    """Writes an audit entry about a failed log-in.
 
-    In a flood, which has an entry of its own, an entry about no account does not stay.
-
-    It is written and rolled back, so that the work is the same whether there is an account or not.
+    During a flood, which has an entry of its own, an entry about an unknown email is written and
+    rolled back. The work is therefore the same whether or not an account exists.
     """
     by, target_id = by_stranger(device), known.id if known else None
     async with store.transaction():
@@ -191,13 +197,17 @@ async def _note_refusal(
 
 
 def _logged_in(store: Store, known: _Credentials, hash_to_keep: Secret[str]) -> Bound[Any]:
-    """The door opens only if the account is as it was when the password was verified."""
+    """Returns the statement that records the log-in.
+
+    It changes no row if the password has changed or the account was disabled since the
+    verification.
+    """
     verified, kept = known.password_hash.reveal(), hash_to_keep.reveal()
     return LOGGED_IN(user_id=known.id, verified_hash=verified, new_hash=kept, now=store.now())
 
 
 async def _renewed_hash(store: Store, known: _Credentials, password: Secret[str]) -> Secret[str]:
-    """The stored hash, or one with today's parameters where it was made with others."""
+    """Returns the stored hash, or a new hash if the stored one has outdated parameters."""
     if store.passwords.is_outdated(known.password_hash):
         return await store.passwords.hash(password)
     return known.password_hash

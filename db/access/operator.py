@@ -1,4 +1,4 @@
-"""What the person at the shell may do: make people, change their roles and passwords, list them."""
+"""The actions of the operator: create users, change their roles and passwords, and list them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,14 +28,16 @@ PEOPLE = Statement(pick(Person, users).order_by(users.c.created_at, users.c.id))
 
 
 async def find_head_problem(operator: Operator) -> str:
-    """Returns why audit entries written now would not fit into the log; empty if they would."""
+    """Returns why audit entries written now would not continue the log; an empty string if they
+    would.
+    """
     return await chain.find_head_problem(operator.store)
 
 
 async def create_user(
     operator: Operator, *, name: str, email: str, password: Secret[str], role: Role
 ) -> str | None:
-    """The new user's id; None where the address has an account."""
+    """Creates a user and returns the id; None if an account has the email."""
     store = operator.store
     password_hash = await store.passwords.hash(password)
     async with store.transaction():
@@ -51,12 +53,15 @@ async def create_user(
 
 
 async def change_role(operator: Operator, email: str, role: Role) -> None:
-    """Effective at that person's next request. Raises NotFound, and LastAdmin."""
+    """Changes a user's role from the user's next request on. Raises NotFound and LastAdmin."""
     await people.change_role(operator, await _get_user_id(operator, email), role)
 
 
 async def set_password(operator: Operator, email: str, password: Secret[str]) -> int:
-    """Replace a person's password and end their sessions; how many there were. Raises NotFound."""
+    """Replaces a user's password, ends the user's sessions and returns how many rows there were.
+
+    Raises NotFound.
+    """
     store = operator.store
     user_id, password_hash = (
         await _get_user_id(operator, email),
@@ -68,7 +73,7 @@ async def set_password(operator: Operator, email: str, password: Secret[str]) ->
 
 
 async def list_people(operator: Operator) -> list[Person]:
-    """Everybody, the oldest account first."""
+    """Returns every user, the oldest account first."""
     return await operator.store.all(PEOPLE())
 
 

@@ -1,4 +1,4 @@
-"""Signing up: anybody may, once for each address."""
+"""Signing up. An anonymous user can create one account per email."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -26,9 +26,10 @@ from db.viewer import Device
 
 
 async def email_taken(store: Store, email: str, device: Device) -> bool | None:
-    """Whether the address has an account: a hint while typing; the UNIQUE index decides.
+    """Returns whether an account has the email, as a hint while the user types; only the UNIQUE
+    index decides.
 
-    None where it is not told: somebody asks for more addresses than a person has.
+    Returns None if the client has looked up too many emails.
     """
     try:
         await throttle.admit_once(
@@ -44,9 +45,10 @@ async def sign_up(
 ) -> NewSession | None:
     """Creates an account and its first session in one transaction.
 
-    Where the address is taken, logs in if the password is the account's: a sign-up that timed out
-    may have made the account and is then sent again. Returns None where it is not. Raises TooMany,
-    Breached, Busy, and NotCreated where the database refuses the account; then nothing is stored.
+    If an account has the email, logs in with the password, because a browser may repeat a sign-up
+    whose response was lost. Returns None if this log-in fails. Raises RateLimited,
+    BreachedPassword, Unavailable, and AccountNotCreated if the database rejects the account; then
+    nothing is stored.
     """
     password_hash = await _hash(store, email, password, device)
     async with _creating(store):
@@ -61,11 +63,10 @@ async def sign_up(
 async def sign_up_privately(
     store: Store, *, name: str, email: str, password: Secret[str], device: Device
 ) -> None:
-    """A new account, or none where the address has one, whose owner finds it in their trail; nobody
-    else can tell.
+    """Creates an account if none has the email; the client cannot see the difference.
 
-    Both ways have the same work: one hash, and one transaction with as many writes. Raises as
-    `sign_up`.
+    If an account has the email, its user sees an entry in the audit log. Both cases do the same
+    work: one hash, and one transaction with as many writes. Raises the errors of `sign_up`.
     """
     password_hash = await _hash(store, email, password, device)
     async with _creating(store):
@@ -79,9 +80,10 @@ async def sign_up_privately(
 async def _log_in(
     store: Store, email: str, password: Secret[str], device: Device
 ) -> NewSession | None:
-    """Logs in to the account that has the address: limited, verified and recorded as any log-in.
+    """Logs in to the existing account with the limits, verification and audit entries of any
+    log-in.
 
-    An attempt beyond log-in's limits is answered as a wrong password is: it verifies nothing.
+    An attempt above the limits of log-in verifies nothing and gets the answer to a wrong password.
     """
     with suppress(TooMany):
         session = await log_in(store, email=email, password=password, device=device)
@@ -93,8 +95,9 @@ async def _log_in(
 
 
 async def _hash(store: Store, email: str, password: Secret[str], device: Device) -> Secret[str]:
-    """What is stored of the password, once the limits let the client pass: a flood costs no hash
-    and no look-up.
+    """Applies the rate limits, then returns the password hash.
+
+    A flood therefore costs neither a hash nor a look-up.
     """
     store.passwords.require_room()
     await _admit(store, email, device)
@@ -104,10 +107,11 @@ async def _hash(store: Store, email: str, password: Secret[str], device: Device)
 
 
 async def _admit(store: Store, email: str, device: Device) -> None:
-    """Who may not look whether an address is taken may not try it by signing up either.
+    """Takes the tokens of a sign-up and of an email look-up, because a sign-up also shows whether
+    an account has the email.
 
-    The limit of everybody together refuses no sign-up: else whoever reaches it would shut the door
-    to all others.
+    It does not take a token of the look-up limit that all clients share: one client could use it up
+    and block every sign-up.
     """
     await throttle.admit(store, by_stranger(device), *_sign_ups(device))
     await throttle.admit_once(store, by_stranger(device), *_look_up(email, device))
@@ -118,8 +122,8 @@ def _sign_ups(device: Device) -> tuple[throttle.Take, ...]:
 
 
 def _look_up(email: str, device: Device) -> tuple[throttle.Take, ...]:
-    """The mark that the client has asked about the address, and what it costs to ask for the first
-    time.
+    """Returns the mark that the client has looked up the email, then the charges of a first
+    look-up.
     """
     seen = (EMAIL_SEEN, f"{networks_of(device.address)[0].name} {email}")
     return seen, *per_client(EMAIL_MINUTE, device.address), *per_client(EMAIL_HOUR, device.address)
@@ -132,7 +136,10 @@ async def _note_refusal(store: Store, email: str, device: Device) -> None:
 
 @asynccontextmanager
 async def _creating(store: Store) -> AsyncIterator[None]:
-    """A transaction. Whatever the database has against it, nothing of it stays: NotCreated."""
+    """Opens a transaction.
+
+    Rolls back and raises AccountNotCreated on any exception that is not an AppError.
+    """
     try:
         async with store.transaction():
             yield

@@ -1,5 +1,6 @@
-"""A person's profile as this viewer may see it: decided in the SELECT, so that the rest never
-leaves the database.
+"""The profile of a user as the viewer may see it.
+
+The SELECT decides on each column, so that the others never leave the database.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from db.viewer import Role, Viewer
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`email` and `phone` are None where the viewer may not see them."""
+    """The profile of a user. `email` and `phone` are None if the viewer may not see them."""
 
     name: str
     slug: str
@@ -28,12 +29,15 @@ class Profile:
 
 
 def can_see_email() -> ColumnElement[bool]:
-    """Oneself, and administrators."""
+    """Returns the condition that the viewer is the user or an administrator."""
     return or_(bindparam("viewer_is_admin", type_=Boolean), users.c.id == bindparam("viewer_id"))
 
 
 def can_see_phone() -> ColumnElement[bool]:
-    """Oneself, administrators, and the same team. An empty team is nobody's team."""
+    """Returns the condition that the viewer is the user, an administrator, or in the same team.
+
+    An empty team matches no other team.
+    """
     return or_(can_see_email(), and_(users.c.team == bindparam("viewer_team"), users.c.team != ""))
 
 
@@ -48,7 +52,7 @@ PROFILE = Statement(
 
 
 async def get_profile(viewer: Viewer, slug: str) -> Profile:
-    """Raises NotFound."""
+    """Returns the profile with this slug. Raises NotFound."""
     asking = {
         "viewer_id": viewer.id,
         "viewer_team": viewer.team,

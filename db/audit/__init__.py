@@ -1,1 +1,1 @@
-"""The audit log."""
+"""The audit log, a hash-chained table."""

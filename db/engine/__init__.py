@@ -1,5 +1,6 @@
-"""The back ends of ours for `databases`, registered on import; each is loaded when a URL asks for
-it.
+"""Registers the SQLite and PostgreSQL back ends with `databases`.
+
+Each is imported when a URL names it.
 """
 
 from databases import Database

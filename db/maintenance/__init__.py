@@ -1,1 +1,4 @@
-"""Schema, start-up, pruning and backup. Called by the application and the command line only."""
+"""The schema check, startup, pruning and backup.
+
+Only the application and the command line call it.
+"""

@@ -1,1 +1,1 @@
-"""Rate limits and their buckets."""
+"""The rate limits and their buckets."""

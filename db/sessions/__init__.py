@@ -1,1 +1,1 @@
-"""Sessions. The only package that creates a Viewer."""
+"""The sessions. Only this package creates a Viewer."""

@@ -1,6 +1,4 @@
-"""The session cookie: its claims, written when a session starts or moves on, and read when it comes
-back.
-"""
+"""The session cookie: encodes the claims of a session and decodes the claims of a request."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,8 +10,8 @@ from db.viewer import ROLES, Claims
 
 @dataclass(frozen=True, slots=True)
 class NewCookie:
-    """What the browser is given: a cookie's value, which is nowhere stored, and its
-    age in seconds.
+    """A cookie for the browser: its value, which the server does not store, and its age in
+    seconds.
     """
 
     value: Secret[str]
@@ -22,10 +20,9 @@ class NewCookie:
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """The session's cookie; and, where somebody has proven who they are, the one by which their
-    browser is known.
+    """The session cookie and, after a verified password, the device cookie.
 
-    `id` is the row's, of a session that has one and is new.
+    `id` is the row's id if the session is new and has a row.
     """
 
     session: NewCookie
@@ -34,9 +31,9 @@ class NewSession:
 
 
 def peek(store: Store, cookie: str | None) -> Claims | None:
-    """What the cookie claims, if it is ours and has not expired.
+    """Returns the claims of the cookie if it was encoded with one of the keys and has not expired.
 
-    No query: good for menus and redirects only.
+    Runs no query, so the claims suffice only for menus and redirects.
     """
     claims = store.keys.open(cookie) if cookie else None
     if claims is None:
@@ -53,9 +50,9 @@ def peek(store: Store, cookie: str | None) -> Claims | None:
 
 
 def write(store: Store, claims: Claims) -> NewSession:
-    """The cookie that says so.
+    """Encodes the claims as a session cookie.
 
-    It holds these five and nothing else (the guide: no personal data, row B9).
+    It holds these five claims and no personal data (docs/guide.md, row B9).
     """
     cookie = store.keys.seal(
         {
@@ -72,5 +69,5 @@ def write(store: Store, claims: Claims) -> NewSession:
 
 
 def moment(seconds: float) -> datetime:
-    """A NumericDate as a moment, exact to the microsecond."""
+    """Converts a NumericDate to a datetime in UTC, exact to the microsecond."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -1,9 +1,8 @@
-"""The device cookie: a browser that has been in an account before, told apart from a stranger who
-guesses.
+"""The device cookie, which identifies a browser that has logged in to an account before.
 
-OWASP, "Device cookies": guesses of strangers use up the account's tries; its owner's browser has
-tries of its own. The cookie opens nothing. It is sealed under keys of its own, so that it never
-passes for a session, nor a session for it.
+Guesses at unknown browsers use up the account's attempts; a known browser has attempts of its own
+(OWASP, "Slow Down Online Guessing Attacks with Device Cookies"). The cookie grants no access. It is
+encoded with keys of its own, so that neither cookie is valid as the other.
 """
 
 from collections.abc import Mapping
@@ -16,23 +15,23 @@ from db.sessions.claims import NewCookie
 from db.store import Store
 
 LIFETIME: Final = timedelta(days=365)
-MOST: Final = 8  # accounts of one browser; the first makes room
+MOST: Final = 8  # accounts of one browser; a further one replaces the oldest
 
 
 @dataclass(frozen=True, slots=True)
 class KnownDevice:
-    """`id` is random and the browser's own; `accounts` are those that were logged in to from it,
-    and when last.
+    """A verified device cookie: the random id of the browser, and the accounts that it has logged
+    in to with the time of the last log-in.
 
-    The moments are seconds since 1970, exact to the microsecond.
+    The times are seconds since 1970, exact to the microsecond.
     """
 
     id: str
     accounts: Mapping[str, float]
 
     def was_in(self, user_id: str, since: datetime | None) -> bool:
-        """Whether the account was logged in to from here, and at `since` or later, where there is
-        such a moment.
+        """Returns whether the browser has logged in to the account, and not before `since` if
+        `since` is given.
         """
         return user_id in self.accounts and (
             since is None or self.accounts[user_id] >= since.timestamp()
@@ -40,7 +39,7 @@ class KnownDevice:
 
 
 def recognise(store: Store, cookie: Secret[str] | None) -> KnownDevice | None:
-    """What the cookie says, if one of our keys has sealed it."""
+    """Returns the content of the device cookie, or None if it is missing or invalid."""
     claims = store.device_keys.open(cookie.reveal()) if cookie else None
     if claims is None:
         return None
@@ -51,7 +50,7 @@ def recognise(store: Store, cookie: Secret[str] | None) -> KnownDevice | None:
 
 
 def remember(store: Store, cookie: Secret[str] | None, user_id: str) -> NewCookie:
-    """The cookie that says from now on that this account was logged in to from here."""
+    """Returns a device cookie that adds a log-in to this account now."""
     known = recognise(store, cookie)
     others = (
         [(id, moment) for id, moment in known.accounts.items() if id != user_id] if known else []

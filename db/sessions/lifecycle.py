@@ -1,9 +1,8 @@
-"""Sessions: started, seen, refreshed and ended.
+"""Starts, verifies, refreshes and ends sessions.
 
-What a cookie claims is optimistic; the database has the last word.
-
-One strategy keeps a row for each session, the other none (the guide's two kinds); both have the
-same four functions.
+The claims of a cookie are optimistic; the database decides. The `database` strategy keeps a row for
+each session, the `stateless` strategy none (the guide's two types of sessions). Both strategies
+define the same five functions.
 """
 
 from collections.abc import Mapping
@@ -27,8 +26,8 @@ from db.tables import Instant, sessions, users
 from db.viewer import NOWHERE, Admin, Claims, Device, LiveSession, Role, Viewer, issue
 
 LIFETIME: Final = timedelta(days=7)  # since the last renewal
-HALF_LIFE: Final = LIFETIME / 2  # a session is renewed when less than this is left
-LONGEST: Final = timedelta(days=30)  # since log-in, whatever happens
+HALF_LIFE: Final = LIFETIME / 2  # A session with less than this left is renewed.
+LONGEST: Final = timedelta(days=30)  # since log-in, whatever the renewals
 STRATEGIES: Final[Mapping[str, ModuleType]] = {"database": session_rows, "stateless": stateless}
 
 LOCK_USERS = Statement(
@@ -56,9 +55,9 @@ END_ROWS = Statement(delete(sessions).where(sessions.c.user_id == bindparam("use
 
 
 async def start_session(store: Store, user_id: str, role: Role, device: Device) -> NewSession:
-    """A new session and its cookies.
+    """Starts a session and returns its cookies.
 
-    To be called inside the transaction of the log-in or sign-up.
+    Must run inside the transaction of the log-in or sign-up.
     """
     session_id, claims = await _strategy(store).start(store, user_id, role, device, LIFETIME)
     return replace(
@@ -74,13 +73,11 @@ async def verify_session(
     may_write: bool = True,
     preload: Select[Any] | None = None,
 ) -> Viewer:
-    """The viewer, as the database knows them now, by one statement.
+    """Returns the viewer, verified by one statement.
 
-    Raises NotLoggedIn where it does not.
-
-    `device` is where the request comes from. Notes that the session was seen, and renews it when
-    half its life is over, unless `may_write` is false. `preload` names more columns of `users` for
-    the same statement to read.
+    `client` describes where the request comes from. `preload` names more columns of `users` that
+    the same statement reads. Unless `may_write` is false, also updates the time when the session
+    was last seen, and renews the session in its second half. Raises NotLoggedIn.
     """
     if claims is None:
         raise NotLoggedIn
@@ -98,14 +95,13 @@ async def verify_session(
 
 
 async def require_right(viewer: Viewer, user_id: str = "") -> None:
-    """Verifies the viewer again: the first statement of each transaction in which a viewer changes
-    something.
+    """Verifies the viewer again, as the first statement of each transaction in which a viewer
+    changes data.
 
-    The request was verified before the transaction, and the viewer may have been logged out,
-    disabled or demoted since. Locks the rows of the viewer and of the user `user_id`, so that
-    neither changes until the transaction ends. Every transaction locks users before sessions,
-    sessions before the head of the audit log, and users in the order of their ids, so that no two
-    wait for each other. Raises NotLoggedIn; and Forbidden for an Admin whose role has changed.
+    The viewer may have been logged out, disabled or demoted since the request was verified. Locks
+    the rows of the viewer and of the user `user_id` until the transaction ends. To avoid deadlocks,
+    every transaction locks users in the order of their ids, then sessions, then the head of the
+    audit log. Raises NotLoggedIn, and Forbidden for an Admin whose role has changed.
     """
     await viewer.store.all(LOCK_USERS(viewer_id=viewer.id, user_id=user_id or viewer.id))
     role: Role | None = await _strategy(viewer.store).hold(viewer)
@@ -116,10 +112,11 @@ async def require_right(viewer: Viewer, user_id: str = "") -> None:
 
 
 def refresh(viewer: Viewer, claims: Claims) -> NewSession | None:
-    """A new token for the same session, where the database has moved on from what the cookie says;
-    None where not.
+    """Returns a new cookie for the same session if the role or the expiry has changed in the
+    database, else None.
 
-    The guide's `updateSession` sets the old token again, whose own `exp` stays (trap T3).
+    The guide's `updateSession` sets the old token again, whose `exp` stays unchanged
+    (docs/guide.md, trap T3).
     """
     if claims.role == viewer.role and claims.expires_at == viewer.expires_at.timestamp():
         return None
@@ -130,12 +127,10 @@ def refresh(viewer: Viewer, claims: Claims) -> NewSession | None:
 
 
 async def end_session(store: Store, claims: Claims | None, device: Device = NOWHERE) -> None:
-    """End the session of this cookie, as far as the strategy can.
+    """Ends the session of this cookie; with the stateless strategy, only writes the audit entry.
 
-    `device` is where the request comes from.
-
-    Without rows a cookie can log out as often as one likes: the budget of audit entries bounds what
-    is written.
+    A client can repeat a log-out with a stateless cookie, so the audit log's entry budget limits
+    the entries. `client` describes where the request comes from.
     """
     if claims is None:
         return
@@ -147,9 +142,9 @@ async def end_session(store: Store, claims: Claims | None, device: Device = NOWH
 
 
 async def end_session_of(viewer: Viewer) -> None:
-    """Ends the viewer's session; where sessions have no rows, every session of the account.
+    """Ends the viewer's session; with the stateless strategy, every session of the account.
 
-    To be called inside a transaction.
+    Must run inside a transaction.
     """
     if viewer.session_id:
         await viewer.store.count(END_ROW(session_id=viewer.session_id, user_id=viewer.id))
@@ -158,12 +153,10 @@ async def end_session_of(viewer: Viewer) -> None:
 
 
 async def end_all_sessions(store: Store, user_id: str) -> int:
-    """End every session of an account, of either strategy; how many rows there were.
+    """Ends every session of an account, with both strategies, and returns how many rows there were.
 
-    To be called inside a transaction.
-
-    The moment that is kept is no earlier than any `iat` given so far, so that it is right even
-    within one second.
+    Must run inside a transaction. The stored time is not before any `iat` issued so far, so that it
+    also ends sessions that started within the same second.
     """
     for ended_at, logged_in_at in await store.all(LATEST(user_id=user_id)):
         after = ended_at and ended_at + timedelta(microseconds=1)
@@ -173,7 +166,7 @@ async def end_all_sessions(store: Store, user_id: str) -> int:
 
 
 def _renewed(live: LiveSession, now: datetime) -> datetime:
-    """When the session ends if it is seen now."""
+    """Returns the expiry that the session has if it is used now."""
     if live.expires_at - now >= HALF_LIFE:
         return live.expires_at
     return max(

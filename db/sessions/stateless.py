@@ -1,5 +1,5 @@
-"""The stateless strategy: the cookie is the session, and the user's row says from when on cookies
-count.
+"""The stateless strategy: the cookie is the session, and the user's row says from which time on
+cookies are valid.
 """
 
 from datetime import datetime, timedelta
@@ -33,11 +33,10 @@ LATEST = Statement(
 async def start(
     store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta
 ) -> tuple[str, Claims]:
-    """No row, so no id; claims whose `iat` is later than the account's last "end all", be it by a
-    microsecond.
+    """Returns an empty id, since there is no row, and the claims of a new session.
 
-    Otherwise it is the moment of the log-in that the user's row has: so the next "end all" is no
-    earlier than it, whichever host's clock it goes by.
+    `iat` is the log-in time in the user's row, so that the next end of all sessions is not before
+    it, on any host's clock. It is at least one microsecond after the last end of all sessions.
     """
     logged_in_at, ended_at = (await store.all(LATEST(user_id=user_id)))[0]
     after = ended_at and ended_at + timedelta(microseconds=1)
@@ -49,10 +48,10 @@ async def start(
 async def find(
     store: Store, claims: Claims, preload: object = None
 ) -> tuple[LiveSession, None] | None:
-    """The claims and the user's row, if the row lets them count.
+    """Returns the session of the claims and None, or None if the user's row does not accept them.
 
-    An `iat` of whole seconds comes from the database strategy, where the session may have been
-    ended: it is none here.
+    Rejects an integer `iat`: the database strategy issued that cookie, and may have ended its
+    session.
     """
     if not isinstance(claims.issued_at, float):
         return None
@@ -67,22 +66,22 @@ async def find(
 
 
 async def hold(viewer: Viewer) -> Role | None:
-    """Returns the user's role, or None if cookies of that moment no longer count.
+    """Returns the user's role, or None if the viewer's session has ended.
 
-    The user's row is locked already.
+    The caller has locked the user's row.
     """
     user = await viewer.store.one(LIVE(user_id=viewer.id, issued_at=viewer.logged_in_at))
     return user and user.role
 
 
 async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
-    """Nothing to write: the next cookie says it."""
+    """Returns the new expiry; nothing is written, since the cookie carries the expiry."""
     return renewed
 
 
 async def end(store: Store, claims: Claims) -> str | None:
-    """Nothing to delete: the browser forgets the cookie, and a copy works until it expires.
+    """Deletes nothing: the browser deletes the cookie, and a copy stays valid until it expires.
 
-    Empty where it was live.
+    Returns an empty id if the session was live, else None.
     """
     return "" if await find(store, claims) else None

@@ -1,4 +1,4 @@
-"""The database strategy: each session is a row, which its owner can see and end."""
+"""The database strategy: each session is a row, which its user can see and delete."""
 
 import hashlib
 from datetime import datetime, timedelta
@@ -14,8 +14,10 @@ from db.store import Store
 from db.tables import Instant, sessions, users
 from db.viewer import Claims, Device, LiveSession, Role, Viewer
 
-SEEN_EVERY: Final = timedelta(minutes=5)  # last-seen is written no more often
-MOST: Final = 50  # sessions of one account; the oldest make room (SECURITY, S103)
+SEEN_EVERY: Final = timedelta(minutes=5)  # the least interval between two updates of last_seen_at
+# A log-in beyond this deletes the session that was last seen the longest ago, which bounds the
+# table.
+MOST: Final = 50
 
 START = Statement(
     insert(sessions).values(
@@ -73,7 +75,7 @@ HOLD = Statement(
         sessions.c.expires_at > bindparam("now", type_=Instant),
         users.c.disabled_at.is_(None),
     )
-    # excludes DELETE, but not the UPDATE of a renewal
+    # KEY SHARE excludes DELETE, but not the UPDATE of a renewal.
     .with_for_update(read=True, key_share=True, of=sessions)
 )
 TOUCH = Statement(
@@ -101,7 +103,7 @@ END = Statement(
 async def start(
     store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta
 ) -> tuple[str, Claims]:
-    """A new row's id, and the claims that open it. `iat` and `exp` are whole seconds here."""
+    """Inserts a session and returns its id and its claims. `iat` and `exp` are whole seconds."""
     sid, session_id, now = (
         Secret(store.token(32)),
         store.token(16),
@@ -129,10 +131,11 @@ async def start(
 async def find(
     store: Store, claims: Claims, preload: Select[Any] | None = None
 ) -> tuple[LiveSession, object] | None:
-    """Returns the session and its user, by one JOIN; None if either is gone, expired or disabled.
+    """Returns the session and its user, read by one JOIN; None if either is missing, expired or
+    disabled.
 
-    `preload` is a `pick` of more columns of `users`, which the same statement reads; its row is the
-    second value.
+    `preload` is a `pick` of more columns of `users`, which the same statement reads; the second
+    value is that DTO.
     """
     values = {"token_hash": _digest(claims.sid), "user_id": claims.user_id, "now": store.now()}
     if preload is not None:
@@ -143,8 +146,9 @@ async def find(
 
 @cache
 def _live_with(preload: Select[Any]) -> Statement[tuple[LiveSession, object]]:
-    """Returns LIVE with the preload's columns added; built once for each preload, which is a
-    constant of its module.
+    """Returns LIVE_SESSION with the preload's columns added.
+
+    Each preload is a constant of its module, so that the cache stays small.
     """
     live, preload_into = cast("Select[Any]", LIVE.clause), preload.get_execution_options()["into"]
     session_columns = len(live.selected_columns)
@@ -158,15 +162,16 @@ def _live_with(preload: Select[Any]) -> Statement[tuple[LiveSession, object]]:
 async def hold(viewer: Viewer) -> Role | None:
     """Returns the user's role, or None if the session has ended.
 
-    Its row is then locked against DELETE.
+    Locks the session's row against DELETE.
     """
     held = HOLD(session_id=viewer.session_id, user_id=viewer.id, now=viewer.store.now())
     return cast("Role | None", await viewer.store.value(held))
 
 
 async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
-    """Write last-seen and the renewal, where either is due, in one conditional UPDATE; the expiry
-    from now on.
+    """Updates the last-seen time and the expiry in one conditional UPDATE if either is due.
+
+    Returns the expiry that now applies.
     """
     now = store.now()
     stale = now - SEEN_EVERY
@@ -174,13 +179,16 @@ async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
         return live.expires_at
     try:
         await store.count(TOUCH(session_id=live.session_id, stale=stale, renewed=renewed, now=now))
-    except Busy:  # a database that cannot be written to still knows who is logged in
+    except Busy:  # A database that rejects writes can still verify sessions.
         return live.expires_at
     return renewed
 
 
 async def end(store: Store, claims: Claims) -> str | None:
-    """Delete the row, so that no copy of the cookie works again; its id, where it was live."""
+    """Deletes the row, so that no copy of the cookie is valid.
+
+    Returns its id if the session was live, else None.
+    """
     for session_id, expires_at in await store.all(
         END(token_hash=_digest(claims.sid), user_id=claims.user_id)
     ):
@@ -189,8 +197,8 @@ async def end(store: Store, claims: Claims) -> str | None:
 
 
 def _digest(sid: Secret[str]) -> str:
-    """What the row keeps.
+    """Returns the hash of the sid that the row stores.
 
-    The sid has 256 bits of its own, so a plain SHA-256 is enough (ASVS 6.5.2).
+    The sid has 256 bits of entropy, so an unsalted SHA-256 is enough (ASVS 6.5.2).
     """
     return hashlib.sha256(sid.reveal().encode()).hexdigest()
