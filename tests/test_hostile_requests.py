@@ -54,8 +54,8 @@ def say(port: int, *parts: bytes) -> bytes:
             connection.sendall(b"".join(parts))
             while part := connection.recv(65536):
                 said += part
-        # The server closed the connection before the client had sent everything.
         except ConnectionError:
+            # The server closed the connection before the client had sent everything.
             pass
         return said
 
@@ -491,7 +491,7 @@ UNFIT = {
     "60,000 characters": b"x" * 60_000,
     "20,000 of three bytes": "\ufdfa".encode() * 20_000,
 }
-# Any other value of this field means the dashboard; it is neither stored nor shown.
+# A value that is no protected page means the dashboard and is neither stored nor shown.
 HARMLESS = {("LogIn", "next")}
 
 
