@@ -43,7 +43,7 @@ async def profile_of(house: House, person: Browser) -> tuple[str, str, str]:
 
 
 async def everything(house: House) -> list[list[tuple]]:
-    """Returns all rows of `users` and `sessions`, to show that a refused request changed nothing."""
+    """Returns all rows of `users` and `sessions`, which a refused request must not change."""
     return [
         await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")
     ]

@@ -50,7 +50,7 @@ async def act(
 
 
 async def everything(house: House) -> list[list[tuple]]:
-    """Returns all rows of `users` and `sessions`, to show that a refused request changed nothing."""
+    """Returns all rows of `users` and `sessions`, which a refused request must not change."""
     return [
         await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")
     ]
@@ -571,7 +571,7 @@ async def test_htmx_gets_the_list_where_it_stood_and_one_message(
 async def test_a_refused_team_leaves_the_list_where_it_is(
     house: House, ada: Browser, alice: Browser
 ) -> None:
-    """The 422 response is swapped into the list, so it must contain the list with the typed text."""
+    """The 422 response replaces the list, so it must contain the list with the typed text."""
     answer = await act(house, ada, "Alice", "team", Browser.post_fragment, team="x" * 41)
     fragment = read(answer)
     assert answer.status_code == 422

@@ -401,7 +401,7 @@ def sql_is_never_glued(files: Tree) -> Iterator[str]:
 
 
 def a_token_is_never_opened_without_a_key(files: Tree) -> Iterator[str]:
-    """Some libraries skip the verification if the key is None, or use the key in the token itself."""
+    """Some libraries skip the verification if the key is None, or use a key from the token."""
     for path, source in files.items():
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Call):

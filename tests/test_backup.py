@@ -360,7 +360,7 @@ async def test_a_damaged_database_can_be_replaced_too(backup: Path, empty_house:
 def test_while_anybody_has_the_database_open_it_is_not_replaced(
     migrated: Path, tmp_path: Path
 ) -> None:
-    """A separate process holds the database, because SQLite's locks exclude other processes only."""
+    """A separate process opens the database, because SQLite's locks act between processes."""
     target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
     target.write_bytes(migrated.read_bytes())
     back_up(url(target), backup)

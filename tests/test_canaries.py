@@ -47,7 +47,7 @@ def passwords(cheap: Passwords) -> Passwords:
 
 @pytest.fixture
 async def people(house: House, stranger: Browser) -> dict[str, Browser]:
-    """Creates the users: Grace shares Alice's team, Bob has no team, and Ada is an administrator."""
+    """Creates the users: Grace is in Alice's team, Bob is in none, and Ada is an admin."""
     cast = {}
     for name in PEOPLE:
         cast[name] = await house.member(
@@ -181,13 +181,13 @@ def paths_of(house: House) -> list[str]:
 
 
 def without(answer: httpx.Response, typed: dict[str, str]) -> httpx.Response:
-    """Removes the typed email from the response, because a form shows it to the user who typed it."""
+    """Removes the typed email from the response, because the form shows the user's own input."""
     text = answer.text.replace(f'value="{typed["email"]}"', "")
     return httpx.Response(answer.status_code, text=text, headers={})
 
 
 def shown(answer: httpx.Response) -> str:
-    """Returns the readable text of a response; the session cookie is signed and tested separately."""
+    """Returns the text of a response without its cookies, which are tested separately."""
     headers = [f"{name}: {value}" for name, value in answer.headers.items() if name != "set-cookie"]
     return "\n".join([*headers, answer.text])
 

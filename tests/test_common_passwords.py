@@ -1,4 +1,4 @@
-"""Tests that common passwords, and those made of the user's data, are refused wherever one is set."""
+"""Tests that every form refuses common passwords and passwords made of the user's data."""
 
 from collections.abc import Callable
 from itertools import cycle

@@ -1,4 +1,4 @@
-"""Tests of the guards, of access control in the data access layer, and of the order of the checks."""
+"""Tests of the guards, of access control without them, and of the order of the checks."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Tests of requests that no browser sends: malformed HTTP on a raw socket, and unfit field values."""
+"""Tests of requests that no browser sends: malformed HTTP and unstorable field values."""
 
 import asyncio
 import re
@@ -582,7 +582,7 @@ async def test_what_no_address_can_hold_is_not_found_or_refused(house: House, ki
 
 
 def work(call: Callable[[], object]) -> int:
-    """Returns the number of Python and C calls, which does not depend on the load of the machine."""
+    """Counts the Python and C calls; unlike time, they do not depend on the load of the machine."""
     count = 0
 
     def note(*_: object) -> None:

@@ -74,7 +74,7 @@ def pruning(house: House) -> Iterator[Callable]:
 
 async def until(is_so: Callable, seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
-        while not await is_so():  # noqa: ASYNC110  (what is waited for happens in the database)
+        while not await is_so():  # noqa: ASYNC110  (the awaited change happens in the database)
             await asyncio.sleep(0.02)
 
 

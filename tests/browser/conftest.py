@@ -177,7 +177,7 @@ def new_person(
     admin: bool = False,
     **options: object,
 ) -> Person:
-    """Returns a user; `member` signs up first, and `admin` is created by the operator and logs in."""
+    """Returns a user; a `member` has signed up, and an `admin` was created and has logged in."""
     email = f"{name.split()[0].lower()}.{next(_numbers)}@example.com"
     person = Person(name, email, open_page(**options), live, open_page)
     if admin:

@@ -74,7 +74,7 @@ def test_a_slow_old_answer_is_never_shown(page: Page, alice: Person, live: Live)
 
 @pytest.mark.parametrize("how", ["Enter", "click", "Enter during a check"])
 def test_a_submit_silences_the_checks(charlie: Person, live: Live, how: str) -> None:
-    """A late check would find the account that the submit created, and report the email as taken."""
+    """A late check would report the email of the account that the submit created as taken."""
     page = charlie.page
     live.trouble.order(EMAIL_CHECK, before=0.3)
     live.trouble.order("/signup", after=0.8)

@@ -1,4 +1,4 @@
-"""Tests of accessibility and layout, on small screens, at 200 % text size and from right to left."""
+"""Tests of accessibility and layout: small screens, 200 % text size and right-to-left text."""
 
 from collections.abc import Callable, Iterator
 
