@@ -1,5 +1,6 @@
-"""Every actor at every door, as a page and to htmx, against the committed table: who gets what, and
-what it changes.
+"""Compares the response to every type of caller on every route with the committed access matrix.
+
+Each route is called as a page and as an htmx request, and every change of stored data is recorded.
 """
 
 import re
@@ -43,9 +44,9 @@ def passwords(cheap: Passwords) -> Passwords:
 async def actors(
     house: House, stranger: Browser, alice: Browser, bob: Browser, ada: Browser
 ) -> dict[str, Browser]:
-    """One of each kind.
+    """Returns one browser for each type of caller, by name.
 
-    Bob is nobody's enemy: his page, his device and his account are what the others ask for.
+    The requests name the page, the device and the account of Bob, who makes no request himself.
     """
     people = {"stranger": stranger, "user": alice, "admin": ada}
     people["revoked"] = await house.member("Grace")
@@ -61,7 +62,7 @@ async def actors(
 
 
 async def bobs(house: House, row: Route) -> str:
-    """The address of the row, with Bob in it."""
+    """Returns the path of a route with Bob's identifiers in it."""
     ((bob, device),) = await house.rows(
         "SELECT user_id, sessions.id FROM sessions JOIN users ON users.id = user_id WHERE name = 'Bob'"
     )
@@ -82,7 +83,7 @@ async def put_back(house: House) -> None:
 
 
 async def has_changed(house: House) -> bool:
-    """Whether a row of either table has come, gone or become another."""
+    """Returns whether a row of `users` or `sessions` was inserted, deleted or changed."""
     for table in ("users", "sessions"):
         for one, other in ((table, f"{table}_before"), (f"{table}_before", table)):
             if await house.rows(f"SELECT * FROM {one} EXCEPT SELECT * FROM {other}"):
@@ -91,8 +92,9 @@ async def has_changed(house: House) -> bool:
 
 
 def told(answer: httpx.Response) -> str:
-    """The status and where it leads, such as `303>/login`; `-cookie` and `+cookie` for a session
-    deleted or set.
+    """Returns the status and the target of a redirect, such as `303>/login`.
+
+    `-cookie` and `+cookie` are appended for a session cookie that is deleted or set.
     """
     target = answer.headers.get("location") or answer.headers.get("hx-redirect")
     cookie = next(
@@ -103,7 +105,10 @@ def told(answer: httpx.Response) -> str:
 
 
 async def cell(house: House, actor: Browser, method: str, row: Route) -> str:
-    """What an actor is told, as a page and to htmx; a star where it changed what is stored."""
+    """Returns the responses to a page request and to an htmx request.
+
+    A star marks a request that changed stored data.
+    """
     path, cookie, seen = await bobs(house, row), actor.cookie, []
     for headers in ({}, HTMX):
         answer = await actor.ask(
@@ -116,8 +121,9 @@ async def cell(house: House, actor: Browser, method: str, row: Route) -> str:
 
 
 def doors(house: House) -> Iterator[tuple[str, Route]]:
-    """Method and row of whatever the application answers, declared or not; HEAD is GET without a
-    body.
+    """Yields the method and the route of everything that the application serves, declared or not.
+
+    HEAD is omitted because it is GET without a body.
     """
     for row in house.app.router.routes:
         for method in sorted((row.methods or {"ANY"}) - {"HEAD"}):
@@ -167,9 +173,7 @@ async def test_a_door_that_nobody_declared_is_noticed(
 
 @pytest.mark.asvs("S04")
 def test_in_the_table_nobody_without_a_live_session_gets_in_or_changes_anything() -> None:
-    """The table is read as a person would: a mistake that was committed with it is
-    still a mistake.
-    """
+    """Checks the committed file itself, because a mistake could have been committed with it."""
     doors = re.findall(r"^(\w+) (\S+) \((\w+)\)\n((?:    .*\n)+)", TABLE.read_text(), re.M)
     assert len(doors) > 25
     for method, path, kind, rows in doors:

@@ -1,6 +1,4 @@
-"""One's own account: what may be changed of it, how it is told, and that nobody else's
-ever moves.
-"""
+"""Tests of the account page: profile, password and live checks."""
 
 import asyncio
 from collections.abc import Callable
@@ -39,13 +37,13 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 async def profile_of(house: House, person: Browser) -> tuple[str, str, str]:
-    """Name, page address and phone, as they are stored."""
+    """Returns the stored name, slug and phone."""
     sql = f"SELECT name, slug, phone FROM users WHERE email = '{person.email}'"
     return (await house.rows(sql))[0]
 
 
 async def everything(house: House) -> list[list[tuple]]:
-    """All that is stored: what a refusal must leave as it is."""
+    """Returns all rows of `users` and `sessions`, which a refused request must not change."""
     return [
         await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")
     ]
@@ -296,7 +294,7 @@ async def test_ones_own_page_address_is_not_taken(house: House, alice: Browser) 
 
 @pytest.mark.asvs("S97")
 async def test_of_a_doubled_field_the_first_counts(house: House, alice: Browser) -> None:
-    """For whoever reads the last one, or both, this form would say something else."""
+    """A component that reads the last value, or both, would interpret this form differently."""
     body = urlencode([("name", "First"), ("name", "Second"), ("phone", "1"), ("phone", "2")])
     answer = await alice.client.post(
         "/account?name=Query",
@@ -373,7 +371,7 @@ async def test_two_clicks_on_log_out_elsewhere_end_ones_own_and_lead_to_one_plac
     ]
 
 
-# The live checks
+# Live checks
 
 
 @pytest.mark.guide("A22")
@@ -571,7 +569,9 @@ async def test_two_clicks_on_change_password_change_it_once_and_lock_nobody_out(
 async def test_of_two_changes_of_one_password_at_once_the_second_no_longer_knows_the_current_one(
     house: House, alice: Browser, alices_phone: Browser
 ) -> None:
-    """Else whoever knows the old password could undo the change that was to keep them out."""
+    """Otherwise an attacker who knows the old password could undo the change that was meant to lock
+    them out.
+    """
     answers = await asyncio.gather(
         change_password(alice, PASSWORD, "from-the-laptop-No.1"),
         change_password(alices_phone, PASSWORD, "from-the-phone-No.2"),
@@ -585,8 +585,8 @@ async def test_of_two_changes_of_one_password_at_once_the_second_no_longer_knows
 async def test_a_change_of_password_does_not_outlive_the_end_of_its_session(
     make_house: Callable, house: House, alice: Browser, alices_phone: Browser
 ) -> None:
-    """Alice logs out everywhere while a thief, who has her phone and her password, changes it: the
-    thief is out.
+    """The attacker has Alice's phone and her password, and changes it while she logs out
+    everywhere.
     """
     hasher = HeldHasher()
     slow = await make_house(house.path, hashing=Passwords(hasher=hasher))
@@ -613,7 +613,7 @@ async def test_a_log_in_with_the_old_password_does_not_outlive_the_change_that_c
     assert await quick.count("sessions") == 0
 
 
-# Whose form it is
+# Forms of other viewers
 
 
 @pytest.mark.parametrize("path", ["/account", "/account/check/name", "/account/password"])

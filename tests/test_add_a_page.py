@@ -1,6 +1,4 @@
-"""The page for developers tells the truth: what it says to write is written into a copy of the
-house, and works.
-"""
+"""Tests docs/add-a-page.md: the code on that page works in a copy of the application."""
 
 import re
 import shutil
@@ -39,7 +37,7 @@ asyncio.run(visit())
 
 @pytest.fixture
 def blocks() -> dict[str, str]:
-    """Path and text of each block of the page."""
+    """Returns the text of each code block of the document, by the path of its file."""
     page = (ROOT / "docs" / "add-a-page.md").read_text()
     found = re.findall(r"```\w+\n(?:# (\S+)|\{# (\S+) #\})\n(.*?)```", page, re.S)
     return {plain or jinja: text for plain, jinja, text in found}

@@ -1,6 +1,4 @@
-"""People, for administrators: found, and changed with effect at their next request; for everybody
-else, closed.
-"""
+"""Tests of user administration: the list of users, changes to an account, and access control."""
 
 import asyncio
 import gzip
@@ -47,12 +45,12 @@ async def act(
     ask: Callable = Browser.post,
     **fields: str,
 ):
-    """An administrator does something to the person of that name."""
+    """Sends a change of the user with that name as an administrator."""
     return await ask(admin, f"/admin/users/{await id_of(house, name)}/{action}", fields)
 
 
 async def everything(house: House) -> list[list[tuple]]:
-    """All that is stored: what a refusal must leave as it is."""
+    """Returns all rows of `users` and `sessions`, which a refused request must not change."""
     return [
         await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")
     ]
@@ -78,7 +76,7 @@ async def found(admin: Browser, **query: str) -> list[str]:
     return names(answer)
 
 
-# Finding
+# Search
 
 
 async def test_the_list_names_everybody_with_role_and_address(
@@ -204,7 +202,7 @@ async def test_a_search_that_finds_nobody_says_so_and_keeps_what_was_typed(
 
 @pytest.fixture
 async def sixty(house: House, ada: Browser, alice: Browser) -> list[str]:
-    """Sixty people, Ada among them; their names in the order of the alphabet."""
+    """Adds 58 users and returns the names of all 60 in alphabetical order."""
     template = "SELECT 'id' || n, 'guest' || n || '@example.com', 'Guest ' || n, 'guest-' || n, password_hash, created_at"
     numbers = (
         "WITH RECURSIVE numbers(n) AS (SELECT 10 UNION ALL SELECT n + 1 FROM numbers WHERE n < 67)"
@@ -266,7 +264,7 @@ async def test_the_list_is_sorted_as_asked(house: House, ada: Browser) -> None:
     house.clock.move(minutes=1)
     alan = await house.member("alan", email="z@example.com")
     house.clock.move(minutes=1)
-    await house.create("Grace")  # who has never logged in
+    await house.create("Grace")  # Grace has never logged in.
     await alan.log_in()
     house.clock.move(minutes=1)
     await (await house.browser("Ada")).log_in()
@@ -341,7 +339,7 @@ async def test_the_list_is_light(ada: Browser, sixty: list[str]) -> None:
     assert len(gzip.compress(answer.content, 9)) < 5_000
 
 
-# Doing
+# Changes
 
 
 @pytest.mark.asvs("S37")
@@ -399,7 +397,7 @@ async def test_a_demoted_person_is_told_so_as_a_page_as_a_fragment_and_as_json(
     for answer in (
         page,
         fragment,
-    ):  # the bar comes along: no later answer would bring it
+    ):  # No later response would update the navigation.
         bar = read(answer).one(id="nav")
         assert bar.one("bdi").text == "Alice"
         assert not [link for link in bar.all("a") if link.attrs["href"].startswith("/admin")]
@@ -485,7 +483,9 @@ async def test_a_team_is_trimmed_and_emptied_and_at_most_forty_long(
 
 
 async def test_an_invisible_team_is_no_team(house: House, ada: Browser, alice: Browser) -> None:
-    """Two people without a team must not come to share one: they would see each other's phones."""
+    """An empty-looking team that two users share would show each of them the phone number of the
+    other.
+    """
     for typed in ("\u200b", "\u3164\u2800", " \ufeff "):
         assert (await act(house, ada, "Alice", "team", team=typed)).status_code == 303
         assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [("",)]
@@ -571,9 +571,7 @@ async def test_htmx_gets_the_list_where_it_stood_and_one_message(
 async def test_a_refused_team_leaves_the_list_where_it_is(
     house: House, ada: Browser, alice: Browser
 ) -> None:
-    """The form's 422 is swapped into the list: a list it must be, with what was typed
-    still in it.
-    """
+    """The 422 response replaces the list, so it must contain the list with the typed text."""
     answer = await act(house, ada, "Alice", "team", Browser.post_fragment, team="x" * 41)
     fragment = read(answer)
     assert answer.status_code == 422
@@ -582,12 +580,12 @@ async def test_a_refused_team_leaves_the_list_where_it_is(
     assert "Team must be at most 40 characters long." in fragment.text
 
 
-# Oneself, and the last one
+# Own account and last administrator
 
 
 @pytest.fixture
 async def grace(house: House) -> Browser:
-    """A second administrator."""
+    """Returns a second administrator."""
     return await house.admin("Grace")
 
 

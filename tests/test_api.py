@@ -1,4 +1,4 @@
-"""JSON for scripts: who is logged in, or 401, and never a redirect."""
+"""Tests of the JSON API: it answers with problem details (RFC 9457) and never redirects."""
 
 import httpx
 import pytest
@@ -8,7 +8,7 @@ from tests.people import HTMX, Browser, set_cookie_of
 
 
 def is_a_problem(answer: httpx.Response, status: int) -> bool:
-    """Problem details (RFC 9457), and no redirect."""
+    """Returns whether the response is problem details (RFC 9457) and no redirect."""
     return (
         (answer.status_code, answer.json()["status"]) == (status, status)
         and answer.headers["content-type"] == "application/problem+json"
@@ -95,7 +95,7 @@ async def test_a_profile_shows_each_viewer_what_they_may_see(
 
     await house.change("UPDATE users SET phone = '555-0199' WHERE name = 'Alice'")
     assert await seen_by(alice) == await seen_by(ada) == ("Alice", "alice@example.com", "555-0199")
-    # both are in no team, which is nobody's team
+    # An empty team is not a team that Alice and Bob share.
     assert await seen_by(bob) == ("Alice", None, None)
     await house.change("UPDATE users SET team = 'keys'")
     assert await seen_by(bob) == ("Alice", None, "555-0199")

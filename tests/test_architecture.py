@@ -1,4 +1,4 @@
-"""The rules of the house, executable: each is shown to hold, and shown to notice a planted
+"""The architecture rules as tests: the code obeys each rule, and each rule detects a planted
 violation.
 """
 
@@ -22,7 +22,7 @@ from web.routes import routes
 ROOT = Path(__file__).parent.parent
 Tree = dict[str, str]
 
-FOR_ANYONE = {  # the coroutines of db/access that need nobody to be logged in
+FOR_ANYONE = {  # These coroutines of db/access need no viewer.
     "db/access/signup.py:email_taken",
     "db/access/signup.py:sign_up",
     "db/access/signup.py:sign_up_privately",
@@ -30,11 +30,11 @@ FOR_ANYONE = {  # the coroutines of db/access that need nobody to be logged in
     "db/access/login.py:log_in",
     "db/access/health.py:ask",
 }
-WIRING = ("web/app.py", "web/cli/main.py")  # where a store is opened
+WIRING = ("web/app.py", "web/cli/main.py")  # Only these modules open a store.
 STORE = ("db.crypto", "db.engine", "db.errors", "db.store", "db.tables")
 IMPORTS: dict[str, tuple[str, ...]] = {
-    # What each package or module may import of the project, itself apart. The most specific entry
-    # counts.
+    # Maps each package or module to the project modules that it may import besides itself. The most
+    # specific entry counts.
     "db.errors": (),
     "db.clock": (),
     "db.device_names": (),
@@ -55,7 +55,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.rate_limits.limits": (),
     "db.rate_limits.recent": (),
     "db.rate_limits.ip_networks": ("db.rate_limits.limits",),
-    # the audit log has limits of its own
+    # The audit log has rate limits of its own.
     "db.rate_limits.buckets": ("db.rate_limits.limits", *STORE),
     "db.audit": (
         *("db.rate_limits.limits", "db.rate_limits.ip_networks", "db.rate_limits.buckets"),
@@ -105,7 +105,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.rendering.flash_messages": (
         *("db.crypto.secret", "db.sessions.claims", "web.http.cookies", "web.rendering.responses"),
     ),
-    # refuses the types that it imports
+    # The module refuses values of the types that it imports.
     "web.rendering.template_types": ("db.crypto.secret", "db.viewer"),
     "web.middleware": (
         "db.errors",
@@ -139,7 +139,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         ),
         "web.settings",
     ),
-    "web.server": ("db", "web"),  # nobody imports web.server and web.cli but these two
+    "web.server": ("db", "web"),  # Only these two packages may import web.server and web.cli.
     "web.cli": ("db", "web"),
 }
 FROM_THE_HOST_HEADER = re.compile(r"(\brequest|\bRequest\(.*\))\.(url|base_url|url_for)")
@@ -147,7 +147,7 @@ LAZY_NAMES = {"utils", "helpers", "services", "common", "manager"}
 
 
 def tree(*folders: str, suffix: str = ".py") -> Tree:
-    """Path and text of each of our files in these folders, migrations apart."""
+    """Returns the text of each project file in these folders by path, without migrations."""
     paths = (path for folder in folders for path in (ROOT / folder).rglob(f"*{suffix}"))
     return {
         str(path.relative_to(ROOT)): path.read_text()
@@ -157,7 +157,7 @@ def tree(*folders: str, suffix: str = ".py") -> Tree:
 
 
 def imports(source: str) -> Iterator[str]:
-    """Every module that a source imports, and `module.name` for what it takes from one."""
+    """Yields every module that a source imports, and `module.name` for each imported name."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -170,7 +170,7 @@ def is_in(module: str, packages: tuple[str, ...]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-# The rules: each takes a tree and yields what breaks it.
+# Each rule takes a tree and yields its violations.
 
 
 def db_knows_no_http(files: Tree) -> Iterator[str]:
@@ -197,7 +197,7 @@ def packages_import_only_what_lies_below(files: Tree) -> Iterator[str]:
 
 
 def imported_names(source: str) -> Iterator[str]:
-    """As `imports`, but of a `from` import only `module.name`."""
+    """Yields the same as `imports`, without the module of a `from` import."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -273,7 +273,7 @@ def the_first_parameter_says_who_may_call(files: Tree) -> Iterator[str]:
 
 
 def a_change_verifies_the_viewer_again(files: Tree) -> Iterator[str]:
-    """The right that the request was verified for may have ended before its transaction begins."""
+    """The right that was verified for the request may have ended before the transaction begins."""
     for path, source in files.items():
         if path.startswith("db/access/"):
             for node in ast.walk(ast.parse(source)):
@@ -313,7 +313,7 @@ def one_module_speaks_htmx(files: Tree) -> Iterator[str]:
 
 
 def code_of(source: str) -> str:
-    """The source without its comments and docstrings."""
+    """Returns the source without comments and docstrings."""
     module = ast.parse(source)
     for node in ast.walk(module):
         body = getattr(node, "body", None)
@@ -355,7 +355,7 @@ def modules_open_with_a_sentence(files: Tree) -> Iterator[str]:
 
 
 def guards_trust_no_header(files: Tree) -> Iterator[str]:
-    """`request.url` and `base_url` are made from the Host header (CVE-2026-48710)."""
+    """`request.url` and `base_url` are built from the Host header (CVE-2026-48710)."""
     for path, source in files.items():
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Attribute) and FROM_THE_HOST_HEADER.fullmatch(
@@ -388,7 +388,7 @@ SQL = re.compile(r"[fr]*['\"]+\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 
 
 def sql_is_never_glued(files: Tree) -> Iterator[str]:
-    """Neither as an f-string nor with `+`, `%` or `format`."""
+    """SQL is built neither by an f-string nor by `+`, `%` or `format`."""
     for path, source in files.items():
         for node in ast.walk(ast.parse(source)):
             is_glue = isinstance(node, ast.JoinedStr) or (
@@ -401,9 +401,7 @@ def sql_is_never_glued(files: Tree) -> Iterator[str]:
 
 
 def a_token_is_never_opened_without_a_key(files: Tree) -> Iterator[str]:
-    """Some libraries take no key for "do not verify", or believe the one that the token brings
-    along.
-    """
+    """Some libraries skip the verification if the key is None, or use a key from the token."""
     for path, source in files.items():
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Call):
@@ -417,7 +415,7 @@ def a_token_is_never_opened_without_a_key(files: Tree) -> Iterator[str]:
 
 
 def a_silenced_warning_says_why(files: Tree) -> Iterator[str]:
-    """A linter of security is overruled by a reason, in brackets."""
+    """A suppressed security warning states its reason in brackets."""
     for path, source in files.items():
         for number, line in enumerate(source.splitlines(), 1):
             if re.search(r"#\s*(noqa:\s*S\d|nosec)", line) and not re.search(

@@ -1,4 +1,4 @@
-"""The static files, and what a page weighs on the wire."""
+"""Tests of the static files and of the transferred size of a page."""
 
 import gzip
 import hashlib
@@ -16,7 +16,7 @@ PACKED = {"Accept-Encoding": "gzip"}
 
 
 async def assets_of(stranger: Browser) -> list[str]:
-    """The path of every static file that a page names."""
+    """Returns the path of every static file that the front page refers to."""
     page = read(await stranger.get("/"))
     return [
         found.attrs[name]
@@ -27,7 +27,7 @@ async def assets_of(stranger: Browser) -> list[str]:
 
 
 async def raw(stranger: Browser, path: str, **headers: str) -> tuple[httpx.Response, bytes]:
-    """An answer, and its body as it travelled."""
+    """Returns a response and its body as it was transferred, before decompression."""
     async with stranger.client.stream("GET", path, headers=headers) as answer:
         return answer, b"".join([part async for part in answer.aiter_raw()])
 

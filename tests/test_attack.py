@@ -1,6 +1,4 @@
-"""The report of tests/attack: what it says of a finding, and what it leaves alone. docs/attack.md
-tells the rest.
-"""
+"""Tests of the report that tests/attack writes; docs/attack.md describes the attacks."""
 
 import subprocess
 import sys
@@ -18,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def attack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Its modules, with a page of its own."""
+    """Returns the modules of tests/attack, with a report file in a temporary directory."""
     monkeypatch.setattr(report, "PAGE", tmp_path / "attack.md")
     return SimpleNamespace(report=report, outcome=outcome, paths=paths, wire=wire)
 

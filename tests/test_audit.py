@@ -1,4 +1,4 @@
-"""The audit trail over HTTP: what is recorded, and by whom it may be read."""
+"""Tests of the audit log over HTTP: which entries are recorded, and who can read them."""
 
 import json
 import re
@@ -37,7 +37,9 @@ TRAIL = """
 
 
 class Row(NamedTuple):
-    """A row of the trail; the session in the words of the story, such as `alice`."""
+    """An entry of the audit log, with the session by the name that the tests give it, such as
+    `alice`.
+    """
 
     event: str
     outcome: str = "done"
@@ -52,7 +54,7 @@ class Row(NamedTuple):
 
 @dataclass
 class Cast:
-    """Who is there, and the names of their sessions."""
+    """The users of these tests, and the names of their sessions."""
 
     house: House
     alice: Browser
@@ -74,16 +76,14 @@ class Cast:
         return (await self.house.rows(f"SELECT id FROM users WHERE name = '{name}'"))[0][0]
 
     async def at(self, name: str, action: str, by: Browser | None = None, **fields: str) -> None:
-        """An administrator, Ada unless another is named, does something to the person
-        of that name.
-        """
+        """Changes the user with that name as an administrator, who is Ada by default."""
         await (by or self.ada).post(f"/admin/users/{await self.id_of(name)}/{action}", fields)
 
     async def session_of(self, person: Browser) -> str:
         return (await self.house.viewer_of(person)).session_id
 
     async def state(self) -> list[list[tuple]]:
-        """What a change changes."""
+        """Returns all rows that a change could affect."""
         return [
             await self.house.rows(f"SELECT * FROM {table} ORDER BY id")
             for table in ("users", "sessions")
@@ -96,7 +96,7 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 async def assemble(house: House) -> Cast:
-    """Alice at two devices, Bob, two administrators and a stranger."""
+    """Creates Alice with two devices, Bob, two administrators and an anonymous user."""
     alice, bob = await house.member("Alice"), await house.member("Bob")
     phone = replace(await house.browser("Alice"), user_agent=IPHONE)
     await phone.log_in()
@@ -112,7 +112,7 @@ async def cast(house: House) -> Cast:
     return await assemble(house)
 
 
-# What is recorded
+# Recorded entries
 
 Act = Callable[[Cast], Awaitable[object]]
 STRANGER = {"actor": "stranger", "who": None, "session": ""}
@@ -152,7 +152,8 @@ def operator(function: Callable, **given: object) -> Act:
     return lambda cast: function(Operator(cast.house.store), **given)
 
 
-CHANGES: dict[str, tuple[Act, Row]] = {  # each changes something, and its last row is this
+# Each function changes something, and the newest entry must equal the expected one.
+CHANGES: dict[str, tuple[Act, Row]] = {
     "log-out": (post("/logout"), Row("logout")),
     "profile": (
         post("/account", name="Alice", slug="alice-a", phone="+49 30 1234"),
@@ -272,7 +273,7 @@ REFUSALS: dict[str, tuple[Act, Row]] = {
 
 
 def named(row: Row, cast: Cast) -> Row:
-    """With the session that it tells of by its name in the story."""
+    """Returns the entry with the session in its detail replaced by its name."""
     session = row.detail.get("session")
     return (
         row._replace(detail={**row.detail, "session": cast.sessions[session]}) if session else row
@@ -304,7 +305,7 @@ async def test_a_refusal_has_one_row_too(cast: Cast, what: str) -> None:
     await act(cast)
     rows = await cast.trail()
     assert rows[-1] == expected
-    # a sign-up with a taken email is a log-in first
+    # A sign-up with a taken email first attempts to log in.
     two = what.startswith("the last") or what == "sign-up"
     assert len(rows) == len(before) + (2 if two else 1)
 
@@ -320,20 +321,21 @@ async def test_the_operator_is_told_of_too_who_may_not_demote_the_last_either(
 
 async def test_what_is_no_event_leaves_no_row(cast: Cast) -> None:
     before, ids = await cast.trail(), await cast.id_of("Alice")
-    # all as it was
+    # These fields have their current values.
     await cast.alice.post("/account", {"name": "Alice", "slug": "alice", "phone": ""})
     await cast.alice.post("/account", {"name": "A"})
     await cast.alice.post("/account", {"slug": "bob"})
     await cast.alice.post("/account/check/name", {"name": "Zoe"})
     await cast.alice.post("/account/password", {"current_password": PASSWORD, "password": "x"})
     await cast.alice.post("/devices/nobodys/revoke")
-    await cast.bob.post("/devices/revoke-others")  # there are none
+    await cast.bob.post("/devices/revoke-others")  # Bob has no other sessions.
     await cast.at("Alice", "role", role="user")
     await cast.at("Alice", "role", role="root")
     await cast.at("Alice", "team", team="")
     await cast.at("Alice", "enable")
     await cast.ada.post("/admin/users/nobody/disable")
-    await cast.ada.post(f"/admin/users/{ids}/disable", {"viewer": ids})  # drawn for another
+    # The form belongs to another viewer.
+    await cast.ada.post(f"/admin/users/{ids}/disable", {"viewer": ids})
     await cast.ada.post(f"/admin/users/{ids}/disable", {}, Sec_Fetch_Site="cross-site")
     await cast.charlie.post("/logout")
     await cast.charlie.get("/admin/users")
@@ -363,7 +365,7 @@ async def test_where_sessions_have_no_rows_the_same_is_told_without_them(
     house = await make_house(RATE_LIMITS="off")
     alice, ada = await house.member("Alice"), await house.admin("Ada")
     await ada.post(f"/admin/users/{(await house.viewer_of(alice)).id}/end-sessions")
-    await alice.post("/logout")  # the session is over
+    await alice.post("/logout")  # The session has already ended.
     await alice.log_in()
     await alice.post("/devices/revoke-all")
     await alice.log_in()
@@ -390,7 +392,8 @@ async def test_a_change_that_cannot_be_recorded_is_not_made(cast: Cast, what: st
         await cast.at("Bob", "disable")
     state, before = await cast.state(), await cast.trail()
     await cast.house.break_inserts("audit")
-    with suppress(Conflict):  # at the shell it is raised, over HTTP it is a 500
+    # The operator's functions raise this exception, and HTTP clients receive status 500.
+    with suppress(Conflict):
         await act(cast)
     assert await cast.state() == state
     await cast.house.mend_inserts("audit")
@@ -436,7 +439,7 @@ async def test_it_holds_no_password_no_cookie_and_no_phone_and_no_row_is_ever_to
     assert [secret for secret in secrets if secret in stored] == []
 
 
-# Limits
+# Rate limits
 
 
 @pytest.fixture
@@ -498,7 +501,7 @@ async def test_a_flood_of_forbidden_pages_is_one_row_a_minute_and_else_writes_no
     assert [row.who for row in (await limited.trail())[before:]] == ["Alice", "Bob", "Alice"]
 
 
-# One's own
+# The activity page
 
 
 def sentences(page: Element | str) -> list[str]:
@@ -598,7 +601,7 @@ async def test_where_an_administrator_was_is_told_to_nobody_but_administrators(
 
 
 async def plant(house: House, many: int) -> None:
-    """So many changes of Alice's."""
+    """Makes Alice change her profile this many times."""
     alice = await house.member("Alice")
     for number in range(many):
         await alice.post("/account", {"phone": str(number)})
@@ -626,7 +629,7 @@ async def test_it_comes_in_pages(house: House) -> None:
         assert "No older entries" in (await alice.get(f"/account/activity{far}")).text
 
 
-# Everybody's, for administrators
+# The audit page
 
 
 def rows_of(page: Element) -> list[list[str]]:
@@ -807,7 +810,7 @@ async def test_names_teams_browsers_and_searches_are_text(house: House) -> None:
         assert text[:40] in [found.text for found in pages[1].all("bdi")]
         shapes.append([page.shape for page in pages])
         search = read(await ada.get(f"/admin/audit?{urlencode({'q': text})}"))
-        # as a pasted address
+        # The form removes direction marks at the ends, as it does for a pasted email.
         assert search.one("input", id="q").attrs["value"] == text.strip("\u202e\u2066")
     assert all(shape == shapes[0] for shape in shapes)
 
@@ -839,7 +842,7 @@ async def test_a_row_that_somebody_has_spoilt_is_still_shown(cast: Cast) -> None
                     assert (await person.get(path)).status_code == 200
 
 
-# The registry
+# Event registry
 
 
 @pytest.mark.asvs("S91", "S113")
@@ -865,7 +868,7 @@ def test_every_event_of_the_registry_is_recorded_somewhere_and_each_story_is_tol
     assert told == set(EVENTS)
 
 
-# Budgets
+# Entry budgets
 
 
 async def count_of(cast: Cast, event: str) -> int:

@@ -1,6 +1,4 @@
-"""The chain of the audit trail: no row is changed, put in or taken away unnoticed; and pruning
-keeps it whole.
-"""
+"""Tests of the hash chain of the audit log: it detects every change, and pruning keeps it valid."""
 
 import asyncio
 import io
@@ -48,9 +46,7 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 async def verify(house: House, *options: str, secret: str = SECRET) -> tuple[int, str]:
-    """`latchkey audit verify`, as the person at the shell runs it: its exit code and all that it
-    says.
-    """
+    """Runs `latchkey audit verify` and returns its exit code and its output."""
     environ = {"DATABASE_URL": house.settings.database_url.reveal(), "SESSION_SECRET": secret}
 
     def run() -> tuple[int, str]:
@@ -80,7 +76,7 @@ async def add_rows(house: House, many: int, name: str = "Alice") -> None:
 
 @pytest.fixture
 async def trail(house: House) -> House:
-    """A house with nine rows."""
+    """Returns an application whose audit log has nine entries."""
     await add_rows(house, 9)
     assert await numbers(house) == [*range(1, 10)]
     return house
@@ -134,7 +130,7 @@ async def test_a_row_that_was_taken_away_is_named(trail: House, what: str) -> No
     where, named = CUTS[what]
     await trail.change(f"DELETE FROM audit WHERE {where}")
     assert await verify(trail) == (1, f"latchkey: {named}\n")
-    await add_rows(trail, 2)  # and what is written since does not hide it
+    await add_rows(trail, 2)  # Later entries do not hide the missing one.
     assert await verify(trail) == (1, f"latchkey: {named}\n")
 
 
@@ -172,7 +168,7 @@ async def test_that_the_end_was_cut_off_is_seen_by_a_head_that_was_kept(trail: H
     await trail.change(
         "DELETE FROM audit WHERE number > 9", "DELETE FROM trail_head", replaced(earlier)
     )
-    # whoever had an earlier head, and has put it back, is seen by nothing here
+    # An attacker who restores an earlier head is not detected by the database alone.
     assert (await verify(trail))[0] == 0
     cut = (1, "latchkey: entry 10 is missing: the log was cut off after entry 9\n")
     assert await verify(trail, "--head", head) == cut
@@ -304,7 +300,7 @@ async def test_pruning_takes_what_is_old_and_what_is_left_fits(trail: House) -> 
     assert 1 < left[0] < 9
     assert (await verify(trail, "--head", head))[0] == 0
     await age(trail, days=1)
-    assert await numbers(trail) == [9]  # the chain goes on from there
+    assert await numbers(trail) == [9]  # The chain continues from the newest entry.
     await add_rows(trail, 3)
     assert await numbers(trail) == [9, 10, 11, 12]
     assert (await verify(trail, "--head", head))[0] == 0
@@ -442,17 +438,18 @@ async def test_of_a_retired_secret_rows_go_only_where_there_are_too_many(
     await prune(moved.store, most_rows=5)
     assert await numbers(moved) == [*range(8, 13)]
     assert (await verify(moved, secret=f"{NEW},{OLD}"))[0] == 0
-    await prune(moved.store, most_rows=3)  # the rest of the old ones; then by their age
+    # The surplus entries of the retired key are deleted, and later pruning goes by age again.
+    await prune(moved.store, most_rows=3)
     assert (await verify(moved, secret=NEW))[0] == 0
     await prune(moved.store)
     assert await numbers(moved) == [12]
 
 
-# Many at once
+# Concurrency
 
 
 async def all_at_once(*acts: Callable) -> None:
-    """Whoever is told that the house is busy comes again."""
+    """Repeats the calls that are answered with 503 until all of them succeed."""
     waiting = acts
     while waiting:
         statuses = [
@@ -467,9 +464,7 @@ async def all_at_once(*acts: Callable) -> None:
 async def test_fifty_log_ins_at_once_make_a_chain_without_a_gap(
     make_house: Callable, kind: str
 ) -> None:
-    """In two processes, while others change their profiles, an administrator works, and at last two
-    brooms sweep.
-    """
+    """Two processes write while an administrator works, and then both prune at the same time."""
     house = await make_house()
     other = await make_house(house.path)
     ada, alice, bob = (
@@ -495,7 +490,8 @@ async def test_fifty_log_ins_at_once_make_a_chain_without_a_gap(
         *[put(n) for n in range(20)],
     )
     rows = await house.count("audit")
-    assert rows >= 4 + 50 + 20 + 20  # more where an answer came too late for what had been done
+    # There are more entries if a response came after its transaction had been committed.
+    assert rows >= 4 + 50 + 20 + 20
     assert await numbers(house) == [*range(1, rows + 1)]
     assert (await verify(house))[0] == 0
 
@@ -531,12 +527,12 @@ async def test_whatever_administrators_do_to_each_other_at_once_the_chain_is_who
 
 
 async def test_a_trail_that_is_pruned_while_it_is_verified_fits(trail: House) -> None:
-    """The rows that were to be read next are gone, and the chain begins elsewhere."""
+    """The next entries to be read have been deleted, and the chain has a new checkpoint."""
     await add_rows(trail, 3)
     real, told = trail.store.database.fetch_all, []
 
     class Sweeping:
-        """The database of a program that prunes just before the first rows are read."""
+        """A database whose audit log is pruned just before the first entries are read."""
 
         def __getattr__(self, name: str) -> object:
             return getattr(trail.store.database, name)
@@ -573,7 +569,7 @@ async def test_recent_entries_are_not_deleted_without_a_warning(
 ) -> None:
     await prune(trail.store, most_rows=11)
     assert caplog.text == ""
-    await prune(trail.store, most_rows=9)  # almost full: nothing is deleted yet
+    await prune(trail.store, most_rows=9)  # The log is almost full, and nothing is deleted yet.
     warning = "the audit log has more than 8 entries of the last 90 days, and beyond 9 the oldest are deleted"
     assert (warning in caplog.text, len(await numbers(trail))) == (True, 9)
     caplog.clear()

@@ -1,6 +1,4 @@
-"""Backup and restore: a copy that is proven good, made while people come and go, and put back with
-nothing lost.
-"""
+"""Tests of backup and restore of an SQLite database."""
 
 import asyncio
 import os
@@ -27,7 +25,7 @@ from tests.people import Browser
 from tests.privileges import LINK_CALLS, REFUSE_LINKS, needs_root, needs_setpriv, without
 from web.cli.main import main
 
-SERVICE = 65534  # the user and the group of a service
+SERVICE = 65534  # This is the user and the group of a service.
 NOW = datetime(2026, 11, 24, 9, 12, tzinfo=UTC)
 
 
@@ -38,13 +36,13 @@ def passwords(cheap: Passwords) -> Passwords:
 
 @pytest.fixture
 def kind() -> str:
-    """PostgreSQL has tools of its own for this."""
+    """Selects SQLite, because PostgreSQL has backup tools of its own."""
     return "sqlite"
 
 
 @pytest.fixture
 async def backup(house: House, alice: Browser, tmp_path: Path) -> Path:
-    """A backup of a house in which Alice lives."""
+    """Returns a backup of a database in which Alice has an account."""
     path = tmp_path / "backup.db"
     back_up(house.settings.database_url, path)
     return path
@@ -52,7 +50,7 @@ async def backup(house: House, alice: Browser, tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def empty_house(house: House) -> House:
-    """The house is closed, so that its database may be replaced."""
+    """Returns an application that has closed its database, so that the file can be replaced."""
     await house.store.database.disconnect()
     return house
 
@@ -100,7 +98,7 @@ async def test_a_backup_made_while_people_sign_up_is_whole_and_nobody_waits(
     assert counts == sorted(counts)
     assert counts[0] >= 20
     for content in contents:
-        # each sign-up is there with its session, or not at all
+        # A backup contains a sign-up together with its session or not at all.
         assert content.people == content.sessions
 
 
@@ -139,7 +137,7 @@ def test_what_is_no_database_of_ours_is_not_backed_up(tmp_path: Path) -> None:
 async def test_people_can_log_in_to_what_was_restored(
     make_house: Callable, alice: Browser, backup: Path, empty_house: House
 ) -> None:
-    """Alice as she was; Bob, who came after the backup, is in the database that was replaced."""
+    """Bob signed up after the backup, so his account is in the replaced database."""
     house = await make_house()
     bob = await house.member("Bob")
     await house.store.database.disconnect()
@@ -183,7 +181,7 @@ async def test_a_restore_by_root_keeps_the_owner_and_the_mode(
 ) -> None:
     """Otherwise the service, which runs as that user, could not open its database.
 
-    Others have no access to either.
+    Other users get no access.
     """
     os.chown(empty_house.path, SERVICE, SERVICE)
     empty_house.path.chmod(mode)
@@ -230,7 +228,7 @@ def test_a_restore_that_cannot_keep_the_owner_is_refused(migrated: Path, tmp_pat
 
 @pytest.mark.reliability("R19")
 def test_a_link_in_the_place_of_a_draft_is_not_followed(tmp_path: Path) -> None:
-    """Otherwise whoever owns the directory could have root write a backup over any file."""
+    """Otherwise the owner of the directory could make root overwrite any file."""
     source, draft, other = (tmp_path / name for name in ("backup.db", "draft.db", "other"))
     source.write_bytes(b"backup" * 1000)
     other.write_bytes(b"other")
@@ -261,7 +259,7 @@ def test_a_replaced_database_that_others_could_read_is_made_private(
 def test_a_log_of_the_replaced_database_is_not_left_beside_the_new_one(
     migrated: Path, tmp_path: Path, suffix: str
 ) -> None:
-    """SQLite would apply it to the database that was restored."""
+    """SQLite would apply it to the restored database."""
     target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
     back_up(url(migrated), backup)
     left = target.with_name(f"latchkey.db{suffix}")
@@ -294,7 +292,7 @@ def test_a_backup_is_made_where_there_are_no_hard_links(migrated: Path, tmp_path
 def run_in_process(
     command: str, database: Path, file: Path, *, prepare: str = "", before: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """`latchkey backup` or `restore` in a process of its own, with fewer rights."""
+    """Runs `latchkey backup` or `restore` in a separate process, with fewer rights."""
     code = f"{prepare}\nfrom web.cli.main import main\nraise SystemExit(main())"
     environ = {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET}
     arguments = [*before, sys.executable, "-c", code, command, str(file)]
@@ -362,9 +360,7 @@ async def test_a_damaged_database_can_be_replaced_too(backup: Path, empty_house:
 def test_while_anybody_has_the_database_open_it_is_not_replaced(
     migrated: Path, tmp_path: Path
 ) -> None:
-    """In a process of its own, as a program that serves is: SQLite's locks are between
-    processes.
-    """
+    """A separate process opens the database, because SQLite's locks act between processes."""
     target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
     target.write_bytes(migrated.read_bytes())
     back_up(url(target), backup)

@@ -1,6 +1,4 @@
-"""Have I Been Pwned: asked for a part of a digest, believed where it answers, and never in
-anybody's way.
-"""
+"""Tests of the check against Have I Been Pwned, with a local server in its place."""
 
 import asyncio
 import gzip
@@ -39,7 +37,9 @@ def head(status: str = "200 OK", **headers: str) -> bytes:
 
 
 def knows(*passwords: str, count: str = "42", status: str = "200 OK", **headers: str) -> Answer:
-    """Answers as the service does; the suffixes of others stand around these."""
+    """Returns a handler that answers as the service does, with other suffixes around these
+    passwords.
+    """
     lines = [
         "0" * 35 + ":3",
         *(f"{digest(password)[5:]}:{count}" for password in passwords),
@@ -57,7 +57,7 @@ async def hang(writer: asyncio.StreamWriter) -> None:
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
-    """Never silent for long, and never done."""
+    """Sends one byte at a time and never ends the response."""
     writer.write(head())
     while True:
         writer.write(digest(PASSWORD)[5:6].encode())
@@ -66,13 +66,13 @@ async def drip(writer: asyncio.StreamWriter) -> None:
 
 
 async def flood(writer: asyncio.StreamWriter) -> None:
-    """The truth, and then more than anybody should read."""
+    """Sends a valid answer, and then more than the client should read."""
     await knows(PASSWORD)(writer)
     writer.write(b"\r\n" * 200_000)
 
 
 async def pack(writer: asyncio.StreamWriter) -> None:
-    """Though it was asked not to: what is small now may be large."""
+    """Compresses the response unasked; a small response could expand to a very large one."""
     content = gzip.compress(f"{digest(PASSWORD)[5:]}:1".encode())
     writer.write(head(**{"Content-Encoding": "gzip"}) + content)
 
@@ -111,7 +111,7 @@ TROUBLE = {
 
 @dataclass
 class Service:
-    """A real server on this machine. `asked` holds the head of each request, line by line."""
+    """A local server; `asked` holds the lines of the head of each request."""
 
     answer: Answer = field(default=knows())
     asked: list[list[str]] = field(default_factory=list)
@@ -174,7 +174,7 @@ async def test_a_password_out_of_a_breach_is_refused_at_a_change(
     )
     answer = await alice.post("/account/password", {"current_password": PASSWORD, "password": NEW})
     assert (answer.status_code, message(answer, "password-password")) == (422, BREACHED)
-    # of the present one
+    # The one hash is that of the current password.
     assert (await house.rows("SELECT * FROM users"), house.hashes) == (before, hashes + 1)
 
 
@@ -259,7 +259,8 @@ async def test_trouble_with_the_service_keeps_nobody_out_and_is_told_once(
         stranger.post("/signup", CHARLIE | {"email": "charles@example.com"}),
     )
     assert [answer.status_code for answer in answers] == [303, 303]
-    assert loop.time() - before < PATIENCE + 3  # the first import of a client and two hashes in it
+    # The margin covers the first import of an HTTP client and two password hashes.
+    assert loop.time() - before < PATIENCE + 3
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len([line for line in said if "PWNED_PASSWORDS" in line]) == 1
     assert len(service.asked) == 2

@@ -1,6 +1,4 @@
-"""Marked values in every private column and in the settings: no answer and no line of the log shows
-them to others.
-"""
+"""Searches responses and log lines for marked values of private columns and settings."""
 
 import logging
 import re
@@ -17,14 +15,14 @@ from tests.people import HTMX, PASSWORD, Browser
 from web.router import Row
 
 PEOPLE = ("Alice", "Bob", "Ada", "Grace")
-# for nobody, not even whose they are
+# No user sees these values, not even their own.
 NEVER = ("password_hash", "token_hash", "sid", "user_agent", "secret")
 TYPED = "typed-canary-No.9"
 
 
 @dataclass
 class Canary:
-    """A marked value: what it is, and whose."""
+    """A marked value with its type and its user."""
 
     kind: str
     owner: str
@@ -49,7 +47,7 @@ def passwords(cheap: Passwords) -> Passwords:
 
 @pytest.fixture
 async def people(house: House, stranger: Browser) -> dict[str, Browser]:
-    """The cast. Grace is Alice's colleague, Bob is nobody's, Ada the administrator."""
+    """Creates the users: Grace is in Alice's team, Bob is in none, and Ada is an admin."""
     cast = {}
     for name in PEOPLE:
         cast[name] = await house.member(
@@ -68,7 +66,7 @@ async def people(house: House, stranger: Browser) -> dict[str, Browser]:
 
 @pytest.fixture
 async def canaries(house: House, people: dict[str, Browser]) -> list[Canary]:
-    """Every value that is in a private column, or sealed in a cookie, and the secret that seals."""
+    """Returns the values of all private columns, the session ids in the cookies, and the secret."""
     columns = "users.name, email, phone, password_hash, token_hash, sessions.id AS session_id, user_agent, address"
     found = [
         Canary("secret", "the house", SECRET),
@@ -92,7 +90,7 @@ async def canaries(house: House, people: dict[str, Browser]) -> list[Canary]:
 
 
 def is_hidden_from(name: str, canary: Canary) -> bool:
-    """What this person may not see."""
+    """Returns whether the user with this name must not see the value."""
     if canary.kind in NEVER or canary.owner == name:
         return canary.kind in NEVER
     if name == "Ada":
@@ -101,7 +99,9 @@ def is_hidden_from(name: str, canary: Canary) -> bool:
 
 
 async def walk(house: House, person: Browser) -> AsyncIterator[tuple[str, httpx.Response]]:
-    """Every GET, every live check and every kind of refusal, as a page and as a fragment."""
+    """Requests every GET route, every live check and every type of error, as a page and as a
+    fragment.
+    """
     ids = dict(await house.rows("SELECT name, id FROM users"))
     devices = [device for (device,) in await house.rows("SELECT id FROM sessions")]
     gets = [f"/users/{name.lower()}" for name in PEOPLE] + [
@@ -181,13 +181,13 @@ def paths_of(house: House) -> list[str]:
 
 
 def without(answer: httpx.Response, typed: dict[str, str]) -> httpx.Response:
-    """What one has typed comes back to oneself: that is no leak."""
+    """Removes the typed email from the response, because the form shows the user's own input."""
     text = answer.text.replace(f'value="{typed["email"]}"', "")
     return httpx.Response(answer.status_code, text=text, headers={})
 
 
 def shown(answer: httpx.Response) -> str:
-    """All of an answer that a person can read; a cookie of one's own is sealed, and read apart."""
+    """Returns the text of a response without its cookies, which are tested separately."""
     headers = [f"{name}: {value}" for name, value in answer.headers.items() if name != "set-cookie"]
     return "\n".join([*headers, answer.text])
 
@@ -216,9 +216,7 @@ async def test_nobody_is_shown_what_is_not_theirs_to_see(
 
 @pytest.mark.guide("D4", "D34")
 async def test_the_walk_would_notice(house: House, people: dict, canaries: list[Canary]) -> None:
-    """What one may see is found by it: so the test above is not green because nothing is ever
-    found.
-    """
+    """The values that a user may see are found, so the test above would find the others as well."""
     seen: dict[str, set[tuple[str, str]]] = {}
     for name in ("Alice", "Bob", "Ada"):
         text = "\n".join([shown(answer) async for _, answer in walk(house, people[name])])
@@ -230,7 +228,7 @@ async def test_the_walk_would_notice(house: House, people: dict, canaries: list[
 
 
 def log_of(caplog: pytest.LogCaptureFixture) -> str:
-    """Every line of ours, with its traceback."""
+    """Returns every line of the application's log, with tracebacks."""
     formatter = logging.Formatter("%(message)s")
     return "\n".join(
         formatter.format(record) for record in caplog.records if record.name == "latchkey"
@@ -242,9 +240,7 @@ def log_of(caplog: pytest.LogCaptureFixture) -> str:
 async def test_a_fault_of_ours_shows_a_reference_and_the_log_holds_no_secret(
     house: House, people: dict, canaries: list[Canary], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The sessions vanish from under the program: whatever it then says, it says about itself
-    alone.
-    """
+    """The table of sessions is renamed while the application runs."""
     caplog.set_level(logging.DEBUG, "latchkey")
     await house.change("ALTER TABLE sessions RENAME TO gone")
     for path, fields in (
@@ -273,7 +269,7 @@ async def test_a_fault_of_ours_shows_a_reference_and_the_log_holds_no_secret(
 
 @pytest.fixture
 async def stolen(house: House, alice: Browser, ada: Browser) -> list[str]:
-    """Every value that the database's files hold, as a thief reads them."""
+    """Returns every value in the database, as an attacker with a copy of its files reads it."""
     rows = [
         row for table in ("users", "sessions") for row in await house.rows(f"SELECT * FROM {table}")
     ]
@@ -296,7 +292,7 @@ async def test_no_stored_value_works_as_a_cookie(
 async def test_no_stored_value_works_as_a_sid(
     house: House, stolen: list[str], alice: Browser
 ) -> None:
-    """Not even for a thief who could sign: the row keeps the digest of a sid, which is no sid."""
+    """An attacker who could sign cookies would need the session id; only its digest is stored."""
     claims = house.store.keys.open(alice.cookie)
     thief = await house.browser("Charlie")
     for value in stolen:
@@ -337,14 +333,16 @@ async def test_the_files_of_the_database_hold_no_password_no_cookie_and_no_secre
 
 @pytest.mark.asvs("S87")
 async def test_what_leaves_the_house_cannot_be_guessed(house: House) -> None:
-    """A thousand of each length that is used: none twice, and every bit as often set as not."""
+    """Checks 1,000 tokens of each length: no token occurs twice, and every bit is set about half
+    the time.
+    """
     for size in (16, 32):
         tokens = [house.store.token(size) for _ in range(1_000)]
         assert len(set(tokens)) == len(tokens)
         assert {len(token) for token in tokens} == {-(-size * 4 // 3)}
         numbers = [int.from_bytes(decode(token)) for token in tokens]
         for bit in range(size * 8):
-            # eight standard deviations
+            # The interval has a width of eight standard deviations to either side.
             assert 370 < sum(number >> bit & 1 for number in numbers) < 630
 
 

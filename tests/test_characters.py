@@ -1,4 +1,4 @@
-"""Characters that a reader cannot see, and marks that are stacked on one letter."""
+"""Tests of invisible characters and of combining marks that are stacked on one letter."""
 
 import pytest
 

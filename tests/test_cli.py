@@ -1,4 +1,4 @@
-"""The command line, as a person at the shell runs it."""
+"""Tests of the command line."""
 
 import os
 import pty
@@ -27,7 +27,7 @@ LATCHKEY = Path(sys.executable).parent / "latchkey"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """`latchkey …`, with a database of its own."""
+    """Returns a function that runs `latchkey` with a database of its own."""
 
     def run(*arguments: str, stdin: str = "", **environ: str) -> Told:
         settings = {
@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_it_is_installed_and_runs_from_any_folder(tmp_path: Path) -> None:
-    """The one test in a process of its own."""
+    """This test runs the installed program in a separate process."""
     environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
     done = subprocess.run(
         [LATCHKEY, "migrate"], cwd=tmp_path, env=environ, capture_output=True, timeout=60
@@ -80,7 +80,7 @@ def mode_of(path: Path) -> int:
 
 @pytest.fixture
 def loose_umask() -> Iterator[None]:
-    """The usual one, which lets everybody read new files."""
+    """Sets the usual umask, which makes new files readable by everyone."""
     before = os.umask(0o022)
     yield
     os.umask(before)
@@ -107,7 +107,7 @@ def test_whatever_a_command_creates_is_for_its_owner_alone(
     run: Run, tmp_path: Path, loose_umask: None
 ) -> None:
     assert run("secret").returncode == 0
-    (tmp_path / "anything").touch()  # as a library would
+    (tmp_path / "anything").touch()  # A library could create a file in this way.
     assert mode_of(tmp_path / "anything") == 0o600
 
 
@@ -151,7 +151,7 @@ def test_a_database_that_its_group_may_use_keeps_its_mode(
 def test_a_database_that_cannot_be_made_private_is_a_warning(
     run: Run, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    """A link is not followed: root would change whatever file it leads to."""
+    """A link is not followed, because root would change the mode of an arbitrary file."""
     (tmp_path / "latchkey.db").rename(tmp_path / "real.db")
     (tmp_path / "latchkey.db").symlink_to("real.db")
     (tmp_path / "real.db").chmod(0o644)
@@ -166,7 +166,7 @@ def test_a_database_that_cannot_be_made_private_is_a_warning(
 def test_a_mistyped_path_changes_the_mode_of_no_other_file(
     run: Run, tmp_path: Path, command: str
 ) -> None:
-    """As root, a path such as /etc/passwd would be taken away from every other user."""
+    """With a path such as /etc/passwd, root would lock every other user out."""
     folder, text, other = tmp_path / "folder", tmp_path / "passwd", tmp_path / "other.db"
     folder.mkdir()
     text.write_text("root:x:0:0:root:/root:/bin/bash\n" * 100)
@@ -181,9 +181,9 @@ def test_a_mistyped_path_changes_the_mode_of_no_other_file(
 
 @pytest.mark.asvs("S96")
 def test_the_data_folder_is_private_from_the_first_start_on(tmp_path: Path) -> None:
-    """In a copy of the checkout, because `data/` is inside it.
+    """The test uses a copy of the checkout, because `data/` is inside it.
 
-    One that was there already is made private too.
+    An existing folder is made private as well.
     """
     for folder in ("web", "db"):
         shutil.copytree(
@@ -197,7 +197,7 @@ def test_the_data_folder_is_private_from_the_first_start_on(tmp_path: Path) -> N
             ["/bin/sh", "-c", command], cwd=tmp_path, env={}, capture_output=True, text=True
         )
         assert (done.returncode, "latchkey migrate" in done.stderr) == (1, True), done.stderr
-        # it only reads
+        # The command only reads.
         assert (mode_of(tmp_path / "data"), [*(tmp_path / "data").iterdir()]) == (0o700, [])
 
 
@@ -246,7 +246,7 @@ def test_a_path_with_percent_signs_is_the_same_file_for_every_command(
 def run_latchkey(
     tmp_path: Path, *arguments: str, stdin: bytes = b"", **environ: str
 ) -> subprocess.CompletedProcess:
-    """In a process of its own, with the bytes of its input and output."""
+    """Runs `latchkey` in a separate process and returns its output as bytes."""
     settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
     command = [LATCHKEY, *arguments]
     return subprocess.run(
@@ -321,9 +321,7 @@ def test_output_that_cannot_be_written_is_one_line(
 
 @dataclass
 class Terminal:
-    """`latchkey users create … --password-stdin` at a terminal, and everything that the terminal
-    shows.
-    """
+    """A pseudo-terminal that runs `latchkey users create … --password-stdin`, and its output."""
 
     pid: int
     handle: int
@@ -337,7 +335,7 @@ class Terminal:
         os.write(self.handle, text.encode())
 
     def end(self) -> int:
-        with suppress(OSError):  # of Linux, once the other end is closed
+        with suppress(OSError):  # Linux reports an error once the other end is closed.
             while more := os.read(self.handle, 1000):
                 self.shown += more.decode()
         os.close(self.handle)

@@ -1,4 +1,4 @@
-"""The clock never goes back, whatever the machine's does, and never stands still for longer."""
+"""Tests of the clock that never goes back when the system clock does."""
 
 from datetime import timedelta
 

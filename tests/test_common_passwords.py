@@ -1,6 +1,4 @@
-"""Passwords that many people have, or that a name or an address gives away, are refused wherever
-one is chosen.
-"""
+"""Tests that every form refuses common passwords and passwords made of the user's data."""
 
 from collections.abc import Callable
 from itertools import cycle
@@ -76,7 +74,7 @@ def fitting(policy: str) -> list[str]:
 
 
 def sample(policy: str, size: int = 12) -> list[str]:
-    """From the whole of the list, at even distances."""
+    """Returns about `size` passwords at even distances from the whole list."""
     words = fitting(policy)
     return words[:: len(words) // size]
 
@@ -171,7 +169,7 @@ def test_the_site_that_is_refused_is_this_one() -> None:
     assert respond.SITE.lower() == SITE
 
 
-# What is refused
+# Refused passwords
 
 
 @pytest.mark.asvs("S45")
@@ -209,7 +207,7 @@ def test_whatever_is_typed_it_has_at_most_twenty_spellings_and_none_is_longer(
     assert is_common(password) in (True, False)
 
 
-# Where it is refused
+# The forms
 
 
 @pytest.mark.asvs("S45", "S48")

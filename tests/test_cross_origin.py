@@ -1,4 +1,4 @@
-"""Unsafe requests come from our own pages, or from no browser at all."""
+"""Tests of the CSRF protection: unsafe requests from other origins are refused."""
 
 import pytest
 
@@ -66,7 +66,7 @@ async def test_no_other_site_can_make_a_browser_change_anything(
 async def test_a_form_for_another_host_does_nothing(
     house: House, alice: Browser, stranger: Browser
 ) -> None:
-    """After DNS rebinding it comes from a page that the browser takes for this site's."""
+    """After DNS rebinding the browser takes the attacker's page for a page of this site."""
     before, fields = (
         house.statements,
         {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD},

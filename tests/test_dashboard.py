@@ -1,6 +1,4 @@
-"""The dashboard: by the role that the database has now, in two statements, with nobody
-else's data.
-"""
+"""Tests of the dashboard: its role, its queries and the data that it shows."""
 
 import pytest
 
@@ -157,7 +155,7 @@ async def test_a_database_error_is_never_taken_for_logged_out(house: House, alic
 async def test_new_accounts_are_counted_in_one_sense_of_today(
     house: House, alice: Browser, ada: Browser
 ) -> None:
-    """The list below says "today" in the reader's own zone, so a count by UTC days would contradict
+    """The list below shows "today" in the user's time zone, so a count by UTC days would contradict
     it.
     """
 
@@ -165,7 +163,7 @@ async def test_new_accounts_are_counted_in_one_sense_of_today(
         return read(await ada.get("/dashboard")).one("p", **{"class": "lead"}).text
 
     assert await lead() == "2 people have signed up in the last 24 hours."
-    house.clock.move(hours=15)  # 00:12 of the next day in UTC
+    house.clock.move(hours=15)  # This is 00:12 of the next day in UTC.
     assert await lead() == "2 people have signed up in the last 24 hours."
     house.clock.move(hours=9, seconds=1)
     assert await lead() == "Nobody has signed up in the last 24 hours."

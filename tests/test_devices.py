@@ -1,4 +1,4 @@
-"""Devices: one's own sessions, seen and ended."""
+"""Tests of the devices page: list and end the user's own sessions."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ async def devices_of(person: Browser) -> Element:
 
 
 async def id_of(person: Browser) -> str:
-    """The public name of the device that a person is using."""
+    """Returns the public id of the current device."""
     return (await devices_of(person)).one(data_current="true").attrs["data-device"]
 
 
@@ -234,7 +234,7 @@ async def test_revoking_is_rate_limited_per_session(
     assert [await person.is_in() for person in (alice, phone)] == [False, True]
 
 
-# The names of browsers and systems
+# Browser and system names
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 ANDROID = (

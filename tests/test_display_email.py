@@ -1,4 +1,4 @@
-"""Addresses with an international domain, as people read them."""
+"""Tests of how emails with an international domain are displayed."""
 
 import idna
 import pytest

@@ -1,6 +1,6 @@
-"""Some faults in a few seconds each, on the real program.
+"""Runs some of the fault injections of `tests/faults` for a few seconds each.
 
-`tests/faults` causes them all, docs/faults.md tells.
+docs/faults.md describes all of them.
 """
 
 import subprocess

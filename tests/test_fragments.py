@@ -1,4 +1,4 @@
-"""A fragment is the page's own markup: the same file, alone."""
+"""Tests that a fragment is identical to its part of the page."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.people import HTMX, PASSWORD, Browser, read
 
 
 def without_extras(fragment: str) -> str:
-    """The fragment without its title and what travels out of band."""
+    """Returns the fragment without its title and its out-of-band elements."""
     alone = re.sub(r"^<title>.*?</title>\s*", "", fragment)
     return re.sub(
         r'<div data-hx-swap-oob="beforeend:#toasts">.*?</div></div>', "", alone, flags=re.S
@@ -98,7 +98,7 @@ async def test_a_closed_door_shows_its_plate_on_the_page_and_in_the_fragment(
         (alice, "GET", "/admin/users", None, {}, 403, "barred"),
         (alice, "POST", "/devices/revoke-others", other, {}, 409, "lid"),
     ):
-        # at the door also in the panel
+        # The centered layout shows the plate in its panel as well.
         for asked, pictures in ((HTMX, 1), ({}, 1 if person is alice else 2)):
             answer = await person.ask(method, path, fields, **headers, **asked)
             plates = [

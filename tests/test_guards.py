@@ -1,6 +1,4 @@
-"""Who may ask for what: the guards by the cookie alone, the data by the database, and the order of
-the refusals.
-"""
+"""Tests of the guards, of access control without them, and of the order of the checks."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -29,7 +27,7 @@ CHANGES = [
 
 
 def rows_of(house: House, *kinds: Kind) -> Iterator[tuple[str, str]]:
-    """Method and path of every row of the table."""
+    """Yields the method and the path of every route with this access."""
     for row in house.app.router.routes:
         if isinstance(row, Row) and row.kind in kinds:
             for method in row.by_method:
@@ -37,7 +35,7 @@ def rows_of(house: House, *kinds: Kind) -> Iterator[tuple[str, str]]:
 
 
 def path_in(row: Row) -> str:
-    """An address that the row answers."""
+    """Returns a path that matches the route."""
     return re.sub(r"{\w+}", "AAAAAAAAAAAAAAAAAAAAAA", row.path.replace("{field}", "name"))
 
 
@@ -80,7 +78,7 @@ async def test_members_are_turned_away_from_every_guests_row_and_a_page_costs_no
         )
         assert (page.status_code, page.headers["location"]) == (303, "/dashboard")
         assert (fragment.status_code, fragment.headers["hx-redirect"]) == (204, "/dashboard")
-        # of a form the database is asked
+        # A form is checked against the database.
         assert house.statements - before == (2 if method == "POST" else 0)
     assert alice.cookie == cookie
     assert await house.rows("SELECT name FROM users") == [("Alice",)]
@@ -181,7 +179,7 @@ async def test_no_header_opens_a_door_or_closes_one(
     house: House, alice: Browser, stranger: Browser
 ) -> None:
     for name, value in LIES.items():
-        if name == "Host":  # another host is refused before anything else
+        if name == "Host":  # A request for another host is refused before anything else.
             assert (await alice.get("/dashboard", Host=value)).status_code == 400
             continue
         for method, path in rows_of(house, Kind.MEMBERS, Kind.ADMINS):
@@ -378,14 +376,14 @@ async def test_of_several_refusals_the_first_of_the_contract_is_given(
         kind = {"Content-Type": "application/x-www-form-urlencoded"} | headers
         return (await person.client.post(path, content=content, headers=kind)).status_code
 
-    # a foreign origin first
+    # The origin is checked first.
     assert await post(stranger, "/nowhere", large, **FOREIGN, **JSON) == 403
     assert await post(stranger, "/nowhere", large, **JSON) == 413
     assert await post(stranger, "/nowhere", b"{}", **JSON) == 404
     assert await post(stranger, "/dashboard", b"{}", **JSON) == 405
-    assert await post(stranger, "/devices/revoke-all", b"{}", **JSON) == 303  # no session
+    assert await post(stranger, "/devices/revoke-all", b"{}", **JSON) == 303  # There is no session.
     assert await post(alice, "/admin/users/x/role", b"{}", **JSON) == 415
-    # the wrong role
+    # The role is not sufficient.
     assert await post(alice, "/admin/users/x/role", b"viewer=" + bobs.encode()) == 403
     assert await post(alice, "/devices/revoke-all", b"viewer=" + bobs.encode()) == 409
     assert await post(stranger, "/login", b"{}", **JSON) == 415

@@ -1,4 +1,4 @@
-"""The page for people who know the guide is fresh, and each of its rows is there."""
+"""Tests that the page about the guide is up to date and complete."""
 
 import subprocess
 import sys

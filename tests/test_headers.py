@@ -1,4 +1,4 @@
-"""The headers of every answer, whatever its status."""
+"""Tests of the security headers, which every response has."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ ALWAYS = {
 async def answers(
     house: House, alice: Browser, ada: Browser, stranger: Browser
 ) -> dict[str, httpx.Response]:
-    """One answer of every kind."""
+    """Returns one response of each type, by name."""
     kind = {"Content-Type": "application/json"}
     asset = read(await stranger.get("/")).one("link", rel="stylesheet").attrs["href"]
     found = {

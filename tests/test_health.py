@@ -1,4 +1,4 @@
-"""Whether the program lives, and whether it can work."""
+"""Tests of the liveness and readiness checks."""
 
 import asyncio
 import socket
@@ -42,7 +42,7 @@ async def test_a_house_without_its_database_lives_but_is_not_ready(make_house: C
 
 @pytest.mark.asvs("S108", "S39")
 async def test_a_database_that_hangs_is_told_within_the_deadline(make_house: Callable) -> None:
-    """A server that takes the connection and says nothing, as one behind a broken network does."""
+    """The server accepts the connection and sends nothing, as one behind a broken network does."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://me:hush@127.0.0.1:{silent.getsockname()[1]}/latchkey"
         house = await make_house()
@@ -71,7 +71,7 @@ HOLDS = {
 async def test_a_database_that_takes_no_log_in_is_not_ready(
     make_house: Callable, cheap: Passwords, hold: str
 ) -> None:
-    """Another host has frozen in a transaction, or an index is being built."""
+    """Another process holds a lock in a transaction, or an index is being built."""
     house, other = await make_house(hashing=cheap, patience=0.2), await make_house(hashing=cheap)
     alice = await house.member("Alice")
     async with other.store.transaction():

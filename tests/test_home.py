@@ -1,4 +1,4 @@
-"""The pages that hold nobody's data: the front page, the handbook, and what robots look for."""
+"""Tests of the pages without user data, robots.txt and the well-known URLs."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -58,7 +58,7 @@ async def test_robots_are_kept_out_of_the_api(stranger: Browser) -> None:
 
 
 def lines_of(answer: httpx.Response) -> dict[str, str]:
-    """The fields of a security.txt, each of which is there once."""
+    """Returns the fields of a security.txt and checks that each occurs once (RFC 9116)."""
     pairs = [line.split(": ", 1) for line in answer.text.splitlines()]
     assert len({name for name, _ in pairs}) == len(pairs)
     return dict(pairs)

@@ -1,6 +1,4 @@
-"""Requests that no browser sends: by raw sockets to the real server, and fields that hold what no
-field should.
-"""
+"""Tests of requests that no browser sends: malformed HTTP and unstorable field values."""
 
 import asyncio
 import re
@@ -33,7 +31,7 @@ LAST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def port(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """`latchkey serve`, on a database of its own."""
+    """Serves the application with `latchkey serve` on a database of its own."""
     database = tmp_path_factory.mktemp("hostile") / "latchkey.db"
     shutil.copy(migrated, database)
     with serving(f"sqlite:///{database}") as program:
@@ -42,21 +40,22 @@ def port(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
 
 @pytest.fixture(scope="module")
 def cookie(port: int) -> str:
-    """Alice's."""
+    """Returns the session cookie of Alice."""
     alice = {"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
     answer = httpx.post(f"http://127.0.0.1:{port}/signup", data=alice)
     return answer.cookies["session"]
 
 
 def say(port: int, *parts: bytes) -> bytes:
-    """All that comes back until the server closes the connection."""
+    """Returns everything that the server sends until it closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         said = b""
         try:
             connection.sendall(b"".join(parts))
             while part := connection.recv(65536):
                 said += part
-        except ConnectionError:  # it was closed while there was more to read
+        except ConnectionError:
+            # The server closed the connection before the client had sent everything.
             pass
         return said
 
@@ -202,7 +201,7 @@ def test_after_a_body_that_is_too_large_nothing_more_is_read(port: int) -> None:
         post(b"Content-Length: %d" % len(body), body=body),
         chunked(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)),
     ):
-        # [] where the close overtook the answer
+        # The list is empty if the connection was reset before the response was read.
         assert statuses(say(port, request, SMUGGLED, LAST)) in ([413], [])
 
 
@@ -393,7 +392,7 @@ def test_a_method_that_no_row_has_is_refused_and_echoes_nothing(
 def test_too_many_headers_or_too_large_ones_are_refused_and_the_connection_is_closed(
     port: int, headers: list[bytes]
 ) -> None:
-    # [] where the close overtook the answer
+    # The list is empty if the connection was reset before the response was read.
     assert statuses(say(port, get(*headers), SMUGGLED)) in ([431], [400], [])
 
 
@@ -492,7 +491,7 @@ UNFIT = {
     "60,000 characters": b"x" * 60_000,
     "20,000 of three bytes": "\ufdfa".encode() * 20_000,
 }
-# what is no page of ours is the dashboard: nothing is stored, nothing is said
+# A value that is no protected page means the dashboard and is neither stored nor shown.
 HARMLESS = {("LogIn", "next")}
 
 
@@ -583,9 +582,7 @@ async def test_what_no_address_can_hold_is_not_found_or_refused(house: House, ki
 
 
 def work(call: Callable[[], object]) -> int:
-    """How many calls, of Python and of C, it takes: no clock, so that a busy machine turns nothing
-    red.
-    """
+    """Counts the Python and C calls; unlike time, they do not depend on the load of the machine."""
     count = 0
 
     def note(*_: object) -> None:

@@ -1,5 +1,5 @@
-"""Keeping house: what is over is pruned while people come and go; a database that is away is opened
-when it comes.
+"""Tests of the maintenance tasks: pruning, and opening a database that was not available at the
+start.
 """
 
 import asyncio
@@ -33,12 +33,12 @@ def passwords(cheap: Passwords) -> Passwords:
 
 @pytest.fixture
 def kind() -> str:
-    """What is planted here goes around the program, into SQLite's file."""
+    """Selects SQLite, because these tests write to its file directly."""
     return "sqlite"
 
 
 def plant_expired_sessions(house: House, count: int = EXPIRED) -> None:
-    """Copies of a session that is there, all of them over since a minute ago."""
+    """Inserts copies of an existing session that expired a minute ago."""
     over = (house.clock() - timedelta(minutes=1)).isoformat(timespec="microseconds")
     with closing(sqlite3.connect(house.path)) as connection, connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(sessions)")]
@@ -60,7 +60,7 @@ def plant_expired_sessions(house: House, count: int = EXPIRED) -> None:
 
 @pytest.fixture
 def pruning(house: House) -> Iterator[Callable]:
-    """The program's own loop, in a hurry."""
+    """Starts the pruning loop of the application with a short interval."""
     tasks = []
 
     def start(every: float = 0.02) -> asyncio.Task:
@@ -74,7 +74,7 @@ def pruning(house: House) -> Iterator[Callable]:
 
 async def until(is_so: Callable, seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
-        while not await is_so():  # noqa: ASYNC110  (what is waited for happens in the database)
+        while not await is_so():  # noqa: ASYNC110  (the awaited change happens in the database)
             await asyncio.sleep(0.02)
 
 
@@ -109,7 +109,7 @@ async def test_a_session_is_pruned_when_its_time_is_over_and_not_before(
     house.clock.move(days=7, seconds=-1)
     assert await prune(house.store) == 0
     house.clock.move(seconds=1)
-    assert not await alice.is_in()  # expired, though its row is there
+    assert not await alice.is_in()  # The session has expired although its row still exists.
     assert await house.count("sessions") == 1
     assert await prune(house.store) == 1
 
@@ -145,7 +145,7 @@ async def test_whatever_goes_wrong_the_loop_goes_on(
 async def test_processes_that_started_together_do_not_prune_together(
     house: House, pruning: Callable
 ) -> None:
-    """Each waits for a moment of its own before it begins."""
+    """Each process waits for a random time before its first pruning."""
     began = []
     for _ in range(4):
         started, before = monotonic(), house.statements
@@ -170,10 +170,10 @@ async def asked_since(house: House, before: int) -> bool:
 
 @pytest.fixture
 async def shut(make_house: Callable, tmp_path: Path) -> House:
-    """A house that starts while its database is not there: a folder stands where the file should
-    be.
+    """Returns an application whose database was not available at the start, because a folder has
+    its path.
     """
-    # the program closes them when it ends
+    # The application disconnects the database when it stops.
     house = await make_house(hashing=Passwords(memory_kib=8, passes=1))
     await house.store.database.disconnect()
     house.path.rename(tmp_path / "away.db")

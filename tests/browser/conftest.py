@@ -1,6 +1,6 @@
-"""Real Chromium before the real program.
+"""Fixtures that open Chromium at the running application.
 
-Whatever a page complains of, in any test, fails that test.
+A test fails if a page logs an error or sends a request to another origin.
 """
 
 import os
@@ -34,11 +34,11 @@ REPORT_VIOLATIONS = (
     "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective))"
 )
 ALLOWED = (
-    # the browser's own line for a 4xx or 5xx
+    # Chromium reports every 4xx and 5xx response this way.
     "Failed to load resource: the server responded with a status of",
     "Autofocus processing was blocked",
 )
-PATIENCE = 8_000  # ms, as long as a page itself waits for an answer
+PATIENCE = 8_000  # Milliseconds; the page itself waits this long for a response.
 _numbers = count(1)
 expect.set_options(timeout=PATIENCE)
 
@@ -57,7 +57,7 @@ NO_CHROMIUM = (
 
 @dataclass
 class Person:
-    """Somebody at a browser of their own."""
+    """A user with a browser context of their own."""
 
     name: str
     email: str
@@ -67,13 +67,13 @@ class Person:
     password: str = PASSWORD
 
     def elsewhere(self, **options: object) -> "Person":
-        """The same person at another browser, logged in there too."""
+        """Returns the same user, logged in at a second browser."""
         person = replace(self, page=self.another_browser(**options))
         person.log_in()
         return person
 
     def log_in(self) -> None:
-        """Without the form, which has tests of its own."""
+        """Logs in without the form, which other tests cover."""
         self.post("/login")
 
     def sign_up(self) -> None:
@@ -86,7 +86,7 @@ class Person:
 
 
 class Complaints(list[str]):
-    """What pages complained of, and what they asked of others than us."""
+    """Errors and warnings that pages logged, and requests that they sent to other origins."""
 
     def watch(self, context: BrowserContext, url: str) -> None:
         context.add_init_script(REPORT_VIOLATIONS)
@@ -104,7 +104,7 @@ class Complaints(list[str]):
 
 @pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
-    """Only while these tests run: its event loop would be in the way of asynchronous ones."""
+    """Runs Playwright for these tests only, because its event loop disturbs asynchronous tests."""
     if CHROMIUM is None:
         pytest.fail(NO_CHROMIUM) if os.environ.get("REQUIRE_BROWSER") == "1" else pytest.skip(
             NO_CHROMIUM
@@ -122,7 +122,7 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """One house for all: every test brings people of its own."""
+    """Serves one application for all tests; every test creates users of its own."""
     database = tmp_path_factory.mktemp("live") / "latchkey.db"
     migrate(Secret(f"sqlite:///{database}"))
     with serve(database, SECRET) as house:
@@ -131,7 +131,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.fixture
 def away(tmp_path: Path) -> Iterator[Live]:
-    """The same house with a database that nobody can open."""
+    """Serves an application whose database cannot be opened."""
     (tmp_path / "latchkey.db").mkdir()
     with serve(tmp_path / "latchkey.db", SECRET) as house:
         yield house
@@ -139,7 +139,7 @@ def away(tmp_path: Path) -> Iterator[Live]:
 
 @pytest.fixture
 def forgiven() -> list[str]:
-    """How complaints begin that a test brings about by itself."""
+    """Returns the beginnings of the log lines that the test causes on purpose."""
     return []
 
 
@@ -147,9 +147,9 @@ def forgiven() -> list[str]:
 def opened_pages(
     chromium: Browser, live: Live, forgiven: Sequence[str] = ()
 ) -> Iterator[Callable[..., Page]]:
-    """Opens browsers that nobody has used; options are those of a browser context. Fails where a page complained.
+    """Yields a function that opens a page in a new browser context with the given options.
 
-    `by` is another Chromium, `of` another house.
+    `by` is another Chromium and `of` is another application. Fails if a page logged an error.
     """
     contexts: list[BrowserContext] = []
     complaints = Complaints()
@@ -177,7 +177,7 @@ def new_person(
     admin: bool = False,
     **options: object,
 ) -> Person:
-    """Somebody new; a `member` has an account and is logged in, and so is an `admin`."""
+    """Returns a user; a `member` has signed up, and an `admin` was created and has logged in."""
     email = f"{name.split()[0].lower()}.{next(_numbers)}@example.com"
     person = Person(name, email, open_page(**options), live, open_page)
     if admin:
@@ -201,38 +201,38 @@ def make_person(open_page: Callable[..., Page], live: Live) -> Callable[..., Per
 
 @pytest.fixture
 def page(open_page: Callable[..., Page]) -> Page:
-    """A stranger's browser."""
+    """Returns a page of an anonymous user."""
     return open_page()
 
 
 @pytest.fixture
 def charlie(make_person: Callable[..., Person]) -> Person:
-    """A stranger."""
+    """Returns an anonymous user."""
     return make_person("Charlie")
 
 
 @pytest.fixture
 def alice(make_person: Callable[..., Person]) -> Person:
-    """A member."""
+    """Returns a logged-in user."""
     return make_person("Alice", member=True)
 
 
 @pytest.fixture
 def ada(make_person: Callable[..., Person]) -> Person:
-    """An administrator."""
+    """Returns a logged-in administrator."""
     return make_person("Ada", admin=True)
 
 
 @pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])
 def javascript(request: pytest.FixtureRequest) -> bool:
-    """The same story twice."""
+    """Runs the test with JavaScript and without."""
     return bool(request.param)
 
 
 @pytest.fixture
 def bfcache(playwright: Playwright) -> Iterator[Browser]:
-    """A Chromium that keeps pages for Back, as people's do; playwright turns that off (`go_back`
-    would hang).
+    """Runs a Chromium with the back/forward cache, which Playwright turns off because `go_back`
+    would hang with it.
     """
     browser = playwright.chromium.launch(
         executable_path=CHROMIUM, args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]

@@ -1,6 +1,4 @@
-"""The house, live: the real application behind a real port, on a database of its own, with trouble
-to order.
-"""
+"""The running application at a real port, with a database of its own and injected failures."""
 
 import asyncio
 import sqlite3
@@ -31,19 +29,18 @@ Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @dataclass
 class Trouble:
-    """Stands before the application, as a bad line or a bad proxy does: it holds up and spoils
-    chosen requests.
-    """
+    """ASGI middleware that delays or replaces the responses to chosen requests."""
 
     app: ASGIApp
     orders: list[dict[str, Any]] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
 
     def order(self, path: str, *, times: int = 1, **what: Any) -> None:
-        """For the next POST to a path, or `times` of them.
+        """Changes the next `times` requests to a path, which are POST requests unless `method`
+        differs.
 
-        `before`, `after`: seconds to wait; `until`: an event to wait for first; `status`: the
-        answer.
+        `before` and `after` are delays in seconds. `until` is an event to wait for before the
+        application runs. `status` replaces the response.
         """
         self.orders += [
             {"path": path, "method": "POST", "before": 0, "after": 0} | what for _ in range(times)
@@ -95,7 +92,7 @@ class Trouble:
 
 @dataclass
 class Live:
-    """Where the house is, and what an operator of it can do."""
+    """The running application, with shortcuts to its database and to the operator's commands."""
 
     url: str
     database: Path
@@ -104,7 +101,7 @@ class Live:
     loop: asyncio.AbstractEventLoop
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Do something on the program's own event loop, and wait for it."""
+        """Runs a coroutine on the event loop of the application and returns its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
 
     def create(self, name: str, email: str, role: str = "user") -> None:
@@ -123,7 +120,7 @@ class Live:
             return another_program.execute(sql).fetchall()
 
     def change(self, sql: str) -> None:
-        """Behind the program's back."""
+        """Changes the database through a connection of its own."""
         self.rows(sql)
 
     def id_of(self, email: str) -> str:
@@ -138,7 +135,7 @@ class Live:
         )[0][0]
 
     def log_in(self, email: str, user_agent: str, times: int = 1) -> None:
-        """At browsers that nobody looks at."""
+        """Creates sessions without a browser."""
         form = {"email": email, "password": PASSWORD}
         for _ in range(times):
             assert (
@@ -153,7 +150,7 @@ class Live:
 
     @contextmanager
     def refusing_people(self) -> Iterator[None]:
-        """Meanwhile the database will have no new account."""
+        """Makes every insert into `users` fail inside the `with` block."""
         self.change(
             "CREATE TRIGGER nobody BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, 'nobody'); END"
         )
@@ -165,9 +162,9 @@ class Live:
 
 @contextmanager
 def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
-    """The program in a thread, at a port that is free.
+    """Runs the application in a thread at a free port.
 
-    Passwords are hashed in no time; all else is as it is.
+    Password hashing is made cheap; `changes` override single settings.
     """
     port = free_port()
     url = f"http://localhost:{port}"
@@ -198,7 +195,7 @@ def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
 
 
 def wait_until(true: Callable[[], object], seconds: float = 10) -> None:
-    """For what a browser cannot tell; it tells the rest itself, with `expect`."""
+    """Waits for a condition on the server; `expect` waits for conditions on a page."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"not true within {seconds} seconds"

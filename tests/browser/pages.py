@@ -1,6 +1,4 @@
-"""Every page in every state that the eye and the screen reader have to bear, and the tools to look
-at them.
-"""
+"""Every page in every state to be checked, and functions that check how it is presented."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -54,7 +52,7 @@ def refused_log_in(person: Person) -> None:
 
 
 def failed_sign_up(person: Person) -> None:
-    """By a status that carries no form."""
+    """Makes the sign-up fail with a status that renders no form."""
     person.live.trouble.order("/signup", status=500)
     person.page.goto("/signup")
     fill_sign_up(person.page, "Charlie", "charlie.toast@example.com")
@@ -107,7 +105,7 @@ def confirmed(person: Person) -> None:
 
 
 def long_activity(person: Person) -> None:
-    """More than a page of it, and something that was refused."""
+    """Fills more than one page of the activity, including a denied request."""
     for number in range(26):
         person.page.request.post("/account", form={"phone": str(number)}, max_redirects=0)
     person.page.request.get("/admin/users")
@@ -115,7 +113,7 @@ def long_activity(person: Person) -> None:
 
 
 def unavailable(person: Person) -> None:
-    """The database is away: its table is."""
+    """Shows the error page by renaming the table of sessions."""
     with broken(person.live):
         person.page.goto("/dashboard")
     expect(person.page.get_by_role("heading", level=1)).to_contain_text("Something went wrong")
@@ -170,7 +168,7 @@ STATES = GUEST | MEMBER | ADMIN
 
 
 def violations(page: Page) -> list[str]:
-    """What axe-core finds, each with the place."""
+    """Returns the violations that axe-core finds, with their elements."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
     found = page.evaluate(
@@ -191,8 +189,9 @@ def assert_accessible(page: Page) -> None:
 
 
 def overflowing(page: Page) -> list[str]:
-    """What sticks out of the window but for names that end in an ellipsis; and how far the page
-    scrolls.
+    """Returns the elements that exceed the viewport, and the width of a page that scrolls sideways.
+
+    Text that is cut with an ellipsis does not count.
     """
     return page.evaluate(
         """() => {
@@ -210,10 +209,9 @@ def overflowing(page: Page) -> list[str]:
 
 
 def small_targets(page: Page) -> list[str]:
-    """What is smaller than 24 by 24 pixels, or 44 high where it is a field or a form's main button
-    (WCAG 2.5.8).
+    """Returns targets below 24 by 24 CSS pixels, and fields and primary buttons below 44 in height.
 
-    Links in a sentence may be as high as their line.
+    Links inside a sentence are exempt (WCAG 2.5.8).
     """
     return page.evaluate(
         """() => [...document.querySelectorAll('a[href], button, input, select, summary')].flatMap(node => {

@@ -1,4 +1,4 @@
-"""What people do at a browser, and what they look at. Only hooks that the contract names."""
+"""Steps and assertions that the browser tests share; they rely on the documented hooks only."""
 
 import re
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ from playwright.sync_api import Locator, Page, Request, expect
 
 from tests.people import PASSWORD
 
-SETTLE = 700  # ms: longer than the pause after which a field is checked
-# what a lost line makes a page say
+SETTLE = 700  # Milliseconds; longer than the delay before a field is checked.
+# The console shows these lines when the connection is lost.
 OFFLINE = ("error: Failed to load resource: net::ERR_", "error: htmx: htmx:error")
 TAKEN = "An account with this email already exists."
 
 
 @dataclass
 class Sent:
-    """The requests of a page, from now on."""
+    """The requests that a page has sent since `listen` was called."""
 
     page: Page
     requests: list[Request] = field(default_factory=list)
 
     def posts(self, path: str = "/") -> list[dict[str, str]]:
-        """The fields of each POST to a path, or below it."""
+        """Returns the form fields of each POST to a path that starts with `path`."""
         found = (
             request
             for request in self.requests
@@ -34,7 +34,7 @@ class Sent:
         ]
 
     def fetched(self) -> list[str]:
-        """The addresses that scripts asked for."""
+        """Returns the paths that scripts requested."""
         return [
             path_of(request)
             for request in self.requests
@@ -42,7 +42,7 @@ class Sent:
         ]
 
     def documents(self) -> list[str]:
-        """The addresses of whole pages that were asked for."""
+        """Returns the paths of the requested documents."""
         return [path_of(request) for request in self.requests if request.is_navigation_request()]
 
 
@@ -57,12 +57,12 @@ def listen(page: Page) -> Sent:
 
 
 def settle(page: Page, milliseconds: int = SETTLE) -> None:
-    """Where something must not happen, it gets the time to."""
+    """Waits long enough for an effect that must not occur."""
     page.wait_for_timeout(milliseconds)
 
 
 def button_of(page: Page, form: str) -> Locator:
-    """The one that submits."""
+    """Returns the button that submits the form."""
     return page.locator(f"#{form} button:not([type=button])")
 
 
@@ -75,7 +75,7 @@ def message_of(page: Page, field: str) -> Locator:
 
 
 def error_of(page: Page, field: str) -> Locator:
-    """What stands beside a field that has an error."""
+    """Returns the message of a field that has an error."""
     return page.locator(f".field:has(#{field}[aria-invalid=true]) #{field}-message")
 
 
@@ -84,7 +84,7 @@ def type_in(page: Page, field: str, text: str, *, delay: int = 15) -> None:
 
 
 def leave(page: Page, field: str) -> None:
-    """Go on to wherever Tab leads."""
+    """Moves the focus to the next element with Tab."""
     page.locator(f"#{field}").press("Tab")
 
 
@@ -101,7 +101,7 @@ def sign_up(page: Page, name: str, email: str, password: str = PASSWORD) -> None
 
 
 def log_in(page: Page, email: str, password: str = PASSWORD) -> None:
-    """On the log-in page that is open."""
+    """Fills and submits the login form of the open page."""
     page.fill("#email", email)
     page.fill("#password", password)
     submit(page, "login-form")
@@ -115,12 +115,12 @@ def log_out(page: Page) -> None:
 
 
 def expect_path(page: Page, path: str) -> None:
-    """The address, whatever its query."""
+    """Expects the path of the URL, with any query."""
     expect(page).to_have_url(re.compile(rf"^http://[^/]+{re.escape(path)}(\?.*)?$"))
 
 
 def expect_summary(page: Page, *sentences: str) -> None:
-    """The summary of a failed submit says all of it."""
+    """Expects every sentence in the error summary."""
     for sentence in sentences:
         expect(page.locator("#error-summary")).to_contain_text(sentence)
 
@@ -130,7 +130,7 @@ def expect_toast(page: Page, text: str | re.Pattern[str] = re.compile(r"\w")) ->
 
 
 def follow(page: Page, name: str) -> None:
-    """A link in the bar of the signed-in area."""
+    """Clicks a link in the main navigation."""
     page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
 
 
@@ -139,7 +139,7 @@ def expect_heading(page: Page, text: str | re.Pattern[str]) -> None:
 
 
 def mark(page: Page) -> None:
-    """A mark on the document, which a reload takes away."""
+    """Sets a variable in the document, which a reload removes."""
     page.evaluate("window.marked = true")
 
 
@@ -154,13 +154,13 @@ def met_rules(page: Page) -> list[str]:
 
 
 def focused(page: Page) -> str:
-    """The focused element: its id, or else its tag."""
+    """Returns the id of the focused element, or its tag name."""
     return str(page.evaluate("document.activeElement.id || document.activeElement.localName"))
 
 
 def record(page: Page, selector: str) -> None:
-    """Keep every text that an element comes to have; the console outlives the page and has them
-    too.
+    """Records every text of an element in `window.heard` and in the console, which survives a
+    navigation.
     """
     page.evaluate(
         """selector => {

@@ -1,6 +1,4 @@
-"""What happened in an account: its owner reads it, an administrator finds it, with JavaScript and
-without.
-"""
+"""Tests of the activity page and of the audit log in a browser, with JavaScript and without."""
 
 import re
 from collections.abc import Callable
@@ -25,12 +23,12 @@ from tests.browser.steps import (
 
 @pytest.fixture
 def someone(make_person: Callable[..., Person], javascript: bool) -> Callable[..., Person]:
-    """People whose browsers have JavaScript, or have not."""
+    """Creates users with JavaScript enabled or disabled."""
     return lambda name, **options: make_person(name, java_script_enabled=javascript, **options)
 
 
 def guess(live: Live, email: str) -> None:
-    """Somebody tries a password that is not it."""
+    """Attempts to log in with a wrong password."""
     answer = httpx.post(
         f"{live.url}/login", data={"email": email, "password": "not-the-1-password"}
     )

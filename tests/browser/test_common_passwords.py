@@ -1,6 +1,4 @@
-"""A password that others have, or that gives itself away, is told on leaving the field, and stands
-in nobody's way.
-"""
+"""Tests that the password field refuses common passwords and passwords made of the user's data."""
 
 import pytest
 from playwright.sync_api import Page, expect

@@ -1,4 +1,4 @@
-"""Devices, people and the account at a browser with JavaScript: what changes is what changed."""
+"""Tests of the devices, account and administration pages in a browser."""
 
 import re
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def test_revoking_changes_list_and_count_in_place(alice: Person) -> None:
     mark(page)
     expect(page.locator("#device-count")).to_have_text("3")
     button = page.locator(OTHERS, has_text="iPhone").get_by_role("button")
-    assert "Safari on iPhone" in button.inner_text()  # named with its device
+    assert "Safari on iPhone" in button.inner_text()  # The accessible name contains the device.
     button.click()
     expect(page.locator("#device-count")).to_have_text("2")
     expect(page.locator("[data-device]")).to_have_count(2)
@@ -106,8 +106,8 @@ def test_log_out_everywhere_asks_once_and_no_means_no(alice: Person, live: Live)
 
 @pytest.mark.asvs("S102")
 def test_a_double_click_ends_one_device(alice: Person, live: Live) -> None:
-    """The list moves up after the first click, and another device's button comes to lie under the
-    mouse.
+    """After the first click the list moves up, so that the button of another device lies under the
+    pointer.
     """
     live.log_in(alice.email, IPHONE, times=3)
     page = alice.page
@@ -117,7 +117,7 @@ def test_a_double_click_ends_one_device(alice: Person, live: Live) -> None:
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.up()
-    settle(page, 250)  # as a hand does it
+    settle(page, 250)  # This is the interval of a manual double click.
     page.mouse.down(click_count=2)
     page.mouse.up(click_count=2)
     settle(page, 300)
@@ -187,7 +187,7 @@ def test_after_a_device_is_logged_out_the_next_one_has_the_focus(alice: Person, 
     page = alice.page
     page.goto("/devices")
     others = page.locator(OTHERS).evaluate_all("all => all.map(row => row.dataset.device)")
-    # the last row: the one before it
+    # The second device to be removed is the last one, so that the focus moves to the one before it.
     for gone, next_one in ((others[1], others[2]), (others[2], others[0])):
         page.locator(f'[data-device="{gone}"] button').press("Enter")
         expect(page.locator(f'[data-device="{gone}"]')).to_have_count(0)
@@ -278,7 +278,8 @@ def test_a_new_password_empties_the_fields_and_says_how_many_were_logged_out(
         expect(page.locator(f"#password-{field}")).to_have_value("")
     expect(page.locator("#error-summary")).to_have_count(0)
     assert live.sessions_of(alice.email) == 1
-    page.fill("#account-phone", "020")  # the cookie is a new one, and the page goes on with it
+    # The session cookie was replaced, and the next form must work with the new one.
+    page.fill("#account-phone", "020")
     leave(page, "account-phone")
     submit(page, "account-form")
     expect_toast(page, "Profile saved.")

@@ -1,4 +1,4 @@
-"""Who knocks too often is told so, loses nothing, and never locks out whose door it is."""
+"""Tests of the messages about rate limits in a browser."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +34,7 @@ LIMITED = "Log-in is paused. Try again in "
 
 @pytest.fixture
 def limited(tmp_path: Path) -> Iterator[Live]:
-    """The house with its limits on, and Alice's account in it."""
+    """Serves an application with rate limits, where Alice has an account."""
     database = tmp_path / "latchkey.db"
     migrate(Secret(f"sqlite:///{database}"))
     with serve(database, SECRET, RATE_LIMITS="enforce") as house:
@@ -44,7 +44,7 @@ def limited(tmp_path: Path) -> Iterator[Live]:
 
 @pytest.fixture
 def guesser(open_page: Callable[..., Page], limited: Live) -> Page:
-    """A stranger's browser, before the log-in form."""
+    """Returns a page of an anonymous user at the login form."""
     page = open_page(of=limited)
     page.goto("/login")
     return page

@@ -1,4 +1,4 @@
-"""A field that answers while one types: early where all is well, late where it is not."""
+"""Tests of the checks that run while a field is typed into."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -74,9 +74,7 @@ def test_a_slow_old_answer_is_never_shown(page: Page, alice: Person, live: Live)
 
 @pytest.mark.parametrize("how", ["Enter", "click", "Enter during a check"])
 def test_a_submit_silences_the_checks(charlie: Person, live: Live, how: str) -> None:
-    """Else the late check finds the account that was made just now, and says that the address is
-    taken (P1, P2).
-    """
+    """A late check would report the email of the account that the submit created as taken."""
     page = charlie.page
     live.trouble.order(EMAIL_CHECK, before=0.3)
     live.trouble.order("/signup", after=0.8)
@@ -145,7 +143,7 @@ def test_an_error_comes_soon_after_a_field_is_left(page: Page) -> None:
 
 
 def test_a_message_is_spoken_by_a_region_that_stays(page: Page) -> None:
-    """A live region that is replaced by a swap says nothing."""
+    """Screen readers do not announce a live region that a swap has replaced."""
     page.goto("/signup")
     expect(message_of(page, "name")).to_have_attribute("aria-live", "polite")
     record(page, "#name-message")
@@ -156,7 +154,7 @@ def test_a_message_is_spoken_by_a_region_that_stays(page: Page) -> None:
 
 
 def test_a_check_leaves_half_composed_text_alone(page: Page, live: Live) -> None:
-    """Whoever writes Japanese composes each word in the field; a swap that replaced it would end
+    """An input method composes a word inside the field; a swap that replaced the field would end
     that.
     """
     live.trouble.order(NAME_CHECK, after=0.3)
@@ -232,9 +230,7 @@ def test_a_check_that_fails_says_so_in_its_own_line(page: Page, live: Live, stat
 
 
 def test_a_message_never_moves_the_button_from_under_the_mouse(page: Page) -> None:
-    """A message that appears on leaving a field, at the press of the button, must not make the
-    click miss (P11).
-    """
+    """The click must hit the button although the message of the field appears on mouse down."""
     page.goto("/signup")
     page.fill("#email", "charlie@")
     expect(message_of(page, "email")).to_have_text("")

@@ -1,6 +1,4 @@
-"""Moving about inside: one document, whose main part changes, and everything that a reader is owed
-with it.
-"""
+"""Tests of navigation inside the application, where only the main part of the document changes."""
 
 import re
 from collections.abc import Callable
@@ -45,7 +43,7 @@ def test_a_link_changes_the_main_part_and_all_that_belongs_to_it(alice: Person) 
         titles.add(page.title())
     follow(page, "Devices")
     expect_path(page, "/devices")
-    # the brand is a link like the others
+    # The brand in the navigation is boosted in the same way as the other links.
     page.get_by_role("link", name=SITE, exact=True).click()
     expect_path(page, "/dashboard")
     expect(page.locator("nav [aria-current=page]")).to_have_text(["Dashboard"])
@@ -69,7 +67,8 @@ def test_back_and_forward_show_what_was_there(alice: Person) -> None:
     for step, heading in steps:
         step()
         expect_heading(page, heading)
-        expect(page.locator("nav")).to_be_visible()  # the page, not its fragment
+        # The navigation shows that this is the page and not its fragment.
+        expect(page.locator("nav")).to_be_visible()
     expect_path(page, "/devices")
     page.reload()
     expect_heading(page, "Devices")
@@ -80,7 +79,7 @@ def test_back_and_forward_show_what_was_there(alice: Person) -> None:
     "click", [{"modifiers": ["Control"]}, {"button": "middle"}], ids=["Ctrl", "middle button"]
 )
 def test_a_link_opens_in_a_tab_of_its_own(alice: Person, click: dict) -> None:
-    """htmx 4.0.1 eats such clicks (P9)."""
+    """htmx 4.0.1 handles these clicks itself unless the application prevents it."""
     page = alice.page
     page.goto("/dashboard")
     with page.context.expect_page() as opened:
@@ -209,7 +208,7 @@ def test_offline_a_link_says_so_and_the_page_stays(alice: Person, forgiven: list
 def test_a_browser_that_keeps_pages_shows_nothing_private_on_back(
     make_person: Callable[..., Person], live: Live, bfcache: Browser, where: str
 ) -> None:
-    """Chromium keeps even `no-store` pages for Back while cookies stay as they are (P8, P17)."""
+    """Chromium keeps even `no-store` pages for Back as long as the cookies do not change."""
     alice = make_person("Alice", member=True, by=bfcache)
     page = alice.page
     page.goto("/account")
@@ -228,7 +227,7 @@ def test_a_browser_that_keeps_pages_shows_nothing_private_on_back(
 
 
 def log_in_as_bob(alice: Person, make_person: Callable[..., Person]) -> Person:
-    """In a second tab of Alice's browser Alice logs out and Bob logs in."""
+    """Logs Alice out and Bob in, in a second tab of Alice's browser."""
     bob, tab = make_person("Bob", member=True), alice.page.context.new_page()
     tab.goto("/dashboard")
     log_out(tab)

@@ -1,6 +1,4 @@
-"""The password field: a list that ticks, nothing in the way of those who paste, and what is shown
-is hidden again.
-"""
+"""Tests of the password field: its rules, its visibility toggle and password managers."""
 
 from collections.abc import Callable
 
@@ -54,7 +52,7 @@ def test_each_rule_ticks_at_its_key_and_nothing_is_sent(page: Page) -> None:
 
 def test_code_points_count_as_the_server_counts_them(page: Page) -> None:
     page.goto("/signup")
-    page.fill("#password", "🗝🗝🗝a1")  # five characters, eight UTF-16 units
+    page.fill("#password", "🗝🗝🗝a1")  # These are five characters, but eight UTF-16 code units.
     assert met_rules(page) == ["letter", "number", "special"]
 
 
@@ -105,7 +103,7 @@ def test_managers_find_their_fields_and_nothing_stops_a_paste(
     ):
         expect(page.locator(f"label[for={name}]")).to_be_visible()
         expect(page.locator(f"#{name}")).not_to_have_attribute("placeholder", "")
-    page.fill("#email", PASSWORD)  # only to have it on the clipboard
+    page.fill("#email", PASSWORD)  # The field only serves to put the text on the clipboard.
     page.press("#email", "Control+A")
     page.press("#email", "Control+X")
     page.press("#password", "Control+V")
@@ -121,7 +119,7 @@ def test_the_generator_is_told_the_rules(page: Page) -> None:
 
 @pytest.mark.asvs("S47")
 def test_a_manager_that_fills_the_form_is_answered_as_a_typist_is(charlie: Person) -> None:
-    """Values set by a script, then `input` and `change`: what an autofill does."""
+    """Sets the values by a script and fires `input` and `change`, as autofill does."""
     page = charlie.page
     page.goto("/signup")
     sent = listen(page)

@@ -1,6 +1,4 @@
-"""How it all looks and sounds: on the smallest screen, in the largest letters, in both lights, from
-right to left.
-"""
+"""Tests of accessibility and layout: small screens, 200 % text size and right-to-left text."""
 
 from collections.abc import Callable, Iterator
 
@@ -25,7 +23,11 @@ SMALL, LARGE = {"width": 320, "height": 640}, {"width": 1280, "height": 800}
 
 @pytest.fixture(scope="module", params=STATES)
 def shown(request: pytest.FixtureRequest, chromium: Browser, live: Live) -> Iterator[Page]:
-    """A page in one state, loaded once for all tests: of a guest, a member or an administrator with a long name."""
+    """Returns a page in one state, loaded once for all tests, of a guest, a user or an
+    administrator.
+
+    The user's name is as long as it may be.
+    """
     state = request.param
     member, admin = state not in GUEST and state not in ADMIN, state in ADMIN
     with opened_pages(chromium, live) as open_page:
@@ -42,10 +44,7 @@ def test_nothing_stands_in_anybodys_way(shown: Page) -> None:
 
 
 def test_nothing_sticks_out_of_the_smallest_screen(shown: Page) -> None:
-    """320 CSS pixels are also a window of 1280 at 400 % (WCAG 1.4.10).
-
-    Then the same from right to left.
-    """
+    """A viewport of 320 CSS pixels equals one of 1280 at 400 % zoom (WCAG 1.4.10)."""
     page = shown
     page.set_viewport_size(SMALL)
     assert overflowing(page) == []
@@ -71,11 +70,11 @@ def test_a_database_that_is_away_stands_in_nobodys_way(
     assert_accessible(page)
     assert overflowing(page) + small_targets(page) == []
     page.goto("/signup")
-    expect_path(page, "/dashboard")  # nobody is logged out by it
+    expect_path(page, "/dashboard")  # The failing database has not ended the session.
 
 
 def test_fields_are_large_enough_to_read_and_to_hit(page: Page, alice: Person) -> None:
-    """Below 16 pixels a phone zooms in at every tap."""
+    """Mobile browsers zoom in when the focused field has a font below 16 pixels."""
     for reader, path in ((page, "/signup"), (page, "/login"), (alice.page, "/account")):
         reader.goto(path)
         sizes = reader.locator("input:visible").evaluate_all(
@@ -109,7 +108,9 @@ def test_whoever_wants_no_motion_gets_none(alice: Person, live: Live) -> None:
 
 
 def test_nothing_jumps_while_a_page_comes(page: Page, alice: Person) -> None:
-    """Cumulative layout shift; the times that become the reader's own must not move anything."""
+    """Measures the cumulative layout shift, which includes the conversion of times to the local
+    zone.
+    """
     shifts = """window.shift = 0;
         new PerformanceObserver(list => { for (const entry of list.getEntries()) shift += entry.value; })
             .observe({type: 'layout-shift', buffered: true});"""
@@ -125,7 +126,7 @@ def test_nothing_jumps_while_a_page_comes(page: Page, alice: Person) -> None:
 
 def test_the_focus_can_be_seen(page: Page) -> None:
     page.goto("/signup")
-    for _ in range(8):  # the way to the content, two links, three fields, two buttons
+    for _ in range(8):  # The page has a skip link, two links, three fields and two buttons.
         page.keyboard.press("Tab")
         focused, width, shown = page.evaluate(
             """() => {

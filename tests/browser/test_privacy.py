@@ -1,6 +1,4 @@
-"""What a browser is given, and what it keeps: little, all of it ours, and nothing that a stranger's
-text can bend.
-"""
+"""Tests of what a browser loads, what it stores and how it renders hostile text."""
 
 import re
 from collections import defaultdict
@@ -42,7 +40,7 @@ DANGEROUS = """forbidden => [...document.querySelectorAll('*')].flatMap(node => 
 
 
 def weigh(page: Page, path: str) -> dict[str, list[int]]:
-    """The bytes of each body of a first view as they cross the wire, by kind."""
+    """Returns the sizes of the response bodies of a first view by resource type, as transferred."""
     answers: list[Response] = []
     page.on("response", lambda answer: answers.append(answer))
     page.goto(path, wait_until="networkidle")
@@ -60,7 +58,8 @@ def test_a_first_view_is_light(page: Page, path: str) -> None:
         "script": 2,
         "stylesheet": 1,
     }
-    assert set(sizes) - {"document", "script", "stylesheet"} <= {"other", "image"}  # the favicon
+    # The favicon is loaded as one of these types.
+    assert set(sizes) - {"document", "script", "stylesheet"} <= {"other", "image"}
     assert 13_000 < sum(sizes["script"]) <= 18_000
     assert 1_000 < sum(sizes["stylesheet"]) <= 8_000
     assert 1_000 < sum(sizes["document"]) <= 6_000
@@ -115,7 +114,7 @@ def test_no_script_sees_the_cookie_and_a_changed_one_opens_nothing(alice: Person
     cookies = {cookie["name"]: cookie for cookie in page.context.cookies()}
     for cookie in (cookies["device"], cookies["session"]):
         assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Lax", "/")
-    # a script cannot write over it either
+    # A script cannot overwrite an HttpOnly cookie.
     page.evaluate("document.cookie = 'session=of-mine; path=/'")
     page.goto("/devices")
     expect_path(page, "/devices")
@@ -131,8 +130,8 @@ def test_no_script_sees_the_cookie_and_a_changed_one_opens_nothing(alice: Person
 def test_no_page_has_anything_for_a_strict_policy_to_stop(
     make_person: Callable[..., Person], who: str
 ) -> None:
-    """That no page breaks the policy or asks anybody else for anything, `open_page` sees to in
-    every test.
+    """The fixture `open_page` checks for policy violations and foreign requests; this test checks
+    that the pages contain nothing that a policy would have to block.
     """
     person = make_person("Ada", member=who == "member", admin=who == "administrator")
     wanted = {"stranger": GUEST, "administrator": ADMIN}.get(who, MEMBER)

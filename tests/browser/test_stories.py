@@ -1,4 +1,4 @@
-"""The whole way through the house, once with JavaScript and once without."""
+"""Tests of whole sequences of pages, with JavaScript and without."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ RULES = (
 
 @pytest.fixture
 def someone(make_person: Callable[..., Person], javascript: bool) -> Callable[..., Person]:
-    """People whose browsers have JavaScript, or have not."""
+    """Creates users with JavaScript enabled or disabled."""
     return lambda name, **options: make_person(name, java_script_enabled=javascript, **options)
 
 
@@ -77,7 +77,8 @@ def test_alice_logs_in_and_a_wrong_password_keeps_her_out(someone: Callable, ali
     expect_summary(page, "Email or password is incorrect.")
     expect(page).to_have_title(f"Error: Log in · {SITE}")
     expect(page.locator("#email")).to_have_value(alice.email)
-    expect(page.locator("[aria-invalid=true]")).to_have_count(0)  # on the form, not on a field
+    # The error belongs to the form and not to one field.
+    expect(page.locator("[aria-invalid=true]")).to_have_count(0)
     log_in(page, alice.email)
     expect_path(page, "/dashboard")
     expect(page.locator("[data-dashboard=user] [data-viewer-name]")).to_have_text("Alice")
@@ -235,7 +236,7 @@ def test_a_browser_that_blocks_cookies_is_told_so(
 ) -> None:
     page = someone("Alice").page
     page.goto("/login")
-    # the answer without its cookies
+    # The response is the one of a successful login, without its cookies.
     sent = [(b"location", b"/dashboard"), (b"hx-redirect", b"/dashboard")]
     has_scripts = page.evaluate("typeof htmx") == "object"
     live.trouble.order("/login", status=204 if has_scripts else 303, headers=sent)

@@ -1,4 +1,4 @@
-"""A form on its way: pending, sent once, and whatever comes back, what was typed stays."""
+"""Tests of form submission: pending state, double submits, failures and preserved input."""
 
 import re
 from collections.abc import Callable
@@ -35,7 +35,7 @@ KEPT = re.compile("still here|Nothing you typed is lost")
 
 
 def expect_all_kept(page: Page, email: str) -> None:
-    """Nothing that was typed is lost, the form can be used again, and the document is the same."""
+    """Expects the typed text, a usable form and the same document."""
     for field, value in (("name", "Charlie"), ("email", email), ("password", PASSWORD)):
         expect(page.locator(f"#{field}")).to_have_value(value)
     expect(page.locator("#signup-form")).not_to_have_attribute("aria-busy", "true")
@@ -45,7 +45,7 @@ def expect_all_kept(page: Page, email: str) -> None:
 
 
 def fill(person: Person) -> Page:
-    """The sign-up form, ready to be sent."""
+    """Opens and fills the sign-up form."""
     person.page.goto("/signup")
     mark(person.page)
     fill_sign_up(person.page, "Charlie", person.email)
@@ -104,21 +104,22 @@ def test_a_double_click_logs_in_once(alice: Person, live: Live) -> None:
     page.fill("#password", PASSWORD)
     button_of(page, "login-form").dblclick()
     expect_path(page, "/dashboard")
-    assert live.sessions_of(alice.email) == 2  # hers of the sign-up, and this one
+    # The sign-up created one session and the login another.
+    assert live.sessions_of(alice.email) == 2
 
 
 @pytest.mark.asvs("S102", "S110")
 def test_a_double_click_without_scripts_makes_one_account(
     make_person: Callable[..., Person], live: Live, forgiven: list[str]
 ) -> None:
-    # Chromium's, of the first of two navigations
+    # Chromium reports this for the first of two navigations.
     forgiven.append("uncaught: Transition was skipped")
     charlie = make_person("Charlie", java_script_enabled=False)
     charlie.page.goto("/signup")
     fill_sign_up(charlie.page, "Charlie", charlie.email)
     button_of(charlie.page, "signup-form").dblclick()
-    # In, or told that the account is there: the browser may have dropped the first answer and its
-    # cookie.
+    # The browser may have dropped the first response with its cookie, so that the page shows either
+    # the dashboard or the error that the email is taken.
     expect(charlie.page.locator("[data-viewer-name], #error-summary")).to_be_visible()
     assert live.accounts_of(charlie.email) == 1
 
@@ -310,7 +311,7 @@ def test_a_pasted_address_is_never_cut_in_silence(page: Page) -> None:
 
 
 def log_in_as_bob(alice: Person, make_person: Callable[..., Person]) -> Person:
-    """Bob has logged in since, in another tab of Alice's browser."""
+    """Replaces the cookies of Alice's browser with Bob's, as a login in another tab does."""
     bob = make_person("Bob", member=True)
     alice.page.context.clear_cookies()
     alice.page.context.add_cookies(bob.page.context.cookies())
@@ -333,7 +334,7 @@ def test_a_form_of_another_account_does_nothing(
 
 
 def type_profile(person: Person, live: Live) -> Page:
-    """The form of the profile, typed in and sent after the session ended."""
+    """Submits a changed profile form after the session has ended."""
     page = person.page
     page.goto("/account")
     with page.expect_response("**/account/check/phone"):
@@ -399,7 +400,7 @@ def test_a_toast_waits_to_be_read_and_can_be_dismissed(alice: Person) -> None:
     for _ in range(2):
         save_profile(page)
         page.clock.run_for(5_500)
-        expect(toasts).to_have_count(1)  # the second replaces the first
+        expect(toasts).to_have_count(1)  # The second toast replaces the first.
     toasts.get_by_role("button").click()
     expect(toasts).to_have_count(0)
     assert focused(page) != "body"
