@@ -1,4 +1,4 @@
-"""Too large, too many, too busy: what is refused, and that nobody loses anything by it."""
+"""Tests of the limits on requests, and of the answers of a locked database and busy hash threads."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
