@@ -1,6 +1,6 @@
-"""Findings that are false here, and why, in words.
+"""Findings that are false positives, with the reasons.
 
-A finding that stands in no line of it is open.
+A finding that matches no entry is open.
 """
 
 import re
@@ -49,7 +49,7 @@ FALSE = (
 
 
 def judge(attack: str, finding: Finding) -> str | None:
-    """Why it is false; None where nobody has said so."""
+    """Returns why the finding is a false positive, or None."""
     told = f"{finding.title}: {finding.seen}"
     reasons = (
         why

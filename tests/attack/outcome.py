@@ -1,4 +1,4 @@
-"""What an attack is, and what came of one."""
+"""Types for an attack and its outcome."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from tests.attack.house import House
 
 
 class NotRun(Exception):
-    """The attack cannot be made here; the message says what it would take."""
+    """Raised when the attack cannot run here. The message says what it needs."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a tool complains of: `title` its kind, `seen` where and how."""
+    """A problem that a tool reports. `title` is its type, and `seen` says where and how it occurs."""
 
     title: str
     seen: str
@@ -22,10 +22,7 @@ class Finding:
 
 @dataclass
 class Seen:
-    """`did`: what the tool was set to do, with its figures.
-
-    `remarks`: what a reader has to know besides.
-    """
+    """The result of a tool: what it did, with figures, its findings, and remarks for the report."""
 
     did: str
     findings: list[Finding] = field(default_factory=list)
@@ -34,8 +31,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Attack:
-    """`prove`, where there is one, shows that the tool bites where there is something to bite, or
-    raises NotRun.
+    """An attack with one tool.
+
+    `prove` is optional. It checks that the tool finds a planted vulnerability, and raises NotRun if
+    it does not.
     """
 
     name: str
@@ -47,7 +46,7 @@ class Attack:
 
 @dataclass
 class Watched:
-    """What somebody who is logged in saw of their dashboard meanwhile; the times in ms."""
+    """Measurements of a logged-in user's dashboard during an attack. Times are in milliseconds."""
 
     pages: int
     statuses: dict[str, int]

@@ -1,6 +1,4 @@
-"""docs/attack.md: one row and one section for each attack, each of which can be
-written anew alone.
-"""
+"""Reads and writes docs/attack.md, which has one table line and one section for each attack."""
 
 import os
 import platform
@@ -43,7 +41,7 @@ what is attacked. The attackers run at nice {niceness}, for elsewhere they would
 
 @dataclass(frozen=True)
 class Entry:
-    """The row and the section of one attack, as text."""
+    """The table line and the section of one attack as Markdown."""
 
     name: str
     verdict: str

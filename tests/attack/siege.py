@@ -1,6 +1,4 @@
-"""One attack from its proof to its end: the program is started, watched, attacked, and asked what
-it counted.
-"""
+"""Runs one attack: starts the program, measures it, attacks it and collects the outcome."""
 
 import os
 import tempfile
@@ -13,14 +11,15 @@ from tests.attack.house import House
 from tests.attack.outcome import Attack, Finding, Outcome
 from tests.attack.probe import Probe
 
-NICENESS = 10  # of the attackers: elsewhere they have a machine of their own
-# ms, the p99 of the dashboard (R13); or twice that of the quiet before, where the machine is slow
+NICENESS = 10  # The attackers have low priority, because real attackers have their own machine.
+# The p99 of the dashboard must be below this limit in milliseconds. On a slow machine, the limit is
+# twice the p99 before the attack.
 SLOWEST_PAGE = 100
 
 
 def lay(attack: Attack) -> Outcome:
-    """Raises NotRun where the tool is not to be had, and Broken where the program does
-    not start.
+    """Runs the attack. Raises NotRun if its tool is unavailable, and Broken if the program fails to
+    start.
     """
     version = attack.version()
     with tempfile.TemporaryDirectory(prefix="attack-") as folder:
@@ -60,7 +59,7 @@ def strike(attack: Attack, house: House, version: str, proof: str) -> Outcome:
 
 
 def complaints(outcome: Outcome, house: House) -> list[Finding]:
-    """What is wrong whatever the tool says of it."""
+    """Returns findings that do not depend on the report of the tool."""
     found = [] if house.is_alive else [Finding("the program has ended", house.logged()[-300:])]
     if failed := {status: number for status, number in outcome.failures.items() if status != 503}:
         lines = [line for line in house.logged().splitlines() if "reference" in line]

@@ -1,5 +1,5 @@
-"""wapiti crawls the program, as an administrator and as a guest, and tries all that it knows on
-what it finds.
+"""Attack by wapiti, which crawls the program as an administrator and as a guest and tests its
+forms.
 """
 
 import json
@@ -90,7 +90,7 @@ def strike(house: House) -> Seen:
 
 
 def scan(folder: Path, url: str, outside: str, options: list[str]) -> tuple[list[Finding], str]:
-    """What it found, and how far it came, in words."""
+    """Returns the findings and a description of the crawled pages."""
     folder.mkdir(parents=True)
     places: list[str | Path] = [
         "--store-session",
@@ -119,7 +119,7 @@ def scan(folder: Path, url: str, outside: str, options: list[str]) -> tuple[list
 
 
 def grouped(findings: list[Finding]) -> list[Finding]:
-    """One for each thing that is said, with the places that it is said of; ids are all alike."""
+    """Merges findings with the same title and text and lists their URLs, without the ids of users."""
     places: dict[tuple[str, str], set[str]] = defaultdict(set)
     for finding in findings:
         where, _, what = finding.seen.partition(": ")

@@ -1,12 +1,11 @@
-"""Measures Latchkey beside a constant response and a hand-written endpoint, in one run on one
-machine.
+"""Measures Latchkey against a constant response and a hand-written endpoint in one run.
 
-    .venv/bin/python -m tests.bench                                     everything, and writes docs/benchmarks.md
-    .venv/bin/python -m tests.bench --quick                             short rounds, writes nothing
-    .venv/bin/python -m tests.bench --only dashboard                    one part (see PARTS), writes nothing
-    .venv/bin/python -m tests.bench --peer URL --cookie "name=value"    the same load on another program's page
+    .venv/bin/python -m tests.bench                                     runs all parts, writes docs/benchmarks.md
+    .venv/bin/python -m tests.bench --quick                             runs short rounds, writes nothing
+    .venv/bin/python -m tests.bench --only dashboard                    runs one part (see PARTS), writes nothing
+    .venv/bin/python -m tests.bench --peer URL --cookie "name=value"    also requests a page of another program
 
-Needs wrk. The server has the first core, the load the last.
+It needs wrk. The server runs on the first core and the load on the last one.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, from the figures of a run."""
+"""Renders docs/benchmarks.md from the figures of a run."""
 
 import platform
 import sqlite3

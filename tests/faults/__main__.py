@@ -1,6 +1,6 @@
 """Causes every fault and writes docs/faults.md.
 
-`.venv/bin/python -m tests.faults lock disk` does some, anew.
+`.venv/bin/python -m tests.faults lock disk` causes only these faults and updates their lines.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ def read_page() -> list[list[str]]:
 
 
 def cause(program: str) -> list[list[str]]:
-    """The rows of one program."""
+    """Runs one program and returns its lines of the table."""
     command = [sys.executable, "-m", f"tests.faults.{program}", "--json"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
         rows = []

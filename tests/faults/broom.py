@@ -1,4 +1,6 @@
-"""R23: what is over is swept away while people log in, and an attack leaves nothing behind."""
+"""Causes expired data: sessions are pruned while users log in, and failed log-ins leave bounded
+data.
+"""
 
 import asyncio
 import contextlib
@@ -11,7 +13,8 @@ from tests.faults.house import House, Run
 from tests.faults.verdict import fault, main, require
 
 GUESSES = 1_000
-# bytes: an audit entry, and a dozen buckets of 200; docs/operations.md has the bounds of both tables
+# This is the size in bytes of an audit entry and a dozen buckets of 200 bytes. docs/operations.md
+# has the bounds of both tables.
 MOST_EACH = 3_000
 EXPIRED = 100_000
 LONG_AGO = "2026-01-01T00:00:00.000000+00:00"
@@ -25,7 +28,7 @@ SESSIONS = f"""
 
 
 async def guess(house: House, number: int) -> list[Answer]:
-    """Wrong passwords for emails without an account, each from another /48, through a proxy."""
+    """Sends wrong passwords for emails without an account, each from another /48 through a proxy."""
     client, answers = Client(house.port), []
     for _ in range(number):
         client.headers["X-Forwarded-For"] = (
@@ -36,7 +39,10 @@ async def guess(house: House, number: int) -> list[Answer]:
 
 
 def size(house: House) -> int:
-    """Returns the bytes of all pages. The write-ahead log is left out: it is reused, and four megabytes at most."""
+    """Returns the size of all pages in bytes.
+
+    The write-ahead log is not counted, because it is reused and has at most four megabytes.
+    """
     return house.sql("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")[0][0]
 
 
@@ -60,8 +66,9 @@ async def guesses(run: Run) -> str:
 
 
 async def longest_hold(house: House, seconds: float) -> float:
-    """For how many ms, at the longest, nobody else could have written: asked again and again,
-    without waiting.
+    """Returns the longest time in milliseconds during which no other connection could write.
+
+    The measurement repeats `BEGIN IMMEDIATE` without waiting for the lock.
     """
     longest, since = 0.0, None
     with contextlib.closing(

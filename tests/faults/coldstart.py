@@ -1,4 +1,4 @@
-"""R22: from nothing to the first answer, and without a network."""
+"""Causes cold starts, with and without a network."""
 
 import ctypes
 import fcntl
@@ -40,7 +40,9 @@ async def without_network(run: Run) -> str:
 
 
 def leave_network() -> None:
-    """From here on this process has a loopback of its own, and nothing else."""
+    """Moves this process into a network namespace that has only a loopback interface. Raises
+    NotRun.
+    """
     needs_root()
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
         raise NotRun("needs the right to make a network namespace")

@@ -1,4 +1,4 @@
-"""R06: five hundred people sign up at once, on SQLite and on PostgreSQL."""
+"""Causes five hundred concurrent sign-ups on SQLite and on PostgreSQL."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ PROMISE = "no error: success, or 503 with Retry-After, and success when tried ag
 
 
 async def insist(house: House, name: str) -> list[Answer]:
-    """Everybody tries, and comes back when they are asked to."""
+    """Signs up and retries as Retry-After says. Returns all answers."""
     client, answers = Client(house.port), []
     for _ in range(TRIES):
         answers.append(await client.sign_up(name))

@@ -1,4 +1,4 @@
-"""R02, R03, R04: the disk does not sync, is full, fails, or is read-only."""
+"""Causes faults of the disk: it does not sync, is full, fails or is read-only."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,10 @@ def fill(folder: Path) -> None:
 
 
 async def try_to_write(house: House, prefix: str) -> tuple[list[Answer], list[str]]:
-    """Sign-ups and log-ins in turn; the answers, and who was told that they have an account."""
+    """Sends sign-ups and log-ins in turn.
+
+    Returns the answers and the names of the users whose sign-up succeeded.
+    """
     answers, opened = [], []
     for number in range(TRIES):
         name = f"{prefix}{number}"
@@ -53,7 +56,7 @@ async def try_to_write(house: House, prefix: str) -> tuple[list[Answer], list[st
 
 
 def require_refusals(answers: list[Answer]) -> str:
-    """503 with Retry-After, where it is no success, and at least one."""
+    """Requires that at least one answer is a refusal and that every refusal has Retry-After."""
     refused = [answer for answer in answers if answer.status != 303]
     require(refused, "nothing was refused: the fault did not come about")
     require(all(answer.sends_back for answer in refused), f"writes: {statuses(answers)}")
@@ -75,12 +78,12 @@ def require_whole(house: House, opened: list[str]) -> None:
 
 
 def count_logged_failures(house: House) -> int:
-    """Returns how many lines of the log say that the database cannot be used."""
+    """Returns the number of log lines that say that the database cannot be used."""
     return len(re.findall(r" latchkey(?: \[\w+\])?: .*database", house.logged()))
 
 
 async def heal(house: House, name: str) -> float:
-    """Seconds until a sign-up succeeds again."""
+    """Returns the seconds until a sign-up succeeds again."""
     began = time.monotonic()
     while (await Client(house.port).sign_up(name)).status != 303:
         require(time.monotonic() - began < 15, "does not recover by itself within 15 s")
@@ -142,7 +145,9 @@ async def no_space(run: Run) -> str:
 
 
 async def fail(house: House, error: str) -> str:
-    """While everything that touches the disk fails."""
+    """Makes all disk operations fail with the error, and checks the answers, the log and the
+    recovery.
+    """
     await member(house, "alice")
     with strace(
         house, "trace=pwrite64,fdatasync,fsync", f"inject=pwrite64,fdatasync,fsync:error={error}"
@@ -183,7 +188,7 @@ async def read_only_start(run: Run) -> str:
     with small_disk(run.folder / "disk") as disk:
         house = run.house(folder=disk / "house")
         remount(disk, "ro")
-        house.folder = run.folder  # of its log
+        house.folder = run.folder  # The log needs a folder that can be written.
         house.start(until="/healthz")
         ready, answer = house.status("/readyz"), await Client(house.port).sign_up("grace")
         lines = count_logged_failures(house)

@@ -1,6 +1,4 @@
-"""R21: one request fails in a way that nobody foresaw: the database refuses an UPDATE, by a trigger
-from outside.
-"""
+"""Causes an unexpected error in one request: a trigger makes the database refuse an UPDATE."""
 
 import re
 

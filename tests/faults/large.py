@@ -1,4 +1,4 @@
-"""R11: bodies, headers and trailers that are too large."""
+"""Sends bodies, headers and trailers that are too large."""
 
 import asyncio
 from collections.abc import Iterable
@@ -25,8 +25,9 @@ KINDS = {
 
 
 async def send(house: House, pieces: Iterable[bytes]) -> tuple[int, int]:
-    """Until there is an answer: its status, negative where the connection stays open, and how many
-    bytes were sent.
+    """Sends the pieces until there is an answer. Returns its status and the number of bytes sent.
+
+    The status is negative if the connection stays open.
     """
     wire, sent = await Wire.open(house.port), 0
     for piece in pieces:

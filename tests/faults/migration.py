@@ -1,6 +1,4 @@
-"""R18, R19: migrations by two starters, under load, and killed on the way; a backup
-during writes.
-"""
+"""Causes concurrent migrations, killed migrations, and migrations and backups under load."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""R07, R08: PostgreSQL's connections are cut, it is away, it hangs, it is slow."""
+"""Causes faults of PostgreSQL: cut connections, a missing, a hanging and a slow server."""
 
 import asyncio
 import contextlib
@@ -26,9 +26,9 @@ LOCK = "LOCK TABLE users, sessions IN ACCESS EXCLUSIVE MODE"
 
 @dataclass
 class Proxy:
-    """Stands before the server.
+    """A TCP proxy in front of the server.
 
-    Nothing gets through while it is shut, and nobody answers once it has left.
+    It forwards nothing while `is_open` is not set, and refuses connections after `leave`.
     """
 
     host: str
@@ -75,7 +75,9 @@ async def through_proxy(run: Run) -> tuple[House, Proxy]:
 
 
 def require_patience(answers: list[Answer], longest: float) -> str:
-    """Members see their page, or 503 with Retry-After, and soon; never the log-in page."""
+    """Requires that each answer is the page, or a refusal with Retry-After, within `longest`
+    seconds.
+    """
     slowest = max(answer.seconds for answer in answers)
     told = f"{statuses(answers)}, the longest {slowest:.2f} s"
     require(all(answer.status == 200 or answer.sends_back for answer in answers), told)
@@ -84,7 +86,10 @@ def require_patience(answers: list[Answer], longest: float) -> str:
 
 
 async def heal(alice: Client) -> float:
-    """Seconds until she sees her page again, in the same session, and goes on seeing it."""
+    """Returns the seconds until the page is available again in the same session.
+
+    Requires that it stays available.
+    """
     began = time.monotonic()
     while (await alice.ask("/dashboard")).status != 200:
         require(time.monotonic() - began < 15, "does not heal within 15 s")
@@ -177,12 +182,13 @@ async def slow(run: Run) -> str:
 
 
 async def freeze(house: House, url: str) -> None:
-    """Stops the process inside a transaction that has written. It is tried until it is so."""
+    """Stops the process inside a transaction that has written, with as many tries as this needs."""
     observer = await asyncpg.connect(url)
     for _ in range(400):
         await asyncio.sleep(0.02)
         house.process.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(0.05)  # the server finishes the statement that it was sent
+        # The database server finishes the statement that it has received.
+        await asyncio.sleep(0.05)
         if await observer.fetchval(WRITING):
             break
         house.process.send_signal(signal.SIGCONT)
@@ -217,7 +223,7 @@ async def frozen(run: Run) -> str:
     told = f"log-ins at the other: {statuses(answers)}, the first after {freed:.1f} s; pages: {statuses(seen)}"
     require(
         freed < 9 and all(answer.status == 200 for answer in seen), told
-    )  # 5 s, and a wait of 3 that began before
+    )  # The limit is 5 s plus a wait of 3 s that began before.
     require(again.status == 303, f"a log-in at the one that was frozen: {again.status}; {told}")
     return f"{told}; the frozen one heals in {healed:.2f} s"
 

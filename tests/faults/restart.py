@@ -1,6 +1,4 @@
-"""R17: the program is told to stop while people are at it; two of them are restarted in turn, and
-nobody notices.
-"""
+"""Stops the program under load, and restarts two processes in turn without failed requests."""
 
 import asyncio
 import contextlib
@@ -16,7 +14,10 @@ from tests.faults.verdict import fault, main, require
 
 
 class Balancer:
-    """A tiny one: to each ready house in turn; one that refuses the connection is passed over."""
+    """A load balancer that sends requests to each ready program in turn.
+
+    It tries the next program if one refuses the connection.
+    """
 
     def __init__(self, houses: list[House]) -> None:
         self.houses = houses
@@ -25,7 +26,7 @@ class Balancer:
         self.passed_over = 0
 
     async def watch(self) -> None:
-        """Ask each every 100 ms whether it is ready, as balancers do."""
+        """Requests the readiness of each program every 100 ms."""
         while True:
             for number, house in enumerate(self.houses):
                 with contextlib.suppress(OSError, EOFError):
@@ -67,7 +68,8 @@ async def rolling(run: Run) -> str:
     for house in (first, second):
         house.start()
     cookie = (await member(first, "alice")).cookie
-    await member(first, "bob")  # who logs in often: an account has fifty sessions at most
+    # Another user logs in often, because an account has at most fifty sessions.
+    await member(first, "bob")
 
     async def see_page(client: Client) -> Answer:
         client.cookie = cookie

@@ -1,4 +1,4 @@
-"""R09, R10, R12: clients that read slowly, that send slowly, or that only stay."""
+"""Opens connections of clients that read slowly, send slowly or stay idle."""
 
 import asyncio
 import re
@@ -13,7 +13,8 @@ from tests.faults.verdict import NotRun, fault, main, require
 CROWD = 10_000
 HALF_OPEN = 1_000
 READERS = 200
-FILES = 100  # that each asks for: more than the kernel takes in for the program, two megabytes
+# Each client requests this number of files, which exceeds the kernel's buffers of two megabytes.
+FILES = 100
 PATIENT = "closed within 15 s; fresh pages' p99 is under 50 ms meanwhile"
 
 
@@ -25,7 +26,10 @@ def raise_limits(files: int) -> None:
 
 
 async def drip(wires: list[Wire], piece: bytes, seconds: float) -> float | None:
-    """A little more to each, every second, until all are closed: when that was."""
+    """Sends a piece on each connection every second.
+
+    Returns the seconds until all connections are closed, or None.
+    """
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         for start in range(50):
@@ -38,7 +42,7 @@ async def drip(wires: list[Wire], piece: bytes, seconds: float) -> float | None:
 
 
 async def besiege(house: House, opening: bytes, piece: bytes) -> str:
-    """A thousand connections that begin a request and never finish it."""
+    """Opens a thousand connections that begin a request and never finish it."""
     alice, before = await member(house, "alice"), house.rss
     quiet = await repeat(lambda: alice.ask("/dashboard"), 4, 0.02)
     wires = await open_wires(house.port, HALF_OPEN)
@@ -75,7 +79,7 @@ async def slow_bodies(run: Run) -> str:
 
 
 async def open_narrow(port: int) -> Wire:
-    """One that has room for hardly anything, and does not read."""
+    """Opens a connection with a small receive buffer that does not read."""
     narrow = socket.socket()
     narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     narrow.connect(("127.0.0.1", port))
@@ -104,7 +108,7 @@ async def slow_readers(run: Run) -> str:
     for wire in wires:
         wire.send(request(path) * FILES)
     began = time.monotonic()
-    await asyncio.sleep(12)  # until what there is room for has been answered
+    await asyncio.sleep(12)  # By then, the server has sent what the buffers can hold.
     fresh = await repeat(lambda: alice.ask("/dashboard"), 5, 0.02)
     grown = house.rss - before
     await asyncio.sleep(began + 25 - time.monotonic())

@@ -1,4 +1,4 @@
-"""R20: a hundred thousand mixed requests: memory and files stay as they were."""
+"""Sends a hundred thousand mixed requests and compares memory and open files before and after."""
 
 import asyncio
 import subprocess
@@ -35,7 +35,7 @@ end
 
 
 async def load(house: House, seconds: float) -> int:
-    """How many requests were answered."""
+    """Runs wrk and returns the number of answered requests."""
     command = [
         "wrk",
         "-t1",

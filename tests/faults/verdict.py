@@ -1,4 +1,4 @@
-"""What is promised, and the verdict: held, not held, or not run."""
+"""Faults with their promises, and the verdicts: held, not held, or not run."""
 
 import argparse
 import asyncio
@@ -15,16 +15,16 @@ LONGEST = 400  # seconds for one fault
 
 
 class Broken(Exception):
-    """The promise is not kept; the message says how."""
+    """Raised when the promise is not kept. The message says how."""
 
 
 class NotRun(Exception):
-    """The fault cannot be caused here; the message says what it would take."""
+    """Raised when the fault cannot be caused here. The message says what it needs."""
 
 
 @dataclass
 class Fault:
-    """`cause(run)` causes it, and returns what was seen, or raises Broken or NotRun."""
+    """A fault. `cause(run)` causes it and returns what was seen, or raises Broken or NotRun."""
 
     id: str
     name: str
@@ -39,13 +39,16 @@ def require(held: object, otherwise: str) -> None:
 
 
 def fault(id: str, name: str, promise: str, *, is_test: bool = False) -> Callable:
-    """`is_test`: it has a short form, which is one of the tests."""
+    """Returns a decorator for a fault. With `is_test`, it has a short form that is one of the
+    tests.
+    """
     return lambda cause: Fault(id, name, promise, is_test, cause)
 
 
 def main(*faults: Fault) -> None:
-    """Cause them in turn, a line for each; exit with 1 where a promise is broken, 2 where one was
-    not tried.
+    """Causes the faults in turn and prints one line for each.
+
+    Exits with 1 if a promise is broken, and with 2 if a fault was not run.
     """
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument(
