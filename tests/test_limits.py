@@ -1,4 +1,4 @@
-"""Tests of the limits on requests, and of the answers of a locked database and busy hash threads."""
+"""Tests of request limits, of a locked or missing database, and of busy hash threads."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

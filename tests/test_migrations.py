@@ -96,9 +96,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 def described(
     url: str, prepare: Callable[[Connection], None] | None = None
 ) -> dict[str, dict[str, list]]:
-    """Returns every table with its columns, keys, indexes and constraints, as the database reports
-    them.
-    """
+    """Returns every table with its columns, keys, indexes and constraints from the database."""
 
     def describe(connection: Connection) -> dict[str, dict[str, list]]:
         if prepare:

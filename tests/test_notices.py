@@ -1,6 +1,4 @@
-"""Tests of the flash messages: the next page shows them once, and a cookie cannot change their
-text.
-"""
+"""Tests of the flash messages, which are shown once and whose text no cookie can change."""
 
 import pytest
 

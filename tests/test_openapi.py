@@ -71,7 +71,7 @@ def server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 async def let_ada_in(program: Settings) -> None:
-    """Creates an administrator in the way of the operator commands."""
+    """Creates an administrator as the operator does."""
     store = open_store(program, passwords=Passwords(memory_kib=8, passes=1))
     await store.database.connect()
     operator, password = Operator(store), Secret(PASSWORD)

@@ -1,4 +1,4 @@
-"""Tests of guessing the current password at /account/password: back-off and the end of the session."""
+"""Tests of guesses at the current password: back-off, and the end of the session."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -30,7 +30,7 @@ def slow():
 
 @pytest.fixture
 def patient():
-    """Returns a hasher with one thread that refuses nothing, even on a slow machine."""
+    """Returns a hasher with one thread and a wait so long that it refuses nothing."""
     passwords = Passwords(threads=1, passes=5, longest_wait=60)
     yield passwords
     passwords.close()

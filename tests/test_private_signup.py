@@ -1,4 +1,4 @@
-"""Tests of SIGNUP_PRIVACY=private, where sign-up does not reveal whether an email has an account."""
+"""Tests of SIGNUP_PRIVACY=private, which hides whether an email has an account."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Tests of the HTTP protocol with timeouts: clients that send or read too slowly are disconnected."""
+"""Tests of the HTTP protocol with timeouts for clients that send or read too slowly."""
 
 import asyncio
 import gc
@@ -29,8 +29,8 @@ from web.middleware.security_headers import Headers
 from web.server.timeout_protocol import LONGEST_LINE, Flow, Reception
 
 AT_ONCE = 5
-PATIENCE = 0.5  # the time in seconds for which a client may read nothing
-LARGE = 600_000  # the size of an answer in bytes, which is more than the buffers of both sides hold
+PATIENCE = 0.5  # seconds for which a client may read nothing
+LARGE = 600_000  # bytes of an answer, which exceed the buffers of both sides
 
 
 @pytest.fixture

@@ -302,7 +302,7 @@ async def test_of_twenty_who_choose_one_slug_one_has_it(
 async def test_two_who_take_each_others_slug_at_once_get_an_answer(
     house: House, alice: Browser, bob: Browser
 ) -> None:
-    """On PostgreSQL each change waits for the other, until the server aborts one and it is retried."""
+    """Makes each change wait for the other on PostgreSQL, which aborts one for a retry."""
     pair = [await house.viewer_of(person) for person in (alice, bob)]
     for _ in range(3):
         swapped = [

@@ -121,9 +121,7 @@ async def is_a_stranger_once_signed(house: House, person: Browser, claims: dict)
 
 @pytest.mark.guide("B6", "B7")
 async def test_a_token_made_by_the_book_with_our_key_is_ours(house: House, alice: Browser) -> None:
-    """Shows that each forgery below fails only because of its defect, since this token is made in
-    the same way.
-    """
+    """Shows that each forgery below fails only because of its own defect."""
     header = header_of(str(alice.cookie))
     assert (header["alg"], set(header)) == ("HS256", {"typ", "alg", "kid"})
     alice.cookie = signed(header, claims_of(str(alice.cookie)))

@@ -140,7 +140,7 @@ def test_what_is_in_flight_finishes_and_nothing_new_begins(
     assert b"set-cookie: session=" in answer.lower()
     assert program.ends() == (0, "")
     assert names_in(database) == ["Alice"]
-    # Without the journal files, the database was closed.
+    # SQLite deletes its other files when the database is closed.
     assert [path.name for path in database.parent.iterdir()] == [database.name]
 
 

@@ -1,4 +1,4 @@
-"""Tests of the start: the modules and the memory that the program uses, and when it reports ready."""
+"""Tests of the start: imported modules, memory, and the report that the program is ready."""
 
 import json
 import select
@@ -48,7 +48,7 @@ MOST = 80 * 1024  # kilobytes
 
 @pytest.fixture(scope="module")
 def loaded(migrated: Path) -> dict:
-    """Returns the modules and the memory of a process that has just started to serve with SQLite."""
+    """Returns the modules and the memory of a process that has started to serve with SQLite."""
     environ = {"DATABASE_URL": f"sqlite:///{migrated}", "SESSION_SECRET": SECRET}
     done = subprocess.run(
         [sys.executable, "-c", SERVE], env=environ, capture_output=True, text=True, timeout=60

@@ -1,6 +1,4 @@
-"""Tests of the rate limiter. Excessive attempts are refused with Retry-After, and other clients
-cannot lock a user out.
-"""
+"""Tests of the rate limiter, with which other clients cannot lock a user out."""
 
 import asyncio
 from collections import Counter

@@ -234,9 +234,7 @@ def fuzz_headers(crowd: Crowd) -> None:
 
 
 def fuzz_frames(crowd: Crowd) -> None:
-    """Checks that a session cookie in a trailer gives no access and that no framing causes an
-    error.
-    """
+    """Checks that a cookie in a trailer gives no access and that no framing causes an error."""
     port, cookie = crowd.house.port, crowd.house.cookies["charlie"].encode()
 
     @given(raw=framed(SESSION_OF, b"Cookie: " + cookie))

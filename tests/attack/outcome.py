@@ -14,7 +14,7 @@ class NotRun(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem that a tool reports. `title` is its type, and `seen` says where and how it occurs."""
+    """A problem that a tool reports. `title` is its type, and `seen` says where it occurs."""
 
     title: str
     seen: str

@@ -18,9 +18,7 @@ SLOWEST_PAGE = 100
 
 
 def lay(attack: Attack) -> Outcome:
-    """Runs the attack. Raises NotRun if its tool is unavailable, and Broken if the program fails to
-    start.
-    """
+    """Runs the attack. Raises NotRun without its tool, and Broken if the program does not start."""
     version = attack.version()
     with tempfile.TemporaryDirectory(prefix="attack-") as folder:
         proof = attack.prove(Path(folder)) if attack.prove else ""

@@ -1,4 +1,4 @@
-"""Attack by slowhttptest with a thousand connections that send headers, send a form or read slowly."""
+"""Attack by slowhttptest with a thousand connections that send or read slowly."""
 
 import re
 import threading
@@ -59,9 +59,7 @@ def largest_file(house: House) -> str:
 
 
 class Watch:
-    """Counts the program's open files until they are few again, without relying on the tool's
-    report.
-    """
+    """Counts the program's open files until they are few again, whatever the tool reports."""
 
     def __init__(self, house: House) -> None:
         self.house = house

@@ -18,9 +18,7 @@ COLOURS = re.compile(r"\x1b[\[(][0-9;?]*[A-Za-z]")
 
 @dataclass(frozen=True)
 class Done:
-    """The output of a tool without color codes. `was_cut` says whether the time limit ended the
-    tool.
-    """
+    """The output of a tool without color codes. `was_cut` says whether it was killed."""
 
     said: str
     was_cut: bool
@@ -41,7 +39,7 @@ def from_pypi(package: str, version: str, program: str) -> Path:
 
 
 def from_debian(program: str) -> str:
-    """Installs the Debian package of the same name and returns the program's name. Raises NotRun."""
+    """Installs the Debian package `program` and returns its name. Raises NotRun."""
     if not shutil.which(program) and os.geteuid() == 0 and shutil.which("apt-get"):
         environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         for words in (["update"], ["install", "--yes", "--no-install-recommends", program]):

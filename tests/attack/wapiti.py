@@ -1,6 +1,4 @@
-"""Attack by wapiti, which crawls the program as an administrator and as a guest and tests its
-forms.
-"""
+"""Attack by wapiti, which crawls the program as an administrator and as a guest."""
 
 import json
 import re
@@ -119,7 +117,7 @@ def scan(folder: Path, url: str, outside: str, options: list[str]) -> tuple[list
 
 
 def grouped(findings: list[Finding]) -> list[Finding]:
-    """Merges findings with the same title and text and lists their URLs, without the ids of users."""
+    """Merges findings with the same title and text, and lists their URLs without user ids."""
     places: dict[tuple[str, str], set[str]] = defaultdict(set)
     for finding in findings:
         where, _, what = finding.seen.partition(": ")

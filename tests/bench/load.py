@@ -41,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Round:
-    """Requests per second, the 99th percentile in milliseconds, and CPU microseconds per request."""
+    """Requests per second, the 99th percentile in ms, and CPU microseconds per request."""
 
     rate: float
     p99: float
@@ -90,7 +90,7 @@ def run_wrk(
 
 
 def in_turns(rounds: int, *measures: Callable[[], Round]) -> list[list[Round]]:
-    """Returns the rounds of each measure, taken in turns so that machine noise affects all of them."""
+    """Returns the rounds of each measure, taken in turns so that noise affects all of them."""
     taken = [[measure() for measure in measures] for _ in range(rounds)]
     return [list(column) for column in zip(*taken, strict=True)]
 

@@ -139,7 +139,7 @@ class Bench:
 
 
 def dashboard(bench: Bench) -> None:
-    """Compares the dashboard with the minimal endpoint and the floor, on 16 connections and on one."""
+    """Compares the dashboard with the minimal endpoint and the floor, on 16 connections and 1."""
     ours, minimal, floor = in_turns(
         bench.rounds,
         lambda: bench.run(bench.latchkey, bench.dashboards),
@@ -177,9 +177,7 @@ def sign_up_page(bench: Bench) -> None:
 
 
 def live_check(bench: Bench) -> None:
-    """Measures checks of a free and a taken email with limits off and enforced, and checks of new
-    emails.
-    """
+    """Measures live checks of emails: with limits off, with limits enforced, and of new emails."""
     off, floor = in_turns(
         bench.rounds, lambda: bench.run(bench.latchkey, CHECKS), lambda: bench.run_floor(CHECKS[0])
     )
@@ -204,7 +202,7 @@ def live_check(bench: Bench) -> None:
 
 
 def new_addresses(bench: Bench, number: int) -> Round:
-    """Checks as many emails as the limit of all clients allows at once, each from another client."""
+    """Checks as many emails as the limit of all clients allows, each from another client."""
     url = f"sqlite:///{bench.folder / f'new-{number}.db'}"
     servers.migrate(url)
     port = bench.port()
@@ -343,7 +341,7 @@ def add_sign_ups(bench: Bench, database: str, server: Server) -> None:
 
 
 async def sign_up_at_once(url: str) -> tuple[int, int]:
-    """Signs up 500 users at once. Returns the errors and the retries after a 503 with Retry-After."""
+    """Signs up 500 users at once. Returns the numbers of errors and of retries after a 503."""
     tried_again = 0
 
     async def sign_up(client: httpx.AsyncClient, number: int) -> int:
@@ -364,7 +362,7 @@ async def sign_up_at_once(url: str) -> tuple[int, int]:
 
 
 def layers(bench: Bench) -> None:
-    """Measures the cost of each layer as the difference to the program that ends one layer earlier."""
+    """Measures the cost of a layer as the difference to the program that ends before it."""
     size, taken = str(bench.size_of(bench.dashboards[0])), {}
     with ExitStack() as stack:
         programs = {}

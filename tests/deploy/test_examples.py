@@ -179,7 +179,7 @@ def test_the_health_check_goes_past_a_proxy_and_finds_out_what_is_down(
 
 
 def test_the_composition_trusts_the_gateway_of_its_own_network_alone() -> None:
-    """Requests through a published port come from the gateway, and no container has its IP address."""
+    """Relies on the gateway's IP address, from which requests through a published port come."""
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     (network,) = compose["networks"]["default"]["ipam"]["config"]
     assert compose["services"]["web"]["environment"]["TRUSTED_PROXIES"] == network["gateway"]

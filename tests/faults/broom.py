@@ -1,6 +1,4 @@
-"""Causes expired data: sessions are pruned while users log in, and failed log-ins leave bounded
-data.
-"""
+"""Prunes expired sessions while users log in, and measures the growth by failed log-ins."""
 
 import asyncio
 import contextlib
@@ -28,7 +26,7 @@ SESSIONS = f"""
 
 
 async def guess(house: House, number: int) -> list[Answer]:
-    """Sends wrong passwords for emails without an account, each from another /48 through a proxy."""
+    """Sends wrong passwords for unknown emails, each from another /48 through a proxy."""
     client, answers = Client(house.port), []
     for _ in range(number):
         client.headers["X-Forwarded-For"] = (

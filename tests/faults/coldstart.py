@@ -40,8 +40,9 @@ async def without_network(run: Run) -> str:
 
 
 def leave_network() -> None:
-    """Moves this process into a network namespace that has only a loopback interface. Raises
-    NotRun.
+    """Moves this process into a network namespace with only a loopback interface.
+
+    Raises NotRun.
     """
     needs_root()
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:

@@ -145,9 +145,7 @@ async def no_space(run: Run) -> str:
 
 
 async def fail(house: House, error: str) -> str:
-    """Makes all disk operations fail with the error, and checks the answers, the log and the
-    recovery.
-    """
+    """Makes all disk operations fail, and checks the answers, the log and the recovery."""
     await member(house, "alice")
     with strace(
         house, "trace=pwrite64,fdatasync,fsync", f"inject=pwrite64,fdatasync,fsync:error={error}"

@@ -75,9 +75,7 @@ async def through_proxy(run: Run) -> tuple[House, Proxy]:
 
 
 def require_patience(answers: list[Answer], longest: float) -> str:
-    """Requires that each answer is the page, or a refusal with Retry-After, within `longest`
-    seconds.
-    """
+    """Requires each answer within `longest` seconds: the page, or a refusal with Retry-After."""
     slowest = max(answer.seconds for answer in answers)
     told = f"{statuses(answers)}, the longest {slowest:.2f} s"
     require(all(answer.status == 200 or answer.sends_back for answer in answers), told)

@@ -39,9 +39,7 @@ def require(held: object, otherwise: str) -> None:
 
 
 def fault(id: str, name: str, promise: str, *, is_test: bool = False) -> Callable:
-    """Returns a decorator for a fault. With `is_test`, it has a short form that is one of the
-    tests.
-    """
+    """Returns a decorator for a fault. With `is_test`, its short form is one of the tests."""
     return lambda cause: Fault(id, name, promise, is_test, cause)
 
 
