@@ -32,7 +32,7 @@ class HeldHasher(PasswordHasher):
     async def held(
         self, method: str, work: Coroutine[Any, Any, T]
     ) -> AsyncIterator[asyncio.Task[T]]:
-        """Starts `work` and runs the body while a call of `method` ("hash" or "verify") is blocked."""
+        """Starts `work` and blocks its call of `method` ("hash" or "verify") during the body."""
         released = self._held[method] = Event()
         self._reached.clear()
         task = asyncio.create_task(work)

@@ -37,7 +37,7 @@ class Street:
     certificate: Path | None = None
 
     def browser(self, name: str, email: str = "", *, first: int = 0, **options: object) -> Browser:
-        """Returns a browser that sends requests to each port in turn, starting with `ports[first]`."""
+        """Returns a browser that uses each port in turn, starting with `ports[first]`."""
         ports = (*self.ports[first:], *self.ports[:first])
         client = httpx.AsyncClient(
             transport=Taking(*ports, trusting=self.certificate), base_url=self.base_url, timeout=20

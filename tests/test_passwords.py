@@ -135,7 +135,7 @@ async def test_the_hashes_of_one_account_do_not_hold_up_those_of_others(patient:
         tasks.append(asyncio.create_task(hash(None if name == "guest" else name)))
         await asyncio.sleep(0)
     await asyncio.gather(*tasks)
-    # One hash runs and two wait at high priority.
+    # One hash of the account runs, and two wait with priority.
     assert finished == [*["mallory"] * 3, "alice", *["mallory"] * 3, "guest"]
 
 
