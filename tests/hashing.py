@@ -1,4 +1,4 @@
-"""A password hasher that a test can hold, so that what happens during a hash does not depend on its speed."""
+"""A password hasher that a test can block, so that concurrency tests do not depend on its speed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -13,7 +13,7 @@ TIMEOUT = 30  # seconds
 
 
 class HeldHasher(PasswordHasher):
-    """Hashes and verifies in no time, except while `held` holds it."""
+    """Hashes and verifies with minimal parameters, except while `held` blocks it."""
 
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=8, parallelism=1)
@@ -32,7 +32,7 @@ class HeldHasher(PasswordHasher):
     async def held(
         self, method: str, work: Coroutine[Any, Any, T]
     ) -> AsyncIterator[asyncio.Task[T]]:
-        """Starts `work` and runs the body while it is inside a call of `method`, "hash" or "verify"."""
+        """Starts `work` and blocks its call of `method` ("hash" or "verify") during the body."""
         released = self._held[method] = Event()
         self._reached.clear()
         task = asyncio.create_task(work)

@@ -1,6 +1,4 @@
-"""The keys: changed while people are logged in, and found nowhere but in the settings, whatever
-breaks.
-"""
+"""Tests of key rotation while sessions are in use, and tests that no secret leaves the settings."""
 
 import asyncio
 import re
@@ -88,7 +86,7 @@ async def test_once_the_old_key_is_gone_its_sessions_end_cleanly(
         same = await later.thief_of(alice)
         answer = await same.get(path, **headers)
         assert answer.status_code == status, path
-        # a host that was not told of the change yet may know it
+        # The cookie stays, because a host that still has the old key accepts it.
         assert set_cookie_of(answer) == {}, path
         assert (await same.get("/login")).status_code == 200
         assert (await same.log_in(email=alice.email, password=PASSWORD)).status_code == 303
@@ -99,8 +97,9 @@ async def test_once_the_old_key_is_gone_its_sessions_end_cleanly(
 async def test_on_several_hosts_the_new_key_is_made_known_before_it_signs(
     make_house: Callable, house: House, alice: Browser
 ) -> None:
-    """`old,new` on every host, then `new,old`: at each step whatever one host signs the other one
-    opens.
+    """Changes the keys of every host to `old,new` and then to `new,old`.
+
+    At each step each host accepts the sessions that the other host signs.
     """
     steps = [SECRET, f"{SECRET},{NEW}", f"{NEW},{SECRET}", NEW]
     for before, after in pairwise(steps):
@@ -150,7 +149,8 @@ def test_the_program_does_not_start_with_a_secret_file_that_others_can_read(
     path.chmod(mode)
     with socket.create_server(
         ("127.0.0.1", 0)
-    ) as taken:  # a program that started all the same would end here
+        # The port is taken, so that a server that started in spite of the file would end here.
+    ) as taken:
         environ = {**secrets, f"{name}_FILE": str(path), "PORT": str(taken.getsockname()[1])}
         done = run_command("serve", environ=environ)
     assert (done.returncode, done.stdout) == (2, "")
@@ -161,9 +161,7 @@ def test_the_program_does_not_start_with_a_secret_file_that_others_can_read(
 
 
 async def break_at_the_worst(request: Request) -> Response:
-    """A fault of ours, with everything that is secret at hand, and in the words of the error
-    wherever it goes.
-    """
+    """Raises an error whose message contains every secret within reach of the endpoint."""
     settings, store = request.app.state.settings, request.app.state.store
     typed = await read_fields(request)
     keyring, secrets = store.keys, settings.session_secrets
@@ -174,14 +172,14 @@ async def break_at_the_worst(request: Request) -> Response:
 
 
 async def show_it(request: Request) -> Response:
-    """The same, but somebody thought that it would be useful to see what there is."""
+    """Raises an error whose message contains the settings, the store and the keys."""
     raise RuntimeError(
         f"{request.app.state.settings} {request.app.state.store} {request.app.state.store.keys}"
     )
 
 
 class Broken:
-    """A fault before any endpoint is reached."""
+    """Raises an error before any endpoint is reached."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -271,7 +269,7 @@ async def test_no_repr_of_what_the_program_is_made_of_shows_a_secret(
 async def test_a_traceback_with_the_values_of_its_variables_shows_no_secret(
     house: House, alice: Browser
 ) -> None:
-    """As crash reporters write it, and as a debugger would."""
+    """Formats the traceback as crash reporters and debuggers do."""
 
     def fail(settings: object, store: object, keyring: object, secret: object) -> None:
         raise RuntimeError

@@ -1,4 +1,4 @@
-"""Too large, too many, too busy: what is refused, and that nobody loses anything by it."""
+"""Tests of request limits, of a locked or missing database, and of busy hash threads."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""Log in, with one answer for every way that it fails, and log out."""
+"""Tests of logging in, with one answer for every failure, and of logging out."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ async def test_htmx_is_told_to_go_to_the_dashboard(house: House, alice: Browser)
 
 @pytest.fixture
 async def failures(house: House, bob: Browser) -> dict[str, dict[str, str]]:
-    """Ways to fail, all of the same length."""
+    """Returns the forms of three log-ins that fail, all of the same length."""
     await house.create("Eve")
     await house.change("UPDATE users SET disabled_at = created_at WHERE email = 'eve@example.com'")
     return {
@@ -55,7 +55,8 @@ async def test_every_failure_reads_the_same_to_the_byte(
     house: House, stranger: Browser, failures: dict, ask: Callable
 ) -> None:
     before = await house.count("sessions")
-    stranger.headers["Accept-Encoding"] = "identity"  # a packed page's length tells of its address
+    # The length of a compressed page depends on the email in it.
+    stranger.headers["Accept-Encoding"] = "identity"
     answers = [
         without_address(await ask(stranger, "/login", typed), typed["email"])
         for typed in failures.values()
@@ -76,7 +77,7 @@ async def test_every_failure_does_the_same_work(
         before = house.statements, house.hashes
         await stranger.post("/login", typed)
         work.append((house.statements - before[0], house.hashes - before[1]))
-    assert work == [(4, 1)] * 3  # who it is, and three for the row of the trail
+    assert work == [(4, 1)] * 3  # One statement reads the user, and three write the audit entry.
 
 
 @pytest.mark.guide("A9")

@@ -1,5 +1,6 @@
-"""Limits on logging in: per client and account, per network, at known browsers, and what others can
-see of them.
+"""Tests of the rate limits on logging in: per client and account, per network, at known browsers.
+
+They also check that the limits do not reveal when a user logs in.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ BOTH = pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 
 @pytest.fixture
 def environ(environ: dict[str, str]) -> dict[str, str]:
-    """The test's client is a proxy, so that a test can name any client address."""
+    """Makes the test's client a trusted proxy, so that a test can set any client IP address."""
     return environ | {"RATE_LIMITS": "enforce", "TRUSTED_PROXIES": "192.0.2.14"}
 
 
@@ -35,7 +36,7 @@ def passwords(cheap: Passwords) -> Passwords:
 async def guess(
     browser: Browser, address: str, email: str = "alice@example.com", password: str = WRONG
 ) -> int:
-    """The status of a log-in at a browser without cookies."""
+    """Logs in at a browser without cookies and returns the status of the answer."""
     return (await send(browser, address, email, password)).status_code
 
 
@@ -51,11 +52,11 @@ async def send(
 async def attack(
     house: House, hours: float, addresses: Callable[[int], str], every: float = 10.0
 ) -> Counter[str]:
-    """Guesses as often as the answers allow, while the user logs in every so many minutes at a new
-    browser.
+    """Guesses as often as the answers allow while the user logs in at a new browser.
 
-    `addresses` gives the address of each guess by its number. Counts the guesses that were
-    verified, and how often the user got in or was refused.
+    The user logs in every `every` minutes. `addresses` returns the IP address of a guess by its
+    number. Returns how many guesses were sent and verified, and how many log-ins of the user
+    succeeded ("in") or were refused.
     """
     attacker, user, clock = (
         await house.browser("Charlie"),
@@ -82,9 +83,6 @@ async def attack(
             seen["in" if status == 303 else "refused"] += 1
             user_at = clock.moment + timedelta(minutes=every)
     return seen
-
-
-# A user at a new browser
 
 
 @BOTH
@@ -146,7 +144,7 @@ async def test_a_refused_attempt_takes_no_token_of_the_account(
 
 
 async def taken(house: House, limit: str) -> list[int]:
-    """How many tokens were taken from each bucket of the limit."""
+    """Returns the number of tokens that were taken from each bucket of the limit."""
     rows = await house.rows(
         f"SELECT taken FROM buckets WHERE key LIKE '{limit} %' ORDER BY taken DESC"
     )
@@ -170,15 +168,12 @@ async def test_a_password_set_by_the_operator_opens_the_account_to_every_client(
         assert await guess(charlie, address, password="another-No.7") == 303
 
 
-# What others can see
-
-
 @pytest.mark.asvs("S49")
 @pytest.mark.parametrize("logs_in", [True, False])
 async def test_nobody_can_see_by_the_limits_when_the_user_logs_in(
     house: House, alice: Browser, logs_in: bool
 ) -> None:
-    """Neither from many clients nor from the user's own network."""
+    """Guesses from many clients and from the user's own network."""
     charlie, user = await house.browser("Charlie"), await house.browser("Alice")
     for n in range(LOGIN_ACCOUNT.burst - 3):
         assert await guess(charlie, f"198.51.100.{n}") == 422
@@ -236,11 +231,8 @@ async def test_the_buckets_of_an_attempt_cost_one_statement_and_a_log_in_gives_b
         user, before = await house.browser("Alice"), house.statements
         assert await guess(user, address, password=PASSWORD) == 303
         cost.append(house.statements - before)
-    budget = 1  # the audit log's own bucket
+    budget = 1  # The rate limit of the audit log takes one statement.
     assert [each - cost[0] for each in cost] == [0, 2 + budget, 2 + budget]
-
-
-# IPv6
 
 
 @pytest.mark.asvs("S56")
@@ -249,13 +241,13 @@ async def test_the_networks_of_one_ipv6_site_share_the_limit_on_wrong_passwords(
 ) -> None:
     charlie = await house.browser("Charlie")
     guesses = [(f"2001:db8:77:{n // 10:x}::{n:x}", f"person-{n}@example.com") for n in range(30)]
-    # in one /56
+    # All guesses come from one /56.
     assert Counter([await guess(charlie, *each) for each in guesses]) == {422: 20, 429: 10}
     guesses = [(f"2001:db8:77:{n // 10 + 1:x}00::1", f"person-{n}@example.com") for n in range(30)]
     assert Counter([await guess(charlie, *each) for each in guesses]) == {
         422: 20,
         429: 10,
-    }  # 20 were left of the /48's 40
+    }  # The limit of 40 for the /48 has 20 left.
     assert await guess(charlie, "2001:db8:78::1", "grace@example.com") == 422
 
 
@@ -288,9 +280,6 @@ async def test_ipv4_clients_behind_nat64_do_not_share_a_limit(house: House) -> N
         assert await guess(charlie, "64:ff9b::c633:6409", f"person-{n}@example.com") == 422
     assert await guess(charlie, "198.51.100.9", "grace@example.com") == 429
     assert await guess(charlie, "64:ff9b::c633:640a", "grace@example.com") == 422
-
-
-# Known browsers
 
 
 @pytest.mark.asvs("S55")
@@ -345,7 +334,7 @@ async def test_the_user_at_a_known_browser_gets_in_while_many_guess(
     heard = [await guess(charlie, f"198.51.100.{n}") for n in range(LOGIN_ACCOUNT.burst + 1)]
     assert Counter(heard) == {422: 100, 429: 1}
     assert await guess(await house.browser("Alice"), "203.0.113.9", password=PASSWORD) == 429
-    for n in range(10):  # in the user's network, too
+    for n in range(10):  # These guesses come from the user's own network.
         await guess(charlie, "203.0.113.9", f"person-{n}@example.com")
     assert (await log_in_with(alice, device, "203.0.113.9")).status_code == 303
 
@@ -354,7 +343,7 @@ async def test_the_user_at_a_known_browser_gets_in_while_many_guess(
 async def test_log_ins_and_guesses_at_once_do_not_deadlock(
     make_house: Callable, cheap: Passwords, kind: str
 ) -> None:
-    """In one /56, so that all of them lock some of the same buckets."""
+    """Sends the attempts from one /56, so that they lock some of the same buckets."""
     house = await make_house(hashing=cheap)
     await house.member("Alice")
 

@@ -1,6 +1,4 @@
-"""The log: one event a line whatever is in it, in both formats, and nobody's data in
-any of them.
-"""
+"""Tests of the log: one event per line in both formats, and no user data in either."""
 
 import ast
 import json
@@ -208,8 +206,9 @@ def test_what_asyncio_adds_to_its_message_is_left_out() -> None:
 
 @contextmanager
 def listening_to(database: Path, **settings: str) -> Iterator[tuple[httpx.Client, list[str]]]:
-    """The real program on a database of its own: a client of it and, once it has ended, the lines
-    of its log.
+    """Runs the real program on its own database.
+
+    Yields an HTTP client and a list that receives the lines of the log once the program has ended.
     """
     migrate(Secret(f"sqlite:///{database}"))
     said: list[str] = []
@@ -226,7 +225,10 @@ def run(database: Path, sql: str) -> None:
 
 
 def misuse(client: httpx.Client, database: Path) -> str:
-    """Alice signs up; then everything goes wrong that can. Her cookie."""
+    """Signs Alice up and causes every failure that could log user data.
+
+    Returns her session cookie.
+    """
     alice = {"name": "Alice", "email": ADDRESS, "password": PASSWORD}
     assert client.post("/signup", data=alice).status_code == 303
     cookie = client.cookies["session"]
@@ -292,7 +294,7 @@ def test_in_json_each_line_of_the_program_is_an_event_and_the_page_names_one(
         user = client.get("/api/session").json()["user"]["id"]
         run(
             database, "ALTER TABLE users RENAME TO mislaid"
-        )  # pruning, which begins at any moment, does not use it
+        )  # Pruning, which can start at any moment, does not use this table.
         page = client.get("/dashboard")
     notice, failure = [json.loads(line) for line in said]
     assert (notice["level"], notice["message"][:27]) == (
@@ -340,7 +342,7 @@ async def test_a_line_names_the_row_and_not_the_path(
 
 
 def lines_of_ours() -> Iterator[str]:
-    """What the calls of our loggers say, with dots for what is filled in."""
+    """Yields the messages of the program's logger calls, with "…" for each placeholder."""
     for path in (*(ROOT / "web").rglob("*.py"), *(ROOT / "db").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and re.match(

@@ -1,6 +1,4 @@
-"""Several processes and several hosts are one program: what happens in one is so in
-all, at once.
-"""
+"""Tests that several processes and hosts share one state and see each change at once."""
 
 import asyncio
 import shutil
@@ -25,12 +23,12 @@ STREETS = (
     "two hosts on PostgreSQL",
     pytest.param("two hosts behind nginx", marks=needs_nginx),
 )
-EVERYWHERE = 8  # requests, of which each process gets some
+EVERYWHERE = 8  # Each process receives some of these requests.
 
 
 @dataclass
 class Street:
-    """Where the program is to be had, by one address or several, and the one database behind."""
+    """The processes of the program, the ports of their base URL, and their shared database."""
 
     base_url: str
     ports: tuple[int, ...]
@@ -39,7 +37,7 @@ class Street:
     certificate: Path | None = None
 
     def browser(self, name: str, email: str = "", *, first: int = 0, **options: object) -> Browser:
-        """Somebody whose requests go to each address in turn, beginning with one."""
+        """Returns a browser that uses each port in turn, starting with `ports[first]`."""
         ports = (*self.ports[first:], *self.ports[:first])
         client = httpx.AsyncClient(
             transport=Taking(*ports, trusting=self.certificate), base_url=self.base_url, timeout=20
@@ -155,7 +153,7 @@ async def test_a_new_password_at_one_is_the_password_at_all(street: Street) -> N
 
 @pytest.mark.asvs("S18")
 async def test_forty_sign_ups_with_one_address_across_all_make_one_account(street: Street) -> None:
-    """The password is the same, so those that come second log in."""
+    """The password is the same, so every sign-up after the first one logs in."""
     crowd = [street.browser("Erin", first=number % 2) for number in range(40)]
     waiting, made = crowd, 0
     while waiting:
@@ -176,7 +174,7 @@ async def test_forty_sign_ups_with_one_address_across_all_make_one_account(stree
 
 @pytest.mark.asvs("S66")
 async def test_an_address_is_believed_only_from_a_proxy_that_is_trusted(street: Street) -> None:
-    """Whatever a client says of itself: alone the host that trusts this machine takes its word."""
+    """Only the host that trusts 127.0.0.1 as a proxy believes the header of the client."""
     frank = street.browser("Frank", headers={"X-Forwarded-For": "203.0.113.9"})
     await frank.sign_up()
     for _ in range(3):
@@ -188,7 +186,7 @@ async def test_an_address_is_believed_only_from_a_proxy_that_is_trusted(street: 
 
 
 async def test_told_to_stop_every_process_ends_well(street: Street) -> None:
-    """The last test of each street."""
+    """Ends the programs, so it is the last test of each deployment."""
     grace = street.browser("Grace")
     await grace.sign_up()
     for program in street.programs:
@@ -205,11 +203,11 @@ async def test_told_to_stop_every_process_ends_well(street: Street) -> None:
 async def test_a_limit_is_one_for_all_processes_and_a_restart_forgives_nothing(
     request: pytest.FixtureRequest, migrated: Path, tmp_path: Path, database: str
 ) -> None:
-    """Each guess has a connection of its own, so that both workers get some."""
+    """Sends each guess on its own connection, so that both workers receive some."""
     form = {"email": "alice@example.com", "password": "not-her-No.7 key"}
 
     async def guess(port: int) -> int:
-        while True:  # a program that is too busy to hash has given the attempt back
+        while True:  # A program that is too busy to hash has refunded the attempt.
             async with httpx.AsyncClient(base_url=f"http://localhost:{port}", timeout=60) as client:
                 if (status := (await client.post("/login", data=form)).status_code) != 503:
                     return status

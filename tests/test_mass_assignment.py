@@ -1,6 +1,4 @@
-"""Every form and check takes its own fields alone: whatever else is sent with them is not looked
-at.
-"""
+"""Tests that every form and every live check reads only its own fields."""
 
 from collections.abc import Callable
 
@@ -59,7 +57,7 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 def intruders(path: str = "", **own: str) -> dict[str, str]:
-    """Everything that the form does not have, and what it has."""
+    """Returns every field that the form does not have, and the fields `own`."""
     return (
         {name: value for name, value in INTRUDERS.items() if name not in OWN.get(path, ())}
         | ALSO
@@ -72,7 +70,7 @@ async def rows(house: House, columns: str = "*", table: str = "users") -> list[t
 
 
 async def is_untouched(house: House) -> bool:
-    """No value of an intruder has come into either table."""
+    """Returns whether neither table contains a value of an extra field."""
     stored = str([await rows(house, table=table) for table in ("users", "sessions")])
     return not any(word in stored.lower() for word in ("intruder", "1970-01-01", "2999-01-01"))
 

@@ -1,6 +1,4 @@
-"""The numbers for operators: told to this machine and to who has the token, to nobody else, and
-true.
-"""
+"""Tests of the metrics: who may read them, and whether they are correct."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +22,7 @@ ELSEWHERE = ("192.0.2.14", 40_000)
 
 @pytest.fixture
 def scrape(house: House) -> Callable:
-    """What a scraper is answered whose socket has this address."""
+    """Returns a function that requests /metrics from a client with the given socket address."""
 
     async def scrape(peer: Any = HERE, token: str | None = TOKEN, **headers: str) -> httpx.Response:
         app = create_app(
@@ -43,7 +41,7 @@ def scrape(house: House) -> Callable:
 
 
 def number(answer: httpx.Response, name: str, **labels: str) -> float | None:
-    """The value of the one series that has these labels."""
+    """Returns the value of the only series with these labels, or None."""
     found = []
     for series, labelled, value in re.findall(r"^(\w+){([^}]*)} (\S+)$", answer.text, re.M):
         if (
@@ -156,9 +154,11 @@ async def test_attempts_are_counted_by_their_outcome(
     house: House, scrape: Callable, stranger: Browser
 ) -> None:
     await stranger.sign_up()
-    await stranger.sign_up()  # signed in by now: sent on, nothing done
+    # The user is logged in by now, so the sign-up redirects and does nothing.
+    await stranger.sign_up()
     await stranger.post("/logout")
-    await replace(stranger, password="another-No.7 of his").sign_up()  # the address is taken
+    # An account with this email exists.
+    await replace(stranger, password="another-No.7 of his").sign_up()
     for password in (PASSWORD, "wrong-No.9"):
         stranger.cookie = None
         await stranger.log_in(password)
@@ -196,7 +196,7 @@ async def test_answers_are_counted_by_who_may_ask_and_by_status(
     )
     assert {(kind, status): int(count) for kind, status, count in counted} == {
         ("guests", "200"): 2,
-        ("guests", "303"): 1,  # Alice has signed up
+        ("guests", "303"): 1,  # Alice has signed up.
         ("guests", "405"): 1,
         ("members", "303"): 1,
         ("members", "200"): 1,
@@ -209,7 +209,7 @@ async def test_answers_are_counted_by_who_may_ask_and_by_status(
 async def test_live_sessions_are_counted_but_not_at_each_scrape(
     house: House, scrape: Callable, alice: Browser, bob: Browser
 ) -> None:
-    house.clock.move(days=8)  # Alice's and Bob's are over
+    house.clock.move(days=8)  # The sessions of Alice and Bob have expired.
     await house.member("Grace")
     assert number(await scrape(), "latchkey_live_sessions") == 1
     await house.member("Charlie")
@@ -236,7 +236,7 @@ async def test_where_the_database_is_away_the_rest_is_told(make_house: Callable)
 async def test_no_series_is_named_by_what_a_visitor_sends(
     scrape: Callable, stranger: Browser
 ) -> None:
-    """A label for each path or method would let anybody fill the memory."""
+    """A label for each path or method would let any client fill the memory."""
     for count in range(50):
         await stranger.ask(f"BREW{count}", f"/tea/{count}")
     assert "tea" not in (told := (await scrape()).text)

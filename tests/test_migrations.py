@@ -1,6 +1,4 @@
-"""A database comes to this program's schema whole or not at all, whoever else is at it, and is
-refused in one line.
-"""
+"""Tests that a migration is applied completely or not at all, and that errors take one line."""
 
 import asyncio
 import os
@@ -33,20 +31,20 @@ SLOW_INDEXES = (
 
 @dataclass
 class Place:
-    """An empty database, the commands that are given it, and what is in it."""
+    """An empty database, with methods that run commands on it and read its content."""
 
     url: str
     server: Server | None
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """In a process of its own."""
+        """Starts the command in its own process."""
         pipe = subprocess.PIPE
         return subprocess.Popen(
             [LATCHKEY, *command], env=self.environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True
         )
 
     def run(self, *command: str, typed: str = "") -> tuple[int, str]:
-        """Exit code, and what was said."""
+        """Returns the exit code and the output."""
         told = run_command(*command, environ=self.environ, stdin=typed)
         return told.returncode, told.stdout + told.stderr
 
@@ -74,7 +72,7 @@ class Place:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Meanwhile another migrates it."""
+        """Holds the lock of another migration while the body runs."""
         if self.server:
             with self.server.opened(self.url.rpartition("/")[2], "BEGIN", LOCK):
                 yield
@@ -98,9 +96,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 def described(
     url: str, prepare: Callable[[Connection], None] | None = None
 ) -> dict[str, dict[str, list]]:
-    """Every table with its columns, keys, indexes and constraints, as the database itself tells
-    them.
-    """
+    """Returns every table with its columns, keys, indexes and constraints from the database."""
 
     def describe(connection: Connection) -> dict[str, dict[str, list]]:
         if prepare:
@@ -184,7 +180,7 @@ def test_a_migration_killed_in_the_middle_has_changed_nothing(place: Place) -> N
 
 @contextmanager
 def in_an_index(place: Place) -> Iterator[subprocess.Popen[str]]:
-    """A migration that PostgreSQL has stopped half-way."""
+    """Yields a migration that an event trigger of PostgreSQL has stopped halfway."""
     sleeping = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
     place.rows(*SLOW_INDEXES, "SELECT 1")
     migration = place.start("migrate")
@@ -195,9 +191,7 @@ def in_an_index(place: Place) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def before_the_commit(place: Place) -> Iterator[subprocess.Popen[str]]:
-    """A migration that has made everything, and whose COMMIT waits for somebody who
-    reads the file.
-    """
+    """Yields a migration whose COMMIT waits for a reader of the file."""
     with closing(sqlite3.connect(place.path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM notes").fetchall()
@@ -300,7 +294,7 @@ def refused_in_one_line(place: Place, command: str, why: str) -> str:
 
 
 def serve(place: Place) -> tuple[int, str]:
-    """In a process of its own, which would not end if it did serve."""
+    """Runs `serve` in its own process, and ends it if it does not fail within 30 seconds."""
     process = place.start("serve")
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=30)

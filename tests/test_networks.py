@@ -1,4 +1,4 @@
-"""The networks by which an address counts."""
+"""Tests of the networks whose rate limits apply to an IP address."""
 
 import pytest
 
@@ -12,9 +12,10 @@ from db.rate_limits.limits import SIGNUP_MINUTE
     [
         ("198.51.100.9", ["198.51.100.9"]),
         ("::ffff:198.51.100.9", ["198.51.100.9"]),
-        ("2002:c633:6409:7:1::2", ["198.51.100.9"]),  # 6to4
-        ("64:ff9b::c633:6409", ["198.51.100.9"]),  # NAT64
-        ("64:ff9b:1:fffe::c633:6409", ["64:ff9b:1:fffe::c633:6409"]),  # NAT64 of one site
+        ("2002:c633:6409:7:1::2", ["198.51.100.9"]),  # 6to4 (RFC 3056)
+        ("64:ff9b::c633:6409", ["198.51.100.9"]),  # NAT64 (RFC 6052)
+        # The local NAT64 prefix of RFC 8215 is a network of one site.
+        ("64:ff9b:1:fffe::c633:6409", ["64:ff9b:1:fffe::c633:6409"]),
         ("2001:db8:1:2ff::1", ["2001:db8:1:2ff::/64", "2001:db8:1:200::/56", "2001:db8:1::/48"]),
         (
             "2001:DB8:1:2ff:ffff::9",

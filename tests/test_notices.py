@@ -1,6 +1,4 @@
-"""What the page after a redirect says about the change before it: once, and only sentences of the
-program.
-"""
+"""Tests of the flash messages, which are shown once and whose text no cookie can change."""
 
 import pytest
 
@@ -12,7 +10,7 @@ OTHER = "another-No.7 by the sea"
 
 
 async def told(person: Browser, path: str) -> str:
-    """What the page says on top about the change before it; and it says it once."""
+    """Returns the flash message of the page, and checks that the page shows it only once."""
     page, again = read(await person.get(path)), read(await person.get(path))
     assert again.all(**{"class": "notice"}) == []
     return page.one("main").one("p", **{"class": "notice"}).text

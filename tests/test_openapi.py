@@ -1,6 +1,4 @@
-"""What the OpenAPI document says of the API is so: it is valid, and the running program is held
-against it.
-"""
+"""Tests that the OpenAPI document is valid and that the running program conforms to it."""
 
 import asyncio
 import socket
@@ -41,7 +39,7 @@ BOUNDED = settings(
 
 @dataclass
 class Server:
-    """The program behind a real port, and the cookie of each person who is in."""
+    """The program on a real port, and the session cookie of each role."""
 
     url: str
     cookies: dict[str, str]
@@ -73,7 +71,7 @@ def server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 async def let_ada_in(program: Settings) -> None:
-    """The first administrator is made at the shell."""
+    """Creates an administrator as the operator does."""
     store = open_store(program, passwords=Passwords(memory_kib=8, passes=1))
     await store.database.connect()
     operator, password = Operator(store), Secret(PASSWORD)
@@ -95,7 +93,7 @@ def cookies_at(url: str) -> dict[str, str]:
 
 @pytest.fixture
 def schema(server: Server) -> schemathesis.BaseSchema:
-    """The document as it is served. Whose cookie is sent is ours to say, not the generator's."""
+    """Returns the served document. The tests send the cookies themselves, not the generator."""
     config = SchemathesisConfig.from_dict({"generation": {"with-security-parameters": False}})
     return schemathesis.openapi.from_url(f"{server.url}/api/openapi.json", config=config)
 
@@ -105,7 +103,7 @@ def operations(schema: schemathesis.BaseSchema) -> Iterator[APIOperation]:
 
 
 def test_the_document_is_valid_openapi(schema: schemathesis.BaseSchema) -> None:
-    schema.validate()  # against the schema of the OpenAPI Initiative
+    schema.validate()  # This validates against the schema of the OpenAPI Initiative.
     assert schema.raw_schema["openapi"].startswith("3.1.")
     for operation in operations(schema):
         for response in operation.definition.raw["responses"].values():
@@ -135,9 +133,7 @@ def cookie_of(server: Server, who: str) -> dict[str, str]:
 def test_the_program_answers_as_the_document_says(
     schema: schemathesis.BaseSchema, server: Server, who: str, statuses: set[int]
 ) -> None:
-    """Whatever fits the document and whatever does not, at random and at every limit, other methods
-    too.
-    """
+    """Sends valid and invalid requests: random values, boundary values, and other methods."""
     seen: set[int] = set()
 
     def ask(case: schemathesis.Case) -> None:
@@ -148,7 +144,7 @@ def test_the_program_answers_as_the_document_says(
             operation, generation_modes=BOTH, generation_config=GENERATION
         ):
             ask(case)
-        # what takes any string cannot be asked wrongly
+        # An operation whose only parameter is any string has no invalid requests.
         for mode in BOTH if operation.query else BOTH[:1]:
             BOUNDED(given(operation.as_strategy(generation_mode=mode))(ask))()
     assert seen == statuses | {405}
@@ -180,11 +176,11 @@ def test_what_is_found_looks_as_the_document_says(
     ]
 
 
-# And by hand: what no document can say
+# The tests from here on check what an OpenAPI document cannot express.
 
 
 def is_a_problem(answer: httpx.Response, status: int) -> bool:
-    """Problem details (RFC 9457), to whoever asks, and no way to anywhere else."""
+    """Returns whether the answer is a problem document (RFC 9457) without a redirect."""
     return (
         (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
         and answer.json()["status"] == status

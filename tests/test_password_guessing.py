@@ -1,4 +1,4 @@
-"""Guessing the current password at /account/password: back-off, and the end of the session."""
+"""Tests of guesses at the current password: back-off, and the end of the session."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,8 +38,9 @@ async def change(browser: Browser, current: str = WRONG, ask: Callable = Browser
 
 
 async def guess(browser: Browser, clock: Clock, times: int) -> int:
-    """Sends so many wrong passwords that are verified, as soon as the answers allow; returns the
-    seconds it took.
+    """Sends `times` wrong passwords as soon as the answers allow, until each one is verified.
+
+    Returns the seconds that passed on the clock.
     """
     start = clock()
     for _ in range(times):
@@ -105,7 +106,7 @@ async def test_only_the_session_that_guessed_ends(
     house: House, clock: Clock, alice: Browser, alices_phone: Browser
 ) -> None:
     await guess(alice, clock, 19)
-    assert (await change(alices_phone)).status_code == 422  # each session counts by itself
+    assert (await change(alices_phone)).status_code == 422  # Each session has its own count.
     clock.move(hours=1)
     assert (await change(alice)).status_code == 303
     assert [await alice.is_in(), await alices_phone.is_in()] == [False, True]
@@ -155,7 +156,7 @@ async def test_the_right_password_ends_the_count(
 async def test_the_right_password_ends_the_count_though_the_new_one_is_refused(
     house: House, clock: Clock, alice: Browser
 ) -> None:
-    """The session then goes on, and so would its count."""
+    """The session continues, so its count would continue too."""
     await guess(alice, clock, 19)
     clock.move(hours=1)
     store = replace(house.store, breaches=EveryPasswordBreached())
@@ -175,11 +176,11 @@ class EveryPasswordBreached:
 async def test_waiting_for_days_does_not_end_the_count(
     house: House, clock: Clock, alice: Browser
 ) -> None:
-    """Otherwise nineteen guesses a day would be possible for as long as the session lives."""
+    """Without this, an attacker could make 19 guesses a day for as long as the session lives."""
     for _ in range(19):
         await guess(alice, clock, 1)
         clock.move(days=1)
-        await alice.is_in()  # renews the session
+        await alice.is_in()  # This request renews the session.
     assert (await change(alice)).status_code == 303
     assert not await alice.is_in()
 

@@ -1,4 +1,4 @@
-"""Passwords: how they are hashed, how many at once, and who waits for whom."""
+"""Tests of password hashing: the parameters, the limit on concurrent hashes, and their order."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ HUSH, OTHER = Secret("engine-No.9"), Secret("another-No.7")
 
 @pytest.fixture
 def passwords():
-    """With the parameters of production."""
+    """Returns a hasher with the parameters of production."""
     passwords = Passwords()
     yield passwords
     passwords.close()
@@ -22,7 +22,7 @@ def passwords():
 
 @pytest.fixture
 def slow():
-    """One thread, whose hash takes long enough to queue behind: about a fifth of a second."""
+    """Returns a hasher with one thread, on which a hash takes about 0.2 seconds."""
     passwords = Passwords(threads=1, passes=20)
     yield passwords
     passwords.close()
@@ -30,7 +30,7 @@ def slow():
 
 @pytest.fixture
 def patient():
-    """One thread, and a queue that a busy machine does not make too long to wait in."""
+    """Returns a hasher with one thread and a wait so long that it refuses nothing."""
     passwords = Passwords(threads=1, passes=5, longest_wait=60)
     yield passwords
     passwords.close()
@@ -68,7 +68,7 @@ async def test_a_hash_with_other_parameters_is_outdated(passwords: Passwords) ->
 
 @pytest.mark.reliability("R13")
 async def test_fifty_at_once_are_all_served() -> None:
-    """Their estimated wait is below the limit, because no hash was measured yet."""
+    """Their estimated wait is below the limit, because no hash has been measured yet."""
     hasher = HeldHasher()
     passwords = Passwords(hasher=hasher)
     async with hasher.held("hash", passwords.hash(HUSH)) as first:
@@ -135,7 +135,7 @@ async def test_the_hashes_of_one_account_do_not_hold_up_those_of_others(patient:
         tasks.append(asyncio.create_task(hash(None if name == "guest" else name)))
         await asyncio.sleep(0)
     await asyncio.gather(*tasks)
-    # one runs, two wait ahead
+    # One hash of the account runs, and two wait with priority.
     assert finished == [*["mallory"] * 3, "alice", *["mallory"] * 3, "guest"]
 
 

@@ -1,4 +1,4 @@
-"""SIGNUP_PRIVACY=private: nobody learns from sign-up whether an address has an account."""
+"""Tests of SIGNUP_PRIVACY=private, which hides whether an email has an account."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 async def alice(house: House) -> Browser:
-    """She has had her account for a while."""
+    """Creates Alice's account and returns a browser that is not logged in."""
     await house.create("Alice")
     return await house.browser("Alice")
 
@@ -101,7 +101,7 @@ async def test_signing_up_sets_no_cookie(house: House, stranger: Browser) -> Non
 def test_private_sign_up_is_refused_outside_loopback_without_mail(
     tmp_path, environ: dict[str, str], mail: dict[str, str]
 ) -> None:
-    """Logging in with the new password would show whether the address was free."""
+    """Logging in with the new password would show whether the email was free."""
     away = (
         environ
         | mail
@@ -126,7 +126,7 @@ async def test_in_the_open_mode_the_owner_finds_the_try_too(make_house: Callable
 
 async def test_a_private_sign_up_never_logs_in(house: House, alice: Browser) -> None:
     before = house.hashes
-    answer = await alice.sign_up()  # with her own password
+    answer = await alice.sign_up()  # This is her own password.
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login?new=1")
     assert alice.cookie is None
     assert (await house.count("sessions"), house.hashes) == (0, before + 1)

@@ -1,6 +1,4 @@
-"""The protocol: who is too slow with their headers, too long-winded, or does not read is sent away,
-and nobody else.
-"""
+"""Tests of the HTTP protocol with timeouts for clients that send or read too slowly."""
 
 import asyncio
 import gc
@@ -31,13 +29,13 @@ from web.middleware.security_headers import Headers
 from web.server.timeout_protocol import LONGEST_LINE, Flow, Reception
 
 AT_ONCE = 5
-PATIENCE = 0.5  # seconds that somebody may read nothing
-LARGE = 600_000  # bytes of an answer: more than the buffers of both sides hold
+PATIENCE = 0.5  # seconds for which a client may read nothing
+LARGE = 600_000  # bytes of an answer, which exceed the buffers of both sides
 
 
 @pytest.fixture
 async def port(house: House) -> AsyncIterator[int]:
-    """The house, served by the real server on a port that is free, with little patience."""
+    """Serves the application on a free port with short timeouts and yields the port."""
     async with served(
         house.app, Reception(headers_within=0.3, body_within=1.5, at_once=AT_ONCE)
     ) as server:
@@ -50,7 +48,7 @@ async def served(app: ASGIApp, reception: Reception) -> AsyncIterator[uvicorn.Se
         app, http=reception, ws="none", log_config=None, lifespan="off", timeout_graceful_shutdown=3
     )
     server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
-    # or the kernel would take in megabytes
+    # Without this, the kernel would buffer megabytes.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)
     serving = asyncio.create_task(server.serve([listening]))
     while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
@@ -65,7 +63,7 @@ def port_of(server: uvicorn.Server) -> int:
 
 
 async def answer_to(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
-    """What the server says, to the end of the connection."""
+    """Returns the bytes that the server sends until the connection ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         for part in parts:
@@ -237,7 +235,7 @@ async def test_one_who_reads_on_does_not_wake_the_others() -> None:
 
 
 def answering(size: int = LARGE, seconds: float = 0.0) -> Starlette:
-    """An application whose work may take less time than somebody may read nothing."""
+    """Returns an application that answers with `size` bytes after `seconds`."""
 
     async def show(request: Request) -> Response:
         await asyncio.sleep(seconds)
@@ -258,7 +256,7 @@ LAST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 async def ask(server: uvicorn.Server, requests: bytes, room: int = 4096) -> socket.socket:
-    """Who asks has little room for answers, and reads none."""
+    """Connects with a receive buffer of `room` bytes and sends requests without reading answers."""
     wire = socket.socket()
     wire.setblocking(False)
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
@@ -269,7 +267,7 @@ async def ask(server: uvicorn.Server, requests: bytes, room: int = 4096) -> sock
 
 
 async def stay(server: uvicorn.Server, longest: float) -> float:
-    """Seconds until the server has no connection left."""
+    """Returns the seconds until the server has no connection left, at most about `longest`."""
     began = time.monotonic()
     while server.server_state.connections and time.monotonic() - began < longest:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
@@ -342,7 +340,7 @@ def test_who_asks_for_much_and_hangs_up_is_not_logged(caplog: pytest.LogCaptureF
     async def scenario() -> None:
         async with served(answering(10, seconds=0.1), Reception(**IMPATIENT)) as server:
             wire = await ask(server, ASK * 20)
-            await asyncio.sleep(0.15)  # so that the second is being answered
+            await asyncio.sleep(0.15)  # The second request is in progress by then.
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
             wire.close()
             assert await stay(server, 3) < 3
@@ -354,7 +352,7 @@ def test_who_asks_for_much_and_hangs_up_is_not_logged(caplog: pytest.LogCaptureF
 
 
 def count_requests() -> int:
-    """Those that the server holds."""
+    """Returns the number of requests that the server holds in memory."""
     gc.collect()
     return sum(isinstance(one, RequestResponseCycle) for one in gc.get_objects())
 
@@ -377,9 +375,6 @@ async def test_nothing_more_is_taken_in_while_somebody_waits_in_line() -> None:
                 await asyncio.sleep(0.05)
                 await asyncio.get_running_loop().sock_sendall(wire, ASK * 10)
             assert 0 < count_requests() <= 10
-
-
-# Trailers, and offers to change the protocol
 
 
 POST = (
@@ -421,7 +416,7 @@ async def test_trailers_without_end_are_cut_off(trailer: bytes) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
         writer.write(start)
         with pytest.raises(ConnectionError):
-            for _ in range(1_000):  # 16 MB, more than the kernel's buffers hold
+            for _ in range(1_000):  # This is 16 MB, which is more than the kernel's buffers hold.
                 writer.write(trailer * (16_384 // len(trailer)))
                 await writer.drain()
                 await asyncio.sleep(0)

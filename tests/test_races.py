@@ -1,4 +1,4 @@
-"""What many do at once: one address is one account, and two clicks do one thing."""
+"""Tests of concurrent requests: one email makes one account, and two clicks have one effect."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -26,7 +26,7 @@ NEW_PASSWORD = "another-No.7 to the sea"
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    """On both databases: each has locks of its own kind to get wrong."""
+    """Runs the tests on both databases, because each has its own locks."""
     return request.param
 
 
@@ -184,7 +184,10 @@ ROGUE_AGAIN = "UPDATE users SET role = 'admin', disabled_at = NULL WHERE name = 
 
 
 async def together(number: int, *changes: Coroutine) -> list[object]:
-    """What each of them returned or raised. Every other round starts them in the opposite order."""
+    """Runs the changes concurrently and returns their results or errors.
+
+    Every other round starts them in the opposite order.
+    """
     order = -1 if number % 2 else 1
     return (await asyncio.gather(*changes[::order], return_exceptions=True))[::order]
 
@@ -238,7 +241,7 @@ async def test_a_disabled_admin_cannot_undo_it(make_house: Callable, cheap: Pass
 async def test_no_session_changes_anything_after_it_has_ended(
     make_house: Callable, cheap: Passwords
 ) -> None:
-    """The numbers of the audit log are the order in which the transactions committed."""
+    """Relies on the numbers of the audit log, which have the order of the commits."""
     house = await make_house(hashing=cheap)
     alice = await house.member("Alice")
     for number in range(ROUNDS):
@@ -299,7 +302,7 @@ async def test_of_twenty_who_choose_one_slug_one_has_it(
 async def test_two_who_take_each_others_slug_at_once_get_an_answer(
     house: House, alice: Browser, bob: Browser
 ) -> None:
-    """On PostgreSQL each waits for the other, until the server undoes one; it is tried again."""
+    """Makes each change wait for the other on PostgreSQL, which aborts one for a retry."""
     pair = [await house.viewer_of(person) for person in (alice, bob)]
     for _ in range(3):
         swapped = [
@@ -344,9 +347,7 @@ async def test_log_in_log_out_everywhere_and_a_new_password_at_once_end_as_if_on
 async def test_those_who_end_sessions_at_once_do_not_wait_for_each_other_for_ever(
     make_house: Callable, cheap: Passwords
 ) -> None:
-    """Half of the rows are pruned while their owner ends all, or all the others, from several
-    devices, and logs in.
-    """
+    """Prunes half of the sessions while their user logs in and ends all or all other sessions."""
     house = await make_house(hashing=cheap)
     alice = await house.member("Alice")
     for _ in range(4):
@@ -391,7 +392,7 @@ NEXT_VERSION = (
 async def test_who_is_served_goes_on_while_the_next_version_adds_to_the_tables(
     make_house: Callable, cheap: Passwords
 ) -> None:
-    """The migration of a version to come, beside this one, which is still serving."""
+    """Applies a migration of a later version while this version serves requests."""
     house, other = await make_house(hashing=cheap), await make_house(hashing=cheap)
     alice = await house.member("Alice")
     migrated = asyncio.Event()
@@ -414,9 +415,7 @@ async def test_who_is_served_goes_on_while_the_next_version_adds_to_the_tables(
         return codes
 
     async def migrate() -> None:
-        """On PostgreSQL it may come across a reader who waits for it; then it is undone whole, and
-        tried again.
-        """
+        """Applies the migration, and retries it when PostgreSQL aborts it because of a deadlock."""
         while not migrated.is_set():
             with suppress(Busy):
                 async with other.store.transaction():

@@ -1,4 +1,4 @@
-"""The key that a search for users is compared with."""
+"""Tests of the search key of users, and of the pattern that a search compares with it."""
 
 import pytest
 

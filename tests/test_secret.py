@@ -1,4 +1,4 @@
-"""Secret: a value that can be used but not shown."""
+"""Tests of Secret, whose value can be used and not shown."""
 
 import copy
 import json
@@ -43,7 +43,8 @@ def test_a_secret_refuses_to_be_shown(way: str) -> None:
 
 def test_a_secret_does_not_reach_a_log_line(capsys: pytest.CaptureFixture[str]) -> None:
     handler = logging.StreamHandler()
-    handler.handleError = lambda record: None  # what logging does with a line that cannot be made
+    # The logging module ignores a line that it cannot format in the same way.
+    handler.handleError = lambda record: None
     logger = logging.Logger("a log")
     logger.addHandler(handler)
     logger.error("the secret is %s", Secret("hush"))

@@ -1,6 +1,4 @@
-"""The session cookie: what is in it, what it is worth, and that nothing but a live session of ours
-opens a door.
-"""
+"""Tests of the session cookie: its content, its attributes, its renewal, and forged cookies."""
 
 import asyncio
 import hashlib
@@ -43,7 +41,7 @@ def encoded(part: bytes | dict) -> str:
 
 
 def signed(header: dict, claims: dict | bytes, secret: str = SECRET) -> str:
-    """What a forger makes who knows how a JWT is made."""
+    """Returns a JWT that is signed with the secret, whatever its header and claims are."""
     signing_input = f"{encoded(header)}.{encoded(claims)}"
     return (
         f"{signing_input}.{encoded(hmac.digest(secret.encode(), signing_input.encode(), 'sha256'))}"
@@ -51,7 +49,7 @@ def signed(header: dict, claims: dict | bytes, secret: str = SECRET) -> str:
 
 
 async def is_a_stranger(house: House, cookie: str) -> bool:
-    """With this cookie one is nobody, at every kind of door, and gets no error of ours."""
+    """Returns whether every type of route treats the cookie as missing, without a server error."""
     person = await house.browser("Charlie")
     answers = [
         await person.get(path, Cookie=f"session={cookie}".encode(), **headers)
@@ -72,7 +70,7 @@ async def test_the_cookie_holds_five_claims_and_no_personal_data(
 ) -> None:
     ((user_id,),) = await house.rows("SELECT id FROM users")
     claims = claims_of(str(alice.cookie))
-    assert len(claims.pop("sid")) == 43  # 256 bits
+    assert len(claims.pop("sid")) == 43  # This is 256 bits in Base64.
     assert claims == {"sub": user_id, "role": "user", "iat": LOG_IN, "exp": LOG_IN + 7 * DAY}
     assert len(str(alice.cookie)) < 4096
 
@@ -115,7 +113,7 @@ async def test_the_database_keeps_a_hash_of_the_session_and_never_the_session(
 
 
 async def is_a_stranger_once_signed(house: House, person: Browser, claims: dict) -> bool:
-    """Even signed with our own key, these claims open nothing."""
+    """Returns whether the claims are refused although the application's key has signed them."""
     thief = await house.thief_of(person)
     thief.cookie = signed(header_of(str(person.cookie)), claims)
     return not await thief.is_in()
@@ -123,9 +121,7 @@ async def is_a_stranger_once_signed(house: House, person: Browser, claims: dict)
 
 @pytest.mark.guide("B6", "B7")
 async def test_a_token_made_by_the_book_with_our_key_is_ours(house: House, alice: Browser) -> None:
-    """The forgeries below fail for what is wrong in them alone: this one, made in the same way, is
-    right.
-    """
+    """Shows that each forgery below fails only because of its own defect."""
     header = header_of(str(alice.cookie))
     assert (header["alg"], set(header)) == ("HS256", {"typ", "alg", "kid"})
     alice.cookie = signed(header, claims_of(str(alice.cookie)))
@@ -387,7 +383,7 @@ async def test_a_thousand_tokens_are_random_and_none_comes_twice(house: House) -
     ones = sum(int.from_bytes(token).bit_count() for token in tokens)
     assert {len(token) for token in tokens} == {32}
     assert len(set(tokens)) == 1_000
-    assert abs(ones / (1_000 * 256) - 0.5) < 0.008  # eight standard deviations
+    assert abs(ones / (1_000 * 256) - 0.5) < 0.008  # The tolerance is eight standard deviations.
 
 
 @pytest.mark.guide("B5")

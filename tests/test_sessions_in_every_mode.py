@@ -1,6 +1,4 @@
-"""The session stories, in all four combinations of strategy and cookie: the guide's "either, or
-both".
-"""
+"""Tests of sessions in all four combinations of session strategy and cookie type."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,7 +21,7 @@ pytestmark = pytest.mark.guide("B2", "B3")
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    """Both databases in one run."""
+    """Runs the tests on both databases."""
     return request.param
 
 

@@ -1,4 +1,4 @@
-"""Settings: what the program starts with, and what it refuses to start with."""
+"""Tests of the settings: their defaults, their formats, and the values that prevent a start."""
 
 import os
 import re
@@ -108,7 +108,7 @@ def test_a_secret_file_that_others_can_write_is_refused(read, tmp_path: Path, mo
 @pytest.mark.asvs("S96")
 @pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
 def test_a_secret_file_that_its_group_can_read_is_accepted(read, tmp_path: Path, mode: int) -> None:
-    """As Kubernetes mounts secrets with fsGroup: a link to a file of mode 0440."""
+    """Kubernetes with fsGroup mounts a secret as a link to a file of mode 0440."""
     secret_file(tmp_path / "..data", mode)
     (tmp_path / "secret").symlink_to("..data")
     settings = read(BASE_URL="https://example.com", SESSION_SECRET_FILE=str(tmp_path / "secret"))
@@ -120,8 +120,9 @@ def test_a_secret_file_that_its_group_can_read_is_accepted(read, tmp_path: Path,
     os.geteuid() != 0, reason="only root can make a file of root that another user may read by ACL"
 )
 def test_a_credential_of_systemd_is_read_by_the_user_of_its_acl(read, tmp_path: Path) -> None:
-    """systemd makes a file of root of mode 0440, whose group bits are the mask of an ACL for the
-    service's user.
+    """Creates the file as systemd does: owned by root with mode 0440.
+
+    The group bits of the mode are the mask of an ACL entry for the user of the service.
     """
     path = secret_file(tmp_path / "secret", 0o400)
     entries = [
@@ -177,20 +178,20 @@ def test_a_secret_is_taken_without_the_blanks_around_it(read, tmp_path: Path) ->
 
 
 def everything_in(settings: Settings, operation: Operation) -> tuple[object, ...]:
-    """What can be compared: secrets are neither equal nor shown."""
+    """Returns all settings as comparable values, because secrets are never equal."""
     secrets = (settings.database_url, *settings.session_secrets, operation.metrics_token)
     return repr(settings), repr(operation), [secret and secret.reveal() for secret in secrets]
 
 
 def example_lines() -> dict[str, str]:
-    """The settings of .env.example, those that are commented out too."""
+    """Returns the settings of .env.example, including those that are commented out."""
     return dict(
         re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     )
 
 
 def test_an_empty_setting_takes_its_default(read) -> None:
-    read()  # makes the secret, which is a notice the first time
+    read()  # The first call generates the secret, which adds a notice.
     default = everything_in(read(), read_operation({}))
     assert len(example_lines()) >= 19
     for name in example_lines():
@@ -211,7 +212,7 @@ def test_the_example_lists_every_setting() -> None:
 def test_a_line_of_the_example_works_without_its_comment_sign(
     read, tmp_path: Path, name: str | None
 ) -> None:
-    """One by one and, for None, all at once; as a shell reads them."""
+    """Tests each line alone and, for None, all lines at once, as /bin/sh reads them."""
     text = (ROOT / ".env.example").read_text()
     path = tmp_path / ".env"
     path.write_text(re.sub(rf"^#({name or '[A-Z_]+'}=)", r"\1", text, flags=re.MULTILINE))
@@ -297,7 +298,7 @@ def test_a_host_that_nobody_knows_is_named(read) -> None:
 
 @pytest.mark.asvs("S109")
 def test_plain_http_that_others_can_hear_is_a_warning(read) -> None:
-    read()  # makes the secret, of which there is a notice too
+    read()  # The first call generates the secret, which adds a notice.
     assert read(HOST="0.0.0.0").notices == (
         "warning: HOST: 0.0.0.0 is open to other machines, and BASE_URL is plain http",
     )

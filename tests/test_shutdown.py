@@ -1,6 +1,4 @@
-"""How the program comes to its end: the real one, in a process of its own, by signals, with
-requests in flight.
-"""
+"""Tests of the shutdown of the real program by signals while requests are in progress."""
 
 import http.client
 import signal
@@ -33,7 +31,7 @@ pytestmark = pytest.mark.reliability("R17")
 
 @dataclass
 class Program:
-    """`latchkey serve`, and what it says."""
+    """A process of `latchkey serve`."""
 
     process: subprocess.Popen
     port: int
@@ -59,13 +57,13 @@ class Program:
         return True
 
     def ends(self) -> tuple[int, str]:
-        """Exit code, and what was written to standard error."""
+        """Waits for the process to end and returns its exit code and its standard error output."""
         _, err = self.process.communicate(timeout=30)
         return self.process.returncode, err
 
 
 class SlowSignUp:
-    """A sign-up whose second half has not been sent yet."""
+    """A sign-up request of which only the first part has been sent."""
 
     def __init__(self, program: Program) -> None:
         self.socket = socket.create_connection(("127.0.0.1", program.port), 20)
@@ -95,7 +93,7 @@ def port() -> int:
 
 @pytest.fixture
 def start(database: Path, port: int) -> Iterator[Callable]:
-    """Starts the program, and waits until it says that it is ready."""
+    """Returns a function that starts the program and waits until it reports that it is ready."""
     programs = []
 
     def start(*, ready: bool = True, **environ: str) -> Program:
@@ -142,7 +140,7 @@ def test_what_is_in_flight_finishes_and_nothing_new_begins(
     assert b"set-cookie: session=" in answer.lower()
     assert program.ends() == (0, "")
     assert names_in(database) == ["Alice"]
-    # the database was closed
+    # SQLite deletes its other files when the database is closed.
     assert [path.name for path in database.parent.iterdir()] == [database.name]
 
 
@@ -184,7 +182,7 @@ def test_a_second_ctrl_c_cuts_the_drain_short(start: Callable) -> None:
     program = start(DRAIN_SECONDS="60")
     program.process.send_signal(signal.SIGINT)
     time.sleep(0.5)
-    # as a supervisor sends after Ctrl-C: not a person's impatience
+    # A supervisor sends SIGTERM after Ctrl-C, and that does not end the drain.
     program.process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     assert program.get("/readyz").status == 503
@@ -202,7 +200,7 @@ def test_it_starts_again_at_once_and_everybody_is_still_logged_in(start: Callabl
         connection = program.connect()
         connection.request("GET", "/api/session", headers={"Cookie": f"session={cookie}"})
         assert connection.getresponse().status == 200
-    # one or two seconds; this only says that nothing waits for a timeout
+    # A start takes one or two seconds, so this shows that nothing waits for a timeout.
     assert program.started_in < 10
 
 
@@ -269,7 +267,8 @@ def test_few_open_files_are_told_at_the_start_and_a_start_can_be_stopped(
         assert "only 256 open files are allowed" in process.stderr.readline()
         process.terminate()
         try:
-            assert process.wait(20) in (0, 1, 128 + signal.SIGTERM)  # wherever in the start it was
+            # The exit code depends on the stage of the start.
+            assert process.wait(20) in (0, 1, 128 + signal.SIGTERM)
         finally:
             process.kill()
 
@@ -286,7 +285,7 @@ def test_as_many_files_may_be_open_as_the_system_lets_us(start: Callable) -> Non
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
-    """Whether the process has a handler for the signal."""
+    """Returns whether the process has a handler for the signal."""
     status = Path(f"/proc/{pid}/status").read_text()
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)
     return bool(caught >> (number - 1) & 1)

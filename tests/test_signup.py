@@ -1,4 +1,4 @@
-"""Sign up: the form, the live check of one field, and the submit."""
+"""Tests of sign-up: the form, the live check of one field, and the submit."""
 
 import re
 from collections.abc import Callable
@@ -58,7 +58,7 @@ MISTAKES = [
 
 
 def errors_of(answer: httpx.Response, field: str) -> list[str]:
-    """What the page says beside a field."""
+    """Returns the error messages beside a field of the page."""
     page = read(answer)
     if field == "password":
         rules = page.one(id="password-rules").all("li", data_met="false")
@@ -141,7 +141,7 @@ async def test_the_server_keeps_the_limits_of_each_field(stranger: Browser) -> N
         text = pattern.format("x" * (longest + 1 - len(pattern.format(""))))
         said = errors_of(await stranger.post(f"/signup/check/{field}", {field: text}), field)
         assert said == [f"{field.title()} must be at most {longest} characters long."]
-    # the browser would cut in silence
+    # With maxlength, the browser would cut pasted text without a message.
     assert all("maxlength" not in field.attrs for field in page.all("input"))
     shortest = int(page.one("input", id="name").attrs["minlength"])
     assert (
@@ -551,7 +551,7 @@ async def test_every_failure_at_a_taken_email_does_the_same_work(
 
 
 def login_links(answer: httpx.Response) -> list[str]:
-    """Where "Log in instead" beside the email leads."""
+    """Returns the targets of the links beside the email field."""
     return [link.attrs["href"] for link in read(answer).one(id="email-message").all("a")]
 
 

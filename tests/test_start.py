@@ -1,6 +1,4 @@
-"""What the program loads in order to serve: no more than it needs, to start at once and to fit into
-little memory.
-"""
+"""Tests of the start: imported modules, memory, and the report that the program is ready."""
 
 import json
 import select
@@ -50,7 +48,7 @@ MOST = 80 * 1024  # kilobytes
 
 @pytest.fixture(scope="module")
 def loaded(migrated: Path) -> dict:
-    """The modules and the memory of a process that has just begun to serve, with SQLite."""
+    """Returns the modules and the memory of a process that has started to serve with SQLite."""
     environ = {"DATABASE_URL": f"sqlite:///{migrated}", "SESSION_SECRET": SECRET}
     done = subprocess.run(
         [sys.executable, "-c", SERVE], env=environ, capture_output=True, text=True, timeout=60
@@ -74,7 +72,7 @@ def test_it_begins_to_serve_in_little_memory(loaded: dict) -> None:
 
 @contextmanager
 def starting(database_url: str, *before: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
-    """`latchkey serve`, which may or may not come to say that it is ready."""
+    """Starts `latchkey serve` without waiting until it is ready."""
     settings = {
         "DATABASE_URL": database_url,
         "SESSION_SECRET": SECRET,
@@ -104,7 +102,7 @@ def test_it_starts_where_the_number_of_processes_is_empty(migrated: Path, worker
 def test_it_is_ready_only_when_its_database_can_be_opened(
     migrated: Path, tmp_path: Path, workers: str
 ) -> None:
-    """The log says which file it is, whose, and who may open it."""
+    """Checks that the log names the file, its owner and its mode."""
     path = tmp_path / "latchkey.db"
     path.write_bytes(migrated.read_bytes())
     path.chmod(0o000)

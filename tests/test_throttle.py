@@ -1,6 +1,4 @@
-"""Limits: who knocks too often is told when to come back, and nobody is locked out by
-a stranger.
-"""
+"""Tests of the rate limiter, with which other clients cannot lock a user out."""
 
 import asyncio
 from collections import Counter
@@ -31,20 +29,20 @@ OTHER_CLIENT = "198.51.100.9"
 
 @pytest.fixture
 def environ(environ: dict[str, str]) -> dict[str, str]:
-    """The test's client is a proxy, so that a test can come from whichever address it names."""
+    """Makes the test's client a trusted proxy, so that a test can set any client IP address."""
     return environ | {"RATE_LIMITS": "enforce", "TRUSTED_PROXIES": "192.0.2.14"}
 
 
 @pytest.fixture
 async def charlie(house: House) -> Browser:
-    """A stranger who guesses, from an address of his own."""
+    """Returns a browser without an account whose requests have their own IP address."""
     return replace(await house.browser("Charlie"), headers={"X-Forwarded-For": OTHER_CLIENT})
 
 
 async def guess(
     who: Browser, times: int, email: str = "alice@example.com", address: str = ""
 ) -> list[int]:
-    """The statuses of so many wrong log-ins."""
+    """Sends `times` log-ins with a wrong password and returns their statuses."""
     headers = {"X-Forwarded-For": address} if address else {}
     return [
         (await who.post("/login", {"email": email, "password": WRONG}, **headers)).status_code
@@ -53,13 +51,10 @@ async def guess(
 
 
 async def look_up(who: Browser, email: str, **headers: str) -> str:
-    """What the live check says about an address."""
+    """Returns the message of the live check of an email."""
     answer = await who.post_fragment("/signup/check/email", {"email": email}, **headers)
     assert answer.status_code == 200
     return read(answer).one(id="email-message").text
-
-
-# Logging in
 
 
 @pytest.mark.asvs("S55")
@@ -135,7 +130,7 @@ async def test_after_ten_in_a_row_each_next_one_has_to_wait_longer_and_after_a_h
 
 
 async def wait_for_a_try(charlie: Browser, clock: Clock) -> int:
-    """The seconds that he was told to wait, after which he guessed once more."""
+    """Waits as long as Retry-After says, guesses once more, and returns the seconds."""
     answer = await charlie.post("/login", {"email": "alice@example.com", "password": WRONG})
     seconds = int(answer.headers["Retry-After"])
     clock.move(seconds=seconds - 1)
@@ -228,14 +223,12 @@ async def test_of_two_hundred_who_guess_at_once_in_two_processes_a_hundred_are_h
         (100,)
     ]
     assert set(statuses) == {422, 429}
-    # who was heard may have been told 503 by a slow machine
+    # An admitted attempt may have been answered with 503 on a slow machine.
     assert statuses[422] <= cheap.hashes - before <= 100
 
 
 async def keep_guessing(who: Browser, address: str) -> int:
-    """One guess, made again for as long as the answer is that the program is too busy
-    to hear it.
-    """
+    """Guesses once, and repeats it while the answer is 503."""
     for _ in range(100):
         if (statuses := await guess(who, 1, address=address)) != [503]:
             break
@@ -279,7 +272,8 @@ async def test_who_waits_in_vain_for_a_hash_has_spent_no_try(
     }
     async with hasher.held("hash", hashing.hash(Secret(PASSWORD))) as slow:
         assert [(await person.post(path, form)).status_code for _ in range(2)] == [503, 503]
-    posts = ("login-posts", "email-", "member-hashes")  # of which each counts
+    # Every request is charged to these buckets, so they are left out.
+    posts = ("login-posts", "email-", "member-hashes")
     rows = await house.rows("SELECT key, taken, rests_until FROM buckets")
     assert {(taken, rests) for key, taken, rests in rows if not key.startswith(posts)} == {(0, 0.0)}
     await slow
@@ -315,7 +309,7 @@ async def test_in_a_flood_too_nobody_can_tell_by_the_work_whether_there_is_an_ac
     async with house.store.transaction():
         while await throttle.has_room(house.store, LOGIN_ALL, "everybody"):
             pass
-    await guess(charlie, 1, "grace@example.com")  # the first of the flood is told of
+    await guess(charlie, 1, "grace@example.com")  # The first refusal of a limit is logged.
     kept, work = await house.count("audit"), []
     for email in ("grace@example.com", "alice@example.com"):
         before = house.statements, house.store.database._backend.writes, house.hashes
@@ -323,7 +317,7 @@ async def test_in_a_flood_too_nobody_can_tell_by_the_work_whether_there_is_an_ac
         after = house.statements, house.store.database._backend.writes, house.hashes
         work.append(tuple(now - then for now, then in zip(after, before, strict=True)))
     assert work[0] == work[1]
-    assert await house.count("audit") - kept == 1  # of Alice, who reads it
+    assert await house.count("audit") - kept == 1  # This entry is for Alice, who can read it.
 
 
 @pytest.mark.asvs("S91")
@@ -337,16 +331,13 @@ async def test_a_clients_own_limit_is_not_told_to_whoever_came_last(
     assert rows == [(None, '{"limit": "login-fails", "times": 1}')]
 
 
-# Whose door it is
-
-
 @pytest.mark.asvs("S59")
 async def test_a_stranger_who_has_used_up_every_try_does_not_lock_the_owner_out(
     house: House, alice: Browser, charlie: Browser
 ) -> None:
     await alice.post("/logout")
     assert await guess(charlie, 6, address="") == [422] * 5 + [429]
-    for n in range(10):  # from behind the same router as hers, too
+    for n in range(10):  # These guesses come from the user's own IP address.
         await guess(charlie, 1, f"person-{n}@example.com", address="192.0.2.14")
     assert (await alice.log_in()).status_code == 303
     assert await alice.is_in()
@@ -400,7 +391,7 @@ async def test_the_device_cookie_is_for_this_host_alone_and_for_no_script(
 async def test_a_new_password_and_logging_out_everywhere_make_other_browsers_strangers_again(
     house: House, clock: Clock, alice: Browser, charlie: Browser, end: str
 ) -> None:
-    await charlie.log_in(email="alice@example.com")  # somebody who knew the password, once
+    await charlie.log_in(email="alice@example.com")  # This client knew the password at that time.
     clock.move(seconds=1)
     if end == "password":
         form = {"current_password": PASSWORD, "password": "another-No.7"}
@@ -412,7 +403,7 @@ async def test_a_new_password_and_logging_out_everywhere_make_other_browsers_str
     await charlie.post("/logout")
     assert await guess(await house.browser("Bob"), 5, address=OTHER_CLIENT) == [422] * 5
     assert await guess(charlie, 1) == [429]
-    if end != "operator":  # the browser that did it stays known
+    if end != "operator":  # The browser that made the change stays known.
         await alice.post("/logout")
         assert (
             await alice.log_in("another-No.7" if end == "password" else PASSWORD)
@@ -426,7 +417,7 @@ async def test_logging_in_elsewhere_does_not_make_a_browser_known_again(
     await charlie.log_in(email="alice@example.com")
     clock.move(seconds=1)
     await alice.post("/devices/revoke-all")
-    await charlie.sign_up()  # the cookie is sealed anew, for an account of his own
+    await charlie.sign_up()  # The sign-up renews the device cookie for another account.
     await charlie.post("/logout")
     assert await guess(await house.browser("Bob"), 6, address=OTHER_CLIENT) == [422] * 5 + [429]
     assert await guess(charlie, 1) == [429]
@@ -441,9 +432,6 @@ async def test_a_password_that_the_operator_sets_ends_the_accounts_rest(
     assert (
         await charlie.post("/login", {"email": alice.email, "password": "another-No.7"})
     ).status_code == 303
-
-
-# Signing up, and the live check
 
 
 @pytest.mark.asvs("S55")
@@ -491,7 +479,7 @@ async def test_a_check_costs_two_statements_more_and_none_once_asked_before(
     assert await look_up(stranger, "grace@example.com") == "Looks good"
     first, before = house.statements - before, house.statements
     assert await look_up(stranger, "grace@example.com") == "Looks good"
-    # the last one looks whether the address is taken
+    # The remaining statement reads whether the email is taken.
     assert (first, house.statements - before) == (3, 1)
     other_process = await make_house()
     elsewhere = await other_process.browser("Charlie")
@@ -557,9 +545,6 @@ async def test_a_format_that_is_wrong_costs_nothing(house: House, stranger: Brow
     assert (house.statements, await house.count("buckets")) == (before, 0)
 
 
-# One's own password
-
-
 @pytest.mark.asvs("S46")
 async def test_a_change_that_succeeds_counts_too(house: House, alice: Browser) -> None:
     passwords, statuses = [PASSWORD, "another-No.7"], []
@@ -621,15 +606,12 @@ async def test_a_cookie_without_a_row_cannot_fill_the_trail_by_logging_out_again
     assert await house.rows("SELECT count(*) FROM audit WHERE event = 'logout'") == [(10,)]
 
 
-# Observing, and nothing at all
-
-
 async def test_observing_counts_and_tells_and_refuses_nothing(
     make_house: Callable, caplog: pytest.LogCaptureFixture, cheap: Passwords
 ) -> None:
     house = await make_house(RATE_LIMITS="observe", hashing=cheap)
     await house.member("Alice")
-    # a flood that is only observed is not held off either, which would take a minute
+    # Requests that are only observed are not delayed either, which would take a minute.
     async with asyncio.timeout(15):
         assert await guess(await house.browser("Charlie"), 80) == [422] * 80
     assert "limit login-client-account: 1 refused (RATE_LIMITS=observe)" in caplog.text
@@ -656,9 +638,6 @@ async def test_pages_are_never_limited_and_write_nothing(
     assert house.store.database._backend.writes == writes
 
 
-# What a flood leaves behind
-
-
 @pytest.mark.reliability("R13")
 async def test_who_was_refused_a_moment_ago_is_refused_again_without_asking_the_database(
     house: House, clock: Clock, alice: Browser, charlie: Browser
@@ -666,7 +645,8 @@ async def test_who_was_refused_a_moment_ago_is_refused_again_without_asking_the_
     await guess(charlie, 6)
     before = house.statements
     assert await guess(charlie, 20) == [429] * 20
-    assert house.statements == before + 20  # who it is; nothing is written
+    # The only statement per attempt reads the user, and nothing is written.
+    assert house.statements == before + 20
     clock.move(seconds=2)
     assert await guess(charlie, 1) == [429]
     events = await house.rows(
@@ -709,7 +689,7 @@ async def test_what_is_full_again_is_swept_away_and_the_table_has_its_bound(
 async def test_a_clock_that_falls_back_locks_nobody_out_for_longer(
     make_house: Callable, house: House, clock: Clock, alice: Browser, charlie: Browser
 ) -> None:
-    """In one process it never does: see `db.clock`."""
+    """Starts a second process, because `db.clock` never moves back within one process."""
     await guess(charlie, 6)
     clock.move(days=-3)
     again = await make_house(house.path)
@@ -775,7 +755,7 @@ async def test_guessing_by_sign_up_counts_as_guessing_by_log_in(
     answer = await charlie.post(
         "/signup", {"name": "Alice", "email": alice.email, "password": PASSWORD}
     )
-    # the right password is not verified either
+    # The right password is not verified either.
     assert (answer.status_code, charlie.cookie) == (422, None)
     assert "An account with this email already exists." in answer.text
     assert await house.count("sessions") == sessions

@@ -1,4 +1,4 @@
-"""A person's page and its JSON: what may not be seen is not there."""
+"""Tests of a user's page and its JSON: data that the viewer may not see is absent."""
 
 import pytest
 
@@ -8,7 +8,8 @@ from tests.people import HTMX, Browser, Element, path_of, read
 
 PHONE = "+49 30 555-0123"
 EMAIL = "bob@example.com"
-# Who looks at Bob's page, whose team is whose, and what of address and phone they see.
+# The fields are the viewer of Bob's page, the team of the viewer, the team of Bob, and whether the
+# viewer sees Bob's email and phone.
 SIGHTS = [
     ("Bob", "Harbour", "Harbour", (True, True)),
     ("Alice", "Harbour", "Harbour", (False, True)),
@@ -29,13 +30,13 @@ def passwords(cheap: Passwords) -> Passwords:
 
 @pytest.fixture
 async def people(house: House, alice: Browser, bob: Browser, ada: Browser) -> dict[str, Browser]:
-    """Everybody, by name. Bob has a phone."""
+    """Returns the browsers by name. Bob has a phone number."""
     await bob.post("/account", {"phone": PHONE})
     return {person.name: person for person in (alice, bob, ada)}
 
 
 async def put_in_team(house: House, people: dict[str, Browser], name: str, team: str) -> None:
-    """The administrator does, through the door."""
+    """Changes the team of a user by a request of the administrator."""
     ((user_id,),) = await house.rows(f"SELECT id FROM users WHERE name = '{name}'")
     assert (
         await people["Ada"].post(f"/admin/users/{user_id}/team", {"team": team})
@@ -43,7 +44,7 @@ async def put_in_team(house: House, people: dict[str, Browser], name: str, team:
 
 
 def facts(page: Element) -> dict[str, str]:
-    """The list of facts: what stands at each of them."""
+    """Returns the terms and descriptions of the page's definition list."""
     return {found.one("dt").text: found.one("dd").text for found in page.one("dl").all("div")}
 
 

@@ -1,6 +1,4 @@
-"""Versions with known weaknesses: the program does not start with one, and what it pins and asks
-for has none.
-"""
+"""Tests that the program refuses dependency versions with known vulnerabilities and pins none."""
 
 import re
 import subprocess
@@ -20,7 +18,7 @@ pytestmark = pytest.mark.asvs("S111")
 
 
 def versions(**found: str) -> Callable[[str], str]:
-    """What is installed: these, and nothing else."""
+    """Returns a lookup in which only the given packages are installed."""
 
     def version(package: str) -> str:
         if package.replace("-", "_") not in found:
@@ -73,9 +71,7 @@ def test_versions_are_compared_by_their_numbers(found: str, is_enough: bool) -> 
 def test_the_program_does_not_start_with_a_known_bad_version(
     tmp_path: Path, migrated: Path
 ) -> None:
-    """An older Starlette, as far as its metadata tells, stands in the way of the one that is
-    installed.
-    """
+    """Puts the metadata of an older Starlette on the path before that of the installed one."""
     metadata = tmp_path / "starlette-1.0.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: starlette\nVersion: 1.0.0\n")

@@ -1,6 +1,4 @@
-"""The guards are a courtesy: take them all away and no data leaks; take the database away and they
-still stand.
-"""
+"""Tests that no data leaks without the guards, and that the guards work without the database."""
 
 import re
 from collections.abc import Iterator
@@ -46,7 +44,7 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 def unguarded(house: House) -> House:
-    """The same house, whose rows lead straight to their endpoints."""
+    """Returns the same application with routes that lead directly to their endpoints."""
     app = App(without_guards(house.app.router.routes), house.app.user_middleware)
     app.state = house.app.state
     return replace(house, app=app)
@@ -60,7 +58,7 @@ def rows_for(*kinds: Kind) -> Iterator[tuple[str, Row]]:
 
 
 async def address(house: House, row: Row) -> str:
-    """The row's address, with Alice in it."""
+    """Returns the route's URL path with the ids of Alice in it."""
     ((user_id, device),) = await house.rows(
         "SELECT user_id, sessions.id FROM sessions JOIN users ON users.id = user_id WHERE name = 'Alice'"
     )
@@ -79,7 +77,7 @@ async def everything(house: House) -> list[list[tuple]]:
 
 
 async def open_door(house: House, person: Browser) -> Browser:
-    """The same person before the unguarded house."""
+    """Returns a browser of the same user for the application without guards."""
     visitor = await unguarded(house).browser(person.name, person.email)
     visitor.cookie = person.cookie
     return visitor
@@ -87,9 +85,9 @@ async def open_door(house: House, person: Browser) -> Browser:
 
 @pytest.fixture
 async def revoked(house: House, alice: Browser) -> Browser:
-    """Bobby, whose cookie is well signed and whose session is gone.
+    """Returns a browser of Bobby with a correctly signed cookie of an ended session.
 
-    The house is full of what he may not see.
+    The database contains data of Alice that Bobby may not see.
     """
     await alice.post("/account", {"phone": "+49 30 canary"})
     await house.change("UPDATE users SET team = 'Canary Team' WHERE name = 'Alice'")
@@ -162,7 +160,7 @@ async def test_without_guards_a_user_sees_and_does_nothing_of_the_administrators
 async def test_without_guards_those_who_may_still_can(
     house: House, bob: Browser, ada: Browser
 ) -> None:
-    """So that the tests above are not green because everything is closed."""
+    """Shows that the tests above do not pass only because everything is refused."""
     for person, pages in (
         (bob, ["/dashboard", "/devices", "/account"]),
         (ada, ["/admin/users", "/api/admin/users"]),
@@ -187,7 +185,7 @@ async def test_the_handbook_is_the_one_page_that_then_opens_and_it_holds_nobodys
 
 
 class Untouchable:
-    """A database that must not be asked."""
+    """Raises an error at every access and records it."""
 
     def __init__(self) -> None:
         self.touched: list[str] = []
@@ -199,7 +197,7 @@ class Untouchable:
 
 @pytest.fixture
 def without_database(house: House) -> House:
-    """The same house, on a database that must not be asked."""
+    """Returns the same application on a database that raises an error at every access."""
     database: Any = Untouchable()
     store = replace(house.store, database=database)
     return replace(house, app=create_app(house.settings, store, house.clock), store=store)
@@ -249,7 +247,7 @@ async def test_without_a_database_members_are_still_sent_to_the_dashboard_and_th
 async def test_without_a_database_nothing_of_anybodys_is_shown_and_nobody_is_logged_out(
     house: House, bob: Browser, without_database: House
 ) -> None:
-    """And the database of that house does notice when it is asked."""
+    """Also checks that the replaced database records accesses."""
     member = await without_database.browser("Bob")
     member.cookie = bob.cookie
     for path in ("/dashboard", "/users/bob", "/admin/users", "/api/session"):

@@ -1,6 +1,6 @@
 """Runs every attack and writes docs/attack.md.
 
-`.venv/bin/python -m tests.attack hydra paths` runs some and updates their rows.
+`.venv/bin/python -m tests.attack hydra paths` runs only these attacks and updates their entries.
 """
 
 import resource
@@ -13,7 +13,7 @@ from tests.attack.outcome import Attack, NotRun
 ATTACKS = {found.name: found for found in (
     wapiti.ATTACK, sqlmap.ATTACK, paths.ATTACK, hydra.ATTACK, slow.ATTACK, fuzz.ATTACK,
 )}  # fmt: skip
-FILES = 4_096  # 1,000 connections and their files
+FILES = 4_096  # The attacks open a thousand connections at once.
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for invalid words, forms, cookies, headers and framings."""
+"""Hypothesis strategies for malformed words, forms, cookies, headers and HTTP framing."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ TYPES = [
     ),
     *(b"text/plain", b"", b"\xff/\xfe"),
 ]
-# Headers that the program reads, or that its server or a proxy in front of it may act on.
+# The program reads these headers, or its server or a proxy in front of it may act on them.
 HEADERS = [
     *(
         b"User-Agent",
@@ -204,7 +204,7 @@ percents = st.lists(
 
 
 def encode(text: str) -> bytes:
-    """Surrogates too, which no decoder may take."""
+    """Encodes surrogates too, which no decoder may accept."""
     return quote(text.encode("utf-8", "surrogatepass"), safe="").encode()
 
 
@@ -213,7 +213,7 @@ def segments() -> SearchStrategy[bytes]:
 
 
 def forms(names: list[str]) -> SearchStrategy[bytes]:
-    """Fields of the form, doubled, foreign and missing ones; and bodies that are no form at all."""
+    """Generates forms with repeated, unknown and missing fields, and bodies that are not forms."""
     field = st.tuples(
         st.sampled_from([*names, *names, *OWN]),
         words.map(encode) | percents.map("".join).map(str.encode),
@@ -228,7 +228,7 @@ def forms(names: list[str]) -> SearchStrategy[bytes]:
 
 
 def cookies(real: list[str]) -> SearchStrategy[bytes]:
-    """Lines of the header: noise, forged tokens, and real ones that are bent."""
+    """Generates Cookie headers from noise, forged tokens and modified real tokens."""
     values = [cookie.partition("=")[2] for cookie in real]
     noise = st.binary(max_size=300).map(no_line_ends)
     some = noise | forged(values) | bent(values) | mixed(values)
@@ -238,7 +238,7 @@ def cookies(real: list[str]) -> SearchStrategy[bytes]:
 
 
 def headers() -> SearchStrategy[list[bytes]]:
-    """Some lines of headers, with values that are long, doubled or no text."""
+    """Generates header lines whose values are long, repeated or not text."""
     pieces = st.lists(st.sampled_from(HEADER_PIECES) | st.binary(max_size=6), max_size=12).map(
         b"".join
     )
@@ -252,9 +252,10 @@ def headers() -> SearchStrategy[list[bytes]]:
 
 
 def framed(opening: bytes, trailer: bytes) -> SearchStrategy[bytes]:
-    """A request whose body is framed well or badly, with a trailer, and with another request in the body or behind.
+    """Generates requests with valid or invalid framing and trailers.
 
-    `opening` is the request line and the headers that stay, `trailer` one line.
+    Another request may be in the body or after it. `opening` is the request line with the fixed
+    headers, and `trailer` is one line.
     """
     inner = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
     chunk = st.sampled_from([b"x=123", inner, b""]).map(
@@ -283,7 +284,7 @@ def framed(opening: bytes, trailer: bytes) -> SearchStrategy[bytes]:
 
 
 def forged(values: list[str]) -> SearchStrategy[bytes]:
-    """The claims are real ones or others; the signature is not."""
+    """Generates tokens with real and other claims and with invalid signatures."""
     head, claims, _ = (json_of(part) for part in values[0].split("."))
     algorithms = st.sampled_from(["none", "None", "HS256", "HS512", "RS256", "ES256", "", None, 1])
     extra = st.dictionaries(
@@ -303,7 +304,7 @@ def forged(values: list[str]) -> SearchStrategy[bytes]:
 
 
 def bent(values: list[str]) -> SearchStrategy[bytes]:
-    """A real one with something put in, left out or put elsewhere."""
+    """Generates real tokens in which bytes are inserted, removed or replaced."""
 
     def bend(value: str, at: int, until: int, put: bytes) -> bytes:
         raw = value.encode()
@@ -318,7 +319,7 @@ def bent(values: list[str]) -> SearchStrategy[bytes]:
 
 
 def mixed(values: list[str]) -> SearchStrategy[bytes]:
-    """Parts of several real ones: one person's claims under another's signature."""
+    """Generates tokens from parts of several real ones, such as claims with another signature."""
     parts = [part.encode() for value in values for part in value.split(".")]
     return st.lists(st.sampled_from(parts), min_size=1, max_size=5).map(b".".join)
 

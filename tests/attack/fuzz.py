@@ -1,4 +1,7 @@
-"""Hypothesis generates forms, ids, cookies, headers and framings; none may fail or log in."""
+"""Attack by Hypothesis, which generates forms, ids, cookies, headers and framing.
+
+No case may cause an error or give access.
+"""
 
 import re
 from collections.abc import Callable, Iterator
@@ -25,10 +28,10 @@ from tests.attack.wire import Answer, Wire, exchange
 
 CASES = 10_000
 OF_COOKIES = 3_200
-OF_DEVICE_COOKIES = 200  # each costs a hash
+OF_DEVICE_COOKIES = 200  # Each case costs a hash.
 OF_HEADERS = 800
-OF_FRAMES = 300  # each is a connection of its own
-FRAME_SECONDS = 0.15  # for which the next piece of an answer is awaited
+OF_FRAMES = 300  # Each case has its own connection.
+FRAME_SECONDS = 0.15  # An answer ends if no data arrives for this time.
 FORMS = (
     ("/signup", ["name", "email", "password", "next"], ""),
     ("/signup/check/name", ["name"], ""),
@@ -62,16 +65,14 @@ IDS = (
     ("POST", "/admin/users/{}/disable", "ada"),
 )
 SESSION_OF = b"GET /api/session HTTP/1.1\r\nHost: localhost"
-# some cookies turn out to be real ones, and do not count
+# Some generated cookies are real ones, and those cases are not counted.
 EACH = (CASES - 3_000) // (len(FORMS) + len(IDS)) + 1
 WAYS = st.sampled_from([[], [b"HX-Request: true"], [b"Accept: application/json"]])
 
 
 @dataclass
 class Crowd:
-    """`number` cases were tried; what went wrong is in `findings`, as small as hypothesis could
-    make it.
-    """
+    """The number of tried cases, and the findings, which Hypothesis reduces to small examples."""
 
     house: House
     wire: Wire
@@ -79,7 +80,7 @@ class Crowd:
     number: int = 0
 
     def run(self, name: str, examples: int, test: Callable[[], None]) -> None:
-        """`test` takes `self.check`'s place for one kind of case."""
+        """Runs `test` with generated examples and adds its failures to the findings."""
         quiet = list(HealthCheck)
         given_settings = settings(
             max_examples=examples, deadline=None, database=None, suppress_health_check=quiet, print_blob=False,
@@ -172,7 +173,7 @@ def fuzz_cookie(crowd: Crowd) -> None:
     )
     def test(line: bytes, path: bytes) -> None:
         if set(values(line)) & known:
-            return  # a real one as it is, though in bad company
+            return  # The line contains a real cookie, which may give access.
         answer = crowd.ask("GET", path, [b"Cookie: " + line])
         assert answer.status in (303, 400, 401, 431), (
             f"{path!r} opens with {line!r}: {answer.status}"
@@ -182,9 +183,7 @@ def fuzz_cookie(crowd: Crowd) -> None:
 
 
 def fuzz_device_cookie(crowd: Crowd) -> None:
-    """What says that a browser is known opens nothing, whatever it says: a wrong password stays
-    wrong.
-    """
+    """Checks that no device cookie makes a wrong password valid."""
     real = [crowd.house.cookies[who] for who in ("ada", "charlie")]
     form = b"email=charlie@example.com&password=wrong-password-1"
 
@@ -201,7 +200,10 @@ def fuzz_device_cookie(crowd: Crowd) -> None:
 
 
 def fuzz_headers(crowd: Crowd) -> None:
-    """Sends random headers: none may fail, and other hosts and forms of other sites are refused."""
+    """Checks that no header causes an error.
+
+    Whatever the other headers are, other hosts and cross-site forms must be refused.
+    """
     charlie = crowd.cookie("charlie")
 
     @given(
@@ -232,7 +234,7 @@ def fuzz_headers(crowd: Crowd) -> None:
 
 
 def fuzz_frames(crowd: Crowd) -> None:
-    """Sends random framings: none may fail, and a session in a trailer has no effect."""
+    """Checks that a cookie in a trailer gives no access and that no framing causes an error."""
     port, cookie = crowd.house.port, crowd.house.cookies["charlie"].encode()
 
     @given(raw=framed(SESSION_OF, b"Cookie: " + cookie))
@@ -247,12 +249,15 @@ def fuzz_frames(crowd: Crowd) -> None:
 
 
 def opens(answers: bytes) -> bool:
-    """Returns whether a response names the user of the session."""
+    """Returns whether an answer contains the user of the session."""
     return b'"charlie"' in answers
 
 
 def prove(folder: Path) -> str:
-    """Shows that valid requests have the effects that the attack looks for."""
+    """Checks that correct requests get the answers that the attack looks for.
+
+    Raises NotRun if they do not.
+    """
     house = House(folder / "unharmed", "off")
     house.folder.mkdir()
     try:

@@ -1,6 +1,4 @@
-"""The real program, started on loopback for one attack, with a database of its own and people in
-it.
-"""
+"""The real program on loopback with its own database and users, as the target of an attack."""
 
 import http.client
 import json
@@ -16,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
-LOOPBACK = "127.0.0.1"  # the only address that is ever attacked
+LOOPBACK = "127.0.0.1"  # Only this IP address is ever attacked.
 LATCHKEY = Path(sys.executable).parent / "latchkey"
-PATIENCE = 60  # seconds until it serves
+PATIENCE = 60  # seconds until the program serves
 SECRET = "a secret of the attacks alone 9kQ4 xT"
 PASSWORD = "engine-No.9 to the sea"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -26,12 +24,12 @@ COUNTED = re.compile(r'latchkey_requests_total\{kind="(\w+)",pid="\d+",status="(
 
 
 class Broken(Exception):
-    """The program does not do what the attack needs before it begins; the message says what."""
+    """Raised when the program cannot be prepared for an attack. The message says why."""
 
 
 @dataclass
 class House:
-    """`latchkey serve` in a folder of its own. `limits` is its RATE_LIMITS."""
+    """A process of `latchkey serve` with its own folder. `limits` is the value of RATE_LIMITS."""
 
     folder: Path
     limits: str
@@ -57,8 +55,10 @@ class House:
         }
 
     def open(self) -> None:
-        """Migrated, served, and lived in: ada leads it, alice is only watched, charlie is the
-        attacker's own.
+        """Migrates the database, starts the program and creates its users.
+
+        Ada is the administrator, Alice's dashboard is measured, and Charlie is the attacker's
+        account.
         """
         self.port = free_port()
         self.command("migrate")
@@ -128,8 +128,9 @@ class House:
     def ask(
         self, method: str, path: str, fields: dict[str, str] | None = None, cookie: str = ""
     ) -> tuple[int, dict[str, str], str]:
-        """Status, headers and body of one answer, a line for each cookie; status 0 where nobody
-        answers.
+        """Returns the status, the headers and the body of one answer.
+
+        A line feed separates several cookies. The status is 0 if there is no answer.
         """
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=10)
         headers = {"Cookie": cookie} if cookie else {}
@@ -150,9 +151,7 @@ class House:
             connection.close()
 
     def counted(self) -> Counter[int]:
-        """The answers so far, by status, as the program itself counts them; its own metrics left
-        out.
-        """
+        """Returns the program's own count of answers by status, without those of its metrics."""
         found = COUNTED.findall(self.ask("GET", "/metrics")[2])
         answers: Counter[int] = Counter()
         for kind, status, number in found:
@@ -165,7 +164,7 @@ class House:
 
     @property
     def files(self) -> int:
-        """How many it has open, its connections among them."""
+        """Returns the number of open files, including connections."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd")) if self.process else 0
 
     def logged(self) -> str:

@@ -1,6 +1,4 @@
-"""hydra guesses one person's password from a list of words, over and over, for as long
-as it may.
-"""
+"""Attack by hydra, which guesses the password of one user from a list of words repeatedly."""
 
 import time
 from pathlib import Path
@@ -9,10 +7,10 @@ from tests.attack import tools
 from tests.attack.house import House
 from tests.attack.outcome import Attack, Finding, NotRun, Seen
 
-PLANTED = "sunflower-7 by the gate"  # weak: a word of the attacker's list
+PLANTED = "sunflower-7 by the gate"  # The attacker's list contains this weak password.
 PLACE = 50
 WORDS = 60
-SECONDS = 75  # of guessing
+SECONDS = 75  # The guessing ends after this time.
 FORM = "/login:email=^USER^&password=^PASS^:S=data-dashboard"
 
 
@@ -21,7 +19,7 @@ def version() -> str:
 
 
 def prove(folder: Path) -> str:
-    """Without limits the word is found."""
+    """Checks that hydra finds the password without rate limits. Raises NotRun if it does not."""
     house = House(folder / "unlimited", "off")
     house.folder.mkdir()
     try:

@@ -1,4 +1,7 @@
-"""False positives of the tools, with reasons. A finding without a line here is open."""
+"""Findings that are false positives, with the reasons.
+
+A finding that matches no entry is open.
+"""
 
 import re
 
@@ -45,7 +48,7 @@ FALSE = (
 
 
 def judge(attack: str, finding: Finding) -> str | None:
-    """Returns why the finding is a false positive, or None if it is open."""
+    """Returns why the finding is a false positive, or None."""
     told = f"{finding.title}: {finding.seen}"
     reasons = (
         why

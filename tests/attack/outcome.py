@@ -1,4 +1,4 @@
-"""Attacks and their results."""
+"""Types for an attack and its outcome."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from tests.attack.house import House
 
 
 class NotRun(Exception):
-    """The attack cannot run here. The message names what is missing."""
+    """Raised when the attack cannot run here. The message says what it needs."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding of a tool: `title` names its type, `seen` where and how it appeared."""
+    """A problem that a tool reports. `title` is its type, and `seen` says where it occurs."""
 
     title: str
     seen: str
@@ -22,7 +22,7 @@ class Finding:
 
 @dataclass
 class Seen:
-    """The result of a tool: `did` describes the run with its figures, `remarks` adds notes."""
+    """The result of a tool: what it did, with figures, its findings, and remarks for the report."""
 
     did: str
     findings: list[Finding] = field(default_factory=list)
@@ -31,9 +31,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Attack:
-    """An attack. `prove`, if given, shows that the tool finds a planted vulnerability.
+    """An attack with one tool.
 
-    It raises NotRun if the tool finds nothing.
+    `prove` is optional. It checks that the tool finds a planted vulnerability, and raises NotRun if
+    it does not.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Attack:
 
 @dataclass
 class Watched:
-    """The requests of the dashboard during an attack. Times are in ms."""
+    """Measurements of a logged-in user's dashboard during an attack. Times are in milliseconds."""
 
     pages: int
     statuses: dict[str, int]

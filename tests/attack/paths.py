@@ -1,5 +1,6 @@
-"""Hundreds of paths by every method, without a session and with a plain member's: nothing opens,
-nothing breaks.
+"""Attack that requests hundreds of paths by every method, without a session and as a user.
+
+No request may give access or cause an error.
 """
 
 import re
@@ -30,14 +31,14 @@ METHODS = (
     *(b"LOCK", b"SEARCH", b"PURGE", b"QUERY", b"BREW", b"get", b"Post"),
 )
 SECRETS = (b"$argon2", b"SQLite format 3", b"root:x:0", b"Traceback", SECRET.encode())
-# from elsewhere: /metrics is open to this machine itself
+# The metrics are available to local clients, so the requests come from another IP address.
 FORWARDED = b"X-Forwarded-For: 203.0.113.9"
-MOST = 20  # findings told
+MOST = 20  # The report has at most this number of findings.
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of `latchkey routes`: its methods, the paths that it answers, who may ask."""
+    """A route in the output of `latchkey routes`: its methods, its path and its route access."""
 
     methods: tuple[str, ...]
     path: str

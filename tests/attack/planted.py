@@ -1,6 +1,4 @@
-"""A small server full of holes: what an injection scanner does not find here, it would find
-nowhere.
-"""
+"""A small server with planted vulnerabilities, which shows that a scanner can find them."""
 
 import contextlib
 import sqlite3
@@ -14,11 +12,10 @@ from tests.attack.house import LOOPBACK
 
 
 class Holes(BaseHTTPRequestHandler):
-    """`/?id=` goes into a statement and into the page as it is; every other path is an empty JSON
-    object.
+    """Inserts `id` of `/?id=` into an SQL statement and into the page without escaping.
 
-    It is the outside as well: the address that a server is to be lured into asking, with nothing to
-    tell of it.
+    Every other path is answered with an empty JSON object. The server is also the external URL that
+    a scanner tries to make the program request.
     """
 
     protocol_version = "HTTP/1.1"
@@ -41,17 +38,17 @@ class Holes(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *words: object) -> None:
-        """Nobody reads it."""
+        """Logs nothing."""
 
 
 class Quiet(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Scanners leave before they are answered."""
+        """Ignores errors, because scanners disconnect before they are answered."""
 
 
 def page(id: str) -> str:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        # the payloads that take time take memory too
+        # Payloads that take much time also take much memory.
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
         connection.execute(
             "CREATE TABLE people AS SELECT 1 AS id, 'alice' AS name UNION SELECT 2, 'bob'"
@@ -65,7 +62,7 @@ def page(id: str) -> str:
 
 @contextlib.contextmanager
 def planted() -> Iterator[tuple[str, list[str]]]:
-    """Its address, and the paths that it was asked for."""
+    """Starts the server and yields its URL and the list of the requested paths."""
 
     class Planted(Holes):
         asked: ClassVar[list[str]] = []

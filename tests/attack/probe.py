@@ -1,6 +1,4 @@
-"""Somebody who is logged in looks at the dashboard all the while, by one connection, from a process
-of their own.
-"""
+"""A process that requests the dashboard of a logged-in user during an attack and measures it."""
 
 import http.client
 import json
@@ -17,12 +15,12 @@ from tests.attack.house import LOOPBACK, House
 from tests.attack.outcome import Watched
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAUSE = 0.02  # seconds between two looks
-SLOWEST = 20  # seconds, then it counts as no answer
+PAUSE = 0.02  # seconds between two requests
+SLOWEST = 20  # seconds after which a request counts as unanswered
 
 
 class Probe:
-    """The process, from the entry of the block to its end; `watched` afterwards."""
+    """Runs the process during a `with` block and sets `watched` at its end."""
 
     watched: Watched
 
@@ -48,7 +46,7 @@ class Probe:
 
 
 def watch(port: int, cookie: str) -> None:
-    """Until standard input ends."""
+    """Requests the dashboard until standard input ends, and prints the measurements as JSON."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=SLOWEST)
     times: list[float] = []
     statuses: Counter[int] = Counter()
@@ -69,7 +67,8 @@ def look(connection: http.client.HTTPConnection, cookie: str) -> int:
     try:
         connection.request("GET", "/dashboard", headers={"Cookie": cookie})
         answer = connection.getresponse()
-    except http.client.RemoteDisconnected:  # closed while nobody used it: browsers try again too
+    # The server closed the idle connection, and browsers retry then too.
+    except http.client.RemoteDisconnected:
         connection.close()
         connection.request("GET", "/dashboard", headers={"Cookie": cookie})
         answer = connection.getresponse()

@@ -1,4 +1,4 @@
-"""Writes docs/attack.md: one row and one section per attack; each can be updated alone."""
+"""Reads and writes docs/attack.md, which has one table line and one section for each attack."""
 
 import os
 import platform
@@ -41,7 +41,7 @@ limits are attacked. The tools run at nice {niceness}, because real attackers us
 
 @dataclass(frozen=True)
 class Entry:
-    """The row and the section of one attack, as Markdown."""
+    """The table line and the section of one attack as Markdown."""
 
     name: str
     verdict: str

@@ -1,4 +1,4 @@
-"""Runs one attack: starts the program, measures the dashboard, attacks, reads the metrics."""
+"""Runs one attack: starts the program, measures it, attacks it and collects the outcome."""
 
 import os
 import tempfile
@@ -11,13 +11,14 @@ from tests.attack.house import House
 from tests.attack.outcome import Attack, Finding, Outcome
 from tests.attack.probe import Probe
 
-NICENESS = 10  # of the tools: real attackers use their own machines
-# ms, the limit of the dashboard's p99, or twice the p99 before the attack if that is higher
+NICENESS = 10  # The attackers have low priority, because real attackers have their own machine.
+# The p99 of the dashboard must be below this limit in milliseconds. On a slow machine, the limit is
+# twice the p99 before the attack.
 SLOWEST_PAGE = 100
 
 
 def lay(attack: Attack) -> Outcome:
-    """Runs the attack. Raises NotRun without the tool, Broken if the program does not start."""
+    """Runs the attack. Raises NotRun without its tool, and Broken if the program does not start."""
     version = attack.version()
     with tempfile.TemporaryDirectory(prefix="attack-") as folder:
         proof = attack.prove(Path(folder)) if attack.prove else ""
@@ -56,7 +57,7 @@ def strike(attack: Attack, house: House, version: str, proof: str) -> Outcome:
 
 
 def complaints(outcome: Outcome, house: House) -> list[Finding]:
-    """Returns the findings that do not depend on the tool."""
+    """Returns findings that do not depend on the report of the tool."""
     found = [] if house.is_alive else [Finding("the program has ended", house.logged()[-300:])]
     if failed := {status: number for status, number in outcome.failures.items() if status != 503}:
         lines = [line for line in house.logged().splitlines() if "reference" in line]

@@ -1,6 +1,4 @@
-"""slowhttptest holds a thousand connections: headers, a form and reading that never
-come to an end.
-"""
+"""Attack by slowhttptest with a thousand connections that send or read slowly."""
 
 import re
 import threading
@@ -11,7 +9,7 @@ from tests.attack.house import House
 from tests.attack.outcome import Attack, Finding, NotRun, Seen
 
 CONNECTIONS = 1_000
-LONGEST = 60  # seconds for one kind
+LONGEST = 60  # seconds for one attack
 BOTH = ["-c", str(CONNECTIONS), "-r", "500", "-p", "5", "-l", "45"]
 KINDS = {
     "-H": ("slow headers", 15, ["-H", "-i", "5", "-x", "24", "-t", "GET"], "/login"),
@@ -46,7 +44,7 @@ def strike(house: House) -> Seen:
         told.append(
             f"`{option}` ({name}): at most {most - before:,} open, all closed after {held:.0f} s"
         )
-        if held > limit + 3:  # it takes two or three seconds to open them all
+        if held > limit + 3:  # Opening all connections takes two or three seconds.
             findings.append(
                 Finding(f"{name}: connections stay open too long", f"{held:.0f} s, limit {limit} s")
             )
@@ -58,12 +56,12 @@ def strike(house: House) -> Seen:
 
 
 def largest_file(house: House) -> str:
-    """htmx, as the log-in page names it."""
+    """Returns the path of htmx in the login page."""
     return str(re.findall(r'/static/htmx[^"]*', house.ask("GET", "/login")[2])[0])
 
 
 class Watch:
-    """Counts the program's open files until there are few again: its own word, not the tool's."""
+    """Counts the program's open files until they are few again, whatever the tool reports."""
 
     def __init__(self, house: House) -> None:
         self.house = house
@@ -82,7 +80,7 @@ class Watch:
                 self.last_many = time.monotonic()
 
     def end(self, few: int) -> tuple[float, int]:
-        """For how many seconds there were many, and how many at most."""
+        """Returns the seconds with many open files, and the largest number of open files."""
         until = time.monotonic() + LONGEST
         while self.house.files > few and time.monotonic() < until:
             time.sleep(0.1)

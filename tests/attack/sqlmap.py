@@ -1,6 +1,4 @@
-"""sqlmap tries every parameter that anybody can send: forms, queries, path ids, the cookie, two
-headers.
-"""
+"""Attack by sqlmap on every parameter: forms, queries, path ids, the cookie and two headers."""
 
 import re
 import time
@@ -17,7 +15,7 @@ from tests.attack.planted import planted
 VERSION = "1.10.10"
 AT_ONCE = 2
 LONGEST = 400  # seconds for one target
-IN_ALL = 1_200  # seconds, of which a machine of its own needs 220
+IN_ALL = 1_200  # seconds, of which an idle machine needs 220
 SETTINGS = [
     "--batch",
     "--level=3",
@@ -38,9 +36,10 @@ HIT = re.compile(r"^Parameter: (.+?)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Target:
-    """`*` in the path or the cookie is where an id is tried; `parameters` are the names that are.
+    """A URL and the names of the parameters that sqlmap tests.
 
-    `every_kind`: payloads for every database there is, not for SQLite alone and for any.
+    `*` marks a tested id in the path or in the cookie. With `every_kind`, the payloads are those
+    for every database, and otherwise those for SQLite.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Other people's tools: installed where they are missing, and run within a bounded time."""
+"""Third-party tools: their installation and their execution with a time limit."""
 
 import os
 import re
@@ -18,14 +18,14 @@ COLOURS = re.compile(r"\x1b[\[(][0-9;?]*[A-Za-z]")
 
 @dataclass(frozen=True)
 class Done:
-    """What a tool said, colours left out; `was_cut` where its time was over before it was."""
+    """The output of a tool without color codes. `was_cut` says whether it was killed."""
 
     said: str
     was_cut: bool
 
 
 def from_pypi(package: str, version: str, program: str) -> Path:
-    """The program, in an environment of the package's own. Raises NotRun."""
+    """Installs the package in its own environment and returns the program's path. Raises NotRun."""
     folder = CACHE / f"{package}-{version}"
     if not (folder / "installed").exists():
         make: list[list[str | Path]] = [[sys.executable, "-m", "venv", "--clear", folder]]
@@ -39,7 +39,7 @@ def from_pypi(package: str, version: str, program: str) -> Path:
 
 
 def from_debian(program: str) -> str:
-    """The program, whose package has its name. Raises NotRun."""
+    """Installs the Debian package `program` and returns its name. Raises NotRun."""
     if not shutil.which(program) and os.geteuid() == 0 and shutil.which("apt-get"):
         environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         for words in (["update"], ["install", "--yes", "--no-install-recommends", program]):
@@ -56,7 +56,7 @@ def debian_version(program: str) -> str:
 
 
 def run(command: list[str | Path], seconds: float, folder: Path) -> Done:
-    """It and its children are ended when the time is over."""
+    """Runs the command, and kills it and its children after `seconds`."""
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "dumb", "LC_ALL": "C.UTF-8"}
     process = subprocess.Popen(
         command,

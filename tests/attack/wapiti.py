@@ -1,6 +1,4 @@
-"""wapiti crawls the program, as an administrator and as a guest, and tries all that it knows on
-what it finds.
-"""
+"""Attack by wapiti, which crawls the program as an administrator and as a guest."""
 
 import json
 import re
@@ -95,7 +93,7 @@ def strike(house: House) -> Seen:
 
 
 def scan(folder: Path, url: str, outside: str, options: list[str]) -> tuple[list[Finding], str]:
-    """Returns the findings, and how much was scanned."""
+    """Returns the findings and a description of the crawled pages."""
     folder.mkdir(parents=True)
     places: list[str | Path] = [
         "--store-session",
@@ -124,7 +122,7 @@ def scan(folder: Path, url: str, outside: str, options: list[str]) -> tuple[list
 
 
 def grouped(findings: list[Finding]) -> list[Finding]:
-    """One for each thing that is said, with the places that it is said of; ids are all alike."""
+    """Merges findings with the same title and text, and lists their URLs without user ids."""
     places: dict[tuple[str, str], set[str]] = defaultdict(set)
     for finding in findings:
         where, _, what = finding.seen.partition(": ")

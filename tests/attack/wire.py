@@ -1,4 +1,4 @@
-"""HTTP by hand over one kept connection, so that a request may be as wrong as an attacker likes."""
+"""An HTTP client that can send malformed requests over one persistent connection."""
 
 import contextlib
 import socket
@@ -12,9 +12,9 @@ PATIENCE = 15  # seconds
 
 @dataclass(frozen=True)
 class Answer:
-    """Status 0 where the connection was closed without a word.
+    """An answer, with header names in lower case.
 
-    Names of headers are in lower case.
+    The status is 0 if the connection was closed without an answer.
     """
 
     status: int
@@ -23,14 +23,14 @@ class Answer:
 
     @property
     def is_failure(self) -> bool:
-        """A 5xx, or no answer at all, but for the 503 that says when to come again."""
+        """Returns whether the answer is missing or a 5xx, except a 503 with Retry-After."""
         return self.status == 0 or (
             self.status >= 500 and not (self.status == 503 and "retry-after" in self.headers)
         )
 
 
 class Wire:
-    """One client. Its connection is opened anew where the server has closed it."""
+    """A client with one connection, which it opens again when the server has closed it."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -44,14 +44,17 @@ class Wire:
         body: bytes | None = None,
         hosts: Iterable[bytes] | None = None,
     ) -> Answer:
-        """Returns the answer to one request. `headers` are whole lines; so are `hosts`, by default the site's own."""
+        """Returns the answer to one request.
+
+        `headers` and `hosts` are whole lines. By default, `hosts` is the program's own Host header.
+        """
         own = [b"Host: %s:%d" % (LOOPBACK.encode(), self.port)]
         lines = [b"%s %s HTTP/1.1" % (method, target), *(own if hosts is None else hosts), *headers]
         lines += [] if body is None else [b"Content-Length: %d" % len(body)]
         request = b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")
         is_new = self.socket is None
         answer = self._try(request, method)
-        if answer.status == 0 and not is_new:  # it was closed while nobody used it
+        if answer.status == 0 and not is_new:  # The server closed the idle connection.
             answer = self._try(request, method)
         if answer.headers.get("connection") == "close" or answer.status in (0, 400):
             self.close()
@@ -65,7 +68,7 @@ class Wire:
     def _try(self, request: bytes, method: bytes) -> Answer:
         try:
             wire = self.socket = self.socket or connect(self.port)
-            # a refusal may come before everything is sent
+            # The server may refuse a request before the whole request is sent.
             with contextlib.suppress(ConnectionError):
                 wire.sendall(request)
             return read_answer(wire, method == b"HEAD")
@@ -75,7 +78,10 @@ class Wire:
 
 
 def exchange(port: int, raw: bytes, seconds: float) -> bytes:
-    """Returns all that comes back to the bytes until the connection is closed, or nothing comes for so long."""
+    """Sends the bytes and returns the answer.
+
+    The answer ends when the connection is closed or no data arrives for `seconds`.
+    """
     received = b""
     with contextlib.suppress(OSError), connect(port) as wire:
         wire.sendall(raw)
@@ -94,7 +100,8 @@ def connect(port: int) -> socket.socket:
 def read_answer(wire: socket.socket, is_head: bool) -> Answer:
     head, _, body = read_until(wire, b"", lambda read: b"\r\n\r\n" in read).partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
-    if int(first.split()[1]) == 100:  # to `Expect: 100-continue`; the answer itself follows
+    # This answers `Expect: 100-continue`, and the final answer follows.
+    if int(first.split()[1]) == 100:
         head, _, body = read_until(wire, body, lambda read: b"\r\n\r\n" in read).partition(
             b"\r\n\r\n"
         )

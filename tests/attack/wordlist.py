@@ -1,6 +1,4 @@
-"""Paths that scanners ask for: other spellings of what is closed, what was forgotten, and ways out
-of a folder.
-"""
+"""Paths that scanners request: spellings of protected paths, forgotten files and path traversal."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -98,7 +96,7 @@ AIMS = ("etc/passwd", "data/latchkey.db", "data/session_secret", "web/settings/s
 
 
 def every_path(closed: list[str]) -> list[str]:
-    """`closed`: the paths that need a session, whose spellings are tried one by one."""
+    """Returns all paths. `closed` are the paths that need a session, in all their spellings."""
     spelt = [spelling.format(path) for path in closed for spelling in (*SPELLINGS, *letters(path))]
     named = [f"/{base}{ending}" for base in BASES for ending in ENDINGS]
     climbing = [
@@ -109,7 +107,7 @@ def every_path(closed: list[str]) -> list[str]:
 
 
 def letters(path: str) -> list[str]:
-    """In capitals, with letters encoded once and twice, and with look-alikes."""
+    """Returns the path in capitals, with encoded letters and with look-alike characters."""
     middle, encoded = path.strip("/"), "".join(f"%{ord(letter):02x}" for letter in path[1:])
     wide = quote(
         "".join(chr(ord(letter) + 0xFEE0) if letter.isalpha() else letter for letter in middle)

@@ -1,11 +1,11 @@
-"""Measures Latchkey, a constant response and a hand-written endpoint in one run on one machine.
+"""Measures Latchkey against a constant response and a hand-written endpoint in one run.
 
-    .venv/bin/python -m tests.bench                                     runs all parts and writes docs/benchmarks.md
-    .venv/bin/python -m tests.bench --quick                             runs short rounds, writes nothing
-    .venv/bin/python -m tests.bench --only dashboard                    runs one part (see PARTS), writes nothing
-    .venv/bin/python -m tests.bench --peer URL --cookie "name=value"    also loads a page of another program
+    .venv/bin/python -m tests.bench                            writes docs/benchmarks.md
+    .venv/bin/python -m tests.bench --quick                    short rounds, writes nothing
+    .venv/bin/python -m tests.bench --only dashboard           one part of PARTS, writes nothing
+    .venv/bin/python -m tests.bench --peer URL --cookie "a=b"  also loads another page
 
-Needs wrk. The server runs on the first core, the load on the last.
+It needs wrk. The server runs on the first core and the load on the last one.
 """
 
 import argparse

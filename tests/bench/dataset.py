@@ -1,4 +1,4 @@
-"""Users and sessions in a database, and the cookies that open some of those sessions."""
+"""Users and sessions for the database of a benchmark, and the cookies of some sessions."""
 
 import asyncio
 import hashlib
@@ -21,9 +21,10 @@ NAMES = ("Alice", "Bob", "Charlie", "Ada")
 
 
 def fill(database_url: str, users: int, sessions: int, with_cookie: int) -> list[str]:
-    """The cookies of the first `with_cookie` sessions; session i belongs to user i modulo `users`.
+    """Inserts users and sessions and returns the cookies of the first `with_cookie` sessions.
 
-    Every session was last seen an hour from now, so that no round writes to it.
+    Session i belongs to user i modulo `users`. Every session was last seen an hour from now, so
+    that no round writes to it.
     """
     now = datetime.now(UTC).replace(microsecond=0)
     seen, expires = now + timedelta(hours=1), now + timedelta(days=7)

@@ -1,4 +1,4 @@
-"""The floor: uvicorn and a bare Starlette route that answers a constant of the size in its path."""
+"""A server with uvicorn and one Starlette route, whose answer has the size in its path."""
 
 import os
 

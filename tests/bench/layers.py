@@ -1,6 +1,6 @@
-"""Latchkey up to the layer LAYER, which returns a constant of SIZE bytes.
+"""Latchkey without the layers after the layer LAYER, where it answers with SIZE constant bytes.
 
-The difference between two of these programs is the cost of a layer.
+The difference between two layers is the cost of the later one.
 """
 
 import os
@@ -56,7 +56,7 @@ def make_cut_app():
 
 
 class WithLifespan:
-    """`http` for requests, and the lifespan of `app`."""
+    """Sends requests to `http` and lifespan events to `app`."""
 
     def __init__(self, app, http) -> None:
         self.app, self.http = app, http

@@ -1,6 +1,4 @@
-"""wrk: the same requests in turn, over and over, from the load's core; and what one round of it
-shows.
-"""
+"""Runs wrk, which repeats a list of requests on its own core, and measures one round."""
 
 import re
 import statistics
@@ -43,9 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Round:
-    """Requests per second, the 99th percentile in milliseconds, and the server's CPU microseconds
-    per request.
-    """
+    """Requests per second, the 99th percentile in ms, and CPU microseconds per request."""
 
     rate: float
     p99: float
@@ -60,8 +56,9 @@ def run_wrk(
     *,
     may_refuse: bool = False,
 ) -> Round:
-    """Raises AssertionError for any answer of 4xx or 5xx, unless the load is one that is to be
-    refused.
+    """Runs wrk for one round.
+
+    Raises AssertionError for an answer of 4xx or 5xx, unless `may_refuse` is set.
     """
     with tempfile.TemporaryDirectory() as folder:
         lines, script = Path(folder) / "requests", Path(folder) / "script.lua"
@@ -93,7 +90,7 @@ def run_wrk(
 
 
 def in_turns(rounds: int, *measures: Callable[[], Round]) -> list[list[Round]]:
-    """The rounds of each measure, taken in turns, so that the machine's noise is in all of them."""
+    """Returns the rounds of each measure, taken in turns so that noise affects all of them."""
     taken = [[measure() for measure in measures] for _ in range(rounds)]
     return [list(column) for column in zip(*taken, strict=True)]
 
@@ -103,6 +100,6 @@ def median(rounds: Sequence[Round], field: str) -> float:
 
 
 def ratio(these: Sequence[Round], those: Sequence[Round], field: str) -> float:
-    """The median of the paired ratios of a field."""
+    """Returns the median of the paired ratios of a field."""
     pairs = zip(these, those, strict=True)
     return statistics.median(getattr(one, field) / getattr(other, field) for one, other in pairs)

@@ -1,9 +1,8 @@
-"""The practical limit: one hand-written endpoint for the dashboard, and nothing of what makes it
-safe to run.
+"""The practical limit: one hand-written endpoint for the dashboard without any protection.
 
-It renders Latchkey's own partial from the same two statements, but it runs SQLite inline on the
-event loop, verifies a token only once, caches the layout by user, and has no middleware, no second
-key, no refresh and no deadline.
+It renders Latchkey's own partial from the same two statements. It runs SQLite on the event loop,
+verifies a token only once and caches the layout by user. It has no middleware, no second key, no
+refresh and no deadline.
 """
 
 import hashlib

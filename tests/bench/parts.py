@@ -1,4 +1,4 @@
-"""The parts of the benchmark, with their figures and targets."""
+"""The parts of the benchmark, each with its figures and their required values."""
 
 import asyncio
 import subprocess
@@ -25,7 +25,7 @@ CHECKS = (
     Request("/signup/check/email", body="email=nobody@example.com"),
     Request("/signup/check/email", body=f"email={email_of(1)}"),
 )
-LAYERS = {  # the names are those of layers.py
+LAYERS = {  # The names are those of layers.py.
     "server": "HTTP server, timeouts",
     "middleware": "middleware: metrics, headers, errors, limits",
     "routing": "routing",
@@ -36,9 +36,9 @@ LAYERS = {  # the names are those of layers.py
 }
 WRONG_LOGIN = (
     Request("/login", body="email=nobody@example.com&password=wrong-password-1"),
-)  # costs a hash, like a real account
-WARM_UP_SECONDS = 10  # long enough for 10,000 requests
-NEW_ADDRESSES = 100  # below the limit of all clients together for a minute
+)  # An unknown email costs the same hash as a real account.
+WARM_UP_SECONDS = 10  # This is long enough for 10,000 requests.
+NEW_ADDRESSES = 100  # The limit of all clients together allows more checks in a minute.
 
 
 class Figure(NamedTuple):
@@ -49,7 +49,7 @@ class Figure(NamedTuple):
 
 
 class Load(NamedTuple):
-    """One row of the table of loads."""
+    """One line of the table of loads."""
 
     name: str
     rounds: list[Round]
@@ -108,7 +108,7 @@ class Bench:
         return run_wrk(server, requests, self.seconds, connections)
 
     def run_floor(self, request: Request, connections: int = CONNECTIONS) -> Round:
-        """Loads the baseline with the same method and the size of Latchkey's response."""
+        """Requests an answer of the same method and size from the constant server."""
         return self.run(
             self.floor, (Request(f"/{self.size_of(request)}", body=request.body),), connections
         )
@@ -139,7 +139,7 @@ class Bench:
 
 
 def dashboard(bench: Bench) -> None:
-    """Compares the dashboard with the minimal endpoint and the baseline, also with 1 connection."""
+    """Compares the dashboard with the minimal endpoint and the floor, on 16 connections and 1."""
     ours, minimal, floor = in_turns(
         bench.rounds,
         lambda: bench.run(bench.latchkey, bench.dashboards),
@@ -167,7 +167,7 @@ def dashboard(bench: Bench) -> None:
 
 
 def sign_up_page(bench: Bench) -> None:
-    """The page for anonymous users."""
+    """Measures the sign-up page for anonymous users."""
     request = Request("/signup")
     ours, floor = in_turns(
         bench.rounds,
@@ -179,7 +179,7 @@ def sign_up_page(bench: Bench) -> None:
 
 
 def live_check(bench: Bench) -> None:
-    """Checks a free and a taken email in turn, without and with rate limits, and new emails."""
+    """Measures live checks of emails: with limits off, with limits enforced, and of new emails."""
     off, floor = in_turns(
         bench.rounds, lambda: bench.run(bench.latchkey, CHECKS), lambda: bench.run_floor(CHECKS[0])
     )
@@ -229,7 +229,7 @@ def new_addresses(bench: Bench, number: int) -> Round:
 
 
 def flood(bench: Bench) -> None:
-    """Measures the dashboard's p99 while 16 connections log in without a pause."""
+    """Measures the dashboard's p99 while 16 connections log in as often as they can."""
     ratios, seen = [], []
     for _ in range(bench.rounds):
         quiet = bench.run(bench.latchkey, bench.dashboards)
@@ -249,9 +249,9 @@ def flood(bench: Bench) -> None:
 
 
 def log_ins(bench: Bench) -> None:
-    """Compares log-ins with argon2 alone on the server's core.
+    """Compares log-ins with the rate of Argon2 alone on the server's core.
 
-    Counts hashes, because a full queue refuses log-ins.
+    Hashes are counted, because a full queue refuses log-ins.
     """
     alone = subprocess.run(
         ["taskset", "-c", str(SERVER_CORE), sys.executable, "-c", ARGON2.format(seconds=bench.seconds)],
@@ -291,7 +291,7 @@ print(len(done) / {seconds})
 
 
 def million(bench: Bench) -> None:
-    """Compares 10,000 of 1,000,000 sessions in turn with 10,000 of 10,000."""
+    """Requests 10,000 sessions in turn, in databases of 1,000,000 and of 10,000 sessions."""
     with serve_sessions(bench, 1_000_000) as many, serve_sessions(bench, 10_000) as few:
         ours, others = in_turns(
             bench.rounds, *(lambda server=server: bench.run(*server) for server in (many, few))
@@ -312,12 +312,12 @@ def serve_sessions(bench: Bench, sessions: int) -> Iterator[tuple[Server, list[R
     servers.migrate(url)
     requests = [Request("/dashboard", cookie) for cookie in fill(url, sessions, sessions, 10_000)]
     with serve_latchkey(url, bench.port()) as server:
-        run_wrk(server, requests, WARM_UP_SECONDS)  # each token is verified once
+        run_wrk(server, requests, WARM_UP_SECONDS)  # The warm-up verifies each token once.
         yield server, requests
 
 
 def postgresql(bench: Bench) -> None:
-    """Measures the dashboard on PostgreSQL, then 500 concurrent sign-ups on both databases."""
+    """Measures the dashboard on PostgreSQL, and 500 concurrent sign-ups on each database."""
     url = servers.new_postgresql_url()
     if url:
         servers.migrate(url)
@@ -343,7 +343,7 @@ def add_sign_ups(bench: Bench, database: str, server: Server) -> None:
 
 
 async def sign_up_at_once(url: str) -> tuple[int, int]:
-    """Returns the number of errors and of retries after a 503 with Retry-After."""
+    """Signs up 500 users at once. Returns the numbers of errors and of retries after a 503."""
     tried_again = 0
 
     async def sign_up(client: httpx.AsyncClient, number: int) -> int:
@@ -364,7 +364,7 @@ async def sign_up_at_once(url: str) -> tuple[int, int]:
 
 
 def layers(bench: Bench) -> None:
-    """Measures each layer of the dashboard: the difference to a program that ends a layer earlier."""
+    """Measures the cost of a layer as the difference to the program that ends before it."""
     size, taken = str(bench.size_of(bench.dashboards[0])), {}
     with ExitStack() as stack:
         programs = {}
@@ -391,7 +391,7 @@ def layers(bench: Bench) -> None:
 
 
 def memory_and_start(bench: Bench) -> None:
-    """Measures memory at rest and after all parts before, and the CPU time of a start."""
+    """Measures memory at rest and after all other parts, and the CPU time of a start."""
     with serve_latchkey(bench.database_url, bench.port()) as fresh:
         time.sleep(3)
         bench.add_at_most("memory at rest", fresh.memory_mb(), 78, " MB", 0)

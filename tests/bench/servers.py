@@ -1,6 +1,4 @@
-"""The programs under load: each on the server's core, and what it has used of the processor and the
-memory.
-"""
+"""The servers under load, which run on one core, with their CPU time and their memory."""
 
 import os
 import re
@@ -28,14 +26,16 @@ class Server:
     pid: int
 
     def cpu_seconds(self) -> float:
-        """Processor time of all threads, from the scheduler's nanoseconds: /proc/PID/stat counts in
-        hundredths.
+        """Returns the CPU time of all threads in seconds.
+
+        It reads the scheduler's nanoseconds, because /proc/PID/stat counts in hundredths of a
+        second.
         """
         tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
     def memory_mb(self) -> float:
-        """Resident memory."""
+        """Returns the resident memory in MiB."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
@@ -54,7 +54,7 @@ def serve_latchkey(database_url: str, port: int, **settings: str) -> Iterator[Se
 
 @contextmanager
 def serve_script(name: str, port: int, **environ: str) -> Iterator[Server]:
-    """A program of this folder."""
+    """Serves a module of this package."""
     settings = {"PORT": str(port), "SESSION_SECRET": SECRET, "PYTHONPATH": str(ROOT)}
     with serve([sys.executable, "-m", f"tests.bench.{name}"], port, settings | environ) as server:
         yield server
@@ -81,8 +81,9 @@ def migrate(database_url: str) -> None:
 
 
 def cpu_to_first_response(folder: Path, port: int) -> float:
-    """Processor seconds of `scripts/run`, in an installed checkout with a current database, to its
-    first 200.
+    """Returns the CPU seconds of `scripts/run` until its first 200.
+
+    The checkout is installed and the database is migrated.
     """
     environ = {"PATH": os.environ["PATH"], "PORT": str(port), "SESSION_SECRET": SECRET}
     environ["DATABASE_URL"] = f"sqlite:///{folder / 'start.db'}"
@@ -93,7 +94,7 @@ def cpu_to_first_response(folder: Path, port: int) -> float:
         wait_for_port(port)
         assert httpx.get(f"http://localhost:{port}/healthz").status_code == 200
         fields = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
-        # its own and its children's
+        # The fields include the times of the children.
         return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
     finally:
         running.terminate()
@@ -110,7 +111,7 @@ def wait_for_port(port: int) -> None:
 
 
 def new_postgresql_url() -> str:
-    """The URL of an empty database on this machine's PostgreSQL; empty where there is no server."""
+    """Returns the URL of an empty database on the local PostgreSQL, or "" if there is no server."""
     commands = [
         "DROP DATABASE IF EXISTS latchkey_bench WITH (FORCE)",
         "CREATE DATABASE latchkey_bench",

@@ -1,5 +1,6 @@
-"""The examples of deploy/ are taken by the programs that they are for, where those are here, and
-name what there is.
+"""Tests that the examples in deploy/ are valid and refer only to existing files and settings.
+
+The programs that read the examples check them where they are installed.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ SETTINGS = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(),
 
 
 def steps(dockerfile: str) -> list[tuple[str, str]]:
-    """Instruction and the rest, of each step."""
+    """Returns the instruction and the arguments of each step."""
     lines = re.sub(
         r"\\\n\s*", "", re.sub(r"^#.*\n", "", dockerfile, flags=re.MULTILINE)
     ).splitlines()
@@ -45,10 +46,6 @@ def steps(dockerfile: str) -> list[tuple[str, str]]:
 
 def known(name: str) -> bool:
     return name in SETTINGS or name.removesuffix("_FILE") in SETTINGS
-
-
-# --- nginx
-# ------------------------------------------------------------------------------------------------------------
 
 
 @needs_nginx
@@ -80,7 +77,7 @@ async def test_nginx_keeps_static_files_and_machines_pages_and_holds_senders_to_
                 "HTTP/1.1",
                 False,
             )
-            # it would bind every program on localhost
+            # The header would apply to every program on localhost.
             assert "strict-transport-security" not in front.headers
             style = re.search(r"/static/[^\"]+\.css", front.text)[0]  # type: ignore[index]
             first = await client.get(style)
@@ -97,10 +94,6 @@ async def test_nginx_keeps_static_files_and_machines_pages_and_holds_senders_to_
 def test_the_example_believes_no_client_about_itself() -> None:
     assert "X-Forwarded-For   $remote_addr" in EXAMPLE
     assert "proxy_add_x_forwarded_for" not in EXAMPLE
-
-
-# --- systemd
-# ----------------------------------------------------------------------------------------------------------
 
 
 def unit() -> dict[str, list[str]]:
@@ -137,10 +130,6 @@ def test_the_service_runs_commands_that_are_and_sets_what_can_be_set() -> None:
     assert [command[1] for command in commands] == ["migrate", "serve"]
     for program, *_ in commands:
         assert (ROOT / Path(program).relative_to("/opt/latchkey")).exists()
-
-
-# --- containers
-# -------------------------------------------------------------------------------------------------------
 
 
 def test_the_image_copies_what_is_there_and_all_that_the_program_needs() -> None:
@@ -190,7 +179,7 @@ def test_the_health_check_goes_past_a_proxy_and_finds_out_what_is_down(
 
 
 def test_the_composition_trusts_the_gateway_of_its_own_network_alone() -> None:
-    """Requests through a published port come from the gateway; no container has its address."""
+    """Relies on the gateway's IP address, from which requests through a published port come."""
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     (network,) = compose["networks"]["default"]["ipam"]["config"]
     assert compose["services"]["web"]["environment"]["TRUSTED_PROXIES"] == network["gateway"]

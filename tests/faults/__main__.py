@@ -1,6 +1,6 @@
 """Injects every fault and writes docs/faults.md.
 
-`.venv/bin/python -m tests.faults lock disk` injects some and updates their rows.
+`.venv/bin/python -m tests.faults lock disk` causes only these faults and updates their lines.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ def read_page() -> list[list[str]]:
 
 
 def cause(program: str) -> list[list[str]]:
-    """Returns the rows of one program."""
+    """Runs one program and returns its lines of the table."""
     command = [sys.executable, "-m", f"tests.faults.{program}", "--json"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
         rows = []

@@ -1,4 +1,4 @@
-"""R23: expired rows are pruned during log-ins, and failed log-ins store little."""
+"""Prunes expired sessions while users log in, and measures the growth by failed log-ins."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,8 @@ from tests.faults.house import House, Run
 from tests.faults.verdict import fault, main, require
 
 GUESSES = 1_000
-# bytes: an audit entry and a dozen buckets of 200; docs/operations.md has the limits of both tables
+# This is the size in bytes of an audit entry and a dozen buckets of 200 bytes. docs/operations.md
+# has the bounds of both tables.
 MOST_EACH = 3_000
 EXPIRED = 100_000
 LONG_AGO = "2026-01-01T00:00:00.000000+00:00"
@@ -25,7 +26,7 @@ SESSIONS = f"""
 
 
 async def guess(house: House, number: int) -> list[Answer]:
-    """Sends wrong passwords for emails without an account, each from another /48."""
+    """Sends wrong passwords for unknown emails, each from another /48 through a proxy."""
     client, answers = Client(house.port), []
     for _ in range(number):
         client.headers["X-Forwarded-For"] = (
@@ -36,7 +37,10 @@ async def guess(house: House, number: int) -> list[Answer]:
 
 
 def size(house: House) -> int:
-    """Returns the bytes of all pages. The write-ahead log is left out: it is reused, and four megabytes at most."""
+    """Returns the size of all pages in bytes.
+
+    The write-ahead log is not counted, because it is reused and has at most four megabytes.
+    """
     return house.sql("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")[0][0]
 
 
@@ -60,7 +64,10 @@ async def guesses(run: Run) -> str:
 
 
 async def longest_hold(house: House, seconds: float) -> float:
-    """Returns the longest time in ms for which another process could not write."""
+    """Returns the longest time in milliseconds during which no other connection could write.
+
+    The measurement repeats `BEGIN IMMEDIATE` without waiting for the lock.
+    """
     longest, since = 0.0, None
     with contextlib.closing(
         sqlite3.connect(house.database, timeout=0, isolation_level=None)

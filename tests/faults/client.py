@@ -1,6 +1,4 @@
-"""Clients of the program, spoken by hand, so that what is measured is the server's time and not
-their own.
-"""
+"""HTTP clients with little overhead, so that the measured times are those of the server."""
 
 import asyncio
 import time
@@ -28,13 +26,13 @@ class Answer:
 
     @property
     def sends_back(self) -> bool:
-        """Whether it is a 503, or a 429, as promised: it says when to come again."""
+        """Returns whether the answer is a 429 or a 503 with Retry-After."""
         return self.status in (429, 503) and "retry-after" in self.headers
 
 
 @dataclass
 class Client:
-    """One connection, kept alive. Raises OSError and EOFError."""
+    """A client with one persistent connection. Its methods raise OSError and EOFError."""
 
     port: int
     cookie: str = ""
@@ -42,7 +40,7 @@ class Client:
     wire: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, path: str, fields: dict[str, str] | None = None) -> Answer:
-        """A POST where there are fields."""
+        """Sends a POST if there are fields, and a GET otherwise."""
         began = time.perf_counter()
         is_new = self.wire is None
         if self.wire is None:
@@ -56,7 +54,7 @@ class Client:
             self.close()
             if is_new or fields is not None or not isinstance(error, OSError | EOFError):
                 raise
-            # it was closed while nobody used it: browsers try again too
+            # The server closed the idle connection, and browsers retry then too.
             return await self.ask(path)
         if headers.get("connection") == "close":
             self.close()
@@ -70,7 +68,7 @@ class Client:
         return answer
 
     async def log_in(self, name: str, password: str = PASSWORD) -> Answer:
-        """As a guest, and one it remains."""
+        """Logs in without keeping the session cookie."""
         return await self.ask("/login", {"email": f"{name}@example.com", "password": password})
 
     def close(self) -> None:
@@ -80,7 +78,7 @@ class Client:
 
 
 class Wire(asyncio.Protocol):
-    """One connection that says what it is told to, and knows when it was closed."""
+    """A connection that sends bytes and records what it receives and whether it is closed."""
 
     transport: asyncio.Transport
     received = b""
@@ -105,7 +103,7 @@ class Wire(asyncio.Protocol):
 
 
 async def open_wires(port: int, number: int) -> list[Wire]:
-    """A hundred at a time."""
+    """Opens connections, a hundred at a time."""
     wires: list[Wire] = []
     while len(wires) < number:
         wires += await asyncio.gather(
@@ -115,7 +113,7 @@ async def open_wires(port: int, number: int) -> list[Wire]:
 
 
 async def eventually(is_so: Callable[[], object], seconds: float) -> bool:
-    """Whether it comes to be so within that time."""
+    """Returns whether the condition becomes true within `seconds`."""
     until = time.monotonic() + seconds
     for _ in range(int(seconds / 0.002)):
         if is_so() or time.monotonic() > until:
@@ -142,7 +140,7 @@ def request(
 
 def read_head(head: bytes) -> tuple[int, dict[str, str]]:
     first, *lines = head.decode("latin-1").strip().split("\r\n")
-    # of several cookies the first is the session's
+    # The first of several cookies is the session cookie.
     pairs = (line.partition(":") for line in reversed(lines))
     return int(first.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}
 
@@ -157,7 +155,7 @@ async def member(house: House, name: str) -> Client:
 async def repeat(
     ask: Callable[[], Awaitable[Answer]], seconds: float, pause: float = 0
 ) -> list[Answer]:
-    """The same, one after the other, for so long."""
+    """Repeats the request one after the other for `seconds`."""
     until, answers = time.monotonic() + seconds, []
     while time.monotonic() < until:
         answers.append(await ask())
@@ -170,13 +168,14 @@ async def at_once(*asks: Awaitable[list[Answer]]) -> list[Answer]:
 
 
 def p99(answers: list[Answer]) -> float:
-    """In milliseconds."""
+    """Returns the 99th percentile of the times in milliseconds."""
     return 1000 * sorted(answer.seconds for answer in answers)[int(len(answers) * 0.99)]
 
 
 def require_quick(fresh: list[Answer], quiet: list[Answer], limit: float) -> str:
-    """Their p99 is under the limit in ms or, where the machine itself is slow, twice that of the
-    quiet before.
+    """Requires that the p99 is below `limit` in milliseconds.
+
+    On a slow machine, the limit is twice the p99 of `quiet`.
     """
     told = f"p99 {p99(fresh):.0f} ms (idle {p99(quiet):.0f})"
     require(p99(fresh) < max(limit, 2 * p99(quiet)), f"dashboard {told}, limit {limit:.0f} ms")

@@ -1,4 +1,4 @@
-"""R15: the clock jumps while users are logged in; libfaketime changes it for the program."""
+"""Causes jumps of the clock while users are logged in, with libfaketime in the running program."""
 
 import asyncio
 from pathlib import Path
@@ -11,7 +11,7 @@ LIBRARIES = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 
 class Clock:
-    """The clock of one process."""
+    """The adjustable clock of one program."""
 
     def __init__(self, folder: Path) -> None:
         if not LIBRARIES:

@@ -1,4 +1,4 @@
-"""R22: the time from the start to the first response, also without a network."""
+"""Causes cold starts, with and without a network."""
 
 import ctypes
 import fcntl
@@ -40,7 +40,10 @@ async def without_network(run: Run) -> str:
 
 
 def leave_network() -> None:
-    """Moves this process to a network namespace with a loopback interface only."""
+    """Moves this process into a network namespace with only a loopback interface.
+
+    Raises NotRun.
+    """
     needs_root()
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
         raise NotRun("needs the permission to create a network namespace")

@@ -1,4 +1,4 @@
-"""R06: 500 sign-ups at the same time, on SQLite and on PostgreSQL."""
+"""Causes five hundred concurrent sign-ups on SQLite and on PostgreSQL."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ PROMISE = (
 
 
 async def insist(house: House, name: str) -> list[Answer]:
-    """Signs up, and tries again after each 503."""
+    """Signs up and retries as Retry-After says. Returns all answers."""
     client, answers = Client(house.port), []
     for _ in range(TRIES):
         answers.append(await client.sign_up(name))

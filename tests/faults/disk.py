@@ -1,4 +1,4 @@
-"""R02, R03, R04: syncs fail, or the disk is full, fails or is read-only."""
+"""Causes faults of the disk: it does not sync, is full, fails or is read-only."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,10 @@ def fill(folder: Path) -> None:
 
 
 async def try_to_write(house: House, prefix: str) -> tuple[list[Answer], list[str]]:
-    """Signs up and logs in alternately. Returns the responses and the names of new accounts."""
+    """Sends sign-ups and log-ins in turn.
+
+    Returns the answers and the names of the users whose sign-up succeeded.
+    """
     answers, opened = [], []
     for number in range(TRIES):
         name = f"{prefix}{number}"
@@ -53,7 +56,7 @@ async def try_to_write(house: House, prefix: str) -> tuple[list[Answer], list[st
 
 
 def require_refusals(answers: list[Answer]) -> str:
-    """Requires at least one refusal, each with 503 and Retry-After."""
+    """Requires that at least one answer is a refusal and that every refusal has Retry-After."""
     refused = [answer for answer in answers if answer.status != 303]
     require(refused, "nothing was refused: the fault had no effect")
     require(all(answer.sends_back for answer in refused), f"writes: {statuses(answers)}")
@@ -75,7 +78,7 @@ def require_whole(house: House, opened: list[str]) -> None:
 
 
 def count_logged_failures(house: House) -> int:
-    """Returns how many lines of the log say that the database cannot be used."""
+    """Returns the number of log lines that say that the database cannot be used."""
     return len(re.findall(r" latchkey(?: \[\w+\])?: .*database", house.logged()))
 
 
@@ -142,7 +145,7 @@ async def no_space(run: Run) -> str:
 
 
 async def fail(house: House, error: str) -> str:
-    """Lets every write and sync fail with `error`."""
+    """Makes all disk operations fail, and checks the answers, the log and the recovery."""
     await member(house, "alice")
     with strace(
         house, "trace=pwrite64,fdatasync,fsync", f"inject=pwrite64,fdatasync,fsync:error={error}"
@@ -183,7 +186,7 @@ async def read_only_start(run: Run) -> str:
     with small_disk(run.folder / "disk") as disk:
         house = run.house(folder=disk / "house")
         remount(disk, "ro")
-        house.folder = run.folder  # of its log
+        house.folder = run.folder  # The log needs a folder that can be written.
         house.start(until="/healthz")
         ready, answer = house.status("/readyz"), await Client(house.port).sign_up("grace")
         lines = count_logged_failures(house)

@@ -1,4 +1,4 @@
-"""R21: an unexpected error in one request: a trigger in the database refuses an UPDATE."""
+"""Causes an unexpected error in one request: a trigger makes the database refuse an UPDATE."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""R13: a flood of log-ins, each of which costs an argon2 hash."""
+"""Causes many log-ins at once, each of which costs an Argon2 hash."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ wrk.method = "POST"
 wrk.body = "email=alice@example.com&password=wrong-password-1"
 wrk.headers["Content-Type"] = "application/x-www-form-urlencoded"
 """
-MEMORY_EACH = 19  # MiB a hash
+MEMORY_EACH = 19  # MiB per hash
 
 
 async def flood(run: Run, connections: int, limits: str) -> str:
@@ -59,7 +59,7 @@ async def flood(run: Run, connections: int, limits: str) -> str:
     told += f"; {told_by_wrk.split('requests in')[0].split()[-1]} attempts in total; RSS +{grown:.0f} MiB"
     require(all(answer.status == 422 or answer.sends_back for answer in tries), told)
     require(p99(seen) < 100 and grown < cores * MEMORY_EACH + 20, told)
-    # a client past its limit waits for its answer
+    # With enforced limits, a client beyond its limit waits for its answer.
     require(limits == "enforce" or not refused or usual < 0.010, told)
     return told
 

@@ -1,4 +1,4 @@
-"""The real program, on a database of its own, and what is done to it."""
+"""The real program on its own database, and the operations of the faults on it."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ def needs_root() -> None:
 
 @dataclass
 class House:
-    """`latchkey serve` on loopback, with its database, or another's, in a folder of its own."""
+    """A process of `latchkey serve` on loopback with its own folder."""
 
     folder: Path
     environ: dict[str, str]
@@ -49,8 +49,9 @@ class House:
         return self.folder / DATABASE
 
     def start(self, *prefix: str, until: str = "/readyz", patience: float = 20) -> float:
-        """Seconds from the command to the first 200 of `until`; nothing is waited for where it is
-        empty.
+        """Starts the program and returns the seconds until `until` is answered with 200.
+
+        It does not wait if `until` is empty.
         """
         began = time.monotonic()
         with open(self.folder / "log", "ab") as log:
@@ -70,7 +71,10 @@ class House:
         return time.monotonic() - began
 
     def end(self, number: signal.Signals = signal.SIGTERM, patience: float = 20) -> int | None:
-        """Its exit code; None where it did not end in time, and was killed."""
+        """Ends the program and returns its exit code.
+
+        Returns None if the program did not end within `patience` seconds and was killed.
+        """
         if self.process is None:
             return 0
         self.process.send_signal(number)
@@ -88,7 +92,7 @@ class House:
         return subprocess.run([LATCHKEY, *words], env=self.environ, capture_output=True, text=True)
 
     def status(self, path: str) -> int:
-        """0 where nobody answers."""
+        """Returns the status of the answer, or 0 if there is none."""
         try:
             with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
                 return answer.status
@@ -96,7 +100,7 @@ class House:
             return getattr(error, "code", 0)
 
     def sql(self, statement: str, *values: object) -> list[tuple]:
-        """What another process does to the SQLite file."""
+        """Executes a statement on the SQLite file from this process."""
         with contextlib.closing(
             sqlite3.connect(self.database, timeout=30, isolation_level=None)
         ) as connection:
@@ -107,13 +111,13 @@ class House:
 
     @property
     def rss(self) -> float:
-        """In MiB."""
+        """Returns the resident memory in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
     @property
     def cpu(self) -> float:
-        """Seconds of a core's time so far."""
+        """Returns the CPU time in seconds."""
         words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -124,9 +128,9 @@ class House:
 
 @dataclass
 class Run:
-    """One run of one fault: its folder, and what has to be ended after it.
+    """One run of one fault, with its folder and its cleanup.
 
-    `short`: as a test, within seconds.
+    `short` is the form that runs as a test within seconds.
     """
 
     folder: Path
@@ -135,7 +139,7 @@ class Run:
     houses: list[House] = field(default_factory=list)
 
     def house(self, url: str = "", folder: Path | None = None, **environ: str) -> House:
-        """On an empty database with every table, not yet started."""
+        """Returns a program with a migrated empty database. It is not started yet."""
         folder = folder or self.folder / str(len(self.houses))
         folder.mkdir(exist_ok=True)
         port = free_port()
@@ -156,8 +160,9 @@ class Run:
         return house
 
     async def postgresql(self) -> str:
-        """The URL of an empty database on the server of TEST_POSTGRES_URL, which is dropped in the
-        end.
+        """Returns the URL of an empty database on the server of TEST_POSTGRES_URL.
+
+        The database is dropped after the run. Raises NotRun if there is no server.
         """
         name = f"latchkey_faults_{os.getpid()}_{len(self.houses)}"
         try:
@@ -178,7 +183,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def strace(house: House, *rules: str) -> Iterator[None]:
-    """Meanwhile the system calls of the running program go as the rules say (`strace -e`)."""
+    """Changes system calls of the running program by rules of `strace -e`. Raises NotRun."""
     needs("strace")
     command = ["strace", "-f", "-o", "/dev/null", "-p", str(house.process.pid)]
     for rule in rules:

@@ -1,4 +1,4 @@
-"""R01: the program is killed at each write and sync of a sign-up, and at random under load."""
+"""Kills the program at each write and sync of a sign-up, and at random times under load."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,10 @@ SIGN_UPS = """
 
 
 def require_whole(house: House, answered: list[str]) -> int:
-    """Requires that every confirmed account is complete. Returns the number of accounts."""
+    """Requires that every answered sign-up is stored and none is incomplete.
+
+    Returns the number of users.
+    """
     found = dict(house.sql(SIGN_UPS))
     require(house.sql("PRAGMA integrity_check") == [("ok",)], "the file is damaged")
     lost = [name for name in answered if f"{name}@example.com" not in found]
@@ -34,7 +37,7 @@ def require_whole(house: House, answered: list[str]) -> int:
 
 
 async def sign_up_again(house: House, name: str) -> None:
-    """Requires that a retry logs in and that there is one account."""
+    """Requires that a repeated sign-up logs in and leaves one account."""
     answer = await Client(house.port).sign_up(name)
     require(answer.status == 303 and answer.cookie, f"retry: {answer.status}")
     require((await Client(house.port).log_in(name)).status == 303, "log-in fails after the retry")
@@ -45,7 +48,7 @@ async def sign_up_again(house: House, name: str) -> None:
 
 
 async def killed_at(house: House, call: str, number: int) -> bool:
-    """Returns whether the program was killed at this system call before its response."""
+    """Returns whether the program was killed at this system call before it answered the sign-up."""
     shutil.copy(house.folder / "empty.db", house.database)
     for rest in ("-wal", "-shm"):
         (house.folder / f"{DATABASE}{rest}").unlink(missing_ok=True)

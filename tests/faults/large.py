@@ -1,4 +1,4 @@
-"""R11: bodies, headers and trailers that are too large."""
+"""Sends bodies, headers and trailers that are too large."""
 
 import asyncio
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ KINDS = {
 
 
 async def send(house: House, pieces: Iterable[bytes]) -> tuple[int, int]:
-    """Sends until there is a response. Returns its status and the number of bytes sent.
+    """Sends the pieces until there is an answer. Returns its status and the number of bytes sent.
 
     The status is negative if the connection stays open.
     """

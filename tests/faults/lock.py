@@ -1,4 +1,4 @@
-"""R05: another process, such as a backup, holds SQLite's lock during log-ins."""
+"""Holds SQLite's lock in another process, such as a backup, while users log in."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from tests.faults.house import House, Run
 from tests.faults.verdict import fault, main, require
 
 CONNECTIONS = 8
-PATIENCE = 4.0  # seconds: a wait of three, and the hash before it
+PATIENCE = 4.0  # seconds: three for the lock, and one for the hash before it
 QUIET = "another process holds the lock for 1 s"
 LONG = "another process holds the lock for 10 s"
 
@@ -24,7 +24,7 @@ def locked(house: House) -> Iterator[None]:
 
 
 async def log_ins(house: House, number: int) -> list[Answer]:
-    """Logs in `number` times over a few connections."""
+    """Sends `number` log-ins over a few connections."""
 
     async def some() -> list[Answer]:
         client = Client(house.port)

@@ -1,4 +1,4 @@
-"""R18, R19: concurrent, killed and repeated migrations; a backup during writes."""
+"""Causes concurrent migrations, killed migrations, and migrations and backups under load."""
 
 import asyncio
 import contextlib

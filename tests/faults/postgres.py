@@ -1,4 +1,4 @@
-"""R07, R08: PostgreSQL's connections are cut, or it is unavailable, hangs or is slow."""
+"""Causes faults of PostgreSQL: cut connections, a missing, a hanging and a slow server."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ LOCK = "LOCK TABLE users, sessions IN ACCESS EXCLUSIVE MODE"
 class Proxy:
     """A TCP proxy in front of the server.
 
-    It forwards nothing while `is_open` is cleared, and refuses connections after `leave`.
+    It forwards nothing while `is_open` is not set, and refuses connections after `leave`.
     """
 
     host: str
@@ -75,7 +75,7 @@ async def through_proxy(run: Run) -> tuple[House, Proxy]:
 
 
 def require_patience(answers: list[Answer], longest: float) -> str:
-    """Requires 200, or 503 with Retry-After, within `longest` seconds; never a redirect."""
+    """Requires each answer within `longest` seconds: the page, or a refusal with Retry-After."""
     slowest = max(answer.seconds for answer in answers)
     told = f"{statuses(answers)}, longest {slowest:.2f} s"
     require(all(answer.status == 200 or answer.sends_back for answer in answers), told)
@@ -84,7 +84,10 @@ def require_patience(answers: list[Answer], longest: float) -> str:
 
 
 async def heal(alice: Client) -> float:
-    """Returns the seconds until the dashboard works again, with the same session."""
+    """Returns the seconds until the page is available again in the same session.
+
+    Requires that it stays available.
+    """
     began = time.monotonic()
     while (await alice.ask("/dashboard")).status != 200:
         require(time.monotonic() - began < 15, "does not recover within 15 s")
@@ -175,12 +178,13 @@ async def slow(run: Run) -> str:
 
 
 async def freeze(house: House, url: str) -> None:
-    """Stops the process inside a transaction that has written, in as many attempts as needed."""
+    """Stops the process inside a transaction that has written, with as many tries as this needs."""
     observer = await asyncpg.connect(url)
     for _ in range(400):
         await asyncio.sleep(0.02)
         house.process.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(0.05)  # lets the server finish the current statement
+        # The database server finishes the statement that it has received.
+        await asyncio.sleep(0.05)
         if await observer.fetchval(WRITING):
             break
         house.process.send_signal(signal.SIGCONT)
@@ -219,7 +223,7 @@ async def frozen(run: Run) -> str:
     told = f"log-ins at the other host: {statuses(answers)}, first success after {freed:.1f} s; dashboards: {statuses(seen)}"
     require(
         freed < 9 and all(answer.status == 200 for answer in seen), told
-    )  # 5 s, and a wait of 3 that began before
+    )  # The limit is 5 s plus a wait of 3 s that began before.
     require(again.status == 303, f"a log-in at the frozen host: {again.status}; {told}")
     return f"{told}; the frozen host recovers in {healed:.2f} s"
 

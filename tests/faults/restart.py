@@ -1,4 +1,4 @@
-"""R17: SIGTERM during requests, and a rolling restart of two processes."""
+"""Stops the program under load, and restarts two processes in turn without failed requests."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,10 @@ from tests.faults.verdict import fault, main, require
 
 
 class Balancer:
-    """A round-robin load balancer that skips processes that refuse the connection."""
+    """A load balancer that sends requests to each ready program in turn.
+
+    It tries the next program if one refuses the connection.
+    """
 
     def __init__(self, houses: list[House]) -> None:
         self.houses = houses
@@ -23,7 +26,7 @@ class Balancer:
         self.passed_over = 0
 
     async def watch(self) -> None:
-        """Requests /readyz of each process every 100 ms, as load balancers do."""
+        """Requests the readiness of each program every 100 ms."""
         while True:
             for number, house in enumerate(self.houses):
                 with contextlib.suppress(OSError, EOFError):
@@ -67,9 +70,8 @@ async def rolling(run: Run) -> str:
     for house in (first, second):
         house.start()
     cookie = (await member(first, "alice")).cookie
-    await member(
-        first, "bob"
-    )  # logs in often; a separate account, because only 50 sessions are kept per account
+    # Another user logs in often, because an account has at most fifty sessions.
+    await member(first, "bob")
 
     async def see_page(client: Client) -> Answer:
         client.cookie = cookie

@@ -1,4 +1,4 @@
-"""R16: the secret is rotated by a restart while users are logged in."""
+"""Rotates the secret by a restart while users are logged in."""
 
 from tests.faults.client import Client, member
 from tests.faults.house import SECRET, Run

@@ -25,7 +25,10 @@ def raise_limits(files: int) -> None:
 
 
 async def drip(wires: list[Wire], piece: bytes, seconds: float) -> float | None:
-    """Sends `piece` to each connection every second. Returns when all were closed."""
+    """Sends a piece on each connection every second.
+
+    Returns the seconds until all connections are closed, or None.
+    """
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         for start in range(50):

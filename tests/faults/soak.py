@@ -1,4 +1,4 @@
-"""R20: memory and open files do not grow during 100,000 mixed requests."""
+"""Sends a hundred thousand mixed requests and compares memory and open files before and after."""
 
 import asyncio
 import subprocess
@@ -35,7 +35,7 @@ end
 
 
 async def load(house: House, seconds: float) -> int:
-    """Returns the number of responses."""
+    """Runs wrk and returns the number of answered requests."""
     command = [
         "wrk",
         "-t1",

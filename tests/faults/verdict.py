@@ -1,4 +1,4 @@
-"""Faults with their requirements and verdicts: passed, failed or not run."""
+"""Faults with their promises, and the verdicts: held, not held, or not run."""
 
 import argparse
 import asyncio
@@ -15,16 +15,16 @@ LONGEST = 400  # seconds for one fault
 
 
 class Broken(Exception):
-    """The program does not meet the requirement. The message gives the difference."""
+    """Raised when the promise is not kept. The message says how."""
 
 
 class NotRun(Exception):
-    """The fault cannot be injected here. The message names what is missing."""
+    """Raised when the fault cannot be caused here. The message says what it needs."""
 
 
 @dataclass
 class Fault:
-    """`cause(run)` injects the fault and returns the result. Raises Broken or NotRun."""
+    """A fault. `cause(run)` causes it and returns what was seen, or raises Broken or NotRun."""
 
     id: str
     name: str
@@ -39,14 +39,14 @@ def require(held: object, otherwise: str) -> None:
 
 
 def fault(id: str, name: str, promise: str, *, is_test: bool = False) -> Callable:
-    """Declares a fault. With `is_test` it has a short form that the tests run."""
+    """Returns a decorator for a fault. With `is_test`, its short form is one of the tests."""
     return lambda cause: Fault(id, name, promise, is_test, cause)
 
 
 def main(*faults: Fault) -> None:
-    """Injects the faults one after the other and prints a line for each.
+    """Causes the faults in turn and prints one line for each.
 
-    Exits with 1 if a requirement failed, and with 2 if a fault was not run.
+    Exits with 1 if a promise is broken, and with 2 if a fault was not run.
     """
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument(
