@@ -1,5 +1,6 @@
-"""Have I Been Pwned, or a mirror of it: whether a password is known from a breach, asked without
-telling it.
+"""The client of Have I Been Pwned or a mirror of it.
+
+It looks up whether a password is known from a data breach, without sending the password.
 """
 
 import asyncio
@@ -15,28 +16,31 @@ from db.errors import Breached
 
 logger = logging.getLogger("latchkey")
 
-PATIENCE: Final = 1.5  # seconds for all of it: nobody should wait longer to be let in
-LONGEST: Final = 256 * 1024  # bytes of an answer: about five times the longest there is
+PATIENCE: Final = 1.5  # for the whole request, since the user waits for it
+LONGEST: Final = 256 * 1024  # about five times the longest response
 COMPLAIN_EVERY: Final = 60.0  # seconds
 
 
 class _NoAnswer(Exception):
-    """What the service said is none; the message is ours."""
+    """The service returned an invalid response.
+
+    The message contains nothing from it, so it is safe to log.
+    """
 
 
 class Breaches:
-    """The service at an address; with none, every password counts as unknown."""
+    """The breached-password service at a URL. With an empty URL no password counts as breached."""
 
     def __init__(self, service: str = "") -> None:
         self._service = service
         self._complained_at = -COMPLAIN_EVERY
 
     async def require_unknown(self, password: Secret[str]) -> None:
-        """Raises Breached where the service knows the password; nothing where it gives no answer.
+        """Raises BreachedPassword if the service knows the password.
 
-        Told are five of the forty hexadecimal digits of its SHA-1, which some thousand known
-        passwords have in common (k-anonymity: https://haveibeenpwned.com/API/v3#PwnedPasswords). To
-        be asked after the limits.
+        Does nothing if the service does not respond. Sends five of the forty hexadecimal digits of
+        the password's SHA-1, which about a thousand known passwords share (k-anonymity:
+        https://haveibeenpwned.com/API/v3#PwnedPasswords). Call it after the rate limits.
         """
         if not self._service:
             return
@@ -45,7 +49,8 @@ class Breaches:
             client = await asyncio.to_thread(_client)
             async with asyncio.timeout(PATIENCE):
                 known = await _ask(client, f"{self._service}/range/{digest[:5]}")
-        # a door that opens only while a stranger's service is up would be no door
+        # Sign-up must not depend on the availability of an external service, so the check fails
+        # open.
         except Exception as trouble:
             self._complain(trouble)
             return
@@ -53,8 +58,9 @@ class Breaches:
             raise Breached
 
     def _complain(self, trouble: Exception) -> None:
-        """Once a minute, and without the address that was asked, which holds a part of
-        the digest.
+        """Logs a warning, at most once a minute.
+
+        Leaves out the URL, which contains a part of the hash.
         """
         if time.monotonic() - self._complained_at >= COMPLAIN_EVERY:
             self._complained_at = time.monotonic()
@@ -63,15 +69,20 @@ class Breaches:
 
 
 def _fits(line: str, suffix: str) -> bool:
-    """A line is `SUFFIX:COUNT`; with a count of 0 it is padding, which hides from the wire how many
-    there are.
+    """Returns whether a line matches the suffix of the hash.
+
+    A line is `SUFFIX:COUNT`; a count of 0 is padding, which hides the true length of the response
+    on the wire.
     """
     found, _, count = line.strip().partition(":")
     return found.upper() == suffix and count.strip("0").isdecimal()
 
 
 async def _ask(client: Any, url: str) -> str:
-    """What the service says. It is read as it comes, never unpacked: a small answer stays small."""
+    """Returns the response of the service.
+
+    Reads it without decompression, so that a small response cannot expand into a large one.
+    """
     async with client, client.stream("GET", url, follow_redirects=False) as answer:
         if answer.status_code != 200:
             raise _NoAnswer(f"status {answer.status_code}")
@@ -84,9 +95,10 @@ async def _ask(client: Any, url: str) -> str:
 
 
 def _client() -> Any:
-    """A client for one question.
+    """Creates an HTTP client for one request.
 
-    The first time takes as long as a few hashes, and only those who ask pay for it.
+    The first import of httpx takes as long as a few hashes, so it happens only when the service is
+    in use.
     """
     import httpx
 
@@ -96,7 +108,9 @@ def _client() -> Any:
 
 @cache
 def _trusted() -> SSLContext:
-    """Whose certificates are believed."""
+    """Returns an SSL context that trusts the default certificates and ignores environment
+    variables.
+    """
     import httpx
 
     return httpx.create_ssl_context(trust_env=False)

@@ -1,5 +1,5 @@
-"""The key ring: it signs or encrypts what a browser keeps for us, and tells whether what comes back
-is ours.
+"""The key ring, which signs or encrypts the claims of cookies and verifies the cookies of
+requests.
 """
 
 import hashlib
@@ -20,19 +20,20 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from db.crypto.secret import Secret
 
-# pinned: what a token's own header asks for is never believed (RFC 8725, section 3.1)
+# The algorithms are fixed, and the token's own header cannot choose another (RFC 8725, section
+# 3.1).
 SIGNED: Final = {"alg": "HS256"}
 ENCRYPTED: Final = {"alg": "dir", "enc": "A256GCM"}
-LONGEST: Final = 4096  # characters; a browser keeps no cookie longer than that
-REMEMBERED: Final = 10_000  # tokens that were found good
+LONGEST: Final = 4096  # Browsers store no longer cookie.
+REMEMBERED: Final = 10_000  # tokens whose signature was verified
 
 
 class KeyRing:
-    """Several secrets: the first seals, all open, each found by its `kid` (RFC 7515, section
-    4.1.4).
+    """Several keys: the first encodes, all of them decode, each selected by its `kid` (RFC 7515,
+    section 4.1.4).
 
-    A token is a JWS or, where `encrypted`, a JWE, whose claims nobody else can read; one is never
-    taken for the other.
+    A token is a JWS or, with `encrypted`, a JWE, whose claims only the server can read. A JWS is
+    never accepted as a JWE, nor the reverse.
     """
 
     def __init__(
@@ -56,15 +57,15 @@ class KeyRing:
         self._known: dict[str, Mapping[str, Any]] = {}
 
     def seal(self, claims: Mapping[str, Any]) -> Secret[str]:
-        """A JWT (RFC 7519) of these claims, under the first key."""
+        """Returns a JWT (RFC 7519) of these claims, made with the first key."""
         header = {**self._header, "kid": self._first.kid}
         return Secret(
             jwt.encode(header, dict(claims), self._first, self._algorithms, self._registry)
         )
 
     def open(self, token: str) -> Mapping[str, Any] | None:
-        """The claims of a token that one of our keys has sealed and that has not expired; None for
-        anything else.
+        """Returns the claims of a token that one of the keys made and that has not expired; None
+        for any other text.
         """
         claims = self._known.get(token) or self._decode(token)
         if claims is None or claims["exp"] <= self._now():
@@ -78,7 +79,7 @@ class KeyRing:
         try:
             decoded = jwt.decode(token, self._keys, self._algorithms, self._registry)
             self._claims.validate(decoded.claims)
-        # whatever it was, it is not ours
+        # Any error while decoding means that the token is invalid.
         except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             return None
         if decoded.header.get("kid") not in self._kids:
@@ -86,9 +87,10 @@ class KeyRing:
         return self._remember(token, MappingProxyType(decoded.claims))
 
     def _remember(self, token: str, claims: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A seal is checked once, its expiry every time.
+        """Caches the claims of a token whose signature was verified.
 
-        Whether the session lives is not ours to say.
+        The expiry is checked at every call, and only the database decides whether the session is
+        live.
         """
         if len(self._known) >= REMEMBERED:
             self._known.pop(next(iter(self._known)))
@@ -97,30 +99,36 @@ class KeyRing:
 
 
 class _Claims(JWTClaimsRegistry):
-    """joserfc's, but for the clock: it refuses an `iat` that is 0.3 s ahead, and two hosts differ
-    by more than that.
+    """joserfc's claims validation without the clock, because it rejects an `iat` that is 0.3 s
+    ahead, and the clocks of two hosts may differ by more.
     """
 
     def validate_iat(self, value: object) -> None:
         _require_date(value)
 
     def validate_exp(self, value: object) -> None:
-        _require_date(value)  # `KeyRing.open` compares it with the clock, each time
+        _require_date(value)  # `KeyRing.decode` compares it with the clock at every call.
 
 
 def _require_date(value: object) -> None:
-    """NumericDate may be fractional (RFC 7519, section 2); it is a number, and no bool."""
+    """Raises ValueError if the value is no NumericDate, which may have fractions (RFC 7519, section
+    2).
+
+    A bool is rejected.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("not a NumericDate")
 
 
 def _signing_key(secret: Secret[bytes]) -> OctKey:
-    """The secret's own bytes, under a name made from them that does not give them away."""
+    """Returns the secret as a signing key, with a `kid` that does not reveal it."""
     return OctKey.import_key(secret.reveal(), {"kid": _kid(secret), "use": "sig", "alg": "HS256"})
 
 
 def _encryption_key(secret: Secret[bytes]) -> OctKey:
-    """A key of its own, derived by HKDF (RFC 5869): what signs must not also encrypt."""
+    """Returns an encryption key derived by HKDF (RFC 5869), so that no key both signs and
+    encrypts.
+    """
     key = HKDF(SHA256(), 32, salt=None, info=b"latchkey session cookie A256GCM").derive(
         secret.reveal()
     )

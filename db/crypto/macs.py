@@ -1,4 +1,7 @@
-"""Digests under a key: who can write the database but does not know the secret can make none."""
+"""Message authentication codes.
+
+An attacker who can write to the database but does not know the secret cannot forge them.
+"""
 
 import hashlib
 import hmac
@@ -12,11 +15,11 @@ from db.crypto.secret import Secret
 
 
 class Digests:
-    """HMAC-SHA-256 (RFC 2104) for one purpose, under keys derived from the secrets by HKDF (RFC
+    """HMAC-SHA-256 (RFC 2104) for one purpose, with keys derived from the secrets by HKDF (RFC
     5869).
 
-    The first key makes digests, all verify, each found by its `kid`. A digest made for another
-    purpose never fits.
+    The first key signs, all of them verify, each selected by its `kid`. A MAC made for another
+    purpose is never valid.
     """
 
     def __init__(self, secrets: Sequence[Secret[bytes]], purpose: str) -> None:
@@ -25,15 +28,15 @@ class Digests:
         self.kid = _kid(keys[0])
 
     def make(self, data: bytes) -> str:
-        """The digest under the first key, in hex: 64 characters."""
+        """Returns the MAC of the data under the first key, as 64 hex characters."""
         return hmac.digest(self._keys[self.kid], data, "sha256").hex()
 
     def knows(self, kid: str) -> bool:
         return kid in self._keys
 
     def fits(self, kid: str, data: bytes, digest: str) -> bool:
-        """Whether the key of this `kid` made the digest of this data; False where there is no such
-        key.
+        """Returns whether the key of this `kid` made the MAC of this data; False if there is no
+        such key.
         """
         key = self._keys.get(kid)
         return key is not None and hmac.compare_digest(
@@ -42,8 +45,8 @@ class Digests:
 
 
 def derive(secret: Secret[bytes], purpose: str) -> Secret[bytes]:
-    """A key of 32 bytes for this purpose alone, from which neither the secret nor another key can
-    be found.
+    """Returns a key of 32 bytes for this purpose, which reveals neither the secret nor the keys of
+    other purposes.
     """
     return Secret(
         HKDF(SHA256(), 32, salt=None, info=f"latchkey {purpose}".encode()).derive(secret.reveal())

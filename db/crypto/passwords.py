@@ -1,6 +1,4 @@
-"""Passwords: hashed and verified in threads of their own, behind a queue that is
-bounded by time.
-"""
+"""Password hashing in separate threads, behind queues that are bounded by waiting time."""
 
 import asyncio
 import contextlib
@@ -23,22 +21,22 @@ from db.errors import Busy
 
 T = TypeVar("T")
 
-LONGEST_WAIT: Final = 2.0  # seconds in the queue; who would wait longer is told at once
-NICENESS: Final = 10  # of the hashing threads, so that a flood of log-ins never slows a page
-FIRST_GUESS: Final = 0.025  # seconds a hash takes, until one was measured
-# hashes of one account that may wait in the members' queue; others wait in the common one
+LONGEST_WAIT: Final = 2.0  # in the queue; a request that would wait longer is rejected at once
+NICENESS: Final = 10  # of the hashing threads, so that a flood of log-ins does not slow pages down
+FIRST_GUESS: Final = 0.025  # the assumed duration of a hash until one was measured
+# Further hashes of the account wait in the common queue.
 MOST_WAITING: Final = 2
-RECENT: Final = 15  # hashes whose median tells what the next takes
+RECENT: Final = 15  # the median of these hashes estimates the next one
 
 
 class Passwords:
     """argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes, one
     lane.
 
-    At most `threads` hashes at once. Members who confirm their password wait in a queue of their
-    own, which goes first, so that a flood of log-ins never refuses them. `member` is the id of
-    their account, which has two places in that queue: more would hold up the others. Raises Busy
-    where one would wait more than `longest_wait` seconds.
+    At most `threads` hashes run at once. Logged-in users who confirm their password have a queue
+    that is served first, so that a flood of log-ins never blocks them. `user_id` selects that
+    queue, in which each account has MAX_QUEUED_PER_USER slots. Raises Unavailable if a request
+    would wait longer than `max_wait` seconds.
     """
 
     def __init__(
@@ -57,34 +55,37 @@ class Passwords:
         self._pool = ThreadPoolExecutor(self._threads, "argon2", initializer=_step_back)
         self._longest_wait = longest_wait
         self._members: deque[asyncio.Future[None]] = deque()
-        self._waiting: Counter[str] = Counter()  # in the members' queue, by account
+        self._waiting: Counter[str] = Counter()  # by account, in the queue of logged-in users
         self._door: deque[asyncio.Future[None]] = deque()
         self._running = 0
         self._took = deque([FIRST_GUESS], RECENT)
         self._dummy = Secret(_dummy_hash(memory_kib, passes))
         self.hashes = 0
-        # of each hash, the waiting left out
+        # Called with the seconds of each hash, without its time in the queue.
         self.observe: Callable[[float], None] = lambda seconds: None
 
     async def hash(self, password: Secret[str], *, member: str | None = None) -> Secret[str]:
-        """The hash to store, in PHC string format."""
+        """Returns the hash to store, in PHC string format."""
         return Secret(await self._run(lambda: self._hasher.hash(password.reveal()), member))
 
     async def verify(
         self, stored: Secret[str] | None, password: Secret[str], *, member: str | None = None
     ) -> bool:
-        """Whether the password fits the stored hash. With none stored, the same work, and False."""
+        """Returns whether the password matches the stored hash.
+
+        With None, does the same work on a dummy hash and returns False.
+        """
         fits = await self._run(lambda: self._fits(stored or self._dummy, password), member)
         return fits and stored is not None
 
     def is_outdated(self, stored: Secret[str]) -> bool:
-        """Whether the hash was made with other parameters than a new one would be."""
+        """Returns whether the hash has other parameters than a new one would have."""
         return self._hasher.check_needs_rehash(stored.reveal())
 
     def require_room(self, *, member: str | None = None) -> None:
-        """Raises Busy where one would wait too long.
+        """Raises Unavailable if a request would wait too long.
 
-        To be asked before a try is counted, for it would be none.
+        Call it before the rate limits, so that such a request does not count as an attempt.
         """
         ahead = (
             len(self._members) + (0 if self._has_place(member) else len(self._door)) + self._running
@@ -95,7 +96,7 @@ class Passwords:
 
     @property
     def queued(self) -> int:
-        """How many wait for their turn."""
+        """Returns how many hashes wait for a thread."""
         return len(self._members) + len(self._door)
 
     def close(self) -> None:
@@ -115,7 +116,10 @@ class Passwords:
             self._pass_on()
 
     async def _take_turn(self, member: str | None) -> None:
-        """Wait until a thread is free. Raises Busy at once where that would take too long."""
+        """Waits until a thread is free.
+
+        Raises Unavailable at once if the wait would be too long.
+        """
         self.require_room(member=member)
         if self._running < self._threads:
             self._running += 1
@@ -130,10 +134,10 @@ class Passwords:
         try:
             await self._wait_for(turn)
         finally:
-            self._waiting -= Counter([member])  # keeps no zeros
+            self._waiting -= Counter([member])  # The subtraction removes zero counts.
 
     def _has_place(self, member: str | None) -> bool:
-        """Whether the account may have one more hash in the members' queue."""
+        """Returns whether the account has a free slot in the queue of logged-in users."""
         return member is not None and self._waiting[member] < MOST_WAITING
 
     async def _wait_for(self, turn: asyncio.Future[None]) -> None:
@@ -148,7 +152,7 @@ class Passwords:
             raise
 
     def _pass_on(self) -> None:
-        """Give the free thread to whoever waits and still wants it."""
+        """Gives the free thread to the next request that still waits."""
         for queue in (self._members, self._door):
             while queue:
                 turn = queue.popleft()
@@ -158,9 +162,12 @@ class Passwords:
         self._running -= 1
 
     def _measure(self, work: Callable[[], T]) -> T:
-        """For those who wait the processor's time counts: by the clock, hashes that a flood of
-        refusals has held up would have still more refused, who come again at once, and it would
-        never end."""
+        """Runs the work and records its processor time for the estimate of waiting times.
+
+        Wall-clock time would include delays from answering rejected requests. Rejections during a
+        flood would then raise the estimate, which would cause more rejections and retries without
+        end.
+        """
         started, worked = time.perf_counter(), time.thread_time()
         try:
             return work()
@@ -171,14 +178,17 @@ class Passwords:
 
 
 def _dummy_hash(memory_kib: int, passes: int) -> str:
-    """Returns random bytes in PHC string format: verifying costs the same as for a real hash, and
-    never succeeds.
+    """Returns random bytes in PHC string format.
+
+    Verifying it costs the same as a real hash and never succeeds.
     """
     salt, digest = (b64encode(os.urandom(size)).decode().rstrip("=") for size in (16, 32))
     return f"$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${digest}"
 
 
 def _step_back() -> None:
-    """Lower this thread's priority where the system can (Linux: priorities belong to threads)."""
+    """Lowers the priority of this thread if the system can (on Linux, priorities belong to
+    threads).
+    """
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,4 +1,4 @@
-"""Secret: a value that can be used but not shown."""
+"""A wrapper that lets code use a value but not show it."""
 
 from typing import Generic, NoReturn, TypeVar
 
@@ -6,13 +6,11 @@ T = TypeVar("T")
 
 
 class Secret(Generic[T]):
-    """A hash, key or token.
+    """A hash, key or token that only `reveal()` returns.
 
-    `reveal()` is the one way to the value; whatever would show or store it raises TypeError.
-
-    It refuses `str`, `repr`, `format`, Jinja, JSON, pickling and copying (the guide's
-    `taintUniqueValue`, row D34). Two secrets of the same value are not equal: comparing secrets is
-    the work of `hmac.compare_digest`.
+    Other ways to show or store it raise TypeError: `str`, `repr`, `format`, Jinja, JSON, pickling
+    and copying (the guide's `taintUniqueValue`, docs/guide.md, row D34). Two secrets of the same
+    value are not equal, because secrets must be compared by `hmac.compare_digest`.
     """
 
     __slots__ = ("_value",)

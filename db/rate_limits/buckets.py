@@ -1,8 +1,8 @@
-"""Token buckets as rows: each kept as one number, the moment when it will be full again (GCRA,
-ITU-T I.371).
+"""Token buckets as database rows.
 
-Taking a token is one conditional statement: of 200 who come at once to a bucket of ten, ten pass,
-on both databases.
+A row stores one number, the time when the bucket will be full again (GCRA, ITU-T I.371). One
+conditional statement takes a token, so that 200 simultaneous requests for a bucket of ten take
+exactly ten tokens, on SQLite and on PostgreSQL.
 """
 
 from collections.abc import Callable
@@ -30,18 +30,21 @@ from db.rate_limits.limits import Limit
 from db.store import Store, pick
 from db.tables import buckets
 
-# seconds, one after the other, once patience is over
+# The back-off after each further attempt, in seconds.
 RESTS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)
-MOST_IN_A_ROW: Final = 100  # NIST SP 800-63B-4, section 3.2.2; then a day's rest
+# NIST SP 800-63B-4, section 3.2.2; the bucket is then blocked until its row expires
+MOST_IN_A_ROW: Final = 100
 DIGEST_CHARS: Final = 32  # of an HMAC in hex
-APART: Final = 60.0  # seconds that two clocks, or a statement and its turn on the row, may be apart
+# The largest expected difference of two clocks, or delay of a statement that waits for a row lock.
+APART: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket without a token; moments in seconds since 1970.
+    """A bucket from which a token was taken.
 
-    `refused` counts since it was last full.
+    Times are in seconds since 1970. `taken` counts consecutive attempts; `refused` counts refusals
+    since the bucket was last full.
     """
 
     full_at: float
@@ -51,7 +54,7 @@ class Bucket:
     refused: int
 
     def opens_at(self, limit: Limit) -> float:
-        """When there will be a token again."""
+        """Returns when the next token will be available."""
         if limit.patience and self.taken >= MOST_IN_A_ROW:
             return self.kept_until
         return max(self.rests_until, self.full_at + limit.each - limit.seconds)
@@ -62,9 +65,10 @@ _forgotten = buckets.c.kept_until <= _now
 
 
 def taking(now: float, *takes: tuple[Limit, str]) -> Bound[str]:
-    """Takes a token from each bucket that has one, and returns the keys of these buckets.
+    """Builds the statement that takes a token from each bucket that has one.
 
-    `takes` are limits and keys, each key once. `now` is in seconds since 1970.
+    It returns the keys of these buckets. `charges` are limits and keys, without repeated keys.
+    `now` is in seconds since 1970.
     """
     keys = {f"key_{n}": key for n, (_, key) in enumerate(takes)}
     return _take(tuple(limit for limit, _ in takes))(now=now, **keys)
@@ -72,9 +76,10 @@ def taking(now: float, *takes: tuple[Limit, str]) -> Bound[str]:
 
 @lru_cache(64)
 def _take(limits: tuple[Limit, ...]) -> Statement[str]:
-    """One upsert for all.
+    """Builds one upsert for all buckets of these limits.
 
-    It locks the rows in this order, so every caller names a client's buckets in the same one.
+    It locks the rows in this order, so that every caller must name a client's buckets in the same
+    order.
     """
     keys = _keys(limits)
     upsert = insert(buckets).values(
@@ -86,7 +91,8 @@ def _take(limits: tuple[Limit, ...]) -> Statement[str]:
     kept, patience = (
         _of_limit(upsert.excluded.key, keys, limits, value) for value in (_kept, _patience)
     )
-    # the clock has fallen back: nobody waits for it to catch up
+    # A value this far ahead means that the clock has fallen back. It is ignored, so that no client
+    # waits until the clock has caught up.
     impossible = buckets.c.full_at > _now + span + APART
     debt = case(
         (or_(_forgotten, impossible, buckets.c.full_at <= _now), _now), else_=buckets.c.full_at
@@ -111,11 +117,11 @@ def _take(limits: tuple[Limit, ...]) -> Statement[str]:
 
 
 def giving_back(now: float, *takes: tuple[Limit, str], succeeded: bool = False) -> Bound[Any]:
-    """Returns the token that an attempt has taken from each bucket, and ends the rest that began
-    with it.
+    """Builds the statement that refunds the token that an attempt has taken from each bucket, and
+    ends a back-off that it started.
 
-    The attempts before it stay counted. If it has `succeeded`, it ends the attempts in a row of a
-    limit with patience.
+    Earlier attempts stay counted. If the attempt has `succeeded`, it resets the consecutive
+    attempts of limits with a back-off.
     """
     keys = {f"key_{n}": key for n, (_, key) in enumerate(takes)}
     return _give_back(tuple(limit for limit, _ in takes), succeeded)(now=now, **keys)
@@ -123,10 +129,11 @@ def giving_back(now: float, *takes: tuple[Limit, str], succeeded: bool = False) 
 
 @lru_cache(64)
 def _give_back(limits: tuple[Limit, ...], succeeded: bool) -> Statement[Any]:
-    """One upsert, since an UPDATE of several rows may lock them in another order than `_take`,
-    which would deadlock.
+    """Builds one upsert, since an UPDATE of several rows may lock them in another order than
+    `_take_statement`, which could deadlock.
 
-    Where a row was deleted since, it inserts one that is full, and is deleted by the next pruning.
+    If a row was deleted in the meantime, the upsert inserts a full bucket, which the next pruning
+    deletes.
     """
     keys = _keys(limits)
     full = {"full_at": _now, "rests_until": 0.0, "kept_until": _now, "taken": 0, "refused": 0}
@@ -139,7 +146,8 @@ def _give_back(limits: tuple[Limit, ...], succeeded: bool) -> Statement[Any]:
         index_elements=[buckets.c.key],
         set_={
             "full_at": buckets.c.full_at - each,
-            "rests_until": 0.0,  # the bucket was open, so there was no rest before
+            # The attempt took a token, so the bucket was not blocked before it.
+            "rests_until": 0.0,
             "taken": case((patience > 0, 0), else_=others) if succeeded else others,
         },
     )
@@ -167,7 +175,7 @@ _each, _seconds, _patience = attrgetter("each"), attrgetter("seconds"), attrgett
 
 
 def _new_row(key: BindParameter[str], limit: Limit) -> dict[str, Any]:
-    """A bucket from which one token was taken."""
+    """Returns the values of a bucket from which one token was taken."""
     full_at, kept_until = _now + limit.each, _now + _kept(limit)
     return {
         "key": key,
@@ -180,8 +188,8 @@ def _new_row(key: BindParameter[str], limit: Limit) -> dict[str, Any]:
 
 
 def _rest(patience: ColumnElement[Any]) -> ColumnElement[Any]:
-    """When the next token may be taken: later after each that was taken past the
-    limit's patience.
+    """Returns until when the bucket is blocked; the back-off grows with each attempt above the
+    limit's `backoff_after`.
     """
     past = buckets.c.taken + 1 - patience
     return case(
@@ -192,15 +200,15 @@ def _rest(patience: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def _kept(limit: Limit) -> float:
-    """Seconds for which a row is kept after a token was taken."""
+    """Returns the seconds for which a row is kept after a token was taken."""
     return limit.memory if limit.patience else limit.each
 
 
-CLEAR = Statement(  # the bucket, and those of each client that are about the same
+CLEAR = Statement(  # the bucket, and those of the same subject for each client
     delete(buckets).where(
         or_(
             buckets.c.key == bindparam("key"),
-            # in any collation: all are alike in shape
+            # Keys have equal length and use hex digits, so BETWEEN works in any collation.
             buckets.c.key.between(bindparam("first"), bindparam("last")),
         )
     )
@@ -216,8 +224,8 @@ REFUSE = Statement(
 
 
 def key_of(store: Store, limit: Limit, whom: str) -> str:
-    """Returns the limit's name and a digest of each line of `whom`, so that the table names no user
-    and no client.
+    """Returns the limit's name and a MAC of each line of the subject, so that the table contains
+    neither emails nor IP addresses.
     """
     return " ".join(
         [
@@ -228,12 +236,14 @@ def key_of(store: Store, limit: Limit, whom: str) -> str:
 
 
 def clearing(key: str) -> Bound[Any]:
-    """Deletes the bucket of this key, and every one whose `whom` begins with the same line."""
+    """Builds the statement that deletes the bucket of this key, and every bucket whose subject
+    begins with the same line.
+    """
     return CLEAR(key=key, first=f"{key} {'0' * DIGEST_CHARS}", last=f"{key} {'f' * DIGEST_CHARS}")
 
 
 async def take_token(store: Store, limit: Limit, whom: str) -> bool:
-    """Takes a token, and returns whether there was one."""
+    """Takes a token, and returns whether one was available."""
     return bool(
         await store.all(taking(store.now().timestamp(), (limit, key_of(store, limit, whom))))
     )

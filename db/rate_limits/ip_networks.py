@@ -1,4 +1,4 @@
-"""The networks that an IP address belongs to, by which the limits of a client count."""
+"""The networks of an IP address, by which a client's rate limits count."""
 
 import ipaddress
 from functools import lru_cache
@@ -6,16 +6,14 @@ from typing import Final, NamedTuple
 
 from db.rate_limits.limits import Limit
 
-# prefix length, and how many times a client's limit it gets
+# The prefix length, and the factor of the network's limits.
 IPV6_NETWORKS: Final = ((64, 1), (56, 2), (48, 4))
 NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052, section 2.1
 LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215
 
 
 class Network(NamedTuple):
-    """A network as text, and the number of times that its limits are as large as those of one
-    client.
-    """
+    """A network as text, and the factor by which its limits are larger than those of one client."""
 
     name: str
     factor: int
@@ -23,11 +21,12 @@ class Network(NamedTuple):
 
 @lru_cache(1024)
 def networks_of(ip_address: str) -> tuple[Network, ...]:
-    """Returns the networks that count for the address, the smallest first.
+    """Returns the networks of the IP address, the smallest first.
 
-    IPv4: the address alone. IPv6: the /64, which is one client, and the /56 and /48 around it,
-    since providers give one customer up to a /48 (RFC 6177). An IPv6 address that stands for an
-    IPv4 address counts as that one: all of NAT64's share a /64, and each of 6to4's has a /48.
+    IPv4 has one network, the address alone. IPv6 has the /64, which is one client, and the /56 and
+    /48 around it, since providers assign up to a /48 to one customer (RFC 6177). An IPv6 address
+    that embeds an IPv4 address counts as that one: all NAT64 clients share a /64, and each 6to4
+    client has a /48.
     """
     try:
         ip = ipaddress.ip_address(ip_address)
@@ -35,7 +34,7 @@ def networks_of(ip_address: str) -> tuple[Network, ...]:
         return (Network("unknown", 1),)
     if isinstance(ip, ipaddress.IPv6Address):
         ip = _ipv4_in(ip) or ip
-    # of which any bits may be the IPv4 address
+    # In a local NAT64 prefix, the position of the embedded IPv4 address is unknown.
     if isinstance(ip, ipaddress.IPv4Address) or ip in LOCAL_NAT64:
         return (Network(str(ip), 1),)
     return tuple(
@@ -61,7 +60,9 @@ def largest_network_of(ip_address: str) -> str:
 
 
 def _ipv4_in(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Returns the IPv4 address that this one stands for: IPv4-mapped, 6to4 (RFC 3056) or NAT64."""
+    """Returns the embedded IPv4 address of an IPv4-mapped, 6to4 (RFC 3056) or NAT64 address, or
+    None.
+    """
     if ip in NAT64:
         return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
     return ip.ipv4_mapped or ip.sixtofour

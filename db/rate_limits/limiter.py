@@ -1,5 +1,5 @@
-"""Limits at work: tokens taken from buckets that every process and host shares, and who finds none
-is refused.
+"""The rate limiter: takes tokens from buckets that all processes and hosts share, and raises
+RateLimited if a bucket is empty.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from db.store import Store
 
 logger = logging.getLogger("latchkey")
 
-Take = tuple[Limit, str]  # a limit, and whom it is about
-Keyed = tuple[Limit, str]  # a limit, and the key of a bucket
+Take = tuple[Limit, str]  # a limit and its subject
+Keyed = tuple[Limit, str]  # a limit and the key of a bucket
 OPENS = attrgetter("opens")
 
 
 class _Empty(Exception):
     """A bucket has no token.
 
-    `is_news`: the database said so, and nobody has counted it yet.
+    `is_uncounted` is true if the database reported it and the refusal is not counted yet.
     """
 
     def __init__(self, limit: Limit, key: str, opens: float, *, is_news: bool) -> None:
@@ -39,23 +39,27 @@ class _Empty(Exception):
 
 
 async def admit(store: Store, by: By, *takes: Take, target_id: str | None = None) -> None:
-    """Take a token from each bucket, or from none. Raises TooMany, and counts that it did.
+    """Takes a token from each bucket, or from none.
 
-    To be called before what it protects, outside of transactions. `target_id` is the account that
-    is knocked at, whose owner reads of it where the limit is the account's.
+    Records the refusal and raises RateLimited if one is empty. Must run before the protected action
+    and outside of a transaction. `target_id` is the account that the action concerns; its user sees
+    the refusals of account limits.
     """
     await _admit(store, by, None, takes, target_id)
 
 
 async def admit_once(store: Store, by: By, seen: Take, *takes: Take) -> None:
-    """As `admit`, but who has been `seen` before passes at no cost. Raises TooMany."""
+    """Takes tokens like `take_tokens`, but takes none if the mark `seen` was set before.
+
+    Raises RateLimited.
+    """
     await _admit(store, by, seen, takes, None)
 
 
 async def notice(store: Store, by: By, limit: Limit, whom: str) -> bool:
-    """Whether there was a token, which is then taken. Refuses nobody; tells when there was none.
+    """Takes a token and returns whether one was available; records a refusal if not.
 
-    To be called inside a transaction.
+    Refuses nothing. Must run inside a transaction.
     """
     if await has_room(store, limit, whom):
         return True
@@ -64,16 +68,16 @@ async def notice(store: Store, by: By, limit: Limit, whom: str) -> bool:
 
 
 async def has_room(store: Store, limit: Limit, whom: str) -> bool:
-    """Whether there was a token, which is then taken.
+    """Takes a token and returns whether one was available.
 
-    Refuses and tells nobody. To be called inside a transaction.
+    Neither refuses nor records anything. Must run inside a transaction.
     """
     return store.throttle.mode == "off" or await take_token(store, limit, whom)
 
 
 async def record_seldom(store: Store, by: By, event: Event, limit: Limit, whom: str) -> None:
-    """A row of the trail for a refusal, where there was a token for it, which is then taken: a
-    flood writes nothing.
+    """Writes an audit entry about a refusal if the limit has a token for it, so that a flood writes
+    no entries.
     """
     key, now = _key(store, limit, whom), store.now().timestamp()
     if store.throttle.opens_at(key, now) is not None:
@@ -87,11 +91,10 @@ async def record_seldom(store: Store, by: By, event: Event, limit: Limit, whom: 
 
 @asynccontextmanager
 async def trying(store: Store, *takes: Take) -> AsyncIterator[None]:
-    """What is tried for these tokens.
+    """Refunds the tokens if the attempt inside raises Unavailable, because an attempt that could
+    not run does not count.
 
-    Where it comes to nothing because everybody is busy, it was no try: they go back.
-
-    Raises Busy all the same.
+    Raises Unavailable again.
     """
     try:
         yield
@@ -102,12 +105,11 @@ async def trying(store: Store, *takes: Take) -> AsyncIterator[None]:
 
 
 async def give_back(store: Store, *takes: Take, succeeded: bool = False) -> None:
-    """Returns the tokens of an attempt that was no guess.
+    """Refunds the tokens of an attempt that was no guess.
 
-    Other attempts stay counted, and no rest begins.
-
-    An attempt that has `succeeded` also ends the attempts in a row. It does not make the bucket
-    full, since another client that shares the bucket could then see when a user logs in.
+    Earlier attempts stay counted, and a back-off that this attempt started ends. `succeeded` also
+    resets the consecutive attempts. It does not fill the bucket, since another client that shares
+    the bucket could then see when a user logs in.
     """
     if store.throttle.mode != "off":
         keyed = [(limit, _key(store, limit, whom)) for limit, whom in takes]
@@ -115,8 +117,9 @@ async def give_back(store: Store, *takes: Take, succeeded: bool = False) -> None
 
 
 async def clear(store: Store, *takes: Take) -> None:
-    """Makes buckets full; of a limit for an account and a client, with the account alone, those of
-    every client.
+    """Fills buckets.
+
+    The account alone as subject of a limit per account and client fills the buckets of all clients.
     """
     if store.throttle.mode != "off":
         for limit, whom in takes:
@@ -126,8 +129,8 @@ async def clear(store: Store, *takes: Take) -> None:
 
 
 async def attempts_in_a_row(store: Store, limit: Limit, whom: str) -> int:
-    """Returns how many attempts have taken a token since the last that succeeded; 0 where limits
-    are not enforced.
+    """Returns how many attempts have taken a token since the last success; 0 if limits are not
+    enforced.
     """
     if store.throttle.mode != "enforce":
         return 0
@@ -150,13 +153,16 @@ async def _admit(
         if store.throttle.mode == "observe":
             return
         if store.throttle.is_flooded(empty.key):
-            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311  (to part who comes in waves)  # nosec B311
+            # The random delay spreads clients that would all repeat their request at once.
+            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311  # nosec B311
         raise TooMany(max(1, ceil(empty.opens - store.now().timestamp()))) from None
 
 
 async def _is_seen(store: Store, limit: Limit, whom: str) -> bool:
-    """Without a write, so that a client that repeats a question holds up no writer; the second time
-    without a query.
+    """Returns whether the mark is set.
+
+    Writes nothing, so that a client that repeats a look-up does not block the writer; a repeated
+    call needs no query.
     """
     key, now = _key(store, limit, whom), store.now().timestamp()
     if store.throttle.is_seen(key, now):
@@ -171,11 +177,10 @@ async def _is_seen(store: Store, limit: Limit, whom: str) -> bool:
 async def _take_all(store: Store, keyed: list[Keyed], seen: Take | None) -> None:
     """Takes a token from every bucket, or from none.
 
-    Raises _Empty for the one of the empty that opens last.
-
-    One statement takes them; where one has none, another gives those of the others back. A
-    transaction would cost two more round trips for each attempt. Whether `seen` had a token is of
-    no interest: it only has to be marked.
+    Raises _EmptyBucket for the empty bucket whose next token comes last. One statement takes the
+    tokens; if a bucket is empty, a second one refunds the others. A transaction would cost two more
+    round trips for each attempt. `seen` is only marked, so it does not matter whether it had a
+    token.
     """
     now = store.now().timestamp()
     mark = [(limit, _key(store, limit, whom)) for limit, whom in [seen]] if seen else []
@@ -191,7 +196,9 @@ async def _take_all(store: Store, keyed: list[Keyed], seen: Take | None) -> None
 
 
 async def _found_empty(store: Store, limit: Limit, key: str) -> _Empty:
-    """When the bucket opens, which this process then remembers for a second."""
+    """Reads when the next token of an empty bucket is available, and remembers the refusal for one
+    second.
+    """
     bucket: Bucket | None = await store.one(LOOK(key=key))
     now = store.now().timestamp()
     opens = bucket.opens_at(limit) if bucket else now
@@ -207,7 +214,7 @@ def _require_no_rest(store: Store, keyed: list[Keyed]) -> None:
 
 
 async def _count(store: Store, by: By, empty: _Empty, target_id: str | None) -> None:
-    """Of those who were refused from memory, too."""
+    """Records the refusal, and the refusals from memory that are not counted yet."""
     async with store.transaction():
         await _write_down(
             store, by, empty.limit, empty.key, 1 + store.throttle.counted(empty.key), target_id
@@ -217,8 +224,9 @@ async def _count(store: Store, by: By, empty: _Empty, target_id: str | None) -> 
 async def _write_down(
     store: Store, by: By, limit: Limit, key: str, more: int, target_id: str | None
 ) -> None:
-    """A row of the trail for the first refusal, the tenth, the hundredth: it tells of a flood
-    without being one.
+    """Counts refusals, and writes an audit entry for the first, the tenth, the hundredth and so on.
+
+    The log therefore reports a flood without being flooded.
     """
     bucket: Bucket | None = await store.one(REFUSE(key=key, more=more))
     if bucket is not None and len(str(bucket.refused)) > len(str(bucket.refused - more or "")):

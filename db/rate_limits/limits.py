@@ -1,7 +1,4 @@
-"""Every limit, on one screen.
-
-Nothing else is limited, and no page is: that is the reverse proxy's work.
-"""
+"""Every rate limit. Pages have none: limiting plain requests is the task of the reverse proxy."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -13,12 +10,12 @@ DAY: Final = 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """`burst` at once, and as many again over `seconds`.
+    """A rate limit of `burst` tokens at once, which refill completely within `seconds`.
 
-    With `patience`, the try after so many in a row has to rest first, and each next one longer: see
-    `db.rate_limits.buckets.RESTS`. Tries in a row are remembered for `memory` seconds after the
-    last one. Of one `of_account` the owner reads in their trail; any other is the client's own
-    affair.
+    With `backoff_after`, that many consecutive attempts start a back-off, which grows with each
+    further attempt: see `db.rate_limits.buckets.BACKOFF_SECONDS`. Consecutive attempts are
+    remembered for `remembered_seconds` after the last one. A limit with `is_account_limit` concerns
+    an account, whose user sees its refusals in the audit log.
     """
 
     name: str
@@ -30,7 +27,7 @@ class Limit:
 
     @property
     def each(self) -> float:
-        """Seconds until one token is back."""
+        """Returns the seconds until one token is refilled."""
         return self.seconds / self.burst
 
     def times(self, factor: int) -> "Limit":
@@ -43,45 +40,45 @@ class Limit:
 
 
 # fmt: off
-# of a client, or an account at known browsers
+# per client, or per account at known browsers
 LOGIN_POSTS     = Limit("login-posts",      30, MINUTE)
-# of one client, to whichever accounts
+# per client, over all accounts
 LOGIN_FAILS     = Limit("login-fails",      10, MINUTE)
-# of one client to one address
+# per client and email
 LOGIN_CLIENT_ACCOUNT = Limit("login-client-account", 5, 5 * MINUTE, 10, True)
-# of all clients to one address, known or not
+# per email, over all clients, whether or not an account has it
 LOGIN_ACCOUNT   = Limit("login-account",   100, 5 * HOUR, 0, True)
-# of a browser that was in the account before
+# per known browser and account
 LOGIN_DEVICE    = Limit("login-device",      5, 5 * MINUTE, 10, True)
-# of all strangers: told, and never refused
+# over all clients: writes an audit entry, refuses nothing
 LOGIN_ALL       = Limit("login-all",      1000, 5 * MINUTE)
-# of one client: told, and never refused
+# per network: decides whether entries about unknown emails are kept, refuses nothing
 LOGIN_UNKNOWN   = Limit("login-unknown",   500, DAY)
-SIGNUP_MINUTE   = Limit("signup-minute",     5, MINUTE)                  # of one client
-SIGNUP_HOUR     = Limit("signup-hour",      20, HOUR)                    # of one client
-# of one client to one address: more are free
+SIGNUP_MINUTE   = Limit("signup-minute",     5, MINUTE)                  # per client
+SIGNUP_HOUR     = Limit("signup-hour",      20, HOUR)                    # per client
+# per client and email: a repeated look-up within the hour takes no further token
 EMAIL_SEEN      = Limit("email-seen",        1, HOUR)
-# different addresses of one client
+# per client, for different emails
 EMAIL_MINUTE    = Limit("email-minute",     10, MINUTE)
-# different addresses of one client
+# per client, for different emails
 EMAIL_HOUR      = Limit("email-hour",       40, HOUR)
-# different addresses of everybody
+# over all clients, for different emails
 EMAIL_ALL       = Limit("email-all",       120, MINUTE)
-PROFILE_CHANGE  = Limit("profile-change",   30, MINUTE)                  # of one member
-# of one session, to end others of its account
+PROFILE_CHANGE  = Limit("profile-change",   30, MINUTE)                  # per user
+# per session that ends sessions of its account
 SESSION_REVOKES = Limit("session-revokes",  30, MINUTE)
-PASSWORD_CHANGE = Limit("password-change",   5, MINUTE)                  # of one member
-# of one session, while it lives
+PASSWORD_CHANGE = Limit("password-change",   5, MINUTE)                  # per user
+# per session
 PASSWORD_GUESS  = Limit("password-guess",    5, 5 * MINUTE, 10, True, 30 * DAY)
-# of one client, in the members' hash queue
+# per client, in the hash queue of logged-in users
 MEMBER_HASHES   = Limit("member-hashes",   120, MINUTE)
-ADMIN_CHANGE    = Limit("admin-change",     60, MINUTE)                  # of one administrator
-ADMIN_DAY       = Limit("admin-day",      5000, DAY)                     # of one administrator
-# one member's refusals that are written down
+ADMIN_CHANGE    = Limit("admin-change",     60, MINUTE)                  # per administrator
+ADMIN_DAY       = Limit("admin-day",      5000, DAY)                     # per administrator
+# audit entries per user about forbidden requests
 DENIED          = Limit("denied",            1, MINUTE)
-# audit entries of one event and account
+# audit entries per event and account
 ENTRIES         = Limit("entries",          10, DAY)
-# audit entries of one client: see entry_budget
+# audit entries per client: see db.audit.entry_budget
 ENTRIES_CLIENT  = Limit("entries-client", 2000, DAY)
 # fmt: on
 EVERY: Final = tuple(value for value in globals().copy().values() if isinstance(value, Limit))

@@ -1,38 +1,38 @@
-"""What a process keeps in mind of the limits: whether they count here, and who was refused a moment
-ago.
-"""
+"""The memory of one process about rate limits: the mode, and the refusals of the last second."""
 
 from typing import Final, Literal
 
 Mode = Literal["enforce", "observe", "off"]
 
-SHORTLY: Final = 1.0  # seconds for which a refusal is repeated without asking the database
-# refusals of a second that are answered at once; the others wait for theirs, and so come seldom
+SHORTLY: Final = 1.0  # seconds for which a refusal is repeated without a query
+# The refusals per second that are answered at once. Further ones are delayed, so that the clients
+# repeat their requests less often.
 FLOOD: Final = 20
-MOST_RESTING: Final = 10_000  # of those, kept in mind at once
-MOST_SEEN: Final = 10_000  # keys; at about 150 bytes each
+MOST_RESTING: Final = 10_000  # refusals remembered at the same time
+MOST_SEEN: Final = 10_000  # marks, at about 150 bytes each
 
 
 class Throttle:
-    """Whether limits refuse (`enforce`), only tell (`observe`), or neither; and who was refused in
-    the last second.
+    """The mode of the rate limits and the recent refusals.
 
-    That memory spares the database a flood. It is no state that another process would miss: it only
-    repeats an answer.
+    `enforce` refuses, `observe` only records, and `off` does neither. The memory saves the database
+    work during a flood. Other processes do not need it, because it only repeats an answer of the
+    database.
     """
 
     def __init__(self, mode: Mode = "enforce") -> None:
         self.mode = mode
-        # by key: until when it is kept in mind, and when it opens
+        # By key: until when the refusal is remembered, and when the next token is available.
         self._opens: dict[str, tuple[float, float]] = {}
         self._uncounted: dict[str, int] = {}
-        self._seen: dict[str, float] = {}  # by key: until when
+        self._seen: dict[str, float] = {}  # by key: the time when the mark expires
 
     def opens_at(self, key: str, now: float) -> float | None:
-        """When a bucket opens that was found empty in the last second; counts that it was asked for
-        again.
+        """Returns when the next token of a bucket is available if the bucket was found empty in the
+        last second, else None.
 
-        After that second one caller is to look again; the others are told the same meanwhile.
+        Counts the repeated request. After that second, one caller gets None and queries the
+        database; the others still get the remembered time.
         """
         until, opens = self._opens.get(key, (0.0, 0.0))
         if now >= opens or until > now + SHORTLY:
@@ -44,13 +44,16 @@ class Throttle:
         return opens
 
     def is_flooded(self, key: str) -> bool:
-        """Whether so many ask within the second that their refusals alone would slow everybody else
-        down.
+        """Returns whether the requests for this bucket within the second are so many that answering
+        their refusals at once would slow down all other requests.
         """
         return self._uncounted.get(key, 0) > FLOOD
 
     def remember(self, key: str, now: float, opens: float) -> None:
-        """The database has just said so."""
+        """Remembers that the database has just reported the bucket empty, for one second.
+
+        At MAX_REMEMBERED_REFUSALS entries the oldest one is dropped.
+        """
         if len(self._opens) >= MOST_RESTING:
             oldest = next(iter(self._opens))
             self._opens.pop(oldest)
@@ -58,23 +61,27 @@ class Throttle:
         self._opens[key] = (min(opens, now + SHORTLY), opens)
 
     def is_seen(self, key: str, now: float) -> bool:
-        """Whether the database said, in this process, that the key counts as seen."""
+        """Returns whether the database reported the mark to this process, and the mark has not
+        expired.
+        """
         return self._seen.get(key, 0.0) > now
 
     def remember_seen(self, key: str, until: float) -> None:
-        """A bucket that marks what was seen is taken once; until it is full again, nobody has to
-        ask the database.
+        """Remembers a mark until its bucket is full again, so that no query is necessary until
+        then.
         """
         if len(self._seen) >= MOST_SEEN:
             self._seen.pop(next(iter(self._seen)))
         self._seen[key] = until
 
     def forget(self, key: str) -> None:
-        """Forgets the bucket, and every one whose key begins with this one."""
+        """Forgets the bucket, and every bucket whose key begins with this one."""
         for each in [each for each in self._opens if each.startswith(key)]:
             self._opens.pop(each)
             self._uncounted.pop(each, None)
 
     def counted(self, key: str) -> int:
-        """How many refusals nobody had counted yet, who are counted now."""
+        """Returns the number of refusals that the database does not count yet, and resets it to
+        0.
+        """
         return self._uncounted.pop(key, 0)
