@@ -1,4 +1,4 @@
-"""Limits the number of audit entries that a user can cause, so that nobody can fill the log and
+"""Limits the number of audit entries that a user can cause, so that no user can fill the log and
 push older entries out of it.
 
 Actions of the operator, and of administrators on other accounts, are always recorded; the rate

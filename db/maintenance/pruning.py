@@ -80,7 +80,7 @@ RECENT_SURPLUS = Statement(
 
 async def keep_pruning(store: Store, every: float = PRUNE_EVERY) -> None:
     """Prunes at intervals until canceled. Logs every error and tries again at the next interval."""
-    await asyncio.sleep(random.uniform(0, every / 10))  # noqa: S311  (spreads processes)  # nosec B311
+    await asyncio.sleep(random.uniform(0, every / 10))  # noqa: S311  # nosec B311
     while True:
         try:
             await prune(store)
@@ -88,7 +88,7 @@ async def keep_pruning(store: Store, every: float = PRUNE_EVERY) -> None:
             logger.warning("the database does not answer: pruning is put off")
         except Exception:
             logger.exception("pruning failed, and is put off")
-        await asyncio.sleep(every * random.uniform(0.5, 1.5))  # noqa: S311  (spreads processes)  # nosec B311
+        await asyncio.sleep(every * random.uniform(0.5, 1.5))  # noqa: S311  # nosec B311
 
 
 async def prune(
