@@ -137,19 +137,19 @@ audit = Table(
 trail_anchor = Table(
     "trail_anchor",
     metadata,
-    # of the last row that was pruned
+    # the newest pruned entry
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("seal", Text, nullable=False),  # that row's
+    Column("seal", Text, nullable=False),  # the MAC of that entry
     Column("kid", Text, nullable=False),
-    Column("proof", Text, nullable=False),  # the seal of this row
+    Column("proof", Text, nullable=False),  # a MAC over this position
 )
 
 trail_head = Table(
     "trail_head",
     metadata,
-    # of the newest row; 0 before the first
+    # the newest entry; 0 before the first
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("seal", Text, nullable=False),  # that row's
+    Column("seal", Text, nullable=False),  # the MAC of that entry
     Column("kid", Text, nullable=False),
-    Column("proof", Text, nullable=False),  # the seal of this row
+    Column("proof", Text, nullable=False),  # a MAC over this position
 )

@@ -1,5 +1,5 @@
-"""The chain of the audit trail: verified from the oldest row to the newest, and shortened at its
-old end.
+"""The hash chain of the audit log: verifies it from the oldest entry to the newest, and prunes the
+oldest entries.
 """
 
 import logging
@@ -16,8 +16,8 @@ from db.tables import audit, trail_anchor, trail_head
 
 logger = logging.getLogger("latchkey")
 
-AT_ONCE: Final = 500  # rows that are read by one statement
-# what no program of ours has written
+AT_ONCE: Final = 500  # entries per query
+# The errors of values that this program never writes.
 UNREADABLE: Final = (ValueError, TypeError, AttributeError, OverflowError)
 
 SPOILT: Final = Entry(
@@ -43,8 +43,10 @@ RETIRED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The anchor, which is the last row that was pruned, or the head, the newest; and a proof that
-    we have said so.
+    """One end of the chain with a MAC.
+
+    The checkpoint is the position of the newest pruned entry, the head that of the newest entry.
+    `proof` is the MAC, which shows that this program wrote the end.
     """
 
     number: int
@@ -55,9 +57,10 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`rows` fit, from the oldest to `head`.
+    """The result of a verification.
 
-    `problem` names the first that does not; empty where all do.
+    `entries` is the number of valid entries, and `head` the position of the last one. `problem`
+    describes the first invalid entry; it is empty if all are valid.
     """
 
     rows: int
@@ -97,11 +100,10 @@ PRUNE = Statement(
 
 
 async def verify(store: Store, kept: Link | None = None) -> Verdict:
-    """Whether every row is as it was written and where.
+    """Verifies that every entry is unchanged and in its position.
 
-    `kept` is a head that was noted down elsewhere before.
-
-    Rows may come and go meanwhile: where pruning has overtaken us, we begin anew.
+    `known_head` is a head that was saved outside of the database. Entries may be added or pruned
+    during the verification; it starts again if pruning moved the checkpoint.
     """
     while True:
         anchor, head = await store.one(ANCHOR()), await store.one(HEAD())
@@ -111,8 +113,8 @@ async def verify(store: Store, kept: Link | None = None) -> Verdict:
 
 
 async def find_head_problem(store: Store) -> str:
-    """Returns why the newest entry was not written under the keys of this program;
-    empty if it was.
+    """Returns why the newest entry was not written with the keys of this program; an empty string
+    if it was.
     """
     head = await store.one(HEAD())
     if head and head.number and not store.audit_keys.knows(head.kid):
@@ -128,13 +130,14 @@ async def find_head_problem(store: Store) -> str:
 
 
 async def shorten(store: Store, older_than: datetime, most: int, many: int) -> int:
-    """Prune the oldest rows, `many` at most; how many it were.
+    """Deletes the oldest entries that are older than `older_than` or beyond `max_entries`, at most
+    `batch_size`, and returns how many.
 
-    The newest stays, and so does what does not fit.
-
-    They are verified before they go: else whoever can write the table would put a false date on the
-    rows that tell of it, and have us sweep them up and vouch for the rest. Only beyond `most` may a
-    row's key be a retired one; and what is beyond it, only a head says that is ours.
+    The newest entry stays. Each entry is verified before its deletion, and pruning stops at an
+    invalid one. Otherwise an attacker who can write to the table could set a false date on
+    incriminating entries, and pruning would delete the evidence. Only entries beyond `max_entries`
+    may have a key that was removed from the secrets. The head, which must be valid, gives the
+    number of entries.
     """
     async with store.transaction():
         head, anchor = await store.one(HELD_HEAD()), await store.one(ANCHOR())
@@ -159,7 +162,7 @@ async def shorten(store: Store, older_than: datetime, most: int, many: int) -> i
 
 
 async def _drop_anchor(store: Store, last: Link) -> None:
-    """Remember the row that the oldest one left is chained to."""
+    """Replaces the checkpoint by the position of the newest pruned entry."""
     await store.count(LIFT())
     proof = store.audit_keys.make(proven_text("anchor", last.number, last.seal))
     await store.count(
@@ -168,7 +171,10 @@ async def _drop_anchor(store: Store, last: Link) -> None:
 
 
 async def _walk(store: Store, anchor: End | None, head: End | None, kept: Link | None) -> Verdict:
-    """`head` was read before the rows: so it stands among them, or at their end."""
+    """Verifies the checkpoint, the entries and the head.
+
+    `head` was read before the entries, so its position is among them or at their end.
+    """
     start = last = _start(anchor)
     heads = [
         found for found in (kept, head and Link(head.number, head.seal)) if found and found.number
@@ -189,8 +195,9 @@ async def _walk(store: Store, anchor: End | None, head: End | None, kept: Link |
 
 
 async def _read(store: Store, after: int, many: int) -> list[Entry]:
-    """The next rows, up to the first that cannot be read; of that one the number, and a seal that
-    cannot fit.
+    """Returns the next entries, up to the first that cannot be read.
+
+    Returns that one as its number with an invalid MAC.
     """
     try:
         return await store.all(ROWS(after=after, many=many))
@@ -203,7 +210,7 @@ async def _read(store: Store, after: int, many: int) -> list[Entry]:
 
 
 async def _leftover(store: Store, start: Link) -> str:
-    """A row that stands before the first."""
+    """Returns a problem if an entry exists at or before the checkpoint."""
     number = await store.value(OLDEST(most=start.number))
     return (
         ""
@@ -225,7 +232,10 @@ def _head_problem(store: Store, head: End | None) -> str:
 def _end_problem(
     store: Store, which: Literal["anchor", "head"], end: End | None, retired: bool = False
 ) -> str:
-    """Why this end is not ours; empty where it is. `retired`: a key that we do not have is none."""
+    """Returns why this end is invalid, or an empty string.
+
+    With `retired`, an unknown key is no problem.
+    """
     if end is None:
         return ""
     if not store.audit_keys.knows(end.kid):
@@ -236,7 +246,10 @@ def _end_problem(
 
 
 def _problem(store: Store, entry: Entry, before: Link, retired: bool = False) -> str:
-    """Why this row is not the one that followed; empty where it is."""
+    """Returns why this entry is not the successor of `before`, or an empty string.
+
+    With `retired`, an unknown key is no problem.
+    """
     if entry.number != before.number + 1:
         return f"entry {before.number + 1} is missing"
     if not store.audit_keys.knows(entry.kid):
@@ -261,8 +274,9 @@ def _other_problem(entry: Entry, heads: list[Link]) -> str:
 
 
 def _cut_problem(last: Link, anchor: End | None, heads: list[Link]) -> str:
-    """That rows are missing after the last one: pruning always leaves one, and a head was once
-    there.
+    """Returns a problem if entries are missing after the last one.
+
+    Pruning always keeps at least one entry, and every head belonged to an entry.
     """
     if any(head.number > last.number for head in heads) or (
         anchor and anchor.number == last.number

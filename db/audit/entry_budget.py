@@ -1,8 +1,8 @@
-"""Limits how many audit entries users can cause, so that they cannot fill the log and push older
-entries out of it.
+"""Limits the number of audit entries that a user can cause, so that no user can fill the log and
+push older entries out of it.
 
-Acts of operators, and of administrators upon other accounts, are always written: those are limited
-where they happen.
+Actions of the operator, and of administrators on other accounts, are always recorded; the rate
+limits of these actions bound them.
 """
 
 from dataclasses import dataclass
@@ -13,14 +13,16 @@ from db.rate_limits.ip_networks import largest_network_of
 from db.rate_limits.limits import ENTRIES, ENTRIES_CLIENT, Limit
 from db.store import Store
 
-# each network has a budget of its own for these
+# Each network has its own budget for these events.
 EVIDENCE: Final = frozenset(("login", "signup", "password.change"))
 
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """An entry beyond a limit: how many were left out so far, and whether the log is
-    to say so now.
+    """An entry above a limit.
+
+    `times` is the number of entries left out so far, and `is_logged` says whether the log must
+    report it now.
     """
 
     limit: Limit
@@ -29,11 +31,11 @@ class Excess:
 
 
 async def spend(store: Store, event: str, what: str, whom: str, address: str) -> Excess | None:
-    """Takes a token for an entry, and returns None; or returns the Excess if there is none.
+    """Takes a token for an entry and returns None, or returns the Excess if no token is available.
 
-    `what` is counted for each account `whom`. Entries that tell of guessing and of log-ins are
-    counted for each account and network, so that nobody uses up the budget of an account before
-    acting in it from elsewhere. All other entries count for the client too. To be called inside the
+    Entries count by `what` and the account `subject`. Entries about log-ins and guesses count by
+    account and network. An attacker therefore cannot use up the budget of an account before acting
+    from another network. All other entries count for the client too. Must run inside the
     transaction of the entry.
     """
     if store.throttle.mode == "off":

@@ -1,4 +1,4 @@
-"""Every event of the audit log: its name, and its words for the user whom it is about and for
+"""Every event of the audit log: its name, and its texts for the user of the account and for
 administrators.
 """
 
@@ -30,12 +30,11 @@ Event = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """`label` and `note` are for administrators.
+    """The texts of an event.
 
-    The others go on after "You", "An administrator", "Someone" …
-
-    `own` is what one does to one's own account, `done` and `refused` what somebody does to
-    another's.
+    `label` and `note` are for administrators. The others continue a sentence after "You", "An
+    administrator" or "Someone". `own` and `own_refused` are for actions on the user's own account,
+    `done` and `refused` for those on another account.
     """
 
     label: str

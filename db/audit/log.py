@@ -1,8 +1,7 @@
-"""The audit trail: a row for each authentication event and each refusal of one, chained so that
-none can be changed.
+"""Writes the audit log: one entry for each authentication event and each refusal.
 
-Each row carries a seal over itself and the seal before it, under a key that the database does not
-hold (SECURITY, 1.2).
+Each entry has a MAC over itself and the previous entry's MAC, under a key outside of the database.
+Changing or deleting an entry is therefore detected.
 """
 
 import json
@@ -32,9 +31,9 @@ Outcome = Literal["done", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who did it, and from where.
+    """Who caused an entry, and from where.
 
-    `user_id` and `session_id` are a member's, whose session was verified.
+    `user_id` and `session_id` belong to a user whose session or password was verified.
     """
 
     actor: Actor
@@ -46,9 +45,10 @@ class By:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row.
+    """One audit entry.
 
-    `actor_id` is a member's, `target_id` the account that it is about; `detail` is JSON.
+    `actor_id` is the acting user, `target_id` the account that the entry concerns; `detail` is
+    JSON.
     """
 
     number: int
@@ -68,7 +68,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Where the next row is chained on: the number and the seal of the one before."""
+    """A position in the chain: the number and the MAC of an entry."""
 
     number: int
     seal: str
@@ -79,7 +79,7 @@ OPERATOR: Final = By("operator")
 
 COLUMNS: Final = tuple(column.name for column in audit.columns)
 
-GO_ON = Statement(  # whoever comes next waits until the transaction ends
+GO_ON = Statement(  # The row lock serializes all writers until their transactions end.
     update(trail_head)
     .values(number=trail_head.c.number + 1)
     .returning((trail_head.c.number - 1).label("number"), trail_head.c.seal)
@@ -107,13 +107,13 @@ async def record(
     outcome: Outcome = "done",
     counted_for: str = "",
 ) -> None:
-    """Writes an entry: the last statement of the change's own transaction, so that both are there
-    or neither is.
+    """Writes an entry.
 
-    `target_id` is whom it is about where that is not the one who did it. `detail` holds no
-    password, token or code. Beyond the budget of `counted_for` (without it the account) the entry
-    is left out and counted: the log then says how many were left out, at the first, the tenth, the
-    hundredth.
+    Must be the last statement of the transaction that makes the change, so that both are stored or
+    neither. `target_id` is the account that the entry concerns, by default the actor's. `detail`
+    must not contain passwords, tokens or codes. The entry counts towards the budget of
+    `budget_subject`, by default the account. Entries above the budget are left out and counted; the
+    log reports the first, the tenth, the hundredth and so on.
     """
     if by.actor in ("operator", "program") or (
         by.user_id and target_id and target_id != by.user_id
@@ -132,7 +132,8 @@ async def record(
             "limit": excess.limit.name,
             "times": excess.times,
         }
-        if excess.limit is ENTRIES_CLIENT:  # they are of many accounts
+        # The entries left out concern many accounts, so this one names none.
+        if excess.limit is ENTRIES_CLIENT:
             logger.warning(
                 "limit %s: %d audit entries of one client were left out",
                 excess.limit.name,
@@ -173,9 +174,10 @@ async def _append(
 
 
 async def _mend(store: Store) -> Link:
-    """Somebody has taken the head away.
+    """Restores a head that was deleted.
 
-    The trail goes on from its last row, with a gap that tells of it.
+    The log continues after the last entry with a gap in the numbers, which the verification
+    reports.
     """
     last = await store.one(LAST()) or BEGINNING
     await store.count(BEGIN_ANEW(number=last.number + 2))
@@ -183,35 +185,37 @@ async def _mend(store: Store) -> Link:
 
 
 def by_viewer(viewer: Viewer, device: Device | None = None) -> By:
-    """A member, from where they are now: by their device, which a viewer has where something may be
-    changed.
-    """
+    """Returns the viewer as actor, at the given client or the viewer's own."""
     device = device or viewer.device
     return By("member", viewer.id, viewer.session_id, device.address, device.name)
 
 
 def by_stranger(device: Device) -> By:
-    """Somebody who is not logged in."""
+    """Returns an anonymous user as actor."""
     return By("stranger", address=device.address, browser=device.name)
 
 
 def by_owner(user_id: str, device: Device, session_id: str = "") -> By:
-    """Somebody who has just proven that the account is theirs, and the session that this began."""
+    """Returns as actor a user whose password was just verified, and the session that this
+    started.
+    """
     return By("member", user_id, session_id, device.address, device.name)
 
 
 def sealed_text(entry: Entry, seal_before: str) -> bytes:
-    """What a row's seal is over: all that it says, and the seal of the row before."""
+    """Returns the input of an entry's MAC: every other column, and the MAC of the previous
+    entry.
+    """
     return EXACTLY([seal_before, *ALL_BUT_SEAL(entry)]).encode()
 
 
 def proven_text(end: Literal["anchor", "head"], number: int, seal: str) -> bytes:
-    """What the proof of one end of the trail is over."""
+    """Returns the input of the MAC of the head or the checkpoint."""
     return json.dumps([end, number, seal]).encode()
 
 
 def _exact(moment: datetime) -> str:
-    """To the microsecond, as both databases keep it."""
+    """Formats a datetime to the microsecond, the precision of both databases."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 

@@ -1,7 +1,7 @@
-"""Audit entries as sentences, for the user whom they are about and for administrators.
+"""Audit entries as sentences, for the user of the account and for administrators.
 
-Text that another user has chosen (a name, a team) is a part of its own, so that it cannot reorder
-the rest.
+Text that another user has chosen (a name, a team) is a separate part, so that its bidirectional
+characters cannot reorder the rest.
 """
 
 import json
@@ -26,19 +26,22 @@ LEFT: Final = Words(
 )
 SUBJECTS: Final = {"member": "An administrator", "stranger": "Someone", "operator": "The operator"}
 ROLES: Final = {"user": "user", "admin": "administrator"}
-FIELDS: Final = {"slug": "profile URL"}  # those whose name says it by itself are not here
-FOREIGN: Final = ("name", "from", "to", "device")  # placeholders for what people have chosen
+FIELDS: Final = {"slug": "profile URL"}  # the fields whose label differs from their name
+FOREIGN: Final = ("name", "from", "to", "device")  # placeholders for text that users have chosen
 
 
 class Part(NamedTuple):
-    """A piece of a sentence. `foreign` is what a person has chosen, to be set apart as `<bdi>`."""
+    """A part of a sentence.
+
+    `is_user_text` is true for text that a user has chosen, which templates put into `<bdi>`.
+    """
 
     text: str
     foreign: bool
 
 
 def read_detail(detail: str) -> Mapping[str, Any]:
-    """Returns the detail of an entry; empty if the row was damaged."""
+    """Returns the detail of an entry; an empty mapping if the entry is damaged."""
     try:
         said = json.loads(detail or "{}")
     except ValueError:
@@ -55,9 +58,9 @@ def tell_owner(
     mine: bool,
     other: str | None,
 ) -> list[Part]:
-    """What happened, for somebody whom it is about.
+    """Returns the sentence for a user.
 
-    `mine`: they did it; `other`: the name of whom they did it to.
+    `is_own` is true if that user acted; `other` is the name of the user that the action concerned.
     """
     words = _words(event, detail)
     done, refused = (
@@ -71,7 +74,7 @@ def tell_owner(
 
 
 def tell_admin(event: str, detail: Mapping[str, Any]) -> list[Part]:
-    """The detail beside the label; nothing where there is none."""
+    """Returns the note beside the label; an empty list if the entry has no detail."""
     return _parts(_words(event, detail).note, _values(detail)) if detail else []
 
 
@@ -80,14 +83,17 @@ def label(event: str) -> str:
 
 
 def _words(event: str, detail: Mapping[str, Any]) -> Words:
-    """Where there was no team before, or is none now, the sentence is another."""
+    """Returns the texts of an event; a change from or to no team has texts of its own."""
     if event == "team.change" and bool(detail.get("from")) != bool(detail.get("to")):
         return JOINED if detail.get("to") else LEFT
     return EVENTS.get(event, Words(event))
 
 
 def _values(detail: Mapping[str, Any]) -> dict[str, str]:
-    """What the placeholders stand for. A row that somebody has spoilt may lack any of them."""
+    """Returns the values of the placeholders.
+
+    A damaged entry may lack any of them, so each has a default.
+    """
     said = {name: str(value) for name, value in detail.items()}
     times, ended = (
         int(said[name]) if said.get(name, "").isdecimal() else 0 for name in ("times", "ended")
@@ -116,7 +122,7 @@ def _values(detail: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _parts(template: str, values: Mapping[str, str]) -> list[Part]:
-    """Our own text and what stands for the placeholders, in turn."""
+    """Splits the template at its placeholders and fills them in."""
     pieces = re.split(r"{(\w+)}", template)
     texts = [values.get(piece, "") if number % 2 else piece for number, piece in enumerate(pieces)]
     foreign = [number % 2 == 1 and piece in FOREIGN for number, piece in enumerate(pieces)]

@@ -1,4 +1,4 @@
-"""Files that are written under another name and put in place once they are complete."""
+"""Files that are written under a temporary name and renamed when they are complete."""
 
 import errno
 import os
@@ -16,22 +16,22 @@ from db.maintenance.database_files import (
     owner_and_mode,
 )
 
-# What a file system answers that has no hard links (exFAT, CIFS), or cannot flush a directory.
+# The errors of file systems without hard links (exFAT, CIFS), or without flushing of directories.
 NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 NO_FOLDER_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 class NotDone(Exception):
-    """A backup or restore that was not done, and nothing touched; the message says why."""
+    """A backup or restore failed and changed nothing. The message gives the reason."""
 
 
 @contextmanager
 def draft_beside(target: Path, *, replaces: bool = False) -> Iterator[Path]:
-    """Yields an empty file on the same disk, of mode 0600, that is gone afterwards unless it was
-    renamed.
+    """Yields an empty file of mode 0600 in the directory of `target`, and deletes it at the end
+    unless it was renamed.
 
-    One that `replaces` the target has the owner and the mode of the target or, where there is none
-    yet, the owner of the directory. Raises NotDone.
+    With `replaces`, the file gets the owner and mode of the target; if the target does not exist,
+    the owner of the directory. Raises BackupError.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
@@ -50,19 +50,20 @@ def draft_beside(target: Path, *, replaces: bool = False) -> Iterator[Path]:
 
 
 def fill_draft(draft: Path, source: Path) -> None:
-    """Copies a file into a draft. Raises OSError where a symbolic link has taken the draft's place.
+    """Copies a file into the temporary file.
 
-    The owner of the directory could put one there, and root would write to the link's target.
+    Raises OSError if a symbolic link has replaced the temporary file. The owner of the directory
+    could create such a link, and root would then overwrite the link's target.
     """
     with source.open("rb") as copied, open(draft, "r+b", opener=_without_links) as filled:
         shutil.copyfileobj(copied, filled)
 
 
 def name_draft(draft: Path, target: Path) -> None:
-    """Gives a complete file its name, without replacing a file that is there. Raises NotDone.
+    """Gives a complete file its name, without replacing an existing file.
 
-    Without hard links an empty file takes the name first, because a rename alone replaces what it
-    finds.
+    Raises BackupError. Without hard links, an empty file reserves the name first, because a rename
+    alone would replace an existing file.
     """
     sync(draft)
     try:
@@ -79,13 +80,13 @@ def name_draft(draft: Path, target: Path) -> None:
 
 
 def replace_by_draft(draft: Path, target: Path) -> None:
-    """Puts a complete file in place, whose name is free or holds what is to be replaced."""
+    """Renames a complete file to `target` and replaces an existing file."""
     os.rename(draft, target)
     sync_folder(target.parent)
 
 
 def sync(path: Path) -> None:
-    """Writes a file, or the names in a directory, to the disk."""
+    """Flushes a file, or the entries of a directory, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -94,7 +95,7 @@ def sync(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """The same for a directory, where the file system can."""
+    """Flushes a directory to disk if the file system supports it."""
     try:
         sync(path)
     except OSError as error:
@@ -103,8 +104,10 @@ def sync_folder(path: Path) -> None:
 
 
 def _take_owner(handle: int, target: Path) -> None:
-    """Raises NotDone where the program could not open the file that is put in place of its
+    """Gives the file the owner and mode of the target, so that the service can open the new
     database.
+
+    Raises BackupError if that is not permitted.
     """
     if not target.exists():
         give_to_owner_of(target.parent, handle)

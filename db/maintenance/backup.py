@@ -1,5 +1,6 @@
-"""The SQLite file, copied while the program serves, and put back: no copy counts before it is
-proven good.
+"""Backup and restore of the SQLite file while the service runs.
+
+Every copy is checked before it is used.
 """
 
 import fcntl
@@ -24,15 +25,15 @@ from db.maintenance.atomic_files import (
 from db.maintenance.database_files import OWN_TABLES, REPLACED, SUFFIXES, make_private, path_of
 from db.tables import SCHEMA
 
-# where SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
+# The bytes at which SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
 SHARED_FIRST: Final = 0x40000002
 SHARED_SIZE: Final = 510
-WAIT: Final = 30  # seconds for a checkpoint that is under way
+WAIT: Final = 30  # seconds to wait for a checkpoint in progress
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a good database holds."""
+    """The content of a checked database; `version` is its schema revision."""
 
     version: str
     people: int
@@ -40,9 +41,9 @@ class Content:
 
 
 def back_up(database: Secret[str], target: Path) -> Content:
-    """A whole copy at `target`, mode 0600, without what was deleted; writers go on meanwhile.
+    """Writes a complete copy of mode 0600 to `target`, without deleted data.
 
-    Raises NotDone.
+    Writers are not blocked. Raises BackupError.
     """
     source = _path_of(database, "pg_dump")
     _require(source.is_file(), f"there is no database at {source}")
@@ -61,12 +62,10 @@ def back_up(database: Secret[str], target: Path) -> Content:
 
 
 def restore(database: Secret[str], source: Path, now: datetime) -> tuple[Content, Path | None]:
-    """Put a backup in the database's place; what it holds, and where the replaced database is kept.
+    """Replaces the database by a backup.
 
-    Raises NotDone.
-
-    The source is copied first and the copy is checked, so that what was checked is what is put in
-    place.
+    Returns the content, and the path of the replaced database. The source is copied first and the
+    copy is checked, so that it cannot change between the check and its use. Raises BackupError.
     """
     target = _path_of(database, "pg_restore")
     _require(source.is_file(), f"there is no file {source}")
@@ -80,14 +79,14 @@ def restore(database: Secret[str], source: Path, now: datetime) -> tuple[Content
         sync(draft)
         kept = _set_aside(target, now)
         replace_by_draft(draft, target)
-    make_private(target)  # the replaced database keeps the mode that it had
+    make_private(target)  # The replaced database keeps the mode that it had.
     return content, kept
 
 
 def check(path: Path) -> Content:
-    """What a database holds.
+    """Returns what a database contains.
 
-    Raises NotDone unless it is whole, one of ours, and not newer than this program.
+    Raises BackupError if it is damaged, belongs to another program or is newer than this program.
     """
     try:
         with closing(_open(path)) as connection:
@@ -109,7 +108,7 @@ def check(path: Path) -> Content:
                 *connection.execute("SELECT count(*) FROM users").fetchone(),
                 *connection.execute("SELECT count(*) FROM sessions").fetchone(),
             )
-            # one file, with nothing beside it
+            # This mode leaves no journal files beside the database.
             connection.execute("PRAGMA journal_mode=DELETE").fetchall()
     except sqlite3.DatabaseError as error:
         raise NotDone(f"it is damaged, or not a database: {error}") from error
@@ -135,9 +134,9 @@ def _require(held: bool, otherwise: str) -> None:
 
 @contextmanager
 def _nobody_else_in(path: Path) -> Iterator[None]:
-    """Hold the lock that each open connection in WAL mode shares.
+    """Holds the lock that every open connection in WAL mode shares.
 
-    Raises NotDone where anybody has one.
+    Raises BackupError if the database is in use.
     """
     if not path.exists():
         yield
@@ -151,10 +150,10 @@ def _nobody_else_in(path: Path) -> Iterator[None]:
 
 
 def _set_aside(path: Path, now: datetime) -> Path | None:
-    """Renames the database and what SQLite kept beside it: a log of one database must not be
-    applied to another.
+    """Renames the database and its journal files, because SQLite would apply the log of one
+    database to another.
 
-    Returns its new path, None where there is nothing.
+    Returns the new path, or None if no file exists.
     """
     found = [suffix for suffix in SUFFIXES if os.path.lexists(f"{path}{suffix}")]
     kept = path.with_name(f"{path.name}{REPLACED}{now:%Y%m%dT%H%M%SZ}")
@@ -169,7 +168,7 @@ def _has_journal(path: Path) -> bool:
 
 
 def _vacuum_into(source: Path, draft: Path) -> None:
-    """One read transaction, which in WAL mode holds nobody up."""
+    """Copies the database in one read transaction, which does not block writers in WAL mode."""
     try:
         with closing(_open(source)) as connection:
             connection.execute("VACUUM INTO ?", (str(draft),))

@@ -1,4 +1,4 @@
-"""Figures for the metrics: live sessions, statements, hashes."""
+"""The counters of the metrics: live sessions, statements and hashes."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -17,15 +17,18 @@ LIVE_SESSIONS = Statement(
 
 
 async def count_live_sessions(store: Store) -> int:
-    """By one index, which takes a millisecond for every 20,000: ask no more often than is worth it.
+    """Returns the number of live sessions.
 
-    Raises Busy.
+    Reads one index, about one millisecond per 20,000 sessions, so call it rarely. Raises
+    Unavailable.
     """
     return int(await store.value(LIVE_SESSIONS(now=store.now())))
 
 
 def read_numbers(store: Store) -> Mapping[str, int]:
-    """What this process has done since it started, and how many wait for their turn to hash."""
+    """Returns the counters of this process since its start, and the current number of queued
+    hashes.
+    """
     backend = cast(Any, store.database._backend)
     return {
         "statements": backend.statements,

@@ -1,6 +1,4 @@
-"""The files of an SQLite database: their path, their owner and mode, and why they
-cannot be used.
-"""
+"""The files of an SQLite database: their path, owner and mode, and why they cannot be used."""
 
 import os
 import pwd
@@ -15,24 +13,24 @@ from urllib.parse import unquote
 from db.crypto.secret import Secret
 
 SQLITE: Final = "sqlite:///"
-SUFFIXES: Final = ("", "-wal", "-shm", "-journal")  # the database, and what SQLite keeps beside it
-OWN_TABLES: Final = frozenset(("users", "sessions", "alembic_version"))  # in every version
-# `latchkey restore` keeps the replaced database under this suffix and a time
+# the database and the files that SQLite creates beside it
+SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
+OWN_TABLES: Final = frozenset(("users", "sessions", "alembic_version"))  # tables of every version
+# `latchkey restore` renames the replaced database to this suffix and a time.
 REPLACED: Final = ".replaced-"
 
 
 def path_of(database: Secret[str]) -> Path | None:
-    """Returns the path of an SQLite file; None for PostgreSQL."""
+    """Returns the path of an SQLite file, or None for PostgreSQL."""
     url = database.reveal()
     return Path(unquote(url.removeprefix(SQLITE))) if url.startswith(SQLITE) else None
 
 
 def make_private(path: Path) -> list[str]:
-    """Leaves access to the owner alone where others have some, on the database and its copies by
-    `restore`.
+    """Restricts the database and its copies by `restore` to their owner if other users have access.
 
-    A mode that gives access to the group alone was set on purpose and stays. Any other file, which
-    a mistyped path names, keeps its mode: root would make /etc/passwd unreadable for every user.
+    A mode that gives access to the owner and the group is kept as deliberate. A file that is no
+    Latchkey database keeps its mode: with a mistyped path, root would make /etc/passwd unreadable.
     Returns a warning for each file that could not be changed.
     """
     if not _is_own_database(path):
@@ -41,10 +39,10 @@ def make_private(path: Path) -> list[str]:
 
 
 def make_one_private(path: Path) -> str:
-    """The same for one file or directory; returns the warning, empty where there is none.
+    """Restricts one file or directory like `make_private`.
 
-    A symbolic link is not followed: root would change a file that the owner of the directory has
-    chosen.
+    Returns a warning, or an empty string. Does not follow a symbolic link, through which the owner
+    of the directory could make root change another file.
     """
     try:
         if not path.stat().st_mode & stat.S_IRWXO:
@@ -62,7 +60,7 @@ def make_one_private(path: Path) -> str:
 
 
 def create_private(path: Path) -> None:
-    """Creates an empty file of mode 0600, which root gives to the owner of the directory.
+    """Creates an empty file of mode 0600; root gives it to the owner of the directory.
 
     Raises FileExistsError.
     """
@@ -71,8 +69,8 @@ def create_private(path: Path) -> None:
 
 
 def give_to_owner_of(place: Path, handle: int) -> None:
-    """As root, gives an open file to the owner of `place`: the program runs as that user, and could
-    not open it.
+    """Gives an open file to the owner of `place` if the process runs as root, because the service
+    runs as that user.
     """
     if os.geteuid() == 0:
         owner = place.stat()
@@ -80,10 +78,7 @@ def give_to_owner_of(place: Path, handle: int) -> None:
 
 
 def keep_owner_and_mode(replaced: Path, handle: int) -> None:
-    """Gives an open file the owner, the group and the mode of `replaced`.
-
-    Raises PermissionError.
-    """
+    """Gives an open file the owner, group and mode of `replaced`. Raises PermissionError."""
     wanted, found = replaced.stat(), os.fstat(handle)
     if (wanted.st_uid, wanted.st_gid) != (found.st_uid, found.st_gid):
         os.fchown(handle, wanted.st_uid, wanted.st_gid)
@@ -91,9 +86,9 @@ def keep_owner_and_mode(replaced: Path, handle: int) -> None:
 
 
 def find_file_problem(path: Path) -> str:
-    """Returns why the database file cannot be used, empty where nothing is known against it.
+    """Returns why the database file cannot be used; an empty string if no problem is known.
 
-    SQLite opens a file that it cannot write to for reading alone, and needs to create files beside
+    SQLite silently opens a file without write permission as read-only, and must create files beside
     it.
     """
     for place, mode in ((path.parent, os.W_OK | os.X_OK), (path, os.R_OK | os.W_OK)):
@@ -130,8 +125,10 @@ def _files_of(path: Path) -> Iterator[Path]:
 
 
 def _private_mode(mode: int) -> int:
-    """Without access for the group too where others have some: both come from a umask, and not from
-    a decision.
+    """Returns the mode without access for other users.
+
+    If they had access, the group loses it too, since both then come from a umask and were not
+    deliberate.
     """
     return mode & (stat.S_IRWXU if mode & stat.S_IRWXO else stat.S_IRWXU | stat.S_IRWXG)
 

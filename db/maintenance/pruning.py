@@ -1,5 +1,5 @@
-"""What is over is swept away, a little at a time: no table grows without bound, and nobody waits
-for the broom.
+"""Deletes expired rows in small batches, so that no table grows without bound and no request waits
+for long.
 """
 
 import asyncio
@@ -19,15 +19,18 @@ from db.tables import Instant, audit, buckets, sessions, trail_head
 
 logger = logging.getLogger("latchkey")
 
-# seconds, by half as much more or less, so that no two processes keep step
+# The mean interval. Each wait is random, from half of it to one and a half, so that processes do
+# not prune at the same time.
 PRUNE_EVERY: Final = 600.0
-PAUSE: Final = 0.05  # seconds between two batches
-BATCH: Final = 200  # rows a transaction, some 20 ms, so that no sign-up waits for the broom
-MOST_BUCKETS: Final = 100_000  # beyond them those with the fewest tries are forgotten first
-MOST_ROWS: Final = 500_000  # of the audit trail; beyond them the oldest go
-FULL: Final = 0.9  # of those; from there on a log of recent entries is worth a warning
+PAUSE: Final = 0.05  # between two batches
+# The rows of one transaction, which takes about 20 ms, so that no sign-up waits long for the
+# writer.
+BATCH: Final = 200
+MOST_BUCKETS: Final = 100_000  # above it, buckets with the fewest attempts are deleted first
+MOST_ROWS: Final = 500_000  # above it, the oldest audit entries are deleted
+FULL: Final = 0.9  # The share of the maximum number at which recent entries cause a warning.
 RECENT: Final = timedelta(days=90)
-# a year and a month: what happened is asked for a year later
+# Thirteen months, so that an incident can still be examined a year later.
 TRAIL_KEPT: Final = timedelta(days=400)
 
 EXPIRED = Statement(
@@ -76,8 +79,8 @@ RECENT_SURPLUS = Statement(
 
 
 async def keep_pruning(store: Store, every: float = PRUNE_EVERY) -> None:
-    """For ever, until cancelled. Whatever goes wrong is told, and tried again the next time."""
-    await asyncio.sleep(random.uniform(0, every / 10))  # noqa: S311  (processes that started together part)  # nosec B311
+    """Prunes at intervals until canceled. Logs every error and tries again at the next interval."""
+    await asyncio.sleep(random.uniform(0, every / 10))  # noqa: S311  # nosec B311
     while True:
         try:
             await prune(store)
@@ -85,13 +88,13 @@ async def keep_pruning(store: Store, every: float = PRUNE_EVERY) -> None:
             logger.warning("the database does not answer: pruning is postponed")
         except Exception:
             logger.exception("pruning failed, and will be tried again")
-        await asyncio.sleep(every * random.uniform(0.5, 1.5))  # noqa: S311  (the same)  # nosec B311
+        await asyncio.sleep(every * random.uniform(0.5, 1.5))  # noqa: S311  # nosec B311
 
 
 async def prune(
     store: Store, *, most_buckets: int = MOST_BUCKETS, most_rows: int = MOST_ROWS
 ) -> int:
-    """Delete what is over, in small batches with pauses; how many rows."""
+    """Deletes expired rows in small batches with pauses, and returns how many."""
     sessions_ended = await _sweep(store, lambda: EXPIRED(now=store.now()))
     emptied = await _sweep(store, lambda: EMPTIED(now=store.now().timestamp()))
     buckets_capped = await _cap_buckets(store, most_buckets)
@@ -107,7 +110,7 @@ async def _sweep(store: Store, batch: Callable[[], Bound[Any]]) -> int:
 
 
 async def _cap_buckets(store: Store, most: int) -> int:
-    """However many addresses a flood comes from, the table has its bound."""
+    """Deletes buckets above `maximum`, because a flood may come from any number of IP addresses."""
     total, surplus = 0, int(await store.value(COUNT_BUCKETS())) - most
     while surplus > total and (
         pruned := await store.count(OVERFLOW(surplus=min(BATCH, surplus - total)))
@@ -127,8 +130,8 @@ async def _shorten_trail(store: Store, most: int) -> int:
 
 
 async def _warn_of_recent_surplus(store: Store, most: int) -> None:
-    """Warns before entries of the last 90 days are deleted because of their number: somebody may be
-    causing them.
+    """Logs a warning before the maximum number leads to the deletion of entries of the last 90
+    days, because an attacker may be causing them.
     """
     kept = int(FULL * most)
     if await store.value(RECENT_SURPLUS(kept=kept, since=store.now() - RECENT)) is not None:

@@ -1,4 +1,6 @@
-"""Reads the revision of a database, and says in one line why a database cannot be used."""
+"""Reads the schema revision of a database, and explains in one line why a database cannot be
+used.
+"""
 
 import asyncio
 import socket
@@ -19,7 +21,7 @@ from db.errors import Busy
 from db.maintenance.database_files import create_private, find_file_problem, make_private, path_of
 from db.tables import SCHEMA
 
-LOCK_TIMEOUT: Final = 3.0  # seconds that SQLite waits for other processes
+LOCK_TIMEOUT: Final = 3.0  # seconds that SQLite waits for locks of other processes
 NO_ANSWER: Final = "the database does not answer"
 NOT_USABLE: Final = "the database cannot be used"
 TO_MIGRATE: Final = "run `latchkey migrate` first"
@@ -28,14 +30,16 @@ VERSION = Statement(select(column("version_num")).select_from(table("alembic_ver
 
 
 class WrongSchema(Exception):
-    """The database is not at the revision that this code was written for; the message says what to
-    do.
+    """The database does not have the revision that this program requires.
+
+    The message says what to do.
     """
 
 
 async def require_schema(database: Secret[str]) -> None:
-    """Raises WrongSchema unless the tables are there, at our revision; Busy, with a reason, where
-    it cannot be read.
+    """Raises WrongSchema if the tables are missing or have another revision.
+
+    Raises Unavailable with a reason if the revision cannot be read.
     """
     path = path_of(database)
     try:
@@ -55,13 +59,16 @@ async def require_schema(database: Secret[str]) -> None:
 
 
 async def refuse_wrong_schema(database: Secret[str]) -> None:
-    """Raises WrongSchema before anything is started. A database that is away may come later."""
+    """Raises WrongSchema before the service starts.
+
+    Accepts an unavailable database, which may become available later.
+    """
     with suppress(Busy):
         await require_schema(database)
 
 
 async def is_usable(database: Secret[str]) -> bool:
-    """Whether the database can be read and written, and its schema is the one of this program."""
+    """Returns whether the database can be read and written and has the revision of this program."""
     with suppress(Busy, WrongSchema):
         await require_schema(database)
         return True
@@ -69,7 +76,9 @@ async def is_usable(database: Secret[str]) -> bool:
 
 
 def require_usable_file(path: Path) -> None:
-    """Raises Busy, with the reason, where the file or its directory cannot be read and written."""
+    """Raises Unavailable with the reason if the file or its directory cannot be read and
+    written.
+    """
     if problem := find_file_problem(path):
         raise Busy(reason=f"{NOT_USABLE}: {problem}")
 
@@ -77,7 +86,7 @@ def require_usable_file(path: Path) -> None:
 def explain(cause: BaseException | None, database: Secret[str]) -> str:
     """Returns why a database cannot be used, from the error of the driver.
 
-    No driver's error holds the password.
+    No driver includes the password in its errors.
     """
     words = (str(cause or "").splitlines() or [""])[0]
     if isinstance(cause, socket.gaierror):
@@ -85,7 +94,8 @@ def explain(cause: BaseException | None, database: Secret[str]) -> str:
         return f"{NO_ANSWER}: the host name {host} does not resolve ({cause.strerror})"
     if isinstance(cause, ssl.SSLError):
         return f"{NOT_USABLE}: no TLS connection to the server: {words}"
-    if isinstance(cause, FileNotFoundError):  # neither Python nor asyncpg says which
+    # Neither Python nor asyncpg says which file is missing.
+    if isinstance(cause, FileNotFoundError):
         return (
             f"{NOT_USABLE}: a file that DATABASE_URL names is missing (sslrootcert, "
             "sslcert, sslkey or a socket)"
@@ -101,8 +111,9 @@ async def _ask_server(database: Secret[str]) -> str | None:
 
 
 def _read_version(path: Path) -> str | None:
-    """Reads a file that is there, and neither creates one nor changes one that belongs to another
-    program.
+    """Reads the revision of an existing file.
+
+    Does not create a file and does not change one that belongs to another program.
     """
     from db.engine.sqlite_workers import translated
 
@@ -120,8 +131,9 @@ def _read_version(path: Path) -> str | None:
 
 
 def _why(error: Exception) -> str:
-    """That there are no tables; or the driver's own words, as for a wrong password, which they do
-    not tell.
+    """Returns that there are no tables, or the driver's own message, such as a wrong password.
+
+    No driver includes the password.
     """
     if isinstance(error, WrongSchema):
         return str(error)
@@ -132,11 +144,10 @@ def _why(error: Exception) -> str:
 
 
 def migrate(database: Secret[str]) -> None:
-    """Brings the database to our revision.
+    """Migrates the database to the revision of this program; does nothing if it has it.
 
-    Harmless where it is there already. Raises Busy, WrongSchema.
-
-    SQLite would create a missing file with the umask's mode, and as root with root's ownership.
+    Creates a missing SQLite file first, because SQLite would create it with the mode of the umask,
+    and as root with root's ownership. Raises Unavailable and WrongSchema.
     """
     from alembic import command
     from alembic.config import Config
@@ -151,12 +162,14 @@ def migrate(database: Secret[str]) -> None:
     config.attributes["url"] = database
     command.upgrade(config, SCHEMA)
     if path:
-        make_private(path)  # an empty file that was there before is a database only now
+        # An empty file that existed before is recognized as a database only now.
+        make_private(path)
 
 
 def migrate_if_needed(database: Secret[str]) -> None:
-    """As `migrate`, but where the schema is ours already without Alembic, which takes a second to
-    load.
+    """Migrates the database unless it has the revision already.
+
+    The check avoids the import of Alembic, which takes a second.
     """
     try:
         asyncio.run(require_schema(database))

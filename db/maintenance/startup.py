@@ -1,4 +1,4 @@
-"""Keeping house: opening the store, knowing whether its schema is ours, applying migrations."""
+"""Opens the store at startup, checks its schema, and runs the maintenance tasks."""
 
 import asyncio
 import logging
@@ -14,12 +14,13 @@ from db.store import Store
 
 logger = logging.getLogger("latchkey")
 
-ASK_AGAIN: Final = 1.0  # seconds until a database that is away is asked again
+ASK_AGAIN: Final = 1.0  # seconds between two attempts to open the database
 
 
 async def open_database(store: Store) -> str:
-    """Connect, if the database answers and its schema is ours; what is in the way, empty where
-    nothing is.
+    """Connects to the database if its schema is the one of this program.
+
+    Returns the problem, or an empty string.
     """
     database = Secret(str(store.database.url))
     try:
@@ -33,7 +34,7 @@ async def open_database(store: Store) -> str:
 
 
 async def keep_house(store: Store, problem: str = "") -> None:
-    """For ever, until cancelled: open the database if there was a problem, then prune."""
+    """Opens the database if there was a problem, then prunes until canceled."""
     if problem:
         await keep_opening(store, problem)
     await report_head(store)
@@ -41,10 +42,10 @@ async def keep_house(store: Store, problem: str = "") -> None:
 
 
 async def report_head(store: Store) -> None:
-    """Logs an error if the audit log was written under other keys.
+    """Logs an error if the audit log was written with other keys.
 
-    The service goes on nevertheless: after a theft of the secret the new one is set alone, and
-    users have to log in.
+    The service continues, because after a theft of the secret the operator sets only the new one,
+    and all users must log in again.
     """
     with suppress(Busy):
         if problem := await find_head_problem(store):
@@ -52,7 +53,7 @@ async def report_head(store: Store) -> None:
 
 
 async def keep_opening(store: Store, problem: str) -> None:
-    """Until it is open. The log tells what is in the way, and when it is not any more."""
+    """Tries to open the database until it succeeds. Logs each new problem, and the success."""
     told = ""
     while problem:
         if problem != told:
