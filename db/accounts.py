@@ -15,13 +15,13 @@ from typing import Final
 
 from sqlalchemy import bindparam, exists, func, literal, or_, select, update
 
-from db.audit import log as audit
+from db.audit import log as audit_log
 from db.audit.events import Event
-from db.audit.log import OPERATOR, by_viewer
+from db.audit.log import OPERATOR, viewer_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert
-from db.errors import Forbidden, LastAdmin, NotCreated, NotFound
-from db.rate_limits import limiter as throttle
+from db.errors import AccountNotCreated, Forbidden, LastAdmin, NotFound
+from db.rate_limits import limiter
 from db.rate_limits.limits import DENIED, LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT
 from db.sessions.lifecycle import end_all_sessions, require_right
 from db.store import Store, pick
@@ -30,13 +30,13 @@ from db.user_search import search_key
 from db.viewer import Admin, Operator, Role
 
 SLUG_LENGTH: Final = 40
-TRIES: Final = 3
-ADMINS: Final = 7_411_001  # the key of the PostgreSQL advisory lock
+MAX_SLUG_ATTEMPTS: Final = 3
+ADMIN_CHANGES_LOCK: Final = 7_411_001  # the key of the PostgreSQL advisory lock
 Detail = dict[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class UserState:
     """The columns of a user that administrators may change."""
 
     role: Role
@@ -52,10 +52,10 @@ NOT_THE_LAST_ADMIN = or_(
         _other.c.role == "admin", _other.c.disabled_at.is_(None), _other.c.id != users.c.id
     ),
 )
-EMAIL_TAKEN = Statement(
+EMAIL_EXISTS = Statement(
     select(literal(1)).where(exists().where(users.c.email == bindparam("email")))
 )
-ADD = Statement(
+INSERT_USER = Statement(
     insert(users)
     .values(
         id=bindparam("id"),
@@ -71,13 +71,13 @@ ADD = Statement(
     .on_conflict_do_nothing()
     .returning(users.c.id)
 )
-OWNER = Statement(select(users.c.id).where(users.c.email == bindparam("email")))
-EXISTS = Statement(select(users.c.id).where(users.c.id == bindparam("user_id")))
-STANDING = Statement(
-    pick(Standing, users).where(users.c.id == bindparam("user_id")).with_for_update()
+FIND_USER_ID = Statement(select(users.c.id).where(users.c.email == bindparam("email")))
+USER_EXISTS = Statement(select(users.c.id).where(users.c.id == bindparam("user_id")))
+USER_STATE = Statement(
+    pick(UserState, users).where(users.c.id == bindparam("user_id")).with_for_update()
 )
 # PostgreSQL holds it until the transaction ends. SQLite needs no lock, since it has one writer.
-TURN = Statement(select(func.pg_advisory_xact_lock(ADMINS)))
+LOCK_ADMIN_CHANGES = Statement(select(func.pg_advisory_xact_lock(ADMIN_CHANGES_LOCK)))
 CHANGE_ROLE = Statement(
     update(users)
     .where(
@@ -101,17 +101,17 @@ SET_PASSWORD = Statement(
 )
 
 
-async def email_taken(store: Store, email: str) -> bool:
-    return await store.value(EMAIL_TAKEN(email=email)) is not None
+async def email_exists(store: Store, email: str) -> bool:
+    return await store.value(EMAIL_EXISTS(email=email)) is not None
 
 
-async def find_owner(store: Store, email: str) -> str | None:
+async def find_user_id(store: Store, email: str) -> str | None:
     """Returns the id of the account with this email, or None."""
-    found = await store.value(OWNER(email=email))
+    found = await store.value(FIND_USER_ID(email=email))
     return None if found is None else str(found)
 
 
-async def add(
+async def insert_user(
     store: Store,
     name: str,
     email: str,
@@ -126,9 +126,9 @@ async def add(
     found.
     """
     slug = make_slug(name)
-    for attempt in range(TRIES):
+    for attempt in range(MAX_SLUG_ATTEMPTS):
         user_id = await store.value(
-            ADD(
+            INSERT_USER(
                 id=store.token(16),
                 email=email,
                 name=name,
@@ -142,25 +142,25 @@ async def add(
         )
         if user_id is not None:
             return str(user_id)
-        if await email_taken(store, email):
+        if await email_exists(store, email):
             return None
-    raise NotCreated
+    raise AccountNotCreated
 
 
-async def get_standing(store: Store, user_id: str) -> Standing:
+async def get_user_state(store: Store, user_id: str) -> UserState:
     """Returns what administrators may change of a user, and locks the row until the transaction
     ends.
 
     Raises NotFound.
     """
-    standing: Standing | None = await store.one(STANDING(user_id=user_id))
-    if standing is None:
+    state: UserState | None = await store.one(USER_STATE(user_id=user_id))
+    if state is None:
         raise NotFound
-    return standing
+    return state
 
 
 @asynccontextmanager
-async def change(actor: Admin | Operator, event: Event, user_id: str) -> AsyncIterator[Detail]:
+async def change_user(actor: Admin | Operator, event: Event, user_id: str) -> AsyncIterator[Detail]:
     """Opens the transaction in which an administrator or the operator changes a user, and writes
     the audit entry at its end.
 
@@ -170,52 +170,52 @@ async def change(actor: Admin | Operator, event: Event, user_id: str) -> AsyncIt
     """
     store, by, detail = (
         actor.store,
-        by_viewer(actor) if isinstance(actor, Admin) else OPERATOR,
+        viewer_actor(actor) if isinstance(actor, Admin) else OPERATOR,
         Detail(),
     )
     try:
         async with store.transaction():
-            await store.value(TURN())
+            await store.value(LOCK_ADMIN_CHANGES())
             if isinstance(actor, Admin):
                 await require_right(actor, user_id)
             yield detail
             if detail:
-                await audit.record(store, event, by, detail, target_id=user_id)
+                await audit_log.record(store, event, by, detail, target_id=user_id)
     except Forbidden:
-        await throttle.record_seldom(store, by, "admin", DENIED, str(by.user_id))
+        await limiter.record_refusal(store, by, "admin", DENIED, str(by.user_id))
         raise
     except LastAdmin:
         async with store.transaction():
-            await audit.record(store, event, by, target_id=user_id, outcome="refused")
+            await audit_log.record(store, event, by, target_id=user_id, outcome="refused")
         raise
 
 
-async def change_role(actor: Admin | Operator, user_id: str, role: Role) -> None:
+async def set_role(actor: Admin | Operator, user_id: str, role: Role) -> None:
     """Changes a user's role from the user's next request on, without ending the user's sessions.
 
     Raises NotFound, LastAdmin, and the errors of `change_user`.
     """
-    async with change(actor, "role.change", user_id) as detail:
-        before = await get_standing(actor.store, user_id)
+    async with change_user(actor, "role.change", user_id) as detail:
+        before = await get_user_state(actor.store, user_id)
         if await actor.store.value(CHANGE_ROLE(user_id=user_id, new_role=role)) is None:
             raise LastAdmin
         if before.role != role:
             detail |= {"from": before.role, "to": role}
 
 
-async def disable(admin: Admin, user_id: str) -> None:
+async def disable_user(admin: Admin, user_id: str) -> None:
     """Disables an account and ends its sessions; the user can no longer log in.
 
     Raises NotFound, LastAdmin, and the errors of `change_user`.
     """
-    async with change(admin, "account.disable", user_id) as detail:
-        await get_standing(admin.store, user_id)
+    async with change_user(admin, "account.disable", user_id) as detail:
+        await get_user_state(admin.store, user_id)
         if await admin.store.value(DISABLE(user_id=user_id, now=admin.store.now())) is None:
             raise LastAdmin
         detail["ended"] = await end_all_sessions(admin.store, user_id)
 
 
-async def set_password(store: Store, user_id: str, password_hash: Secret[str]) -> int:
+async def set_password_hash(store: Store, user_id: str, password_hash: Secret[str]) -> int:
     """Replaces the password hash, ends every session of the account and returns how many rows there
     were.
 
@@ -225,7 +225,7 @@ async def set_password(store: Store, user_id: str, password_hash: Secret[str]) -
     email = await store.value(SET_PASSWORD(user_id=user_id, password_hash=password_hash.reveal()))
     if email is None:
         raise NotFound
-    await throttle.clear(store, (LOGIN_ACCOUNT, email), (LOGIN_CLIENT_ACCOUNT, email))
+    await limiter.reset_buckets(store, (LOGIN_ACCOUNT, email), (LOGIN_CLIENT_ACCOUNT, email))
     return await end_all_sessions(store, user_id)
 
 

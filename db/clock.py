@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
-def never_back(clock: Callable[[], datetime]) -> Callable[[], datetime]:
+def monotonic_clock(clock: Callable[[], datetime]) -> Callable[[], datetime]:
     """Returns a clock that never goes back.
 
     When `clock` falls back, the returned clock continues from its latest value, and keeps that
@@ -16,9 +16,9 @@ def never_back(clock: Callable[[], datetime]) -> Callable[[], datetime]:
 
     def now() -> datetime:
         nonlocal latest, ahead
-        told = clock()
-        ahead = timedelta() if told >= latest else max(ahead, latest - told)
-        latest = told + ahead
+        reading = clock()
+        ahead = timedelta() if reading >= latest else max(ahead, latest - reading)
+        latest = reading + ahead
         return latest
 
     return now

@@ -8,17 +8,17 @@ from typing import Any
 from databases import Database
 from databases.core import Connection
 
-from db.errors import Busy
+from db.errors import Unavailable
 
 
-class Door(Database):
+class LazyDatabase(Database):
     """A Database that raises Unavailable until `open_database` has checked the schema and connected
     it.
     """
 
     def connection(self) -> Connection:
         if not self.is_connected:
-            raise Busy
+            raise Unavailable
         return super().connection()
 
     async def fetch_one(self, query: Any, values: dict[str, Any] | None = None) -> Any:

@@ -90,7 +90,7 @@ def known_system(system: str) -> str:
     return system if system in SYSTEMS else ""
 
 
-def describe(browser: str, system: str) -> str:
+def describe_device(browser: str, system: str) -> str:
     """Returns text such as `Firefox on Linux`, or the browser alone if the system is unknown.
 
     Returns an empty string if there is no browser.
@@ -107,4 +107,4 @@ def known_description(text: str) -> str:
     Entries of an earlier version may contain names that the client chose.
     """
     browser, _, system = text.partition(" on ")
-    return describe(browser, system)
+    return describe_device(browser, system)

@@ -1,14 +1,14 @@
 """Every exception that the application raises on purpose."""
 
 
-class Refusal(Exception):
+class AppError(Exception):
     """Base class of the errors that the application answers with a response of their own.
 
     `web.rendering.error_pages` maps each class to one response.
     """
 
 
-class NotLoggedIn(Refusal):
+class NotLoggedIn(AppError):
     """The request has no live session.
 
     `ended` is true if it had a session cookie that was rejected. `guessed` is true if this request
@@ -21,18 +21,18 @@ class NotLoggedIn(Refusal):
         self.guessed = guessed
 
 
-class Forbidden(Refusal):
+class Forbidden(AppError):
     """The viewer does not have the required role."""
 
 
-class NotFound(Refusal):
+class NotFound(AppError):
     """The item does not exist or the viewer may not see it.
 
     Both cases raise the same error, so that a caller cannot distinguish them.
     """
 
 
-class OtherViewer(Refusal):
+class ViewerMismatch(AppError):
     """The form was rendered for another user than the viewer. `name` is the viewer's name."""
 
     def __init__(self, name: str) -> None:
@@ -40,23 +40,23 @@ class OtherViewer(Refusal):
         self.name = name
 
 
-class StaleDocument(Refusal):
+class StaleDocument(AppError):
     """The document that sent the request was rendered for another user than the cookie's."""
 
 
-class LastAdmin(Refusal):
+class LastAdmin(AppError):
     """The last administrator can be neither demoted nor disabled."""
 
 
-class NotCreated(Refusal):
+class AccountNotCreated(AppError):
     """The account could not be stored, and the transaction was rolled back."""
 
 
-class Breached(Refusal):
+class BreachedPassword(AppError):
     """The new password is known from a data breach. Nothing was stored."""
 
 
-class TooMany(Refusal):
+class RateLimited(AppError):
     """A rate limit was exceeded.
 
     `retry_after` is the number of seconds until the next token, at least 1.
@@ -67,7 +67,7 @@ class TooMany(Refusal):
         self.retry_after = retry_after
 
 
-class Busy(Refusal):
+class Unavailable(AppError):
     """The hash queue is full, or the database does not respond.
 
     `retry_after` is in seconds. `reason` tells the operator why the database cannot be used; it is

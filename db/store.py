@@ -14,15 +14,15 @@ from databases import Database
 from sqlalchemy import FromClause, Select, select
 
 import db.engine  # noqa: F401  (registers the back ends with `databases`)
-from db.clock import never_back
-from db.crypto.breached_passwords import Breaches
+from db.clock import monotonic_clock
+from db.crypto.breached_passwords import BreachedPasswords
 from db.crypto.key_ring import KeyRing
-from db.crypto.macs import Digests, derive
+from db.crypto.macs import MacKeys, derive_key
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
-from db.database import Door, WriteCheck
+from db.database import LazyDatabase, WriteCheck
 from db.engine.statement import Bound
-from db.rate_limits.recent import Mode, Throttle
+from db.rate_limits.recent import LimiterState, Mode
 
 T = TypeVar("T")
 
@@ -42,11 +42,11 @@ class Store:
     database: Database
     keys: KeyRing
     device_keys: KeyRing
-    audit_keys: Digests
-    bucket_keys: Digests
+    audit_keys: MacKeys
+    bucket_keys: MacKeys
     passwords: Passwords
-    breaches: Breaches
-    throttle: Throttle
+    breached_passwords: BreachedPasswords
+    limiter: LimiterState
     strategy: Literal["database", "stateless"] = "database"
     now: Callable[[], datetime] = utc_now
     # Returns n random bytes as URL-safe text.
@@ -56,12 +56,12 @@ class Store:
     async def one(self, statement: Bound[T]) -> T | None:
         """Returns the first row as the statement's DTO, or None if there is no row."""
         row = await self.database.fetch_one(cast(Any, statement))
-        return None if row is None else _made(statement, row)
+        return None if row is None else _to_dto(statement, row)
 
     async def all(self, statement: Bound[T]) -> list[T]:
         """Returns every row as the statement's DTO."""
         return [
-            _made(statement, row) for row in await self.database.fetch_all(cast(Any, statement))
+            _to_dto(statement, row) for row in await self.database.fetch_all(cast(Any, statement))
         ]
 
     async def value(self, statement: Bound[Any]) -> Any:
@@ -89,13 +89,13 @@ def pick(into: type[T], table: FromClause, /, **expressions: Any) -> Select[T]:
     read.
     """
     columns = [
-        expressions[name].label(name) if name in expressions else table.c[name]
+        (expressions[name] if name in expressions else table.c[name]).label(name)
         for name in _names(into)
     ]
     return cast("Select[T]", select(*columns).execution_options(into=into))
 
 
-def _made(statement: Bound[T], row: Iterable[Any]) -> T:
+def _to_dto(statement: Bound[T], row: Iterable[Any]) -> T:
     into = statement.statement.into
     return cast(T, row) if into is None else into(*row)
 
@@ -110,9 +110,9 @@ def make_store(
     *,
     strategy: Literal["database", "stateless"] = "database",
     encrypted: bool = False,
-    limits: Mode = "enforce",
+    rate_limits: Mode = "enforce",
     passwords: Passwords | None = None,
-    breaches: str = "",
+    breached_passwords: str = "",
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
     """Returns a store for the database at this URL; the database is not connected yet.
@@ -121,17 +121,17 @@ def make_store(
     of the store. `breached_passwords` is the URL of the breached-password service; without one,
     passwords are not looked up.
     """
-    now = never_back(now)
-    device_secrets = [derive(secret, "device cookie") for secret in secrets]
+    now = monotonic_clock(now)
+    device_secrets = [derive_key(secret, "device cookie") for secret in secrets]
     return Store(
-        database=Door(database.reveal()),
+        database=LazyDatabase(database.reveal()),
         keys=KeyRing(secrets, lambda: now().timestamp(), encrypted=encrypted),
         device_keys=KeyRing(device_secrets, lambda: now().timestamp(), encrypted=encrypted),
-        audit_keys=Digests(secrets, "audit trail"),
-        bucket_keys=Digests(secrets, "buckets"),
+        audit_keys=MacKeys(secrets, "audit trail"),
+        bucket_keys=MacKeys(secrets, "buckets"),
         passwords=passwords or Passwords(),
-        breaches=Breaches(breaches),
-        throttle=Throttle(limits),
+        breached_passwords=BreachedPasswords(breached_passwords),
+        limiter=LimiterState(rate_limits),
         strategy=strategy,
         now=now,
     )

@@ -54,6 +54,9 @@ def _from_text(text: str | None) -> datetime | None:
 
 metadata = MetaData()
 
+# A column whose name is out of date keeps it, since hosts that still run the previous version use
+# the same tables during an upgrade. `key` is the name in Python.
+
 users = Table(
     "users",
     metadata,
@@ -92,9 +95,10 @@ sessions = Table(
     Column("expires_at", Instant, nullable=False),
     Column("browser", Text, nullable=False),
     Column("system", Text, nullable=False),
-    Column("kind", Text, nullable=False),  # computer, phone, tablet, terminal or unknown
+    # computer, phone, tablet, terminal or unknown
+    Column("kind", Text, key="device_type", nullable=False),
     Column("user_agent", Text, nullable=False),
-    Column("address", Text, nullable=False),
+    Column("address", Text, key="ip_address", nullable=False),
     Index("sessions_user_id", "user_id"),
     Index("sessions_expires_at", "expires_at"),
 )
@@ -105,7 +109,7 @@ buckets = Table(
     # the limit's name and MACs of its subject: see db.rate_limits.buckets
     Column("key", Text, primary_key=True),
     Column("full_at", Double, nullable=False),  # seconds since 1970, as are the next two
-    Column("rests_until", Double, nullable=False),
+    Column("rests_until", Double, key="blocked_until", nullable=False),
     Column("kept_until", Double, nullable=False),
     Column("taken", Integer, nullable=False),  # since the row expired or was deleted
     Column("refused", Integer, nullable=False),  # since the bucket was last full
@@ -120,36 +124,36 @@ audit = Table(
     Column("at", Instant, nullable=False),
     Column("event", Text, nullable=False),
     Column("outcome", Text, nullable=False),  # done or refused
-    Column("actor", Text, nullable=False),  # user, anonymous, operator or system
+    Column("actor", Text, key="actor_type", nullable=False),  # user, anonymous, operator or system
     Column("actor_id", Text),  # Without a foreign key, so that the entry outlives the account.
     Column("target_id", Text),  # the account that the entry is about
     Column("session_id", Text, nullable=False),
-    Column("address", Text, nullable=False),
+    Column("address", Text, key="ip_address", nullable=False),
     Column("browser", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Column("kid", Text, nullable=False),  # the id of the key that made the MAC
     # a MAC over this entry and the MAC before it: see db.audit.log
-    Column("seal", Text, nullable=False),
+    Column("seal", Text, key="mac", nullable=False),
     Index("audit_target_id", "target_id", "number"),
     Index("audit_actor_id", "actor_id", "number"),
 )
 
-trail_anchor = Table(
+audit_checkpoint = Table(
     "trail_anchor",
     metadata,
     # the newest pruned entry
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("seal", Text, nullable=False),  # the MAC of that entry
+    Column("seal", Text, key="entry_mac", nullable=False),  # the MAC of that entry
     Column("kid", Text, nullable=False),
-    Column("proof", Text, nullable=False),  # a MAC over this position
+    Column("proof", Text, key="mac", nullable=False),  # a MAC over this position
 )
 
-trail_head = Table(
+audit_head = Table(
     "trail_head",
     metadata,
     # the newest entry; 0 before the first
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("seal", Text, nullable=False),  # the MAC of that entry
+    Column("seal", Text, key="entry_mac", nullable=False),  # the MAC of that entry
     Column("kid", Text, nullable=False),
-    Column("proof", Text, nullable=False),  # a MAC over this position
+    Column("proof", Text, key="mac", nullable=False),  # a MAC over this position
 )

@@ -13,7 +13,7 @@ from sqlalchemy import BindParameter, ColumnElement, func
 from db.tables import users
 
 # Rows that the previous version writes, during a rolling update, have no key.
-KEY: Final[ColumnElement[str]] = func.coalesce(
+SEARCH_KEY: Final[ColumnElement[str]] = func.coalesce(
     users.c.search_key, func.lower(users.c.name) + "\n" + users.c.email
 )
 
@@ -41,7 +41,7 @@ def search_pattern(q: str) -> str:
 
 def matches(pattern: BindParameter[str]) -> ColumnElement[bool]:
     """Returns the condition that a user's name or email contains the search text."""
-    return KEY.like(pattern, escape="\\")
+    return SEARCH_KEY.like(pattern, escape="\\")
 
 
 def _in_unicode(email: str) -> str:

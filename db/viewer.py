@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from db.crypto.secret import Secret
-from db.device_names import describe
+from db.device_names import describe_device
 from db.errors import Forbidden
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class ClientInfo:
     """The browser and IP address of a request.
 
     `device_type` selects the icon: computer, phone, tablet, terminal or unknown.
@@ -42,18 +42,18 @@ class Device:
 
     browser: str
     system: str
-    kind: str
+    device_type: str
     user_agent: str
-    address: str
+    ip_address: str
     # the device cookie as received, not verified
-    cookie: Secret[str] | None = field(default=None, repr=False)
+    device_cookie: Secret[str] | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
-        return describe(self.browser, self.system)
+        return describe_device(self.browser, self.system)
 
 
-NOWHERE: Final = Device("", "", "unknown", "", "")
+UNKNOWN_CLIENT: Final = ClientInfo("", "", "unknown", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Me:
     slug: str
 
 
-_SEAL: Final = object()
+_ISSUED: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +115,13 @@ class Viewer:
     session_id: str
     logged_in_at: datetime
     expires_at: datetime
-    device: Device = field(repr=False)
-    seal: object = field(repr=False, compare=False)
+    client: ClientInfo = field(repr=False)
+    capability: object = field(repr=False, compare=False)
     # the DTO that the verifying statement also read
     preloaded: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.seal is not _SEAL:
+        if self.capability is not _ISSUED:
             raise TypeError("viewers are issued by db.sessions.lifecycle alone")
 
     @property
@@ -144,8 +144,8 @@ class Operator:
     store: "Store" = field(repr=False)
 
 
-def issue(
-    store: "Store", live: LiveSession, device: Device = NOWHERE, preloaded: object = None
+def issue_viewer(
+    store: "Store", live: LiveSession, client: ClientInfo = UNKNOWN_CLIENT, preloaded: object = None
 ) -> Viewer:
     """Returns a Viewer for a live session.
 
@@ -161,8 +161,8 @@ def issue(
         live.session_id,
         live.logged_in_at,
         live.expires_at,
-        device,
-        _SEAL,
+        client,
+        _ISSUED,
         preloaded,
     )
 

@@ -16,7 +16,7 @@ const plausible = field => field.validity.valid && field.value.trim().length >= 
   && (field.type !== 'email' || /@[^@]+\.[^.@]{2,}$/.test(field.value.trim()));
 
 // "Password must:", ticked at each key; told to a screen reader once, when the typing stops.
-let telling;
+let announceTimer;
 function rules(field, typed = true) {
   const list = document.getElementById(field.dataset.rules), box = list.parentElement, all = $$('[data-rx]', list);
   for (const rule of all) {
@@ -26,13 +26,13 @@ function rules(field, typed = true) {
   const score = {n: $$('[data-met=true]', list).length, m: all.length};
   $('.count', box).textContent = fill(box.dataset.count, score);
   if (typed) {
-    clearTimeout(telling);
-    telling = setTimeout(() => { $('[role=status]', box).textContent = fill(box.dataset.sum, score); }, 900);
+    clearTimeout(announceTimer);
+    announceTimer = setTimeout(() => { $('[role=status]', box).textContent = fill(box.dataset.sum, score); }, 900);
   }
   return score.n === score.m;
 }
-const tick = () => $$('[data-rules]').forEach(field => field.value && rules(field, false));
-tick();
+const updateRules = () => $$('[data-rules]').forEach(field => field.value && rules(field, false));
+updateRules();
 
 // Every request names the user that the navigation bar names. A live check carries its own field and those it names,
 // never the whole form.
@@ -140,9 +140,9 @@ if (profile.viewer && profileForm()?.elements.viewer.value === profile.viewer) {
 }
 
 // Toasts go after a while, but not while they are read. They never take the focus.
-new MutationObserver(changes => changes.flatMap(change => [...change.addedNodes]).forEach(node => node.matches?.('.toast') && age(node)))
+new MutationObserver(changes => changes.flatMap(change => [...change.addedNodes]).forEach(node => node.matches?.('.toast') && expireToast(node)))
   .observe($('#toasts'), {childList: true});
-function age(node) {
+function expireToast(node) {
   for (const other of $$('.toast')) if (other !== node) other.remove();
   const toast = node.getBoundingClientRect();
   // The page scrolls until the form that the toast covers lies below it.
@@ -168,28 +168,28 @@ on('click', ({target}) => {
 // After a swap: the title, the focus, the marks in the navigation, and all that the server cannot know.
 let shown = [], menu, rows = [];
 on('htmx:before:swap', ({detail: {ctx}}) => {
-  rows = nearby(ctx.sourceElement.closest('[data-device]'));
+  rows = devicesAfter(ctx.sourceElement.closest('[data-device]'));
   shown = $$('.pw input[type=text]').map(input => input.id);
   menu = document.activeElement.closest('.menu')?.id;
 });
 on('htmx:after:swap', ({detail: {ctx}}) => {
   for (const id of shown) if (document.getElementById(id)) mask(document.getElementById(id), true);
   if (partial(ctx) && ctx.title) document.title = ctx.title;
-  tick();
+  updateRules();
   for (const link of $$('.summary a')) link.toggleAttribute('data-mended', !invalid($(link.hash)));
   const box = ctx.target?.closest('.menu .actions'), button = rows.map(id => $(`#${id} button`)).find(Boolean);
   if (box) box.scrollIntoView({block: 'nearest'});
-  if (ctx.push && ctx.target?.id === 'main') arrive();
+  if (ctx.push && ctx.target?.id === 'main') focusNewPage();
   else if (button) button.focus();
   else if ($(`#${menu}:not([open]) summary`)) $(`#${menu} summary`).focus({preventScroll: true});
   else if (document.activeElement === document.body) ($('[data-land]') ?? $('h1')).focus({preventScroll: true});
 });
 // The rows after a device that is logged out, then those before it: the focus moves to the first one left.
-function nearby(row) {
+function devicesAfter(row) {
   const all = row ? $$('[data-device]') : [], at = all.indexOf(row);
   return [...all.slice(at + 1), ...all.slice(0, Math.max(at, 0)).reverse()].filter(node => !node.hidden).map(node => node.id);
 }
-function arrive() {
+function focusNewPage() {
   for (const link of $$('#nav nav a')) {
     const here = link.pathname === location.pathname;
     here ? link.setAttribute('aria-current', 'page') : link.removeAttribute('aria-current');
@@ -212,13 +212,13 @@ if (history.scrollRestoration === 'manual') {
 }
 
 // A menu closes by Escape, by a click beside it, and with its answer; the focus goes back to its button.
-function shut(menu) {
+function closeMenu(menu) {
   const inside = menu.contains(document.activeElement);
   menu.open = false;
   if (inside) $('summary', menu).focus({preventScroll: true});
 }
-on('click', ({target}) => $$('.menu[open]').forEach(menu => menu.contains(target) || shut(menu)));
-on('keydown', ({key}) => key === 'Escape' && $$('.menu[open]').forEach(shut));
+on('click', ({target}) => $$('.menu[open]').forEach(menu => menu.contains(target) || closeMenu(menu)));
+on('keydown', ({key}) => key === 'Escape' && $$('.menu[open]').forEach(closeMenu));
 // It loads its actions when it opens; until then it holds a link to the page that has them. It never opens out of view.
 on('toggle', ({target: menu}) => {
   if (!menu.matches('.menu[open]')) return;
@@ -240,7 +240,7 @@ on('click', event => {
 
 // Of all the ways from page to page, only being let in is drawn: the key is carried over the threshold.
 addEventListener('pageswap', ({viewTransition: move}) => {
-  if (!move || $('.door form[aria-busy]')) return;
+  if (!move || $('.centered form[aria-busy]')) return;
   move.ready.catch(() => {});
   move.skipTransition();
 });

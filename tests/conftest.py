@@ -14,23 +14,31 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from db.access import operator as shell
+from db.access import operator
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.maintenance.schema import migrate
-from db.sessions.claims import peek
-from db.sessions.lifecycle import verify_session
+from db.sessions.claims import decode_claims
+from db.sessions.lifecycle import get_viewer
 from db.store import Store
 from db.viewer import Admin, Operator, Viewer, require_admin
-from tests.databases import KIND, REQUIRED, SERVER_URL, UNHURRIED, Files, OnServer, Server
-from tests.people import IPHONE, PASSWORD, Browser
+from tests.browser_client import IPHONE, PASSWORD, Browser
+from tests.databases import (
+    DATABASE_TYPE,
+    REQUIRED,
+    SERVER_URL,
+    UNHURRIED,
+    PostgresDatabases,
+    PostgresServer,
+    SQLiteDatabases,
+)
 from web.app import create_app, open_store
 from web.rendering.templates import Templates
 from web.settings.settings import Settings, read_settings
 
 TEMPLATES: dict[bool, Templates] = {}  # compiled once for all houses with the same routes
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
-pytest_plugins = ["tests.rows"]
+pytest_plugins = ["tests.guide_coverage"]
 collect_ignore = ["attack", "bench", "faults"]  # programs: `python -m tests.attack`
 
 
@@ -48,28 +56,30 @@ class Clock:
 
 
 @dataclass
-class House:
+class TestApp:
     """The application, what it stands on, and a way in for people."""
 
-    app: Starlette
+    __test__ = False  # no test, whatever its name says
+
+    asgi_app: Starlette
     store: Store
     settings: Settings
     clock: Clock
     stack: AsyncExitStack = field(repr=False)
     path: Path  # names its database: see tests.databases
-    databases: Files | OnServer = field(repr=False)
+    databases: SQLiteDatabases | PostgresDatabases = field(repr=False)
 
     async def browser(self, name: str, email: str | None = None, **options: str) -> Browser:
         """A fresh browser of somebody who has no account yet."""
         transport = httpx.ASGITransport(
-            self.app, raise_app_exceptions=False, client=("192.0.2.14", 50_000)
+            self.asgi_app, raise_app_exceptions=False, client=("192.0.2.14", 50_000)
         )
         client = await self.stack.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url=self.settings.base_url)
         )
         return Browser(client, name, email or f"{name.lower()}@example.com", **options)
 
-    async def member(self, name: str, **options: str) -> Browser:
+    async def sign_up_user(self, name: str, **options: str) -> Browser:
         """Somebody who has just signed up."""
         person = await self.browser(name, **options)
         answer = await person.sign_up()
@@ -83,7 +93,7 @@ class House:
         assert (await person.log_in()).status_code == 303
         return person
 
-    async def thief_of(self, person: Browser) -> Browser:
+    async def attacker_with_cookie_of(self, person: Browser) -> Browser:
         """Somebody who has got hold of a person's cookie."""
         thief = await self.browser("Charlie")
         thief.cookie = person.cookie
@@ -91,16 +101,16 @@ class House:
 
     async def viewer_of(self, person: Browser) -> Viewer:
         """Whom the database knows behind a person's cookie."""
-        return await verify_session(self.store, peek(self.store, person.cookie))
+        return await get_viewer(self.store, decode_claims(self.store, person.cookie))
 
     async def create(self, name: str, role: str = "user") -> None:
-        operator, email = Operator(self.store), f"{name.lower()}@example.com"
-        await shell.create_user(
-            operator, name=name, email=email, password=Secret(PASSWORD), role=role
+        caller, email = Operator(self.store), f"{name.lower()}@example.com"
+        await operator.create_user(
+            caller, name=name, email=email, password=Secret(PASSWORD), role=role
         )
 
     async def change_role(self, person: Browser, role: str) -> None:
-        await shell.change_role(Operator(self.store), person.email, role)
+        await operator.set_user_role(Operator(self.store), person.email, role)
 
     async def rows(self, sql: str) -> list[tuple]:
         """Moments are told as SQLite keeps them, whichever database it is."""
@@ -161,13 +171,13 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Server]:
+def postgres_server() -> Iterator[PostgresServer]:
     """The PostgreSQL server of TEST_POSTGRES_URL.
 
     Where there is none, its tests are skipped, or fail if it is due.
     """
     try:
-        server = Server(SERVER_URL)
+        server = PostgresServer(SERVER_URL)
     except (OSError, asyncpg.PostgresError) as error:
         (pytest.fail if REQUIRED else pytest.skip)(f"PostgreSQL cannot be reached: {error}")
     yield server
@@ -176,7 +186,7 @@ def postgres_server() -> Iterator[Server]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "house: stands on a house, so on the database that TEST_DATABASE names"
+        "markers", "any_database: uses make_app, so on the database that TEST_DATABASE names"
     )
     config.addinivalue_line("markers", "both: stands on each of the databases in one run")
 
@@ -186,8 +196,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "databases" in getattr(item, "fixturenames", ()):
             item.add_marker(
                 "both"
-                if "kind" in getattr(getattr(item, "callspec", None), "params", {})
-                else "house"
+                if "database_type" in getattr(getattr(item, "callspec", None), "params", {})
+                else "any_database"
             )
 
 
@@ -202,7 +212,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def cheap() -> Passwords:
     """Hashes in no time, and with a queue that is never too long, however busy the machine is."""
-    return Passwords(memory_kib=8, passes=1, longest_wait=60)
+    return Passwords(memory_kib=8, passes=1, max_wait=60)
 
 
 @pytest.fixture
@@ -223,27 +233,31 @@ def environ() -> dict[str, str]:
 
 
 @pytest.fixture
-def kind() -> str:
+def database_type() -> str:
     """Which database the houses of this test stand on.
 
     TEST_DATABASE says it, unless a test file does.
     """
-    return KIND
+    return DATABASE_TYPE
 
 
 @pytest.fixture
 def databases(
-    kind: str, migrated: Path, request: pytest.FixtureRequest
-) -> Iterator[Files | OnServer]:
-    server = kind == "postgresql"
-    databases = OnServer(request.getfixturevalue("postgres_server")) if server else Files(migrated)
+    database_type: str, migrated: Path, request: pytest.FixtureRequest
+) -> Iterator[SQLiteDatabases | PostgresDatabases]:
+    server = database_type == "postgresql"
+    databases = (
+        PostgresDatabases(request.getfixturevalue("postgres_server"))
+        if server
+        else SQLiteDatabases(migrated)
+    )
     yield databases
     databases.close()
 
 
 @pytest.fixture
-async def make_house(
-    databases: Files | OnServer,
+async def make_app(
+    databases: SQLiteDatabases | PostgresDatabases,
     tmp_path: Path,
     passwords: Passwords,
     clock: Clock,
@@ -252,8 +266,8 @@ async def make_house(
     """Opens a house, on a database of its own or on one that another house of this test has left.
 
     `hashing` replaces the Passwords, `now` the clock; `away`: its database cannot be reached;
-    `patience`: the seconds that it waits for the right to write; `engine` gives the database's back
-    end other options; the rest are settings.
+    `lock_timeout`: the seconds that it waits for the right to write; `engine` gives the database's
+    back end other options; the rest are settings.
     """
     async with AsyncExitStack() as stack:
 
@@ -263,68 +277,68 @@ async def make_house(
             hashing: Passwords | None = None,
             now: Callable[[], datetime] | None = None,
             away: bool = False,
-            patience: float | None = None,
+            lock_timeout: float | None = None,
             engine: dict[str, Any] | None = None,
             **changes: str,
-        ) -> House:
+        ) -> TestApp:
             path = path or tmp_path / "latchkey.db"
             url = databases.url(path, away=away)
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
             store = open_store(settings, passwords=hashing or passwords, now=now or clock)
-            options = databases.engine(away=away, patience=patience) | (engine or {})
+            options = databases.engine(away=away, lock_timeout=lock_timeout) | (engine or {})
             store = replace(store, database=type(store.database)(url, **options))
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
             templates = TEMPLATES.get(settings.stateless)
-            app = create_app(
-                settings, store, now or clock, environment=templates, work_within=UNHURRIED
+            asgi_app = create_app(
+                settings, store, now or clock, environment=templates, handler_timeout=UNHURRIED
             )
-            TEMPLATES[settings.stateless] = app.state.environment
-            return House(app, store, settings, clock, stack, path, databases)
+            TEMPLATES[settings.stateless] = asgi_app.state.environment
+            return TestApp(asgi_app, store, settings, clock, stack, path, databases)
 
         yield make
 
 
 @pytest.fixture
-async def house(make_house: Callable) -> House:
-    return await make_house()
+async def app(make_app: Callable) -> TestApp:
+    return await make_app()
 
 
 @pytest.fixture
-async def alice(house: House) -> Browser:
-    return await house.member("Alice")
+async def alice(app: TestApp) -> Browser:
+    return await app.sign_up_user("Alice")
 
 
 @pytest.fixture
-async def alices_phone(house: House, alice: Browser) -> Browser:
+async def alices_phone(app: TestApp, alice: Browser) -> Browser:
     """Alice's second device, logged in."""
-    phone = replace(await house.browser("Alice"), user_agent=IPHONE)
+    phone = replace(await app.browser("Alice"), user_agent=IPHONE)
     assert (await phone.log_in()).status_code == 303
     return phone
 
 
 @pytest.fixture
-async def bob(house: House) -> Browser:
-    return await house.member("Bob")
+async def bob(app: TestApp) -> Browser:
+    return await app.sign_up_user("Bob")
 
 
 @pytest.fixture
-async def ada(house: House) -> Browser:
-    return await house.admin("Ada")
+async def ada(app: TestApp) -> Browser:
+    return await app.admin("Ada")
 
 
 @pytest.fixture
-async def stranger(house: House) -> Browser:
-    return await house.browser("Charlie")
+async def anonymous(app: TestApp) -> Browser:
+    return await app.browser("Charlie")
 
 
 @pytest.fixture
-async def viewer(house: House, alice: Browser) -> Viewer:
+async def viewer(app: TestApp, alice: Browser) -> Viewer:
     """Alice, as the data access layer knows her."""
-    return await house.viewer_of(alice)
+    return await app.viewer_of(alice)
 
 
 @pytest.fixture
-async def admin(house: House, ada: Browser) -> Admin:
+async def admin(app: TestApp, ada: Browser) -> Admin:
     """Ada, as the data access layer knows her."""
-    return require_admin(await house.viewer_of(ada))
+    return require_admin(await app.viewer_of(ada))

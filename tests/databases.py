@@ -24,10 +24,10 @@ from db.tables import metadata
 
 T = TypeVar("T")
 
-KINDS: Final = ("sqlite", "postgresql")
-KIND: Final = os.environ.get("TEST_DATABASE", "sqlite")
+DATABASE_TYPES: Final = ("sqlite", "postgresql")
+DATABASE_TYPE: Final = os.environ.get("TEST_DATABASE", "sqlite")
 SERVER_URL: Final = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test")
-REQUIRED: Final = KIND == "postgresql" or "REQUIRE_POSTGRES" in os.environ
+REQUIRED: Final = DATABASE_TYPE == "postgresql" or "REQUIRE_POSTGRES" in os.environ
 
 UNHURRIED: Final = 60  # seconds
 
@@ -40,7 +40,7 @@ SHAPE: Final = """
 TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 
 
-class Files:
+class SQLiteDatabases:
     """SQLite: each house has a copy of a file that was migrated once."""
 
     def __init__(self, migrated: Path) -> None:
@@ -52,16 +52,16 @@ class Files:
             shutil.copy(self._migrated, path)
         return f"sqlite:///{path}"
 
-    def engine(self, *, away: bool, patience: float | None) -> dict[str, Any]:
+    def engine(self, *, away: bool, lock_timeout: float | None) -> dict[str, Any]:
         """Options of a back end that cannot reach it, or that waits so many seconds for the right
         to write.
 
-        Without them it waits so long that a busy machine is no reason to answer Busy.
+        Without them it waits so long that a busy machine is no reason to answer Unavailable.
         """
-        if patience is None:
+        if lock_timeout is None:
             waiting = {"busy_timeout": UNHURRIED * 1000, "wait": UNHURRIED, "deadline": UNHURRIED}
         else:
-            waiting = {"busy_timeout": int(patience * 100), "wait": patience}
+            waiting = {"busy_timeout": int(lock_timeout * 100), "wait": lock_timeout}
         return waiting | ({"deadline": -1} if away else {})
 
     @contextmanager
@@ -86,7 +86,7 @@ class Files:
     def close(self) -> None: ...
 
 
-class Server:
+class PostgresServer:
     """A PostgreSQL server, asked from a thread of its own: a fixture may be wanted while a loop is
     running.
 
@@ -99,7 +99,7 @@ class Server:
         Thread(target=self._loop.run_forever, daemon=True).start()
         self._url = url
         self._run = randbelow(2**31)
-        self._made = 0
+        self._to_dto = 0
         self._idle: list[str] = []
         self._connection = self.do(asyncpg.connect(url, timeout=5))
         self.do(self._begin())
@@ -111,8 +111,8 @@ class Server:
         return f"{self._url.rpartition('/')[0]}/{name}"
 
     def create(self, template: str = "template1", options: str = "") -> str:
-        self._made += 1
-        name = f"house_{self._run}_{self._made}"
+        self._to_dto += 1
+        name = f"house_{self._run}_{self._to_dto}"
         self.do(
             self._connection.execute(
                 f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY {options}"
@@ -192,10 +192,10 @@ class Server:
         return True
 
 
-class OnServer:
+class PostgresDatabases:
     """The databases of one test on a PostgreSQL server."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: PostgresServer) -> None:
         self._server = server
         self._names: dict[Path, str] = {}
 
@@ -208,9 +208,9 @@ class OnServer:
             else self._server.url_of(self._names[path])
         )
 
-    def engine(self, *, away: bool, patience: float | None) -> dict[str, Any]:
-        if patience is not None:
-            return {"lock_timeout": int(patience * 1000)}
+    def engine(self, *, away: bool, lock_timeout: float | None) -> dict[str, Any]:
+        if lock_timeout is not None:
+            return {"lock_timeout": int(lock_timeout * 1000)}
         timeouts = ("statement_timeout", "lock_timeout", "idle_timeout")
         return {
             "wait": UNHURRIED,

@@ -32,7 +32,7 @@ from web.settings.paths import ROOT
 LATCHKEY: Final = Path(sys.executable).parent / "latchkey"
 NGINX: Final = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 EXAMPLE: Final = (ROOT / "deploy" / "nginx.conf").read_text()
-PATIENCE: Final = 30  # seconds
+TIMEOUT_SECONDS: Final = 30  # seconds
 
 needs_nginx = pytest.mark.skipif(
     NGINX is None and "REQUIRE_NGINX" not in os.environ, reason="there is no nginx"
@@ -40,7 +40,9 @@ needs_nginx = pytest.mark.skipif(
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives to clients, which could take it before the program listens."""
+    """A port below those that the kernel gives to clients, which could take it before the program
+    listens.
+    """
     while True:
         port = 10_000 + randbelow(20_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -55,7 +57,7 @@ class Program:
     process: subprocess.Popen[str]
 
     def wait_until_it_serves(self) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.process.communicate()
             with suppress(OSError):
@@ -71,7 +73,7 @@ class Program:
         """
         try:
             self.process.terminate()
-            said = "".join(self.process.communicate(timeout=PATIENCE))
+            said = "".join(self.process.communicate(timeout=TIMEOUT_SECONDS))
             return self.process.returncode, said
         finally:
             with suppress(ProcessLookupError):

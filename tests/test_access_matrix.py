@@ -16,12 +16,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from db.crypto.passwords import Passwords
-from tests.conftest import House
-from tests.people import HTMX, IPHONE, PASSWORD, Browser
-from web.middleware.guard import Kind
+from tests.browser_client import HTMX, IPHONE, PASSWORD, Browser
+from tests.conftest import TestApp
+from web.middleware.guard import RouteAccess
 
 TABLE = Path(__file__).parent / "access_matrix.txt"
-ACTORS = ("stranger", "revoked", "disabled", "user", "admin")
+ACTORS = ("anonymous", "revoked", "disabled", "user", "admin")
 NEW = "another-No.7 by the sea"
 FIELDS = {
     "/signup": {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD},
@@ -42,28 +42,28 @@ def passwords(cheap: Passwords) -> Passwords:
 
 @pytest.fixture
 async def actors(
-    house: House, stranger: Browser, alice: Browser, bob: Browser, ada: Browser
+    app: TestApp, anonymous: Browser, alice: Browser, bob: Browser, ada: Browser
 ) -> dict[str, Browser]:
     """Returns one browser for each type of caller, by name.
 
     The requests name the page, the device and the account of Bob, who makes no request himself.
     """
-    people = {"stranger": stranger, "user": alice, "admin": ada}
-    people["revoked"] = await house.member("Grace")
-    people["disabled"] = await house.member("Dorothy")
-    await replace(await house.browser("Alice"), user_agent=IPHONE).log_in()
-    await house.change(
+    people = {"anonymous": anonymous, "user": alice, "admin": ada}
+    people["revoked"] = await app.sign_up_user("Grace")
+    people["disabled"] = await app.sign_up_user("Dorothy")
+    await replace(await app.browser("Alice"), user_agent=IPHONE).log_in()
+    await app.change(
         "DELETE FROM sessions WHERE user_id = (SELECT id FROM users WHERE name = 'Grace')"
     )
-    await house.change("UPDATE users SET disabled_at = created_at WHERE name IN ('Dorothy', 'Bob')")
+    await app.change("UPDATE users SET disabled_at = created_at WHERE name IN ('Dorothy', 'Bob')")
     for table in ("users", "sessions"):
-        await house.change(f"CREATE TABLE {table}_before AS SELECT * FROM {table}")
+        await app.change(f"CREATE TABLE {table}_before AS SELECT * FROM {table}")
     return people
 
 
-async def bobs(house: House, row: Route) -> str:
+async def bobs(app: TestApp, row: Route) -> str:
     """Returns the path of a route with Bob's identifiers in it."""
-    ((bob, device),) = await house.rows(
+    ((bob, device),) = await app.rows(
         "SELECT user_id, sessions.id FROM sessions JOIN users ON users.id = user_id WHERE name = 'Bob'"
     )
     place = {
@@ -71,22 +71,22 @@ async def bobs(house: House, row: Route) -> str:
         "slug": "bob",
         "id": device if row.path.startswith("/devices") else bob,
     }
-    place["name"] = house.app.state.assets.url("app.css").rpartition("/")[2]
+    place["name"] = app.asgi_app.state.assets.url("app.css").rpartition("/")[2]
     return re.sub(r"{(\w+)}", lambda match: place[match[1]], row.path)
 
 
-async def put_back(house: House) -> None:
+async def put_back(app: TestApp) -> None:
     for table in ("sessions", "users"):
-        await house.change(f"DELETE FROM {table}")
+        await app.change(f"DELETE FROM {table}")
     for table in ("users", "sessions"):
-        await house.change(f"INSERT INTO {table} SELECT * FROM {table}_before")
+        await app.change(f"INSERT INTO {table} SELECT * FROM {table}_before")
 
 
-async def has_changed(house: House) -> bool:
+async def has_changed(app: TestApp) -> bool:
     """Returns whether a row of `users` or `sessions` was inserted, deleted or changed."""
     for table in ("users", "sessions"):
         for one, other in ((table, f"{table}_before"), (f"{table}_before", table)):
-            if await house.rows(f"SELECT * FROM {one} EXCEPT SELECT * FROM {other}"):
+            if await app.rows(f"SELECT * FROM {one} EXCEPT SELECT * FROM {other}"):
                 return True
     return False
 
@@ -104,40 +104,40 @@ def told(answer: httpx.Response) -> str:
     return f"{answer.status_code}{'>' + urlsplit(target).path if target else ''}{change}"
 
 
-async def cell(house: House, actor: Browser, method: str, row: Route) -> str:
+async def cell(app: TestApp, actor: Browser, method: str, row: Route) -> str:
     """Returns the responses to a page request and to an htmx request.
 
     A star marks a request that changed stored data.
     """
-    path, cookie, seen = await bobs(house, row), actor.cookie, []
+    path, cookie, seen = await bobs(app, row), actor.cookie, []
     for headers in ({}, HTMX):
         answer = await actor.ask(
             method, path, FIELDS.get(row.path) if method == "POST" else None, **headers
         )
-        seen.append(told(answer) + ("*" if await has_changed(house) else ""))
-        await put_back(house)
+        seen.append(told(answer) + ("*" if await has_changed(app) else ""))
+        await put_back(app)
         actor.cookie = cookie
     return seen[0] if seen[0] == seen[1] else " ".join(seen)
 
 
-def doors(house: House) -> Iterator[tuple[str, Route]]:
+def doors(app: TestApp) -> Iterator[tuple[str, Route]]:
     """Yields the method and the route of everything that the application serves, declared or not.
 
     HEAD is omitted because it is GET without a body.
     """
-    for row in house.app.router.routes:
+    for row in app.asgi_app.router.routes:
         for method in sorted((row.methods or {"ANY"}) - {"HEAD"}):
             yield method, row
 
 
-async def lines_of(house: House, actors: dict[str, Browser], *wanted: Route) -> list[str]:
+async def lines_of(app: TestApp, actors: dict[str, Browser], *wanted: Route) -> list[str]:
     lines = []
-    for method, row in doors(house):
+    for method, row in doors(app):
         if not wanted or row in wanted:
-            kind = row.kind.value if hasattr(row, "kind") else "UNDECLARED"
+            kind = row.access.value if hasattr(row, "access") else "UNDECLARED"
             lines.append(f"{method} {row.path} ({kind})")
             lines += [
-                f"    {name:9} {await cell(house, actors[name], method, row)}" for name in ACTORS
+                f"    {name:9} {await cell(app, actors[name], method, row)}" for name in ACTORS
             ]
     return lines
 
@@ -145,9 +145,9 @@ async def lines_of(house: House, actors: dict[str, Browser], *wanted: Route) -> 
 @pytest.mark.guide("D12", "D29", "D30", "D31", "T1", "T14")
 @pytest.mark.asvs("S04", "S01", "S37")
 async def test_every_actor_gets_at_every_door_what_the_table_says(
-    house: House, actors: dict[str, Browser], tmp_path: Path
+    app: TestApp, actors: dict[str, Browser], tmp_path: Path
 ) -> None:
-    lines = await lines_of(house, actors)
+    lines = await lines_of(app, actors)
     (tmp_path / TABLE.name).write_text("\n".join(lines) + "\n")
     differences = [
         *unified_diff(TABLE.read_text().splitlines(), lines, "committed", "found", lineterm="", n=6)
@@ -159,14 +159,14 @@ async def test_every_actor_gets_at_every_door_what_the_table_says(
 
 @pytest.mark.asvs("S04")
 async def test_a_door_that_nobody_declared_is_noticed(
-    house: House, actors: dict[str, Browser]
+    app: TestApp, actors: dict[str, Browser]
 ) -> None:
     async def cellar(request: object) -> PlainTextResponse:
         return PlainTextResponse("the wine")
 
     secret = Route("/cellar", cellar)
-    house.app.router.set_routes([*house.app.router.routes, secret])
-    lines = await lines_of(house, actors, secret)
+    app.asgi_app.router.set_routes([*app.asgi_app.router.routes, secret])
+    lines = await lines_of(app, actors, secret)
     assert lines == ["GET /cellar (UNDECLARED)", *[f"    {name:9} 200" for name in ACTORS]]
     assert not set(lines[:1]) & set(TABLE.read_text().splitlines())
 
@@ -179,17 +179,17 @@ def test_in_the_table_nobody_without_a_live_session_gets_in_or_changes_anything(
     for method, path, kind, rows in doors:
         cells = dict(line.split(maxsplit=1) for line in rows.splitlines())
         assert [*cells] == [*ACTORS]
-        if kind in (Kind.MEMBERS.value, Kind.ADMINS.value):
-            for nobody in ("stranger", "revoked", "disabled"):
+        if kind in (RouteAccess.MEMBERS.value, RouteAccess.ADMINS.value):
+            for nobody in ("anonymous", "revoked", "disabled"):
                 turned_away = re.fullmatch(
                     r"(303>/login(-cookie)? )?401(>/login)?(-cookie)?", cells[nobody]
                 )
-                assert turned_away or (path == "/handbook" and nobody != "stranger"), (
+                assert turned_away or (path == "/handbook" and nobody != "anonymous"), (
                     method,
                     path,
                     nobody,
                 )
-        if kind == Kind.ADMINS.value:
+        if kind == RouteAccess.ADMINS.value:
             assert cells["user"] == "403", (method, path)
         if method == "GET":
             assert "*" not in rows, f"GET {path} changes something"
@@ -198,9 +198,9 @@ def test_in_the_table_nobody_without_a_live_session_gets_in_or_changes_anything(
 @pytest.mark.asvs("S05")
 @pytest.mark.parametrize("headers", [{}, HTMX])
 async def test_somebody_elses_device_answers_to_the_letter_as_one_that_never_was(
-    house: House, actors: dict[str, Browser], headers: dict[str, str]
+    app: TestApp, actors: dict[str, Browser], headers: dict[str, str]
 ) -> None:
-    ((device,),) = await house.rows(
+    ((device,),) = await app.rows(
         "SELECT sessions.id FROM sessions JOIN users ON users.id = user_id AND name = 'Bob'"
     )
     for name in ("user", "admin"):
@@ -213,7 +213,7 @@ async def test_somebody_elses_device_answers_to_the_letter_as_one_that_never_was
             unknown.text,
             unknown.headers,
         )
-    assert not await has_changed(house)
+    assert not await has_changed(app)
 
 
 @pytest.mark.guide("D35", "D30")
@@ -229,17 +229,17 @@ async def test_somebody_elses_device_answers_to_the_letter_as_one_that_never_was
     ],
 )
 async def test_no_door_opens_to_a_form_on_another_site(
-    house: House, actors: dict[str, Browser], foreign: dict[str, str]
+    app: TestApp, actors: dict[str, Browser], foreign: dict[str, str]
 ) -> None:
-    for method, row in doors(house):
+    for method, row in doors(app):
         if method == "POST":
-            for name in ("stranger", "user", "admin"):
+            for name in ("anonymous", "user", "admin"):
                 for headers in ({}, HTMX):
-                    path = await bobs(house, row)
+                    path = await bobs(app, row)
                     answer = await actors[name].ask(
                         "POST", path, FIELDS.get(row.path), **foreign, **headers
                     )
                     assert (answer.status_code, "set-cookie" in answer.headers) == (403, False), (
                         row.path
                     )
-    assert not await has_changed(house)
+    assert not await has_changed(app)

@@ -6,14 +6,14 @@ from urllib.parse import urlencode
 
 import pytest
 
-from db.access import operator as shell
+from db.access import operator
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.viewer import Operator
-from tests.conftest import House
+from tests.browser_client import HTMX, PASSWORD, Browser, Element, path_of, read, set_cookie_of
+from tests.conftest import TestApp
 from tests.hashing import HeldHasher
-from tests.people import HTMX, PASSWORD, Browser, Element, path_of, read, set_cookie_of
-from web.rendering.responses import SITE
+from web.rendering.responses import SITE_NAME
 
 TAKEN = "This profile URL is taken. Please choose another."
 SHORT_NAME = "Name must be at least 2 characters long."
@@ -36,21 +36,19 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-async def profile_of(house: House, person: Browser) -> tuple[str, str, str]:
+async def profile_of(app: TestApp, user: Browser) -> tuple[str, str, str]:
     """Returns the stored name, slug and phone."""
-    sql = f"SELECT name, slug, phone FROM users WHERE email = '{person.email}'"
-    return (await house.rows(sql))[0]
+    sql = f"SELECT name, slug, phone FROM users WHERE email = '{user.email}'"
+    return (await app.rows(sql))[0]
 
 
-async def everything(house: House) -> list[list[tuple]]:
+async def everything(app: TestApp) -> list[list[tuple]]:
     """Returns all rows of `users` and `sessions`, which a refused request must not change."""
-    return [
-        await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")
-    ]
+    return [await app.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
 
 
-async def id_of(house: House, person: Browser) -> str:
-    return (await house.rows(f"SELECT id FROM users WHERE email = '{person.email}'"))[0][0]
+async def id_of(app: TestApp, user: Browser) -> str:
+    return (await app.rows(f"SELECT id FROM users WHERE email = '{user.email}'"))[0][0]
 
 
 def message(page: Element, id: str) -> str:
@@ -66,10 +64,10 @@ def toast(page: Element) -> str:
 
 
 async def change_password(
-    person: Browser, current: str, new: str, ask: Callable = Browser.post, **fields: str
+    user: Browser, current: str, new: str, ask: Callable = Browser.post, **fields: str
 ):
     return await ask(
-        person, "/account/password", {"current_password": current, "password": new, **fields}
+        user, "/account/password", {"current_password": current, "password": new, **fields}
     )
 
 
@@ -77,9 +75,9 @@ async def change_password(
 
 
 async def test_the_page_shows_the_profile_the_address_and_the_team(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    await house.change(
+    await app.change(
         "UPDATE users SET phone = '+49 30 1234', team = 'Harbour' WHERE name = 'Alice'"
     )
     page = read(await alice.get("/account"))
@@ -94,10 +92,10 @@ async def test_the_page_shows_the_profile_the_address_and_the_team(
     assert "bob" not in page.one(id="main").text.lower()
 
 
-async def test_both_forms_say_in_whose_name_they_were_drawn(house: House, alice: Browser) -> None:
+async def test_both_forms_say_in_whose_name_they_were_drawn(app: TestApp, alice: Browser) -> None:
     page = read(await alice.get("/account"))
     for form in ("account-form", "password-form"):
-        assert page.one(id=form).one(name="viewer").attrs["value"] == await id_of(house, alice)
+        assert page.one(id=form).one(name="viewer").attrs["value"] == await id_of(app, alice)
 
 
 async def test_every_input_has_a_label_and_its_message_is_a_live_region(alice: Browser) -> None:
@@ -121,7 +119,7 @@ async def test_every_input_has_a_label_and_its_message_is_a_live_region(alice: B
 
 async def test_the_fragment_is_the_main_part_of_the_page(alice: Browser) -> None:
     page, fragment = await alice.get("/account"), await alice.get_fragment("/account")
-    assert fragment.text.startswith(f"<title>Account · {SITE}</title>")
+    assert fragment.text.startswith(f"<title>Account · {SITE_NAME}</title>")
     assert fragment.text.partition("</title>\n")[2].strip() in page.text
     assert read(fragment).all("html") == []
 
@@ -131,16 +129,16 @@ async def test_the_fragment_is_the_main_part_of_the_page(alice: Browser) -> None
 
 @BOTH_WAYS
 async def test_saving_changes_ones_own_profile_and_no_other(
-    house: House, alice: Browser, bob: Browser, ask: Callable
+    app: TestApp, alice: Browser, bob: Browser, ask: Callable
 ) -> None:
-    bobs = await profile_of(house, bob)
+    bobs = await profile_of(app, bob)
     await ask(
         alice,
         "/account",
         {"name": " Alice Liddell ", "slug": "alice-l", "phone": "+44 (0)20 7946-0958"},
     )
-    assert await profile_of(house, alice) == ("Alice Liddell", "alice-l", "+44 (0)20 7946-0958")
-    assert await profile_of(house, bob) == bobs
+    assert await profile_of(app, alice) == ("Alice Liddell", "alice-l", "+44 (0)20 7946-0958")
+    assert await profile_of(app, bob) == bobs
 
 
 async def test_a_plain_form_goes_back_to_the_page(alice: Browser) -> None:
@@ -172,23 +170,23 @@ async def test_a_new_page_address_alone_brings_the_bar_too_for_its_link_would_le
 
 
 @pytest.mark.parametrize("sent", ["name", "slug", "phone"])
-async def test_what_is_absent_stays_as_it_is(house: House, alice: Browser, sent: str) -> None:
+async def test_what_is_absent_stays_as_it_is(app: TestApp, alice: Browser, sent: str) -> None:
     before = {"name": "Alice", "slug": "alice", "phone": "+49 30 1234"}
     await alice.post("/account", before)
     assert (await alice.post("/account", {sent: "new-one"})).status_code == 303
-    assert await profile_of(house, alice) == tuple((before | {sent: "new-one"}).values())
+    assert await profile_of(app, alice) == tuple((before | {sent: "new-one"}).values())
 
 
-async def test_an_empty_form_changes_nothing(house: House, alice: Browser) -> None:
-    before = await everything(house)
+async def test_an_empty_form_changes_nothing(app: TestApp, alice: Browser) -> None:
+    before = await everything(app)
     assert (await alice.post("/account")).status_code == 303
-    assert await everything(house) == before
+    assert await everything(app) == before
 
 
-async def test_an_empty_phone_is_emptied(house: House, alice: Browser) -> None:
+async def test_an_empty_phone_is_emptied(app: TestApp, alice: Browser) -> None:
     await alice.post("/account", {"phone": "+49 30 1234"})
     assert (await alice.post("/account", {"phone": ""})).status_code == 303
-    assert await profile_of(house, alice) == ("Alice", "alice", "")
+    assert await profile_of(app, alice) == ("Alice", "alice", "")
 
 
 INVALID = [
@@ -212,9 +210,9 @@ INVALID = [
 
 @BOTH_WAYS
 async def test_an_invalid_field_is_refused_in_its_own_words_and_nothing_is_saved(
-    house: House, alice: Browser, ask: Callable
+    app: TestApp, alice: Browser, ask: Callable
 ) -> None:
-    before = await everything(house)
+    before = await everything(app)
     for field, typed, sentence in INVALID:
         fields = {"name": "Alice Liddell", "slug": "alice-l", "phone": "+1"} | {field: typed}
         answer = await ask(alice, "/account", fields)
@@ -224,15 +222,15 @@ async def test_an_invalid_field_is_refused_in_its_own_words_and_nothing_is_saved
         assert {name: value(page, f"account-{name}") for name in fields} == fields
         assert sentence in page.one(id="error-summary").text
         assert answer.text.count("<title>Error: ") == 1
-    assert await everything(house) == before
+    assert await everything(app) == before
 
 
-async def test_the_limits_themselves_are_accepted(house: House, alice: Browser) -> None:
+async def test_the_limits_themselves_are_accepted(app: TestApp, alice: Browser) -> None:
     longest = {"name": "A" * 100, "slug": "a" * 40, "phone": "☎" * 40}
     assert (await alice.post("/account", longest)).status_code == 303
-    assert await profile_of(house, alice) == tuple(longest.values())
+    assert await profile_of(app, alice) == tuple(longest.values())
     await alice.post("/account", {"name": "Al", "slug": "-9"})
-    assert (await profile_of(house, alice))[:2] == ("Al", "-9")
+    assert (await profile_of(app, alice))[:2] == ("Al", "-9")
 
 
 async def test_a_phone_is_shown_as_it_was_typed(alice: Browser) -> None:
@@ -274,17 +272,17 @@ async def test_a_refused_form_comes_back_to_htmx_alone(alice: Browser) -> None:
 
 @BOTH_WAYS
 async def test_another_persons_page_address_is_refused_and_nothing_is_saved(
-    house: House, alice: Browser, bob: Browser, ask: Callable
+    app: TestApp, alice: Browser, bob: Browser, ask: Callable
 ) -> None:
-    before = await everything(house)
+    before = await everything(app)
     answer = await ask(alice, "/account", {"name": "Alice Liddell", "slug": "bob"})
     page = read(answer)
     assert (answer.status_code, message(page, "account-slug")) == (422, TAKEN)
     assert (value(page, "account-slug"), value(page, "account-name")) == ("bob", "Alice Liddell")
-    assert await everything(house) == before
+    assert await everything(app) == before
 
 
-async def test_ones_own_page_address_is_not_taken(house: House, alice: Browser) -> None:
+async def test_ones_own_page_address_is_not_taken(app: TestApp, alice: Browser) -> None:
     assert (await alice.post("/account", {"slug": "alice"})).status_code == 303
     assert (
         message(read(await alice.post("/account/check/slug", {"slug": "alice"})), "account-slug")
@@ -293,7 +291,7 @@ async def test_ones_own_page_address_is_not_taken(house: House, alice: Browser) 
 
 
 @pytest.mark.asvs("S97")
-async def test_of_a_doubled_field_the_first_counts(house: House, alice: Browser) -> None:
+async def test_of_a_doubled_field_the_first_counts(app: TestApp, alice: Browser) -> None:
     """A component that reads the last value, or both, would interpret this form differently."""
     body = urlencode([("name", "First"), ("name", "Second"), ("phone", "1"), ("phone", "2")])
     answer = await alice.client.post(
@@ -302,13 +300,13 @@ async def test_of_a_doubled_field_the_first_counts(house: House, alice: Browser)
         headers={"Content-Type": "application/x-www-form-urlencoded"},
     )
     assert answer.status_code == 303
-    assert await profile_of(house, alice) == ("First", "alice", "1")
+    assert await profile_of(app, alice) == ("First", "alice", "1")
 
 
 async def test_a_form_that_is_no_text_is_refused_and_nothing_is_saved(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    before = await everything(house)
+    before = await everything(app)
     for path in ("/account", "/account/password"):
         answer = await alice.client.post(
             path,
@@ -319,17 +317,17 @@ async def test_a_form_that_is_no_text_is_refused_and_nothing_is_saved(
             422,
             True,
         )
-    assert await everything(house) == before
+    assert await everything(app) == before
 
 
 @pytest.mark.asvs("S102")
 async def test_twenty_who_want_one_page_address_at_once_are_one_who_has_it(
-    make_house: Callable,
+    make_app: Callable,
 ) -> None:
-    house = await make_house()
-    people = [await house.member("Guest", email=f"guest{n}@example.com") for n in range(20)]
+    app = await make_app()
+    people = [await app.sign_up_user("Guest", email=f"guest{n}@example.com") for n in range(20)]
     answers = await asyncio.gather(
-        *[person.post("/account", {"slug": "wonderland"}) for person in people]
+        *[user.post("/account", {"slug": "wonderland"}) for user in people]
     )
     assert sorted(answer.status_code for answer in answers) == [303] + [422] * 19
     for answer in answers:
@@ -339,18 +337,18 @@ async def test_twenty_who_want_one_page_address_at_once_are_one_who_has_it(
                 TAKEN,
                 "wonderland",
             )
-    assert await house.rows("SELECT count(*) AS n FROM users WHERE slug = 'wonderland'") == [(1,)]
-    assert await house.count("users") == 20
+    assert await app.rows("SELECT count(*) AS n FROM users WHERE slug = 'wonderland'") == [(1,)]
+    assert await app.count("users") == 20
 
 
 @pytest.mark.asvs("S102")
 async def test_two_clicks_on_save_save_once_and_are_both_answered_well(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     fields = {"name": "Alice Liddell", "slug": "alice-l", "phone": "1"}
     answers = await asyncio.gather(*[alice.post("/account", fields) for _ in range(2)])
     assert [answer.status_code for answer in answers] == [303, 303]
-    assert await profile_of(house, alice) == tuple(fields.values())
+    assert await profile_of(app, alice) == tuple(fields.values())
 
 
 @pytest.mark.asvs("S102")
@@ -358,13 +356,13 @@ async def test_two_clicks_on_save_save_once_and_are_both_answered_well(
     ("path", "target"), [("/devices/revoke-others", "/devices"), ("/devices/revoke-all", "/login")]
 )
 async def test_two_clicks_on_log_out_elsewhere_end_ones_own_and_lead_to_one_place(
-    house: House, alice: Browser, alices_phone: Browser, bob: Browser, path: str, target: str
+    app: TestApp, alice: Browser, alices_phone: Browser, bob: Browser, path: str, target: str
 ) -> None:
     answers = await asyncio.gather(*[alice.post(path) for _ in range(2)])
     assert [(answer.status_code, path_of(answer.headers["location"])) for answer in answers] == [
         (303, target)
     ] * 2
-    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [
+    assert [await user.is_logged_in() for user in (alice, alices_phone, bob)] == [
         target == "/devices",
         False,
         True,
@@ -398,17 +396,17 @@ async def test_a_page_address_is_told_to_be_taken_while_it_is_typed(
 
 
 @pytest.mark.guide("A9")
-async def test_what_is_no_page_address_is_not_looked_up(house: House, alice: Browser) -> None:
+async def test_what_is_no_page_address_is_not_looked_up(app: TestApp, alice: Browser) -> None:
     await alice.get("/account")
-    before = house.statements
+    before = app.statements
     await alice.post("/account/check/slug", {"slug": "NO"})
-    assert house.statements == before + 1, "the session alone"
+    assert app.statements == before + 1, "the session alone"
 
 
 async def test_a_live_check_looks_at_its_own_field_alone_and_saves_nothing(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    before = await everything(house)
+    before = await everything(app)
     for headers in ({}, HTMX):
         answer = await alice.post(
             "/account/check/phone", {"phone": "1", "name": "", "slug": "bob"}, **headers
@@ -416,7 +414,7 @@ async def test_a_live_check_looks_at_its_own_field_alone_and_saves_nothing(
         found = read(answer)
         assert (answer.status_code, len(found.all(data_field=True))) == (200, 1)
         assert message(found, "account-phone") == "Looks good"
-    assert await everything(house) == before
+    assert await everything(app) == before
 
 
 async def test_there_is_no_live_check_of_what_the_form_does_not_have(alice: Browser) -> None:
@@ -431,10 +429,10 @@ async def test_there_is_no_live_check_of_what_the_form_does_not_have(alice: Brow
 @pytest.mark.asvs("S16", "S46", "S06")
 @BOTH_WAYS
 async def test_a_new_password_ends_every_other_session_and_renews_this_one(
-    house: House, alice: Browser, alices_phone: Browser, bob: Browser, ask: Callable
+    app: TestApp, alice: Browser, alices_phone: Browser, bob: Browser, ask: Callable
 ) -> None:
     old, phones = alice.cookie, alices_phone.cookie
-    hashes = dict(await house.rows("SELECT email, password_hash FROM users"))
+    hashes = dict(await app.rows("SELECT email, password_hash FROM users"))
     answer = await change_password(alice, PASSWORD, NEW, ask)
     renewed = set_cookie_of(answer)["session"]
     assert (answer.status_code, renewed["max-age"]) == (
@@ -442,11 +440,11 @@ async def test_a_new_password_ends_every_other_session_and_renews_this_one(
         "604800",
     )
     assert alice.cookie == renewed.value != old
-    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [True, False, True]
+    assert [await user.is_logged_in() for user in (alice, alices_phone, bob)] == [True, False, True]
     for copy in (old, phones):
         alices_phone.cookie = copy
-        assert not await alices_phone.is_in()
-    changed = dict(await house.rows("SELECT email, password_hash FROM users"))
+        assert not await alices_phone.is_logged_in()
+    changed = dict(await app.rows("SELECT email, password_hash FROM users"))
     assert changed[alice.email] != hashes[alice.email]
     assert changed[bob.email] == hashes[bob.email]
     assert [(await alices_phone.log_in(password)).status_code for password in (PASSWORD, NEW)] == [
@@ -462,10 +460,10 @@ async def test_a_plain_change_of_password_goes_back_to_the_page(alice: Browser) 
 
 @pytest.mark.parametrize(("others", "told"), [(0, ""), (1, " 1 other device was logged out.")])
 async def test_htmx_gets_an_empty_form_and_is_told_how_many_devices_are_out(
-    house: House, alice: Browser, others: int, told: str
+    app: TestApp, alice: Browser, others: int, told: str
 ) -> None:
     for _ in range(others):
-        await (await house.browser("Alice")).log_in()
+        await (await app.browser("Alice")).log_in()
     answer = await change_password(alice, PASSWORD, NEW, Browser.post_fragment)
     fragment = read(answer)
     assert toast(fragment) == f"Password changed.{told}"
@@ -482,9 +480,9 @@ async def test_htmx_gets_an_empty_form_and_is_told_how_many_devices_are_out(
 @pytest.mark.asvs("S46", "S48")
 @BOTH_WAYS
 async def test_a_wrong_current_password_is_told_at_its_field_and_changes_nothing(
-    house: House, alice: Browser, alices_phone: Browser, ask: Callable
+    app: TestApp, alice: Browser, alices_phone: Browser, ask: Callable
 ) -> None:
-    before, cookie = await everything(house), alice.cookie
+    before, cookie = await everything(app), alice.cookie
     for typed in ("wrong-No.9 to the sea", PASSWORD.upper(), f" {PASSWORD}", f"{PASSWORD} "):
         answer = await change_password(alice, typed, NEW, ask)
         page = read(answer)
@@ -494,13 +492,13 @@ async def test_a_wrong_current_password_is_told_at_its_field_and_changes_nothing
         assert message(page, "password-password") == ""
         assert (set_cookie_of(answer), alice.cookie) == ({}, cookie)
         assert not any(password in answer.text for password in (typed, NEW, PASSWORD))
-    assert await everything(house) == before
-    assert [await person.is_in() for person in (alice, alices_phone)] == [True, True]
+    assert await everything(app) == before
+    assert [await user.is_logged_in() for user in (alice, alices_phone)] == [True, True]
 
 
 @pytest.mark.asvs("S46")
-async def test_no_current_password_is_no_current_password(house: House, alice: Browser) -> None:
-    before = await everything(house)
+async def test_no_current_password_is_no_current_password(app: TestApp, alice: Browser) -> None:
+    before = await everything(app)
     for fields in ({"password": NEW}, {"current_password": "", "password": NEW}):
         answer = await alice.post("/account/password", fields)
         page = read(answer)
@@ -508,12 +506,12 @@ async def test_no_current_password_is_no_current_password(house: House, alice: B
             422,
             "Please enter your password.",
         )
-    assert await everything(house) == before
+    assert await everything(app) == before
 
 
 @pytest.mark.guide("A8", "A13")
-async def test_a_new_password_must_be_what_the_policy_says(house: House, alice: Browser) -> None:
-    before, hashes = await everything(house), house.hashes
+async def test_a_new_password_must_be_what_the_policy_says(app: TestApp, alice: Browser) -> None:
+    before, hashes = await everything(app), app.hashes
     for typed, unmet in [
         ("", RULES),
         ("a1!", RULES[:1]),
@@ -526,15 +524,15 @@ async def test_a_new_password_must_be_what_the_policy_says(house: House, alice: 
         rules = page.one(id="password-rules").all("li", data_met="false")
         assert [rule.text.removeprefix("Missing: ") for rule in rules] == unmet
         assert [link.text for link in page.one(id="error-summary").all("a")] == unmet
-    assert (await everything(house), house.hashes) == (before, hashes)
+    assert (await everything(app), app.hashes) == (before, hashes)
 
 
 @pytest.mark.asvs("S42", "S43")
-async def test_a_password_is_neither_trimmed_nor_cut(house: House, alice: Browser) -> None:
+async def test_a_password_is_neither_trimmed_nor_cut(app: TestApp, alice: Browser) -> None:
     exact = " No.7 é" + "x" * 248 + " "
     assert (await change_password(alice, PASSWORD, exact + "y")).status_code == 422
     assert (await change_password(alice, PASSWORD, exact)).status_code == 303
-    laptop = await house.browser("Alice")
+    laptop = await app.browser("Alice")
     for typed in (exact.strip(), exact[:-1] + "y", exact.upper()):
         assert (await laptop.log_in(typed)).status_code == 422
     assert (await laptop.log_in(exact)).status_code == 303
@@ -556,18 +554,18 @@ async def test_a_refused_change_of_password_comes_back_with_both_forms_and_no_pa
 
 @pytest.mark.asvs("S102")
 async def test_two_clicks_on_change_password_change_it_once_and_lock_nobody_out(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     answers = await asyncio.gather(*[change_password(alice, PASSWORD, NEW) for _ in range(2)])
     assert 303 in [answer.status_code for answer in answers]
     assert {answer.status_code for answer in answers} <= {303, 422}
-    assert await house.count("sessions") == 1
-    assert (await (await house.browser("Alice")).log_in(NEW)).status_code == 303
+    assert await app.count("sessions") == 1
+    assert (await (await app.browser("Alice")).log_in(NEW)).status_code == 303
 
 
 @pytest.mark.asvs("S46", "S16")
 async def test_of_two_changes_of_one_password_at_once_the_second_no_longer_knows_the_current_one(
-    house: House, alice: Browser, alices_phone: Browser
+    app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
     """Otherwise an attacker who knows the old password could undo the change that was meant to lock
     them out.
@@ -578,38 +576,38 @@ async def test_of_two_changes_of_one_password_at_once_the_second_no_longer_knows
     )
     targets = [path_of(answer.headers.get("location", "")) for answer in answers]
     assert targets.count("/account") == 1
-    assert sorted([await alice.is_in(), await alices_phone.is_in()]) == [False, True]
+    assert sorted([await alice.is_logged_in(), await alices_phone.is_logged_in()]) == [False, True]
 
 
 @pytest.mark.asvs("S16", "S37")
 async def test_a_change_of_password_does_not_outlive_the_end_of_its_session(
-    make_house: Callable, house: House, alice: Browser, alices_phone: Browser
+    make_app: Callable, app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
     """The attacker has Alice's phone and her password, and changes it while she logs out
     everywhere.
     """
     hasher = HeldHasher()
-    slow = await make_house(house.path, hashing=Passwords(hasher=hasher))
-    thief = await slow.thief_of(alices_phone)
+    slow = await make_app(app.path, hashing=Passwords(hasher=hasher))
+    thief = await slow.attacker_with_cookie_of(alices_phone)
     async with hasher.held("hash", change_password(thief, PASSWORD, NEW)) as change:
         await alice.post("/devices/revoke-all")
     await change
-    assert [await alice.is_in(), await thief.is_in()] == [False, False]
+    assert [await alice.is_logged_in(), await thief.is_logged_in()] == [False, False]
     assert (await alice.log_in()).status_code == 303
 
 
 @pytest.mark.asvs("S16")
 async def test_a_log_in_with_the_old_password_does_not_outlive_the_change_that_came_between(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
     hasher = HeldHasher()
-    slow = await make_house(hashing=Passwords(hasher=hasher))
-    await slow.member("Alice")
-    quick, thief = await make_house(slow.path, hashing=cheap), await slow.browser("Alice")
+    slow = await make_app(hashing=Passwords(hasher=hasher))
+    await slow.sign_up_user("Alice")
+    quick, thief = await make_app(slow.path, hashing=cheap), await slow.browser("Alice")
     async with hasher.held("verify", thief.log_in(PASSWORD)) as login:
-        await shell.set_password(Operator(quick.store), "alice@example.com", Secret(NEW))
+        await operator.set_user_password(Operator(quick.store), "alice@example.com", Secret(NEW))
     await login
-    assert not await thief.is_in()
+    assert not await thief.is_logged_in()
     assert await quick.count("sessions") == 0
 
 
@@ -618,33 +616,33 @@ async def test_a_log_in_with_the_old_password_does_not_outlive_the_change_that_c
 
 @pytest.mark.parametrize("path", ["/account", "/account/check/name", "/account/password"])
 async def test_a_form_that_was_drawn_for_somebody_else_does_nothing_and_says_who_is_in(
-    house: House, alice: Browser, bob: Browser, path: str
+    app: TestApp, alice: Browser, bob: Browser, path: str
 ) -> None:
     before, fields = (
-        await everything(house),
+        await everything(app),
         {"name": "Bob", "current_password": PASSWORD, "password": NEW},
     )
     for ask in (bob.post, bob.post_fragment):
-        answer = await ask(path, {**fields, "viewer": await id_of(house, alice)})
+        answer = await ask(path, {**fields, "viewer": await id_of(app, alice)})
         assert (answer.status_code, "You are logged in as Bob" in answer.text) == (409, True)
-    assert await everything(house) == before
-    own = await bob.post(path, {**fields, "viewer": await id_of(house, bob)})
+    assert await everything(app) == before
+    own = await bob.post(path, {**fields, "viewer": await id_of(app, bob)})
     assert own.status_code in (200, 303)
 
 
 async def test_an_invisible_phone_is_none_and_a_pasted_page_address_is_cleaned(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     answer = await alice.post(
         "/account", {"phone": "\u200b\u202a\u202c", "slug": "\ufeffalice-l\u200b"}
     )
     assert answer.status_code == 303
-    assert await house.rows("SELECT slug, phone FROM users") == [("alice-l", "")]
+    assert await app.rows("SELECT slug, phone FROM users") == [("alice-l", "")]
 
 
 async def test_a_phone_and_a_name_have_few_marks_on_each_letter(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     for field in ("name", "phone"):
         assert (await alice.post("/account", {field: "ab" + "\u0301" * 9})).status_code == 422
-    assert await house.rows("SELECT name, phone FROM users") == [("Alice", "")]
+    assert await app.rows("SELECT name, phone FROM users") == [("Alice", "")]

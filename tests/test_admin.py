@@ -10,10 +10,10 @@ import pytest
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.maintenance.schema import migrate
-from tests.conftest import House
-from tests.databases import Server
-from tests.people import HTMX, Browser, Element, path_of, read, set_cookie_of
-from web.rendering.responses import SITE
+from tests.browser_client import HTMX, Browser, Element, path_of, read, set_cookie_of
+from tests.conftest import TestApp
+from tests.databases import PostgresServer
+from web.rendering.responses import SITE_NAME
 
 ACTIONS = [
     ("role", {"role": "admin"}),
@@ -33,12 +33,12 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-async def id_of(house: House, name: str) -> str:
-    return (await house.rows(f"SELECT id FROM users WHERE name = '{name}'"))[0][0]
+async def id_of(app: TestApp, name: str) -> str:
+    return (await app.rows(f"SELECT id FROM users WHERE name = '{name}'"))[0][0]
 
 
 async def act(
-    house: House,
+    app: TestApp,
     admin: Browser,
     name: str,
     action: str,
@@ -46,14 +46,12 @@ async def act(
     **fields: str,
 ):
     """Sends a change of the user with that name as an administrator."""
-    return await ask(admin, f"/admin/users/{await id_of(house, name)}/{action}", fields)
+    return await ask(admin, f"/admin/users/{await id_of(app, name)}/{action}", fields)
 
 
-async def everything(house: House) -> list[list[tuple]]:
+async def everything(app: TestApp) -> list[list[tuple]]:
     """Returns all rows of `users` and `sessions`, which a refused request must not change."""
-    return [
-        await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")
-    ]
+    return [await app.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
 
 
 def names(answer: httpx.Response) -> list[str]:
@@ -63,7 +61,7 @@ def names(answer: httpx.Response) -> list[str]:
 
 
 def sentence(answer: httpx.Response) -> str:
-    return read(answer).one(id="people-list").one("p", role="status").text
+    return read(answer).one(id="result-list").one("p", role="status").text
 
 
 def toast(page: Element) -> str:
@@ -80,17 +78,17 @@ async def found(admin: Browser, **query: str) -> list[str]:
 
 
 async def test_the_list_names_everybody_with_role_and_address(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
-    await house.change("UPDATE users SET team = 'Harbour' WHERE name = 'Alice'")
+    await app.change("UPDATE users SET team = 'Harbour' WHERE name = 'Alice'")
     page = read(await ada.get("/admin/users"))
     rows = page.one(id="users").all(data_user=True)
     assert {(row.attrs["data-user"], row.attrs["data-role"]) for row in rows} == {
-        (await id_of(house, "Ada"), "admin"),
-        (await id_of(house, "Alice"), "user"),
+        (await id_of(app, "Ada"), "admin"),
+        (await id_of(app, "Alice"), "user"),
     }
-    assert "alice@example.com" in page.one(data_user=await id_of(house, "Alice")).text
-    assert "Harbour" in page.one(data_user=await id_of(house, "Alice")).text
+    assert "alice@example.com" in page.one(data_user=await id_of(app, "Alice")).text
+    assert "Harbour" in page.one(data_user=await id_of(app, "Alice")).text
     assert [tag.text for tag in page.all("span", **{"class": "tag on"})] == ["This is you"]
 
 
@@ -129,34 +127,34 @@ SEARCHES = [
 
 
 async def test_a_search_takes_what_was_typed_as_it_is_written(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     for number, name in enumerate(sorted(EVERYBODY - {"Ada", "Alice"})):
-        await house.member(name, email=f"guest{number}@example.com")
+        await app.sign_up_user(name, email=f"guest{number}@example.com")
     assert {q: set(await found(ada, q=q)) for q, _ in SEARCHES} == dict(SEARCHES)
 
 
 async def test_a_search_finds_letters_beyond_ascii_whatever_the_locale(
-    postgres_server: Server, make_house: Callable
+    postgres_server: PostgresServer, make_app: Callable
 ) -> None:
     name = postgres_server.create("template0", "LC_COLLATE 'C' LC_CTYPE 'C' ENCODING 'UTF8'")
     url = postgres_server.url_of(name)
     await asyncio.to_thread(migrate, Secret(url))
-    house = await make_house(DATABASE_URL=url)
-    ada = await house.admin("Ada")
-    await house.member("ÄNNE", email="guest@example.com")
+    app = await make_app(DATABASE_URL=url)
+    ada = await app.admin("Ada")
+    await app.sign_up_user("ÄNNE", email="guest@example.com")
     try:
         assert [await found(ada, q=q) for q in ("änne", "ÄNNE", "a\u0308nne")] == [["ÄNNE"]] * 3
     finally:
-        await house.store.database.disconnect()
+        await app.store.database.disconnect()
         postgres_server.drop(name)
 
 
 async def test_a_search_finds_an_international_domain_in_either_form(
-    house: House, ada: Browser
+    app: TestApp, ada: Browser
 ) -> None:
-    await house.member("Bettina", email="bettina@bücher.de")
-    assert await house.rows("SELECT email FROM users WHERE name = 'Bettina'") == [
+    await app.sign_up_user("Bettina", email="bettina@bücher.de")
+    assert await app.rows("SELECT email FROM users WHERE name = 'Bettina'") == [
         ("bettina@xn--bcher-kva.de",)
     ]
     for q in (
@@ -180,12 +178,12 @@ async def test_a_search_finds_the_new_name_and_not_the_old(ada: Browser, alice: 
 
 
 async def test_a_user_whom_the_version_before_added_is_found(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
-    await house.change("UPDATE users SET search_key = NULL WHERE name = 'Alice'")
+    await app.change("UPDATE users SET search_key = NULL WHERE name = 'Alice'")
     assert [await found(ada, q=q) for q in ("ALICE", "alice@example")] == [["Alice"]] * 2
     await alice.post("/account", {"phone": "1"})
-    keys = await house.rows("SELECT search_key FROM users WHERE name = 'Alice'")
+    keys = await app.rows("SELECT search_key FROM users WHERE name = 'Alice'")
     assert keys == [("alice\nalice@example.com",)]
 
 
@@ -201,13 +199,13 @@ async def test_a_search_that_finds_nobody_says_so_and_keeps_what_was_typed(
 
 
 @pytest.fixture
-async def sixty(house: House, ada: Browser, alice: Browser) -> list[str]:
+async def sixty(app: TestApp, ada: Browser, alice: Browser) -> list[str]:
     """Adds 58 users and returns the names of all 60 in alphabetical order."""
     template = "SELECT 'id' || n, 'guest' || n || '@example.com', 'Guest ' || n, 'guest-' || n, password_hash, created_at"
     numbers = (
         "WITH RECURSIVE numbers(n) AS (SELECT 10 UNION ALL SELECT n + 1 FROM numbers WHERE n < 67)"
     )
-    await house.change(
+    await app.change(
         f"INSERT INTO users (id, email, name, slug, password_hash, created_at) {numbers} {template} "
         "FROM numbers, users WHERE name = 'Alice'"
     )
@@ -260,14 +258,14 @@ async def test_a_short_list_has_no_pages(ada: Browser, alice: Browser) -> None:
     assert read(await ada.get("/admin/users")).all("nav", aria_label="Pages") == []
 
 
-async def test_the_list_is_sorted_as_asked(house: House, ada: Browser) -> None:
-    house.clock.move(minutes=1)
-    alan = await house.member("alan", email="z@example.com")
-    house.clock.move(minutes=1)
-    await house.create("Grace")  # Grace has never logged in.
+async def test_the_list_is_sorted_as_asked(app: TestApp, ada: Browser) -> None:
+    app.clock.move(minutes=1)
+    alan = await app.sign_up_user("alan", email="z@example.com")
+    app.clock.move(minutes=1)
+    await app.create("Grace")  # Grace has never logged in.
     await alan.log_in()
-    house.clock.move(minutes=1)
-    await (await house.browser("Ada")).log_in()
+    app.clock.move(minutes=1)
+    await (await app.browser("Ada")).log_in()
     newest = ["Grace", "alan", "Ada"]
     assert {
         sort: await found(ada, sort=sort)
@@ -286,7 +284,7 @@ async def test_the_fragment_is_the_main_part_of_the_page(ada: Browser, alice: Br
         await ada.get("/admin/users?q=alice"),
         await ada.get_fragment("/admin/users?q=alice"),
     )
-    assert fragment.text.startswith(f"<title>People · {SITE}</title>")
+    assert fragment.text.startswith(f"<title>People · {SITE_NAME}</title>")
     assert fragment.text.partition("</title>\n")[2].strip() in page.text
 
 
@@ -301,9 +299,9 @@ async def test_a_search_ignores_invisible_characters_around_an_address(
 
 
 async def test_a_page_of_its_own_has_the_actions_and_leads_back(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
-    path = f"/admin/users/{await id_of(house, 'Alice')}"
+    path = f"/admin/users/{await id_of(app, 'Alice')}"
     page, fragment = (
         await ada.get(f"{path}?q=ali&sort=name"),
         await ada.get_fragment(f"{path}?q=ali&sort=name"),
@@ -320,22 +318,22 @@ async def test_a_page_of_its_own_has_the_actions_and_leads_back(
     }
     answer = await ada.post(forms[0].attrs["action"], sent)
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/users?q=ali&sort=name")
-    assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [("Harbour",)]
+    assert await app.rows("SELECT team FROM users WHERE name = 'Alice'") == [("Harbour",)]
 
 
 async def test_the_page_of_nobody_is_404_and_others_do_not_see_it(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     for user_id in (UNKNOWN, "alice", "%00", "%25"):
         assert (await ada.get(f"/admin/users/{user_id}")).status_code == 404
-    for path in (UNKNOWN, await id_of(house, "Ada")):
+    for path in (UNKNOWN, await id_of(app, "Ada")):
         answer = await alice.get(f"/admin/users/{path}")
         assert (answer.status_code, "ada@example.com" in answer.text) == (403, False)
 
 
 async def test_the_list_is_light(ada: Browser, sixty: list[str]) -> None:
     answer = await ada.get("/admin/users")
-    assert len(read(answer).one(id="people-list").all("form")) == 0
+    assert len(read(answer).one(id="result-list").all("form")) == 0
     assert len(gzip.compress(answer.content, 9)) < 5_000
 
 
@@ -344,46 +342,46 @@ async def test_the_list_is_light(ada: Browser, sixty: list[str]) -> None:
 
 @pytest.mark.asvs("S37")
 async def test_a_promoted_person_is_an_administrator_at_once_with_the_old_cookie(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
-    thief = await house.thief_of(alice)
-    answer = await act(house, ada, "Alice", "role", role="admin")
+    thief = await app.attacker_with_cookie_of(alice)
+    answer = await act(app, ada, "Alice", "role", role="admin")
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/users")
     page = await alice.get("/admin/users")
     assert (page.status_code, alice.cookie != thief.cookie) == (200, True)
-    assert (await act(house, thief, "Ada", "role", role="user")).status_code == 303
-    assert await house.rows("SELECT name FROM users WHERE role = 'admin'") == [("Alice",)]
+    assert (await act(app, thief, "Ada", "role", role="user")).status_code == 303
+    assert await app.rows("SELECT name FROM users WHERE role = 'admin'") == [("Alice",)]
 
 
 @pytest.mark.guide("D2", "D30", "D31", "T1")
 @pytest.mark.asvs("S37")
 @EVERY_ACTION
 async def test_a_demoted_person_can_do_nothing_though_the_cookie_says_admin(
-    house: House, ada: Browser, alice: Browser, bob: Browser, action: str, fields: dict[str, str]
+    app: TestApp, ada: Browser, alice: Browser, bob: Browser, action: str, fields: dict[str, str]
 ) -> None:
-    await act(house, ada, "Alice", "role", role="admin")
+    await act(app, ada, "Alice", "role", role="admin")
     await alice.get("/dashboard")
     cookie = alice.cookie
-    await act(house, ada, "Alice", "role", role="user")
-    before = await everything(house)
+    await act(app, ada, "Alice", "role", role="user")
+    before = await everything(app)
     for ask in (Browser.post, Browser.post_fragment):
         alice.cookie = cookie
-        answer = await act(house, alice, "Bob", action, ask, **fields)
+        answer = await act(app, alice, "Bob", action, ask, **fields)
         assert (answer.status_code, "bob" in answer.text.lower()) == (403, False)
         assert not {"location", "hx-redirect"} & set(answer.headers)
-    assert await everything(house) == before
-    assert await alice.is_in()
+    assert await everything(app) == before
+    assert await alice.is_logged_in()
 
 
 @pytest.mark.guide("D2", "D31", "T1", "T2")
 @pytest.mark.asvs("S37")
 async def test_a_demoted_person_is_told_so_as_a_page_as_a_fragment_and_as_json(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
-    await act(house, ada, "Alice", "role", role="admin")
+    await act(app, ada, "Alice", "role", role="admin")
     await alice.get("/dashboard")
     cookie = alice.cookie
-    await act(house, ada, "Alice", "role", role="user")
+    await act(app, ada, "Alice", "role", role="user")
     answers = []
     for path, headers in (("/admin/users", {}), ("/admin/users", HTMX), ("/api/admin/users", {})):
         alice.cookie = cookie
@@ -406,66 +404,70 @@ async def test_a_demoted_person_is_told_so_as_a_page_as_a_fragment_and_as_json(
 @pytest.mark.guide("D30")
 @EVERY_ACTION
 async def test_a_user_and_a_stranger_can_do_nothing_to_anybody(
-    house: House,
+    app: TestApp,
     ada: Browser,
     alice: Browser,
     bob: Browser,
-    stranger: Browser,
+    anonymous: Browser,
     action: str,
     fields: dict[str, str],
 ) -> None:
-    before = await everything(house)
+    before = await everything(app)
     for name in ("Alice", "Bob", "Ada"):
         for ask in (Browser.post, Browser.post_fragment):
-            assert (await act(house, alice, name, action, ask, **fields)).status_code == 403
-            assert (await act(house, stranger, name, action, ask, **fields)).status_code in (
+            assert (await act(app, alice, name, action, ask, **fields)).status_code == 403
+            assert (await act(app, anonymous, name, action, ask, **fields)).status_code in (
                 303,
                 401,
             )
-    assert await everything(house) == before
+    assert await everything(app) == before
 
 
 @pytest.mark.guide("D26", "D2", "T2")
 @pytest.mark.asvs("S37")
 async def test_the_dashboard_follows_the_role_in_the_row(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     seen = []
     for role in ("user", "admin", "user"):
-        await act(house, ada, "Alice", "role", role=role)
+        await act(app, ada, "Alice", "role", role=role)
         for ask in (Browser.get, Browser.get_fragment):
-            before, page = house.statements, read(await ask(alice, "/dashboard"))
+            before, page = app.statements, read(await ask(alice, "/dashboard"))
             seen.append(page.one(data_dashboard=True).attrs["data-dashboard"])
             assert "Alice" in page.one(data_viewer_name=True).text
             assert ("/admin/users" in {link.attrs.get("href") for link in page.all("a")}) == (
                 role == "admin"
             )
-            assert house.statements > before
+            assert app.statements > before
     assert seen == ["user", "user", "admin", "admin", "user", "user"]
 
 
 @pytest.mark.asvs("S37", "S66")
 async def test_a_disabled_person_is_out_at_once_and_stays_out_until_enabled(
-    house: House, ada: Browser, alice: Browser, alices_phone: Browser, bob: Browser
+    app: TestApp, ada: Browser, alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     cookie = alice.cookie
-    assert (await act(house, ada, "Alice", "disable")).status_code == 303
-    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [False, False, True]
+    assert (await act(app, ada, "Alice", "disable")).status_code == 303
+    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+        False,
+        False,
+        True,
+    ]
     assert (await alice.log_in()).status_code == 422
     page = read(await ada.get("/admin/users"))
-    assert "Disabled" in page.one(data_user=await id_of(house, "Alice")).text
-    assert (await act(house, ada, "Alice", "enable")).status_code == 303
+    assert "Disabled" in page.one(data_user=await id_of(app, "Alice")).text
+    assert (await act(app, ada, "Alice", "enable")).status_code == 303
     alice.cookie = cookie
-    assert not await alice.is_in(), "what has ended has ended"
+    assert not await alice.is_logged_in(), "what has ended has ended"
     assert (await alice.log_in()).status_code == 303
 
 
 @pytest.mark.asvs("S66", "S37")
 async def test_ending_a_persons_sessions_ends_all_of_them_and_nobody_elses(
-    house: House, ada: Browser, alice: Browser, alices_phone: Browser, bob: Browser
+    app: TestApp, ada: Browser, alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
-    assert (await act(house, ada, "Alice", "end-sessions")).status_code == 303
-    assert [await person.is_in() for person in (alice, alices_phone, bob, ada)] == [
+    assert (await act(app, ada, "Alice", "end-sessions")).status_code == 303
+    assert [await person.is_logged_in() for person in (alice, alices_phone, bob, ada)] == [
         False,
         False,
         True,
@@ -475,55 +477,53 @@ async def test_ending_a_persons_sessions_ends_all_of_them_and_nobody_elses(
 
 
 async def test_a_team_is_trimmed_and_emptied_and_at_most_forty_long(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     for typed, stored in ((" Harbour ", "Harbour"), ("⚓" * 40, "⚓" * 40), ("", "")):
-        assert (await act(house, ada, "Alice", "team", team=typed)).status_code == 303
-        assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [(stored,)]
+        assert (await act(app, ada, "Alice", "team", team=typed)).status_code == 303
+        assert await app.rows("SELECT team FROM users WHERE name = 'Alice'") == [(stored,)]
 
 
-async def test_an_invisible_team_is_no_team(house: House, ada: Browser, alice: Browser) -> None:
+async def test_an_invisible_team_is_no_team(app: TestApp, ada: Browser, alice: Browser) -> None:
     """An empty-looking team that two users share would show each of them the phone number of the
     other.
     """
     for typed in ("\u200b", "\u3164\u2800", " \ufeff "):
-        assert (await act(house, ada, "Alice", "team", team=typed)).status_code == 303
-        assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [("",)]
+        assert (await act(app, ada, "Alice", "team", team=typed)).status_code == 303
+        assert await app.rows("SELECT team FROM users WHERE name = 'Alice'") == [("",)]
 
 
 async def test_a_team_that_is_absent_stays_as_it_is(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
-    await act(house, ada, "Alice", "team", team="Harbour")
-    await act(house, ada, "Alice", "team")
-    assert await house.rows("SELECT team FROM users WHERE name = 'Alice'") == [("Harbour",)]
+    await act(app, ada, "Alice", "team", team="Harbour")
+    await act(app, ada, "Alice", "team")
+    assert await app.rows("SELECT team FROM users WHERE name = 'Alice'") == [("Harbour",)]
 
 
 async def test_what_is_no_role_and_no_team_is_refused_and_changes_nothing(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
-    before = await everything(house)
+    before = await everything(app)
     wrong = [("role", {"role": role}) for role in ("", "root", "ADMIN", " admin", "admin,user")]
     wrong += [("role", {}), ("team", {"team": "x" * 41}), ("team", {"team": "Har\0bour"})]
     for action, fields in wrong:
         for ask in (Browser.post, Browser.post_fragment):
-            assert (await act(house, ada, "Alice", action, ask, **fields)).status_code == 422, (
-                fields
-            )
-    assert await everything(house) == before
+            assert (await act(app, ada, "Alice", action, ask, **fields)).status_code == 422, fields
+    assert await everything(app) == before
 
 
 @EVERY_ACTION
 @pytest.mark.asvs("S05")
 async def test_who_is_not_there_is_404_and_nobody_else_is_touched(
-    house: House, ada: Browser, alice: Browser, action: str, fields: dict[str, str]
+    app: TestApp, ada: Browser, alice: Browser, action: str, fields: dict[str, str]
 ) -> None:
-    before = await everything(house)
+    before = await everything(app)
     for user_id in (UNKNOWN, "alice", "alice@example.com", "%00", "%25", "1%20OR%201=1"):
         for headers in ({}, HTMX):
             answer = await ada.post(f"/admin/users/{user_id}/{action}", fields, **headers)
             assert answer.status_code == 404, user_id
-    assert await everything(house) == before
+    assert await everything(app) == before
 
 
 @pytest.mark.asvs("S05")
@@ -531,7 +531,7 @@ async def test_who_is_not_there_is_404_and_nobody_else_is_touched(
     ("action", "fields"), [("team", {}), ("team", {"team": "x" * 41}), ("role", {"role": "root"})]
 )
 async def test_who_is_not_there_is_404_whatever_else_is_wrong(
-    house: House, ada: Browser, action: str, fields: dict[str, str]
+    app: TestApp, ada: Browser, action: str, fields: dict[str, str]
 ) -> None:
     for ask in (Browser.post, Browser.post_fragment):
         assert (await ask(ada, f"/admin/users/{UNKNOWN}/{action}", fields)).status_code == 404
@@ -548,10 +548,10 @@ async def test_who_is_not_there_is_404_whatever_else_is_wrong(
     ],
 )
 async def test_htmx_gets_the_list_where_it_stood_and_one_message(
-    house: House, ada: Browser, sixty: list[str], action: str, fields: dict[str, str], told: str
+    app: TestApp, ada: Browser, sixty: list[str], action: str, fields: dict[str, str], told: str
 ) -> None:
     where = {"q": "guest", "sort": "name", "page": "2"}
-    answer = await act(house, ada, "Guest 40", action, Browser.post_fragment, **fields, **where)
+    answer = await act(app, ada, "Guest 40", action, Browser.post_fragment, **fields, **where)
     fragment = read(answer)
     assert (answer.status_code, toast(fragment)) == (200, told)
     assert names(answer) == sixty[2:][25:50]
@@ -561,7 +561,7 @@ async def test_htmx_gets_the_list_where_it_stood_and_one_message(
         True,
     )
     assert fragment.all("html") == fragment.all(id="nav") == []
-    row = fragment.one(data_user=await id_of(house, "Guest 40"))
+    row = fragment.one(data_user=await id_of(app, "Guest 40"))
     expected = {"role": "Administrator", "team": "Harbour", "disable": "Disabled"}.get(
         action, "Guest 40"
     )
@@ -569,13 +569,13 @@ async def test_htmx_gets_the_list_where_it_stood_and_one_message(
 
 
 async def test_a_refused_team_leaves_the_list_where_it_is(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     """The 422 response replaces the list, so it must contain the list with the typed text."""
-    answer = await act(house, ada, "Alice", "team", Browser.post_fragment, team="x" * 41)
+    answer = await act(app, ada, "Alice", "team", Browser.post_fragment, team="x" * 41)
     fragment = read(answer)
     assert answer.status_code == 422
-    row = fragment.one(id="people-list").one(data_user=await id_of(house, "Alice"))
+    row = fragment.one(id="result-list").one(data_user=await id_of(app, "Alice"))
     assert row.one("input", name="team").attrs["value"] == "x" * 41
     assert "Team must be at most 40 characters long." in fragment.text
 
@@ -584,16 +584,16 @@ async def test_a_refused_team_leaves_the_list_where_it_is(
 
 
 @pytest.fixture
-async def grace(house: House) -> Browser:
+async def grace(app: TestApp) -> Browser:
     """Returns a second administrator."""
-    return await house.admin("Grace")
+    return await app.admin("Grace")
 
 
 @pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
 async def test_whoever_gives_up_the_role_goes_to_the_dashboard_and_stays_in(
-    house: House, ada: Browser, grace: Browser, ask: Callable, answered: int
+    app: TestApp, ada: Browser, grace: Browser, ask: Callable, answered: int
 ) -> None:
-    answer = await act(house, ada, "Ada", "role", ask, role="user")
+    answer = await act(app, ada, "Ada", "role", ask, role="user")
     target = answer.headers.get("location") or answer.headers["hx-redirect"]
     assert (answer.status_code, target) == (answered, "/dashboard")
     assert 'data-dashboard="user"' in (await ada.get("/dashboard")).text
@@ -602,57 +602,57 @@ async def test_whoever_gives_up_the_role_goes_to_the_dashboard_and_stays_in(
 @pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
 @pytest.mark.parametrize("action", ["disable", "end-sessions"])
 async def test_whoever_ends_their_own_sessions_goes_to_the_log_in_without_a_cookie(
-    house: House, ada: Browser, grace: Browser, ask: Callable, answered: int, action: str
+    app: TestApp, ada: Browser, grace: Browser, ask: Callable, answered: int, action: str
 ) -> None:
-    thief = await house.thief_of(ada)
-    answer = await act(house, ada, "Ada", action, ask)
+    thief = await app.attacker_with_cookie_of(ada)
+    answer = await act(app, ada, "Ada", action, ask)
     target = answer.headers.get("location") or answer.headers["hx-redirect"]
     assert (answer.status_code, target) == (answered, "/login")
     assert (set_cookie_of(answer)["session"]["max-age"], ada.cookie) == ("0", None)
-    assert [await thief.is_in(), await grace.is_in()] == [False, True]
+    assert [await thief.is_logged_in(), await grace.is_logged_in()] == [False, True]
 
 
 @pytest.mark.asvs("S38")
 @pytest.mark.parametrize(("action", "fields"), [("role", {"role": "user"}), ("disable", {})])
 @pytest.mark.parametrize("others", ["none", "one that is disabled"])
 async def test_the_last_administrator_can_be_neither_demoted_nor_disabled(
-    house: House, ada: Browser, alice: Browser, action: str, fields: dict[str, str], others: str
+    app: TestApp, ada: Browser, alice: Browser, action: str, fields: dict[str, str], others: str
 ) -> None:
     if others != "none":
-        await house.admin("Grace")
-        await act(house, ada, "Grace", "disable")
-    before = await everything(house)
+        await app.admin("Grace")
+        await act(app, ada, "Grace", "disable")
+    before = await everything(app)
     for ask in (Browser.post, Browser.post_fragment):
-        answer = await act(house, ada, "Ada", action, ask, **fields)
+        answer = await act(app, ada, "Ada", action, ask, **fields)
         assert (answer.status_code, "This is the last administrator" in answer.text) == (409, True)
-    assert await everything(house) == before
+    assert await everything(app) == before
     assert (await ada.get("/admin/users")).status_code == 200
 
 
 @pytest.mark.asvs("S38", "S102")
 @pytest.mark.parametrize(("action", "fields"), [("role", {"role": "user"}), ("disable", {})])
 async def test_of_two_administrators_who_turn_on_each_other_at_once_one_stays(
-    house: House, ada: Browser, grace: Browser, action: str, fields: dict[str, str]
+    app: TestApp, ada: Browser, grace: Browser, action: str, fields: dict[str, str]
 ) -> None:
     answers = await asyncio.gather(
-        act(house, ada, "Grace", action, **fields), act(house, grace, "Ada", action, **fields)
+        act(app, ada, "Grace", action, **fields), act(app, grace, "Ada", action, **fields)
     )
     assert sorted(answer.status_code for answer in answers) in ([303, 403], [303, 409], [303, 303])
     assert [answer.headers.get("location") for answer in answers].count("/admin/users") == 1
-    left = await house.rows("SELECT name FROM users WHERE role = 'admin' AND disabled_at IS NULL")
+    left = await app.rows("SELECT name FROM users WHERE role = 'admin' AND disabled_at IS NULL")
     assert len(left) == 1
 
 
 @pytest.mark.asvs("S102")
 @EVERY_ACTION
 async def test_two_clicks_do_it_once_and_are_both_answered_well(
-    house: House, ada: Browser, alice: Browser, action: str, fields: dict[str, str]
+    app: TestApp, ada: Browser, alice: Browser, action: str, fields: dict[str, str]
 ) -> None:
-    answers = await asyncio.gather(*[act(house, ada, "Alice", action, **fields) for _ in range(2)])
+    answers = await asyncio.gather(*[act(app, ada, "Alice", action, **fields) for _ in range(2)])
     assert [(answer.status_code, answer.headers["location"]) for answer in answers] == [
         (303, "/admin/users")
     ] * 2
-    ((role, team, disabled),) = await house.rows(
+    ((role, team, disabled),) = await app.rows(
         "SELECT role, team, disabled_at IS NOT NULL AS off FROM users WHERE name = 'Alice'"
     )
     assert (role, team, bool(disabled)) == (
@@ -663,30 +663,30 @@ async def test_two_clicks_do_it_once_and_are_both_answered_well(
 
 
 async def test_a_form_that_was_drawn_for_another_administrator_does_nothing(
-    house: House, ada: Browser, grace: Browser, alice: Browser
+    app: TestApp, ada: Browser, grace: Browser, alice: Browser
 ) -> None:
-    before, viewer = await everything(house), await id_of(house, "Grace")
+    before, viewer = await everything(app), await id_of(app, "Grace")
     for action, fields in ACTIONS:
         for ask in (Browser.post, Browser.post_fragment):
-            answer = await act(house, ada, "Alice", action, ask, **fields, viewer=viewer)
+            answer = await act(app, ada, "Alice", action, ask, **fields, viewer=viewer)
             assert (answer.status_code, "You are logged in as Ada" in answer.text) == (409, True)
-    assert await everything(house) == before
+    assert await everything(app) == before
 
 
 @pytest.mark.asvs("S97")
-async def test_of_two_roles_the_first_counts(house: House, ada: Browser, alice: Browser) -> None:
-    path = f"/admin/users/{await id_of(house, 'Alice')}/role"
+async def test_of_two_roles_the_first_counts(app: TestApp, ada: Browser, alice: Browser) -> None:
+    path = f"/admin/users/{await id_of(app, 'Alice')}/role"
     for body, role in (("role=user&role=admin", "user"), ("role=admin&role=user", "admin")):
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         await ada.client.post(f"{path}?role=admin", content=body, headers=form)
-        assert await house.rows("SELECT role FROM users WHERE name = 'Alice'") == [(role,)]
+        assert await app.rows("SELECT role FROM users WHERE name = 'Alice'") == [(role,)]
 
 
 @pytest.mark.asvs("S38")
 async def test_no_form_of_an_administrator_has_a_password_in_it(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
-    page = read(await ada.get(f"/admin/users/{await id_of(house, 'Alice')}"))
+    page = read(await ada.get(f"/admin/users/{await id_of(app, 'Alice')}"))
     forms = page.one(**{"class": "actions"}).all("form")
     sent = {field.attrs["name"] for form in forms for field in form.all("input")}
     assert sent == {"viewer", "q", "sort", "page", "role", "team"}
@@ -695,5 +695,5 @@ async def test_no_form_of_an_administrator_has_a_password_in_it(
 
 
 @pytest.mark.asvs("S38")
-async def test_a_fresh_house_has_nobody_in_it(house: House) -> None:
-    assert await house.count("users") == 0
+async def test_a_fresh_house_has_nobody_in_it(app: TestApp) -> None:
+    assert await app.count("users") == 0

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from tests.conftest import House
-from tests.people import HTMX, Browser, set_cookie_of
+from tests.browser_client import HTMX, Browser, set_cookie_of
+from tests.conftest import TestApp
 
 
 def is_a_problem(answer: httpx.Response, status: int) -> bool:
@@ -17,9 +17,9 @@ def is_a_problem(answer: httpx.Response, status: int) -> bool:
 
 
 @pytest.mark.guide("D32", "D25")
-async def test_the_session_says_who_is_in_and_until_when(house: House, alice: Browser) -> None:
+async def test_the_session_says_who_is_in_and_until_when(app: TestApp, alice: Browser) -> None:
     answer = await alice.get("/api/session")
-    ((user_id,),) = await house.rows("SELECT id FROM users")
+    ((user_id,),) = await app.rows("SELECT id FROM users")
     assert answer.status_code == 200
     assert answer.json() == {
         "user": {"id": user_id, "name": "Alice", "role": "user", "slug": "alice"},
@@ -30,18 +30,18 @@ async def test_the_session_says_who_is_in_and_until_when(house: House, alice: Br
 @pytest.mark.guide("D16", "T1", "B13")
 @pytest.mark.parametrize("headers", [{}, HTMX, {"Accept": "text/html"}])
 async def test_a_stranger_gets_401_and_never_a_redirect(
-    stranger: Browser, headers: dict[str, str]
+    anonymous: Browser, headers: dict[str, str]
 ) -> None:
-    answer = await stranger.get("/api/session", **headers)
+    answer = await anonymous.get("/api/session", **headers)
     assert is_a_problem(answer, 401)
     assert set_cookie_of(answer) == {}
 
 
 @pytest.mark.guide("D16", "C3")
 async def test_a_cookie_that_the_database_does_not_know_is_deleted(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    await house.change("DELETE FROM sessions")
+    await app.change("DELETE FROM sessions")
     answer = await alice.get("/api/session")
     assert is_a_problem(answer, 401)
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
@@ -56,18 +56,18 @@ async def test_an_error_is_a_problem_in_json(
     assert is_a_problem(await alice.ask(method, path), status)
 
 
-async def test_the_session_costs_one_query(house: House, alice: Browser) -> None:
-    before = house.statements
+async def test_the_session_costs_one_query(app: TestApp, alice: Browser) -> None:
+    before = app.statements
     await alice.get("/api/session")
-    assert house.statements == before + 1
+    assert app.statements == before + 1
 
 
 @pytest.mark.guide("D31", "D30", "T1")
 async def test_the_list_of_people_is_for_administrators(
-    alice: Browser, ada: Browser, stranger: Browser
+    alice: Browser, ada: Browser, anonymous: Browser
 ) -> None:
     for headers in ({}, HTMX):
-        assert is_a_problem(await stranger.get("/api/admin/users", **headers), 401)
+        assert is_a_problem(await anonymous.get("/api/admin/users", **headers), 401)
         assert is_a_problem(await alice.get("/api/admin/users", **headers), 403)
     listed = (await ada.get("/api/admin/users")).json()["users"]
     assert {person["email"]: person["role"] for person in listed} == {
@@ -87,19 +87,19 @@ async def test_a_page_past_the_end_is_empty_so_that_who_pages_through_comes_to_i
 @pytest.mark.guide("D22", "D33", "D4")
 @pytest.mark.asvs("S88")
 async def test_a_profile_shows_each_viewer_what_they_may_see(
-    house: House, alice: Browser, bob: Browser, ada: Browser, stranger: Browser
+    app: TestApp, alice: Browser, bob: Browser, ada: Browser, anonymous: Browser
 ) -> None:
     async def seen_by(person: Browser) -> tuple:
         profile = (await person.get("/api/users/alice")).json()
         return profile["name"], profile["email"], profile["phone"]
 
-    await house.change("UPDATE users SET phone = '555-0199' WHERE name = 'Alice'")
+    await app.change("UPDATE users SET phone = '555-0199' WHERE name = 'Alice'")
     assert await seen_by(alice) == await seen_by(ada) == ("Alice", "alice@example.com", "555-0199")
     # An empty team is not a team that Alice and Bob share.
     assert await seen_by(bob) == ("Alice", None, None)
-    await house.change("UPDATE users SET team = 'keys'")
+    await app.change("UPDATE users SET team = 'keys'")
     assert await seen_by(bob) == ("Alice", None, "555-0199")
-    await house.change("UPDATE users SET team = 'locks' WHERE name = 'Bob'")
+    await app.change("UPDATE users SET team = 'locks' WHERE name = 'Bob'")
     assert await seen_by(bob) == ("Alice", None, None)
     assert is_a_problem(await bob.get("/api/users/nobody"), 404)
-    assert is_a_problem(await stranger.get("/api/users/alice"), 401)
+    assert is_a_problem(await anonymous.get("/api/users/alice"), 401)

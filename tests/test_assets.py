@@ -8,16 +8,16 @@ import brotli
 import httpx
 import pytest
 
-from tests.people import Browser, read
+from tests.browser_client import Browser, read
 from web.rendering.assets import STATIC
 
 KB = 1000
 PACKED = {"Accept-Encoding": "gzip"}
 
 
-async def assets_of(stranger: Browser) -> list[str]:
+async def assets_of(anonymous: Browser) -> list[str]:
     """Returns the path of every static file that the front page refers to."""
-    page = read(await stranger.get("/"))
+    page = read(await anonymous.get("/"))
     return [
         found.attrs[name]
         for name in ("src", "href")
@@ -26,19 +26,19 @@ async def assets_of(stranger: Browser) -> list[str]:
     ]
 
 
-async def raw(stranger: Browser, path: str, **headers: str) -> tuple[httpx.Response, bytes]:
+async def raw(anonymous: Browser, path: str, **headers: str) -> tuple[httpx.Response, bytes]:
     """Returns a response and its body as it was transferred, before decompression."""
-    async with stranger.client.stream("GET", path, headers=headers) as answer:
+    async with anonymous.client.stream("GET", path, headers=headers) as answer:
         return answer, b"".join([part async for part in answer.aiter_raw()])
 
 
 async def test_a_files_name_is_made_of_its_content_and_may_be_kept_for_ever(
-    stranger: Browser,
+    anonymous: Browser,
 ) -> None:
-    assets = await assets_of(stranger)
+    assets = await assets_of(anonymous)
     assert len(assets) == 4
     for path in assets:
-        answer, body = await raw(stranger, path, **{"Accept-Encoding": "identity"})
+        answer, body = await raw(anonymous, path, **{"Accept-Encoding": "identity"})
         assert answer.status_code == 200
         assert hashlib.sha256(body).hexdigest()[:12] in path
         assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
@@ -55,10 +55,10 @@ CODINGS = [
 ]
 
 
-async def test_a_file_comes_in_a_coding_that_the_browser_knows(stranger: Browser) -> None:
-    for path in await assets_of(stranger):
+async def test_a_file_comes_in_a_coding_that_the_browser_knows(anonymous: Browser) -> None:
+    for path in await assets_of(anonymous):
         for accepted, coding, unpack in CODINGS:
-            answer, body = await raw(stranger, path, **{"Accept-Encoding": accepted})
+            answer, body = await raw(anonymous, path, **{"Accept-Encoding": accepted})
             assert answer.headers.get("content-encoding") == coding, accepted
             assert {part.strip() for part in answer.headers["vary"].split(",")} == {
                 "Accept-Encoding"
@@ -67,9 +67,9 @@ async def test_a_file_comes_in_a_coding_that_the_browser_knows(stranger: Browser
 
 
 @pytest.mark.asvs("S106")
-async def test_htmx_is_the_file_that_was_looked_at(stranger: Browser) -> None:
-    (path,) = [path for path in await assets_of(stranger) if "htmx" in path]
-    body = (await stranger.get(path)).content
+async def test_htmx_is_the_file_that_was_looked_at(anonymous: Browser) -> None:
+    (path,) = [path for path in await assets_of(anonymous) if "htmx" in path]
+    body = (await anonymous.get(path)).content
     assert (
         hashlib.sha256(body).hexdigest()
         == "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130"
@@ -96,32 +96,32 @@ ELSEWHERE = [
 
 
 @pytest.mark.asvs("S77")
-async def test_nothing_but_a_listed_file_is_served(stranger: Browser) -> None:
-    assert [path for path in ELSEWHERE if (await stranger.get(path)).status_code != 404] == []
+async def test_nothing_but_a_listed_file_is_served(anonymous: Browser) -> None:
+    assert [path for path in ELSEWHERE if (await anonymous.get(path)).status_code != 404] == []
 
 
 @pytest.mark.asvs("S77")
-async def test_a_thousand_ranges_get_the_whole_file_once(stranger: Browser) -> None:
-    (path, *_) = await assets_of(stranger)
+async def test_a_thousand_ranges_get_the_whole_file_once(anonymous: Browser) -> None:
+    (path, *_) = await assets_of(anonymous)
     ranges = "bytes=" + ",".join(f"{n}-{n}" for n in range(1000))
-    answer = await stranger.get(path, Range=ranges)
+    answer = await anonymous.get(path, Range=ranges)
     assert (answer.status_code, hashlib.sha256(answer.content).hexdigest()[:12] in path) == (
         200,
         True,
     )
 
 
-async def test_the_sign_up_page_weighs_at_most_six_kilobytes(stranger: Browser) -> None:
-    answer, body = await raw(stranger, "/signup", **PACKED)
+async def test_the_sign_up_page_weighs_at_most_six_kilobytes(anonymous: Browser) -> None:
+    answer, body = await raw(anonymous, "/signup", **PACKED)
     assert answer.headers["content-encoding"] == "gzip"
     assert len(body) <= 6 * KB
 
 
 async def test_the_styles_go_without_comments_and_indentation_and_with_every_rule(
-    stranger: Browser,
+    anonymous: Browser,
 ) -> None:
-    page = read(await stranger.get("/signup"))
-    served = (await stranger.get(page.one("link", rel="stylesheet").attrs["href"])).text
+    page = read(await anonymous.get("/signup"))
+    served = (await anonymous.get(page.one("link", rel="stylesheet").attrs["href"])).text
     source = (STATIC / "app.css").read_text()
     assert [served.count(bracket) for bracket in "{}"] == [
         source.count(bracket) for bracket in "{}"
@@ -132,22 +132,22 @@ async def test_the_styles_go_without_comments_and_indentation_and_with_every_rul
 
 
 async def test_the_script_is_served_without_comment_lines_and_indentation(
-    stranger: Browser,
+    anonymous: Browser,
 ) -> None:
-    page = read(await stranger.get("/signup"))
-    served = (await stranger.get(page.all("script")[1].attrs["src"])).text
+    page = read(await anonymous.get("/signup"))
+    served = (await anonymous.get(page.all("script")[1].attrs["src"])).text
     source = [line.strip() for line in (STATIC / "app.js").read_text().splitlines()]
     assert served.splitlines() == [line for line in source if line and not line.startswith("//")]
 
 
 async def test_the_styles_weigh_at_most_eight_kilobytes_and_the_scripts_eighteen(
-    stranger: Browser,
+    anonymous: Browser,
 ) -> None:
-    page = read(await stranger.get("/signup"))
+    page = read(await anonymous.get("/signup"))
     styles = [link.attrs["href"] for link in page.all("link", rel="stylesheet")]
     scripts = [script.attrs["src"] for script in page.all("script")]
     weights = [
-        sum([len((await raw(stranger, path, **PACKED))[1]) for path in paths])
+        sum([len((await raw(anonymous, path, **PACKED))[1]) for path in paths])
         for paths in (styles, scripts)
     ]
     assert len(styles) == 1
@@ -156,7 +156,7 @@ async def test_the_styles_weigh_at_most_eight_kilobytes_and_the_scripts_eighteen
 
 
 async def test_the_answer_to_a_live_check_weighs_at_most_a_kilobyte(
-    alice: Browser, stranger: Browser
+    alice: Browser, anonymous: Browser
 ) -> None:
     for field, text in (
         ("name", ""),
@@ -165,11 +165,11 @@ async def test_the_answer_to_a_live_check_weighs_at_most_a_kilobyte(
         ("email", alice.email),
         ("email", "a@b.com"),
     ):
-        assert len((await stranger.post(f"/signup/check/{field}", {field: text})).content) <= 1024
+        assert len((await anonymous.post(f"/signup/check/{field}", {field: text})).content) <= 1024
 
 
-async def test_a_first_view_takes_at_most_four_requests(stranger: Browser) -> None:
-    page = read(await stranger.get("/signup"))
+async def test_a_first_view_takes_at_most_four_requests(anonymous: Browser) -> None:
+    page = read(await anonymous.get("/signup"))
     assert (
         1 + len(page.all("script")) + len(page.all("link", rel="stylesheet")) + len(page.all("img"))
         <= 4

@@ -11,18 +11,18 @@ from urllib.parse import urlencode
 
 import pytest
 
-from db.access import operator as shell
-from db.audit.events import EVENTS, Event
+from db.access import operator
+from db.audit.events import EVENT_TEXTS, Event
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.engine.statement import Conflict
 from db.errors import LastAdmin
-from db.rate_limits.limiter import has_room
+from db.rate_limits.limiter import try_take_token
 from db.rate_limits.limits import ENTRIES_CLIENT, LOGIN_UNKNOWN
 from db.viewer import Operator
-from tests.conftest import House
-from tests.people import HTMX, IPHONE, PASSWORD, Browser, Element, read
-from web.rendering.responses import SITE
+from tests.browser_client import HTMX, IPHONE, PASSWORD, Browser, Element, read
+from tests.conftest import TestApp
+from web.rendering.responses import SITE_NAME
 from web.settings.paths import ROOT
 
 NEW = "another-No.7 to the sea"
@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
     event: str
     outcome: str = "done"
-    actor: str = "member"
+    actor: str = "user"
     who: str | None = "Alice"
     whom: str | None = "Alice"
     session: str = "alice"
@@ -56,7 +56,7 @@ class Row(NamedTuple):
 class Cast:
     """The users of these tests, and the names of their sessions."""
 
-    house: House
+    app: TestApp
     alice: Browser
     phone: Browser
     bob: Browser
@@ -66,26 +66,26 @@ class Cast:
     sessions: dict[str, str]
 
     async def trail(self) -> list[Row]:
-        rows = await self.house.rows(TRAIL)
+        rows = await self.app.rows(TRAIL)
         return [
             Row(*row[:5], self.sessions.get(row[5], row[5]), *row[6:8], json.loads(row[8] or "{}"))
             for row in rows
         ]
 
     async def id_of(self, name: str) -> str:
-        return (await self.house.rows(f"SELECT id FROM users WHERE name = '{name}'"))[0][0]
+        return (await self.app.rows(f"SELECT id FROM users WHERE name = '{name}'"))[0][0]
 
     async def at(self, name: str, action: str, by: Browser | None = None, **fields: str) -> None:
         """Changes the user with that name as an administrator, who is Ada by default."""
         await (by or self.ada).post(f"/admin/users/{await self.id_of(name)}/{action}", fields)
 
     async def session_of(self, person: Browser) -> str:
-        return (await self.house.viewer_of(person)).session_id
+        return (await self.app.viewer_of(person)).session_id
 
     async def state(self) -> list[list[tuple]]:
         """Returns all rows that a change could affect."""
         return [
-            await self.house.rows(f"SELECT * FROM {table} ORDER BY id")
+            await self.app.rows(f"SELECT * FROM {table} ORDER BY id")
             for table in ("users", "sessions")
         ]
 
@@ -95,27 +95,27 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-async def assemble(house: House) -> Cast:
+async def assemble(app: TestApp) -> Cast:
     """Creates Alice with two devices, Bob, two administrators and an anonymous user."""
-    alice, bob = await house.member("Alice"), await house.member("Bob")
-    phone = replace(await house.browser("Alice"), user_agent=IPHONE)
+    alice, bob = await app.sign_up_user("Alice"), await app.sign_up_user("Bob")
+    phone = replace(await app.browser("Alice"), user_agent=IPHONE)
     await phone.log_in()
-    ada, grace = await house.admin("Ada"), await house.admin("Grace")
-    cast = Cast(house, alice, phone, bob, ada, grace, await house.browser("Charlie"), {})
+    ada, grace = await app.admin("Ada"), await app.admin("Grace")
+    cast = Cast(app, alice, phone, bob, ada, grace, await app.browser("Charlie"), {})
     for name in ("alice", "phone", "bob", "ada", "grace"):
         cast.sessions[await cast.session_of(getattr(cast, name))] = name
     return cast
 
 
 @pytest.fixture
-async def cast(house: House) -> Cast:
-    return await assemble(house)
+async def cast(app: TestApp) -> Cast:
+    return await assemble(app)
 
 
 # Recorded entries
 
 Act = Callable[[Cast], Awaitable[object]]
-STRANGER = {"actor": "stranger", "who": None, "session": ""}
+STRANGER = {"actor": "anonymous", "who": None, "session": ""}
 BY_ADA = {"who": "Ada", "session": "ada"}
 OPERATOR = {"actor": "operator", "who": None, "session": "", "address": "", "browser": ""}
 
@@ -140,7 +140,7 @@ async def disable_the_last(cast: Cast) -> None:
 
 async def enable_again(cast: Cast) -> None:
     await cast.at("Bob", "disable")
-    cast.house.clock.move(minutes=1)
+    cast.app.clock.move(minutes=1)
     await cast.at("Bob", "enable")
 
 
@@ -148,8 +148,8 @@ def post(path: str, **fields: str) -> Act:
     return lambda cast: cast.alice.post(path, fields)
 
 
-def operator(function: Callable, **given: object) -> Act:
-    return lambda cast: function(Operator(cast.house.store), **given)
+def as_operator(function: Callable, **given: object) -> Act:
+    return lambda cast: function(Operator(cast.app.store), **given)
 
 
 # Each function changes something, and the newest entry must equal the expected one.
@@ -198,8 +198,8 @@ CHANGES: dict[str, tuple[Act, Row]] = {
         Row("session.end-all", detail={"ended": 2}, **BY_ADA),
     ),
     "operator, create": (
-        operator(
-            shell.create_user,
+        as_operator(
+            operator.create_user,
             name="Zoe",
             email="zoe@example.com",
             password=Secret(PASSWORD),
@@ -208,11 +208,11 @@ CHANGES: dict[str, tuple[Act, Row]] = {
         Row("account.create", whom="Zoe", detail={"role": "user"}, **OPERATOR),
     ),
     "operator, role": (
-        operator(shell.change_role, email="alice@example.com", role="admin"),
+        as_operator(operator.set_user_role, email="alice@example.com", role="admin"),
         Row("role.change", detail={"from": "user", "to": "admin"}, **OPERATOR),
     ),
     "operator, password": (
-        operator(shell.set_password, email="alice@example.com", password=Secret(NEW)),
+        as_operator(operator.set_user_password, email="alice@example.com", password=Secret(NEW)),
         Row("password.set", detail={"ended": 2}, **OPERATOR),
     ),
     "log-in": (lambda cast: cast.charlie.post("/login", ALICE), Row("login", session="charlie")),
@@ -260,8 +260,8 @@ REFUSALS: dict[str, tuple[Act, Row]] = {
     "the last role": (demote_the_last, Row("role.change", "refused", whom="Ada", **BY_ADA)),
     "the last account": (disable_the_last, Row("account.disable", "refused", whom="Ada", **BY_ADA)),
     "operator, create": (
-        operator(
-            shell.create_user,
+        as_operator(
+            operator.create_user,
             name="Zoe",
             email="alice@example.com",
             password=Secret(PASSWORD),
@@ -272,7 +272,7 @@ REFUSALS: dict[str, tuple[Act, Row]] = {
 }
 
 
-def named(row: Row, cast: Cast) -> Row:
+def describe_error(row: Row, cast: Cast) -> Row:
     """Returns the entry with the session in its detail replaced by its name."""
     session = row.detail.get("session")
     return (
@@ -292,7 +292,7 @@ async def test_a_change_has_one_row_that_tells_who_what_on_whom_and_from_where(
         cast.sessions[await cast.session_of(cast.charlie)] = "charlie"
     rows = await cast.trail()
     assert rows[: len(before)] == before
-    assert named(rows[-1], cast) == expected
+    assert describe_error(rows[-1], cast) == expected
     assert len(rows) == len(before) + (2 if what == "enable" else 1)
     assert await cast.state() != state
 
@@ -312,11 +312,11 @@ async def test_a_refusal_has_one_row_too(cast: Cast, what: str) -> None:
 
 @pytest.mark.asvs("S91")
 async def test_the_operator_is_told_of_too_who_may_not_demote_the_last_either(
-    house: House, ada: Browser
+    app: TestApp, ada: Browser
 ) -> None:
     with pytest.raises(LastAdmin):
-        await house.change_role(ada, "user")
-    assert (await house.rows(TRAIL))[-1][:5] == ("role.change", "refused", "operator", None, "Ada")
+        await app.change_role(ada, "user")
+    assert (await app.rows(TRAIL))[-1][:5] == ("role.change", "refused", "operator", None, "Ada")
 
 
 async def test_what_is_no_event_leaves_no_row(cast: Cast) -> None:
@@ -346,31 +346,31 @@ async def test_what_is_no_event_leaves_no_row(cast: Cast) -> None:
 
 
 async def test_a_session_that_is_over_cannot_be_logged_out_of(cast: Cast) -> None:
-    thief = await cast.house.thief_of(cast.alice)
+    thief = await cast.app.attacker_with_cookie_of(cast.alice)
     await cast.alice.post("/logout")
     rows = await cast.trail()
     assert rows[-1] == Row("logout")
     await thief.post("/logout")
-    await cast.house.change("UPDATE sessions SET expires_at = created_at")
+    await cast.app.change("UPDATE sessions SET expires_at = created_at")
     await cast.bob.post("/logout")
-    cast.house.clock.move(days=8)
+    cast.app.clock.move(days=8)
     await cast.phone.post("/logout")
     assert await cast.trail() == rows
 
 
 @pytest.mark.parametrize("environ", [{"SESSION_SECRET": "s" * 40, "SESSION_STRATEGY": "stateless"}])
 async def test_where_sessions_have_no_rows_the_same_is_told_without_them(
-    make_house: Callable,
+    make_app: Callable,
 ) -> None:
-    house = await make_house(RATE_LIMITS="off")
-    alice, ada = await house.member("Alice"), await house.admin("Ada")
-    await ada.post(f"/admin/users/{(await house.viewer_of(alice)).id}/end-sessions")
+    app = await make_app(RATE_LIMITS="off")
+    alice, ada = await app.sign_up_user("Alice"), await app.admin("Ada")
+    await ada.post(f"/admin/users/{(await app.viewer_of(alice)).id}/end-sessions")
     await alice.post("/logout")  # The session has already ended.
     await alice.log_in()
     await alice.post("/devices/revoke-all")
     await alice.log_in()
     await alice.post("/logout")
-    told = [(row[0], row[3], row[4], row[5]) for row in await house.rows(TRAIL)]
+    told = [(row[0], row[3], row[4], row[5]) for row in await app.rows(TRAIL)]
     assert told[3:] == [
         ("session.end-all", "Ada", "Alice", ""),
         ("login", "Alice", "Alice", ""),
@@ -391,50 +391,50 @@ async def test_a_change_that_cannot_be_recorded_is_not_made(cast: Cast, what: st
     if what == "enable":
         await cast.at("Bob", "disable")
     state, before = await cast.state(), await cast.trail()
-    await cast.house.break_inserts("audit")
+    await cast.app.break_inserts("audit")
     # The operator's functions raise this exception, and HTTP clients receive status 500.
     with suppress(Conflict):
         await act(cast)
     assert await cast.state() == state
-    await cast.house.mend_inserts("audit")
+    await cast.app.mend_inserts("audit")
     assert await cast.trail() == before
     await act(cast)
-    assert named((await cast.trail())[-1], cast)[:2] == expected[:2]
+    assert describe_error((await cast.trail())[-1], cast)[:2] == expected[:2]
 
 
 @pytest.mark.asvs("S92")
 async def test_a_change_that_is_not_made_is_not_recorded(cast: Cast) -> None:
     before, state = await cast.trail(), await cast.state()
-    await cast.house.break_inserts("sessions")
+    await cast.app.break_inserts("sessions")
     for act in (CHANGES["log-in"][0], CHANGES["sign-up"][0], CHANGES["password"][0]):
         await act(cast)
-    await cast.house.mend_inserts("sessions")
+    await cast.app.mend_inserts("sessions")
     assert await cast.state() == state
     assert await cast.trail() == before
 
 
 @pytest.mark.asvs("S48", "S92")
 async def test_it_holds_no_password_no_cookie_and_no_phone_and_no_row_is_ever_touched(
-    house: House,
+    app: TestApp,
 ) -> None:
     secrets = {PASSWORD, NEW, WRONG, "+49 30 1234"}
     for act, _ in [*CHANGES.values(), *REFUSALS.values()]:
         for table in ("users", "sessions"):
-            await house.change(f"DELETE FROM {table}")
-        cast = await assemble(house)
+            await app.change(f"DELETE FROM {table}")
+        cast = await assemble(app)
         people = (cast.alice, cast.phone, cast.bob, cast.ada, cast.grace)
         secrets |= {person.cookie for person in people}
-        secrets |= {house.store.keys.open(person.cookie)["sid"] for person in people}
+        secrets |= {app.store.keys.decode(person.cookie)["sid"] for person in people}
         secrets |= {
-            value for row in await house.rows("SELECT password_hash FROM users") for value in row
+            value for row in await app.rows("SELECT password_hash FROM users") for value in row
         }
         secrets |= {
-            value for row in await house.rows("SELECT token_hash FROM sessions") for value in row
+            value for row in await app.rows("SELECT token_hash FROM sessions") for value in row
         }
-        before = await house.rows("SELECT * FROM audit ORDER BY number")
+        before = await app.rows("SELECT * FROM audit ORDER BY number")
         await act(cast)
-        assert (await house.rows("SELECT * FROM audit ORDER BY number"))[: len(before)] == before
-    stored = json.dumps(await house.rows("SELECT * FROM audit"))
+        assert (await app.rows("SELECT * FROM audit ORDER BY number"))[: len(before)] == before
+    stored = json.dumps(await app.rows("SELECT * FROM audit"))
     assert stored.count('"role.change"') > 3
     assert [secret for secret in secrets if secret in stored] == []
 
@@ -443,8 +443,8 @@ async def test_it_holds_no_password_no_cookie_and_no_phone_and_no_row_is_ever_to
 
 
 @pytest.fixture
-async def limited(make_house: Callable, cheap: Passwords) -> Cast:
-    return await assemble(await make_house(hashing=cheap, RATE_LIMITS="enforce"))
+async def limited(make_app: Callable, cheap: Passwords) -> Cast:
+    return await assemble(await make_app(hashing=cheap, RATE_LIMITS="enforce"))
 
 
 @pytest.mark.asvs("S104", "S91")
@@ -471,7 +471,7 @@ async def test_an_administrator_can_do_a_minutes_work_in_a_minute(limited: Cast)
         **BY_ADA,
     )
     assert (await limited.grace.post(f"{path}/team", {"team": "Grace's"})).status_code == 303
-    limited.house.clock.move(seconds=2)
+    limited.app.clock.move(seconds=2)
     assert (await limited.ada.post(f"{path}/team", {"team": "Late"})).status_code == 303
     assert (await limited.ada.get("/admin/users")).status_code == 200
     assert (
@@ -485,17 +485,17 @@ async def test_an_administrator_can_do_a_minutes_work_in_a_minute(limited: Cast)
 async def test_a_flood_of_forbidden_pages_is_one_row_a_minute_and_else_writes_nothing(
     limited: Cast,
 ) -> None:
-    house, before = limited.house, len(await limited.trail())
+    app, before = limited.app, len(await limited.trail())
     assert (await limited.alice.get("/admin/users")).status_code == 403
     assert (await limited.alice.get("/admin/users")).status_code == 403
-    writes = house.store.database._backend.writes
+    writes = app.store.database._backend.writes
     for _ in range(20):
         assert (await limited.alice.get("/admin/users")).status_code == 403
-    assert house.store.database._backend.writes == writes
+    assert app.store.database._backend.writes == writes
     assert len(await limited.trail()) == before + 1
     await limited.bob.get("/admin/audit")
     assert len(await limited.trail()) == before + 2
-    house.clock.move(seconds=61)
+    app.clock.move(seconds=61)
     for _ in range(3):
         await limited.alice.get("/admin/users")
     assert [row.who for row in (await limited.trail())[before:]] == ["Alice", "Bob", "Alice"]
@@ -550,7 +550,7 @@ async def test_when_from_where_and_what_to_do_stand_beside_it(cast: Cast) -> Non
     assert entry.one("time").attrs["datetime"] == "2026-11-24T09:12:00Z"
     assert f"{FIREFOX_HERE}, from {HOME}" in entry.text
     assert "change your password" in page.one("section").text
-    assert page.one("title").text == f"Activity · {SITE}"
+    assert page.one("title").text == f"Activity · {SITE_NAME}"
     assert "/account/activity" in [
         link.attrs.get("href") for link in read(await cast.alice.get("/account")).all("a")
     ]
@@ -589,27 +589,27 @@ async def test_nobody_reads_what_is_anothers(cast: Cast) -> None:
 
 @pytest.mark.asvs("S88")
 async def test_where_an_administrator_was_is_told_to_nobody_but_administrators(
-    house: House,
+    app: TestApp,
 ) -> None:
-    alice = await house.member("Alice")
-    ada = replace(await house.admin("Ada"), user_agent=IPHONE)
-    await ada.post(f"/admin/users/{(await house.viewer_of(alice)).id}/team", {"team": "Harbour"})
+    alice = await app.sign_up_user("Alice")
+    ada = replace(await app.admin("Ada"), user_agent=IPHONE)
+    await ada.post(f"/admin/users/{(await app.viewer_of(alice)).id}/team", {"team": "Harbour"})
     page = (await alice.get("/account/activity")).text
     assert "An administrator added you to the team" in page
     assert not {text for text in ("Ada", IPHONE_HERE) if text in page}
     assert IPHONE_HERE in (await ada.get("/admin/audit")).text
 
 
-async def plant(house: House, many: int) -> None:
+async def plant(app: TestApp, many: int) -> None:
     """Makes Alice change her profile this many times."""
-    alice = await house.member("Alice")
+    alice = await app.sign_up_user("Alice")
     for number in range(many):
         await alice.post("/account", {"phone": str(number)})
 
 
-async def test_it_comes_in_pages(house: House) -> None:
-    await plant(house, 51)
-    alice = await house.browser("Alice")
+async def test_it_comes_in_pages(app: TestApp) -> None:
+    await plant(app, 51)
+    alice = await app.browser("Alice")
     await alice.log_in()
     seen = []
     for page, more in (("", True), ("?page=2", True), ("?page=3", False)):
@@ -737,7 +737,7 @@ async def test_the_form_keeps_what_was_asked_and_pages_keep_it_too(cast: Cast) -
         "done",
     ]
     assert len(rows_of(page)) == 25
-    assert page.one(id="people-list").one("p", role="status").text == (
+    assert page.one(id="result-list").one("p", role="status").text == (
         "Entries 1 to 25 found for “alice”, newest first."
     )
     older = page.one("a", rel="next").attrs["href"]
@@ -748,7 +748,7 @@ async def test_the_form_keeps_what_was_asked_and_pages_keep_it_too(cast: Cast) -
     assert page.all("a", rel="next") == []
     assert {option.attrs["value"] for option in page.one("select", id="event").all("option")} == {
         "",
-        *EVENTS,
+        *EVENT_TEXTS,
     }
 
 
@@ -760,9 +760,9 @@ async def test_both_pages_are_few_statements_and_their_fragments_a_part_of_them(
         (cast.alice, "/account/activity"),
         (cast.ada, "/admin/audit?q=a&outcome=done"),
     ):
-        before = cast.house.statements
+        before = cast.app.statements
         page = await person.get(path)
-        assert cast.house.statements - before == 2
+        assert cast.app.statements - before == 2
         fragment = await person.get_fragment(path)
         assert fragment.text.partition("</title>\n")[2].strip() in page.text
         assert len(read(fragment).all("h1")) == 1
@@ -789,16 +789,14 @@ MARKUP = [
 
 
 @pytest.mark.asvs("S33")
-async def test_names_teams_browsers_and_searches_are_text(house: House) -> None:
-    ada = await house.admin("Ada")
+async def test_names_teams_browsers_and_searches_are_text(app: TestApp) -> None:
+    ada = await app.admin("Ada")
     shapes = []
     for number, text in enumerate(["Plain", *MARKUP]):
-        await house.change("DELETE FROM audit", "DELETE FROM users WHERE name <> 'Ada'")
+        await app.change("DELETE FROM audit", "DELETE FROM users WHERE name <> 'Ada'")
         agent = f"{text}/1.0 Mozilla/5.0 {text} Firefox/9.0".encode("ascii", "replace").decode()
-        guest = await house.member(text, email=f"guest{number}@example.com", user_agent=agent)
-        await ada.post(
-            f"/admin/users/{(await house.viewer_of(guest)).id}/team", {"team": text[:40]}
-        )
+        guest = await app.sign_up_user(text, email=f"guest{number}@example.com", user_agent=agent)
+        await ada.post(f"/admin/users/{(await app.viewer_of(guest)).id}/team", {"team": text[:40]})
         pages = [
             read(await ada.get("/account/activity")),
             read(await guest.get("/account/activity")),
@@ -825,7 +823,7 @@ async def test_a_row_that_somebody_has_spoilt_is_still_shown(cast: Cast) -> None
         '{"to": {"a": []}}',
         '{"times": "x", "ended": null, "fields": 7}',
     ):
-        await cast.house.change(f"UPDATE audit SET detail = '{detail}'")
+        await cast.app.change(f"UPDATE audit SET detail = '{detail}'")
         for event in (
             "team.change",
             "role.change",
@@ -835,9 +833,7 @@ async def test_a_row_that_somebody_has_spoilt_is_still_shown(cast: Cast) -> None
             "bicycle.steal",
         ):
             for outcome in ("done", "refused", "perhaps"):
-                await cast.house.change(
-                    f"UPDATE audit SET event = '{event}', outcome = '{outcome}'"
-                )
+                await cast.app.change(f"UPDATE audit SET event = '{event}', outcome = '{outcome}'")
                 for person, path in ((cast.alice, "/account/activity"), (cast.ada, "/admin/audit")):
                     assert (await person.get(path)).status_code == 200
 
@@ -854,8 +850,8 @@ def test_every_event_has_its_words_and_is_documented() -> None:
         .partition("\n## ")[0]
     )
     documented = dict(re.findall(r"^\| `([a-z.-]+)` \| ([^|]+) \|", section, re.M))
-    assert documented == {name: words.label for name, words in EVENTS.items()}
-    assert set(EVENTS) == set(get_args(Event))
+    assert documented == {name: words.label for name, words in EVENT_TEXTS.items()}
+    assert set(EVENT_TEXTS) == set(get_args(Event))
 
 
 @pytest.mark.asvs("S91")
@@ -865,7 +861,7 @@ def test_every_event_of_the_registry_is_recorded_somewhere_and_each_story_is_tol
         "entries.left-out",
     }
     told |= {"session.end-guessing"}
-    assert told == set(EVENTS)
+    assert told == set(EVENT_TEXTS)
 
 
 # Entry budgets
@@ -878,7 +874,7 @@ async def count_of(cast: Cast, event: str) -> int:
 @pytest.mark.asvs("S95", "S91")
 async def test_many_changes_of_one_account_are_ten_entries_and_a_count(limited: Cast) -> None:
     for number in range(25):
-        limited.house.clock.move(seconds=2)
+        limited.app.clock.move(seconds=2)
         assert (await limited.alice.post("/account", {"phone": str(number)})).status_code == 303
     assert await count_of(limited, "profile.change") == 10
     told = [row for row in await limited.trail() if row.event == "entries.left-out"]
@@ -889,29 +885,29 @@ async def test_many_changes_of_one_account_are_ten_entries_and_a_count(limited: 
     assert (await activity(limited.alice))[
         0
     ] == "You did this 10 times more than is listed here: Change profile"
-    assert (await limited.house.rows("SELECT phone FROM users WHERE name = 'Alice'")) == [("24",)]
+    assert (await limited.app.rows("SELECT phone FROM users WHERE name = 'Alice'")) == [("24",)]
 
 
 @pytest.mark.asvs("S95", "S91")
 async def test_log_ins_of_one_network_do_not_hide_one_from_elsewhere(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
-    house = await make_house(hashing=cheap, RATE_LIMITS="enforce", TRUSTED_PROXIES="192.0.2.14")
-    alice = await house.member("Alice")
+    app = await make_app(hashing=cheap, RATE_LIMITS="enforce", TRUSTED_PROXIES="192.0.2.14")
+    alice = await app.sign_up_user("Alice")
     for _ in range(20):
         alice.cookie = None
         assert (await alice.log_in()).status_code == 303
-    thief = await house.browser("Alice", headers={"X-Forwarded-For": "203.0.113.9"})
+    thief = await app.browser("Alice", headers={"X-Forwarded-For": "203.0.113.9"})
     assert (await thief.log_in()).status_code == 303
-    rows = await house.rows("SELECT address FROM audit WHERE event = 'login' ORDER BY number")
+    rows = await app.rows("SELECT address FROM audit WHERE event = 'login' ORDER BY number")
     assert rows == [(HOME,)] * 10 + [("203.0.113.9",)]
 
 
 @pytest.mark.asvs("S95", "S91")
 async def test_guesses_at_unknown_addresses_do_not_hide_those_at_an_account(limited: Cast) -> None:
-    store = limited.house.store
+    store = limited.app.store
     async with store.transaction():
-        while await has_room(store, LOGIN_UNKNOWN, HOME):
+        while await try_take_token(store, LOGIN_UNKNOWN, HOME):
             pass
     before = await count_of(limited, "login")
     await limited.charlie.post("/login", {"email": "nobody@example.com", "password": WRONG})
@@ -925,15 +921,15 @@ async def test_guesses_at_unknown_addresses_do_not_hide_those_at_an_account(limi
 async def test_one_client_with_many_accounts_has_one_budget(
     limited: Cast, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = limited.house.store
+    store = limited.app.store
     async with store.transaction():
-        while await has_room(store, ENTRIES_CLIENT, HOME):
+        while await try_take_token(store, ENTRIES_CLIENT, HOME):
             pass
     before = await count_of(limited, "profile.change")
     await limited.alice.post("/account", {"phone": "1"})
     await limited.bob.post("/account", {"phone": "2"})
     assert await count_of(limited, "profile.change") == before
-    nobody = {"actor": "program", "who": None, "whom": None, "session": "", "browser": ""}
+    nobody = {"actor": "system", "who": None, "whom": None, "session": "", "browser": ""}
     left_out = {"event": "profile.change", "limit": "entries-client", "times": 1}
     assert (await limited.trail())[-1] == Row("entries.left-out", detail=left_out, **nobody)
     assert "limit entries-client: 1 audit entries of one client were left out" in caplog.text

@@ -10,19 +10,18 @@ from datetime import timedelta
 
 import pytest
 
-from db.audit.chain import shorten
-from db.audit.chain import verify as verify_chain
-from db.audit.log import Link
+from db.audit.chain import prune_entries, verify_chain
+from db.audit.log import ChainPosition
 from db.crypto.passwords import Passwords
-from db.maintenance.pruning import TRAIL_KEPT, prune
-from db.maintenance.startup import report_head
-from tests.conftest import SECRET, House
-from tests.databases import KIND, KINDS
-from tests.people import Browser
+from db.maintenance.pruning import ENTRY_RETENTION, prune
+from db.maintenance.startup import log_head_problem
+from tests.browser_client import Browser
+from tests.conftest import SECRET, TestApp
+from tests.databases import DATABASE_TYPE, DATABASE_TYPES
 from web.cli.main import main
 
 OLD, NEW = SECRET, "another secret of the tests: w8Zk1yBn5Qe3Gt6U"
-BOTH = pytest.mark.parametrize("kind", KINDS)
+BOTH = pytest.mark.parametrize("database_type", DATABASE_TYPES)
 COLUMNS = {
     "at": "'2026-11-24T09:12:00.000001+00:00'",
     "event": "'logout'",
@@ -45,9 +44,9 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-async def verify(house: House, *options: str, secret: str = SECRET) -> tuple[int, str]:
+async def verify(app: TestApp, *options: str, secret: str = SECRET) -> tuple[int, str]:
     """Runs `latchkey audit verify` and returns its exit code and its output."""
-    environ = {"DATABASE_URL": house.settings.database_url.reveal(), "SESSION_SECRET": secret}
+    environ = {"DATABASE_URL": app.settings.database_url.reveal(), "SESSION_SECRET": secret}
 
     def run() -> tuple[int, str]:
         out = io.StringIO()
@@ -57,50 +56,50 @@ async def verify(house: House, *options: str, secret: str = SECRET) -> tuple[int
     return await asyncio.to_thread(run)
 
 
-async def head_of(house: House) -> str:
-    code, said = await verify(house)
+async def head_of(app: TestApp) -> str:
+    code, said = await verify(app)
     assert code == 0, said
     return re.search(r"^head: (\S+)$", said, re.M)[1]
 
 
-async def add_rows(house: House, many: int, name: str = "Alice") -> None:
-    person = await house.browser(name)
-    if not await house.rows(f"SELECT id FROM users WHERE name = '{name}'"):
-        await person.sign_up()
+async def add_rows(app: TestApp, many: int, name: str = "Alice") -> None:
+    user = await app.browser(name)
+    if not await app.rows(f"SELECT id FROM users WHERE name = '{name}'"):
+        await user.sign_up()
     else:
-        await person.log_in()
+        await user.log_in()
     for number in range(many - 1):
-        house.clock.move(seconds=1)
-        await person.post("/account", {"phone": f"{name} {number} {house.clock()}"})
+        app.clock.move(seconds=1)
+        await user.post("/account", {"phone": f"{name} {number} {app.clock()}"})
 
 
 @pytest.fixture
-async def trail(house: House) -> House:
+async def trail(app: TestApp) -> TestApp:
     """Returns an application whose audit log has nine entries."""
-    await add_rows(house, 9)
-    assert await numbers(house) == [*range(1, 10)]
-    return house
+    await add_rows(app, 9)
+    assert await numbers(app) == [*range(1, 10)]
+    return app
 
 
-async def numbers(house: House) -> list[int]:
-    return [number for (number,) in await house.rows("SELECT number FROM audit ORDER BY number")]
+async def numbers(app: TestApp) -> list[int]:
+    return [number for (number,) in await app.rows("SELECT number FROM audit ORDER BY number")]
 
 
 @pytest.mark.asvs("S92")
-async def test_what_nobody_has_touched_fits_and_the_head_is_told(trail: House) -> None:
-    ((seal,),) = await trail.rows("SELECT seal FROM audit WHERE number = 9")
-    assert await verify(trail) == (0, f"9 entries verified\nhead: 9:{seal}\n")
+async def test_what_nobody_has_touched_fits_and_the_head_is_told(trail: TestApp) -> None:
+    ((mac,),) = await trail.rows("SELECT seal FROM audit WHERE number = 9")
+    assert await verify(trail) == (0, f"9 entries verified\nhead: 9:{mac}\n")
 
 
-async def test_an_empty_trail_fits(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    await prune(house.store)
+async def test_an_empty_trail_fits(app: TestApp, caplog: pytest.LogCaptureFixture) -> None:
+    await prune(app.store)
     assert caplog.text == ""
-    assert await verify(house) == (0, "0 entries verified\nhead: 0:\n")
+    assert await verify(app) == (0, "0 entries verified\nhead: 0:\n")
 
 
 @pytest.mark.asvs("S92")
 @pytest.mark.parametrize("column", COLUMNS)
-async def test_a_row_that_was_changed_is_named(trail: House, column: str) -> None:
+async def test_a_row_that_was_changed_is_named(trail: TestApp, column: str) -> None:
     for number in (1, 5, 9):
         ((before,),) = await trail.rows(f"SELECT {column} FROM audit WHERE number = {number}")
         await trail.change(f"UPDATE audit SET {column} = {COLUMNS[column]} WHERE number = {number}")
@@ -126,7 +125,7 @@ CUTS = {
 
 @pytest.mark.asvs("S92")
 @pytest.mark.parametrize("what", CUTS)
-async def test_a_row_that_was_taken_away_is_named(trail: House, what: str) -> None:
+async def test_a_row_that_was_taken_away_is_named(trail: TestApp, what: str) -> None:
     where, named = CUTS[what]
     await trail.change(f"DELETE FROM audit WHERE {where}")
     assert await verify(trail) == (1, f"latchkey: {named}\n")
@@ -135,7 +134,7 @@ async def test_a_row_that_was_taken_away_is_named(trail: House, what: str) -> No
 
 
 @pytest.mark.asvs("S92")
-async def test_closing_the_gap_does_not_hide_it(trail: House) -> None:
+async def test_closing_the_gap_does_not_hide_it(trail: TestApp) -> None:
     await trail.change("DELETE FROM audit WHERE number = 5")
     for number in range(6, 10):
         await trail.change(f"UPDATE audit SET number = {number - 1} WHERE number = {number}")
@@ -144,7 +143,7 @@ async def test_closing_the_gap_does_not_hide_it(trail: House) -> None:
 
 @pytest.mark.asvs("S92")
 @pytest.mark.parametrize("number", [0, 10, -7])
-async def test_a_row_that_was_put_in_is_named(trail: House, number: int) -> None:
+async def test_a_row_that_was_put_in_is_named(trail: TestApp, number: int) -> None:
     copied = LINKS.replace("number", str(number), 1)
     await trail.change(f"INSERT INTO audit ({LINKS}) SELECT {copied} FROM audit WHERE number = 9")
     code, said = await verify(trail)
@@ -152,14 +151,14 @@ async def test_a_row_that_was_put_in_is_named(trail: House, number: int) -> None
 
 
 @pytest.mark.asvs("S92")
-async def test_rows_that_changed_places_are_named(trail: House) -> None:
+async def test_rows_that_changed_places_are_named(trail: TestApp) -> None:
     for was, becomes in ((4, 100), (7, 4), (100, 7)):
         await trail.change(f"UPDATE audit SET number = {becomes} WHERE number = {was}")
     assert "entry 4 was changed or replaced" in (await verify(trail))[1]
 
 
 @pytest.mark.asvs("S92")
-async def test_that_the_end_was_cut_off_is_seen_by_a_head_that_was_kept(trail: House) -> None:
+async def test_that_the_end_was_cut_off_is_seen_by_a_head_that_was_kept(trail: TestApp) -> None:
     head = await head_of(trail)
     assert (await verify(trail, "--head", head))[0] == 0
     earlier = await trail.rows("SELECT number, seal, kid, proof FROM trail_head")
@@ -197,7 +196,7 @@ def replaced(head: list[tuple]) -> str:
     ],
 )
 async def test_that_the_end_was_cut_off_is_seen_at_once_and_stays_to_be_seen(
-    trail: House, tampering: tuple[str, ...]
+    trail: TestApp, tampering: tuple[str, ...]
 ) -> None:
     await trail.change(*tampering)
     assert (await verify(trail))[0] == 1
@@ -206,7 +205,7 @@ async def test_that_the_end_was_cut_off_is_seen_at_once_and_stays_to_be_seen(
 
 
 @pytest.mark.asvs("S92")
-async def test_the_head_is_sealed_too(trail: House) -> None:
+async def test_the_head_is_sealed_too(trail: TestApp) -> None:
     await trail.change("UPDATE trail_head SET proof = seal")
     assert await verify(trail) == (
         1,
@@ -214,7 +213,7 @@ async def test_the_head_is_sealed_too(trail: House) -> None:
     )
 
 
-async def test_a_head_that_grew_is_still_there(trail: House) -> None:
+async def test_a_head_that_grew_is_still_there(trail: TestApp) -> None:
     heads = [await head_of(trail)]
     await add_rows(trail, 3)
     heads.append(await head_of(trail))
@@ -224,7 +223,7 @@ async def test_a_head_that_grew_is_still_there(trail: House) -> None:
 @pytest.mark.parametrize(
     "head", ["", "9", "x:y", "9:abc", "0:" + "0" * 64, "9:" + "0" * 63, "-1:" + "0" * 64]
 )
-async def test_what_is_no_head_is_refused(trail: House, head: str) -> None:
+async def test_what_is_no_head_is_refused(trail: TestApp, head: str) -> None:
     if head:
         assert await verify(trail, f"--head={head}") == (
             1,
@@ -232,12 +231,14 @@ async def test_what_is_no_head_is_refused(trail: House, head: str) -> None:
         )
 
 
-@pytest.mark.skipif(KIND != "sqlite", reason="only SQLite lets a column hold what it likes")
+@pytest.mark.skipif(
+    DATABASE_TYPE != "sqlite", reason="only SQLite lets a column hold what it likes"
+)
 @pytest.mark.parametrize(
     "spoilt", ["at = 'yesterday'", "at = 7", "event = x'00ff'", "seal = x'00'", "kid = 7"]
 )
 async def test_what_cannot_be_read_is_named_and_stops_nothing_else(
-    trail: House, spoilt: str
+    trail: TestApp, spoilt: str
 ) -> None:
     await trail.change(f"UPDATE audit SET {spoilt} WHERE number = 6")
     code, said = await verify(trail)
@@ -251,47 +252,45 @@ async def test_what_cannot_be_read_is_named_and_stops_nothing_else(
 
 
 @pytest.mark.asvs("S94")
-async def test_the_trail_outlives_a_change_of_the_secret(make_house: Callable) -> None:
-    house = await make_house(SESSION_SECRET=OLD)
-    await add_rows(house, 3)
-    rotated = await make_house(house.path, SESSION_SECRET=f"{NEW},{OLD}")
+async def test_the_trail_outlives_a_change_of_the_secret(make_app: Callable) -> None:
+    app = await make_app(SESSION_SECRET=OLD)
+    await add_rows(app, 3)
+    rotated = await make_app(app.path, SESSION_SECRET=f"{NEW},{OLD}")
     await add_rows(rotated, 3, "Bob")
-    assert len({kid for (kid,) in await house.rows("SELECT kid FROM audit")}) == 2
-    assert (await verify(house, secret=f"{NEW},{OLD}"))[0] == 0
-    code, said = await verify(house, secret=NEW)
+    assert len({kid for (kid,) in await app.rows("SELECT kid FROM audit")}) == 2
+    assert (await verify(app, secret=f"{NEW},{OLD}"))[0] == 0
+    code, said = await verify(app, secret=NEW)
     assert (code, said) == (
         1,
         "latchkey: entry 1 was written with none of the secrets in SESSION_SECRET: "
         "append the retired one, and verify again\n",
     )
-    assert (await verify(house, secret=OLD))[1].startswith(
-        "latchkey: entry 4 was written with none"
-    )
+    assert (await verify(app, secret=OLD))[1].startswith("latchkey: entry 4 was written with none")
 
 
 @pytest.mark.asvs("S92")
 async def test_whoever_has_another_secret_cannot_write_a_row_that_fits(
-    make_house: Callable,
+    make_app: Callable,
 ) -> None:
-    house = await make_house(SESSION_SECRET=OLD)
-    await add_rows(house, 3)
-    ((kid,),) = await house.rows("SELECT DISTINCT kid FROM audit")
-    forger = await make_house(house.path, SESSION_SECRET=NEW)
+    app = await make_app(SESSION_SECRET=OLD)
+    await add_rows(app, 3)
+    ((kid,),) = await app.rows("SELECT DISTINCT kid FROM audit")
+    forger = await make_app(app.path, SESSION_SECRET=NEW)
     await add_rows(forger, 2, "Bob")
-    await house.change(f"UPDATE audit SET kid = '{kid}'")
-    assert (await verify(house, secret=OLD))[1].startswith("latchkey: entry 4 was changed")
+    await app.change(f"UPDATE audit SET kid = '{kid}'")
+    assert (await verify(app, secret=OLD))[1].startswith("latchkey: entry 4 was changed")
 
 
 # Pruning
 
 
-async def age(house: House, **time: float) -> None:
-    house.clock.move(**time)
-    await prune(house.store)
+async def age(app: TestApp, **time: float) -> None:
+    app.clock.move(**time)
+    await prune(app.store)
 
 
 @pytest.mark.asvs("S92", "S95")
-async def test_pruning_takes_what_is_old_and_what_is_left_fits(trail: House) -> None:
+async def test_pruning_takes_what_is_old_and_what_is_left_fits(trail: TestApp) -> None:
     head = await head_of(trail)
     await age(trail, days=400, seconds=-9)
     assert await numbers(trail) == [*range(1, 10)]
@@ -314,20 +313,20 @@ async def test_pruning_takes_what_is_old_and_what_is_left_fits(trail: House) -> 
 
 
 @pytest.mark.asvs("S95")
-async def test_beyond_the_most_the_oldest_go(trail: House) -> None:
-    await prune(trail.store, most_rows=9)
+async def test_beyond_the_most_the_oldest_go(trail: TestApp) -> None:
+    await prune(trail.store, max_entries=9)
     assert await trail.count("audit") == 9
-    await prune(trail.store, most_rows=4)
+    await prune(trail.store, max_entries=4)
     assert await numbers(trail) == [6, 7, 8, 9]
-    await prune(trail.store, most_rows=0)
+    await prune(trail.store, max_entries=0)
     assert await numbers(trail) == [9]
     assert (await verify(trail))[0] == 0
 
 
-async def test_it_goes_a_little_at_a_time(trail: House) -> None:
+async def test_it_goes_a_little_at_a_time(trail: TestApp) -> None:
     trail.clock.move(days=500)
-    older_than = trail.store.now() - TRAIL_KEPT
-    assert [await shorten(trail.store, older_than, 99, 3) for _ in range(4)] == [3, 3, 2, 0]
+    older_than = trail.store.now() - ENTRY_RETENTION
+    assert [await prune_entries(trail.store, older_than, 99, 3) for _ in range(4)] == [3, 3, 2, 0]
     assert (await verify(trail))[0] == 0
 
 
@@ -341,7 +340,7 @@ async def test_it_goes_a_little_at_a_time(trail: House) -> None:
     ],
 )
 async def test_a_false_date_has_nobody_sweep_the_tracks_away(
-    trail: House, tampering: str, caplog: pytest.LogCaptureFixture
+    trail: TestApp, tampering: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await trail.change(tampering)
     await prune(trail.store)
@@ -351,12 +350,14 @@ async def test_a_false_date_has_nobody_sweep_the_tracks_away(
 
 
 @pytest.mark.asvs("S92")
-async def test_a_high_number_that_was_put_in_has_nobody_sweep_the_tracks_away(trail: House) -> None:
+async def test_a_high_number_that_was_put_in_has_nobody_sweep_the_tracks_away(
+    trail: TestApp,
+) -> None:
     columns = "at, event, outcome, actor, session_id, address, browser, detail, kid, seal"
     await trail.change(
         f"INSERT INTO audit (number, {columns}) SELECT 1005, {columns} FROM audit WHERE number = 9"
     )
-    await prune(trail.store, most_rows=1000)
+    await prune(trail.store, max_entries=1000)
     assert await numbers(trail) == [*range(1, 10), 1005]
     await trail.change("DELETE FROM audit WHERE number = 1005")
     assert (await verify(trail))[0] == 0
@@ -367,21 +368,21 @@ async def test_a_high_number_that_was_put_in_has_nobody_sweep_the_tracks_away(tr
     "tampering", ["DELETE FROM trail_head", "UPDATE trail_head SET number = 1005"]
 )
 async def test_without_a_head_that_is_ours_nothing_is_pruned(
-    trail: House, tampering: str, caplog: pytest.LogCaptureFixture
+    trail: TestApp, tampering: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await trail.change(tampering)
-    await prune(trail.store, most_rows=4)
+    await prune(trail.store, max_entries=4)
     assert await numbers(trail) == [*range(1, 10)]
     assert "its head is missing or not valid" in caplog.text
 
 
 @pytest.mark.asvs("S92")
-async def test_what_was_changed_stops_pruning_before_it(trail: House) -> None:
+async def test_what_was_changed_stops_pruning_before_it(trail: TestApp) -> None:
     await trail.change("UPDATE audit SET address = '' WHERE number = 6")
     await age(trail, days=500)
     assert await numbers(trail) == [6, 7, 8, 9]
     assert (await verify(trail))[1].startswith("latchkey: entry 6 was changed")
-    await prune(trail.store, most_rows=1)
+    await prune(trail.store, max_entries=1)
     assert await numbers(trail) == [6, 7, 8, 9]
 
 
@@ -399,8 +400,8 @@ ANCHORS = {
 
 @pytest.mark.asvs("S92")
 @pytest.mark.parametrize("tampering", ANCHORS)
-async def test_the_anchor_is_sealed_too(trail: House, tampering: str) -> None:
-    await prune(trail.store, most_rows=3)
+async def test_the_anchor_is_sealed_too(trail: TestApp, tampering: str) -> None:
+    await prune(trail.store, max_entries=3)
     assert (await verify(trail))[0] == 0
     await trail.change(tampering)
     code, said = await verify(trail)
@@ -408,38 +409,38 @@ async def test_the_anchor_is_sealed_too(trail: House, tampering: str) -> None:
 
 
 @pytest.mark.asvs("S92")
-async def test_an_anchor_that_was_kept_does_not_bring_back_its_time(trail: House) -> None:
-    await prune(trail.store, most_rows=6)
-    ((number, seal, kid, proof),) = await trail.rows(
+async def test_an_anchor_that_was_kept_does_not_bring_back_its_time(trail: TestApp) -> None:
+    await prune(trail.store, max_entries=6)
+    ((number, mac, kid, proof),) = await trail.rows(
         "SELECT number, seal, kid, proof FROM trail_anchor"
     )
-    await prune(trail.store, most_rows=3)
+    await prune(trail.store, max_entries=3)
     await trail.change(
         "DELETE FROM trail_anchor",
-        f"INSERT INTO trail_anchor VALUES ({number}, '{seal}', '{kid}', '{proof}')",
+        f"INSERT INTO trail_anchor VALUES ({number}, '{mac}', '{kid}', '{proof}')",
     )
     assert (await verify(trail))[1] == "latchkey: entry 4 is missing\n"
 
 
 @pytest.mark.asvs("S92", "S94")
 async def test_of_a_retired_secret_rows_go_only_where_there_are_too_many(
-    make_house: Callable, caplog: pytest.LogCaptureFixture
+    make_app: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house = await make_house(SESSION_SECRET=OLD)
-    await add_rows(house, 9)
-    await prune(house.store, most_rows=8)
-    moved = await make_house(house.path, SESSION_SECRET=NEW)
+    app = await make_app(SESSION_SECRET=OLD)
+    await add_rows(app, 9)
+    await prune(app.store, max_entries=8)
+    moved = await make_app(app.path, SESSION_SECRET=NEW)
     await add_rows(moved, 3, "Bob")
     await age(moved, days=500)
     assert await numbers(moved) == [*range(2, 13)]
     assert (
         "the anchor, entry 1, was written with none of the secrets in SESSION_SECRET" in caplog.text
     )
-    await prune(moved.store, most_rows=5)
+    await prune(moved.store, max_entries=5)
     assert await numbers(moved) == [*range(8, 13)]
     assert (await verify(moved, secret=f"{NEW},{OLD}"))[0] == 0
     # The surplus entries of the retired key are deleted, and later pruning goes by age again.
-    await prune(moved.store, most_rows=3)
+    await prune(moved.store, max_entries=3)
     assert (await verify(moved, secret=NEW))[0] == 0
     await prune(moved.store)
     assert await numbers(moved) == [12]
@@ -462,20 +463,19 @@ async def all_at_once(*acts: Callable) -> None:
 @pytest.mark.asvs("S91", "S92")
 @BOTH
 async def test_fifty_log_ins_at_once_make_a_chain_without_a_gap(
-    make_house: Callable, kind: str
+    make_app: Callable, database_type: str
 ) -> None:
     """Two processes write while an administrator works, and then both prune at the same time."""
-    house = await make_house()
-    other = await make_house(house.path)
+    app = await make_app()
+    other = await make_app(app.path)
     ada, alice, bob = (
-        await house.admin("Ada"),
-        await house.member("Alice"),
-        await other.member("Bob"),
+        await app.admin("Ada"),
+        await app.sign_up_user("Alice"),
+        await other.sign_up_user("Bob"),
     )
-    alices = (await house.viewer_of(alice)).id
+    alices = (await app.viewer_of(alice)).id
     people = [
-        await (house, other)[number % 2].browser(("Alice", "Bob")[number % 2])
-        for number in range(50)
+        await (app, other)[number % 2].browser(("Alice", "Bob")[number % 2]) for number in range(50)
     ]
 
     def change(number: int) -> Callable:
@@ -485,36 +485,36 @@ async def test_fifty_log_ins_at_once_make_a_chain_without_a_gap(
         return lambda: ada.post(f"/admin/users/{alices}/team", {"team": f"Team {number}"})
 
     await all_at_once(
-        *[person.log_in for person in people],
+        *[user.log_in for user in people],
         *[change(n) for n in range(20)],
         *[put(n) for n in range(20)],
     )
-    rows = await house.count("audit")
+    rows = await app.count("audit")
     # There are more entries if a response came after its transaction had been committed.
     assert rows >= 4 + 50 + 20 + 20
-    assert await numbers(house) == [*range(1, rows + 1)]
-    assert (await verify(house))[0] == 0
+    assert await numbers(app) == [*range(1, rows + 1)]
+    assert (await verify(app))[0] == 0
 
-    async def sweep(one: House) -> None:
+    async def sweep(one: TestApp) -> None:
         for _ in range(5):
-            await prune(one.store, most_rows=10)
+            await prune(one.store, max_entries=10)
 
-    log_outs = [lambda person=person: person.post("/logout") for person in people]
-    await asyncio.gather(sweep(house), sweep(other), all_at_once(*log_outs))
-    await prune(house.store, most_rows=10)
-    left = await numbers(house)
+    log_outs = [lambda user=user: user.post("/logout") for user in people]
+    await asyncio.gather(sweep(app), sweep(other), all_at_once(*log_outs))
+    await prune(app.store, max_entries=10)
+    left = await numbers(app)
     assert left == [*range(left[-1] - 9, left[-1] + 1)]
     assert left[-1] >= rows + 50
-    assert (await verify(house))[0] == 0
+    assert (await verify(app))[0] == 0
 
 
 @BOTH
 async def test_whatever_administrators_do_to_each_other_at_once_the_chain_is_whole(
-    make_house: Callable, kind: str
+    make_app: Callable, database_type: str
 ) -> None:
-    house = await make_house()
-    admins = [await house.admin(name) for name in ("Ada", "Grace")]
-    ids = [(await house.viewer_of(person)).id for person in admins]
+    app = await make_app()
+    admins = [await app.admin(name) for name in ("Ada", "Grace")]
+    ids = [(await app.viewer_of(user)).id for user in admins]
     acts = [
         (one, f"/admin/users/{two}/{act}")
         for one in admins
@@ -523,10 +523,10 @@ async def test_whatever_administrators_do_to_each_other_at_once_the_chain_is_who
     ]
     answers = await asyncio.gather(*[one.post(path) for one, path in acts])
     assert {answer.status_code for answer in answers} <= {303, 403, 409, 503}
-    assert (await verify(house))[0] == 0
+    assert (await verify(app))[0] == 0
 
 
-async def test_a_trail_that_is_pruned_while_it_is_verified_fits(trail: House) -> None:
+async def test_a_trail_that_is_pruned_while_it_is_verified_fits(trail: TestApp) -> None:
     """The next entries to be read have been deleted, and the chain has a new checkpoint."""
     await add_rows(trail, 3)
     real, told = trail.store.database.fetch_all, []
@@ -539,25 +539,25 @@ async def test_a_trail_that_is_pruned_while_it_is_verified_fits(trail: House) ->
 
         async def fetch_all(self, query: object) -> object:
             if not told:
-                told.append(await prune(trail.store, most_rows=4))
+                told.append(await prune(trail.store, max_entries=4))
             return await real(query)
 
     verdict = await verify_chain(replace(trail.store, database=Sweeping()))
-    assert (told, verdict.rows, verdict.problem) == ([8], 4, "")
-    assert verdict.head == Link(
+    assert (told, verdict.entries, verdict.problem) == ([8], 4, "")
+    assert verdict.head == ChainPosition(
         *(await trail.rows("SELECT number, seal FROM audit ORDER BY number DESC"))[0]
     )
 
 
 async def test_pruning_waits_for_nobody_who_has_nothing_to_do_with_it(
-    trail: House, stranger: Browser
+    trail: TestApp, anonymous: Browser
 ) -> None:
     trail.clock.move(days=500)
     sweeping = asyncio.create_task(prune(trail.store))
-    assert (await stranger.sign_up()).status_code == 303
+    assert (await anonymous.sign_up()).status_code == 303
     await sweeping
     assert (await verify(trail))[0] == 0
-    assert timedelta(days=366) < TRAIL_KEPT
+    assert timedelta(days=366) < ENTRY_RETENTION
 
 
 # Warnings
@@ -565,32 +565,32 @@ async def test_pruning_waits_for_nobody_who_has_nothing_to_do_with_it(
 
 @pytest.mark.asvs("S95")
 async def test_recent_entries_are_not_deleted_without_a_warning(
-    trail: House, caplog: pytest.LogCaptureFixture
+    trail: TestApp, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await prune(trail.store, most_rows=11)
+    await prune(trail.store, max_entries=11)
     assert caplog.text == ""
-    await prune(trail.store, most_rows=9)  # The log is almost full, and nothing is deleted yet.
+    await prune(trail.store, max_entries=9)  # The log is almost full, and nothing is deleted yet.
     warning = "the audit log has more than 8 entries of the last 90 days, and beyond 9 the oldest are deleted"
     assert (warning in caplog.text, len(await numbers(trail))) == (True, 9)
     caplog.clear()
-    await prune(trail.store, most_rows=4)
+    await prune(trail.store, max_entries=4)
     assert ("entries of the last 90 days" in caplog.text, len(await numbers(trail))) == (True, 4)
     caplog.clear()
     trail.clock.move(days=91)
-    await prune(trail.store, most_rows=2)
+    await prune(trail.store, max_entries=2)
     assert (caplog.text, len(await numbers(trail))) == ("", 2)
 
 
 @pytest.mark.asvs("S92", "S94")
 async def test_a_start_under_another_secret_is_an_error_in_the_log(
-    make_house: Callable, caplog: pytest.LogCaptureFixture
+    make_app: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house = await make_house(SESSION_SECRET=OLD)
-    await add_rows(house, 3)
-    rotated = await make_house(house.path, SESSION_SECRET=f"{NEW},{OLD}")
-    await report_head(rotated.store)
+    app = await make_app(SESSION_SECRET=OLD)
+    await add_rows(app, 3)
+    rotated = await make_app(app.path, SESSION_SECRET=f"{NEW},{OLD}")
+    await log_head_problem(rotated.store)
     assert caplog.text == ""
-    other = await make_house(house.path, SESSION_SECRET=NEW)
-    await report_head(other.store)
+    other = await make_app(app.path, SESSION_SECRET=NEW)
+    await log_head_problem(other.store)
     assert "ERROR" in caplog.text
     assert "the audit log was written with another SESSION_SECRET" in caplog.text

@@ -17,11 +17,11 @@ import pytest
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.maintenance.atomic_files import fill_draft
-from db.maintenance.backup import Content, NotDone, back_up, restore
+from db.maintenance.backup import BackupError, Content, back_up, restore
 from db.maintenance.schema import migrate
 from db.tables import SCHEMA
-from tests.conftest import SECRET, House
-from tests.people import Browser
+from tests.browser_client import Browser
+from tests.conftest import SECRET, TestApp
 from tests.privileges import LINK_CALLS, REFUSE_LINKS, needs_root, needs_setpriv, without
 from web.cli.main import main
 
@@ -35,24 +35,24 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 @pytest.fixture
-def kind() -> str:
+def database_type() -> str:
     """Selects SQLite, because PostgreSQL has backup tools of its own."""
     return "sqlite"
 
 
 @pytest.fixture
-async def backup(house: House, alice: Browser, tmp_path: Path) -> Path:
+async def backup(app: TestApp, alice: Browser, tmp_path: Path) -> Path:
     """Returns a backup of a database in which Alice has an account."""
     path = tmp_path / "backup.db"
-    back_up(house.settings.database_url, path)
+    back_up(app.settings.database_url, path)
     return path
 
 
 @pytest.fixture
-async def empty_house(house: House) -> House:
+async def empty_house(app: TestApp) -> TestApp:
     """Returns an application that has closed its database, so that the file can be replaced."""
-    await house.store.database.disconnect()
-    return house
+    await app.store.database.disconnect()
+    return app
 
 
 def url(path: Path) -> Secret[str]:
@@ -65,11 +65,11 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.reliability("R19")
 async def test_a_backup_is_one_whole_file_for_its_owner_alone(
-    house: House, alice: Browser, tmp_path: Path
+    app: TestApp, alice: Browser, tmp_path: Path
 ) -> None:
     path = tmp_path / "folder with a space" / "back up.db"
     path.parent.mkdir()
-    assert back_up(house.settings.database_url, path) == Content(SCHEMA, 1, 1)
+    assert back_up(app.settings.database_url, path) == Content(SCHEMA, 1, 1)
     assert [*path.parent.iterdir()] == [path]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with closing(sqlite3.connect(path)) as copy:
@@ -81,44 +81,42 @@ async def test_a_backup_is_one_whole_file_for_its_owner_alone(
 
 @pytest.mark.reliability("R19")
 async def test_a_backup_made_while_people_sign_up_is_whole_and_nobody_waits(
-    house: House, tmp_path: Path
+    app: TestApp, tmp_path: Path
 ) -> None:
     people = [
-        await house.browser(f"Person {number}", f"p{number}@example.com") for number in range(60)
+        await app.browser(f"Person {number}", f"p{number}@example.com") for number in range(60)
     ]
     for person in people[:20]:
         await person.sign_up()
     arriving = asyncio.gather(*[person.sign_up() for person in people[20:]])
     paths = [tmp_path / f"{number}.db" for number in range(5)]
-    contents = [
-        await asyncio.to_thread(back_up, house.settings.database_url, path) for path in paths
-    ]
+    contents = [await asyncio.to_thread(back_up, app.settings.database_url, path) for path in paths]
     assert {answer.status_code for answer in await arriving} == {303}
-    counts = [content.people for content in contents]
+    counts = [content.users for content in contents]
     assert counts == sorted(counts)
     assert counts[0] >= 20
     for content in contents:
         # A backup contains a sign-up together with its session or not at all.
-        assert content.people == content.sessions
+        assert content.users == content.sessions
 
 
 @pytest.mark.reliability("R19")
 async def test_what_was_deleted_is_not_in_a_backup(
-    house: House, alice: Browser, bob: Browser, tmp_path: Path
+    app: TestApp, alice: Browser, bob: Browser, tmp_path: Path
 ) -> None:
-    await house.change("UPDATE users SET phone = 'canary-of-alice' WHERE name = 'Alice'")
-    await house.change("DELETE FROM users WHERE name = 'Alice'")
-    back_up(house.settings.database_url, tmp_path / "backup.db")
+    await app.change("UPDATE users SET phone = 'canary-of-alice' WHERE name = 'Alice'")
+    await app.change("DELETE FROM users WHERE name = 'Alice'")
+    back_up(app.settings.database_url, tmp_path / "backup.db")
     assert b"canary-of-alice" not in (tmp_path / "backup.db").read_bytes()
 
 
 @pytest.mark.reliability("R19")
-async def test_nothing_is_overwritten(house: House, alice: Browser, backup: Path) -> None:
+async def test_nothing_is_overwritten(app: TestApp, alice: Browser, backup: Path) -> None:
     before = everything_in(backup.parent)
-    with pytest.raises(NotDone, match="already exists"):
-        back_up(house.settings.database_url, backup)
-    with pytest.raises(NotDone, match="already exists"):
-        back_up(house.settings.database_url, house.path)
+    with pytest.raises(BackupError, match="already exists"):
+        back_up(app.settings.database_url, backup)
+    with pytest.raises(BackupError, match="already exists"):
+        back_up(app.settings.database_url, app.path)
     assert everything_in(backup.parent) == before
 
 
@@ -126,41 +124,41 @@ def test_what_is_no_database_of_ours_is_not_backed_up(tmp_path: Path) -> None:
     source, path = tmp_path / "other.db", tmp_path / "backup.db"
     with closing(sqlite3.connect(source)) as other:
         other.execute("CREATE TABLE users (id)")
-    with pytest.raises(NotDone, match="not a database of Latchkey"):
+    with pytest.raises(BackupError, match="not a database of Latchkey"):
         back_up(url(source), path)
-    with pytest.raises(NotDone, match="there is no database"):
+    with pytest.raises(BackupError, match="there is no database"):
         back_up(url(tmp_path / "missing.db"), path)
     assert [*tmp_path.iterdir()] == [source]
 
 
 @pytest.mark.reliability("R19")
 async def test_people_can_log_in_to_what_was_restored(
-    make_house: Callable, alice: Browser, backup: Path, empty_house: House
+    make_app: Callable, alice: Browser, backup: Path, empty_house: TestApp
 ) -> None:
     """Bob signed up after the backup, so his account is in the replaced database."""
-    house = await make_house()
-    bob = await house.member("Bob")
-    await house.store.database.disconnect()
-    content, kept = restore(house.settings.database_url, backup, NOW)
+    app = await make_app()
+    bob = await app.sign_up_user("Bob")
+    await app.store.database.disconnect()
+    content, kept = restore(app.settings.database_url, backup, NOW)
     assert (content, kept) == (
         Content(SCHEMA, 1, 1),
-        house.path.with_name("latchkey.db.replaced-20261124T091200Z"),
+        app.path.with_name("latchkey.db.replaced-20261124T091200Z"),
     )
-    assert stat.S_IMODE(house.path.stat().st_mode) == 0o600
-    restored = await make_house()
+    assert stat.S_IMODE(app.path.stat().st_mode) == 0o600
+    restored = await make_app()
     alice, bob = [
         replace(person, client=(await restored.browser("X")).client) for person in (alice, bob)
     ]
     assert (await alice.log_in()).status_code == 303
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
     assert (await bob.log_in()).status_code == 422
     await restored.store.database.disconnect()
     restore(restored.settings.database_url, kept, NOW.replace(hour=10))
-    assert (await bob_again(await make_house(), bob)).status_code == 303
+    assert (await bob_again(await make_app(), bob)).status_code == 303
 
 
-async def bob_again(house: House, bob: Browser):
-    return await replace(bob, client=(await house.browser("Bob")).client).log_in()
+async def bob_again(app: TestApp, bob: Browser):
+    return await replace(bob, client=(await app.browser("Bob")).client).log_in()
 
 
 @pytest.mark.reliability("R19")
@@ -177,7 +175,7 @@ async def test_a_backup_is_restored_where_there_is_no_database_yet(
 @pytest.mark.reliability("R19")
 @pytest.mark.parametrize(("mode", "kept_mode"), [(0o600, 0o600), (0o660, 0o660), (0o644, 0o600)])
 async def test_a_restore_by_root_keeps_the_owner_and_the_mode(
-    backup: Path, empty_house: House, mode: int, kept_mode: int
+    backup: Path, empty_house: TestApp, mode: int, kept_mode: int
 ) -> None:
     """Otherwise the service, which runs as that user, could not open its database.
 
@@ -340,17 +338,17 @@ def write(sql: str) -> Callable[[Path], None]:
     ],
 )
 async def test_what_is_no_good_backup_is_refused_and_nothing_touched(
-    backup: Path, empty_house: House, spoil: Callable[[Path], None], problem: str
+    backup: Path, empty_house: TestApp, spoil: Callable[[Path], None], problem: str
 ) -> None:
     spoil(backup)
     before = everything_in(backup.parent)
-    with pytest.raises(NotDone, match=problem):
+    with pytest.raises(BackupError, match=problem):
         restore(empty_house.settings.database_url, backup, NOW)
     assert everything_in(backup.parent) == before
 
 
 @pytest.mark.reliability("R19")
-async def test_a_damaged_database_can_be_replaced_too(backup: Path, empty_house: House) -> None:
+async def test_a_damaged_database_can_be_replaced_too(backup: Path, empty_house: TestApp) -> None:
     empty_house.path.write_bytes(b"\xff" * 9000)
     _, kept = restore(empty_house.settings.database_url, backup, NOW)
     assert kept.read_bytes() == b"\xff" * 9000
@@ -376,7 +374,7 @@ input()
         [sys.executable, "-c", idle], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == "open\n"
-        with pytest.raises(NotDone, match="in use: stop the program"):
+        with pytest.raises(BackupError, match="in use: stop the program"):
             restore(url(target), backup, NOW)
         other.communicate("\n")
     assert restore(url(target), backup, NOW)[0] == Content(SCHEMA, 0, 0)

@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from db.crypto.passwords import Passwords
-from tests.conftest import SECRET, House
-from tests.people import HTMX, PASSWORD, Browser
-from web.router import Row
+from tests.browser_client import HTMX, PASSWORD, Browser
+from tests.conftest import SECRET, TestApp
+from web.router import AppRoute
 
-PEOPLE = ("Alice", "Bob", "Ada", "Grace")
+NAMES = ("Alice", "Bob", "Ada", "Grace")
 # No user sees these values, not even their own.
 NEVER = ("password_hash", "token_hash", "sid", "user_agent", "secret")
 TYPED = "typed-canary-No.9"
@@ -24,20 +24,20 @@ TYPED = "typed-canary-No.9"
 class Canary:
     """A marked value with its type and its user."""
 
-    kind: str
+    canary_type: str
     owner: str
     value: str
 
 
-def marked(kind: str, name: str) -> str:
-    n = PEOPLE.index(name)
+def marked(canary_type: str, name: str) -> str:
+    n = NAMES.index(name)
     return {
         "email": f"{name.lower()}.canary@example.com",
         "phone": f"+49 canary phone {name}",
         "user_agent": f"Mozilla/5.0 (X11; Linux x86_64) canary-agent-{name}/1.0",
         "address": f"203.0.113.{77 + n}",
         "password_hash": f"canary-hash-of-{name}",
-    }[kind]
+    }[canary_type]
 
 
 @pytest.fixture
@@ -46,36 +46,36 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 @pytest.fixture
-async def people(house: House, stranger: Browser) -> dict[str, Browser]:
+async def users(app: TestApp, anonymous: Browser) -> dict[str, Browser]:
     """Creates the users: Grace is in Alice's team, Bob is in none, and Ada is an admin."""
     cast = {}
-    for name in PEOPLE:
-        cast[name] = await house.member(
+    for name in NAMES:
+        cast[name] = await app.sign_up_user(
             name, email=marked("email", name), user_agent=marked("user_agent", name)
         )
         await cast[name].post("/account", {"phone": marked("phone", name)})
-        await house.change(
+        await app.change(
             f"UPDATE users SET password_hash = '{marked('password_hash', name)}' WHERE name = '{name}'"
         )
         whose = f"WHERE user_id = (SELECT id FROM users WHERE name = '{name}')"
-        await house.change(f"UPDATE sessions SET address = '{marked('address', name)}' {whose}")
-    await house.change("UPDATE users SET team = 'Harbour' WHERE name IN ('Alice', 'Grace')")
-    await house.change("UPDATE users SET role = 'admin' WHERE name = 'Ada'")
-    return cast | {"stranger": stranger}
+        await app.change(f"UPDATE sessions SET address = '{marked('address', name)}' {whose}")
+    await app.change("UPDATE users SET team = 'Harbour' WHERE name IN ('Alice', 'Grace')")
+    await app.change("UPDATE users SET role = 'admin' WHERE name = 'Ada'")
+    return cast | {"anonymous": anonymous}
 
 
 @pytest.fixture
-async def canaries(house: House, people: dict[str, Browser]) -> list[Canary]:
+async def canaries(app: TestApp, users: dict[str, Browser]) -> list[Canary]:
     """Returns the values of all private columns, the session ids in the cookies, and the secret."""
     columns = "users.name, email, phone, password_hash, token_hash, sessions.id AS session_id, user_agent, address"
     found = [
         Canary("secret", "the house", SECRET),
         Canary("secret", "the house", "7Jq2vX0pLw9sRz4T"),
     ]
-    for name, *values in await house.rows(
+    for name, *values in await app.rows(
         f"SELECT {columns} FROM users JOIN sessions ON users.id = user_id"
     ):
-        kinds = (
+        canary_types = (
             "email",
             "phone",
             "password_hash",
@@ -84,30 +84,33 @@ async def canaries(house: House, people: dict[str, Browser]) -> list[Canary]:
             "user_agent",
             "address",
         )
-        found += [Canary(kind, name, value) for kind, value in zip(kinds, values, strict=True)]
-        found.append(Canary("sid", name, house.store.keys.open(people[name].cookie)["sid"]))
+        found += [
+            Canary(canary_type, name, value)
+            for canary_type, value in zip(canary_types, values, strict=True)
+        ]
+        found.append(Canary("sid", name, app.store.keys.decode(users[name].cookie)["sid"]))
     return found
 
 
 def is_hidden_from(name: str, canary: Canary) -> bool:
     """Returns whether the user with this name must not see the value."""
-    if canary.kind in NEVER or canary.owner == name:
-        return canary.kind in NEVER
+    if canary.canary_type in NEVER or canary.owner == name:
+        return canary.canary_type in NEVER
     if name == "Ada":
-        return canary.kind not in ("email", "phone")
-    return not (canary.kind == "phone" and {name, canary.owner} == {"Alice", "Grace"})
+        return canary.canary_type not in ("email", "phone")
+    return not (canary.canary_type == "phone" and {name, canary.owner} == {"Alice", "Grace"})
 
 
-async def walk(house: House, person: Browser) -> AsyncIterator[tuple[str, httpx.Response]]:
+async def walk(app: TestApp, person: Browser) -> AsyncIterator[tuple[str, httpx.Response]]:
     """Requests every GET route, every live check and every type of error, as a page and as a
     fragment.
     """
-    ids = dict(await house.rows("SELECT name, id FROM users"))
-    devices = [device for (device,) in await house.rows("SELECT id FROM sessions")]
-    gets = [f"/users/{name.lower()}" for name in PEOPLE] + [
-        f"/api/users/{name.lower()}" for name in PEOPLE
+    ids = dict(await app.rows("SELECT name, id FROM users"))
+    devices = [device for (device,) in await app.rows("SELECT id FROM sessions")]
+    gets = [f"/users/{name.lower()}" for name in NAMES] + [
+        f"/api/users/{name.lower()}" for name in NAMES
     ]
-    gets += [path for path in paths_of(house) if "{" not in path]
+    gets += [path for path in paths_of(app) if "{" not in path]
     gets += [
         "/admin/users?q=canary&sort=email",
         "/admin/users?sort=login&page=9",
@@ -172,11 +175,11 @@ async def walk(house: House, person: Browser) -> AsyncIterator[tuple[str, httpx.
         yield "too large", await person.client.post("/account", content=b"x" * 70_000)
 
 
-def paths_of(house: House) -> list[str]:
+def paths_of(app: TestApp) -> list[str]:
     return [
         row.path
-        for row in house.app.router.routes
-        if isinstance(row, Row) and "GET" in row.by_method
+        for row in app.asgi_app.router.routes
+        if isinstance(row, AppRoute) and "GET" in row.endpoints
     ]
 
 
@@ -194,37 +197,41 @@ def shown(answer: httpx.Response) -> str:
 
 @pytest.mark.guide("D4", "D22", "D23", "D34", "T12")
 @pytest.mark.asvs("S86", "S88")
-@pytest.mark.parametrize("name", ["stranger", "Alice", "Bob", "Ada"])
+@pytest.mark.parametrize("name", ["anonymous", "Alice", "Bob", "Ada"])
 async def test_nobody_is_shown_what_is_not_theirs_to_see(
-    house: House, people: dict, canaries: list[Canary], caplog: pytest.LogCaptureFixture, name: str
+    app: TestApp, users: dict, canaries: list[Canary], caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     caplog.set_level(logging.DEBUG, "latchkey")
     hidden = [canary for canary in canaries if is_hidden_from(name, canary)]
     statuses = set()
-    async for path, answer in walk(house, people[name]):
+    async for path, answer in walk(app, users[name]):
         statuses.add(answer.status_code)
         leaks = [canary for canary in hidden if canary.value in shown(answer)]
         assert leaks == [], path
         assert TYPED not in shown(answer), path
     assert statuses >= (
         {200, 303, 401, 404, 415, 422}
-        if name == "stranger"
+        if name == "anonymous"
         else {200, 204, 303, 404, 405, 409, 413, 422}
     )
     assert not [canary for canary in canaries if canary.value in log_of(caplog)]
 
 
 @pytest.mark.guide("D4", "D34")
-async def test_the_walk_would_notice(house: House, people: dict, canaries: list[Canary]) -> None:
+async def test_the_walk_would_notice(app: TestApp, users: dict, canaries: list[Canary]) -> None:
     """The values that a user may see are found, so the test above would find the others as well."""
     seen: dict[str, set[tuple[str, str]]] = {}
     for name in ("Alice", "Bob", "Ada"):
-        text = "\n".join([shown(answer) async for _, answer in walk(house, people[name])])
-        seen[name] = {(canary.kind, canary.owner) for canary in canaries if canary.value in text}
+        text = "\n".join([shown(answer) async for _, answer in walk(app, users[name])])
+        seen[name] = {
+            (canary.canary_type, canary.owner) for canary in canaries if canary.value in text
+        }
     own = ("email", "phone", "address", "session_id")
-    assert seen["Alice"] == {("phone", "Grace"), *[(kind, "Alice") for kind in own]}
-    assert seen["Bob"] == {(kind, "Bob") for kind in own}
-    assert seen["Ada"] >= {(kind, name) for kind in ("email", "phone") for name in PEOPLE}
+    assert seen["Alice"] == {("phone", "Grace"), *[(canary_type, "Alice") for canary_type in own]}
+    assert seen["Bob"] == {(canary_type, "Bob") for canary_type in own}
+    assert seen["Ada"] >= {
+        (canary_type, name) for canary_type in ("email", "phone") for name in NAMES
+    }
 
 
 def log_of(caplog: pytest.LogCaptureFixture) -> str:
@@ -238,28 +245,28 @@ def log_of(caplog: pytest.LogCaptureFixture) -> str:
 @pytest.mark.guide("D34")
 @pytest.mark.asvs("S88", "S89", "S90", "S48")
 async def test_a_fault_of_ours_shows_a_reference_and_the_log_holds_no_secret(
-    house: House, people: dict, canaries: list[Canary], caplog: pytest.LogCaptureFixture
+    app: TestApp, users: dict, canaries: list[Canary], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The table of sessions is renamed while the application runs."""
     caplog.set_level(logging.DEBUG, "latchkey")
-    await house.change("ALTER TABLE sessions RENAME TO gone")
+    await app.change("ALTER TABLE sessions RENAME TO gone")
     for path, fields in (
         ("/dashboard", None),
         ("/api/session", None),
         ("/account", {"phone": TYPED}),
     ):
-        answer = await people["Alice"].ask("POST" if fields else "GET", path, fields)
+        answer = await users["Alice"].ask("POST" if fields else "GET", path, fields)
         assert answer.status_code == 500
         assert not [canary for canary in canaries if canary.value in shown(answer)]
         assert not re.search(r"Traceback|SELECT|sqlite|\.py|no such table", answer.text)
     fields = {"name": "Charlie", "email": "charlie.canary@example.com", "password": TYPED}
-    assert (await people["stranger"].post("/signup", fields)).status_code == 500
+    assert (await users["anonymous"].post("/signup", fields)).status_code == 500
     log = log_of(caplog)
     assert "reference" in log
     assert not [canary for canary in canaries if canary.value in log]
     assert not [
         typed
-        for typed in (TYPED, "charlie.canary", *[p.cookie for p in people.values() if p.cookie])
+        for typed in (TYPED, "charlie.canary", *[p.cookie for p in users.values() if p.cookie])
         if typed in log
     ]
 
@@ -268,10 +275,10 @@ async def test_a_fault_of_ours_shows_a_reference_and_the_log_holds_no_secret(
 
 
 @pytest.fixture
-async def stolen(house: House, alice: Browser, ada: Browser) -> list[str]:
+async def stolen(app: TestApp, alice: Browser, ada: Browser) -> list[str]:
     """Returns every value in the database, as an attacker with a copy of its files reads it."""
     rows = [
-        row for table in ("users", "sessions") for row in await house.rows(f"SELECT * FROM {table}")
+        row for table in ("users", "sessions") for row in await app.rows(f"SELECT * FROM {table}")
     ]
     return [str(value) for row in rows for value in row if value]
 
@@ -279,34 +286,34 @@ async def stolen(house: House, alice: Browser, ada: Browser) -> list[str]:
 @pytest.mark.asvs("S86")
 @pytest.mark.guide("C1", "C2")
 async def test_no_stored_value_works_as_a_cookie(
-    house: House, stolen: list[str], stranger: Browser
+    app: TestApp, stolen: list[str], anonymous: Browser
 ) -> None:
     for value in stolen:
         for cookie in (value, f"{value}.{value}.{value}", f"eyJhbGciOiJub25lIn0.{value}."):
-            stranger.cookie = cookie.encode("ascii", "ignore").decode()
-            answer = await stranger.get("/api/session")
+            anonymous.cookie = cookie.encode("ascii", "ignore").decode()
+            answer = await anonymous.get("/api/session")
             assert answer.status_code == 401, value
 
 
 @pytest.mark.asvs("S86")
 async def test_no_stored_value_works_as_a_sid(
-    house: House, stolen: list[str], alice: Browser
+    app: TestApp, stolen: list[str], alice: Browser
 ) -> None:
     """An attacker who could sign cookies would need the session id; only its digest is stored."""
-    claims = house.store.keys.open(alice.cookie)
-    thief = await house.browser("Charlie")
+    claims = app.store.keys.decode(alice.cookie)
+    thief = await app.browser("Charlie")
     for value in stolen:
-        thief.cookie = house.store.keys.seal({**claims, "sid": value}).reveal()
-        assert not await thief.is_in(), value
-    thief.cookie = house.store.keys.seal(claims).reveal()
-    assert await thief.is_in(), "with the sid itself it would"
+        thief.cookie = app.store.keys.encode({**claims, "sid": value}).reveal()
+        assert not await thief.is_logged_in(), value
+    thief.cookie = app.store.keys.encode(claims).reveal()
+    assert await thief.is_logged_in(), "with the sid itself it would"
 
 
 @pytest.mark.asvs("S86")
 async def test_no_stored_value_works_as_a_password(
-    house: House, stolen: list[str], alice: Browser
+    app: TestApp, stolen: list[str], alice: Browser
 ) -> None:
-    laptop = await house.browser("Alice")
+    laptop = await app.browser("Alice")
     for value in stolen:
         assert (await laptop.log_in(value)).status_code == 422, value
     assert (await laptop.log_in()).status_code == 303
@@ -314,12 +321,12 @@ async def test_no_stored_value_works_as_a_password(
 
 @pytest.mark.asvs("S86", "S48")
 async def test_the_files_of_the_database_hold_no_password_no_cookie_and_no_secret(
-    house: House, alice: Browser, alices_phone: Browser
+    app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
     await alice.post("/account/password", {"current_password": PASSWORD, "password": TYPED})
-    stored = house.stored()
+    stored = app.stored()
     assert b"alice@example.com" in stored
-    claims = [house.store.keys.open(person.cookie) for person in (alice, alices_phone)]
+    claims = [app.store.keys.decode(person.cookie) for person in (alice, alices_phone)]
     for secret in (
         PASSWORD,
         TYPED,
@@ -332,12 +339,12 @@ async def test_the_files_of_the_database_hold_no_password_no_cookie_and_no_secre
 
 
 @pytest.mark.asvs("S87")
-async def test_what_leaves_the_house_cannot_be_guessed(house: House) -> None:
+async def test_what_leaves_the_house_cannot_be_guessed(app: TestApp) -> None:
     """Checks 1,000 tokens of each length: no token occurs twice, and every bit is set about half
     the time.
     """
     for size in (16, 32):
-        tokens = [house.store.token(size) for _ in range(1_000)]
+        tokens = [app.store.token(size) for _ in range(1_000)]
         assert len(set(tokens)) == len(tokens)
         assert {len(token) for token in tokens} == {-(-size * 4 // 3)}
         numbers = [int.from_bytes(decode(token)) for token in tokens]
@@ -352,14 +359,14 @@ def decode(token: str) -> bytes:
 
 @pytest.mark.asvs("S87")
 async def test_ids_sids_and_page_names_of_devices_are_such_tokens(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     ids = [
         row[0]
         for table in ("users", "sessions")
-        for row in await house.rows(f"SELECT id FROM {table}")
+        for row in await app.rows(f"SELECT id FROM {table}")
     ]
-    sids = [house.store.keys.open(person.cookie)["sid"] for person in (alice, bob)]
+    sids = [app.store.keys.decode(person.cookie)["sid"] for person in (alice, bob)]
     assert len({*ids, *sids}) == 6
     assert ({len(decode(value)) for value in ids}, {len(decode(value)) for value in sids}) == (
         {16},
@@ -372,12 +379,12 @@ async def test_ids_sids_and_page_names_of_devices_are_such_tokens(
 @pytest.mark.asvs("S96")
 @pytest.mark.parametrize("show", [repr, str, lambda value: f"{value}"])
 async def test_neither_the_settings_nor_the_store_nor_a_viewer_show_a_secret(
-    house: House, alice: Browser, show: Callable[[object], str]
+    app: TestApp, alice: Browser, show: Callable[[object], str]
 ) -> None:
-    viewer = await house.viewer_of(alice)
-    for thing in (house.settings, house.store, house.store.keys, viewer, house.app.state):
+    viewer = await app.viewer_of(alice)
+    for thing in (app.settings, app.store, app.store.keys, viewer, app.asgi_app.state):
         try:
             text = show(thing)
         except TypeError as refusal:
             text = str(refusal)
-        assert not [secret for secret in (SECRET, house.path.name, PASSWORD) if secret in text]
+        assert not [secret for secret in (SECRET, app.path.name, PASSWORD) if secret in text]

@@ -15,9 +15,9 @@ from pathlib import Path
 import argon2
 import pytest
 
+from tests.browser_client import PASSWORD
 from tests.commands import Told, run_command
 from tests.conftest import SECRET
-from tests.people import PASSWORD
 from web.settings.paths import DATA, ROOT
 from web.settings.settings import read_settings
 

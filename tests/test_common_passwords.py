@@ -9,12 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.crypto.passwords import Passwords
-from tests.conftest import House
-from tests.people import PASSWORD, Browser, read
-from web.forms.common_passwords import LIST, SITE, is_close, is_common, is_listed, spellings
+from tests.browser_client import PASSWORD, Browser, read
+from tests.conftest import TestApp
+from web.forms.common_passwords import (
+    LIST_PATH,
+    SITE_NAME,
+    is_close,
+    is_common,
+    is_listed,
+    spellings,
+)
 from web.forms.fields import TOO_CLOSE, TOO_COMMON
-from web.forms.password_policy import POLICIES
-from web.rendering import responses as respond
+from web.forms.password_policy import PASSWORD_POLICIES
+from web.rendering import responses
 
 COMMON = [
     "P@ssw0rd",
@@ -62,11 +69,11 @@ ADA = {"name": "Ada Quillworth", "email": "ada.quillworth@gearloft.example.com"}
 
 
 def listed() -> list[str]:
-    return LIST.read_text("utf-8").splitlines()
+    return LIST_PATH.read_text("utf-8").splitlines()
 
 
 def fits(policy: str, password: str) -> bool:
-    return all(rule.is_met(password) for rule in POLICIES[policy].rules)
+    return all(rule.is_met(password) for rule in PASSWORD_POLICIES[policy].rules)
 
 
 def fitting(policy: str) -> list[str]:
@@ -88,14 +95,14 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-@pytest.fixture(params=POLICIES)
+@pytest.fixture(params=PASSWORD_POLICIES)
 def policy(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-async def house(make_house: Callable, policy: str) -> House:
-    return await make_house(PASSWORD_POLICY=policy)
+async def app(make_app: Callable, policy: str) -> TestApp:
+    return await make_app(PASSWORD_POLICY=policy)
 
 
 # The list
@@ -132,7 +139,7 @@ def test_more_than_ten_thousand_common_words_are_refused_with_the_ornaments_that
 
 
 def test_the_list_is_sorted_in_lower_case_and_says_nothing_twice() -> None:
-    lines = LIST.read_bytes().split(b"\n")
+    lines = LIST_PATH.read_bytes().split(b"\n")
     assert lines.pop() == b""
     assert lines == sorted(set(lines))
     assert all(word == word.lower() for word in listed())
@@ -155,7 +162,7 @@ def test_the_search_finds_what_is_on_the_list_and_nothing_else() -> None:
 
 
 def test_the_licences_of_the_list_stand_beside_it() -> None:
-    licences = LIST.with_name("common_passwords.LICENSE.txt").read_text()
+    licences = LIST_PATH.with_name("common_passwords.LICENSE.txt").read_text()
     for whose in (
         "Django Software Foundation",
         "Dan Wheeler and Dropbox",
@@ -166,7 +173,7 @@ def test_the_licences_of_the_list_stand_beside_it() -> None:
 
 
 def test_the_site_that_is_refused_is_this_one() -> None:
-    assert respond.SITE.lower() == SITE
+    assert responses.SITE_NAME.lower() == SITE_NAME
 
 
 # Refused passwords
@@ -213,13 +220,13 @@ def test_whatever_is_typed_it_has_at_most_twenty_spellings_and_none_is_longer(
 @pytest.mark.asvs("S45", "S48")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
 async def test_it_is_told_live_and_at_sign_up_and_nothing_is_stored(
-    house: House, stranger: Browser, policy: str, ask: Callable
+    app: TestApp, anonymous: Browser, policy: str, ask: Callable
 ) -> None:
-    before = house.statements, house.hashes
+    before = app.statements, app.hashes
     for password in [*sample(policy), *filter(lambda password: fits(policy, password), COMMON)]:
-        live = await ask(stranger, "/signup/check/password", {"password": password})
+        live = await ask(anonymous, "/signup/check/password", {"password": password})
         submitted = await ask(
-            stranger, "/signup", {"name": "Bob", "email": "bob@example.com", "password": password}
+            anonymous, "/signup", {"name": "Bob", "email": "bob@example.com", "password": password}
         )
         assert (live.status_code, submitted.status_code) == (200, 422), password
         assert message(live) == message(submitted) == TOO_COMMON, password
@@ -229,16 +236,16 @@ async def test_it_is_told_live_and_at_sign_up_and_nothing_is_stored(
             assert read(answer).all("li", data_met="false") == []
             assert password not in answer.text
         assert read(submitted).one(id="error-summary").one("a", href="#password").text == TOO_COMMON
-    assert (house.statements, house.hashes) == before
-    assert (await house.count("users"), await house.count("sessions")) == (0, 0)
+    assert (app.statements, app.hashes) == before
+    assert (await app.count("users"), await app.count("sessions")) == (0, 0)
 
 
 @pytest.mark.asvs("S45", "S48")
 async def test_it_is_told_at_a_change_of_password_and_nothing_changes(
-    house: House, alice: Browser, policy: str
+    app: TestApp, alice: Browser, policy: str
 ) -> None:
-    before, cookie = await house.rows("SELECT * FROM users"), alice.cookie
-    hashes = house.hashes
+    before, cookie = await app.rows("SELECT * FROM users"), alice.cookie
+    hashes = app.hashes
     for password in sample(policy):
         answer = await alice.post(
             "/account/password", {"current_password": PASSWORD, "password": password}
@@ -247,7 +254,7 @@ async def test_it_is_told_at_a_change_of_password_and_nothing_changes(
             password
         )
         assert password not in read(answer).one(id="password-form").text
-    assert (await house.rows("SELECT * FROM users"), alice.cookie, house.hashes) == (
+    assert (await app.rows("SELECT * FROM users"), alice.cookie, app.hashes) == (
         before,
         cookie,
         hashes,
@@ -256,18 +263,18 @@ async def test_it_is_told_at_a_change_of_password_and_nothing_changes(
 
 @pytest.mark.asvs("S45")
 async def test_ones_own_name_and_address_are_told_live_and_at_sign_up(
-    house: House, stranger: Browser
+    app: TestApp, anonymous: Browser
 ) -> None:
     for password in CLOSE:
-        live = await stranger.post("/signup/check/password", {**ADA, "password": password})
-        submitted = await stranger.post("/signup", {**ADA, "password": password})
+        live = await anonymous.post("/signup/check/password", {**ADA, "password": password})
+        submitted = await anonymous.post("/signup", {**ADA, "password": password})
         assert message(live) == message(submitted) == TOO_CLOSE, password
-    assert await house.count("users") == 0
+    assert await app.count("users") == 0
 
 
 @pytest.mark.asvs("S45")
-async def test_ones_own_name_and_address_are_told_at_a_change_of_password(house: House) -> None:
-    alice = await house.browser("Alice Marrowby", "marram@tidepool.example.com")
+async def test_ones_own_name_and_address_are_told_at_a_change_of_password(app: TestApp) -> None:
+    alice = await app.browser("Alice Marrowby", "marram@tidepool.example.com")
     assert (await alice.sign_up()).status_code == 303
     for password in ("Marrowby-1906!", "Marram-1959!", "alicemarrowby.1", "Tidepool-2!"):
         answer = await alice.post(
@@ -283,22 +290,22 @@ async def test_ones_own_name_and_address_are_told_at_a_change_of_password(house:
     assert answer.status_code == 303
 
 
-async def test_somebody_elses_name_is_nobodys_business(house: House, stranger: Browser) -> None:
+async def test_somebody_elses_name_is_nobodys_business(app: TestApp, anonymous: Browser) -> None:
     fields = {"name": "Bob", "email": "bob@example.com", "password": CLOSE[0]}
-    assert message(await stranger.post("/signup/check/password", fields)) == ""
-    assert (await stranger.post("/signup", fields)).status_code == 303
+    assert message(await anonymous.post("/signup/check/password", fields)) == ""
+    assert (await anonymous.post("/signup", fields)).status_code == 303
 
 
 async def test_a_live_check_of_a_password_looks_at_long_names_no_further_than_a_name_may_be(
-    house: House, stranger: Browser
+    app: TestApp, anonymous: Browser
 ) -> None:
     fields = {"name": "x" * 200 + " Quillworth", "email": "y" * 30_000, "password": CLOSE[0]}
-    assert message(await stranger.post("/signup/check/password", fields)) == ""
+    assert message(await anonymous.post("/signup/check/password", fields)) == ""
 
 
 @pytest.mark.guide("A13")
-async def test_unmet_rules_are_told_alone(house: House, stranger: Browser) -> None:
-    answer = await stranger.post("/signup/check/password", {"password": "dragon"})
+async def test_unmet_rules_are_told_alone(app: TestApp, anonymous: Browser) -> None:
+    answer = await anonymous.post("/signup/check/password", {"password": "dragon"})
     assert message(answer) == ""
     assert read(answer).one("input", id="password").attrs["aria-invalid"] == "true"
     assert read(answer).all("li", data_rule="length", data_met="false")

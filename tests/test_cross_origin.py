@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.conftest import House
-from tests.people import HTMX, PASSWORD, Browser, read, set_cookie_of
-from web.router import Row
+from tests.browser_client import HTMX, PASSWORD, Browser, read, set_cookie_of
+from tests.conftest import TestApp
+from web.router import AppRoute
 
 FOREIGN = [
     {"Sec-Fetch-Site": "cross-site"},
@@ -31,9 +31,11 @@ OWN = [
 ]
 
 
-def unsafe_paths(house: House) -> list[str]:
+def unsafe_paths(app: TestApp) -> list[str]:
     rows = [
-        row for row in house.app.router.routes if isinstance(row, Row) and "POST" in row.by_method
+        row
+        for row in app.asgi_app.router.routes
+        if isinstance(row, AppRoute) and "POST" in row.endpoints
     ]
     return [
         row.path.replace("{field}", "name").replace("{id}", "x").replace("{slug}", "x")
@@ -44,46 +46,46 @@ def unsafe_paths(house: House) -> list[str]:
 @pytest.mark.asvs("S31")
 @pytest.mark.guide("D35")
 async def test_no_other_site_can_make_a_browser_change_anything(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    before = house.statements
+    before = app.statements
     for headers in FOREIGN:
-        for path in unsafe_paths(house):
-            for person in (alice, stranger):
-                answer = await person.ask(
+        for path in unsafe_paths(app):
+            for user in (alice, anonymous):
+                answer = await user.ask(
                     "POST",
                     path,
                     {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD},
                     **headers,
                 )
                 assert (answer.status_code, set_cookie_of(answer)) == (403, {}), (path, headers)
-    assert house.statements == before
-    assert (await house.count("users"), await house.count("sessions")) == (1, 1)
-    assert await alice.is_in()
+    assert app.statements == before
+    assert (await app.count("users"), await app.count("sessions")) == (1, 1)
+    assert await alice.is_logged_in()
 
 
 @pytest.mark.asvs("S03", "S31")
 async def test_a_form_for_another_host_does_nothing(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     """After DNS rebinding the browser takes the attacker's page for a page of this site."""
     before, fields = (
-        house.statements,
+        app.statements,
         {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD},
     )
-    for path in unsafe_paths(house):
-        for person in (alice, stranger):
-            answer = await person.post(path, fields, Host="evil.example")
+    for path in unsafe_paths(app):
+        for user in (alice, anonymous):
+            answer = await user.post(path, fields, Host="evil.example")
             assert (answer.status_code, set_cookie_of(answer)) == (400, {}), path
-    assert house.statements == before
-    assert (await house.count("users"), await house.count("sessions")) == (1, 1)
-    assert await alice.is_in()
+    assert app.statements == before
+    assert (await app.count("users"), await app.count("sessions")) == (1, 1)
+    assert await alice.is_logged_in()
 
 
 @pytest.mark.asvs("S31")
-async def test_no_other_site_can_log_a_browser_in(house: House, alice: Browser) -> None:
+async def test_no_other_site_can_log_a_browser_in(app: TestApp, alice: Browser) -> None:
     for headers in FOREIGN:
-        victim = await house.browser("Alice")
+        victim = await app.browser("Alice")
         await victim.ask(
             "POST", "/login", {"email": "alice@example.com", "password": PASSWORD}, **headers
         )
@@ -93,17 +95,17 @@ async def test_no_other_site_can_log_a_browser_in(house: House, alice: Browser) 
 @pytest.mark.asvs("S31")
 @pytest.mark.parametrize("headers", OWN)
 async def test_our_own_pages_and_scripts_are_let_through(
-    house: House, stranger: Browser, headers: dict
+    app: TestApp, anonymous: Browser, headers: dict
 ) -> None:
     fields = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
-    assert (await stranger.ask("POST", "/signup", fields, **headers)).status_code == 303
-    assert (await stranger.ask("POST", "/logout", **headers)).status_code == 303
-    assert await house.count("sessions") == 0
+    assert (await anonymous.ask("POST", "/signup", fields, **headers)).status_code == 303
+    assert (await anonymous.ask("POST", "/logout", **headers)).status_code == 303
+    assert await app.count("sessions") == 0
 
 
 @pytest.mark.asvs("S31")
 async def test_two_headers_of_which_one_is_foreign_are_foreign(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     for name, values in (
         ("Sec-Fetch-Site", ("same-origin", "cross-site")),
@@ -112,7 +114,7 @@ async def test_two_headers_of_which_one_is_foreign_are_foreign(
         for pair in (values, values[::-1]):
             answer = await alice.client.post("/logout", headers=[(name, value) for value in pair])
             assert answer.status_code == 403
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 async def test_a_foreign_origin_is_logged_once_beside_the_base_url(
@@ -136,10 +138,10 @@ async def test_the_refusal_says_what_happened_and_that_nothing_was_done(alice: B
 
 
 @pytest.mark.asvs("S31", "S32")
-async def test_another_site_may_link_to_our_pages(alice: Browser, stranger: Browser) -> None:
+async def test_another_site_may_link_to_our_pages(alice: Browser, anonymous: Browser) -> None:
     foreign = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
     assert (await alice.get("/dashboard", **foreign)).status_code == 200
-    assert (await stranger.get("/login", **foreign)).status_code == 200
+    assert (await anonymous.get("/login", **foreign)).status_code == 200
 
 
 @pytest.mark.asvs("S75")
@@ -158,7 +160,7 @@ async def test_no_script_of_another_site_may_read_an_answer(alice: Browser, orig
 
 
 @pytest.mark.asvs("S75")
-async def test_nothing_but_a_form_is_read(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_nothing_but_a_form_is_read(app: TestApp, alice: Browser, anonymous: Browser) -> None:
     body = b"email=alice@example.com&password=" + PASSWORD.encode()
     for kind in (
         "text/plain",
@@ -167,19 +169,19 @@ async def test_nothing_but_a_form_is_read(house: House, alice: Browser, stranger
         "",
         "text/html",
     ):
-        for person, path in (
-            (stranger, "/login"),
-            (stranger, "/signup"),
-            (stranger, "/signup/check/email"),
+        for user, path in (
+            (anonymous, "/login"),
+            (anonymous, "/signup"),
+            (anonymous, "/signup/check/email"),
             (alice, "/devices/revoke-all"),
             (alice, "/devices/revoke-others"),
         ):
-            answer = await person.client.post(path, content=body, headers={"Content-Type": kind})
+            answer = await user.client.post(path, content=body, headers={"Content-Type": kind})
             assert answer.status_code == 415, (path, kind)
-    assert stranger.cookie is None
-    assert await alice.is_in()
+    assert anonymous.cookie is None
+    assert await alice.is_logged_in()
 
 
 async def test_an_empty_body_needs_no_type(alice: Browser, alices_phone: Browser) -> None:
     assert (await alice.client.post("/devices/revoke-others")).status_code == 303
-    assert [await alice.is_in(), await alices_phone.is_in()] == [True, False]
+    assert [await alice.is_logged_in(), await alices_phone.is_logged_in()] == [True, False]

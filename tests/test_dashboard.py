@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.conftest import House
-from tests.people import Browser, read, set_cookie_of
+from tests.browser_client import Browser, read, set_cookie_of
+from tests.conftest import TestApp
 
 
 async def dashboard_of(person: Browser) -> str:
@@ -22,19 +22,19 @@ async def test_each_role_has_its_dashboard_and_the_shell_shows_who_is_in(
 
 
 @pytest.mark.guide("C5", "D20")
-async def test_a_users_dashboard_costs_one_statement(house: House, alice: Browser) -> None:
-    before = house.statements
+async def test_a_users_dashboard_costs_one_statement(app: TestApp, alice: Browser) -> None:
+    before = app.statements
     await alice.get("/dashboard")
-    assert house.statements == before + 1
+    assert app.statements == before + 1
 
 
 @pytest.mark.guide("D2", "D20")
 @pytest.mark.asvs("S01", "S37")
 async def test_a_demoted_admin_is_a_user_at_the_next_request_whatever_the_cookie_says(
-    house: House, ada: Browser
+    app: TestApp, ada: Browser
 ) -> None:
-    await house.create("Agnes", "admin")
-    await house.change_role(ada, "user")
+    await app.create("Agnes", "admin")
+    await app.change_role(ada, "user")
     answer = await ada.get("/dashboard")
     assert read(answer).one(data_dashboard=True).attrs["data-dashboard"] == "user"
     assert "session" in set_cookie_of(answer)
@@ -43,19 +43,19 @@ async def test_a_demoted_admin_is_a_user_at_the_next_request_whatever_the_cookie
 
 @pytest.mark.guide("D2")
 async def test_a_promoted_user_is_an_admin_at_the_next_request(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    await house.change_role(alice, "admin")
+    await app.change_role(alice, "admin")
     assert await dashboard_of(alice) == "admin"
 
 
 @pytest.mark.guide("D27")
 @pytest.mark.parametrize("path", ["/dashboard", "/devices"])
 async def test_the_bar_travels_with_a_fragment_only_when_the_role_has_changed(
-    house: House, alice: Browser, path: str
+    app: TestApp, alice: Browser, path: str
 ) -> None:
     assert read(await alice.get_fragment(path)).all(id="nav") == []
-    await house.change_role(alice, "admin")
+    await app.change_role(alice, "admin")
     answer = await alice.get_fragment(path)
     assert read(answer).one(id="nav").attrs["data-hx-swap-oob"] == "outerMorph"
     assert "session" in set_cookie_of(answer)
@@ -63,8 +63,8 @@ async def test_the_bar_travels_with_a_fragment_only_when_the_role_has_changed(
 
 
 @pytest.mark.guide("D27")
-async def test_the_bar_travels_with_the_answer_to_a_form_too(house: House, alice: Browser) -> None:
-    await house.change_role(alice, "admin")
+async def test_the_bar_travels_with_the_answer_to_a_form_too(app: TestApp, alice: Browser) -> None:
+    await app.change_role(alice, "admin")
     answer = await alice.post_fragment("/devices/revoke-others")
     assert "session" in set_cookie_of(answer)
     assert len(read(answer).all(id="nav")) == 1
@@ -76,10 +76,10 @@ async def test_the_number_of_devices_is_shown(alice: Browser, alices_phone: Brow
 
 
 @pytest.mark.guide("C6")
-async def test_the_log_in_before_this_one_is_shown(house: House, alice: Browser) -> None:
+async def test_the_log_in_before_this_one_is_shown(app: TestApp, alice: Browser) -> None:
     assert "Your account is ready." in read(await alice.get("/dashboard")).text
-    house.clock.move(hours=30)
-    laptop = await house.browser("Alice")
+    app.clock.move(hours=30)
+    laptop = await app.browser("Alice")
     await laptop.log_in()
     lead = read(await laptop.get("/dashboard")).one(
         "time", data_time="when", datetime="2026-11-24T09:12:00Z"
@@ -87,23 +87,23 @@ async def test_the_log_in_before_this_one_is_shown(house: House, alice: Browser)
     assert lead.text == "yesterday at 09:12 UTC"
 
 
-async def test_the_end_of_the_session_is_shown(house: House, alice: Browser) -> None:
+async def test_the_end_of_the_session_is_shown(app: TestApp, alice: Browser) -> None:
     async def shown() -> str:
         return read(await alice.get("/dashboard")).all("section")[-1].one("p").text
 
     sentence = "This device stays logged in until {}. Come back after {} for another week."
     assert await shown() == sentence.format("1 Dec", "27 Nov")
-    house.clock.move(days=4)
+    app.clock.move(days=4)
     assert await shown() == sentence.format("5 Dec", "1 Dec")
     for _ in range(6):
-        house.clock.move(days=4)
+        app.clock.move(days=4)
         last = await shown()
     assert last == "This device stays logged in until 24 Dec. Then log in again."
 
 
 @pytest.mark.guide("D26")
 async def test_the_figures_count_people_sessions_and_admins(
-    house: House, alice: Browser, alices_phone: Browser, ada: Browser
+    app: TestApp, alice: Browser, alices_phone: Browser, ada: Browser
 ) -> None:
     page = read(await ada.get("/dashboard"))
     figures = page.one("dl", **{"class": "figures"})
@@ -116,14 +116,14 @@ async def test_the_figures_count_people_sessions_and_admins(
 @pytest.mark.guide("D4", "D23", "T12")
 @pytest.mark.asvs("S88")
 async def test_no_page_holds_a_secret_a_private_column_or_anothers_data(
-    house: House, alice: Browser, bob: Browser, ada: Browser
+    app: TestApp, alice: Browser, bob: Browser, ada: Browser
 ) -> None:
-    await house.change(
+    await app.change(
         "ALTER TABLE users ADD COLUMN totp_secret TEXT NOT NULL DEFAULT 'canary-of-a-new-column'"
     )
-    await house.change("UPDATE users SET phone = 'canary-' || slug")
-    hashes = [row[0] for row in await house.rows("SELECT password_hash FROM users")]
-    tokens = [row[0] for row in await house.rows("SELECT token_hash FROM sessions")]
+    await app.change("UPDATE users SET phone = 'canary-' || slug")
+    hashes = [row[0] for row in await app.rows("SELECT password_hash FROM users")]
+    tokens = [row[0] for row in await app.rows("SELECT token_hash FROM sessions")]
     private = [
         "canary-of-a-new-column",
         "$argon2",
@@ -143,17 +143,17 @@ async def test_no_page_holds_a_secret_a_private_column_or_anothers_data(
 
 
 @pytest.mark.guide("D18", "T7")
-async def test_a_database_error_is_never_taken_for_logged_out(house: House, alice: Browser) -> None:
-    await house.change("ALTER TABLE sessions RENAME TO mislaid")
+async def test_a_database_error_is_never_taken_for_logged_out(app: TestApp, alice: Browser) -> None:
+    await app.change("ALTER TABLE sessions RENAME TO mislaid")
     for answer in (await alice.get("/dashboard"), await alice.get_fragment("/dashboard")):
         assert (answer.status_code, set_cookie_of(answer)) == (500, {})
     assert (await alice.get("/api/session")).status_code == 500
-    await house.change("ALTER TABLE mislaid RENAME TO sessions")
+    await app.change("ALTER TABLE mislaid RENAME TO sessions")
     assert (await alice.get("/dashboard")).status_code == 200
 
 
 async def test_new_accounts_are_counted_in_one_sense_of_today(
-    house: House, alice: Browser, ada: Browser
+    app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     """The list below shows "today" in the user's time zone, so a count by UTC days would contradict
     it.
@@ -163,14 +163,14 @@ async def test_new_accounts_are_counted_in_one_sense_of_today(
         return read(await ada.get("/dashboard")).one("p", **{"class": "lead"}).text
 
     assert await lead() == "2 people have signed up in the last 24 hours."
-    house.clock.move(hours=15)  # This is 00:12 of the next day in UTC.
+    app.clock.move(hours=15)  # This is 00:12 of the next day in UTC.
     assert await lead() == "2 people have signed up in the last 24 hours."
-    house.clock.move(hours=9, seconds=1)
+    app.clock.move(hours=9, seconds=1)
     assert await lead() == "Nobody has signed up in the last 24 hours."
 
 
 async def test_pages_with_times_carry_the_servers_clock(
-    house: House, alice: Browser, ada: Browser
+    app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     pages = ("/dashboard", "/devices", "/account/activity", "/users/alice")
     for person, paths in ((alice, pages), (ada, ("/dashboard", "/admin/users", "/admin/audit"))):

@@ -7,8 +7,8 @@ import pytest
 from db.crypto.passwords import Passwords
 from db.maintenance.pruning import prune
 from db.rate_limits.limits import SESSION_REVOKES
-from tests.conftest import House
-from tests.people import IPHONE, Browser, Element, read, set_cookie_of
+from tests.browser_client import IPHONE, Browser, Element, read, set_cookie_of
+from tests.conftest import TestApp
 
 
 async def devices_of(person: Browser) -> Element:
@@ -42,7 +42,11 @@ async def test_a_plain_form_ends_one_device_and_goes_back_to_the_list(
 ) -> None:
     answer = await alice.post(f"/devices/{await id_of(alices_phone)}/revoke")
     assert (answer.status_code, answer.headers["location"]) == (303, "/devices")
-    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [True, False, True]
+    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+        True,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.guide("C3")
@@ -61,13 +65,13 @@ async def test_htmx_gets_the_shorter_list_and_one_message(
 @pytest.mark.guide("T6")
 @pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
 async def test_ending_the_device_in_use_is_logging_out(
-    house: House, alice: Browser, alices_phone: Browser, ask: Callable, answered: int
+    app: TestApp, alice: Browser, alices_phone: Browser, ask: Callable, answered: int
 ) -> None:
     answer = await ask(alice, f"/devices/{await id_of(alice)}/revoke")
     assert answer.status_code == answered
     assert "/login" in (answer.headers.get("location"), answer.headers.get("hx-redirect"))
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
-    assert [await person.is_in() for person in (alice, alices_phone)] == [False, True]
+    assert [await person.is_logged_in() for person in (alice, alices_phone)] == [False, True]
 
 
 async def test_all_others_end_and_this_one_stays(
@@ -75,24 +79,28 @@ async def test_all_others_end_and_this_one_stays(
 ) -> None:
     answer = await alice.post_fragment("/devices/revoke-others")
     assert read(answer).one(id="device-count").text == "1"
-    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [True, False, True]
+    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+        True,
+        False,
+        True,
+    ]
 
 
 async def test_without_scripts_ending_several_devices_asks_first(
-    house: House, alice: Browser, alices_phone: Browser
+    app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
-    await (await house.browser("Alice")).log_in()
+    await (await app.browser("Alice")).log_in()
     form = (await devices_of(alice)).one("form", action="/devices/revoke-others")
     sent = {field.attrs["name"]: field.attrs["value"] for field in form.all("input")}
     answer = await alice.post("/devices/revoke-others", sent)
     assert (answer.status_code, answer.headers["location"]) == (303, "/devices?confirm=others")
-    assert await alices_phone.is_in()
+    assert await alices_phone.is_logged_in()
     page = read(await alice.get(answer.headers["location"]))
     assert "Log out 2 other devices?" in page.text
     form = page.one("form", action="/devices/revoke-others")
     sent = {field.attrs["name"]: field.attrs["value"] for field in form.all("input")}
     assert (await alice.post("/devices/revoke-others", sent)).headers["location"] == "/devices"
-    assert [await person.is_in() for person in (alice, alices_phone)] == [True, False]
+    assert [await person.is_logged_in() for person in (alice, alices_phone)] == [True, False]
 
 
 async def test_one_other_device_ends_without_a_question(
@@ -101,7 +109,7 @@ async def test_one_other_device_ends_without_a_question(
     form = (await devices_of(alice)).one("form", action="/devices/revoke-others")
     sent = {field.attrs["name"]: field.attrs["value"] for field in form.all("input")}
     assert (await alice.post("/devices/revoke-others", sent)).headers["location"] == "/devices"
-    assert not await alices_phone.is_in()
+    assert not await alices_phone.is_logged_in()
 
 
 ANDROID = (
@@ -116,8 +124,8 @@ FOCUS = {
 
 
 @pytest.mark.parametrize(("user_agent", "name"), FOCUS.items())
-async def test_firefox_focus_is_named(house: House, user_agent: str, name: str) -> None:
-    phone = await house.member("Alice", user_agent=user_agent)
+async def test_firefox_focus_is_named(app: TestApp, user_agent: str, name: str) -> None:
+    phone = await app.sign_up_user("Alice", user_agent=user_agent)
     assert (await devices_of(phone)).one(data_current="true").one("bdi").text == name
 
 
@@ -131,7 +139,11 @@ async def test_one_click_logs_out_everywhere(
     assert "/login" in (answer.headers.get("location"), answer.headers.get("hx-redirect"))
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
     assert answer.headers["clear-site-data"] == '"cache", "storage"'
-    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [False, False, True]
+    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.asvs("S05")
@@ -143,7 +155,7 @@ async def test_a_stranger_cannot_revoke_anothers_device(
     theirs = await ask(bob, f"/devices/{await id_of(alice)}/revoke")
     nobodys = await ask(bob, "/devices/AAAAAAAAAAAAAAAAAAAAAA/revoke")
     assert (theirs.status_code, theirs.text) == (404, nobodys.text)
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 @pytest.mark.parametrize(
@@ -157,7 +169,7 @@ async def test_a_form_drawn_for_another_viewer_does_nothing(
     answer = await ask(alice, path.format(id=await id_of(alices_phone)), {"viewer": bobs})
     assert answer.status_code == 409
     assert "You are logged in as Alice" in read(answer).text
-    assert [await person.is_in() for person in (alice, alices_phone)] == [True, True]
+    assert [await person.is_logged_in() for person in (alice, alices_phone)] == [True, True]
 
 
 async def test_each_form_names_whom_it_was_drawn_for(alice: Browser, alices_phone: Browser) -> None:
@@ -166,47 +178,47 @@ async def test_each_form_names_whom_it_was_drawn_for(alice: Browser, alices_phon
     forms = page.one("main").all("form")
     assert [form.one("input", name="viewer").attrs["value"] for form in forms] == [own] * 3
     assert (await alice.post(forms[0].attrs["action"], {"viewer": own})).status_code == 303
-    assert not await alices_phone.is_in()
+    assert not await alices_phone.is_logged_in()
 
 
 @pytest.mark.asvs("S103")
 async def test_the_fifty_first_session_makes_room_for_itself(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
-    house = await make_house(hashing=cheap)
-    browsers = [await house.member("Alice")]
+    app = await make_app(hashing=cheap)
+    browsers = [await app.sign_up_user("Alice")]
     for _ in range(60):
-        house.clock.move(seconds=1)
-        browsers.append(await house.browser("Alice"))
+        app.clock.move(seconds=1)
+        browsers.append(await app.browser("Alice"))
         assert (await browsers[-1].log_in()).status_code == 303
-    assert await house.count("sessions") == 50
-    assert [await browser.is_in() for browser in browsers] == [False] * 11 + [True] * 50
+    assert await app.count("sessions") == 50
+    assert [await browser.is_logged_in() for browser in browsers] == [False] * 11 + [True] * 50
 
 
 @pytest.mark.asvs("S95")
 async def test_what_has_expired_is_swept_and_what_lives_is_not(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    house.clock.move(days=6)
-    laptop = await house.browser("Alice")
+    app.clock.move(days=6)
+    laptop = await app.browser("Alice")
     await laptop.log_in()
-    house.clock.move(days=2)
-    assert await prune(house.store) == 1
-    assert await house.count("sessions") == 1
-    assert await laptop.is_in()
+    app.clock.move(days=2)
+    assert await prune(app.store) == 1
+    assert await app.count("sessions") == 1
+    assert await laptop.is_logged_in()
 
 
 @pytest.mark.asvs("S95", "S64")
 async def test_an_expired_row_opens_nothing_though_its_cookie_has_not_expired(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    await house.change("UPDATE sessions SET expires_at = '2026-11-24T09:11:59.000000+00:00'")
-    assert not await alice.is_in()
+    await app.change("UPDATE sessions SET expires_at = '2026-11-24T09:11:59.000000+00:00'")
+    assert not await alice.is_logged_in()
 
 
-async def test_an_expired_session_is_not_counted_as_a_device(house: House, alice: Browser) -> None:
-    house.clock.move(days=8)
-    laptop = await house.browser("Alice")
+async def test_an_expired_session_is_not_counted_as_a_device(app: TestApp, alice: Browser) -> None:
+    app.clock.move(days=8)
+    laptop = await app.browser("Alice")
     await laptop.log_in()
     assert (await devices_of(laptop)).one(id="device-count").text == "1"
 
@@ -215,11 +227,11 @@ async def test_an_expired_session_is_not_counted_as_a_device(house: House, alice
     "path", ["/devices/{id}/revoke", "/devices/revoke-others", "/devices/revoke-all"]
 )
 async def test_revoking_is_rate_limited_per_session(
-    make_house: Callable, cheap: Passwords, path: str
+    make_app: Callable, cheap: Passwords, path: str
 ) -> None:
-    house = await make_house(hashing=cheap, RATE_LIMITS="enforce")
-    alice = await house.member("Alice")
-    phone = await house.browser("Alice")
+    app = await make_app(hashing=cheap, RATE_LIMITS="enforce")
+    alice = await app.sign_up_user("Alice")
+    phone = await app.browser("Alice")
     assert (await phone.log_in()).status_code == 303
     path = path.format(id=await id_of(phone))
     for _ in range(SESSION_REVOKES.burst):
@@ -227,11 +239,11 @@ async def test_revoking_is_rate_limited_per_session(
     for ask in (Browser.post, Browser.post_fragment):
         answer = await ask(alice, path)
         assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
-    assert [await person.is_in() for person in (alice, phone)] == [True, True]
+    assert [await person.is_logged_in() for person in (alice, phone)] == [True, True]
     assert (await phone.post("/devices/revoke-others")).status_code == 303, (
         "the other session has a limit of its own"
     )
-    assert [await person.is_in() for person in (alice, phone)] == [False, True]
+    assert [await person.is_logged_in() for person in (alice, phone)] == [False, True]
 
 
 # Browser and system names
@@ -267,10 +279,10 @@ CHOSEN = [
 
 
 @pytest.mark.parametrize("user_agent", KNOWN)
-async def test_a_known_browser_or_tool_is_named(stranger: Browser, user_agent: str) -> None:
-    stranger.user_agent = user_agent
-    await stranger.sign_up()
-    assert (await devices_of(stranger)).one(data_current="true").one("bdi").text == KNOWN[
+async def test_a_known_browser_or_tool_is_named(anonymous: Browser, user_agent: str) -> None:
+    anonymous.user_agent = user_agent
+    await anonymous.sign_up()
+    assert (await devices_of(anonymous)).one(data_current="true").one("bdi").text == KNOWN[
         user_agent
     ]
 
@@ -284,27 +296,25 @@ async def test_a_known_browser_or_tool_is_named(stranger: Browser, user_agent: s
         "/",
     ],
 )
-async def test_no_user_agent_is_an_error(house: House, stranger: Browser, user_agent: str) -> None:
-    stranger.user_agent = user_agent
+async def test_no_user_agent_is_an_error(app: TestApp, anonymous: Browser, user_agent: str) -> None:
+    anonymous.user_agent = user_agent
     assert (
-        await stranger.post("/signup/check/email", {"email": "grace@example.com"})
+        await anonymous.post("/signup/check/email", {"email": "grace@example.com"})
     ).status_code == 200
-    assert (await stranger.sign_up()).status_code == 303
-    assert (await stranger.post("/logout")).status_code == 303
-    assert (await stranger.log_in()).status_code == 303
+    assert (await anonymous.sign_up()).status_code == 303
+    assert (await anonymous.post("/logout")).status_code == 303
+    assert (await anonymous.log_in()).status_code == 303
 
 
 @pytest.mark.asvs("S33", "S88")
 @pytest.mark.parametrize("user_agent", CHOSEN)
 async def test_text_in_a_user_agent_is_shown_and_audited_nowhere(
-    house: House, alice: Browser, ada: Browser, stranger: Browser, user_agent: str
+    app: TestApp, alice: Browser, ada: Browser, anonymous: Browser, user_agent: str
 ) -> None:
-    stranger.user_agent = user_agent
-    await stranger.log_in("a wrong password No.1", email=alice.email)
-    assert (await house.rows("SELECT browser FROM audit ORDER BY number"))[-1] == (
-        "Unknown browser",
-    )
-    laptop = await house.browser("Alice", user_agent=user_agent)
+    anonymous.user_agent = user_agent
+    await anonymous.log_in("a wrong password No.1", email=alice.email)
+    assert (await app.rows("SELECT browser FROM audit ORDER BY number"))[-1] == ("Unknown browser",)
+    laptop = await app.browser("Alice", user_agent=user_agent)
     await laptop.log_in()
     for person, path in ((alice, "/account/activity"), (alice, "/devices"), (ada, "/admin/audit")):
         page = (await person.get(path)).text
@@ -316,12 +326,12 @@ async def test_text_in_a_user_agent_is_shown_and_audited_nowhere(
 
 
 async def test_text_that_an_earlier_version_stored_is_not_shown(
-    house: House, alice: Browser, ada: Browser
+    app: TestApp, alice: Browser, ada: Browser
 ) -> None:
-    laptop = await house.browser("Alice")
+    laptop = await app.browser("Alice")
     await laptop.log_in()
     await alice.post(f"/devices/{await id_of(laptop)}/revoke")
-    await house.change(
+    await app.change(
         "UPDATE audit SET browser = 'Call 0800 123456 on Linux'",
         "UPDATE audit SET detail = '{\"device\": \"Call 0800 123456\"}' WHERE event = 'session.end'",
         "UPDATE sessions SET browser = 'Call 0800 123456', system = 'Call 0800 123456'",

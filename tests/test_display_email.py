@@ -3,8 +3,8 @@
 import idna
 import pytest
 
-from tests.conftest import House
-from tests.people import Browser, read
+from tests.browser_client import Browser, read
+from tests.conftest import TestApp
 from web.rendering.display_email import display_email
 
 SHOWN = [
@@ -43,17 +43,17 @@ def test_a_label_that_does_not_decode_is_shown_as_it_is_stored(label: str) -> No
     assert display_email(f"zoe@{label}.example") == f"zoe@{label}.example"
 
 
-async def test_pages_show_unicode_and_programs_get_ascii(house: House, ada: Browser) -> None:
-    zoe = await house.member("Zoe", email="zoe@bücher.example")
+async def test_pages_show_unicode_and_programs_get_ascii(app: TestApp, ada: Browser) -> None:
+    zoe = await app.sign_up_user("Zoe", email="zoe@bücher.example")
     stored, shown = "zoe@xn--bcher-kva.example", "zoe@bücher.example"
-    assert await house.rows("SELECT email FROM users WHERE name = 'Zoe'") == [(stored,)]
-    for person, path in (
+    assert await app.rows("SELECT email FROM users WHERE name = 'Zoe'") == [(stored,)]
+    for user, path in (
         (zoe, "/account"),
         (zoe, "/dashboard"),
         (zoe, "/users/zoe"),
         (ada, "/admin/users"),
     ):
-        text = read(await person.get(path)).one("main").text
+        text = read(await user.get(path)).one("main").text
         assert (shown in text, stored in text) == (True, False), path
     assert (await zoe.get("/api/users/zoe")).json()["email"] == stored
     assert (await zoe.post("/login", {"email": shown, "password": zoe.password})).status_code == 303

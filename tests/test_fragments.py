@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from tests.conftest import House
-from tests.people import HTMX, PASSWORD, Browser, read
+from tests.browser_client import HTMX, PASSWORD, Browser, read
+from tests.conftest import TestApp
 
 
 def without_extras(fragment: str) -> str:
@@ -18,15 +18,15 @@ def without_extras(fragment: str) -> str:
 
 @pytest.mark.guide("D29")
 async def test_every_fragment_is_a_part_of_its_page(
-    house: House, alice: Browser, ada: Browser, stranger: Browser
+    app: TestApp, alice: Browser, ada: Browser, anonymous: Browser
 ) -> None:
-    for person, paths in (
-        (stranger, ("/", "/signup", "/login", "/login?next=/devices&ended=1", "/nowhere")),
+    for user, paths in (
+        (anonymous, ("/", "/signup", "/login", "/login?next=/devices&ended=1", "/nowhere")),
         (alice, ("/dashboard", "/devices", "/handbook", "/nowhere")),
         (ada, ("/dashboard", "/devices", "/handbook")),
     ):
         for path in paths:
-            page, fragment = await person.get(path), await person.get_fragment(path)
+            page, fragment = await user.get(path), await user.get_fragment(path)
             assert fragment.status_code == page.status_code
             assert "<html" not in fragment.text
             assert without_extras(fragment.text) in page.text, path
@@ -37,28 +37,31 @@ async def test_every_fragment_is_a_part_of_its_page(
 @pytest.mark.guide("A11", "D29")
 @pytest.mark.parametrize("path", ["/signup", "/login"])
 async def test_the_form_that_htmx_gets_is_the_form_of_the_page(
-    alice: Browser, stranger: Browser, path: str
+    alice: Browser, anonymous: Browser, path: str
 ) -> None:
     for typed in (
         {},
         {"name": "A", "email": "a", "password": "a"},
         {"email": alice.email, "password": PASSWORD + "!"},
     ):
-        page, fragment = await stranger.post(path, typed), await stranger.post_fragment(path, typed)
+        page, fragment = (
+            await anonymous.post(path, typed),
+            await anonymous.post_fragment(path, typed),
+        )
         assert (page.status_code, fragment.status_code) == (422, 422)
         assert without_extras(fragment.text) in page.text
         assert without_extras(fragment.text).startswith("<form")
 
 
 @pytest.mark.guide("A5", "A22")
-async def test_a_checked_field_is_the_field_of_the_form(alice: Browser, stranger: Browser) -> None:
+async def test_a_checked_field_is_the_field_of_the_form(alice: Browser, anonymous: Browser) -> None:
     for typed in (
         {"name": "A", "email": "a", "password": "a"},
         {"name": "Zoe", "email": alice.email, "password": PASSWORD},
     ):
-        page = await stranger.post("/signup", typed)
+        page = await anonymous.post("/signup", typed)
         for field in typed:
-            check = await stranger.post(f"/signup/check/{field}", typed)
+            check = await anonymous.post(f"/signup/check/{field}", typed)
             assert check.text.strip() in page.text
 
 
@@ -72,35 +75,35 @@ async def test_the_list_after_a_change_is_the_list_of_the_page(
 
 @pytest.mark.guide("D29")
 async def test_a_fragment_is_as_closed_as_its_page(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    before = house.statements
+    before = app.statements
     for path in ("/dashboard", "/devices", "/handbook"):
-        answer = await stranger.get(path, **HTMX)
+        answer = await anonymous.get(path, **HTMX)
         assert (answer.status_code, answer.content) == (401, b"")
-    assert house.statements == before
+    assert app.statements == before
 
 
 async def test_a_closed_door_shows_its_plate_on_the_page_and_in_the_fragment(
-    alice: Browser, stranger: Browser
+    alice: Browser, anonymous: Browser
 ) -> None:
     other, foreign, text = (
         {"viewer": "somebody-else"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Content-Type": "text/plain"},
     )
-    for person, method, path, fields, headers, status, kind in (
-        (stranger, "GET", "/nowhere", None, {}, 404, "holes"),
-        (stranger, "PUT", "/login", None, {}, 405, "holes"),
-        (stranger, "POST", "/login", {"email": "a"}, foreign, 403, "barred"),
-        (stranger, "POST", "/login", {"email": "a"}, text, 415, "lid"),
-        (stranger, "POST", "/login", {"email": "a" * 70_000}, {}, 413, "lid"),
+    for user, method, path, fields, headers, status, kind in (
+        (anonymous, "GET", "/nowhere", None, {}, 404, "holes"),
+        (anonymous, "PUT", "/login", None, {}, 405, "holes"),
+        (anonymous, "POST", "/login", {"email": "a"}, foreign, 403, "barred"),
+        (anonymous, "POST", "/login", {"email": "a"}, text, 415, "lid"),
+        (anonymous, "POST", "/login", {"email": "a" * 70_000}, {}, 413, "lid"),
         (alice, "GET", "/admin/users", None, {}, 403, "barred"),
         (alice, "POST", "/devices/revoke-others", other, {}, 409, "lid"),
     ):
         # The centered layout shows the plate in its panel as well.
-        for asked, pictures in ((HTMX, 1), ({}, 1 if person is alice else 2)):
-            answer = await person.ask(method, path, fields, **headers, **asked)
+        for asked, pictures in ((HTMX, 1), ({}, 1 if user is alice else 2)):
+            answer = await user.ask(method, path, fields, **headers, **asked)
             plates = [
                 svg.attrs["class"]
                 for svg in read(answer).all("svg")

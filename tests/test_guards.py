@@ -9,12 +9,12 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from tests.conftest import House
-from tests.people import HTMX, PASSWORD, Browser, path_of, read, set_cookie_of
-from tests.unguarded import without_guards
+from tests.browser_client import HTMX, PASSWORD, Browser, path_of, read, set_cookie_of
+from tests.conftest import TestApp
+from tests.without_guards import without_guards
 from web.http.session import verify_session
-from web.middleware.guard import Kind
-from web.router import Row
+from web.middleware.guard import RouteAccess
+from web.router import AppRoute
 from web.routes import Members
 
 GUESTS = ["/", "/signup", "/login"]
@@ -26,15 +26,15 @@ CHANGES = [
 ]
 
 
-def rows_of(house: House, *kinds: Kind) -> Iterator[tuple[str, str]]:
+def rows_of(app: TestApp, *kinds: RouteAccess) -> Iterator[tuple[str, str]]:
     """Yields the method and the path of every route with this access."""
-    for row in house.app.router.routes:
-        if isinstance(row, Row) and row.kind in kinds:
-            for method in row.by_method:
+    for row in app.asgi_app.router.routes:
+        if isinstance(row, AppRoute) and row.access in kinds:
+            for method in row.endpoints:
                 yield method, path_in(row)
 
 
-def path_in(row: Row) -> str:
+def path_in(row: AppRoute) -> str:
     """Returns a path that matches the route."""
     return re.sub(r"{\w+}", "AAAAAAAAAAAAAAAAAAAAAA", row.path.replace("{field}", "name"))
 
@@ -50,27 +50,30 @@ def is_turned_away(answer: httpx.Response, path: str) -> bool:
 
 @pytest.mark.guide("D1", "D5", "D7", "D8", "D9", "D11", "D15", "D16")
 async def test_strangers_are_turned_away_from_every_members_row_with_no_query(
-    house: House, stranger: Browser
+    app: TestApp, anonymous: Browser
 ) -> None:
-    before = house.statements
-    for method, path in rows_of(house, Kind.MEMBERS, Kind.ADMINS):
-        page, fragment = await stranger.ask(method, path), await stranger.ask(method, path, **HTMX)
+    before = app.statements
+    for method, path in rows_of(app, RouteAccess.MEMBERS, RouteAccess.ADMINS):
+        page, fragment = (
+            await anonymous.ask(method, path),
+            await anonymous.ask(method, path, **HTMX),
+        )
         assert (page.status_code, fragment.status_code) == (
             401 if path.startswith("/api/") else 303,
             401,
         )
         assert is_turned_away(page, path)
         assert is_turned_away(fragment, path)
-    assert house.statements == before
+    assert app.statements == before
 
 
 @pytest.mark.guide("D1", "D10")
 async def test_members_are_turned_away_from_every_guests_row_and_a_page_costs_no_query(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     cookie = alice.cookie
-    for method, path in rows_of(house, Kind.GUESTS):
-        before = house.statements
+    for method, path in rows_of(app, RouteAccess.GUESTS):
+        before = app.statements
         fields = {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD}
         page, fragment = (
             await alice.ask(method, path, fields),
@@ -79,17 +82,17 @@ async def test_members_are_turned_away_from_every_guests_row_and_a_page_costs_no
         assert (page.status_code, page.headers["location"]) == (303, "/dashboard")
         assert (fragment.status_code, fragment.headers["hx-redirect"]) == (204, "/dashboard")
         # A form is checked against the database.
-        assert house.statements - before == (2 if method == "POST" else 0)
+        assert app.statements - before == (2 if method == "POST" else 0)
     assert alice.cookie == cookie
-    assert await house.rows("SELECT name FROM users") == [("Alice",)]
+    assert await app.rows("SELECT name FROM users") == [("Alice",)]
 
 
 @pytest.mark.guide("D10")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
 async def test_a_form_that_is_sent_with_a_session_that_is_over_is_heard(
-    house: House, alice: Browser, ask: Callable
+    app: TestApp, alice: Browser, ask: Callable
 ) -> None:
-    await house.change("DELETE FROM sessions")
+    await app.change("DELETE FROM sessions")
     cookie, known = alice.cookie, {"email": "alice@example.com", "password": PASSWORD}
     wrong = await ask(alice, "/login", known | {"password": "not-hers-No.1"})
     assert (wrong.status_code, set_cookie_of(wrong)["session"]["max-age"]) == (422, "0")
@@ -99,20 +102,23 @@ async def test_a_form_that_is_sent_with_a_session_that_is_over_is_heard(
     assert (checked.status_code, "already exists" in checked.text) == (200, True)
     alice.cookie = cookie
     right = await ask(alice, "/login", known)
-    assert (right.status_code, await alice.is_in()) == (303 if ask is Browser.post else 204, True)
-    await house.change("DELETE FROM sessions")
+    assert (right.status_code, await alice.is_logged_in()) == (
+        303 if ask is Browser.post else 204,
+        True,
+    )
+    await app.change("DELETE FROM sessions")
     signed_up = await ask(
         alice, "/signup", {"name": "Bob", "email": "bob@example.com", "password": PASSWORD}
     )
-    assert (signed_up.status_code, await house.count("users")) == (right.status_code, 2)
+    assert (signed_up.status_code, await app.count("users")) == (right.status_code, 2)
 
 
 @pytest.mark.guide("D10")
 @pytest.mark.parametrize("path", ["/signup/check/role", "/account/check/email"])
 async def test_there_is_no_check_of_what_the_form_does_not_have_for_anybody(
-    stranger: Browser, alice: Browser, path: str
+    anonymous: Browser, alice: Browser, path: str
 ) -> None:
-    for person in (stranger, alice):
+    for person in (anonymous, alice):
         for headers in ({}, HTMX, {"Content-Type": "application/json"}):
             assert (
                 await person.ask("POST", path, {"viewer": "nobody"}, **headers)
@@ -122,35 +128,35 @@ async def test_there_is_no_check_of_what_the_form_does_not_have_for_anybody(
 @pytest.mark.guide("D12", "D20", "D29", "A16", "T14")
 @pytest.mark.asvs("S01")
 async def test_without_any_guard_no_data_leaks_and_nothing_is_done(
-    house: House, alice: Browser, alices_phone: Browser, stranger: Browser
+    app: TestApp, alice: Browser, alices_phone: Browser, anonymous: Browser
 ) -> None:
     revoked = alices_phone.cookie
     await alices_phone.post("/logout")
-    members = [*rows_of(house, Kind.MEMBERS, Kind.ADMINS)]
-    house.app.router.set_routes(without_guards(house.app.router.routes))
+    members = [*rows_of(app, RouteAccess.MEMBERS, RouteAccess.ADMINS)]
+    app.asgi_app.router.set_routes(without_guards(app.asgi_app.router.routes))
     for cookie in (None, revoked):
         for method, path in members:
             for headers in ({}, HTMX):
-                stranger.cookie = cookie
-                answer = await stranger.ask(method, path, **headers)
+                anonymous.cookie = cookie
+                answer = await anonymous.ask(method, path, **headers)
                 assert is_turned_away(answer, path) or path == "/handbook", path
                 assert "Alice" not in answer.text
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 @pytest.mark.asvs("S01")
 async def test_a_revoked_cookie_gets_nothing_at_any_door(
-    house: House, alice: Browser, alices_phone: Browser
+    app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
     revoked = alices_phone.cookie
     await alices_phone.post("/logout")
-    for method, path in rows_of(house, Kind.MEMBERS, Kind.ADMINS):
+    for method, path in rows_of(app, RouteAccess.MEMBERS, RouteAccess.ADMINS):
         for headers in ({}, HTMX):
             alices_phone.cookie = revoked
             answer = await alices_phone.ask(method, path, **headers)
             assert is_turned_away(answer, path) or path == "/handbook", path
             assert "Alice" not in answer.text
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 LIES = {
@@ -176,23 +182,23 @@ LIES = {
 @pytest.mark.guide("D12", "T14")
 @pytest.mark.asvs("S02")
 async def test_no_header_opens_a_door_or_closes_one(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     for name, value in LIES.items():
         if name == "Host":  # A request for another host is refused before anything else.
             assert (await alice.get("/dashboard", Host=value)).status_code == 400
             continue
-        for method, path in rows_of(house, Kind.MEMBERS, Kind.ADMINS):
-            assert is_turned_away(await stranger.ask(method, path, **{name: value}), path), (
+        for method, path in rows_of(app, RouteAccess.MEMBERS, RouteAccess.ADMINS):
+            assert is_turned_away(await anonymous.ask(method, path, **{name: value}), path), (
                 name,
                 path,
             )
         assert (await alice.get("/dashboard", **{name: value})).status_code == 200, name
-        assert (await stranger.get("/login", **{name: value})).status_code == 200, name
+        assert (await anonymous.get("/login", **{name: value})).status_code == 200, name
 
 
 @pytest.mark.guide("D8", "T5")
-async def test_a_path_that_is_in_no_row_is_nobodys(alice: Browser, stranger: Browser) -> None:
+async def test_a_path_that_is_in_no_row_is_nobodys(alice: Browser, anonymous: Browser) -> None:
     for path in (
         "/dashboard/settings",
         "/dashboard/",
@@ -201,34 +207,34 @@ async def test_a_path_that_is_in_no_row_is_nobodys(alice: Browser, stranger: Bro
         "/devices/x",
         "/%64evices/x",
     ):
-        assert [(await person.get(path)).status_code for person in (alice, stranger)] == [404, 404]
+        assert [(await person.get(path)).status_code for person in (alice, anonymous)] == [404, 404]
 
 
 @pytest.mark.guide("D11", "D15")
 async def test_a_static_file_is_the_same_for_whoever_asks(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    path = read(await stranger.get("/")).one("link", rel="stylesheet").attrs["href"]
-    await house.change("DELETE FROM sessions")
-    before = house.statements
-    answers = [await person.get(path) for person in (alice, stranger)]
+    path = read(await anonymous.get("/")).one("link", rel="stylesheet").attrs["href"]
+    await app.change("DELETE FROM sessions")
+    before = app.statements
+    answers = [await person.get(path) for person in (alice, anonymous)]
     assert answers[0].headers == answers[1].headers
     assert [answer.status_code for answer in answers] == [200, 200]
-    assert house.statements == before
+    assert app.statements == before
 
 
 @pytest.mark.guide("D7")
 @pytest.mark.parametrize("header", ["Sec-Purpose", "Purpose"])
 async def test_a_prefetch_writes_nothing_and_renews_nothing(
-    house: House, alice: Browser, header: str
+    app: TestApp, alice: Browser, header: str
 ) -> None:
-    house.clock.move(days=5)
-    seen = await house.rows("SELECT last_seen_at, expires_at FROM sessions")
+    app.clock.move(days=5)
+    seen = await app.rows("SELECT last_seen_at, expires_at FROM sessions")
     answer = await alice.get("/dashboard", **{header: "prefetch;prerender"})
     assert (answer.status_code, set_cookie_of(answer)) == (200, {})
-    assert await house.rows("SELECT last_seen_at, expires_at FROM sessions") == seen
+    assert await app.rows("SELECT last_seen_at, expires_at FROM sessions") == seen
     await alice.get("/dashboard")
-    assert await house.rows("SELECT last_seen_at, expires_at FROM sessions") != seen
+    assert await app.rows("SELECT last_seen_at, expires_at FROM sessions") != seen
 
 
 async def ask_twice(request: Request) -> Response:
@@ -238,14 +244,14 @@ async def ask_twice(request: Request) -> Response:
 
 @pytest.mark.guide("D17", "D13")
 async def test_a_session_that_is_asked_for_twice_is_looked_up_once(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    house.app.router.set_routes(
-        [*house.app.router.routes, Members("/twice", get=ask_twice, name="twice")]
+    app.asgi_app.router.set_routes(
+        [*app.asgi_app.router.routes, Members("/twice", get=ask_twice, name="twice")]
     )
-    before = house.statements
+    before = app.statements
     assert (await alice.get("/twice")).text == "Alice True"
-    assert house.statements == before + 1
+    assert app.statements == before + 1
 
 
 DOCUMENTED = {
@@ -261,10 +267,10 @@ DOCUMENTED = {
 
 
 @pytest.mark.asvs("S04")
-async def test_the_table_is_the_one_that_is_documented(house: House) -> None:
-    assert all(isinstance(row, Row) for row in house.app.router.routes)
+async def test_the_table_is_the_one_that_is_documented(app: TestApp) -> None:
+    assert all(isinstance(row, AppRoute) for row in app.asgi_app.router.routes)
     for kind, paths in DOCUMENTED.items():
-        assert {row.path for row in house.app.router.routes if row.kind.value == kind} == {
+        assert {row.path for row in app.asgi_app.router.routes if row.access.value == kind} == {
             *paths.split()
         }
 
@@ -272,72 +278,72 @@ async def test_the_table_is_the_one_that_is_documented(house: House) -> None:
 @pytest.mark.asvs("S04")
 @pytest.mark.guide("D8")
 async def test_each_page_opens_to_whom_the_table_says(
-    house: House, alice: Browser, ada: Browser, stranger: Browser
+    app: TestApp, alice: Browser, ada: Browser, anonymous: Browser
 ) -> None:
     opens = {
-        Kind.GUESTS: (200, 303, 303),
-        Kind.MEMBERS: (303, 200, 200),
-        Kind.ADMINS: (303, 403, 200),
+        RouteAccess.GUESTS: (200, 303, 303),
+        RouteAccess.MEMBERS: (303, 200, 200),
+        RouteAccess.ADMINS: (303, 403, 200),
     }
-    for row in house.app.router.routes:
-        if row.kind in opens and "GET" in row.by_method:
+    for row in app.asgi_app.router.routes:
+        if row.access in opens and "GET" in row.endpoints:
             path = row.path.replace("{slug}", "alice").replace(
-                "{id}", (await house.viewer_of(alice)).id
+                "{id}", (await app.viewer_of(alice)).id
             )
             expected = [
                 401 if path.startswith("/api/") and status == 303 else status
-                for status in opens[row.kind]
+                for status in opens[row.access]
             ]
             assert [
-                (await person.get(path)).status_code for person in (stranger, alice, ada)
+                (await person.get(path)).status_code for person in (anonymous, alice, ada)
             ] == expected, path
 
 
-async def roles(house: House) -> dict[str, str]:
-    return dict(await house.rows("SELECT name, role FROM users"))
+async def roles(app: TestApp) -> dict[str, str]:
+    return dict(await app.rows("SELECT name, role FROM users"))
 
 
 @pytest.mark.guide("D30", "D31", "D2", "A16")
 @pytest.mark.asvs("S04")
 async def test_what_administrators_do_nobody_else_can(
-    house: House, alice: Browser, bob: Browser, ada: Browser, stranger: Browser
+    app: TestApp, alice: Browser, bob: Browser, ada: Browser, anonymous: Browser
 ) -> None:
-    ((bobs,),) = await house.rows("SELECT id FROM users WHERE name = 'Bob'")
+    ((bobs,),) = await app.rows("SELECT id FROM users WHERE name = 'Bob'")
     state = "SELECT id, name, role, team, disabled_at FROM users ORDER BY id"
-    before = await house.rows(state)
+    before = await app.rows(state)
     fields = {"role": "admin", "team": "locks"}
-    for method, path in rows_of(house, Kind.ADMINS):
+    for method, path in rows_of(app, RouteAccess.ADMINS):
         path = path.replace("AAAAAAAAAAAAAAAAAAAAAA", bobs)
         for person, headers, status in (
             (alice, {}, 403),
             (alice, HTMX, 403),
-            (stranger, {}, 401 if path.startswith("/api/") else 303),
-            (stranger, HTMX, 401),
+            (anonymous, {}, 401 if path.startswith("/api/") else 303),
+            (anonymous, HTMX, 401),
         ):
             assert (await person.ask(method, path, fields, **headers)).status_code == status, path
-    assert await house.rows(state) == before
-    assert await bob.is_in()
+    assert await app.rows(state) == before
+    assert await bob.is_logged_in()
     assert (await ada.post(f"/admin/users/{bobs}/role", fields)).status_code == 303
-    assert (await roles(house))["Bob"] == "admin"
+    assert (await roles(app))["Bob"] == "admin"
 
 
 @pytest.mark.guide("D2", "D30")
 @pytest.mark.asvs("S01", "S37")
 async def test_the_role_in_the_cookie_neither_opens_nor_closes_a_room(
-    house: House, alice: Browser, ada: Browser
+    app: TestApp, alice: Browser, ada: Browser
 ) -> None:
-    await house.change_role(alice, "admin")
-    await house.change_role(ada, "user")
-    ((alices,),) = await house.rows("SELECT id FROM users WHERE name = 'Alice'")
+    await app.change_role(alice, "admin")
+    await app.change_role(ada, "user")
+    ((alices,),) = await app.rows("SELECT id FROM users WHERE name = 'Alice'")
     assert (await ada.post(f"/admin/users/{alices}/disable")).status_code == 403
     assert (await ada.get("/api/admin/users")).status_code == 403
     assert (await alice.get("/admin/users")).status_code == 200
-    assert await roles(house) == {"Alice": "admin", "Ada": "user"}
+    assert await roles(app) == {"Alice": "admin", "Ada": "user"}
 
 
 @pytest.mark.asvs("S03")
 async def test_no_spelling_of_a_path_gets_past_its_guard(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     spellings = (
         "//admin/users",
@@ -357,7 +363,7 @@ async def test_no_spelling_of_a_path_gets_past_its_guard(
     )
     for path in spellings:
         for host in ("localhost:8000", "x/signup?", "a@b", "", "x/static/app.css?"):
-            for person in (alice, stranger):
+            for person in (alice, anonymous):
                 answer = await person.get(f"http://localhost:8000{path}", Host=host)
                 assert answer.status_code in (303, 307, 308, 400, 403, 404), (path, host)
                 assert "alice@example.com" not in answer.text
@@ -368,7 +374,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 async def test_of_several_refusals_the_first_of_the_contract_is_given(
-    house: House, alice: Browser, bob: Browser, stranger: Browser
+    app: TestApp, alice: Browser, bob: Browser, anonymous: Browser
 ) -> None:
     large, bobs = b"x" * 70_000, (await bob.get("/api/session")).json()["user"]["id"]
 
@@ -377,27 +383,28 @@ async def test_of_several_refusals_the_first_of_the_contract_is_given(
         return (await person.client.post(path, content=content, headers=kind)).status_code
 
     # The origin is checked first.
-    assert await post(stranger, "/nowhere", large, **FOREIGN, **JSON) == 403
-    assert await post(stranger, "/nowhere", large, **JSON) == 413
-    assert await post(stranger, "/nowhere", b"{}", **JSON) == 404
-    assert await post(stranger, "/dashboard", b"{}", **JSON) == 405
-    assert await post(stranger, "/devices/revoke-all", b"{}", **JSON) == 303  # There is no session.
+    assert await post(anonymous, "/nowhere", large, **FOREIGN, **JSON) == 403
+    assert await post(anonymous, "/nowhere", large, **JSON) == 413
+    assert await post(anonymous, "/nowhere", b"{}", **JSON) == 404
+    assert await post(anonymous, "/dashboard", b"{}", **JSON) == 405
+    # There is no session.
+    assert await post(anonymous, "/devices/revoke-all", b"{}", **JSON) == 303
     assert await post(alice, "/admin/users/x/role", b"{}", **JSON) == 415
     # The role is not sufficient.
     assert await post(alice, "/admin/users/x/role", b"viewer=" + bobs.encode()) == 403
     assert await post(alice, "/devices/revoke-all", b"viewer=" + bobs.encode()) == 409
-    assert await post(stranger, "/login", b"{}", **JSON) == 415
-    assert await post(stranger, "/login", b"email=x") == 422
-    assert await alice.is_in()
-    assert await roles(house) == {"Alice": "user", "Bob": "user"}
+    assert await post(anonymous, "/login", b"{}", **JSON) == 415
+    assert await post(anonymous, "/login", b"email=x") == 422
+    assert await alice.is_logged_in()
+    assert await roles(app) == {"Alice": "user", "Bob": "user"}
 
 
 @pytest.mark.asvs("S72", "S01")
 @pytest.mark.guide("D16", "T1", "C3", "T6")
 async def test_a_dead_session_is_turned_away_once_and_not_for_ever(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    await house.change("DELETE FROM sessions")
+    await app.change("DELETE FROM sessions")
     dead = alice.cookie
     for headers, status in (({}, 303), (HTMX, 401)):
         alice.cookie = dead
@@ -415,18 +422,18 @@ async def test_a_dead_session_is_turned_away_once_and_not_for_ever(
 @pytest.mark.guide("D9")
 @pytest.mark.parametrize("ask", [Browser.get, Browser.get_fragment])
 async def test_a_stranger_without_a_cookie_was_not_signed_out(
-    stranger: Browser, ask: Callable
+    anonymous: Browser, ask: Callable
 ) -> None:
-    answer = await ask(stranger, "/dashboard")
+    answer = await ask(anonymous, "/dashboard")
     target = answer.headers.get("location") or answer.headers["hx-redirect"]
     assert target == "/login?next=/dashboard"
 
 
 @pytest.mark.asvs("S76")
 async def test_a_row_answers_its_own_methods_and_no_others(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    for row in [row for row in house.app.router.routes if isinstance(row, Row)]:
+    for row in [row for row in app.asgi_app.router.routes if isinstance(row, AppRoute)]:
         for method in {
             "GET",
             "HEAD",
@@ -438,20 +445,20 @@ async def test_a_row_answers_its_own_methods_and_no_others(
             "TRACE",
             "BREW",
         } - row.methods:
-            for person in (alice, stranger):
+            for person in (alice, anonymous):
                 answer = await person.ask(method, path_in(row))
                 assert (answer.status_code, {*answer.headers["allow"].split(", ")}) == (
                     405,
                     row.methods,
                 )
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 @pytest.mark.asvs("S76")
 async def test_head_answers_what_get_would_without_the_body(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    for person, paths in ((stranger, GUESTS + MEMBERS), (alice, MEMBERS + GUESTS)):
+    for person, paths in ((anonymous, GUESTS + MEMBERS), (alice, MEMBERS + GUESTS)):
         for path in [*paths, "/healthz", "/readyz", "/robots.txt", "/api/session"]:
             head, get = await person.ask("HEAD", path), await person.get(path)
             assert (head.status_code, head.headers, head.content) == (
@@ -462,8 +469,8 @@ async def test_head_answers_what_get_would_without_the_body(
 
 
 @pytest.mark.asvs("S105")
-async def test_no_address_of_a_page_or_redirect_holds_a_secret_or_an_email(house: House) -> None:
-    urls, person = [], await house.browser("Alice")
+async def test_no_address_of_a_page_or_redirect_holds_a_secret_or_an_email(app: TestApp) -> None:
+    urls, person = [], await app.browser("Alice")
 
     async def note(answer: httpx.Response) -> None:
         urls.extend(
@@ -491,9 +498,9 @@ async def id_of(person: Browser) -> str:
 
 
 async def test_a_fragment_for_another_users_document_navigates(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    document, before = {"Document_Viewer": await id_of(alice)}, house.statements
+    document, before = {"Document_Viewer": await id_of(alice)}, app.statements
     for path in ("/devices?from=bar", "/account", "/handbook"):
         answer = await bob.get_fragment(path, **document)
         assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (
@@ -501,18 +508,18 @@ async def test_a_fragment_for_another_users_document_navigates(
             path,
             b"",
         )
-    assert house.statements == before
+    assert app.statements == before
     assert (await alice.get_fragment("/devices", **document)).status_code == 200
 
 
 async def test_a_form_of_another_users_document_does_nothing(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     document = {
         "Document_Viewer": await id_of(alice),
         "HX_Current_URL": "http://localhost:8000/account",
     }
-    before = house.statements
+    before = app.statements
     for path, fields in (
         ("/account", {"name": "Alice Grace"}),
         ("/account", {"name": "Alice Grace", "viewer": document["Document_Viewer"]}),
@@ -526,13 +533,13 @@ async def test_a_form_of_another_users_document_does_nothing(
             "/account",
             b"",
         )
-    assert house.statements == before
-    assert await bob.is_in()
-    assert await house.rows("SELECT name FROM users ORDER BY name") == [("Alice",), ("Bob",)]
+    assert app.statements == before
+    assert await bob.is_logged_in()
+    assert await app.rows("SELECT name FROM users ORDER BY name") == [("Alice",), ("Bob",)]
 
 
 async def test_the_navigation_bar_names_the_viewer_of_its_document(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     bar = read(await alice.get("/dashboard")).one(id="nav")
     assert bar.attrs["data-viewer"] == await id_of(alice)

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from tests.rows import ALL_ROWS, ALL_TRAPS
+from tests.guide_coverage import ALL_ROWS, ALL_TRAPS
 from web.settings.paths import ROOT
 
 

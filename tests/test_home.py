@@ -6,39 +6,39 @@ from datetime import datetime, timedelta
 import httpx
 import pytest
 
-from tests.conftest import House
-from tests.people import Browser, read
+from tests.browser_client import Browser, read
+from tests.conftest import TestApp
 
 
-async def test_the_front_page_leads_to_sign_up_and_log_in(stranger: Browser) -> None:
-    page = read(await stranger.get("/"))
+async def test_the_front_page_leads_to_sign_up_and_log_in(anonymous: Browser) -> None:
+    page = read(await anonymous.get("/"))
     assert {"/signup", "/login"} <= {link.attrs["href"] for link in page.one("main").all("a")}
     assert len(page.all("h1")) == 1
 
 
 @pytest.mark.guide("D1")
 @pytest.mark.parametrize("path", ["/", "/signup", "/login", "/robots.txt", "/nowhere"])
-async def test_a_strangers_page_costs_no_query(house: House, stranger: Browser, path: str) -> None:
-    before = house.statements
-    await stranger.get(path)
-    await stranger.get_fragment(path)
-    assert house.statements == before
+async def test_a_strangers_page_costs_no_query(app: TestApp, anonymous: Browser, path: str) -> None:
+    before = app.statements
+    await anonymous.get(path)
+    await anonymous.get_fragment(path)
+    assert app.statements == before
 
 
 @pytest.mark.guide("D6", "D1")
 async def test_the_handbook_is_the_same_for_every_member_and_costs_no_query(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    before = house.statements
+    before = app.statements
     alices, bobs = await alice.get("/handbook"), await bob.get("/handbook")
     assert (alices.status_code, alices.text) == (200, bobs.text)
-    assert house.statements == before
+    assert app.statements == before
     assert "Alice" not in alices.text
 
 
 @pytest.mark.guide("D6", "D9")
-async def test_the_handbook_is_closed_to_strangers(stranger: Browser) -> None:
-    answer = await stranger.get("/handbook")
+async def test_the_handbook_is_closed_to_strangers(anonymous: Browser) -> None:
+    answer = await anonymous.get("/handbook")
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/handbook")
 
 
@@ -48,8 +48,8 @@ async def test_the_handbooks_shell_knows_the_claims_alone(alice: Browser) -> Non
     assert "Alice" in read(await alice.get("/dashboard")).one(id="me").text
 
 
-async def test_robots_are_kept_out_of_the_api(stranger: Browser) -> None:
-    answer = await stranger.get("/robots.txt")
+async def test_robots_are_kept_out_of_the_api(anonymous: Browser) -> None:
+    answer = await anonymous.get("/robots.txt")
     assert (answer.status_code, answer.headers["content-type"]) == (
         200,
         "text/plain; charset=utf-8",
@@ -82,13 +82,13 @@ def lines_of(answer: httpx.Response) -> dict[str, str]:
     ],
 )
 async def test_who_finds_a_weakness_is_told_whom_to_tell(
-    make_house: Callable, settings: dict[str, str], contact: str, origin: str
+    make_app: Callable, settings: dict[str, str], contact: str, origin: str
 ) -> None:
-    house = await make_house(**settings)
-    stranger = await house.browser("Charlie")
-    before = house.statements
+    app = await make_app(**settings)
+    anonymous = await app.browser("Charlie")
+    before = app.statements
     for host in ("localhost", origin.partition("//")[2]):
-        answer = await stranger.get("/.well-known/security.txt", Host=host)
+        answer = await anonymous.get("/.well-known/security.txt", Host=host)
         assert (answer.status_code, answer.headers["content-type"]) == (
             200,
             "text/plain; charset=utf-8",
@@ -99,26 +99,26 @@ async def test_who_finds_a_weakness_is_told_whom_to_tell(
             "Preferred-Languages": "en",
             "Canonical": f"{origin}/.well-known/security.txt",
         }
-    assert (house.statements, answer.headers.get("location")) == (before, None)
+    assert (app.statements, answer.headers.get("location")) == (before, None)
 
 
 @pytest.mark.asvs("S114")
 async def test_that_page_is_the_same_all_day_and_never_promises_a_year(
-    house: House, stranger: Browser
+    app: TestApp, anonymous: Browser
 ) -> None:
     expiries = set()
     for _ in range(30):
-        answer = await stranger.get("/.well-known/security.txt")
+        answer = await anonymous.get("/.well-known/security.txt")
         expires = datetime.fromisoformat(lines_of(answer)["Expires"])
-        assert timedelta(days=300) < expires - house.clock() < timedelta(days=365)
-        expiries.add((house.clock().date(), expires))
-        house.clock.move(hours=1)
+        assert timedelta(days=300) < expires - app.clock() < timedelta(days=365)
+        expiries.add((app.clock().date(), expires))
+        app.clock.move(hours=1)
     assert len(expiries) == len({day for day, _ in expiries}) == 2
 
 
 @pytest.mark.asvs("S114", "S76")
-async def test_that_page_can_only_be_read(stranger: Browser, alice: Browser, ada: Browser) -> None:
-    for person in (stranger, alice, ada):
+async def test_that_page_can_only_be_read(anonymous: Browser, alice: Browser, ada: Browser) -> None:
+    for person in (anonymous, alice, ada):
         head, get = [
             await person.ask(method, "/.well-known/security.txt") for method in ("HEAD", "GET")
         ]
@@ -128,7 +128,7 @@ async def test_that_page_can_only_be_read(stranger: Browser, alice: Browser, ada
 
 
 @pytest.mark.asvs("S114")
-async def test_password_managers_are_led_to_the_account(stranger: Browser, alice: Browser) -> None:
-    for person in (stranger, alice):
+async def test_password_managers_are_led_to_the_account(anonymous: Browser, alice: Browser) -> None:
+    for person in (anonymous, alice):
         answer = await person.get("/.well-known/change-password")
         assert (answer.status_code, answer.headers["location"]) == (303, "/account")

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from db.crypto.passwords import Passwords
-from tests.conftest import House
-from tests.people import PASSWORD, Browser, path_of, read
+from tests.browser_client import PASSWORD, Browser, path_of, read
+from tests.conftest import TestApp
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CHARLIE = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
@@ -74,32 +74,32 @@ ELSEWHERE = [
 
 
 @pytest.fixture
-async def cheap_house(make_house: Callable, cheap: Passwords) -> House:
-    return await make_house(hashing=cheap)
+async def cheap_house(make_app: Callable, cheap: Passwords) -> TestApp:
+    return await make_app(hashing=cheap)
 
 
 @pytest.mark.asvs("S33")
 @pytest.mark.guide("D35")
-async def test_a_name_is_text_on_every_page(cheap_house: House) -> None:
-    house = cheap_house
+async def test_a_name_is_text_on_every_page(cheap_house: TestApp) -> None:
+    app = cheap_house
     pages = ("/dashboard", "/devices", "/handbook")
-    plain = await house.member("Alice", email="alice@example.com")
-    ada = await house.admin("Ada")
+    plain = await app.sign_up_user("Alice", email="alice@example.com")
+    ada = await app.admin("Ada")
     shapes = [read(await plain.get(path)).shape for path in pages]
     for number, name in enumerate(MARKUP):
-        house.clock.move(seconds=1)
-        house.clock.move(seconds=1)
-        person = await house.member(name, email=f"guest{number}@example.com")
-        assert [read(await person.get(path)).shape for path in pages] == shapes
-        assert read(await person.get("/dashboard")).one(data_viewer_name=True).text == name
+        app.clock.move(seconds=1)
+        app.clock.move(seconds=1)
+        user = await app.sign_up_user(name, email=f"guest{number}@example.com")
+        assert [read(await user.get(path)).shape for path in pages] == shapes
+        assert read(await user.get("/dashboard")).one(data_viewer_name=True).text == name
         newest = read(await ada.get("/dashboard")).one("ul", **{"class": "brief"})
         assert name in [found.text for found in newest.all("bdi")]
 
 
 @pytest.mark.asvs("S33")
 @pytest.mark.parametrize("path", ["/signup", "/login"])
-async def test_what_was_typed_comes_back_as_text(stranger: Browser, path: str) -> None:
-    for ask in (stranger.post, stranger.post_fragment):
+async def test_what_was_typed_comes_back_as_text(anonymous: Browser, path: str) -> None:
+    for ask in (anonymous.post, anonymous.post_fragment):
         plain = read(await ask(path, {"name": "Charlie", "email": "x", "next": "/devices"}))
         for text in MARKUP:
             page = read(await ask(path, {"name": text, "email": text, "next": text}))
@@ -113,17 +113,17 @@ async def test_what_was_typed_comes_back_as_text(stranger: Browser, path: str) -
 
 
 @pytest.mark.asvs("S33")
-async def test_a_live_check_answers_in_text(stranger: Browser) -> None:
-    plain = read(await stranger.post("/signup/check/email", {"email": "x"}))
+async def test_a_live_check_answers_in_text(anonymous: Browser) -> None:
+    plain = read(await anonymous.post("/signup/check/email", {"email": "x"}))
     for text in MARKUP:
-        field = read(await stranger.post("/signup/check/email", {"email": text}))
+        field = read(await anonymous.post("/signup/check/email", {"email": text}))
         assert (field.shape, field.one("input").attrs["value"]) == (plain.shape, text)
 
 
 @pytest.mark.asvs("S33")
-async def test_the_name_of_a_browser_is_text(cheap_house: House) -> None:
-    house = cheap_house
-    alice = await house.member("Alice", user_agent="curl/8.5.0")
+async def test_the_name_of_a_browser_is_text(cheap_house: TestApp) -> None:
+    app = cheap_house
+    alice = await app.sign_up_user("Alice", user_agent="curl/8.5.0")
     shape = read(await alice.get("/devices")).shape
     agents = [text.encode("ascii", "ignore").decode() for text in MARKUP]
     agents += [f"Mozilla/5.0 (compatible; {text}Bot/1.0; +http://x)" for text in agents] + [
@@ -132,22 +132,22 @@ async def test_the_name_of_a_browser_is_text(cheap_house: House) -> None:
     for number, agent in enumerate(
         [*agents, "x" * 9_000, "<b>" * 3_000, "Mozilla/5.0 (Windows NT 10.0)" * 200]
     ):
-        person = await house.member("Guest", email=f"guest{number}@example.com", user_agent=agent)
-        page = read(await person.get("/devices"))
+        user = await app.sign_up_user("Guest", email=f"guest{number}@example.com", user_agent=agent)
+        page = read(await user.get("/devices"))
         assert page.shape == shape
         assert len(page.one(data_current="true").one("h2").text) < 100
     assert (
-        max(row[0] for row in await house.rows("SELECT max(length(user_agent)) AS n FROM sessions"))
+        max(row[0] for row in await app.rows("SELECT max(length(user_agent)) AS n FROM sessions"))
         <= 512
     )
 
 
 @pytest.mark.asvs("S33")
-async def test_where_one_wanted_to_go_is_text(stranger: Browser) -> None:
-    plain = read(await stranger.get("/login?next=/devices")).shape
+async def test_where_one_wanted_to_go_is_text(anonymous: Browser) -> None:
+    plain = read(await anonymous.get("/login?next=/devices")).shape
     for text in MARKUP:
         for target in (text, f"/devices?q={text}"):
-            page = read(await stranger.get(f"/login?next={quote(target)}"))
+            page = read(await anonymous.get(f"/login?next={quote(target)}"))
             assert page.shape == plain
             assert path_of(page.one("input", name="next").attrs["value"]) in (
                 "/dashboard",
@@ -157,8 +157,8 @@ async def test_where_one_wanted_to_go_is_text(stranger: Browser) -> None:
 
 @pytest.mark.asvs("S34")
 @pytest.mark.guide("D9")
-async def test_nobody_is_sent_anywhere_but_to_a_page_of_ours(cheap_house: House) -> None:
-    alice = await cheap_house.member("Alice")
+async def test_nobody_is_sent_anywhere_but_to_a_page_of_ours(cheap_house: TestApp) -> None:
+    alice = await cheap_house.sign_up_user("Alice")
     for target in ELSEWHERE:
         await alice.post("/logout")
         answer = await alice.log_in(next=target)
@@ -171,12 +171,12 @@ async def test_nobody_is_sent_anywhere_but_to_a_page_of_ours(cheap_house: House)
 
 
 @pytest.mark.asvs("S34")
-async def test_the_form_holds_no_address_but_of_a_page_of_ours(stranger: Browser) -> None:
+async def test_the_form_holds_no_address_but_of_a_page_of_ours(anonymous: Browser) -> None:
     for target in ELSEWHERE:
         for answer in (
-            await stranger.get(f"/login?next={quote(target)}"),
-            await stranger.post("/login", {"next": target}),
-            await stranger.post_fragment("/login", {"next": target}),
+            await anonymous.get(f"/login?next={quote(target)}"),
+            await anonymous.post("/login", {"next": target}),
+            await anonymous.post_fragment("/login", {"next": target}),
         ):
             assert [field.attrs["value"] for field in read(answer).all("input", name="next")] in (
                 [],
@@ -185,7 +185,7 @@ async def test_the_form_holds_no_address_but_of_a_page_of_ours(stranger: Browser
 
 
 @pytest.mark.asvs("S34")
-async def test_a_page_that_was_left_for_the_log_in_is_one_of_ours(stranger: Browser) -> None:
+async def test_a_page_that_was_left_for_the_log_in_is_one_of_ours(anonymous: Browser) -> None:
     ours = [
         f"http://localhost:8000{address}"
         for address in ELSEWHERE
@@ -208,8 +208,8 @@ async def test_a_page_that_was_left_for_the_log_in_is_one_of_ours(stranger: Brow
         for address in [*ours, *theirs]:
             headers = {name: address.encode()}
             for answer in (
-                await stranger.get_fragment("/dashboard", **headers),
-                await stranger.post("/devices/revoke-all", **headers),
+                await anonymous.get_fragment("/dashboard", **headers),
+                await anonymous.post("/devices/revoke-all", **headers),
             ):
                 target = answer.headers.get("location") or answer.headers["hx-redirect"]
                 assert target in ("/login?next=/dashboard", "/login?next=/dashboard&cookies=1"), (
@@ -219,7 +219,7 @@ async def test_a_page_that_was_left_for_the_log_in_is_one_of_ours(stranger: Brow
 
 @pytest.mark.guide("D9")
 async def test_a_fragment_and_a_form_remember_the_page_that_they_stood_on(
-    stranger: Browser,
+    anonymous: Browser,
 ) -> None:
     page = "http://localhost:8000/devices?sort=name&q=a%20b"
     for headers in (
@@ -227,20 +227,20 @@ async def test_a_fragment_and_a_form_remember_the_page_that_they_stood_on(
         {"Referer": page},
         {"HX-Current-URL": page, "Referer": "http://evil.example/"},
     ):
-        answer = await stranger.post("/devices/revoke-all", **headers)
+        answer = await anonymous.post("/devices/revoke-all", **headers)
         assert answer.headers["location"] == "/login?next=/devices%3Fsort%3Dname%26q%3Da%2520b"
 
 
 @pytest.mark.asvs("S34")
 async def test_every_redirect_stays_on_our_origin_whatever_the_host_header_says(
-    alice: Browser, stranger: Browser
+    alice: Browser, anonymous: Browser
 ) -> None:
     for host in ("evil.example", "evil.example/x?", "a@evil.example", ""):
         for answer in (
-            await stranger.get("/dashboard", Host=host),
-            await stranger.get("/devices/", Host=host),
+            await anonymous.get("/dashboard", Host=host),
+            await anonymous.get("/devices/", Host=host),
             await alice.get("/login", Host=host),
-            await stranger.post("/logout", Host=host),
+            await anonymous.post("/logout", Host=host),
         ):
             location = answer.headers.get("location", "/")
             assert (urlsplit(location).netloc, location[:1]) == ("", "/")
@@ -248,26 +248,34 @@ async def test_every_redirect_stays_on_our_origin_whatever_the_host_header_says(
 
 
 @pytest.mark.asvs("S35")
-async def test_sql_in_a_field_is_only_text(house: House, alice: Browser, stranger: Browser) -> None:
+async def test_sql_in_a_field_is_only_text(
+    app: TestApp, alice: Browser, anonymous: Browser
+) -> None:
     for text in INJECTIONS:
-        assert (await stranger.post("/login", {"email": text, "password": text})).status_code == 422
         assert (
-            await stranger.post("/login", {"email": alice.email, "password": text})
+            await anonymous.post("/login", {"email": text, "password": text})
         ).status_code == 422
-        assert (await stranger.post("/signup/check/email", {"email": text})).status_code == 200
+        assert (
+            await anonymous.post("/login", {"email": alice.email, "password": text})
+        ).status_code == 422
+        assert (await anonymous.post("/signup/check/email", {"email": text})).status_code == 200
         assert (await alice.post(f"/devices/{quote(text, safe='')}/revoke")).status_code == 404
         assert (await alice.post("/devices/revoke-all", {"viewer": text})).status_code == 409
-        assert (await stranger.get("/dashboard", Cookie=f"session={text}")).status_code == 303
-    guest = await house.member(INJECTIONS[1], email="guest@example.com")
+        assert (await anonymous.get("/dashboard", Cookie=f"session={text}")).status_code == 303
+    guest = await app.sign_up_user(INJECTIONS[1], email="guest@example.com")
     assert read(await guest.get("/dashboard")).one(data_viewer_name=True).text == INJECTIONS[1]
-    assert (await house.count("users"), await alice.is_in(), stranger.cookie) == (2, True, None)
+    assert (await app.count("users"), await alice.is_logged_in(), anonymous.cookie) == (
+        2,
+        True,
+        None,
+    )
 
 
 @pytest.mark.asvs("S97")
 async def test_of_a_doubled_field_the_first_value_counts(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    laptop, password = await house.browser("Alice"), quote(PASSWORD)
+    laptop, password = await app.browser("Alice"), quote(PASSWORD)
     both = f"email=alice%40example.com&email=bob%40example.com&password={password}&password=x"
     answer = await laptop.client.post(
         "/login?email=bob%40example.com&password=y", content=both, headers=FORM
@@ -279,9 +287,9 @@ async def test_of_a_doubled_field_the_first_value_counts(
 @pytest.mark.asvs("S85")
 @pytest.mark.parametrize("field", ["name", "email", "password"])
 async def test_what_cannot_be_stored_as_text_is_refused(
-    house: House, stranger: Browser, field: str
+    app: TestApp, anonymous: Browser, field: str
 ) -> None:
-    before = house.statements, house.hashes
+    before = app.statements, app.hashes
     for bad in (
         b"a%00b",
         b"%ED%A0%80%ED%A0%80",
@@ -293,14 +301,14 @@ async def test_what_cannot_be_stored_as_text_is_refused(
         fields = {name: quote(value).encode() for name, value in CHARLIE.items()} | {field: bad}
         body = b"&".join(name.encode() + b"=" + value for name, value in fields.items())
         for path in ("/signup", "/login") if field != "name" else ("/signup",):
-            answer = await stranger.client.post(path, content=body, headers=FORM)
+            answer = await anonymous.client.post(path, content=body, headers=FORM)
             assert (answer.status_code, "again" in read(answer).one(id="error-summary").text) == (
                 422,
                 True,
             ), bad
-        live = await stranger.client.post(f"/signup/check/{field}", content=body, headers=FORM)
+        live = await anonymous.client.post(f"/signup/check/{field}", content=body, headers=FORM)
         assert (live.status_code, read(live).all(**{"class": "ok"})) == (200, []), bad
-    assert (house.statements, house.hashes) == before
+    assert (app.statements, app.hashes) == before
 
 
 anything = st.text(max_size=120) | st.text("aZ1é🔑 \t\r\n\0'\"<>&%+=@.-\u200b\u202e", max_size=40)
@@ -313,13 +321,13 @@ fuzzed = settings(
 @fuzzed
 @given(name=anything)
 async def test_any_name_is_refused_with_a_sentence_or_shown_as_it_is(
-    cheap_house: House, name: str
+    cheap_house: TestApp, name: str
 ) -> None:
     guests = await cheap_house.count("users")
-    person = await cheap_house.browser(name, email=f"guest{guests}@example.com")
-    answer = await person.sign_up()
+    user = await cheap_house.browser(name, email=f"guest{guests}@example.com")
+    answer = await user.sign_up()
     if answer.status_code == 303:
-        assert read(await person.get("/dashboard")).one(data_viewer_name=True).text == name.strip()
+        assert read(await user.get("/dashboard")).one(data_viewer_name=True).text == name.strip()
     else:
         assert answer.status_code == 422
         assert read(answer).one(id="name-message").text.startswith("Error: ")
@@ -330,15 +338,15 @@ async def test_any_name_is_refused_with_a_sentence_or_shown_as_it_is(
 @fuzzed
 @given(field=st.sampled_from(["email", "password"]), text=anything | st.emails())
 async def test_any_address_or_password_is_refused_with_a_sentence_or_opens_an_account(
-    cheap_house: House, field: str, text: str
+    cheap_house: TestApp, field: str, text: str
 ) -> None:
     guests = await cheap_house.count("users")
-    person = await cheap_house.browser("Guest", email=f"guest{guests}@example.com")
-    fields = {"name": "Guest", "email": person.email, "password": PASSWORD, field: text}
-    answer = await person.post("/signup", fields)
+    user = await cheap_house.browser("Guest", email=f"guest{guests}@example.com")
+    fields = {"name": "Guest", "email": user.email, "password": PASSWORD, field: text}
+    answer = await user.post("/signup", fields)
     if answer.status_code == 303:
-        await person.post("/logout")
-        assert (await person.post("/login", fields)).status_code == 303
+        await user.post("/logout")
+        assert (await user.post("/login", fields)).status_code == 303
     else:
         assert answer.status_code == 422
         assert read(answer).one("input", id=field).attrs["aria-invalid"] == "true"
@@ -355,23 +363,23 @@ async def test_any_address_or_password_is_refused_with_a_sentence_or_opens_an_ac
     | st.dictionaries(st.sampled_from([*CHARLIE, "next", "viewer"]), anything).map(urlencode),
 )
 async def test_any_body_gets_an_answer_of_ours(
-    cheap_house: House, path: str, body: bytes | str
+    cheap_house: TestApp, path: str, body: bytes | str
 ) -> None:
-    person = await cheap_house.browser("Guest")
-    answer = await person.client.post(path, content=body, headers=FORM)
+    user = await cheap_house.browser("Guest")
+    answer = await user.client.post(path, content=body, headers=FORM)
     assert answer.status_code in (200, 422)
-    assert person.cookie is None
+    assert user.cookie is None
 
 
 @pytest.mark.asvs("S48")
 async def test_a_password_is_nowhere_but_in_the_hash(
-    house: House, alice: Browser, stranger: Browser, caplog: pytest.LogCaptureFixture
+    app: TestApp, alice: Browser, anonymous: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     canary = "canary-No.1 in the mine"
     typed = {"name": "Charlie", "email": "charlie@example.com", "password": canary}
     answers = []
-    for ask in (stranger.post, stranger.post_fragment):
+    for ask in (anonymous.post, anonymous.post_fragment):
         answers += [
             await ask("/signup", {**typed, "name": ""}),
             await ask("/signup", {**typed, "email": alice.email}),
@@ -381,12 +389,12 @@ async def test_a_password_is_nowhere_but_in_the_hash(
             await ask("/signup/check/password", typed),
             await ask("/signup/check/email", typed),
         ]
-    await house.break_inserts("users")
-    answers.append(await stranger.post("/signup", typed))
-    await house.mend_inserts("users")
-    answers += [await stranger.post("/signup", typed), await stranger.get("/dashboard")]
+    await app.break_inserts("users")
+    answers.append(await anonymous.post("/signup", typed))
+    await app.mend_inserts("users")
+    answers += [await anonymous.post("/signup", typed), await anonymous.get("/dashboard")]
     assert answers[-1].status_code == 200
-    stored = house.stored()
+    stored = app.stored()
     assert b"charlie@example.com" in stored
     assert "failed, reference" in caplog.text
     assert canary.encode() not in stored
@@ -395,9 +403,9 @@ async def test_a_password_is_nowhere_but_in_the_hash(
 
 
 async def test_nobody_writes_lines_of_their_own_into_the_log(
-    house: House, alice: Browser, caplog: pytest.LogCaptureFixture
+    app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await house.change("ALTER TABLE sessions RENAME TO mislaid")
+    await app.change("ALTER TABLE sessions RENAME TO mislaid")
     answer = await alice.post("/devices/x%0AERROR forged%1B[31m/revoke", **{"User-Agent": "forged"})
     assert answer.status_code == 500
     (record,) = [record for record in caplog.records if record.name == "latchkey"]

@@ -16,13 +16,13 @@ import pytest
 from pydantic import BaseModel
 from starlette.middleware import Middleware
 
-from tests.conftest import House
-from tests.databases import KINDS
-from tests.people import PASSWORD, Browser
+from tests.browser_client import PASSWORD, Browser
+from tests.conftest import TestApp
+from tests.databases import DATABASE_TYPES
 from tests.processes import serving
 from web.forms import schemas
 from web.forms.form import Form
-from web.middleware.request_limits import Limits
+from web.middleware.request_limits import RequestLimits
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -404,10 +404,10 @@ def test_an_address_of_a_megabyte_is_refused(port: int) -> None:
 @pytest.mark.asvs("S83")
 @pytest.mark.parametrize("chunks", [False, True])
 async def test_a_body_that_does_not_come_is_given_up(
-    house: House, stranger: Browser, chunks: bool
+    app: TestApp, anonymous: Browser, chunks: bool
 ) -> None:
-    assert Limits(house.app).body_within == 10
-    house.app.user_middleware[-1] = Middleware(Limits, body_within=0.1)
+    assert RequestLimits(app.asgi_app).body_timeout == 10
+    app.asgi_app.user_middleware[-1] = Middleware(RequestLimits, body_timeout=0.1)
     waited_for = []
 
     async def body() -> AsyncIterator[bytes]:
@@ -417,7 +417,7 @@ async def test_a_body_that_does_not_come_is_given_up(
             await asyncio.sleep(0.03)
 
     headers = FORM if chunks else {**FORM, "Content-Length": "1000"}
-    answer = await stranger.client.post("/login", content=body(), headers=headers)
+    answer = await anonymous.client.post("/login", content=body(), headers=headers)
     assert (answer.status_code, answer.headers["connection"]) == (408, "close")
     assert len(waited_for) < 100
 
@@ -425,9 +425,9 @@ async def test_a_body_that_does_not_come_is_given_up(
 @pytest.mark.asvs("S82")
 @pytest.mark.parametrize("unit", [b"a=1&", b"a;", b"&", b"=&", b"%61=%00&", b"a[]=1&"])
 async def test_a_million_fields_are_not_even_read_to_their_end(
-    house: House, stranger: Browser, unit: bytes
+    app: TestApp, anonymous: Browser, unit: bytes
 ) -> None:
-    read, before = 0, (house.statements, house.hashes)
+    read, before = 0, (app.statements, app.hashes)
 
     async def body() -> AsyncIterator[bytes]:
         nonlocal read
@@ -435,10 +435,10 @@ async def test_a_million_fields_are_not_even_read_to_their_end(
             read += 1
             yield unit * 1_000
 
-    answer = await stranger.client.post("/signup", content=body(), headers=FORM)
+    answer = await anonymous.client.post("/signup", content=body(), headers=FORM)
     assert (answer.status_code, answer.headers["connection"]) == (413, "close")
     assert (read - 1) * 1_000 * len(unit) <= 64 * 1024
-    assert (house.statements, house.hashes) == before
+    assert (app.statements, app.hashes) == before
 
 
 @pytest.mark.asvs("S82")
@@ -446,21 +446,21 @@ async def test_a_million_fields_are_not_even_read_to_their_end(
     "body", [b"--x\r\n" * 12_000, b"--x\r\n" + b"Content-Disposition: form-data; name=a;" * 1_600]
 )
 async def test_parts_and_files_are_not_read_at_all(
-    house: House, stranger: Browser, body: bytes
+    app: TestApp, anonymous: Browser, body: bytes
 ) -> None:
-    before = house.statements, house.hashes
+    before = app.statements, app.hashes
     for path in ("/signup", "/login", "/signup/check/email"):
-        answer = await stranger.client.post(
+        answer = await anonymous.client.post(
             path, content=body, headers={"Content-Type": "multipart/form-data; boundary=x"}
         )
         assert answer.status_code == 415
-    assert (house.statements, house.hashes) == before
+    assert (app.statements, app.hashes) == before
 
 
 FORMS = {
     "SignUp": ("Charlie", "/signup"),
     "LogIn": ("Charlie", "/login"),
-    "Profile": ("Alice", "/account"),
+    "ProfileChange": ("Alice", "/account"),
     "PasswordChange": ("Alice", "/account/password"),
     "RoleChange": ("Ada", "/admin/users/{id}/role"),
     "TeamChange": ("Ada", "/admin/users/{id}/team"),
@@ -500,17 +500,17 @@ def test_every_form_is_among_those_that_are_tried() -> None:
 
 
 @pytest.mark.asvs("S85")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("database_type", DATABASE_TYPES)
 async def test_what_no_field_can_hold_is_refused_by_each_field_of_each_form(
-    house: House, kind: str
+    app: TestApp, database_type: str
 ) -> None:
     people = {
-        "Charlie": await house.browser("Charlie"),
-        "Alice": await house.member("Alice"),
-        "Ada": await house.admin(),
+        "Charlie": await app.browser("Charlie"),
+        "Alice": await app.sign_up_user("Alice"),
+        "Ada": await app.admin(),
     }
     alice = (await people["Alice"].get("/api/session")).json()["user"]["id"]
-    before = await house.rows(
+    before = await app.rows(
         "SELECT name, email, slug, phone, team, role, password_hash FROM users ORDER BY name"
     )
     for form, field in FIELDS:
@@ -536,16 +536,16 @@ async def test_what_no_field_can_hold_is_refused_by_each_field_of_each_form(
                     field,
                     unfit,
                 )
-    after = await house.rows(
+    after = await app.rows(
         "SELECT name, email, slug, phone, team, role, password_hash FROM users ORDER BY name"
     )
     assert after == before
 
 
 @pytest.mark.asvs("S85", "S81")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("database_type", DATABASE_TYPES)
 async def test_100_000_characters_are_too_many_for_any_form(
-    house: House, alice: Browser, kind: str
+    app: TestApp, alice: Browser, database_type: str
 ) -> None:
     for form, field in FIELDS:
         body = field.encode() + b"=" + b"x" * 100_000
@@ -554,9 +554,11 @@ async def test_100_000_characters_are_too_many_for_any_form(
 
 
 @pytest.mark.asvs("S85")
-@pytest.mark.parametrize("kind", KINDS)
-async def test_what_no_address_can_hold_is_not_found_or_refused(house: House, kind: str) -> None:
-    ada = await house.admin()
+@pytest.mark.parametrize("database_type", DATABASE_TYPES)
+async def test_what_no_address_can_hold_is_not_found_or_refused(
+    app: TestApp, database_type: str
+) -> None:
+    ada = await app.admin()
     for value in (
         "%00",
         "a%00b",

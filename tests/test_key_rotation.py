@@ -16,14 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.crypto.secret import Secret
 from db.maintenance.schema import migrate
+from tests.browser_client import HTMX, PASSWORD, Browser, read, set_cookie_of
 from tests.commands import run_command
-from tests.conftest import SECRET, House
-from tests.people import HTMX, PASSWORD, Browser, read, set_cookie_of
+from tests.conftest import SECRET, TestApp
 from tests.processes import serving
 from tests.test_session_cookie import header_of
 from web.forms.form import read_fields
 from web.http.session import verify_session
-from web.observability.logs import JsonLine, TextLine
+from web.observability.logs import JsonFormatter, TextFormatter
 from web.routes import Anyone, Members
 
 NEW = "tomorrow's session secret: w4LkV0nTz8YpQ2sD"
@@ -44,58 +44,58 @@ def environ(request: pytest.FixtureRequest, environ: dict[str, str]) -> dict[str
 @pytest.mark.asvs("S94")
 @pytest.mark.reliability("R16")
 async def test_with_the_new_key_first_everybody_goes_on_and_renewals_are_sealed_by_it(
-    make_house: Callable, house: House, alice: Browser
+    make_app: Callable, app: TestApp, alice: Browser
 ) -> None:
-    both = await make_house(house.path, **BOTH)
-    same = await both.thief_of(alice)
+    both = await make_app(app.path, **BOTH)
+    same = await both.attacker_with_cookie_of(alice)
     answers = await asyncio.gather(
         *[same.get(path) for path in ("/dashboard", "/account", "/handbook") * 10]
     )
     assert {answer.status_code for answer in answers} == {200}
     assert {str(set_cookie_of(answer)) for answer in answers} == {""}
-    house.clock.move(days=5)
+    app.clock.move(days=5)
     renewed = set_cookie_of(await same.get("/dashboard"))["session"].value
     assert header_of(renewed)["kid"] != header_of(str(alice.cookie))["kid"]
-    assert await (await both.thief_of(same)).is_in()
+    assert await (await both.attacker_with_cookie_of(same)).is_logged_in()
 
 
 @pytest.mark.asvs("S94")
 @pytest.mark.reliability("R16")
 async def test_who_was_renewed_before_the_old_key_went_notices_nothing(
-    make_house: Callable, house: House, alice: Browser
+    make_app: Callable, app: TestApp, alice: Browser
 ) -> None:
-    both = await make_house(house.path, **BOTH)
-    same = await both.thief_of(alice)
-    house.clock.move(days=5)
-    assert await same.is_in()
-    later = await make_house(house.path, **NEW_ALONE)
-    assert await (await later.thief_of(same)).is_in()
+    both = await make_app(app.path, **BOTH)
+    same = await both.attacker_with_cookie_of(alice)
+    app.clock.move(days=5)
+    assert await same.is_logged_in()
+    later = await make_app(app.path, **NEW_ALONE)
+    assert await (await later.attacker_with_cookie_of(same)).is_logged_in()
 
 
 @pytest.mark.asvs("S94")
 async def test_once_the_old_key_is_gone_its_sessions_end_cleanly(
-    make_house: Callable, house: House, alice: Browser
+    make_app: Callable, app: TestApp, alice: Browser
 ) -> None:
-    later = await make_house(house.path, **NEW_ALONE)
+    later = await make_app(app.path, **NEW_ALONE)
     for path, headers, status in (
         ("/dashboard", {}, 303),
         ("/account", HTMX, 401),
         ("/api/users/alice", {}, 401),
         ("/api/session", {}, 401),
     ):
-        same = await later.thief_of(alice)
+        same = await later.attacker_with_cookie_of(alice)
         answer = await same.get(path, **headers)
         assert answer.status_code == status, path
         # The cookie stays, because a host that still has the old key accepts it.
         assert set_cookie_of(answer) == {}, path
         assert (await same.get("/login")).status_code == 200
         assert (await same.log_in(email=alice.email, password=PASSWORD)).status_code == 303
-        assert await same.is_in()
+        assert await same.is_logged_in()
 
 
 @pytest.mark.asvs("S94")
 async def test_on_several_hosts_the_new_key_is_made_known_before_it_signs(
-    make_house: Callable, house: House, alice: Browser
+    make_app: Callable, app: TestApp, alice: Browser
 ) -> None:
     """Changes the keys of every host to `old,new` and then to `new,old`.
 
@@ -103,11 +103,11 @@ async def test_on_several_hosts_the_new_key_is_made_known_before_it_signs(
     """
     steps = [SECRET, f"{SECRET},{NEW}", f"{NEW},{SECRET}", NEW]
     for before, after in pairwise(steps):
-        hosts = [await make_house(house.path, SESSION_SECRET=secret) for secret in (before, after)]
+        hosts = [await make_app(app.path, SESSION_SECRET=secret) for secret in (before, after)]
         for signing, opening in (hosts, reversed(hosts)):
             laptop = await signing.browser("Alice")
             assert (await laptop.log_in()).status_code == 303
-            assert await (await opening.thief_of(laptop)).is_in()
+            assert await (await opening.attacker_with_cookie_of(laptop)).is_logged_in()
 
 
 @pytest.mark.asvs("S94")
@@ -174,15 +174,15 @@ async def break_at_the_worst(request: Request) -> Response:
 async def show_it(request: Request) -> Response:
     """Raises an error whose message contains the settings, the store and the keys."""
     raise RuntimeError(
-        f"{request.app.state.settings} {request.app.state.store} {request.app.state.store.keys}"
+        f"{request.asgi_app.state.settings} {request.asgi_app.state.store} {request.asgi_app.state.store.keys}"
     )
 
 
 class Broken:
     """Raises an error before any endpoint is reached."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, asgi_app: ASGIApp) -> None:
+        self.app = asgi_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         keyring = scope["app"].state.store.keys
@@ -192,16 +192,16 @@ class Broken:
 @pytest.mark.asvs("S96", "S89", "S90")
 @pytest.mark.parametrize("where", ["at the worst", "shown", "before"])
 async def test_a_fault_with_every_secret_at_hand_shows_none(
-    house: House, alice: Browser, caplog: pytest.LogCaptureFixture, where: str
+    app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
     rows = [
         Members("/worst", get=break_at_the_worst, post=break_at_the_worst, name="worst"),
         Anyone("/shown", get=show_it, name="shown"),
     ]
-    house.app.router.set_routes([*house.app.router.routes, *rows])
+    app.asgi_app.router.set_routes([*app.asgi_app.router.routes, *rows])
     if where == "before":
-        house.app.middleware_stack = None
-        house.app.user_middleware.append(Middleware(Broken))
+        app.asgi_app.middleware_stack = None
+        app.asgi_app.user_middleware.append(Middleware(Broken))
     path = "/shown" if where == "shown" else "/worst"
     answers = [await alice.get(path, **headers) for headers in ({}, HTMX)]
     if where != "shown":
@@ -209,9 +209,13 @@ async def test_a_fault_with_every_secret_at_hand_shows_none(
             await alice.post(path, {"password": PASSWORD, "email": "canary@example.com"})
         )
     assert {answer.status_code for answer in answers} == {500}
-    lines = [form.format(record) for record in caplog.records for form in (JsonLine(), TextLine())]
+    lines = [
+        form.format(record)
+        for record in caplog.records
+        for form in (JsonFormatter(), TextFormatter())
+    ]
     assert any("failed, reference" in line for line in lines)
-    for canary in canaries_of(house, alice):
+    for canary in canaries_of(app, alice):
         assert not [
             text for text in (*lines, *(answer.text for answer in answers)) if canary in text
         ]
@@ -220,9 +224,9 @@ async def test_a_fault_with_every_secret_at_hand_shows_none(
         assert not re.search(r"Traceback|\.py|Error:|Store|KeyRing", answer.text)
 
 
-def canaries_of(house: House, alice: Browser) -> list[str]:
-    sid = house.store.keys.open(str(alice.cookie))["sid"]
-    raw = house.settings.database_url.reveal()
+def canaries_of(app: TestApp, alice: Browser) -> list[str]:
+    sid = app.store.keys.decode(str(alice.cookie))["sid"]
+    raw = app.settings.database_url.reveal()
     return [
         SECRET,
         SECRET.split()[-1],
@@ -237,22 +241,28 @@ def canaries_of(house: House, alice: Browser) -> list[str]:
 
 @pytest.mark.asvs("S96")
 async def test_no_repr_of_what_the_program_is_made_of_shows_a_secret(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    app = house.app
+    asgi_app = app.asgi_app
     everything = [
-        house.settings,
-        house.store,
-        house.store.keys,
-        house.store.passwords,
-        house.store.database,
+        app.settings,
+        app.store,
+        app.store.keys,
+        app.store.passwords,
+        app.store.database,
     ]
-    everything += [app, app.state, vars(app.state), app.state.metrics, await house.viewer_of(alice)]
     everything += [
-        app.user_middleware,
-        house.settings.session_secrets,
-        house.store.keys._keys,
-        house.store.keys._first,
+        asgi_app,
+        asgi_app.state,
+        vars(asgi_app.state),
+        asgi_app.state.metrics,
+        await app.viewer_of(alice),
+    ]
+    everything += [
+        asgi_app.user_middleware,
+        app.settings.session_secrets,
+        app.store.keys._keys,
+        app.store.keys._first,
     ]
     for thing in everything:
         for show in (repr, str, "{0}".format, "{0!r}".format):
@@ -260,14 +270,14 @@ async def test_no_repr_of_what_the_program_is_made_of_shows_a_secret(
                 text = show(thing)
             except TypeError as refusal:
                 text = str(refusal)
-            assert not [canary for canary in canaries_of(house, alice)[:4] if canary in text], type(
+            assert not [canary for canary in canaries_of(app, alice)[:4] if canary in text], type(
                 thing
             )
 
 
 @pytest.mark.asvs("S96")
 async def test_a_traceback_with_the_values_of_its_variables_shows_no_secret(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     """Formats the traceback as crash reporters and debuggers do."""
 
@@ -275,14 +285,14 @@ async def test_a_traceback_with_the_values_of_its_variables_shows_no_secret(
         raise RuntimeError
 
     with pytest.raises(RuntimeError) as failure:
-        fail(house.settings, house.store, house.store.keys, house.settings.session_secrets[0])
+        fail(app.settings, app.store, app.store.keys, app.settings.session_secrets[0])
     told = str(failure.getrepr(showlocals=True, style="long"))
     assert "keyring    = " in told
-    assert not [canary for canary in canaries_of(house, alice)[:4] if canary in told]
+    assert not [canary for canary in canaries_of(app, alice)[:4] if canary in told]
 
 
-async def test_the_error_page_names_its_reference_alone(house: House, alice: Browser) -> None:
-    await house.change("ALTER TABLE users RENAME TO mislaid")
+async def test_the_error_page_names_its_reference_alone(app: TestApp, alice: Browser) -> None:
+    await app.change("ALTER TABLE users RENAME TO mislaid")
     page = read(await alice.get("/dashboard"))
     assert re.fullmatch(
         r"[0-9a-f]{16}", page.one(**{"class": "note"}).one(**{"class": "mono"}).text

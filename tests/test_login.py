@@ -6,37 +6,37 @@ import httpx
 import pytest
 
 from db.crypto.passwords import Passwords
-from tests.conftest import House
-from tests.people import PASSWORD, Browser, read, set_cookie_of
+from tests.browser_client import PASSWORD, Browser, read, set_cookie_of
+from tests.conftest import TestApp
 
 NO_MATCH = "Email or password is incorrect."
 
 
 @pytest.mark.guide("A20", "A21", "B1")
-async def test_the_right_password_opens_the_dashboard(house: House, alice: Browser) -> None:
-    laptop = await house.browser("Alice")
+async def test_the_right_password_opens_the_dashboard(app: TestApp, alice: Browser) -> None:
+    laptop = await app.browser("Alice")
     answer = await laptop.log_in()
     assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
-    assert await laptop.is_in()
+    assert await laptop.is_logged_in()
 
 
 @pytest.mark.guide("A20")
-async def test_htmx_is_told_to_go_to_the_dashboard(house: House, alice: Browser) -> None:
-    laptop = await house.browser("Alice")
+async def test_htmx_is_told_to_go_to_the_dashboard(app: TestApp, alice: Browser) -> None:
+    laptop = await app.browser("Alice")
     answer = await laptop.post_fragment("/login", {"email": laptop.email, "password": PASSWORD})
     assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (
         204,
         "/dashboard",
         b"",
     )
-    assert await laptop.is_in()
+    assert await laptop.is_logged_in()
 
 
 @pytest.fixture
-async def failures(house: House, bob: Browser) -> dict[str, dict[str, str]]:
+async def failures(app: TestApp, bob: Browser) -> dict[str, dict[str, str]]:
     """Returns the forms of three log-ins that fail, all of the same length."""
-    await house.create("Eve")
-    await house.change("UPDATE users SET disabled_at = created_at WHERE email = 'eve@example.com'")
+    await app.create("Eve")
+    await app.change("UPDATE users SET disabled_at = created_at WHERE email = 'eve@example.com'")
     return {
         "wrong password": {"email": "bob@example.com", "password": "engine-No.8 to the sea"},
         "unknown address": {"email": "joe@example.com", "password": PASSWORD},
@@ -52,51 +52,53 @@ def without_address(answer: httpx.Response, email: str) -> tuple:
 @pytest.mark.asvs("S49")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
 async def test_every_failure_reads_the_same_to_the_byte(
-    house: House, stranger: Browser, failures: dict, ask: Callable
+    app: TestApp, anonymous: Browser, failures: dict, ask: Callable
 ) -> None:
-    before = await house.count("sessions")
+    before = await app.count("sessions")
     # The length of a compressed page depends on the email in it.
-    stranger.headers["Accept-Encoding"] = "identity"
+    anonymous.headers["Accept-Encoding"] = "identity"
     answers = [
-        without_address(await ask(stranger, "/login", typed), typed["email"])
+        without_address(await ask(anonymous, "/login", typed), typed["email"])
         for typed in failures.values()
     ]
     assert answers[0] == answers[1] == answers[2]
     assert answers[0][0] == 422
     assert NO_MATCH in read(answers[0][2]).one(id="error-summary").text
-    assert await house.count("sessions") == before
+    assert await app.count("sessions") == before
 
 
 @pytest.mark.guide("A21")
 @pytest.mark.asvs("S50")
 async def test_every_failure_does_the_same_work(
-    house: House, stranger: Browser, failures: dict
+    app: TestApp, anonymous: Browser, failures: dict
 ) -> None:
     work = []
     for typed in failures.values():
-        before = house.statements, house.hashes
-        await stranger.post("/login", typed)
-        work.append((house.statements - before[0], house.hashes - before[1]))
+        before = app.statements, app.hashes
+        await anonymous.post("/login", typed)
+        work.append((app.statements - before[0], app.hashes - before[1]))
     assert work == [(4, 1)] * 3  # One statement reads the user, and three write the audit entry.
 
 
 @pytest.mark.guide("A9")
 @pytest.mark.parametrize("typed", [{"email": "alice"}, {"password": ""}, {"password": "x" * 257}])
 async def test_an_invalid_form_costs_no_query_and_no_hash(
-    house: House, stranger: Browser, typed: dict
+    app: TestApp, anonymous: Browser, typed: dict
 ) -> None:
-    before = house.statements, house.hashes
-    answer = await stranger.post(
+    before = app.statements, app.hashes
+    answer = await anonymous.post(
         "/login", {"email": "charlie@example.com", "password": PASSWORD, **typed}
     )
-    assert (answer.status_code, (house.statements, house.hashes)) == (422, before)
+    assert (answer.status_code, (app.statements, app.hashes)) == (422, before)
 
 
 @pytest.mark.guide("A11")
 async def test_a_failed_log_in_keeps_the_address_but_never_the_password(
-    alice: Browser, stranger: Browser
+    alice: Browser, anonymous: Browser
 ) -> None:
-    answer = await stranger.post("/login", {"email": "alice@example.com", "password": "wrong-No.9"})
+    answer = await anonymous.post(
+        "/login", {"email": "alice@example.com", "password": "wrong-No.9"}
+    )
     page = read(answer)
     assert page.one("input", id="email").attrs["value"] == "alice@example.com"
     assert page.one("input", id="password").attrs.get("value", "") == ""
@@ -106,8 +108,8 @@ async def test_a_failed_log_in_keeps_the_address_but_never_the_password(
 
 @pytest.mark.guide("A3")
 @pytest.mark.asvs("S47")
-async def test_the_log_in_form_is_known_to_password_managers(stranger: Browser) -> None:
-    form = read(await stranger.get("/login")).one("form", id="login-form")
+async def test_the_log_in_form_is_known_to_password_managers(anonymous: Browser) -> None:
+    form = read(await anonymous.get("/login")).one("form", id="login-form")
     fields = {field.attrs["id"]: field.attrs["autocomplete"] for field in form.all("input")}
     assert fields == {"email": "username", "password": "current-password"}
     assert [label.attrs["for"] for label in form.all("label")] == ["email", "password"]
@@ -127,11 +129,11 @@ async def test_the_log_in_form_is_known_to_password_managers(stranger: Browser) 
     ids=["spaces", "case", "the tail of a long one", "NFC and NFD", "emoji"],
 )
 async def test_a_password_counts_exactly_as_it_was_typed(
-    make_house: Callable, cheap: Passwords, password: str, twins: list[str]
+    make_app: Callable, cheap: Passwords, password: str, twins: list[str]
 ) -> None:
-    house = await make_house(hashing=cheap)
-    await house.member("Alice", password=password)
-    laptop = await house.browser("Alice")
+    app = await make_app(hashing=cheap)
+    await app.sign_up_user("Alice", password=password)
+    laptop = await app.browser("Alice")
     for twin in twins:
         assert (await laptop.log_in(twin)).status_code == 422
     assert laptop.cookie is None
@@ -141,11 +143,11 @@ async def test_a_password_counts_exactly_as_it_was_typed(
 @pytest.mark.asvs("S41")
 @pytest.mark.guide("A17")
 async def test_a_hash_of_yesterdays_strength_is_renewed_at_log_in(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
-    past = await make_house(hashing=cheap)
-    await past.member("Alice")
-    today = await make_house(past.path, hashing=Passwords())
+    past = await make_app(hashing=cheap)
+    await past.sign_up_user("Alice")
+    today = await make_app(past.path, hashing=Passwords())
     laptop = await today.browser("Alice")
     assert (await laptop.log_in()).status_code == 303
     ((stored,),) = await today.rows("SELECT password_hash FROM users")
@@ -154,91 +156,91 @@ async def test_a_hash_of_yesterdays_strength_is_renewed_at_log_in(
 
 
 @pytest.mark.guide("C6")
-async def test_the_last_log_in_moves_at_each_log_in(house: House, alice: Browser) -> None:
+async def test_the_last_log_in_moves_at_each_log_in(app: TestApp, alice: Browser) -> None:
     times = "SELECT last_login_at, previous_login_at FROM users"
-    assert await house.rows(times) == [("2026-11-24T09:12:00.000000+00:00", None)]
-    house.clock.move(days=1)
-    await (await house.browser("Alice")).log_in()
-    assert await house.rows(times) == [
+    assert await app.rows(times) == [("2026-11-24T09:12:00.000000+00:00", None)]
+    app.clock.move(days=1)
+    await (await app.browser("Alice")).log_in()
+    assert await app.rows(times) == [
         ("2026-11-25T09:12:00.000000+00:00", "2026-11-24T09:12:00.000000+00:00")
     ]
-    await (await house.browser("Alice")).log_in("wrong")
-    assert (await house.rows(times))[0][0] == "2026-11-25T09:12:00.000000+00:00"
+    await (await app.browser("Alice")).log_in("wrong")
+    assert (await app.rows(times))[0][0] == "2026-11-25T09:12:00.000000+00:00"
 
 
 @pytest.mark.asvs("S06", "S07")
 async def test_each_log_in_has_a_cookie_of_its_own_and_the_old_one_is_dead(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    thief = await house.thief_of(alice)
+    thief = await app.attacker_with_cookie_of(alice)
     await alice.post("/logout")
     await alice.log_in()
     assert alice.cookie != thief.cookie
-    assert await alice.is_in()
-    assert not await thief.is_in()
+    assert await alice.is_logged_in()
+    assert not await thief.is_logged_in()
 
 
 @pytest.mark.asvs("S07")
 async def test_a_planted_cookie_is_replaced_at_log_in_and_opens_nothing(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    victim = await house.browser("Alice")
+    victim = await app.browser("Alice")
     victim.cookie = "planted"
     assert (await victim.log_in()).status_code == 303
-    thief = await house.browser("Charlie")
+    thief = await app.browser("Charlie")
     thief.cookie = "planted"
     assert "planted" not in str(victim.cookie)
-    assert not await thief.is_in()
+    assert not await thief.is_logged_in()
 
 
 @pytest.mark.asvs("S07")
 async def test_a_session_is_taken_from_the_cookie_alone(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     token = str(alice.cookie)
-    assert (await stranger.get(f"/dashboard?session={token}&sid={token}")).status_code == 303
-    assert (await stranger.get("/api/session", Authorization=f"Bearer {token}")).status_code == 401
-    assert (await stranger.get("/api/session", **{"X-Session": token})).status_code == 401
+    assert (await anonymous.get(f"/dashboard?session={token}&sid={token}")).status_code == 303
+    assert (await anonymous.get("/api/session", Authorization=f"Bearer {token}")).status_code == 401
+    assert (await anonymous.get("/api/session", **{"X-Session": token})).status_code == 401
     assert (
-        await stranger.ask("POST", "/devices/revoke-all", {"session": token})
+        await anonymous.ask("POST", "/devices/revoke-all", {"session": token})
     ).status_code == 303
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 @pytest.mark.guide("B1", "B15", "T6", "C1")
 @pytest.mark.asvs("S08")
 async def test_log_out_ends_the_session_for_every_copy_of_the_cookie(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    thief = await house.thief_of(alice)
+    thief = await app.attacker_with_cookie_of(alice)
     answer = await alice.post("/logout")
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
     assert answer.headers["clear-site-data"] == '"cache", "storage"'
     assert alice.cookie is None
-    assert await house.count("sessions") == 0
-    assert not await thief.is_in()
+    assert await app.count("sessions") == 0
+    assert not await thief.is_logged_in()
 
 
 @pytest.mark.guide("B15")
-async def test_htmx_is_told_to_leave_at_log_out(house: House, alice: Browser) -> None:
+async def test_htmx_is_told_to_leave_at_log_out(app: TestApp, alice: Browser) -> None:
     answer = await alice.post_fragment("/logout")
     assert (answer.status_code, answer.headers["hx-redirect"]) == (204, "/login")
-    assert await house.count("sessions") == 0
+    assert await app.count("sessions") == 0
 
 
 @pytest.mark.asvs("S08", "S32")
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_a_link_cannot_log_anybody_out(alice: Browser, method: str) -> None:
     assert (await alice.ask(method, "/logout")).status_code == 405
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 async def test_a_strangers_log_out_is_harmless(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    assert (await stranger.post("/logout")).headers["location"] == "/login"
-    assert await alice.is_in()
+    assert (await anonymous.post("/logout")).headers["location"] == "/login"
+    assert await alice.is_logged_in()
 
 
 async def test_log_out_takes_no_other_content_than_a_form(alice: Browser) -> None:
@@ -246,27 +248,31 @@ async def test_log_out_takes_no_other_content_than_a_form(alice: Browser) -> Non
         "/logout", content=b"{}", headers={"Content-Type": "application/json"}
     )
     assert answer.status_code == 415
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 async def test_log_out_logs_out_this_device_alone(
     alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     await alice.post("/logout")
-    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [False, True, True]
+    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+        False,
+        True,
+        True,
+    ]
 
 
-async def test_the_page_says_why_one_is_here(stranger: Browser) -> None:
-    asked = read(await stranger.get("/login?next=/devices"))
-    ended = read(await stranger.get("/login?next=/devices&ended=1"))
-    plain = read(await stranger.get("/login"))
+async def test_the_page_says_why_one_is_here(anonymous: Browser) -> None:
+    asked = read(await anonymous.get("/login?next=/devices"))
+    ended = read(await anonymous.get("/login?next=/devices&ended=1"))
+    plain = read(await anonymous.get("/login"))
     assert "Log in to continue." in asked.one("main").text
     assert "You've been logged out on this device." in ended.one("main").text
     assert "to continue" not in plain.one("main").text
 
 
-async def test_one_comes_back_to_the_page_that_one_wanted(house: House, alice: Browser) -> None:
-    laptop = await house.browser("Alice")
+async def test_one_comes_back_to_the_page_that_one_wanted(app: TestApp, alice: Browser) -> None:
+    laptop = await app.browser("Alice")
     to_login = (await laptop.get("/devices?from=mail")).headers["location"]
     form = read(await laptop.get(to_login)).one("form", id="login-form")
     target = form.one("input", name="next").attrs["value"]
@@ -278,28 +284,28 @@ async def test_one_comes_back_to_the_page_that_one_wanted(house: House, alice: B
 
 
 @pytest.mark.parametrize("form", ["/login", "/signup", "/login?next=/devices"])
-async def test_a_browser_that_blocks_cookies_is_told_so(stranger: Browser, form: str) -> None:
-    answer = await stranger.get("/devices", Referer=f"http://localhost:8000{form}")
+async def test_a_browser_that_blocks_cookies_is_told_so(anonymous: Browser, form: str) -> None:
+    answer = await anonymous.get("/devices", Referer=f"http://localhost:8000{form}")
     assert (answer.status_code, answer.headers["location"]) == (
         303,
         "/login?next=/devices&cookies=1",
     )
-    page = read(await stranger.get(answer.headers["location"]))
+    page = read(await anonymous.get(answer.headers["location"]))
     assert "Logging in needs one cookie" in page.one("main").text
 
 
 async def test_a_session_that_ended_is_not_taken_for_blocked_cookies(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     here = {"Referer": "http://localhost:8000/login"}
     await alice.post("/logout")
     assert (await alice.get("/devices", **here)).headers["location"] == "/login?next=/devices"
     await alice.log_in()
-    await house.change("DELETE FROM sessions")
+    await app.change("DELETE FROM sessions")
     assert (await alice.get("/devices", **here)).headers[
         "location"
     ] == "/login?next=/devices&ended=1"
-    elsewhere = await house.browser("Charlie")
+    elsewhere = await app.browser("Charlie")
     for referer in ("https://evil.example/login", "http://localhost:8000/", ""):
         answer = await elsewhere.get("/devices", Referer=referer)
         assert answer.headers["location"] == "/login?next=/devices"

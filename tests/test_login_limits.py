@@ -10,16 +10,16 @@ from datetime import timedelta
 
 import pytest
 
-from db.access import operator as shell
+from db.access import operator
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
-from db.rate_limits.limits import LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT, MEMBER_HASHES
+from db.rate_limits.limits import LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT, USER_HASHES
 from db.viewer import Operator
-from tests.conftest import Clock, House
-from tests.people import PASSWORD, Browser
+from tests.browser_client import PASSWORD, Browser
+from tests.conftest import Clock, TestApp
 
 WRONG = "not-her-No.7 key"
-BOTH = pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+BOTH = pytest.mark.parametrize("database_type", ["sqlite", "postgresql"])
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def send(
 
 
 async def attack(
-    house: House, hours: float, addresses: Callable[[int], str], every: float = 10.0
+    app: TestApp, hours: float, addresses: Callable[[int], str], every: float = 10.0
 ) -> Counter[str]:
     """Guesses as often as the answers allow while the user logs in at a new browser.
 
@@ -59,9 +59,9 @@ async def attack(
     succeeded ("in") or were refused.
     """
     attacker, user, clock = (
-        await house.browser("Charlie"),
-        await house.browser("Alice"),
-        house.clock,
+        await app.browser("Charlie"),
+        await app.browser("Alice"),
+        app.clock,
     )
     end, attack_at, user_at = (
         clock() + timedelta(hours=hours),
@@ -88,27 +88,27 @@ async def attack(
 @BOTH
 @pytest.mark.asvs("S59")
 async def test_one_client_cannot_lock_the_user_out_of_new_browsers(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    seen = await attack(house, 72, lambda n: "198.51.100.9")
+    seen = await attack(app, 72, lambda n: "198.51.100.9")
     assert (seen["in"], seen["refused"]) == (432, 0)
     assert seen["verified"] <= 100
 
 
 @pytest.mark.asvs("S59")
 async def test_one_ipv6_site_cannot_lock_the_user_out_of_new_browsers(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    seen = await attack(house, 24, lambda n: f"2001:db8:77:{n % 65_536:x}::1", every=60)
+    seen = await attack(app, 24, lambda n: f"2001:db8:77:{n % 65_536:x}::1", every=60)
     assert (seen["in"], seen["refused"]) == (24, 0)
     assert seen["verified"] <= 100
 
 
 @pytest.mark.asvs("S55")
 async def test_many_clients_together_make_a_hundred_guesses_and_twenty_an_hour(
-    house: House, clock: Clock, alice: Browser
+    app: TestApp, clock: Clock, alice: Browser
 ) -> None:
-    charlie, heard = await house.browser("Charlie"), 0
+    charlie, heard = await app.browser("Charlie"), 0
     for _ in range(3):
         while await guess(charlie, f"198.51.{heard // 250}.{heard % 250}") == 422:
             heard += 1
@@ -119,9 +119,9 @@ async def test_many_clients_together_make_a_hundred_guesses_and_twenty_an_hour(
 
 @pytest.mark.asvs("S55")
 async def test_a_hundred_guesses_in_a_row_of_one_client_close_the_account_to_it_for_a_day(
-    house: House, clock: Clock, alice: Browser
+    app: TestApp, clock: Clock, alice: Browser
 ) -> None:
-    charlie, heard = await house.browser("Charlie"), 0
+    charlie, heard = await app.browser("Charlie"), 0
     while heard < 100:
         answer = await send(charlie, "198.51.100.9")
         heard += answer.status_code == 422
@@ -135,17 +135,17 @@ async def test_a_hundred_guesses_in_a_row_of_one_client_close_the_account_to_it_
 
 @pytest.mark.asvs("S59")
 async def test_a_refused_attempt_takes_no_token_of_the_account(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    charlie = await house.browser("Charlie")
+    charlie = await app.browser("Charlie")
     statuses = [await guess(charlie, "198.51.100.9") for _ in range(20)]
     assert statuses == [422] * 5 + [429] * 15
-    assert await taken(house, LOGIN_ACCOUNT.name) == [5]
+    assert await taken(app, LOGIN_ACCOUNT.name) == [5]
 
 
-async def taken(house: House, limit: str) -> list[int]:
+async def taken(app: TestApp, limit: str) -> list[int]:
     """Returns the number of tokens that were taken from each bucket of the limit."""
-    rows = await house.rows(
+    rows = await app.rows(
         f"SELECT taken FROM buckets WHERE key LIKE '{limit} %' ORDER BY taken DESC"
     )
     return [number for (number,) in rows]
@@ -153,14 +153,14 @@ async def taken(house: House, limit: str) -> list[int]:
 
 @pytest.mark.asvs("S59")
 async def test_a_password_set_by_the_operator_opens_the_account_to_every_client(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    charlie = await house.browser("Charlie")
+    charlie = await app.browser("Charlie")
     for address in ("198.51.100.9", "2001:db8::1"):
         assert [await guess(charlie, address) for _ in range(6)] == [422] * 5 + [429]
     await guess(charlie, "198.51.100.9", "bob@example.com")
-    await shell.set_password(Operator(house.store), alice.email, Secret("another-No.7"))
-    assert [await taken(house, limit.name) for limit in (LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT)] == [
+    await operator.set_user_password(Operator(app.store), alice.email, Secret("another-No.7"))
+    assert [await taken(app, limit.name) for limit in (LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT)] == [
         [1],
         [1],
     ]
@@ -171,10 +171,10 @@ async def test_a_password_set_by_the_operator_opens_the_account_to_every_client(
 @pytest.mark.asvs("S49")
 @pytest.mark.parametrize("logs_in", [True, False])
 async def test_nobody_can_see_by_the_limits_when_the_user_logs_in(
-    house: House, alice: Browser, logs_in: bool
+    app: TestApp, alice: Browser, logs_in: bool
 ) -> None:
     """Guesses from many clients and from the user's own network."""
-    charlie, user = await house.browser("Charlie"), await house.browser("Alice")
+    charlie, user = await app.browser("Charlie"), await app.browser("Alice")
     for n in range(LOGIN_ACCOUNT.burst - 3):
         assert await guess(charlie, f"198.51.100.{n}") == 422
     assert [await guess(charlie, "203.0.113.9") for _ in range(2)] == [422, 422]
@@ -185,40 +185,40 @@ async def test_nobody_can_see_by_the_limits_when_the_user_logs_in(
 
 @pytest.mark.asvs("S59")
 async def test_a_log_in_ends_the_attempts_in_a_row_of_its_client(
-    house: House, clock: Clock, alice: Browser
+    app: TestApp, clock: Clock, alice: Browser
 ) -> None:
-    user = await house.browser("Alice")
+    user = await app.browser("Alice")
     for _ in range(5):
         for _ in range(4):
             assert await guess(user, "203.0.113.9") == 422
             clock.move(minutes=1)
         assert await guess(user, "203.0.113.9", password=PASSWORD) == 303
-    assert await taken(house, LOGIN_CLIENT_ACCOUNT.name) == [0]
+    assert await taken(app, LOGIN_CLIENT_ACCOUNT.name) == [0]
 
 
 @pytest.mark.asvs("S50")
 @pytest.mark.parametrize("address", ["198.51.100.9", "2001:db8::1"])
 async def test_unknown_disabled_and_known_accounts_cost_the_same_work(
-    house: House, alice: Browser, address: str
+    app: TestApp, alice: Browser, address: str
 ) -> None:
-    await house.create("Eve")
-    await house.change("UPDATE users SET disabled_at = created_at WHERE email = 'eve@example.com'")
-    charlie, work = await house.browser("Charlie"), []
+    await app.create("Eve")
+    await app.change("UPDATE users SET disabled_at = created_at WHERE email = 'eve@example.com'")
+    charlie, work = await app.browser("Charlie"), []
     await guess(charlie, address, "first@example.com")
     for email, password in [
         ("joe@example.com", WRONG),
         ("eve@example.com", PASSWORD),
         ("alice@example.com", WRONG),
     ]:
-        before = house.statements, house.store.database._backend.writes, house.hashes
+        before = app.statements, app.store.database._backend.writes, app.hashes
         assert await guess(charlie, address, email, password) == 422
-        after = house.statements, house.store.database._backend.writes, house.hashes
+        after = app.statements, app.store.database._backend.writes, app.hashes
         work.append(tuple(now - then for now, then in zip(after, before, strict=True)))
     assert work[0] == work[1] == work[2]
 
 
 async def test_the_buckets_of_an_attempt_cost_one_statement_and_a_log_in_gives_back_in_another(
-    make_house: Callable,
+    make_app: Callable,
 ) -> None:
     cost = []
     for mode, address in [
@@ -226,20 +226,20 @@ async def test_the_buckets_of_an_attempt_cost_one_statement_and_a_log_in_gives_b
         ("enforce", "2001:db8::1"),
         ("enforce", "198.51.100.9"),
     ]:
-        house = await make_house(RATE_LIMITS=mode)
-        await house.member("Alice") if mode == "off" else None
-        user, before = await house.browser("Alice"), house.statements
+        app = await make_app(RATE_LIMITS=mode)
+        await app.sign_up_user("Alice") if mode == "off" else None
+        user, before = await app.browser("Alice"), app.statements
         assert await guess(user, address, password=PASSWORD) == 303
-        cost.append(house.statements - before)
+        cost.append(app.statements - before)
     budget = 1  # The rate limit of the audit log takes one statement.
     assert [each - cost[0] for each in cost] == [0, 2 + budget, 2 + budget]
 
 
 @pytest.mark.asvs("S56")
 async def test_the_networks_of_one_ipv6_site_share_the_limit_on_wrong_passwords(
-    house: House,
+    app: TestApp,
 ) -> None:
-    charlie = await house.browser("Charlie")
+    charlie = await app.browser("Charlie")
     guesses = [(f"2001:db8:77:{n // 10:x}::{n:x}", f"person-{n}@example.com") for n in range(30)]
     # All guesses come from one /56.
     assert Counter([await guess(charlie, *each) for each in guesses]) == {422: 20, 429: 10}
@@ -252,20 +252,20 @@ async def test_the_networks_of_one_ipv6_site_share_the_limit_on_wrong_passwords(
 
 
 @pytest.mark.asvs("S56")
-async def test_the_networks_of_one_ipv6_site_share_the_limit_on_sign_ups(house: House) -> None:
+async def test_the_networks_of_one_ipv6_site_share_the_limit_on_sign_ups(app: TestApp) -> None:
     statuses = []
     for n in range(32):
-        person = await house.browser(f"Guest{n}")
+        person = await app.browser(f"Guest{n}")
         statuses.append(
             (await person.sign_up(X_Forwarded_For=f"2001:db8:77:{n // 4:x}00::1")).status_code
         )
     assert Counter(statuses) == {303: 20, 429: 12}
-    assert await house.count("users") == 20
+    assert await app.count("users") == 20
 
 
 @pytest.mark.asvs("S53", "S56")
-async def test_the_networks_of_one_ipv6_site_share_the_limit_on_live_checks(house: House) -> None:
-    charlie, said = await house.browser("Charlie"), []
+async def test_the_networks_of_one_ipv6_site_share_the_limit_on_live_checks(app: TestApp) -> None:
+    charlie, said = await app.browser("Charlie"), []
     for n in range(52):
         address, field = f"2001:db8:77:{n // 6:x}00::1", {"email": f"person-{n}@example.com"}
         answer = await charlie.post_fragment("/signup/check/email", field, X_Forwarded_For=address)
@@ -274,8 +274,8 @@ async def test_the_networks_of_one_ipv6_site_share_the_limit_on_live_checks(hous
 
 
 @pytest.mark.asvs("S56")
-async def test_ipv4_clients_behind_nat64_do_not_share_a_limit(house: House) -> None:
-    charlie = await house.browser("Charlie")
+async def test_ipv4_clients_behind_nat64_do_not_share_a_limit(app: TestApp) -> None:
+    charlie = await app.browser("Charlie")
     for n in range(10):
         assert await guess(charlie, "64:ff9b::c633:6409", f"person-{n}@example.com") == 422
     assert await guess(charlie, "198.51.100.9", "grace@example.com") == 429
@@ -284,7 +284,7 @@ async def test_ipv4_clients_behind_nat64_do_not_share_a_limit(house: House) -> N
 
 @pytest.mark.asvs("S55")
 async def test_new_device_cookies_do_not_lift_the_limit_of_an_account(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     cookies, statuses = [alice.client.cookies["device"]], []
     for n in range(20):
@@ -304,36 +304,36 @@ async def log_in_with(browser: Browser, device: str, address: str):
 
 
 @pytest.mark.asvs("S55")
-async def test_many_accounts_of_one_client_share_a_limit_at_known_browsers(house: House) -> None:
+async def test_many_accounts_of_one_client_share_a_limit_at_known_browsers(app: TestApp) -> None:
     people, statuses = [], []
     for n in range(6):
-        person = await house.browser(f"Guest{n}")
+        person = await app.browser(f"Guest{n}")
         await person.sign_up(X_Forwarded_For=f"203.0.113.{n}")
         people.append((person, person.client.cookies["device"]))
-    for n in range(MEMBER_HASHES.burst + 6):
+    for n in range(USER_HASHES.burst + 6):
         statuses.append((await log_in_with(*people[n % 6], "198.51.100.9")).status_code)
-    assert statuses == [303] * MEMBER_HASHES.burst + [429] * 6
+    assert statuses == [303] * USER_HASHES.burst + [429] * 6
     bob, before = (
-        await house.member("Bob"),
-        await house.rows("SELECT password_hash FROM users ORDER BY id"),
+        await app.sign_up_user("Bob"),
+        await app.rows("SELECT password_hash FROM users ORDER BY id"),
     )
     form = {"current_password": PASSWORD, "password": "another-No.7"}
     assert (
         await bob.post("/account/password", form, X_Forwarded_For="198.51.100.9")
     ).status_code == 429
-    assert await house.rows("SELECT password_hash FROM users ORDER BY id") == before
+    assert await app.rows("SELECT password_hash FROM users ORDER BY id") == before
     assert (await bob.post("/account/password", form)).status_code == 303
 
 
 @BOTH
 @pytest.mark.asvs("S59")
 async def test_the_user_at_a_known_browser_gets_in_while_many_guess(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    device, charlie = alice.client.cookies["device"], await house.browser("Charlie")
+    device, charlie = alice.client.cookies["device"], await app.browser("Charlie")
     heard = [await guess(charlie, f"198.51.100.{n}") for n in range(LOGIN_ACCOUNT.burst + 1)]
     assert Counter(heard) == {422: 100, 429: 1}
-    assert await guess(await house.browser("Alice"), "203.0.113.9", password=PASSWORD) == 429
+    assert await guess(await app.browser("Alice"), "203.0.113.9", password=PASSWORD) == 429
     for n in range(10):  # These guesses come from the user's own network.
         await guess(charlie, "203.0.113.9", f"person-{n}@example.com")
     assert (await log_in_with(alice, device, "203.0.113.9")).status_code == 303
@@ -341,16 +341,16 @@ async def test_the_user_at_a_known_browser_gets_in_while_many_guess(
 
 @BOTH
 async def test_log_ins_and_guesses_at_once_do_not_deadlock(
-    make_house: Callable, cheap: Passwords, kind: str
+    make_app: Callable, cheap: Passwords, database_type: str
 ) -> None:
     """Sends the attempts from one /56, so that they lock some of the same buckets."""
-    house = await make_house(hashing=cheap)
-    await house.member("Alice")
+    app = await make_app(hashing=cheap)
+    await app.sign_up_user("Alice")
 
     async def log_in(n: int) -> int:
         password = PASSWORD if n % 3 else WRONG
         return await guess(
-            await house.browser("Alice"), f"2001:db8:77:{n % 8:x}::1", password=password
+            await app.browser("Alice"), f"2001:db8:77:{n % 8:x}::1", password=password
         )
 
     statuses = Counter(await asyncio.gather(*(log_in(n) for n in range(60))))

@@ -16,13 +16,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from db.crypto.secret import Secret
 from db.maintenance.schema import migrate
-from tests.conftest import SECRET, House
-from tests.people import PASSWORD, Browser
+from tests.browser_client import PASSWORD, Browser
+from tests.conftest import SECRET, TestApp
 from tests.processes import serving
-from web.observability.logs import JsonLine, TextLine, named
+from web.observability.logs import JsonFormatter, TextFormatter, describe_error
 from web.settings.paths import ROOT
 
-FORMATS = {"text": TextLine(), "json": JsonLine()}
+FORMATS = {"text": TextFormatter(), "json": JsonFormatter()}
 LINE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR|CRITICAL) \S+( \[[^\]]+\])?: .+"
 )
@@ -90,14 +90,16 @@ def test_nobody_writes_a_line_of_their_own(forgery: str, form: str) -> None:
 def test_the_text_format_has_the_moment_in_utc_then_the_level_the_logger_and_the_message() -> None:
     event = record("%s is full", "the disk")
     event.created = 1_795_511_520.25
-    assert TextLine().format(event) == "2026-11-24T09:12:00.250Z ERROR latchkey: the disk is full"
+    assert (
+        TextFormatter().format(event) == "2026-11-24T09:12:00.250Z ERROR latchkey: the disk is full"
+    )
 
 
 @pytest.mark.asvs("S90")
 def test_the_json_format_has_one_object_with_the_traceback_in_a_field() -> None:
     event = record("it failed", error=raised(RuntimeError("no way"), raised(KeyError(ADDRESS))))
     event.created, event.user = 1_795_511_520.25, "an id"
-    told = json.loads(JsonLine().format(event))
+    told = json.loads(JsonFormatter().format(event))
     trace = told.pop("exception")
     assert told == {
         "time": "2026-11-24T09:12:00.250Z",
@@ -115,7 +117,7 @@ def test_a_message_whose_arguments_cannot_be_shown_is_still_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for event in (record("%s", Secret("hush")), record("%d of %d", 1), record("%s" * 2, "hush")):
-        line = TextLine().format(event)
+        line = TextFormatter().format(event)
         assert LINE.fullmatch(line)
         assert "hush" not in line
     assert capsys.readouterr() == ("", "")
@@ -193,7 +195,7 @@ def test_what_a_driver_says_of_a_persons_data_is_not_repeated(error: str, form: 
     ],
 )
 def test_what_an_error_says_of_the_program_is_told(error: BaseException, words: str) -> None:
-    assert named(error).endswith(words)
+    assert describe_error(error).endswith(words)
 
 
 def test_what_asyncio_adds_to_its_message_is_left_out() -> None:
@@ -201,7 +203,7 @@ def test_what_asyncio_adds_to_its_message_is_left_out() -> None:
         f"Task exception was never retrieved\nfuture: <Task exception=ValueError('{ADDRESS}')>",
         name="asyncio",
     )
-    assert TextLine().format(event).endswith("asyncio: Task exception was never retrieved")
+    assert TextFormatter().format(event).endswith("asyncio: Task exception was never retrieved")
 
 
 @contextmanager
@@ -333,9 +335,9 @@ def test_outside_this_machine_the_program_speaks_json_by_itself(tmp_path: Path) 
 
 
 async def test_a_line_names_the_row_and_not_the_path(
-    house: House, alice: Browser, caplog: pytest.LogCaptureFixture
+    app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await house.change("ALTER TABLE users RENAME TO mislaid")
+    await app.change("ALTER TABLE users RENAME TO mislaid")
     assert (await alice.get("/users/alice")).status_code == 500
     assert "GET /users/{slug} failed, reference " in caplog.text
     assert "/users/alice" not in caplog.text
@@ -360,20 +362,20 @@ def test_the_inventory_has_every_line_that_the_program_writes() -> None:
 
 
 async def test_a_flood_of_failures_is_logged_at_a_bounded_rate(
-    house: House, alice: Browser, caplog: pytest.LogCaptureFixture
+    app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await house.change("ALTER TABLE users RENAME TO mislaid")
+    await app.change("ALTER TABLE users RENAME TO mislaid")
     for _ in range(30):
         assert (await alice.get("/users/alice")).status_code == 500
     assert sum("failed, reference" in line for line in caplog.messages) == 20
 
 
 async def test_a_proxy_that_is_not_declared_is_named_in_the_log_once(
-    stranger: Browser, caplog: pytest.LogCaptureFixture
+    anonymous: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stranger.headers["X-Forwarded-For"] = "203.0.113.7"
+    anonymous.headers["X-Forwarded-For"] = "203.0.113.7"
     for _ in range(3):
-        await stranger.log_in()
+        await anonymous.log_in()
     assert [line for line in caplog.messages if "TRUSTED_PROXIES" in line] == [
         "X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name the IP address "
         "that sent it"

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.databases import Server
-from tests.people import PASSWORD, Browser, read
+from tests.browser_client import PASSWORD, Browser, read
+from tests.databases import PostgresServer
 from tests.processes import Program, Taking, free_port, needs_nginx, nginx, serving
 
 pytestmark = pytest.mark.reliability("R24")
@@ -23,11 +23,11 @@ STREETS = (
     "two hosts on PostgreSQL",
     pytest.param("two hosts behind nginx", marks=needs_nginx),
 )
-EVERYWHERE = 8  # Each process receives some of these requests.
+ALL_INTERFACES = 8  # Each process receives some of these requests.
 
 
 @dataclass
-class Street:
+class Deployment:
     """The processes of the program, the ports of their base URL, and their shared database."""
 
     base_url: str
@@ -44,16 +44,16 @@ class Street:
         )
         return Browser(client, name, email or f"{name.lower()}@example.com", **options)
 
-    async def is_in_everywhere(self, person: Browser) -> set[bool]:
-        answers = [await person.get("/api/session") for _ in range(EVERYWHERE)]
+    async def is_in_everywhere(self, user: Browser) -> set[bool]:
+        answers = [await user.get("/api/session") for _ in range(ALL_INTERFACES)]
         assert {answer.status_code for answer in answers} <= {200, 401}
         return {answer.status_code == 200 for answer in answers}
 
 
 @pytest.fixture(scope="module", params=STREETS)
-def street(
+def deployment(
     request: pytest.FixtureRequest, migrated: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Street]:
+) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("street")
     with ExitStack() as stack:
         url, rows = (
@@ -63,7 +63,7 @@ def street(
         )
         if "workers" in request.param:
             program = stack.enter_context(serving(url, WEB_CONCURRENCY="2"))
-            yield Street(f"http://localhost:{program.port}", (program.port,), [program], rows)
+            yield Deployment(f"http://localhost:{program.port}", (program.port,), [program], rows)
             return
         behind_nginx, port = "nginx" in request.param, free_port()
         base_url = f"https://localhost:{port}" if behind_nginx else f"http://localhost:{port}"
@@ -77,7 +77,7 @@ def street(
             stack.enter_context(nginx(folder, port, *ports, rate="=1000r/s"))
             ports = (port,)
         certificate = folder / "fullchain.pem" if behind_nginx else None
-        yield Street(base_url, ports, [trusting, other], rows, certificate)
+        yield Deployment(base_url, ports, [trusting, other], rows, certificate)
 
 
 def on_sqlite(migrated: Path, folder: Path) -> tuple[str, Callable[[str], list[tuple]]]:
@@ -94,57 +94,63 @@ def on_sqlite(migrated: Path, folder: Path) -> tuple[str, Callable[[str], list[t
 def on_postgresql(
     request: pytest.FixtureRequest, stack: ExitStack
 ) -> tuple[str, Callable[[str], list[tuple]]]:
-    server: Server = request.getfixturevalue("postgres_server")
+    server: PostgresServer = request.getfixturevalue("postgres_server")
     name = server.take()
     stack.callback(server.give, name)
     return server.url_of(name), lambda sql: server.do(server.ask(name, sql))
 
 
-async def test_who_signs_up_at_one_is_known_to_all_at_once(street: Street) -> None:
-    alice, rival = street.browser("Alice"), street.browser("Alice", first=-1)
+async def test_who_signs_up_at_one_is_known_to_all_at_once(deployment: Deployment) -> None:
+    alice, rival = deployment.browser("Alice"), deployment.browser("Alice", first=-1)
     assert (await alice.sign_up()).status_code == 303
-    assert await street.is_in_everywhere(alice) == {True}
+    assert await deployment.is_in_everywhere(alice) == {True}
     checks = [
-        await rival.post("/signup/check/email", {"email": alice.email}) for _ in range(EVERYWHERE)
+        await rival.post("/signup/check/email", {"email": alice.email})
+        for _ in range(ALL_INTERFACES)
     ]
     assert all("already exists" in check.text for check in checks)
     assert (await replace(rival, password="another-No.7 of hers").sign_up()).status_code == 422
 
 
-async def test_who_logs_out_at_one_is_out_at_all(street: Street) -> None:
-    bob = street.browser("Bob")
+async def test_who_logs_out_at_one_is_out_at_all(deployment: Deployment) -> None:
+    bob = deployment.browser("Bob")
     await bob.sign_up()
-    copies = [replace(bob, client=street.browser("Bob", first=first).client) for first in (0, -1)]
+    copies = [
+        replace(bob, client=deployment.browser("Bob", first=first).client) for first in (0, -1)
+    ]
     for copy in copies:
         copy.client.cookies = httpx.Cookies(bob.client.cookies)
-        assert await street.is_in_everywhere(copy) == {True}
+        assert await deployment.is_in_everywhere(copy) == {True}
     await bob.post("/logout")
     for copy in copies:
         copy.client.cookies = httpx.Cookies(copies[0].client.cookies)
-        assert await street.is_in_everywhere(copy) == {False}
+        assert await deployment.is_in_everywhere(copy) == {False}
 
 
-async def test_a_device_revoked_at_one_is_out_at_all(street: Street) -> None:
-    charlie, phone = street.browser("Charlie"), street.browser("Charlie", first=-1)
+async def test_a_device_revoked_at_one_is_out_at_all(deployment: Deployment) -> None:
+    charlie, phone = deployment.browser("Charlie"), deployment.browser("Charlie", first=-1)
     await charlie.sign_up()
     assert (await phone.log_in()).status_code == 303
-    assert await street.is_in_everywhere(phone) == {True}
+    assert await deployment.is_in_everywhere(phone) == {True}
     page = read(await charlie.get("/devices"))
     (device,) = [found for found in page.all(data_device=True) if "data-current" not in found.attrs]
     assert (await charlie.post(device.one("form").attrs["action"])).status_code == 303
-    assert (await street.is_in_everywhere(phone), await street.is_in_everywhere(charlie)) == (
+    assert (
+        await deployment.is_in_everywhere(phone),
+        await deployment.is_in_everywhere(charlie),
+    ) == (
         {False},
         {True},
     )
 
 
-async def test_a_new_password_at_one_is_the_password_at_all(street: Street) -> None:
-    ada, phone = street.browser("Ada"), street.browser("Ada", first=-1)
+async def test_a_new_password_at_one_is_the_password_at_all(deployment: Deployment) -> None:
+    ada, phone = deployment.browser("Ada"), deployment.browser("Ada", first=-1)
     await ada.sign_up()
     await phone.log_in()
     fields = {"current_password": PASSWORD, "password": "another-No.7 to the sea"}
     assert (await ada.post("/account/password", fields)).status_code == 303
-    assert (await street.is_in_everywhere(phone), await street.is_in_everywhere(ada)) == (
+    assert (await deployment.is_in_everywhere(phone), await deployment.is_in_everywhere(ada)) == (
         {False},
         {True},
     )
@@ -152,48 +158,50 @@ async def test_a_new_password_at_one_is_the_password_at_all(street: Street) -> N
 
 
 @pytest.mark.asvs("S18")
-async def test_forty_sign_ups_with_one_address_across_all_make_one_account(street: Street) -> None:
+async def test_forty_sign_ups_with_one_address_across_all_make_one_account(
+    deployment: Deployment,
+) -> None:
     """The password is the same, so every sign-up after the first one logs in."""
-    crowd = [street.browser("Erin", first=number % 2) for number in range(40)]
+    crowd = [deployment.browser("Erin", first=number % 2) for number in range(40)]
     waiting, made = crowd, 0
     while waiting:
-        answers = await asyncio.gather(*[person.sign_up() for person in waiting])
+        answers = await asyncio.gather(*[user.sign_up() for user in waiting])
         assert {answer.status_code for answer in answers} <= {303, 503}
         assert all(
             "retry-after" in answer.headers for answer in answers if answer.status_code == 503
         )
         made += sum(answer.status_code == 303 for answer in answers)
         waiting = [
-            person
-            for person, answer in zip(waiting, answers, strict=True)
-            if answer.status_code == 503
+            user for user, answer in zip(waiting, answers, strict=True) if answer.status_code == 503
         ]
     assert made == 40
-    assert street.rows("SELECT count(*) FROM users WHERE email = 'erin@example.com'") == [(1,)]
+    assert deployment.rows("SELECT count(*) FROM users WHERE email = 'erin@example.com'") == [(1,)]
 
 
 @pytest.mark.asvs("S66")
-async def test_an_address_is_believed_only_from_a_proxy_that_is_trusted(street: Street) -> None:
+async def test_an_address_is_believed_only_from_a_proxy_that_is_trusted(
+    deployment: Deployment,
+) -> None:
     """Only the host that trusts 127.0.0.1 as a proxy believes the header of the client."""
-    frank = street.browser("Frank", headers={"X-Forwarded-For": "203.0.113.9"})
+    frank = deployment.browser("Frank", headers={"X-Forwarded-For": "203.0.113.9"})
     await frank.sign_up()
     for _ in range(3):
         frank.client.cookies.clear()
         await frank.log_in()
     sql = "SELECT DISTINCT address FROM sessions JOIN users ON users.id = user_id WHERE name = 'Frank' ORDER BY 1"
-    believed = [("127.0.0.1",), ("203.0.113.9",)] if len(street.ports) > 1 else [("127.0.0.1",)]
-    assert street.rows(sql) == believed
+    believed = [("127.0.0.1",), ("203.0.113.9",)] if len(deployment.ports) > 1 else [("127.0.0.1",)]
+    assert deployment.rows(sql) == believed
 
 
-async def test_told_to_stop_every_process_ends_well(street: Street) -> None:
+async def test_told_to_stop_every_process_ends_well(deployment: Deployment) -> None:
     """Ends the programs, so it is the last test of each deployment."""
-    grace = street.browser("Grace")
+    grace = deployment.browser("Grace")
     await grace.sign_up()
-    for program in street.programs:
+    for program in deployment.programs:
         code, said = await asyncio.to_thread(program.end)
         assert (code, "Traceback" in said) == (0, False), said
     with pytest.raises(httpx.HTTPError):
-        await httpx.AsyncClient(base_url=f"http://localhost:{street.programs[0].port}").get(
+        await httpx.AsyncClient(base_url=f"http://localhost:{deployment.programs[0].port}").get(
             "/healthz"
         )
 

@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from db.crypto.secret import Secret
-from tests.conftest import SECRET, House
-from tests.people import PASSWORD, Browser
+from tests.browser_client import PASSWORD, Browser
+from tests.conftest import SECRET, TestApp
 from web.app import create_app
-from web.settings.environment import BadSetting
-from web.settings.operation import read_operation
+from web.settings.environment import InvalidSetting
+from web.settings.server_settings import read_server_settings
 
 TOKEN = "a token of the tests, 32 letters or more"
 HERE = ("127.0.0.1", 40_000)
@@ -21,18 +21,18 @@ ELSEWHERE = ("192.0.2.14", 40_000)
 
 
 @pytest.fixture
-def scrape(house: House) -> Callable:
+def scrape(app: TestApp) -> Callable:
     """Returns a function that requests /metrics from a client with the given socket address."""
 
     async def scrape(peer: Any = HERE, token: str | None = TOKEN, **headers: str) -> httpx.Response:
-        app = create_app(
-            house.settings, house.store, house.clock, metrics_token=token and Secret(token)
+        asgi_app = create_app(
+            app.settings, app.store, app.clock, metrics_token=token and Secret(token)
         )
-        app.state.metrics = house.app.state.metrics if peer == HERE else app.state.metrics
-        transport = httpx.ASGITransport(app, client=peer)
-        async with httpx.AsyncClient(
-            transport=transport, base_url=house.settings.base_url
-        ) as client:
+        asgi_app.state.metrics = (
+            app.asgi_app.state.metrics if peer == HERE else asgi_app.state.metrics
+        )
+        transport = httpx.ASGITransport(asgi_app, client=peer)
+        async with httpx.AsyncClient(transport=transport, base_url=app.settings.base_url) as client:
             return await client.get(
                 "/metrics", headers={k.replace("_", "-"): v for k, v in headers.items()}
             )
@@ -67,9 +67,9 @@ async def test_this_machine_may_read_them(scrape: Callable, peer: tuple[str, int
     "peer", [ELSEWHERE, ("::ffff:192.0.2.14", 1), ("localhost", 1), ("", 0), None]
 )
 async def test_for_everybody_else_there_is_nothing_there(
-    scrape: Callable, stranger: Browser, peer: tuple[str, int] | None
+    scrape: Callable, anonymous: Browser, peer: tuple[str, int] | None
 ) -> None:
-    answer, nowhere = await scrape(peer), await stranger.get("/metricz")
+    answer, nowhere = await scrape(peer), await anonymous.get("/metricz")
     assert (answer.status_code, answer.text) == (404, nowhere.text.replace("metricz", "metrics"))
     assert {*answer.headers} == {*nowhere.headers}
 
@@ -91,13 +91,11 @@ async def test_what_a_proxy_on_this_machine_forwards_is_not_from_this_machine(
 
 
 @pytest.mark.asvs("S108")
-async def test_a_trusted_proxy_is_not_this_machine(make_house: Callable) -> None:
-    house = await make_house(TRUSTED_PROXIES="127.0.0.1,::1")
+async def test_a_trusted_proxy_is_not_this_machine(make_app: Callable) -> None:
+    app = await make_app(TRUSTED_PROXIES="127.0.0.1,::1")
     for peer in (HERE, ("::1", 1)):
-        transport = httpx.ASGITransport(house.app, client=peer)
-        async with httpx.AsyncClient(
-            transport=transport, base_url=house.settings.base_url
-        ) as client:
+        transport = httpx.ASGITransport(app.asgi_app, client=peer)
+        async with httpx.AsyncClient(transport=transport, base_url=app.settings.base_url) as client:
             assert (await client.get("/metrics")).status_code == 404
 
 
@@ -135,8 +133,8 @@ async def test_where_no_token_is_set_none_opens(scrape: Callable) -> None:
 
 @pytest.mark.parametrize("token", ["short", "é" * 40])
 def test_a_token_that_could_be_guessed_is_refused_at_the_start(token: str) -> None:
-    with pytest.raises(BadSetting, match=r"^METRICS_TOKEN: must be at least 32 characters"):
-        read_operation({"METRICS_TOKEN": token})
+    with pytest.raises(InvalidSetting, match=r"^METRICS_TOKEN: must be at least 32 characters"):
+        read_server_settings({"METRICS_TOKEN": token})
 
 
 @pytest.mark.asvs("S96")
@@ -144,24 +142,24 @@ def test_a_token_is_a_secret_and_may_come_from_a_file(tmp_path: Any) -> None:
     path = tmp_path / "token"
     path.write_text(TOKEN)
     path.chmod(0o600)
-    operation = read_operation({"METRICS_TOKEN_FILE": str(path)})
+    operation = read_server_settings({"METRICS_TOKEN_FILE": str(path)})
     assert operation.metrics_token.reveal() == TOKEN
     assert TOKEN not in repr(operation)
 
 
 @pytest.mark.reliability("R21")
 async def test_attempts_are_counted_by_their_outcome(
-    house: House, scrape: Callable, stranger: Browser
+    app: TestApp, scrape: Callable, anonymous: Browser
 ) -> None:
-    await stranger.sign_up()
+    await anonymous.sign_up()
     # The user is logged in by now, so the sign-up redirects and does nothing.
-    await stranger.sign_up()
-    await stranger.post("/logout")
+    await anonymous.sign_up()
+    await anonymous.post("/logout")
     # An account with this email exists.
-    await replace(stranger, password="another-No.7 of his").sign_up()
+    await replace(anonymous, password="another-No.7 of his").sign_up()
     for password in (PASSWORD, "wrong-No.9"):
-        stranger.cookie = None
-        await stranger.log_in(password)
+        anonymous.cookie = None
+        await anonymous.log_in(password)
     told = await scrape()
     attempts = {
         (form, outcome): number(told, "latchkey_attempts_total", form=form, outcome=outcome)
@@ -177,19 +175,19 @@ async def test_attempts_are_counted_by_their_outcome(
         ("login", "refused"): 1,
     }
     assert number(told, "latchkey_attempt_seconds_count", form="login") == 1
-    assert number(told, "latchkey_hashes_total") == house.hashes
-    assert number(told, "latchkey_statements_total") == house.statements
+    assert number(told, "latchkey_hashes_total") == app.hashes
+    assert number(told, "latchkey_statements_total") == app.statements
     assert number(told, "latchkey_hash_queue") == 0
 
 
 @pytest.mark.reliability("R21")
 async def test_answers_are_counted_by_who_may_ask_and_by_status(
-    scrape: Callable, stranger: Browser, alice: Browser
+    scrape: Callable, anonymous: Browser, alice: Browser
 ) -> None:
     for path in ("/", "/login", "/dashboard", "/nowhere", "/nowhere/either", "/metrics"):
-        await stranger.get(path)
+        await anonymous.get(path)
     await alice.get("/dashboard")
-    await stranger.ask("DELETE", "/login")
+    await anonymous.ask("DELETE", "/login")
     told = await scrape()
     counted = re.findall(
         r'^latchkey_requests_total{kind="(\w+)",pid="\d+",status="(\d+)"} (\d+)', told.text, re.M
@@ -207,15 +205,15 @@ async def test_answers_are_counted_by_who_may_ask_and_by_status(
 
 
 async def test_live_sessions_are_counted_but_not_at_each_scrape(
-    house: House, scrape: Callable, alice: Browser, bob: Browser
+    app: TestApp, scrape: Callable, alice: Browser, bob: Browser
 ) -> None:
-    house.clock.move(days=8)  # The sessions of Alice and Bob have expired.
-    await house.member("Grace")
+    app.clock.move(days=8)  # The sessions of Alice and Bob have expired.
+    await app.sign_up_user("Grace")
     assert number(await scrape(), "latchkey_live_sessions") == 1
-    await house.member("Charlie")
-    before = house.statements
+    await app.sign_up_user("Charlie")
+    before = app.statements
     assert number(await scrape(), "latchkey_live_sessions") == 1
-    assert house.statements == before
+    assert app.statements == before
 
 
 @pytest.mark.parametrize("environ", [{"SESSION_SECRET": SECRET, "SESSION_STRATEGY": "stateless"}])
@@ -223,10 +221,10 @@ async def test_sessions_without_rows_are_not_counted(scrape: Callable, alice: Br
     assert "latchkey_live_sessions" not in (await scrape()).text
 
 
-async def test_where_the_database_is_away_the_rest_is_told(make_house: Callable) -> None:
-    house = await make_house(away=True)
-    transport = httpx.ASGITransport(house.app, client=HERE)
-    async with httpx.AsyncClient(transport=transport, base_url=house.settings.base_url) as client:
+async def test_where_the_database_is_away_the_rest_is_told(make_app: Callable) -> None:
+    app = await make_app(away=True)
+    transport = httpx.ASGITransport(app.asgi_app, client=HERE)
+    async with httpx.AsyncClient(transport=transport, base_url=app.settings.base_url) as client:
         told = await client.get("/metrics")
     assert told.status_code == 200
     assert number(told, "latchkey_live_sessions") is None
@@ -234,20 +232,20 @@ async def test_where_the_database_is_away_the_rest_is_told(make_house: Callable)
 
 
 async def test_no_series_is_named_by_what_a_visitor_sends(
-    scrape: Callable, stranger: Browser
+    scrape: Callable, anonymous: Browser
 ) -> None:
     """A label for each path or method would let any client fill the memory."""
     for count in range(50):
-        await stranger.ask(f"BREW{count}", f"/tea/{count}")
+        await anonymous.ask(f"BREW{count}", f"/tea/{count}")
     assert "tea" not in (told := (await scrape()).text)
     assert "BREW" not in told
     assert len(told.splitlines()) < 200
 
 
 async def test_two_applications_do_not_share_their_numbers(
-    house: House, scrape: Callable, stranger: Browser
+    app: TestApp, scrape: Callable, anonymous: Browser
 ) -> None:
-    await stranger.get("/")
-    other = replace(house, app=create_app(house.settings, house.store, house.clock))
+    await anonymous.get("/")
+    other = replace(app, asgi_app=create_app(app.settings, app.store, app.clock))
     assert number(await scrape(), "latchkey_requests_total", kind="guests") == 1
-    assert b"guests" not in await other.app.state.metrics.tell()
+    assert b"guests" not in await other.asgi_app.state.metrics.render()

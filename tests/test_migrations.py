@@ -16,10 +16,10 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db.tables import SCHEMA, metadata
+from tests.browser_client import PASSWORD
 from tests.commands import run_command
 from tests.conftest import SECRET
-from tests.databases import KINDS, Server
-from tests.people import PASSWORD
+from tests.databases import DATABASE_TYPES, PostgresServer
 
 LATCHKEY = Path(sys.executable).parent / "latchkey"
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('latchkey migrate'))"
@@ -34,7 +34,7 @@ class Place:
     """An empty database, with methods that run commands on it and read its content."""
 
     url: str
-    server: Server | None
+    server: PostgresServer | None
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Starts the command in its own process."""
@@ -82,7 +82,7 @@ class Place:
                 yield
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=DATABASE_TYPES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "sqlite":
         yield Place(f"sqlite:///{tmp_path}/latchkey.db", None)
@@ -278,7 +278,7 @@ def test_the_database_of_another_program_is_one_line_and_untouched(place: Place)
     ],
 )
 def test_a_server_that_refuses_us_is_one_line_without_the_password(
-    postgres_server: Server, command: str, where: str, why: str
+    postgres_server: PostgresServer, command: str, where: str, why: str
 ) -> None:
     user, _, host = (
         postgres_server.url_of("").removeprefix("postgresql://").strip("/").rpartition("@")

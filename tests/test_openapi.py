@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import APIOperation, GenerationMode
 from schemathesis.config import GenerationConfig, SchemathesisConfig
 
-from db.access import operator as shell
+from db.access import operator
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.viewer import Operator
-from tests.conftest import SECRET, House
-from tests.people import HTMX, PASSWORD, Browser, set_cookie_of
+from tests.browser_client import HTMX, PASSWORD, Browser, set_cookie_of
+from tests.conftest import SECRET, TestApp
 from web.app import create_app, open_store
 from web.routes import routes
 from web.settings.settings import Settings, read_settings
@@ -38,7 +38,7 @@ BOUNDED = settings(
 
 
 @dataclass
-class Server:
+class PostgresServer:
     """The program on a real port, and the session cookie of each role."""
 
     url: str
@@ -46,7 +46,7 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     folder = tmp_path_factory.mktemp("openapi")
     (folder / "latchkey.db").write_bytes(migrated.read_bytes())
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -64,7 +64,7 @@ def server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            yield Server(program.base_url, cookies_at(program.base_url))
+            yield PostgresServer(program.base_url, cookies_at(program.base_url))
         finally:
             running.should_exit = True
             thread.join()
@@ -74,9 +74,9 @@ async def let_ada_in(program: Settings) -> None:
     """Creates an administrator as the operator does."""
     store = open_store(program, passwords=Passwords(memory_kib=8, passes=1))
     await store.database.connect()
-    operator, password = Operator(store), Secret(PASSWORD)
-    await shell.create_user(
-        operator, name="Ada", email="ada@example.com", password=password, role="admin"
+    caller, password = Operator(store), Secret(PASSWORD)
+    await operator.create_user(
+        caller, name="Ada", email="ada@example.com", password=password, role="admin"
     )
     await store.database.disconnect()
 
@@ -92,7 +92,7 @@ def cookies_at(url: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def schema(server: Server) -> schemathesis.BaseSchema:
+def schema(server: PostgresServer) -> schemathesis.BaseSchema:
     """Returns the served document. The tests send the cookies themselves, not the generator."""
     config = SchemathesisConfig.from_dict({"generation": {"with-security-parameters": False}})
     return schemathesis.openapi.from_url(f"{server.url}/api/openapi.json", config=config)
@@ -114,13 +114,13 @@ def test_the_document_is_valid_openapi(schema: schemathesis.BaseSchema) -> None:
 
 
 def test_the_document_names_every_address_of_the_api(schema: schemathesis.BaseSchema) -> None:
-    declared = {row.path: set(row.by_method) for row in routes if row.path.startswith("/api/")}
+    declared = {row.path: set(row.endpoints) for row in routes if row.path.startswith("/api/")}
     del declared["/api/openapi.json"]
     documented = schema.raw_schema["paths"].items()
     assert {path: {method.upper() for method in item} for path, item in documented} == declared
 
 
-def cookie_of(server: Server, who: str) -> dict[str, str]:
+def cookie_of(server: PostgresServer, who: str) -> dict[str, str]:
     return {"Cookie": f"session={server.cookies[who]}"} if who in server.cookies else {}
 
 
@@ -128,10 +128,10 @@ def cookie_of(server: Server, who: str) -> dict[str, str]:
 @pytest.mark.asvs("S76")
 @pytest.mark.parametrize(
     ("who", "statuses"),
-    [("stranger", {401}), ("user", {200, 403, 404}), ("admin", {200, 404, 422})],
+    [("anonymous", {401}), ("user", {200, 403, 404}), ("admin", {200, 404, 422})],
 )
 def test_the_program_answers_as_the_document_says(
-    schema: schemathesis.BaseSchema, server: Server, who: str, statuses: set[int]
+    schema: schemathesis.BaseSchema, server: PostgresServer, who: str, statuses: set[int]
 ) -> None:
     """Sends valid and invalid requests: random values, boundary values, and other methods."""
     seen: set[int] = set()
@@ -153,7 +153,7 @@ def test_the_program_answers_as_the_document_says(
 @pytest.mark.guide("D33")
 @pytest.mark.parametrize("who", ["user", "admin"])
 def test_what_is_found_looks_as_the_document_says(
-    schema: schemathesis.BaseSchema, server: Server, who: str
+    schema: schemathesis.BaseSchema, server: PostgresServer, who: str
 ) -> None:
     session, people = schema["/api/session"]["GET"], schema["/api/admin/users"]["GET"]
     profiles = schema["/api/users/{slug}"]["GET"]
@@ -201,10 +201,10 @@ ASKING = [
 @pytest.mark.asvs("S04")
 @pytest.mark.parametrize("headers", ASKING)
 async def test_a_refusal_is_json_whoever_asks_and_however(
-    house: House, alice: Browser, ada: Browser, stranger: Browser, headers: dict[str, str]
+    app: TestApp, alice: Browser, ada: Browser, anonymous: Browser, headers: dict[str, str]
 ) -> None:
     for path in ("/api/session", "/api/users/ada", "/api/admin/users"):
-        answer = await stranger.get(path, **headers)
+        answer = await anonymous.get(path, **headers)
         assert is_a_problem(answer, 401), path
         assert "ada@example.com" not in answer.text
     refused = await alice.get("/api/admin/users", **headers)
@@ -245,9 +245,9 @@ async def test_an_answer_is_json_whoever_asks_and_however(
 
 @pytest.mark.guide("D31")
 async def test_administrators_get_everybody_with_these_fields(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
-    ids = dict(await house.rows("SELECT name, id FROM users"))
+    ids = dict(await app.rows("SELECT name, id FROM users"))
     await ada.post(f"/admin/users/{ids['Alice']}/disable")
     await ada.post(f"/admin/users/{ids['Alice']}/team", {"team": "Harbour"})
     answer = await ada.get("/api/admin/users?q=ALICE&sort=name")
@@ -269,10 +269,10 @@ async def test_administrators_get_everybody_with_these_fields(
 @pytest.mark.guide("D31", "D2")
 @pytest.mark.asvs("S37")
 async def test_a_session_that_has_ended_is_401_and_its_cookie_deleted(
-    house: House, ada: Browser
+    app: TestApp, ada: Browser
 ) -> None:
     cookie = ada.cookie
-    await house.change("DELETE FROM sessions")
+    await app.change("DELETE FROM sessions")
     for path in ("/api/session", "/api/users/ada", "/api/admin/users"):
         ada.cookie = cookie
         answer = await ada.get(path)
@@ -283,9 +283,9 @@ async def test_a_session_that_has_ended_is_401_and_its_cookie_deleted(
 @pytest.mark.asvs("S75")
 @pytest.mark.guide("D35")
 async def test_no_other_site_is_ever_allowed_to_read_an_answer(
-    ada: Browser, stranger: Browser
+    ada: Browser, anonymous: Browser
 ) -> None:
-    for person in (ada, stranger):
+    for person in (ada, anonymous):
         for path in (
             "/api/session",
             "/api/users/ada",

@@ -8,11 +8,11 @@ import pytest
 from db.access import account
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
-from db.errors import Breached
-from db.sessions.claims import peek
-from db.sessions.lifecycle import verify_session
-from tests.conftest import Clock, House
-from tests.people import PASSWORD, Browser, read, set_cookie_of
+from db.errors import BreachedPassword
+from db.sessions.claims import decode_claims
+from db.sessions.lifecycle import get_viewer
+from tests.browser_client import PASSWORD, Browser, read, set_cookie_of
+from tests.conftest import Clock, TestApp
 
 NEW, WRONG = "another-No.7", "not-her-No.7 key"
 STRATEGIES = pytest.mark.parametrize("strategy", ["database", "stateless"])
@@ -53,7 +53,7 @@ async def guess(browser: Browser, clock: Clock, times: int) -> int:
 @STRATEGIES
 @pytest.mark.asvs("S46")
 async def test_each_wrong_password_beyond_ten_in_a_row_has_to_wait_longer(
-    house: House, clock: Clock, alice: Browser
+    app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     waits = [await guess(alice, clock, 1) for _ in range(19)]
     assert waits == [0] * 5 + [60] * 6 + [60, 120, 240, 480, 960, 1920, 3600, 3600]
@@ -62,14 +62,14 @@ async def test_each_wrong_password_beyond_ten_in_a_row_has_to_wait_longer(
 @STRATEGIES
 @pytest.mark.asvs("S46")
 async def test_twenty_wrong_passwords_in_a_row_end_the_session(
-    house: House, clock: Clock, alice: Browser, bob: Browser
+    app: TestApp, clock: Clock, alice: Browser, bob: Browser
 ) -> None:
     thief, before = (
-        await house.thief_of(alice),
-        await house.rows("SELECT password_hash FROM users ORDER BY id"),
+        await app.attacker_with_cookie_of(alice),
+        await app.rows("SELECT password_hash FROM users ORDER BY id"),
     )
     await guess(thief, clock, 19)
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
     clock.move(hours=1)
     answer = await change(thief)
     assert (answer.status_code, answer.headers["Location"]) == (
@@ -77,12 +77,15 @@ async def test_twenty_wrong_passwords_in_a_row_end_the_session(
         "/login?next=/dashboard&ended=1&guessed=1",
     )
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
-    assert [await browser.is_in() for browser in (await house.thief_of(alice), alice, bob)] == [
+    assert [
+        await browser.is_logged_in()
+        for browser in (await app.attacker_with_cookie_of(alice), alice, bob)
+    ] == [
         False,
         False,
         True,
     ]
-    assert await house.rows("SELECT password_hash FROM users ORDER BY id") == before
+    assert await app.rows("SELECT password_hash FROM users ORDER BY id") == before
     page = read(await thief.get(answer.headers["Location"]))
     assert "the current password was wrong 20 times in a row" in page.one("main").text
     assert (await alice.log_in()).status_code == 303
@@ -90,7 +93,7 @@ async def test_twenty_wrong_passwords_in_a_row_end_the_session(
 
 
 async def test_htmx_goes_to_log_in_when_the_session_ends(
-    house: House, clock: Clock, alice: Browser
+    app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     await guess(alice, clock, 19)
     clock.move(hours=1)
@@ -99,40 +102,40 @@ async def test_htmx_goes_to_log_in_when_the_session_ends(
         401,
         "ended=1&guessed=1",
     )
-    assert not await alice.is_in()
+    assert not await alice.is_logged_in()
 
 
 async def test_only_the_session_that_guessed_ends(
-    house: House, clock: Clock, alice: Browser, alices_phone: Browser
+    app: TestApp, clock: Clock, alice: Browser, alices_phone: Browser
 ) -> None:
     await guess(alice, clock, 19)
     assert (await change(alices_phone)).status_code == 422  # Each session has its own count.
     clock.move(hours=1)
     assert (await change(alice)).status_code == 303
-    assert [await alice.is_in(), await alices_phone.is_in()] == [False, True]
+    assert [await alice.is_logged_in(), await alices_phone.is_logged_in()] == [False, True]
     assert (await change(alices_phone, PASSWORD)).status_code == 303
 
 
 @pytest.mark.parametrize("strategy", ["stateless"])
 async def test_every_session_ends_where_none_can_be_ended_alone(
-    house: House, clock: Clock, alice: Browser, alices_phone: Browser
+    app: TestApp, clock: Clock, alice: Browser, alices_phone: Browser
 ) -> None:
     await guess(alice, clock, 19)
     clock.move(hours=1)
     assert (await change(alice)).status_code == 303
-    assert [await alice.is_in(), await alices_phone.is_in()] == [False, False]
+    assert [await alice.is_logged_in(), await alices_phone.is_logged_in()] == [False, False]
 
 
 @STRATEGIES
 @pytest.mark.asvs("S91")
 async def test_the_end_of_a_session_by_guessing_is_in_the_activity(
-    house: House, clock: Clock, alice: Browser
+    app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     await guess(alice, clock, 19)
     clock.move(hours=1)
     await change(alice)
-    rows = await house.rows("SELECT event, outcome, actor, detail FROM audit ORDER BY number")
-    assert rows[-1] == ("session.end-guessing", "done", "member", '{"times": 20}')
+    rows = await app.rows("SELECT event, outcome, actor, detail FROM audit ORDER BY number")
+    assert rows[-1] == ("session.end-guessing", "done", "user", '{"times": 20}')
     await alice.log_in()
     page = read(await alice.get("/account/activity"))
     sentences = [item.one("h3").text for item in page.one("ol", id="activity").all("li")]
@@ -143,55 +146,55 @@ async def test_the_end_of_a_session_by_guessing_is_in_the_activity(
 
 @STRATEGIES
 async def test_the_right_password_ends_the_count(
-    house: House, clock: Clock, alice: Browser
+    app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     await guess(alice, clock, 19)
     clock.move(hours=1)
     assert (await change(alice, PASSWORD)).status_code == 303
     clock.move(hours=1)
     await guess(alice, clock, 19)
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 async def test_the_right_password_ends_the_count_though_the_new_one_is_refused(
-    house: House, clock: Clock, alice: Browser
+    app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     """The session continues, so its count would continue too."""
     await guess(alice, clock, 19)
     clock.move(hours=1)
-    store = replace(house.store, breaches=EveryPasswordBreached())
-    viewer = await verify_session(store, peek(store, alice.cookie))
-    with pytest.raises(Breached):
+    store = replace(app.store, breached_passwords=EveryPasswordBreached())
+    viewer = await get_viewer(store, decode_claims(store, alice.cookie))
+    with pytest.raises(BreachedPassword):
         await account.change_password(viewer, current=Secret(PASSWORD), new=Secret(NEW))
     clock.move(hours=1)
     await guess(alice, clock, 19)
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 class EveryPasswordBreached:
-    async def require_unknown(self, password: Secret[str]) -> None:
-        raise Breached
+    async def require_not_breached(self, password: Secret[str]) -> None:
+        raise BreachedPassword
 
 
 async def test_waiting_for_days_does_not_end_the_count(
-    house: House, clock: Clock, alice: Browser
+    app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     """Without this, an attacker could make 19 guesses a day for as long as the session lives."""
     for _ in range(19):
         await guess(alice, clock, 1)
         clock.move(days=1)
-        await alice.is_in()  # This request renews the session.
+        await alice.is_logged_in()  # This request renews the session.
     assert (await change(alice)).status_code == 303
-    assert not await alice.is_in()
+    assert not await alice.is_logged_in()
 
 
 @pytest.mark.parametrize("mode", ["observe", "off"])
 async def test_without_enforced_limits_no_session_ends(
-    make_house: Callable, clock: Clock, mode: str
+    make_app: Callable, clock: Clock, mode: str
 ) -> None:
-    house = await make_house(RATE_LIMITS=mode)
-    alice = await house.member("Alice")
+    app = await make_app(RATE_LIMITS=mode)
+    alice = await app.sign_up_user("Alice")
     for _ in range(25):
         assert (await change(alice)).status_code == 422
         clock.move(hours=1)
-    assert await alice.is_in()
+    assert await alice.is_logged_in()

@@ -6,7 +6,7 @@ import pytest
 
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
-from db.errors import Busy
+from db.errors import Unavailable
 from tests.hashing import HeldHasher
 
 HUSH, OTHER = Secret("engine-No.9"), Secret("another-No.7")
@@ -31,7 +31,7 @@ def slow():
 @pytest.fixture
 def patient():
     """Returns a hasher with one thread and a wait so long that it refuses nothing."""
-    passwords = Passwords(threads=1, passes=5, longest_wait=60)
+    passwords = Passwords(threads=1, passes=5, max_wait=60)
     yield passwords
     passwords.close()
 
@@ -89,16 +89,16 @@ async def test_who_would_wait_too_long_is_told_at_once_and_when_to_come_back(
         task.cancel()
     outcomes = await asyncio.gather(*crowd, return_exceptions=True)
     assert 0 < len(refused) < 100
-    assert all(isinstance(error, Busy) and error.retry_after >= 2 for error in refused)
-    assert refused == [outcome for outcome in outcomes if isinstance(outcome, Busy)]
+    assert all(isinstance(error, Unavailable) and error.retry_after >= 2 for error in refused)
+    assert refused == [outcome for outcome in outcomes if isinstance(outcome, Unavailable)]
 
 
 @pytest.mark.reliability("R13")
 async def test_a_member_goes_before_the_crowd_at_the_door(patient: Passwords) -> None:
     finished: list[str] = []
 
-    async def hash(who: str, member: str | None) -> None:
-        await patient.hash(HUSH, member=member)
+    async def hash(who: str, user_id: str | None) -> None:
+        await patient.hash(HUSH, user_id=user_id)
         finished.append(who)
 
     crowd = [asyncio.create_task(hash("door", None)) for _ in range(4)]
@@ -125,9 +125,9 @@ async def test_who_leaves_the_queue_costs_nobody_their_turn(patient: Passwords) 
 async def test_the_hashes_of_one_account_do_not_hold_up_those_of_others(patient: Passwords) -> None:
     finished: list[str] = []
 
-    async def hash(member: str | None) -> None:
-        await patient.hash(HUSH, member=member)
-        finished.append(member or "guest")
+    async def hash(user_id: str | None) -> None:
+        await patient.hash(HUSH, user_id=user_id)
+        finished.append(user_id or "guest")
 
     names = ["mallory", *["mallory"] * 5, "guest", "alice"]
     tasks = []
@@ -143,15 +143,15 @@ async def test_the_hashes_of_one_account_do_not_hold_up_those_of_others(patient:
 async def test_an_account_that_has_left_the_queue_has_its_places_again(patient: Passwords) -> None:
     running = asyncio.create_task(patient.hash(HUSH))
     await asyncio.sleep(0)
-    leaving = [asyncio.create_task(patient.hash(HUSH, member="alice")) for _ in range(2)]
+    leaving = [asyncio.create_task(patient.hash(HUSH, user_id="alice")) for _ in range(2)]
     await asyncio.sleep(0)
     for task in leaving:
         task.cancel()
     await asyncio.gather(*leaving, return_exceptions=True)
     finished: list[str] = []
 
-    async def hash(name: str, member: str | None) -> None:
-        await patient.hash(HUSH, member=member)
+    async def hash(name: str, user_id: str | None) -> None:
+        await patient.hash(HUSH, user_id=user_id)
         finished.append(name)
 
     guest = asyncio.create_task(hash("guest", None))

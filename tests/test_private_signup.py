@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conftest import House
-from tests.people import HTMX, Browser, read, set_cookie_of
-from web.settings.environment import BadSetting
+from tests.browser_client import HTMX, Browser, read, set_cookie_of
+from tests.conftest import TestApp
+from web.settings.environment import InvalidSetting
 from web.settings.settings import read_settings
 
 
@@ -17,82 +17,82 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-async def alice(house: House) -> Browser:
+async def alice(app: TestApp) -> Browser:
     """Creates Alice's account and returns a browser that is not logged in."""
-    await house.create("Alice")
-    return await house.browser("Alice")
+    await app.create("Alice")
+    return await app.browser("Alice")
 
 
 @pytest.mark.asvs("S52")
 @pytest.mark.parametrize("headers", [{}, HTMX])
 async def test_a_new_and_a_taken_address_get_the_same_answer_after_the_same_work(
-    house: House, alice: Browser, stranger: Browser, headers: dict[str, str]
+    app: TestApp, alice: Browser, anonymous: Browser, headers: dict[str, str]
 ) -> None:
     work, told = [], []
     for email in ("grace@example.com", alice.email):
         statements, writes, hashes = (
-            house.statements,
-            house.store.database._backend.writes,
-            house.hashes,
+            app.statements,
+            app.store.database._backend.writes,
+            app.hashes,
         )
-        answer = await replace(stranger, email=email).sign_up(**headers)
+        answer = await replace(anonymous, email=email).sign_up(**headers)
         work.append(
             (
-                house.statements - statements,
-                house.store.database._backend.writes - writes,
-                house.hashes - hashes,
+                app.statements - statements,
+                app.store.database._backend.writes - writes,
+                app.hashes - hashes,
             )
         )
         told.append((answer.status_code, answer.content, sorted(answer.headers.items())))
     assert told[0] == told[1]
     assert work[0][1:] == work[1][1:]
     assert abs(work[0][0] - work[1][0]) <= 2
-    assert stranger.cookie is None
+    assert anonymous.cookie is None
 
 
 @pytest.mark.asvs("S52")
 async def test_the_new_person_logs_in_and_the_old_one_keeps_everything(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     for email in ("grace@example.com", alice.email):
-        answer = await replace(stranger, email=email, password="another-No.7").sign_up()
+        answer = await replace(anonymous, email=email, password="another-No.7").sign_up()
         assert (answer.status_code, answer.headers["Location"]) == (303, "/login?new=1")
-    assert "If this email was new to us" in (await stranger.get("/login?new=1")).text
-    grace = await house.browser("Grace", password="another-No.7")
+    assert "If this email was new to us" in (await anonymous.get("/login?new=1")).text
+    grace = await app.browser("Grace", password="another-No.7")
     assert ((await grace.log_in()).status_code, (await alice.log_in()).status_code) == (303, 303)
-    assert (await replace(stranger, email=alice.email).log_in("another-No.7")).status_code == 422
+    assert (await replace(anonymous, email=alice.email).log_in("another-No.7")).status_code == 422
 
 
 @pytest.mark.asvs("S52")
 async def test_the_owner_of_a_taken_address_finds_the_try_in_the_trail(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    await replace(stranger, email=alice.email).sign_up()
-    ((owner,),) = await house.rows("SELECT id FROM users")
-    rows = await house.rows(
+    await replace(anonymous, email=alice.email).sign_up()
+    ((owner,),) = await app.rows("SELECT id FROM users")
+    rows = await app.rows(
         "SELECT event, outcome, actor, target_id FROM audit WHERE event = 'signup'"
     )
-    assert rows == [("signup", "refused", "stranger", owner)]
+    assert rows == [("signup", "refused", "anonymous", owner)]
 
 
 @pytest.mark.asvs("S52")
 async def test_the_live_check_looks_at_the_form_of_an_address_alone(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    before = house.statements
+    before = app.statements
     said = [
-        read(await stranger.post("/signup/check/email", {"email": email}))
+        read(await anonymous.post("/signup/check/email", {"email": email}))
         .one(id="email-message")
         .text
         for email in (alice.email, "grace@example.com", "no address")
     ]
     assert said == ["Looks good", "Looks good", "Error: Please enter a valid email."]
-    assert house.statements == before
+    assert app.statements == before
 
 
 @pytest.mark.asvs("S52")
-async def test_signing_up_sets_no_cookie(house: House, stranger: Browser) -> None:
-    assert set_cookie_of(await stranger.sign_up()) == {}
+async def test_signing_up_sets_no_cookie(app: TestApp, anonymous: Browser) -> None:
+    assert set_cookie_of(await anonymous.sign_up()) == {}
 
 
 @pytest.mark.parametrize(
@@ -108,37 +108,38 @@ def test_private_sign_up_is_refused_outside_loopback_without_mail(
         | {"BASE_URL": "https://latchkey.example", "DATABASE_URL": f"sqlite:///{tmp_path}/x.db"}
     )
     with pytest.raises(
-        BadSetting, match="SIGNUP_PRIVACY: private needs mail, which this version does not send yet"
+        InvalidSetting,
+        match="SIGNUP_PRIVACY: private needs mail, which this version does not send yet",
     ):
         read_settings(away, data=tmp_path)
     assert not (tmp_path / "x.db").exists()
     assert read_settings(away | {"BASE_URL": "https://localhost"}, data=tmp_path).private
 
 
-async def test_in_the_open_mode_the_owner_finds_the_try_too(make_house: Callable) -> None:
-    house = await make_house(SIGNUP_PRIVACY="open")
-    alice = await house.member("Alice")
-    charlie = replace(await house.browser("Charlie"), email=alice.email, password="another-No.7")
+async def test_in_the_open_mode_the_owner_finds_the_try_too(make_app: Callable) -> None:
+    app = await make_app(SIGNUP_PRIVACY="open")
+    alice = await app.sign_up_user("Alice")
+    charlie = replace(await app.browser("Charlie"), email=alice.email, password="another-No.7")
     assert (await charlie.sign_up()).status_code == 422
-    rows = await house.rows("SELECT event, outcome FROM audit ORDER BY number")
+    rows = await app.rows("SELECT event, outcome FROM audit ORDER BY number")
     assert rows == [("signup", "done"), ("login", "refused"), ("signup", "refused")]
 
 
-async def test_a_private_sign_up_never_logs_in(house: House, alice: Browser) -> None:
-    before = house.hashes
+async def test_a_private_sign_up_never_logs_in(app: TestApp, alice: Browser) -> None:
+    before = app.hashes
     answer = await alice.sign_up()  # This is her own password.
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login?new=1")
     assert alice.cookie is None
-    assert (await house.count("sessions"), house.hashes) == (0, before + 1)
+    assert (await app.count("sessions"), app.hashes) == (0, before + 1)
 
 
-async def test_a_private_sign_up_carries_the_wanted_page_to_log_in(stranger: Browser) -> None:
+async def test_a_private_sign_up_carries_the_wanted_page_to_log_in(anonymous: Browser) -> None:
     fields = {
         "name": "Charlie",
         "email": "charlie@example.com",
-        "password": stranger.password,
+        "password": anonymous.password,
         "next": "/devices",
     }
-    assert (await stranger.post("/signup", fields)).headers[
+    assert (await anonymous.post("/signup", fields)).headers[
         "Location"
     ] == "/login?new=1&next=/devices"

@@ -7,34 +7,33 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from db.access import account, devices
-from db.access import admin as people
+from db.access import account, admin, devices
 from db.crypto.passwords import Passwords
-from db.errors import Busy, Forbidden, LastAdmin, NotLoggedIn
+from db.errors import Forbidden, LastAdmin, NotLoggedIn, Unavailable
 from db.maintenance.pruning import prune
-from db.sessions.claims import peek
-from db.sessions.lifecycle import end_session, start_session, verify_session
+from db.sessions.claims import decode_claims
+from db.sessions.lifecycle import end_session, get_viewer, start_session
 from db.tables import SCHEMA
-from db.viewer import NOWHERE, ROLES, require_admin
-from tests.conftest import House
-from tests.databases import KINDS
-from tests.people import PASSWORD, Browser, read, set_cookie_of
+from db.viewer import ROLES, UNKNOWN_CLIENT, require_admin
+from tests.browser_client import PASSWORD, Browser, read, set_cookie_of
+from tests.conftest import TestApp
+from tests.databases import DATABASE_TYPES
 
 TAKEN = "An account with this email already exists."
 NEW_PASSWORD = "another-No.7 to the sea"
 
 
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=DATABASE_TYPES)
+def database_type(request: pytest.FixtureRequest) -> str:
     """Runs the tests on both databases, because each has its own locks."""
     return request.param
 
 
 @pytest.mark.asvs("S18")
 async def test_fifty_sign_ups_with_one_address_make_one_account(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
-    house = await make_house(hashing=cheap)
+    app = await make_app(hashing=cheap)
     spellings = [
         "alice@example.com",
         "ALICE@EXAMPLE.COM",
@@ -43,7 +42,7 @@ async def test_fifty_sign_ups_with_one_address_make_one_account(
         "aLICE@example.COM",
     ]
     people = [
-        await house.browser("Alice", email=spelling, password=f"{number}-{PASSWORD}")
+        await app.browser("Alice", email=spelling, password=f"{number}-{PASSWORD}")
         for number, spelling in enumerate(spellings * 10)
     ]
     answers = await asyncio.gather(*[person.sign_up() for person in people])
@@ -52,31 +51,31 @@ async def test_fifty_sign_ups_with_one_address_make_one_account(
         if answer.status_code == 422:
             assert TAKEN in read(answer).one(id="email-message").text
             assert set_cookie_of(answer) == {}
-    assert await house.rows("SELECT email FROM users") == [("alice@example.com",)]
-    assert await house.count("sessions") == 1
+    assert await app.rows("SELECT email FROM users") == [("alice@example.com",)]
+    assert await app.count("sessions") == 1
 
 
 @pytest.mark.guide("A14")
 @pytest.mark.asvs("S102")
 async def test_two_clicks_on_sign_up_make_one_account_and_both_log_in(
-    house: House, stranger: Browser
+    app: TestApp, anonymous: Browser
 ) -> None:
     fields = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
     answers = await asyncio.gather(
-        stranger.post("/signup", fields), stranger.post("/signup", fields)
+        anonymous.post("/signup", fields), anonymous.post("/signup", fields)
     )
     assert [answer.status_code for answer in answers] == [303, 303]
-    assert (await house.count("users"), await house.count("sessions")) == (1, 2)
-    assert await stranger.is_in()
+    assert (await app.count("users"), await app.count("sessions")) == (1, 2)
+    assert await anonymous.is_logged_in()
 
 
 @pytest.mark.reliability("R06")
 async def test_five_hundred_people_of_one_name_who_come_at_once_all_get_in(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
-    house = await make_house(hashing=cheap)
+    app = await make_app(hashing=cheap)
     waiting = [
-        await house.browser("Alice", email=f"alice{number}@example.com") for number in range(500)
+        await app.browser("Alice", email=f"alice{number}@example.com") for number in range(500)
     ]
     while waiting:
         answers = await asyncio.gather(*[person.sign_up() for person in waiting])
@@ -89,8 +88,8 @@ async def test_five_hundred_people_of_one_name_who_come_at_once_all_get_in(
             for person, answer in zip(waiting, answers, strict=True)
             if answer.status_code == 503
         ]
-    slugs = [slug for (slug,) in await house.rows("SELECT slug FROM users")]
-    assert (len(set(slugs)), "alice" in slugs, await house.count("sessions")) == (500, True, 500)
+    slugs = [slug for (slug,) in await app.rows("SELECT slug FROM users")]
+    assert (len(set(slugs)), "alice" in slugs, await app.count("sessions")) == (500, True, 500)
 
 
 @pytest.mark.asvs("S102")
@@ -102,16 +101,16 @@ async def test_two_clicks_on_revoke_end_one_device_and_no_other(
     path = phone.one("form").attrs["action"]
     answers = await asyncio.gather(*[alice.post(path) for _ in range(2)])
     assert sorted(answer.status_code for answer in answers) == [303, 404]
-    assert [await alice.is_in(), await alices_phone.is_in()] == [True, False]
+    assert [await alice.is_logged_in(), await alices_phone.is_logged_in()] == [True, False]
 
 
 @pytest.mark.asvs("S102")
 async def test_two_clicks_on_log_out_are_one_log_out(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     answers = await asyncio.gather(alice.post("/logout"), alice.post("/logout"))
     assert [answer.headers["location"] for answer in answers] == ["/login"] * 2
-    assert [await alice.is_in(), await bob.is_in()] == [False, True]
+    assert [await alice.is_logged_in(), await bob.is_logged_in()] == [False, True]
 
 
 async def test_log_out_everywhere_beats_every_request_that_comes_after_it(
@@ -120,62 +119,62 @@ async def test_log_out_everywhere_beats_every_request_that_comes_after_it(
     requests = [alices_phone.get("/dashboard") for _ in range(10)]
     answers = await asyncio.gather(alice.post("/devices/revoke-all"), *requests)
     assert {answer.status_code for answer in answers} <= {200, 303}
-    assert not await alices_phone.is_in()
+    assert not await alices_phone.is_logged_in()
 
 
 @pytest.mark.asvs("S103")
 async def test_sixty_log_ins_at_once_keep_fifty_sessions(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
-    house = await make_house(hashing=cheap)
-    await house.member("Alice")
-    browsers = [await house.browser("Alice") for _ in range(60)]
+    app = await make_app(hashing=cheap)
+    await app.sign_up_user("Alice")
+    browsers = [await app.browser("Alice") for _ in range(60)]
     answers = await asyncio.gather(*[browser.log_in() for browser in browsers])
     assert {answer.status_code for answer in answers} == {303}
-    assert await house.count("sessions") == 50
+    assert await app.count("sessions") == 50
 
 
 @pytest.mark.guide("B14")
 @pytest.mark.asvs("S65")
 async def test_fifty_requests_at_the_edge_of_renewal_all_go_on(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    house.clock.move(days=4)
-    before = house.store.database._backend.writes
+    app.clock.move(days=4)
+    before = app.store.database._backend.writes
     answers = await asyncio.gather(*[alice.get("/dashboard") for _ in range(50)])
     assert {answer.status_code for answer in answers} == {200}
-    assert await alice.is_in()
-    assert await house.rows("SELECT expires_at FROM sessions") == [
+    assert await alice.is_logged_in()
+    assert await app.rows("SELECT expires_at FROM sessions") == [
         ("2026-12-05T09:12:00.000000+00:00",)
     ]
-    assert house.store.database._backend.writes - before <= 50
+    assert app.store.database._backend.writes - before <= 50
 
 
 @pytest.mark.asvs("S38")
 async def test_administrators_who_demote_and_lift_each_other_at_once_leave_one(
-    house: House,
+    app: TestApp,
 ) -> None:
-    crowd = [await house.admin(name) for name in ("Ada", "Agnes", "Barbara", "Dorothy", "Grace")]
-    admins = [require_admin(await house.viewer_of(person)) for person in crowd]
+    crowd = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara", "Dorothy", "Grace")]
+    admins = [require_admin(await app.viewer_of(person)) for person in crowd]
     for _ in range(6):
-        await house.change("UPDATE users SET role = 'user' WHERE id <> (SELECT max(id) FROM users)")
+        await app.change("UPDATE users SET role = 'user' WHERE id <> (SELECT max(id) FROM users)")
         changes = [
-            people.change_role(one, two.id, role)
+            admin.change_user_role(one, two.id, role)
             for one in admins
             for two in admins
             for role in ROLES
         ]
         outcomes = await asyncio.gather(*changes, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} <= {type(None), LastAdmin, Forbidden}
-        assert await house.rows("SELECT id FROM users WHERE role = 'admin'") != []
-        await house.change("UPDATE users SET role = 'admin'")
+        assert await app.rows("SELECT id FROM users WHERE role = 'admin'") != []
+        await app.change("UPDATE users SET role = 'admin'")
     disabling = [
-        people.disable(one, two.id)
+        admin.disable(one, two.id)
         for one, two in zip(admins, [*admins[1:], admins[0]], strict=True)
     ]
     outcomes = await asyncio.gather(*disabling, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} <= {type(None), LastAdmin, NotLoggedIn}
-    left = await house.rows("SELECT id FROM users WHERE disabled_at IS NULL")
+    left = await app.rows("SELECT id FROM users WHERE disabled_at IS NULL")
     assert len(left) == len(crowd) - outcomes.count(None) > 0
 
 
@@ -193,68 +192,67 @@ async def together(number: int, *changes: Coroutine) -> list[object]:
 
 
 @pytest.mark.asvs("S37", "S102")
-async def test_a_demoted_admin_cannot_undo_it(make_house: Callable, cheap: Passwords) -> None:
-    house = await make_house(hashing=cheap)
+async def test_a_demoted_admin_cannot_undo_it(make_app: Callable, cheap: Passwords) -> None:
+    app = await make_app(hashing=cheap)
     keeper, rogue = [
-        require_admin(await house.viewer_of(await house.admin(name)))
-        for name in ("Keeper", "Rogue")
+        require_admin(await app.viewer_of(await app.admin(name))) for name in ("Keeper", "Rogue")
     ]
-    bob = (await house.viewer_of(await house.member("Bob"))).id
+    bob = (await app.viewer_of(await app.sign_up_user("Bob"))).id
     for number in range(ROUNDS):
         demotion, undoing, promotion = await together(
             number,
-            people.change_role(keeper, rogue.id, "user"),
-            people.change_role(rogue, rogue.id, "admin"),
-            people.change_role(rogue, bob, "admin"),
+            admin.change_user_role(keeper, rogue.id, "user"),
+            admin.change_user_role(rogue, rogue.id, "admin"),
+            admin.change_user_role(rogue, bob, "admin"),
         )
         assert demotion is None
         assert {type(undoing), type(promotion)} <= {type(None), Forbidden}
-        assert await house.rows("SELECT role FROM users WHERE name = 'Rogue'") == [("user",)]
+        assert await app.rows("SELECT role FROM users WHERE name = 'Rogue'") == [("user",)]
         bobs = "admin" if promotion is None else "user"
-        assert await house.rows("SELECT role FROM users WHERE name = 'Bob'") == [(bobs,)]
-        await house.change(ROGUE_AGAIN, "UPDATE users SET role = 'user' WHERE name = 'Bob'")
+        assert await app.rows("SELECT role FROM users WHERE name = 'Bob'") == [(bobs,)]
+        await app.change(ROGUE_AGAIN, "UPDATE users SET role = 'user' WHERE name = 'Bob'")
 
 
 @pytest.mark.asvs("S37", "S66", "S102")
-async def test_a_disabled_admin_cannot_undo_it(make_house: Callable, cheap: Passwords) -> None:
-    house = await make_house(hashing=cheap)
+async def test_a_disabled_admin_cannot_undo_it(make_app: Callable, cheap: Passwords) -> None:
+    app = await make_app(hashing=cheap)
     keeper, browser = (
-        require_admin(await house.viewer_of(await house.admin("Keeper"))),
-        await house.admin("Rogue"),
+        require_admin(await app.viewer_of(await app.admin("Keeper"))),
+        await app.admin("Rogue"),
     )
     for number in range(ROUNDS):
-        rogue = require_admin(await house.viewer_of(browser))
+        rogue = require_admin(await app.viewer_of(browser))
         disabling, enabling = await together(
-            number, people.disable(keeper, rogue.id), people.enable(rogue, rogue.id)
+            number, admin.disable(keeper, rogue.id), admin.enable(rogue, rogue.id)
         )
         assert (disabling, type(enabling) in (type(None), NotLoggedIn)) == (None, True)
-        assert await house.rows("SELECT name FROM users WHERE disabled_at IS NOT NULL") == [
+        assert await app.rows("SELECT name FROM users WHERE disabled_at IS NOT NULL") == [
             ("Rogue",)
         ]
-        await house.change(ROGUE_AGAIN)
-        async with house.store.transaction():
-            session = await start_session(house.store, rogue.id, "admin", NOWHERE)
+        await app.change(ROGUE_AGAIN)
+        async with app.store.transaction():
+            session = await start_session(app.store, rogue.id, "admin", UNKNOWN_CLIENT)
         browser.cookie = session.session.value.reveal()
 
 
 @pytest.mark.asvs("S08", "S102")
 async def test_no_session_changes_anything_after_it_has_ended(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
     """Relies on the numbers of the audit log, which have the order of the commits."""
-    house = await make_house(hashing=cheap)
-    alice = await house.member("Alice")
+    app = await make_app(hashing=cheap)
+    alice = await app.sign_up_user("Alice")
     for number in range(ROUNDS):
-        viewer, claims = await house.viewer_of(alice), peek(house.store, alice.cookie)
-        async with house.store.transaction():
-            phone = await start_session(house.store, viewer.id, "user", NOWHERE)
-        others = await verify_session(house.store, peek(house.store, phone.session.value.reveal()))
+        viewer, claims = await app.viewer_of(alice), decode_claims(app.store, alice.cookie)
+        async with app.store.transaction():
+            phone = await start_session(app.store, viewer.id, "user", UNKNOWN_CLIENT)
+        others = await get_viewer(app.store, decode_claims(app.store, phone.session.value.reveal()))
         changed, _ = await together(
             number,
             account.change_profile(viewer, phone=f"1 {number}"),
-            devices.revoke_others(others) if number % 3 else end_session(house.store, claims),
+            devices.revoke_others(others) if number % 3 else end_session(app.store, claims),
         )
-        entries = await house.rows("SELECT event FROM audit ORDER BY number DESC LIMIT 2")
+        entries = await app.rows("SELECT event FROM audit ORDER BY number DESC LIMIT 2")
         assert entries[0] in [("logout",), ("session.end-others",)]
         assert (entries[1] == ("profile.change",)) == (changed is True), changed
         assert changed is True or type(changed) is NotLoggedIn
@@ -263,22 +261,22 @@ async def test_no_session_changes_anything_after_it_has_ended(
 
 @pytest.mark.asvs("S38", "S102")
 async def test_changes_that_cross_each_other_do_not_deadlock(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
-    house = await make_house(hashing=cheap)
-    crowd = [await house.admin(name) for name in ("Ada", "Agnes", "Barbara")]
-    admins = [require_admin(await house.viewer_of(person)) for person in crowd]
+    app = await make_app(hashing=cheap)
+    crowd = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara")]
+    admins = [require_admin(await app.viewer_of(person)) for person in crowd]
     for number in range(ROUNDS // 10):
         outcomes = await asyncio.gather(
             *[
-                people.change_team(one, two.id, f"{one.id} {number}"[:40])
+                admin.change_team(one, two.id, f"{one.id} {number}"[:40])
                 for one in admins
                 for two in admins
             ],
-            *[people.change_role(one, two.id, "admin") for one in admins for two in admins],
+            *[admin.change_user_role(one, two.id, "admin") for one in admins for two in admins],
             *[account.change_profile(one, phone=str(number)) for one in admins],
             *[devices.revoke_others(one) for one in admins],
-            *[(await house.browser(person.name)).log_in() for person in crowd],
+            *[(await app.browser(person.name)).log_in() for person in crowd],
         )
         answers = [
             outcome.status_code for outcome in outcomes if isinstance(outcome, httpx.Response)
@@ -288,41 +286,41 @@ async def test_changes_that_cross_each_other_do_not_deadlock(
 
 @pytest.mark.asvs("S102")
 async def test_of_twenty_who_choose_one_slug_one_has_it(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
-    house = await make_house(hashing=cheap)
-    crowd = [await house.member(f"Guest{number}") for number in range(20)]
+    app = await make_app(hashing=cheap)
+    crowd = [await app.sign_up_user(f"Guest{number}") for number in range(20)]
     answers = await asyncio.gather(
         *[person.post("/account", {"slug": "wonderland"}) for person in crowd]
     )
     assert sorted(answer.status_code for answer in answers) == [303] + [422] * 19
-    assert await house.rows("SELECT count(*) AS n FROM users WHERE slug = 'wonderland'") == [(1,)]
+    assert await app.rows("SELECT count(*) AS n FROM users WHERE slug = 'wonderland'") == [(1,)]
 
 
 async def test_two_who_take_each_others_slug_at_once_get_an_answer(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     """Makes each change wait for the other on PostgreSQL, which aborts one for a retry."""
-    pair = [await house.viewer_of(person) for person in (alice, bob)]
+    pair = [await app.viewer_of(person) for person in (alice, bob)]
     for _ in range(3):
         swapped = [
             account.change_profile(viewer, slug=slug)
             for viewer, slug in zip(pair, ("bob", "alice"), strict=True)
         ]
         assert await asyncio.gather(*swapped) == [False, False]
-    assert await house.rows("SELECT slug FROM users ORDER BY slug") == [("alice",), ("bob",)]
+    assert await app.rows("SELECT slug FROM users ORDER BY slug") == [("alice",), ("bob",)]
 
 
 @pytest.mark.asvs("S06", "S102")
 @pytest.mark.parametrize("strategy", ["database", "stateless"])
 async def test_log_in_log_out_everywhere_and_a_new_password_at_once_end_as_if_one_came_after_the_other(
-    make_house: Callable, cheap: Passwords, strategy: str
+    make_app: Callable, cheap: Passwords, strategy: str
 ) -> None:
-    house = await make_house(hashing=cheap, SESSION_STRATEGY=strategy)
-    alice, old, new = await house.member("Alice"), PASSWORD, NEW_PASSWORD
+    app = await make_app(hashing=cheap, SESSION_STRATEGY=strategy)
+    alice, old, new = await app.sign_up_user("Alice"), PASSWORD, NEW_PASSWORD
     for _ in range(6):
-        crowd = [await house.browser("Alice") for _ in range(6)]
-        leaving, changing, after = [await house.thief_of(alice) for _ in range(3)]
+        crowd = [await app.browser("Alice") for _ in range(6)]
+        leaving, changing, after = [await app.attacker_with_cookie_of(alice) for _ in range(3)]
         left, changed, *answers = await asyncio.gather(
             leaving.post("/devices/revoke-all"),
             changing.post("/account/password", {"current_password": old, "password": new}),
@@ -332,34 +330,34 @@ async def test_log_in_log_out_everywhere_and_a_new_password_at_once_end_as_if_on
             left.headers["location"].partition("?")[0],
             *({a.status_code for a in answers} - {303, 422}),
         } == {"/login"}
-        assert not await after.is_in(), "both end it"
+        assert not await after.is_logged_in(), "both end it"
         if changed.headers["location"] == "/account":
-            assert [await person.is_in() for person in crowd] == [False] * 6, (
+            assert [await person.is_logged_in() for person in crowd] == [False] * 6, (
                 "the old password opens nothing"
             )
             old, new = new, old
-        alice = await house.browser("Alice")
+        alice = await app.browser("Alice")
         assert (await alice.log_in(new)).status_code == 422
         assert (await alice.log_in(old)).status_code == 303
 
 
 @pytest.mark.reliability("R06")
 async def test_those_who_end_sessions_at_once_do_not_wait_for_each_other_for_ever(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
     """Prunes half of the sessions while their user logs in and ends all or all other sessions."""
-    house = await make_house(hashing=cheap)
-    alice = await house.member("Alice")
+    app = await make_app(hashing=cheap)
+    alice = await app.sign_up_user("Alice")
     for _ in range(4):
-        for person in [await house.browser("Alice") for _ in range(25)]:
+        for person in [await app.browser("Alice") for _ in range(25)]:
             await person.log_in()
-        house.clock.move(days=8)
-        crowd = [await house.browser("Alice") for _ in range(8)]
+        app.clock.move(days=8)
+        crowd = [await app.browser("Alice") for _ in range(8)]
         for person in crowd:
             await person.log_in()
-        viewers = [await house.viewer_of(person) for person in crowd]
+        viewers = [await app.viewer_of(person) for person in crowd]
         outcomes = await asyncio.gather(
-            *[prune(house.store) for _ in range(3)],
+            *[prune(app.store) for _ in range(3)],
             *[devices.revoke_others(viewer) for viewer in viewers],
             *[person.log_in() for person in crowd],
             devices.revoke_all(viewers[0]),
@@ -373,9 +371,9 @@ async def test_those_who_end_sessions_at_once_do_not_wait_for_each_other_for_eve
             NotLoggedIn
         }
         await alice.log_in()
-        await devices.revoke_all(await house.viewer_of(alice))
-        await prune(house.store)
-        assert await house.count("sessions") == 0
+        await devices.revoke_all(await app.viewer_of(alice))
+        await prune(app.store)
+        assert await app.count("sessions") == 0
 
 
 NEXT_REVISION = f"{int(SCHEMA) + 1:04}"
@@ -390,18 +388,18 @@ NEXT_VERSION = (
 
 @pytest.mark.reliability("R18")
 async def test_who_is_served_goes_on_while_the_next_version_adds_to_the_tables(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
     """Applies a migration of a later version while this version serves requests."""
-    house, other = await make_house(hashing=cheap), await make_house(hashing=cheap)
-    alice = await house.member("Alice")
+    app, other = await make_app(hashing=cheap), await make_app(hashing=cheap)
+    alice = await app.sign_up_user("Alice")
     migrated = asyncio.Event()
 
     async def visit(number: int) -> set[int]:
         codes, after = set(), 0
         while after < 3:
             after += migrated.is_set()
-            guest = await house.browser(
+            guest = await app.browser(
                 f"Guest{number}", email=f"guest{number}.{len(codes)}.{after}@example.com"
             )
             codes |= {
@@ -417,7 +415,7 @@ async def test_who_is_served_goes_on_while_the_next_version_adds_to_the_tables(
     async def migrate() -> None:
         """Applies the migration, and retries it when PostgreSQL aborts it because of a deadlock."""
         while not migrated.is_set():
-            with suppress(Busy):
+            with suppress(Unavailable):
                 async with other.store.transaction():
                     for statement in NEXT_VERSION:
                         await asyncio.sleep(0.02)
@@ -426,4 +424,4 @@ async def test_who_is_served_goes_on_while_the_next_version_adds_to_the_tables(
 
     *codes, _ = await asyncio.gather(*[visit(number) for number in range(4)], migrate())
     assert set.union(*codes) <= {200, 303, 422}
-    assert await house.rows("SELECT version_num FROM alembic_version") == [(NEXT_REVISION,)]
+    assert await app.rows("SELECT version_num FROM alembic_version") == [(NEXT_REVISION,)]

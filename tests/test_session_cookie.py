@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from joserfc import jws, jwt
 from joserfc.jwk import OctKey, RSAKey
 
-from tests.conftest import SECRET, Clock, House
-from tests.people import HTMX, Browser, set_cookie_of
+from tests.browser_client import HTMX, Browser, set_cookie_of
+from tests.conftest import SECRET, Clock, TestApp
 
 LOG_IN = int(Clock().moment.timestamp())
 DAY = 86_400
@@ -48,9 +48,9 @@ def signed(header: dict, claims: dict | bytes, secret: str = SECRET) -> str:
     )
 
 
-async def is_a_stranger(house: House, cookie: str) -> bool:
+async def is_a_stranger(app: TestApp, cookie: str) -> bool:
     """Returns whether every type of route treats the cookie as missing, without a server error."""
-    person = await house.browser("Charlie")
+    person = await app.browser("Charlie")
     answers = [
         await person.get(path, Cookie=f"session={cookie}".encode(), **headers)
         for path, headers in (
@@ -66,9 +66,9 @@ async def is_a_stranger(house: House, cookie: str) -> bool:
 @pytest.mark.guide("B7", "B9", "B10", "C2")
 @pytest.mark.asvs("S61", "S63")
 async def test_the_cookie_holds_five_claims_and_no_personal_data(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    ((user_id,),) = await house.rows("SELECT id FROM users")
+    ((user_id,),) = await app.rows("SELECT id FROM users")
     claims = claims_of(str(alice.cookie))
     assert len(claims.pop("sid")) == 43  # This is 256 bits in Base64.
     assert claims == {"sub": user_id, "role": "user", "iat": LOG_IN, "exp": LOG_IN + 7 * DAY}
@@ -85,10 +85,10 @@ async def test_the_cookie_holds_five_claims_and_no_personal_data(
     ],
 )
 async def test_the_cookie_is_for_this_host_alone_and_for_no_script(
-    make_house: Callable, base_url: str, name: str, secure: bool
+    make_app: Callable, base_url: str, name: str, secure: bool
 ) -> None:
-    house = await make_house(BASE_URL=base_url)
-    alice = await house.browser("Alice")
+    app = await make_app(BASE_URL=base_url)
+    alice = await app.browser("Alice")
     for answer, age in ((await alice.sign_up(), str(7 * DAY)), (await alice.post("/logout"), "0")):
         (line,) = [
             line for line in answer.headers.get_list("set-cookie") if line.startswith(f"{name}=")
@@ -102,30 +102,30 @@ async def test_the_cookie_is_for_this_host_alone_and_for_no_script(
 @pytest.mark.guide("C1", "C2")
 @pytest.mark.asvs("S86")
 async def test_the_database_keeps_a_hash_of_the_session_and_never_the_session(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     sid = claims_of(str(alice.cookie))["sid"]
-    ((row_id, stored),) = await house.rows("SELECT id, token_hash FROM sessions")
+    ((row_id, stored),) = await app.rows("SELECT id, token_hash FROM sessions")
     assert stored == hashlib.sha256(sid.encode()).hexdigest()
     assert sid not in (row_id, stored)
     stolen = {**claims_of(str(alice.cookie)), "sid": stored}
-    assert await is_a_stranger_once_signed(house, alice, stolen)
+    assert await is_a_stranger_once_signed(app, alice, stolen)
 
 
-async def is_a_stranger_once_signed(house: House, person: Browser, claims: dict) -> bool:
+async def is_a_stranger_once_signed(app: TestApp, person: Browser, claims: dict) -> bool:
     """Returns whether the claims are refused although the application's key has signed them."""
-    thief = await house.thief_of(person)
+    thief = await app.attacker_with_cookie_of(person)
     thief.cookie = signed(header_of(str(person.cookie)), claims)
-    return not await thief.is_in()
+    return not await thief.is_logged_in()
 
 
 @pytest.mark.guide("B6", "B7")
-async def test_a_token_made_by_the_book_with_our_key_is_ours(house: House, alice: Browser) -> None:
+async def test_a_token_made_by_the_book_with_our_key_is_ours(app: TestApp, alice: Browser) -> None:
     """Shows that each forgery below fails only because of its own defect."""
     header = header_of(str(alice.cookie))
     assert (header["alg"], set(header)) == ("HS256", {"typ", "alg", "kid"})
     alice.cookie = signed(header, claims_of(str(alice.cookie)))
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 def forgeries(token: str) -> dict[str, str]:
@@ -206,37 +206,38 @@ def forgeries(token: str) -> dict[str, str]:
 
 @pytest.mark.guide("B7", "B8", "B11", "C2")
 @pytest.mark.asvs("S10")
-async def test_a_forged_cookie_is_no_cookie(house: House, alice: Browser) -> None:
-    before = house.statements
+async def test_a_forged_cookie_is_no_cookie(app: TestApp, alice: Browser) -> None:
+    before = app.statements
     cookies = forgeries(str(alice.cookie))
-    assert [
-        name for name, cookie in cookies.items() if not await is_a_stranger(house, cookie)
-    ] == []
-    assert house.statements == before
-    assert await alice.is_in()
+    assert [name for name, cookie in cookies.items() if not await is_a_stranger(app, cookie)] == []
+    assert app.statements == before
+    assert await alice.is_logged_in()
 
 
 async def test_a_signed_session_of_somebody_else_opens_nothing(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     mixed = {**claims_of(str(alice.cookie)), "sub": claims_of(str(bob.cookie))["sub"]}
-    assert await is_a_stranger_once_signed(house, alice, mixed)
+    assert await is_a_stranger_once_signed(app, alice, mixed)
 
 
 @pytest.mark.guide("B6", "C3")
 @pytest.mark.asvs("S94")
 async def test_a_new_secret_signs_and_the_old_one_verifies_until_it_goes(
-    make_house: Callable,
+    make_app: Callable,
 ) -> None:
     fresh = "tomorrow's session secret: w4LkV0nTz8YpQ2sD"
-    past = await make_house()
-    alice = await past.member("Alice")
-    both = await make_house(past.path, SESSION_SECRET=f"{fresh},{SECRET}")
-    copy, bob = await both.thief_of(alice), await both.member("Bob")
-    assert await copy.is_in()
+    past = await make_app()
+    alice = await past.sign_up_user("Alice")
+    both = await make_app(past.path, SESSION_SECRET=f"{fresh},{SECRET}")
+    copy, bob = await both.attacker_with_cookie_of(alice), await both.sign_up_user("Bob")
+    assert await copy.is_logged_in()
     assert header_of(str(bob.cookie))["kid"] != header_of(str(alice.cookie))["kid"]
-    later = await make_house(past.path, SESSION_SECRET=fresh)
-    assert [await (await later.thief_of(person)).is_in() for person in (alice, bob)] == [
+    later = await make_app(past.path, SESSION_SECRET=fresh)
+    assert [
+        await (await later.attacker_with_cookie_of(person)).is_logged_in()
+        for person in (alice, bob)
+    ] == [
         False,
         True,
     ]
@@ -244,7 +245,7 @@ async def test_a_new_secret_signs_and_the_old_one_verifies_until_it_goes(
 
 @pytest.mark.asvs("S40", "S62")
 async def test_two_cookies_of_the_name_are_none(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     token = alice.cookie
     for cookie in (
@@ -252,21 +253,21 @@ async def test_two_cookies_of_the_name_are_none(
         f"session=x; session={token}",
         f"session={token}; session=",
     ):
-        answer = await stranger.get("/dashboard", Cookie=cookie)
+        answer = await anonymous.get("/dashboard", Cookie=cookie)
         assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login")
     assert (
-        await stranger.get("/dashboard", Cookie=f"other=1; session={token}; session2=x")
+        await anonymous.get("/dashboard", Cookie=f"other=1; session={token}; session2=x")
     ).status_code == 200
 
 
 @pytest.mark.asvs("S62")
 async def test_over_https_a_cookie_without_the_prefix_is_not_looked_at(
-    make_house: Callable,
+    make_app: Callable,
 ) -> None:
-    house = await make_house(BASE_URL="https://latchkey.example")
-    alice, stranger = await house.member("Alice"), await house.browser("Charlie")
-    assert (await stranger.get("/dashboard", Cookie=f"session={alice.cookie}")).status_code == 303
-    planted = await stranger.get(
+    app = await make_app(BASE_URL="https://latchkey.example")
+    alice, anonymous = await app.sign_up_user("Alice"), await app.browser("Charlie")
+    assert (await anonymous.get("/dashboard", Cookie=f"session={alice.cookie}")).status_code == 303
+    planted = await anonymous.get(
         "/dashboard", Cookie=f"session=planted; __Host-session={alice.cookie}"
     )
     assert planted.status_code == 200
@@ -290,58 +291,58 @@ async def test_over_https_a_cookie_without_the_prefix_is_not_looked_at(
     )
 )
 async def test_no_cookie_header_whatsoever_breaks_the_house(
-    stranger: Browser, cookie: bytes
+    anonymous: Browser, cookie: bytes
 ) -> None:
-    answer = await stranger.get("/dashboard", Cookie=cookie)
+    answer = await anonymous.get("/dashboard", Cookie=cookie)
     assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login")
 
 
 @pytest.mark.guide("B12", "T3", "B1")
 @pytest.mark.asvs("S64")
 async def test_a_session_is_renewed_by_a_new_token_in_its_second_half(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     first = claims_of(str(alice.cookie))
-    house.clock.move(days=3, hours=11)
+    app.clock.move(days=3, hours=11)
     assert set_cookie_of(await alice.get("/dashboard")) == {}
-    house.clock.move(hours=2)
+    app.clock.move(hours=2)
     answer = await alice.get("/dashboard")
     renewed = claims_of(set_cookie_of(answer)["session"].value)
     assert renewed == {**first, "exp": LOG_IN + 3 * DAY + 13 * 3600 + 7 * DAY}
     assert set_cookie_of(answer)["session"]["max-age"] == str(7 * DAY)
-    house.clock.move(days=6)
-    assert await alice.is_in()
+    app.clock.move(days=6)
+    assert await alice.is_logged_in()
 
 
 @pytest.mark.guide("B12")
 @pytest.mark.asvs("S64")
 async def test_a_session_that_nobody_uses_ends_after_seven_days(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    house.clock.move(days=7)
-    assert await is_a_stranger(house, str(alice.cookie))
+    app.clock.move(days=7)
+    assert await is_a_stranger(app, str(alice.cookie))
 
 
 @pytest.mark.guide("B12")
 @pytest.mark.asvs("S64")
 async def test_no_renewal_goes_past_thirty_days_after_the_log_in(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     for _ in range(29):
-        house.clock.move(days=1)
-        assert await alice.is_in()
+        app.clock.move(days=1)
+        assert await alice.is_logged_in()
     last = claims_of(str(alice.cookie))
     assert (last["iat"], last["exp"]) == (LOG_IN, LOG_IN + 30 * DAY)
-    house.clock.move(days=1)
-    assert await is_a_stranger(house, str(alice.cookie))
+    app.clock.move(days=1)
+    assert await is_a_stranger(app, str(alice.cookie))
 
 
 @pytest.mark.guide("B13")
 @pytest.mark.parametrize("headers", [{}, HTMX])
 async def test_without_a_session_there_is_nothing_to_renew(
-    stranger: Browser, headers: dict
+    anonymous: Browser, headers: dict
 ) -> None:
-    answer = await stranger.get("/dashboard", **headers)
+    answer = await anonymous.get("/dashboard", **headers)
     assert answer.status_code in (303, 401)
     assert set_cookie_of(answer) == {}
 
@@ -349,37 +350,37 @@ async def test_without_a_session_there_is_nothing_to_renew(
 @pytest.mark.guide("B14")
 @pytest.mark.asvs("S65")
 async def test_fifty_requests_at_the_edge_of_renewal_all_go_on(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    house.clock.move(days=5)
+    app.clock.move(days=5)
     answers = await asyncio.gather(
         *[alice.get(path) for path in ("/dashboard", "/devices") for _ in range(25)]
     )
     assert {answer.status_code for answer in answers} == {200}
     cookies = {jar["session"].value for answer in answers if (jar := set_cookie_of(answer))}
     assert {claims_of(cookie)["exp"] for cookie in cookies} == {LOG_IN + 12 * DAY}
-    house.clock.move(days=3)
+    app.clock.move(days=3)
     for cookie in cookies:
         alice.cookie = cookie
-        assert await alice.is_in()
-    assert await house.count("sessions") == 1
+        assert await alice.is_logged_in()
+    assert await app.count("sessions") == 1
 
 
 @pytest.mark.guide("C6")
 async def test_the_last_use_is_written_every_five_minutes_and_no_more_often(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     seen = []
     for minutes in (1, 3, 2, 4):
-        house.clock.move(minutes=minutes)
+        app.clock.move(minutes=minutes)
         await alice.get("/dashboard")
-        seen.append((await house.rows("SELECT last_seen_at FROM sessions"))[0][0][11:16])
+        seen.append((await app.rows("SELECT last_seen_at FROM sessions"))[0][0][11:16])
     assert seen == ["09:12", "09:12", "09:18", "09:18"]
 
 
 @pytest.mark.asvs("S87")
-async def test_a_thousand_tokens_are_random_and_none_comes_twice(house: House) -> None:
-    tokens = [decoded(house.store.token(32)) for _ in range(1_000)]
+async def test_a_thousand_tokens_are_random_and_none_comes_twice(app: TestApp) -> None:
+    tokens = [decoded(app.store.token(32)) for _ in range(1_000)]
     ones = sum(int.from_bytes(token).bit_count() for token in tokens)
     assert {len(token) for token in tokens} == {32}
     assert len(set(tokens)) == 1_000
@@ -389,14 +390,14 @@ async def test_a_thousand_tokens_are_random_and_none_comes_twice(house: House) -
 @pytest.mark.guide("B5")
 @pytest.mark.asvs("S48")
 async def test_the_secret_is_neither_in_the_database_nor_in_the_log_nor_in_an_answer(
-    house: House, alice: Browser, caplog: pytest.LogCaptureFixture
+    app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     answers = [await alice.get(path) for path in ("/dashboard", "/devices", "/nowhere")]
-    await house.change("ALTER TABLE users RENAME TO mislaid")
+    await app.change("ALTER TABLE users RENAME TO mislaid")
     answers.append(await alice.get("/dashboard"))
     assert answers[-1].status_code == 500
-    stored = house.stored()
+    stored = app.stored()
     for secret in (SECRET, claims_of(str(alice.cookie))["sid"]):
         assert secret.encode() not in stored
         assert secret not in caplog.text

@@ -8,9 +8,9 @@ from itertools import product
 import pytest
 
 from db.access import admin as people
-from tests.conftest import SECRET, Clock, House
-from tests.databases import KINDS
-from tests.people import Browser, path_of, set_cookie_of
+from tests.browser_client import Browser, path_of, set_cookie_of
+from tests.conftest import SECRET, Clock, TestApp
+from tests.databases import DATABASE_TYPES
 
 STRATEGIES, COOKIES = ("database", "stateless"), ("signed", "encrypted")
 MODES = list(product(STRATEGIES, COOKIES))
@@ -19,8 +19,8 @@ OTHER_SECRET = "another secret of the tests: mQ4kT8yVb1Xc6Nd3"
 pytestmark = pytest.mark.guide("B2", "B3")
 
 
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=DATABASE_TYPES)
+def database_type(request: pytest.FixtureRequest) -> str:
     """Runs the tests on both databases."""
     return request.param
 
@@ -40,29 +40,29 @@ async def is_in(person: Browser) -> bool:
     return (await person.get("/dashboard")).status_code == 200
 
 
-async def id_of(house: House, person: Browser) -> str:
-    return (await house.rows(f"SELECT id FROM users WHERE email = '{person.email}'"))[0][0]
+async def id_of(app: TestApp, person: Browser) -> str:
+    return (await app.rows(f"SELECT id FROM users WHERE email = '{person.email}'"))[0][0]
 
 
 @pytest.mark.guide("A20", "B1", "C4", "T4")
-async def test_signing_up_logs_in(house: House) -> None:
-    alice = await house.browser("Alice")
+async def test_signing_up_logs_in(app: TestApp) -> None:
+    alice = await app.browser("Alice")
     answer = await alice.sign_up()
     assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
     assert await is_in(alice)
 
 
 @pytest.mark.guide("B1")
-async def test_logging_in_starts_a_session_of_its_own(house: House, alice: Browser) -> None:
+async def test_logging_in_starts_a_session_of_its_own(app: TestApp, alice: Browser) -> None:
     before = alice.cookie
-    phone = await house.browser("Alice")
+    phone = await app.browser("Alice")
     await phone.log_in()
     assert await is_in(phone)
     assert phone.cookie != before
 
 
 @pytest.mark.guide("B15")
-async def test_logging_out_forgets_the_cookie(house: House, alice: Browser) -> None:
+async def test_logging_out_forgets_the_cookie(app: TestApp, alice: Browser) -> None:
     answer = await alice.post("/logout")
     assert path_of(answer.headers["location"]) == "/login"
     assert alice.cookie is None
@@ -70,20 +70,20 @@ async def test_logging_out_forgets_the_cookie(house: House, alice: Browser) -> N
 
 
 async def test_a_copy_of_a_logged_out_cookie_works_only_where_sessions_have_no_rows(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     copy = alice.cookie
     await alice.post("/logout")
     alice.cookie = copy
-    assert await is_in(alice) == house.settings.stateless
+    assert await is_in(alice) == app.settings.stateless
 
 
 @pytest.mark.guide("C8")
 @pytest.mark.parametrize("seconds", [0, 0.000001, 0.4, 3600])
 async def test_logging_out_everywhere_ends_every_copy_even_within_one_second(
-    house: House, alice: Browser, alices_phone: Browser, seconds: float
+    app: TestApp, alice: Browser, alices_phone: Browser, seconds: float
 ) -> None:
-    house.clock.move(seconds=seconds)
+    app.clock.move(seconds=seconds)
     copies = [alice.cookie, alices_phone.cookie]
     answer = await alice.post("/devices/revoke-all")
     assert path_of(answer.headers["location"]) == "/login"
@@ -94,14 +94,14 @@ async def test_logging_out_everywhere_ends_every_copy_even_within_one_second(
 
 @pytest.mark.parametrize("times", [1, 2, 3])
 async def test_one_can_log_in_again_at_the_very_moment_of_logging_out_everywhere(
-    house: House, alice: Browser, times: int
+    app: TestApp, alice: Browser, times: int
 ) -> None:
     for _ in range(times):
         ended = alice.cookie
         await alice.post("/devices/revoke-all")
         await alice.log_in()
         assert await is_in(alice)
-        other = await house.browser("Alice")
+        other = await app.browser("Alice")
         other.cookie = ended
         assert not await is_in(other)
 
@@ -109,23 +109,23 @@ async def test_one_can_log_in_again_at_the_very_moment_of_logging_out_everywhere
 @pytest.mark.guide("D2", "C3")
 @pytest.mark.asvs("S37")
 async def test_a_change_of_role_counts_at_the_next_request_and_the_session_goes_on(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     before = alice.cookie
-    await house.change_role(alice, "admin")
+    await app.change_role(alice, "admin")
     page = await alice.get("/dashboard")
     assert 'data-dashboard="admin"' in page.text
     assert alice.cookie != before
-    await house.create("Ada", "admin")
-    await house.change_role(alice, "user")
+    await app.create("Ada", "admin")
+    await app.change_role(alice, "user")
     assert 'data-dashboard="user"' in (await alice.get("/dashboard")).text
 
 
 @pytest.mark.asvs("S37")
 async def test_a_disabled_person_is_out_at_the_next_request_and_cannot_come_back(
-    house: House, alice: Browser, ada: Browser
+    app: TestApp, alice: Browser, ada: Browser
 ) -> None:
-    alice_id = await id_of(house, alice)
+    alice_id = await id_of(app, alice)
     await ada.post(f"/admin/users/{alice_id}/disable")
     assert not await is_in(alice)
     assert (await alice.log_in()).status_code == 422
@@ -136,10 +136,10 @@ async def test_a_disabled_person_is_out_at_the_next_request_and_cannot_come_back
 
 @pytest.mark.asvs("S37", "S66")
 async def test_an_administrator_ends_a_persons_sessions(
-    house: House, alice: Browser, ada: Browser
+    app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     copy = alice.cookie
-    await ada.post(f"/admin/users/{await id_of(house, alice)}/end-sessions")
+    await ada.post(f"/admin/users/{await id_of(app, alice)}/end-sessions")
     alice.cookie = copy
     assert not await is_in(alice)
     assert (await alice.log_in()).status_code == 303
@@ -147,7 +147,7 @@ async def test_an_administrator_ends_a_persons_sessions(
 
 @pytest.mark.asvs("S06", "S16")
 async def test_a_new_password_ends_every_other_session_and_renews_this_one(
-    house: House, alice: Browser, alices_phone: Browser
+    app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
     before, phones = alice.cookie, alices_phone.cookie
     answer = await alice.post(
@@ -164,43 +164,43 @@ async def test_a_new_password_ends_every_other_session_and_renews_this_one(
 
 @pytest.mark.guide("B12", "T3")
 async def test_a_visit_in_the_second_half_of_its_life_renews_the_session(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     before = alice.cookie
-    house.clock.move(days=3)
+    app.clock.move(days=3)
     await alice.get("/dashboard")
     assert alice.cookie == before
-    house.clock.move(days=1)
+    app.clock.move(days=1)
     await alice.get("/dashboard")
     assert alice.cookie != before
-    house.clock.move(days=6.9)
+    app.clock.move(days=6.9)
     assert await is_in(alice)
 
 
 @pytest.mark.guide("B12")
 @pytest.mark.asvs("S64")
-async def test_no_renewal_passes_thirty_days(house: House, alice: Browser) -> None:
+async def test_no_renewal_passes_thirty_days(app: TestApp, alice: Browser) -> None:
     for _ in range(9):
-        house.clock.move(days=3.3)
+        app.clock.move(days=3.3)
         assert await is_in(alice)
-    house.clock.move(days=0.4)
+    app.clock.move(days=0.4)
     assert not await is_in(alice)
 
 
 @pytest.mark.asvs("S64")
 async def test_a_session_that_nobody_uses_ends_after_seven_days(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     copy = alice.cookie
-    house.clock.move(days=7, seconds=1)
+    app.clock.move(days=7, seconds=1)
     alice.cookie = copy
     assert not await is_in(alice)
 
 
 @pytest.mark.guide("B14")
 @pytest.mark.asvs("S65")
-async def test_many_requests_at_the_edge_of_renewal_all_go_on(house: House, alice: Browser) -> None:
-    house.clock.move(days=4)
+async def test_many_requests_at_the_edge_of_renewal_all_go_on(app: TestApp, alice: Browser) -> None:
+    app.clock.move(days=4)
     answers = await asyncio.gather(*(alice.get("/dashboard") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
     assert await is_in(alice)
@@ -209,17 +209,17 @@ async def test_many_requests_at_the_edge_of_renewal_all_go_on(house: House, alic
 @pytest.mark.guide("B9", "B10", "C2", "T8")
 @pytest.mark.asvs("S63")
 async def test_an_encrypted_cookie_shows_nothing_and_a_signed_one_only_the_five_claims(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     from base64 import urlsafe_b64decode
 
     parts = alice.cookie.split(".")
-    assert len(parts) == (5 if house.settings.encrypted else 3)
+    assert len(parts) == (5 if app.settings.encrypted else 3)
     assert len(alice.cookie) < 4096
     readable = b"".join(urlsafe_b64decode(part + "==") for part in parts)
-    assert (b'"sub"' in readable) == (not house.settings.encrypted)
+    assert (b'"sub"' in readable) == (not app.settings.encrypted)
     assert b"alice@example.com" not in readable
-    cookie = set_cookie_of(await (await house.browser("Alice")).log_in())["session"]
+    cookie = set_cookie_of(await (await app.browser("Alice")).log_in())["session"]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["max-age"]) == (
         True,
         "Lax",
@@ -230,12 +230,12 @@ async def test_an_encrypted_cookie_shows_nothing_and_a_signed_one_only_the_five_
 
 @pytest.mark.reliability("R15")
 async def test_what_has_expired_stays_so_when_the_clock_falls_back(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     cookie = alice.cookie
-    house.clock.move(days=7, minutes=10)
-    assert not await is_in(await house.thief_of(alice))
-    house.clock.move(hours=-1)
+    app.clock.move(days=7, minutes=10)
+    assert not await is_in(await app.attacker_with_cookie_of(alice))
+    app.clock.move(hours=-1)
     alice.cookie = cookie
     assert not await is_in(alice)
     assert not (await alice.get("/login")).is_redirect
@@ -245,30 +245,30 @@ async def test_what_has_expired_stays_so_when_the_clock_falls_back(
 
 @pytest.mark.reliability("R15")
 async def test_who_is_logged_in_stays_so_when_the_clock_falls_back(
-    house: House, alice: Browser, ada: Browser
+    app: TestApp, alice: Browser, ada: Browser
 ) -> None:
-    house.clock.move(days=-30)
-    for person in (alice, ada, await house.member("Bob")):
+    app.clock.move(days=-30)
+    for person in (alice, ada, await app.sign_up_user("Bob")):
         assert await is_in(person)
     await alice.post("/devices/revoke-all")
-    assert not await is_in(await house.thief_of(alice))
-    house.clock.move(days=31)
+    assert not await is_in(await app.attacker_with_cookie_of(alice))
+    app.clock.move(days=31)
     assert await is_in(ada)
 
 
 @pytest.mark.guide("B6")
 @pytest.mark.asvs("S94")
 async def test_rotating_the_secret_logs_nobody_out_while_both_are_listed(
-    make_house: Callable, tmp_path, house: House, alice: Browser
+    make_app: Callable, tmp_path, app: TestApp, alice: Browser
 ) -> None:
     path = tmp_path / "latchkey.db"
-    rotated = await make_house(path, SESSION_SECRET=f"{OTHER_SECRET},{SECRET}")
+    rotated = await make_app(path, SESSION_SECRET=f"{OTHER_SECRET},{SECRET}")
     same_alice = await rotated.browser("Alice")
     same_alice.cookie = alice.cookie
     assert await is_in(same_alice)
-    newcomer = await rotated.member("Bob")
+    newcomer = await rotated.sign_up_user("Bob")
 
-    retired = await make_house(path, SESSION_SECRET=OTHER_SECRET)
+    retired = await make_app(path, SESSION_SECRET=OTHER_SECRET)
     for cookie, welcome in ((alice.cookie, False), (newcomer.cookie, True)):
         visitor = await retired.browser("Charlie")
         visitor.cookie = cookie
@@ -277,18 +277,18 @@ async def test_rotating_the_secret_logs_nobody_out_while_both_are_listed(
 
 @pytest.mark.parametrize("other", MODES, ids="-".join)
 async def test_another_mode_is_never_an_error_and_never_revives_a_session(
-    make_house: Callable, tmp_path, house: House, alice: Browser, other: tuple[str, str]
+    make_app: Callable, tmp_path, app: TestApp, alice: Browser, other: tuple[str, str]
 ) -> None:
     ended = alice.cookie
     await alice.post("/devices/revoke-all")
     await alice.log_in()
     strategy, cookie = other
-    changed = await make_house(
+    changed = await make_app(
         tmp_path / "latchkey.db", SESSION_STRATEGY=strategy, SESSION_COOKIE=cookie
     )
     same = (changed.settings.stateless, changed.settings.encrypted) == (
-        house.settings.stateless,
-        house.settings.encrypted,
+        app.settings.stateless,
+        app.settings.encrypted,
     )
     for value, welcome in ((ended, False), (alice.cookie, same)):
         visitor = await changed.browser("Alice")
@@ -299,9 +299,9 @@ async def test_another_mode_is_never_an_error_and_never_revives_a_session(
 
 
 async def test_what_the_strategy_cannot_do_is_absent_and_not_broken(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    stateless = house.settings.stateless
+    stateless = app.settings.stateless
     assert (await alice.get("/devices")).status_code == (404 if stateless else 200)
     assert (await alice.post("/devices/revoke-others")).status_code == (404 if stateless else 303)
     assert (await alice.post("/devices/anything/revoke")).status_code == 404
@@ -311,31 +311,29 @@ async def test_what_the_strategy_cannot_do_is_absent_and_not_broken(
 
 
 @pytest.mark.guide("D17", "D18")
-async def test_a_request_costs_one_secure_check(house: House, alice: Browser) -> None:
-    before = house.statements
+async def test_a_request_costs_one_secure_check(app: TestApp, alice: Browser) -> None:
+    before = app.statements
     await alice.get("/api/session")
-    assert house.statements - before == 1
+    assert app.statements - before == 1
 
 
 def test_the_list_of_searches_is_the_schemas() -> None:
-    from web.forms.schemas import PeopleQuery
+    from web.forms.schemas import UsersQuery
 
-    assert set(people.SEARCHES) == set(
-        PeopleQuery.model_json_schema()["properties"]["sort"]["enum"]
-    )
+    assert set(people.SEARCHES) == set(UsersQuery.model_json_schema()["properties"]["sort"]["enum"])
 
 
 async def test_logging_out_everywhere_ends_what_began_on_a_host_whose_clock_is_ahead(
-    make_house: Callable, house: House, clock: Clock, alice: Browser
+    make_app: Callable, app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     ticks = iter(range(10_000))
-    ahead = await make_house(
-        house.path, now=lambda: clock() + timedelta(seconds=2, microseconds=next(ticks))
+    ahead = await make_app(
+        app.path, now=lambda: clock() + timedelta(seconds=2, microseconds=next(ticks))
     )
     phone = await ahead.browser("Alice")
     assert (await phone.log_in()).status_code == 303
-    thief = await ahead.thief_of(phone)
-    tablet = await house.browser("Alice")
+    thief = await ahead.attacker_with_cookie_of(phone)
+    tablet = await app.browser("Alice")
     assert (await tablet.log_in()).status_code == 303
     clock.move(seconds=1)
     assert (await tablet.post("/devices/revoke-all")).status_code == 303

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SECRET
-from web.settings.environment import BadSetting, Environment
-from web.settings.operation import Operation, read_operation
+from web.settings.environment import Environment, InvalidSetting
 from web.settings.paths import ROOT
-from web.settings.settings import Settings, read_settings, require_host
+from web.settings.server_settings import ServerSettings, read_server_settings
+from web.settings.settings import Settings, read_settings, require_resolvable_host
 
 NOBODY = 65534
 ELSEWHERE = {"BASE_URL": "https://example.com", "SESSION_SECRET": SECRET}
@@ -64,7 +64,7 @@ def test_on_this_machine_a_secret_is_made_once_and_kept_for_its_owner_alone(
     ],
 )
 def test_elsewhere_it_does_not_start_with_a_weak_secret(read, secret: str, problem: str) -> None:
-    with pytest.raises(BadSetting, match=f"^SESSION_SECRET: .*{problem}"):
+    with pytest.raises(InvalidSetting, match=f"^SESSION_SECRET: .*{problem}"):
         read(**ELSEWHERE | {"SESSION_SECRET": secret})
 
 
@@ -89,7 +89,7 @@ def test_a_secret_may_come_from_a_file_that_only_its_owner_can_read(read, tmp_pa
 def test_a_secret_file_that_others_can_read_is_refused(read, tmp_path: Path, mode: int) -> None:
     path = secret_file(tmp_path / "secret", mode)
     if mode & 0o400 or os.geteuid() == 0:
-        with pytest.raises(BadSetting, match=r"^SESSION_SECRET_FILE: other users can read"):
+        with pytest.raises(InvalidSetting, match=r"^SESSION_SECRET_FILE: other users can read"):
             read(BASE_URL="https://example.com", SESSION_SECRET_FILE=str(path))
 
 
@@ -97,9 +97,9 @@ def test_a_secret_file_that_others_can_read_is_refused(read, tmp_path: Path, mod
 @pytest.mark.parametrize("mode", [0o622, 0o620, 0o602, 0o660, 0o666])
 def test_a_secret_file_that_others_can_write_is_refused(read, tmp_path: Path, mode: int) -> None:
     path = secret_file(tmp_path / "secret", mode)
-    with pytest.raises(BadSetting, match=r"^SESSION_SECRET_FILE: other users can write"):
+    with pytest.raises(InvalidSetting, match=r"^SESSION_SECRET_FILE: other users can write"):
         read(BASE_URL="https://example.com", SESSION_SECRET_FILE=str(path))
-    with pytest.raises(BadSetting, match=r"^SESSION_SECRET_FILE: other users can write"):
+    with pytest.raises(InvalidSetting, match=r"^SESSION_SECRET_FILE: other users can write"):
         Environment({"SESSION_SECRET_FILE": str(path)}, mounted_secrets=tmp_path).secret(
             "SESSION_SECRET"
         )
@@ -161,7 +161,7 @@ def test_a_path_that_leads_out_of_the_mounted_secrets_is_refused(tmp_path: Path,
     (tmp_path / "mounted" / "link").symlink_to(tmp_path / "x")
     (tmp_path / "mounted" / "folder").symlink_to(tmp_path)
     env = Environment({"X_FILE": f"{tmp_path}/{name}"}, mounted_secrets=tmp_path / "mounted")
-    with pytest.raises(BadSetting, match=r"^X_FILE: other users can read"):
+    with pytest.raises(InvalidSetting, match=r"^X_FILE: other users can read"):
         env.secret("X")
 
 
@@ -173,11 +173,11 @@ def test_a_secret_is_taken_without_the_blanks_around_it(read, tmp_path: Path) ->
     path.write_text(f" {url} \r\n\n")
     assert read(DATABASE_URL_FILE=str(path)).database_url.reveal() == url
     path.write_text(" \n")
-    with pytest.raises(BadSetting, match=r"^DATABASE_URL_FILE: .*is empty"):
+    with pytest.raises(InvalidSetting, match=r"^DATABASE_URL_FILE: .*is empty"):
         read(DATABASE_URL_FILE=str(path))
 
 
-def everything_in(settings: Settings, operation: Operation) -> tuple[object, ...]:
+def everything_in(settings: Settings, operation: ServerSettings) -> tuple[object, ...]:
     """Returns all settings as comparable values, because secrets are never equal."""
     secrets = (settings.database_url, *settings.session_secrets, operation.metrics_token)
     return repr(settings), repr(operation), [secret and secret.reveal() for secret in secrets]
@@ -192,12 +192,12 @@ def example_lines() -> dict[str, str]:
 
 def test_an_empty_setting_takes_its_default(read) -> None:
     read()  # The first call generates the secret, which adds a notice.
-    default = everything_in(read(), read_operation({}))
+    default = everything_in(read(), read_server_settings({}))
     assert len(example_lines()) >= 19
     for name in example_lines():
         for empty in ("", "  "):
             environ = {name: empty, f"{name}_FILE": empty}
-            assert everything_in(read(**environ), read_operation(environ)) == default, name
+            assert everything_in(read(**environ), read_server_settings(environ)) == default, name
 
 
 def test_the_example_lists_every_setting() -> None:
@@ -231,8 +231,8 @@ def test_a_line_of_the_example_works_without_its_comment_sign(
     )
     read()
     assert environ.get(name or "PORT") == example_lines()[name or "PORT"]
-    assert everything_in(read(**environ), read_operation(environ)) == everything_in(
-        read(), read_operation({})
+    assert everything_in(read(**environ), read_server_settings(environ)) == everything_in(
+        read(), read_server_settings({})
     )
 
 
@@ -277,7 +277,7 @@ def test_a_line_of_the_example_works_without_its_comment_sign(
 def test_a_malformed_value_is_refused_by_the_name_of_its_variable(
     read, name: str, value: str
 ) -> None:
-    with pytest.raises(BadSetting, match=f"^{name}: ") as refused:
+    with pytest.raises(InvalidSetting, match=f"^{name}: ") as refused:
         read(**{name: value})
     assert "\n" not in str(refused.value)
 
@@ -290,10 +290,10 @@ def test_where_mail_goes_may_be_said_already(read, url: str) -> None:
 
 
 def test_a_host_that_nobody_knows_is_named(read) -> None:
-    require_host(read())
+    require_resolvable_host(read())
     assert read(HOST="web1").host == "web1"
-    with pytest.raises(BadSetting, match=r"^HOST: cannot listen on nobody.invalid"):
-        require_host(read(HOST="nobody.invalid"))
+    with pytest.raises(InvalidSetting, match=r"^HOST: cannot listen on nobody.invalid"):
+        require_resolvable_host(read(HOST="nobody.invalid"))
 
 
 @pytest.mark.asvs("S109")
@@ -341,7 +341,7 @@ def test_the_base_url_is_kept_as_browsers_write_an_origin(read, given: str, orig
     ],
 )
 def test_a_base_url_without_a_valid_host_is_named_as_the_wrong_setting(read, url: str) -> None:
-    with pytest.raises(BadSetting, match=r"^BASE_URL: "):
+    with pytest.raises(InvalidSetting, match=r"^BASE_URL: "):
         read(BASE_URL=url, SESSION_SECRET=SECRET)
 
 
@@ -350,7 +350,7 @@ def test_plain_http_is_for_this_machine_alone(read) -> None:
     for url in ("http://localhost:8000", "http://127.0.0.1:8000", "http://app.localhost"):
         assert read(BASE_URL=url).host == "127.0.0.1"
     assert read(BASE_URL="http://[::1]:8000").host == "::1"
-    with pytest.raises(BadSetting, match=r"^BASE_URL: must be https"):
+    with pytest.raises(InvalidSetting, match=r"^BASE_URL: must be https"):
         read(BASE_URL="http://example.com", SESSION_SECRET=SECRET)
     assert read(**ELSEWHERE).host == "0.0.0.0"
 
@@ -362,7 +362,7 @@ def test_a_malformed_database_url_is_refused_without_its_password(read) -> None:
         "postgresql://me:hush/1@host/x",
         "postgresql://me:hush@host/x?max_size=a",
     ):
-        with pytest.raises(BadSetting) as refused:
+        with pytest.raises(InvalidSetting) as refused:
             read(DATABASE_URL=url)
         assert "hush" not in str(refused.value)
 

@@ -17,10 +17,10 @@ from urllib.parse import urlencode
 import pytest
 
 from db.crypto.secret import Secret
-from db.maintenance.backup import NotDone, restore
+from db.maintenance.backup import BackupError, restore
 from db.maintenance.schema import migrate
+from tests.browser_client import PASSWORD
 from tests.conftest import SECRET
-from tests.people import PASSWORD
 from tests.processes import free_port
 
 LATCHKEY = Path(sys.executable).parent / "latchkey"
@@ -223,12 +223,12 @@ def test_a_backup_is_not_put_back_under_a_program_that_serves(
         subprocess.run([LATCHKEY, "backup", tmp_path / "b"], env=environ_of(database)).returncode
         == 0
     )
-    with pytest.raises(NotDone, match="stop the program first"):
+    with pytest.raises(BackupError, match="stop the program first"):
         restore(url, tmp_path / "b", NOW)
     assert program.get("/readyz").status == 200
     program.process.terminate()
     assert program.ends() == (0, "")
-    assert restore(url, tmp_path / "b", NOW)[0].people == 0
+    assert restore(url, tmp_path / "b", NOW)[0].users == 0
 
 
 def environ_of(database: Path) -> dict[str, str]:

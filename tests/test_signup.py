@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from db.crypto.passwords import Passwords
-from tests.conftest import House
-from tests.people import PASSWORD, Browser, Element, read, set_cookie_of
+from tests.browser_client import PASSWORD, Browser, Element, read, set_cookie_of
+from tests.conftest import TestApp
 
 FIELDS = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
 OTHER_PASSWORD = "another-No.7 to the sea"
@@ -69,35 +69,35 @@ def errors_of(answer: httpx.Response, field: str) -> list[str]:
     ]
 
 
-async def nothing_was_made(house: House) -> bool:
-    return (await house.count("users"), await house.count("sessions")) == (0, 0)
+async def nothing_was_made(app: TestApp) -> bool:
+    return (await app.count("users"), await app.count("sessions")) == (0, 0)
 
 
 @pytest.mark.guide("A2", "A20", "B1")
 async def test_a_plain_form_makes_an_account_and_goes_to_the_dashboard(
-    house: House, stranger: Browser
+    app: TestApp, anonymous: Browser
 ) -> None:
-    answer = await stranger.sign_up()
+    answer = await anonymous.sign_up()
     assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
-    assert read(await stranger.get("/dashboard")).one(data_viewer_name=True).text == "Charlie"
-    assert (await house.count("users"), await house.count("sessions")) == (1, 1)
+    assert read(await anonymous.get("/dashboard")).one(data_viewer_name=True).text == "Charlie"
+    assert (await app.count("users"), await app.count("sessions")) == (1, 1)
 
 
 @pytest.mark.guide("A2", "A20")
-async def test_htmx_is_told_to_go_to_the_dashboard(stranger: Browser) -> None:
-    answer = await stranger.post_fragment("/signup", FIELDS)
+async def test_htmx_is_told_to_go_to_the_dashboard(anonymous: Browser) -> None:
+    answer = await anonymous.post_fragment("/signup", FIELDS)
     assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (
         204,
         "/dashboard",
         b"",
     )
-    assert (await stranger.get("/dashboard")).status_code == 200
+    assert (await anonymous.get("/dashboard")).status_code == 200
 
 
 @pytest.mark.guide("A3")
 @pytest.mark.asvs("S47")
-async def test_every_input_is_labelled_and_known_to_password_managers(stranger: Browser) -> None:
-    page = read(await stranger.get("/signup"))
+async def test_every_input_is_labelled_and_known_to_password_managers(anonymous: Browser) -> None:
+    page = read(await anonymous.get("/signup"))
     inputs = page.one(id="signup-form").all("input")
     assert {
         (field.attrs["name"], field.attrs["type"], field.attrs["autocomplete"]) for field in inputs
@@ -111,10 +111,10 @@ async def test_every_input_is_labelled_and_known_to_password_managers(stranger: 
 
 
 @pytest.mark.guide("A4")
-async def test_a_script_reads_the_same_errors_as_a_browser(stranger: Browser) -> None:
+async def test_a_script_reads_the_same_errors_as_a_browser(anonymous: Browser) -> None:
     wrong = {"name": "A", "email": "a", "password": "a"}
-    by_browser = await stranger.post("/signup", wrong)
-    by_curl = await stranger.client.post(
+    by_browser = await anonymous.post("/signup", wrong)
+    by_curl = await anonymous.client.post(
         "/signup", data=wrong, headers={"User-Agent": "curl/8.5.0"}
     )
     assert (by_curl.status_code, by_curl.text) == (422, by_browser.text)
@@ -123,56 +123,57 @@ async def test_a_script_reads_the_same_errors_as_a_browser(stranger: Browser) ->
 @pytest.mark.guide("A5", "A12", "T15")
 @pytest.mark.parametrize(("field", "mistakes"), MISTAKES)
 async def test_the_live_check_and_the_submit_say_the_same(
-    house: House, stranger: Browser, field: str, mistakes: dict[str, list[str]]
+    app: TestApp, anonymous: Browser, field: str, mistakes: dict[str, list[str]]
 ) -> None:
     for text, sentences in mistakes.items():
-        live = await stranger.post(f"/signup/check/{field}", {field: text})
-        submitted = await stranger.post("/signup", {**FIELDS, field: text})
+        live = await anonymous.post(f"/signup/check/{field}", {field: text})
+        submitted = await anonymous.post("/signup", {**FIELDS, field: text})
         assert (live.status_code, submitted.status_code) == (200, 422)
         assert errors_of(live, field) == errors_of(submitted, field) == sentences, repr(text)
-    assert await nothing_was_made(house)
+    assert await nothing_was_made(app)
 
 
 @pytest.mark.guide("A5")
-async def test_the_server_keeps_the_limits_of_each_field(stranger: Browser) -> None:
-    page = read(await stranger.get("/signup"))
+async def test_the_server_keeps_the_limits_of_each_field(anonymous: Browser) -> None:
+    page = read(await anonymous.get("/signup"))
     for field, pattern in (("name", "{}"), ("email", "{}@example.com")):
         longest = {"name": 100, "email": 254}[field]
         text = pattern.format("x" * (longest + 1 - len(pattern.format(""))))
-        said = errors_of(await stranger.post(f"/signup/check/{field}", {field: text}), field)
+        said = errors_of(await anonymous.post(f"/signup/check/{field}", {field: text}), field)
         assert said == [f"{field.title()} must be at most {longest} characters long."]
     # With maxlength, the browser would cut pasted text without a message.
     assert all("maxlength" not in field.attrs for field in page.all("input"))
     shortest = int(page.one("input", id="name").attrs["minlength"])
     assert (
-        errors_of(await stranger.post("/signup/check/name", {"name": "x" * shortest}), "name") == []
+        errors_of(await anonymous.post("/signup/check/name", {"name": "x" * shortest}), "name")
+        == []
     )
     assert errors_of(
-        await stranger.post("/signup/check/name", {"name": "x" * (shortest - 1)}), "name"
+        await anonymous.post("/signup/check/name", {"name": "x" * (shortest - 1)}), "name"
     ) == [NAME]
 
 
 @pytest.mark.guide("A6", "A7", "T15")
-async def test_a_name_and_an_address_are_trimmed(house: House, stranger: Browser) -> None:
-    answer = await stranger.post(
+async def test_a_name_and_an_address_are_trimmed(app: TestApp, anonymous: Browser) -> None:
+    answer = await anonymous.post(
         "/signup", {**FIELDS, "name": "  Charlie ", "email": "\tcharlie@example.com \n"}
     )
     assert answer.status_code == 303
-    assert await house.rows("SELECT name, email FROM users") == [("Charlie", "charlie@example.com")]
+    assert await app.rows("SELECT name, email FROM users") == [("Charlie", "charlie@example.com")]
 
 
 @pytest.mark.guide("A9")
-async def test_an_invalid_form_costs_no_query_and_no_hash(house: House, stranger: Browser) -> None:
-    before = house.statements, house.hashes
+async def test_an_invalid_form_costs_no_query_and_no_hash(app: TestApp, anonymous: Browser) -> None:
+    before = app.statements, app.hashes
     for field in FIELDS:
-        assert (await stranger.post("/signup", {**FIELDS, field: ""})).status_code == 422
-    assert (house.statements, house.hashes) == before
+        assert (await anonymous.post("/signup", {**FIELDS, field: ""})).status_code == 422
+    assert (app.statements, app.hashes) == before
 
 
 @pytest.mark.guide("A10", "A12", "A13")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_a_refused_form_tells_everything_at_once(stranger: Browser, ask: Callable) -> None:
-    page = read(await ask(stranger, "/signup", {"name": "A", "email": "a", "password": "a1"}))
+async def test_a_refused_form_tells_everything_at_once(anonymous: Browser, ask: Callable) -> None:
+    page = read(await ask(anonymous, "/signup", {"name": "A", "email": "a", "password": "a1"}))
     told = [link.text for link in page.one(id="error-summary").all("a")]
     assert told == [NAME, EMAIL, LENGTH, SPECIAL]
     assert "Password must:" in page.one(id="error-summary").text
@@ -186,9 +187,9 @@ async def test_a_refused_form_tells_everything_at_once(stranger: Browser, ask: C
 
 @pytest.mark.guide("A13")
 async def test_the_rules_stand_beside_the_password_before_anything_is_typed(
-    stranger: Browser,
+    anonymous: Browser,
 ) -> None:
-    field = read(await stranger.get("/signup")).one(data_field="password")
+    field = read(await anonymous.get("/signup")).one(data_field="password")
     rules = field.one(id="password-rules").all("li", data_rule=True)
     assert "Password must:" in field.text
     assert [(rule.text, rule.attrs["data-met"]) for rule in rules] == [
@@ -199,9 +200,9 @@ async def test_the_rules_stand_beside_the_password_before_anything_is_typed(
 @pytest.mark.guide("A11")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
 async def test_a_refused_form_keeps_what_was_typed_but_never_the_password(
-    stranger: Browser, ask: Callable
+    anonymous: Browser, ask: Callable
 ) -> None:
-    answer = await ask(stranger, "/signup", {**FIELDS, "email": "not yet"})
+    answer = await ask(anonymous, "/signup", {**FIELDS, "email": "not yet"})
     page = read(answer)
     typed = {
         field.attrs["id"]: field.attrs.get("value", "")
@@ -217,31 +218,31 @@ async def test_a_refused_form_keeps_what_was_typed_but_never_the_password(
 @pytest.mark.guide("A22")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
 async def test_an_address_that_nobody_has_looked_up_is_not_told_to_look_good(
-    alice: Browser, stranger: Browser, ask: Callable
+    alice: Browser, anonymous: Browser, ask: Callable
 ) -> None:
     answer = read(
-        await ask(stranger, "/signup", {**FIELDS, "email": "alice@example.com", "name": ""})
+        await ask(anonymous, "/signup", {**FIELDS, "email": "alice@example.com", "name": ""})
     )
     assert answer.one(id="email-message").text == "We'll check this when you send the form."
 
 
 @pytest.mark.guide("A22", "T10")
 async def test_a_taken_address_is_told_while_typing_and_at_the_submit(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    live = await stranger.post("/signup/check/email", {"email": " Alice@Example.com"})
-    submitted = await stranger.post(
+    live = await anonymous.post("/signup/check/email", {"email": " Alice@Example.com"})
+    submitted = await anonymous.post(
         "/signup", {**FIELDS, "email": "ALICE@example.com", "password": OTHER_PASSWORD}
     )
     assert (live.status_code, submitted.status_code) == (200, 422)
     assert errors_of(live, "email") == errors_of(submitted, "email") == [TAKEN]
-    assert stranger.cookie is None
-    assert await house.count("users") == 1
+    assert anonymous.cookie is None
+    assert await app.count("users") == 1
 
 
 @pytest.mark.guide("A22")
-async def test_a_free_address_looks_good(stranger: Browser) -> None:
-    field = read(await stranger.post("/signup/check/email", {"email": "charlie@example.com"})).one(
+async def test_a_free_address_looks_good(anonymous: Browser) -> None:
+    field = read(await anonymous.post("/signup/check/email", {"email": "charlie@example.com"})).one(
         data_field="email"
     )
     assert field.one(id="email-message").text == "Looks good"
@@ -249,55 +250,55 @@ async def test_a_free_address_looks_good(stranger: Browser) -> None:
 
 
 @pytest.mark.guide("A22")
-async def test_a_live_check_answers_the_same_fragment_to_everyone(stranger: Browser) -> None:
-    plain = await stranger.post("/signup/check/email", {"email": "charlie"})
+async def test_a_live_check_answers_the_same_fragment_to_everyone(anonymous: Browser) -> None:
+    plain = await anonymous.post("/signup/check/email", {"email": "charlie"})
     assert (
         plain.text
-        == (await stranger.post_fragment("/signup/check/email", {"email": "charlie"})).text
+        == (await anonymous.post_fragment("/signup/check/email", {"email": "charlie"})).text
     )
     assert [child.tag for child in read(plain).children if isinstance(child, Element)] == ["div"]
 
 
-async def test_a_live_check_costs_at_most_one_query(house: House, stranger: Browser) -> None:
+async def test_a_live_check_costs_at_most_one_query(app: TestApp, anonymous: Browser) -> None:
     for field, text, cost in (
         ("name", "Charlie", 0),
         ("email", "charlie@example.com", 1),
         ("email", "charlie", 0),
     ):
-        before = house.statements, house.hashes
-        await stranger.post(f"/signup/check/{field}", {field: text})
-        assert (house.statements, house.hashes) == (before[0] + cost, before[1])
+        before = app.statements, app.hashes
+        await anonymous.post(f"/signup/check/{field}", {field: text})
+        assert (app.statements, app.hashes) == (before[0] + cost, before[1])
 
 
 async def test_a_live_check_of_the_password_costs_nothing_and_never_sends_it_back(
-    house: House, stranger: Browser
+    app: TestApp, anonymous: Browser
 ) -> None:
-    before = house.statements, house.hashes
-    answer = await stranger.post("/signup/check/password", FIELDS)
+    before = app.statements, app.hashes
+    answer = await anonymous.post("/signup/check/password", FIELDS)
     assert errors_of(answer, "password") == []
     assert PASSWORD not in answer.text
-    assert (house.statements, house.hashes) == before
+    assert (app.statements, app.hashes) == before
 
 
-async def test_a_live_check_looks_at_its_own_field_alone(stranger: Browser) -> None:
-    alone = await stranger.post("/signup/check/name", {"name": "Charlie"})
-    with_others = await stranger.post(
+async def test_a_live_check_looks_at_its_own_field_alone(anonymous: Browser) -> None:
+    alone = await anonymous.post("/signup/check/name", {"name": "Charlie"})
+    with_others = await anonymous.post(
         "/signup/check/name", {"name": "Charlie", "email": "x", "password": "x"}
     )
     assert with_others.text == alone.text
 
 
-async def test_an_unknown_field_has_no_live_check(house: House, stranger: Browser) -> None:
-    before = house.statements
-    answer = await stranger.post("/signup/check/role", {"role": "admin"})
-    assert (answer.status_code, house.statements) == (404, before)
+async def test_an_unknown_field_has_no_live_check(app: TestApp, anonymous: Browser) -> None:
+    before = app.statements
+    answer = await anonymous.post("/signup/check/role", {"role": "admin"})
+    assert (answer.status_code, app.statements) == (404, before)
 
 
 @pytest.mark.guide("A17", "T13")
-async def test_a_password_is_stored_as_an_argon2id_hash(make_house: Callable) -> None:
-    house = await make_house(hashing=Passwords())
-    await house.member("Alice")
-    ((stored,),) = await house.rows("SELECT password_hash FROM users")
+async def test_a_password_is_stored_as_an_argon2id_hash(make_app: Callable) -> None:
+    app = await make_app(hashing=Passwords())
+    await app.sign_up_user("Alice")
+    ((stored,),) = await app.rows("SELECT password_hash FROM users")
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
@@ -305,8 +306,8 @@ async def test_a_password_is_stored_as_an_argon2id_hash(make_house: Callable) ->
 @pytest.mark.parametrize(
     "password", ["a1!" + "x" * 253, "a1!" + "🔑" * 253], ids=["ascii", "emoji"]
 )
-async def test_a_password_of_256_characters_is_good(house: House, password: str) -> None:
-    charlie = await house.member("Charlie", password=password)
+async def test_a_password_of_256_characters_is_good(app: TestApp, password: str) -> None:
+    charlie = await app.sign_up_user("Charlie", password=password)
     await charlie.post("/logout")
     assert (await charlie.log_in()).status_code == 303
 
@@ -314,22 +315,22 @@ async def test_a_password_of_256_characters_is_good(house: House, password: str)
 @pytest.mark.asvs("S42", "S98")
 @pytest.mark.parametrize("length", [257, 60_000])
 async def test_a_longer_password_is_refused_before_it_is_hashed(
-    house: House, stranger: Browser, length: int
+    app: TestApp, anonymous: Browser, length: int
 ) -> None:
-    before = house.hashes
-    answer = await stranger.post("/signup", {**FIELDS, "password": "a1!" + "x" * (length - 3)})
+    before = app.hashes
+    answer = await anonymous.post("/signup", {**FIELDS, "password": "a1!" + "x" * (length - 3)})
     assert answer.status_code == 422
     assert (
         "Password must be at most 256 characters long."
         in read(answer).one(id="password-message").text
     )
-    assert house.hashes == before
-    assert await nothing_was_made(house)
+    assert app.hashes == before
+    assert await nothing_was_made(app)
 
 
 @pytest.mark.asvs("S98")
 async def test_what_is_too_long_is_refused_by_its_length_before_anything_is_made_of_it(
-    house: House, stranger: Browser
+    app: TestApp, anonymous: Browser
 ) -> None:
     long = {
         "name": ["x" * 60_000],
@@ -337,18 +338,18 @@ async def test_what_is_too_long_is_refused_by_its_length_before_anything_is_made
     }
     for field, limit in (("name", 100), ("email", 254)):
         for text in long[field]:
-            answer = await stranger.post("/signup", {**FIELDS, field: text})
+            answer = await anonymous.post("/signup", {**FIELDS, field: text})
             assert errors_of(answer, field) == [
                 f"{field.title()} must be at most {limit} characters long."
             ]
-    assert await nothing_was_made(house)
+    assert await nothing_was_made(app)
 
 
 @pytest.mark.guide("A8")
 @pytest.mark.asvs("S44")
-async def test_the_length_policy_asks_for_length_alone(make_house: Callable) -> None:
-    house = await make_house(PASSWORD_POLICY="length")
-    charlie = await house.browser("Charlie")
+async def test_the_length_policy_asks_for_length_alone(make_app: Callable) -> None:
+    app = await make_app(PASSWORD_POLICY="length")
+    charlie = await app.browser("Charlie")
     rules = read(await charlie.get("/signup")).one(id="password-rules").all("li")
     assert [rule.text for rule in rules] == [LENGTH]
     assert (await charlie.post("/signup", {**FIELDS, "password": "short 1"})).status_code == 422
@@ -359,7 +360,7 @@ async def test_the_length_policy_asks_for_length_alone(make_house: Callable) -> 
 
 @pytest.mark.asvs("S36")
 async def test_fields_that_the_form_does_not_have_are_not_looked_at(
-    house: House, stranger: Browser
+    app: TestApp, anonymous: Browser
 ) -> None:
     extra = {
         "role": "admin",
@@ -370,15 +371,15 @@ async def test_fields_that_the_form_does_not_have_are_not_looked_at(
         "password_hash": "x",
     }
     extra |= {"email_verified": "1", "created_at": "1999-01-01", "disabled_at": "", "totp": "x"}
-    assert (await stranger.post("/signup", {**FIELDS, **extra})).status_code == 303
-    ((user_id, role, slug, team, stored),) = await house.rows(
+    assert (await anonymous.post("/signup", {**FIELDS, **extra})).status_code == 303
+    ((user_id, role, slug, team, stored),) = await app.rows(
         "SELECT id, role, slug, team, password_hash FROM users"
     )
     assert (role, slug, team) == ("user", "charlie", "")
     assert user_id != "1"
     assert stored != "x"
     assert (
-        read(await stranger.get("/dashboard")).one(data_dashboard=True).attrs["data-dashboard"]
+        read(await anonymous.get("/dashboard")).one(data_dashboard=True).attrs["data-dashboard"]
         == "user"
     )
 
@@ -394,33 +395,33 @@ FAULTS = {
 @pytest.mark.parametrize(("table", "silently"), FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
 async def test_a_failed_insert_is_told_and_leaves_nothing_half_made(
-    house: House,
-    stranger: Browser,
+    app: TestApp,
+    anonymous: Browser,
     caplog: pytest.LogCaptureFixture,
     table: str,
     silently: bool,
     ask: Callable,
 ) -> None:
-    await house.break_inserts(table, silently=silently)
-    answer = await ask(stranger, "/signup", FIELDS)
+    await app.break_inserts(table, silently=silently)
+    answer = await ask(anonymous, "/signup", FIELDS)
     page = read(answer)
     assert (answer.status_code, NOT_CREATED in page.one(id="error-summary").text) == (500, True)
     assert page.one("input", id="name").attrs["value"] == "Charlie"
     assert page.one("input", id="email").attrs["value"] == "charlie@example.com"
     assert PASSWORD not in answer.text
     assert set_cookie_of(answer) == {}
-    assert await nothing_was_made(house)
+    assert await nothing_was_made(app)
     assert re.search("POST /signup failed, reference [0-9a-f]{16}", caplog.text)
-    await house.mend_inserts(table)
-    assert (await stranger.sign_up()).status_code == 303
+    await app.mend_inserts(table)
+    assert (await anonymous.sign_up()).status_code == 303
 
 
 @pytest.mark.guide("A19")
 async def test_a_failed_insert_reaches_htmx_past_the_swap_that_its_form_forbids(
-    house: House, stranger: Browser
+    app: TestApp, anonymous: Browser
 ) -> None:
-    await house.break_inserts("users", silently=True)
-    partial = read(await stranger.post_fragment("/signup", FIELDS)).one("hx-partial")
+    await app.break_inserts("users", silently=True)
+    partial = read(await anonymous.post_fragment("/signup", FIELDS)).one("hx-partial")
     assert partial.attrs == {"hx-target": "#signup-form", "hx-swap": "outerMorph"}
     assert NOT_CREATED in partial.one("form", id="signup-form").text
 
@@ -453,99 +454,99 @@ IMPOSTORS = {
 
 @pytest.mark.asvs("S19", "S18")
 @pytest.mark.guide("A7")
-async def test_every_spelling_of_an_address_is_one_account(house: House, alice: Browser) -> None:
+async def test_every_spelling_of_an_address_is_one_account(app: TestApp, alice: Browser) -> None:
     for spelling in SPELLINGS:
-        stranger = await house.browser("Charlie")
+        anonymous = await app.browser("Charlie")
         fields = {**FIELDS, "email": spelling, "password": OTHER_PASSWORD}
-        assert errors_of(await stranger.post("/signup", fields), "email") == [TAKEN]
+        assert errors_of(await anonymous.post("/signup", fields), "email") == [TAKEN]
         assert (
-            await stranger.post("/login", {"email": spelling, "password": PASSWORD})
+            await anonymous.post("/login", {"email": spelling, "password": PASSWORD})
         ).status_code == 303
-    assert await house.rows("SELECT email FROM users") == [("alice@example.com",)]
+    assert await app.rows("SELECT email FROM users") == [("alice@example.com",)]
 
 
 @pytest.mark.asvs("S19")
 @pytest.mark.guide("A7")
 async def test_what_only_looks_like_an_address_is_none(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     for what, spelling in IMPOSTORS.items():
         typed = {**FIELDS, "email": spelling, "password": OTHER_PASSWORD}
-        said = errors_of(await stranger.post("/signup", typed), "email")
+        said = errors_of(await anonymous.post("/signup", typed), "email")
         assert said in ([EMAIL], [TAKEN]), what
         assert (
-            await stranger.post("/login", {"email": spelling, "password": PASSWORD + "!"})
+            await anonymous.post("/login", {"email": spelling, "password": PASSWORD + "!"})
         ).status_code == 422
-    assert await house.rows("SELECT email FROM users") == [("alice@example.com",)]
+    assert await app.rows("SELECT email FROM users") == [("alice@example.com",)]
 
 
 @pytest.mark.asvs("S19")
 async def test_a_domain_has_one_form_be_it_written_in_unicode_or_punycode(
-    make_house: Callable, cheap: Passwords
+    make_app: Callable, cheap: Passwords
 ) -> None:
-    house = await make_house(hashing=cheap)
+    app = await make_app(hashing=cheap)
     fields = {**FIELDS, "email": "charlie@bücher.example.com"}
-    assert (await (await house.browser("Charlie")).post("/signup", fields)).status_code == 303
-    again = await (await house.browser("Charlie")).post(
+    assert (await (await app.browser("Charlie")).post("/signup", fields)).status_code == 303
+    again = await (await app.browser("Charlie")).post(
         "/signup",
         {**FIELDS, "email": "charlie@XN--bcher-kva.example.com", "password": OTHER_PASSWORD},
     )
     assert errors_of(again, "email") == [TAKEN]
-    assert await house.rows("SELECT email FROM users") == [("charlie@xn--bcher-kva.example.com",)]
+    assert await app.rows("SELECT email FROM users") == [("charlie@xn--bcher-kva.example.com",)]
 
 
-async def audited(house: House) -> list[tuple]:
-    return await house.rows("SELECT event, outcome FROM audit ORDER BY number")
+async def audited(app: TestApp) -> list[tuple]:
+    return await app.rows("SELECT event, outcome FROM audit ORDER BY number")
 
 
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
 async def test_a_sign_up_sent_twice_logs_in_to_the_account_it_made(
-    house: House, stranger: Browser, ask: Callable
+    app: TestApp, anonymous: Browser, ask: Callable
 ) -> None:
-    await stranger.sign_up()
-    again = await house.browser("Charlie")
+    await anonymous.sign_up()
+    again = await app.browser("Charlie")
     answer = await ask(again, "/signup", {**FIELDS, "name": "Charlie Babbage"})
     target = answer.headers.get("location") or answer.headers["hx-redirect"]
     assert (answer.status_code, target) == (303 if ask is Browser.post else 204, "/dashboard")
-    assert await again.is_in()
-    assert await house.rows("SELECT name FROM users") == [("Charlie",)]
-    assert await audited(house) == [("signup", "done"), ("login", "done")]
+    assert await again.is_logged_in()
+    assert await app.rows("SELECT name FROM users") == [("Charlie",)]
+    assert await audited(app) == [("signup", "done"), ("login", "done")]
 
 
 async def test_a_taken_email_with_another_password_logs_nobody_in(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    guesser = await house.browser("Charlie", email=alice.email, password=OTHER_PASSWORD)
+    guesser = await app.browser("Charlie", email=alice.email, password=OTHER_PASSWORD)
     assert errors_of(await guesser.sign_up(), "email") == [TAKEN]
     assert guesser.cookie is None
-    assert await house.count("sessions") == 1
-    assert await audited(house) == [("signup", "done"), ("login", "refused"), ("signup", "refused")]
+    assert await app.count("sessions") == 1
+    assert await audited(app) == [("signup", "done"), ("login", "refused"), ("signup", "refused")]
 
 
 async def test_a_sign_up_does_not_log_in_to_a_disabled_account(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    await house.change("UPDATE users SET disabled_at = created_at")
-    again = await house.browser("Alice")
+    await app.change("UPDATE users SET disabled_at = created_at")
+    again = await app.browser("Alice")
     assert errors_of(await again.sign_up(), "email") == [TAKEN]
     assert again.cookie is None
-    assert await house.count("sessions") == 1
+    assert await app.count("sessions") == 1
 
 
 async def test_every_failure_at_a_taken_email_does_the_same_work(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    await house.change("UPDATE users SET disabled_at = created_at WHERE email = 'bob@example.com'")
+    await app.change("UPDATE users SET disabled_at = created_at WHERE email = 'bob@example.com'")
     work = []
     for email, password in (
         (alice.email, OTHER_PASSWORD),
         (bob.email, OTHER_PASSWORD),
         (bob.email, PASSWORD),
     ):
-        before = house.statements, house.hashes
-        again = await house.browser("Charlie", email=email, password=password)
+        before = app.statements, app.hashes
+        again = await app.browser("Charlie", email=email, password=password)
         assert (await again.sign_up()).status_code == 422
-        work.append((house.statements - before[0], house.hashes - before[1]))
+        work.append((app.statements - before[0], app.hashes - before[1]))
     assert work == [work[0]] * 3
     assert work[0][1] == 2
 
@@ -555,46 +556,46 @@ def login_links(answer: httpx.Response) -> list[str]:
     return [link.attrs["href"] for link in read(answer).one(id="email-message").all("a")]
 
 
-async def test_a_taken_email_offers_to_log_in_instead(alice: Browser, stranger: Browser) -> None:
+async def test_a_taken_email_offers_to_log_in_instead(alice: Browser, anonymous: Browser) -> None:
     taken = {**FIELDS, "email": alice.email, "password": OTHER_PASSWORD}
     here = {"HX_Current_URL": "http://localhost:8000/signup?next=/devices"}
     for answer, link in (
-        (await stranger.post("/signup", taken), "/login"),
+        (await anonymous.post("/signup", taken), "/login"),
         (
-            await stranger.post_fragment("/signup", {**taken, "next": "/devices"}),
+            await anonymous.post_fragment("/signup", {**taken, "next": "/devices"}),
             "/login?next=/devices",
         ),
-        (await stranger.post_fragment("/signup/check/email", taken), "/login"),
+        (await anonymous.post_fragment("/signup/check/email", taken), "/login"),
         (
-            await stranger.post_fragment("/signup/check/email", taken, **here),
+            await anonymous.post_fragment("/signup/check/email", taken, **here),
             "/login?next=/devices",
         ),
     ):
         assert login_links(answer) == [link]
     for email in ("charlie@example.com", "charlie"):
-        assert login_links(await stranger.post("/signup/check/email", {"email": email})) == []
+        assert login_links(await anonymous.post("/signup/check/email", {"email": email})) == []
 
 
 async def test_the_wanted_page_survives_the_way_from_log_in_to_sign_up_and_back(
-    stranger: Browser,
+    anonymous: Browser,
 ) -> None:
-    to_login = (await stranger.get("/devices?from=mail")).headers["location"]
-    to_signup = read(await stranger.get(to_login)).one("main").all("a")[0].attrs["href"]
-    page = read(await stranger.get(to_signup))
+    to_login = (await anonymous.get("/devices?from=mail")).headers["location"]
+    to_signup = read(await anonymous.get(to_login)).one("main").all("a")[0].attrs["href"]
+    page = read(await anonymous.get(to_signup))
     assert page.one("main").all("a")[0].attrs["href"] == "/login?next=/devices%3Ffrom%3Dmail"
     target = page.one("input", name="next").attrs["value"]
-    refused = read(await stranger.post("/signup", {**FIELDS, "name": "", "next": target}))
+    refused = read(await anonymous.post("/signup", {**FIELDS, "name": "", "next": target}))
     assert refused.one("input", name="next").attrs["value"] == target
-    assert (await stranger.post("/signup", {**FIELDS, "next": target})).headers[
+    assert (await anonymous.post("/signup", {**FIELDS, "next": target})).headers[
         "location"
     ] == "/devices?from=mail"
 
 
-async def test_a_sign_up_leads_to_pages_of_this_site_alone(stranger: Browser) -> None:
+async def test_a_sign_up_leads_to_pages_of_this_site_alone(anonymous: Browser) -> None:
     for target in ("https://evil.example/", "//evil.example", "/nowhere", "/api/session"):
-        field = read(await stranger.get(f"/signup?next={target}")).one("input", name="next")
+        field = read(await anonymous.get(f"/signup?next={target}")).one("input", name="next")
         assert field.attrs["value"] == "/dashboard"
-    answer = await stranger.post("/signup", {**FIELDS, "next": "https://evil.example/"})
+    answer = await anonymous.post("/signup", {**FIELDS, "next": "https://evil.example/"})
     assert answer.headers["location"] == "/dashboard"
 
 
@@ -611,29 +612,29 @@ INVISIBLE_NAMES = {
 
 @pytest.mark.parametrize("name", INVISIBLE_NAMES.values(), ids=INVISIBLE_NAMES)
 async def test_a_name_needs_two_visible_characters(
-    house: House, stranger: Browser, name: str
+    app: TestApp, anonymous: Browser, name: str
 ) -> None:
-    live = await stranger.post("/signup/check/name", {"name": name})
-    submitted = await stranger.post("/signup", {**FIELDS, "name": name})
+    live = await anonymous.post("/signup/check/name", {"name": name})
+    submitted = await anonymous.post("/signup", {**FIELDS, "name": name})
     assert submitted.status_code == 422
     assert (
         errors_of(live, "name")
         == errors_of(submitted, "name")
         == ["Name must be at least 2 characters long."]
     )
-    assert await nothing_was_made(house)
+    assert await nothing_was_made(app)
 
 
-async def test_a_name_has_few_marks_on_each_letter(house: House, stranger: Browser) -> None:
+async def test_a_name_has_few_marks_on_each_letter(app: TestApp, anonymous: Browser) -> None:
     for name in ("Ch" + "\u0301" * 98, "Ch" + "\u0e49" * 98):
-        answer = await stranger.post("/signup", {**FIELDS, "name": name})
+        answer = await anonymous.post("/signup", {**FIELDS, "name": name})
         sentence = "There are too many accents on one letter. Please remove some."
         assert (answer.status_code, errors_of(answer, "name")) == (422, [sentence])
-    assert await nothing_was_made(house)
+    assert await nothing_was_made(app)
 
 
-async def test_names_that_need_joiners_are_stored_as_typed(house: House) -> None:
+async def test_names_that_need_joiners_are_stored_as_typed(app: TestApp) -> None:
     names = ["مه‌سا", "मोहन क्‍षमा", "👩‍🚀 Zoë ❤️", "🏴󠁧󠁢󠁳󠁣󠁴󠁿 Ann"]
     for number, name in enumerate(names):
-        await house.member(name, email=f"guest{number}@example.com")
-    assert {row[0] for row in await house.rows("SELECT name FROM users")} == set(names)
+        await app.sign_up_user(name, email=f"guest{number}@example.com")
+    assert {row[0] for row in await app.rows("SELECT name FROM users")} == set(names)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SECRET
-from tests.databases import Server
+from tests.databases import PostgresServer
 from tests.privileges import needs_setpriv, without
 from tests.processes import free_port
 
@@ -43,7 +43,7 @@ NOT_NEEDED = (
     "websockets",
 )
 LATCHKEY = Path(sys.executable).parent / "latchkey"
-MOST = 80 * 1024  # kilobytes
+MAX_MEMORY_KB = 80 * 1024  # kilobytes
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_to_serve_on_sqlite_it_does_not_load(loaded: dict, package: str) -> None
 
 @pytest.mark.reliability("R22")
 def test_it_begins_to_serve_in_little_memory(loaded: dict) -> None:
-    assert loaded["kilobytes"] < MOST
+    assert loaded["kilobytes"] < MAX_MEMORY_KB
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def test_a_database_that_can_only_be_read_is_not_announced_as_ready(
     ],
 )
 def test_a_server_that_cannot_be_used_is_logged_with_its_cause(
-    postgres_server: Server, url: str, why: str
+    postgres_server: PostgresServer, url: str, why: str
 ) -> None:
     with starting(url.format(server=postgres_server.url_of("postgres"))) as process:
         told = process.stderr.readline()

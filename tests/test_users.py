@@ -3,8 +3,8 @@
 import pytest
 
 from db.crypto.passwords import Passwords
-from tests.conftest import House
-from tests.people import HTMX, Browser, Element, path_of, read
+from tests.browser_client import HTMX, Browser, Element, path_of, read
+from tests.conftest import TestApp
 
 PHONE = "+49 30 555-0123"
 EMAIL = "bob@example.com"
@@ -29,15 +29,15 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 @pytest.fixture
-async def people(house: House, alice: Browser, bob: Browser, ada: Browser) -> dict[str, Browser]:
+async def people(app: TestApp, alice: Browser, bob: Browser, ada: Browser) -> dict[str, Browser]:
     """Returns the browsers by name. Bob has a phone number."""
     await bob.post("/account", {"phone": PHONE})
     return {person.name: person for person in (alice, bob, ada)}
 
 
-async def put_in_team(house: House, people: dict[str, Browser], name: str, team: str) -> None:
+async def put_in_team(app: TestApp, people: dict[str, Browser], name: str, team: str) -> None:
     """Changes the team of a user by a request of the administrator."""
-    ((user_id,),) = await house.rows(f"SELECT id FROM users WHERE name = '{name}'")
+    ((user_id,),) = await app.rows(f"SELECT id FROM users WHERE name = '{name}'")
     assert (
         await people["Ada"].post(f"/admin/users/{user_id}/team", {"team": team})
     ).status_code == 303
@@ -51,11 +51,11 @@ def facts(page: Element) -> dict[str, str]:
 @pytest.mark.guide("D22", "D23", "D25", "D33", "D4", "T2", "T12")
 @pytest.mark.asvs("S88")
 async def test_the_address_and_the_phone_are_for_those_who_may_see_them(
-    house: House, people: dict
+    app: TestApp, people: dict
 ) -> None:
     for looks, own_team, bobs_team, sees in SIGHTS:
-        await put_in_team(house, people, looks, own_team)
-        await put_in_team(house, people, "Bob", bobs_team)
+        await put_in_team(app, people, looks, own_team)
+        await put_in_team(app, people, "Bob", bobs_team)
         viewer = people[looks]
         page, fragment = await viewer.get("/users/bob"), await viewer.get_fragment("/users/bob")
         json = await viewer.get("/api/users/bob")
@@ -88,8 +88,8 @@ async def test_the_json_holds_these_fields_and_no_others(people: dict) -> None:
     }
 
 
-async def test_everyone_who_is_in_sees_name_team_and_role(house: House, people: dict) -> None:
-    await put_in_team(house, people, "Ada", "Harbour")
+async def test_everyone_who_is_in_sees_name_team_and_role(app: TestApp, people: dict) -> None:
+    await put_in_team(app, people, "Ada", "Harbour")
     page = read(await people["Alice"].get("/users/ada"))
     assert page.one(id="main").one("h1").text == "Ada"
     assert facts(page)["Team"] == "Harbour"
@@ -107,19 +107,19 @@ async def test_what_is_not_given_is_told_from_what_may_not_be_seen(people: dict)
     assert (await ada.get("/api/users/alice")).json()["phone"] == ""
 
 
-async def test_a_change_of_team_counts_at_the_next_request(house: House, people: dict) -> None:
+async def test_a_change_of_team_counts_at_the_next_request(app: TestApp, people: dict) -> None:
     for name in ("Alice", "Bob"):
-        await put_in_team(house, people, name, "Harbour")
+        await put_in_team(app, people, name, "Harbour")
     assert PHONE in (await people["Alice"].get("/users/bob")).text
-    await put_in_team(house, people, "Alice", "")
+    await put_in_team(app, people, "Alice", "")
     assert PHONE not in (await people["Alice"].get("/users/bob")).text
 
 
 @pytest.mark.guide("D2")
 @pytest.mark.asvs("S37")
-async def test_the_role_in_the_cookie_shows_nothing(house: House, people: dict) -> None:
-    await house.create("Grace", "admin")
-    await house.change_role(people["Ada"], "user")
+async def test_the_role_in_the_cookie_shows_nothing(app: TestApp, people: dict) -> None:
+    await app.create("Grace", "admin")
+    await app.change_role(people["Ada"], "user")
     answer = await people["Ada"].get("/api/users/bob")
     assert (answer.json()["email"], answer.json()["phone"]) == (None, None)
 
@@ -192,10 +192,10 @@ MARKUP = [
 @pytest.mark.guide("D35")
 @pytest.mark.asvs("S33")
 async def test_what_people_write_of_themselves_is_text_wherever_it_is_shown(
-    house: House, people: dict
+    app: TestApp, people: dict
 ) -> None:
     bob, ada = people["Bob"], people["Ada"]
-    ((bobs_id,),) = await house.rows("SELECT id FROM users WHERE name = 'Bob'")
+    ((bobs_id,),) = await app.rows("SELECT id FROM users WHERE name = 'Bob'")
     places = [
         (bob, "/account"),
         (bob, "/users/bob"),

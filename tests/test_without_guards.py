@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from db.crypto.passwords import Passwords
-from tests.conftest import House
-from tests.people import HTMX, PASSWORD, Browser, path_of, set_cookie_of
-from tests.unguarded import without_guards
+from tests.browser_client import HTMX, PASSWORD, Browser, path_of, set_cookie_of
+from tests.conftest import TestApp
+from tests.without_guards import without_guards
 from web.app import App, create_app
-from web.middleware.guard import Guard, Kind
-from web.router import Row
+from web.middleware.guard import Guard, RouteAccess
+from web.router import AppRoute
 from web.routes import routes
 
 CANARIES = [
@@ -43,23 +43,23 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-def unguarded(house: House) -> House:
+def unguarded(app: TestApp) -> TestApp:
     """Returns the same application with routes that lead directly to their endpoints."""
-    app = App(without_guards(house.app.router.routes), house.app.user_middleware)
-    app.state = house.app.state
-    return replace(house, app=app)
+    asgi_app = App(without_guards(app.asgi_app.router.routes), app.asgi_app.user_middleware)
+    asgi_app.state = app.asgi_app.state
+    return replace(app, asgi_app=asgi_app)
 
 
-def rows_for(*kinds: Kind) -> Iterator[tuple[str, Row]]:
+def rows_for(*kinds: RouteAccess) -> Iterator[tuple[str, AppRoute]]:
     for row in routes:
-        if row.kind in kinds:
-            for method in row.by_method:
+        if row.access in kinds:
+            for method in row.endpoints:
                 yield method, row
 
 
-async def address(house: House, row: Row) -> str:
+async def address(app: TestApp, row: AppRoute) -> str:
     """Returns the route's URL path with the ids of Alice in it."""
-    ((user_id, device),) = await house.rows(
+    ((user_id, device),) = await app.rows(
         "SELECT user_id, sessions.id FROM sessions JOIN users ON users.id = user_id WHERE name = 'Alice'"
     )
     place = {
@@ -70,49 +70,47 @@ async def address(house: House, row: Row) -> str:
     return re.sub(r"{(\w+)}", lambda match: place[match[1]], row.path)
 
 
-async def everything(house: House) -> list[list[tuple]]:
-    return [
-        await house.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")
-    ]
+async def everything(app: TestApp) -> list[list[tuple]]:
+    return [await app.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
 
 
-async def open_door(house: House, person: Browser) -> Browser:
+async def open_door(app: TestApp, person: Browser) -> Browser:
     """Returns a browser of the same user for the application without guards."""
-    visitor = await unguarded(house).browser(person.name, person.email)
+    visitor = await unguarded(app).browser(person.name, person.email)
     visitor.cookie = person.cookie
     return visitor
 
 
 @pytest.fixture
-async def revoked(house: House, alice: Browser) -> Browser:
+async def revoked(app: TestApp, alice: Browser) -> Browser:
     """Returns a browser of Bobby with a correctly signed cookie of an ended session.
 
     The database contains data of Alice that Bobby may not see.
     """
     await alice.post("/account", {"phone": "+49 30 canary"})
-    await house.change("UPDATE users SET team = 'Canary Team' WHERE name = 'Alice'")
-    bobby = await house.member("Bobby")
-    thief = await house.thief_of(bobby)
+    await app.change("UPDATE users SET team = 'Canary Team' WHERE name = 'Alice'")
+    bobby = await app.sign_up_user("Bobby")
+    thief = await app.attacker_with_cookie_of(bobby)
     await bobby.post("/logout")
     return thief
 
 
-async def test_the_unguarded_house_has_no_guard_in_it(house: House) -> None:
-    assert all(not isinstance(row.app, Guard) for row in unguarded(house).app.router.routes)
-    assert all(isinstance(row.app, Guard) for row in house.app.router.routes)
+async def test_the_unguarded_house_has_no_guard_in_it(app: TestApp) -> None:
+    assert all(not isinstance(row.app, Guard) for row in unguarded(app).asgi_app.router.routes)
+    assert all(isinstance(row.app, Guard) for row in app.asgi_app.router.routes)
 
 
 @pytest.mark.guide("D12", "D16", "D29", "T1", "T14")
 @pytest.mark.asvs("S01", "S04")
-@pytest.mark.parametrize("who", ["stranger", "revoked"])
+@pytest.mark.parametrize("who", ["anonymous", "revoked"])
 async def test_without_guards_nobody_without_a_live_session_sees_or_does_anything(
-    house: House, revoked: Browser, who: str
+    app: TestApp, revoked: Browser, who: str
 ) -> None:
-    visitor = await open_door(house, revoked)
+    visitor = await open_door(app, revoked)
     cookie = revoked.cookie if who == "revoked" else None
-    before = await everything(house)
-    for method, row in rows_for(Kind.MEMBERS, Kind.ADMINS):
-        path = await address(house, row)
+    before = await everything(app)
+    for method, row in rows_for(RouteAccess.MEMBERS, RouteAccess.ADMINS):
+        path = await address(app, row)
         for headers in ({}, HTMX):
             visitor.cookie = cookie
             answer = await visitor.ask(
@@ -126,7 +124,7 @@ async def test_without_guards_nobody_without_a_live_session_sees_or_does_anythin
             assert not [
                 canary for canary in CANARIES if canary in str(answer.headers) + answer.text
             ], path
-    assert await everything(house) == before
+    assert await everything(app) == before
 
 
 def is_turned_away(answer: httpx.Response, path: str) -> bool:
@@ -139,11 +137,11 @@ def is_turned_away(answer: httpx.Response, path: str) -> bool:
 @pytest.mark.guide("D12", "D30", "D31", "T14")
 @pytest.mark.asvs("S01", "S04")
 async def test_without_guards_a_user_sees_and_does_nothing_of_the_administrators(
-    house: House, revoked: Browser, bob: Browser
+    app: TestApp, revoked: Browser, bob: Browser
 ) -> None:
-    visitor, before = await open_door(house, bob), await everything(house)
-    for method, row in rows_for(Kind.ADMINS):
-        path = await address(house, row)
+    visitor, before = await open_door(app, bob), await everything(app)
+    for method, row in rows_for(RouteAccess.ADMINS):
+        path = await address(app, row)
         for headers in ({}, HTMX):
             answer = await visitor.ask(
                 method, path, FIELDS if method == "POST" else None, **headers
@@ -152,34 +150,34 @@ async def test_without_guards_a_user_sees_and_does_nothing_of_the_administrators
             assert not [
                 canary for canary in CANARIES if canary in str(answer.headers) + answer.text
             ], path
-    assert await everything(house) == before
-    assert await visitor.is_in()
+    assert await everything(app) == before
+    assert await visitor.is_logged_in()
 
 
 @pytest.mark.guide("D12")
 async def test_without_guards_those_who_may_still_can(
-    house: House, bob: Browser, ada: Browser
+    app: TestApp, bob: Browser, ada: Browser
 ) -> None:
     """Shows that the tests above do not pass only because everything is refused."""
     for person, pages in (
         (bob, ["/dashboard", "/devices", "/account"]),
         (ada, ["/admin/users", "/api/admin/users"]),
     ):
-        visitor = await open_door(house, person)
+        visitor = await open_door(app, person)
         assert [(await visitor.get(page)).status_code for page in pages] == [200] * len(pages)
 
 
 @pytest.mark.guide("D6", "D12")
 async def test_the_handbook_is_the_one_page_that_then_opens_and_it_holds_nobodys_data(
-    house: House, revoked: Browser
+    app: TestApp, revoked: Browser
 ) -> None:
-    visitor = await open_door(house, revoked)
-    visitor.cookie, opened, before = None, {}, house.statements
-    for method, row in rows_for(Kind.MEMBERS, Kind.ADMINS):
+    visitor = await open_door(app, revoked)
+    visitor.cookie, opened, before = None, {}, app.statements
+    for method, row in rows_for(RouteAccess.MEMBERS, RouteAccess.ADMINS):
         answer = await visitor.ask(method, re.sub(r"{\w+}", "name", row.path))
         opened |= {row.path: answer} if answer.status_code == 200 else {}
     assert [*opened] == ["/handbook"]
-    assert house.statements == before
+    assert app.statements == before
     revoked_sees = (await revoked.get("/handbook")).text
     assert not [canary for canary in CANARIES if canary in opened["/handbook"].text + revoked_sees]
 
@@ -196,22 +194,22 @@ class Untouchable:
 
 
 @pytest.fixture
-def without_database(house: House) -> House:
+def without_database(app: TestApp) -> TestApp:
     """Returns the same application on a database that raises an error at every access."""
     database: Any = Untouchable()
-    store = replace(house.store, database=database)
-    return replace(house, app=create_app(house.settings, store, house.clock), store=store)
+    store = replace(app.store, database=database)
+    return replace(app, asgi_app=create_app(app.settings, store, app.clock), store=store)
 
 
 @pytest.mark.guide("D1", "D5", "D7", "D9")
 async def test_without_a_database_strangers_are_still_sent_to_log_in(
-    house: House, revoked: Browser, without_database: House
+    app: TestApp, revoked: Browser, without_database: TestApp
 ) -> None:
-    stranger = await without_database.browser("Charlie")
-    for method, row in rows_for(Kind.MEMBERS, Kind.ADMINS):
-        path = await address(house, row)
+    anonymous = await without_database.browser("Charlie")
+    for method, row in rows_for(RouteAccess.MEMBERS, RouteAccess.ADMINS):
+        path = await address(app, row)
         for headers in ({}, HTMX):
-            answer = await stranger.ask(
+            answer = await anonymous.ask(
                 method, path, FIELDS if method == "POST" else None, **headers
             )
             assert is_turned_away(answer, path), path
@@ -220,15 +218,15 @@ async def test_without_a_database_strangers_are_still_sent_to_log_in(
 
 @pytest.mark.guide("D1", "D5", "D7", "D10")
 async def test_without_a_database_members_are_still_sent_to_the_dashboard_and_their_forms_not_heard(
-    bob: Browser, without_database: House
+    bob: Browser, without_database: TestApp
 ) -> None:
-    member = await without_database.browser("Bob")
-    member.cookie = bob.cookie
-    for method, row in rows_for(Kind.GUESTS):
+    user = await without_database.browser("Bob")
+    user.cookie = bob.cookie
+    for method, row in rows_for(RouteAccess.GUESTS):
         path = row.path.replace("{field}", "name")
         page, fragment = (
-            await member.ask(method, path, FIELDS),
-            await member.ask(method, path, FIELDS, **HTMX),
+            await user.ask(method, path, FIELDS),
+            await user.ask(method, path, FIELDS, **HTMX),
         )
         if method == "GET":
             assert (page.status_code, page.headers["location"]) == (303, "/dashboard")
@@ -239,19 +237,19 @@ async def test_without_a_database_members_are_still_sent_to_the_dashboard_and_th
                 (500, {})
             ] * 2
             without_database.store.database.touched.clear()
-    assert (await member.get("/handbook")).status_code == 200
+    assert (await user.get("/handbook")).status_code == 200
     assert without_database.store.database.touched == []
 
 
 @pytest.mark.asvs("S39")
 async def test_without_a_database_nothing_of_anybodys_is_shown_and_nobody_is_logged_out(
-    house: House, bob: Browser, without_database: House
+    app: TestApp, bob: Browser, without_database: TestApp
 ) -> None:
     """Also checks that the replaced database records accesses."""
-    member = await without_database.browser("Bob")
-    member.cookie = bob.cookie
+    user = await without_database.browser("Bob")
+    user.cookie = bob.cookie
     for path in ("/dashboard", "/users/bob", "/admin/users", "/api/session"):
-        answer = await member.get(path)
+        answer = await user.get(path)
         assert (answer.status_code, set_cookie_of(answer), "Bob" in answer.text) == (500, {}, False)
     assert without_database.store.database.touched != []
-    assert await bob.is_in()
+    assert await bob.is_logged_in()

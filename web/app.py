@@ -14,22 +14,22 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from db.crypto.secret import Secret
-from db.maintenance.counters import count_live_sessions, read_numbers
-from db.maintenance.startup import keep_house, open_database
+from db.maintenance.counters import count_live_sessions, read_counters
+from db.maintenance.startup import open_database, run_maintenance
 from db.store import Store, make_store
-from web.forms.password_policy import POLICIES
+from web.forms.password_policy import PASSWORD_POLICIES
 from web.middleware.allowed_hosts import AllowedHosts
-from web.middleware.compression import Packed
-from web.middleware.cross_origin import CrossOrigin
-from web.middleware.error_handler import LastResort
-from web.middleware.request_limits import HANDLER_DEADLINE, Limits
-from web.middleware.security_headers import Headers
-from web.observability.metrics import Measure, Metrics
+from web.middleware.compression import Compression
+from web.middleware.cross_origin import CrossOriginCheck
+from web.middleware.error_handler import ErrorHandler
+from web.middleware.request_limits import HANDLER_TIMEOUT_SECONDS, RequestLimits
+from web.middleware.security_headers import SecurityHeaders
+from web.observability.metrics import Metrics, MetricsMiddleware
 from web.rendering.assets import Assets
 from web.rendering.layouts import Layouts
 from web.rendering.templates import Templates, make_environment
-from web.router import Router, Row
-from web.routes import member_pages, routes_for
+from web.router import AppRoute, Router
+from web.routes import protected_pages, routes_for
 from web.settings.settings import Settings
 
 
@@ -39,9 +39,9 @@ class App(Starlette):
     `ErrorHandler` alone turns exceptions into responses.
     """
 
-    def __init__(self, rows: Sequence[Row], middleware: Sequence[Middleware]) -> None:
+    def __init__(self, app_routes: Sequence[AppRoute], middleware: Sequence[Middleware]) -> None:
         super().__init__(middleware=middleware)
-        self.router = Router(rows, _lifespan)
+        self.router = Router(app_routes, _lifespan)
         # Starlette's State needs two dictionary lookups per attribute.
         self.state = cast(Any, SimpleNamespace())
 
@@ -59,22 +59,22 @@ def create_app(
     *,
     metrics_token: Secret[str] | None = None,
     environment: Templates | None = None,
-    work_within: float = HANDLER_DEADLINE,
+    handler_timeout: float = HANDLER_TIMEOUT_SECONDS,
 ) -> Starlette:
     """Returns the application. Tests pass their own store, clock and compiled templates."""
     store = store or open_store(settings)
     metrics = _metrics_of(store, metrics_token)
-    rows = routes_for(settings)
+    app_routes = routes_for(settings)
     app = App(
-        rows,
+        app_routes,
         [
-            Middleware(Measure, metrics),
-            Middleware(Packed),
-            Middleware(Headers, hsts=settings.hsts),
-            Middleware(LastResort),
-            Middleware(CrossOrigin, base_url=settings.base_url),
+            Middleware(MetricsMiddleware, metrics),
+            Middleware(Compression),
+            Middleware(SecurityHeaders, hsts=settings.hsts),
+            Middleware(ErrorHandler),
+            Middleware(CrossOriginCheck, base_url=settings.base_url),
             Middleware(AllowedHosts, base_url=settings.base_url),
-            Middleware(Limits, work_within=work_within),
+            Middleware(RequestLimits, handler_timeout=handler_timeout),
         ],
     )
     app.state.settings = settings
@@ -83,12 +83,12 @@ def create_app(
     app.state.metrics = metrics
     store.passwords.observe = metrics.hash_seconds.observe
     app.state.draining = False
-    app.state.policy = POLICIES[settings.password_policy]
-    app.state.member_pages = member_pages(rows)
+    app.state.password_policy = PASSWORD_POLICIES[settings.password_policy]
+    app.state.protected_pages = protected_pages(app_routes)
     app.state.assets = Assets()
     app.state.environment = environment or make_environment(app.router, app.state.assets)
-    app.state.layouts = Layouts(app.state.environment, app.state.policy)
-    app.state.drawn = {}
+    app.state.layouts = Layouts(app.state.environment, app.state.password_policy)
+    app.state.cached_pages = {}
     return app
 
 
@@ -99,17 +99,17 @@ def open_store(settings: Settings, **options: Any) -> Store:
         settings.session_secrets,
         strategy=settings.strategy,
         encrypted=settings.encrypted,
-        limits=settings.limits,
-        breaches=settings.breached_passwords,
+        rate_limits=settings.rate_limits,
+        breached_passwords=settings.breached_passwords,
         **options,
     )
 
 
 def _metrics_of(store: Store, token: Secret[str] | None) -> Metrics:
-    has_rows = store.strategy == "database"
+    has_stored_sessions = store.strategy == "database"
     return Metrics(
-        partial(read_numbers, store),
-        partial(count_live_sessions, store) if has_rows else None,
+        partial(read_counters, store),
+        partial(count_live_sessions, store) if has_stored_sessions else None,
         token,
     )
 
@@ -126,12 +126,12 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     # Garbage collections then skip imported objects, which lowers p99 latency from 13 to 4 ms.
     gc.freeze()
     gc.set_threshold(10_000)
-    housekeeper = asyncio.create_task(keep_house(store, problem))
+    maintenance_task = asyncio.create_task(run_maintenance(store, problem))
     try:
         yield
     finally:
-        housekeeper.cancel()
+        maintenance_task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await housekeeper
+            await maintenance_task
         await store.database.disconnect()
         store.passwords.close()

@@ -11,12 +11,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
-from web.middleware.guard import Guard, Kind
+from web.middleware.guard import Guard, RouteAccess
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class Row(Route):
+class AppRoute(Route):
     """One URL with its route access, its guard and one endpoint per method.
 
     Router and guard share one object and so cannot disagree about the path. With `form`, the path
@@ -25,7 +25,7 @@ class Row(Route):
 
     def __init__(
         self,
-        kind: Kind,
+        access: RouteAccess,
         path: str,
         *,
         get: Endpoint | None = None,
@@ -33,14 +33,14 @@ class Row(Route):
         name: str,
         form: type[BaseModel] | None = None,
     ) -> None:
-        self.kind = kind
+        self.access = access
         self.form = form
-        self.by_method = {
+        self.endpoints = {
             method: found for method, found in (("GET", get), ("POST", post)) if found
         }
-        super().__init__(path, self._respond, methods=list(self.by_method), name=name)
-        self.allowed = [*self.by_method, "HEAD"] if get else [*self.by_method]
-        self.app = Guard(self._respond, kind)
+        super().__init__(path, self._respond, methods=list(self.endpoints), name=name)
+        self.allowed_methods = [*self.endpoints, "HEAD"] if get else [*self.endpoints]
+        self.app = Guard(self._respond, access)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Returns no match, because `web.router.Router` checks these routes before Starlette's
@@ -58,7 +58,7 @@ class Row(Route):
         return not any("\0" in value for value in parameters.values())
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self.by_method["GET" if scope["method"] == "HEAD" else scope["method"]]
+        endpoint = self.endpoints["GET" if scope["method"] == "HEAD" else scope["method"]]
         response = await endpoint(Request(scope, receive, send))
         await response(scope, receive, send)
 
@@ -81,28 +81,28 @@ class Router(routing.Router):
         Starlette finds routes that are not an AppRoute, such as a Mount.
         """
         self.routes = list(routes)
-        rows = [route for route in routes if isinstance(route, Row)]
-        self._by_path = {row.path: row for row in rows if not row.param_convertors}
-        self._with_parameters = [row for row in rows if row.param_convertors]
+        app_routes = [route for route in routes if isinstance(route, AppRoute)]
+        self._by_path = {route.path: route for route in app_routes if not route.param_convertors}
+        self._with_parameters = [route for route in app_routes if route.param_convertors]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
-        row = self._find(scope) if scope["type"] == "http" else None
-        if row is None:
+        route = self._find(scope) if scope["type"] == "http" else None
+        if route is None:
             return super().__call__(scope, receive, send)
-        scope["route"] = row
-        if scope["method"] not in row.allowed:
-            raise HTTPException(405, headers={"Allow": ", ".join(row.allowed)})
-        return row.app(scope, receive, send)
+        scope["route"] = route
+        if scope["method"] not in route.allowed_methods:
+            raise HTTPException(405, headers={"Allow": ", ".join(route.allowed_methods)})
+        return route.app(scope, receive, send)
 
-    def _find(self, scope: Scope) -> Row | None:
+    def _find(self, scope: Scope) -> AppRoute | None:
         path = scope["path"]
-        row = self._by_path.get(path)
-        if row is not None:
+        route = self._by_path.get(path)
+        if route is not None:
             scope["path_params"] = {}
-            return row
-        for row in self._with_parameters:
-            match = row.path_regex.fullmatch(path)
-            if match and row.accepts(match.groupdict()):
+            return route
+        for route in self._with_parameters:
+            match = route.path_regex.fullmatch(path)
+            if match and route.accepts(match.groupdict()):
                 scope["path_params"] = match.groupdict()
-                return row
+                return route
         return None

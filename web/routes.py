@@ -18,16 +18,16 @@ from web.endpoints import (
     signup,
     users,
 )
-from web.forms.schemas import Profile, SignUp
-from web.middleware.guard import Kind
-from web.router import Endpoint, Row
+from web.forms.schemas import ProfileChange, SignUp
+from web.middleware.guard import RouteAccess
+from web.router import AppRoute, Endpoint
 from web.settings.settings import Settings
 
-Anyone = partial(Row, Kind.ANYONE)
-Guests = partial(Row, Kind.GUESTS)
-Members = partial(Row, Kind.MEMBERS)
-Admins = partial(Row, Kind.ADMINS)
-Operators = partial(Row, Kind.OPERATORS)
+Anyone = partial(AppRoute, RouteAccess.ANYONE)
+Guests = partial(AppRoute, RouteAccess.GUESTS)
+Members = partial(AppRoute, RouteAccess.MEMBERS)
+Admins = partial(AppRoute, RouteAccess.ADMINS)
+Operators = partial(AppRoute, RouteAccess.OPERATORS)
 
 # fmt: off
 routes = [
@@ -43,12 +43,12 @@ routes = [
     Members("/devices/revoke-all",                                      post=devices.revoke_all,       name="devices-revoke-all"),
     Members("/devices/{id}/revoke",                                     post=devices.revoke,           name="devices-revoke"),
     Members("/account",                       get=account.show,         post=account.submit,           name="account"),
-    Members("/account/check/{field}",                                   post=account.check,            name="account-check", form=Profile),
+    Members("/account/check/{field}",                                   post=account.check,            name="account-check", form=ProfileChange),
     Members("/account/password",                                        post=account.change_password,  name="account-password"),
     Members("/account/activity",              get=audit.show_own,                                      name="activity"),
     Members("/users/{slug}",                  get=users.show,                                          name="user"),
     Admins ("/admin/users",                   get=admin.show,                                          name="admin-users"),
-    Admins ("/admin/users/{id}",              get=admin.show_person,                                   name="admin-user"),
+    Admins ("/admin/users/{id}",              get=admin.show_user,                                   name="admin-user"),
     Admins ("/admin/users/{id}/role",                                   post=admin.change_role,        name="admin-role"),
     Admins ("/admin/users/{id}/team",                                   post=admin.change_team,        name="admin-team"),
     Admins ("/admin/users/{id}/disable",                                post=admin.disable,            name="admin-disable"),
@@ -58,29 +58,35 @@ routes = [
     Anyone ("/api/openapi.json",              get=api.openapi,                                         name="api-openapi"),
     Anyone ("/api/session",                   get=api.session,                                         name="api-session"),
     Members("/api/users/{slug}",              get=api.user,                                            name="api-user"),
-    Admins ("/api/admin/users",               get=api.people,                                          name="api-people"),
+    Admins ("/api/admin/users",               get=api.users_list,                                          name="api-users"),
     Anyone ("/healthz",                       get=health.alive,                                        name="healthz"),
     Anyone ("/readyz",                        get=health.ready,                                        name="readyz"),
     Operators("/metrics",                     get=metrics.show,                                        name="metrics"),
-    Anyone ("/.well-known/change-password",   get=home.change_password,                                name="change-password"),
+    Anyone ("/.well-known/change-password",   get=home.redirect_to_account,                                name="change-password"),
     Anyone ("/.well-known/security.txt",      get=home.security_txt,                                   name="security-txt"),
     Anyone ("/robots.txt",                    get=home.robots,                                         name="robots"),
     Anyone ("/static/{name}",                 get=assets.show,                                         name="static"),
 ]
 # Stateless sessions have no database rows, so devices cannot be listed or revoked one by one.
-NEEDS_ROWS = {"devices", "devices-revoke-others", "devices-revoke"}
+NEEDS_STORED_SESSIONS = {"devices", "devices-revoke-others", "devices-revoke"}
 # fmt: on
 
 
-def routes_for(settings: Settings) -> list[Row]:
+def routes_for(settings: Settings) -> list[AppRoute]:
     """Returns the routes for these settings. Stateless sessions have no device routes."""
-    return [row for row in routes if not (settings.stateless and row.name in NEEDS_ROWS)]
+    return [
+        route
+        for route in routes
+        if not (settings.stateless and route.name in NEEDS_STORED_SESSIONS)
+    ]
 
 
-def member_pages(rows: list[Row]) -> list[Pattern[str]]:
+def protected_pages(app_routes: list[AppRoute]) -> list[Pattern[str]]:
     """Returns the path patterns of all pages that require a login. `next` may name only these."""
     pages = [
-        row for row in rows if row.kind in (Kind.MEMBERS, Kind.ADMINS) and "GET" in row.by_method
+        route
+        for route in app_routes
+        if route.access in (RouteAccess.MEMBERS, RouteAccess.ADMINS) and "GET" in route.endpoints
     ]
     return [page.path_regex for page in pages if not page.path.startswith("/api/")]
 
@@ -89,12 +95,12 @@ def access_table() -> str:
     """Returns the access policy as aligned text: methods, path, route access, endpoints."""
     lines = [
         (
-            ", ".join(row.by_method),
-            row.path,
-            row.kind.value,
-            ", ".join(map(_name, row.by_method.values())),
+            ", ".join(route.endpoints),
+            route.path,
+            route.access.value,
+            ", ".join(map(_name, route.endpoints.values())),
         )
-        for row in routes
+        for route in routes
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
     return "\n".join(

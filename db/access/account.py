@@ -6,16 +6,16 @@ from typing import Final
 
 from sqlalchemy import bindparam, exists, func, literal, select, update
 
-from db.audit import log as audit
-from db.audit.log import by_viewer
+from db.audit import log as audit_log
+from db.audit.log import viewer_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Conflict, Statement
 from db.errors import NotLoggedIn
-from db.rate_limits import limiter as throttle
+from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
-from db.rate_limits.limits import MEMBER_HASHES, PASSWORD_CHANGE, PASSWORD_GUESS, PROFILE_CHANGE
+from db.rate_limits.limits import PASSWORD_CHANGE, PASSWORD_GUESS, PROFILE_CHANGE, USER_HASHES
 from db.sessions.claims import NewSession
-from db.sessions.lifecycle import end_all_sessions, end_session_of, require_right, start_session
+from db.sessions.lifecycle import end_all_sessions, end_viewer_session, require_right, start_session
 from db.store import pick
 from db.tables import users
 from db.user_search import search_key
@@ -37,7 +37,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
+class _PasswordHash:
     password_hash: Secret[str] = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -49,18 +49,20 @@ class _SlugTaken(Exception):
 
 
 ACCOUNT = Statement(pick(Account, users).where(users.c.id == bindparam("user_id")))
-STORED = Statement(pick(_Stored, users).where(users.c.id == bindparam("user_id")))
-SLUG_TAKEN = Statement(
+PASSWORD_HASH = Statement(pick(_PasswordHash, users).where(users.c.id == bindparam("user_id")))
+SLUG_EXISTS = Statement(
     select(literal(1)).where(
         exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id"))
     )
 )
-MOST_WRONG: Final = 20  # consecutive wrong passwords that end the session
-WRITTEN: Final = ("name", "search_key", "slug", "phone")
+MAX_WRONG_PASSWORDS: Final = 20  # consecutive wrong passwords that end the session
+PROFILE_COLUMNS: Final = ("name", "search_key", "slug", "phone")
 CHANGE_PROFILE = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"))
-    .values({name: func.coalesce(bindparam(f"new_{name}"), users.c[name]) for name in WRITTEN})
+    .values(
+        {name: func.coalesce(bindparam(f"new_{name}"), users.c[name]) for name in PROFILE_COLUMNS}
+    )
 )
 
 CHANGE_PASSWORD = Statement(
@@ -78,12 +80,12 @@ async def get_account(viewer: Viewer) -> Account:
     return account
 
 
-async def slug_taken(viewer: Viewer, slug: str) -> bool:
+async def is_slug_taken(viewer: Viewer, slug: str) -> bool:
     """Returns whether another user has the slug.
 
     Slugs are public, so this query is not rate-limited.
     """
-    return await viewer.store.value(SLUG_TAKEN(slug=slug, user_id=viewer.id)) is not None
+    return await viewer.store.value(SLUG_EXISTS(slug=slug, user_id=viewer.id)) is not None
 
 
 async def change_profile(
@@ -95,7 +97,7 @@ async def change_profile(
     NotLoggedIn if the session has ended since the request was verified.
     """
     store, given = viewer.store, {"name": name, "slug": slug, "phone": phone}
-    await throttle.admit(store, by_viewer(viewer), (PROFILE_CHANGE, viewer.id))
+    await limiter.take_tokens(store, viewer_actor(viewer), (PROFILE_CHANGE, viewer.id))
     try:
         async with store.transaction():
             await require_right(viewer)
@@ -108,8 +110,8 @@ async def change_profile(
             if fields:
                 key = search_key(before.name if name is None else name, before.email)
                 await _write(viewer, given | {"search_key": key})
-                await audit.record(
-                    store, "profile.change", by_viewer(viewer), {"fields": " ".join(fields)}
+                await audit_log.record(
+                    store, "profile.change", viewer_actor(viewer), {"fields": " ".join(fields)}
                 )
     except _SlugTaken:
         return False
@@ -134,18 +136,18 @@ async def change_password(
     MAX_WRONG_PASSWORDS consecutive wrong passwords. Raises RateLimited, BreachedPassword and
     Unavailable.
     """
-    store, by = viewer.store, by_viewer(viewer)
-    store.passwords.require_room(member=viewer.id)
+    store, actor = viewer.store, viewer_actor(viewer)
+    store.passwords.require_capacity(user_id=viewer.id)
     change, guess = (PASSWORD_CHANGE, viewer.id), (PASSWORD_GUESS, _session_key(viewer))
-    await throttle.admit(
-        store, by, change, *per_client(MEMBER_HASHES, viewer.device.address), guess
+    await limiter.take_tokens(
+        store, actor, change, *per_client(USER_HASHES, viewer.client.ip_address), guess
     )
-    async with throttle.trying(store, change, guess):
+    async with limiter.refund_if_overloaded(store, change, guess):
         verified = await _verified_hash(viewer, current)
         if verified is not None:
-            await throttle.give_back(store, guess, succeeded=True)
-            await store.breaches.require_unknown(new)
-            new_hash = await store.passwords.hash(new, member=viewer.id)
+            await limiter.refund(store, guess, succeeded=True)
+            await store.breached_passwords.require_not_breached(new)
+            new_hash = await store.passwords.hash(new, user_id=viewer.id)
     if verified is None:
         await _record_wrong_password(viewer, guess)
         return None
@@ -155,38 +157,38 @@ async def change_password(
         if await store.value(CHANGE_PASSWORD(user_id=viewer.id, **hashes)) is None:
             return None
         ended = await end_all_sessions(store, viewer.id)
-        session = await start_session(store, viewer.id, viewer.role, viewer.device)
-        await audit.record(store, "password.change", by)
+        session = await start_session(store, viewer.id, viewer.role, viewer.client)
+        await audit_log.record(store, "password.change", actor)
         return session, max(0, ended - 1)
 
 
 async def _verified_hash(viewer: Viewer, current: Secret[str]) -> Secret[str] | None:
     """Returns the stored password hash, or None if `current` is wrong."""
-    stored: _Stored | None = await viewer.store.one(STORED(user_id=viewer.id))
+    stored: _PasswordHash | None = await viewer.store.one(PASSWORD_HASH(user_id=viewer.id))
     if stored is None or not await viewer.store.passwords.verify(
-        stored.password_hash, current, member=viewer.id
+        stored.password_hash, current, user_id=viewer.id
     ):
         return None
     return stored.password_hash
 
 
-async def _record_wrong_password(viewer: Viewer, guess: throttle.Take) -> None:
+async def _record_wrong_password(viewer: Viewer, guess: limiter.Charge) -> None:
     """Writes an audit entry for a wrong password.
 
     After MAX_WRONG_PASSWORDS consecutive wrong passwords it also ends the session and raises
     NotLoggedIn. Without this end, an attacker with a stolen session cookie could guess until the
     session expires.
     """
-    store, by = viewer.store, by_viewer(viewer)
+    store, actor = viewer.store, viewer_actor(viewer)
     async with store.transaction():
         await require_right(viewer)
-        wrong = await throttle.attempts_in_a_row(store, *guess)
-        if wrong >= MOST_WRONG:
-            await end_session_of(viewer)
-        await audit.record(store, "password.change", by, outcome="refused")
-        if wrong >= MOST_WRONG:
-            await audit.record(store, "session.end-guessing", by, {"times": wrong})
-    if wrong >= MOST_WRONG:
+        wrong_count = await limiter.count_consecutive_attempts(store, *guess)
+        if wrong_count >= MAX_WRONG_PASSWORDS:
+            await end_viewer_session(viewer)
+        await audit_log.record(store, "password.change", actor, outcome="refused")
+        if wrong_count >= MAX_WRONG_PASSWORDS:
+            await audit_log.record(store, "session.end-guessing", actor, {"times": wrong_count})
+    if wrong_count >= MAX_WRONG_PASSWORDS:
         raise NotLoggedIn(ended=True, guessed=True)
 
 

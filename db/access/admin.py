@@ -7,23 +7,23 @@ from typing import Final
 
 from sqlalchemy import Select, bindparam, func, select, update
 
-from db import accounts as people
-from db.audit.log import by_viewer
+from db import accounts
+from db.audit.log import viewer_actor
 from db.engine.statement import Statement
 from db.errors import NotFound
-from db.rate_limits import limiter as throttle
+from db.rate_limits import limiter
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
 from db.sessions.lifecycle import end_all_sessions
 from db.store import pick
 from db.tables import Instant, sessions, users
-from db.user_search import KEY, matches, search_pattern
+from db.user_search import SEARCH_KEY, matches, search_pattern
 from db.viewer import Admin, Role
 
 PAGE_SIZE: Final = 25
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class UserSummary:
     """An account as an administrator sees it.
 
     `session_count` counts live session rows, so it is 0 with the stateless strategy.
@@ -42,19 +42,19 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class UserPage:
     """One page of a search.
 
     `total` counts all results. `page` starts at 1 and is never above `pages`.
     """
 
-    people: list[Person]
+    users: list[UserSummary]
     total: int
     page: int
     pages: int
 
 
-def _picked() -> Select[Person]:
+def _picked() -> Select[UserSummary]:
     live = (
         select(func.count())
         .select_from(sessions)
@@ -64,14 +64,14 @@ def _picked() -> Select[Person]:
         )
     )
     return pick(
-        Person,
+        UserSummary,
         users,
         disabled=users.c.disabled_at.is_not(None),
         session_count=live.correlate(users).scalar_subquery(),
     )
 
 
-def _search() -> Select[Person]:
+def _search() -> Select[UserSummary]:
     return (
         _picked()
         .where(matches(bindparam("pattern")))
@@ -80,55 +80,59 @@ def _search() -> Select[Person]:
     )
 
 
-SEARCHES: Final[Mapping[str, Statement[Person]]] = {
+SEARCHES: Final[Mapping[str, Statement[UserSummary]]] = {
     "newest": Statement(_search().order_by(users.c.created_at.desc(), users.c.id)),
-    "name": Statement(_search().order_by(KEY, users.c.id)),
+    "name": Statement(_search().order_by(SEARCH_KEY, users.c.id)),
     "email": Statement(_search().order_by(users.c.email)),
     "login": Statement(_search().order_by(users.c.last_login_at.desc().nulls_last(), users.c.id)),
 }
-PERSON = Statement(_picked().where(users.c.id == bindparam("user_id")))
-COUNT = Statement(select(func.count()).select_from(users).where(matches(bindparam("pattern"))))
+USER = Statement(_picked().where(users.c.id == bindparam("user_id")))
+COUNT_MATCHES = Statement(
+    select(func.count()).select_from(users).where(matches(bindparam("pattern")))
+)
 CHANGE_TEAM = Statement(
     update(users).where(users.c.id == bindparam("user_id")).values(team=bindparam("new_team"))
 )
 ENABLE = Statement(update(users).where(users.c.id == bindparam("user_id")).values(disabled_at=None))
 
 
-async def list_people(admin: Admin, *, q: str = "", page: int = 1, sort: str = "newest") -> People:
+async def search_users(
+    admin: Admin, *, q: str = "", page: int = 1, sort: str = "newest"
+) -> UserPage:
     """Returns the users whose name or email contains `q`.
 
     `page` is reduced to the last page if it is too large. `sort` is a key of SEARCHES.
     """
     pattern = search_pattern(q)
-    total = int(await admin.store.value(COUNT(pattern=pattern)))
+    total = int(await admin.store.value(COUNT_MATCHES(pattern=pattern)))
     pages = max(1, -(-total // PAGE_SIZE))
     page = min(max(1, page), pages)
     found = SEARCHES[sort](
         pattern=pattern, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE, now=admin.store.now()
     )
-    return People(await admin.store.all(found), total, page, pages)
+    return UserPage(await admin.store.all(found), total, page, pages)
 
 
-async def get_person(admin: Admin, user_id: str) -> Person:
+async def get_user(admin: Admin, user_id: str) -> UserSummary:
     """Returns one account. Raises NotFound."""
-    person: Person | None = await admin.store.one(PERSON(user_id=user_id, now=admin.store.now()))
-    if person is None:
+    user: UserSummary | None = await admin.store.one(USER(user_id=user_id, now=admin.store.now()))
+    if user is None:
         raise NotFound
-    return person
+    return user
 
 
-async def change_role(admin: Admin, user_id: str, role: Role) -> None:
+async def change_user_role(admin: Admin, user_id: str, role: Role) -> None:
     """Changes a user's role from the user's next request on.
 
     Raises NotFound, LastAdmin, RateLimited, and the errors of `accounts.change_user`.
     """
-    await _admit(admin)
-    await people.change_role(admin, user_id, role)
+    await _take_tokens(admin)
+    await accounts.set_role(admin, user_id, role)
 
 
-async def require_person(admin: Admin, user_id: str) -> None:
+async def require_user(admin: Admin, user_id: str) -> None:
     """Raises NotFound if the user does not exist."""
-    if await admin.store.value(people.EXISTS(user_id=user_id)) is None:
+    if await admin.store.value(accounts.USER_EXISTS(user_id=user_id)) is None:
         raise NotFound
 
 
@@ -138,9 +142,9 @@ async def change_team(admin: Admin, user_id: str, team: str | None) -> None:
     An empty string removes the user from the team, and None keeps it. Raises NotFound, RateLimited,
     and the errors of `accounts.change_user`.
     """
-    await _admit(admin)
-    async with people.change(admin, "team.change", user_id) as detail:
-        before = await people.get_standing(admin.store, user_id)
+    await _take_tokens(admin)
+    async with accounts.change_user(admin, "team.change", user_id) as detail:
+        before = await accounts.get_user_state(admin.store, user_id)
         if team is not None and team != before.team:
             await admin.store.count(CHANGE_TEAM(user_id=user_id, new_team=team))
             detail |= {"from": before.team, "to": team}
@@ -151,8 +155,8 @@ async def disable(admin: Admin, user_id: str) -> None:
 
     Raises NotFound, LastAdmin, RateLimited, and the errors of `accounts.change_user`.
     """
-    await _admit(admin)
-    await people.disable(admin, user_id)
+    await _take_tokens(admin)
+    await accounts.disable_user(admin, user_id)
 
 
 async def enable(admin: Admin, user_id: str) -> None:
@@ -160,9 +164,9 @@ async def enable(admin: Admin, user_id: str) -> None:
 
     Raises NotFound, RateLimited, and the errors of `accounts.change_user`.
     """
-    await _admit(admin)
-    async with people.change(admin, "account.enable", user_id) as detail:
-        before = await people.get_standing(admin.store, user_id)
+    await _take_tokens(admin)
+    async with accounts.change_user(admin, "account.enable", user_id) as detail:
+        before = await accounts.get_user_state(admin.store, user_id)
         if before.disabled_at is not None:
             await admin.store.count(ENABLE(user_id=user_id))
             detail["since"] = before.disabled_at.isoformat()
@@ -173,15 +177,15 @@ async def end_sessions(admin: Admin, user_id: str) -> int:
 
     Raises NotFound, RateLimited, and the errors of `accounts.change_user`.
     """
-    await _admit(admin)
-    async with people.change(admin, "session.end-all", user_id) as detail:
-        await people.get_standing(admin.store, user_id)
+    await _take_tokens(admin)
+    async with accounts.change_user(admin, "session.end-all", user_id) as detail:
+        await accounts.get_user_state(admin.store, user_id)
         detail["ended"] = ended = await end_all_sessions(admin.store, user_id)
     return ended
 
 
-async def _admit(admin: Admin) -> None:
+async def _take_tokens(admin: Admin) -> None:
     """Raises RateLimited."""
-    await throttle.admit(
-        admin.store, by_viewer(admin), (ADMIN_CHANGE, admin.id), (ADMIN_DAY, admin.id)
+    await limiter.take_tokens(
+        admin.store, viewer_actor(admin), (ADMIN_CHANGE, admin.id), (ADMIN_DAY, admin.id)
     )

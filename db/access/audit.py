@@ -22,24 +22,24 @@ from sqlalchemy import (
 
 from db.audit import chain
 from db.audit.chain import Verdict
-from db.audit.log import Link, by_viewer
-from db.audit.messages import Part, label, read_detail, tell_admin, tell_owner
+from db.audit.log import FORMER_ACTOR_TYPES, ChainPosition, viewer_actor
+from db.audit.messages import Part, describe_for_admin, describe_for_user, label, read_detail
 from db.device_names import known_description
 from db.engine.statement import Statement
-from db.rate_limits import limiter as throttle
+from db.rate_limits import limiter
 from db.rate_limits.limits import DENIED
 from db.store import pick
 from db.tables import audit, users
 from db.user_search import matches, search_pattern
-from db.viewer import Admin, Device, Operator, Viewer
+from db.viewer import Admin, ClientInfo, Operator, Viewer
 
 PAGE_SIZE: Final = 25
 # Above the number of pages that pruning keeps, so the offset stays within a PostgreSQL integer.
-MOST_PAGES: Final = 50_000
+MAX_PAGES: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class OwnEntry:
     """An audit entry as the user of the account sees it.
 
     `browser` and `ip_address` are empty if an administrator or the operator acted. `other` is the
@@ -49,31 +49,38 @@ class Own:
     at: datetime
     event: str
     outcome: str
-    actor: str
-    address: str
+    actor_type: str
+    ip_address: str
     browser: str
     detail: str
-    mine: bool
+    is_own: bool
     other: str | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "browser", known_description(self.browser))
+        actor_type = FORMER_ACTOR_TYPES.get(self.actor_type, self.actor_type)
+        object.__setattr__(self, "actor_type", actor_type)
 
     @property
     def refused(self) -> bool:
         return self.outcome == "refused"
 
     @property
-    def told(self) -> list[Part]:
+    def text_parts(self) -> list[Part]:
         """Returns the text of the entry, addressed to the user."""
         detail = read_detail(self.detail)
-        return tell_owner(
-            self.event, self.outcome, self.actor, detail, mine=bool(self.mine), other=self.other
+        return describe_for_user(
+            self.event,
+            self.outcome,
+            self.actor_type,
+            detail,
+            is_own=bool(self.is_own),
+            other=self.other,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AdminEntry:
     """An audit entry as an administrator sees it.
 
     Names are the current ones; None if the account does not exist.
@@ -83,18 +90,20 @@ class Entry:
     at: datetime
     event: str
     outcome: str
-    actor: str
+    actor_type: str
     actor_name: str | None
     actor_slug: str | None
     target_name: str | None
     target_slug: str | None
     themselves: bool
-    address: str
+    ip_address: str
     browser: str
     detail: str
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "browser", known_description(self.browser))
+        actor_type = FORMER_ACTOR_TYPES.get(self.actor_type, self.actor_type)
+        object.__setattr__(self, "actor_type", actor_type)
 
     @property
     def refused(self) -> bool:
@@ -106,17 +115,17 @@ class Entry:
 
     @property
     def note(self) -> list[Part]:
-        return tell_admin(self.event, read_detail(self.detail))
+        return describe_for_admin(self.event, read_detail(self.detail))
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class EntryPage:
     """One page of entries, newest first.
 
     `page` starts at 1; `more` is true if there are older entries.
     """
 
-    entries: list[Own] | list[Entry]
+    entries: list[OwnEntry] | list[AdminEntry]
     page: int
     more: bool
 
@@ -134,21 +143,21 @@ def _own_numbers(column: ColumnElement[Any]) -> Any:
     newest = (
         select(audit.c.number).where(column == bindparam("user_id")).order_by(audit.c.number.desc())
     )
-    return select(newest.limit(bindparam("most", type_=Integer)).subquery().c.number)
+    return select(newest.limit(bindparam("max_entries", type_=Integer)).subquery().c.number)
 
 
 _actor, _target = users.alias("actor_user"), users.alias("target_user")
-_mine = func.coalesce(audit.c.actor_id == bindparam("user_id"), literal(False))
-_near = or_(_mine, audit.c.actor == "stranger")
+_is_own = func.coalesce(audit.c.actor_id == bindparam("user_id"), literal(False))
+_shows_client = or_(_is_own, audit.c.actor_type.in_(("anonymous", "stranger")))
 OWN = Statement(
     pick(
-        Own,
+        OwnEntry,
         audit,
-        address=case((_near, audit.c.address), else_=""),
-        browser=case((_near, audit.c.browser), else_=""),
-        mine=_mine,
+        ip_address=case((_shows_client, audit.c.ip_address), else_=""),
+        browser=case((_shows_client, audit.c.browser), else_=""),
+        is_own=_is_own,
         other=case(
-            (and_(_mine, audit.c.target_id != bindparam("user_id")), _target.c.name), else_=null()
+            (and_(_is_own, audit.c.target_id != bindparam("user_id")), _target.c.name), else_=null()
         ),
     )
     .join_from(audit, _target, _target.c.id == audit.c.target_id, isouter=True)
@@ -167,7 +176,7 @@ _numbers = (
     .where(
         or_(
             # An empty search matches every IP address, so no user is looked up.
-            audit.c.address.like(_pattern, escape="\\"),
+            audit.c.ip_address.like(_pattern, escape="\\"),
             audit.c.actor_id.in_(_found),
             audit.c.target_id.in_(_found),
         ),
@@ -181,7 +190,7 @@ _numbers = (
 )  # Selected first, so that names are looked up for the entries of one page only.
 ALL = Statement(
     pick(
-        Entry,
+        AdminEntry,
         audit,
         actor_name=_actor.c.name,
         actor_slug=_actor.c.slug,
@@ -196,49 +205,53 @@ ALL = Statement(
 )
 
 
-async def list_own(viewer: Viewer, *, page: int = 1) -> Page:
+async def list_own(viewer: Viewer, *, page: int = 1) -> EntryPage:
     """Returns one page of what happened in the viewer's account and what the viewer did in other
     accounts.
     """
-    page = min(page, MOST_PAGES)
+    page = min(page, MAX_PAGES)
     offset = (page - 1) * PAGE_SIZE
     return _page(
-        await viewer.store.all(OWN(user_id=viewer.id, most=offset + PAGE_SIZE + 1, offset=offset)),
+        await viewer.store.all(
+            OWN(user_id=viewer.id, max_entries=offset + PAGE_SIZE + 1, offset=offset)
+        ),
         page,
     )
 
 
 async def list_all(
     admin: Admin, *, q: str = "", event: str = "", outcome: str = "", page: int = 1
-) -> Page:
+) -> EntryPage:
     """Returns one page of all entries.
 
     `q` is part of a name, an email or an IP address. `event` and `outcome` are exact values, or
     empty for all.
     """
-    page = min(page, MOST_PAGES)
+    page = min(page, MAX_PAGES)
     found = ALL(
         pattern=search_pattern(q), event=event, outcome=outcome, offset=(page - 1) * PAGE_SIZE
     )
     return _page(await admin.store.all(found), page)
 
 
-async def note_denial(viewer: Viewer, device: Device) -> None:
+async def record_denial(viewer: Viewer, client: ClientInfo) -> None:
     """Records that a viewer who is not an administrator requested an admin page, at most once a
     minute per user.
     """
-    await throttle.record_seldom(
-        viewer.store, by_viewer(viewer, device), "admin", DENIED, viewer.id
+    await limiter.record_refusal(
+        viewer.store, viewer_actor(viewer, client), "admin", DENIED, viewer.id
     )
 
 
-async def verify(operator: Operator, kept: tuple[int, str] | None = None) -> Verdict:
+async def verify_log(operator: Operator, known_head: tuple[int, str] | None = None) -> Verdict:
     """Verifies the whole audit log.
 
     `known_head` is the number and the MAC of a head that the operator saved earlier.
     """
-    return await chain.verify(operator.store, Link(*kept) if kept else None)
+    return await chain.verify_chain(
+        operator.store, ChainPosition(*known_head) if known_head else None
+    )
 
 
-def _page(found: list[Own] | list[Entry], page: int) -> Page:
-    return Page(found[:PAGE_SIZE], page, len(found) > PAGE_SIZE)
+def _page(found: list[OwnEntry] | list[AdminEntry], page: int) -> EntryPage:
+    return EntryPage(found[:PAGE_SIZE], page, len(found) > PAGE_SIZE)

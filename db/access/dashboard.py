@@ -14,11 +14,11 @@ from db.tables import Instant, sessions, users
 from db.viewer import Admin, Viewer
 
 DAYS: Final = 14
-NEWEST: Final = 5
+RECENT_COUNT: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class OwnProfile:
     """The viewer's own profile.
 
     `previous_login_at` is the log-in before the current one, None at the first.
@@ -41,7 +41,7 @@ class Figures:
     seven days, and administrators.
     """
 
-    people: int
+    users: int
     sessions: int
     day: int
     week: int
@@ -49,7 +49,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class DailySignUps:
     """The sign-ups of one day (UTC). `height` is the ratio to the busiest day, from 0 to 1."""
 
     date: date
@@ -58,7 +58,7 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Newcomer:
+class RecentSignUp:
     name: str
     slug: str
     created_at: datetime
@@ -68,16 +68,16 @@ def _counts(*counts: int) -> tuple[int, ...]:
     return counts
 
 
-LIVE_SESSIONS = (
+LIVE_SESSION_COUNT = (
     select(func.count())
     .select_from(sessions)
     .where(sessions.c.expires_at > bindparam("now", type_=Instant))
 )
-PEOPLE = select(func.count()).select_from(users)
+COUNT_USERS = select(func.count()).select_from(users)
 OWN_SESSIONS = sessions.alias("own_sessions")
 # `get_viewer` takes this as its `preload`, so that one statement reads the session and the profile.
 PRELOAD = pick(
-    Profile,
+    OwnProfile,
     users,
     device_count=select(func.count())
     .select_from(OWN_SESSIONS)
@@ -88,20 +88,20 @@ PRELOAD = pick(
     .correlate(users)
     .scalar_subquery(),
 )
-PROFILE = Statement(PRELOAD.where(users.c.id == bindparam("user_id")))
+OWN_PROFILE = Statement(PRELOAD.where(users.c.id == bindparam("user_id")))
 FIGURES = Statement(
     pick(
         Figures,
         users,
-        people=PEOPLE.scalar_subquery(),
-        sessions=LIVE_SESSIONS.scalar_subquery(),
-        day=PEOPLE.where(
+        users=COUNT_USERS.scalar_subquery(),
+        sessions=LIVE_SESSION_COUNT.scalar_subquery(),
+        day=COUNT_USERS.where(
             users.c.created_at > bindparam("day_ago", type_=Instant)
         ).scalar_subquery(),
-        week=PEOPLE.where(
+        week=COUNT_USERS.where(
             users.c.created_at > bindparam("week_ago", type_=Instant)
         ).scalar_subquery(),
-        admins=PEOPLE.where(users.c.role == "admin").scalar_subquery(),
+        admins=COUNT_USERS.where(users.c.role == "admin").scalar_subquery(),
     )
 )
 SIGN_UPS = Statement(
@@ -124,20 +124,20 @@ SIGN_UPS = Statement(
     .where(users.c.created_at >= bindparam("from_0", type_=Instant))
     .execution_options(into=_counts)
 )
-NEWCOMERS = Statement(
-    pick(Newcomer, users).order_by(users.c.created_at.desc(), users.c.id).limit(NEWEST)
+RECENT_SIGN_UPS = Statement(
+    pick(RecentSignUp, users).order_by(users.c.created_at.desc(), users.c.id).limit(RECENT_COUNT)
 )
 
 
-async def get_profile(viewer: Viewer) -> Profile:
+async def get_own_profile(viewer: Viewer) -> OwnProfile:
     """Returns the viewer's own profile and the number of their live sessions.
 
     Raises NotLoggedIn if the user no longer exists.
     """
-    if isinstance(viewer.preloaded, Profile):
+    if isinstance(viewer.preloaded, OwnProfile):
         return viewer.preloaded
-    profile: Profile | None = await viewer.store.one(
-        PROFILE(user_id=viewer.id, now=viewer.store.now())
+    profile: OwnProfile | None = await viewer.store.one(
+        OWN_PROFILE(user_id=viewer.id, now=viewer.store.now())
     )
     if profile is None:
         raise NotLoggedIn(ended=True)
@@ -157,7 +157,7 @@ async def get_figures(admin: Admin) -> Figures:
     return figures or Figures(0, 0, 0, 0, 0)
 
 
-async def list_sign_ups(admin: Admin) -> list[Day]:
+async def count_sign_ups_by_day(admin: Admin) -> list[DailySignUps]:
     """Returns the number of sign-ups of each of the last 14 days, today last."""
     today = admin.store.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     starts = [today - timedelta(days=DAYS - 1 - n) for n in range(DAYS)]
@@ -168,11 +168,11 @@ async def list_sign_ups(admin: Admin) -> list[Day]:
     counts = await admin.store.one(SIGN_UPS(**bounds)) or ()
     busiest = max(*counts, 1)
     return [
-        Day(start.date(), count, count / busiest)
+        DailySignUps(start.date(), count, count / busiest)
         for start, count in zip(starts, counts, strict=True)
     ]
 
 
-async def list_newcomers(admin: Admin) -> list[Newcomer]:
+async def list_recent_sign_ups(admin: Admin) -> list[RecentSignUp]:
     """Returns the users who signed up last, newest first."""
-    return await admin.store.all(NEWCOMERS())
+    return await admin.store.all(RECENT_SIGN_UPS())

@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete
 
-from db.audit import log as audit
-from db.audit.log import by_viewer
-from db.device_names import describe
+from db.audit import log as audit_log
+from db.audit.log import viewer_actor
+from db.device_names import describe_device
 from db.engine.statement import Statement
 from db.errors import NotFound
-from db.rate_limits import limiter as throttle
+from db.rate_limits import limiter
 from db.rate_limits.limits import SESSION_REVOKES
 from db.sessions.claims import NewCookie
-from db.sessions.device_cookie import remember
+from db.sessions.device_cookie import renew_device_cookie
 from db.sessions.lifecycle import end_all_sessions, require_right
 from db.store import pick
 from db.tables import Instant, sessions
@@ -28,15 +28,15 @@ class Device:
     id: str
     browser: str
     system: str
-    kind: str
-    address: str
+    device_type: str
+    ip_address: str
     created_at: datetime
     last_seen_at: datetime
     current: bool
 
     @property
     def name(self) -> str:
-        return describe(self.browser, self.system)
+        return describe_device(self.browser, self.system)
 
 
 class _Revoked(NamedTuple):
@@ -85,17 +85,20 @@ async def revoke_device(viewer: Viewer, device_id: str) -> str:
     Raises NotFound if the session does not exist or belongs to another user. Raises RateLimited,
     and NotLoggedIn if the viewer's own session has ended since the request was verified.
     """
-    await _admit(viewer)
+    await _take_tokens(viewer)
     async with viewer.store.transaction():
         await require_right(viewer)
         revoked: _Revoked | None = await viewer.store.one(REVOKE(id=device_id, user_id=viewer.id))
         if revoked is None:
             raise NotFound
         if revoked.id == viewer.session_id:
-            await audit.record(viewer.store, "logout", by_viewer(viewer))
+            await audit_log.record(viewer.store, "logout", viewer_actor(viewer))
         else:
-            detail = {"session": revoked.id, "device": describe(revoked.browser, revoked.system)}
-            await audit.record(viewer.store, "session.end", by_viewer(viewer), detail)
+            detail = {
+                "session": revoked.id,
+                "device": describe_device(revoked.browser, revoked.system),
+            }
+            await audit_log.record(viewer.store, "session.end", viewer_actor(viewer), detail)
     return revoked.id
 
 
@@ -104,15 +107,15 @@ async def revoke_others(viewer: Viewer) -> int:
 
     Raises RateLimited and NotLoggedIn.
     """
-    await _admit(viewer)
+    await _take_tokens(viewer)
     async with viewer.store.transaction():
         await require_right(viewer)
         ended = await viewer.store.count(
             REVOKE_OTHERS(user_id=viewer.id, session_id=viewer.session_id)
         )
         if ended:
-            await audit.record(
-                viewer.store, "session.end-others", by_viewer(viewer), {"ended": ended}
+            await audit_log.record(
+                viewer.store, "session.end-others", viewer_actor(viewer), {"ended": ended}
             )
     return ended
 
@@ -123,19 +126,21 @@ async def revoke_all(viewer: Viewer) -> NewCookie:
     Device cookies of all other browsers become invalid for this account. Raises RateLimited and
     NotLoggedIn.
     """
-    await _admit(viewer)
+    await _take_tokens(viewer)
     async with viewer.store.transaction():
         await require_right(viewer)
         ended = await end_all_sessions(viewer.store, viewer.id)
-        await audit.record(viewer.store, "session.end-all", by_viewer(viewer), {"ended": ended})
-    return remember(viewer.store, viewer.device.cookie, viewer.id)
+        await audit_log.record(
+            viewer.store, "session.end-all", viewer_actor(viewer), {"ended": ended}
+        )
+    return renew_device_cookie(viewer.store, viewer.client.device_cookie, viewer.id)
 
 
-async def _admit(viewer: Viewer) -> None:
+async def _take_tokens(viewer: Viewer) -> None:
     """Raises RateLimited.
 
     Each session has its own bucket, so that an attacker with a stolen session cannot use up the
     attempts of the user who wants to end it.
     """
     session = viewer.session_id or f"{viewer.id} {viewer.logged_in_at.isoformat()}"
-    await throttle.admit(viewer.store, by_viewer(viewer), (SESSION_REVOKES, session))
+    await limiter.take_tokens(viewer.store, viewer_actor(viewer), (SESSION_REVOKES, session))

@@ -7,12 +7,12 @@ from typing import Any, Final, cast
 from sqlalchemy import delete, select, update
 
 from db.engine.statement import Statement
-from db.errors import Busy
+from db.errors import Unavailable
 from db.store import Store
-from db.tables import sessions, trail_head, users
+from db.tables import audit_head, sessions, users
 
 # A flood of requests then takes the locks at most once a second.
-SUCCESS_COUNTS_FOR: Final = timedelta(seconds=1)
+WRITE_CHECK_INTERVAL: Final = timedelta(seconds=1)
 
 
 class _RollBack(Exception):
@@ -20,23 +20,23 @@ class _RollBack(Exception):
 
 
 # A statement without a table would not access SQLite's file.
-ANYBODY = Statement(select(users.c.id).limit(1))
-LOG_IN = (  # takes a log-in's locks in the same order, and changes no row
+SELECT_ANY_USER = Statement(select(users.c.id).limit(1))
+LOGIN_LOCKS = (  # takes a log-in's locks in the same order, and changes no row
     Statement(update(users).where(users.c.id == "").values(last_login_at=users.c.last_login_at)),
     Statement(delete(sessions).where(sessions.c.id == "")),
-    Statement(select(trail_head.c.number).with_for_update()),
+    Statement(select(audit_head.c.number).with_for_update()),
 )
 
 
-async def ask(store: Store) -> None:
+async def check_database(store: Store) -> None:
     """Checks that the database responds and that a log-in could be written. Raises Unavailable."""
-    await store.value(ANYBODY())
+    await store.value(SELECT_ANY_USER())
     if cast(Any, store.database)._backend.is_broken:
-        raise Busy
+        raise Unavailable
     check = store.write_check
     async with check.lock:
         now = store.now()
-        if check.succeeded_at is None or now - check.succeeded_at >= SUCCESS_COUNTS_FOR:
+        if check.succeeded_at is None or now - check.succeeded_at >= WRITE_CHECK_INTERVAL:
             await _require_writable(store)
             check.succeeded_at = now
 
@@ -48,6 +48,6 @@ async def _require_writable(store: Store) -> None:
     """
     with suppress(_RollBack):
         async with store.transaction():
-            for statement in LOG_IN:
+            for statement in LOGIN_LOCKS:
                 await store.count(statement())
             raise _RollBack

@@ -11,28 +11,28 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, case, update
 
-from db.audit import log as audit
-from db.audit.log import by_owner, by_stranger
+from db.audit import log as audit_log
+from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Bound, Statement
-from db.rate_limits import limiter as throttle
-from db.rate_limits.ip_networks import largest_network_of, per_client
+from db.rate_limits import limiter
+from db.rate_limits.ip_networks import find_largest_network, per_client
 from db.rate_limits.limits import (
     LOGIN_ACCOUNT,
     LOGIN_ALL,
     LOGIN_CLIENT_ACCOUNT,
     LOGIN_DEVICE,
-    LOGIN_FAILS,
+    LOGIN_FAILURES,
     LOGIN_POSTS,
     LOGIN_UNKNOWN,
-    MEMBER_HASHES,
+    USER_HASHES,
 )
 from db.sessions.claims import NewSession
-from db.sessions.device_cookie import recognise
+from db.sessions.device_cookie import read_device_cookie
 from db.sessions.lifecycle import start_session
 from db.store import Store, pick
 from db.tables import Instant, users
-from db.viewer import Device, Role
+from db.viewer import ClientInfo, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,17 @@ class _Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cost:
+class _Charges:
     """The tokens that an attempt takes.
 
     Those of `guesses` are refunded if the password was correct or the service overloaded.
     """
 
-    posts: tuple[throttle.Take, ...]
-    guesses: tuple[throttle.Take, ...]
+    posts: tuple[limiter.Charge, ...]
+    guesses: tuple[limiter.Charge, ...]
 
 
-class _NotKept(Exception):
+class _RolledBack(Exception):
     """Rolls the transaction back, so that the audit entry is not stored."""
 
 
@@ -67,7 +67,7 @@ CREDENTIALS = Statement(
     )
 )
 _now = bindparam("now", type_=Instant)
-LOGGED_IN = Statement(
+RECORD_LOGIN = Statement(
     update(users)
     .where(
         users.c.id == bindparam("user_id"),
@@ -82,11 +82,11 @@ LOGGED_IN = Statement(
     )
     .returning(users.c.role)
 )
-TRIES: Final = 2
+MAX_VERIFY_ATTEMPTS: Final = 2
 
 
 async def log_in(
-    store: Store, *, email: str, password: Secret[str], device: Device
+    store: Store, *, email: str, password: Secret[str], client: ClientInfo
 ) -> NewSession | None:
     """Returns a new session; None if the email is unknown, the password is wrong or the account is
     disabled.
@@ -94,120 +94,136 @@ async def log_in(
     Computes one hash in each of these cases. If another request replaces the stored hash in the
     meantime, verifies once more. Raises RateLimited and Unavailable.
     """
-    known = await store.one(CREDENTIALS(email=email))
-    at_home = _recognise(store, device, known)
-    cost = (
-        _cost_at_known_browser(at_home, known, device)
-        if known and at_home
-        else _cost(email, device)
+    credentials = await store.one(CREDENTIALS(email=email))
+    known_browser = _find_known_browser(store, client, credentials)
+    charges = (
+        _charges_at_known_browser(known_browser, credentials, client)
+        if credentials and known_browser
+        else _charges(email, client)
     )
-    member = known.id if known and at_home else None
-    store.passwords.require_room(member=member)
-    target_id = known.id if known else None
-    await throttle.admit(
-        store, by_stranger(device), *cost.posts, *cost.guesses, target_id=target_id
+    user_id = credentials.id if credentials and known_browser else None
+    store.passwords.require_capacity(user_id=user_id)
+    target_id = credentials.id if credentials else None
+    await limiter.take_tokens(
+        store, anonymous_actor(client), *charges.posts, *charges.guesses, target_id=target_id
     )
-    async with throttle.trying(store, *cost.guesses):
-        for _ in range(TRIES):
+    async with limiter.refund_if_overloaded(store, *charges.guesses):
+        for _ in range(MAX_VERIFY_ATTEMPTS):
             fits = await store.passwords.verify(
-                known and known.password_hash, password, member=member
+                credentials and credentials.password_hash, password, user_id=user_id
             )
-            if not fits or known is None or known.disabled:
+            if not fits or credentials is None or credentials.disabled:
                 break
-            hash_to_keep = await _renewed_hash(store, known, password)
+            hash_to_keep = await _renewed_hash(store, credentials, password)
             async with store.transaction():
-                role = await store.value(_logged_in(store, known, hash_to_keep))
+                role = await store.value(_record_login(store, credentials, hash_to_keep))
                 if role is not None:
-                    return await _let_in(store, known, role, device, cost)
-            known = await store.one(CREDENTIALS(email=email))
-    await _note_refusal(store, known, email, device)
+                    return await _start_session(store, credentials, role, client, charges)
+            credentials = await store.one(CREDENTIALS(email=email))
+    await _record_refusal(store, credentials, email, client)
     return None
 
 
-def _recognise(store: Store, device: Device, known: _Credentials | None) -> str | None:
+def _find_known_browser(
+    store: Store, client: ClientInfo, credentials: _Credentials | None
+) -> str | None:
     """Returns the id of the browser if its device cookie shows an earlier log-in to this account.
 
     Decodes the cookie even if there is no account, so that the time does not depend on it.
     """
-    browser = recognise(store, device.cookie)
-    if known and browser and browser.was_in(known.id, known.sessions_ended_at):
+    browser = read_device_cookie(store, client.device_cookie)
+    if credentials and browser and browser.knows(credentials.id, credentials.sessions_ended_at):
         return browser.id
     return None
 
 
-def _cost(email: str, device: Device) -> _Cost:
+def _charges(email: str, client: ClientInfo) -> _Charges:
     """Returns the charges at an unknown browser.
 
     Each client has its own bucket for an email, whether or not an account has it. With one bucket
     for all clients, a few guesses an hour by one client would lock the user out.
     """
     guesses = (
-        *per_client(LOGIN_FAILS, device.address),
-        *per_client(LOGIN_CLIENT_ACCOUNT, device.address, email),
+        *per_client(LOGIN_FAILURES, client.ip_address),
+        *per_client(LOGIN_CLIENT_ACCOUNT, client.ip_address, email),
         (LOGIN_ACCOUNT, email),
     )
-    return _Cost(per_client(LOGIN_POSTS, device.address), guesses)
+    return _Charges(per_client(LOGIN_POSTS, client.ip_address), guesses)
 
 
-def _cost_at_known_browser(device_id: str, known: _Credentials, device: Device) -> _Cost:
+def _charges_at_known_browser(
+    device_id: str, credentials: _Credentials, client: ClientInfo
+) -> _Charges:
     """Returns the charges at a browser with an earlier log-in, whose buckets the guesses of other
     clients do not use up.
 
     Posts are charged to the account, because each log-in without a device cookie creates a new
     device id. They are also charged to the client, since one client could create many accounts.
     """
-    posts = ((LOGIN_POSTS, f"account {known.id}"), *per_client(MEMBER_HASHES, device.address))
-    return _Cost(posts, ((LOGIN_DEVICE, f"{device_id} {known.id}"),))
+    posts = (
+        (LOGIN_POSTS, f"account {credentials.id}"),
+        *per_client(USER_HASHES, client.ip_address),
+    )
+    return _Charges(posts, ((LOGIN_DEVICE, f"{device_id} {credentials.id}"),))
 
 
-async def _let_in(
-    store: Store, known: _Credentials, role: Role, device: Device, cost: _Cost
+async def _start_session(
+    store: Store, credentials: _Credentials, role: Role, client: ClientInfo, charges: _Charges
 ) -> NewSession:
     """Starts the session and refunds the tokens of this attempt.
 
     Earlier wrong guesses of the client stay counted.
     """
-    await throttle.give_back(store, *cost.guesses, succeeded=True)
-    session = await start_session(store, known.id, role, device)
-    await audit.record(store, "login", by_owner(known.id, device, session.id))
+    await limiter.refund(store, *charges.guesses, succeeded=True)
+    session = await start_session(store, credentials.id, role, client)
+    await audit_log.record(store, "login", user_actor(credentials.id, client, session.id))
     return session
 
 
-async def _note_refusal(
-    store: Store, known: _Credentials | None, email: str, device: Device
+async def _record_refusal(
+    store: Store, credentials: _Credentials | None, email: str, client: ClientInfo
 ) -> None:
     """Writes an audit entry about a failed log-in.
 
     During a flood, which has an entry of its own, an entry about an unknown email is written and
     rolled back. The work is therefore the same whether or not an account exists.
     """
-    by, target_id = by_stranger(device), known.id if known else None
+    actor, target_id = anonymous_actor(client), credentials.id if credentials else None
     async with store.transaction():
-        calm = await throttle.notice(store, by, LOGIN_ALL, "everybody")
-        calm = calm and await throttle.notice(
-            store, by, LOGIN_UNKNOWN, largest_network_of(device.address)
+        is_below_flood = await limiter.take_token_or_record(store, actor, LOGIN_ALL, "everybody")
+        is_below_flood = is_below_flood and await limiter.take_token_or_record(
+            store, actor, LOGIN_UNKNOWN, find_largest_network(client.ip_address)
         )
-        with suppress(_NotKept):
+        with suppress(_RolledBack):
             async with store.transaction():
-                await audit.record(
-                    store, "login", by, target_id=target_id, outcome="refused", counted_for=email
+                await audit_log.record(
+                    store,
+                    "login",
+                    actor,
+                    target_id=target_id,
+                    outcome="refused",
+                    budget_subject=email,
                 )
-                if not calm and known is None:
-                    raise _NotKept
+                if not is_below_flood and credentials is None:
+                    raise _RolledBack
 
 
-def _logged_in(store: Store, known: _Credentials, hash_to_keep: Secret[str]) -> Bound[Any]:
+def _record_login(store: Store, credentials: _Credentials, hash_to_keep: Secret[str]) -> Bound[Any]:
     """Returns the statement that records the log-in.
 
     It changes no row if the password has changed or the account was disabled since the
     verification.
     """
-    verified, kept = known.password_hash.reveal(), hash_to_keep.reveal()
-    return LOGGED_IN(user_id=known.id, verified_hash=verified, new_hash=kept, now=store.now())
+    verified, kept = credentials.password_hash.reveal(), hash_to_keep.reveal()
+    return RECORD_LOGIN(
+        user_id=credentials.id, verified_hash=verified, new_hash=kept, now=store.now()
+    )
 
 
-async def _renewed_hash(store: Store, known: _Credentials, password: Secret[str]) -> Secret[str]:
+async def _renewed_hash(
+    store: Store, credentials: _Credentials, password: Secret[str]
+) -> Secret[str]:
     """Returns the stored hash, or a new hash if the stored one has outdated parameters."""
-    if store.passwords.is_outdated(known.password_hash):
+    if store.passwords.is_outdated(credentials.password_hash):
         return await store.passwords.hash(password)
-    return known.password_hash
+    return credentials.password_hash

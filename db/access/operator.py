@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from db import accounts as people
+from db import accounts
 from db.audit import chain
-from db.audit import log as audit
+from db.audit import log as audit_log
 from db.audit.log import OPERATOR
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
@@ -16,7 +16,7 @@ from db.viewer import Operator, Role
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class ListedUser:
     email: str
     name: str
     role: Role
@@ -24,10 +24,10 @@ class Person:
     disabled_at: datetime | None
 
 
-PEOPLE = Statement(pick(Person, users).order_by(users.c.created_at, users.c.id))
+ALL_USERS = Statement(pick(ListedUser, users).order_by(users.c.created_at, users.c.id))
 
 
-async def find_head_problem(operator: Operator) -> str:
+async def find_audit_problem(operator: Operator) -> str:
     """Returns why audit entries written now would not continue the log; an empty string if they
     would.
     """
@@ -41,23 +41,25 @@ async def create_user(
     store = operator.store
     password_hash = await store.passwords.hash(password)
     async with store.transaction():
-        user_id = await people.add(store, name, email, password_hash, role=role)
+        user_id = await accounts.insert_user(store, name, email, password_hash, role=role)
         if user_id is None:
-            owner_id = await people.find_owner(store, email)
-            await audit.record(
-                store, "account.create", OPERATOR, target_id=owner_id, outcome="refused"
+            target_id = await accounts.find_user_id(store, email)
+            await audit_log.record(
+                store, "account.create", OPERATOR, target_id=target_id, outcome="refused"
             )
         else:
-            await audit.record(store, "account.create", OPERATOR, {"role": role}, target_id=user_id)
+            await audit_log.record(
+                store, "account.create", OPERATOR, {"role": role}, target_id=user_id
+            )
     return user_id
 
 
-async def change_role(operator: Operator, email: str, role: Role) -> None:
+async def set_user_role(operator: Operator, email: str, role: Role) -> None:
     """Changes a user's role from the user's next request on. Raises NotFound and LastAdmin."""
-    await people.change_role(operator, await _get_user_id(operator, email), role)
+    await accounts.set_role(operator, await _get_user_id(operator, email), role)
 
 
-async def set_password(operator: Operator, email: str, password: Secret[str]) -> int:
+async def set_user_password(operator: Operator, email: str, password: Secret[str]) -> int:
     """Replaces a user's password, ends the user's sessions and returns how many rows there were.
 
     Raises NotFound.
@@ -67,18 +69,18 @@ async def set_password(operator: Operator, email: str, password: Secret[str]) ->
         await _get_user_id(operator, email),
         await store.passwords.hash(password),
     )
-    async with people.change(operator, "password.set", user_id) as detail:
-        detail["ended"] = ended = await people.set_password(store, user_id, password_hash)
+    async with accounts.change_user(operator, "password.set", user_id) as detail:
+        detail["ended"] = ended = await accounts.set_password_hash(store, user_id, password_hash)
     return ended
 
 
-async def list_people(operator: Operator) -> list[Person]:
+async def list_users(operator: Operator) -> list[ListedUser]:
     """Returns every user, the oldest account first."""
-    return await operator.store.all(PEOPLE())
+    return await operator.store.all(ALL_USERS())
 
 
 async def _get_user_id(operator: Operator, email: str) -> str:
-    user_id = await people.find_owner(operator.store, email)
+    user_id = await accounts.find_user_id(operator.store, email)
     if user_id is None:
         raise NotFound
     return user_id

@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from db import accounts as people
+from db import accounts
 from db.access.login import log_in
-from db.audit import log as audit
-from db.audit.log import by_owner, by_stranger
+from db.audit import log as audit_log
+from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
-from db.errors import NotCreated, Refusal, TooMany
-from db.rate_limits import limiter as throttle
-from db.rate_limits.ip_networks import networks_of, per_client
+from db.errors import AccountNotCreated, AppError, RateLimited
+from db.rate_limits import limiter
+from db.rate_limits.ip_networks import find_networks, per_client
 from db.rate_limits.limits import (
     EMAIL_ALL,
     EMAIL_HOUR,
@@ -22,26 +22,29 @@ from db.rate_limits.limits import (
 from db.sessions.claims import NewSession
 from db.sessions.lifecycle import start_session
 from db.store import Store
-from db.viewer import Device
+from db.viewer import ClientInfo
 
 
-async def email_taken(store: Store, email: str, device: Device) -> bool | None:
+async def is_email_taken(store: Store, email: str, client: ClientInfo) -> bool | None:
     """Returns whether an account has the email, as a hint while the user types; only the UNIQUE
     index decides.
 
     Returns None if the client has looked up too many emails.
     """
     try:
-        await throttle.admit_once(
-            store, by_stranger(device), *_look_up(email, device), (EMAIL_ALL, "everybody")
+        await limiter.take_tokens_once(
+            store,
+            anonymous_actor(client),
+            *_look_up_charges(email, client),
+            (EMAIL_ALL, "everybody"),
         )
-    except TooMany:
+    except RateLimited:
         return None
-    return await people.email_taken(store, email)
+    return await accounts.email_exists(store, email)
 
 
 async def sign_up(
-    store: Store, *, name: str, email: str, password: Secret[str], device: Device
+    store: Store, *, name: str, email: str, password: Secret[str], client: ClientInfo
 ) -> NewSession | None:
     """Creates an account and its first session in one transaction.
 
@@ -50,88 +53,96 @@ async def sign_up(
     BreachedPassword, Unavailable, and AccountNotCreated if the database rejects the account; then
     nothing is stored.
     """
-    password_hash = await _hash(store, email, password, device)
+    password_hash = await _hash(store, email, password, client)
     async with _creating(store):
-        user_id = await people.add(store, name, email, password_hash, logs_in=True)
+        user_id = await accounts.insert_user(store, name, email, password_hash, logs_in=True)
         if user_id is not None:
-            session = await start_session(store, user_id, "user", device)
-            await audit.record(store, "signup", by_owner(user_id, device, session.id))
+            session = await start_session(store, user_id, "user", client)
+            await audit_log.record(store, "signup", user_actor(user_id, client, session.id))
             return session
-    return await _log_in(store, email, password, device)
+    return await _log_in(store, email, password, client)
 
 
 async def sign_up_privately(
-    store: Store, *, name: str, email: str, password: Secret[str], device: Device
+    store: Store, *, name: str, email: str, password: Secret[str], client: ClientInfo
 ) -> None:
     """Creates an account if none has the email; the client cannot see the difference.
 
     If an account has the email, its user sees an entry in the audit log. Both cases do the same
     work: one hash, and one transaction with as many writes. Raises the errors of `sign_up`.
     """
-    password_hash = await _hash(store, email, password, device)
+    password_hash = await _hash(store, email, password, client)
     async with _creating(store):
-        user_id = await people.add(store, name, email, password_hash)
+        user_id = await accounts.insert_user(store, name, email, password_hash)
         if user_id is None:
-            await _note_refusal(store, email, device)
+            await _record_refusal(store, email, client)
         else:
-            await audit.record(store, "signup", by_owner(user_id, device))
+            await audit_log.record(store, "signup", user_actor(user_id, client))
 
 
 async def _log_in(
-    store: Store, email: str, password: Secret[str], device: Device
+    store: Store, email: str, password: Secret[str], client: ClientInfo
 ) -> NewSession | None:
     """Logs in to the existing account with the limits, verification and audit entries of any
     log-in.
 
     An attempt above the limits of log-in verifies nothing and gets the answer to a wrong password.
     """
-    with suppress(TooMany):
-        session = await log_in(store, email=email, password=password, device=device)
+    with suppress(RateLimited):
+        session = await log_in(store, email=email, password=password, client=client)
         if session is not None:
             return session
     async with _creating(store):
-        await _note_refusal(store, email, device)
+        await _record_refusal(store, email, client)
     return None
 
 
-async def _hash(store: Store, email: str, password: Secret[str], device: Device) -> Secret[str]:
+async def _hash(store: Store, email: str, password: Secret[str], client: ClientInfo) -> Secret[str]:
     """Applies the rate limits, then returns the password hash.
 
     A flood therefore costs neither a hash nor a look-up.
     """
-    store.passwords.require_room()
-    await _admit(store, email, device)
-    async with throttle.trying(store, *_sign_ups(device)):
-        await store.breaches.require_unknown(password)
+    store.passwords.require_capacity()
+    await _take_tokens(store, email, client)
+    async with limiter.refund_if_overloaded(store, *_sign_up_charges(client)):
+        await store.breached_passwords.require_not_breached(password)
         return await store.passwords.hash(password)
 
 
-async def _admit(store: Store, email: str, device: Device) -> None:
+async def _take_tokens(store: Store, email: str, client: ClientInfo) -> None:
     """Takes the tokens of a sign-up and of an email look-up, because a sign-up also shows whether
     an account has the email.
 
     It does not take a token of the look-up limit that all clients share: one client could use it up
     and block every sign-up.
     """
-    await throttle.admit(store, by_stranger(device), *_sign_ups(device))
-    await throttle.admit_once(store, by_stranger(device), *_look_up(email, device))
+    await limiter.take_tokens(store, anonymous_actor(client), *_sign_up_charges(client))
+    await limiter.take_tokens_once(store, anonymous_actor(client), *_look_up_charges(email, client))
 
 
-def _sign_ups(device: Device) -> tuple[throttle.Take, ...]:
-    return *per_client(SIGNUP_MINUTE, device.address), *per_client(SIGNUP_HOUR, device.address)
+def _sign_up_charges(client: ClientInfo) -> tuple[limiter.Charge, ...]:
+    return *per_client(SIGNUP_MINUTE, client.ip_address), *per_client(
+        SIGNUP_HOUR, client.ip_address
+    )
 
 
-def _look_up(email: str, device: Device) -> tuple[throttle.Take, ...]:
+def _look_up_charges(email: str, client: ClientInfo) -> tuple[limiter.Charge, ...]:
     """Returns the mark that the client has looked up the email, then the charges of a first
     look-up.
     """
-    seen = (EMAIL_SEEN, f"{networks_of(device.address)[0].name} {email}")
-    return seen, *per_client(EMAIL_MINUTE, device.address), *per_client(EMAIL_HOUR, device.address)
+    seen = (EMAIL_SEEN, f"{find_networks(client.ip_address)[0].name} {email}")
+    return (
+        seen,
+        *per_client(EMAIL_MINUTE, client.ip_address),
+        *per_client(EMAIL_HOUR, client.ip_address),
+    )
 
 
-async def _note_refusal(store: Store, email: str, device: Device) -> None:
-    owner_id = await people.find_owner(store, email)
-    await audit.record(store, "signup", by_stranger(device), target_id=owner_id, outcome="refused")
+async def _record_refusal(store: Store, email: str, client: ClientInfo) -> None:
+    target_id = await accounts.find_user_id(store, email)
+    await audit_log.record(
+        store, "signup", anonymous_actor(client), target_id=target_id, outcome="refused"
+    )
 
 
 @asynccontextmanager
@@ -143,7 +154,7 @@ async def _creating(store: Store) -> AsyncIterator[None]:
     try:
         async with store.transaction():
             yield
-    except Refusal:
+    except AppError:
         raise
     except Exception as error:
-        raise NotCreated from error
+        raise AccountNotCreated from error

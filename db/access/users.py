@@ -53,12 +53,12 @@ PROFILE = Statement(
 
 async def get_profile(viewer: Viewer, slug: str) -> Profile:
     """Returns the profile with this slug. Raises NotFound."""
-    asking = {
+    viewer_values = {
         "viewer_id": viewer.id,
         "viewer_team": viewer.team,
         "viewer_is_admin": viewer.role == "admin",
     }
-    profile: Profile | None = await viewer.store.one(PROFILE(slug=slug, **asking))
+    profile: Profile | None = await viewer.store.one(PROFILE(slug=slug, **viewer_values))
     if profile is None:
         raise NotFound
     return profile

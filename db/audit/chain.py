@@ -9,23 +9,23 @@ from typing import Final, Literal
 
 from sqlalchemy import Integer, bindparam, delete, func, select
 
-from db.audit.log import BEGINNING, Entry, Link, proven_text, sealed_text
+from db.audit.log import CHAIN_START, ChainPosition, Entry, end_mac_input, entry_mac_input
 from db.engine.statement import Statement, insert
 from db.store import Store, pick
-from db.tables import audit, trail_anchor, trail_head
+from db.tables import audit, audit_checkpoint, audit_head
 
 logger = logging.getLogger("latchkey")
 
-AT_ONCE: Final = 500  # entries per query
+READ_BATCH_SIZE: Final = 500  # entries per query
 # The errors of values that this program never writes.
-UNREADABLE: Final = (ValueError, TypeError, AttributeError, OverflowError)
+UNREADABLE_ERRORS: Final = (ValueError, TypeError, AttributeError, OverflowError)
 
-SPOILT: Final = Entry(
+UNREADABLE_ENTRY: Final = Entry(
     0,
     datetime.min.replace(tzinfo=UTC),
     "",
     "refused",
-    "program",
+    "system",
     None,
     None,
     "",
@@ -35,14 +35,14 @@ SPOILT: Final = Entry(
     "",
     "",
 )
-RETIRED: Final = (
+RETIRED_KEY: Final = (
     "was written with none of the secrets in SESSION_SECRET: append the retired one, "
     "and verify again"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class ChainEnd:
     """One end of the chain with a MAC.
 
     The checkpoint is the position of the newest pruned entry, the head that of the newest entry.
@@ -50,9 +50,9 @@ class End:
     """
 
     number: int
-    seal: str
+    entry_mac: str
     kid: str
-    proof: str
+    mac: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,35 +63,37 @@ class Verdict:
     describes the first invalid entry; it is empty if all are valid.
     """
 
-    rows: int
-    head: Link
+    entries: int
+    head: ChainPosition
     problem: str = ""
 
 
-ANCHOR = Statement(pick(End, trail_anchor).order_by(trail_anchor.c.number.desc()).limit(1))
-HEAD = Statement(pick(End, trail_head).order_by(trail_head.c.number.desc()).limit(1))
-HELD_HEAD = Statement(
-    pick(End, trail_head).order_by(trail_head.c.number.desc()).limit(1).with_for_update()
+SELECT_CHECKPOINT = Statement(
+    pick(ChainEnd, audit_checkpoint).order_by(audit_checkpoint.c.number.desc()).limit(1)
 )
-LIFT = Statement(delete(trail_anchor))
-DROP = Statement(
-    insert(trail_anchor).values(
-        {name: bindparam(name) for name in ("number", "seal", "kid", "proof")}
+SELECT_HEAD = Statement(pick(ChainEnd, audit_head).order_by(audit_head.c.number.desc()).limit(1))
+LOCK_HEAD = Statement(
+    pick(ChainEnd, audit_head).order_by(audit_head.c.number.desc()).limit(1).with_for_update()
+)
+DELETE_CHECKPOINT = Statement(delete(audit_checkpoint))
+INSERT_CHECKPOINT = Statement(
+    insert(audit_checkpoint).values(
+        {name: bindparam(name) for name in ("number", "entry_mac", "kid", "mac")}
     )
 )
-OLDEST = Statement(
-    select(func.min(audit.c.number)).where(audit.c.number <= bindparam("most", type_=Integer))
+FIRST_NUMBER_UP_TO = Statement(
+    select(func.min(audit.c.number)).where(audit.c.number <= bindparam("max_number", type_=Integer))
 )
-NEXT = Statement(
+NEXT_NUMBER = Statement(
     select(func.min(audit.c.number)).where(audit.c.number > bindparam("after", type_=Integer))
 )
-ROWS = Statement(
+ENTRIES_AFTER = Statement(
     pick(Entry, audit)
     .where(audit.c.number > bindparam("after", type_=Integer))
     .order_by(audit.c.number)
-    .limit(bindparam("many", type_=Integer))
+    .limit(bindparam("batch_size", type_=Integer))
 )
-PRUNE = Statement(
+DELETE_ENTRIES = Statement(
     delete(audit).where(
         audit.c.number > bindparam("after", type_=Integer),
         audit.c.number <= bindparam("last", type_=Integer),
@@ -99,16 +101,16 @@ PRUNE = Statement(
 )
 
 
-async def verify(store: Store, kept: Link | None = None) -> Verdict:
+async def verify_chain(store: Store, known_head: ChainPosition | None = None) -> Verdict:
     """Verifies that every entry is unchanged and in its position.
 
     `known_head` is a head that was saved outside of the database. Entries may be added or pruned
     during the verification; it starts again if pruning moved the checkpoint.
     """
     while True:
-        anchor, head = await store.one(ANCHOR()), await store.one(HEAD())
-        verdict = await _walk(store, anchor, head, kept)
-        if not verdict.problem or await store.one(ANCHOR()) == anchor:
+        checkpoint, head = await store.one(SELECT_CHECKPOINT()), await store.one(SELECT_HEAD())
+        verdict = await _verify_entries(store, checkpoint, head, known_head)
+        if not verdict.problem or await store.one(SELECT_CHECKPOINT()) == checkpoint:
             return verdict
 
 
@@ -116,7 +118,7 @@ async def find_head_problem(store: Store) -> str:
     """Returns why the newest entry was not written with the keys of this program; an empty string
     if it was.
     """
-    head = await store.one(HEAD())
+    head = await store.one(SELECT_HEAD())
     if head and head.number and not store.audit_keys.knows(head.kid):
         return (
             "the audit log was written with another SESSION_SECRET: set the service's "
@@ -129,7 +131,9 @@ async def find_head_problem(store: Store) -> str:
     )
 
 
-async def shorten(store: Store, older_than: datetime, most: int, many: int) -> int:
+async def prune_entries(
+    store: Store, older_than: datetime, max_entries: int, batch_size: int
+) -> int:
     """Deletes the oldest entries that are older than `older_than` or beyond `max_entries`, at most
     `batch_size`, and returns how many.
 
@@ -140,78 +144,89 @@ async def shorten(store: Store, older_than: datetime, most: int, many: int) -> i
     number of entries.
     """
     async with store.transaction():
-        head, anchor = await store.one(HELD_HEAD()), await store.one(ANCHOR())
+        head, checkpoint = await store.one(LOCK_HEAD()), await store.one(SELECT_CHECKPOINT())
         if head is None or _head_problem(store, head):
             logger.error("the audit log is not pruned: its head is missing or not valid")
             return 0
-        start = last = _start(anchor)
-        for entry in await _read(store, start.number, many):
-            surplus = entry.number <= head.number - most
+        start = last = _start(checkpoint)
+        for entry in await _read(store, start.number, batch_size):
+            surplus = entry.number <= head.number - max_entries
             if entry.number == head.number or not (surplus or entry.at < older_than):
                 break
-            if problem := _end_problem(store, "anchor", anchor, surplus) or _problem(
+            if problem := _end_problem(store, "anchor", checkpoint, surplus) or _problem(
                 store, entry, last, surplus
             ):
                 logger.error("pruning of the audit log has stopped: %s", problem)
                 break
-            last = Link(entry.number, entry.seal)
+            last = ChainPosition(entry.number, entry.mac)
         if last == start:
             return 0
-        await _drop_anchor(store, last)
-        return await store.count(PRUNE(after=start.number, last=last.number))
+        await _move_checkpoint(store, last)
+        return await store.count(DELETE_ENTRIES(after=start.number, last=last.number))
 
 
-async def _drop_anchor(store: Store, last: Link) -> None:
+async def _move_checkpoint(store: Store, last: ChainPosition) -> None:
     """Replaces the checkpoint by the position of the newest pruned entry."""
-    await store.count(LIFT())
-    proof = store.audit_keys.make(proven_text("anchor", last.number, last.seal))
+    await store.count(DELETE_CHECKPOINT())
+    mac = store.audit_keys.sign(end_mac_input("anchor", last.number, last.mac))
     await store.count(
-        DROP(number=last.number, seal=last.seal, kid=store.audit_keys.kid, proof=proof)
+        INSERT_CHECKPOINT(number=last.number, entry_mac=last.mac, kid=store.audit_keys.kid, mac=mac)
     )
 
 
-async def _walk(store: Store, anchor: End | None, head: End | None, kept: Link | None) -> Verdict:
+async def _verify_entries(
+    store: Store,
+    checkpoint: ChainEnd | None,
+    head: ChainEnd | None,
+    known_head: ChainPosition | None,
+) -> Verdict:
     """Verifies the checkpoint, the entries and the head.
 
     `head` was read before the entries, so its position is among them or at their end.
     """
-    start = last = _start(anchor)
+    start = last = _start(checkpoint)
     heads = [
-        found for found in (kept, head and Link(head.number, head.seal)) if found and found.number
+        found
+        for found in (known_head, head and ChainPosition(head.number, head.entry_mac))
+        if found and found.number
     ]
-    problem = _end_problem(store, "anchor", anchor) or await _leftover(store, start)
-    if kept and kept.number < start.number:
+    problem = _end_problem(store, "anchor", checkpoint) or await _find_leading_entry(store, start)
+    if known_head and known_head.number < start.number:
         problem = (
             problem
-            or f"entry {kept.number}, the head that was given, has been pruned: keep a newer one"
+            or f"entry {known_head.number}, the head that was given, has been pruned: keep a newer one"
         )
-    while not problem and (entries := await _read(store, last.number, AT_ONCE)):
+    while not problem and (entries := await _read(store, last.number, READ_BATCH_SIZE)):
         for entry in entries:
-            if problem := _problem(store, entry, last) or _other_problem(entry, heads):
+            if problem := _problem(store, entry, last) or _known_head_problem(entry, heads):
                 break
-            last = Link(entry.number, entry.seal)
-    problem = problem or _cut_problem(last, anchor, heads) or _head_problem(store, head)
+            last = ChainPosition(entry.number, entry.mac)
+    problem = problem or _cut_problem(last, checkpoint, heads) or _head_problem(store, head)
     return Verdict(last.number - start.number, last, problem)
 
 
-async def _read(store: Store, after: int, many: int) -> list[Entry]:
+async def _read(store: Store, after: int, batch_size: int) -> list[Entry]:
     """Returns the next entries, up to the first that cannot be read.
 
     Returns that one as its number with an invalid MAC.
     """
     try:
-        return await store.all(ROWS(after=after, many=many))
-    except UNREADABLE:
-        if many > 1:
-            return await _read(store, after, many // 2)
+        return await store.all(ENTRIES_AFTER(after=after, batch_size=batch_size))
+    except UNREADABLE_ERRORS:
+        if batch_size > 1:
+            return await _read(store, after, batch_size // 2)
     return [
-        replace(SPOILT, number=int(await store.value(NEXT(after=after))), kid=store.audit_keys.kid)
+        replace(
+            UNREADABLE_ENTRY,
+            number=int(await store.value(NEXT_NUMBER(after=after))),
+            kid=store.audit_keys.kid,
+        )
     ]
 
 
-async def _leftover(store: Store, start: Link) -> str:
+async def _find_leading_entry(store: Store, start: ChainPosition) -> str:
     """Returns a problem if an entry exists at or before the checkpoint."""
-    number = await store.value(OLDEST(most=start.number))
+    number = await store.value(FIRST_NUMBER_UP_TO(max_number=start.number))
     return (
         ""
         if number is None
@@ -219,18 +234,18 @@ async def _leftover(store: Store, start: Link) -> str:
     )
 
 
-def _start(anchor: End | None) -> Link:
-    return Link(anchor.number, anchor.seal) if anchor else BEGINNING
+def _start(checkpoint: ChainEnd | None) -> ChainPosition:
+    return ChainPosition(checkpoint.number, checkpoint.entry_mac) if checkpoint else CHAIN_START
 
 
-def _head_problem(store: Store, head: End | None) -> str:
+def _head_problem(store: Store, head: ChainEnd | None) -> str:
     if head is None:
         return "the head is missing: it was deleted"
     return _end_problem(store, "head", head) if head.number else ""
 
 
 def _end_problem(
-    store: Store, which: Literal["anchor", "head"], end: End | None, retired: bool = False
+    store: Store, which: Literal["anchor", "head"], end: ChainEnd | None, retired: bool = False
 ) -> str:
     """Returns why this end is invalid, or an empty string.
 
@@ -239,13 +254,13 @@ def _end_problem(
     if end is None:
         return ""
     if not store.audit_keys.knows(end.kid):
-        return "" if retired else f"the {which}, entry {end.number}, {RETIRED}"
-    if _fits(store, end.kid, proven_text(which, end.number, end.seal), end.proof):
+        return "" if retired else f"the {which}, entry {end.number}, {RETIRED_KEY}"
+    if _has_valid_mac(store, end.kid, end_mac_input(which, end.number, end.entry_mac), end.mac):
         return ""
     return f"the {which}, entry {end.number}, was changed: its MAC does not match"
 
 
-def _problem(store: Store, entry: Entry, before: Link, retired: bool = False) -> str:
+def _problem(store: Store, entry: Entry, before: ChainPosition, retired: bool = False) -> str:
     """Returns why this entry is not the successor of `before`, or an empty string.
 
     With `retired`, an unknown key is no problem.
@@ -253,33 +268,35 @@ def _problem(store: Store, entry: Entry, before: Link, retired: bool = False) ->
     if entry.number != before.number + 1:
         return f"entry {before.number + 1} is missing"
     if not store.audit_keys.knows(entry.kid):
-        return "" if retired else f"entry {entry.number} {RETIRED}"
+        return "" if retired else f"entry {entry.number} {RETIRED_KEY}"
     try:
-        text = sealed_text(entry, before.seal)
-    except UNREADABLE:
+        text = entry_mac_input(entry, before.mac)
+    except UNREADABLE_ERRORS:
         text = b""
-    if _fits(store, entry.kid, text, entry.seal):
+    if _has_valid_mac(store, entry.kid, text, entry.mac):
         return ""
     return f"entry {entry.number} was changed or replaced: its MAC does not match"
 
 
-def _fits(store: Store, kid: str, text: bytes, seal: str) -> bool:
-    return isinstance(seal, str) and seal.isascii() and store.audit_keys.fits(kid, text, seal)
+def _has_valid_mac(store: Store, kid: str, text: bytes, mac: str) -> bool:
+    return isinstance(mac, str) and mac.isascii() and store.audit_keys.verify(kid, text, mac)
 
 
-def _other_problem(entry: Entry, heads: list[Link]) -> str:
-    if all(head.number != entry.number or head.seal == entry.seal for head in heads):
+def _known_head_problem(entry: Entry, heads: list[ChainPosition]) -> str:
+    if all(head.number != entry.number or head.mac == entry.mac for head in heads):
         return ""
     return f"entry {entry.number} does not match the head"
 
 
-def _cut_problem(last: Link, anchor: End | None, heads: list[Link]) -> str:
+def _cut_problem(
+    last: ChainPosition, checkpoint: ChainEnd | None, heads: list[ChainPosition]
+) -> str:
     """Returns a problem if entries are missing after the last one.
 
     Pruning always keeps at least one entry, and every head belonged to an entry.
     """
     if any(head.number > last.number for head in heads) or (
-        anchor and anchor.number == last.number
+        checkpoint and checkpoint.number == last.number
     ):
         return f"entry {last.number + 1} is missing: the log was cut off after entry {last.number}"
     return ""

@@ -8,13 +8,13 @@ limits of these actions bound them.
 from dataclasses import dataclass
 from typing import Final
 
-from db.rate_limits.buckets import REFUSE, Bucket, key_of, take_token
-from db.rate_limits.ip_networks import largest_network_of
-from db.rate_limits.limits import ENTRIES, ENTRIES_CLIENT, Limit
+from db.rate_limits.buckets import COUNT_REFUSALS, Bucket, bucket_key, take_token
+from db.rate_limits.ip_networks import find_largest_network
+from db.rate_limits.limits import ENTRIES, ENTRIES_CLIENT, RateLimit
 from db.store import Store
 
 # Each network has its own budget for these events.
-EVIDENCE: Final = frozenset(("login", "signup", "password.change"))
+PER_NETWORK_EVENTS: Final = frozenset(("login", "signup", "password.change"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,14 @@ class Excess:
     report it now.
     """
 
-    limit: Limit
+    limit: RateLimit
     times: int
-    is_told: bool
+    is_logged: bool
 
 
-async def spend(store: Store, event: str, what: str, whom: str, address: str) -> Excess | None:
+async def take_entry_token(
+    store: Store, event: str, what: str, subject: str, ip_address: str
+) -> Excess | None:
     """Takes a token for an entry and returns None, or returns the Excess if no token is available.
 
     Entries count by `what` and the account `subject`. Entries about log-ins and guesses count by
@@ -38,22 +40,24 @@ async def spend(store: Store, event: str, what: str, whom: str, address: str) ->
     from another network. All other entries count for the client too. Must run inside the
     transaction of the entry.
     """
-    if store.throttle.mode == "off":
+    if store.limiter.mode == "off":
         return None
-    network = largest_network_of(address)
-    if event in EVIDENCE:
-        return await _take(store, ENTRIES, f"{what} {whom} {network}")
-    excess = await _take(store, ENTRIES, f"{what} {whom or network}")
+    network = find_largest_network(ip_address)
+    if event in PER_NETWORK_EVENTS:
+        return await _take(store, ENTRIES, f"{what} {subject} {network}")
+    excess = await _take(store, ENTRIES, f"{what} {subject or network}")
     if excess is None:
         return await _take(store, ENTRIES_CLIENT, network)
-    if excess.is_told:
+    if excess.is_logged:
         return await _take(store, ENTRIES_CLIENT, network) or excess
     return excess
 
 
-async def _take(store: Store, limit: Limit, whom: str) -> Excess | None:
-    if await take_token(store, limit, whom):
+async def _take(store: Store, limit: RateLimit, subject: str) -> Excess | None:
+    if await take_token(store, limit, subject):
         return None
-    bucket: Bucket | None = await store.one(REFUSE(key=key_of(store, limit, whom), more=1))
+    bucket: Bucket | None = await store.one(
+        COUNT_REFUSALS(key=bucket_key(store, limit, subject), more=1)
+    )
     times = bucket.refused if bucket else 1
-    return Excess(limit, times, is_told=str(times).rstrip("0") == "1")
+    return Excess(limit, times, is_logged=str(times).rstrip("0") == "1")

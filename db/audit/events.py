@@ -29,7 +29,7 @@ Event = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class EventTexts:
     """The texts of an event.
 
     `label` and `note` are for administrators. The others continue a sentence after "You", "An
@@ -45,41 +45,41 @@ class Words:
     note: str = ""
 
 
-EVENTS: Final[Mapping[str, Words]] = {
-    "login": Words("Log in", own="logged in", refused="tried to log in to {whose} account"),
-    "logout": Words("Log out", own="logged out"),
-    "signup": Words(
+EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
+    "login": EventTexts("Log in", own="logged in", refused="tried to log in to {whose} account"),
+    "logout": EventTexts("Log out", own="logged out"),
+    "signup": EventTexts(
         "Sign up", own="created your account", refused="tried to sign up with {whose} email"
     ),
-    "password.change": Words(
+    "password.change": EventTexts(
         "Change password",
         own="changed your password",
         own_refused="tried to change your password, but the current one was wrong",
     ),
-    "password.set": Words(
+    "password.set": EventTexts(
         "Set password", done="set a new password for {whom}", note="{sessions} ended"
     ),
-    "profile.change": Words(
+    "profile.change": EventTexts(
         "Change profile", own="changed your profile: {fields}", note="{fields}"
     ),
-    "session.end": Words(
+    "session.end": EventTexts(
         "Log out a device", own="logged out another device: {device}", note="{device}"
     ),
-    "session.end-others": Words(
+    "session.end-others": EventTexts(
         "Log out other devices", own="logged out all your other devices", note="{sessions} ended"
     ),
-    "session.end-all": Words(
+    "session.end-all": EventTexts(
         "Log out everywhere",
         own="logged out everywhere",
         done="logged {whom} out everywhere",
         note="{sessions} ended",
     ),
-    "session.end-guessing": Words(
+    "session.end-guessing": EventTexts(
         "Log out after wrong passwords",
         own="were logged out, because the current password was wrong {times} in a row",
         note="{times} in a row",
     ),
-    "role.change": Words(
+    "role.change": EventTexts(
         "Change role",
         own="stopped being an administrator",
         done="made {whom} {role}",
@@ -87,36 +87,38 @@ EVENTS: Final[Mapping[str, Words]] = {
         own_refused="could not stop being an administrator: there is no other administrator",
         note="{was} to {is}",
     ),
-    "team.change": Words(
+    "team.change": EventTexts(
         "Change team",
         own="changed your own team from {from} to {to}",
         done="changed {whose} team from {from} to {to}",
         note="{from} to {to}",
     ),
-    "account.create": Words(
+    "account.create": EventTexts(
         "Create account",
         done="created {whose} account",
         refused="tried to create an account with {whose} email",
         note="as {role}",
     ),
-    "account.disable": Words(
+    "account.disable": EventTexts(
         "Disable account",
         own="disabled your own account",
         done="disabled {whose} account",
         refused="could not disable {whose} account: there is no other administrator",
         own_refused="could not disable your own account: there is no other administrator",
     ),
-    "account.enable": Words(
+    "account.enable": EventTexts(
         "Enable account", done="enabled {whose} account", own="enabled your own account"
     ),
-    "admin": Words("Administrators' page", own_refused="tried to open a page for administrators"),
-    "limit.reached": Words(
+    "admin": EventTexts(
+        "Administrators' page", own_refused="tried to open a page for administrators"
+    ),
+    "limit.reached": EventTexts(
         "Limit reached",
         refused="tried to log in to {whose} account {often} and had to wait",
         own_refused="{acted} {often} and had to wait",
         note="{limit}, {times}",
     ),
-    "entries.left-out": Words(
+    "entries.left-out": EventTexts(
         "Entries left out",
         own="did this {often_more} than is listed here: {what}",
         refused="tried this {often_more} than is listed here: {what}",
@@ -124,16 +126,18 @@ EVENTS: Final[Mapping[str, Words]] = {
         note="{what}, {times}: {limit}",
     ),
 }
-ACTED: Final = {
+LIMITED_ACTIONS: Final = {
     "profile-change": "tried to change your profile",
     "password-change": "tried to change your password",
     "password-guess": "tried to change your password",
-    "member-hashes": "tried to change your password",
+    "user-hashes": "tried to change your password",
     "session-revokes": "tried to log out your devices",
     "admin-change": "made changes in People",
     "admin-day": "made changes in People",
 }
-LIMITS: Final = {
+# Names that earlier versions wrote into entries.
+FORMER_LIMIT_NAMES: Final = {"member-hashes": "user-hashes"}
+LIMIT_LABELS: Final = {
     "login-posts": "log-ins from one client",
     "login-fails": "failed log-ins from one client",
     "login-client-account": "log-ins from one client to one account",
@@ -149,7 +153,7 @@ LIMITS: Final = {
     "profile-change": "profile changes",
     "password-change": "password changes",
     "password-guess": "current passwords in one session",
-    "member-hashes": "passwords of logged-in users and known browsers from one client",
+    "user-hashes": "passwords of logged-in users and known browsers from one client",
     "session-revokes": "log-outs of other devices",
     "admin-change": "changes in People",
     "admin-day": "changes in People in a day",

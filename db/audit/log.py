@@ -20,26 +20,32 @@ from db.audit.events import Event
 from db.engine.statement import Statement, insert
 from db.rate_limits.limits import ENTRIES_CLIENT
 from db.store import Store, pick
-from db.tables import audit, trail_head
-from db.viewer import Device, Viewer
+from db.tables import audit, audit_head
+from db.viewer import ClientInfo, Viewer
 
 logger = logging.getLogger("latchkey")
 
-Actor = Literal["member", "stranger", "operator", "program"]
+ActorType = Literal["user", "anonymous", "operator", "system"]
 Outcome = Literal["done", "refused"]
+# What earlier versions wrote. The MAC of an entry covers its actor type, so old rows keep theirs.
+FORMER_ACTOR_TYPES: Final[Mapping[str, ActorType]] = {
+    "member": "user",
+    "stranger": "anonymous",
+    "program": "system",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class Actor:
     """Who caused an entry, and from where.
 
     `user_id` and `session_id` belong to a user whose session or password was verified.
     """
 
-    actor: Actor
+    actor_type: ActorType
     user_id: str | None = None
     session_id: str = ""
-    address: str = ""
+    ip_address: str = ""
     browser: str = ""
 
 
@@ -55,44 +61,44 @@ class Entry:
     at: datetime
     event: str
     outcome: Outcome
-    actor: Actor
+    actor_type: ActorType
     actor_id: str | None
     target_id: str | None
     session_id: str
-    address: str
+    ip_address: str
     browser: str
     detail: str
     kid: str
-    seal: str
+    mac: str
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainPosition:
     """A position in the chain: the number and the MAC of an entry."""
 
     number: int
-    seal: str
+    mac: str
 
 
-BEGINNING: Final = Link(0, "")
-OPERATOR: Final = By("operator")
+CHAIN_START: Final = ChainPosition(0, "")
+OPERATOR: Final = Actor("operator")
 
-COLUMNS: Final = tuple(column.name for column in audit.columns)
+COLUMNS: Final = tuple(column.key for column in audit.columns)
 
-GO_ON = Statement(  # The row lock serializes all writers until their transactions end.
-    update(trail_head)
-    .values(number=trail_head.c.number + 1)
-    .returning((trail_head.c.number - 1).label("number"), trail_head.c.seal)
-    .execution_options(into=Link)
+ADVANCE_HEAD = Statement(  # The row lock serializes all writers until their transactions end.
+    update(audit_head)
+    .values(number=audit_head.c.number + 1)
+    .returning((audit_head.c.number - 1).label("number"), audit_head.c.entry_mac)
+    .execution_options(into=ChainPosition)
 )
-END_WITH = Statement(
-    update(trail_head).values({name: bindparam(name) for name in ("seal", "kid", "proof")})
+SIGN_HEAD = Statement(
+    update(audit_head).values({name: bindparam(name) for name in ("entry_mac", "kid", "mac")})
 )
-LAST = Statement(pick(Link, audit).order_by(audit.c.number.desc()).limit(1))
-BEGIN_ANEW = Statement(
-    insert(trail_head).values(number=bindparam("number"), seal="", kid="", proof="")
+LAST_ENTRY = Statement(pick(ChainPosition, audit).order_by(audit.c.number.desc()).limit(1))
+RESET_HEAD = Statement(
+    insert(audit_head).values(number=bindparam("number"), entry_mac="", kid="", mac="")
 )
-ADD = Statement(
+INSERT_ENTRY = Statement(
     insert(audit).values({name: bindparam(name, type_=audit.c[name].type) for name in COLUMNS})
 )
 
@@ -100,12 +106,12 @@ ADD = Statement(
 async def record(
     store: Store,
     event: Event,
-    by: By,
+    actor: Actor,
     detail: Mapping[str, str | int] | None = None,
     *,
     target_id: str | None = None,
     outcome: Outcome = "done",
-    counted_for: str = "",
+    budget_subject: str = "",
 ) -> None:
     """Writes an entry.
 
@@ -115,18 +121,18 @@ async def record(
     `budget_subject`, by default the account. Entries above the budget are left out and counted; the
     log reports the first, the tenth, the hundredth and so on.
     """
-    if by.actor in ("operator", "program") or (
-        by.user_id and target_id and target_id != by.user_id
+    if actor.actor_type in ("operator", "system") or (
+        actor.user_id and target_id and target_id != actor.user_id
     ):
-        await _append(store, event, by, detail, target_id, outcome)
+        await _append(store, event, actor, detail, target_id, outcome)
         return
     what = f"{event} {outcome} {(detail or {}).get('limit', '')}"
-    excess = await entry_budget.spend(
-        store, event, what, counted_for or target_id or by.user_id or "", by.address
+    excess = await entry_budget.take_entry_token(
+        store, event, what, budget_subject or target_id or actor.user_id or "", actor.ip_address
     )
     if excess is None:
-        await _append(store, event, by, detail, target_id, outcome)
-    elif excess.is_told:
+        await _append(store, event, actor, detail, target_id, outcome)
+    elif excess.is_logged:
         left_out: dict[str, str | int] = {
             "event": event,
             "limit": excess.limit.name,
@@ -139,79 +145,79 @@ async def record(
                 excess.limit.name,
                 excess.times,
             )
-            by, target_id = By("program", address=by.address), None
-        await _append(store, "entries.left-out", by, left_out, target_id, outcome)
+            actor, target_id = Actor("system", ip_address=actor.ip_address), None
+        await _append(store, "entries.left-out", actor, left_out, target_id, outcome)
 
 
 async def _append(
     store: Store,
     event: Event,
-    by: By,
+    actor: Actor,
     detail: Mapping[str, str | int] | None,
     target_id: str | None,
     outcome: Outcome,
 ) -> None:
-    before = await store.one(GO_ON()) or await _mend(store)
+    before = await store.one(ADVANCE_HEAD()) or await _restore_head(store)
     entry = Entry(
         number=before.number + 1,
         at=store.now().astimezone(UTC),
         event=event,
         outcome=outcome,
-        actor=by.actor,
-        actor_id=by.user_id,
-        target_id=target_id or by.user_id,
-        session_id=by.session_id,
-        address=by.address,
-        browser=by.browser,
+        actor_type=actor.actor_type,
+        actor_id=actor.user_id,
+        target_id=target_id or actor.user_id,
+        session_id=actor.session_id,
+        ip_address=actor.ip_address,
+        browser=actor.browser,
         detail=json.dumps(detail) if detail else "",
         kid=store.audit_keys.kid,
-        seal="",
+        mac="",
     )
-    seal = store.audit_keys.make(sealed_text(entry, before.seal))
-    await store.count(ADD(**asdict(entry) | {"seal": seal}))
-    proof = store.audit_keys.make(proven_text("head", entry.number, seal))
-    await store.count(END_WITH(seal=seal, kid=entry.kid, proof=proof))
+    mac = store.audit_keys.sign(entry_mac_input(entry, before.mac))
+    await store.count(INSERT_ENTRY(**asdict(entry) | {"mac": mac}))
+    head_mac = store.audit_keys.sign(end_mac_input("head", entry.number, mac))
+    await store.count(SIGN_HEAD(entry_mac=mac, kid=entry.kid, mac=head_mac))
 
 
-async def _mend(store: Store) -> Link:
+async def _restore_head(store: Store) -> ChainPosition:
     """Restores a head that was deleted.
 
     The log continues after the last entry with a gap in the numbers, which the verification
     reports.
     """
-    last = await store.one(LAST()) or BEGINNING
-    await store.count(BEGIN_ANEW(number=last.number + 2))
-    return Link(last.number + 1, last.seal)
+    last = await store.one(LAST_ENTRY()) or CHAIN_START
+    await store.count(RESET_HEAD(number=last.number + 2))
+    return ChainPosition(last.number + 1, last.mac)
 
 
-def by_viewer(viewer: Viewer, device: Device | None = None) -> By:
+def viewer_actor(viewer: Viewer, client: ClientInfo | None = None) -> Actor:
     """Returns the viewer as actor, at the given client or the viewer's own."""
-    device = device or viewer.device
-    return By("member", viewer.id, viewer.session_id, device.address, device.name)
+    client = client or viewer.client
+    return Actor("user", viewer.id, viewer.session_id, client.ip_address, client.name)
 
 
-def by_stranger(device: Device) -> By:
+def anonymous_actor(client: ClientInfo) -> Actor:
     """Returns an anonymous user as actor."""
-    return By("stranger", address=device.address, browser=device.name)
+    return Actor("anonymous", ip_address=client.ip_address, browser=client.name)
 
 
-def by_owner(user_id: str, device: Device, session_id: str = "") -> By:
+def user_actor(user_id: str, client: ClientInfo, session_id: str = "") -> Actor:
     """Returns as actor a user whose password was just verified, and the session that this
     started.
     """
-    return By("member", user_id, session_id, device.address, device.name)
+    return Actor("user", user_id, session_id, client.ip_address, client.name)
 
 
-def sealed_text(entry: Entry, seal_before: str) -> bytes:
+def entry_mac_input(entry: Entry, mac_before: str) -> bytes:
     """Returns the input of an entry's MAC: every other column, and the MAC of the previous
     entry.
     """
-    return EXACTLY([seal_before, *ALL_BUT_SEAL(entry)]).encode()
+    return encode_exactly([mac_before, *ALL_BUT_MAC(entry)]).encode()
 
 
-def proven_text(end: Literal["anchor", "head"], number: int, seal: str) -> bytes:
+def end_mac_input(end: Literal["anchor", "head"], number: int, mac: str) -> bytes:
     """Returns the input of the MAC of the head or the checkpoint."""
-    return json.dumps([end, number, seal]).encode()
+    return json.dumps([end, number, mac]).encode()
 
 
 def _exact(moment: datetime) -> str:
@@ -219,5 +225,5 @@ def _exact(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-ALL_BUT_SEAL: Final = attrgetter(*(field.name for field in fields(Entry) if field.name != "seal"))
-EXACTLY: Final = JSONEncoder(default=_exact).encode
+ALL_BUT_MAC: Final = attrgetter(*(field.name for field in fields(Entry) if field.name != "mac"))
+encode_exactly: Final = JSONEncoder(default=_exact).encode

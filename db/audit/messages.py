@@ -9,25 +9,29 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from db.audit.events import ACTED, EVENTS, LIMITS, Words
+from db.audit.events import EVENT_TEXTS, LIMIT_LABELS, LIMITED_ACTIONS, EventTexts
 from db.device_names import known_description
 
-JOINED: Final = Words(
+JOINED: Final = EventTexts(
     "Change team",
     own="joined the team {to}",
     done="added {whom} to the team {to}",
     note="into {to}",
 )
-LEFT: Final = Words(
+LEFT: Final = EventTexts(
     "Change team",
     own="left the team {from}",
     done="removed {whom} from the team {from}",
     note="out of {from}",
 )
-SUBJECTS: Final = {"member": "An administrator", "stranger": "Someone", "operator": "The operator"}
-ROLES: Final = {"user": "user", "admin": "administrator"}
+ACTOR_NAMES: Final = {
+    "user": "An administrator",
+    "anonymous": "Someone",
+    "operator": "The operator",
+}
+ROLE_NAMES: Final = {"user": "user", "admin": "administrator"}
 FIELDS: Final = {"slug": "profile URL"}  # the fields whose label differs from their name
-FOREIGN: Final = ("name", "from", "to", "device")  # placeholders for text that users have chosen
+USER_TEXTS: Final = ("name", "from", "to", "device")  # placeholders for text that users have chosen
 
 
 class Part(NamedTuple):
@@ -37,7 +41,7 @@ class Part(NamedTuple):
     """
 
     text: str
-    foreign: bool
+    is_user_text: bool
 
 
 def read_detail(detail: str) -> Mapping[str, Any]:
@@ -49,44 +53,44 @@ def read_detail(detail: str) -> Mapping[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def tell_owner(
+def describe_for_user(
     event: str,
     outcome: str,
-    actor: str,
+    actor_type: str,
     detail: Mapping[str, Any],
     *,
-    mine: bool,
+    is_own: bool,
     other: str | None,
 ) -> list[Part]:
     """Returns the sentence for a user.
 
     `is_own` is true if that user acted; `other` is the name of the user that the action concerned.
     """
-    words = _words(event, detail)
+    texts = _texts_of(event, detail)
     done, refused = (
-        (words.own, words.own_refused) if mine and other is None else (words.done, words.refused)
+        (texts.own, texts.own_refused) if is_own and other is None else (texts.done, texts.refused)
     )
-    predicate = (refused if outcome == "refused" else done) or f"did something: {words.label}"
-    subject = "You" if mine else SUBJECTS.get(actor, "The system")
-    whose, whom = ("{name}'s", "{name}") if mine and other is not None else ("your", "you")
+    predicate = (refused if outcome == "refused" else done) or f"did something: {texts.label}"
+    subject = "You" if is_own else ACTOR_NAMES.get(actor_type, "The system")
+    whose, whom = ("{name}'s", "{name}") if is_own and other is not None else ("your", "you")
     sentence = f"{subject} {predicate}".replace("{whose}", whose).replace("{whom}", whom)
     return _parts(sentence, _values(detail) | {"name": other or ""})
 
 
-def tell_admin(event: str, detail: Mapping[str, Any]) -> list[Part]:
+def describe_for_admin(event: str, detail: Mapping[str, Any]) -> list[Part]:
     """Returns the note beside the label; an empty list if the entry has no detail."""
-    return _parts(_words(event, detail).note, _values(detail)) if detail else []
+    return _parts(_texts_of(event, detail).note, _values(detail)) if detail else []
 
 
 def label(event: str) -> str:
-    return EVENTS.get(event, Words(event)).label
+    return EVENT_TEXTS.get(event, EventTexts(event)).label
 
 
-def _words(event: str, detail: Mapping[str, Any]) -> Words:
+def _texts_of(event: str, detail: Mapping[str, Any]) -> EventTexts:
     """Returns the texts of an event; a change from or to no team has texts of its own."""
     if event == "team.change" and bool(detail.get("from")) != bool(detail.get("to")):
         return JOINED if detail.get("to") else LEFT
-    return EVENTS.get(event, Words(event))
+    return EVENT_TEXTS.get(event, EventTexts(event))
 
 
 def _values(detail: Mapping[str, Any]) -> dict[str, str]:
@@ -95,11 +99,12 @@ def _values(detail: Mapping[str, Any]) -> dict[str, str]:
     A damaged entry may lack any of them, so each has a default.
     """
     said = {name: str(value) for name, value in detail.items()}
+    limit = FORMER_LIMIT_NAMES.get(said.get("limit", ""), said.get("limit", ""))
     times, ended = (
         int(said[name]) if said.get(name, "").isdecimal() else 0 for name in ("times", "ended")
     )
     was, now = (
-        ROLES.get(role, "?")
+        ROLE_NAMES.get(role, "?")
         for role in (said.get("from", ""), said.get("role") or said.get("to", ""))
     )
     return {
@@ -111,11 +116,11 @@ def _values(detail: Mapping[str, Any]) -> dict[str, str]:
         "role": f"{'an' if now == 'administrator' else 'a'} {now}",
         "device": known_description(said.get("device", "")),
         "fields": ", ".join(FIELDS.get(field, field) for field in said.get("fields", "").split()),
-        "acted": ACTED.get(said.get("limit", ""), "tried this"),
-        "limit": LIMITS.get(said.get("limit", ""), said.get("limit", "")),
+        "acted": LIMITED_ACTIONS.get(limit, "tried this"),
+        "limit": LIMIT_LABELS.get(limit, limit),
         "often": f"{times:,} times too many" if times > 1 else "too many times",
         "often_more": f"{times:,} times more" if times > 1 else "once more",
-        "what": EVENTS[said["event"]].label if said.get("event") in EVENTS else "?",
+        "what": EVENT_TEXTS[said["event"]].label if said.get("event") in EVENT_TEXTS else "?",
         "times": f"{times:,} times" if times > 1 else "once",
         "sessions": f"{ended:,} {'session' if ended == 1 else 'sessions'}",
     }
@@ -125,5 +130,5 @@ def _parts(template: str, values: Mapping[str, str]) -> list[Part]:
     """Splits the template at its placeholders and fills them in."""
     pieces = re.split(r"{(\w+)}", template)
     texts = [values.get(piece, "") if number % 2 else piece for number, piece in enumerate(pieces)]
-    foreign = [number % 2 == 1 and piece in FOREIGN for number, piece in enumerate(pieces)]
-    return [Part(*both) for both in zip(texts, foreign, strict=True) if both[0]]
+    is_user_text = [number % 2 == 1 and piece in USER_TEXTS for number, piece in enumerate(pieces)]
+    return [Part(*both) for both in zip(texts, is_user_text, strict=True) if both[0]]

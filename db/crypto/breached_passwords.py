@@ -12,30 +12,30 @@ from ssl import SSLContext
 from typing import Any, Final
 
 from db.crypto.secret import Secret
-from db.errors import Breached
+from db.errors import BreachedPassword
 
 logger = logging.getLogger("latchkey")
 
-PATIENCE: Final = 1.5  # for the whole request, since the user waits for it
-LONGEST: Final = 256 * 1024  # about five times the longest response
-COMPLAIN_EVERY: Final = 60.0  # seconds
+TIMEOUT_SECONDS: Final = 1.5  # for the whole request, since the user waits for it
+MAX_RESPONSE_BYTES: Final = 256 * 1024  # about five times the longest response
+WARNING_INTERVAL_SECONDS: Final = 60.0  # seconds
 
 
-class _NoAnswer(Exception):
+class _ServiceError(Exception):
     """The service returned an invalid response.
 
     The message contains nothing from it, so it is safe to log.
     """
 
 
-class Breaches:
+class BreachedPasswords:
     """The breached-password service at a URL. With an empty URL no password counts as breached."""
 
     def __init__(self, service: str = "") -> None:
         self._service = service
-        self._complained_at = -COMPLAIN_EVERY
+        self._warned_at = -WARNING_INTERVAL_SECONDS
 
-    async def require_unknown(self, password: Secret[str]) -> None:
+    async def require_not_breached(self, password: Secret[str]) -> None:
         """Raises BreachedPassword if the service knows the password.
 
         Does nothing if the service does not respond. Sends five of the forty hexadecimal digits of
@@ -46,29 +46,29 @@ class Breaches:
             return
         digest = hashlib.sha1(password.reveal().encode(), usedforsecurity=False).hexdigest().upper()
         try:
-            client = await asyncio.to_thread(_client)
-            async with asyncio.timeout(PATIENCE):
-                known = await _ask(client, f"{self._service}/range/{digest[:5]}")
+            client = await asyncio.to_thread(_create_client)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                known = await _fetch_range(client, f"{self._service}/range/{digest[:5]}")
         # Sign-up must not depend on the availability of an external service, so the check fails
         # open.
-        except Exception as trouble:
-            self._complain(trouble)
+        except Exception as error:
+            self._warn(error)
             return
-        if any(_fits(line, digest[5:]) for line in known.split("\n")):
-            raise Breached
+        if any(_matches(line, digest[5:]) for line in known.split("\n")):
+            raise BreachedPassword
 
-    def _complain(self, trouble: Exception) -> None:
+    def _warn(self, error: Exception) -> None:
         """Logs a warning, at most once a minute.
 
         Leaves out the URL, which contains a part of the hash.
         """
-        if time.monotonic() - self._complained_at >= COMPLAIN_EVERY:
-            self._complained_at = time.monotonic()
-            why = trouble if isinstance(trouble, _NoAnswer) else type(trouble).__name__
+        if time.monotonic() - self._warned_at >= WARNING_INTERVAL_SECONDS:
+            self._warned_at = time.monotonic()
+            why = error if isinstance(error, _ServiceError) else type(error).__name__
             logger.warning("PWNED_PASSWORDS: no answer, so new passwords are not checked: %s", why)
 
 
-def _fits(line: str, suffix: str) -> bool:
+def _matches(line: str, suffix: str) -> bool:
     """Returns whether a line matches the suffix of the hash.
 
     A line is `SUFFIX:COUNT`; a count of 0 is padding, which hides the true length of the response
@@ -78,23 +78,23 @@ def _fits(line: str, suffix: str) -> bool:
     return found.upper() == suffix and count.strip("0").isdecimal()
 
 
-async def _ask(client: Any, url: str) -> str:
+async def _fetch_range(client: Any, url: str) -> str:
     """Returns the response of the service.
 
     Reads it without decompression, so that a small response cannot expand into a large one.
     """
     async with client, client.stream("GET", url, follow_redirects=False) as answer:
         if answer.status_code != 200:
-            raise _NoAnswer(f"status {answer.status_code}")
+            raise _ServiceError(f"status {answer.status_code}")
         content = bytearray()
         async for chunk in answer.aiter_raw():
             content += chunk
-            if len(content) > LONGEST:
-                raise _NoAnswer("the answer is too long")
+            if len(content) > MAX_RESPONSE_BYTES:
+                raise _ServiceError("the answer is too long")
         return content.decode("ascii")
 
 
-def _client() -> Any:
+def _create_client() -> Any:
     """Creates an HTTP client for one request.
 
     The first import of httpx takes as long as a few hashes, so it happens only when the service is
@@ -103,11 +103,13 @@ def _client() -> Any:
     import httpx
 
     headers = {"Add-Padding": "true", "Accept-Encoding": "identity", "User-Agent": "Latchkey"}
-    return httpx.AsyncClient(verify=_trusted(), trust_env=False, timeout=PATIENCE, headers=headers)
+    return httpx.AsyncClient(
+        verify=_ssl_context(), trust_env=False, timeout=TIMEOUT_SECONDS, headers=headers
+    )
 
 
 @cache
-def _trusted() -> SSLContext:
+def _ssl_context() -> SSLContext:
     """Returns an SSL context that trusts the default certificates and ignores environment
     variables.
     """

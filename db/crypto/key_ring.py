@@ -24,8 +24,8 @@ from db.crypto.secret import Secret
 # 3.1).
 SIGNED: Final = {"alg": "HS256"}
 ENCRYPTED: Final = {"alg": "dir", "enc": "A256GCM"}
-LONGEST: Final = 4096  # Browsers store no longer cookie.
-REMEMBERED: Final = 10_000  # tokens whose signature was verified
+MAX_TOKEN_CHARS: Final = 4096  # Browsers store no longer cookie.
+MAX_CACHED_TOKENS: Final = 10_000  # tokens whose signature was verified
 
 
 class KeyRing:
@@ -54,27 +54,27 @@ class KeyRing:
         self._kids = {key.kid for key in keys}
         self._now = now
         self._claims = _Claims(exp={"essential": True})
-        self._known: dict[str, Mapping[str, Any]] = {}
+        self._cache: dict[str, Mapping[str, Any]] = {}
 
-    def seal(self, claims: Mapping[str, Any]) -> Secret[str]:
+    def encode(self, claims: Mapping[str, Any]) -> Secret[str]:
         """Returns a JWT (RFC 7519) of these claims, made with the first key."""
         header = {**self._header, "kid": self._first.kid}
         return Secret(
             jwt.encode(header, dict(claims), self._first, self._algorithms, self._registry)
         )
 
-    def open(self, token: str) -> Mapping[str, Any] | None:
+    def decode(self, token: str) -> Mapping[str, Any] | None:
         """Returns the claims of a token that one of the keys made and that has not expired; None
         for any other text.
         """
-        claims = self._known.get(token) or self._decode(token)
+        claims = self._cache.get(token) or self._decode_token(token)
         if claims is None or claims["exp"] <= self._now():
-            self._known.pop(token, None)
+            self._cache.pop(token, None)
             return None
         return claims
 
-    def _decode(self, token: str) -> Mapping[str, Any] | None:
-        if len(token) > LONGEST or token.count(".") != self._dots:
+    def _decode_token(self, token: str) -> Mapping[str, Any] | None:
+        if len(token) > MAX_TOKEN_CHARS or token.count(".") != self._dots:
             return None
         try:
             decoded = jwt.decode(token, self._keys, self._algorithms, self._registry)
@@ -84,17 +84,17 @@ class KeyRing:
             return None
         if decoded.header.get("kid") not in self._kids:
             return None
-        return self._remember(token, MappingProxyType(decoded.claims))
+        return self._cache_claims(token, MappingProxyType(decoded.claims))
 
-    def _remember(self, token: str, claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _cache_claims(self, token: str, claims: Mapping[str, Any]) -> Mapping[str, Any]:
         """Caches the claims of a token whose signature was verified.
 
         The expiry is checked at every call, and only the database decides whether the session is
         live.
         """
-        if len(self._known) >= REMEMBERED:
-            self._known.pop(next(iter(self._known)))
-        self._known[token] = claims
+        if len(self._cache) >= MAX_CACHED_TOKENS:
+            self._cache.pop(next(iter(self._cache)))
+        self._cache[token] = claims
         return claims
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from db.crypto.secret import Secret
 
 
-class Digests:
+class MacKeys:
     """HMAC-SHA-256 (RFC 2104) for one purpose, with keys derived from the secrets by HKDF (RFC
     5869).
 
@@ -23,28 +23,26 @@ class Digests:
     """
 
     def __init__(self, secrets: Sequence[Secret[bytes]], purpose: str) -> None:
-        keys = [derive(secret, purpose).reveal() for secret in secrets]
+        keys = [derive_key(secret, purpose).reveal() for secret in secrets]
         self._keys = {_kid(key): key for key in keys}
         self.kid = _kid(keys[0])
 
-    def make(self, data: bytes) -> str:
+    def sign(self, data: bytes) -> str:
         """Returns the MAC of the data under the first key, as 64 hex characters."""
         return hmac.digest(self._keys[self.kid], data, "sha256").hex()
 
     def knows(self, kid: str) -> bool:
         return kid in self._keys
 
-    def fits(self, kid: str, data: bytes, digest: str) -> bool:
+    def verify(self, kid: str, data: bytes, mac: str) -> bool:
         """Returns whether the key of this `kid` made the MAC of this data; False if there is no
         such key.
         """
         key = self._keys.get(kid)
-        return key is not None and hmac.compare_digest(
-            hmac.digest(key, data, "sha256").hex(), digest
-        )
+        return key is not None and hmac.compare_digest(hmac.digest(key, data, "sha256").hex(), mac)
 
 
-def derive(secret: Secret[bytes], purpose: str) -> Secret[bytes]:
+def derive_key(secret: Secret[bytes], purpose: str) -> Secret[bytes]:
     """Returns a key of 32 bytes for this purpose, which reveals neither the secret nor the keys of
     other purposes.
     """

@@ -19,9 +19,9 @@ from db.engine.record import Record, record_class
 Process = Callable[[Any], Any]
 Call = tuple[str, Sequence[Any]]  # the text, and its arguments in order
 
-READING = re.compile(r"\s*(SELECT|VALUES)\b", re.IGNORECASE)
-INSERTING = re.compile(r"\s*(INSERT|REPLACE)\b", re.IGNORECASE)
-LEAVING_STATE = re.compile(r"\b(set_config|pg_(try_)?advisory_lock)", re.IGNORECASE)
+READ_STATEMENT = re.compile(r"\s*(SELECT|VALUES)\b", re.IGNORECASE)
+INSERT_STATEMENT = re.compile(r"\s*(INSERT|REPLACE)\b", re.IGNORECASE)
+SESSION_STATE_CALL = re.compile(r"\b(set_config|pg_(try_)?advisory_lock)", re.IGNORECASE)
 
 
 class Argument(NamedTuple):
@@ -50,10 +50,12 @@ class Plan:
         self.sql = self._compiled.string
         self.writes = not reads(clause)
         self.inserts = isinstance(clause, Insert) or (
-            is_text(clause) and bool(INSERTING.match(self.sql))
+            is_text(clause) and bool(INSERT_STATEMENT.match(self.sql))
         )
         composed = isinstance(self._compiled, SQLCompiler)
-        self.leaves_state = is_text(clause) or not composed or bool(LEAVING_STATE.search(self.sql))
+        self.leaves_state = (
+            is_text(clause) or not composed or bool(SESSION_STATE_CALL.search(self.sql))
+        )
         self._arguments = arguments(self._compiled) if composed else ()
         self._names = frozenset(argument.key for argument in self._arguments if argument.key)
         self._expands = composed and bool(self._compiled.post_compile_params)
@@ -137,7 +139,7 @@ def is_text(clause: ClauseElement) -> bool:
 def reads(clause: ClauseElement) -> bool:
     """Whether the statement can do no more than read. When in doubt it writes."""
     if is_text(clause):
-        return bool(READING.match(str(clause)))
+        return bool(READ_STATEMENT.match(str(clause)))
     if not isinstance(clause, SelectBase) or getattr(clause, "_for_update_arg", None) is not None:
         return False
     return not any(isinstance(part, UpdateBase) for part in iterate(clause))

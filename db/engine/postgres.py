@@ -12,7 +12,7 @@ from databases.interfaces import ConnectionBackend, DatabaseBackend, Transaction
 from db.engine.plan import Call, Plan
 from db.engine.postgres_dialect import Dialect
 from db.engine.postgres_pool import Pool
-from db.engine.postgres_session import in_time, refusing, until_done
+from db.engine.postgres_session import retry_if_undone, run_with_timeout, translate_errors
 from db.engine.prepare import Preparer, Query
 from db.engine.statement import Bound
 
@@ -29,14 +29,14 @@ SETTINGS: Final = {
 class PostgresBackend(DatabaseBackend):
     """`wait`: seconds for a connection of the pool.
 
-    `statement_timeout`, `lock_timeout`: the server's own, in ms. What takes longer is Busy.
+    `statement_timeout`, `lock_timeout`: the server's own, in ms. What takes longer is Unavailable.
     `idle_timeout`: ms after which the server ends a transaction whose process sends nothing more,
     as after a freeze, so that its locks do not stop every other host. Other options:
     `asyncpg.create_pool`.
 
-    Connecting opens nothing (`min_size=0`): a program may start while the server is away, Busy
-    until it is there. `statements` and `writes` count what was executed, transactions' own
-    statements left out.
+    Connecting opens nothing (`min_size=0`): a program may start while the server is away,
+    Unavailable until it is there. `statements` and `writes` count what was executed, transactions'
+    own statements left out.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class PostgresConnection(ConnectionBackend):
         if not isinstance(query, Bound):
             return (await self._run(query, "fetchval"))[1]
         _, status = await self._run(query, "execute")
-        return number_of_rows(status)
+        return parse_row_count(status)
 
     async def execute_many(self, queries: list[Any]) -> None:
         for query in queries:
@@ -110,7 +110,7 @@ class PostgresConnection(ConnectionBackend):
 
     async def iterate(self, query: Query) -> AsyncGenerator[Any, None]:
         plan, (sql, arguments) = self._prepare(query)
-        with refusing():
+        with translate_errors():
             async for row in self.session.cursor(sql, *arguments):
                 yield plan.records([row], row.keys)[0]
 
@@ -123,11 +123,11 @@ class PostgresConnection(ConnectionBackend):
         async def attempt() -> Any:
             return await self._perform(plan, method, call)
 
-        with refusing():
+        with translate_errors():
             if self.session is not None:
                 return plan, await attempt()
-            done = partial(until_done, attempt)
-            return plan, await (done() if plan.writes else self._backend.pool.twice(done))
+            done = partial(retry_if_undone, attempt)
+            return plan, await (done() if plan.writes else self._backend.pool.retry_if_broken(done))
 
     def _prepare(self, query: Query) -> tuple[Plan, Call]:
         plan, call = self._backend.preparer.prepare(query)
@@ -137,11 +137,11 @@ class PostgresConnection(ConnectionBackend):
     async def _perform(self, plan: Plan, method: str, call: Call) -> Any:
         if self.session is not None:
             return await perform(self.session, plan, method, call)
-        session = await self._backend.pool.take()
+        session = await self._backend.pool.acquire()
         try:
             return await perform(session, plan, method, call)
         finally:
-            await self._backend.pool.give(session)
+            await self._backend.pool.release(session)
 
     def transaction(self) -> "PostgresTransaction":
         return PostgresTransaction(self, self._backend.pool)
@@ -165,26 +165,26 @@ class PostgresTransaction(TransactionBackend):
     async def start(self, is_root: bool, extra_options: dict[Any, Any]) -> None:
         """A failure leaves nothing held: `databases` would never give it back."""
         self._is_root = is_root
-        with refusing():
+        with translate_errors():
             if is_root:
-                self._connection.session = await self._pool.twice(
+                self._connection.session = await self._pool.retry_if_broken(
                     partial(self._begin, extra_options)
                 )
             else:
                 await self._start(self._connection.session, extra_options)
 
     async def _begin(self, options: dict[Any, Any]) -> Any:
-        session = await self._pool.take()
+        session = await self._pool.acquire()
         try:
             await self._start(session, options)
         except BaseException:
-            await self._pool.give(session)
+            await self._pool.release(session)
             raise
         return session
 
     async def _start(self, session: Any, options: dict[Any, Any]) -> None:
         self._transaction = session.transaction(**options)
-        await in_time(session, self._transaction.start())
+        await run_with_timeout(session, self._transaction.start())
 
     async def commit(self) -> None:
         await self._end(self._transaction.commit)
@@ -197,22 +197,22 @@ class PostgresTransaction(TransactionBackend):
         open.
         """
         try:
-            with refusing():
-                await in_time(self._connection.session, end())
+            with translate_errors():
+                await run_with_timeout(self._connection.session, end())
         finally:
             if self._is_root:
                 session, self._connection.session = self._connection.session, None
-                await self._pool.give(session)
+                await self._pool.release(session)
 
 
 async def perform(session: Any, plan: Plan, method: str, call: Call) -> Any:
     if plan.leaves_state:
         session.touch()
     sql, arguments = call
-    return await in_time(session, getattr(session, method)(sql, *arguments))
+    return await run_with_timeout(session, getattr(session, method)(sql, *arguments))
 
 
-def number_of_rows(status: str) -> int:
+def parse_row_count(status: str) -> int:
     """Of a command tag, as `INSERT 0 1`; 0 where there is none, as in `CREATE TABLE`."""
     last = status.rpartition(" ")[2]
     return int(last) if last.isdigit() else 0

@@ -10,17 +10,17 @@ from sqlalchemy.dialects.postgresql.asyncpg import (
     PGDialect_asyncpg,
 )
 
-NUMERIC = 1700  # what SQLAlchemy would ask a cursor for: the oid of the column's type
+NUMERIC_OID = 1700  # what SQLAlchemy would ask a cursor for: the oid of the column's type
 
 
 class Numeric(AsyncpgNumeric):
     def result_processor(self, dialect: Any, coltype: Any) -> Any:
-        return super().result_processor(dialect, NUMERIC)  # type: ignore[no-untyped-call]
+        return super().result_processor(dialect, NUMERIC_OID)  # type: ignore[no-untyped-call]
 
 
 class Float(AsyncpgFloat):
     def result_processor(self, dialect: Any, coltype: Any) -> Any:
-        return super().result_processor(dialect, NUMERIC)  # type: ignore[no-untyped-call]
+        return super().result_processor(dialect, NUMERIC_OID)  # type: ignore[no-untyped-call]
 
 
 class Compiler(PGCompiler_asyncpg):

@@ -11,22 +11,22 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import asyncpg  # type: ignore[import-untyped]
 from databases import DatabaseURL
 
-from db.engine.postgres_session import Session, is_broken, refusing
-from db.errors import Busy
+from db.engine.postgres_session import Session, is_broken, translate_errors
+from db.errors import Unavailable
 
 R = TypeVar("R")
 
-OURS: Final = ("min_size", "max_size", "ssl")  # options of a URL as `databases` reads them
-CONNECTED_WITHIN: Final = 10.0  # seconds, name look-up and TLS included
+POOL_OPTIONS: Final = ("min_size", "max_size", "ssl")  # options of a URL as `databases` reads them
+CONNECT_TIMEOUT_SECONDS: Final = 10.0  # seconds, name look-up and TLS included
 
 
 class Pool:
     def __init__(self, url: DatabaseURL, wait: float, options: dict[str, Any]) -> None:
         self._wait = wait
-        self._options = address(url) | {"min_size": 0} | sizes(url) | options
+        self._options = connect_options(url) | {"min_size": 0} | sizes(url) | options
 
     async def open(self) -> None:
-        with refusing():
+        with translate_errors():
             self._pool = await asyncpg.create_pool(connection_class=Session, **self._options)
 
     async def close(self) -> None:
@@ -35,20 +35,20 @@ class Pool:
             async with asyncio.timeout(self._wait):
                 await self._pool.close()
 
-    async def take(self) -> Any:
-        """A Session, or Busy."""
+    async def acquire(self) -> Any:
+        """A Session, or Unavailable."""
         try:
             async with asyncio.timeout(self._wait):
                 return await self._pool.acquire()
         except TimeoutError as error:
-            raise Busy() from error
+            raise Unavailable() from error
 
-    async def give(self, session: Any) -> None:
+    async def release(self, session: Any) -> None:
         """A session that cannot be cleaned is closed by the pool, and nobody else's concern."""
         with suppress(Exception):
             await self._pool.release(session)
 
-    async def twice(self, attempt: Callable[[], Awaitable[R]]) -> R:
+    async def retry_if_broken(self, attempt: Callable[[], Awaitable[R]]) -> R:
         """Once more if the connection was broken: after a restart of the server all those of the
         pool are.
         """
@@ -61,7 +61,7 @@ class Pool:
         return await attempt()
 
 
-def address(url: DatabaseURL | str) -> dict[str, Any]:
+def connect_options(url: DatabaseURL | str) -> dict[str, Any]:
     """Where and how asyncpg connects.
 
     It reads the URL as PostgreSQL's own programs do: `sslmode`, `sslrootcert`, `application_name`
@@ -69,11 +69,11 @@ def address(url: DatabaseURL | str) -> dict[str, Any]:
     """
     parts = urlsplit(str(url))
     query = parse_qsl(parts.query)
-    rest = [(name, value) for name, value in query if name not in OURS]
+    rest = [(name, value) for name, value in query if name not in POOL_OPTIONS]
     dsn = parts._replace(scheme="postgresql", query=urlencode(rest)).geturl()
     ssl = dict(query).get("ssl", "").lower()
     given = {"ssl": {"true": True, "false": False}.get(ssl, ssl)} if ssl else {}
-    return {"dsn": dsn, "timeout": CONNECTED_WITHIN} | given
+    return {"dsn": dsn, "timeout": CONNECT_TIMEOUT_SECONDS} | given
 
 
 def sizes(url: DatabaseURL) -> dict[str, int]:

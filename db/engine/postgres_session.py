@@ -8,12 +8,12 @@ from typing import Any, Final, TypeVar
 import asyncpg  # type: ignore[import-untyped]
 
 from db.engine.statement import Conflict
-from db.errors import Busy
+from db.errors import Unavailable
 
 R = TypeVar("R")
 
-TRIES: Final = 3
-LONGEST: Final = 4.0  # seconds; the server's own statement_timeout is shorter
+MAX_ATTEMPTS: Final = 3
+STATEMENT_TIMEOUT_SECONDS: Final = 4.0  # seconds; the server's own statement_timeout is shorter
 # Not wrong, but not to be had now. Classes 08, 40, 53, 57 and 58 of PostgreSQL's appendix A, and
 # three codes more.
 UNAVAILABLE = (
@@ -38,7 +38,7 @@ BROKEN = (
     asyncpg.CrashShutdownError,
 )
 # Two have waited for each other, and the server has undone what one of them did.
-UNDONE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+ROLLED_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 class Session(asyncpg.Connection):  # type: ignore[misc]
@@ -57,44 +57,46 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
         return query
 
 
-async def in_time(session: Any, work: Awaitable[R]) -> R:
-    """The work, or Busy: a connection through which nothing comes any more is cut, as none can be
-    cancelled there.
+async def run_with_timeout(session: Any, work: Awaitable[R]) -> R:
+    """The work, or Unavailable: a connection through which nothing comes any more is cut, as none
+    can be cancelled there.
     """
     try:
-        async with asyncio.timeout(LONGEST):
+        async with asyncio.timeout(STATEMENT_TIMEOUT_SECONDS):
             return await work
     except TimeoutError as error:
         session.terminate()
-        raise Busy() from error
+        raise Unavailable() from error
     except asyncio.CancelledError:
         session.terminate()
         raise
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Conflict or Busy for what they stand for; a mistake of ours stays the driver's own error."""
+def translate_errors() -> Iterator[None]:
+    """Conflict or Unavailable for what they stand for; a mistake of ours stays the driver's own
+    error.
+    """
     try:
         yield
     except asyncpg.IntegrityConstraintViolationError as error:
         raise Conflict(error.constraint_name) from error
     except UNAVAILABLE as error:
-        raise Busy() from error
+        raise Unavailable() from error
     except asyncpg.InterfaceError as error:
         if is_broken(error):
-            raise Busy() from error
+            raise Unavailable() from error
         raise
 
 
-async def until_done(attempt: Callable[[], Awaitable[R]]) -> R:
+async def retry_if_undone(attempt: Callable[[], Awaitable[R]]) -> R:
     """Once more, and again, where the server has undone a statement that is a transaction of its
     own.
     """
-    for _ in range(TRIES - 1):
+    for _ in range(MAX_ATTEMPTS - 1):
         try:
             return await attempt()
-        except UNDONE:
+        except ROLLED_BACK:
             continue
     return await attempt()
 

@@ -46,7 +46,7 @@ class Record(tuple[Any, ...]):
 
 interfaces.Record.register(Record)
 
-TAKEN = frozenset(dir(Record)) - {"count", "index"}
+RESERVED_NAMES = frozenset(dir(Record)) - {"count", "index"}
 
 
 def record_class(keys: Iterable[str], columns: Mapping[Any, int] | None = None) -> type[Record]:
@@ -57,7 +57,9 @@ def record_class(keys: Iterable[str], columns: Mapping[Any, int] | None = None) 
     names = tuple(keys)
     positions = {name: position for position, name in reversed([*enumerate(names)])}
     attributes = {
-        name: property(itemgetter(at)) for name, at in positions.items() if name not in TAKEN
+        name: property(itemgetter(at))
+        for name, at in positions.items()
+        if name not in RESERVED_NAMES
     }
     fixed = {"__slots__": (), "_keys": names, "_positions": {**(columns or {}), **positions}}
     return type("Record", (Record,), {**attributes, **fixed})

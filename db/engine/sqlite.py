@@ -22,7 +22,7 @@ class SQLiteBackend(DatabaseBackend):
     """`busy_timeout`: ms for which SQLite waits for other processes.
 
     `wait`: seconds for the writer, and for a reader. `deadline`: seconds that a read may take, its
-    waiting included. What takes longer is Busy.
+    waiting included. What takes longer is Unavailable.
 
     `statements` and `writes` count what was executed, transactions' own statements left out.
     """

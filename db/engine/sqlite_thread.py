@@ -12,7 +12,7 @@ import aiosqlite
 R = TypeVar("R")
 Job = tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
 
-STUCK = 0.005  # seconds after which a job counts as slow
+SLOW_JOB_SECONDS = 0.005  # seconds after which a job counts as slow
 
 
 class Worker:
@@ -29,43 +29,43 @@ class Worker:
         self._connection, self._translate = connection, translate
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
-        self._begun: float | None = None  # when the job that is under way was
-        self._asked: list[Job] = []
+        self._started_at: float | None = None  # when the job that is under way was
+        self._pending: list[Job] = []
         self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
 
     def load(self, now: float) -> tuple[bool, int]:
         """Whether it is stuck, and how many jobs it has."""
-        begun = self._begun
-        return begun is not None and now - begun > STUCK, self._waiting
+        started_at = self._started_at
+        return started_at is not None and now - started_at > SLOW_JOB_SECONDS, self._waiting
 
     def do(self, work: Callable[..., R], *arguments: Any) -> asyncio.Future[R]:
         future = self._loop.create_future()
         self._waiting += 1
-        self._asked.append((future, work, arguments))
-        if len(self._asked) == 1:
-            self._loop.call_soon(self._hand_over)
+        self._pending.append((future, work, arguments))
+        if len(self._pending) == 1:
+            self._loop.call_soon(self._submit)
         return future
 
-    def _hand_over(self) -> None:
+    def _submit(self) -> None:
         """A thread is woken once for all that was asked since, and not for each: half of a hop's
         cost is the waking.
         """
-        if self._asked:
-            self._connection._tx.put_nowait((None, partial(self._perform, self._asked)))
-            self._asked = []
+        if self._pending:
+            self._connection._tx.put_nowait((None, partial(self._perform, self._pending)))
+            self._pending = []
 
     def _perform(self, jobs: list[Job]) -> None:
         """In the connection's thread."""
         connection = self._connection._conn
         for future, work, arguments in jobs:
-            self._begun = monotonic()
+            self._started_at = monotonic()
             result, error = None, None
             try:
                 if not future.cancelled():
                     result = work(connection, *arguments)
             except BaseException as raised:
                 error = self._translate(raised)
-            self._begun = None
+            self._started_at = None
             self._done.append((future, result, error))
             if len(self._done) == 1:  # or the loop has been told, and has not come yet
                 self._loop.call_soon_threadsafe(self._deliver)
@@ -82,5 +82,5 @@ class Worker:
                 future.set_exception(error)
 
     async def close(self) -> None:
-        self._hand_over()
+        self._submit()
         await self._connection.close()

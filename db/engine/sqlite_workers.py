@@ -11,12 +11,12 @@ import aiosqlite
 
 from db.engine.sqlite_thread import Worker
 from db.engine.statement import Conflict
-from db.errors import Busy
+from db.errors import Unavailable
 
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
 
-STEPS_BETWEEN_LOOKS = 10_000  # of SQLite's virtual machine: about a tenth of a millisecond
+PROGRESS_STEPS = 10_000  # of SQLite's virtual machine: about a tenth of a millisecond
 
 # Not wrong, but not to be had now: a lock, a disk, a file. https://www.sqlite.org/rescode.html
 UNAVAILABLE = {
@@ -46,7 +46,7 @@ class Handle(sqlite3.Connection):
     """What the thread holds. Every method is one hop, and leaves no statement unfinished behind."""
 
     until = math.inf
-    patience = 0  # milliseconds
+    busy_milliseconds = 0  # milliseconds
 
     def fetch(self, sql: str, arguments: Sequence[Any], until: float, within: bool) -> Result:
         """`until`: when to give up, on the monotonic clock.
@@ -56,7 +56,7 @@ class Handle(sqlite3.Connection):
         if within and not self.in_transaction:
             raise sqlite3.OperationalError("SQLite has rolled the transaction back")
         if monotonic() > until:
-            raise Busy
+            raise Unavailable
         self.until = until
         try:
             cursor = self.execute(sql, arguments)
@@ -76,11 +76,11 @@ class Handle(sqlite3.Connection):
         for statement in statements:
             self.execute(statement)
 
-    def patiently(self, seconds: float, job: Callable[..., R], *arguments: Any) -> R:
+    def with_busy_timeout(self, seconds: float, job: Callable[..., R], *arguments: Any) -> R:
         """The job, which waits for other processes no longer than this."""
         milliseconds = int(seconds * 1000)
-        if milliseconds != self.patience:
-            self.patience = milliseconds
+        if milliseconds != self.busy_milliseconds:
+            self.busy_milliseconds = milliseconds
             self.run(f"PRAGMA busy_timeout={milliseconds:d}")
         return job(self, *arguments)
 
@@ -94,7 +94,7 @@ class Handle(sqlite3.Connection):
         if self.in_transaction:
             self.run("ROLLBACK TO inner", "RELEASE inner")
 
-    def late(self) -> bool:
+    def is_past_deadline(self) -> bool:
         return monotonic() > self.until
 
 
@@ -110,7 +110,7 @@ def open_handle(path: str, busy_timeout: int, query_only: bool) -> Handle:
         )
         # whoever writes is alone here
         handle.create_function("pg_advisory_xact_lock", 1, lambda number: None)
-        handle.set_progress_handler(handle.late, STEPS_BETWEEN_LOOKS)
+        handle.set_progress_handler(handle.is_past_deadline, PROGRESS_STEPS)
     except BaseException:
         handle.close()
         raise
@@ -137,11 +137,11 @@ class Workers:
             # a program that forgets to disconnect ends nevertheless
             connection._thread.daemon = True
             try:
-                self._workers.append(Worker(await connection, translated))
+                self._workers.append(Worker(await connection, translate_error))
             except BaseException as error:
                 # it is stopping, and has a last word for this loop
                 await asyncio.to_thread(connection._thread.join)
-                translation = translated(error)
+                translation = translate_error(error)
                 raise translation from translation.__cause__
 
     def do(
@@ -161,9 +161,9 @@ class Workers:
             await self._workers.pop().close()
 
 
-def translated(error: BaseException) -> BaseException:
-    """Returns Conflict for a violated constraint, Busy for a database that is unavailable, or else
-    the error itself.
+def translate_error(error: BaseException) -> BaseException:
+    """Returns Conflict for a violated constraint, Unavailable for a database that is unavailable,
+    or else the error itself.
     """
     translation: BaseException
     if isinstance(error, sqlite3.IntegrityError):
@@ -172,7 +172,7 @@ def translated(error: BaseException) -> BaseException:
         isinstance(error, sqlite3.OperationalError)
         and getattr(error, "sqlite_errorcode", 0) & 0xFF in UNAVAILABLE
     ):
-        translation = Busy()
+        translation = Unavailable()
     else:
         return error
     translation.__cause__ = error

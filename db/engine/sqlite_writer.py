@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TypeVar, TypeVarTuple, Unpack
 
 from db.engine.sqlite_workers import Handle, Workers
-from db.errors import Busy
+from db.errors import Unavailable
 
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
@@ -19,21 +19,22 @@ BROKEN = {
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
 }
-BROKEN_FOR = 10.0  # seconds
+BROKEN_SECONDS = 10.0  # seconds
 
 
 class Writer:
-    """Whoever waits for it longer than `wait` seconds is refused: Busy.
+    """Whoever waits for it longer than `wait` seconds is refused: Unavailable.
 
     Turns come in the order of asking.
 
-    `patience`: the seconds for which SQLite itself waits for other processes, of the same `wait`.
+    `busy_seconds`: the seconds for which SQLite itself waits for other processes, of the same
+    `wait`.
     """
 
-    def __init__(self, workers: Workers, wait: float, patience: float) -> None:
+    def __init__(self, workers: Workers, wait: float, busy_seconds: float) -> None:
         self._workers = workers
         self._lock = asyncio.Lock()
-        self._wait, self._patience = wait, patience
+        self._wait, self._busy_seconds = wait, busy_seconds
         self._broken_at = -math.inf
         self._cleaning: set[asyncio.Task[None]] = set()
 
@@ -41,14 +42,14 @@ class Writer:
         self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments
     ) -> R:
         """One job, in no transaction."""
-        patience = await self._take()
-        return await self.finish(Handle.patiently, patience, job, *arguments)  # type: ignore[arg-type]
+        busy_seconds = await self._acquire()
+        return await self.finish(Handle.with_busy_timeout, busy_seconds, job, *arguments)  # type: ignore[arg-type]
 
     async def begin(self) -> None:
         """Opens a transaction, which `finish` is to end. A failure leaves nothing held."""
-        patience = await self._take()
+        busy_seconds = await self._acquire()
         try:
-            await self.do(Handle.patiently, patience, Handle.begin)
+            await self.do(Handle.with_busy_timeout, busy_seconds, Handle.begin)
         except BaseException:
             self._release_when_clean()
             raise
@@ -57,10 +58,10 @@ class Writer:
         """One job more in the transaction that the caller has begun."""
         try:
             return await self._workers.do(job, *arguments)
-        except Busy as busy:
+        except Unavailable as error:
             if (
-                isinstance(busy.__cause__, sqlite3.Error)
-                and busy.__cause__.sqlite_errorcode & 0xFF in BROKEN
+                isinstance(error.__cause__, sqlite3.Error)
+                and error.__cause__.sqlite_errorcode & 0xFF in BROKEN
             ):
                 self._broken_at = monotonic()
             raise
@@ -83,20 +84,20 @@ class Writer:
         """Whether the disk has refused the last write, a moment ago: after that it deserves another
         try.
         """
-        return monotonic() - self._broken_at < BROKEN_FOR
+        return monotonic() - self._broken_at < BROKEN_SECONDS
 
-    async def _take(self) -> float:
+    async def _acquire(self) -> float:
         """The writer is the caller's; how long they may still wait for other
         processes, in seconds.
         """
-        asked = monotonic()
+        started = monotonic()
         try:
             async with asyncio.timeout(self._wait):
                 await self._lock.acquire()
         except TimeoutError as error:
-            raise Busy() from error
-        left = self._wait - (monotonic() - asked)
-        return max(0.05, min(self._patience, left if left < 0.9 * self._wait else self._wait))
+            raise Unavailable() from error
+        left = self._wait - (monotonic() - started)
+        return max(0.05, min(self._busy_seconds, left if left < 0.9 * self._wait else self._wait))
 
     def _release_when_clean(self) -> None:
         """After what is under way, and a ROLLBACK if a transaction is open.

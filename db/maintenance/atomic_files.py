@@ -21,12 +21,12 @@ NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 NO_FOLDER_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
-class NotDone(Exception):
+class BackupError(Exception):
     """A backup or restore failed and changed nothing. The message gives the reason."""
 
 
 @contextmanager
-def draft_beside(target: Path, *, replaces: bool = False) -> Iterator[Path]:
+def temporary_file_beside(target: Path, *, replaces: bool = False) -> Iterator[Path]:
     """Yields an empty file of mode 0600 in the directory of `target`, and deletes it at the end
     unless it was renamed.
 
@@ -36,14 +36,14 @@ def draft_beside(target: Path, *, replaces: bool = False) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
     except OSError as error:
-        raise NotDone(f"{target.parent} cannot be written to: {error.strerror}") from error
+        raise BackupError(f"{target.parent} cannot be written to: {error.strerror}") from error
     try:
         with open(handle, "wb"):
             if replaces:
                 _take_owner(handle, target)
         yield Path(name)
     except OSError as error:
-        raise NotDone(f"it could not be written: {error.strerror}") from error
+        raise BackupError(f"it could not be written: {error.strerror}") from error
     finally:
         for suffix in SUFFIXES:
             Path(name + suffix).unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def fill_draft(draft: Path, source: Path) -> None:
         shutil.copyfileobj(copied, filled)
 
 
-def name_draft(draft: Path, target: Path) -> None:
+def publish_file(draft: Path, target: Path) -> None:
     """Gives a complete file its name, without replacing an existing file.
 
     Raises BackupError. Without hard links, an empty file reserves the name first, because a rename
@@ -75,11 +75,11 @@ def name_draft(draft: Path, target: Path) -> None:
             target.open("xb").close()
             os.rename(draft, target)
     except FileExistsError:
-        raise NotDone(f"{target} already exists, and was not overwritten") from None
+        raise BackupError(f"{target} already exists, and was not overwritten") from None
     sync_folder(target.parent)
 
 
-def replace_by_draft(draft: Path, target: Path) -> None:
+def replace_file(draft: Path, target: Path) -> None:
     """Renames a complete file to `target` and replaces an existing file."""
     os.rename(draft, target)
     sync_folder(target.parent)
@@ -119,7 +119,7 @@ def _take_owner(handle: int, target: Path) -> None:
             f"{target} belongs to another user ({owner_and_mode(target)}): run this "
             "as that user, or as root"
         )
-        raise NotDone(problem) from None
+        raise BackupError(problem) from None
 
 
 def _without_links(path: str, flags: int) -> int:

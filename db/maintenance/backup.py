@@ -15,12 +15,12 @@ from typing import Final
 
 from db.crypto.secret import Secret
 from db.maintenance.atomic_files import (
-    NotDone,
-    draft_beside,
+    BackupError,
     fill_draft,
-    name_draft,
-    replace_by_draft,
+    publish_file,
+    replace_file,
     sync,
+    temporary_file_beside,
 )
 from db.maintenance.database_files import OWN_TABLES, REPLACED, SUFFIXES, make_private, path_of
 from db.tables import SCHEMA
@@ -28,7 +28,7 @@ from db.tables import SCHEMA
 # The bytes at which SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
 SHARED_FIRST: Final = 0x40000002
 SHARED_SIZE: Final = 510
-WAIT: Final = 30  # seconds to wait for a checkpoint in progress
+CHECKPOINT_TIMEOUT_SECONDS: Final = 30  # seconds to wait for a checkpoint in progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Content:
     """The content of a checked database; `version` is its schema revision."""
 
     version: str
-    people: int
+    users: int
     sessions: int
 
 
@@ -48,16 +48,16 @@ def back_up(database: Secret[str], target: Path) -> Content:
     source = _path_of(database, "pg_dump")
     _require(source.is_file(), f"there is no database at {source}")
     _require(not target.exists(), f"{target} already exists, and was not overwritten")
-    with draft_beside(target) as draft:
-        before = _people_in(source)
-        _vacuum_into(source, draft)
-        content = check(draft)
-        known = sorted((before, _people_in(source)))
+    with temporary_file_beside(target) as copy:
+        before = _count_users(source)
+        _vacuum_into(source, copy)
+        content = check(copy)
+        known = sorted((before, _count_users(source)))
         _require(
-            known[0] <= content.people <= known[1],
-            f"the copy has {content.people} users instead of {known[1]}",
+            known[0] <= content.users <= known[1],
+            f"the copy has {content.users} users instead of {known[1]}",
         )
-        name_draft(draft, target)
+        publish_file(copy, target)
     return content
 
 
@@ -73,12 +73,12 @@ def restore(database: Secret[str], source: Path, now: datetime) -> tuple[Content
         not _has_journal(source),
         f"{source} is a database in use, not a backup: make one with `latchkey backup`",
     )
-    with draft_beside(target, replaces=True) as draft, _nobody_else_in(target):
-        fill_draft(draft, source)
-        content = check(draft)
-        sync(draft)
+    with temporary_file_beside(target, replaces=True) as copy, _exclusive_access(target):
+        fill_draft(copy, source)
+        content = check(copy)
+        sync(copy)
         kept = _set_aside(target, now)
-        replace_by_draft(draft, target)
+        replace_file(copy, target)
     make_private(target)  # The replaced database keeps the mode that it had.
     return content, kept
 
@@ -111,7 +111,7 @@ def check(path: Path) -> Content:
             # This mode leaves no journal files beside the database.
             connection.execute("PRAGMA journal_mode=DELETE").fetchall()
     except sqlite3.DatabaseError as error:
-        raise NotDone(f"it is damaged, or not a database: {error}") from error
+        raise BackupError(f"it is damaged, or not a database: {error}") from error
     _require(content.version is not None, "it is not a database of Latchkey")
     _require(
         content.version <= SCHEMA,
@@ -123,17 +123,17 @@ def check(path: Path) -> Content:
 def _path_of(database: Secret[str], instead: str) -> Path:
     path = path_of(database)
     if path is None:
-        raise NotDone(f"this command is for SQLite; for PostgreSQL use {instead}")
+        raise BackupError(f"this command is for SQLite; for PostgreSQL use {instead}")
     return path
 
 
 def _require(held: bool, otherwise: str) -> None:
     if not held:
-        raise NotDone(otherwise)
+        raise BackupError(otherwise)
 
 
 @contextmanager
-def _nobody_else_in(path: Path) -> Iterator[None]:
+def _exclusive_access(path: Path) -> Iterator[None]:
     """Holds the lock that every open connection in WAL mode shares.
 
     Raises BackupError if the database is in use.
@@ -145,7 +145,7 @@ def _nobody_else_in(path: Path) -> Iterator[None]:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_SIZE, SHARED_FIRST)
         except OSError:
-            raise NotDone(f"{path} is in use: stop the program first") from None
+            raise BackupError(f"{path} is in use: stop the program first") from None
         yield
 
 
@@ -167,24 +167,27 @@ def _has_journal(path: Path) -> bool:
     return any(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-journal"))
 
 
-def _vacuum_into(source: Path, draft: Path) -> None:
+def _vacuum_into(source: Path, copy: Path) -> None:
     """Copies the database in one read transaction, which does not block writers in WAL mode."""
     try:
         with closing(_open(source)) as connection:
-            connection.execute("VACUUM INTO ?", (str(draft),))
+            connection.execute("VACUUM INTO ?", (str(copy),))
     except sqlite3.DatabaseError as error:
-        raise NotDone(f"{source} cannot be copied: {error}") from error
+        raise BackupError(f"{source} cannot be copied: {error}") from error
 
 
-def _people_in(path: Path) -> int:
+def _count_users(path: Path) -> int:
     try:
         with closing(_open(path)) as connection:
             return int(connection.execute("SELECT count(*) FROM users").fetchone()[0])
     except sqlite3.DatabaseError as error:
-        raise NotDone(f"{path} is not a database of Latchkey: {error}") from error
+        raise BackupError(f"{path} is not a database of Latchkey: {error}") from error
 
 
 def _open(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=WAIT, isolation_level=None
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=CHECKPOINT_TIMEOUT_SECONDS,
+        isolation_level=None,
     )

@@ -9,7 +9,7 @@ from db.engine.statement import Statement
 from db.store import Store
 from db.tables import Instant, sessions
 
-LIVE_SESSIONS = Statement(
+COUNT_LIVE_SESSIONS = Statement(
     select(func.count())
     .select_from(sessions)
     .where(sessions.c.expires_at > bindparam("now", type_=Instant))
@@ -22,10 +22,10 @@ async def count_live_sessions(store: Store) -> int:
     Reads one index, about one millisecond per 20,000 sessions, so call it rarely. Raises
     Unavailable.
     """
-    return int(await store.value(LIVE_SESSIONS(now=store.now())))
+    return int(await store.value(COUNT_LIVE_SESSIONS(now=store.now())))
 
 
-def read_numbers(store: Store) -> Mapping[str, int]:
+def read_counters(store: Store) -> Mapping[str, int]:
     """Returns the counters of this process since its start, and the current number of queued
     hashes.
     """

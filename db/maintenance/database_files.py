@@ -35,10 +35,10 @@ def make_private(path: Path) -> list[str]:
     """
     if not _is_own_database(path):
         return []
-    return [warning for file in _files_of(path) if (warning := make_one_private(file))]
+    return [warning for file in _files_of(path) if (warning := make_file_private(file))]
 
 
-def make_one_private(path: Path) -> str:
+def make_file_private(path: Path) -> str:
     """Restricts one file or directory like `make_private`.
 
     Returns a warning, or an empty string. Does not follow a symbolic link, through which the owner

@@ -17,16 +17,16 @@ from sqlalchemy import column, select, table
 import db.engine  # noqa: F401  (registers the back ends with `databases`)
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
-from db.errors import Busy
+from db.errors import Unavailable
 from db.maintenance.database_files import create_private, find_file_problem, make_private, path_of
 from db.tables import SCHEMA
 
-LOCK_TIMEOUT: Final = 3.0  # seconds that SQLite waits for locks of other processes
+LOCK_TIMEOUT_SECONDS: Final = 3.0  # seconds that SQLite waits for locks of other processes
 NO_ANSWER: Final = "the database does not answer"
 NOT_USABLE: Final = "the database cannot be used"
-TO_MIGRATE: Final = "run `latchkey migrate` first"
-NO_TABLES: Final = f"the database has no tables yet: {TO_MIGRATE}"
-VERSION = Statement(select(column("version_num")).select_from(table("alembic_version")))
+MIGRATE_FIRST: Final = "run `latchkey migrate` first"
+NO_TABLES: Final = f"the database has no tables yet: {MIGRATE_FIRST}"
+SELECT_REVISION = Statement(select(column("version_num")).select_from(table("alembic_version")))
 
 
 class WrongSchema(Exception):
@@ -44,32 +44,36 @@ async def require_schema(database: Secret[str]) -> None:
     path = path_of(database)
     try:
         version = await (
-            _ask_server(database) if path is None else asyncio.to_thread(_read_version, path)
+            _read_server_revision(database)
+            if path is None
+            else asyncio.to_thread(_read_version, path)
         )
-    except Busy as busy:
-        raise Busy(reason=busy.reason or explain(busy.__cause__, database)) from busy
+    except Unavailable as error:
+        raise Unavailable(
+            reason=error.reason or explain_unavailable(error.__cause__, database)
+        ) from error
     except Exception as error:
         raise WrongSchema(_why(error)) from error
     if version is None or version < SCHEMA:
-        raise WrongSchema(f"the database is older than this program: {TO_MIGRATE}")
+        raise WrongSchema(f"the database is older than this program: {MIGRATE_FIRST}")
     if version > SCHEMA:
         raise WrongSchema(
             f"the database is newer than this program (revision {version}; needed: {SCHEMA})"
         )
 
 
-async def refuse_wrong_schema(database: Secret[str]) -> None:
+async def require_schema_if_reachable(database: Secret[str]) -> None:
     """Raises WrongSchema before the service starts.
 
     Accepts an unavailable database, which may become available later.
     """
-    with suppress(Busy):
+    with suppress(Unavailable):
         await require_schema(database)
 
 
 async def is_usable(database: Secret[str]) -> bool:
     """Returns whether the database can be read and written and has the revision of this program."""
-    with suppress(Busy, WrongSchema):
+    with suppress(Unavailable, WrongSchema):
         await require_schema(database)
         return True
     return False
@@ -80,34 +84,34 @@ def require_usable_file(path: Path) -> None:
     written.
     """
     if problem := find_file_problem(path):
-        raise Busy(reason=f"{NOT_USABLE}: {problem}")
+        raise Unavailable(reason=f"{NOT_USABLE}: {problem}")
 
 
-def explain(cause: BaseException | None, database: Secret[str]) -> str:
+def explain_unavailable(cause: BaseException | None, database: Secret[str]) -> str:
     """Returns why a database cannot be used, from the error of the driver.
 
     No driver includes the password in its errors.
     """
-    words = (str(cause or "").splitlines() or [""])[0]
+    message = (str(cause or "").splitlines() or [""])[0]
     if isinstance(cause, socket.gaierror):
         host = urlsplit(database.reveal()).hostname
         return f"{NO_ANSWER}: the host name {host} does not resolve ({cause.strerror})"
     if isinstance(cause, ssl.SSLError):
-        return f"{NOT_USABLE}: no TLS connection to the server: {words}"
+        return f"{NOT_USABLE}: no TLS connection to the server: {message}"
     # Neither Python nor asyncpg says which file is missing.
     if isinstance(cause, FileNotFoundError):
         return (
             f"{NOT_USABLE}: a file that DATABASE_URL names is missing (sslrootcert, "
             "sslcert, sslkey or a socket)"
         )
-    if "rejected SSL upgrade" in words:
-        return f"{NOT_USABLE}: the server offers no TLS, which DATABASE_URL asks for: {words}"
-    return f"{NO_ANSWER}: {words}" if words else NO_ANSWER
+    if "rejected SSL upgrade" in message:
+        return f"{NOT_USABLE}: the server offers no TLS, which DATABASE_URL asks for: {message}"
+    return f"{NO_ANSWER}: {message}" if message else NO_ANSWER
 
 
-async def _ask_server(database: Secret[str]) -> str | None:
+async def _read_server_revision(database: Secret[str]) -> str | None:
     async with Database(database.reveal()) as probe:
-        return cast("str | None", await probe.fetch_val(cast(Any, VERSION())))
+        return cast("str | None", await probe.fetch_val(cast(Any, SELECT_REVISION())))
 
 
 def _read_version(path: Path) -> str | None:
@@ -115,19 +119,21 @@ def _read_version(path: Path) -> str | None:
 
     Does not create a file and does not change one that belongs to another program.
     """
-    from db.engine.sqlite_workers import translated
+    from db.engine.sqlite_workers import translate_error
 
     require_usable_file(path)
     if not path.exists():
         raise WrongSchema(f"{NO_TABLES}; there is no file {path}")
     try:
         with closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCK_TIMEOUT)
+            sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCK_TIMEOUT_SECONDS
+            )
         ) as file:
             found = file.execute("SELECT version_num FROM alembic_version").fetchone()
             return cast("str | None", found and found[0])
     except sqlite3.Error as error:
-        raise translated(error) from error
+        raise translate_error(error) from error
 
 
 def _why(error: Exception) -> str:
@@ -137,10 +143,10 @@ def _why(error: Exception) -> str:
     """
     if isinstance(error, WrongSchema):
         return str(error)
-    words = (str(error) or type(error).__name__).splitlines()[0]
-    if "alembic_version" in words and "permission" not in words:
+    message = (str(error) or type(error).__name__).splitlines()[0]
+    if "alembic_version" in message and "permission" not in message:
         return NO_TABLES
-    return f"DATABASE_URL: {words}"
+    return f"DATABASE_URL: {message}"
 
 
 def migrate(database: Secret[str]) -> None:

@@ -7,14 +7,14 @@ from typing import Final
 
 from db.audit.chain import find_head_problem
 from db.crypto.secret import Secret
-from db.errors import Busy
-from db.maintenance.pruning import keep_pruning
-from db.maintenance.schema import WrongSchema, explain, require_schema
+from db.errors import Unavailable
+from db.maintenance.pruning import run_pruning
+from db.maintenance.schema import WrongSchema, explain_unavailable, require_schema
 from db.store import Store
 
 logger = logging.getLogger("latchkey")
 
-ASK_AGAIN: Final = 1.0  # seconds between two attempts to open the database
+RETRY_SECONDS: Final = 1.0  # seconds between two attempts to open the database
 
 
 async def open_database(store: Store) -> str:
@@ -28,39 +28,39 @@ async def open_database(store: Store) -> str:
         await store.database.connect()
     except WrongSchema as problem:
         return str(problem)
-    except Busy as busy:
-        return busy.reason or explain(busy.__cause__, database)
+    except Unavailable as error:
+        return error.reason or explain_unavailable(error.__cause__, database)
     return ""
 
 
-async def keep_house(store: Store, problem: str = "") -> None:
+async def run_maintenance(store: Store, problem: str = "") -> None:
     """Opens the database if there was a problem, then prunes until canceled."""
     if problem:
-        await keep_opening(store, problem)
-    await report_head(store)
-    await keep_pruning(store)
+        await retry_opening(store, problem)
+    await log_head_problem(store)
+    await run_pruning(store)
 
 
-async def report_head(store: Store) -> None:
+async def log_head_problem(store: Store) -> None:
     """Logs an error if the audit log was written with other keys.
 
     The service continues, because after a theft of the secret the operator sets only the new one,
     and all users must log in again.
     """
-    with suppress(Busy):
+    with suppress(Unavailable):
         if problem := await find_head_problem(store):
             logger.error("%s; new entries are written with the current one", problem)
 
 
-async def keep_opening(store: Store, problem: str) -> None:
+async def retry_opening(store: Store, problem: str) -> None:
     """Tries to open the database until it succeeds. Logs each new problem, and the success."""
-    told = ""
+    logged = ""
     while problem:
-        if problem != told:
+        if problem != logged:
             logger.error(
                 "%s; pages that need the database answer 503 until it can be used", problem
             )
-        told = problem
-        await asyncio.sleep(ASK_AGAIN)
+        logged = problem
+        await asyncio.sleep(RETRY_SECONDS)
         problem = await open_database(store)
     logger.warning("the database is available, and its schema is current")

@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db.crypto.secret import Secret
-from db.errors import Busy
-from db.maintenance.schema import WrongSchema, explain
+from db.errors import Unavailable
+from db.maintenance.schema import WrongSchema, explain_unavailable
 from db.tables import SCHEMA, metadata
 
 
@@ -52,10 +52,10 @@ async def on_postgresql(url: str) -> None:
     """
     import asyncpg
 
-    from db.engine.postgres_pool import address
+    from db.engine.postgres_pool import connect_options
 
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**address(url))
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(**connect_options(url))
     )
     try:
         async with engine.begin() as connection:
@@ -73,9 +73,9 @@ async def on_postgresql(url: str) -> None:
 
 
 @contextmanager
-def refusing(*unavailable: type[Exception]) -> Iterator[None]:
-    """Raises Busy with its reason, or WrongSchema with the driver's own words: one line, with no
-    password in it.
+def translate_migration_errors(*unavailable: type[Exception]) -> Iterator[None]:
+    """Raises Unavailable with its reason, or WrongSchema with the driver's own words: one line,
+    with no password in it.
     """
     try:
         yield
@@ -83,11 +83,11 @@ def refusing(*unavailable: type[Exception]) -> Iterator[None]:
     except ValueError as error:
         raise WrongSchema(f"DATABASE_URL: {str(error).splitlines()[0]}") from error
     except unavailable as error:
-        raise Busy(reason=explain(error, database)) from error
+        raise Unavailable(reason=explain_unavailable(error, database)) from error
     except DBAPIError as error:
         cause = getattr(error.orig, "__cause__", None) or error.orig
         if isinstance(cause, unavailable) or is_locked(cause):
-            raise Busy(reason=explain(cause, database)) from error
+            raise Unavailable(reason=explain_unavailable(cause, database)) from error
         raise WrongSchema(f"DATABASE_URL: {str(cause).splitlines()[0]}") from error
 
 
@@ -101,10 +101,10 @@ def is_locked(error: BaseException | None) -> bool:
 database: Secret[str] = context.config.attributes["url"]
 url = database.reveal()
 if url.startswith("sqlite"):
-    with refusing():
+    with translate_migration_errors():
         on_sqlite(url)
 else:
     from db.engine.postgres_session import UNAVAILABLE  # the driver is not needed for SQLite
 
-    with refusing(*UNAVAILABLE):
+    with translate_migration_errors(*UNAVAILABLE):
         asyncio.run(on_postgresql(url))

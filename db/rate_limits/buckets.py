@@ -26,17 +26,17 @@ from sqlalchemy import (
 )
 
 from db.engine.statement import Bound, Statement, insert
-from db.rate_limits.limits import Limit
+from db.rate_limits.limits import RateLimit
 from db.store import Store, pick
 from db.tables import buckets
 
 # The back-off after each further attempt, in seconds.
-RESTS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)
+BACKOFF_SECONDS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)
 # NIST SP 800-63B-4, section 3.2.2; the bucket is then blocked until its row expires
-MOST_IN_A_ROW: Final = 100
-DIGEST_CHARS: Final = 32  # of an HMAC in hex
+MAX_CONSECUTIVE_ATTEMPTS: Final = 100
+MAC_CHARS: Final = 32  # of an HMAC in hex
 # The largest expected difference of two clocks, or delay of a statement that waits for a row lock.
-APART: Final = 60.0
+CLOCK_TOLERANCE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +48,34 @@ class Bucket:
     """
 
     full_at: float
-    rests_until: float
+    blocked_until: float
     kept_until: float
     taken: int
     refused: int
 
-    def opens_at(self, limit: Limit) -> float:
+    def next_token_at(self, limit: RateLimit) -> float:
         """Returns when the next token will be available."""
-        if limit.patience and self.taken >= MOST_IN_A_ROW:
+        if limit.backoff_after and self.taken >= MAX_CONSECUTIVE_ATTEMPTS:
             return self.kept_until
-        return max(self.rests_until, self.full_at + limit.each - limit.seconds)
+        return max(self.blocked_until, self.full_at + limit.seconds_per_token - limit.seconds)
 
 
 _now = bindparam("now", type_=Double)
 _forgotten = buckets.c.kept_until <= _now
 
 
-def taking(now: float, *takes: tuple[Limit, str]) -> Bound[str]:
+def build_take(now: float, *charges: tuple[RateLimit, str]) -> Bound[str]:
     """Builds the statement that takes a token from each bucket that has one.
 
     It returns the keys of these buckets. `charges` are limits and keys, without repeated keys.
     `now` is in seconds since 1970.
     """
-    keys = {f"key_{n}": key for n, (_, key) in enumerate(takes)}
-    return _take(tuple(limit for limit, _ in takes))(now=now, **keys)
+    keys = {f"key_{n}": key for n, (_, key) in enumerate(charges)}
+    return _take_statement(tuple(limit for limit, _ in charges))(now=now, **keys)
 
 
 @lru_cache(64)
-def _take(limits: tuple[Limit, ...]) -> Statement[str]:
+def _take_statement(limits: tuple[RateLimit, ...]) -> Statement[str]:
     """Builds one upsert for all buckets of these limits.
 
     It locks the rows in this order, so that every caller must name a client's buckets in the same
@@ -88,26 +88,32 @@ def _take(limits: tuple[Limit, ...]) -> Statement[str]:
     each, span = (
         _of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _seconds)
     )
-    kept, patience = (
-        _of_limit(upsert.excluded.key, keys, limits, value) for value in (_kept, _patience)
+    kept, backoff_after = (
+        _of_limit(upsert.excluded.key, keys, limits, value)
+        for value in (_kept_seconds, _backoff_after)
     )
     # A value this far ahead means that the clock has fallen back. It is ignored, so that no client
     # waits until the clock has caught up.
-    impossible = buckets.c.full_at > _now + span + APART
+    impossible = buckets.c.full_at > _now + span + CLOCK_TOLERANCE_SECONDS
     debt = case(
         (or_(_forgotten, impossible, buckets.c.full_at <= _now), _now), else_=buckets.c.full_at
     )
     is_open = and_(
-        or_(buckets.c.rests_until <= _now, buckets.c.rests_until > _now + RESTS[-1] + APART),
-        or_(patience == 0, buckets.c.taken < MOST_IN_A_ROW),
+        or_(
+            buckets.c.blocked_until <= _now,
+            buckets.c.blocked_until > _now + BACKOFF_SECONDS[-1] + CLOCK_TOLERANCE_SECONDS,
+        ),
+        or_(backoff_after == 0, buckets.c.taken < MAX_CONSECUTIVE_ATTEMPTS),
         debt + each <= _now + span,
     )
     upsert = upsert.on_conflict_do_update(
         index_elements=[buckets.c.key],
         set_={
             "full_at": debt + each,
-            "rests_until": _rest(patience) if any(limit.patience for limit in limits) else 0.0,
-            "kept_until": case((patience > 0, _now + kept), else_=debt + each),
+            "blocked_until": _blocked_until(backoff_after)
+            if any(limit.backoff_after for limit in limits)
+            else 0.0,
+            "kept_until": case((backoff_after > 0, _now + kept), else_=debt + each),
             "taken": case((_forgotten, 1), else_=buckets.c.taken + 1),
             "refused": case((debt == _now, 0), else_=buckets.c.refused),
         },
@@ -116,19 +122,21 @@ def _take(limits: tuple[Limit, ...]) -> Statement[str]:
     return Statement(upsert.returning(buckets.c.key).execution_options(into=str))
 
 
-def giving_back(now: float, *takes: tuple[Limit, str], succeeded: bool = False) -> Bound[Any]:
+def build_refund(
+    now: float, *charges: tuple[RateLimit, str], succeeded: bool = False
+) -> Bound[Any]:
     """Builds the statement that refunds the token that an attempt has taken from each bucket, and
     ends a back-off that it started.
 
     Earlier attempts stay counted. If the attempt has `succeeded`, it resets the consecutive
     attempts of limits with a back-off.
     """
-    keys = {f"key_{n}": key for n, (_, key) in enumerate(takes)}
-    return _give_back(tuple(limit for limit, _ in takes), succeeded)(now=now, **keys)
+    keys = {f"key_{n}": key for n, (_, key) in enumerate(charges)}
+    return _refund_statement(tuple(limit for limit, _ in charges), succeeded)(now=now, **keys)
 
 
 @lru_cache(64)
-def _give_back(limits: tuple[Limit, ...], succeeded: bool) -> Statement[Any]:
+def _refund_statement(limits: tuple[RateLimit, ...], succeeded: bool) -> Statement[Any]:
     """Builds one upsert, since an UPDATE of several rows may lock them in another order than
     `_take_statement`, which could deadlock.
 
@@ -136,10 +144,10 @@ def _give_back(limits: tuple[Limit, ...], succeeded: bool) -> Statement[Any]:
     deletes.
     """
     keys = _keys(limits)
-    full = {"full_at": _now, "rests_until": 0.0, "kept_until": _now, "taken": 0, "refused": 0}
+    full = {"full_at": _now, "blocked_until": 0.0, "kept_until": _now, "taken": 0, "refused": 0}
     upsert = insert(buckets).values([{"key": key, **full} for key in keys])
-    each, patience = (
-        _of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _patience)
+    each, backoff_after = (
+        _of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _backoff_after)
     )
     others = case((buckets.c.taken > 0, buckets.c.taken - 1), else_=0)
     upsert = upsert.on_conflict_do_update(
@@ -147,22 +155,22 @@ def _give_back(limits: tuple[Limit, ...], succeeded: bool) -> Statement[Any]:
         set_={
             "full_at": buckets.c.full_at - each,
             # The attempt took a token, so the bucket was not blocked before it.
-            "rests_until": 0.0,
-            "taken": case((patience > 0, 0), else_=others) if succeeded else others,
+            "blocked_until": 0.0,
+            "taken": case((backoff_after > 0, 0), else_=others) if succeeded else others,
         },
     )
     return Statement(upsert)
 
 
-def _keys(limits: tuple[Limit, ...]) -> list[BindParameter[str]]:
+def _keys(limits: tuple[RateLimit, ...]) -> list[BindParameter[str]]:
     return [bindparam(f"key_{n}") for n in range(len(limits))]
 
 
 def _of_limit(
     row_key: ColumnElement[str],
     keys: list[BindParameter[str]],
-    limits: tuple[Limit, ...],
-    value: Callable[[Limit], float],
+    limits: tuple[RateLimit, ...],
+    value: Callable[[RateLimit], float],
 ) -> ColumnElement[Any]:
     """Returns the value of the limit to which the row with this key belongs."""
     values: list[ColumnElement[Any]] = [literal_column(str(value(limit))) for limit in limits]
@@ -171,40 +179,44 @@ def _of_limit(
     return case(*((row_key == key, each) for key, each in zip(keys, values, strict=True)))
 
 
-_each, _seconds, _patience = attrgetter("each"), attrgetter("seconds"), attrgetter("patience")
+_each, _seconds, _backoff_after = (
+    attrgetter("seconds_per_token"),
+    attrgetter("seconds"),
+    attrgetter("backoff_after"),
+)
 
 
-def _new_row(key: BindParameter[str], limit: Limit) -> dict[str, Any]:
+def _new_row(key: BindParameter[str], limit: RateLimit) -> dict[str, Any]:
     """Returns the values of a bucket from which one token was taken."""
-    full_at, kept_until = _now + limit.each, _now + _kept(limit)
+    full_at, kept_until = _now + limit.seconds_per_token, _now + _kept_seconds(limit)
     return {
         "key": key,
         "full_at": full_at,
-        "rests_until": 0.0,
+        "blocked_until": 0.0,
         "kept_until": kept_until,
         "taken": 1,
         "refused": 0,
     }
 
 
-def _rest(patience: ColumnElement[Any]) -> ColumnElement[Any]:
+def _blocked_until(backoff_after: ColumnElement[Any]) -> ColumnElement[Any]:
     """Returns until when the bucket is blocked; the back-off grows with each attempt above the
     limit's `backoff_after`.
     """
-    past = buckets.c.taken + 1 - patience
+    past = buckets.c.taken + 1 - backoff_after
     return case(
-        (or_(_forgotten, patience == 0, past < 0), 0.0),
-        *((past == n, _now + float(rest)) for n, rest in enumerate(RESTS[:-1])),
-        else_=_now + float(RESTS[-1]),
+        (or_(_forgotten, backoff_after == 0, past < 0), 0.0),
+        *((past == n, _now + float(rest)) for n, rest in enumerate(BACKOFF_SECONDS[:-1])),
+        else_=_now + float(BACKOFF_SECONDS[-1]),
     )
 
 
-def _kept(limit: Limit) -> float:
+def _kept_seconds(limit: RateLimit) -> float:
     """Returns the seconds for which a row is kept after a token was taken."""
-    return limit.memory if limit.patience else limit.each
+    return limit.remembered_seconds if limit.backoff_after else limit.seconds_per_token
 
 
-CLEAR = Statement(  # the bucket, and those of the same subject for each client
+DELETE_BUCKETS = Statement(  # the bucket, and those of the same subject for each client
     delete(buckets).where(
         or_(
             buckets.c.key == bindparam("key"),
@@ -213,8 +225,8 @@ CLEAR = Statement(  # the bucket, and those of the same subject for each client
         )
     )
 )
-LOOK = Statement(pick(Bucket, buckets).where(buckets.c.key == bindparam("key")))
-REFUSE = Statement(
+SELECT_BUCKET = Statement(pick(Bucket, buckets).where(buckets.c.key == bindparam("key")))
+COUNT_REFUSALS = Statement(
     update(buckets)
     .where(buckets.c.key == bindparam("key"))
     .values(refused=buckets.c.refused + bindparam("more", type_=Integer))
@@ -223,27 +235,31 @@ REFUSE = Statement(
 )
 
 
-def key_of(store: Store, limit: Limit, whom: str) -> str:
+def bucket_key(store: Store, limit: RateLimit, subject: str) -> str:
     """Returns the limit's name and a MAC of each line of the subject, so that the table contains
     neither emails nor IP addresses.
     """
     return " ".join(
         [
             limit.name,
-            *(store.bucket_keys.make(line.encode())[:DIGEST_CHARS] for line in whom.split("\n")),
+            *(store.bucket_keys.sign(line.encode())[:MAC_CHARS] for line in subject.split("\n")),
         ]
     )
 
 
-def clearing(key: str) -> Bound[Any]:
+def build_clear(key: str) -> Bound[Any]:
     """Builds the statement that deletes the bucket of this key, and every bucket whose subject
     begins with the same line.
     """
-    return CLEAR(key=key, first=f"{key} {'0' * DIGEST_CHARS}", last=f"{key} {'f' * DIGEST_CHARS}")
+    return DELETE_BUCKETS(
+        key=key, first=f"{key} {'0' * MAC_CHARS}", last=f"{key} {'f' * MAC_CHARS}"
+    )
 
 
-async def take_token(store: Store, limit: Limit, whom: str) -> bool:
+async def take_token(store: Store, limit: RateLimit, subject: str) -> bool:
     """Takes a token, and returns whether one was available."""
     return bool(
-        await store.all(taking(store.now().timestamp(), (limit, key_of(store, limit, whom))))
+        await store.all(
+            build_take(store.now().timestamp(), (limit, bucket_key(store, limit, subject)))
+        )
     )

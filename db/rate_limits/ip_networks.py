@@ -4,7 +4,7 @@ import ipaddress
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from db.rate_limits.limits import Limit
+from db.rate_limits.limits import RateLimit
 
 # The prefix length, and the factor of the network's limits.
 IPV6_NETWORKS: Final = ((64, 1), (56, 2), (48, 4))
@@ -20,7 +20,7 @@ class Network(NamedTuple):
 
 
 @lru_cache(1024)
-def networks_of(ip_address: str) -> tuple[Network, ...]:
+def find_networks(ip_address: str) -> tuple[Network, ...]:
     """Returns the networks of the IP address, the smallest first.
 
     IPv4 has one network, the address alone. IPv6 has the /64, which is one client, and the /56 and
@@ -43,20 +43,22 @@ def networks_of(ip_address: str) -> tuple[Network, ...]:
     )
 
 
-def per_client(limit: Limit, ip_address: str, account: str = "") -> tuple[tuple[Limit, str], ...]:
+def per_client(
+    limit: RateLimit, ip_address: str, account: str = ""
+) -> tuple[tuple[RateLimit, str], ...]:
     """Returns the limit for each network of the client, or for each pair of the account and a
     network.
     """
     about = f"{account}\n" if account else ""
     return tuple(
-        (limit.times(network.factor), f"{about}{network.name}")
-        for network in networks_of(ip_address)
+        (limit.scaled(network.factor), f"{about}{network.name}")
+        for network in find_networks(ip_address)
     )
 
 
-def largest_network_of(ip_address: str) -> str:
+def find_largest_network(ip_address: str) -> str:
     """Returns the IPv4 address, or the /48 of an IPv6 address."""
-    return networks_of(ip_address)[-1].name
+    return find_networks(ip_address)[-1].name
 
 
 def _ipv4_in(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

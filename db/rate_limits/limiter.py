@@ -10,87 +10,106 @@ from contextlib import asynccontextmanager, suppress
 from math import ceil
 from operator import attrgetter
 
-from db.audit import log as audit
+from db.audit import log as audit_log
 from db.audit.events import Event
-from db.audit.log import By
-from db.errors import Busy, TooMany
-from db.rate_limits.buckets import LOOK, REFUSE, Bucket, clearing, giving_back, take_token, taking
-from db.rate_limits.buckets import key_of as _key
-from db.rate_limits.limits import Limit
-from db.rate_limits.recent import SHORTLY
+from db.audit.log import Actor
+from db.errors import RateLimited, Unavailable
+from db.rate_limits.buckets import (
+    COUNT_REFUSALS,
+    SELECT_BUCKET,
+    Bucket,
+    bucket_key,
+    build_clear,
+    build_refund,
+    build_take,
+    take_token,
+)
+from db.rate_limits.limits import RateLimit
+from db.rate_limits.recent import REPEAT_SECONDS
 from db.store import Store
 
 logger = logging.getLogger("latchkey")
 
-Take = tuple[Limit, str]  # a limit and its subject
-Keyed = tuple[Limit, str]  # a limit and the key of a bucket
-OPENS = attrgetter("opens")
+Charge = tuple[RateLimit, str]  # a limit and its subject
+KeyedCharge = tuple[RateLimit, str]  # a limit and the key of a bucket
+NEXT_TOKEN_AT = attrgetter("next_token_at")
 
 
-class _Empty(Exception):
+class _EmptyBucket(Exception):
     """A bucket has no token.
 
     `is_uncounted` is true if the database reported it and the refusal is not counted yet.
     """
 
-    def __init__(self, limit: Limit, key: str, opens: float, *, is_news: bool) -> None:
+    def __init__(
+        self, limit: RateLimit, key: str, next_token_at: float, *, is_uncounted: bool
+    ) -> None:
         super().__init__()
-        self.limit, self.key, self.opens, self.is_news = limit, key, opens, is_news
+        self.limit, self.key, self.next_token_at, self.is_uncounted = (
+            limit,
+            key,
+            next_token_at,
+            is_uncounted,
+        )
 
 
-async def admit(store: Store, by: By, *takes: Take, target_id: str | None = None) -> None:
+async def take_tokens(
+    store: Store, actor: Actor, *charges: Charge, target_id: str | None = None
+) -> None:
     """Takes a token from each bucket, or from none.
 
     Records the refusal and raises RateLimited if one is empty. Must run before the protected action
     and outside of a transaction. `target_id` is the account that the action concerns; its user sees
     the refusals of account limits.
     """
-    await _admit(store, by, None, takes, target_id)
+    await _take_tokens(store, actor, None, charges, target_id)
 
 
-async def admit_once(store: Store, by: By, seen: Take, *takes: Take) -> None:
+async def take_tokens_once(store: Store, actor: Actor, seen: Charge, *charges: Charge) -> None:
     """Takes tokens like `take_tokens`, but takes none if the mark `seen` was set before.
 
     Raises RateLimited.
     """
-    await _admit(store, by, seen, takes, None)
+    await _take_tokens(store, actor, seen, charges, None)
 
 
-async def notice(store: Store, by: By, limit: Limit, whom: str) -> bool:
+async def take_token_or_record(store: Store, actor: Actor, limit: RateLimit, subject: str) -> bool:
     """Takes a token and returns whether one was available; records a refusal if not.
 
     Refuses nothing. Must run inside a transaction.
     """
-    if await has_room(store, limit, whom):
+    if await try_take_token(store, limit, subject):
         return True
-    await _write_down(store, by, limit, _key(store, limit, whom), 1, None)
+    await _record_refusals(store, actor, limit, bucket_key(store, limit, subject), 1, None)
     return False
 
 
-async def has_room(store: Store, limit: Limit, whom: str) -> bool:
+async def try_take_token(store: Store, limit: RateLimit, subject: str) -> bool:
     """Takes a token and returns whether one was available.
 
     Neither refuses nor records anything. Must run inside a transaction.
     """
-    return store.throttle.mode == "off" or await take_token(store, limit, whom)
+    return store.limiter.mode == "off" or await take_token(store, limit, subject)
 
 
-async def record_seldom(store: Store, by: By, event: Event, limit: Limit, whom: str) -> None:
+async def record_refusal(
+    store: Store, actor: Actor, event: Event, limit: RateLimit, subject: str
+) -> None:
     """Writes an audit entry about a refusal if the limit has a token for it, so that a flood writes
     no entries.
     """
-    key, now = _key(store, limit, whom), store.now().timestamp()
-    if store.throttle.opens_at(key, now) is not None:
+    key, now = bucket_key(store, limit, subject), store.now().timestamp()
+    if store.limiter.next_token_at(key, now) is not None:
         return
     async with store.transaction():
-        if await has_room(store, limit, whom):
-            await audit.record(store, event, by, outcome="refused")
+        if await try_take_token(store, limit, subject):
+            await audit_log.record(store, event, actor, outcome="refused")
         else:
-            store.throttle.remember(key, now, now + SHORTLY)
+            store.limiter.remember_refusal(key, now, now + REPEAT_SECONDS)
 
 
 @asynccontextmanager
-async def trying(store: Store, *takes: Take) -> AsyncIterator[None]:
+async def refund_if_overloaded(store: Store, *charges: Charge) -> AsyncIterator[None]:
     """Refunds the tokens if the attempt inside raises Unavailable, because an attempt that could
     not run does not count.
 
@@ -98,83 +117,89 @@ async def trying(store: Store, *takes: Take) -> AsyncIterator[None]:
     """
     try:
         yield
-    except Busy:
-        with suppress(Busy):
-            await give_back(store, *takes)
+    except Unavailable:
+        with suppress(Unavailable):
+            await refund(store, *charges)
         raise
 
 
-async def give_back(store: Store, *takes: Take, succeeded: bool = False) -> None:
+async def refund(store: Store, *charges: Charge, succeeded: bool = False) -> None:
     """Refunds the tokens of an attempt that was no guess.
 
     Earlier attempts stay counted, and a back-off that this attempt started ends. `succeeded` also
     resets the consecutive attempts. It does not fill the bucket, since another client that shares
     the bucket could then see when a user logs in.
     """
-    if store.throttle.mode != "off":
-        keyed = [(limit, _key(store, limit, whom)) for limit, whom in takes]
-        await store.count(giving_back(store.now().timestamp(), *keyed, succeeded=succeeded))
+    if store.limiter.mode != "off":
+        keyed = [(limit, bucket_key(store, limit, subject)) for limit, subject in charges]
+        await store.count(build_refund(store.now().timestamp(), *keyed, succeeded=succeeded))
 
 
-async def clear(store: Store, *takes: Take) -> None:
+async def reset_buckets(store: Store, *charges: Charge) -> None:
     """Fills buckets.
 
     The account alone as subject of a limit per account and client fills the buckets of all clients.
     """
-    if store.throttle.mode != "off":
-        for limit, whom in takes:
-            key = _key(store, limit, whom)
-            store.throttle.forget(key)
-            await store.count(clearing(key))
+    if store.limiter.mode != "off":
+        for limit, subject in charges:
+            key = bucket_key(store, limit, subject)
+            store.limiter.forget(key)
+            await store.count(build_clear(key))
 
 
-async def attempts_in_a_row(store: Store, limit: Limit, whom: str) -> int:
+async def count_consecutive_attempts(store: Store, limit: RateLimit, subject: str) -> int:
     """Returns how many attempts have taken a token since the last success; 0 if limits are not
     enforced.
     """
-    if store.throttle.mode != "enforce":
+    if store.limiter.mode != "enforce":
         return 0
-    bucket: Bucket | None = await store.one(LOOK(key=_key(store, limit, whom)))
+    bucket: Bucket | None = await store.one(SELECT_BUCKET(key=bucket_key(store, limit, subject)))
     return bucket.taken if bucket else 0
 
 
-async def _admit(
-    store: Store, by: By, seen: Take | None, takes: tuple[Take, ...], target_id: str | None
+async def _take_tokens(
+    store: Store,
+    actor: Actor,
+    seen: Charge | None,
+    charges: tuple[Charge, ...],
+    target_id: str | None,
 ) -> None:
-    if store.throttle.mode == "off" or (seen and await _is_seen(store, *seen)):
+    if store.limiter.mode == "off" or (seen and await _is_seen(store, *seen)):
         return
-    keyed = [(limit, _key(store, limit, whom)) for limit, whom in takes]
+    keyed = [(limit, bucket_key(store, limit, subject)) for limit, subject in charges]
     try:
-        _require_no_rest(store, keyed)
-        await _take_all(store, keyed, seen)
-    except _Empty as empty:
-        if empty.is_news:
-            await _count(store, by, empty, target_id if empty.limit.of_account else None)
-        if store.throttle.mode == "observe":
+        _require_no_recent_refusal(store, keyed)
+        await _take_all_or_none(store, keyed, seen)
+    except _EmptyBucket as empty:
+        if empty.is_uncounted:
+            await _record_uncounted_refusals(
+                store, actor, empty, target_id if empty.limit.is_account_limit else None
+            )
+        if store.limiter.mode == "observe":
             return
-        if store.throttle.is_flooded(empty.key):
+        if store.limiter.is_flooded(empty.key):
             # The random delay spreads clients that would all repeat their request at once.
             await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311  # nosec B311
-        raise TooMany(max(1, ceil(empty.opens - store.now().timestamp()))) from None
+        raise RateLimited(max(1, ceil(empty.next_token_at - store.now().timestamp()))) from None
 
 
-async def _is_seen(store: Store, limit: Limit, whom: str) -> bool:
+async def _is_seen(store: Store, limit: RateLimit, subject: str) -> bool:
     """Returns whether the mark is set.
 
     Writes nothing, so that a client that repeats a look-up does not block the writer; a repeated
     call needs no query.
     """
-    key, now = _key(store, limit, whom), store.now().timestamp()
-    if store.throttle.is_seen(key, now):
+    key, now = bucket_key(store, limit, subject), store.now().timestamp()
+    if store.limiter.is_seen(key, now):
         return True
-    bucket: Bucket | None = await store.one(LOOK(key=key))
-    if bucket is None or bucket.opens_at(limit) <= now:
+    bucket: Bucket | None = await store.one(SELECT_BUCKET(key=key))
+    if bucket is None or bucket.next_token_at(limit) <= now:
         return False
-    store.throttle.remember_seen(key, bucket.opens_at(limit))
+    store.limiter.remember_seen(key, bucket.next_token_at(limit))
     return True
 
 
-async def _take_all(store: Store, keyed: list[Keyed], seen: Take | None) -> None:
+async def _take_all_or_none(store: Store, keyed: list[KeyedCharge], seen: Charge | None) -> None:
     """Takes a token from every bucket, or from none.
 
     Raises _EmptyBucket for the empty bucket whose next token comes last. One statement takes the
@@ -183,57 +208,70 @@ async def _take_all(store: Store, keyed: list[Keyed], seen: Take | None) -> None
     token.
     """
     now = store.now().timestamp()
-    mark = [(limit, _key(store, limit, whom)) for limit, whom in [seen]] if seen else []
-    taken = await store.all(taking(now, *keyed, *mark))
+    mark = [(limit, bucket_key(store, limit, subject)) for limit, subject in [seen]] if seen else []
+    taken = await store.all(build_take(now, *keyed, *mark))
     empty = [(limit, key) for limit, key in keyed if key not in taken]
     if not empty:
         for limit, key in mark:
-            store.throttle.remember_seen(key, now + limit.seconds)
+            store.limiter.remember_seen(key, now + limit.seconds)
         return
     if to_return := [(limit, key) for limit, key in (*keyed, *mark) if key in taken]:
-        await store.count(giving_back(now, *to_return))
-    raise max([await _found_empty(store, limit, key) for limit, key in empty], key=OPENS)
+        await store.count(build_refund(now, *to_return))
+    raise max(
+        [await _read_empty_bucket(store, limit, key) for limit, key in empty], key=NEXT_TOKEN_AT
+    )
 
 
-async def _found_empty(store: Store, limit: Limit, key: str) -> _Empty:
+async def _read_empty_bucket(store: Store, limit: RateLimit, key: str) -> _EmptyBucket:
     """Reads when the next token of an empty bucket is available, and remembers the refusal for one
     second.
     """
-    bucket: Bucket | None = await store.one(LOOK(key=key))
+    bucket: Bucket | None = await store.one(SELECT_BUCKET(key=key))
     now = store.now().timestamp()
-    opens = bucket.opens_at(limit) if bucket else now
-    store.throttle.remember(key, now, opens)
-    return _Empty(limit, key, opens, is_news=True)
+    next_token_at = bucket.next_token_at(limit) if bucket else now
+    store.limiter.remember_refusal(key, now, next_token_at)
+    return _EmptyBucket(limit, key, next_token_at, is_uncounted=True)
 
 
-def _require_no_rest(store: Store, keyed: list[Keyed]) -> None:
+def _require_no_recent_refusal(store: Store, keyed: list[KeyedCharge]) -> None:
     now = store.now().timestamp()
-    found = [(limit, key, store.throttle.opens_at(key, now)) for limit, key in keyed]
-    if empty := [_Empty(limit, key, opens, is_news=False) for limit, key, opens in found if opens]:
-        raise max(empty, key=OPENS)
+    found = [(limit, key, store.limiter.next_token_at(key, now)) for limit, key in keyed]
+    if empty := [
+        _EmptyBucket(limit, key, next_token_at, is_uncounted=False)
+        for limit, key, next_token_at in found
+        if next_token_at
+    ]:
+        raise max(empty, key=NEXT_TOKEN_AT)
 
 
-async def _count(store: Store, by: By, empty: _Empty, target_id: str | None) -> None:
+async def _record_uncounted_refusals(
+    store: Store, actor: Actor, empty: _EmptyBucket, target_id: str | None
+) -> None:
     """Records the refusal, and the refusals from memory that are not counted yet."""
     async with store.transaction():
-        await _write_down(
-            store, by, empty.limit, empty.key, 1 + store.throttle.counted(empty.key), target_id
+        await _record_refusals(
+            store,
+            actor,
+            empty.limit,
+            empty.key,
+            1 + store.limiter.pop_uncounted(empty.key),
+            target_id,
         )
 
 
-async def _write_down(
-    store: Store, by: By, limit: Limit, key: str, more: int, target_id: str | None
+async def _record_refusals(
+    store: Store, actor: Actor, limit: RateLimit, key: str, more: int, target_id: str | None
 ) -> None:
     """Counts refusals, and writes an audit entry for the first, the tenth, the hundredth and so on.
 
     The log therefore reports a flood without being flooded.
     """
-    bucket: Bucket | None = await store.one(REFUSE(key=key, more=more))
+    bucket: Bucket | None = await store.one(COUNT_REFUSALS(key=key, more=more))
     if bucket is not None and len(str(bucket.refused)) > len(str(bucket.refused - more or "")):
         logger.warning(
-            "limit %s: %d refused (RATE_LIMITS=%s)", limit.name, bucket.refused, store.throttle.mode
+            "limit %s: %d refused (RATE_LIMITS=%s)", limit.name, bucket.refused, store.limiter.mode
         )
         detail: dict[str, str | int] = {"limit": limit.name, "times": bucket.refused}
-        await audit.record(
-            store, "limit.reached", by, detail, target_id=target_id, outcome="refused"
+        await audit_log.record(
+            store, "limit.reached", actor, detail, target_id=target_id, outcome="refused"
         )

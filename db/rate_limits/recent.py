@@ -4,15 +4,15 @@ from typing import Final, Literal
 
 Mode = Literal["enforce", "observe", "off"]
 
-SHORTLY: Final = 1.0  # seconds for which a refusal is repeated without a query
+REPEAT_SECONDS: Final = 1.0  # seconds for which a refusal is repeated without a query
 # The refusals per second that are answered at once. Further ones are delayed, so that the clients
 # repeat their requests less often.
-FLOOD: Final = 20
-MOST_RESTING: Final = 10_000  # refusals remembered at the same time
-MOST_SEEN: Final = 10_000  # marks, at about 150 bytes each
+MAX_IMMEDIATE_REFUSALS: Final = 20
+MAX_REMEMBERED_REFUSALS: Final = 10_000  # refusals remembered at the same time
+MAX_REMEMBERED_MARKS: Final = 10_000  # marks, at about 150 bytes each
 
 
-class Throttle:
+class LimiterState:
     """The mode of the rate limits and the recent refusals.
 
     `enforce` refuses, `observe` only records, and `off` does neither. The memory saves the database
@@ -23,42 +23,42 @@ class Throttle:
     def __init__(self, mode: Mode = "enforce") -> None:
         self.mode = mode
         # By key: until when the refusal is remembered, and when the next token is available.
-        self._opens: dict[str, tuple[float, float]] = {}
+        self._refusals: dict[str, tuple[float, float]] = {}
         self._uncounted: dict[str, int] = {}
         self._seen: dict[str, float] = {}  # by key: the time when the mark expires
 
-    def opens_at(self, key: str, now: float) -> float | None:
+    def next_token_at(self, key: str, now: float) -> float | None:
         """Returns when the next token of a bucket is available if the bucket was found empty in the
         last second, else None.
 
         Counts the repeated request. After that second, one caller gets None and queries the
         database; the others still get the remembered time.
         """
-        until, opens = self._opens.get(key, (0.0, 0.0))
-        if now >= opens or until > now + SHORTLY:
+        until, next_token_at = self._refusals.get(key, (0.0, 0.0))
+        if now >= next_token_at or until > now + REPEAT_SECONDS:
             return None
         if now >= until:
-            self._opens[key] = (now + SHORTLY, opens)
+            self._refusals[key] = (now + REPEAT_SECONDS, next_token_at)
             return None
         self._uncounted[key] = self._uncounted.get(key, 0) + 1
-        return opens
+        return next_token_at
 
     def is_flooded(self, key: str) -> bool:
         """Returns whether the requests for this bucket within the second are so many that answering
         their refusals at once would slow down all other requests.
         """
-        return self._uncounted.get(key, 0) > FLOOD
+        return self._uncounted.get(key, 0) > MAX_IMMEDIATE_REFUSALS
 
-    def remember(self, key: str, now: float, opens: float) -> None:
+    def remember_refusal(self, key: str, now: float, next_token_at: float) -> None:
         """Remembers that the database has just reported the bucket empty, for one second.
 
         At MAX_REMEMBERED_REFUSALS entries the oldest one is dropped.
         """
-        if len(self._opens) >= MOST_RESTING:
-            oldest = next(iter(self._opens))
-            self._opens.pop(oldest)
+        if len(self._refusals) >= MAX_REMEMBERED_REFUSALS:
+            oldest = next(iter(self._refusals))
+            self._refusals.pop(oldest)
             self._uncounted.pop(oldest, None)
-        self._opens[key] = (min(opens, now + SHORTLY), opens)
+        self._refusals[key] = (min(next_token_at, now + REPEAT_SECONDS), next_token_at)
 
     def is_seen(self, key: str, now: float) -> bool:
         """Returns whether the database reported the mark to this process, and the mark has not
@@ -70,17 +70,17 @@ class Throttle:
         """Remembers a mark until its bucket is full again, so that no query is necessary until
         then.
         """
-        if len(self._seen) >= MOST_SEEN:
+        if len(self._seen) >= MAX_REMEMBERED_MARKS:
             self._seen.pop(next(iter(self._seen)))
         self._seen[key] = until
 
     def forget(self, key: str) -> None:
         """Forgets the bucket, and every bucket whose key begins with this one."""
-        for each in [each for each in self._opens if each.startswith(key)]:
-            self._opens.pop(each)
+        for each in [each for each in self._refusals if each.startswith(key)]:
+            self._refusals.pop(each)
             self._uncounted.pop(each, None)
 
-    def counted(self, key: str) -> int:
+    def pop_uncounted(self, key: str) -> int:
         """Returns the number of refusals that the database does not count yet, and resets it to
         0.
         """

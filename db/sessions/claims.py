@@ -26,16 +26,16 @@ class NewSession:
     """
 
     session: NewCookie
-    device: NewCookie | None = None
+    device_cookie: NewCookie | None = None
     id: str = ""
 
 
-def peek(store: Store, cookie: str | None) -> Claims | None:
+def decode_claims(store: Store, cookie: str | None) -> Claims | None:
     """Returns the claims of the cookie if it was encoded with one of the keys and has not expired.
 
     Runs no query, so the claims suffice only for menus and redirects.
     """
-    claims = store.keys.open(cookie) if cookie else None
+    claims = store.keys.decode(cookie) if cookie else None
     if claims is None:
         return None
     sid, user_id, role, issued_at = (claims.get(name) for name in ("sid", "sub", "role", "iat"))
@@ -49,12 +49,12 @@ def peek(store: Store, cookie: str | None) -> Claims | None:
     return Claims(Secret(sid), user_id, role, issued_at, claims["exp"])
 
 
-def write(store: Store, claims: Claims) -> NewSession:
+def encode_claims(store: Store, claims: Claims) -> NewSession:
     """Encodes the claims as a session cookie.
 
     It holds these five claims and no personal data (docs/guide.md, row B9).
     """
-    cookie = store.keys.seal(
+    cookie = store.keys.encode(
         {
             "sid": claims.sid.reveal(),
             "sub": claims.user_id,
@@ -68,6 +68,6 @@ def write(store: Store, claims: Claims) -> NewSession:
     )
 
 
-def moment(seconds: float) -> datetime:
+def to_datetime(seconds: float) -> datetime:
     """Converts a NumericDate to a datetime in UTC, exact to the microsecond."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -14,8 +14,8 @@ from db.crypto.secret import Secret
 from db.sessions.claims import NewCookie
 from db.store import Store
 
-LIFETIME: Final = timedelta(days=365)
-MOST: Final = 8  # accounts of one browser; a further one replaces the oldest
+DEVICE_COOKIE_LIFETIME: Final = timedelta(days=365)
+MAX_ACCOUNTS: Final = 8  # accounts of one browser; a further one replaces the oldest
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class KnownDevice:
     id: str
     accounts: Mapping[str, float]
 
-    def was_in(self, user_id: str, since: datetime | None) -> bool:
+    def knows(self, user_id: str, since: datetime | None) -> bool:
         """Returns whether the browser has logged in to the account, and not before `since` if
         `since` is given.
         """
@@ -38,9 +38,9 @@ class KnownDevice:
         )
 
 
-def recognise(store: Store, cookie: Secret[str] | None) -> KnownDevice | None:
+def read_device_cookie(store: Store, cookie: Secret[str] | None) -> KnownDevice | None:
     """Returns the content of the device cookie, or None if it is missing or invalid."""
-    claims = store.device_keys.open(cookie.reveal()) if cookie else None
+    claims = store.device_keys.decode(cookie.reveal()) if cookie else None
     if claims is None:
         return None
     device_id, accounts = claims.get("device"), claims.get("accounts")
@@ -49,15 +49,15 @@ def recognise(store: Store, cookie: Secret[str] | None) -> KnownDevice | None:
     return KnownDevice(device_id, accounts)
 
 
-def remember(store: Store, cookie: Secret[str] | None, user_id: str) -> NewCookie:
+def renew_device_cookie(store: Store, cookie: Secret[str] | None, user_id: str) -> NewCookie:
     """Returns a device cookie that adds a log-in to this account now."""
-    known = recognise(store, cookie)
+    known = read_device_cookie(store, cookie)
     others = (
         [(id, moment) for id, moment in known.accounts.items() if id != user_id] if known else []
     )
     claims = {
         "device": known.id if known else store.token(16),
-        "accounts": dict([*others[1 - MOST :], (user_id, store.now().timestamp())]),
-        "exp": int((store.now() + LIFETIME).timestamp()),
+        "accounts": dict([*others[1 - MAX_ACCOUNTS :], (user_id, store.now().timestamp())]),
+        "exp": int((store.now() + DEVICE_COOKIE_LIFETIME).timestamp()),
     }
-    return NewCookie(store.device_keys.seal(claims), int(LIFETIME.total_seconds()))
+    return NewCookie(store.device_keys.encode(claims), int(DEVICE_COOKIE_LIFETIME.total_seconds()))

@@ -13,22 +13,30 @@ from typing import Any, Final
 
 from sqlalchemy import Select, bindparam, delete, or_, select, update
 
-from db.audit import log as audit
-from db.audit.log import By
+from db.audit import log as audit_log
+from db.audit.log import Actor
 from db.engine.statement import Statement
 from db.errors import Forbidden, NotLoggedIn
-from db.sessions import stateless
-from db.sessions import stored as session_rows
-from db.sessions.claims import NewSession, write
-from db.sessions.device_cookie import remember
+from db.sessions import stateless, stored
+from db.sessions.claims import NewSession, encode_claims
+from db.sessions.device_cookie import renew_device_cookie
 from db.store import Store
 from db.tables import Instant, sessions, users
-from db.viewer import NOWHERE, Admin, Claims, Device, LiveSession, Role, Viewer, issue
+from db.viewer import (
+    UNKNOWN_CLIENT,
+    Admin,
+    Claims,
+    ClientInfo,
+    LiveSession,
+    Role,
+    Viewer,
+    issue_viewer,
+)
 
-LIFETIME: Final = timedelta(days=7)  # since the last renewal
-HALF_LIFE: Final = LIFETIME / 2  # A session with less than this left is renewed.
-LONGEST: Final = timedelta(days=30)  # since log-in, whatever the renewals
-STRATEGIES: Final[Mapping[str, ModuleType]] = {"database": session_rows, "stateless": stateless}
+SESSION_LIFETIME: Final = timedelta(days=7)  # since the last renewal
+HALF_LIFE: Final = SESSION_LIFETIME / 2  # A session with less than this left is renewed.
+MAX_SESSION_LIFETIME: Final = timedelta(days=30)  # since log-in, whatever the renewals
+STRATEGIES: Final[Mapping[str, ModuleType]] = {"database": stored, "stateless": stateless}
 
 LOCK_USERS = Statement(
     select(users.c.id)
@@ -36,40 +44,44 @@ LOCK_USERS = Statement(
     .order_by(users.c.id)
     .with_for_update()
 )
-LATEST = Statement(
+LOCK_LAST_LOGIN_AND_END = Statement(
     select(users.c.sessions_ended_at, users.c.last_login_at)
     .where(users.c.id == bindparam("user_id"))
     .with_for_update()
 )
-MARK_END = Statement(
+SET_SESSIONS_ENDED_AT = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"))
     .values(sessions_ended_at=bindparam("moment", type_=Instant))
 )
-END_ROW = Statement(
+DELETE_SESSION_BY_ID = Statement(
     delete(sessions).where(
         sessions.c.id == bindparam("session_id"), sessions.c.user_id == bindparam("user_id")
     )
 )
-END_ROWS = Statement(delete(sessions).where(sessions.c.user_id == bindparam("user_id")))
+DELETE_SESSIONS = Statement(delete(sessions).where(sessions.c.user_id == bindparam("user_id")))
 
 
-async def start_session(store: Store, user_id: str, role: Role, device: Device) -> NewSession:
+async def start_session(store: Store, user_id: str, role: Role, client: ClientInfo) -> NewSession:
     """Starts a session and returns its cookies.
 
     Must run inside the transaction of the log-in or sign-up.
     """
-    session_id, claims = await _strategy(store).start(store, user_id, role, device, LIFETIME)
+    session_id, claims = await _strategy(store).start(
+        store, user_id, role, client, SESSION_LIFETIME
+    )
     return replace(
-        write(store, claims), device=remember(store, device.cookie, user_id), id=session_id
+        encode_claims(store, claims),
+        device_cookie=renew_device_cookie(store, client.device_cookie, user_id),
+        id=session_id,
     )
 
 
-async def verify_session(
+async def get_viewer(
     store: Store,
     claims: Claims | None,
     *,
-    device: Device = NOWHERE,
+    client: ClientInfo = UNKNOWN_CLIENT,
     may_write: bool = True,
     preload: Select[Any] | None = None,
 ) -> Viewer:
@@ -91,7 +103,7 @@ async def verify_session(
         != live.expires_at
     ):
         live = replace(live, expires_at=ends)
-    return issue(store, live, device, preloaded)
+    return issue_viewer(store, live, client, preloaded)
 
 
 async def require_right(viewer: Viewer, user_id: str = "") -> None:
@@ -104,7 +116,7 @@ async def require_right(viewer: Viewer, user_id: str = "") -> None:
     audit log. Raises NotLoggedIn, and Forbidden for an Admin whose role has changed.
     """
     await viewer.store.all(LOCK_USERS(viewer_id=viewer.id, user_id=user_id or viewer.id))
-    role: Role | None = await _strategy(viewer.store).hold(viewer)
+    role: Role | None = await _strategy(viewer.store).lock_session(viewer)
     if role is None:
         raise NotLoggedIn(ended=True)
     if isinstance(viewer, Admin) and role != "admin":
@@ -120,13 +132,15 @@ def refresh(viewer: Viewer, claims: Claims) -> NewSession | None:
     """
     if claims.role == viewer.role and claims.expires_at == viewer.expires_at.timestamp():
         return None
-    return write(
+    return encode_claims(
         viewer.store,
         replace(claims, role=viewer.role, expires_at=int(viewer.expires_at.timestamp())),
     )
 
 
-async def end_session(store: Store, claims: Claims | None, device: Device = NOWHERE) -> None:
+async def end_session(
+    store: Store, claims: Claims | None, client: ClientInfo = UNKNOWN_CLIENT
+) -> None:
     """Ends the session of this cookie; with the stateless strategy, only writes the audit entry.
 
     A client can repeat a log-out with a stateless cookie, so the audit log's entry budget limits
@@ -137,17 +151,19 @@ async def end_session(store: Store, claims: Claims | None, device: Device = NOWH
     async with store.transaction():
         session_id = await _strategy(store).end(store, claims)
         if session_id is not None:
-            by = By("member", claims.user_id, session_id, device.address, device.name)
-            await audit.record(store, "logout", by)
+            actor = Actor("user", claims.user_id, session_id, client.ip_address, client.name)
+            await audit_log.record(store, "logout", actor)
 
 
-async def end_session_of(viewer: Viewer) -> None:
+async def end_viewer_session(viewer: Viewer) -> None:
     """Ends the viewer's session; with the stateless strategy, every session of the account.
 
     Must run inside a transaction.
     """
     if viewer.session_id:
-        await viewer.store.count(END_ROW(session_id=viewer.session_id, user_id=viewer.id))
+        await viewer.store.count(
+            DELETE_SESSION_BY_ID(session_id=viewer.session_id, user_id=viewer.id)
+        )
     else:
         await end_all_sessions(viewer.store, viewer.id)
 
@@ -158,11 +174,11 @@ async def end_all_sessions(store: Store, user_id: str) -> int:
     Must run inside a transaction. The stored time is not before any `iat` issued so far, so that it
     also ends sessions that started within the same second.
     """
-    for ended_at, logged_in_at in await store.all(LATEST(user_id=user_id)):
+    for ended_at, logged_in_at in await store.all(LOCK_LAST_LOGIN_AND_END(user_id=user_id)):
         after = ended_at and ended_at + timedelta(microseconds=1)
         latest = max(moment for moment in (store.now(), after, logged_in_at) if moment)
-        await store.count(MARK_END(user_id=user_id, moment=latest))
-    return await store.count(END_ROWS(user_id=user_id))
+        await store.count(SET_SESSIONS_ENDED_AT(user_id=user_id, moment=latest))
+    return await store.count(DELETE_SESSIONS(user_id=user_id))
 
 
 def _renewed(live: LiveSession, now: datetime) -> datetime:
@@ -170,7 +186,10 @@ def _renewed(live: LiveSession, now: datetime) -> datetime:
     if live.expires_at - now >= HALF_LIFE:
         return live.expires_at
     return max(
-        live.expires_at, min(now.replace(microsecond=0) + LIFETIME, live.logged_in_at + LONGEST)
+        live.expires_at,
+        min(
+            now.replace(microsecond=0) + SESSION_LIFETIME, live.logged_in_at + MAX_SESSION_LIFETIME
+        ),
     )
 
 

@@ -8,12 +8,12 @@ from sqlalchemy import bindparam, or_, select
 
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
-from db.sessions.claims import moment
+from db.sessions.claims import to_datetime
 from db.store import Store, pick
 from db.tables import Instant, users
-from db.viewer import Claims, Device, LiveSession, LiveUser, Role, Viewer
+from db.viewer import Claims, ClientInfo, LiveSession, LiveUser, Role, Viewer
 
-LIVE = Statement(
+LIVE_USER = Statement(
     pick(LiveUser, users).where(
         users.c.id == bindparam("user_id"),
         users.c.disabled_at.is_(None),
@@ -23,7 +23,7 @@ LIVE = Statement(
         ),
     )
 )
-LATEST = Statement(
+LAST_LOGIN_AND_END = Statement(
     select(users.c.last_login_at, users.c.sessions_ended_at).where(
         users.c.id == bindparam("user_id")
     )
@@ -31,16 +31,16 @@ LATEST = Statement(
 
 
 async def start(
-    store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta
+    store: Store, user_id: str, role: Role, client: ClientInfo, lifetime: timedelta
 ) -> tuple[str, Claims]:
     """Returns an empty id, since there is no row, and the claims of a new session.
 
     `iat` is the log-in time in the user's row, so that the next end of all sessions is not before
     it, on any host's clock. It is at least one microsecond after the last end of all sessions.
     """
-    logged_in_at, ended_at = (await store.all(LATEST(user_id=user_id)))[0]
+    logged_in_at, ended_at = (await store.all(LAST_LOGIN_AND_END(user_id=user_id)))[0]
     after = ended_at and ended_at + timedelta(microseconds=1)
-    issued_at = max(moment for moment in (logged_in_at, after) if moment)
+    issued_at = max(instant for instant in (logged_in_at, after) if instant)
     expires_at = int((issued_at + lifetime).timestamp())
     return "", Claims(Secret(store.token(32)), user_id, role, issued_at.timestamp(), expires_at)
 
@@ -55,22 +55,22 @@ async def find(
     """
     if not isinstance(claims.issued_at, float):
         return None
-    issued_at = moment(claims.issued_at)
-    user = await store.one(LIVE(user_id=claims.user_id, issued_at=issued_at))
+    issued_at = to_datetime(claims.issued_at)
+    user = await store.one(LIVE_USER(user_id=claims.user_id, issued_at=issued_at))
     if user is None:
         return None
-    expires_at = moment(claims.expires_at)
+    expires_at = to_datetime(claims.expires_at)
     return LiveSession(
         "", issued_at, issued_at, expires_at, user.id, user.name, user.role, user.slug, user.team
     ), None
 
 
-async def hold(viewer: Viewer) -> Role | None:
+async def lock_session(viewer: Viewer) -> Role | None:
     """Returns the user's role, or None if the viewer's session has ended.
 
     The caller has locked the user's row.
     """
-    user = await viewer.store.one(LIVE(user_id=viewer.id, issued_at=viewer.logged_in_at))
+    user = await viewer.store.one(LIVE_USER(user_id=viewer.id, issued_at=viewer.logged_in_at))
     return user and user.role
 
 

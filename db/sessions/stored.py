@@ -9,17 +9,18 @@ from sqlalchemy import Select, bindparam, delete, or_, select, update
 
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert
-from db.errors import Busy
+from db.errors import Unavailable
 from db.store import Store
 from db.tables import Instant, sessions, users
-from db.viewer import Claims, Device, LiveSession, Role, Viewer
+from db.viewer import Claims, ClientInfo, LiveSession, Role, Viewer
 
-SEEN_EVERY: Final = timedelta(minutes=5)  # the least interval between two updates of last_seen_at
+# the least interval between two updates of last_seen_at
+LAST_SEEN_INTERVAL: Final = timedelta(minutes=5)
 # A log-in beyond this deletes the session that was last seen the longest ago, which bounds the
 # table.
-MOST: Final = 50
+MAX_SESSIONS_PER_USER: Final = 50
 
-START = Statement(
+INSERT_SESSION = Statement(
     insert(sessions).values(
         id=bindparam("id"),
         user_id=bindparam("user_id"),
@@ -29,23 +30,23 @@ START = Statement(
         expires_at=bindparam("expires_at", type_=Instant),
         browser=bindparam("browser"),
         system=bindparam("system"),
-        kind=bindparam("kind"),
+        device_type=bindparam("device_type"),
         user_agent=bindparam("user_agent"),
-        address=bindparam("address"),
+        ip_address=bindparam("ip_address"),
     )
 )
-MAKE_ROOM = Statement(
+DELETE_OLDEST = Statement(
     delete(sessions).where(
         sessions.c.id.in_(
             select(sessions.c.id)
             .where(sessions.c.user_id == bindparam("user_id"))
             .order_by(sessions.c.last_seen_at.desc(), sessions.c.created_at.desc())
-            .offset(MOST)
+            .offset(MAX_SESSIONS_PER_USER)
             .scalar_subquery()
         )
     )
 )
-LIVE = Statement(
+LIVE_SESSION = Statement(
     select(
         sessions.c.id.label("session_id"),
         sessions.c.created_at.label("logged_in_at"),
@@ -66,7 +67,7 @@ LIVE = Statement(
     )
     .execution_options(into=LiveSession)
 )
-HOLD = Statement(
+LOCK_SESSION = Statement(
     select(users.c.role)
     .join_from(sessions, users)
     .where(
@@ -78,7 +79,7 @@ HOLD = Statement(
     # KEY SHARE excludes DELETE, but not the UPDATE of a renewal.
     .with_for_update(read=True, key_share=True, of=sessions)
 )
-TOUCH = Statement(
+RENEW_SESSION = Statement(
     update(sessions)
     .where(
         sessions.c.id == bindparam("session_id"),
@@ -91,7 +92,7 @@ TOUCH = Statement(
         last_seen_at=bindparam("now", type_=Instant), expires_at=bindparam("renewed", type_=Instant)
     )
 )
-END = Statement(
+DELETE_SESSION = Statement(
     delete(sessions)
     .where(
         sessions.c.token_hash == bindparam("token_hash"), sessions.c.user_id == bindparam("user_id")
@@ -101,7 +102,7 @@ END = Statement(
 
 
 async def start(
-    store: Store, user_id: str, role: Role, device: Device, lifetime: timedelta
+    store: Store, user_id: str, role: Role, client: ClientInfo, lifetime: timedelta
 ) -> tuple[str, Claims]:
     """Inserts a session and returns its id and its claims. `iat` and `exp` are whole seconds."""
     sid, session_id, now = (
@@ -109,20 +110,20 @@ async def start(
         store.token(16),
         store.now().replace(microsecond=0),
     )
-    row = START(
+    row = INSERT_SESSION(
         id=session_id,
         user_id=user_id,
-        token_hash=_digest(sid),
+        token_hash=_hash_sid(sid),
         now=now,
         expires_at=now + lifetime,
-        browser=device.browser,
-        system=device.system,
-        kind=device.kind,
-        user_agent=device.user_agent,
-        address=device.address,
+        browser=client.browser,
+        system=client.system,
+        device_type=client.device_type,
+        user_agent=client.user_agent,
+        ip_address=client.ip_address,
     )
     await store.count(row)
-    await store.count(MAKE_ROOM(user_id=user_id))
+    await store.count(DELETE_OLDEST(user_id=user_id))
     return session_id, Claims(
         sid, user_id, role, int(now.timestamp()), int((now + lifetime).timestamp())
     )
@@ -137,20 +138,23 @@ async def find(
     `preload` is a `pick` of more columns of `users`, which the same statement reads; the second
     value is that DTO.
     """
-    values = {"token_hash": _digest(claims.sid), "user_id": claims.user_id, "now": store.now()}
+    values = {"token_hash": _hash_sid(claims.sid), "user_id": claims.user_id, "now": store.now()}
     if preload is not None:
-        return await store.one(_live_with(preload)(**values))
-    live = await store.one(LIVE(**values))
+        return await store.one(_live_session_with(preload)(**values))
+    live = await store.one(LIVE_SESSION(**values))
     return None if live is None else (live, None)
 
 
 @cache
-def _live_with(preload: Select[Any]) -> Statement[tuple[LiveSession, object]]:
+def _live_session_with(preload: Select[Any]) -> Statement[tuple[LiveSession, object]]:
     """Returns LIVE_SESSION with the preload's columns added.
 
     Each preload is a constant of its module, so that the cache stays small.
     """
-    live, preload_into = cast("Select[Any]", LIVE.clause), preload.get_execution_options()["into"]
+    live, preload_into = (
+        cast("Select[Any]", LIVE_SESSION.clause),
+        preload.get_execution_options()["into"],
+    )
     session_columns = len(live.selected_columns)
 
     def split(*values: Any) -> tuple[LiveSession, object]:
@@ -159,13 +163,13 @@ def _live_with(preload: Select[Any]) -> Statement[tuple[LiveSession, object]]:
     return Statement(live.add_columns(*preload._raw_columns).execution_options(into=split))
 
 
-async def hold(viewer: Viewer) -> Role | None:
+async def lock_session(viewer: Viewer) -> Role | None:
     """Returns the user's role, or None if the session has ended.
 
     Locks the session's row against DELETE.
     """
-    held = HOLD(session_id=viewer.session_id, user_id=viewer.id, now=viewer.store.now())
-    return cast("Role | None", await viewer.store.value(held))
+    lock = LOCK_SESSION(session_id=viewer.session_id, user_id=viewer.id, now=viewer.store.now())
+    return cast("Role | None", await viewer.store.value(lock))
 
 
 async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
@@ -174,12 +178,14 @@ async def renew(store: Store, live: LiveSession, renewed: datetime) -> datetime:
     Returns the expiry that now applies.
     """
     now = store.now()
-    stale = now - SEEN_EVERY
+    stale = now - LAST_SEEN_INTERVAL
     if live.last_seen_at > stale and renewed == live.expires_at:
         return live.expires_at
     try:
-        await store.count(TOUCH(session_id=live.session_id, stale=stale, renewed=renewed, now=now))
-    except Busy:  # A database that rejects writes can still verify sessions.
+        await store.count(
+            RENEW_SESSION(session_id=live.session_id, stale=stale, renewed=renewed, now=now)
+        )
+    except Unavailable:  # A database that rejects writes can still verify sessions.
         return live.expires_at
     return renewed
 
@@ -190,13 +196,13 @@ async def end(store: Store, claims: Claims) -> str | None:
     Returns its id if the session was live, else None.
     """
     for session_id, expires_at in await store.all(
-        END(token_hash=_digest(claims.sid), user_id=claims.user_id)
+        DELETE_SESSION(token_hash=_hash_sid(claims.sid), user_id=claims.user_id)
     ):
         return str(session_id) if expires_at > store.now() else None
     return None
 
 
-def _digest(sid: Secret[str]) -> str:
+def _hash_sid(sid: Secret[str]) -> str:
     """Returns the hash of the sid that the row stores.
 
     The sid has 256 bits of entropy, so an unsalted SHA-256 is enough (ASVS 6.5.2).

@@ -12,8 +12,8 @@ from db.access import account
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.errors import NotLoggedIn
-from tests.conftest import House
-from tests.people import PASSWORD, Browser
+from tests.browser_client import PASSWORD, Browser
+from tests.conftest import TestApp
 
 NEW = Secret("another-No.7")
 
@@ -23,22 +23,22 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-async def profiles(house: House) -> list[tuple]:
-    return await house.rows("SELECT name, slug, phone FROM users ORDER BY email")
+async def profiles(app: TestApp) -> list[tuple]:
+    return await app.rows("SELECT name, slug, phone FROM users ORDER BY email")
 
 
 @pytest.mark.guide("D23", "D25")
 async def test_an_account_names_its_columns_and_the_hash_is_none_of_them(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    shown = await account.get_account(await house.viewer_of(alice))
+    shown = await account.get_account(await app.viewer_of(alice))
     assert [field.name for field in fields(shown)] == ["name", "email", "slug", "phone", "team"]
     assert shown == account.Account("Alice", "alice@example.com", "alice", "", "")
 
 
-async def test_whoever_is_deleted_meanwhile_is_not_logged_in(house: House, alice: Browser) -> None:
-    viewer = await house.viewer_of(alice)
-    await house.change("DELETE FROM users")
+async def test_whoever_is_deleted_meanwhile_is_not_logged_in(app: TestApp, alice: Browser) -> None:
+    viewer = await app.viewer_of(alice)
+    await app.change("DELETE FROM users")
     with pytest.raises(NotLoggedIn) as refusal:
         await account.get_account(viewer)
     assert refusal.value.ended
@@ -58,20 +58,20 @@ async def test_whoever_is_deleted_meanwhile_is_not_logged_in(house: House, alice
     ],
 )
 async def test_what_is_given_changes_and_the_rest_and_everybody_else_stay(
-    house: House, alice: Browser, bob: Browser, given: dict[str, str], stored: tuple
+    app: TestApp, alice: Browser, bob: Browser, given: dict[str, str], stored: tuple
 ) -> None:
-    await house.change("UPDATE users SET phone = '1'")
-    assert await account.change_profile(await house.viewer_of(alice), **given)
-    assert await profiles(house) == [stored, ("Bob", "bob", "1")]
+    await app.change("UPDATE users SET phone = '1'")
+    assert await account.change_profile(await app.viewer_of(alice), **given)
+    assert await profiles(app) == [stored, ("Bob", "bob", "1")]
 
 
 async def test_a_taken_page_address_changes_nothing_at_all(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    viewer = await house.viewer_of(alice)
+    viewer = await app.viewer_of(alice)
     assert not await account.change_profile(viewer, name="Alice L", slug="bob", phone="1")
-    assert await profiles(house) == [("Alice", "alice", ""), ("Bob", "bob", "")]
-    assert [await account.slug_taken(viewer, slug) for slug in ("alice", "bob", "free")] == [
+    assert await profiles(app) == [("Alice", "alice", ""), ("Bob", "bob", "")]
+    assert [await account.is_slug_taken(viewer, slug) for slug in ("alice", "bob", "free")] == [
         False,
         True,
         False,
@@ -80,66 +80,64 @@ async def test_a_taken_page_address_changes_nothing_at_all(
 
 @pytest.mark.asvs("S102")
 async def test_of_many_at_once_the_index_lets_one_have_a_page_address(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    viewers = [await house.viewer_of(person) for person in (alice, bob)] * 10
+    viewers = [await app.viewer_of(user) for user in (alice, bob)] * 10
     done = await asyncio.gather(
         *[account.change_profile(viewer, slug="wonderland") for viewer in viewers]
     )
     assert done.count(True) == 10, "one person, ten times"
-    assert sorted(slug == "wonderland" for _, slug, _ in await profiles(house)) == [False, True]
+    assert sorted(slug == "wonderland" for _, slug, _ in await profiles(app)) == [False, True]
 
 
 @pytest.mark.asvs("S46", "S16")
 async def test_a_new_password_needs_the_current_one(
-    house: House, alice: Browser, alices_phone: Browser
+    app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
     viewer, before = (
-        await house.viewer_of(alice),
-        await house.rows("SELECT password_hash FROM users"),
+        await app.viewer_of(alice),
+        await app.rows("SELECT password_hash FROM users"),
     )
     for wrong in ("", PASSWORD.upper(), "another-No.7"):
         assert await account.change_password(viewer, current=Secret(wrong), new=NEW) is None
-    assert await house.rows("SELECT password_hash FROM users") == before
-    assert await house.count("sessions") == 2
+    assert await app.rows("SELECT password_hash FROM users") == before
+    assert await app.count("sessions") == 2
     session, ended = await account.change_password(viewer, current=Secret(PASSWORD), new=NEW)
-    assert (ended, await house.count("sessions")) == (1, 1)
+    assert (ended, await app.count("sessions")) == (1, 1)
     alice.cookie = session.session.value.reveal()
-    assert await alice.is_in()
-    assert await house.rows("SELECT password_hash FROM users") != before
+    assert await alice.is_logged_in()
+    assert await app.rows("SELECT password_hash FROM users") != before
 
 
-ENDINGS = {
+SHUTDOWN_SIGNALS = {
     "logged out": "DELETE FROM sessions",
     "expired": "UPDATE sessions SET expires_at = created_at",
     "disabled": "UPDATE users SET disabled_at = created_at",
 }
-EVERY_ENDING = pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+EVERY_ENDING = pytest.mark.parametrize("ending", SHUTDOWN_SIGNALS.values(), ids=SHUTDOWN_SIGNALS)
 
 
 @pytest.mark.asvs("S01", "S46")
 @EVERY_ENDING
 async def test_a_session_that_has_ended_since_changes_no_account(
-    house: House, alice: Browser, ending: str
+    app: TestApp, alice: Browser, ending: str
 ) -> None:
-    viewer = await house.viewer_of(alice)
-    await house.change(ending)
-    before = [
-        await house.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit")
-    ]
+    viewer = await app.viewer_of(alice)
+    await app.change(ending)
+    before = [await app.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit")]
     with pytest.raises(NotLoggedIn):
         await account.change_profile(viewer, name="Mallory", slug="mallory", phone="1")
     with pytest.raises(NotLoggedIn):
         await account.change_password(viewer, current=Secret(PASSWORD), new=NEW)
     assert [
-        await house.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit")
+        await app.rows(f"SELECT * FROM {table}") for table in ("users", "sessions", "audit")
     ] == before
 
 
-async def test_a_profile_change_waits_for_a_log_out_that_has_begun(make_house: Callable) -> None:
+async def test_a_profile_change_waits_for_a_log_out_that_has_begun(make_app: Callable) -> None:
     """Another transaction has deleted the session and has not committed yet."""
-    house, other = await make_house(), await make_house()
-    viewer = await house.viewer_of(await house.member("Alice"))
+    app, other = await make_app(), await make_app()
+    viewer = await app.viewer_of(await app.sign_up_user("Alice"))
     async with other.store.transaction():
         await other.change("DELETE FROM sessions")
         waiting = asyncio.create_task(account.change_profile(viewer, name="Mallory"))
@@ -147,4 +145,4 @@ async def test_a_profile_change_waits_for_a_log_out_that_has_begun(make_house: C
         assert not done
     with pytest.raises(NotLoggedIn):
         await waiting
-    assert await profiles(house) == [("Alice", "alice", "")]
+    assert await profiles(app) == [("Alice", "alice", "")]

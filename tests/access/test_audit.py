@@ -8,16 +8,16 @@ from dataclasses import fields
 import pytest
 
 from db.access import audit
-from db.audit import log as trail
-from db.audit.events import EVENTS, LIMITS
-from db.audit.log import By
-from db.audit.messages import Part, tell_admin, tell_owner
+from db.audit import log as audit_log
+from db.audit.events import EVENT_TEXTS, LIMIT_LABELS
+from db.audit.log import Actor
+from db.audit.messages import Part, describe_for_admin, describe_for_user
 from db.crypto.passwords import Passwords
 from db.errors import Forbidden
-from db.rate_limits.limits import EVERY
+from db.rate_limits.limits import ALL_LIMITS
 from db.viewer import Admin, Operator, Viewer, require_admin
-from tests.conftest import House
-from tests.people import Browser
+from tests.browser_client import Browser
+from tests.conftest import TestApp
 
 DETAIL = {
     "from": "user",
@@ -43,31 +43,31 @@ def said(parts: list[Part]) -> str:
 @pytest.mark.guide("D23", "D25")
 @pytest.mark.asvs("S88")
 def test_neither_reader_is_given_seals_sessions_or_ids() -> None:
-    for row in (audit.Own, audit.Entry):
+    for row in (audit.OwnEntry, audit.AdminEntry):
         named = {field.name for field in fields(row)}
-        assert not named & {"seal", "kid", "session_id", "actor_id", "target_id"}
-    assert "actor_name" not in {field.name for field in fields(audit.Own)}
+        assert not named & {"mac", "kid", "session_id", "actor_id", "target_id"}
+    assert "actor_name" not in {field.name for field in fields(audit.OwnEntry)}
 
 
 async def test_ones_own_are_those_that_one_did_or_that_were_done_to_one(
-    house: House, viewer: Viewer, admin: Admin
+    app: TestApp, viewer: Viewer, admin: Admin
 ) -> None:
-    store = house.store
+    store = app.store
     cases = [
-        ("account.enable", By("member", admin.id, "s", "198.51.100.7", "Safari"), viewer.id),
-        ("account.enable", By("member", viewer.id, "s", "192.0.2.14", "Firefox"), admin.id),
-        ("login", By("stranger", None, "", "203.0.113.66", "curl"), viewer.id),
-        ("login", By("stranger", None, "", "203.0.113.66", "curl"), None),
-        ("logout", By("member", admin.id, "s", "198.51.100.7", "Safari"), None),
-        ("logout", By("program"), None),
-        ("password.set", By("program"), viewer.id),
+        ("account.enable", Actor("user", admin.id, "s", "198.51.100.7", "Safari"), viewer.id),
+        ("account.enable", Actor("user", viewer.id, "s", "192.0.2.14", "Firefox"), admin.id),
+        ("login", Actor("anonymous", None, "", "203.0.113.66", "curl"), viewer.id),
+        ("login", Actor("anonymous", None, "", "203.0.113.66", "curl"), None),
+        ("logout", Actor("user", admin.id, "s", "198.51.100.7", "Safari"), None),
+        ("logout", Actor("system"), None),
+        ("password.set", Actor("system"), viewer.id),
     ]
     for event, by, target in cases:
         async with store.transaction():
-            await trail.record(store, event, by, target_id=target)
+            await audit_log.record(store, event, by, target_id=target)
     found = await audit.list_own(viewer)
     assert [
-        (entry.event, entry.mine, entry.other, entry.address, entry.browser)
+        (entry.event, entry.is_own, entry.other, entry.ip_address, entry.browser)
         for entry in found.entries
     ] == [
         ("password.set", False, None, "", ""),
@@ -76,17 +76,23 @@ async def test_ones_own_are_those_that_one_did_or_that_were_done_to_one(
         ("account.enable", False, None, "", ""),
         ("signup", True, None, "192.0.2.14", "Firefox on Linux"),
     ]
-    assert said(found.entries[0].told) == "The system set a new password for you"
+    assert said(found.entries[0].text_parts) == "The system set a new password for you"
 
 
 async def test_everything_is_told_though_an_account_is_gone(
-    house: House, admin: Admin, bob: Browser
+    app: TestApp, admin: Admin, bob: Browser
 ) -> None:
-    await house.change("DELETE FROM users WHERE name = 'Bob'")
+    await app.change("DELETE FROM users WHERE name = 'Bob'")
     entry = (await audit.list_all(admin)).entries[0]
-    assert (entry.event, entry.actor, entry.actor_name, entry.target_name, entry.themselves) == (
+    assert (
+        entry.event,
+        entry.actor_type,
+        entry.actor_name,
+        entry.target_name,
+        entry.themselves,
+    ) == (
         "signup",
-        "member",
+        "user",
         None,
         None,
         True,
@@ -94,15 +100,15 @@ async def test_everything_is_told_though_an_account_is_gone(
 
 
 async def test_a_page_is_no_longer_than_a_page_and_says_whether_there_are_more(
-    house: House, admin: Admin
+    app: TestApp, admin: Admin
 ) -> None:
     for _ in range(audit.PAGE_SIZE - 2):
-        async with house.store.transaction():
-            await trail.record(house.store, "logout", By("member", admin.id))
+        async with app.store.transaction():
+            await audit_log.record(app.store, "logout", Actor("user", admin.id))
     for page in (await audit.list_all(admin), await audit.list_own(admin)):
         assert (len(page.entries), page.more, page.first) == (25, False, 1)
-    async with house.store.transaction():
-        await trail.record(house.store, "logout", By("member", admin.id))
+    async with app.store.transaction():
+        await audit_log.record(app.store, "logout", Actor("user", admin.id))
     for ask in (audit.list_all, audit.list_own):
         first, second = await ask(admin), await ask(admin, page=2)
         assert (len(first.entries), first.more, len(second.entries), second.more) == (
@@ -114,36 +120,61 @@ async def test_a_page_is_no_longer_than_a_page_and_says_whether_there_are_more(
         assert second.first == 26
 
 
-async def test_the_operator_verifies(house: House, admin: Admin) -> None:
-    verdict = await audit.verify(Operator(house.store))
-    assert (verdict.rows, verdict.problem) == (2, "")
-    kept = (verdict.head.number, verdict.head.seal)
-    assert (await audit.verify(Operator(house.store), kept)).problem == ""
-    assert (await audit.verify(Operator(house.store), (3, "0" * 64))).problem.startswith(
+async def test_the_operator_verifies(app: TestApp, admin: Admin) -> None:
+    verdict = await audit.verify_log(Operator(app.store))
+    assert (verdict.entries, verdict.problem) == (2, "")
+    kept = (verdict.head.number, verdict.head.mac)
+    assert (await audit.verify_log(Operator(app.store), kept)).problem == ""
+    assert (await audit.verify_log(Operator(app.store), (3, "0" * 64))).problem.startswith(
         "entry 3 is missing"
     )
 
 
-async def test_only_whose_row_says_admin_reads_all(house: House, viewer: Viewer) -> None:
+async def test_entries_of_an_earlier_version_are_verified_and_shown_as_todays(
+    app: TestApp, viewer: Viewer, admin: Admin
+) -> None:
+    """The MAC covers the actor type, so such an entry keeps the former one."""
+    former = [("member", "user"), ("stranger", "anonymous"), ("program", "system")]
+    for actor_type, _ in former:
+        actor = Actor(actor_type, ip_address="203.0.113.66", browser="curl")
+        limit = {"limit": "member-hashes", "times": 1}
+        await audit_log.record(app.store, "limit.reached", actor, limit, target_id=viewer.id)
+    stored = [row for (row,) in await app.rows("SELECT actor FROM audit ORDER BY number")][-3:]
+    assert stored == [actor_type for actor_type, _ in former]
+    assert (await audit.verify_log(Operator(app.store))).problem == ""
+    shown = (await audit.list_own(viewer)).entries[2::-1]
+    assert [(entry.actor_type, entry.ip_address) for entry in shown] == [
+        ("user", ""),
+        ("anonymous", "203.0.113.66"),
+        ("system", ""),
+    ]
+    entry = (await audit.list_all(admin)).entries[0]
+    assert entry.actor_type == "system"
+    assert "passwords of logged-in users" in said(entry.note)
+
+
+async def test_only_whose_row_says_admin_reads_all(app: TestApp, viewer: Viewer) -> None:
     with pytest.raises(Forbidden):
         await audit.list_all(require_admin(viewer))
 
 
-@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("event", EVENT_TEXTS)
 @pytest.mark.parametrize("outcome", ["done", "refused"])
 def test_every_event_is_a_sentence_for_everyone_whom_it_may_be_about(
     event: str, outcome: str
 ) -> None:
     for actor, mine, other in (
-        ("member", True, None),
-        ("member", True, "Bob"),
-        ("member", False, None),
-        ("stranger", False, None),
+        ("user", True, None),
+        ("user", True, "Bob"),
+        ("user", False, None),
+        ("anonymous", False, None),
         ("operator", False, None),
-        ("program", False, None),
+        ("system", False, None),
     ):
         for detail in (DETAIL, {}):
-            sentence = said(tell_owner(event, outcome, actor, detail, mine=mine, other=other))
+            sentence = said(
+                describe_for_user(event, outcome, actor, detail, is_own=mine, other=other)
+            )
             assert sentence.startswith(
                 ("You ", "An administrator ", "Someone ", "The operator ", "The system ")
             )
@@ -153,17 +184,17 @@ def test_every_event_is_a_sentence_for_everyone_whom_it_may_be_about(
 
 
 def test_what_people_have_chosen_stands_apart_and_cannot_be_a_placeholder() -> None:
-    told = tell_owner(
+    told = describe_for_user(
         "team.change",
         "done",
-        "member",
+        "user",
         {"from": "{name}", "to": "\u202ex"},
-        mine=True,
+        is_own=True,
         other="{to}'s",
     )
-    assert [part.text for part in told if part.foreign] == ["{to}'s", "{name}", "\u202ex"]
+    assert [part.text for part in told if part.is_user_text] == ["{to}'s", "{name}", "\u202ex"]
     assert said(told) == "You changed {to}'s's team from {name} to \u202ex"
-    assert tell_admin("team.change", {"from": "A", "to": "B"}) == [
+    assert describe_for_admin("team.change", {"from": "A", "to": "B"}) == [
         Part("A", True),
         Part(" to ", False),
         Part("B", True),
@@ -188,14 +219,14 @@ def test_who_had_no_team_or_has_none_now_is_told_so(
 ) -> None:
     change = dict(zip(("from", "to"), detail, strict=True))
     for other, predicate in ((None, own), ("Bob", others)):
-        told = tell_owner("team.change", "done", "member", change, mine=True, other=other)
+        told = describe_for_user("team.change", "done", "user", change, is_own=True, other=other)
         assert said(told) == f"You {predicate}"
-    assert said(tell_admin("team.change", change)) == note
+    assert said(describe_for_admin("team.change", change)) == note
 
 
 def test_every_limit_that_is_told_of_has_its_words() -> None:
-    assert {limit.name for limit in EVERY} - {"email-seen", "denied"} == set(LIMITS)
-    told = tell_admin("limit.reached", {"limit": "login-account", "times": 3})
+    assert {limit.name for limit in ALL_LIMITS} - {"email-seen", "denied"} == set(LIMIT_LABELS)
+    told = describe_for_admin("limit.reached", {"limit": "login-account", "times": 3})
     assert said(told) == "log-ins to one account, 3 times"
 
 
@@ -231,13 +262,15 @@ def test_every_limit_that_is_told_of_has_its_words() -> None:
 def test_what_one_did_oneself_is_told_so(
     event: str, outcome: str, detail: dict[str, object], sentence: str
 ) -> None:
-    assert said(tell_owner(event, outcome, "member", detail, mine=True, other=None)) == sentence
+    assert (
+        said(describe_for_user(event, outcome, "user", detail, is_own=True, other=None)) == sentence
+    )
 
 
-async def test_a_detail_is_json_whatever_is_in_it(house: House, viewer: Viewer) -> None:
+async def test_a_detail_is_json_whatever_is_in_it(app: TestApp, viewer: Viewer) -> None:
     odd = {"to": 'x"\n\u202e\ud7ff☃', "from": "</bdi>"}
-    async with house.store.transaction():
-        await trail.record(house.store, "team.change", By("member", viewer.id), odd)
-    ((detail,),) = await house.rows("SELECT detail FROM audit WHERE event = 'team.change'")
+    async with app.store.transaction():
+        await audit_log.record(app.store, "team.change", Actor("user", viewer.id), odd)
+    ((detail,),) = await app.rows("SELECT detail FROM audit WHERE event = 'team.change'")
     assert json.loads(detail) == odd
-    assert (await audit.verify(Operator(house.store))).problem == ""
+    assert (await audit.verify_log(Operator(app.store))).problem == ""

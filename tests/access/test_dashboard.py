@@ -6,14 +6,14 @@ import pytest
 
 from db.access import dashboard, devices
 from db.viewer import Viewer
-from tests.conftest import House
-from tests.people import Browser
+from tests.browser_client import Browser
+from tests.conftest import TestApp
 
 STATEMENTS = {
-    "profile": dashboard.PROFILE,
+    "profile": dashboard.OWN_PROFILE,
     "figures": dashboard.FIGURES,
     "sign-ups": dashboard.SIGN_UPS,
-    "newcomers": dashboard.NEWCOMERS,
+    "newcomers": dashboard.RECENT_SIGN_UPS,
     "devices": devices.DEVICES,
 }
 
@@ -40,11 +40,11 @@ def test_nobody_makes_a_viewer_by_hand() -> None:
 
 
 @pytest.mark.guide("D26")
-async def test_sign_ups_are_counted_by_the_day(house: House, ada: Browser, admin: object) -> None:
+async def test_sign_ups_are_counted_by_the_day(app: TestApp, ada: Browser, admin: object) -> None:
     for days, name in ((1, "Alice"), (0, "Bob"), (3, "Charlie")):
-        house.clock.move(days=days)
-        await house.create(name)
-    days = await dashboard.list_sign_ups(admin)
+        app.clock.move(days=days)
+        await app.create(name)
+    days = await dashboard.count_sign_ups_by_day(admin)
     assert len(days) == 14
     assert {day.date.isoformat(): (day.count, day.height) for day in days if day.count} == {
         "2026-11-24": (1, 0.5),
@@ -56,12 +56,12 @@ async def test_sign_ups_are_counted_by_the_day(house: House, ada: Browser, admin
 
 @pytest.mark.guide("D26")
 async def test_the_newest_five_are_named_the_newest_first(
-    house: House, ada: Browser, admin: object
+    app: TestApp, ada: Browser, admin: object
 ) -> None:
     for name in ("Alice", "Bob", "Charlie", "Grace", "Bob-2", "Grace-2"):
-        house.clock.move(minutes=1)
-        await house.create(name)
-    assert [person.name for person in await dashboard.list_newcomers(admin)] == [
+        app.clock.move(minutes=1)
+        await app.create(name)
+    assert [user.name for user in await dashboard.list_recent_sign_ups(admin)] == [
         "Grace-2",
         "Bob-2",
         "Grace",
@@ -70,8 +70,8 @@ async def test_the_newest_five_are_named_the_newest_first(
     ]
 
 
-async def test_a_week_ago_is_no_longer_this_week(house: House, ada: Browser, admin: object) -> None:
-    house.clock.move(days=7)
-    await house.create("Alice")
+async def test_a_week_ago_is_no_longer_this_week(app: TestApp, ada: Browser, admin: object) -> None:
+    app.clock.move(days=7)
+    await app.create("Alice")
     figures = await dashboard.get_figures(admin)
-    assert (figures.people, figures.week, figures.admins, figures.sessions) == (2, 1, 1, 0)
+    assert (figures.users, figures.week, figures.admins, figures.sessions) == (2, 1, 1, 0)

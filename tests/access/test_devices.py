@@ -5,16 +5,16 @@ import pytest
 from db.access import devices
 from db.errors import NotFound, NotLoggedIn
 from db.viewer import Viewer
-from tests.conftest import House
-from tests.people import Browser
+from tests.browser_client import Browser
+from tests.conftest import TestApp
 
 
 @pytest.mark.guide("C1", "C7")
 async def test_this_device_comes_first_and_the_last_seen_next(
-    house: House, alice: Browser, viewer: Viewer, alices_phone: Browser
+    app: TestApp, alice: Browser, viewer: Viewer, alices_phone: Browser
 ) -> None:
-    house.clock.move(minutes=10)
-    laptop = await house.browser("Alice", user_agent="curl/8.5.0")
+    app.clock.move(minutes=10)
+    laptop = await app.browser("Alice", user_agent="curl/8.5.0")
     await laptop.log_in()
     listed = await devices.list_devices(viewer)
     assert [(device.name, device.current) for device in listed] == [
@@ -27,25 +27,25 @@ async def test_this_device_comes_first_and_the_last_seen_next(
 @pytest.mark.asvs("S05")
 @pytest.mark.guide("D20")
 async def test_anothers_device_is_as_good_as_none(
-    house: House, viewer: Viewer, bob: Browser
+    app: TestApp, viewer: Viewer, bob: Browser
 ) -> None:
-    ((bobs,),) = await house.rows(
+    ((bobs,),) = await app.rows(
         "SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.name = 'Bob'"
     )
     for device_id in (bobs, "nobodys"):
         with pytest.raises(NotFound):
             await devices.revoke_device(viewer, device_id)
-    assert await bob.is_in()
+    assert await bob.is_logged_in()
 
 
 @pytest.mark.guide("C8", "B1")
 async def test_ending_all_counts_ones_own_and_leaves_others(
-    house: House, viewer: Viewer, alices_phone: Browser, bob: Browser
+    app: TestApp, viewer: Viewer, alices_phone: Browser, bob: Browser
 ) -> None:
     assert await devices.revoke_others(viewer) == 1
     await devices.revoke_all(viewer)
-    assert await house.count("sessions") == 1
-    assert await bob.is_in()
+    assert await app.count("sessions") == 1
+    assert await bob.is_logged_in()
 
 
 @pytest.mark.asvs("S01")
@@ -54,17 +54,17 @@ async def test_ending_all_counts_ones_own_and_leaves_others(
     "ending", ["DELETE", "UPDATE sessions SET expires_at = created_at"], ids=["ended", "expired"]
 )
 async def test_a_session_that_has_ended_since_revokes_no_other(
-    house: House, alice: Browser, alices_phone: Browser, revoke: str, ending: str
+    app: TestApp, alice: Browser, alices_phone: Browser, revoke: str, ending: str
 ) -> None:
-    viewer = await house.viewer_of(alice)
-    phone = (await house.viewer_of(alices_phone)).session_id
+    viewer = await app.viewer_of(alice)
+    phone = (await app.viewer_of(alices_phone)).session_id
     ending = ending.replace("DELETE", "DELETE FROM sessions") + f" WHERE id <> '{phone}'"
-    await house.change(ending)
-    before = await house.rows("SELECT * FROM sessions")
+    await app.change(ending)
+    before = await app.rows("SELECT * FROM sessions")
     with pytest.raises(NotLoggedIn):
         if revoke == "one":
             await devices.revoke_device(viewer, phone)
         else:
             await {"others": devices.revoke_others, "all": devices.revoke_all}[revoke](viewer)
-    assert await house.rows("SELECT * FROM sessions") == before
-    assert await alices_phone.is_in()
+    assert await app.rows("SELECT * FROM sessions") == before
+    assert await alices_phone.is_logged_in()

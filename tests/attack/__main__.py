@@ -7,8 +7,8 @@ import resource
 import sys
 
 from tests.attack import fuzz, hydra, paths, report, siege, slow, sqlmap, wapiti
-from tests.attack.house import Broken
 from tests.attack.outcome import Attack, NotRun
+from tests.attack.program import Broken
 
 ATTACKS = {found.name: found for found in (
     wapiti.ATTACK, sqlmap.ATTACK, paths.ATTACK, hydra.ATTACK, slow.ATTACK, fuzz.ATTACK,

@@ -22,8 +22,8 @@ from tests.attack.bodies import (
     headers,
     segments,
 )
-from tests.attack.house import PASSWORD, House
 from tests.attack.outcome import Attack, Finding, NotRun, Seen
+from tests.attack.program import PASSWORD, Program
 from tests.attack.wire import Answer, Wire, exchange
 
 CASES = 10_000
@@ -74,7 +74,7 @@ WAYS = st.sampled_from([[], [b"HX-Request: true"], [b"Accept: application/json"]
 class Crowd:
     """The number of tried cases, and the findings, which Hypothesis reduces to small examples."""
 
-    house: House
+    program: Program
     wire: Wire
     findings: list[Finding]
     number: int = 0
@@ -109,17 +109,17 @@ class Crowd:
         return answer
 
     def cookie(self, who: str) -> list[bytes]:
-        return [f"Cookie: {self.house.cookies[who]}".encode()] if who else []
+        return [f"Cookie: {self.program.cookies[who]}".encode()] if who else []
 
 
 def version() -> str:
     return version_of("hypothesis")
 
 
-def strike(house: House) -> Seen:
-    crowd = Crowd(house, Wire(house.port), [])
+def strike(program: Program) -> Seen:
+    crowd = Crowd(program, Wire(program.port), [])
     for path, names, who in FORMS:
-        fuzz_form(crowd, path.format(**house.ids), names, who)
+        fuzz_form(crowd, path.format(**program.ids), names, who)
     for method, path, who in IDS:
         fuzz_id(crowd, method, path, who)
     in_forms = crowd.number
@@ -130,13 +130,13 @@ def strike(house: House) -> Seen:
     in_headers = crowd.number - in_forms - in_cookies
     fuzz_frames(crowd)
     crowd.wire.close()
-    if "Traceback" in house.logged():
-        told = house.logged().partition("Traceback")[2]
+    if "Traceback" in program.logged():
+        told = program.logged().partition("Traceback")[2]
         crowd.findings.append(Finding("unhandled exception", told[-300:]))
     still = [
         who
-        for who in house.cookies
-        if house.ask("GET", "/dashboard", cookie=house.cookies[who])[0] != 200
+        for who in program.cookies
+        if program.ask("GET", "/dashboard", cookie=program.cookies[who])[0] != 200
     ]
     crowd.findings += [Finding("a session ended during the attack", who) for who in still]
     did = f"{in_forms:,} cases on {len(FORMS)} forms and {len(IDS)} ids and queries, {in_cookies:,} cookies, "
@@ -165,7 +165,7 @@ def fuzz_id(crowd: Crowd, method: str, path: str, who: str) -> None:
 
 
 def fuzz_cookie(crowd: Crowd) -> None:
-    real = [crowd.house.cookies[who] for who in ("ada", "charlie")]
+    real = [crowd.program.cookies[who] for who in ("ada", "charlie")]
     known = {cookie.partition("=")[2] for cookie in real}
 
     @given(
@@ -184,7 +184,7 @@ def fuzz_cookie(crowd: Crowd) -> None:
 
 def fuzz_device_cookie(crowd: Crowd) -> None:
     """Checks that no device cookie makes a wrong password valid."""
-    real = [crowd.house.cookies[who] for who in ("ada", "charlie")]
+    real = [crowd.program.cookies[who] for who in ("ada", "charlie")]
     form = b"email=charlie@example.com&password=wrong-password-1"
 
     @given(line=cookies(real))
@@ -235,7 +235,7 @@ def fuzz_headers(crowd: Crowd) -> None:
 
 def fuzz_frames(crowd: Crowd) -> None:
     """Checks that a cookie in a trailer gives no access and that no framing causes an error."""
-    port, cookie = crowd.house.port, crowd.house.cookies["charlie"].encode()
+    port, cookie = crowd.program.port, crowd.program.cookies["charlie"].encode()
 
     @given(raw=framed(SESSION_OF, b"Cookie: " + cookie))
     def test(raw: bytes) -> None:
@@ -258,17 +258,17 @@ def prove(folder: Path) -> str:
 
     Raises NotRun if they do not.
     """
-    house = House(folder / "unharmed", "off")
-    house.folder.mkdir()
+    program = Program(folder / "unharmed", "off")
+    program.folder.mkdir()
     try:
-        house.open()
-        charlie = b"Cookie: " + house.cookies["charlie"].encode()
-        if not opens(exchange(house.port, b"\r\n".join([SESSION_OF, charlie, b"", b""]), 1)):
+        program.open()
+        charlie = b"Cookie: " + program.cookies["charlie"].encode()
+        if not opens(exchange(program.port, b"\r\n".join([SESSION_OF, charlie, b"", b""]), 1)):
             raise NotRun(
                 "a session in a header has no effect, so the effect of a trailer would not be noticed"
             )
         form = [charlie, b"Content-Type: application/x-www-form-urlencoded"]
-        wire = Wire(house.port)
+        wire = Wire(program.port)
         seen = [
             wire.ask(b"GET", b"/login").status,
             wire.ask(b"GET", b"/dashboard", [charlie]).status,
@@ -284,7 +284,7 @@ def prove(folder: Path) -> str:
         if seen != [200, 200, 200, 303]:
             raise NotRun(f"valid requests get unexpected responses: {seen}")
     finally:
-        house.close()
+        program.close()
     return "it accepts a session in a header, the site's own host and form, and the right password"
 
 

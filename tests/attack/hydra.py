@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 from tests.attack import tools
-from tests.attack.house import House
 from tests.attack.outcome import Attack, Finding, NotRun, Seen
+from tests.attack.program import Program
 
 PLANTED = "sunflower-7 by the gate"  # The attacker's list contains this weak password.
 PLACE = 50
@@ -20,31 +20,31 @@ def version() -> str:
 
 def prove(folder: Path) -> str:
     """Checks that hydra finds the password without rate limits. Raises NotRun if it does not."""
-    house = House(folder / "unlimited", "off")
-    house.folder.mkdir()
+    program = Program(folder / "unlimited", "off")
+    program.folder.mkdir()
     try:
-        house.open()
-        house.create("walter", PLANTED)
-        if not found(guess(house, 60)):
+        program.open()
+        program.create("walter", PLANTED)
+        if not found(guess(program, 60)):
             raise NotRun("hydra does not find the planted password with RATE_LIMITS=off")
     finally:
-        house.close()
+        program.close()
     return f"with RATE_LIMITS=off it finds the planted password, word {PLACE} of {WORDS}"
 
 
-def strike(house: House) -> Seen:
-    house.create("walter", PLANTED)
-    before, until, runs, was_found = house.counted(), time.monotonic() + SECONDS, 0, False
+def strike(program: Program) -> Seen:
+    program.create("walter", PLANTED)
+    before, until, runs, was_found = program.counted(), time.monotonic() + SECONDS, 0, False
     while not was_found and (left := until - time.monotonic()) > 0:
-        was_found = found(guess(house, left))
+        was_found = found(guess(program, left))
         runs += 1
-    answers = house.counted() - before
+    answers = program.counted() - before
     did = f"{runs} runs through {WORDS} words in {SECONDS} s, the right password at position {PLACE}: "
     did += f"{answers[422]:,} guesses verified, {answers[429]:,} refused with 429"
     findings = (
         [Finding("the password was found", f"after {answers[422]:,} guesses")] if was_found else []
     )
-    status, headers, _ = house.ask(
+    status, headers, _ = program.ask(
         "POST", "/login", {"email": "walter@example.com", "password": "wrong-password-1"}
     )
     if status == 429 and not headers.get("retry-after", "").isdigit():
@@ -52,10 +52,10 @@ def strike(house: House) -> Seen:
     return Seen(did, findings)
 
 
-def guess(house: House, seconds: float) -> tools.Done:
+def guess(program: Program, seconds: float) -> tools.Done:
     words = [f"sunflower-7 by gate {number}" for number in range(WORDS)]
     words[PLACE - 1] = PLANTED
-    (house.folder / "words").write_text("\n".join(words) + "\n")
+    (program.folder / "words").write_text("\n".join(words) + "\n")
     command: list[str | Path] = [
         "hydra",
         "-I",
@@ -65,12 +65,12 @@ def guess(house: House, seconds: float) -> tools.Done:
         "-l",
         "walter@example.com",
         "-P",
-        house.folder / "words",
+        program.folder / "words",
     ]
     return tools.run(
-        [*command, "-s", str(house.port), "127.0.0.1", "http-post-form", FORM],
+        [*command, "-s", str(program.port), "127.0.0.1", "http-post-form", FORM],
         seconds,
-        house.folder,
+        program.folder,
     )
 
 

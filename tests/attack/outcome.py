@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.attack.house import House
+from tests.attack.program import Program
 
 
 class NotRun(Exception):
@@ -40,7 +40,7 @@ class Attack:
     name: str
     limits: str
     version: Callable[[], str]
-    strike: Callable[[House], Seen]
+    strike: Callable[[Program], Seen]
     prove: Callable[[Path], str] | None = None
 
 

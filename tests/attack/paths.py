@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from tests.attack.house import LATCHKEY, SECRET, House, address
 from tests.attack.outcome import Attack, Finding, Seen
+from tests.attack.program import LATCHKEY, SECRET, Program, email_of
 from tests.attack.wire import Answer, Wire
 from tests.attack.wordlist import every_path
 
@@ -33,7 +33,7 @@ METHODS = (
 SECRETS = (b"$argon2", b"SQLite format 3", b"root:x:0", b"Traceback", SECRET.encode())
 # The metrics are available to local clients, so the requests come from another IP address.
 FORWARDED = b"X-Forwarded-For: 203.0.113.9"
-MOST = 20  # The report has at most this number of findings.
+MAX_FINDINGS = 20  # The report has at most this number of findings.
 
 
 @dataclass(frozen=True)
@@ -58,42 +58,42 @@ def version() -> str:
     return f"{len(METHODS)} methods, tests/attack/paths.py"
 
 
-def strike(house: House) -> Seen:
+def strike(program: Program) -> Seen:
     table = rows()
     members = [
-        filled(row, house) for row in table if row.kind in ("members", "admins", "operators")
+        filled(row, program) for row in table if row.access in ("members", "admins", "operators")
     ]
-    admins = [filled(row, house) for row in table if row.kind == "admins"]
+    admins = [filled(row, program) for row in table if row.access == "admins"]
     everywhere, closed = every_path(members), every_path(admins)
     findings = walk(
-        house,
+        program,
         everywhere,
         "an anonymous client",
         [],
-        [row for row in table if row.kind in ("anyone", "guests")],
+        [row for row in table if row.access in ("anyone", "guests")],
     )
-    member = [f"Cookie: {house.cookies['charlie']}".encode()]
+    member = [f"Cookie: {program.cookies['charlie']}".encode()]
     spelt = [path for path in closed if "admin" in unquote(unquote(path)).lower()]
-    open_to_members = [row for row in table if row.kind not in ("admins", "operators")]
-    findings += walk(house, spelt, "a user", member, open_to_members)
+    open_to_members = [row for row in table if row.access not in ("admins", "operators")]
+    findings += walk(program, spelt, "a user", member, open_to_members)
     did = f"{len(everywhere):,} paths × {len(METHODS)} methods as an anonymous client, {len(spelt):,} paths as a user, "
     did += "each as a page and as a fragment"
-    return Seen(did, findings[:MOST])
+    return Seen(did, findings[:MAX_FINDINGS])
 
 
-def filled(row: Row, house: House) -> str:
+def filled(row: Row, program: Program) -> str:
     return (
-        row.path.replace("{id}", house.ids["bob"])
+        row.path.replace("{id}", program.ids["bob"])
         .replace("{slug}", "bob")
         .replace("{field}", "name")
     )
 
 
 def walk(
-    house: House, paths: list[str], who: str, cookie: list[bytes], allowed: list[Row]
+    program: Program, paths: list[str], who: str, cookie: list[bytes], allowed: list[Row]
 ) -> list[Finding]:
-    wire, findings = Wire(house.port), []
-    hidden = (*SECRETS, *(address(name).encode() for name in ("ada", "bob", "alice")))
+    wire, findings = Wire(program.port), []
+    hidden = (*SECRETS, *(email_of(name).encode() for name in ("ada", "bob", "alice")))
     for path in paths:
         for method in METHODS:
             for extra in ([b"X-Original-URL: /healthz"], [b"HX-Request: true"]):

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
-from tests.attack.house import LOOPBACK
+from tests.attack.program import LOOPBACK
 
 
 class Holes(BaseHTTPRequestHandler):
@@ -22,10 +22,10 @@ class Holes(BaseHTTPRequestHandler):
     asked: ClassVar[list[str]]
 
     def do_GET(self) -> None:
-        address = urlsplit(self.path)
-        self.asked.append(address.path)
-        if address.path == "/":
-            self.answer("text/html", page(parse_qs(address.query).get("id", ["1"])[0]))
+        email_of = urlsplit(self.path)
+        self.asked.append(email_of.path)
+        if email_of.path == "/":
+            self.answer("text/html", page(parse_qs(email_of.query).get("id", ["1"])[0]))
         else:
             self.answer("application/json", "{}")
 
@@ -42,7 +42,7 @@ class Holes(BaseHTTPRequestHandler):
 
 
 class Quiet(ThreadingHTTPServer):
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: object, client_ip_address: object) -> None:
         """Ignores errors, because scanners disconnect before they are answered."""
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.attack.house import LOOPBACK, House
 from tests.attack.outcome import Watched
+from tests.attack.program import LOOPBACK, Program
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAUSE = 0.02  # seconds between two requests
@@ -24,13 +24,13 @@ class Probe:
 
     watched: Watched
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, program: Program) -> None:
         self.command = [
             sys.executable,
             "-m",
             "tests.attack.probe",
-            str(house.port),
-            house.cookies["alice"],
+            str(program.port),
+            program.cookies["alice"],
         ]
 
     def __enter__(self) -> Self:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.attack.house import House
 from tests.attack.outcome import Attack, Finding, Outcome
 from tests.attack.probe import Probe
+from tests.attack.program import Program
 
 NICENESS = 10  # The attackers have low priority, because real attackers have their own machine.
 # The p99 of the dashboard must be below this limit in milliseconds. On a slow machine, the limit is
@@ -22,24 +22,24 @@ def lay(attack: Attack) -> Outcome:
     version = attack.version()
     with tempfile.TemporaryDirectory(prefix="attack-") as folder:
         proof = attack.prove(Path(folder)) if attack.prove else ""
-        house = House(Path(folder), attack.limits)
+        program = Program(Path(folder), attack.limits)
         try:
-            house.open()
-            return strike(attack, house, version, proof)
+            program.open()
+            return strike(attack, program, version, proof)
         finally:
-            house.close()
+            program.close()
 
 
-def strike(attack: Attack, house: House, version: str, proof: str) -> Outcome:
-    with Probe(house) as quiet:
+def strike(attack: Attack, program: Program, version: str, proof: str) -> Outcome:
+    with Probe(program) as quiet:
         time.sleep(3)
-    before, began = house.counted(), time.monotonic()
+    before, began = program.counted(), time.monotonic()
     with (
-        Probe(house) as probe,
+        Probe(program) as probe,
         ThreadPoolExecutor(1, initializer=os.nice, initargs=(NICENESS,)) as attacker,
     ):
-        seen = attacker.submit(attack.strike, house).result()
-    seconds, answers = time.monotonic() - began, house.counted() - before
+        seen = attacker.submit(attack.strike, program).result()
+    seconds, answers = time.monotonic() - began, program.counted() - before
     answers[200] -= probe.watched.statuses.get("200", 0)
     outcome = Outcome(
         attack.name,
@@ -52,15 +52,15 @@ def strike(attack: Attack, house: House, version: str, proof: str) -> Outcome:
         probe.watched,
         seconds,
     )
-    seen.findings += complaints(outcome, house)
+    seen.findings += complaints(outcome, program)
     return outcome
 
 
-def complaints(outcome: Outcome, house: House) -> list[Finding]:
+def complaints(outcome: Outcome, program: Program) -> list[Finding]:
     """Returns findings that do not depend on the report of the tool."""
-    found = [] if house.is_alive else [Finding("the program has ended", house.logged()[-300:])]
+    found = [] if program.is_alive else [Finding("the program has ended", program.logged()[-300:])]
     if failed := {status: number for status, number in outcome.failures.items() if status != 503}:
-        lines = [line for line in house.logged().splitlines() if "reference" in line]
+        lines = [line for line in program.logged().splitlines() if "reference" in line]
         found.append(Finding("the program failed", f"{tell(failed)}; {' '.join(lines[:3])}"))
     others = {
         status: number for status, number in outcome.watched.statuses.items() if status != "200"

@@ -5,11 +5,11 @@ import threading
 import time
 
 from tests.attack import tools
-from tests.attack.house import House
 from tests.attack.outcome import Attack, Finding, NotRun, Seen
+from tests.attack.program import Program
 
 CONNECTIONS = 1_000
-LONGEST = 60  # seconds for one attack
+TIMEOUT_SECONDS = 60  # seconds for one attack
 BOTH = ["-c", str(CONNECTIONS), "-r", "500", "-p", "5", "-l", "45"]
 KINDS = {
     "-H": ("slow headers", 15, ["-H", "-i", "5", "-x", "24", "-t", "GET"], "/login"),
@@ -27,15 +27,15 @@ def version() -> str:
     return tools.debian_version("slowhttptest")
 
 
-def strike(house: House) -> Seen:
+def strike(program: Program) -> Seen:
     told, findings = [], []
     for option, (name, limit, options, path) in KINDS.items():
-        before = house.files
-        watch = Watch(house)
+        before = program.files
+        watch = Watch(program)
         done = tools.run(
-            ["slowhttptest", *BOTH, *options, "-u", house.url + (path or largest_file(house))],
-            LONGEST,
-            house.folder,
+            ["slowhttptest", *BOTH, *options, "-u", program.url + (path or largest_file(program))],
+            TIMEOUT_SECONDS,
+            program.folder,
         )
         held, most = watch.end(before + 20)
         available = re.findall(r"service available:\s+(\w+)", done.said)
@@ -55,34 +55,34 @@ def strike(house: House) -> Seen:
     return Seen(f"{CONNECTIONS:,} connections each: {'; '.join(told)}", findings)
 
 
-def largest_file(house: House) -> str:
+def largest_file(program: Program) -> str:
     """Returns the path of htmx in the login page."""
-    return str(re.findall(r'/static/htmx[^"]*', house.ask("GET", "/login")[2])[0])
+    return str(re.findall(r'/static/htmx[^"]*', program.ask("GET", "/login")[2])[0])
 
 
 class Watch:
     """Counts the program's open files until they are few again, whatever the tool reports."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
+    def __init__(self, program: Program) -> None:
+        self.program = program
         self.most = 0
         self.last_many = self.began = time.monotonic()
         self.is_over = threading.Event()
-        self.few = self.house.files + 20
+        self.few = self.program.files + 20
         self.thread = threading.Thread(target=self.count)
         self.thread.start()
 
     def count(self) -> None:
         while not self.is_over.wait(0.1):
-            files = self.house.files
+            files = self.program.files
             self.most = max(self.most, files)
             if files > self.few:
                 self.last_many = time.monotonic()
 
     def end(self, few: int) -> tuple[float, int]:
         """Returns the seconds with many open files, and the largest number of open files."""
-        until = time.monotonic() + LONGEST
-        while self.house.files > few and time.monotonic() < until:
+        until = time.monotonic() + TIMEOUT_SECONDS
+        while self.program.files > few and time.monotonic() < until:
             time.sleep(0.1)
         self.is_over.set()
         self.thread.join()

@@ -8,13 +8,13 @@ from itertools import count
 from pathlib import Path
 
 from tests.attack import tools
-from tests.attack.house import PASSWORD, House, address
 from tests.attack.outcome import Attack, Finding, NotRun, Seen
 from tests.attack.planted import planted
+from tests.attack.program import PASSWORD, Program, email_of
 
 VERSION = "1.10.10"
 AT_ONCE = 2
-LONGEST = 400  # seconds for one target
+TIMEOUT_SECONDS = 400  # seconds for one target
 IN_ALL = 1_200  # seconds, of which an idle machine needs 220
 SETTINGS = [
     "--batch",
@@ -50,8 +50,8 @@ class Target:
     every_kind: bool = False
 
 
-def targets(house: House) -> list[Target]:
-    form, bob = f"email={address('bob')}&password=", house.ids["bob"]
+def targets(program: Program) -> list[Target]:
+    form, bob = f"email={email_of('bob')}&password=", program.ids["bob"]
     return [
         Target("/admin/users?q=bob&page=1&sort=name", "q,page,sort", who="ada", every_kind=True),
         Target("/admin/audit?q=bob&event=&outcome=&page=1", "q,event,outcome,page", who="ada"),
@@ -60,7 +60,7 @@ def targets(house: House) -> list[Target]:
         Target(
             "/account",
             "name,slug,phone,viewer",
-            f"name=Charlie&slug=charlie&phone=1&viewer={house.ids['charlie']}",
+            f"name=Charlie&slug=charlie&phone=1&viewer={program.ids['charlie']}",
             "charlie",
         ),
         Target("/signup", "name,email,password,next", f"name=bob&{form}{PASSWORD}&next=/devices"),
@@ -89,7 +89,7 @@ def targets(house: House) -> list[Target]:
         Target("/api/users/bob*", who="charlie"),
         Target("/login?next=/devices", "next"),
         Target("/login", "user-agent,referer", f"{form}{PASSWORD}"),
-        Target("/dashboard", cookie=house.cookies["charlie"] + "*"),
+        Target("/dashboard", cookie=program.cookies["charlie"] + "*"),
         Target("/api/session", cookie="session=x*"),
     ]
 
@@ -124,11 +124,11 @@ def prove(folder: Path) -> str:
     return "it finds the SQL injection in a small vulnerable server"
 
 
-def strike(house: House) -> Seen:
-    wanted, until = targets(house), time.monotonic() + IN_ALL
+def strike(program: Program) -> Seen:
+    wanted, until = targets(program), time.monotonic() + IN_ALL
     with ThreadPoolExecutor(AT_ONCE) as pool:
         done = list(
-            pool.map(lambda number, target: attack(house, number, target, until), count(), wanted)
+            pool.map(lambda number, target: attack(program, number, target, until), count(), wanted)
         )
     findings, cut = [], []
     for target, one in zip(wanted, done, strict=True):
@@ -141,7 +141,7 @@ def strike(house: House) -> Seen:
             findings.append(Finding("sqlmap could not test", f"{target.path}: {why(one)}"))
     if cut:
         findings.append(
-            Finding("not completed in time", ", ".join(cut).replace(house.ids["bob"], "{id}"))
+            Finding("not completed in time", ", ".join(cut).replace(program.ids["bob"], "{id}"))
         )
     number = sum(target.parameters.count(",") + 1 for target in wanted)
     widely = sum(target.every_kind for target in wanted)
@@ -151,23 +151,25 @@ def strike(house: House) -> Seen:
     return Seen(f"{len(wanted)} targets, {number} parameters, level 3, risk 2", findings, remarks)
 
 
-def attack(house: House, number: int, target: Target, until: float) -> tools.Done:
+def attack(program: Program, number: int, target: Target, until: float) -> tools.Done:
     command: list[str | Path] = [
         program(),
         "-u",
-        house.url + target.path,
+        program.url + target.path,
         *SETTINGS,
-        f"--output-dir={house.folder}/sqlmap-{number}",
+        f"--output-dir={program.folder}/sqlmap-{number}",
     ]
     if target.parameters:
         command += ["-p", target.parameters]
     if target.data:
         command += ["--data", target.data]
-    if cookie := target.cookie or house.cookies.get(target.who, ""):
+    if cookie := target.cookie or program.cookies.get(target.who, ""):
         command += ["--cookie", cookie]
     if not target.every_kind:
         command += ["--dbms=SQLite"]
-    return tools.run(command, max(1, min(LONGEST, until - time.monotonic())), house.folder)
+    return tools.run(
+        command, max(1, min(TIMEOUT_SECONDS, until - time.monotonic())), program.folder
+    )
 
 
 def why(done: tools.Done) -> str:

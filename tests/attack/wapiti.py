@@ -6,12 +6,12 @@ from collections import defaultdict
 from pathlib import Path
 
 from tests.attack import tools
-from tests.attack.house import House
 from tests.attack.outcome import Attack, Finding, NotRun, Seen
 from tests.attack.planted import planted
+from tests.attack.program import Program
 
 VERSION = "3.2.3"
-LONGEST = 300  # seconds for one scan
+TIMEOUT_SECONDS = 300  # seconds for one scan
 MODULES = (
     "backup,brute_login_form,buster,cms,cookieflags,crlf,csp,csrf,exec,file,htaccess,http_headers,"
     "https_redirect,ldap,methods,network_device,permanentxss,redirect,shellshock,spring4shell,"
@@ -52,30 +52,32 @@ def prove(folder: Path) -> str:
     return "it finds SQL injection and cross-site scripting in a small vulnerable server"
 
 
-def strike(house: House) -> Seen:
+def strike(program: Program) -> Seen:
     modules = ["--module", MODULES]
-    spared = [f"{house.url}/admin/users/{house.ids[name]}/*" for name in ("ada", "alice")]
-    spared += [f"{house.url}/logout", f"{house.url}/devices/revoke-all"]
+    spared = [f"{program.url}/admin/users/{program.ids[name]}/*" for name in ("ada", "alice")]
+    spared += [f"{program.url}/logout", f"{program.url}/devices/revoke-all"]
     inside = [
         "--cookie-value",
-        house.cookies["ada"],
+        program.cookies["ada"],
         "--start",
-        f"{house.url}/admin/users?q=a&page=1&sort=name",
+        f"{program.url}/admin/users?q=a&page=1&sort=name",
     ]
     for path in spared:
         inside += ["--exclude", path]
     with planted() as (outside, asked):
         endpoint = ["--endpoint", outside]
         found, admin = scan(
-            house.folder / "admin", f"{house.url}/", outside, [*modules, *endpoint, *inside]
+            program.folder / "admin", f"{program.url}/", outside, [*modules, *endpoint, *inside]
         )
-        more, guest = scan(house.folder / "guest", f"{house.url}/", outside, [*modules, *endpoint])
+        more, guest = scan(
+            program.folder / "guest", f"{program.url}/", outside, [*modules, *endpoint]
+        )
     findings = found + more
     if lured := sorted({path for path in asked if not path.startswith("/get_")}):
         findings.append(
             Finding("the program requested a URL of the attacker", ", ".join(lured[:5]))
         )
-    if house.ask("GET", "/admin/users", cookie=house.cookies["ada"])[0] != 200:
+    if program.ask("GET", "/admin/users", cookie=program.cookies["ada"])[0] != 200:
         findings.append(
             Finding(
                 "the administrator's session ended during the attack", "the rest was not tested"
@@ -103,7 +105,9 @@ def scan(folder: Path, url: str, outside: str, options: list[str]) -> tuple[list
         "--output",
         folder / "out",
     ]
-    done = tools.run([program(), "--url", url, *SETTINGS, *places, *options], LONGEST + 240, folder)
+    done = tools.run(
+        [program(), "--url", url, *SETTINGS, *places, *options], TIMEOUT_SECONDS + 240, folder
+    )
     if not (folder / "out").exists():
         raise NotRun(f"wapiti made no report: {done.said[-300:]}")
     report = json.loads((folder / "out").read_text())

@@ -5,9 +5,9 @@ import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tests.attack.house import LOOPBACK
+from tests.attack.program import LOOPBACK
 
-PATIENCE = 15  # seconds
+TIMEOUT_SECONDS = 15  # seconds
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def exchange(port: int, raw: bytes, seconds: float) -> bytes:
 
 
 def connect(port: int) -> socket.socket:
-    wire = socket.create_connection((LOOPBACK, port), timeout=PATIENCE)
+    wire = socket.create_connection((LOOPBACK, port), timeout=TIMEOUT_SECONDS)
     wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return wire
 

@@ -64,7 +64,7 @@ BASES = (
     "session_secret",
     "data/latchkey",
 )
-ENDINGS = (
+SUFFIXES = (
     ".db",
     ".db-wal",
     ".sql",
@@ -98,7 +98,7 @@ AIMS = ("etc/passwd", "data/latchkey.db", "data/session_secret", "web/settings/s
 def every_path(closed: list[str]) -> list[str]:
     """Returns all paths. `closed` are the paths that need a session, in all their spellings."""
     spelt = [spelling.format(path) for path in closed for spelling in (*SPELLINGS, *letters(path))]
-    named = [f"/{base}{ending}" for base in BASES for ending in ENDINGS]
+    named = [f"/{base}{ending}" for base in BASES for ending in SUFFIXES]
     climbing = [
         f"/static/{way * depth}{aim}" for way in WAYS for aim in AIMS for depth in (1, 2, 6)
     ]

@@ -42,7 +42,7 @@ def fill(database_url: str, users: int, sessions: int, with_cookie: int) -> list
     dates = {"iat": int(now.timestamp()), "exp": int(expires.timestamp())}
     return [
         "session="
-        + keys.seal({"sid": sid(i), "sub": f"u{i % users}", "role": "user", **dates}).reveal()
+        + keys.encode({"sid": sid(i), "sub": f"u{i % users}", "role": "user", **dates}).reveal()
         for i in range(with_cookie)
     ]
 

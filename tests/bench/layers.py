@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from db.access import dashboard
 from web.http.session import verify_session
-from web.rendering.responses import Html
+from web.rendering.responses import HtmlResponse
 from web.server.runner import make_app, server_options
 from web.settings.settings import read_settings
 
@@ -22,21 +22,21 @@ BODY: Final = bytes(int(os.environ["SIZE"]))
 
 
 async def constant_app(scope: Scope, receive: Receive, send: Send) -> None:
-    await Html(BODY)(scope, receive, send)
+    await HtmlResponse(BODY)(scope, receive, send)
 
 
 async def constant(request: Request) -> Response:
-    return Html(BODY)
+    return HtmlResponse(BODY)
 
 
 async def session(request: Request) -> Response:
     await verify_session(request)
-    return Html(BODY)
+    return HtmlResponse(BODY)
 
 
 async def profile(request: Request) -> Response:
-    await dashboard.get_profile(await verify_session(request, preload=dashboard.PRELOAD))
-    return Html(BODY)
+    await dashboard.get_own_profile(await verify_session(request, preload=dashboard.PRELOAD))
+    return HtmlResponse(BODY)
 
 
 ENDPOINTS: Final = {"routing": constant, "cookie": constant, "session": session, "profile": profile}
@@ -51,7 +51,7 @@ def make_cut_app():
     if LAYER in ENDPOINTS:
         name = "healthz" if LAYER == "routing" else "dashboard"
         row = next(row for row in app.routes if row.name == name)
-        row.by_method = {"GET": ENDPOINTS[LAYER]}
+        row.endpoints = {"GET": ENDPOINTS[LAYER]}
     return app
 
 

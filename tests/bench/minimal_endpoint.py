@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from db.viewer import Me
 from web.app import create_app
-from web.rendering.layouts import Variant
+from web.rendering.layouts import LayoutVariant
 from web.settings.settings import read_settings
 
 SESSION = (
@@ -40,7 +40,7 @@ connection = sqlite3.connect(os.environ["DATABASE"], isolation_level=None)
 latchkey = create_app(
     read_settings({"DATABASE_URL": f"sqlite:///{os.environ['DATABASE']}", **os.environ})
 )
-partial = latchkey.state.environment.find("dashboard/user.html")
+partial = latchkey.state.environment.get_cached("dashboard/user.html")
 tokens: dict[bytes, dict] = {}
 layouts: dict[str, tuple[str, str]] = {}
 
@@ -72,7 +72,7 @@ async def dashboard(request: Request) -> HTMLResponse:
     name, email, slug, phone, team, role, created_at, previous_login_at = profile
     me = Me(viewer[0], viewer[1], viewer[2], viewer[3])
     if me.id not in layouts:
-        variant = Variant("house", "key", "/dashboard", me.role, True)
+        variant = LayoutVariant("house", "key", "/dashboard", me.role, True)
         html = latchkey.state.layouts.fill(variant, "Dashboard", me, "@@MAIN@@").decode()
         above, _, below = html.partition("@@MAIN@@")
         layouts[me.id] = above, below

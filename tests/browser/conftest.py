@@ -18,8 +18,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expec
 from db.crypto.secret import Secret
 from db.maintenance.schema import migrate
 from tests.browser.live import Live, serve
+from tests.browser_client import PASSWORD
 from tests.conftest import SECRET
-from tests.people import PASSWORD
 
 FLAGS = [
     "--no-sandbox",
@@ -38,9 +38,9 @@ ALLOWED = (
     "Failed to load resource: the server responded with a status of",
     "Autofocus processing was blocked",
 )
-PATIENCE = 8_000  # Milliseconds; the page itself waits this long for a response.
+EXPECT_TIMEOUT_MS = 8_000  # Milliseconds; the page itself waits this long for a response.
 _numbers = count(1)
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=EXPECT_TIMEOUT_MS)
 
 
 def find_chromium() -> str | None:
@@ -56,7 +56,7 @@ NO_CHROMIUM = (
 
 
 @dataclass
-class Person:
+class BrowserUser:
     """A user with a browser context of their own."""
 
     name: str
@@ -66,7 +66,7 @@ class Person:
     another_browser: Callable[..., Page] = field(repr=False)
     password: str = PASSWORD
 
-    def elsewhere(self, **options: object) -> "Person":
+    def elsewhere(self, **options: object) -> "BrowserUser":
         """Returns the same user, logged in at a second browser."""
         person = replace(self, page=self.another_browser(**options))
         person.log_in()
@@ -156,7 +156,7 @@ def opened_pages(
 
     def opened(by: Browser = chromium, of: Live = live, **options: object) -> Page:
         context = by.new_context(base_url=of.url, locale="en-GB", **options)
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(EXPECT_TIMEOUT_MS)
         complaints.watch(context, of.url)
         contexts.append(context)
         return context.new_page()
@@ -173,17 +173,17 @@ def new_person(
     live: Live,
     name: str,
     *,
-    member: bool = False,
+    signed_up: bool = False,
     admin: bool = False,
     **options: object,
-) -> Person:
-    """Returns a user; a `member` has signed up, and an `admin` was created and has logged in."""
+) -> BrowserUser:
+    """Returns a user; a `signed_up` has signed up, and an `admin` was created and has logged in."""
     email = f"{name.split()[0].lower()}.{next(_numbers)}@example.com"
-    person = Person(name, email, open_page(**options), live, open_page)
+    person = BrowserUser(name, email, open_page(**options), live, open_page)
     if admin:
         live.create(name, email, "admin")
         person.log_in()
-    elif member:
+    elif signed_up:
         person.sign_up()
     return person
 
@@ -195,7 +195,7 @@ def open_page(chromium: Browser, live: Live, forgiven: list[str]) -> Iterator[Ca
 
 
 @pytest.fixture
-def make_person(open_page: Callable[..., Page], live: Live) -> Callable[..., Person]:
+def make_user(open_page: Callable[..., Page], live: Live) -> Callable[..., BrowserUser]:
     return partial(new_person, open_page, live)
 
 
@@ -206,21 +206,21 @@ def page(open_page: Callable[..., Page]) -> Page:
 
 
 @pytest.fixture
-def charlie(make_person: Callable[..., Person]) -> Person:
+def charlie(make_user: Callable[..., BrowserUser]) -> BrowserUser:
     """Returns an anonymous user."""
-    return make_person("Charlie")
+    return make_user("Charlie")
 
 
 @pytest.fixture
-def alice(make_person: Callable[..., Person]) -> Person:
+def alice(make_user: Callable[..., BrowserUser]) -> BrowserUser:
     """Returns a logged-in user."""
-    return make_person("Alice", member=True)
+    return make_user("Alice", signed_up=True)
 
 
 @pytest.fixture
-def ada(make_person: Callable[..., Person]) -> Person:
+def ada(make_user: Callable[..., BrowserUser]) -> BrowserUser:
     """Returns a logged-in administrator."""
-    return make_person("Ada", admin=True)
+    return make_user("Ada", admin=True)
 
 
 @pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])

@@ -14,12 +14,12 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db.access import operator as shell
+from db.access import operator
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.store import Store
 from db.viewer import Operator
-from tests.people import PASSWORD
+from tests.browser_client import PASSWORD
 from tests.processes import free_port
 from web.app import create_app, open_store
 from web.settings.settings import read_settings
@@ -107,13 +107,13 @@ class Live:
     def create(self, name: str, email: str, role: str = "user") -> None:
         secret = Secret(PASSWORD)
         self.run(
-            shell.create_user(
+            operator.create_user(
                 Operator(self.store), name=name, email=email, password=secret, role=role
             )
         )
 
     def change_role(self, email: str, role: str) -> None:
-        self.run(shell.change_role(Operator(self.store), email, role))
+        self.run(operator.set_user_role(Operator(self.store), email, role))
 
     def rows(self, sql: str) -> list[tuple]:
         with closing(sqlite3.connect(self.database, isolation_level=None)) as another_program:

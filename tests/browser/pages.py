@@ -8,7 +8,7 @@ from pathlib import Path
 import axe_playwright_python
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Person
+from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
 from tests.browser.steps import (
     fill_sign_up,
@@ -18,19 +18,19 @@ from tests.browser.steps import (
     submit,
     type_in,
 )
-from tests.people import FIREFOX, IPHONE
+from tests.browser_client import FIREFOX, IPHONE
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 LONG = "Alice " + "Annabella-Konstantinopolitanska" * 3 + "!"
-State = Callable[[Person], None]
+State = Callable[[BrowserUser], None]
 
 
-def goto(person: Person, path: str) -> None:
+def goto(person: BrowserUser, path: str) -> None:
     person.page.goto(path)
 
 
-def typing(person: Person) -> None:
+def typing(person: BrowserUser) -> None:
     person.page.goto("/signup")
     type_in(person.page, "name", "Charlie", delay=0)
     type_in(person.page, "email", "charlie@example.com", delay=0)
@@ -38,20 +38,20 @@ def typing(person: Person) -> None:
     expect(message_of(person.page, "email")).to_contain_text("Looks good")
 
 
-def refused_sign_up(person: Person) -> None:
+def refused_sign_up(person: BrowserUser) -> None:
     person.page.goto("/signup")
     fill_sign_up(person.page, "C", "charlie@", "123")
     submit(person.page)
     expect(person.page.locator("#error-summary")).to_be_visible()
 
 
-def refused_log_in(person: Person) -> None:
+def refused_log_in(person: BrowserUser) -> None:
     person.page.goto("/login")
     log_in(person.page, "charlie@example.com", "wrong")
     expect(person.page.locator("#error-summary")).to_be_visible()
 
 
-def failed_sign_up(person: Person) -> None:
+def failed_sign_up(person: BrowserUser) -> None:
     """Makes the sign-up fail with a status that renders no form."""
     person.live.trouble.order("/signup", status=500)
     person.page.goto("/signup")
@@ -60,7 +60,7 @@ def failed_sign_up(person: Person) -> None:
     expect(person.page.locator("#error-summary")).to_be_visible()
 
 
-def account_with_errors(person: Person) -> None:
+def account_with_errors(person: BrowserUser) -> None:
     person.page.goto("/account")
     person.page.fill("#password-password", "123")
     leave(person.page, "password-password")
@@ -70,41 +70,41 @@ def account_with_errors(person: Person) -> None:
     expect(person.page.locator("#error-summary")).to_be_visible()
 
 
-def many_devices(person: Person, count: int) -> None:
+def many_devices(person: BrowserUser, count: int) -> None:
     for number in range(count - person.live.sessions_of(person.email)):
         person.live.log_in(person.email, (FIREFOX, IPHONE, "curl/8.5")[number % 3])
     person.page.goto("/devices")
     assert person.page.locator("[data-device]").count() == count
 
 
-def own_page(person: Person) -> None:
+def own_page(person: BrowserUser) -> None:
     slug = person.live.rows(f"SELECT slug FROM users WHERE email = '{person.email}'")[0][0]
     person.page.goto(f"/users/{slug}")
 
 
-def open_menu(person: Person) -> None:
+def open_menu(person: BrowserUser) -> None:
     person.page.goto("/admin/users")
     person.page.locator("#users details summary").last.click()
     expect(person.page.locator("#users details[open] form").first).to_be_visible()
 
 
-def actions_of_one(person: Person) -> None:
+def actions_of_one(person: BrowserUser) -> None:
     person.page.goto(f"/admin/users/{person.live.id_of(person.email)}")
 
 
-def asked_to_confirm(person: Person) -> None:
+def asked_to_confirm(person: BrowserUser) -> None:
     many_devices(person, 4)
     person.page.goto("/devices?confirm=others")
     expect(person.page.get_by_role("button", name="Log out 3 devices")).to_be_visible()
 
 
-def confirmed(person: Person) -> None:
+def confirmed(person: BrowserUser) -> None:
     person.page.request.post("/account", form={"phone": "1"}, max_redirects=0)
     person.page.goto("/account")
-    expect(person.page.locator(".notice")).to_be_visible()
+    expect(person.page.locator(".flash")).to_be_visible()
 
 
-def long_activity(person: Person) -> None:
+def long_activity(person: BrowserUser) -> None:
     """Fills more than one page of the activity, including a denied request."""
     for number in range(26):
         person.page.request.post("/account", form={"phone": str(number)}, max_redirects=0)
@@ -112,7 +112,7 @@ def long_activity(person: Person) -> None:
     person.page.goto("/account/activity")
 
 
-def unavailable(person: Person) -> None:
+def unavailable(person: BrowserUser) -> None:
     """Shows the error page by renaming the table of sessions."""
     with broken(person.live):
         person.page.goto("/dashboard")

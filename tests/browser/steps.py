@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from playwright.sync_api import Locator, Page, Request, expect
 
-from tests.people import PASSWORD
+from tests.browser_client import PASSWORD
 
 SETTLE = 700  # Milliseconds; longer than the delay before a field is checked.
 # The console shows these lines when the connection is lost.

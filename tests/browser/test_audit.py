@@ -7,7 +7,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Person
+from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
 from tests.browser.steps import (
     expect_heading,
@@ -22,9 +22,9 @@ from tests.browser.steps import (
 
 
 @pytest.fixture
-def someone(make_person: Callable[..., Person], javascript: bool) -> Callable[..., Person]:
+def someone(make_user: Callable[..., BrowserUser], javascript: bool) -> Callable[..., BrowserUser]:
     """Creates users with JavaScript enabled or disabled."""
-    return lambda name, **options: make_person(name, java_script_enabled=javascript, **options)
+    return lambda name, **options: make_user(name, java_script_enabled=javascript, **options)
 
 
 def guess(live: Live, email: str) -> None:
@@ -37,7 +37,7 @@ def guess(live: Live, email: str) -> None:
 
 @pytest.mark.asvs("S110", "S91")
 def test_alice_reads_who_tried_her_door_and_what_to_do(someone: Callable, live: Live) -> None:
-    alice = someone("Alice", member=True)
+    alice = someone("Alice", signed_up=True)
     guess(live, alice.email)
     alice.page.goto("/account")
     alice.page.get_by_role("link", name="See recent activity").click()
@@ -57,7 +57,7 @@ def test_alice_reads_who_tried_her_door_and_what_to_do(someone: Callable, live: 
 
 @pytest.mark.asvs("S110")
 def test_ada_finds_what_was_refused_to_whom(someone: Callable, live: Live) -> None:
-    alice, ada = someone("Alice", member=True), someone("Ada", admin=True)
+    alice, ada = someone("Alice", signed_up=True), someone("Ada", admin=True)
     guess(live, alice.email)
     ada.page.goto("/dashboard")
     follow(ada.page, "Audit")
@@ -76,7 +76,9 @@ def test_ada_finds_what_was_refused_to_whom(someone: Callable, live: Live) -> No
     expect_heading(ada.page, "Alice")
 
 
-def test_the_list_follows_what_is_typed_and_the_caret_stays(ada: Person, alice: Person) -> None:
+def test_the_list_follows_what_is_typed_and_the_caret_stays(
+    ada: BrowserUser, alice: BrowserUser
+) -> None:
     page = ada.page
     page.goto("/admin/audit")
     mark(page)
@@ -84,10 +86,10 @@ def test_the_list_follows_what_is_typed_and_the_caret_stays(ada: Person, alice: 
     page.locator("#q").press_sequentially(alice.email, delay=15)
     rows = page.locator("#audit [data-entry]")
     expect(rows).to_have_count(1)
-    expect(page.locator("#people-list [role=status]")).to_contain_text("Entry 1 found for")
+    expect(page.locator("#result-list [role=status]")).to_contain_text("Entry 1 found for")
     assert (focused(page), is_marked(page), len(sent.fetched())) == ("q", True, 1)
     page.fill("#q", "nobody at all")
-    expect(page.locator("#people-list")).to_contain_text("No entry matches")
+    expect(page.locator("#result-list")).to_contain_text("No entry matches")
     page.get_by_role("link", name="see everything").click()
     expect(rows).not_to_have_count(0)
     settle(page)
@@ -95,7 +97,9 @@ def test_the_list_follows_what_is_typed_and_the_caret_stays(ada: Person, alice: 
     assert is_marked(page)
 
 
-def test_pages_of_a_long_trail_swap_in_place_and_back_comes_back(alice: Person, live: Live) -> None:
+def test_pages_of_a_long_trail_swap_in_place_and_back_comes_back(
+    alice: BrowserUser, live: Live
+) -> None:
     for number in range(30):
         alice.page.request.post("/account", form={"phone": str(number)}, max_redirects=0)
     page = alice.page

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Person
+from tests.browser.conftest import BrowserUser
 from tests.browser.steps import (
     button_of,
     error_of,
@@ -18,7 +18,7 @@ from tests.browser.steps import (
     submit,
     type_in,
 )
-from tests.people import PASSWORD
+from tests.browser_client import PASSWORD
 from web.forms.fields import TOO_CLOSE, TOO_COMMON
 
 ALL_RULES = ["length", "letter", "number", "special"]
@@ -62,7 +62,7 @@ def test_a_password_made_of_ones_name_is_told_on_leaving_the_field(page: Page) -
 
 
 @pytest.mark.asvs("S45", "S48")
-def test_a_common_password_is_told_at_the_submit_and_another_is_taken(charlie: Person) -> None:
+def test_a_common_password_is_told_at_the_submit_and_another_is_taken(charlie: BrowserUser) -> None:
     page = charlie.page
     page.goto("/signup")
     fill_sign_up(page, "Charlie", charlie.email, "Passw0rd!")
@@ -78,7 +78,7 @@ def test_a_common_password_is_told_at_the_submit_and_another_is_taken(charlie: P
 
 
 @pytest.mark.asvs("S45")
-def test_a_common_password_is_told_at_a_change_of_password(alice: Person) -> None:
+def test_a_common_password_is_told_at_a_change_of_password(alice: BrowserUser) -> None:
     page = alice.page
     page.goto("/account")
     page.fill("#password-current_password", PASSWORD)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Dialog, Page, expect
 
-from tests.browser.conftest import Person
+from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
 from tests.browser.pages import assert_accessible
 from tests.browser.steps import (
@@ -24,15 +24,15 @@ from tests.browser.steps import (
     settle,
     submit,
 )
-from tests.people import FIREFOX, IPHONE, PASSWORD
+from tests.browser_client import FIREFOX, IPHONE, PASSWORD
 
 OTHERS = "[data-device]:not([data-current=true])"
 OTHERS_AT_ONCE = 'form[action$="/devices/revoke-others"] button'
-EVERYWHERE = 'form[action$="/devices/revoke-all"] button'
+ALL_INTERFACES = 'form[action$="/devices/revoke-all"] button'
 
 
 @pytest.mark.guide("C7")
-def test_revoking_changes_list_and_count_in_place(alice: Person) -> None:
+def test_revoking_changes_list_and_count_in_place(alice: BrowserUser) -> None:
     page = alice.page
     alice.elsewhere(user_agent=IPHONE)
     alice.elsewhere()
@@ -52,7 +52,7 @@ def test_revoking_changes_list_and_count_in_place(alice: Person) -> None:
 
 
 def test_the_current_device_is_marked_in_words_and_cannot_be_revoked_by_accident(
-    alice: Person,
+    alice: BrowserUser,
 ) -> None:
     alice.elsewhere()
     alice.page.goto("/devices")
@@ -62,7 +62,7 @@ def test_the_current_device_is_marked_in_words_and_cannot_be_revoked_by_accident
     expect(current.get_by_role("button")).to_have_count(0)
 
 
-def test_all_others_go_at_once(alice: Person, live: Live) -> None:
+def test_all_others_go_at_once(alice: BrowserUser, live: Live) -> None:
     alice.elsewhere()
     alice.elsewhere()
     alice.page.goto("/devices")
@@ -79,7 +79,7 @@ def test_all_others_go_at_once(alice: Person, live: Live) -> None:
 
 
 @pytest.mark.guide("C8")
-def test_log_out_everywhere_asks_once_and_no_means_no(alice: Person, live: Live) -> None:
+def test_log_out_everywhere_asks_once_and_no_means_no(alice: BrowserUser, live: Live) -> None:
     phone, page, asked = alice.elsewhere(), alice.page, []
     phone.page.goto("/dashboard")
     answers = iter((False, True))
@@ -90,11 +90,11 @@ def test_log_out_everywhere_asks_once_and_no_means_no(alice: Person, live: Live)
 
     page.on("dialog", answer)
     page.goto("/devices")
-    page.locator(EVERYWHERE).click()
+    page.locator(ALL_INTERFACES).click()
     settle(page, 300)
     expect_path(page, "/devices")
     assert (len(asked), live.sessions_of(alice.email)) == (1, 2)
-    page.locator(EVERYWHERE).click()
+    page.locator(ALL_INTERFACES).click()
     expect_path(page, "/login")
     assert (len(asked), live.sessions_of(alice.email)) == (2, 0)
     assert "2 sessions" in asked[0]
@@ -105,7 +105,7 @@ def test_log_out_everywhere_asks_once_and_no_means_no(alice: Person, live: Live)
 
 
 @pytest.mark.asvs("S102")
-def test_a_double_click_ends_one_device(alice: Person, live: Live) -> None:
+def test_a_double_click_ends_one_device(alice: BrowserUser, live: Live) -> None:
     """After the first click the list moves up, so that the button of another device lies under the
     pointer.
     """
@@ -124,7 +124,7 @@ def test_a_double_click_ends_one_device(alice: Person, live: Live) -> None:
     assert live.sessions_of(alice.email) == 3
 
 
-def test_a_device_that_is_already_gone_is_told_kindly(alice: Person, live: Live) -> None:
+def test_a_device_that_is_already_gone_is_told_kindly(alice: BrowserUser, live: Live) -> None:
     alice.elsewhere()
     page = alice.page
     page.goto("/devices")
@@ -135,9 +135,9 @@ def test_a_device_that_is_already_gone_is_told_kindly(alice: Person, live: Live)
     expect(page.get_by_role("heading", level=1)).to_have_text("Devices")
 
 
-def test_times_are_the_readers_own(make_person: Callable[..., Person]) -> None:
+def test_times_are_the_readers_own(make_user: Callable[..., BrowserUser]) -> None:
     zone = "Asia/Kolkata"
-    alice = make_person("Alice", member=True, timezone_id=zone)
+    alice = make_user("Alice", signed_up=True, timezone_id=zone)
     for path in ("/devices", "/dashboard"):
         alice.page.goto(path)
         for style, stamp, text in alice.page.locator("main time").evaluate_all(
@@ -152,13 +152,15 @@ def test_times_are_the_readers_own(make_person: Callable[..., Person]) -> None:
                 )
 
 
-def test_without_scripts_times_say_that_they_are_utc(make_person: Callable[..., Person]) -> None:
-    alice = make_person("Alice", member=True, java_script_enabled=False, timezone_id="Asia/Kolkata")
+def test_without_scripts_times_say_that_they_are_utc(make_user: Callable[..., BrowserUser]) -> None:
+    alice = make_user(
+        "Alice", signed_up=True, java_script_enabled=False, timezone_id="Asia/Kolkata"
+    )
     alice.page.goto("/devices")
     expect(alice.page.locator("time[data-time=when]").first).to_contain_text("UTC")
 
 
-def test_a_long_list_can_be_searched(alice: Person, live: Live) -> None:
+def test_a_long_list_can_be_searched(alice: BrowserUser, live: Live) -> None:
     live.log_in(alice.email, FIREFOX, times=9)
     live.log_in(alice.email, IPHONE)
     alice.page.goto("/devices")
@@ -168,7 +170,7 @@ def test_a_long_list_can_be_searched(alice: Person, live: Live) -> None:
     expect(alice.page.get_by_text("1 of 11 shown")).to_be_visible()
 
 
-def test_a_filter_without_a_match_offers_to_clear_it(alice: Person, live: Live) -> None:
+def test_a_filter_without_a_match_offers_to_clear_it(alice: BrowserUser, live: Live) -> None:
     live.log_in(alice.email, FIREFOX, times=9)
     page = alice.page
     page.goto("/devices")
@@ -182,7 +184,9 @@ def test_a_filter_without_a_match_offers_to_clear_it(alice: Person, live: Live) 
     assert focused(page) == "device-filter"
 
 
-def test_after_a_device_is_logged_out_the_next_one_has_the_focus(alice: Person, live: Live) -> None:
+def test_after_a_device_is_logged_out_the_next_one_has_the_focus(
+    alice: BrowserUser, live: Live
+) -> None:
     live.log_in(alice.email, FIREFOX, times=3)
     page = alice.page
     page.goto("/devices")
@@ -198,9 +202,9 @@ def test_after_a_device_is_logged_out_the_next_one_has_the_focus(alice: Person, 
 
 
 def test_without_scripts_the_other_devices_end_after_a_question(
-    make_person: Callable, live: Live
+    make_user: Callable, live: Live
 ) -> None:
-    alice = make_person("Alice", member=True, java_script_enabled=False)
+    alice = make_user("Alice", signed_up=True, java_script_enabled=False)
     live.log_in(alice.email, FIREFOX, times=2)
     page = alice.page
     page.goto("/devices")
@@ -215,7 +219,7 @@ def test_without_scripts_the_other_devices_end_after_a_question(
     assert live.sessions_of(alice.email) == 1
 
 
-def test_times_follow_the_servers_clock_and_not_the_readers(alice: Person) -> None:
+def test_times_follow_the_servers_clock_and_not_the_readers(alice: BrowserUser) -> None:
     phone = alice.elsewhere()
     for hours in (-30, 5):
         phone.page.clock.set_system_time(datetime.now() + timedelta(hours=hours))
@@ -224,7 +228,9 @@ def test_times_follow_the_servers_clock_and_not_the_readers(alice: Person) -> No
         expect(phone.page.locator(OTHERS).locator("time").last).to_contain_text("today at")
 
 
-def test_a_field_is_not_announced_as_invalid_before_its_check(page: Page, alice: Person) -> None:
+def test_a_field_is_not_announced_as_invalid_before_its_check(
+    page: Page, alice: BrowserUser
+) -> None:
     page.goto("/signup")
     page.locator("#email").press_sequentially("charlie@")
     for field in ("name", "email", "password"):
@@ -243,7 +249,7 @@ def test_a_field_is_not_announced_as_invalid_before_its_check(page: Page, alice:
         expect(alice.page.locator(f"#{field}")).to_have_attribute("aria-invalid", "false")
 
 
-def test_a_saved_profile_renames_the_bar(alice: Person) -> None:
+def test_a_saved_profile_renames_the_bar(alice: BrowserUser) -> None:
     page = alice.page
     page.goto("/account")
     mark(page)
@@ -257,7 +263,7 @@ def test_a_saved_profile_renames_the_bar(alice: Person) -> None:
 
 
 def test_a_new_password_empties_the_fields_and_says_how_many_were_logged_out(
-    alice: Person, live: Live
+    alice: BrowserUser, live: Live
 ) -> None:
     alice.elsewhere()
     page = alice.page
@@ -285,7 +291,9 @@ def test_a_new_password_empties_the_fields_and_says_how_many_were_logged_out(
     expect_toast(page, "Profile saved.")
 
 
-def test_a_search_for_people_keeps_focus_and_caret(ada: Person, alice: Person, live: Live) -> None:
+def test_a_search_for_people_keeps_focus_and_caret(
+    ada: BrowserUser, alice: BrowserUser, live: Live
+) -> None:
     page = ada.page
     page.goto("/admin/users")
     mark(page)
@@ -305,14 +313,14 @@ def test_a_search_for_people_keeps_focus_and_caret(ada: Person, alice: Person, l
     expect(page.locator("#users [data-user]")).to_have_count(1)
 
 
-def test_a_search_that_finds_nobody_says_so(ada: Person) -> None:
+def test_a_search_that_finds_nobody_says_so(ada: BrowserUser) -> None:
     ada.page.goto("/admin/users")
     ada.page.fill("#q", "nobody at all")
     expect(ada.page.locator("#users")).to_have_count(0)
     expect(ada.page.get_by_role("status").filter(has_text="Nobody")).to_be_visible()
 
 
-def test_a_change_of_role_is_seen_by_both(ada: Person, alice: Person, live: Live) -> None:
+def test_a_change_of_role_is_seen_by_both(ada: BrowserUser, alice: BrowserUser, live: Live) -> None:
     alice.page.goto("/dashboard")
     page, row = ada.page, f'[data-user="{live.id_of(alice.email)}"]'
     page.goto(f"/admin/users?q={alice.email}")
@@ -328,7 +336,7 @@ def test_a_change_of_role_is_seen_by_both(ada: Person, alice: Person, live: Live
     expect(alice.page.get_by_role("heading", level=1)).to_have_text("People")
 
 
-def test_a_menu_is_left_by_escape_and_by_a_click_beside_it(ada: Person) -> None:
+def test_a_menu_is_left_by_escape_and_by_a_click_beside_it(ada: BrowserUser) -> None:
     page = ada.page
     page.goto(f"/admin/users?q={ada.email}")
     summary = page.locator("#users details summary").first
@@ -341,9 +349,9 @@ def test_a_menu_is_left_by_escape_and_by_a_click_beside_it(ada: Person) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_menu_of_the_last_user_opens_in_view(
-    make_person: Callable, live: Live, width: int
+    make_user: Callable, live: Live, width: int
 ) -> None:
-    ada = make_person("Ada", admin=True, viewport={"width": width, "height": 600})
+    ada = make_user("Ada", admin=True, viewport={"width": width, "height": 600})
     for number in range(6):
         live.create(f"Guest {number}", f"menu{width}.{number}@example.com")
     page = ada.page
@@ -357,7 +365,7 @@ def test_the_menu_of_the_last_user_opens_in_view(
 
 
 def test_a_menu_loads_when_it_opens_and_again_after_a_change(
-    ada: Person, alice: Person, live: Live
+    ada: BrowserUser, alice: BrowserUser, live: Live
 ) -> None:
     page = ada.page
     page.goto(f"/admin/users?q={alice.email}")
@@ -373,9 +381,9 @@ def test_a_menu_loads_when_it_opens_and_again_after_a_change(
 
 
 def test_the_actions_of_a_user_work_on_a_page_too(
-    make_person: Callable, alice: Person, live: Live, javascript: bool
+    make_user: Callable, alice: BrowserUser, live: Live, javascript: bool
 ) -> None:
-    ada = make_person("Ada", admin=True, java_script_enabled=javascript)
+    ada = make_user("Ada", admin=True, java_script_enabled=javascript)
     page, row = ada.page, f'[data-user="{live.id_of(alice.email)}"]'
     page.goto(f"/admin/users?q={alice.email}")
     if javascript:
@@ -390,11 +398,13 @@ def test_the_actions_of_a_user_work_on_a_page_too(
     page.get_by_role("button", name="Disable the account").click()
     expect_path(page, "/admin/users")
     expect(page.locator(row)).to_contain_text("Disabled")
-    expect(page.locator(".notice")).to_have_text("Account disabled, and logged out everywhere.")
+    expect(page.locator(".flash")).to_have_text("Account disabled, and logged out everywhere.")
     assert live.sessions_of(alice.email) == 0
 
 
-def test_a_disabled_person_is_out_at_the_next_step(ada: Person, alice: Person, live: Live) -> None:
+def test_a_disabled_person_is_out_at_the_next_step(
+    ada: BrowserUser, alice: BrowserUser, live: Live
+) -> None:
     alice.page.goto("/dashboard")
     ada.page.on("dialog", lambda dialog: dialog.accept())
     ada.page.goto(f"/admin/users?q={alice.email}")

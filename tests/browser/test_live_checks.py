@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Person
+from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live, wait_until
 from tests.browser.steps import (
     TAKEN,
@@ -19,7 +19,7 @@ from tests.browser.steps import (
     settle,
     type_in,
 )
-from tests.people import PASSWORD
+from tests.browser_client import PASSWORD
 
 NAME_CHECK, EMAIL_CHECK, PASSWORD_CHECK = (
     f"/signup/check/{field}" for field in ("name", "email", "password")
@@ -41,7 +41,7 @@ def test_a_burst_of_typing_makes_one_request(page: Page, field: str, text: str) 
 
 
 @pytest.mark.guide("A22")
-def test_a_taken_address_is_told_while_one_types(page: Page, alice: Person) -> None:
+def test_a_taken_address_is_told_while_one_types(page: Page, alice: BrowserUser) -> None:
     page.goto("/signup")
     type_in(page, "email", alice.email)
     expect(error_of(page, "email")).to_contain_text(TAKEN)
@@ -58,7 +58,7 @@ def test_an_address_on_its_way_is_not_asked_about(page: Page) -> None:
 
 
 @pytest.mark.guide("A23")
-def test_a_slow_old_answer_is_never_shown(page: Page, alice: Person, live: Live) -> None:
+def test_a_slow_old_answer_is_never_shown(page: Page, alice: BrowserUser, live: Live) -> None:
     live.trouble.order(EMAIL_CHECK, after=0.8)
     page.goto("/signup")
     record(page, "#email-message")
@@ -73,7 +73,7 @@ def test_a_slow_old_answer_is_never_shown(page: Page, alice: Person, live: Live)
 
 
 @pytest.mark.parametrize("how", ["Enter", "click", "Enter during a check"])
-def test_a_submit_silences_the_checks(charlie: Person, live: Live, how: str) -> None:
+def test_a_submit_silences_the_checks(charlie: BrowserUser, live: Live, how: str) -> None:
     """A late check would report the email of the account that the submit created as taken."""
     page = charlie.page
     live.trouble.order(EMAIL_CHECK, before=0.3)
@@ -244,7 +244,7 @@ def test_a_message_never_moves_the_button_from_under_the_mouse(page: Page) -> No
 
 
 @pytest.mark.guide("A22")
-def test_a_page_address_is_checked_on_the_account_too(alice: Person, ada: Person) -> None:
+def test_a_page_address_is_checked_on_the_account_too(alice: BrowserUser, ada: BrowserUser) -> None:
     slug = ada.live.rows(f"SELECT slug FROM users WHERE email = '{ada.email}'")[0][0]
     alice.page.goto("/account")
     sent = listen(alice.page)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Person
+from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
 from tests.browser.steps import (
     OFFLINE,
@@ -22,13 +22,13 @@ from tests.browser.steps import (
     settle,
     submit,
 )
-from web.rendering.responses import SITE
+from web.rendering.responses import SITE_NAME
 
 WAYS = (("Devices", "/devices"), ("Account", "/account"), ("Dashboard", "/dashboard"))
 
 
 @pytest.mark.guide("D27", "D28")
-def test_a_link_changes_the_main_part_and_all_that_belongs_to_it(alice: Person) -> None:
+def test_a_link_changes_the_main_part_and_all_that_belongs_to_it(alice: BrowserUser) -> None:
     page = alice.page
     page.goto("/dashboard")
     mark(page)
@@ -44,7 +44,7 @@ def test_a_link_changes_the_main_part_and_all_that_belongs_to_it(alice: Person) 
     follow(page, "Devices")
     expect_path(page, "/devices")
     # The brand in the navigation is boosted in the same way as the other links.
-    page.get_by_role("link", name=SITE, exact=True).click()
+    page.get_by_role("link", name=SITE_NAME, exact=True).click()
     expect_path(page, "/dashboard")
     expect(page.locator("nav [aria-current=page]")).to_have_text(["Dashboard"])
     assert is_marked(page) and page.evaluate("document.querySelector('nav').marked")
@@ -53,7 +53,7 @@ def test_a_link_changes_the_main_part_and_all_that_belongs_to_it(alice: Person) 
     expect(page.get_by_role("banner")).to_contain_text("Alice")
 
 
-def test_back_and_forward_show_what_was_there(alice: Person) -> None:
+def test_back_and_forward_show_what_was_there(alice: BrowserUser) -> None:
     page = alice.page
     page.goto("/dashboard")
     for name, _ in WAYS[:2]:
@@ -78,7 +78,7 @@ def test_back_and_forward_show_what_was_there(alice: Person) -> None:
 @pytest.mark.parametrize(
     "click", [{"modifiers": ["Control"]}, {"button": "middle"}], ids=["Ctrl", "middle button"]
 )
-def test_a_link_opens_in_a_tab_of_its_own(alice: Person, click: dict) -> None:
+def test_a_link_opens_in_a_tab_of_its_own(alice: BrowserUser, click: dict) -> None:
     """htmx 4.0.1 handles these clicks itself unless the application prevents it."""
     page = alice.page
     page.goto("/dashboard")
@@ -89,7 +89,7 @@ def test_a_link_opens_in_a_tab_of_its_own(alice: Person, click: dict) -> None:
     expect_path(page, "/dashboard")
 
 
-def test_a_new_page_starts_at_its_top(alice: Person) -> None:
+def test_a_new_page_starts_at_its_top(alice: BrowserUser) -> None:
     page = alice.page
     page.set_viewport_size({"width": 400, "height": 300})
     page.goto("/account")
@@ -101,7 +101,7 @@ def test_a_new_page_starts_at_its_top(alice: Person) -> None:
 
 
 @pytest.mark.guide("A20")
-def test_the_door_is_always_crossed_by_a_real_navigation(alice: Person) -> None:
+def test_the_door_is_always_crossed_by_a_real_navigation(alice: BrowserUser) -> None:
     page = alice.page
     page.context.clear_cookies()
     page.goto("/login")
@@ -121,7 +121,7 @@ def test_the_door_is_always_crossed_by_a_real_navigation(alice: Person) -> None:
 
 
 @pytest.mark.asvs("S72")
-def test_a_session_that_ended_leads_to_log_in_and_back(alice: Person, live: Live) -> None:
+def test_a_session_that_ended_leads_to_log_in_and_back(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.goto("/devices")
     live.end_sessions_of(alice.email)
@@ -137,7 +137,7 @@ def test_a_session_that_ended_leads_to_log_in_and_back(alice: Person, live: Live
 
 @pytest.mark.asvs("S72")
 def test_a_form_sent_after_the_session_ended_leads_to_log_in_and_back(
-    alice: Person, live: Live
+    alice: BrowserUser, live: Live
 ) -> None:
     page = alice.page
     page.goto("/account")
@@ -150,7 +150,9 @@ def test_a_form_sent_after_the_session_ended_leads_to_log_in_and_back(
 
 
 @pytest.mark.guide("D2")
-def test_a_door_that_is_closed_now_shows_under_its_own_address(ada: Person, live: Live) -> None:
+def test_a_door_that_is_closed_now_shows_under_its_own_address(
+    ada: BrowserUser, live: Live
+) -> None:
     page = ada.page
     live.create("Grace", "grace.keeps.the.keys@example.com", "admin")
     page.goto("/dashboard")
@@ -165,7 +167,7 @@ def test_a_door_that_is_closed_now_shows_under_its_own_address(ada: Person, live
     expect(page.get_by_role("link", name="People", exact=True)).to_have_count(0)
 
 
-def test_a_page_that_is_gone_shows_under_its_own_address(alice: Person, live: Live) -> None:
+def test_a_page_that_is_gone_shows_under_its_own_address(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.goto("/account")
     live.change(f"UPDATE users SET slug = slug || '-moved' WHERE email = '{alice.email}'")
@@ -175,7 +177,7 @@ def test_a_page_that_is_gone_shows_under_its_own_address(alice: Person, live: Li
     expect(page.get_by_role("heading", level=1)).to_be_focused()
 
 
-def test_a_page_that_fails_says_so(alice: Person, live: Live) -> None:
+def test_a_page_that_fails_says_so(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.goto("/dashboard")
     live.change("ALTER TABLE sessions RENAME COLUMN browser TO browsers")
@@ -191,7 +193,7 @@ def test_a_page_that_fails_says_so(alice: Person, live: Live) -> None:
     expect_heading(page, "Devices")
 
 
-def test_offline_a_link_says_so_and_the_page_stays(alice: Person, forgiven: list[str]) -> None:
+def test_offline_a_link_says_so_and_the_page_stays(alice: BrowserUser, forgiven: list[str]) -> None:
     forgiven += OFFLINE
     page = alice.page
     page.goto("/dashboard")
@@ -206,10 +208,10 @@ def test_offline_a_link_says_so_and_the_page_stays(alice: Person, forgiven: list
 @pytest.mark.asvs("S69")
 @pytest.mark.parametrize("where", ["here", "everywhere, from another browser"])
 def test_a_browser_that_keeps_pages_shows_nothing_private_on_back(
-    make_person: Callable[..., Person], live: Live, bfcache: Browser, where: str
+    make_user: Callable[..., BrowserUser], live: Live, bfcache: Browser, where: str
 ) -> None:
     """Chromium keeps even `no-store` pages for Back as long as the cookies do not change."""
-    alice = make_person("Alice", member=True, by=bfcache)
+    alice = make_user("Alice", signed_up=True, by=bfcache)
     page = alice.page
     page.goto("/account")
     expect(page.locator("main")).to_contain_text(alice.email)
@@ -226,9 +228,9 @@ def test_a_browser_that_keeps_pages_shows_nothing_private_on_back(
     assert alice.email not in page.content()
 
 
-def log_in_as_bob(alice: Person, make_person: Callable[..., Person]) -> Person:
+def log_in_as_bob(alice: BrowserUser, make_user: Callable[..., BrowserUser]) -> BrowserUser:
     """Logs Alice out and Bob in, in a second tab of Alice's browser."""
-    bob, tab = make_person("Bob", member=True), alice.page.context.new_page()
+    bob, tab = make_user("Bob", signed_up=True), alice.page.context.new_page()
     tab.goto("/dashboard")
     log_out(tab)
     expect_path(tab, "/login")
@@ -238,12 +240,12 @@ def log_in_as_bob(alice: Person, make_person: Callable[..., Person]) -> Person:
 
 
 def test_a_page_of_one_user_never_stands_under_anothers_name(
-    alice: Person, make_person: Callable[..., Person]
+    alice: BrowserUser, make_user: Callable[..., BrowserUser]
 ) -> None:
     page = alice.page
     page.goto("/account")
     mark(page)
-    log_in_as_bob(alice, make_person)
+    log_in_as_bob(alice, make_user)
     follow(page, "Devices")
     expect_heading(page, "Devices")
     expect_path(page, "/devices")
@@ -252,11 +254,11 @@ def test_a_page_of_one_user_never_stands_under_anothers_name(
 
 
 def test_log_out_in_an_old_document_ends_no_session(
-    alice: Person, make_person: Callable[..., Person], live: Live
+    alice: BrowserUser, make_user: Callable[..., BrowserUser], live: Live
 ) -> None:
     page = alice.page
     page.goto("/account")
-    bob = log_in_as_bob(alice, make_person)
+    bob = log_in_as_bob(alice, make_user)
     before = live.sessions_of(bob.email)
     log_out(page)
     expect(page.get_by_role("banner")).to_contain_text("Bob")
@@ -267,7 +269,9 @@ def test_log_out_in_an_old_document_ends_no_session(
     assert live.sessions_of(bob.email) == before - 1
 
 
-def test_a_late_answer_never_replaces_the_page_of_a_newer_click(alice: Person, live: Live) -> None:
+def test_a_late_answer_never_replaces_the_page_of_a_newer_click(
+    alice: BrowserUser, live: Live
+) -> None:
     page = alice.page
     page.goto("/dashboard")
     live.trouble.order("/devices", method="GET", before=1)
@@ -280,7 +284,7 @@ def test_a_late_answer_never_replaces_the_page_of_a_newer_click(alice: Person, l
     expect_path(page, "/account")
 
 
-def test_back_finds_the_place_that_was_left(alice: Person) -> None:
+def test_back_finds_the_place_that_was_left(alice: BrowserUser) -> None:
     page = alice.page
     page.set_viewport_size({"width": 400, "height": 400})
     page.goto("/account")

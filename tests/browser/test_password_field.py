@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Person
+from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
 from tests.browser.steps import (
     expect_path,
@@ -23,7 +23,7 @@ from tests.browser.steps import (
     submit,
     type_in,
 )
-from tests.people import PASSWORD
+from tests.browser_client import PASSWORD
 
 SUMMARY = ".field:has(#password-rules) [role=status]:has-text('requirements met')"
 
@@ -118,7 +118,7 @@ def test_the_generator_is_told_the_rules(page: Page) -> None:
 
 
 @pytest.mark.asvs("S47")
-def test_a_manager_that_fills_the_form_is_answered_as_a_typist_is(charlie: Person) -> None:
+def test_a_manager_that_fills_the_form_is_answered_as_a_typist_is(charlie: BrowserUser) -> None:
     """Sets the values by a script and fires `input` and `change`, as autofill does."""
     page = charlie.page
     page.goto("/signup")
@@ -159,7 +159,7 @@ def test_show_and_hide_keep_the_caret_and_the_focus(page: Page) -> None:
     expect(button).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_shown_password_is_hidden_when_it_is_sent(charlie: Person, live: Live) -> None:
+def test_a_shown_password_is_hidden_when_it_is_sent(charlie: BrowserUser, live: Live) -> None:
     page = charlie.page
     live.trouble.order("/signup", after=0.4)
     page.goto("/signup")
@@ -205,7 +205,7 @@ def test_caps_lock_is_told_and_told_off(page: Page) -> None:
 
 
 @pytest.mark.parametrize("password", ["🗝" * 200 + " a1!", "  engine No.9  " * 8])
-def test_a_long_password_is_taken_as_it_is(charlie: Person, password: str) -> None:
+def test_a_long_password_is_taken_as_it_is(charlie: BrowserUser, password: str) -> None:
     page = charlie.page
     page.goto("/signup")
     fill_sign_up(page, "Charlie", charlie.email, password)

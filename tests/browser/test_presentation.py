@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Person, new_person, opened_pages
+from tests.browser.conftest import BrowserUser, new_person, opened_pages
 from tests.browser.live import Live
 from tests.browser.pages import (
     ADMIN,
@@ -29,10 +29,10 @@ def shown(request: pytest.FixtureRequest, chromium: Browser, live: Live) -> Iter
     The user's name is as long as it may be.
     """
     state = request.param
-    member, admin = state not in GUEST and state not in ADMIN, state in ADMIN
+    signed_up, admin = state not in GUEST and state not in ADMIN, state in ADMIN
     with opened_pages(chromium, live) as open_page:
-        name = LONG[:100] if member else "Ada"
-        person = new_person(open_page, live, name, member=member, admin=admin, viewport=SMALL)
+        name = LONG[:100] if signed_up else "Ada"
+        person = new_person(open_page, live, name, signed_up=signed_up, admin=admin, viewport=SMALL)
         STATES[state](person)
         yield person.page
 
@@ -61,7 +61,7 @@ def test_nothing_sticks_out_of_the_smallest_screen(shown: Page) -> None:
 
 
 def test_a_database_that_is_away_stands_in_nobodys_way(
-    alice: Person, away: Live, open_page: Callable
+    alice: BrowserUser, away: Live, open_page: Callable
 ) -> None:
     page = open_page(of=away, viewport=SMALL)
     page.context.add_cookies(alice.page.context.cookies())
@@ -73,7 +73,7 @@ def test_a_database_that_is_away_stands_in_nobodys_way(
     expect_path(page, "/dashboard")  # The failing database has not ended the session.
 
 
-def test_fields_are_large_enough_to_read_and_to_hit(page: Page, alice: Person) -> None:
+def test_fields_are_large_enough_to_read_and_to_hit(page: Page, alice: BrowserUser) -> None:
     """Mobile browsers zoom in when the focused field has a font below 16 pixels."""
     for reader, path in ((page, "/signup"), (page, "/login"), (alice.page, "/account")):
         reader.goto(path)
@@ -83,7 +83,7 @@ def test_fields_are_large_enough_to_read_and_to_hit(page: Page, alice: Person) -
         assert sizes and all(font >= 16 and height >= 44 for font, height in sizes)
 
 
-def test_whoever_wants_no_motion_gets_none(alice: Person, live: Live) -> None:
+def test_whoever_wants_no_motion_gets_none(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.emulate_media(reduced_motion="reduce")
     page.add_init_script(
@@ -107,7 +107,7 @@ def test_whoever_wants_no_motion_gets_none(alice: Person, live: Live) -> None:
     assert page.evaluate(moving) == [0, False, False]
 
 
-def test_nothing_jumps_while_a_page_comes(page: Page, alice: Person) -> None:
+def test_nothing_jumps_while_a_page_comes(page: Page, alice: BrowserUser) -> None:
     """Measures the cumulative layout shift, which includes the conversion of times to the local
     zone.
     """
@@ -138,7 +138,7 @@ def test_the_focus_can_be_seen(page: Page) -> None:
         assert width >= 3 and shown, focused
 
 
-def test_a_keyboard_is_enough_to_sign_up(charlie: Person) -> None:
+def test_a_keyboard_is_enough_to_sign_up(charlie: BrowserUser) -> None:
     page = charlie.page
     page.goto("/signup")
     page.keyboard.press("Tab")
@@ -156,7 +156,7 @@ def test_a_keyboard_is_enough_to_sign_up(charlie: Person) -> None:
 
 
 def test_every_page_has_a_title_of_its_own_one_heading_and_its_landmarks(
-    page: Page, ada: Person
+    page: Page, ada: BrowserUser
 ) -> None:
     titles = []
     for reader, paths in (

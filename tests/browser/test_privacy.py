@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Response, expect
 
-from tests.browser.conftest import Person
+from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
 from tests.browser.pages import ADMIN, GUEST, MEMBER, STATES
 from tests.browser.steps import (
@@ -20,7 +20,7 @@ from tests.browser.steps import (
     sign_up,
     submit,
 )
-from tests.people import PASSWORD
+from tests.browser_client import PASSWORD
 
 HOSTILE = (
     """<script>window.pwned=1</script><img src=x onerror=pwned=1>""",
@@ -83,7 +83,7 @@ def test_a_second_view_asks_for_the_page_alone(page: Page) -> None:
 
 
 @pytest.mark.asvs("S70")
-def test_the_browser_keeps_nothing_of_anybodys(charlie: Person) -> None:
+def test_the_browser_keeps_nothing_of_anybodys(charlie: BrowserUser) -> None:
     page = charlie.page
     sign_up(page, "C", charlie.email)
     expect_summary(page, "Name must be")
@@ -107,7 +107,7 @@ def test_the_browser_keeps_nothing_of_anybodys(charlie: Person) -> None:
 
 
 @pytest.mark.guide("B11")
-def test_no_script_sees_the_cookie_and_a_changed_one_opens_nothing(alice: Person) -> None:
+def test_no_script_sees_the_cookie_and_a_changed_one_opens_nothing(alice: BrowserUser) -> None:
     page = alice.page
     page.goto("/dashboard")
     assert page.evaluate("document.cookie") == ""
@@ -128,12 +128,12 @@ def test_no_script_sees_the_cookie_and_a_changed_one_opens_nothing(alice: Person
 @pytest.mark.asvs("S67", "S68", "S106")
 @pytest.mark.parametrize("who", ["stranger", "member", "administrator"])
 def test_no_page_has_anything_for_a_strict_policy_to_stop(
-    make_person: Callable[..., Person], who: str
+    make_user: Callable[..., BrowserUser], who: str
 ) -> None:
     """The fixture `open_page` checks for policy violations and foreign requests; this test checks
     that the pages contain nothing that a policy would have to block.
     """
-    person = make_person("Ada", member=who == "member", admin=who == "administrator")
+    person = make_user("Ada", signed_up=who == "member", admin=who == "administrator")
     wanted = {"stranger": GUEST, "administrator": ADMIN}.get(who, MEMBER)
     policies = set()
     person.page.on(
@@ -159,11 +159,11 @@ def test_no_page_has_anything_for_a_strict_policy_to_stop(
 
 @pytest.mark.asvs("S33", "S67")
 def test_a_hostile_name_and_device_are_words_alone(
-    make_person: Callable[..., Person], ada: Person, live: Live
+    make_user: Callable[..., BrowserUser], ada: BrowserUser, live: Live
 ) -> None:
     shape = "() => [...document.body.querySelectorAll('*')].map(n => `${n.localName}: ${n.getAttributeNames().join()}`)"
-    tame = make_person("Grace", member=True)
-    wild = make_person("Grace", member=True)
+    tame = make_user("Grace", signed_up=True)
+    wild = make_user("Grace", signed_up=True)
     for text in HOSTILE:
         for person, words in ((wild, text), (tame, "Grace")):
             quoted, user = words.replace("'", "''"), live.id_of(person.email)
@@ -201,8 +201,8 @@ def test_a_hostile_answer_in_a_form_is_words_alone(page: Page) -> None:
 
 
 @pytest.mark.asvs("S110")
-def test_without_scripts_a_hostile_text_is_words_too(make_person: Callable[..., Person]) -> None:
-    charlie = make_person("Charlie", java_script_enabled=False)
+def test_without_scripts_a_hostile_text_is_words_too(make_user: Callable[..., BrowserUser]) -> None:
+    charlie = make_user("Charlie", java_script_enabled=False)
     charlie.page.goto("/login")
     log_in(charlie.page, HOSTILE[1], PASSWORD)
     expect(charlie.page.locator("#email")).to_have_value(HOSTILE[1])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Person
+from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
 from tests.browser.steps import (
     TAKEN,
@@ -20,8 +20,8 @@ from tests.browser.steps import (
     sign_up,
     submit,
 )
-from tests.people import PASSWORD
-from web.rendering.responses import SITE
+from tests.browser_client import PASSWORD
+from web.rendering.responses import SITE_NAME
 
 NAME = "Name must be at least 2 characters long."
 EMAIL = "Please enter a valid email."
@@ -34,9 +34,9 @@ RULES = (
 
 
 @pytest.fixture
-def someone(make_person: Callable[..., Person], javascript: bool) -> Callable[..., Person]:
+def someone(make_user: Callable[..., BrowserUser], javascript: bool) -> Callable[..., BrowserUser]:
     """Creates users with JavaScript enabled or disabled."""
-    return lambda name, **options: make_person(name, java_script_enabled=javascript, **options)
+    return lambda name, **options: make_user(name, java_script_enabled=javascript, **options)
 
 
 @pytest.mark.guide("A8", "A12", "A13", "A20")
@@ -50,7 +50,7 @@ def test_charlie_signs_up_after_every_error(someone: Callable, live: Live) -> No
     submit(charlie.page)
     expect_summary(charlie.page, EMAIL, RULES[0], RULES[2], RULES[3])
     expect(charlie.page.locator("#error-summary")).not_to_contain_text(RULES[1])
-    expect(charlie.page).to_have_title(f"Error: Create your account · {SITE}")
+    expect(charlie.page).to_have_title(f"Error: Create your account · {SITE_NAME}")
     expect(charlie.page.locator("#name")).to_have_value("Charlie")
     fill_sign_up(charlie.page, "Charlie", charlie.email)
     submit(charlie.page)
@@ -60,7 +60,7 @@ def test_charlie_signs_up_after_every_error(someone: Callable, live: Live) -> No
 
 
 @pytest.mark.guide("A22")
-def test_an_address_is_taken_once(someone: Callable, alice: Person, live: Live) -> None:
+def test_an_address_is_taken_once(someone: Callable, alice: BrowserUser, live: Live) -> None:
     charlie = someone("Charlie")
     sign_up(charlie.page, "Charlie", f"  {alice.email.upper()} ", "another-No.7")
     expect_summary(charlie.page, TAKEN)
@@ -70,12 +70,14 @@ def test_an_address_is_taken_once(someone: Callable, alice: Person, live: Live) 
 
 @pytest.mark.guide("A20")
 @pytest.mark.asvs("S110")
-def test_alice_logs_in_and_a_wrong_password_keeps_her_out(someone: Callable, alice: Person) -> None:
+def test_alice_logs_in_and_a_wrong_password_keeps_her_out(
+    someone: Callable, alice: BrowserUser
+) -> None:
     page = someone("Alice").page
     page.goto("/login")
     log_in(page, alice.email, "not-the-1-password")
     expect_summary(page, "Email or password is incorrect.")
-    expect(page).to_have_title(f"Error: Log in · {SITE}")
+    expect(page).to_have_title(f"Error: Log in · {SITE_NAME}")
     expect(page.locator("#email")).to_have_value(alice.email)
     # The error belongs to the form and not to one field.
     expect(page.locator("[aria-invalid=true]")).to_have_count(0)
@@ -92,7 +94,7 @@ def test_the_same_refusal_meets_an_unknown_address(someone: Callable) -> None:
 
 
 def test_alice_walks_through_the_house(someone: Callable) -> None:
-    alice = someone("Alice", member=True)
+    alice = someone("Alice", signed_up=True)
     alice.page.goto("/dashboard")
     for name in ("Devices", "Account", "Dashboard"):
         follow(alice.page, name)
@@ -107,7 +109,7 @@ def test_alice_walks_through_the_house(someone: Callable) -> None:
 
 
 def test_alice_changes_her_profile_and_errors_keep_what_she_typed(someone: Callable) -> None:
-    alice = someone("Alice", member=True)
+    alice = someone("Alice", signed_up=True)
     alice.page.goto("/account")
     alice.page.fill("#account-name", "A")
     alice.page.fill("#account-slug", "Not A Slug")
@@ -128,7 +130,7 @@ def test_alice_changes_her_profile_and_errors_keep_what_she_typed(someone: Calla
 
 
 def test_a_new_password_keeps_this_browser_and_ends_the_other(someone: Callable) -> None:
-    alice = someone("Alice", member=True)
+    alice = someone("Alice", signed_up=True)
     phone = alice.elsewhere()
     alice.page.goto("/account")
     alice.page.fill("#password-current_password", PASSWORD)
@@ -146,7 +148,7 @@ def test_a_new_password_keeps_this_browser_and_ends_the_other(someone: Callable)
 @pytest.mark.guide("C3", "C7")
 @pytest.mark.asvs("S110")
 def test_a_revoked_browser_is_sent_to_log_in(someone: Callable) -> None:
-    alice = someone("Alice", member=True)
+    alice = someone("Alice", signed_up=True)
     phone = alice.elsewhere()
     phone.page.goto("/dashboard")
     alice.page.goto("/devices")
@@ -161,7 +163,7 @@ def test_a_revoked_browser_is_sent_to_log_in(someone: Callable) -> None:
 
 @pytest.mark.guide("C8")
 def test_one_click_logs_out_everywhere(someone: Callable, live: Live) -> None:
-    alice = someone("Alice", member=True)
+    alice = someone("Alice", signed_up=True)
     alice.elsewhere()
     alice.page.on("dialog", lambda dialog: dialog.accept())
     alice.page.goto("/devices")
@@ -174,7 +176,7 @@ def test_one_click_logs_out_everywhere(someone: Callable, live: Live) -> None:
 @pytest.mark.guide("B15")
 @pytest.mark.asvs("S69", "S110")
 def test_after_log_out_back_shows_nothing_private(someone: Callable, live: Live) -> None:
-    alice = someone("Alice", member=True)
+    alice = someone("Alice", signed_up=True)
     alice.page.goto("/dashboard")
     follow(alice.page, "Account")
     expect_heading(alice.page, "Account")
@@ -191,7 +193,7 @@ def test_after_log_out_back_shows_nothing_private(someone: Callable, live: Live)
 
 @pytest.mark.asvs("S69")
 def test_back_asks_whether_the_session_still_lives(someone: Callable, live: Live) -> None:
-    alice = someone("Alice", member=True)
+    alice = someone("Alice", signed_up=True)
     alice.page.goto("/account")
     alice.page.goto("/handbook")
     live.end_sessions_of(alice.email)
@@ -202,7 +204,7 @@ def test_back_asks_whether_the_session_still_lives(someone: Callable, live: Live
 
 @pytest.mark.guide("D10")
 def test_a_member_is_never_asked_to_log_in(someone: Callable) -> None:
-    page = someone("Alice", member=True).page
+    page = someone("Alice", signed_up=True).page
     for path in ("/", "/login", "/signup"):
         page.goto(path)
         expect_path(page, "/dashboard")
@@ -210,7 +212,7 @@ def test_a_member_is_never_asked_to_log_in(someone: Callable) -> None:
 
 @pytest.mark.guide("D1", "D26")
 def test_the_menu_and_the_dashboard_follow_the_role(someone: Callable) -> None:
-    ada, alice = someone("Ada", admin=True), someone("Alice", member=True)
+    ada, alice = someone("Ada", admin=True), someone("Alice", signed_up=True)
     for person, kind, people in ((ada, "admin", 1), (alice, "user", 0)):
         person.page.goto("/dashboard")
         expect(person.page.locator("[data-dashboard]")).to_have_attribute("data-dashboard", kind)
@@ -218,7 +220,7 @@ def test_the_menu_and_the_dashboard_follow_the_role(someone: Callable) -> None:
 
 
 def test_whoever_is_turned_away_comes_back_after_logging_in(
-    someone: Callable, alice: Person
+    someone: Callable, alice: BrowserUser
 ) -> None:
     page = someone("Alice").page
     page.goto("/devices?from=mail")
@@ -232,7 +234,7 @@ def test_whoever_is_turned_away_comes_back_after_logging_in(
 
 @pytest.mark.asvs("S110")
 def test_a_browser_that_blocks_cookies_is_told_so(
-    someone: Callable, alice: Person, live: Live
+    someone: Callable, alice: BrowserUser, live: Live
 ) -> None:
     page = someone("Alice").page
     page.goto("/login")

@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Person
+from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live, wait_until
 from tests.browser.steps import (
     OFFLINE,
@@ -27,7 +27,7 @@ from tests.browser.steps import (
     sign_up,
     submit,
 )
-from tests.people import PASSWORD
+from tests.browser_client import PASSWORD
 
 NOT_CREATED = "An error occurred while creating your account."
 OTHER_PASSWORD = "another-No.7 to the sea"
@@ -44,16 +44,18 @@ def expect_all_kept(page: Page, email: str) -> None:
     expect_path(page, "/signup")
 
 
-def fill(person: Person) -> Page:
+def fill(user: BrowserUser) -> Page:
     """Opens and fills the sign-up form."""
-    person.page.goto("/signup")
-    mark(person.page)
-    fill_sign_up(person.page, "Charlie", person.email)
-    return person.page
+    user.page.goto("/signup")
+    mark(user.page)
+    fill_sign_up(user.page, "Charlie", user.email)
+    return user.page
 
 
 @pytest.mark.guide("A14", "A15")
-def test_a_form_shows_that_it_is_on_its_way(charlie: Person, alice: Person, live: Live) -> None:
+def test_a_form_shows_that_it_is_on_its_way(
+    charlie: BrowserUser, alice: BrowserUser, live: Live
+) -> None:
     live.trouble.order("/signup", after=0.6)
     page = charlie.page
     page.goto("/signup")
@@ -76,7 +78,7 @@ def test_a_form_shows_that_it_is_on_its_way(charlie: Person, alice: Person, live
 @pytest.mark.asvs("S102")
 @pytest.mark.parametrize("how", ["double click", "double Enter"])
 def test_two_submits_make_one_account_and_one_session(
-    charlie: Person, live: Live, how: str
+    charlie: BrowserUser, live: Live, how: str
 ) -> None:
     both_sent = Event()
     live.trouble.order("/signup", until=both_sent)
@@ -95,7 +97,7 @@ def test_two_submits_make_one_account_and_one_session(
 
 
 @pytest.mark.asvs("S102")
-def test_a_double_click_logs_in_once(alice: Person, live: Live) -> None:
+def test_a_double_click_logs_in_once(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.context.clear_cookies()
     live.trouble.order("/login", after=0.3)
@@ -110,11 +112,11 @@ def test_a_double_click_logs_in_once(alice: Person, live: Live) -> None:
 
 @pytest.mark.asvs("S102", "S110")
 def test_a_double_click_without_scripts_makes_one_account(
-    make_person: Callable[..., Person], live: Live, forgiven: list[str]
+    make_user: Callable[..., BrowserUser], live: Live, forgiven: list[str]
 ) -> None:
     # Chromium reports this for the first of two navigations.
     forgiven.append("uncaught: Transition was skipped")
-    charlie = make_person("Charlie", java_script_enabled=False)
+    charlie = make_user("Charlie", java_script_enabled=False)
     charlie.page.goto("/signup")
     fill_sign_up(charlie.page, "Charlie", charlie.email)
     button_of(charlie.page, "signup-form").dblclick()
@@ -163,8 +165,10 @@ def test_a_typed_password_outlives_a_refusal(page: Page) -> None:
 
 @pytest.mark.guide("A11")
 @pytest.mark.asvs("S110")
-def test_without_scripts_the_password_never_comes_back(make_person: Callable[..., Person]) -> None:
-    charlie = make_person("Charlie", java_script_enabled=False)
+def test_without_scripts_the_password_never_comes_back(
+    make_user: Callable[..., BrowserUser],
+) -> None:
+    charlie = make_user("Charlie", java_script_enabled=False)
     sign_up(charlie.page, "A", charlie.email)
     expect(charlie.page.locator("#error-summary")).to_be_visible()
     expect(charlie.page.locator("#email")).to_have_value(charlie.email)
@@ -185,7 +189,7 @@ def test_without_scripts_the_password_never_comes_back(make_person: Callable[...
     ],
 )
 def test_a_refusal_from_anywhere_leaves_the_form_alone(
-    charlie: Person, live: Live, status: int, sentence: str | re.Pattern[str]
+    charlie: BrowserUser, live: Live, status: int, sentence: str | re.Pattern[str]
 ) -> None:
     live.trouble.order("/signup", status=status, headers=[(b"retry-after", b"60")])
     page = fill(charlie)
@@ -201,7 +205,7 @@ def test_a_refusal_from_anywhere_leaves_the_form_alone(
 
 @pytest.mark.guide("A19")
 def test_an_account_that_cannot_be_made_says_the_guides_sentence(
-    charlie: Person, live: Live
+    charlie: BrowserUser, live: Live
 ) -> None:
     page = fill(charlie)
     with live.refusing_people():
@@ -213,7 +217,7 @@ def test_an_account_that_cannot_be_made_says_the_guides_sentence(
     expect_path(page, "/dashboard")
 
 
-def test_nothing_is_lost_offline(charlie: Person, forgiven: list[str]) -> None:
+def test_nothing_is_lost_offline(charlie: BrowserUser, forgiven: list[str]) -> None:
     forgiven += OFFLINE
     page = fill(charlie)
     settle(page)
@@ -227,7 +231,7 @@ def test_nothing_is_lost_offline(charlie: Person, forgiven: list[str]) -> None:
 
 
 def test_a_server_that_never_answers_is_given_up(
-    charlie: Person, live: Live, forgiven: list[str]
+    charlie: BrowserUser, live: Live, forgiven: list[str]
 ) -> None:
     forgiven += OFFLINE
     charlie.page.clock.install()
@@ -240,7 +244,9 @@ def test_a_server_that_never_answers_is_given_up(
     expect_all_kept(page, charlie.email)
 
 
-def test_a_server_that_is_down_is_not_called_offline(charlie: Person, forgiven: list[str]) -> None:
+def test_a_server_that_is_down_is_not_called_offline(
+    charlie: BrowserUser, forgiven: list[str]
+) -> None:
     forgiven += OFFLINE
     page = fill(charlie)
     page.route("**/signup", lambda route: route.abort("connectionrefused"))
@@ -254,7 +260,7 @@ def test_a_server_that_is_down_is_not_called_offline(charlie: Person, forgiven: 
 
 
 def test_a_sign_up_that_timed_out_is_sent_again_and_logs_in(
-    charlie: Person, live: Live, forgiven: list[str]
+    charlie: BrowserUser, live: Live, forgiven: list[str]
 ) -> None:
     forgiven += OFFLINE
     charlie.page.clock.install()
@@ -271,7 +277,7 @@ def test_a_sign_up_that_timed_out_is_sent_again_and_logs_in(
 
 
 def test_log_in_instead_carries_the_email_and_back_finds_the_form(
-    alice: Person, page: Page
+    alice: BrowserUser, page: Page
 ) -> None:
     sign_up(page, "Alice Grace", alice.email, OTHER_PASSWORD)
     page.get_by_role("link", name="Log in instead").click()
@@ -290,9 +296,9 @@ def test_log_in_instead_carries_the_email_and_back_finds_the_form(
 
 @pytest.mark.asvs("S110")
 def test_without_scripts_log_in_instead_is_a_link(
-    make_person: Callable[..., Person], alice: Person
+    make_user: Callable[..., BrowserUser], alice: BrowserUser
 ) -> None:
-    page = make_person("Charlie", java_script_enabled=False).page
+    page = make_user("Charlie", java_script_enabled=False).page
     page.goto("/signup?next=/devices")
     fill_sign_up(page, "Charlie", alice.email, OTHER_PASSWORD)
     submit(page)
@@ -310,19 +316,19 @@ def test_a_pasted_address_is_never_cut_in_silence(page: Page) -> None:
     expect(page.locator("#email")).to_have_value(address)
 
 
-def log_in_as_bob(alice: Person, make_person: Callable[..., Person]) -> Person:
+def log_in_as_bob(alice: BrowserUser, make_user: Callable[..., BrowserUser]) -> BrowserUser:
     """Replaces the cookies of Alice's browser with Bob's, as a login in another tab does."""
-    bob = make_person("Bob", member=True)
+    bob = make_user("Bob", signed_up=True)
     alice.page.context.clear_cookies()
     alice.page.context.add_cookies(bob.page.context.cookies())
     return bob
 
 
 def test_a_form_of_another_account_does_nothing(
-    alice: Person, make_person: Callable[..., Person]
+    alice: BrowserUser, make_user: Callable[..., BrowserUser]
 ) -> None:
     alice.page.goto("/account")
-    bob = log_in_as_bob(alice, make_person)
+    bob = log_in_as_bob(alice, make_user)
     alice.page.evaluate("document.querySelector('#account-name').value = 'Alice Grace'")
     submit(alice.page, "account-form")
     expect(alice.page.get_by_role("banner")).to_contain_text("Bob")
@@ -333,19 +339,19 @@ def test_a_form_of_another_account_does_nothing(
     assert names == [("Alice",), ("Bob",)]
 
 
-def type_profile(person: Person, live: Live) -> Page:
+def type_profile(user: BrowserUser, live: Live) -> Page:
     """Submits a changed profile form after the session has ended."""
-    page = person.page
+    page = user.page
     page.goto("/account")
     with page.expect_response("**/account/check/phone"):
         page.fill("#account-phone", "+44 20 7946 0000")
-    live.end_sessions_of(person.email)
+    live.end_sessions_of(user.email)
     page.evaluate("document.querySelector('#account-form').requestSubmit()")
     expect_path(page, "/login")
     return page
 
 
-def test_a_profile_sent_after_the_session_ended_comes_back(alice: Person, live: Live) -> None:
+def test_a_profile_sent_after_the_session_ended_comes_back(alice: BrowserUser, live: Live) -> None:
     page = type_profile(alice, live)
     assert PASSWORD not in page.evaluate("JSON.stringify({...sessionStorage})")
     log_in(page, alice.email)
@@ -363,7 +369,7 @@ def test_a_profile_sent_after_the_session_ended_comes_back(alice: Person, live: 
 
 
 def test_a_profile_whose_check_finds_the_session_ended_comes_back(
-    alice: Person, live: Live
+    alice: BrowserUser, live: Live
 ) -> None:
     page = alice.page
     page.goto("/account")
@@ -375,9 +381,9 @@ def test_a_profile_whose_check_finds_the_session_ended_comes_back(
 
 
 def test_a_profile_comes_back_to_nobody_else(
-    alice: Person, make_person: Callable[..., Person], live: Live
+    alice: BrowserUser, make_user: Callable[..., BrowserUser], live: Live
 ) -> None:
-    page, bob = type_profile(alice, live), make_person("Bob", member=True)
+    page, bob = type_profile(alice, live), make_user("Bob", signed_up=True)
     log_in(page, bob.email)
     expect_path(page, "/account")
     expect(page.locator("#account-name")).to_have_value("Bob")
@@ -391,7 +397,7 @@ def save_profile(page: Page) -> None:
     expect(page.locator("#account-form")).not_to_have_attribute("aria-busy", "true")
 
 
-def test_a_toast_waits_to_be_read_and_can_be_dismissed(alice: Person) -> None:
+def test_a_toast_waits_to_be_read_and_can_be_dismissed(alice: BrowserUser) -> None:
     page = alice.page
     page.clock.install()
     page.goto("/account")
@@ -411,7 +417,7 @@ def test_a_toast_waits_to_be_read_and_can_be_dismissed(alice: Person) -> None:
     expect(toasts).to_have_count(0)
 
 
-def test_a_toast_goes_at_the_next_submit(alice: Person, live: Live) -> None:
+def test_a_toast_goes_at_the_next_submit(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.goto("/account")
     save_profile(page)
@@ -422,7 +428,7 @@ def test_a_toast_goes_at_the_next_submit(alice: Person, live: Live) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_toast_covers_no_form(alice: Person, width: int) -> None:
+def test_a_toast_covers_no_form(alice: BrowserUser, width: int) -> None:
     page = alice.page
     page.set_viewport_size({"width": width, "height": 844})
     page.goto("/account")

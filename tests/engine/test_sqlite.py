@@ -13,7 +13,7 @@ from databases import Database
 from sqlalchemy import Integer, bindparam, func, select, text, update
 
 from db.engine.statement import Conflict, Statement, insert
-from db.errors import Busy
+from db.errors import Unavailable
 
 SLOW = "(WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM n LIMIT {}) SELECT x FROM n)"
 SLOW_READ = f"SELECT count(*) FROM {SLOW.format(1_000_000_000)}"
@@ -83,7 +83,7 @@ async def test_the_path_may_be_absolute_encoded_and_followed_by_options(tmp_path
 
 
 async def test_a_path_that_cannot_be_opened_is_busy_and_leaves_no_thread(tmp_path):
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(Unavailable) as busy:
         await Database(f"sqlite:///{tmp_path}/missing/a.db").connect()
     assert isinstance(busy.value.__cause__, sqlite3.OperationalError)
     assert engine_threads() == 0
@@ -99,7 +99,7 @@ asyncio.run(Database("sqlite:///{tmp_path}/missing/a.db").connect())
         done = subprocess.run(
             [sys.executable, "-c", program], timeout=20, capture_output=True, text=True
         )
-        assert "Busy" in done.stderr
+        assert "Unavailable" in done.stderr
         assert "Event loop is closed" not in done.stderr
 
 
@@ -121,7 +121,7 @@ async def test_what_is_done_is_told_before_what_was_asked_for_with_it(sqlite):
             {fast},
             {slow},
         )
-        with pytest.raises(Busy):
+        with pytest.raises(Unavailable):
             await slow
 
 
@@ -464,7 +464,8 @@ async def test_reads_that_are_cancelled_do_not_hold_up_the_others(sqlite):
         for task in tasks:
             task.cancel()
         started = time.monotonic()
-        with pytest.raises(Busy):  # the one that had begun has taken the time until its deadline
+        # the one that had begun has taken the time until its deadline
+        with pytest.raises(Unavailable):
             await asyncio.wait_for(database.fetch_val(SLOW_READ), 5)
         assert time.monotonic() - started < 1
         assert await database.fetch_val("SELECT 1") == 1
@@ -480,10 +481,10 @@ async def test_a_locked_database_is_busy_for_writers_while_readers_go_on(
     await add(sqlite, people, "a")
     async with opened(str(sqlite.url), busy_timeout=50) as database:
         with holding(sqlite_path):
-            with pytest.raises(Busy) as busy:
+            with pytest.raises(Unavailable) as busy:
                 await add(database, people, "b")
             assert isinstance(busy.value.__cause__, sqlite3.OperationalError)
-            with pytest.raises(Busy):
+            with pytest.raises(Unavailable):
                 async with database.transaction():
                     raise AssertionError
             assert await emails(database, people) == ["a"]
@@ -496,7 +497,7 @@ async def test_a_hundred_transactions_that_cannot_start_leak_nothing(sqlite, sql
         threads = engine_threads()
         with holding(sqlite_path):
             for _ in range(100):
-                with pytest.raises(Busy):
+                with pytest.raises(Unavailable):
                     async with database.transaction():
                         raise AssertionError
         assert engine_threads() == threads
@@ -511,7 +512,7 @@ async def test_whoever_waits_too_long_for_the_writer_is_busy(sqlite, people):
     async with opened(str(sqlite.url), wait=0.1) as database:
         async with database.transaction():
             started = time.monotonic()
-            with pytest.raises(Busy):
+            with pytest.raises(Unavailable):
                 await asyncio.create_task(add(database, people, "a"))
             assert 0.05 < time.monotonic() - started < 1
         assert await asyncio.create_task(add(database, people, "b")) == 1
@@ -525,7 +526,7 @@ async def test_a_slow_read_is_busy_at_its_deadline_and_holds_up_nobody(sqlite):
         started = time.monotonic()
         await asyncio.gather(*(database.fetch_val("SELECT 1") for _ in range(50)))
         assert time.monotonic() - started < 0.4
-        with pytest.raises(Busy) as busy:
+        with pytest.raises(Unavailable) as busy:
             await slow
         assert busy.value.__cause__.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT
         assert await database.fetch_val("SELECT 1") == 1
@@ -533,7 +534,7 @@ async def test_a_slow_read_is_busy_at_its_deadline_and_holds_up_nobody(sqlite):
 
 async def test_a_slow_read_within_a_transaction_is_busy_too(sqlite, people):
     async with opened(str(sqlite.url), deadline=0.2) as database:
-        with pytest.raises(Busy):
+        with pytest.raises(Unavailable):
             async with database.transaction():
                 await database.fetch_val(SLOW_READ)
         assert await add(database, people, "a") == 1
@@ -545,7 +546,7 @@ async def test_a_read_that_waits_past_its_deadline_is_not_begun(sqlite):
         slow = [asyncio.create_task(database.fetch_val(SLOW_READ)) for _ in range(10)]
         started = time.monotonic()
         outcomes = await asyncio.gather(*slow, return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [Busy] * 10
+        assert [type(outcome) for outcome in outcomes] == [Unavailable] * 10
         assert time.monotonic() - started < 1
 
 
@@ -555,7 +556,7 @@ async def test_a_quick_read_is_not_begun_after_its_deadline_either(sqlite):
             database._backend.readers.do(lambda handle: time.sleep(0.3))
         )
         await asyncio.sleep(0)
-        with pytest.raises(Busy):
+        with pytest.raises(Unavailable):
             await database.fetch_val("SELECT 1")
         await blocking
 
@@ -579,12 +580,12 @@ async def test_a_writer_is_held_by_no_read(sqlite, people):
         assert await asyncio.wait_for(add(database, people, "a"), 0.3) == 1
         assert [
             type(outcome) for outcome in await asyncio.gather(*slow, return_exceptions=True)
-        ] == [Busy] * 2
+        ] == [Unavailable] * 2
 
 
 async def test_a_full_database_is_busy_and_recovers(sqlite, people):
     await sqlite._backend.writer.do(lambda handle: handle.run("PRAGMA max_page_count=1"))
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(Unavailable) as busy:
         await sqlite.execute("INSERT INTO people (email) SELECT hex(randomblob(100000))")
     assert busy.value.__cause__.sqlite_errorcode == sqlite3.SQLITE_FULL
     await sqlite._backend.writer.do(lambda handle: handle.run("PRAGMA max_page_count=100000"))
@@ -592,7 +593,7 @@ async def test_a_full_database_is_busy_and_recovers(sqlite, people):
 
 
 async def test_a_reader_cannot_write(sqlite, people):
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(Unavailable) as busy:
         await sqlite._backend.readers.do(
             lambda handle: handle.run("INSERT INTO people (email) VALUES ('a')")
         )

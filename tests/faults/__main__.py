@@ -16,13 +16,13 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.faults.house import SERVER
+from tests.faults.program import SERVER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "faults.md"
 PROGRAMS = (
-    *("kill", "disk", "lock", "crowd", "postgres", "slow", "large", "flood"),
-    *("clock", "rotation", "restart", "migration", "soak", "failure", "coldstart", "broom"),
+    *("kill", "disk", "lock", "burst", "postgres", "slow", "large", "flood"),
+    *("clock", "rotation", "restart", "migration", "soak", "failure", "coldstart", "pruning"),
 )
 ROW = re.compile(r"\| (R\d\d) \| (.*) \| (.*) \| \*\*(.*)\*\* \| (.*) \| `(.*)` \| (.*) \|")
 HEAD = """# Faults

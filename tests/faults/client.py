@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from urllib.parse import urlencode
 
-from tests.faults.house import House
+from tests.faults.program import Program
 from tests.faults.verdict import require
 
 PASSWORD = "engine-No.9 to the sea"
@@ -145,8 +145,8 @@ def read_head(head: bytes) -> tuple[int, dict[str, str]]:
     return int(first.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}
 
 
-async def member(house: House, name: str) -> Client:
-    client = Client(house.port)
+async def logged_in_client(program: Program, name: str) -> Client:
+    client = Client(program.port)
     answer = await client.sign_up(name)
     require(answer.status == 303, f"{name} could not sign up: {answer.status}")
     return client

@@ -3,8 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from tests.faults.client import Client, member
-from tests.faults.house import House, Run
+from tests.faults.client import Client, logged_in_client
+from tests.faults.program import Program, Run
 from tests.faults.verdict import NotRun, fault, main, require
 
 LIBRARIES = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
@@ -30,12 +30,12 @@ class Clock:
         await asyncio.sleep(0.1)
 
 
-async def house_with_clock(run: Run) -> tuple[House, Clock]:
+async def house_with_clock(run: Run) -> tuple[Program, Clock]:
     clock = Clock(run.folder)
-    house = run.house()
-    house.environ |= clock.environ
-    house.start()
-    return house, clock
+    program = run.program()
+    program.environ |= clock.environ
+    program.start()
+    return program, clock
 
 
 async def see(client: Client) -> int:
@@ -48,40 +48,40 @@ async def see(client: Client) -> int:
     "no crash, no user logged out, no ended session valid again",
 )
 async def small_jumps(run: Run) -> str:
-    house, clock = await house_with_clock(run)
-    members = [await member(house, f"alice{number}") for number in range(10)]
-    gone = await member(house, "bob")
+    program, clock = await house_with_clock(run)
+    members = [await logged_in_client(program, f"alice{number}") for number in range(10)]
+    gone = await logged_in_client(program, "bob")
     require((await gone.ask("/logout", {})).status == 303, "no log-out")
     for offset in ("+31", "-3600", "+0", "-3600"):
         await clock.jump(offset)
         seen = [await see(client) for client in members]
         require(set(seen) == {200}, f"at {offset} s dashboards return {sorted(set(seen))}")
         require(await see(gone) == 303, f"at {offset} s an ended session is valid again")
-        newcomer = await member(
-            house, f"carol{abs(int(offset))}{len(house.sql('SELECT 1 FROM users'))}"
+        newcomer = await logged_in_client(
+            program, f"carol{abs(int(offset))}{len(program.sql('SELECT 1 FROM users'))}"
         )
         require(await see(newcomer) == 200, f"at {offset} s a new user is not logged in")
-    return f"10 dashboards 200 and an ended session refused at +31 s, −1 h, 0, −1 h; exit code {house.end()}"
+    return f"10 dashboards 200 and an ended session refused at +31 s, −1 h, 0, −1 h; exit code {program.end()}"
 
 
 @fault("R15", "the clock jumps by +400 d", "no crash; every session has expired; new sessions work")
 async def far_jump(run: Run) -> str:
-    house, clock = await house_with_clock(run)
-    alice = await member(house, "alice")
+    program, clock = await house_with_clock(run)
+    alice = await logged_in_client(program, "alice")
     await clock.jump("+400d")
     require((await alice.ask("/dashboard")).status == 303, "a session is valid for 400 days")
-    answer = await Client(house.port).log_in("alice")
+    answer = await Client(program.port).log_in("alice")
     require(answer.status == 303, f"log-in: {answer.status}")
-    require(await see(Client(house.port, answer.cookie)) == 200, "no session after the log-in")
-    return f"the earlier session is refused; a new log-in and its session work; exit code {house.end()}"
+    require(await see(Client(program.port, answer.cookie)) == 200, "no session after the log-in")
+    return f"the earlier session is refused; a new log-in and its session work; exit code {program.end()}"
 
 
 @fault(
     "R15", "a session expires, then the clock goes back by 1 h", "no expired session is valid again"
 )
 async def revived(run: Run) -> str:
-    house, clock = await house_with_clock(run)
-    alice = await member(house, "alice")
+    program, clock = await house_with_clock(run)
+    alice = await logged_in_client(program, "alice")
     await clock.jump(f"+{7 * 86400 + 600}")
     require(await see(alice) == 303, "not expired after seven days and ten minutes")
     await clock.jump(f"+{7 * 86400 - 3000}")

@@ -6,7 +6,7 @@ import socket
 import statistics
 import struct
 
-from tests.faults.house import Run, needs_root
+from tests.faults.program import Run, needs_root
 from tests.faults.verdict import NotRun, fault, main, require
 
 STARTS = 7
@@ -16,11 +16,11 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
 
 async def start_again_and_again(run: Run) -> str:
-    house = run.house()
+    program = run.program()
     found = []
     for _ in range(STARTS):
-        found.append((house.start(), house.cpu, house.rss))
-        house.end()
+        found.append((program.start(), program.cpu, program.rss))
+        program.end()
     seconds, cpu, rss = (statistics.median(column) for column in zip(*found, strict=True))
     told = f"{STARTS} starts: median {seconds:.2f} s, fastest {min(found)[0]:.2f} s, CPU time {cpu:.2f} s"
     require(cpu < 1 and rss < 80, f"{told}; RSS {rss:.0f} MiB")

@@ -2,8 +2,8 @@
 
 import re
 
-from tests.faults.client import Client, member
-from tests.faults.house import Run
+from tests.faults.client import Client, logged_in_client
+from tests.faults.program import Run
 from tests.faults.verdict import fault, main, require
 
 TRIGGER = (
@@ -18,25 +18,27 @@ TRIGGER = (
     is_test=True,
 )
 async def unforeseen(run: Run) -> str:
-    house = run.house()
-    house.start()
-    alice, before = await member(house, "alice"), house.process.pid
-    house.sql(TRIGGER)
-    answer = await Client(house.port).log_in("alice")
+    program = run.program()
+    program.start()
+    alice, before = await logged_in_client(program, "alice"), program.process.pid
+    program.sql(TRIGGER)
+    answer = await Client(program.port).log_in("alice")
     page = await alice.ask("/dashboard")
-    house.sql("DROP TRIGGER fault")
-    again = await Client(house.port).log_in("alice")
+    program.sql("DROP TRIGGER fault")
+    again = await Client(program.port).log_in("alice")
     reference = re.search(rb"[0-9a-f]{16}", answer.body)
     require(answer.status == 500, f"the log-in returns {answer.status}")
     require(reference, "the page has no reference")
-    lines = [line for line in house.logged().splitlines() if reference[0].decode() in line]
+    lines = [line for line in program.logged().splitlines() if reference[0].decode() in line]
     require(lines, "the reference is not in the log")
-    require("alice" not in house.logged(), "the log contains personal data")
+    require("alice" not in program.logged(), "the log contains personal data")
     require(
         page.status == 200 and again.status == 303,
         f"later: dashboard {page.status}, log-in {again.status}",
     )
-    require(house.process.poll() is None and house.process.pid == before, "the process has ended")
+    require(
+        program.process.poll() is None and program.process.pid == before, "the process has ended"
+    )
     return f"500 with a reference, in {len(lines)} line of the log; dashboard 200 in the meantime, next log-in 303"
 
 

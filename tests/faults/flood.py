@@ -5,8 +5,8 @@ import os
 import subprocess
 import tempfile
 
-from tests.faults.client import Client, at_once, member, p99, repeat, statuses
-from tests.faults.house import Run, needs
+from tests.faults.client import Client, at_once, logged_in_client, p99, repeat, statuses
+from tests.faults.program import Run, needs
 from tests.faults.verdict import fault, main, require
 
 PROMISE = "p99 of the dashboard under 100 ms; excess log-ins get 429 or 503 with Retry-After in under 10 ms; limited RSS"
@@ -23,10 +23,10 @@ MEMORY_EACH = 19  # MiB per hash
 
 async def flood(run: Run, connections: int, limits: str) -> str:
     needs("wrk")
-    house = run.house(RATE_LIMITS=limits)
-    house.start()
-    alice, cores = await member(house, "alice"), len(os.sched_getaffinity(0))
-    quiet, before = await repeat(lambda: alice.ask("/dashboard"), 3, 0.02), house.rss
+    program = run.program(RATE_LIMITS=limits)
+    program.start()
+    alice, cores = await logged_in_client(program, "alice"), len(os.sched_getaffinity(0))
+    quiet, before = await repeat(lambda: alice.ask("/dashboard"), 3, 0.02), program.rss
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as form:
         form.write(FORM)
         form.flush()
@@ -37,19 +37,19 @@ async def flood(run: Run, connections: int, limits: str) -> str:
             "-d12s",
             "-s",
             form.name,
-            f"http://127.0.0.1:{house.port}/login",
+            f"http://127.0.0.1:{program.port}/login",
         ]
         wrk = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
         await asyncio.sleep(1.5)
         pages = asyncio.create_task(repeat(lambda: alice.ask("/dashboard"), 9, 0.01))
-        guests = [Client(house.port) for _ in range(24)]
+        guests = [Client(program.port) for _ in range(24)]
         tries = await at_once(
             *(
                 repeat(lambda guest=guest: guest.log_in("alice", "wrong-password-1"), 8, 0.3)
                 for guest in guests
             )
         )
-        seen, grown = await pages, house.rss - before
+        seen, grown = await pages, program.rss - before
         told_by_wrk = (await wrk.communicate())[0].decode()
     refused = [answer for answer in tries if answer.sends_back]
     told = f"dashboard p99 {p99(seen):.0f} ms (idle {p99(quiet):.0f}); log-ins: {statuses(tries)}"

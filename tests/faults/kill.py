@@ -8,7 +8,7 @@ import statistics
 from itertools import count
 
 from tests.faults.client import Client
-from tests.faults.house import DATABASE, House, Run, needs, strace
+from tests.faults.program import DATABASE, Program, Run, needs, strace
 from tests.faults.verdict import fault, main, require
 
 CALLS = ("pwrite64", "fdatasync", "fsync")
@@ -20,13 +20,13 @@ SIGN_UPS = """
 """
 
 
-def require_whole(house: House, answered: list[str]) -> int:
+def require_whole(program: Program, answered: list[str]) -> int:
     """Requires that every answered sign-up is stored and none is incomplete.
 
     Returns the number of users.
     """
-    found = dict(house.sql(SIGN_UPS))
-    require(house.sql("PRAGMA integrity_check") == [("ok",)], "the file is damaged")
+    found = dict(program.sql(SIGN_UPS))
+    require(program.sql("PRAGMA integrity_check") == [("ok",)], "the file is damaged")
     lost = [name for name in answered if f"{name}@example.com" not in found]
     require(not lost, f"confirmed but lost: {lost}")
     require(
@@ -36,47 +36,47 @@ def require_whole(house: House, answered: list[str]) -> int:
     return len(found)
 
 
-async def sign_up_again(house: House, name: str) -> None:
+async def sign_up_again(program: Program, name: str) -> None:
     """Requires that a repeated sign-up logs in and leaves one account."""
-    answer = await Client(house.port).sign_up(name)
+    answer = await Client(program.port).sign_up(name)
     require(answer.status == 303 and answer.cookie, f"retry: {answer.status}")
-    require((await Client(house.port).log_in(name)).status == 303, "log-in fails after the retry")
+    require((await Client(program.port).log_in(name)).status == 303, "log-in fails after the retry")
     require(
-        house.sql("SELECT count(*) FROM users WHERE email = ?", f"{name}@example.com") == [(1,)],
+        program.sql("SELECT count(*) FROM users WHERE email = ?", f"{name}@example.com") == [(1,)],
         "not exactly one account",
     )
 
 
-async def killed_at(house: House, call: str, number: int) -> bool:
+async def killed_at(program: Program, call: str, number: int) -> bool:
     """Returns whether the program was killed at this system call before it answered the sign-up."""
-    shutil.copy(house.folder / "empty.db", house.database)
+    shutil.copy(program.folder / "empty.db", program.database)
     for rest in ("-wal", "-shm"):
-        (house.folder / f"{DATABASE}{rest}").unlink(missing_ok=True)
-    house.start()
-    with strace(house, f"trace={call}", f"inject={call}:signal=KILL:when={number}"):
+        (program.folder / f"{DATABASE}{rest}").unlink(missing_ok=True)
+    program.start()
+    with strace(program, f"trace={call}", f"inject={call}:signal=KILL:when={number}"):
         try:
-            answer = await Client(house.port).sign_up("alice")
+            answer = await Client(program.port).sign_up("alice")
             require(answer.status == 303, f"a sign-up returns {answer.status}")
             return False
         except (OSError, EOFError):
             return True
         finally:
-            house.kill()
+            program.kill()
 
 
 @fault("R01", "killed at each write and sync of a sign-up", PROMISE)
 async def at_each_call(run: Run) -> str:
     needs("strace")
-    house = run.house()
-    shutil.copy(house.database, house.folder / "empty.db")
+    program = run.program()
+    shutil.copy(program.database, program.folder / "empty.db")
     restarts, kills = [], dict.fromkeys(CALLS, 0)
     for call in CALLS:
         for number in count(1):
-            killed = await killed_at(house, call, number)
-            restarts.append(house.start())
-            require_whole(house, [] if killed else ["alice"])
-            await sign_up_again(house, "alice")
-            house.kill()
+            killed = await killed_at(program, call, number)
+            restarts.append(program.start())
+            require_whole(program, [] if killed else ["alice"])
+            await sign_up_again(program, "alice")
+            program.kill()
             kills[call] += killed
             if not killed:
                 break
@@ -85,25 +85,25 @@ async def at_each_call(run: Run) -> str:
 
 @fault("R01", f"killed {KILLS} times at random during sign-ups", PROMISE)
 async def at_random(run: Run) -> str:
-    house = run.house()
-    house.start()
+    program = run.program()
+    program.start()
     answered, sent, restarts = [], count(), []
 
     async def keep_signing_up() -> None:
         with contextlib.suppress(OSError, EOFError):
             while True:
                 name = f"grace{next(sent)}"
-                if (await Client(house.port).sign_up(name)).status == 303:
+                if (await Client(program.port).sign_up(name)).status == 303:
                     answered.append(name)
 
     for _ in range(KILLS):
         load = [asyncio.create_task(keep_signing_up()) for _ in range(8)]
         await asyncio.sleep(random.uniform(0.05, 0.5))
-        house.kill()
+        program.kill()
         await asyncio.gather(*load)
-        restarts.append(house.start())
-        stored = require_whole(house, answered)
-    await sign_up_again(house, f"grace{next(sent) - 1}")
+        restarts.append(program.start())
+        stored = require_whole(program, answered)
+    await sign_up_again(program, f"grace{next(sent) - 1}")
     return f"{len(answered)} confirmed, {stored} stored, none incomplete; {judge(restarts)}"
 
 

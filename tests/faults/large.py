@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 
 from tests.faults.client import Wire, eventually, read_head
-from tests.faults.house import House, Run
+from tests.faults.program import Program, Run
 from tests.faults.verdict import fault, main, require
 
 BIG = 20 * 2**20  # bytes
@@ -24,12 +24,12 @@ KINDS = {
 }
 
 
-async def send(house: House, pieces: Iterable[bytes]) -> tuple[int, int]:
+async def send(program: Program, pieces: Iterable[bytes]) -> tuple[int, int]:
     """Sends the pieces until there is an answer. Returns its status and the number of bytes sent.
 
     The status is negative if the connection stays open.
     """
-    wire, sent = await Wire.open(house.port), 0
+    wire, sent = await Wire.open(program.port), 0
     for piece in pieces:
         wire.send(piece)
         sent += len(piece)
@@ -49,16 +49,16 @@ async def send(house: House, pieces: Iterable[bytes]) -> tuple[int, int]:
     "413 or 431, connection closed, at most 1 MiB more memory",
 )
 async def too_large(run: Run) -> str:
-    house = run.house()
-    house.start()
+    program = run.program()
+    program.start()
     for name, (pieces, status) in KINDS.items():
-        seen, _ = await send(house, pieces)
+        seen, _ = await send(program, pieces)
         require(seen == status, f"{name}: {seen or 'no status'}{', connection open' * (seen < 0)}")
-    before = house.rss
+    before = program.rss
     for pieces, _ in KINDS.values():
         for _ in range(25):
-            await send(house, pieces)
-    grown = house.rss - before
+            await send(program, pieces)
+    grown = program.rss - before
     told = f"{', '.join(f'{name}: {status}' for name, (_, status) in KINDS.items())}; after 100 more: RSS +{grown:.1f} MiB"
     require(grown <= 1, told)
     return told
@@ -66,13 +66,13 @@ async def too_large(run: Run) -> str:
 
 @fault("R11", "20 MiB of headers", "431 or connection closed, at most 1 MiB more memory")
 async def endless_headers(run: Run) -> str:
-    house = run.house()
-    house.start()
-    await send(house, KINDS["20 KiB of headers"][0])
-    before = house.rss
+    program = run.program()
+    program.start()
+    await send(program, KINDS["20 KiB of headers"][0])
+    before = program.rss
     piece = b"X-" + b"a" * 30 + b": " + b"b" * 8192 + b"\r\n"
-    status, sent = await send(house, [GET, *[piece] * (BIG // len(piece))])
-    grown = house.rss - before
+    status, sent = await send(program, [GET, *[piece] * (BIG // len(piece))])
+    grown = program.rss - before
     told = f"{status}" if status else "no response"
     told += f" after {sent / 2**20:.2f} MiB; RSS +{grown:.1f} MiB"
     require(sent < BIG / 2 and grown <= 1, told)
@@ -81,14 +81,14 @@ async def endless_headers(run: Run) -> str:
 
 @fault("R11", "20 MiB of trailers", "connection closed, at most 1 MiB more memory")
 async def endless_trailers(run: Run) -> str:
-    house = run.house()
-    house.start()
-    await send(house, KINDS["20 KiB of headers"][0])
-    before = house.rss
+    program = run.program()
+    program.start()
+    await send(program, KINDS["20 KiB of headers"][0])
+    before = program.rss
     opening = POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nx=123\r\n0\r\n"
     pieces = [b"X-" + b"a" * 30 + b": " + b"b" * 8192 + b"\r\n", b"X-A: b\r\n" * 1024]
-    found = [await send(house, [opening, *[piece] * (BIG // len(piece))]) for piece in pieces]
-    grown = house.rss - before
+    found = [await send(program, [opening, *[piece] * (BIG // len(piece))]) for piece in pieces]
+    grown = program.rss - before
     told = f"closed after {' and '.join(f'{sent / 2**20:.2f}' for _, sent in found)} MiB; RSS +{grown:.1f} MiB"
     require(all(status >= 0 for status, _ in found), f"connection open; {told}")
     require(max(sent for _, sent in found) < BIG / 2 and grown <= 1, told)

@@ -6,20 +6,20 @@ import re
 import sqlite3
 import subprocess
 
-from tests.faults.client import Answer, Client, at_once, member, p99, repeat, statuses
-from tests.faults.house import DATABASE, LATCHKEY, House, Run, needs
+from tests.faults.client import Answer, Client, at_once, logged_in_client, p99, repeat, statuses
+from tests.faults.program import DATABASE, LATCHKEY, Program, Run, needs
 from tests.faults.verdict import NotRun, fault, main, require
 
 TABLES = "SELECT count(*) FROM sqlite_master WHERE name IN ('users', 'sessions', 'alembic_version') AND type = 'table'"
 
 
-def remove_database(house: House) -> None:
-    for file in house.folder.glob(f"{DATABASE}*"):
+def remove_database(program: Program) -> None:
+    for file in program.folder.glob(f"{DATABASE}*"):
         file.unlink()
 
 
-async def command(house: House, *words: str) -> int:
-    return (await asyncio.to_thread(house.command, *words)).returncode
+async def command(program: Program, *words: str) -> int:
+    return (await asyncio.to_thread(program.command, *words)).returncode
 
 
 @fault(
@@ -28,13 +28,13 @@ async def command(house: House, *words: str) -> int:
     "one migrates, the others wait; all succeed",
 )
 async def at_the_same_time(run: Run) -> str:
-    house = run.house()
-    remove_database(house)
-    codes = await asyncio.gather(*(command(house, "migrate") for _ in range(4)))
+    program = run.program()
+    remove_database(program)
+    codes = await asyncio.gather(*(command(program, "migrate") for _ in range(4)))
     require(codes == [0] * 4, f"exit codes {codes}")
-    require(house.sql(TABLES) == [(3,)], "a table is missing")
-    house.start()
-    await member(house, "alice")
+    require(program.sql(TABLES) == [(3,)], "a table is missing")
+    program.start()
+    await logged_in_client(program, "alice")
     return f"exit codes {codes}; the program starts, and a sign-up works"
 
 
@@ -45,11 +45,11 @@ async def at_the_same_time(run: Run) -> str:
 )
 async def killed(run: Run) -> str:
     needs("strace")
-    house = run.house()
+    program = run.program()
     kills = 0
     for call in ("fdatasync", "fsync", "unlink"):
         for number in range(1, 20):
-            remove_database(house)
+            remove_database(program)
             rules = [
                 "-o",
                 "/dev/null",
@@ -60,16 +60,16 @@ async def killed(run: Run) -> str:
             ]
             began = ["strace", "-D", "-f", *rules, LATCHKEY, "migrate"]
             ended = await asyncio.to_thread(
-                subprocess.run, began, env=house.environ, capture_output=True
+                subprocess.run, began, env=program.environ, capture_output=True
             )
             if ended.returncode == 0:
                 break
             kills += 1
             require(
-                (await command(house, "migrate")) == 0,
+                (await command(program, "migrate")) == 0,
                 f"after a kill at {call} {number} the next one fails",
             )
-            require(house.sql(TABLES) == [(3,)], "a table is missing")
+            require(program.sql(TABLES) == [(3,)], "a table is missing")
     require(kills, "nothing was killed")
     return f"{kills} kills; each time the next one succeeded"
 
@@ -80,17 +80,17 @@ async def killed(run: Run) -> str:
     "no request fails (the schema is current, so nothing changes)",
 )
 async def under_load(run: Run) -> str:
-    house = run.house()
-    house.start()
-    alice, guest = await member(house, "alice"), Client(house.port)
-    await member(house, "bob")
+    program = run.program()
+    program.start()
+    alice, guest = await logged_in_client(program, "alice"), Client(program.port)
+    await logged_in_client(program, "bob")
     load = asyncio.create_task(
         at_once(
             repeat(lambda: alice.ask("/dashboard"), 8, 0.01),
             repeat(lambda: guest.log_in("bob"), 8, 0.01),
         )
     )
-    codes = [await command(house, "migrate") for _ in range(5)]
+    codes = [await command(program, "migrate") for _ in range(5)]
     answers = await load
     told = f"exit codes {codes}; {statuses(answers)}; p99 {p99(answers):.0f} ms"
     require(codes == [0] * 5 and {answer.status for answer in answers} == {200, 303}, told)
@@ -103,17 +103,17 @@ async def under_load(run: Run) -> str:
     "works online; complete; contains every account confirmed before",
 )
 async def backup(run: Run) -> str:
-    house = run.house()
-    if not re.search(r"^\s+backup\b", house.command("--help").stdout, re.MULTILINE):
+    program = run.program()
+    if not re.search(r"^\s+backup\b", program.command("--help").stdout, re.MULTILINE):
         raise NotRun("the command does not exist")
-    house.start()
+    program.start()
     copies = run.folder / "copies"
     copies.mkdir()
     answered: list[str] = []
 
     async def sign_up(number: int) -> Answer:
         name = f"grace{number}x{len(answered)}"
-        answer = await Client(house.port).sign_up(name)
+        answer = await Client(program.port).sign_up(name)
         if answer.status == 303:
             answered.append(name)
         return answer
@@ -123,11 +123,11 @@ async def backup(run: Run) -> str:
     found = []
     for number in range(3):
         before, file = list(answered), copies / f"{number}.db"
-        ended = await asyncio.to_thread(house.command, "backup", str(file))
+        ended = await asyncio.to_thread(program.command, "backup", str(file))
         require(ended.returncode == 0, f"exit code {ended.returncode}: {ended.stderr.strip()}")
         found.append(await asyncio.to_thread(look_into, file, before))
     answers = await load
-    restored = run.house(f"sqlite:///{copies / '2.db'}")
+    restored = run.program(f"sqlite:///{copies / '2.db'}")
     restored.start()
     entered = await Client(restored.port).log_in(before[-1])
     told = f"{len(found)} backups of {', '.join(map(str, found))} users during {statuses(answers)}"

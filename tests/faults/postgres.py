@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from tests.faults.client import Answer, Client, at_once, member, p99, repeat, statuses
-from tests.faults.house import House, Run, free_port
+from tests.faults.client import Answer, Client, at_once, logged_in_client, p99, repeat, statuses
+from tests.faults.program import Program, Run, free_port
 from tests.faults.verdict import NotRun, fault, main, require
 
 CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> $1"
@@ -61,17 +61,17 @@ class Proxy:
         writer.close()
 
 
-async def through_proxy(run: Run) -> tuple[House, Proxy]:
+async def through_proxy(run: Run) -> tuple[Program, Proxy]:
     url = await run.postgresql()
     parts = urlsplit(url)
     proxy = Proxy(parts.hostname, parts.port or 5432)
     await proxy.listen()
     run.stack.push_async_callback(proxy.leave)
-    house = await asyncio.to_thread(
-        run.house, url.replace(f":{proxy.server_port}/", f":{proxy.port}/")
+    program = await asyncio.to_thread(
+        run.program, url.replace(f":{proxy.server_port}/", f":{proxy.port}/")
     )
-    await asyncio.to_thread(house.start)
-    return house, proxy
+    await asyncio.to_thread(program.start)
+    return program, proxy
 
 
 def require_patience(answers: list[Answer], longest: float) -> str:
@@ -104,11 +104,11 @@ async def heal(alice: Client) -> float:
 )
 async def killed(run: Run) -> str:
     url = await run.postgresql()
-    house = run.house(url)
-    house.start()
-    members = [await member(house, f"alice{number}") for number in range(4)]
-    await member(house, "bob")
-    guest = Client(house.port)
+    program = run.program(url)
+    program.start()
+    members = [await logged_in_client(program, f"alice{number}") for number in range(4)]
+    await logged_in_client(program, "bob")
+    guest = Client(program.port)
     pages = asyncio.create_task(
         at_once(*(repeat(lambda m=m: m.ask("/dashboard"), 7, 0.002) for m in members))
     )
@@ -128,13 +128,13 @@ async def killed(run: Run) -> str:
 
 @fault("R07", "PostgreSQL is unavailable for 5 s (connections cut, then refused)", AWAY)
 async def away(run: Run) -> str:
-    house, proxy = await through_proxy(run)
-    alice = await member(house, "alice")
+    program, proxy = await through_proxy(run)
+    alice = await logged_in_client(program, "alice")
     await proxy.leave()
     seen = await repeat(lambda: alice.ask("/dashboard"), 5, 0.02)
     tried, ready = (
-        await Client(house.port).log_in("alice"),
-        await asyncio.to_thread(house.status, "/readyz"),
+        await Client(program.port).log_in("alice"),
+        await asyncio.to_thread(program.status, "/readyz"),
     )
     await proxy.listen()
     healed = await heal(alice)
@@ -145,8 +145,8 @@ async def away(run: Run) -> str:
 
 @fault("R08", "PostgreSQL hangs for 10 s (no data passes)", SLOW)
 async def hangs(run: Run) -> str:
-    house, proxy = await through_proxy(run)
-    members = [await member(house, f"alice{number}") for number in range(16)]
+    program, proxy = await through_proxy(run)
+    members = [await logged_in_client(program, f"alice{number}") for number in range(16)]
     proxy.is_open.clear()
     seen = asyncio.create_task(
         at_once(*(repeat(lambda m=m: m.ask("/dashboard"), 8) for m in members))
@@ -161,33 +161,33 @@ async def hangs(run: Run) -> str:
 @fault("R08", "PostgreSQL is slow: the tables are locked for 8 s", SLOW)
 async def slow(run: Run) -> str:
     url = await run.postgresql()
-    house = run.house(url)
-    house.start()
-    members = [await member(house, f"alice{number}") for number in range(16)]
+    program = run.program(url)
+    program.start()
+    members = [await logged_in_client(program, f"alice{number}") for number in range(16)]
     other = await asyncpg.connect(url)
     async with other.transaction():
         await other.execute(LOCK)
         seen = asyncio.create_task(
             at_once(*(repeat(lambda m=m: m.ask("/dashboard"), 5) for m in members))
         )
-        fresh = await repeat(lambda: Client(house.port).ask("/healthz"), 8, 0.02)
+        fresh = await repeat(lambda: Client(program.port).ask("/healthz"), 8, 0.02)
     await other.close()
     told = require_patience(await seen, 7.5)
     healed = await heal(members[0])
     return f"16 dashboards: {told}; /healthz p99 {p99(fresh):.0f} ms; recovers in {healed:.2f} s"
 
 
-async def freeze(house: House, url: str) -> None:
+async def freeze(program: Program, url: str) -> None:
     """Stops the process inside a transaction that has written, with as many tries as this needs."""
     observer = await asyncpg.connect(url)
     for _ in range(400):
         await asyncio.sleep(0.02)
-        house.process.send_signal(signal.SIGSTOP)
+        program.process.send_signal(signal.SIGSTOP)
         # The database server finishes the statement that it has received.
         await asyncio.sleep(0.05)
         if await observer.fetchval(WRITING):
             break
-        house.process.send_signal(signal.SIGCONT)
+        program.process.send_signal(signal.SIGCONT)
     else:
         raise NotRun("the process was never stopped inside a transaction")
     await observer.close()
@@ -200,11 +200,11 @@ async def freeze(house: House, url: str) -> None:
 )
 async def frozen(run: Run) -> str:
     url = await run.postgresql()
-    first, second = run.house(url), run.house(url)
-    for house in (first, second):
-        house.start()
-    alice, guest = await member(second, "alice"), Client(second.port)
-    await member(second, "bob")
+    first, second = run.program(url), run.program(url)
+    for program in (first, second):
+        program.start()
+    alice, guest = await logged_in_client(second, "alice"), Client(second.port)
+    await logged_in_client(second, "bob")
     clients = [Client(first.port) for _ in range(4)]
     load = [asyncio.create_task(repeat(lambda c=client: c.log_in("bob"), 6)) for client in clients]
     await freeze(first, url)

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import count
 
-from tests.faults.client import Answer, Client, member, statuses
-from tests.faults.house import House, Run
+from tests.faults.client import Answer, Client, logged_in_client, statuses
+from tests.faults.program import Program, Run
 from tests.faults.verdict import fault, main, require
 
 
@@ -19,7 +19,7 @@ class Balancer:
     It tries the next program if one refuses the connection.
     """
 
-    def __init__(self, houses: list[House]) -> None:
+    def __init__(self, houses: list[Program]) -> None:
         self.houses = houses
         self.ready = set(range(len(houses)))
         self.turn = count()
@@ -28,9 +28,9 @@ class Balancer:
     async def watch(self) -> None:
         """Requests the readiness of each program every 100 ms."""
         while True:
-            for number, house in enumerate(self.houses):
+            for number, program in enumerate(self.houses):
                 with contextlib.suppress(OSError, EOFError):
-                    client = Client(house.port)
+                    client = Client(program.port)
                     ready = (await client.ask("/readyz")).status == 200
                     client.close()
                     (self.ready.add if ready else self.ready.discard)(number)
@@ -65,13 +65,13 @@ async def keep(
     "R17", "rolling restart of two processes, twice, under load", "no request fails; exit code 0"
 )
 async def rolling(run: Run) -> str:
-    first = run.house(DRAIN_SECONDS="1")
-    second = run.house(f"sqlite:///{first.database}", DRAIN_SECONDS="1")
-    for house in (first, second):
-        house.start()
-    cookie = (await member(first, "alice")).cookie
+    first = run.program(DRAIN_SECONDS="1")
+    second = run.program(f"sqlite:///{first.database}", DRAIN_SECONDS="1")
+    for program in (first, second):
+        program.start()
+    cookie = (await logged_in_client(first, "alice")).cookie
     # Another user logs in often, because an account has at most fifty sessions.
-    await member(first, "bob")
+    await logged_in_client(first, "bob")
 
     async def see_page(client: Client) -> Answer:
         client.cookie = cookie
@@ -90,9 +90,9 @@ async def rolling(run: Run) -> str:
         for _ in range(2)
     ]
     codes = []
-    for house in (first, second, first, second):
-        codes.append(await asyncio.to_thread(house.end))
-        await asyncio.to_thread(house.start)
+    for program in (first, second, first, second):
+        codes.append(await asyncio.to_thread(program.end))
+        await asyncio.to_thread(program.start)
         await asyncio.sleep(1)
     stop.set()
     await asyncio.gather(*load)
@@ -109,18 +109,18 @@ async def rolling(run: Run) -> str:
     "they complete within 10 s; exit code 0; no new ones start",
 )
 async def in_flight(run: Run) -> str:
-    house = run.house()
-    house.start()
-    await member(house, "alice")
-    guests = [Client(house.port) for _ in range(20)]
+    program = run.program()
+    program.start()
+    await logged_in_client(program, "alice")
+    guests = [Client(program.port) for _ in range(20)]
     for guest in guests:
         await guest.ask("/healthz")
     going = asyncio.gather(*(guest.log_in("alice") for guest in guests))
     await asyncio.sleep(0.02)
     began = time.monotonic()
-    house.process.send_signal(signal.SIGTERM)
+    program.process.send_signal(signal.SIGTERM)
     answers = await going
-    ended = await asyncio.to_thread(house.process.wait, 15)
+    ended = await asyncio.to_thread(program.process.wait, 15)
     seconds = time.monotonic() - began
     told = f"{statuses(answers)}; exit code {ended} after {seconds:.1f} s"
     require(all(answer.status == 303 for answer in answers) and ended == 0 and seconds < 10, told)

@@ -1,7 +1,7 @@
 """Rotates the secret by a restart while users are logged in."""
 
-from tests.faults.client import Client, member
-from tests.faults.house import SECRET, Run
+from tests.faults.client import Client, logged_in_client
+from tests.faults.program import SECRET, Run
 from tests.faults.verdict import fault, main, require
 
 NEW = "the next secret of the fault tests 8vK1"
@@ -14,23 +14,26 @@ NEW = "the next secret of the fault tests 8vK1"
     is_test=True,
 )
 async def rotate(run: Run) -> str:
-    house = run.house(SESSION_SECRET=SECRET)
-    house.start()
-    members = [await member(house, f"alice{number}") for number in range(2 if run.short else 50)]
-    house.end()
-    house.environ["SESSION_SECRET"] = f"{NEW},{SECRET}"
-    restarted = house.start()
+    program = run.program(SESSION_SECRET=SECRET)
+    program.start()
+    members = [
+        await logged_in_client(program, f"alice{number}")
+        for number in range(2 if run.short else 50)
+    ]
+    program.end()
+    program.environ["SESSION_SECRET"] = f"{NEW},{SECRET}"
+    restarted = program.start()
     seen = [(await client.ask("/dashboard")).status for client in members]
     require(
         set(seen) == {200},
         f"{sum(status != 200 for status in seen)} of {len(seen)} were logged out",
     )
-    fresh = Client(house.port, (await Client(house.port).log_in("alice0")).cookie)
+    fresh = Client(program.port, (await Client(program.port).log_in("alice0")).cookie)
     if run.short:
         return f"{len(seen)} of {len(seen)} sessions continue"
-    house.end()
-    house.environ["SESSION_SECRET"] = NEW
-    house.start()
+    program.end()
+    program.environ["SESSION_SECRET"] = NEW
+    program.start()
     require(
         (await fresh.ask("/dashboard")).status == 200, "the new secret did not sign the new session"
     )

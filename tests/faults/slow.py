@@ -6,8 +6,16 @@ import resource
 import socket
 import time
 
-from tests.faults.client import Wire, eventually, member, open_wires, repeat, request, require_quick
-from tests.faults.house import House, Run
+from tests.faults.client import (
+    Wire,
+    eventually,
+    logged_in_client,
+    open_wires,
+    repeat,
+    request,
+    require_quick,
+)
+from tests.faults.program import Program, Run
 from tests.faults.verdict import NotRun, fault, main, require
 
 CROWD = 10_000
@@ -40,17 +48,17 @@ async def drip(wires: list[Wire], piece: bytes, seconds: float) -> float | None:
     return None
 
 
-async def besiege(house: House, opening: bytes, piece: bytes) -> str:
+async def besiege(program: Program, opening: bytes, piece: bytes) -> str:
     """Opens 1,000 connections that start a request and never complete it."""
-    alice, before = await member(house, "alice"), house.rss
+    alice, before = await logged_in_client(program, "alice"), program.rss
     quiet = await repeat(lambda: alice.ask("/dashboard"), 4, 0.02)
-    wires = await open_wires(house.port, HALF_OPEN)
+    wires = await open_wires(program.port, HALF_OPEN)
     for wire in wires:
         wire.send(opening)
     dripping = asyncio.create_task(drip(wires, piece, 20))
     await asyncio.sleep(1)
     fresh = await repeat(lambda: alice.ask("/dashboard"), 6, 0.02)
-    grown, shut = house.rss - before, await dripping
+    grown, shut = program.rss - before, await dripping
     left = sum(not wire.closed for wire in wires)
     for wire in wires:
         wire.transport.abort()
@@ -63,18 +71,18 @@ async def besiege(house: House, opening: bytes, piece: bytes) -> str:
 @fault("R10", "1,000 connections that never complete their headers", PATIENT)
 async def half_open(run: Run) -> str:
     raise_limits(HALF_OPEN + 200)
-    house = run.house()
-    house.start()
-    return await besiege(house, b"GET /login HTTP/1.1\r\nHost: localhost\r\n", b"X-A: b\r\n")
+    program = run.program()
+    program.start()
+    return await besiege(program, b"GET /login HTTP/1.1\r\nHost: localhost\r\n", b"X-A: b\r\n")
 
 
 @fault("R10", "1,000 connections that send a form byte by byte", PATIENT)
 async def slow_bodies(run: Run) -> str:
     raise_limits(HALF_OPEN + 200)
-    house = run.house()
-    house.start()
+    program = run.program()
+    program.start()
     head = request("/login", {"email": "x" * 400}).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-    return await besiege(house, head, b"x")
+    return await besiege(program, head, b"x")
 
 
 async def open_narrow(port: int) -> Wire:
@@ -88,12 +96,15 @@ async def open_narrow(port: int) -> Wire:
     return wire
 
 
-async def settle(house: House) -> None:
-    """Waits until what there is room for has been answered: the program rests. 20 seconds at most."""
-    before = house.cpu
+async def settle(program: Program) -> None:
+    """Waits until what there is room for has been answered: the program rests.
+
+    20 seconds at most.
+    """
+    before = program.cpu
     for _ in range(10):
         await asyncio.sleep(2)
-        used, before = house.cpu - before, house.cpu
+        used, before = program.cpu - before, program.cpu
         if used < 0.1:
             break
 
@@ -104,33 +115,33 @@ async def settle(house: House) -> None:
     "buffered; other requests work; all closed after 30 s, not before; no log message",
 )
 async def slow_readers(run: Run) -> str:
-    house = run.house()
-    house.start()
-    alice = await member(house, "alice")
+    program = run.program()
+    program.start()
+    alice = await logged_in_client(program, "alice")
     path = re.search(rb'/static/htmx[^"]*', (await alice.ask("/dashboard")).body)[0].decode()
     quiet, before, files = (
         await repeat(lambda: alice.ask("/dashboard"), 4, 0.02),
-        house.rss,
-        house.files,
+        program.rss,
+        program.files,
     )
-    wires = [await open_narrow(house.port) for _ in range(READERS)]
+    wires = [await open_narrow(program.port) for _ in range(READERS)]
     for wire in wires:
         wire.send(request(path) * FILES)
     began = time.monotonic()
-    await settle(house)
+    await settle(program)
     fresh = await repeat(lambda: alice.ask("/dashboard"), 5, 0.02)
-    grown = house.rss - before
+    grown = program.rss - before
     await asyncio.sleep(began + 25 - time.monotonic())
-    patient = house.files - files
-    await eventually(lambda: house.files - files < 1, 40)  # 30 s after the last byte was taken in
-    closed, left = time.monotonic() - began, house.files - files
+    patient = program.files - files
+    await eventually(lambda: program.files - files < 1, 40)  # 30 s after the last byte was taken in
+    closed, left = time.monotonic() - began, program.files - files
     for wire in wires:
         wire.transport.abort()
     told = f"dashboard {require_quick(fresh, quiet, 50)}; RSS +{grown:.0f} MiB"
     require(grown < 100, told)
     require(patient >= READERS, f"after 25 s only {patient} are open; {told}")
     require(left < 1, f"after {closed:.0f} s {left} are open; {told}")
-    require(not house.logged(), f"{len(house.logged())} bytes were logged; {told}")
+    require(not program.logged(), f"{len(program.logged())} bytes were logged; {told}")
     return f"all open after 25 s, none after {closed:.0f} s; no log message; {told}"
 
 
@@ -141,20 +152,20 @@ async def slow_readers(run: Run) -> str:
 )
 async def crowd(run: Run) -> str:
     raise_limits(CROWD + 500)
-    house = run.house()
-    house.start()
-    alice = await member(house, "alice")
+    program = run.program()
+    program.start()
+    alice = await logged_in_client(program, "alice")
     quiet, began = await repeat(lambda: alice.ask("/dashboard"), 4, 0.02), time.monotonic()
-    wires = await open_wires(house.port, CROWD)
-    opened, open_rss = time.monotonic() - began, house.rss
+    wires = await open_wires(program.port, CROWD)
+    opened, open_rss = time.monotonic() - began, program.rss
     for wire in wires:
         wire.send(request("/healthz"))
     await eventually(lambda: all(wire.received or wire.closed for wire in wires), 60)
     answered = time.monotonic() - began - opened
     fresh, rss, held = (
         await repeat(lambda: alice.ask("/dashboard"), 4, 0.02),
-        house.rss,
-        house.files,
+        program.rss,
+        program.files,
     )
     refused = sum(not wire.received.startswith(b"HTTP/1.1 200") for wire in wires)
     for wire in wires:

@@ -4,12 +4,12 @@ import asyncio
 import subprocess
 import time
 
-from tests.faults.client import member
-from tests.faults.house import House, Run, needs
+from tests.faults.client import logged_in_client
+from tests.faults.program import Program, Run, needs
 from tests.faults.verdict import fault, main, require
 
 REQUESTS = 100_000
-LONGEST = 180  # seconds
+TIMEOUT_SECONDS = 180  # seconds
 CONNECTIONS = 16
 MIX = """
 local form = {{ ["Content-Type"] = "application/x-www-form-urlencoded" }}
@@ -34,7 +34,7 @@ end
 """
 
 
-async def load(house: House, seconds: float) -> int:
+async def load(program: Program, seconds: float) -> int:
     """Runs wrk and returns the number of answered requests."""
     command = [
         "wrk",
@@ -42,11 +42,11 @@ async def load(house: House, seconds: float) -> int:
         f"-c{CONNECTIONS}",
         f"-d{seconds:.0f}s",
         "-s",
-        house.folder / "mix.lua",
+        program.folder / "mix.lua",
     ]
     wrk = await asyncio.create_subprocess_exec(
         *command,
-        f"http://127.0.0.1:{house.port}",
+        f"http://127.0.0.1:{program.port}",
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
@@ -61,19 +61,19 @@ async def load(house: House, seconds: float) -> int:
 )
 async def soak(run: Run) -> str:
     needs("wrk")
-    house = run.house()
-    house.start()
-    alice = await member(house, "alice")
-    (house.folder / "mix.lua").write_text(MIX.format(cookie=alice.cookie))
-    warm = await load(house, 10)
+    program = run.program()
+    program.start()
+    alice = await logged_in_client(program, "alice")
+    (program.folder / "mix.lua").write_text(MIX.format(cookie=alice.cookie))
+    warm = await load(program, 10)
     await asyncio.sleep(1)
-    rss, files, began, done = house.rss, house.files, time.monotonic(), 0
-    while done < REQUESTS and time.monotonic() - began < LONGEST:
-        done += await load(house, 10)
+    rss, files, began, done = program.rss, program.files, time.monotonic(), 0
+    while done < REQUESTS and time.monotonic() - began < TIMEOUT_SECONDS:
+        done += await load(program, 10)
     await asyncio.sleep(1)
     told = f"{done:,} requests in {time.monotonic() - began:.0f} s, after {warm:,} for warm-up"
-    told += f": RSS {rss:.1f} to {house.rss:.1f} MiB, open files {files} to {house.files}"
-    require(house.rss - rss < 10 and house.files <= files, told)
+    told += f": RSS {rss:.1f} to {program.rss:.1f} MiB, open files {files} to {program.files}"
+    require(program.rss - rss < 10 and program.files <= files, told)
     return told
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LONGEST = 400  # seconds for one fault
+TIMEOUT_SECONDS = 400  # seconds for one fault
 
 
 class Broken(Exception):
@@ -61,12 +61,12 @@ def main(*faults: Fault) -> None:
 
 
 async def judge(fault: Fault, options: argparse.Namespace) -> str:
-    from tests.faults.house import Run
+    from tests.faults.program import Run
 
     try:
         with tempfile.TemporaryDirectory() as folder:
             async with AsyncExitStack() as stack:
-                async with asyncio.timeout(LONGEST):
+                async with asyncio.timeout(TIMEOUT_SECONDS):
                     verdict, seen = (
                         "passed",
                         await fault.cause(Run(Path(folder), stack, options.short)),
@@ -74,7 +74,7 @@ async def judge(fault: Fault, options: argparse.Namespace) -> str:
     except Broken as broken:
         verdict, seen = "failed", str(broken)
     except TimeoutError:
-        verdict, seen = "failed", f"not complete after {LONGEST} s"
+        verdict, seen = "failed", f"not complete after {TIMEOUT_SECONDS} s"
     except (OSError, EOFError) as error:
         verdict, seen = "failed", f"connection lost: {error!r}"
     except NotRun as reason:

@@ -12,28 +12,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
 
-from db.errors import Busy, LastAdmin, NotFound
-from db.maintenance.atomic_files import NotDone
+from db.errors import LastAdmin, NotFound, Unavailable
+from db.maintenance.atomic_files import BackupError
 from db.maintenance.backup import back_up, restore
-from db.maintenance.database_files import make_one_private, make_private, path_of
+from db.maintenance.database_files import make_file_private, make_private, path_of
 from db.maintenance.schema import (
     NO_ANSWER,
     WrongSchema,
     migrate,
     migrate_if_needed,
-    refuse_wrong_schema,
     require_schema,
+    require_schema_if_reachable,
 )
 from db.viewer import ROLES, Operator
 from web.app import open_store
-from web.cli import operator_commands as shell
-from web.cli.operator_commands import NotSo, Work
-from web.cli.terminal import NotTyped, discard_output, set_encodings
-from web.settings.environment import BadSetting
+from web.cli import operator_commands
+from web.cli.operator_commands import CommandError, OperatorTask
+from web.cli.terminal import PasswordInputError, discard_output, set_encodings
+from web.settings.environment import InvalidSetting
 from web.settings.paths import DATA
 from web.settings.settings import Settings, read_settings
 
-SAYINGS: Final[Mapping[type[Exception], str]] = {
+COMMAND_ERROR_TEXTS: Final[Mapping[type[Exception], str]] = {
     NotFound: "no user with this email",
     LastAdmin: (
         "the last administrator can't be demoted or disabled: "
@@ -58,12 +58,12 @@ def main(
         code = options.run(options) or 0
         sys.stdout.flush()
         return code
-    except (BadSetting, WrongSchema, NotDone, NotSo, NotTyped) as problem:
-        return _complain(str(problem), 2 if isinstance(problem, BadSetting) else 1)
-    except Busy as busy:
-        return _complain(f"DATABASE_URL: {busy.reason or NO_ANSWER}", 1)
-    except (NotFound, LastAdmin) as refusal:
-        return _complain(SAYINGS[type(refusal)], 1)
+    except (InvalidSetting, WrongSchema, BackupError, CommandError, PasswordInputError) as problem:
+        return _print_error(str(problem), 2 if isinstance(problem, InvalidSetting) else 1)
+    except Unavailable as error:
+        return _print_error(f"DATABASE_URL: {error.reason or NO_ANSWER}", 1)
+    except (NotFound, LastAdmin) as error:
+        return _print_error(COMMAND_ERROR_TEXTS[type(error)], 1)
     except KeyboardInterrupt:
         return 1
     except OSError as error:
@@ -95,27 +95,35 @@ def _parser() -> argparse.ArgumentParser:
     _command(
         commands, "routes", "print every route: its methods, its path and who may use it", _routes
     )
-    _shell_commands(commands)
+    _add_operator_commands(commands)
     return parser
 
 
-def _shell_commands(commands: Any) -> None:
+def _add_operator_commands(commands: Any) -> None:
     """Those of an operator: each checks what was typed, and says what is to be done on
     the store.
     """
-    people = commands.add_parser("users", help="users: create, list, role, set-password")
-    users = people.add_subparsers(required=True, metavar="COMMAND")
-    create = _shell_command(users, "create", "create an account", shell.create_user)
+    users_commands = commands.add_parser("users", help="users: create, list, role, set-password")
+    users = users_commands.add_subparsers(required=True, metavar="COMMAND")
+    create = _operator_command(
+        users, "create", "create an account", operator_commands.prepare_user_creation
+    )
     create.add_argument("--email", required=True)
     create.add_argument("--name", required=True)
     create.add_argument("--role", choices=ROLES, default="user")
-    role = _shell_command(
-        users, "role", "change a user's role, effective at their next request", shell.change_role
+    role = _operator_command(
+        users,
+        "role",
+        "change a user's role, effective at their next request",
+        operator_commands.prepare_role_change,
     )
     role.add_argument("email")
     role.add_argument("role", choices=ROLES)
-    password = _shell_command(
-        users, "set-password", "set a password and end that user's sessions", shell.set_password
+    password = _operator_command(
+        users,
+        "set-password",
+        "set a password and end that user's sessions",
+        operator_commands.prepare_password_change,
     )
     password.add_argument("email")
     for command in (create, password):
@@ -125,14 +133,16 @@ def _shell_commands(commands: Any) -> None:
             required=True,
             help="read it from standard input",
         )
-    _shell_command(users, "list", "list all users", shell.list_users, writes=False)
+    _operator_command(
+        users, "list", "list all users", operator_commands.prepare_user_list, writes=False
+    )
     audit = commands.add_parser("audit", help="the audit log: verify")
-    trail = audit.add_subparsers(required=True, metavar="COMMAND")
-    verify = _shell_command(
-        trail,
+    audit_commands = audit.add_subparsers(required=True, metavar="COMMAND")
+    verify = _operator_command(
+        audit_commands,
         "verify",
         "check that no entry was changed, added or removed",
-        shell.verify_audit,
+        operator_commands.prepare_verification,
         writes=False,
     )
     verify.add_argument(
@@ -150,26 +160,31 @@ def _command(
     return parser
 
 
-def _shell_command(
-    commands: Any, name: str, help: str, prepare: Callable[..., Work], *, writes: bool = True
+def _operator_command(
+    commands: Any,
+    name: str,
+    help: str,
+    prepare: Callable[..., OperatorTask],
+    *,
+    writes: bool = True,
 ) -> Any:
-    parser = _command(commands, name, help, _operate)
+    parser = _command(commands, name, help, _run_as_operator)
     parser.set_defaults(prepare=prepare, writes=writes)
     return parser
 
 
 def _serve(options: argparse.Namespace) -> int:
     from web.server.runner import serve
-    from web.settings.operation import read_operation
+    from web.settings.server_settings import read_server_settings
 
     settings = read_settings(options.environ, make_secret=True)
-    operation = read_operation(options.environ)
+    server_settings = read_server_settings(options.environ)
     settings = replace(settings, notices=(*settings.notices, *_protect_files(settings)))
     if options.migrate:
         migrate_if_needed(settings.database_url)
     else:
-        asyncio.run(refuse_wrong_schema(settings.database_url))
-    return serve(settings, operation)
+        asyncio.run(require_schema_if_reachable(settings.database_url))
+    return serve(settings, server_settings)
 
 
 def _migrate(options: argparse.Namespace) -> None:
@@ -178,13 +193,13 @@ def _migrate(options: argparse.Namespace) -> None:
 
 def _back_up(options: argparse.Namespace) -> None:
     content = back_up(_settings(options).database_url, options.file)
-    print(f"backed up {content.people} users and {content.sessions} sessions to {options.file}")
+    print(f"backed up {content.users} users and {content.sessions} sessions to {options.file}")
 
 
 def _restore(options: argparse.Namespace) -> None:
     content, kept = restore(_settings(options).database_url, options.file, datetime.now(UTC))
     print(
-        f"restored {content.people} users and {content.sessions} sessions; "
+        f"restored {content.users} users and {content.sessions} sessions; "
         f"replaced database: {kept or 'none'}"
     )
     print(
@@ -203,7 +218,7 @@ def _routes(options: argparse.Namespace) -> None:
     print(access_table())
 
 
-def _operate(options: argparse.Namespace) -> None:
+def _run_as_operator(options: argparse.Namespace) -> None:
     """What an operator asked for, on a store that is opened for it: first checked as a form is,
     then done.
 
@@ -211,19 +226,19 @@ def _operate(options: argparse.Namespace) -> None:
     missing secret.
     """
     settings = _settings(options)
-    work = options.prepare(options, settings)
+    task = options.prepare(options, settings)
     if options.writes:
-        asyncio.run(_as_operator(settings, shell.require_own_log))
+        asyncio.run(_as_operator(settings, operator_commands.require_same_audit_keys))
         settings = _settings(options, make_secret=True)
-    asyncio.run(_as_operator(settings, work))
+    asyncio.run(_as_operator(settings, task))
 
 
-async def _as_operator(settings: Settings, work: Work) -> None:
+async def _as_operator(settings: Settings, task: OperatorTask) -> None:
     store = open_store(settings)
     try:
         await require_schema(settings.database_url)
         await store.database.connect()
-        await work(Operator(store))
+        await task(Operator(store))
     finally:
         await store.database.disconnect()
         store.passwords.close()
@@ -246,7 +261,7 @@ def _protect_files(settings: Settings) -> list[str]:
         return []
     if path.parent == DATA:
         DATA.mkdir(mode=0o700, exist_ok=True)
-    return [*filter(None, [make_one_private(DATA)]), *make_private(path)]
+    return [*filter(None, [make_file_private(DATA)]), *make_private(path)]
 
 
 def _give_up(error: OSError) -> int:
@@ -256,10 +271,10 @@ def _give_up(error: OSError) -> int:
     return (
         1
         if isinstance(error, BrokenPipeError)
-        else _complain(f"{error.filename or 'output'}: {error.strerror}", 1)
+        else _print_error(f"{error.filename or 'output'}: {error.strerror}", 1)
     )
 
 
-def _complain(line: str, code: int) -> int:
+def _print_error(line: str, code: int) -> int:
     print(f"latchkey: {line}", file=sys.stderr)
     return code

@@ -6,62 +6,63 @@ import argparse
 import re
 from collections.abc import Awaitable, Callable
 
-from db.access import audit
-from db.access import operator as shell
+from db.access import audit, operator
 from db.errors import NotFound
 from db.viewer import Operator
 from web.cli.terminal import read_password
 from web.forms.form import Form
-from web.forms.password_policy import POLICIES
+from web.forms.password_policy import PASSWORD_POLICIES
 from web.forms.schemas import SignUp
 from web.observability.logs import printable
 from web.rendering.formatting import plural
 from web.settings.settings import Settings
 
-Work = Callable[[Operator], Awaitable[None]]
+OperatorTask = Callable[[Operator], Awaitable[None]]
 
 
-class NotSo(Exception):
+class CommandError(Exception):
     """What was asked for is not done, or what was hoped for is not so; the message says why."""
 
 
-def create_user(options: argparse.Namespace, settings: Settings) -> Work:
+def prepare_user_creation(options: argparse.Namespace, settings: Settings) -> OperatorTask:
     typed = {"name": options.name, "email": options.email, "password": read_password(options.stdin)}
-    form = Form.check(SignUp, typed, POLICIES[settings.password_policy])
+    form = Form.check(SignUp, typed, PASSWORD_POLICIES[settings.password_policy])
     data = form.data
     if data is None:
-        raise NotSo(" ".join(sentence for errors in form.errors.values() for sentence in errors))
+        raise CommandError(
+            " ".join(sentence for errors in form.errors.values() for sentence in errors)
+        )
 
-    async def create(operator: Operator) -> None:
-        user_id = await shell.create_user(
-            operator, name=data.name, email=data.email, password=data.password, role=options.role
+    async def create(caller: Operator) -> None:
+        user_id = await operator.create_user(
+            caller, name=data.name, email=data.email, password=data.password, role=options.role
         )
         if user_id is None:
-            raise NotSo("An account with this email already exists.")
+            raise CommandError("An account with this email already exists.")
         print(f"created {data.email} with the role {options.role}")
 
     return create
 
 
-def change_role(options: argparse.Namespace, settings: Settings) -> Work:
+def prepare_role_change(options: argparse.Namespace, settings: Settings) -> OperatorTask:
     email = _canonical(options.email)
 
-    async def change(operator: Operator) -> None:
-        await shell.change_role(operator, email, options.role)
+    async def change(caller: Operator) -> None:
+        await operator.set_user_role(caller, email, options.role)
         print(f"{options.email} has the role {options.role} from their next request on")
 
     return change
 
 
-def set_password(options: argparse.Namespace, settings: Settings) -> Work:
+def prepare_password_change(options: argparse.Namespace, settings: Settings) -> OperatorTask:
     typed = {"email": options.email, "password": read_password(options.stdin)}
-    form = Form.check_field(SignUp, "password", typed, POLICIES[settings.password_policy])
+    form = Form.check_field(SignUp, "password", typed, PASSWORD_POLICIES[settings.password_policy])
     if form.data is None:
-        raise NotSo(" ".join(form.errors["password"]))
+        raise CommandError(" ".join(form.errors["password"]))
     email, password = _canonical(options.email), form.data.password
 
-    async def change(operator: Operator) -> None:
-        ended = await shell.set_password(operator, email, password)
+    async def change(caller: Operator) -> None:
+        ended = await operator.set_user_password(caller, email, password)
         sessions = (
             "every session was"
             if settings.stateless
@@ -72,36 +73,32 @@ def set_password(options: argparse.Namespace, settings: Settings) -> Work:
     return change
 
 
-def list_users(options: argparse.Namespace, settings: Settings) -> Work:
-    async def show(operator: Operator) -> None:
-        for person in await shell.list_people(operator):
-            state = "disabled" if person.disabled_at else person.role
-            print(
-                printable(
-                    f"{person.created_at:%Y-%m-%d}  {state:<8}  {person.email}  {person.name}"
-                )
-            )
+def prepare_user_list(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+    async def show(caller: Operator) -> None:
+        for user in await operator.list_users(caller):
+            state = "disabled" if user.disabled_at else user.role
+            print(printable(f"{user.created_at:%Y-%m-%d}  {state:<8}  {user.email}  {user.name}"))
 
     return show
 
 
-async def require_own_log(operator: Operator) -> None:
-    """Raises NotSo if the service writes its audit log under another secret: entries written here
-    would break it.
+async def require_same_audit_keys(caller: Operator) -> None:
+    """Raises CommandError if the service writes its audit log under another secret: entries written
+    here would break it.
     """
-    if problem := await shell.find_head_problem(operator):
-        raise NotSo(f"nothing was changed: {problem}")
+    if problem := await operator.find_audit_problem(caller):
+        raise CommandError(f"nothing was changed: {problem}")
 
 
-def verify_audit(options: argparse.Namespace, settings: Settings) -> Work:
+def prepare_verification(options: argparse.Namespace, settings: Settings) -> OperatorTask:
     kept = _head(options.head) if options.head else None
 
-    async def verify(operator: Operator) -> None:
-        verdict = await audit.verify(operator, kept)
+    async def verify(caller: Operator) -> None:
+        verdict = await audit.verify_log(caller, kept)
         if verdict.problem:
-            raise NotSo(verdict.problem)
-        print(f"{verdict.rows} entries verified")
-        print(f"head: {verdict.head.number}:{verdict.head.seal}")
+            raise CommandError(verdict.problem)
+        print(f"{verdict.entries} entries verified")
+        print(f"head: {verdict.head.number}:{verdict.head.mac}")
 
     return verify
 
@@ -109,7 +106,7 @@ def verify_audit(options: argparse.Namespace, settings: Settings) -> Work:
 def _head(text: str) -> tuple[int, str]:
     found = re.fullmatch(r"(?:head: )?([1-9][0-9]{0,9}):([0-9a-f]{64})", text.strip())
     if found is None:
-        raise NotSo("--head must be NUMBER:MAC, as `latchkey audit verify` printed it")
+        raise CommandError("--head must be NUMBER:MAC, as `latchkey audit verify` printed it")
     return int(found[1]), found[2]
 
 

@@ -7,7 +7,7 @@ from getpass import getpass
 from typing import TextIO
 
 
-class NotTyped(Exception):
+class PasswordInputError(Exception):
     """There is no password to go on with; the message says why."""
 
 
@@ -25,14 +25,14 @@ def set_encodings(stdin: TextIO) -> None:
 def read_password(stdin: TextIO) -> str:
     """Returns the first line without its line break.
 
-    At a terminal it is typed twice, without echo. Raises NotTyped.
+    At a terminal it is typed twice, without echo. Raises PasswordInputError.
     """
     try:
         if stdin.isatty():
             return _typed_twice()
         return stdin.readline().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise NotTyped("The password is not UTF-8 text. Nothing was changed.") from None
+        raise PasswordInputError("The password is not UTF-8 text. Nothing was changed.") from None
 
 
 def discard_output() -> None:
@@ -46,7 +46,9 @@ def _typed_twice() -> str:
     try:
         password, again = getpass("Password: "), getpass("Type the password again: ")
     except EOFError:
-        raise NotTyped("No password was typed. Nothing was changed.") from None
+        raise PasswordInputError("No password was typed. Nothing was changed.") from None
     if password != again:
-        raise NotTyped("The two passwords differ. Nothing was changed: run the command again.")
+        raise PasswordInputError(
+            "The two passwords differ. Nothing was changed: run the command again."
+        )
     return password

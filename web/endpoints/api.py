@@ -5,10 +5,10 @@ from starlette.responses import JSONResponse, Response
 
 from db.access import admin, users
 from web.forms.form import Form, read_query
-from web.forms.schemas import PeopleQuery
+from web.forms.schemas import UsersQuery
 from web.http.session import verify_admin, verify_session
 from web.rendering.formatting import iso
-from web.rendering.openapi import describe
+from web.rendering.openapi import build_document
 from web.rendering.problem_details import problem
 
 
@@ -37,26 +37,28 @@ async def user(request: Request) -> Response:
     )
 
 
-async def people(request: Request) -> Response:
+async def users_list(request: Request) -> Response:
     """Everybody, in pages, for administrators."""
     viewer = await verify_admin(request)
-    form = Form.check(PeopleQuery, read_query(request))
+    form = Form.check(UsersQuery, read_query(request))
     if form.data is None:
         return problem(422, "The query is not valid.", errors=form.errors)
-    found = await admin.list_people(viewer, q=form.data.q, page=form.data.page, sort=form.data.sort)
+    found = await admin.search_users(
+        viewer, q=form.data.q, page=form.data.page, sort=form.data.sort
+    )
     return JSONResponse(
         {
             "users": [
                 {
-                    "id": person.id,
-                    "name": person.name,
-                    "email": person.email,
-                    "role": person.role,
-                    "slug": person.slug,
-                    "team": person.team,
-                    "disabled": person.disabled,
+                    "id": user_found.id,
+                    "name": user_found.name,
+                    "email": user_found.email,
+                    "role": user_found.role,
+                    "slug": user_found.slug,
+                    "team": user_found.team,
+                    "disabled": user_found.disabled,
                 }
-                for person in (found.people if form.data.page <= found.pages else [])
+                for user_found in (found.users if form.data.page <= found.pages else [])
             ],
             "total": found.total,
             "page": form.data.page,
@@ -66,4 +68,4 @@ async def people(request: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    return JSONResponse(describe(request.app.state.settings.base_url))
+    return JSONResponse(build_document(request.app.state.settings.base_url))

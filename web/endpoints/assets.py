@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from web.rendering.assets import Assets
 
-FOR_EVER: Final = "public, max-age=31536000, immutable"
+CACHE_FOREVER: Final = "public, max-age=31536000, immutable"
 
 
 async def show(request: Request) -> Response:
@@ -18,7 +18,7 @@ async def show(request: Request) -> Response:
         raise HTTPException(404)
     accepted = _accepted_codings(request.headers.get("accept-encoding", ""))
     coding = next((coding for coding in asset.bodies if coding in accepted), "identity")
-    headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
+    headers = {"Cache-Control": CACHE_FOREVER, "Vary": "Accept-Encoding"}
     if coding != "identity":
         headers["Content-Encoding"] = coding
     return Response(

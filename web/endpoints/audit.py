@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import audit
-from db.audit.events import EVENTS
+from db.audit.events import EVENT_TEXTS
 from web.forms.form import Form, read_query
 from web.forms.schemas import ActivityQuery, AuditQuery
 from web.http.session import verify_admin, verify_session
-from web.rendering.responses import now, page, path_of
+from web.rendering.responses import now, page, url_path
 
 Q = TypeVar("Q", bound=BaseModel)
 
@@ -21,18 +21,18 @@ async def show_own(request: Request) -> Response:
     viewer = await verify_session(request)
     query = _read(request, ActivityQuery)
     found = await audit.list_own(viewer, page=query.page)
-    context: dict[str, Any] = {"found": found, **_around(request, "activity", query, found)}
-    return page(request, "audit/activity.html", "Activity", layout="house", me=viewer.me, **context)
+    context: dict[str, Any] = {"found": found, **_page_context(request, "activity", query, found)}
+    return page(request, "audit/activity.html", "Activity", layout="app", me=viewer.me, **context)
 
 
 async def show_all(request: Request) -> Response:
     admin = await verify_admin(request)
     query = _read(request, AuditQuery)
     found = await audit.list_all(admin, **query.model_dump())
-    events = [(name, words.label) for name, words in EVENTS.items()]
+    events = [(name, texts.label) for name, texts in EVENT_TEXTS.items()]
     context: dict[str, Any] = {"found": found, "query": query.model_dump(), "events": events}
-    context |= _around(request, "admin-audit", query, found)
-    return page(request, "audit/page.html", "Audit", layout="house", me=admin.me, **context)
+    context |= _page_context(request, "admin-audit", query, found)
+    return page(request, "audit/page.html", "Audit", layout="app", me=admin.me, **context)
 
 
 def _read(request: Request, schema: type[Q]) -> Q:
@@ -44,17 +44,19 @@ def _read(request: Request, schema: type[Q]) -> Q:
     )
 
 
-def _around(request: Request, name: str, query: BaseModel, found: audit.Page) -> dict[str, Any]:
+def _page_context(
+    request: Request, name: str, query: BaseModel, found: audit.EntryPage
+) -> dict[str, Any]:
     """The time, and the addresses of the newer and the older page of the same search: empty where
     there is none.
     """
 
-    def address(number: int) -> str:
+    def url(number: int) -> str:
         asked = {**query.model_dump(exclude_defaults=True), "page": number}
-        return f"{path_of(request, name)}?{urlencode(asked)}"
+        return f"{url_path(request, name)}?{urlencode(asked)}"
 
     return {
         "now": now(request),
-        "newer": address(found.page - 1) if found.page > 1 else "",
-        "older": address(found.page + 1) if found.more else "",
+        "newer": url(found.page - 1) if found.page > 1 else "",
+        "older": url(found.page + 1) if found.more else "",
     }

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from db.access import dashboard
 from db.viewer import Viewer, require_admin
 from web.http.session import verify_session
-from web.rendering.flash_messages import take_notice
+from web.rendering.flash_messages import pop_flash
 from web.rendering.responses import now, page
 
 
@@ -14,19 +14,19 @@ async def show(request: Request) -> Response:
     viewer = await verify_session(request, preload=dashboard.PRELOAD)
     if viewer.role == "admin":
         return await _for_admins(request, viewer)
-    profile = await dashboard.get_profile(viewer)
+    profile = await dashboard.get_own_profile(viewer)
     return page(
         request,
         "dashboard/user.html",
         "Dashboard",
-        layout="house",
+        layout="app",
         me=viewer.me,
         profile=profile,
         device_count=profile.device_count,
         expires_at=viewer.expires_at,
         renewal_start=dashboard.renewal_start(viewer),
         now=now(request),
-        notice=take_notice(request),
+        flash=pop_flash(request),
     )
 
 
@@ -36,11 +36,11 @@ async def _for_admins(request: Request, viewer: Viewer) -> Response:
         request,
         "dashboard/admin.html",
         "Dashboard",
-        layout="house",
+        layout="app",
         me=admin.me,
         figures=await dashboard.get_figures(admin),
-        days=await dashboard.list_sign_ups(admin),
-        newest=await dashboard.list_newcomers(admin),
+        days=await dashboard.count_sign_ups_by_day(admin),
+        newest=await dashboard.list_recent_sign_ups(admin),
         now=now(request),
-        notice=take_notice(request),
+        flash=pop_flash(request),
     )

@@ -8,10 +8,17 @@ from starlette.responses import RedirectResponse, Response
 from db.access import devices
 from db.viewer import Viewer
 from web.forms.form import read_fields
-from web.http.session import keep_device, verify_session
-from web.rendering.flash_messages import confirm, keep_notice, take_notice
+from web.http.session import set_device_cookie, verify_session
+from web.rendering.flash_messages import confirm, pop_flash, set_flash
 from web.rendering.formatting import plural
-from web.rendering.responses import changed, is_htmx, leave, now, page, path_of
+from web.rendering.responses import (
+    changed_fragment,
+    is_htmx,
+    now,
+    page,
+    redirect_across_login,
+    url_path,
+)
 
 TITLE = "Devices"
 
@@ -19,17 +26,17 @@ TITLE = "Devices"
 async def show(request: Request) -> Response:
     """The list. With `?confirm=others` it first asks whether to log out the other devices."""
     viewer = await verify_session(request)
-    context = await _list(request, viewer) | {"notice": take_notice(request)}
+    context = await _list(request, viewer) | {"flash": pop_flash(request)}
     context["confirm"] = request.query_params.get("confirm") == "others"
-    return page(request, "devices/page.html", TITLE, layout="house", **context)
+    return page(request, "devices/page.html", TITLE, layout="app", **context)
 
 
 async def revoke(request: Request) -> Response:
     """End one session. Ending one's own is logging out."""
     viewer = await verify_session(request)
     if await devices.revoke_device(viewer, request.path_params["id"]) == viewer.session_id:
-        keep_notice(request, "logged-out")
-        return leave(request, to=path_of(request, "login"), delete_cookie=True)
+        set_flash(request, "logged-out")
+        return redirect_across_login(request, to=url_path(request, "login"), delete_cookie=True)
     return await _changed(request, viewer, confirm(request, "device-ended"))
 
 
@@ -40,7 +47,7 @@ async def revoke_others(request: Request) -> Response:
     """
     viewer = await verify_session(request)
     if not is_htmx(request) and (await read_fields(request) or {}).get("ask"):
-        return RedirectResponse(f"{path_of(request, 'devices')}?confirm=others", 303)
+        return RedirectResponse(f"{url_path(request, 'devices')}?confirm=others", 303)
     ended = await devices.revoke_others(viewer)
     toast = f"{ended} {plural(ended, 'other device', 'other devices')} logged out."
     return await _changed(request, viewer, confirm(request, "others-ended", toast))
@@ -49,14 +56,14 @@ async def revoke_others(request: Request) -> Response:
 async def revoke_all(request: Request) -> Response:
     """End every session of the account, this one too."""
     viewer = await verify_session(request)
-    keep_device(request, await devices.revoke_all(viewer))
-    keep_notice(request, "logged-out-everywhere")
-    return leave(request, to=path_of(request, "login"), delete_cookie=True)
+    set_device_cookie(request, await devices.revoke_all(viewer))
+    set_flash(request, "logged-out-everywhere")
+    return redirect_across_login(request, to=url_path(request, "login"), delete_cookie=True)
 
 
 async def _changed(request: Request, viewer: Viewer, toast: str) -> Response:
     context = await _list(request, viewer)
-    return changed(
+    return changed_fragment(
         request, TITLE, to="devices", fragment="devices/list.html", toast=toast, **context
     )
 

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from db.access import health
-from db.errors import Busy
+from db.errors import Unavailable
 
-DEADLINE: Final = 3  # seconds; who asks is a machine that has others to ask
+TIMEOUT_SECONDS: Final = 3  # seconds; who asks is a machine that has others to ask
 
 
 async def alive(request: Request) -> Response:
@@ -23,8 +23,8 @@ async def ready(request: Request) -> Response:
     if request.app.state.draining:
         return PlainTextResponse("shutting down\n", 503)
     try:
-        async with asyncio.timeout(DEADLINE):
-            await health.ask(request.app.state.store)
-    except (Busy, TimeoutError):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await health.check_database(request.app.state.store)
+    except (Unavailable, TimeoutError):
         return PlainTextResponse("the database does not answer\n", 503, {"Retry-After": "5"})
     return PlainTextResponse("ok\n")

@@ -8,26 +8,26 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from web.rendering.responses import constant, now, path_of
+from web.rendering.responses import cached_page, now, url_path
 from web.settings.settings import Settings
 
-GOOD_FOR: Final = timedelta(days=330)  # less than a year (RFC 9116, section 2.5.5)
+VALIDITY: Final = timedelta(days=330)  # less than a year (RFC 9116, section 2.5.5)
 
 
 async def show(request: Request) -> Response:
-    return constant(request, "home/page.html", "Your own key to your own door", layout="front")
+    return cached_page(request, "home/page.html", "Your own key to your own door", layout="front")
 
 
 async def handbook(request: Request) -> Response:
     """The same page for every member, by the cookie alone, no query: the guide's static page behind
     a paywall (D6).
     """
-    return constant(request, "home/handbook.html", "Handbook", layout="house")
+    return cached_page(request, "home/handbook.html", "Handbook", layout="app")
 
 
-async def change_password(request: Request) -> Response:
+async def redirect_to_account(request: Request) -> Response:
     """Where password managers send people (W3C, A Well-Known URL for Changing Passwords)."""
-    return RedirectResponse(path_of(request, "account"), 303)
+    return RedirectResponse(url_path(request, "account"), 303)
 
 
 async def robots(request: Request) -> Response:
@@ -40,10 +40,10 @@ async def security_txt(request: Request) -> Response:
     It expires at a midnight, so that it is the same all day.
     """
     settings: Settings = request.app.state.settings
-    expires = (now(request).astimezone(UTC) + GOOD_FOR).date()
+    expires = (now(request).astimezone(UTC) + VALIDITY).date()
     return PlainTextResponse(
         f"Contact: {settings.security_contact}\n"
         f"Expires: {expires}T00:00:00Z\n"
         "Preferred-Languages: en\n"
-        f"Canonical: {settings.base_url}{path_of(request, 'security-txt')}\n"
+        f"Canonical: {settings.base_url}{url_path(request, 'security-txt')}\n"
     )

@@ -4,23 +4,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import login
-from db.errors import Busy, TooMany
+from db.errors import RateLimited, Unavailable
 from web.forms.form import Form, read_fields
 from web.forms.schemas import LogIn
-from web.http.client_info import describe_device
+from web.http.client_info import get_client_info
 from web.http.redirects import carried_page, safe_page
-from web.http.session import end_session
-from web.rendering.flash_messages import keep_notice, take_notice
-from web.rendering.form_errors import say
-from web.rendering.responses import leave, page, path_of, refused
+from web.http.session import end_current_session
+from web.rendering.flash_messages import pop_flash, set_flash
+from web.rendering.form_errors import apply_error
+from web.rendering.responses import page, redirect_across_login, refused_form, url_path
 
 TITLE = "Log in"
 # parameters of the page, each of which says why it is shown
 REASONS = ("guessed", "ended", "new", "cookies")
 NO_MATCH = "Email or password is incorrect."
-CLOSED = {
-    TooMany: ("Too many attempts to log in. Log-in is paused. Try again in {wait}."),
-    Busy: "We're busy. Try again in a few seconds.",
+LOGIN_ERRORS = {
+    RateLimited: ("Too many attempts to log in. Log-in is paused. Try again in {wait}."),
+    Unavailable: "We're busy. Try again in a few seconds.",
 }
 
 
@@ -30,7 +30,7 @@ async def show(request: Request) -> Response:
     reason = next(
         (reason for reason in REASONS if query.get(reason) == "1"), "next" if target else ""
     )
-    form, left = Form.blank(LogIn, next=target), take_notice(request)
+    form, left = Form.blank(LogIn, next=target), pop_flash(request)
     return page(request, "login/page.html", TITLE, form=form, reason=reason, left=left)
 
 
@@ -46,30 +46,30 @@ async def submit(request: Request) -> Response:
             request.app.state.store,
             email=form.data.email,
             password=form.data.password,
-            device=describe_device(request),
+            client=get_client_info(request),
         )
-    except (TooMany, Busy) as refusal:
-        return _refused(request, form, *say(request, form, refusal, CLOSED))
+    except (RateLimited, Unavailable) as error:
+        return _refused(request, form, *apply_error(request, form, error, LOGIN_ERRORS))
     if session is None:
         form.message = NO_MATCH
         return _refused(request, form)
-    return leave(request, to=safe_page(request, form.data.next), session=session)
+    return redirect_across_login(request, to=safe_page(request, form.data.next), session=session)
 
 
 async def log_out(request: Request) -> Response:
     """Ends this session here and in the database: no copy of the cookie works again (trap T6)."""
     # it has no field of ours, but another content type is refused here too
     await read_fields(request)
-    await end_session(request)
-    keep_notice(request, "logged-out")
-    return leave(request, to=path_of(request, "login"), delete_cookie=True)
+    await end_current_session(request)
+    set_flash(request, "logged-out")
+    return redirect_across_login(request, to=url_path(request, "login"), delete_cookie=True)
 
 
 def _refused(
     request: Request, form: Form[LogIn], status: int = 422, retry_after: int | None = None
 ) -> Response:
     form.values = {**form.values, "next": carried_page(request, form.values.get("next"))}
-    return refused(
+    return refused_form(
         request,
         "login/page.html",
         TITLE,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from db.crypto.secret import Secret
-from web.middleware.allowed_hosts import require_host
+from web.middleware.allowed_hosts import require_allowed_host
 from web.observability.metrics import Metrics
 
 FORWARDED: Final = {
@@ -27,10 +27,10 @@ FORWARDED: Final = {
 async def show(request: Request) -> Response:
     metrics: Metrics = request.app.state.metrics
     if not _has_token(request.scope, metrics.token):
-        require_host(request.scope, request.app.state.settings.base_url)
+        require_allowed_host(request.scope, request.app.state.settings.base_url)
         if not _is_on_this_machine(request):
             raise HTTPException(404)
-    return Response(await metrics.tell(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(await metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _has_token(scope: Scope, token: Secret[str] | None) -> bool:

@@ -7,63 +7,72 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import signup
-from db.errors import Breached, Busy, NotCreated, TooMany
+from db.errors import AccountNotCreated, BreachedPassword, RateLimited, Unavailable
 from web.forms.form import Form, read_fields
 from web.forms.schemas import SignUp
-from web.http.client_info import describe_device
+from web.http.client_info import get_client_info
 from web.http.redirects import carried_page, page_after_login, safe_page
-from web.rendering.form_errors import say
-from web.rendering.responses import constant, field, leave, page, path_of, refused
+from web.rendering.form_errors import apply_error
+from web.rendering.responses import (
+    cached_page,
+    field_fragment,
+    page,
+    redirect_across_login,
+    refused_form,
+    url_path,
+)
 
 TITLE = "Create your account"
-TAKEN = "An account with this email already exists."
-UNCHECKED = "We'll check this when you send the form."
-CLOSED = {
-    TooMany: "Too many sign-ups from your network. Try again in {wait}.",
-    Busy: "We're busy. Try again in a few seconds.",
-    NotCreated: "An error occurred while creating your account.",
+EMAIL_TAKEN = "An account with this email already exists."
+UNCHECKED_NOTE = "We'll check this when you send the form."
+SIGNUP_ERRORS = {
+    RateLimited: "Too many sign-ups from your network. Try again in {wait}.",
+    Unavailable: "We're busy. Try again in a few seconds.",
+    AccountNotCreated: "An error occurred while creating your account.",
 }
 
 
 async def show(request: Request) -> Response:
-    form = Form.blank(SignUp, request.app.state.policy)
+    form = Form.blank(SignUp, request.app.state.password_policy)
     has_query = request.scope["query_string"]
     target = carried_page(request, request.query_params.get("next")) if has_query else ""
     # the page that leads back to another is not the same for everybody
-    show_page = page if target else constant
+    show_page = page if target else cached_page
     return show_page(request, "signup/page.html", TITLE, panel="blank", **_context(form, target))
 
 
 async def check(request: Request) -> Response:
     """One field, by the validator that the submit runs; the address also by one indexed query."""
     name = request.path_params["field"]
-    form = Form.check_field(SignUp, name, await read_fields(request), request.app.state.policy)
+    form = Form.check_field(
+        SignUp, name, await read_fields(request), request.app.state.password_policy
+    )
     if name == "email" and form.data and not request.app.state.settings.private:
         await _look_up(request, form, form.data.email)
-    return field(
+    return field_fragment(
         request, "signup/field.html", name=name, **_context(form, page_after_login(request))
     )
 
 
 async def submit(request: Request) -> Response:
     fields = await read_fields(request)
-    form = Form.check(SignUp, fields, request.app.state.policy)
+    form = Form.check(SignUp, fields, request.app.state.password_policy)
     target = carried_page(request, (fields or {}).get("next"))
     if form.data is None:
         return _refused(request, form, target)
     try:
         return await _create(request, form, form.data, target)
-    except (TooMany, Breached, Busy, NotCreated) as refusal:
-        return _refused(request, form, target, *say(request, form, refusal, CLOSED))
+    except (RateLimited, BreachedPassword, Unavailable, AccountNotCreated) as error:
+        return _refused(request, form, target, *apply_error(request, form, error, SIGNUP_ERRORS))
 
 
 async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:
     """Whether the address is free; nothing about that to somebody who asks for many."""
-    taken = await signup.email_taken(request.app.state.store, email, describe_device(request))
+    taken = await signup.is_email_taken(request.app.state.store, email, get_client_info(request))
     if taken:
-        form.add_error("email", TAKEN)
+        form.add_error("email", EMAIL_TAKEN)
     elif taken is None:
-        form.notes["email"] = UNCHECKED
+        form.notes["email"] = UNCHECKED_NOTE
 
 
 async def _create(request: Request, form: Form[SignUp], data: SignUp, target: str) -> Response:
@@ -76,22 +85,22 @@ async def _create(request: Request, form: Form[SignUp], data: SignUp, target: st
         name=data.name,
         email=data.email,
         password=data.password,
-        device=describe_device(request),
+        client=get_client_info(request),
     )
     if request.app.state.settings.private:
         query = urlencode({"new": "1"} | ({"next": target} if target else {}), safe="/")
-        return leave(request, to=f"{path_of(request, 'login')}?{query}")
+        return redirect_across_login(request, to=f"{url_path(request, 'login')}?{query}")
     if session is None:
-        form.add_error("email", TAKEN)
+        form.add_error("email", EMAIL_TAKEN)
         return _refused(request, form, target)
-    return leave(request, to=safe_page(request, target), session=session)
+    return redirect_across_login(request, to=safe_page(request, target), session=session)
 
 
 def _context(form: Form[SignUp], target: str) -> dict[str, Any]:
     """What the templates need: `next` is the page to go to in the end, `taken` offers to log in
     instead.
     """
-    return {"form": form, "next": target, "taken": TAKEN in form.errors.get("email", [])}
+    return {"form": form, "next": target, "taken": EMAIL_TAKEN in form.errors.get("email", [])}
 
 
 def _refused(
@@ -102,8 +111,8 @@ def _refused(
     retry_after: int | None = None,
 ) -> Response:
     # nobody has looked whether it is taken, so it is not told to look good
-    form.notes["email"] = UNCHECKED
-    return refused(
+    form.notes["email"] = UNCHECKED_NOTE
+    return refused_form(
         request,
         "signup/page.html",
         TITLE,

@@ -15,7 +15,7 @@ async def show(request: Request) -> Response:
         request,
         "users/page.html",
         profile.name,
-        layout="house",
+        layout="app",
         me=viewer.me,
         profile=profile,
         now=now(request),

@@ -11,12 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-LIST: Final = Path(__file__).with_suffix(".txt")
-SITE: Final = "latchkey"  # in lower case: the first word that somebody would try here
-SHORTEST: Final = 4  # letters of a word that makes a password weak
+LIST_PATH: Final = Path(__file__).with_suffix(".txt")
+SITE_NAME: Final = "latchkey"  # in lower case: the first word that somebody would try here
+MIN_WORD_CHARS: Final = 4  # letters of a word that makes a password weak
 # characters that may be hung on a word and still add nothing, or as many as it has itself
-MOST_AROUND: Final = 8
-DISGUISES: Final = (
+MAX_ADDED_CHARS: Final = 8
+SUBSTITUTIONS: Final = (
     str.maketrans("@401!3$57", "aaoiiesst"),
     str.maketrans("@401!3$57", "aaollesst"),
 )
@@ -27,7 +27,7 @@ def is_common(password: str) -> bool:
     """Whether it is on the list, or the site's name, as it stands or under its ornaments
     (`spellings`).
     """
-    return any(word == SITE or is_listed(word) for word in spellings(password))
+    return any(word == SITE_NAME or is_listed(word) for word in spellings(password))
 
 
 def is_close(password: str, name: str, email: str) -> bool:
@@ -50,14 +50,16 @@ def spellings(password: str) -> Iterator[str]:
     """
     low = password.lower()
     yield low
-    yield from (spelling for spelling in _bare(low) if is_most_of(spelling, low))
+    yield from (spelling for spelling in _without_decorations(low) if is_main_part(spelling, low))
 
 
-def is_most_of(word: str, password: str) -> bool:
-    return len(word) >= SHORTEST and len(password) - len(word) <= max(MOST_AROUND, len(word))
+def is_main_part(word: str, password: str) -> bool:
+    return len(word) >= MIN_WORD_CHARS and len(password) - len(word) <= max(
+        MAX_ADDED_CHARS, len(word)
+    )
 
 
-def _bare(low: str) -> Iterator[str]:
+def _without_decorations(low: str) -> Iterator[str]:
     marks = [at for at, character in enumerate(low) if character.isalnum()]
     letters = [at for at in marks if low[at].isalpha()]
     if marks:
@@ -66,7 +68,7 @@ def _bare(low: str) -> Iterator[str]:
         for start in {letters[0], max(0, letters[0] - 1)}:
             for end in range(letters[-1] + 1, letters[-1] + 4):
                 yield low[start:end]
-                yield from (low[start:end].translate(disguise) for disguise in DISGUISES)
+                yield from (low[start:end].translate(disguise) for disguise in SUBSTITUTIONS)
 
 
 def words_of(name: str, email: str) -> set[str]:
@@ -79,7 +81,7 @@ def words_of(name: str, email: str) -> set[str]:
     labels = domain.rpartition(".")[0]
     whole = {_joined(text) for text in (name.lower(), local, email.lower())}
     parts = LETTERS.findall(f"{name.lower()} {local} {labels}")
-    return {word for word in whole.union(parts) if len(word) >= SHORTEST}
+    return {word for word in whole.union(parts) if len(word) >= MIN_WORD_CHARS}
 
 
 def _joined(text: str) -> str:
@@ -104,4 +106,4 @@ def is_listed(word: str) -> bool:
 @cache
 def _lines() -> bytes:
     """Read when the first password is chosen, not at the start."""
-    return LIST.read_bytes()
+    return LIST_PATH.read_bytes()

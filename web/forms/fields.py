@@ -16,11 +16,11 @@ from pydantic_core import PydanticCustomError
 from db.crypto.secret import Secret
 from web.forms.characters import count_visible, has_too_many_marks, strip_invisible
 from web.forms.common_passwords import is_close, is_common
-from web.forms.password_policy import POLICIES, Policy
+from web.forms.password_policy import PASSWORD_POLICIES, PasswordPolicy
 
-LONGEST_NAME: Final = 100
-LONGEST_EMAIL: Final = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
-LONGEST_PASSWORD: Final = 256  # characters, and 1,024 bytes
+MAX_NAME_CHARS: Final = 100
+MAX_EMAIL_CHARS: Final = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
+MAX_PASSWORD_CHARS: Final = 256  # characters, and 1,024 bytes
 UNSTORABLE: Final = "This contains a character we can't store. Please type it again."
 TOO_MANY_MARKS: Final = "There are too many accents on one letter. Please remove some."
 TOO_COMMON: Final = "This password is too common."
@@ -36,35 +36,38 @@ class Input:
     attrs: Mapping[str, str | bool]
 
 
-def refuse(*sentences: str) -> PydanticCustomError:
+def field_error(*sentences: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "refused", {"sentences": sentences})
 
 
-def storable(text: str) -> str:
+def require_storable(text: str) -> str:
     """No NUL (PostgreSQL has no place for it) and no lone surrogate (UTF-8 has none)."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise refuse(UNSTORABLE)
+        raise field_error(UNSTORABLE)
     return text
 
 
-def _line(text: str) -> str:
+def _single_line(text: str) -> str:
     """Storable, and one line without what moves a cursor: it is printed in lists and at the
     operator's shell.
     """
-    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in storable(text)):
-        raise refuse(UNSTORABLE)
+    if any(
+        unicodedata.category(character) in ("Cc", "Zl", "Zp")
+        for character in require_storable(text)
+    ):
+        raise field_error(UNSTORABLE)
     if has_too_many_marks(text):  # stacked so high that they would be drawn over other lines
-        raise refuse(TOO_MANY_MARKS)
+        raise field_error(TOO_MANY_MARKS)
     return text
 
 
 def _name(text: str) -> str:
     """Trimmed before it is measured; at least two of its characters can be seen."""
-    name = _line(text.strip())
-    if len(name) > LONGEST_NAME:
-        raise refuse(f"Name must be at most {LONGEST_NAME} characters long.")
+    name = _single_line(text.strip())
+    if len(name) > MAX_NAME_CHARS:
+        raise field_error(f"Name must be at most {MAX_NAME_CHARS} characters long.")
     if count_visible(name) < 2:
-        raise refuse("Name must be at least 2 characters long.")
+        raise field_error("Name must be at least 2 characters long.")
     return name
 
 
@@ -75,12 +78,12 @@ def _email(text: str) -> str:
     email-validator normalises (NFC, UTS 46) before it validates; the other way round is
     GHSA-7rqj-j65f-68wh.
     """
-    email = strip_invisible(storable(text))
-    if len(email) > LONGEST_EMAIL:
-        raise refuse(f"Email must be at most {LONGEST_EMAIL} characters long.")
+    email = strip_invisible(require_storable(text))
+    if len(email) > MAX_EMAIL_CHARS:
+        raise field_error(f"Email must be at most {MAX_EMAIL_CHARS} characters long.")
     canonical = _canonical(email)
     if canonical is None:
-        raise refuse("Please enter a valid email.")
+        raise field_error("Please enter a valid email.")
     return canonical
 
 
@@ -93,51 +96,58 @@ def _canonical(email: str) -> str | None:
     return f"{valid.local_part.lower()}@{(valid.ascii_domain or valid.domain).lower()}"
 
 
-def _sized(password: Any) -> str:
+def _bounded_password(password: Any) -> str:
     """Bounded before anything is computed from it (ASVS 6.2.9); never trimmed, never changed (ASVS
     6.2.8).
     """
     if (
-        len(password) > LONGEST_PASSWORD
-        or len(password.encode("utf-8", "replace")) > 4 * LONGEST_PASSWORD
+        len(password) > MAX_PASSWORD_CHARS
+        or len(password.encode("utf-8", "replace")) > 4 * MAX_PASSWORD_CHARS
     ):
-        raise refuse(f"Password must be at most {LONGEST_PASSWORD} characters long.")
-    return storable(password)
+        raise field_error(f"Password must be at most {MAX_PASSWORD_CHARS} characters long.")
+    return require_storable(password)
 
 
 def _new_password(password: Any, info: ValidationInfo) -> Secret[str]:
     """By the policy's rules; then one that others have, or that its owner's name and address give
     away, is refused.
     """
-    context: Mapping[str, Any] = info.context or {"policy": POLICIES["guide"], "beside": {}}
-    policy: Policy = context["policy"]
-    unmet = [rule.sentence for rule in policy.rules if not rule.is_met(_sized(password))]
+    context: Mapping[str, Any] = info.context or {
+        "password_policy": PASSWORD_POLICIES["guide"],
+        "beside": {},
+    }
+    password_policy: PasswordPolicy = context["password_policy"]
+    unmet = [
+        rule.sentence
+        for rule in password_policy.rules
+        if not rule.is_met(_bounded_password(password))
+    ]
     if unmet:
-        raise refuse(*unmet)
+        raise field_error(*unmet)
     if is_common(password):
-        raise refuse(TOO_COMMON)
+        raise field_error(TOO_COMMON)
     name, email = (context["beside"].get(field, "") for field in ("name", "email"))
-    if is_close(password, name[:LONGEST_NAME], email[:LONGEST_EMAIL]):
-        raise refuse(TOO_CLOSE)
+    if is_close(password, name[:MAX_NAME_CHARS], email[:MAX_EMAIL_CHARS]):
+        raise field_error(TOO_CLOSE)
     return Secret(password)
 
 
-def _present_password(password: Any) -> Secret[str]:
-    if not _sized(password):
-        raise refuse("Please enter your password.")
+def _current_password(password: Any) -> Secret[str]:
+    if not _bounded_password(password):
+        raise field_error("Please enter your password.")
     return Secret(password)
 
 
 def _slug(text: str) -> str:
-    slug = strip_invisible(storable(text))
+    slug = strip_invisible(require_storable(text))
     if not re.fullmatch(r"[a-z0-9-]{2,40}", slug):
-        raise refuse("Use 2 to 40 characters: lowercase letters (a–z), digits and hyphens.")
+        raise field_error("Use 2 to 40 characters: lowercase letters (a–z), digits and hyphens.")
     return slug
 
 
 def _phone(text: str) -> str:
     """As it was typed, spaces too. Where nothing can be seen, nothing is stored."""
-    _require_40("Phone", _line(text))
+    _require_40("Phone", _single_line(text))
     return text if count_visible(text) else ""
 
 
@@ -146,32 +156,32 @@ def _team(text: str) -> str:
 
     Invisible characters alone are no team: people without a team would share it and see phones.
     """
-    team = _line(text.strip())
+    team = _single_line(text.strip())
     _require_40("Team", team)
     return team if count_visible(team) else ""
 
 
 def _require_40(label: str, text: str) -> None:
     if len(text) > 40:
-        raise refuse(f"{label} must be at most 40 characters long.")
+        raise field_error(f"{label} must be at most 40 characters long.")
 
 
 def _search(text: str) -> str:
-    searched = strip_invisible(storable(text))
-    if len(searched) > LONGEST_EMAIL:
-        raise refuse(f"Search for at most {LONGEST_EMAIL} characters.")
+    searched = strip_invisible(require_storable(text))
+    if len(searched) > MAX_EMAIL_CHARS:
+        raise field_error(f"Search for at most {MAX_EMAIL_CHARS} characters.")
     return searched
 
 
 def _page_number(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
-        raise refuse("Pages are numbered from 1.")
+        raise field_error("Pages are numbered from 1.")
     return int(text)
 
 
 def _sort(text: str) -> str:
     if text not in ("newest", "name", "email", "login"):
-        raise refuse("Sort by newest, name, email or login.")
+        raise field_error("Sort by newest, name, email or login.")
     return text
 
 
@@ -193,9 +203,9 @@ NewPassword = Annotated[
     PlainValidator(_new_password),
     Input({"type": "password", "autocomplete": "new-password", "minlength": "8"} | _EXACT),
 ]
-PresentPassword = Annotated[
+CurrentPassword = Annotated[
     Secret[str],
-    PlainValidator(_present_password),
+    PlainValidator(_current_password),
     Input({"type": "password", "autocomplete": "current-password"} | _EXACT),
 ]
 

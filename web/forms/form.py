@@ -13,10 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from web.forms.fields import Input
-from web.forms.password_policy import POLICIES, Policy, Rule
+from web.forms.password_policy import PASSWORD_POLICIES, PasswordPolicy, PasswordRule
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
-MOST_FIELDS: Final = 50
+MAX_FORM_FIELDS: Final = 50
 UNREADABLE: Final = "We couldn't read part of this form. Please type it again."
 
 S = TypeVar("S", bound=BaseModel)
@@ -58,7 +58,7 @@ class Form(Generic[S]):
     """
 
     schema: type[S]
-    policy: Policy
+    password_policy: PasswordPolicy
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     errors: dict[str, list[str]] = field(default_factory=dict)
     checked: set[str] = field(default_factory=set)
@@ -67,33 +67,38 @@ class Form(Generic[S]):
     notes: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def blank(cls, schema: type[S], policy: Policy = POLICIES["guide"], **values: str) -> "Form[S]":
-        return cls(schema, policy, values)
+    def blank(
+        cls,
+        schema: type[S],
+        password_policy: PasswordPolicy = PASSWORD_POLICIES["guide"],
+        **values: str,
+    ) -> "Form[S]":
+        return cls(schema, password_policy, values)
 
     @classmethod
     def check(
         cls,
         schema: type[S],
         fields: Mapping[str, str] | None,
-        policy: Policy = POLICIES["guide"],
-        present: Mapping[str, str] | None = None,
+        password_policy: PasswordPolicy = PASSWORD_POLICIES["guide"],
+        current_values: Mapping[str, str] | None = None,
     ) -> "Form[S]":
         """The whole form; None is one that nobody can read.
 
         Fields that the schema does not know are not looked at.
 
         A required field that is absent counts as empty; any other stays as it is, and is drawn as
-        it is at `present`. A new password must not be close to a name or an address in the form or
-        at `present`.
+        it is at `current_values`. A new password must not be close to a name or an address in the
+        form or at `current_values`.
         """
         if fields is None:
-            return cls(schema, policy, present or {}, message=UNREADABLE)
+            return cls(schema, password_policy, current_values or {}, message=UNREADABLE)
         required = {name: "" for name, field in schema.model_fields.items() if field.is_required()}
         typed = required | {name: fields[name] for name in schema.model_fields if name in fields}
-        form = cls(schema, policy, {**(present or {}), **typed}, checked=set(typed))
+        form = cls(schema, password_policy, {**(current_values or {}), **typed}, checked=set(typed))
         try:
             form.data = schema.model_validate(
-                typed, context={"policy": policy, "beside": form.values}
+                typed, context={"password_policy": password_policy, "beside": form.values}
             )
         except ValidationError as error:
             form.errors = _sentences(error)
@@ -105,7 +110,7 @@ class Form(Generic[S]):
         schema: type[S],
         name: str,
         fields: Mapping[str, str] | None,
-        policy: Policy = POLICIES["guide"],
+        password_policy: PasswordPolicy = PASSWORD_POLICIES["guide"],
     ) -> "Form[S]":
         """One field, live, by the validator that the submit runs.
 
@@ -114,10 +119,10 @@ class Form(Generic[S]):
         The others are not looked at, but by a new password: it must not be close to a name or an
         address among them.
         """
-        form = cls(schema, policy, {name: (fields or {}).get(name, "")}, checked={name})
+        form = cls(schema, password_policy, {name: (fields or {}).get(name, "")}, checked={name})
         try:
             form.data = schema.model_construct()
-            context = {"policy": policy, "beside": fields or {}}
+            context = {"password_policy": password_policy, "beside": fields or {}}
             schema.__pydantic_validator__.validate_assignment(
                 form.data, name, form.values[name], context=context
             )
@@ -145,8 +150,8 @@ class Form(Generic[S]):
             attrs,
             _input(self.schema, name),
             self.notes.get(name, ""),
-            [_state(rule, value) for rule in self.policy.rules] if new else [],
-            self.policy.generator if new else "",
+            [_state(rule, value) for rule in self.password_policy.rules] if new else [],
+            self.password_policy.generator if new else "",
         )
 
 
@@ -179,7 +184,7 @@ def _parse(content_type: str, body: bytes) -> Mapping[str, str] | None:
             body.decode("utf-8"),
             keep_blank_values=True,
             errors="strict",
-            max_num_fields=MOST_FIELDS,
+            max_num_fields=MAX_FORM_FIELDS,
         )
     except ValueError:  # no UTF-8, or a field too many
         return None
@@ -195,7 +200,7 @@ def _sentences(error: ValidationError) -> dict[str, list[str]]:
     }
 
 
-def _state(rule: Rule, password: str) -> RuleState:
+def _state(rule: PasswordRule, password: str) -> RuleState:
     return RuleState(rule.key, rule.pattern, rule.sentence, rule.short, rule.is_met(password))
 
 

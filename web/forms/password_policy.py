@@ -7,7 +7,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class PasswordRule:
     """One line under "Password must:".
 
     `pattern` means the same to Python and, with the `u` flag, to JavaScript.
@@ -23,24 +23,24 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class PasswordPolicy:
     """What a new password must be.
 
     `generator` tells Safari's password generator (`passwordrules`).
     """
 
-    rules: tuple[Rule, ...]
+    rules: tuple[PasswordRule, ...]
     generator: str
 
 
-_LENGTH = Rule("length", r"^[\s\S]{8,}$", "Be at least 8 characters long", "8 characters")
-POLICIES: Final[Mapping[str, Policy]] = {
-    "guide": Policy(
+_LENGTH = PasswordRule("length", r"^[\s\S]{8,}$", "Be at least 8 characters long", "8 characters")
+PASSWORD_POLICIES: Final[Mapping[str, PasswordPolicy]] = {
+    "guide": PasswordPolicy(
         (
             _LENGTH,
-            Rule("letter", r"[a-zA-Z]", "Contain at least one letter.", "a letter"),
-            Rule("number", r"[0-9]", "Contain at least one number.", "a number"),
-            Rule(
+            PasswordRule("letter", r"[a-zA-Z]", "Contain at least one letter.", "a letter"),
+            PasswordRule("number", r"[0-9]", "Contain at least one number.", "a number"),
+            PasswordRule(
                 "special",
                 r"[^a-zA-Z0-9]",
                 "Contain at least one special character.",
@@ -50,5 +50,5 @@ POLICIES: Final[Mapping[str, Policy]] = {
         "minlength: 8; maxlength: 256; required: lower, upper; required: digit; required: special;",
     ),
     # NIST 800-63B: no composition rules
-    "length": Policy((_LENGTH,), "minlength: 8; maxlength: 256;"),
+    "length": PasswordPolicy((_LENGTH,), "minlength: 8; maxlength: 256;"),
 }

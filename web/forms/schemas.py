@@ -8,19 +8,19 @@ from pydantic import BaseModel
 
 from db.audit.events import Event
 from web.forms.fields import (
+    CurrentPassword,
     Email,
     Name,
     NewPassword,
     PageNumber,
     Phone,
-    PresentPassword,
     Search,
     Slug,
     Sort,
     Team,
 )
 
-ABSENT: Final[Any] = None  # a field that was not sent stays as it is
+UNCHANGED: Final[Any] = None  # a field that was not sent stays as it is
 
 
 class SignUp(BaseModel):
@@ -31,18 +31,18 @@ class SignUp(BaseModel):
 
 class LogIn(BaseModel):
     email: Email
-    password: PresentPassword
+    password: CurrentPassword
     next: str = ""
 
 
-class Profile(BaseModel):
-    name: Name = ABSENT
-    slug: Slug = ABSENT
-    phone: Phone = ABSENT
+class ProfileChange(BaseModel):
+    name: Name = UNCHANGED
+    slug: Slug = UNCHANGED
+    phone: Phone = UNCHANGED
 
 
 class PasswordChange(BaseModel):
-    current_password: PresentPassword
+    current_password: CurrentPassword
     password: NewPassword
 
 
@@ -50,7 +50,7 @@ class RoleChange(BaseModel):
     role: Literal["user", "admin"]
 
 
-class PeopleQuery(BaseModel):
+class UsersQuery(BaseModel):
     q: Search = ""
     page: PageNumber = 1
     sort: Sort = "newest"
@@ -68,4 +68,4 @@ class AuditQuery(BaseModel):
 
 
 class TeamChange(BaseModel):
-    team: Team = ABSENT
+    team: Team = UNCHANGED

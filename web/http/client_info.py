@@ -8,25 +8,32 @@ from typing import Final
 from starlette.requests import HTTPConnection
 
 from db.crypto.secret import Secret
-from db.viewer import Device
-from web.http import cookies as jar
+from db.viewer import ClientInfo
+from web.http.cookies import read_cookie
 from web.http.user_agents import parse_user_agent
 from web.observability.logs import warn_of_untrusted_proxy
 from web.settings.settings import Settings
 
-LONGEST_USER_AGENT: Final = 512
+MAX_USER_AGENT_CHARS: Final = 512
 
 
-def describe_device(request: HTTPConnection) -> Device:
+def get_client_info(request: HTTPConnection) -> ClientInfo:
     """Returns the client of a request, as its user recognizes it in the list of devices."""
-    user_agent = request.headers.get("user-agent", "")[:LONGEST_USER_AGENT]
-    browser, system, kind = parse_user_agent(user_agent)
-    cookie = jar.read(request.scope, "device")
-    known = Secret(cookie) if cookie else None
-    return Device(browser, system, kind, _printable(user_agent), client_address(request), known)
+    user_agent = request.headers.get("user-agent", "")[:MAX_USER_AGENT_CHARS]
+    browser, system, device_type = parse_user_agent(user_agent)
+    cookie = read_cookie(request.scope, "device")
+    device_cookie = Secret(cookie) if cookie else None
+    return ClientInfo(
+        browser,
+        system,
+        device_type,
+        _printable(user_agent),
+        client_ip_address(request),
+        device_cookie,
+    )
 
 
-def client_address(request: HTTPConnection) -> str:
+def client_ip_address(request: HTTPConnection) -> str:
     """Returns the peer's IP address, or behind trusted proxies the last untrusted address.
 
     `X-Forwarded-For` is read from right to left (RFC 7239, section 7.1).
@@ -34,30 +41,32 @@ def client_address(request: HTTPConnection) -> str:
     settings: Settings = request.app.state.settings
     forwarded = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
     hops = [hop for part in forwarded if (hop := part.strip(" \t"))]
-    address = _normal(request.client.host if request.client else "")
-    if hops and not _is_trusted(address, settings):
+    ip_address = _normalize_ip(request.client.host if request.client else "")
+    if hops and not _is_trusted(ip_address, settings):
         warn_of_untrusted_proxy(request.app.state)
-    while hops and _is_trusted(address, settings):
-        address = _normal(hops.pop())
-    return address
+    while hops and _is_trusted(ip_address, settings):
+        ip_address = _normalize_ip(hops.pop())
+    return ip_address
 
 
-def _is_trusted(address: str, settings: Settings) -> bool:
+def _is_trusted(ip_address: str, settings: Settings) -> bool:
     try:
-        return any(ipaddress.ip_address(address) in network for network in settings.trusted_proxies)
+        return any(
+            ipaddress.ip_address(ip_address) in network for network in settings.trusted_proxies
+        )
     except ValueError:
         return False
 
 
 @lru_cache(1024)
-def _normal(address: str) -> str:
+def _normalize_ip(ip_address: str) -> str:
     """Returns the canonical form of an IP address without its port, or an empty string.
 
     IPv4 addresses in IPv6 notation become IPv4 addresses.
     """
-    with_port = re.fullmatch(r"\[(.+)\](?::[0-9]+)?|([0-9.]+):[0-9]+", address)
+    with_port = re.fullmatch(r"\[(.+)\](?::[0-9]+)?|([0-9.]+):[0-9]+", ip_address)
     try:
-        ip = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else address)
+        ip = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else ip_address)
     except ValueError:
         return ""
     return str(getattr(ip, "ipv4_mapped", None) or ip)

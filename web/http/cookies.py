@@ -10,10 +10,10 @@ from web.settings.settings import Settings
 # Browsers strip these bytes from cookie names. str.strip() would also strip `\xa0`, and a
 # subdomain could then set `\xa0__Host-session`, which browsers treat as another cookie.
 BLANKS: Final = b" \t"
-ATTRIBUTES: Final = "Path=/; HttpOnly; SameSite=Lax"
+COOKIE_ATTRIBUTES: Final = "Path=/; HttpOnly; SameSite=Lax"
 
 
-def full_name(settings: Settings, name: str) -> str:
+def cookie_name(settings: Settings, name: str) -> str:
     """Returns the name of the cookie with the prefix `__Host-` over HTTPS.
 
     The prefix binds the cookie to this host, HTTPS and the path `/` (RFC 6265bis, section 4.1.3.2).
@@ -22,12 +22,12 @@ def full_name(settings: Settings, name: str) -> str:
     return f"__Host-{name}" if settings.https else name
 
 
-def read(scope: Scope, name: str) -> str | None:
+def read_cookie(scope: Scope, name: str) -> str | None:
     """Returns the value of the cookie, or None if the header contains it never or more than once.
 
     With two cookies of one name, another site on the domain may have set one of them.
     """
-    wanted = full_name(scope["app"].state.settings, name).encode()
+    wanted = cookie_name(scope["app"].state.settings, name).encode()
     values = []
     for key, header in scope["headers"]:
         if key == b"cookie":
@@ -36,7 +36,7 @@ def read(scope: Scope, name: str) -> str | None:
     return values[0].strip(BLANKS).decode("latin-1") if len(values) == 1 else None
 
 
-def put(scope: Scope, name: str, cookie: NewCookie | None) -> None:
+def queue_cookie(scope: Scope, name: str, cookie: NewCookie | None) -> None:
     """Queues a cookie for the response. None deletes the cookie.
 
     `web.middleware.security_headers.SecurityHeaders` adds the Set-Cookie header.
@@ -45,5 +45,5 @@ def put(scope: Scope, name: str, cookie: NewCookie | None) -> None:
     value = f"{cookie.value.reveal()}; Max-Age={cookie.max_age}" if cookie else "; Max-Age=0"
     secure = "; Secure" if settings.https else ""
     scope["state"].setdefault("set_cookies", {})[name] = (
-        f"{full_name(settings, name)}={value}; {ATTRIBUTES}{secure}".encode("latin-1")
+        f"{cookie_name(settings, name)}={value}; {COOKIE_ATTRIBUTES}{secure}".encode("latin-1")
     )

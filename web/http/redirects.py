@@ -6,28 +6,28 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from starlette.requests import Request
 
-from web.http.cookies import read
-from web.rendering.responses import address_of_page, path_of
+from web.http.cookies import read_cookie
+from web.rendering.responses import page_url, url_path
 
-HOME = "/dashboard"
+DEFAULT_PAGE = "/dashboard"
 
 
 def wanted_page(request: Request) -> str:
     """Returns the requested page, or the page that requested the fragment."""
-    address = address_of_page(request)
-    if address is None:
+    url = page_url(request)
+    if url is None:
         return _requested_page(request)
-    return safe_page(request, _local(request, address))
+    return safe_page(request, _local_path(request, url))
 
 
 def safe_page(request: Request, target: str | None) -> str:
     """Returns `target` if it is path and query of a protected page, otherwise the dashboard."""
     if not target or not target.isascii() or not target.isprintable() or not target.startswith("/"):
-        return HOME
+        return DEFAULT_PAGE
     path, _, query = target.partition("?")
-    pages: Sequence[Pattern[str]] = request.app.state.member_pages
+    pages: Sequence[Pattern[str]] = request.app.state.protected_pages
     if not any(page.match(path) for page in pages):
-        return HOME
+        return DEFAULT_PAGE
     return f"{path}?{quote(query, safe='=&+%,:;@/-._~!$()*')}" if query else path
 
 
@@ -45,7 +45,7 @@ def carried_page(request: Request, target: str | None) -> str:
 
 def page_after_login(request: Request) -> str:
     """Returns the `next` of the sign-up page that sent a live check, or an empty string."""
-    query = urlsplit(_local(request, address_of_page(request) or "") or "").query
+    query = urlsplit(_local_path(request, page_url(request) or "") or "").query
     return carried_page(request, dict(parse_qsl(query)).get("next"))
 
 
@@ -56,7 +56,7 @@ def login_page(request: Request, *, ended: bool, guessed: bool) -> str:
     """
     reason = "&ended=1" if ended else "&cookies=1" if _keeps_no_cookie(request) else ""
     reason += "&guessed=1" if guessed else ""
-    return f"{path_of(request, 'login')}?next={quote(wanted_page(request), safe='/')}{reason}"
+    return f"{url_path(request, 'login')}?next={quote(wanted_page(request), safe='/')}{reason}"
 
 
 def _keeps_no_cookie(request: Request) -> bool:
@@ -64,12 +64,12 @@ def _keeps_no_cookie(request: Request) -> bool:
 
     A log-out keeps the device cookie, so a session that ended is not mistaken for blocked cookies.
     """
-    form = urlsplit(_local(request, request.headers.get("referer", "")) or "").path
-    is_from_form = form in (path_of(request, "login"), path_of(request, "signup"))
+    form = urlsplit(_local_path(request, request.headers.get("referer", "")) or "").path
+    is_from_form = form in (url_path(request, "login"), url_path(request, "signup"))
     return (
         is_from_form
-        and read(request.scope, "session") is None
-        and read(request.scope, "device") is None
+        and read_cookie(request.scope, "session") is None
+        and read_cookie(request.scope, "device") is None
     )
 
 
@@ -78,7 +78,7 @@ def _requested_page(request: Request) -> str:
     return safe_page(request, quote(request.scope["path"]) + (f"?{query}" if query else ""))
 
 
-def _local(request: Request, url: str) -> str | None:
+def _local_path(request: Request, url: str) -> str | None:
     """Returns path and query of a URL of this site, and None for any other URL."""
     try:
         parts = urlsplit(url)

@@ -10,7 +10,7 @@ from typing import Final
 from db.device_names import UNKNOWN
 
 # The first match decides. Most browsers also name the browsers that they are compatible with.
-BROWSERS: Final = (
+BROWSER_TOKENS: Final = (
     ("Focus/", "Firefox Focus"),
     ("Klar/", "Firefox Klar"),
     ("Edg/", "Edge"),
@@ -47,7 +47,7 @@ BROWSERS: Final = (
     ("MSIE ", "Internet Explorer"),
     ("Trident/", "Internet Explorer"),
 )
-TOOLS: Final = (
+TOOL_TOKENS: Final = (
     ("curl/", "curl"),
     ("Wget/", "Wget"),
     ("HTTPie/", "HTTPie"),
@@ -65,7 +65,7 @@ TOOLS: Final = (
     ("node-fetch", "node-fetch"),
     ("PowerShell/", "PowerShell"),
 )
-SYSTEMS: Final = (
+SYSTEM_TOKENS: Final = (
     ("iPhone", "iPhone"),
     ("iPad", "iPad"),
     ("Tizen", "Tizen"),
@@ -92,10 +92,10 @@ def parse_user_agent(user_agent: str) -> tuple[str, str, str]:
     no word of the table matches.
     """
     if not user_agent.startswith(("Mozilla/", "Opera/")):
-        tool = _first(TOOLS, user_agent)
+        tool = _first(TOOL_TOKENS, user_agent)
         return (tool, "", "terminal") if tool else (UNKNOWN, "", "unknown")
-    system = _first(SYSTEMS, user_agent)
-    browser = _first(BROWSERS, user_agent) or _webkit(user_agent, system) or UNKNOWN
+    system = _first(SYSTEM_TOKENS, user_agent)
+    browser = _first(BROWSER_TOKENS, user_agent) or _webkit(user_agent, system) or UNKNOWN
     return browser, system, _device_type(system, user_agent)
 
 

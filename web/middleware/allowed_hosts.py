@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web.settings.settings import is_loopback
 
-HOST: Final = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?")
+HOST_PATTERN: Final = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?")
 # Load balancers send an IP address as Host, and old ones send no Host header. A metrics scraper
 # with the token may use any host too, and `web.endpoints.metrics` checks all others.
-ANY_HOST: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+ANY_HOST_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class AllowedHosts:
@@ -33,11 +33,11 @@ class AllowedHosts:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
-            require_host(scope, self.base_url, any_host=scope["path"] in ANY_HOST)
+            require_allowed_host(scope, self.base_url, any_host=scope["path"] in ANY_HOST_PATHS)
         return self.app(scope, receive, send)
 
 
-def require_host(scope: Scope, base_url: str, *, any_host: bool = False) -> None:
+def require_allowed_host(scope: Scope, base_url: str, *, any_host: bool = False) -> None:
     """Raises WrongHost unless there is exactly one allowed Host header (RFC 9112, section 3.2).
 
     With `any_host`, every host is allowed, and HTTP/1.0 requests need no Host header.
@@ -52,15 +52,15 @@ def require_host(scope: Scope, base_url: str, *, any_host: bool = False) -> None
 @lru_cache(256)
 def _is_allowed(host: bytes, base_url: str) -> bool:
     """Returns whether the host is that of the base URL or a loopback host, on any port."""
-    match = HOST.fullmatch(host)
+    match = HOST_PATTERN.fullmatch(host)
     if match is None:
         return False
     name = match[1].decode().lower().removesuffix(".").strip("[]")
     own = urlsplit(base_url).hostname
-    return name == own or is_loopback(name) or _same_address(name, own or "")
+    return name == own or is_loopback(name) or _is_same_ip_address(name, own or "")
 
 
-def _same_address(one: str, other: str) -> bool:
+def _is_same_ip_address(one: str, other: str) -> bool:
     """Returns whether both texts are the same IP address, such as `::1` and `0:0::1`."""
     try:
         return ipaddress.ip_address(one) == ipaddress.ip_address(other)

@@ -16,7 +16,7 @@ class ForeignOrigin(HTTPException):
         super().__init__(403, "The request came from another site.")
 
 
-class CrossOrigin:
+class CrossOriginCheck:
     """Refuses unsafe requests from pages of other sites (CSRF) by Sec-Fetch-Site and Origin.
 
     Each of the two headers, if present, must name this site. Browsers always send one of them, so a

@@ -5,18 +5,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from db import errors as refusals
-from web.http import session as cookie
+from db import errors
 from web.http.redirects import login_page, same_page
+from web.http.session import delete_session_cookie
 from web.middleware.allowed_hosts import WrongHost
 from web.middleware.cross_origin import ForeignOrigin
-from web.observability.logs import log_busy, log_failure
-from web.rendering.error_pages import FOREIGN, LAST_ADMIN, Words, error_response, other_viewer
+from web.observability.logs import log_failure, log_unavailable
+from web.rendering.error_pages import (
+    FOREIGN_ORIGIN_TEXT,
+    LAST_ADMIN_TEXT,
+    ErrorText,
+    error_response,
+    viewer_mismatch_text,
+)
 from web.rendering.problem_details import is_api, problem
-from web.rendering.responses import leave, turn_away
+from web.rendering.responses import redirect_across_login, redirect_to_login
 
 
-class LastResort:
+class ErrorHandler:
     """Turns every exception into a response.
 
     The transaction of the request has been rolled back by then.
@@ -34,46 +40,48 @@ class LastResort:
             # The response has started, so its status cannot change any more.
             if "status" in scope["state"]:
                 raise
-            response = await answer(Request(scope, receive), error)
+            response = await respond_to_error(Request(scope, receive), error)
             await response(scope, receive, send)
 
 
-async def answer(request: Request, error: Exception) -> Response:
+async def respond_to_error(request: Request, error: Exception) -> Response:
     """Returns the response to an exception.
 
     Only NotLoggedIn may delete the session cookie. An internal error must not log users out.
     """
     match error:
-        case refusals.NotLoggedIn():
-            return _to_login(request, error)
-        case refusals.Forbidden():
+        case errors.NotLoggedIn():
+            return _redirect_to_login(request, error)
+        case errors.Forbidden():
             return error_response(request, 403)
-        case refusals.NotFound():
+        case errors.NotFound():
             return error_response(request, 404)
-        case refusals.OtherViewer():
-            return error_response(request, 409, other_viewer(error.name))
-        case refusals.StaleDocument():
-            return leave(request, to=same_page(request))
-        case refusals.LastAdmin():
-            return error_response(request, 409, LAST_ADMIN)
-        case refusals.TooMany():
+        case errors.ViewerMismatch():
+            return error_response(request, 409, viewer_mismatch_text(error.name))
+        case errors.StaleDocument():
+            return redirect_across_login(request, to=same_page(request))
+        case errors.LastAdmin():
+            return error_response(request, 409, LAST_ADMIN_TEXT)
+        case errors.RateLimited():
             return error_response(request, 429, retry_after=error.retry_after)
-        case refusals.Busy():
-            log_busy(request, error)
+        case errors.Unavailable():
+            log_unavailable(request, error)
             return error_response(request, 503, retry_after=error.retry_after)
         case TimeoutError():
             return error_response(request, 503, retry_after=5)
         case ForeignOrigin():
-            return error_response(request, 403, FOREIGN)
+            return error_response(request, 403, FOREIGN_ORIGIN_TEXT)
         case WrongHost():
             return error_response(
                 request,
                 400,
-                Words("This site has another URL", (f"{error.detail} Open it there.",), "holes"),
+                ErrorText(
+                    "This site has another URL", (f"{error.detail} Open it there.",), "holes"
+                ),
             )
         case HTTPException(status_code=422):
             return error_response(
-                request, 422, Words("That didn't go through", (error.detail,), "lid")
+                request, 422, ErrorText("That didn't go through", (error.detail,), "lid")
             )
         case HTTPException():
             return error_response(request, error.status_code, headers=error.headers)
@@ -81,14 +89,14 @@ async def answer(request: Request, error: Exception) -> Response:
     return error_response(request, 500)
 
 
-def _to_login(request: Request, error: refusals.NotLoggedIn) -> Response:
+def _redirect_to_login(request: Request, error: errors.NotLoggedIn) -> Response:
     """Returns a redirect to the log-in page, which leads back to the requested page.
 
     Deletes a cookie whose session is not in the database, because /login would redirect back. Keeps
     a cookie that no key can decode, because a server with newer keys may accept it.
     """
     if error.ended:
-        cookie.delete_cookie(request)
+        delete_session_cookie(request)
     if is_api(request):
         return problem(401, "There is no valid session. Log in first.")
-    return turn_away(request, login_page(request, ended=error.ended, guessed=error.guessed))
+    return redirect_to_login(request, login_page(request, ended=error.ended, guessed=error.guessed))

@@ -8,11 +8,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.errors import NotLoggedIn
 from web.http.methods import SAFE_METHODS
-from web.http.session import is_live, peek, require_own_document
-from web.rendering.responses import leave, path_of
+from web.http.session import is_session_live, read_claims, require_matching_document
+from web.rendering.responses import redirect_across_login, url_path
 
 
-class Kind(Enum):
+class RouteAccess(Enum):
     """The users who may call a route."""
 
     ANYONE = "anyone"
@@ -34,23 +34,25 @@ class Guard:
     input of a user whose session has ended is then not lost.
     """
 
-    def __init__(self, app: ASGIApp, kind: Kind) -> None:
+    def __init__(self, app: ASGIApp, access: RouteAccess) -> None:
         self.app = app
-        self.for_members = kind in (Kind.MEMBERS, Kind.ADMINS)
-        self.for_guests = kind is Kind.GUESTS
+        self.requires_session = access in (RouteAccess.MEMBERS, RouteAccess.ADMINS)
+        self.guests_only = access is RouteAccess.GUESTS
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        claims = peek(scope)
+        claims = read_claims(scope)
         if claims is not None:
-            require_own_document(scope, claims)
-        elif self.for_members:
+            require_matching_document(scope, claims)
+        elif self.requires_session:
             raise NotLoggedIn
-        app = self._redirect_to_dashboard if self.for_guests and claims is not None else self.app
+        app = self._redirect_to_dashboard if self.guests_only and claims is not None else self.app
         return app(scope, receive, send)
 
     async def _redirect_to_dashboard(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] in SAFE_METHODS or await is_live(Request(scope, receive)):
+        if scope["method"] in SAFE_METHODS or await is_session_live(Request(scope, receive)):
             request = Request(scope)
-            await leave(request, to=path_of(request, "dashboard"))(scope, receive, send)
+            await redirect_across_login(request, to=url_path(request, "dashboard"))(
+                scope, receive, send
+            )
         else:
             await self.app(scope, receive, send)

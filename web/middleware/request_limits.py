@@ -9,14 +9,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.http.methods import SAFE_METHODS
 
-LARGEST_BODY: Final = 64 * 1024
-LARGEST_HEADERS: Final = 16 * 1024
-MOST_HEADERS: Final = 100
-BODY_DEADLINE: Final = 10
-HANDLER_DEADLINE: Final = 7  # htmx aborts a request after 8 seconds.
+MAX_BODY_BYTES: Final = 64 * 1024
+MAX_HEADER_BYTES: Final = 16 * 1024
+MAX_HEADERS: Final = 100
+BODY_TIMEOUT_SECONDS: Final = 10
+HANDLER_TIMEOUT_SECONDS: Final = 7  # htmx aborts a request after 8 seconds.
 
 
-class Limits:
+class RequestLimits:
     """Refuses large headers (431) and bodies (413), slow bodies (408), and cancels slow handlers.
 
     The body is read completely before the endpoint runs, with or without Content-Length. The
@@ -28,11 +28,11 @@ class Limits:
         self,
         app: ASGIApp,
         *,
-        body_within: float = BODY_DEADLINE,
-        work_within: float = HANDLER_DEADLINE,
+        body_timeout: float = BODY_TIMEOUT_SECONDS,
+        handler_timeout: float = HANDLER_TIMEOUT_SECONDS,
     ) -> None:
         self.app = app
-        self.body_within, self.work_within = body_within, work_within
+        self.body_timeout, self.handler_timeout = body_timeout, handler_timeout
         # The dictionary is in the order of the deadlines, the earliest first.
         self._deadlines: dict[asyncio.Task[Any], tuple[float, Scope]] = {}
         self._canceled: set[asyncio.Task[Any]] = set()
@@ -43,14 +43,14 @@ class Limits:
             return await self.app(scope, receive, send)
         headers = scope["headers"]
         if (
-            len(headers) > MOST_HEADERS
-            or sum([len(key) + len(value) for key, value in headers]) > LARGEST_HEADERS
+            len(headers) > MAX_HEADERS
+            or sum([len(key) + len(value) for key, value in headers]) > MAX_HEADER_BYTES
         ):
             raise HTTPException(431, headers={"Connection": "close"})
         if scope["method"] not in SAFE_METHODS:
-            receive = _replay(await _read_body(scope, receive, self.body_within), receive)
+            receive = _replay(await _read_body(scope, receive, self.body_timeout), receive)
         task, loop = cast("asyncio.Task[Any]", asyncio.current_task()), asyncio.get_running_loop()
-        self._deadlines[task] = loop.time() + self.work_within, scope
+        self._deadlines[task] = loop.time() + self.handler_timeout, scope
         if not self._is_watching:
             self._watch(loop)
         try:
@@ -73,7 +73,7 @@ class Limits:
         """
         self._is_watching = bool(self._deadlines)
         if self._is_watching:
-            loop.call_later(self.work_within / 20, self._watch, loop)
+            loop.call_later(self.handler_timeout / 20, self._watch, loop)
         for task, (due, scope) in self._deadlines.items():
             if due > loop.time():
                 break
@@ -89,7 +89,7 @@ async def _read_body(scope: Scope, receive: Receive, within: float) -> bytes:
     Raises HTTPException 413 if it is too large, and 408 if it is too slow.
     """
     declared = dict(scope["headers"]).get(b"content-length", b"0")
-    if not declared.isdigit() or len(declared) > 9 or int(declared) > LARGEST_BODY:
+    if not declared.isdigit() or len(declared) > 9 or int(declared) > MAX_BODY_BYTES:
         raise HTTPException(413, headers={"Connection": "close"})
     try:
         async with asyncio.timeout(within):
@@ -105,7 +105,7 @@ async def _collect(receive: Receive) -> bytes:
         if message["type"] == "http.disconnect":
             raise HTTPException(400)
         body += message.get("body", b"")
-        if len(body) > LARGEST_BODY:
+        if len(body) > MAX_BODY_BYTES:
             raise HTTPException(413, headers={"Connection": "close"})
         if not message.get("more_body"):
             return bytes(body)

@@ -23,7 +23,7 @@ HEADERS: Final = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=(), "
     "publickey-credentials-get=(self), publickey-credentials-create=(self)",
 }
-NOT_KEPT: Final = [(b"cache-control", b"no-store"), (b"vary", VARY.encode())]
+NO_STORE: Final = [(b"cache-control", b"no-store"), (b"vary", VARY.encode())]
 REQUEST_IDS: Final = random.Random()  # noqa: S311  (no secret; os.urandom would release the GIL)  # nosec B311
 # The keys are values of the setting HSTS (RFC 6797).
 HSTS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -33,7 +33,7 @@ HSTS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
-class Headers:
+class SecurityHeaders:
     """Adds the security headers and the queued cookies to every response, errors included."""
 
     def __init__(self, app: ASGIApp, *, hsts: str) -> None:
@@ -60,7 +60,7 @@ class Headers:
     def _added(self, scope: Scope, present: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         added = list(self.fixed)
         if not any(name == b"cache-control" for name, _ in present):
-            added += NOT_KEPT
+            added += NO_STORE
         if scope["app"].state.draining:
             # The server closes idle connections soon, and the client's next request must not fail.
             added.append((b"connection", b"close"))

@@ -21,16 +21,16 @@ logger = logging.getLogger("latchkey")
 
 # of the request that is handled here
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
-BUSY_EVERY: Final = 60.0  # seconds
-# unhandled exceptions that are logged within FAILURES_WITHIN; a traceback is about 4 kB
-MOST_FAILURES: Final = 20
-FAILURES_WITHIN: Final = 60.0  # seconds
-MOST_ORIGINS: Final = 10  # foreign origins of which the log tells, each once
-LONGEST: Final = 2000  # characters of a message, or of what an error says
-MOST_CAUSES: Final = 8
+UNAVAILABLE_LOG_SECONDS: Final = 60.0  # seconds
+# unhandled exceptions that are logged within FAILURE_WINDOW_SECONDS; a traceback is about 4 kB
+MAX_LOGGED_FAILURES: Final = 20
+FAILURE_WINDOW_SECONDS: Final = 60.0  # seconds
+MAX_LOGGED_ORIGINS: Final = 10  # foreign origins of which the log tells, each once
+MAX_MESSAGE_CHARS: Final = 2000  # characters of a message, or of what an error says
+MAX_CAUSES: Final = 8
 # What these say is about the program. A ValueError, a KeyError or a driver may repeat what somebody
 # has typed.
-ABOUT_US: Final = (
+PROGRAM_ERRORS: Final = (
     AttributeError,
     ImportError,
     NameError,
@@ -41,7 +41,7 @@ ABOUT_US: Final = (
     sqlite3.Error,
 )
 # PostgreSQL, appendix A
-ABOUT_THE_SERVER: Final = ("08", "25", "28", "3D", "40", "42", "53", "55", "57", "58")
+SERVER_ERROR_CLASSES: Final = ("08", "25", "28", "3D", "40", "42", "53", "55", "57", "58")
 
 
 def start_logging(*, as_json: bool) -> None:
@@ -50,7 +50,7 @@ def start_logging(*, as_json: bool) -> None:
     The libraries speak only when something is wrong with us, not with what strangers send.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLine() if as_json else TextLine())
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logger.setLevel(logging.INFO)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
@@ -60,7 +60,7 @@ def start_logging(*, as_json: bool) -> None:
     sys.excepthook = _log_crash
 
 
-def reference(request: Request) -> str:
+def request_reference(request: Request) -> str:
     """What ties an error page to its lines in the log."""
     return str(getattr(request.state, "request_id", ""))
 
@@ -71,17 +71,18 @@ def log_notice(notice: str) -> None:
     logger.log(level, "%s", notice.removeprefix("warning: "))
 
 
-def log_busy(request: Request, error: Exception) -> None:
+def log_unavailable(request: Request, error: Exception) -> None:
     """The database or the disk was not to be had: once a minute is enough, for it concerns
     everybody.
     """
     state = request.app.state
     if (
         error.__cause__ is not None
-        and time.monotonic() - getattr(state, "busy_logged_at", -BUSY_EVERY) >= BUSY_EVERY
+        and time.monotonic() - getattr(state, "unavailable_logged_at", -UNAVAILABLE_LOG_SECONDS)
+        >= UNAVAILABLE_LOG_SECONDS
     ):
-        state.busy_logged_at = time.monotonic()
-        logger.warning("the database is unavailable: %s", named(error.__cause__))
+        state.unavailable_logged_at = time.monotonic()
+        logger.warning("the database is unavailable: %s", describe_error(error.__cause__))
 
 
 def warn_of_untrusted_proxy(state: Any) -> None:
@@ -99,7 +100,7 @@ def warn_of_foreign_origin(state: Any, origin: str) -> None:
     wrong.
     """
     warned: set[str] = state.__dict__.setdefault("warned_of_origins", set())
-    if origin not in warned and len(warned) < MOST_ORIGINS:
+    if origin not in warned and len(warned) < MAX_LOGGED_ORIGINS:
         warned.add(origin)
         logger.warning(
             "a form from %s was refused: BASE_URL is %s",
@@ -116,42 +117,42 @@ def log_failure(request: Request, error: Exception) -> None:
     state = request.app.state
     now = time.monotonic()
     recent: list[float] = [
-        at for at in getattr(state, "failures_logged_at", []) if now - at < FAILURES_WITHIN
+        at for at in getattr(state, "failures_logged_at", []) if now - at < FAILURE_WINDOW_SECONDS
     ]
-    if len(recent) >= MOST_FAILURES:
+    if len(recent) >= MAX_LOGGED_FAILURES:
         state.failures_left_out = getattr(state, "failures_left_out", 0) + 1
         return
     state.failures_logged_at = [*recent, now]
     if left_out := getattr(state, "failures_left_out", 0):
         state.failures_left_out = 0
         logger.error("%d more failed requests were not logged", left_out)
-    row = request.scope.get("route")
+    route = request.scope.get("route")
     claims = getattr(request.state, "claims", None)
-    path = getattr(row, "path", "(no such page)")
+    path = getattr(route, "path", "(no such page)")
     user = {"user": claims.user_id if claims else ""}
     logger.error(
         "%s %s failed, reference %s",
         request.method,
         path,
-        reference(request),
+        request_reference(request),
         exc_info=error,
         extra=user,
     )
 
 
-def named(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error in one line: its type, and its words where they hold nobody's data."""
-    kind = type(error)
+    error_type = type(error)
     name = (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
+        error_type.__qualname__
+        if error_type.__module__ == "builtins"
+        else f"{error_type.__module__}.{error_type.__qualname__}"
     )
-    words = _words(error)
-    return f"{name}: {words}" if words else name
+    text_of_error = _error_text(error)
+    return f"{name}: {text_of_error}" if text_of_error else name
 
 
-class JsonLine(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object a line, in ASCII: `time`, `level`, `logger`, `message` and, where there is
     one, `request_id`, `user` (an id) and `exception`."""
 
@@ -162,7 +163,7 @@ class JsonLine(logging.Formatter):
         return json.dumps(event)
 
 
-class TextLine(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """The same for people.
 
     Each line after the first is indented: whatever it holds, it is no event.
@@ -206,16 +207,17 @@ def _trace(record: logging.LogRecord) -> Iterator[str]:
         if number:
             yield "and then:"
         yield from _frames(cause.__traceback__)
-        yield printable(named(cause))
+        yield printable(describe_error(cause))
         for inner in cause.exceptions if isinstance(cause, BaseExceptionGroup) else ():
             yield from (
-                f"  {line}" for line in (*_frames(inner.__traceback__), printable(named(inner)))
+                f"  {line}"
+                for line in (*_frames(inner.__traceback__), printable(describe_error(inner)))
             )
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
     chain: list[BaseException] = []
-    while error is not None and len(chain) < MOST_CAUSES:
+    while error is not None and len(chain) < MAX_CAUSES:
         chain.append(error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return chain
@@ -226,7 +228,7 @@ def _frames(trace: TracebackType | None) -> Iterator[str]:
     yield from (printable(line) for line in "".join(format_tb(trace)).rstrip("\n").split("\n"))
 
 
-def _words(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     """PostgreSQL's errors have a code, and name what they are about: DETAIL, with the row's values,
     is left out.
     """
@@ -235,17 +237,19 @@ def _words(error: BaseException) -> str:
         about = [
             getattr(error, f"{thing}_name", None) for thing in ("table", "column", "constraint")
         ]
-        words = str(error.args[0]) if code.startswith(ABOUT_THE_SERVER) and error.args else ""
-        return " ".join(str(part) for part in (code, *about, words) if part)
-    return str(error) if isinstance(error, ABOUT_US) else ""
+        text_of_error = (
+            str(error.args[0]) if code.startswith(SERVER_ERROR_CLASSES) and error.args else ""
+        )
+        return " ".join(str(part) for part in (code, *about, text_of_error) if part)
+    return str(error) if isinstance(error, PROGRAM_ERRORS) else ""
 
 
 def printable(text: str) -> str:
     """Nothing that ends a line, moves a cursor or turns the direction of text: each such character
     is spelt out.
     """
-    if len(text) > LONGEST:
-        text = text[:LONGEST] + "…"
+    if len(text) > MAX_MESSAGE_CHARS:
+        text = text[:MAX_MESSAGE_CHARS] + "…"
     if text.isprintable():
         return text
     return "".join(
@@ -254,6 +258,6 @@ def printable(text: str) -> str:
 
 
 def _log_crash(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    error_type: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    logger.critical("unhandled exception, exiting", exc_info=(kind, error, trace))
+    logger.critical("unhandled exception, exiting", exc_info=(error_type, error, trace))

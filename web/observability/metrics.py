@@ -19,9 +19,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.crypto.secret import Secret
-from db.errors import Busy
+from db.errors import Unavailable
 
-SESSIONS_EVERY: Final = 15.0  # seconds for which a count of the live sessions is good enough
+SESSION_COUNT_SECONDS: Final = 15.0  # seconds for which a count of the live sessions is good enough
 # seconds
 REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # seconds; who would wait over two is refused
@@ -33,18 +33,18 @@ OUTCOMES: Final = {422: "refused", 429: "limited", 500: "failed", 503: "busy"}
 
 
 class Metrics:
-    """`numbers` is asked at each scrape, `count_live_sessions`, where sessions have rows, every 15
+    """`counters` is asked at each scrape, `count_live_sessions`, where sessions have rows, every 15
     seconds at most.
     """
 
     def __init__(
         self,
-        numbers: Callable[[], Mapping[str, int]],
+        counters: Callable[[], Mapping[str, int]],
         count_live_sessions: Callable[[], Awaitable[int]] | None,
         token: Secret[str] | None = None,
     ) -> None:
         self.token = token
-        self._numbers = numbers
+        self._counters = counters
         self._count_live_sessions = count_live_sessions
         self._live_sessions: int | None = None
         self._count_again = 0.0
@@ -82,31 +82,33 @@ class Metrics:
         self._by_answer: dict[
             tuple[str, int], tuple[Callable[[], None], Callable[[float], None]]
         ] = {}
-        self._told = CollectorRegistry()
-        self._told.register(self)
+        self._exposed = CollectorRegistry()
+        self._exposed.register(self)
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """One answer. A request is of its row's kind, or of none where no row has its path."""
-        row = scope.get("route")
-        row = row if hasattr(row, "kind") else None  # a plain Starlette route has none
-        count, observe = self._meters(row, status)
+        route = scope.get("route")
+        route = route if hasattr(route, "access") else None  # a plain Starlette route has none
+        count, observe = self._meters(route, status)
         count()
         observe(seconds)
-        if row and row.name in FORMS and scope["method"] == "POST":
+        if route and route.name in FORMS and scope["method"] == "POST":
             self._count_attempt(
-                row.name,
-                "done" if _opened(scope, status) else OUTCOMES.get(status, "other"),
+                route.name,
+                "done" if _has_started_session(scope, status) else OUTCOMES.get(status, "other"),
                 seconds,
             )
 
-    def _meters(self, row: Any, status: int) -> tuple[Callable[[], None], Callable[[float], None]]:
+    def _meters(
+        self, route: Any, status: int
+    ) -> tuple[Callable[[], None], Callable[[float], None]]:
         """The two of a row's kind and this status, looked up once: a look-up by labels takes a lock
         each time.
         """
-        key = row.name if row else "", status
+        key = route.name if route else "", status
         meters = self._by_answer.get(key)
         if meters is None:
-            kind = row.kind.value if row else "none"
+            kind = route.access.value if route else "none"
             meters = (
                 self._requests.labels(kind, str(status)).inc,
                 self._seconds.labels(kind).observe,
@@ -119,26 +121,26 @@ class Metrics:
         if outcome == "done":
             self._attempt_seconds.labels(form).observe(seconds)
 
-    async def tell(self) -> bytes:
+    async def render(self) -> bytes:
         if self._count_live_sessions and monotonic() >= self._count_again:
-            self._count_again = monotonic() + SESSIONS_EVERY
+            self._count_again = monotonic() + SESSION_COUNT_SECONDS
             try:
                 self._live_sessions = await self._count_live_sessions()
-            except Busy:
+            except Unavailable:
                 self._live_sessions = None
-        return generate_latest(self._told)
+        return generate_latest(self._exposed)
 
     def collect(self) -> Iterator[Metric]:
         """For the registry that is told: everything, under this process's number."""
         pid = str(os.getpid())
-        for family in (*self._counted.collect(), *self._asked()):
+        for family in (*self._counted.collect(), *self._read_families()):
             family.samples = [
                 sample._replace(labels={**sample.labels, "pid": pid}) for sample in family.samples
             ]
             yield family
 
-    def _asked(self) -> Iterator[Metric]:
-        now = self._numbers()
+    def _read_families(self) -> Iterator[Metric]:
+        now = self._counters()
         yield CounterMetricFamily("latchkey_statements", "SQL statements.", now["statements"])
         yield CounterMetricFamily(
             "latchkey_writes", "SQL statements that may write.", now["writes"]
@@ -153,7 +155,7 @@ class Metrics:
             )
 
 
-class Measure:
+class MetricsMiddleware:
     """Counts every answer, whoever gave it, and how long it took."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -170,6 +172,6 @@ class Measure:
             self.metrics.count(scope, state.get("status", 500), perf_counter() - started)
 
 
-def _opened(scope: Scope, status: int) -> bool:
+def _has_started_session(scope: Scope, status: int) -> bool:
     """Whether a session began: who was logged in already is sent on with no new cookie."""
     return status < 400 and "session" in scope.get("state", {}).get("set_cookies", {})

@@ -35,7 +35,7 @@ class Asset:
 
     @property
     def bodies(self) -> Mapping[str, bytes]:
-        return _packed(self.body)
+        return _compressed(self.body)
 
 
 class Assets:
@@ -62,7 +62,7 @@ class Assets:
     def _add(self, path: Path) -> None:
         body = path.read_bytes()
         if path.suffix == ".css":
-            body = _bare(body)
+            body = _strip_styles(body)
         # htmx is served byte by byte as it was released
         elif path.suffix == ".js" and ".min" not in path.name:
             body = _strip_lines(body)
@@ -71,7 +71,7 @@ class Assets:
         self._assets[hashed] = Asset(TYPES[path.suffix], body)
 
 
-def _bare(styles: bytes) -> bytes:
+def _strip_styles(styles: bytes) -> bytes:
     """Without comments, indentation and empty lines: they are for us."""
     return re.sub(rb"\s*\n\s*", b"\n", re.sub(rb"/\*.*?\*/", b"", styles, flags=re.DOTALL)).strip()
 
@@ -84,7 +84,7 @@ def _strip_lines(script: bytes) -> bytes:
 
 
 @cache
-def _packed(body: bytes) -> Mapping[str, bytes]:
+def _compressed(body: bytes) -> Mapping[str, bytes]:
     """The body in each coding that makes it smaller, the smallest first."""
     bodies = {
         "br": brotli.compress(body, quality=9),

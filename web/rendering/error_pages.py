@@ -8,14 +8,14 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from web.http.session import peek
-from web.observability.logs import reference
+from web.http.session import read_claims
+from web.observability.logs import request_reference
 from web.rendering.problem_details import is_api, problem
-from web.rendering.responses import page, path_of
+from web.rendering.responses import page, url_path
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class ErrorText:
     """What a person is told.
 
     `panel` is the drawing beside it, `action` the label of the one button.
@@ -27,13 +27,13 @@ class Words:
     action: str = "Go to the front page"
 
 
-WORDS: Final[Mapping[int, Words]] = {
-    403: Words(
+ERROR_TEXTS: Final[Mapping[int, ErrorText]] = {
+    403: ErrorText(
         "You don't have access to this page",
         ("This page is for administrators. If you need access, ask one of them.",),
         "barred",
     ),
-    404: Words(
+    404: ErrorText(
         "Page not found",
         (
             "The URL may be mistyped, or the page may have been removed.",
@@ -41,29 +41,29 @@ WORDS: Final[Mapping[int, Words]] = {
         ),
         "holes",
     ),
-    405: Words(
+    405: ErrorText(
         "This page can't be used that way",
         ("Go back, and use the links and buttons on the page.",),
         "holes",
     ),
-    409: Words(
+    409: ErrorText(
         "Nothing was changed", ("Reload the page that you came from, and try again.",), "lid"
     ),
-    413: Words(
+    413: ErrorText(
         "That's too long",
         ("That's more than we accept (64 KB). Shorten it and try again.",),
         "lid",
     ),
-    415: Words(
+    415: ErrorText(
         "We couldn't read that form", ("Open the page again, and send the form on it.",), "lid"
     ),
-    429: Words(
+    429: ErrorText(
         "Too many attempts",
         ("Wait a little and try again.",),
         "lid",
         "Try again",
     ),
-    431: Words(
+    431: ErrorText(
         "That's more than we accept",
         (
             "Your browser sent too many cookies or headers. Clear this site's cookies "
@@ -71,7 +71,7 @@ WORDS: Final[Mapping[int, Words]] = {
         ),
         "lid",
     ),
-    500: Words(
+    500: ErrorText(
         "Something went wrong on our side",
         (
             "Nothing was left half done. Try again. If it keeps happening, send us the "
@@ -80,7 +80,7 @@ WORDS: Final[Mapping[int, Words]] = {
         "loose",
         "Try again",
     ),
-    503: Words(
+    503: ErrorText(
         "We can't answer right now",
         (
             "Latchkey is too busy or can't reach its database. You weren't logged out. "
@@ -90,12 +90,12 @@ WORDS: Final[Mapping[int, Words]] = {
         "Try again",
     ),
 }
-FOREIGN: Final = Words(
+FOREIGN_ORIGIN_TEXT: Final = ErrorText(
     "This came from another site",
     ("We only accept forms from our own pages. Nothing was changed. Open the page and try again.",),
     "barred",
 )
-LAST_ADMIN: Final = Words(
+LAST_ADMIN_TEXT: Final = ErrorText(
     "This is the last administrator",
     (
         "The last administrator can't be demoted or disabled. "
@@ -108,18 +108,20 @@ LAST_ADMIN: Final = Words(
 def error_response(
     request: Request,
     status: int,
-    words: Words | None = None,
+    error_text: ErrorText | None = None,
     *,
     headers: Mapping[str, str] | None = None,
     retry_after: int | None = None,
 ) -> Response:
-    words = (
-        words
-        or WORDS.get(status)
-        or Words(HTTPStatus(status).phrase, ("That didn't work. Go back and try again.",))
+    error_text = (
+        error_text
+        or ERROR_TEXTS.get(status)
+        or ErrorText(HTTPStatus(status).phrase, ("That didn't work. Go back and try again.",))
     )
     response = (
-        problem(status, words.text[0]) if is_api(request) else _error_page(request, status, words)
+        problem(status, error_text.text[0])
+        if is_api(request)
+        else _error_page(request, status, error_text)
     )
     response.headers.update(dict(headers or {}))
     if retry_after is not None:
@@ -127,37 +129,37 @@ def error_response(
     return response
 
 
-def _error_page(request: Request, status: int, words: Words) -> Response:
-    member = peek(request.scope) is not None
+def _error_page(request: Request, status: int, error_text: ErrorText) -> Response:
+    is_logged_in = read_claims(request.scope) is not None
     # the bar is that of the row, where it was asked for
     viewer = getattr(request.state, "viewer", None)
     return page(
         request,
         "ui/error.html",
-        words.heading,
+        error_text.heading,
         me=viewer and viewer.me,
-        layout="house" if member else "door",
-        panel=words.panel,
-        plate=words.panel,
+        layout="app" if is_logged_in else "centered",
+        panel=error_text.panel,
+        plate=error_text.panel,
         http_status=status,
         status=status,
-        heading=words.heading,
-        words=list(words.text),
-        action=_action(request, words, member),
-        request_id=reference(request) if status >= 500 else "",
+        heading=error_text.heading,
+        sentences=list(error_text.text),
+        action=_action(request, error_text, is_logged_in),
+        request_id=request_reference(request) if status >= 500 else "",
     )
 
 
-def _action(request: Request, words: Words, member: bool) -> dict[str, str]:
-    if words.action == "Try again" and request.method in ("GET", "HEAD"):
-        return {"url": str(request.scope["path"]), "label": words.action}
-    if member:
-        return {"url": path_of(request, "dashboard"), "label": "Go to your dashboard"}
-    return {"url": path_of(request, "home"), "label": "Go to the front page"}
+def _action(request: Request, error_text: ErrorText, is_logged_in: bool) -> dict[str, str]:
+    if error_text.action == "Try again" and request.method in ("GET", "HEAD"):
+        return {"url": str(request.scope["path"]), "label": error_text.action}
+    if is_logged_in:
+        return {"url": url_path(request, "dashboard"), "label": "Go to your dashboard"}
+    return {"url": url_path(request, "home"), "label": "Go to the front page"}
 
 
-def other_viewer(name: str) -> Words:
-    return Words(
+def viewer_mismatch_text(name: str) -> ErrorText:
+    return ErrorText(
         "Another account is logged in now",
         (
             f"You are logged in as {name}, but this page was opened from another account. "

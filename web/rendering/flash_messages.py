@@ -2,7 +2,7 @@
 
 The redirect's response carries the name of a sentence in a short-lived cookie: the URL stays the
 same, reloading does not repeat the sentence, and nobody can put other words on a page, because only
-names in NOTICES have a sentence.
+names in FLASH_MESSAGES have a sentence.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from starlette.requests import Request
 
 from db.crypto.secret import Secret
 from db.sessions.claims import NewCookie
-from web.http.cookies import put, read
+from web.http.cookies import queue_cookie, read_cookie
 from web.rendering.responses import is_htmx
 
 MAX_AGE_SECONDS: Final = 60
-NOTICES: Final[Mapping[str, str]] = {
+FLASH_MESSAGES: Final[Mapping[str, str]] = {
     "logged-out": "You've logged out.",
     "logged-out-everywhere": "You've logged out everywhere.",
     "device-ended": "Device logged out.",
@@ -33,9 +33,9 @@ NOTICES: Final[Mapping[str, str]] = {
 }
 
 
-def keep_notice(request: Request, name: str) -> None:
+def set_flash(request: Request, name: str) -> None:
     """Makes the next page show the sentence of this name."""
-    put(request.scope, "notice", NewCookie(Secret(name), MAX_AGE_SECONDS))
+    queue_cookie(request.scope, "notice", NewCookie(Secret(name), MAX_AGE_SECONDS))
 
 
 def confirm(request: Request, name: str, toast: str = "") -> str:
@@ -45,16 +45,16 @@ def confirm(request: Request, name: str, toast: str = "") -> str:
     `toast` is a longer sentence for htmx, such as one with figures.
     """
     if not is_htmx(request):
-        keep_notice(request, name)
-    return toast or NOTICES[name]
+        set_flash(request, name)
+    return toast or FLASH_MESSAGES[name]
 
 
-def take_notice(request: Request) -> str:
+def pop_flash(request: Request) -> str:
     """Returns the sentence to show, once; empty where there is none, or no sentence has the
     cookie's name.
     """
-    name = read(request.scope, "notice")
+    name = read_cookie(request.scope, "notice")
     if name is None:
         return ""
-    put(request.scope, "notice", None)
-    return NOTICES.get(name, "")
+    queue_cookie(request.scope, "notice", None)
+    return FLASH_MESSAGES.get(name, "")

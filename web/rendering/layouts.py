@@ -8,14 +8,17 @@ from typing import Any, Final, NamedTuple
 from markupsafe import escape
 
 from db.viewer import Me, Role
-from web.forms.password_policy import Policy
+from web.forms.password_policy import PasswordPolicy
 from web.rendering.templates import Templates
 
 # No partial contains these, and no user text is rendered beside them: `fill` inserts it afterwards.
-GAPS: Final = {gap: f"gap-{gap}-f84a1c" for gap in ("title", "id", "name", "slug", "main")}
+PLACEHOLDERS: Final = {
+    placeholder: f"gap-{placeholder}-f84a1c"
+    for placeholder in ("title", "id", "name", "slug", "main")
+}
 
 
-class Variant(NamedTuple):
+class LayoutVariant(NamedTuple):
     """What a layout depends on: a few dozen combinations, none of them a user's own.
 
     `path` is that of a row without parameters, or empty; `role` shapes the menu; `panel` is the
@@ -32,12 +35,12 @@ class Variant(NamedTuple):
 class Layouts:
     """Renders each variant once, and then only joins bytes."""
 
-    def __init__(self, templates: Templates, policy: Policy) -> None:
+    def __init__(self, templates: Templates, password_policy: PasswordPolicy) -> None:
         self._templates = templates
-        self._policy = policy
-        self._formats: dict[Variant, bytes] = {}
+        self._password_policy = password_policy
+        self._formats: dict[LayoutVariant, bytes] = {}
 
-    def fill(self, variant: Variant, title: str, me: Me | None, main: str) -> bytes:
+    def fill(self, variant: LayoutVariant, title: str, me: Me | None, main: str) -> bytes:
         """Returns the whole page as UTF-8.
 
         `main` is HTML; the title and the viewer's name are escaped here.
@@ -51,23 +54,28 @@ class Layouts:
             }
         return (self._formats.get(variant) or self._render(variant)) % values
 
-    def _render(self, variant: Variant) -> bytes:
+    def _render(self, variant: LayoutVariant) -> bytes:
         """Returns the layout as a format of the bytes type: `%(name)b` for each gap."""
         me = (
-            Me(GAPS["id"], GAPS["name"], variant.role or "user", GAPS["slug"])
+            Me(
+                PLACEHOLDERS["id"],
+                PLACEHOLDERS["name"],
+                variant.role or "user",
+                PLACEHOLDERS["slug"],
+            )
             if variant.has_viewer
             else None
         )
         context: Mapping[str, Any] = {
-            "title": GAPS["title"],
-            "main": GAPS["main"],
+            "title": PLACEHOLDERS["title"],
+            "main": PLACEHOLDERS["main"],
             "me": me,
-            "rules": self._policy.rules,
+            "rules": self._password_policy.rules,
             **variant._asdict(),
         }
-        html = self._templates.find("layout.html").render(context).replace("%", "%%")
-        for gap, mark in GAPS.items():
-            html = html.replace(mark, f"%({gap})b")
+        html = self._templates.get_cached("layout.html").render(context).replace("%", "%%")
+        for placeholder, mark in PLACEHOLDERS.items():
+            html = html.replace(mark, f"%({placeholder})b")
         self._formats[variant] = html.encode()
         return self._formats[variant]
 

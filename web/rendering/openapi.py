@@ -4,12 +4,12 @@ from typing import Any, Final
 
 ROLE: Final = {"type": "string", "enum": ["user", "admin"]}
 TEXT: Final = {"type": "string"}
-MAYBE_TEXT: Final = {"type": ["string", "null"]}
-MOMENT: Final = {"type": "string", "format": "date-time"}
+NULLABLE_TEXT: Final = {"type": ["string", "null"]}
+DATE_TIME: Final = {"type": "string", "format": "date-time"}
 COUNT: Final = {"type": "integer", "minimum": 0}
 
 
-def describe(base_url: str) -> dict[str, Any]:
+def build_document(base_url: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {
@@ -42,7 +42,7 @@ def describe(base_url: str) -> dict[str, Any]:
             },
             "/api/admin/users": {
                 "get": _get(
-                    "people", "All users, in pages, for administrators", PEOPLE, 401, 403, 422
+                    "people", "All users, in pages, for administrators", USER_PAGE, 401, 403, 422
                 )
                 | {"parameters": QUERY}
             },
@@ -56,18 +56,21 @@ def describe(base_url: str) -> dict[str, Any]:
     }
 
 
-def _get(name: str, summary: str, schema: dict[str, Any], *refusals: int) -> dict[str, Any]:
+def _get(name: str, summary: str, schema: dict[str, Any], *errors: int) -> dict[str, Any]:
     ok = {"description": "OK", "content": {"application/json": {"schema": schema}}}
     return {
         "operationId": name,
         "summary": summary,
-        "responses": {"200": ok} | {str(status): _problem(status) for status in (*refusals, 503)},
+        "responses": {"200": ok} | {str(status): _problem(status) for status in (*errors, 503)},
     }
 
 
 def _problem(status: int) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": WHY[status], "content": {"application/problem+json": {"schema": schema}}}
+    return {
+        "description": ERROR_DESCRIPTIONS[status],
+        "content": {"application/problem+json": {"schema": schema}},
+    }
 
 
 def _cookie(base_url: str) -> str:
@@ -83,28 +86,30 @@ def _object(**properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-WHY: Final = {
+ERROR_DESCRIPTIONS: Final = {
     401: "Not logged in",
     403: "Not an administrator",
     404: "Not found",
     422: "The query is not valid",
     503: "The database does not answer",
 }
-SESSION: Final = _object(user=_object(id=TEXT, name=TEXT, role=ROLE, slug=TEXT), expires_at=MOMENT)
+SESSION: Final = _object(
+    user=_object(id=TEXT, name=TEXT, role=ROLE, slug=TEXT), expires_at=DATE_TIME
+)
 PROFILE: Final = _object(
     name=TEXT,
     slug=TEXT,
     role=ROLE,
     team=TEXT,
-    email=MAYBE_TEXT,
-    phone=MAYBE_TEXT,
-    created_at=MOMENT,
+    email=NULLABLE_TEXT,
+    phone=NULLABLE_TEXT,
+    created_at=DATE_TIME,
 )
-PERSON: Final = _object(
+USER_SUMMARY: Final = _object(
     id=TEXT, name=TEXT, email=TEXT, role=ROLE, slug=TEXT, team=TEXT, disabled={"type": "boolean"}
 )
-PEOPLE: Final = _object(
-    users={"type": "array", "items": PERSON}, total=COUNT, page=COUNT, pages=COUNT
+USER_PAGE: Final = _object(
+    users={"type": "array", "items": USER_SUMMARY}, total=COUNT, page=COUNT, pages=COUNT
 )
 QUERY: Final = [
     {"name": "q", "in": "query", "schema": {"type": "string", "maxLength": 254}},

@@ -9,21 +9,20 @@ from starlette.responses import RedirectResponse, Response
 
 from db.sessions.claims import NewSession
 from db.viewer import Me, Role
-from web.http.session import delete_cookie as forget
-from web.http.session import peek, set_cookie
-from web.rendering.layouts import Layouts, Variant
+from web.http.session import delete_session_cookie, read_claims, set_session_cookie
+from web.rendering.layouts import Layouts, LayoutVariant
 from web.rendering.template_types import require_presentable
 from web.rendering.templates import Templates
 
-SITE: Final = "Latchkey"
+SITE_NAME: Final = "Latchkey"
 # nothing of what was seen stays with the browser
-CLEARED: Final = {"Clear-Site-Data": '"cache", "storage"'}
+CLEAR_SITE_DATA: Final = {"Clear-Site-Data": '"cache", "storage"'}
 HTML_TYPE: Final = (b"content-type", b"text/html; charset=utf-8")
 # what the same address answers differently for
 VARY: Final = "HX-Request, HX-History-Restore-Request"
 
 
-class Html(Response):
+class HtmlResponse(Response):
     """Starlette's HTMLResponse for a body that is already bytes; it skips the generic building of
     headers.
     """
@@ -39,7 +38,7 @@ def page(
     title: str,
     *,
     me: Me | None = None,
-    layout: str = "door",
+    layout: str = "centered",
     panel: str = "key",
     http_status: int = 200,
     **context: Any,
@@ -50,34 +49,36 @@ def page(
     if is_htmx(request):
         return _html(_title(title) + fragment + _navigation(request, context), http_status)
     layouts: Layouts = request.app.state.layouts
-    variant = Variant(layout, panel, _menu_path(request), _role(request, me), me is not None)
-    return Html(layouts.fill(variant, title, me, fragment), http_status)
+    variant = LayoutVariant(
+        layout, panel, _menu_path(request), _menu_role(request, me), me is not None
+    )
+    return HtmlResponse(layouts.fill(variant, title, me, fragment), http_status)
 
 
-def constant(request: Request, partial: str, title: str, **options: Any) -> Response:
+def cached_page(request: Request, partial: str, title: str, **options: Any) -> Response:
     """A page that is nobody's, and so the same for everybody of a role: drawn once."""
-    drawn: dict[tuple[object, ...], bytes] = request.app.state.drawn
-    key = (partial, is_htmx(request), _role(request, None))
-    if key not in drawn:
-        drawn[key] = bytes(page(request, partial, title, **options).body)
-    return Html(drawn[key])
+    cached_pages: dict[tuple[object, ...], bytes] = request.app.state.cached_pages
+    key = (partial, is_htmx(request), _menu_role(request, None))
+    if key not in cached_pages:
+        cached_pages[key] = bytes(page(request, partial, title, **options).body)
+    return HtmlResponse(cached_pages[key])
 
 
-def changed(
+def changed_fragment(
     request: Request, title: str, *, to: str, fragment: str, query: str = "", **context: Any
 ) -> Response:
     """After an effect: to htmx the fragment that changed, and `toast`; a plain form goes to the
     page it belongs to.
     """
     if not is_htmx(request):
-        return RedirectResponse(path_of(request, to) + query, 303)
+        return RedirectResponse(url_path(request, to) + query, 303)
     toast = _render(request, "ui/toast_oob.html", context) if context.get("toast") else ""
     return _html(
         _title(title) + _render(request, fragment, context) + toast + _navigation(request, context)
     )
 
 
-def refused(
+def refused_form(
     request: Request,
     partial: str,
     title: str,
@@ -108,38 +109,38 @@ def refused(
     return response
 
 
-def leave(
+def redirect_across_login(
     request: Request, *, to: str, session: NewSession | None = None, delete_cookie: bool = False
 ) -> Response:
     """Across the log-in border, always by a real navigation. `to` is a path of ours."""
     if session is not None:
-        set_cookie(request, session)
+        set_session_cookie(request, session)
     if delete_cookie:
-        forget(request)
-    headers = CLEARED if delete_cookie else {}
+        delete_session_cookie(request)
+    headers = CLEAR_SITE_DATA if delete_cookie else {}
     if is_htmx(request):
         return Response(status_code=204, headers={"HX-Redirect": to, **headers})
     return RedirectResponse(to, 303, headers)
 
 
-def redraw_navigation(request: Request) -> None:
+def refresh_navigation(request: Request) -> None:
     """The name in the bar has changed: the next fragment brings the bar along."""
     request.state.navigation_changed = True
 
 
-def field(request: Request, partial: str, **context: Any) -> Response:
+def field_fragment(request: Request, partial: str, **context: Any) -> Response:
     """A live check's answer: the field's own fragment, to whoever asks."""
     return _html(_render(request, partial, context))
 
 
-def turn_away(request: Request, to: str) -> Response:
+def redirect_to_login(request: Request, to: str) -> Response:
     """No session: a page goes to log in by itself, a fragment tells htmx to."""
     if is_htmx(request):
         return Response(status_code=401, headers={"HX-Redirect": to})
     return RedirectResponse(to, 303)
 
 
-def address_of_page(request: Request) -> str | None:
+def page_url(request: Request) -> str | None:
     """The address in the browser's bar when the request was sent; None where only the request
     itself knows.
     """
@@ -158,7 +159,7 @@ def is_htmx(request: Request) -> bool:
     ) not in headers
 
 
-def path_of(request: Request, name: str, **params: str) -> str:
+def url_path(request: Request, name: str, **params: str) -> str:
     return str(request.app.url_path_for(name, **params))
 
 
@@ -168,18 +169,18 @@ def now(request: Request) -> datetime:
     return moment
 
 
-def _role(request: Request, me: Me | None) -> Role | None:
+def _menu_role(request: Request, me: Me | None) -> Role | None:
     """The role that shapes the menu: the cookie's where the database was not asked."""
     if me is not None:
         return me.role
-    claims = peek(request.scope)
+    claims = read_claims(request.scope)
     return claims.role if claims else None
 
 
 def _menu_path(request: Request) -> str:
     """The path that the menu may mark as current: that of a row without parameters, or none."""
-    row = request.scope.get("route")
-    return row.path if row and not row.param_convertors else ""
+    route = request.scope.get("route")
+    return route.path if route and not route.param_convertors else ""
 
 
 def _navigation(request: Request, context: dict[str, Any]) -> str:
@@ -188,19 +189,19 @@ def _navigation(request: Request, context: dict[str, Any]) -> str:
     """
     if not request.scope["state"].get("navigation_changed"):
         return ""
-    menu = {"role": _role(request, context["me"]), "path": _menu_path(request)}
+    menu = {"role": _menu_role(request, context["me"]), "path": _menu_path(request)}
     return _render(request, "ui/nav.html", menu | context | {"oob": True})
 
 
 def _title(title: str) -> str:
-    return f"<title>{escape(title)} · {SITE}</title>\n"
+    return f"<title>{escape(title)} · {SITE_NAME}</title>\n"
 
 
 def _render(request: Request, partial: str, context: dict[str, Any]) -> str:
     require_presentable(context)
     templates: Templates = request.app.state.environment
-    return templates.find(partial).render(context)
+    return templates.get_cached(partial).render(context)
 
 
 def _html(body: str, status: int = 200) -> Response:
-    return Html(body.encode(), status)
+    return HtmlResponse(body.encode(), status)

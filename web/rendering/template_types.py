@@ -17,31 +17,31 @@ def require_presentable(value: object) -> None:
 
     `{{ viewer.store.keys }}` would print the key ring: templates get `Me`.
     """
-    kind: Any = type(value)
-    parts_of = _parts_getter(kind)
+    value_type: Any = type(value)
+    parts_of = _parts_getter(value_type)
     if parts_of is not None:
         for part in parts_of(value):
             require_presentable(part)
 
 
 @cache
-def _parts_getter(kind: Any) -> Callable[[Any], Iterable[Any]] | None:
+def _parts_getter(value_type: Any) -> Callable[[Any], Iterable[Any]] | None:
     """Returns a function from a value of this type to the parts to check; None where no part needs
     a check.
     """
-    if issubclass(kind, (Viewer, Claims, Secret)) or kind.__name__ == "Store":
-        return _refuse
-    if _is_plain(kind):
+    if issubclass(value_type, (Viewer, Claims, Secret)) or value_type.__name__ == "Store":
+        return _raise_type_error
+    if _is_plain(value_type):
         return None
-    if issubclass(kind, Mapping):
+    if issubclass(value_type, Mapping):
         return lambda value: value.values()
-    if issubclass(kind, (list, tuple, set, frozenset)):
+    if issubclass(value_type, (list, tuple, set, frozenset)):
         return iter
-    names = [field.name for field in fields(kind)] if is_dataclass(kind) else []
+    names = [field.name for field in fields(value_type)] if is_dataclass(value_type) else []
     return (lambda value: [getattr(value, name) for name in names]) if names else None
 
 
-def _refuse(value: object) -> NoReturn:
+def _raise_type_error(value: object) -> NoReturn:
     raise TypeError(f"a template must not be given a {type(value).__name__}")
 
 
@@ -49,13 +49,13 @@ PLAIN: Final = frozenset({str, int, float, bool, datetime, date, type(None)})
 
 
 @cache
-def _is_plain(kind: Any) -> bool:
+def _is_plain(value_type: Any) -> bool:
     """Whether it is words, numbers and times: by itself, or as a DTO whose fields are all declared
     so.
     """
-    if kind in PLAIN or not is_dataclass(kind):
-        return kind in PLAIN
-    types = set().union(*(_types(hint) for hint in get_type_hints(kind).values()))
+    if value_type in PLAIN or not is_dataclass(value_type):
+        return value_type in PLAIN
+    types = set().union(*(_types(hint) for hint in get_type_hints(value_type).values()))
     return all(_is_plain(each) for each in types - {type(...), tuple})
 
 

@@ -33,12 +33,12 @@ class Templates(jinja2.Environment):
         return {**self.globals, **(d or {})}
 
     @cache  # noqa: B019  (there is one, which lives as long as the program)
-    def find(self, partial: str) -> Template:
+    def get_cached(self, partial: str) -> Template:
         """As `get_template`, without asking whether the file has changed."""
         return self.get_template(partial)
 
 
-class Constants(Extension):
+class ConstantUrls(Extension):
     """An address without parameters never changes: it is written into a template when that is
     compiled.
     """
@@ -47,9 +47,9 @@ class Constants(Extension):
         return re.sub(r"\b(url|asset)\(\"([\w.-]+)\"\)", self._literal, source)
 
     def _literal(self, call: re.Match[str]) -> str:
-        ask: Any = self.environment.globals[call[1]]
+        function: Any = self.environment.globals[call[1]]
         try:
-            return json.dumps(ask(call[2]))
+            return json.dumps(function(call[2]))
         except NoMatchFound:  # a row that these settings leave out, behind an `{% if … in urls %}`
             return call[0]
 
@@ -57,7 +57,7 @@ class Constants(Extension):
 def make_environment(router: Router, assets: Assets) -> Templates:
     """Autoescaping always; a name that nobody gave is an error."""
     env = Templates(
-        extensions=[Constants],
+        extensions=[ConstantUrls],
         loader=FileSystemLoader(PARTIALS),
         autoescape=True,
         undefined=StrictUndefined,

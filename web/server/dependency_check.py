@@ -7,7 +7,7 @@ from typing import Final
 
 # Each entry is the first version without the named vulnerability. Optional packages are checked
 # only if they are installed.
-SAFE: Final[Mapping[str, str]] = {
+MIN_SAFE_VERSIONS: Final[Mapping[str, str]] = {
     "authlib": "1.7.1",  # CVE-2026-44681; earlier CVE-2026-41425, CVE-2026-27962
     "cryptography": "50.0.0",  # CVE-2026-69247; earlier CVE-2026-39892
     "h11": "0.16.0",  # CVE-2025-43859
@@ -24,7 +24,7 @@ SAFE: Final[Mapping[str, str]] = {
 
 def find_unsafe(installed: Callable[[str], str] = version) -> str:
     """Returns one sentence about the first unsafe package, or an empty string if all are safe."""
-    for package, needed in SAFE.items():
+    for package, needed in MIN_SAFE_VERSIONS.items():
         try:
             found = installed(package)
         except PackageNotFoundError:

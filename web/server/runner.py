@@ -17,23 +17,23 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from db.maintenance.schema import is_usable
-from db.maintenance.startup import ASK_AGAIN
+from db.maintenance.startup import RETRY_SECONDS
 from web.app import create_app
 from web.observability.logs import log_notice, start_logging
 from web.server.dependency_check import find_unsafe
-from web.server.shutdown import Ending, handled_signals
-from web.server.timeout_protocol import Reception
-from web.settings.operation import Operation, read_operation
-from web.settings.settings import Settings, read_settings, require_host
+from web.server.shutdown import GracefulShutdown, handled_signals
+from web.server.timeout_protocol import ProtocolFactory
+from web.settings.server_settings import ServerSettings, read_server_settings
+from web.settings.settings import Settings, read_settings, require_resolvable_host
 
 BACKLOG: Final = 4096  # This is the number of connections that may wait to be accepted.
-KEEP_ALIVE: Final = 15
-GRACE: Final = 10  # Requests in flight have this time after a shutdown signal.
-STARTING: Final = 30  # A new worker process must serve within this time.
-ENOUGH_FILES: Final = 4096  # Each connection needs one file descriptor.
+KEEP_ALIVE_SECONDS: Final = 15
+GRACE_SECONDS: Final = 10  # Requests in flight have this time after a shutdown signal.
+WORKER_START_SECONDS: Final = 30  # A new worker process must serve within this time.
+WANTED_OPEN_FILES: Final = 4096  # Each connection needs one file descriptor.
 
 
-def serve(settings: Settings, operation: Operation) -> int:
+def serve(settings: Settings, server_settings: ServerSettings) -> int:
     """Serves until a shutdown signal arrives. Returns the exit status.
 
     The status is 0, or 1 if the server could not start. Raises InvalidSetting.
@@ -42,13 +42,14 @@ def serve(settings: Settings, operation: Operation) -> int:
         print(f"latchkey: {unsafe}", file=sys.stderr)
         return 1
     start_logging(as_json=settings.json_logs)
-    for notice in (*settings.notices, *operation.notices, *_raise_limits()):
+    for notice in (*settings.notices, *server_settings.notices, *_raise_file_limit()):
         log_notice(notice)
-    require_host(settings)
+    require_resolvable_host(settings)
     if settings.workers > 1:
         return _serve_with_workers(settings)
-    config = uvicorn.Config(partial(make_app, settings, operation), **server_options(settings))  # type: ignore[arg-type]
-    server = Announcing(config, settings)
+    factory = partial(make_app, settings, server_settings)
+    config = uvicorn.Config(factory, **server_options(settings))  # type: ignore[arg-type]
+    server = ReadyServer(config, settings)
     # uvicorn raises a handled signal again after its shutdown. The server has ended by then, so the
     # signal is ignored. Before the start it must still end the program.
     for number in handled_signals():
@@ -70,20 +71,22 @@ def _serve_with_workers(settings: Settings) -> int:
     return 1 if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes) else 0
 
 
-def make_app(settings: Settings | None = None, operation: Operation | None = None) -> Starlette:
+def make_app(
+    settings: Settings | None = None, server_settings: ServerSettings | None = None
+) -> Starlette:
     """Returns the application. uvicorn calls this function while the server starts.
 
     A worker process passes no settings and reads them from its own environment.
     """
     settings = settings or read_settings(os.environ)
     start_logging(as_json=settings.json_logs)
-    operation = operation or read_operation(os.environ)
-    app = create_app(settings, metrics_token=operation.metrics_token)
-    Ending(app, operation.drain_seconds).await_signals()
+    server_settings = server_settings or read_server_settings(os.environ)
+    app = create_app(settings, metrics_token=server_settings.metrics_token)
+    GracefulShutdown(app, server_settings.drain_seconds).await_signals()
     return app
 
 
-class Announcing(uvicorn.Server):
+class ReadyServer(uvicorn.Server):
     """uvicorn's server, which prints its URL once it serves and the database is usable."""
 
     def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
@@ -93,7 +96,7 @@ class Announcing(uvicorn.Server):
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
-            self.announcement = asyncio.create_task(announce(self.settings))
+            self.announcement = asyncio.create_task(announce_ready(self.settings))
 
 
 class Supervisor(Multiprocess):
@@ -105,8 +108,11 @@ class Supervisor(Multiprocess):
 
     def init_processes(self) -> None:
         super().init_processes()
-        if all(process.wait_until_ready(STARTING, self.should_exit) for process in self.processes):
-            ready = announce(self.settings, f", in {len(self.processes)} processes")
+        if all(
+            process.wait_until_ready(WORKER_START_SECONDS, self.should_exit)
+            for process in self.processes
+        ):
+            ready = announce_ready(self.settings, f", in {len(self.processes)} processes")
             Thread(target=asyncio.run, args=(ready,), daemon=True).start()
 
     def terminate_all(self) -> None:
@@ -140,17 +146,17 @@ def _dual_stack_sockets(settings: Settings) -> list[socket] | None:
     return [listening]
 
 
-def _raise_limits() -> list[str]:
+def _raise_file_limit() -> list[str]:
     """Raises the limit of open files to the hard limit. Returns a warning if that is too low."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     # Some systems reject a soft limit that equals an infinite hard limit.
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    if most == resource.RLIM_INFINITY or most >= ENOUGH_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    if hard_limit == resource.RLIM_INFINITY or hard_limit >= WANTED_OPEN_FILES:
         return []
     return [
-        f"warning: only {most} open files are allowed, and each connection needs one: raise "
-        f"`ulimit -n` to {ENOUGH_FILES}"
+        f"warning: only {hard_limit} open files are allowed, and each connection needs one: raise "
+        f"`ulimit -n` to {WANTED_OPEN_FILES}"
     ]
 
 
@@ -166,18 +172,18 @@ def server_options(settings: Settings) -> dict[str, object]:
         "access_log": False,
         "log_config": None,
         "backlog": BACKLOG,
-        "timeout_keep_alive": KEEP_ALIVE,
-        "timeout_graceful_shutdown": GRACE,
-        "http": Reception(),
+        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+        "timeout_graceful_shutdown": GRACE_SECONDS,
+        "http": ProtocolFactory(),
         "ws": "none",
     }
 
 
-async def announce(settings: Settings, addition: str = "") -> None:
+async def announce_ready(settings: Settings, addition: str = "") -> None:
     """Prints the URL as soon as the database is usable.
 
     Until then, the log contains the database problem.
     """
     while not await is_usable(settings.database_url):  # noqa: ASYNC110  (no event reports that the database is usable)
-        await asyncio.sleep(ASK_AGAIN)
+        await asyncio.sleep(RETRY_SECONDS)
     print(f"Latchkey is ready at {settings.base_url}{addition}", flush=True)

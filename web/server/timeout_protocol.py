@@ -16,23 +16,25 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 # Limits incomplete headers. `web.middleware.request_limits` limits complete headers exactly.
-LARGEST_HEADERS: Final = 32 * 1024
+MAX_BUFFERED_HEADER_BYTES: Final = 32 * 1024
 # Limits requests queued on one connection. Browsers do not pipeline requests.
-LONGEST_LINE: Final = 100
-TOO_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-TOO_LARGE: Final = (
+MAX_PIPELINED_REQUESTS: Final = 100
+TIMEOUT_RESPONSE: Final = (
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+)
+HEADERS_TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
     b"content-length: 0\r\n\r\n"
 )
 
-WRITABLE: Final = asyncio.Event()
-WRITABLE.set()
+ALWAYS_WRITABLE: Final = asyncio.Event()
+ALWAYS_WRITABLE.set()
 # Replaces completed cycles of idle connections, so that their memory is released.
-ANSWERED: Final[Any] = SimpleNamespace(response_complete=True, message_event=asyncio.Event())
+COMPLETED_CYCLE: Final[Any] = SimpleNamespace(response_complete=True, message_event=asyncio.Event())
 
 
 @dataclass(eq=False)
-class Reception:
+class ProtocolFactory:
     """Creates the protocol of each connection, closes slow connections and limits work per turn.
 
     While many clients send at once, data beyond the limit of a turn of the event loop is queued.
@@ -40,40 +42,40 @@ class Reception:
     """
 
     # Runs from the opening of the connection or from the first byte of a request, in seconds.
-    headers_within: float = 10.0
-    body_within: float = 20.0  # Runs from the end of the headers, in seconds.
-    read_within: float = 30.0  # Runs from the last byte that the client has read, in seconds.
-    end_within: float = 5.0  # Replaces read_timeout during shutdown.
+    headers_timeout: float = 10.0
+    body_timeout: float = 20.0  # Runs from the end of the headers, in seconds.
+    read_timeout: float = 30.0  # Runs from the last byte that the client has read, in seconds.
+    shutdown_timeout: float = 5.0  # Replaces read_timeout during shutdown.
     # Limits pieces of request data per turn of the event loop, so that responses start in between.
-    at_once: int = 500
-    _crowd: "deque[tuple[PromptProtocol, bytes]]" = field(default_factory=deque)
-    _heard: int = 0  # Counts the pieces in the current turn.
+    max_pieces_per_turn: int = 500
+    _backlog: "deque[tuple[TimeoutProtocol, bytes]]" = field(default_factory=deque)
+    _processed: int = 0  # Counts the pieces in the current turn.
     is_watching: bool = False
 
-    def __call__(self, **options: Any) -> "PromptProtocol":
-        return PromptProtocol(self, **options)
+    def __call__(self, **options: Any) -> "TimeoutProtocol":
+        return TimeoutProtocol(self, **options)
 
-    def hears(self, connection: "PromptProtocol", data: bytes) -> bool:
+    def admit(self, connection: "TimeoutProtocol", data: bytes) -> bool:
         """Returns whether the data may be processed now. If not, queues it in order.
 
         The count is reset only when the limit is reached, because a reset in every turn of the
         event loop costs as much as parsing the headers.
         """
-        if self._heard < self.at_once:
-            self._heard += 1
+        if self._processed < self.max_pieces_per_turn:
+            self._processed += 1
             return True
-        if not self._crowd:
-            connection.loop.call_soon(self._hear_more, connection.loop)
-        self._crowd.append((connection, data))
+        if not self._backlog:
+            connection.loop.call_soon(self._process_backlog, connection.loop)
+        self._backlog.append((connection, data))
         return False
 
-    def _hear_more(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._heard = min(self.at_once, len(self._crowd))
-        for _ in range(self._heard):
-            connection, data = self._crowd.popleft()
-            connection.take_in(data)
-        if self._crowd:
-            loop.call_soon(self._hear_more, loop)
+    def _process_backlog(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._processed = min(self.max_pieces_per_turn, len(self._backlog))
+        for _ in range(self._processed):
+            connection, data = self._backlog.popleft()
+            connection.process(data)
+        if self._backlog:
+            loop.call_soon(self._process_backlog, loop)
 
     def watch(self, connections: set[Any], loop: asyncio.AbstractEventLoop) -> None:
         """Closes slow connections 20 times per header timeout, while there are connections.
@@ -82,13 +84,13 @@ class Reception:
         """
         self.is_watching = bool(connections)
         if self.is_watching:
-            loop.call_later(self.headers_within / 20, self.watch, connections, loop)
+            loop.call_later(self.headers_timeout / 20, self.watch, connections, loop)
         now = loop.time()
         for connection in connections:
-            connection.send_away_if_late(now)
+            connection.close_if_late(now)
 
 
-class PromptProtocol(HttpToolsProtocol):
+class TimeoutProtocol(HttpToolsProtocol):
     """Closes connections that send headers too slowly (slowloris) or without end, or do not read.
 
     It also closes a connection that slowly sends a body that no endpoint reads, such as that of a
@@ -99,47 +101,47 @@ class PromptProtocol(HttpToolsProtocol):
     """
 
     __slots__ = (
-        "_begun",
-        "_due",
+        "_active_cycle",
+        "_deadline",
+        "_header_bytes",
         "_in_body",
         "_overhead",
-        "_unfinished",
-        "_unread",
-        "_unread_since",
-        "reception",
+        "_unsent_bytes",
+        "_unsent_since",
+        "factory",
     )
 
-    def __init__(self, reception: Reception, **options: Any) -> None:
+    def __init__(self, factory: ProtocolFactory, **options: Any) -> None:
         super().__init__(**options)
-        self.reception = reception
-        self.pipeline = Line()  # type: ignore[assignment]
+        self.factory = factory
+        self.pipeline = RequestQueue()  # type: ignore[assignment]
         # The cycle that is being answered. uvicorn's `cycle` is the last one in the queue.
-        self._begun: RequestResponseCycle | None = None
+        self._active_cycle: RequestResponseCycle | None = None
         self._in_body = False
-        self._due = self._unread_since = 0.0  # 0 means no deadline.
+        self._deadline = self._unsent_since = 0.0  # 0 means no deadline.
         # These count bytes of incomplete headers and of responses not yet read by the client.
-        self._unfinished = self._unread = 0
+        self._header_bytes = self._unsent_bytes = 0
         self._overhead = 0  # Counts bytes since the last piece of a body.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = Flow(transport)
+        self.flow = LazyFlowControl(transport)
         self._expect_headers()
-        if not self.reception.is_watching:
-            self.reception.watch(self.connections, self.loop)
+        if not self.factory.is_watching:
+            self.factory.watch(self.connections, self.loop)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._begun:
+        if self._active_cycle:
             # uvicorn marks only the last cycle in the queue. Without this mark, an endpoint that
             # continues to send would raise an exception.
-            self._begun.disconnected = True
+            self._active_cycle.disconnected = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.reception.hears(self, data):
-            self.take_in(data)
+        if self.factory.admit(self, data):
+            self.process(data)
 
-    def take_in(self, data: bytes) -> None:
+    def process(self, data: bytes) -> None:
         # The connection may have been closed while the data was queued.
         if self.transport.is_closing():
             return
@@ -148,13 +150,13 @@ class PromptProtocol(HttpToolsProtocol):
             self._overhead += len(data)
         self._feed(data)
         if self._in_body:
-            self._due = self._due or self.loop.time() + self.reception.body_within
-            if self._overhead > LARGEST_HEADERS:
-                self.dismiss(b"")
-        elif self._due:
-            self._unfinished += len(data)
-            if self._unfinished > LARGEST_HEADERS:
-                self.dismiss(TOO_LARGE)
+            self._deadline = self._deadline or self.loop.time() + self.factory.body_timeout
+            if self._overhead > MAX_BUFFERED_HEADER_BYTES:
+                self.close(b"")
+        elif self._deadline:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_BUFFERED_HEADER_BYTES:
+                self.close(HEADERS_TOO_LARGE)
         elif self.cycle is None or self.cycle.response_complete:
             # Empty lines before a request start no request, so the header timeout applies to them.
             self._expect_headers()
@@ -207,7 +209,7 @@ class PromptProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if not self._due:
+        if not self._deadline:
             self._expect_headers()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -220,8 +222,8 @@ class PromptProtocol(HttpToolsProtocol):
             super().on_header(name, value)
             return
         self._overhead += len(name) + len(value) + 4  # The 4 are a colon, a space and the line end.
-        if self._overhead > LARGEST_HEADERS:
-            self.dismiss(b"")
+        if self._overhead > MAX_BUFFERED_HEADER_BYTES:
+            self.close(b"")
 
     def on_body(self, body: bytes) -> None:
         self._overhead = 0
@@ -230,23 +232,23 @@ class PromptProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._offers_upgrade():
             return
-        self._due = self._overhead = 0
+        self._deadline = self._overhead = 0
         self._in_body = True
-        if len(self.pipeline) < LONGEST_LINE:
+        if len(self.pipeline) < MAX_PIPELINED_REQUESTS:
             super().on_headers_complete()
         else:
-            self.dismiss(b"")
+            self.close(b"")
 
     def on_message_complete(self) -> None:
         # A request whose trailers exceed the limit must not be handled.
         if self._offers_upgrade() or self.transport.is_closing():
             return
-        self._due = 0.0
+        self._deadline = 0.0
         self._in_body = False
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._begun = cycle
+        self._active_cycle = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -257,26 +259,31 @@ class PromptProtocol(HttpToolsProtocol):
             # forever.
             self.flow.pause_reading()
         elif self.cycle.response_complete:
-            self.cycle, self.scope, self.headers, self._begun = ANSWERED, ANSWERED, [], None
+            self.cycle, self.scope, self.headers, self._active_cycle = (
+                COMPLETED_CYCLE,
+                COMPLETED_CYCLE,
+                [],
+                None,
+            )
 
     def shutdown(self) -> None:
-        self.reception.read_within = min(self.reception.read_within, self.reception.end_within)
+        self.factory.read_timeout = min(self.factory.read_timeout, self.factory.shutdown_timeout)
         super().shutdown()
 
-    def dismiss(self, answer: bytes) -> None:
+    def close(self, answer: bytes) -> None:
         """Sends the given bytes and closes the connection."""
-        self._due = 0.0
+        self._deadline = 0.0
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
 
-    def send_away_if_late(self, now: float) -> None:
+    def close_if_late(self, now: float) -> None:
         """Closes the connection if its client has missed the deadline to send or to read.
 
         A client that does not read gets a reset, because a normal close would wait for it.
         """
-        if self._due and self._due <= now and not self.flow.read_paused:
-            self.dismiss(b"" if self._in_body else TOO_LATE)
+        if self._deadline and self._deadline <= now and not self.flow.read_paused:
+            self.close(b"" if self._in_body else TIMEOUT_RESPONSE)
         left = self.transport.get_write_buffer_size()
         # The kernel holds megabytes more, and the client may read those long before asyncio's
         # buffer shrinks.
@@ -285,22 +292,22 @@ class PromptProtocol(HttpToolsProtocol):
                 left += unpack(
                     "i", ioctl(self.transport.get_extra_info("socket"), TIOCOUTQ, bytes(4))
                 )[0]
-        if not self._unread or left < self._unread:
-            self._unread_since = now
-        elif self._unread_since + self.reception.read_within <= now:
+        if not self._unsent_bytes or left < self._unsent_bytes:
+            self._unsent_since = now
+        elif self._unsent_since + self.factory.read_timeout <= now:
             self.transport.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0)
             )
             # Without SO_LINGER, the kernel would keep megabytes of unsent data for minutes.
             self.transport.abort()
-        self._unread = left
+        self._unsent_bytes = left
 
     def _expect_headers(self) -> None:
-        self._unfinished = 0
-        self._due = self.loop.time() + self.reception.headers_within
+        self._header_bytes = 0
+        self._deadline = self.loop.time() + self.factory.headers_timeout
 
 
-class Flow(FlowControl):
+class LazyFlowControl(FlowControl):
     """uvicorn's flow control, which creates its event only when the client reads too slowly.
 
     An event takes 1 KB.
@@ -309,14 +316,14 @@ class Flow(FlowControl):
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self.read_paused = self.write_paused = False
-        self._is_writable_event = WRITABLE
+        self._is_writable_event = ALWAYS_WRITABLE
 
     def pause_writing(self) -> None:
         self._is_writable_event = asyncio.Event()
         super().pause_writing()
 
 
-class Line(list[Any]):
+class RequestQueue(list[Any]):
     """A list with the methods of a deque. An empty list takes 56 bytes, and an empty deque 760."""
 
     __slots__ = ()

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from db.crypto.secret import Secret
-from web.settings.environment import BadSetting, Environment
+from web.settings.environment import Environment, InvalidSetting
 from web.settings.paths import DATA, ROOT
 
 SQLITE: Final = "sqlite:///"
@@ -16,14 +16,14 @@ POOL_SIZES: Final = ("min_size", "max_size")
 
 
 def read_database_url(env: Environment) -> Secret[str]:
-    """Returns the URL, with an absolute path for SQLite. Raises BadSetting."""
+    """Returns the URL, with an absolute path for SQLite. Raises InvalidSetting."""
     value = env.secret("DATABASE_URL") or Secret("sqlite:///data/latchkey.db")
     url = _split(value.reveal())
     if url.scheme in ("postgresql", "postgres"):
         _check_server(url)
         return value
     if url.scheme != "sqlite" or url.netloc or len(url.path) < 2:
-        raise BadSetting(
+        raise InvalidSetting(
             "DATABASE_URL", "must be sqlite:///path or postgresql://user:password@host/database"
         )
     return Secret(_sqlite_url(value.reveal()))
@@ -35,26 +35,28 @@ def _split(text: str) -> SplitResult:
         _ = url.port  # raises ValueError where it is not a number
     except ValueError:
         problem = "is not a URL: in a password write @ : / ? # % as %40 %3A %2F %3F %23 %25"
-        raise BadSetting("DATABASE_URL", problem) from None
+        raise InvalidSetting("DATABASE_URL", problem) from None
     return url
 
 
 def _check_server(url: SplitResult) -> None:
     if not url.path.strip("/"):
-        raise BadSetting("DATABASE_URL", "does not name a database")
+        raise InvalidSetting("DATABASE_URL", "does not name a database")
     if url.netloc.count("@") > 1:
-        raise BadSetting(
+        raise InvalidSetting(
             "DATABASE_URL", "has more than one @: in a user name or password write it as %40"
         )
     for name, value in parse_qsl(url.query):
         if name in POOL_SIZES and not re.fullmatch(r"[0-9]{1,4}", value):
-            raise BadSetting("DATABASE_URL", f"{name} must be a whole number, not {value[:40]!r}")
+            raise InvalidSetting(
+                "DATABASE_URL", f"{name} must be a whole number, not {value[:40]!r}"
+            )
 
 
 def _sqlite_url(text: str) -> str:
     """Takes a relative path from the checkout, never from the working directory."""
     if "?" in text or "#" in text:
-        raise BadSetting(
+        raise InvalidSetting(
             "DATABASE_URL",
             "the path of an SQLite file must not contain ? or #, and takes no options",
         )
@@ -62,7 +64,7 @@ def _sqlite_url(text: str) -> str:
     url = f"{SQLITE}{path if path.startswith('/') else f'{quote(str(ROOT))}/{path}'}"
     folder = Path(unquote(url.removeprefix(SQLITE))).parent
     if folder != DATA and not os.path.isdir(folder):  # Path.is_dir raises PermissionError
-        raise BadSetting(
+        raise InvalidSetting(
             "DATABASE_URL",
             f"the directory {folder} does not exist, or this user has no access to it",
         )

@@ -13,7 +13,7 @@ C = TypeVar("C", bound=str)
 MOUNTED_SECRETS: Final = Path("/run/secrets")
 
 
-class BadSetting(Exception):
+class InvalidSetting(Exception):
     """A variable has a value that the program cannot start with; the message names the variable."""
 
     def __init__(self, name: str, problem: str) -> None:
@@ -33,11 +33,11 @@ class Environment:
     def text(self, name: str, default: str) -> str:
         return self._environ.get(name, "").strip() or default
 
-    def number(self, name: str, default: int, least: int, most: int) -> int:
+    def number(self, name: str, default: int, minimum: int, maximum: int) -> int:
         text = self.text(name, str(default))
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
-            raise BadSetting(
-                name, f"must be a whole number from {least} to {most}, not {text[:40]!r}"
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not minimum <= int(text) <= maximum:
+            raise InvalidSetting(
+                name, f"must be a whole number from {minimum} to {maximum}, not {text[:40]!r}"
             )
         return int(text)
 
@@ -46,7 +46,7 @@ class Environment:
         for choice in choices:
             if text == choice:
                 return choice
-        raise BadSetting(name, f"must be {' or '.join(choices)}, not {text[:40]!r}")
+        raise InvalidSetting(name, f"must be {' or '.join(choices)}, not {text[:40]!r}")
 
     def secret(self, name: str) -> Secret[str] | None:
         """The variable, or the content of the file that NAME_FILE names, without
@@ -54,7 +54,7 @@ class Environment:
         """
         path, value = self.text(f"{name}_FILE", ""), self.text(name, "")
         if path and value:
-            raise BadSetting(name, f"is set twice, as {name} and as {name}_FILE: remove one")
+            raise InvalidSetting(name, f"is set twice, as {name} and as {name}_FILE: remove one")
         if path:
             return Secret(self.read(f"{name}_FILE", Path(path)))
         return Secret(value) if value else None
@@ -68,23 +68,23 @@ class Environment:
             with path.open(encoding="utf-8") as file:
                 mode, content = os.fstat(file.fileno()).st_mode, file.read().strip()
         except OSError as error:
-            raise BadSetting(name, f"cannot read {path}: {error.strerror}") from None
+            raise InvalidSetting(name, f"cannot read {path}: {error.strerror}") from None
         except ValueError:
-            raise BadSetting(name, f"{path} is not UTF-8 text") from None
+            raise InvalidSetting(name, f"{path} is not UTF-8 text") from None
         if mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise BadSetting(name, f"other users can write {path}: run chmod 600 {path}")
+            raise InvalidSetting(name, f"other users can write {path}: run chmod 600 {path}")
         if mode & stat.S_IROTH:
-            self._object_to_readers(name, path)
+            self._refuse_readable(name, path)
         if not content:
-            raise BadSetting(name, f"{path} is empty")
+            raise InvalidSetting(name, f"{path} is empty")
         return content
 
-    def _object_to_readers(self, name: str, path: Path) -> None:
+    def _refuse_readable(self, name: str, path: Path) -> None:
         """Under /run/secrets, where containers mount secrets so, it is a warning.
 
         `..` and links are resolved first.
         """
         problem = f"other users can read {path}: run chmod 600 {path}"
         if not path.resolve().is_relative_to(self._mounted_secrets.resolve()):
-            raise BadSetting(name, problem)
+            raise InvalidSetting(name, problem)
         self.notices.append(f"warning: {name}: {problem}")

@@ -6,17 +6,17 @@ from secrets import token_urlsafe
 from typing import Final
 
 from db.crypto.secret import Secret
-from web.settings.environment import BadSetting, Environment
+from web.settings.environment import Environment, InvalidSetting
 
-SHORTEST_SECRET: Final = 32  # bytes, the length of an HS256 key (RFC 7518, section 3.2)
-PLACEHOLDERS: Final = (
+MIN_SECRET_BYTES: Final = 32  # bytes, the length of an HS256 key (RFC 7518, section 3.2)
+PLACEHOLDER_SECRETS: Final = (
     b"your_secret_key",
     b"your-secret-key",
     b"changeme",
     b"change-me",
     b"change_me",
 )
-FEWEST_BYTES: Final = 8  # different ones: 32 random bytes in base64 have about 27
+MIN_DISTINCT_BYTES: Final = 8  # different ones: 32 random bytes in base64 have about 27
 
 
 def read_session_secrets(
@@ -30,15 +30,17 @@ def read_session_secrets(
     value, path = env.secret("SESSION_SECRET"), data / "session_secret"
     if value is None and loopback:
         value = (
-            _kept_secret(env, path) if make_secret or path.exists() else Secret(token_urlsafe(32))
+            _load_or_create_secret(env, path)
+            if make_secret or path.exists()
+            else Secret(token_urlsafe(32))
         )
     if value is None:
-        raise BadSetting("SESSION_SECRET", "is not set: make one with `latchkey secret`")
+        raise InvalidSetting("SESSION_SECRET", "is not set: make one with `latchkey secret`")
     secrets = [part.strip().encode() for part in value.reveal().split(",")]
     for secret in secrets:
         _require_strong(secret, env, loopback)
     if len(set(secrets)) < len(secrets):
-        raise BadSetting("SESSION_SECRET", "contains the same secret twice: remove one")
+        raise InvalidSetting("SESSION_SECRET", "contains the same secret twice: remove one")
     return tuple(Secret(secret) for secret in secrets)
 
 
@@ -46,20 +48,20 @@ def _require_strong(secret: bytes, env: Environment, loopback: bool) -> None:
     """Long enough, no placeholder, and not made by leaning on the keyboard; for that, loopback gets
     a warning.
     """
-    if len(secret) < SHORTEST_SECRET:
-        raise BadSetting(
+    if len(secret) < MIN_SECRET_BYTES:
+        raise InvalidSetting(
             "SESSION_SECRET",
-            f"must be at least {SHORTEST_SECRET} bytes: make one with `latchkey secret`",
+            f"must be at least {MIN_SECRET_BYTES} bytes: make one with `latchkey secret`",
         )
-    if any(placeholder in secret.lower() for placeholder in PLACEHOLDERS):
-        raise BadSetting("SESSION_SECRET", "is a placeholder: make one with `latchkey secret`")
-    if len(set(secret)) < FEWEST_BYTES:
+    if any(placeholder in secret.lower() for placeholder in PLACEHOLDER_SECRETS):
+        raise InvalidSetting("SESSION_SECRET", "is a placeholder: make one with `latchkey secret`")
+    if len(set(secret)) < MIN_DISTINCT_BYTES:
         if not loopback:
-            raise BadSetting("SESSION_SECRET", "is too weak: make one with `latchkey secret`")
+            raise InvalidSetting("SESSION_SECRET", "is too weak: make one with `latchkey secret`")
         env.notices.append("warning: SESSION_SECRET is too weak: make one with `latchkey secret`")
 
 
-def _kept_secret(env: Environment, path: Path) -> Secret[str]:
+def _load_or_create_secret(env: Environment, path: Path) -> Secret[str]:
     """The development secret: made at the first start, mode 0600, the same ever after."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,7 +71,7 @@ def _kept_secret(env: Environment, path: Path) -> Secret[str]:
     except FileExistsError:
         pass
     except OSError as error:
-        raise BadSetting(
+        raise InvalidSetting(
             "SESSION_SECRET", f"is not set, and {path} cannot be written: {error.strerror}"
         ) from None
     return Secret(env.read("SESSION_SECRET", path))

@@ -13,13 +13,15 @@ import idna
 
 from db.crypto.secret import Secret
 from web.settings.database_url import read_database_url
-from web.settings.environment import BadSetting, Environment
+from web.settings.environment import Environment, InvalidSetting
 from web.settings.paths import DATA
 from web.settings.session_secret import read_session_secrets
 
-SMTP: Final = re.compile(r"smtps?://([^\s/@]+@)?([^\s/@:\[\]]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/?")
-LABEL: Final = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"  # of a host name, in lower case
-EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy stands before it)  # nosec B104
+SMTP_PATTERN: Final = re.compile(
+    r"smtps?://([^\s/@]+@)?([^\s/@:\[\]]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/?"
+)
+HOST_LABEL: Final = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"  # of a host name, in lower case
+ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy stands before it)  # nosec B104
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Settings:
     encrypted: bool = False
     password_policy: str = "guide"  # noqa: S105  (a policy's name, no password)
     private: bool = False
-    limits: Literal["enforce", "observe", "off"] = "enforce"
+    rate_limits: Literal["enforce", "observe", "off"] = "enforce"
     breached_passwords: str = ""
     security_contact: str = ""
     hsts: Literal["host", "subdomains", "off"] = "off"
@@ -64,7 +66,7 @@ def read_settings(
 ) -> Settings:
     """Settings from the environment.
 
-    Raises BadSetting; touches no file but those that are named in it and `data`.
+    Raises InvalidSetting; touches no file but those that are named in it and `data`.
     """
     env = Environment(environ)
     port = env.number("PORT", 8000, 1, 65535)
@@ -74,7 +76,7 @@ def read_settings(
     secrets = read_session_secrets(env, loopback, data, make_secret=make_secret)
     _check_mail(env)
     return Settings(
-        host=_host(env, base_url, _loopback_address(host) if loopback else EVERYWHERE),
+        host=_host(env, base_url, _loopback_address(host) if loopback else ALL_INTERFACES),
         port=port,
         base_url=base_url,
         database_url=read_database_url(env),
@@ -83,7 +85,7 @@ def read_settings(
         encrypted=env.choice("SESSION_COOKIE", ("signed", "encrypted")) == "encrypted",
         password_policy=env.choice("PASSWORD_POLICY", ("guide", "length")),
         private=_private(env, loopback),
-        limits=env.choice("RATE_LIMITS", ("enforce", "observe", "off")),
+        rate_limits=env.choice("RATE_LIMITS", ("enforce", "observe", "off")),
         breached_passwords=_breached_passwords(env.text("PWNED_PASSWORDS", "off")),
         security_contact=_contact(env.text("SECURITY_CONTACT", f"mailto:security@{host}")),
         hsts=_hsts(env, base_url, loopback),
@@ -95,12 +97,14 @@ def read_settings(
     )
 
 
-def require_host(settings: Settings) -> None:
-    """Raises BadSetting where HOST is a name that nobody knows."""
+def require_resolvable_host(settings: Settings) -> None:
+    """Raises InvalidSetting where HOST is a name that nobody knows."""
     try:
         getaddrinfo(settings.host, settings.port, type=SOCK_STREAM)
     except OSError as problem:
-        raise BadSetting("HOST", f"cannot listen on {settings.host}: {problem.strerror}") from None
+        raise InvalidSetting(
+            "HOST", f"cannot listen on {settings.host}: {problem.strerror}"
+        ) from None
 
 
 def is_loopback(host: str) -> bool:
@@ -130,13 +134,13 @@ def _base_url(text: str) -> str:
         or url.query
         or url.fragment
     ):
-        raise BadSetting(
+        raise InvalidSetting(
             "BASE_URL", f"must be an origin such as https://example.com, not {text[:80]!r}"
         )
     if "@" in url.netloc:
-        raise BadSetting("BASE_URL", "must not contain a user name or password")
+        raise InvalidSetting("BASE_URL", "must not contain a user name or password")
     if url.scheme == "http" and not is_loopback(url.hostname):
-        raise BadSetting("BASE_URL", f"must be https unless it is loopback, not {text[:80]!r}")
+        raise InvalidSetting("BASE_URL", f"must be https unless it is loopback, not {text[:80]!r}")
     return f"{url.scheme}://{_canonical_host(url)}{_port_of(url)}"
 
 
@@ -157,10 +161,10 @@ def _canonical_host(url: SplitResult) -> str:
         ascii_host = ""
     # browsers read such a host as IPv4
     ends_in_number = re.search(r"(^|\.)(0x[0-9a-f]*|[0-9]+)$", ascii_host)
-    if not re.fullmatch(rf"{LABEL}(\.{LABEL})*", ascii_host) or (
+    if not re.fullmatch(rf"{HOST_LABEL}(\.{HOST_LABEL})*", ascii_host) or (
         ends_in_number and not _is_ip(ascii_host)
     ):
-        raise BadSetting("BASE_URL", f"has no valid host: {host[:80]!r}")
+        raise InvalidSetting("BASE_URL", f"has no valid host: {host[:80]!r}")
     return ascii_host
 
 
@@ -179,7 +183,7 @@ def _host(env: Environment, base_url: str, default: str) -> str:
     if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host) or (
         re.fullmatch(r"[0-9.]+", host) and not _is_ip(host)
     ):
-        raise BadSetting("HOST", f"must be an IP address or a host name, not {host[:80]!r}")
+        raise InvalidSetting("HOST", f"must be an IP address or a host name, not {host[:80]!r}")
     if base_url.startswith("http:") and not is_loopback(host):
         env.notices.append(
             f"warning: HOST: {host} is open to other machines, and BASE_URL is plain http"
@@ -196,15 +200,15 @@ def _is_ip(text: str) -> bool:
 
 
 def _check_mail(env: Environment) -> None:
-    """Raises BadSetting unless SMTP_URL and MAIL_FROM, where set, can be used once
+    """Raises InvalidSetting unless SMTP_URL and MAIL_FROM, where set, can be used once
     there is mail.
     """
     url = env.secret("SMTP_URL")
-    if url and not SMTP.fullmatch(url.reveal()):
-        raise BadSetting("SMTP_URL", "must be smtp://user:password@host:port")
+    if url and not SMTP_PATTERN.fullmatch(url.reveal()):
+        raise InvalidSetting("SMTP_URL", "must be smtp://user:password@host:port")
     sender = env.text("MAIL_FROM", "")
     if sender and not re.fullmatch(r"([^<>\r\n]*<)?[^\s<>@]+@[^\s<>@]+>?", sender):
-        raise BadSetting("MAIL_FROM", f"must be an email address, not {sender[:80]!r}")
+        raise InvalidSetting("MAIL_FROM", f"must be an email address, not {sender[:80]!r}")
 
 
 def _split(name: str, text: str) -> SplitResult:
@@ -212,7 +216,7 @@ def _split(name: str, text: str) -> SplitResult:
         url = urlsplit(text)
         _ = url.port  # raises where it is no number
     except ValueError:
-        raise BadSetting(name, "is not a URL") from None
+        raise InvalidSetting(name, "is not a URL") from None
     return url
 
 
@@ -222,7 +226,7 @@ def _private(env: Environment, loopback: bool) -> bool:
     """
     private = env.choice("SIGNUP_PRIVACY", ("open", "private")) == "private"
     if private and not loopback:
-        raise BadSetting(
+        raise InvalidSetting(
             "SIGNUP_PRIVACY",
             "private needs mail, which this version does not send yet: set it to open",
         )
@@ -245,13 +249,15 @@ def _breached_passwords(text: str) -> str:
         return "https://api.pwnedpasswords.com" if text == "on" else ""
     url = _split("PWNED_PASSWORDS", text)
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
-        raise BadSetting("PWNED_PASSWORDS", f"must be off, on, or an https URL, not {text[:80]!r}")
+        raise InvalidSetting(
+            "PWNED_PASSWORDS", f"must be off, on, or an https URL, not {text[:80]!r}"
+        )
     return text.rstrip("/")
 
 
 def _contact(text: str) -> str:
     if not re.fullmatch(r"(mailto:|https://|tel:)[!-~]{3,200}", text):
-        raise BadSetting(
+        raise InvalidSetting(
             "SECURITY_CONTACT", f"must be mailto:…, https://… or tel:…, not {text[:80]!r}"
         )
     return text
@@ -261,7 +267,7 @@ def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network,
     try:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError:
-        raise BadSetting(
+        raise InvalidSetting(
             "TRUSTED_PROXIES",
             f"must be IP addresses or networks, separated by commas, not {text[:80]!r}",
         ) from None

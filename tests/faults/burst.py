@@ -6,20 +6,20 @@ import time
 import asyncpg
 
 from tests.faults.client import Answer, Client
-from tests.faults.house import House, Run
+from tests.faults.program import Program, Run
 from tests.faults.verdict import fault, main, require
 
-PEOPLE = 500
-TRIES = 60
+USERS = 500
+ATTEMPTS = 60
 PROMISE = (
     "no error: success, or 503 with Retry-After and success after a retry; one account per email"
 )
 
 
-async def insist(house: House, name: str) -> list[Answer]:
+async def insist(program: Program, name: str) -> list[Answer]:
     """Signs up and retries as Retry-After says. Returns all answers."""
-    client, answers = Client(house.port), []
-    for _ in range(TRIES):
+    client, answers = Client(program.port), []
+    for _ in range(ATTEMPTS):
         answers.append(await client.sign_up(name))
         if not answers[-1].sends_back:
             break
@@ -28,9 +28,9 @@ async def insist(house: House, name: str) -> list[Answer]:
     return answers
 
 
-async def stampede(house: House) -> str:
+async def stampede(program: Program) -> str:
     began = time.monotonic()
-    tries = await asyncio.gather(*(insist(house, f"grace{number}") for number in range(PEOPLE)))
+    tries = await asyncio.gather(*(insist(program, f"grace{number}") for number in range(USERS)))
     failed = [answers[-1].status for answers in tries if answers[-1].status != 303]
     require(not failed, f"{len(failed)} errors: {sorted(set(failed))}")
     again = sum(len(answers) - 1 for answers in tries)
@@ -41,28 +41,28 @@ async def stampede(house: House) -> str:
     return f"{told}; {time.monotonic() - began:.1f} s in total"
 
 
-@fault("R06", f"{PEOPLE} concurrent sign-ups, SQLite", PROMISE)
+@fault("R06", f"{USERS} concurrent sign-ups, SQLite", PROMISE)
 async def on_sqlite(run: Run) -> str:
-    house = run.house()
-    house.start()
-    told = await stampede(house)
+    program = run.program()
+    program.start()
+    told = await stampede(program)
     require(
-        house.sql("SELECT count(*), count(DISTINCT email) FROM users") == [(PEOPLE, PEOPLE)],
+        program.sql("SELECT count(*), count(DISTINCT email) FROM users") == [(USERS, USERS)],
         "not one account per email",
     )
     return told
 
 
-@fault("R06", f"{PEOPLE} concurrent sign-ups, PostgreSQL", PROMISE)
+@fault("R06", f"{USERS} concurrent sign-ups, PostgreSQL", PROMISE)
 async def on_postgresql(run: Run) -> str:
     url = await run.postgresql()
-    house = run.house(url)
-    house.start()
-    told = await stampede(house)
+    program = run.program(url)
+    program.start()
+    told = await stampede(program)
     connection = await asyncpg.connect(url)
     found = await connection.fetchval("SELECT count(DISTINCT email) FROM users")
     await connection.close()
-    require(found == PEOPLE, f"{found} accounts")
+    require(found == USERS, f"{found} accounts")
     return told
 
 

@@ -21,31 +21,37 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from tests.conftest import House
-from tests.people import Browser
-from web.middleware.error_handler import LastResort
-from web.middleware.request_limits import Limits
-from web.middleware.security_headers import Headers
-from web.server.timeout_protocol import LONGEST_LINE, Flow, Reception
+from tests.browser_client import Browser
+from tests.conftest import TestApp
+from web.middleware.error_handler import ErrorHandler
+from web.middleware.request_limits import RequestLimits
+from web.middleware.security_headers import SecurityHeaders
+from web.server.timeout_protocol import MAX_PIPELINED_REQUESTS, LazyFlowControl, ProtocolFactory
 
-AT_ONCE = 5
-PATIENCE = 0.5  # seconds for which a client may read nothing
+MAX_PIECES = 5
+READ_TIMEOUT = 0.5  # seconds for which a client may read nothing
 LARGE = 600_000  # bytes of an answer, which exceed the buffers of both sides
 
 
 @pytest.fixture
-async def port(house: House) -> AsyncIterator[int]:
+async def port(app: TestApp) -> AsyncIterator[int]:
     """Serves the application on a free port with short timeouts and yields the port."""
     async with served(
-        house.app, Reception(headers_within=0.3, body_within=1.5, at_once=AT_ONCE)
+        app.asgi_app,
+        ProtocolFactory(headers_timeout=0.3, body_timeout=1.5, max_pieces_per_turn=MAX_PIECES),
     ) as server:
         yield port_of(server)
 
 
 @asynccontextmanager
-async def served(app: ASGIApp, reception: Reception) -> AsyncIterator[uvicorn.Server]:
+async def served(asgi_app: ASGIApp, factory: ProtocolFactory) -> AsyncIterator[uvicorn.Server]:
     config = uvicorn.Config(
-        app, http=reception, ws="none", log_config=None, lifespan="off", timeout_graceful_shutdown=3
+        asgi_app,
+        http=factory,
+        ws="none",
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=3,
     )
     server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
     # Without this, the kernel would buffer megabytes.
@@ -167,7 +173,7 @@ async def test_each_of_many_is_closed_in_their_own_time(port: int) -> None:
 
 @pytest.mark.reliability("R12")
 async def test_a_crowd_is_let_in_by_and_by_and_each_is_answered(port: int) -> None:
-    wires = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6 * AT_ONCE)]
+    wires = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6 * MAX_PIECES)]
     for _, writer in wires:
         writer.write(GOOD)
     answers = await asyncio.gather(*(asyncio.wait_for(reader.read(), 5) for reader, _ in wires))
@@ -178,14 +184,14 @@ async def test_a_crowd_is_let_in_by_and_by_and_each_is_answered(port: int) -> No
 
 @pytest.mark.reliability("R12")
 async def test_in_a_crowd_everything_keeps_its_order_and_the_loop_its_turn() -> None:
-    reception, heard, turns = Reception(at_once=2), [], []
+    factory, heard, turns = ProtocolFactory(max_pieces_per_turn=2), [], []
 
     class Connection:
         loop = asyncio.get_running_loop()
-        take_in = staticmethod(heard.append)
+        process = staticmethod(heard.append)
 
     for number in range(20):
-        if reception.hears(Connection, number):  # type: ignore[arg-type]
+        if factory.admit(Connection, number):  # type: ignore[arg-type]
             heard.append(number)
         if number >= 10:
             await asyncio.sleep(0)
@@ -196,7 +202,7 @@ async def test_in_a_crowd_everything_keeps_its_order_and_the_loop_its_turn() -> 
 
 
 async def test_who_hangs_up_in_a_crowd_is_forgotten(port: int) -> None:
-    for _ in range(6 * AT_ONCE):
+    for _ in range(6 * MAX_PIECES):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(GOOD)
         writer.transport.abort()
@@ -225,7 +231,7 @@ async def test_requests_in_one_piece_are_answered_one_after_the_other(port: int)
 
 @pytest.mark.reliability("R09")
 async def test_one_who_reads_on_does_not_wake_the_others() -> None:
-    slow, slower = Flow(None), Flow(None)  # type: ignore[arg-type]
+    slow, slower = LazyFlowControl(None), LazyFlowControl(None)  # type: ignore[arg-type]
     for flow in (slow, slower):
         flow.pause_writing()
     slow.resume_writing()
@@ -242,13 +248,13 @@ def answering(size: int = LARGE, seconds: float = 0.0) -> Starlette:
         return Response(bytes(size))
 
     middleware = [
-        Middleware(Headers, hsts="off"),
-        Middleware(LastResort),
-        Middleware(Limits, work_within=PATIENCE / 2),
+        Middleware(SecurityHeaders, hsts="off"),
+        Middleware(ErrorHandler),
+        Middleware(RequestLimits, handler_timeout=READ_TIMEOUT / 2),
     ]
-    app = Starlette(routes=[Route("/", show)], middleware=middleware)
-    app.state.draining = False
-    return app
+    asgi_app = Starlette(routes=[Route("/", show)], middleware=middleware)
+    asgi_app.state.draining = False
+    return asgi_app
 
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -274,7 +280,7 @@ async def stay(server: uvicorn.Server, longest: float) -> float:
     return time.monotonic() - began
 
 
-IMPATIENT = {"headers_within": 0.3, "read_within": PATIENCE}
+IMPATIENT = {"headers_timeout": 0.3, "read_timeout": READ_TIMEOUT}
 
 
 @pytest.mark.alone
@@ -284,9 +290,9 @@ def test_who_does_not_read_is_cut_off_and_nothing_is_logged(
     requests: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
-        async with served(answering(), Reception(**IMPATIENT)) as server:
+        async with served(answering(), ProtocolFactory(**IMPATIENT)) as server:
             with await ask(server, requests) as wire:
-                assert PATIENCE - 0.1 < await stay(server, 3) < 3 * PATIENCE
+                assert READ_TIMEOUT - 0.1 < await stay(server, 3) < 3 * READ_TIMEOUT
                 with pytest.raises(ConnectionError):
                     while await asyncio.get_running_loop().sock_recv(wire, 65536):
                         pass
@@ -302,14 +308,14 @@ def test_who_reads_slowly_but_steadily_gets_everything(caplog: pytest.LogCapture
     async def scenario() -> None:
         loop, read, began = asyncio.get_running_loop(), b"", time.monotonic()
         async with served(
-            answering(), Reception(headers_within=0.3, read_within=PATIENCE / 2)
+            answering(), ProtocolFactory(headers_timeout=0.3, read_timeout=READ_TIMEOUT / 2)
         ) as server:
             with await ask(server, LAST, room=10_000) as wire:
                 while part := await loop.sock_recv(wire, 5000):
                     read += part
                     await asyncio.sleep(0.02)
         assert (read.count(b"HTTP/1.1 200"), read.count(b"\0")) == (1, LARGE)
-        assert time.monotonic() - began > 3 * PATIENCE
+        assert time.monotonic() - began > 3 * READ_TIMEOUT
 
     uvloop.run(scenario())
     assert caplog.records == []
@@ -322,12 +328,12 @@ def test_who_has_not_read_does_not_keep_the_program_from_ending(
 ) -> None:
     async def scenario() -> None:
         async with served(
-            answering(), Reception(headers_within=0.3, end_within=PATIENCE)
+            answering(), ProtocolFactory(headers_timeout=0.3, shutdown_timeout=READ_TIMEOUT)
         ) as server:
             wire = await ask(server, ASK * 20)
-            assert await stay(server, PATIENCE) >= PATIENCE
+            assert await stay(server, READ_TIMEOUT) >= READ_TIMEOUT
             began = time.monotonic()
-        assert time.monotonic() - began < 3 * PATIENCE
+        assert time.monotonic() - began < 3 * READ_TIMEOUT
         wire.close()
 
     uvloop.run(scenario())
@@ -338,7 +344,7 @@ def test_who_has_not_read_does_not_keep_the_program_from_ending(
 @pytest.mark.reliability("R09")
 def test_who_asks_for_much_and_hangs_up_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
-        async with served(answering(10, seconds=0.1), Reception(**IMPATIENT)) as server:
+        async with served(answering(10, seconds=0.1), ProtocolFactory(**IMPATIENT)) as server:
             wire = await ask(server, ASK * 20)
             await asyncio.sleep(0.15)  # The second request is in progress by then.
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
@@ -360,16 +366,16 @@ def count_requests() -> int:
 @pytest.mark.alone
 @pytest.mark.reliability("R09")
 async def test_who_asks_for_hundreds_of_answers_ahead_is_closed() -> None:
-    async with served(answering(), Reception(**IMPATIENT)) as server:
-        with await ask(server, ASK * 10 * LONGEST_LINE):
+    async with served(answering(), ProtocolFactory(**IMPATIENT)) as server:
+        with await ask(server, ASK * 10 * MAX_PIPELINED_REQUESTS):
             await asyncio.sleep(0.1)
-            assert count_requests() <= LONGEST_LINE + 1
+            assert count_requests() <= MAX_PIPELINED_REQUESTS + 1
             assert await stay(server, 3) < 3
 
 
 @pytest.mark.reliability("R09")
 async def test_nothing_more_is_taken_in_while_somebody_waits_in_line() -> None:
-    async with served(answering(10, seconds=0.05), Reception(**IMPATIENT)) as server:
+    async with served(answering(10, seconds=0.05), ProtocolFactory(**IMPATIENT)) as server:
         with await ask(server, ASK * 10) as wire:
             for _ in range(5):
                 await asyncio.sleep(0.05)
@@ -390,15 +396,15 @@ def post_in_chunks(trailers: bytes, connection: bytes = b"close") -> bytes:
 
 
 @pytest.mark.asvs("S84")
-async def test_a_trailer_is_no_header(make_house: Callable, stranger: Browser) -> None:
-    house = await make_house(TRUSTED_PROXIES="127.0.0.1")
-    alice = await house.browser("Alice")
+async def test_a_trailer_is_no_header(make_app: Callable, anonymous: Browser) -> None:
+    app = await make_app(TRUSTED_PROXIES="127.0.0.1")
+    alice = await app.browser("Alice")
     await alice.sign_up()
-    async with served(house.app, Reception()) as server:
+    async with served(app.asgi_app, ProtocolFactory()) as server:
         request = post_in_chunks(b"X-Forwarded-For: 203.0.113.66\r\nCookie: session=x\r\n")
         answer = await answer_to(port_of(server), request)
     assert answer.startswith(b"HTTP/1.1 303")
-    addresses = await house.rows("SELECT address FROM sessions ORDER BY created_at DESC, id")
+    addresses = await app.rows("SELECT address FROM sessions ORDER BY created_at DESC, id")
     assert ("203.0.113.66",) not in addresses
 
 
@@ -411,8 +417,8 @@ async def test_trailers_without_end_are_cut_off(trailer: bytes) -> None:
         return Response(await request.body())
 
     start = post_in_chunks(b"").removesuffix(b"\r\n") + (b"X-Trailer: " if trailer == b"y" else b"")
-    app = Starlette(routes=[Route("/login", read_all, methods=["POST"])])
-    async with served(app, Reception(body_within=60)) as server:
+    asgi_app = Starlette(routes=[Route("/login", read_all, methods=["POST"])])
+    async with served(asgi_app, ProtocolFactory(body_timeout=60)) as server:
         _, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
         writer.write(start)
         with pytest.raises(ConnectionError):
@@ -426,7 +432,7 @@ async def test_trailers_without_end_are_cut_off(trailer: bytes) -> None:
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.2"])
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_form_that_offers_to_change_the_protocol_keeps_its_body(
-    house: House, alice: Browser, port: int, protocol: bytes, chunked: bool
+    app: TestApp, alice: Browser, port: int, protocol: bytes, chunked: bool
 ) -> None:
     offer = b"Upgrade: %s\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n" % protocol
     connection = b"Upgrade, HTTP2-Settings, close"
@@ -441,13 +447,13 @@ async def test_a_form_that_offers_to_change_the_protocol_keeps_its_body(
 
 @pytest.mark.asvs("S83", "S84")
 async def test_trailers_in_one_piece_with_the_body_are_counted_too(
-    house: House, alice: Browser, port: int
+    app: TestApp, alice: Browser, port: int
 ) -> None:
-    before = await house.count("sessions")
+    before = await app.count("sessions")
     assert b"303" not in await answer_to(
         port, post_in_chunks(b"X-Trailer: yyyyyyyyyyyyyyyyyyyy\r\n" * 4_000)
     )
-    assert await house.count("sessions") == before
+    assert await app.count("sessions") == before
 
 
 @pytest.mark.asvs("S84")

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from db.access import operator as shell
-from db.audit.log import by_stranger
+from db.access import operator
+from db.audit.log import anonymous_actor
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
-from db.errors import TooMany
+from db.errors import RateLimited
 from db.maintenance.pruning import prune
-from db.rate_limits import limiter as throttle
-from db.rate_limits.buckets import giving_back, taking
-from db.rate_limits.limits import EVERY, LOGIN_ALL, LOGIN_DEVICE, SIGNUP_HOUR, SIGNUP_MINUTE
-from db.viewer import NOWHERE, Operator
-from tests.conftest import Clock, House
+from db.rate_limits import limiter
+from db.rate_limits.buckets import build_refund, build_take
+from db.rate_limits.limits import ALL_LIMITS, LOGIN_ALL, LOGIN_DEVICE, SIGNUP_HOUR, SIGNUP_MINUTE
+from db.viewer import UNKNOWN_CLIENT, Operator
+from tests.browser_client import PASSWORD, Browser, read
+from tests.conftest import Clock, TestApp
 from tests.hashing import HeldHasher
-from tests.people import PASSWORD, Browser, read
 
 ROOT = Path(__file__).parent.parent
 WRONG = "not-her-No.7 key"
@@ -34,9 +34,9 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-async def charlie(house: House) -> Browser:
+async def charlie(app: TestApp) -> Browser:
     """Returns a browser without an account whose requests have their own IP address."""
-    return replace(await house.browser("Charlie"), headers={"X-Forwarded-For": OTHER_CLIENT})
+    return replace(await app.browser("Charlie"), headers={"X-Forwarded-For": OTHER_CLIENT})
 
 
 async def guess(
@@ -59,14 +59,14 @@ async def look_up(who: Browser, email: str, **headers: str) -> str:
 
 @pytest.mark.asvs("S55")
 async def test_the_sixth_guess_in_five_minutes_is_refused_before_anything_is_hashed(
-    house: House, alice: Browser, charlie: Browser
+    app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     assert await guess(charlie, 5) == [422] * 5
-    hashes = house.hashes
+    hashes = app.hashes
     answer = await charlie.post(
         "/login", {"email": alice.email, "password": PASSWORD, "next": "/devices"}
     )
-    assert (answer.status_code, answer.headers["Retry-After"], house.hashes) == (429, "60", hashes)
+    assert (answer.status_code, answer.headers["Retry-After"], app.hashes) == (429, "60", hashes)
     page = read(answer)
     assert "Try again in 1 minute" in page.one(id="error-summary").text
     assert page.one("input", id="email").attrs["value"] == alice.email
@@ -87,7 +87,7 @@ async def test_htmx_gets_the_form_and_where_it_goes(alice: Browser, charlie: Bro
 @pytest.mark.asvs("S55")
 @pytest.mark.asvs("S49")
 async def test_an_address_without_an_account_is_limited_just_the_same(
-    house: House, alice: Browser, charlie: Browser
+    app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     grace = replace(charlie, headers={"X-Forwarded-For": "198.51.100.10"})
     known = [
@@ -107,7 +107,7 @@ async def test_an_address_without_an_account_is_limited_just_the_same(
 
 @pytest.mark.asvs("S55")
 async def test_who_waits_as_long_as_told_may_try_once_more(
-    house: House, clock: Clock, alice: Browser, charlie: Browser
+    app: TestApp, clock: Clock, alice: Browser, charlie: Browser
 ) -> None:
     await guess(charlie, 6)
     clock.move(seconds=59)
@@ -118,7 +118,7 @@ async def test_who_waits_as_long_as_told_may_try_once_more(
 
 @pytest.mark.asvs("S55")
 async def test_after_ten_in_a_row_each_next_one_has_to_wait_longer_and_after_a_hundred_a_day(
-    house: House, clock: Clock, alice: Browser, charlie: Browser, make_house: Callable, cheap
+    app: TestApp, clock: Clock, alice: Browser, charlie: Browser, make_app: Callable, cheap
 ) -> None:
     await guess(charlie, 5)
     waits = [await wait_for_a_try(charlie, clock) for _ in range(95)]
@@ -151,7 +151,7 @@ async def test_a_client_may_be_wrong_ten_times_a_minute_whichever_accounts_it_tr
 
 @pytest.mark.asvs("S58")
 async def test_logging_in_to_ones_own_account_between_guesses_gains_nothing(
-    house: House, alice: Browser, charlie: Browser
+    app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await charlie.sign_up()
     await charlie.post("/logout")
@@ -165,7 +165,7 @@ async def test_logging_in_to_ones_own_account_between_guesses_gains_nothing(
 
 
 @pytest.mark.asvs("S55")
-async def test_a_client_may_log_in_thirty_times_a_minute(house: House, alice: Browser) -> None:
+async def test_a_client_may_log_in_thirty_times_a_minute(app: TestApp, alice: Browser) -> None:
     statuses = []
     for _ in range(31):
         alice.client.cookies.clear()
@@ -194,9 +194,9 @@ async def test_one_client_is_one_however_its_address_is_written(
 
 
 @pytest.mark.asvs("S56")
-async def test_who_is_no_trusted_proxy_cannot_name_another_address(make_house: Callable) -> None:
-    house = await make_house(TRUSTED_PROXIES="203.0.113.1")
-    charlie = await house.browser("Charlie")
+async def test_who_is_no_trusted_proxy_cannot_name_another_address(make_app: Callable) -> None:
+    app = await make_app(TRUSTED_PROXIES="203.0.113.1")
+    charlie = await app.browser("Charlie")
     guesses = [
         await guess(charlie, 1, f"person-{n}@example.com", address=f"198.51.100.{n}")
         for n in range(11)
@@ -205,23 +205,21 @@ async def test_who_is_no_trusted_proxy_cannot_name_another_address(make_house: C
 
 
 @pytest.mark.asvs("S57")
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("database_type", ["sqlite", "postgresql"])
 async def test_of_two_hundred_who_guess_at_once_in_two_processes_a_hundred_are_heard(
-    make_house: Callable, cheap, kind: str
+    make_app: Callable, cheap, database_type: str
 ) -> None:
-    house = await make_house(hashing=cheap)
-    other = await make_house(house.path, hashing=cheap)
-    await house.member("Alice")
+    app = await make_app(hashing=cheap)
+    other = await make_app(app.path, hashing=cheap)
+    await app.sign_up_user("Alice")
     before = cheap.hashes
-    guessers = [await one.browser("Charlie") for one in (house, other)]
+    guessers = [await one.browser("Charlie") for one in (app, other)]
     statuses = Counter(
         await asyncio.gather(
             *(keep_guessing(guessers[n % 2], f"198.51.100.{n}") for n in range(200))
         )
     )
-    assert await house.rows("SELECT taken FROM buckets WHERE key LIKE 'login-account %'") == [
-        (100,)
-    ]
+    assert await app.rows("SELECT taken FROM buckets WHERE key LIKE 'login-account %'") == [(100,)]
     assert set(statuses) == {422, 429}
     # An admitted attempt may have been answered with 503 on a slow machine.
     assert statuses[422] <= cheap.hashes - before <= 100
@@ -237,33 +235,35 @@ async def keep_guessing(who: Browser, address: str) -> int:
 
 
 @pytest.mark.reliability("R13")
-async def test_who_is_told_that_too_many_hash_has_spent_no_try(make_house: Callable) -> None:
+async def test_who_is_told_that_too_many_hash_has_spent_no_try(make_app: Callable) -> None:
     hasher = HeldHasher()
-    hashing = Passwords(hasher=hasher, threads=1, longest_wait=0.0)
-    house = await make_house(hashing=hashing)
-    charlie = await house.browser("Charlie")
+    hashing = Passwords(hasher=hasher, threads=1, max_wait=0.0)
+    app = await make_app(hashing=hashing)
+    charlie = await app.browser("Charlie")
     async with hasher.held("hash", hashing.hash(Secret(PASSWORD))) as slow:
         assert await guess(charlie, 8) == [503] * 8
         sign_ups = [await charlie.sign_up(), await charlie.sign_up()]
     assert [answer.status_code for answer in sign_ups] == [503, 503]
-    assert await house.count("buckets") == 0
+    assert await app.count("buckets") == 0
     await slow
 
 
 @pytest.mark.reliability("R13")
 @pytest.mark.parametrize("path", ["/login", "/signup", "/account/password"])
 async def test_who_waits_in_vain_for_a_hash_has_spent_no_try(
-    make_house: Callable, cheap, path: str
+    make_app: Callable, cheap, path: str
 ) -> None:
-    house = await make_house(hashing=cheap)
-    alice = await house.member("Alice")
+    app = await make_app(hashing=cheap)
+    alice = await app.sign_up_user("Alice")
     hasher = HeldHasher()
-    hashing = Passwords(hasher=hasher, threads=1, longest_wait=0.1)
-    busy = await make_house(house.path, hashing=hashing)
+    hashing = Passwords(hasher=hasher, threads=1, max_wait=0.1)
+    busy = await make_app(app.path, hashing=hashing)
     person = await (
-        busy.thief_of(alice) if path == "/account/password" else busy.browser("Charlie")
+        busy.attacker_with_cookie_of(alice)
+        if path == "/account/password"
+        else busy.browser("Charlie")
     )
-    await house.change("DELETE FROM buckets")
+    await app.change("DELETE FROM buckets")
     form = {
         "name": "Charlie",
         "email": "charlie@example.com",
@@ -273,89 +273,90 @@ async def test_who_waits_in_vain_for_a_hash_has_spent_no_try(
     async with hasher.held("hash", hashing.hash(Secret(PASSWORD))) as slow:
         assert [(await person.post(path, form)).status_code for _ in range(2)] == [503, 503]
     # Every request is charged to these buckets, so they are left out.
-    posts = ("login-posts", "email-", "member-hashes")
-    rows = await house.rows("SELECT key, taken, rests_until FROM buckets")
+    posts = ("login-posts", "email-", "user-hashes")
+    rows = await app.rows("SELECT key, taken, rests_until FROM buckets")
     assert {(taken, rests) for key, taken, rests in rows if not key.startswith(posts)} == {(0, 0.0)}
     await slow
 
 
 @pytest.mark.asvs("S55")
-async def test_a_try_that_goes_back_takes_its_rest_along(house: House, clock: Clock) -> None:
-    store = house.store
+async def test_a_try_that_goes_back_takes_its_rest_along(app: TestApp, clock: Clock) -> None:
+    store = app.store
     for _ in range(10):
-        await store.value(taking(clock().timestamp(), (LOGIN_DEVICE, "somebody")))
+        await store.value(build_take(clock().timestamp(), (LOGIN_DEVICE, "somebody")))
         clock.move(minutes=5)
     for _ in range(3):
         assert (
-            await store.value(taking(clock().timestamp(), (LOGIN_DEVICE, "somebody"))) is not None
+            await store.value(build_take(clock().timestamp(), (LOGIN_DEVICE, "somebody")))
+            is not None
         )
-        await store.count(giving_back(clock().timestamp(), (LOGIN_DEVICE, "somebody")))
-    assert await house.rows("SELECT taken, rests_until FROM buckets") == [(10, 0.0)]
+        await store.count(build_refund(clock().timestamp(), (LOGIN_DEVICE, "somebody")))
+    assert await app.rows("SELECT taken, rests_until FROM buckets") == [(10, 0.0)]
 
 
 @pytest.mark.asvs("S57")
 async def test_a_restart_forgives_nothing(
-    make_house: Callable, house: House, alice: Browser, charlie: Browser
+    make_app: Callable, app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await guess(charlie, 5)
-    again = await make_house(house.path)
+    again = await make_app(app.path)
     assert await guess(await again.browser("Charlie"), 1, address=OTHER_CLIENT) == [429]
 
 
 @pytest.mark.asvs("S50")
 async def test_in_a_flood_too_nobody_can_tell_by_the_work_whether_there_is_an_account(
-    house: House, alice: Browser, charlie: Browser
+    app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
-    async with house.store.transaction():
-        while await throttle.has_room(house.store, LOGIN_ALL, "everybody"):
+    async with app.store.transaction():
+        while await limiter.try_take_token(app.store, LOGIN_ALL, "everybody"):
             pass
     await guess(charlie, 1, "grace@example.com")  # The first refusal of a limit is logged.
-    kept, work = await house.count("audit"), []
+    kept, work = await app.count("audit"), []
     for email in ("grace@example.com", "alice@example.com"):
-        before = house.statements, house.store.database._backend.writes, house.hashes
+        before = app.statements, app.store.database._backend.writes, app.hashes
         await guess(charlie, 1, email)
-        after = house.statements, house.store.database._backend.writes, house.hashes
+        after = app.statements, app.store.database._backend.writes, app.hashes
         work.append(tuple(now - then for now, then in zip(after, before, strict=True)))
     assert work[0] == work[1]
-    assert await house.count("audit") - kept == 1  # This entry is for Alice, who can read it.
+    assert await app.count("audit") - kept == 1  # This entry is for Alice, who can read it.
 
 
 @pytest.mark.asvs("S91")
 async def test_a_clients_own_limit_is_not_told_to_whoever_came_last(
-    house: House, alice: Browser, charlie: Browser
+    app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     for n in range(10):
         await guess(charlie, 1, f"person-{n}@example.com")
     assert await guess(charlie, 1) == [429]
-    rows = await house.rows("SELECT target_id, detail FROM audit WHERE event = 'limit.reached'")
+    rows = await app.rows("SELECT target_id, detail FROM audit WHERE event = 'limit.reached'")
     assert rows == [(None, '{"limit": "login-fails", "times": 1}')]
 
 
 @pytest.mark.asvs("S59")
 async def test_a_stranger_who_has_used_up_every_try_does_not_lock_the_owner_out(
-    house: House, alice: Browser, charlie: Browser
+    app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await alice.post("/logout")
     assert await guess(charlie, 6, address="") == [422] * 5 + [429]
     for n in range(10):  # These guesses come from the user's own IP address.
         await guess(charlie, 1, f"person-{n}@example.com", address="192.0.2.14")
     assert (await alice.log_in()).status_code == 303
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 @pytest.mark.asvs("S59")
 async def test_a_known_browser_has_tries_of_its_own_and_no_more(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     await alice.post("/logout")
     assert await guess(alice, 6) == [422] * 5 + [429]
-    elsewhere = replace(await house.browser("Alice"), headers={"X-Forwarded-For": OTHER_CLIENT})
+    elsewhere = replace(await app.browser("Alice"), headers={"X-Forwarded-For": OTHER_CLIENT})
     assert (await elsewhere.log_in()).status_code == 303
 
 
 @pytest.mark.asvs("S59")
 async def test_a_browser_is_known_to_the_accounts_that_were_logged_in_to_from_it_alone(
-    house: House, alice: Browser, charlie: Browser
+    app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await charlie.sign_up()
     await charlie.post("/logout")
@@ -364,11 +365,11 @@ async def test_a_browser_is_known_to_the_accounts_that_were_logged_in_to_from_it
 
 @pytest.mark.asvs("S11")
 async def test_the_device_cookie_opens_nothing_and_a_session_makes_no_device_known(
-    house: House, alice: Browser, charlie: Browser
+    app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     session, device = alice.client.cookies["session"], alice.client.cookies["device"]
     charlie.cookie = device
-    assert not await charlie.is_in()
+    assert not await charlie.is_logged_in()
     charlie.client.cookies.clear()
     charlie.client.cookies.set("device", session)
     assert await guess(charlie, 6) == [422] * 5 + [429]
@@ -376,10 +377,10 @@ async def test_the_device_cookie_opens_nothing_and_a_session_makes_no_device_kno
 
 @pytest.mark.asvs("S61")
 async def test_the_device_cookie_is_for_this_host_alone_and_for_no_script(
-    make_house: Callable,
+    make_app: Callable,
 ) -> None:
-    house = await make_house(BASE_URL="https://latchkey.example")
-    answer = await (await house.browser("Alice")).sign_up()
+    app = await make_app(BASE_URL="https://latchkey.example")
+    answer = await (await app.browser("Alice")).sign_up()
     session, device = answer.headers.get_list("set-cookie")
     assert session.startswith("__Host-session=")
     assert device.startswith("__Host-device=")
@@ -389,7 +390,7 @@ async def test_the_device_cookie_is_for_this_host_alone_and_for_no_script(
 @pytest.mark.asvs("S59")
 @pytest.mark.parametrize("end", ["password", "everywhere", "operator"])
 async def test_a_new_password_and_logging_out_everywhere_make_other_browsers_strangers_again(
-    house: House, clock: Clock, alice: Browser, charlie: Browser, end: str
+    app: TestApp, clock: Clock, alice: Browser, charlie: Browser, end: str
 ) -> None:
     await charlie.log_in(email="alice@example.com")  # This client knew the password at that time.
     clock.move(seconds=1)
@@ -399,9 +400,9 @@ async def test_a_new_password_and_logging_out_everywhere_make_other_browsers_str
     elif end == "everywhere":
         assert (await alice.post("/devices/revoke-all")).status_code == 303
     else:
-        await shell.set_password(Operator(house.store), alice.email, Secret("another-No.7"))
+        await operator.set_user_password(Operator(app.store), alice.email, Secret("another-No.7"))
     await charlie.post("/logout")
-    assert await guess(await house.browser("Bob"), 5, address=OTHER_CLIENT) == [422] * 5
+    assert await guess(await app.browser("Bob"), 5, address=OTHER_CLIENT) == [422] * 5
     assert await guess(charlie, 1) == [429]
     if end != "operator":  # The browser that made the change stays known.
         await alice.post("/logout")
@@ -412,23 +413,23 @@ async def test_a_new_password_and_logging_out_everywhere_make_other_browsers_str
 
 @pytest.mark.asvs("S59")
 async def test_logging_in_elsewhere_does_not_make_a_browser_known_again(
-    house: House, clock: Clock, alice: Browser, charlie: Browser
+    app: TestApp, clock: Clock, alice: Browser, charlie: Browser
 ) -> None:
     await charlie.log_in(email="alice@example.com")
     clock.move(seconds=1)
     await alice.post("/devices/revoke-all")
     await charlie.sign_up()  # The sign-up renews the device cookie for another account.
     await charlie.post("/logout")
-    assert await guess(await house.browser("Bob"), 6, address=OTHER_CLIENT) == [422] * 5 + [429]
+    assert await guess(await app.browser("Bob"), 6, address=OTHER_CLIENT) == [422] * 5 + [429]
     assert await guess(charlie, 1) == [429]
 
 
 @pytest.mark.asvs("S59")
 async def test_a_password_that_the_operator_sets_ends_the_accounts_rest(
-    house: House, alice: Browser, charlie: Browser
+    app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await guess(charlie, 6)
-    await shell.set_password(Operator(house.store), alice.email, Secret("another-No.7"))
+    await operator.set_user_password(Operator(app.store), alice.email, Secret("another-No.7"))
     assert (
         await charlie.post("/login", {"email": alice.email, "password": "another-No.7"})
     ).status_code == 303
@@ -436,16 +437,16 @@ async def test_a_password_that_the_operator_sets_ends_the_accounts_rest(
 
 @pytest.mark.asvs("S55")
 async def test_a_client_may_sign_up_five_times_a_minute_and_twenty_an_hour(
-    house: House, clock: Clock, stranger: Browser
+    app: TestApp, clock: Clock, anonymous: Browser
 ) -> None:
     waits = []
     for n in range(24):
-        stranger.client.cookies.clear()
+        anonymous.client.cookies.clear()
         while (
-            answer := await replace(stranger, email=f"person-{n}@example.com").sign_up()
+            answer := await replace(anonymous, email=f"person-{n}@example.com").sign_up()
         ).status_code == 429:
             assert (
-                await house.count("users"),
+                await app.count("users"),
                 read(answer).one("input", id="name").attrs["value"],
             ) == (n, "Charlie")
             waits.append(int(answer.headers["Retry-After"]))
@@ -456,97 +457,99 @@ async def test_a_client_may_sign_up_five_times_a_minute_and_twenty_an_hour(
 
 @pytest.mark.asvs("S53")
 async def test_who_asks_about_an_eleventh_address_in_a_minute_learns_nothing_of_it(
-    house: House, alice: Browser, bob: Browser, stranger: Browser
+    app: TestApp, alice: Browser, bob: Browser, anonymous: Browser
 ) -> None:
-    stranger.headers["X-Forwarded-For"] = OTHER_CLIENT
-    said = [await look_up(stranger, f"person-{n}@example.com") for n in range(10)]
+    anonymous.headers["X-Forwarded-For"] = OTHER_CLIENT
+    said = [await look_up(anonymous, f"person-{n}@example.com") for n in range(10)]
     assert said == ["Looks good"] * 10
-    before = house.statements
+    before = app.statements
     neutral = "We'll check this when you send the form."
-    assert [await look_up(stranger, email) for email in (alice.email, "grace@example.com")] == [
+    assert [await look_up(anonymous, email) for email in (alice.email, "grace@example.com")] == [
         neutral
     ] * 2
-    assert house.statements > before
-    assert await look_up(stranger, "person-3@example.com") == "Looks good"
-    assert "already exists" in await look_up(stranger, alice.email, X_Forwarded_For="198.51.100.77")
+    assert app.statements > before
+    assert await look_up(anonymous, "person-3@example.com") == "Looks good"
+    assert "already exists" in await look_up(
+        anonymous, alice.email, X_Forwarded_For="198.51.100.77"
+    )
 
 
 @pytest.mark.asvs("S53")
 async def test_a_check_costs_two_statements_more_and_none_once_asked_before(
-    house: House, make_house: Callable, stranger: Browser
+    app: TestApp, make_app: Callable, anonymous: Browser
 ) -> None:
-    before = house.statements
-    assert await look_up(stranger, "grace@example.com") == "Looks good"
-    first, before = house.statements - before, house.statements
-    assert await look_up(stranger, "grace@example.com") == "Looks good"
+    before = app.statements
+    assert await look_up(anonymous, "grace@example.com") == "Looks good"
+    first, before = app.statements - before, app.statements
+    assert await look_up(anonymous, "grace@example.com") == "Looks good"
     # The remaining statement reads whether the email is taken.
-    assert (first, house.statements - before) == (3, 1)
-    other_process = await make_house()
+    assert (first, app.statements - before) == (3, 1)
+    other_process = await make_app()
     elsewhere = await other_process.browser("Charlie")
-    tokens = await house.rows("SELECT key, full_at, taken FROM buckets ORDER BY key")
+    tokens = await app.rows("SELECT key, full_at, taken FROM buckets ORDER BY key")
     assert await look_up(elsewhere, "grace@example.com") == "Looks good"
-    assert await house.rows("SELECT key, full_at, taken FROM buckets ORDER BY key") == tokens
+    assert await app.rows("SELECT key, full_at, taken FROM buckets ORDER BY key") == tokens
 
 
 @pytest.mark.asvs("S53")
 async def test_where_one_bucket_is_empty_the_others_keep_their_tokens(
-    house: House, clock: Clock
+    app: TestApp, clock: Clock
 ) -> None:
     async def take(minute: str, hour: str) -> None:
-        await throttle.admit(
-            house.store, by_stranger(NOWHERE), (SIGNUP_MINUTE, minute), (SIGNUP_HOUR, hour)
+        await limiter.take_tokens(
+            app.store, anonymous_actor(UNKNOWN_CLIENT), (SIGNUP_MINUTE, minute), (SIGNUP_HOUR, hour)
         )
 
     for _ in range(SIGNUP_MINUTE.burst):
         await take("one", "one")
-    kept = await house.rows("SELECT key, full_at, taken FROM buckets WHERE key LIKE 'signup-hour%'")
-    with pytest.raises(TooMany) as refused:
+    kept = await app.rows("SELECT key, full_at, taken FROM buckets WHERE key LIKE 'signup-hour%'")
+    with pytest.raises(RateLimited) as refused:
         await take("one", "one")
     assert refused.value.retry_after == 12
     assert (
-        await house.rows("SELECT key, full_at, taken FROM buckets WHERE key LIKE 'signup-hour%'")
+        await app.rows("SELECT key, full_at, taken FROM buckets WHERE key LIKE 'signup-hour%'")
         == kept
     )
 
 
 @pytest.mark.asvs("S53")
 async def test_signing_up_is_no_way_round_it(
-    house: House, alice: Browser, charlie: Browser
+    app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     for n in range(10):
         await look_up(charlie, f"person-{n}@example.com")
     taken = await replace(charlie, email=alice.email).sign_up()
     free = await replace(charlie, email="grace@example.com").sign_up()
-    assert (taken.status_code, free.status_code, await house.count("users")) == (429, 429, 1)
+    assert (taken.status_code, free.status_code, await app.count("users")) == (429, 429, 1)
     assert (await replace(charlie, email="person-3@example.com").sign_up()).status_code == 303
 
 
 @pytest.mark.asvs("S53")
 async def test_many_clients_together_reach_a_breaker_which_shuts_nobodys_sign_up_out(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     for n in range(120):
-        await look_up(stranger, f"person-{n}@example.com", X_Forwarded_For=f"198.51.100.{n}")
-    assert await look_up(stranger, alice.email, X_Forwarded_For="203.0.113.7") == (
+        await look_up(anonymous, f"person-{n}@example.com", X_Forwarded_For=f"198.51.100.{n}")
+    assert await look_up(anonymous, alice.email, X_Forwarded_For="203.0.113.7") == (
         "We'll check this when you send the form."
     )
-    assert (await stranger.sign_up()).status_code == 303
-    events = await house.rows("SELECT event, detail FROM audit WHERE event = 'limit.reached'")
+    assert (await anonymous.sign_up()).status_code == 303
+    events = await app.rows("SELECT event, detail FROM audit WHERE event = 'limit.reached'")
     assert events == [("limit.reached", '{"limit": "email-all", "times": 1}')]
 
 
 @pytest.mark.asvs("S55")
-async def test_a_format_that_is_wrong_costs_nothing(house: House, stranger: Browser) -> None:
-    before = house.statements
+async def test_a_format_that_is_wrong_costs_nothing(app: TestApp, anonymous: Browser) -> None:
+    before = app.statements
     for _ in range(40):
-        await look_up(stranger, "no address")
-        await stranger.post("/login", {"email": "no address", "password": WRONG})
-        await stranger.post("/signup", {"name": "C", "email": "no address", "password": WRONG})
-    assert (house.statements, await house.count("buckets")) == (before, 0)
+        await look_up(anonymous, "no address")
+        await anonymous.post("/login", {"email": "no address", "password": WRONG})
+        await anonymous.post("/signup", {"name": "C", "email": "no address", "password": WRONG})
+    assert (app.statements, await app.count("buckets")) == (before, 0)
 
 
 @pytest.mark.asvs("S46")
-async def test_a_change_that_succeeds_counts_too(house: House, alice: Browser) -> None:
+async def test_a_change_that_succeeds_counts_too(app: TestApp, alice: Browser) -> None:
     passwords, statuses = [PASSWORD, "another-No.7"], []
     for n in range(6):
         current, new = passwords[n % 2], passwords[1 - n % 2]
@@ -559,14 +562,14 @@ async def test_a_change_that_succeeds_counts_too(house: House, alice: Browser) -
 
 @pytest.mark.asvs("S46")
 async def test_a_member_may_try_five_times_a_minute_to_change_the_password(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     form = {"current_password": WRONG, "password": "another-No.7"}
     statuses = [(await alice.post("/account/password", form)).status_code for _ in range(5)]
-    hashes = house.hashes
+    hashes = app.hashes
     answer = await alice.post_fragment("/account/password", form | {"current_password": PASSWORD})
     assert (statuses, answer.status_code, answer.headers["Retry-After"]) == ([422] * 5, 429, "60")
-    assert (house.hashes, "Nothing was changed" in read(answer).one(id="error-summary").text) == (
+    assert (app.hashes, "Nothing was changed" in read(answer).one(id="error-summary").text) == (
         hashes,
         True,
     )
@@ -575,14 +578,14 @@ async def test_a_member_may_try_five_times_a_minute_to_change_the_password(
 
 @pytest.mark.asvs("S55")
 async def test_a_member_may_change_the_profile_thirty_times_a_minute_and_loses_nothing(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
     for n in range(30):
         assert (await alice.post("/account", {"name": f"Alice {n}"})).status_code == 303
     answer = await alice.post("/account", {"name": "Alice Liddell"})
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
     assert read(answer).one("input", id="account-name").attrs["value"] == "Alice Liddell"
-    assert await house.rows("SELECT name FROM users") == [("Alice 29",)]
+    assert await app.rows("SELECT name FROM users") == [("Alice 29",)]
 
 
 @pytest.mark.asvs("S55")
@@ -595,61 +598,61 @@ async def test_a_known_browser_may_log_in_thirty_times_a_minute(alice: Browser) 
 
 
 async def test_a_cookie_without_a_row_cannot_fill_the_trail_by_logging_out_again_and_again(
-    make_house: Callable,
+    make_app: Callable,
 ) -> None:
-    house = await make_house(SESSION_STRATEGY="stateless")
-    alice = await house.member("Alice")
+    app = await make_app(SESSION_STRATEGY="stateless")
+    alice = await app.sign_up_user("Alice")
     cookie = alice.cookie
     for _ in range(40):
         alice.cookie = cookie
         assert (await alice.post("/logout")).status_code == 303
-    assert await house.rows("SELECT count(*) FROM audit WHERE event = 'logout'") == [(10,)]
+    assert await app.rows("SELECT count(*) FROM audit WHERE event = 'logout'") == [(10,)]
 
 
 async def test_observing_counts_and_tells_and_refuses_nothing(
-    make_house: Callable, caplog: pytest.LogCaptureFixture, cheap: Passwords
+    make_app: Callable, caplog: pytest.LogCaptureFixture, cheap: Passwords
 ) -> None:
-    house = await make_house(RATE_LIMITS="observe", hashing=cheap)
-    await house.member("Alice")
+    app = await make_app(RATE_LIMITS="observe", hashing=cheap)
+    await app.sign_up_user("Alice")
     # Requests that are only observed are not delayed either, which would take a minute.
     async with asyncio.timeout(15):
-        assert await guess(await house.browser("Charlie"), 80) == [422] * 80
+        assert await guess(await app.browser("Charlie"), 80) == [422] * 80
     assert "limit login-client-account: 1 refused (RATE_LIMITS=observe)" in caplog.text
-    assert await house.count("buckets") > 0
+    assert await app.count("buckets") > 0
 
 
-async def test_without_limits_nothing_is_counted(make_house: Callable) -> None:
-    house = await make_house(RATE_LIMITS="off")
-    await house.member("Alice")
-    assert await guess(await house.browser("Charlie"), 40) == [422] * 40
-    assert await house.count("buckets") == 0
+async def test_without_limits_nothing_is_counted(make_app: Callable) -> None:
+    app = await make_app(RATE_LIMITS="off")
+    await app.sign_up_user("Alice")
+    assert await guess(await app.browser("Charlie"), 40) == [422] * 40
+    assert await app.count("buckets") == 0
 
 
 async def test_pages_are_never_limited_and_write_nothing(
-    house: House, alice: Browser, stranger: Browser
+    app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    writes = house.store.database._backend.writes
+    writes = app.store.database._backend.writes
     for _ in range(40):
         assert (
-            (await stranger.get("/login")).status_code
+            (await anonymous.get("/login")).status_code
             == (await alice.get("/dashboard")).status_code
             == 200
         )
-    assert house.store.database._backend.writes == writes
+    assert app.store.database._backend.writes == writes
 
 
 @pytest.mark.reliability("R13")
 async def test_who_was_refused_a_moment_ago_is_refused_again_without_asking_the_database(
-    house: House, clock: Clock, alice: Browser, charlie: Browser
+    app: TestApp, clock: Clock, alice: Browser, charlie: Browser
 ) -> None:
     await guess(charlie, 6)
-    before = house.statements
+    before = app.statements
     assert await guess(charlie, 20) == [429] * 20
     # The only statement per attempt reads the user, and nothing is written.
-    assert house.statements == before + 20
+    assert app.statements == before + 20
     clock.move(seconds=2)
     assert await guess(charlie, 1) == [429]
-    events = await house.rows(
+    events = await app.rows(
         "SELECT detail FROM audit WHERE event = 'limit.reached' ORDER BY number"
     )
     assert events == [
@@ -660,16 +663,16 @@ async def test_who_was_refused_a_moment_ago_is_refused_again_without_asking_the_
 @pytest.mark.asvs("S95")
 @pytest.mark.reliability("R23")
 async def test_what_is_full_again_is_swept_away_and_the_table_has_its_bound(
-    house: House, clock: Clock, stranger: Browser
+    app: TestApp, clock: Clock, anonymous: Browser
 ) -> None:
     for n in range(9):
-        await guess(stranger, 1, f"person-{n}@example.com", address=f"198.51.100.{n}")
-    await guess(stranger, 5, "alice@example.com", address="203.0.113.9")
-    await prune(house.store, most_buckets=7)
+        await guess(anonymous, 1, f"person-{n}@example.com", address=f"198.51.100.{n}")
+    await guess(anonymous, 5, "alice@example.com", address="203.0.113.9")
+    await prune(app.store, max_buckets=7)
     kept = [
-        key for (key,) in await house.rows("SELECT key FROM buckets WHERE taken = 5 ORDER BY key")
+        key for (key,) in await app.rows("SELECT key FROM buckets WHERE taken = 5 ORDER BY key")
     ]
-    assert (await house.count("buckets"), [key.split()[0] for key in kept]) == (
+    assert (await app.count("buckets"), [key.split()[0] for key in kept]) == (
         7,
         [
             "entries",
@@ -681,26 +684,26 @@ async def test_what_is_full_again_is_swept_away_and_the_table_has_its_bound(
         ],
     )
     clock.move(days=2)
-    await prune(house.store)
-    assert await house.count("buckets") == 0
+    await prune(app.store)
+    assert await app.count("buckets") == 0
 
 
 @pytest.mark.reliability("R15")
 async def test_a_clock_that_falls_back_locks_nobody_out_for_longer(
-    make_house: Callable, house: House, clock: Clock, alice: Browser, charlie: Browser
+    make_app: Callable, app: TestApp, clock: Clock, alice: Browser, charlie: Browser
 ) -> None:
     """Starts a second process, because `db.clock` never moves back within one process."""
     await guess(charlie, 6)
     clock.move(days=-3)
-    again = await make_house(house.path)
+    again = await make_app(app.path)
     assert await guess(await again.browser("Charlie"), 6, address=OTHER_CLIENT) == [422] * 5 + [429]
 
 
 async def test_the_table_of_buckets_names_nobody(
-    house: House, alice: Browser, charlie: Browser
+    app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await guess(charlie, 6)
-    kept = str(await house.rows("SELECT * FROM buckets"))
+    kept = str(await app.rows("SELECT * FROM buckets"))
     assert "alice" not in kept
     assert OTHER_CLIENT not in kept
 
@@ -708,7 +711,7 @@ async def test_the_table_of_buckets_names_nobody(
 @pytest.mark.asvs("S113")
 def test_the_limits_are_those_that_the_documents_tell() -> None:
     told = (ROOT / "docs" / "operations.md").read_text()
-    for limit in EVERY:
+    for limit in ALL_LIMITS:
         assert f"| `{limit.name}` | {limit.burst} in {words(limit.seconds)} |" in told, limit
 
 
@@ -718,39 +721,42 @@ def words(seconds: float) -> str:
 
 
 @pytest.mark.asvs("S57")
-@pytest.mark.parametrize("limit", EVERY, ids=lambda limit: limit.name)
+@pytest.mark.parametrize("limit", ALL_LIMITS, ids=lambda limit: limit.name)
 async def test_a_host_whose_clock_is_a_little_behind_gives_no_more_tokens(
-    house: House, clock: Clock, limit
+    app: TestApp, clock: Clock, limit
 ) -> None:
-    store, now = house.store, clock().timestamp()
+    store, now = app.store, clock().timestamp()
     taken = [
-        await store.value(taking(now + n / 1000, (limit, "somebody"))) for n in range(limit.burst)
+        await store.value(build_take(now + n / 1000, (limit, "somebody")))
+        for n in range(limit.burst)
     ]
     assert None not in taken
     for behind in (0.0, 0.001, 0.1, 30.0):
-        assert await store.value(taking(now - behind, (limit, "somebody"))) is None
-    assert await house.rows("SELECT taken FROM buckets") == [(limit.burst,)]
+        assert await store.value(build_take(now - behind, (limit, "somebody"))) is None
+    assert await app.rows("SELECT taken FROM buckets") == [(limit.burst,)]
 
 
 @pytest.mark.asvs("S57")
 @pytest.mark.parametrize("behind", [0.0, 0.1, 30.0])
 async def test_a_rest_is_not_over_sooner_where_the_clock_is_a_little_behind(
-    house: House, clock: Clock, behind: float
+    app: TestApp, clock: Clock, behind: float
 ) -> None:
-    store, now = house.store, clock().timestamp()
+    store, now = app.store, clock().timestamp()
     for n in range(20):
-        await store.value(taking(now + n * 7200, (LOGIN_DEVICE, "somebody")))
-    assert await house.rows("SELECT taken FROM buckets") == [(20,)]
-    assert await store.value(taking(now + 19 * 7200 - behind, (LOGIN_DEVICE, "somebody"))) is None
+        await store.value(build_take(now + n * 7200, (LOGIN_DEVICE, "somebody")))
+    assert await app.rows("SELECT taken FROM buckets") == [(20,)]
+    assert (
+        await store.value(build_take(now + 19 * 7200 - behind, (LOGIN_DEVICE, "somebody"))) is None
+    )
 
 
 async def test_guessing_by_sign_up_counts_as_guessing_by_log_in(
-    house: House, alice: Browser, charlie: Browser
+    app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     for _ in range(4):
         fields = {"name": "Charlie", "email": alice.email, "password": WRONG}
         assert (await charlie.post("/signup", fields)).status_code == 422
-    sessions = await house.count("sessions")
+    sessions = await app.count("sessions")
     assert await guess(charlie, 2) == [422, 429]
     answer = await charlie.post(
         "/signup", {"name": "Alice", "email": alice.email, "password": PASSWORD}
@@ -758,4 +764,4 @@ async def test_guessing_by_sign_up_counts_as_guessing_by_log_in(
     # The right password is not verified either.
     assert (answer.status_code, charlie.cookie) == (422, None)
     assert "An account with this email already exists." in answer.text
-    assert await house.count("sessions") == sessions
+    assert await app.count("sessions") == sessions

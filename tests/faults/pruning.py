@@ -6,14 +6,14 @@ import random
 import sqlite3
 import time
 
-from tests.faults.client import Answer, Client, at_once, member, p99, statuses
-from tests.faults.house import House, Run
+from tests.faults.client import Answer, Client, at_once, logged_in_client, p99, statuses
+from tests.faults.program import Program, Run
 from tests.faults.verdict import fault, main, require
 
 GUESSES = 1_000
 # This is the size in bytes of an audit entry and a dozen buckets of 200 bytes. docs/operations.md
 # has the bounds of both tables.
-MOST_EACH = 3_000
+MAX_EACH = 3_000
 EXPIRED = 100_000
 LONG_AGO = "2026-01-01T00:00:00.000000+00:00"
 SESSIONS = f"""
@@ -25,9 +25,9 @@ SESSIONS = f"""
 """
 
 
-async def guess(house: House, number: int) -> list[Answer]:
+async def guess(program: Program, number: int) -> list[Answer]:
     """Sends wrong passwords for unknown emails, each from another /48 through a proxy."""
-    client, answers = Client(house.port), []
+    client, answers = Client(program.port), []
     for _ in range(number):
         client.headers["X-Forwarded-For"] = (
             f"2001:{random.getrandbits(16):x}:{random.getrandbits(16):x}::1"
@@ -36,12 +36,14 @@ async def guess(house: House, number: int) -> list[Answer]:
     return answers
 
 
-def size(house: House) -> int:
+def size(program: Program) -> int:
     """Returns the size of all pages in bytes.
 
     The write-ahead log is not counted, because it is reused and has at most four megabytes.
     """
-    return house.sql("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")[0][0]
+    return program.sql("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")[0][
+        0
+    ]
 
 
 @fault(
@@ -50,27 +52,27 @@ def size(house: House) -> int:
     "the database grows at most by the documented limits",
 )
 async def guesses(run: Run) -> str:
-    house = run.house(TRUSTED_PROXIES="127.0.0.1", RATE_LIMITS="enforce")
-    house.start()
-    await member(house, "alice")
-    before = size(house)
-    answers = await at_once(*(guess(house, GUESSES // 4) for _ in range(4)))
-    grown = size(house) - before
+    program = run.program(TRUSTED_PROXIES="127.0.0.1", RATE_LIMITS="enforce")
+    program.start()
+    await logged_in_client(program, "alice")
+    before = size(program)
+    answers = await at_once(*(guess(program, GUESSES // 4) for _ in range(4)))
+    grown = size(program) - before
     told = f"{statuses(answers)}; the database grew by {grown:,} bytes"
     require(all(answer.status == 422 or answer.sends_back for answer in answers), told)
     require(any(answer.status == 422 for answer in answers), f"nothing was guessed: {told}")
-    require(grown < GUESSES * MOST_EACH, told)
+    require(grown < GUESSES * MAX_EACH, told)
     return told
 
 
-async def longest_hold(house: House, seconds: float) -> float:
+async def longest_hold(program: Program, seconds: float) -> float:
     """Returns the longest time in milliseconds during which no other connection could write.
 
     The measurement repeats `BEGIN IMMEDIATE` without waiting for the lock.
     """
     longest, since = 0.0, None
     with contextlib.closing(
-        sqlite3.connect(house.database, timeout=0, isolation_level=None)
+        sqlite3.connect(program.database, timeout=0, isolation_level=None)
     ) as other:
         until = time.monotonic() + seconds
         while (
@@ -95,21 +97,21 @@ async def longest_hold(house: House, seconds: float) -> float:
     "in transactions of at most 50 ms",
 )
 async def sweep(run: Run) -> str:
-    house = run.house()
-    house.start()
-    alice = await member(house, "alice")
-    await member(house, "bob")
-    house.end()
-    house.sql(SESSIONS)
-    house.start()
-    guest, began = Client(house.port), time.monotonic()
-    watch = asyncio.create_task(longest_hold(house, 120))
+    program = run.program()
+    program.start()
+    alice = await logged_in_client(program, "alice")
+    await logged_in_client(program, "bob")
+    program.end()
+    program.sql(SESSIONS)
+    program.start()
+    guest, began = Client(program.port), time.monotonic()
+    watch = asyncio.create_task(longest_hold(program, 120))
     answers, pages = [], []
     while not watch.done():
         answers.append(await guest.log_in("bob"))
         pages.append(await alice.ask("/dashboard"))
         await asyncio.sleep(0.05)
-    left = house.sql("SELECT count(*) FROM sessions WHERE expires_at = ?", LONG_AGO)[0][0]
+    left = program.sql("SELECT count(*) FROM sessions WHERE expires_at = ?", LONG_AGO)[0][0]
     told = f"{EXPIRED - left:,} deleted within {time.monotonic() - began:.0f} s of the start; another process could not"
     told += f" write for at most {watch.result():.0f} ms; log-ins p99 {p99(answers):.0f} ms, dashboards {p99(pages):.0f} ms"
     require(not left, f"{left:,} remain after 120 s; {told}")

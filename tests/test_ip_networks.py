@@ -2,7 +2,7 @@
 
 import pytest
 
-from db.rate_limits.ip_networks import largest_network_of, networks_of, per_client
+from db.rate_limits.ip_networks import find_largest_network, find_networks, per_client
 from db.rate_limits.limits import SIGNUP_MINUTE
 
 
@@ -30,8 +30,8 @@ from db.rate_limits.limits import SIGNUP_MINUTE
 def test_an_address_counts_for_its_client_and_the_networks_around(
     ip_address: str, names: list[str]
 ) -> None:
-    assert [network.name for network in networks_of(ip_address)] == names
-    assert largest_network_of(ip_address) == names[-1]
+    assert [network.name for network in find_networks(ip_address)] == names
+    assert find_largest_network(ip_address) == names[-1]
 
 
 @pytest.mark.asvs("S56")

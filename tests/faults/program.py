@@ -36,7 +36,7 @@ def needs_root() -> None:
 
 
 @dataclass
-class House:
+class Program:
     """A process of `latchkey serve` on loopback with its own folder."""
 
     folder: Path
@@ -136,9 +136,9 @@ class Run:
     folder: Path
     stack: AsyncExitStack
     short: bool = False
-    houses: list[House] = field(default_factory=list)
+    houses: list[Program] = field(default_factory=list)
 
-    def house(self, url: str = "", folder: Path | None = None, **environ: str) -> House:
+    def program(self, url: str = "", folder: Path | None = None, **environ: str) -> Program:
         """Returns a program with a migrated empty database. It is not started yet."""
         folder = folder or self.folder / str(len(self.houses))
         folder.mkdir(exist_ok=True)
@@ -150,14 +150,14 @@ class Run:
             "RATE_LIMITS": "off",
         }
         url = url or f"sqlite:///{folder / DATABASE}"
-        house = House(
+        program = Program(
             folder, {**fixed, "DATABASE_URL": url, "SESSION_SECRET": SECRET, **environ}, port
         )
-        self.houses.append(house)
-        self.stack.callback(house.kill)
-        migrated = house.command("migrate")
+        self.houses.append(program)
+        self.stack.callback(program.kill)
+        migrated = program.command("migrate")
         require(migrated.returncode == 0, f"migrate: {migrated.stderr}")
-        return house
+        return program
 
     async def postgresql(self) -> str:
         """Returns the URL of an empty database on the server of TEST_POSTGRES_URL.
@@ -182,10 +182,10 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def strace(house: House, *rules: str) -> Iterator[None]:
+def strace(program: Program, *rules: str) -> Iterator[None]:
     """Changes system calls of the running program by rules of `strace -e`. Raises NotRun."""
     needs("strace")
-    command = ["strace", "-f", "-o", "/dev/null", "-p", str(house.process.pid)]
+    command = ["strace", "-f", "-o", "/dev/null", "-p", str(program.process.pid)]
     for rule in rules:
         command += ["-e", rule]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:

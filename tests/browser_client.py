@@ -69,7 +69,7 @@ class Browser:
             "/login", {"email": self.email, "password": password or self.password, **fields}
         )
 
-    async def is_in(self) -> bool:
+    async def is_logged_in(self) -> bool:
         """Whether the door is open, by the database's word."""
         return (await self.get("/dashboard")).status_code == 200
 

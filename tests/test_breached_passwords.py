@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from db.crypto.breached_passwords import PATIENCE
+from db.crypto.breached_passwords import TIMEOUT_SECONDS
 from db.crypto.passwords import Passwords
-from tests.conftest import House
-from tests.people import PASSWORD, Browser, read
+from tests.browser_client import PASSWORD, Browser, read
+from tests.conftest import TestApp
 from tests.test_common_passwords import message
 from web.rendering.form_errors import BREACHED
 
@@ -143,20 +143,20 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 @pytest.fixture
-async def house(make_house: Callable, service: Service) -> House:
-    return await make_house(PWNED_PASSWORDS=service.url)
+async def app(make_app: Callable, service: Service) -> TestApp:
+    return await make_app(PWNED_PASSWORDS=service.url)
 
 
 @pytest.mark.asvs("S45")
 async def test_a_password_out_of_a_breach_is_refused_at_sign_up(
-    house: House, stranger: Browser, service: Service
+    app: TestApp, anonymous: Browser, service: Service
 ) -> None:
-    service.answer, hashes = knows(PASSWORD), house.hashes
-    answer = await stranger.post("/signup", CHARLIE)
+    service.answer, hashes = knows(PASSWORD), app.hashes
+    answer = await anonymous.post("/signup", CHARLIE)
     assert (answer.status_code, message(answer)) == (422, BREACHED)
     assert read(answer).one("input", id="password").attrs["aria-invalid"] == "true"
     assert PASSWORD not in answer.text
-    assert (await house.count("users"), await house.count("sessions"), house.hashes) == (
+    assert (await app.count("users"), await app.count("sessions"), app.hashes) == (
         0,
         0,
         hashes,
@@ -165,24 +165,24 @@ async def test_a_password_out_of_a_breach_is_refused_at_sign_up(
 
 @pytest.mark.asvs("S45")
 async def test_a_password_out_of_a_breach_is_refused_at_a_change(
-    house: House, alice: Browser, service: Service
+    app: TestApp, alice: Browser, service: Service
 ) -> None:
     before, hashes, service.answer = (
-        await house.rows("SELECT * FROM users"),
-        house.hashes,
+        await app.rows("SELECT * FROM users"),
+        app.hashes,
         knows(NEW),
     )
     answer = await alice.post("/account/password", {"current_password": PASSWORD, "password": NEW})
     assert (answer.status_code, message(answer, "password-password")) == (422, BREACHED)
     # The one hash is that of the current password.
-    assert (await house.rows("SELECT * FROM users"), house.hashes) == (before, hashes + 1)
+    assert (await app.rows("SELECT * FROM users"), app.hashes) == (before, hashes + 1)
 
 
 @pytest.mark.asvs("S48")
 async def test_of_a_password_the_service_learns_five_digits_of_its_digest(
-    house: House, stranger: Browser, service: Service
+    app: TestApp, anonymous: Browser, service: Service
 ) -> None:
-    assert (await stranger.post("/signup", CHARLIE)).status_code == 303
+    assert (await anonymous.post("/signup", CHARLIE)).status_code == 303
     (asked,) = service.asked
     assert asked[0] == f"GET /range/{digest(PASSWORD)[:5]} HTTP/1.1"
     assert "add-padding: true" in [line.lower() for line in asked]
@@ -192,21 +192,21 @@ async def test_of_a_password_the_service_learns_five_digits_of_its_digest(
 
 
 async def test_another_password_of_the_same_five_digits_and_padding_refuse_nobody(
-    house: House, stranger: Browser, service: Service
+    app: TestApp, anonymous: Browser, service: Service
 ) -> None:
     service.answer = knows("somebody else's", PASSWORD, count="0")
-    assert (await stranger.post("/signup", CHARLIE)).status_code == 303
+    assert (await anonymous.post("/signup", CHARLIE)).status_code == 303
 
 
 async def test_a_count_that_is_no_number_refuses_nobody(
-    house: House, stranger: Browser, service: Service
+    app: TestApp, anonymous: Browser, service: Service
 ) -> None:
     service.answer = count_beyond_all_numbers
-    assert (await stranger.post("/signup", CHARLIE)).status_code == 303
+    assert (await anonymous.post("/signup", CHARLIE)).status_code == 303
 
 
 async def test_nothing_is_asked_while_something_else_is_wrong_and_nothing_by_a_live_check(
-    house: House, stranger: Browser, service: Service
+    app: TestApp, anonymous: Browser, service: Service
 ) -> None:
     for wrong in (
         {"name": "C"},
@@ -214,22 +214,22 @@ async def test_nothing_is_asked_while_something_else_is_wrong_and_nothing_by_a_l
         {"password": "short"},
         {"password": "Password1!"},
     ):
-        assert (await stranger.post("/signup", CHARLIE | wrong)).status_code == 422
-    await stranger.post("/signup/check/password", {"password": PASSWORD})
+        assert (await anonymous.post("/signup", CHARLIE | wrong)).status_code == 422
+    await anonymous.post("/signup/check/password", {"password": PASSWORD})
     assert service.asked == []
 
 
 async def test_the_service_is_not_asked_by_a_client_that_has_reached_a_limit(
-    make_house: Callable, service: Service
+    make_app: Callable, service: Service
 ) -> None:
-    house = await make_house(PWNED_PASSWORDS=service.url, RATE_LIMITS="enforce")
-    service.answer, stranger = knows(PASSWORD), await house.browser("Charlie")
-    codes = [(await stranger.post("/signup", CHARLIE)).status_code for _ in range(7)]
+    app = await make_app(PWNED_PASSWORDS=service.url, RATE_LIMITS="enforce")
+    service.answer, anonymous = knows(PASSWORD), await app.browser("Charlie")
+    codes = [(await anonymous.post("/signup", CHARLIE)).status_code for _ in range(7)]
     assert (codes, len(service.asked)) == ([422] * 5 + [429] * 2, 5)
 
 
 async def test_the_service_is_not_asked_for_somebody_who_does_not_know_the_present_password(
-    house: House, alice: Browser, service: Service
+    app: TestApp, alice: Browser, service: Service
 ) -> None:
     service.asked.clear()
     answer = await alice.post(
@@ -239,28 +239,28 @@ async def test_the_service_is_not_asked_for_somebody_who_does_not_know_the_prese
 
 
 async def test_nobody_is_asked_unless_the_operator_wants_it(
-    make_house: Callable, service: Service
+    make_app: Callable, service: Service
 ) -> None:
-    house = await make_house()
-    assert house.settings.breached_passwords == ""
-    assert (await (await house.browser("Charlie")).sign_up()).status_code == 303
+    app = await make_app()
+    assert app.settings.breached_passwords == ""
+    assert (await (await app.browser("Charlie")).sign_up()).status_code == 303
     assert service.asked == []
 
 
 @pytest.mark.asvs("S45")
 @pytest.mark.parametrize("what", TROUBLE)
 async def test_trouble_with_the_service_keeps_nobody_out_and_is_told_once(
-    house: House, stranger: Browser, service: Service, caplog: pytest.LogCaptureFixture, what: str
+    app: TestApp, anonymous: Browser, service: Service, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     service.answer, loop = TROUBLE[what], asyncio.get_running_loop()
     before = loop.time()
     answers = await asyncio.gather(
-        stranger.post("/signup", CHARLIE),
-        stranger.post("/signup", CHARLIE | {"email": "charles@example.com"}),
+        anonymous.post("/signup", CHARLIE),
+        anonymous.post("/signup", CHARLIE | {"email": "charles@example.com"}),
     )
     assert [answer.status_code for answer in answers] == [303, 303]
     # The margin covers the first import of an HTTP client and two password hashes.
-    assert loop.time() - before < PATIENCE + 3
+    assert loop.time() - before < TIMEOUT_SECONDS + 3
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len([line for line in said if "PWNED_PASSWORDS" in line]) == 1
     assert len(service.asked) == 2
@@ -269,26 +269,26 @@ async def test_trouble_with_the_service_keeps_nobody_out_and_is_told_once(
 
 @pytest.mark.asvs("S45")
 async def test_a_redirection_is_not_followed(
-    house: House, stranger: Browser, service: Service
+    app: TestApp, anonymous: Browser, service: Service
 ) -> None:
     elsewhere = f"{service.url}/elsewhere"
     service.answer = knows(PASSWORD, status="302 Found", Location=elsewhere)
-    assert (await stranger.post("/signup", CHARLIE)).status_code == 303
+    assert (await anonymous.post("/signup", CHARLIE)).status_code == 303
     assert [lines[0].split()[1] for lines in service.asked] == [f"/range/{digest(PASSWORD)[:5]}"]
 
 
-async def test_a_service_that_is_not_there_keeps_nobody_out(make_house: Callable) -> None:
-    house = await make_house(PWNED_PASSWORDS="http://127.0.0.1:9")
-    assert (await (await house.browser("Charlie")).sign_up()).status_code == 303
+async def test_a_service_that_is_not_there_keeps_nobody_out(make_app: Callable) -> None:
+    app = await make_app(PWNED_PASSWORDS="http://127.0.0.1:9")
+    assert (await (await app.browser("Charlie")).sign_up()).status_code == 303
 
 
 async def test_the_proxy_of_somebodys_shell_is_not_asked(
-    house: House, stranger: Browser, service: Service, monkeypatch: pytest.MonkeyPatch
+    app: TestApp, anonymous: Browser, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     service.answer = knows(PASSWORD)
-    assert message(await stranger.post("/signup", CHARLIE)) == BREACHED
+    assert message(await anonymous.post("/signup", CHARLIE)) == BREACHED
 
 
 def test_who_does_not_ask_does_not_pay_for_a_client() -> None:

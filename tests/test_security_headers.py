@@ -5,8 +5,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from tests.conftest import House
-from tests.people import HTMX, Browser, read
+from tests.browser_client import HTMX, Browser, read
+from tests.conftest import TestApp
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -26,14 +26,14 @@ ALWAYS = {
 
 @pytest.fixture
 async def answers(
-    house: House, alice: Browser, ada: Browser, stranger: Browser
+    app: TestApp, alice: Browser, ada: Browser, anonymous: Browser
 ) -> dict[str, httpx.Response]:
     """Returns one response of each type, by name."""
     kind = {"Content-Type": "application/json"}
-    asset = read(await stranger.get("/")).one("link", rel="stylesheet").attrs["href"]
+    asset = read(await anonymous.get("/")).one("link", rel="stylesheet").attrs["href"]
     found = {
-        "page": await stranger.get("/"),
-        "form": await stranger.get("/login"),
+        "page": await anonymous.get("/"),
+        "form": await anonymous.get("/login"),
         "members' page": await alice.get("/dashboard"),
         "administrators' page": await ada.get("/dashboard"),
         "people": await ada.get("/admin/users"),
@@ -42,25 +42,25 @@ async def answers(
         "handbook": await alice.get("/handbook"),
         "fragment": await alice.get_fragment("/devices"),
         "json": await alice.get("/api/session"),
-        "health": await stranger.get("/healthz"),
-        "asset": await stranger.get(asset),
+        "health": await anonymous.get("/healthz"),
+        "asset": await anonymous.get(asset),
         "204": await alice.post_fragment("/login"),
-        "303": await stranger.get("/dashboard"),
-        "401": await stranger.get_fragment("/dashboard"),
-        "401 json": await stranger.get("/api/session"),
+        "303": await anonymous.get("/dashboard"),
+        "401": await anonymous.get_fragment("/dashboard"),
+        "401 json": await anonymous.get("/api/session"),
         "403": await alice.post("/logout", **{"Sec-Fetch-Site": "cross-site"}),
-        "404": await stranger.get("/nowhere"),
-        "404 asset": await stranger.get("/static/nothing.css"),
-        "405": await stranger.ask("PUT", "/login"),
+        "404": await anonymous.get("/nowhere"),
+        "404 asset": await anonymous.get("/static/nothing.css"),
+        "405": await anonymous.ask("PUT", "/login"),
         "409": await alice.post("/devices/revoke-others", {"viewer": "nobody"}),
-        "413": await stranger.post("/login", {"email": "x" * 70_000}),
-        "415": await stranger.client.post("/login", content=b"{}", headers=kind),
-        "422": await stranger.post("/login"),
-        "422 fragment": await stranger.post_fragment("/signup"),
-        "check": await stranger.post("/signup/check/name", {"name": "x"}),
-        "431": await stranger.get("/", Cookie="x" * 20_000),
+        "413": await anonymous.post("/login", {"email": "x" * 70_000}),
+        "415": await anonymous.client.post("/login", content=b"{}", headers=kind),
+        "422": await anonymous.post("/login"),
+        "422 fragment": await anonymous.post_fragment("/signup"),
+        "check": await anonymous.post("/signup/check/name", {"name": "x"}),
+        "431": await anonymous.get("/", Cookie="x" * 20_000),
     }
-    await house.change("ALTER TABLE users RENAME TO mislaid")
+    await app.change("ALTER TABLE users RENAME TO mislaid")
     found["500"] = await alice.get("/dashboard")
     found["500 json"] = await alice.get("/api/session")
     assert [
@@ -157,12 +157,12 @@ async def test_nothing_is_loaded_from_anybody_else(answers: dict[str, httpx.Resp
     ],
 )
 async def test_https_is_asked_for_of_the_own_host_and_never_of_localhost(
-    make_house: Callable, base_url: str, setting: str, hsts: str | None
+    make_app: Callable, base_url: str, setting: str, hsts: str | None
 ) -> None:
-    house = await make_house(BASE_URL=base_url, HSTS=setting)
-    stranger = await house.browser("Charlie")
+    app = await make_app(BASE_URL=base_url, HSTS=setting)
+    anonymous = await app.browser("Charlie")
     for path in ("/", "/dashboard", "/nowhere"):
-        assert (await stranger.get(path)).headers.get("strict-transport-security") == hsts
+        assert (await anonymous.get(path)).headers.get("strict-transport-security") == hsts
 
 
 @pytest.mark.asvs("S71")
@@ -174,6 +174,6 @@ async def test_to_restore_history_htmx_gets_the_page(alice: Browser) -> None:
 
 
 @pytest.mark.asvs("S72")
-async def test_to_restore_history_without_a_session_is_a_redirect(stranger: Browser) -> None:
-    answer = await stranger.get_fragment("/devices", **{"HX-History-Restore-Request": "true"})
+async def test_to_restore_history_without_a_session_is_a_redirect(anonymous: Browser) -> None:
+    answer = await anonymous.get_fragment("/devices", **{"HX-History-Restore-Request": "true"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/devices")

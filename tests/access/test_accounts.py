@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from db import accounts as people
-from db.access import operator as shell
+from db import accounts
+from db.access import operator
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.viewer import Operator
-from tests.conftest import House
-from tests.people import PASSWORD, Browser
+from tests.browser_client import PASSWORD, Browser
+from tests.conftest import TestApp
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def passwords(cheap: Passwords) -> Passwords:
     ],
 )
 def test_a_page_address_is_made_of_the_letters_of_a_name(name: str, slug: str) -> None:
-    assert people.make_slug(name) == slug
+    assert accounts.make_slug(name) == slug
     assert slug == "" or re.fullmatch(r"[a-z0-9-]{2,40}", slug)
 
 
@@ -44,37 +44,41 @@ def test_a_page_address_is_made_of_the_letters_of_a_name(name: str, slug: str) -
     ("name", "start"), [("Alice", "alice-"), ("愛麗絲", "member-"), ("x" * 60, "x" * 33 + "-")]
 )
 async def test_where_it_is_taken_or_empty_it_has_a_tail(
-    house: House, name: str, start: str
+    app: TestApp, name: str, start: str
 ) -> None:
     for number in range(2):
-        await house.member(name, email=f"guest{number}@example.com")
-    ((slug,),) = await house.rows("SELECT slug FROM users WHERE email = 'guest1@example.com'")
+        await app.sign_up_user(name, email=f"guest{number}@example.com")
+    ((slug,),) = await app.rows("SELECT slug FROM users WHERE email = 'guest1@example.com'")
     assert re.fullmatch(re.escape(start) + "[a-z0-9]{1,6}", slug)
     assert len(slug) <= 40
 
 
 async def test_an_address_makes_one_person_who_gets_an_id_that_cannot_be_guessed(
-    house: House,
+    app: TestApp,
 ) -> None:
-    operator = Operator(house.store)
+    caller = Operator(app.store)
     made = {
         "name": "Alice",
         "email": "alice@example.com",
         "password": Secret(PASSWORD),
         "role": "user",
     }
-    assert len(await shell.create_user(operator, **made)) >= 22
-    assert await shell.create_user(operator, **made | {"name": "Bob", "role": "admin"}) is None
-    assert await house.rows("SELECT name, role FROM users") == [("Alice", "user")]
+    assert len(await operator.create_user(caller, **made)) >= 22
+    assert await operator.create_user(caller, **made | {"name": "Bob", "role": "admin"}) is None
+    assert await app.rows("SELECT name, role FROM users") == [("Alice", "user")]
 
 
 @pytest.mark.asvs("S16", "S37")
 async def test_setting_a_password_ends_that_persons_sessions_and_nobody_elses(
-    house: House, alice: Browser, alices_phone: Browser, bob: Browser
+    app: TestApp, alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     new = "from-the-shell-No.5"
-    assert await shell.set_password(Operator(house.store), alice.email, Secret(new)) == 2
-    assert [await person.is_in() for person in (alice, alices_phone, bob)] == [False, False, True]
+    assert await operator.set_user_password(Operator(app.store), alice.email, Secret(new)) == 2
+    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+        False,
+        False,
+        True,
+    ]
     assert [(await alice.log_in(password)).status_code for password in (PASSWORD, new)] == [
         422,
         303,

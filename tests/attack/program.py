@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 LOOPBACK = "127.0.0.1"  # Only this IP address is ever attacked.
 LATCHKEY = Path(sys.executable).parent / "latchkey"
-PATIENCE = 60  # seconds until the program serves
+TIMEOUT_SECONDS = 60  # seconds until the program serves
 SECRET = "a secret of the attacks alone 9kQ4 xT"
 PASSWORD = "engine-No.9 to the sea"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -28,7 +28,7 @@ class Broken(Exception):
 
 
 @dataclass
-class House:
+class Program:
     """A process of `latchkey serve` with its own folder. `limits` is the value of RATE_LIMITS."""
 
     folder: Path
@@ -68,16 +68,16 @@ class House:
             self.process = subprocess.Popen(
                 [LATCHKEY, "serve"], env=self.environ, stdout=log, stderr=log
             )
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT_SECONDS
         while self.ask("GET", "/readyz")[0] != 200:
             if time.monotonic() > until or self.process.poll() is not None:
                 raise Broken(f"no start: {self.logged()[-300:]}")
             time.sleep(0.05)
         for name in ("alice", "charlie"):
             self.come_in(
-                name, "/signup", {"name": name, "email": address(name), "password": PASSWORD}
+                name, "/signup", {"name": name, "email": email_of(name), "password": PASSWORD}
             )
-        self.come_in("ada", "/login", {"email": address("ada"), "password": PASSWORD})
+        self.come_in("ada", "/login", {"email": email_of("ada"), "password": PASSWORD})
         self.ids = self.list_ids()
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class House:
                 "users",
                 "create",
                 "--email",
-                address(name),
+                email_of(name),
                 "--name",
                 name,
                 "--password-stdin",
@@ -171,7 +171,7 @@ class House:
         return (self.folder / "log").read_text()
 
 
-def address(name: str) -> str:
+def email_of(name: str) -> str:
     return f"{name}@example.com"
 
 

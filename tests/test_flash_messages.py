@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.conftest import House
-from tests.people import PASSWORD, Browser, read, set_cookie_of
-from web.rendering.flash_messages import NOTICES
+from tests.browser_client import PASSWORD, Browser, read, set_cookie_of
+from tests.conftest import TestApp
+from web.rendering.flash_messages import FLASH_MESSAGES
 
 OTHER = "another-No.7 by the sea"
 
@@ -12,12 +12,12 @@ OTHER = "another-No.7 by the sea"
 async def told(person: Browser, path: str) -> str:
     """Returns the flash message of the page, and checks that the page shows it only once."""
     page, again = read(await person.get(path)), read(await person.get(path))
-    assert again.all(**{"class": "notice"}) == []
-    return page.one("main").one("p", **{"class": "notice"}).text
+    assert again.all(**{"class": "flash"}) == []
+    return page.one("main").one("p", **{"class": "flash"}).text
 
 
 async def test_every_change_is_confirmed_without_scripts(
-    house: House, alice: Browser, alices_phone: Browser
+    app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
     phone = read(await alice.get("/devices")).all("form", action=True)[2].attrs["action"]
     for path, fields, page, sentence in (
@@ -37,7 +37,7 @@ async def test_every_change_is_confirmed_without_scripts(
 
 
 async def test_every_change_to_a_user_is_confirmed_without_scripts(
-    house: House, ada: Browser, alice: Browser
+    app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     alice_id = (await alice.get("/api/session")).json()["user"]["id"]
     for action, fields, sentence in (
@@ -67,8 +67,8 @@ async def test_leaving_is_confirmed_on_the_log_in_page(
         assert sentence not in read(await alice.get("/login")).text
 
 
-async def test_a_given_up_role_is_confirmed_on_the_dashboard(house: House, ada: Browser) -> None:
-    await house.admin("Grace")
+async def test_a_given_up_role_is_confirmed_on_the_dashboard(app: TestApp, ada: Browser) -> None:
+    await app.admin("Grace")
     ada_id = (await ada.get("/api/session")).json()["user"]["id"]
     await ada.post_fragment(f"/admin/users/{ada_id}/role", {"role": "user"})
     assert await told(ada, "/dashboard") == "You're no longer an administrator."
@@ -100,9 +100,9 @@ async def test_a_forged_cookie_puts_no_text_on_a_page(alice: Browser, forged: st
         "/account", Cookie=f"session={alice.cookie}; notice={forged.partition(';')[0]}x"
     )
     assert answer.status_code == 200
-    assert read(answer).all(**{"class": "notice"}) == []
+    assert read(answer).all(**{"class": "flash"}) == []
     assert (forged in answer.text and bool(forged)) is False
 
 
 def test_every_sentence_ends_with_a_full_stop() -> None:
-    assert all(sentence.endswith(".") for sentence in NOTICES.values())
+    assert all(sentence.endswith(".") for sentence in FLASH_MESSAGES.values())

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from db.crypto.passwords import Passwords
-from tests.conftest import House
+from tests.browser_client import PASSWORD, Browser, read, set_cookie_of
+from tests.conftest import TestApp
 from tests.hashing import HeldHasher
-from tests.people import PASSWORD, Browser, read, set_cookie_of
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CHARLIE = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
@@ -21,7 +21,7 @@ async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.asvs("S81")
-async def test_a_body_over_64_kib_is_refused_whatever_it_is(stranger: Browser) -> None:
+async def test_a_body_over_64_kib_is_refused_whatever_it_is(anonymous: Browser) -> None:
     body = b"name=" + b"x" * (LARGEST - 4)
     for kind in (
         *FORM.values(),
@@ -30,7 +30,7 @@ async def test_a_body_over_64_kib_is_refused_whatever_it_is(stranger: Browser) -
         "application/json",
     ):
         for content in (body, in_pieces(body)):
-            answer = await stranger.client.post(
+            answer = await anonymous.client.post(
                 "/signup", content=content, headers={"Content-Type": kind}
             )
             assert (answer.status_code, answer.headers["connection"]) == (413, "close")
@@ -38,7 +38,7 @@ async def test_a_body_over_64_kib_is_refused_whatever_it_is(stranger: Browser) -
 
 @pytest.mark.asvs("S81", "S42")
 async def test_ten_megabytes_of_password_are_refused_unread(
-    house: House, stranger: Browser
+    app: TestApp, anonymous: Browser
 ) -> None:
     sent = 0
 
@@ -48,50 +48,50 @@ async def test_ten_megabytes_of_password_are_refused_unread(
             sent += 1
             yield b"x" * 1000
 
-    before = house.hashes
+    before = app.hashes
     assert (
-        await stranger.client.post("/login", content=password(), headers=FORM)
+        await anonymous.client.post("/login", content=password(), headers=FORM)
     ).status_code == 413
     assert sent < 70
-    assert house.hashes == before
+    assert app.hashes == before
 
 
 @pytest.mark.asvs("S81")
-async def test_a_length_that_cannot_be_is_refused(stranger: Browser) -> None:
+async def test_a_length_that_cannot_be_is_refused(anonymous: Browser) -> None:
     for length in ("65537", "-1", "x", "1" * 5_000, ""):
-        answer = await stranger.client.post(
+        answer = await anonymous.client.post(
             "/login", content=b"", headers={**FORM, "Content-Length": length}
         )
         assert answer.status_code == 413
 
 
 @pytest.mark.asvs("S81")
-async def test_a_body_of_64_kib_is_read(stranger: Browser) -> None:
+async def test_a_body_of_64_kib_is_read(anonymous: Browser) -> None:
     body = b"name=" + b"x" * (LARGEST - 5)
     for content in (body, in_pieces(body)):
         assert (
-            await stranger.client.post("/signup", content=content, headers=FORM)
+            await anonymous.client.post("/signup", content=content, headers=FORM)
         ).status_code == 422
 
 
 @pytest.mark.asvs("S82")
 async def test_a_form_of_more_than_fifty_fields_is_no_form_of_ours(
-    house: House, stranger: Browser
+    app: TestApp, anonymous: Browser
 ) -> None:
     fifty = {**CHARLIE, **{f"f{n}": "" for n in range(47)}}
-    refused = await stranger.post("/signup", {**fifty, "f47": ""})
-    assert (refused.status_code, await house.count("users")) == (422, 0)
-    assert (await stranger.post("/signup", fifty)).status_code == 303
+    refused = await anonymous.post("/signup", {**fifty, "f47": ""})
+    assert (refused.status_code, await app.count("users")) == (422, 0)
+    assert (await anonymous.post("/signup", fifty)).status_code == 303
 
 
 @pytest.mark.asvs("S82")
-async def test_junk_is_no_form_of_ours(house: House, stranger: Browser) -> None:
-    before = house.statements, house.hashes
+async def test_junk_is_no_form_of_ours(app: TestApp, anonymous: Browser) -> None:
+    before = app.statements, app.hashes
     for body in (b"a;" * 30_000, b"&" * 60_000, b"a=&" * 20_000, b"%" * 60_000, b"=" * 60_000):
         assert (
-            await stranger.client.post("/signup", content=body, headers=FORM)
+            await anonymous.client.post("/signup", content=body, headers=FORM)
         ).status_code == 422
-    assert (house.statements, house.hashes) == before
+    assert (app.statements, app.hashes) == before
 
 
 @pytest.mark.asvs("S40")
@@ -105,16 +105,16 @@ async def test_headers_over_16_kib_or_100_lines_are_refused(alice: Browser) -> N
 @pytest.mark.reliability("R05")
 @pytest.mark.guide("T7", "D18")
 async def test_while_another_program_holds_the_database_forms_wait_and_members_read(
-    make_house: Callable,
+    make_app: Callable,
 ) -> None:
-    house = await make_house(patience=0.5)
+    app = await make_app(lock_timeout=0.5)
     alice, laptop, charlie = (
-        await house.member("Alice"),
-        await house.browser("Alice"),
-        await house.browser("Charlie"),
+        await app.sign_up_user("Alice"),
+        await app.browser("Alice"),
+        await app.browser("Charlie"),
     )
-    house.clock.move(days=5)
-    with house.locked():
+    app.clock.move(days=5)
+    with app.locked():
         sign_up, log_in, fragment = await asyncio.gather(
             charlie.sign_up(), laptop.log_in(), charlie.post_fragment("/signup", CHARLIE)
         )
@@ -135,7 +135,7 @@ async def test_while_another_program_holds_the_database_forms_wait_and_members_r
     assert read(sign_up).one("input", id="name").attrs["value"] == "Charlie"
     assert read(log_in).one("input", id="email").attrs["value"] == "alice@example.com"
     assert read(profile).one("input", id="account-name").attrs["value"] == "Alice of the Sea"
-    assert await house.rows("SELECT name FROM users") == [("Alice",)]
+    assert await app.rows("SELECT name FROM users") == [("Alice",)]
     assert (
         read(fragment)
         .one("hx-partial", hx_target="#signup-form")
@@ -145,8 +145,8 @@ async def test_while_another_program_holds_the_database_forms_wait_and_members_r
     )
     assert [answer.status_code for answer in pages] == [200] * 4
     assert (log_out.status_code, set_cookie_of(log_out)) == (503, {})
-    assert (await house.count("users"), await house.count("sessions")) == (1, 1)
-    assert await alice.is_in()
+    assert (await app.count("users"), await app.count("sessions")) == (1, 1)
+    assert await alice.is_logged_in()
     assert [(await charlie.sign_up()).status_code, (await laptop.log_in()).status_code] == [
         303,
         303,
@@ -155,11 +155,11 @@ async def test_while_another_program_holds_the_database_forms_wait_and_members_r
 
 @pytest.mark.guide("T7", "D18")
 @pytest.mark.asvs("S39")
-async def test_while_the_database_is_away_nobody_is_logged_out(make_house: Callable) -> None:
-    well = await make_house()
-    alice = await well.member("Alice")
-    away = await make_house(well.path, away=True)
-    guest = await away.thief_of(alice)
+async def test_while_the_database_is_away_nobody_is_logged_out(make_app: Callable) -> None:
+    well = await make_app()
+    alice = await well.sign_up_user("Alice")
+    away = await make_app(well.path, away=True)
+    guest = await away.attacker_with_cookie_of(alice)
     for answer in (
         await guest.get("/dashboard"),
         await guest.get_fragment("/devices"),
@@ -169,44 +169,44 @@ async def test_while_the_database_is_away_nobody_is_logged_out(make_house: Calla
         assert int(answer.headers["retry-after"]) > 0
         assert "Alice" not in answer.text
     assert (await guest.get("/handbook")).status_code == 200
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 @pytest.mark.reliability("R13")
 @pytest.mark.parametrize("path", ["/login", "/signup"])
 async def test_when_too_many_hash_at_once_the_rest_are_told_to_come_back(
-    make_house: Callable, path: str
+    make_app: Callable, path: str
 ) -> None:
     hasher = HeldHasher()
-    house = await make_house(hashing=Passwords(hasher=hasher, threads=1, longest_wait=0.0))
-    people = [await house.browser(f"Guest{n}") for n in range(6)]
+    app = await make_app(hashing=Passwords(hasher=hasher, threads=1, max_wait=0.0))
+    people = [await app.browser(f"Guest{n}") for n in range(6)]
 
-    async def send(person: Browser) -> int:
-        answer = await person.post(
-            path, {"name": person.name, "email": person.email, "password": PASSWORD}
+    async def send(user: Browser) -> int:
+        answer = await user.post(
+            path, {"name": user.name, "email": user.email, "password": PASSWORD}
         )
         if answer.status_code == 503:
             assert int(answer.headers["retry-after"]) > 0
-            assert read(answer).one("input", id="email").attrs["value"] == person.email
+            assert read(answer).one("input", id="email").attrs["value"] == user.email
             assert set_cookie_of(answer) == {}
         return answer.status_code
 
     method, done = {"/login": ("verify", 422), "/signup": ("hash", 303)}[path]
     first, *rest = people
     async with hasher.held(method, send(first)) as admitted:
-        assert await asyncio.gather(*[send(person) for person in rest]) == [503] * len(rest)
+        assert await asyncio.gather(*[send(user) for user in rest]) == [503] * len(rest)
     assert await admitted == done
-    assert house.hashes == 1
-    assert await house.count("users") == (done == 303)
+    assert app.hashes == 1
+    assert await app.count("users") == (done == 303)
     assert await send(rest[0]) == done
 
 
 @pytest.mark.reliability("R13")
-async def test_a_dashboard_never_waits_for_a_hash(make_house: Callable) -> None:
+async def test_a_dashboard_never_waits_for_a_hash(make_app: Callable) -> None:
     hasher = HeldHasher()
-    house = await make_house(hashing=Passwords(hasher=hasher, threads=1, longest_wait=60))
-    alice = await house.member("Alice")
-    first, *rest = [(await house.browser("Alice")).log_in("wrong-No.9") for _ in range(3)]
+    app = await make_app(hashing=Passwords(hasher=hasher, threads=1, max_wait=60))
+    alice = await app.sign_up_user("Alice")
+    first, *rest = [(await app.browser("Alice")).log_in("wrong-No.9") for _ in range(3)]
     async with hasher.held("verify", first) as hashing:
         queued = [asyncio.create_task(guess) for guess in rest]
         assert (await alice.get("/dashboard")).status_code == 200

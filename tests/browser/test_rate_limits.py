@@ -24,8 +24,8 @@ from tests.browser.steps import (
     sign_up,
     submit,
 )
+from tests.browser_client import PASSWORD
 from tests.conftest import SECRET
-from tests.people import PASSWORD
 
 ALICE = "alice@example.com"
 WRONG = "not-her-No.7 key"

@@ -15,12 +15,12 @@ from time import monotonic
 import pytest
 
 from db.crypto.passwords import Passwords
-from db.errors import Busy
-from db.maintenance.pruning import keep_pruning, prune
-from db.maintenance.startup import keep_house, keep_opening, open_database
+from db.errors import Unavailable
+from db.maintenance.pruning import prune, run_pruning
+from db.maintenance.startup import open_database, retry_opening, run_maintenance
 from db.tables import SCHEMA
-from tests.conftest import House
-from tests.people import Browser
+from tests.browser_client import Browser
+from tests.conftest import TestApp
 from web.app import create_app
 
 EXPIRED = 10_000
@@ -32,15 +32,15 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 @pytest.fixture
-def kind() -> str:
+def database_type() -> str:
     """Selects SQLite, because these tests write to its file directly."""
     return "sqlite"
 
 
-def plant_expired_sessions(house: House, count: int = EXPIRED) -> None:
+def plant_expired_sessions(app: TestApp, count: int = EXPIRED) -> None:
     """Inserts copies of an existing session that expired a minute ago."""
-    over = (house.clock() - timedelta(minutes=1)).isoformat(timespec="microseconds")
-    with closing(sqlite3.connect(house.path)) as connection, connection:
+    over = (app.clock() - timedelta(minutes=1)).isoformat(timespec="microseconds")
+    with closing(sqlite3.connect(app.path)) as connection, connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(sessions)")]
         changed = {
             "id": "'old' || value",
@@ -59,12 +59,12 @@ def plant_expired_sessions(house: House, count: int = EXPIRED) -> None:
 
 
 @pytest.fixture
-def pruning(house: House) -> Iterator[Callable]:
+def pruning(app: TestApp) -> Iterator[Callable]:
     """Starts the pruning loop of the application with a short interval."""
     tasks = []
 
     def start(every: float = 0.02) -> asyncio.Task:
-        tasks.append(asyncio.create_task(keep_pruning(house.store, every)))
+        tasks.append(asyncio.create_task(run_pruning(app.store, every)))
         return tasks[-1]
 
     yield start
@@ -82,75 +82,75 @@ async def until(is_so: Callable, seconds: float = 10) -> None:
 @pytest.mark.asvs("S95")
 @pytest.mark.reliability("R23")
 async def test_ten_thousand_expired_sessions_go_and_live_ones_stay_while_people_sign_up(
-    house: House, alice: Browser, bob: Browser
+    app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    plant_expired_sessions(house)
-    pruning = asyncio.create_task(prune(house.store))
+    plant_expired_sessions(app)
+    pruning = asyncio.create_task(prune(app.store))
     newcomers = [
-        await house.browser(f"Newcomer {number}", f"n{number}@example.com") for number in range(20)
+        await app.browser(f"Newcomer {number}", f"n{number}@example.com") for number in range(20)
     ]
     slowest, signed_up = 0.0, 0
-    for person in newcomers:
+    for user in newcomers:
         before = asyncio.get_running_loop().time()
-        signed_up += (await person.sign_up()).status_code == 303
+        signed_up += (await user.sign_up()).status_code == 303
         slowest = max(slowest, asyncio.get_running_loop().time() - before)
         await asyncio.sleep(0.02)
     assert (signed_up, pruning.done()) == (20, False)
     assert slowest < 1
     assert await pruning == EXPIRED
-    assert await house.count("sessions") == 22
-    assert [await person.is_in() for person in (alice, bob, *newcomers)] == [True] * 22
+    assert await app.count("sessions") == 22
+    assert [await user.is_logged_in() for user in (alice, bob, *newcomers)] == [True] * 22
 
 
 @pytest.mark.asvs("S95")
 async def test_a_session_is_pruned_when_its_time_is_over_and_not_before(
-    house: House, alice: Browser
+    app: TestApp, alice: Browser
 ) -> None:
-    house.clock.move(days=7, seconds=-1)
-    assert await prune(house.store) == 0
-    house.clock.move(seconds=1)
-    assert not await alice.is_in()  # The session has expired although its row still exists.
-    assert await house.count("sessions") == 1
-    assert await prune(house.store) == 1
+    app.clock.move(days=7, seconds=-1)
+    assert await prune(app.store) == 0
+    app.clock.move(seconds=1)
+    assert not await alice.is_logged_in()  # The session has expired although its row still exists.
+    assert await app.count("sessions") == 1
+    assert await prune(app.store) == 1
 
 
 @pytest.mark.reliability("R23")
 async def test_a_database_that_is_locked_puts_pruning_off(
-    make_house: Callable, caplog: pytest.LogCaptureFixture
+    make_app: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house = await make_house(patience=0.05)
-    await house.member("Alice")
-    plant_expired_sessions(house, 3)
-    with house.locked():
-        task = asyncio.create_task(keep_pruning(house.store, 0.02))
+    app = await make_app(lock_timeout=0.05)
+    await app.sign_up_user("Alice")
+    plant_expired_sessions(app, 3)
+    with app.locked():
+        task = asyncio.create_task(run_pruning(app.store, 0.02))
         await until(lambda: told(caplog, "pruning is postponed"))
-    await until(lambda: has_sessions(house, 1))
+    await until(lambda: has_sessions(app, 1))
     task.cancel()
 
 
 @pytest.mark.reliability("R23")
 async def test_whatever_goes_wrong_the_loop_goes_on(
-    house: House, alice: Browser, pruning: Callable, caplog: pytest.LogCaptureFixture
+    app: TestApp, alice: Browser, pruning: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plant_expired_sessions(house, 3)
-    await house.change("ALTER TABLE sessions RENAME TO lost")
+    plant_expired_sessions(app, 3)
+    await app.change("ALTER TABLE sessions RENAME TO lost")
     task = pruning()
     await until(lambda: told(caplog, "pruning failed"))
-    await house.change("ALTER TABLE lost RENAME TO sessions")
-    await until(lambda: has_sessions(house, 1))
+    await app.change("ALTER TABLE lost RENAME TO sessions")
+    await until(lambda: has_sessions(app, 1))
     assert not task.done()
-    assert await alice.is_in()
+    assert await alice.is_logged_in()
 
 
 async def test_processes_that_started_together_do_not_prune_together(
-    house: House, pruning: Callable
+    app: TestApp, pruning: Callable
 ) -> None:
     """Each process waits for a random time before its first pruning."""
     began = []
     for _ in range(4):
-        started, before = monotonic(), house.statements
+        started, before = monotonic(), app.statements
         task = pruning(5)
-        await until(lambda before=before: asked_since(house, before))
+        await until(lambda before=before: asked_since(app, before))
         began.append(monotonic() - started)
         task.cancel()
     assert max(began) - min(began) > 0.02
@@ -160,58 +160,58 @@ async def told(caplog: pytest.LogCaptureFixture, words: str) -> bool:
     return words in caplog.text
 
 
-async def has_sessions(house: House, count: int) -> bool:
-    return await house.count("sessions") == count
+async def has_sessions(app: TestApp, count: int) -> bool:
+    return await app.count("sessions") == count
 
 
-async def asked_since(house: House, before: int) -> bool:
-    return house.statements > before
+async def asked_since(app: TestApp, before: int) -> bool:
+    return app.statements > before
 
 
 @pytest.fixture
-async def shut(make_house: Callable, tmp_path: Path) -> House:
+async def shut(make_app: Callable, tmp_path: Path) -> TestApp:
     """Returns an application whose database was not available at the start, because a folder has
     its path.
     """
     # The application disconnects the database when it stops.
-    house = await make_house(hashing=Passwords(memory_kib=8, passes=1))
-    await house.store.database.disconnect()
-    house.path.rename(tmp_path / "away.db")
-    house.path.mkdir()
-    return house
+    app = await make_app(hashing=Passwords(memory_kib=8, passes=1))
+    await app.store.database.disconnect()
+    app.path.rename(tmp_path / "away.db")
+    app.path.mkdir()
+    return app
 
 
-def come_back(house: House, version: str | None = None) -> None:
-    house.path.rmdir()
-    shutil.move(house.path.with_name("away.db"), house.path)
+def come_back(app: TestApp, version: str | None = None) -> None:
+    app.path.rmdir()
+    shutil.move(app.path.with_name("away.db"), app.path)
     if version:
-        set_version(house, version)
+        set_version(app, version)
 
 
-def set_version(house: House, version: str) -> None:
-    with closing(sqlite3.connect(house.path)) as connection, connection:
+def set_version(app: TestApp, version: str) -> None:
+    with closing(sqlite3.connect(app.path)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
 
 
 @pytest.mark.asvs("S39")
 @pytest.mark.reliability("R22")
 async def test_a_database_that_is_away_at_the_start_is_opened_when_it_comes(
-    shut: House, caplog: pytest.LogCaptureFixture
+    shut: TestApp, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    stranger = await shut.browser("Alice")
+    anonymous = await shut.browser("Alice")
     problem = await open_database(shut.store)
     assert problem == f"the database cannot be used: {shut.path} is a directory"
-    task = asyncio.create_task(keep_house(shut.store, problem))
+    task = asyncio.create_task(run_maintenance(shut.store, problem))
     statuses = [
-        (await stranger.get(path)).status_code
+        (await anonymous.get(path)).status_code
         for path in ("/healthz", "/login", "/readyz", "/api/session")
     ]
     assert statuses == [200, 200, 503, 401]
-    assert (await stranger.sign_up()).status_code == 503
+    assert (await anonymous.sign_up()).status_code == 503
     come_back(shut)
-    await until(lambda: is_ready(stranger))
-    assert (await stranger.sign_up()).status_code == 303
+    await until(lambda: is_ready(anonymous))
+    assert (await anonymous.sign_up()).status_code == 303
     assert caplog.text.count("the database cannot be used") == 1
     task.cancel()
 
@@ -220,40 +220,40 @@ async def test_a_database_that_is_away_at_the_start_is_opened_when_it_comes(
 @pytest.mark.reliability("R18")
 @pytest.mark.parametrize(("version", "word"), [("9999", "newer"), ("0000", "older")])
 async def test_one_that_comes_with_another_schema_is_not_touched_until_that_is_mended(
-    shut: House, version: str, word: str, caplog: pytest.LogCaptureFixture
+    shut: TestApp, version: str, word: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stranger = await shut.browser("Alice")
-    task = asyncio.create_task(keep_opening(shut.store, await open_database(shut.store)))
+    anonymous = await shut.browser("Alice")
+    task = asyncio.create_task(retry_opening(shut.store, await open_database(shut.store)))
     come_back(shut, version)
     await until(lambda: told(caplog, f"{word} than this program"))
-    assert (await stranger.get("/readyz")).status_code == 503
-    assert (await stranger.sign_up()).status_code == 503
-    with pytest.raises(Busy):
+    assert (await anonymous.get("/readyz")).status_code == 503
+    assert (await anonymous.sign_up()).status_code == 503
+    with pytest.raises(Unavailable):
         await shut.store.value(None)
-    with pytest.raises(Busy):
+    with pytest.raises(Unavailable):
         async with shut.store.transaction():
             ...
     assert sqlite3.connect(shut.path).execute("SELECT count(*) FROM users").fetchone() == (0,)
     set_version(shut, SCHEMA)
-    await until(lambda: is_ready(stranger))
+    await until(lambda: is_ready(anonymous))
     await task
 
 
-async def is_ready(person: Browser) -> bool:
-    return (await person.get("/readyz")).status_code == 200
+async def is_ready(user: Browser) -> bool:
+    return (await user.get("/readyz")).status_code == 200
 
 
-async def test_the_program_that_serves_does_all_this_by_itself(shut: House) -> None:
-    app = create_app(shut.settings, shut.store, shut.clock)
-    async with app.router.lifespan_context(app):
+async def test_the_program_that_serves_does_all_this_by_itself(shut: TestApp) -> None:
+    asgi_app = create_app(shut.settings, shut.store, shut.clock)
+    async with asgi_app.router.lifespan_context(asgi_app):
         assert (await open_database(shut.store)).startswith("the database cannot be used")
         come_back(shut)
         await until(lambda: is_open(shut))
     assert not shut.store.database.is_connected
 
 
-async def is_open(house: House) -> bool:
-    with suppress(Busy):
-        await house.rows("SELECT 1")
+async def is_open(app: TestApp) -> bool:
+    with suppress(Unavailable):
+        await app.rows("SELECT 1")
         return True
     return False

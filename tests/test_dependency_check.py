@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import SECRET
 from tests.processes import LATCHKEY, free_port
-from web.server.dependency_check import SAFE, find_unsafe, is_at_least
+from web.server.dependency_check import MIN_SAFE_VERSIONS, find_unsafe, is_at_least
 from web.settings.paths import ROOT
 
 pytestmark = pytest.mark.asvs("S111")
@@ -32,17 +32,17 @@ def test_what_is_installed_here_is_safe() -> None:
     assert find_unsafe() == ""
 
 
-@pytest.mark.parametrize("package", SAFE)
+@pytest.mark.parametrize("package", MIN_SAFE_VERSIONS)
 def test_the_version_before_is_refused_and_the_line_names_it_and_the_one_that_is_needed(
     package: str,
 ) -> None:
     name = package.replace("-", "_")
-    for old in ("0.0.1", f"{SAFE[package]}rc1", f"{SAFE[package]}.dev3"):
+    for old in ("0.0.1", f"{MIN_SAFE_VERSIONS[package]}rc1", f"{MIN_SAFE_VERSIONS[package]}.dev3"):
         line = find_unsafe(versions(**{name: old}))
         assert line.startswith(
-            f"{package} {old} has known vulnerabilities: install {SAFE[package]} or newer"
+            f"{package} {old} has known vulnerabilities: install {MIN_SAFE_VERSIONS[package]} or newer"
         )
-    assert find_unsafe(versions(**{name: SAFE[package]})) == ""
+    assert find_unsafe(versions(**{name: MIN_SAFE_VERSIONS[package]})) == ""
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_the_program_does_not_start_with_a_known_bad_version(
 def test_no_dependency_is_asked_for_in_a_version_that_would_be_refused() -> None:
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     named = {re.match(r"[\w-]+", wanted)[0]: wanted for wanted in dependencies}
-    for package in SAFE.keys() & named.keys():
+    for package in MIN_SAFE_VERSIONS.keys() & named.keys():
         floor = re.search(r">=([\w.]+)", named[package])
         assert floor, f"{package} has no floor"
-        assert is_at_least(floor[1], SAFE[package]), named[package]
+        assert is_at_least(floor[1], MIN_SAFE_VERSIONS[package]), named[package]
     assert {
         "starlette",
         "authlib",
@@ -107,7 +107,7 @@ def test_no_dependency_is_asked_for_in_a_version_that_would_be_refused() -> None
         "joserfc",
         "cryptography",
         "uvicorn",
-    } <= SAFE.keys() & named.keys()
+    } <= MIN_SAFE_VERSIONS.keys() & named.keys()
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
