@@ -124,6 +124,7 @@ audit = Table(
     Column("at", Instant, nullable=False),
     Column("event", Text, nullable=False),
     Column("outcome", Text, nullable=False),  # done or refused
+    # user, anonymous, operator or system; in older rows a value of db.audit.log.FORMER_ACTOR_TYPES
     Column("actor", Text, key="actor_type", nullable=False),  # user, anonymous, operator or system
     Column("actor_id", Text),  # Without a foreign key, so that the entry outlives the account.
     Column("target_id", Text),  # the account that the entry is about
@@ -131,8 +132,8 @@ audit = Table(
     Column("address", Text, key="ip_address", nullable=False),
     Column("browser", Text, nullable=False),
     Column("detail", Text, nullable=False),
-    Column("kid", Text, nullable=False),  # the id of the key that made the MAC
-    # a MAC over this entry and the MAC before it: see db.audit.log
+    Column("kid", Text, nullable=False),  # of the key of the MAC
+    # over this row and the MAC of the row before it: see db.audit.log
     Column("seal", Text, key="mac", nullable=False),
     Index("audit_target_id", "target_id", "number"),
     Index("audit_actor_id", "actor_id", "number"),
@@ -145,7 +146,7 @@ audit_checkpoint = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("seal", Text, key="entry_mac", nullable=False),  # the MAC of that entry
     Column("kid", Text, nullable=False),
-    Column("proof", Text, key="mac", nullable=False),  # a MAC over this position
+    Column("proof", Text, key="mac", nullable=False),  # over this row
 )
 
 audit_head = Table(
@@ -155,5 +156,5 @@ audit_head = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("seal", Text, key="entry_mac", nullable=False),  # the MAC of that entry
     Column("kid", Text, nullable=False),
-    Column("proof", Text, key="mac", nullable=False),  # a MAC over this position
+    Column("proof", Text, key="mac", nullable=False),  # over this row
 )

@@ -259,8 +259,9 @@ async def test_trouble_with_the_service_keeps_nobody_out_and_is_told_once(
         anonymous.post("/signup", CHARLIE | {"email": "charles@example.com"}),
     )
     assert [answer.status_code for answer in answers] == [303, 303]
-    # The margin covers the first import of an HTTP client and two password hashes.
-    assert loop.time() - before < TIMEOUT_SECONDS + 3
+    assert (
+        loop.time() - before < TIMEOUT_SECONDS + 3
+    )  # the first import of a client and two hashes in it
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len([line for line in said if "PWNED_PASSWORDS" in line]) == 1
     assert len(service.asked) == 2

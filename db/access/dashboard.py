@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, case, func, select
 
 from db.engine.statement import Statement
 from db.errors import NotLoggedIn
-from db.sessions.lifecycle import HALF_LIFE, LIFETIME, LONGEST
+from db.sessions.lifecycle import HALF_LIFE, MAX_SESSION_LIFETIME, SESSION_LIFETIME
 from db.store import pick
 from db.tables import Instant, sessions, users
 from db.viewer import Admin, Viewer
@@ -147,7 +147,8 @@ async def get_own_profile(viewer: Viewer) -> OwnProfile:
 def renewal_start(viewer: Viewer) -> datetime | None:
     """Returns when a visit first renews the session; None if no full week is left to add."""
     start = viewer.expires_at - HALF_LIFE
-    return start if start + LIFETIME <= viewer.logged_in_at + LONGEST else None
+    last_renewal = viewer.logged_in_at + MAX_SESSION_LIFETIME - SESSION_LIFETIME
+    return start if start <= last_renewal else None
 
 
 async def get_figures(admin: Admin) -> Figures:

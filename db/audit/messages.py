@@ -9,7 +9,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from db.audit.events import EVENT_TEXTS, LIMIT_LABELS, LIMITED_ACTIONS, EventTexts
+from db.audit.events import (
+    EVENT_TEXTS,
+    FORMER_LIMIT_NAMES,
+    LIMIT_LABELS,
+    LIMITED_ACTIONS,
+    EventTexts,
+)
 from db.device_names import known_description
 
 JOINED: Final = EventTexts(
@@ -25,8 +31,8 @@ LEFT: Final = EventTexts(
     note="out of {from}",
 )
 ACTOR_NAMES: Final = {
-    "user": "An administrator",
-    "anonymous": "Someone",
+    "member": "An administrator",
+    "stranger": "Someone",
     "operator": "The operator",
 }
 ROLE_NAMES: Final = {"user": "user", "admin": "administrator"}

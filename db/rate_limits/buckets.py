@@ -35,8 +35,9 @@ BACKOFF_SECONDS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)
 # NIST SP 800-63B-4, section 3.2.2; the bucket is then blocked until its row expires
 MAX_CONSECUTIVE_ATTEMPTS: Final = 100
 MAC_CHARS: Final = 32  # of an HMAC in hex
-# The largest expected difference of two clocks, or delay of a statement that waits for a row lock.
-CLOCK_TOLERANCE_SECONDS: Final = 60.0
+CLOCK_TOLERANCE_SECONDS: Final = (
+    60.0  # seconds that two clocks, or a statement and its turn on the row, may be apart
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,8 +117,9 @@ async def test_the_last_administrator_keeps_role_account_and_sessions(
             await change
     assert await app.rows("SELECT role, disabled_at FROM users") == [("admin", None)]
     assert await app.count("sessions") == 1
-    # which changes nothing, and is no harm
-    await admin.change_user_role(viewer, viewer.id, "admin")
+    await admin.change_user_role(
+        viewer, viewer.id, "admin"
+    )  # which changes nothing, and is no harm
 
 
 @pytest.mark.asvs("S05")

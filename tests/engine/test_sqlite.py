@@ -464,8 +464,9 @@ async def test_reads_that_are_cancelled_do_not_hold_up_the_others(sqlite):
         for task in tasks:
             task.cancel()
         started = time.monotonic()
-        # the one that had begun has taken the time until its deadline
-        with pytest.raises(Unavailable):
+        with pytest.raises(
+            Unavailable
+        ):  # the one that had begun has taken the time until its deadline
             await asyncio.wait_for(database.fetch_val(SLOW_READ), 5)
         assert time.monotonic() - started < 1
         assert await database.fetch_val("SELECT 1") == 1

@@ -44,7 +44,7 @@ class ProtocolFactory:
     # Runs from the opening of the connection or from the first byte of a request, in seconds.
     headers_timeout: float = 10.0
     body_timeout: float = 20.0  # Runs from the end of the headers, in seconds.
-    read_timeout: float = 30.0  # Runs from the last byte that the client has read, in seconds.
+    read_timeout: float = 30.0  # Runs from the last byte of a response that was read, in seconds.
     shutdown_timeout: float = 5.0  # Replaces read_timeout during shutdown.
     # Limits pieces of request data per turn of the event loop, so that responses start in between.
     max_pieces_per_turn: int = 500
