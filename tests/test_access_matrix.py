@@ -144,7 +144,7 @@ async def lines_of(app: TestApp, actors: dict[str, Browser], *wanted: Route) -> 
 
 @pytest.mark.guide("D12", "D29", "D30", "D31", "T1", "T14")
 @pytest.mark.asvs("S04", "S01", "S37")
-async def test_every_actor_gets_at_every_door_what_the_table_says(
+async def test_every_route_responds_as_the_access_matrix_says(
     app: TestApp, actors: dict[str, Browser], tmp_path: Path
 ) -> None:
     lines = await lines_of(app, actors)
@@ -158,7 +158,7 @@ async def test_every_actor_gets_at_every_door_what_the_table_says(
 
 
 @pytest.mark.asvs("S04")
-async def test_a_door_that_nobody_declared_is_noticed(
+async def test_an_undeclared_route_appears_in_the_access_matrix(
     app: TestApp, actors: dict[str, Browser]
 ) -> None:
     async def cellar(request: object) -> PlainTextResponse:
@@ -172,7 +172,7 @@ async def test_a_door_that_nobody_declared_is_noticed(
 
 
 @pytest.mark.asvs("S04")
-def test_in_the_table_nobody_without_a_live_session_gets_in_or_changes_anything() -> None:
+def test_the_access_matrix_denies_callers_without_a_session() -> None:
     """Checks the committed file itself, because a mistake could have been committed with it."""
     doors = re.findall(r"^(\w+) (\S+) \((\w+)\)\n((?:    .*\n)+)", TABLE.read_text(), re.M)
     assert len(doors) > 25
@@ -197,7 +197,7 @@ def test_in_the_table_nobody_without_a_live_session_gets_in_or_changes_anything(
 
 @pytest.mark.asvs("S05")
 @pytest.mark.parametrize("headers", [{}, HTMX])
-async def test_somebody_elses_device_answers_to_the_letter_as_one_that_never_was(
+async def test_another_users_device_responds_like_an_unknown_one(
     app: TestApp, actors: dict[str, Browser], headers: dict[str, str]
 ) -> None:
     ((device,),) = await app.rows(
@@ -228,7 +228,7 @@ async def test_somebody_elses_device_answers_to_the_letter_as_one_that_never_was
         {"Origin": "http://localhost:8001"},
     ],
 )
-async def test_no_door_opens_to_a_form_on_another_site(
+async def test_every_post_route_refuses_forms_of_another_site(
     app: TestApp, actors: dict[str, Browser], foreign: dict[str, str]
 ) -> None:
     for method, row in doors(app):

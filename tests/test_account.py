@@ -74,7 +74,7 @@ async def change_password(
 # The page
 
 
-async def test_the_page_shows_the_profile_the_address_and_the_team(
+async def test_the_account_page_shows_profile_email_and_team(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     await app.change(
@@ -92,13 +92,13 @@ async def test_the_page_shows_the_profile_the_address_and_the_team(
     assert "bob" not in page.one(id="main").text.lower()
 
 
-async def test_both_forms_say_in_whose_name_they_were_drawn(app: TestApp, alice: Browser) -> None:
+async def test_both_account_forms_contain_the_viewer_id(app: TestApp, alice: Browser) -> None:
     page = read(await alice.get("/account"))
     for form in ("account-form", "password-form"):
         assert page.one(id=form).one(name="viewer").attrs["value"] == await id_of(app, alice)
 
 
-async def test_every_input_has_a_label_and_its_message_is_a_live_region(alice: Browser) -> None:
+async def test_every_account_field_has_a_label_and_a_live_region(alice: Browser) -> None:
     page = read(await alice.get("/account"))
     ids = [
         "account-name",
@@ -128,7 +128,7 @@ async def test_the_fragment_is_the_main_part_of_the_page(alice: Browser) -> None
 
 
 @BOTH_WAYS
-async def test_saving_changes_ones_own_profile_and_no_other(
+async def test_a_profile_change_affects_no_other_user(
     app: TestApp, alice: Browser, bob: Browser, ask: Callable
 ) -> None:
     bobs = await profile_of(app, bob)
@@ -141,12 +141,12 @@ async def test_saving_changes_ones_own_profile_and_no_other(
     assert await profile_of(app, bob) == bobs
 
 
-async def test_a_plain_form_goes_back_to_the_page(alice: Browser) -> None:
+async def test_a_profile_form_without_htmx_redirects_to_the_page(alice: Browser) -> None:
     answer = await alice.post("/account", {"name": "Alice Liddell"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/account")
 
 
-async def test_htmx_gets_the_form_one_message_and_the_bar_with_the_new_name(alice: Browser) -> None:
+async def test_a_name_change_by_htmx_returns_form_toast_and_navigation(alice: Browser) -> None:
     answer = await alice.post_fragment("/account", {"name": "Alice Liddell", "slug": "alice-l"})
     fragment = read(answer)
     assert (answer.status_code, toast(fragment)) == (200, "Profile saved.")
@@ -157,12 +157,12 @@ async def test_htmx_gets_the_form_one_message_and_the_bar_with_the_new_name(alic
     assert bar.one(id="me").one("a").attrs["href"] == "/users/alice-l"
 
 
-async def test_the_bar_stays_where_the_name_does(alice: Browser) -> None:
+async def test_the_navigation_is_not_sent_if_the_name_is_unchanged(alice: Browser) -> None:
     fragment = read(await alice.post_fragment("/account", {"name": "Alice", "phone": "1"}))
     assert fragment.all(id="nav") == []
 
 
-async def test_a_new_page_address_alone_brings_the_bar_too_for_its_link_would_lead_nowhere(
+async def test_a_slug_change_by_htmx_returns_the_navigation(
     alice: Browser,
 ) -> None:
     fragment = read(await alice.post_fragment("/account", {"slug": "wonderland"}))
@@ -170,20 +170,22 @@ async def test_a_new_page_address_alone_brings_the_bar_too_for_its_link_would_le
 
 
 @pytest.mark.parametrize("sent", ["name", "slug", "phone"])
-async def test_what_is_absent_stays_as_it_is(app: TestApp, alice: Browser, sent: str) -> None:
+async def test_absent_profile_fields_stay_unchanged(
+    app: TestApp, alice: Browser, sent: str
+) -> None:
     before = {"name": "Alice", "slug": "alice", "phone": "+49 30 1234"}
     await alice.post("/account", before)
     assert (await alice.post("/account", {sent: "new-one"})).status_code == 303
     assert await profile_of(app, alice) == tuple((before | {sent: "new-one"}).values())
 
 
-async def test_an_empty_form_changes_nothing(app: TestApp, alice: Browser) -> None:
+async def test_an_empty_profile_form_changes_nothing(app: TestApp, alice: Browser) -> None:
     before = await everything(app)
     assert (await alice.post("/account")).status_code == 303
     assert await everything(app) == before
 
 
-async def test_an_empty_phone_is_emptied(app: TestApp, alice: Browser) -> None:
+async def test_an_empty_phone_removes_the_phone(app: TestApp, alice: Browser) -> None:
     await alice.post("/account", {"phone": "+49 30 1234"})
     assert (await alice.post("/account", {"phone": ""})).status_code == 303
     assert await profile_of(app, alice) == ("Alice", "alice", "")
@@ -209,7 +211,7 @@ INVALID = [
 
 
 @BOTH_WAYS
-async def test_an_invalid_field_is_refused_in_its_own_words_and_nothing_is_saved(
+async def test_an_invalid_profile_field_shows_its_error_and_saves_nothing(
     app: TestApp, alice: Browser, ask: Callable
 ) -> None:
     before = await everything(app)
@@ -225,7 +227,7 @@ async def test_an_invalid_field_is_refused_in_its_own_words_and_nothing_is_saved
     assert await everything(app) == before
 
 
-async def test_the_limits_themselves_are_accepted(app: TestApp, alice: Browser) -> None:
+async def test_profile_fields_of_maximum_length_are_accepted(app: TestApp, alice: Browser) -> None:
     longest = {"name": "A" * 100, "slug": "a" * 40, "phone": "☎" * 40}
     assert (await alice.post("/account", longest)).status_code == 303
     assert await profile_of(app, alice) == tuple(longest.values())
@@ -246,7 +248,7 @@ async def test_a_phone_is_shown_as_it_was_typed(alice: Browser) -> None:
 
 
 @BOTH_WAYS
-async def test_a_page_address_that_nobody_has_looked_up_is_not_told_to_look_good(
+async def test_an_unchecked_slug_is_not_reported_as_available(
     alice: Browser, bob: Browser, ask: Callable
 ) -> None:
     answer = read(await ask(alice, "/account", {"name": "A", "slug": "bob"}))
@@ -257,21 +259,21 @@ async def test_a_page_address_that_nobody_has_looked_up_is_not_told_to_look_good
     )
 
 
-async def test_a_refused_form_comes_back_on_the_whole_page_with_both_forms(alice: Browser) -> None:
+async def test_an_invalid_profile_form_renders_the_page_with_both_forms(alice: Browser) -> None:
     page = read(await alice.post("/account", {"name": "", "phone": "+1"}))
     assert page.one("html").one(id="nav").one("bdi").text == "Alice"
     assert (value(page, "account-phone"), value(page, "account-slug")) == ("+1", "alice")
     assert page.one(id="password-form").all(aria_invalid="true") == []
 
 
-async def test_a_refused_form_comes_back_to_htmx_alone(alice: Browser) -> None:
+async def test_an_invalid_profile_form_by_htmx_returns_that_form_alone(alice: Browser) -> None:
     fragment = read(await alice.post_fragment("/account", {"name": ""}))
     assert fragment.one(id="account-form")
     assert fragment.all(id="password-form") == fragment.all("html") == fragment.all(id="nav") == []
 
 
 @BOTH_WAYS
-async def test_another_persons_page_address_is_refused_and_nothing_is_saved(
+async def test_a_taken_slug_is_refused_and_nothing_is_saved(
     app: TestApp, alice: Browser, bob: Browser, ask: Callable
 ) -> None:
     before = await everything(app)
@@ -282,7 +284,7 @@ async def test_another_persons_page_address_is_refused_and_nothing_is_saved(
     assert await everything(app) == before
 
 
-async def test_ones_own_page_address_is_not_taken(app: TestApp, alice: Browser) -> None:
+async def test_the_users_current_slug_is_accepted(app: TestApp, alice: Browser) -> None:
     assert (await alice.post("/account", {"slug": "alice"})).status_code == 303
     assert (
         message(read(await alice.post("/account/check/slug", {"slug": "alice"})), "account-slug")
@@ -291,7 +293,9 @@ async def test_ones_own_page_address_is_not_taken(app: TestApp, alice: Browser) 
 
 
 @pytest.mark.asvs("S97")
-async def test_of_a_doubled_field_the_first_counts(app: TestApp, alice: Browser) -> None:
+async def test_the_first_value_of_a_repeated_profile_field_counts(
+    app: TestApp, alice: Browser
+) -> None:
     """A component that reads the last value, or both, would interpret this form differently."""
     body = urlencode([("name", "First"), ("name", "Second"), ("phone", "1"), ("phone", "2")])
     answer = await alice.client.post(
@@ -303,9 +307,7 @@ async def test_of_a_doubled_field_the_first_counts(app: TestApp, alice: Browser)
     assert await profile_of(app, alice) == ("First", "alice", "1")
 
 
-async def test_a_form_that_is_no_text_is_refused_and_nothing_is_saved(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_an_account_form_that_is_not_utf_8_is_refused(app: TestApp, alice: Browser) -> None:
     before = await everything(app)
     for path in ("/account", "/account/password"):
         answer = await alice.client.post(
@@ -321,7 +323,7 @@ async def test_a_form_that_is_no_text_is_refused_and_nothing_is_saved(
 
 
 @pytest.mark.asvs("S102")
-async def test_twenty_who_want_one_page_address_at_once_are_one_who_has_it(
+async def test_concurrent_changes_to_one_slug_succeed_once(
     make_app: Callable,
 ) -> None:
     app = await make_app()
@@ -342,9 +344,7 @@ async def test_twenty_who_want_one_page_address_at_once_are_one_who_has_it(
 
 
 @pytest.mark.asvs("S102")
-async def test_two_clicks_on_save_save_once_and_are_both_answered_well(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_a_double_submit_of_the_profile_succeeds(app: TestApp, alice: Browser) -> None:
     fields = {"name": "Alice Liddell", "slug": "alice-l", "phone": "1"}
     answers = await asyncio.gather(*[alice.post("/account", fields) for _ in range(2)])
     assert [answer.status_code for answer in answers] == [303, 303]
@@ -355,7 +355,7 @@ async def test_two_clicks_on_save_save_once_and_are_both_answered_well(
 @pytest.mark.parametrize(
     ("path", "target"), [("/devices/revoke-others", "/devices"), ("/devices/revoke-all", "/login")]
 )
-async def test_two_clicks_on_log_out_elsewhere_end_ones_own_and_lead_to_one_place(
+async def test_a_double_submit_of_a_revocation_redirects_both_times(
     app: TestApp, alice: Browser, alices_phone: Browser, bob: Browser, path: str, target: str
 ) -> None:
     answers = await asyncio.gather(*[alice.post(path) for _ in range(2)])
@@ -373,7 +373,7 @@ async def test_two_clicks_on_log_out_elsewhere_end_ones_own_and_lead_to_one_plac
 
 
 @pytest.mark.guide("A22")
-async def test_the_live_check_says_what_the_form_would_say(alice: Browser) -> None:
+async def test_a_live_check_shows_the_error_of_the_form(alice: Browser) -> None:
     for field, typed, sentence in INVALID:
         answer = await alice.post_fragment(f"/account/check/{field}", {field: typed})
         found = read(answer).one(data_field=True)
@@ -385,9 +385,7 @@ async def test_the_live_check_says_what_the_form_would_say(alice: Browser) -> No
 
 
 @pytest.mark.guide("A22")
-async def test_a_page_address_is_told_to_be_taken_while_it_is_typed(
-    alice: Browser, bob: Browser
-) -> None:
+async def test_a_live_check_reports_a_taken_slug(alice: Browser, bob: Browser) -> None:
     for typed, told in (("bob", TAKEN), ("rob", "Looks good")):
         assert (
             message(read(await alice.post("/account/check/slug", {"slug": typed})), "account-slug")
@@ -396,14 +394,14 @@ async def test_a_page_address_is_told_to_be_taken_while_it_is_typed(
 
 
 @pytest.mark.guide("A9")
-async def test_what_is_no_page_address_is_not_looked_up(app: TestApp, alice: Browser) -> None:
+async def test_an_invalid_slug_is_not_looked_up(app: TestApp, alice: Browser) -> None:
     await alice.get("/account")
     before = app.statements
     await alice.post("/account/check/slug", {"slug": "NO"})
     assert app.statements == before + 1, "the session alone"
 
 
-async def test_a_live_check_looks_at_its_own_field_alone_and_saves_nothing(
+async def test_a_live_check_validates_one_field_and_saves_nothing(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     before = await everything(app)
@@ -417,7 +415,7 @@ async def test_a_live_check_looks_at_its_own_field_alone_and_saves_nothing(
     assert await everything(app) == before
 
 
-async def test_there_is_no_live_check_of_what_the_form_does_not_have(alice: Browser) -> None:
+async def test_a_live_check_of_an_unknown_account_field_is_not_found(alice: Browser) -> None:
     for field in ("email", "password", "role", "team", "id", "name%00", "__class__"):
         assert (await alice.post(f"/account/check/{field}", {field: "x"})).status_code == 404, field
 
@@ -453,13 +451,13 @@ async def test_a_new_password_ends_every_other_session_and_renews_this_one(
     ]
 
 
-async def test_a_plain_change_of_password_goes_back_to_the_page(alice: Browser) -> None:
+async def test_a_password_form_without_htmx_redirects_to_the_page(alice: Browser) -> None:
     answer = await change_password(alice, PASSWORD, NEW)
     assert (answer.status_code, path_of(answer.headers["location"])) == (303, "/account")
 
 
 @pytest.mark.parametrize(("others", "told"), [(0, ""), (1, " 1 other device was logged out.")])
-async def test_htmx_gets_an_empty_form_and_is_told_how_many_devices_are_out(
+async def test_a_password_change_by_htmx_returns_an_empty_form_and_a_toast(
     app: TestApp, alice: Browser, others: int, told: str
 ) -> None:
     for _ in range(others):
@@ -479,7 +477,7 @@ async def test_htmx_gets_an_empty_form_and_is_told_how_many_devices_are_out(
 
 @pytest.mark.asvs("S46", "S48")
 @BOTH_WAYS
-async def test_a_wrong_current_password_is_told_at_its_field_and_changes_nothing(
+async def test_a_wrong_current_password_is_an_error_and_changes_nothing(
     app: TestApp, alice: Browser, alices_phone: Browser, ask: Callable
 ) -> None:
     before, cookie = await everything(app), alice.cookie
@@ -497,7 +495,7 @@ async def test_a_wrong_current_password_is_told_at_its_field_and_changes_nothing
 
 
 @pytest.mark.asvs("S46")
-async def test_no_current_password_is_no_current_password(app: TestApp, alice: Browser) -> None:
+async def test_a_missing_current_password_is_an_error(app: TestApp, alice: Browser) -> None:
     before = await everything(app)
     for fields in ({"password": NEW}, {"current_password": "", "password": NEW}):
         answer = await alice.post("/account/password", fields)
@@ -510,7 +508,7 @@ async def test_no_current_password_is_no_current_password(app: TestApp, alice: B
 
 
 @pytest.mark.guide("A8", "A13")
-async def test_a_new_password_must_be_what_the_policy_says(app: TestApp, alice: Browser) -> None:
+async def test_a_new_password_must_meet_the_password_policy(app: TestApp, alice: Browser) -> None:
     before, hashes = await everything(app), app.hashes
     for typed, unmet in [
         ("", RULES),
@@ -528,7 +526,9 @@ async def test_a_new_password_must_be_what_the_policy_says(app: TestApp, alice: 
 
 
 @pytest.mark.asvs("S42", "S43")
-async def test_a_password_is_neither_trimmed_nor_cut(app: TestApp, alice: Browser) -> None:
+async def test_a_new_password_is_neither_trimmed_nor_truncated(
+    app: TestApp, alice: Browser
+) -> None:
     exact = " No.7 é" + "x" * 248 + " "
     assert (await change_password(alice, PASSWORD, exact + "y")).status_code == 422
     assert (await change_password(alice, PASSWORD, exact)).status_code == 303
@@ -539,7 +539,7 @@ async def test_a_password_is_neither_trimmed_nor_cut(app: TestApp, alice: Browse
 
 
 @pytest.mark.asvs("S48")
-async def test_a_refused_change_of_password_comes_back_with_both_forms_and_no_password(
+async def test_an_invalid_password_form_renders_the_page_without_passwords(
     alice: Browser,
 ) -> None:
     answer = await change_password(alice, "typed-No.1", "typed-no", name="Typed")
@@ -553,7 +553,7 @@ async def test_a_refused_change_of_password_comes_back_with_both_forms_and_no_pa
 
 
 @pytest.mark.asvs("S102")
-async def test_two_clicks_on_change_password_change_it_once_and_lock_nobody_out(
+async def test_a_double_submit_of_a_password_change_keeps_one_session(
     app: TestApp, alice: Browser
 ) -> None:
     answers = await asyncio.gather(*[change_password(alice, PASSWORD, NEW) for _ in range(2)])
@@ -564,7 +564,7 @@ async def test_two_clicks_on_change_password_change_it_once_and_lock_nobody_out(
 
 
 @pytest.mark.asvs("S46", "S16")
-async def test_of_two_changes_of_one_password_at_once_the_second_no_longer_knows_the_current_one(
+async def test_of_two_concurrent_password_changes_one_succeeds(
     app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
     """Otherwise an attacker who knows the old password could undo the change that was meant to lock
@@ -580,7 +580,7 @@ async def test_of_two_changes_of_one_password_at_once_the_second_no_longer_knows
 
 
 @pytest.mark.asvs("S16", "S37")
-async def test_a_change_of_password_does_not_outlive_the_end_of_its_session(
+async def test_a_password_change_does_not_restore_an_ended_session(
     make_app: Callable, app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
     """The attacker has Alice's phone and her password, and changes it while she logs out
@@ -597,7 +597,7 @@ async def test_a_change_of_password_does_not_outlive_the_end_of_its_session(
 
 
 @pytest.mark.asvs("S16")
-async def test_a_log_in_with_the_old_password_does_not_outlive_the_change_that_came_between(
+async def test_a_login_with_the_old_password_fails_after_a_concurrent_change(
     make_app: Callable, cheap: Passwords
 ) -> None:
     hasher = HeldHasher()
@@ -615,7 +615,7 @@ async def test_a_log_in_with_the_old_password_does_not_outlive_the_change_that_c
 
 
 @pytest.mark.parametrize("path", ["/account", "/account/check/name", "/account/password"])
-async def test_a_form_that_was_drawn_for_somebody_else_does_nothing_and_says_who_is_in(
+async def test_an_account_form_of_another_viewer_changes_nothing(
     app: TestApp, alice: Browser, bob: Browser, path: str
 ) -> None:
     before, fields = (
@@ -630,7 +630,7 @@ async def test_a_form_that_was_drawn_for_somebody_else_does_nothing_and_says_who
     assert own.status_code in (200, 303)
 
 
-async def test_an_invisible_phone_is_none_and_a_pasted_page_address_is_cleaned(
+async def test_invisible_characters_are_removed_from_phone_and_slug(
     app: TestApp, alice: Browser
 ) -> None:
     answer = await alice.post(
@@ -640,7 +640,7 @@ async def test_an_invisible_phone_is_none_and_a_pasted_page_address_is_cleaned(
     assert await app.rows("SELECT slug, phone FROM users") == [("alice-l", "")]
 
 
-async def test_a_phone_and_a_name_have_few_marks_on_each_letter(
+async def test_name_and_phone_allow_few_combining_marks_per_letter(
     app: TestApp, alice: Browser
 ) -> None:
     for field in ("name", "phone"):

@@ -77,7 +77,7 @@ async def found(admin: Browser, **query: str) -> list[str]:
 # Search
 
 
-async def test_the_list_names_everybody_with_role_and_address(
+async def test_the_user_list_shows_role_email_and_team(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     await app.change("UPDATE users SET team = 'Harbour' WHERE name = 'Alice'")
@@ -126,7 +126,7 @@ SEARCHES = [
 ]
 
 
-async def test_a_search_takes_what_was_typed_as_it_is_written(
+async def test_a_user_search_treats_special_characters_literally(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     for number, name in enumerate(sorted(EVERYBODY - {"Ada", "Alice"})):
@@ -134,7 +134,7 @@ async def test_a_search_takes_what_was_typed_as_it_is_written(
     assert {q: set(await found(ada, q=q)) for q, _ in SEARCHES} == dict(SEARCHES)
 
 
-async def test_a_search_finds_letters_beyond_ascii_whatever_the_locale(
+async def test_a_user_search_finds_non_ascii_letters_in_any_locale(
     postgres_server: PostgresServer, make_app: Callable
 ) -> None:
     name = postgres_server.create("template0", "LC_COLLATE 'C' LC_CTYPE 'C' ENCODING 'UTF8'")
@@ -150,9 +150,7 @@ async def test_a_search_finds_letters_beyond_ascii_whatever_the_locale(
         postgres_server.drop(name)
 
 
-async def test_a_search_finds_an_international_domain_in_either_form(
-    app: TestApp, ada: Browser
-) -> None:
+async def test_a_user_search_finds_unicode_and_ascii_domains(app: TestApp, ada: Browser) -> None:
     await app.sign_up_user("Bettina", email="bettina@bücher.de")
     assert await app.rows("SELECT email FROM users WHERE name = 'Bettina'") == [
         ("bettina@xn--bcher-kva.de",)
@@ -168,7 +166,7 @@ async def test_a_search_finds_an_international_domain_in_either_form(
         assert await found(ada, q=q) == ["Bettina"], q
 
 
-async def test_a_search_finds_the_new_name_and_not_the_old(ada: Browser, alice: Browser) -> None:
+async def test_a_user_search_finds_a_changed_name(ada: Browser, alice: Browser) -> None:
     assert (await alice.post("/account", {"name": "Élise"})).status_code == 303
     assert [await found(ada, q=q) for q in ("É", "alice liddell", "alice@")] == [
         ["Élise"],
@@ -177,7 +175,7 @@ async def test_a_search_finds_the_new_name_and_not_the_old(ada: Browser, alice: 
     ]
 
 
-async def test_a_user_whom_the_version_before_added_is_found(
+async def test_a_user_search_finds_rows_without_a_search_key(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     await app.change("UPDATE users SET search_key = NULL WHERE name = 'Alice'")
@@ -187,9 +185,7 @@ async def test_a_user_whom_the_version_before_added_is_found(
     assert keys == [("alice\nalice@example.com",)]
 
 
-async def test_a_search_that_finds_nobody_says_so_and_keeps_what_was_typed(
-    ada: Browser, alice: Browser
-) -> None:
+async def test_a_user_search_without_results_keeps_the_query(ada: Browser, alice: Browser) -> None:
     answer = await ada.get("/admin/users?q=<b>nobody</b>&sort=email")
     page = read(answer)
     assert names(answer) == []
@@ -212,7 +208,7 @@ async def sixty(app: TestApp, ada: Browser, alice: Browser) -> list[str]:
     return ["Ada", "Alice", *[f"Guest {n}" for n in range(10, 68)]]
 
 
-async def test_the_list_comes_in_pages_and_past_the_end_is_the_last(
+async def test_the_user_list_is_paginated_and_ends_at_the_last_page(
     ada: Browser, sixty: list[str]
 ) -> None:
     for page, shown in (
@@ -225,7 +221,7 @@ async def test_the_list_comes_in_pages_and_past_the_end_is_the_last(
         assert await found(ada, sort="name", page=page) == sixty[slice(*shown)], page
 
 
-async def test_what_is_no_number_of_a_page_is_the_first(ada: Browser, sixty: list[str]) -> None:
+async def test_an_invalid_page_number_means_the_first_page(ada: Browser, sixty: list[str]) -> None:
     for garbage in ("", "0", "-1", "abc", "1.5", "1e9", "9" * 30, "２", "1 OR 1=1", "%00"):
         answer = await ada.get(f"/admin/users?page={garbage}")
         assert (answer.status_code, "Page 1 of 3" in answer.text, len(names(answer))) == (
@@ -235,14 +231,12 @@ async def test_what_is_no_number_of_a_page_is_the_first(ada: Browser, sixty: lis
         ), garbage
 
 
-async def test_a_page_that_cannot_be_read_keeps_the_search(ada: Browser, alice: Browser) -> None:
+async def test_an_invalid_page_or_order_keeps_the_search(ada: Browser, alice: Browser) -> None:
     for query in ({"page": "abc"}, {"sort": "abc"}):
         assert await found(ada, q="alice", **query) == ["Alice"]
 
 
-async def test_a_page_leads_to_its_neighbours_and_keeps_search_and_order(
-    ada: Browser, sixty: list[str]
-) -> None:
+async def test_page_links_keep_search_and_order(ada: Browser, sixty: list[str]) -> None:
     for number, neighbours in ((1, {"next": 2}), (2, {"prev": 1, "next": 3}), (3, {"prev": 2})):
         pages = read(await ada.get(f"/admin/users?q=e&sort=name&page={number}")).one(
             "nav", aria_label="Pages"
@@ -254,11 +248,11 @@ async def test_a_page_leads_to_its_neighbours_and_keeps_search_and_order(
         }
 
 
-async def test_a_short_list_has_no_pages(ada: Browser, alice: Browser) -> None:
+async def test_a_short_user_list_has_no_page_links(ada: Browser, alice: Browser) -> None:
     assert read(await ada.get("/admin/users")).all("nav", aria_label="Pages") == []
 
 
-async def test_the_list_is_sorted_as_asked(app: TestApp, ada: Browser) -> None:
+async def test_the_user_list_is_sorted_by_the_given_order(app: TestApp, ada: Browser) -> None:
     app.clock.move(minutes=1)
     alan = await app.sign_up_user("alan", email="z@example.com")
     app.clock.move(minutes=1)
@@ -288,9 +282,7 @@ async def test_the_fragment_is_the_main_part_of_the_page(ada: Browser, alice: Br
     assert fragment.text.partition("</title>\n")[2].strip() in page.text
 
 
-async def test_a_search_ignores_invisible_characters_around_an_address(
-    ada: Browser, alice: Browser
-) -> None:
+async def test_a_user_search_ignores_invisible_characters(ada: Browser, alice: Browser) -> None:
     assert await found(ada, q="\ufeffalice@example.com\u200b") == ["Alice"]
     assert await found(ada, q="\u202aalice@example.com\u202c") == ["Alice"]
 
@@ -298,7 +290,7 @@ async def test_a_search_ignores_invisible_characters_around_an_address(
 # One user
 
 
-async def test_a_page_of_its_own_has_the_actions_and_leads_back(
+async def test_the_page_of_a_user_has_the_actions_and_a_link_back(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     path = f"/admin/users/{await id_of(app, 'Alice')}"
@@ -321,7 +313,7 @@ async def test_a_page_of_its_own_has_the_actions_and_leads_back(
     assert await app.rows("SELECT team FROM users WHERE name = 'Alice'") == [("Harbour",)]
 
 
-async def test_the_page_of_nobody_is_404_and_others_do_not_see_it(
+async def test_the_page_of_a_user_is_for_admins_and_404_if_unknown(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     for user_id in (UNKNOWN, "alice", "%00", "%25"):
@@ -331,7 +323,7 @@ async def test_the_page_of_nobody_is_404_and_others_do_not_see_it(
         assert (answer.status_code, "ada@example.com" in answer.text) == (403, False)
 
 
-async def test_the_list_is_light(ada: Browser, sixty: list[str]) -> None:
+async def test_the_user_list_is_small(ada: Browser, sixty: list[str]) -> None:
     answer = await ada.get("/admin/users")
     assert len(read(answer).one(id="result-list").all("form")) == 0
     assert len(gzip.compress(answer.content, 9)) < 5_000
@@ -341,7 +333,7 @@ async def test_the_list_is_light(ada: Browser, sixty: list[str]) -> None:
 
 
 @pytest.mark.asvs("S37")
-async def test_a_promoted_person_is_an_administrator_at_once_with_the_old_cookie(
+async def test_a_promoted_user_is_an_admin_with_the_old_cookie(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     thief = await app.attacker_with_cookie_of(alice)
@@ -356,7 +348,7 @@ async def test_a_promoted_person_is_an_administrator_at_once_with_the_old_cookie
 @pytest.mark.guide("D2", "D30", "D31", "T1")
 @pytest.mark.asvs("S37")
 @EVERY_ACTION
-async def test_a_demoted_person_can_do_nothing_though_the_cookie_says_admin(
+async def test_a_demoted_admin_can_change_nothing_with_the_old_cookie(
     app: TestApp, ada: Browser, alice: Browser, bob: Browser, action: str, fields: dict[str, str]
 ) -> None:
     await act(app, ada, "Alice", "role", role="admin")
@@ -375,7 +367,7 @@ async def test_a_demoted_person_can_do_nothing_though_the_cookie_says_admin(
 
 @pytest.mark.guide("D2", "D31", "T1", "T2")
 @pytest.mark.asvs("S37")
-async def test_a_demoted_person_is_told_so_as_a_page_as_a_fragment_and_as_json(
+async def test_a_demoted_admin_gets_403_as_page_fragment_and_json(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     await act(app, ada, "Alice", "role", role="admin")
@@ -403,7 +395,7 @@ async def test_a_demoted_person_is_told_so_as_a_page_as_a_fragment_and_as_json(
 
 @pytest.mark.guide("D30")
 @EVERY_ACTION
-async def test_a_user_and_a_stranger_can_do_nothing_to_anybody(
+async def test_only_admins_can_change_other_users(
     app: TestApp,
     ada: Browser,
     alice: Browser,
@@ -425,7 +417,7 @@ async def test_a_user_and_a_stranger_can_do_nothing_to_anybody(
 
 @pytest.mark.guide("D26", "D2", "T2")
 @pytest.mark.asvs("S37")
-async def test_the_dashboard_follows_the_role_in_the_row(
+async def test_the_dashboard_follows_the_role_in_the_database(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     seen = []
@@ -443,7 +435,7 @@ async def test_the_dashboard_follows_the_role_in_the_row(
 
 
 @pytest.mark.asvs("S37", "S66")
-async def test_a_disabled_person_is_out_at_once_and_stays_out_until_enabled(
+async def test_a_disabled_user_is_logged_out_until_enabled(
     app: TestApp, ada: Browser, alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     cookie = alice.cookie
@@ -463,7 +455,7 @@ async def test_a_disabled_person_is_out_at_once_and_stays_out_until_enabled(
 
 
 @pytest.mark.asvs("S66", "S37")
-async def test_ending_a_persons_sessions_ends_all_of_them_and_nobody_elses(
+async def test_ending_the_sessions_of_a_user_affects_no_other_user(
     app: TestApp, ada: Browser, alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     assert (await act(app, ada, "Alice", "end-sessions")).status_code == 303
@@ -476,7 +468,7 @@ async def test_ending_a_persons_sessions_ends_all_of_them_and_nobody_elses(
     assert (await alice.log_in()).status_code == 303
 
 
-async def test_a_team_is_trimmed_and_emptied_and_at_most_forty_long(
+async def test_a_team_is_trimmed_and_may_be_empty(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     for typed, stored in ((" Harbour ", "Harbour"), ("⚓" * 40, "⚓" * 40), ("", "")):
@@ -484,7 +476,9 @@ async def test_a_team_is_trimmed_and_emptied_and_at_most_forty_long(
         assert await app.rows("SELECT team FROM users WHERE name = 'Alice'") == [(stored,)]
 
 
-async def test_an_invisible_team_is_no_team(app: TestApp, ada: Browser, alice: Browser) -> None:
+async def test_a_team_of_invisible_characters_is_empty(
+    app: TestApp, ada: Browser, alice: Browser
+) -> None:
     """An empty-looking team that two users share would show each of them the phone number of the
     other.
     """
@@ -493,15 +487,13 @@ async def test_an_invisible_team_is_no_team(app: TestApp, ada: Browser, alice: B
         assert await app.rows("SELECT team FROM users WHERE name = 'Alice'") == [("",)]
 
 
-async def test_a_team_that_is_absent_stays_as_it_is(
-    app: TestApp, ada: Browser, alice: Browser
-) -> None:
+async def test_an_absent_team_stays_unchanged(app: TestApp, ada: Browser, alice: Browser) -> None:
     await act(app, ada, "Alice", "team", team="Harbour")
     await act(app, ada, "Alice", "team")
     assert await app.rows("SELECT team FROM users WHERE name = 'Alice'") == [("Harbour",)]
 
 
-async def test_what_is_no_role_and_no_team_is_refused_and_changes_nothing(
+async def test_an_invalid_role_or_team_is_refused_and_changes_nothing(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     before = await everything(app)
@@ -515,7 +507,7 @@ async def test_what_is_no_role_and_no_team_is_refused_and_changes_nothing(
 
 @EVERY_ACTION
 @pytest.mark.asvs("S05")
-async def test_who_is_not_there_is_404_and_nobody_else_is_touched(
+async def test_a_change_of_an_unknown_user_is_404_and_changes_nothing(
     app: TestApp, ada: Browser, alice: Browser, action: str, fields: dict[str, str]
 ) -> None:
     before = await everything(app)
@@ -530,7 +522,7 @@ async def test_who_is_not_there_is_404_and_nobody_else_is_touched(
 @pytest.mark.parametrize(
     ("action", "fields"), [("team", {}), ("team", {"team": "x" * 41}), ("role", {"role": "root"})]
 )
-async def test_who_is_not_there_is_404_whatever_else_is_wrong(
+async def test_an_unknown_user_is_404_even_if_the_form_is_invalid(
     app: TestApp, ada: Browser, action: str, fields: dict[str, str]
 ) -> None:
     for ask in (Browser.post, Browser.post_fragment):
@@ -547,7 +539,7 @@ async def test_who_is_not_there_is_404_whatever_else_is_wrong(
         ("end-sessions", {}, "Logged out everywhere."),
     ],
 )
-async def test_htmx_gets_the_list_where_it_stood_and_one_message(
+async def test_a_change_by_htmx_returns_the_same_page_of_the_list(
     app: TestApp, ada: Browser, sixty: list[str], action: str, fields: dict[str, str], told: str
 ) -> None:
     where = {"q": "guest", "sort": "name", "page": "2"}
@@ -568,7 +560,7 @@ async def test_htmx_gets_the_list_where_it_stood_and_one_message(
     assert expected in row.text
 
 
-async def test_a_refused_team_leaves_the_list_where_it_is(
+async def test_an_invalid_team_by_htmx_returns_the_list_with_the_input(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     """The 422 response replaces the list, so it must contain the list with the typed text."""
@@ -590,7 +582,7 @@ async def grace(app: TestApp) -> Browser:
 
 
 @pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
-async def test_whoever_gives_up_the_role_goes_to_the_dashboard_and_stays_in(
+async def test_an_admin_who_demotes_themselves_goes_to_the_dashboard(
     app: TestApp, ada: Browser, grace: Browser, ask: Callable, answered: int
 ) -> None:
     answer = await act(app, ada, "Ada", "role", ask, role="user")
@@ -601,7 +593,7 @@ async def test_whoever_gives_up_the_role_goes_to_the_dashboard_and_stays_in(
 
 @pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
 @pytest.mark.parametrize("action", ["disable", "end-sessions"])
-async def test_whoever_ends_their_own_sessions_goes_to_the_log_in_without_a_cookie(
+async def test_an_admin_who_ends_their_own_sessions_goes_to_login(
     app: TestApp, ada: Browser, grace: Browser, ask: Callable, answered: int, action: str
 ) -> None:
     thief = await app.attacker_with_cookie_of(ada)
@@ -615,7 +607,7 @@ async def test_whoever_ends_their_own_sessions_goes_to_the_log_in_without_a_cook
 @pytest.mark.asvs("S38")
 @pytest.mark.parametrize(("action", "fields"), [("role", {"role": "user"}), ("disable", {})])
 @pytest.mark.parametrize("others", ["none", "one that is disabled"])
-async def test_the_last_administrator_can_be_neither_demoted_nor_disabled(
+async def test_the_last_admin_can_be_neither_demoted_nor_disabled(
     app: TestApp, ada: Browser, alice: Browser, action: str, fields: dict[str, str], others: str
 ) -> None:
     if others != "none":
@@ -631,7 +623,7 @@ async def test_the_last_administrator_can_be_neither_demoted_nor_disabled(
 
 @pytest.mark.asvs("S38", "S102")
 @pytest.mark.parametrize(("action", "fields"), [("role", {"role": "user"}), ("disable", {})])
-async def test_of_two_administrators_who_turn_on_each_other_at_once_one_stays(
+async def test_two_admins_who_demote_each_other_leave_one_admin(
     app: TestApp, ada: Browser, grace: Browser, action: str, fields: dict[str, str]
 ) -> None:
     answers = await asyncio.gather(
@@ -645,7 +637,7 @@ async def test_of_two_administrators_who_turn_on_each_other_at_once_one_stays(
 
 @pytest.mark.asvs("S102")
 @EVERY_ACTION
-async def test_two_clicks_do_it_once_and_are_both_answered_well(
+async def test_a_double_submit_of_an_admin_change_succeeds(
     app: TestApp, ada: Browser, alice: Browser, action: str, fields: dict[str, str]
 ) -> None:
     answers = await asyncio.gather(*[act(app, ada, "Alice", action, **fields) for _ in range(2)])
@@ -662,7 +654,7 @@ async def test_two_clicks_do_it_once_and_are_both_answered_well(
     )
 
 
-async def test_a_form_that_was_drawn_for_another_administrator_does_nothing(
+async def test_an_admin_form_of_another_viewer_changes_nothing(
     app: TestApp, ada: Browser, grace: Browser, alice: Browser
 ) -> None:
     before, viewer = await everything(app), await id_of(app, "Grace")
@@ -674,7 +666,9 @@ async def test_a_form_that_was_drawn_for_another_administrator_does_nothing(
 
 
 @pytest.mark.asvs("S97")
-async def test_of_two_roles_the_first_counts(app: TestApp, ada: Browser, alice: Browser) -> None:
+async def test_the_first_value_of_a_repeated_role_counts(
+    app: TestApp, ada: Browser, alice: Browser
+) -> None:
     path = f"/admin/users/{await id_of(app, 'Alice')}/role"
     for body, role in (("role=user&role=admin", "user"), ("role=admin&role=user", "admin")):
         form = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -683,7 +677,7 @@ async def test_of_two_roles_the_first_counts(app: TestApp, ada: Browser, alice: 
 
 
 @pytest.mark.asvs("S38")
-async def test_no_form_of_an_administrator_has_a_password_in_it(
+async def test_no_admin_form_has_a_password_field(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     page = read(await ada.get(f"/admin/users/{await id_of(app, 'Alice')}"))
@@ -695,5 +689,5 @@ async def test_no_form_of_an_administrator_has_a_password_in_it(
 
 
 @pytest.mark.asvs("S38")
-async def test_a_fresh_house_has_nobody_in_it(app: TestApp) -> None:
+async def test_a_new_database_has_no_users(app: TestApp) -> None:
     assert await app.count("users") == 0

@@ -17,7 +17,7 @@ def is_a_problem(answer: httpx.Response, status: int) -> bool:
 
 
 @pytest.mark.guide("D32", "D25")
-async def test_the_session_says_who_is_in_and_until_when(app: TestApp, alice: Browser) -> None:
+async def test_the_session_endpoint_returns_user_and_expiry(app: TestApp, alice: Browser) -> None:
     answer = await alice.get("/api/session")
     ((user_id,),) = await app.rows("SELECT id FROM users")
     assert answer.status_code == 200
@@ -29,7 +29,7 @@ async def test_the_session_says_who_is_in_and_until_when(app: TestApp, alice: Br
 
 @pytest.mark.guide("D16", "T1", "B13")
 @pytest.mark.parametrize("headers", [{}, HTMX, {"Accept": "text/html"}])
-async def test_a_stranger_gets_401_and_never_a_redirect(
+async def test_the_session_endpoint_returns_401_to_anonymous_users(
     anonymous: Browser, headers: dict[str, str]
 ) -> None:
     answer = await anonymous.get("/api/session", **headers)
@@ -38,9 +38,7 @@ async def test_a_stranger_gets_401_and_never_a_redirect(
 
 
 @pytest.mark.guide("D16", "C3")
-async def test_a_cookie_that_the_database_does_not_know_is_deleted(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_the_session_endpoint_deletes_a_revoked_cookie(app: TestApp, alice: Browser) -> None:
     await app.change("DELETE FROM sessions")
     answer = await alice.get("/api/session")
     assert is_a_problem(answer, 401)
@@ -50,20 +48,20 @@ async def test_a_cookie_that_the_database_does_not_know_is_deleted(
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/api/nothing", 404), ("DELETE", "/api/session", 405)]
 )
-async def test_an_error_is_a_problem_in_json(
+async def test_an_api_error_is_problem_details(
     alice: Browser, method: str, path: str, status: int
 ) -> None:
     assert is_a_problem(await alice.ask(method, path), status)
 
 
-async def test_the_session_costs_one_query(app: TestApp, alice: Browser) -> None:
+async def test_the_session_endpoint_costs_one_query(app: TestApp, alice: Browser) -> None:
     before = app.statements
     await alice.get("/api/session")
     assert app.statements == before + 1
 
 
 @pytest.mark.guide("D31", "D30", "T1")
-async def test_the_list_of_people_is_for_administrators(
+async def test_the_api_lists_users_for_admins_only(
     alice: Browser, ada: Browser, anonymous: Browser
 ) -> None:
     for headers in ({}, HTMX):
@@ -76,7 +74,7 @@ async def test_the_list_of_people_is_for_administrators(
     }
 
 
-async def test_a_page_past_the_end_is_empty_so_that_who_pages_through_comes_to_it(
+async def test_an_api_page_past_the_end_is_empty(
     ada: Browser,
 ) -> None:
     first, second = [(await ada.get(f"/api/admin/users?page={page}")).json() for page in (1, 2)]
@@ -86,7 +84,7 @@ async def test_a_page_past_the_end_is_empty_so_that_who_pages_through_comes_to_i
 
 @pytest.mark.guide("D22", "D33", "D4")
 @pytest.mark.asvs("S88")
-async def test_a_profile_shows_each_viewer_what_they_may_see(
+async def test_an_api_profile_contains_the_fields_that_the_viewer_may_see(
     app: TestApp, alice: Browser, bob: Browser, ada: Browser, anonymous: Browser
 ) -> None:
     async def seen_by(person: Browser) -> tuple:

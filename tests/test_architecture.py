@@ -528,7 +528,7 @@ rules = list(dict.fromkeys(rule for rule, _ in RULES))
 @pytest.mark.guide("A26", "D3", "D24")
 @pytest.mark.asvs("S112")
 @pytest.mark.parametrize("rule", rules, ids=lambda rule: rule.__name__)
-def test_the_house_keeps_the_rule(rule: Callable[[Tree], Iterator[str]]) -> None:
+def test_the_code_obeys_the_rule(rule: Callable[[Tree], Iterator[str]]) -> None:
     assert (
         list(
             rule(
@@ -544,14 +544,14 @@ def test_the_house_keeps_the_rule(rule: Callable[[Tree], Iterator[str]]) -> None
 @pytest.mark.parametrize(
     ("rule", "planted"), RULES, ids=lambda value: getattr(value, "__name__", "planted")
 )
-def test_a_planted_violation_is_noticed(
+def test_the_rule_detects_a_planted_violation(
     rule: Callable[[Tree], Iterator[str]], planted: Tree
 ) -> None:
     assert list(rule(planted))
 
 
 @pytest.mark.guide("D14")
-def test_nothing_but_the_server_module_knows_which_server_it_is() -> None:
+def test_only_the_server_package_imports_uvicorn() -> None:
     files = tree("web", "db").items()
     importers = {
         path for path, source in files if any(is_in(name, ("uvicorn",)) for name in imports(source))
@@ -560,7 +560,7 @@ def test_nothing_but_the_server_module_knows_which_server_it_is() -> None:
 
 
 @pytest.mark.guide("D8", "T5")
-def test_every_url_stands_in_the_table_once_and_says_who_may_ask() -> None:
+def test_every_path_is_routed_once_and_declares_its_access() -> None:
     assert all(
         type(route) is AppRoute and isinstance(route.access, RouteAccess) for route in routes
     )
@@ -568,7 +568,7 @@ def test_every_url_stands_in_the_table_once_and_says_who_may_ask() -> None:
 
 
 @pytest.mark.guide("D4", "D23", "D25", "T12")
-def test_a_statement_selects_what_its_dto_names_and_nothing_else() -> None:
+def test_a_statement_selects_exactly_the_fields_of_its_dataclass() -> None:
     for name, statement in statements():
         into = statement.into
         if isinstance(statement.clause, Select) and inspect.isclass(into):
@@ -593,7 +593,7 @@ def statements() -> Iterator[tuple[str, Statement]]:
         )
 
 
-def test_whatever_writes_a_name_or_an_email_writes_the_search_key() -> None:
+def test_every_write_of_name_or_email_writes_the_search_key() -> None:
     written = [
         {getattr(column, "name", column) for column in statement.clause._values or ()}
         for _, statement in statements()
@@ -605,6 +605,6 @@ def test_whatever_writes_a_name_or_an_email_writes_the_search_key() -> None:
 
 
 @pytest.mark.guide("D21")
-def test_nobody_can_make_a_viewer_by_hand() -> None:
+def test_a_viewer_cannot_be_constructed_directly() -> None:
     with pytest.raises(TypeError, match="issued by"):
         Viewer(*(None for _ in fields(Viewer)))  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ async def raw(anonymous: Browser, path: str, **headers: str) -> tuple[httpx.Resp
         return answer, b"".join([part async for part in answer.aiter_raw()])
 
 
-async def test_a_files_name_is_made_of_its_content_and_may_be_kept_for_ever(
+async def test_a_static_file_is_named_by_its_hash_and_cached_forever(
     anonymous: Browser,
 ) -> None:
     assets = await assets_of(anonymous)
@@ -55,7 +55,7 @@ CODINGS = [
 ]
 
 
-async def test_a_file_comes_in_a_coding_that_the_browser_knows(anonymous: Browser) -> None:
+async def test_a_static_file_is_compressed_as_the_client_accepts(anonymous: Browser) -> None:
     for path in await assets_of(anonymous):
         for accepted, coding, unpack in CODINGS:
             answer, body = await raw(anonymous, path, **{"Accept-Encoding": accepted})
@@ -67,7 +67,7 @@ async def test_a_file_comes_in_a_coding_that_the_browser_knows(anonymous: Browse
 
 
 @pytest.mark.asvs("S106")
-async def test_htmx_is_the_file_that_was_looked_at(anonymous: Browser) -> None:
+async def test_htmx_has_the_reviewed_hash(anonymous: Browser) -> None:
     (path,) = [path for path in await assets_of(anonymous) if "htmx" in path]
     body = (await anonymous.get(path)).content
     assert (
@@ -96,12 +96,12 @@ ELSEWHERE = [
 
 
 @pytest.mark.asvs("S77")
-async def test_nothing_but_a_listed_file_is_served(anonymous: Browser) -> None:
+async def test_only_known_static_files_are_served(anonymous: Browser) -> None:
     assert [path for path in ELSEWHERE if (await anonymous.get(path)).status_code != 404] == []
 
 
 @pytest.mark.asvs("S77")
-async def test_a_thousand_ranges_get_the_whole_file_once(anonymous: Browser) -> None:
+async def test_a_request_for_1000_ranges_returns_the_file_once(anonymous: Browser) -> None:
     (path, *_) = await assets_of(anonymous)
     ranges = "bytes=" + ",".join(f"{n}-{n}" for n in range(1000))
     answer = await anonymous.get(path, Range=ranges)
@@ -111,13 +111,13 @@ async def test_a_thousand_ranges_get_the_whole_file_once(anonymous: Browser) -> 
     )
 
 
-async def test_the_sign_up_page_weighs_at_most_six_kilobytes(anonymous: Browser) -> None:
+async def test_the_sign_up_page_has_at_most_6_kb(anonymous: Browser) -> None:
     answer, body = await raw(anonymous, "/signup", **PACKED)
     assert answer.headers["content-encoding"] == "gzip"
     assert len(body) <= 6 * KB
 
 
-async def test_the_styles_go_without_comments_and_indentation_and_with_every_rule(
+async def test_the_stylesheet_is_served_without_comments_and_indentation(
     anonymous: Browser,
 ) -> None:
     page = read(await anonymous.get("/signup"))
@@ -140,7 +140,7 @@ async def test_the_script_is_served_without_comment_lines_and_indentation(
     assert served.splitlines() == [line for line in source if line and not line.startswith("//")]
 
 
-async def test_the_styles_weigh_at_most_eight_kilobytes_and_the_scripts_eighteen(
+async def test_the_stylesheet_has_at_most_8_kb_and_the_scripts_18_kb(
     anonymous: Browser,
 ) -> None:
     page = read(await anonymous.get("/signup"))
@@ -155,7 +155,7 @@ async def test_the_styles_weigh_at_most_eight_kilobytes_and_the_scripts_eighteen
     assert weights[1] <= 18 * KB
 
 
-async def test_the_answer_to_a_live_check_weighs_at_most_a_kilobyte(
+async def test_a_live_check_response_has_at_most_1024_bytes(
     alice: Browser, anonymous: Browser
 ) -> None:
     for field, text in (

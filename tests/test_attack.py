@@ -36,7 +36,7 @@ def entry(
     )
 
 
-def test_an_attack_made_anew_leaves_the_other_rows_as_they_were(attack: Any) -> None:
+def test_a_repeated_attack_replaces_only_its_own_entry(attack: Any) -> None:
     first = [
         entry(attack, "wapiti", ("Unencrypted Channels", "No HTTPS redirection")),
         entry(attack, "sqlmap"),
@@ -49,7 +49,7 @@ def test_an_attack_made_anew_leaves_the_other_rows_as_they_were(attack: Any) -> 
     assert attack.report.read() == [first[0], again]
 
 
-def test_a_finding_is_open_until_somebody_has_said_why_it_is_false(attack: Any) -> None:
+def test_a_finding_is_open_until_it_is_judged_false(attack: Any) -> None:
     judged = entry(attack, "wapiti", ("Unencrypted Channels", "No HTTPS redirection"))
     unjudged = entry(attack, "wapiti", ("SQL Injection", "GET /login"))
     elsewhere = entry(attack, "sqlmap", ("Unencrypted Channels", "No HTTPS redirection"))
@@ -62,7 +62,7 @@ def test_a_finding_is_open_until_somebody_has_said_why_it_is_false(attack: Any) 
     assert "*Open.*" in unjudged.section
 
 
-def test_the_matrix_complains_of_what_opens_breaks_or_leads_elsewhere(attack: Any) -> None:
+def test_the_path_attack_reports_access_failures_and_redirects(attack: Any) -> None:
     home = attack.paths.Row(("GET",), "/static/{name}", "anyone")
 
     def complaints(status: int, path: str = "/devices", body: bytes = b"", **headers: str) -> int:
@@ -89,7 +89,7 @@ def test_the_matrix_complains_of_what_opens_breaks_or_leads_elsewhere(attack: An
     ]
 
 
-def test_an_attack_that_there_is_not_is_refused_by_name() -> None:
+def test_an_unknown_attack_is_an_error() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.attack", "flattery"], cwd=ROOT, capture_output=True, text=True
     )

@@ -282,9 +282,7 @@ def describe_error(row: Row, cast: Cast) -> Row:
 
 @pytest.mark.asvs("S91")
 @pytest.mark.parametrize("what", CHANGES)
-async def test_a_change_has_one_row_that_tells_who_what_on_whom_and_from_where(
-    cast: Cast, what: str
-) -> None:
+async def test_a_change_is_recorded_in_one_complete_entry(cast: Cast, what: str) -> None:
     act, expected = CHANGES[what]
     before, state = await cast.trail(), await cast.state()
     await act(cast)
@@ -299,7 +297,7 @@ async def test_a_change_has_one_row_that_tells_who_what_on_whom_and_from_where(
 
 @pytest.mark.asvs("S91")
 @pytest.mark.parametrize("what", REFUSALS)
-async def test_a_refusal_has_one_row_too(cast: Cast, what: str) -> None:
+async def test_a_refused_attempt_is_recorded_in_one_entry(cast: Cast, what: str) -> None:
     act, expected = REFUSALS[what]
     before = await cast.trail()
     await act(cast)
@@ -311,15 +309,13 @@ async def test_a_refusal_has_one_row_too(cast: Cast, what: str) -> None:
 
 
 @pytest.mark.asvs("S91")
-async def test_the_operator_is_told_of_too_who_may_not_demote_the_last_either(
-    app: TestApp, ada: Browser
-) -> None:
+async def test_the_operator_demoting_the_last_admin_is_recorded(app: TestApp, ada: Browser) -> None:
     with pytest.raises(LastAdmin):
         await app.change_role(ada, "user")
     assert (await app.rows(TRAIL))[-1][:5] == ("role.change", "refused", "operator", None, "Ada")
 
 
-async def test_what_is_no_event_leaves_no_row(cast: Cast) -> None:
+async def test_requests_without_an_event_are_not_recorded(cast: Cast) -> None:
     before, ids = await cast.trail(), await cast.id_of("Alice")
     # These fields have their current values.
     await cast.alice.post("/account", {"name": "Alice", "slug": "alice", "phone": ""})
@@ -345,7 +341,7 @@ async def test_what_is_no_event_leaves_no_row(cast: Cast) -> None:
     assert await cast.trail() == before
 
 
-async def test_a_session_that_is_over_cannot_be_logged_out_of(cast: Cast) -> None:
+async def test_a_logout_of_an_ended_session_is_not_recorded(cast: Cast) -> None:
     thief = await cast.app.attacker_with_cookie_of(cast.alice)
     await cast.alice.post("/logout")
     rows = await cast.trail()
@@ -359,7 +355,7 @@ async def test_a_session_that_is_over_cannot_be_logged_out_of(cast: Cast) -> Non
 
 
 @pytest.mark.parametrize("environ", [{"SESSION_SECRET": "s" * 40, "SESSION_STRATEGY": "stateless"}])
-async def test_where_sessions_have_no_rows_the_same_is_told_without_them(
+async def test_stateless_sessions_record_the_same_events(
     make_app: Callable,
 ) -> None:
     app = await make_app(RATE_LIMITS="off")
@@ -414,7 +410,7 @@ async def test_a_change_that_is_not_made_is_not_recorded(cast: Cast) -> None:
 
 
 @pytest.mark.asvs("S48", "S92")
-async def test_it_holds_no_password_no_cookie_and_no_phone_and_no_row_is_ever_touched(
+async def test_the_audit_log_holds_no_secrets_and_is_append_only(
     app: TestApp,
 ) -> None:
     secrets = {PASSWORD, NEW, WRONG, "+49 30 1234"}
@@ -448,7 +444,7 @@ async def limited(make_app: Callable, cheap: Passwords) -> Cast:
 
 
 @pytest.mark.asvs("S104", "S91")
-async def test_an_administrator_can_do_a_minutes_work_in_a_minute(limited: Cast) -> None:
+async def test_admin_changes_are_rate_limited_per_admin(limited: Cast) -> None:
     alices = await limited.id_of("Alice")
     path = f"/admin/users/{alices}"
     for number in range(60):
@@ -482,7 +478,7 @@ async def test_an_administrator_can_do_a_minutes_work_in_a_minute(limited: Cast)
 
 @pytest.mark.asvs("S91")
 @pytest.mark.guide("D7")
-async def test_a_flood_of_forbidden_pages_is_one_row_a_minute_and_else_writes_nothing(
+async def test_repeated_forbidden_requests_are_recorded_once_a_minute(
     limited: Cast,
 ) -> None:
     app, before = limited.app, len(await limited.trail())
@@ -515,7 +511,7 @@ async def activity(person: Browser, query: str = "") -> list[str]:
     return sentences(answer.text)
 
 
-async def test_one_reads_in_plain_words_what_happened(cast: Cast) -> None:
+async def test_activity_describes_events_in_plain_words(cast: Cast) -> None:
     await cast.charlie.post("/login", ALICE | {"password": WRONG})
     await cast.charlie.post("/signup", ALICE | {"name": "Charlie", "password": NEW})
     await end_phone(cast)
@@ -541,7 +537,7 @@ async def test_one_reads_in_plain_words_what_happened(cast: Cast) -> None:
     assert (await activity(cast.ada))[0] == "You made Alice an administrator"
 
 
-async def test_when_from_where_and_what_to_do_stand_beside_it(cast: Cast) -> None:
+async def test_activity_shows_time_client_and_advice(cast: Cast) -> None:
     await cast.charlie.post("/login", ALICE | {"password": WRONG})
     page = read(await cast.alice.get("/account/activity"))
     entry = page.one("ol", id="activity").all("li")[0]
@@ -557,7 +553,7 @@ async def test_when_from_where_and_what_to_do_stand_beside_it(cast: Cast) -> Non
 
 
 @pytest.mark.asvs("S05", "S88")
-async def test_nobody_reads_what_is_anothers(cast: Cast) -> None:
+async def test_entries_of_other_users_are_not_shown(cast: Cast) -> None:
     await cast.at("Alice", "team", team="Harbour")
     await cast.charlie.post("/login", ALICE | {"password": WRONG})
     alices, before = await cast.id_of("Alice"), await activity(cast.bob)
@@ -588,7 +584,7 @@ async def test_nobody_reads_what_is_anothers(cast: Cast) -> None:
 
 
 @pytest.mark.asvs("S88")
-async def test_where_an_administrator_was_is_told_to_nobody_but_administrators(
+async def test_activity_does_not_show_the_client_of_an_admin(
     app: TestApp,
 ) -> None:
     alice = await app.sign_up_user("Alice")
@@ -607,7 +603,7 @@ async def plant(app: TestApp, many: int) -> None:
         await alice.post("/account", {"phone": str(number)})
 
 
-async def test_it_comes_in_pages(app: TestApp) -> None:
+async def test_activity_is_paginated(app: TestApp) -> None:
     await plant(app, 51)
     alice = await app.browser("Alice")
     await alice.log_in()
@@ -646,7 +642,7 @@ async def found(cast: Cast, query: str) -> list[list[str]]:
     return rows_of(page) if page.all("table") else []
 
 
-async def test_an_administrator_reads_who_did_what_on_whom_and_from_where(cast: Cast) -> None:
+async def test_the_audit_page_shows_actor_target_time_client_and_outcome(cast: Cast) -> None:
     await cast.charlie.post("/login", {"email": "nobody@example.com", "password": WRONG})
     await cast.charlie.post("/login", ALICE | {"password": WRONG})
     await cast.at("Alice", "role", role="admin")
@@ -670,7 +666,7 @@ async def test_an_administrator_reads_who_did_what_on_whom_and_from_where(cast: 
     ] in rows
 
 
-async def test_what_was_asked_for_is_found_and_nothing_else(cast: Cast) -> None:
+async def test_the_audit_page_filters_by_text_event_and_outcome(cast: Cast) -> None:
     await cast.charlie.post("/login", ALICE | {"password": WRONG})
     await cast.at("Alice", "team", team="Harbour")
     await cast.bob.get("/admin/users")
@@ -710,7 +706,7 @@ async def test_what_was_asked_for_is_found_and_nothing_else(cast: Cast) -> None:
     }
 
 
-async def test_what_cannot_be_read_in_the_address_is_left_out(cast: Cast) -> None:
+async def test_the_audit_page_ignores_invalid_parameters(cast: Cast) -> None:
     everything = await found(cast, "")
     for query in (
         "event=x",
@@ -727,7 +723,7 @@ async def test_what_cannot_be_read_in_the_address_is_left_out(cast: Cast) -> Non
         assert await found(cast, far) == []
 
 
-async def test_the_form_keeps_what_was_asked_and_pages_keep_it_too(cast: Cast) -> None:
+async def test_the_audit_form_and_page_links_keep_the_filter(cast: Cast) -> None:
     for number in range(30):
         await cast.at("Alice", "team", team=f"Team {number}")
     page = read(await cast.ada.get("/admin/audit?q=alice&event=team.change&outcome=done"))
@@ -753,7 +749,7 @@ async def test_the_form_keeps_what_was_asked_and_pages_keep_it_too(cast: Cast) -
 
 
 @pytest.mark.guide("D29")
-async def test_both_pages_are_few_statements_and_their_fragments_a_part_of_them(cast: Cast) -> None:
+async def test_activity_and_audit_page_cost_two_statements(cast: Cast) -> None:
     for number in range(30):
         await cast.at("Alice", "team", team=f"Team {number}")
     for person, path in (
@@ -768,7 +764,7 @@ async def test_both_pages_are_few_statements_and_their_fragments_a_part_of_them(
         assert len(read(fragment).all("h1")) == 1
 
 
-async def test_the_bar_leads_administrators_there_and_nobody_else(cast: Cast) -> None:
+async def test_only_admins_have_a_link_to_the_audit_page(cast: Cast) -> None:
     for person, expected in ((cast.ada, True), (cast.alice, False)):
         links = [
             link.attrs.get("href")
@@ -789,7 +785,7 @@ MARKUP = [
 
 
 @pytest.mark.asvs("S33")
-async def test_names_teams_browsers_and_searches_are_text(app: TestApp) -> None:
+async def test_audit_pages_render_user_text_as_text(app: TestApp) -> None:
     ada = await app.admin("Ada")
     shapes = []
     for number, text in enumerate(["Plain", *MARKUP]):
@@ -813,7 +809,7 @@ async def test_names_teams_browsers_and_searches_are_text(app: TestApp) -> None:
     assert all(shape == shapes[0] for shape in shapes)
 
 
-async def test_a_row_that_somebody_has_spoilt_is_still_shown(cast: Cast) -> None:
+async def test_a_corrupted_entry_is_still_shown(cast: Cast) -> None:
     await cast.at("Alice", "team", team="Harbour")
     for detail in (
         "",
@@ -842,7 +838,7 @@ async def test_a_row_that_somebody_has_spoilt_is_still_shown(cast: Cast) -> None
 
 
 @pytest.mark.asvs("S91", "S113")
-def test_every_event_has_its_words_and_is_documented() -> None:
+def test_every_event_has_a_label_and_is_documented() -> None:
     section = (
         (ROOT / "docs" / "operations.md")
         .read_text()
@@ -855,7 +851,7 @@ def test_every_event_has_its_words_and_is_documented() -> None:
 
 
 @pytest.mark.asvs("S91")
-def test_every_event_of_the_registry_is_recorded_somewhere_and_each_story_is_told_here() -> None:
+def test_every_event_of_the_registry_is_tested() -> None:
     told = {row.event for _, row in [*CHANGES.values(), *REFUSALS.values()]} | {
         "limit.reached",
         "entries.left-out",
@@ -872,7 +868,7 @@ async def count_of(cast: Cast, event: str) -> int:
 
 
 @pytest.mark.asvs("S95", "S91")
-async def test_many_changes_of_one_account_are_ten_entries_and_a_count(limited: Cast) -> None:
+async def test_many_changes_of_one_account_are_summarized(limited: Cast) -> None:
     for number in range(25):
         limited.app.clock.move(seconds=2)
         assert (await limited.alice.post("/account", {"phone": str(number)})).status_code == 303
@@ -889,7 +885,7 @@ async def test_many_changes_of_one_account_are_ten_entries_and_a_count(limited: 
 
 
 @pytest.mark.asvs("S95", "S91")
-async def test_log_ins_of_one_network_do_not_hide_one_from_elsewhere(
+async def test_logins_from_one_network_do_not_hide_one_from_another(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap, RATE_LIMITS="enforce", TRUSTED_PROXIES="192.0.2.14")
@@ -904,7 +900,7 @@ async def test_log_ins_of_one_network_do_not_hide_one_from_elsewhere(
 
 
 @pytest.mark.asvs("S95", "S91")
-async def test_guesses_at_unknown_addresses_do_not_hide_those_at_an_account(limited: Cast) -> None:
+async def test_failed_logins_with_unknown_emails_do_not_hide_others(limited: Cast) -> None:
     store = limited.app.store
     async with store.transaction():
         while await try_take_token(store, LOGIN_UNKNOWN, HOME):
@@ -918,7 +914,7 @@ async def test_guesses_at_unknown_addresses_do_not_hide_those_at_an_account(limi
 
 
 @pytest.mark.asvs("S95")
-async def test_one_client_with_many_accounts_has_one_budget(
+async def test_the_accounts_of_one_client_share_an_entry_budget(
     limited: Cast, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = limited.app.store
@@ -936,7 +932,7 @@ async def test_one_client_with_many_accounts_has_one_budget(
 
 
 @pytest.mark.asvs("S91")
-async def test_what_an_administrator_does_to_others_is_always_written(limited: Cast) -> None:
+async def test_admin_changes_have_no_entry_budget(limited: Cast) -> None:
     for number in range(30):
         await limited.at("Alice", "team", team=f"Team {number}")
     assert await count_of(limited, "team.change") == 30

@@ -86,12 +86,12 @@ async def numbers(app: TestApp) -> list[int]:
 
 
 @pytest.mark.asvs("S92")
-async def test_what_nobody_has_touched_fits_and_the_head_is_told(trail: TestApp) -> None:
+async def test_an_unchanged_log_is_valid_and_the_head_is_printed(trail: TestApp) -> None:
     ((mac,),) = await trail.rows("SELECT seal FROM audit WHERE number = 9")
     assert await verify(trail) == (0, f"9 entries verified\nhead: 9:{mac}\n")
 
 
-async def test_an_empty_trail_fits(app: TestApp, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_empty_log_is_valid(app: TestApp, caplog: pytest.LogCaptureFixture) -> None:
     await prune(app.store)
     assert caplog.text == ""
     assert await verify(app) == (0, "0 entries verified\nhead: 0:\n")
@@ -99,7 +99,7 @@ async def test_an_empty_trail_fits(app: TestApp, caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.asvs("S92")
 @pytest.mark.parametrize("column", COLUMNS)
-async def test_a_row_that_was_changed_is_named(trail: TestApp, column: str) -> None:
+async def test_a_changed_entry_is_reported(trail: TestApp, column: str) -> None:
     for number in (1, 5, 9):
         ((before,),) = await trail.rows(f"SELECT {column} FROM audit WHERE number = {number}")
         await trail.change(f"UPDATE audit SET {column} = {COLUMNS[column]} WHERE number = {number}")
@@ -125,7 +125,7 @@ CUTS = {
 
 @pytest.mark.asvs("S92")
 @pytest.mark.parametrize("what", CUTS)
-async def test_a_row_that_was_taken_away_is_named(trail: TestApp, what: str) -> None:
+async def test_a_deleted_entry_is_reported(trail: TestApp, what: str) -> None:
     where, named = CUTS[what]
     await trail.change(f"DELETE FROM audit WHERE {where}")
     assert await verify(trail) == (1, f"latchkey: {named}\n")
@@ -134,7 +134,7 @@ async def test_a_row_that_was_taken_away_is_named(trail: TestApp, what: str) -> 
 
 
 @pytest.mark.asvs("S92")
-async def test_closing_the_gap_does_not_hide_it(trail: TestApp) -> None:
+async def test_renumbering_does_not_hide_a_deleted_entry(trail: TestApp) -> None:
     await trail.change("DELETE FROM audit WHERE number = 5")
     for number in range(6, 10):
         await trail.change(f"UPDATE audit SET number = {number - 1} WHERE number = {number}")
@@ -143,7 +143,7 @@ async def test_closing_the_gap_does_not_hide_it(trail: TestApp) -> None:
 
 @pytest.mark.asvs("S92")
 @pytest.mark.parametrize("number", [0, 10, -7])
-async def test_a_row_that_was_put_in_is_named(trail: TestApp, number: int) -> None:
+async def test_an_inserted_entry_is_reported(trail: TestApp, number: int) -> None:
     copied = LINKS.replace("number", str(number), 1)
     await trail.change(f"INSERT INTO audit ({LINKS}) SELECT {copied} FROM audit WHERE number = 9")
     code, said = await verify(trail)
@@ -151,14 +151,14 @@ async def test_a_row_that_was_put_in_is_named(trail: TestApp, number: int) -> No
 
 
 @pytest.mark.asvs("S92")
-async def test_rows_that_changed_places_are_named(trail: TestApp) -> None:
+async def test_swapped_entries_are_reported(trail: TestApp) -> None:
     for was, becomes in ((4, 100), (7, 4), (100, 7)):
         await trail.change(f"UPDATE audit SET number = {becomes} WHERE number = {was}")
     assert "entry 4 was changed or replaced" in (await verify(trail))[1]
 
 
 @pytest.mark.asvs("S92")
-async def test_that_the_end_was_cut_off_is_seen_by_a_head_that_was_kept(trail: TestApp) -> None:
+async def test_a_saved_head_reveals_a_truncated_log(trail: TestApp) -> None:
     head = await head_of(trail)
     assert (await verify(trail, "--head", head))[0] == 0
     earlier = await trail.rows("SELECT number, seal, kid, proof FROM trail_head")
@@ -195,7 +195,7 @@ def replaced(head: list[tuple]) -> str:
         ("DELETE FROM trail_head",),
     ],
 )
-async def test_that_the_end_was_cut_off_is_seen_at_once_and_stays_to_be_seen(
+async def test_a_truncated_log_is_reported_even_after_new_entries(
     trail: TestApp, tampering: tuple[str, ...]
 ) -> None:
     await trail.change(*tampering)
@@ -205,7 +205,7 @@ async def test_that_the_end_was_cut_off_is_seen_at_once_and_stays_to_be_seen(
 
 
 @pytest.mark.asvs("S92")
-async def test_the_head_is_sealed_too(trail: TestApp) -> None:
+async def test_a_changed_head_is_reported(trail: TestApp) -> None:
     await trail.change("UPDATE trail_head SET proof = seal")
     assert await verify(trail) == (
         1,
@@ -213,7 +213,7 @@ async def test_the_head_is_sealed_too(trail: TestApp) -> None:
     )
 
 
-async def test_a_head_that_grew_is_still_there(trail: TestApp) -> None:
+async def test_an_older_saved_head_is_still_valid(trail: TestApp) -> None:
     heads = [await head_of(trail)]
     await add_rows(trail, 3)
     heads.append(await head_of(trail))
@@ -223,7 +223,7 @@ async def test_a_head_that_grew_is_still_there(trail: TestApp) -> None:
 @pytest.mark.parametrize(
     "head", ["", "9", "x:y", "9:abc", "0:" + "0" * 64, "9:" + "0" * 63, "-1:" + "0" * 64]
 )
-async def test_what_is_no_head_is_refused(trail: TestApp, head: str) -> None:
+async def test_an_invalid_head_argument_is_refused(trail: TestApp, head: str) -> None:
     if head:
         assert await verify(trail, f"--head={head}") == (
             1,
@@ -237,7 +237,7 @@ async def test_what_is_no_head_is_refused(trail: TestApp, head: str) -> None:
 @pytest.mark.parametrize(
     "spoilt", ["at = 'yesterday'", "at = 7", "event = x'00ff'", "seal = x'00'", "kid = 7"]
 )
-async def test_what_cannot_be_read_is_named_and_stops_nothing_else(
+async def test_an_unreadable_entry_is_reported_and_stops_pruning(
     trail: TestApp, spoilt: str
 ) -> None:
     await trail.change(f"UPDATE audit SET {spoilt} WHERE number = 6")
@@ -252,7 +252,7 @@ async def test_what_cannot_be_read_is_named_and_stops_nothing_else(
 
 
 @pytest.mark.asvs("S94")
-async def test_the_trail_outlives_a_change_of_the_secret(make_app: Callable) -> None:
+async def test_the_log_stays_valid_after_a_secret_rotation(make_app: Callable) -> None:
     app = await make_app(SESSION_SECRET=OLD)
     await add_rows(app, 3)
     rotated = await make_app(app.path, SESSION_SECRET=f"{NEW},{OLD}")
@@ -269,7 +269,7 @@ async def test_the_trail_outlives_a_change_of_the_secret(make_app: Callable) -> 
 
 
 @pytest.mark.asvs("S92")
-async def test_whoever_has_another_secret_cannot_write_a_row_that_fits(
+async def test_an_entry_written_with_another_secret_is_invalid(
     make_app: Callable,
 ) -> None:
     app = await make_app(SESSION_SECRET=OLD)
@@ -290,7 +290,7 @@ async def age(app: TestApp, **time: float) -> None:
 
 
 @pytest.mark.asvs("S92", "S95")
-async def test_pruning_takes_what_is_old_and_what_is_left_fits(trail: TestApp) -> None:
+async def test_pruning_deletes_old_entries_and_keeps_the_chain_valid(trail: TestApp) -> None:
     head = await head_of(trail)
     await age(trail, days=400, seconds=-9)
     assert await numbers(trail) == [*range(1, 10)]
@@ -307,13 +307,13 @@ async def test_pruning_takes_what_is_old_and_what_is_left_fits(trail: TestApp) -
     assert await numbers(trail) == [12]
     assert await verify(trail, "--head", head) == (
         1,
-        "latchkey: entry 9, the head that was given, has been pruned: keep a newer one\n",
+        "latchkey: entry 9, the given head, has been pruned: keep a newer one\n",
     )
     assert await trail.count("trail_anchor") == 1
 
 
 @pytest.mark.asvs("S95")
-async def test_beyond_the_most_the_oldest_go(trail: TestApp) -> None:
+async def test_pruning_deletes_the_oldest_entries_beyond_the_maximum(trail: TestApp) -> None:
     await prune(trail.store, max_entries=9)
     assert await trail.count("audit") == 9
     await prune(trail.store, max_entries=4)
@@ -323,7 +323,7 @@ async def test_beyond_the_most_the_oldest_go(trail: TestApp) -> None:
     assert (await verify(trail))[0] == 0
 
 
-async def test_it_goes_a_little_at_a_time(trail: TestApp) -> None:
+async def test_pruning_works_in_batches(trail: TestApp) -> None:
     trail.clock.move(days=500)
     older_than = trail.store.now() - ENTRY_RETENTION
     assert [await prune_entries(trail.store, older_than, 99, 3) for _ in range(4)] == [3, 3, 2, 0]
@@ -339,7 +339,7 @@ async def test_it_goes_a_little_at_a_time(trail: TestApp) -> None:
         "UPDATE audit SET at = '2024-01-01T00:00:00.000000+00:00' WHERE number < 6",
     ],
 )
-async def test_a_false_date_has_nobody_sweep_the_tracks_away(
+async def test_a_forged_date_does_not_make_pruning_delete_entries(
     trail: TestApp, tampering: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await trail.change(tampering)
@@ -350,7 +350,7 @@ async def test_a_false_date_has_nobody_sweep_the_tracks_away(
 
 
 @pytest.mark.asvs("S92")
-async def test_a_high_number_that_was_put_in_has_nobody_sweep_the_tracks_away(
+async def test_a_forged_number_does_not_make_pruning_delete_entries(
     trail: TestApp,
 ) -> None:
     columns = "at, event, outcome, actor, session_id, address, browser, detail, kid, seal"
@@ -367,7 +367,7 @@ async def test_a_high_number_that_was_put_in_has_nobody_sweep_the_tracks_away(
 @pytest.mark.parametrize(
     "tampering", ["DELETE FROM trail_head", "UPDATE trail_head SET number = 1005"]
 )
-async def test_without_a_head_that_is_ours_nothing_is_pruned(
+async def test_nothing_is_pruned_without_a_valid_head(
     trail: TestApp, tampering: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await trail.change(tampering)
@@ -377,7 +377,7 @@ async def test_without_a_head_that_is_ours_nothing_is_pruned(
 
 
 @pytest.mark.asvs("S92")
-async def test_what_was_changed_stops_pruning_before_it(trail: TestApp) -> None:
+async def test_pruning_stops_before_a_changed_entry(trail: TestApp) -> None:
     await trail.change("UPDATE audit SET address = '' WHERE number = 6")
     await age(trail, days=500)
     assert await numbers(trail) == [6, 7, 8, 9]
@@ -400,7 +400,7 @@ ANCHORS = {
 
 @pytest.mark.asvs("S92")
 @pytest.mark.parametrize("tampering", ANCHORS)
-async def test_the_anchor_is_sealed_too(trail: TestApp, tampering: str) -> None:
+async def test_a_changed_checkpoint_is_reported(trail: TestApp, tampering: str) -> None:
     await prune(trail.store, max_entries=3)
     assert (await verify(trail))[0] == 0
     await trail.change(tampering)
@@ -409,7 +409,7 @@ async def test_the_anchor_is_sealed_too(trail: TestApp, tampering: str) -> None:
 
 
 @pytest.mark.asvs("S92")
-async def test_an_anchor_that_was_kept_does_not_bring_back_its_time(trail: TestApp) -> None:
+async def test_a_restored_older_checkpoint_is_reported(trail: TestApp) -> None:
     await prune(trail.store, max_entries=6)
     ((number, mac, kid, proof),) = await trail.rows(
         "SELECT number, seal, kid, proof FROM trail_anchor"
@@ -423,7 +423,7 @@ async def test_an_anchor_that_was_kept_does_not_bring_back_its_time(trail: TestA
 
 
 @pytest.mark.asvs("S92", "S94")
-async def test_of_a_retired_secret_rows_go_only_where_there_are_too_many(
+async def test_entries_of_a_retired_key_are_pruned_only_beyond_the_maximum(
     make_app: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = await make_app(SESSION_SECRET=OLD)
@@ -462,7 +462,7 @@ async def all_at_once(*acts: Callable) -> None:
 
 @pytest.mark.asvs("S91", "S92")
 @BOTH
-async def test_fifty_log_ins_at_once_make_a_chain_without_a_gap(
+async def test_fifty_concurrent_logins_keep_the_chain_valid(
     make_app: Callable, database_type: str
 ) -> None:
     """Two processes write while an administrator works, and then both prune at the same time."""
@@ -509,7 +509,7 @@ async def test_fifty_log_ins_at_once_make_a_chain_without_a_gap(
 
 
 @BOTH
-async def test_whatever_administrators_do_to_each_other_at_once_the_chain_is_whole(
+async def test_concurrent_admin_changes_keep_the_chain_valid(
     make_app: Callable, database_type: str
 ) -> None:
     app = await make_app()
@@ -526,7 +526,7 @@ async def test_whatever_administrators_do_to_each_other_at_once_the_chain_is_who
     assert (await verify(app))[0] == 0
 
 
-async def test_a_trail_that_is_pruned_while_it_is_verified_fits(trail: TestApp) -> None:
+async def test_a_log_pruned_during_verification_is_valid(trail: TestApp) -> None:
     """The next entries to be read have been deleted, and the chain has a new checkpoint."""
     await add_rows(trail, 3)
     real, told = trail.store.database.fetch_all, []
@@ -549,9 +549,7 @@ async def test_a_trail_that_is_pruned_while_it_is_verified_fits(trail: TestApp) 
     )
 
 
-async def test_pruning_waits_for_nobody_who_has_nothing_to_do_with_it(
-    trail: TestApp, anonymous: Browser
-) -> None:
+async def test_pruning_does_not_block_a_sign_up(trail: TestApp, anonymous: Browser) -> None:
     trail.clock.move(days=500)
     sweeping = asyncio.create_task(prune(trail.store))
     assert (await anonymous.sign_up()).status_code == 303
@@ -582,7 +580,7 @@ async def test_recent_entries_are_not_deleted_without_a_warning(
 
 
 @pytest.mark.asvs("S92", "S94")
-async def test_a_start_under_another_secret_is_an_error_in_the_log(
+async def test_a_start_with_another_secret_logs_an_error(
     make_app: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = await make_app(SESSION_SECRET=OLD)

@@ -64,7 +64,7 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.reliability("R19")
-async def test_a_backup_is_one_whole_file_for_its_owner_alone(
+async def test_a_backup_is_one_complete_private_file(
     app: TestApp, alice: Browser, tmp_path: Path
 ) -> None:
     path = tmp_path / "folder with a space" / "back up.db"
@@ -80,7 +80,7 @@ async def test_a_backup_is_one_whole_file_for_its_owner_alone(
 
 
 @pytest.mark.reliability("R19")
-async def test_a_backup_made_while_people_sign_up_is_whole_and_nobody_waits(
+async def test_a_backup_during_sign_ups_is_consistent_and_does_not_block(
     app: TestApp, tmp_path: Path
 ) -> None:
     people = [
@@ -101,7 +101,7 @@ async def test_a_backup_made_while_people_sign_up_is_whole_and_nobody_waits(
 
 
 @pytest.mark.reliability("R19")
-async def test_what_was_deleted_is_not_in_a_backup(
+async def test_a_backup_contains_no_deleted_data(
     app: TestApp, alice: Browser, bob: Browser, tmp_path: Path
 ) -> None:
     await app.change("UPDATE users SET phone = 'canary-of-alice' WHERE name = 'Alice'")
@@ -111,7 +111,7 @@ async def test_what_was_deleted_is_not_in_a_backup(
 
 
 @pytest.mark.reliability("R19")
-async def test_nothing_is_overwritten(app: TestApp, alice: Browser, backup: Path) -> None:
+async def test_a_backup_overwrites_no_file(app: TestApp, alice: Browser, backup: Path) -> None:
     before = everything_in(backup.parent)
     with pytest.raises(BackupError, match="already exists"):
         back_up(app.settings.database_url, backup)
@@ -120,7 +120,7 @@ async def test_nothing_is_overwritten(app: TestApp, alice: Browser, backup: Path
     assert everything_in(backup.parent) == before
 
 
-def test_what_is_no_database_of_ours_is_not_backed_up(tmp_path: Path) -> None:
+def test_a_database_of_another_program_is_not_backed_up(tmp_path: Path) -> None:
     source, path = tmp_path / "other.db", tmp_path / "backup.db"
     with closing(sqlite3.connect(source)) as other:
         other.execute("CREATE TABLE users (id)")
@@ -132,7 +132,7 @@ def test_what_is_no_database_of_ours_is_not_backed_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.reliability("R19")
-async def test_people_can_log_in_to_what_was_restored(
+async def test_users_can_log_in_after_a_restore(
     make_app: Callable, alice: Browser, backup: Path, empty_house: TestApp
 ) -> None:
     """Bob signed up after the backup, so his account is in the replaced database."""
@@ -162,7 +162,7 @@ async def bob_again(app: TestApp, bob: Browser):
 
 
 @pytest.mark.reliability("R19")
-async def test_a_backup_is_restored_where_there_is_no_database_yet(
+async def test_a_backup_can_be_restored_without_an_existing_database(
     backup: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "elsewhere" / "latchkey.db"
@@ -193,7 +193,7 @@ async def test_a_restore_by_root_keeps_the_owner_and_the_mode(
 
 @needs_root
 @pytest.mark.reliability("R19")
-def test_the_first_restore_by_root_is_for_the_owner_of_the_folder(
+def test_the_first_restore_by_root_uses_the_owner_of_the_folder(
     migrated: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "service"
@@ -225,7 +225,7 @@ def test_a_restore_that_cannot_keep_the_owner_is_refused(migrated: Path, tmp_pat
 
 
 @pytest.mark.reliability("R19")
-def test_a_link_in_the_place_of_a_draft_is_not_followed(tmp_path: Path) -> None:
+def test_a_symbolic_link_at_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
     """Otherwise the owner of the directory could make root overwrite any file."""
     source, draft, other = (tmp_path / name for name in ("backup.db", "draft.db", "other"))
     source.write_bytes(b"backup" * 1000)
@@ -241,9 +241,7 @@ def test_a_link_in_the_place_of_a_draft_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.reliability("R19")
-def test_a_replaced_database_that_others_could_read_is_made_private(
-    migrated: Path, tmp_path: Path
-) -> None:
+def test_a_replaced_world_readable_database_is_made_private(migrated: Path, tmp_path: Path) -> None:
     target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
     target.write_bytes(migrated.read_bytes())
     back_up(url(target), backup)
@@ -254,7 +252,7 @@ def test_a_replaced_database_that_others_could_read_is_made_private(
 
 @pytest.mark.reliability("R19")
 @pytest.mark.parametrize("suffix", ["-wal", "-journal"])
-def test_a_log_of_the_replaced_database_is_not_left_beside_the_new_one(
+def test_the_journal_of_the_replaced_database_is_moved_with_it(
     migrated: Path, tmp_path: Path, suffix: str
 ) -> None:
     """SQLite would apply it to the restored database."""
@@ -271,7 +269,7 @@ def test_a_log_of_the_replaced_database_is_not_left_beside_the_new_one(
     not LINK_CALLS, reason="the numbers of the system calls of this machine are not known"
 )
 @pytest.mark.reliability("R19")
-def test_a_backup_is_made_where_there_are_no_hard_links(migrated: Path, tmp_path: Path) -> None:
+def test_a_backup_works_without_hard_links(migrated: Path, tmp_path: Path) -> None:
     target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
     target.write_bytes(migrated.read_bytes())
     done = run_in_process("backup", target, backup, prepare=REFUSE_LINKS)
@@ -337,7 +335,7 @@ def write(sql: str) -> Callable[[Path], None]:
         (lambda path: path.with_name("backup.db-wal").write_bytes(b"pages"), "in use"),
     ],
 )
-async def test_what_is_no_good_backup_is_refused_and_nothing_touched(
+async def test_an_invalid_backup_is_refused_and_changes_no_file(
     backup: Path, empty_house: TestApp, spoil: Callable[[Path], None], problem: str
 ) -> None:
     spoil(backup)
@@ -348,16 +346,14 @@ async def test_what_is_no_good_backup_is_refused_and_nothing_touched(
 
 
 @pytest.mark.reliability("R19")
-async def test_a_damaged_database_can_be_replaced_too(backup: Path, empty_house: TestApp) -> None:
+async def test_a_damaged_database_can_be_replaced(backup: Path, empty_house: TestApp) -> None:
     empty_house.path.write_bytes(b"\xff" * 9000)
     _, kept = restore(empty_house.settings.database_url, backup, NOW)
     assert kept.read_bytes() == b"\xff" * 9000
 
 
 @pytest.mark.reliability("R19")
-def test_while_anybody_has_the_database_open_it_is_not_replaced(
-    migrated: Path, tmp_path: Path
-) -> None:
+def test_a_database_in_use_is_not_replaced(migrated: Path, tmp_path: Path) -> None:
     """A separate process opens the database, because SQLite's locks act between processes."""
     target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
     target.write_bytes(migrated.read_bytes())
@@ -380,7 +376,7 @@ input()
     assert restore(url(target), backup, NOW)[0] == Content(SCHEMA, 0, 0)
 
 
-def test_at_the_shell_it_is_one_line_and_an_exit_code(
+def test_backup_and_restore_print_one_line_and_set_the_exit_code(
     migrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "latchkey.db").write_bytes(migrated.read_bytes())
@@ -399,7 +395,7 @@ def test_at_the_shell_it_is_one_line_and_an_exit_code(
 
 
 @pytest.mark.parametrize("command", ["backup", "restore"])
-def test_postgresql_has_its_own_tools(
+def test_backup_commands_refer_postgresql_users_to_its_tools(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environ = {"DATABASE_URL": "postgresql://me@127.0.0.1/latchkey", "SESSION_SECRET": SECRET}

@@ -148,7 +148,7 @@ async def app(make_app: Callable, service: Service) -> TestApp:
 
 
 @pytest.mark.asvs("S45")
-async def test_a_password_out_of_a_breach_is_refused_at_sign_up(
+async def test_sign_up_refuses_a_breached_password(
     app: TestApp, anonymous: Browser, service: Service
 ) -> None:
     service.answer, hashes = knows(PASSWORD), app.hashes
@@ -164,7 +164,7 @@ async def test_a_password_out_of_a_breach_is_refused_at_sign_up(
 
 
 @pytest.mark.asvs("S45")
-async def test_a_password_out_of_a_breach_is_refused_at_a_change(
+async def test_a_password_change_refuses_a_breached_password(
     app: TestApp, alice: Browser, service: Service
 ) -> None:
     before, hashes, service.answer = (
@@ -179,7 +179,7 @@ async def test_a_password_out_of_a_breach_is_refused_at_a_change(
 
 
 @pytest.mark.asvs("S48")
-async def test_of_a_password_the_service_learns_five_digits_of_its_digest(
+async def test_the_breach_service_receives_five_digits_of_the_digest(
     app: TestApp, anonymous: Browser, service: Service
 ) -> None:
     assert (await anonymous.post("/signup", CHARLIE)).status_code == 303
@@ -191,21 +191,21 @@ async def test_of_a_password_the_service_learns_five_digits_of_its_digest(
         assert secret not in told
 
 
-async def test_another_password_of_the_same_five_digits_and_padding_refuse_nobody(
+async def test_other_suffixes_and_padding_refuse_no_password(
     app: TestApp, anonymous: Browser, service: Service
 ) -> None:
     service.answer = knows("somebody else's", PASSWORD, count="0")
     assert (await anonymous.post("/signup", CHARLIE)).status_code == 303
 
 
-async def test_a_count_that_is_no_number_refuses_nobody(
+async def test_an_invalid_breach_count_refuses_no_password(
     app: TestApp, anonymous: Browser, service: Service
 ) -> None:
     service.answer = count_beyond_all_numbers
     assert (await anonymous.post("/signup", CHARLIE)).status_code == 303
 
 
-async def test_nothing_is_asked_while_something_else_is_wrong_and_nothing_by_a_live_check(
+async def test_the_breach_service_is_queried_only_for_valid_submits(
     app: TestApp, anonymous: Browser, service: Service
 ) -> None:
     for wrong in (
@@ -219,7 +219,7 @@ async def test_nothing_is_asked_while_something_else_is_wrong_and_nothing_by_a_l
     assert service.asked == []
 
 
-async def test_the_service_is_not_asked_by_a_client_that_has_reached_a_limit(
+async def test_the_breach_service_is_not_queried_by_rate_limited_clients(
     make_app: Callable, service: Service
 ) -> None:
     app = await make_app(PWNED_PASSWORDS=service.url, RATE_LIMITS="enforce")
@@ -228,7 +228,7 @@ async def test_the_service_is_not_asked_by_a_client_that_has_reached_a_limit(
     assert (codes, len(service.asked)) == ([422] * 5 + [429] * 2, 5)
 
 
-async def test_the_service_is_not_asked_for_somebody_who_does_not_know_the_present_password(
+async def test_a_wrong_current_password_causes_no_breach_query(
     app: TestApp, alice: Browser, service: Service
 ) -> None:
     service.asked.clear()
@@ -238,9 +238,7 @@ async def test_the_service_is_not_asked_for_somebody_who_does_not_know_the_prese
     assert (answer.status_code, service.asked) == (422, [])
 
 
-async def test_nobody_is_asked_unless_the_operator_wants_it(
-    make_app: Callable, service: Service
-) -> None:
+async def test_the_breach_service_is_off_by_default(make_app: Callable, service: Service) -> None:
     app = await make_app()
     assert app.settings.breached_passwords == ""
     assert (await (await app.browser("Charlie")).sign_up()).status_code == 303
@@ -249,7 +247,7 @@ async def test_nobody_is_asked_unless_the_operator_wants_it(
 
 @pytest.mark.asvs("S45")
 @pytest.mark.parametrize("what", TROUBLE)
-async def test_trouble_with_the_service_keeps_nobody_out_and_is_told_once(
+async def test_a_failing_breach_service_is_logged_once_and_does_not_block(
     app: TestApp, anonymous: Browser, service: Service, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     service.answer, loop = TROUBLE[what], asyncio.get_running_loop()
@@ -269,7 +267,7 @@ async def test_trouble_with_the_service_keeps_nobody_out_and_is_told_once(
 
 
 @pytest.mark.asvs("S45")
-async def test_a_redirection_is_not_followed(
+async def test_a_redirect_of_the_breach_service_is_not_followed(
     app: TestApp, anonymous: Browser, service: Service
 ) -> None:
     elsewhere = f"{service.url}/elsewhere"
@@ -278,12 +276,12 @@ async def test_a_redirection_is_not_followed(
     assert [lines[0].split()[1] for lines in service.asked] == [f"/range/{digest(PASSWORD)[:5]}"]
 
 
-async def test_a_service_that_is_not_there_keeps_nobody_out(make_app: Callable) -> None:
+async def test_an_unreachable_breach_service_does_not_block_sign_up(make_app: Callable) -> None:
     app = await make_app(PWNED_PASSWORDS="http://127.0.0.1:9")
     assert (await (await app.browser("Charlie")).sign_up()).status_code == 303
 
 
-async def test_the_proxy_of_somebodys_shell_is_not_asked(
+async def test_proxy_environment_variables_are_ignored(
     app: TestApp, anonymous: Browser, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -292,7 +290,7 @@ async def test_the_proxy_of_somebodys_shell_is_not_asked(
     assert message(await anonymous.post("/signup", CHARLIE)) == BREACHED
 
 
-def test_who_does_not_ask_does_not_pay_for_a_client() -> None:
+def test_the_http_client_is_imported_only_when_needed() -> None:
     code = "import sys, web.app; print('httpx' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout

@@ -198,7 +198,7 @@ def shown(answer: httpx.Response) -> str:
 @pytest.mark.guide("D4", "D22", "D23", "D34", "T12")
 @pytest.mark.asvs("S86", "S88")
 @pytest.mark.parametrize("name", ["anonymous", "Alice", "Bob", "Ada"])
-async def test_nobody_is_shown_what_is_not_theirs_to_see(
+async def test_responses_contain_no_private_values_of_others(
     app: TestApp, users: dict, canaries: list[Canary], caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     caplog.set_level(logging.DEBUG, "latchkey")
@@ -218,7 +218,9 @@ async def test_nobody_is_shown_what_is_not_theirs_to_see(
 
 
 @pytest.mark.guide("D4", "D34")
-async def test_the_walk_would_notice(app: TestApp, users: dict, canaries: list[Canary]) -> None:
+async def test_the_search_finds_values_that_a_user_may_see(
+    app: TestApp, users: dict, canaries: list[Canary]
+) -> None:
     """The values that a user may see are found, so the test above would find the others as well."""
     seen: dict[str, set[tuple[str, str]]] = {}
     for name in ("Alice", "Bob", "Ada"):
@@ -244,7 +246,7 @@ def log_of(caplog: pytest.LogCaptureFixture) -> str:
 
 @pytest.mark.guide("D34")
 @pytest.mark.asvs("S88", "S89", "S90", "S48")
-async def test_a_fault_of_ours_shows_a_reference_and_the_log_holds_no_secret(
+async def test_a_server_error_shows_a_reference_and_logs_no_secret(
     app: TestApp, users: dict, canaries: list[Canary], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The table of sessions is renamed while the application runs."""
@@ -296,7 +298,7 @@ async def test_no_stored_value_works_as_a_cookie(
 
 
 @pytest.mark.asvs("S86")
-async def test_no_stored_value_works_as_a_sid(
+async def test_no_stored_value_works_as_a_session_id(
     app: TestApp, stolen: list[str], alice: Browser
 ) -> None:
     """An attacker who could sign cookies would need the session id; only its digest is stored."""
@@ -320,7 +322,7 @@ async def test_no_stored_value_works_as_a_password(
 
 
 @pytest.mark.asvs("S86", "S48")
-async def test_the_files_of_the_database_hold_no_password_no_cookie_and_no_secret(
+async def test_database_files_hold_no_password_cookie_or_secret(
     app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
     await alice.post("/account/password", {"current_password": PASSWORD, "password": TYPED})
@@ -339,7 +341,7 @@ async def test_the_files_of_the_database_hold_no_password_no_cookie_and_no_secre
 
 
 @pytest.mark.asvs("S87")
-async def test_what_leaves_the_house_cannot_be_guessed(app: TestApp) -> None:
+async def test_tokens_are_random(app: TestApp) -> None:
     """Checks 1,000 tokens of each length: no token occurs twice, and every bit is set about half
     the time.
     """
@@ -358,7 +360,7 @@ def decode(token: str) -> bytes:
 
 
 @pytest.mark.asvs("S87")
-async def test_ids_sids_and_page_names_of_devices_are_such_tokens(
+async def test_ids_and_session_ids_are_random_tokens(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     ids = [
@@ -378,7 +380,7 @@ async def test_ids_sids_and_page_names_of_devices_are_such_tokens(
 @pytest.mark.guide("D34")
 @pytest.mark.asvs("S96")
 @pytest.mark.parametrize("show", [repr, str, lambda value: f"{value}"])
-async def test_neither_the_settings_nor_the_store_nor_a_viewer_show_a_secret(
+async def test_settings_store_and_viewer_do_not_print_secrets(
     app: TestApp, alice: Browser, show: Callable[[object], str]
 ) -> None:
     viewer = await app.viewer_of(alice)

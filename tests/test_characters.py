@@ -40,17 +40,17 @@ def test_invisible_characters_do_not_count(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", READABLE.values(), ids=READABLE)
-def test_names_of_all_scripts_can_be_read(text: str) -> None:
+def test_names_in_all_scripts_are_readable(text: str) -> None:
     assert count_visible(text) >= 2
     assert not has_too_many_marks(text)
 
 
 @pytest.mark.parametrize("text", ["e\u0301", "x\u0301", "\u0301\u0301", "1\ufe0f\u20e3"])
-def test_an_accent_is_not_a_character_of_its_own(text: str) -> None:
+def test_a_combining_mark_is_not_a_character(text: str) -> None:
     assert count_visible(text) < 2
 
 
-def test_marks_are_counted_for_each_letter() -> None:
+def test_combining_marks_are_counted_per_letter() -> None:
     assert not has_too_many_marks("x\u0301\u0302\u0303\u0304 x\u0301\u0302\u0303\u0304")
     for hidden in ("", "\u200d", "\u034f", "\ufe0f"):
         assert has_too_many_marks("x" + f"\u0301{hidden}" * 5), repr(hidden)

@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def test_it_is_installed_and_runs_from_any_folder(tmp_path: Path) -> None:
+def test_the_command_is_installed_and_runs_in_any_folder(tmp_path: Path) -> None:
     """This test runs the installed program in a separate process."""
     environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
     done = subprocess.run(
@@ -87,9 +87,7 @@ def loose_umask() -> Iterator[None]:
 
 
 @pytest.mark.asvs("S96")
-def test_a_new_database_is_readable_by_its_owner_alone(
-    run: Run, tmp_path: Path, loose_umask: None
-) -> None:
+def test_a_new_database_is_private(run: Run, tmp_path: Path, loose_umask: None) -> None:
     assert run("migrate").returncode == 0
     create(run, "Ada")
     with closing(sqlite3.connect(tmp_path / "latchkey.db")) as reader:
@@ -103,7 +101,7 @@ def test_a_new_database_is_readable_by_its_owner_alone(
 
 
 @pytest.mark.asvs("S96")
-def test_whatever_a_command_creates_is_for_its_owner_alone(
+def test_every_file_that_a_command_creates_is_private(
     run: Run, tmp_path: Path, loose_umask: None
 ) -> None:
     assert run("secret").returncode == 0
@@ -112,7 +110,7 @@ def test_whatever_a_command_creates_is_for_its_owner_alone(
 
 
 @pytest.mark.asvs("S96")
-def test_an_existing_database_that_others_can_read_is_made_private(
+def test_an_existing_world_readable_database_is_made_private(
     run: Run, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
     names = (
@@ -132,14 +130,14 @@ def test_an_existing_database_that_others_can_read_is_made_private(
 
 
 @pytest.mark.asvs("S96")
-def test_an_empty_file_that_becomes_the_database_is_made_private(run: Run, tmp_path: Path) -> None:
+def test_an_empty_database_file_is_made_private(run: Run, tmp_path: Path) -> None:
     (tmp_path / "latchkey.db").touch()
     (tmp_path / "latchkey.db").chmod(0o644)
     assert run("migrate").returncode == 0
     assert mode_of(tmp_path / "latchkey.db") == 0o600
 
 
-def test_a_database_that_its_group_may_use_keeps_its_mode(
+def test_a_group_writable_database_keeps_its_mode(
     run: Run, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
     (tmp_path / "latchkey.db").chmod(0o660)
@@ -148,7 +146,7 @@ def test_a_database_that_its_group_may_use_keeps_its_mode(
 
 
 @pytest.mark.asvs("S96")
-def test_a_database_that_cannot_be_made_private_is_a_warning(
+def test_a_database_that_cannot_be_made_private_causes_a_warning(
     run: Run, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """A link is not followed, because root would change the mode of an arbitrary file."""
@@ -180,7 +178,7 @@ def test_a_mistyped_path_changes_the_mode_of_no_other_file(
 
 
 @pytest.mark.asvs("S96")
-def test_the_data_folder_is_private_from_the_first_start_on(tmp_path: Path) -> None:
+def test_the_data_folder_is_private(tmp_path: Path) -> None:
     """The test uses a copy of the checkout, because `data/` is inside it.
 
     An existing folder is made private as well.
@@ -202,7 +200,7 @@ def test_the_data_folder_is_private_from_the_first_start_on(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("command", ["users list", "audit verify", "serve", "backup copy.db"])
-def test_a_mistyped_path_leaves_no_file_behind(run: Run, tmp_path: Path, command: str) -> None:
+def test_a_mistyped_database_path_creates_no_file(run: Run, tmp_path: Path, command: str) -> None:
     refused = run(*command.split(), DATABASE_URL=f"sqlite:///{tmp_path}/latchky.db")
     assert (
         refused.returncode,
@@ -223,7 +221,7 @@ def test_the_database_of_another_program_is_not_changed(run: Run, tmp_path: Path
     "url", ["postgresql://data/x", "postgresql://data.invalid/x?max_size=many", "sqlite:///web"]
 )
 @pytest.mark.parametrize("command", ["migrate", "users list", "backup copy.db"])
-def test_a_database_url_that_leads_nowhere_is_one_line(run: Run, url: str, command: str) -> None:
+def test_an_invalid_database_url_prints_one_line(run: Run, url: str, command: str) -> None:
     refused = run(*command.split(), DATABASE_URL=url)
     assert (refused.returncode in (1, 2), refused.stdout, refused.stderr.count("\n")) == (
         True,
@@ -233,9 +231,7 @@ def test_a_database_url_that_leads_nowhere_is_one_line(run: Run, url: str, comma
     assert refused.stderr.startswith("latchkey: ")
 
 
-def test_a_path_with_percent_signs_is_the_same_file_for_every_command(
-    run: Run, tmp_path: Path
-) -> None:
+def test_every_command_decodes_percent_signs_in_a_path(run: Run, tmp_path: Path) -> None:
     (tmp_path / "100% sure").mkdir()
     url = f"sqlite:///{tmp_path}/100%25%20sure/latchkey.db"
     assert run("migrate", DATABASE_URL=url).returncode == 0
@@ -254,7 +250,7 @@ def run_latchkey(
     )
 
 
-def test_what_an_encoding_cannot_show_is_escaped(
+def test_unencodable_output_is_escaped(
     run: Run, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
     create(run, "Zoë", "--email", "zoe@example.com")
@@ -303,9 +299,7 @@ def test_a_password_that_is_not_utf_8_is_refused(
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
 
 
-def test_output_that_cannot_be_written_is_one_line(
-    database: sqlite3.Connection, tmp_path: Path
-) -> None:
+def test_unwritable_output_prints_one_line(database: sqlite3.Connection, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
     for output, said in (
@@ -361,7 +355,7 @@ def terminal(database: sqlite3.Connection, tmp_path: Path) -> Terminal:
 
 
 @pytest.mark.asvs("S96")
-def test_at_a_terminal_a_password_is_typed_twice_and_not_shown(
+def test_a_terminal_password_is_typed_twice_and_not_shown(
     terminal: Terminal, database: sqlite3.Connection
 ) -> None:
     terminal.wait_for("Password: ")
@@ -378,7 +372,7 @@ def test_at_a_terminal_a_password_is_typed_twice_and_not_shown(
     ("second", "why"),
     [("something-else-No.1\n", "The two passwords differ"), ("\x04", "No password was typed")],
 )
-def test_at_a_terminal_two_different_passwords_change_nothing(
+def test_a_terminal_password_that_is_not_confirmed_changes_nothing(
     terminal: Terminal, database: sqlite3.Connection, second: str, why: str
 ) -> None:
     terminal.wait_for("Password: ")
@@ -393,7 +387,7 @@ def test_at_a_terminal_two_different_passwords_change_nothing(
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
 
 
-def test_help_tells_every_command(run: Run) -> None:
+def test_help_lists_every_command(run: Run) -> None:
     told = run("--help")
     assert told.returncode == 0
     assert all(
@@ -401,7 +395,7 @@ def test_help_tells_every_command(run: Run) -> None:
     )
 
 
-def test_a_fresh_secret_is_good_enough_to_start_with(run: Run) -> None:
+def test_a_generated_secret_is_accepted(run: Run) -> None:
     secret = run("secret").stdout.strip()
     assert run("migrate", SESSION_SECRET=secret, BASE_URL="https://example.com").returncode == 0
     assert secret != run("secret").stdout.strip()
@@ -414,20 +408,18 @@ def test_migrating_twice_changes_nothing(run: Run, database: sqlite3.Connection)
 
 
 @pytest.mark.asvs("S38")
-def test_a_fresh_database_has_nobody_in_it(run: Run, database: sqlite3.Connection) -> None:
+def test_a_new_database_lists_no_users(run: Run, database: sqlite3.Connection) -> None:
     assert run("users", "list").stdout == ""
 
 
 @pytest.mark.asvs("S38")
-def test_the_first_administrator_is_made_at_the_shell(
-    run: Run, database: sqlite3.Connection
-) -> None:
+def test_the_operator_creates_the_first_admin(run: Run, database: sqlite3.Connection) -> None:
     made = create(run, "Ada", "--role", "admin")
     assert (made.returncode, made.stdout) == (0, "created ada@example.com with the role admin\n")
     assert "admin     ada@example.com  Ada" in run("users", "list").stdout
 
 
-def test_an_address_that_is_taken_is_one_line_and_no_second_account(
+def test_creating_a_user_with_a_taken_email_prints_one_line(
     run: Run, database: sqlite3.Connection
 ) -> None:
     create(run, "Ada")
@@ -439,9 +431,7 @@ def test_an_address_that_is_taken_is_one_line_and_no_second_account(
     assert database.execute("SELECT count(*) FROM users").fetchone() == (1,)
 
 
-def test_a_weak_password_is_refused_in_the_guides_words(
-    run: Run, database: sqlite3.Connection
-) -> None:
+def test_creating_a_user_refuses_a_weak_password(run: Run, database: sqlite3.Connection) -> None:
     refused = run(
         "users",
         "create",
@@ -457,26 +447,30 @@ def test_a_weak_password_is_refused_in_the_guides_words(
     assert database.execute("SELECT count(*) FROM users").fetchone() == (0,)
 
 
-def test_a_role_changes(run: Run, database: sqlite3.Connection) -> None:
+def test_the_role_command_changes_the_role(run: Run, database: sqlite3.Connection) -> None:
     create(run, "Alice")
     assert run("users", "role", "Alice@Example.com", "admin").returncode == 0
     assert database.execute("SELECT role FROM users").fetchone() == ("admin",)
 
 
 @pytest.mark.asvs("S38")
-def test_the_last_administrator_cannot_be_demoted(run: Run, database: sqlite3.Connection) -> None:
+def test_the_role_command_does_not_demote_the_last_admin(
+    run: Run, database: sqlite3.Connection
+) -> None:
     create(run, "Ada", "--role", "admin")
     refused = run("users", "role", "ada@example.com", "user")
     assert (refused.returncode, "last administrator" in refused.stderr) == (1, True)
     assert database.execute("SELECT role FROM users").fetchone() == ("admin",)
 
 
-def test_a_role_of_nobody_is_one_line(run: Run, database: sqlite3.Connection) -> None:
+def test_the_role_command_prints_one_line_for_an_unknown_email(
+    run: Run, database: sqlite3.Connection
+) -> None:
     refused = run("users", "role", "nobody@example.com", "admin")
     assert (refused.returncode, refused.stderr) == (1, "latchkey: no user with this email\n")
 
 
-def test_setting_a_password_replaces_the_hash(run: Run, database: sqlite3.Connection) -> None:
+def test_the_set_password_command_replaces_the_hash(run: Run, database: sqlite3.Connection) -> None:
     create(run, "Alice")
     before = database.execute("SELECT password_hash FROM users").fetchone()
     told = run(
@@ -501,13 +495,13 @@ def test_setting_a_password_replaces_the_hash(run: Run, database: sqlite3.Connec
 @pytest.mark.parametrize(
     "arguments", [(), ("dance",), ("users",), ("users", "role", "a@example.com", "king")]
 )
-def test_a_wrong_call_is_one_line(run: Run, arguments: tuple[str, ...]) -> None:
+def test_invalid_arguments_print_one_line(run: Run, arguments: tuple[str, ...]) -> None:
     told = run(*arguments)
     assert (told.returncode, told.stdout, told.stderr.count("\n")) == (1, "", 1)
     assert told.stderr.startswith("latchkey")
 
 
-def test_a_name_cannot_write_on_the_operators_screen(
+def test_control_characters_in_a_name_are_not_printed(
     run: Run, database: sqlite3.Connection
 ) -> None:
     create(run, "Alice")
@@ -520,7 +514,7 @@ def test_a_name_cannot_write_on_the_operators_screen(
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])
-def test_a_wrong_setting_is_one_line_that_names_it_and_exit_2(run: Run, command: str) -> None:
+def test_an_invalid_setting_prints_one_line_and_exits_with_2(run: Run, command: str) -> None:
     refused = run(command, PORT="eighty")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert (
@@ -528,7 +522,7 @@ def test_a_wrong_setting_is_one_line_that_names_it_and_exit_2(run: Run, command:
     )
 
 
-def test_a_database_without_tables_is_one_line_and_untouched(run: Run, tmp_path: Path) -> None:
+def test_a_database_without_tables_prints_one_line(run: Run, tmp_path: Path) -> None:
     refused = run("users", "list")
     assert (refused.returncode, "latchkey migrate" in refused.stderr) == (1, True)
 
@@ -541,7 +535,7 @@ def test_a_database_from_a_newer_version_is_refused(run: Run, database: sqlite3.
 
 
 @pytest.mark.guide("D6")
-def test_the_access_table_is_as_committed(run: Run) -> None:
+def test_the_printed_routes_match_the_committed_file(run: Run) -> None:
     committed = (ROOT / "docs" / "access.txt").read_text()
     assert run("routes").stdout == committed, (
         "latchkey routes > docs/access.txt, and read what changed"
@@ -566,7 +560,7 @@ WRITING = {
 
 @pytest.mark.asvs("S92")
 @pytest.mark.parametrize("command", WRITING)
-def test_without_the_services_secret_a_command_writes_nothing(
+def test_a_command_with_another_secret_writes_nothing(
     run: Run, database: sqlite3.Connection, command: str
 ) -> None:
     create(run, "Alice")
@@ -586,7 +580,7 @@ def test_without_the_services_secret_a_command_writes_nothing(
 
 
 @pytest.mark.asvs("S92")
-def test_where_the_head_was_changed_a_command_writes_nothing(
+def test_a_command_writes_nothing_if_the_head_was_changed(
     run: Run, database: sqlite3.Connection
 ) -> None:
     create(run, "Alice")
@@ -600,7 +594,7 @@ def test_where_the_head_was_changed_a_command_writes_nothing(
 
 
 @pytest.mark.parametrize("command", [("users", "list"), ("audit", "verify"), ("migrate",)])
-def test_a_command_that_only_reads_makes_no_secret(
+def test_a_read_only_command_creates_no_secret(
     tmp_path: Path, command: tuple[str, ...], run: Run
 ) -> None:
     run("migrate")

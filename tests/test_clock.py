@@ -10,14 +10,14 @@ from tests.conftest import Clock
 pytestmark = pytest.mark.reliability("R15")
 
 
-def test_it_is_the_clock_that_it_was_given(clock: Clock) -> None:
+def test_the_clock_follows_the_system_clock(clock: Clock) -> None:
     now = monotonic_clock(clock)
     for minutes in (0, 1, 60, 60 * 24 * 400):
         clock.move(minutes=minutes)
         assert now() == clock()
 
 
-def test_where_the_clock_falls_back_it_goes_on(clock: Clock) -> None:
+def test_the_clock_advances_when_the_system_clock_goes_back(clock: Clock) -> None:
     now = monotonic_clock(clock)
     latest = now()
     for _ in range(3):
@@ -28,7 +28,7 @@ def test_where_the_clock_falls_back_it_goes_on(clock: Clock) -> None:
         latest = now()
 
 
-def test_once_the_clock_is_there_again_it_is_right(clock: Clock) -> None:
+def test_the_clock_is_right_once_the_system_clock_has_caught_up(clock: Clock) -> None:
     now = monotonic_clock(clock)
     latest = now()
     clock.move(hours=-1)

@@ -109,25 +109,21 @@ async def app(make_app: Callable, policy: str) -> TestApp:
 
 
 @pytest.mark.asvs("S45")
-def test_more_than_ten_thousand_passwords_on_the_list_fit_the_length_policy_and_each_is_refused() -> (
-    None
-):
+def test_listed_passwords_that_meet_the_length_policy_are_refused() -> None:
     words = fitting("length")
     assert len(words) > 25_000
     assert [word for word in words if not is_common(word)] == []
 
 
 @pytest.mark.asvs("S45")
-def test_those_on_the_list_that_fit_the_guide_are_refused_as_they_stand() -> None:
+def test_listed_passwords_that_meet_the_guide_policy_are_refused() -> None:
     words = fitting("guide")
     assert len(words) > 6_000
     assert [word for word in words if not (is_common(word) and is_common(word.upper()))] == []
 
 
 @pytest.mark.asvs("S45")
-def test_more_than_ten_thousand_common_words_are_refused_with_the_ornaments_that_the_guide_asks_for() -> (
-    None
-):
+def test_decorated_common_words_are_refused() -> None:
     words = [word for word in listed() if word.isascii() and word.isalpha() and len(word) >= 6]
     ornaments = cycle(("{}1!", "{}-99", "!{}#2026"))
     made = [
@@ -138,14 +134,14 @@ def test_more_than_ten_thousand_common_words_are_refused_with_the_ornaments_that
     assert [password for password in made if not is_common(password)] == []
 
 
-def test_the_list_is_sorted_in_lower_case_and_says_nothing_twice() -> None:
+def test_the_password_list_is_sorted_lower_case_and_unique() -> None:
     lines = LIST_PATH.read_bytes().split(b"\n")
     assert lines.pop() == b""
     assert lines == sorted(set(lines))
     assert all(word == word.lower() for word in listed())
 
 
-def test_the_search_finds_what_is_on_the_list_and_nothing_else() -> None:
+def test_the_search_finds_exactly_the_listed_passwords() -> None:
     words = listed()
     assert all(is_listed(word) for word in (words[0], words[-1], *words[::97]))
     known = set(words)
@@ -161,7 +157,7 @@ def test_the_search_finds_what_is_on_the_list_and_nothing_else() -> None:
     assert [word for word in strangers if word not in known and is_listed(word)] == []
 
 
-def test_the_licences_of_the_list_stand_beside_it() -> None:
+def test_the_licenses_of_the_password_list_are_included() -> None:
     licences = LIST_PATH.with_name("common_passwords.LICENSE.txt").read_text()
     for whose in (
         "Django Software Foundation",
@@ -172,7 +168,7 @@ def test_the_licences_of_the_list_stand_beside_it() -> None:
         assert whose in licences
 
 
-def test_the_site_that_is_refused_is_this_one() -> None:
+def test_the_refused_site_name_is_the_name_of_the_site() -> None:
     assert responses.SITE_NAME.lower() == SITE_NAME
 
 
@@ -181,31 +177,31 @@ def test_the_site_that_is_refused_is_this_one() -> None:
 
 @pytest.mark.asvs("S45")
 @pytest.mark.parametrize("password", COMMON)
-def test_a_common_password_is_known_under_its_ornaments(password: str) -> None:
+def test_a_common_password_is_recognized_with_decorations(password: str) -> None:
     assert is_common(password)
 
 
 @pytest.mark.parametrize("password", [PASSWORD, *GOOD])
-def test_a_password_of_ones_own_is_good(password: str) -> None:
+def test_an_uncommon_password_is_accepted(password: str) -> None:
     assert not is_common(password)
     assert not is_close(password, **ADA)
 
 
 @pytest.mark.asvs("S45")
 @pytest.mark.parametrize("password", CLOSE)
-def test_a_name_or_an_address_with_ornaments_is_too_close(password: str) -> None:
+def test_a_decorated_name_or_email_is_refused(password: str) -> None:
     assert is_close(password, **ADA)
     assert not is_close(password, "Alice Marrowby", "alice@tidepool.example.com")
 
 
-def test_a_short_word_of_a_name_and_the_end_of_an_address_say_too_little() -> None:
+def test_short_names_and_top_level_domains_are_not_compared() -> None:
     assert not is_close("Ada-1815!", "Ada", "ada@x.info")
     assert not is_close("Info-1815!", "Ada", "ada@x.info")
     assert not is_close("!!!!1234", "", "")
 
 
 @given(st.text(max_size=256))
-def test_whatever_is_typed_it_has_at_most_twenty_spellings_and_none_is_longer(
+def test_a_password_has_at_most_20_spellings_of_at_most_its_length(
     password: str,
 ) -> None:
     found = list(spellings(password))
@@ -219,7 +215,7 @@ def test_whatever_is_typed_it_has_at_most_twenty_spellings_and_none_is_longer(
 
 @pytest.mark.asvs("S45", "S48")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_it_is_told_live_and_at_sign_up_and_nothing_is_stored(
+async def test_a_common_password_is_refused_by_live_check_and_sign_up(
     app: TestApp, anonymous: Browser, policy: str, ask: Callable
 ) -> None:
     before = app.statements, app.hashes
@@ -241,7 +237,7 @@ async def test_it_is_told_live_and_at_sign_up_and_nothing_is_stored(
 
 
 @pytest.mark.asvs("S45", "S48")
-async def test_it_is_told_at_a_change_of_password_and_nothing_changes(
+async def test_a_common_password_is_refused_by_a_password_change(
     app: TestApp, alice: Browser, policy: str
 ) -> None:
     before, cookie = await app.rows("SELECT * FROM users"), alice.cookie
@@ -262,7 +258,7 @@ async def test_it_is_told_at_a_change_of_password_and_nothing_changes(
 
 
 @pytest.mark.asvs("S45")
-async def test_ones_own_name_and_address_are_told_live_and_at_sign_up(
+async def test_the_users_name_and_email_are_refused_at_sign_up(
     app: TestApp, anonymous: Browser
 ) -> None:
     for password in CLOSE:
@@ -273,7 +269,7 @@ async def test_ones_own_name_and_address_are_told_live_and_at_sign_up(
 
 
 @pytest.mark.asvs("S45")
-async def test_ones_own_name_and_address_are_told_at_a_change_of_password(app: TestApp) -> None:
+async def test_the_users_name_and_email_are_refused_at_a_password_change(app: TestApp) -> None:
     alice = await app.browser("Alice Marrowby", "marram@tidepool.example.com")
     assert (await alice.sign_up()).status_code == 303
     for password in ("Marrowby-1906!", "Marram-1959!", "alicemarrowby.1", "Tidepool-2!"):
@@ -290,13 +286,15 @@ async def test_ones_own_name_and_address_are_told_at_a_change_of_password(app: T
     assert answer.status_code == 303
 
 
-async def test_somebody_elses_name_is_nobodys_business(app: TestApp, anonymous: Browser) -> None:
+async def test_the_name_of_another_user_is_accepted_in_a_password(
+    app: TestApp, anonymous: Browser
+) -> None:
     fields = {"name": "Bob", "email": "bob@example.com", "password": CLOSE[0]}
     assert message(await anonymous.post("/signup/check/password", fields)) == ""
     assert (await anonymous.post("/signup", fields)).status_code == 303
 
 
-async def test_a_live_check_of_a_password_looks_at_long_names_no_further_than_a_name_may_be(
+async def test_a_password_check_ignores_names_beyond_their_maximum_length(
     app: TestApp, anonymous: Browser
 ) -> None:
     fields = {"name": "x" * 200 + " Quillworth", "email": "y" * 30_000, "password": CLOSE[0]}
@@ -304,7 +302,9 @@ async def test_a_live_check_of_a_password_looks_at_long_names_no_further_than_a_
 
 
 @pytest.mark.guide("A13")
-async def test_unmet_rules_are_told_alone(app: TestApp, anonymous: Browser) -> None:
+async def test_unmet_rules_are_shown_without_another_message(
+    app: TestApp, anonymous: Browser
+) -> None:
     answer = await anonymous.post("/signup/check/password", {"password": "dragon"})
     assert message(answer) == ""
     assert read(answer).one("input", id="password").attrs["aria-invalid"] == "true"

@@ -45,7 +45,7 @@ def unsafe_paths(app: TestApp) -> list[str]:
 
 @pytest.mark.asvs("S31")
 @pytest.mark.guide("D35")
-async def test_no_other_site_can_make_a_browser_change_anything(
+async def test_requests_from_another_site_change_nothing(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     before = app.statements
@@ -65,7 +65,7 @@ async def test_no_other_site_can_make_a_browser_change_anything(
 
 
 @pytest.mark.asvs("S03", "S31")
-async def test_a_form_for_another_host_does_nothing(
+async def test_a_form_for_another_host_changes_nothing(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     """After DNS rebinding the browser takes the attacker's page for a page of this site."""
@@ -83,7 +83,7 @@ async def test_a_form_for_another_host_does_nothing(
 
 
 @pytest.mark.asvs("S31")
-async def test_no_other_site_can_log_a_browser_in(app: TestApp, alice: Browser) -> None:
+async def test_another_site_cannot_log_a_browser_in(app: TestApp, alice: Browser) -> None:
     for headers in FOREIGN:
         victim = await app.browser("Alice")
         await victim.ask(
@@ -94,7 +94,7 @@ async def test_no_other_site_can_log_a_browser_in(app: TestApp, alice: Browser) 
 
 @pytest.mark.asvs("S31")
 @pytest.mark.parametrize("headers", OWN)
-async def test_our_own_pages_and_scripts_are_let_through(
+async def test_same_origin_and_non_browser_requests_are_accepted(
     app: TestApp, anonymous: Browser, headers: dict
 ) -> None:
     fields = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
@@ -104,7 +104,7 @@ async def test_our_own_pages_and_scripts_are_let_through(
 
 
 @pytest.mark.asvs("S31")
-async def test_two_headers_of_which_one_is_foreign_are_foreign(
+async def test_repeated_origin_headers_are_refused_if_one_is_foreign(
     app: TestApp, alice: Browser
 ) -> None:
     for name, values in (
@@ -131,14 +131,14 @@ async def test_a_foreign_origin_is_logged_once_beside_the_base_url(
     assert len(caplog.records) == 10
 
 
-async def test_the_refusal_says_what_happened_and_that_nothing_was_done(alice: Browser) -> None:
+async def test_a_refused_cross_origin_request_is_explained(alice: Browser) -> None:
     for headers in ({}, HTMX):
         answer = await alice.ask("POST", "/logout", **{"Sec-Fetch-Site": "cross-site", **headers})
         assert read(answer).one("h1").text == "This came from another site"
 
 
 @pytest.mark.asvs("S31", "S32")
-async def test_another_site_may_link_to_our_pages(alice: Browser, anonymous: Browser) -> None:
+async def test_another_site_can_link_to_pages(alice: Browser, anonymous: Browser) -> None:
     foreign = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
     assert (await alice.get("/dashboard", **foreign)).status_code == 200
     assert (await anonymous.get("/login", **foreign)).status_code == 200
@@ -146,7 +146,7 @@ async def test_another_site_may_link_to_our_pages(alice: Browser, anonymous: Bro
 
 @pytest.mark.asvs("S75")
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:8000"])
-async def test_no_script_of_another_site_may_read_an_answer(alice: Browser, origin: str) -> None:
+async def test_scripts_of_another_site_cannot_read_responses(alice: Browser, origin: str) -> None:
     preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
     answers = [
         await alice.get(path, Origin=origin)
@@ -160,7 +160,9 @@ async def test_no_script_of_another_site_may_read_an_answer(alice: Browser, orig
 
 
 @pytest.mark.asvs("S75")
-async def test_nothing_but_a_form_is_read(app: TestApp, alice: Browser, anonymous: Browser) -> None:
+async def test_only_form_bodies_are_accepted(
+    app: TestApp, alice: Browser, anonymous: Browser
+) -> None:
     body = b"email=alice@example.com&password=" + PASSWORD.encode()
     for kind in (
         "text/plain",
@@ -182,6 +184,6 @@ async def test_nothing_but_a_form_is_read(app: TestApp, alice: Browser, anonymou
     assert await alice.is_logged_in()
 
 
-async def test_an_empty_body_needs_no_type(alice: Browser, alices_phone: Browser) -> None:
+async def test_an_empty_body_needs_no_content_type(alice: Browser, alices_phone: Browser) -> None:
     assert (await alice.client.post("/devices/revoke-others")).status_code == 303
     assert [await alice.is_logged_in(), await alices_phone.is_logged_in()] == [True, False]

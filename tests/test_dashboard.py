@@ -11,7 +11,7 @@ async def dashboard_of(person: Browser) -> str:
 
 
 @pytest.mark.guide("D26", "D28", "T2", "T4")
-async def test_each_role_has_its_dashboard_and_the_shell_shows_who_is_in(
+async def test_each_role_has_its_dashboard_and_the_layout_names_the_user(
     alice: Browser, ada: Browser
 ) -> None:
     for person, role in ((alice, "user"), (ada, "admin")):
@@ -30,9 +30,7 @@ async def test_a_users_dashboard_costs_one_statement(app: TestApp, alice: Browse
 
 @pytest.mark.guide("D2", "D20")
 @pytest.mark.asvs("S01", "S37")
-async def test_a_demoted_admin_is_a_user_at_the_next_request_whatever_the_cookie_says(
-    app: TestApp, ada: Browser
-) -> None:
+async def test_a_demoted_admin_is_a_user_at_the_next_request(app: TestApp, ada: Browser) -> None:
     await app.create("Agnes", "admin")
     await app.change_role(ada, "user")
     answer = await ada.get("/dashboard")
@@ -51,7 +49,7 @@ async def test_a_promoted_user_is_an_admin_at_the_next_request(
 
 @pytest.mark.guide("D27")
 @pytest.mark.parametrize("path", ["/dashboard", "/devices"])
-async def test_the_bar_travels_with_a_fragment_only_when_the_role_has_changed(
+async def test_a_fragment_includes_the_navigation_after_a_role_change(
     app: TestApp, alice: Browser, path: str
 ) -> None:
     assert read(await alice.get_fragment(path)).all(id="nav") == []
@@ -63,7 +61,9 @@ async def test_the_bar_travels_with_a_fragment_only_when_the_role_has_changed(
 
 
 @pytest.mark.guide("D27")
-async def test_the_bar_travels_with_the_answer_to_a_form_too(app: TestApp, alice: Browser) -> None:
+async def test_a_form_response_includes_the_navigation_after_a_role_change(
+    app: TestApp, alice: Browser
+) -> None:
     await app.change_role(alice, "admin")
     answer = await alice.post_fragment("/devices/revoke-others")
     assert "session" in set_cookie_of(answer)
@@ -71,12 +71,14 @@ async def test_the_bar_travels_with_the_answer_to_a_form_too(app: TestApp, alice
 
 
 @pytest.mark.guide("C7")
-async def test_the_number_of_devices_is_shown(alice: Browser, alices_phone: Browser) -> None:
+async def test_the_dashboard_shows_the_number_of_devices(
+    alice: Browser, alices_phone: Browser
+) -> None:
     assert "2 devices are logged in" in read(await alice.get("/dashboard")).text
 
 
 @pytest.mark.guide("C6")
-async def test_the_log_in_before_this_one_is_shown(app: TestApp, alice: Browser) -> None:
+async def test_the_dashboard_shows_the_previous_login(app: TestApp, alice: Browser) -> None:
     assert "Your account is ready." in read(await alice.get("/dashboard")).text
     app.clock.move(hours=30)
     laptop = await app.browser("Alice")
@@ -102,7 +104,7 @@ async def test_the_end_of_the_session_is_shown(app: TestApp, alice: Browser) -> 
 
 
 @pytest.mark.guide("D26")
-async def test_the_figures_count_people_sessions_and_admins(
+async def test_the_admin_dashboard_counts_users_sessions_and_admins(
     app: TestApp, alice: Browser, alices_phone: Browser, ada: Browser
 ) -> None:
     page = read(await ada.get("/dashboard"))
@@ -115,7 +117,7 @@ async def test_the_figures_count_people_sessions_and_admins(
 
 @pytest.mark.guide("D4", "D23", "T12")
 @pytest.mark.asvs("S88")
-async def test_no_page_holds_a_secret_a_private_column_or_anothers_data(
+async def test_pages_contain_no_secrets_or_private_data_of_others(
     app: TestApp, alice: Browser, bob: Browser, ada: Browser
 ) -> None:
     await app.change(
@@ -143,7 +145,7 @@ async def test_no_page_holds_a_secret_a_private_column_or_anothers_data(
 
 
 @pytest.mark.guide("D18", "T7")
-async def test_a_database_error_is_never_taken_for_logged_out(app: TestApp, alice: Browser) -> None:
+async def test_a_database_error_does_not_log_a_user_out(app: TestApp, alice: Browser) -> None:
     await app.change("ALTER TABLE sessions RENAME TO mislaid")
     for answer in (await alice.get("/dashboard"), await alice.get_fragment("/dashboard")):
         assert (answer.status_code, set_cookie_of(answer)) == (500, {})
@@ -152,7 +154,7 @@ async def test_a_database_error_is_never_taken_for_logged_out(app: TestApp, alic
     assert (await alice.get("/dashboard")).status_code == 200
 
 
-async def test_new_accounts_are_counted_in_one_sense_of_today(
+async def test_new_accounts_are_counted_over_the_last_24_hours(
     app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     """The list below shows "today" in the user's time zone, so a count by UTC days would contradict
@@ -169,7 +171,7 @@ async def test_new_accounts_are_counted_in_one_sense_of_today(
     assert await lead() == "Nobody has signed up in the last 24 hours."
 
 
-async def test_pages_with_times_carry_the_servers_clock(
+async def test_pages_with_times_contain_the_time_of_the_server(
     app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     pages = ("/dashboard", "/devices", "/account/activity", "/users/alice")

@@ -28,12 +28,12 @@ def versions(**found: str) -> Callable[[str], str]:
     return version
 
 
-def test_what_is_installed_here_is_safe() -> None:
+def test_the_installed_versions_are_safe() -> None:
     assert find_unsafe() == ""
 
 
 @pytest.mark.parametrize("package", MIN_SAFE_VERSIONS)
-def test_the_version_before_is_refused_and_the_line_names_it_and_the_one_that_is_needed(
+def test_an_older_version_is_refused_with_the_version_that_is_needed(
     package: str,
 ) -> None:
     name = package.replace("-", "_")
@@ -68,9 +68,7 @@ def test_versions_are_compared_by_their_numbers(found: str, is_enough: bool) -> 
     assert is_at_least(found, "1.3.1") == is_enough
 
 
-def test_the_program_does_not_start_with_a_known_bad_version(
-    tmp_path: Path, migrated: Path
-) -> None:
+def test_the_program_does_not_start_with_an_unsafe_version(tmp_path: Path, migrated: Path) -> None:
     """Puts the metadata of an older Starlette on the path before that of the installed one."""
     metadata = tmp_path / "starlette-1.0.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
@@ -93,7 +91,7 @@ def test_the_program_does_not_start_with_a_known_bad_version(
     )
 
 
-def test_no_dependency_is_asked_for_in_a_version_that_would_be_refused() -> None:
+def test_the_minimum_versions_of_the_dependencies_are_safe() -> None:
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     named = {re.match(r"[\w-]+", wanted)[0]: wanted for wanted in dependencies}
     for package in MIN_SAFE_VERSIONS.keys() & named.keys():
@@ -111,7 +109,7 @@ def test_no_dependency_is_asked_for_in_a_version_that_would_be_refused() -> None
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
-def test_nothing_is_pinned_in_a_version_that_would_be_refused(lock: str) -> None:
+def test_the_pinned_versions_are_safe(lock: str) -> None:
     pinned = dict(re.findall(r"^([\w.-]+)(?:\[\w+\])?==([^\s;]+)", (ROOT / lock).read_text(), re.M))
     assert {"starlette", "h11", "joserfc"} <= pinned.keys()
     assert (

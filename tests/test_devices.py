@@ -21,7 +21,7 @@ async def id_of(person: Browser) -> str:
 
 
 @pytest.mark.guide("C7")
-async def test_the_list_shows_ones_own_sessions_and_marks_this_one(
+async def test_the_device_list_shows_the_users_sessions_and_marks_this_one(
     alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     page = await devices_of(alices_phone)
@@ -37,7 +37,7 @@ async def test_the_list_shows_ones_own_sessions_and_marks_this_one(
 
 @pytest.mark.guide("C1", "C3", "D20")
 @pytest.mark.asvs("S01")
-async def test_a_plain_form_ends_one_device_and_goes_back_to_the_list(
+async def test_revoking_a_device_redirects_to_the_list(
     alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     answer = await alice.post(f"/devices/{await id_of(alices_phone)}/revoke")
@@ -50,7 +50,7 @@ async def test_a_plain_form_ends_one_device_and_goes_back_to_the_list(
 
 
 @pytest.mark.guide("C3")
-async def test_htmx_gets_the_shorter_list_and_one_message(
+async def test_revoking_a_device_by_htmx_returns_the_list_and_a_toast(
     alice: Browser, alices_phone: Browser
 ) -> None:
     answer = await alice.post_fragment(f"/devices/{await id_of(alices_phone)}/revoke")
@@ -64,7 +64,7 @@ async def test_htmx_gets_the_shorter_list_and_one_message(
 
 @pytest.mark.guide("T6")
 @pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
-async def test_ending_the_device_in_use_is_logging_out(
+async def test_revoking_the_current_device_logs_out(
     app: TestApp, alice: Browser, alices_phone: Browser, ask: Callable, answered: int
 ) -> None:
     answer = await ask(alice, f"/devices/{await id_of(alice)}/revoke")
@@ -74,7 +74,7 @@ async def test_ending_the_device_in_use_is_logging_out(
     assert [await person.is_logged_in() for person in (alice, alices_phone)] == [False, True]
 
 
-async def test_all_others_end_and_this_one_stays(
+async def test_revoking_other_devices_keeps_the_current_one(
     alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     answer = await alice.post_fragment("/devices/revoke-others")
@@ -86,7 +86,7 @@ async def test_all_others_end_and_this_one_stays(
     ]
 
 
-async def test_without_scripts_ending_several_devices_asks_first(
+async def test_revoking_several_devices_needs_confirmation(
     app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
     await (await app.browser("Alice")).log_in()
@@ -103,7 +103,7 @@ async def test_without_scripts_ending_several_devices_asks_first(
     assert [await person.is_logged_in() for person in (alice, alices_phone)] == [True, False]
 
 
-async def test_one_other_device_ends_without_a_question(
+async def test_revoking_one_other_device_needs_no_confirmation(
     alice: Browser, alices_phone: Browser
 ) -> None:
     form = (await devices_of(alice)).one("form", action="/devices/revoke-others")
@@ -149,7 +149,7 @@ async def test_one_click_logs_out_everywhere(
 @pytest.mark.asvs("S05")
 @pytest.mark.guide("D30")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_a_stranger_cannot_revoke_anothers_device(
+async def test_the_device_of_another_user_cannot_be_revoked(
     alice: Browser, bob: Browser, ask: Callable
 ) -> None:
     theirs = await ask(bob, f"/devices/{await id_of(alice)}/revoke")
@@ -162,7 +162,7 @@ async def test_a_stranger_cannot_revoke_anothers_device(
     "path", ["/devices/{id}/revoke", "/devices/revoke-others", "/devices/revoke-all"]
 )
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_a_form_drawn_for_another_viewer_does_nothing(
+async def test_a_device_form_of_another_viewer_changes_nothing(
     alice: Browser, alices_phone: Browser, bob: Browser, path: str, ask: Callable
 ) -> None:
     bobs = (await bob.get("/api/session")).json()["user"]["id"]
@@ -172,7 +172,9 @@ async def test_a_form_drawn_for_another_viewer_does_nothing(
     assert [await person.is_logged_in() for person in (alice, alices_phone)] == [True, True]
 
 
-async def test_each_form_names_whom_it_was_drawn_for(alice: Browser, alices_phone: Browser) -> None:
+async def test_each_device_form_contains_the_viewer_id(
+    alice: Browser, alices_phone: Browser
+) -> None:
     own = (await alice.get("/api/session")).json()["user"]["id"]
     page = await devices_of(alice)
     forms = page.one("main").all("form")
@@ -182,7 +184,7 @@ async def test_each_form_names_whom_it_was_drawn_for(alice: Browser, alices_phon
 
 
 @pytest.mark.asvs("S103")
-async def test_the_fifty_first_session_makes_room_for_itself(
+async def test_the_oldest_session_is_deleted_beyond_fifty(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
@@ -196,7 +198,7 @@ async def test_the_fifty_first_session_makes_room_for_itself(
 
 
 @pytest.mark.asvs("S95")
-async def test_what_has_expired_is_swept_and_what_lives_is_not(
+async def test_expired_sessions_are_pruned_and_others_are_kept(
     app: TestApp, alice: Browser
 ) -> None:
     app.clock.move(days=6)
@@ -209,7 +211,7 @@ async def test_what_has_expired_is_swept_and_what_lives_is_not(
 
 
 @pytest.mark.asvs("S95", "S64")
-async def test_an_expired_row_opens_nothing_though_its_cookie_has_not_expired(
+async def test_an_expired_session_row_invalidates_an_unexpired_cookie(
     app: TestApp, alice: Browser
 ) -> None:
     await app.change("UPDATE sessions SET expires_at = '2026-11-24T09:11:59.000000+00:00'")
@@ -296,7 +298,9 @@ async def test_a_known_browser_or_tool_is_named(anonymous: Browser, user_agent: 
         "/",
     ],
 )
-async def test_no_user_agent_is_an_error(app: TestApp, anonymous: Browser, user_agent: str) -> None:
+async def test_an_unusual_user_agent_causes_no_error(
+    app: TestApp, anonymous: Browser, user_agent: str
+) -> None:
     anonymous.user_agent = user_agent
     assert (
         await anonymous.post("/signup/check/email", {"email": "grace@example.com"})
@@ -308,7 +312,7 @@ async def test_no_user_agent_is_an_error(app: TestApp, anonymous: Browser, user_
 
 @pytest.mark.asvs("S33", "S88")
 @pytest.mark.parametrize("user_agent", CHOSEN)
-async def test_text_in_a_user_agent_is_shown_and_audited_nowhere(
+async def test_text_in_a_user_agent_is_neither_shown_nor_recorded(
     app: TestApp, alice: Browser, ada: Browser, anonymous: Browser, user_agent: str
 ) -> None:
     anonymous.user_agent = user_agent
@@ -325,7 +329,7 @@ async def test_text_in_a_user_agent_is_shown_and_audited_nowhere(
     assert newest.text == "You logged out another device: Unknown browser"
 
 
-async def test_text_that_an_earlier_version_stored_is_not_shown(
+async def test_device_text_stored_by_an_earlier_version_is_not_shown(
     app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     laptop = await app.browser("Alice")

@@ -33,17 +33,19 @@ def test_an_international_domain_is_shown_in_unicode(domain: str) -> None:
 
 
 @pytest.mark.parametrize("domain", COPIES.values(), ids=COPIES)
-def test_a_domain_that_copies_another_is_shown_in_ascii(domain: str) -> None:
+def test_a_lookalike_domain_is_shown_in_ascii(domain: str) -> None:
     stored = f"zoe@mail.{idna.encode(domain).decode()}"
     assert display_email(stored) == stored
 
 
 @pytest.mark.parametrize("label", NOT_CLEAN)
-def test_a_label_that_does_not_decode_is_shown_as_it_is_stored(label: str) -> None:
+def test_an_undecodable_domain_label_is_shown_as_stored(label: str) -> None:
     assert display_email(f"zoe@{label}.example") == f"zoe@{label}.example"
 
 
-async def test_pages_show_unicode_and_programs_get_ascii(app: TestApp, ada: Browser) -> None:
+async def test_pages_show_unicode_domains_and_the_api_returns_ascii(
+    app: TestApp, ada: Browser
+) -> None:
     zoe = await app.sign_up_user("Zoe", email="zoe@bücher.example")
     stored, shown = "zoe@xn--bcher-kva.example", "zoe@bücher.example"
     assert await app.rows("SELECT email FROM users WHERE name = 'Zoe'") == [(stored,)]

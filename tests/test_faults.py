@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
         ),
     ],
 )
-def test_the_program_holds_what_it_promises(program: str) -> None:
+def test_the_program_survives_the_injected_fault(program: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"tests.faults.{program}", "--short"],
         cwd=ROOT,

@@ -36,7 +36,7 @@ async def test_every_change_is_confirmed_without_scripts(
         assert await told(alice, page) == sentence
 
 
-async def test_every_change_to_a_user_is_confirmed_without_scripts(
+async def test_every_change_by_an_administrator_is_confirmed_without_scripts(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     alice_id = (await alice.get("/api/session")).json()["user"]["id"]
@@ -56,7 +56,7 @@ async def test_every_change_to_a_user_is_confirmed_without_scripts(
     ("path", "sentence"),
     [("/logout", "You've logged out."), ("/devices/revoke-all", "You've logged out everywhere.")],
 )
-async def test_leaving_is_confirmed_on_the_log_in_page(
+async def test_a_log_out_is_confirmed_on_the_log_in_page(
     alice: Browser, path: str, sentence: str
 ) -> None:
     for ask in (alice.post, alice.post_fragment):
@@ -67,19 +67,21 @@ async def test_leaving_is_confirmed_on_the_log_in_page(
         assert sentence not in read(await alice.get("/login")).text
 
 
-async def test_a_given_up_role_is_confirmed_on_the_dashboard(app: TestApp, ada: Browser) -> None:
+async def test_giving_up_the_admin_role_is_confirmed_on_the_dashboard(
+    app: TestApp, ada: Browser
+) -> None:
     await app.admin("Grace")
     ada_id = (await ada.get("/api/session")).json()["user"]["id"]
     await ada.post_fragment(f"/admin/users/{ada_id}/role", {"role": "user"})
     assert await told(ada, "/dashboard") == "You're no longer an administrator."
 
 
-async def test_a_change_by_htmx_has_its_toast_and_no_cookie(alice: Browser) -> None:
+async def test_a_change_by_htmx_is_confirmed_by_a_toast_and_sets_no_cookie(alice: Browser) -> None:
     answer = await alice.post_fragment("/account", {"phone": "1"})
     assert (set_cookie_of(answer), "Profile saved." in answer.text) == ({}, True)
 
 
-async def test_the_cookie_is_closed_to_scripts_and_short_lived(alice: Browser) -> None:
+async def test_the_cookie_is_http_only_and_expires_after_a_minute(alice: Browser) -> None:
     cookie = set_cookie_of(await alice.post("/account", {"phone": "1"}))["notice"]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (
         True,
@@ -104,5 +106,5 @@ async def test_a_forged_cookie_puts_no_text_on_a_page(alice: Browser, forged: st
     assert (forged in answer.text and bool(forged)) is False
 
 
-def test_every_sentence_ends_with_a_full_stop() -> None:
+def test_every_flash_message_ends_with_a_period() -> None:
     assert all(sentence.endswith(".") for sentence in FLASH_MESSAGES.values())

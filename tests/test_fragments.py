@@ -17,7 +17,7 @@ def without_extras(fragment: str) -> str:
 
 
 @pytest.mark.guide("D29")
-async def test_every_fragment_is_a_part_of_its_page(
+async def test_every_fragment_is_part_of_its_page(
     app: TestApp, alice: Browser, ada: Browser, anonymous: Browser
 ) -> None:
     for user, paths in (
@@ -36,7 +36,7 @@ async def test_every_fragment_is_a_part_of_its_page(
 
 @pytest.mark.guide("A11", "D29")
 @pytest.mark.parametrize("path", ["/signup", "/login"])
-async def test_the_form_that_htmx_gets_is_the_form_of_the_page(
+async def test_the_form_returned_to_htmx_is_the_form_of_the_page(
     alice: Browser, anonymous: Browser, path: str
 ) -> None:
     for typed in (
@@ -66,7 +66,7 @@ async def test_a_checked_field_is_the_field_of_the_form(alice: Browser, anonymou
 
 
 @pytest.mark.guide("D29")
-async def test_the_list_after_a_change_is_the_list_of_the_page(
+async def test_the_list_returned_after_a_change_is_the_list_of_the_page(
     alice: Browser, alices_phone: Browser
 ) -> None:
     changed = await alice.post_fragment("/devices/revoke-others")
@@ -74,7 +74,7 @@ async def test_the_list_after_a_change_is_the_list_of_the_page(
 
 
 @pytest.mark.guide("D29")
-async def test_a_fragment_is_as_closed_as_its_page(
+async def test_a_fragment_requires_login_like_its_page(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     before = app.statements
@@ -84,7 +84,7 @@ async def test_a_fragment_is_as_closed_as_its_page(
     assert app.statements == before
 
 
-async def test_a_closed_door_shows_its_plate_on_the_page_and_in_the_fragment(
+async def test_an_error_shows_its_picture_on_the_page_and_in_the_fragment(
     alice: Browser, anonymous: Browser
 ) -> None:
     other, foreign, text = (
@@ -112,7 +112,7 @@ async def test_a_closed_door_shows_its_plate_on_the_page_and_in_the_fragment(
             assert (answer.status_code, plates) == (status, [f"key plate {kind}"] * pictures), path
 
 
-async def test_only_the_header_that_htmx_sends_asks_for_a_fragment(alice: Browser) -> None:
+async def test_only_the_htmx_request_header_returns_a_fragment(alice: Browser) -> None:
     page = (await alice.get("/dashboard")).text
     for headers in (
         {"HX-Request": "false"},

@@ -49,7 +49,7 @@ def is_turned_away(answer: httpx.Response, path: str) -> bool:
 
 
 @pytest.mark.guide("D1", "D5", "D7", "D8", "D9", "D11", "D15", "D16")
-async def test_strangers_are_turned_away_from_every_members_row_with_no_query(
+async def test_anonymous_users_are_redirected_without_a_query(
     app: TestApp, anonymous: Browser
 ) -> None:
     before = app.statements
@@ -68,7 +68,7 @@ async def test_strangers_are_turned_away_from_every_members_row_with_no_query(
 
 
 @pytest.mark.guide("D1", "D10")
-async def test_members_are_turned_away_from_every_guests_row_and_a_page_costs_no_query(
+async def test_logged_in_users_are_redirected_from_guest_routes(
     app: TestApp, alice: Browser
 ) -> None:
     cookie = alice.cookie
@@ -89,7 +89,7 @@ async def test_members_are_turned_away_from_every_guests_row_and_a_page_costs_no
 
 @pytest.mark.guide("D10")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_a_form_that_is_sent_with_a_session_that_is_over_is_heard(
+async def test_a_guest_form_with_an_ended_session_is_processed(
     app: TestApp, alice: Browser, ask: Callable
 ) -> None:
     await app.change("DELETE FROM sessions")
@@ -115,7 +115,7 @@ async def test_a_form_that_is_sent_with_a_session_that_is_over_is_heard(
 
 @pytest.mark.guide("D10")
 @pytest.mark.parametrize("path", ["/signup/check/role", "/account/check/email"])
-async def test_there_is_no_check_of_what_the_form_does_not_have_for_anybody(
+async def test_a_live_check_of_an_unknown_field_is_not_found(
     anonymous: Browser, alice: Browser, path: str
 ) -> None:
     for person in (anonymous, alice):
@@ -127,7 +127,7 @@ async def test_there_is_no_check_of_what_the_form_does_not_have_for_anybody(
 
 @pytest.mark.guide("D12", "D20", "D29", "A16", "T14")
 @pytest.mark.asvs("S01")
-async def test_without_any_guard_no_data_leaks_and_nothing_is_done(
+async def test_access_control_holds_without_the_guards(
     app: TestApp, alice: Browser, alices_phone: Browser, anonymous: Browser
 ) -> None:
     revoked = alices_phone.cookie
@@ -145,7 +145,7 @@ async def test_without_any_guard_no_data_leaks_and_nothing_is_done(
 
 
 @pytest.mark.asvs("S01")
-async def test_a_revoked_cookie_gets_nothing_at_any_door(
+async def test_a_revoked_cookie_is_refused_by_every_route(
     app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
     revoked = alices_phone.cookie
@@ -181,7 +181,7 @@ LIES = {
 
 @pytest.mark.guide("D12", "T14")
 @pytest.mark.asvs("S02")
-async def test_no_header_opens_a_door_or_closes_one(
+async def test_untrusted_headers_do_not_affect_access(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     for name, value in LIES.items():
@@ -198,7 +198,7 @@ async def test_no_header_opens_a_door_or_closes_one(
 
 
 @pytest.mark.guide("D8", "T5")
-async def test_a_path_that_is_in_no_row_is_nobodys(alice: Browser, anonymous: Browser) -> None:
+async def test_an_unknown_path_is_not_found(alice: Browser, anonymous: Browser) -> None:
     for path in (
         "/dashboard/settings",
         "/dashboard/",
@@ -211,7 +211,7 @@ async def test_a_path_that_is_in_no_row_is_nobodys(alice: Browser, anonymous: Br
 
 
 @pytest.mark.guide("D11", "D15")
-async def test_a_static_file_is_the_same_for_whoever_asks(
+async def test_a_static_file_does_not_depend_on_the_session(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     path = read(await anonymous.get("/")).one("link", rel="stylesheet").attrs["href"]
@@ -243,9 +243,7 @@ async def ask_twice(request: Request) -> Response:
 
 
 @pytest.mark.guide("D17", "D13")
-async def test_a_session_that_is_asked_for_twice_is_looked_up_once(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_a_session_is_looked_up_once_per_request(app: TestApp, alice: Browser) -> None:
     app.asgi_app.router.set_routes(
         [*app.asgi_app.router.routes, Members("/twice", get=ask_twice, name="twice")]
     )
@@ -267,7 +265,7 @@ DOCUMENTED = {
 
 
 @pytest.mark.asvs("S04")
-async def test_the_table_is_the_one_that_is_documented(app: TestApp) -> None:
+async def test_the_routes_match_the_documented_access(app: TestApp) -> None:
     assert all(isinstance(row, AppRoute) for row in app.asgi_app.router.routes)
     for kind, paths in DOCUMENTED.items():
         assert {row.path for row in app.asgi_app.router.routes if row.access.value == kind} == {
@@ -277,7 +275,7 @@ async def test_the_table_is_the_one_that_is_documented(app: TestApp) -> None:
 
 @pytest.mark.asvs("S04")
 @pytest.mark.guide("D8")
-async def test_each_page_opens_to_whom_the_table_says(
+async def test_each_page_is_accessible_as_its_route_declares(
     app: TestApp, alice: Browser, ada: Browser, anonymous: Browser
 ) -> None:
     opens = {
@@ -305,7 +303,7 @@ async def roles(app: TestApp) -> dict[str, str]:
 
 @pytest.mark.guide("D30", "D31", "D2", "A16")
 @pytest.mark.asvs("S04")
-async def test_what_administrators_do_nobody_else_can(
+async def test_admin_routes_refuse_everyone_but_admins(
     app: TestApp, alice: Browser, bob: Browser, ada: Browser, anonymous: Browser
 ) -> None:
     ((bobs,),) = await app.rows("SELECT id FROM users WHERE name = 'Bob'")
@@ -329,7 +327,7 @@ async def test_what_administrators_do_nobody_else_can(
 
 @pytest.mark.guide("D2", "D30")
 @pytest.mark.asvs("S01", "S37")
-async def test_the_role_in_the_cookie_neither_opens_nor_closes_a_room(
+async def test_the_role_in_the_cookie_does_not_decide_access(
     app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     await app.change_role(alice, "admin")
@@ -342,7 +340,7 @@ async def test_the_role_in_the_cookie_neither_opens_nor_closes_a_room(
 
 
 @pytest.mark.asvs("S03")
-async def test_no_spelling_of_a_path_gets_past_its_guard(
+async def test_no_spelling_of_a_path_bypasses_its_guard(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     spellings = (
@@ -373,7 +371,7 @@ FOREIGN = {"Sec-Fetch-Site": "cross-site"}
 JSON = {"Content-Type": "application/json"}
 
 
-async def test_of_several_refusals_the_first_of_the_contract_is_given(
+async def test_the_checks_of_a_request_run_in_the_specified_order(
     app: TestApp, alice: Browser, bob: Browser, anonymous: Browser
 ) -> None:
     large, bobs = b"x" * 70_000, (await bob.get("/api/session")).json()["user"]["id"]
@@ -401,7 +399,7 @@ async def test_of_several_refusals_the_first_of_the_contract_is_given(
 
 @pytest.mark.asvs("S72", "S01")
 @pytest.mark.guide("D16", "T1", "C3", "T6")
-async def test_a_dead_session_is_turned_away_once_and_not_for_ever(
+async def test_an_ended_session_is_redirected_to_login_without_a_loop(
     app: TestApp, alice: Browser
 ) -> None:
     await app.change("DELETE FROM sessions")
@@ -421,7 +419,7 @@ async def test_a_dead_session_is_turned_away_once_and_not_for_ever(
 
 @pytest.mark.guide("D9")
 @pytest.mark.parametrize("ask", [Browser.get, Browser.get_fragment])
-async def test_a_stranger_without_a_cookie_was_not_signed_out(
+async def test_a_redirect_without_a_cookie_does_not_mention_a_logout(
     anonymous: Browser, ask: Callable
 ) -> None:
     answer = await ask(anonymous, "/dashboard")
@@ -430,7 +428,7 @@ async def test_a_stranger_without_a_cookie_was_not_signed_out(
 
 
 @pytest.mark.asvs("S76")
-async def test_a_row_answers_its_own_methods_and_no_others(
+async def test_a_route_accepts_only_its_methods(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     for row in [row for row in app.asgi_app.router.routes if isinstance(row, AppRoute)]:
@@ -455,7 +453,7 @@ async def test_a_row_answers_its_own_methods_and_no_others(
 
 
 @pytest.mark.asvs("S76")
-async def test_head_answers_what_get_would_without_the_body(
+async def test_head_returns_the_headers_of_get(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     for person, paths in ((anonymous, GUESTS + MEMBERS), (alice, MEMBERS + GUESTS)):
@@ -469,7 +467,7 @@ async def test_head_answers_what_get_would_without_the_body(
 
 
 @pytest.mark.asvs("S105")
-async def test_no_address_of_a_page_or_redirect_holds_a_secret_or_an_email(app: TestApp) -> None:
+async def test_urls_contain_neither_secrets_nor_emails(app: TestApp) -> None:
     urls, person = [], await app.browser("Alice")
 
     async def note(answer: httpx.Response) -> None:
@@ -497,7 +495,7 @@ async def id_of(person: Browser) -> str:
     return (await person.get("/api/session")).json()["user"]["id"]
 
 
-async def test_a_fragment_for_another_users_document_navigates(
+async def test_a_fragment_for_the_document_of_another_user_redirects(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     document, before = {"Document_Viewer": await id_of(alice)}, app.statements
@@ -512,7 +510,7 @@ async def test_a_fragment_for_another_users_document_navigates(
     assert (await alice.get_fragment("/devices", **document)).status_code == 200
 
 
-async def test_a_form_of_another_users_document_does_nothing(
+async def test_a_form_in_the_document_of_another_user_changes_nothing(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     document = {
@@ -538,16 +536,14 @@ async def test_a_form_of_another_users_document_does_nothing(
     assert await app.rows("SELECT name FROM users ORDER BY name") == [("Alice",), ("Bob",)]
 
 
-async def test_the_navigation_bar_names_the_viewer_of_its_document(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_the_navigation_contains_the_viewer_id(app: TestApp, alice: Browser) -> None:
     bar = read(await alice.get("/dashboard")).one(id="nav")
     assert bar.attrs["data-viewer"] == await id_of(alice)
     form = bar.one("form", action="/logout")
     assert (form.attrs["method"], form.attrs["data-hx-post"]) == ("post", "/logout")
 
 
-def test_every_link_that_swaps_the_main_part_replaces_the_one_before() -> None:
+def test_every_boosted_link_cancels_the_previous_request() -> None:
     partials = Path(__file__).parent.parent / "partials"
     lines = [line for path in partials.rglob("*.html") for line in path.read_text().splitlines()]
     links = [line for line in lines if 'data-hx-push-url="true"' in line]

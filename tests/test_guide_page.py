@@ -10,20 +10,20 @@ from tests.guide_coverage import ALL_ROWS, ALL_TRAPS
 from web.settings.paths import ROOT
 
 
-def test_the_page_is_what_the_rows_and_the_markers_make() -> None:
+def test_the_guide_page_is_up_to_date() -> None:
     stale = subprocess.run(
         [sys.executable, "scripts/guide", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert stale.returncode == 0, f"run scripts/guide, and read what changed\n{stale.stderr}"
 
 
-def test_every_row_and_trap_stands_on_it() -> None:
+def test_the_guide_page_lists_every_item() -> None:
     rows = tomllib.loads((ROOT / "docs" / "guide.toml").read_text())
     assert [row for part in rows.values() for row in part] == ALL_ROWS + ALL_TRAPS
 
 
 @pytest.mark.guide("A1", "A24", "B16", "D19")
-def test_the_readme_maps_the_three_concepts_and_says_when_to_choose_which_session() -> None:
+def test_the_readme_explains_the_concepts_and_session_modes() -> None:
     readme = (ROOT / "README.md").read_text()
     for words in (
         "**Authentication.**",

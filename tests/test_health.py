@@ -19,19 +19,19 @@ from web.endpoints.health import TIMEOUT_SECONDS
 
 @pytest.mark.asvs("S108")
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_a_healthy_house_says_ok_and_no_more(anonymous: Browser, path: str) -> None:
+async def test_a_healthy_application_returns_ok(anonymous: Browser, path: str) -> None:
     answer = await anonymous.get(path)
     assert (answer.status_code, answer.text) == (200, "ok\n")
 
 
-async def test_to_live_takes_no_query(app: TestApp, anonymous: Browser) -> None:
+async def test_the_liveness_check_costs_no_query(app: TestApp, anonymous: Browser) -> None:
     before = app.statements
     await anonymous.get("/healthz")
     assert app.statements == before
 
 
 @pytest.mark.asvs("S108")
-async def test_a_house_without_its_database_lives_but_is_not_ready(make_app: Callable) -> None:
+async def test_an_application_without_a_database_is_alive_but_not_ready(make_app: Callable) -> None:
     app = await make_app(away=True)
     anonymous = await app.browser("Charlie")
     answer = await anonymous.get("/readyz")
@@ -41,7 +41,7 @@ async def test_a_house_without_its_database_lives_but_is_not_ready(make_app: Cal
 
 
 @pytest.mark.asvs("S108", "S39")
-async def test_a_database_that_hangs_is_told_within_the_deadline(make_app: Callable) -> None:
+async def test_a_hanging_database_is_reported_within_the_deadline(make_app: Callable) -> None:
     """The server accepts the connection and sends nothing, as one behind a broken network does."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://me:hush@127.0.0.1:{silent.getsockname()[1]}/latchkey"
@@ -68,7 +68,7 @@ HOLDS = {
 @pytest.mark.parametrize(
     ("database_type", "hold"), [("sqlite", "head"), *[("postgresql", hold) for hold in HOLDS]]
 )
-async def test_a_database_that_takes_no_log_in_is_not_ready(
+async def test_the_application_is_not_ready_if_no_login_is_possible(
     make_app: Callable, cheap: Passwords, hold: str
 ) -> None:
     """Another process holds a lock in a transaction, or an index is being built."""
@@ -84,7 +84,9 @@ async def test_a_database_that_takes_no_log_in_is_not_ready(
 
 
 @pytest.mark.parametrize("database_type", DATABASE_TYPES)
-async def test_many_probes_take_the_locks_once_a_second(make_app: Callable, clock: Clock) -> None:
+async def test_readiness_checks_take_the_locks_once_a_second(
+    make_app: Callable, clock: Clock
+) -> None:
     app = await make_app()
     anonymous = await app.browser("Charlie")
     backend = app.store.database._backend
@@ -99,7 +101,7 @@ async def test_many_probes_take_the_locks_once_a_second(make_app: Callable, cloc
 
 
 @pytest.mark.parametrize("database_type", DATABASE_TYPES)
-async def test_a_probe_changes_nothing(make_app: Callable, cheap: Passwords) -> None:
+async def test_a_readiness_check_changes_nothing(make_app: Callable, cheap: Passwords) -> None:
     app = await make_app(hashing=cheap)
     alice = await app.sign_up_user("Alice")
     before = [
@@ -115,7 +117,7 @@ async def test_a_probe_changes_nothing(make_app: Callable, cheap: Passwords) -> 
 
 
 @pytest.mark.asvs("S108")
-async def test_neither_says_anything_of_the_house(make_app: Callable, app: TestApp) -> None:
+async def test_health_checks_do_not_reveal_the_software(make_app: Callable, app: TestApp) -> None:
     for one in (app, await make_app(app.path.with_name("away.db"), away=True)):
         anonymous = await one.browser("Charlie")
         for path in ("/healthz", "/readyz"):
@@ -133,9 +135,7 @@ async def test_neither_says_anything_of_the_house(make_app: Callable, app: TestA
             assert [word for word in words if word in told] == []
 
 
-async def test_a_program_that_was_told_to_stop_is_not_ready(
-    app: TestApp, anonymous: Browser
-) -> None:
+async def test_a_draining_application_is_not_ready(app: TestApp, anonymous: Browser) -> None:
     app.asgi_app.state.draining = True
     answer = await anonymous.get("/readyz")
     assert (answer.status_code, answer.text, answer.headers["connection"]) == (

@@ -10,7 +10,7 @@ from tests.browser_client import Browser, read
 from tests.conftest import TestApp
 
 
-async def test_the_front_page_leads_to_sign_up_and_log_in(anonymous: Browser) -> None:
+async def test_the_front_page_links_to_sign_up_and_login(anonymous: Browser) -> None:
     page = read(await anonymous.get("/"))
     assert {"/signup", "/login"} <= {link.attrs["href"] for link in page.one("main").all("a")}
     assert len(page.all("h1")) == 1
@@ -18,7 +18,9 @@ async def test_the_front_page_leads_to_sign_up_and_log_in(anonymous: Browser) ->
 
 @pytest.mark.guide("D1")
 @pytest.mark.parametrize("path", ["/", "/signup", "/login", "/robots.txt", "/nowhere"])
-async def test_a_strangers_page_costs_no_query(app: TestApp, anonymous: Browser, path: str) -> None:
+async def test_a_page_for_anonymous_users_costs_no_query(
+    app: TestApp, anonymous: Browser, path: str
+) -> None:
     before = app.statements
     await anonymous.get(path)
     await anonymous.get_fragment(path)
@@ -26,7 +28,7 @@ async def test_a_strangers_page_costs_no_query(app: TestApp, anonymous: Browser,
 
 
 @pytest.mark.guide("D6", "D1")
-async def test_the_handbook_is_the_same_for_every_member_and_costs_no_query(
+async def test_the_handbook_is_equal_for_all_users_and_costs_no_query(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     before = app.statements
@@ -37,18 +39,18 @@ async def test_the_handbook_is_the_same_for_every_member_and_costs_no_query(
 
 
 @pytest.mark.guide("D6", "D9")
-async def test_the_handbook_is_closed_to_strangers(anonymous: Browser) -> None:
+async def test_the_handbook_requires_login(anonymous: Browser) -> None:
     answer = await anonymous.get("/handbook")
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/handbook")
 
 
 @pytest.mark.guide("D32")
-async def test_the_handbooks_shell_knows_the_claims_alone(alice: Browser) -> None:
+async def test_the_layout_of_the_handbook_uses_only_the_claims(alice: Browser) -> None:
     assert "Your account" in read(await alice.get("/handbook")).one(id="me").text
     assert "Alice" in read(await alice.get("/dashboard")).one(id="me").text
 
 
-async def test_robots_are_kept_out_of_the_api(anonymous: Browser) -> None:
+async def test_robots_txt_disallows_the_api(anonymous: Browser) -> None:
     answer = await anonymous.get("/robots.txt")
     assert (answer.status_code, answer.headers["content-type"]) == (
         200,
@@ -81,7 +83,7 @@ def lines_of(answer: httpx.Response) -> dict[str, str]:
         ),
     ],
 )
-async def test_who_finds_a_weakness_is_told_whom_to_tell(
+async def test_security_txt_names_the_contact(
     make_app: Callable, settings: dict[str, str], contact: str, origin: str
 ) -> None:
     app = await make_app(**settings)
@@ -103,7 +105,7 @@ async def test_who_finds_a_weakness_is_told_whom_to_tell(
 
 
 @pytest.mark.asvs("S114")
-async def test_that_page_is_the_same_all_day_and_never_promises_a_year(
+async def test_security_txt_expires_within_a_year_and_changes_daily(
     app: TestApp, anonymous: Browser
 ) -> None:
     expiries = set()
@@ -117,7 +119,7 @@ async def test_that_page_is_the_same_all_day_and_never_promises_a_year(
 
 
 @pytest.mark.asvs("S114", "S76")
-async def test_that_page_can_only_be_read(anonymous: Browser, alice: Browser, ada: Browser) -> None:
+async def test_security_txt_is_read_only(anonymous: Browser, alice: Browser, ada: Browser) -> None:
     for person in (anonymous, alice, ada):
         head, get = [
             await person.ask(method, "/.well-known/security.txt") for method in ("HEAD", "GET")
@@ -128,7 +130,9 @@ async def test_that_page_can_only_be_read(anonymous: Browser, alice: Browser, ad
 
 
 @pytest.mark.asvs("S114")
-async def test_password_managers_are_led_to_the_account(anonymous: Browser, alice: Browser) -> None:
+async def test_the_change_password_url_redirects_to_the_account(
+    anonymous: Browser, alice: Browser
+) -> None:
     for person in (anonymous, alice):
         answer = await person.get("/.well-known/change-password")
         assert (answer.status_code, answer.headers["location"]) == (303, "/account")

@@ -80,7 +80,7 @@ async def cheap_house(make_app: Callable, cheap: Passwords) -> TestApp:
 
 @pytest.mark.asvs("S33")
 @pytest.mark.guide("D35")
-async def test_a_name_is_text_on_every_page(cheap_house: TestApp) -> None:
+async def test_a_name_is_rendered_as_text_on_every_page(cheap_house: TestApp) -> None:
     app = cheap_house
     pages = ("/dashboard", "/devices", "/handbook")
     plain = await app.sign_up_user("Alice", email="alice@example.com")
@@ -98,7 +98,7 @@ async def test_a_name_is_text_on_every_page(cheap_house: TestApp) -> None:
 
 @pytest.mark.asvs("S33")
 @pytest.mark.parametrize("path", ["/signup", "/login"])
-async def test_what_was_typed_comes_back_as_text(anonymous: Browser, path: str) -> None:
+async def test_typed_values_are_rendered_as_text(anonymous: Browser, path: str) -> None:
     for ask in (anonymous.post, anonymous.post_fragment):
         plain = read(await ask(path, {"name": "Charlie", "email": "x", "next": "/devices"}))
         for text in MARKUP:
@@ -113,7 +113,7 @@ async def test_what_was_typed_comes_back_as_text(anonymous: Browser, path: str) 
 
 
 @pytest.mark.asvs("S33")
-async def test_a_live_check_answers_in_text(anonymous: Browser) -> None:
+async def test_a_live_check_renders_the_value_as_text(anonymous: Browser) -> None:
     plain = read(await anonymous.post("/signup/check/email", {"email": "x"}))
     for text in MARKUP:
         field = read(await anonymous.post("/signup/check/email", {"email": text}))
@@ -121,7 +121,7 @@ async def test_a_live_check_answers_in_text(anonymous: Browser) -> None:
 
 
 @pytest.mark.asvs("S33")
-async def test_the_name_of_a_browser_is_text(cheap_house: TestApp) -> None:
+async def test_a_user_agent_is_rendered_as_text(cheap_house: TestApp) -> None:
     app = cheap_house
     alice = await app.sign_up_user("Alice", user_agent="curl/8.5.0")
     shape = read(await alice.get("/devices")).shape
@@ -143,7 +143,7 @@ async def test_the_name_of_a_browser_is_text(cheap_house: TestApp) -> None:
 
 
 @pytest.mark.asvs("S33")
-async def test_where_one_wanted_to_go_is_text(anonymous: Browser) -> None:
+async def test_the_next_parameter_is_rendered_as_text(anonymous: Browser) -> None:
     plain = read(await anonymous.get("/login?next=/devices")).shape
     for text in MARKUP:
         for target in (text, f"/devices?q={text}"):
@@ -157,7 +157,7 @@ async def test_where_one_wanted_to_go_is_text(anonymous: Browser) -> None:
 
 @pytest.mark.asvs("S34")
 @pytest.mark.guide("D9")
-async def test_nobody_is_sent_anywhere_but_to_a_page_of_ours(cheap_house: TestApp) -> None:
+async def test_login_redirects_only_to_protected_pages(cheap_house: TestApp) -> None:
     alice = await cheap_house.sign_up_user("Alice")
     for target in ELSEWHERE:
         await alice.post("/logout")
@@ -171,7 +171,7 @@ async def test_nobody_is_sent_anywhere_but_to_a_page_of_ours(cheap_house: TestAp
 
 
 @pytest.mark.asvs("S34")
-async def test_the_form_holds_no_address_but_of_a_page_of_ours(anonymous: Browser) -> None:
+async def test_the_login_form_contains_only_urls_of_protected_pages(anonymous: Browser) -> None:
     for target in ELSEWHERE:
         for answer in (
             await anonymous.get(f"/login?next={quote(target)}"),
@@ -185,7 +185,7 @@ async def test_the_form_holds_no_address_but_of_a_page_of_ours(anonymous: Browse
 
 
 @pytest.mark.asvs("S34")
-async def test_a_page_that_was_left_for_the_log_in_is_one_of_ours(anonymous: Browser) -> None:
+async def test_a_foreign_referer_is_not_used_as_the_next_page(anonymous: Browser) -> None:
     ours = [
         f"http://localhost:8000{address}"
         for address in ELSEWHERE
@@ -218,7 +218,7 @@ async def test_a_page_that_was_left_for_the_log_in_is_one_of_ours(anonymous: Bro
 
 
 @pytest.mark.guide("D9")
-async def test_a_fragment_and_a_form_remember_the_page_that_they_stood_on(
+async def test_a_redirect_to_login_remembers_the_page_of_the_form(
     anonymous: Browser,
 ) -> None:
     page = "http://localhost:8000/devices?sort=name&q=a%20b"
@@ -232,9 +232,7 @@ async def test_a_fragment_and_a_form_remember_the_page_that_they_stood_on(
 
 
 @pytest.mark.asvs("S34")
-async def test_every_redirect_stays_on_our_origin_whatever_the_host_header_says(
-    alice: Browser, anonymous: Browser
-) -> None:
+async def test_redirects_ignore_the_host_header(alice: Browser, anonymous: Browser) -> None:
     for host in ("evil.example", "evil.example/x?", "a@evil.example", ""):
         for answer in (
             await anonymous.get("/dashboard", Host=host),
@@ -248,7 +246,7 @@ async def test_every_redirect_stays_on_our_origin_whatever_the_host_header_says(
 
 
 @pytest.mark.asvs("S35")
-async def test_sql_in_a_field_is_only_text(
+async def test_sql_in_a_field_is_treated_as_text(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     for text in INJECTIONS:
@@ -272,7 +270,7 @@ async def test_sql_in_a_field_is_only_text(
 
 
 @pytest.mark.asvs("S97")
-async def test_of_a_doubled_field_the_first_value_counts(
+async def test_the_first_value_of_a_repeated_login_field_counts(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     laptop, password = await app.browser("Alice"), quote(PASSWORD)
@@ -286,9 +284,7 @@ async def test_of_a_doubled_field_the_first_value_counts(
 
 @pytest.mark.asvs("S85")
 @pytest.mark.parametrize("field", ["name", "email", "password"])
-async def test_what_cannot_be_stored_as_text_is_refused(
-    app: TestApp, anonymous: Browser, field: str
-) -> None:
+async def test_unstorable_text_is_refused(app: TestApp, anonymous: Browser, field: str) -> None:
     before = app.statements, app.hashes
     for bad in (
         b"a%00b",
@@ -320,7 +316,7 @@ fuzzed = settings(
 @pytest.mark.asvs("S85", "S33")
 @fuzzed
 @given(name=anything)
-async def test_any_name_is_refused_with_a_sentence_or_shown_as_it_is(
+async def test_any_name_is_refused_with_an_error_or_shown_unchanged(
     cheap_house: TestApp, name: str
 ) -> None:
     guests = await cheap_house.count("users")
@@ -337,7 +333,7 @@ async def test_any_name_is_refused_with_a_sentence_or_shown_as_it_is(
 @pytest.mark.asvs("S85")
 @fuzzed
 @given(field=st.sampled_from(["email", "password"]), text=anything | st.emails())
-async def test_any_address_or_password_is_refused_with_a_sentence_or_opens_an_account(
+async def test_any_email_or_password_is_refused_with_an_error_or_works(
     cheap_house: TestApp, field: str, text: str
 ) -> None:
     guests = await cheap_house.count("users")
@@ -362,7 +358,7 @@ async def test_any_address_or_password_is_refused_with_a_sentence_or_opens_an_ac
     body=st.binary(max_size=80)
     | st.dictionaries(st.sampled_from([*CHARLIE, "next", "viewer"]), anything).map(urlencode),
 )
-async def test_any_body_gets_an_answer_of_ours(
+async def test_any_request_body_gets_a_regular_response(
     cheap_house: TestApp, path: str, body: bytes | str
 ) -> None:
     user = await cheap_house.browser("Guest")
@@ -372,7 +368,7 @@ async def test_any_body_gets_an_answer_of_ours(
 
 
 @pytest.mark.asvs("S48")
-async def test_a_password_is_nowhere_but_in_the_hash(
+async def test_a_password_is_neither_stored_nor_logged_nor_shown(
     app: TestApp, alice: Browser, anonymous: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -402,7 +398,7 @@ async def test_a_password_is_nowhere_but_in_the_hash(
     assert not any(canary in answer.text or canary in str(answer.headers) for answer in answers)
 
 
-async def test_nobody_writes_lines_of_their_own_into_the_log(
+async def test_log_injection_is_prevented(
     app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     await app.change("ALTER TABLE sessions RENAME TO mislaid")

@@ -27,7 +27,7 @@ from db.rate_limits.limits import SIGNUP_MINUTE
         ("nonsense", ["unknown"]),
     ],
 )
-def test_an_address_counts_for_its_client_and_the_networks_around(
+def test_an_ip_address_counts_for_its_client_and_its_networks(
     ip_address: str, names: list[str]
 ) -> None:
     assert [network.name for network in find_networks(ip_address)] == names

@@ -43,7 +43,7 @@ def environ(request: pytest.FixtureRequest, environ: dict[str, str]) -> dict[str
 
 @pytest.mark.asvs("S94")
 @pytest.mark.reliability("R16")
-async def test_with_the_new_key_first_everybody_goes_on_and_renewals_are_sealed_by_it(
+async def test_sessions_survive_a_new_first_key_and_renewals_use_it(
     make_app: Callable, app: TestApp, alice: Browser
 ) -> None:
     both = await make_app(app.path, **BOTH)
@@ -61,7 +61,7 @@ async def test_with_the_new_key_first_everybody_goes_on_and_renewals_are_sealed_
 
 @pytest.mark.asvs("S94")
 @pytest.mark.reliability("R16")
-async def test_who_was_renewed_before_the_old_key_went_notices_nothing(
+async def test_a_session_renewed_before_the_old_key_is_removed_survives(
     make_app: Callable, app: TestApp, alice: Browser
 ) -> None:
     both = await make_app(app.path, **BOTH)
@@ -73,7 +73,7 @@ async def test_who_was_renewed_before_the_old_key_went_notices_nothing(
 
 
 @pytest.mark.asvs("S94")
-async def test_once_the_old_key_is_gone_its_sessions_end_cleanly(
+async def test_sessions_of_a_removed_key_end_cleanly(
     make_app: Callable, app: TestApp, alice: Browser
 ) -> None:
     later = await make_app(app.path, **NEW_ALONE)
@@ -94,7 +94,7 @@ async def test_once_the_old_key_is_gone_its_sessions_end_cleanly(
 
 
 @pytest.mark.asvs("S94")
-async def test_on_several_hosts_the_new_key_is_made_known_before_it_signs(
+async def test_hosts_accept_each_others_sessions_at_every_step_of_a_key_change(
     make_app: Callable, app: TestApp, alice: Browser
 ) -> None:
     """Changes the keys of every host to `old,new` and then to `new,old`.
@@ -112,7 +112,7 @@ async def test_on_several_hosts_the_new_key_is_made_known_before_it_signs(
 
 @pytest.mark.asvs("S94")
 @pytest.mark.reliability("R16")
-def test_the_program_itself_restarted_with_another_key(tmp_path: Path) -> None:
+def test_restarts_with_new_keys_keep_sessions_until_the_old_key_is_removed(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/latchkey.db"
     migrate(Secret(url))
     alice = {"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
@@ -136,7 +136,7 @@ def dashboard(port: int, cookie: str) -> httpx.Response:
 @pytest.mark.parametrize(
     ("mode", "done_by_others"), [(0o644, "read"), (0o604, "read"), (0o666, "write")]
 )
-def test_the_program_does_not_start_with_a_secret_file_that_others_can_read(
+def test_serve_refuses_a_secret_file_that_others_can_access(
     tmp_path: Path, migrated: Path, name: str, mode: int, done_by_others: str
 ) -> None:
     secrets = {
@@ -191,7 +191,7 @@ class Broken:
 
 @pytest.mark.asvs("S96", "S89", "S90")
 @pytest.mark.parametrize("where", ["at the worst", "shown", "before"])
-async def test_a_fault_with_every_secret_at_hand_shows_none(
+async def test_an_unhandled_error_shows_no_secret_in_the_page_or_the_log(
     app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
     rows = [
@@ -240,9 +240,7 @@ def canaries_of(app: TestApp, alice: Browser) -> list[str]:
 
 
 @pytest.mark.asvs("S96")
-async def test_no_repr_of_what_the_program_is_made_of_shows_a_secret(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_the_reprs_of_settings_and_store_show_no_secret(app: TestApp, alice: Browser) -> None:
     asgi_app = app.asgi_app
     everything = [
         app.settings,
@@ -276,7 +274,7 @@ async def test_no_repr_of_what_the_program_is_made_of_shows_a_secret(
 
 
 @pytest.mark.asvs("S96")
-async def test_a_traceback_with_the_values_of_its_variables_shows_no_secret(
+async def test_a_traceback_with_local_variables_shows_no_secret(
     app: TestApp, alice: Browser
 ) -> None:
     """Formats the traceback as crash reporters and debuggers do."""
@@ -291,7 +289,7 @@ async def test_a_traceback_with_the_values_of_its_variables_shows_no_secret(
     assert not [canary for canary in canaries_of(app, alice)[:4] if canary in told]
 
 
-async def test_the_error_page_names_its_reference_alone(app: TestApp, alice: Browser) -> None:
+async def test_the_error_page_shows_only_the_reference(app: TestApp, alice: Browser) -> None:
     await app.change("ALTER TABLE users RENAME TO mislaid")
     page = read(await alice.get("/dashboard"))
     assert re.fullmatch(

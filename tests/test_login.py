@@ -13,7 +13,9 @@ NO_MATCH = "Email or password is incorrect."
 
 
 @pytest.mark.guide("A20", "A21", "B1")
-async def test_the_right_password_opens_the_dashboard(app: TestApp, alice: Browser) -> None:
+async def test_the_right_password_logs_in_and_redirects_to_the_dashboard(
+    app: TestApp, alice: Browser
+) -> None:
     laptop = await app.browser("Alice")
     answer = await laptop.log_in()
     assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
@@ -21,7 +23,9 @@ async def test_the_right_password_opens_the_dashboard(app: TestApp, alice: Brows
 
 
 @pytest.mark.guide("A20")
-async def test_htmx_is_told_to_go_to_the_dashboard(app: TestApp, alice: Browser) -> None:
+async def test_htmx_is_redirected_to_the_dashboard_by_a_header(
+    app: TestApp, alice: Browser
+) -> None:
     laptop = await app.browser("Alice")
     answer = await laptop.post_fragment("/login", {"email": laptop.email, "password": PASSWORD})
     assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (
@@ -51,7 +55,7 @@ def without_address(answer: httpx.Response, email: str) -> tuple:
 @pytest.mark.guide("A21")
 @pytest.mark.asvs("S49")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_every_failure_reads_the_same_to_the_byte(
+async def test_every_failed_log_in_has_the_same_answer_to_the_byte(
     app: TestApp, anonymous: Browser, failures: dict, ask: Callable
 ) -> None:
     before = await app.count("sessions")
@@ -69,7 +73,7 @@ async def test_every_failure_reads_the_same_to_the_byte(
 
 @pytest.mark.guide("A21")
 @pytest.mark.asvs("S50")
-async def test_every_failure_does_the_same_work(
+async def test_every_failed_log_in_does_the_same_work(
     app: TestApp, anonymous: Browser, failures: dict
 ) -> None:
     work = []
@@ -93,7 +97,7 @@ async def test_an_invalid_form_costs_no_query_and_no_hash(
 
 
 @pytest.mark.guide("A11")
-async def test_a_failed_log_in_keeps_the_address_but_never_the_password(
+async def test_a_failed_log_in_keeps_the_email_and_never_the_password(
     alice: Browser, anonymous: Browser
 ) -> None:
     answer = await anonymous.post(
@@ -108,7 +112,7 @@ async def test_a_failed_log_in_keeps_the_address_but_never_the_password(
 
 @pytest.mark.guide("A3")
 @pytest.mark.asvs("S47")
-async def test_the_log_in_form_is_known_to_password_managers(anonymous: Browser) -> None:
+async def test_password_managers_recognize_the_log_in_form(anonymous: Browser) -> None:
     form = read(await anonymous.get("/login")).one("form", id="login-form")
     fields = {field.attrs["id"]: field.attrs["autocomplete"] for field in form.all("input")}
     assert fields == {"email": "username", "password": "current-password"}
@@ -128,7 +132,7 @@ async def test_the_log_in_form_is_known_to_password_managers(anonymous: Browser)
     ],
     ids=["spaces", "case", "the tail of a long one", "NFC and NFD", "emoji"],
 )
-async def test_a_password_counts_exactly_as_it_was_typed(
+async def test_a_password_is_compared_exactly_as_it_was_typed(
     make_app: Callable, cheap: Passwords, password: str, twins: list[str]
 ) -> None:
     app = await make_app(hashing=cheap)
@@ -142,7 +146,7 @@ async def test_a_password_counts_exactly_as_it_was_typed(
 
 @pytest.mark.asvs("S41")
 @pytest.mark.guide("A17")
-async def test_a_hash_of_yesterdays_strength_is_renewed_at_log_in(
+async def test_a_log_in_renews_a_hash_with_outdated_parameters(
     make_app: Callable, cheap: Passwords
 ) -> None:
     past = await make_app(hashing=cheap)
@@ -156,7 +160,9 @@ async def test_a_hash_of_yesterdays_strength_is_renewed_at_log_in(
 
 
 @pytest.mark.guide("C6")
-async def test_the_last_log_in_moves_at_each_log_in(app: TestApp, alice: Browser) -> None:
+async def test_each_log_in_updates_the_time_of_the_last_log_in(
+    app: TestApp, alice: Browser
+) -> None:
     times = "SELECT last_login_at, previous_login_at FROM users"
     assert await app.rows(times) == [("2026-11-24T09:12:00.000000+00:00", None)]
     app.clock.move(days=1)
@@ -169,7 +175,7 @@ async def test_the_last_log_in_moves_at_each_log_in(app: TestApp, alice: Browser
 
 
 @pytest.mark.asvs("S06", "S07")
-async def test_each_log_in_has_a_cookie_of_its_own_and_the_old_one_is_dead(
+async def test_each_log_in_sets_a_new_cookie_and_the_old_cookie_is_invalid(
     app: TestApp, alice: Browser
 ) -> None:
     thief = await app.attacker_with_cookie_of(alice)
@@ -181,9 +187,7 @@ async def test_each_log_in_has_a_cookie_of_its_own_and_the_old_one_is_dead(
 
 
 @pytest.mark.asvs("S07")
-async def test_a_planted_cookie_is_replaced_at_log_in_and_opens_nothing(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_a_log_in_replaces_a_planted_session_cookie(app: TestApp, alice: Browser) -> None:
     victim = await app.browser("Alice")
     victim.cookie = "planted"
     assert (await victim.log_in()).status_code == 303
@@ -194,7 +198,7 @@ async def test_a_planted_cookie_is_replaced_at_log_in_and_opens_nothing(
 
 
 @pytest.mark.asvs("S07")
-async def test_a_session_is_taken_from_the_cookie_alone(
+async def test_a_session_is_read_only_from_the_cookie(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     token = str(alice.cookie)
@@ -223,7 +227,7 @@ async def test_log_out_ends_the_session_for_every_copy_of_the_cookie(
 
 
 @pytest.mark.guide("B15")
-async def test_htmx_is_told_to_leave_at_log_out(app: TestApp, alice: Browser) -> None:
+async def test_an_htmx_log_out_is_redirected_by_a_header(app: TestApp, alice: Browser) -> None:
     answer = await alice.post_fragment("/logout")
     assert (answer.status_code, answer.headers["hx-redirect"]) == (204, "/login")
     assert await app.count("sessions") == 0
@@ -231,19 +235,19 @@ async def test_htmx_is_told_to_leave_at_log_out(app: TestApp, alice: Browser) ->
 
 @pytest.mark.asvs("S08", "S32")
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_link_cannot_log_anybody_out(alice: Browser, method: str) -> None:
+async def test_get_and_head_requests_do_not_log_out(alice: Browser, method: str) -> None:
     assert (await alice.ask(method, "/logout")).status_code == 405
     assert await alice.is_logged_in()
 
 
-async def test_a_strangers_log_out_is_harmless(
+async def test_a_log_out_without_a_session_changes_nothing(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     assert (await anonymous.post("/logout")).headers["location"] == "/login"
     assert await alice.is_logged_in()
 
 
-async def test_log_out_takes_no_other_content_than_a_form(alice: Browser) -> None:
+async def test_log_out_refuses_content_types_other_than_forms(alice: Browser) -> None:
     answer = await alice.client.post(
         "/logout", content=b"{}", headers={"Content-Type": "application/json"}
     )
@@ -251,7 +255,7 @@ async def test_log_out_takes_no_other_content_than_a_form(alice: Browser) -> Non
     assert await alice.is_logged_in()
 
 
-async def test_log_out_logs_out_this_device_alone(
+async def test_log_out_ends_only_the_session_of_this_device(
     alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     await alice.post("/logout")
@@ -262,7 +266,7 @@ async def test_log_out_logs_out_this_device_alone(
     ]
 
 
-async def test_the_page_says_why_one_is_here(anonymous: Browser) -> None:
+async def test_the_login_page_explains_why_it_is_shown(anonymous: Browser) -> None:
     asked = read(await anonymous.get("/login?next=/devices"))
     ended = read(await anonymous.get("/login?next=/devices&ended=1"))
     plain = read(await anonymous.get("/login"))
@@ -271,7 +275,7 @@ async def test_the_page_says_why_one_is_here(anonymous: Browser) -> None:
     assert "to continue" not in plain.one("main").text
 
 
-async def test_one_comes_back_to_the_page_that_one_wanted(app: TestApp, alice: Browser) -> None:
+async def test_a_log_in_returns_to_the_requested_page(app: TestApp, alice: Browser) -> None:
     laptop = await app.browser("Alice")
     to_login = (await laptop.get("/devices?from=mail")).headers["location"]
     form = read(await laptop.get(to_login)).one("form", id="login-form")
@@ -284,7 +288,7 @@ async def test_one_comes_back_to_the_page_that_one_wanted(app: TestApp, alice: B
 
 
 @pytest.mark.parametrize("form", ["/login", "/signup", "/login?next=/devices"])
-async def test_a_browser_that_blocks_cookies_is_told_so(anonymous: Browser, form: str) -> None:
+async def test_login_reports_that_the_browser_blocks_cookies(anonymous: Browser, form: str) -> None:
     answer = await anonymous.get("/devices", Referer=f"http://localhost:8000{form}")
     assert (answer.status_code, answer.headers["location"]) == (
         303,
@@ -294,7 +298,7 @@ async def test_a_browser_that_blocks_cookies_is_told_so(anonymous: Browser, form
     assert "Logging in needs one cookie" in page.one("main").text
 
 
-async def test_a_session_that_ended_is_not_taken_for_blocked_cookies(
+async def test_an_ended_session_is_not_mistaken_for_blocked_cookies(
     app: TestApp, alice: Browser
 ) -> None:
     here = {"Referer": "http://localhost:8000/login"}

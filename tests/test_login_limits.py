@@ -105,7 +105,7 @@ async def test_one_ipv6_site_cannot_lock_the_user_out_of_new_browsers(
 
 
 @pytest.mark.asvs("S55")
-async def test_many_clients_together_make_a_hundred_guesses_and_twenty_an_hour(
+async def test_guesses_of_many_clients_are_limited_to_100_and_20_an_hour(
     app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     charlie, heard = await app.browser("Charlie"), 0
@@ -118,7 +118,7 @@ async def test_many_clients_together_make_a_hundred_guesses_and_twenty_an_hour(
 
 
 @pytest.mark.asvs("S55")
-async def test_a_hundred_guesses_in_a_row_of_one_client_close_the_account_to_it_for_a_day(
+async def test_100_consecutive_guesses_block_a_client_from_the_account_for_a_day(
     app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     charlie, heard = await app.browser("Charlie"), 0
@@ -134,7 +134,7 @@ async def test_a_hundred_guesses_in_a_row_of_one_client_close_the_account_to_it_
 
 
 @pytest.mark.asvs("S59")
-async def test_a_refused_attempt_takes_no_token_of_the_account(
+async def test_a_refused_attempt_takes_no_token_from_the_account(
     app: TestApp, alice: Browser
 ) -> None:
     charlie = await app.browser("Charlie")
@@ -152,7 +152,7 @@ async def taken(app: TestApp, limit: str) -> list[int]:
 
 
 @pytest.mark.asvs("S59")
-async def test_a_password_set_by_the_operator_opens_the_account_to_every_client(
+async def test_a_password_set_by_the_operator_resets_the_limits_of_the_account(
     app: TestApp, alice: Browser
 ) -> None:
     charlie = await app.browser("Charlie")
@@ -170,7 +170,7 @@ async def test_a_password_set_by_the_operator_opens_the_account_to_every_client(
 
 @pytest.mark.asvs("S49")
 @pytest.mark.parametrize("logs_in", [True, False])
-async def test_nobody_can_see_by_the_limits_when_the_user_logs_in(
+async def test_the_limits_do_not_reveal_when_the_user_logs_in(
     app: TestApp, alice: Browser, logs_in: bool
 ) -> None:
     """Guesses from many clients and from the user's own network."""
@@ -184,7 +184,7 @@ async def test_nobody_can_see_by_the_limits_when_the_user_logs_in(
 
 
 @pytest.mark.asvs("S59")
-async def test_a_log_in_ends_the_attempts_in_a_row_of_its_client(
+async def test_a_log_in_resets_the_consecutive_attempts_of_its_client(
     app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     user = await app.browser("Alice")
@@ -217,7 +217,7 @@ async def test_unknown_disabled_and_known_accounts_cost_the_same_work(
     assert work[0] == work[1] == work[2]
 
 
-async def test_the_buckets_of_an_attempt_cost_one_statement_and_a_log_in_gives_back_in_another(
+async def test_charges_and_refunds_of_a_log_in_take_one_statement_each(
     make_app: Callable,
 ) -> None:
     cost = []
@@ -327,7 +327,7 @@ async def test_many_accounts_of_one_client_share_a_limit_at_known_browsers(app: 
 
 @BOTH
 @pytest.mark.asvs("S59")
-async def test_the_user_at_a_known_browser_gets_in_while_many_guess(
+async def test_the_user_logs_in_at_a_known_browser_while_many_clients_guess(
     app: TestApp, alice: Browser
 ) -> None:
     device, charlie = alice.client.cookies["device"], await app.browser("Charlie")
@@ -340,7 +340,7 @@ async def test_the_user_at_a_known_browser_gets_in_while_many_guess(
 
 
 @BOTH
-async def test_log_ins_and_guesses_at_once_do_not_deadlock(
+async def test_concurrent_log_ins_and_guesses_do_not_deadlock(
     make_app: Callable, cheap: Passwords, database_type: str
 ) -> None:
     """Sends the attempts from one /56, so that they lock some of the same buckets."""

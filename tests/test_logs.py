@@ -65,7 +65,7 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
 @pytest.mark.asvs("S90")
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_nobody_writes_a_line_of_their_own(forgery: str, form: str) -> None:
+def test_text_in_a_message_cannot_forge_a_log_line(forgery: str, form: str) -> None:
     text = FORGERIES[forgery]
     for event in (
         record(text),
@@ -87,7 +87,7 @@ def test_nobody_writes_a_line_of_their_own(forgery: str, form: str) -> None:
 
 
 @pytest.mark.asvs("S90")
-def test_the_text_format_has_the_moment_in_utc_then_the_level_the_logger_and_the_message() -> None:
+def test_the_text_format_has_the_time_level_logger_and_message() -> None:
     event = record("%s is full", "the disk")
     event.created = 1_795_511_520.25
     assert (
@@ -96,7 +96,7 @@ def test_the_text_format_has_the_moment_in_utc_then_the_level_the_logger_and_the
 
 
 @pytest.mark.asvs("S90")
-def test_the_json_format_has_one_object_with_the_traceback_in_a_field() -> None:
+def test_the_json_format_is_one_object_with_the_traceback_in_a_field() -> None:
     event = record("it failed", error=raised(RuntimeError("no way"), raised(KeyError(ADDRESS))))
     event.created, event.user = 1_795_511_520.25, "an id"
     told = json.loads(JsonFormatter().format(event))
@@ -113,7 +113,7 @@ def test_the_json_format_has_one_object_with_the_traceback_in_a_field() -> None:
     assert re.search(r"^KeyError\nand then:\n(.|\n)*^RuntimeError: no way$", trace, re.M)
 
 
-def test_a_message_whose_arguments_cannot_be_shown_is_still_told(
+def test_a_message_whose_arguments_cannot_be_formatted_is_logged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for event in (record("%s", Secret("hush")), record("%d of %d", 1), record("%s" * 2, "hush")):
@@ -165,7 +165,7 @@ OF_DRIVERS["a noted value"].add_note(ADDRESS)
 @pytest.mark.asvs("S90")
 @pytest.mark.parametrize("error", OF_DRIVERS)
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_a_driver_says_of_a_persons_data_is_not_repeated(error: str, form: str) -> None:
+def test_user_data_in_an_error_of_a_driver_is_not_logged(error: str, form: str) -> None:
     found = OF_DRIVERS[error]
     line = FORMATS[form].format(
         record("it failed", error=raised(RuntimeError("so"), raised(found)))
@@ -194,11 +194,11 @@ def test_what_a_driver_says_of_a_persons_data_is_not_repeated(error: str, form: 
         (TimeoutError(), "TimeoutError"),
     ],
 )
-def test_what_an_error_says_of_the_program_is_told(error: BaseException, words: str) -> None:
+def test_program_details_of_an_error_are_logged(error: BaseException, words: str) -> None:
     assert describe_error(error).endswith(words)
 
 
-def test_what_asyncio_adds_to_its_message_is_left_out() -> None:
+def test_text_that_asyncio_appends_to_its_message_is_not_logged() -> None:
     event = record(
         f"Task exception was never retrieved\nfuture: <Task exception=ValueError('{ADDRESS}')>",
         name="asyncio",
@@ -263,9 +263,7 @@ def misuse(client: httpx.Client, database: Path) -> str:
 
 @pytest.mark.asvs("S48", "S90", "S89")
 @pytest.mark.parametrize("form", FORMATS)
-def test_no_password_no_address_and_no_cookie_is_in_what_the_program_says(
-    tmp_path: Path, form: str
-) -> None:
+def test_the_program_logs_no_password_email_or_cookie(tmp_path: Path, form: str) -> None:
     database = tmp_path / "latchkey.db"
     with listening_to(database, LOG_FORMAT=form) as (client, said):
         cookie = misuse(client, database)
@@ -285,7 +283,7 @@ def test_no_password_no_address_and_no_cookie_is_in_what_the_program_says(
 
 
 @pytest.mark.asvs("S90", "S89")
-def test_in_json_each_line_of_the_program_is_an_event_and_the_page_names_one(
+def test_json_logs_one_event_per_line_and_the_page_shows_its_reference(
     tmp_path: Path,
 ) -> None:
     database = tmp_path / "latchkey.db"
@@ -309,7 +307,7 @@ def test_in_json_each_line_of_the_program_is_an_event_and_the_page_names_one(
     assert failure["exception"].endswith("sqlite3.OperationalError: no such table: users")
 
 
-def test_what_strangers_send_amiss_fills_no_disk(tmp_path: Path) -> None:
+def test_invalid_requests_are_not_logged(tmp_path: Path) -> None:
     with listening_to(tmp_path / "latchkey.db") as (client, said):
         for _ in range(20):
             assert (
@@ -322,7 +320,7 @@ def test_what_strangers_send_amiss_fills_no_disk(tmp_path: Path) -> None:
     assert said == []
 
 
-def test_outside_this_machine_the_program_speaks_json_by_itself(tmp_path: Path) -> None:
+def test_the_program_logs_json_by_default_outside_localhost(tmp_path: Path) -> None:
     database = tmp_path / "latchkey.db"
     with listening_to(database, BASE_URL="https://latchkey.example", HOST="127.0.0.1") as (
         client,
@@ -334,7 +332,7 @@ def test_outside_this_machine_the_program_speaks_json_by_itself(tmp_path: Path) 
     assert "failed" in json.loads(said[-1])["message"]
 
 
-async def test_a_line_names_the_row_and_not_the_path(
+async def test_a_failure_is_logged_with_its_route_and_not_with_its_path(
     app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     await app.change("ALTER TABLE users RENAME TO mislaid")
@@ -354,14 +352,14 @@ def lines_of_ours() -> Iterator[str]:
 
 
 @pytest.mark.asvs("S113")
-def test_the_inventory_has_every_line_that_the_program_writes() -> None:
+def test_the_documentation_lists_every_log_message() -> None:
     inventory = (ROOT / "docs" / "operations.md").read_text().partition("## Log messages")[2]
     lines = [*lines_of_ours()]
     assert len(lines) > 6
     assert [line for line in lines if f"`{line}" not in inventory] == []
 
 
-async def test_a_flood_of_failures_is_logged_at_a_bounded_rate(
+async def test_repeated_failures_are_logged_at_a_bounded_rate(
     app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     await app.change("ALTER TABLE users RENAME TO mislaid")
@@ -370,7 +368,7 @@ async def test_a_flood_of_failures_is_logged_at_a_bounded_rate(
     assert sum("failed, reference" in line for line in caplog.messages) == 20
 
 
-async def test_a_proxy_that_is_not_declared_is_named_in_the_log_once(
+async def test_an_undeclared_proxy_is_logged_once(
     anonymous: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     anonymous.headers["X-Forwarded-For"] = "203.0.113.7"

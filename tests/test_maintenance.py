@@ -81,7 +81,7 @@ async def until(is_so: Callable, seconds: float = 10) -> None:
 @pytest.mark.alone
 @pytest.mark.asvs("S95")
 @pytest.mark.reliability("R23")
-async def test_ten_thousand_expired_sessions_go_and_live_ones_stay_while_people_sign_up(
+async def test_pruning_10_000_sessions_does_not_block_sign_ups(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     plant_expired_sessions(app)
@@ -103,9 +103,7 @@ async def test_ten_thousand_expired_sessions_go_and_live_ones_stay_while_people_
 
 
 @pytest.mark.asvs("S95")
-async def test_a_session_is_pruned_when_its_time_is_over_and_not_before(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_a_session_is_pruned_once_it_has_expired(app: TestApp, alice: Browser) -> None:
     app.clock.move(days=7, seconds=-1)
     assert await prune(app.store) == 0
     app.clock.move(seconds=1)
@@ -115,7 +113,7 @@ async def test_a_session_is_pruned_when_its_time_is_over_and_not_before(
 
 
 @pytest.mark.reliability("R23")
-async def test_a_database_that_is_locked_puts_pruning_off(
+async def test_pruning_is_postponed_while_the_database_is_locked(
     make_app: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = await make_app(lock_timeout=0.05)
@@ -129,7 +127,7 @@ async def test_a_database_that_is_locked_puts_pruning_off(
 
 
 @pytest.mark.reliability("R23")
-async def test_whatever_goes_wrong_the_loop_goes_on(
+async def test_the_pruning_loop_survives_errors(
     app: TestApp, alice: Browser, pruning: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
     plant_expired_sessions(app, 3)
@@ -142,9 +140,7 @@ async def test_whatever_goes_wrong_the_loop_goes_on(
     assert await alice.is_logged_in()
 
 
-async def test_processes_that_started_together_do_not_prune_together(
-    app: TestApp, pruning: Callable
-) -> None:
+async def test_processes_start_pruning_at_different_times(app: TestApp, pruning: Callable) -> None:
     """Each process waits for a random time before its first pruning."""
     began = []
     for _ in range(4):
@@ -195,7 +191,7 @@ def set_version(app: TestApp, version: str) -> None:
 
 @pytest.mark.asvs("S39")
 @pytest.mark.reliability("R22")
-async def test_a_database_that_is_away_at_the_start_is_opened_when_it_comes(
+async def test_an_unavailable_database_is_opened_once_it_is_available(
     shut: TestApp, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -219,7 +215,7 @@ async def test_a_database_that_is_away_at_the_start_is_opened_when_it_comes(
 @pytest.mark.asvs("S39")
 @pytest.mark.reliability("R18")
 @pytest.mark.parametrize(("version", "word"), [("9999", "newer"), ("0000", "older")])
-async def test_one_that_comes_with_another_schema_is_not_touched_until_that_is_mended(
+async def test_a_database_with_another_schema_is_not_used(
     shut: TestApp, version: str, word: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     anonymous = await shut.browser("Alice")
@@ -243,7 +239,7 @@ async def is_ready(user: Browser) -> bool:
     return (await user.get("/readyz")).status_code == 200
 
 
-async def test_the_program_that_serves_does_all_this_by_itself(shut: TestApp) -> None:
+async def test_the_application_opens_the_database_in_its_lifespan(shut: TestApp) -> None:
     asgi_app = create_app(shut.settings, shut.store, shut.clock)
     async with asgi_app.router.lifespan_context(asgi_app):
         assert (await open_database(shut.store)).startswith("the database cannot be used")

@@ -100,7 +100,7 @@ def on_postgresql(
     return server.url_of(name), lambda sql: server.do(server.ask(name, sql))
 
 
-async def test_who_signs_up_at_one_is_known_to_all_at_once(deployment: Deployment) -> None:
+async def test_an_account_created_at_one_process_is_known_to_all(deployment: Deployment) -> None:
     alice, rival = deployment.browser("Alice"), deployment.browser("Alice", first=-1)
     assert (await alice.sign_up()).status_code == 303
     assert await deployment.is_in_everywhere(alice) == {True}
@@ -112,7 +112,7 @@ async def test_who_signs_up_at_one_is_known_to_all_at_once(deployment: Deploymen
     assert (await replace(rival, password="another-No.7 of hers").sign_up()).status_code == 422
 
 
-async def test_who_logs_out_at_one_is_out_at_all(deployment: Deployment) -> None:
+async def test_a_log_out_at_one_process_applies_to_all(deployment: Deployment) -> None:
     bob = deployment.browser("Bob")
     await bob.sign_up()
     copies = [
@@ -127,7 +127,7 @@ async def test_who_logs_out_at_one_is_out_at_all(deployment: Deployment) -> None
         assert await deployment.is_in_everywhere(copy) == {False}
 
 
-async def test_a_device_revoked_at_one_is_out_at_all(deployment: Deployment) -> None:
+async def test_a_device_revoked_at_one_process_is_logged_out_at_all(deployment: Deployment) -> None:
     charlie, phone = deployment.browser("Charlie"), deployment.browser("Charlie", first=-1)
     await charlie.sign_up()
     assert (await phone.log_in()).status_code == 303
@@ -144,7 +144,7 @@ async def test_a_device_revoked_at_one_is_out_at_all(deployment: Deployment) -> 
     )
 
 
-async def test_a_new_password_at_one_is_the_password_at_all(deployment: Deployment) -> None:
+async def test_a_password_changed_at_one_process_applies_to_all(deployment: Deployment) -> None:
     ada, phone = deployment.browser("Ada"), deployment.browser("Ada", first=-1)
     await ada.sign_up()
     await phone.log_in()
@@ -158,7 +158,7 @@ async def test_a_new_password_at_one_is_the_password_at_all(deployment: Deployme
 
 
 @pytest.mark.asvs("S18")
-async def test_forty_sign_ups_with_one_address_across_all_make_one_account(
+async def test_forty_sign_ups_with_one_email_across_processes_make_one_account(
     deployment: Deployment,
 ) -> None:
     """The password is the same, so every sign-up after the first one logs in."""
@@ -179,7 +179,7 @@ async def test_forty_sign_ups_with_one_address_across_all_make_one_account(
 
 
 @pytest.mark.asvs("S66")
-async def test_an_address_is_believed_only_from_a_proxy_that_is_trusted(
+async def test_x_forwarded_for_is_believed_only_from_a_trusted_proxy(
     deployment: Deployment,
 ) -> None:
     """Only the host that trusts 127.0.0.1 as a proxy believes the header of the client."""
@@ -193,7 +193,7 @@ async def test_an_address_is_believed_only_from_a_proxy_that_is_trusted(
     assert deployment.rows(sql) == believed
 
 
-async def test_told_to_stop_every_process_ends_well(deployment: Deployment) -> None:
+async def test_every_process_shuts_down_cleanly_on_sigterm(deployment: Deployment) -> None:
     """Ends the programs, so it is the last test of each deployment."""
     grace = deployment.browser("Grace")
     await grace.sign_up()
@@ -208,7 +208,7 @@ async def test_told_to_stop_every_process_ends_well(deployment: Deployment) -> N
 
 @pytest.mark.asvs("S57")
 @pytest.mark.parametrize("database", ["SQLite", "PostgreSQL"])
-async def test_a_limit_is_one_for_all_processes_and_a_restart_forgives_nothing(
+async def test_processes_share_their_rate_limits_and_a_restart_keeps_them(
     request: pytest.FixtureRequest, migrated: Path, tmp_path: Path, database: str
 ) -> None:
     """Sends each guess on its own connection, so that both workers receive some."""

@@ -76,7 +76,7 @@ async def is_untouched(app: TestApp) -> bool:
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-async def test_sign_up_takes_name_address_and_password(
+async def test_sign_up_reads_only_name_email_and_password(
     app: TestApp, anonymous: Browser, headers: dict
 ) -> None:
     fields = intruders("/signup", name="Charlie", email=anonymous.email, password=PASSWORD)
@@ -88,7 +88,7 @@ async def test_sign_up_takes_name_address_and_password(
     assert (await anonymous.get("/admin/users")).status_code == 403
 
 
-async def test_log_in_takes_address_and_password(app: TestApp, alice: Browser) -> None:
+async def test_log_in_reads_only_email_and_password(app: TestApp, alice: Browser) -> None:
     before, laptop = (
         await rows(app, "id, email, name, role, team, password_hash, disabled_at"),
         await app.browser("A"),
@@ -101,7 +101,7 @@ async def test_log_in_takes_address_and_password(app: TestApp, alice: Browser) -
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-async def test_the_profile_takes_name_page_address_and_phone(
+async def test_the_profile_form_reads_only_name_slug_and_phone(
     app: TestApp, alice: Browser, bob: Browser, headers: dict
 ) -> None:
     hashes, private = await rows(app, "password_hash"), await rows(app, PRIVATE)
@@ -117,7 +117,7 @@ async def test_the_profile_takes_name_page_address_and_phone(
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-async def test_the_password_form_takes_the_two_passwords(
+async def test_the_password_form_reads_only_the_two_passwords(
     app: TestApp, alice: Browser, bob: Browser, headers: dict
 ) -> None:
     columns = "id, email, name, slug, phone, team, role, disabled_at, last_login_at"
@@ -168,7 +168,7 @@ async def test_a_live_check_of_the_profile_changes_nothing(app: TestApp, alice: 
         ("/devices/revoke-all", "/login"),
     ],
 )
-async def test_a_form_without_fields_looks_at_none(
+async def test_a_form_without_fields_reads_no_fields(
     app: TestApp, alice: Browser, bob: Browser, path: str, target: str
 ) -> None:
     before = await rows(app, "id, email, name, role, team, password_hash, disabled_at")
@@ -188,7 +188,7 @@ async def test_a_form_without_fields_looks_at_none(
         ("end-sessions", {}, "sessions_ended_at"),
     ],
 )
-async def test_an_action_of_an_administrator_changes_one_thing_of_one_person(
+async def test_an_administrators_action_changes_one_column_of_one_user(
     app: TestApp,
     alice: Browser,
     bob: Browser,
@@ -222,7 +222,7 @@ async def test_an_action_of_an_administrator_changes_one_thing_of_one_person(
     assert await is_untouched(app)
 
 
-async def test_the_address_line_is_no_form(
+async def test_fields_in_the_query_string_are_ignored(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     before = await rows(app)
@@ -233,7 +233,7 @@ async def test_the_address_line_is_no_form(
 
 
 @pytest.mark.parametrize("ask", [Browser.get, Browser.get_fragment])
-async def test_a_get_takes_no_form_at_all(app: TestApp, alice: Browser, ask: Callable) -> None:
+async def test_get_requests_change_nothing(app: TestApp, alice: Browser, ask: Callable) -> None:
     before = await rows(app)
     for path in (
         "/account?name=Intruder&role=admin",

@@ -55,7 +55,9 @@ def number(answer: httpx.Response, name: str, **labels: str) -> float | None:
 
 @pytest.mark.asvs("S108")
 @pytest.mark.parametrize("peer", [HERE, ("127.8.9.10", 1), ("::1", 1), ("::ffff:127.0.0.1", 1)])
-async def test_this_machine_may_read_them(scrape: Callable, peer: tuple[str, int]) -> None:
+async def test_clients_on_the_same_machine_may_read_the_metrics(
+    scrape: Callable, peer: tuple[str, int]
+) -> None:
     answer = await scrape(peer)
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -66,7 +68,7 @@ async def test_this_machine_may_read_them(scrape: Callable, peer: tuple[str, int
 @pytest.mark.parametrize(
     "peer", [ELSEWHERE, ("::ffff:192.0.2.14", 1), ("localhost", 1), ("", 0), None]
 )
-async def test_for_everybody_else_there_is_nothing_there(
+async def test_other_clients_get_the_ordinary_page_not_found(
     scrape: Callable, anonymous: Browser, peer: tuple[str, int] | None
 ) -> None:
     answer, nowhere = await scrape(peer), await anonymous.get("/metricz")
@@ -75,7 +77,9 @@ async def test_for_everybody_else_there_is_nothing_there(
 
 
 @pytest.mark.asvs("S108")
-async def test_not_even_members_and_administrators_may(alice: Browser, ada: Browser) -> None:
+async def test_users_and_administrators_may_not_read_the_metrics(
+    alice: Browser, ada: Browser
+) -> None:
     assert [(await person.get("/metrics")).status_code for person in (alice, ada)] == [404, 404]
 
 
@@ -84,14 +88,14 @@ async def test_not_even_members_and_administrators_may(alice: Browser, ada: Brow
     "header",
     ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Via"],
 )
-async def test_what_a_proxy_on_this_machine_forwards_is_not_from_this_machine(
+async def test_requests_forwarded_by_a_local_proxy_are_not_local(
     scrape: Callable, header: str
 ) -> None:
     assert (await scrape(HERE, **{header: "127.0.0.1"})).status_code == 404
 
 
 @pytest.mark.asvs("S108")
-async def test_a_trusted_proxy_is_not_this_machine(make_app: Callable) -> None:
+async def test_a_trusted_proxy_is_not_a_local_client(make_app: Callable) -> None:
     app = await make_app(TRUSTED_PROXIES="127.0.0.1,::1")
     for peer in (HERE, ("::1", 1)):
         transport = httpx.ASGITransport(app.asgi_app, client=peer)
@@ -100,7 +104,7 @@ async def test_a_trusted_proxy_is_not_this_machine(make_app: Callable) -> None:
 
 
 @pytest.mark.asvs("S108")
-async def test_the_token_opens_from_anywhere(scrape: Callable) -> None:
+async def test_the_token_gives_access_from_any_client(scrape: Callable) -> None:
     for headers in ({}, {"X-Forwarded-For": "203.0.113.9"}):
         assert (
             await scrape(ELSEWHERE, Authorization=f"Bearer {TOKEN}", **headers)
@@ -121,24 +125,24 @@ async def test_the_token_opens_from_anywhere(scrape: Callable) -> None:
         "Bearer é",
     ],
 )
-async def test_nothing_else_does(scrape: Callable, value: str) -> None:
+async def test_any_other_authorization_header_is_refused(scrape: Callable, value: str) -> None:
     assert (await scrape(ELSEWHERE, Authorization=value.encode())).status_code == 404
 
 
 @pytest.mark.asvs("S108")
-async def test_where_no_token_is_set_none_opens(scrape: Callable) -> None:
+async def test_without_a_configured_token_every_token_is_refused(scrape: Callable) -> None:
     for value in ("Bearer ", "Bearer None", f"Bearer {TOKEN}"):
         assert (await scrape(ELSEWHERE, None, Authorization=value)).status_code == 404
 
 
 @pytest.mark.parametrize("token", ["short", "é" * 40])
-def test_a_token_that_could_be_guessed_is_refused_at_the_start(token: str) -> None:
+def test_a_token_that_is_too_short_or_not_ascii_is_refused_at_startup(token: str) -> None:
     with pytest.raises(InvalidSetting, match=r"^METRICS_TOKEN: must be at least 32 characters"):
         read_server_settings({"METRICS_TOKEN": token})
 
 
 @pytest.mark.asvs("S96")
-def test_a_token_is_a_secret_and_may_come_from_a_file(tmp_path: Any) -> None:
+def test_the_token_can_come_from_a_file_and_is_not_in_the_repr(tmp_path: Any) -> None:
     path = tmp_path / "token"
     path.write_text(TOKEN)
     path.chmod(0o600)
@@ -181,7 +185,7 @@ async def test_attempts_are_counted_by_their_outcome(
 
 
 @pytest.mark.reliability("R21")
-async def test_answers_are_counted_by_who_may_ask_and_by_status(
+async def test_requests_are_counted_by_route_access_and_status(
     scrape: Callable, anonymous: Browser, alice: Browser
 ) -> None:
     for path in ("/", "/login", "/dashboard", "/nowhere", "/nowhere/either", "/metrics"):
@@ -204,7 +208,7 @@ async def test_answers_are_counted_by_who_may_ask_and_by_status(
     assert number(told, "latchkey_request_seconds_count", kind="guests") == 4
 
 
-async def test_live_sessions_are_counted_but_not_at_each_scrape(
+async def test_the_number_of_live_sessions_is_cached(
     app: TestApp, scrape: Callable, alice: Browser, bob: Browser
 ) -> None:
     app.clock.move(days=8)  # The sessions of Alice and Bob have expired.
@@ -217,11 +221,11 @@ async def test_live_sessions_are_counted_but_not_at_each_scrape(
 
 
 @pytest.mark.parametrize("environ", [{"SESSION_SECRET": SECRET, "SESSION_STRATEGY": "stateless"}])
-async def test_sessions_without_rows_are_not_counted(scrape: Callable, alice: Browser) -> None:
+async def test_stateless_sessions_are_not_counted(scrape: Callable, alice: Browser) -> None:
     assert "latchkey_live_sessions" not in (await scrape()).text
 
 
-async def test_where_the_database_is_away_the_rest_is_told(make_app: Callable) -> None:
+async def test_the_other_metrics_are_available_without_the_database(make_app: Callable) -> None:
     app = await make_app(away=True)
     transport = httpx.ASGITransport(app.asgi_app, client=HERE)
     async with httpx.AsyncClient(transport=transport, base_url=app.settings.base_url) as client:
@@ -231,9 +235,7 @@ async def test_where_the_database_is_away_the_rest_is_told(make_app: Callable) -
     assert number(told, "latchkey_hashes_total") is not None
 
 
-async def test_no_series_is_named_by_what_a_visitor_sends(
-    scrape: Callable, anonymous: Browser
-) -> None:
+async def test_client_input_creates_no_series(scrape: Callable, anonymous: Browser) -> None:
     """A label for each path or method would let any client fill the memory."""
     for count in range(50):
         await anonymous.ask(f"BREW{count}", f"/tea/{count}")
@@ -242,7 +244,7 @@ async def test_no_series_is_named_by_what_a_visitor_sends(
     assert len(told.splitlines()) < 200
 
 
-async def test_two_applications_do_not_share_their_numbers(
+async def test_two_applications_do_not_share_their_metrics(
     app: TestApp, scrape: Callable, anonymous: Browser
 ) -> None:
     await anonymous.get("/")

@@ -137,9 +137,7 @@ def in_order(things: list[dict] | dict) -> list[str]:
     )
 
 
-def test_the_migrated_schema_is_that_of_the_tables_to_the_last_constraint(
-    place: Place, tmp_path: Path
-) -> None:
+def test_the_migrated_schema_equals_the_declared_tables(place: Place, tmp_path: Path) -> None:
     assert place.run("migrate") == (0, "")
     migrated = described(place.url)
     assert place.rows("SELECT version_num FROM alembic_version") == [(SCHEMA,)]
@@ -154,7 +152,7 @@ def test_the_migrated_schema_is_that_of_the_tables_to_the_last_constraint(
 
 
 @pytest.mark.reliability("R18")
-def test_of_two_who_start_at_once_one_waits_and_both_are_well(place: Place) -> None:
+def test_concurrent_migrations_wait_and_both_succeed(place: Place) -> None:
     with place.locked():
         starters = [place.start("migrate"), place.start("migrate")]
         time.sleep(2.5)
@@ -166,7 +164,7 @@ def test_of_two_who_start_at_once_one_waits_and_both_are_well(place: Place) -> N
 
 
 @pytest.mark.reliability("R18")
-def test_a_migration_killed_in_the_middle_has_changed_nothing(place: Place) -> None:
+def test_a_killed_migration_has_changed_nothing(place: Place) -> None:
     place.rows("CREATE TABLE notes (body TEXT)", "SELECT 1")
     before = place.tables
     with (in_an_index if place.server else before_the_commit)(place) as migration:
@@ -210,7 +208,7 @@ def wait_until(happened: Callable[[], object]) -> None:
 
 @pytest.mark.reliability("R18")
 @pytest.mark.parametrize("command", ["migrate", "users list"])
-def test_a_database_from_a_newer_version_is_refused_and_untouched(
+def test_a_database_from_a_newer_version_is_refused_and_unchanged(
     place: Place, command: str
 ) -> None:
     place.run("migrate")
@@ -230,7 +228,9 @@ def test_a_database_from_a_newer_version_is_refused_and_untouched(
 
 
 @pytest.mark.parametrize("command", ["migrate", "users list", "serve"])
-def test_a_file_that_is_no_database_is_one_line_and_untouched(tmp_path: Path, command: str) -> None:
+def test_a_file_that_is_not_a_database_is_refused_and_unchanged(
+    tmp_path: Path, command: str
+) -> None:
     (tmp_path / "latchkey.db").write_text("Dear diary, today I was taken for a database.\n" * 100)
     before = (tmp_path / "latchkey.db").read_bytes()
     refused_in_one_line(
@@ -240,7 +240,7 @@ def test_a_file_that_is_no_database_is_one_line_and_untouched(tmp_path: Path, co
 
 
 @pytest.mark.parametrize("command", ["migrate", "users list", "serve"])
-def test_a_database_that_is_broken_is_one_line(
+def test_a_corrupt_database_is_refused_in_one_line(
     migrated: Path, tmp_path: Path, command: str
 ) -> None:
     content = migrated.read_bytes()
@@ -248,7 +248,7 @@ def test_a_database_that_is_broken_is_one_line(
     refused_in_one_line(Place(f"sqlite:///{tmp_path}/latchkey.db", None), command, "malformed")
 
 
-def test_the_database_of_another_program_is_one_line_and_untouched(place: Place) -> None:
+def test_the_database_of_another_program_is_refused_and_unchanged(place: Place) -> None:
     place.rows("CREATE TABLE users (login TEXT)", "INSERT INTO users VALUES ('root')", "SELECT 1")
     refused_in_one_line(place, "migrate", "exists")
     assert (place.tables, place.rows("SELECT * FROM users")) == ({"users"}, [("root",)])
@@ -277,7 +277,7 @@ def test_the_database_of_another_program_is_one_line_and_untouched(place: Place)
         ("postgresql://{user}:canary-No.1@{host}/{name}?sslmode=dance", "sslmode"),
     ],
 )
-def test_a_server_that_refuses_us_is_one_line_without_the_password(
+def test_a_connection_error_is_one_line_without_the_password(
     postgres_server: PostgresServer, command: str, where: str, why: str
 ) -> None:
     user, _, host = (
@@ -306,7 +306,7 @@ def serve(place: Place) -> tuple[int, str]:
 USERS_BEFORE = ("Alice Liddell", "ÄNNE", "Zoe\u0308", "Straße")
 
 
-def test_the_search_key_of_each_user_is_filled_in(place: Place) -> None:
+def test_a_migration_fills_in_the_search_key_of_each_user(place: Place) -> None:
     place.run("migrate")
     values = [
         f"('{n}', 'u{n}@xn--bcher-kva.de', '{name}', 'u{n}', '', '2026-11-24T09:12:00.000000+00:00')"
@@ -329,7 +329,7 @@ def test_the_search_key_of_each_user_is_filled_in(place: Place) -> None:
     assert place.rows("SELECT count(*) FROM users WHERE search_key IS NULL") == [(0,)]
 
 
-def test_the_operators_commands_do_the_same_on_both(place: Place) -> None:
+def test_the_operator_commands_work_on_both_databases(place: Place) -> None:
     create = (
         "users",
         "create",

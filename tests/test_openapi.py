@@ -113,7 +113,7 @@ def test_the_document_is_valid_openapi(schema: schemathesis.BaseSchema) -> None:
                 )
 
 
-def test_the_document_names_every_address_of_the_api(schema: schemathesis.BaseSchema) -> None:
+def test_the_document_describes_every_route_of_the_api(schema: schemathesis.BaseSchema) -> None:
     declared = {row.path: set(row.endpoints) for row in routes if row.path.startswith("/api/")}
     del declared["/api/openapi.json"]
     documented = schema.raw_schema["paths"].items()
@@ -130,7 +130,7 @@ def cookie_of(server: PostgresServer, who: str) -> dict[str, str]:
     ("who", "statuses"),
     [("anonymous", {401}), ("user", {200, 403, 404}), ("admin", {200, 404, 422})],
 )
-def test_the_program_answers_as_the_document_says(
+def test_random_requests_are_answered_as_the_document_says(
     schema: schemathesis.BaseSchema, server: PostgresServer, who: str, statuses: set[int]
 ) -> None:
     """Sends valid and invalid requests: random values, boundary values, and other methods."""
@@ -152,7 +152,7 @@ def test_the_program_answers_as_the_document_says(
 
 @pytest.mark.guide("D33")
 @pytest.mark.parametrize("who", ["user", "admin"])
-def test_what_is_found_looks_as_the_document_says(
+def test_existing_resources_are_answered_as_the_document_says(
     schema: schemathesis.BaseSchema, server: PostgresServer, who: str
 ) -> None:
     session, people = schema["/api/session"]["GET"], schema["/api/admin/users"]["GET"]
@@ -200,7 +200,7 @@ ASKING = [
 @pytest.mark.guide("D31", "T1")
 @pytest.mark.asvs("S04")
 @pytest.mark.parametrize("headers", ASKING)
-async def test_a_refusal_is_json_whoever_asks_and_however(
+async def test_errors_are_problem_documents_for_every_client(
     app: TestApp, alice: Browser, ada: Browser, anonymous: Browser, headers: dict[str, str]
 ) -> None:
     for path in ("/api/session", "/api/users/ada", "/api/admin/users"):
@@ -233,9 +233,7 @@ async def test_a_refusal_is_json_whoever_asks_and_however(
 
 @pytest.mark.guide("D31", "D33")
 @pytest.mark.parametrize("headers", ASKING)
-async def test_an_answer_is_json_whoever_asks_and_however(
-    ada: Browser, headers: dict[str, str]
-) -> None:
+async def test_answers_are_json_for_every_client(ada: Browser, headers: dict[str, str]) -> None:
     for path in ("/api/session", "/api/users/ada", "/api/admin/users", "/api/openapi.json"):
         answer = await ada.get(path, **headers)
         assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), (
@@ -244,7 +242,7 @@ async def test_an_answer_is_json_whoever_asks_and_however(
 
 
 @pytest.mark.guide("D31")
-async def test_administrators_get_everybody_with_these_fields(
+async def test_administrators_get_all_users_with_these_fields(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     ids = dict(await app.rows("SELECT name, id FROM users"))
@@ -268,7 +266,7 @@ async def test_administrators_get_everybody_with_these_fields(
 
 @pytest.mark.guide("D31", "D2")
 @pytest.mark.asvs("S37")
-async def test_a_session_that_has_ended_is_401_and_its_cookie_deleted(
+async def test_an_ended_session_is_answered_with_401_and_its_cookie_deleted(
     app: TestApp, ada: Browser
 ) -> None:
     cookie = ada.cookie
@@ -282,9 +280,7 @@ async def test_a_session_that_has_ended_is_401_and_its_cookie_deleted(
 
 @pytest.mark.asvs("S75")
 @pytest.mark.guide("D35")
-async def test_no_other_site_is_ever_allowed_to_read_an_answer(
-    ada: Browser, anonymous: Browser
-) -> None:
+async def test_no_other_origin_may_read_an_answer(ada: Browser, anonymous: Browser) -> None:
     for person in (ada, anonymous):
         for path in (
             "/api/session",
@@ -305,5 +301,5 @@ async def test_no_other_site_is_ever_allowed_to_read_an_answer(
 
 @pytest.mark.guide("D35")
 @pytest.mark.asvs("S31")
-async def test_a_post_from_another_site_is_a_problem_too(ada: Browser) -> None:
+async def test_a_cross_site_post_is_answered_with_a_problem_document(ada: Browser) -> None:
     assert is_a_problem(await ada.post("/api/session", {}, Sec_Fetch_Site="cross-site"), 403)

@@ -52,7 +52,7 @@ async def guess(browser: Browser, clock: Clock, times: int) -> int:
 
 @STRATEGIES
 @pytest.mark.asvs("S46")
-async def test_each_wrong_password_beyond_ten_in_a_row_has_to_wait_longer(
+async def test_consecutive_wrong_passwords_have_to_wait_longer_and_longer(
     app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     waits = [await guess(alice, clock, 1) for _ in range(19)]
@@ -61,7 +61,7 @@ async def test_each_wrong_password_beyond_ten_in_a_row_has_to_wait_longer(
 
 @STRATEGIES
 @pytest.mark.asvs("S46")
-async def test_twenty_wrong_passwords_in_a_row_end_the_session(
+async def test_twenty_consecutive_wrong_passwords_end_the_session(
     app: TestApp, clock: Clock, alice: Browser, bob: Browser
 ) -> None:
     thief, before = (
@@ -92,7 +92,7 @@ async def test_twenty_wrong_passwords_in_a_row_end_the_session(
     assert (await change(alice, PASSWORD)).status_code == 303
 
 
-async def test_htmx_goes_to_log_in_when_the_session_ends(
+async def test_htmx_is_redirected_to_login_when_the_session_ends(
     app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     await guess(alice, clock, 19)
@@ -117,7 +117,7 @@ async def test_only_the_session_that_guessed_ends(
 
 
 @pytest.mark.parametrize("strategy", ["stateless"])
-async def test_every_session_ends_where_none_can_be_ended_alone(
+async def test_stateless_sessions_all_end_because_none_can_be_ended_alone(
     app: TestApp, clock: Clock, alice: Browser, alices_phone: Browser
 ) -> None:
     await guess(alice, clock, 19)
@@ -128,7 +128,7 @@ async def test_every_session_ends_where_none_can_be_ended_alone(
 
 @STRATEGIES
 @pytest.mark.asvs("S91")
-async def test_the_end_of_a_session_by_guessing_is_in_the_activity(
+async def test_the_end_of_a_session_by_guessing_is_shown_in_the_activity(
     app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     await guess(alice, clock, 19)
@@ -145,7 +145,7 @@ async def test_the_end_of_a_session_by_guessing_is_in_the_activity(
 
 
 @STRATEGIES
-async def test_the_right_password_ends_the_count(
+async def test_the_right_password_resets_the_count(
     app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     await guess(alice, clock, 19)
@@ -156,7 +156,7 @@ async def test_the_right_password_ends_the_count(
     assert await alice.is_logged_in()
 
 
-async def test_the_right_password_ends_the_count_though_the_new_one_is_refused(
+async def test_the_right_password_resets_the_count_if_the_new_one_is_refused(
     app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     """The session continues, so its count would continue too."""
@@ -176,7 +176,7 @@ class EveryPasswordBreached:
         raise BreachedPassword
 
 
-async def test_waiting_for_days_does_not_end_the_count(
+async def test_waiting_for_days_does_not_reset_the_count(
     app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     """Without this, an attacker could make 19 guesses a day for as long as the session lives."""

@@ -43,19 +43,19 @@ async def test_a_hash_is_argon2id_with_owasps_parameters(passwords: Passwords) -
 
 
 @pytest.mark.guide("T13")
-async def test_a_long_password_counts_to_its_last_letter(passwords: Passwords) -> None:
+async def test_every_character_of_a_long_password_counts(passwords: Passwords) -> None:
     stored = await passwords.hash(Secret("a" * 255 + "b"))
     assert await passwords.verify(stored, Secret("a" * 255 + "b"))
     assert not await passwords.verify(stored, Secret("a" * 255 + "c"))
 
 
-async def test_with_nothing_stored_the_same_work_says_no(passwords: Passwords) -> None:
+async def test_verifying_without_a_stored_hash_does_the_same_work(passwords: Passwords) -> None:
     before = passwords.hashes
     assert not await passwords.verify(None, HUSH)
     assert passwords.hashes == before + 1
 
 
-async def test_what_is_no_hash_fits_nothing(passwords: Passwords) -> None:
+async def test_an_invalid_hash_matches_no_password(passwords: Passwords) -> None:
     assert not await passwords.verify(Secret("not a hash"), HUSH)
 
 
@@ -67,7 +67,7 @@ async def test_a_hash_with_other_parameters_is_outdated(passwords: Passwords) ->
 
 
 @pytest.mark.reliability("R13")
-async def test_fifty_at_once_are_all_served() -> None:
+async def test_fifty_concurrent_hashes_are_all_done() -> None:
     """Their estimated wait is below the limit, because no hash has been measured yet."""
     hasher = HeldHasher()
     passwords = Passwords(hasher=hasher)
@@ -78,7 +78,7 @@ async def test_fifty_at_once_are_all_served() -> None:
 
 
 @pytest.mark.reliability("R13")
-async def test_who_would_wait_too_long_is_told_at_once_and_when_to_come_back(
+async def test_a_hash_that_would_wait_too_long_is_refused_with_retry_after(
     slow: Passwords,
 ) -> None:
     await slow.hash(HUSH)
@@ -94,7 +94,7 @@ async def test_who_would_wait_too_long_is_told_at_once_and_when_to_come_back(
 
 
 @pytest.mark.reliability("R13")
-async def test_a_member_goes_before_the_crowd_at_the_door(patient: Passwords) -> None:
+async def test_hashes_of_a_user_run_before_those_of_anonymous_clients(patient: Passwords) -> None:
     finished: list[str] = []
 
     async def hash(who: str, user_id: str | None) -> None:
@@ -107,7 +107,7 @@ async def test_a_member_goes_before_the_crowd_at_the_door(patient: Passwords) ->
     assert finished.index("member") <= 1
 
 
-async def test_who_leaves_the_queue_costs_nobody_their_turn(patient: Passwords) -> None:
+async def test_a_canceled_hash_does_not_block_the_queue(patient: Passwords) -> None:
     first = asyncio.create_task(patient.hash(HUSH))
     await asyncio.sleep(0)
     leaving = [asyncio.create_task(patient.hash(HUSH)) for _ in range(3)]
@@ -122,7 +122,7 @@ async def test_who_leaves_the_queue_costs_nobody_their_turn(patient: Passwords) 
 
 
 @pytest.mark.reliability("R13")
-async def test_the_hashes_of_one_account_do_not_hold_up_those_of_others(patient: Passwords) -> None:
+async def test_hashes_of_one_account_do_not_delay_those_of_others(patient: Passwords) -> None:
     finished: list[str] = []
 
     async def hash(user_id: str | None) -> None:
@@ -140,7 +140,7 @@ async def test_the_hashes_of_one_account_do_not_hold_up_those_of_others(patient:
 
 
 @pytest.mark.reliability("R13")
-async def test_an_account_that_has_left_the_queue_has_its_places_again(patient: Passwords) -> None:
+async def test_canceled_hashes_free_the_places_of_their_account(patient: Passwords) -> None:
     running = asyncio.create_task(patient.hash(HUSH))
     await asyncio.sleep(0)
     leaving = [asyncio.create_task(patient.hash(HUSH, user_id="alice")) for _ in range(2)]

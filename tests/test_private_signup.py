@@ -25,7 +25,7 @@ async def alice(app: TestApp) -> Browser:
 
 @pytest.mark.asvs("S52")
 @pytest.mark.parametrize("headers", [{}, HTMX])
-async def test_a_new_and_a_taken_address_get_the_same_answer_after_the_same_work(
+async def test_a_new_and_a_taken_email_get_the_same_answer_and_work(
     app: TestApp, alice: Browser, anonymous: Browser, headers: dict[str, str]
 ) -> None:
     work, told = [], []
@@ -51,7 +51,7 @@ async def test_a_new_and_a_taken_address_get_the_same_answer_after_the_same_work
 
 
 @pytest.mark.asvs("S52")
-async def test_the_new_person_logs_in_and_the_old_one_keeps_everything(
+async def test_the_new_user_can_log_in_and_the_existing_account_is_unchanged(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     for email in ("grace@example.com", alice.email):
@@ -64,7 +64,7 @@ async def test_the_new_person_logs_in_and_the_old_one_keeps_everything(
 
 
 @pytest.mark.asvs("S52")
-async def test_the_owner_of_a_taken_address_finds_the_try_in_the_trail(
+async def test_a_sign_up_with_a_taken_email_is_in_the_audit_log_of_its_user(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     await replace(anonymous, email=alice.email).sign_up()
@@ -76,7 +76,7 @@ async def test_the_owner_of_a_taken_address_finds_the_try_in_the_trail(
 
 
 @pytest.mark.asvs("S52")
-async def test_the_live_check_looks_at_the_form_of_an_address_alone(
+async def test_the_live_check_validates_only_the_format_of_an_email(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     before = app.statements
@@ -91,14 +91,14 @@ async def test_the_live_check_looks_at_the_form_of_an_address_alone(
 
 
 @pytest.mark.asvs("S52")
-async def test_signing_up_sets_no_cookie(app: TestApp, anonymous: Browser) -> None:
+async def test_private_sign_up_sets_no_cookie(app: TestApp, anonymous: Browser) -> None:
     assert set_cookie_of(await anonymous.sign_up()) == {}
 
 
 @pytest.mark.parametrize(
     "mail", [{}, {"SMTP_URL": "smtp://mail.example:587", "MAIL_FROM": "a@latchkey.example"}]
 )
-def test_private_sign_up_is_refused_outside_loopback_without_mail(
+def test_private_sign_up_is_refused_outside_localhost_without_mail(
     tmp_path, environ: dict[str, str], mail: dict[str, str]
 ) -> None:
     """Logging in with the new password would show whether the email was free."""
@@ -116,7 +116,7 @@ def test_private_sign_up_is_refused_outside_loopback_without_mail(
     assert read_settings(away | {"BASE_URL": "https://localhost"}, data=tmp_path).private
 
 
-async def test_in_the_open_mode_the_owner_finds_the_try_too(make_app: Callable) -> None:
+async def test_open_sign_up_also_writes_the_attempt_to_the_audit_log(make_app: Callable) -> None:
     app = await make_app(SIGNUP_PRIVACY="open")
     alice = await app.sign_up_user("Alice")
     charlie = replace(await app.browser("Charlie"), email=alice.email, password="another-No.7")
@@ -125,7 +125,7 @@ async def test_in_the_open_mode_the_owner_finds_the_try_too(make_app: Callable) 
     assert rows == [("signup", "done"), ("login", "refused"), ("signup", "refused")]
 
 
-async def test_a_private_sign_up_never_logs_in(app: TestApp, alice: Browser) -> None:
+async def test_private_sign_up_does_not_log_in(app: TestApp, alice: Browser) -> None:
     before = app.hashes
     answer = await alice.sign_up()  # This is her own password.
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login?new=1")
@@ -133,7 +133,7 @@ async def test_a_private_sign_up_never_logs_in(app: TestApp, alice: Browser) -> 
     assert (await app.count("sessions"), app.hashes) == (0, before + 1)
 
 
-async def test_a_private_sign_up_carries_the_wanted_page_to_log_in(anonymous: Browser) -> None:
+async def test_private_sign_up_passes_the_requested_page_to_log_in(anonymous: Browser) -> None:
     fields = {
         "name": "Charlie",
         "email": "charlie@example.com",

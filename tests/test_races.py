@@ -30,7 +30,7 @@ def database_type(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.asvs("S18")
-async def test_fifty_sign_ups_with_one_address_make_one_account(
+async def test_fifty_concurrent_sign_ups_with_one_email_make_one_account(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
@@ -70,7 +70,7 @@ async def test_two_clicks_on_sign_up_make_one_account_and_both_log_in(
 
 
 @pytest.mark.reliability("R06")
-async def test_five_hundred_people_of_one_name_who_come_at_once_all_get_in(
+async def test_five_hundred_concurrent_sign_ups_with_one_name_all_succeed(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
@@ -93,7 +93,7 @@ async def test_five_hundred_people_of_one_name_who_come_at_once_all_get_in(
 
 
 @pytest.mark.asvs("S102")
-async def test_two_clicks_on_revoke_end_one_device_and_no_other(
+async def test_two_clicks_on_revoke_end_only_one_device(
     alice: Browser, alices_phone: Browser
 ) -> None:
     page = read(await alice.get("/devices"))
@@ -105,7 +105,7 @@ async def test_two_clicks_on_revoke_end_one_device_and_no_other(
 
 
 @pytest.mark.asvs("S102")
-async def test_two_clicks_on_log_out_are_one_log_out(
+async def test_two_clicks_on_log_out_have_the_effect_of_one(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     answers = await asyncio.gather(alice.post("/logout"), alice.post("/logout"))
@@ -113,7 +113,7 @@ async def test_two_clicks_on_log_out_are_one_log_out(
     assert [await alice.is_logged_in(), await bob.is_logged_in()] == [False, True]
 
 
-async def test_log_out_everywhere_beats_every_request_that_comes_after_it(
+async def test_log_out_everywhere_ends_a_session_with_requests_in_progress(
     alice: Browser, alices_phone: Browser
 ) -> None:
     requests = [alices_phone.get("/dashboard") for _ in range(10)]
@@ -123,7 +123,7 @@ async def test_log_out_everywhere_beats_every_request_that_comes_after_it(
 
 
 @pytest.mark.asvs("S103")
-async def test_sixty_log_ins_at_once_keep_fifty_sessions(
+async def test_sixty_concurrent_log_ins_keep_fifty_sessions(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
@@ -136,7 +136,7 @@ async def test_sixty_log_ins_at_once_keep_fifty_sessions(
 
 @pytest.mark.guide("B14")
 @pytest.mark.asvs("S65")
-async def test_fifty_requests_at_the_edge_of_renewal_all_go_on(
+async def test_fifty_concurrent_requests_during_renewal_all_succeed(
     app: TestApp, alice: Browser
 ) -> None:
     app.clock.move(days=4)
@@ -151,7 +151,7 @@ async def test_fifty_requests_at_the_edge_of_renewal_all_go_on(
 
 
 @pytest.mark.asvs("S38")
-async def test_administrators_who_demote_and_lift_each_other_at_once_leave_one(
+async def test_concurrent_role_changes_leave_at_least_one_administrator(
     app: TestApp,
 ) -> None:
     crowd = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara", "Dorothy", "Grace")]
@@ -192,7 +192,9 @@ async def together(number: int, *changes: Coroutine) -> list[object]:
 
 
 @pytest.mark.asvs("S37", "S102")
-async def test_a_demoted_admin_cannot_undo_it(make_app: Callable, cheap: Passwords) -> None:
+async def test_a_demoted_admin_cannot_undo_the_demotion(
+    make_app: Callable, cheap: Passwords
+) -> None:
     app = await make_app(hashing=cheap)
     keeper, rogue = [
         require_admin(await app.viewer_of(await app.admin(name))) for name in ("Keeper", "Rogue")
@@ -214,7 +216,9 @@ async def test_a_demoted_admin_cannot_undo_it(make_app: Callable, cheap: Passwor
 
 
 @pytest.mark.asvs("S37", "S66", "S102")
-async def test_a_disabled_admin_cannot_undo_it(make_app: Callable, cheap: Passwords) -> None:
+async def test_a_disabled_admin_cannot_undo_the_disabling(
+    make_app: Callable, cheap: Passwords
+) -> None:
     app = await make_app(hashing=cheap)
     keeper, browser = (
         require_admin(await app.viewer_of(await app.admin("Keeper"))),
@@ -236,7 +240,7 @@ async def test_a_disabled_admin_cannot_undo_it(make_app: Callable, cheap: Passwo
 
 
 @pytest.mark.asvs("S08", "S102")
-async def test_no_session_changes_anything_after_it_has_ended(
+async def test_a_session_changes_nothing_after_its_end(
     make_app: Callable, cheap: Passwords
 ) -> None:
     """Relies on the numbers of the audit log, which have the order of the commits."""
@@ -260,7 +264,7 @@ async def test_no_session_changes_anything_after_it_has_ended(
 
 
 @pytest.mark.asvs("S38", "S102")
-async def test_changes_that_cross_each_other_do_not_deadlock(
+async def test_concurrent_changes_of_the_same_users_do_not_deadlock(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
@@ -285,7 +289,7 @@ async def test_changes_that_cross_each_other_do_not_deadlock(
 
 
 @pytest.mark.asvs("S102")
-async def test_of_twenty_who_choose_one_slug_one_has_it(
+async def test_only_one_of_twenty_concurrent_users_gets_a_slug(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
@@ -297,7 +301,7 @@ async def test_of_twenty_who_choose_one_slug_one_has_it(
     assert await app.rows("SELECT count(*) AS n FROM users WHERE slug = 'wonderland'") == [(1,)]
 
 
-async def test_two_who_take_each_others_slug_at_once_get_an_answer(
+async def test_concurrent_swaps_of_slugs_are_answered(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     """Makes each change wait for the other on PostgreSQL, which aborts one for a retry."""
@@ -313,7 +317,7 @@ async def test_two_who_take_each_others_slug_at_once_get_an_answer(
 
 @pytest.mark.asvs("S06", "S102")
 @pytest.mark.parametrize("strategy", ["database", "stateless"])
-async def test_log_in_log_out_everywhere_and_a_new_password_at_once_end_as_if_one_came_after_the_other(
+async def test_concurrent_log_ins_log_outs_and_password_changes_are_serializable(
     make_app: Callable, cheap: Passwords, strategy: str
 ) -> None:
     app = await make_app(hashing=cheap, SESSION_STRATEGY=strategy)
@@ -342,7 +346,7 @@ async def test_log_in_log_out_everywhere_and_a_new_password_at_once_end_as_if_on
 
 
 @pytest.mark.reliability("R06")
-async def test_those_who_end_sessions_at_once_do_not_wait_for_each_other_for_ever(
+async def test_concurrent_ends_of_sessions_do_not_deadlock(
     make_app: Callable, cheap: Passwords
 ) -> None:
     """Prunes half of the sessions while their user logs in and ends all or all other sessions."""
@@ -387,7 +391,7 @@ NEXT_VERSION = (
 
 
 @pytest.mark.reliability("R18")
-async def test_who_is_served_goes_on_while_the_next_version_adds_to_the_tables(
+async def test_requests_succeed_while_a_later_version_migrates_the_tables(
     make_app: Callable, cheap: Passwords
 ) -> None:
     """Applies a migration of a later version while this version serves requests."""

@@ -58,7 +58,7 @@ async def look_up(who: Browser, email: str, **headers: str) -> str:
 
 
 @pytest.mark.asvs("S55")
-async def test_the_sixth_guess_in_five_minutes_is_refused_before_anything_is_hashed(
+async def test_the_sixth_guess_in_five_minutes_is_refused_before_a_hash(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     assert await guess(charlie, 5) == [422] * 5
@@ -76,7 +76,7 @@ async def test_the_sixth_guess_in_five_minutes_is_refused_before_anything_is_has
 
 
 @pytest.mark.asvs("S55")
-async def test_htmx_gets_the_form_and_where_it_goes(alice: Browser, charlie: Browser) -> None:
+async def test_htmx_gets_the_refused_form_and_its_target(alice: Browser, charlie: Browser) -> None:
     await guess(charlie, 5)
     answer = await charlie.post_fragment("/login", {"email": alice.email, "password": WRONG})
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
@@ -86,7 +86,7 @@ async def test_htmx_gets_the_form_and_where_it_goes(alice: Browser, charlie: Bro
 
 @pytest.mark.asvs("S55")
 @pytest.mark.asvs("S49")
-async def test_an_address_without_an_account_is_limited_just_the_same(
+async def test_an_email_without_an_account_has_the_same_limits(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     grace = replace(charlie, headers={"X-Forwarded-For": "198.51.100.10"})
@@ -106,7 +106,7 @@ async def test_an_address_without_an_account_is_limited_just_the_same(
 
 
 @pytest.mark.asvs("S55")
-async def test_who_waits_as_long_as_told_may_try_once_more(
+async def test_an_attempt_after_retry_after_is_admitted(
     app: TestApp, clock: Clock, alice: Browser, charlie: Browser
 ) -> None:
     await guess(charlie, 6)
@@ -117,7 +117,7 @@ async def test_who_waits_as_long_as_told_may_try_once_more(
 
 
 @pytest.mark.asvs("S55")
-async def test_after_ten_in_a_row_each_next_one_has_to_wait_longer_and_after_a_hundred_a_day(
+async def test_consecutive_failures_have_to_wait_longer_and_finally_a_day(
     app: TestApp, clock: Clock, alice: Browser, charlie: Browser, make_app: Callable, cheap
 ) -> None:
     await guess(charlie, 5)
@@ -141,7 +141,7 @@ async def wait_for_a_try(charlie: Browser, clock: Clock) -> int:
 
 
 @pytest.mark.asvs("S55")
-async def test_a_client_may_be_wrong_ten_times_a_minute_whichever_accounts_it_tries(
+async def test_a_client_may_fail_ten_times_a_minute_across_accounts(
     alice: Browser, charlie: Browser
 ) -> None:
     guesses = [await guess(charlie, 1, f"person-{n}@example.com") for n in range(11)]
@@ -150,7 +150,7 @@ async def test_a_client_may_be_wrong_ten_times_a_minute_whichever_accounts_it_tr
 
 
 @pytest.mark.asvs("S58")
-async def test_logging_in_to_ones_own_account_between_guesses_gains_nothing(
+async def test_log_ins_to_ones_own_account_do_not_reset_the_limits(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await charlie.sign_up()
@@ -185,7 +185,7 @@ async def test_a_client_may_log_in_thirty_times_a_minute(app: TestApp, alice: Br
         ("nonsense", "other nonsense"),
     ],
 )
-async def test_one_client_is_one_however_its_address_is_written(
+async def test_a_client_has_one_limit_for_every_spelling_of_its_ip_address(
     charlie: Browser, first: str, second: str
 ) -> None:
     for n in range(10):
@@ -194,7 +194,7 @@ async def test_one_client_is_one_however_its_address_is_written(
 
 
 @pytest.mark.asvs("S56")
-async def test_who_is_no_trusted_proxy_cannot_name_another_address(make_app: Callable) -> None:
+async def test_x_forwarded_for_of_an_untrusted_proxy_is_ignored(make_app: Callable) -> None:
     app = await make_app(TRUSTED_PROXIES="203.0.113.1")
     charlie = await app.browser("Charlie")
     guesses = [
@@ -206,7 +206,7 @@ async def test_who_is_no_trusted_proxy_cannot_name_another_address(make_app: Cal
 
 @pytest.mark.asvs("S57")
 @pytest.mark.parametrize("database_type", ["sqlite", "postgresql"])
-async def test_of_two_hundred_who_guess_at_once_in_two_processes_a_hundred_are_heard(
+async def test_concurrent_guesses_in_two_processes_share_one_limit(
     make_app: Callable, cheap, database_type: str
 ) -> None:
     app = await make_app(hashing=cheap)
@@ -235,7 +235,7 @@ async def keep_guessing(who: Browser, address: str) -> int:
 
 
 @pytest.mark.reliability("R13")
-async def test_who_is_told_that_too_many_hash_has_spent_no_try(make_app: Callable) -> None:
+async def test_an_attempt_refused_for_hashing_capacity_is_not_charged(make_app: Callable) -> None:
     hasher = HeldHasher()
     hashing = Passwords(hasher=hasher, threads=1, max_wait=0.0)
     app = await make_app(hashing=hashing)
@@ -250,7 +250,7 @@ async def test_who_is_told_that_too_many_hash_has_spent_no_try(make_app: Callabl
 
 @pytest.mark.reliability("R13")
 @pytest.mark.parametrize("path", ["/login", "/signup", "/account/password"])
-async def test_who_waits_in_vain_for_a_hash_has_spent_no_try(
+async def test_an_attempt_that_times_out_waiting_for_a_hash_is_not_charged(
     make_app: Callable, cheap, path: str
 ) -> None:
     app = await make_app(hashing=cheap)
@@ -280,7 +280,9 @@ async def test_who_waits_in_vain_for_a_hash_has_spent_no_try(
 
 
 @pytest.mark.asvs("S55")
-async def test_a_try_that_goes_back_takes_its_rest_along(app: TestApp, clock: Clock) -> None:
+async def test_a_refund_also_removes_the_block_that_the_attempt_caused(
+    app: TestApp, clock: Clock
+) -> None:
     store = app.store
     for _ in range(10):
         await store.value(build_take(clock().timestamp(), (LOGIN_DEVICE, "somebody")))
@@ -295,7 +297,7 @@ async def test_a_try_that_goes_back_takes_its_rest_along(app: TestApp, clock: Cl
 
 
 @pytest.mark.asvs("S57")
-async def test_a_restart_forgives_nothing(
+async def test_limits_survive_a_restart(
     make_app: Callable, app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await guess(charlie, 5)
@@ -304,7 +306,7 @@ async def test_a_restart_forgives_nothing(
 
 
 @pytest.mark.asvs("S50")
-async def test_in_a_flood_too_nobody_can_tell_by_the_work_whether_there_is_an_account(
+async def test_a_refused_log_in_does_the_same_work_with_and_without_an_account(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     async with app.store.transaction():
@@ -322,7 +324,7 @@ async def test_in_a_flood_too_nobody_can_tell_by_the_work_whether_there_is_an_ac
 
 
 @pytest.mark.asvs("S91")
-async def test_a_clients_own_limit_is_not_told_to_whoever_came_last(
+async def test_a_refusal_by_a_clients_limit_is_not_logged_for_a_user(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     for n in range(10):
@@ -333,7 +335,7 @@ async def test_a_clients_own_limit_is_not_told_to_whoever_came_last(
 
 
 @pytest.mark.asvs("S59")
-async def test_a_stranger_who_has_used_up_every_try_does_not_lock_the_owner_out(
+async def test_guesses_of_another_client_do_not_lock_the_user_out(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await alice.post("/logout")
@@ -345,9 +347,7 @@ async def test_a_stranger_who_has_used_up_every_try_does_not_lock_the_owner_out(
 
 
 @pytest.mark.asvs("S59")
-async def test_a_known_browser_has_tries_of_its_own_and_no_more(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_a_known_browser_has_its_own_limit(app: TestApp, alice: Browser) -> None:
     await alice.post("/logout")
     assert await guess(alice, 6) == [422] * 5 + [429]
     elsewhere = replace(await app.browser("Alice"), headers={"X-Forwarded-For": OTHER_CLIENT})
@@ -355,7 +355,7 @@ async def test_a_known_browser_has_tries_of_its_own_and_no_more(
 
 
 @pytest.mark.asvs("S59")
-async def test_a_browser_is_known_to_the_accounts_that_were_logged_in_to_from_it_alone(
+async def test_a_browser_is_known_only_to_accounts_that_logged_in_from_it(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await charlie.sign_up()
@@ -364,7 +364,7 @@ async def test_a_browser_is_known_to_the_accounts_that_were_logged_in_to_from_it
 
 
 @pytest.mark.asvs("S11")
-async def test_the_device_cookie_opens_nothing_and_a_session_makes_no_device_known(
+async def test_session_and_device_cookies_are_not_interchangeable(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     session, device = alice.client.cookies["session"], alice.client.cookies["device"]
@@ -376,7 +376,7 @@ async def test_the_device_cookie_opens_nothing_and_a_session_makes_no_device_kno
 
 
 @pytest.mark.asvs("S61")
-async def test_the_device_cookie_is_for_this_host_alone_and_for_no_script(
+async def test_the_device_cookie_is_limited_to_this_host_and_http_only(
     make_app: Callable,
 ) -> None:
     app = await make_app(BASE_URL="https://latchkey.example")
@@ -389,7 +389,7 @@ async def test_the_device_cookie_is_for_this_host_alone_and_for_no_script(
 
 @pytest.mark.asvs("S59")
 @pytest.mark.parametrize("end", ["password", "everywhere", "operator"])
-async def test_a_new_password_and_logging_out_everywhere_make_other_browsers_strangers_again(
+async def test_new_passwords_and_log_outs_everywhere_forget_other_browsers(
     app: TestApp, clock: Clock, alice: Browser, charlie: Browser, end: str
 ) -> None:
     await charlie.log_in(email="alice@example.com")  # This client knew the password at that time.
@@ -412,7 +412,7 @@ async def test_a_new_password_and_logging_out_everywhere_make_other_browsers_str
 
 
 @pytest.mark.asvs("S59")
-async def test_logging_in_elsewhere_does_not_make_a_browser_known_again(
+async def test_logging_in_to_another_account_does_not_make_a_browser_known_again(
     app: TestApp, clock: Clock, alice: Browser, charlie: Browser
 ) -> None:
     await charlie.log_in(email="alice@example.com")
@@ -425,7 +425,7 @@ async def test_logging_in_elsewhere_does_not_make_a_browser_known_again(
 
 
 @pytest.mark.asvs("S59")
-async def test_a_password_that_the_operator_sets_ends_the_accounts_rest(
+async def test_a_password_set_by_the_operator_ends_the_block_of_the_account(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await guess(charlie, 6)
@@ -456,7 +456,7 @@ async def test_a_client_may_sign_up_five_times_a_minute_and_twenty_an_hour(
 
 
 @pytest.mark.asvs("S53")
-async def test_who_asks_about_an_eleventh_address_in_a_minute_learns_nothing_of_it(
+async def test_the_eleventh_email_checked_in_a_minute_gets_a_neutral_answer(
     app: TestApp, alice: Browser, bob: Browser, anonymous: Browser
 ) -> None:
     anonymous.headers["X-Forwarded-For"] = OTHER_CLIENT
@@ -475,7 +475,7 @@ async def test_who_asks_about_an_eleventh_address_in_a_minute_learns_nothing_of_
 
 
 @pytest.mark.asvs("S53")
-async def test_a_check_costs_two_statements_more_and_none_once_asked_before(
+async def test_a_live_check_costs_two_statements_and_none_when_repeated(
     app: TestApp, make_app: Callable, anonymous: Browser
 ) -> None:
     before = app.statements
@@ -492,7 +492,7 @@ async def test_a_check_costs_two_statements_more_and_none_once_asked_before(
 
 
 @pytest.mark.asvs("S53")
-async def test_where_one_bucket_is_empty_the_others_keep_their_tokens(
+async def test_an_empty_bucket_leaves_the_tokens_of_the_other_buckets(
     app: TestApp, clock: Clock
 ) -> None:
     async def take(minute: str, hour: str) -> None:
@@ -513,7 +513,7 @@ async def test_where_one_bucket_is_empty_the_others_keep_their_tokens(
 
 
 @pytest.mark.asvs("S53")
-async def test_signing_up_is_no_way_round_it(
+async def test_sign_up_and_the_live_check_share_the_limit_on_emails(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     for n in range(10):
@@ -525,7 +525,7 @@ async def test_signing_up_is_no_way_round_it(
 
 
 @pytest.mark.asvs("S53")
-async def test_many_clients_together_reach_a_breaker_which_shuts_nobodys_sign_up_out(
+async def test_the_global_limit_on_live_checks_does_not_block_sign_ups(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     for n in range(120):
@@ -539,7 +539,9 @@ async def test_many_clients_together_reach_a_breaker_which_shuts_nobodys_sign_up
 
 
 @pytest.mark.asvs("S55")
-async def test_a_format_that_is_wrong_costs_nothing(app: TestApp, anonymous: Browser) -> None:
+async def test_an_invalid_email_costs_no_query_and_no_token(
+    app: TestApp, anonymous: Browser
+) -> None:
     before = app.statements
     for _ in range(40):
         await look_up(anonymous, "no address")
@@ -549,7 +551,7 @@ async def test_a_format_that_is_wrong_costs_nothing(app: TestApp, anonymous: Bro
 
 
 @pytest.mark.asvs("S46")
-async def test_a_change_that_succeeds_counts_too(app: TestApp, alice: Browser) -> None:
+async def test_successful_password_changes_are_limited_too(app: TestApp, alice: Browser) -> None:
     passwords, statuses = [PASSWORD, "another-No.7"], []
     for n in range(6):
         current, new = passwords[n % 2], passwords[1 - n % 2]
@@ -561,9 +563,7 @@ async def test_a_change_that_succeeds_counts_too(app: TestApp, alice: Browser) -
 
 
 @pytest.mark.asvs("S46")
-async def test_a_member_may_try_five_times_a_minute_to_change_the_password(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_a_user_may_try_five_password_changes_a_minute(app: TestApp, alice: Browser) -> None:
     form = {"current_password": WRONG, "password": "another-No.7"}
     statuses = [(await alice.post("/account/password", form)).status_code for _ in range(5)]
     hashes = app.hashes
@@ -577,7 +577,7 @@ async def test_a_member_may_try_five_times_a_minute_to_change_the_password(
 
 
 @pytest.mark.asvs("S55")
-async def test_a_member_may_change_the_profile_thirty_times_a_minute_and_loses_nothing(
+async def test_a_user_may_change_the_profile_thirty_times_a_minute(
     app: TestApp, alice: Browser
 ) -> None:
     for n in range(30):
@@ -597,7 +597,7 @@ async def test_a_known_browser_may_log_in_thirty_times_a_minute(alice: Browser) 
     assert statuses == [303] * 30 + [429]
 
 
-async def test_a_cookie_without_a_row_cannot_fill_the_trail_by_logging_out_again_and_again(
+async def test_repeated_stateless_log_outs_write_a_bounded_number_of_entries(
     make_app: Callable,
 ) -> None:
     app = await make_app(SESSION_STRATEGY="stateless")
@@ -609,7 +609,7 @@ async def test_a_cookie_without_a_row_cannot_fill_the_trail_by_logging_out_again
     assert await app.rows("SELECT count(*) FROM audit WHERE event = 'logout'") == [(10,)]
 
 
-async def test_observing_counts_and_tells_and_refuses_nothing(
+async def test_observe_mode_counts_and_logs_and_refuses_nothing(
     make_app: Callable, caplog: pytest.LogCaptureFixture, cheap: Passwords
 ) -> None:
     app = await make_app(RATE_LIMITS="observe", hashing=cheap)
@@ -628,7 +628,7 @@ async def test_without_limits_nothing_is_counted(make_app: Callable) -> None:
     assert await app.count("buckets") == 0
 
 
-async def test_pages_are_never_limited_and_write_nothing(
+async def test_pages_are_not_limited_and_write_nothing(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     writes = app.store.database._backend.writes
@@ -642,7 +642,7 @@ async def test_pages_are_never_limited_and_write_nothing(
 
 
 @pytest.mark.reliability("R13")
-async def test_who_was_refused_a_moment_ago_is_refused_again_without_asking_the_database(
+async def test_a_repeated_refusal_does_not_query_the_bucket_again(
     app: TestApp, clock: Clock, alice: Browser, charlie: Browser
 ) -> None:
     await guess(charlie, 6)
@@ -662,7 +662,7 @@ async def test_who_was_refused_a_moment_ago_is_refused_again_without_asking_the_
 
 @pytest.mark.asvs("S95")
 @pytest.mark.reliability("R23")
-async def test_what_is_full_again_is_swept_away_and_the_table_has_its_bound(
+async def test_pruning_deletes_full_buckets_and_bounds_the_table(
     app: TestApp, clock: Clock, anonymous: Browser
 ) -> None:
     for n in range(9):
@@ -689,7 +689,7 @@ async def test_what_is_full_again_is_swept_away_and_the_table_has_its_bound(
 
 
 @pytest.mark.reliability("R15")
-async def test_a_clock_that_falls_back_locks_nobody_out_for_longer(
+async def test_a_clock_that_moves_back_does_not_extend_a_block(
     make_app: Callable, app: TestApp, clock: Clock, alice: Browser, charlie: Browser
 ) -> None:
     """Starts a second process, because `db.clock` never moves back within one process."""
@@ -699,7 +699,7 @@ async def test_a_clock_that_falls_back_locks_nobody_out_for_longer(
     assert await guess(await again.browser("Charlie"), 6, address=OTHER_CLIENT) == [422] * 5 + [429]
 
 
-async def test_the_table_of_buckets_names_nobody(
+async def test_the_bucket_table_contains_no_email_and_no_ip_address(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await guess(charlie, 6)
@@ -709,7 +709,7 @@ async def test_the_table_of_buckets_names_nobody(
 
 
 @pytest.mark.asvs("S113")
-def test_the_limits_are_those_that_the_documents_tell() -> None:
+def test_the_documentation_lists_every_limit() -> None:
     told = (ROOT / "docs" / "operations.md").read_text()
     for limit in ALL_LIMITS:
         assert f"| `{limit.name}` | {limit.burst} in {words(limit.seconds)} |" in told, limit
@@ -722,7 +722,7 @@ def words(seconds: float) -> str:
 
 @pytest.mark.asvs("S57")
 @pytest.mark.parametrize("limit", ALL_LIMITS, ids=lambda limit: limit.name)
-async def test_a_host_whose_clock_is_a_little_behind_gives_no_more_tokens(
+async def test_a_host_with_a_slow_clock_grants_no_extra_tokens(
     app: TestApp, clock: Clock, limit
 ) -> None:
     store, now = app.store, clock().timestamp()
@@ -738,7 +738,7 @@ async def test_a_host_whose_clock_is_a_little_behind_gives_no_more_tokens(
 
 @pytest.mark.asvs("S57")
 @pytest.mark.parametrize("behind", [0.0, 0.1, 30.0])
-async def test_a_rest_is_not_over_sooner_where_the_clock_is_a_little_behind(
+async def test_a_block_does_not_end_earlier_on_a_host_with_a_slow_clock(
     app: TestApp, clock: Clock, behind: float
 ) -> None:
     store, now = app.store, clock().timestamp()
@@ -750,7 +750,7 @@ async def test_a_rest_is_not_over_sooner_where_the_clock_is_a_little_behind(
     )
 
 
-async def test_guessing_by_sign_up_counts_as_guessing_by_log_in(
+async def test_guesses_by_sign_up_and_by_log_in_share_a_limit(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     for _ in range(4):

@@ -21,7 +21,7 @@ async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.asvs("S81")
-async def test_a_body_over_64_kib_is_refused_whatever_it_is(anonymous: Browser) -> None:
+async def test_a_body_over_64_kib_is_refused_for_every_content_type(anonymous: Browser) -> None:
     body = b"name=" + b"x" * (LARGEST - 4)
     for kind in (
         *FORM.values(),
@@ -37,7 +37,7 @@ async def test_a_body_over_64_kib_is_refused_whatever_it_is(anonymous: Browser) 
 
 
 @pytest.mark.asvs("S81", "S42")
-async def test_ten_megabytes_of_password_are_refused_unread(
+async def test_a_body_of_ten_megabytes_is_refused_before_it_is_read(
     app: TestApp, anonymous: Browser
 ) -> None:
     sent = 0
@@ -57,7 +57,7 @@ async def test_ten_megabytes_of_password_are_refused_unread(
 
 
 @pytest.mark.asvs("S81")
-async def test_a_length_that_cannot_be_is_refused(anonymous: Browser) -> None:
+async def test_an_invalid_content_length_is_refused(anonymous: Browser) -> None:
     for length in ("65537", "-1", "x", "1" * 5_000, ""):
         answer = await anonymous.client.post(
             "/login", content=b"", headers={**FORM, "Content-Length": length}
@@ -75,7 +75,7 @@ async def test_a_body_of_64_kib_is_read(anonymous: Browser) -> None:
 
 
 @pytest.mark.asvs("S82")
-async def test_a_form_of_more_than_fifty_fields_is_no_form_of_ours(
+async def test_a_form_of_more_than_fifty_fields_is_refused(
     app: TestApp, anonymous: Browser
 ) -> None:
     fifty = {**CHARLIE, **{f"f{n}": "" for n in range(47)}}
@@ -85,7 +85,9 @@ async def test_a_form_of_more_than_fifty_fields_is_no_form_of_ours(
 
 
 @pytest.mark.asvs("S82")
-async def test_junk_is_no_form_of_ours(app: TestApp, anonymous: Browser) -> None:
+async def test_a_malformed_form_is_refused_without_a_query_or_a_hash(
+    app: TestApp, anonymous: Browser
+) -> None:
     before = app.statements, app.hashes
     for body in (b"a;" * 30_000, b"&" * 60_000, b"a=&" * 20_000, b"%" * 60_000, b"=" * 60_000):
         assert (
@@ -104,7 +106,7 @@ async def test_headers_over_16_kib_or_100_lines_are_refused(alice: Browser) -> N
 
 @pytest.mark.reliability("R05")
 @pytest.mark.guide("T7", "D18")
-async def test_while_another_program_holds_the_database_forms_wait_and_members_read(
+async def test_a_locked_database_answers_forms_with_503_and_serves_pages(
     make_app: Callable,
 ) -> None:
     app = await make_app(lock_timeout=0.5)
@@ -155,7 +157,7 @@ async def test_while_another_program_holds_the_database_forms_wait_and_members_r
 
 @pytest.mark.guide("T7", "D18")
 @pytest.mark.asvs("S39")
-async def test_while_the_database_is_away_nobody_is_logged_out(make_app: Callable) -> None:
+async def test_an_unreachable_database_logs_no_user_out(make_app: Callable) -> None:
     well = await make_app()
     alice = await well.sign_up_user("Alice")
     away = await make_app(well.path, away=True)
@@ -174,7 +176,7 @@ async def test_while_the_database_is_away_nobody_is_logged_out(make_app: Callabl
 
 @pytest.mark.reliability("R13")
 @pytest.mark.parametrize("path", ["/login", "/signup"])
-async def test_when_too_many_hash_at_once_the_rest_are_told_to_come_back(
+async def test_requests_beyond_the_hashing_capacity_are_answered_with_503(
     make_app: Callable, path: str
 ) -> None:
     hasher = HeldHasher()
@@ -202,7 +204,7 @@ async def test_when_too_many_hash_at_once_the_rest_are_told_to_come_back(
 
 
 @pytest.mark.reliability("R13")
-async def test_a_dashboard_never_waits_for_a_hash(make_app: Callable) -> None:
+async def test_the_dashboard_does_not_wait_for_password_hashes(make_app: Callable) -> None:
     hasher = HeldHasher()
     app = await make_app(hashing=Passwords(hasher=hasher, threads=1, max_wait=60))
     alice = await app.sign_up_user("Alice")

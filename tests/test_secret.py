@@ -36,7 +36,7 @@ WAYS_TO_SHOW = {
 @pytest.mark.guide("D34")
 @pytest.mark.asvs("S88")
 @pytest.mark.parametrize("way", WAYS_TO_SHOW, ids=str)
-def test_a_secret_refuses_to_be_shown(way: str) -> None:
+def test_showing_a_secret_raises_an_error(way: str) -> None:
     with pytest.raises(TypeError, match=r"not for showing|not JSON serializable"):
         WAYS_TO_SHOW[way](Secret("hush"))
 
@@ -78,12 +78,12 @@ class Pocket:
         {"session": NewSession(NewCookie(Secret("k"), 60))},
     ],
 )
-def test_no_template_is_given_a_secret_however_deep_it_lies(context: dict) -> None:
+def test_a_template_context_with_a_nested_secret_is_refused(context: dict) -> None:
     with pytest.raises(TypeError, match="a template must not be given a Secret"):
         require_presentable(context)
 
 
-def test_a_template_is_given_words_numbers_and_times() -> None:
+def test_a_template_context_may_contain_text_numbers_and_dataclasses() -> None:
     require_presentable(
         {
             "pocket": Pocket([]),

@@ -73,7 +73,7 @@ async def answers(
 
 @pytest.mark.asvs("S67", "S74")
 @pytest.mark.guide("D35")
-async def test_every_answer_has_every_header_of_safety(answers: dict[str, httpx.Response]) -> None:
+async def test_every_response_has_all_security_headers(answers: dict[str, httpx.Response]) -> None:
     for name, answer in answers.items():
         assert {header: answer.headers.get(header) for header in ALWAYS} == ALWAYS, name
         assert "unsafe" not in answer.headers["content-security-policy"]
@@ -81,7 +81,7 @@ async def test_every_answer_has_every_header_of_safety(answers: dict[str, httpx.
 
 @pytest.mark.asvs("S69")
 @pytest.mark.guide("B15")
-async def test_nothing_but_a_static_file_may_be_kept_by_a_browser(
+async def test_only_static_files_are_cacheable(
     answers: dict[str, httpx.Response],
 ) -> None:
     kept = {
@@ -91,14 +91,16 @@ async def test_nothing_but_a_static_file_may_be_kept_by_a_browser(
 
 
 @pytest.mark.asvs("S71")
-async def test_what_a_header_changes_says_so(answers: dict[str, httpx.Response]) -> None:
+async def test_vary_names_the_headers_that_change_a_response(
+    answers: dict[str, httpx.Response],
+) -> None:
     for name in answers.keys() - {"asset"}:
         varies = {part.strip().lower() for part in answers[name].headers["vary"].split(",")}
         assert {"hx-request", "hx-history-restore-request"} <= varies, name
 
 
 @pytest.mark.asvs("S89")
-async def test_an_answer_tells_nothing_of_what_made_it(answers: dict[str, httpx.Response]) -> None:
+async def test_responses_do_not_reveal_the_software(answers: dict[str, httpx.Response]) -> None:
     for name, answer in answers.items():
         assert not {"server", "x-powered-by"} & set(answer.headers), name
     for name in ("500", "500 json"):
@@ -111,7 +113,7 @@ async def test_an_answer_tells_nothing_of_what_made_it(answers: dict[str, httpx.
 
 @pytest.mark.asvs("S68")
 @pytest.mark.guide("D35")
-async def test_no_markup_of_ours_holds_code(answers: dict[str, httpx.Response]) -> None:
+async def test_html_contains_no_inline_code(answers: dict[str, httpx.Response]) -> None:
     for name, answer in answers.items():
         if answer.headers.get("content-type", "").startswith("text/html"):
             for element in read(answer):
@@ -134,7 +136,7 @@ async def test_no_markup_of_ours_holds_code(answers: dict[str, httpx.Response]) 
 
 
 @pytest.mark.asvs("S106")
-async def test_nothing_is_loaded_from_anybody_else(answers: dict[str, httpx.Response]) -> None:
+async def test_nothing_is_loaded_from_another_origin(answers: dict[str, httpx.Response]) -> None:
     for answer in answers.values():
         urls = [
             element.attrs.get(name, "/")
@@ -156,7 +158,7 @@ async def test_nothing_is_loaded_from_anybody_else(answers: dict[str, httpx.Resp
         ("http://localhost:8000", "", None),
     ],
 )
-async def test_https_is_asked_for_of_the_own_host_and_never_of_localhost(
+async def test_hsts_is_sent_for_the_own_host_and_never_for_localhost(
     make_app: Callable, base_url: str, setting: str, hsts: str | None
 ) -> None:
     app = await make_app(BASE_URL=base_url, HSTS=setting)
@@ -166,7 +168,7 @@ async def test_https_is_asked_for_of_the_own_host_and_never_of_localhost(
 
 
 @pytest.mark.asvs("S71")
-async def test_to_restore_history_htmx_gets_the_page(alice: Browser) -> None:
+async def test_a_history_restore_request_returns_the_whole_page(alice: Browser) -> None:
     restore = {**HTMX, "HX-History-Restore-Request": "true"}
     for path in ("/dashboard", "/devices", "/handbook", "/nowhere"):
         page, restored = await alice.get(path), await alice.get(path, **restore)
@@ -174,6 +176,6 @@ async def test_to_restore_history_htmx_gets_the_page(alice: Browser) -> None:
 
 
 @pytest.mark.asvs("S72")
-async def test_to_restore_history_without_a_session_is_a_redirect(anonymous: Browser) -> None:
+async def test_a_history_restore_request_without_a_session_redirects(anonymous: Browser) -> None:
     answer = await anonymous.get_fragment("/devices", **{"HX-History-Restore-Request": "true"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/devices")

@@ -65,7 +65,7 @@ async def is_a_stranger(app: TestApp, cookie: str) -> bool:
 
 @pytest.mark.guide("B7", "B9", "B10", "C2")
 @pytest.mark.asvs("S61", "S63")
-async def test_the_cookie_holds_five_claims_and_no_personal_data(
+async def test_the_cookie_contains_five_claims_and_no_personal_data(
     app: TestApp, alice: Browser
 ) -> None:
     ((user_id,),) = await app.rows("SELECT id FROM users")
@@ -84,7 +84,7 @@ async def test_the_cookie_holds_five_claims_and_no_personal_data(
         ("https://latchkey.example", "__Host-session", True),
     ],
 )
-async def test_the_cookie_is_for_this_host_alone_and_for_no_script(
+async def test_the_cookie_is_limited_to_this_host_and_http_only(
     make_app: Callable, base_url: str, name: str, secure: bool
 ) -> None:
     app = await make_app(BASE_URL=base_url)
@@ -101,7 +101,7 @@ async def test_the_cookie_is_for_this_host_alone_and_for_no_script(
 
 @pytest.mark.guide("C1", "C2")
 @pytest.mark.asvs("S86")
-async def test_the_database_keeps_a_hash_of_the_session_and_never_the_session(
+async def test_the_database_stores_a_hash_of_the_session_id_only(
     app: TestApp, alice: Browser
 ) -> None:
     sid = claims_of(str(alice.cookie))["sid"]
@@ -120,7 +120,9 @@ async def is_a_stranger_once_signed(app: TestApp, person: Browser, claims: dict)
 
 
 @pytest.mark.guide("B6", "B7")
-async def test_a_token_made_by_the_book_with_our_key_is_ours(app: TestApp, alice: Browser) -> None:
+async def test_a_correct_token_signed_with_the_key_is_accepted(
+    app: TestApp, alice: Browser
+) -> None:
     """Shows that each forgery below fails only because of its own defect."""
     header = header_of(str(alice.cookie))
     assert (header["alg"], set(header)) == ("HS256", {"typ", "alg", "kid"})
@@ -206,7 +208,7 @@ def forgeries(token: str) -> dict[str, str]:
 
 @pytest.mark.guide("B7", "B8", "B11", "C2")
 @pytest.mark.asvs("S10")
-async def test_a_forged_cookie_is_no_cookie(app: TestApp, alice: Browser) -> None:
+async def test_a_forged_cookie_is_treated_as_missing(app: TestApp, alice: Browser) -> None:
     before = app.statements
     cookies = forgeries(str(alice.cookie))
     assert [name for name, cookie in cookies.items() if not await is_a_stranger(app, cookie)] == []
@@ -214,7 +216,7 @@ async def test_a_forged_cookie_is_no_cookie(app: TestApp, alice: Browser) -> Non
     assert await alice.is_logged_in()
 
 
-async def test_a_signed_session_of_somebody_else_opens_nothing(
+async def test_a_signed_session_id_of_another_user_is_refused(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     mixed = {**claims_of(str(alice.cookie)), "sub": claims_of(str(bob.cookie))["sub"]}
@@ -223,7 +225,7 @@ async def test_a_signed_session_of_somebody_else_opens_nothing(
 
 @pytest.mark.guide("B6", "C3")
 @pytest.mark.asvs("S94")
-async def test_a_new_secret_signs_and_the_old_one_verifies_until_it_goes(
+async def test_a_new_secret_signs_and_the_old_one_verifies_until_removed(
     make_app: Callable,
 ) -> None:
     fresh = "tomorrow's session secret: w4LkV0nTz8YpQ2sD"
@@ -244,7 +246,7 @@ async def test_a_new_secret_signs_and_the_old_one_verifies_until_it_goes(
 
 
 @pytest.mark.asvs("S40", "S62")
-async def test_two_cookies_of_the_name_are_none(
+async def test_two_cookies_with_the_session_name_are_refused(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     token = alice.cookie
@@ -261,7 +263,7 @@ async def test_two_cookies_of_the_name_are_none(
 
 
 @pytest.mark.asvs("S62")
-async def test_over_https_a_cookie_without_the_prefix_is_not_looked_at(
+async def test_a_cookie_without_the_host_prefix_is_ignored_over_https(
     make_app: Callable,
 ) -> None:
     app = await make_app(BASE_URL="https://latchkey.example")
@@ -290,16 +292,14 @@ async def test_over_https_a_cookie_without_the_prefix_is_not_looked_at(
         lambda noise: b"session=" + b".".join(encoded(noise).encode() for _ in range(3))
     )
 )
-async def test_no_cookie_header_whatsoever_breaks_the_house(
-    anonymous: Browser, cookie: bytes
-) -> None:
+async def test_random_cookie_headers_raise_no_error(anonymous: Browser, cookie: bytes) -> None:
     answer = await anonymous.get("/dashboard", Cookie=cookie)
     assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/login")
 
 
 @pytest.mark.guide("B12", "T3", "B1")
 @pytest.mark.asvs("S64")
-async def test_a_session_is_renewed_by_a_new_token_in_its_second_half(
+async def test_the_second_half_of_a_session_renews_it_with_a_new_token(
     app: TestApp, alice: Browser
 ) -> None:
     first = claims_of(str(alice.cookie))
@@ -316,18 +316,14 @@ async def test_a_session_is_renewed_by_a_new_token_in_its_second_half(
 
 @pytest.mark.guide("B12")
 @pytest.mark.asvs("S64")
-async def test_a_session_that_nobody_uses_ends_after_seven_days(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_an_unused_session_ends_after_seven_days(app: TestApp, alice: Browser) -> None:
     app.clock.move(days=7)
     assert await is_a_stranger(app, str(alice.cookie))
 
 
 @pytest.mark.guide("B12")
 @pytest.mark.asvs("S64")
-async def test_no_renewal_goes_past_thirty_days_after_the_log_in(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_renewal_ends_thirty_days_after_the_log_in(app: TestApp, alice: Browser) -> None:
     for _ in range(29):
         app.clock.move(days=1)
         assert await alice.is_logged_in()
@@ -339,7 +335,7 @@ async def test_no_renewal_goes_past_thirty_days_after_the_log_in(
 
 @pytest.mark.guide("B13")
 @pytest.mark.parametrize("headers", [{}, HTMX])
-async def test_without_a_session_there_is_nothing_to_renew(
+async def test_a_request_without_a_session_renews_nothing(
     anonymous: Browser, headers: dict
 ) -> None:
     answer = await anonymous.get("/dashboard", **headers)
@@ -349,7 +345,7 @@ async def test_without_a_session_there_is_nothing_to_renew(
 
 @pytest.mark.guide("B14")
 @pytest.mark.asvs("S65")
-async def test_fifty_requests_at_the_edge_of_renewal_all_go_on(
+async def test_fifty_concurrent_requests_during_renewal_all_succeed(
     app: TestApp, alice: Browser
 ) -> None:
     app.clock.move(days=5)
@@ -367,7 +363,7 @@ async def test_fifty_requests_at_the_edge_of_renewal_all_go_on(
 
 
 @pytest.mark.guide("C6")
-async def test_the_last_use_is_written_every_five_minutes_and_no_more_often(
+async def test_the_last_use_is_written_at_most_every_five_minutes(
     app: TestApp, alice: Browser
 ) -> None:
     seen = []
@@ -379,7 +375,7 @@ async def test_the_last_use_is_written_every_five_minutes_and_no_more_often(
 
 
 @pytest.mark.asvs("S87")
-async def test_a_thousand_tokens_are_random_and_none_comes_twice(app: TestApp) -> None:
+async def test_a_thousand_tokens_are_random_and_unique(app: TestApp) -> None:
     tokens = [decoded(app.store.token(32)) for _ in range(1_000)]
     ones = sum(int.from_bytes(token).bit_count() for token in tokens)
     assert {len(token) for token in tokens} == {32}
@@ -389,7 +385,7 @@ async def test_a_thousand_tokens_are_random_and_none_comes_twice(app: TestApp) -
 
 @pytest.mark.guide("B5")
 @pytest.mark.asvs("S48")
-async def test_the_secret_is_neither_in_the_database_nor_in_the_log_nor_in_an_answer(
+async def test_secrets_are_not_in_the_database_the_log_or_the_answers(
     app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -408,7 +404,7 @@ async def test_the_secret_is_neither_in_the_database_nor_in_the_log_nor_in_an_an
 @pytest.mark.parametrize(
     "blank", [b"\xa0", b"\x85", b"\x0b", b"\x0c", b"\x1c", b"\x1f", b"\xc2\xa0"]
 )
-async def test_only_spaces_and_tabs_are_stripped_around_a_cookies_name(
+async def test_only_spaces_and_tabs_are_stripped_around_a_cookie_name(
     alice: Browser, blank: bytes
 ) -> None:
     own = f"session={alice.cookie}".encode()

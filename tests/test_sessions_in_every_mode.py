@@ -53,7 +53,7 @@ async def test_signing_up_logs_in(app: TestApp) -> None:
 
 
 @pytest.mark.guide("B1")
-async def test_logging_in_starts_a_session_of_its_own(app: TestApp, alice: Browser) -> None:
+async def test_logging_in_starts_a_new_session(app: TestApp, alice: Browser) -> None:
     before = alice.cookie
     phone = await app.browser("Alice")
     await phone.log_in()
@@ -62,14 +62,14 @@ async def test_logging_in_starts_a_session_of_its_own(app: TestApp, alice: Brows
 
 
 @pytest.mark.guide("B15")
-async def test_logging_out_forgets_the_cookie(app: TestApp, alice: Browser) -> None:
+async def test_logging_out_deletes_the_cookie(app: TestApp, alice: Browser) -> None:
     answer = await alice.post("/logout")
     assert path_of(answer.headers["location"]) == "/login"
     assert alice.cookie is None
     assert not await is_in(alice)
 
 
-async def test_a_copy_of_a_logged_out_cookie_works_only_where_sessions_have_no_rows(
+async def test_a_copied_cookie_survives_a_log_out_only_if_sessions_are_stateless(
     app: TestApp, alice: Browser
 ) -> None:
     copy = alice.cookie
@@ -93,7 +93,7 @@ async def test_logging_out_everywhere_ends_every_copy_even_within_one_second(
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-async def test_one_can_log_in_again_at_the_very_moment_of_logging_out_everywhere(
+async def test_log_in_works_at_the_same_instant_as_logging_out_everywhere(
     app: TestApp, alice: Browser, times: int
 ) -> None:
     for _ in range(times):
@@ -108,7 +108,7 @@ async def test_one_can_log_in_again_at_the_very_moment_of_logging_out_everywhere
 
 @pytest.mark.guide("D2", "C3")
 @pytest.mark.asvs("S37")
-async def test_a_change_of_role_counts_at_the_next_request_and_the_session_goes_on(
+async def test_a_role_change_applies_to_the_next_request_of_the_same_session(
     app: TestApp, alice: Browser
 ) -> None:
     before = alice.cookie
@@ -122,7 +122,7 @@ async def test_a_change_of_role_counts_at_the_next_request_and_the_session_goes_
 
 
 @pytest.mark.asvs("S37")
-async def test_a_disabled_person_is_out_at_the_next_request_and_cannot_come_back(
+async def test_disabling_a_user_ends_the_sessions_and_prevents_log_in(
     app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     alice_id = await id_of(app, alice)
@@ -135,7 +135,7 @@ async def test_a_disabled_person_is_out_at_the_next_request_and_cannot_come_back
 
 
 @pytest.mark.asvs("S37", "S66")
-async def test_an_administrator_ends_a_persons_sessions(
+async def test_an_administrator_ends_the_sessions_of_a_user(
     app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     copy = alice.cookie
@@ -163,7 +163,7 @@ async def test_a_new_password_ends_every_other_session_and_renews_this_one(
 
 
 @pytest.mark.guide("B12", "T3")
-async def test_a_visit_in_the_second_half_of_its_life_renews_the_session(
+async def test_a_request_in_the_second_half_of_its_lifetime_renews_a_session(
     app: TestApp, alice: Browser
 ) -> None:
     before = alice.cookie
@@ -179,7 +179,7 @@ async def test_a_visit_in_the_second_half_of_its_life_renews_the_session(
 
 @pytest.mark.guide("B12")
 @pytest.mark.asvs("S64")
-async def test_no_renewal_passes_thirty_days(app: TestApp, alice: Browser) -> None:
+async def test_renewal_ends_thirty_days_after_the_log_in(app: TestApp, alice: Browser) -> None:
     for _ in range(9):
         app.clock.move(days=3.3)
         assert await is_in(alice)
@@ -188,9 +188,7 @@ async def test_no_renewal_passes_thirty_days(app: TestApp, alice: Browser) -> No
 
 
 @pytest.mark.asvs("S64")
-async def test_a_session_that_nobody_uses_ends_after_seven_days(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_an_unused_session_ends_after_seven_days(app: TestApp, alice: Browser) -> None:
     copy = alice.cookie
     app.clock.move(days=7, seconds=1)
     alice.cookie = copy
@@ -199,7 +197,9 @@ async def test_a_session_that_nobody_uses_ends_after_seven_days(
 
 @pytest.mark.guide("B14")
 @pytest.mark.asvs("S65")
-async def test_many_requests_at_the_edge_of_renewal_all_go_on(app: TestApp, alice: Browser) -> None:
+async def test_many_concurrent_requests_during_renewal_all_succeed(
+    app: TestApp, alice: Browser
+) -> None:
     app.clock.move(days=4)
     answers = await asyncio.gather(*(alice.get("/dashboard") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
@@ -208,7 +208,7 @@ async def test_many_requests_at_the_edge_of_renewal_all_go_on(app: TestApp, alic
 
 @pytest.mark.guide("B9", "B10", "C2", "T8")
 @pytest.mark.asvs("S63")
-async def test_an_encrypted_cookie_shows_nothing_and_a_signed_one_only_the_five_claims(
+async def test_an_encrypted_cookie_is_unreadable_and_a_signed_one_shows_claims(
     app: TestApp, alice: Browser
 ) -> None:
     from base64 import urlsafe_b64decode
@@ -229,7 +229,7 @@ async def test_an_encrypted_cookie_shows_nothing_and_a_signed_one_only_the_five_
 
 
 @pytest.mark.reliability("R15")
-async def test_what_has_expired_stays_so_when_the_clock_falls_back(
+async def test_an_expired_session_stays_expired_when_the_clock_moves_back(
     app: TestApp, alice: Browser
 ) -> None:
     cookie = alice.cookie
@@ -244,7 +244,7 @@ async def test_what_has_expired_stays_so_when_the_clock_falls_back(
 
 
 @pytest.mark.reliability("R15")
-async def test_who_is_logged_in_stays_so_when_the_clock_falls_back(
+async def test_a_live_session_stays_valid_when_the_clock_moves_back(
     app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     app.clock.move(days=-30)
@@ -258,7 +258,7 @@ async def test_who_is_logged_in_stays_so_when_the_clock_falls_back(
 
 @pytest.mark.guide("B6")
 @pytest.mark.asvs("S94")
-async def test_rotating_the_secret_logs_nobody_out_while_both_are_listed(
+async def test_rotating_the_secret_keeps_sessions_while_both_keys_are_listed(
     make_app: Callable, tmp_path, app: TestApp, alice: Browser
 ) -> None:
     path = tmp_path / "latchkey.db"
@@ -276,7 +276,7 @@ async def test_rotating_the_secret_logs_nobody_out_while_both_are_listed(
 
 
 @pytest.mark.parametrize("other", MODES, ids="-".join)
-async def test_another_mode_is_never_an_error_and_never_revives_a_session(
+async def test_a_change_of_mode_raises_no_error_and_revives_no_ended_session(
     make_app: Callable, tmp_path, app: TestApp, alice: Browser, other: tuple[str, str]
 ) -> None:
     ended = alice.cookie
@@ -298,7 +298,7 @@ async def test_another_mode_is_never_an_error_and_never_revives_a_session(
         assert (await visitor.log_in()).status_code == 303
 
 
-async def test_what_the_strategy_cannot_do_is_absent_and_not_broken(
+async def test_pages_and_links_that_the_strategy_cannot_support_are_absent(
     app: TestApp, alice: Browser
 ) -> None:
     stateless = app.settings.stateless
@@ -311,19 +311,19 @@ async def test_what_the_strategy_cannot_do_is_absent_and_not_broken(
 
 
 @pytest.mark.guide("D17", "D18")
-async def test_a_request_costs_one_secure_check(app: TestApp, alice: Browser) -> None:
+async def test_a_request_costs_one_query_for_the_session(app: TestApp, alice: Browser) -> None:
     before = app.statements
     await alice.get("/api/session")
     assert app.statements - before == 1
 
 
-def test_the_list_of_searches_is_the_schemas() -> None:
+def test_the_search_orders_match_the_schema() -> None:
     from web.forms.schemas import UsersQuery
 
     assert set(people.SEARCHES) == set(UsersQuery.model_json_schema()["properties"]["sort"]["enum"])
 
 
-async def test_logging_out_everywhere_ends_what_began_on_a_host_whose_clock_is_ahead(
+async def test_logging_out_everywhere_ends_sessions_of_a_host_with_a_fast_clock(
     make_app: Callable, app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     ticks = iter(range(10_000))

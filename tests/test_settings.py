@@ -34,7 +34,7 @@ def read(tmp_path: Path):
 
 
 @pytest.mark.guide("B4", "B5")
-def test_on_this_machine_a_secret_is_made_once_and_kept_for_its_owner_alone(
+def test_a_local_secret_is_generated_once_with_private_file_permissions(
     read, tmp_path: Path
 ) -> None:
     first, second = read(), read()
@@ -63,7 +63,7 @@ def test_on_this_machine_a_secret_is_made_once_and_kept_for_its_owner_alone(
         (f"{SECRET},{SECRET}", "twice"),
     ],
 )
-def test_elsewhere_it_does_not_start_with_a_weak_secret(read, secret: str, problem: str) -> None:
+def test_a_weak_secret_is_refused_outside_localhost(read, secret: str, problem: str) -> None:
     with pytest.raises(InvalidSetting, match=f"^SESSION_SECRET: .*{problem}"):
         read(**ELSEWHERE | {"SESSION_SECRET": secret})
 
@@ -76,7 +76,7 @@ def test_several_secrets_are_read_in_their_order(read) -> None:
 
 @pytest.mark.guide("B5")
 @pytest.mark.asvs("S96")
-def test_a_secret_may_come_from_a_file_that_only_its_owner_can_read(read, tmp_path: Path) -> None:
+def test_a_secret_is_read_from_a_private_file(read, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text(f"{SECRET}\n")
     path.chmod(0o600)
@@ -119,7 +119,7 @@ def test_a_secret_file_that_its_group_can_read_is_accepted(read, tmp_path: Path,
 @pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can make a file of root that another user may read by ACL"
 )
-def test_a_credential_of_systemd_is_read_by_the_user_of_its_acl(read, tmp_path: Path) -> None:
+def test_a_systemd_credential_is_read_by_the_user_in_its_acl(read, tmp_path: Path) -> None:
     """Creates the file as systemd does: owned by root with mode 0440.
 
     The group bits of the mode are the mask of an ACL entry for the user of the service.
@@ -143,7 +143,7 @@ def test_a_credential_of_systemd_is_read_by_the_user_of_its_acl(read, tmp_path: 
 
 
 @pytest.mark.asvs("S96")
-def test_a_mounted_secret_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
+def test_a_mounted_secret_that_others_can_read_causes_a_warning(tmp_path: Path) -> None:
     (tmp_path / "mounted").mkdir()
     env = Environment(
         {"X_FILE": str(secret_file(tmp_path / "mounted" / "x", 0o444))},
@@ -155,7 +155,7 @@ def test_a_mounted_secret_that_others_can_read_is_a_warning(tmp_path: Path) -> N
 
 @pytest.mark.asvs("S96")
 @pytest.mark.parametrize("name", ["mounted/../x", "mounted/link", "mounted/folder/x"])
-def test_a_path_that_leads_out_of_the_mounted_secrets_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_path_outside_the_mounted_secrets_is_refused(tmp_path: Path, name: str) -> None:
     secret_file(tmp_path / "x", 0o644)
     (tmp_path / "mounted").mkdir()
     (tmp_path / "mounted" / "link").symlink_to(tmp_path / "x")
@@ -165,7 +165,7 @@ def test_a_path_that_leads_out_of_the_mounted_secrets_is_refused(tmp_path: Path,
         env.secret("X")
 
 
-def test_a_secret_is_taken_without_the_blanks_around_it(read, tmp_path: Path) -> None:
+def test_whitespace_around_a_secret_is_removed(read, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/latchkey.db"
     assert read(DATABASE_URL=f"  {url}\t\n").database_url.reveal() == url
     path = tmp_path / "url"
@@ -190,7 +190,7 @@ def example_lines() -> dict[str, str]:
     )
 
 
-def test_an_empty_setting_takes_its_default(read) -> None:
+def test_an_empty_setting_has_its_default(read) -> None:
     read()  # The first call generates the secret, which adds a notice.
     default = everything_in(read(), read_server_settings({}))
     assert len(example_lines()) >= 19
@@ -209,7 +209,7 @@ def test_the_example_lists_every_setting() -> None:
 
 
 @pytest.mark.parametrize("name", [None, *example_lines()])
-def test_a_line_of_the_example_works_without_its_comment_sign(
+def test_each_commented_line_of_the_example_sets_the_default(
     read, tmp_path: Path, name: str | None
 ) -> None:
     """Tests each line alone and, for None, all lines at once, as /bin/sh reads them."""
@@ -274,7 +274,7 @@ def test_a_line_of_the_example_works_without_its_comment_sign(
         ("SESSION_SECRET_FILE", "/no/such/file"),
     ],
 )
-def test_a_malformed_value_is_refused_by_the_name_of_its_variable(
+def test_a_malformed_value_is_refused_with_the_name_of_its_variable(
     read, name: str, value: str
 ) -> None:
     with pytest.raises(InvalidSetting, match=f"^{name}: ") as refused:
@@ -285,11 +285,11 @@ def test_a_malformed_value_is_refused_by_the_name_of_its_variable(
 @pytest.mark.parametrize(
     "url", ["smtp://mail.example.com", "smtp://me:hush@mail.example.com:587", "smtps://[::1]:465"]
 )
-def test_where_mail_goes_may_be_said_already(read, url: str) -> None:
+def test_mail_settings_are_accepted_with_a_notice(read, url: str) -> None:
     assert read(SMTP_URL=url, MAIL_FROM="Latchkey <door@example.com>").notices
 
 
-def test_a_host_that_nobody_knows_is_named(read) -> None:
+def test_a_host_name_that_does_not_resolve_is_refused(read) -> None:
     require_resolvable_host(read())
     assert read(HOST="web1").host == "web1"
     with pytest.raises(InvalidSetting, match=r"^HOST: cannot listen on nobody.invalid"):
@@ -297,7 +297,7 @@ def test_a_host_that_nobody_knows_is_named(read) -> None:
 
 
 @pytest.mark.asvs("S109")
-def test_plain_http_that_others_can_hear_is_a_warning(read) -> None:
+def test_plain_http_on_a_public_interface_causes_a_warning(read) -> None:
     read()  # The first call generates the secret, which adds a notice.
     assert read(HOST="0.0.0.0").notices == (
         "warning: HOST: 0.0.0.0 is open to other machines, and BASE_URL is plain http",
@@ -322,7 +322,9 @@ def test_plain_http_that_others_can_hear_is_a_warning(read) -> None:
         ("http://[0:0:0:0:0:0:0:1]:8111", "http://[::1]:8111"),
     ],
 )
-def test_the_base_url_is_kept_as_browsers_write_an_origin(read, given: str, origin: str) -> None:
+def test_the_base_url_is_normalized_as_browsers_write_an_origin(
+    read, given: str, origin: str
+) -> None:
     assert read(BASE_URL=given, SESSION_SECRET=SECRET).base_url == origin
 
 
@@ -340,13 +342,13 @@ def test_the_base_url_is_kept_as_browsers_write_an_origin(read, given: str, orig
         "https://@a.example",
     ],
 )
-def test_a_base_url_without_a_valid_host_is_named_as_the_wrong_setting(read, url: str) -> None:
+def test_a_base_url_without_a_valid_host_is_refused(read, url: str) -> None:
     with pytest.raises(InvalidSetting, match=r"^BASE_URL: "):
         read(BASE_URL=url, SESSION_SECRET=SECRET)
 
 
 @pytest.mark.asvs("S109")
-def test_plain_http_is_for_this_machine_alone(read) -> None:
+def test_plain_http_is_accepted_only_for_localhost(read) -> None:
     for url in ("http://localhost:8000", "http://127.0.0.1:8000", "http://app.localhost"):
         assert read(BASE_URL=url).host == "127.0.0.1"
     assert read(BASE_URL="http://[::1]:8000").host == "::1"
@@ -367,7 +369,7 @@ def test_a_malformed_database_url_is_refused_without_its_password(read) -> None:
         assert "hush" not in str(refused.value)
 
 
-def test_the_database_is_found_from_the_checkout_wherever_one_stands(
+def test_the_default_database_does_not_depend_on_the_working_directory(
     read, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

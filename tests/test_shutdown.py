@@ -127,7 +127,7 @@ def names_in(database: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_what_is_in_flight_finishes_and_nothing_new_begins(
+def test_requests_in_progress_finish_and_no_new_connection_is_accepted(
     start: Callable, database: Path, workers: str
 ) -> None:
     program = start(WEB_CONCURRENCY=workers)
@@ -145,7 +145,9 @@ def test_what_is_in_flight_finishes_and_nothing_new_begins(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_readiness_turns_red_at_once_while_the_rest_goes_on(start: Callable, workers: str) -> None:
+def test_readiness_fails_at_once_while_other_requests_are_answered(
+    start: Callable, workers: str
+) -> None:
     program = start(WEB_CONCURRENCY=workers, DRAIN_SECONDS="3")
     kept = [program.connect() for _ in range(8)]
     assert [program.get("/readyz", connection).status for connection in kept] == [200] * 8
@@ -158,7 +160,7 @@ def test_readiness_turns_red_at_once_while_the_rest_goes_on(start: Callable, wor
     assert program.ends() == (0, "")
 
 
-def test_a_sign_up_that_begins_during_the_drain_is_done(start: Callable, database: Path) -> None:
+def test_a_sign_up_that_starts_during_the_drain_succeeds(start: Callable, database: Path) -> None:
     program = start(DRAIN_SECONDS="2")
     program.process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
@@ -168,7 +170,7 @@ def test_a_sign_up_that_begins_during_the_drain_is_done(start: Callable, databas
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_more_signals_break_nothing(start: Callable, workers: str) -> None:
+def test_repeated_signals_do_not_interrupt_the_shutdown(start: Callable, workers: str) -> None:
     program = start(WEB_CONCURRENCY=workers)
     sign_up = SlowSignUp(program)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
@@ -178,7 +180,7 @@ def test_more_signals_break_nothing(start: Callable, workers: str) -> None:
     assert program.ends() == (0, "")
 
 
-def test_a_second_ctrl_c_cuts_the_drain_short(start: Callable) -> None:
+def test_a_second_ctrl_c_ends_the_drain(start: Callable) -> None:
     program = start(DRAIN_SECONDS="60")
     program.process.send_signal(signal.SIGINT)
     time.sleep(0.5)
@@ -190,7 +192,7 @@ def test_a_second_ctrl_c_cuts_the_drain_short(start: Callable) -> None:
     assert program.ends() == (0, "")
 
 
-def test_it_starts_again_at_once_and_everybody_is_still_logged_in(start: Callable) -> None:
+def test_sessions_survive_an_immediate_restart(start: Callable) -> None:
     program = start()
     cookie = SlowSignUp(program).finish().split(b"session=")[1].split(b";")[0].decode()
     for end in (signal.SIGTERM, signal.SIGKILL):
@@ -204,7 +206,7 @@ def test_it_starts_again_at_once_and_everybody_is_still_logged_in(start: Callabl
     assert program.started_in < 10
 
 
-def test_workers_whose_supervisor_was_killed_leave_the_door_free(start: Callable) -> None:
+def test_workers_of_a_killed_supervisor_release_the_port(start: Callable) -> None:
     program = start(WEB_CONCURRENCY="2")
     program.process.kill()
     program.process.wait(20)
@@ -215,7 +217,7 @@ def test_workers_whose_supervisor_was_killed_leave_the_door_free(start: Callable
 
 
 @pytest.mark.reliability("R19")
-def test_a_backup_is_not_put_back_under_a_program_that_serves(
+def test_restore_is_refused_while_the_program_serves(
     start: Callable, database: Path, tmp_path: Path
 ) -> None:
     program, url = start(), Secret(f"sqlite:///{database}")
@@ -236,7 +238,7 @@ def environ_of(database: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_that_is_taken_is_one_line_and_exit_1(
+def test_a_port_in_use_is_reported_in_one_line_with_exit_code_1(
     start: Callable, port: int, workers: str
 ) -> None:
     with socket.create_server(("127.0.0.1", port)):
@@ -245,7 +247,7 @@ def test_a_port_that_is_taken_is_one_line_and_exit_1(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_database_without_tables_is_one_line_and_exit_1(
+def test_a_missing_schema_is_reported_in_one_line_with_exit_code_1(
     start: Callable, tmp_path: Path, workers: str
 ) -> None:
     code, told = start(
@@ -256,9 +258,7 @@ def test_a_database_without_tables_is_one_line_and_exit_1(
 
 
 @pytest.mark.reliability("R12")
-def test_few_open_files_are_told_at_the_start_and_a_start_can_be_stopped(
-    database: Path, port: int
-) -> None:
+def test_a_low_file_limit_is_logged_and_sigterm_ends_the_start(database: Path, port: int) -> None:
     command = f"ulimit -n 256; exec {LATCHKEY} serve"
     environ = environ_of(database) | {"PORT": str(port)}
     with subprocess.Popen(
@@ -274,7 +274,7 @@ def test_few_open_files_are_told_at_the_start_and_a_start_can_be_stopped(
 
 
 @pytest.mark.reliability("R12")
-def test_as_many_files_may_be_open_as_the_system_lets_us(start: Callable) -> None:
+def test_the_open_file_limit_is_raised_to_the_hard_limit(start: Callable) -> None:
     limits = Path(f"/proc/{start().process.pid}/limits")
     soft, hard = next(
         line.split()[3:5]
@@ -291,7 +291,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
     return bool(caught >> (number - 1) & 1)
 
 
-def test_a_start_is_ended_by_sigterm_before_the_program_is_imported(start: Callable) -> None:
+def test_sigterm_ends_a_start_before_the_program_is_imported(start: Callable) -> None:
     """Process 1 of a container ignores a SIGTERM for which it has no handler."""
     program = start(ready=False)
     while program.process.poll() is None and not catches(program.process.pid, signal.SIGTERM):
@@ -300,9 +300,7 @@ def test_a_start_is_ended_by_sigterm_before_the_program_is_imported(start: Calla
     assert program.ends() == (128 + signal.SIGTERM, "")
 
 
-def test_what_is_in_flight_finishes_when_the_terminal_closes(
-    start: Callable, database: Path
-) -> None:
+def test_requests_in_progress_finish_after_sighup(start: Callable, database: Path) -> None:
     program = start()
     sign_up = SlowSignUp(program)
     program.process.send_signal(signal.SIGHUP)
@@ -314,7 +312,7 @@ def test_what_is_in_flight_finishes_when_the_terminal_closes(
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("url", ["http://localhost:{port}", "http://[::1]:{port}"])
-def test_ipv6_and_ipv4_are_answered_alike_however_many_processes(
+def test_ipv6_and_ipv4_are_both_served_by_any_number_of_processes(
     start: Callable, port: int, workers: str, url: str
 ) -> None:
     start(WEB_CONCURRENCY=workers, HOST="::", BASE_URL=url.format(port=port))
@@ -324,7 +322,7 @@ def test_ipv6_and_ipv4_are_answered_alike_however_many_processes(
         assert connection.getresponse().status == 200
 
 
-def test_the_address_that_is_announced_is_listened_on(start: Callable, port: int) -> None:
+def test_the_announced_url_can_be_reached(start: Callable, port: int) -> None:
     start(BASE_URL=f"http://[::1]:{port}")
     connection = http.client.HTTPConnection("::1", port, timeout=5)
     connection.request("GET", "/healthz")

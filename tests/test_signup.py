@@ -74,7 +74,7 @@ async def nothing_was_made(app: TestApp) -> bool:
 
 
 @pytest.mark.guide("A2", "A20", "B1")
-async def test_a_plain_form_makes_an_account_and_goes_to_the_dashboard(
+async def test_the_form_creates_an_account_and_redirects_to_the_dashboard(
     app: TestApp, anonymous: Browser
 ) -> None:
     answer = await anonymous.sign_up()
@@ -84,7 +84,7 @@ async def test_a_plain_form_makes_an_account_and_goes_to_the_dashboard(
 
 
 @pytest.mark.guide("A2", "A20")
-async def test_htmx_is_told_to_go_to_the_dashboard(anonymous: Browser) -> None:
+async def test_htmx_is_redirected_to_the_dashboard_by_a_header(anonymous: Browser) -> None:
     answer = await anonymous.post_fragment("/signup", FIELDS)
     assert (answer.status_code, answer.headers["hx-redirect"], answer.content) == (
         204,
@@ -96,7 +96,9 @@ async def test_htmx_is_told_to_go_to_the_dashboard(anonymous: Browser) -> None:
 
 @pytest.mark.guide("A3")
 @pytest.mark.asvs("S47")
-async def test_every_input_is_labelled_and_known_to_password_managers(anonymous: Browser) -> None:
+async def test_every_input_has_a_label_and_the_autocomplete_of_its_purpose(
+    anonymous: Browser,
+) -> None:
     page = read(await anonymous.get("/signup"))
     inputs = page.one(id="signup-form").all("input")
     assert {
@@ -111,7 +113,7 @@ async def test_every_input_is_labelled_and_known_to_password_managers(anonymous:
 
 
 @pytest.mark.guide("A4")
-async def test_a_script_reads_the_same_errors_as_a_browser(anonymous: Browser) -> None:
+async def test_command_line_clients_get_the_same_errors_as_browsers(anonymous: Browser) -> None:
     wrong = {"name": "A", "email": "a", "password": "a"}
     by_browser = await anonymous.post("/signup", wrong)
     by_curl = await anonymous.client.post(
@@ -122,7 +124,7 @@ async def test_a_script_reads_the_same_errors_as_a_browser(anonymous: Browser) -
 
 @pytest.mark.guide("A5", "A12", "T15")
 @pytest.mark.parametrize(("field", "mistakes"), MISTAKES)
-async def test_the_live_check_and_the_submit_say_the_same(
+async def test_the_live_check_and_the_submit_have_the_same_errors(
     app: TestApp, anonymous: Browser, field: str, mistakes: dict[str, list[str]]
 ) -> None:
     for text, sentences in mistakes.items():
@@ -134,7 +136,7 @@ async def test_the_live_check_and_the_submit_say_the_same(
 
 
 @pytest.mark.guide("A5")
-async def test_the_server_keeps_the_limits_of_each_field(anonymous: Browser) -> None:
+async def test_the_server_enforces_the_length_of_each_field(anonymous: Browser) -> None:
     page = read(await anonymous.get("/signup"))
     for field, pattern in (("name", "{}"), ("email", "{}@example.com")):
         longest = {"name": 100, "email": 254}[field]
@@ -154,7 +156,7 @@ async def test_the_server_keeps_the_limits_of_each_field(anonymous: Browser) -> 
 
 
 @pytest.mark.guide("A6", "A7", "T15")
-async def test_a_name_and_an_address_are_trimmed(app: TestApp, anonymous: Browser) -> None:
+async def test_name_and_email_are_trimmed(app: TestApp, anonymous: Browser) -> None:
     answer = await anonymous.post(
         "/signup", {**FIELDS, "name": "  Charlie ", "email": "\tcharlie@example.com \n"}
     )
@@ -172,7 +174,7 @@ async def test_an_invalid_form_costs_no_query_and_no_hash(app: TestApp, anonymou
 
 @pytest.mark.guide("A10", "A12", "A13")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_a_refused_form_tells_everything_at_once(anonymous: Browser, ask: Callable) -> None:
+async def test_a_refused_form_shows_all_errors_at_once(anonymous: Browser, ask: Callable) -> None:
     page = read(await ask(anonymous, "/signup", {"name": "A", "email": "a", "password": "a1"}))
     told = [link.text for link in page.one(id="error-summary").all("a")]
     assert told == [NAME, EMAIL, LENGTH, SPECIAL]
@@ -186,7 +188,7 @@ async def test_a_refused_form_tells_everything_at_once(anonymous: Browser, ask: 
 
 
 @pytest.mark.guide("A13")
-async def test_the_rules_stand_beside_the_password_before_anything_is_typed(
+async def test_the_password_rules_are_shown_before_anything_is_typed(
     anonymous: Browser,
 ) -> None:
     field = read(await anonymous.get("/signup")).one(data_field="password")
@@ -199,7 +201,7 @@ async def test_the_rules_stand_beside_the_password_before_anything_is_typed(
 
 @pytest.mark.guide("A11")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_a_refused_form_keeps_what_was_typed_but_never_the_password(
+async def test_a_refused_form_keeps_the_values_except_the_password(
     anonymous: Browser, ask: Callable
 ) -> None:
     answer = await ask(anonymous, "/signup", {**FIELDS, "email": "not yet"})
@@ -217,7 +219,7 @@ async def test_a_refused_form_keeps_what_was_typed_but_never_the_password(
 
 @pytest.mark.guide("A22")
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_an_address_that_nobody_has_looked_up_is_not_told_to_look_good(
+async def test_an_unchecked_email_is_not_shown_as_good(
     alice: Browser, anonymous: Browser, ask: Callable
 ) -> None:
     answer = read(
@@ -227,7 +229,7 @@ async def test_an_address_that_nobody_has_looked_up_is_not_told_to_look_good(
 
 
 @pytest.mark.guide("A22", "T10")
-async def test_a_taken_address_is_told_while_typing_and_at_the_submit(
+async def test_a_taken_email_is_refused_by_the_live_check_and_the_submit(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     live = await anonymous.post("/signup/check/email", {"email": " Alice@Example.com"})
@@ -241,7 +243,7 @@ async def test_a_taken_address_is_told_while_typing_and_at_the_submit(
 
 
 @pytest.mark.guide("A22")
-async def test_a_free_address_looks_good(anonymous: Browser) -> None:
+async def test_a_free_email_looks_good(anonymous: Browser) -> None:
     field = read(await anonymous.post("/signup/check/email", {"email": "charlie@example.com"})).one(
         data_field="email"
     )
@@ -250,7 +252,9 @@ async def test_a_free_address_looks_good(anonymous: Browser) -> None:
 
 
 @pytest.mark.guide("A22")
-async def test_a_live_check_answers_the_same_fragment_to_everyone(anonymous: Browser) -> None:
+async def test_a_live_check_answers_with_the_same_fragment_with_and_without_htmx(
+    anonymous: Browser,
+) -> None:
     plain = await anonymous.post("/signup/check/email", {"email": "charlie"})
     assert (
         plain.text
@@ -270,7 +274,7 @@ async def test_a_live_check_costs_at_most_one_query(app: TestApp, anonymous: Bro
         assert (app.statements, app.hashes) == (before[0] + cost, before[1])
 
 
-async def test_a_live_check_of_the_password_costs_nothing_and_never_sends_it_back(
+async def test_a_live_check_of_the_password_costs_nothing_and_hides_it(
     app: TestApp, anonymous: Browser
 ) -> None:
     before = app.statements, app.hashes
@@ -280,7 +284,7 @@ async def test_a_live_check_of_the_password_costs_nothing_and_never_sends_it_bac
     assert (app.statements, app.hashes) == before
 
 
-async def test_a_live_check_looks_at_its_own_field_alone(anonymous: Browser) -> None:
+async def test_a_live_check_reads_only_its_own_field(anonymous: Browser) -> None:
     alone = await anonymous.post("/signup/check/name", {"name": "Charlie"})
     with_others = await anonymous.post(
         "/signup/check/name", {"name": "Charlie", "email": "x", "password": "x"}
@@ -306,7 +310,7 @@ async def test_a_password_is_stored_as_an_argon2id_hash(make_app: Callable) -> N
 @pytest.mark.parametrize(
     "password", ["a1!" + "x" * 253, "a1!" + "🔑" * 253], ids=["ascii", "emoji"]
 )
-async def test_a_password_of_256_characters_is_good(app: TestApp, password: str) -> None:
+async def test_a_password_of_256_characters_is_accepted(app: TestApp, password: str) -> None:
     charlie = await app.sign_up_user("Charlie", password=password)
     await charlie.post("/logout")
     assert (await charlie.log_in()).status_code == 303
@@ -329,7 +333,7 @@ async def test_a_longer_password_is_refused_before_it_is_hashed(
 
 
 @pytest.mark.asvs("S98")
-async def test_what_is_too_long_is_refused_by_its_length_before_anything_is_made_of_it(
+async def test_a_value_that_is_too_long_is_refused_before_it_is_parsed(
     app: TestApp, anonymous: Browser
 ) -> None:
     long = {
@@ -347,7 +351,7 @@ async def test_what_is_too_long_is_refused_by_its_length_before_anything_is_made
 
 @pytest.mark.guide("A8")
 @pytest.mark.asvs("S44")
-async def test_the_length_policy_asks_for_length_alone(make_app: Callable) -> None:
+async def test_the_length_policy_requires_only_length(make_app: Callable) -> None:
     app = await make_app(PASSWORD_POLICY="length")
     charlie = await app.browser("Charlie")
     rules = read(await charlie.get("/signup")).one(id="password-rules").all("li")
@@ -359,7 +363,7 @@ async def test_the_length_policy_asks_for_length_alone(make_app: Callable) -> No
 
 
 @pytest.mark.asvs("S36")
-async def test_fields_that_the_form_does_not_have_are_not_looked_at(
+async def test_fields_that_the_form_does_not_have_are_ignored(
     app: TestApp, anonymous: Browser
 ) -> None:
     extra = {
@@ -394,7 +398,7 @@ FAULTS = {
 @pytest.mark.guide("A19", "C4")
 @pytest.mark.parametrize(("table", "silently"), FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_a_failed_insert_is_told_and_leaves_nothing_half_made(
+async def test_a_failed_insert_shows_an_error_and_changes_nothing(
     app: TestApp,
     anonymous: Browser,
     caplog: pytest.LogCaptureFixture,
@@ -417,9 +421,7 @@ async def test_a_failed_insert_is_told_and_leaves_nothing_half_made(
 
 
 @pytest.mark.guide("A19")
-async def test_a_failed_insert_reaches_htmx_past_the_swap_that_its_form_forbids(
-    app: TestApp, anonymous: Browser
-) -> None:
+async def test_htmx_shows_the_error_of_a_failed_insert(app: TestApp, anonymous: Browser) -> None:
     await app.break_inserts("users", silently=True)
     partial = read(await anonymous.post_fragment("/signup", FIELDS)).one("hx-partial")
     assert partial.attrs == {"hx-target": "#signup-form", "hx-swap": "outerMorph"}
@@ -454,7 +456,9 @@ IMPOSTORS = {
 
 @pytest.mark.asvs("S19", "S18")
 @pytest.mark.guide("A7")
-async def test_every_spelling_of_an_address_is_one_account(app: TestApp, alice: Browser) -> None:
+async def test_every_spelling_of_an_email_belongs_to_one_account(
+    app: TestApp, alice: Browser
+) -> None:
     for spelling in SPELLINGS:
         anonymous = await app.browser("Charlie")
         fields = {**FIELDS, "email": spelling, "password": OTHER_PASSWORD}
@@ -467,7 +471,7 @@ async def test_every_spelling_of_an_address_is_one_account(app: TestApp, alice: 
 
 @pytest.mark.asvs("S19")
 @pytest.mark.guide("A7")
-async def test_what_only_looks_like_an_address_is_none(
+async def test_lookalike_emails_create_no_account(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     for what, spelling in IMPOSTORS.items():
@@ -481,7 +485,7 @@ async def test_what_only_looks_like_an_address_is_none(
 
 
 @pytest.mark.asvs("S19")
-async def test_a_domain_has_one_form_be_it_written_in_unicode_or_punycode(
+async def test_a_domain_in_unicode_and_in_punycode_is_the_same(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
@@ -500,7 +504,7 @@ async def audited(app: TestApp) -> list[tuple]:
 
 
 @pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_a_sign_up_sent_twice_logs_in_to_the_account_it_made(
+async def test_a_repeated_sign_up_logs_in_to_the_existing_account(
     app: TestApp, anonymous: Browser, ask: Callable
 ) -> None:
     await anonymous.sign_up()
@@ -513,7 +517,7 @@ async def test_a_sign_up_sent_twice_logs_in_to_the_account_it_made(
     assert await audited(app) == [("signup", "done"), ("login", "done")]
 
 
-async def test_a_taken_email_with_another_password_logs_nobody_in(
+async def test_a_taken_email_with_another_password_does_not_log_in(
     app: TestApp, alice: Browser
 ) -> None:
     guesser = await app.browser("Charlie", email=alice.email, password=OTHER_PASSWORD)
@@ -576,7 +580,7 @@ async def test_a_taken_email_offers_to_log_in_instead(alice: Browser, anonymous:
         assert login_links(await anonymous.post("/signup/check/email", {"email": email})) == []
 
 
-async def test_the_wanted_page_survives_the_way_from_log_in_to_sign_up_and_back(
+async def test_the_requested_page_is_kept_between_log_in_and_sign_up(
     anonymous: Browser,
 ) -> None:
     to_login = (await anonymous.get("/devices?from=mail")).headers["location"]
@@ -591,7 +595,7 @@ async def test_the_wanted_page_survives_the_way_from_log_in_to_sign_up_and_back(
     ] == "/devices?from=mail"
 
 
-async def test_a_sign_up_leads_to_pages_of_this_site_alone(anonymous: Browser) -> None:
+async def test_a_sign_up_redirects_only_to_pages_of_this_site(anonymous: Browser) -> None:
     for target in ("https://evil.example/", "//evil.example", "/nowhere", "/api/session"):
         field = read(await anonymous.get(f"/signup?next={target}")).one("input", name="next")
         assert field.attrs["value"] == "/dashboard"
@@ -625,7 +629,9 @@ async def test_a_name_needs_two_visible_characters(
     assert await nothing_was_made(app)
 
 
-async def test_a_name_has_few_marks_on_each_letter(app: TestApp, anonymous: Browser) -> None:
+async def test_a_name_with_many_marks_on_one_letter_is_refused(
+    app: TestApp, anonymous: Browser
+) -> None:
     for name in ("Ch" + "\u0301" * 98, "Ch" + "\u0e49" * 98):
         answer = await anonymous.post("/signup", {**FIELDS, "name": name})
         sentence = "There are too many accents on one letter. Please remove some."

@@ -59,14 +59,14 @@ def loaded(migrated: Path) -> dict:
 
 @pytest.mark.reliability("R22")
 @pytest.mark.parametrize("package", NOT_NEEDED)
-def test_to_serve_on_sqlite_it_does_not_load(loaded: dict, package: str) -> None:
+def test_serving_with_sqlite_does_not_import(loaded: dict, package: str) -> None:
     assert [
         name for name in loaded["modules"] if name == package or name.startswith(f"{package}.")
     ] == []
 
 
 @pytest.mark.reliability("R22")
-def test_it_begins_to_serve_in_little_memory(loaded: dict) -> None:
+def test_memory_at_startup_is_below_the_limit(loaded: dict) -> None:
     assert loaded["kilobytes"] < MAX_MEMORY_KB
 
 
@@ -91,7 +91,7 @@ def starting(database_url: str, *before: str, **environ: str) -> Iterator[subpro
 
 
 @pytest.mark.parametrize("workers", ["", " "])
-def test_it_starts_where_the_number_of_processes_is_empty(migrated: Path, workers: str) -> None:
+def test_an_empty_number_of_processes_is_accepted(migrated: Path, workers: str) -> None:
     with starting(f"sqlite:///{migrated}", WEB_CONCURRENCY=workers) as process:
         assert "is ready at http://localhost:" in process.stdout.readline()
 
@@ -99,7 +99,7 @@ def test_it_starts_where_the_number_of_processes_is_empty(migrated: Path, worker
 @needs_setpriv
 @pytest.mark.asvs("S39")
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_it_is_ready_only_when_its_database_can_be_opened(
+def test_the_program_is_ready_only_when_its_database_can_be_opened(
     migrated: Path, tmp_path: Path, workers: str
 ) -> None:
     """Checks that the log names the file, its owner and its mode."""
@@ -119,9 +119,7 @@ def test_it_is_ready_only_when_its_database_can_be_opened(
 
 @needs_setpriv
 @pytest.mark.asvs("S39")
-def test_a_database_that_can_only_be_read_is_not_announced_as_ready(
-    migrated: Path, tmp_path: Path
-) -> None:
+def test_a_read_only_database_is_not_reported_as_ready(migrated: Path, tmp_path: Path) -> None:
     path = tmp_path / "latchkey.db"
     path.write_bytes(migrated.read_bytes())
     path.chmod(0o400)
@@ -142,7 +140,7 @@ def test_a_database_that_can_only_be_read_is_not_announced_as_ready(
         ("{server}?sslmode=require", "the server offers no TLS, which DATABASE_URL asks for"),
     ],
 )
-def test_a_server_that_cannot_be_used_is_logged_with_its_cause(
+def test_an_unusable_database_server_is_logged_with_its_cause(
     postgres_server: PostgresServer, url: str, why: str
 ) -> None:
     with starting(url.format(server=postgres_server.url_of("postgres"))) as process:
@@ -152,7 +150,7 @@ def test_a_server_that_cannot_be_used_is_logged_with_its_cause(
 
 
 @pytest.mark.reliability("R22")
-def test_a_start_that_finds_the_schema_does_not_load_alembic_and_one_that_does_not_makes_it(
+def test_alembic_is_imported_only_when_the_schema_is_missing(
     migrated: Path, tmp_path: Path
 ) -> None:
     code = """

@@ -86,37 +86,37 @@ async def answer_to(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
 GOOD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-async def test_who_sends_their_headers_in_one_piece_is_answered(port: int) -> None:
+async def test_headers_in_one_piece_are_answered(port: int) -> None:
     assert (await answer_to(port, GOOD)).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.asvs("S83")
 @pytest.mark.reliability("R10")
-async def test_who_never_finishes_their_headers_is_closed(port: int) -> None:
+async def test_a_client_that_does_not_finish_its_headers_is_disconnected(port: int) -> None:
     assert (await answer_to(port, b"GET /healthz HTTP/1.1\r\nX: y\r\n")).startswith(b"HTTP/1.1 408")
 
 
 @pytest.mark.reliability("R10")
-async def test_a_byte_now_and_then_buys_no_more_time(port: int) -> None:
+async def test_single_bytes_do_not_extend_the_timeout(port: int) -> None:
     drops = [bytes([byte]) for byte in GOOD[:20]]
     assert b"200" not in await answer_to(port, *drops, pause=0.05)
 
 
 @pytest.mark.reliability("R10")
-async def test_who_says_nothing_at_all_is_closed(port: int) -> None:
+async def test_a_client_that_sends_nothing_is_disconnected(port: int) -> None:
     assert (await answer_to(port)).startswith(b"HTTP/1.1 408")
 
 
 @pytest.mark.asvs("S83")
 @pytest.mark.reliability("R11")
-async def test_headers_without_end_are_cut_off(port: int) -> None:
+async def test_endless_headers_are_refused(port: int) -> None:
     endless = [b"GET /healthz HTTP/1.1\r\n", *[b"X: " + b"y" * 1000 + b"\r\n"] * 200]
     assert await answer_to(port, *endless) in (b"closed", b"") or b" 431 " in await answer_to(
         port, *endless
     )
 
 
-async def test_a_second_request_has_the_same_time_again(port: int) -> None:
+async def test_the_timeout_starts_again_with_each_request(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(3):
         writer.write(GOOD.replace(b"Connection: close\r\n", b""))
@@ -127,7 +127,7 @@ async def test_a_second_request_has_the_same_time_again(port: int) -> None:
     writer.close()
 
 
-async def test_a_slow_body_is_not_the_headers_concern(port: int) -> None:
+async def test_the_timeout_of_the_headers_does_not_apply_to_the_body(port: int) -> None:
     head = b"POST /signup/check/name HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 10\r\n"
     kind = b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
     answer = await answer_to(port, head + kind, b"name=", b"Alice", pause=0.4)
@@ -144,7 +144,9 @@ DRIPPED = {
 @pytest.mark.asvs("S83")
 @pytest.mark.reliability("R10")
 @pytest.mark.parametrize("request_", DRIPPED)
-async def test_a_body_that_nobody_reads_buys_no_time_either(port: int, request_: str) -> None:
+async def test_a_body_that_is_not_read_does_not_extend_the_timeout(
+    port: int, request_: str
+) -> None:
     answer = await answer_to(port, DRIPPED[request_], *[b"x"] * 12, pause=0.2)
     assert answer == b"closed" or answer.count(b"HTTP/1.1 ") == 1
 
@@ -152,14 +154,16 @@ async def test_a_body_that_nobody_reads_buys_no_time_either(port: int, request_:
 @pytest.mark.asvs("S83")
 @pytest.mark.reliability("R10")
 @pytest.mark.parametrize("before", [b"", b"Connection: upgrade\r\nUpgrade: websocket\r\n"])
-async def test_empty_lines_after_an_answer_buy_no_time(port: int, before: bytes) -> None:
+async def test_empty_lines_after_an_answer_do_not_extend_the_timeout(
+    port: int, before: bytes
+) -> None:
     kept = GOOD.replace(b"Connection: close\r\n", before)
     answer = await answer_to(port, kept, *[b"\r\n"] * 10, pause=0.1)
     assert answer == b"closed" or answer.count(b"HTTP/1.1 200") == 1
 
 
 @pytest.mark.reliability("R10")
-async def test_each_of_many_is_closed_in_their_own_time(port: int) -> None:
+async def test_each_connection_has_its_own_timeout(port: int) -> None:
     began = asyncio.get_running_loop().time()
 
     async def stay(delay: float) -> float:
@@ -172,7 +176,7 @@ async def test_each_of_many_is_closed_in_their_own_time(port: int) -> None:
 
 
 @pytest.mark.reliability("R12")
-async def test_a_crowd_is_let_in_by_and_by_and_each_is_answered(port: int) -> None:
+async def test_a_burst_of_connections_is_answered_completely(port: int) -> None:
     wires = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6 * MAX_PIECES)]
     for _, writer in wires:
         writer.write(GOOD)
@@ -183,7 +187,7 @@ async def test_a_crowd_is_let_in_by_and_by_and_each_is_answered(port: int) -> No
 
 
 @pytest.mark.reliability("R12")
-async def test_in_a_crowd_everything_keeps_its_order_and_the_loop_its_turn() -> None:
+async def test_a_burst_of_requests_keeps_its_order_and_yields_to_the_event_loop() -> None:
     factory, heard, turns = ProtocolFactory(max_pieces_per_turn=2), [], []
 
     class Connection:
@@ -201,7 +205,7 @@ async def test_in_a_crowd_everything_keeps_its_order_and_the_loop_its_turn() -> 
     assert max(later - before for before, later in pairwise(turns)) == 2
 
 
-async def test_who_hangs_up_in_a_crowd_is_forgotten(port: int) -> None:
+async def test_the_server_answers_after_clients_hang_up_during_a_burst(port: int) -> None:
     for _ in range(6 * MAX_PIECES):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(GOOD)
@@ -210,7 +214,7 @@ async def test_who_hangs_up_in_a_crowd_is_forgotten(port: int) -> None:
 
 
 @pytest.mark.reliability("R12")
-async def test_a_connection_that_stays_keeps_nothing_of_its_last_request(port: int) -> None:
+async def test_an_idle_connection_keeps_no_object_of_its_last_request(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(3):
         writer.write(GOOD.replace(b"Connection: close\r\n", b""))
@@ -221,7 +225,7 @@ async def test_a_connection_that_stays_keeps_nothing_of_its_last_request(port: i
     writer.close()
 
 
-async def test_requests_in_one_piece_are_answered_one_after_the_other(port: int) -> None:
+async def test_pipelined_requests_are_answered_in_order(port: int) -> None:
     paths = [b"/healthz", b"/nowhere", b"/healthz", b"/login"]
     lines = [b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path for path in paths]
     lines[-1] = lines[-1].replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -230,7 +234,7 @@ async def test_requests_in_one_piece_are_answered_one_after_the_other(port: int)
 
 
 @pytest.mark.reliability("R09")
-async def test_one_who_reads_on_does_not_wake_the_others() -> None:
+async def test_a_client_that_resumes_reading_does_not_resume_other_connections() -> None:
     slow, slower = LazyFlowControl(None), LazyFlowControl(None)  # type: ignore[arg-type]
     for flow in (slow, slower):
         flow.pause_writing()
@@ -286,7 +290,7 @@ IMPATIENT = {"headers_timeout": 0.3, "read_timeout": READ_TIMEOUT}
 @pytest.mark.alone
 @pytest.mark.reliability("R09")
 @pytest.mark.parametrize("requests", [ASK, LAST, ASK * 20], ids=["one", "the last", "many"])
-def test_who_does_not_read_is_cut_off_and_nothing_is_logged(
+def test_a_client_that_does_not_read_is_disconnected_without_a_log_line(
     requests: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
@@ -304,7 +308,9 @@ def test_who_does_not_read_is_cut_off_and_nothing_is_logged(
 
 @pytest.mark.alone
 @pytest.mark.reliability("R09")
-def test_who_reads_slowly_but_steadily_gets_everything(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_reads_slowly_and_steadily_gets_everything(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def scenario() -> None:
         loop, read, began = asyncio.get_running_loop(), b"", time.monotonic()
         async with served(
@@ -323,7 +329,7 @@ def test_who_reads_slowly_but_steadily_gets_everything(caplog: pytest.LogCapture
 
 @pytest.mark.alone
 @pytest.mark.reliability("R09")
-def test_who_has_not_read_does_not_keep_the_program_from_ending(
+def test_a_client_that_does_not_read_does_not_delay_the_shutdown(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario() -> None:
@@ -342,7 +348,9 @@ def test_who_has_not_read_does_not_keep_the_program_from_ending(
 
 @pytest.mark.alone
 @pytest.mark.reliability("R09")
-def test_who_asks_for_much_and_hangs_up_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_pipelines_requests_and_hangs_up_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def scenario() -> None:
         async with served(answering(10, seconds=0.1), ProtocolFactory(**IMPATIENT)) as server:
             wire = await ask(server, ASK * 20)
@@ -365,7 +373,7 @@ def count_requests() -> int:
 
 @pytest.mark.alone
 @pytest.mark.reliability("R09")
-async def test_who_asks_for_hundreds_of_answers_ahead_is_closed() -> None:
+async def test_a_client_that_pipelines_hundreds_of_requests_is_disconnected() -> None:
     async with served(answering(), ProtocolFactory(**IMPATIENT)) as server:
         with await ask(server, ASK * 10 * MAX_PIPELINED_REQUESTS):
             await asyncio.sleep(0.1)
@@ -374,7 +382,7 @@ async def test_who_asks_for_hundreds_of_answers_ahead_is_closed() -> None:
 
 
 @pytest.mark.reliability("R09")
-async def test_nothing_more_is_taken_in_while_somebody_waits_in_line() -> None:
+async def test_no_more_requests_are_read_while_pipelined_ones_wait() -> None:
     async with served(answering(10, seconds=0.05), ProtocolFactory(**IMPATIENT)) as server:
         with await ask(server, ASK * 10) as wire:
             for _ in range(5):
@@ -396,7 +404,7 @@ def post_in_chunks(trailers: bytes, connection: bytes = b"close") -> bytes:
 
 
 @pytest.mark.asvs("S84")
-async def test_a_trailer_is_no_header(make_app: Callable, anonymous: Browser) -> None:
+async def test_a_trailer_is_not_used_as_a_header(make_app: Callable, anonymous: Browser) -> None:
     app = await make_app(TRUSTED_PROXIES="127.0.0.1")
     alice = await app.browser("Alice")
     await alice.sign_up()
@@ -412,7 +420,7 @@ async def test_a_trailer_is_no_header(make_app: Callable, anonymous: Browser) ->
 @pytest.mark.parametrize(
     "trailer", [b"X-Trailer: " + b"y" * 90 + b"\r\n", b"y"], ids=["many", "one without end"]
 )
-async def test_trailers_without_end_are_cut_off(trailer: bytes) -> None:
+async def test_endless_trailers_are_refused(trailer: bytes) -> None:
     async def read_all(request: Request) -> Response:
         return Response(await request.body())
 
@@ -431,7 +439,7 @@ async def test_trailers_without_end_are_cut_off(trailer: bytes) -> None:
 
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.2"])
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_form_that_offers_to_change_the_protocol_keeps_its_body(
+async def test_a_form_with_an_upgrade_header_keeps_its_body(
     app: TestApp, alice: Browser, port: int, protocol: bytes, chunked: bool
 ) -> None:
     offer = b"Upgrade: %s\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n" % protocol
@@ -446,7 +454,7 @@ async def test_a_form_that_offers_to_change_the_protocol_keeps_its_body(
 
 
 @pytest.mark.asvs("S83", "S84")
-async def test_trailers_in_one_piece_with_the_body_are_counted_too(
+async def test_trailers_in_one_piece_with_the_body_are_limited(
     app: TestApp, alice: Browser, port: int
 ) -> None:
     before = await app.count("sessions")
@@ -457,7 +465,7 @@ async def test_trailers_in_one_piece_with_the_body_are_counted_too(
 
 
 @pytest.mark.asvs("S84")
-async def test_many_offers_to_change_the_protocol_in_one_piece_raise_nothing(
+async def test_many_pipelined_upgrade_requests_raise_no_error(
     port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = await answer_to(
@@ -469,7 +477,7 @@ async def test_many_offers_to_change_the_protocol_in_one_piece_raise_nothing(
 
 
 @pytest.mark.asvs("S84")
-async def test_the_body_of_an_offer_to_change_the_protocol_is_no_request(port: int) -> None:
+async def test_the_body_of_an_upgrade_request_is_not_read_as_a_request(port: int) -> None:
     inner = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     offer = b"Upgrade: h2c\r\nContent-Length: %d\r\n" % len(inner)
     for parts in (

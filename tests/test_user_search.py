@@ -18,17 +18,17 @@ from db.user_search import fold, search_key, search_pattern
         ("ΣΊΣΥΦΟΣ", "σίσυφοσ"),
     ],
 )
-def test_folding_takes_away_case_and_composition(typed: str, folded: str) -> None:
+def test_folding_removes_case_and_normalizes_characters(typed: str, folded: str) -> None:
     assert fold(typed) == folded
     assert fold(folded) == folded
 
 
-def test_the_key_holds_name_and_email_in_every_form_once() -> None:
+def test_the_key_contains_the_name_and_each_form_of_the_email_once() -> None:
     assert search_key("Ada", "ada@example.com") == "ada\nada@example.com"
     assert search_key("Ada", "ada@xn--bcher-kva.de") == "ada\nada@xn--bcher-kva.de\nada@bücher.de"
 
 
-def test_a_domain_that_is_no_valid_idna_stays_as_it_is() -> None:
+def test_a_domain_that_is_not_valid_idna_is_unchanged() -> None:
     for domain in ("xn--a", "xn--.de", "a_b.de", "127.0.0.1", ""):
         assert search_key("Ada", f"ada@{domain}") == f"ada\nada@{domain}"
 

@@ -50,7 +50,7 @@ def facts(page: Element) -> dict[str, str]:
 
 @pytest.mark.guide("D22", "D23", "D25", "D33", "D4", "T2", "T12")
 @pytest.mark.asvs("S88")
-async def test_the_address_and_the_phone_are_for_those_who_may_see_them(
+async def test_email_and_phone_are_shown_only_to_permitted_viewers(
     app: TestApp, people: dict
 ) -> None:
     for looks, own_team, bobs_team, sees in SIGHTS:
@@ -74,7 +74,7 @@ async def test_the_address_and_the_phone_are_for_those_who_may_see_them(
 
 
 @pytest.mark.guide("D23", "D33")
-async def test_the_json_holds_these_fields_and_no_others(people: dict) -> None:
+async def test_the_json_has_exactly_these_fields(people: dict) -> None:
     answer = await people["Alice"].get("/api/users/bob")
     assert answer.headers["content-type"] == "application/json"
     assert answer.json() == {
@@ -88,7 +88,7 @@ async def test_the_json_holds_these_fields_and_no_others(people: dict) -> None:
     }
 
 
-async def test_everyone_who_is_in_sees_name_team_and_role(app: TestApp, people: dict) -> None:
+async def test_every_logged_in_user_sees_name_team_and_role(app: TestApp, people: dict) -> None:
     await put_in_team(app, people, "Ada", "Harbour")
     page = read(await people["Alice"].get("/users/ada"))
     assert page.one(id="main").one("h1").text == "Ada"
@@ -96,7 +96,7 @@ async def test_everyone_who_is_in_sees_name_team_and_role(app: TestApp, people: 
     assert "Administrator. Member since 24 November 2026." in page.one(id="main").text
 
 
-async def test_what_is_not_given_is_told_from_what_may_not_be_seen(people: dict) -> None:
+async def test_a_missing_value_is_distinguished_from_a_hidden_one(people: dict) -> None:
     ada = people["Ada"]
     assert facts(read(await ada.get("/users/alice")))["Phone"] == "Not given"
     assert facts(read(await people["Bob"].get("/users/alice"))) == {
@@ -107,7 +107,7 @@ async def test_what_is_not_given_is_told_from_what_may_not_be_seen(people: dict)
     assert (await ada.get("/api/users/alice")).json()["phone"] == ""
 
 
-async def test_a_change_of_team_counts_at_the_next_request(app: TestApp, people: dict) -> None:
+async def test_a_team_change_applies_to_the_next_request(app: TestApp, people: dict) -> None:
     for name in ("Alice", "Bob"):
         await put_in_team(app, people, name, "Harbour")
     assert PHONE in (await people["Alice"].get("/users/bob")).text
@@ -117,14 +117,14 @@ async def test_a_change_of_team_counts_at_the_next_request(app: TestApp, people:
 
 @pytest.mark.guide("D2")
 @pytest.mark.asvs("S37")
-async def test_the_role_in_the_cookie_shows_nothing(app: TestApp, people: dict) -> None:
+async def test_the_role_in_the_cookie_gives_no_access(app: TestApp, people: dict) -> None:
     await app.create("Grace", "admin")
     await app.change_role(people["Ada"], "user")
     answer = await people["Ada"].get("/api/users/bob")
     assert (answer.json()["email"], answer.json()["phone"]) == (None, None)
 
 
-async def test_ones_own_page_leads_to_the_account_and_an_administrators_to_people(
+async def test_a_users_page_links_to_the_account_or_the_user_list(
     people: dict,
 ) -> None:
     links = {
@@ -138,7 +138,7 @@ async def test_ones_own_page_leads_to_the_account_and_an_administrators_to_peopl
 
 
 @pytest.mark.asvs("S05", "S85")
-async def test_who_is_not_there_is_404(people: dict) -> None:
+async def test_an_unknown_slug_is_answered_with_404(people: dict) -> None:
     for slug in ("nobody", "BOB", "bob%00", "%00", "bob%20", "%27%20OR%201=1", "%ff", "b" * 3000):
         for name in ("Alice", "Ada"):
             for headers in ({}, HTMX):
@@ -156,7 +156,7 @@ async def test_who_is_not_there_is_404(people: dict) -> None:
 
 
 @pytest.mark.guide("D32", "D28")
-async def test_every_page_for_members_knows_who_is_in_and_the_handbook_that_somebody_is(
+async def test_every_page_shows_the_users_name_except_pages_without_user_data(
     people: dict,
 ) -> None:
     for name in ("Bob", "Ada"):
@@ -191,9 +191,7 @@ MARKUP = [
 
 @pytest.mark.guide("D35")
 @pytest.mark.asvs("S33")
-async def test_what_people_write_of_themselves_is_text_wherever_it_is_shown(
-    app: TestApp, people: dict
-) -> None:
+async def test_markup_in_user_data_is_shown_as_text(app: TestApp, people: dict) -> None:
     bob, ada = people["Bob"], people["Ada"]
     ((bobs_id,),) = await app.rows("SELECT id FROM users WHERE name = 'Bob'")
     places = [
@@ -219,7 +217,7 @@ async def test_what_people_write_of_themselves_is_text_wherever_it_is_shown(
         assert all(text in [found.text for found in page.all("bdi")] for page in pages[2:])
 
 
-async def test_a_page_address_that_was_given_up_is_nobodys(people: dict) -> None:
+async def test_a_former_slug_is_answered_with_404(people: dict) -> None:
     await people["Bob"].post("/account", {"slug": "robert"})
     assert [
         (await people["Alice"].get(f"/users/{slug}")).status_code for slug in ("bob", "robert")

@@ -95,7 +95,7 @@ async def revoked(app: TestApp, alice: Browser) -> Browser:
     return thief
 
 
-async def test_the_unguarded_house_has_no_guard_in_it(app: TestApp) -> None:
+async def test_the_application_without_guards_has_no_guard(app: TestApp) -> None:
     assert all(not isinstance(row.app, Guard) for row in unguarded(app).asgi_app.router.routes)
     assert all(isinstance(row.app, Guard) for row in app.asgi_app.router.routes)
 
@@ -103,7 +103,7 @@ async def test_the_unguarded_house_has_no_guard_in_it(app: TestApp) -> None:
 @pytest.mark.guide("D12", "D16", "D29", "T1", "T14")
 @pytest.mark.asvs("S01", "S04")
 @pytest.mark.parametrize("who", ["anonymous", "revoked"])
-async def test_without_guards_nobody_without_a_live_session_sees_or_does_anything(
+async def test_without_guards_only_a_live_session_gives_access(
     app: TestApp, revoked: Browser, who: str
 ) -> None:
     visitor = await open_door(app, revoked)
@@ -136,7 +136,7 @@ def is_turned_away(answer: httpx.Response, path: str) -> bool:
 
 @pytest.mark.guide("D12", "D30", "D31", "T14")
 @pytest.mark.asvs("S01", "S04")
-async def test_without_guards_a_user_sees_and_does_nothing_of_the_administrators(
+async def test_without_guards_a_user_has_no_access_to_administration(
     app: TestApp, revoked: Browser, bob: Browser
 ) -> None:
     visitor, before = await open_door(app, bob), await everything(app)
@@ -155,7 +155,7 @@ async def test_without_guards_a_user_sees_and_does_nothing_of_the_administrators
 
 
 @pytest.mark.guide("D12")
-async def test_without_guards_those_who_may_still_can(
+async def test_without_guards_permitted_users_still_have_access(
     app: TestApp, bob: Browser, ada: Browser
 ) -> None:
     """Shows that the tests above do not pass only because everything is refused."""
@@ -168,7 +168,7 @@ async def test_without_guards_those_who_may_still_can(
 
 
 @pytest.mark.guide("D6", "D12")
-async def test_the_handbook_is_the_one_page_that_then_opens_and_it_holds_nobodys_data(
+async def test_without_guards_only_the_handbook_is_public_and_has_no_user_data(
     app: TestApp, revoked: Browser
 ) -> None:
     visitor = await open_door(app, revoked)
@@ -202,7 +202,7 @@ def without_database(app: TestApp) -> TestApp:
 
 
 @pytest.mark.guide("D1", "D5", "D7", "D9")
-async def test_without_a_database_strangers_are_still_sent_to_log_in(
+async def test_guards_redirect_anonymous_users_to_login_without_a_database(
     app: TestApp, revoked: Browser, without_database: TestApp
 ) -> None:
     anonymous = await without_database.browser("Charlie")
@@ -217,7 +217,7 @@ async def test_without_a_database_strangers_are_still_sent_to_log_in(
 
 
 @pytest.mark.guide("D1", "D5", "D7", "D10")
-async def test_without_a_database_members_are_still_sent_to_the_dashboard_and_their_forms_not_heard(
+async def test_guards_redirect_users_to_the_dashboard_without_a_database(
     bob: Browser, without_database: TestApp
 ) -> None:
     user = await without_database.browser("Bob")
@@ -242,7 +242,7 @@ async def test_without_a_database_members_are_still_sent_to_the_dashboard_and_th
 
 
 @pytest.mark.asvs("S39")
-async def test_without_a_database_nothing_of_anybodys_is_shown_and_nobody_is_logged_out(
+async def test_without_a_database_no_user_data_is_shown_and_no_user_logged_out(
     app: TestApp, bob: Browser, without_database: TestApp
 ) -> None:
     """Also checks that the replaced database records accesses."""

@@ -192,7 +192,8 @@ async def _verify_entries(
     ]
     problem = _end_problem(store, "anchor", checkpoint) or await _find_leading_entry(store, start)
     if known_head and known_head.number < start.number:
-        problem = problem or f"entry {known_head.number}, the given head, has been pruned"
+        pruned = f"entry {known_head.number}, the given head, has been pruned: keep a newer one"
+        problem = problem or pruned
     while not problem and (entries := await _read(store, last.number, READ_BATCH_SIZE)):
         for entry in entries:
             if problem := _problem(store, entry, last) or _known_head_problem(entry, heads):

@@ -11,7 +11,7 @@ from tests.conftest import TestApp
 
 
 @pytest.mark.asvs("S38")
-async def test_a_fresh_house_has_nobody_in_it(app: TestApp) -> None:
+async def test_a_new_database_has_no_users(app: TestApp) -> None:
     assert await operator.list_users(Operator(app.store)) == []
 
 

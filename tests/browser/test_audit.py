@@ -36,7 +36,7 @@ def guess(live: Live, email: str) -> None:
 
 
 @pytest.mark.asvs("S110", "S91")
-def test_alice_reads_who_tried_her_door_and_what_to_do(someone: Callable, live: Live) -> None:
+def test_activity_shows_failed_logins_and_advice(someone: Callable, live: Live) -> None:
     alice = someone("Alice", signed_up=True)
     guess(live, alice.email)
     alice.page.goto("/account")
@@ -56,7 +56,7 @@ def test_alice_reads_who_tried_her_door_and_what_to_do(someone: Callable, live: 
 
 
 @pytest.mark.asvs("S110")
-def test_ada_finds_what_was_refused_to_whom(someone: Callable, live: Live) -> None:
+def test_an_admin_filters_the_audit_log_by_user_and_outcome(someone: Callable, live: Live) -> None:
     alice, ada = someone("Alice", signed_up=True), someone("Ada", admin=True)
     guess(live, alice.email)
     ada.page.goto("/dashboard")
@@ -76,7 +76,7 @@ def test_ada_finds_what_was_refused_to_whom(someone: Callable, live: Live) -> No
     expect_heading(ada.page, "Alice")
 
 
-def test_the_list_follows_what_is_typed_and_the_caret_stays(
+def test_audit_search_updates_while_typing_and_keeps_the_caret(
     ada: BrowserUser, alice: BrowserUser
 ) -> None:
     page = ada.page
@@ -97,7 +97,7 @@ def test_the_list_follows_what_is_typed_and_the_caret_stays(
     assert is_marked(page)
 
 
-def test_pages_of_a_long_trail_swap_in_place_and_back_comes_back(
+def test_activity_pages_swap_in_place_and_back_restores_them(
     alice: BrowserUser, live: Live
 ) -> None:
     for number in range(30):

@@ -26,7 +26,7 @@ ALL_RULES = ["length", "letter", "number", "special"]
 
 @pytest.mark.asvs("S45")
 @pytest.mark.guide("A13")
-def test_a_common_password_is_told_on_leaving_the_field_and_taken_back_while_one_types_on(
+def test_common_password_error_appears_on_blur_and_clears_while_typing(
     page: Page,
 ) -> None:
     page.goto("/signup")
@@ -47,7 +47,7 @@ def test_a_common_password_is_told_on_leaving_the_field_and_taken_back_while_one
 
 
 @pytest.mark.asvs("S45")
-def test_a_password_made_of_ones_name_is_told_on_leaving_the_field(page: Page) -> None:
+def test_a_password_made_of_the_users_name_is_an_error_on_blur(page: Page) -> None:
     page.goto("/signup")
     sent = listen(page)
     fill_sign_up(page, "Alice Marrowby", "alice@example.com", "Marrowby-7!")
@@ -62,7 +62,7 @@ def test_a_password_made_of_ones_name_is_told_on_leaving_the_field(page: Page) -
 
 
 @pytest.mark.asvs("S45", "S48")
-def test_a_common_password_is_told_at_the_submit_and_another_is_taken(charlie: BrowserUser) -> None:
+def test_sign_up_refuses_a_common_password_and_accepts_another(charlie: BrowserUser) -> None:
     page = charlie.page
     page.goto("/signup")
     fill_sign_up(page, "Charlie", charlie.email, "Passw0rd!")
@@ -78,7 +78,7 @@ def test_a_common_password_is_told_at_the_submit_and_another_is_taken(charlie: B
 
 
 @pytest.mark.asvs("S45")
-def test_a_common_password_is_told_at_a_change_of_password(alice: BrowserUser) -> None:
+def test_a_password_change_refuses_a_common_password(alice: BrowserUser) -> None:
     page = alice.page
     page.goto("/account")
     page.fill("#password-current_password", PASSWORD)

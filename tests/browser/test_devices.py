@@ -32,7 +32,7 @@ ALL_INTERFACES = 'form[action$="/devices/revoke-all"] button'
 
 
 @pytest.mark.guide("C7")
-def test_revoking_changes_list_and_count_in_place(alice: BrowserUser) -> None:
+def test_revoking_a_device_updates_the_list_and_count_in_place(alice: BrowserUser) -> None:
     page = alice.page
     alice.elsewhere(user_agent=IPHONE)
     alice.elsewhere()
@@ -51,7 +51,7 @@ def test_revoking_changes_list_and_count_in_place(alice: BrowserUser) -> None:
     expect(page.locator("main")).to_contain_text("2 devices")
 
 
-def test_the_current_device_is_marked_in_words_and_cannot_be_revoked_by_accident(
+def test_the_current_device_is_labeled_and_has_no_revoke_button(
     alice: BrowserUser,
 ) -> None:
     alice.elsewhere()
@@ -62,7 +62,7 @@ def test_the_current_device_is_marked_in_words_and_cannot_be_revoked_by_accident
     expect(current.get_by_role("button")).to_have_count(0)
 
 
-def test_all_others_go_at_once(alice: BrowserUser, live: Live) -> None:
+def test_all_other_devices_are_revoked_after_confirmation(alice: BrowserUser, live: Live) -> None:
     alice.elsewhere()
     alice.elsewhere()
     alice.page.goto("/devices")
@@ -79,7 +79,9 @@ def test_all_others_go_at_once(alice: BrowserUser, live: Live) -> None:
 
 
 @pytest.mark.guide("C8")
-def test_log_out_everywhere_asks_once_and_no_means_no(alice: BrowserUser, live: Live) -> None:
+def test_log_out_everywhere_needs_confirmation_and_can_be_canceled(
+    alice: BrowserUser, live: Live
+) -> None:
     phone, page, asked = alice.elsewhere(), alice.page, []
     phone.page.goto("/dashboard")
     answers = iter((False, True))
@@ -105,7 +107,7 @@ def test_log_out_everywhere_asks_once_and_no_means_no(alice: BrowserUser, live: 
 
 
 @pytest.mark.asvs("S102")
-def test_a_double_click_ends_one_device(alice: BrowserUser, live: Live) -> None:
+def test_a_double_click_revokes_one_device(alice: BrowserUser, live: Live) -> None:
     """After the first click the list moves up, so that the button of another device lies under the
     pointer.
     """
@@ -124,7 +126,7 @@ def test_a_double_click_ends_one_device(alice: BrowserUser, live: Live) -> None:
     assert live.sessions_of(alice.email) == 3
 
 
-def test_a_device_that_is_already_gone_is_told_kindly(alice: BrowserUser, live: Live) -> None:
+def test_revoking_an_ended_device_shows_an_error(alice: BrowserUser, live: Live) -> None:
     alice.elsewhere()
     page = alice.page
     page.goto("/devices")
@@ -135,7 +137,7 @@ def test_a_device_that_is_already_gone_is_told_kindly(alice: BrowserUser, live: 
     expect(page.get_by_role("heading", level=1)).to_have_text("Devices")
 
 
-def test_times_are_the_readers_own(make_user: Callable[..., BrowserUser]) -> None:
+def test_times_are_in_the_time_zone_of_the_browser(make_user: Callable[..., BrowserUser]) -> None:
     zone = "Asia/Kolkata"
     alice = make_user("Alice", signed_up=True, timezone_id=zone)
     for path in ("/devices", "/dashboard"):
@@ -152,7 +154,7 @@ def test_times_are_the_readers_own(make_user: Callable[..., BrowserUser]) -> Non
                 )
 
 
-def test_without_scripts_times_say_that_they_are_utc(make_user: Callable[..., BrowserUser]) -> None:
+def test_times_are_labeled_utc_without_javascript(make_user: Callable[..., BrowserUser]) -> None:
     alice = make_user(
         "Alice", signed_up=True, java_script_enabled=False, timezone_id="Asia/Kolkata"
     )
@@ -160,7 +162,7 @@ def test_without_scripts_times_say_that_they_are_utc(make_user: Callable[..., Br
     expect(alice.page.locator("time[data-time=when]").first).to_contain_text("UTC")
 
 
-def test_a_long_list_can_be_searched(alice: BrowserUser, live: Live) -> None:
+def test_a_long_device_list_can_be_filtered(alice: BrowserUser, live: Live) -> None:
     live.log_in(alice.email, FIREFOX, times=9)
     live.log_in(alice.email, IPHONE)
     alice.page.goto("/devices")
@@ -170,7 +172,7 @@ def test_a_long_list_can_be_searched(alice: BrowserUser, live: Live) -> None:
     expect(alice.page.get_by_text("1 of 11 shown")).to_be_visible()
 
 
-def test_a_filter_without_a_match_offers_to_clear_it(alice: BrowserUser, live: Live) -> None:
+def test_a_device_filter_without_matches_can_be_cleared(alice: BrowserUser, live: Live) -> None:
     live.log_in(alice.email, FIREFOX, times=9)
     page = alice.page
     page.goto("/devices")
@@ -184,9 +186,7 @@ def test_a_filter_without_a_match_offers_to_clear_it(alice: BrowserUser, live: L
     assert focused(page) == "device-filter"
 
 
-def test_after_a_device_is_logged_out_the_next_one_has_the_focus(
-    alice: BrowserUser, live: Live
-) -> None:
+def test_focus_moves_to_the_next_device_after_a_revocation(alice: BrowserUser, live: Live) -> None:
     live.log_in(alice.email, FIREFOX, times=3)
     page = alice.page
     page.goto("/devices")
@@ -201,7 +201,7 @@ def test_after_a_device_is_logged_out_the_next_one_has_the_focus(
     assert page.evaluate("document.activeElement.matches('[data-land]')")
 
 
-def test_without_scripts_the_other_devices_end_after_a_question(
+def test_revoking_others_needs_confirmation_without_javascript(
     make_user: Callable, live: Live
 ) -> None:
     alice = make_user("Alice", signed_up=True, java_script_enabled=False)
@@ -219,7 +219,7 @@ def test_without_scripts_the_other_devices_end_after_a_question(
     assert live.sessions_of(alice.email) == 1
 
 
-def test_times_follow_the_servers_clock_and_not_the_readers(alice: BrowserUser) -> None:
+def test_relative_times_use_the_clock_of_the_server(alice: BrowserUser) -> None:
     phone = alice.elsewhere()
     for hours in (-30, 5):
         phone.page.clock.set_system_time(datetime.now() + timedelta(hours=hours))
@@ -249,7 +249,7 @@ def test_a_field_is_not_announced_as_invalid_before_its_check(
         expect(alice.page.locator(f"#{field}")).to_have_attribute("aria-invalid", "false")
 
 
-def test_a_saved_profile_renames_the_bar(alice: BrowserUser) -> None:
+def test_a_new_name_appears_in_the_navigation(alice: BrowserUser) -> None:
     page = alice.page
     page.goto("/account")
     mark(page)
@@ -262,7 +262,7 @@ def test_a_saved_profile_renames_the_bar(alice: BrowserUser) -> None:
     expect(page.locator("[data-viewer-name]")).to_have_text("Alice Grace")
 
 
-def test_a_new_password_empties_the_fields_and_says_how_many_were_logged_out(
+def test_a_password_change_clears_the_fields_and_counts_ended_devices(
     alice: BrowserUser, live: Live
 ) -> None:
     alice.elsewhere()
@@ -291,7 +291,7 @@ def test_a_new_password_empties_the_fields_and_says_how_many_were_logged_out(
     expect_toast(page, "Profile saved.")
 
 
-def test_a_search_for_people_keeps_focus_and_caret(
+def test_user_search_keeps_focus_and_caret(
     ada: BrowserUser, alice: BrowserUser, live: Live
 ) -> None:
     page = ada.page
@@ -313,14 +313,16 @@ def test_a_search_for_people_keeps_focus_and_caret(
     expect(page.locator("#users [data-user]")).to_have_count(1)
 
 
-def test_a_search_that_finds_nobody_says_so(ada: BrowserUser) -> None:
+def test_a_user_search_without_results_says_so(ada: BrowserUser) -> None:
     ada.page.goto("/admin/users")
     ada.page.fill("#q", "nobody at all")
     expect(ada.page.locator("#users")).to_have_count(0)
     expect(ada.page.get_by_role("status").filter(has_text="Nobody")).to_be_visible()
 
 
-def test_a_change_of_role_is_seen_by_both(ada: BrowserUser, alice: BrowserUser, live: Live) -> None:
+def test_a_role_change_is_visible_to_admin_and_user(
+    ada: BrowserUser, alice: BrowserUser, live: Live
+) -> None:
     alice.page.goto("/dashboard")
     page, row = ada.page, f'[data-user="{live.id_of(alice.email)}"]'
     page.goto(f"/admin/users?q={alice.email}")
@@ -336,7 +338,7 @@ def test_a_change_of_role_is_seen_by_both(ada: BrowserUser, alice: BrowserUser, 
     expect(alice.page.get_by_role("heading", level=1)).to_have_text("People")
 
 
-def test_a_menu_is_left_by_escape_and_by_a_click_beside_it(ada: BrowserUser) -> None:
+def test_a_menu_closes_on_escape_and_on_a_click_outside(ada: BrowserUser) -> None:
     page = ada.page
     page.goto(f"/admin/users?q={ada.email}")
     summary = page.locator("#users details summary").first
@@ -348,7 +350,7 @@ def test_a_menu_is_left_by_escape_and_by_a_click_beside_it(ada: BrowserUser) -> 
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_menu_of_the_last_user_opens_in_view(
+def test_the_menu_of_the_last_user_opens_inside_the_viewport(
     make_user: Callable, live: Live, width: int
 ) -> None:
     ada = make_user("Ada", admin=True, viewport={"width": width, "height": 600})
@@ -380,7 +382,7 @@ def test_a_menu_loads_when_it_opens_and_again_after_a_change(
     assert live.rows(f"SELECT team FROM users WHERE email = '{alice.email}'") == [("Bridge",)]
 
 
-def test_the_actions_of_a_user_work_on_a_page_too(
+def test_user_actions_also_work_on_a_separate_page(
     make_user: Callable, alice: BrowserUser, live: Live, javascript: bool
 ) -> None:
     ada = make_user("Ada", admin=True, java_script_enabled=javascript)
@@ -402,7 +404,7 @@ def test_the_actions_of_a_user_work_on_a_page_too(
     assert live.sessions_of(alice.email) == 0
 
 
-def test_a_disabled_person_is_out_at_the_next_step(
+def test_a_disabled_user_is_redirected_to_login_at_the_next_click(
     ada: BrowserUser, alice: BrowserUser, live: Live
 ) -> None:
     alice.page.goto("/dashboard")

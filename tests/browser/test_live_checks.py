@@ -41,14 +41,14 @@ def test_a_burst_of_typing_makes_one_request(page: Page, field: str, text: str) 
 
 
 @pytest.mark.guide("A22")
-def test_a_taken_address_is_told_while_one_types(page: Page, alice: BrowserUser) -> None:
+def test_a_taken_email_is_reported_while_typing(page: Page, alice: BrowserUser) -> None:
     page.goto("/signup")
     type_in(page, "email", alice.email)
     expect(error_of(page, "email")).to_contain_text(TAKEN)
     assert focused(page) == "email"
 
 
-def test_an_address_on_its_way_is_not_asked_about(page: Page) -> None:
+def test_an_incomplete_email_is_not_checked(page: Page) -> None:
     page.goto("/signup")
     sent = listen(page)
     for part in ("charlie", "@", "exam", "ple", "."):
@@ -58,7 +58,9 @@ def test_an_address_on_its_way_is_not_asked_about(page: Page) -> None:
 
 
 @pytest.mark.guide("A23")
-def test_a_slow_old_answer_is_never_shown(page: Page, alice: BrowserUser, live: Live) -> None:
+def test_the_late_response_to_an_older_check_is_discarded(
+    page: Page, alice: BrowserUser, live: Live
+) -> None:
     live.trouble.order(EMAIL_CHECK, after=0.8)
     page.goto("/signup")
     record(page, "#email-message")
@@ -73,7 +75,7 @@ def test_a_slow_old_answer_is_never_shown(page: Page, alice: BrowserUser, live: 
 
 
 @pytest.mark.parametrize("how", ["Enter", "click", "Enter during a check"])
-def test_a_submit_silences_the_checks(charlie: BrowserUser, live: Live, how: str) -> None:
+def test_a_submit_cancels_pending_checks(charlie: BrowserUser, live: Live, how: str) -> None:
     """A late check would report the email of the account that the submit created as taken."""
     page = charlie.page
     live.trouble.order(EMAIL_CHECK, before=0.3)
@@ -93,7 +95,7 @@ def test_a_submit_silences_the_checks(charlie: BrowserUser, live: Live, how: str
     assert live.accounts_of(charlie.email) == 1
 
 
-def test_a_check_carries_its_own_field(page: Page) -> None:
+def test_a_check_sends_only_the_fields_that_it_needs(page: Page) -> None:
     page.goto("/signup")
     sent = listen(page)
     fill_sign_up(page, "Charlie", "charlie@example.com", PASSWORD)
@@ -106,7 +108,7 @@ def test_a_check_carries_its_own_field(page: Page) -> None:
     assert all(PASSWORD not in request.url for request in sent.requests)
 
 
-def test_nothing_is_wrong_before_the_first_field_is_left(page: Page) -> None:
+def test_an_error_appears_only_after_the_field_is_left(page: Page) -> None:
     page.goto("/signup")
     type_in(page, "name", "A")
     settle(page)
@@ -115,7 +117,7 @@ def test_nothing_is_wrong_before_the_first_field_is_left(page: Page) -> None:
     expect(error_of(page, "name")).to_contain_text("Name must be at least 2 characters long.")
 
 
-def test_tabbing_through_an_empty_form_finds_no_fault(page: Page) -> None:
+def test_tabbing_through_an_empty_form_shows_no_errors(page: Page) -> None:
     page.goto("/signup")
     sent = listen(page)
     page.focus("#name")
@@ -126,7 +128,7 @@ def test_tabbing_through_an_empty_form_finds_no_fault(page: Page) -> None:
     assert sent.posts() == []
 
 
-def test_an_error_comes_soon_after_a_field_is_left(page: Page) -> None:
+def test_an_error_appears_within_300_ms_of_leaving_the_field(page: Page) -> None:
     page.goto("/signup")
     page.evaluate(
         """() => {
@@ -142,7 +144,7 @@ def test_an_error_comes_soon_after_a_field_is_left(page: Page) -> None:
     assert page.evaluate("window.took") < 300
 
 
-def test_a_message_is_spoken_by_a_region_that_stays(page: Page) -> None:
+def test_errors_are_announced_by_a_persistent_live_region(page: Page) -> None:
     """Screen readers do not announce a live region that a swap has replaced."""
     page.goto("/signup")
     expect(message_of(page, "name")).to_have_attribute("aria-live", "polite")
@@ -153,7 +155,7 @@ def test_a_message_is_spoken_by_a_region_that_stays(page: Page) -> None:
     assert heard(page)[-1] == "Error: Name must be at least 2 characters long."
 
 
-def test_a_check_leaves_half_composed_text_alone(page: Page, live: Live) -> None:
+def test_a_check_does_not_interrupt_an_input_method(page: Page, live: Live) -> None:
     """An input method composes a word inside the field; a swap that replaced the field would end
     that.
     """
@@ -176,7 +178,7 @@ def test_a_check_leaves_half_composed_text_alone(page: Page, live: Live) -> None
     expect(page.locator("#name")).to_have_value("Ada 花子")
 
 
-def test_an_error_goes_while_one_mends_it(page: Page) -> None:
+def test_an_error_disappears_while_it_is_corrected(page: Page) -> None:
     page.goto("/signup")
     page.fill("#name", "A")
     leave(page, "name")
@@ -191,7 +193,7 @@ def test_an_error_goes_while_one_mends_it(page: Page) -> None:
     assert focused(page) == "name"
 
 
-def test_what_is_typed_during_a_check_is_kept(page: Page, live: Live) -> None:
+def test_text_typed_during_a_check_is_kept(page: Page, live: Live) -> None:
     live.trouble.order(NAME_CHECK, after=0.4)
     page.goto("/signup")
     with page.expect_response(f"**{NAME_CHECK}"):
@@ -218,7 +220,7 @@ def test_every_check_keeps_the_password(page: Page) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_check_that_fails_says_so_in_its_own_line(page: Page, live: Live, status: int) -> None:
+def test_a_failed_check_is_reported_at_its_field(page: Page, live: Live, status: int) -> None:
     live.trouble.order(EMAIL_CHECK, status=status)
     page.goto("/signup")
     page.fill("#email", "charlie@example.com")
@@ -229,7 +231,7 @@ def test_a_check_that_fails_says_so_in_its_own_line(page: Page, live: Live, stat
     expect(message_of(page, "email")).to_contain_text(GOOD)
 
 
-def test_a_message_never_moves_the_button_from_under_the_mouse(page: Page) -> None:
+def test_a_message_does_not_move_the_submit_button(page: Page) -> None:
     """The click must hit the button although the message of the field appears on mouse down."""
     page.goto("/signup")
     page.fill("#email", "charlie@")
@@ -244,7 +246,7 @@ def test_a_message_never_moves_the_button_from_under_the_mouse(page: Page) -> No
 
 
 @pytest.mark.guide("A22")
-def test_a_page_address_is_checked_on_the_account_too(alice: BrowserUser, ada: BrowserUser) -> None:
+def test_a_slug_is_checked_on_the_account_page(alice: BrowserUser, ada: BrowserUser) -> None:
     slug = ada.live.rows(f"SELECT slug FROM users WHERE email = '{ada.email}'")[0][0]
     alice.page.goto("/account")
     sent = listen(alice.page)

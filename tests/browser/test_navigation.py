@@ -28,7 +28,7 @@ WAYS = (("Devices", "/devices"), ("Account", "/account"), ("Dashboard", "/dashbo
 
 
 @pytest.mark.guide("D27", "D28")
-def test_a_link_changes_the_main_part_and_all_that_belongs_to_it(alice: BrowserUser) -> None:
+def test_a_link_updates_main_title_focus_and_navigation(alice: BrowserUser) -> None:
     page = alice.page
     page.goto("/dashboard")
     mark(page)
@@ -53,7 +53,7 @@ def test_a_link_changes_the_main_part_and_all_that_belongs_to_it(alice: BrowserU
     expect(page.get_by_role("banner")).to_contain_text("Alice")
 
 
-def test_back_and_forward_show_what_was_there(alice: BrowserUser) -> None:
+def test_back_and_forward_restore_pages(alice: BrowserUser) -> None:
     page = alice.page
     page.goto("/dashboard")
     for name, _ in WAYS[:2]:
@@ -78,7 +78,7 @@ def test_back_and_forward_show_what_was_there(alice: BrowserUser) -> None:
 @pytest.mark.parametrize(
     "click", [{"modifiers": ["Control"]}, {"button": "middle"}], ids=["Ctrl", "middle button"]
 )
-def test_a_link_opens_in_a_tab_of_its_own(alice: BrowserUser, click: dict) -> None:
+def test_a_modified_click_opens_a_link_in_a_new_tab(alice: BrowserUser, click: dict) -> None:
     """htmx 4.0.1 handles these clicks itself unless the application prevents it."""
     page = alice.page
     page.goto("/dashboard")
@@ -89,7 +89,7 @@ def test_a_link_opens_in_a_tab_of_its_own(alice: BrowserUser, click: dict) -> No
     expect_path(page, "/dashboard")
 
 
-def test_a_new_page_starts_at_its_top(alice: BrowserUser) -> None:
+def test_a_new_page_is_scrolled_to_the_top(alice: BrowserUser) -> None:
     page = alice.page
     page.set_viewport_size({"width": 400, "height": 300})
     page.goto("/account")
@@ -101,7 +101,7 @@ def test_a_new_page_starts_at_its_top(alice: BrowserUser) -> None:
 
 
 @pytest.mark.guide("A20")
-def test_the_door_is_always_crossed_by_a_real_navigation(alice: BrowserUser) -> None:
+def test_login_and_logout_load_a_new_document(alice: BrowserUser) -> None:
     page = alice.page
     page.context.clear_cookies()
     page.goto("/login")
@@ -121,7 +121,9 @@ def test_the_door_is_always_crossed_by_a_real_navigation(alice: BrowserUser) -> 
 
 
 @pytest.mark.asvs("S72")
-def test_a_session_that_ended_leads_to_log_in_and_back(alice: BrowserUser, live: Live) -> None:
+def test_a_link_after_the_session_ended_leads_to_login_and_back(
+    alice: BrowserUser, live: Live
+) -> None:
     page = alice.page
     page.goto("/devices")
     live.end_sessions_of(alice.email)
@@ -136,7 +138,7 @@ def test_a_session_that_ended_leads_to_log_in_and_back(alice: BrowserUser, live:
 
 
 @pytest.mark.asvs("S72")
-def test_a_form_sent_after_the_session_ended_leads_to_log_in_and_back(
+def test_a_form_after_the_session_ended_leads_to_login_and_back(
     alice: BrowserUser, live: Live
 ) -> None:
     page = alice.page
@@ -150,9 +152,7 @@ def test_a_form_sent_after_the_session_ended_leads_to_log_in_and_back(
 
 
 @pytest.mark.guide("D2")
-def test_a_door_that_is_closed_now_shows_under_its_own_address(
-    ada: BrowserUser, live: Live
-) -> None:
+def test_a_page_that_became_forbidden_is_shown_at_its_own_url(ada: BrowserUser, live: Live) -> None:
     page = ada.page
     live.create("Grace", "grace.keeps.the.keys@example.com", "admin")
     page.goto("/dashboard")
@@ -167,7 +167,7 @@ def test_a_door_that_is_closed_now_shows_under_its_own_address(
     expect(page.get_by_role("link", name="People", exact=True)).to_have_count(0)
 
 
-def test_a_page_that_is_gone_shows_under_its_own_address(alice: BrowserUser, live: Live) -> None:
+def test_a_missing_page_is_shown_at_its_own_url(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.goto("/account")
     live.change(f"UPDATE users SET slug = slug || '-moved' WHERE email = '{alice.email}'")
@@ -177,7 +177,7 @@ def test_a_page_that_is_gone_shows_under_its_own_address(alice: BrowserUser, liv
     expect(page.get_by_role("heading", level=1)).to_be_focused()
 
 
-def test_a_page_that_fails_says_so(alice: BrowserUser, live: Live) -> None:
+def test_a_failed_page_load_shows_an_error_page(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.goto("/dashboard")
     live.change("ALTER TABLE sessions RENAME COLUMN browser TO browsers")
@@ -193,7 +193,9 @@ def test_a_page_that_fails_says_so(alice: BrowserUser, live: Live) -> None:
     expect_heading(page, "Devices")
 
 
-def test_offline_a_link_says_so_and_the_page_stays(alice: BrowserUser, forgiven: list[str]) -> None:
+def test_a_link_while_offline_shows_an_error_and_keeps_the_page(
+    alice: BrowserUser, forgiven: list[str]
+) -> None:
     forgiven += OFFLINE
     page = alice.page
     page.goto("/dashboard")
@@ -207,7 +209,7 @@ def test_offline_a_link_says_so_and_the_page_stays(alice: BrowserUser, forgiven:
 @pytest.mark.guide("B15")
 @pytest.mark.asvs("S69")
 @pytest.mark.parametrize("where", ["here", "everywhere, from another browser"])
-def test_a_browser_that_keeps_pages_shows_nothing_private_on_back(
+def test_the_back_forward_cache_shows_no_private_page_after_logout(
     make_user: Callable[..., BrowserUser], live: Live, bfcache: Browser, where: str
 ) -> None:
     """Chromium keeps even `no-store` pages for Back as long as the cookies do not change."""
@@ -239,7 +241,7 @@ def log_in_as_bob(alice: BrowserUser, make_user: Callable[..., BrowserUser]) -> 
     return bob
 
 
-def test_a_page_of_one_user_never_stands_under_anothers_name(
+def test_a_page_is_never_shown_under_the_name_of_another_user(
     alice: BrowserUser, make_user: Callable[..., BrowserUser]
 ) -> None:
     page = alice.page
@@ -253,7 +255,7 @@ def test_a_page_of_one_user_never_stands_under_anothers_name(
     assert not is_marked(page)
 
 
-def test_log_out_in_an_old_document_ends_no_session(
+def test_logout_in_a_document_of_another_user_ends_no_session(
     alice: BrowserUser, make_user: Callable[..., BrowserUser], live: Live
 ) -> None:
     page = alice.page
@@ -269,9 +271,7 @@ def test_log_out_in_an_old_document_ends_no_session(
     assert live.sessions_of(bob.email) == before - 1
 
 
-def test_a_late_answer_never_replaces_the_page_of_a_newer_click(
-    alice: BrowserUser, live: Live
-) -> None:
+def test_a_late_response_does_not_replace_a_newer_page(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.goto("/dashboard")
     live.trouble.order("/devices", method="GET", before=1)
@@ -284,7 +284,7 @@ def test_a_late_answer_never_replaces_the_page_of_a_newer_click(
     expect_path(page, "/account")
 
 
-def test_back_finds_the_place_that_was_left(alice: BrowserUser) -> None:
+def test_back_restores_the_scroll_position(alice: BrowserUser) -> None:
     page = alice.page
     page.set_viewport_size({"width": 400, "height": 400})
     page.goto("/account")

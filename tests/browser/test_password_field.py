@@ -29,7 +29,7 @@ SUMMARY = ".field:has(#password-rules) [role=status]:has-text('requirements met'
 
 
 @pytest.mark.guide("A13")
-def test_each_rule_ticks_at_its_key_and_nothing_is_sent(page: Page) -> None:
+def test_password_rules_update_per_key_without_a_request(page: Page) -> None:
     page.goto("/signup")
     sent = listen(page)
     expect(page.locator("#main")).to_contain_text("Password must:")
@@ -50,13 +50,13 @@ def test_each_rule_ticks_at_its_key_and_nothing_is_sent(page: Page) -> None:
     expect(page.locator("[aria-invalid=true]")).to_have_count(0)
 
 
-def test_code_points_count_as_the_server_counts_them(page: Page) -> None:
+def test_password_length_is_counted_in_code_points(page: Page) -> None:
     page.goto("/signup")
     page.fill("#password", "🗝🗝🗝a1")  # These are five characters, but eight UTF-16 code units.
     assert met_rules(page) == ["letter", "number", "special"]
 
 
-def test_a_screen_reader_hears_one_summary(page: Page) -> None:
+def test_password_rules_are_announced_in_one_summary(page: Page) -> None:
     page.goto("/signup")
     record(page, "#signup-form [data-field=password] [role=status].vh")
     type_in(page, "password", "a1!bcdefgh")
@@ -65,14 +65,14 @@ def test_a_screen_reader_hears_one_summary(page: Page) -> None:
     expect(page.locator("#password-rules")).not_to_have_attribute("aria-live", "polite")
 
 
-def test_the_rules_describe_the_field(page: Page) -> None:
+def test_password_rules_are_referenced_by_aria_describedby(page: Page) -> None:
     page.goto("/signup")
     described = page.get_attribute("#password", "aria-describedby").split()
     assert {"password-rules", "password-message"} <= set(described)
     assert page.locator("#password-rules li[data-rule]").count() == 4
 
 
-def test_what_only_the_server_knows_is_told_when_the_field_is_left(page: Page) -> None:
+def test_the_server_checks_the_password_when_the_field_is_left(page: Page) -> None:
     page.goto("/signup")
     type_in(page, "password", "12345")
     leave(page, "password")
@@ -90,7 +90,7 @@ def test_what_only_the_server_knows_is_told_when_the_field_is_left(page: Page) -
 @pytest.mark.parametrize(
     ("path", "kind"), [("/signup", "new-password"), ("/login", "current-password")]
 )
-def test_managers_find_their_fields_and_nothing_stops_a_paste(
+def test_password_managers_recognize_fields_and_pasting_works(
     page: Page, path: str, kind: str
 ) -> None:
     page.goto(path)
@@ -110,7 +110,7 @@ def test_managers_find_their_fields_and_nothing_stops_a_paste(
     expect(page.locator("#password")).to_have_value(PASSWORD)
 
 
-def test_the_generator_is_told_the_rules(page: Page) -> None:
+def test_the_passwordrules_attribute_states_the_rules(page: Page) -> None:
     page.goto("/signup")
     rules = page.get_attribute("#password", "passwordrules")
     for word in ("minlength: 8", "required: digit", "required: special"):
@@ -118,7 +118,7 @@ def test_the_generator_is_told_the_rules(page: Page) -> None:
 
 
 @pytest.mark.asvs("S47")
-def test_a_manager_that_fills_the_form_is_answered_as_a_typist_is(charlie: BrowserUser) -> None:
+def test_autofilled_fields_are_checked_like_typed_ones(charlie: BrowserUser) -> None:
     """Sets the values by a script and fires `input` and `change`, as autofill does."""
     page = charlie.page
     page.goto("/signup")
@@ -141,7 +141,7 @@ def test_a_manager_that_fills_the_form_is_answered_as_a_typist_is(charlie: Brows
     expect_path(page, "/dashboard")
 
 
-def test_show_and_hide_keep_the_caret_and_the_focus(page: Page) -> None:
+def test_toggling_password_visibility_keeps_the_selection(page: Page) -> None:
     page.goto("/signup")
     button = page.locator("[data-toggle=password]")
     expect(button).to_have_text("Show password")
@@ -159,7 +159,7 @@ def test_show_and_hide_keep_the_caret_and_the_focus(page: Page) -> None:
     expect(button).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_shown_password_is_hidden_when_it_is_sent(charlie: BrowserUser, live: Live) -> None:
+def test_a_visible_password_is_hidden_on_submit(charlie: BrowserUser, live: Live) -> None:
     page = charlie.page
     live.trouble.order("/signup", after=0.4)
     page.goto("/signup")
@@ -173,7 +173,7 @@ def test_a_shown_password_is_hidden_when_it_is_sent(charlie: BrowserUser, live: 
     expect(page.locator("#password")).to_have_value(PASSWORD)
 
 
-def test_a_shown_password_stays_shown_through_a_check(page: Page) -> None:
+def test_a_visible_password_stays_visible_during_a_check(page: Page) -> None:
     page.goto("/signup")
     page.click("[data-toggle=password]")
     type_in(page, "password", "1234")
@@ -183,7 +183,7 @@ def test_a_shown_password_stays_shown_through_a_check(page: Page) -> None:
     expect(page.locator("[data-toggle=password]")).to_have_attribute("aria-pressed", "true")
 
 
-def test_without_scripts_there_is_no_button_that_does_nothing(
+def test_the_visibility_toggle_is_hidden_without_javascript(
     open_page: Callable[..., Page],
 ) -> None:
     page = open_page(java_script_enabled=False)
@@ -192,7 +192,7 @@ def test_without_scripts_there_is_no_button_that_does_nothing(
         expect(page.locator("[data-toggle]:visible")).to_have_count(0)
 
 
-def test_caps_lock_is_told_and_told_off(page: Page) -> None:
+def test_a_caps_lock_warning_appears_and_disappears(page: Page) -> None:
     page.goto("/login")
     page.focus("#password")
     press = """on => document.querySelector('#password').dispatchEvent(
@@ -205,7 +205,7 @@ def test_caps_lock_is_told_and_told_off(page: Page) -> None:
 
 
 @pytest.mark.parametrize("password", ["🗝" * 200 + " a1!", "  engine No.9  " * 8])
-def test_a_long_password_is_taken_as_it_is(charlie: BrowserUser, password: str) -> None:
+def test_a_long_password_is_stored_unchanged(charlie: BrowserUser, password: str) -> None:
     page = charlie.page
     page.goto("/signup")
     fill_sign_up(page, "Charlie", charlie.email, password)

@@ -38,12 +38,12 @@ def shown(request: pytest.FixtureRequest, chromium: Browser, live: Live) -> Iter
 
 
 @pytest.mark.guide("A3", "A12")
-def test_nothing_stands_in_anybodys_way(shown: Page) -> None:
+def test_every_page_state_is_accessible(shown: Page) -> None:
     shown.set_viewport_size(LARGE)
     assert_accessible(shown)
 
 
-def test_nothing_sticks_out_of_the_smallest_screen(shown: Page) -> None:
+def test_every_page_state_fits_a_viewport_of_320_pixels(shown: Page) -> None:
     """A viewport of 320 CSS pixels equals one of 1280 at 400 % zoom (WCAG 1.4.10)."""
     page = shown
     page.set_viewport_size(SMALL)
@@ -60,7 +60,7 @@ def test_nothing_sticks_out_of_the_smallest_screen(shown: Page) -> None:
     assert overflowing(page) == []
 
 
-def test_a_database_that_is_away_stands_in_nobodys_way(
+def test_the_unavailable_page_is_accessible_and_fits_the_viewport(
     alice: BrowserUser, away: Live, open_page: Callable
 ) -> None:
     page = open_page(of=away, viewport=SMALL)
@@ -73,7 +73,7 @@ def test_a_database_that_is_away_stands_in_nobodys_way(
     expect_path(page, "/dashboard")  # The failing database has not ended the session.
 
 
-def test_fields_are_large_enough_to_read_and_to_hit(page: Page, alice: BrowserUser) -> None:
+def test_fields_have_readable_text_and_large_targets(page: Page, alice: BrowserUser) -> None:
     """Mobile browsers zoom in when the focused field has a font below 16 pixels."""
     for reader, path in ((page, "/signup"), (page, "/login"), (alice.page, "/account")):
         reader.goto(path)
@@ -83,7 +83,7 @@ def test_fields_are_large_enough_to_read_and_to_hit(page: Page, alice: BrowserUs
         assert sizes and all(font >= 16 and height >= 44 for font, height in sizes)
 
 
-def test_whoever_wants_no_motion_gets_none(alice: BrowserUser, live: Live) -> None:
+def test_reduced_motion_disables_animations(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.emulate_media(reduced_motion="reduce")
     page.add_init_script(
@@ -107,7 +107,7 @@ def test_whoever_wants_no_motion_gets_none(alice: BrowserUser, live: Live) -> No
     assert page.evaluate(moving) == [0, False, False]
 
 
-def test_nothing_jumps_while_a_page_comes(page: Page, alice: BrowserUser) -> None:
+def test_the_layout_does_not_shift_while_a_page_loads(page: Page, alice: BrowserUser) -> None:
     """Measures the cumulative layout shift, which includes the conversion of times to the local
     zone.
     """
@@ -124,7 +124,7 @@ def test_nothing_jumps_while_a_page_comes(page: Page, alice: BrowserUser) -> Non
             assert reader.evaluate("window.shift") <= 0.02, path
 
 
-def test_the_focus_can_be_seen(page: Page) -> None:
+def test_the_focus_is_visible(page: Page) -> None:
     page.goto("/signup")
     for _ in range(8):  # The page has a skip link, two links, three fields and two buttons.
         page.keyboard.press("Tab")
@@ -138,7 +138,7 @@ def test_the_focus_can_be_seen(page: Page) -> None:
         assert width >= 3 and shown, focused
 
 
-def test_a_keyboard_is_enough_to_sign_up(charlie: BrowserUser) -> None:
+def test_sign_up_works_with_the_keyboard_alone(charlie: BrowserUser) -> None:
     page = charlie.page
     page.goto("/signup")
     page.keyboard.press("Tab")
@@ -155,7 +155,7 @@ def test_a_keyboard_is_enough_to_sign_up(charlie: BrowserUser) -> None:
     page.wait_for_url("**/dashboard")
 
 
-def test_every_page_has_a_title_of_its_own_one_heading_and_its_landmarks(
+def test_every_page_has_a_unique_title_one_h1_and_its_landmarks(
     page: Page, ada: BrowserUser
 ) -> None:
     titles = []
@@ -177,7 +177,7 @@ def test_every_page_has_a_title_of_its_own_one_heading_and_its_landmarks(
     assert len(set(titles)) == len(titles)
 
 
-def test_without_colours_the_state_of_the_form_can_still_be_told(page: Page) -> None:
+def test_form_errors_are_visible_in_forced_colors_mode(page: Page) -> None:
     page.emulate_media(forced_colors="active")
     page.goto("/signup")
     fill_sign_up(page, "A", "charlie@")

@@ -51,7 +51,7 @@ def weigh(page: Page, path: str) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize("path", ["/signup", "/login", "/"])
-def test_a_first_view_is_light(page: Page, path: str) -> None:
+def test_a_first_view_transfers_little(page: Page, path: str) -> None:
     sizes = weigh(page, path)
     assert {kind: len(sizes[kind]) for kind in ("document", "script", "stylesheet")} == {
         "document": 1,
@@ -65,14 +65,14 @@ def test_a_first_view_is_light(page: Page, path: str) -> None:
     assert 1_000 < sum(sizes["document"]) <= 6_000
 
 
-def test_a_check_answers_with_little(page: Page) -> None:
+def test_a_check_response_has_at_most_1024_bytes(page: Page) -> None:
     page.goto("/signup")
     with page.expect_response("**/signup/check/email") as answer:
         page.fill("#email", "charlie@example.com")
     assert len(answer.value.body()) <= 1024
 
 
-def test_a_second_view_asks_for_the_page_alone(page: Page) -> None:
+def test_a_second_view_loads_assets_from_the_cache(page: Page) -> None:
     page.goto("/signup")
     page.goto("/login")
     fetched = page.evaluate(
@@ -83,7 +83,7 @@ def test_a_second_view_asks_for_the_page_alone(page: Page) -> None:
 
 
 @pytest.mark.asvs("S70")
-def test_the_browser_keeps_nothing_of_anybodys(charlie: BrowserUser) -> None:
+def test_the_browser_stores_no_user_data(charlie: BrowserUser) -> None:
     page = charlie.page
     sign_up(page, "C", charlie.email)
     expect_summary(page, "Name must be")
@@ -107,7 +107,7 @@ def test_the_browser_keeps_nothing_of_anybodys(charlie: BrowserUser) -> None:
 
 
 @pytest.mark.guide("B11")
-def test_no_script_sees_the_cookie_and_a_changed_one_opens_nothing(alice: BrowserUser) -> None:
+def test_cookies_are_http_only_and_a_forged_one_is_rejected(alice: BrowserUser) -> None:
     page = alice.page
     page.goto("/dashboard")
     assert page.evaluate("document.cookie") == ""
@@ -127,7 +127,7 @@ def test_no_script_sees_the_cookie_and_a_changed_one_opens_nothing(alice: Browse
 
 @pytest.mark.asvs("S67", "S68", "S106")
 @pytest.mark.parametrize("who", ["stranger", "member", "administrator"])
-def test_no_page_has_anything_for_a_strict_policy_to_stop(
+def test_every_page_state_obeys_a_strict_content_security_policy(
     make_user: Callable[..., BrowserUser], who: str
 ) -> None:
     """The fixture `open_page` checks for policy violations and foreign requests; this test checks
@@ -158,7 +158,7 @@ def test_no_page_has_anything_for_a_strict_policy_to_stop(
 
 
 @pytest.mark.asvs("S33", "S67")
-def test_a_hostile_name_and_device_are_words_alone(
+def test_hostile_names_and_devices_are_rendered_as_text(
     make_user: Callable[..., BrowserUser], ada: BrowserUser, live: Live
 ) -> None:
     shape = "() => [...document.body.querySelectorAll('*')].map(n => `${n.localName}: ${n.getAttributeNames().join()}`)"
@@ -188,7 +188,7 @@ def test_a_hostile_name_and_device_are_words_alone(
 
 
 @pytest.mark.asvs("S33")
-def test_a_hostile_answer_in_a_form_is_words_alone(page: Page) -> None:
+def test_hostile_form_input_is_rendered_as_text(page: Page) -> None:
     for text in HOSTILE:
         page.goto("/signup")
         page.fill("#name", text)
@@ -201,7 +201,9 @@ def test_a_hostile_answer_in_a_form_is_words_alone(page: Page) -> None:
 
 
 @pytest.mark.asvs("S110")
-def test_without_scripts_a_hostile_text_is_words_too(make_user: Callable[..., BrowserUser]) -> None:
+def test_hostile_form_input_is_rendered_as_text_without_javascript(
+    make_user: Callable[..., BrowserUser],
+) -> None:
     charlie = make_user("Charlie", java_script_enabled=False)
     charlie.page.goto("/login")
     log_in(charlie.page, HOSTILE[1], PASSWORD)

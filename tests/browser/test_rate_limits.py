@@ -57,7 +57,7 @@ def guess(page: Page, times: int) -> None:
 
 
 @pytest.mark.asvs("S55")
-def test_a_guesser_is_told_to_wait_and_what_was_typed_stays(guesser: Page) -> None:
+def test_a_rate_limited_login_shows_the_wait_and_keeps_the_input(guesser: Page) -> None:
     mark(guesser)
     guess(guesser, 6)
     expect_summary(guesser, LIMITED)
@@ -67,7 +67,7 @@ def test_a_guesser_is_told_to_wait_and_what_was_typed_stays(guesser: Page) -> No
 
 
 @pytest.mark.asvs("S110")
-def test_without_javascript_the_same_is_a_page(
+def test_a_rate_limited_login_works_without_javascript(
     open_page: Callable[..., Page], limited: Live
 ) -> None:
     page = open_page(of=limited, java_script_enabled=False)
@@ -80,7 +80,7 @@ def test_without_javascript_the_same_is_a_page(
 
 
 @pytest.mark.asvs("S59")
-def test_the_owner_comes_in_at_a_browser_that_was_in_before(
+def test_login_from_a_known_browser_ignores_the_lockout(
     open_page: Callable[..., Page], limited: Live, guesser: Page
 ) -> None:
     own = open_page(of=limited)
@@ -95,7 +95,7 @@ def test_the_owner_comes_in_at_a_browser_that_was_in_before(
 
 
 @pytest.mark.asvs("S53")
-def test_who_looks_up_many_addresses_is_told_that_it_will_be_looked_at_later(
+def test_rate_limited_email_checks_are_deferred_to_the_submit(
     open_page: Callable[..., Page], limited: Live
 ) -> None:
     page = open_page(of=limited)
@@ -112,7 +112,7 @@ def test_who_looks_up_many_addresses_is_told_that_it_will_be_looked_at_later(
 
 
 @pytest.mark.asvs("S52")
-def test_a_private_sign_up_leads_to_log_in_whether_the_address_was_free_or_not(
+def test_private_sign_up_leads_to_login_for_new_and_taken_emails(
     open_page: Callable[..., Page], tmp_path: Path
 ) -> None:
     database = tmp_path / "private.db"
@@ -132,7 +132,7 @@ def test_a_private_sign_up_leads_to_log_in_whether_the_address_was_free_or_not(
 
 
 @pytest.mark.asvs("S55")
-def test_a_full_form_that_comes_too_often_keeps_every_field(
+def test_a_rate_limited_sign_up_keeps_every_field(
     open_page: Callable[..., Page], limited: Live
 ) -> None:
     for n in range(5):

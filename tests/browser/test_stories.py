@@ -41,7 +41,7 @@ def someone(make_user: Callable[..., BrowserUser], javascript: bool) -> Callable
 
 @pytest.mark.guide("A8", "A12", "A13", "A20")
 @pytest.mark.asvs("S110")
-def test_charlie_signs_up_after_every_error(someone: Callable, live: Live) -> None:
+def test_sign_up_succeeds_after_every_error_is_corrected(someone: Callable, live: Live) -> None:
     charlie = someone("Charlie")
     charlie.page.goto("/signup")
     submit(charlie.page)
@@ -60,7 +60,7 @@ def test_charlie_signs_up_after_every_error(someone: Callable, live: Live) -> No
 
 
 @pytest.mark.guide("A22")
-def test_an_address_is_taken_once(someone: Callable, alice: BrowserUser, live: Live) -> None:
+def test_an_email_can_sign_up_only_once(someone: Callable, alice: BrowserUser, live: Live) -> None:
     charlie = someone("Charlie")
     sign_up(charlie.page, "Charlie", f"  {alice.email.upper()} ", "another-No.7")
     expect_summary(charlie.page, TAKEN)
@@ -70,9 +70,7 @@ def test_an_address_is_taken_once(someone: Callable, alice: BrowserUser, live: L
 
 @pytest.mark.guide("A20")
 @pytest.mark.asvs("S110")
-def test_alice_logs_in_and_a_wrong_password_keeps_her_out(
-    someone: Callable, alice: BrowserUser
-) -> None:
+def test_login_needs_the_right_password(someone: Callable, alice: BrowserUser) -> None:
     page = someone("Alice").page
     page.goto("/login")
     log_in(page, alice.email, "not-the-1-password")
@@ -86,14 +84,14 @@ def test_alice_logs_in_and_a_wrong_password_keeps_her_out(
     expect(page.locator("[data-dashboard=user] [data-viewer-name]")).to_have_text("Alice")
 
 
-def test_the_same_refusal_meets_an_unknown_address(someone: Callable) -> None:
+def test_an_unknown_email_gets_the_error_of_a_wrong_password(someone: Callable) -> None:
     charlie = someone("Charlie")
     charlie.page.goto("/login")
     log_in(charlie.page, charlie.email)
     expect_summary(charlie.page, "Email or password is incorrect.")
 
 
-def test_alice_walks_through_the_house(someone: Callable) -> None:
+def test_the_navigation_leads_to_every_page(someone: Callable) -> None:
     alice = someone("Alice", signed_up=True)
     alice.page.goto("/dashboard")
     for name in ("Devices", "Account", "Dashboard"):
@@ -108,7 +106,7 @@ def test_alice_walks_through_the_house(someone: Callable) -> None:
     expect_path(alice.page, "/handbook")
 
 
-def test_alice_changes_her_profile_and_errors_keep_what_she_typed(someone: Callable) -> None:
+def test_a_profile_change_keeps_the_input_after_errors(someone: Callable) -> None:
     alice = someone("Alice", signed_up=True)
     alice.page.goto("/account")
     alice.page.fill("#account-name", "A")
@@ -129,7 +127,7 @@ def test_alice_changes_her_profile_and_errors_keep_what_she_typed(someone: Calla
     expect(alice.page.locator("#main")).to_contain_text("+44 20 7946 0000")
 
 
-def test_a_new_password_keeps_this_browser_and_ends_the_other(someone: Callable) -> None:
+def test_a_password_change_ends_only_the_other_sessions(someone: Callable) -> None:
     alice = someone("Alice", signed_up=True)
     phone = alice.elsewhere()
     alice.page.goto("/account")
@@ -147,7 +145,7 @@ def test_a_new_password_keeps_this_browser_and_ends_the_other(someone: Callable)
 
 @pytest.mark.guide("C3", "C7")
 @pytest.mark.asvs("S110")
-def test_a_revoked_browser_is_sent_to_log_in(someone: Callable) -> None:
+def test_a_revoked_session_is_redirected_to_login(someone: Callable) -> None:
     alice = someone("Alice", signed_up=True)
     phone = alice.elsewhere()
     phone.page.goto("/dashboard")
@@ -175,7 +173,7 @@ def test_one_click_logs_out_everywhere(someone: Callable, live: Live) -> None:
 
 @pytest.mark.guide("B15")
 @pytest.mark.asvs("S69", "S110")
-def test_after_log_out_back_shows_nothing_private(someone: Callable, live: Live) -> None:
+def test_back_after_logout_shows_no_private_page(someone: Callable, live: Live) -> None:
     alice = someone("Alice", signed_up=True)
     alice.page.goto("/dashboard")
     follow(alice.page, "Account")
@@ -192,7 +190,7 @@ def test_after_log_out_back_shows_nothing_private(someone: Callable, live: Live)
 
 
 @pytest.mark.asvs("S69")
-def test_back_asks_whether_the_session_still_lives(someone: Callable, live: Live) -> None:
+def test_back_verifies_that_the_session_still_exists(someone: Callable, live: Live) -> None:
     alice = someone("Alice", signed_up=True)
     alice.page.goto("/account")
     alice.page.goto("/handbook")
@@ -203,7 +201,7 @@ def test_back_asks_whether_the_session_still_lives(someone: Callable, live: Live
 
 
 @pytest.mark.guide("D10")
-def test_a_member_is_never_asked_to_log_in(someone: Callable) -> None:
+def test_a_logged_in_user_is_redirected_from_guest_pages(someone: Callable) -> None:
     page = someone("Alice", signed_up=True).page
     for path in ("/", "/login", "/signup"):
         page.goto(path)
@@ -219,9 +217,7 @@ def test_the_menu_and_the_dashboard_follow_the_role(someone: Callable) -> None:
         expect(person.page.get_by_role("link", name="People", exact=True)).to_have_count(people)
 
 
-def test_whoever_is_turned_away_comes_back_after_logging_in(
-    someone: Callable, alice: BrowserUser
-) -> None:
+def test_login_returns_to_the_page_that_required_it(someone: Callable, alice: BrowserUser) -> None:
     page = someone("Alice").page
     page.goto("/devices?from=mail")
     expect_path(page, "/login")
@@ -233,7 +229,7 @@ def test_whoever_is_turned_away_comes_back_after_logging_in(
 
 
 @pytest.mark.asvs("S110")
-def test_a_browser_that_blocks_cookies_is_told_so(
+def test_login_reports_that_the_browser_blocks_cookies(
     someone: Callable, alice: BrowserUser, live: Live
 ) -> None:
     page = someone("Alice").page

@@ -53,7 +53,7 @@ def fill(user: BrowserUser) -> Page:
 
 
 @pytest.mark.guide("A14", "A15")
-def test_a_form_shows_that_it_is_on_its_way(
+def test_a_submitted_form_shows_its_pending_state(
     charlie: BrowserUser, alice: BrowserUser, live: Live
 ) -> None:
     live.trouble.order("/signup", after=0.6)
@@ -77,7 +77,7 @@ def test_a_form_shows_that_it_is_on_its_way(
 @pytest.mark.guide("A14")
 @pytest.mark.asvs("S102")
 @pytest.mark.parametrize("how", ["double click", "double Enter"])
-def test_two_submits_make_one_account_and_one_session(
+def test_a_double_submit_creates_one_account_and_one_session(
     charlie: BrowserUser, live: Live, how: str
 ) -> None:
     both_sent = Event()
@@ -97,7 +97,7 @@ def test_two_submits_make_one_account_and_one_session(
 
 
 @pytest.mark.asvs("S102")
-def test_a_double_click_logs_in_once(alice: BrowserUser, live: Live) -> None:
+def test_a_double_click_creates_one_session(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.context.clear_cookies()
     live.trouble.order("/login", after=0.3)
@@ -111,7 +111,7 @@ def test_a_double_click_logs_in_once(alice: BrowserUser, live: Live) -> None:
 
 
 @pytest.mark.asvs("S102", "S110")
-def test_a_double_click_without_scripts_makes_one_account(
+def test_a_double_click_without_javascript_creates_one_account(
     make_user: Callable[..., BrowserUser], live: Live, forgiven: list[str]
 ) -> None:
     # Chromium reports this for the first of two navigations.
@@ -127,7 +127,7 @@ def test_a_double_click_without_scripts_makes_one_account(
 
 
 @pytest.mark.guide("A11", "A12")
-def test_the_summary_has_the_focus_and_its_links_lead_to_the_fields(page: Page) -> None:
+def test_the_error_summary_is_focused_and_links_to_the_fields(page: Page) -> None:
     page.goto("/signup")
     submit(page)
     expect(page.locator("#error-summary")).to_be_focused()
@@ -140,7 +140,7 @@ def test_the_summary_has_the_focus_and_its_links_lead_to_the_fields(page: Page) 
         expect(page.locator(f"#{field}")).to_have_attribute("aria-invalid", "true")
 
 
-def test_the_summary_says_what_the_fields_say(page: Page) -> None:
+def test_the_error_summary_repeats_the_errors_of_the_fields(page: Page) -> None:
     sign_up(page, "A", "charlie@")
     expect_summary(
         page,
@@ -153,7 +153,7 @@ def test_the_summary_says_what_the_fields_say(page: Page) -> None:
 
 
 @pytest.mark.guide("A11")
-def test_a_typed_password_outlives_a_refusal(page: Page) -> None:
+def test_a_typed_password_is_kept_after_an_error(page: Page) -> None:
     sign_up(page, "A", "charlie@")
     expect_summary(page, "Please enter a valid email.")
     expect(page.locator("#password")).to_have_value(PASSWORD)
@@ -165,7 +165,7 @@ def test_a_typed_password_outlives_a_refusal(page: Page) -> None:
 
 @pytest.mark.guide("A11")
 @pytest.mark.asvs("S110")
-def test_without_scripts_the_password_never_comes_back(
+def test_a_password_is_never_rendered_without_javascript(
     make_user: Callable[..., BrowserUser],
 ) -> None:
     charlie = make_user("Charlie", java_script_enabled=False)
@@ -188,7 +188,7 @@ def test_without_scripts_the_password_never_comes_back(
         (413, re.compile(r"\w")),
     ],
 )
-def test_a_refusal_from_anywhere_leaves_the_form_alone(
+def test_an_error_response_leaves_the_form_unchanged(
     charlie: BrowserUser, live: Live, status: int, sentence: str | re.Pattern[str]
 ) -> None:
     live.trouble.order("/signup", status=status, headers=[(b"retry-after", b"60")])
@@ -204,9 +204,7 @@ def test_a_refusal_from_anywhere_leaves_the_form_alone(
 
 
 @pytest.mark.guide("A19")
-def test_an_account_that_cannot_be_made_says_the_guides_sentence(
-    charlie: BrowserUser, live: Live
-) -> None:
+def test_a_failed_sign_up_shows_the_message_of_the_guide(charlie: BrowserUser, live: Live) -> None:
     page = fill(charlie)
     with live.refusing_people():
         submit(page)
@@ -217,7 +215,7 @@ def test_an_account_that_cannot_be_made_says_the_guides_sentence(
     expect_path(page, "/dashboard")
 
 
-def test_nothing_is_lost_offline(charlie: BrowserUser, forgiven: list[str]) -> None:
+def test_a_submit_while_offline_keeps_the_input(charlie: BrowserUser, forgiven: list[str]) -> None:
     forgiven += OFFLINE
     page = fill(charlie)
     settle(page)
@@ -230,7 +228,7 @@ def test_nothing_is_lost_offline(charlie: BrowserUser, forgiven: list[str]) -> N
     expect_path(page, "/dashboard")
 
 
-def test_a_server_that_never_answers_is_given_up(
+def test_a_submit_times_out_and_keeps_the_input(
     charlie: BrowserUser, live: Live, forgiven: list[str]
 ) -> None:
     forgiven += OFFLINE
@@ -244,7 +242,7 @@ def test_a_server_that_never_answers_is_given_up(
     expect_all_kept(page, charlie.email)
 
 
-def test_a_server_that_is_down_is_not_called_offline(
+def test_an_unreachable_server_is_not_reported_as_offline(
     charlie: BrowserUser, forgiven: list[str]
 ) -> None:
     forgiven += OFFLINE
@@ -259,7 +257,7 @@ def test_a_server_that_is_down_is_not_called_offline(
     expect_path(page, "/dashboard")
 
 
-def test_a_sign_up_that_timed_out_is_sent_again_and_logs_in(
+def test_a_repeated_sign_up_after_a_timeout_logs_in(
     charlie: BrowserUser, live: Live, forgiven: list[str]
 ) -> None:
     forgiven += OFFLINE
@@ -276,7 +274,7 @@ def test_a_sign_up_that_timed_out_is_sent_again_and_logs_in(
     assert live.accounts_of(charlie.email) == 1
 
 
-def test_log_in_instead_carries_the_email_and_back_finds_the_form(
+def test_log_in_instead_passes_the_email_and_back_restores_the_form(
     alice: BrowserUser, page: Page
 ) -> None:
     sign_up(page, "Alice Grace", alice.email, OTHER_PASSWORD)
@@ -295,7 +293,7 @@ def test_log_in_instead_carries_the_email_and_back_finds_the_form(
 
 
 @pytest.mark.asvs("S110")
-def test_without_scripts_log_in_instead_is_a_link(
+def test_log_in_instead_works_without_javascript(
     make_user: Callable[..., BrowserUser], alice: BrowserUser
 ) -> None:
     page = make_user("Charlie", java_script_enabled=False).page
@@ -307,7 +305,7 @@ def test_without_scripts_log_in_instead_is_a_link(
     expect_path(page, "/devices")
 
 
-def test_a_pasted_address_is_never_cut_in_silence(page: Page) -> None:
+def test_a_pasted_email_is_never_truncated(page: Page) -> None:
     address = "a" * 305 + "@example.com"
     page.goto("/signup")
     page.focus("#email")
@@ -324,7 +322,7 @@ def log_in_as_bob(alice: BrowserUser, make_user: Callable[..., BrowserUser]) -> 
     return bob
 
 
-def test_a_form_of_another_account_does_nothing(
+def test_a_form_of_another_user_changes_nothing(
     alice: BrowserUser, make_user: Callable[..., BrowserUser]
 ) -> None:
     alice.page.goto("/account")
@@ -351,7 +349,7 @@ def type_profile(user: BrowserUser, live: Live) -> Page:
     return page
 
 
-def test_a_profile_sent_after_the_session_ended_comes_back(alice: BrowserUser, live: Live) -> None:
+def test_a_profile_form_is_restored_after_the_session_ended(alice: BrowserUser, live: Live) -> None:
     page = type_profile(alice, live)
     assert PASSWORD not in page.evaluate("JSON.stringify({...sessionStorage})")
     log_in(page, alice.email)
@@ -368,7 +366,7 @@ def test_a_profile_sent_after_the_session_ended_comes_back(alice: BrowserUser, l
     ]
 
 
-def test_a_profile_whose_check_finds_the_session_ended_comes_back(
+def test_a_profile_form_is_restored_if_a_check_ends_in_login(
     alice: BrowserUser, live: Live
 ) -> None:
     page = alice.page
@@ -380,7 +378,7 @@ def test_a_profile_whose_check_finds_the_session_ended_comes_back(
     expect(page.locator("#account-phone")).to_have_value("+44 20 7946 0000")
 
 
-def test_a_profile_comes_back_to_nobody_else(
+def test_a_profile_form_is_not_restored_for_another_user(
     alice: BrowserUser, make_user: Callable[..., BrowserUser], live: Live
 ) -> None:
     page, bob = type_profile(alice, live), make_user("Bob", signed_up=True)
@@ -397,7 +395,7 @@ def save_profile(page: Page) -> None:
     expect(page.locator("#account-form")).not_to_have_attribute("aria-busy", "true")
 
 
-def test_a_toast_waits_to_be_read_and_can_be_dismissed(alice: BrowserUser) -> None:
+def test_a_toast_stays_for_a_while_and_can_be_dismissed(alice: BrowserUser) -> None:
     page = alice.page
     page.clock.install()
     page.goto("/account")
@@ -417,7 +415,7 @@ def test_a_toast_waits_to_be_read_and_can_be_dismissed(alice: BrowserUser) -> No
     expect(toasts).to_have_count(0)
 
 
-def test_a_toast_goes_at_the_next_submit(alice: BrowserUser, live: Live) -> None:
+def test_a_toast_disappears_at_the_next_submit(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.goto("/account")
     save_profile(page)
@@ -428,7 +426,7 @@ def test_a_toast_goes_at_the_next_submit(alice: BrowserUser, live: Live) -> None
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_toast_covers_no_form(alice: BrowserUser, width: int) -> None:
+def test_a_toast_does_not_cover_a_form(alice: BrowserUser, width: int) -> None:
     page = alice.page
     page.set_viewport_size({"width": width, "height": 844})
     page.goto("/account")

@@ -49,7 +49,7 @@ def known(name: str) -> bool:
 
 
 @needs_nginx
-def test_nginx_takes_its_example(tmp_path: Path) -> None:
+def test_nginx_accepts_the_example(tmp_path: Path) -> None:
     path = write_nginx(tmp_path, free_port(), free_port(), free_port())
     done = subprocess.run([NGINX, "-t", "-c", path], capture_output=True, text=True)
     assert (done.returncode, "warn" in done.stderr) == (0, False), done.stderr
@@ -57,7 +57,7 @@ def test_nginx_takes_its_example(tmp_path: Path) -> None:
 
 @needs_nginx
 @pytest.mark.alone
-async def test_nginx_keeps_static_files_and_machines_pages_and_holds_senders_to_a_measure(
+async def test_nginx_caches_static_files_and_limits_body_size_and_request_rate(
     migrated: Path, tmp_path: Path
 ) -> None:
     shutil.copy(migrated, tmp_path / "latchkey.db")
@@ -91,7 +91,7 @@ async def test_nginx_keeps_static_files_and_machines_pages_and_holds_senders_to_
             assert (await client.get("/login")).status_code == 502
 
 
-def test_the_example_believes_no_client_about_itself() -> None:
+def test_the_nginx_example_does_not_trust_client_headers() -> None:
     assert "X-Forwarded-For   $remote_addr" in EXAMPLE
     assert "proxy_add_x_forwarded_for" not in EXAMPLE
 
@@ -105,7 +105,7 @@ def unit() -> dict[str, list[str]]:
 
 
 @pytest.mark.skipif(ANALYZE is None, reason="there is no systemd-analyze")
-def test_systemd_takes_its_example_and_finds_it_little_exposed(tmp_path: Path) -> None:
+def test_systemd_accepts_the_example_and_rates_its_exposure_low(tmp_path: Path) -> None:
     text = (DEPLOY / "latchkey.service").read_text().replace("/opt/latchkey", str(ROOT))
     (tmp_path / "latchkey.service").write_text(text)
     done = subprocess.run(
@@ -122,7 +122,7 @@ def test_systemd_takes_its_example_and_finds_it_little_exposed(tmp_path: Path) -
     assert subprocess.run(command, capture_output=True).returncode == 0
 
 
-def test_the_service_runs_commands_that_are_and_sets_what_can_be_set() -> None:
+def test_the_service_refers_to_existing_commands_and_settings() -> None:
     service = unit()
     told = [word.partition("=")[0] for line in service["Environment"] for word in line.split()]
     assert told and all(known(name) for name in told)
@@ -132,7 +132,7 @@ def test_the_service_runs_commands_that_are_and_sets_what_can_be_set() -> None:
         assert (ROOT / Path(program).relative_to("/opt/latchkey")).exists()
 
 
-def test_the_image_copies_what_is_there_and_all_that_the_program_needs() -> None:
+def test_the_image_copies_existing_files_and_all_that_the_program_needs() -> None:
     copied = [
         rest.split()[:-1]
         for step, rest in steps((DEPLOY / "Dockerfile").read_text())
@@ -149,7 +149,7 @@ def test_the_image_copies_what_is_there_and_all_that_the_program_needs() -> None
     assert allowed == names
 
 
-def test_the_image_is_small_and_nobody_in_it_is_root() -> None:
+def test_the_image_is_small_and_does_not_run_as_root() -> None:
     all_steps = steps((DEPLOY / "Dockerfile").read_text())
     froms = [at for at, (step, _) in enumerate(all_steps) if step == "FROM"]
     assert all(re.match(r"python:3\.\d+-slim\b", all_steps[at][1]) for at in froms)
@@ -164,7 +164,7 @@ def test_the_image_is_small_and_nobody_in_it_is_root() -> None:
     assert all(known(name) or name in ("PATH", "PYTHONDONTWRITEBYTECODE") for name in environment)
 
 
-def test_the_health_check_goes_past_a_proxy_and_finds_out_what_is_down(
+def test_the_health_check_ignores_proxies_and_detects_a_stopped_program(
     migrated: Path, tmp_path: Path
 ) -> None:
     shutil.copy(migrated, tmp_path / "latchkey.db")
@@ -178,7 +178,7 @@ def test_the_health_check_goes_past_a_proxy_and_finds_out_what_is_down(
     assert subprocess.run(command, env=environ, capture_output=True).returncode == 1
 
 
-def test_the_composition_trusts_the_gateway_of_its_own_network_alone() -> None:
+def test_the_compose_file_trusts_only_the_gateway_of_its_network() -> None:
     """Relies on the gateway's IP address, from which requests through a published port come."""
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     (network,) = compose["networks"]["default"]["ipam"]["config"]
@@ -186,7 +186,7 @@ def test_the_composition_trusts_the_gateway_of_its_own_network_alone() -> None:
     assert ipaddress.ip_address(network["gateway"]) in ipaddress.ip_network(network["subnet"])
 
 
-def test_the_composition_migrates_before_it_serves_and_names_what_is() -> None:
+def test_the_compose_file_migrates_before_serving_and_names_known_settings() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = compose["services"]
     assert (
