@@ -31,8 +31,8 @@ LEFT: Final = EventTexts(
     note="out of {from}",
 )
 ACTOR_NAMES: Final = {
-    "member": "An administrator",
-    "stranger": "Someone",
+    "user": "An administrator",
+    "anonymous": "Someone",
     "operator": "The operator",
 }
 ROLE_NAMES: Final = {"user": "user", "admin": "administrator"}

@@ -81,7 +81,7 @@ RECENT_SURPLUS = Statement(
 
 async def run_pruning(store: Store, every: float = PRUNE_INTERVAL_SECONDS) -> None:
     """Prunes at intervals until canceled. Logs every error and tries again at the next interval."""
-    await asyncio.sleep(random.uniform(0, every / 10))  # noqa: S311  # nosec B311
+    await asyncio.sleep(random.uniform(0, every / 10))  # noqa: S311  (no secret)  # nosec B311
     while True:
         try:
             await prune(store)
@@ -89,7 +89,7 @@ async def run_pruning(store: Store, every: float = PRUNE_INTERVAL_SECONDS) -> No
             logger.warning("the database does not answer: pruning is postponed")
         except Exception:
             logger.exception("pruning failed, and will be tried again")
-        await asyncio.sleep(every * random.uniform(0.5, 1.5))  # noqa: S311  # nosec B311
+        await asyncio.sleep(every * random.uniform(0.5, 1.5))  # noqa: S311  (no secret)  # nosec B311
 
 
 async def prune(

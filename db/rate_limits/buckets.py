@@ -35,9 +35,8 @@ BACKOFF_SECONDS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)
 # NIST SP 800-63B-4, section 3.2.2; the bucket is then blocked until its row expires
 MAX_CONSECUTIVE_ATTEMPTS: Final = 100
 MAC_CHARS: Final = 32  # of an HMAC in hex
-CLOCK_TOLERANCE_SECONDS: Final = (
-    60.0  # seconds that two clocks, or a statement and its turn on the row, may be apart
-)
+# Two clocks, or a statement and its turn on the row, may differ by this.
+CLOCK_TOLERANCE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,7 @@ async def _take_tokens(
             return
         if store.limiter.is_flooded(empty.key):
             # The random delay spreads clients that would all repeat their request at once.
-            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311  # nosec B311
+            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311  (no secret)  # nosec B311
         raise RateLimited(max(1, ceil(empty.next_token_at - store.now().timestamp()))) from None
 
 

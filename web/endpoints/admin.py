@@ -40,7 +40,7 @@ async def show_user(request: Request) -> Response:
     query = await _read_list_query(request)
     context: dict[str, Any] = {
         "user": user,
-        "query": query,
+        "list_query": query,
         "back": _query_string(query),
         "team_error": None,
     }
@@ -150,7 +150,7 @@ async def _list_context(request: Request, viewer: Admin) -> dict[str, Any]:
     found = await admin.search_users(viewer, q=query.q, page=query.page, sort=query.sort)
     query = query.model_copy(update={"page": found.page})
     common = {"me": viewer.me, "now": now(request), "flash": "", "team_error": None}
-    return {**common, "found": found, "query": query, "back": _query_string(query)}
+    return {**common, "found": found, "list_query": query, "back": _query_string(query)}
 
 
 def _user_id(request: Request) -> str:

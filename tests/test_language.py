@@ -1,0 +1,50 @@
+"""Keeps metaphors and archaic words out of names, comments, documents and messages."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+WORDS = re.compile(
+    r"(?<![a-z])(houses?|doors?|strangers?|whoever|whomever|lest|anew|somebody|broom|dice|crowd"
+    r"|refusals?|meanwhile|by and by|of ours|guard dogs?|keyholes?)(?![a-z])",
+    re.IGNORECASE,
+)
+BRAND = (  # the front page's marketing copy and drawings, and texts that are not the project's own
+    "partials/home/page.html",
+    "web/forms/common_passwords.txt",
+    "web/endpoints/home.py",
+    "LICENSE",
+    "requirements",
+    "static/htmx",
+    "tests/attack/forgotten.txt",
+    "tests/test_language.py",
+    "docs/pictures",
+)
+
+
+def find_words(text: str) -> list[str]:
+    """Returns the words, snake_case and CamelCase names taken apart."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
+    return [found[0].lower() for found in WORDS.finditer(apart)]
+
+
+@pytest.mark.parametrize(
+    "text", ["class House:", "def open_doors():", "the front door", "lest it fails", "RefusalPage"]
+)
+def test_a_planted_word_is_found(text: str) -> None:
+    assert find_words(text)
+
+
+def test_no_file_uses_a_metaphor_or_an_archaic_word() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = []
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if name.startswith(BRAND) or path.suffix in {".png", ".svg", ".ico"} or not path.is_file():
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            found += [f"{name}:{number}: {word}" for word in find_words(line)]
+    assert found == []
