@@ -1,6 +1,6 @@
-"""The cast: Alice, a user; Bob, a stranger to Alice; Ada, the administrator.
+"""The cast: Alice, a user; Bob, another user; Ada, the administrator.
 
-They come in through the real door.
+They sign up and log in over HTTP.
 """
 
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ class Browser:
         )
 
     async def is_logged_in(self) -> bool:
-        """Whether the door is open, by the database's word."""
+        """Returns whether the session is live, according to the database."""
         return (await self.get("/dashboard")).status_code == 200
 
     @property

@@ -1,4 +1,4 @@
-"""The house under test: a real database file, the whole application, and a clock that a test can
+"""The application under test: a real database, every route, and a clock that a test can
 move.
 """
 
@@ -36,7 +36,7 @@ from web.app import create_app, open_store
 from web.rendering.templates import Templates
 from web.settings.settings import Settings, read_settings
 
-TEMPLATES: dict[bool, Templates] = {}  # compiled once for all houses with the same routes
+TEMPLATES: dict[bool, Templates] = {}  # compiled once for all applications with the same routes
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 pytest_plugins = ["tests.guide_coverage"]
 collect_ignore = ["attack", "bench", "faults"]  # programs: `python -m tests.attack`
@@ -70,7 +70,7 @@ class TestApp:
     databases: SQLiteDatabases | PostgresDatabases = field(repr=False)
 
     async def browser(self, name: str, email: str | None = None, **options: str) -> Browser:
-        """A fresh browser of somebody who has no account yet."""
+        """A browser whose user has no account yet."""
         transport = httpx.ASGITransport(
             self.asgi_app, raise_app_exceptions=False, client=("192.0.2.14", 50_000)
         )
@@ -80,21 +80,21 @@ class TestApp:
         return Browser(client, name, email or f"{name.lower()}@example.com", **options)
 
     async def sign_up_user(self, name: str, **options: str) -> Browser:
-        """Somebody who has just signed up."""
+        """A user who has just signed up."""
         person = await self.browser(name, **options)
         answer = await person.sign_up()
         assert answer.status_code == 303, answer.text
         return person
 
     async def admin(self, name: str = "Ada") -> Browser:
-        """Somebody whom the operator made an administrator before they logged in."""
+        """A user whom the operator made an administrator before log-in."""
         await self.create(name, "admin")
         person = await self.browser(name)
         assert (await person.log_in()).status_code == 303
         return person
 
     async def attacker_with_cookie_of(self, person: Browser) -> Browser:
-        """Somebody who has got hold of a person's cookie."""
+        """A browser with a stolen copy of a session cookie."""
         thief = await self.browser("Charlie")
         thief.cookie = person.cookie
         return thief
@@ -133,11 +133,11 @@ class TestApp:
         await self.change(*self.databases.mend(table))
 
     def locked(self) -> AbstractContextManager[None]:
-        """Meanwhile another program, such as a backup, holds the right to write."""
+        """Holds the write lock in another program, such as a backup."""
         return self.databases.locked(self.path)
 
     def stored(self) -> bytes:
-        """All that somebody would find who got hold of the database."""
+        """Returns everything that the database contains, as text."""
         return self.databases.stored(self.path)
 
     @property
@@ -234,7 +234,7 @@ def environ() -> dict[str, str]:
 
 @pytest.fixture
 def database_type() -> str:
-    """Which database the houses of this test stand on.
+    """The database type of this test.
 
     TEST_DATABASE says it, unless a test file does.
     """
@@ -263,7 +263,7 @@ async def make_app(
     clock: Clock,
     environ: dict[str, str],
 ) -> AsyncIterator[Callable]:
-    """Opens a house, on a database of its own or on one that another house of this test has left.
+    """Starts an application on a new database, or on that of another application of this test.
 
     `hashing` replaces the Passwords, `now` the clock; `away`: its database cannot be reached;
     `lock_timeout`: the seconds that it waits for the right to write; `engine` gives the database's

@@ -1,7 +1,7 @@
-"""The two kinds of database that a house may stand on, and what a test may do to one behind the
+"""The two database types, and what a test may do to a database without the
 program's back.
 
-A path names a house's database on both. On SQLite it is the file; on PostgreSQL it stands for a
+A path names an application's database on both. On SQLite it is the file; on PostgreSQL it stands for a
 database on the server.
 """
 
@@ -41,7 +41,7 @@ TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 
 
 class SQLiteDatabases:
-    """SQLite: each house has a copy of a file that was migrated once."""
+    """SQLite: each application has a copy of a file that was migrated once."""
 
     def __init__(self, migrated: Path) -> None:
         self._migrated = migrated
@@ -66,13 +66,13 @@ class SQLiteDatabases:
 
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:
-        """Meanwhile another program, such as a backup, holds the right to write."""
+        """Holds the write lock in another program, such as a backup."""
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             yield
 
     def stored(self, path: Path) -> bytes:
-        """All that somebody would find who got hold of the database."""
+        """Returns everything that the database contains, as text."""
         return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
 
     def fault(self, table: str, *, silent: bool) -> list[str]:
@@ -90,7 +90,7 @@ class PostgresServer:
     """A PostgreSQL server, asked from a thread of its own: a fixture may be wanted while a loop is
     running.
 
-    A migrated template is made once; each house gets a copy, which the next may have if its tables
+    A migrated template is made once; each application gets a copy, which the next may have if its tables
     are as they were.
     """
 
@@ -112,7 +112,7 @@ class PostgresServer:
 
     def create(self, template: str = "template1", options: str = "") -> str:
         self._to_dto += 1
-        name = f"house_{self._run}_{self._to_dto}"
+        name = f"app_{self._run}_{self._to_dto}"
         self.do(
             self._connection.execute(
                 f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY {options}"
@@ -150,7 +150,7 @@ class PostgresServer:
 
     @contextmanager
     def opened(self, name: str, *statements: str) -> Iterator[None]:
-        """Meanwhile another program has said this, and not gone yet."""
+        """Runs a statement in another program's open transaction."""
         other = self.do(asyncpg.connect(self.url_of(name)))
         try:
             for statement in statements:
@@ -168,17 +168,17 @@ class PostgresServer:
         """Be seen to live, on the whole server, and clear away what runs that were killed have
         left.
         """
-        await self._connection.execute(f"SET application_name = 'house_{self._run}'")
+        await self._connection.execute(f"SET application_name = 'app_{self._run}'")
         names = await self._connection.fetch(
-            r"SELECT datname FROM pg_database WHERE datname ~ '^house_\d+_\d+$'"
+            r"SELECT datname FROM pg_database WHERE datname ~ '^app_\d+_\d+$'"
         )
         alive = await self._connection.fetch("SELECT application_name FROM pg_stat_activity")
         for run in {int(name.split("_")[1]) for (name,) in names}:
-            if f"house_{run}" not in {name for (name,) in alive}:
+            if f"app_{run}" not in {name for (name,) in alive}:
                 await self._drop_all_of(run)
 
     async def _drop_all_of(self, run: int) -> None:
-        pattern = f"^house_{run}_"
+        pattern = f"^app_{run}_"
         for (name,) in await self._connection.fetch(
             "SELECT datname FROM pg_database WHERE datname ~ $1", pattern
         ):

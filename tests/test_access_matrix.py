@@ -120,7 +120,7 @@ async def cell(app: TestApp, actor: Browser, method: str, row: Route) -> str:
     return seen[0] if seen[0] == seen[1] else " ".join(seen)
 
 
-def doors(app: TestApp) -> Iterator[tuple[str, Route]]:
+def routes_of(app: TestApp) -> Iterator[tuple[str, Route]]:
     """Yields the method and the route of everything that the application serves, declared or not.
 
     HEAD is omitted because it is GET without a body.
@@ -132,7 +132,7 @@ def doors(app: TestApp) -> Iterator[tuple[str, Route]]:
 
 async def lines_of(app: TestApp, actors: dict[str, Browser], *wanted: Route) -> list[str]:
     lines = []
-    for method, row in doors(app):
+    for method, row in routes_of(app):
         if not wanted or row in wanted:
             kind = row.access.value if hasattr(row, "access") else "UNDECLARED"
             lines.append(f"{method} {row.path} ({kind})")
@@ -174,9 +174,9 @@ async def test_an_undeclared_route_appears_in_the_access_matrix(
 @pytest.mark.asvs("S04")
 def test_the_access_matrix_denies_callers_without_a_session() -> None:
     """Checks the committed file itself, because a mistake could have been committed with it."""
-    doors = re.findall(r"^(\w+) (\S+) \((\w+)\)\n((?:    .*\n)+)", TABLE.read_text(), re.M)
-    assert len(doors) > 25
-    for method, path, kind, rows in doors:
+    table = re.findall(r"^(\w+) (\S+) \((\w+)\)\n((?:    .*\n)+)", TABLE.read_text(), re.M)
+    assert len(table) > 25
+    for method, path, kind, rows in table:
         cells = dict(line.split(maxsplit=1) for line in rows.splitlines())
         assert [*cells] == [*ACTORS]
         if kind in (RouteAccess.MEMBERS.value, RouteAccess.ADMINS.value):
@@ -231,7 +231,7 @@ async def test_another_users_device_responds_like_an_unknown_one(
 async def test_every_post_route_refuses_forms_of_another_site(
     app: TestApp, actors: dict[str, Browser], foreign: dict[str, str]
 ) -> None:
-    for method, row in doors(app):
+    for method, row in routes_of(app):
         if method == "POST":
             for name in ("anonymous", "user", "admin"):
                 for headers in ({}, HTMX):

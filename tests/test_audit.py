@@ -115,7 +115,7 @@ async def cast(app: TestApp) -> Cast:
 # Recorded entries
 
 Act = Callable[[Cast], Awaitable[object]]
-STRANGER = {"actor": "anonymous", "who": None, "session": ""}
+ANONYMOUS = {"actor": "anonymous", "who": None, "session": ""}
 BY_ADA = {"who": "Ada", "session": "ada"}
 OPERATOR = {"actor": "operator", "who": None, "session": "", "address": "", "browser": ""}
 
@@ -225,17 +225,17 @@ ALICE = {"email": "alice@example.com", "password": PASSWORD}
 REFUSALS: dict[str, tuple[Act, Row]] = {
     "log-in": (
         lambda cast: cast.charlie.post("/login", ALICE | {"password": WRONG}),
-        Row("login", "refused", **STRANGER),
+        Row("login", "refused", **ANONYMOUS),
     ),
     "log-in of nobody": (
         lambda cast: cast.charlie.post(
             "/login", {"email": "nobody@example.com", "password": WRONG}
         ),
-        Row("login", "refused", whom=None, **STRANGER),
+        Row("login", "refused", whom=None, **ANONYMOUS),
     ),
     "sign-up": (
         lambda cast: cast.charlie.post("/signup", ALICE | {"name": "Charlie", "password": NEW}),
-        Row("signup", "refused", **STRANGER),
+        Row("signup", "refused", **ANONYMOUS),
     ),
     "password": (
         post("/account/password", current_password=WRONG, password=NEW),
@@ -910,7 +910,7 @@ async def test_failed_logins_with_unknown_emails_do_not_hide_others(limited: Cas
     assert await count_of(limited, "login") == before
     assert (await limited.trail())[-1].detail == {"limit": "login-unknown", "times": 1}
     await limited.charlie.post("/login", ALICE | {"password": WRONG})
-    assert (await limited.trail())[-1] == Row("login", "refused", **STRANGER)
+    assert (await limited.trail())[-1] == Row("login", "refused", **ANONYMOUS)
 
 
 @pytest.mark.asvs("S95")

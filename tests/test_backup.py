@@ -49,7 +49,7 @@ async def backup(app: TestApp, alice: Browser, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def empty_house(app: TestApp) -> TestApp:
+async def empty_app(app: TestApp) -> TestApp:
     """Returns an application that has closed its database, so that the file can be replaced."""
     await app.store.database.disconnect()
     return app
@@ -133,7 +133,7 @@ def test_a_database_of_another_program_is_not_backed_up(tmp_path: Path) -> None:
 
 @pytest.mark.reliability("R19")
 async def test_users_can_log_in_after_a_restore(
-    make_app: Callable, alice: Browser, backup: Path, empty_house: TestApp
+    make_app: Callable, alice: Browser, backup: Path, empty_app: TestApp
 ) -> None:
     """Bob signed up after the backup, so his account is in the replaced database."""
     app = await make_app()
@@ -175,17 +175,17 @@ async def test_a_backup_can_be_restored_without_an_existing_database(
 @pytest.mark.reliability("R19")
 @pytest.mark.parametrize(("mode", "kept_mode"), [(0o600, 0o600), (0o660, 0o660), (0o644, 0o600)])
 async def test_a_restore_by_root_keeps_the_owner_and_the_mode(
-    backup: Path, empty_house: TestApp, mode: int, kept_mode: int
+    backup: Path, empty_app: TestApp, mode: int, kept_mode: int
 ) -> None:
     """Otherwise the service, which runs as that user, could not open its database.
 
     Other users get no access.
     """
-    os.chown(empty_house.path, SERVICE, SERVICE)
-    empty_house.path.chmod(mode)
-    _, kept = restore(empty_house.settings.database_url, backup, NOW)
+    os.chown(empty_app.path, SERVICE, SERVICE)
+    empty_app.path.chmod(mode)
+    _, kept = restore(empty_app.settings.database_url, backup, NOW)
     assert (
-        owner_and_mode_of(empty_house.path)
+        owner_and_mode_of(empty_app.path)
         == owner_and_mode_of(kept)
         == (SERVICE, SERVICE, kept_mode)
     )
@@ -336,19 +336,19 @@ def write(sql: str) -> Callable[[Path], None]:
     ],
 )
 async def test_an_invalid_backup_is_refused_and_changes_no_file(
-    backup: Path, empty_house: TestApp, spoil: Callable[[Path], None], problem: str
+    backup: Path, empty_app: TestApp, spoil: Callable[[Path], None], problem: str
 ) -> None:
     spoil(backup)
     before = everything_in(backup.parent)
     with pytest.raises(BackupError, match=problem):
-        restore(empty_house.settings.database_url, backup, NOW)
+        restore(empty_app.settings.database_url, backup, NOW)
     assert everything_in(backup.parent) == before
 
 
 @pytest.mark.reliability("R19")
-async def test_a_damaged_database_can_be_replaced(backup: Path, empty_house: TestApp) -> None:
-    empty_house.path.write_bytes(b"\xff" * 9000)
-    _, kept = restore(empty_house.settings.database_url, backup, NOW)
+async def test_a_damaged_database_can_be_replaced(backup: Path, empty_app: TestApp) -> None:
+    empty_app.path.write_bytes(b"\xff" * 9000)
+    _, kept = restore(empty_app.settings.database_url, backup, NOW)
     assert kept.read_bytes() == b"\xff" * 9000
 
 

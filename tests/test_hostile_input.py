@@ -74,14 +74,14 @@ ELSEWHERE = [
 
 
 @pytest.fixture
-async def cheap_house(make_app: Callable, cheap: Passwords) -> TestApp:
+async def cheap_app(make_app: Callable, cheap: Passwords) -> TestApp:
     return await make_app(hashing=cheap)
 
 
 @pytest.mark.asvs("S33")
 @pytest.mark.guide("D35")
-async def test_a_name_is_rendered_as_text_on_every_page(cheap_house: TestApp) -> None:
-    app = cheap_house
+async def test_a_name_is_rendered_as_text_on_every_page(cheap_app: TestApp) -> None:
+    app = cheap_app
     pages = ("/dashboard", "/devices", "/handbook")
     plain = await app.sign_up_user("Alice", email="alice@example.com")
     ada = await app.admin("Ada")
@@ -121,8 +121,8 @@ async def test_a_live_check_renders_the_value_as_text(anonymous: Browser) -> Non
 
 
 @pytest.mark.asvs("S33")
-async def test_a_user_agent_is_rendered_as_text(cheap_house: TestApp) -> None:
-    app = cheap_house
+async def test_a_user_agent_is_rendered_as_text(cheap_app: TestApp) -> None:
+    app = cheap_app
     alice = await app.sign_up_user("Alice", user_agent="curl/8.5.0")
     shape = read(await alice.get("/devices")).shape
     agents = [text.encode("ascii", "ignore").decode() for text in MARKUP]
@@ -157,8 +157,8 @@ async def test_the_next_parameter_is_rendered_as_text(anonymous: Browser) -> Non
 
 @pytest.mark.asvs("S34")
 @pytest.mark.guide("D9")
-async def test_login_redirects_only_to_protected_pages(cheap_house: TestApp) -> None:
-    alice = await cheap_house.sign_up_user("Alice")
+async def test_login_redirects_only_to_protected_pages(cheap_app: TestApp) -> None:
+    alice = await cheap_app.sign_up_user("Alice")
     for target in ELSEWHERE:
         await alice.post("/logout")
         answer = await alice.log_in(next=target)
@@ -317,27 +317,27 @@ fuzzed = settings(
 @fuzzed
 @given(name=anything)
 async def test_any_name_is_refused_with_an_error_or_shown_unchanged(
-    cheap_house: TestApp, name: str
+    cheap_app: TestApp, name: str
 ) -> None:
-    guests = await cheap_house.count("users")
-    user = await cheap_house.browser(name, email=f"guest{guests}@example.com")
+    guests = await cheap_app.count("users")
+    user = await cheap_app.browser(name, email=f"guest{guests}@example.com")
     answer = await user.sign_up()
     if answer.status_code == 303:
         assert read(await user.get("/dashboard")).one(data_viewer_name=True).text == name.strip()
     else:
         assert answer.status_code == 422
         assert read(answer).one(id="name-message").text.startswith("Error: ")
-        assert await cheap_house.count("users") == guests
+        assert await cheap_app.count("users") == guests
 
 
 @pytest.mark.asvs("S85")
 @fuzzed
 @given(field=st.sampled_from(["email", "password"]), text=anything | st.emails())
 async def test_any_email_or_password_is_refused_with_an_error_or_works(
-    cheap_house: TestApp, field: str, text: str
+    cheap_app: TestApp, field: str, text: str
 ) -> None:
-    guests = await cheap_house.count("users")
-    user = await cheap_house.browser("Guest", email=f"guest{guests}@example.com")
+    guests = await cheap_app.count("users")
+    user = await cheap_app.browser("Guest", email=f"guest{guests}@example.com")
     fields = {"name": "Guest", "email": user.email, "password": PASSWORD, field: text}
     answer = await user.post("/signup", fields)
     if answer.status_code == 303:
@@ -346,7 +346,7 @@ async def test_any_email_or_password_is_refused_with_an_error_or_works(
     else:
         assert answer.status_code == 422
         assert read(answer).one("input", id=field).attrs["aria-invalid"] == "true"
-        assert await cheap_house.count("users") == guests
+        assert await cheap_app.count("users") == guests
 
 
 @pytest.mark.asvs("S85")
@@ -359,9 +359,9 @@ async def test_any_email_or_password_is_refused_with_an_error_or_works(
     | st.dictionaries(st.sampled_from([*CHARLIE, "next", "viewer"]), anything).map(urlencode),
 )
 async def test_any_request_body_gets_a_regular_response(
-    cheap_house: TestApp, path: str, body: bytes | str
+    cheap_app: TestApp, path: str, body: bytes | str
 ) -> None:
-    user = await cheap_house.browser("Guest")
+    user = await cheap_app.browser("Guest")
     answer = await user.client.post(path, content=body, headers=FORM)
     assert answer.status_code in (200, 422)
     assert user.cookie is None

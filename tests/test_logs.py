@@ -341,7 +341,7 @@ async def test_a_failure_is_logged_with_its_route_and_not_with_its_path(
     assert "/users/alice" not in caplog.text
 
 
-def lines_of_ours() -> Iterator[str]:
+def logged_messages() -> Iterator[str]:
     """Yields the messages of the program's logger calls, with "…" for each placeholder."""
     for path in (*(ROOT / "web").rglob("*.py"), *(ROOT / "db").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -354,7 +354,7 @@ def lines_of_ours() -> Iterator[str]:
 @pytest.mark.asvs("S113")
 def test_the_documentation_lists_every_log_message() -> None:
     inventory = (ROOT / "docs" / "operations.md").read_text().partition("## Log messages")[2]
-    lines = [*lines_of_ours()]
+    lines = [*logged_messages()]
     assert len(lines) > 6
     assert [line for line in lines if f"`{line}" not in inventory] == []
 

@@ -162,8 +162,8 @@ async def test_forty_sign_ups_with_one_email_across_processes_make_one_account(
     deployment: Deployment,
 ) -> None:
     """The password is the same, so every sign-up after the first one logs in."""
-    crowd = [deployment.browser("Erin", first=number % 2) for number in range(40)]
-    waiting, made = crowd, 0
+    group = [deployment.browser("Erin", first=number % 2) for number in range(40)]
+    waiting, made = group, 0
     while waiting:
         answers = await asyncio.gather(*[user.sign_up() for user in waiting])
         assert {answer.status_code for answer in answers} <= {303, 503}

@@ -72,9 +72,9 @@ async def test_fifty_concurrent_hashes_are_all_done() -> None:
     hasher = HeldHasher()
     passwords = Passwords(hasher=hasher)
     async with hasher.held("hash", passwords.hash(HUSH)) as first:
-        crowd = [asyncio.create_task(passwords.hash(HUSH)) for _ in range(49)]
+        group = [asyncio.create_task(passwords.hash(HUSH)) for _ in range(49)]
         await asyncio.sleep(0)
-    assert len(await asyncio.gather(first, *crowd)) == passwords.hashes == 50
+    assert len(await asyncio.gather(first, *group)) == passwords.hashes == 50
 
 
 @pytest.mark.reliability("R13")
@@ -82,12 +82,12 @@ async def test_a_hash_that_would_wait_too_long_is_refused_with_retry_after(
     slow: Passwords,
 ) -> None:
     await slow.hash(HUSH)
-    crowd = [asyncio.create_task(slow.hash(HUSH)) for _ in range(100)]
+    group = [asyncio.create_task(slow.hash(HUSH)) for _ in range(100)]
     await asyncio.sleep(0)
-    refused = [task.exception() for task in crowd if task.done()]
-    for task in crowd:
+    refused = [task.exception() for task in group if task.done()]
+    for task in group:
         task.cancel()
-    outcomes = await asyncio.gather(*crowd, return_exceptions=True)
+    outcomes = await asyncio.gather(*group, return_exceptions=True)
     assert 0 < len(refused) < 100
     assert all(isinstance(error, Unavailable) and error.retry_after >= 2 for error in refused)
     assert refused == [outcome for outcome in outcomes if isinstance(outcome, Unavailable)]
@@ -101,9 +101,9 @@ async def test_hashes_of_a_user_run_before_those_of_anonymous_clients(patient: P
         await patient.hash(HUSH, user_id=user_id)
         finished.append(who)
 
-    crowd = [asyncio.create_task(hash("door", None)) for _ in range(4)]
+    group = [asyncio.create_task(hash("door", None)) for _ in range(4)]
     await asyncio.sleep(0)
-    await asyncio.gather(hash("member", "alice"), *crowd)
+    await asyncio.gather(hash("member", "alice"), *group)
     assert finished.index("member") <= 1
 
 

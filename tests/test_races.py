@@ -154,8 +154,8 @@ async def test_fifty_concurrent_requests_during_renewal_all_succeed(
 async def test_concurrent_role_changes_leave_at_least_one_administrator(
     app: TestApp,
 ) -> None:
-    crowd = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara", "Dorothy", "Grace")]
-    admins = [require_admin(await app.viewer_of(person)) for person in crowd]
+    group = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara", "Dorothy", "Grace")]
+    admins = [require_admin(await app.viewer_of(person)) for person in group]
     for _ in range(6):
         await app.change("UPDATE users SET role = 'user' WHERE id <> (SELECT max(id) FROM users)")
         changes = [
@@ -175,7 +175,7 @@ async def test_concurrent_role_changes_leave_at_least_one_administrator(
     outcomes = await asyncio.gather(*disabling, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} <= {type(None), LastAdmin, NotLoggedIn}
     left = await app.rows("SELECT id FROM users WHERE disabled_at IS NULL")
-    assert len(left) == len(crowd) - outcomes.count(None) > 0
+    assert len(left) == len(group) - outcomes.count(None) > 0
 
 
 ROUNDS = 200
@@ -268,8 +268,8 @@ async def test_concurrent_changes_of_the_same_users_do_not_deadlock(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
-    crowd = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara")]
-    admins = [require_admin(await app.viewer_of(person)) for person in crowd]
+    group = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara")]
+    admins = [require_admin(await app.viewer_of(person)) for person in group]
     for number in range(ROUNDS // 10):
         outcomes = await asyncio.gather(
             *[
@@ -280,12 +280,12 @@ async def test_concurrent_changes_of_the_same_users_do_not_deadlock(
             *[admin.change_user_role(one, two.id, "admin") for one in admins for two in admins],
             *[account.change_profile(one, phone=str(number)) for one in admins],
             *[devices.revoke_others(one) for one in admins],
-            *[(await app.browser(person.name)).log_in() for person in crowd],
+            *[(await app.browser(person.name)).log_in() for person in group],
         )
         answers = [
             outcome.status_code for outcome in outcomes if isinstance(outcome, httpx.Response)
         ]
-        assert answers == [303] * len(crowd)
+        assert answers == [303] * len(group)
 
 
 @pytest.mark.asvs("S102")
@@ -293,9 +293,9 @@ async def test_only_one_of_twenty_concurrent_users_gets_a_slug(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
-    crowd = [await app.sign_up_user(f"Guest{number}") for number in range(20)]
+    group = [await app.sign_up_user(f"Guest{number}") for number in range(20)]
     answers = await asyncio.gather(
-        *[person.post("/account", {"slug": "wonderland"}) for person in crowd]
+        *[person.post("/account", {"slug": "wonderland"}) for person in group]
     )
     assert sorted(answer.status_code for answer in answers) == [303] + [422] * 19
     assert await app.rows("SELECT count(*) AS n FROM users WHERE slug = 'wonderland'") == [(1,)]
@@ -323,12 +323,12 @@ async def test_concurrent_log_ins_log_outs_and_password_changes_are_serializable
     app = await make_app(hashing=cheap, SESSION_STRATEGY=strategy)
     alice, old, new = await app.sign_up_user("Alice"), PASSWORD, NEW_PASSWORD
     for _ in range(6):
-        crowd = [await app.browser("Alice") for _ in range(6)]
+        group = [await app.browser("Alice") for _ in range(6)]
         leaving, changing, after = [await app.attacker_with_cookie_of(alice) for _ in range(3)]
         left, changed, *answers = await asyncio.gather(
             leaving.post("/devices/revoke-all"),
             changing.post("/account/password", {"current_password": old, "password": new}),
-            *[person.log_in(old) for person in crowd],
+            *[person.log_in(old) for person in group],
         )
         assert {
             left.headers["location"].partition("?")[0],
@@ -336,7 +336,7 @@ async def test_concurrent_log_ins_log_outs_and_password_changes_are_serializable
         } == {"/login"}
         assert not await after.is_logged_in(), "both end it"
         if changed.headers["location"] == "/account":
-            assert [await person.is_logged_in() for person in crowd] == [False] * 6, (
+            assert [await person.is_logged_in() for person in group] == [False] * 6, (
                 "the old password opens nothing"
             )
             old, new = new, old
@@ -356,14 +356,14 @@ async def test_concurrent_ends_of_sessions_do_not_deadlock(
         for person in [await app.browser("Alice") for _ in range(25)]:
             await person.log_in()
         app.clock.move(days=8)
-        crowd = [await app.browser("Alice") for _ in range(8)]
-        for person in crowd:
+        group = [await app.browser("Alice") for _ in range(8)]
+        for person in group:
             await person.log_in()
-        viewers = [await app.viewer_of(person) for person in crowd]
+        viewers = [await app.viewer_of(person) for person in group]
         outcomes = await asyncio.gather(
             *[prune(app.store) for _ in range(3)],
             *[devices.revoke_others(viewer) for viewer in viewers],
-            *[person.log_in() for person in crowd],
+            *[person.log_in() for person in group],
             devices.revoke_all(viewers[0]),
             *[alice.log_in() for _ in range(4)],
             return_exceptions=True,

@@ -285,14 +285,14 @@ async def test_a_refund_also_removes_the_block_that_the_attempt_caused(
 ) -> None:
     store = app.store
     for _ in range(10):
-        await store.value(build_take(clock().timestamp(), (LOGIN_DEVICE, "somebody")))
+        await store.value(build_take(clock().timestamp(), (LOGIN_DEVICE, "someone")))
         clock.move(minutes=5)
     for _ in range(3):
         assert (
-            await store.value(build_take(clock().timestamp(), (LOGIN_DEVICE, "somebody")))
+            await store.value(build_take(clock().timestamp(), (LOGIN_DEVICE, "someone")))
             is not None
         )
-        await store.count(build_refund(clock().timestamp(), (LOGIN_DEVICE, "somebody")))
+        await store.count(build_refund(clock().timestamp(), (LOGIN_DEVICE, "someone")))
     assert await app.rows("SELECT taken, rests_until FROM buckets") == [(10, 0.0)]
 
 
@@ -727,12 +727,12 @@ async def test_a_host_with_a_slow_clock_grants_no_extra_tokens(
 ) -> None:
     store, now = app.store, clock().timestamp()
     taken = [
-        await store.value(build_take(now + n / 1000, (limit, "somebody")))
+        await store.value(build_take(now + n / 1000, (limit, "someone")))
         for n in range(limit.burst)
     ]
     assert None not in taken
     for behind in (0.0, 0.001, 0.1, 30.0):
-        assert await store.value(build_take(now - behind, (limit, "somebody"))) is None
+        assert await store.value(build_take(now - behind, (limit, "someone"))) is None
     assert await app.rows("SELECT taken FROM buckets") == [(limit.burst,)]
 
 
@@ -743,10 +743,10 @@ async def test_a_block_does_not_end_earlier_on_a_host_with_a_slow_clock(
 ) -> None:
     store, now = app.store, clock().timestamp()
     for n in range(20):
-        await store.value(build_take(now + n * 7200, (LOGIN_DEVICE, "somebody")))
+        await store.value(build_take(now + n * 7200, (LOGIN_DEVICE, "someone")))
     assert await app.rows("SELECT taken FROM buckets") == [(20,)]
     assert (
-        await store.value(build_take(now + 19 * 7200 - behind, (LOGIN_DEVICE, "somebody"))) is None
+        await store.value(build_take(now + 19 * 7200 - behind, (LOGIN_DEVICE, "someone"))) is None
     )
 
 

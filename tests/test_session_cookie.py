@@ -48,7 +48,7 @@ def signed(header: dict, claims: dict | bytes, secret: str = SECRET) -> str:
     )
 
 
-async def is_a_stranger(app: TestApp, cookie: str) -> bool:
+async def is_anonymous(app: TestApp, cookie: str) -> bool:
     """Returns whether every type of route treats the cookie as missing, without a server error."""
     person = await app.browser("Charlie")
     answers = [
@@ -109,10 +109,10 @@ async def test_the_database_stores_a_hash_of_the_session_id_only(
     assert stored == hashlib.sha256(sid.encode()).hexdigest()
     assert sid not in (row_id, stored)
     stolen = {**claims_of(str(alice.cookie)), "sid": stored}
-    assert await is_a_stranger_once_signed(app, alice, stolen)
+    assert await is_anonymous_with_claims(app, alice, stolen)
 
 
-async def is_a_stranger_once_signed(app: TestApp, person: Browser, claims: dict) -> bool:
+async def is_anonymous_with_claims(app: TestApp, person: Browser, claims: dict) -> bool:
     """Returns whether the claims are refused although the application's key has signed them."""
     thief = await app.attacker_with_cookie_of(person)
     thief.cookie = signed(header_of(str(person.cookie)), claims)
@@ -211,7 +211,7 @@ def forgeries(token: str) -> dict[str, str]:
 async def test_a_forged_cookie_is_treated_as_missing(app: TestApp, alice: Browser) -> None:
     before = app.statements
     cookies = forgeries(str(alice.cookie))
-    assert [name for name, cookie in cookies.items() if not await is_a_stranger(app, cookie)] == []
+    assert [name for name, cookie in cookies.items() if not await is_anonymous(app, cookie)] == []
     assert app.statements == before
     assert await alice.is_logged_in()
 
@@ -220,7 +220,7 @@ async def test_a_signed_session_id_of_another_user_is_refused(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     mixed = {**claims_of(str(alice.cookie)), "sub": claims_of(str(bob.cookie))["sub"]}
-    assert await is_a_stranger_once_signed(app, alice, mixed)
+    assert await is_anonymous_with_claims(app, alice, mixed)
 
 
 @pytest.mark.guide("B6", "C3")
@@ -318,7 +318,7 @@ async def test_the_second_half_of_a_session_renews_it_with_a_new_token(
 @pytest.mark.asvs("S64")
 async def test_an_unused_session_ends_after_seven_days(app: TestApp, alice: Browser) -> None:
     app.clock.move(days=7)
-    assert await is_a_stranger(app, str(alice.cookie))
+    assert await is_anonymous(app, str(alice.cookie))
 
 
 @pytest.mark.guide("B12")
@@ -330,7 +330,7 @@ async def test_renewal_ends_thirty_days_after_the_log_in(app: TestApp, alice: Br
     last = claims_of(str(alice.cookie))
     assert (last["iat"], last["exp"]) == (LOG_IN, LOG_IN + 30 * DAY)
     app.clock.move(days=1)
-    assert await is_a_stranger(app, str(alice.cookie))
+    assert await is_anonymous(app, str(alice.cookie))
 
 
 @pytest.mark.guide("B13")

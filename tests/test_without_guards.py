@@ -74,7 +74,7 @@ async def everything(app: TestApp) -> list[list[tuple]]:
     return [await app.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
 
 
-async def open_door(app: TestApp, person: Browser) -> Browser:
+async def open_without_guards(app: TestApp, person: Browser) -> Browser:
     """Returns a browser of the same user for the application without guards."""
     visitor = await unguarded(app).browser(person.name, person.email)
     visitor.cookie = person.cookie
@@ -106,7 +106,7 @@ async def test_the_application_without_guards_has_no_guard(app: TestApp) -> None
 async def test_without_guards_only_a_live_session_gives_access(
     app: TestApp, revoked: Browser, who: str
 ) -> None:
-    visitor = await open_door(app, revoked)
+    visitor = await open_without_guards(app, revoked)
     cookie = revoked.cookie if who == "revoked" else None
     before = await everything(app)
     for method, row in rows_for(RouteAccess.MEMBERS, RouteAccess.ADMINS):
@@ -139,7 +139,7 @@ def is_turned_away(answer: httpx.Response, path: str) -> bool:
 async def test_without_guards_a_user_has_no_access_to_administration(
     app: TestApp, revoked: Browser, bob: Browser
 ) -> None:
-    visitor, before = await open_door(app, bob), await everything(app)
+    visitor, before = await open_without_guards(app, bob), await everything(app)
     for method, row in rows_for(RouteAccess.ADMINS):
         path = await address(app, row)
         for headers in ({}, HTMX):
@@ -163,7 +163,7 @@ async def test_without_guards_permitted_users_still_have_access(
         (bob, ["/dashboard", "/devices", "/account"]),
         (ada, ["/admin/users", "/api/admin/users"]),
     ):
-        visitor = await open_door(app, person)
+        visitor = await open_without_guards(app, person)
         assert [(await visitor.get(page)).status_code for page in pages] == [200] * len(pages)
 
 
@@ -171,7 +171,7 @@ async def test_without_guards_permitted_users_still_have_access(
 async def test_without_guards_only_the_handbook_is_public_and_has_no_user_data(
     app: TestApp, revoked: Browser
 ) -> None:
-    visitor = await open_door(app, revoked)
+    visitor = await open_without_guards(app, revoked)
     visitor.cookie, opened, before = None, {}, app.statements
     for method, row in rows_for(RouteAccess.MEMBERS, RouteAccess.ADMINS):
         answer = await visitor.ask(method, re.sub(r"{\w+}", "name", row.path))

@@ -108,7 +108,7 @@ def open_handle(path: str, busy_timeout: int, query_only: bool) -> Handle:
             "PRAGMA foreign_keys=ON",
             f"PRAGMA query_only={query_only:d}",
         )
-        # whoever writes is alone here
+        # SQLite has one writer at a time
         handle.create_function("pg_advisory_xact_lock", 1, lambda number: None)
         handle.set_progress_handler(handle.is_past_deadline, PROGRESS_STEPS)
     except BaseException:

@@ -23,7 +23,7 @@ BROKEN_SECONDS = 10.0  # seconds
 
 
 class Writer:
-    """Whoever waits for it longer than `wait` seconds is refused: Unavailable.
+    """Raises Unavailable after waiting more than `wait` seconds for it.
 
     Turns come in the order of asking.
 

@@ -36,7 +36,7 @@ async def test_an_account_names_its_columns_and_the_hash_is_none_of_them(
     assert shown == account.Account("Alice", "alice@example.com", "alice", "", "")
 
 
-async def test_whoever_is_deleted_meanwhile_is_not_logged_in(app: TestApp, alice: Browser) -> None:
+async def test_a_user_deleted_during_login_is_not_logged_in(app: TestApp, alice: Browser) -> None:
     viewer = await app.viewer_of(alice)
     await app.change("DELETE FROM users")
     with pytest.raises(NotLoggedIn) as refusal:

@@ -30,7 +30,7 @@ async def test_address_and_password_must_both_fit(app: TestApp, alice: Browser) 
 
 @pytest.mark.guide("A21")
 @pytest.mark.asvs("S37")
-async def test_whoever_is_disabled_while_the_hash_is_computed_does_not_get_in(
+async def test_a_user_disabled_during_hashing_is_not_logged_in(
     make_app: Callable,
 ) -> None:
     hasher = HeldHasher()

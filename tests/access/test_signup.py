@@ -72,7 +72,7 @@ async def test_a_slug_is_made_of_the_name(make_app: Callable, cheap: Passwords) 
     assert dict(await app.rows("SELECT name, slug FROM users")) == SLUGS
 
 
-async def test_a_name_without_letters_of_ours_gets_a_slug_nevertheless(
+async def test_a_name_without_latin_letters_gets_a_slug(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)

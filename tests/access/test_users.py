@@ -26,7 +26,7 @@ async def bob(app: TestApp, bob: Browser) -> Browser:
 
 
 @pytest.mark.guide("D22", "D25", "T12")
-async def test_a_stranger_to_the_team_gets_neither_address_nor_phone(
+async def test_a_user_of_another_team_sees_neither_email_nor_phone(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     profile = await users.get_profile(await app.viewer_of(alice), "bob")

@@ -71,7 +71,7 @@ WAYS = st.sampled_from([[], [b"HX-Request: true"], [b"Accept: application/json"]
 
 
 @dataclass
-class Crowd:
+class FuzzRun:
     """The number of tried cases, and the findings, which Hypothesis reduces to small examples."""
 
     program: Program
@@ -117,55 +117,57 @@ def version() -> str:
 
 
 def strike(program: Program) -> Seen:
-    crowd = Crowd(program, Wire(program.port), [])
+    fuzz_run = FuzzRun(program, Wire(program.port), [])
     for path, names, who in FORMS:
-        fuzz_form(crowd, path.format(**program.ids), names, who)
+        fuzz_form(fuzz_run, path.format(**program.ids), names, who)
     for method, path, who in IDS:
-        fuzz_id(crowd, method, path, who)
-    in_forms = crowd.number
-    fuzz_cookie(crowd)
-    fuzz_device_cookie(crowd)
-    in_cookies = crowd.number - in_forms
-    fuzz_headers(crowd)
-    in_headers = crowd.number - in_forms - in_cookies
-    fuzz_frames(crowd)
-    crowd.wire.close()
+        fuzz_id(fuzz_run, method, path, who)
+    in_forms = fuzz_run.number
+    fuzz_cookie(fuzz_run)
+    fuzz_device_cookie(fuzz_run)
+    in_cookies = fuzz_run.number - in_forms
+    fuzz_headers(fuzz_run)
+    in_headers = fuzz_run.number - in_forms - in_cookies
+    fuzz_frames(fuzz_run)
+    fuzz_run.wire.close()
     if "Traceback" in program.logged():
         told = program.logged().partition("Traceback")[2]
-        crowd.findings.append(Finding("unhandled exception", told[-300:]))
+        fuzz_run.findings.append(Finding("unhandled exception", told[-300:]))
     still = [
         who
         for who in program.cookies
         if program.ask("GET", "/dashboard", cookie=program.cookies[who])[0] != 200
     ]
-    crowd.findings += [Finding("a session ended during the attack", who) for who in still]
+    fuzz_run.findings += [Finding("a session ended during the attack", who) for who in still]
     did = f"{in_forms:,} cases on {len(FORMS)} forms and {len(IDS)} ids and queries, {in_cookies:,} cookies, "
-    did += f"{in_headers:,} sets of headers, {crowd.number - in_forms - in_cookies - in_headers:,} framings of a body"
-    return Seen(did, crowd.findings)
+    did += f"{in_headers:,} sets of headers, {fuzz_run.number - in_forms - in_cookies - in_headers:,} framings of a body"
+    return Seen(did, fuzz_run.findings)
 
 
-def fuzz_form(crowd: Crowd, path: str, names: list[str], who: str) -> None:
+def fuzz_form(fuzz_run: FuzzRun, path: str, names: list[str], who: str) -> None:
     @given(body=forms(names), kind=st.sampled_from(TYPES), way=WAYS)
     def test(body: bytes, kind: bytes, way: list[bytes]) -> None:
-        headers = [*crowd.cookie(who), *way, b"Content-Type: " + kind]
-        answer = crowd.ask("POST", path.encode(), headers, body)
+        headers = [*fuzz_run.cookie(who), *way, b"Content-Type: " + kind]
+        answer = fuzz_run.ask("POST", path.encode(), headers, body)
         opened = "set-cookie" in answer.headers and answer.status in (204, 303) and not who
         assert path == "/signup" or not opened, f"{path} started a session: {body!r}"
 
-    crowd.run(f"POST {path}", EACH, test)
+    fuzz_run.run(f"POST {path}", EACH, test)
 
 
-def fuzz_id(crowd: Crowd, method: str, path: str, who: str) -> None:
+def fuzz_id(fuzz_run: FuzzRun, method: str, path: str, who: str) -> None:
     @given(segment=segments(), way=WAYS)
     def test(segment: bytes, way: list[bytes]) -> None:
         target = path.encode().replace(b"{}", segment)
-        crowd.ask(method, target, [*crowd.cookie(who), *way], b"" if method == "POST" else None)
+        fuzz_run.ask(
+            method, target, [*fuzz_run.cookie(who), *way], b"" if method == "POST" else None
+        )
 
-    crowd.run(f"{method} {path}", EACH, test)
+    fuzz_run.run(f"{method} {path}", EACH, test)
 
 
-def fuzz_cookie(crowd: Crowd) -> None:
-    real = [crowd.program.cookies[who] for who in ("ada", "charlie")]
+def fuzz_cookie(fuzz_run: FuzzRun) -> None:
+    real = [fuzz_run.program.cookies[who] for who in ("ada", "charlie")]
     known = {cookie.partition("=")[2] for cookie in real}
 
     @given(
@@ -174,17 +176,17 @@ def fuzz_cookie(crowd: Crowd) -> None:
     def test(line: bytes, path: bytes) -> None:
         if set(values(line)) & known:
             return  # The line contains a real cookie, which may give access.
-        answer = crowd.ask("GET", path, [b"Cookie: " + line])
+        answer = fuzz_run.ask("GET", path, [b"Cookie: " + line])
         assert answer.status in (303, 400, 401, 431), (
             f"{path!r} opens with {line!r}: {answer.status}"
         )
 
-    crowd.run("the cookie", OF_COOKIES, test)
+    fuzz_run.run("the cookie", OF_COOKIES, test)
 
 
-def fuzz_device_cookie(crowd: Crowd) -> None:
+def fuzz_device_cookie(fuzz_run: FuzzRun) -> None:
     """Checks that no device cookie makes a wrong password valid."""
-    real = [crowd.program.cookies[who] for who in ("ada", "charlie")]
+    real = [fuzz_run.program.cookies[who] for who in ("ada", "charlie")]
     form = b"email=charlie@example.com&password=wrong-password-1"
 
     @given(line=cookies(real))
@@ -193,18 +195,18 @@ def fuzz_device_cookie(crowd: Crowd) -> None:
             b"Cookie: " + line.replace(b"session=", b"device="),
             b"Content-Type: application/x-www-form-urlencoded",
         ]
-        answer = crowd.ask("POST", b"/login", headers, form)
+        answer = fuzz_run.ask("POST", b"/login", headers, form)
         assert answer.status in (400, 422, 431), f"/login with {line!r}: {answer.status}"
 
-    crowd.run("the device cookie", OF_DEVICE_COOKIES, test)
+    fuzz_run.run("the device cookie", OF_DEVICE_COOKIES, test)
 
 
-def fuzz_headers(crowd: Crowd) -> None:
+def fuzz_headers(fuzz_run: FuzzRun) -> None:
     """Checks that no header causes an error.
 
     Whatever the other headers are, other hosts and cross-site forms must be refused.
     """
-    charlie = crowd.cookie("charlie")
+    charlie = fuzz_run.cookie("charlie")
 
     @given(
         lines=headers(),
@@ -212,7 +214,7 @@ def fuzz_headers(crowd: Crowd) -> None:
         hosts=st.none() | st.sampled_from(FOREIGN_HOSTS),
     )
     def test_page(lines: list[bytes], who: list[bytes], hosts: list[bytes] | None) -> None:
-        answer = crowd.ask(
+        answer = fuzz_run.ask(
             "GET", b"/login" if not who else b"/dashboard", [*who, *lines], hosts=hosts
         )
         assert hosts is None or answer.status in (400, 431), (
@@ -222,30 +224,30 @@ def fuzz_headers(crowd: Crowd) -> None:
     @given(lines=headers(), foreign=st.just([]) | st.sampled_from(FOREIGN_SITES))
     def test_form(lines: list[bytes], foreign: list[bytes]) -> None:
         kind = b"Content-Type: application/x-www-form-urlencoded"
-        answer = crowd.ask(
+        answer = fuzz_run.ask(
             "POST", b"/account/check/name", [*charlie, kind, *foreign, *lines], b"name=Charlie"
         )
         assert not foreign or answer.status in (400, 403, 431), (
             f"{foreign} with {lines}: {answer.status}"
         )
 
-    crowd.run("the headers of a page", OF_HEADERS // 2, test_page)
-    crowd.run("the headers of a form", OF_HEADERS // 2, test_form)
+    fuzz_run.run("the headers of a page", OF_HEADERS // 2, test_page)
+    fuzz_run.run("the headers of a form", OF_HEADERS // 2, test_form)
 
 
-def fuzz_frames(crowd: Crowd) -> None:
+def fuzz_frames(fuzz_run: FuzzRun) -> None:
     """Checks that a cookie in a trailer gives no access and that no framing causes an error."""
-    port, cookie = crowd.program.port, crowd.program.cookies["charlie"].encode()
+    port, cookie = fuzz_run.program.port, fuzz_run.program.cookies["charlie"].encode()
 
     @given(raw=framed(SESSION_OF, b"Cookie: " + cookie))
     def test(raw: bytes) -> None:
-        crowd.number += 1
+        fuzz_run.number += 1
         answers = exchange(port, raw, FRAME_SECONDS)
         assert not opens(answers), f"a trailer opened a session: {raw!r}"
         failed = re.findall(rb"HTTP/1.1 5\d\d", answers)
         assert not failed, f"{raw!r}: {failed}"
 
-    crowd.run("the framing of a body", OF_FRAMES, test)
+    fuzz_run.run("the framing of a body", OF_FRAMES, test)
 
 
 def opens(answers: bytes) -> bool:

@@ -72,7 +72,7 @@ async def dashboard(request: Request) -> HTMLResponse:
     name, email, slug, phone, team, role, created_at, previous_login_at = profile
     me = Me(viewer[0], viewer[1], viewer[2], viewer[3])
     if me.id not in layouts:
-        variant = LayoutVariant("house", "key", "/dashboard", me.role, True)
+        variant = LayoutVariant("app", "key", "/dashboard", me.role, True)
         html = latchkey.state.layouts.fill(variant, "Dashboard", me, "@@MAIN@@").decode()
         above, _, below = html.partition("@@MAIN@@")
         layouts[me.id] = above, below

@@ -125,16 +125,16 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Serves one application for all tests; every test creates users of its own."""
     database = tmp_path_factory.mktemp("live") / "latchkey.db"
     migrate(Secret(f"sqlite:///{database}"))
-    with serve(database, SECRET) as house:
-        yield house
+    with serve(database, SECRET) as live:
+        yield live
 
 
 @pytest.fixture
 def away(tmp_path: Path) -> Iterator[Live]:
     """Serves an application whose database cannot be opened."""
     (tmp_path / "latchkey.db").mkdir()
-    with serve(tmp_path / "latchkey.db", SECRET) as house:
-        yield house
+    with serve(tmp_path / "latchkey.db", SECRET) as live:
+        yield live
 
 
 @pytest.fixture

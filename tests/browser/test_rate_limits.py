@@ -37,9 +37,9 @@ def limited(tmp_path: Path) -> Iterator[Live]:
     """Serves an application with rate limits, where Alice has an account."""
     database = tmp_path / "latchkey.db"
     migrate(Secret(f"sqlite:///{database}"))
-    with serve(database, SECRET, RATE_LIMITS="enforce") as house:
-        house.create("Alice", ALICE)
-        yield house
+    with serve(database, SECRET, RATE_LIMITS="enforce") as live:
+        live.create("Alice", ALICE)
+        yield live
 
 
 @pytest.fixture
@@ -117,10 +117,10 @@ def test_private_sign_up_leads_to_login_for_new_and_taken_emails(
 ) -> None:
     database = tmp_path / "private.db"
     migrate(Secret(f"sqlite:///{database}"))
-    with serve(database, SECRET, SIGNUP_PRIVACY="private") as house:
-        house.create("Alice", ALICE)
+    with serve(database, SECRET, SIGNUP_PRIVACY="private") as live:
+        live.create("Alice", ALICE)
         for email in (ALICE, "grace@example.com"):
-            page = open_page(of=house)
+            page = open_page(of=live)
             sign_up(page, "Grace", email)
             expect_path(page, "/login")
             expect(page.locator("main")).to_contain_text(

@@ -82,9 +82,9 @@ async def test_nginx_caches_static_files_and_limits_body_size_and_request_rate(
             style = re.search(r"/static/[^\"]+\.css", front.text)[0]  # type: ignore[index]
             first = await client.get(style)
             assert (await client.post("/login", content=b"x" * 70_000)).status_code == 413
-            crowd = await asyncio.gather(*[client.post("/logout") for _ in range(80)])
-            assert {answer.status_code for answer in crowd} == {303, 429}
-            assert 50 <= [answer.status_code for answer in crowd].count(303) < 70
+            group = await asyncio.gather(*[client.post("/logout") for _ in range(80)])
+            assert {answer.status_code for answer in group} == {303, 429}
+            assert 50 <= [answer.status_code for answer in group].count(303) < 70
             assert (await client.get("/login")).status_code == 200
             program.end()
             assert (await client.get(style)).content == first.content

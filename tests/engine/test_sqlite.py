@@ -509,7 +509,7 @@ async def test_a_hundred_transactions_that_cannot_start_leak_nothing(sqlite, sql
 
 
 @pytest.mark.alone
-async def test_whoever_waits_too_long_for_the_writer_is_busy(sqlite, people):
+async def test_waiting_too_long_for_the_writer_is_unavailable(sqlite, people):
     async with opened(str(sqlite.url), wait=0.1) as database:
         async with database.transaction():
             started = time.monotonic()

@@ -30,7 +30,7 @@ class Clock:
         await asyncio.sleep(0.1)
 
 
-async def house_with_clock(run: Run) -> tuple[Program, Clock]:
+async def program_with_clock(run: Run) -> tuple[Program, Clock]:
     clock = Clock(run.folder)
     program = run.program()
     program.environ |= clock.environ
@@ -48,7 +48,7 @@ async def see(client: Client) -> int:
     "no crash, no user logged out, no ended session valid again",
 )
 async def small_jumps(run: Run) -> str:
-    program, clock = await house_with_clock(run)
+    program, clock = await program_with_clock(run)
     members = [await logged_in_client(program, f"alice{number}") for number in range(10)]
     gone = await logged_in_client(program, "bob")
     require((await gone.ask("/logout", {})).status == 303, "no log-out")
@@ -66,7 +66,7 @@ async def small_jumps(run: Run) -> str:
 
 @fault("R15", "the clock jumps by +400 d", "no crash; every session has expired; new sessions work")
 async def far_jump(run: Run) -> str:
-    program, clock = await house_with_clock(run)
+    program, clock = await program_with_clock(run)
     alice = await logged_in_client(program, "alice")
     await clock.jump("+400d")
     require((await alice.ask("/dashboard")).status == 303, "a session is valid for 400 days")
@@ -80,7 +80,7 @@ async def far_jump(run: Run) -> str:
     "R15", "a session expires, then the clock goes back by 1 h", "no expired session is valid again"
 )
 async def revived(run: Run) -> str:
-    program, clock = await house_with_clock(run)
+    program, clock = await program_with_clock(run)
     alice = await logged_in_client(program, "alice")
     await clock.jump(f"+{7 * 86400 + 600}")
     require(await see(alice) == 303, "not expired after seven days and ten minutes")

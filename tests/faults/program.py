@@ -136,11 +136,11 @@ class Run:
     folder: Path
     stack: AsyncExitStack
     short: bool = False
-    houses: list[Program] = field(default_factory=list)
+    programs: list[Program] = field(default_factory=list)
 
     def program(self, url: str = "", folder: Path | None = None, **environ: str) -> Program:
         """Returns a program with a migrated empty database. It is not started yet."""
-        folder = folder or self.folder / str(len(self.houses))
+        folder = folder or self.folder / str(len(self.programs))
         folder.mkdir(exist_ok=True)
         port = free_port()
         fixed = {
@@ -153,7 +153,7 @@ class Run:
         program = Program(
             folder, {**fixed, "DATABASE_URL": url, "SESSION_SECRET": SECRET, **environ}, port
         )
-        self.houses.append(program)
+        self.programs.append(program)
         self.stack.callback(program.kill)
         migrated = program.command("migrate")
         require(migrated.returncode == 0, f"migrate: {migrated.stderr}")
@@ -164,7 +164,7 @@ class Run:
 
         The database is dropped after the run. Raises NotRun if there is no server.
         """
-        name = f"latchkey_faults_{os.getpid()}_{len(self.houses)}"
+        name = f"latchkey_faults_{os.getpid()}_{len(self.programs)}"
         try:
             server = await asyncpg.connect(SERVER, timeout=5)
         except (OSError, asyncpg.PostgresError) as error:

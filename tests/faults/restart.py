@@ -19,16 +19,16 @@ class Balancer:
     It tries the next program if one refuses the connection.
     """
 
-    def __init__(self, houses: list[Program]) -> None:
-        self.houses = houses
-        self.ready = set(range(len(houses)))
+    def __init__(self, programs: list[Program]) -> None:
+        self.programs = programs
+        self.ready = set(range(len(programs)))
         self.turn = count()
         self.passed_over = 0
 
     async def watch(self) -> None:
         """Requests the readiness of each program every 100 ms."""
         while True:
-            for number, program in enumerate(self.houses):
+            for number, program in enumerate(self.programs):
                 with contextlib.suppress(OSError, EOFError):
                     client = Client(program.port)
                     ready = (await client.ask("/readyz")).status == 200
@@ -38,8 +38,8 @@ class Balancer:
 
     async def ask(self, send: Callable[[Client], object]) -> Answer:
         for _ in range(1000):
-            ready = sorted(self.ready) or list(range(len(self.houses)))
-            client = Client(self.houses[ready[next(self.turn) % len(ready)]].port)
+            ready = sorted(self.ready) or list(range(len(self.programs)))
+            client = Client(self.programs[ready[next(self.turn) % len(ready)]].port)
             try:
                 return await send(client)
             except ConnectionRefusedError:

@@ -18,7 +18,7 @@ from tests.faults.client import (
 from tests.faults.program import Program, Run
 from tests.faults.verdict import NotRun, fault, main, require
 
-CROWD = 10_000
+IDLE_CONNECTIONS = 10_000
 HALF_OPEN = 1_000
 READERS = 200
 FILES = 100  # per client; more than the two megabytes that the kernel buffers
@@ -147,16 +147,16 @@ async def slow_readers(run: Run) -> str:
 
 @fault(
     "R12",
-    f"{CROWD:,} connections that stay open",
+    f"{IDLE_CONNECTIONS:,} connections that stay open",
     "all accepted; one response each within 5 s; RSS at most 150 MiB",
 )
-async def crowd(run: Run) -> str:
-    raise_limits(CROWD + 500)
+async def idle_connections(run: Run) -> str:
+    raise_limits(IDLE_CONNECTIONS + 500)
     program = run.program()
     program.start()
     alice = await logged_in_client(program, "alice")
     quiet, began = await repeat(lambda: alice.ask("/dashboard"), 4, 0.02), time.monotonic()
-    wires = await open_wires(program.port, CROWD)
+    wires = await open_wires(program.port, IDLE_CONNECTIONS)
     opened, open_rss = time.monotonic() - began, program.rss
     for wire in wires:
         wire.send(request("/healthz"))
@@ -177,4 +177,4 @@ async def crowd(run: Run) -> str:
 
 
 if __name__ == "__main__":
-    main(slow_readers, half_open, slow_bodies, crowd)
+    main(slow_readers, half_open, slow_bodies, idle_connections)

@@ -58,7 +58,7 @@ async def submit(request: Request) -> Response:
 
 async def log_out(request: Request) -> Response:
     """Ends this session here and in the database: no copy of the cookie works again (trap T6)."""
-    # it has no field of ours, but another content type is refused here too
+    # The form has no fields, but another content type is refused here too.
     await read_fields(request)
     await end_current_session(request)
     set_flash(request, "logged-out")

@@ -67,7 +67,7 @@ async def submit(request: Request) -> Response:
 
 
 async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:
-    """Whether the address is free; nothing about that to somebody who asks for many."""
+    """Adds whether the email is free to the form. Says nothing after too many checks."""
     taken = await signup.is_email_taken(request.app.state.store, email, get_client_info(request))
     if taken:
         form.add_error("email", EMAIL_TAKEN)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 LIST_PATH: Final = Path(__file__).with_suffix(".txt")
-SITE_NAME: Final = "latchkey"  # in lower case: the first word that somebody would try here
+SITE_NAME: Final = "latchkey"  # in lower case; a likely password on this site
 MIN_WORD_CHARS: Final = 4  # letters of a word that makes a password weak
 # characters that may be hung on a word and still add nothing, or as many as it has itself
 MAX_ADDED_CHARS: Final = 8

@@ -156,7 +156,7 @@ class Metrics:
 
 
 class MetricsMiddleware:
-    """Counts every answer, whoever gave it, and how long it took."""
+    """Counts every response, and how long it took."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app

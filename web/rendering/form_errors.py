@@ -1,4 +1,4 @@
-"""A door that stayed closed, said in the form that knocked at it: what was typed is still there."""
+"""Shows an error of a submit in its form, with the typed values."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple

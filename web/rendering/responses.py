@@ -43,7 +43,7 @@ def page(
     http_status: int = 200,
     **context: Any,
 ) -> Response:
-    """A GET's answer: to htmx the partial, to everyone else the shell around the same file."""
+    """Returns a page: the partial alone for htmx, otherwise inside the layout."""
     context |= {"me": me, "request_id": context.get("request_id", "")}
     fragment = _render(request, partial, context)
     if is_htmx(request):
@@ -56,7 +56,7 @@ def page(
 
 
 def cached_page(request: Request, partial: str, title: str, **options: Any) -> Response:
-    """A page that is nobody's, and so the same for everybody of a role: drawn once."""
+    """Returns a page without user data, rendered once per role and cached."""
     cached_pages: dict[tuple[object, ...], bytes] = request.app.state.cached_pages
     key = (partial, is_htmx(request), _menu_role(request, None))
     if key not in cached_pages:
@@ -112,7 +112,7 @@ def refused_form(
 def redirect_across_login(
     request: Request, *, to: str, session: NewSession | None = None, delete_cookie: bool = False
 ) -> Response:
-    """Across the log-in border, always by a real navigation. `to` is a path of ours."""
+    """Redirects by a full navigation where the log-in state changes. `to` is a path of this site."""
     if session is not None:
         set_session_cookie(request, session)
     if delete_cookie:
@@ -129,7 +129,7 @@ def refresh_navigation(request: Request) -> None:
 
 
 def field_fragment(request: Request, partial: str, **context: Any) -> Response:
-    """A live check's answer: the field's own fragment, to whoever asks."""
+    """Returns the response to a live check: the fragment of the field."""
     return _html(_render(request, partial, context))
 
 
