@@ -179,7 +179,7 @@ FRAMED = {
         post(b"Transfer-Encoding: chunked", b"Origin: https://evil.example", body=IN_A_CHUNK),
         403,
     ),
-    "a stranger at a member's door": (get(HIDDEN, path=b"/dashboard") + SMUGGLED, 303),
+    "an anonymous client at a page for users": (get(HIDDEN, path=b"/dashboard") + SMUGGLED, 303),
     "a whole address for a path": (
         b"GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
         200,

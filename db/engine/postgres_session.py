@@ -74,9 +74,7 @@ async def run_with_timeout(session: Any, work: Awaitable[R]) -> R:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Conflict or Unavailable for what they stand for; a mistake of ours stays the driver's own
-    error.
-    """
+    """Raises Conflict or Unavailable in place of the driver's errors; other errors pass through."""
     try:
         yield
     except asyncpg.IntegrityConstraintViolationError as error:

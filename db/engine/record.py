@@ -35,7 +35,7 @@ class Record(tuple[Any, ...]):
 
     @classmethod
     def _position(cls, key: Any) -> int:
-        """The column of an equal clause, built anew, is another object under the same full name."""
+        """Returns the position of a column; an equal clause has other columns of the same names."""
         position = cls._positions.get(key)
         return cls._positions[str(key)] if position is None else position
 

@@ -136,7 +136,7 @@ GUEST: dict[str, State] = {
     "log-in, empty": partial(goto, path="/login"),
     "log-in, refused": refused_log_in,
     "log-in, ended": partial(goto, path="/login?next=/devices&ended=1"),
-    "404 for a stranger": partial(goto, path="/nowhere"),
+    "404 for an anonymous user": partial(goto, path="/nowhere"),
 }
 MEMBER: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),

@@ -28,7 +28,7 @@ async def opened(url, **options):
 
 
 def holding(path):
-    """Somebody else's connection, with the whole database to itself."""
+    """Opens another connection, which holds an exclusive lock."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
     return closing(connection)

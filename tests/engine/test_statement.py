@@ -408,7 +408,7 @@ def test_a_statement_without_into_keeps_the_record(people):
     assert by_email(people).into is None
 
 
-# --- the house
+# --- the program's statements
 # --------------------------------------------------------------------------------------------------------
 
 

@@ -17,9 +17,7 @@ async def alive(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Not ready as soon as the program is told to stop: whoever sends people here should send them
-    elsewhere.
-    """
+    """Returns 503 from the signal to stop on, so that a load balancer sends requests elsewhere."""
     if request.app.state.draining:
         return PlainTextResponse("shutting down\n", 503)
     try:

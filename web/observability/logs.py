@@ -28,8 +28,8 @@ FAILURE_WINDOW_SECONDS: Final = 60.0  # seconds
 MAX_LOGGED_ORIGINS: Final = 10  # foreign origins of which the log tells, each once
 MAX_MESSAGE_CHARS: Final = 2000  # characters of a message, or of what an error says
 MAX_CAUSES: Final = 8
-# What these say is about the program. A ValueError, a KeyError or a driver may repeat what somebody
-# has typed.
+# The messages of these errors are about the program. Those of a ValueError, a KeyError or a driver
+# may repeat what a user has typed.
 PROGRAM_ERRORS: Final = (
     AttributeError,
     ImportError,
@@ -45,10 +45,7 @@ SERVER_ERROR_CLASSES: Final = ("08", "25", "28", "3D", "40", "42", "53", "55", "
 
 
 def start_logging(*, as_json: bool) -> None:
-    """From now on.
-
-    The libraries speak only when something is wrong with us, not with what strangers send.
-    """
+    """Starts logging. Libraries log errors of the program only, not errors in what clients send."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

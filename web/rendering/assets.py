@@ -1,6 +1,4 @@
-"""The files under static/: named by their content, compressed once, and kept for ever by whoever
-fetched them.
-"""
+"""The files under static/: named by a hash of their content, compressed once, cached forever."""
 
 import gzip
 import hashlib

@@ -112,7 +112,7 @@ def refused_form(
 def redirect_across_login(
     request: Request, *, to: str, session: NewSession | None = None, delete_cookie: bool = False
 ) -> Response:
-    """Redirects by a full navigation where the log-in state changes. `to` is a path of this site."""
+    """Redirects by a full navigation, because the log-in state changes. `to` is a local path."""
     if session is not None:
         set_session_cookie(request, session)
     if delete_cookie:

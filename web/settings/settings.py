@@ -242,9 +242,7 @@ def _hsts(env: Environment, base_url: str, loopback: bool) -> Literal["host", "s
 
 
 def _breached_passwords(text: str) -> str:
-    """Have I Been Pwned's range look-up, or a mirror of it; nothing where passwords stay in the
-    house.
-    """
+    """Returns the URL of Have I Been Pwned's range look-up or of a mirror; empty for `off`."""
     if text in ("off", "on"):
         return "https://api.pwnedpasswords.com" if text == "on" else ""
     url = _split("PWNED_PASSWORDS", text)
