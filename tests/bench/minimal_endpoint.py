@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from base64 import urlsafe_b64decode
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import uvicorn
@@ -86,8 +86,9 @@ async def dashboard(request: Request) -> HTMLResponse:
         ),
         device_count=devices,
         expires_at=datetime.fromisoformat(ends),
+        renewal_start=datetime.fromisoformat(ends) - timedelta(days=3.5),
         now=now,
-        notice="",
+        flash="",
     )  # fmt: skip
     return HTMLResponse(above + main + below)
 
