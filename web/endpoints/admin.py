@@ -120,7 +120,7 @@ async def _changed(request: Request, viewer: Admin, flash: str) -> Response:
         request,
         TITLE,
         to="admin-users",
-        query=context["back"],
+        query_string=context["back"],
         fragment="admin/list.html",
         toast=confirm(request, flash),
         **context,

@@ -65,13 +65,13 @@ def cached_page(request: Request, partial: str, title: str, **options: Any) -> R
 
 
 def changed_fragment(
-    request: Request, title: str, *, to: str, fragment: str, query: str = "", **context: Any
+    request: Request, title: str, *, to: str, fragment: str, query_string: str = "", **context: Any
 ) -> Response:
     """After an effect: to htmx the fragment that changed, and `toast`; a plain form goes to the
     page it belongs to.
     """
     if not is_htmx(request):
-        return RedirectResponse(url_path(request, to) + query, 303)
+        return RedirectResponse(url_path(request, to) + query_string, 303)
     toast = _render(request, "ui/toast_oob.html", context) if context.get("toast") else ""
     return _html(
         _title(title) + _render(request, fragment, context) + toast + _navigation(request, context)
