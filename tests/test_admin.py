@@ -440,7 +440,7 @@ async def test_a_disabled_user_is_logged_out_until_enabled(
 ) -> None:
     cookie = alice.cookie
     assert (await act(app, ada, "Alice", "disable")).status_code == 303
-    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+    assert [await user.is_logged_in() for user in (alice, alices_phone, bob)] == [
         False,
         False,
         True,
@@ -459,7 +459,7 @@ async def test_ending_the_sessions_of_a_user_affects_no_other_user(
     app: TestApp, ada: Browser, alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     assert (await act(app, ada, "Alice", "end-sessions")).status_code == 303
-    assert [await person.is_logged_in() for person in (alice, alices_phone, bob, ada)] == [
+    assert [await user.is_logged_in() for user in (alice, alices_phone, bob, ada)] == [
         False,
         False,
         True,

@@ -68,7 +68,7 @@ async def test_the_api_lists_users_for_admins_only(
         assert is_a_problem(await anonymous.get("/api/admin/users", **headers), 401)
         assert is_a_problem(await alice.get("/api/admin/users", **headers), 403)
     listed = (await ada.get("/api/admin/users")).json()["users"]
-    assert {person["email"]: person["role"] for person in listed} == {
+    assert {user["email"]: user["role"] for user in listed} == {
         "alice@example.com": "user",
         "ada@example.com": "admin",
     }
@@ -87,8 +87,8 @@ async def test_an_api_page_past_the_end_is_empty(
 async def test_an_api_profile_contains_the_fields_that_the_viewer_may_see(
     app: TestApp, alice: Browser, bob: Browser, ada: Browser, anonymous: Browser
 ) -> None:
-    async def seen_by(person: Browser) -> tuple:
-        profile = (await person.get("/api/users/alice")).json()
+    async def seen_by(user: Browser) -> tuple:
+        profile = (await user.get("/api/users/alice")).json()
         return profile["name"], profile["email"], profile["phone"]
 
     await app.change("UPDATE users SET phone = '555-0199' WHERE name = 'Alice'")

@@ -79,8 +79,8 @@ class Cast:
         """Changes the user with that name as an administrator, who is Ada by default."""
         await (by or self.ada).post(f"/admin/users/{await self.id_of(name)}/{action}", fields)
 
-    async def session_of(self, person: Browser) -> str:
-        return (await self.app.viewer_of(person)).session_id
+    async def session_of(self, user: Browser) -> str:
+        return (await self.app.viewer_of(user)).session_id
 
     async def state(self) -> list[list[tuple]]:
         """Returns all rows that a change could affect."""
@@ -419,8 +419,8 @@ async def test_the_audit_log_holds_no_secrets_and_is_append_only(
             await app.change(f"DELETE FROM {table}")
         cast = await assemble(app)
         people = (cast.alice, cast.phone, cast.bob, cast.ada, cast.grace)
-        secrets |= {person.cookie for person in people}
-        secrets |= {app.store.keys.decode(person.cookie)["sid"] for person in people}
+        secrets |= {user.cookie for user in people}
+        secrets |= {app.store.keys.decode(user.cookie)["sid"] for user in people}
         secrets |= {
             value for row in await app.rows("SELECT password_hash FROM users") for value in row
         }
@@ -505,8 +505,8 @@ def sentences(page: Element | str) -> list[str]:
     return [item.one("h3").text for item in page.one("ol", id="activity").all("li")]
 
 
-async def activity(person: Browser, query: str = "") -> list[str]:
-    answer = await person.get(f"/account/activity{query}")
+async def activity(user: Browser, query: str = "") -> list[str]:
+    answer = await user.get(f"/account/activity{query}")
     assert answer.status_code == 200
     return sentences(answer.text)
 
@@ -752,23 +752,23 @@ async def test_the_audit_form_and_page_links_keep_the_filter(cast: Cast) -> None
 async def test_activity_and_audit_page_cost_two_statements(cast: Cast) -> None:
     for number in range(30):
         await cast.at("Alice", "team", team=f"Team {number}")
-    for person, path in (
+    for user, path in (
         (cast.alice, "/account/activity"),
         (cast.ada, "/admin/audit?q=a&outcome=done"),
     ):
         before = cast.app.statements
-        page = await person.get(path)
+        page = await user.get(path)
         assert cast.app.statements - before == 2
-        fragment = await person.get_fragment(path)
+        fragment = await user.get_fragment(path)
         assert fragment.text.partition("</title>\n")[2].strip() in page.text
         assert len(read(fragment).all("h1")) == 1
 
 
 async def test_only_admins_have_a_link_to_the_audit_page(cast: Cast) -> None:
-    for person, expected in ((cast.ada, True), (cast.alice, False)):
+    for user, expected in ((cast.ada, True), (cast.alice, False)):
         links = [
             link.attrs.get("href")
-            for link in read(await person.get("/dashboard")).one(id="nav").all("a")
+            for link in read(await user.get("/dashboard")).one(id="nav").all("a")
         ]
         assert ("/admin/audit" in links) == expected
 
@@ -778,7 +778,7 @@ MARKUP = [
     '"><svg onload=alert(1)>',
     '" data-hx-get="/logout" data-hx-trigger="load',
     "</bdi></h3></ol></main><form action=//evil.example>",
-    "{{ 7 * 7 }}{% include 'shell.html' %}{name}{to}",
+    "{{ 7 * 7 }}{% include 'layout.html' %}{name}{to}",
     "\u202eecilA <b>\u2066",
     "'s{whose}",
 ]
@@ -830,8 +830,8 @@ async def test_a_corrupted_entry_is_still_shown(cast: Cast) -> None:
         ):
             for outcome in ("done", "refused", "perhaps"):
                 await cast.app.change(f"UPDATE audit SET event = '{event}', outcome = '{outcome}'")
-                for person, path in ((cast.alice, "/account/activity"), (cast.ada, "/admin/audit")):
-                    assert (await person.get(path)).status_code == 200
+                for user, path in ((cast.alice, "/account/activity"), (cast.ada, "/admin/audit")):
+                    assert (await user.get(path)).status_code == 200
 
 
 # Event registry

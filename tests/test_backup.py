@@ -86,9 +86,9 @@ async def test_a_backup_during_sign_ups_is_consistent_and_does_not_block(
     people = [
         await app.browser(f"Person {number}", f"p{number}@example.com") for number in range(60)
     ]
-    for person in people[:20]:
-        await person.sign_up()
-    arriving = asyncio.gather(*[person.sign_up() for person in people[20:]])
+    for user in people[:20]:
+        await user.sign_up()
+    arriving = asyncio.gather(*[user.sign_up() for user in people[20:]])
     paths = [tmp_path / f"{number}.db" for number in range(5)]
     contents = [await asyncio.to_thread(back_up, app.settings.database_url, path) for path in paths]
     assert {answer.status_code for answer in await arriving} == {303}
@@ -147,7 +147,7 @@ async def test_users_can_log_in_after_a_restore(
     assert stat.S_IMODE(app.path.stat().st_mode) == 0o600
     restored = await make_app()
     alice, bob = [
-        replace(person, client=(await restored.browser("X")).client) for person in (alice, bob)
+        replace(user, client=(await restored.browser("X")).client) for user in (alice, bob)
     ]
     assert (await alice.log_in()).status_code == 303
     assert await alice.is_logged_in()

@@ -101,7 +101,7 @@ def is_hidden_from(name: str, canary: Canary) -> bool:
     return not (canary.canary_type == "phone" and {name, canary.owner} == {"Alice", "Grace"})
 
 
-async def walk(app: TestApp, person: Browser) -> AsyncIterator[tuple[str, httpx.Response]]:
+async def walk(app: TestApp, user: Browser) -> AsyncIterator[tuple[str, httpx.Response]]:
     """Requests every GET route, every live check and every type of error, as a page and as a
     fragment.
     """
@@ -161,18 +161,16 @@ async def walk(app: TestApp, person: Browser) -> AsyncIterator[tuple[str, httpx.
     posts += [(f"/devices/{device}x/revoke", {}) for device in devices]
     for headers in ({}, HTMX):
         for path in gets:
-            yield path, await person.get(path, **headers)
+            yield path, await user.get(path, **headers)
         for path, fields in posts:
-            answer = await person.post(path, fields, **headers)
+            answer = await user.post(path, fields, **headers)
             yield path, answer if path != "/signup" else without(answer, fields)
-        yield "foreign", await person.post("/account", {}, **headers, Sec_Fetch_Site="cross-site")
+        yield "foreign", await user.post("/account", {}, **headers, Sec_Fetch_Site="cross-site")
         yield (
             "no form",
-            await person.client.post(
-                "/login", content=b"{}", headers={"Content-Type": "text/plain"}
-            ),
+            await user.client.post("/login", content=b"{}", headers={"Content-Type": "text/plain"}),
         )
-        yield "too large", await person.client.post("/account", content=b"x" * 70_000)
+        yield "too large", await user.client.post("/account", content=b"x" * 70_000)
 
 
 def paths_of(app: TestApp) -> list[str]:
@@ -328,7 +326,7 @@ async def test_database_files_hold_no_password_cookie_or_secret(
     await alice.post("/account/password", {"current_password": PASSWORD, "password": TYPED})
     stored = app.stored()
     assert b"alice@example.com" in stored
-    claims = [app.store.keys.decode(person.cookie) for person in (alice, alices_phone)]
+    claims = [app.store.keys.decode(user.cookie) for user in (alice, alices_phone)]
     for secret in (
         PASSWORD,
         TYPED,
@@ -368,7 +366,7 @@ async def test_ids_and_session_ids_are_random_tokens(
         for table in ("users", "sessions")
         for row in await app.rows(f"SELECT id FROM {table}")
     ]
-    sids = [app.store.keys.decode(person.cookie)["sid"] for person in (alice, bob)]
+    sids = [app.store.keys.decode(user.cookie)["sid"] for user in (alice, bob)]
     assert len({*ids, *sids}) == 6
     assert ({len(decode(value)) for value in ids}, {len(decode(value)) for value in sids}) == (
         {16},

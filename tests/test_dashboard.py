@@ -6,19 +6,19 @@ from tests.browser_client import Browser, read, set_cookie_of
 from tests.conftest import TestApp
 
 
-async def dashboard_of(person: Browser) -> str:
-    return read(await person.get("/dashboard")).one(data_dashboard=True).attrs["data-dashboard"]
+async def dashboard_of(user: Browser) -> str:
+    return read(await user.get("/dashboard")).one(data_dashboard=True).attrs["data-dashboard"]
 
 
 @pytest.mark.guide("D26", "D28", "T2", "T4")
 async def test_each_role_has_its_dashboard_and_the_layout_names_the_user(
     alice: Browser, ada: Browser
 ) -> None:
-    for person, role in ((alice, "user"), (ada, "admin")):
-        page = read(await person.get("/dashboard"))
+    for user, role in ((alice, "user"), (ada, "admin")):
+        page = read(await user.get("/dashboard"))
         assert [found.attrs["data-dashboard"] for found in page.all(data_dashboard=True)] == [role]
-        assert page.one(data_viewer_name=True).text == person.name
-        assert person.name in page.one(id="nav").text
+        assert page.one(data_viewer_name=True).text == user.name
+        assert user.name in page.one(id="nav").text
 
 
 @pytest.mark.guide("C5", "D20")
@@ -111,7 +111,7 @@ async def test_the_admin_dashboard_counts_users_sessions_and_admins(
     figures = page.one("dl", **{"class": "figures"})
     assert [figure.text for figure in figures.all("dd")] == ["2", "3", "2", "1"]
     assert {"Alice", "Ada"} == {
-        person.text for person in page.one("ul", **{"class": "brief"}).all("bdi")
+        user.text for user in page.one("ul", **{"class": "brief"}).all("bdi")
     }
 
 
@@ -134,9 +134,9 @@ async def test_pages_contain_no_secrets_or_private_data_of_others(
         "alice@example.com",
         "canary-alice",
     ]
-    for person in (bob, ada):
+    for user in (bob, ada):
         for path in ("/dashboard", "/devices", "/handbook", "/account", "/api/session"):
-            text = (await person.get(path)).text
+            text = (await user.get(path)).text
             assert [canary for canary in private if canary in text] == []
     for path in ("/users/alice", "/api/users/alice"):
         text = (await bob.get(path)).text
@@ -175,8 +175,8 @@ async def test_pages_with_times_contain_the_time_of_the_server(
     app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     pages = ("/dashboard", "/devices", "/account/activity", "/users/alice")
-    for person, paths in ((alice, pages), (ada, ("/dashboard", "/admin/users", "/admin/audit"))):
+    for user, paths in ((alice, pages), (ada, ("/dashboard", "/admin/users", "/admin/audit"))):
         for path in paths:
-            for answer in (await person.get(path), await person.get_fragment(path)):
+            for answer in (await user.get(path), await user.get_fragment(path)):
                 clocks = [found.attrs["data-now"] for found in read(answer).all(data_now=True)]
                 assert clocks == ["2026-11-24T09:12:00Z"], path

@@ -11,13 +11,13 @@ from tests.browser_client import IPHONE, Browser, Element, read, set_cookie_of
 from tests.conftest import TestApp
 
 
-async def devices_of(person: Browser) -> Element:
-    return read(await person.get("/devices"))
+async def devices_of(user: Browser) -> Element:
+    return read(await user.get("/devices"))
 
 
-async def id_of(person: Browser) -> str:
+async def id_of(user: Browser) -> str:
     """Returns the public id of the current device."""
-    return (await devices_of(person)).one(data_current="true").attrs["data-device"]
+    return (await devices_of(user)).one(data_current="true").attrs["data-device"]
 
 
 @pytest.mark.guide("C7")
@@ -42,7 +42,7 @@ async def test_revoking_a_device_redirects_to_the_list(
 ) -> None:
     answer = await alice.post(f"/devices/{await id_of(alices_phone)}/revoke")
     assert (answer.status_code, answer.headers["location"]) == (303, "/devices")
-    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+    assert [await user.is_logged_in() for user in (alice, alices_phone, bob)] == [
         True,
         False,
         True,
@@ -71,7 +71,7 @@ async def test_revoking_the_current_device_logs_out(
     assert answer.status_code == answered
     assert "/login" in (answer.headers.get("location"), answer.headers.get("hx-redirect"))
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
-    assert [await person.is_logged_in() for person in (alice, alices_phone)] == [False, True]
+    assert [await user.is_logged_in() for user in (alice, alices_phone)] == [False, True]
 
 
 async def test_revoking_other_devices_keeps_the_current_one(
@@ -79,7 +79,7 @@ async def test_revoking_other_devices_keeps_the_current_one(
 ) -> None:
     answer = await alice.post_fragment("/devices/revoke-others")
     assert read(answer).one(id="device-count").text == "1"
-    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+    assert [await user.is_logged_in() for user in (alice, alices_phone, bob)] == [
         True,
         False,
         True,
@@ -100,7 +100,7 @@ async def test_revoking_several_devices_needs_confirmation(
     form = page.one("form", action="/devices/revoke-others")
     sent = {field.attrs["name"]: field.attrs["value"] for field in form.all("input")}
     assert (await alice.post("/devices/revoke-others", sent)).headers["location"] == "/devices"
-    assert [await person.is_logged_in() for person in (alice, alices_phone)] == [True, False]
+    assert [await user.is_logged_in() for user in (alice, alices_phone)] == [True, False]
 
 
 async def test_revoking_one_other_device_needs_no_confirmation(
@@ -139,7 +139,7 @@ async def test_one_click_logs_out_everywhere(
     assert "/login" in (answer.headers.get("location"), answer.headers.get("hx-redirect"))
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
     assert answer.headers["clear-site-data"] == '"cache", "storage"'
-    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+    assert [await user.is_logged_in() for user in (alice, alices_phone, bob)] == [
         False,
         False,
         True,
@@ -169,7 +169,7 @@ async def test_a_device_form_of_another_viewer_changes_nothing(
     answer = await ask(alice, path.format(id=await id_of(alices_phone)), {"viewer": bobs})
     assert answer.status_code == 409
     assert "You are logged in as Alice" in read(answer).text
-    assert [await person.is_logged_in() for person in (alice, alices_phone)] == [True, True]
+    assert [await user.is_logged_in() for user in (alice, alices_phone)] == [True, True]
 
 
 async def test_each_device_form_contains_the_viewer_id(
@@ -241,11 +241,11 @@ async def test_revoking_is_rate_limited_per_session(
     for ask in (Browser.post, Browser.post_fragment):
         answer = await ask(alice, path)
         assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
-    assert [await person.is_logged_in() for person in (alice, phone)] == [True, True]
+    assert [await user.is_logged_in() for user in (alice, phone)] == [True, True]
     assert (await phone.post("/devices/revoke-others")).status_code == 303, (
         "the other session has a limit of its own"
     )
-    assert [await person.is_logged_in() for person in (alice, phone)] == [False, True]
+    assert [await user.is_logged_in() for user in (alice, phone)] == [False, True]
 
 
 # Browser and system names
@@ -320,8 +320,8 @@ async def test_text_in_a_user_agent_is_neither_shown_nor_recorded(
     assert (await app.rows("SELECT browser FROM audit ORDER BY number"))[-1] == ("Unknown browser",)
     laptop = await app.browser("Alice", user_agent=user_agent)
     await laptop.log_in()
-    for person, path in ((alice, "/account/activity"), (alice, "/devices"), (ada, "/admin/audit")):
-        page = (await person.get(path)).text
+    for user, path in ((alice, "/account/activity"), (alice, "/devices"), (ada, "/admin/audit")):
+        page = (await user.get(path)).text
         assert "Unknown browser" in page
         assert not [word for word in ("0800", "555-123", "evil.example") if word in page]
     await alice.post(f"/devices/{await id_of(laptop)}/revoke")
@@ -340,6 +340,6 @@ async def test_device_text_stored_by_an_earlier_version_is_not_shown(
         "UPDATE audit SET detail = '{\"device\": \"Call 0800 123456\"}' WHERE event = 'session.end'",
         "UPDATE sessions SET browser = 'Call 0800 123456', system = 'Call 0800 123456'",
     )
-    for person, path in ((alice, "/account/activity"), (alice, "/devices"), (ada, "/admin/audit")):
-        page = (await person.get(path)).text
+    for user, path in ((alice, "/account/activity"), (alice, "/devices"), (ada, "/admin/audit")):
+        page = (await user.get(path)).text
         assert ("Unknown browser" in page, "0800" in page) == (True, False)

@@ -9,9 +9,9 @@ from web.rendering.flash_messages import FLASH_MESSAGES
 OTHER = "another-No.7 by the sea"
 
 
-async def told(person: Browser, path: str) -> str:
+async def told(user: Browser, path: str) -> str:
     """Returns the flash message of the page, and checks that the page shows it only once."""
-    page, again = read(await person.get(path)), read(await person.get(path))
+    page, again = read(await user.get(path)), read(await user.get(path))
     assert again.all(**{"class": "flash"}) == []
     return page.one("main").one("p", **{"class": "flash"}).text
 

@@ -118,10 +118,10 @@ async def test_a_guest_form_with_an_ended_session_is_processed(
 async def test_a_live_check_of_an_unknown_field_is_not_found(
     anonymous: Browser, alice: Browser, path: str
 ) -> None:
-    for person in (anonymous, alice):
+    for user in (anonymous, alice):
         for headers in ({}, HTMX, {"Content-Type": "application/json"}):
             assert (
-                await person.ask("POST", path, {"viewer": "nobody"}, **headers)
+                await user.ask("POST", path, {"viewer": "nobody"}, **headers)
             ).status_code == 404
 
 
@@ -207,7 +207,7 @@ async def test_an_unknown_path_is_not_found(alice: Browser, anonymous: Browser) 
         "/devices/x",
         "/%64evices/x",
     ):
-        assert [(await person.get(path)).status_code for person in (alice, anonymous)] == [404, 404]
+        assert [(await user.get(path)).status_code for user in (alice, anonymous)] == [404, 404]
 
 
 @pytest.mark.guide("D11", "D15")
@@ -217,7 +217,7 @@ async def test_a_static_file_does_not_depend_on_the_session(
     path = read(await anonymous.get("/")).one("link", rel="stylesheet").attrs["href"]
     await app.change("DELETE FROM sessions")
     before = app.statements
-    answers = [await person.get(path) for person in (alice, anonymous)]
+    answers = [await user.get(path) for user in (alice, anonymous)]
     assert answers[0].headers == answers[1].headers
     assert [answer.status_code for answer in answers] == [200, 200]
     assert app.statements == before
@@ -293,7 +293,7 @@ async def test_each_page_is_accessible_as_its_route_declares(
                 for status in opens[row.access]
             ]
             assert [
-                (await person.get(path)).status_code for person in (anonymous, alice, ada)
+                (await user.get(path)).status_code for user in (anonymous, alice, ada)
             ] == expected, path
 
 
@@ -312,13 +312,13 @@ async def test_admin_routes_refuse_everyone_but_admins(
     fields = {"role": "admin", "team": "locks"}
     for method, path in rows_of(app, RouteAccess.ADMINS):
         path = path.replace("AAAAAAAAAAAAAAAAAAAAAA", bobs)
-        for person, headers, status in (
+        for user, headers, status in (
             (alice, {}, 403),
             (alice, HTMX, 403),
             (anonymous, {}, 401 if path.startswith("/api/") else 303),
             (anonymous, HTMX, 401),
         ):
-            assert (await person.ask(method, path, fields, **headers)).status_code == status, path
+            assert (await user.ask(method, path, fields, **headers)).status_code == status, path
     assert await app.rows(state) == before
     assert await bob.is_logged_in()
     assert (await ada.post(f"/admin/users/{bobs}/role", fields)).status_code == 303
@@ -361,8 +361,8 @@ async def test_no_spelling_of_a_path_bypasses_its_guard(
     )
     for path in spellings:
         for host in ("localhost:8000", "x/signup?", "a@b", "", "x/static/app.css?"):
-            for person in (alice, anonymous):
-                answer = await person.get(f"http://localhost:8000{path}", Host=host)
+            for user in (alice, anonymous):
+                answer = await user.get(f"http://localhost:8000{path}", Host=host)
                 assert answer.status_code in (303, 307, 308, 400, 403, 404), (path, host)
                 assert "alice@example.com" not in answer.text
 
@@ -376,9 +376,9 @@ async def test_the_checks_of_a_request_run_in_the_specified_order(
 ) -> None:
     large, bobs = b"x" * 70_000, (await bob.get("/api/session")).json()["user"]["id"]
 
-    async def post(person: Browser, path: str, content: bytes, **headers: str) -> int:
+    async def post(user: Browser, path: str, content: bytes, **headers: str) -> int:
         kind = {"Content-Type": "application/x-www-form-urlencoded"} | headers
-        return (await person.client.post(path, content=content, headers=kind)).status_code
+        return (await user.client.post(path, content=content, headers=kind)).status_code
 
     # The origin is checked first.
     assert await post(anonymous, "/nowhere", large, **FOREIGN, **JSON) == 403
@@ -443,8 +443,8 @@ async def test_a_route_accepts_only_its_methods(
             "TRACE",
             "BREW",
         } - row.methods:
-            for person in (alice, anonymous):
-                answer = await person.ask(method, path_in(row))
+            for user in (alice, anonymous):
+                answer = await user.ask(method, path_in(row))
                 assert (answer.status_code, {*answer.headers["allow"].split(", ")}) == (
                     405,
                     row.methods,
@@ -456,9 +456,9 @@ async def test_a_route_accepts_only_its_methods(
 async def test_head_returns_the_headers_of_get(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    for person, paths in ((anonymous, GUESTS + MEMBERS), (alice, MEMBERS + GUESTS)):
+    for user, paths in ((anonymous, GUESTS + MEMBERS), (alice, MEMBERS + GUESTS)):
         for path in [*paths, "/healthz", "/readyz", "/robots.txt", "/api/session"]:
-            head, get = await person.ask("HEAD", path), await person.get(path)
+            head, get = await user.ask("HEAD", path), await user.get(path)
             assert (head.status_code, head.headers, head.content) == (
                 get.status_code,
                 get.headers,
@@ -468,7 +468,7 @@ async def test_head_returns_the_headers_of_get(
 
 @pytest.mark.asvs("S105")
 async def test_urls_contain_neither_secrets_nor_emails(app: TestApp) -> None:
-    urls, person = [], await app.browser("Alice")
+    urls, user = [], await app.browser("Alice")
 
     async def note(answer: httpx.Response) -> None:
         urls.extend(
@@ -478,21 +478,21 @@ async def test_urls_contain_neither_secrets_nor_emails(app: TestApp) -> None:
         urls.extend(element.attrs.get(name, "") for element in read(answer) for name in names)
 
     for answer in (
-        await person.post("/signup", {"name": "Alice", "email": person.email, "password": "x"}),
-        await person.sign_up(),
-        *[await person.get(path) for path in MEMBERS],
-        await person.post("/logout"),
-        await person.post("/login", {"email": person.email, "password": "wrong-No.9"}),
-        await person.log_in(),
+        await user.post("/signup", {"name": "Alice", "email": user.email, "password": "x"}),
+        await user.sign_up(),
+        *[await user.get(path) for path in MEMBERS],
+        await user.post("/logout"),
+        await user.post("/login", {"email": user.email, "password": "wrong-No.9"}),
+        await user.log_in(),
     ):
         await note(answer)
-    secrets = [person.email, "alice%40", PASSWORD, "wrong-No.9", str(person.cookie)]
+    secrets = [user.email, "alice%40", PASSWORD, "wrong-No.9", str(user.cookie)]
     assert "/dashboard" in urls
     assert [url for url in urls if any(secret in url for secret in secrets)] == []
 
 
-async def id_of(person: Browser) -> str:
-    return (await person.get("/api/session")).json()["user"]["id"]
+async def id_of(user: Browser) -> str:
+    return (await user.get("/api/session")).json()["user"]["id"]
 
 
 async def test_a_fragment_for_the_document_of_another_user_redirects(

@@ -120,19 +120,19 @@ async def test_security_txt_expires_within_a_year_and_changes_daily(
 
 @pytest.mark.asvs("S114", "S76")
 async def test_security_txt_is_read_only(anonymous: Browser, alice: Browser, ada: Browser) -> None:
-    for person in (anonymous, alice, ada):
+    for user in (anonymous, alice, ada):
         head, get = [
-            await person.ask(method, "/.well-known/security.txt") for method in ("HEAD", "GET")
+            await user.ask(method, "/.well-known/security.txt") for method in ("HEAD", "GET")
         ]
         assert (head.status_code, head.headers, head.content) == (200, get.headers, b"")
-        assert (await person.post("/.well-known/security.txt")).status_code == 405
-        assert (await person.get_fragment("/.well-known/security.txt")).text == get.text
+        assert (await user.post("/.well-known/security.txt")).status_code == 405
+        assert (await user.get_fragment("/.well-known/security.txt")).text == get.text
 
 
 @pytest.mark.asvs("S114")
 async def test_the_change_password_url_redirects_to_the_account(
     anonymous: Browser, alice: Browser
 ) -> None:
-    for person in (anonymous, alice):
-        answer = await person.get("/.well-known/change-password")
+    for user in (anonymous, alice):
+        answer = await user.get("/.well-known/change-password")
         assert (answer.status_code, answer.headers["location"]) == (303, "/account")

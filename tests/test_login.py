@@ -259,7 +259,7 @@ async def test_log_out_ends_only_the_session_of_this_device(
     alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     await alice.post("/logout")
-    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+    assert [await user.is_logged_in() for user in (alice, alices_phone, bob)] == [
         False,
         True,
         True,

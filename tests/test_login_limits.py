@@ -240,10 +240,10 @@ async def test_the_networks_of_one_ipv6_site_share_the_limit_on_wrong_passwords(
     app: TestApp,
 ) -> None:
     charlie = await app.browser("Charlie")
-    guesses = [(f"2001:db8:77:{n // 10:x}::{n:x}", f"person-{n}@example.com") for n in range(30)]
+    guesses = [(f"2001:db8:77:{n // 10:x}::{n:x}", f"user-{n}@example.com") for n in range(30)]
     # All guesses come from one /56.
     assert Counter([await guess(charlie, *each) for each in guesses]) == {422: 20, 429: 10}
-    guesses = [(f"2001:db8:77:{n // 10 + 1:x}00::1", f"person-{n}@example.com") for n in range(30)]
+    guesses = [(f"2001:db8:77:{n // 10 + 1:x}00::1", f"user-{n}@example.com") for n in range(30)]
     assert Counter([await guess(charlie, *each) for each in guesses]) == {
         422: 20,
         429: 10,
@@ -255,9 +255,9 @@ async def test_the_networks_of_one_ipv6_site_share_the_limit_on_wrong_passwords(
 async def test_the_networks_of_one_ipv6_site_share_the_limit_on_sign_ups(app: TestApp) -> None:
     statuses = []
     for n in range(32):
-        person = await app.browser(f"Guest{n}")
+        user = await app.browser(f"Guest{n}")
         statuses.append(
-            (await person.sign_up(X_Forwarded_For=f"2001:db8:77:{n // 4:x}00::1")).status_code
+            (await user.sign_up(X_Forwarded_For=f"2001:db8:77:{n // 4:x}00::1")).status_code
         )
     assert Counter(statuses) == {303: 20, 429: 12}
     assert await app.count("users") == 20
@@ -267,7 +267,7 @@ async def test_the_networks_of_one_ipv6_site_share_the_limit_on_sign_ups(app: Te
 async def test_the_networks_of_one_ipv6_site_share_the_limit_on_live_checks(app: TestApp) -> None:
     charlie, said = await app.browser("Charlie"), []
     for n in range(52):
-        address, field = f"2001:db8:77:{n // 6:x}00::1", {"email": f"person-{n}@example.com"}
+        address, field = f"2001:db8:77:{n // 6:x}00::1", {"email": f"user-{n}@example.com"}
         answer = await charlie.post_fragment("/signup/check/email", field, X_Forwarded_For=address)
         said.append("Looks good" in answer.text)
     assert Counter(said) == {True: 40, False: 12}
@@ -277,7 +277,7 @@ async def test_the_networks_of_one_ipv6_site_share_the_limit_on_live_checks(app:
 async def test_ipv4_clients_behind_nat64_do_not_share_a_limit(app: TestApp) -> None:
     charlie = await app.browser("Charlie")
     for n in range(10):
-        assert await guess(charlie, "64:ff9b::c633:6409", f"person-{n}@example.com") == 422
+        assert await guess(charlie, "64:ff9b::c633:6409", f"user-{n}@example.com") == 422
     assert await guess(charlie, "198.51.100.9", "grace@example.com") == 429
     assert await guess(charlie, "64:ff9b::c633:640a", "grace@example.com") == 422
 
@@ -305,13 +305,13 @@ async def log_in_with(browser: Browser, device: str, address: str):
 
 @pytest.mark.asvs("S55")
 async def test_many_accounts_of_one_client_share_a_limit_at_known_browsers(app: TestApp) -> None:
-    people, statuses = [], []
+    users, statuses = [], []
     for n in range(6):
-        person = await app.browser(f"Guest{n}")
-        await person.sign_up(X_Forwarded_For=f"203.0.113.{n}")
-        people.append((person, person.client.cookies["device"]))
+        user = await app.browser(f"Guest{n}")
+        await user.sign_up(X_Forwarded_For=f"203.0.113.{n}")
+        users.append((user, user.client.cookies["device"]))
     for n in range(USER_HASHES.burst + 6):
-        statuses.append((await log_in_with(*people[n % 6], "198.51.100.9")).status_code)
+        statuses.append((await log_in_with(*users[n % 6], "198.51.100.9")).status_code)
     assert statuses == [303] * USER_HASHES.burst + [429] * 6
     bob, before = (
         await app.sign_up_user("Bob"),
@@ -335,7 +335,7 @@ async def test_the_user_logs_in_at_a_known_browser_while_many_clients_guess(
     assert Counter(heard) == {422: 100, 429: 1}
     assert await guess(await app.browser("Alice"), "203.0.113.9", password=PASSWORD) == 429
     for n in range(10):  # These guesses come from the user's own network.
-        await guess(charlie, "203.0.113.9", f"person-{n}@example.com")
+        await guess(charlie, "203.0.113.9", f"user-{n}@example.com")
     assert (await log_in_with(alice, device, "203.0.113.9")).status_code == 303
 
 

@@ -127,8 +127,8 @@ async def test_the_password_form_reads_only_the_two_passwords(
     assert await rows(app, columns) == before
     assert await is_untouched(app)
     assert [
-        (await person.log_in(word)).status_code
-        for person, word in ((alice, "another-No.7"), (bob, PASSWORD))
+        (await user.log_in(word)).status_code
+        for user, word in ((alice, "another-No.7"), (bob, PASSWORD))
     ] == [
         303,
         303,

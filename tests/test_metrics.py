@@ -80,7 +80,7 @@ async def test_other_clients_get_the_ordinary_page_not_found(
 async def test_users_and_administrators_may_not_read_the_metrics(
     alice: Browser, ada: Browser
 ) -> None:
-    assert [(await person.get("/metrics")).status_code for person in (alice, ada)] == [404, 404]
+    assert [(await user.get("/metrics")).status_code for user in (alice, ada)] == [404, 404]
 
 
 @pytest.mark.asvs("S108")

@@ -249,7 +249,7 @@ async def test_administrators_get_all_users_with_these_fields(
     await ada.post(f"/admin/users/{ids['Alice']}/disable")
     await ada.post(f"/admin/users/{ids['Alice']}/team", {"team": "Harbour"})
     answer = await ada.get("/api/admin/users?q=ALICE&sort=name")
-    person = {
+    user = {
         "id": ids["Alice"],
         "name": "Alice",
         "email": "alice@example.com",
@@ -257,7 +257,7 @@ async def test_administrators_get_all_users_with_these_fields(
         "slug": "alice",
     }
     assert answer.json() == {
-        "users": [person | {"team": "Harbour", "disabled": True}],
+        "users": [user | {"team": "Harbour", "disabled": True}],
         "total": 1,
         "page": 1,
         "pages": 1,
@@ -281,7 +281,7 @@ async def test_an_ended_session_is_answered_with_401_and_its_cookie_deleted(
 @pytest.mark.asvs("S75")
 @pytest.mark.guide("D35")
 async def test_no_other_origin_may_read_an_answer(ada: Browser, anonymous: Browser) -> None:
-    for person in (ada, anonymous):
+    for user in (ada, anonymous):
         for path in (
             "/api/session",
             "/api/users/ada",
@@ -292,7 +292,7 @@ async def test_no_other_origin_may_read_an_answer(ada: Browser, anonymous: Brows
             for method in ("GET", "OPTIONS", "POST"):
                 for origin in ("https://evil.example", "null", "http://localhost:8000"):
                     asked = {"Origin": origin, "Access-Control-Request-Method": "GET"}
-                    answer = await person.ask(method, path, **asked)
+                    answer = await user.ask(method, path, **asked)
                     assert not [
                         name for name in answer.headers if name.startswith("access-control")
                     ]

@@ -144,9 +144,9 @@ async def wait_for_a_try(charlie: Browser, clock: Clock) -> int:
 async def test_a_client_may_fail_ten_times_a_minute_across_accounts(
     alice: Browser, charlie: Browser
 ) -> None:
-    guesses = [await guess(charlie, 1, f"person-{n}@example.com") for n in range(11)]
+    guesses = [await guess(charlie, 1, f"user-{n}@example.com") for n in range(11)]
     assert guesses == [[422]] * 10 + [[429]]
-    assert await guess(charlie, 1, "person-12@example.com", address="198.51.100.77") == [422]
+    assert await guess(charlie, 1, "user-12@example.com", address="198.51.100.77") == [422]
 
 
 @pytest.mark.asvs("S58")
@@ -158,7 +158,7 @@ async def test_log_ins_to_ones_own_account_do_not_reset_the_limits(
     statuses = []
     for n in range(12):
         charlie.client.cookies.clear()
-        statuses += await guess(charlie, 1, f"person-{n}@example.com")
+        statuses += await guess(charlie, 1, f"user-{n}@example.com")
         if n < 9:
             assert (await charlie.log_in()).status_code == 303
     assert statuses == [422] * 10 + [429] * 2
@@ -189,7 +189,7 @@ async def test_a_client_has_one_limit_for_every_spelling_of_its_ip_address(
     charlie: Browser, first: str, second: str
 ) -> None:
     for n in range(10):
-        await guess(charlie, 1, f"person-{n}@example.com", address=first)
+        await guess(charlie, 1, f"user-{n}@example.com", address=first)
     assert await guess(charlie, 1, "grace@example.com", address=second) == [429]
 
 
@@ -198,7 +198,7 @@ async def test_x_forwarded_for_of_an_untrusted_proxy_is_ignored(make_app: Callab
     app = await make_app(TRUSTED_PROXIES="203.0.113.1")
     charlie = await app.browser("Charlie")
     guesses = [
-        await guess(charlie, 1, f"person-{n}@example.com", address=f"198.51.100.{n}")
+        await guess(charlie, 1, f"user-{n}@example.com", address=f"198.51.100.{n}")
         for n in range(11)
     ]
     assert guesses == [[422]] * 10 + [[429]]
@@ -258,7 +258,7 @@ async def test_an_attempt_that_times_out_waiting_for_a_hash_is_not_charged(
     hasher = HeldHasher()
     hashing = Passwords(hasher=hasher, threads=1, max_wait=0.1)
     busy = await make_app(app.path, hashing=hashing)
-    person = await (
+    user = await (
         busy.attacker_with_cookie_of(alice)
         if path == "/account/password"
         else busy.browser("Charlie")
@@ -271,7 +271,7 @@ async def test_an_attempt_that_times_out_waiting_for_a_hash_is_not_charged(
         "current_password": PASSWORD,
     }
     async with hasher.held("hash", hashing.hash(Secret(PASSWORD))) as slow:
-        assert [(await person.post(path, form)).status_code for _ in range(2)] == [503, 503]
+        assert [(await user.post(path, form)).status_code for _ in range(2)] == [503, 503]
     # Every request is charged to these buckets, so they are left out.
     posts = ("login-posts", "email-", "user-hashes")
     rows = await app.rows("SELECT key, taken, rests_until FROM buckets")
@@ -328,7 +328,7 @@ async def test_a_refusal_by_a_clients_limit_is_not_logged_for_a_user(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     for n in range(10):
-        await guess(charlie, 1, f"person-{n}@example.com")
+        await guess(charlie, 1, f"user-{n}@example.com")
     assert await guess(charlie, 1) == [429]
     rows = await app.rows("SELECT target_id, detail FROM audit WHERE event = 'limit.reached'")
     assert rows == [(None, '{"limit": "login-fails", "times": 1}')]
@@ -341,7 +341,7 @@ async def test_guesses_of_another_client_do_not_lock_the_user_out(
     await alice.post("/logout")
     assert await guess(charlie, 6, address="") == [422] * 5 + [429]
     for n in range(10):  # These guesses come from the user's own IP address.
-        await guess(charlie, 1, f"person-{n}@example.com", address="192.0.2.14")
+        await guess(charlie, 1, f"user-{n}@example.com", address="192.0.2.14")
     assert (await alice.log_in()).status_code == 303
     assert await alice.is_logged_in()
 
@@ -443,7 +443,7 @@ async def test_a_client_may_sign_up_five_times_a_minute_and_twenty_an_hour(
     for n in range(24):
         anonymous.client.cookies.clear()
         while (
-            answer := await replace(anonymous, email=f"person-{n}@example.com").sign_up()
+            answer := await replace(anonymous, email=f"user-{n}@example.com").sign_up()
         ).status_code == 429:
             assert (
                 await app.count("users"),
@@ -460,7 +460,7 @@ async def test_the_eleventh_email_checked_in_a_minute_gets_a_neutral_answer(
     app: TestApp, alice: Browser, bob: Browser, anonymous: Browser
 ) -> None:
     anonymous.headers["X-Forwarded-For"] = OTHER_CLIENT
-    said = [await look_up(anonymous, f"person-{n}@example.com") for n in range(10)]
+    said = [await look_up(anonymous, f"user-{n}@example.com") for n in range(10)]
     assert said == ["Looks good"] * 10
     before = app.statements
     neutral = "We'll check this when you send the form."
@@ -468,7 +468,7 @@ async def test_the_eleventh_email_checked_in_a_minute_gets_a_neutral_answer(
         neutral
     ] * 2
     assert app.statements > before
-    assert await look_up(anonymous, "person-3@example.com") == "Looks good"
+    assert await look_up(anonymous, "user-3@example.com") == "Looks good"
     assert "already exists" in await look_up(
         anonymous, alice.email, X_Forwarded_For="198.51.100.77"
     )
@@ -517,11 +517,11 @@ async def test_sign_up_and_the_live_check_share_the_limit_on_emails(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     for n in range(10):
-        await look_up(charlie, f"person-{n}@example.com")
+        await look_up(charlie, f"user-{n}@example.com")
     taken = await replace(charlie, email=alice.email).sign_up()
     free = await replace(charlie, email="grace@example.com").sign_up()
     assert (taken.status_code, free.status_code, await app.count("users")) == (429, 429, 1)
-    assert (await replace(charlie, email="person-3@example.com").sign_up()).status_code == 303
+    assert (await replace(charlie, email="user-3@example.com").sign_up()).status_code == 303
 
 
 @pytest.mark.asvs("S53")
@@ -529,7 +529,7 @@ async def test_the_global_limit_on_live_checks_does_not_block_sign_ups(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     for n in range(120):
-        await look_up(anonymous, f"person-{n}@example.com", X_Forwarded_For=f"198.51.100.{n}")
+        await look_up(anonymous, f"user-{n}@example.com", X_Forwarded_For=f"198.51.100.{n}")
     assert await look_up(anonymous, alice.email, X_Forwarded_For="203.0.113.7") == (
         "We'll check this when you send the form."
     )
@@ -666,7 +666,7 @@ async def test_pruning_deletes_full_buckets_and_bounds_the_table(
     app: TestApp, clock: Clock, anonymous: Browser
 ) -> None:
     for n in range(9):
-        await guess(anonymous, 1, f"person-{n}@example.com", address=f"198.51.100.{n}")
+        await guess(anonymous, 1, f"user-{n}@example.com", address=f"198.51.100.{n}")
     await guess(anonymous, 5, "alice@example.com", address="203.0.113.9")
     await prune(app.store, max_buckets=7)
     kept = [

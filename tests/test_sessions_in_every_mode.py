@@ -36,12 +36,12 @@ def environ(request: pytest.FixtureRequest) -> dict[str, str]:
     }
 
 
-async def is_in(person: Browser) -> bool:
-    return (await person.get("/dashboard")).status_code == 200
+async def is_in(user: Browser) -> bool:
+    return (await user.get("/dashboard")).status_code == 200
 
 
-async def id_of(app: TestApp, person: Browser) -> str:
-    return (await app.rows(f"SELECT id FROM users WHERE email = '{person.email}'"))[0][0]
+async def id_of(app: TestApp, user: Browser) -> str:
+    return (await app.rows(f"SELECT id FROM users WHERE email = '{user.email}'"))[0][0]
 
 
 @pytest.mark.guide("A20", "B1", "C4", "T4")
@@ -248,8 +248,8 @@ async def test_a_live_session_stays_valid_when_the_clock_moves_back(
     app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     app.clock.move(days=-30)
-    for person in (alice, ada, await app.sign_up_user("Bob")):
-        assert await is_in(person)
+    for user in (alice, ada, await app.sign_up_user("Bob")):
+        assert await is_in(user)
     await alice.post("/devices/revoke-all")
     assert not await is_in(await app.attacker_with_cookie_of(alice))
     app.clock.move(days=31)
@@ -337,5 +337,5 @@ async def test_logging_out_everywhere_ends_sessions_of_a_host_with_a_fast_clock(
     assert (await tablet.log_in()).status_code == 303
     clock.move(seconds=1)
     assert (await tablet.post("/devices/revoke-all")).status_code == 303
-    assert [await is_in(person) for person in (alice, phone, thief, tablet)] == [False] * 4
+    assert [await is_in(user) for user in (alice, phone, thief, tablet)] == [False] * 4
     assert ((await phone.log_in()).status_code, await is_in(phone)) == (303, True)

@@ -32,7 +32,7 @@ def passwords(cheap: Passwords) -> Passwords:
 async def people(app: TestApp, alice: Browser, bob: Browser, ada: Browser) -> dict[str, Browser]:
     """Returns the browsers by name. Bob has a phone number."""
     await bob.post("/account", {"phone": PHONE})
-    return {person.name: person for person in (alice, bob, ada)}
+    return {user.name: user for user in (alice, bob, ada)}
 
 
 async def put_in_team(app: TestApp, people: dict[str, Browser], name: str, team: str) -> None:
@@ -130,9 +130,9 @@ async def test_a_users_page_links_to_the_account_or_the_user_list(
     links = {
         name: [
             path_of(link.attrs["href"])
-            for link in read(await person.get("/users/bob")).one(id="main").all("a")
+            for link in read(await user.get("/users/bob")).one(id="main").all("a")
         ]
-        for name, person in people.items()
+        for name, user in people.items()
     }
     assert links == {"Bob": ["/account"], "Alice": [], "Ada": ["/admin/users"]}
 
@@ -205,8 +205,8 @@ async def test_markup_in_user_data_is_shown_as_text(app: TestApp, people: dict) 
         assert (await bob.post("/account", {"name": text, "phone": text})).status_code == 303
         assert (await ada.post(f"/admin/users/{bobs_id}/team", {"team": text})).status_code == 303
         return [
-            read(await ask(person, path))
-            for person, path in places
+            read(await ask(user, path))
+            for user, path in places
             for ask in (Browser.get, Browser.get_fragment)
         ]
 

@@ -74,7 +74,7 @@ async def test_setting_a_password_ends_that_persons_sessions_and_nobody_elses(
 ) -> None:
     new = "from-the-shell-No.5"
     assert await operator.set_user_password(Operator(app.store), alice.email, Secret(new)) == 2
-    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+    assert [await user.is_logged_in() for user in (alice, alices_phone, bob)] == [
         False,
         False,
         True,

@@ -23,8 +23,8 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-async def admin_of(app: TestApp, person: Browser) -> Admin:
-    return require_admin(await app.viewer_of(person))
+async def admin_of(app: TestApp, user: Browser) -> Admin:
+    return require_admin(await app.viewer_of(user))
 
 
 async def id_of(app: TestApp, name: str) -> str:
@@ -52,8 +52,8 @@ async def test_a_person_names_the_columns_and_the_private_ones_are_none_of_them(
     named = {field.name for field in fields(admin.UserSummary)}
     assert not named & {"password_hash", "phone", "sessions_ended_at", "disabled_at"}
     assert named - {"disabled", "session_count"} < set(users.c.keys())
-    (person,) = (await admin.search_users(await admin_of(app, ada))).users
-    assert (person.name, person.role, person.disabled, person.session_count) == (
+    (user,) = (await admin.search_users(await admin_of(app, ada))).users
+    assert (user.name, user.role, user.disabled, user.session_count) == (
         "Ada",
         "admin",
         False,
@@ -68,7 +68,7 @@ async def test_sessions_that_are_over_are_not_counted(
     await ada.get("/dashboard")
     app.clock.move(days=4)
     found = await admin.search_users(await admin_of(app, ada), sort="name")
-    assert [(person.name, person.session_count) for person in found.users] == [
+    assert [(user.name, user.session_count) for user in found.users] == [
         ("Ada", 1),
         ("Alice", 0),
     ]

@@ -43,7 +43,7 @@ async def test_a_new_password_ends_every_session_of_that_person(
     app: TestApp, alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     await operator.set_user_password(Operator(app.store), alice.email, Secret("another-No.1 door"))
-    assert [await person.is_logged_in() for person in (alice, alices_phone, bob)] == [
+    assert [await user.is_logged_in() for user in (alice, alices_phone, bob)] == [
         False,
         False,
         True,

@@ -123,7 +123,7 @@ class Program:
         status, _, told = self.ask("GET", "/api/admin/users", cookie=self.cookies["ada"])
         if status != 200:
             raise Broken(f"/api/admin/users: {status}")
-        return {person["name"]: person["id"] for person in json.loads(told)["users"]}
+        return {user["name"]: user["id"] for user in json.loads(told)["users"]}
 
     def ask(
         self, method: str, path: str, fields: dict[str, str] | None = None, cookie: str = ""

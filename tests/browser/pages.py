@@ -26,97 +26,97 @@ LONG = "Alice " + "Annabella-Konstantinopolitanska" * 3 + "!"
 State = Callable[[BrowserUser], None]
 
 
-def goto(person: BrowserUser, path: str) -> None:
-    person.page.goto(path)
+def goto(user: BrowserUser, path: str) -> None:
+    user.page.goto(path)
 
 
-def typing(person: BrowserUser) -> None:
-    person.page.goto("/signup")
-    type_in(person.page, "name", "Charlie", delay=0)
-    type_in(person.page, "email", "charlie@example.com", delay=0)
-    type_in(person.page, "password", "engine-N", delay=0)
-    expect(message_of(person.page, "email")).to_contain_text("Looks good")
+def typing(user: BrowserUser) -> None:
+    user.page.goto("/signup")
+    type_in(user.page, "name", "Charlie", delay=0)
+    type_in(user.page, "email", "charlie@example.com", delay=0)
+    type_in(user.page, "password", "engine-N", delay=0)
+    expect(message_of(user.page, "email")).to_contain_text("Looks good")
 
 
-def refused_sign_up(person: BrowserUser) -> None:
-    person.page.goto("/signup")
-    fill_sign_up(person.page, "C", "charlie@", "123")
-    submit(person.page)
-    expect(person.page.locator("#error-summary")).to_be_visible()
+def refused_sign_up(user: BrowserUser) -> None:
+    user.page.goto("/signup")
+    fill_sign_up(user.page, "C", "charlie@", "123")
+    submit(user.page)
+    expect(user.page.locator("#error-summary")).to_be_visible()
 
 
-def refused_log_in(person: BrowserUser) -> None:
-    person.page.goto("/login")
-    log_in(person.page, "charlie@example.com", "wrong")
-    expect(person.page.locator("#error-summary")).to_be_visible()
+def refused_log_in(user: BrowserUser) -> None:
+    user.page.goto("/login")
+    log_in(user.page, "charlie@example.com", "wrong")
+    expect(user.page.locator("#error-summary")).to_be_visible()
 
 
-def failed_sign_up(person: BrowserUser) -> None:
+def failed_sign_up(user: BrowserUser) -> None:
     """Makes the sign-up fail with a status that renders no form."""
-    person.live.trouble.order("/signup", status=500)
-    person.page.goto("/signup")
-    fill_sign_up(person.page, "Charlie", "charlie.toast@example.com")
-    submit(person.page)
-    expect(person.page.locator("#error-summary")).to_be_visible()
+    user.live.trouble.order("/signup", status=500)
+    user.page.goto("/signup")
+    fill_sign_up(user.page, "Charlie", "charlie.toast@example.com")
+    submit(user.page)
+    expect(user.page.locator("#error-summary")).to_be_visible()
 
 
-def account_with_errors(person: BrowserUser) -> None:
-    person.page.goto("/account")
-    person.page.fill("#password-password", "123")
-    leave(person.page, "password-password")
-    person.page.fill("#account-name", "A")
-    person.page.fill("#account-slug", "?")
-    submit(person.page, "account-form")
-    expect(person.page.locator("#error-summary")).to_be_visible()
+def account_with_errors(user: BrowserUser) -> None:
+    user.page.goto("/account")
+    user.page.fill("#password-password", "123")
+    leave(user.page, "password-password")
+    user.page.fill("#account-name", "A")
+    user.page.fill("#account-slug", "?")
+    submit(user.page, "account-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
 
 
-def many_devices(person: BrowserUser, count: int) -> None:
-    for number in range(count - person.live.sessions_of(person.email)):
-        person.live.log_in(person.email, (FIREFOX, IPHONE, "curl/8.5")[number % 3])
-    person.page.goto("/devices")
-    assert person.page.locator("[data-device]").count() == count
+def many_devices(user: BrowserUser, count: int) -> None:
+    for number in range(count - user.live.sessions_of(user.email)):
+        user.live.log_in(user.email, (FIREFOX, IPHONE, "curl/8.5")[number % 3])
+    user.page.goto("/devices")
+    assert user.page.locator("[data-device]").count() == count
 
 
-def own_page(person: BrowserUser) -> None:
-    slug = person.live.rows(f"SELECT slug FROM users WHERE email = '{person.email}'")[0][0]
-    person.page.goto(f"/users/{slug}")
+def own_page(user: BrowserUser) -> None:
+    slug = user.live.rows(f"SELECT slug FROM users WHERE email = '{user.email}'")[0][0]
+    user.page.goto(f"/users/{slug}")
 
 
-def open_menu(person: BrowserUser) -> None:
-    person.page.goto("/admin/users")
-    person.page.locator("#users details summary").last.click()
-    expect(person.page.locator("#users details[open] form").first).to_be_visible()
+def open_menu(user: BrowserUser) -> None:
+    user.page.goto("/admin/users")
+    user.page.locator("#users details summary").last.click()
+    expect(user.page.locator("#users details[open] form").first).to_be_visible()
 
 
-def actions_of_one(person: BrowserUser) -> None:
-    person.page.goto(f"/admin/users/{person.live.id_of(person.email)}")
+def actions_of_one(user: BrowserUser) -> None:
+    user.page.goto(f"/admin/users/{user.live.id_of(user.email)}")
 
 
-def asked_to_confirm(person: BrowserUser) -> None:
-    many_devices(person, 4)
-    person.page.goto("/devices?confirm=others")
-    expect(person.page.get_by_role("button", name="Log out 3 devices")).to_be_visible()
+def asked_to_confirm(user: BrowserUser) -> None:
+    many_devices(user, 4)
+    user.page.goto("/devices?confirm=others")
+    expect(user.page.get_by_role("button", name="Log out 3 devices")).to_be_visible()
 
 
-def confirmed(person: BrowserUser) -> None:
-    person.page.request.post("/account", form={"phone": "1"}, max_redirects=0)
-    person.page.goto("/account")
-    expect(person.page.locator(".flash")).to_be_visible()
+def confirmed(user: BrowserUser) -> None:
+    user.page.request.post("/account", form={"phone": "1"}, max_redirects=0)
+    user.page.goto("/account")
+    expect(user.page.locator(".flash")).to_be_visible()
 
 
-def long_activity(person: BrowserUser) -> None:
+def long_activity(user: BrowserUser) -> None:
     """Fills more than one page of the activity, including a denied request."""
     for number in range(26):
-        person.page.request.post("/account", form={"phone": str(number)}, max_redirects=0)
-    person.page.request.get("/admin/users")
-    person.page.goto("/account/activity")
+        user.page.request.post("/account", form={"phone": str(number)}, max_redirects=0)
+    user.page.request.get("/admin/users")
+    user.page.goto("/account/activity")
 
 
-def unavailable(person: BrowserUser) -> None:
+def unavailable(user: BrowserUser) -> None:
     """Shows the error page by renaming the table of sessions."""
-    with broken(person.live):
-        person.page.goto("/dashboard")
-    expect(person.page.get_by_role("heading", level=1)).to_contain_text("Something went wrong")
+    with broken(user.live):
+        user.page.goto("/dashboard")
+    expect(user.page.get_by_role("heading", level=1)).to_contain_text("Something went wrong")
 
 
 @contextmanager

@@ -32,9 +32,9 @@ def shown(request: pytest.FixtureRequest, chromium: Browser, live: Live) -> Iter
     signed_up, admin = state not in GUEST and state not in ADMIN, state in ADMIN
     with opened_pages(chromium, live) as open_page:
         name = LONG[:100] if signed_up else "Ada"
-        person = new_person(open_page, live, name, signed_up=signed_up, admin=admin, viewport=SMALL)
-        STATES[state](person)
-        yield person.page
+        user = new_person(open_page, live, name, signed_up=signed_up, admin=admin, viewport=SMALL)
+        STATES[state](user)
+        yield user.page
 
 
 @pytest.mark.guide("A3", "A12")

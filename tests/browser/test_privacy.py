@@ -133,10 +133,10 @@ def test_every_page_state_obeys_a_strict_content_security_policy(
     """The fixture `open_page` checks for policy violations and foreign requests; this test checks
     that the pages contain nothing that a policy would have to block.
     """
-    person = make_user("Ada", signed_up=who == "member", admin=who == "administrator")
+    user = make_user("Ada", signed_up=who == "member", admin=who == "administrator")
     wanted = {"stranger": GUEST, "administrator": ADMIN}.get(who, MEMBER)
     policies = set()
-    person.page.on(
+    user.page.on(
         "response",
         lambda seen: (
             "text/html" in (seen.headers.get("content-type") or "")
@@ -145,15 +145,15 @@ def test_every_page_state_obeys_a_strict_content_security_policy(
         ),
     )
     for state in sorted(wanted):
-        STATES[state](person)
-        assert person.page.evaluate(DANGEROUS, FORBIDDEN) == [], state
+        STATES[state](user)
+        assert user.page.evaluate(DANGEROUS, FORBIDDEN) == [], state
     (policy,) = policies
     assert "unsafe" not in policy and "default-src 'none'" in policy
-    urls = person.page.evaluate(
+    urls = user.page.evaluate(
         "[...document.querySelectorAll('[src], link[href]')].map(node => node.src || node.href)"
     )
     assert all(
-        re.fullmatch(rf"{person.live.url}/static/[\w.-]+\.[0-9a-f]{{12}}\.\w+", url) for url in urls
+        re.fullmatch(rf"{user.live.url}/static/[\w.-]+\.[0-9a-f]{{12}}\.\w+", url) for url in urls
     )
 
 

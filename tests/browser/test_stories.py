@@ -211,10 +211,10 @@ def test_a_logged_in_user_is_redirected_from_guest_pages(someone: Callable) -> N
 @pytest.mark.guide("D1", "D26")
 def test_the_menu_and_the_dashboard_follow_the_role(someone: Callable) -> None:
     ada, alice = someone("Ada", admin=True), someone("Alice", signed_up=True)
-    for person, kind, people in ((ada, "admin", 1), (alice, "user", 0)):
-        person.page.goto("/dashboard")
-        expect(person.page.locator("[data-dashboard]")).to_have_attribute("data-dashboard", kind)
-        expect(person.page.get_by_role("link", name="People", exact=True)).to_have_count(people)
+    for user, kind, people in ((ada, "admin", 1), (alice, "user", 0)):
+        user.page.goto("/dashboard")
+        expect(user.page.locator("[data-dashboard]")).to_have_attribute("data-dashboard", kind)
+        expect(user.page.get_by_role("link", name="People", exact=True)).to_have_count(people)
 
 
 def test_login_returns_to_the_page_that_required_it(someone: Callable, alice: BrowserUser) -> None:

@@ -184,7 +184,7 @@ async def read_only(run: Run) -> str:
 @fault("R04", "start on a read-only file system", UNUSABLE)
 async def read_only_start(run: Run) -> str:
     with small_disk(run.folder / "disk") as disk:
-        program = run.program(folder=disk / "house")
+        program = run.program(folder=disk / "program")
         remount(disk, "ro")
         program.folder = run.folder  # The log needs a folder that can be written.
         program.start(until="/healthz")
