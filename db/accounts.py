@@ -160,44 +160,46 @@ async def get_user_state(store: Store, user_id: str) -> UserState:
 
 
 @asynccontextmanager
-async def change_user(actor: Admin | Operator, event: Event, user_id: str) -> AsyncIterator[Detail]:
+async def change_user(
+    caller: Admin | Operator, event: Event, user_id: str
+) -> AsyncIterator[Detail]:
     """Opens the transaction in which an administrator or the operator changes a user, and writes
     the audit entry at its end.
 
-    The caller fills in the entry's detail; an empty detail means that nothing has changed, and no
+    The block fills in the entry's detail; an empty detail means that nothing has changed, and no
     entry is written. An advisory lock serializes all changes. Raises NotLoggedIn, Forbidden and
     LastAdmin; the last two write an audit entry of their own.
     """
-    store, by, detail = (
-        actor.store,
-        viewer_actor(actor) if isinstance(actor, Admin) else OPERATOR,
+    store, actor, detail = (
+        caller.store,
+        viewer_actor(caller) if isinstance(caller, Admin) else OPERATOR,
         Detail(),
     )
     try:
         async with store.transaction():
             await store.value(LOCK_ADMIN_CHANGES())
-            if isinstance(actor, Admin):
-                await require_right(actor, user_id)
+            if isinstance(caller, Admin):
+                await require_right(caller, user_id)
             yield detail
             if detail:
-                await audit_log.record(store, event, by, detail, target_id=user_id)
+                await audit_log.record(store, event, actor, detail, target_id=user_id)
     except Forbidden:
-        await limiter.record_refusal(store, by, "admin", DENIED, str(by.user_id))
+        await limiter.record_within_limit(store, actor, "admin", DENIED, str(actor.user_id))
         raise
     except LastAdmin:
         async with store.transaction():
-            await audit_log.record(store, event, by, target_id=user_id, outcome="refused")
+            await audit_log.record(store, event, actor, target_id=user_id, outcome="refused")
         raise
 
 
-async def set_role(actor: Admin | Operator, user_id: str, role: Role) -> None:
+async def set_role(caller: Admin | Operator, user_id: str, role: Role) -> None:
     """Changes a user's role from the user's next request on, without ending the user's sessions.
 
     Raises NotFound, LastAdmin, and the errors of `change_user`.
     """
-    async with change_user(actor, "role.change", user_id) as detail:
-        before = await get_user_state(actor.store, user_id)
-        if await actor.store.value(CHANGE_ROLE(user_id=user_id, new_role=role)) is None:
+    async with change_user(caller, "role.change", user_id) as detail:
+        before = await get_user_state(caller.store, user_id)
+        if await caller.store.value(CHANGE_ROLE(user_id=user_id, new_role=role)) is None:
             raise LastAdmin
         if before.role != role:
             detail |= {"from": before.role, "to": role}

@@ -385,6 +385,6 @@ async def test_settings_store_and_viewer_do_not_print_secrets(
     for thing in (app.settings, app.store, app.store.keys, viewer, app.asgi_app.state):
         try:
             text = show(thing)
-        except TypeError as refusal:
-            text = str(refusal)
+        except TypeError as raised:
+            text = str(raised)
         assert not [secret for secret in (SECRET, app.path.name, PASSWORD) if secret in text]

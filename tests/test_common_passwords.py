@@ -145,7 +145,7 @@ def test_the_search_finds_exactly_the_listed_passwords() -> None:
     words = listed()
     assert all(is_listed(word) for word in (words[0], words[-1], *words[::97]))
     known = set(words)
-    strangers = [
+    rare_words = [
         "",
         "\n",
         words[0] + "\n",
@@ -154,7 +154,7 @@ def test_the_search_finds_exactly_the_listed_passwords() -> None:
         "é",
         "\U0010ffff",
     ]
-    assert [word for word in strangers if word not in known and is_listed(word)] == []
+    assert [word for word in rare_words if word not in known and is_listed(word)] == []
 
 
 def test_the_licenses_of_the_password_list_are_included() -> None:

@@ -266,8 +266,8 @@ async def test_the_reprs_of_settings_and_store_show_no_secret(app: TestApp, alic
         for show in (repr, str, "{0}".format, "{0!r}".format):
             try:
                 text = show(thing)
-            except TypeError as refusal:
-                text = str(refusal)
+            except TypeError as raised:
+                text = str(raised)
             assert not [canary for canary in canaries_of(app, alice)[:4] if canary in text], type(
                 thing
             )

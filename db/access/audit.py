@@ -238,7 +238,7 @@ async def record_denial(viewer: Viewer, client: ClientInfo) -> None:
     """Records that a viewer who is not an administrator requested an admin page, at most once a
     minute per user.
     """
-    await limiter.record_refusal(
+    await limiter.record_within_limit(
         viewer.store, viewer_actor(viewer, client), "admin", DENIED, viewer.id
     )
 

@@ -120,7 +120,7 @@ async def log_in(
                 if role is not None:
                     return await _start_session(store, credentials, role, client, charges)
             credentials = await store.one(CREDENTIALS(email=email))
-    await _record_refusal(store, credentials, email, client)
+    await _record_failure(store, credentials, email, client)
     return None
 
 
@@ -180,7 +180,7 @@ async def _start_session(
     return session
 
 
-async def _record_refusal(
+async def _record_failure(
     store: Store, credentials: _Credentials | None, email: str, client: ClientInfo
 ) -> None:
     """Writes an audit entry about a failed log-in.

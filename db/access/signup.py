@@ -75,7 +75,7 @@ async def sign_up_privately(
     async with _creating(store):
         user_id = await accounts.insert_user(store, name, email, password_hash)
         if user_id is None:
-            await _record_refusal(store, email, client)
+            await _record_failure(store, email, client)
         else:
             await audit_log.record(store, "signup", user_actor(user_id, client))
 
@@ -93,7 +93,7 @@ async def _log_in(
         if session is not None:
             return session
     async with _creating(store):
-        await _record_refusal(store, email, client)
+        await _record_failure(store, email, client)
     return None
 
 
@@ -138,7 +138,7 @@ def _look_up_charges(email: str, client: ClientInfo) -> tuple[limiter.Charge, ..
     )
 
 
-async def _record_refusal(store: Store, email: str, client: ClientInfo) -> None:
+async def _record_failure(store: Store, email: str, client: ClientInfo) -> None:
     target_id = await accounts.find_user_id(store, email)
     await audit_log.record(
         store, "signup", anonymous_actor(client), target_id=target_id, outcome="refused"

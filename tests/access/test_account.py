@@ -39,9 +39,9 @@ async def test_an_account_names_its_columns_and_the_hash_is_none_of_them(
 async def test_a_user_deleted_during_login_is_not_logged_in(app: TestApp, alice: Browser) -> None:
     viewer = await app.viewer_of(alice)
     await app.change("DELETE FROM users")
-    with pytest.raises(NotLoggedIn) as refusal:
+    with pytest.raises(NotLoggedIn) as raised:
         await account.get_account(viewer)
-    assert refusal.value.ended
+    assert raised.value.ended
     with pytest.raises(NotLoggedIn):
         await account.change_profile(viewer, name="Ghost")
     with pytest.raises(NotLoggedIn):

@@ -98,8 +98,8 @@ async def test_of_two_administrators_who_turn_on_each_other_at_once_one_is_told_
         return await admin.disable(viewer, await id_of(app, name))
 
     outcomes = await asyncio.gather(*[turn(*pair) for pair in pairs], return_exceptions=True)
-    refusal = Forbidden if change == "demote" else NotLoggedIn
-    assert {type(outcome) for outcome in outcomes} == {type(None), refusal}
+    error = Forbidden if change == "demote" else NotLoggedIn
+    assert {type(outcome) for outcome in outcomes} == {type(None), error}
     left = await app.rows("SELECT name FROM users WHERE role = 'admin' AND disabled_at IS NULL")
     assert len(left) == 1
 
@@ -161,7 +161,7 @@ CHANGES: dict[str, Change] = {
     "end-sessions": admin.end_sessions,
 }
 EVERY_CHANGE = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-SHUTDOWN_SIGNALS = {
+ENDINGS = {
     "demoted": ("UPDATE users SET role = 'user' WHERE name = 'Ada'", Forbidden),
     "disabled": ("UPDATE users SET disabled_at = created_at WHERE name = 'Ada'", NotLoggedIn),
     "logged out": (
@@ -173,9 +173,7 @@ SHUTDOWN_SIGNALS = {
         NotLoggedIn,
     ),
 }
-EVERY_ENDING = pytest.mark.parametrize(
-    ("ending", "refusal"), SHUTDOWN_SIGNALS.values(), ids=SHUTDOWN_SIGNALS
-)
+EVERY_ENDING = pytest.mark.parametrize(("ending", "error"), ENDINGS.values(), ids=ENDINGS)
 
 
 async def everything(app: TestApp) -> list[list[tuple]]:
@@ -191,13 +189,13 @@ async def test_an_admin_whose_right_has_ended_since_changes_nothing(
     alice: Browser,
     change: Change,
     ending: str,
-    refusal: type[Exception],
+    error: type[Exception],
 ) -> None:
     viewer = await admin_of(app, ada)
     await app.change(ending)
     before = await everything(app)
     for name in ("Alice", "Ada"):
-        with pytest.raises(refusal):
+        with pytest.raises(error):
             await change(viewer, await id_of(app, name))
     assert await everything(app) == before
     assert (
@@ -217,9 +215,9 @@ async def test_without_session_rows_an_admins_right_ends_as_well(
     viewer = await admin_of(app, await app.admin("Ada"))
     await app.sign_up_user("Alice")
     everywhere = "UPDATE users SET sessions_ended_at = last_login_at WHERE name = 'Ada'"
-    await app.change(everywhere if ending == "logged out" else SHUTDOWN_SIGNALS[ending][0])
+    await app.change(everywhere if ending == "logged out" else ENDINGS[ending][0])
     before = await app.rows("SELECT * FROM users ORDER BY id")
-    with pytest.raises(SHUTDOWN_SIGNALS[ending][1]):
+    with pytest.raises(ENDINGS[ending][1]):
         await change(viewer, await id_of(app, "Alice"))
     assert await app.rows("SELECT * FROM users ORDER BY id") == before
 
@@ -236,7 +234,7 @@ async def test_a_change_that_waited_for_the_demotion_is_refused(
     alice = await id_of(app, "Alice")
     before = await app.rows("SELECT * FROM users WHERE name = 'Alice'")
     async with other.store.transaction():
-        await other.change(SHUTDOWN_SIGNALS["demoted"][0])
+        await other.change(ENDINGS["demoted"][0])
         waiting = asyncio.ensure_future(change(viewer, alice))
         done, _ = await asyncio.wait({waiting}, timeout=0.1)
         assert not done

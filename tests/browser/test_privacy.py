@@ -126,15 +126,15 @@ def test_cookies_are_http_only_and_a_forged_one_is_rejected(alice: BrowserUser) 
 
 
 @pytest.mark.asvs("S67", "S68", "S106")
-@pytest.mark.parametrize("who", ["stranger", "member", "administrator"])
+@pytest.mark.parametrize("who", ["anonymous", "user", "administrator"])
 def test_every_page_state_obeys_a_strict_content_security_policy(
     make_user: Callable[..., BrowserUser], who: str
 ) -> None:
     """The fixture `open_page` checks for policy violations and foreign requests; this test checks
     that the pages contain nothing that a policy would have to block.
     """
-    user = make_user("Ada", signed_up=who == "member", admin=who == "administrator")
-    wanted = {"stranger": GUEST, "administrator": ADMIN}.get(who, MEMBER)
+    user = make_user("Ada", signed_up=who == "user", admin=who == "administrator")
+    wanted = {"anonymous": GUEST, "administrator": ADMIN}.get(who, MEMBER)
     policies = set()
     user.page.on(
         "response",
