@@ -81,27 +81,27 @@ class TestApp:
 
     async def sign_up_user(self, name: str, **options: str) -> Browser:
         """A user who has just signed up."""
-        person = await self.browser(name, **options)
-        answer = await person.sign_up()
+        user = await self.browser(name, **options)
+        answer = await user.sign_up()
         assert answer.status_code == 303, answer.text
-        return person
+        return user
 
     async def admin(self, name: str = "Ada") -> Browser:
         """A user whom the operator made an administrator before log-in."""
         await self.create(name, "admin")
-        person = await self.browser(name)
-        assert (await person.log_in()).status_code == 303
-        return person
+        user = await self.browser(name)
+        assert (await user.log_in()).status_code == 303
+        return user
 
-    async def attacker_with_cookie_of(self, person: Browser) -> Browser:
+    async def attacker_with_cookie_of(self, user: Browser) -> Browser:
         """A browser with a stolen copy of a session cookie."""
         thief = await self.browser("Charlie")
-        thief.cookie = person.cookie
+        thief.cookie = user.cookie
         return thief
 
-    async def viewer_of(self, person: Browser) -> Viewer:
+    async def viewer_of(self, user: Browser) -> Viewer:
         """Whom the database knows behind a person's cookie."""
-        return await get_viewer(self.store, decode_claims(self.store, person.cookie))
+        return await get_viewer(self.store, decode_claims(self.store, user.cookie))
 
     async def create(self, name: str, role: str = "user") -> None:
         caller, email = Operator(self.store), f"{name.lower()}@example.com"
@@ -109,8 +109,8 @@ class TestApp:
             caller, name=name, email=email, password=Secret(PASSWORD), role=role
         )
 
-    async def change_role(self, person: Browser, role: str) -> None:
-        await operator.set_user_role(Operator(self.store), person.email, role)
+    async def change_role(self, user: Browser, role: str) -> None:
+        await operator.set_user_role(Operator(self.store), user.email, role)
 
     async def rows(self, sql: str) -> list[tuple]:
         """Moments are told as SQLite keeps them, whichever database it is."""

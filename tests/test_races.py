@@ -45,7 +45,7 @@ async def test_fifty_concurrent_sign_ups_with_one_email_make_one_account(
         await app.browser("Alice", email=spelling, password=f"{number}-{PASSWORD}")
         for number, spelling in enumerate(spellings * 10)
     ]
-    answers = await asyncio.gather(*[person.sign_up() for person in people])
+    answers = await asyncio.gather(*[user.sign_up() for user in people])
     assert sorted(answer.status_code for answer in answers) == [303] + [422] * 49
     for answer in answers:
         if answer.status_code == 422:
@@ -78,15 +78,13 @@ async def test_five_hundred_concurrent_sign_ups_with_one_name_all_succeed(
         await app.browser("Alice", email=f"alice{number}@example.com") for number in range(500)
     ]
     while waiting:
-        answers = await asyncio.gather(*[person.sign_up() for person in waiting])
+        answers = await asyncio.gather(*[user.sign_up() for user in waiting])
         assert {answer.status_code for answer in answers} <= {303, 503}
         assert all(
             "retry-after" in answer.headers for answer in answers if answer.status_code == 503
         )
         waiting = [
-            person
-            for person, answer in zip(waiting, answers, strict=True)
-            if answer.status_code == 503
+            user for user, answer in zip(waiting, answers, strict=True) if answer.status_code == 503
         ]
     slugs = [slug for (slug,) in await app.rows("SELECT slug FROM users")]
     assert (len(set(slugs)), "alice" in slugs, await app.count("sessions")) == (500, True, 500)
@@ -155,7 +153,7 @@ async def test_concurrent_role_changes_leave_at_least_one_administrator(
     app: TestApp,
 ) -> None:
     group = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara", "Dorothy", "Grace")]
-    admins = [require_admin(await app.viewer_of(person)) for person in group]
+    admins = [require_admin(await app.viewer_of(user)) for user in group]
     for _ in range(6):
         await app.change("UPDATE users SET role = 'user' WHERE id <> (SELECT max(id) FROM users)")
         changes = [
@@ -269,7 +267,7 @@ async def test_concurrent_changes_of_the_same_users_do_not_deadlock(
 ) -> None:
     app = await make_app(hashing=cheap)
     group = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara")]
-    admins = [require_admin(await app.viewer_of(person)) for person in group]
+    admins = [require_admin(await app.viewer_of(user)) for user in group]
     for number in range(ROUNDS // 10):
         outcomes = await asyncio.gather(
             *[
@@ -280,7 +278,7 @@ async def test_concurrent_changes_of_the_same_users_do_not_deadlock(
             *[admin.change_user_role(one, two.id, "admin") for one in admins for two in admins],
             *[account.change_profile(one, phone=str(number)) for one in admins],
             *[devices.revoke_others(one) for one in admins],
-            *[(await app.browser(person.name)).log_in() for person in group],
+            *[(await app.browser(user.name)).log_in() for user in group],
         )
         answers = [
             outcome.status_code for outcome in outcomes if isinstance(outcome, httpx.Response)
@@ -295,7 +293,7 @@ async def test_only_one_of_twenty_concurrent_users_gets_a_slug(
     app = await make_app(hashing=cheap)
     group = [await app.sign_up_user(f"Guest{number}") for number in range(20)]
     answers = await asyncio.gather(
-        *[person.post("/account", {"slug": "wonderland"}) for person in group]
+        *[user.post("/account", {"slug": "wonderland"}) for user in group]
     )
     assert sorted(answer.status_code for answer in answers) == [303] + [422] * 19
     assert await app.rows("SELECT count(*) AS n FROM users WHERE slug = 'wonderland'") == [(1,)]
@@ -305,7 +303,7 @@ async def test_concurrent_swaps_of_slugs_are_answered(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     """Makes each change wait for the other on PostgreSQL, which aborts one for a retry."""
-    pair = [await app.viewer_of(person) for person in (alice, bob)]
+    pair = [await app.viewer_of(user) for user in (alice, bob)]
     for _ in range(3):
         swapped = [
             account.change_profile(viewer, slug=slug)
@@ -328,7 +326,7 @@ async def test_concurrent_log_ins_log_outs_and_password_changes_are_serializable
         left, changed, *answers = await asyncio.gather(
             leaving.post("/devices/revoke-all"),
             changing.post("/account/password", {"current_password": old, "password": new}),
-            *[person.log_in(old) for person in group],
+            *[user.log_in(old) for user in group],
         )
         assert {
             left.headers["location"].partition("?")[0],
@@ -336,7 +334,7 @@ async def test_concurrent_log_ins_log_outs_and_password_changes_are_serializable
         } == {"/login"}
         assert not await after.is_logged_in(), "both end it"
         if changed.headers["location"] == "/account":
-            assert [await person.is_logged_in() for person in group] == [False] * 6, (
+            assert [await user.is_logged_in() for user in group] == [False] * 6, (
                 "the old password opens nothing"
             )
             old, new = new, old
@@ -353,17 +351,17 @@ async def test_concurrent_ends_of_sessions_do_not_deadlock(
     app = await make_app(hashing=cheap)
     alice = await app.sign_up_user("Alice")
     for _ in range(4):
-        for person in [await app.browser("Alice") for _ in range(25)]:
-            await person.log_in()
+        for user in [await app.browser("Alice") for _ in range(25)]:
+            await user.log_in()
         app.clock.move(days=8)
         group = [await app.browser("Alice") for _ in range(8)]
-        for person in group:
-            await person.log_in()
-        viewers = [await app.viewer_of(person) for person in group]
+        for user in group:
+            await user.log_in()
+        viewers = [await app.viewer_of(user) for user in group]
         outcomes = await asyncio.gather(
             *[prune(app.store) for _ in range(3)],
             *[devices.revoke_others(viewer) for viewer in viewers],
-            *[person.log_in() for person in group],
+            *[user.log_in() for user in group],
             devices.revoke_all(viewers[0]),
             *[alice.log_in() for _ in range(4)],
             return_exceptions=True,

@@ -50,9 +50,9 @@ def signed(header: dict, claims: dict | bytes, secret: str = SECRET) -> str:
 
 async def is_anonymous(app: TestApp, cookie: str) -> bool:
     """Returns whether every type of route treats the cookie as missing, without a server error."""
-    person = await app.browser("Charlie")
+    user = await app.browser("Charlie")
     answers = [
-        await person.get(path, Cookie=f"session={cookie}".encode(), **headers)
+        await user.get(path, Cookie=f"session={cookie}".encode(), **headers)
         for path, headers in (
             ("/dashboard", {}),
             ("/dashboard", HTMX),
@@ -112,10 +112,10 @@ async def test_the_database_stores_a_hash_of_the_session_id_only(
     assert await is_anonymous_with_claims(app, alice, stolen)
 
 
-async def is_anonymous_with_claims(app: TestApp, person: Browser, claims: dict) -> bool:
+async def is_anonymous_with_claims(app: TestApp, user: Browser, claims: dict) -> bool:
     """Returns whether the claims are refused although the application's key has signed them."""
-    thief = await app.attacker_with_cookie_of(person)
-    thief.cookie = signed(header_of(str(person.cookie)), claims)
+    thief = await app.attacker_with_cookie_of(user)
+    thief.cookie = signed(header_of(str(user.cookie)), claims)
     return not await thief.is_logged_in()
 
 
@@ -237,8 +237,7 @@ async def test_a_new_secret_signs_and_the_old_one_verifies_until_removed(
     assert header_of(str(bob.cookie))["kid"] != header_of(str(alice.cookie))["kid"]
     later = await make_app(past.path, SESSION_SECRET=fresh)
     assert [
-        await (await later.attacker_with_cookie_of(person)).is_logged_in()
-        for person in (alice, bob)
+        await (await later.attacker_with_cookie_of(user)).is_logged_in() for user in (alice, bob)
     ] == [
         False,
         True,

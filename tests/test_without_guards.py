@@ -74,10 +74,10 @@ async def everything(app: TestApp) -> list[list[tuple]]:
     return [await app.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
 
 
-async def open_without_guards(app: TestApp, person: Browser) -> Browser:
+async def open_without_guards(app: TestApp, user: Browser) -> Browser:
     """Returns a browser of the same user for the application without guards."""
-    visitor = await unguarded(app).browser(person.name, person.email)
-    visitor.cookie = person.cookie
+    visitor = await unguarded(app).browser(user.name, user.email)
+    visitor.cookie = user.cookie
     return visitor
 
 
@@ -159,11 +159,11 @@ async def test_without_guards_permitted_users_still_have_access(
     app: TestApp, bob: Browser, ada: Browser
 ) -> None:
     """Shows that the tests above do not pass only because everything is refused."""
-    for person, pages in (
+    for user, pages in (
         (bob, ["/dashboard", "/devices", "/account"]),
         (ada, ["/admin/users", "/api/admin/users"]),
     ):
-        visitor = await open_without_guards(app, person)
+        visitor = await open_without_guards(app, user)
         assert [(await visitor.get(page)).status_code for page in pages] == [200] * len(pages)
 
 

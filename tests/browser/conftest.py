@@ -68,9 +68,9 @@ class BrowserUser:
 
     def elsewhere(self, **options: object) -> "BrowserUser":
         """Returns the same user, logged in at a second browser."""
-        person = replace(self, page=self.another_browser(**options))
-        person.log_in()
-        return person
+        user = replace(self, page=self.another_browser(**options))
+        user.log_in()
+        return user
 
     def log_in(self) -> None:
         """Logs in without the form, which other tests cover."""
@@ -179,13 +179,13 @@ def new_person(
 ) -> BrowserUser:
     """Returns a user; a `signed_up` has signed up, and an `admin` was created and has logged in."""
     email = f"{name.split()[0].lower()}.{next(_numbers)}@example.com"
-    person = BrowserUser(name, email, open_page(**options), live, open_page)
+    user = BrowserUser(name, email, open_page(**options), live, open_page)
     if admin:
         live.create(name, email, "admin")
-        person.log_in()
+        user.log_in()
     elif signed_up:
-        person.sign_up()
-    return person
+        user.sign_up()
+    return user
 
 
 @pytest.fixture
