@@ -170,11 +170,8 @@ async def change_user(
     entry is written. An advisory lock serializes all changes. Raises NotLoggedIn, Forbidden and
     LastAdmin; the last two write an audit entry of their own.
     """
-    store, actor, detail = (
-        caller.store,
-        viewer_actor(caller) if isinstance(caller, Admin) else OPERATOR,
-        Detail(),
-    )
+    store, detail = caller.store, Detail()
+    actor = viewer_actor(caller) if isinstance(caller, Admin) else OPERATOR
     try:
         async with store.transaction():
             await store.value(LOCK_ADMIN_CHANGES())

@@ -222,7 +222,7 @@ CHANGES: dict[str, tuple[Act, Row]] = {
     ),
 }
 ALICE = {"email": "alice@example.com", "password": PASSWORD}
-REJECTIONS: dict[str, tuple[Act, Row]] = {
+REFUSALS: dict[str, tuple[Act, Row]] = {
     "log-in": (
         lambda cast: cast.charlie.post("/login", ALICE | {"password": WRONG}),
         Row("login", "refused", **ANONYMOUS),
@@ -296,9 +296,9 @@ async def test_a_change_is_recorded_in_one_complete_entry(cast: Cast, what: str)
 
 
 @pytest.mark.asvs("S91")
-@pytest.mark.parametrize("what", REJECTIONS)
+@pytest.mark.parametrize("what", REFUSALS)
 async def test_a_refused_attempt_is_recorded_in_one_entry(cast: Cast, what: str) -> None:
-    act, expected = REJECTIONS[what]
+    act, expected = REFUSALS[what]
     before = await cast.trail()
     await act(cast)
     rows = await cast.trail()
@@ -414,7 +414,7 @@ async def test_the_audit_log_holds_no_secrets_and_is_append_only(
     app: TestApp,
 ) -> None:
     secrets = {PASSWORD, NEW, WRONG, "+49 30 1234"}
-    for act, _ in [*CHANGES.values(), *REJECTIONS.values()]:
+    for act, _ in [*CHANGES.values(), *REFUSALS.values()]:
         for table in ("users", "sessions"):
             await app.change(f"DELETE FROM {table}")
         cast = await assemble(app)
@@ -852,7 +852,7 @@ def test_every_event_has_a_label_and_is_documented() -> None:
 
 @pytest.mark.asvs("S91")
 def test_every_event_of_the_registry_is_tested() -> None:
-    told = {row.event for _, row in [*CHANGES.values(), *REJECTIONS.values()]} | {
+    told = {row.event for _, row in [*CHANGES.values(), *REFUSALS.values()]} | {
         "limit.reached",
         "entries.left-out",
     }

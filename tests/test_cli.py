@@ -23,6 +23,7 @@ from web.settings.settings import read_settings
 
 Run = Callable[..., "Told"]
 LATCHKEY = Path(sys.executable).parent / "latchkey"
+CREATE_ZOE = ["users", "create", "--email", "zoe@example.com", "--name", "Zoe", "--password-stdin"]
 
 
 @pytest.fixture
@@ -263,17 +264,8 @@ def test_unencodable_output_is_escaped(
 def test_a_password_on_standard_input_is_utf_8_in_every_locale(
     run: Run, database: sqlite3.Connection, tmp_path: Path, encoding: str
 ) -> None:
-    arguments = (
-        "users",
-        "create",
-        "--email",
-        "zoe@example.com",
-        "--name",
-        "Zoe",
-        "--password-stdin",
-    )
     typed = f"{PASSWORD} ë\n".encode()
-    told = run_latchkey(tmp_path, *arguments, stdin=typed, PYTHONIOENCODING=encoding)
+    told = run_latchkey(tmp_path, *CREATE_ZOE, stdin=typed, PYTHONIOENCODING=encoding)
     assert (told.returncode, told.stderr) == (0, b"")
     hashed = database.execute("SELECT password_hash FROM users").fetchone()[0]
     assert argon2.PasswordHasher().verify(hashed, f"{PASSWORD} ë")
@@ -282,16 +274,7 @@ def test_a_password_on_standard_input_is_utf_8_in_every_locale(
 def test_a_password_that_is_not_utf_8_is_refused(
     run: Run, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    arguments = (
-        "users",
-        "create",
-        "--email",
-        "zoe@example.com",
-        "--name",
-        "Zoe",
-        "--password-stdin",
-    )
-    told = run_latchkey(tmp_path, *arguments, stdin=b"caf\xe9-No.1-caf\xe9\n")
+    told = run_latchkey(tmp_path, *CREATE_ZOE, stdin=b"caf\xe9-No.1-caf\xe9\n")
     assert (told.returncode, told.stderr) == (
         1,
         b"latchkey: The password is not UTF-8 text. Nothing was changed.\n",

@@ -8,7 +8,7 @@ limits of these actions bound them.
 from dataclasses import dataclass
 from typing import Final
 
-from db.rate_limits.buckets import COUNT_REJECTIONS, Bucket, bucket_key, take_token
+from db.rate_limits.buckets import COUNT_REFUSALS, Bucket, bucket_key, take_token
 from db.rate_limits.ip_networks import find_largest_network
 from db.rate_limits.limits import ENTRIES, ENTRIES_CLIENT, RateLimit
 from db.store import Store
@@ -57,7 +57,7 @@ async def _take(store: Store, limit: RateLimit, subject: str) -> Excess | None:
     if await take_token(store, limit, subject):
         return None
     bucket: Bucket | None = await store.one(
-        COUNT_REJECTIONS(key=bucket_key(store, limit, subject), more=1)
+        COUNT_REFUSALS(key=bucket_key(store, limit, subject), more=1)
     )
     times = bucket.refused if bucket else 1
     return Excess(limit, times, is_logged=str(times).rstrip("0") == "1")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Double, Integer, bindparam, delete, func, select
+from sqlalchemy import Column, Double, Integer, Select, bindparam, delete, func, select
 
 from db.audit.chain import prune_entries
 from db.engine.statement import Bound, Statement
@@ -34,39 +34,35 @@ RECENT_PERIOD: Final = timedelta(days=90)
 # Thirteen months, so that an incident can still be examined a year later.
 ENTRY_RETENTION: Final = timedelta(days=400)
 
-DELETE_EXPIRED_SESSIONS = Statement(
-    delete(sessions).where(
-        sessions.c.id.in_(
-            select(sessions.c.id)
-            .where(sessions.c.expires_at <= bindparam("now", type_=Instant))
-            .limit(BATCH_SIZE)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
+
+def _delete_chosen(key: Column[str], chosen: Select[tuple[str]]) -> Statement:
+    """Returns a statement that deletes the chosen rows, apart from those that are locked.
+
+    Another host that prunes at the same time deletes the locked ones.
+    """
+    return Statement(
+        delete(key.table).where(key.in_(chosen.with_for_update(skip_locked=True).scalar_subquery()))
     )
+
+
+DELETE_EXPIRED_SESSIONS = _delete_chosen(
+    sessions.c.id,
+    select(sessions.c.id)
+    .where(sessions.c.expires_at <= bindparam("now", type_=Instant))
+    .limit(BATCH_SIZE),
 )
-DELETE_FULL_BUCKETS = Statement(
-    delete(buckets).where(
-        buckets.c.key.in_(
-            select(buckets.c.key)
-            .where(buckets.c.kept_until <= bindparam("now", type_=Double))
-            .limit(BATCH_SIZE)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-    )
+DELETE_FULL_BUCKETS = _delete_chosen(
+    buckets.c.key,
+    select(buckets.c.key)
+    .where(buckets.c.kept_until <= bindparam("now", type_=Double))
+    .limit(BATCH_SIZE),
 )
 COUNT_BUCKETS = Statement(select(func.count()).select_from(buckets))
-DELETE_SURPLUS_BUCKETS = Statement(
-    delete(buckets).where(
-        buckets.c.key.in_(
-            select(buckets.c.key)
-            .order_by(buckets.c.taken, buckets.c.kept_until)
-            .limit(bindparam("surplus", type_=Integer))
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-    )
+DELETE_SURPLUS_BUCKETS = _delete_chosen(
+    buckets.c.key,
+    select(buckets.c.key)
+    .order_by(buckets.c.taken, buckets.c.kept_until)
+    .limit(bindparam("surplus", type_=Integer)),
 )
 
 RECENT_SURPLUS = Statement(

@@ -226,7 +226,7 @@ DELETE_BUCKETS = Statement(  # the bucket, and those of the same subject for eac
     )
 )
 SELECT_BUCKET = Statement(pick(Bucket, buckets).where(buckets.c.key == bindparam("key")))
-COUNT_REJECTIONS = Statement(
+COUNT_REFUSALS = Statement(
     update(buckets)
     .where(buckets.c.key == bindparam("key"))
     .values(refused=buckets.c.refused + bindparam("more", type_=Integer))

@@ -15,7 +15,7 @@ from db.audit.events import Event
 from db.audit.log import Actor
 from db.errors import RateLimited, Unavailable
 from db.rate_limits.buckets import (
-    COUNT_REJECTIONS,
+    COUNT_REFUSALS,
     SELECT_BUCKET,
     Bucket,
     bucket_key,
@@ -80,7 +80,7 @@ async def take_token_or_record(store: Store, actor: Actor, limit: RateLimit, sub
     """
     if await try_take_token(store, limit, subject):
         return True
-    await _record_rejections(store, actor, limit, bucket_key(store, limit, subject), 1, None)
+    await _record_refusals(store, actor, limit, bucket_key(store, limit, subject), 1, None)
     return False
 
 
@@ -105,7 +105,7 @@ async def record_within_limit(
         if await try_take_token(store, limit, subject):
             await audit_log.record(store, event, actor, outcome="refused")
         else:
-            store.limiter.remember_rejection(key, now, now + REPEAT_SECONDS)
+            store.limiter.remember_refusal(key, now, now + REPEAT_SECONDS)
 
 
 @asynccontextmanager
@@ -168,11 +168,11 @@ async def _take_tokens(
         return
     keyed = [(limit, bucket_key(store, limit, subject)) for limit, subject in charges]
     try:
-        _require_no_recent_rejection(store, keyed)
+        _require_no_recent_refusal(store, keyed)
         await _take_all_or_none(store, keyed, seen)
     except _EmptyBucket as empty:
         if empty.is_uncounted:
-            await _record_uncounted_rejections(
+            await _record_uncounted_refusals(
                 store, actor, empty, target_id if empty.limit.is_account_limit else None
             )
         if store.limiter.mode == "observe":
@@ -229,11 +229,11 @@ async def _read_empty_bucket(store: Store, limit: RateLimit, key: str) -> _Empty
     bucket: Bucket | None = await store.one(SELECT_BUCKET(key=key))
     now = store.now().timestamp()
     next_token_at = bucket.next_token_at(limit) if bucket else now
-    store.limiter.remember_rejection(key, now, next_token_at)
+    store.limiter.remember_refusal(key, now, next_token_at)
     return _EmptyBucket(limit, key, next_token_at, is_uncounted=True)
 
 
-def _require_no_recent_rejection(store: Store, keyed: list[KeyedCharge]) -> None:
+def _require_no_recent_refusal(store: Store, keyed: list[KeyedCharge]) -> None:
     now = store.now().timestamp()
     found = [(limit, key, store.limiter.next_token_at(key, now)) for limit, key in keyed]
     if empty := [
@@ -244,12 +244,12 @@ def _require_no_recent_rejection(store: Store, keyed: list[KeyedCharge]) -> None
         raise max(empty, key=NEXT_TOKEN_AT)
 
 
-async def _record_uncounted_rejections(
+async def _record_uncounted_refusals(
     store: Store, actor: Actor, empty: _EmptyBucket, target_id: str | None
 ) -> None:
     """Records the refusal, and the refusals from memory that are not counted yet."""
     async with store.transaction():
-        await _record_rejections(
+        await _record_refusals(
             store,
             actor,
             empty.limit,
@@ -259,14 +259,14 @@ async def _record_uncounted_rejections(
         )
 
 
-async def _record_rejections(
+async def _record_refusals(
     store: Store, actor: Actor, limit: RateLimit, key: str, more: int, target_id: str | None
 ) -> None:
     """Counts refusals, and writes an audit entry for the first, the tenth, the hundredth and so on.
 
     The log therefore reports a flood without being flooded.
     """
-    bucket: Bucket | None = await store.one(COUNT_REJECTIONS(key=key, more=more))
+    bucket: Bucket | None = await store.one(COUNT_REFUSALS(key=key, more=more))
     if bucket is not None and len(str(bucket.refused)) > len(str(bucket.refused - more or "")):
         logger.warning(
             "limit %s: %d refused (RATE_LIMITS=%s)", limit.name, bucket.refused, store.limiter.mode

@@ -7,8 +7,8 @@ Mode = Literal["enforce", "observe", "off"]
 REPEAT_SECONDS: Final = 1.0  # seconds for which a refusal is repeated without a query
 # The refusals per second that are answered at once. Further ones are delayed, so that the clients
 # repeat their requests less often.
-MAX_IMMEDIATE_REJECTIONS: Final = 20
-MAX_REMEMBERED_REJECTIONS: Final = 10_000  # refusals remembered at the same time
+MAX_IMMEDIATE_REFUSALS: Final = 20
+MAX_REMEMBERED_REFUSALS: Final = 10_000  # refusals remembered at the same time
 MAX_REMEMBERED_MARKS: Final = 10_000  # marks, at about 150 bytes each
 
 
@@ -23,7 +23,7 @@ class LimiterState:
     def __init__(self, mode: Mode = "enforce") -> None:
         self.mode = mode
         # By key: until when the refusal is remembered, and when the next token is available.
-        self._rejections: dict[str, tuple[float, float]] = {}
+        self._refusals: dict[str, tuple[float, float]] = {}
         self._uncounted: dict[str, int] = {}
         self._seen: dict[str, float] = {}  # by key: the time when the mark expires
 
@@ -34,11 +34,11 @@ class LimiterState:
         Counts the repeated request. After that second, one caller gets None and queries the
         database; the others still get the remembered time.
         """
-        until, next_token_at = self._rejections.get(key, (0.0, 0.0))
+        until, next_token_at = self._refusals.get(key, (0.0, 0.0))
         if now >= next_token_at or until > now + REPEAT_SECONDS:
             return None
         if now >= until:
-            self._rejections[key] = (now + REPEAT_SECONDS, next_token_at)
+            self._refusals[key] = (now + REPEAT_SECONDS, next_token_at)
             return None
         self._uncounted[key] = self._uncounted.get(key, 0) + 1
         return next_token_at
@@ -47,18 +47,18 @@ class LimiterState:
         """Returns whether the requests for this bucket within the second are so many that answering
         their refusals at once would slow down all other requests.
         """
-        return self._uncounted.get(key, 0) > MAX_IMMEDIATE_REJECTIONS
+        return self._uncounted.get(key, 0) > MAX_IMMEDIATE_REFUSALS
 
-    def remember_rejection(self, key: str, now: float, next_token_at: float) -> None:
+    def remember_refusal(self, key: str, now: float, next_token_at: float) -> None:
         """Remembers that the database has just reported the bucket empty, for one second.
 
-        At MAX_REMEMBERED_REJECTIONS entries the oldest one is dropped.
+        At MAX_REMEMBERED_REFUSALS entries the oldest one is dropped.
         """
-        if len(self._rejections) >= MAX_REMEMBERED_REJECTIONS:
-            oldest = next(iter(self._rejections))
-            self._rejections.pop(oldest)
+        if len(self._refusals) >= MAX_REMEMBERED_REFUSALS:
+            oldest = next(iter(self._refusals))
+            self._refusals.pop(oldest)
             self._uncounted.pop(oldest, None)
-        self._rejections[key] = (min(next_token_at, now + REPEAT_SECONDS), next_token_at)
+        self._refusals[key] = (min(next_token_at, now + REPEAT_SECONDS), next_token_at)
 
     def is_seen(self, key: str, now: float) -> bool:
         """Returns whether the database reported the mark to this process, and the mark has not
@@ -76,8 +76,8 @@ class LimiterState:
 
     def forget(self, key: str) -> None:
         """Forgets the bucket, and every bucket whose key begins with this one."""
-        for each in [each for each in self._rejections if each.startswith(key)]:
-            self._rejections.pop(each)
+        for each in [each for each in self._refusals if each.startswith(key)]:
+            self._refusals.pop(each)
             self._uncounted.pop(each, None)
 
     def pop_uncounted(self, key: str) -> int:

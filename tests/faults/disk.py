@@ -55,7 +55,7 @@ async def try_to_write(program: Program, prefix: str) -> tuple[list[Answer], lis
     return answers, opened
 
 
-def require_rejections(answers: list[Answer]) -> str:
+def require_refusals(answers: list[Answer]) -> str:
     """Requires that at least one answer is a refusal and that every refusal has Retry-After."""
     refused = [answer for answer in answers if answer.status != 303]
     require(refused, "nothing was refused: the fault had no effect")
@@ -98,7 +98,7 @@ async def no_sync(run: Run) -> str:
     await logged_in_client(program, "alice")
     with strace(program, "trace=fdatasync,fsync", "inject=fdatasync,fsync:error=EIO"):
         answers, opened = await try_to_write(program, "grace")
-    told = require_rejections(answers)
+    told = require_refusals(answers)
     require(not opened, f"confirmed without a sync: {opened}")
     healed = await heal(program, "heidi")
     program.kill()
@@ -120,7 +120,7 @@ async def full_disk(run: Run) -> str:
         fill(disk)
         answers, opened = await try_to_write(program, "grace")
         pages = [await alice.ask("/dashboard") for _ in range(50)]
-        told = require_rejections(answers)
+        told = require_refusals(answers)
         require(all(page.status == 200 for page in pages), f"dashboards: {statuses(pages)}")
         (disk / "filler").unlink()
         healed = await heal(program, "heidi")
@@ -137,7 +137,7 @@ async def no_space(run: Run) -> str:
     with strace(program, "trace=pwrite64", "inject=pwrite64:error=ENOSPC:when=30+"):
         answers, opened = await try_to_write(program, "grace")
         pages = [await alice.ask("/dashboard") for _ in range(50)]
-    told = require_rejections(answers)
+    told = require_refusals(answers)
     require(all(page.status == 200 for page in pages), f"dashboards: {statuses(pages)}")
     healed = await heal(program, "heidi")
     require_whole(program, ["alice", "heidi", *opened])
@@ -152,7 +152,7 @@ async def fail(program: Program, error: str) -> str:
     ):
         answers, opened = await try_to_write(program, "grace")
         ready = program.status("/readyz")
-    told = f"{require_rejections(answers)}, /readyz {ready}"
+    told = f"{require_refusals(answers)}, /readyz {ready}"
     healed = await heal(program, "heidi")
     require_whole(program, ["alice", "heidi", *opened])
     lines = count_logged_failures(program)
