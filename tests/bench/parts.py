@@ -198,7 +198,8 @@ def live_check(bench: Bench) -> None:
     new = [new_addresses(bench, number) for number in range(bench.rounds)]
     bench.loads.append(Load("live check, rate limits on, new emails", new, floor[:1] * len(new)))
     value = median(floor, "cpu") / median(new, "cpu")
-    bench.add_at_least("live check, rate limits on, new emails: baseline CPU / CPU", value, 0.10)
+    # The rate limits allow too few of these checks to warm up the server, so there is no target.
+    bench.add("live check, rate limits on, new emails: baseline CPU / CPU", f"{value:.2f}", "")
 
 
 def new_addresses(bench: Bench, number: int) -> Round:
