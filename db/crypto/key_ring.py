@@ -2,15 +2,11 @@
 requests.
 """
 
-import hashlib
 import math
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwe import JWERegistry
@@ -18,6 +14,7 @@ from joserfc.jwk import KeySet, OctKey
 from joserfc.jws import JWSRegistry
 from joserfc.jwt import JWTClaimsRegistry
 
+from db.crypto.macs import derive_key, key_id
 from db.crypto.secret import Secret
 
 # The algorithms are fixed, and the token's own header cannot choose another (RFC 8725, section
@@ -121,21 +118,11 @@ def _require_date(value: object) -> None:
 
 
 def _signing_key(secret: Secret[bytes]) -> OctKey:
-    """Returns the secret as a signing key, with a `kid` that does not reveal it."""
-    return OctKey.import_key(secret.reveal(), {"kid": _kid(secret), "use": "sig", "alg": "HS256"})
+    kid = key_id(secret.reveal())
+    return OctKey.import_key(secret.reveal(), {"kid": kid, "use": "sig", "alg": "HS256"})
 
 
 def _encryption_key(secret: Secret[bytes]) -> OctKey:
-    """Returns an encryption key derived by HKDF (RFC 5869), so that no key both signs and
-    encrypts.
-    """
-    key = HKDF(SHA256(), 32, salt=None, info=b"latchkey session cookie A256GCM").derive(
-        secret.reveal()
-    )
-    return OctKey.import_key(key, {"kid": _kid(secret), "use": "enc", "alg": "dir"})
-
-
-def _kid(secret: Secret[bytes]) -> str:
-    return urlsafe_b64encode(
-        hashlib.sha256(b"latchkey kid\0" + secret.reveal()).digest()[:9]
-    ).decode()
+    """Returns a derived encryption key, so that no key both signs and encrypts."""
+    kid, key = key_id(secret.reveal()), derive_key(secret, "session cookie A256GCM")
+    return OctKey.import_key(key.reveal(), {"kid": kid, "use": "enc", "alg": "dir"})

@@ -24,8 +24,8 @@ class MacKeys:
 
     def __init__(self, secrets: Sequence[Secret[bytes]], purpose: str) -> None:
         keys = [derive_key(secret, purpose).reveal() for secret in secrets]
-        self._keys = {_kid(key): key for key in keys}
-        self.kid = _kid(keys[0])
+        self._keys = {key_id(key): key for key in keys}
+        self.kid = key_id(keys[0])
 
     def sign(self, data: bytes) -> str:
         """Returns the MAC of the data under the first key, as 64 hex characters."""
@@ -43,13 +43,15 @@ class MacKeys:
 
 
 def derive_key(secret: Secret[bytes], purpose: str) -> Secret[bytes]:
-    """Returns a key of 32 bytes for this purpose, which reveals neither the secret nor the keys of
-    other purposes.
+    """Returns a key of 32 bytes for this purpose, derived by HKDF (RFC 5869).
+
+    It reveals neither the secret nor the keys of other purposes.
     """
     return Secret(
         HKDF(SHA256(), 32, salt=None, info=f"latchkey {purpose}".encode()).derive(secret.reveal())
     )
 
 
-def _kid(key: bytes) -> str:
+def key_id(key: bytes) -> str:
+    """Returns a `kid` (RFC 7515, section 4.1.4) that does not reveal the key."""
     return urlsafe_b64encode(hashlib.sha256(b"latchkey kid\0" + key).digest()[:9]).decode()
