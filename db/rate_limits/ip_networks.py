@@ -4,6 +4,7 @@ import ipaddress
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from db.ip_addresses import parse_ip
 from db.rate_limits.limits import RateLimit
 
 # The prefix length, and the factor of the network's limits.
@@ -28,9 +29,8 @@ def find_networks(ip_address: str) -> tuple[Network, ...]:
     that embeds an IPv4 address counts as that one: all NAT64 clients share a /64, and each 6to4
     client has a /48.
     """
-    try:
-        ip = ipaddress.ip_address(ip_address)
-    except ValueError:
+    ip = parse_ip(ip_address)
+    if ip is None:
         return (Network("unknown", 1),)
     if isinstance(ip, ipaddress.IPv6Address):
         ip = _ipv4_in(ip) or ip
@@ -62,9 +62,7 @@ def find_largest_network(ip_address: str) -> str:
 
 
 def _ipv4_in(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Returns the embedded IPv4 address of an IPv4-mapped, 6to4 (RFC 3056) or NAT64 address, or
-    None.
-    """
+    """Returns the embedded IPv4 address of a 6to4 (RFC 3056) or NAT64 address, or None."""
     if ip in NAT64:
         return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
-    return ip.ipv4_mapped or ip.sixtofour
+    return ip.sixtofour

@@ -3,7 +3,6 @@
 Allowed are the host of the base URL and loopback hosts. Health checks accept any host.
 """
 
-import ipaddress
 import re
 from collections.abc import Awaitable
 from functools import lru_cache
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from db.ip_addresses import parse_ip
 from web.settings.settings import is_loopback
 
 HOST_PATTERN: Final = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?")
@@ -57,15 +57,10 @@ def _is_allowed(host: bytes, base_url: str) -> bool:
         return False
     name = match[1].decode().lower().removesuffix(".").strip("[]")
     own = urlsplit(base_url).hostname
-    return name == own or is_loopback(name) or _is_same_ip_address(name, own or "")
-
-
-def _is_same_ip_address(one: str, other: str) -> bool:
-    """Returns whether both texts are the same IP address, such as `::1` and `0:0::1`."""
-    try:
-        return ipaddress.ip_address(one) == ipaddress.ip_address(other)
-    except ValueError:
-        return False
+    if name == own or is_loopback(name):
+        return True
+    ip = parse_ip(name)  # One IP address has several spellings, such as `::1` and `0:0::1`.
+    return ip is not None and ip == parse_ip(own or "")
 
 
 class WrongHost(HTTPException):

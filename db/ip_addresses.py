@@ -1,0 +1,17 @@
+"""Contains the one function that parses IP addresses."""
+
+import ipaddress
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def parse_ip(text: str) -> IPAddress | None:
+    """Returns the IP address, or None if the text is not one.
+
+    An IPv4 address in IPv6 notation (`::ffff:192.0.2.1`) becomes the IPv4 address.
+    """
+    try:
+        ip = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(ip, "ipv4_mapped", None) or ip
