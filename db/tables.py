@@ -7,15 +7,18 @@ from typing import Any, Final
 from sqlalchemy import (
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     Dialect,
     Double,
     ForeignKey,
+    FromClause,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
+    bindparam,
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -158,3 +161,8 @@ audit_head = Table(
     Column("kid", Text, nullable=False),
     Column("proof", Text, key="mac", nullable=False),  # over this row
 )
+
+
+def is_live(table: FromClause = sessions) -> ColumnElement[bool]:
+    """Returns the condition that a session has not expired at the time of the bind `now`."""
+    return table.c.expires_at > bindparam("now", type_=Instant)

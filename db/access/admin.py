@@ -15,7 +15,7 @@ from db.rate_limits import limiter
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
 from db.sessions.lifecycle import end_all_sessions
 from db.store import pick
-from db.tables import Instant, sessions, users
+from db.tables import is_live, sessions, users
 from db.user_search import SEARCH_KEY, matches, search_pattern
 from db.viewer import Admin, Role
 
@@ -60,7 +60,7 @@ def _picked() -> Select[UserSummary]:
         .select_from(sessions)
         .where(
             sessions.c.user_id == users.c.id,
-            sessions.c.expires_at > bindparam("now", type_=Instant),
+            is_live(),
         )
     )
     return pick(

@@ -10,7 +10,7 @@ from db.engine.statement import Statement
 from db.errors import NotLoggedIn
 from db.sessions.lifecycle import HALF_LIFE, MAX_SESSION_LIFETIME, SESSION_LIFETIME
 from db.store import pick
-from db.tables import Instant, sessions, users
+from db.tables import Instant, is_live, sessions, users
 from db.viewer import Admin, Viewer
 
 DAYS: Final = 14
@@ -68,11 +68,7 @@ def _counts(*counts: int) -> tuple[int, ...]:
     return counts
 
 
-LIVE_SESSION_COUNT = (
-    select(func.count())
-    .select_from(sessions)
-    .where(sessions.c.expires_at > bindparam("now", type_=Instant))
-)
+LIVE_SESSION_COUNT = select(func.count()).select_from(sessions).where(is_live())
 COUNT_USERS = select(func.count()).select_from(users)
 OWN_SESSIONS = sessions.alias("own_sessions")
 # `get_viewer` takes this as its `preload`, so that one statement reads the session and the profile.
@@ -82,7 +78,7 @@ PRELOAD = pick(
     device_count=select(func.count())
     .select_from(OWN_SESSIONS)
     .where(
-        OWN_SESSIONS.c.expires_at > bindparam("now", type_=Instant),
+        is_live(OWN_SESSIONS),
         OWN_SESSIONS.c.user_id == users.c.id,
     )
     .correlate(users)

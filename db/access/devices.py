@@ -17,7 +17,7 @@ from db.sessions.claims import NewCookie
 from db.sessions.device_cookie import renew_device_cookie
 from db.sessions.lifecycle import end_all_sessions, require_right
 from db.store import pick
-from db.tables import Instant, sessions
+from db.tables import is_live, sessions
 from db.viewer import Viewer
 
 
@@ -49,7 +49,7 @@ DEVICES = Statement(
     pick(Device, sessions, current=sessions.c.id == bindparam("session_id"))
     .where(
         sessions.c.user_id == bindparam("user_id"),
-        sessions.c.expires_at > bindparam("now", type_=Instant),
+        is_live(),
     )
     .order_by(
         (sessions.c.id == bindparam("session_id")).desc(),

@@ -3,17 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import func, select
 
 from db.engine.statement import Statement
 from db.store import Store
-from db.tables import Instant, sessions
+from db.tables import is_live, sessions
 
-COUNT_LIVE_SESSIONS = Statement(
-    select(func.count())
-    .select_from(sessions)
-    .where(sessions.c.expires_at > bindparam("now", type_=Instant))
-)
+COUNT_LIVE_SESSIONS = Statement(select(func.count()).select_from(sessions).where(is_live()))
 
 
 async def count_live_sessions(store: Store) -> int:

@@ -11,7 +11,7 @@ from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert
 from db.errors import Unavailable
 from db.store import Store
-from db.tables import Instant, sessions, users
+from db.tables import Instant, is_live, sessions, users
 from db.viewer import Claims, ClientInfo, LiveSession, Role, Viewer
 
 # the least interval between two updates of last_seen_at
@@ -62,7 +62,7 @@ LIVE_SESSION = Statement(
     .where(
         sessions.c.token_hash == bindparam("token_hash"),
         sessions.c.user_id == bindparam("user_id"),
-        sessions.c.expires_at > bindparam("now", type_=Instant),
+        is_live(),
         users.c.disabled_at.is_(None),
     )
     .execution_options(into=LiveSession)
@@ -73,7 +73,7 @@ LOCK_SESSION = Statement(
     .where(
         sessions.c.id == bindparam("session_id"),
         sessions.c.user_id == bindparam("user_id"),
-        sessions.c.expires_at > bindparam("now", type_=Instant),
+        is_live(),
         users.c.disabled_at.is_(None),
     )
     # KEY SHARE excludes DELETE, but not the UPDATE of a renewal.
