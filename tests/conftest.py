@@ -291,9 +291,9 @@ async def make_app(
             stack.push_async_callback(store.database.disconnect)
             templates = TEMPLATES.get(settings.stateless)
             asgi_app = create_app(
-                settings, store, now or clock, environment=templates, handler_timeout=UNHURRIED
+                settings, store, now or clock, templates=templates, handler_timeout=UNHURRIED
             )
-            TEMPLATES[settings.stateless] = asgi_app.state.environment
+            TEMPLATES[settings.stateless] = asgi_app.state.templates
             return TestApp(asgi_app, store, settings, clock, stack, path, databases)
 
         yield make

@@ -6,8 +6,7 @@ import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from functools import partial
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -31,6 +30,7 @@ from web.rendering.templates import Templates, make_environment
 from web.router import AppRoute, Router
 from web.routes import protected_pages, routes_for
 from web.settings.settings import Settings
+from web.state import AppState
 
 
 class App(Starlette):
@@ -39,11 +39,11 @@ class App(Starlette):
     `ErrorHandler` alone turns exceptions into responses.
     """
 
+    state: AppState  # type: ignore[assignment]
+
     def __init__(self, app_routes: Sequence[AppRoute], middleware: Sequence[Middleware]) -> None:
         super().__init__(middleware=middleware)
         self.router = Router(app_routes, _lifespan)
-        # Starlette's State needs two dictionary lookups per attribute.
-        self.state = cast(Any, SimpleNamespace())
 
     def build_middleware_stack(self) -> ASGIApp:
         stack: ASGIApp = self.router
@@ -58,7 +58,7 @@ def create_app(
     clock: Callable[[], datetime] | None = None,
     *,
     metrics_token: Secret[str] | None = None,
-    environment: Templates | None = None,
+    templates: Templates | None = None,
     handler_timeout: float = HANDLER_TIMEOUT_SECONDS,
 ) -> Starlette:
     """Returns the application. Tests pass their own store, clock and compiled templates."""
@@ -77,18 +77,21 @@ def create_app(
             Middleware(RequestLimits, handler_timeout=handler_timeout),
         ],
     )
-    app.state.settings = settings
-    app.state.store = store
-    app.state.clock = clock or store.now
-    app.state.metrics = metrics
     store.passwords.observe = metrics.hash_seconds.observe
-    app.state.draining = False
-    app.state.password_policy = PASSWORD_POLICIES[settings.password_policy]
-    app.state.protected_pages = protected_pages(app_routes)
-    app.state.assets = Assets()
-    app.state.environment = environment or make_environment(app.router, app.state.assets)
-    app.state.layouts = Layouts(app.state.environment, app.state.password_policy)
-    app.state.cached_pages = {}
+    assets = Assets()
+    templates = templates or make_environment(app.router, assets)
+    password_policy = PASSWORD_POLICIES[settings.password_policy]
+    app.state = AppState(
+        settings=settings,
+        store=store,
+        clock=clock or store.now,
+        metrics=metrics,
+        password_policy=password_policy,
+        protected_pages=protected_pages(app_routes),
+        assets=assets,
+        templates=templates,
+        layouts=Layouts(templates, password_policy),
+    )
     return app
 
 

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import account
+from db.access.account import Account
 from db.errors import BreachedPassword, RateLimited, Unavailable
 from db.viewer import Viewer
 from web.forms.form import Form, read_fields
@@ -22,6 +23,7 @@ from web.rendering.responses import (
     refresh_navigation,
     refused_form,
 )
+from web.state import app_state
 
 TITLE = "Account"
 SLUG_TAKEN = "This profile URL is taken. Please choose another."
@@ -41,8 +43,14 @@ PASSWORD_ERRORS = {
 
 async def show(request: Request) -> Response:
     viewer = await verify_session(request)
-    context = await _forms(request, viewer) | {"flash": pop_flash(request)}
-    return page(request, "account/page.html", TITLE, layout="app", **context)
+    context = _context(request, viewer, await account.get_account(viewer))
+    return page(
+        request,
+        "account/page.html",
+        TITLE,
+        layout="app",
+        **context | {"flash": pop_flash(request)},
+    )
 
 
 async def check(request: Request) -> Response:
@@ -58,30 +66,27 @@ async def check(request: Request) -> Response:
 async def submit(request: Request) -> Response:
     """Save the profile. A field that was not sent stays as it is."""
     viewer = await verify_session(request)
-    current_values = await _current_values(viewer)
-    form = Form.check(ProfileChange, await read_fields(request), current_values=current_values)
+    saved = await account.get_account(viewer)
+    form = Form.check(
+        ProfileChange, await read_fields(request), current_values=_current_values(saved)
+    )
     try:
         if form.data and not await account.change_profile(
             viewer, **form.data.model_dump(exclude_unset=True)
         ):
             form.add_error("slug", SLUG_TAKEN)
     except (RateLimited, Unavailable) as error:
-        return await _refused(
-            request,
-            viewer,
-            "profile",
-            *apply_error(request, form, error, PROFILE_ERRORS),
-            profile=form,
-        )
+        answer = apply_error(request, form, error, PROFILE_ERRORS)
+        return _refused(request, viewer, saved, "profile", *answer, profile=form)
     if form.data is None:
         if form.values["slug"] != viewer.slug:
             form.notes["slug"] = UNCHECKED_NOTE
-        return await _refused(request, viewer, "profile", profile=form)
+        return _refused(request, viewer, saved, "profile", profile=form)
     me = replace(viewer.me, name=form.data.name or viewer.name, slug=form.data.slug or viewer.slug)
     if me != viewer.me:
         refresh_navigation(request)
-    saved = current_values | form.data.model_dump(exclude_unset=True)
-    form = Form.blank(ProfileChange, **saved)
+    values = _current_values(saved) | form.data.model_dump(exclude_unset=True)
+    form = Form.blank(ProfileChange, **values)
     toast, fragment = confirm(request, "profile-saved"), "account/profile.html"
     return changed_fragment(
         request, TITLE, to="account", fragment=fragment, me=me, profile=form, toast=toast
@@ -91,30 +96,21 @@ async def submit(request: Request) -> Response:
 async def change_password(request: Request) -> Response:
     """With the current one; every other session ends, and this one goes on under a new cookie."""
     viewer = await verify_session(request)
-    current_values = await _current_values(viewer)
-    form = Form.check(
-        PasswordChange,
-        await read_fields(request),
-        request.app.state.password_policy,
-        current_values,
-    )
+    saved = await account.get_account(viewer)
+    policy = app_state(request.scope).password_policy
+    form = Form.check(PasswordChange, await read_fields(request), policy, _current_values(saved))
     if form.data is None:
-        return await _refused(request, viewer, "password", password=form)
+        return _refused(request, viewer, saved, "password", password=form)
     try:
         done = await account.change_password(
             viewer, current=form.data.current_password, new=form.data.password
         )
     except (RateLimited, BreachedPassword, Unavailable) as error:
-        return await _refused(
-            request,
-            viewer,
-            "password",
-            *apply_error(request, form, error, PASSWORD_ERRORS),
-            password=form,
-        )
+        answer = apply_error(request, form, error, PASSWORD_ERRORS)
+        return _refused(request, viewer, saved, "password", *answer, password=form)
     if done is None:
         form.add_error("current_password", WRONG_PASSWORD)
-        return await _refused(request, viewer, "password", password=form)
+        return _refused(request, viewer, saved, "password", password=form)
     session, ended = done
     set_session_cookie(request, session)
     others = (
@@ -127,15 +123,16 @@ async def change_password(request: Request) -> Response:
         to="account",
         fragment="account/password.html",
         me=viewer.me,
-        password=Form.blank(PasswordChange, request.app.state.password_policy),
-        email=(await account.get_account(viewer)).email,
+        password=Form.blank(PasswordChange, policy),
+        email=saved.email,
         toast=confirm(request, flash, f"Password changed.{others}"),
     )
 
 
-async def _refused(
+def _refused(
     request: Request,
     viewer: Viewer,
+    saved: Account,
     which: str,
     status: int = 422,
     retry_after: int | None = None,
@@ -150,23 +147,21 @@ async def _refused(
         status=status,
         retry_after=retry_after,
         layout="app",
-        **(await _forms(request, viewer) | form),
+        **_context(request, viewer, saved) | form,
     )
 
 
-async def _forms(request: Request, viewer: Viewer) -> dict[str, Any]:
-    """The page has two forms: whichever was not sent is drawn as it is in the database."""
-    shown = await account.get_account(viewer)
+def _context(request: Request, viewer: Viewer, saved: Account) -> dict[str, Any]:
+    """Returns the context of the page, with both forms as they are saved."""
     return {
         "me": viewer.me,
         "flash": "",
-        "email": shown.email,
-        "team": shown.team,
-        "profile": Form.blank(ProfileChange, name=shown.name, slug=shown.slug, phone=shown.phone),
-        "password": Form.blank(PasswordChange, request.app.state.password_policy),
+        "email": saved.email,
+        "team": saved.team,
+        "profile": Form.blank(ProfileChange, name=saved.name, slug=saved.slug, phone=saved.phone),
+        "password": Form.blank(PasswordChange, app_state(request.scope).password_policy),
     }
 
 
-async def _current_values(viewer: Viewer) -> dict[str, str]:
-    shown = await account.get_account(viewer)
-    return {"name": shown.name, "email": shown.email, "slug": shown.slug, "phone": shown.phone}
+def _current_values(saved: Account) -> dict[str, str]:
+    return {"name": saved.name, "email": saved.email, "slug": saved.slug, "phone": saved.phone}

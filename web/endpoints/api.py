@@ -10,6 +10,7 @@ from web.http.session import verify_admin, verify_session
 from web.rendering.formatting import iso
 from web.rendering.openapi import build_document
 from web.rendering.problem_details import problem
+from web.state import app_state
 
 
 async def session(request: Request) -> Response:
@@ -68,4 +69,4 @@ async def users_list(request: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    return JSONResponse(build_document(request.app.state.settings.base_url))
+    return JSONResponse(build_document(app_state(request.scope).settings))

@@ -6,13 +6,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from web.rendering.assets import Assets
+from web.state import app_state
 
 CACHE_FOREVER: Final = "public, max-age=31536000, immutable"
 
 
 async def show(request: Request) -> Response:
-    assets: Assets = request.app.state.assets
+    assets = app_state(request.scope).assets
     asset = assets.find(request.path_params["name"])
     if asset is None:
         raise HTTPException(404)

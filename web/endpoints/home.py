@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from web.rendering.responses import cached_page, now, url_path
-from web.settings.settings import Settings
+from web.state import app_state
 
 VALIDITY: Final = timedelta(days=330)  # less than a year (RFC 9116, section 2.5.5)
 
@@ -39,7 +39,7 @@ async def security_txt(request: Request) -> Response:
 
     It expires at a midnight, so that it is the same all day.
     """
-    settings: Settings = request.app.state.settings
+    settings = app_state(request.scope).settings
     expires = (now(request).astimezone(UTC) + VALIDITY).date()
     return PlainTextResponse(
         f"Contact: {settings.security_contact}\n"

@@ -13,6 +13,7 @@ from web.http.session import end_current_session
 from web.rendering.flash_messages import pop_flash, set_flash
 from web.rendering.form_errors import apply_error
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
+from web.state import app_state
 
 TITLE = "Log in"
 # parameters of the page, each of which says why it is shown
@@ -43,7 +44,7 @@ async def submit(request: Request) -> Response:
         return _refused(request, form)
     try:
         session = await login.log_in(
-            request.app.state.store,
+            app_state(request.scope).store,
             email=form.data.email,
             password=form.data.password,
             client=get_client_info(request),

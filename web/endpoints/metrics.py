@@ -1,7 +1,6 @@
 """Metrics for Prometheus, for this machine or with a token."""
 
 import hmac
-import ipaddress
 from typing import Final
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -11,8 +10,9 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from db.crypto.secret import Secret
+from db.ip_addresses import parse_ip
 from web.middleware.allowed_hosts import require_allowed_host
-from web.observability.metrics import Metrics
+from web.state import app_state
 
 FORWARDED: Final = {
     b"forwarded",
@@ -25,9 +25,9 @@ FORWARDED: Final = {
 
 
 async def show(request: Request) -> Response:
-    metrics: Metrics = request.app.state.metrics
+    metrics = app_state(request.scope).metrics
     if not _has_token(request.scope, metrics.token):
-        require_allowed_host(request.scope, request.app.state.settings.base_url)
+        require_allowed_host(request.scope, app_state(request.scope).settings.base_url)
         if not _is_on_this_machine(request):
             raise HTTPException(404)
     return Response(await metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -49,11 +49,8 @@ def _is_on_this_machine(request: Request) -> bool:
     """
     if request.client is None or any(name in FORWARDED for name, _ in request.scope["headers"]):
         return False
-    try:
-        peer = ipaddress.ip_address(request.client.host)
-    except ValueError:
+    peer = parse_ip(request.client.host)
+    if peer is None or not peer.is_loopback:
         return False
-    peer = getattr(peer, "ipv4_mapped", None) or peer
-    return peer.is_loopback and not any(
-        peer in network for network in request.app.state.settings.trusted_proxies
-    )
+    trusted_proxies = app_state(request.scope).settings.trusted_proxies
+    return not any(peer in network for network in trusted_proxies)

@@ -21,6 +21,7 @@ from web.rendering.responses import (
     refused_form,
     url_path,
 )
+from web.state import app_state
 
 TITLE = "Create your account"
 EMAIL_TAKEN = "An account with this email already exists."
@@ -33,7 +34,7 @@ SIGNUP_ERRORS = {
 
 
 async def show(request: Request) -> Response:
-    form = Form.blank(SignUp, request.app.state.password_policy)
+    form = Form.blank(SignUp, app_state(request.scope).password_policy)
     has_query = request.scope["query_string"]
     target = carried_page(request, request.query_params.get("next")) if has_query else ""
     # the page that leads back to another is not the same for everybody
@@ -45,9 +46,9 @@ async def check(request: Request) -> Response:
     """One field, by the validator that the submit runs; the address also by one indexed query."""
     name = request.path_params["field"]
     form = Form.check_field(
-        SignUp, name, await read_fields(request), request.app.state.password_policy
+        SignUp, name, await read_fields(request), app_state(request.scope).password_policy
     )
-    if name == "email" and form.data and not request.app.state.settings.private:
+    if name == "email" and form.data and not app_state(request.scope).settings.private:
         await _look_up(request, form, form.data.email)
     return field_fragment(
         request, "signup/field.html", name=name, **_context(form, page_after_login(request))
@@ -56,7 +57,7 @@ async def check(request: Request) -> Response:
 
 async def submit(request: Request) -> Response:
     fields = await read_fields(request)
-    form = Form.check(SignUp, fields, request.app.state.password_policy)
+    form = Form.check(SignUp, fields, app_state(request.scope).password_policy)
     target = carried_page(request, (fields or {}).get("next"))
     if form.data is None:
         return _refused(request, form, target)
@@ -68,7 +69,8 @@ async def submit(request: Request) -> Response:
 
 async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:
     """Adds whether the email is free to the form. Says nothing after too many checks."""
-    taken = await signup.is_email_taken(request.app.state.store, email, get_client_info(request))
+    store = app_state(request.scope).store
+    taken = await signup.is_email_taken(store, email, get_client_info(request))
     if taken:
         form.add_error("email", EMAIL_TAKEN)
     elif taken is None:
@@ -79,15 +81,16 @@ async def _create(request: Request, form: Form[SignUp], data: SignUp, target: st
     """Answers with the dashboard or `target`; where sign-up is private, the same whether an account
     is made or not.
     """
-    sign_up = signup.sign_up_privately if request.app.state.settings.private else signup.sign_up
+    state = app_state(request.scope)
+    sign_up = signup.sign_up_privately if state.settings.private else signup.sign_up
     session = await sign_up(
-        request.app.state.store,
+        state.store,
         name=data.name,
         email=data.email,
         password=data.password,
         client=get_client_info(request),
     )
-    if request.app.state.settings.private:
+    if state.settings.private:
         query = urlencode({"new": "1"} | ({"next": target} if target else {}), safe="/")
         return redirect_across_login(request, to=f"{url_path(request, 'login')}?{query}")
     if session is None:

@@ -5,7 +5,7 @@ FormState).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from web.forms.fields import Input
 from web.forms.password_policy import PASSWORD_POLICIES, PasswordPolicy, PasswordRule
+from web.state import request_state
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 MAX_FORM_FIELDS: Final = 50
@@ -162,11 +163,10 @@ async def read_fields(request: Request) -> Mapping[str, str] | None:
 
     An empty body needs no type. Raises HTTPException 415 for any other kind of content.
     """
-    state: dict[str, Any] = request.scope["state"]
+    state = request_state(request.scope)
     if "fields" not in state:
         state["fields"] = _parse(request.headers.get("content-type", ""), await request.body())
-    fields: Mapping[str, str] | None = state["fields"]
-    return fields
+    return state["fields"]
 
 
 def read_query(request: Request) -> Mapping[str, str]:

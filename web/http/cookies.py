@@ -6,6 +6,7 @@ from starlette.types import Scope
 
 from db.sessions.claims import NewCookie
 from web.settings.settings import Settings
+from web.state import app_state, request_state
 
 # Browsers strip these bytes from cookie names. str.strip() would also strip `\xa0`, and a
 # subdomain could then set `\xa0__Host-session`, which browsers treat as another cookie.
@@ -27,7 +28,7 @@ def read_cookie(scope: Scope, name: str) -> str | None:
 
     With two cookies of one name, another site on the domain may have set one of them.
     """
-    wanted = cookie_name(scope["app"].state.settings, name).encode()
+    wanted = cookie_name(app_state(scope).settings, name).encode()
     values = []
     for key, header in scope["headers"]:
         if key == b"cookie":
@@ -41,9 +42,9 @@ def queue_cookie(scope: Scope, name: str, cookie: NewCookie | None) -> None:
 
     `web.middleware.security_headers.SecurityHeaders` adds the Set-Cookie header.
     """
-    settings: Settings = scope["app"].state.settings
+    settings = app_state(scope).settings
     value = f"{cookie.value.reveal()}; Max-Age={cookie.max_age}" if cookie else "; Max-Age=0"
     secure = "; Secure" if settings.https else ""
-    scope["state"].setdefault("set_cookies", {})[name] = (
+    request_state(scope).setdefault("set_cookies", {})[name] = (
         f"{cookie_name(settings, name)}={value}; {COOKIE_ATTRIBUTES}{secure}".encode("latin-1")
     )

@@ -1,13 +1,13 @@
 """Contains functions that choose and validate the targets of redirects."""
 
-from collections.abc import Sequence
-from re import Pattern
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from starlette.requests import Request
 
 from web.http.cookies import read_cookie
+from web.http.methods import SAFE_METHODS
 from web.rendering.responses import page_url, url_path
+from web.state import app_state
 
 DEFAULT_PAGE = "/dashboard"
 
@@ -25,15 +25,14 @@ def safe_page(request: Request, target: str | None) -> str:
     if not target or not target.isascii() or not target.isprintable() or not target.startswith("/"):
         return DEFAULT_PAGE
     path, _, query = target.partition("?")
-    pages: Sequence[Pattern[str]] = request.app.state.protected_pages
-    if not any(page.match(path) for page in pages):
+    if not any(page.match(path) for page in app_state(request.scope).protected_pages):
         return DEFAULT_PAGE
     return f"{path}?{quote(query, safe='=&+%,:;@/-._~!$()*')}" if query else path
 
 
 def same_page(request: Request) -> str:
     """Returns the requested page for a GET, and the page of the form for any other method."""
-    if request.method in ("GET", "HEAD"):
+    if request.method in SAFE_METHODS:
         return _requested_page(request)
     return wanted_page(request)
 
@@ -85,6 +84,6 @@ def _local_path(request: Request, url: str) -> str | None:
     except ValueError:
         return None
     # Browsers send scheme and host in canonical form.
-    if f"{parts.scheme}://{parts.netloc}" != request.app.state.settings.base_url:
+    if f"{parts.scheme}://{parts.netloc}" != app_state(request.scope).settings.base_url:
         return None
     return parts.path + (f"?{parts.query}" if parts.query else "")

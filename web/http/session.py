@@ -14,6 +14,7 @@ from web.forms.form import read_fields
 from web.http.client_info import get_client_info
 from web.http.cookies import queue_cookie, read_cookie
 from web.http.methods import SAFE_METHODS
+from web.state import app_state, request_state
 
 # app.js sends the user ID that the page contains in this header.
 DOCUMENT_VIEWER: Final = b"document-viewer"
@@ -21,11 +22,10 @@ DOCUMENT_VIEWER: Final = b"document-viewer"
 
 def read_claims(scope: Scope) -> Claims | None:
     """Returns the claims of the session cookie, without a query. They are optimistic."""
-    state: dict[str, Any] = scope.setdefault("state", {})
+    state = request_state(scope)
     if "claims" not in state:
-        state["claims"] = decode_claims(scope["app"].state.store, read_cookie(scope, "session"))
-    claims: Claims | None = state["claims"]
-    return claims
+        state["claims"] = decode_claims(app_state(scope).store, read_cookie(scope, "session"))
+    return state["claims"]
 
 
 def require_matching_document(scope: Scope, claims: Claims) -> None:
@@ -48,7 +48,7 @@ async def is_session_live(request: Request) -> bool:
         await _load_viewer(request)
     except NotLoggedIn:
         delete_session_cookie(request)
-        request.scope["state"]["claims"] = None
+        request_state(request.scope)["claims"] = None
         return False
     return True
 
@@ -81,9 +81,8 @@ async def verify_admin(request: Request) -> Admin:
 
 async def end_current_session(request: Request) -> None:
     """Ends the session in the database. The caller deletes the cookie."""
-    await lifecycle.end_session(
-        request.app.state.store, read_claims(request.scope), get_client_info(request)
-    )
+    store, claims = app_state(request.scope).store, read_claims(request.scope)
+    await lifecycle.end_session(store, claims, get_client_info(request))
 
 
 def set_session_cookie(request: Request, session: NewSession) -> None:
@@ -108,23 +107,21 @@ def delete_session_cookie(request: Request) -> None:
 
 async def _load_viewer(request: Request, preload: Any = None) -> Viewer:
     """Returns the viewer. Queries the database only once per request."""
-    state = request.scope["state"]
-    if "viewer" not in state:
-        store, claims, prefetch = (
-            request.app.state.store,
-            read_claims(request.scope),
-            _is_prefetch(request),
-        )
-        client = UNKNOWN_CLIENT if request.method in SAFE_METHODS else get_client_info(request)
-        viewer = state["viewer"] = await lifecycle.get_viewer(
-            store, claims, client=client, may_write=not prefetch, preload=preload
-        )
-        renewed = claims and not prefetch and lifecycle.refresh(viewer, claims)
-        if renewed:
-            set_session_cookie(request, renewed)
-        state["navigation_changed"] = claims is not None and claims.role != viewer.role
-    found: Viewer = state["viewer"]
-    return found
+    state = request_state(request.scope)
+    if "viewer" in state:
+        return state["viewer"]
+    store, claims = app_state(request.scope).store, read_claims(request.scope)
+    prefetch = _is_prefetch(request)
+    client = UNKNOWN_CLIENT if request.method in SAFE_METHODS else get_client_info(request)
+    viewer = await lifecycle.get_viewer(
+        store, claims, client=client, may_write=not prefetch, preload=preload
+    )
+    renewed = claims and not prefetch and lifecycle.refresh(viewer, claims)
+    if renewed:
+        set_session_cookie(request, renewed)
+    state["viewer"] = viewer
+    state["navigation_changed"] = claims is not None and claims.role != viewer.role
+    return viewer
 
 
 async def _require_matching_form(request: Request, viewer: Viewer) -> None:

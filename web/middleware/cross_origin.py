@@ -33,6 +33,6 @@ class CrossOriginCheck:
                 if name == b"sec-fetch-site" and value not in (b"same-origin", b"none"):
                     raise ForeignOrigin
                 if name == b"origin" and value != self.base_url:
-                    warn_of_foreign_origin(scope["app"].state, value.decode("latin-1"))
+                    warn_of_foreign_origin(scope, value.decode("latin-1"))
                     raise ForeignOrigin
         return self.app(scope, receive, send)

@@ -20,6 +20,7 @@ from web.rendering.error_pages import (
 )
 from web.rendering.problem_details import is_api, problem
 from web.rendering.responses import redirect_across_login, redirect_to_login
+from web.state import request_state
 
 
 class ErrorHandler:
@@ -38,7 +39,7 @@ class ErrorHandler:
             await self.app(scope, receive, send)
         except Exception as error:
             # The response has started, so its status cannot change any more.
-            if "status" in scope["state"]:
+            if "status" in request_state(scope):
                 raise
             response = await respond_to_error(Request(scope, receive), error)
             await response(scope, receive, send)

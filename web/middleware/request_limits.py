@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.http.methods import SAFE_METHODS
+from web.state import request_state
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_HEADER_BYTES: Final = 16 * 1024
@@ -78,7 +79,7 @@ class RequestLimits:
             if due > loop.time():
                 break
             # A response that has started can no longer become an error page.
-            if "status" not in scope["state"] and task not in self._canceled:
+            if "status" not in request_state(scope) and task not in self._canceled:
                 self._canceled.add(task)
                 task.cancel()
 

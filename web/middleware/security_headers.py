@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.observability.logs import request_id
 from web.rendering.responses import VARY
+from web.state import app_state, request_state
 
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -44,7 +45,7 @@ class SecurityHeaders:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
             return self.app(scope, receive, send)
-        state = scope.setdefault("state", {})
+        state = request_state(scope)
         state["request_id"] = f"{REQUEST_IDS.getrandbits(64):016x}"
         request_id.set(state["request_id"])
 
@@ -61,10 +62,9 @@ class SecurityHeaders:
         added = list(self.fixed)
         if not any(name == b"cache-control" for name, _ in present):
             added += NO_STORE
-        if scope["app"].state.draining:
+        if app_state(scope).draining:
             # The server closes idle connections soon, and the client's next request must not fail.
             added.append((b"connection", b"close"))
-        added.extend(
-            (b"set-cookie", cookie) for cookie in scope["state"].get("set_cookies", {}).values()
-        )
+        cookies = request_state(scope).get("set_cookies", {})
+        added.extend((b"set-cookie", cookie) for cookie in cookies.values())
         return added

@@ -6,26 +6,23 @@ import json
 import logging
 import sqlite3
 import sys
-import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from traceback import format_tb
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 from jinja2 import TemplateError
 from starlette.requests import Request
+from starlette.types import Scope
+
+from web.state import app_state, request_state
 
 logger = logging.getLogger("latchkey")
 
 # of the request that is handled here
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
-UNAVAILABLE_LOG_SECONDS: Final = 60.0  # seconds
-# unhandled exceptions that are logged within FAILURE_WINDOW_SECONDS; a traceback is about 4 kB
-MAX_LOGGED_FAILURES: Final = 20
-FAILURE_WINDOW_SECONDS: Final = 60.0  # seconds
-MAX_LOGGED_ORIGINS: Final = 10  # foreign origins of which the log tells, each once
 MAX_MESSAGE_CHARS: Final = 2000  # characters of a message, or of what an error says
 MAX_CAUSES: Final = 8
 # The messages of these errors are about the program. Those of a ValueError, a KeyError or a driver
@@ -59,7 +56,7 @@ def start_logging(*, as_json: bool) -> None:
 
 def request_reference(request: Request) -> str:
     """What ties an error page to its lines in the log."""
-    return str(getattr(request.state, "request_id", ""))
+    return request_state(request.scope).get("request_id", "")
 
 
 def log_notice(notice: str) -> None:
@@ -72,33 +69,26 @@ def log_unavailable(request: Request, error: Exception) -> None:
     """The database or the disk was not to be had: once a minute is enough, for it concerns
     everybody.
     """
-    state = request.app.state
-    if (
-        error.__cause__ is not None
-        and time.monotonic() - getattr(state, "unavailable_logged_at", -UNAVAILABLE_LOG_SECONDS)
-        >= UNAVAILABLE_LOG_SECONDS
-    ):
-        state.unavailable_logged_at = time.monotonic()
+    suppression = app_state(request.scope).log_suppression
+    if error.__cause__ is not None and suppression.allow_unavailable():
         logger.warning("the database is unavailable: %s", describe_error(error.__cause__))
 
 
-def warn_of_untrusted_proxy(state: Any) -> None:
+def warn_of_untrusted_proxy(scope: Scope) -> None:
     """Warns once per process that every client of an undeclared proxy shares one rate limit."""
-    if not getattr(state, "warned_of_proxy", False):
-        state.warned_of_proxy = True
+    if app_state(scope).log_suppression.allow_proxy_warning():
         logger.warning(
             "X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name the "
             "IP address that sent it"
         )
 
 
-def warn_of_foreign_origin(state: Any, origin: str) -> None:
+def warn_of_foreign_origin(scope: Scope, origin: str) -> None:
     """Warns once per origin, and of a few origins only, that a form was refused: BASE_URL may be
     wrong.
     """
-    warned: set[str] = state.__dict__.setdefault("warned_of_origins", set())
-    if origin not in warned and len(warned) < MAX_LOGGED_ORIGINS:
-        warned.add(origin)
+    state = app_state(scope)
+    if state.log_suppression.allow_origin_warning(origin):
         logger.warning(
             "a form from %s was refused: BASE_URL is %s",
             printable(origin),
@@ -111,20 +101,13 @@ def log_failure(request: Request, error: Exception) -> None:
 
     Names its row, since a path may hold a name, and the user's id.
     """
-    state = request.app.state
-    now = time.monotonic()
-    recent: list[float] = [
-        at for at in getattr(state, "failures_logged_at", []) if now - at < FAILURE_WINDOW_SECONDS
-    ]
-    if len(recent) >= MAX_LOGGED_FAILURES:
-        state.failures_left_out = getattr(state, "failures_left_out", 0) + 1
+    suppression = app_state(request.scope).log_suppression
+    if not suppression.allow_failure():
         return
-    state.failures_logged_at = [*recent, now]
-    if left_out := getattr(state, "failures_left_out", 0):
-        state.failures_left_out = 0
+    if left_out := suppression.pop_failures_left_out():
         logger.error("%d more failed requests were not logged", left_out)
     route = request.scope.get("route")
-    claims = getattr(request.state, "claims", None)
+    claims = request_state(request.scope).get("claims")
     path = getattr(route, "path", "(no such page)")
     user = {"user": claims.user_id if claims else ""}
     logger.error(

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.crypto.secret import Secret
 from db.errors import Unavailable
+from web.state import request_state
 
 SESSION_COUNT_SECONDS: Final = 15.0  # seconds for which a count of the live sessions is good enough
 # seconds
@@ -165,7 +166,7 @@ class MetricsMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        started, state = perf_counter(), scope.setdefault("state", {})
+        started, state = perf_counter(), request_state(scope)
         try:
             await self.app(scope, receive, send)
         finally:
@@ -174,4 +175,4 @@ class MetricsMiddleware:
 
 def _has_started_session(scope: Scope, status: int) -> bool:
     """Whether a session began: who was logged in already is sent on with no new cookie."""
-    return status < 400 and "session" in scope.get("state", {}).get("set_cookies", {})
+    return status < 400 and "session" in request_state(scope).get("set_cookies", {})

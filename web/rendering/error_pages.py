@@ -8,10 +8,12 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from web.http.methods import SAFE_METHODS
 from web.http.session import read_claims
 from web.observability.logs import request_reference
 from web.rendering.problem_details import is_api, problem
 from web.rendering.responses import page, url_path
+from web.state import request_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +134,12 @@ def error_response(
 def _error_page(request: Request, status: int, error_text: ErrorText) -> Response:
     is_logged_in = read_claims(request.scope) is not None
     # the bar is that of the row, where it was asked for
-    viewer = getattr(request.state, "viewer", None)
+    viewer = request_state(request.scope).get("viewer")
     return page(
         request,
         "ui/error.html",
         error_text.heading,
-        me=viewer and viewer.me,
+        me=viewer.me if viewer else None,
         layout="app" if is_logged_in else "centered",
         panel=error_text.panel,
         plate=error_text.panel,
@@ -151,7 +153,7 @@ def _error_page(request: Request, status: int, error_text: ErrorText) -> Respons
 
 
 def _action(request: Request, error_text: ErrorText, is_logged_in: bool) -> dict[str, str]:
-    if error_text.action == "Try again" and request.method in ("GET", "HEAD"):
+    if error_text.action == "Try again" and request.method in SAFE_METHODS:
         return {"url": str(request.scope["path"]), "label": error_text.action}
     if is_logged_in:
         return {"url": url_path(request, "dashboard"), "label": "Go to your dashboard"}

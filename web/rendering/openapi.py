@@ -2,6 +2,9 @@
 
 from typing import Any, Final
 
+from web.http.cookies import cookie_name
+from web.settings.settings import Settings
+
 ROLE: Final = {"type": "string", "enum": ["user", "admin"]}
 TEXT: Final = {"type": "string"}
 NULLABLE_TEXT: Final = {"type": ["string", "null"]}
@@ -9,7 +12,7 @@ DATE_TIME: Final = {"type": "string", "format": "date-time"}
 COUNT: Final = {"type": "integer", "minimum": 0}
 
 
-def build_document(base_url: str) -> dict[str, Any]:
+def build_document(settings: Settings) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {
@@ -17,7 +20,7 @@ def build_document(base_url: str) -> dict[str, Any]:
             "version": "1",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": base_url}],
+        "servers": [{"url": settings.base_url}],
         "security": [{"session": []}],
         "paths": {
             "/api/session": {"get": _get("session", "Who is logged in", SESSION, 401)},
@@ -49,7 +52,11 @@ def build_document(base_url: str) -> dict[str, Any]:
         },
         "components": {
             "securitySchemes": {
-                "session": {"type": "apiKey", "in": "cookie", "name": _cookie(base_url)}
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": cookie_name(settings, "session"),
+                }
             },
             "schemas": {"Problem": PROBLEM},
         },
@@ -71,10 +78,6 @@ def _problem(status: int) -> dict[str, Any]:
         "description": ERROR_DESCRIPTIONS[status],
         "content": {"application/problem+json": {"schema": schema}},
     }
-
-
-def _cookie(base_url: str) -> str:
-    return "__Host-session" if base_url.startswith("https:") else "session"
 
 
 def _object(**properties: dict[str, Any]) -> dict[str, Any]:

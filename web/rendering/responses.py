@@ -9,10 +9,11 @@ from starlette.responses import RedirectResponse, Response
 
 from db.sessions.claims import NewSession
 from db.viewer import Me, Role
+from web.http.methods import SAFE_METHODS
 from web.http.session import delete_session_cookie, read_claims, set_session_cookie
-from web.rendering.layouts import Layouts, LayoutVariant
+from web.rendering.layouts import LayoutVariant
 from web.rendering.template_types import require_presentable
-from web.rendering.templates import Templates
+from web.state import app_state, request_state
 
 SITE_NAME: Final = "Latchkey"
 # nothing of what was seen stays with the browser
@@ -28,7 +29,9 @@ class HtmlResponse(Response):
     """
 
     def __init__(self, body: bytes, status: int = 200) -> None:
-        self.status_code, self.body, self.background = status, body, None
+        self.status_code = status
+        self.body = body
+        self.background = None
         self.raw_headers = [(b"content-length", b"%d" % len(body)), HTML_TYPE]
 
 
@@ -48,7 +51,7 @@ def page(
     fragment = _render(request, partial, context)
     if is_htmx(request):
         return _html(_title(title) + fragment + _navigation(request, context), http_status)
-    layouts: Layouts = request.app.state.layouts
+    layouts = app_state(request.scope).layouts
     variant = LayoutVariant(
         layout, panel, _menu_path(request), _menu_role(request, me), me is not None
     )
@@ -57,7 +60,7 @@ def page(
 
 def cached_page(request: Request, partial: str, title: str, **options: Any) -> Response:
     """Returns a page without user data, rendered once per role and cached."""
-    cached_pages: dict[tuple[object, ...], bytes] = request.app.state.cached_pages
+    cached_pages = app_state(request.scope).cached_pages
     key = (partial, is_htmx(request), _menu_role(request, None))
     if key not in cached_pages:
         cached_pages[key] = bytes(page(request, partial, title, **options).body)
@@ -125,7 +128,7 @@ def redirect_across_login(
 
 def refresh_navigation(request: Request) -> None:
     """The name in the bar has changed: the next fragment brings the bar along."""
-    request.state.navigation_changed = True
+    request_state(request.scope)["navigation_changed"] = True
 
 
 def field_fragment(request: Request, partial: str, **context: Any) -> Response:
@@ -145,7 +148,7 @@ def page_url(request: Request) -> str | None:
     itself knows.
     """
     headers = request.headers
-    if request.method in ("GET", "HEAD") and not is_htmx(request):
+    if request.method in SAFE_METHODS and not is_htmx(request):
         return None
     return headers.get("hx-current-url") or headers.get("referer") or ""
 
@@ -165,8 +168,7 @@ def url_path(request: Request, name: str, **params: str) -> str:
 
 def now(request: Request) -> datetime:
     """The clock that the program was given."""
-    moment: datetime = request.app.state.clock()
-    return moment
+    return app_state(request.scope).clock()
 
 
 def _menu_role(request: Request, me: Me | None) -> Role | None:
@@ -187,7 +189,7 @@ def _navigation(request: Request, context: dict[str, Any]) -> str:
     """The bar is not drawn again by a swap, so it travels along where the role or the name in it
     has changed.
     """
-    if not request.scope["state"].get("navigation_changed"):
+    if not request_state(request.scope).get("navigation_changed"):
         return ""
     menu = {"role": _menu_role(request, context["me"]), "path": _menu_path(request)}
     return _render(request, "ui/nav.html", menu | context | {"oob": True})
@@ -199,8 +201,7 @@ def _title(title: str) -> str:
 
 def _render(request: Request, partial: str, context: dict[str, Any]) -> str:
     require_presentable(context)
-    templates: Templates = request.app.state.environment
-    return templates.get_cached(partial).render(context)
+    return app_state(request.scope).templates.get_cached(partial).render(context)
 
 
 def _html(body: str, status: int = 200) -> Response:

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 import idna
 
 from db.crypto.secret import Secret
+from db.ip_addresses import parse_ip
 from web.settings.database_url import read_database_url
 from web.settings.environment import Environment, InvalidSetting
 from web.settings.paths import DATA
@@ -111,14 +112,15 @@ def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    return _is_ip(host) and ipaddress.ip_address(host).is_loopback
+    ip = parse_ip(host)
+    return ip is not None and ip.is_loopback
 
 
 def _loopback_address(host: str) -> str:
     """Where to listen for a BASE_URL of this machine: at its address, or at 127.0.0.1
     for a name.
     """
-    return host if _is_ip(host) else "127.0.0.1"
+    return host if parse_ip(host) else "127.0.0.1"
 
 
 def _base_url(text: str) -> str:
@@ -162,7 +164,7 @@ def _canonical_host(url: SplitResult) -> str:
     # browsers read such a host as IPv4
     ends_in_number = re.search(r"(^|\.)(0x[0-9a-f]*|[0-9]+)$", ascii_host)
     if not re.fullmatch(rf"{HOST_LABEL}(\.{HOST_LABEL})*", ascii_host) or (
-        ends_in_number and not _is_ip(ascii_host)
+        ends_in_number and parse_ip(ascii_host) is None
     ):
         raise InvalidSetting("BASE_URL", f"has no valid host: {host[:80]!r}")
     return ascii_host
@@ -181,7 +183,7 @@ def _host(env: Environment, base_url: str, default: str) -> str:
     """
     host = env.text("HOST", default)
     if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host) or (
-        re.fullmatch(r"[0-9.]+", host) and not _is_ip(host)
+        re.fullmatch(r"[0-9.]+", host) and parse_ip(host) is None
     ):
         raise InvalidSetting("HOST", f"must be an IP address or a host name, not {host[:80]!r}")
     if base_url.startswith("http:") and not is_loopback(host):
@@ -189,14 +191,6 @@ def _host(env: Environment, base_url: str, default: str) -> str:
             f"warning: HOST: {host} is open to other machines, and BASE_URL is plain http"
         )
     return host
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_mail(env: Environment) -> None:

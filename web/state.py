@@ -1,0 +1,63 @@
+"""Contains the typed state of the application and of one request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from re import Pattern
+from typing import TYPE_CHECKING, TypedDict, cast
+
+from starlette.types import Scope
+
+from web.observability.suppression import LogSuppression
+
+if TYPE_CHECKING:
+    from db.store import Store
+    from db.viewer import Claims, Viewer
+    from web.forms.password_policy import PasswordPolicy
+    from web.observability.metrics import Metrics
+    from web.rendering.assets import Assets
+    from web.rendering.layouts import Layouts
+    from web.rendering.templates import Templates
+    from web.settings.settings import Settings
+
+
+@dataclass
+class AppState:
+    """The objects that all requests share. `create_app` makes one, as `app.state`."""
+
+    settings: Settings
+    store: Store
+    clock: Callable[[], datetime]
+    metrics: Metrics
+    password_policy: PasswordPolicy
+    protected_pages: Sequence[Pattern[str]]
+    assets: Assets
+    templates: Templates
+    layouts: Layouts
+    cached_pages: dict[tuple[object, ...], bytes] = field(default_factory=dict)
+    draining: bool = False  # whether a signal to stop has arrived
+    log_suppression: LogSuppression = field(default_factory=LogSuppression)
+
+
+class RequestState(TypedDict, total=False):
+    """The results that one request keeps for its later steps, as `scope["state"]`."""
+
+    request_id: str
+    status: int  # present once the response has started
+    fields: Mapping[str, str] | None
+    claims: Claims | None
+    viewer: Viewer
+    navigation_changed: bool
+    set_cookies: dict[str, bytes]  # Set-Cookie values by cookie name
+
+
+def app_state(scope: Scope) -> AppState:
+    """Returns the state of the application that handles the request."""
+    return cast(AppState, scope["app"].state)
+
+
+def request_state(scope: Scope) -> RequestState:
+    """Returns the state of the request. Creates it if the server has not."""
+    return cast(RequestState, scope.setdefault("state", {}))
