@@ -30,7 +30,7 @@ TOO_CLOSE: Final = "This password is too close to your name or email."
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Input:
-    """The attributes of a field's `<input>`. They repeat the rules of the schema for the browser."""
+    """The attributes of a field's `<input>`, which repeat the schema's rules for the browser."""
 
     attrs: Mapping[str, str | bool]
 
