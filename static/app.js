@@ -77,8 +77,8 @@ on('click', event => {
   if (event.detail > 1 && event.target.closest('form[method=post] button:not([type])')) event.preventDefault();
 }, true);
 
-// A failed live check displays its error in the line of its field. A form keeps the typed values and
-// displays the error in its summary. Other elements display a summary at the top of the page.
+// A failed live check displays its error in the line of its field. A form keeps the typed values
+// and displays the error in its summary. Other elements display a summary at the top of the page.
 const hasPartial = ctx => /<hx-partial|hx-swap-oob/i.test(ctx.text ?? '');
 function showError(ctx, text) {
   if (ctx.sourceElement.matches('[data-live]')) document.getElementById(ctx.sourceElement.id + '-message').textContent = sentences.unchecked;
