@@ -42,7 +42,7 @@ def confirm(request: Request, name: str, toast: str = "") -> str:
     """Returns the text of the toast that confirms a change.
 
     A plain form displays the message of this name on the next page instead. `toast` replaces the
-    message for htmx, for example by a sentence with numbers.
+    message for htmx, for example with numbers.
     """
     if not is_htmx(request):
         set_flash(request, name)

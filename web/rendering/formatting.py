@@ -43,7 +43,7 @@ def when(moment: datetime, now: datetime) -> str:
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """Returns `just now`, or such as `5 minutes ago`, `2 hours ago`, `yesterday` or `12 Nov`."""
+    """Returns the time since: `just now`, `5 minutes ago`, `2 hours ago`, `yesterday`, `12 Nov`."""
     moment, now = moment.astimezone(UTC), now.astimezone(UTC)
     minutes = int((now - moment).total_seconds() // 60)
     if minutes < 1:
