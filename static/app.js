@@ -1,151 +1,163 @@
-// What attributes cannot say. No sentence stands in here: all of them come from the page.
+// The behavior that htmx attributes cannot express. All displayed sentences come from the page.
 const $ = (css, root = document) => root.querySelector(css);
 const $$ = (css, root = document) => [...root.querySelectorAll(css)];
-const on = (type, act, options) => document.addEventListener(type, act, options);
+const on = (type, handler, options) => document.addEventListener(type, handler, options);
 const fill = (text, values) => text.replace(/{(\w+)}/g, (_, key) => values[key] ?? '');
 const invalid = field => field.getAttribute('aria-invalid') === 'true';
 const sentences = $('#toasts').dataset;
 
-// Reward early, punish late: while typing, a field is checked once it can be right, or to take an error away.
+// While the user types, a field is checked only if it may be valid, or to remove its error.
+// Incomplete text is checked when the field loses the focus.
 on('input', ({target: field}) => {
-  const met = field.dataset.rules ? rules(field) : true;
+  const met = field.dataset.rules ? checkRules(field) : true;
   if (field.matches('[data-live]') && (invalid(field) ? met : !field.dataset.rules && plausible(field)))
     field.dispatchEvent(new Event('live', {bubbles: true}));
 });
 const plausible = field => field.validity.valid && field.value.trim().length >= Math.max(1, field.minLength)
   && (field.type !== 'email' || /@[^@]+\.[^.@]{2,}$/.test(field.value.trim()));
 
-// "Password must:", ticked at each key; told to a screen reader once, when the typing stops.
+// The list "Password must:" is updated at each input. Screen readers announce the result only after
+// 900 ms without input.
 let announceTimer;
-function rules(field, typed = true) {
-  const list = document.getElementById(field.dataset.rules), box = list.parentElement, all = $$('[data-rx]', list);
+function checkRules(field, isTyping = true) {
+  const list = document.getElementById(field.dataset.rules);
+  const container = list.parentElement;
+  const all = $$('[data-rx]', list);
   for (const rule of all) {
     rule.dataset.met = new RegExp(rule.dataset.rx, 'u').test(field.value);
     $('.vh', rule).textContent = rule.dataset.met === 'true' ? list.dataset.done : list.dataset.missing;
   }
-  const score = {n: $$('[data-met=true]', list).length, m: all.length};
-  $('.count', box).textContent = fill(box.dataset.count, score);
-  if (typed) {
+  const counts = {n: $$('[data-met=true]', list).length, m: all.length};
+  $('.count', container).textContent = fill(container.dataset.count, counts);
+  if (isTyping) {
     clearTimeout(announceTimer);
-    announceTimer = setTimeout(() => { $('[role=status]', box).textContent = fill(box.dataset.sum, score); }, 900);
+    announceTimer = setTimeout(() => {
+      $('[role=status]', container).textContent = fill(container.dataset.sum, counts);
+    }, 900);
   }
-  return score.n === score.m;
+  return counts.n === counts.m;
 }
-const updateRules = () => $$('[data-rules]').forEach(field => field.value && rules(field, false));
+const updateRules = () => $$('[data-rules]').forEach(field => field.value && checkRules(field, false));
 updateRules();
 
-// Every request names the user that the navigation bar names. A live check carries its own field and those it names,
-// never the whole form.
+// Every request contains the id of the user for whom the page was rendered, because another user
+// may have logged in since. A live check sends its own field and those in data-live, not the whole
+// form.
 on('htmx:config:request', ({detail: {ctx: {sourceElement: field, request}}}) => {
   const viewer = $('#nav')?.dataset.viewer;
   if (viewer) request.headers['Document-Viewer'] = viewer;
   if (!field.matches('[data-live]')) return;
-  const keep = [field.name, ...field.dataset.live.split(' ')];
-  for (const name of [...request.body.keys()]) if (!keep.includes(name)) request.body.delete(name);
+  const sentNames = [field.name, ...field.dataset.live.split(' ')];
+  for (const name of [...request.body.keys()]) if (!sentNames.includes(name)) request.body.delete(name);
 });
 
-// Submit wins over live checks; it shows that it is under way and lets nothing be disabled.
+// A submit aborts live checks and prevents new ones. The form is marked as busy, but not disabled.
 on('htmx:before:request', event => {
   const source = event.detail.ctx.sourceElement;
   if (source.matches('form[method=post]')) {
-    // What an earlier submit said goes. The abort must not bubble: it would abort the submit.
+    // Messages about an earlier submit are removed.
     for (const other of $$('.summary, .toast')) if (!source.contains(other)) other.remove();
+    // This event must not bubble, because it would also abort the submit.
     for (const field of $$('[data-live]', source)) htmx.trigger(field, 'htmx:abort', {}, false);
-    busy(source, true);
+    setBusy(source, true);
   } else if (source.form?.hasAttribute('aria-busy')) event.preventDefault();
 });
 on('htmx:finally:request', ({detail: {ctx}}) => {
-  if (ctx.sourceElement.matches('form[method=post]') && !ctx.keepIndicators) busy(ctx.sourceElement, false);
+  if (ctx.sourceElement.matches('form[method=post]') && !ctx.keepIndicators) setBusy(ctx.sourceElement, false);
 });
-function busy(form, yes) {
+function setBusy(form, isBusy) {
   const line = $('[data-pending]', form), values = Object.fromEntries(new FormData(form));
   const states = [[form, 'aria-busy'], [$('button:not([type=button])', form), 'aria-disabled']];
-  for (const [node, name] of states) yes ? node?.setAttribute(name, 'true') : node?.removeAttribute(name);
-  if (line) line.textContent = yes && values.email ? fill(line.dataset.pending, values) : '';
+  for (const [node, name] of states) isBusy ? node?.setAttribute(name, 'true') : node?.removeAttribute(name);
+  if (line) line.textContent = isBusy && values.email ? fill(line.dataset.pending, values) : '';
 }
 
-// The second click of a double click belongs to the first: by now another button may lie under the mouse.
+// The second click of a double click is ignored, because another button may be under the pointer.
 on('click', event => {
   if (event.detail > 1 && event.target.closest('form[method=post] button:not([type])')) event.preventDefault();
 }, true);
 
-// Failures. A link shows the page it got; a field says so in its own line; a form keeps what was typed and says so in
-// its error summary. What has no field to correct says so on top of the page.
-const partial = ctx => /<hx-partial|hx-swap-oob/i.test(ctx.text ?? '');
-function fail(ctx, text) {
+// A failed live check displays its error in the line of its field. A form keeps the typed values
+// and displays the error in its summary. Other elements display a summary at the top of the page.
+const hasPartial = ctx => /<hx-partial|hx-swap-oob/i.test(ctx.text ?? '');
+function showError(ctx, text) {
   if (ctx.sourceElement.matches('[data-live]')) document.getElementById(ctx.sourceElement.id + '-message').textContent = sentences.unchecked;
-  else report(ctx.sourceElement, text);
+  else showSummary(ctx.sourceElement, text);
 }
-function report(source, text) {
-  const place = source.isConnected && source.matches('form[method=post]:has(input:not([type=hidden]))') ? source : $('#main');
+function showSummary(source, text) {
+  const parent = source.isConnected && source.matches('form[method=post]:has(input:not([type=hidden]))') ? source : $('#main');
   const summary = $('#problem').content.firstElementChild.cloneNode(true);
   summary.id = 'error-summary';
   $('.summary')?.remove();
   $('p', summary).textContent = text;
-  place.prepend(summary);
+  parent.prepend(summary);
   summary.focus();
 }
 on('htmx:response:error', ({detail: {ctx}}) => {
   const {status, headers} = ctx.response;
-  if (status === 401) keepProfile();
-  if (status === 422 || ctx.hx.redirect || ctx.push || partial(ctx)) return;
-  // Rounded up, as the server's words say it.
+  if (status === 401) storeProfile();
+  // These responses display an error themselves, or redirect.
+  if (status === 422 || ctx.hx.redirect || ctx.push || hasPartial(ctx)) return;
+  // The time is rounded up, as in the messages of the server.
   const wait = Math.ceil(headers.get('Retry-After')) || 60;
   const [unit, seconds] = wait < 60 ? ['second', 1] : wait <= 3540 ? ['minute', 60] : ['hour', 3600];
   const format = new Intl.NumberFormat('en-GB', {style: 'unit', unit, unitDisplay: 'long'});
-  const said = status === 409 && new DOMParser().parseFromString(ctx.text, 'text/html').querySelector('h1 + p')?.textContent;
-  fail(ctx, fill(said || (sentences['e' + status] ?? (status < 500 ? sentences.e4 : sentences.e5)),
+  const message = status === 409 && new DOMParser().parseFromString(ctx.text, 'text/html').querySelector('h1 + p')?.textContent;
+  showError(ctx, fill(message || (sentences['e' + status] ?? (status < 500 ? sentences.e4 : sentences.e5)),
     {wait: format.format(Math.ceil(wait / seconds))}));
 });
 on('htmx:error', ({detail: {ctx, error}}) => {
   if (!ctx?.request) return;
   const isSlow = error === 'timeout' || ctx.request.signal.reason === 'timeout';
-  fail(ctx, isSlow ? sentences.slow : navigator.onLine ? sentences.unreachable : sentences.offline);
+  showError(ctx, isSlow ? sentences.slow : navigator.onLine ? sentences.unreachable : sentences.offline);
 });
 
-// What was typed, kept in this tab for the next page that has the fields: never a password, and removed once used.
-// The storage throws where cookies are blocked.
-function keep(key, value) {
-  try { sessionStorage.setItem(key, JSON.stringify(value)); } catch { /* then it is not kept */ }
+// Typed values are stored in this tab for the next page with the same fields, and are removed when
+// they are read. Passwords are never stored. sessionStorage throws an exception if cookies are
+// blocked.
+function storeValues(key, values) {
+  try { sessionStorage.setItem(key, JSON.stringify(values)); } catch { /* The values are not stored. */ }
 }
-function take(key) {
+function popValues(key) {
   try {
-    const value = JSON.parse(sessionStorage.getItem(key));
+    const values = JSON.parse(sessionStorage.getItem(key));
     sessionStorage.removeItem(key);
-    return value ?? {};
+    return values ?? {};
   } catch { return {}; }
 }
-const fields = form => $$('input:not([type=password], [type=hidden], [hidden])', form);
-const typed = form => Object.fromEntries(fields(form).filter(({value}) => value).map(({name, value}) => [name, value]));
+const textFields = form => $$('input:not([type=password], [type=hidden], [hidden])', form);
+const readValues = form => Object.fromEntries(textFields(form).filter(({value}) => value).map(({name, value}) => [name, value]));
 
-// Sign-up and log-in carry the name and the email to each other, and find them again after Back.
+// Sign-up and log-in share the typed name and email, and restore them after Back.
 const isReturn = performance.getEntriesByType('navigation')[0]?.type !== 'navigate' || /\/(login|signup)(\?|$)/.test(document.referrer);
-const guestForm = () => $('#signup-form, #login-form'), kept = take('guest'), carried = isReturn ? kept : {};
-if (guestForm()) for (const field of fields(guestForm())) field.value ||= carried[field.name] ?? '';
+const anonymousForm = () => $('#signup-form, #login-form'), storedValues = popValues('anonymous');
+const restoredValues = isReturn ? storedValues : {};
+if (anonymousForm()) for (const field of textFields(anonymousForm())) field.value ||= restoredValues[field.name] ?? '';
 addEventListener('pagehide', () => {
-  const form = guestForm();
-  if (form && !form.hasAttribute('aria-busy')) keep('guest', {...carried, ...typed(form)});
+  const form = anonymousForm();
+  if (form && !form.hasAttribute('aria-busy')) storeValues('anonymous', {...restoredValues, ...readValues(form)});
 });
 
-// A profile that was sent after the session ended comes back typed in, for the same user alone.
+// A profile that was sent after its session had ended is restored after a log-in of the same user.
 const profileForm = () => $('#account-form');
-function keepProfile() {
+function storeProfile() {
   const form = profileForm();
-  if (form) keep('profile', {...typed(form), viewer: form.elements.viewer.value});
+  if (form) storeValues('profile', {...readValues(form), viewer: form.elements.viewer.value});
 }
-const profile = $('#nav') ? take('profile') : {};
+const profile = $('#nav') ? popValues('profile') : {};
 if (profile.viewer && profileForm()?.elements.viewer.value === profile.viewer) {
-  for (const field of fields(profileForm())) field.value = profile[field.name] ?? '';
+  for (const field of textFields(profileForm())) field.value = profile[field.name] ?? '';
   profileForm().prepend($('#restored').content.cloneNode(true));
 }
 
-// Toasts go after a while, but not while they are read. They never take the focus.
+// A toast is removed after a time that depends on its length, but not while it contains the pointer
+// or the focus. It never receives the focus by itself.
 new MutationObserver(changes => changes.flatMap(change => [...change.addedNodes]).forEach(node => node.matches?.('.toast') && expireToast(node)))
   .observe($('#toasts'), {childList: true});
 function expireToast(node) {
   for (const other of $$('.toast')) if (other !== node) other.remove();
   const toast = node.getBoundingClientRect();
-  // The page scrolls until the form that the toast covers lies below it.
+  // The page is scrolled until a form that the toast covers is below the toast.
   for (const form of $$('main form:has(.field)')) {
     const {top, bottom, left, right} = form.getBoundingClientRect();
     const isCovered = top < toast.bottom && bottom > toast.top && left < toast.right && right > toast.left;
@@ -165,41 +177,47 @@ on('click', ({target}) => {
   button.closest('.toast').remove();
 });
 
-// After a swap: the title, the focus, the marks in the navigation, and all that the server cannot know.
-let shown = [], menu, rows = [];
+// After a swap, the title, the focus and the current link of the navigation bar are updated. State
+// that the server does not have is restored, such as visible passwords.
+let visiblePasswords = [], focusedMenu, nextDevices = [];
 on('htmx:before:swap', ({detail: {ctx}}) => {
-  rows = devicesAfter(ctx.sourceElement.closest('[data-device]'));
-  shown = $$('.pw input[type=text]').map(input => input.id);
-  menu = document.activeElement.closest('.menu')?.id;
+  nextDevices = devicesAfter(ctx.sourceElement.closest('[data-device]'));
+  visiblePasswords = $$('.pw input[type=text]').map(input => input.id);
+  focusedMenu = document.activeElement.closest('.menu')?.id;
 });
 on('htmx:after:swap', ({detail: {ctx}}) => {
-  for (const id of shown) if (document.getElementById(id)) mask(document.getElementById(id), true);
-  if (partial(ctx) && ctx.title) document.title = ctx.title;
+  for (const id of visiblePasswords) {
+    const input = document.getElementById(id);
+    if (input) showPassword(input, true);
+  }
+  if (hasPartial(ctx) && ctx.title) document.title = ctx.title;
   updateRules();
-  for (const link of $$('.summary a')) link.toggleAttribute('data-mended', !invalid($(link.hash)));
-  const box = ctx.target?.closest('.menu .actions'), button = rows.map(id => $(`#${id} button`)).find(Boolean);
-  if (box) box.scrollIntoView({block: 'nearest'});
+  for (const link of $$('.summary a')) link.toggleAttribute('data-corrected', !invalid($(link.hash)));
+  const actions = ctx.target?.closest('.menu .actions'), button = nextDevices.map(id => $(`#${id} button`)).find(Boolean);
+  if (actions) actions.scrollIntoView({block: 'nearest'});
   if (ctx.push && ctx.target?.id === 'main') focusNewPage();
   else if (button) button.focus();
-  else if ($(`#${menu}:not([open]) summary`)) $(`#${menu} summary`).focus({preventScroll: true});
+  else if ($(`#${focusedMenu}:not([open]) summary`)) $(`#${focusedMenu} summary`).focus({preventScroll: true});
   else if (document.activeElement === document.body) ($('[data-land]') ?? $('h1')).focus({preventScroll: true});
 });
-// The rows after a device that is logged out, then those before it: the focus moves to the first one left.
+// Returns the ids of the rows after a device, then of those before it, the nearest first. After the
+// device is logged out, the focus moves to the first of these rows that still exists.
 function devicesAfter(row) {
   const all = row ? $$('[data-device]') : [], at = all.indexOf(row);
   return [...all.slice(at + 1), ...all.slice(0, Math.max(at, 0)).reverse()].filter(node => !node.hidden).map(node => node.id);
 }
 function focusNewPage() {
   for (const link of $$('#nav nav a')) {
-    const here = link.pathname === location.pathname;
-    here ? link.setAttribute('aria-current', 'page') : link.removeAttribute('aria-current');
+    const isCurrent = link.pathname === location.pathname;
+    isCurrent ? link.setAttribute('aria-current', 'page') : link.removeAttribute('aria-current');
   }
   history.scrollRestoration = 'auto';
   scrollTo(0, 0);
   $('main h1').focus({preventScroll: true});
 }
 
-// Back finds the place that was left. htmx reloads the page, for which the browser would restore where the reload began.
+// The scroll position is restored after Back. htmx then reloads the page, and the browser would
+// restore the position at the start of the reload.
 on('htmx:before:history:update', ({detail: {history: {type}}}) => {
   if (type !== 'push') return;
   history.replaceState({...history.state, top: scrollY}, '');
@@ -207,25 +225,28 @@ on('htmx:before:history:update', ({detail: {history: {type}}}) => {
 });
 if (history.scrollRestoration === 'manual') {
   scrollTo(0, history.state?.top ?? 0);
-  // Not at once: the browser would still restore its own position after the load.
+  // Without this delay, the browser would still restore its own position after the load event.
   addEventListener('load', () => setTimeout(() => { history.scrollRestoration = 'auto'; }, 500));
 }
 
-// A menu closes by Escape, by a click beside it, and with its answer; the focus goes back to its button.
+// A menu is closed by Escape, by a click outside it, and by the response to one of its actions. The
+// focus then returns to its button.
 function closeMenu(menu) {
-  const inside = menu.contains(document.activeElement);
+  const hasFocus = menu.contains(document.activeElement);
   menu.open = false;
-  if (inside) $('summary', menu).focus({preventScroll: true});
+  if (hasFocus) $('summary', menu).focus({preventScroll: true});
 }
 on('click', ({target}) => $$('.menu[open]').forEach(menu => menu.contains(target) || closeMenu(menu)));
 on('keydown', ({key}) => key === 'Escape' && $$('.menu[open]').forEach(closeMenu));
-// It loads its actions when it opens; until then it holds a link to the page that has them. It never opens out of view.
+// A menu loads its actions when it is opened. Before that, it contains a link to the page with the
+// actions. The opened menu is scrolled into view.
 on('toggle', ({target: menu}) => {
   if (!menu.matches('.menu[open]')) return;
   $('a[data-hx-trigger=opened]', menu)?.dispatchEvent(new Event('opened'));
   $('.actions', menu).scrollIntoView({block: 'nearest'});
-}, true); // toggle does not bubble
-// On that page there is no list for the answer: the form is sent as if there were no script, after the same question.
+}, true); // The toggle event does not bubble.
+// The page with the actions has no list to swap, so its forms are sent without htmx, after the same
+// confirmation.
 on('submit', event => {
   const {hxTarget, hxConfirm} = event.target.dataset;
   if (!hxTarget || $(hxTarget)) return;
@@ -233,39 +254,40 @@ on('submit', event => {
   if (hxConfirm && !confirm(hxConfirm)) event.preventDefault();
 }, true);
 
-// A click with Ctrl, Cmd, Shift or Alt is the browser's: htmx 4.0.1 would eat it.
+// htmx 4.0.1 would prevent the browser's action for clicks with Ctrl, Cmd, Shift or Alt.
 on('click', event => {
   if ((event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) && event.target.closest('a[href]')) event.stopImmediatePropagation();
 }, true);
 
-// Of all the ways from page to page, only being let in is drawn: the key is carried over the threshold.
-addEventListener('pageswap', ({viewTransition: move}) => {
-  if (!move || $('.centered form[aria-busy]')) return;
-  move.ready.catch(() => {});
-  move.skipTransition();
+// Only the page change after a log-in or sign-up is animated.
+addEventListener('pageswap', ({viewTransition: transition}) => {
+  if (!transition || $('.centered form[aria-busy]')) return;
+  transition.ready.catch(() => {});
+  transition.skipTransition();
 });
 
-// A page out of the back-forward cache may show a session that has ended.
+// A page from the back-forward cache may display data of a session that has ended.
 addEventListener('pageshow', event => { if (event.persisted) location.reload(); });
 
-// Show password: the caret stays, and what is sent is hidden again. Caps Lock.
-function mask(input, show) {
+// A password can be made visible. The caret keeps its position, and a submit hides the password.
+// A line beside the label warns if Caps Lock is on.
+function showPassword(input, isVisible) {
   const {selectionStart: start, selectionEnd: end} = input;
-  input.type = show ? 'text' : 'password';
+  input.type = isVisible ? 'text' : 'password';
   input.setSelectionRange(start, end);
-  $(`[data-toggle="${input.id}"]`).setAttribute('aria-pressed', show);
+  $(`[data-toggle="${input.id}"]`).setAttribute('aria-pressed', isVisible);
 }
 on('mousedown', event => { if (event.target.closest('[data-toggle]')) event.preventDefault(); });
 on('click', ({target}) => {
   const button = target.closest('[data-toggle]'), input = button && document.getElementById(button.dataset.toggle);
-  if (input) mask(input, input.type === 'password');
+  if (input) showPassword(input, input.type === 'password');
 });
-on('submit', ({target}) => $$('.pw input[type=text]', target).forEach(input => mask(input, false)), true);
+on('submit', ({target}) => $$('.pw input[type=text]', target).forEach(input => showPassword(input, false)), true);
 for (const type of ['keydown', 'keyup', 'focusout']) on(type, event => {
   const line = event.target.closest?.('.pw') && $('.caps', event.target.closest('.field'));
   if (line) line.textContent = event.getModifierState?.('CapsLock') ? line.dataset.caps : '';
 });
-// A change of the input's type swallows the event for a change of its value.
+// Browsers omit the change event of an input's value if the input's type has changed.
 on('focusout', ({target: field}) => {
   if (field.matches('[data-rules]') && field.value) field.dispatchEvent(new Event('change', {bubbles: true}));
 });

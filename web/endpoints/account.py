@@ -1,4 +1,4 @@
-"""One's own account: the profile, its live checks, and the password."""
+"""Contains the endpoints of the account page: the profile, its live checks and the password."""
 
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ from web.state import app_state
 TITLE = "Account"
 SLUG_TAKEN = "This profile URL is taken. Please choose another."
 UNCHECKED_NOTE = "We'll check this when you save."
-WRONG_PASSWORD = "This is not your current password."  # noqa: S105  (a sentence, no password)  # nosec B105
+WRONG_PASSWORD = "This is not your current password."  # noqa: S105  (a message)  # nosec B105
 PROFILE_ERRORS = {
     RateLimited: "Too many changes in a short time. Try again in {wait}.",
     Unavailable: "We couldn't save your profile just now. Try again in a few seconds.",
@@ -54,7 +54,7 @@ async def show(request: Request) -> Response:
 
 
 async def check(request: Request) -> Response:
-    """One field of the profile, live; the page address also against everybody else's."""
+    """Returns the fragment of one validated field. Also looks up whether the slug is taken."""
     viewer = await verify_session(request)
     name = request.path_params["field"]
     form = Form.check_field(ProfileChange, name, await read_fields(request))
@@ -64,7 +64,7 @@ async def check(request: Request) -> Response:
 
 
 async def submit(request: Request) -> Response:
-    """Save the profile. A field that was not sent stays as it is."""
+    """Saves the profile. Fields that were not sent are left unchanged."""
     viewer = await verify_session(request)
     saved = await account.get_account(viewer)
     form = Form.check(
@@ -94,7 +94,10 @@ async def submit(request: Request) -> Response:
 
 
 async def change_password(request: Request) -> Response:
-    """With the current one; every other session ends, and this one goes on under a new cookie."""
+    """Changes the password if the current one is correct, and ends every other session.
+
+    The current session continues with a new cookie.
+    """
     viewer = await verify_session(request)
     saved = await account.get_account(viewer)
     policy = app_state(request.scope).password_policy
@@ -152,7 +155,10 @@ def _refused(
 
 
 def _context(request: Request, viewer: Viewer, saved: Account) -> dict[str, Any]:
-    """Returns the context of the page, with both forms as they are saved."""
+    """Returns the context of the page, with both forms filled from the database.
+
+    `_refused` replaces the form that was sent.
+    """
     return {
         "me": viewer.me,
         "flash": "",

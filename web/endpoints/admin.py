@@ -1,4 +1,4 @@
-"""People, for administrators: the list, and what can be done to each."""
+"""Contains the endpoints for administrators: the list of users, and changes to their accounts."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -32,8 +32,9 @@ async def show(request: Request) -> Response:
 
 
 async def show_user(request: Request) -> Response:
-    """What can be done to one user: a page without scripts, and with them the content of a menu of
-    the list.
+    """Returns the page with the actions for one user.
+
+    With JavaScript, htmx loads the actions from this page into the user's menu in the list.
     """
     viewer = await verify_admin(request)
     user = await admin.get_user(viewer, _user_id(request))
@@ -56,7 +57,7 @@ async def change_role(request: Request) -> Response:
     await admin.change_user_role(viewer, _user_id(request), form.data.role)
     if _user_id(request) == viewer.id and form.data.role != "admin":
         set_flash(request, "role-given-up")
-        # the list is no longer theirs to see
+        # The caller may no longer see the list.
         return redirect_across_login(request, to=url_path(request, "dashboard"))
     return await _changed(request, viewer, "role-changed")
 
@@ -90,7 +91,7 @@ async def end_sessions(request: Request) -> Response:
 
 
 async def _refused_team(request: Request, viewer: Admin, form: Form[TeamChange]) -> Response:
-    """The list once more, with what was typed and the sentence in that person's row."""
+    """Returns the list with the typed team and the error message in the user's row."""
     field = form["team"]
     sentence = field.errors[0] if field.errors else form.message
     context = await _list_context(request, viewer)
@@ -107,7 +108,7 @@ async def _refused_team(request: Request, viewer: Admin, form: Form[TeamChange])
 
 
 async def _after_end_of_sessions(request: Request, viewer: Admin, flash: str) -> Response:
-    """After an account's sessions have ended: administrators who ended their own are logged out."""
+    """Returns the changed list, or logs out administrators who ended their own sessions."""
     if _user_id(request) == viewer.id:
         set_flash(request, "logged-out-everywhere")
         return redirect_across_login(request, to=url_path(request, "login"), delete_cookie=True)
@@ -128,14 +129,15 @@ async def _changed(request: Request, viewer: Admin, flash: str) -> Response:
 
 
 def _query_string(query: UsersQuery) -> str:
-    """The query string of this page of this search; empty where all of it is the default."""
+    """Returns the query string of the list; empty if all values are the defaults."""
     changed_fields = query.model_dump(exclude_defaults=True)
     return f"?{urlencode(changed_fields)}" if changed_fields else ""
 
 
 async def _read_list_query(request: Request) -> UsersQuery:
-    """The page of the list in the query string, or in the form that was on it; defaults for what is
-    not valid.
+    """Returns the query of the list, from the posted form or from the query string.
+
+    Replaces invalid values by the defaults.
     """
     query = await read_fields(request) if request.method == "POST" else read_query(request)
     wrong = Form.check(UsersQuery, query).errors
@@ -145,7 +147,6 @@ async def _read_list_query(request: Request) -> UsersQuery:
 
 
 async def _list_context(request: Request, viewer: Admin) -> dict[str, Any]:
-    """The context of the list."""
     query = await _read_list_query(request)
     found = await admin.search_users(viewer, q=query.q, page=query.page, sort=query.sort)
     query = query.model_copy(update={"page": found.page})

@@ -1,4 +1,4 @@
-"""Route handlers: JSON for scripts, never a redirect, never HTML."""
+"""Contains the endpoints of the JSON API. They never return a redirect or HTML."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,7 +14,7 @@ from web.state import app_state
 
 
 async def session(request: Request) -> Response:
-    """Who is logged in, for client code: the viewer's DTO, and when the session ends."""
+    """Returns the viewer's DTO and the time at which the session ends."""
     viewer = await verify_session(request)
     me = viewer.me
     user = {"id": me.id, "name": me.name, "role": me.role, "slug": me.slug}
@@ -22,7 +22,7 @@ async def session(request: Request) -> Response:
 
 
 async def user(request: Request) -> Response:
-    """A profile, as this viewer may see it: what they may not see is null."""
+    """Returns a profile. Fields that the viewer may not see are null."""
     viewer = await verify_session(request)
     profile = await users.get_profile(viewer, request.path_params["slug"])
     return JSONResponse(
@@ -39,7 +39,7 @@ async def user(request: Request) -> Response:
 
 
 async def users_list(request: Request) -> Response:
-    """Everybody, in pages, for administrators."""
+    """Returns one page of users. Raises Forbidden if the viewer is not an administrator."""
     viewer = await verify_admin(request)
     form = Form.check(UsersQuery, read_query(request))
     if form.data is None:

@@ -1,4 +1,4 @@
-"""Static files."""
+"""Contains the endpoint of the static files."""
 
 from typing import Final
 
@@ -27,6 +27,6 @@ async def show(request: Request) -> Response:
 
 
 def _accepted_codings(header: str) -> set[str]:
-    """The codings that are named and not refused by `q=0` (RFC 9110, section 12.5.3)."""
+    """Returns the named codings, except those with `q=0` (RFC 9110, section 12.5.3)."""
     parts = [part.replace(" ", "").lower().partition(";q=") for part in header.split(",")]
     return {coding for coding, _, weight in parts if weight.strip("0.") or not weight}

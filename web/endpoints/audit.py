@@ -1,4 +1,4 @@
-"""The audit trail: one's own, in plain words; and everybody's, for administrators."""
+"""Contains the pages of the audit log: a user's own entries, and all entries for administrators."""
 
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -36,7 +36,7 @@ async def show_all(request: Request) -> Response:
 
 
 def _read(request: Request, schema: type[Q]) -> Q:
-    """What was asked for; where that cannot be read, what is shown when nothing is asked."""
+    """Returns the validated query. Replaces invalid values by the defaults."""
     asked = read_query(request)
     wrong = Form.check(schema, asked).errors
     return schema.model_validate(
@@ -47,8 +47,9 @@ def _read(request: Request, schema: type[Q]) -> Q:
 def _page_context(
     request: Request, name: str, query: BaseModel, found: audit.EntryPage
 ) -> dict[str, Any]:
-    """The time, and the addresses of the newer and the older page of the same search: empty where
-    there is none.
+    """Returns the current time and the URLs of the newer and the older page of the same search.
+
+    A URL is empty if there is no such page.
     """
 
     def url(number: int) -> str:

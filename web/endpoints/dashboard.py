@@ -1,4 +1,4 @@
-"""The dashboard: the user's or the administrator's, by the role that the database has now."""
+"""Contains the dashboards of users and administrators. The role in the database selects one."""
 
 from starlette.requests import Request
 from starlette.responses import Response

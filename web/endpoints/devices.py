@@ -1,4 +1,4 @@
-"""Devices: the sessions of one's own account, and how to end them."""
+"""Contains the endpoints that list and end the sessions of the viewer's account."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ TITLE = "Devices"
 
 
 async def show(request: Request) -> Response:
-    """The list. With `?confirm=others` it first asks whether to log out the other devices."""
+    """Returns the list. `?confirm=others` adds a confirmation before the others are logged out."""
     viewer = await verify_session(request)
     context = await _list(request, viewer) | {"flash": pop_flash(request)}
     context["confirm"] = request.query_params.get("confirm") == "others"
@@ -32,7 +32,7 @@ async def show(request: Request) -> Response:
 
 
 async def revoke(request: Request) -> Response:
-    """End one session. Ending one's own is logging out."""
+    """Ends one session. If it is the current session, logs the user out."""
     viewer = await verify_session(request)
     if await devices.revoke_device(viewer, request.path_params["id"]) == viewer.session_id:
         set_flash(request, "logged-out")
@@ -41,9 +41,10 @@ async def revoke(request: Request) -> Response:
 
 
 async def revoke_others(request: Request) -> Response:
-    """End every session except this one.
+    """Ends every session except the current one.
 
-    The form of the list sends `ask`: without a script, a page asks first.
+    The form of the list sends `ask`. Without htmx, which displays a dialog, the response is then a
+    redirect to a page with a confirmation.
     """
     viewer = await verify_session(request)
     if not is_htmx(request) and (await read_fields(request) or {}).get("ask"):
@@ -54,7 +55,7 @@ async def revoke_others(request: Request) -> Response:
 
 
 async def revoke_all(request: Request) -> Response:
-    """End every session of the account, this one too."""
+    """Ends every session of the account, including the current one."""
     viewer = await verify_session(request)
     set_device_cookie(request, await devices.revoke_all(viewer))
     set_flash(request, "logged-out-everywhere")

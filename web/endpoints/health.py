@@ -1,4 +1,4 @@
-"""Whether the program lives, and whether it can work."""
+"""Contains the liveness and readiness probes."""
 
 import asyncio
 from typing import Final
@@ -10,7 +10,8 @@ from db.access import health
 from db.errors import Unavailable
 from web.state import app_state
 
-TIMEOUT_SECONDS: Final = 3  # seconds; who asks is a machine that has others to ask
+# The limit is short because a load balancer can send its requests to another host.
+TIMEOUT_SECONDS: Final = 3
 
 
 async def alive(request: Request) -> Response:
@@ -18,7 +19,7 @@ async def alive(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Returns 503 from the signal to stop on, so that a load balancer sends requests elsewhere."""
+    """Returns 503 during shutdown, so that a load balancer sends requests to other hosts."""
     if app_state(request.scope).draining:
         return PlainTextResponse("shutting down\n", 503)
     try:

@@ -1,6 +1,4 @@
-"""The pages that hold nobody's data: the front page, the handbook, and what robots and browsers
-look for.
-"""
+"""Contains the front page, the handbook and the well-known URLs. None of them has user data."""
 
 from datetime import UTC, timedelta
 from typing import Final
@@ -11,7 +9,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from web.rendering.responses import cached_page, now, url_path
 from web.state import app_state
 
-VALIDITY: Final = timedelta(days=330)  # less than a year (RFC 9116, section 2.5.5)
+# RFC 9116, section 2.5.5, recommends less than a year.
+VALIDITY: Final = timedelta(days=330)
 
 
 async def show(request: Request) -> Response:
@@ -19,14 +18,19 @@ async def show(request: Request) -> Response:
 
 
 async def handbook(request: Request) -> Response:
-    """The same page for every member, by the cookie alone, no query: the guide's static page behind
-    a paywall (D6).
+    """Returns a page that is the same for every logged-in user.
+
+    Access depends on the cookie alone, without a query, like the guide's static page behind a
+    paywall.
     """
     return cached_page(request, "home/handbook.html", "Handbook", layout="app")
 
 
 async def redirect_to_account(request: Request) -> Response:
-    """Where password managers send people (W3C, A Well-Known URL for Changing Passwords)."""
+    """Redirects from the URL that password managers open to change a password.
+
+    The URL is defined in W3C, A Well-Known URL for Changing Passwords.
+    """
     return RedirectResponse(url_path(request, "account"), 303)
 
 
@@ -35,9 +39,9 @@ async def robots(request: Request) -> Response:
 
 
 async def security_txt(request: Request) -> Response:
-    """Whom to tell of a weakness (RFC 9116).
+    """Returns the contact for reports of vulnerabilities (RFC 9116).
 
-    It expires at a midnight, so that it is the same all day.
+    The expiry is at midnight, so that the response is the same for a whole day.
     """
     settings = app_state(request.scope).settings
     expires = (now(request).astimezone(UTC) + VALIDITY).date()

@@ -1,4 +1,4 @@
-"""Log in and log out."""
+"""Contains the endpoints that log users in and out."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,7 +16,7 @@ from web.rendering.responses import page, redirect_across_login, refused_form, u
 from web.state import app_state
 
 TITLE = "Log in"
-# parameters of the page, each of which says why it is shown
+# Query parameters of the log-in page. Each selects the text that explains why it is displayed.
 REASONS = ("guessed", "ended", "new", "cookies")
 NO_MATCH = "Email or password is incorrect."
 LOGIN_ERRORS = {
@@ -36,8 +36,10 @@ async def show(request: Request) -> Response:
 
 
 async def submit(request: Request) -> Response:
-    """One message for an unknown address, a wrong password and a disabled account, after the same
-    work.
+    """Logs the user in.
+
+    The response is the same for an unknown email, a wrong password and a disabled account, after
+    the same work.
     """
     form = Form.check(LogIn, await read_fields(request))
     if form.data is None:
@@ -58,8 +60,8 @@ async def submit(request: Request) -> Response:
 
 
 async def log_out(request: Request) -> Response:
-    """Ends this session here and in the database: no copy of the cookie works again (trap T6)."""
-    # The form has no fields, but another content type is refused here too.
+    """Deletes the cookie and ends the session in the database, so no copy of the cookie works."""
+    # The form has no fields. This call refuses other content types with status 415.
     await read_fields(request)
     await end_current_session(request)
     set_flash(request, "logged-out")

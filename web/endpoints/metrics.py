@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, for this machine or with a token."""
+"""Contains the Prometheus metrics, for clients on this machine or with a token."""
 
 import hmac
 from typing import Final
@@ -34,7 +34,7 @@ async def show(request: Request) -> Response:
 
 
 def _has_token(scope: Scope, token: Secret[str] | None) -> bool:
-    """Whether the one Authorization header is `Bearer` and the token (RFC 6750, section 2.1)."""
+    """Returns whether the only Authorization header is the Bearer token (RFC 6750, section 2.1)."""
     given = [value for name, value in scope["headers"] if name == b"authorization"]
     return (
         token is not None
@@ -44,8 +44,9 @@ def _has_token(scope: Scope, token: Secret[str] | None) -> bool:
 
 
 def _is_on_this_machine(request: Request) -> bool:
-    """Whether the socket's peer is loopback and speaks for itself: through a proxy everybody comes
-    from loopback.
+    """Returns whether the client connects from loopback and not through a proxy.
+
+    Every client of a proxy on this machine appears to connect from loopback.
     """
     if request.client is None or any(name in FORWARDED for name, _ in request.scope["headers"]):
         return False

@@ -1,4 +1,4 @@
-"""Sign up: the form, the live check of one field, and the submit."""
+"""Contains the endpoints of sign-up: the form, the live check of one field, and the submit."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -37,13 +37,16 @@ async def show(request: Request) -> Response:
     form = Form.blank(SignUp, app_state(request.scope).password_policy)
     has_query = request.scope["query_string"]
     target = carried_page(request, request.query_params.get("next")) if has_query else ""
-    # the page that leads back to another is not the same for everybody
+    # A page with `next` differs between callers, so it is not cached.
     show_page = page if target else cached_page
     return show_page(request, "signup/page.html", TITLE, panel="blank", **_context(form, target))
 
 
 async def check(request: Request) -> Response:
-    """One field, by the validator that the submit runs; the address also by one indexed query."""
+    """Returns the fragment of one field, validated by the validator that the submit uses.
+
+    An email is also looked up, by one indexed query, unless sign-up is private.
+    """
     name = request.path_params["field"]
     form = Form.check_field(
         SignUp, name, await read_fields(request), app_state(request.scope).password_policy
@@ -68,7 +71,7 @@ async def submit(request: Request) -> Response:
 
 
 async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:
-    """Adds whether the email is free to the form. Says nothing after too many checks."""
+    """Adds an error to the form if the email is taken, and only a note after too many checks."""
     store = app_state(request.scope).store
     taken = await signup.is_email_taken(store, email, get_client_info(request))
     if taken:
@@ -78,8 +81,9 @@ async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:
 
 
 async def _create(request: Request, form: Form[SignUp], data: SignUp, target: str) -> Response:
-    """Answers with the dashboard or `target`; where sign-up is private, the same whether an account
-    is made or not.
+    """Creates the account and redirects to `target` or the dashboard.
+
+    If sign-up is private, redirects to the log-in page, whether or not an account was created.
     """
     state = app_state(request.scope)
     sign_up = signup.sign_up_privately if state.settings.private else signup.sign_up
@@ -100,8 +104,9 @@ async def _create(request: Request, form: Form[SignUp], data: SignUp, target: st
 
 
 def _context(form: Form[SignUp], target: str) -> dict[str, Any]:
-    """What the templates need: `next` is the page to go to in the end, `taken` offers to log in
-    instead.
+    """Returns the context of the templates.
+
+    `next` is the page to open after sign-up. `taken` displays a link to the log-in page.
     """
     return {"form": form, "next": target, "taken": EMAIL_TAKEN in form.errors.get("email", [])}
 
@@ -113,7 +118,7 @@ def _refused(
     status: int = 422,
     retry_after: int | None = None,
 ) -> Response:
-    # nobody has looked whether it is taken, so it is not told to look good
+    # The email was not looked up. Without this note, the field would display "Looks good".
     form.notes["email"] = UNCHECKED_NOTE
     return refused_form(
         request,

@@ -1,4 +1,4 @@
-"""A person's page, as this viewer may see it."""
+"""Contains the profile page of a user. It displays only what the viewer may see."""
 
 from starlette.requests import Request
 from starlette.responses import Response

@@ -1,14 +1,14 @@
-"""Invisible characters and combining marks in typed text: recognized, counted, and stripped.
+"""Contains functions that find, count and strip invisible characters and combining marks.
 
 Python has no table of Unicode's property Default_Ignorable_Code_Point. The general category covers
-most of it, and BLANK the rest, with the few letters that draw nothing.
+most of it. BLANK covers the rest, and the few letters that display nothing.
 """
 
 import re
 import unicodedata
 from typing import Final
 
-# on one letter: vocalized Arabic, pointed Hebrew and Tibetan names need up to four
+# The limit for one letter. Vocalized Arabic, pointed Hebrew and Tibetan names need up to four.
 MAX_MARKS: Final = 4
 INVISIBLE_CATEGORIES: Final = ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")
 BLANK: Final = re.compile(
@@ -18,7 +18,7 @@ BLANK: Final = re.compile(
 
 
 def is_visible(character: str) -> bool:
-    """Returns whether the character draws something by itself."""
+    """Returns whether the character displays something by itself."""
     return (
         unicodedata.category(character) not in INVISIBLE_CATEGORIES
         and BLANK.match(character) is None
@@ -26,10 +26,10 @@ def is_visible(character: str) -> bool:
 
 
 def count_visible(text: str) -> int:
-    """Returns how many characters can be seen.
+    """Returns the number of visible characters.
 
-    An accent is a part of its letter. The vowel signs of scripts such as Devanagari and Thai count
-    by themselves.
+    An accent counts as part of its letter. The vowel signs of scripts such as Devanagari and Thai
+    count separately.
     """
     return sum(
         is_visible(character) and not _is_accent(character)
@@ -38,15 +38,16 @@ def count_visible(text: str) -> int:
 
 
 def has_too_many_marks(text: str) -> bool:
-    """Returns whether more than MAX_MARKS combining marks are stacked on one letter, which draws
-    over other lines.
+    """Returns whether one letter has more than MAX_MARKS combining marks.
+
+    Such a stack of marks would cover other lines.
     """
     marks = 0
     for character in unicodedata.normalize("NFC", text):
         category = unicodedata.category(character)
         if category in ("Mn", "Me"):
             marks += is_visible(character)
-        elif category not in ("Mc", "Cf"):  # these two neither start a new letter nor stack
+        elif category not in ("Mc", "Cf"):  # These categories neither start a letter nor stack.
             marks = 0
         if marks > MAX_MARKS:
             return True
@@ -64,5 +65,5 @@ def strip_invisible(text: str) -> str:
 
 
 def _is_accent(character: str) -> bool:
-    """Returns whether this is a mark for any script, such as U+0301."""
+    """Returns whether the character is a mark that is used in any script, such as U+0301."""
     return unicodedata.name(character, "").startswith("COMBINING ")

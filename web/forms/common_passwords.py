@@ -1,8 +1,7 @@
-"""Passwords that many people have, and those made of one's own name or address: the first that
-anybody tries.
+"""Contains the checks for common passwords, and for passwords made of the user's name or email.
 
-`common_passwords.txt` is sorted by bytes, in lower case, and made by `scripts/passwords`; its
-licences stand beside it.
+Attackers try such passwords first. `scripts/passwords` generates `common_passwords.txt`, which is
+in lower case and sorted by bytes. Its licenses are in `common_passwords.LICENSE.txt`.
 """
 
 import re
@@ -12,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 LIST_PATH: Final = Path(__file__).with_suffix(".txt")
-SITE_NAME: Final = "latchkey"  # in lower case; a likely password on this site
-MIN_WORD_CHARS: Final = 4  # letters of a word that makes a password weak
-# characters that may be hung on a word and still add nothing, or as many as it has itself
+SITE_NAME: Final = "latchkey"  # In lower case. It is a likely password on this site.
+MIN_WORD_CHARS: Final = 4  # Shorter words do not make a password weak.
+# This number of characters around a word does not make the password strong. If the word is longer,
+# the number is the length of the word.
 MAX_ADDED_CHARS: Final = 8
 SUBSTITUTIONS: Final = (
     str.maketrans("@401!3$57", "aaoiiesst"),
@@ -24,29 +24,28 @@ LETTERS: Final = re.compile(r"[^\W\d_]+")
 
 
 def is_common(password: str) -> bool:
-    """Whether it is on the list, or the site's name, as it stands or under its ornaments
-    (`spellings`).
-    """
+    """Returns whether one of the password's `spellings` is on the list or is the site's name."""
     return any(word == SITE_NAME or is_listed(word) for word in spellings(password))
 
 
 def is_close(password: str, name: str, email: str) -> bool:
-    """Whether nothing but ornaments tells it from a name or an address, whole or a part of four
-    letters and more.
+    """Returns whether the password is a name, an email or a word of them, except for decorations.
+
+    Words have at least four letters.
     """
     return not words_of(name, email).isdisjoint(map(_joined, spellings(password)))
 
 
 def spellings(password: str) -> Iterator[str]:
-    """What may be on the list: the password in lower case, and what remains without its ornaments.
+    """Yields the words to look up: the password in lower case, and without its decorations.
 
-    First less the punctuation at both ends ("1q2w3e4r!"), then less digits too ("Password1!"),
-    where one character before the first letter and two after the last may belong to the word
-    ("$ecret", "hell0"); each of these also with the usual disguises undone ("P@ssw0rd"). What
-    stands inside stays: "correct-horse-1" is one word that nobody has. A remainder counts if it has
-    four characters, and at most eight, or as many as it has itself, stood around it. Never more
-    than twenty spellings, none longer than the password: the work grows with its length, and no
-    faster.
+    First the punctuation at both ends is removed ("1q2w3e4r!"), then also the digits
+    ("Password1!"). One character before the first letter and up to two after the last may belong to
+    the word ("$ecret", "hell0"). Without digits, the usual substitutions are also undone
+    ("P@ssw0rd"). Characters inside are kept, so "correct-horse-1" is one word, which is not common.
+
+    A remainder is yielded if `is_main_part`. There are at most 20 words, none longer than the
+    password, so the work grows linearly with its length.
     """
     low = password.lower()
     yield low
@@ -72,10 +71,10 @@ def _without_decorations(low: str) -> Iterator[str]:
 
 
 def words_of(name: str, email: str) -> set[str]:
-    """A name, an address and its local part, without what separates their words, and each of these
-    words.
+    """Returns the words that a password must not consist of.
 
-    Of the domain everything but its end ("com").
+    These are the name, the email and its local part, each without separators, and also every word
+    in them. The last label of the domain ("com") is not included.
     """
     local, _, domain = email.lower().rpartition("@")
     labels = domain.rpartition(".")[0]
@@ -89,8 +88,9 @@ def _joined(text: str) -> str:
 
 
 def is_listed(word: str) -> bool:
-    """A binary search over the lines of the list: as bytes it takes half a megabyte, as strings it
-    would take five.
+    """Returns whether the word is on the list, by a binary search over its lines.
+
+    The list takes half a megabyte as bytes and would take five as strings.
     """
     lines, wanted = _lines(), word.encode("utf-8")
     low, high = 0, len(lines)
@@ -105,5 +105,5 @@ def is_listed(word: str) -> bool:
 
 @cache
 def _lines() -> bytes:
-    """Read when the first password is chosen, not at the start."""
+    """Returns the list. Reads it when the first password is chosen instead of at startup."""
     return LIST_PATH.read_bytes()

@@ -1,5 +1,6 @@
-"""What a field may hold, and what is said where it does not: the guide's sentences, to
-the letter.
+"""Contains the types of form fields, their validators and their error messages.
+
+The messages are those of the guide, word for word.
 """
 
 import re
@@ -19,8 +20,8 @@ from web.forms.common_passwords import is_close, is_common
 from web.forms.password_policy import PASSWORD_POLICIES, PasswordPolicy
 
 MAX_NAME_CHARS: Final = 100
-MAX_EMAIL_CHARS: Final = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
-MAX_PASSWORD_CHARS: Final = 256  # characters, and 1,024 bytes
+MAX_EMAIL_CHARS: Final = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets.
+MAX_PASSWORD_CHARS: Final = 256  # The limit in bytes is 1,024.
 UNSTORABLE: Final = "This contains a character we can't store. Please type it again."
 TOO_MANY_MARKS: Final = "There are too many accents on one letter. Please remove some."
 TOO_COMMON: Final = "This password is too common."
@@ -29,9 +30,7 @@ TOO_CLOSE: Final = "This password is too close to your name or email."
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Input:
-    """How a field is drawn: the attributes of its `<input>`, which repeat the schema for the
-    browser.
-    """
+    """The attributes of a field's `<input>`, which repeat the schema's rules for the browser."""
 
     attrs: Mapping[str, str | bool]
 
@@ -41,28 +40,32 @@ def field_error(*sentences: str) -> PydanticCustomError:
 
 
 def require_storable(text: str) -> str:
-    """No NUL (PostgreSQL has no place for it) and no lone surrogate (UTF-8 has none)."""
+    """Returns the text. Rejects NUL, which PostgreSQL cannot store, and lone surrogates.
+
+    UTF-8 cannot encode lone surrogates.
+    """
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise field_error(UNSTORABLE)
     return text
 
 
 def _single_line(text: str) -> str:
-    """Storable, and one line without what moves a cursor: it is printed in lists and at the
-    operator's shell.
+    """Returns storable text. Rejects line breaks and control characters.
+
+    The text is printed in lists and in the operator's terminal, where they would move the cursor.
     """
     if any(
         unicodedata.category(character) in ("Cc", "Zl", "Zp")
         for character in require_storable(text)
     ):
         raise field_error(UNSTORABLE)
-    if has_too_many_marks(text):  # stacked so high that they would be drawn over other lines
+    if has_too_many_marks(text):
         raise field_error(TOO_MANY_MARKS)
     return text
 
 
 def _name(text: str) -> str:
-    """Trimmed before it is measured; at least two of its characters can be seen."""
+    """Returns the trimmed name. Requires at least two visible characters."""
     name = _single_line(text.strip())
     if len(name) > MAX_NAME_CHARS:
         raise field_error(f"Name must be at most {MAX_NAME_CHARS} characters long.")
@@ -72,11 +75,10 @@ def _name(text: str) -> str:
 
 
 def _email(text: str) -> str:
-    """The canonical form, the only one stored and looked up: local part in ASCII lower case, domain
-    in IDNA.
+    """Returns the canonical email, the only form that is stored and looked up.
 
-    email-validator normalises (NFC, UTS 46) before it validates; the other way round is
-    GHSA-7rqj-j65f-68wh.
+    The local part is in ASCII lower case, and the domain is in IDNA. email-validator normalizes
+    (NFC, UTS 46) before it validates. The reverse order is the vulnerability GHSA-7rqj-j65f-68wh.
     """
     email = strip_invisible(require_storable(text))
     if len(email) > MAX_EMAIL_CHARS:
@@ -87,7 +89,7 @@ def _email(text: str) -> str:
     return canonical
 
 
-@lru_cache(256)  # the check, the next check and the submit ask for the same address
+@lru_cache(256)  # The live checks and the submit validate the same email.
 def _canonical(email: str) -> str | None:
     try:
         valid = validate_email(email, check_deliverability=False, allow_smtputf8=False)
@@ -97,8 +99,9 @@ def _canonical(email: str) -> str | None:
 
 
 def _bounded_password(password: Any) -> str:
-    """Bounded before anything is computed from it (ASVS 6.2.9); never trimmed, never changed (ASVS
-    6.2.8).
+    """Returns the password unchanged and not trimmed (ASVS 6.2.8).
+
+    Limits its length before anything is computed from it (ASVS 6.2.9).
     """
     if (
         len(password) > MAX_PASSWORD_CHARS
@@ -109,8 +112,9 @@ def _bounded_password(password: Any) -> str:
 
 
 def _new_password(password: Any, info: ValidationInfo) -> Secret[str]:
-    """By the policy's rules; then one that others have, or that its owner's name and address give
-    away, is refused.
+    """Checks the rules of the policy, then rejects a common password.
+
+    Also rejects a password that is close to the user's name or email.
     """
     context: Mapping[str, Any] = info.context or {
         "password_policy": PASSWORD_POLICIES["guide"],
@@ -146,15 +150,15 @@ def _slug(text: str) -> str:
 
 
 def _phone(text: str) -> str:
-    """As it was typed, spaces too. Where nothing can be seen, nothing is stored."""
+    """Returns the text as typed, including spaces, or an empty string if nothing is visible."""
     _require_40("Phone", _single_line(text))
     return text if count_visible(text) else ""
 
 
 def _team(text: str) -> str:
-    """Trimmed.
+    """Returns the trimmed team, or an empty string if nothing is visible.
 
-    Invisible characters alone are no team: people without a team would share it and see phones.
+    Otherwise, users of an invisible team would share it and see each other's phone numbers.
     """
     team = _single_line(text.strip())
     _require_40("Team", team)

@@ -1,6 +1,4 @@
-"""Forms: what was typed, what is wrong with it, and, where nothing is, the data (the guide's
-FormState).
-"""
+"""Contains forms: the typed values, their errors and the valid data (the guide's FormState)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +23,7 @@ S = TypeVar("S", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class RuleState:
-    """A password rule as the list draws it."""
+    """A password rule and whether the typed password meets it, for the list below the field."""
 
     key: str
     pattern: str
@@ -36,9 +34,9 @@ class RuleState:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field as the macros draw it.
+    """A field for the template macros.
 
-    `value` is empty for a password, which never travels back.
+    `value` is empty for a password, which is never sent back.
     """
 
     name: str
@@ -54,8 +52,10 @@ class Field:
 
 @dataclass(slots=True)
 class Form(Generic[S]):
-    """`errors` holds the sentences of each field, `message` one for the form, `data` the schema
-    where all is well.
+    """The state of a form.
+
+    `errors` contains the messages of each field, and `message` one for the form. `data` is an
+    instance of the schema if the form is valid, otherwise None.
     """
 
     schema: type[S]
@@ -84,13 +84,11 @@ class Form(Generic[S]):
         password_policy: PasswordPolicy = PASSWORD_POLICIES["guide"],
         current_values: Mapping[str, str] | None = None,
     ) -> "Form[S]":
-        """The whole form; None is one that nobody can read.
+        """Validates the whole form. `fields` is None if the body could not be parsed.
 
-        Fields that the schema does not know are not looked at.
-
-        A required field that is absent counts as empty; any other stays as it is, and is drawn as
-        it is at `current_values`. A new password must not be close to a name or an address in the
-        form or at `current_values`.
+        Fields that are not in the schema are ignored. An absent required field counts as empty. Any
+        other absent field is left unchanged and is rendered with its value in `current_values`. A
+        new password must not be close to a name or an email in the form or in `current_values`.
         """
         if fields is None:
             return cls(schema, password_policy, current_values or {}, message=UNREADABLE)
@@ -113,12 +111,10 @@ class Form(Generic[S]):
         fields: Mapping[str, str] | None,
         password_policy: PasswordPolicy = PASSWORD_POLICIES["guide"],
     ) -> "Form[S]":
-        """One field, live, by the validator that the submit runs.
+        """Validates one field with the validator that the submit uses.
 
-        `data` then holds this field alone.
-
-        The others are not looked at, but by a new password: it must not be close to a name or an
-        address among them.
+        `data` then contains only this field. The other fields are ignored, except that a new
+        password must not be close to a name or an email among them.
         """
         form = cls(schema, password_policy, {name: (fields or {}).get(name, "")}, checked={name})
         try:
@@ -157,11 +153,10 @@ class Form(Generic[S]):
 
 
 async def read_fields(request: Request) -> Mapping[str, str] | None:
-    """The fields of a posted form, the first value of each; None where they are no text.
+    """Returns the first value of each field of a posted form, or None if it cannot be parsed.
 
-    Read once, then remembered.
-
-    An empty body needs no type. Raises HTTPException 415 for any other kind of content.
+    Parses the body once per request. An empty body needs no content type. Raises HTTPException 415
+    for any other content type than FORM_TYPE.
     """
     state = request_state(request.scope)
     if "fields" not in state:
@@ -170,7 +165,7 @@ async def read_fields(request: Request) -> Mapping[str, str] | None:
 
 
 def read_query(request: Request) -> Mapping[str, str]:
-    """The fields of the address, the first value of each."""
+    """Returns the first value of each parameter of the query string."""
     return dict(reversed(request.query_params.multi_items()))
 
 
@@ -186,9 +181,9 @@ def _parse(content_type: str, body: bytes) -> Mapping[str, str] | None:
             errors="strict",
             max_num_fields=MAX_FORM_FIELDS,
         )
-    except ValueError:  # no UTF-8, or a field too many
+    except ValueError:  # The body is not UTF-8 or has too many fields.
         return None
-    return dict(reversed(pairs))  # of doubled fields the first counts
+    return dict(reversed(pairs))  # The first value of a repeated field is used.
 
 
 def _sentences(error: ValidationError) -> dict[str, list[str]]:

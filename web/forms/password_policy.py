@@ -1,4 +1,4 @@
-"""What a new password must be: the guide's four rules, or NIST's one."""
+"""Contains the policies for new passwords: the four rules of the guide, or the one of NIST."""
 
 import re
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class PasswordRule:
-    """One line under "Password must:".
+    """A rule in the list "Password must:".
 
-    `pattern` means the same to Python and, with the `u` flag, to JavaScript.
+    `pattern` has the same meaning in Python and, with the `u` flag, in JavaScript.
     """
 
     key: str
@@ -24,9 +24,9 @@ class PasswordRule:
 
 @dataclass(frozen=True, slots=True)
 class PasswordPolicy:
-    """What a new password must be.
+    """The rules for new passwords.
 
-    `generator` tells Safari's password generator (`passwordrules`).
+    `generator` is the attribute `passwordrules` for Safari's password generator.
     """
 
     rules: tuple[PasswordRule, ...]
@@ -49,6 +49,6 @@ PASSWORD_POLICIES: Final[Mapping[str, PasswordPolicy]] = {
         ),
         "minlength: 8; maxlength: 256; required: lower, upper; required: digit; required: special;",
     ),
-    # NIST 800-63B: no composition rules
+    # NIST SP 800-63B has no composition rules.
     "length": PasswordPolicy((_LENGTH,), "minlength: 8; maxlength: 256;"),
 }

@@ -1,6 +1,4 @@
-"""One schema for each form: the submit, the live check and the drawing of its fields all come from
-it.
-"""
+"""Contains one schema per form, for its submit, its live checks and the rendering of its fields."""
 
 from typing import Any, Final, Literal
 
@@ -20,7 +18,7 @@ from web.forms.fields import (
     Team,
 )
 
-UNCHANGED: Final[Any] = None  # a field that was not sent stays as it is
+UNCHANGED: Final[Any] = None  # A field that was not sent is left unchanged.
 
 
 class SignUp(BaseModel):

@@ -35,7 +35,7 @@ def get_client_info(request: HTTPConnection) -> ClientInfo:
 
 
 def client_ip_address(request: HTTPConnection) -> str:
-    """Returns the peer's IP address, or behind trusted proxies the last untrusted address.
+    """Returns the IP address of the peer, or behind trusted proxies the last untrusted one.
 
     `X-Forwarded-For` is read from right to left (RFC 7239, section 7.1).
     """

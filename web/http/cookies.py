@@ -24,9 +24,9 @@ def cookie_name(settings: Settings, name: str) -> str:
 
 
 def read_cookie(scope: Scope, name: str) -> str | None:
-    """Returns the value of the cookie, or None if the header contains it never or more than once.
+    """Returns the value of the cookie, or None unless the request contains it exactly once.
 
-    With two cookies of one name, another site on the domain may have set one of them.
+    If there are two cookies of one name, another site on the domain may have set one of them.
     """
     wanted = cookie_name(app_state(scope).settings, name).encode()
     values = []

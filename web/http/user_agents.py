@@ -104,7 +104,10 @@ def _first(table: tuple[tuple[str, str], ...], text: str) -> str:
 
 
 def _webkit(user_agent: str, system: str) -> str:
-    """Returns the system's WebKit browser. Safari and Android's old browser have no own word."""
+    """Returns the system's WebKit browser.
+
+    Safari and the old browser of Android have no token of their own.
+    """
     if "AppleWebKit/" not in user_agent:
         return ""
     return {

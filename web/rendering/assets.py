@@ -1,4 +1,4 @@
-"""The files under static/: named by a hash of their content, compressed once, cached forever."""
+"""Contains the files of static/: named by a hash of their content, compressed once and cached."""
 
 import gzip
 import hashlib
@@ -23,9 +23,9 @@ TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file.
+    """A static file.
 
-    `bodies` maps each useful Content-Encoding to the encoded file, compressed when first asked for.
+    `bodies` maps each useful Content-Encoding to the encoded file. It is compressed on first use.
     """
 
     type: str
@@ -37,9 +37,7 @@ class Asset:
 
 
 class Assets:
-    """All of them, in memory: what is not in the table is not served, so there is no path to climb
-    out of.
-    """
+    """Holds all static files in memory. Serves no other paths, which prevents path traversal."""
 
     def __init__(self, folder: Path = STATIC) -> None:
         self._names: dict[str, str] = {}
@@ -48,9 +46,9 @@ class Assets:
             self._add(path)
 
     def url(self, name: str) -> str:
-        """The path of a file, with a hash of its content in the name.
+        """Returns the path of a file, with a hash of its content in the name.
 
-        Raises KeyError for an unknown one.
+        Raises KeyError for an unknown file.
         """
         return f"/static/{self._names[name]}"
 
@@ -61,7 +59,7 @@ class Assets:
         body = path.read_bytes()
         if path.suffix == ".css":
             body = _strip_styles(body)
-        # htmx is served byte by byte as it was released
+        # htmx is served exactly as it was released.
         elif path.suffix == ".js" and ".min" not in path.name:
             body = _strip_lines(body)
         hashed = f"{path.stem}.{hashlib.sha256(body).hexdigest()[:12]}{path.suffix}"
@@ -70,20 +68,18 @@ class Assets:
 
 
 def _strip_styles(styles: bytes) -> bytes:
-    """Without comments, indentation and empty lines: they are for us."""
+    """Removes comments, indentation and empty lines, which only developers need."""
     return re.sub(rb"\s*\n\s*", b"\n", re.sub(rb"/\*.*?\*/", b"", styles, flags=re.DOTALL)).strip()
 
 
 def _strip_lines(script: bytes) -> bytes:
-    """Removes indentation, empty lines and lines that are comments: a quarter of the compressed
-    weight.
-    """
+    """Removes indentation, empty lines and comment lines: a quarter of the compressed size."""
     return re.sub(rb"(?m)^\s*(//.*)?(\n|$)|^[ \t]+", b"", script)
 
 
 @cache
 def _compressed(body: bytes) -> Mapping[str, bytes]:
-    """The body in each coding that makes it smaller, the smallest first."""
+    """Returns the body in each coding that does not enlarge it, in the order of preference."""
     bodies = {
         "br": brotli.compress(body, quality=9),
         "gzip": gzip.compress(body, 9, mtime=0),

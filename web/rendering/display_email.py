@@ -1,6 +1,4 @@
-"""Email addresses as people read them: stored with an ASCII domain, shown in Unicode where that
-misleads nobody.
-"""
+"""Contains the function that displays an email's ASCII domain in Unicode if that cannot mislead."""
 
 import unicodedata
 from functools import lru_cache
@@ -17,14 +15,15 @@ MIXTURES: Final = (
 # Cyrillic and Greek letters that look like Latin ones. A label of these alone can copy an ASCII
 # name.
 LOOKALIKES: Final = frozenset("асԁеһіјӏорԛѕԝхуъЬьҽпгѵѡ" + "αικνρυωηοτγ")
-# the end of Latin Extended-B; phonetic letters such as U+0261 copy ASCII ones
+# The end of Latin Extended-B. Later phonetic letters such as U+0261 look like ASCII letters.
 LAST_LATIN: Final = "\u024f"
 
 
 @lru_cache(1024)
 def display_email(email: str) -> str:
-    """Returns the address with its domain in Unicode; as it is stored where a label could be taken
-    for another.
+    """Returns the email with its domain in Unicode.
+
+    Returns the stored email if a label could be mistaken for another.
     """
     local, at, domain = email.rpartition("@")
     if "xn--" not in domain:
@@ -39,7 +38,7 @@ def display_email(email: str) -> str:
 def _decode(label: str) -> str:
     """Decodes one label.
 
-    Raises IDNAError where it is not valid under IDNA 2008 or does not encode to itself again.
+    Raises IDNAError if it is not valid under IDNA 2008 or does not encode to itself again.
     """
     decoded = idna.decode(label)
     if idna.encode(decoded).decode() != label:
@@ -48,8 +47,9 @@ def _decode(label: str) -> str:
 
 
 def _is_unambiguous(label: str) -> bool:
-    """Returns whether the label is ASCII, or of one script that is not used to copy
-    Latin letters.
+    """Returns whether the label is ASCII, or its letters cannot imitate an ASCII label.
+
+    A label may mix only the scripts of an entry in MIXTURES.
     """
     if label.isascii():
         return True
@@ -65,8 +65,9 @@ def _is_unambiguous(label: str) -> bool:
 
 
 def _script(character: str) -> str:
-    """Returns the first word of the character's name, which is its script; empty for digits,
-    hyphens and marks.
+    """Returns the first word of the character's name, which is its script.
+
+    Returns an empty string for digits, hyphens and marks.
     """
     if (character.isascii() and not character.isalpha()) or unicodedata.category(
         character

@@ -1,4 +1,4 @@
-"""Error pages: the texts for each status, as a page, as a fragment and as JSON."""
+"""Contains the texts of error responses, and renders them as a page, a fragment or JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from web.state import request_state
 
 @dataclass(frozen=True, slots=True)
 class ErrorText:
-    """What a person is told.
+    """The text of an error page.
 
-    `panel` is the drawing beside it, `action` the label of the one button.
+    `panel` is the drawing beside the text, and `action` is the label of the button.
     """
 
     heading: str
@@ -133,7 +133,7 @@ def error_response(
 
 def _error_page(request: Request, status: int, error_text: ErrorText) -> Response:
     is_logged_in = read_claims(request.scope) is not None
-    # the bar is that of the row, where it was asked for
+    # The navigation bar uses the row of the viewer if the request has already read it.
     viewer = request_state(request.scope).get("viewer")
     return page(
         request,

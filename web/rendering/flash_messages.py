@@ -1,8 +1,8 @@
-"""What the page after a redirect says about the change before it, such as "Profile saved.".
+"""Contains the messages that a page displays after a redirect, such as "Profile saved.".
 
-The redirect's response carries the name of a sentence in a short-lived cookie: the URL stays the
-same, reloading does not repeat the sentence, and nobody can put other words on a page, because only
-names in FLASH_MESSAGES have a sentence.
+The redirect's response sets a short-lived cookie with the name of a message. The URL therefore
+stays the same, and reloading does not repeat the message. An attacker cannot display other words,
+because only the names in FLASH_MESSAGES have a message.
 """
 
 from collections.abc import Mapping
@@ -34,15 +34,15 @@ FLASH_MESSAGES: Final[Mapping[str, str]] = {
 
 
 def set_flash(request: Request, name: str) -> None:
-    """Makes the next page show the sentence of this name."""
+    """Makes the next page display the message of this name."""
     queue_cookie(request.scope, "notice", NewCookie(Secret(name), MAX_AGE_SECONDS))
 
 
 def confirm(request: Request, name: str, toast: str = "") -> str:
-    """Returns the toast that confirms a change to htmx; a plain form gets the sentence of this name
-    on the next page.
+    """Returns the text of the toast that confirms a change.
 
-    `toast` is a longer sentence for htmx, such as one with figures.
+    A plain form displays the message of this name on the next page instead. `toast` replaces the
+    message for htmx, for example with numbers.
     """
     if not is_htmx(request):
         set_flash(request, name)
@@ -50,8 +50,9 @@ def confirm(request: Request, name: str, toast: str = "") -> str:
 
 
 def pop_flash(request: Request) -> str:
-    """Returns the sentence to show, once; empty where there is none, or no sentence has the
-    cookie's name.
+    """Returns the message that the cookie names, and deletes the cookie.
+
+    Returns an empty string if there is no cookie or its name is unknown.
     """
     name = read_cookie(request.scope, "notice")
     if name is None:

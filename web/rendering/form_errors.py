@@ -1,4 +1,4 @@
-"""Shows an error of a submit in its form, with the typed values."""
+"""Contains the function that adds the message of an error to the submitted form."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -14,7 +14,7 @@ BREACHED: Final = "This password has appeared in a data breach. Please choose an
 
 
 class FormFailure(NamedTuple):
-    """How the answer says it to programs: the status, and in how many seconds to come again."""
+    """The response's status and its Retry-After in seconds."""
 
     status: int
     retry_after: int | None = None
@@ -23,10 +23,10 @@ class FormFailure(NamedTuple):
 def apply_error(
     request: Request, form: Form[Any], error: AppError, sentences: Mapping[type[AppError], str]
 ) -> FormFailure:
-    """Put the sentence for the refusal into the form, and tell the log where the fault is ours.
+    """Adds the message for the error to the form, and logs failures of the service.
 
-    A sentence may say `{wait}`. A breached password has the same sentence everywhere, beside its
-    field.
+    The sentence for RateLimited may contain `{wait}`. The message for a breached password is always
+    the same and belongs to its field. Raises any other error again.
     """
     match error:
         case BreachedPassword():

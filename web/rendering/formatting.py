@@ -1,5 +1,6 @@
-"""Times and numbers in words, as the templates say them; `app.js` says the same in the reader's own
-time zone.
+"""Contains the template filters for times and numbers.
+
+`logged-in.js` then formats the times in the same way, but in the user's own time zone.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -22,13 +23,15 @@ MONTHS = [month[:3] for month in LONG_MONTHS]
 
 
 def iso(moment: datetime) -> str:
-    """RFC 3339, in UTC, to the second: for `<time datetime>`."""
+    """Returns a time in UTC with seconds (RFC 3339), for `<time datetime>`."""
     return moment.astimezone(UTC).isoformat()[:19] + "Z"
 
 
 def when(moment: datetime, now: datetime) -> str:
-    """A moment: `today at 09:12 UTC`, `yesterday at 18:20 UTC`, `9 Nov, 18:40 UTC`, `9 Nov 2025,
-    18:40 UTC`.
+    """Returns a date and a time of day.
+
+    Examples: `today at 09:12 UTC`, `yesterday at 18:20 UTC`, `9 Nov, 18:40 UTC`, and in another
+    year `9 Nov 2025, 18:40 UTC`.
     """
     moment, now = moment.astimezone(UTC), now.astimezone(UTC)
     clock = f"{moment.hour:02}:{moment.minute:02} UTC"
@@ -40,7 +43,7 @@ def when(moment: datetime, now: datetime) -> str:
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """How long since: `just now`, `5 minutes ago`, `2 hours ago`, `yesterday`, `12 Nov`."""
+    """Returns the time since: `just now`, `5 minutes ago`, `2 hours ago`, `yesterday`, `12 Nov`."""
     moment, now = moment.astimezone(UTC), now.astimezone(UTC)
     minutes = int((now - moment).total_seconds() // 60)
     if minutes < 1:
@@ -55,14 +58,14 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def long_date(day: date) -> str:
-    """`4 March 2026`."""
+    """Returns a date such as `4 March 2026`."""
     if isinstance(day, datetime):
         day = day.astimezone(UTC).date()
     return f"{day.day} {LONG_MONTHS[day.month - 1]} {day.year}"
 
 
 def short_date(moment: datetime, now: datetime) -> str:
-    """A day in UTC: `9 Nov`, or `9 Nov 2025` in another year."""
+    """Returns a day in UTC, such as `9 Nov`, or `9 Nov 2025` in another year."""
     return _day(moment.astimezone(UTC), now.astimezone(UTC))
 
 
@@ -71,12 +74,12 @@ def number(value: int) -> str:
 
 
 def plural(count: int, one: str, many: str) -> str:
-    """The word alone: `{{ n|number }} {{ n|plural("device", "devices") }}`."""
+    """Returns the word without the number: `{{ n|number }} {{ n|plural("device", "devices") }}`."""
     return one if count == 1 else many
 
 
 def wait(seconds: int) -> str:
-    """How long to wait, rounded up: `1 second`, `40 seconds`, `2 minutes`, `1 hour`."""
+    """Returns a duration, rounded up: `1 second`, `40 seconds`, `2 minutes` or `1 hour`."""
     if seconds < 60:
         return f"{seconds} {plural(seconds, 'second', 'seconds')}"
     minutes, hours = -(-seconds // 60), -(-seconds // 3600)

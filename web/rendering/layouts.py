@@ -1,5 +1,6 @@
-"""The layout around a page: rendered once per variant, with gaps for the title, the viewer and the
-page's fragment.
+"""Contains the layouts around pages.
+
+Each variant is rendered once, with placeholders for the title, the viewer and the page's fragment.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from db.viewer import Me, Role
 from web.forms.password_policy import PasswordPolicy
 from web.rendering.templates import Templates
 
-# No partial contains these, and no user text is rendered beside them: `fill` inserts it afterwards.
+# No partial contains these strings. `fill` inserts user text only after they have been replaced.
 PLACEHOLDERS: Final = {
     placeholder: f"gap-{placeholder}-f84a1c"
     for placeholder in ("title", "id", "name", "slug", "main")
@@ -19,10 +20,10 @@ PLACEHOLDERS: Final = {
 
 
 class LayoutVariant(NamedTuple):
-    """What a layout depends on: a few dozen combinations, none of them a user's own.
+    """The values that a layout depends on: a few dozen combinations, none with user data.
 
-    `path` is that of a row without parameters, or empty; `role` shapes the menu; `panel` is the
-    drawing beside a form.
+    `path` is the path of a route without parameters, or empty. `role` determines the menu. `panel`
+    is the drawing beside a form.
     """
 
     layout: str
@@ -33,7 +34,7 @@ class LayoutVariant(NamedTuple):
 
 
 class Layouts:
-    """Renders each variant once, and then only joins bytes."""
+    """Renders each variant once. Later pages only insert bytes into it."""
 
     def __init__(self, templates: Templates, password_policy: PasswordPolicy) -> None:
         self._templates = templates
@@ -43,7 +44,7 @@ class Layouts:
     def fill(self, variant: LayoutVariant, title: str, me: Me | None, main: str) -> bytes:
         """Returns the whole page as UTF-8.
 
-        `main` is HTML; the title and the viewer's name are escaped here.
+        `main` is HTML. This method escapes the title and the values of `me`.
         """
         values = {b"title": _escaped(title), b"main": main.encode()}
         if me:
@@ -55,7 +56,7 @@ class Layouts:
         return (self._formats.get(variant) or self._render(variant)) % values
 
     def _render(self, variant: LayoutVariant) -> bytes:
-        """Returns the layout as a format of the bytes type: `%(name)b` for each gap."""
+        """Returns the layout as a bytes format, with `%(name)b` for each placeholder."""
         me = (
             Me(
                 PLACEHOLDERS["id"],

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of /api: what a script may ask, and what it may be answered."""
+"""Contains the OpenAPI 3.1 document of the JSON API."""
 
 from typing import Any, Final
 

@@ -1,4 +1,7 @@
-"""The four answers: page, changed, refused, leave. The only module that speaks htmx."""
+"""Contains the functions that build responses, for htmx and for plain requests.
+
+The responses are pages, changed fragments, refused forms and redirects.
+"""
 
 from datetime import datetime
 from typing import Any, Final
@@ -16,17 +19,15 @@ from web.rendering.template_types import require_presentable
 from web.state import app_state, request_state
 
 SITE_NAME: Final = "Latchkey"
-# nothing of what was seen stays with the browser
+# Removes the pages of the session from the browser's cache after log-out.
 CLEAR_SITE_DATA: Final = {"Clear-Site-Data": '"cache", "storage"'}
 HTML_TYPE: Final = (b"content-type", b"text/html; charset=utf-8")
-# what the same address answers differently for
+# The request headers that change the response of one URL.
 VARY: Final = "HX-Request, HX-History-Restore-Request"
 
 
 class HtmlResponse(Response):
-    """Starlette's HTMLResponse for a body that is already bytes; it skips the generic building of
-    headers.
-    """
+    """Starlette's HTMLResponse for bytes, without its generic building of headers."""
 
     def __init__(self, body: bytes, status: int = 200) -> None:
         self.status_code = status
@@ -70,8 +71,9 @@ def cached_page(request: Request, partial: str, title: str, **options: Any) -> R
 def changed_fragment(
     request: Request, title: str, *, to: str, fragment: str, query_string: str = "", **context: Any
 ) -> Response:
-    """After an effect: to htmx the fragment that changed, and `toast`; a plain form goes to the
-    page it belongs to.
+    """Returns the response after a change: for htmx, the changed fragment and `toast` if given.
+
+    A plain form is redirected to the page with the route name `to`.
     """
     if not is_htmx(request):
         return RedirectResponse(url_path(request, to) + query_string, 303)
@@ -92,11 +94,10 @@ def refused_form(
     retry_after: int | None = None,
     **options: Any,
 ) -> Response:
-    """A form that was not accepted: to htmx its fragment, to a plain form the whole page, what was
-    typed still in it.
+    """Returns a refused form with its typed values: the fragment for htmx, otherwise the page.
 
-    Beyond 422 the form's `hx-status` stops the main swap: the fragment travels in an `<hx-partial>`
-    with its target.
+    With any status except 422, the form's `hx-status` prevents the main swap. The fragment is then
+    sent in an `<hx-partial>` that has its own target.
     """
     title = f"Error: {title}"
     if not is_htmx(request):
@@ -127,7 +128,7 @@ def redirect_across_login(
 
 
 def refresh_navigation(request: Request) -> None:
-    """The name in the bar has changed: the next fragment brings the bar along."""
+    """Makes the next fragment include the navigation bar, because the name in it has changed."""
     request_state(request.scope)["navigation_changed"] = True
 
 
@@ -137,15 +138,16 @@ def field_fragment(request: Request, partial: str, **context: Any) -> Response:
 
 
 def redirect_to_login(request: Request, to: str) -> Response:
-    """No session: a page goes to log in by itself, a fragment tells htmx to."""
+    """Returns the response to a request without a session: for htmx, status 401 and HX-Redirect."""
     if is_htmx(request):
         return Response(status_code=401, headers={"HX-Redirect": to})
     return RedirectResponse(to, 303)
 
 
 def page_url(request: Request) -> str | None:
-    """The address in the browser's bar when the request was sent; None where only the request
-    itself knows.
+    """Returns the URL of the page that sent the request, or an empty string if it is unknown.
+
+    Returns None if the request is for a page, because its own URL is then the URL of the page.
     """
     headers = request.headers
     if request.method in SAFE_METHODS and not is_htmx(request):
@@ -154,7 +156,7 @@ def page_url(request: Request) -> str | None:
 
 
 def is_htmx(request: Request) -> bool:
-    """Whether htmx wants a fragment. To restore history it wants the page."""
+    """Returns whether htmx needs a fragment. It needs the whole page to restore history."""
     headers = request.scope["headers"]
     return (b"hx-request", b"true") in headers and (
         b"hx-history-restore-request",
@@ -167,12 +169,12 @@ def url_path(request: Request, name: str, **params: str) -> str:
 
 
 def now(request: Request) -> datetime:
-    """The clock that the program was given."""
+    """Returns the time of the application's clock."""
     return app_state(request.scope).clock()
 
 
 def _menu_role(request: Request, me: Me | None) -> Role | None:
-    """The role that shapes the menu: the cookie's where the database was not asked."""
+    """Returns the role for the menu: the role in the database, or without a query the cookie's."""
     if me is not None:
         return me.role
     claims = read_claims(request.scope)
@@ -180,14 +182,15 @@ def _menu_role(request: Request, me: Me | None) -> Role | None:
 
 
 def _menu_path(request: Request) -> str:
-    """The path that the menu may mark as current: that of a row without parameters, or none."""
+    """Returns the path that the menu marks as current; empty for a route with parameters."""
     route = request.scope.get("route")
     return route.path if route and not route.param_convertors else ""
 
 
 def _navigation(request: Request, context: dict[str, Any]) -> str:
-    """The bar is not drawn again by a swap, so it travels along where the role or the name in it
-    has changed.
+    """Returns the navigation bar as an out-of-band swap if the role or the name in it has changed.
+
+    The main swap does not replace the bar.
     """
     if not request_state(request.scope).get("navigation_changed"):
         return ""

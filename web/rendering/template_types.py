@@ -1,4 +1,4 @@
-"""Refuses values that must not reach a template."""
+"""Contains the check that keeps secrets and viewers out of templates."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -12,10 +12,9 @@ from db.viewer import Claims, Viewer
 
 
 def require_presentable(value: object) -> None:
-    """Raises TypeError where a Viewer, a Store, Claims or a Secret is about to reach a template, at
-    any depth.
+    """Raises TypeError if the value is or contains a Viewer, a Store, Claims or a Secret.
 
-    `{{ viewer.store.keys }}` would print the key ring: templates get `Me`.
+    `{{ viewer.store.keys }}` would print the key ring. Templates therefore receive `Me`.
     """
     value_type: Any = type(value)
     parts_of = _parts_getter(value_type)
@@ -26,8 +25,9 @@ def require_presentable(value: object) -> None:
 
 @cache
 def _parts_getter(value_type: Any) -> Callable[[Any], Iterable[Any]] | None:
-    """Returns a function from a value of this type to the parts to check; None where no part needs
-    a check.
+    """Returns a function that returns the parts of a value that need a check.
+
+    Returns None if no part needs one.
     """
     if issubclass(value_type, (Viewer, Claims, Secret)) or value_type.__name__ == "Store":
         return _raise_type_error
@@ -50,9 +50,7 @@ PLAIN: Final = frozenset({str, int, float, bool, datetime, date, type(None)})
 
 @cache
 def _is_plain(value_type: Any) -> bool:
-    """Whether it is words, numbers and times: by itself, or as a DTO whose fields are all declared
-    so.
-    """
+    """Returns whether the type is in PLAIN, or is a DTO whose fields are all declared as plain."""
     if value_type in PLAIN or not is_dataclass(value_type):
         return value_type in PLAIN
     types = set().union(*(_types(hint) for hint in get_type_hints(value_type).values()))
@@ -60,7 +58,7 @@ def _is_plain(value_type: Any) -> bool:
 
 
 def _types(hint: Any) -> set[type]:
-    """Every type that a hint names, the outer one too; of a Literal's values, theirs."""
+    """Returns every type in a type hint: the outer type, its arguments, and types of literals."""
     arguments, outer = get_args(hint), get_origin(hint)
     if not arguments:
         return {hint if isinstance(hint, type) else type(hint)}

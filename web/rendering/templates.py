@@ -1,4 +1,4 @@
-"""The templates: one Jinja environment, compiled once, which no secret can enter."""
+"""Contains the Jinja environment of the partials. Each template is compiled once."""
 
 import json
 import re
@@ -26,23 +26,21 @@ HTMX_CONFIG: Final = (
 class Templates(jinja2.Environment):
     """Jinja's environment without work that it repeats at each rendering.
 
-    That work takes half the time of a small page.
+    That work takes half of the rendering time of a small page.
     """
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
-        """One dict, not a chain of them: it is copied each time."""
+        """Returns one dict instead of a chain of dicts, because each rendering copies it."""
         return {**self.globals, **(d or {})}
 
-    @cache  # noqa: B019  (there is one, which lives as long as the program)
+    @cache  # noqa: B019  (the only instance is never released)
     def get_cached(self, partial: str) -> Template:
-        """As `get_template`, without asking whether the file has changed."""
+        """Returns the template without checking whether its file has changed."""
         return self.get_template(partial)
 
 
 class ConstantUrls(Extension):
-    """An address without parameters never changes: it is written into a template when that is
-    compiled.
-    """
+    """Replaces each call of `url` and `asset` without parameters by its result at compile time."""
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         return re.sub(r"\b(url|asset)\(\"([\w.-]+)\"\)", self._literal, source)
@@ -51,12 +49,13 @@ class ConstantUrls(Extension):
         function: Any = self.environment.globals[call[1]]
         try:
             return json.dumps(function(call[2]))
-        except NoMatchFound:  # a row that these settings leave out, behind an `{% if … in urls %}`
+        except NoMatchFound:
+            # The settings disable this route. The template tests `in urls` before the call.
             return call[0]
 
 
 def make_environment(router: Router, assets: Assets) -> Templates:
-    """Autoescaping always; a name that nobody gave is an error."""
+    """Returns the environment. It always escapes, and an undefined name is an error."""
     env = Templates(
         extensions=[ConstantUrls],
         loader=FileSystemLoader(PARTIALS),
@@ -73,7 +72,8 @@ def make_environment(router: Router, assets: Assets) -> Templates:
         url=lru_cache(1024)(lambda name, **params: str(router.url_path_for(name, **params))),
         urls=names,
         htmx_config=HTMX_CONFIG,
-        attributes=lru_cache(256)(lambda field: ui.pairs(field.attrs)),  # constant per field
+        # The attributes of a field are constant.
+        attributes=lru_cache(256)(lambda field: ui.pairs(field.attrs)),
     )
     ui: Any = env.get_template("ui/macros.html").module
     env.globals["ui"] = ui
