@@ -128,7 +128,7 @@ class TestApp:
         await self.change(*self.databases.fault(table, silent=silently))
 
     async def mend_inserts(self, table: str) -> None:
-        await self.change(*self.databases.mend(table))
+        await self.change(*self.databases.remove_fault(table))
 
     def locked(self) -> AbstractContextManager[None]:
         """Holds the write lock in another program, such as a backup."""

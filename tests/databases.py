@@ -83,7 +83,7 @@ class SQLiteDatabases:
         raised = "RAISE(IGNORE)" if silent else "RAISE(ABORT, 'no')"
         return [f"CREATE TRIGGER fault BEFORE INSERT ON {table} BEGIN SELECT {raised}; END"]
 
-    def mend(self, table: str) -> list[str]:
+    def remove_fault(self, table: str) -> list[str]:
         return ["DROP TRIGGER fault"]
 
     def close(self) -> None: ...
@@ -250,7 +250,7 @@ class PostgresDatabases:
             f"CREATE TRIGGER fault BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION fault()",
         ]
 
-    def mend(self, table: str) -> list[str]:
+    def remove_fault(self, table: str) -> list[str]:
         return [f"DROP TRIGGER fault ON {table}", "DROP FUNCTION fault"]
 
     def close(self) -> None:
