@@ -1,4 +1,4 @@
-"""The command line in this process, where a process of its own is not what is tested."""
+"""Contains a function that runs a command of `latchkey` within the test process."""
 
 import io
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from web.cli.main import main
 
 @dataclass
 class Told:
-    """The exit code of a command, and what it wrote."""
+    """The exit code and the output of a command."""
 
     returncode: int
     stdout: str
@@ -18,11 +18,11 @@ class Told:
 
 
 def run_command(*arguments: str, environ: Mapping[str, str], stdin: str = "") -> Told:
-    """Runs `latchkey …` with these settings alone."""
+    """Runs `latchkey …` with these environment variables only."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
             code = main(list(arguments), environ, io.StringIO(stdin))
-        except SystemExit as stop:  # argparse's own way out
+        except SystemExit as stop:  # argparse raises it for --help and for invalid arguments.
             code = int(stop.code or 0)
     return Told(code, out.getvalue(), err.getvalue())

@@ -1,6 +1,4 @@
-"""The application under test: a real database, every route, and a clock that a test can
-move.
-"""
+"""Contains the fixtures of the application under test, with a real database and a test clock."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack
@@ -25,9 +23,9 @@ from db.viewer import Admin, Operator, Viewer, require_admin
 from tests.browser_client import IPHONE, PASSWORD, Browser
 from tests.databases import (
     DATABASE_TYPE,
+    LONG_TIMEOUT_SECONDS,
     REQUIRED,
     SERVER_URL,
-    UNHURRIED,
     PostgresDatabases,
     PostgresServer,
     SQLiteDatabases,
@@ -43,7 +41,7 @@ collect_ignore = ["attack", "bench", "faults"]  # programs: `python -m tests.att
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """Returns a fixed time, which changes only through `move`."""
 
     def __init__(self) -> None:
         self.moment = datetime(2026, 11, 24, 9, 12, tzinfo=UTC)
@@ -57,20 +55,20 @@ class Clock:
 
 @dataclass
 class TestApp:
-    """The application, what it stands on, and a way in for people."""
+    """The application, its store and its database, with methods that create users and browsers."""
 
-    __test__ = False  # no test, whatever its name says
+    __test__ = False  # pytest would collect the class because of its name.
 
     asgi_app: Starlette
     store: Store
     settings: Settings
     clock: Clock
     stack: AsyncExitStack = field(repr=False)
-    path: Path  # names its database: see tests.databases
+    path: Path  # identifies its database, see tests.databases
     databases: SQLiteDatabases | PostgresDatabases = field(repr=False)
 
     async def browser(self, name: str, email: str | None = None, **options: str) -> Browser:
-        """A browser whose user has no account yet."""
+        """Returns a browser whose user has no account yet."""
         transport = httpx.ASGITransport(
             self.asgi_app, raise_app_exceptions=False, client=("192.0.2.14", 50_000)
         )
@@ -80,27 +78,27 @@ class TestApp:
         return Browser(client, name, email or f"{name.lower()}@example.com", **options)
 
     async def sign_up_user(self, name: str, **options: str) -> Browser:
-        """A user who has just signed up."""
+        """Signs up and returns the browser."""
         user = await self.browser(name, **options)
-        answer = await user.sign_up()
-        assert answer.status_code == 303, answer.text
+        response = await user.sign_up()
+        assert response.status_code == 303, response.text
         return user
 
     async def admin(self, name: str = "Ada") -> Browser:
-        """A user whom the operator made an administrator before log-in."""
+        """Returns the browser of a logged-in administrator, whom the operator created."""
         await self.create(name, "admin")
         user = await self.browser(name)
         assert (await user.log_in()).status_code == 303
         return user
 
     async def attacker_with_cookie_of(self, user: Browser) -> Browser:
-        """A browser with a stolen copy of a session cookie."""
-        thief = await self.browser("Charlie")
-        thief.cookie = user.cookie
-        return thief
+        """Returns a browser with a stolen copy of a session cookie."""
+        attacker = await self.browser("Charlie")
+        attacker.cookie = user.cookie
+        return attacker
 
     async def viewer_of(self, user: Browser) -> Viewer:
-        """Whom the database knows behind a person's cookie."""
+        """Returns the viewer that the database verifies for the browser's cookie."""
         return await get_viewer(self.store, decode_claims(self.store, user.cookie))
 
     async def create(self, name: str, role: str = "user") -> None:
@@ -113,24 +111,24 @@ class TestApp:
         await operator.set_user_role(Operator(self.store), user.email, role)
 
     async def rows(self, sql: str) -> list[tuple]:
-        """Moments are told as SQLite keeps them, whichever database it is."""
+        """Returns the rows, with each datetime in the text form that SQLite stores."""
         rows = await self.store.database.fetch_all(sql)
-        return [tuple(as_kept(value) for value in row._mapping.values()) for row in rows]
+        return [tuple(to_stored_text(value) for value in row._mapping.values()) for row in rows]
 
     async def count(self, table: str) -> int:
         return (await self.rows(f"SELECT count(*) AS n FROM {table}"))[0][0]
 
     async def change(self, *statements: str) -> None:
-        """What an operator does to the database behind the program's back."""
+        """Changes the database without the application's functions."""
         for sql in statements:
             await self.store.database.execute(sql)
 
     async def break_inserts(self, table: str, *, silently: bool = False) -> None:
-        """From now on every INSERT is refused or, silently, left out."""
+        """Makes every later INSERT into the table fail or, with `silently`, have no effect."""
         await self.change(*self.databases.fault(table, silent=silently))
 
     async def mend_inserts(self, table: str) -> None:
-        await self.change(*self.databases.mend(table))
+        await self.change(*self.databases.remove_fault(table))
 
     def locked(self) -> AbstractContextManager[None]:
         """Holds the write lock in another program, such as a backup."""
@@ -149,7 +147,7 @@ class TestApp:
         return self.store.passwords.hashes
 
 
-def as_kept(value: Any) -> Any:
+def to_stored_text(value: Any) -> Any:
     return (
         value.astimezone(UTC).isoformat(timespec="microseconds")
         if isinstance(value, datetime)
@@ -164,7 +162,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database with every table, made once."""
+    """Returns the path of a migrated database without rows, created once."""
     path = tmp_path_factory.mktemp("migrated") / "latchkey.db"
     migrate(Secret(f"sqlite:///{path}"))
     return path
@@ -172,9 +170,9 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """The PostgreSQL server of TEST_POSTGRES_URL.
+    """Yields the PostgreSQL server of TEST_POSTGRES_URL.
 
-    Where there is none, its tests are skipped, or fail if it is due.
+    If it cannot be reached, its tests are skipped, or fail if PostgreSQL is required.
     """
     try:
         server = PostgresServer(SERVER_URL)
@@ -186,9 +184,9 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "any_database: uses make_app, so on the database that TEST_DATABASE names"
+        "markers", "any_database: uses make_app and runs on the database type of TEST_DATABASE"
     )
-    config.addinivalue_line("markers", "both: stands on each of the databases in one run")
+    config.addinivalue_line("markers", "both: runs on each database type in one run")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -211,13 +209,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def cheap() -> Passwords:
-    """Hashes in no time, and with a queue that is never too long, however busy the machine is."""
+    """Returns a hasher with minimal parameters, whose queue does not overflow on a slow host."""
     return Passwords(memory_kib=8, passes=1, max_wait=60)
 
 
 @pytest.fixture
 def passwords(cheap: Passwords) -> Passwords:
-    """The hasher of this test's applications; override it to use the parameters of production."""
+    """Returns the hasher of this test's applications. Override it to use production parameters."""
     return cheap
 
 
@@ -228,16 +226,13 @@ def clock() -> Clock:
 
 @pytest.fixture
 def environ() -> dict[str, str]:
-    """The settings of this test; override it to change them."""
+    """Returns the settings of this test. Override it to change them."""
     return {"SESSION_SECRET": SECRET, "RATE_LIMITS": "off"}
 
 
 @pytest.fixture
 def database_type() -> str:
-    """The database type of this test.
-
-    TEST_DATABASE says it, unless a test file does.
-    """
+    """Returns the database type of TEST_DATABASE. A test file may override it."""
     return DATABASE_TYPE
 
 
@@ -263,11 +258,11 @@ async def make_app(
     clock: Clock,
     environ: dict[str, str],
 ) -> AsyncIterator[Callable]:
-    """Starts an application on a new database, or on that of another application of this test.
+    """Yields a function that starts an application on a new database or on that of `path`.
 
-    `hashing` replaces the Passwords, `now` the clock; `away`: its database cannot be reached;
-    `lock_timeout`: the seconds that it waits for the right to write; `engine` gives the database's
-    back end other options; the rest are settings.
+    `hashing` replaces the Passwords and `now` the clock. With `away`, the database cannot be
+    reached. `lock_timeout` is the time to wait for a write lock, in seconds. `engine` has other
+    options of the database's back end. All other arguments are settings.
     """
     async with AsyncExitStack() as stack:
 
@@ -289,9 +284,12 @@ async def make_app(
             store = replace(store, database=type(store.database)(url, **options))
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
-            templates = TEMPLATES.get(settings.stateless)
             asgi_app = create_app(
-                settings, store, now or clock, templates=templates, handler_timeout=UNHURRIED
+                settings,
+                store,
+                now or clock,
+                templates=TEMPLATES.get(settings.stateless),
+                handler_timeout=LONG_TIMEOUT_SECONDS,
             )
             TEMPLATES[settings.stateless] = asgi_app.state.templates
             return TestApp(asgi_app, store, settings, clock, stack, path, databases)
@@ -311,7 +309,7 @@ async def alice(app: TestApp) -> Browser:
 
 @pytest.fixture
 async def alices_phone(app: TestApp, alice: Browser) -> Browser:
-    """Alice's second device, logged in."""
+    """Returns Alice's second device, logged in."""
     phone = replace(await app.browser("Alice"), user_agent=IPHONE)
     assert (await phone.log_in()).status_code == 303
     return phone
@@ -334,11 +332,11 @@ async def anonymous(app: TestApp) -> Browser:
 
 @pytest.fixture
 async def viewer(app: TestApp, alice: Browser) -> Viewer:
-    """Alice, as the data access layer knows her."""
+    """Returns Alice's Viewer."""
     return await app.viewer_of(alice)
 
 
 @pytest.fixture
 async def admin(app: TestApp, ada: Browser) -> Admin:
-    """Ada, as the data access layer knows her."""
+    """Returns Ada's Admin."""
     return require_admin(await app.viewer_of(ada))

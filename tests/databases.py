@@ -1,8 +1,7 @@
-"""The two database types, and what a test may do to a database without the
-program's back.
+"""Contains the databases of the tests, and changes to them that bypass the application.
 
-A path names an application's database on both. On SQLite it is the file; on PostgreSQL it stands for a
-database on the server.
+A path identifies an application's database. It is a file on SQLite, and mapped to a database of the
+server on PostgreSQL.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ DATABASE_TYPE: Final = os.environ.get("TEST_DATABASE", "sqlite")
 SERVER_URL: Final = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/test")
 REQUIRED: Final = DATABASE_TYPE == "postgresql" or "REQUIRE_POSTGRES" in os.environ
 
-UNHURRIED: Final = 60  # seconds
+LONG_TIMEOUT_SECONDS: Final = 60
 
 SHAPE: Final = """
     SELECT string_agg(concat_ws(' ', c.relname, attname, atttypid, attnotnull), ',' ORDER BY c.relname, attnum)
@@ -41,28 +40,32 @@ TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 
 
 class SQLiteDatabases:
-    """SQLite: each application has a copy of a file that was migrated once."""
+    """The SQLite databases of one test, which are copies of a file that was migrated once."""
 
     def __init__(self, migrated: Path) -> None:
         self._migrated = migrated
 
     def url(self, path: Path, *, away: bool = False) -> str:
-        """Where the path's database is found; it is made if it is not there."""
+        """Returns the URL of the path's database, which is created if it does not exist."""
         if not path.exists():
             shutil.copy(self._migrated, path)
         return f"sqlite:///{path}"
 
     def engine(self, *, away: bool, lock_timeout: float | None) -> dict[str, Any]:
-        """Options of a back end that cannot reach it, or that waits so many seconds for the right
-        to write.
+        """Returns the options of the back end.
 
-        Without them it waits so long that a busy machine is no reason to answer Unavailable.
+        With `away`, every read fails. `lock_timeout` is the time to wait for the write lock, in
+        seconds. Without it, the timeouts are so long that a slow host does not cause Unavailable.
         """
         if lock_timeout is None:
-            waiting = {"busy_timeout": UNHURRIED * 1000, "wait": UNHURRIED, "deadline": UNHURRIED}
+            timeouts = {
+                "busy_timeout": LONG_TIMEOUT_SECONDS * 1000,
+                "wait": LONG_TIMEOUT_SECONDS,
+                "deadline": LONG_TIMEOUT_SECONDS,
+            }
         else:
-            waiting = {"busy_timeout": int(lock_timeout * 100), "wait": lock_timeout}
-        return waiting | ({"deadline": -1} if away else {})
+            timeouts = {"busy_timeout": int(lock_timeout * 100), "wait": lock_timeout}
+        return timeouts | ({"deadline": -1} if away else {})
 
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:
@@ -76,22 +79,21 @@ class SQLiteDatabases:
         return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
 
     def fault(self, table: str, *, silent: bool) -> list[str]:
-        """From now on every INSERT is refused or, in silence, left out."""
+        """Returns statements that make every INSERT fail or, with `silent`, have no effect."""
         raised = "RAISE(IGNORE)" if silent else "RAISE(ABORT, 'no')"
         return [f"CREATE TRIGGER fault BEFORE INSERT ON {table} BEGIN SELECT {raised}; END"]
 
-    def mend(self, table: str) -> list[str]:
+    def remove_fault(self, table: str) -> list[str]:
         return ["DROP TRIGGER fault"]
 
     def close(self) -> None: ...
 
 
 class PostgresServer:
-    """A PostgreSQL server, asked from a thread of its own: a fixture may be wanted while a loop is
-    running.
+    """A PostgreSQL server, with an event loop in its own thread.
 
-    A migrated template is made once; each application gets a copy, which the next may have if its tables
-    are as they were.
+    A fixture may be created while the test's event loop is running. A template is migrated once,
+    and each application gets a copy. A copy with an unchanged schema is reused.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,7 +101,7 @@ class PostgresServer:
         Thread(target=self._loop.run_forever, daemon=True).start()
         self._url = url
         self._run = randbelow(2**31)
-        self._to_dto = 0
+        self._database_count = 0
         self._idle: list[str] = []
         self._connection = self.do(asyncpg.connect(url, timeout=5))
         self.do(self._begin())
@@ -111,8 +113,8 @@ class PostgresServer:
         return f"{self._url.rpartition('/')[0]}/{name}"
 
     def create(self, template: str = "template1", options: str = "") -> str:
-        self._to_dto += 1
-        name = f"app_{self._run}_{self._to_dto}"
+        self._database_count += 1
+        name = f"app_{self._run}_{self._database_count}"
         self.do(
             self._connection.execute(
                 f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY {options}"
@@ -121,7 +123,7 @@ class PostgresServer:
         return name
 
     def take(self) -> str:
-        """A database of the present schema, with nobody in it."""
+        """Returns the name of a database with the current schema and without users."""
         if not hasattr(self, "_template"):
             self._template = self.create()
             self.do(asyncio.to_thread(migrate, Secret(self.url_of(self._template))))
@@ -138,7 +140,7 @@ class PostgresServer:
         self.do(self._connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
     async def ask(self, name: str, *statements: str) -> list[tuple[Any, ...]]:
-        """The rows of the last statement."""
+        """Executes the statements and returns the rows of the last one."""
         connection = await asyncpg.connect(self.url_of(name))
         try:
             return [
@@ -150,7 +152,7 @@ class PostgresServer:
 
     @contextmanager
     def opened(self, name: str, *statements: str) -> Iterator[None]:
-        """Runs a statement in another program's open transaction."""
+        """Executes the statements on another connection, which stays open during the body."""
         other = self.do(asyncpg.connect(self.url_of(name)))
         try:
             for statement in statements:
@@ -165,8 +167,9 @@ class PostgresServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _begin(self) -> None:
-        """Be seen to live, on the whole server, and clear away what runs that were killed have
-        left.
+        """Names this connection after the test run and drops the databases of killed runs.
+
+        The name shows other test runs on the server that this one is running.
         """
         await self._connection.execute(f"SET application_name = 'app_{self._run}'")
         names = await self._connection.fetch(
@@ -213,10 +216,10 @@ class PostgresDatabases:
             return {"lock_timeout": int(lock_timeout * 1000)}
         timeouts = ("statement_timeout", "lock_timeout", "idle_timeout")
         return {
-            "wait": UNHURRIED,
-            "timeout": UNHURRIED,
+            "wait": LONG_TIMEOUT_SECONDS,
+            "timeout": LONG_TIMEOUT_SECONDS,
             "ssl": False,
-            **dict.fromkeys(timeouts, UNHURRIED * 1000),
+            **dict.fromkeys(timeouts, LONG_TIMEOUT_SECONDS * 1000),
         }
 
     @contextmanager
@@ -227,7 +230,7 @@ class PostgresDatabases:
             yield
 
     def stored(self, path: Path) -> bytes:
-        """Every row of every table as text, as in a dump."""
+        """Returns every row of every table as text."""
         name = self._names[path]
         tables = [table for (table,) in self._server.do(self._server.ask(name, TABLES))]
         rows = [
@@ -247,7 +250,7 @@ class PostgresDatabases:
             f"CREATE TRIGGER fault BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION fault()",
         ]
 
-    def mend(self, table: str) -> list[str]:
+    def remove_fault(self, table: str) -> list[str]:
         return [f"DROP TRIGGER fault ON {table}", "DROP FUNCTION fault"]
 
     def close(self) -> None:

@@ -1,4 +1,7 @@
-"""A password hasher that a test can block, so that concurrency tests do not depend on its speed."""
+"""Contains a password hasher that a test can block.
+
+Concurrency tests with it do not depend on the speed of hashing.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -9,7 +12,7 @@ from typing import Any, TypeVar
 from argon2 import PasswordHasher
 
 T = TypeVar("T")
-TIMEOUT = 30  # seconds
+TIMEOUT_SECONDS = 30
 
 
 class HeldHasher(PasswordHasher):
@@ -37,7 +40,8 @@ class HeldHasher(PasswordHasher):
         self._reached.clear()
         task = asyncio.create_task(work)
         try:
-            assert await asyncio.to_thread(self._reached.wait, TIMEOUT), f"{method} was not called"
+            reached = await asyncio.to_thread(self._reached.wait, TIMEOUT_SECONDS)
+            assert reached, f"{method} was not called"
             yield task
             assert not task.done()
         finally:
@@ -47,4 +51,4 @@ class HeldHasher(PasswordHasher):
     def _wait(self, method: str) -> None:
         if released := self._held.get(method):
             self._reached.set()
-            assert released.wait(TIMEOUT), f"{method} was never released"
+            assert released.wait(TIMEOUT_SECONDS), f"{method} was never released"

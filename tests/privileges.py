@@ -1,4 +1,4 @@
-"""Commands that run with fewer rights than the tests, which are often run as root."""
+"""Contains helpers for commands with fewer rights than the tests, which often run as root."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ import pytest
 
 IS_ROOT: Final = os.geteuid() == 0
 SETPRIV: Final = shutil.which("setpriv")
-# link, linkat
+# The numbers of the system calls link and linkat.
 LINK_CALLS: Final = {"x86_64": (86, 265), "aarch64": (37,)}.get(platform.machine(), ())
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can make files of another user")
@@ -17,8 +17,7 @@ needs_setpriv = pytest.mark.skipif(
     IS_ROOT and SETPRIV is None, reason="root needs setpriv to give up its rights"
 )
 
-# Makes the kernel refuse hard links to this process, as exFAT and CIFS do: seccomp's BPF, two prctl
-# calls.
+# Makes hard links fail in this process with a seccomp filter (BPF), as on exFAT and CIFS.
 REFUSE_LINKS: Final = f"""
 import ctypes, struct
 calls = {LINK_CALLS!r}
@@ -36,9 +35,9 @@ assert libc.prctl(22, 2, ctypes.byref(filter), 0, 0) == 0
 
 
 def without(*capabilities: str) -> list[str]:
-    """The start of a command that runs without these capabilities of root.
+    """Returns the start of a command that runs without these capabilities of root.
 
-    Without root nothing is to be given up.
+    Returns an empty list if the tests do not run as root.
     """
     dropped = ",".join(f"-{name}" for name in capabilities)
     return [str(SETPRIV), f"--bounding-set={dropped}"] if IS_ROOT else []

@@ -1,5 +1,5 @@
-"""The real program, in processes of its own, and nginx before it with our example's
-configuration.
+"""Contains functions that start the program and nginx, with the example configuration, as
+processes.
 """
 
 import os
@@ -32,7 +32,7 @@ from web.settings.paths import ROOT
 LATCHKEY: Final = Path(sys.executable).parent / "latchkey"
 NGINX: Final = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 EXAMPLE: Final = (ROOT / "deploy" / "nginx.conf").read_text()
-TIMEOUT_SECONDS: Final = 30  # seconds
+TIMEOUT_SECONDS: Final = 30
 
 needs_nginx = pytest.mark.skipif(
     NGINX is None and "REQUIRE_NGINX" not in os.environ, reason="there is no nginx"
@@ -40,8 +40,9 @@ needs_nginx = pytest.mark.skipif(
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives to clients, which could take it before the program
-    listens.
+    """Returns a free port below the kernel's ephemeral ports.
+
+    A client could get an ephemeral port before the program listens on it.
     """
     while True:
         port = 10_000 + randbelow(20_000)
@@ -51,7 +52,7 @@ def free_port() -> int:
 
 @dataclass
 class Program:
-    """A program that runs, and what it said once it has ended."""
+    """A running program and its port."""
 
     port: int
     process: subprocess.Popen[str]
@@ -67,14 +68,14 @@ class Program:
         raise AssertionError("it does not serve")
 
     def end(self) -> tuple[int, str]:
-        """Told to stop, it has PATIENCE; then what is left of its group is ended.
+        """Stops the program with SIGTERM and returns its exit code and output.
 
-        The exit code, and what it said.
+        Kills its process group after TIMEOUT_SECONDS.
         """
         try:
             self.process.terminate()
-            said = "".join(self.process.communicate(timeout=TIMEOUT_SECONDS))
-            return self.process.returncode, said
+            output = "".join(self.process.communicate(timeout=TIMEOUT_SECONDS))
+            return self.process.returncode, output
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -99,7 +100,7 @@ def started(port: int, *command: str | Path, **environ: str) -> Iterator[Program
 
 @contextmanager
 def serving(database_url: str, **settings: str) -> Iterator[Program]:
-    """`latchkey serve` on a free port."""
+    """Runs `latchkey serve` on a free port."""
     settings = {
         "SESSION_SECRET": SECRET,
         "RATE_LIMITS": "off",
@@ -112,9 +113,9 @@ def serving(database_url: str, **settings: str) -> Iterator[Program]:
 
 @contextmanager
 def nginx(folder: Path, port: int, *upstream: int, **changes: str) -> Iterator[Program]:
-    """nginx with our example, whose ports, paths and servers are this machine's.
+    """Runs nginx with the example configuration and this host's ports, paths and upstream servers.
 
-    `changes` replace words of it.
+    `changes` maps words of the configuration to the text that follows them instead.
     """
     with started(
         port, NGINX or "nginx", "-c", write_nginx(folder, port, *upstream, **changes)
@@ -134,8 +135,8 @@ def write_nginx(folder: Path, port: int, *upstream: int, **changes: str) -> Path
         text = re.sub(rf"\b{old}\b[^;\s]*", f"{old}{new}", text)
     (folder / "latchkey.conf").write_text(text)
     temporary = "".join(
-        f"{kind}_temp_path {folder}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"{module}_temp_path {folder}/{module};"
+        for module in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     main = f"""
         daemon off; user root; worker_processes 1; pid {folder}/nginx.pid; error_log stderr warn;
@@ -147,7 +148,7 @@ def write_nginx(folder: Path, port: int, *upstream: int, **changes: str) -> Path
 
 
 def write_certificate(folder: Path) -> None:
-    """For localhost, signed by itself."""
+    """Writes a self-signed certificate for localhost and its private key."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     certificate = (
@@ -164,8 +165,9 @@ def write_certificate(folder: Path) -> None:
 
 
 class Taking(httpx.AsyncBaseTransport):
-    """Each request to the next of several ports, by a connection of its own, so that no worker is
-    kept to.
+    """Sends each request to the next of several ports.
+
+    Each request has its own connection, because a worker would serve all requests of one.
     """
 
     def __init__(self, *ports: int, trusting: Path | None = None) -> None:

@@ -1,6 +1,6 @@
 """Registers the SQLite and PostgreSQL back ends with `databases`.
 
-Each is imported when a URL names it.
+`databases` imports a back end when a URL names it.
 """
 
 from databases import Database

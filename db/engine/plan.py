@@ -1,5 +1,5 @@
-"""What a clause becomes for one dialect: its text, the way to its arguments, and the shape of its
-rows.
+"""Contains the compiled form of a clause for one dialect: its SQL text, its arguments and the shape
+of its rows.
 """
 
 import re
@@ -17,7 +17,7 @@ from sqlalchemy.sql.visitors import iterate
 from db.engine.record import Record, record_class
 
 Process = Callable[[Any], Any]
-Call = tuple[str, Sequence[Any]]  # the text, and its arguments in order
+Call = tuple[str, Sequence[Any]]  # the SQL text and its arguments in order
 
 READ_STATEMENT = re.compile(r"\s*(SELECT|VALUES)\b", re.IGNORECASE)
 INSERT_STATEMENT = re.compile(r"\s*(INSERT|REPLACE)\b", re.IGNORECASE)
@@ -25,8 +25,10 @@ SESSION_STATE_CALL = re.compile(r"\b(set_config|pg_(try_)?advisory_lock)", re.IG
 
 
 class Argument(NamedTuple):
-    """`key` is what a caller names it by, empty for a value written in the clause; `supply` is what
-    it is otherwise.
+    """One argument of a statement.
+
+    `key` is the name under which a caller passes the value. It is empty for a value that is part of
+    the clause. `supply` returns the value if the caller passes none.
     """
 
     name: str
@@ -36,16 +38,17 @@ class Argument(NamedTuple):
 
 
 class Plan:
-    """`writes`: anything but a plain select.
+    """The compiled form of a clause for one dialect.
 
-    `inserts`: an INSERT. `leaves_state`: may alter the session it runs in.
+    `writes` is true for every statement except a plain SELECT, and `inserts` for an INSERT.
+    `leaves_state` is true if the statement may change the state of its database session.
     """
 
     def __init__(
         self, clause: ClauseElement, dialect: Dialect, key: CacheKey | None = None
     ) -> None:
         options: dict[str, Any] = {} if key is None else {"cache_key": key}
-        # DDL's has no arguments
+        # DDL compiles to a DDLCompiler, which has no arguments.
         self._compiled = cast(SQLCompiler, clause.compile(dialect=dialect, **options))
         self.sql = self._compiled.string
         self.writes = not reads(clause)
@@ -62,7 +65,10 @@ class Plan:
         self._shape_rows((self._compiled._result_columns or []) if composed else [], dialect)
 
     def _shape_rows(self, columns: Sequence[ResultColumnsEntry], dialect: Dialect) -> None:
-        """The rows of plain text have no known columns: their names come with them."""
+        """Sets the record class and the result processors.
+
+        Plain text has no known result columns, so `records` reads their names from the driver.
+        """
         self._described = bool(columns)
         self._record = record_class([column.keyname for column in columns], positions(columns))
         found = [column.type._cached_result_processor(dialect, None) for column in columns]
@@ -71,9 +77,9 @@ class Plan:
         ]
 
     def call(self, values: Mapping[str, Any]) -> Call:
-        """With the values by name.
+        """Returns the call with the given values by name.
 
-        TypeError, as from a function, for one that is missing or unknown.
+        Raises TypeError if a value is missing or unknown, as a Python function does.
         """
         if not self._names.issuperset(values):
             raise TypeError(
@@ -90,7 +96,7 @@ class Plan:
         return self.sql, given
 
     def call_clause(self, key: CacheKey | None) -> Call:
-        """With the values that stand in the clause of this key."""
+        """Returns the call with the values in the clause of this cache key."""
         if not self._arguments:
             return self.sql, ()
         found: dict[str, Any] = (
@@ -103,7 +109,7 @@ class Plan:
         return self.sql, [processed(a.process, params[a.name]) for a in self._arguments]
 
     def _expand(self, params: Mapping[str, Any]) -> Call:
-        """An IN has as many arguments as values, so its text is made at each call."""
+        """Returns the call of a clause with an IN, whose text depends on the number of values."""
         state = self._compiled.construct_expanded_state(params, escape_names=False)
         processors: Mapping[str, Any] = {**self._compiled._bind_processors, **state.processors}
         names = state.positiontup or ()
@@ -114,9 +120,9 @@ class Plan:
     def records(
         self, rows: Iterable[Iterable[Any]], keys: Callable[[], Iterable[str]]
     ) -> list[Record]:
-        """The driver's rows, their values processed.
+        """Converts the driver's rows to records and applies the result processors.
 
-        `keys` gives the names of the columns where the plan has none.
+        `keys` returns the column names. It is called only if the plan has none.
         """
         if not self._described and (names := tuple(keys())) != self._record._keys:
             self._record = record_class(names)
@@ -137,7 +143,7 @@ def is_text(clause: ClauseElement) -> bool:
 
 
 def reads(clause: ClauseElement) -> bool:
-    """Whether the statement can do no more than read. When in doubt it writes."""
+    """Returns whether the statement can only read. Returns False for an unknown statement."""
     if is_text(clause):
         return bool(READ_STATEMENT.match(str(clause)))
     if not isinstance(clause, SelectBase) or getattr(clause, "_for_update_arg", None) is not None:
@@ -167,7 +173,7 @@ def supplier(bind: BindParameter[Any]) -> Callable[[], Any]:
 
 
 def python_defaults(compiled: SQLCompiler) -> dict[str, Any]:
-    """What `Column(default=…)` and `Column(onupdate=…)` say now, by the name of the bind."""
+    """Returns the current values of `Column(default=…)` and `Column(onupdate=…)` by bind name."""
     filled: list[tuple[Any, Any]] = [
         (column, column.default) for column in compiled.insert_prefetch
     ]
@@ -183,7 +189,7 @@ def processed(process: Process | None, value: Any) -> Any:
 
 
 def positions(columns: Sequence[ResultColumnsEntry]) -> dict[Any, int]:
-    """Where each column is found: by the clause's own object, and by its full name."""
+    """Returns the index of each column by the objects of the clause and by the full name."""
     found: dict[Any, int] = {}
     for at, column in enumerate(columns):
         for way in column.objects:

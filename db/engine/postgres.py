@@ -1,5 +1,5 @@
-"""PostgreSQL for `databases`: an asyncpg pool whose connections are held for one statement or one
-transaction.
+"""Contains the PostgreSQL back end for `databases`: an asyncpg pool whose connections are held for
+one statement or one transaction.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -17,26 +17,28 @@ from db.engine.prepare import Preparer, Query
 from db.engine.statement import Bound
 
 SETTINGS: Final = {
-    "default_transaction_isolation": "read committed",  # what every conditional statement relies on
-    # s: a host that is gone keeps its connections for a minute, not for two hours
-    "tcp_keepalives_idle": "30",
-    "tcp_keepalives_interval": "10",  # s
+    # Every conditional statement relies on this isolation level.
+    "default_transaction_isolation": "read committed",
+    # The server keeps the connections of a failed host for one minute instead of two hours.
+    "tcp_keepalives_idle": "30",  # seconds
+    "tcp_keepalives_interval": "10",  # seconds
     "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "60000",  # ms
+    "tcp_user_timeout": "60000",  # milliseconds
 }
 
 
 class PostgresBackend(DatabaseBackend):
-    """`wait`: seconds for a connection of the pool.
+    """The PostgreSQL back end. Its statements raise Unavailable if a timeout expires.
 
-    `statement_timeout`, `lock_timeout`: the server's own, in ms. What takes longer is Unavailable.
-    `idle_timeout`: ms after which the server ends a transaction whose process sends nothing more,
-    as after a freeze, so that its locks do not stop every other host. Other options:
+    `wait` is the time for a connection of the pool, in seconds. `statement_timeout` and
+    `lock_timeout` are the server's settings, in milliseconds. `idle_timeout` is the time in
+    milliseconds after which the server ends a transaction whose client sends nothing. The locks of
+    a frozen process would otherwise block every other host. Other options are passed to
     `asyncpg.create_pool`.
 
-    Connecting opens nothing (`min_size=0`): a program may start while the server is away,
-    Unavailable until it is there. `statements` and `writes` count what was executed, transactions'
-    own statements left out.
+    `connect` opens no connection (`min_size=0`), so a program can start while the server cannot be
+    reached. Its statements raise Unavailable until then. `statements` and `writes` count the
+    executed statements, without those that begin or end a transaction.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class PostgresBackend(DatabaseBackend):
     def connection(self) -> "PostgresConnection":
         return PostgresConnection(self)
 
-    # a server that cannot write says so to each statement, and reads no longer either
+    # A server that cannot write fails every statement, reads included, so no state is kept here.
     is_broken = False
 
     def count(self, plan: Plan) -> None:
@@ -75,8 +77,10 @@ class PostgresBackend(DatabaseBackend):
 
 
 class PostgresConnection(ConnectionBackend):
-    """Holds nothing but a transaction's session: so there is nothing to acquire, and nothing that
-    `databases` could forget to release."""
+    """A connection that holds a session only during a transaction.
+
+    `acquire` therefore does nothing, and `databases` cannot leak a session.
+    """
 
     def __init__(self, backend: PostgresBackend) -> None:
         self._backend = backend
@@ -95,9 +99,9 @@ class PostgresConnection(ConnectionBackend):
         return None if row is None else plan.records([row], row.keys)[0]
 
     async def execute(self, query: Query) -> Any:
-        """A Statement: the number of its rows.
+        """Returns the number of rows of a Statement.
 
-        Any other clause: the first value it returns, as an INSERT its id.
+        Returns the first value that any other clause returns, for example the id of an INSERT.
         """
         if not isinstance(query, Bound):
             return (await self._run(query, "fetchval"))[1]
@@ -115,8 +119,10 @@ class PostgresConnection(ConnectionBackend):
                 yield plan.records([row], row.keys)[0]
 
     async def _run(self, query: Query, method: str) -> tuple[Plan, Any]:
-        """Outside a transaction what was undone is tried again, and a read once more: nothing comes
-        of it twice.
+        """Runs the query and returns its plan and result.
+
+        Outside a transaction, retries a statement that the server rolled back, and a read whose
+        connection was broken. Neither can take effect twice.
         """
         plan, call = self._prepare(query)
 
@@ -148,7 +154,7 @@ class PostgresConnection(ConnectionBackend):
 
     @property
     def raw_connection(self) -> Any:
-        """asyncpg's, within a transaction; there is none of one's own outside."""
+        """Returns asyncpg's connection. Raises RuntimeError outside a transaction."""
         if self.session is None:
             raise RuntimeError("no transaction is open")
         self.session.touch()
@@ -156,14 +162,14 @@ class PostgresConnection(ConnectionBackend):
 
 
 class PostgresTransaction(TransactionBackend):
-    """The root takes a session from the pool, the others are asyncpg's savepoints on it."""
+    """A transaction on a session of the pool. Nested transactions are asyncpg's savepoints."""
 
     def __init__(self, connection: PostgresConnection, pool: Pool) -> None:
         self._connection = connection
         self._pool = pool
 
     async def start(self, is_root: bool, extra_options: dict[Any, Any]) -> None:
-        """A failure leaves nothing held: `databases` would never give it back."""
+        """Starts the transaction. Releases its session on failure, which `databases` would not."""
         self._is_root = is_root
         with translate_errors():
             if is_root:
@@ -193,8 +199,10 @@ class PostgresTransaction(TransactionBackend):
         await self._end(self._transaction.rollback)
 
     async def _end(self, end: Callable[[], Awaitable[None]]) -> None:
-        """However the root ends, its session goes back to the pool, which rolls back what is still
-        open.
+        """Ends the transaction.
+
+        The session of a root transaction returns to the pool in every case. The pool rolls back a
+        transaction that is still open.
         """
         try:
             with translate_errors():
@@ -213,6 +221,6 @@ async def perform(session: Any, plan: Plan, method: str, call: Call) -> Any:
 
 
 def parse_row_count(status: str) -> int:
-    """Of a command tag, as `INSERT 0 1`; 0 where there is none, as in `CREATE TABLE`."""
+    """Returns the row count of a command tag such as `INSERT 0 1`, or 0 for `CREATE TABLE`."""
     last = status.rpartition(" ")[2]
     return int(last) if last.isdigit() else 0

@@ -1,4 +1,4 @@
-"""SQLAlchemy's dialect for asyncpg, without SQLAlchemy's driver."""
+"""Contains SQLAlchemy's dialect for asyncpg, without SQLAlchemy's driver."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import (
     PGDialect_asyncpg,
 )
 
-NUMERIC_OID = 1700  # what SQLAlchemy would ask a cursor for: the oid of the column's type
+NUMERIC_OID = 1700  # the oid of the column's type, which SQLAlchemy would read from a cursor
 
 
 class Numeric(AsyncpgNumeric):
@@ -25,7 +25,7 @@ class Float(AsyncpgFloat):
 
 class Compiler(PGCompiler_asyncpg):
     def render_bind_cast(self, type_: Any, dbapi_type: Any, sqltext: str) -> str:
-        """In plain text the server infers the types, as it always has for users of `databases`."""
+        """Adds no cast to plain text, whose types the server infers, as in `databases` itself."""
         if isinstance(self.statement, (TextClause, TextualSelect)):
             return sqltext
         return str(super().render_bind_cast(type_, dbapi_type, sqltext))  # type: ignore[no-untyped-call]
@@ -39,7 +39,7 @@ class Compiler(PGCompiler_asyncpg):
 
 
 class Dialect(PGDialect_asyncpg):
-    """asyncpg's `$1`, with the type of each argument beside it, which a CASE or a literal needs."""
+    """Renders each argument with its type, as `$1::INTEGER`. A CASE or a literal needs the type."""
 
     statement_compiler = Compiler
     colspecs = PGDialect_asyncpg.colspecs | {types.Numeric: Numeric, types.Float: Float}

@@ -1,5 +1,5 @@
-"""The asyncpg pool: it opens connections when they are needed, and lends one for no longer than
-`wait` asks.
+"""Contains the asyncpg pool, which opens connections when they are needed and limits the time to
+wait for one.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from db.errors import Unavailable
 
 R = TypeVar("R")
 
-POOL_OPTIONS: Final = ("min_size", "max_size", "ssl")  # options of a URL as `databases` reads them
-CONNECT_TIMEOUT_SECONDS: Final = 10.0  # seconds, name look-up and TLS included
+POOL_OPTIONS: Final = ("min_size", "max_size", "ssl")  # the URL options of `databases`
+CONNECT_TIMEOUT_SECONDS: Final = 10.0  # includes name resolution and TLS
 
 
 class Pool:
@@ -30,13 +30,13 @@ class Pool:
             self._pool = await asyncpg.create_pool(connection_class=Session, **self._options)
 
     async def close(self) -> None:
-        """What is still under way after `wait` seconds is cut off."""
+        """Closes the pool and terminates the connections still in use after `wait` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._wait):
                 await self._pool.close()
 
     async def acquire(self) -> Any:
-        """A Session, or Unavailable."""
+        """Returns a Session. Raises Unavailable if none is free within `wait` seconds."""
         try:
             async with asyncio.timeout(self._wait):
                 return await self._pool.acquire()
@@ -44,13 +44,14 @@ class Pool:
             raise Unavailable() from error
 
     async def release(self, session: Any) -> None:
-        """A session that cannot be cleaned is closed by the pool, and nobody else's concern."""
+        """Returns a session to the pool. Ignores errors, because the pool closes that session."""
         with suppress(Exception):
             await self._pool.release(session)
 
     async def retry_if_broken(self, attempt: Callable[[], Awaitable[R]]) -> R:
-        """Once more if the connection was broken: after a restart of the server all those of the
-        pool are.
+        """Runs the attempt, and once more if its connection was broken.
+
+        Replaces every connection first, because a restart of the server breaks all of them.
         """
         try:
             return await attempt()
@@ -62,10 +63,11 @@ class Pool:
 
 
 def connect_options(url: DatabaseURL | str) -> dict[str, Any]:
-    """Where and how asyncpg connects.
+    """Returns the options with which asyncpg connects to a URL.
 
-    It reads the URL as PostgreSQL's own programs do: `sslmode`, `sslrootcert`, `application_name`
-    and the like. `ssl` is theirs in one word; `ssl=true` verifies by the system's certificates.
+    asyncpg reads the options of PostgreSQL's own programs: `sslmode`, `sslrootcert`,
+    `application_name` and others. `ssl` is an `sslmode`, `true` or `false`. `ssl=true` verifies the
+    server by the system's certificates.
     """
     parts = urlsplit(str(url))
     query = parse_qsl(parts.query)

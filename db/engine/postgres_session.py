@@ -1,4 +1,4 @@
-"""One connection of the asyncpg pool, and what its errors mean."""
+"""Contains the connection class of the asyncpg pool and the translation of the driver's errors."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,9 +13,9 @@ from db.errors import Unavailable
 R = TypeVar("R")
 
 MAX_ATTEMPTS: Final = 3
-STATEMENT_TIMEOUT_SECONDS: Final = 4.0  # seconds; the server's own statement_timeout is shorter
-# Not wrong, but not to be had now. Classes 08, 40, 53, 57 and 58 of PostgreSQL's appendix A, and
-# three codes more.
+STATEMENT_TIMEOUT_SECONDS: Final = 4.0  # The server's own statement_timeout is shorter.
+# These errors are temporary. They are classes 08, 40, 53, 57 and 58 of PostgreSQL's appendix A, and
+# three more codes.
 UNAVAILABLE = (
     OSError,
     asyncpg.InternalClientError,
@@ -28,8 +28,8 @@ UNAVAILABLE = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
-# An InternalClientError is a session that was ended while nobody used it, and whose last word
-# nobody has read.
+# asyncpg raises InternalClientError if the server has ended an idle session whose last message was
+# not read.
 BROKEN = (
     OSError,
     asyncpg.InternalClientError,
@@ -37,13 +37,14 @@ BROKEN = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
 )
-# Two have waited for each other, and the server has undone what one of them did.
+# The server rolled back one of two transactions that waited for each other.
 ROLLED_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 class Session(asyncpg.Connection):  # type: ignore[misc]
-    """Goes back to the pool without the round trip of a RESET, unless `touch` was called: it may
-    have to be undone.
+    """A connection that returns to the pool without the round trip of a RESET.
+
+    `touch` marks a session whose state may have changed, so that it is reset.
     """
 
     touched = False
@@ -58,8 +59,10 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
 
 
 async def run_with_timeout(session: Any, work: Awaitable[R]) -> R:
-    """The work, or Unavailable: a connection through which nothing comes any more is cut, as none
-    can be cancelled there.
+    """Awaits the work. Raises Unavailable after STATEMENT_TIMEOUT_SECONDS.
+
+    Terminates the session on a timeout or a cancellation, because no statement can be canceled on a
+    connection that no longer receives anything.
     """
     try:
         async with asyncio.timeout(STATEMENT_TIMEOUT_SECONDS):
@@ -88,8 +91,9 @@ def translate_errors() -> Iterator[None]:
 
 
 async def retry_if_undone(attempt: Callable[[], Awaitable[R]]) -> R:
-    """Once more, and again, where the server has undone a statement that is a transaction of its
-    own.
+    """Runs a statement that is its own transaction, up to MAX_ATTEMPTS times.
+
+    Retries it only if the server rolled it back.
     """
     for _ in range(MAX_ATTEMPTS - 1):
         try:
@@ -100,7 +104,7 @@ async def retry_if_undone(attempt: Callable[[], Awaitable[R]]) -> R:
 
 
 def is_broken(error: Exception) -> bool:
-    """Whether the connection is gone. Of the InterfaceErrors only the text tells."""
+    """Returns whether the connection is lost, which an InterfaceError shows only in its text."""
     return isinstance(error, BROKEN) or (
         isinstance(error, asyncpg.InterfaceError) and "closed" in str(error)
     )

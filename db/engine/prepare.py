@@ -1,4 +1,4 @@
-"""Any query that `databases` hands over, made ready for one dialect."""
+"""Contains the preparation of the queries of `databases` for one dialect."""
 
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
@@ -11,7 +11,10 @@ Query = ClauseElement | Bound
 
 
 class Preparer:
-    """Keeps the plans of ordinary clauses by SQLAlchemy's cache key; a Statement keeps its own."""
+    """Caches the plans of ordinary clauses by SQLAlchemy's cache key.
+
+    A Statement caches its own plans.
+    """
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect

@@ -1,4 +1,4 @@
-"""One row: its values in order, found by position, by name, by column, and as attributes."""
+"""Contains a database row whose values are read by position, name, column or attribute."""
 
 from collections.abc import Iterable, Mapping
 from operator import itemgetter
@@ -8,10 +8,7 @@ from databases import interfaces
 
 
 class Record(tuple[Any, ...]):
-    """Iterates over its values.
-
-    Each list of columns has a class of its own, made by `record_class`.
-    """
+    """A tuple of the row's values. `record_class` creates a subclass for each list of columns."""
 
     __slots__ = ()
     _keys: ClassVar[tuple[str, ...]] = ()
@@ -28,19 +25,22 @@ class Record(tuple[Any, ...]):
         return self._mapping.values()
 
     def __getitem__(self, key: Any) -> Any:
-        """KeyError for a name that is not there, IndexError for a position."""
+        """Raises KeyError for an unknown name or column, and IndexError for an invalid position."""
         if isinstance(key, (int, slice)):
             return tuple.__getitem__(self, key)
         return tuple.__getitem__(self, self._position(key))
 
     @classmethod
     def _position(cls, key: Any) -> int:
-        """Returns the position of a column; an equal clause has other columns of the same names."""
+        """Returns the position of a name or column.
+
+        The columns of an equal clause are other objects, which are found by their full names.
+        """
         position = cls._positions.get(key)
         return cls._positions[str(key)] if position is None else position
 
     def __repr__(self) -> str:
-        """The names alone: a row may hold what no log should."""
+        """Returns the column names only, because the values may be too sensitive for a log."""
         return f"Record({', '.join(self._keys)})"
 
 
@@ -50,9 +50,9 @@ RESERVED_NAMES = frozenset(dir(Record)) - {"count", "index"}
 
 
 def record_class(keys: Iterable[str], columns: Mapping[Any, int] | None = None) -> type[Record]:
-    """A Record with these names.
+    """Returns a subclass of Record with these column names.
 
-    `columns` has further ways to a position: columns, and their full names.
+    `columns` maps more keys to positions: column objects and their full names.
     """
     names = tuple(keys)
     positions = {name: position for position, name in reversed([*enumerate(names)])}

@@ -1,4 +1,4 @@
-"""SQLite for `databases`: persistent connections, a few that read and one that writes."""
+"""Contains the SQLite back end for `databases`: a few connections that read and one that writes."""
 
 import math
 from collections.abc import AsyncGenerator
@@ -19,12 +19,14 @@ from db.engine.statement import Bound
 
 
 class SQLiteBackend(DatabaseBackend):
-    """`busy_timeout`: ms for which SQLite waits for other processes.
+    """The SQLite back end. Its statements raise Unavailable if a timeout expires.
 
-    `wait`: seconds for the writer, and for a reader. `deadline`: seconds that a read may take, its
-    waiting included. What takes longer is Unavailable.
+    `busy_timeout` is the time that SQLite waits for other processes, in milliseconds. `wait` is the
+    time to wait for the writer, in seconds. `deadline` is the time that a read may take in total,
+    in seconds, including the time in the queue.
 
-    `statements` and `writes` count what was executed, transactions' own statements left out.
+    `statements` and `writes` count the executed statements, without those that begin or end a
+    transaction.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class SQLiteBackend(DatabaseBackend):
 
     @property
     def is_broken(self) -> bool:
-        """Whether the disk refuses to be written to."""
+        """Returns whether writes currently fail because of the disk."""
         return self.writer.is_broken
 
     def count(self, plan: Plan) -> None:
@@ -79,8 +81,10 @@ class SQLiteBackend(DatabaseBackend):
 
 
 class SQLiteConnection(ConnectionBackend):
-    """Holds nothing but the writer, from the start of a transaction to its end: so there is nothing
-    to acquire, and nothing that `databases` could forget to release."""
+    """A connection that holds the writer only during a transaction.
+
+    `acquire` therefore does nothing, and `databases` cannot leak the writer.
+    """
 
     def __init__(self, backend: SQLiteBackend) -> None:
         self._backend = backend
@@ -99,9 +103,9 @@ class SQLiteConnection(ConnectionBackend):
         return plan.records(result.rows[:1], result.keys)[0] if result.rows else None
 
     async def execute(self, query: Query) -> int | None:
-        """A Statement: the number of its rows.
+        """Returns the number of rows of a Statement.
 
-        Any other clause: the id of the row inserted, or the number of rows.
+        Returns the id of the inserted row, or the number of rows, of any other clause.
         """
         plan, result = await self._run(query)
         if isinstance(query, Bound):
@@ -113,13 +117,14 @@ class SQLiteConnection(ConnectionBackend):
             await self.execute(query)
 
     async def iterate(self, query: Query) -> AsyncGenerator[Any, None]:
-        """All rows are fetched first: an unfinished read would hold back the checkpoint."""
+        """Yields the rows after fetching all. An unfinished read would delay the checkpoint."""
         for record in await self.fetch_all(query):
             yield record
 
     async def _run(self, query: Query) -> tuple[Plan, Result]:
-        """Within a transaction everything goes to its writer, because reads must see
-        what it wrote.
+        """Runs the query and returns its plan and result.
+
+        Within a transaction, the writer runs the reads too, because they must see its changes.
         """
         backend = self._backend
         plan, (sql, arguments) = backend.preparer.prepare(query)
@@ -139,8 +144,9 @@ class SQLiteConnection(ConnectionBackend):
 
 
 class SQLiteTransaction(TransactionBackend):
-    """The root takes the writer with BEGIN IMMEDIATE, the others are savepoints, whose one name
-    means the innermost.
+    """A transaction of the writer, which starts with BEGIN IMMEDIATE.
+
+    Nested transactions are savepoints of the same name, which refers to the innermost one.
     """
 
     def __init__(self, connection: SQLiteConnection, writer: Writer) -> None:

@@ -1,4 +1,4 @@
-"""One SQLite connection on its thread, and the way there and back."""
+"""Contains the queue that passes jobs to the thread of a SQLite connection and returns results."""
 
 import asyncio
 from collections import deque
@@ -12,15 +12,15 @@ import aiosqlite
 R = TypeVar("R")
 Job = tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]
 
-SLOW_JOB_SECONDS = 0.005  # seconds after which a job counts as slow
+SLOW_JOB_SECONDS = 0.005
 
 
 class Worker:
-    """One connection and its queue of jobs.
+    """A connection and its queue of jobs.
 
-    `translate` maps what a job raises to the error that its caller gets.
+    `translate` maps an exception of a job to the exception that the caller gets.
 
-    Any thread may append to a deque and pop from it.
+    The results are in a deque, because its append and its pop are thread-safe.
     """
 
     def __init__(
@@ -29,12 +29,12 @@ class Worker:
         self._connection, self._translate = connection, translate
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
-        self._started_at: float | None = None  # when the job that is under way was
+        self._started_at: float | None = None  # the start of the running job
         self._pending: list[Job] = []
         self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
 
     def load(self, now: float) -> tuple[bool, int]:
-        """Whether it is stuck, and how many jobs it has."""
+        """Returns whether the running job is slow, and the number of unfinished jobs."""
         started_at = self._started_at
         return started_at is not None and now - started_at > SLOW_JOB_SECONDS, self._waiting
 
@@ -47,15 +47,16 @@ class Worker:
         return future
 
     def _submit(self) -> None:
-        """A thread is woken once for all that was asked since, and not for each: half of a hop's
-        cost is the waking.
+        """Passes all pending jobs to the thread at once.
+
+        Waking the thread is half of the cost of a round trip, so it is not woken for each job.
         """
         if self._pending:
             self._connection._tx.put_nowait((None, partial(self._perform, self._pending)))
             self._pending = []
 
     def _perform(self, jobs: list[Job]) -> None:
-        """In the connection's thread."""
+        """Runs the jobs, in the connection's thread."""
         connection = self._connection._conn
         for future, work, arguments in jobs:
             self._started_at = monotonic()
@@ -67,14 +68,14 @@ class Worker:
                 error = self._translate(raised)
             self._started_at = None
             self._done.append((future, result, error))
-            if len(self._done) == 1:  # or the loop has been told, and has not come yet
+            if len(self._done) == 1:  # Otherwise the delivery is already scheduled.
                 self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
         while self._done:
             future, result, error = self._done.popleft()
             self._waiting -= 1
-            if future.done():  # its task was cancelled
+            if future.done():  # The task that awaited it was canceled.
                 continue
             if error is None:
                 future.set_result(result)

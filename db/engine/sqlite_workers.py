@@ -1,4 +1,4 @@
-"""SQLite connections, each on a thread of its own, and whom to ask."""
+"""Contains SQLite connections, each on its own thread, and the choice of one for each job."""
 
 import asyncio
 import math
@@ -16,9 +16,9 @@ from db.errors import Unavailable
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
 
-PROGRESS_STEPS = 10_000  # of SQLite's virtual machine: about a tenth of a millisecond
+PROGRESS_STEPS = 10_000  # instructions of SQLite's virtual machine, about 0.1 ms
 
-# Not wrong, but not to be had now: a lock, a disk, a file. https://www.sqlite.org/rescode.html
+# These errors of locks, disks and files are temporary. https://www.sqlite.org/rescode.html
 UNAVAILABLE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -43,15 +43,20 @@ class Result(NamedTuple):
 
 
 class Handle(sqlite3.Connection):
-    """What the thread holds. Every method is one hop, and leaves no statement unfinished behind."""
+    """The connection in its thread.
+
+    Each method takes one round trip to the thread and leaves no unfinished statement.
+    """
 
     until = math.inf
-    busy_milliseconds = 0  # milliseconds
+    busy_milliseconds = 0
 
     def fetch(self, sql: str, arguments: Sequence[Any], until: float, within: bool) -> Result:
-        """`until`: when to give up, on the monotonic clock.
+        """Executes a statement and fetches all of its rows.
 
-        `within`: only in the transaction that is open.
+        `until` is the deadline on the monotonic clock. Raises Unavailable if it has passed. With
+        `within`, raises OperationalError if no transaction is open. Without it, raises
+        ProgrammingError if the statement has begun one.
         """
         if within and not self.in_transaction:
             raise sqlite3.OperationalError("SQLite has rolled the transaction back")
@@ -77,7 +82,7 @@ class Handle(sqlite3.Connection):
             self.execute(statement)
 
     def with_busy_timeout(self, seconds: float, job: Callable[..., R], *arguments: Any) -> R:
-        """The job, which waits for other processes no longer than this."""
+        """Runs the job, which waits for other processes for at most `seconds`."""
         milliseconds = int(seconds * 1000)
         if milliseconds != self.busy_milliseconds:
             self.busy_milliseconds = milliseconds
@@ -85,12 +90,12 @@ class Handle(sqlite3.Connection):
         return job(self, *arguments)
 
     def begin(self) -> None:
-        """Whatever an interrupted program may have left open is none of the caller's."""
+        """Begins a transaction after rolling back one that an interrupted task has left open."""
         self.rollback()
         self.run("BEGIN IMMEDIATE")
 
     def undo_inner(self) -> None:
-        """SQLite may have rolled everything back of its own accord."""
+        """Rolls back the innermost savepoint, unless SQLite has rolled back the transaction."""
         if self.in_transaction:
             self.run("ROLLBACK TO inner", "RELEASE inner")
 
@@ -108,7 +113,7 @@ def open_handle(path: str, busy_timeout: int, query_only: bool) -> Handle:
             "PRAGMA foreign_keys=ON",
             f"PRAGMA query_only={query_only:d}",
         )
-        # SQLite has one writer at a time
+        # SQLite has one writer at a time, so an advisory lock has nothing to do.
         handle.create_function("pg_advisory_xact_lock", 1, lambda number: None)
         handle.set_progress_handler(handle.is_past_deadline, PROGRESS_STEPS)
     except BaseException:
@@ -118,11 +123,11 @@ def open_handle(path: str, busy_timeout: int, query_only: bool) -> Handle:
 
 
 class Workers:
-    """aiosqlite's connections, each a thread that does its jobs in the order of asking.
+    """aiosqlite's connections, each with a thread that runs its jobs in order.
 
-    One is asked that is not stuck in a slow job, and has the fewest waiting, so that a slow read
-    holds up few others. One worker alone is a queue. A job is one hop to the thread and back; what
-    is asked for in one turn of the loop goes together.
+    A job goes to a connection without a slow job and with the fewest unfinished jobs, so that a
+    slow read delays few others. A single connection is a queue. A job takes one round trip to the
+    thread. Jobs of the same iteration of the event loop are passed together.
     """
 
     def __init__(self, connect: Callable[[], Handle], size: int) -> None:
@@ -131,15 +136,15 @@ class Workers:
         self._workers: list[Worker] = []
 
     async def open(self) -> None:
-        """What is open when one fails is for `close`."""
+        """Opens the connections. If one fails, the caller must `close` those that are open."""
         for _ in range(self._size):
             connection = aiosqlite.Connection(self._connect, iter_chunk_size=64)
-            # a program that forgets to disconnect ends nevertheless
+            # A daemon thread lets a program exit that does not disconnect.
             connection._thread.daemon = True
             try:
                 self._workers.append(Worker(await connection, translate_error))
             except BaseException as error:
-                # it is stopping, and has a last word for this loop
+                # The stopping thread still sends its last result to this event loop.
                 await asyncio.to_thread(connection._thread.join)
                 translation = translate_error(error)
                 raise translation from translation.__cause__
@@ -147,16 +152,16 @@ class Workers:
     def do(
         self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments
     ) -> asyncio.Future[R]:
-        """The job's result.
+        """Returns a future of the job's result.
 
-        Where the asking task is cancelled before the job's turn, it is left out.
+        The job does not run if the future is canceled before its turn.
         """
         now = monotonic()
         worker = min(self._workers, key=lambda worker: worker.load(now))
         return worker.do(job, *arguments)
 
     async def close(self) -> None:
-        """Once the jobs that were asked for are done."""
+        """Closes the connections after all of their jobs."""
         while self._workers:
             await self._workers.pop().close()
 

@@ -1,4 +1,4 @@
-"""The one connection that writes, and the lock in front of it."""
+"""Contains the only connection that writes, and its lock."""
 
 import asyncio
 import math
@@ -19,16 +19,14 @@ BROKEN = {
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_CANTOPEN,
 }
-BROKEN_SECONDS = 10.0  # seconds
+BROKEN_SECONDS = 10.0
 
 
 class Writer:
-    """Raises Unavailable after waiting more than `wait` seconds for it.
+    """The connection that writes. Callers get it in the order of their requests.
 
-    Turns come in the order of asking.
-
-    `busy_seconds`: the seconds for which SQLite itself waits for other processes, of the same
-    `wait`.
+    Its methods raise Unavailable if it is not free within `wait` seconds. `busy_seconds` is the
+    part of this time for which SQLite itself waits for other processes.
     """
 
     def __init__(self, workers: Workers, wait: float, busy_seconds: float) -> None:
@@ -41,12 +39,12 @@ class Writer:
     async def once(
         self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments
     ) -> R:
-        """One job, in no transaction."""
+        """Runs one job outside a transaction."""
         busy_seconds = await self._acquire()
         return await self.finish(Handle.with_busy_timeout, busy_seconds, job, *arguments)  # type: ignore[arg-type]
 
     async def begin(self) -> None:
-        """Opens a transaction, which `finish` is to end. A failure leaves nothing held."""
+        """Begins a transaction, which `finish` must end. Releases the lock on failure."""
         busy_seconds = await self._acquire()
         try:
             await self.do(Handle.with_busy_timeout, busy_seconds, Handle.begin)
@@ -55,7 +53,7 @@ class Writer:
             raise
 
     async def do(self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments) -> R:
-        """One job more in the transaction that the caller has begun."""
+        """Runs a job in the transaction that the caller has begun."""
         try:
             return await self._workers.do(job, *arguments)
         except Unavailable as error:
@@ -69,7 +67,7 @@ class Writer:
     async def finish(
         self, job: Callable[[Handle, Unpack[Arguments]], R], *arguments: *Arguments
     ) -> R:
-        """The last job. However it ends, the lock is released and no transaction is left open."""
+        """Runs the last job. Releases the lock and leaves no transaction open, even on failure."""
         try:
             result = await self.do(job, *arguments)
         except BaseException:
@@ -81,15 +79,14 @@ class Writer:
 
     @property
     def is_broken(self) -> bool:
-        """Whether the disk has refused the last write, a moment ago: after that it deserves another
-        try.
+        """Returns whether the last write failed because of the disk in the last BROKEN_SECONDS.
+
+        After this time, a write is worth another attempt.
         """
         return monotonic() - self._broken_at < BROKEN_SECONDS
 
     async def _acquire(self) -> float:
-        """The writer is the caller's; how long they may still wait for other
-        processes, in seconds.
-        """
+        """Acquires the lock. Returns the seconds that SQLite may still wait for other processes."""
         started = monotonic()
         try:
             async with asyncio.timeout(self._wait):
@@ -100,9 +97,9 @@ class Writer:
         return max(0.05, min(self._busy_seconds, left if left < 0.9 * self._wait else self._wait))
 
     def _release_when_clean(self) -> None:
-        """After what is under way, and a ROLLBACK if a transaction is open.
+        """Schedules the release of the lock after the running job and a ROLLBACK.
 
-        A cancelled task does not stay for it.
+        A canceled caller does not wait for it.
         """
         task = asyncio.create_task(self._clean())
         self._cleaning.add(task)

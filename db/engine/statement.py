@@ -1,4 +1,4 @@
-"""Statements that are built once, as constants of their module, and called with their values."""
+"""Contains statements that are compiled once and then called with their values."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Generic
@@ -13,22 +13,23 @@ from db.engine.plan import Plan
 
 T = TypeVar("T", default=Any)
 
-# both dialects compile its ON CONFLICT; PostgreSQL's would load five drivers at each start
+# Both dialects compile SQLite's ON CONFLICT. PostgreSQL's insert would load five drivers at each
+# start.
 insert = sqlite.insert
 
 
 class Conflict(Exception):
-    """A UNIQUE, foreign key, NOT NULL or CHECK constraint said no.
+    """Raised if a UNIQUE, foreign key, NOT NULL or CHECK constraint is violated.
 
     The driver's error is the cause.
     """
 
 
 class Statement(Generic[T]):
-    """`LIVE = Statement(select(…).where(… == bindparam("token")))`, then
-    `database.fetch_one(LIVE(token=…))`.
+    """A module constant, such as `LIVE = Statement(select(…).where(… == bindparam("token")))`.
 
-    `into` makes a T of the columns in order; it is the clause's execution option of that name.
+    `database.fetch_one(LIVE(token=…))` executes it. `into` is the clause's execution option of that
+    name, which creates a T from the columns in order.
     """
 
     def __init__(self, clause: ClauseElement) -> None:
@@ -40,7 +41,7 @@ class Statement(Generic[T]):
         return Bound(self, values)
 
     def plan(self, dialect: Dialect) -> Plan:
-        """Made once per dialect."""
+        """Returns the plan, which is compiled once per dialect."""
         plan = self._plans.get(dialect.name)
         if plan is None:
             plan = self._plans[dialect.name] = Plan(without_implied_returning(self.clause), dialect)
@@ -48,7 +49,7 @@ class Statement(Generic[T]):
 
 
 class Bound(Generic[T]):
-    """A statement and its values. `databases` hands it through to the back end as it is."""
+    """A statement and its values. `databases` passes it to the back end unchanged."""
 
     __slots__ = ("statement", "values")
 
@@ -58,5 +59,5 @@ class Bound(Generic[T]):
 
 
 def without_implied_returning(clause: ClauseElement) -> ClauseElement:
-    """PostgreSQL's INSERT would return the primary key unasked."""
+    """Returns an INSERT without the RETURNING of the primary key that PostgreSQL's dialect adds."""
     return clause.inline() if isinstance(clause, Insert) else clause

@@ -1,5 +1,5 @@
-"""Alembic's environment: the URL is handed in by `db.maintenance.schema.migrate`, never read from a
-file.
+"""Contains Alembic's environment. `db.maintenance.schema.migrate` passes the URL, which is never
+read from a file.
 """
 
 import asyncio
@@ -19,7 +19,10 @@ from db.tables import SCHEMA, metadata
 
 
 def run(connection: Connection) -> None:
-    """All revisions in one transaction: either the schema is new, or it is as it was."""
+    """Runs all revisions in one transaction, so that a failure leaves the schema unchanged.
+
+    Raises WrongSchema if the database is newer than this program.
+    """
     context.configure(connection=connection, target_metadata=metadata)
     version = context.get_context().get_current_revision()
     if version is not None and version > SCHEMA:
@@ -31,8 +34,9 @@ def run(connection: Connection) -> None:
 
 
 def on_sqlite(url: str) -> None:
-    """The file is locked before Alembic looks at it, so that a second starter waits
-    for the first.
+    """Migrates under a lock of the file, taken before Alembic reads it.
+
+    A second process that starts at the same time waits for the first.
     """
     engine = create_engine(url, connect_args={"timeout": 30, "isolation_level": None})
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -44,11 +48,10 @@ def on_sqlite(url: str) -> None:
 
 
 async def on_postgresql(url: str) -> None:
-    """An advisory lock stands for the file's lock.
+    """Migrates under an advisory lock, which corresponds to the lock of the SQLite file.
 
-    No table is waited for while others have to wait behind us.
-
-    The server ends a migration whose process is frozen, so that its locks do not stop every host.
+    The migration waits at most one second for a table, because other queries would queue behind it.
+    The server ends a migration whose process is frozen, so that its locks do not block every host.
     """
     import asyncpg
 
@@ -74,12 +77,13 @@ async def on_postgresql(url: str) -> None:
 
 @contextmanager
 def translate_migration_errors(*unavailable: type[Exception]) -> Iterator[None]:
-    """Raises Unavailable with its reason, or WrongSchema with the driver's own words: one line,
-    with no password in it.
+    """Raises Unavailable with its reason, or WrongSchema with a line of the driver's message.
+
+    Neither contains a password.
     """
     try:
         yield
-    # an option of the URL that makes no sense, or a certificate that does not verify
+    # An option of the URL is invalid, or a certificate cannot be verified.
     except ValueError as error:
         raise WrongSchema(f"DATABASE_URL: {str(error).splitlines()[0]}") from error
     except unavailable as error:
@@ -104,7 +108,7 @@ if url.startswith("sqlite"):
     with translate_migration_errors():
         on_sqlite(url)
 else:
-    from db.engine.postgres_session import UNAVAILABLE  # the driver is not needed for SQLite
+    from db.engine.postgres_session import UNAVAILABLE  # SQLite does not need the driver.
 
     with translate_migration_errors(*UNAVAILABLE):
         asyncio.run(on_postgresql(url))

@@ -1,6 +1,4 @@
-"""One's own account, asked for without any HTTP: the WHERE is the authorization, and the UNIQUE
-index the judge.
-"""
+"""Tests the data access of the viewer's own account, without HTTP."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,9 +26,7 @@ async def profiles(app: TestApp) -> list[tuple]:
 
 
 @pytest.mark.guide("D23", "D25")
-async def test_an_account_names_its_columns_and_the_hash_is_none_of_them(
-    app: TestApp, alice: Browser
-) -> None:
+async def test_an_account_has_named_columns_without_the_hash(app: TestApp, alice: Browser) -> None:
     shown = await account.get_account(await app.viewer_of(alice))
     assert [field.name for field in fields(shown)] == ["name", "email", "slug", "phone", "team"]
     assert shown == account.Account("Alice", "alice@example.com", "alice", "", "")
@@ -57,7 +53,7 @@ async def test_a_user_deleted_during_login_is_not_logged_in(app: TestApp, alice:
         ({"phone": ""}, ("Alice", "alice", "")),
     ],
 )
-async def test_what_is_given_changes_and_the_rest_and_everybody_else_stay(
+async def test_a_profile_change_affects_only_the_given_fields(
     app: TestApp, alice: Browser, bob: Browser, given: dict[str, str], stored: tuple
 ) -> None:
     await app.change("UPDATE users SET phone = '1'")
@@ -65,9 +61,7 @@ async def test_what_is_given_changes_and_the_rest_and_everybody_else_stay(
     assert await profiles(app) == [stored, ("Bob", "bob", "1")]
 
 
-async def test_a_taken_page_address_changes_nothing_at_all(
-    app: TestApp, alice: Browser, bob: Browser
-) -> None:
+async def test_a_taken_slug_changes_nothing(app: TestApp, alice: Browser, bob: Browser) -> None:
     viewer = await app.viewer_of(alice)
     assert not await account.change_profile(viewer, name="Alice L", slug="bob", phone="1")
     assert await profiles(app) == [("Alice", "alice", ""), ("Bob", "bob", "")]
@@ -79,14 +73,14 @@ async def test_a_taken_page_address_changes_nothing_at_all(
 
 
 @pytest.mark.asvs("S102")
-async def test_of_many_at_once_the_index_lets_one_have_a_page_address(
+async def test_concurrent_changes_to_one_slug_succeed_for_one_user(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     viewers = [await app.viewer_of(user) for user in (alice, bob)] * 10
     done = await asyncio.gather(
         *[account.change_profile(viewer, slug="wonderland") for viewer in viewers]
     )
-    assert done.count(True) == 10, "one person, ten times"
+    assert done.count(True) == 10, "one user, ten times"
     assert sorted(slug == "wonderland" for _, slug, _ in await profiles(app)) == [False, True]
 
 
@@ -109,17 +103,17 @@ async def test_a_new_password_needs_the_current_one(
     assert await app.rows("SELECT password_hash FROM users") != before
 
 
-SHUTDOWN_SIGNALS = {
+SESSION_ENDINGS = {
     "logged out": "DELETE FROM sessions",
     "expired": "UPDATE sessions SET expires_at = created_at",
     "disabled": "UPDATE users SET disabled_at = created_at",
 }
-EVERY_ENDING = pytest.mark.parametrize("ending", SHUTDOWN_SIGNALS.values(), ids=SHUTDOWN_SIGNALS)
+EVERY_ENDING = pytest.mark.parametrize("ending", SESSION_ENDINGS.values(), ids=SESSION_ENDINGS)
 
 
 @pytest.mark.asvs("S01", "S46")
 @EVERY_ENDING
-async def test_a_session_that_has_ended_since_changes_no_account(
+async def test_an_ended_session_cannot_change_the_account(
     app: TestApp, alice: Browser, ending: str
 ) -> None:
     viewer = await app.viewer_of(alice)
@@ -134,7 +128,7 @@ async def test_a_session_that_has_ended_since_changes_no_account(
     ] == before
 
 
-async def test_a_profile_change_waits_for_a_log_out_that_has_begun(make_app: Callable) -> None:
+async def test_a_profile_change_waits_for_an_uncommitted_log_out(make_app: Callable) -> None:
     """Another transaction has deleted the session and has not committed yet."""
     app, other = await make_app(), await make_app()
     viewer = await app.viewer_of(await app.sign_up_user("Alice"))

@@ -1,6 +1,4 @@
-"""What sign-up, administrators and the operator have in common: people made, each with a page
-address of their own.
-"""
+"""Tests the creation of users with a unique slug, which sign-up and the operator share."""
 
 import re
 
@@ -35,7 +33,7 @@ def passwords(cheap: Passwords) -> Passwords:
         ("<>", ""),
     ],
 )
-def test_a_page_address_is_made_of_the_letters_of_a_name(name: str, slug: str) -> None:
+def test_a_slug_contains_the_letters_of_the_name(name: str, slug: str) -> None:
     assert accounts.make_slug(name) == slug
     assert slug == "" or re.fullmatch(r"[a-z0-9-]{2,40}", slug)
 
@@ -43,17 +41,17 @@ def test_a_page_address_is_made_of_the_letters_of_a_name(name: str, slug: str) -
 @pytest.mark.parametrize(
     ("name", "start"), [("Alice", "alice-"), ("愛麗絲", "member-"), ("x" * 60, "x" * 33 + "-")]
 )
-async def test_where_it_is_taken_or_empty_it_has_a_tail(
+async def test_a_taken_or_empty_slug_gets_a_random_suffix(
     app: TestApp, name: str, start: str
 ) -> None:
     for number in range(2):
-        await app.sign_up_user(name, email=f"guest{number}@example.com")
-    ((slug,),) = await app.rows("SELECT slug FROM users WHERE email = 'guest1@example.com'")
+        await app.sign_up_user(name, email=f"user{number}@example.com")
+    ((slug,),) = await app.rows("SELECT slug FROM users WHERE email = 'user1@example.com'")
     assert re.fullmatch(re.escape(start) + "[a-z0-9]{1,6}", slug)
     assert len(slug) <= 40
 
 
-async def test_an_address_makes_one_person_who_gets_an_id_that_cannot_be_guessed(
+async def test_an_email_creates_one_user_with_an_unguessable_id(
     app: TestApp,
 ) -> None:
     caller = Operator(app.store)
@@ -69,7 +67,7 @@ async def test_an_address_makes_one_person_who_gets_an_id_that_cannot_be_guessed
 
 
 @pytest.mark.asvs("S16", "S37")
-async def test_setting_a_password_ends_that_persons_sessions_and_nobody_elses(
+async def test_setting_a_password_ends_only_that_users_sessions(
     app: TestApp, alice: Browser, alices_phone: Browser, bob: Browser
 ) -> None:
     new = "from-the-shell-No.5"

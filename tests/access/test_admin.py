@@ -1,6 +1,4 @@
-"""People, for administrators, asked for without any HTTP: only an Admin may ask, and each change is
-one step.
-"""
+"""Tests the administrators' access to users, without HTTP. Each change checks the admin's role."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -32,7 +30,7 @@ async def id_of(app: TestApp, name: str) -> str:
 
 
 @pytest.mark.guide("D21", "D30", "T2")
-async def test_only_whose_row_says_admin_becomes_one(
+async def test_only_a_user_with_the_admin_role_in_the_database_is_an_admin(
     app: TestApp, alice: Browser, ada: Browser
 ) -> None:
     with pytest.raises(Forbidden):
@@ -46,9 +44,7 @@ async def test_only_whose_row_says_admin_becomes_one(
 
 @pytest.mark.guide("D23", "D25")
 @pytest.mark.asvs("S88")
-async def test_a_person_names_the_columns_and_the_private_ones_are_none_of_them(
-    app: TestApp, ada: Browser
-) -> None:
+async def test_a_user_summary_has_no_private_columns(app: TestApp, ada: Browser) -> None:
     named = {field.name for field in fields(admin.UserSummary)}
     assert not named & {"password_hash", "phone", "sessions_ended_at", "disabled_at"}
     assert named - {"disabled", "session_count"} < set(users.c.keys())
@@ -61,9 +57,7 @@ async def test_a_person_names_the_columns_and_the_private_ones_are_none_of_them(
     )
 
 
-async def test_sessions_that_are_over_are_not_counted(
-    app: TestApp, ada: Browser, alice: Browser
-) -> None:
+async def test_expired_sessions_are_not_counted(app: TestApp, ada: Browser, alice: Browser) -> None:
     app.clock.move(days=4)
     await ada.get("/dashboard")
     app.clock.move(days=4)
@@ -75,29 +69,31 @@ async def test_sessions_that_are_over_are_not_counted(
 
 
 @pytest.mark.parametrize(("page", "shown"), [(-1, 1), (0, 1), (1, 1), (2, 1)])
-async def test_a_page_is_never_past_the_last(
+async def test_a_page_number_is_limited_to_the_existing_pages(
     app: TestApp, ada: Browser, page: int, shown: int
 ) -> None:
     viewer = await admin_of(app, ada)
-    for q, total in (("", 1), ("nobody", 0)):
+    for q, total in (("", 1), ("unknown", 0)):
         found = await admin.search_users(viewer, q=q, page=page)
         assert (found.page, found.pages, found.total, len(found.users)) == (shown, 1, total, total)
 
 
 @pytest.mark.asvs("S38", "S102")
 @pytest.mark.parametrize("change", ["demote", "disable"])
-async def test_of_two_administrators_who_turn_on_each_other_at_once_one_is_told_no(
+async def test_two_admins_cannot_demote_or_disable_each_other_at_once(
     app: TestApp, ada: Browser, change: str
 ) -> None:
     grace = await app.admin("Grace")
     pairs = [(await admin_of(app, ada), "Grace"), (await admin_of(app, grace), "Ada")]
 
-    async def turn(viewer: Admin, name: str) -> None:
+    async def apply_change(viewer: Admin, name: str) -> None:
         if change == "demote":
             return await admin.change_user_role(viewer, await id_of(app, name), "user")
         return await admin.disable(viewer, await id_of(app, name))
 
-    outcomes = await asyncio.gather(*[turn(*pair) for pair in pairs], return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *[apply_change(*pair) for pair in pairs], return_exceptions=True
+    )
     error = Forbidden if change == "demote" else NotLoggedIn
     assert {type(outcome) for outcome in outcomes} == {type(None), error}
     left = await app.rows("SELECT name FROM users WHERE role = 'admin' AND disabled_at IS NULL")
@@ -117,24 +113,21 @@ async def test_the_last_administrator_keeps_role_account_and_sessions(
             await change
     assert await app.rows("SELECT role, disabled_at FROM users") == [("admin", None)]
     assert await app.count("sessions") == 1
-    await admin.change_user_role(
-        viewer, viewer.id, "admin"
-    )  # which changes nothing, and is no harm
+    # A change to the current role is allowed.
+    await admin.change_user_role(viewer, viewer.id, "admin")
 
 
 @pytest.mark.asvs("S05")
-async def test_who_is_not_there_is_not_found_and_nothing_is_changed(
-    app: TestApp, ada: Browser
-) -> None:
+async def test_an_unknown_user_is_not_found_and_nothing_changes(app: TestApp, ada: Browser) -> None:
     viewer = await admin_of(app, ada)
     before = await app.rows("SELECT * FROM users")
     for change in (
-        admin.change_user_role(viewer, "nobody", "user"),
-        admin.change_user_role(viewer, "nobody", "admin"),
-        admin.change_team(viewer, "nobody", "Harbour"),
-        admin.disable(viewer, "nobody"),
-        admin.enable(viewer, "nobody"),
-        admin.end_sessions(viewer, "nobody"),
+        admin.change_user_role(viewer, "unknown", "user"),
+        admin.change_user_role(viewer, "unknown", "admin"),
+        admin.change_team(viewer, "unknown", "Harbour"),
+        admin.disable(viewer, "unknown"),
+        admin.enable(viewer, "unknown"),
+        admin.end_sessions(viewer, "unknown"),
     ):
         with pytest.raises(NotFound):
             await change
@@ -143,14 +136,14 @@ async def test_who_is_not_there_is_not_found_and_nothing_is_changed(
 
 
 @pytest.mark.asvs("S66")
-async def test_ending_sessions_says_how_many_there_were(
+async def test_ending_sessions_returns_their_number(
     app: TestApp, ada: Browser, alice: Browser, alices_phone: Browser
 ) -> None:
     assert await admin.end_sessions(await admin_of(app, ada), await id_of(app, "Alice")) == 2
     assert await app.count("sessions") == 1
 
 
-# The right of an administrator can end while a request waits for its transaction.
+# An administrator can lose the role or the session while a request waits for its transaction.
 
 Change = Callable[[Admin, str], Awaitable[object]]
 CHANGES: dict[str, Change] = {
@@ -176,14 +169,14 @@ ENDINGS = {
 EVERY_ENDING = pytest.mark.parametrize(("ending", "error"), ENDINGS.values(), ids=ENDINGS)
 
 
-async def everything(app: TestApp) -> list[list[tuple]]:
+async def stored_rows(app: TestApp) -> list[list[tuple]]:
     return [await app.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
 
 
 @pytest.mark.asvs("S37", "S01")
 @EVERY_CHANGE
 @EVERY_ENDING
-async def test_an_admin_whose_right_has_ended_since_changes_nothing(
+async def test_an_admin_whose_access_has_ended_changes_nothing(
     app: TestApp,
     ada: Browser,
     alice: Browser,
@@ -193,11 +186,11 @@ async def test_an_admin_whose_right_has_ended_since_changes_nothing(
 ) -> None:
     viewer = await admin_of(app, ada)
     await app.change(ending)
-    before = await everything(app)
+    before = await stored_rows(app)
     for name in ("Alice", "Ada"):
         with pytest.raises(error):
             await change(viewer, await id_of(app, name))
-    assert await everything(app) == before
+    assert await stored_rows(app) == before
     assert (
         await app.rows(
             "SELECT event FROM audit WHERE event LIKE 'role%' OR event LIKE 'account.%able'"
@@ -208,7 +201,7 @@ async def test_an_admin_whose_right_has_ended_since_changes_nothing(
 
 @EVERY_CHANGE
 @pytest.mark.parametrize("ending", ["demoted", "disabled", "logged out"])
-async def test_without_session_rows_an_admins_right_ends_as_well(
+async def test_an_admins_access_ends_without_session_rows_too(
     make_app: Callable, change: Change, ending: str
 ) -> None:
     app = await make_app(SESSION_STRATEGY="stateless")

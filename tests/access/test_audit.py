@@ -1,6 +1,4 @@
-"""The audit trail, asked for without any HTTP: what each reader's row names, and how it is put into
-words.
-"""
+"""Tests the entries of the audit log that users and administrators see, without HTTP."""
 
 import json
 from dataclasses import fields
@@ -36,20 +34,20 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-def said(parts: list[Part]) -> str:
+def join_text(parts: list[Part]) -> str:
     return "".join(part.text for part in parts)
 
 
 @pytest.mark.guide("D23", "D25")
 @pytest.mark.asvs("S88")
-def test_neither_reader_is_given_seals_sessions_or_ids() -> None:
-    for row in (audit.OwnEntry, audit.AdminEntry):
-        named = {field.name for field in fields(row)}
+def test_entries_contain_no_macs_session_ids_or_user_ids() -> None:
+    for entry_class in (audit.OwnEntry, audit.AdminEntry):
+        named = {field.name for field in fields(entry_class)}
         assert not named & {"mac", "kid", "session_id", "actor_id", "target_id"}
     assert "actor_name" not in {field.name for field in fields(audit.OwnEntry)}
 
 
-async def test_ones_own_are_those_that_one_did_or_that_were_done_to_one(
+async def test_own_entries_are_those_by_and_about_the_viewer(
     app: TestApp, viewer: Viewer, admin: Admin
 ) -> None:
     store = app.store
@@ -62,9 +60,9 @@ async def test_ones_own_are_those_that_one_did_or_that_were_done_to_one(
         ("logout", Actor("system"), None),
         ("password.set", Actor("system"), viewer.id),
     ]
-    for event, by, target in cases:
+    for event, actor, target in cases:
         async with store.transaction():
-            await audit_log.record(store, event, by, target_id=target)
+            await audit_log.record(store, event, actor, target_id=target)
     found = await audit.list_own(viewer)
     assert [
         (entry.event, entry.is_own, entry.other, entry.ip_address, entry.browser)
@@ -76,10 +74,10 @@ async def test_ones_own_are_those_that_one_did_or_that_were_done_to_one(
         ("account.enable", False, None, "", ""),
         ("signup", True, None, "192.0.2.14", "Firefox on Linux"),
     ]
-    assert said(found.entries[0].text_parts) == "The system set a new password for you"
+    assert join_text(found.entries[0].text_parts) == "The system set a new password for you"
 
 
-async def test_everything_is_told_though_an_account_is_gone(
+async def test_entries_of_a_deleted_account_are_listed(
     app: TestApp, admin: Admin, bob: Browser
 ) -> None:
     await app.change("DELETE FROM users WHERE name = 'Bob'")
@@ -99,7 +97,7 @@ async def test_everything_is_told_though_an_account_is_gone(
     )
 
 
-async def test_a_page_is_no_longer_than_a_page_and_says_whether_there_are_more(
+async def test_a_page_is_limited_and_shows_whether_there_are_more(
     app: TestApp, admin: Admin
 ) -> None:
     for _ in range(audit.PAGE_SIZE - 2):
@@ -109,8 +107,8 @@ async def test_a_page_is_no_longer_than_a_page_and_says_whether_there_are_more(
         assert (len(page.entries), page.more, page.first) == (25, False, 1)
     async with app.store.transaction():
         await audit_log.record(app.store, "logout", Actor("user", admin.id))
-    for ask in (audit.list_all, audit.list_own):
-        first, second = await ask(admin), await ask(admin, page=2)
+    for list_entries in (audit.list_all, audit.list_own):
+        first, second = await list_entries(admin), await list_entries(admin, page=2)
         assert (len(first.entries), first.more, len(second.entries), second.more) == (
             25,
             True,
@@ -121,9 +119,9 @@ async def test_a_page_is_no_longer_than_a_page_and_says_whether_there_are_more(
 
 
 async def test_the_operator_verifies(app: TestApp, admin: Admin) -> None:
-    verdict = await audit.verify_log(Operator(app.store))
-    assert (verdict.entries, verdict.problem) == (2, "")
-    kept = (verdict.head.number, verdict.head.mac)
+    result = await audit.verify_log(Operator(app.store))
+    assert (result.entries, result.problem) == (2, "")
+    kept = (result.head.number, result.head.mac)
     assert (await audit.verify_log(Operator(app.store), kept)).problem == ""
     assert (await audit.verify_log(Operator(app.store), (3, "0" * 64))).problem.startswith(
         "entry 3 is missing"
@@ -150,20 +148,18 @@ async def test_entries_of_an_earlier_version_are_verified_and_shown_as_todays(
     ]
     entry = (await audit.list_all(admin)).entries[0]
     assert entry.actor_type == "system"
-    assert "passwords of logged-in users" in said(entry.note)
+    assert "passwords of logged-in users" in join_text(entry.note)
 
 
-async def test_only_whose_row_says_admin_reads_all(app: TestApp, viewer: Viewer) -> None:
+async def test_only_an_admin_can_list_all_entries(app: TestApp, viewer: Viewer) -> None:
     with pytest.raises(Forbidden):
         await audit.list_all(require_admin(viewer))
 
 
 @pytest.mark.parametrize("event", EVENT_TEXTS)
 @pytest.mark.parametrize("outcome", ["done", "refused"])
-def test_every_event_is_a_sentence_for_everyone_whom_it_may_be_about(
-    event: str, outcome: str
-) -> None:
-    for actor, mine, other in (
+def test_every_event_has_a_sentence_for_every_actor_type(event: str, outcome: str) -> None:
+    for actor, is_own, other in (
         ("user", True, None),
         ("user", True, "Bob"),
         ("user", False, None),
@@ -172,8 +168,8 @@ def test_every_event_is_a_sentence_for_everyone_whom_it_may_be_about(
         ("system", False, None),
     ):
         for detail in (DETAIL, {}):
-            sentence = said(
-                describe_for_user(event, outcome, actor, detail, is_own=mine, other=other)
+            sentence = join_text(
+                describe_for_user(event, outcome, actor, detail, is_own=is_own, other=other)
             )
             assert sentence.startswith(
                 ("You ", "An administrator ", "Someone ", "The operator ", "The system ")
@@ -183,8 +179,8 @@ def test_every_event_is_a_sentence_for_everyone_whom_it_may_be_about(
             assert len(sentence) > 10
 
 
-def test_what_people_have_chosen_stands_apart_and_cannot_be_a_placeholder() -> None:
-    told = describe_for_user(
+def test_user_text_is_marked_and_cannot_be_a_placeholder() -> None:
+    parts = describe_for_user(
         "team.change",
         "done",
         "user",
@@ -192,8 +188,8 @@ def test_what_people_have_chosen_stands_apart_and_cannot_be_a_placeholder() -> N
         is_own=True,
         other="{to}'s",
     )
-    assert [part.text for part in told if part.is_user_text] == ["{to}'s", "{name}", "\u202ex"]
-    assert said(told) == "You changed {to}'s's team from {name} to \u202ex"
+    assert [part.text for part in parts if part.is_user_text] == ["{to}'s", "{name}", "\u202ex"]
+    assert join_text(parts) == "You changed {to}'s's team from {name} to \u202ex"
     assert describe_for_admin("team.change", {"from": "A", "to": "B"}) == [
         Part("A", True),
         Part(" to ", False),
@@ -214,20 +210,20 @@ def test_what_people_have_chosen_stands_apart_and_cannot_be_a_placeholder() -> N
         (("A", ""), "left the team A", "removed Bob from the team A", "out of A"),
     ],
 )
-def test_who_had_no_team_or_has_none_now_is_told_so(
+def test_a_sentence_describes_joining_and_leaving_a_team(
     detail: tuple[str, str], own: str, others: str, note: str
 ) -> None:
     change = dict(zip(("from", "to"), detail, strict=True))
     for other, predicate in ((None, own), ("Bob", others)):
-        told = describe_for_user("team.change", "done", "user", change, is_own=True, other=other)
-        assert said(told) == f"You {predicate}"
-    assert said(describe_for_admin("team.change", change)) == note
+        parts = describe_for_user("team.change", "done", "user", change, is_own=True, other=other)
+        assert join_text(parts) == f"You {predicate}"
+    assert join_text(describe_for_admin("team.change", change)) == note
 
 
-def test_every_limit_that_is_told_of_has_its_words() -> None:
+def test_every_recorded_limit_has_a_label() -> None:
     assert {limit.name for limit in ALL_LIMITS} - {"email-seen", "denied"} == set(LIMIT_LABELS)
-    told = describe_for_admin("limit.reached", {"limit": "login-account", "times": 3})
-    assert said(told) == "log-ins to one account, 3 times"
+    parts = describe_for_admin("limit.reached", {"limit": "login-account", "times": 3})
+    assert join_text(parts) == "log-ins to one account, 3 times"
 
 
 @pytest.mark.parametrize(
@@ -259,15 +255,16 @@ def test_every_limit_that_is_told_of_has_its_words() -> None:
         ),
     ],
 )
-def test_what_one_did_oneself_is_told_so(
+def test_own_actions_are_described_in_the_second_person(
     event: str, outcome: str, detail: dict[str, object], sentence: str
 ) -> None:
-    assert (
-        said(describe_for_user(event, outcome, "user", detail, is_own=True, other=None)) == sentence
-    )
+    parts = describe_for_user(event, outcome, "user", detail, is_own=True, other=None)
+    assert join_text(parts) == sentence
 
 
-async def test_a_detail_is_json_whatever_is_in_it(app: TestApp, viewer: Viewer) -> None:
+async def test_a_detail_with_special_characters_is_stored_as_json(
+    app: TestApp, viewer: Viewer
+) -> None:
     odd = {"to": 'x"\n\u202e\ud7ff☃', "from": "</bdi>"}
     async with app.store.transaction():
         await audit_log.record(app.store, "team.change", Actor("user", viewer.id), odd)

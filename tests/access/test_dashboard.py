@@ -1,4 +1,4 @@
-"""What the dashboards are told: the columns that are named, and no more."""
+"""Tests the data of the dashboards, without HTTP. Their statements select no secrets."""
 
 from datetime import date
 
@@ -32,7 +32,7 @@ def test_no_secret_is_ever_selected(statement: object) -> None:
 
 
 @pytest.mark.guide("D21")
-def test_nobody_makes_a_viewer_by_hand() -> None:
+def test_a_viewer_cannot_be_constructed_directly() -> None:
     with pytest.raises(TypeError):
         Viewer()
     with pytest.raises(TypeError, match="issued by"):
@@ -40,7 +40,7 @@ def test_nobody_makes_a_viewer_by_hand() -> None:
 
 
 @pytest.mark.guide("D26")
-async def test_sign_ups_are_counted_by_the_day(app: TestApp, ada: Browser, admin: object) -> None:
+async def test_sign_ups_are_counted_per_day(app: TestApp, ada: Browser, admin: object) -> None:
     for days, name in ((1, "Alice"), (0, "Bob"), (3, "Charlie")):
         app.clock.move(days=days)
         await app.create(name)
@@ -55,7 +55,7 @@ async def test_sign_ups_are_counted_by_the_day(app: TestApp, ada: Browser, admin
 
 
 @pytest.mark.guide("D26")
-async def test_the_newest_five_are_named_the_newest_first(
+async def test_the_five_newest_users_are_listed_newest_first(
     app: TestApp, ada: Browser, admin: object
 ) -> None:
     for name in ("Alice", "Bob", "Charlie", "Grace", "Bob-2", "Grace-2"):
@@ -70,7 +70,9 @@ async def test_the_newest_five_are_named_the_newest_first(
     ]
 
 
-async def test_a_week_ago_is_no_longer_this_week(app: TestApp, ada: Browser, admin: object) -> None:
+async def test_a_sign_up_a_week_ago_is_not_counted_for_this_week(
+    app: TestApp, ada: Browser, admin: object
+) -> None:
     app.clock.move(days=7)
     await app.create("Alice")
     figures = await dashboard.get_figures(admin)

@@ -1,4 +1,4 @@
-"""Devices, without HTTP: the WHERE of each statement is the authorisation."""
+"""Tests the access to devices, without HTTP. The WHERE of each statement is the authorization."""
 
 import pytest
 
@@ -26,20 +26,20 @@ async def test_this_device_comes_first_and_the_last_seen_next(
 
 @pytest.mark.asvs("S05")
 @pytest.mark.guide("D20")
-async def test_anothers_device_is_as_good_as_none(
+async def test_another_users_device_is_not_found(
     app: TestApp, viewer: Viewer, bob: Browser
 ) -> None:
-    ((bobs,),) = await app.rows(
+    ((bobs_device,),) = await app.rows(
         "SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.name = 'Bob'"
     )
-    for device_id in (bobs, "nobodys"):
+    for device_id in (bobs_device, "unknown"):
         with pytest.raises(NotFound):
             await devices.revoke_device(viewer, device_id)
     assert await bob.is_logged_in()
 
 
 @pytest.mark.guide("C8", "B1")
-async def test_ending_all_counts_ones_own_and_leaves_others(
+async def test_revoking_devices_does_not_affect_other_users(
     app: TestApp, viewer: Viewer, alices_phone: Browser, bob: Browser
 ) -> None:
     assert await devices.revoke_others(viewer) == 1
@@ -53,7 +53,7 @@ async def test_ending_all_counts_ones_own_and_leaves_others(
 @pytest.mark.parametrize(
     "ending", ["DELETE", "UPDATE sessions SET expires_at = created_at"], ids=["ended", "expired"]
 )
-async def test_a_session_that_has_ended_since_revokes_no_other(
+async def test_an_ended_session_cannot_revoke_another(
     app: TestApp, alice: Browser, alices_phone: Browser, revoke: str, ending: str
 ) -> None:
     viewer = await app.viewer_of(alice)

@@ -1,4 +1,4 @@
-"""Logging in, without HTTP: one answer and the same work for every way to fail."""
+"""Tests logging in, without HTTP."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ async def log_in_as(app: TestApp, email: str, password: str = PASSWORD) -> NewSe
 
 
 @pytest.mark.guide("A21")
-async def test_address_and_password_must_both_fit(app: TestApp, alice: Browser) -> None:
+async def test_email_and_password_must_both_be_correct(app: TestApp, alice: Browser) -> None:
     assert await log_in_as(app, "alice@example.com") is not None
     assert await log_in_as(app, "alice@example.com", "wrong-No.9") is None
     assert await log_in_as(app, "joe@example.com") is None

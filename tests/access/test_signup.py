@@ -1,6 +1,4 @@
-"""Signing up, without HTTP: who gets an account, under which name, and what the
-database is asked.
-"""
+"""Tests signing up, without HTTP: the account, its slug and its first session."""
 
 import re
 from collections.abc import Callable
@@ -38,14 +36,14 @@ async def test_an_account_and_its_first_session_are_made_together(app: TestApp) 
     assert (await app.count("users"), await app.count("sessions")) == (1, 1)
 
 
-async def test_a_taken_address_makes_nothing(app: TestApp) -> None:
+async def test_a_taken_email_creates_nothing(app: TestApp) -> None:
     await sign_up_as(app, "Alice", "alice@example.com")
     assert await sign_up_as(app, "Charlie", "alice@example.com", "another-No.7") is None
     assert await app.rows("SELECT name FROM users") == [("Alice",)]
     assert await app.count("sessions") == 1
 
 
-async def test_a_name_that_is_taken_gets_a_slug_with_a_tail(app: TestApp) -> None:
+async def test_a_taken_name_gets_a_slug_with_a_suffix(app: TestApp) -> None:
     for number in range(3):
         await sign_up_as(app, "Alice Liddell", f"alice{number}@example.com")
     slugs = [slug for (slug,) in await app.rows("SELECT slug FROM users ORDER BY length(slug)")]
@@ -68,7 +66,7 @@ SLUGS = {
 async def test_a_slug_is_made_of_the_name(make_app: Callable, cheap: Passwords) -> None:
     app = await make_app(hashing=cheap)
     for number, name in enumerate(SLUGS):
-        await sign_up_as(app, name, f"guest{number}@example.com")
+        await sign_up_as(app, name, f"user{number}@example.com")
     assert dict(await app.rows("SELECT name, slug FROM users")) == SLUGS
 
 
@@ -77,7 +75,7 @@ async def test_a_name_without_latin_letters_gets_a_slug(
 ) -> None:
     app = await make_app(hashing=cheap)
     for number, name in enumerate(("李小龍", "éé", "--", "İ")):
-        await sign_up_as(app, name, f"guest{number}@example.com")
+        await sign_up_as(app, name, f"user{number}@example.com")
     slugs = [slug for (slug,) in await app.rows("SELECT slug FROM users")]
     assert len(set(slugs)) == 4
     assert all(re.fullmatch("[a-z0-9-]{2,40}", slug) for slug in slugs)

@@ -1,4 +1,4 @@
-"""Profiles, asked for without any HTTP: what may not be seen never leaves the database."""
+"""Tests the access to profiles, without HTTP. The database returns no hidden values."""
 
 from dataclasses import FrozenInstanceError, asdict, fields
 
@@ -40,14 +40,16 @@ async def test_a_user_of_another_team_sees_neither_email_nor_phone(
 
 
 @pytest.mark.guide("D22")
-async def test_a_colleague_gets_the_phone_alone(app: TestApp, alice: Browser, bob: Browser) -> None:
+async def test_a_user_of_the_same_team_sees_only_the_phone(
+    app: TestApp, alice: Browser, bob: Browser
+) -> None:
     await app.change("UPDATE users SET team = 'Harbour'")
     profile = await users.get_profile(await app.viewer_of(alice), "bob")
     assert (profile.email, profile.phone) == (None, "+49 30 1234")
 
 
 @pytest.mark.guide("D22")
-async def test_two_people_without_a_team_are_not_in_one(
+async def test_users_without_a_team_do_not_share_one(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     await app.change("UPDATE users SET team = ''")
@@ -55,7 +57,7 @@ async def test_two_people_without_a_team_are_not_in_one(
 
 
 @pytest.mark.guide("D22", "T2")
-async def test_the_role_of_the_row_opens_and_that_of_the_cookie_does_not(
+async def test_the_role_in_the_database_decides_not_the_role_in_the_cookie(
     app: TestApp, alice: Browser, ada: Browser, bob: Browser
 ) -> None:
     await app.create("Grace", "admin")
@@ -66,24 +68,24 @@ async def test_the_role_of_the_row_opens_and_that_of_the_cookie_does_not(
 
 
 @pytest.mark.guide("D22", "T12")
-async def test_the_database_itself_hands_out_null(
+async def test_the_database_returns_null_for_private_columns(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    """The very row that comes back from SQLite, before anything is made of it."""
+    """Checks the row itself, before it is converted to a Profile."""
     viewer = await app.viewer_of(alice)
-    asked = {
+    values = {
         "viewer_id": viewer.id,
         "viewer_team": viewer.team,
         "viewer_is_admin": False,
         "slug": "bob",
     }
-    row = await app.store.database.fetch_one(users.PROFILE(**asked))
+    row = await app.store.database.fetch_one(users.PROFILE(**values))
     assert tuple(row)[-2:] == (None, None)
     assert len(tuple(row)) == len(fields(users.Profile))
 
 
 @pytest.mark.guide("D23", "D25")
-async def test_a_profile_names_its_columns_and_cannot_be_changed(
+async def test_a_profile_has_named_columns_and_is_immutable(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     assert {"password_hash", "disabled_at", "id"} <= set(table.c.keys()) - {
@@ -94,23 +96,19 @@ async def test_a_profile_names_its_columns_and_cannot_be_changed(
         profile.email = "bob@example.com"
 
 
-async def test_nobody_of_that_address_is_not_found(app: TestApp, alice: Browser) -> None:
+async def test_an_unknown_slug_is_not_found(app: TestApp, alice: Browser) -> None:
     with pytest.raises(NotFound):
-        await users.get_profile(await app.viewer_of(alice), "nobody")
+        await users.get_profile(await app.viewer_of(alice), "unknown")
 
 
 @pytest.mark.guide("D12", "D16", "D21")
-async def test_without_a_verified_session_there_is_nothing_to_ask_with(
-    app: TestApp, alice: Browser
-) -> None:
-    """Neither the store, nor the claims of a cookie, nor something that looks like a viewer, finds
-    anything.
-    """
+async def test_a_profile_requires_a_viewer(app: TestApp, alice: Browser) -> None:
+    """The store and the claims are rejected, and a Viewer cannot be constructed."""
     claims = decode_claims(app.store, alice.cookie)
     ends = claims.expires_at
-    for nobody in (None, app.store, claims):
+    for wrong_viewer in (None, app.store, claims):
         with pytest.raises(AttributeError):
-            await users.get_profile(nobody, "alice")
+            await users.get_profile(wrong_viewer, "alice")
     with pytest.raises(TypeError):
         Viewer(app.store, claims.user_id, "Alice", "admin", "alice", "", "", ends, ends, object())
     assert not hasattr(claims, "store")

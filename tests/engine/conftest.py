@@ -1,4 +1,4 @@
-"""A database of each kind, with the same tables, real and empty, for every test."""
+"""Contains the fixtures of empty SQLite and PostgreSQL databases with the same tables."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +16,8 @@ import db.engine  # noqa: F401
 from tests.databases import SERVER_URL
 
 
-class Shout(TypeDecorator):
-    """Stored in small letters, read in capitals."""
+class UpperCase(TypeDecorator):
+    """Stores text in lower case and returns it in upper case."""
 
     impl = Text
     cache_ok = True
@@ -30,19 +30,19 @@ class Shout(TypeDecorator):
 
 
 metadata = MetaData()
-people_table = Table(
-    "people",
+users_table = Table(
+    "users",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("email", Text, unique=True, nullable=False),
-    Column("name", Shout),
+    Column("name", UpperCase),
     Column("age", Integer, CheckConstraint("age >= 0")),
 )
 notes_table = Table(
     "notes",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("person_id", ForeignKey("people.id"), nullable=False),
+    Column("user_id", ForeignKey("users.id"), nullable=False),
     Column("body", Text, default="nothing yet"),
 )
 
@@ -53,8 +53,8 @@ def anyio_backend():
 
 
 @pytest.fixture
-def people():
-    return people_table
+def users():
+    return users_table
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def server_url(postgres_server):
 
 @pytest.fixture(scope="session")
 def postgres_database(server_url):
-    """A database of these tests' own, dropped at the end."""
+    """Yields the URL of a new PostgreSQL database, which is dropped at the end."""
     name = f"engine_{uuid4().hex}"
     run(on_server(server_url, f"CREATE DATABASE {name}"))
     yield server_url.rpartition("/")[0] + "/" + name
@@ -107,7 +107,7 @@ async def postgres(postgres_url):
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def database(request, sqlite_url):
-    """Either: what is tested with it holds for both."""
+    """Yields a database of each type. Tests that use it run on both."""
     url = sqlite_url if request.param == "sqlite" else request.getfixturevalue("postgres_url")
     async with Database(url) as database:
         if request.param == "sqlite":
@@ -128,7 +128,7 @@ async def on_server(url, *statements):
 
 
 def run(coroutine):
-    """On a thread of its own: a fixture may be asked for while a loop is running."""
+    """Runs the coroutine in a new thread, because the event loop of a test may be running."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, coroutine).result()
 

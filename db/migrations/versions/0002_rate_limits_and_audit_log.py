@@ -1,4 +1,4 @@
-"""Limits and the audit trail."""
+"""Creates the tables of the rate limits and the audit log."""
 
 import sqlalchemy as sa
 from alembic import op

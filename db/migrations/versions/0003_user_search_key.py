@@ -1,4 +1,4 @@
-"""The search key of each user."""
+"""Adds a search key to each user."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-BATCH = 1000  # rows at once
+BATCH = 1000  # rows
 users = sa.table("users", *(sa.column(name, sa.Text) for name in ("id", "name", "email", "search_key")))
 NEXT = (
     sa.select(users.c.id, users.c.name, users.c.email)
