@@ -1,6 +1,6 @@
-"""The cast: Alice, a user; Bob, another user; Ada, the administrator.
+"""A browser for tests over HTTP, and a reader of the HTML that the application returns.
 
-They sign up and log in over HTTP.
+Alice and Bob are users, and Ada is an administrator.
 """
 
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ HTMX = {"HX-Request": "true"}
 
 @dataclass
 class Browser:
-    """One browser of one person: it keeps its cookie, follows nothing, and sends what a browser
-    sends with a form.
+    """A browser of one user. It stores cookies, sends the headers of a browser with each form, and
+    does not follow redirects.
     """
 
     client: httpx.AsyncClient
@@ -51,10 +51,10 @@ class Browser:
     ) -> httpx.Response:
         return await self.post(path, fields, **HTMX, **headers)
 
-    async def ask(
+    async def request(
         self, method: str, path: str, fields: dict[str, str] | None = None, **headers: str
     ) -> httpx.Response:
-        """Any method, and no header but those given."""
+        """Sends a request of any method with only the given headers."""
         return await self._send(method, path, fields, headers)
 
     async def sign_up(self, **headers: str) -> httpx.Response:
@@ -70,7 +70,7 @@ class Browser:
         )
 
     async def is_logged_in(self) -> bool:
-        """Returns whether the session is live, according to the database."""
+        """Returns whether the dashboard, which verifies the session in the database, is shown."""
         return (await self.get("/dashboard")).status_code == 200
 
     @property
@@ -86,16 +86,16 @@ class Browser:
     async def _send(
         self, method: str, path: str, fields: dict[str, str] | None, headers: dict[str, str]
     ) -> httpx.Response:
-        sent = {
+        all_headers = {
             "User-Agent": self.user_agent,
             **self.headers,
             **{k.replace("_", "-"): v for k, v in headers.items()},
         }
-        return await self.client.request(method, path, data=fields, headers=sent)
+        return await self.client.request(method, path, data=fields, headers=all_headers)
 
 
 def set_cookie_of(answer: httpx.Response) -> SimpleCookie:
-    """Every Set-Cookie of an answer, parsed."""
+    """Returns all Set-Cookie headers of a response, parsed."""
     jar: SimpleCookie = SimpleCookie()
     for line in answer.headers.get_list("set-cookie"):
         jar.load(line)
@@ -108,14 +108,14 @@ def path_of(url: str) -> str:
 
 @dataclass
 class Element:
-    """An element as a browser would have it. Text and elements, in order, are its children."""
+    """An HTML element, whose children are texts and elements in the order of the page."""
 
     tag: str
     attrs: dict[str, str]
     children: list["Element | str"] = field(default_factory=list)
 
     def __iter__(self) -> Iterator["Element"]:
-        """Every element inside, in the order of the page."""
+        """Yields all descendants in the order of the page."""
         for child in self.children:
             if isinstance(child, Element):
                 yield child
@@ -127,14 +127,15 @@ class Element:
 
     @property
     def shape(self) -> list[tuple[str, ...]]:
-        """Every element inside with the names of its attributes: what no text of anybody's may
-        change.
+        """Returns the tag and the attribute names of each descendant. Text of users must not change
+        them.
         """
         return [(element.tag, *element.attrs) for element in self]
 
     def all(self, tag: str = "", **attrs: str | bool) -> list["Element"]:
-        """Those with this tag and these attributes (`data_rule` is `data-rule`); True
-        is any value.
+        """Returns the descendants with this tag and these attributes.
+
+        `data_rule` stands for `data-rule`, and the value True for any value.
         """
         wanted = {name.replace("_", "-"): value for name, value in attrs.items()}
         return [
@@ -192,7 +193,7 @@ class _Reader(HTMLParser):
 
 
 def read(answer: httpx.Response | str) -> Element:
-    """What a browser would make of an answer."""
+    """Returns the root element of the parsed HTML."""
     reader = _Reader()
     reader.feed(answer if isinstance(answer, str) else answer.text)
     reader.close()

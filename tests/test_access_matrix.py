@@ -48,9 +48,9 @@ async def actors(
 
     The requests name the page, the device and the account of Bob, who makes no request himself.
     """
-    people = {"anonymous": anonymous, "user": alice, "admin": ada}
-    people["revoked"] = await app.sign_up_user("Grace")
-    people["disabled"] = await app.sign_up_user("Dorothy")
+    browsers = {"anonymous": anonymous, "user": alice, "admin": ada}
+    browsers["revoked"] = await app.sign_up_user("Grace")
+    browsers["disabled"] = await app.sign_up_user("Dorothy")
     await replace(await app.browser("Alice"), user_agent=IPHONE).log_in()
     await app.change(
         "DELETE FROM sessions WHERE user_id = (SELECT id FROM users WHERE name = 'Grace')"
@@ -58,24 +58,24 @@ async def actors(
     await app.change("UPDATE users SET disabled_at = created_at WHERE name IN ('Dorothy', 'Bob')")
     for table in ("users", "sessions"):
         await app.change(f"CREATE TABLE {table}_before AS SELECT * FROM {table}")
-    return people
+    return browsers
 
 
-async def bobs(app: TestApp, row: Route) -> str:
+async def path_for_bob(app: TestApp, route: Route) -> str:
     """Returns the path of a route with Bob's identifiers in it."""
     ((bob, device),) = await app.rows(
         "SELECT user_id, sessions.id FROM sessions JOIN users ON users.id = user_id WHERE name = 'Bob'"
     )
-    place = {
+    parameters = {
         "field": "name",
         "slug": "bob",
-        "id": device if row.path.startswith("/devices") else bob,
+        "id": device if route.path.startswith("/devices") else bob,
     }
-    place["name"] = app.asgi_app.state.assets.url("app.css").rpartition("/")[2]
-    return re.sub(r"{(\w+)}", lambda match: place[match[1]], row.path)
+    parameters["name"] = app.asgi_app.state.assets.url("app.css").rpartition("/")[2]
+    return re.sub(r"{(\w+)}", lambda match: parameters[match[1]], route.path)
 
 
-async def put_back(app: TestApp) -> None:
+async def restore_tables(app: TestApp) -> None:
     for table in ("sessions", "users"):
         await app.change(f"DELETE FROM {table}")
     for table in ("users", "sessions"):
@@ -91,7 +91,7 @@ async def has_changed(app: TestApp) -> bool:
     return False
 
 
-def told(answer: httpx.Response) -> str:
+def summarize(answer: httpx.Response) -> str:
     """Returns the status and the target of a redirect, such as `303>/login`.
 
     `-cookie` and `+cookie` are appended for a session cookie that is deleted or set.
@@ -104,20 +104,20 @@ def told(answer: httpx.Response) -> str:
     return f"{answer.status_code}{'>' + urlsplit(target).path if target else ''}{change}"
 
 
-async def cell(app: TestApp, actor: Browser, method: str, row: Route) -> str:
+async def cell(app: TestApp, actor: Browser, method: str, route: Route) -> str:
     """Returns the responses to a page request and to an htmx request.
 
     A star marks a request that changed stored data.
     """
-    path, cookie, seen = await bobs(app, row), actor.cookie, []
+    path, cookie, results = await path_for_bob(app, route), actor.cookie, []
     for headers in ({}, HTMX):
-        answer = await actor.ask(
-            method, path, FIELDS.get(row.path) if method == "POST" else None, **headers
+        answer = await actor.request(
+            method, path, FIELDS.get(route.path) if method == "POST" else None, **headers
         )
-        seen.append(told(answer) + ("*" if await has_changed(app) else ""))
-        await put_back(app)
+        results.append(summarize(answer) + ("*" if await has_changed(app) else ""))
+        await restore_tables(app)
         actor.cookie = cookie
-    return seen[0] if seen[0] == seen[1] else " ".join(seen)
+    return results[0] if results[0] == results[1] else " ".join(results)
 
 
 def routes_of(app: TestApp) -> Iterator[tuple[str, Route]]:
@@ -125,19 +125,19 @@ def routes_of(app: TestApp) -> Iterator[tuple[str, Route]]:
 
     HEAD is omitted because it is GET without a body.
     """
-    for row in app.asgi_app.router.routes:
-        for method in sorted((row.methods or {"ANY"}) - {"HEAD"}):
-            yield method, row
+    for route in app.asgi_app.router.routes:
+        for method in sorted((route.methods or {"ANY"}) - {"HEAD"}):
+            yield method, route
 
 
 async def lines_of(app: TestApp, actors: dict[str, Browser], *wanted: Route) -> list[str]:
     lines = []
-    for method, row in routes_of(app):
-        if not wanted or row in wanted:
-            kind = row.access.value if hasattr(row, "access") else "UNDECLARED"
-            lines.append(f"{method} {row.path} ({kind})")
+    for method, route in routes_of(app):
+        if not wanted or route in wanted:
+            access = route.access.value if hasattr(route, "access") else "UNDECLARED"
+            lines.append(f"{method} {route.path} ({access})")
             lines += [
-                f"    {name:9} {await cell(app, actors[name], method, row)}" for name in ACTORS
+                f"    {name:9} {await cell(app, actors[name], method, route)}" for name in ACTORS
             ]
     return lines
 
@@ -161,12 +161,12 @@ async def test_every_route_responds_as_the_access_matrix_says(
 async def test_an_undeclared_route_appears_in_the_access_matrix(
     app: TestApp, actors: dict[str, Browser]
 ) -> None:
-    async def cellar(request: object) -> PlainTextResponse:
+    async def show_undeclared(request: object) -> PlainTextResponse:
         return PlainTextResponse("the wine")
 
-    secret = Route("/cellar", cellar)
-    app.asgi_app.router.set_routes([*app.asgi_app.router.routes, secret])
-    lines = await lines_of(app, actors, secret)
+    undeclared = Route("/cellar", show_undeclared)
+    app.asgi_app.router.set_routes([*app.asgi_app.router.routes, undeclared])
+    lines = await lines_of(app, actors, undeclared)
     assert lines == ["GET /cellar (UNDECLARED)", *[f"    {name:9} 200" for name in ACTORS]]
     assert not set(lines[:1]) & set(TABLE.read_text().splitlines())
 
@@ -176,20 +176,20 @@ def test_the_access_matrix_denies_callers_without_a_session() -> None:
     """Checks the committed file itself, because a mistake could have been committed with it."""
     table = re.findall(r"^(\w+) (\S+) \((\w+)\)\n((?:    .*\n)+)", TABLE.read_text(), re.M)
     assert len(table) > 25
-    for method, path, kind, rows in table:
+    for method, path, access, rows in table:
         cells = dict(line.split(maxsplit=1) for line in rows.splitlines())
         assert [*cells] == [*ACTORS]
-        if kind in (RouteAccess.MEMBERS.value, RouteAccess.ADMINS.value):
-            for nobody in ("anonymous", "revoked", "disabled"):
-                turned_away = re.fullmatch(
-                    r"(303>/login(-cookie)? )?401(>/login)?(-cookie)?", cells[nobody]
+        if access in (RouteAccess.MEMBERS.value, RouteAccess.ADMINS.value):
+            for caller in ("anonymous", "revoked", "disabled"):
+                denied = re.fullmatch(
+                    r"(303>/login(-cookie)? )?401(>/login)?(-cookie)?", cells[caller]
                 )
-                assert turned_away or (path == "/handbook" and nobody != "anonymous"), (
+                assert denied or (path == "/handbook" and caller != "anonymous"), (
                     method,
                     path,
-                    nobody,
+                    caller,
                 )
-        if kind == RouteAccess.ADMINS.value:
+        if access == RouteAccess.ADMINS.value:
             assert cells["user"] == "403", (method, path)
         if method == "GET":
             assert "*" not in rows, f"GET {path} changes something"
@@ -204,11 +204,11 @@ async def test_another_users_device_responds_like_an_unknown_one(
         "SELECT sessions.id FROM sessions JOIN users ON users.id = user_id AND name = 'Bob'"
     )
     for name in ("user", "admin"):
-        theirs, unknown = [
+        existing, unknown = [
             await actors[name].post(f"/devices/{id}/revoke", {}, **headers)
             for id in (device, "A" * len(device))
         ]
-        assert (theirs.status_code, theirs.text, theirs.headers) == (
+        assert (existing.status_code, existing.text, existing.headers) == (
             404,
             unknown.text,
             unknown.headers,
@@ -231,15 +231,15 @@ async def test_another_users_device_responds_like_an_unknown_one(
 async def test_every_post_route_refuses_forms_of_another_site(
     app: TestApp, actors: dict[str, Browser], foreign: dict[str, str]
 ) -> None:
-    for method, row in routes_of(app):
+    for method, route in routes_of(app):
         if method == "POST":
             for name in ("anonymous", "user", "admin"):
                 for headers in ({}, HTMX):
-                    path = await bobs(app, row)
-                    answer = await actors[name].ask(
-                        "POST", path, FIELDS.get(row.path), **foreign, **headers
+                    path = await path_for_bob(app, route)
+                    answer = await actors[name].request(
+                        "POST", path, FIELDS.get(route.path), **foreign, **headers
                     )
                     assert (answer.status_code, "set-cookie" in answer.headers) == (403, False), (
-                        row.path
+                        route.path
                     )
     assert not await has_changed(app)

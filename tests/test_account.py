@@ -28,7 +28,7 @@ RULES = [
     "Contain at least one number.",
     "Contain at least one special character.",
 ]
-BOTH_WAYS = pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+BOTH_REQUEST_TYPES = pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def profile_of(app: TestApp, user: Browser) -> tuple[str, str, str]:
     return (await app.rows(sql))[0]
 
 
-async def everything(app: TestApp) -> list[list[tuple]]:
+async def all_rows(app: TestApp) -> list[list[tuple]]:
     """Returns all rows of `users` and `sessions`, which a refused request must not change."""
     return [await app.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
 
@@ -64,9 +64,9 @@ def toast(page: Element) -> str:
 
 
 async def change_password(
-    user: Browser, current: str, new: str, ask: Callable = Browser.post, **fields: str
+    user: Browser, current: str, new: str, send: Callable = Browser.post, **fields: str
 ):
-    return await ask(
+    return await send(
         user, "/account/password", {"current_password": current, "password": new, **fields}
     )
 
@@ -127,18 +127,18 @@ async def test_the_fragment_is_the_main_part_of_the_page(alice: Browser) -> None
 # The profile
 
 
-@BOTH_WAYS
+@BOTH_REQUEST_TYPES
 async def test_a_profile_change_affects_no_other_user(
-    app: TestApp, alice: Browser, bob: Browser, ask: Callable
+    app: TestApp, alice: Browser, bob: Browser, send: Callable
 ) -> None:
-    bobs = await profile_of(app, bob)
-    await ask(
+    bob_profile = await profile_of(app, bob)
+    await send(
         alice,
         "/account",
         {"name": " Alice Liddell ", "slug": "alice-l", "phone": "+44 (0)20 7946-0958"},
     )
     assert await profile_of(app, alice) == ("Alice Liddell", "alice-l", "+44 (0)20 7946-0958")
-    assert await profile_of(app, bob) == bobs
+    assert await profile_of(app, bob) == bob_profile
 
 
 async def test_a_profile_form_without_htmx_redirects_to_the_page(alice: Browser) -> None:
@@ -152,9 +152,9 @@ async def test_a_name_change_by_htmx_returns_form_toast_and_navigation(alice: Br
     assert (answer.status_code, toast(fragment)) == (200, "Profile saved.")
     assert value(fragment.one(id="account-form"), "account-name") == "Alice Liddell"
     assert fragment.all(id="password-form") == fragment.all(id="main") == []
-    bar = fragment.one(id="nav", data_hx_swap_oob=True)
-    assert bar.one(id="me").one("bdi").text == "Alice Liddell"
-    assert bar.one(id="me").one("a").attrs["href"] == "/users/alice-l"
+    navigation = fragment.one(id="nav", data_hx_swap_oob=True)
+    assert navigation.one(id="me").one("bdi").text == "Alice Liddell"
+    assert navigation.one(id="me").one("a").attrs["href"] == "/users/alice-l"
 
 
 async def test_the_navigation_is_not_sent_if_the_name_is_unchanged(alice: Browser) -> None:
@@ -180,9 +180,9 @@ async def test_absent_profile_fields_stay_unchanged(
 
 
 async def test_an_empty_profile_form_changes_nothing(app: TestApp, alice: Browser) -> None:
-    before = await everything(app)
+    before = await all_rows(app)
     assert (await alice.post("/account")).status_code == 303
-    assert await everything(app) == before
+    assert await all_rows(app) == before
 
 
 async def test_an_empty_phone_removes_the_phone(app: TestApp, alice: Browser) -> None:
@@ -210,21 +210,21 @@ INVALID = [
 ]
 
 
-@BOTH_WAYS
+@BOTH_REQUEST_TYPES
 async def test_an_invalid_profile_field_shows_its_error_and_saves_nothing(
-    app: TestApp, alice: Browser, ask: Callable
+    app: TestApp, alice: Browser, send: Callable
 ) -> None:
-    before = await everything(app)
+    before = await all_rows(app)
     for field, typed, sentence in INVALID:
         fields = {"name": "Alice Liddell", "slug": "alice-l", "phone": "+1"} | {field: typed}
-        answer = await ask(alice, "/account", fields)
+        answer = await send(alice, "/account", fields)
         page = read(answer)
         assert (answer.status_code, message(page, f"account-{field}")) == (422, sentence), typed
         assert page.one("input", id=f"account-{field}").attrs["aria-invalid"] == "true"
         assert {name: value(page, f"account-{name}") for name in fields} == fields
         assert sentence in page.one(id="error-summary").text
         assert answer.text.count("<title>Error: ") == 1
-    assert await everything(app) == before
+    assert await all_rows(app) == before
 
 
 async def test_profile_fields_of_maximum_length_are_accepted(app: TestApp, alice: Browser) -> None:
@@ -247,14 +247,14 @@ async def test_a_phone_is_shown_as_it_was_typed(alice: Browser) -> None:
     assert (await alice.get("/api/users/alice")).json()["phone"] == ""
 
 
-@BOTH_WAYS
+@BOTH_REQUEST_TYPES
 async def test_an_unchecked_slug_is_not_reported_as_available(
-    alice: Browser, bob: Browser, ask: Callable
+    alice: Browser, bob: Browser, send: Callable
 ) -> None:
-    answer = read(await ask(alice, "/account", {"name": "A", "slug": "bob"}))
+    answer = read(await send(alice, "/account", {"name": "A", "slug": "bob"}))
     assert message(answer, "account-slug") == "We'll check this when you save."
     assert (
-        message(read(await ask(alice, "/account", {"name": "A", "slug": "alice"})), "account-slug")
+        message(read(await send(alice, "/account", {"name": "A", "slug": "alice"})), "account-slug")
         == "Looks good"
     )
 
@@ -272,16 +272,16 @@ async def test_an_invalid_profile_form_by_htmx_returns_that_form_alone(alice: Br
     assert fragment.all(id="password-form") == fragment.all("html") == fragment.all(id="nav") == []
 
 
-@BOTH_WAYS
+@BOTH_REQUEST_TYPES
 async def test_a_taken_slug_is_refused_and_nothing_is_saved(
-    app: TestApp, alice: Browser, bob: Browser, ask: Callable
+    app: TestApp, alice: Browser, bob: Browser, send: Callable
 ) -> None:
-    before = await everything(app)
-    answer = await ask(alice, "/account", {"name": "Alice Liddell", "slug": "bob"})
+    before = await all_rows(app)
+    answer = await send(alice, "/account", {"name": "Alice Liddell", "slug": "bob"})
     page = read(answer)
     assert (answer.status_code, message(page, "account-slug")) == (422, TAKEN)
     assert (value(page, "account-slug"), value(page, "account-name")) == ("bob", "Alice Liddell")
-    assert await everything(app) == before
+    assert await all_rows(app) == before
 
 
 async def test_the_users_current_slug_is_accepted(app: TestApp, alice: Browser) -> None:
@@ -308,7 +308,7 @@ async def test_the_first_value_of_a_repeated_profile_field_counts(
 
 
 async def test_an_account_form_that_is_not_utf_8_is_refused(app: TestApp, alice: Browser) -> None:
-    before = await everything(app)
+    before = await all_rows(app)
     for path in ("/account", "/account/password"):
         answer = await alice.client.post(
             path,
@@ -319,7 +319,7 @@ async def test_an_account_form_that_is_not_utf_8_is_refused(app: TestApp, alice:
             422,
             True,
         )
-    assert await everything(app) == before
+    assert await all_rows(app) == before
 
 
 @pytest.mark.asvs("S102")
@@ -327,9 +327,9 @@ async def test_concurrent_changes_to_one_slug_succeed_once(
     make_app: Callable,
 ) -> None:
     app = await make_app()
-    people = [await app.sign_up_user("Guest", email=f"guest{n}@example.com") for n in range(20)]
+    browsers = [await app.sign_up_user("Guest", email=f"guest{n}@example.com") for n in range(20)]
     answers = await asyncio.gather(
-        *[user.post("/account", {"slug": "wonderland"}) for user in people]
+        *[user.post("/account", {"slug": "wonderland"}) for user in browsers]
     )
     assert sorted(answer.status_code for answer in answers) == [303] + [422] * 19
     for answer in answers:
@@ -386,10 +386,10 @@ async def test_a_live_check_shows_the_error_of_the_form(alice: Browser) -> None:
 
 @pytest.mark.guide("A22")
 async def test_a_live_check_reports_a_taken_slug(alice: Browser, bob: Browser) -> None:
-    for typed, told in (("bob", TAKEN), ("rob", "Looks good")):
+    for typed, expected in (("bob", TAKEN), ("rob", "Looks good")):
         assert (
             message(read(await alice.post("/account/check/slug", {"slug": typed})), "account-slug")
-            == told
+            == expected
         )
 
 
@@ -404,7 +404,7 @@ async def test_an_invalid_slug_is_not_looked_up(app: TestApp, alice: Browser) ->
 async def test_a_live_check_validates_one_field_and_saves_nothing(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    before = await everything(app)
+    before = await all_rows(app)
     for headers in ({}, HTMX):
         answer = await alice.post(
             "/account/check/phone", {"phone": "1", "name": "", "slug": "bob"}, **headers
@@ -412,7 +412,7 @@ async def test_a_live_check_validates_one_field_and_saves_nothing(
         found = read(answer)
         assert (answer.status_code, len(found.all(data_field=True))) == (200, 1)
         assert message(found, "account-phone") == "Looks good"
-    assert await everything(app) == before
+    assert await all_rows(app) == before
 
 
 async def test_a_live_check_of_an_unknown_account_field_is_not_found(alice: Browser) -> None:
@@ -425,21 +425,21 @@ async def test_a_live_check_of_an_unknown_account_field_is_not_found(alice: Brow
 
 @pytest.mark.guide("B15", "C3")
 @pytest.mark.asvs("S16", "S46", "S06")
-@BOTH_WAYS
+@BOTH_REQUEST_TYPES
 async def test_a_new_password_ends_every_other_session_and_renews_this_one(
-    app: TestApp, alice: Browser, alices_phone: Browser, bob: Browser, ask: Callable
+    app: TestApp, alice: Browser, alices_phone: Browser, bob: Browser, send: Callable
 ) -> None:
-    old, phones = alice.cookie, alices_phone.cookie
+    old_cookie, phone_cookie = alice.cookie, alices_phone.cookie
     hashes = dict(await app.rows("SELECT email, password_hash FROM users"))
-    answer = await change_password(alice, PASSWORD, NEW, ask)
+    answer = await change_password(alice, PASSWORD, NEW, send)
     renewed = set_cookie_of(answer)["session"]
     assert (answer.status_code, renewed["max-age"]) == (
-        303 if ask is Browser.post else 200,
+        303 if send is Browser.post else 200,
         "604800",
     )
-    assert alice.cookie == renewed.value != old
+    assert alice.cookie == renewed.value != old_cookie
     assert [await user.is_logged_in() for user in (alice, alices_phone, bob)] == [True, False, True]
-    for copy in (old, phones):
+    for copy in (old_cookie, phone_cookie):
         alices_phone.cookie = copy
         assert not await alices_phone.is_logged_in()
     changed = dict(await app.rows("SELECT email, password_hash FROM users"))
@@ -456,15 +456,17 @@ async def test_a_password_form_without_htmx_redirects_to_the_page(alice: Browser
     assert (answer.status_code, path_of(answer.headers["location"])) == (303, "/account")
 
 
-@pytest.mark.parametrize(("others", "told"), [(0, ""), (1, " 1 other device was logged out.")])
+@pytest.mark.parametrize(
+    ("other_devices", "suffix"), [(0, ""), (1, " 1 other device was logged out.")]
+)
 async def test_a_password_change_by_htmx_returns_an_empty_form_and_a_toast(
-    app: TestApp, alice: Browser, others: int, told: str
+    app: TestApp, alice: Browser, other_devices: int, suffix: str
 ) -> None:
-    for _ in range(others):
+    for _ in range(other_devices):
         await (await app.browser("Alice")).log_in()
     answer = await change_password(alice, PASSWORD, NEW, Browser.post_fragment)
     fragment = read(answer)
-    assert toast(fragment) == f"Password changed.{told}"
+    assert toast(fragment) == f"Password changed.{suffix}"
     assert [value(fragment, f"password-{name}") for name in ("current_password", "password")] == [
         "",
         "",
@@ -476,13 +478,13 @@ async def test_a_password_change_by_htmx_returns_an_empty_form_and_a_toast(
 
 
 @pytest.mark.asvs("S46", "S48")
-@BOTH_WAYS
+@BOTH_REQUEST_TYPES
 async def test_a_wrong_current_password_is_an_error_and_changes_nothing(
-    app: TestApp, alice: Browser, alices_phone: Browser, ask: Callable
+    app: TestApp, alice: Browser, alices_phone: Browser, send: Callable
 ) -> None:
-    before, cookie = await everything(app), alice.cookie
+    before, cookie = await all_rows(app), alice.cookie
     for typed in ("wrong-No.9 to the sea", PASSWORD.upper(), f" {PASSWORD}", f"{PASSWORD} "):
-        answer = await change_password(alice, typed, NEW, ask)
+        answer = await change_password(alice, typed, NEW, send)
         page = read(answer)
         assert (answer.status_code, message(page, "password-current_password")) == (422, WRONG), (
             typed
@@ -490,13 +492,13 @@ async def test_a_wrong_current_password_is_an_error_and_changes_nothing(
         assert message(page, "password-password") == ""
         assert (set_cookie_of(answer), alice.cookie) == ({}, cookie)
         assert not any(password in answer.text for password in (typed, NEW, PASSWORD))
-    assert await everything(app) == before
+    assert await all_rows(app) == before
     assert [await user.is_logged_in() for user in (alice, alices_phone)] == [True, True]
 
 
 @pytest.mark.asvs("S46")
 async def test_a_missing_current_password_is_an_error(app: TestApp, alice: Browser) -> None:
-    before = await everything(app)
+    before = await all_rows(app)
     for fields in ({"password": NEW}, {"current_password": "", "password": NEW}):
         answer = await alice.post("/account/password", fields)
         page = read(answer)
@@ -504,12 +506,12 @@ async def test_a_missing_current_password_is_an_error(app: TestApp, alice: Brows
             422,
             "Please enter your password.",
         )
-    assert await everything(app) == before
+    assert await all_rows(app) == before
 
 
 @pytest.mark.guide("A8", "A13")
 async def test_a_new_password_must_meet_the_password_policy(app: TestApp, alice: Browser) -> None:
-    before, hashes = await everything(app), app.hashes
+    before, hashes = await all_rows(app), app.hashes
     for typed, unmet in [
         ("", RULES),
         ("a1!", RULES[:1]),
@@ -522,7 +524,7 @@ async def test_a_new_password_must_meet_the_password_policy(app: TestApp, alice:
         rules = page.one(id="password-rules").all("li", data_met="false")
         assert [rule.text.removeprefix("Missing: ") for rule in rules] == unmet
         assert [link.text for link in page.one(id="error-summary").all("a")] == unmet
-    assert (await everything(app), app.hashes) == (before, hashes)
+    assert (await all_rows(app), app.hashes) == (before, hashes)
 
 
 @pytest.mark.asvs("S42", "S43")
@@ -588,11 +590,11 @@ async def test_a_password_change_does_not_restore_an_ended_session(
     """
     hasher = HeldHasher()
     slow = await make_app(app.path, hashing=Passwords(hasher=hasher))
-    thief = await slow.attacker_with_cookie_of(alices_phone)
-    async with hasher.held("hash", change_password(thief, PASSWORD, NEW)) as change:
+    attacker = await slow.attacker_with_cookie_of(alices_phone)
+    async with hasher.held("hash", change_password(attacker, PASSWORD, NEW)) as change:
         await alice.post("/devices/revoke-all")
     await change
-    assert [await alice.is_logged_in(), await thief.is_logged_in()] == [False, False]
+    assert [await alice.is_logged_in(), await attacker.is_logged_in()] == [False, False]
     assert (await alice.log_in()).status_code == 303
 
 
@@ -603,12 +605,12 @@ async def test_a_login_with_the_old_password_fails_after_a_concurrent_change(
     hasher = HeldHasher()
     slow = await make_app(hashing=Passwords(hasher=hasher))
     await slow.sign_up_user("Alice")
-    quick, thief = await make_app(slow.path, hashing=cheap), await slow.browser("Alice")
-    async with hasher.held("verify", thief.log_in(PASSWORD)) as login:
-        await operator.set_user_password(Operator(quick.store), "alice@example.com", Secret(NEW))
+    fast, attacker = await make_app(slow.path, hashing=cheap), await slow.browser("Alice")
+    async with hasher.held("verify", attacker.log_in(PASSWORD)) as login:
+        await operator.set_user_password(Operator(fast.store), "alice@example.com", Secret(NEW))
     await login
-    assert not await thief.is_logged_in()
-    assert await quick.count("sessions") == 0
+    assert not await attacker.is_logged_in()
+    assert await fast.count("sessions") == 0
 
 
 # Forms of other viewers
@@ -619,13 +621,13 @@ async def test_an_account_form_of_another_viewer_changes_nothing(
     app: TestApp, alice: Browser, bob: Browser, path: str
 ) -> None:
     before, fields = (
-        await everything(app),
+        await all_rows(app),
         {"name": "Bob", "current_password": PASSWORD, "password": NEW},
     )
-    for ask in (bob.post, bob.post_fragment):
-        answer = await ask(path, {**fields, "viewer": await id_of(app, alice)})
+    for send in (bob.post, bob.post_fragment):
+        answer = await send(path, {**fields, "viewer": await id_of(app, alice)})
         assert (answer.status_code, "You are logged in as Bob" in answer.text) == (409, True)
-    assert await everything(app) == before
+    assert await all_rows(app) == before
     own = await bob.post(path, {**fields, "viewer": await id_of(app, bob)})
     assert own.status_code in (200, 303)
 

@@ -24,8 +24,8 @@ async def visit():
     app = create_app(settings)
     async with app.router.lifespan_context(app):
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=settings.base_url) as alice:
-            turned_away = await alice.get("/team")
-            print(turned_away.status_code, turned_away.headers["location"])
+            redirect = await alice.get("/team")
+            print(redirect.status_code, redirect.headers["location"])
             await alice.post("/signup", data={"name": "Alice", "email": "alice@example.com", "password": "engine-No.9"})
             await app.state.store.database.execute("UPDATE users SET team = 'Harbour'")
             page = await alice.get("/team")
@@ -53,12 +53,12 @@ def test_the_example_code_has_at_most_40_lines(blocks: dict[str, str]) -> None:
 def test_the_example_page_works_and_requires_login(blocks: dict[str, str], tmp_path: Path) -> None:
     for folder in ("web", "db", "partials", "static"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    row = blocks.pop("web/routes.py")
+    route = blocks.pop("web/routes.py")
     for path, text in blocks.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(text)
     routes = (tmp_path / "web" / "routes.py").read_text()
-    routes = routes.replace("routes = [\n", f"routes = [\n{row}").replace(
+    routes = routes.replace("routes = [\n", f"routes = [\n{route}").replace(
         "    users,\n)", "    team,\n    users,\n)"
     )
     (tmp_path / "web" / "routes.py").write_text(routes)
@@ -68,7 +68,7 @@ def test_the_example_page_works_and_requires_login(blocks: dict[str, str], tmp_p
         "DATABASE_URL": f"sqlite:///{tmp_path}/x.db",
         "SESSION_SECRET": SECRET,
     }
-    told = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", VISIT],
         cwd=tmp_path,
         env=environ,
@@ -77,4 +77,6 @@ def test_the_example_page_works_and_requires_login(blocks: dict[str, str], tmp_p
         timeout=60,
     )
 
-    assert told.stdout.splitlines() == ["303 /login?next=/team", "200 True True"], told.stderr
+    assert completed.stdout.splitlines() == ["303 /login?next=/team", "200 True True"], (
+        completed.stderr
+    )

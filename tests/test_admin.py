@@ -42,14 +42,14 @@ async def act(
     admin: Browser,
     name: str,
     action: str,
-    ask: Callable = Browser.post,
+    send: Callable = Browser.post,
     **fields: str,
 ):
     """Sends a change of the user with that name as an administrator."""
-    return await ask(admin, f"/admin/users/{await id_of(app, name)}/{action}", fields)
+    return await send(admin, f"/admin/users/{await id_of(app, name)}/{action}", fields)
 
 
-async def everything(app: TestApp) -> list[list[tuple]]:
+async def all_rows(app: TestApp) -> list[list[tuple]]:
     """Returns all rows of `users` and `sessions`, which a refused request must not change."""
     return [await app.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
 
@@ -68,7 +68,7 @@ def toast(page: Element) -> str:
     return page.one(data_hx_swap_oob="beforeend:#toasts").one("p").text
 
 
-async def found(admin: Browser, **query: str) -> list[str]:
+async def search_users(admin: Browser, **query: str) -> list[str]:
     answer = await admin.get(f"/admin/users?{httpx.QueryParams(query)}")
     assert answer.status_code == 200
     return names(answer)
@@ -92,7 +92,7 @@ async def test_the_user_list_shows_role_email_and_team(
     assert [tag.text for tag in page.all("span", **{"class": "tag on"})] == ["This is you"]
 
 
-EVERYBODY = {
+ALL_NAMES = {
     "Ada",
     "Alice",
     "100% Grace",
@@ -118,7 +118,7 @@ SEARCHES = [
     ("zoë", {"Zoe\u0308"}),
     ("STRASSE", {"Straße"}),
     ("ｓｔｒａß", {"Straße"}),
-    ("@example.com", EVERYBODY),
+    ("@example.com", ALL_NAMES),
     ("' OR 1=1 --", set()),
     ("x'; DROP TABLE users", set()),
     ("engine-No.9", set()),
@@ -129,9 +129,9 @@ SEARCHES = [
 async def test_a_user_search_treats_special_characters_literally(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
-    for number, name in enumerate(sorted(EVERYBODY - {"Ada", "Alice"})):
+    for number, name in enumerate(sorted(ALL_NAMES - {"Ada", "Alice"})):
         await app.sign_up_user(name, email=f"guest{number}@example.com")
-    assert {q: set(await found(ada, q=q)) for q, _ in SEARCHES} == dict(SEARCHES)
+    assert {q: set(await search_users(ada, q=q)) for q, _ in SEARCHES} == dict(SEARCHES)
 
 
 async def test_a_user_search_finds_non_ascii_letters_in_any_locale(
@@ -144,7 +144,9 @@ async def test_a_user_search_finds_non_ascii_letters_in_any_locale(
     ada = await app.admin("Ada")
     await app.sign_up_user("ÄNNE", email="guest@example.com")
     try:
-        assert [await found(ada, q=q) for q in ("änne", "ÄNNE", "a\u0308nne")] == [["ÄNNE"]] * 3
+        assert [await search_users(ada, q=q) for q in ("änne", "ÄNNE", "a\u0308nne")] == [
+            ["ÄNNE"]
+        ] * 3
     finally:
         await app.store.database.disconnect()
         postgres_server.drop(name)
@@ -163,12 +165,12 @@ async def test_a_user_search_finds_unicode_and_ascii_domains(app: TestApp, ada: 
         "xn--bcher",
         "bettina@xn--bcher-kva.de",
     ):
-        assert await found(ada, q=q) == ["Bettina"], q
+        assert await search_users(ada, q=q) == ["Bettina"], q
 
 
 async def test_a_user_search_finds_a_changed_name(ada: Browser, alice: Browser) -> None:
     assert (await alice.post("/account", {"name": "Élise"})).status_code == 303
-    assert [await found(ada, q=q) for q in ("É", "alice liddell", "alice@")] == [
+    assert [await search_users(ada, q=q) for q in ("É", "alice liddell", "alice@")] == [
         ["Élise"],
         [],
         ["Élise"],
@@ -179,7 +181,7 @@ async def test_a_user_search_finds_rows_without_a_search_key(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
     await app.change("UPDATE users SET search_key = NULL WHERE name = 'Alice'")
-    assert [await found(ada, q=q) for q in ("ALICE", "alice@example")] == [["Alice"]] * 2
+    assert [await search_users(ada, q=q) for q in ("ALICE", "alice@example")] == [["Alice"]] * 2
     await alice.post("/account", {"phone": "1"})
     keys = await app.rows("SELECT search_key FROM users WHERE name = 'Alice'")
     assert keys == [("alice\nalice@example.com",)]
@@ -195,7 +197,7 @@ async def test_a_user_search_without_results_keeps_the_query(ada: Browser, alice
 
 
 @pytest.fixture
-async def sixty(app: TestApp, ada: Browser, alice: Browser) -> list[str]:
+async def sixty_names(app: TestApp, ada: Browser, alice: Browser) -> list[str]:
     """Adds 58 users and returns the names of all 60 in alphabetical order."""
     template = "SELECT 'id' || n, 'guest' || n || '@example.com', 'Guest ' || n, 'guest-' || n, password_hash, created_at"
     numbers = (
@@ -209,7 +211,7 @@ async def sixty(app: TestApp, ada: Browser, alice: Browser) -> list[str]:
 
 
 async def test_the_user_list_is_paginated_and_ends_at_the_last_page(
-    ada: Browser, sixty: list[str]
+    ada: Browser, sixty_names: list[str]
 ) -> None:
     for page, shown in (
         ("1", (0, 25)),
@@ -218,33 +220,35 @@ async def test_the_user_list_is_paginated_and_ends_at_the_last_page(
         ("4", (50, 60)),
         ("999999999", (50, 60)),
     ):
-        assert await found(ada, sort="name", page=page) == sixty[slice(*shown)], page
+        assert await search_users(ada, sort="name", page=page) == sixty_names[slice(*shown)], page
 
 
-async def test_an_invalid_page_number_means_the_first_page(ada: Browser, sixty: list[str]) -> None:
-    for garbage in ("", "0", "-1", "abc", "1.5", "1e9", "9" * 30, "２", "1 OR 1=1", "%00"):
-        answer = await ada.get(f"/admin/users?page={garbage}")
+async def test_an_invalid_page_number_means_the_first_page(
+    ada: Browser, sixty_names: list[str]
+) -> None:
+    for invalid in ("", "0", "-1", "abc", "1.5", "1e9", "9" * 30, "２", "1 OR 1=1", "%00"):
+        answer = await ada.get(f"/admin/users?page={invalid}")
         assert (answer.status_code, "Page 1 of 3" in answer.text, len(names(answer))) == (
             200,
             True,
             25,
-        ), garbage
+        ), invalid
 
 
 async def test_an_invalid_page_or_order_keeps_the_search(ada: Browser, alice: Browser) -> None:
     for query in ({"page": "abc"}, {"sort": "abc"}):
-        assert await found(ada, q="alice", **query) == ["Alice"]
+        assert await search_users(ada, q="alice", **query) == ["Alice"]
 
 
-async def test_page_links_keep_search_and_order(ada: Browser, sixty: list[str]) -> None:
-    for number, neighbours in ((1, {"next": 2}), (2, {"prev": 1, "next": 3}), (3, {"prev": 2})):
+async def test_page_links_keep_search_and_order(ada: Browser, sixty_names: list[str]) -> None:
+    for number, neighbors in ((1, {"next": 2}), (2, {"prev": 1, "next": 3}), (3, {"prev": 2})):
         pages = read(await ada.get(f"/admin/users?q=e&sort=name&page={number}")).one(
             "nav", aria_label="Pages"
         )
         assert f"Page {number} of 3" in pages.text
         links = {link.attrs["rel"]: link.attrs["href"] for link in pages.all("a")}
         assert links == {
-            rel: f"/admin/users?q=e&sort=name&page={n}" for rel, n in neighbours.items()
+            rel: f"/admin/users?q=e&sort=name&page={n}" for rel, n in neighbors.items()
         }
 
 
@@ -262,7 +266,7 @@ async def test_the_user_list_is_sorted_by_the_given_order(app: TestApp, ada: Bro
     await (await app.browser("Ada")).log_in()
     newest = ["Grace", "alan", "Ada"]
     assert {
-        sort: await found(ada, sort=sort)
+        sort: await search_users(ada, sort=sort)
         for sort in ("newest", "name", "email", "login", "password_hash")
     } == {
         "newest": newest,
@@ -283,8 +287,8 @@ async def test_the_fragment_is_the_main_part_of_the_page(ada: Browser, alice: Br
 
 
 async def test_a_user_search_ignores_invisible_characters(ada: Browser, alice: Browser) -> None:
-    assert await found(ada, q="\ufeffalice@example.com\u200b") == ["Alice"]
-    assert await found(ada, q="\u202aalice@example.com\u202c") == ["Alice"]
+    assert await search_users(ada, q="\ufeffalice@example.com\u200b") == ["Alice"]
+    assert await search_users(ada, q="\u202aalice@example.com\u202c") == ["Alice"]
 
 
 # One user
@@ -323,7 +327,7 @@ async def test_the_page_of_a_user_is_for_admins_and_404_if_unknown(
         assert (answer.status_code, "ada@example.com" in answer.text) == (403, False)
 
 
-async def test_the_user_list_is_small(ada: Browser, sixty: list[str]) -> None:
+async def test_the_user_list_is_small(ada: Browser, sixty_names: list[str]) -> None:
     answer = await ada.get("/admin/users")
     assert len(read(answer).one(id="result-list").all("form")) == 0
     assert len(gzip.compress(answer.content, 9)) < 5_000
@@ -336,12 +340,12 @@ async def test_the_user_list_is_small(ada: Browser, sixty: list[str]) -> None:
 async def test_a_promoted_user_is_an_admin_with_the_old_cookie(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
-    thief = await app.attacker_with_cookie_of(alice)
+    attacker = await app.attacker_with_cookie_of(alice)
     answer = await act(app, ada, "Alice", "role", role="admin")
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/users")
     page = await alice.get("/admin/users")
-    assert (page.status_code, alice.cookie != thief.cookie) == (200, True)
-    assert (await act(app, thief, "Ada", "role", role="user")).status_code == 303
+    assert (page.status_code, alice.cookie != attacker.cookie) == (200, True)
+    assert (await act(app, attacker, "Ada", "role", role="user")).status_code == 303
     assert await app.rows("SELECT name FROM users WHERE role = 'admin'") == [("Alice",)]
 
 
@@ -355,13 +359,13 @@ async def test_a_demoted_admin_can_change_nothing_with_the_old_cookie(
     await alice.get("/dashboard")
     cookie = alice.cookie
     await act(app, ada, "Alice", "role", role="user")
-    before = await everything(app)
-    for ask in (Browser.post, Browser.post_fragment):
+    before = await all_rows(app)
+    for send in (Browser.post, Browser.post_fragment):
         alice.cookie = cookie
-        answer = await act(app, alice, "Bob", action, ask, **fields)
+        answer = await act(app, alice, "Bob", action, send, **fields)
         assert (answer.status_code, "bob" in answer.text.lower()) == (403, False)
         assert not {"location", "hx-redirect"} & set(answer.headers)
-    assert await everything(app) == before
+    assert await all_rows(app) == before
     assert await alice.is_logged_in()
 
 
@@ -388,9 +392,9 @@ async def test_a_demoted_admin_gets_403_as_page_fragment_and_json(
         page,
         fragment,
     ):  # No later response would update the navigation.
-        bar = read(answer).one(id="nav")
-        assert bar.one("bdi").text == "Alice"
-        assert not [link for link in bar.all("a") if link.attrs["href"].startswith("/admin")]
+        navigation = read(answer).one(id="nav")
+        assert navigation.one("bdi").text == "Alice"
+        assert not [link for link in navigation.all("a") if link.attrs["href"].startswith("/admin")]
 
 
 @pytest.mark.guide("D30")
@@ -404,15 +408,15 @@ async def test_only_admins_can_change_other_users(
     action: str,
     fields: dict[str, str],
 ) -> None:
-    before = await everything(app)
+    before = await all_rows(app)
     for name in ("Alice", "Bob", "Ada"):
-        for ask in (Browser.post, Browser.post_fragment):
-            assert (await act(app, alice, name, action, ask, **fields)).status_code == 403
-            assert (await act(app, anonymous, name, action, ask, **fields)).status_code in (
+        for send in (Browser.post, Browser.post_fragment):
+            assert (await act(app, alice, name, action, send, **fields)).status_code == 403
+            assert (await act(app, anonymous, name, action, send, **fields)).status_code in (
                 303,
                 401,
             )
-    assert await everything(app) == before
+    assert await all_rows(app) == before
 
 
 @pytest.mark.guide("D26", "D2", "T2")
@@ -423,8 +427,8 @@ async def test_the_dashboard_follows_the_role_in_the_database(
     seen = []
     for role in ("user", "admin", "user"):
         await act(app, ada, "Alice", "role", role=role)
-        for ask in (Browser.get, Browser.get_fragment):
-            before, page = app.statements, read(await ask(alice, "/dashboard"))
+        for send in (Browser.get, Browser.get_fragment):
+            before, page = app.statements, read(await send(alice, "/dashboard"))
             seen.append(page.one(data_dashboard=True).attrs["data-dashboard"])
             assert "Alice" in page.one(data_viewer_name=True).text
             assert ("/admin/users" in {link.attrs.get("href") for link in page.all("a")}) == (
@@ -450,7 +454,7 @@ async def test_a_disabled_user_is_logged_out_until_enabled(
     assert "Disabled" in page.one(data_user=await id_of(app, "Alice")).text
     assert (await act(app, ada, "Alice", "enable")).status_code == 303
     alice.cookie = cookie
-    assert not await alice.is_logged_in(), "what has ended has ended"
+    assert not await alice.is_logged_in(), "an ended session stays ended"
     assert (await alice.log_in()).status_code == 303
 
 
@@ -496,13 +500,13 @@ async def test_an_absent_team_stays_unchanged(app: TestApp, ada: Browser, alice:
 async def test_an_invalid_role_or_team_is_refused_and_changes_nothing(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:
-    before = await everything(app)
+    before = await all_rows(app)
     wrong = [("role", {"role": role}) for role in ("", "root", "ADMIN", " admin", "admin,user")]
     wrong += [("role", {}), ("team", {"team": "x" * 41}), ("team", {"team": "Har\0bour"})]
     for action, fields in wrong:
-        for ask in (Browser.post, Browser.post_fragment):
-            assert (await act(app, ada, "Alice", action, ask, **fields)).status_code == 422, fields
-    assert await everything(app) == before
+        for send in (Browser.post, Browser.post_fragment):
+            assert (await act(app, ada, "Alice", action, send, **fields)).status_code == 422, fields
+    assert await all_rows(app) == before
 
 
 @EVERY_ACTION
@@ -510,12 +514,12 @@ async def test_an_invalid_role_or_team_is_refused_and_changes_nothing(
 async def test_a_change_of_an_unknown_user_is_404_and_changes_nothing(
     app: TestApp, ada: Browser, alice: Browser, action: str, fields: dict[str, str]
 ) -> None:
-    before = await everything(app)
+    before = await all_rows(app)
     for user_id in (UNKNOWN, "alice", "alice@example.com", "%00", "%25", "1%20OR%201=1"):
         for headers in ({}, HTMX):
             answer = await ada.post(f"/admin/users/{user_id}/{action}", fields, **headers)
             assert answer.status_code == 404, user_id
-    assert await everything(app) == before
+    assert await all_rows(app) == before
 
 
 @pytest.mark.asvs("S05")
@@ -525,12 +529,12 @@ async def test_a_change_of_an_unknown_user_is_404_and_changes_nothing(
 async def test_an_unknown_user_is_404_even_if_the_form_is_invalid(
     app: TestApp, ada: Browser, action: str, fields: dict[str, str]
 ) -> None:
-    for ask in (Browser.post, Browser.post_fragment):
-        assert (await ask(ada, f"/admin/users/{UNKNOWN}/{action}", fields)).status_code == 404
+    for send in (Browser.post, Browser.post_fragment):
+        assert (await send(ada, f"/admin/users/{UNKNOWN}/{action}", fields)).status_code == 404
 
 
 @pytest.mark.parametrize(
-    ("action", "fields", "told"),
+    ("action", "fields", "message"),
     [
         ("role", {"role": "admin"}, "Role changed."),
         ("team", {"team": "Harbour"}, "Team changed."),
@@ -540,13 +544,18 @@ async def test_an_unknown_user_is_404_even_if_the_form_is_invalid(
     ],
 )
 async def test_a_change_by_htmx_returns_the_same_page_of_the_list(
-    app: TestApp, ada: Browser, sixty: list[str], action: str, fields: dict[str, str], told: str
+    app: TestApp,
+    ada: Browser,
+    sixty_names: list[str],
+    action: str,
+    fields: dict[str, str],
+    message: str,
 ) -> None:
-    where = {"q": "guest", "sort": "name", "page": "2"}
-    answer = await act(app, ada, "Guest 40", action, Browser.post_fragment, **fields, **where)
+    query = {"q": "guest", "sort": "name", "page": "2"}
+    answer = await act(app, ada, "Guest 40", action, Browser.post_fragment, **fields, **query)
     fragment = read(answer)
-    assert (answer.status_code, toast(fragment)) == (200, told)
-    assert names(answer) == sixty[2:][25:50]
+    assert (answer.status_code, toast(fragment)) == (200, message)
+    assert names(answer) == sixty_names[2:][25:50]
     menus = {link.attrs["data-hx-get"] for link in fragment.all("a", data_hx_trigger="opened")}
     assert (len(menus), all(link.endswith("?q=guest&page=2&sort=name") for link in menus)) == (
         25,
@@ -581,27 +590,27 @@ async def grace(app: TestApp) -> Browser:
     return await app.admin("Grace")
 
 
-@pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
+@pytest.mark.parametrize(("send", "status"), [(Browser.post, 303), (Browser.post_fragment, 204)])
 async def test_an_admin_who_demotes_themselves_goes_to_the_dashboard(
-    app: TestApp, ada: Browser, grace: Browser, ask: Callable, answered: int
+    app: TestApp, ada: Browser, grace: Browser, send: Callable, status: int
 ) -> None:
-    answer = await act(app, ada, "Ada", "role", ask, role="user")
+    answer = await act(app, ada, "Ada", "role", send, role="user")
     target = answer.headers.get("location") or answer.headers["hx-redirect"]
-    assert (answer.status_code, target) == (answered, "/dashboard")
+    assert (answer.status_code, target) == (status, "/dashboard")
     assert 'data-dashboard="user"' in (await ada.get("/dashboard")).text
 
 
-@pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
+@pytest.mark.parametrize(("send", "status"), [(Browser.post, 303), (Browser.post_fragment, 204)])
 @pytest.mark.parametrize("action", ["disable", "end-sessions"])
 async def test_an_admin_who_ends_their_own_sessions_goes_to_login(
-    app: TestApp, ada: Browser, grace: Browser, ask: Callable, answered: int, action: str
+    app: TestApp, ada: Browser, grace: Browser, send: Callable, status: int, action: str
 ) -> None:
-    thief = await app.attacker_with_cookie_of(ada)
-    answer = await act(app, ada, "Ada", action, ask)
+    attacker = await app.attacker_with_cookie_of(ada)
+    answer = await act(app, ada, "Ada", action, send)
     target = answer.headers.get("location") or answer.headers["hx-redirect"]
-    assert (answer.status_code, target) == (answered, "/login")
+    assert (answer.status_code, target) == (status, "/login")
     assert (set_cookie_of(answer)["session"]["max-age"], ada.cookie) == ("0", None)
-    assert [await thief.is_logged_in(), await grace.is_logged_in()] == [False, True]
+    assert [await attacker.is_logged_in(), await grace.is_logged_in()] == [False, True]
 
 
 @pytest.mark.asvs("S38")
@@ -613,11 +622,11 @@ async def test_the_last_admin_can_be_neither_demoted_nor_disabled(
     if others != "none":
         await app.admin("Grace")
         await act(app, ada, "Grace", "disable")
-    before = await everything(app)
-    for ask in (Browser.post, Browser.post_fragment):
-        answer = await act(app, ada, "Ada", action, ask, **fields)
+    before = await all_rows(app)
+    for send in (Browser.post, Browser.post_fragment):
+        answer = await act(app, ada, "Ada", action, send, **fields)
         assert (answer.status_code, "This is the last administrator" in answer.text) == (409, True)
-    assert await everything(app) == before
+    assert await all_rows(app) == before
     assert (await ada.get("/admin/users")).status_code == 200
 
 
@@ -631,8 +640,10 @@ async def test_two_admins_who_demote_each_other_leave_one_admin(
     )
     assert sorted(answer.status_code for answer in answers) in ([303, 403], [303, 409], [303, 303])
     assert [answer.headers.get("location") for answer in answers].count("/admin/users") == 1
-    left = await app.rows("SELECT name FROM users WHERE role = 'admin' AND disabled_at IS NULL")
-    assert len(left) == 1
+    remaining = await app.rows(
+        "SELECT name FROM users WHERE role = 'admin' AND disabled_at IS NULL"
+    )
+    assert len(remaining) == 1
 
 
 @pytest.mark.asvs("S102")
@@ -657,12 +668,12 @@ async def test_a_double_submit_of_an_admin_change_succeeds(
 async def test_an_admin_form_of_another_viewer_changes_nothing(
     app: TestApp, ada: Browser, grace: Browser, alice: Browser
 ) -> None:
-    before, viewer = await everything(app), await id_of(app, "Grace")
+    before, viewer = await all_rows(app), await id_of(app, "Grace")
     for action, fields in ACTIONS:
-        for ask in (Browser.post, Browser.post_fragment):
-            answer = await act(app, ada, "Alice", action, ask, **fields, viewer=viewer)
+        for send in (Browser.post, Browser.post_fragment):
+            answer = await act(app, ada, "Alice", action, send, **fields, viewer=viewer)
             assert (answer.status_code, "You are logged in as Ada" in answer.text) == (409, True)
-    assert await everything(app) == before
+    assert await all_rows(app) == before
 
 
 @pytest.mark.asvs("S97")

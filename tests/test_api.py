@@ -51,7 +51,7 @@ async def test_the_session_endpoint_deletes_a_revoked_cookie(app: TestApp, alice
 async def test_an_api_error_is_problem_details(
     alice: Browser, method: str, path: str, status: int
 ) -> None:
-    assert is_a_problem(await alice.ask(method, path), status)
+    assert is_a_problem(await alice.request(method, path), status)
 
 
 async def test_the_session_endpoint_costs_one_query(app: TestApp, alice: Browser) -> None:

@@ -22,7 +22,7 @@ from web.routes import routes
 ROOT = Path(__file__).parent.parent
 Tree = dict[str, str]
 
-FOR_ANYONE = {  # These coroutines of db/access need no viewer.
+WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/signup.py:is_email_taken",
     "db/access/signup.py:sign_up",
     "db/access/signup.py:sign_up_privately",
@@ -147,7 +147,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.cli": ("db", "web"),
 }
 FROM_THE_HOST_HEADER = re.compile(r"(\brequest|\bRequest\(.*\))\.(url|base_url|url_for)")
-LAZY_NAMES = {"utils", "helpers", "services", "common", "manager"}
+VAGUE_NAMES = {"utils", "helpers", "services", "common", "manager"}
 
 
 def tree(*folders: str, suffix: str = ".py") -> Tree:
@@ -177,7 +177,7 @@ def is_in(module: str, packages: tuple[str, ...]) -> bool:
 # Each rule takes a tree and yields its violations.
 
 
-def db_knows_no_http(files: Tree) -> Iterator[str]:
+def db_imports_no_http(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         if path.startswith("db/"):
             yield from (
@@ -187,7 +187,7 @@ def db_knows_no_http(files: Tree) -> Iterator[str]:
             )
 
 
-def packages_import_only_what_lies_below(files: Tree) -> Iterator[str]:
+def packages_import_only_listed_packages(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         module = path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
         package = max((name for name in IMPORTS if is_in(module, (name,))), key=len, default=None)
@@ -210,7 +210,7 @@ def imported_names(source: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def nothing_is_exported_twice(files: Tree) -> Iterator[str]:
+def modules_do_not_reexport(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         module = ast.parse(source)
         docstring = ast.get_docstring(module)
@@ -244,7 +244,7 @@ def web_calls_no_method_of_the_store(files: Tree) -> Iterator[str]:
         if path.startswith("web/") and path not in WIRING:
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.Attribute) and is_store(node.value):
-                    yield f"{path}:{node.lineno} reaches into the store: .{node.attr}"
+                    yield f"{path}:{node.lineno} uses an attribute of the store: .{node.attr}"
 
 
 def is_store(node: ast.expr) -> bool:
@@ -253,7 +253,7 @@ def is_store(node: ast.expr) -> bool:
     )
 
 
-def endpoints_stand_alone(files: Tree) -> Iterator[str]:
+def endpoints_do_not_import_each_other(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         if path.startswith("web/endpoints/"):
             yield from (
@@ -263,18 +263,20 @@ def endpoints_stand_alone(files: Tree) -> Iterator[str]:
             )
 
 
-def the_first_parameter_says_who_may_call(files: Tree) -> Iterator[str]:
+def the_first_parameter_is_the_caller(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         if path.startswith("db/access/"):
             for node in ast.parse(source).body:
                 if isinstance(node, ast.AsyncFunctionDef) and not node.name.startswith("_"):
                     first = (
-                        ast.unparse(node.args.args[0].annotation) if node.args.args else "nobody"
+                        ast.unparse(node.args.args[0].annotation)
+                        if node.args.args
+                        else "no parameter"
                     )
                     if first not in ("Store", "Viewer", "Admin", "Operator"):
                         yield f"{path}:{node.name} takes {first}"
-                    if first == "Store" and f"{path}:{node.name}" not in FOR_ANYONE:
-                        yield f"{path}:{node.name} may be called by anyone, and is not listed"
+                    if first == "Store" and f"{path}:{node.name}" not in WITHOUT_VIEWER:
+                        yield f"{path}:{node.name} takes a Store, and is not listed in WITHOUT_VIEWER"
 
 
 def a_change_verifies_the_viewer_again(files: Tree) -> Iterator[str]:
@@ -289,7 +291,7 @@ def a_change_verifies_the_viewer_again(files: Tree) -> Iterator[str]:
                         yield f"{path}:{node.name} does not verify the viewer in its transaction"
 
 
-def claims_open_no_data(files: Tree) -> Iterator[str]:
+def claims_do_not_give_access_to_data(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         names = list(imports(source))
         if path.startswith("db/access/") and "db.viewer.Claims" in names:
@@ -304,17 +306,17 @@ def there_is_no_global_database(files: Tree) -> Iterator[str]:
             if isinstance(node, ast.Assign) and re.search(
                 r"\b(Database|make_store|Store)\(", ast.unparse(node.value)
             ):
-                yield f"{path}:{node.lineno} holds a database for everybody"
+                yield f"{path}:{node.lineno} creates a global database"
 
 
-def one_module_speaks_htmx(files: Tree) -> Iterator[str]:
+def one_module_uses_htmx_attributes(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         if (
             path.startswith("web/")
             and path != "web/rendering/responses.py"
             and re.search(r"[\"'<]hx-", code_of(source), re.I)
         ):
-            yield f"{path} speaks htmx"
+            yield f"{path} contains an htmx attribute or header"
 
 
 def code_of(source: str) -> str:
@@ -333,7 +335,7 @@ def code_of(source: str) -> str:
 
 
 def classes_do_not_inherit(files: Tree) -> Iterator[str]:
-    ours = {
+    project_classes = {
         node.name
         for source in files.values()
         for node in ast.walk(ast.parse(source))
@@ -342,24 +344,24 @@ def classes_do_not_inherit(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.ClassDef):
-                bases = {ast.unparse(base) for base in node.bases} & ours
+                bases = {ast.unparse(base) for base in node.bases} & project_classes
                 if bases and bases != {"AppError"} and (node.name, bases) != ("Admin", {"Viewer"}):
                     yield f"{path}: {node.name} inherits from {bases}"
 
 
-def names_say_something(files: Tree) -> Iterator[str]:
+def module_names_are_specific(files: Tree) -> Iterator[str]:
     for path in files:
-        if LAZY_NAMES & set(Path(path).with_suffix("").parts):
-            yield f"{path} is a drawer for everything"
+        if VAGUE_NAMES & set(Path(path).with_suffix("").parts):
+            yield f"{path} has a vague name"
 
 
-def modules_open_with_a_sentence(files: Tree) -> Iterator[str]:
+def modules_have_a_docstring(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         if not ast.get_docstring(ast.parse(source)):
-            yield f"{path} does not say what it is"
+            yield f"{path} has no docstring"
 
 
-def guards_trust_no_header(files: Tree) -> Iterator[str]:
+def guards_do_not_use_the_host_header(files: Tree) -> Iterator[str]:
     """`request.url` and `base_url` are built from the Host header (CVE-2026-48710)."""
     for path, source in files.items():
         for node in ast.walk(ast.parse(source)):
@@ -372,7 +374,7 @@ def guards_trust_no_header(files: Tree) -> Iterator[str]:
 def markup_is_escaped(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         if path.endswith(".py") and re.search(r"\bMarkup\(", source):
-            yield f"{path} calls text markup"
+            yield f"{path} calls Markup"
         if path.endswith(".html"):
             for pattern in (
                 r"\|\s*safe\b",
@@ -392,20 +394,20 @@ def markup_is_escaped(files: Tree) -> Iterator[str]:
 SQL = re.compile(r"[fr]*['\"]+\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 
 
-def sql_is_never_glued(files: Tree) -> Iterator[str]:
+def sql_is_never_concatenated(files: Tree) -> Iterator[str]:
     """SQL is built neither by an f-string nor by `+`, `%` or `format`."""
     for path, source in files.items():
         for node in ast.walk(ast.parse(source)):
-            is_glue = isinstance(node, ast.JoinedStr) or (
+            is_concatenation = isinstance(node, ast.JoinedStr) or (
                 isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mod)
             )
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                is_glue = node.func.attr == "format"
-            if is_glue and SQL.match(ast.unparse(node)):
-                yield f"{path}:{node.lineno} glues SQL"
+                is_concatenation = node.func.attr == "format"
+            if is_concatenation and SQL.match(ast.unparse(node)):
+                yield f"{path}:{node.lineno} concatenates SQL"
 
 
-def a_token_is_never_opened_without_a_key(files: Tree) -> Iterator[str]:
+def a_token_is_never_decoded_without_a_key(files: Tree) -> Iterator[str]:
     """Some libraries skip the verification if the key is None, or use a key from the token."""
     for path, source in files.items():
         for node in ast.walk(ast.parse(source)):
@@ -419,70 +421,73 @@ def a_token_is_never_opened_without_a_key(files: Tree) -> Iterator[str]:
                     yield f"{path}:{node.lineno} passes no key"
 
 
-def a_silenced_warning_says_why(files: Tree) -> Iterator[str]:
+def a_suppressed_warning_has_a_reason(files: Tree) -> Iterator[str]:
     """A suppressed security warning states its reason in brackets."""
     for path, source in files.items():
         for number, line in enumerate(source.splitlines(), 1):
             if re.search(r"#\s*(noqa:\s*S\d|nosec)", line) and not re.search(
                 r"#.*\(\w[^)]+\)", line
             ):
-                yield f"{path}:{number} does not say why"
+                yield f"{path}:{number} states no reason"
 
 
 RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
-    (db_knows_no_http, {"db/x.py": "import starlette.requests"}),
-    (db_knows_no_http, {"db/access/x.py": "from web.forms.form import Form"}),
+    (db_imports_no_http, {"db/x.py": "import starlette.requests"}),
+    (db_imports_no_http, {"db/access/x.py": "from web.forms.form import Form"}),
     (web_writes_no_sql, {"web/endpoints/x.py": "from sqlalchemy import select"}),
-    (packages_import_only_what_lies_below, {"web/endpoints/x.py": "from db.tables import users"}),
-    (packages_import_only_what_lies_below, {"web/endpoints/x.py": "import db.store"}),
+    (packages_import_only_listed_packages, {"web/endpoints/x.py": "from db.tables import users"}),
+    (packages_import_only_listed_packages, {"web/endpoints/x.py": "import db.store"}),
     (
-        packages_import_only_what_lies_below,
+        packages_import_only_listed_packages,
         {"web/endpoints/x.py": "from db.sessions.lifecycle import end_session"},
     ),
     (
-        packages_import_only_what_lies_below,
+        packages_import_only_listed_packages,
         {"web/rendering/x.py": "from db.viewer import Me, Viewer"},
     ),
     (
-        packages_import_only_what_lies_below,
+        packages_import_only_listed_packages,
         {"web/http/x.py": "from web.rendering.responses import page"},
     ),
-    (packages_import_only_what_lies_below, {"web/app.py": "from web.server.runner import serve"}),
+    (packages_import_only_listed_packages, {"web/app.py": "from web.server.runner import serve"}),
     (
-        packages_import_only_what_lies_below,
+        packages_import_only_listed_packages,
         {"db/access/x.py": "from db.maintenance.pruning import prune"},
     ),
     (
-        packages_import_only_what_lies_below,
+        packages_import_only_listed_packages,
         {"db/rate_limits/buckets.py": "from db.audit.log import record"},
     ),
-    (packages_import_only_what_lies_below, {"db/sessions/x.py": "from db.accounts import add"}),
-    (packages_import_only_what_lies_below, {"db/store.py": "from db.tables import users"}),
+    (packages_import_only_listed_packages, {"db/sessions/x.py": "from db.accounts import add"}),
+    (packages_import_only_listed_packages, {"db/store.py": "from db.tables import users"}),
     (
-        packages_import_only_what_lies_below,
+        packages_import_only_listed_packages,
         {"db/crypto/x.py": "def f():\n    from db import clock"},
     ),
-    (packages_import_only_what_lies_below, {"db/misplaced.py": ""}),
+    (packages_import_only_listed_packages, {"db/misplaced.py": ""}),
     (
-        nothing_is_exported_twice,
+        modules_do_not_reexport,
         {"db/sessions/__init__.py": "from db.sessions.claims import decode_claims"},
     ),
-    (nothing_is_exported_twice, {"db/audit/__init__.py": '"""The audit log."""\nX = 1'}),
-    (nothing_is_exported_twice, {"db/x.py": '__all__ = ["peek"]'}),
-    (nothing_is_exported_twice, {"db/x.py": "from db.viewer import ClientInfo as ClientInfo"}),
+    (modules_do_not_reexport, {"db/audit/__init__.py": '"""The audit log."""\nX = 1'}),
+    (modules_do_not_reexport, {"db/x.py": '__all__ = ["peek"]'}),
+    (modules_do_not_reexport, {"db/x.py": "from db.viewer import ClientInfo as ClientInfo"}),
     (
         web_calls_no_method_of_the_store,
         {"web/x.py": "async def f(request): await request.app.state.store.one(A)"},
     ),
     (web_calls_no_method_of_the_store, {"web/x.py": "def f(viewer): return viewer.store.now()"}),
-    (endpoints_stand_alone, {"web/endpoints/x.py": "from web.endpoints.login import submit"}),
-    (endpoints_stand_alone, {"web/endpoints/x.py": "from web.endpoints import login"}),
     (
-        the_first_parameter_says_who_may_call,
+        endpoints_do_not_import_each_other,
+        {"web/endpoints/x.py": "from web.endpoints.login import submit"},
+    ),
+    (endpoints_do_not_import_each_other, {"web/endpoints/x.py": "from web.endpoints import login"}),
+    (
+        the_first_parameter_is_the_caller,
         {"db/access/x.py": "async def get_all(user_id: str): ..."},
     ),
     (
-        the_first_parameter_says_who_may_call,
+        the_first_parameter_is_the_caller,
         {"db/access/x.py": "async def get_all(store: Store): ..."},
     ),
     (
@@ -491,19 +496,25 @@ RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
             "db/access/x.py": "async def f(viewer: Viewer):\n    async with viewer.store.transaction(): ..."
         },
     ),
-    (claims_open_no_data, {"db/access/x.py": "from db.viewer import Claims"}),
-    (claims_open_no_data, {"web/http/session.py": "from db.viewer import issue_viewer"}),
-    (there_is_no_global_database, {"db/store.py": "database = Database('sqlite:///x')"}),
-    (one_module_speaks_htmx, {"web/x.py": "def f(request): return request.headers['HX-Request']"}),
-    (classes_do_not_inherit, {"db/x.py": "class A: ...\nclass B(A): ..."}),
-    (names_say_something, {"web/utils.py": ""}),
-    (modules_open_with_a_sentence, {"web/x.py": "a = 1"}),
+    (claims_do_not_give_access_to_data, {"db/access/x.py": "from db.viewer import Claims"}),
     (
-        guards_trust_no_header,
+        claims_do_not_give_access_to_data,
+        {"web/http/session.py": "from db.viewer import issue_viewer"},
+    ),
+    (there_is_no_global_database, {"db/store.py": "database = Database('sqlite:///x')"}),
+    (
+        one_module_uses_htmx_attributes,
+        {"web/x.py": "def f(request): return request.headers['HX-Request']"},
+    ),
+    (classes_do_not_inherit, {"db/x.py": "class A: ...\nclass B(A): ..."}),
+    (module_names_are_specific, {"web/utils.py": ""}),
+    (modules_have_a_docstring, {"web/x.py": "a = 1"}),
+    (
+        guards_do_not_use_the_host_header,
         {"web/middleware/request_limits.py": "def f(request): return request.url.path"},
     ),
     (
-        guards_trust_no_header,
+        guards_do_not_use_the_host_header,
         {
             "web/middleware/request_limits.py": "def f(scope): return Request(scope, receive).base_url"
         },
@@ -513,20 +524,20 @@ RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
     (markup_is_escaped, {"partials/x.html": '<p style="color: red">'}),
     (markup_is_escaped, {"partials/x.html": '<p data-hx-trigger="click[x]">'}),
     (markup_is_escaped, {"partials/x.html": '<p hx-get="/x">'}),
-    (sql_is_never_glued, {"db/x.py": "f'SELECT * FROM users WHERE id = {id}'"}),
-    (sql_is_never_glued, {"db/x.py": "'SELECT * FROM users WHERE id = ' + id"}),
-    (sql_is_never_glued, {"db/x.py": "'DELETE FROM users WHERE id = %s' % id"}),
-    (sql_is_never_glued, {"db/x.py": "'DELETE FROM {}'.format(table)"}),
+    (sql_is_never_concatenated, {"db/x.py": "f'SELECT * FROM users WHERE id = {id}'"}),
+    (sql_is_never_concatenated, {"db/x.py": "'SELECT * FROM users WHERE id = ' + id"}),
+    (sql_is_never_concatenated, {"db/x.py": "'DELETE FROM users WHERE id = %s' % id"}),
+    (sql_is_never_concatenated, {"db/x.py": "'DELETE FROM {}'.format(table)"}),
     (
-        a_token_is_never_opened_without_a_key,
+        a_token_is_never_decoded_without_a_key,
         {"db/crypto/key_ring.py": "claims = decode(token, key=None)"},
     ),
     (
-        a_token_is_never_opened_without_a_key,
+        a_token_is_never_decoded_without_a_key,
         {"db/crypto/key_ring.py": "claims = jwt.decode(token, None)"},
     ),
-    (a_silenced_warning_says_why, {"web/x.py": "PASSWORD = 'x'  # noqa: S105"}),
-    (a_silenced_warning_says_why, {"web/x.py": "PASSWORD = 'x'  # nosec B105"}),
+    (a_suppressed_warning_has_a_reason, {"web/x.py": "PASSWORD = 'x'  # noqa: S105"}),
+    (a_suppressed_warning_has_a_reason, {"web/x.py": "PASSWORD = 'x'  # nosec B105"}),
 ]
 rules = list(dict.fromkeys(rule for rule, _ in RULES))
 

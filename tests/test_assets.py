@@ -12,7 +12,7 @@ from tests.browser_client import Browser, read
 from web.rendering.assets import STATIC
 
 KB = 1000
-PACKED = {"Accept-Encoding": "gzip"}
+ACCEPT_GZIP = {"Accept-Encoding": "gzip"}
 
 
 async def assets_of(anonymous: Browser) -> list[str]:
@@ -76,7 +76,7 @@ async def test_htmx_has_the_reviewed_hash(anonymous: Browser) -> None:
     )
 
 
-ELSEWHERE = [
+UNSERVED_PATHS = [
     "/static",
     "/static/",
     "/static/app.css",
@@ -97,7 +97,7 @@ ELSEWHERE = [
 
 @pytest.mark.asvs("S77")
 async def test_only_known_static_files_are_served(anonymous: Browser) -> None:
-    assert [path for path in ELSEWHERE if (await anonymous.get(path)).status_code != 404] == []
+    assert [path for path in UNSERVED_PATHS if (await anonymous.get(path)).status_code != 404] == []
 
 
 @pytest.mark.asvs("S77")
@@ -112,7 +112,7 @@ async def test_a_request_for_1000_ranges_returns_the_file_once(anonymous: Browse
 
 
 async def test_the_sign_up_page_has_at_most_6_kb(anonymous: Browser) -> None:
-    answer, body = await raw(anonymous, "/signup", **PACKED)
+    answer, body = await raw(anonymous, "/signup", **ACCEPT_GZIP)
     assert answer.headers["content-encoding"] == "gzip"
     assert len(body) <= 6 * KB
 
@@ -146,13 +146,13 @@ async def test_the_stylesheet_has_at_most_8_kb_and_the_scripts_18_kb(
     page = read(await anonymous.get("/signup"))
     styles = [link.attrs["href"] for link in page.all("link", rel="stylesheet")]
     scripts = [script.attrs["src"] for script in page.all("script")]
-    weights = [
-        sum([len((await raw(anonymous, path, **PACKED))[1]) for path in paths])
+    sizes = [
+        sum([len((await raw(anonymous, path, **ACCEPT_GZIP))[1]) for path in paths])
         for paths in (styles, scripts)
     ]
     assert len(styles) == 1
-    assert weights[0] <= 8 * KB
-    assert weights[1] <= 18 * KB
+    assert sizes[0] <= 8 * KB
+    assert sizes[1] <= 18 * KB
 
 
 async def test_a_live_check_response_has_at_most_1024_bytes(

@@ -27,16 +27,16 @@ from web.settings.paths import ROOT
 
 NEW = "another-No.7 to the sea"
 WRONG = "not-her-No.3 key"
-HOME = "192.0.2.14"
-FIREFOX_HERE, IPHONE_HERE = "Firefox on Linux", "Safari on iPhone"
-TRAIL = """
-    SELECT event, outcome, actor, by_whom.name AS who, on_whom.name AS whom, session_id, address, browser, detail
-    FROM audit LEFT JOIN users AS by_whom ON by_whom.id = actor_id LEFT JOIN users AS on_whom ON on_whom.id = target_id
+CLIENT_IP = "192.0.2.14"
+FIREFOX_NAME, IPHONE_NAME = "Firefox on Linux", "Safari on iPhone"
+SELECT_ENTRIES = """
+    SELECT event, outcome, actor, actors.name AS actor_name, targets.name AS target_name, session_id, address, browser, detail
+    FROM audit LEFT JOIN users AS actors ON actors.id = actor_id LEFT JOIN users AS targets ON targets.id = target_id
     ORDER BY number
 """
 
 
-class Row(NamedTuple):
+class Entry(NamedTuple):
     """An entry of the audit log, with the session by the name that the tests give it, such as
     `alice`.
     """
@@ -44,16 +44,16 @@ class Row(NamedTuple):
     event: str
     outcome: str = "done"
     actor: str = "user"
-    who: str | None = "Alice"
-    whom: str | None = "Alice"
+    actor_name: str | None = "Alice"
+    target_name: str | None = "Alice"
     session: str = "alice"
-    address: str = HOME
-    browser: str = FIREFOX_HERE
+    ip_address: str = CLIENT_IP
+    browser: str = FIREFOX_NAME
     detail: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass
-class Cast:
+class Users:
     """The users of these tests, and the names of their sessions."""
 
     app: TestApp
@@ -65,17 +65,21 @@ class Cast:
     charlie: Browser
     sessions: dict[str, str]
 
-    async def trail(self) -> list[Row]:
-        rows = await self.app.rows(TRAIL)
+    async def entries(self) -> list[Entry]:
+        rows = await self.app.rows(SELECT_ENTRIES)
         return [
-            Row(*row[:5], self.sessions.get(row[5], row[5]), *row[6:8], json.loads(row[8] or "{}"))
+            Entry(
+                *row[:5], self.sessions.get(row[5], row[5]), *row[6:8], json.loads(row[8] or "{}")
+            )
             for row in rows
         ]
 
     async def id_of(self, name: str) -> str:
         return (await self.app.rows(f"SELECT id FROM users WHERE name = '{name}'"))[0][0]
 
-    async def at(self, name: str, action: str, by: Browser | None = None, **fields: str) -> None:
+    async def change_user(
+        self, name: str, action: str, by: Browser | None = None, **fields: str
+    ) -> None:
         """Changes the user with that name as an administrator, who is Ada by default."""
         await (by or self.ada).post(f"/admin/users/{await self.id_of(name)}/{action}", fields)
 
@@ -95,107 +99,112 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-async def assemble(app: TestApp) -> Cast:
+async def assemble(app: TestApp) -> Users:
     """Creates Alice with two devices, Bob, two administrators and an anonymous user."""
     alice, bob = await app.sign_up_user("Alice"), await app.sign_up_user("Bob")
     phone = replace(await app.browser("Alice"), user_agent=IPHONE)
     await phone.log_in()
     ada, grace = await app.admin("Ada"), await app.admin("Grace")
-    cast = Cast(app, alice, phone, bob, ada, grace, await app.browser("Charlie"), {})
+    users = Users(app, alice, phone, bob, ada, grace, await app.browser("Charlie"), {})
     for name in ("alice", "phone", "bob", "ada", "grace"):
-        cast.sessions[await cast.session_of(getattr(cast, name))] = name
-    return cast
+        users.sessions[await users.session_of(getattr(users, name))] = name
+    return users
 
 
 @pytest.fixture
-async def cast(app: TestApp) -> Cast:
+async def users(app: TestApp) -> Users:
     return await assemble(app)
 
 
 # Recorded entries
 
-Act = Callable[[Cast], Awaitable[object]]
-ANONYMOUS = {"actor": "anonymous", "who": None, "session": ""}
-BY_ADA = {"who": "Ada", "session": "ada"}
-OPERATOR = {"actor": "operator", "who": None, "session": "", "address": "", "browser": ""}
+Action = Callable[[Users], Awaitable[object]]
+ANONYMOUS = {"actor": "anonymous", "actor_name": None, "session": ""}
+BY_ADA = {"actor_name": "Ada", "session": "ada"}
+OPERATOR = {"actor": "operator", "actor_name": None, "session": "", "ip_address": "", "browser": ""}
 
 
-async def end_phone(cast: Cast) -> None:
-    await cast.alice.post(f"/devices/{await cast.session_of(cast.phone)}/revoke")
+async def revoke_phone(users: Users) -> None:
+    await users.alice.post(f"/devices/{await users.session_of(users.phone)}/revoke")
 
 
-async def end_own(cast: Cast) -> None:
-    await cast.alice.post(f"/devices/{await cast.session_of(cast.alice)}/revoke")
+async def revoke_own(users: Users) -> None:
+    await users.alice.post(f"/devices/{await users.session_of(users.alice)}/revoke")
 
 
-async def demote_the_last(cast: Cast) -> None:
-    await cast.at("Grace", "role", role="user")
-    await cast.at("Ada", "role", role="user")
+async def demote_the_last(users: Users) -> None:
+    await users.change_user("Grace", "role", role="user")
+    await users.change_user("Ada", "role", role="user")
 
 
-async def disable_the_last(cast: Cast) -> None:
-    await cast.at("Grace", "disable")
-    await cast.at("Ada", "disable")
+async def disable_the_last(users: Users) -> None:
+    await users.change_user("Grace", "disable")
+    await users.change_user("Ada", "disable")
 
 
-async def enable_again(cast: Cast) -> None:
-    await cast.at("Bob", "disable")
-    cast.app.clock.move(minutes=1)
-    await cast.at("Bob", "enable")
+async def enable_again(users: Users) -> None:
+    await users.change_user("Bob", "disable")
+    users.app.clock.move(minutes=1)
+    await users.change_user("Bob", "enable")
 
 
-def post(path: str, **fields: str) -> Act:
-    return lambda cast: cast.alice.post(path, fields)
+def post(path: str, **fields: str) -> Action:
+    return lambda users: users.alice.post(path, fields)
 
 
-def as_operator(function: Callable, **given: object) -> Act:
-    return lambda cast: function(Operator(cast.app.store), **given)
+def as_operator(function: Callable, **given: object) -> Action:
+    return lambda users: function(Operator(users.app.store), **given)
 
 
 # Each function changes something, and the newest entry must equal the expected one.
-CHANGES: dict[str, tuple[Act, Row]] = {
-    "log-out": (post("/logout"), Row("logout")),
+CHANGES: dict[str, tuple[Action, Entry]] = {
+    "log-out": (post("/logout"), Entry("logout")),
     "profile": (
         post("/account", name="Alice", slug="alice-a", phone="+49 30 1234"),
-        Row("profile.change", detail={"fields": "slug phone"}),
+        Entry("profile.change", detail={"fields": "slug phone"}),
     ),
     "password": (
         post("/account/password", current_password=PASSWORD, password=NEW),
-        Row("password.change"),
+        Entry("password.change"),
     ),
     "one device": (
-        end_phone,
-        Row("session.end", detail={"session": "phone", "device": IPHONE_HERE}),
+        revoke_phone,
+        Entry("session.end", detail={"session": "phone", "device": IPHONE_NAME}),
     ),
-    "one's own device": (end_own, Row("logout")),
+    "one's own device": (revoke_own, Entry("logout")),
     "the other devices": (
         post("/devices/revoke-others"),
-        Row("session.end-others", detail={"ended": 1}),
+        Entry("session.end-others", detail={"ended": 1}),
     ),
-    "all devices": (post("/devices/revoke-all"), Row("session.end-all", detail={"ended": 2})),
+    "all devices": (post("/devices/revoke-all"), Entry("session.end-all", detail={"ended": 2})),
     "role": (
-        lambda cast: cast.at("Alice", "role", role="admin"),
-        Row("role.change", detail={"from": "user", "to": "admin"}, **BY_ADA),
+        lambda users: users.change_user("Alice", "role", role="admin"),
+        Entry("role.change", detail={"from": "user", "to": "admin"}, **BY_ADA),
     ),
     "one's own role": (
-        lambda cast: cast.at("Ada", "role", role="user"),
-        Row("role.change", whom="Ada", detail={"from": "admin", "to": "user"}, **BY_ADA),
+        lambda users: users.change_user("Ada", "role", role="user"),
+        Entry("role.change", target_name="Ada", detail={"from": "admin", "to": "user"}, **BY_ADA),
     ),
     "team": (
-        lambda cast: cast.at("Alice", "team", team="Harbour"),
-        Row("team.change", detail={"from": "", "to": "Harbour"}, **BY_ADA),
+        lambda users: users.change_user("Alice", "team", team="Harbour"),
+        Entry("team.change", detail={"from": "", "to": "Harbour"}, **BY_ADA),
     ),
     "disable": (
-        lambda cast: cast.at("Alice", "disable"),
-        Row("account.disable", detail={"ended": 2}, **BY_ADA),
+        lambda users: users.change_user("Alice", "disable"),
+        Entry("account.disable", detail={"ended": 2}, **BY_ADA),
     ),
     "enable": (
         enable_again,
-        Row("account.enable", whom="Bob", detail={"since": "2026-11-24T09:12:00+00:00"}, **BY_ADA),
+        Entry(
+            "account.enable",
+            target_name="Bob",
+            detail={"since": "2026-11-24T09:12:00+00:00"},
+            **BY_ADA,
+        ),
     ),
     "end sessions": (
-        lambda cast: cast.at("Alice", "end-sessions"),
-        Row("session.end-all", detail={"ended": 2}, **BY_ADA),
+        lambda users: users.change_user("Alice", "end-sessions"),
+        Entry("session.end-all", detail={"ended": 2}, **BY_ADA),
     ),
     "operator, create": (
         as_operator(
@@ -205,60 +214,69 @@ CHANGES: dict[str, tuple[Act, Row]] = {
             password=Secret(PASSWORD),
             role="user",
         ),
-        Row("account.create", whom="Zoe", detail={"role": "user"}, **OPERATOR),
+        Entry("account.create", target_name="Zoe", detail={"role": "user"}, **OPERATOR),
     ),
     "operator, role": (
         as_operator(operator.set_user_role, email="alice@example.com", role="admin"),
-        Row("role.change", detail={"from": "user", "to": "admin"}, **OPERATOR),
+        Entry("role.change", detail={"from": "user", "to": "admin"}, **OPERATOR),
     ),
     "operator, password": (
         as_operator(operator.set_user_password, email="alice@example.com", password=Secret(NEW)),
-        Row("password.set", detail={"ended": 2}, **OPERATOR),
+        Entry("password.set", detail={"ended": 2}, **OPERATOR),
     ),
-    "log-in": (lambda cast: cast.charlie.post("/login", ALICE), Row("login", session="charlie")),
+    "log-in": (
+        lambda users: users.charlie.post("/login", ALICE),
+        Entry("login", session="charlie"),
+    ),
     "sign-up": (
-        lambda cast: cast.charlie.sign_up(),
-        Row("signup", who="Charlie", whom="Charlie", session="charlie"),
+        lambda users: users.charlie.sign_up(),
+        Entry("signup", actor_name="Charlie", target_name="Charlie", session="charlie"),
     ),
 }
 ALICE = {"email": "alice@example.com", "password": PASSWORD}
-REFUSALS: dict[str, tuple[Act, Row]] = {
+REFUSED_ATTEMPTS: dict[str, tuple[Action, Entry]] = {
     "log-in": (
-        lambda cast: cast.charlie.post("/login", ALICE | {"password": WRONG}),
-        Row("login", "refused", **ANONYMOUS),
+        lambda users: users.charlie.post("/login", ALICE | {"password": WRONG}),
+        Entry("login", "refused", **ANONYMOUS),
     ),
-    "log-in of nobody": (
-        lambda cast: cast.charlie.post(
+    "log-in with an unknown email": (
+        lambda users: users.charlie.post(
             "/login", {"email": "nobody@example.com", "password": WRONG}
         ),
-        Row("login", "refused", whom=None, **ANONYMOUS),
+        Entry("login", "refused", target_name=None, **ANONYMOUS),
     ),
     "sign-up": (
-        lambda cast: cast.charlie.post("/signup", ALICE | {"name": "Charlie", "password": NEW}),
-        Row("signup", "refused", **ANONYMOUS),
+        lambda users: users.charlie.post("/signup", ALICE | {"name": "Charlie", "password": NEW}),
+        Entry("signup", "refused", **ANONYMOUS),
     ),
     "password": (
         post("/account/password", current_password=WRONG, password=NEW),
-        Row("password.change", "refused"),
+        Entry("password.change", "refused"),
     ),
     "an administrator's page": (
-        lambda cast: cast.alice.get("/admin/users"),
-        Row("admin", "refused"),
+        lambda users: users.alice.get("/admin/users"),
+        Entry("admin", "refused"),
     ),
     "an administrator's fragment": (
-        lambda cast: cast.alice.get_fragment("/admin/audit"),
-        Row("admin", "refused"),
+        lambda users: users.alice.get_fragment("/admin/audit"),
+        Entry("admin", "refused"),
     ),
     "an administrator's JSON": (
-        lambda cast: cast.alice.get("/api/admin/users"),
-        Row("admin", "refused"),
+        lambda users: users.alice.get("/api/admin/users"),
+        Entry("admin", "refused"),
     ),
     "an administrator's change": (
-        lambda cast: cast.at("Bob", "role", by=cast.alice, role="admin"),
-        Row("admin", "refused"),
+        lambda users: users.change_user("Bob", "role", by=users.alice, role="admin"),
+        Entry("admin", "refused"),
     ),
-    "the last role": (demote_the_last, Row("role.change", "refused", whom="Ada", **BY_ADA)),
-    "the last account": (disable_the_last, Row("account.disable", "refused", whom="Ada", **BY_ADA)),
+    "the last role": (
+        demote_the_last,
+        Entry("role.change", "refused", target_name="Ada", **BY_ADA),
+    ),
+    "the last account": (
+        disable_the_last,
+        Entry("account.disable", "refused", target_name="Ada", **BY_ADA),
+    ),
     "operator, create": (
         as_operator(
             operator.create_user,
@@ -267,91 +285,99 @@ REFUSALS: dict[str, tuple[Act, Row]] = {
             password=Secret(PASSWORD),
             role="user",
         ),
-        Row("account.create", "refused", **OPERATOR),
+        Entry("account.create", "refused", **OPERATOR),
     ),
 }
 
 
-def describe_error(row: Row, cast: Cast) -> Row:
+def with_session_name(entry: Entry, users: Users) -> Entry:
     """Returns the entry with the session in its detail replaced by its name."""
-    session = row.detail.get("session")
+    session = entry.detail.get("session")
     return (
-        row._replace(detail={**row.detail, "session": cast.sessions[session]}) if session else row
+        entry._replace(detail={**entry.detail, "session": users.sessions[session]})
+        if session
+        else entry
     )
 
 
 @pytest.mark.asvs("S91")
-@pytest.mark.parametrize("what", CHANGES)
-async def test_a_change_is_recorded_in_one_complete_entry(cast: Cast, what: str) -> None:
-    act, expected = CHANGES[what]
-    before, state = await cast.trail(), await cast.state()
-    await act(cast)
-    if cast.charlie.cookie:
-        cast.sessions[await cast.session_of(cast.charlie)] = "charlie"
-    rows = await cast.trail()
-    assert rows[: len(before)] == before
-    assert describe_error(rows[-1], cast) == expected
-    assert len(rows) == len(before) + (2 if what == "enable" else 1)
-    assert await cast.state() != state
+@pytest.mark.parametrize("name", CHANGES)
+async def test_a_change_is_recorded_in_one_complete_entry(users: Users, name: str) -> None:
+    act, expected = CHANGES[name]
+    before, state = await users.entries(), await users.state()
+    await act(users)
+    if users.charlie.cookie:
+        users.sessions[await users.session_of(users.charlie)] = "charlie"
+    entries = await users.entries()
+    assert entries[: len(before)] == before
+    assert with_session_name(entries[-1], users) == expected
+    assert len(entries) == len(before) + (2 if name == "enable" else 1)
+    assert await users.state() != state
 
 
 @pytest.mark.asvs("S91")
-@pytest.mark.parametrize("what", REFUSALS)
-async def test_a_refused_attempt_is_recorded_in_one_entry(cast: Cast, what: str) -> None:
-    act, expected = REFUSALS[what]
-    before = await cast.trail()
-    await act(cast)
-    rows = await cast.trail()
-    assert rows[-1] == expected
+@pytest.mark.parametrize("name", REFUSED_ATTEMPTS)
+async def test_a_refused_attempt_is_recorded_in_one_entry(users: Users, name: str) -> None:
+    act, expected = REFUSED_ATTEMPTS[name]
+    before = await users.entries()
+    await act(users)
+    entries = await users.entries()
+    assert entries[-1] == expected
     # A sign-up with a taken email first attempts to log in.
-    two = what.startswith("the last") or what == "sign-up"
-    assert len(rows) == len(before) + (2 if two else 1)
+    is_recorded_twice = name.startswith("the last") or name == "sign-up"
+    assert len(entries) == len(before) + (2 if is_recorded_twice else 1)
 
 
 @pytest.mark.asvs("S91")
 async def test_the_operator_demoting_the_last_admin_is_recorded(app: TestApp, ada: Browser) -> None:
     with pytest.raises(LastAdmin):
         await app.change_role(ada, "user")
-    assert (await app.rows(TRAIL))[-1][:5] == ("role.change", "refused", "operator", None, "Ada")
+    assert (await app.rows(SELECT_ENTRIES))[-1][:5] == (
+        "role.change",
+        "refused",
+        "operator",
+        None,
+        "Ada",
+    )
 
 
-async def test_requests_without_an_event_are_not_recorded(cast: Cast) -> None:
-    before, ids = await cast.trail(), await cast.id_of("Alice")
+async def test_requests_without_an_event_are_not_recorded(users: Users) -> None:
+    before, alice_id = await users.entries(), await users.id_of("Alice")
     # These fields have their current values.
-    await cast.alice.post("/account", {"name": "Alice", "slug": "alice", "phone": ""})
-    await cast.alice.post("/account", {"name": "A"})
-    await cast.alice.post("/account", {"slug": "bob"})
-    await cast.alice.post("/account/check/name", {"name": "Zoe"})
-    await cast.alice.post("/account/password", {"current_password": PASSWORD, "password": "x"})
-    await cast.alice.post("/devices/nobodys/revoke")
-    await cast.bob.post("/devices/revoke-others")  # Bob has no other sessions.
-    await cast.at("Alice", "role", role="user")
-    await cast.at("Alice", "role", role="root")
-    await cast.at("Alice", "team", team="")
-    await cast.at("Alice", "enable")
-    await cast.ada.post("/admin/users/nobody/disable")
+    await users.alice.post("/account", {"name": "Alice", "slug": "alice", "phone": ""})
+    await users.alice.post("/account", {"name": "A"})
+    await users.alice.post("/account", {"slug": "bob"})
+    await users.alice.post("/account/check/name", {"name": "Zoe"})
+    await users.alice.post("/account/password", {"current_password": PASSWORD, "password": "x"})
+    await users.alice.post("/devices/nobodys/revoke")
+    await users.bob.post("/devices/revoke-others")  # Bob has no other sessions.
+    await users.change_user("Alice", "role", role="user")
+    await users.change_user("Alice", "role", role="root")
+    await users.change_user("Alice", "team", team="")
+    await users.change_user("Alice", "enable")
+    await users.ada.post("/admin/users/nobody/disable")
     # The form belongs to another viewer.
-    await cast.ada.post(f"/admin/users/{ids}/disable", {"viewer": ids})
-    await cast.ada.post(f"/admin/users/{ids}/disable", {}, Sec_Fetch_Site="cross-site")
-    await cast.charlie.post("/logout")
-    await cast.charlie.get("/admin/users")
-    await cast.charlie.post("/login", {"email": "alice@example.com", "password": ""})
+    await users.ada.post(f"/admin/users/{alice_id}/disable", {"viewer": alice_id})
+    await users.ada.post(f"/admin/users/{alice_id}/disable", {}, Sec_Fetch_Site="cross-site")
+    await users.charlie.post("/logout")
+    await users.charlie.get("/admin/users")
+    await users.charlie.post("/login", {"email": "alice@example.com", "password": ""})
     for path in ("/dashboard", "/devices", "/account", "/account/activity", "/api/session"):
-        await cast.alice.get(path)
-    assert await cast.trail() == before
+        await users.alice.get(path)
+    assert await users.entries() == before
 
 
-async def test_a_logout_of_an_ended_session_is_not_recorded(cast: Cast) -> None:
-    thief = await cast.app.attacker_with_cookie_of(cast.alice)
-    await cast.alice.post("/logout")
-    rows = await cast.trail()
-    assert rows[-1] == Row("logout")
-    await thief.post("/logout")
-    await cast.app.change("UPDATE sessions SET expires_at = created_at")
-    await cast.bob.post("/logout")
-    cast.app.clock.move(days=8)
-    await cast.phone.post("/logout")
-    assert await cast.trail() == rows
+async def test_a_logout_of_an_ended_session_is_not_recorded(users: Users) -> None:
+    attacker = await users.app.attacker_with_cookie_of(users.alice)
+    await users.alice.post("/logout")
+    entries = await users.entries()
+    assert entries[-1] == Entry("logout")
+    await attacker.post("/logout")
+    await users.app.change("UPDATE sessions SET expires_at = created_at")
+    await users.bob.post("/logout")
+    users.app.clock.move(days=8)
+    await users.phone.post("/logout")
+    assert await users.entries() == entries
 
 
 @pytest.mark.parametrize("environ", [{"SESSION_SECRET": "s" * 40, "SESSION_STRATEGY": "stateless"}])
@@ -366,8 +392,8 @@ async def test_stateless_sessions_record_the_same_events(
     await alice.post("/devices/revoke-all")
     await alice.log_in()
     await alice.post("/logout")
-    told = [(row[0], row[3], row[4], row[5]) for row in await app.rows(TRAIL)]
-    assert told[3:] == [
+    entries = [(row[0], row[3], row[4], row[5]) for row in await app.rows(SELECT_ENTRIES)]
+    assert entries[3:] == [
         ("session.end-all", "Ada", "Alice", ""),
         ("login", "Alice", "Alice", ""),
         ("session.end-all", "Alice", "Alice", ""),
@@ -381,32 +407,32 @@ async def test_stateless_sessions_record_the_same_events(
 
 
 @pytest.mark.asvs("S92")
-@pytest.mark.parametrize("what", CHANGES)
-async def test_a_change_that_cannot_be_recorded_is_not_made(cast: Cast, what: str) -> None:
-    act, expected = CHANGES[what]
-    if what == "enable":
-        await cast.at("Bob", "disable")
-    state, before = await cast.state(), await cast.trail()
-    await cast.app.break_inserts("audit")
+@pytest.mark.parametrize("name", CHANGES)
+async def test_a_change_that_cannot_be_recorded_is_not_made(users: Users, name: str) -> None:
+    act, expected = CHANGES[name]
+    if name == "enable":
+        await users.change_user("Bob", "disable")
+    state, before = await users.state(), await users.entries()
+    await users.app.break_inserts("audit")
     # The operator's functions raise this exception, and HTTP clients receive status 500.
     with suppress(Conflict):
-        await act(cast)
-    assert await cast.state() == state
-    await cast.app.mend_inserts("audit")
-    assert await cast.trail() == before
-    await act(cast)
-    assert describe_error((await cast.trail())[-1], cast)[:2] == expected[:2]
+        await act(users)
+    assert await users.state() == state
+    await users.app.mend_inserts("audit")
+    assert await users.entries() == before
+    await act(users)
+    assert with_session_name((await users.entries())[-1], users)[:2] == expected[:2]
 
 
 @pytest.mark.asvs("S92")
-async def test_a_change_that_is_not_made_is_not_recorded(cast: Cast) -> None:
-    before, state = await cast.trail(), await cast.state()
-    await cast.app.break_inserts("sessions")
+async def test_a_change_that_is_not_made_is_not_recorded(users: Users) -> None:
+    before, state = await users.entries(), await users.state()
+    await users.app.break_inserts("sessions")
     for act in (CHANGES["log-in"][0], CHANGES["sign-up"][0], CHANGES["password"][0]):
-        await act(cast)
-    await cast.app.mend_inserts("sessions")
-    assert await cast.state() == state
-    assert await cast.trail() == before
+        await act(users)
+    await users.app.mend_inserts("sessions")
+    assert await users.state() == state
+    assert await users.entries() == before
 
 
 @pytest.mark.asvs("S48", "S92")
@@ -414,13 +440,13 @@ async def test_the_audit_log_holds_no_secrets_and_is_append_only(
     app: TestApp,
 ) -> None:
     secrets = {PASSWORD, NEW, WRONG, "+49 30 1234"}
-    for act, _ in [*CHANGES.values(), *REFUSALS.values()]:
+    for act, _ in [*CHANGES.values(), *REFUSED_ATTEMPTS.values()]:
         for table in ("users", "sessions"):
             await app.change(f"DELETE FROM {table}")
-        cast = await assemble(app)
-        people = (cast.alice, cast.phone, cast.bob, cast.ada, cast.grace)
-        secrets |= {user.cookie for user in people}
-        secrets |= {app.store.keys.decode(user.cookie)["sid"] for user in people}
+        users = await assemble(app)
+        browsers = (users.alice, users.phone, users.bob, users.ada, users.grace)
+        secrets |= {user.cookie for user in browsers}
+        secrets |= {app.store.keys.decode(user.cookie)["sid"] for user in browsers}
         secrets |= {
             value for row in await app.rows("SELECT password_hash FROM users") for value in row
         }
@@ -428,7 +454,7 @@ async def test_the_audit_log_holds_no_secrets_and_is_append_only(
             value for row in await app.rows("SELECT token_hash FROM sessions") for value in row
         }
         before = await app.rows("SELECT * FROM audit ORDER BY number")
-        await act(cast)
+        await act(users)
         assert (await app.rows("SELECT * FROM audit ORDER BY number"))[: len(before)] == before
     stored = json.dumps(await app.rows("SELECT * FROM audit"))
     assert stored.count('"role.change"') > 3
@@ -439,14 +465,14 @@ async def test_the_audit_log_holds_no_secrets_and_is_append_only(
 
 
 @pytest.fixture
-async def limited(make_app: Callable, cheap: Passwords) -> Cast:
+async def limited(make_app: Callable, cheap: Passwords) -> Users:
     return await assemble(await make_app(hashing=cheap, RATE_LIMITS="enforce"))
 
 
 @pytest.mark.asvs("S104", "S91")
-async def test_admin_changes_are_rate_limited_per_admin(limited: Cast) -> None:
-    alices = await limited.id_of("Alice")
-    path = f"/admin/users/{alices}"
+async def test_admin_changes_are_rate_limited_per_admin(limited: Users) -> None:
+    alice_id = await limited.id_of("Alice")
+    path = f"/admin/users/{alice_id}"
     for number in range(60):
         assert (
             await limited.ada.post(f"{path}/team", {"team": f"Team {number}"})
@@ -459,10 +485,10 @@ async def test_admin_changes_are_rate_limited_per_admin(limited: Cast) -> None:
             )
             assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
     assert await limited.state() == state
-    assert (await limited.trail())[-1] == Row(
+    assert (await limited.entries())[-1] == Entry(
         "limit.reached",
         "refused",
-        whom="Ada",
+        target_name="Ada",
         detail={"limit": "admin-change", "times": 1},
         **BY_ADA,
     )
@@ -479,22 +505,26 @@ async def test_admin_changes_are_rate_limited_per_admin(limited: Cast) -> None:
 @pytest.mark.asvs("S91")
 @pytest.mark.guide("D7")
 async def test_repeated_forbidden_requests_are_recorded_once_a_minute(
-    limited: Cast,
+    limited: Users,
 ) -> None:
-    app, before = limited.app, len(await limited.trail())
+    app, before = limited.app, len(await limited.entries())
     assert (await limited.alice.get("/admin/users")).status_code == 403
     assert (await limited.alice.get("/admin/users")).status_code == 403
     writes = app.store.database._backend.writes
     for _ in range(20):
         assert (await limited.alice.get("/admin/users")).status_code == 403
     assert app.store.database._backend.writes == writes
-    assert len(await limited.trail()) == before + 1
+    assert len(await limited.entries()) == before + 1
     await limited.bob.get("/admin/audit")
-    assert len(await limited.trail()) == before + 2
+    assert len(await limited.entries()) == before + 2
     app.clock.move(seconds=61)
     for _ in range(3):
         await limited.alice.get("/admin/users")
-    assert [row.who for row in (await limited.trail())[before:]] == ["Alice", "Bob", "Alice"]
+    assert [entry.actor_name for entry in (await limited.entries())[before:]] == [
+        "Alice",
+        "Bob",
+        "Alice",
+    ]
 
 
 # The activity page
@@ -511,16 +541,16 @@ async def activity(user: Browser, query: str = "") -> list[str]:
     return sentences(answer.text)
 
 
-async def test_activity_describes_events_in_plain_words(cast: Cast) -> None:
-    await cast.charlie.post("/login", ALICE | {"password": WRONG})
-    await cast.charlie.post("/signup", ALICE | {"name": "Charlie", "password": NEW})
-    await end_phone(cast)
-    await cast.alice.post("/account", {"phone": "1", "slug": "a-l"})
-    await cast.alice.get("/admin/users")
-    await cast.at("Alice", "team", team="Harbour")
-    await cast.at("Alice", "role", role="admin")
-    await cast.at("Bob", "team", by=cast.alice, team="Harbour")
-    assert await activity(cast.alice) == [
+async def test_activity_describes_events_in_plain_words(users: Users) -> None:
+    await users.charlie.post("/login", ALICE | {"password": WRONG})
+    await users.charlie.post("/signup", ALICE | {"name": "Charlie", "password": NEW})
+    await revoke_phone(users)
+    await users.alice.post("/account", {"phone": "1", "slug": "a-l"})
+    await users.alice.get("/admin/users")
+    await users.change_user("Alice", "team", team="Harbour")
+    await users.change_user("Alice", "role", role="admin")
+    await users.change_user("Bob", "team", by=users.alice, team="Harbour")
+    assert await activity(users.alice) == [
         "You added Bob to the team Harbour",
         "An administrator made you an administrator",
         "An administrator added you to the team Harbour",
@@ -533,54 +563,54 @@ async def test_activity_describes_events_in_plain_words(cast: Cast) -> None:
         "You logged in",
         "You created your account",
     ]
-    assert (await activity(cast.bob))[0] == "An administrator added you to the team Harbour"
-    assert (await activity(cast.ada))[0] == "You made Alice an administrator"
+    assert (await activity(users.bob))[0] == "An administrator added you to the team Harbour"
+    assert (await activity(users.ada))[0] == "You made Alice an administrator"
 
 
-async def test_activity_shows_time_client_and_advice(cast: Cast) -> None:
-    await cast.charlie.post("/login", ALICE | {"password": WRONG})
-    page = read(await cast.alice.get("/account/activity"))
+async def test_activity_shows_time_client_and_advice(users: Users) -> None:
+    await users.charlie.post("/login", ALICE | {"password": WRONG})
+    page = read(await users.alice.get("/account/activity"))
     entry = page.one("ol", id="activity").all("li")[0]
     assert entry.attrs["data-outcome"] == "refused"
     assert entry.one("span", **{"class": "tag"}).text == "Refused"
     assert entry.one("time").attrs["datetime"] == "2026-11-24T09:12:00Z"
-    assert f"{FIREFOX_HERE}, from {HOME}" in entry.text
+    assert f"{FIREFOX_NAME}, from {CLIENT_IP}" in entry.text
     assert "change your password" in page.one("section").text
     assert page.one("title").text == f"Activity · {SITE_NAME}"
     assert "/account/activity" in [
-        link.attrs.get("href") for link in read(await cast.alice.get("/account")).all("a")
+        link.attrs.get("href") for link in read(await users.alice.get("/account")).all("a")
     ]
 
 
 @pytest.mark.asvs("S05", "S88")
-async def test_entries_of_other_users_are_not_shown(cast: Cast) -> None:
-    await cast.at("Alice", "team", team="Harbour")
-    await cast.charlie.post("/login", ALICE | {"password": WRONG})
-    alices, before = await cast.id_of("Alice"), await activity(cast.bob)
+async def test_entries_of_other_users_are_not_shown(users: Users) -> None:
+    await users.change_user("Alice", "team", team="Harbour")
+    await users.charlie.post("/login", ALICE | {"password": WRONG})
+    alice_id, before = await users.id_of("Alice"), await activity(users.bob)
     for query in (
-        f"?user_id={alices}",
-        f"?target_id={alices}",
+        f"?user_id={alice_id}",
+        f"?target_id={alice_id}",
         "?q=alice",
         "?actor=alice&page=1",
         "?event=login",
     ):
-        assert await activity(cast.bob, query) == before
+        assert await activity(users.bob, query) == before
     for text in ("Alice", "Harbour", "Refused</span></h3>"):
-        assert text not in (await cast.bob.get("/account/activity")).text
+        assert text not in (await users.bob.get("/account/activity")).text
     for headers in ({}, HTMX):
         for path in (
             "/admin/audit",
             "/admin/audit?q=alice",
             "/admin/audit?event=login&outcome=refused&page=1",
         ):
-            answer = await cast.bob.get(path, **headers)
+            answer = await users.bob.get(path, **headers)
             assert (answer.status_code, "Harbour" in answer.text, "Alice" in answer.text) == (
                 403,
                 False,
                 False,
             )
-            assert (await cast.charlie.get(path, **headers)).status_code in (303, 401)
-        assert (await cast.charlie.get("/account/activity", **headers)).status_code in (303, 401)
+            assert (await users.charlie.get(path, **headers)).status_code in (303, 401)
+        assert (await users.charlie.get("/account/activity", **headers)).status_code in (303, 401)
 
 
 @pytest.mark.asvs("S88")
@@ -592,11 +622,11 @@ async def test_activity_does_not_show_the_client_of_an_admin(
     await ada.post(f"/admin/users/{(await app.viewer_of(alice)).id}/team", {"team": "Harbour"})
     page = (await alice.get("/account/activity")).text
     assert "An administrator added you to the team" in page
-    assert not {text for text in ("Ada", IPHONE_HERE) if text in page}
-    assert IPHONE_HERE in (await ada.get("/admin/audit")).text
+    assert not {text for text in ("Ada", IPHONE_NAME) if text in page}
+    assert IPHONE_NAME in (await ada.get("/admin/audit")).text
 
 
-async def plant(app: TestApp, many: int) -> None:
+async def make_entries(app: TestApp, many: int) -> None:
     """Makes Alice change her profile this many times."""
     alice = await app.sign_up_user("Alice")
     for number in range(many):
@@ -604,7 +634,7 @@ async def plant(app: TestApp, many: int) -> None:
 
 
 async def test_activity_is_paginated(app: TestApp) -> None:
-    await plant(app, 51)
+    await make_entries(app, 51)
     alice = await app.browser("Alice")
     await alice.log_in()
     seen = []
@@ -619,10 +649,10 @@ async def test_activity_is_paginated(app: TestApp) -> None:
         assert all(re.fullmatch(r"/account/activity\?page=[1-3]", href) for href in links.values())
     assert (len(seen), seen[0], seen[-1]) == (53, "You logged in", "You created your account")
     assert "No older entries" in (await alice.get("/account/activity?page=4")).text
-    for garbage in ("?page=0", "?page=-1", "?page=x", "?page=%00", "?page=9999999999999999999"):
-        assert await activity(alice, garbage) == seen[:25], garbage
-    for far in ("?page=999999999", "?page=50001"):
-        assert "No older entries" in (await alice.get(f"/account/activity{far}")).text
+    for invalid in ("?page=0", "?page=-1", "?page=x", "?page=%00", "?page=9999999999999999999"):
+        assert await activity(alice, invalid) == seen[:25], invalid
+    for past_end in ("?page=999999999", "?page=50001"):
+        assert "No older entries" in (await alice.get(f"/account/activity{past_end}")).text
 
 
 # The audit page
@@ -635,26 +665,26 @@ def rows_of(page: Element) -> list[list[str]]:
     ]
 
 
-async def found(cast: Cast, query: str) -> list[list[str]]:
-    answer = await cast.ada.get(f"/admin/audit?{query}")
+async def search_entries(users: Users, query: str) -> list[list[str]]:
+    answer = await users.ada.get(f"/admin/audit?{query}")
     assert answer.status_code == 200
     page = read(answer)
     return rows_of(page) if page.all("table") else []
 
 
-async def test_the_audit_page_shows_actor_target_time_client_and_outcome(cast: Cast) -> None:
-    await cast.charlie.post("/login", {"email": "nobody@example.com", "password": WRONG})
-    await cast.charlie.post("/login", ALICE | {"password": WRONG})
-    await cast.at("Alice", "role", role="admin")
-    await cast.alice.post("/logout")
+async def test_the_audit_page_shows_actor_target_time_client_and_outcome(users: Users) -> None:
+    await users.charlie.post("/login", {"email": "nobody@example.com", "password": WRONG})
+    await users.charlie.post("/login", ALICE | {"password": WRONG})
+    await users.change_user("Alice", "role", role="admin")
+    await users.alice.post("/logout")
     today = "today at 09:12 UTC"
-    where = f"{HOME}{FIREFOX_HERE}"
-    rows = await found(cast, "")
+    client = f"{CLIENT_IP}{FIREFOX_NAME}"
+    rows = await search_entries(users, "")
     assert rows[:4] == [
-        ["Log out", "Alice", "Themselves", today, where, "Result: Done"],
-        ["Change roleuser to administrator", "Ada", "Alice", today, where, "Result: Done"],
-        ["Log in", "Not logged in", "Alice", today, where, "Result: Refused"],
-        ["Log in", "Not logged in", "No account", today, where, "Result: Refused"],
+        ["Log out", "Alice", "Themselves", today, client, "Result: Done"],
+        ["Change roleuser to administrator", "Ada", "Alice", today, client, "Result: Done"],
+        ["Log in", "Not logged in", "Alice", today, client, "Result: Refused"],
+        ["Log in", "Not logged in", "No account", today, client, "Result: Refused"],
     ]
     assert [
         "Create accountas an administrator",
@@ -666,12 +696,12 @@ async def test_the_audit_page_shows_actor_target_time_client_and_outcome(cast: C
     ] in rows
 
 
-async def test_the_audit_page_filters_by_text_event_and_outcome(cast: Cast) -> None:
-    await cast.charlie.post("/login", ALICE | {"password": WRONG})
-    await cast.at("Alice", "team", team="Harbour")
-    await cast.bob.get("/admin/users")
+async def test_the_audit_page_filters_by_text_event_and_outcome(users: Users) -> None:
+    await users.charlie.post("/login", ALICE | {"password": WRONG})
+    await users.change_user("Alice", "team", team="Harbour")
+    await users.bob.get("/admin/users")
     labels = {
-        query: [row[0] for row in await found(cast, query)]
+        query: [row[0] for row in await search_entries(users, query)]
         for query in (
             "q=ALICE",
             "q=bob@example",
@@ -692,7 +722,9 @@ async def test_the_audit_page_filters_by_text_event_and_outcome(cast: Cast) -> N
         "q=ALICE": [team, "Log in", "Log in", "Sign up"],
         "q=bob@example": ["Administrators' page", "Sign up"],
         "q=192.0.2.": [
-            row[0] for row in await found(cast, "") if not row[0].startswith("Create account")
+            row[0]
+            for row in await search_entries(users, "")
+            if not row[0].startswith("Create account")
         ],
         "q=alice&outcome=refused": ["Log in"],
         "event=team.change": [team],
@@ -706,8 +738,8 @@ async def test_the_audit_page_filters_by_text_event_and_outcome(cast: Cast) -> N
     }
 
 
-async def test_the_audit_page_ignores_invalid_parameters(cast: Cast) -> None:
-    everything = await found(cast, "")
+async def test_the_audit_page_ignores_invalid_parameters(users: Users) -> None:
+    unfiltered = await search_entries(users, "")
     for query in (
         "event=x",
         "outcome=maybe",
@@ -717,16 +749,18 @@ async def test_the_audit_page_ignores_invalid_parameters(cast: Cast) -> None:
         "page=0",
         "event=%00",
     ):
-        assert await found(cast, query) == everything, query
-    assert await found(cast, "page=x&q=bob&event=x") == await found(cast, "q=bob")
-    for far in ("page=999999999", "page=50001", "page=2"):
-        assert await found(cast, far) == []
+        assert await search_entries(users, query) == unfiltered, query
+    assert await search_entries(users, "page=x&q=bob&event=x") == await search_entries(
+        users, "q=bob"
+    )
+    for past_end in ("page=999999999", "page=50001", "page=2"):
+        assert await search_entries(users, past_end) == []
 
 
-async def test_the_audit_form_and_page_links_keep_the_filter(cast: Cast) -> None:
+async def test_the_audit_form_and_page_links_keep_the_filter(users: Users) -> None:
     for number in range(30):
-        await cast.at("Alice", "team", team=f"Team {number}")
-    page = read(await cast.ada.get("/admin/audit?q=alice&event=team.change&outcome=done"))
+        await users.change_user("Alice", "team", team=f"Team {number}")
+    page = read(await users.ada.get("/admin/audit?q=alice&event=team.change&outcome=done"))
     assert page.one("input", id="q").attrs["value"] == "alice"
     assert [option.attrs["value"] for option in page.all("option", selected=True)] == [
         "team.change",
@@ -738,7 +772,7 @@ async def test_the_audit_form_and_page_links_keep_the_filter(cast: Cast) -> None
     )
     older = page.one("a", rel="next").attrs["href"]
     assert older == "/admin/audit?q=alice&event=team.change&outcome=done&page=2"
-    page = read(await cast.ada.get(older))
+    page = read(await users.ada.get(older))
     assert [row[0] for row in rows_of(page)][-1] == "Change teaminto Team 0"
     assert page.one("a", rel="prev").attrs["href"].endswith("&page=1")
     assert page.all("a", rel="next") == []
@@ -749,23 +783,23 @@ async def test_the_audit_form_and_page_links_keep_the_filter(cast: Cast) -> None
 
 
 @pytest.mark.guide("D29")
-async def test_activity_and_audit_page_cost_two_statements(cast: Cast) -> None:
+async def test_activity_and_audit_page_cost_two_statements(users: Users) -> None:
     for number in range(30):
-        await cast.at("Alice", "team", team=f"Team {number}")
+        await users.change_user("Alice", "team", team=f"Team {number}")
     for user, path in (
-        (cast.alice, "/account/activity"),
-        (cast.ada, "/admin/audit?q=a&outcome=done"),
+        (users.alice, "/account/activity"),
+        (users.ada, "/admin/audit?q=a&outcome=done"),
     ):
-        before = cast.app.statements
+        before = users.app.statements
         page = await user.get(path)
-        assert cast.app.statements - before == 2
+        assert users.app.statements - before == 2
         fragment = await user.get_fragment(path)
         assert fragment.text.partition("</title>\n")[2].strip() in page.text
         assert len(read(fragment).all("h1")) == 1
 
 
-async def test_only_admins_have_a_link_to_the_audit_page(cast: Cast) -> None:
-    for user, expected in ((cast.ada, True), (cast.alice, False)):
+async def test_only_admins_have_a_link_to_the_audit_page(users: Users) -> None:
+    for user, expected in ((users.ada, True), (users.alice, False)):
         links = [
             link.attrs.get("href")
             for link in read(await user.get("/dashboard")).one(id="nav").all("a")
@@ -790,12 +824,16 @@ async def test_audit_pages_render_user_text_as_text(app: TestApp) -> None:
     shapes = []
     for number, text in enumerate(["Plain", *MARKUP]):
         await app.change("DELETE FROM audit", "DELETE FROM users WHERE name <> 'Ada'")
-        agent = f"{text}/1.0 Mozilla/5.0 {text} Firefox/9.0".encode("ascii", "replace").decode()
-        guest = await app.sign_up_user(text, email=f"guest{number}@example.com", user_agent=agent)
-        await ada.post(f"/admin/users/{(await app.viewer_of(guest)).id}/team", {"team": text[:40]})
+        user_agent = f"{text}/1.0 Mozilla/5.0 {text} Firefox/9.0".encode(
+            "ascii", "replace"
+        ).decode()
+        user = await app.sign_up_user(
+            text, email=f"guest{number}@example.com", user_agent=user_agent
+        )
+        await ada.post(f"/admin/users/{(await app.viewer_of(user)).id}/team", {"team": text[:40]})
         pages = [
             read(await ada.get("/account/activity")),
-            read(await guest.get("/account/activity")),
+            read(await user.get("/account/activity")),
         ]
         pages += [read(await ada.get("/admin/audit"))]
         assert text in [found.text for found in pages[0].all("bdi")] + [
@@ -809,8 +847,8 @@ async def test_audit_pages_render_user_text_as_text(app: TestApp) -> None:
     assert all(shape == shapes[0] for shape in shapes)
 
 
-async def test_a_corrupted_entry_is_still_shown(cast: Cast) -> None:
-    await cast.at("Alice", "team", team="Harbour")
+async def test_a_corrupted_entry_is_still_shown(users: Users) -> None:
+    await users.change_user("Alice", "team", team="Harbour")
     for detail in (
         "",
         "{",
@@ -819,7 +857,7 @@ async def test_a_corrupted_entry_is_still_shown(cast: Cast) -> None:
         '{"to": {"a": []}}',
         '{"times": "x", "ended": null, "fields": 7}',
     ):
-        await cast.app.change(f"UPDATE audit SET detail = '{detail}'")
+        await users.app.change(f"UPDATE audit SET detail = '{detail}'")
         for event in (
             "team.change",
             "role.change",
@@ -829,8 +867,8 @@ async def test_a_corrupted_entry_is_still_shown(cast: Cast) -> None:
             "bicycle.steal",
         ):
             for outcome in ("done", "refused", "perhaps"):
-                await cast.app.change(f"UPDATE audit SET event = '{event}', outcome = '{outcome}'")
-                for user, path in ((cast.alice, "/account/activity"), (cast.ada, "/admin/audit")):
+                await users.app.change(f"UPDATE audit SET event = '{event}', outcome = '{outcome}'")
+                for user, path in ((users.alice, "/account/activity"), (users.ada, "/admin/audit")):
                     assert (await user.get(path)).status_code == 200
 
 
@@ -852,30 +890,30 @@ def test_every_event_has_a_label_and_is_documented() -> None:
 
 @pytest.mark.asvs("S91")
 def test_every_event_of_the_registry_is_tested() -> None:
-    told = {row.event for _, row in [*CHANGES.values(), *REFUSALS.values()]} | {
+    tested = {entry.event for _, entry in [*CHANGES.values(), *REFUSED_ATTEMPTS.values()]} | {
         "limit.reached",
         "entries.left-out",
     }
-    told |= {"session.end-guessing"}
-    assert told == set(EVENT_TEXTS)
+    tested |= {"session.end-guessing"}
+    assert tested == set(EVENT_TEXTS)
 
 
 # Entry budgets
 
 
-async def count_of(cast: Cast, event: str) -> int:
-    return [row.event for row in await cast.trail()].count(event)
+async def count_of(users: Users, event: str) -> int:
+    return [entry.event for entry in await users.entries()].count(event)
 
 
 @pytest.mark.asvs("S95", "S91")
-async def test_many_changes_of_one_account_are_summarized(limited: Cast) -> None:
+async def test_many_changes_of_one_account_are_summarized(limited: Users) -> None:
     for number in range(25):
         limited.app.clock.move(seconds=2)
         assert (await limited.alice.post("/account", {"phone": str(number)})).status_code == 303
     assert await count_of(limited, "profile.change") == 10
-    told = [row for row in await limited.trail() if row.event == "entries.left-out"]
-    assert [row.detail["times"] for row in told] == [1, 10]
-    assert told[1] == Row(
+    summaries = [entry for entry in await limited.entries() if entry.event == "entries.left-out"]
+    assert [entry.detail["times"] for entry in summaries] == [1, 10]
+    assert summaries[1] == Entry(
         "entries.left-out", detail={"event": "profile.change", "limit": "entries", "times": 10}
     )
     assert (await activity(limited.alice))[
@@ -893,46 +931,52 @@ async def test_logins_from_one_network_do_not_hide_one_from_another(
     for _ in range(20):
         alice.cookie = None
         assert (await alice.log_in()).status_code == 303
-    thief = await app.browser("Alice", headers={"X-Forwarded-For": "203.0.113.9"})
-    assert (await thief.log_in()).status_code == 303
+    attacker = await app.browser("Alice", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert (await attacker.log_in()).status_code == 303
     rows = await app.rows("SELECT address FROM audit WHERE event = 'login' ORDER BY number")
-    assert rows == [(HOME,)] * 10 + [("203.0.113.9",)]
+    assert rows == [(CLIENT_IP,)] * 10 + [("203.0.113.9",)]
 
 
 @pytest.mark.asvs("S95", "S91")
-async def test_failed_logins_with_unknown_emails_do_not_hide_others(limited: Cast) -> None:
+async def test_failed_logins_with_unknown_emails_do_not_hide_others(limited: Users) -> None:
     store = limited.app.store
     async with store.transaction():
-        while await try_take_token(store, LOGIN_UNKNOWN, HOME):
+        while await try_take_token(store, LOGIN_UNKNOWN, CLIENT_IP):
             pass
     before = await count_of(limited, "login")
     await limited.charlie.post("/login", {"email": "nobody@example.com", "password": WRONG})
     assert await count_of(limited, "login") == before
-    assert (await limited.trail())[-1].detail == {"limit": "login-unknown", "times": 1}
+    assert (await limited.entries())[-1].detail == {"limit": "login-unknown", "times": 1}
     await limited.charlie.post("/login", ALICE | {"password": WRONG})
-    assert (await limited.trail())[-1] == Row("login", "refused", **ANONYMOUS)
+    assert (await limited.entries())[-1] == Entry("login", "refused", **ANONYMOUS)
 
 
 @pytest.mark.asvs("S95")
 async def test_the_accounts_of_one_client_share_an_entry_budget(
-    limited: Cast, caplog: pytest.LogCaptureFixture
+    limited: Users, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = limited.app.store
     async with store.transaction():
-        while await try_take_token(store, ENTRIES_CLIENT, HOME):
+        while await try_take_token(store, ENTRIES_CLIENT, CLIENT_IP):
             pass
     before = await count_of(limited, "profile.change")
     await limited.alice.post("/account", {"phone": "1"})
     await limited.bob.post("/account", {"phone": "2"})
     assert await count_of(limited, "profile.change") == before
-    nobody = {"actor": "system", "who": None, "whom": None, "session": "", "browser": ""}
+    system = {
+        "actor": "system",
+        "actor_name": None,
+        "target_name": None,
+        "session": "",
+        "browser": "",
+    }
     left_out = {"event": "profile.change", "limit": "entries-client", "times": 1}
-    assert (await limited.trail())[-1] == Row("entries.left-out", detail=left_out, **nobody)
+    assert (await limited.entries())[-1] == Entry("entries.left-out", detail=left_out, **system)
     assert "limit entries-client: 1 audit entries of one client were left out" in caplog.text
 
 
 @pytest.mark.asvs("S91")
-async def test_admin_changes_have_no_entry_budget(limited: Cast) -> None:
+async def test_admin_changes_have_no_entry_budget(limited: Users) -> None:
     for number in range(30):
-        await limited.at("Alice", "team", team=f"Team {number}")
+        await limited.change_user("Alice", "team", team=f"Team {number}")
     assert await count_of(limited, "team.change") == 30

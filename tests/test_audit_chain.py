@@ -28,7 +28,7 @@ COLUMNS = {
     "outcome": "'refused'",
     "actor": "'operator'",
     "actor_id": "NULL",
-    "target_id": "'somebody'",
+    "target_id": "'another-user'",
     "session_id": "'another'",
     "address": "'203.0.113.9'",
     "browser": "''",
@@ -36,7 +36,7 @@ COLUMNS = {
     "kid": "'AAAAAAAAAAAA'",
     "seal": "'" + "0" * 64 + "'",
 }
-LINKS = "number, at, event, outcome, actor, actor_id, target_id, session_id, address, browser, detail, kid, seal"
+ENTRY_COLUMNS = "number, at, event, outcome, actor, actor_id, target_id, session_id, address, browser, detail, kid, seal"
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ async def verify(app: TestApp, *options: str, secret: str = SECRET) -> tuple[int
 
 
 async def head_of(app: TestApp) -> str:
-    code, said = await verify(app)
-    assert code == 0, said
-    return re.search(r"^head: (\S+)$", said, re.M)[1]
+    code, output = await verify(app)
+    assert code == 0, output
+    return re.search(r"^head: (\S+)$", output, re.M)[1]
 
 
 async def add_rows(app: TestApp, many: int, name: str = "Alice") -> None:
@@ -74,7 +74,7 @@ async def add_rows(app: TestApp, many: int, name: str = "Alice") -> None:
 
 
 @pytest.fixture
-async def trail(app: TestApp) -> TestApp:
+async def audit_app(app: TestApp) -> TestApp:
     """Returns an application whose audit log has nine entries."""
     await add_rows(app, 9)
     assert await numbers(app) == [*range(1, 10)]
@@ -86,9 +86,9 @@ async def numbers(app: TestApp) -> list[int]:
 
 
 @pytest.mark.asvs("S92")
-async def test_an_unchanged_log_is_valid_and_the_head_is_printed(trail: TestApp) -> None:
-    ((mac,),) = await trail.rows("SELECT seal FROM audit WHERE number = 9")
-    assert await verify(trail) == (0, f"9 entries verified\nhead: 9:{mac}\n")
+async def test_an_unchanged_log_is_valid_and_the_head_is_printed(audit_app: TestApp) -> None:
+    ((mac,),) = await audit_app.rows("SELECT seal FROM audit WHERE number = 9")
+    assert await verify(audit_app) == (0, f"9 entries verified\nhead: 9:{mac}\n")
 
 
 async def test_an_empty_log_is_valid(app: TestApp, caplog: pytest.LogCaptureFixture) -> None:
@@ -99,22 +99,24 @@ async def test_an_empty_log_is_valid(app: TestApp, caplog: pytest.LogCaptureFixt
 
 @pytest.mark.asvs("S92")
 @pytest.mark.parametrize("column", COLUMNS)
-async def test_a_changed_entry_is_reported(trail: TestApp, column: str) -> None:
+async def test_a_changed_entry_is_reported(audit_app: TestApp, column: str) -> None:
     for number in (1, 5, 9):
-        ((before,),) = await trail.rows(f"SELECT {column} FROM audit WHERE number = {number}")
-        await trail.change(f"UPDATE audit SET {column} = {COLUMNS[column]} WHERE number = {number}")
-        code, said = await verify(trail)
-        assert (code, said.startswith(f"latchkey: entry {number} "), said.count("\n")) == (
+        ((before,),) = await audit_app.rows(f"SELECT {column} FROM audit WHERE number = {number}")
+        await audit_app.change(
+            f"UPDATE audit SET {column} = {COLUMNS[column]} WHERE number = {number}"
+        )
+        code, output = await verify(audit_app)
+        assert (code, output.startswith(f"latchkey: entry {number} "), output.count("\n")) == (
             1,
             True,
             1,
-        ), said
-        again = "NULL" if before is None else f"'{before}'"
-        await trail.change(f"UPDATE audit SET {column} = {again} WHERE number = {number}")
-    assert (await verify(trail))[0] == 0
+        ), output
+        original = "NULL" if before is None else f"'{before}'"
+        await audit_app.change(f"UPDATE audit SET {column} = {original} WHERE number = {number}")
+    assert (await verify(audit_app))[0] == 0
 
 
-CUTS = {
+DELETIONS = {
     "the first": ("number = 1", "entry 1 is missing"),
     "the first three": ("number < 4", "entry 1 is missing"),
     "one": ("number = 5", "entry 5 is missing"),
@@ -124,56 +126,58 @@ CUTS = {
 
 
 @pytest.mark.asvs("S92")
-@pytest.mark.parametrize("what", CUTS)
-async def test_a_deleted_entry_is_reported(trail: TestApp, what: str) -> None:
-    where, named = CUTS[what]
-    await trail.change(f"DELETE FROM audit WHERE {where}")
-    assert await verify(trail) == (1, f"latchkey: {named}\n")
-    await add_rows(trail, 2)  # Later entries do not hide the missing one.
-    assert await verify(trail) == (1, f"latchkey: {named}\n")
+@pytest.mark.parametrize("name", DELETIONS)
+async def test_a_deleted_entry_is_reported(audit_app: TestApp, name: str) -> None:
+    where, problem = DELETIONS[name]
+    await audit_app.change(f"DELETE FROM audit WHERE {where}")
+    assert await verify(audit_app) == (1, f"latchkey: {problem}\n")
+    await add_rows(audit_app, 2)  # Later entries do not hide the missing one.
+    assert await verify(audit_app) == (1, f"latchkey: {problem}\n")
 
 
 @pytest.mark.asvs("S92")
-async def test_renumbering_does_not_hide_a_deleted_entry(trail: TestApp) -> None:
-    await trail.change("DELETE FROM audit WHERE number = 5")
+async def test_renumbering_does_not_hide_a_deleted_entry(audit_app: TestApp) -> None:
+    await audit_app.change("DELETE FROM audit WHERE number = 5")
     for number in range(6, 10):
-        await trail.change(f"UPDATE audit SET number = {number - 1} WHERE number = {number}")
-    assert "entry 5 was changed or replaced" in (await verify(trail))[1]
+        await audit_app.change(f"UPDATE audit SET number = {number - 1} WHERE number = {number}")
+    assert "entry 5 was changed or replaced" in (await verify(audit_app))[1]
 
 
 @pytest.mark.asvs("S92")
 @pytest.mark.parametrize("number", [0, 10, -7])
-async def test_an_inserted_entry_is_reported(trail: TestApp, number: int) -> None:
-    copied = LINKS.replace("number", str(number), 1)
-    await trail.change(f"INSERT INTO audit ({LINKS}) SELECT {copied} FROM audit WHERE number = 9")
-    code, said = await verify(trail)
-    assert (code, said.startswith(f"latchkey: entry {number} was ")) == (1, True), said
+async def test_an_inserted_entry_is_reported(audit_app: TestApp, number: int) -> None:
+    copied = ENTRY_COLUMNS.replace("number", str(number), 1)
+    await audit_app.change(
+        f"INSERT INTO audit ({ENTRY_COLUMNS}) SELECT {copied} FROM audit WHERE number = 9"
+    )
+    code, output = await verify(audit_app)
+    assert (code, output.startswith(f"latchkey: entry {number} was ")) == (1, True), output
 
 
 @pytest.mark.asvs("S92")
-async def test_swapped_entries_are_reported(trail: TestApp) -> None:
+async def test_swapped_entries_are_reported(audit_app: TestApp) -> None:
     for was, becomes in ((4, 100), (7, 4), (100, 7)):
-        await trail.change(f"UPDATE audit SET number = {becomes} WHERE number = {was}")
-    assert "entry 4 was changed or replaced" in (await verify(trail))[1]
+        await audit_app.change(f"UPDATE audit SET number = {becomes} WHERE number = {was}")
+    assert "entry 4 was changed or replaced" in (await verify(audit_app))[1]
 
 
 @pytest.mark.asvs("S92")
-async def test_a_saved_head_reveals_a_truncated_log(trail: TestApp) -> None:
-    head = await head_of(trail)
-    assert (await verify(trail, "--head", head))[0] == 0
-    earlier = await trail.rows("SELECT number, seal, kid, proof FROM trail_head")
-    await add_rows(trail, 3)
-    head = await head_of(trail)
-    await trail.change(
+async def test_a_saved_head_reveals_a_truncated_log(audit_app: TestApp) -> None:
+    head = await head_of(audit_app)
+    assert (await verify(audit_app, "--head", head))[0] == 0
+    earlier = await audit_app.rows("SELECT number, seal, kid, proof FROM trail_head")
+    await add_rows(audit_app, 3)
+    head = await head_of(audit_app)
+    await audit_app.change(
         "DELETE FROM audit WHERE number > 9", "DELETE FROM trail_head", replaced(earlier)
     )
     # An attacker who restores an earlier head is not detected by the database alone.
-    assert (await verify(trail))[0] == 0
-    cut = (1, "latchkey: entry 10 is missing: the log was cut off after entry 9\n")
-    assert await verify(trail, "--head", head) == cut
-    await add_rows(trail, 5)
-    assert (await verify(trail))[0] == 0
-    assert await verify(trail, "--head", f"head: {head}") == (
+    assert (await verify(audit_app))[0] == 0
+    expected = (1, "latchkey: entry 10 is missing: the log was cut off after entry 9\n")
+    assert await verify(audit_app, "--head", head) == expected
+    await add_rows(audit_app, 5)
+    assert (await verify(audit_app))[0] == 0
+    assert await verify(audit_app, "--head", f"head: {head}") == (
         1,
         "latchkey: entry 12 does not match the head\n",
     )
@@ -196,36 +200,36 @@ def replaced(head: list[tuple]) -> str:
     ],
 )
 async def test_a_truncated_log_is_reported_even_after_new_entries(
-    trail: TestApp, tampering: tuple[str, ...]
+    audit_app: TestApp, tampering: tuple[str, ...]
 ) -> None:
-    await trail.change(*tampering)
-    assert (await verify(trail))[0] == 1
-    await add_rows(trail, 2)
-    assert ((await verify(trail))[0], await trail.count("trail_head")) == (1, 1)
+    await audit_app.change(*tampering)
+    assert (await verify(audit_app))[0] == 1
+    await add_rows(audit_app, 2)
+    assert ((await verify(audit_app))[0], await audit_app.count("trail_head")) == (1, 1)
 
 
 @pytest.mark.asvs("S92")
-async def test_a_changed_head_is_reported(trail: TestApp) -> None:
-    await trail.change("UPDATE trail_head SET proof = seal")
-    assert await verify(trail) == (
+async def test_a_changed_head_is_reported(audit_app: TestApp) -> None:
+    await audit_app.change("UPDATE trail_head SET proof = seal")
+    assert await verify(audit_app) == (
         1,
         "latchkey: the head, entry 9, was changed: its MAC does not match\n",
     )
 
 
-async def test_an_older_saved_head_is_still_valid(trail: TestApp) -> None:
-    heads = [await head_of(trail)]
-    await add_rows(trail, 3)
-    heads.append(await head_of(trail))
-    assert [(await verify(trail, "--head", head))[0] for head in heads] == [0, 0]
+async def test_an_older_saved_head_is_still_valid(audit_app: TestApp) -> None:
+    heads = [await head_of(audit_app)]
+    await add_rows(audit_app, 3)
+    heads.append(await head_of(audit_app))
+    assert [(await verify(audit_app, "--head", head))[0] for head in heads] == [0, 0]
 
 
 @pytest.mark.parametrize(
     "head", ["", "9", "x:y", "9:abc", "0:" + "0" * 64, "9:" + "0" * 63, "-1:" + "0" * 64]
 )
-async def test_an_invalid_head_argument_is_refused(trail: TestApp, head: str) -> None:
+async def test_an_invalid_head_argument_is_refused(audit_app: TestApp, head: str) -> None:
     if head:
-        assert await verify(trail, f"--head={head}") == (
+        assert await verify(audit_app, f"--head={head}") == (
             1,
             "latchkey: --head must be NUMBER:MAC, as `latchkey audit verify` printed it\n",
         )
@@ -235,17 +239,17 @@ async def test_an_invalid_head_argument_is_refused(trail: TestApp, head: str) ->
     DATABASE_TYPE != "sqlite", reason="only SQLite lets a column hold what it likes"
 )
 @pytest.mark.parametrize(
-    "spoilt", ["at = 'yesterday'", "at = 7", "event = x'00ff'", "seal = x'00'", "kid = 7"]
+    "corruption", ["at = 'yesterday'", "at = 7", "event = x'00ff'", "seal = x'00'", "kid = 7"]
 )
 async def test_an_unreadable_entry_is_reported_and_stops_pruning(
-    trail: TestApp, spoilt: str
+    audit_app: TestApp, corruption: str
 ) -> None:
-    await trail.change(f"UPDATE audit SET {spoilt} WHERE number = 6")
-    code, said = await verify(trail)
-    assert (code, said.startswith("latchkey: entry 6 ")) == (1, True), said
-    trail.clock.move(days=500)
-    await prune(trail.store)
-    assert await numbers(trail) == [6, 7, 8, 9]
+    await audit_app.change(f"UPDATE audit SET {corruption} WHERE number = 6")
+    code, output = await verify(audit_app)
+    assert (code, output.startswith("latchkey: entry 6 ")) == (1, True), output
+    audit_app.clock.move(days=500)
+    await prune(audit_app.store)
+    assert await numbers(audit_app) == [6, 7, 8, 9]
 
 
 # Keys
@@ -259,8 +263,8 @@ async def test_the_log_stays_valid_after_a_secret_rotation(make_app: Callable) -
     await add_rows(rotated, 3, "Bob")
     assert len({kid for (kid,) in await app.rows("SELECT kid FROM audit")}) == 2
     assert (await verify(app, secret=f"{NEW},{OLD}"))[0] == 0
-    code, said = await verify(app, secret=NEW)
-    assert (code, said) == (
+    code, output = await verify(app, secret=NEW)
+    assert (code, output) == (
         1,
         "latchkey: entry 1 was written with none of the secrets in SESSION_SECRET: "
         "append the retired one, and verify again\n",
@@ -275,8 +279,8 @@ async def test_an_entry_written_with_another_secret_is_invalid(
     app = await make_app(SESSION_SECRET=OLD)
     await add_rows(app, 3)
     ((kid,),) = await app.rows("SELECT DISTINCT kid FROM audit")
-    forger = await make_app(app.path, SESSION_SECRET=NEW)
-    await add_rows(forger, 2, "Bob")
+    attacker = await make_app(app.path, SESSION_SECRET=NEW)
+    await add_rows(attacker, 2, "Bob")
     await app.change(f"UPDATE audit SET kid = '{kid}'")
     assert (await verify(app, secret=OLD))[1].startswith("latchkey: entry 4 was changed")
 
@@ -284,50 +288,55 @@ async def test_an_entry_written_with_another_secret_is_invalid(
 # Pruning
 
 
-async def age(app: TestApp, **time: float) -> None:
+async def prune_after(app: TestApp, **time: float) -> None:
     app.clock.move(**time)
     await prune(app.store)
 
 
 @pytest.mark.asvs("S92", "S95")
-async def test_pruning_deletes_old_entries_and_keeps_the_chain_valid(trail: TestApp) -> None:
-    head = await head_of(trail)
-    await age(trail, days=400, seconds=-9)
-    assert await numbers(trail) == [*range(1, 10)]
-    await age(trail, seconds=5)
-    left = await numbers(trail)
-    assert 1 < left[0] < 9
-    assert (await verify(trail, "--head", head))[0] == 0
-    await age(trail, days=1)
-    assert await numbers(trail) == [9]  # The chain continues from the newest entry.
-    await add_rows(trail, 3)
-    assert await numbers(trail) == [9, 10, 11, 12]
-    assert (await verify(trail, "--head", head))[0] == 0
-    await age(trail, days=401)
-    assert await numbers(trail) == [12]
-    assert await verify(trail, "--head", head) == (
+async def test_pruning_deletes_old_entries_and_keeps_the_chain_valid(audit_app: TestApp) -> None:
+    head = await head_of(audit_app)
+    await prune_after(audit_app, days=400, seconds=-9)
+    assert await numbers(audit_app) == [*range(1, 10)]
+    await prune_after(audit_app, seconds=5)
+    remaining = await numbers(audit_app)
+    assert 1 < remaining[0] < 9
+    assert (await verify(audit_app, "--head", head))[0] == 0
+    await prune_after(audit_app, days=1)
+    assert await numbers(audit_app) == [9]  # The chain continues from the newest entry.
+    await add_rows(audit_app, 3)
+    assert await numbers(audit_app) == [9, 10, 11, 12]
+    assert (await verify(audit_app, "--head", head))[0] == 0
+    await prune_after(audit_app, days=401)
+    assert await numbers(audit_app) == [12]
+    assert await verify(audit_app, "--head", head) == (
         1,
         "latchkey: entry 9, the given head, has been pruned: keep a newer one\n",
     )
-    assert await trail.count("trail_anchor") == 1
+    assert await audit_app.count("trail_anchor") == 1
 
 
 @pytest.mark.asvs("S95")
-async def test_pruning_deletes_the_oldest_entries_beyond_the_maximum(trail: TestApp) -> None:
-    await prune(trail.store, max_entries=9)
-    assert await trail.count("audit") == 9
-    await prune(trail.store, max_entries=4)
-    assert await numbers(trail) == [6, 7, 8, 9]
-    await prune(trail.store, max_entries=0)
-    assert await numbers(trail) == [9]
-    assert (await verify(trail))[0] == 0
+async def test_pruning_deletes_the_oldest_entries_beyond_the_maximum(audit_app: TestApp) -> None:
+    await prune(audit_app.store, max_entries=9)
+    assert await audit_app.count("audit") == 9
+    await prune(audit_app.store, max_entries=4)
+    assert await numbers(audit_app) == [6, 7, 8, 9]
+    await prune(audit_app.store, max_entries=0)
+    assert await numbers(audit_app) == [9]
+    assert (await verify(audit_app))[0] == 0
 
 
-async def test_pruning_works_in_batches(trail: TestApp) -> None:
-    trail.clock.move(days=500)
-    older_than = trail.store.now() - ENTRY_RETENTION
-    assert [await prune_entries(trail.store, older_than, 99, 3) for _ in range(4)] == [3, 3, 2, 0]
-    assert (await verify(trail))[0] == 0
+async def test_pruning_works_in_batches(audit_app: TestApp) -> None:
+    audit_app.clock.move(days=500)
+    older_than = audit_app.store.now() - ENTRY_RETENTION
+    assert [await prune_entries(audit_app.store, older_than, 99, 3) for _ in range(4)] == [
+        3,
+        3,
+        2,
+        0,
+    ]
+    assert (await verify(audit_app))[0] == 0
 
 
 @pytest.mark.asvs("S92")
@@ -340,27 +349,27 @@ async def test_pruning_works_in_batches(trail: TestApp) -> None:
     ],
 )
 async def test_a_forged_date_does_not_make_pruning_delete_entries(
-    trail: TestApp, tampering: str, caplog: pytest.LogCaptureFixture
+    audit_app: TestApp, tampering: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await trail.change(tampering)
-    await prune(trail.store)
-    assert await numbers(trail) == [*range(1, 10)]
-    assert (await verify(trail))[1].startswith("latchkey: entry 1 ")
+    await audit_app.change(tampering)
+    await prune(audit_app.store)
+    assert await numbers(audit_app) == [*range(1, 10)]
+    assert (await verify(audit_app))[1].startswith("latchkey: entry 1 ")
     assert "pruning of the audit log has stopped: entry 1 " in caplog.text
 
 
 @pytest.mark.asvs("S92")
 async def test_a_forged_number_does_not_make_pruning_delete_entries(
-    trail: TestApp,
+    audit_app: TestApp,
 ) -> None:
     columns = "at, event, outcome, actor, session_id, address, browser, detail, kid, seal"
-    await trail.change(
+    await audit_app.change(
         f"INSERT INTO audit (number, {columns}) SELECT 1005, {columns} FROM audit WHERE number = 9"
     )
-    await prune(trail.store, max_entries=1000)
-    assert await numbers(trail) == [*range(1, 10), 1005]
-    await trail.change("DELETE FROM audit WHERE number = 1005")
-    assert (await verify(trail))[0] == 0
+    await prune(audit_app.store, max_entries=1000)
+    assert await numbers(audit_app) == [*range(1, 10), 1005]
+    await audit_app.change("DELETE FROM audit WHERE number = 1005")
+    assert (await verify(audit_app))[0] == 0
 
 
 @pytest.mark.asvs("S92")
@@ -368,25 +377,25 @@ async def test_a_forged_number_does_not_make_pruning_delete_entries(
     "tampering", ["DELETE FROM trail_head", "UPDATE trail_head SET number = 1005"]
 )
 async def test_nothing_is_pruned_without_a_valid_head(
-    trail: TestApp, tampering: str, caplog: pytest.LogCaptureFixture
+    audit_app: TestApp, tampering: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await trail.change(tampering)
-    await prune(trail.store, max_entries=4)
-    assert await numbers(trail) == [*range(1, 10)]
+    await audit_app.change(tampering)
+    await prune(audit_app.store, max_entries=4)
+    assert await numbers(audit_app) == [*range(1, 10)]
     assert "its head is missing or not valid" in caplog.text
 
 
 @pytest.mark.asvs("S92")
-async def test_pruning_stops_before_a_changed_entry(trail: TestApp) -> None:
-    await trail.change("UPDATE audit SET address = '' WHERE number = 6")
-    await age(trail, days=500)
-    assert await numbers(trail) == [6, 7, 8, 9]
-    assert (await verify(trail))[1].startswith("latchkey: entry 6 was changed")
-    await prune(trail.store, max_entries=1)
-    assert await numbers(trail) == [6, 7, 8, 9]
+async def test_pruning_stops_before_a_changed_entry(audit_app: TestApp) -> None:
+    await audit_app.change("UPDATE audit SET address = '' WHERE number = 6")
+    await prune_after(audit_app, days=500)
+    assert await numbers(audit_app) == [6, 7, 8, 9]
+    assert (await verify(audit_app))[1].startswith("latchkey: entry 6 was changed")
+    await prune(audit_app.store, max_entries=1)
+    assert await numbers(audit_app) == [6, 7, 8, 9]
 
 
-ANCHORS = {
+CHANGED_CHECKPOINTS = {
     "UPDATE trail_anchor SET number = 5": "the anchor, entry 5, was changed",
     "UPDATE trail_anchor SET seal = (SELECT seal FROM audit WHERE number = 7)": "the anchor, entry 6, was changed",
     "UPDATE trail_anchor SET kid = 'AAAAAAAAAAAA'": "the anchor, entry 6, was written with none",
@@ -399,27 +408,29 @@ ANCHORS = {
 
 
 @pytest.mark.asvs("S92")
-@pytest.mark.parametrize("tampering", ANCHORS)
-async def test_a_changed_checkpoint_is_reported(trail: TestApp, tampering: str) -> None:
-    await prune(trail.store, max_entries=3)
-    assert (await verify(trail))[0] == 0
-    await trail.change(tampering)
-    code, said = await verify(trail)
-    assert (code, said.startswith(f"latchkey: {ANCHORS[tampering]}")) == (1, True), said
+@pytest.mark.parametrize("tampering", CHANGED_CHECKPOINTS)
+async def test_a_changed_checkpoint_is_reported(audit_app: TestApp, tampering: str) -> None:
+    await prune(audit_app.store, max_entries=3)
+    assert (await verify(audit_app))[0] == 0
+    await audit_app.change(tampering)
+    code, output = await verify(audit_app)
+    assert (code, output.startswith(f"latchkey: {CHANGED_CHECKPOINTS[tampering]}")) == (1, True), (
+        output
+    )
 
 
 @pytest.mark.asvs("S92")
-async def test_a_restored_older_checkpoint_is_reported(trail: TestApp) -> None:
-    await prune(trail.store, max_entries=6)
-    ((number, mac, kid, proof),) = await trail.rows(
+async def test_a_restored_older_checkpoint_is_reported(audit_app: TestApp) -> None:
+    await prune(audit_app.store, max_entries=6)
+    ((number, mac, kid, proof),) = await audit_app.rows(
         "SELECT number, seal, kid, proof FROM trail_anchor"
     )
-    await prune(trail.store, max_entries=3)
-    await trail.change(
+    await prune(audit_app.store, max_entries=3)
+    await audit_app.change(
         "DELETE FROM trail_anchor",
         f"INSERT INTO trail_anchor VALUES ({number}, '{mac}', '{kid}', '{proof}')",
     )
-    assert (await verify(trail))[1] == "latchkey: entry 4 is missing\n"
+    assert (await verify(audit_app))[1] == "latchkey: entry 4 is missing\n"
 
 
 @pytest.mark.asvs("S92", "S94")
@@ -429,35 +440,38 @@ async def test_entries_of_a_retired_key_are_pruned_only_beyond_the_maximum(
     app = await make_app(SESSION_SECRET=OLD)
     await add_rows(app, 9)
     await prune(app.store, max_entries=8)
-    moved = await make_app(app.path, SESSION_SECRET=NEW)
-    await add_rows(moved, 3, "Bob")
-    await age(moved, days=500)
-    assert await numbers(moved) == [*range(2, 13)]
+    rotated = await make_app(app.path, SESSION_SECRET=NEW)
+    await add_rows(rotated, 3, "Bob")
+    await prune_after(rotated, days=500)
+    assert await numbers(rotated) == [*range(2, 13)]
     assert (
         "the anchor, entry 1, was written with none of the secrets in SESSION_SECRET" in caplog.text
     )
-    await prune(moved.store, max_entries=5)
-    assert await numbers(moved) == [*range(8, 13)]
-    assert (await verify(moved, secret=f"{NEW},{OLD}"))[0] == 0
+    await prune(rotated.store, max_entries=5)
+    assert await numbers(rotated) == [*range(8, 13)]
+    assert (await verify(rotated, secret=f"{NEW},{OLD}"))[0] == 0
     # The surplus entries of the retired key are deleted, and later pruning goes by age again.
-    await prune(moved.store, max_entries=3)
-    assert (await verify(moved, secret=NEW))[0] == 0
-    await prune(moved.store)
-    assert await numbers(moved) == [12]
+    await prune(rotated.store, max_entries=3)
+    assert (await verify(rotated, secret=NEW))[0] == 0
+    await prune(rotated.store)
+    assert await numbers(rotated) == [12]
 
 
 # Concurrency
 
 
-async def all_at_once(*acts: Callable) -> None:
+async def send_concurrently(*requests: Callable) -> None:
     """Repeats the calls that are answered with 503 until all of them succeed."""
-    waiting = acts
+    waiting = requests
     while waiting:
         statuses = [
-            answer.status_code for answer in await asyncio.gather(*[act() for act in waiting])
+            answer.status_code
+            for answer in await asyncio.gather(*[request() for request in waiting])
         ]
         assert set(statuses) <= {303, 503}
-        waiting = [act for act, status in zip(waiting, statuses, strict=True) if status == 503]
+        waiting = [
+            request for request, status in zip(waiting, statuses, strict=True) if status == 503
+        ]
 
 
 @pytest.mark.asvs("S91", "S92")
@@ -473,21 +487,21 @@ async def test_fifty_concurrent_logins_keep_the_chain_valid(
         await app.sign_up_user("Alice"),
         await other.sign_up_user("Bob"),
     )
-    alices = (await app.viewer_of(alice)).id
-    people = [
+    alice_id = (await app.viewer_of(alice)).id
+    browsers = [
         await (app, other)[number % 2].browser(("Alice", "Bob")[number % 2]) for number in range(50)
     ]
 
     def change(number: int) -> Callable:
         return lambda: (alice, bob)[number % 2].post("/account", {"phone": str(number)})
 
-    def put(number: int) -> Callable:
-        return lambda: ada.post(f"/admin/users/{alices}/team", {"team": f"Team {number}"})
+    def change_team(number: int) -> Callable:
+        return lambda: ada.post(f"/admin/users/{alice_id}/team", {"team": f"Team {number}"})
 
-    await all_at_once(
-        *[user.log_in for user in people],
+    await send_concurrently(
+        *[user.log_in for user in browsers],
         *[change(n) for n in range(20)],
-        *[put(n) for n in range(20)],
+        *[change_team(n) for n in range(20)],
     )
     rows = await app.count("audit")
     # There are more entries if a response came after its transaction had been committed.
@@ -495,16 +509,18 @@ async def test_fifty_concurrent_logins_keep_the_chain_valid(
     assert await numbers(app) == [*range(1, rows + 1)]
     assert (await verify(app))[0] == 0
 
-    async def sweep(one: TestApp) -> None:
+    async def prune_repeatedly(one: TestApp) -> None:
         for _ in range(5):
             await prune(one.store, max_entries=10)
 
-    log_outs = [lambda user=user: user.post("/logout") for user in people]
-    await asyncio.gather(sweep(app), sweep(other), all_at_once(*log_outs))
+    log_outs = [lambda user=user: user.post("/logout") for user in browsers]
+    await asyncio.gather(
+        prune_repeatedly(app), prune_repeatedly(other), send_concurrently(*log_outs)
+    )
     await prune(app.store, max_entries=10)
-    left = await numbers(app)
-    assert left == [*range(left[-1] - 9, left[-1] + 1)]
-    assert left[-1] >= rows + 50
+    remaining = await numbers(app)
+    assert remaining == [*range(remaining[-1] - 9, remaining[-1] + 1)]
+    assert remaining[-1] >= rows + 50
     assert (await verify(app))[0] == 0
 
 
@@ -515,46 +531,46 @@ async def test_concurrent_admin_changes_keep_the_chain_valid(
     app = await make_app()
     admins = [await app.admin(name) for name in ("Ada", "Grace")]
     ids = [(await app.viewer_of(user)).id for user in admins]
-    acts = [
-        (one, f"/admin/users/{two}/{act}")
-        for one in admins
-        for two in ids
-        for act in ("disable", "end-sessions")
+    requests = [
+        (browser, f"/admin/users/{user_id}/{action}")
+        for browser in admins
+        for user_id in ids
+        for action in ("disable", "end-sessions")
     ]
-    answers = await asyncio.gather(*[one.post(path) for one, path in acts])
+    answers = await asyncio.gather(*[browser.post(path) for browser, path in requests])
     assert {answer.status_code for answer in answers} <= {303, 403, 409, 503}
     assert (await verify(app))[0] == 0
 
 
-async def test_a_log_pruned_during_verification_is_valid(trail: TestApp) -> None:
+async def test_a_log_pruned_during_verification_is_valid(audit_app: TestApp) -> None:
     """The next entries to be read have been deleted, and the chain has a new checkpoint."""
-    await add_rows(trail, 3)
-    real, told = trail.store.database.fetch_all, []
+    await add_rows(audit_app, 3)
+    fetch_entries, pruned = audit_app.store.database.fetch_all, []
 
-    class Sweeping:
+    class PruningDatabase:
         """A database whose audit log is pruned just before the first entries are read."""
 
         def __getattr__(self, name: str) -> object:
-            return getattr(trail.store.database, name)
+            return getattr(audit_app.store.database, name)
 
         async def fetch_all(self, query: object) -> object:
-            if not told:
-                told.append(await prune(trail.store, max_entries=4))
-            return await real(query)
+            if not pruned:
+                pruned.append(await prune(audit_app.store, max_entries=4))
+            return await fetch_entries(query)
 
-    verdict = await verify_chain(replace(trail.store, database=Sweeping()))
-    assert (told, verdict.entries, verdict.problem) == ([8], 4, "")
-    assert verdict.head == ChainPosition(
-        *(await trail.rows("SELECT number, seal FROM audit ORDER BY number DESC"))[0]
+    result = await verify_chain(replace(audit_app.store, database=PruningDatabase()))
+    assert (pruned, result.entries, result.problem) == ([8], 4, "")
+    assert result.head == ChainPosition(
+        *(await audit_app.rows("SELECT number, seal FROM audit ORDER BY number DESC"))[0]
     )
 
 
-async def test_pruning_does_not_block_a_sign_up(trail: TestApp, anonymous: Browser) -> None:
-    trail.clock.move(days=500)
-    sweeping = asyncio.create_task(prune(trail.store))
+async def test_pruning_does_not_block_a_sign_up(audit_app: TestApp, anonymous: Browser) -> None:
+    audit_app.clock.move(days=500)
+    pruning = asyncio.create_task(prune(audit_app.store))
     assert (await anonymous.sign_up()).status_code == 303
-    await sweeping
-    assert (await verify(trail))[0] == 0
+    await pruning
+    assert (await verify(audit_app))[0] == 0
     assert timedelta(days=366) < ENTRY_RETENTION
 
 
@@ -563,20 +579,25 @@ async def test_pruning_does_not_block_a_sign_up(trail: TestApp, anonymous: Brows
 
 @pytest.mark.asvs("S95")
 async def test_recent_entries_are_not_deleted_without_a_warning(
-    trail: TestApp, caplog: pytest.LogCaptureFixture
+    audit_app: TestApp, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await prune(trail.store, max_entries=11)
+    await prune(audit_app.store, max_entries=11)
     assert caplog.text == ""
-    await prune(trail.store, max_entries=9)  # The log is almost full, and nothing is deleted yet.
+    await prune(
+        audit_app.store, max_entries=9
+    )  # The log is almost full, and nothing is deleted yet.
     warning = "the audit log has more than 8 entries of the last 90 days, and beyond 9 the oldest are deleted"
-    assert (warning in caplog.text, len(await numbers(trail))) == (True, 9)
+    assert (warning in caplog.text, len(await numbers(audit_app))) == (True, 9)
     caplog.clear()
-    await prune(trail.store, max_entries=4)
-    assert ("entries of the last 90 days" in caplog.text, len(await numbers(trail))) == (True, 4)
+    await prune(audit_app.store, max_entries=4)
+    assert ("entries of the last 90 days" in caplog.text, len(await numbers(audit_app))) == (
+        True,
+        4,
+    )
     caplog.clear()
-    trail.clock.move(days=91)
-    await prune(trail.store, max_entries=2)
-    assert (caplog.text, len(await numbers(trail))) == ("", 2)
+    audit_app.clock.move(days=91)
+    await prune(audit_app.store, max_entries=2)
+    assert (caplog.text, len(await numbers(audit_app))) == ("", 2)
 
 
 @pytest.mark.asvs("S92", "S94")

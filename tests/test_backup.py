@@ -59,7 +59,7 @@ def url(path: Path) -> Secret[str]:
     return Secret(f"sqlite:///{path}")
 
 
-def everything_in(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
@@ -83,15 +83,15 @@ async def test_a_backup_is_one_complete_private_file(
 async def test_a_backup_during_sign_ups_is_consistent_and_does_not_block(
     app: TestApp, tmp_path: Path
 ) -> None:
-    people = [
+    users = [
         await app.browser(f"Person {number}", f"p{number}@example.com") for number in range(60)
     ]
-    for user in people[:20]:
+    for user in users[:20]:
         await user.sign_up()
-    arriving = asyncio.gather(*[user.sign_up() for user in people[20:]])
+    sign_ups = asyncio.gather(*[user.sign_up() for user in users[20:]])
     paths = [tmp_path / f"{number}.db" for number in range(5)]
     contents = [await asyncio.to_thread(back_up, app.settings.database_url, path) for path in paths]
-    assert {answer.status_code for answer in await arriving} == {303}
+    assert {answer.status_code for answer in await sign_ups} == {303}
     counts = [content.users for content in contents]
     assert counts == sorted(counts)
     assert counts[0] >= 20
@@ -112,12 +112,12 @@ async def test_a_backup_contains_no_deleted_data(
 
 @pytest.mark.reliability("R19")
 async def test_a_backup_overwrites_no_file(app: TestApp, alice: Browser, backup: Path) -> None:
-    before = everything_in(backup.parent)
+    before = read_files(backup.parent)
     with pytest.raises(BackupError, match="already exists"):
         back_up(app.settings.database_url, backup)
     with pytest.raises(BackupError, match="already exists"):
         back_up(app.settings.database_url, app.path)
-    assert everything_in(backup.parent) == before
+    assert read_files(backup.parent) == before
 
 
 def test_a_database_of_another_program_is_not_backed_up(tmp_path: Path) -> None:
@@ -154,10 +154,10 @@ async def test_users_can_log_in_after_a_restore(
     assert (await bob.log_in()).status_code == 422
     await restored.store.database.disconnect()
     restore(restored.settings.database_url, kept, NOW.replace(hour=10))
-    assert (await bob_again(await make_app(), bob)).status_code == 303
+    assert (await log_in_again(await make_app(), bob)).status_code == 303
 
 
-async def bob_again(app: TestApp, bob: Browser):
+async def log_in_again(app: TestApp, bob: Browser):
     return await replace(bob, client=(await app.browser("Bob")).client).log_in()
 
 
@@ -214,14 +214,18 @@ def test_a_restore_that_cannot_keep_the_owner_is_refused(migrated: Path, tmp_pat
     target.write_bytes(migrated.read_bytes())
     back_up(url(target), backup)
     os.chown(target, SERVICE, SERVICE)
-    before = everything_in(tmp_path)
-    done = run_in_process("restore", target, backup, before=without("chown"))
-    assert (done.returncode, "belongs to another user" in done.stderr, done.stderr.count("\n")) == (
+    before = read_files(tmp_path)
+    completed = run_in_process("restore", target, backup, before=without("chown"))
+    assert (
+        completed.returncode,
+        "belongs to another user" in completed.stderr,
+        completed.stderr.count("\n"),
+    ) == (
         1,
         True,
         1,
     )
-    assert (everything_in(tmp_path), owner_and_mode_of(target)[0]) == (before, SERVICE)
+    assert (read_files(tmp_path), owner_and_mode_of(target)[0]) == (before, SERVICE)
 
 
 @pytest.mark.reliability("R19")
@@ -258,10 +262,10 @@ def test_the_journal_of_the_replaced_database_is_moved_with_it(
     """SQLite would apply it to the restored database."""
     target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
     back_up(url(migrated), backup)
-    left = target.with_name(f"latchkey.db{suffix}")
-    left.write_bytes(b"pages")
+    journal = target.with_name(f"latchkey.db{suffix}")
+    journal.write_bytes(b"pages")
     _, kept = restore(url(target), backup, NOW)
-    assert not left.exists()
+    assert not journal.exists()
     assert Path(f"{kept}{suffix}").read_bytes() == b"pages"
 
 
@@ -272,13 +276,13 @@ def test_the_journal_of_the_replaced_database_is_moved_with_it(
 def test_a_backup_works_without_hard_links(migrated: Path, tmp_path: Path) -> None:
     target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
     target.write_bytes(migrated.read_bytes())
-    done = run_in_process("backup", target, backup, prepare=REFUSE_LINKS)
-    assert (done.returncode, done.stderr) == (0, "")
+    completed = run_in_process("backup", target, backup, prepare=REFUSE_LINKS)
+    assert (completed.returncode, completed.stderr) == (0, "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.db", "latchkey.db"]
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
-    before = everything_in(tmp_path)
-    again = run_in_process("backup", target, backup, prepare=REFUSE_LINKS)
-    assert (again.returncode, "already exists" in again.stderr, everything_in(tmp_path)) == (
+    before = read_files(tmp_path)
+    repeated = run_in_process("backup", target, backup, prepare=REFUSE_LINKS)
+    assert (repeated.returncode, "already exists" in repeated.stderr, read_files(tmp_path)) == (
         1,
         True,
         before,
@@ -300,17 +304,17 @@ def owner_and_mode_of(path: Path) -> tuple[int, int, int]:
     return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
 
 
-def cut_short(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5000])
 
 
-def scribble(path: Path) -> None:
+def overwrite_page(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[4096:4600] = b"\xff" * 504
     path.write_bytes(data)
 
 
-def write(sql: str) -> Callable[[Path], None]:
+def run_sql(sql: str) -> Callable[[Path], None]:
     def change(path: Path) -> None:
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute(sql)
@@ -321,28 +325,28 @@ def write(sql: str) -> Callable[[Path], None]:
 @pytest.mark.reliability("R19")
 @pytest.mark.asvs("S39")
 @pytest.mark.parametrize(
-    ("spoil", "problem"),
+    ("damage", "problem"),
     [
-        (cut_short, "damaged"),
-        (scribble, "damaged"),
+        (truncate, "damaged"),
+        (overwrite_page, "damaged"),
         (lambda path: path.write_bytes(b""), "not a database of Latchkey"),
         (lambda path: path.write_text("dear diary"), "not a database"),
         (Path.unlink, "there is no file"),
-        (write("DROP TABLE sessions"), "not a database of Latchkey"),
-        (write("DELETE FROM alembic_version"), "not a database of Latchkey"),
-        (write("UPDATE alembic_version SET version_num = '9999'"), "newer than this program"),
-        (write("DELETE FROM users"), "sessions without a user"),
+        (run_sql("DROP TABLE sessions"), "not a database of Latchkey"),
+        (run_sql("DELETE FROM alembic_version"), "not a database of Latchkey"),
+        (run_sql("UPDATE alembic_version SET version_num = '9999'"), "newer than this program"),
+        (run_sql("DELETE FROM users"), "sessions without a user"),
         (lambda path: path.with_name("backup.db-wal").write_bytes(b"pages"), "in use"),
     ],
 )
 async def test_an_invalid_backup_is_refused_and_changes_no_file(
-    backup: Path, empty_app: TestApp, spoil: Callable[[Path], None], problem: str
+    backup: Path, empty_app: TestApp, damage: Callable[[Path], None], problem: str
 ) -> None:
-    spoil(backup)
-    before = everything_in(backup.parent)
+    damage(backup)
+    before = read_files(backup.parent)
     with pytest.raises(BackupError, match=problem):
         restore(empty_app.settings.database_url, backup, NOW)
-    assert everything_in(backup.parent) == before
+    assert read_files(backup.parent) == before
 
 
 @pytest.mark.reliability("R19")
@@ -358,7 +362,7 @@ def test_a_database_in_use_is_not_replaced(migrated: Path, tmp_path: Path) -> No
     target, backup = tmp_path / "latchkey.db", tmp_path / "backup.db"
     target.write_bytes(migrated.read_bytes())
     back_up(url(target), backup)
-    idle = f"""
+    code = f"""
 import sqlite3
 connection = sqlite3.connect({str(target)!r})
 connection.execute("PRAGMA journal_mode=WAL")
@@ -367,7 +371,7 @@ print("open", flush=True)
 input()
 """
     with subprocess.Popen(
-        [sys.executable, "-c", idle], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == "open\n"
         with pytest.raises(BackupError, match="in use: stop the program"):
@@ -400,5 +404,5 @@ def test_backup_commands_refer_postgresql_users_to_its_tools(
 ) -> None:
     environ = {"DATABASE_URL": "postgresql://me@127.0.0.1/latchkey", "SESSION_SECRET": SECRET}
     assert main([command, str(tmp_path / "x")], environ) == 1
-    assert "pg_dump" in (told := capsys.readouterr().err) or "pg_restore" in told
-    assert told.count("\n") == 1
+    assert "pg_dump" in (output := capsys.readouterr().err) or "pg_restore" in output
+    assert output.count("\n") == 1

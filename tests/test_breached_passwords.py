@@ -20,7 +20,7 @@ from web.rendering.form_errors import BREACHED
 
 CHARLIE = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
 NEW = "another-No.7 by the sea"
-Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Handler = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 def digest(password: str) -> str:
@@ -36,7 +36,9 @@ def head(status: str = "200 OK", **headers: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def knows(*passwords: str, count: str = "42", status: str = "200 OK", **headers: str) -> Answer:
+def make_handler(
+    *passwords: str, count: str = "42", status: str = "200 OK", **headers: str
+) -> Handler:
     """Returns a handler that answers as the service does, with other suffixes around these
     passwords.
     """
@@ -52,11 +54,11 @@ def knows(*passwords: str, count: str = "42", status: str = "200 OK", **headers:
     return answer
 
 
-async def hang(writer: asyncio.StreamWriter) -> None:
+async def wait(writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(60)
 
 
-async def drip(writer: asyncio.StreamWriter) -> None:
+async def send_slowly(writer: asyncio.StreamWriter) -> None:
     """Sends one byte at a time and never ends the response."""
     writer.write(head())
     while True:
@@ -65,61 +67,63 @@ async def drip(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.1)
 
 
-async def flood(writer: asyncio.StreamWriter) -> None:
+async def send_too_much(writer: asyncio.StreamWriter) -> None:
     """Sends a valid answer, and then more than the client should read."""
-    await knows(PASSWORD)(writer)
+    await make_handler(PASSWORD)(writer)
     writer.write(b"\r\n" * 200_000)
 
 
-async def pack(writer: asyncio.StreamWriter) -> None:
+async def send_compressed(writer: asyncio.StreamWriter) -> None:
     """Compresses the response unasked; a small response could expand to a very large one."""
     content = gzip.compress(f"{digest(PASSWORD)[5:]}:1".encode())
     writer.write(head(**{"Content-Encoding": "gzip"}) + content)
 
 
-async def hang_up(writer: asyncio.StreamWriter) -> None:
+async def close_connection(writer: asyncio.StreamWriter) -> None:
     writer.close()
 
 
-async def talk_nonsense(writer: asyncio.StreamWriter) -> None:
+async def send_invalid_bytes(writer: asyncio.StreamWriter) -> None:
     writer.write(b"\0\xff" * 500)
 
 
-async def answer_in_no_text(writer: asyncio.StreamWriter) -> None:
+async def send_invalid_utf_8(writer: asyncio.StreamWriter) -> None:
     writer.write(head() + b"\xff\xfe" + digest(PASSWORD)[5:].encode() + b":1")
 
 
-async def count_beyond_all_numbers(writer: asyncio.StreamWriter) -> None:
+async def send_invalid_counts(writer: asyncio.StreamWriter) -> None:
     writer.write(
         head()
         + f"{digest(PASSWORD)[5:]}:{'x9' * 5_000}\r\n:\r\n::1\r\n{digest(PASSWORD)[5:]}".encode()
     )
 
 
-TROUBLE = {
-    "it hangs": hang,
-    "it drips": drip,
-    "it floods": flood,
-    "it hangs up": hang_up,
-    "it talks nonsense": talk_nonsense,
-    "it answers in no text": answer_in_no_text,
-    "it is out of order": knows(PASSWORD, status="503 Service Unavailable"),
-    "it has had enough": knows(PASSWORD, status="429 Too Many Requests"),
-    "it packs": pack,
+FAILURES = {
+    "no response": wait,
+    "one byte at a time": send_slowly,
+    "too many bytes": send_too_much,
+    "a closed connection": close_connection,
+    "no HTTP": send_invalid_bytes,
+    "invalid UTF-8": send_invalid_utf_8,
+    "status 503": make_handler(PASSWORD, status="503 Service Unavailable"),
+    "status 429": make_handler(PASSWORD, status="429 Too Many Requests"),
+    "compression": send_compressed,
 }
 
 
 @dataclass
 class Service:
-    """A local server; `asked` holds the lines of the head of each request."""
+    """A local server; `request_heads` holds the lines of each request's head."""
 
-    answer: Answer = field(default=knows())
-    asked: list[list[str]] = field(default_factory=list)
+    answer: Handler = field(default=make_handler())
+    request_heads: list[list[str]] = field(default_factory=list)
     url: str = ""
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n"))
+            self.request_heads.append(
+                (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+            )
             await self.answer(writer)
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -151,7 +155,7 @@ async def app(make_app: Callable, service: Service) -> TestApp:
 async def test_sign_up_refuses_a_breached_password(
     app: TestApp, anonymous: Browser, service: Service
 ) -> None:
-    service.answer, hashes = knows(PASSWORD), app.hashes
+    service.answer, hashes = make_handler(PASSWORD), app.hashes
     answer = await anonymous.post("/signup", CHARLIE)
     assert (answer.status_code, message(answer)) == (422, BREACHED)
     assert read(answer).one("input", id="password").attrs["aria-invalid"] == "true"
@@ -170,7 +174,7 @@ async def test_a_password_change_refuses_a_breached_password(
     before, hashes, service.answer = (
         await app.rows("SELECT * FROM users"),
         app.hashes,
-        knows(NEW),
+        make_handler(NEW),
     )
     answer = await alice.post("/account/password", {"current_password": PASSWORD, "password": NEW})
     assert (answer.status_code, message(answer, "password-password")) == (422, BREACHED)
@@ -183,25 +187,25 @@ async def test_the_breach_service_receives_five_digits_of_the_digest(
     app: TestApp, anonymous: Browser, service: Service
 ) -> None:
     assert (await anonymous.post("/signup", CHARLIE)).status_code == 303
-    (asked,) = service.asked
-    assert asked[0] == f"GET /range/{digest(PASSWORD)[:5]} HTTP/1.1"
-    assert "add-padding: true" in [line.lower() for line in asked]
-    told = "\n".join(asked).lower()
+    (request_head,) = service.request_heads
+    assert request_head[0] == f"GET /range/{digest(PASSWORD)[:5]} HTTP/1.1"
+    assert "add-padding: true" in [line.lower() for line in request_head]
+    sent = "\n".join(request_head).lower()
     for secret in (digest(PASSWORD)[5:12].lower(), PASSWORD, "charlie", "cookie", "example.com"):
-        assert secret not in told
+        assert secret not in sent
 
 
 async def test_other_suffixes_and_padding_refuse_no_password(
     app: TestApp, anonymous: Browser, service: Service
 ) -> None:
-    service.answer = knows("somebody else's", PASSWORD, count="0")
+    service.answer = make_handler("another password", PASSWORD, count="0")
     assert (await anonymous.post("/signup", CHARLIE)).status_code == 303
 
 
 async def test_an_invalid_breach_count_refuses_no_password(
     app: TestApp, anonymous: Browser, service: Service
 ) -> None:
-    service.answer = count_beyond_all_numbers
+    service.answer = send_invalid_counts
     assert (await anonymous.post("/signup", CHARLIE)).status_code == 303
 
 
@@ -216,41 +220,45 @@ async def test_the_breach_service_is_queried_only_for_valid_submits(
     ):
         assert (await anonymous.post("/signup", CHARLIE | wrong)).status_code == 422
     await anonymous.post("/signup/check/password", {"password": PASSWORD})
-    assert service.asked == []
+    assert service.request_heads == []
 
 
 async def test_the_breach_service_is_not_queried_by_rate_limited_clients(
     make_app: Callable, service: Service
 ) -> None:
     app = await make_app(PWNED_PASSWORDS=service.url, RATE_LIMITS="enforce")
-    service.answer, anonymous = knows(PASSWORD), await app.browser("Charlie")
+    service.answer, anonymous = make_handler(PASSWORD), await app.browser("Charlie")
     codes = [(await anonymous.post("/signup", CHARLIE)).status_code for _ in range(7)]
-    assert (codes, len(service.asked)) == ([422] * 5 + [429] * 2, 5)
+    assert (codes, len(service.request_heads)) == ([422] * 5 + [429] * 2, 5)
 
 
 async def test_a_wrong_current_password_causes_no_breach_query(
     app: TestApp, alice: Browser, service: Service
 ) -> None:
-    service.asked.clear()
+    service.request_heads.clear()
     answer = await alice.post(
         "/account/password", {"current_password": "not-hers-1!", "password": NEW}
     )
-    assert (answer.status_code, service.asked) == (422, [])
+    assert (answer.status_code, service.request_heads) == (422, [])
 
 
 async def test_the_breach_service_is_off_by_default(make_app: Callable, service: Service) -> None:
     app = await make_app()
     assert app.settings.breached_passwords == ""
     assert (await (await app.browser("Charlie")).sign_up()).status_code == 303
-    assert service.asked == []
+    assert service.request_heads == []
 
 
 @pytest.mark.asvs("S45")
-@pytest.mark.parametrize("what", TROUBLE)
+@pytest.mark.parametrize("failure", FAILURES)
 async def test_a_failing_breach_service_is_logged_once_and_does_not_block(
-    app: TestApp, anonymous: Browser, service: Service, caplog: pytest.LogCaptureFixture, what: str
+    app: TestApp,
+    anonymous: Browser,
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    failure: str,
 ) -> None:
-    service.answer, loop = TROUBLE[what], asyncio.get_running_loop()
+    service.answer, loop = FAILURES[failure], asyncio.get_running_loop()
     before = loop.time()
     answers = await asyncio.gather(
         anonymous.post("/signup", CHARLIE),
@@ -260,20 +268,24 @@ async def test_a_failing_breach_service_is_logged_once_and_does_not_block(
     assert (
         loop.time() - before < TIMEOUT_SECONDS + 3
     )  # the first import of a client and two hashes in it
-    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len([line for line in said if "PWNED_PASSWORDS" in line]) == 1
-    assert len(service.asked) == 2
-    assert not any(digest(PASSWORD)[:5] in line or PASSWORD in line for line in said)
+    warnings = [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ]
+    assert len([line for line in warnings if "PWNED_PASSWORDS" in line]) == 1
+    assert len(service.request_heads) == 2
+    assert not any(digest(PASSWORD)[:5] in line or PASSWORD in line for line in warnings)
 
 
 @pytest.mark.asvs("S45")
 async def test_a_redirect_of_the_breach_service_is_not_followed(
     app: TestApp, anonymous: Browser, service: Service
 ) -> None:
-    elsewhere = f"{service.url}/elsewhere"
-    service.answer = knows(PASSWORD, status="302 Found", Location=elsewhere)
+    target = f"{service.url}/elsewhere"
+    service.answer = make_handler(PASSWORD, status="302 Found", Location=target)
     assert (await anonymous.post("/signup", CHARLIE)).status_code == 303
-    assert [lines[0].split()[1] for lines in service.asked] == [f"/range/{digest(PASSWORD)[:5]}"]
+    assert [lines[0].split()[1] for lines in service.request_heads] == [
+        f"/range/{digest(PASSWORD)[:5]}"
+    ]
 
 
 async def test_an_unreachable_breach_service_does_not_block_sign_up(make_app: Callable) -> None:
@@ -286,7 +298,7 @@ async def test_proxy_environment_variables_are_ignored(
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    service.answer = knows(PASSWORD)
+    service.answer = make_handler(PASSWORD)
     assert message(await anonymous.post("/signup", CHARLIE)) == BREACHED
 
 

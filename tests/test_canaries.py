@@ -16,7 +16,7 @@ from web.router import AppRoute
 
 NAMES = ("Alice", "Bob", "Ada", "Grace")
 # No user sees these values, not even their own.
-NEVER = ("password_hash", "token_hash", "sid", "user_agent", "secret")
+NEVER_SHOWN = ("password_hash", "token_hash", "sid", "user_agent", "secret")
 TYPED = "typed-canary-No.9"
 
 
@@ -25,7 +25,7 @@ class Canary:
     """A marked value with its type and its user."""
 
     canary_type: str
-    owner: str
+    user_name: str
     value: str
 
 
@@ -48,20 +48,20 @@ def passwords(cheap: Passwords) -> Passwords:
 @pytest.fixture
 async def users(app: TestApp, anonymous: Browser) -> dict[str, Browser]:
     """Creates the users: Grace is in Alice's team, Bob is in none, and Ada is an admin."""
-    cast = {}
+    browsers = {}
     for name in NAMES:
-        cast[name] = await app.sign_up_user(
+        browsers[name] = await app.sign_up_user(
             name, email=marked("email", name), user_agent=marked("user_agent", name)
         )
-        await cast[name].post("/account", {"phone": marked("phone", name)})
+        await browsers[name].post("/account", {"phone": marked("phone", name)})
         await app.change(
             f"UPDATE users SET password_hash = '{marked('password_hash', name)}' WHERE name = '{name}'"
         )
-        whose = f"WHERE user_id = (SELECT id FROM users WHERE name = '{name}')"
-        await app.change(f"UPDATE sessions SET address = '{marked('address', name)}' {whose}")
+        condition = f"WHERE user_id = (SELECT id FROM users WHERE name = '{name}')"
+        await app.change(f"UPDATE sessions SET address = '{marked('address', name)}' {condition}")
     await app.change("UPDATE users SET team = 'Harbour' WHERE name IN ('Alice', 'Grace')")
     await app.change("UPDATE users SET role = 'admin' WHERE name = 'Ada'")
-    return cast | {"anonymous": anonymous}
+    return browsers | {"anonymous": anonymous}
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ async def canaries(app: TestApp, users: dict[str, Browser]) -> list[Canary]:
     """Returns the values of all private columns, the session ids in the cookies, and the secret."""
     columns = "users.name, email, phone, password_hash, token_hash, sessions.id AS session_id, user_agent, address"
     found = [
-        Canary("secret", "the house", SECRET),
-        Canary("secret", "the house", "7Jq2vX0pLw9sRz4T"),
+        Canary("secret", "the application", SECRET),
+        Canary("secret", "the application", "7Jq2vX0pLw9sRz4T"),
     ]
     for name, *values in await app.rows(
         f"SELECT {columns} FROM users JOIN sessions ON users.id = user_id"
@@ -94,14 +94,16 @@ async def canaries(app: TestApp, users: dict[str, Browser]) -> list[Canary]:
 
 def is_hidden_from(name: str, canary: Canary) -> bool:
     """Returns whether the user with this name must not see the value."""
-    if canary.canary_type in NEVER or canary.owner == name:
-        return canary.canary_type in NEVER
+    if canary.canary_type in NEVER_SHOWN or canary.user_name == name:
+        return canary.canary_type in NEVER_SHOWN
     if name == "Ada":
         return canary.canary_type not in ("email", "phone")
-    return not (canary.canary_type == "phone" and {name, canary.owner} == {"Alice", "Grace"})
+    return not (canary.canary_type == "phone" and {name, canary.user_name} == {"Alice", "Grace"})
 
 
-async def walk(app: TestApp, user: Browser) -> AsyncIterator[tuple[str, httpx.Response]]:
+async def request_everything(
+    app: TestApp, user: Browser
+) -> AsyncIterator[tuple[str, httpx.Response]]:
     """Requests every GET route, every live check and every type of error, as a page and as a
     fragment.
     """
@@ -164,7 +166,7 @@ async def walk(app: TestApp, user: Browser) -> AsyncIterator[tuple[str, httpx.Re
             yield path, await user.get(path, **headers)
         for path, fields in posts:
             answer = await user.post(path, fields, **headers)
-            yield path, answer if path != "/signup" else without(answer, fields)
+            yield path, answer if path != "/signup" else without_typed_email(answer, fields)
         yield "foreign", await user.post("/account", {}, **headers, Sec_Fetch_Site="cross-site")
         yield (
             "no form",
@@ -175,19 +177,19 @@ async def walk(app: TestApp, user: Browser) -> AsyncIterator[tuple[str, httpx.Re
 
 def paths_of(app: TestApp) -> list[str]:
     return [
-        row.path
-        for row in app.asgi_app.router.routes
-        if isinstance(row, AppRoute) and "GET" in row.endpoints
+        route.path
+        for route in app.asgi_app.router.routes
+        if isinstance(route, AppRoute) and "GET" in route.endpoints
     ]
 
 
-def without(answer: httpx.Response, typed: dict[str, str]) -> httpx.Response:
+def without_typed_email(answer: httpx.Response, typed: dict[str, str]) -> httpx.Response:
     """Removes the typed email from the response, because the form shows the user's own input."""
     text = answer.text.replace(f'value="{typed["email"]}"', "")
     return httpx.Response(answer.status_code, text=text, headers={})
 
 
-def shown(answer: httpx.Response) -> str:
+def visible_text(answer: httpx.Response) -> str:
     """Returns the text of a response without its cookies, which are tested separately."""
     headers = [f"{name}: {value}" for name, value in answer.headers.items() if name != "set-cookie"]
     return "\n".join([*headers, answer.text])
@@ -202,11 +204,11 @@ async def test_responses_contain_no_private_values_of_others(
     caplog.set_level(logging.DEBUG, "latchkey")
     hidden = [canary for canary in canaries if is_hidden_from(name, canary)]
     statuses = set()
-    async for path, answer in walk(app, users[name]):
+    async for path, answer in request_everything(app, users[name]):
         statuses.add(answer.status_code)
-        leaks = [canary for canary in hidden if canary.value in shown(answer)]
+        leaks = [canary for canary in hidden if canary.value in visible_text(answer)]
         assert leaks == [], path
-        assert TYPED not in shown(answer), path
+        assert TYPED not in visible_text(answer), path
     assert statuses >= (
         {200, 303, 401, 404, 415, 422}
         if name == "anonymous"
@@ -222,9 +224,11 @@ async def test_the_search_finds_values_that_a_user_may_see(
     """The values that a user may see are found, so the test above would find the others as well."""
     seen: dict[str, set[tuple[str, str]]] = {}
     for name in ("Alice", "Bob", "Ada"):
-        text = "\n".join([shown(answer) async for _, answer in walk(app, users[name])])
+        text = "\n".join(
+            [visible_text(answer) async for _, answer in request_everything(app, users[name])]
+        )
         seen[name] = {
-            (canary.canary_type, canary.owner) for canary in canaries if canary.value in text
+            (canary.canary_type, canary.user_name) for canary in canaries if canary.value in text
         }
     own = ("email", "phone", "address", "session_id")
     assert seen["Alice"] == {("phone", "Grace"), *[(canary_type, "Alice") for canary_type in own]}
@@ -255,9 +259,9 @@ async def test_a_server_error_shows_a_reference_and_logs_no_secret(
         ("/api/session", None),
         ("/account", {"phone": TYPED}),
     ):
-        answer = await users["Alice"].ask("POST" if fields else "GET", path, fields)
+        answer = await users["Alice"].request("POST" if fields else "GET", path, fields)
         assert answer.status_code == 500
-        assert not [canary for canary in canaries if canary.value in shown(answer)]
+        assert not [canary for canary in canaries if canary.value in visible_text(answer)]
         assert not re.search(r"Traceback|SELECT|sqlite|\.py|no such table", answer.text)
     fields = {"name": "Charlie", "email": "charlie.canary@example.com", "password": TYPED}
     assert (await users["anonymous"].post("/signup", fields)).status_code == 500
@@ -266,7 +270,11 @@ async def test_a_server_error_shows_a_reference_and_logs_no_secret(
     assert not [canary for canary in canaries if canary.value in log]
     assert not [
         typed
-        for typed in (TYPED, "charlie.canary", *[p.cookie for p in users.values() if p.cookie])
+        for typed in (
+            TYPED,
+            "charlie.canary",
+            *[browser.cookie for browser in users.values() if browser.cookie],
+        )
         if typed in log
     ]
 
@@ -275,7 +283,7 @@ async def test_a_server_error_shows_a_reference_and_logs_no_secret(
 
 
 @pytest.fixture
-async def stolen(app: TestApp, alice: Browser, ada: Browser) -> list[str]:
+async def stored_values(app: TestApp, alice: Browser, ada: Browser) -> list[str]:
     """Returns every value in the database, as an attacker with a copy of its files reads it."""
     rows = [
         row for table in ("users", "sessions") for row in await app.rows(f"SELECT * FROM {table}")
@@ -286,9 +294,9 @@ async def stolen(app: TestApp, alice: Browser, ada: Browser) -> list[str]:
 @pytest.mark.asvs("S86")
 @pytest.mark.guide("C1", "C2")
 async def test_no_stored_value_works_as_a_cookie(
-    app: TestApp, stolen: list[str], anonymous: Browser
+    app: TestApp, stored_values: list[str], anonymous: Browser
 ) -> None:
-    for value in stolen:
+    for value in stored_values:
         for cookie in (value, f"{value}.{value}.{value}", f"eyJhbGciOiJub25lIn0.{value}."):
             anonymous.cookie = cookie.encode("ascii", "ignore").decode()
             answer = await anonymous.get("/api/session")
@@ -297,24 +305,24 @@ async def test_no_stored_value_works_as_a_cookie(
 
 @pytest.mark.asvs("S86")
 async def test_no_stored_value_works_as_a_session_id(
-    app: TestApp, stolen: list[str], alice: Browser
+    app: TestApp, stored_values: list[str], alice: Browser
 ) -> None:
     """An attacker who could sign cookies would need the session id; only its digest is stored."""
     claims = app.store.keys.decode(alice.cookie)
-    thief = await app.browser("Charlie")
-    for value in stolen:
-        thief.cookie = app.store.keys.encode({**claims, "sid": value}).reveal()
-        assert not await thief.is_logged_in(), value
-    thief.cookie = app.store.keys.encode(claims).reveal()
-    assert await thief.is_logged_in(), "with the sid itself it would"
+    attacker = await app.browser("Charlie")
+    for value in stored_values:
+        attacker.cookie = app.store.keys.encode({**claims, "sid": value}).reveal()
+        assert not await attacker.is_logged_in(), value
+    attacker.cookie = app.store.keys.encode(claims).reveal()
+    assert await attacker.is_logged_in(), "the session id itself is accepted"
 
 
 @pytest.mark.asvs("S86")
 async def test_no_stored_value_works_as_a_password(
-    app: TestApp, stolen: list[str], alice: Browser
+    app: TestApp, stored_values: list[str], alice: Browser
 ) -> None:
     laptop = await app.browser("Alice")
-    for value in stolen:
+    for value in stored_values:
         assert (await laptop.log_in(value)).status_code == 422, value
     assert (await laptop.log_in()).status_code == 303
 
@@ -382,9 +390,9 @@ async def test_settings_store_and_viewer_do_not_print_secrets(
     app: TestApp, alice: Browser, show: Callable[[object], str]
 ) -> None:
     viewer = await app.viewer_of(alice)
-    for thing in (app.settings, app.store, app.store.keys, viewer, app.asgi_app.state):
+    for item in (app.settings, app.store, app.store.keys, viewer, app.asgi_app.state):
         try:
-            text = show(thing)
+            text = show(item)
         except TypeError as raised:
             text = str(raised)
         assert not [secret for secret in (SECRET, app.path.name, PASSWORD) if secret in text]

@@ -44,10 +44,10 @@ def run(tmp_path: Path) -> Run:
 def test_the_command_is_installed_and_runs_in_any_folder(tmp_path: Path) -> None:
     """This test runs the installed program in a separate process."""
     environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
-    done = subprocess.run(
+    completed = subprocess.run(
         [LATCHKEY, "migrate"], cwd=tmp_path, env=environ, capture_output=True, timeout=60
     )
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     assert (tmp_path / "latchkey.db").exists()
     assert (
         subprocess.run(
@@ -154,9 +154,9 @@ def test_a_database_that_cannot_be_made_private_causes_a_warning(
     (tmp_path / "latchkey.db").rename(tmp_path / "real.db")
     (tmp_path / "latchkey.db").symlink_to("real.db")
     (tmp_path / "real.db").chmod(0o644)
-    told = run("users", "list")
-    assert (told.returncode, told.stderr.count("\n")) == (0, 1)
-    assert f"latchkey: warning: other users have access to {tmp_path}/latchkey.db" in told.stderr
+    result = run("users", "list")
+    assert (result.returncode, result.stderr.count("\n")) == (0, 1)
+    assert f"latchkey: warning: other users have access to {tmp_path}/latchkey.db" in result.stderr
     assert mode_of(tmp_path / "real.db") == 0o644
 
 
@@ -173,8 +173,8 @@ def test_a_mistyped_path_changes_the_mode_of_no_other_file(
         connection.execute("CREATE TABLE users (id)")
     for path, mode in ((folder, 0o755), (text, 0o644), (other, 0o644)):
         path.chmod(mode)
-        told = run(*command.split(), DATABASE_URL=f"sqlite:///{path}")
-        assert (told.returncode, told.stderr.count("\n")) == (1, 1), told.stderr
+        result = run(*command.split(), DATABASE_URL=f"sqlite:///{path}")
+        assert (result.returncode, result.stderr.count("\n")) == (1, 1), result.stderr
         assert mode_of(path) == mode
 
 
@@ -192,10 +192,12 @@ def test_the_data_folder_is_private(tmp_path: Path) -> None:
     for existing in (False, True):
         if existing:
             (tmp_path / "data").chmod(0o755)
-        done = subprocess.run(
+        completed = subprocess.run(
             ["/bin/sh", "-c", command], cwd=tmp_path, env={}, capture_output=True, text=True
         )
-        assert (done.returncode, "latchkey migrate" in done.stderr) == (1, True), done.stderr
+        assert (completed.returncode, "latchkey migrate" in completed.stderr) == (1, True), (
+            completed.stderr
+        )
         # The command only reads.
         assert (mode_of(tmp_path / "data"), [*(tmp_path / "data").iterdir()]) == (0o700, [])
 
@@ -255,8 +257,8 @@ def test_unencodable_output_is_escaped(
     run: Run, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
     create(run, "Zoë", "--email", "zoe@example.com")
-    told = run_latchkey(tmp_path, "users", "list", PYTHONIOENCODING="ascii")
-    assert (told.returncode, rb"Zo\xeb" in told.stdout, told.stderr) == (0, True, b"")
+    result = run_latchkey(tmp_path, "users", "list", PYTHONIOENCODING="ascii")
+    assert (result.returncode, rb"Zo\xeb" in result.stdout, result.stderr) == (0, True, b"")
 
 
 @pytest.mark.asvs("S18")
@@ -265,8 +267,8 @@ def test_a_password_on_standard_input_is_utf_8_in_every_locale(
     run: Run, database: sqlite3.Connection, tmp_path: Path, encoding: str
 ) -> None:
     typed = f"{PASSWORD} ë\n".encode()
-    told = run_latchkey(tmp_path, *CREATE_ZOE, stdin=typed, PYTHONIOENCODING=encoding)
-    assert (told.returncode, told.stderr) == (0, b"")
+    result = run_latchkey(tmp_path, *CREATE_ZOE, stdin=typed, PYTHONIOENCODING=encoding)
+    assert (result.returncode, result.stderr) == (0, b"")
     hashed = database.execute("SELECT password_hash FROM users").fetchone()[0]
     assert argon2.PasswordHasher().verify(hashed, f"{PASSWORD} ë")
 
@@ -274,8 +276,8 @@ def test_a_password_on_standard_input_is_utf_8_in_every_locale(
 def test_a_password_that_is_not_utf_8_is_refused(
     run: Run, database: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    told = run_latchkey(tmp_path, *CREATE_ZOE, stdin=b"caf\xe9-No.1-caf\xe9\n")
-    assert (told.returncode, told.stderr) == (
+    result = run_latchkey(tmp_path, *CREATE_ZOE, stdin=b"caf\xe9-No.1-caf\xe9\n")
+    assert (result.returncode, result.stderr) == (
         1,
         b"latchkey: The password is not UTF-8 text. Nothing was changed.\n",
     )
@@ -285,15 +287,15 @@ def test_a_password_that_is_not_utf_8_is_refused(
 def test_unwritable_output_prints_one_line(database: sqlite3.Connection, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
-    for output, said in (
+    for output, expected in (
         (">/dev/full", b"latchkey: output: No space left on device\n"),
         ("| true", b""),
     ):
         command = f"{LATCHKEY} routes {output}"
-        done = subprocess.run(
+        completed = subprocess.run(
             ["/bin/sh", "-c", command], env={"SESSION_SECRET": SECRET}, capture_output=True
         )
-        assert done.stderr == said
+        assert completed.stderr == expected
 
 
 @dataclass
@@ -302,11 +304,11 @@ class Terminal:
 
     pid: int
     handle: int
-    shown: str = ""
+    output: str = ""
 
     def wait_for(self, words: str) -> None:
-        while words not in self.shown:
-            self.shown += os.read(self.handle, 1000).decode()
+        while words not in self.output:
+            self.output += os.read(self.handle, 1000).decode()
 
     def type(self, text: str) -> None:
         os.write(self.handle, text.encode())
@@ -314,7 +316,7 @@ class Terminal:
     def end(self) -> int:
         with suppress(OSError):  # Linux reports an error once the other end is closed.
             while more := os.read(self.handle, 1000):
-                self.shown += more.decode()
+                self.output += more.decode()
         os.close(self.handle)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
@@ -345,24 +347,24 @@ def test_a_terminal_password_is_typed_twice_and_not_shown(
     terminal.type(f"{PASSWORD}\n")
     terminal.wait_for("Type the password again: ")
     terminal.type(f"{PASSWORD}\n")
-    assert terminal.end() == 0, terminal.shown
-    assert PASSWORD not in terminal.shown
+    assert terminal.end() == 0, terminal.output
+    assert PASSWORD not in terminal.output
     hashed = database.execute("SELECT password_hash FROM users").fetchone()[0]
     assert argon2.PasswordHasher().verify(hashed, PASSWORD)
 
 
 @pytest.mark.parametrize(
-    ("second", "why"),
+    ("second", "expected"),
     [("something-else-No.1\n", "The two passwords differ"), ("\x04", "No password was typed")],
 )
 def test_a_terminal_password_that_is_not_confirmed_changes_nothing(
-    terminal: Terminal, database: sqlite3.Connection, second: str, why: str
+    terminal: Terminal, database: sqlite3.Connection, second: str, expected: str
 ) -> None:
     terminal.wait_for("Password: ")
     terminal.type(f"{PASSWORD}\n")
     terminal.wait_for("Type the password again: ")
     terminal.type(second)
-    assert (terminal.end(), why in terminal.shown, "Traceback" in terminal.shown) == (
+    assert (terminal.end(), expected in terminal.output, "Traceback" in terminal.output) == (
         1,
         True,
         False,
@@ -371,10 +373,10 @@ def test_a_terminal_password_that_is_not_confirmed_changes_nothing(
 
 
 def test_help_lists_every_command(run: Run) -> None:
-    told = run("--help")
-    assert told.returncode == 0
+    result = run("--help")
+    assert result.returncode == 0
     assert all(
-        command in told.stdout for command in ("serve", "migrate", "secret", "routes", "users")
+        command in result.stdout for command in ("serve", "migrate", "secret", "routes", "users")
     )
 
 
@@ -397,8 +399,11 @@ def test_a_new_database_lists_no_users(run: Run, database: sqlite3.Connection) -
 
 @pytest.mark.asvs("S38")
 def test_the_operator_creates_the_first_admin(run: Run, database: sqlite3.Connection) -> None:
-    made = create(run, "Ada", "--role", "admin")
-    assert (made.returncode, made.stdout) == (0, "created ada@example.com with the role admin\n")
+    created = create(run, "Ada", "--role", "admin")
+    assert (created.returncode, created.stdout) == (
+        0,
+        "created ada@example.com with the role admin\n",
+    )
     assert "admin     ada@example.com  Ada" in run("users", "list").stdout
 
 
@@ -406,8 +411,8 @@ def test_creating_a_user_with_a_taken_email_prints_one_line(
     run: Run, database: sqlite3.Connection
 ) -> None:
     create(run, "Ada")
-    again = create(run, "Ada")
-    assert (again.returncode, again.stderr) == (
+    repeated = create(run, "Ada")
+    assert (repeated.returncode, repeated.stderr) == (
         1,
         "latchkey: An account with this email already exists.\n",
     )
@@ -456,15 +461,15 @@ def test_the_role_command_prints_one_line_for_an_unknown_email(
 def test_the_set_password_command_replaces_the_hash(run: Run, database: sqlite3.Connection) -> None:
     create(run, "Alice")
     before = database.execute("SELECT password_hash FROM users").fetchone()
-    told = run(
+    result = run(
         "users", "set-password", "alice@example.com", "--password-stdin", stdin="another-No.7\n"
     )
-    assert (told.returncode, told.stdout) == (
+    assert (result.returncode, result.stdout) == (
         0,
         "the password was changed, and 0 sessions were ended\n",
     )
     assert database.execute("SELECT password_hash FROM users").fetchone() != before
-    told = run(
+    result = run(
         "users",
         "set-password",
         "alice@example.com",
@@ -472,16 +477,16 @@ def test_the_set_password_command_replaces_the_hash(run: Run, database: sqlite3.
         stdin=f"{PASSWORD}\n",
         SESSION_STRATEGY="stateless",
     )
-    assert told.stdout == "the password was changed, and every session was ended\n"
+    assert result.stdout == "the password was changed, and every session was ended\n"
 
 
 @pytest.mark.parametrize(
     "arguments", [(), ("dance",), ("users",), ("users", "role", "a@example.com", "king")]
 )
 def test_invalid_arguments_print_one_line(run: Run, arguments: tuple[str, ...]) -> None:
-    told = run(*arguments)
-    assert (told.returncode, told.stdout, told.stderr.count("\n")) == (1, "", 1)
-    assert told.stderr.startswith("latchkey")
+    result = run(*arguments)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert result.stderr.startswith("latchkey")
 
 
 def test_control_characters_in_a_name_are_not_printed(
@@ -492,8 +497,8 @@ def test_control_characters_in_a_name_are_not_printed(
         "UPDATE users SET name = ?", ("Alice\x1b[2K\r\n2026-11-24  admin     bob@example.com  Bob",)
     )
     database.commit()
-    told = run("users", "list").stdout
-    assert (told.count("\n"), "\x1b" in told, "\r" in told) == (1, False, False)
+    output = run("users", "list").stdout
+    assert (output.count("\n"), "\x1b" in output, "\r" in output) == (1, False, False)
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])
@@ -525,8 +530,8 @@ def test_the_printed_routes_match_the_committed_file(run: Run) -> None:
     )
 
 
-OTHER = "the secret of another shell: w8Zk1yBn5Qe3Gt6U"
-WRITING = {
+OTHER_SECRET = "the secret of another host: w8Zk1yBn5Qe3Gt6U"
+WRITE_COMMANDS = {
     "create": (
         "users",
         "create",
@@ -542,13 +547,13 @@ WRITING = {
 
 
 @pytest.mark.asvs("S92")
-@pytest.mark.parametrize("command", WRITING)
+@pytest.mark.parametrize("command", WRITE_COMMANDS)
 def test_a_command_with_another_secret_writes_nothing(
     run: Run, database: sqlite3.Connection, command: str
 ) -> None:
     create(run, "Alice")
     before = list(database.iterdump())
-    refused = run(*WRITING[command], stdin=f"{PASSWORD}\n", SESSION_SECRET=OTHER)
+    refused = run(*WRITE_COMMANDS[command], stdin=f"{PASSWORD}\n", SESSION_SECRET=OTHER_SECRET)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
         "latchkey: nothing was changed: the audit log was written with another SESSION_SECRET: "
@@ -556,10 +561,14 @@ def test_a_command_with_another_secret_writes_nothing(
     )
     assert list(database.iterdump()) == before
     assert (
-        run(*WRITING[command], stdin=f"{PASSWORD}\n", SESSION_SECRET=f"{OTHER},{SECRET}").returncode
+        run(
+            *WRITE_COMMANDS[command],
+            stdin=f"{PASSWORD}\n",
+            SESSION_SECRET=f"{OTHER_SECRET},{SECRET}",
+        ).returncode
         == 0
     )
-    assert run("audit", "verify", SESSION_SECRET=f"{OTHER},{SECRET}").returncode == 0
+    assert run("audit", "verify", SESSION_SECRET=f"{OTHER_SECRET},{SECRET}").returncode == 0
 
 
 @pytest.mark.asvs("S92")
@@ -570,7 +579,7 @@ def test_a_command_writes_nothing_if_the_head_was_changed(
     with database:
         database.execute("UPDATE trail_head SET proof = seal")
     before = list(database.iterdump())
-    refused = run(*WRITING["role"])
+    refused = run(*WRITE_COMMANDS["role"])
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "nothing was changed: the audit log was changed by another program" in refused.stderr
     assert list(database.iterdump()) == before
@@ -585,7 +594,7 @@ def test_a_read_only_command_creates_no_secret(
     settings = read_settings(environ, data=tmp_path / "data", make_secret=False)
     assert settings.session_secrets
     assert not (tmp_path / "data").exists()
-    kept = DATA / "session_secret"
-    before = kept.exists() and kept.read_bytes()
+    secret_path = DATA / "session_secret"
+    before = secret_path.exists() and secret_path.read_bytes()
     assert run(*command, SESSION_SECRET="").returncode == 0
-    assert (kept.exists() and kept.read_bytes()) == before
+    assert (secret_path.exists() and secret_path.read_bytes()) == before

@@ -43,14 +43,14 @@ COMMON += [
     "trustno1!",
     "Latchkey-2026",
 ]
-GOOD = [
+UNCOMMON = [
     "correct-horse-battery-1",
     "Blue-Kettle-42-Sings!",
     "Sup3r-secret!",
     "correct horse battery 1!",
     "engine-No.9",
 ]
-GOOD += [
+UNCOMMON += [
     "Dragon8349201837465!",
     "my dragon is No.1",
     "password is not a good 1",
@@ -72,17 +72,17 @@ def listed() -> list[str]:
     return LIST_PATH.read_text("utf-8").splitlines()
 
 
-def fits(policy: str, password: str) -> bool:
+def meets_policy(policy: str, password: str) -> bool:
     return all(rule.is_met(password) for rule in PASSWORD_POLICIES[policy].rules)
 
 
-def fitting(policy: str) -> list[str]:
-    return [word for word in listed() if fits(policy, word)]
+def listed_for_policy(policy: str) -> list[str]:
+    return [word for word in listed() if meets_policy(policy, word)]
 
 
 def sample(policy: str, size: int = 12) -> list[str]:
     """Returns about `size` passwords at even distances from the whole list."""
-    words = fitting(policy)
+    words = listed_for_policy(policy)
     return words[:: len(words) // size]
 
 
@@ -110,14 +110,14 @@ async def app(make_app: Callable, policy: str) -> TestApp:
 
 @pytest.mark.asvs("S45")
 def test_listed_passwords_that_meet_the_length_policy_are_refused() -> None:
-    words = fitting("length")
+    words = listed_for_policy("length")
     assert len(words) > 25_000
     assert [word for word in words if not is_common(word)] == []
 
 
 @pytest.mark.asvs("S45")
 def test_listed_passwords_that_meet_the_guide_policy_are_refused() -> None:
-    words = fitting("guide")
+    words = listed_for_policy("guide")
     assert len(words) > 6_000
     assert [word for word in words if not (is_common(word) and is_common(word.upper()))] == []
 
@@ -125,13 +125,13 @@ def test_listed_passwords_that_meet_the_guide_policy_are_refused() -> None:
 @pytest.mark.asvs("S45")
 def test_decorated_common_words_are_refused() -> None:
     words = [word for word in listed() if word.isascii() and word.isalpha() and len(word) >= 6]
-    ornaments = cycle(("{}1!", "{}-99", "!{}#2026"))
-    made = [
-        around.format(word.capitalize()) for word, around in zip(words, ornaments, strict=False)
+    patterns = cycle(("{}1!", "{}-99", "!{}#2026"))
+    decorated = [
+        pattern.format(word.capitalize()) for word, pattern in zip(words, patterns, strict=False)
     ]
     assert len(words) > 10_000
-    assert all(fits("guide", password) for password in made)
-    assert [password for password in made if not is_common(password)] == []
+    assert all(meets_policy("guide", password) for password in decorated)
+    assert [password for password in decorated if not is_common(password)] == []
 
 
 def test_the_password_list_is_sorted_lower_case_and_unique() -> None:
@@ -144,8 +144,8 @@ def test_the_password_list_is_sorted_lower_case_and_unique() -> None:
 def test_the_search_finds_exactly_the_listed_passwords() -> None:
     words = listed()
     assert all(is_listed(word) for word in (words[0], words[-1], *words[::97]))
-    known = set(words)
-    rare_words = [
+    listed_words = set(words)
+    unlisted = [
         "",
         "\n",
         words[0] + "\n",
@@ -154,18 +154,18 @@ def test_the_search_finds_exactly_the_listed_passwords() -> None:
         "é",
         "\U0010ffff",
     ]
-    assert [word for word in rare_words if word not in known and is_listed(word)] == []
+    assert [word for word in unlisted if word not in listed_words and is_listed(word)] == []
 
 
 def test_the_licenses_of_the_password_list_are_included() -> None:
-    licences = LIST_PATH.with_name("common_passwords.LICENSE.txt").read_text()
-    for whose in (
+    licenses = LIST_PATH.with_name("common_passwords.LICENSE.txt").read_text()
+    for holder in (
         "Django Software Foundation",
         "Dan Wheeler and Dropbox",
         "Jonathan Ong",
         "Daniel Miessler",
     ):
-        assert whose in licences
+        assert holder in licenses
 
 
 def test_the_refused_site_name_is_the_name_of_the_site() -> None:
@@ -181,7 +181,7 @@ def test_a_common_password_is_recognized_with_decorations(password: str) -> None
     assert is_common(password)
 
 
-@pytest.mark.parametrize("password", [PASSWORD, *GOOD])
+@pytest.mark.parametrize("password", [PASSWORD, *UNCOMMON])
 def test_an_uncommon_password_is_accepted(password: str) -> None:
     assert not is_common(password)
     assert not is_close(password, **ADA)
@@ -214,19 +214,22 @@ def test_a_password_has_at_most_20_spellings_of_at_most_its_length(
 
 
 @pytest.mark.asvs("S45", "S48")
-@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+@pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 async def test_a_common_password_is_refused_by_live_check_and_sign_up(
-    app: TestApp, anonymous: Browser, policy: str, ask: Callable
+    app: TestApp, anonymous: Browser, policy: str, send: Callable
 ) -> None:
     before = app.statements, app.hashes
-    for password in [*sample(policy), *filter(lambda password: fits(policy, password), COMMON)]:
-        live = await ask(anonymous, "/signup/check/password", {"password": password})
-        submitted = await ask(
+    for password in [
+        *sample(policy),
+        *filter(lambda password: meets_policy(policy, password), COMMON),
+    ]:
+        checked = await send(anonymous, "/signup/check/password", {"password": password})
+        submitted = await send(
             anonymous, "/signup", {"name": "Bob", "email": "bob@example.com", "password": password}
         )
-        assert (live.status_code, submitted.status_code) == (200, 422), password
-        assert message(live) == message(submitted) == TOO_COMMON, password
-        for answer in (live, submitted):
+        assert (checked.status_code, submitted.status_code) == (200, 422), password
+        assert message(checked) == message(submitted) == TOO_COMMON, password
+        for answer in (checked, submitted):
             field = read(answer).one("input", id="password")
             assert (field.attrs["aria-invalid"], field.attrs.get("value", "")) == ("true", "")
             assert read(answer).all("li", data_met="false") == []
@@ -262,9 +265,9 @@ async def test_the_users_name_and_email_are_refused_at_sign_up(
     app: TestApp, anonymous: Browser
 ) -> None:
     for password in CLOSE:
-        live = await anonymous.post("/signup/check/password", {**ADA, "password": password})
+        checked = await anonymous.post("/signup/check/password", {**ADA, "password": password})
         submitted = await anonymous.post("/signup", {**ADA, "password": password})
-        assert message(live) == message(submitted) == TOO_CLOSE, password
+        assert message(checked) == message(submitted) == TOO_CLOSE, password
     assert await app.count("users") == 0
 
 

@@ -22,7 +22,7 @@ FOREIGN = [
     {"Sec-Fetch-Site": "same-origin", "Origin": "null"},
     {"Origin": "https://evil.example", "Referer": "http://localhost:8000/devices"},
 ]
-OWN = [
+SAME_ORIGIN = [
     {"Sec-Fetch-Site": "same-origin"},
     {"Sec-Fetch-Site": "none"},
     {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost:8000"},
@@ -32,14 +32,14 @@ OWN = [
 
 
 def unsafe_paths(app: TestApp) -> list[str]:
-    rows = [
-        row
-        for row in app.asgi_app.router.routes
-        if isinstance(row, AppRoute) and "POST" in row.endpoints
+    routes = [
+        route
+        for route in app.asgi_app.router.routes
+        if isinstance(route, AppRoute) and "POST" in route.endpoints
     ]
     return [
-        row.path.replace("{field}", "name").replace("{id}", "x").replace("{slug}", "x")
-        for row in rows
+        route.path.replace("{field}", "name").replace("{id}", "x").replace("{slug}", "x")
+        for route in routes
     ]
 
 
@@ -52,7 +52,7 @@ async def test_requests_from_another_site_change_nothing(
     for headers in FOREIGN:
         for path in unsafe_paths(app):
             for user in (alice, anonymous):
-                answer = await user.ask(
+                answer = await user.request(
                     "POST",
                     path,
                     {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD},
@@ -86,20 +86,20 @@ async def test_a_form_for_another_host_changes_nothing(
 async def test_another_site_cannot_log_a_browser_in(app: TestApp, alice: Browser) -> None:
     for headers in FOREIGN:
         victim = await app.browser("Alice")
-        await victim.ask(
+        await victim.request(
             "POST", "/login", {"email": "alice@example.com", "password": PASSWORD}, **headers
         )
         assert victim.cookie is None
 
 
 @pytest.mark.asvs("S31")
-@pytest.mark.parametrize("headers", OWN)
+@pytest.mark.parametrize("headers", SAME_ORIGIN)
 async def test_same_origin_and_non_browser_requests_are_accepted(
     app: TestApp, anonymous: Browser, headers: dict
 ) -> None:
     fields = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
-    assert (await anonymous.ask("POST", "/signup", fields, **headers)).status_code == 303
-    assert (await anonymous.ask("POST", "/logout", **headers)).status_code == 303
+    assert (await anonymous.request("POST", "/signup", fields, **headers)).status_code == 303
+    assert (await anonymous.request("POST", "/logout", **headers)).status_code == 303
     assert await app.count("sessions") == 0
 
 
@@ -121,19 +121,21 @@ async def test_a_foreign_origin_is_logged_once_beside_the_base_url(
     alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
     for origin in ("https://localhost:8000", "https://localhost:8000", "https://evil.example"):
-        await alice.ask("POST", "/account", {"name": "Zoe"}, Origin=origin)
+        await alice.request("POST", "/account", {"name": "Zoe"}, Origin=origin)
     assert [record.getMessage() for record in caplog.records] == [
         "a form from https://localhost:8000 was refused: BASE_URL is http://localhost:8000",
         "a form from https://evil.example was refused: BASE_URL is http://localhost:8000",
     ]
     for number in range(40):
-        await alice.ask("POST", "/account", {"name": "Zoe"}, Origin=f"https://{number}.example")
+        await alice.request("POST", "/account", {"name": "Zoe"}, Origin=f"https://{number}.example")
     assert len(caplog.records) == 10
 
 
 async def test_a_refused_cross_origin_request_is_explained(alice: Browser) -> None:
     for headers in ({}, HTMX):
-        answer = await alice.ask("POST", "/logout", **{"Sec-Fetch-Site": "cross-site", **headers})
+        answer = await alice.request(
+            "POST", "/logout", **{"Sec-Fetch-Site": "cross-site", **headers}
+        )
         assert read(answer).one("h1").text == "This came from another site"
 
 
@@ -152,8 +154,8 @@ async def test_scripts_of_another_site_cannot_read_responses(alice: Browser, ori
         await alice.get(path, Origin=origin)
         for path in ("/api/session", "/dashboard", "/healthz", "/nowhere")
     ]
-    answers.append(await alice.ask("OPTIONS", "/api/session", **preflight))
-    answers.append(await alice.ask("OPTIONS", "/login", **preflight))
+    answers.append(await alice.request("OPTIONS", "/api/session", **preflight))
+    answers.append(await alice.request("OPTIONS", "/login", **preflight))
     assert [
         name for answer in answers for name in answer.headers if name.startswith("access-control")
     ] == []
@@ -164,7 +166,7 @@ async def test_only_form_bodies_are_accepted(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     body = b"email=alice@example.com&password=" + PASSWORD.encode()
-    for kind in (
+    for content_type in (
         "text/plain",
         "application/json",
         "multipart/form-data; boundary=x",
@@ -178,8 +180,10 @@ async def test_only_form_bodies_are_accepted(
             (alice, "/devices/revoke-all"),
             (alice, "/devices/revoke-others"),
         ):
-            answer = await user.client.post(path, content=body, headers={"Content-Type": kind})
-            assert answer.status_code == 415, (path, kind)
+            answer = await user.client.post(
+                path, content=body, headers={"Content-Type": content_type}
+            )
+            assert answer.status_code == 415, (path, content_type)
     assert anonymous.cookie is None
     assert await alice.is_logged_in()
 

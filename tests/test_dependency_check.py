@@ -46,7 +46,7 @@ def test_an_older_version_is_refused_with_the_version_that_is_needed(
 
 
 @pytest.mark.parametrize(
-    ("found", "is_enough"),
+    ("found", "is_safe"),
     [
         ("1.3.1", True),
         ("1.3.1.0", True),
@@ -64,8 +64,8 @@ def test_an_older_version_is_refused_with_the_version_that_is_needed(
         ("", False),
     ],
 )
-def test_versions_are_compared_by_their_numbers(found: str, is_enough: bool) -> None:
-    assert is_at_least(found, "1.3.1") == is_enough
+def test_versions_are_compared_by_their_numbers(found: str, is_safe: bool) -> None:
+    assert is_at_least(found, "1.3.1") == is_safe
 
 
 def test_the_program_does_not_start_with_an_unsafe_version(tmp_path: Path, migrated: Path) -> None:
@@ -78,26 +78,28 @@ def test_the_program_does_not_start_with_an_unsafe_version(tmp_path: Path, migra
         "DATABASE_URL": f"sqlite:///{migrated}",
         "PORT": str(free_port()),
     }
-    done = subprocess.run(
+    completed = subprocess.run(
         [LATCHKEY, "serve"],
         env={**environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=30,
     )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert completed.stderr == (
         "latchkey: starlette 1.0.0 has known vulnerabilities: install 1.3.1 or newer (requirements.lock pins one)\n"
     )
 
 
 def test_the_minimum_versions_of_the_dependencies_are_safe() -> None:
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    named = {re.match(r"[\w-]+", wanted)[0]: wanted for wanted in dependencies}
-    for package in MIN_SAFE_VERSIONS.keys() & named.keys():
-        floor = re.search(r">=([\w.]+)", named[package])
-        assert floor, f"{package} has no floor"
-        assert is_at_least(floor[1], MIN_SAFE_VERSIONS[package]), named[package]
+    requirements = {
+        re.match(r"[\w-]+", requirement)[0]: requirement for requirement in dependencies
+    }
+    for package in MIN_SAFE_VERSIONS.keys() & requirements.keys():
+        minimum = re.search(r">=([\w.]+)", requirements[package])
+        assert minimum, f"{package} has no minimum version"
+        assert is_at_least(minimum[1], MIN_SAFE_VERSIONS[package]), requirements[package]
     assert {
         "starlette",
         "authlib",
@@ -105,7 +107,7 @@ def test_the_minimum_versions_of_the_dependencies_are_safe() -> None:
         "joserfc",
         "cryptography",
         "uvicorn",
-    } <= MIN_SAFE_VERSIONS.keys() & named.keys()
+    } <= MIN_SAFE_VERSIONS.keys() & requirements.keys()
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])

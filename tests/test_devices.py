@@ -63,12 +63,12 @@ async def test_revoking_a_device_by_htmx_returns_the_list_and_a_toast(
 
 
 @pytest.mark.guide("T6")
-@pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
+@pytest.mark.parametrize(("send", "status"), [(Browser.post, 303), (Browser.post_fragment, 204)])
 async def test_revoking_the_current_device_logs_out(
-    app: TestApp, alice: Browser, alices_phone: Browser, ask: Callable, answered: int
+    app: TestApp, alice: Browser, alices_phone: Browser, send: Callable, status: int
 ) -> None:
-    answer = await ask(alice, f"/devices/{await id_of(alice)}/revoke")
-    assert answer.status_code == answered
+    answer = await send(alice, f"/devices/{await id_of(alice)}/revoke")
+    assert answer.status_code == status
     assert "/login" in (answer.headers.get("location"), answer.headers.get("hx-redirect"))
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
     assert [await user.is_logged_in() for user in (alice, alices_phone)] == [False, True]
@@ -115,7 +115,7 @@ async def test_revoking_one_other_device_needs_no_confirmation(
 ANDROID = (
     "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 "
 )
-FOCUS = {
+FIREFOX_FOCUS = {
     f"{ANDROID}Focus/8.2 Mobile Safari/537.36": "Firefox Focus on Android",
     f"{ANDROID}Focus/8.0.24 Chrome/83.0.4103.106 Mobile Safari/537.36": "Firefox Focus on Android",
     f"{ANDROID}Klar/8.0.15 Chrome/79.0.3945.93 Mobile Safari/537.36": "Firefox Klar on Android",
@@ -123,19 +123,19 @@ FOCUS = {
 }
 
 
-@pytest.mark.parametrize(("user_agent", "name"), FOCUS.items())
+@pytest.mark.parametrize(("user_agent", "name"), FIREFOX_FOCUS.items())
 async def test_firefox_focus_is_named(app: TestApp, user_agent: str, name: str) -> None:
     phone = await app.sign_up_user("Alice", user_agent=user_agent)
     assert (await devices_of(phone)).one(data_current="true").one("bdi").text == name
 
 
 @pytest.mark.guide("C8")
-@pytest.mark.parametrize(("ask", "answered"), [(Browser.post, 303), (Browser.post_fragment, 204)])
+@pytest.mark.parametrize(("send", "status"), [(Browser.post, 303), (Browser.post_fragment, 204)])
 async def test_one_click_logs_out_everywhere(
-    alice: Browser, alices_phone: Browser, bob: Browser, ask: Callable, answered: int
+    alice: Browser, alices_phone: Browser, bob: Browser, send: Callable, status: int
 ) -> None:
-    answer = await ask(alice, "/devices/revoke-all")
-    assert answer.status_code == answered
+    answer = await send(alice, "/devices/revoke-all")
+    assert answer.status_code == status
     assert "/login" in (answer.headers.get("location"), answer.headers.get("hx-redirect"))
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
     assert answer.headers["clear-site-data"] == '"cache", "storage"'
@@ -148,25 +148,25 @@ async def test_one_click_logs_out_everywhere(
 
 @pytest.mark.asvs("S05")
 @pytest.mark.guide("D30")
-@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+@pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 async def test_the_device_of_another_user_cannot_be_revoked(
-    alice: Browser, bob: Browser, ask: Callable
+    alice: Browser, bob: Browser, send: Callable
 ) -> None:
-    theirs = await ask(bob, f"/devices/{await id_of(alice)}/revoke")
-    nobodys = await ask(bob, "/devices/AAAAAAAAAAAAAAAAAAAAAA/revoke")
-    assert (theirs.status_code, theirs.text) == (404, nobodys.text)
+    existing = await send(bob, f"/devices/{await id_of(alice)}/revoke")
+    unknown = await send(bob, "/devices/AAAAAAAAAAAAAAAAAAAAAA/revoke")
+    assert (existing.status_code, existing.text) == (404, unknown.text)
     assert await alice.is_logged_in()
 
 
 @pytest.mark.parametrize(
     "path", ["/devices/{id}/revoke", "/devices/revoke-others", "/devices/revoke-all"]
 )
-@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+@pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 async def test_a_device_form_of_another_viewer_changes_nothing(
-    alice: Browser, alices_phone: Browser, bob: Browser, path: str, ask: Callable
+    alice: Browser, alices_phone: Browser, bob: Browser, path: str, send: Callable
 ) -> None:
-    bobs = (await bob.get("/api/session")).json()["user"]["id"]
-    answer = await ask(alice, path.format(id=await id_of(alices_phone)), {"viewer": bobs})
+    bob_id = (await bob.get("/api/session")).json()["user"]["id"]
+    answer = await send(alice, path.format(id=await id_of(alices_phone)), {"viewer": bob_id})
     assert answer.status_code == 409
     assert "You are logged in as Alice" in read(answer).text
     assert [await user.is_logged_in() for user in (alice, alices_phone)] == [True, True]
@@ -175,11 +175,11 @@ async def test_a_device_form_of_another_viewer_changes_nothing(
 async def test_each_device_form_contains_the_viewer_id(
     alice: Browser, alices_phone: Browser
 ) -> None:
-    own = (await alice.get("/api/session")).json()["user"]["id"]
+    alice_id = (await alice.get("/api/session")).json()["user"]["id"]
     page = await devices_of(alice)
     forms = page.one("main").all("form")
-    assert [form.one("input", name="viewer").attrs["value"] for form in forms] == [own] * 3
-    assert (await alice.post(forms[0].attrs["action"], {"viewer": own})).status_code == 303
+    assert [form.one("input", name="viewer").attrs["value"] for form in forms] == [alice_id] * 3
+    assert (await alice.post(forms[0].attrs["action"], {"viewer": alice_id})).status_code == 303
     assert not await alices_phone.is_logged_in()
 
 
@@ -238,8 +238,8 @@ async def test_revoking_is_rate_limited_per_session(
     path = path.format(id=await id_of(phone))
     for _ in range(SESSION_REVOKES.burst):
         assert (await alice.post("/devices/nobodys/revoke")).status_code == 404
-    for ask in (Browser.post, Browser.post_fragment):
-        answer = await ask(alice, path)
+    for send in (Browser.post, Browser.post_fragment):
+        answer = await send(alice, path)
         assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
     assert [await user.is_logged_in() for user in (alice, phone)] == [True, True]
     assert (await phone.post("/devices/revoke-others")).status_code == 303, (
@@ -254,7 +254,7 @@ CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)
 ANDROID = (
     "Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0"
 )
-KNOWN = {
+KNOWN_AGENTS = {
     CHROME: "Chrome on Linux",
     f"{CHROME} Edg/140.0.0.0": "Edge on Linux",
     f"{CHROME} OPR/120.0.0.0": "Opera on Linux",
@@ -269,7 +269,7 @@ KNOWN = {
     "Go-http-client/1.1": "Go-http-client",
     "Java-http-client/21": "Java",
 }
-CHOSEN = [
+UNKNOWN_AGENTS = [
     "Latchkey Support - call 0800 123456 bot",
     "URGENT! Your password leaked [call 555-123] bot",
     "Call-0800-123456/1",
@@ -280,11 +280,11 @@ CHOSEN = [
 ]
 
 
-@pytest.mark.parametrize("user_agent", KNOWN)
+@pytest.mark.parametrize("user_agent", KNOWN_AGENTS)
 async def test_a_known_browser_or_tool_is_named(anonymous: Browser, user_agent: str) -> None:
     anonymous.user_agent = user_agent
     await anonymous.sign_up()
-    assert (await devices_of(anonymous)).one(data_current="true").one("bdi").text == KNOWN[
+    assert (await devices_of(anonymous)).one(data_current="true").one("bdi").text == KNOWN_AGENTS[
         user_agent
     ]
 
@@ -311,7 +311,7 @@ async def test_an_unusual_user_agent_causes_no_error(
 
 
 @pytest.mark.asvs("S33", "S88")
-@pytest.mark.parametrize("user_agent", CHOSEN)
+@pytest.mark.parametrize("user_agent", UNKNOWN_AGENTS)
 async def test_text_in_a_user_agent_is_neither_shown_nor_recorded(
     app: TestApp, alice: Browser, ada: Browser, anonymous: Browser, user_agent: str
 ) -> None:

@@ -7,7 +7,7 @@ from tests.browser_client import Browser, read
 from tests.conftest import TestApp
 from web.rendering.display_email import display_email
 
-SHOWN = [
+DISPLAYED = [
     "bücher.example",
     "faß.de",
     "пример.рф",
@@ -17,28 +17,28 @@ SHOWN = [
     "देवनागरी.in",
     "עברית.il",
 ]
-COPIES = {
+LOOKALIKES = {
     "Cyrillic and Latin": "раypal.com",
     "Cyrillic letters that all look like Latin": "аррӏе.com",
     "a phonetic letter": "ɡoogle.com",
     "Greek and Cyrillic": "αбв.com",
     "an invisible joiner": "نامه‌ای.com",
 }
-NOT_CLEAN = ["xn--a", "xn--bcher-KVA", "xn--0", "xn--fa-hia-", "xn--ls8h", "xn--"]
+UNDECODABLE = ["xn--a", "xn--bcher-KVA", "xn--0", "xn--fa-hia-", "xn--ls8h", "xn--"]
 
 
-@pytest.mark.parametrize("domain", SHOWN)
+@pytest.mark.parametrize("domain", DISPLAYED)
 def test_an_international_domain_is_shown_in_unicode(domain: str) -> None:
     assert display_email(f"zoe@{idna.encode(domain).decode()}") == f"zoe@{domain}"
 
 
-@pytest.mark.parametrize("domain", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("domain", LOOKALIKES.values(), ids=LOOKALIKES)
 def test_a_lookalike_domain_is_shown_in_ascii(domain: str) -> None:
     stored = f"zoe@mail.{idna.encode(domain).decode()}"
     assert display_email(stored) == stored
 
 
-@pytest.mark.parametrize("label", NOT_CLEAN)
+@pytest.mark.parametrize("label", UNDECODABLE)
 def test_an_undecodable_domain_label_is_shown_as_stored(label: str) -> None:
     assert display_email(f"zoe@{label}.example") == f"zoe@{label}.example"
 

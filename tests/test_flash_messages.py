@@ -6,34 +6,34 @@ from tests.browser_client import PASSWORD, Browser, read, set_cookie_of
 from tests.conftest import TestApp
 from web.rendering.flash_messages import FLASH_MESSAGES
 
-OTHER = "another-No.7 by the sea"
+OTHER_PASSWORD = "another-No.7 by the sea"
 
 
-async def told(user: Browser, path: str) -> str:
+async def flash_message(user: Browser, path: str) -> str:
     """Returns the flash message of the page, and checks that the page shows it only once."""
-    page, again = read(await user.get(path)), read(await user.get(path))
-    assert again.all(**{"class": "flash"}) == []
+    page, reloaded = read(await user.get(path)), read(await user.get(path))
+    assert reloaded.all(**{"class": "flash"}) == []
     return page.one("main").one("p", **{"class": "flash"}).text
 
 
 async def test_every_change_is_confirmed_without_scripts(
     app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
-    phone = read(await alice.get("/devices")).all("form", action=True)[2].attrs["action"]
+    revoke_path = read(await alice.get("/devices")).all("form", action=True)[2].attrs["action"]
     for path, fields, page, sentence in (
-        (phone, {}, "/devices", "Device logged out."),
+        (revoke_path, {}, "/devices", "Device logged out."),
         ("/devices/revoke-others", {}, "/devices", "Your other devices are logged out."),
         ("/account", {"phone": "1"}, "/account", "Profile saved."),
         (
             "/account/password",
-            {"current_password": PASSWORD, "password": OTHER},
+            {"current_password": PASSWORD, "password": OTHER_PASSWORD},
             "/account",
             "Password changed.",
         ),
     ):
         answer = await alice.post(path, fields)
         assert (answer.status_code, answer.headers["location"]) == (303, page)
-        assert await told(alice, page) == sentence
+        assert await flash_message(alice, page) == sentence
 
 
 async def test_every_change_by_an_administrator_is_confirmed_without_scripts(
@@ -49,7 +49,7 @@ async def test_every_change_by_an_administrator_is_confirmed_without_scripts(
     ):
         answer = await ada.post(f"/admin/users/{alice_id}/{action}", fields)
         assert (answer.status_code, answer.headers["location"]) == (303, "/admin/users")
-        assert await told(ada, "/admin/users") == sentence
+        assert await flash_message(ada, "/admin/users") == sentence
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ async def test_every_change_by_an_administrator_is_confirmed_without_scripts(
 async def test_a_log_out_is_confirmed_on_the_log_in_page(
     alice: Browser, path: str, sentence: str
 ) -> None:
-    for ask in (alice.post, alice.post_fragment):
+    for send in (alice.post, alice.post_fragment):
         await alice.log_in()
-        answer = await ask(path)
+        answer = await send(path)
         assert (answer.headers.get("location") or answer.headers["hx-redirect"]) == "/login"
         assert sentence in read(await alice.get("/login")).one("main").text
         assert sentence not in read(await alice.get("/login")).text
@@ -73,7 +73,7 @@ async def test_giving_up_the_admin_role_is_confirmed_on_the_dashboard(
     await app.admin("Grace")
     ada_id = (await ada.get("/api/session")).json()["user"]["id"]
     await ada.post_fragment(f"/admin/users/{ada_id}/role", {"role": "user"})
-    assert await told(ada, "/dashboard") == "You're no longer an administrator."
+    assert await flash_message(ada, "/dashboard") == "You're no longer an administrator."
 
 
 async def test_a_change_by_htmx_is_confirmed_by_a_toast_and_sets_no_cookie(alice: Browser) -> None:
@@ -90,8 +90,8 @@ async def test_the_cookie_is_http_only_and_expires_after_a_minute(alice: Browser
         "",
     )
     assert cookie["max-age"] == "60"
-    shown = set_cookie_of(await alice.get("/account"))["notice"]
-    assert (shown.value, shown["max-age"]) == ("", "0")
+    deleted = set_cookie_of(await alice.get("/account"))["notice"]
+    assert (deleted.value, deleted["max-age"]) == ("", "0")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from tests.conftest import TestApp
 
 def without_extras(fragment: str) -> str:
     """Returns the fragment without its title and its out-of-band elements."""
-    alone = re.sub(r"^<title>.*?</title>\s*", "", fragment)
+    content = re.sub(r"^<title>.*?</title>\s*", "", fragment)
     return re.sub(
-        r'<div data-hx-swap-oob="beforeend:#toasts">.*?</div></div>', "", alone, flags=re.S
+        r'<div data-hx-swap-oob="beforeend:#toasts">.*?</div></div>', "", content, flags=re.S
     ).strip()
 
 
@@ -87,29 +87,31 @@ async def test_a_fragment_requires_login_like_its_page(
 async def test_an_error_shows_its_picture_on_the_page_and_in_the_fragment(
     alice: Browser, anonymous: Browser
 ) -> None:
-    other, foreign, text = (
-        {"viewer": "somebody-else"},
+    other_viewer, cross_site, plain_text = (
+        {"viewer": "another-user"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Content-Type": "text/plain"},
     )
-    for user, method, path, fields, headers, status, kind in (
+    for user, method, path, fields, headers, status, plate_class in (
         (anonymous, "GET", "/nowhere", None, {}, 404, "holes"),
         (anonymous, "PUT", "/login", None, {}, 405, "holes"),
-        (anonymous, "POST", "/login", {"email": "a"}, foreign, 403, "barred"),
-        (anonymous, "POST", "/login", {"email": "a"}, text, 415, "lid"),
+        (anonymous, "POST", "/login", {"email": "a"}, cross_site, 403, "barred"),
+        (anonymous, "POST", "/login", {"email": "a"}, plain_text, 415, "lid"),
         (anonymous, "POST", "/login", {"email": "a" * 70_000}, {}, 413, "lid"),
         (alice, "GET", "/admin/users", None, {}, 403, "barred"),
-        (alice, "POST", "/devices/revoke-others", other, {}, 409, "lid"),
+        (alice, "POST", "/devices/revoke-others", other_viewer, {}, 409, "lid"),
     ):
         # The centered layout shows the plate in its panel as well.
-        for asked, pictures in ((HTMX, 1), ({}, 1 if user is alice else 2)):
-            answer = await user.ask(method, path, fields, **headers, **asked)
+        for htmx_headers, count in ((HTMX, 1), ({}, 1 if user is alice else 2)):
+            answer = await user.request(method, path, fields, **headers, **htmx_headers)
             plates = [
                 svg.attrs["class"]
                 for svg in read(answer).all("svg")
                 if "plate" in svg.attrs.get("class", "")
             ]
-            assert (answer.status_code, plates) == (status, [f"key plate {kind}"] * pictures), path
+            assert (answer.status_code, plates) == (status, [f"key plate {plate_class}"] * count), (
+                path
+            )
 
 
 async def test_only_the_htmx_request_header_returns_a_fragment(alice: Browser) -> None:

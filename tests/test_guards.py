@@ -26,20 +26,20 @@ CHANGES = [
 ]
 
 
-def rows_of(app: TestApp, *kinds: RouteAccess) -> Iterator[tuple[str, str]]:
+def routes_with(app: TestApp, *accesses: RouteAccess) -> Iterator[tuple[str, str]]:
     """Yields the method and the path of every route with this access."""
-    for row in app.asgi_app.router.routes:
-        if isinstance(row, AppRoute) and row.access in kinds:
-            for method in row.endpoints:
-                yield method, path_in(row)
+    for route in app.asgi_app.router.routes:
+        if isinstance(route, AppRoute) and route.access in accesses:
+            for method in route.endpoints:
+                yield method, path_in(route)
 
 
-def path_in(row: AppRoute) -> str:
+def path_in(route: AppRoute) -> str:
     """Returns a path that matches the route."""
-    return re.sub(r"{\w+}", "AAAAAAAAAAAAAAAAAAAAAA", row.path.replace("{field}", "name"))
+    return re.sub(r"{\w+}", "AAAAAAAAAAAAAAAAAAAAAA", route.path.replace("{field}", "name"))
 
 
-def is_turned_away(answer: httpx.Response, path: str) -> bool:
+def is_denied(answer: httpx.Response, path: str) -> bool:
     target = answer.headers.get("location") or answer.headers.get("hx-redirect", "")
     return (
         (answer.status_code, target) == (401, "")
@@ -53,17 +53,17 @@ async def test_anonymous_users_are_redirected_without_a_query(
     app: TestApp, anonymous: Browser
 ) -> None:
     before = app.statements
-    for method, path in rows_of(app, RouteAccess.MEMBERS, RouteAccess.ADMINS):
+    for method, path in routes_with(app, RouteAccess.MEMBERS, RouteAccess.ADMINS):
         page, fragment = (
-            await anonymous.ask(method, path),
-            await anonymous.ask(method, path, **HTMX),
+            await anonymous.request(method, path),
+            await anonymous.request(method, path, **HTMX),
         )
         assert (page.status_code, fragment.status_code) == (
             401 if path.startswith("/api/") else 303,
             401,
         )
-        assert is_turned_away(page, path)
-        assert is_turned_away(fragment, path)
+        assert is_denied(page, path)
+        assert is_denied(fragment, path)
     assert app.statements == before
 
 
@@ -72,12 +72,12 @@ async def test_logged_in_users_are_redirected_from_guest_routes(
     app: TestApp, alice: Browser
 ) -> None:
     cookie = alice.cookie
-    for method, path in rows_of(app, RouteAccess.GUESTS):
+    for method, path in routes_with(app, RouteAccess.GUESTS):
         before = app.statements
         fields = {"name": "Zoe", "email": "zoe@example.com", "password": PASSWORD}
         page, fragment = (
-            await alice.ask(method, path, fields),
-            await alice.ask(method, path, fields, **HTMX),
+            await alice.request(method, path, fields),
+            await alice.request(method, path, fields, **HTMX),
         )
         assert (page.status_code, page.headers["location"]) == (303, "/dashboard")
         assert (fragment.status_code, fragment.headers["hx-redirect"]) == (204, "/dashboard")
@@ -88,26 +88,26 @@ async def test_logged_in_users_are_redirected_from_guest_routes(
 
 
 @pytest.mark.guide("D10")
-@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+@pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 async def test_a_guest_form_with_an_ended_session_is_processed(
-    app: TestApp, alice: Browser, ask: Callable
+    app: TestApp, alice: Browser, send: Callable
 ) -> None:
     await app.change("DELETE FROM sessions")
     cookie, known = alice.cookie, {"email": "alice@example.com", "password": PASSWORD}
-    wrong = await ask(alice, "/login", known | {"password": "not-hers-No.1"})
+    wrong = await send(alice, "/login", known | {"password": "not-hers-No.1"})
     assert (wrong.status_code, set_cookie_of(wrong)["session"]["max-age"]) == (422, "0")
     assert "nav" not in [element.attrs.get("id") for element in read(wrong).all(id=True)]
     alice.cookie = cookie
-    checked = await ask(alice, "/signup/check/email", {"email": "alice@example.com"})
+    checked = await send(alice, "/signup/check/email", {"email": "alice@example.com"})
     assert (checked.status_code, "already exists" in checked.text) == (200, True)
     alice.cookie = cookie
-    right = await ask(alice, "/login", known)
+    right = await send(alice, "/login", known)
     assert (right.status_code, await alice.is_logged_in()) == (
-        303 if ask is Browser.post else 204,
+        303 if send is Browser.post else 204,
         True,
     )
     await app.change("DELETE FROM sessions")
-    signed_up = await ask(
+    signed_up = await send(
         alice, "/signup", {"name": "Bob", "email": "bob@example.com", "password": PASSWORD}
     )
     assert (signed_up.status_code, await app.count("users")) == (right.status_code, 2)
@@ -121,7 +121,7 @@ async def test_a_live_check_of_an_unknown_field_is_not_found(
     for user in (anonymous, alice):
         for headers in ({}, HTMX, {"Content-Type": "application/json"}):
             assert (
-                await user.ask("POST", path, {"viewer": "nobody"}, **headers)
+                await user.request("POST", path, {"viewer": "nobody"}, **headers)
             ).status_code == 404
 
 
@@ -132,14 +132,14 @@ async def test_access_control_holds_without_the_guards(
 ) -> None:
     revoked = alices_phone.cookie
     await alices_phone.post("/logout")
-    members = [*rows_of(app, RouteAccess.MEMBERS, RouteAccess.ADMINS)]
+    members = [*routes_with(app, RouteAccess.MEMBERS, RouteAccess.ADMINS)]
     app.asgi_app.router.set_routes(without_guards(app.asgi_app.router.routes))
     for cookie in (None, revoked):
         for method, path in members:
             for headers in ({}, HTMX):
                 anonymous.cookie = cookie
-                answer = await anonymous.ask(method, path, **headers)
-                assert is_turned_away(answer, path) or path == "/handbook", path
+                answer = await anonymous.request(method, path, **headers)
+                assert is_denied(answer, path) or path == "/handbook", path
                 assert "Alice" not in answer.text
     assert await alice.is_logged_in()
 
@@ -150,16 +150,16 @@ async def test_a_revoked_cookie_is_refused_by_every_route(
 ) -> None:
     revoked = alices_phone.cookie
     await alices_phone.post("/logout")
-    for method, path in rows_of(app, RouteAccess.MEMBERS, RouteAccess.ADMINS):
+    for method, path in routes_with(app, RouteAccess.MEMBERS, RouteAccess.ADMINS):
         for headers in ({}, HTMX):
             alices_phone.cookie = revoked
-            answer = await alices_phone.ask(method, path, **headers)
-            assert is_turned_away(answer, path) or path == "/handbook", path
+            answer = await alices_phone.request(method, path, **headers)
+            assert is_denied(answer, path) or path == "/handbook", path
             assert "Alice" not in answer.text
     assert await alice.is_logged_in()
 
 
-LIES = {
+UNTRUSTED_HEADERS = {
     "X-Middleware-Subrequest": "middleware:middleware:middleware",
     "X-Original-URL": "/",
     "X-Rewrite-URL": "/",
@@ -184,12 +184,12 @@ LIES = {
 async def test_untrusted_headers_do_not_affect_access(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    for name, value in LIES.items():
+    for name, value in UNTRUSTED_HEADERS.items():
         if name == "Host":  # A request for another host is refused before anything else.
             assert (await alice.get("/dashboard", Host=value)).status_code == 400
             continue
-        for method, path in rows_of(app, RouteAccess.MEMBERS, RouteAccess.ADMINS):
-            assert is_turned_away(await anonymous.ask(method, path, **{name: value}), path), (
+        for method, path in routes_with(app, RouteAccess.MEMBERS, RouteAccess.ADMINS):
+            assert is_denied(await anonymous.request(method, path, **{name: value}), path), (
                 name,
                 path,
             )
@@ -237,7 +237,7 @@ async def test_a_prefetch_writes_nothing_and_renews_nothing(
     assert await app.rows("SELECT last_seen_at, expires_at FROM sessions") != seen
 
 
-async def ask_twice(request: Request) -> Response:
+async def verify_twice(request: Request) -> Response:
     first, second = await verify_session(request), await verify_session(request)
     return PlainTextResponse(f"{first.name} {first is second}")
 
@@ -245,7 +245,7 @@ async def ask_twice(request: Request) -> Response:
 @pytest.mark.guide("D17", "D13")
 async def test_a_session_is_looked_up_once_per_request(app: TestApp, alice: Browser) -> None:
     app.asgi_app.router.set_routes(
-        [*app.asgi_app.router.routes, Members("/twice", get=ask_twice, name="twice")]
+        [*app.asgi_app.router.routes, Members("/twice", get=verify_twice, name="twice")]
     )
     before = app.statements
     assert (await alice.get("/twice")).text == "Alice True"
@@ -266,11 +266,11 @@ DOCUMENTED = {
 
 @pytest.mark.asvs("S04")
 async def test_the_routes_match_the_documented_access(app: TestApp) -> None:
-    assert all(isinstance(row, AppRoute) for row in app.asgi_app.router.routes)
-    for kind, paths in DOCUMENTED.items():
-        assert {row.path for row in app.asgi_app.router.routes if row.access.value == kind} == {
-            *paths.split()
-        }
+    assert all(isinstance(route, AppRoute) for route in app.asgi_app.router.routes)
+    for access, paths in DOCUMENTED.items():
+        assert {
+            route.path for route in app.asgi_app.router.routes if route.access.value == access
+        } == {*paths.split()}
 
 
 @pytest.mark.asvs("S04")
@@ -278,19 +278,19 @@ async def test_the_routes_match_the_documented_access(app: TestApp) -> None:
 async def test_each_page_is_accessible_as_its_route_declares(
     app: TestApp, alice: Browser, ada: Browser, anonymous: Browser
 ) -> None:
-    opens = {
+    expected_statuses = {
         RouteAccess.GUESTS: (200, 303, 303),
         RouteAccess.MEMBERS: (303, 200, 200),
         RouteAccess.ADMINS: (303, 403, 200),
     }
-    for row in app.asgi_app.router.routes:
-        if row.access in opens and "GET" in row.endpoints:
-            path = row.path.replace("{slug}", "alice").replace(
+    for route in app.asgi_app.router.routes:
+        if route.access in expected_statuses and "GET" in route.endpoints:
+            path = route.path.replace("{slug}", "alice").replace(
                 "{id}", (await app.viewer_of(alice)).id
             )
             expected = [
                 401 if path.startswith("/api/") and status == 303 else status
-                for status in opens[row.access]
+                for status in expected_statuses[route.access]
             ]
             assert [
                 (await user.get(path)).status_code for user in (anonymous, alice, ada)
@@ -306,22 +306,22 @@ async def roles(app: TestApp) -> dict[str, str]:
 async def test_admin_routes_refuse_everyone_but_admins(
     app: TestApp, alice: Browser, bob: Browser, ada: Browser, anonymous: Browser
 ) -> None:
-    ((bobs,),) = await app.rows("SELECT id FROM users WHERE name = 'Bob'")
-    state = "SELECT id, name, role, team, disabled_at FROM users ORDER BY id"
-    before = await app.rows(state)
+    ((bob_id,),) = await app.rows("SELECT id FROM users WHERE name = 'Bob'")
+    query = "SELECT id, name, role, team, disabled_at FROM users ORDER BY id"
+    before = await app.rows(query)
     fields = {"role": "admin", "team": "locks"}
-    for method, path in rows_of(app, RouteAccess.ADMINS):
-        path = path.replace("AAAAAAAAAAAAAAAAAAAAAA", bobs)
+    for method, path in routes_with(app, RouteAccess.ADMINS):
+        path = path.replace("AAAAAAAAAAAAAAAAAAAAAA", bob_id)
         for user, headers, status in (
             (alice, {}, 403),
             (alice, HTMX, 403),
             (anonymous, {}, 401 if path.startswith("/api/") else 303),
             (anonymous, HTMX, 401),
         ):
-            assert (await user.ask(method, path, fields, **headers)).status_code == status, path
-    assert await app.rows(state) == before
+            assert (await user.request(method, path, fields, **headers)).status_code == status, path
+    assert await app.rows(query) == before
     assert await bob.is_logged_in()
-    assert (await ada.post(f"/admin/users/{bobs}/role", fields)).status_code == 303
+    assert (await ada.post(f"/admin/users/{bob_id}/role", fields)).status_code == 303
     assert (await roles(app))["Bob"] == "admin"
 
 
@@ -332,8 +332,8 @@ async def test_the_role_in_the_cookie_does_not_decide_access(
 ) -> None:
     await app.change_role(alice, "admin")
     await app.change_role(ada, "user")
-    ((alices,),) = await app.rows("SELECT id FROM users WHERE name = 'Alice'")
-    assert (await ada.post(f"/admin/users/{alices}/disable")).status_code == 403
+    ((alice_id,),) = await app.rows("SELECT id FROM users WHERE name = 'Alice'")
+    assert (await ada.post(f"/admin/users/{alice_id}/disable")).status_code == 403
     assert (await ada.get("/api/admin/users")).status_code == 403
     assert (await alice.get("/admin/users")).status_code == 200
     assert await roles(app) == {"Alice": "admin", "Ada": "user"}
@@ -374,11 +374,11 @@ JSON = {"Content-Type": "application/json"}
 async def test_the_checks_of_a_request_run_in_the_specified_order(
     app: TestApp, alice: Browser, bob: Browser, anonymous: Browser
 ) -> None:
-    large, bobs = b"x" * 70_000, (await bob.get("/api/session")).json()["user"]["id"]
+    large, bob_id = b"x" * 70_000, (await bob.get("/api/session")).json()["user"]["id"]
 
     async def post(user: Browser, path: str, content: bytes, **headers: str) -> int:
-        kind = {"Content-Type": "application/x-www-form-urlencoded"} | headers
-        return (await user.client.post(path, content=content, headers=kind)).status_code
+        all_headers = {"Content-Type": "application/x-www-form-urlencoded"} | headers
+        return (await user.client.post(path, content=content, headers=all_headers)).status_code
 
     # The origin is checked first.
     assert await post(anonymous, "/nowhere", large, **FOREIGN, **JSON) == 403
@@ -389,8 +389,8 @@ async def test_the_checks_of_a_request_run_in_the_specified_order(
     assert await post(anonymous, "/devices/revoke-all", b"{}", **JSON) == 303
     assert await post(alice, "/admin/users/x/role", b"{}", **JSON) == 415
     # The role is not sufficient.
-    assert await post(alice, "/admin/users/x/role", b"viewer=" + bobs.encode()) == 403
-    assert await post(alice, "/devices/revoke-all", b"viewer=" + bobs.encode()) == 409
+    assert await post(alice, "/admin/users/x/role", b"viewer=" + bob_id.encode()) == 403
+    assert await post(alice, "/devices/revoke-all", b"viewer=" + bob_id.encode()) == 409
     assert await post(anonymous, "/login", b"{}", **JSON) == 415
     assert await post(anonymous, "/login", b"email=x") == 422
     assert await alice.is_logged_in()
@@ -403,9 +403,9 @@ async def test_an_ended_session_is_redirected_to_login_without_a_loop(
     app: TestApp, alice: Browser
 ) -> None:
     await app.change("DELETE FROM sessions")
-    dead = alice.cookie
+    ended_cookie = alice.cookie
     for headers, status in (({}, 303), (HTMX, 401)):
-        alice.cookie = dead
+        alice.cookie = ended_cookie
         answer = await alice.get(
             "/devices", HX_Current_URL="http://localhost:8000/devices", **headers
         )
@@ -418,11 +418,11 @@ async def test_an_ended_session_is_redirected_to_login_without_a_loop(
 
 
 @pytest.mark.guide("D9")
-@pytest.mark.parametrize("ask", [Browser.get, Browser.get_fragment])
+@pytest.mark.parametrize("send", [Browser.get, Browser.get_fragment])
 async def test_a_redirect_without_a_cookie_does_not_mention_a_logout(
-    anonymous: Browser, ask: Callable
+    anonymous: Browser, send: Callable
 ) -> None:
-    answer = await ask(anonymous, "/dashboard")
+    answer = await send(anonymous, "/dashboard")
     target = answer.headers.get("location") or answer.headers["hx-redirect"]
     assert target == "/login?next=/dashboard"
 
@@ -431,7 +431,7 @@ async def test_a_redirect_without_a_cookie_does_not_mention_a_logout(
 async def test_a_route_accepts_only_its_methods(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    for row in [row for row in app.asgi_app.router.routes if isinstance(row, AppRoute)]:
+    for route in [route for route in app.asgi_app.router.routes if isinstance(route, AppRoute)]:
         for method in {
             "GET",
             "HEAD",
@@ -442,12 +442,12 @@ async def test_a_route_accepts_only_its_methods(
             "OPTIONS",
             "TRACE",
             "BREW",
-        } - row.methods:
+        } - route.methods:
             for user in (alice, anonymous):
-                answer = await user.ask(method, path_in(row))
+                answer = await user.request(method, path_in(route))
                 assert (answer.status_code, {*answer.headers["allow"].split(", ")}) == (
                     405,
-                    row.methods,
+                    route.methods,
                 )
     assert await alice.is_logged_in()
 
@@ -458,7 +458,7 @@ async def test_head_returns_the_headers_of_get(
 ) -> None:
     for user, paths in ((anonymous, GUESTS + MEMBERS), (alice, MEMBERS + GUESTS)):
         for path in [*paths, "/healthz", "/readyz", "/robots.txt", "/api/session"]:
-            head, get = await user.ask("HEAD", path), await user.get(path)
+            head, get = await user.request("HEAD", path), await user.get(path)
             assert (head.status_code, head.headers, head.content) == (
                 get.status_code,
                 get.headers,
@@ -470,7 +470,7 @@ async def test_head_returns_the_headers_of_get(
 async def test_urls_contain_neither_secrets_nor_emails(app: TestApp) -> None:
     urls, user = [], await app.browser("Alice")
 
-    async def note(answer: httpx.Response) -> None:
+    async def collect_urls(answer: httpx.Response) -> None:
         urls.extend(
             answer.headers.get(name, "") for name in ("location", "hx-redirect", "hx-push-url")
         )
@@ -485,7 +485,7 @@ async def test_urls_contain_neither_secrets_nor_emails(app: TestApp) -> None:
         await user.post("/login", {"email": user.email, "password": "wrong-No.9"}),
         await user.log_in(),
     ):
-        await note(answer)
+        await collect_urls(answer)
     secrets = [user.email, "alice%40", PASSWORD, "wrong-No.9", str(user.cookie)]
     assert "/dashboard" in urls
     assert [url for url in urls if any(secret in url for secret in secrets)] == []
@@ -537,9 +537,9 @@ async def test_a_form_in_the_document_of_another_user_changes_nothing(
 
 
 async def test_the_navigation_contains_the_viewer_id(app: TestApp, alice: Browser) -> None:
-    bar = read(await alice.get("/dashboard")).one(id="nav")
-    assert bar.attrs["data-viewer"] == await id_of(alice)
-    form = bar.one("form", action="/logout")
+    navigation = read(await alice.get("/dashboard")).one(id="nav")
+    assert navigation.attrs["data-viewer"] == await id_of(alice)
+    form = navigation.one("form", action="/logout")
     assert (form.attrs["method"], form.attrs["data-hx-post"]) == ("post", "/logout")
 
 

@@ -11,15 +11,17 @@ from web.settings.paths import ROOT
 
 
 def test_the_guide_page_is_up_to_date() -> None:
-    stale = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "scripts/guide", "--check"], cwd=ROOT, capture_output=True, text=True
     )
-    assert stale.returncode == 0, f"run scripts/guide, and read what changed\n{stale.stderr}"
+    assert completed.returncode == 0, (
+        f"run scripts/guide, and read what changed\n{completed.stderr}"
+    )
 
 
 def test_the_guide_page_lists_every_item() -> None:
-    rows = tomllib.loads((ROOT / "docs" / "guide.toml").read_text())
-    assert [row for part in rows.values() for row in part] == ALL_ROWS + ALL_TRAPS
+    parts = tomllib.loads((ROOT / "docs" / "guide.toml").read_text())
+    assert [item for part in parts.values() for item in part] == ALL_ROWS + ALL_TRAPS
 
 
 @pytest.mark.guide("A1", "A24", "B16", "D19")

@@ -43,8 +43,8 @@ async def test_an_application_without_a_database_is_alive_but_not_ready(make_app
 @pytest.mark.asvs("S108", "S39")
 async def test_a_hanging_database_is_reported_within_the_deadline(make_app: Callable) -> None:
     """The server accepts the connection and sends nothing, as one behind a broken network does."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"postgresql://me:hush@127.0.0.1:{silent.getsockname()[1]}/latchkey"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"postgresql://me:hush@127.0.0.1:{listener.getsockname()[1]}/latchkey"
         app = await make_app()
         store = replace(app.store, database=Database(url))
         await store.database.connect()
@@ -57,7 +57,7 @@ async def test_a_hanging_database_is_reported_within_the_deadline(make_app: Call
         await store.database.disconnect()
 
 
-HOLDS = {
+LOCKS = {
     "head": "UPDATE trail_head SET seal = seal",
     "users": "LOCK TABLE users IN SHARE MODE",
     "sessions": "LOCK TABLE sessions IN SHARE MODE",
@@ -66,20 +66,20 @@ HOLDS = {
 
 @pytest.mark.asvs("S108")
 @pytest.mark.parametrize(
-    ("database_type", "hold"), [("sqlite", "head"), *[("postgresql", hold) for hold in HOLDS]]
+    ("database_type", "lock"), [("sqlite", "head"), *[("postgresql", lock) for lock in LOCKS]]
 )
 async def test_the_application_is_not_ready_if_no_login_is_possible(
-    make_app: Callable, cheap: Passwords, hold: str
+    make_app: Callable, cheap: Passwords, lock: str
 ) -> None:
     """Another process holds a lock in a transaction, or an index is being built."""
     app, other = await make_app(hashing=cheap, lock_timeout=0.2), await make_app(hashing=cheap)
     alice = await app.sign_up_user("Alice")
     async with other.store.transaction():
-        await other.change(HOLDS[hold])
+        await other.change(LOCKS[lock])
         answer = await alice.get("/readyz")
         assert (answer.status_code, answer.text) == (503, "the database does not answer\n")
         assert (await (await app.browser("Alice")).log_in()).status_code == 503
-        assert await alice.is_logged_in(), "reading goes on"
+        assert await alice.is_logged_in(), "reading is possible"
     assert (await alice.get("/readyz")).status_code == 200
 
 
@@ -118,10 +118,12 @@ async def test_a_readiness_check_changes_nothing(make_app: Callable, cheap: Pass
 
 @pytest.mark.asvs("S108")
 async def test_health_checks_do_not_reveal_the_software(make_app: Callable, app: TestApp) -> None:
-    for one in (app, await make_app(app.path.with_name("away.db"), away=True)):
-        anonymous = await one.browser("Charlie")
+    for tested in (app, await make_app(app.path.with_name("away.db"), away=True)):
+        anonymous = await tested.browser("Charlie")
         for path in ("/healthz", "/readyz"):
-            told = (answer := await anonymous.get(path)).text.lower() + str(answer.headers).lower()
+            response = (answer := await anonymous.get(path)).text.lower() + str(
+                answer.headers
+            ).lower()
             words = (
                 "sqlite",
                 "postgres",
@@ -132,7 +134,7 @@ async def test_health_checks_do_not_reveal_the_software(make_app: Callable, app:
                 "traceback",
                 "version",
             )
-            assert [word for word in words if word in told] == []
+            assert [word for word in words if word in response] == []
 
 
 async def test_a_draining_application_is_not_ready(app: TestApp, anonymous: Browser) -> None:

@@ -32,10 +32,10 @@ async def test_the_handbook_is_equal_for_all_users_and_costs_no_query(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     before = app.statements
-    alices, bobs = await alice.get("/handbook"), await bob.get("/handbook")
-    assert (alices.status_code, alices.text) == (200, bobs.text)
+    alice_page, bob_page = await alice.get("/handbook"), await bob.get("/handbook")
+    assert (alice_page.status_code, alice_page.text) == (200, bob_page.text)
     assert app.statements == before
-    assert "Alice" not in alices.text
+    assert "Alice" not in alice_page.text
 
 
 @pytest.mark.guide("D6", "D9")
@@ -59,7 +59,7 @@ async def test_robots_txt_disallows_the_api(anonymous: Browser) -> None:
     assert "Disallow: /api/" in answer.text
 
 
-def lines_of(answer: httpx.Response) -> dict[str, str]:
+def fields_of(answer: httpx.Response) -> dict[str, str]:
     """Returns the fields of a security.txt and checks that each occurs once (RFC 9116)."""
     pairs = [line.split(": ", 1) for line in answer.text.splitlines()]
     assert len({name for name, _ in pairs}) == len(pairs)
@@ -95,7 +95,7 @@ async def test_security_txt_names_the_contact(
             200,
             "text/plain; charset=utf-8",
         )
-        assert lines_of(answer) == {
+        assert fields_of(answer) == {
             "Contact": contact,
             "Expires": "2027-10-20T00:00:00Z",
             "Preferred-Languages": "en",
@@ -111,7 +111,7 @@ async def test_security_txt_expires_within_a_year_and_changes_daily(
     expiries = set()
     for _ in range(30):
         answer = await anonymous.get("/.well-known/security.txt")
-        expires = datetime.fromisoformat(lines_of(answer)["Expires"])
+        expires = datetime.fromisoformat(fields_of(answer)["Expires"])
         assert timedelta(days=300) < expires - app.clock() < timedelta(days=365)
         expiries.add((app.clock().date(), expires))
         app.clock.move(hours=1)
@@ -122,7 +122,7 @@ async def test_security_txt_expires_within_a_year_and_changes_daily(
 async def test_security_txt_is_read_only(anonymous: Browser, alice: Browser, ada: Browser) -> None:
     for user in (anonymous, alice, ada):
         head, get = [
-            await user.ask(method, "/.well-known/security.txt") for method in ("HEAD", "GET")
+            await user.request(method, "/.well-known/security.txt") for method in ("HEAD", "GET")
         ]
         assert (head.status_code, head.headers, head.content) == (200, get.headers, b"")
         assert (await user.post("/.well-known/security.txt")).status_code == 405

@@ -36,7 +36,7 @@ INJECTIONS = [
     "%' --",
     "?",
 ]
-ELSEWHERE = [
+DISALLOWED_TARGETS = [
     "//evil.example",
     "///evil.example",
     "/\\evil.example",
@@ -99,10 +99,10 @@ async def test_a_name_is_rendered_as_text_on_every_page(cheap_app: TestApp) -> N
 @pytest.mark.asvs("S33")
 @pytest.mark.parametrize("path", ["/signup", "/login"])
 async def test_typed_values_are_rendered_as_text(anonymous: Browser, path: str) -> None:
-    for ask in (anonymous.post, anonymous.post_fragment):
-        plain = read(await ask(path, {"name": "Charlie", "email": "x", "next": "/devices"}))
+    for send in (anonymous.post, anonymous.post_fragment):
+        plain = read(await send(path, {"name": "Charlie", "email": "x", "next": "/devices"}))
         for text in MARKUP:
-            page = read(await ask(path, {"name": text, "email": text, "next": text}))
+            page = read(await send(path, {"name": text, "email": text, "next": text}))
             values = [
                 field.attrs["value"]
                 for field in page.all("input", value=True)
@@ -125,14 +125,16 @@ async def test_a_user_agent_is_rendered_as_text(cheap_app: TestApp) -> None:
     app = cheap_app
     alice = await app.sign_up_user("Alice", user_agent="curl/8.5.0")
     shape = read(await alice.get("/devices")).shape
-    agents = [text.encode("ascii", "ignore").decode() for text in MARKUP]
-    agents += [f"Mozilla/5.0 (compatible; {text}Bot/1.0; +http://x)" for text in agents] + [
-        f"{text}/1.0" for text in agents
-    ]
-    for number, agent in enumerate(
-        [*agents, "x" * 9_000, "<b>" * 3_000, "Mozilla/5.0 (Windows NT 10.0)" * 200]
+    user_agents = [text.encode("ascii", "ignore").decode() for text in MARKUP]
+    user_agents += [
+        f"Mozilla/5.0 (compatible; {text}Bot/1.0; +http://x)" for text in user_agents
+    ] + [f"{text}/1.0" for text in user_agents]
+    for number, user_agent in enumerate(
+        [*user_agents, "x" * 9_000, "<b>" * 3_000, "Mozilla/5.0 (Windows NT 10.0)" * 200]
     ):
-        user = await app.sign_up_user("Guest", email=f"guest{number}@example.com", user_agent=agent)
+        user = await app.sign_up_user(
+            "Guest", email=f"guest{number}@example.com", user_agent=user_agent
+        )
         page = read(await user.get("/devices"))
         assert page.shape == shape
         assert len(page.one(data_current="true").one("h2").text) < 100
@@ -159,7 +161,7 @@ async def test_the_next_parameter_is_rendered_as_text(anonymous: Browser) -> Non
 @pytest.mark.guide("D9")
 async def test_login_redirects_only_to_protected_pages(cheap_app: TestApp) -> None:
     alice = await cheap_app.sign_up_user("Alice")
-    for target in ELSEWHERE:
+    for target in DISALLOWED_TARGETS:
         await alice.post("/logout")
         answer = await alice.log_in(next=target)
         assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard"), target
@@ -172,7 +174,7 @@ async def test_login_redirects_only_to_protected_pages(cheap_app: TestApp) -> No
 
 @pytest.mark.asvs("S34")
 async def test_the_login_form_contains_only_urls_of_protected_pages(anonymous: Browser) -> None:
-    for target in ELSEWHERE:
+    for target in DISALLOWED_TARGETS:
         for answer in (
             await anonymous.get(f"/login?next={quote(target)}"),
             await anonymous.post("/login", {"next": target}),
@@ -186,18 +188,18 @@ async def test_the_login_form_contains_only_urls_of_protected_pages(anonymous: B
 
 @pytest.mark.asvs("S34")
 async def test_a_foreign_referer_is_not_used_as_the_next_page(anonymous: Browser) -> None:
-    ours = [
-        f"http://localhost:8000{address}"
-        for address in ELSEWHERE
-        if address.isprintable() and "#" not in address
+    own_urls = [
+        f"http://localhost:8000{url}"
+        for url in DISALLOWED_TARGETS
+        if url.isprintable() and "#" not in url
     ]
-    theirs = [address for address in ELSEWHERE if address.isprintable() and "#" not in address]
-    theirs += [
+    foreign_urls = [url for url in DISALLOWED_TARGETS if url.isprintable() and "#" not in url]
+    foreign_urls += [
         "http://evil.example/devices",
         "https://localhost:8000/devices",
         "http://localhost:8000@evil.example/devices",
     ]
-    theirs += [
+    foreign_urls += [
         "http://localhost/devices",
         "http://localhost:8000.evil.example/devices",
         "http://[",
@@ -205,16 +207,14 @@ async def test_a_foreign_referer_is_not_used_as_the_next_page(anonymous: Browser
         "null",
     ]
     for name in ("HX-Current-URL", "Referer"):
-        for address in [*ours, *theirs]:
-            headers = {name: address.encode()}
+        for url in [*own_urls, *foreign_urls]:
+            headers = {name: url.encode()}
             for answer in (
                 await anonymous.get_fragment("/dashboard", **headers),
                 await anonymous.post("/devices/revoke-all", **headers),
             ):
                 target = answer.headers.get("location") or answer.headers["hx-redirect"]
-                assert target in ("/login?next=/dashboard", "/login?next=/dashboard&cookies=1"), (
-                    address
-                )
+                assert target in ("/login?next=/dashboard", "/login?next=/dashboard&cookies=1"), url
 
 
 @pytest.mark.guide("D9")
@@ -260,8 +260,8 @@ async def test_sql_in_a_field_is_treated_as_text(
         assert (await alice.post(f"/devices/{quote(text, safe='')}/revoke")).status_code == 404
         assert (await alice.post("/devices/revoke-all", {"viewer": text})).status_code == 409
         assert (await anonymous.get("/dashboard", Cookie=f"session={text}")).status_code == 303
-    guest = await app.sign_up_user(INJECTIONS[1], email="guest@example.com")
-    assert read(await guest.get("/dashboard")).one(data_viewer_name=True).text == INJECTIONS[1]
+    user = await app.sign_up_user(INJECTIONS[1], email="guest@example.com")
+    assert read(await user.get("/dashboard")).one(data_viewer_name=True).text == INJECTIONS[1]
     assert (await app.count("users"), await alice.is_logged_in(), anonymous.cookie) == (
         2,
         True,
@@ -274,9 +274,9 @@ async def test_the_first_value_of_a_repeated_login_field_counts(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     laptop, password = await app.browser("Alice"), quote(PASSWORD)
-    both = f"email=alice%40example.com&email=bob%40example.com&password={password}&password=x"
+    body = f"email=alice%40example.com&email=bob%40example.com&password={password}&password=x"
     answer = await laptop.client.post(
-        "/login?email=bob%40example.com&password=y", content=both, headers=FORM
+        "/login?email=bob%40example.com&password=y", content=body, headers=FORM
     )
     assert answer.status_code == 303
     assert read(await laptop.get("/dashboard")).one(data_viewer_name=True).text == "Alice"
@@ -302,42 +302,42 @@ async def test_unstorable_text_is_refused(app: TestApp, anonymous: Browser, fiel
                 422,
                 True,
             ), bad
-        live = await anonymous.client.post(f"/signup/check/{field}", content=body, headers=FORM)
-        assert (live.status_code, read(live).all(**{"class": "ok"})) == (200, []), bad
+        checked = await anonymous.client.post(f"/signup/check/{field}", content=body, headers=FORM)
+        assert (checked.status_code, read(checked).all(**{"class": "ok"})) == (200, []), bad
     assert (app.statements, app.hashes) == before
 
 
-anything = st.text(max_size=120) | st.text("aZ1é🔑 \t\r\n\0'\"<>&%+=@.-\u200b\u202e", max_size=40)
-fuzzed = settings(
+any_text = st.text(max_size=120) | st.text("aZ1é🔑 \t\r\n\0'\"<>&%+=@.-\u200b\u202e", max_size=40)
+fuzz_settings = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
 @pytest.mark.asvs("S85", "S33")
-@fuzzed
-@given(name=anything)
+@fuzz_settings
+@given(name=any_text)
 async def test_any_name_is_refused_with_an_error_or_shown_unchanged(
     cheap_app: TestApp, name: str
 ) -> None:
-    guests = await cheap_app.count("users")
-    user = await cheap_app.browser(name, email=f"guest{guests}@example.com")
+    count = await cheap_app.count("users")
+    user = await cheap_app.browser(name, email=f"guest{count}@example.com")
     answer = await user.sign_up()
     if answer.status_code == 303:
         assert read(await user.get("/dashboard")).one(data_viewer_name=True).text == name.strip()
     else:
         assert answer.status_code == 422
         assert read(answer).one(id="name-message").text.startswith("Error: ")
-        assert await cheap_app.count("users") == guests
+        assert await cheap_app.count("users") == count
 
 
 @pytest.mark.asvs("S85")
-@fuzzed
-@given(field=st.sampled_from(["email", "password"]), text=anything | st.emails())
+@fuzz_settings
+@given(field=st.sampled_from(["email", "password"]), text=any_text | st.emails())
 async def test_any_email_or_password_is_refused_with_an_error_or_works(
     cheap_app: TestApp, field: str, text: str
 ) -> None:
-    guests = await cheap_app.count("users")
-    user = await cheap_app.browser("Guest", email=f"guest{guests}@example.com")
+    count = await cheap_app.count("users")
+    user = await cheap_app.browser("Guest", email=f"guest{count}@example.com")
     fields = {"name": "Guest", "email": user.email, "password": PASSWORD, field: text}
     answer = await user.post("/signup", fields)
     if answer.status_code == 303:
@@ -346,17 +346,17 @@ async def test_any_email_or_password_is_refused_with_an_error_or_works(
     else:
         assert answer.status_code == 422
         assert read(answer).one("input", id=field).attrs["aria-invalid"] == "true"
-        assert await cheap_app.count("users") == guests
+        assert await cheap_app.count("users") == count
 
 
 @pytest.mark.asvs("S85")
-@fuzzed
+@fuzz_settings
 @given(
     path=st.sampled_from(
         ["/login", "/signup", "/signup/check/name", "/signup/check/email", "/signup/check/password"]
     ),
     body=st.binary(max_size=80)
-    | st.dictionaries(st.sampled_from([*CHARLIE, "next", "viewer"]), anything).map(urlencode),
+    | st.dictionaries(st.sampled_from([*CHARLIE, "next", "viewer"]), any_text).map(urlencode),
 )
 async def test_any_request_body_gets_a_regular_response(
     cheap_app: TestApp, path: str, body: bytes | str
@@ -375,15 +375,15 @@ async def test_a_password_is_neither_stored_nor_logged_nor_shown(
     canary = "canary-No.1 in the mine"
     typed = {"name": "Charlie", "email": "charlie@example.com", "password": canary}
     answers = []
-    for ask in (anonymous.post, anonymous.post_fragment):
+    for send in (anonymous.post, anonymous.post_fragment):
         answers += [
-            await ask("/signup", {**typed, "name": ""}),
-            await ask("/signup", {**typed, "email": alice.email}),
+            await send("/signup", {**typed, "name": ""}),
+            await send("/signup", {**typed, "email": alice.email}),
         ]
-        answers += [await ask("/login", typed), await ask("/login", {**typed, "email": "x"})]
+        answers += [await send("/login", typed), await send("/login", {**typed, "email": "x"})]
         answers += [
-            await ask("/signup/check/password", typed),
-            await ask("/signup/check/email", typed),
+            await send("/signup/check/password", typed),
+            await send("/signup/check/email", typed),
         ]
     await app.break_inserts("users")
     answers.append(await anonymous.post("/signup", typed))

@@ -46,17 +46,17 @@ def environ(request: pytest.FixtureRequest, environ: dict[str, str]) -> dict[str
 async def test_sessions_survive_a_new_first_key_and_renewals_use_it(
     make_app: Callable, app: TestApp, alice: Browser
 ) -> None:
-    both = await make_app(app.path, **BOTH)
-    same = await both.attacker_with_cookie_of(alice)
+    both_keys_app = await make_app(app.path, **BOTH)
+    browser = await both_keys_app.attacker_with_cookie_of(alice)
     answers = await asyncio.gather(
-        *[same.get(path) for path in ("/dashboard", "/account", "/handbook") * 10]
+        *[browser.get(path) for path in ("/dashboard", "/account", "/handbook") * 10]
     )
     assert {answer.status_code for answer in answers} == {200}
     assert {str(set_cookie_of(answer)) for answer in answers} == {""}
     app.clock.move(days=5)
-    renewed = set_cookie_of(await same.get("/dashboard"))["session"].value
+    renewed = set_cookie_of(await browser.get("/dashboard"))["session"].value
     assert header_of(renewed)["kid"] != header_of(str(alice.cookie))["kid"]
-    assert await (await both.attacker_with_cookie_of(same)).is_logged_in()
+    assert await (await both_keys_app.attacker_with_cookie_of(browser)).is_logged_in()
 
 
 @pytest.mark.asvs("S94")
@@ -64,33 +64,33 @@ async def test_sessions_survive_a_new_first_key_and_renewals_use_it(
 async def test_a_session_renewed_before_the_old_key_is_removed_survives(
     make_app: Callable, app: TestApp, alice: Browser
 ) -> None:
-    both = await make_app(app.path, **BOTH)
-    same = await both.attacker_with_cookie_of(alice)
+    both_keys_app = await make_app(app.path, **BOTH)
+    browser = await both_keys_app.attacker_with_cookie_of(alice)
     app.clock.move(days=5)
-    assert await same.is_logged_in()
-    later = await make_app(app.path, **NEW_ALONE)
-    assert await (await later.attacker_with_cookie_of(same)).is_logged_in()
+    assert await browser.is_logged_in()
+    new_app = await make_app(app.path, **NEW_ALONE)
+    assert await (await new_app.attacker_with_cookie_of(browser)).is_logged_in()
 
 
 @pytest.mark.asvs("S94")
 async def test_sessions_of_a_removed_key_end_cleanly(
     make_app: Callable, app: TestApp, alice: Browser
 ) -> None:
-    later = await make_app(app.path, **NEW_ALONE)
+    new_app = await make_app(app.path, **NEW_ALONE)
     for path, headers, status in (
         ("/dashboard", {}, 303),
         ("/account", HTMX, 401),
         ("/api/users/alice", {}, 401),
         ("/api/session", {}, 401),
     ):
-        same = await later.attacker_with_cookie_of(alice)
-        answer = await same.get(path, **headers)
+        browser = await new_app.attacker_with_cookie_of(alice)
+        answer = await browser.get(path, **headers)
         assert answer.status_code == status, path
         # The cookie stays, because a host that still has the old key accepts it.
         assert set_cookie_of(answer) == {}, path
-        assert (await same.get("/login")).status_code == 200
-        assert (await same.log_in(email=alice.email, password=PASSWORD)).status_code == 303
-        assert await same.is_logged_in()
+        assert (await browser.get("/login")).status_code == 200
+        assert (await browser.log_in(email=alice.email, password=PASSWORD)).status_code == 303
+        assert await browser.is_logged_in()
 
 
 @pytest.mark.asvs("S94")
@@ -119,8 +119,8 @@ def test_restarts_with_new_keys_keep_sessions_until_the_old_key_is_removed(tmp_p
     with serving(url) as program:
         old = httpx.post(f"http://127.0.0.1:{program.port}/signup", data=alice).cookies["session"]
     with serving(url, **BOTH) as program:
-        asked = [dashboard(program.port, old) for _ in range(20)]
-        assert {answer.status_code for answer in asked} == {200}
+        answers = [dashboard(program.port, old) for _ in range(20)]
+        assert {answer.status_code for answer in answers} == {200}
         new = httpx.post(f"http://127.0.0.1:{program.port}/login", data=alice).cookies["session"]
     with serving(url, **NEW_ALONE) as program:
         assert dashboard(program.port, new).status_code == 200
@@ -133,11 +133,9 @@ def dashboard(port: int, cookie: str) -> httpx.Response:
 
 @pytest.mark.asvs("S96")
 @pytest.mark.parametrize("name", ["SESSION_SECRET", "DATABASE_URL", "METRICS_TOKEN"])
-@pytest.mark.parametrize(
-    ("mode", "done_by_others"), [(0o644, "read"), (0o604, "read"), (0o666, "write")]
-)
+@pytest.mark.parametrize(("mode", "access"), [(0o644, "read"), (0o604, "read"), (0o666, "write")])
 def test_serve_refuses_a_secret_file_that_others_can_access(
-    tmp_path: Path, migrated: Path, name: str, mode: int, done_by_others: str
+    tmp_path: Path, migrated: Path, name: str, mode: int, access: str
 ) -> None:
     secrets = {
         "SESSION_SECRET": SECRET,
@@ -150,17 +148,17 @@ def test_serve_refuses_a_secret_file_that_others_can_access(
     with socket.create_server(
         ("127.0.0.1", 0)
         # The port is taken, so that a server that started in spite of the file would end here.
-    ) as taken:
-        environ = {**secrets, f"{name}_FILE": str(path), "PORT": str(taken.getsockname()[1])}
-        done = run_command("serve", environ=environ)
-    assert (done.returncode, done.stdout) == (2, "")
+    ) as listener:
+        environ = {**secrets, f"{name}_FILE": str(path), "PORT": str(listener.getsockname()[1])}
+        completed = run_command("serve", environ=environ)
+    assert (completed.returncode, completed.stdout) == (2, "")
     assert (
-        done.stderr
-        == f"latchkey: {name}_FILE: other users can {done_by_others} {path}: run chmod 600 {path}\n"
+        completed.stderr
+        == f"latchkey: {name}_FILE: other users can {access} {path}: run chmod 600 {path}\n"
     )
 
 
-async def break_at_the_worst(request: Request) -> Response:
+async def raise_with_secrets(request: Request) -> Response:
     """Raises an error whose message contains every secret within reach of the endpoint."""
     settings, store = request.app.state.settings, request.app.state.store
     typed = await read_fields(request)
@@ -171,14 +169,14 @@ async def break_at_the_worst(request: Request) -> Response:
     )
 
 
-async def show_it(request: Request) -> Response:
+async def raise_with_state(request: Request) -> Response:
     """Raises an error whose message contains the settings, the store and the keys."""
     raise RuntimeError(
         f"{request.asgi_app.state.settings} {request.asgi_app.state.store} {request.asgi_app.state.store.keys}"
     )
 
 
-class Broken:
+class BrokenMiddleware:
     """Raises an error before any endpoint is reached."""
 
     def __init__(self, asgi_app: ASGIApp) -> None:
@@ -190,18 +188,18 @@ class Broken:
 
 
 @pytest.mark.asvs("S96", "S89", "S90")
-@pytest.mark.parametrize("where", ["at the worst", "shown", "before"])
+@pytest.mark.parametrize("where", ["in the endpoint", "shown", "before"])
 async def test_an_unhandled_error_shows_no_secret_in_the_page_or_the_log(
     app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
-    rows = [
-        Members("/worst", get=break_at_the_worst, post=break_at_the_worst, name="worst"),
-        Anyone("/shown", get=show_it, name="shown"),
+    routes = [
+        Members("/worst", get=raise_with_secrets, post=raise_with_secrets, name="worst"),
+        Anyone("/shown", get=raise_with_state, name="shown"),
     ]
-    app.asgi_app.router.set_routes([*app.asgi_app.router.routes, *rows])
+    app.asgi_app.router.set_routes([*app.asgi_app.router.routes, *routes])
     if where == "before":
         app.asgi_app.middleware_stack = None
-        app.asgi_app.user_middleware.append(Middleware(Broken))
+        app.asgi_app.user_middleware.append(Middleware(BrokenMiddleware))
     path = "/shown" if where == "shown" else "/worst"
     answers = [await alice.get(path, **headers) for headers in ({}, HTMX)]
     if where != "shown":
@@ -210,9 +208,9 @@ async def test_an_unhandled_error_shows_no_secret_in_the_page_or_the_log(
         )
     assert {answer.status_code for answer in answers} == {500}
     lines = [
-        form.format(record)
+        formatter.format(record)
         for record in caplog.records
-        for form in (JsonFormatter(), TextFormatter())
+        for formatter in (JsonFormatter(), TextFormatter())
     ]
     assert any("failed, reference" in line for line in lines)
     for canary in canaries_of(app, alice):
@@ -226,7 +224,7 @@ async def test_an_unhandled_error_shows_no_secret_in_the_page_or_the_log(
 
 def canaries_of(app: TestApp, alice: Browser) -> list[str]:
     sid = app.store.keys.decode(str(alice.cookie))["sid"]
-    raw = app.settings.database_url.reveal()
+    database_url = app.settings.database_url.reveal()
     return [
         SECRET,
         SECRET.split()[-1],
@@ -235,41 +233,41 @@ def canaries_of(app: TestApp, alice: Browser) -> list[str]:
         PASSWORD,
         "canary@example.com",
         alice.email,
-        raw,
+        database_url,
     ]
 
 
 @pytest.mark.asvs("S96")
 async def test_the_reprs_of_settings_and_store_show_no_secret(app: TestApp, alice: Browser) -> None:
     asgi_app = app.asgi_app
-    everything = [
+    objects = [
         app.settings,
         app.store,
         app.store.keys,
         app.store.passwords,
         app.store.database,
     ]
-    everything += [
+    objects += [
         asgi_app,
         asgi_app.state,
         vars(asgi_app.state),
         asgi_app.state.metrics,
         await app.viewer_of(alice),
     ]
-    everything += [
+    objects += [
         asgi_app.user_middleware,
         app.settings.session_secrets,
         app.store.keys._keys,
         app.store.keys._first,
     ]
-    for thing in everything:
+    for item in objects:
         for show in (repr, str, "{0}".format, "{0!r}".format):
             try:
-                text = show(thing)
+                text = show(item)
             except TypeError as raised:
                 text = str(raised)
             assert not [canary for canary in canaries_of(app, alice)[:4] if canary in text], type(
-                thing
+                item
             )
 
 
@@ -284,9 +282,9 @@ async def test_a_traceback_with_local_variables_shows_no_secret(
 
     with pytest.raises(RuntimeError) as failure:
         fail(app.settings, app.store, app.store.keys, app.settings.session_secrets[0])
-    told = str(failure.getrepr(showlocals=True, style="long"))
-    assert "keyring    = " in told
-    assert not [canary for canary in canaries_of(app, alice)[:4] if canary in told]
+    text = str(failure.getrepr(showlocals=True, style="long"))
+    assert "keyring    = " in text
+    assert not [canary for canary in canaries_of(app, alice)[:4] if canary in text]
 
 
 async def test_the_error_page_shows_only_the_reference(app: TestApp, alice: Browser) -> None:

@@ -31,9 +31,9 @@ EXCLUDED = (
 
 
 def find_words(text: str) -> list[str]:
-    """Returns the words, snake_case and CamelCase names taken apart."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
-    return [found[0].lower() for found in WORDS.finditer(apart)]
+    """Returns the forbidden words of a text, also inside snake_case and CamelCase names."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
+    return [found[0].lower() for found in WORDS.finditer(words)]
 
 
 @pytest.mark.parametrize(

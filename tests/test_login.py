@@ -43,26 +43,26 @@ async def failures(app: TestApp, bob: Browser) -> dict[str, dict[str, str]]:
     await app.change("UPDATE users SET disabled_at = created_at WHERE email = 'eve@example.com'")
     return {
         "wrong password": {"email": "bob@example.com", "password": "engine-No.8 to the sea"},
-        "unknown address": {"email": "joe@example.com", "password": PASSWORD},
+        "unknown email": {"email": "joe@example.com", "password": PASSWORD},
         "disabled account": {"email": "eve@example.com", "password": PASSWORD},
     }
 
 
-def without_address(answer: httpx.Response, email: str) -> tuple:
+def without_email(answer: httpx.Response, email: str) -> tuple:
     return answer.status_code, answer.headers.multi_items(), answer.text.replace(email, "")
 
 
 @pytest.mark.guide("A21")
 @pytest.mark.asvs("S49")
-@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+@pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 async def test_every_failed_log_in_has_the_same_answer_to_the_byte(
-    app: TestApp, anonymous: Browser, failures: dict, ask: Callable
+    app: TestApp, anonymous: Browser, failures: dict, send: Callable
 ) -> None:
     before = await app.count("sessions")
     # The length of a compressed page depends on the email in it.
     anonymous.headers["Accept-Encoding"] = "identity"
     answers = [
-        without_address(await ask(anonymous, "/login", typed), typed["email"])
+        without_email(await send(anonymous, "/login", typed), typed["email"])
         for typed in failures.values()
     ]
     assert answers[0] == answers[1] == answers[2]
@@ -122,7 +122,7 @@ async def test_password_managers_recognize_the_log_in_form(anonymous: Browser) -
 @pytest.mark.guide("T9", "T13")
 @pytest.mark.asvs("S43")
 @pytest.mark.parametrize(
-    ("password", "twins"),
+    ("password", "similar"),
     [
         (" pass-word 1 ", ["pass-word 1", " pass-word 1", "pass-word 1 "]),
         ("Pass-word 1", ["pass-word 1", "PASS-WORD 1"]),
@@ -133,13 +133,13 @@ async def test_password_managers_recognize_the_log_in_form(anonymous: Browser) -
     ids=["spaces", "case", "the tail of a long one", "NFC and NFD", "emoji"],
 )
 async def test_a_password_is_compared_exactly_as_it_was_typed(
-    make_app: Callable, cheap: Passwords, password: str, twins: list[str]
+    make_app: Callable, cheap: Passwords, password: str, similar: list[str]
 ) -> None:
     app = await make_app(hashing=cheap)
     await app.sign_up_user("Alice", password=password)
     laptop = await app.browser("Alice")
-    for twin in twins:
-        assert (await laptop.log_in(twin)).status_code == 422
+    for password_variant in similar:
+        assert (await laptop.log_in(password_variant)).status_code == 422
     assert laptop.cookie is None
     assert (await laptop.log_in(password)).status_code == 303
 
@@ -149,14 +149,14 @@ async def test_a_password_is_compared_exactly_as_it_was_typed(
 async def test_a_log_in_renews_a_hash_with_outdated_parameters(
     make_app: Callable, cheap: Passwords
 ) -> None:
-    past = await make_app(hashing=cheap)
-    await past.sign_up_user("Alice")
-    today = await make_app(past.path, hashing=Passwords())
-    laptop = await today.browser("Alice")
+    old_app = await make_app(hashing=cheap)
+    await old_app.sign_up_user("Alice")
+    new_app = await make_app(old_app.path, hashing=Passwords())
+    laptop = await new_app.browser("Alice")
     assert (await laptop.log_in()).status_code == 303
-    ((stored,),) = await today.rows("SELECT password_hash FROM users")
+    ((stored,),) = await new_app.rows("SELECT password_hash FROM users")
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
-    assert (await (await today.browser("Alice")).log_in()).status_code == 303
+    assert (await (await new_app.browser("Alice")).log_in()).status_code == 303
 
 
 @pytest.mark.guide("C6")
@@ -178,12 +178,12 @@ async def test_each_log_in_updates_the_time_of_the_last_log_in(
 async def test_each_log_in_sets_a_new_cookie_and_the_old_cookie_is_invalid(
     app: TestApp, alice: Browser
 ) -> None:
-    thief = await app.attacker_with_cookie_of(alice)
+    attacker = await app.attacker_with_cookie_of(alice)
     await alice.post("/logout")
     await alice.log_in()
-    assert alice.cookie != thief.cookie
+    assert alice.cookie != attacker.cookie
     assert await alice.is_logged_in()
-    assert not await thief.is_logged_in()
+    assert not await attacker.is_logged_in()
 
 
 @pytest.mark.asvs("S07")
@@ -191,10 +191,10 @@ async def test_a_log_in_replaces_a_planted_session_cookie(app: TestApp, alice: B
     victim = await app.browser("Alice")
     victim.cookie = "planted"
     assert (await victim.log_in()).status_code == 303
-    thief = await app.browser("Charlie")
-    thief.cookie = "planted"
+    attacker = await app.browser("Charlie")
+    attacker.cookie = "planted"
     assert "planted" not in str(victim.cookie)
-    assert not await thief.is_logged_in()
+    assert not await attacker.is_logged_in()
 
 
 @pytest.mark.asvs("S07")
@@ -206,7 +206,7 @@ async def test_a_session_is_read_only_from_the_cookie(
     assert (await anonymous.get("/api/session", Authorization=f"Bearer {token}")).status_code == 401
     assert (await anonymous.get("/api/session", **{"X-Session": token})).status_code == 401
     assert (
-        await anonymous.ask("POST", "/devices/revoke-all", {"session": token})
+        await anonymous.request("POST", "/devices/revoke-all", {"session": token})
     ).status_code == 303
     assert await alice.is_logged_in()
 
@@ -216,14 +216,14 @@ async def test_a_session_is_read_only_from_the_cookie(
 async def test_log_out_ends_the_session_for_every_copy_of_the_cookie(
     app: TestApp, alice: Browser
 ) -> None:
-    thief = await app.attacker_with_cookie_of(alice)
+    attacker = await app.attacker_with_cookie_of(alice)
     answer = await alice.post("/logout")
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert set_cookie_of(answer)["session"]["max-age"] == "0"
     assert answer.headers["clear-site-data"] == '"cache", "storage"'
     assert alice.cookie is None
     assert await app.count("sessions") == 0
-    assert not await thief.is_logged_in()
+    assert not await attacker.is_logged_in()
 
 
 @pytest.mark.guide("B15")
@@ -236,7 +236,7 @@ async def test_an_htmx_log_out_is_redirected_by_a_header(app: TestApp, alice: Br
 @pytest.mark.asvs("S08", "S32")
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_get_and_head_requests_do_not_log_out(alice: Browser, method: str) -> None:
-    assert (await alice.ask(method, "/logout")).status_code == 405
+    assert (await alice.request(method, "/logout")).status_code == 405
     assert await alice.is_logged_in()
 
 
@@ -267,23 +267,23 @@ async def test_log_out_ends_only_the_session_of_this_device(
 
 
 async def test_the_login_page_explains_why_it_is_shown(anonymous: Browser) -> None:
-    asked = read(await anonymous.get("/login?next=/devices"))
+    required = read(await anonymous.get("/login?next=/devices"))
     ended = read(await anonymous.get("/login?next=/devices&ended=1"))
     plain = read(await anonymous.get("/login"))
-    assert "Log in to continue." in asked.one("main").text
+    assert "Log in to continue." in required.one("main").text
     assert "You've been logged out on this device." in ended.one("main").text
     assert "to continue" not in plain.one("main").text
 
 
 async def test_a_log_in_returns_to_the_requested_page(app: TestApp, alice: Browser) -> None:
     laptop = await app.browser("Alice")
-    to_login = (await laptop.get("/devices?from=mail")).headers["location"]
-    form = read(await laptop.get(to_login)).one("form", id="login-form")
+    login_url = (await laptop.get("/devices?from=mail")).headers["location"]
+    form = read(await laptop.get(login_url)).one("form", id="login-form")
     target = form.one("input", name="next").attrs["value"]
-    again = read(
+    repeated = read(
         await laptop.post("/login", {"email": laptop.email, "password": "wrong", "next": target})
     )
-    assert again.one("input", name="next").attrs["value"] == target
+    assert repeated.one("input", name="next").attrs["value"] == target
     assert (await laptop.log_in(next=target)).headers["location"] == "/devices?from=mail"
 
 
@@ -301,15 +301,15 @@ async def test_login_reports_that_the_browser_blocks_cookies(anonymous: Browser,
 async def test_an_ended_session_is_not_mistaken_for_blocked_cookies(
     app: TestApp, alice: Browser
 ) -> None:
-    here = {"Referer": "http://localhost:8000/login"}
+    from_login = {"Referer": "http://localhost:8000/login"}
     await alice.post("/logout")
-    assert (await alice.get("/devices", **here)).headers["location"] == "/login?next=/devices"
+    assert (await alice.get("/devices", **from_login)).headers["location"] == "/login?next=/devices"
     await alice.log_in()
     await app.change("DELETE FROM sessions")
-    assert (await alice.get("/devices", **here)).headers[
+    assert (await alice.get("/devices", **from_login)).headers[
         "location"
     ] == "/login?next=/devices&ended=1"
-    elsewhere = await app.browser("Charlie")
+    other = await app.browser("Charlie")
     for referer in ("https://evil.example/login", "http://localhost:8000/", ""):
-        answer = await elsewhere.get("/devices", Referer=referer)
+        answer = await other.get("/devices", Referer=referer)
         assert answer.headers["location"] == "/login?next=/devices"

@@ -34,27 +34,27 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 async def guess(
-    browser: Browser, address: str, email: str = "alice@example.com", password: str = WRONG
+    browser: Browser, ip_address: str, email: str = "alice@example.com", password: str = WRONG
 ) -> int:
     """Logs in at a browser without cookies and returns the status of the answer."""
-    return (await send(browser, address, email, password)).status_code
+    return (await send(browser, ip_address, email, password)).status_code
 
 
 async def send(
-    browser: Browser, address: str, email: str = "alice@example.com", password: str = WRONG
+    browser: Browser, ip_address: str, email: str = "alice@example.com", password: str = WRONG
 ):
     browser.client.cookies.clear()
     return await browser.post(
-        "/login", {"email": email, "password": password}, X_Forwarded_For=address
+        "/login", {"email": email, "password": password}, X_Forwarded_For=ip_address
     )
 
 
 async def attack(
-    app: TestApp, hours: float, addresses: Callable[[int], str], every: float = 10.0
+    app: TestApp, hours: float, ip_addresses: Callable[[int], str], every: float = 10.0
 ) -> Counter[str]:
     """Guesses as often as the answers allow while the user logs in at a new browser.
 
-    The user logs in every `every` minutes. `addresses` returns the IP address of a guess by its
+    The user logs in every `every` minutes. `ip_addresses` returns the IP address of a guess by its
     number. Returns how many guesses were sent and verified, and how many log-ins of the user
     succeeded ("in") or were refused.
     """
@@ -72,7 +72,7 @@ async def attack(
     while clock.moment < end:
         clock.moment = min(attack_at, user_at)
         if clock.moment == attack_at:
-            answer = await send(attacker, addresses(seen["sent"]))
+            answer = await send(attacker, ip_addresses(seen["sent"]))
             seen["sent"] += 1
             seen["verified"] += answer.status_code == 422
             attack_at = clock.moment + timedelta(
@@ -108,12 +108,12 @@ async def test_one_ipv6_site_cannot_lock_the_user_out_of_new_browsers(
 async def test_guesses_of_many_clients_are_limited_to_100_and_20_an_hour(
     app: TestApp, clock: Clock, alice: Browser
 ) -> None:
-    charlie, heard = await app.browser("Charlie"), 0
+    charlie, verified = await app.browser("Charlie"), 0
     for _ in range(3):
-        while await guess(charlie, f"198.51.{heard // 250}.{heard % 250}") == 422:
-            heard += 1
+        while await guess(charlie, f"198.51.{verified // 250}.{verified % 250}") == 422:
+            verified += 1
         clock.move(hours=1)
-    assert heard == 100 + 2 * 20
+    assert verified == 100 + 2 * 20
     assert await guess(charlie, "203.0.113.9", password=PASSWORD) == 303
 
 
@@ -121,10 +121,10 @@ async def test_guesses_of_many_clients_are_limited_to_100_and_20_an_hour(
 async def test_100_consecutive_guesses_block_a_client_from_the_account_for_a_day(
     app: TestApp, clock: Clock, alice: Browser
 ) -> None:
-    charlie, heard = await app.browser("Charlie"), 0
-    while heard < 100:
+    charlie, verified = await app.browser("Charlie"), 0
+    while verified < 100:
         answer = await send(charlie, "198.51.100.9")
-        heard += answer.status_code == 422
+        verified += answer.status_code == 422
         clock.move(seconds=int(answer.headers.get("Retry-After", 0)))
     assert (
         int((await send(charlie, "198.51.100.9", password=PASSWORD)).headers["Retry-After"])
@@ -140,10 +140,10 @@ async def test_a_refused_attempt_takes_no_token_from_the_account(
     charlie = await app.browser("Charlie")
     statuses = [await guess(charlie, "198.51.100.9") for _ in range(20)]
     assert statuses == [422] * 5 + [429] * 15
-    assert await taken(app, LOGIN_ACCOUNT.name) == [5]
+    assert await taken_tokens(app, LOGIN_ACCOUNT.name) == [5]
 
 
-async def taken(app: TestApp, limit: str) -> list[int]:
+async def taken_tokens(app: TestApp, limit: str) -> list[int]:
     """Returns the number of tokens that were taken from each bucket of the limit."""
     rows = await app.rows(
         f"SELECT taken FROM buckets WHERE key LIKE '{limit} %' ORDER BY taken DESC"
@@ -156,16 +156,18 @@ async def test_a_password_set_by_the_operator_resets_the_limits_of_the_account(
     app: TestApp, alice: Browser
 ) -> None:
     charlie = await app.browser("Charlie")
-    for address in ("198.51.100.9", "2001:db8::1"):
-        assert [await guess(charlie, address) for _ in range(6)] == [422] * 5 + [429]
+    for ip_address in ("198.51.100.9", "2001:db8::1"):
+        assert [await guess(charlie, ip_address) for _ in range(6)] == [422] * 5 + [429]
     await guess(charlie, "198.51.100.9", "bob@example.com")
     await operator.set_user_password(Operator(app.store), alice.email, Secret("another-No.7"))
-    assert [await taken(app, limit.name) for limit in (LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT)] == [
+    assert [
+        await taken_tokens(app, limit.name) for limit in (LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT)
+    ] == [
         [1],
         [1],
     ]
-    for address in ("198.51.100.9", "2001:db8::1"):
-        assert await guess(charlie, address, password="another-No.7") == 303
+    for ip_address in ("198.51.100.9", "2001:db8::1"):
+        assert await guess(charlie, ip_address, password="another-No.7") == 303
 
 
 @pytest.mark.asvs("S49")
@@ -193,25 +195,25 @@ async def test_a_log_in_resets_the_consecutive_attempts_of_its_client(
             assert await guess(user, "203.0.113.9") == 422
             clock.move(minutes=1)
         assert await guess(user, "203.0.113.9", password=PASSWORD) == 303
-    assert await taken(app, LOGIN_CLIENT_ACCOUNT.name) == [0]
+    assert await taken_tokens(app, LOGIN_CLIENT_ACCOUNT.name) == [0]
 
 
 @pytest.mark.asvs("S50")
-@pytest.mark.parametrize("address", ["198.51.100.9", "2001:db8::1"])
+@pytest.mark.parametrize("ip_address", ["198.51.100.9", "2001:db8::1"])
 async def test_unknown_disabled_and_known_accounts_cost_the_same_work(
-    app: TestApp, alice: Browser, address: str
+    app: TestApp, alice: Browser, ip_address: str
 ) -> None:
     await app.create("Eve")
     await app.change("UPDATE users SET disabled_at = created_at WHERE email = 'eve@example.com'")
     charlie, work = await app.browser("Charlie"), []
-    await guess(charlie, address, "first@example.com")
+    await guess(charlie, ip_address, "first@example.com")
     for email, password in [
         ("joe@example.com", WRONG),
         ("eve@example.com", PASSWORD),
         ("alice@example.com", WRONG),
     ]:
         before = app.statements, app.store.database._backend.writes, app.hashes
-        assert await guess(charlie, address, email, password) == 422
+        assert await guess(charlie, ip_address, email, password) == 422
         after = app.statements, app.store.database._backend.writes, app.hashes
         work.append(tuple(now - then for now, then in zip(after, before, strict=True)))
     assert work[0] == work[1] == work[2]
@@ -221,7 +223,7 @@ async def test_charges_and_refunds_of_a_log_in_take_one_statement_each(
     make_app: Callable,
 ) -> None:
     cost = []
-    for mode, address in [
+    for mode, ip_address in [
         ("off", "2001:db8::1"),
         ("enforce", "2001:db8::1"),
         ("enforce", "198.51.100.9"),
@@ -229,10 +231,10 @@ async def test_charges_and_refunds_of_a_log_in_take_one_statement_each(
         app = await make_app(RATE_LIMITS=mode)
         await app.sign_up_user("Alice") if mode == "off" else None
         user, before = await app.browser("Alice"), app.statements
-        assert await guess(user, address, password=PASSWORD) == 303
+        assert await guess(user, ip_address, password=PASSWORD) == 303
         cost.append(app.statements - before)
-    budget = 1  # The rate limit of the audit log takes one statement.
-    assert [each - cost[0] for each in cost] == [0, 2 + budget, 2 + budget]
+    audit_statements = 1  # The rate limit of the audit log takes one statement.
+    assert [number - cost[0] for number in cost] == [0, 2 + audit_statements, 2 + audit_statements]
 
 
 @pytest.mark.asvs("S56")
@@ -265,12 +267,14 @@ async def test_the_networks_of_one_ipv6_site_share_the_limit_on_sign_ups(app: Te
 
 @pytest.mark.asvs("S53", "S56")
 async def test_the_networks_of_one_ipv6_site_share_the_limit_on_live_checks(app: TestApp) -> None:
-    charlie, said = await app.browser("Charlie"), []
+    charlie, results = await app.browser("Charlie"), []
     for n in range(52):
-        address, field = f"2001:db8:77:{n // 6:x}00::1", {"email": f"user-{n}@example.com"}
-        answer = await charlie.post_fragment("/signup/check/email", field, X_Forwarded_For=address)
-        said.append("Looks good" in answer.text)
-    assert Counter(said) == {True: 40, False: 12}
+        ip_address, field = f"2001:db8:77:{n // 6:x}00::1", {"email": f"user-{n}@example.com"}
+        answer = await charlie.post_fragment(
+            "/signup/check/email", field, X_Forwarded_For=ip_address
+        )
+        results.append("Looks good" in answer.text)
+    assert Counter(results) == {True: 40, False: 12}
 
 
 @pytest.mark.asvs("S56")
@@ -297,10 +301,10 @@ async def test_new_device_cookies_do_not_lift_the_limit_of_an_account(
     assert statuses == [303] * 30 + [429] * 6
 
 
-async def log_in_with(browser: Browser, device: str, address: str):
+async def log_in_with(browser: Browser, device: str, ip_address: str):
     browser.client.cookies.clear()
     fields, headers = {"email": browser.email, "password": PASSWORD}, {"Cookie": f"device={device}"}
-    return await browser.post("/login", fields, X_Forwarded_For=address, **headers)
+    return await browser.post("/login", fields, X_Forwarded_For=ip_address, **headers)
 
 
 @pytest.mark.asvs("S55")
@@ -331,8 +335,8 @@ async def test_the_user_logs_in_at_a_known_browser_while_many_clients_guess(
     app: TestApp, alice: Browser
 ) -> None:
     device, charlie = alice.client.cookies["device"], await app.browser("Charlie")
-    heard = [await guess(charlie, f"198.51.100.{n}") for n in range(LOGIN_ACCOUNT.burst + 1)]
-    assert Counter(heard) == {422: 100, 429: 1}
+    statuses = [await guess(charlie, f"198.51.100.{n}") for n in range(LOGIN_ACCOUNT.burst + 1)]
+    assert Counter(statuses) == {422: 100, 429: 1}
     assert await guess(await app.browser("Alice"), "203.0.113.9", password=PASSWORD) == 429
     for n in range(10):  # These guesses come from the user's own network.
         await guess(charlie, "203.0.113.9", f"user-{n}@example.com")

@@ -35,17 +35,17 @@ FORGERIES = {
     "a next line": "x\x85forged",
     "a line separator": "x\u2028forged",
     "a paragraph separator": "x\u2029forged",
-    "colours": "x\x1b[31mforged\x1b[0m",
+    "colors": "x\x1b[31mforged\x1b[0m",
     "a cleared screen": "x\x1b[2J\x9b2Jforged",
     "a title of the terminal": "x\x1b]0;forged\a",
     "backspaces": "x\b\b\bforged",
-    "a turned direction": "x\u202edegrof\u2066\u200f",
-    "nothing to be seen": "x\u200b\ufeffforged",
+    "a direction override": "x\u202edegrof\u2066\u200f",
+    "invisible characters": "x\u200b\ufeffforged",
     "a NUL": "x\0forged",
     "half a character": "x\ud800forged",
 }
 TYPED = "typed-canary-No.9"
-ADDRESS = "canary.of.alice@example.com"
+EMAIL = "canary.of.alice@example.com"
 
 
 def record(
@@ -80,10 +80,10 @@ def test_text_in_a_message_cannot_forge_a_log_line(forgery: str, form: str) -> N
         if form == "text":
             assert LINE.fullmatch(first)
         else:
-            told = json.loads(first)
+            entry = json.loads(first)
             assert more == []
-            assert told["message"].isprintable()
-            assert all(line.isprintable() for line in told.get("exception", "").split("\n"))
+            assert entry["message"].isprintable()
+            assert all(line.isprintable() for line in entry.get("exception", "").split("\n"))
 
 
 @pytest.mark.asvs("S90")
@@ -97,11 +97,11 @@ def test_the_text_format_has_the_time_level_logger_and_message() -> None:
 
 @pytest.mark.asvs("S90")
 def test_the_json_format_is_one_object_with_the_traceback_in_a_field() -> None:
-    event = record("it failed", error=raised(RuntimeError("no way"), raised(KeyError(ADDRESS))))
+    event = record("it failed", error=raised(RuntimeError("no way"), raised(KeyError(EMAIL))))
     event.created, event.user = 1_795_511_520.25, "an id"
-    told = json.loads(JsonFormatter().format(event))
-    trace = told.pop("exception")
-    assert told == {
+    entry = json.loads(JsonFormatter().format(event))
+    trace = entry.pop("exception")
+    assert entry == {
         "time": "2026-11-24T09:12:00.250Z",
         "level": "ERROR",
         "logger": "latchkey",
@@ -123,63 +123,63 @@ def test_a_message_whose_arguments_cannot_be_formatted_is_logged(
     assert capsys.readouterr() == ("", "")
 
 
-def of_the_driver(
-    kind: type[asyncpg.PostgresError], words: str, **about: str
+def driver_error(
+    error_type: type[asyncpg.PostgresError], message: str, **attributes: str
 ) -> asyncpg.PostgresError:
-    error = kind(words)
-    for name, value in about.items():
+    error = error_type(message)
+    for name, value in attributes.items():
         setattr(error, name, value)
     return error
 
 
 def not_valid() -> ValidationError:
     with pytest.raises(ValidationError) as refused:
-        TypeAdapter(int).validate_python(ADDRESS)
+        TypeAdapter(int).validate_python(EMAIL)
     return refused.value
 
 
-OF_DRIVERS = {
-    "a doubled address": of_the_driver(
+DRIVER_ERRORS = {
+    "a duplicate email": driver_error(
         asyncpg.UniqueViolationError,
-        f'duplicate key value "{ADDRESS}" violates unique constraint "users_email_key"',
-        detail=f"Key (email)=({ADDRESS}) already exists.",
+        f'duplicate key value "{EMAIL}" violates unique constraint "users_email_key"',
+        detail=f"Key (email)=({EMAIL}) already exists.",
         table_name="users",
         constraint_name="users_email_key",
     ),
-    "a value that is no number": of_the_driver(
+    "a value that is not a number": driver_error(
         asyncpg.InvalidTextRepresentationError,
-        f'invalid input syntax for type integer: "{ADDRESS}"',
+        f'invalid input syntax for type integer: "{EMAIL}"',
     ),
     "a value of the wrong type": asyncpg.DataError(
-        f"invalid input for query argument $1: '{ADDRESS}'"
+        f"invalid input for query argument $1: '{EMAIL}'"
     ),
     "a value that is not valid": not_valid(),
-    "a value": ValueError(f"invalid literal for int() with base 10: '{ADDRESS}'"),
-    "a key": KeyError(ADDRESS),
-    "a noted value": ValueError("x"),
-    "an assertion": AssertionError(ADDRESS),
+    "a value": ValueError(f"invalid literal for int() with base 10: '{EMAIL}'"),
+    "a key": KeyError(EMAIL),
+    "a value in a note": ValueError("x"),
+    "an assertion": AssertionError(EMAIL),
 }
-OF_DRIVERS["a noted value"].add_note(ADDRESS)
+DRIVER_ERRORS["a value in a note"].add_note(EMAIL)
 
 
 @pytest.mark.asvs("S90")
-@pytest.mark.parametrize("error", OF_DRIVERS)
+@pytest.mark.parametrize("error", DRIVER_ERRORS)
 @pytest.mark.parametrize("form", FORMATS)
 def test_user_data_in_an_error_of_a_driver_is_not_logged(error: str, form: str) -> None:
-    found = OF_DRIVERS[error]
+    found = DRIVER_ERRORS[error]
     line = FORMATS[form].format(
         record("it failed", error=raised(RuntimeError("so"), raised(found)))
     )
-    assert ADDRESS not in line
+    assert EMAIL not in line
     assert type(found).__qualname__ in line
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "expected"),
     [
-        (OF_DRIVERS["a doubled address"], "UniqueViolationError: 23505 users users_email_key"),
+        (DRIVER_ERRORS["a duplicate email"], "UniqueViolationError: 23505 users users_email_key"),
         (
-            of_the_driver(asyncpg.TooManyConnectionsError, "too many clients"),
+            driver_error(asyncpg.TooManyConnectionsError, "too many clients"),
             "Error: 53300 too many clients",
         ),
         (
@@ -194,44 +194,44 @@ def test_user_data_in_an_error_of_a_driver_is_not_logged(error: str, form: str) 
         (TimeoutError(), "TimeoutError"),
     ],
 )
-def test_program_details_of_an_error_are_logged(error: BaseException, words: str) -> None:
-    assert describe_error(error).endswith(words)
+def test_program_details_of_an_error_are_logged(error: BaseException, expected: str) -> None:
+    assert describe_error(error).endswith(expected)
 
 
 def test_text_that_asyncio_appends_to_its_message_is_not_logged() -> None:
     event = record(
-        f"Task exception was never retrieved\nfuture: <Task exception=ValueError('{ADDRESS}')>",
+        f"Task exception was never retrieved\nfuture: <Task exception=ValueError('{EMAIL}')>",
         name="asyncio",
     )
     assert TextFormatter().format(event).endswith("asyncio: Task exception was never retrieved")
 
 
 @contextmanager
-def listening_to(database: Path, **settings: str) -> Iterator[tuple[httpx.Client, list[str]]]:
+def serving_with_log(database: Path, **settings: str) -> Iterator[tuple[httpx.Client, list[str]]]:
     """Runs the real program on its own database.
 
     Yields an HTTP client and a list that receives the lines of the log once the program has ended.
     """
     migrate(Secret(f"sqlite:///{database}"))
-    said: list[str] = []
+    lines: list[str] = []
     with serving(f"sqlite:///{database}", **settings) as program:
         with httpx.Client(base_url=f"http://127.0.0.1:{program.port}") as client:
-            yield client, said
-        said += program.end()[1].splitlines()
-    assert "is ready" in said.pop(0)
+            yield client, lines
+        lines += program.end()[1].splitlines()
+    assert "is ready" in lines.pop(0)
 
 
-def run(database: Path, sql: str) -> None:
+def execute_sql(database: Path, sql: str) -> None:
     with closing(sqlite3.connect(database)) as connection:
         connection.execute(sql)
 
 
-def misuse(client: httpx.Client, database: Path) -> str:
+def cause_failures(client: httpx.Client, database: Path) -> str:
     """Signs Alice up and causes every failure that could log user data.
 
     Returns her session cookie.
     """
-    alice = {"name": "Alice", "email": ADDRESS, "password": PASSWORD}
+    alice = {"name": "Alice", "email": EMAIL, "password": PASSWORD}
     assert client.post("/signup", data=alice).status_code == 303
     cookie = client.cookies["session"]
     client.post("/account/password", data={"current_password": TYPED, "password": TYPED})
@@ -247,16 +247,16 @@ def misuse(client: httpx.Client, database: Path) -> str:
         )
     for bad in (TYPED, f"{cookie}{TYPED}", f"{TYPED}.{TYPED}.{TYPED}", cookie[:-3]):
         client.get("/dashboard", headers={"Cookie": f"session={bad}"})
-    client.get(f"/nowhere/{ADDRESS}?password={TYPED}", headers={"Authorization": f"Bearer {TYPED}"})
-    run(database, "ALTER TABLE sessions RENAME TO mislaid")
-    held = {"Cookie": f"session={cookie}"}
-    assert client.get(f"/users/canary-slug?password={TYPED}", headers=held).status_code == 500
+    client.get(f"/nowhere/{EMAIL}?password={TYPED}", headers={"Authorization": f"Bearer {TYPED}"})
+    execute_sql(database, "ALTER TABLE sessions RENAME TO mislaid")
+    headers = {"Cookie": f"session={cookie}"}
+    assert client.get(f"/users/canary-slug?password={TYPED}", headers=headers).status_code == 500
     assert (
-        client.post("/account", data={"name": TYPED, "phone": ADDRESS}, headers=held).status_code
+        client.post("/account", data={"name": TYPED, "phone": EMAIL}, headers=headers).status_code
         == 500
     )
     assert client.post("/login", data={**alice}).status_code == 500
-    run(database, "ALTER TABLE users RENAME TO lost")
+    execute_sql(database, "ALTER TABLE users RENAME TO lost")
     assert client.post("/signup", data={**alice, "password": f"{TYPED}x"}).status_code == 500
     return cookie
 
@@ -265,13 +265,13 @@ def misuse(client: httpx.Client, database: Path) -> str:
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_program_logs_no_password_email_or_cookie(tmp_path: Path, form: str) -> None:
     database = tmp_path / "latchkey.db"
-    with listening_to(database, LOG_FORMAT=form) as (client, said):
-        cookie = misuse(client, database)
-    log = "\n".join(said)
+    with serving_with_log(database, LOG_FORMAT=form) as (client, lines):
+        cookie = cause_failures(client, database)
+    log = "\n".join(lines)
     assert log.count("failed, reference") == 4
     for canary in (
         TYPED,
-        ADDRESS,
+        EMAIL,
         "Alice",
         "canary-slug",
         PASSWORD,
@@ -287,16 +287,16 @@ def test_json_logs_one_event_per_line_and_the_page_shows_its_reference(
     tmp_path: Path,
 ) -> None:
     database = tmp_path / "latchkey.db"
-    with listening_to(database, LOG_FORMAT="json", SESSION_SECRET="x" * 40) as (client, said):
+    with serving_with_log(database, LOG_FORMAT="json", SESSION_SECRET="x" * 40) as (client, lines):
         client.post(
             "/signup", data={"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
         )
         user = client.get("/api/session").json()["user"]["id"]
-        run(
+        execute_sql(
             database, "ALTER TABLE users RENAME TO mislaid"
         )  # Pruning, which can start at any moment, does not use this table.
         page = client.get("/dashboard")
-    notice, failure = [json.loads(line) for line in said]
+    notice, failure = [json.loads(line) for line in lines]
     assert (notice["level"], notice["message"][:27]) == (
         "WARNING",
         "SESSION_SECRET is too weak:",
@@ -308,7 +308,7 @@ def test_json_logs_one_event_per_line_and_the_page_shows_its_reference(
 
 
 def test_invalid_requests_are_not_logged(tmp_path: Path) -> None:
-    with listening_to(tmp_path / "latchkey.db") as (client, said):
+    with serving_with_log(tmp_path / "latchkey.db") as (client, lines):
         for _ in range(20):
             assert (
                 client.get(
@@ -317,19 +317,19 @@ def test_invalid_requests_are_not_logged(tmp_path: Path) -> None:
                 == "ok\n"
             )
             assert client.get("/nowhere", headers={"X": "\x7f"}).status_code == 400
-    assert said == []
+    assert lines == []
 
 
 def test_the_program_logs_json_by_default_outside_localhost(tmp_path: Path) -> None:
     database = tmp_path / "latchkey.db"
-    with listening_to(database, BASE_URL="https://latchkey.example", HOST="127.0.0.1") as (
+    with serving_with_log(database, BASE_URL="https://latchkey.example", HOST="127.0.0.1") as (
         client,
-        said,
+        lines,
     ):
-        run(database, "ALTER TABLE users RENAME TO lost")
+        execute_sql(database, "ALTER TABLE users RENAME TO lost")
         alice = {"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
         assert client.post("/signup", data=alice).status_code == 500
-    assert "failed" in json.loads(said[-1])["message"]
+    assert "failed" in json.loads(lines[-1])["message"]
 
 
 async def test_a_failure_is_logged_with_its_route_and_not_with_its_path(
@@ -353,10 +353,10 @@ def logged_messages() -> Iterator[str]:
 
 @pytest.mark.asvs("S113")
 def test_the_documentation_lists_every_log_message() -> None:
-    inventory = (ROOT / "docs" / "operations.md").read_text().partition("## Log messages")[2]
+    documentation = (ROOT / "docs" / "operations.md").read_text().partition("## Log messages")[2]
     lines = [*logged_messages()]
     assert len(lines) > 6
-    assert [line for line in lines if f"`{line}" not in inventory] == []
+    assert [line for line in lines if f"`{line}" not in documentation] == []
 
 
 async def test_repeated_failures_are_logged_at_a_bounded_rate(

@@ -37,15 +37,15 @@ def database_type() -> str:
     return "sqlite"
 
 
-def plant_expired_sessions(app: TestApp, count: int = EXPIRED) -> None:
+def insert_expired_sessions(app: TestApp, count: int = EXPIRED) -> None:
     """Inserts copies of an existing session that expired a minute ago."""
-    over = (app.clock() - timedelta(minutes=1)).isoformat(timespec="microseconds")
+    expired_at = (app.clock() - timedelta(minutes=1)).isoformat(timespec="microseconds")
     with closing(sqlite3.connect(app.path)) as connection, connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(sessions)")]
         changed = {
             "id": "'old' || value",
             "token_hash": "'old' || value",
-            "expires_at": f"'{over}'",
+            "expires_at": f"'{expired_at}'",
         }
         names, values = (
             ", ".join(columns),
@@ -72,9 +72,9 @@ def pruning(app: TestApp) -> Iterator[Callable]:
         task.cancel()
 
 
-async def until(is_so: Callable, seconds: float = 10) -> None:
+async def until(condition: Callable, seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
-        while not await is_so():  # noqa: ASYNC110  (the awaited change happens in the database)
+        while not await condition():  # noqa: ASYNC110  (the awaited change happens in the database)
             await asyncio.sleep(0.02)
 
 
@@ -84,13 +84,13 @@ async def until(is_so: Callable, seconds: float = 10) -> None:
 async def test_pruning_10_000_sessions_does_not_block_sign_ups(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    plant_expired_sessions(app)
+    insert_expired_sessions(app)
     pruning = asyncio.create_task(prune(app.store))
-    newcomers = [
+    new_users = [
         await app.browser(f"Newcomer {number}", f"n{number}@example.com") for number in range(20)
     ]
     slowest, signed_up = 0.0, 0
-    for user in newcomers:
+    for user in new_users:
         before = asyncio.get_running_loop().time()
         signed_up += (await user.sign_up()).status_code == 303
         slowest = max(slowest, asyncio.get_running_loop().time() - before)
@@ -99,7 +99,7 @@ async def test_pruning_10_000_sessions_does_not_block_sign_ups(
     assert slowest < 1
     assert await pruning == EXPIRED
     assert await app.count("sessions") == 22
-    assert [await user.is_logged_in() for user in (alice, bob, *newcomers)] == [True] * 22
+    assert [await user.is_logged_in() for user in (alice, bob, *new_users)] == [True] * 22
 
 
 @pytest.mark.asvs("S95")
@@ -118,10 +118,10 @@ async def test_pruning_is_postponed_while_the_database_is_locked(
 ) -> None:
     app = await make_app(lock_timeout=0.05)
     await app.sign_up_user("Alice")
-    plant_expired_sessions(app, 3)
+    insert_expired_sessions(app, 3)
     with app.locked():
         task = asyncio.create_task(run_pruning(app.store, 0.02))
-        await until(lambda: told(caplog, "pruning is postponed"))
+        await until(lambda: is_logged(caplog, "pruning is postponed"))
     await until(lambda: has_sessions(app, 1))
     task.cancel()
 
@@ -130,10 +130,10 @@ async def test_pruning_is_postponed_while_the_database_is_locked(
 async def test_the_pruning_loop_survives_errors(
     app: TestApp, alice: Browser, pruning: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plant_expired_sessions(app, 3)
+    insert_expired_sessions(app, 3)
     await app.change("ALTER TABLE sessions RENAME TO lost")
     task = pruning()
-    await until(lambda: told(caplog, "pruning failed"))
+    await until(lambda: is_logged(caplog, "pruning failed"))
     await app.change("ALTER TABLE lost RENAME TO sessions")
     await until(lambda: has_sessions(app, 1))
     assert not task.done()
@@ -142,17 +142,17 @@ async def test_the_pruning_loop_survives_errors(
 
 async def test_processes_start_pruning_at_different_times(app: TestApp, pruning: Callable) -> None:
     """Each process waits for a random time before its first pruning."""
-    began = []
+    delays = []
     for _ in range(4):
         started, before = monotonic(), app.statements
         task = pruning(5)
-        await until(lambda before=before: asked_since(app, before))
-        began.append(monotonic() - started)
+        await until(lambda before=before: has_queried_since(app, before))
+        delays.append(monotonic() - started)
         task.cancel()
-    assert max(began) - min(began) > 0.02
+    assert max(delays) - min(delays) > 0.02
 
 
-async def told(caplog: pytest.LogCaptureFixture, words: str) -> bool:
+async def is_logged(caplog: pytest.LogCaptureFixture, words: str) -> bool:
     return words in caplog.text
 
 
@@ -160,12 +160,12 @@ async def has_sessions(app: TestApp, count: int) -> bool:
     return await app.count("sessions") == count
 
 
-async def asked_since(app: TestApp, before: int) -> bool:
+async def has_queried_since(app: TestApp, before: int) -> bool:
     return app.statements > before
 
 
 @pytest.fixture
-async def shut(make_app: Callable, tmp_path: Path) -> TestApp:
+async def closed_app(make_app: Callable, tmp_path: Path) -> TestApp:
     """Returns an application whose database was not available at the start, because a folder has
     its path.
     """
@@ -177,7 +177,7 @@ async def shut(make_app: Callable, tmp_path: Path) -> TestApp:
     return app
 
 
-def come_back(app: TestApp, version: str | None = None) -> None:
+def restore_database(app: TestApp, version: str | None = None) -> None:
     app.path.rmdir()
     shutil.move(app.path.with_name("away.db"), app.path)
     if version:
@@ -192,20 +192,20 @@ def set_version(app: TestApp, version: str) -> None:
 @pytest.mark.asvs("S39")
 @pytest.mark.reliability("R22")
 async def test_an_unavailable_database_is_opened_once_it_is_available(
-    shut: TestApp, caplog: pytest.LogCaptureFixture
+    closed_app: TestApp, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    anonymous = await shut.browser("Alice")
-    problem = await open_database(shut.store)
-    assert problem == f"the database cannot be used: {shut.path} is a directory"
-    task = asyncio.create_task(run_maintenance(shut.store, problem))
+    anonymous = await closed_app.browser("Alice")
+    problem = await open_database(closed_app.store)
+    assert problem == f"the database cannot be used: {closed_app.path} is a directory"
+    task = asyncio.create_task(run_maintenance(closed_app.store, problem))
     statuses = [
         (await anonymous.get(path)).status_code
         for path in ("/healthz", "/login", "/readyz", "/api/session")
     ]
     assert statuses == [200, 200, 503, 401]
     assert (await anonymous.sign_up()).status_code == 503
-    come_back(shut)
+    restore_database(closed_app)
     await until(lambda: is_ready(anonymous))
     assert (await anonymous.sign_up()).status_code == 303
     assert caplog.text.count("the database cannot be used") == 1
@@ -216,21 +216,23 @@ async def test_an_unavailable_database_is_opened_once_it_is_available(
 @pytest.mark.reliability("R18")
 @pytest.mark.parametrize(("version", "word"), [("9999", "newer"), ("0000", "older")])
 async def test_a_database_with_another_schema_is_not_used(
-    shut: TestApp, version: str, word: str, caplog: pytest.LogCaptureFixture
+    closed_app: TestApp, version: str, word: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    anonymous = await shut.browser("Alice")
-    task = asyncio.create_task(retry_opening(shut.store, await open_database(shut.store)))
-    come_back(shut, version)
-    await until(lambda: told(caplog, f"{word} than this program"))
+    anonymous = await closed_app.browser("Alice")
+    task = asyncio.create_task(
+        retry_opening(closed_app.store, await open_database(closed_app.store))
+    )
+    restore_database(closed_app, version)
+    await until(lambda: is_logged(caplog, f"{word} than this program"))
     assert (await anonymous.get("/readyz")).status_code == 503
     assert (await anonymous.sign_up()).status_code == 503
     with pytest.raises(Unavailable):
-        await shut.store.value(None)
+        await closed_app.store.value(None)
     with pytest.raises(Unavailable):
-        async with shut.store.transaction():
+        async with closed_app.store.transaction():
             ...
-    assert sqlite3.connect(shut.path).execute("SELECT count(*) FROM users").fetchone() == (0,)
-    set_version(shut, SCHEMA)
+    assert sqlite3.connect(closed_app.path).execute("SELECT count(*) FROM users").fetchone() == (0,)
+    set_version(closed_app, SCHEMA)
     await until(lambda: is_ready(anonymous))
     await task
 
@@ -239,13 +241,13 @@ async def is_ready(user: Browser) -> bool:
     return (await user.get("/readyz")).status_code == 200
 
 
-async def test_the_application_opens_the_database_in_its_lifespan(shut: TestApp) -> None:
-    asgi_app = create_app(shut.settings, shut.store, shut.clock)
+async def test_the_application_opens_the_database_in_its_lifespan(closed_app: TestApp) -> None:
+    asgi_app = create_app(closed_app.settings, closed_app.store, closed_app.clock)
     async with asgi_app.router.lifespan_context(asgi_app):
-        assert (await open_database(shut.store)).startswith("the database cannot be used")
-        come_back(shut)
-        await until(lambda: is_open(shut))
-    assert not shut.store.database.is_connected
+        assert (await open_database(closed_app.store)).startswith("the database cannot be used")
+        restore_database(closed_app)
+        await until(lambda: is_open(closed_app))
+    assert not closed_app.store.database.is_connected
 
 
 async def is_open(app: TestApp) -> bool:

@@ -17,13 +17,13 @@ from tests.processes import Program, Taking, free_port, needs_nginx, nginx, serv
 
 pytestmark = pytest.mark.reliability("R24")
 
-STREETS = (
+DEPLOYMENTS = (
     "two workers on SQLite",
     "two workers on PostgreSQL",
     "two hosts on PostgreSQL",
     pytest.param("two hosts behind nginx", marks=needs_nginx),
 )
-ALL_INTERFACES = 8  # Each process receives some of these requests.
+REQUESTS_PER_CHECK = 8  # Each process receives some of these requests.
 
 
 @dataclass
@@ -44,13 +44,13 @@ class Deployment:
         )
         return Browser(client, name, email or f"{name.lower()}@example.com", **options)
 
-    async def is_in_everywhere(self, user: Browser) -> set[bool]:
-        answers = [await user.get("/api/session") for _ in range(ALL_INTERFACES)]
+    async def get_login_states(self, user: Browser) -> set[bool]:
+        answers = [await user.get("/api/session") for _ in range(REQUESTS_PER_CHECK)]
         assert {answer.status_code for answer in answers} <= {200, 401}
         return {answer.status_code == 200 for answer in answers}
 
 
-@pytest.fixture(scope="module", params=STREETS)
+@pytest.fixture(scope="module", params=DEPLOYMENTS)
 def deployment(
     request: pytest.FixtureRequest, migrated: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
@@ -68,16 +68,16 @@ def deployment(
         behind_nginx, port = "nginx" in request.param, free_port()
         base_url = f"https://localhost:{port}" if behind_nginx else f"http://localhost:{port}"
         settings = {"BASE_URL": base_url, "HOST": "127.0.0.1"}
-        trusting = stack.enter_context(serving(url, TRUSTED_PROXIES="127.0.0.1", **settings))
-        other = stack.enter_context(
+        first_host = stack.enter_context(serving(url, TRUSTED_PROXIES="127.0.0.1", **settings))
+        second_host = stack.enter_context(
             serving(url, **settings | ({"TRUSTED_PROXIES": "127.0.0.1"} if behind_nginx else {}))
         )
-        ports: tuple[int, ...] = (trusting.port, other.port)
+        ports: tuple[int, ...] = (first_host.port, second_host.port)
         if behind_nginx:
             stack.enter_context(nginx(folder, port, *ports, rate="=1000r/s"))
             ports = (port,)
         certificate = folder / "fullchain.pem" if behind_nginx else None
-        yield Deployment(base_url, ports, [trusting, other], rows, certificate)
+        yield Deployment(base_url, ports, [first_host, second_host], rows, certificate)
 
 
 def on_sqlite(migrated: Path, folder: Path) -> tuple[str, Callable[[str], list[tuple]]]:
@@ -101,15 +101,15 @@ def on_postgresql(
 
 
 async def test_an_account_created_at_one_process_is_known_to_all(deployment: Deployment) -> None:
-    alice, rival = deployment.browser("Alice"), deployment.browser("Alice", first=-1)
+    alice, other = deployment.browser("Alice"), deployment.browser("Alice", first=-1)
     assert (await alice.sign_up()).status_code == 303
-    assert await deployment.is_in_everywhere(alice) == {True}
+    assert await deployment.get_login_states(alice) == {True}
     checks = [
-        await rival.post("/signup/check/email", {"email": alice.email})
-        for _ in range(ALL_INTERFACES)
+        await other.post("/signup/check/email", {"email": alice.email})
+        for _ in range(REQUESTS_PER_CHECK)
     ]
     assert all("already exists" in check.text for check in checks)
-    assert (await replace(rival, password="another-No.7 of hers").sign_up()).status_code == 422
+    assert (await replace(other, password="another-No.7 of hers").sign_up()).status_code == 422
 
 
 async def test_a_log_out_at_one_process_applies_to_all(deployment: Deployment) -> None:
@@ -120,24 +120,24 @@ async def test_a_log_out_at_one_process_applies_to_all(deployment: Deployment) -
     ]
     for copy in copies:
         copy.client.cookies = httpx.Cookies(bob.client.cookies)
-        assert await deployment.is_in_everywhere(copy) == {True}
+        assert await deployment.get_login_states(copy) == {True}
     await bob.post("/logout")
     for copy in copies:
         copy.client.cookies = httpx.Cookies(copies[0].client.cookies)
-        assert await deployment.is_in_everywhere(copy) == {False}
+        assert await deployment.get_login_states(copy) == {False}
 
 
 async def test_a_device_revoked_at_one_process_is_logged_out_at_all(deployment: Deployment) -> None:
     charlie, phone = deployment.browser("Charlie"), deployment.browser("Charlie", first=-1)
     await charlie.sign_up()
     assert (await phone.log_in()).status_code == 303
-    assert await deployment.is_in_everywhere(phone) == {True}
+    assert await deployment.get_login_states(phone) == {True}
     page = read(await charlie.get("/devices"))
     (device,) = [found for found in page.all(data_device=True) if "data-current" not in found.attrs]
     assert (await charlie.post(device.one("form").attrs["action"])).status_code == 303
     assert (
-        await deployment.is_in_everywhere(phone),
-        await deployment.is_in_everywhere(charlie),
+        await deployment.get_login_states(phone),
+        await deployment.get_login_states(charlie),
     ) == (
         {False},
         {True},
@@ -150,7 +150,7 @@ async def test_a_password_changed_at_one_process_applies_to_all(deployment: Depl
     await phone.log_in()
     fields = {"current_password": PASSWORD, "password": "another-No.7 to the sea"}
     assert (await ada.post("/account/password", fields)).status_code == 303
-    assert (await deployment.is_in_everywhere(phone), await deployment.is_in_everywhere(ada)) == (
+    assert (await deployment.get_login_states(phone), await deployment.get_login_states(ada)) == (
         {False},
         {True},
     )
@@ -162,19 +162,19 @@ async def test_forty_sign_ups_with_one_email_across_processes_make_one_account(
     deployment: Deployment,
 ) -> None:
     """The password is the same, so every sign-up after the first one logs in."""
-    group = [deployment.browser("Erin", first=number % 2) for number in range(40)]
-    waiting, made = group, 0
-    while waiting:
-        answers = await asyncio.gather(*[user.sign_up() for user in waiting])
+    browsers = [deployment.browser("Erin", first=number % 2) for number in range(40)]
+    pending, created = browsers, 0
+    while pending:
+        answers = await asyncio.gather(*[user.sign_up() for user in pending])
         assert {answer.status_code for answer in answers} <= {303, 503}
         assert all(
             "retry-after" in answer.headers for answer in answers if answer.status_code == 503
         )
-        made += sum(answer.status_code == 303 for answer in answers)
-        waiting = [
-            user for user, answer in zip(waiting, answers, strict=True) if answer.status_code == 503
+        created += sum(answer.status_code == 303 for answer in answers)
+        pending = [
+            user for user, answer in zip(pending, answers, strict=True) if answer.status_code == 503
         ]
-    assert made == 40
+    assert created == 40
     assert deployment.rows("SELECT count(*) FROM users WHERE email = 'erin@example.com'") == [(1,)]
 
 
@@ -189,8 +189,8 @@ async def test_x_forwarded_for_is_believed_only_from_a_trusted_proxy(
         frank.client.cookies.clear()
         await frank.log_in()
     sql = "SELECT DISTINCT address FROM sessions JOIN users ON users.id = user_id WHERE name = 'Frank' ORDER BY 1"
-    believed = [("127.0.0.1",), ("203.0.113.9",)] if len(deployment.ports) > 1 else [("127.0.0.1",)]
-    assert deployment.rows(sql) == believed
+    expected = [("127.0.0.1",), ("203.0.113.9",)] if len(deployment.ports) > 1 else [("127.0.0.1",)]
+    assert deployment.rows(sql) == expected
 
 
 async def test_every_process_shuts_down_cleanly_on_sigterm(deployment: Deployment) -> None:
@@ -198,8 +198,8 @@ async def test_every_process_shuts_down_cleanly_on_sigterm(deployment: Deploymen
     grace = deployment.browser("Grace")
     await grace.sign_up()
     for program in deployment.programs:
-        code, said = await asyncio.to_thread(program.end)
-        assert (code, "Traceback" in said) == (0, False), said
+        code, output = await asyncio.to_thread(program.end)
+        assert (code, "Traceback" in output) == (0, False), output
     with pytest.raises(httpx.HTTPError):
         await httpx.AsyncClient(base_url=f"http://localhost:{deployment.programs[0].port}").get(
             "/healthz"

@@ -8,7 +8,7 @@ from db.crypto.passwords import Passwords
 from tests.browser_client import HTMX, PASSWORD, Browser, read
 from tests.conftest import TestApp
 
-INTRUDERS = {
+EXTRA_FIELDS = {
     "id": "intruder",
     "user_id": "intruder",
     "email": "intruder@example.com",
@@ -34,19 +34,19 @@ INTRUDERS = {
     "_method": "DELETE",
     "__class__": "intruder",
 }
-OWN = {
+FORM_FIELDS = {
     "/signup": ["name", "email", "password"],
     "/account": ["name", "slug", "phone"],
     "/account/password": ["password", "current_password"],
 }
-ALSO = {
+FIELD_SPELLINGS = {
     "name[]": "Intruder",
     "user[role]": "admin",
     "user.role": "admin",
     "ROLE": "admin",
     "role ": "admin",
 }
-PRIVATE = "id, email, team, role, created_at, disabled_at, last_login_at, sessions_ended_at"
+PRIVATE_COLUMNS = "id, email, team, role, created_at, disabled_at, last_login_at, sessions_ended_at"
 
 pytestmark = pytest.mark.asvs("S36")
 
@@ -56,11 +56,15 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-def intruders(path: str = "", **own: str) -> dict[str, str]:
+def make_fields(path: str = "", **own: str) -> dict[str, str]:
     """Returns every field that the form does not have, and the fields `own`."""
     return (
-        {name: value for name, value in INTRUDERS.items() if name not in OWN.get(path, ())}
-        | ALSO
+        {
+            name: value
+            for name, value in EXTRA_FIELDS.items()
+            if name not in FORM_FIELDS.get(path, ())
+        }
+        | FIELD_SPELLINGS
         | own
     )
 
@@ -79,7 +83,7 @@ async def is_untouched(app: TestApp) -> bool:
 async def test_sign_up_reads_only_name_email_and_password(
     app: TestApp, anonymous: Browser, headers: dict
 ) -> None:
-    fields = intruders("/signup", name="Charlie", email=anonymous.email, password=PASSWORD)
+    fields = make_fields("/signup", name="Charlie", email=anonymous.email, password=PASSWORD)
     assert (await anonymous.post("/signup", fields, **headers)).status_code in (303, 204)
     assert await rows(
         app, "name, email, slug, phone, team, role, disabled_at, sessions_ended_at"
@@ -93,7 +97,7 @@ async def test_log_in_reads_only_email_and_password(app: TestApp, alice: Browser
         await rows(app, "id, email, name, role, team, password_hash, disabled_at"),
         await app.browser("A"),
     )
-    answer = await laptop.post("/login", intruders(email=alice.email, password=PASSWORD))
+    answer = await laptop.post("/login", make_fields(email=alice.email, password=PASSWORD))
     assert answer.status_code == 303
     assert await rows(app, "id, email, name, role, team, password_hash, disabled_at") == before
     assert await is_untouched(app)
@@ -104,15 +108,15 @@ async def test_log_in_reads_only_email_and_password(app: TestApp, alice: Browser
 async def test_the_profile_form_reads_only_name_slug_and_phone(
     app: TestApp, alice: Browser, bob: Browser, headers: dict
 ) -> None:
-    hashes, private = await rows(app, "password_hash"), await rows(app, PRIVATE)
+    hashes, private = await rows(app, "password_hash"), await rows(app, PRIVATE_COLUMNS)
     await alice.post(
-        "/account", intruders("/account", name="Alice L", slug="alice-l", phone="1"), **headers
+        "/account", make_fields("/account", name="Alice L", slug="alice-l", phone="1"), **headers
     )
     assert await app.rows("SELECT name, slug, phone FROM users ORDER BY email") == [
         ("Alice L", "alice-l", "1"),
         ("Bob", "bob", ""),
     ]
-    assert (await rows(app, PRIVATE), await rows(app, "password_hash")) == (private, hashes)
+    assert (await rows(app, PRIVATE_COLUMNS), await rows(app, "password_hash")) == (private, hashes)
     assert await is_untouched(app)
 
 
@@ -122,7 +126,7 @@ async def test_the_password_form_reads_only_the_two_passwords(
 ) -> None:
     columns = "id, email, name, slug, phone, team, role, disabled_at, last_login_at"
     before = await rows(app, columns)
-    fields = intruders("/account/password", current_password=PASSWORD, password="another-No.7")
+    fields = make_fields("/account/password", current_password=PASSWORD, password="another-No.7")
     assert (await alice.post("/account/password", fields, **headers)).status_code in (303, 200)
     assert await rows(app, columns) == before
     assert await is_untouched(app)
@@ -140,7 +144,7 @@ async def test_a_live_check_of_sign_up_changes_nothing(
 ) -> None:
     before = await rows(app)
     for field in ("name", "email", "password"):
-        answer = await anonymous.post(f"/signup/check/{field}", intruders() | {field: "intruder"})
+        answer = await anonymous.post(f"/signup/check/{field}", make_fields() | {field: "intruder"})
         assert (answer.status_code, read(answer).one(data_field=True).attrs["data-field"]) == (
             200,
             field,
@@ -152,7 +156,7 @@ async def test_a_live_check_of_sign_up_changes_nothing(
 async def test_a_live_check_of_the_profile_changes_nothing(app: TestApp, alice: Browser) -> None:
     before = await rows(app)
     for field in ("name", "slug", "phone"):
-        answer = await alice.post(f"/account/check/{field}", intruders())
+        answer = await alice.post(f"/account/check/{field}", make_fields())
         assert (answer.status_code, read(answer).one(data_field=True).attrs["data-field"]) == (
             200,
             field,
@@ -172,7 +176,7 @@ async def test_a_form_without_fields_reads_no_fields(
     app: TestApp, alice: Browser, bob: Browser, path: str, target: str
 ) -> None:
     before = await rows(app, "id, email, name, role, team, password_hash, disabled_at")
-    answer = await alice.post(path, intruders())
+    answer = await alice.post(path, make_fields())
     assert answer.headers["location"] == target
     assert await rows(app, "id, email, name, role, team, password_hash, disabled_at") == before
     assert await bob.is_logged_in()
@@ -210,15 +214,15 @@ async def test_an_administrators_action_changes_one_column_of_one_user(
         "created_at",
         "disabled_at",
     }
-    untouched = ", ".join(others - {column})
-    before, theirs = (
-        await rows(app, untouched),
+    other_columns = ", ".join(others - {column})
+    before, other_users = (
+        await rows(app, other_columns),
         await app.rows("SELECT * FROM users WHERE name <> 'Alice'"),
     )
-    fields = {name: value for name, value in intruders().items() if name != action} | own
+    fields = {name: value for name, value in make_fields().items() if name != action} | own
     assert (await ada.post(f"/admin/users/{alice_id}/{action}", fields)).status_code == 303
-    assert await rows(app, untouched) == before
-    assert await app.rows("SELECT * FROM users WHERE name <> 'Alice'") == theirs
+    assert await rows(app, other_columns) == before
+    assert await app.rows("SELECT * FROM users WHERE name <> 'Alice'") == other_users
     assert await is_untouched(app)
 
 
@@ -232,8 +236,8 @@ async def test_fields_in_the_query_string_are_ignored(
     assert await rows(app) == before
 
 
-@pytest.mark.parametrize("ask", [Browser.get, Browser.get_fragment])
-async def test_get_requests_change_nothing(app: TestApp, alice: Browser, ask: Callable) -> None:
+@pytest.mark.parametrize("send", [Browser.get, Browser.get_fragment])
+async def test_get_requests_change_nothing(app: TestApp, alice: Browser, send: Callable) -> None:
     before = await rows(app)
     for path in (
         "/account?name=Intruder&role=admin",
@@ -241,6 +245,6 @@ async def test_get_requests_change_nothing(app: TestApp, alice: Browser, ask: Ca
         "/logout",
         "/devices/revoke-all",
     ):
-        await ask(alice, path)
+        await send(alice, path)
     assert await rows(app) == before
     assert await alice.is_logged_in()

@@ -16,20 +16,22 @@ from web.settings.environment import InvalidSetting
 from web.settings.server_settings import read_server_settings
 
 TOKEN = "a token of the tests, 32 letters or more"
-HERE = ("127.0.0.1", 40_000)
-ELSEWHERE = ("192.0.2.14", 40_000)
+LOCAL_CLIENT = ("127.0.0.1", 40_000)
+REMOTE_CLIENT = ("192.0.2.14", 40_000)
 
 
 @pytest.fixture
 def scrape(app: TestApp) -> Callable:
     """Returns a function that requests /metrics from a client with the given socket address."""
 
-    async def scrape(peer: Any = HERE, token: str | None = TOKEN, **headers: str) -> httpx.Response:
+    async def scrape(
+        peer: Any = LOCAL_CLIENT, token: str | None = TOKEN, **headers: str
+    ) -> httpx.Response:
         asgi_app = create_app(
             app.settings, app.store, app.clock, metrics_token=token and Secret(token)
         )
         asgi_app.state.metrics = (
-            app.asgi_app.state.metrics if peer == HERE else asgi_app.state.metrics
+            app.asgi_app.state.metrics if peer == LOCAL_CLIENT else asgi_app.state.metrics
         )
         transport = httpx.ASGITransport(asgi_app, client=peer)
         async with httpx.AsyncClient(transport=transport, base_url=app.settings.base_url) as client:
@@ -43,10 +45,10 @@ def scrape(app: TestApp) -> Callable:
 def number(answer: httpx.Response, name: str, **labels: str) -> float | None:
     """Returns the value of the only series with these labels, or None."""
     found = []
-    for series, labelled, value in re.findall(r"^(\w+){([^}]*)} (\S+)$", answer.text, re.M):
+    for series, label_text, value in re.findall(r"^(\w+){([^}]*)} (\S+)$", answer.text, re.M):
         if (
             series == name
-            and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', labelled)).items()
+            and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', label_text)).items()
         ):
             found.append(float(value))
     assert len(found) <= 1, found
@@ -54,7 +56,9 @@ def number(answer: httpx.Response, name: str, **labels: str) -> float | None:
 
 
 @pytest.mark.asvs("S108")
-@pytest.mark.parametrize("peer", [HERE, ("127.8.9.10", 1), ("::1", 1), ("::ffff:127.0.0.1", 1)])
+@pytest.mark.parametrize(
+    "peer", [LOCAL_CLIENT, ("127.8.9.10", 1), ("::1", 1), ("::ffff:127.0.0.1", 1)]
+)
 async def test_clients_on_the_same_machine_may_read_the_metrics(
     scrape: Callable, peer: tuple[str, int]
 ) -> None:
@@ -66,14 +70,14 @@ async def test_clients_on_the_same_machine_may_read_the_metrics(
 
 @pytest.mark.asvs("S108")
 @pytest.mark.parametrize(
-    "peer", [ELSEWHERE, ("::ffff:192.0.2.14", 1), ("localhost", 1), ("", 0), None]
+    "peer", [REMOTE_CLIENT, ("::ffff:192.0.2.14", 1), ("localhost", 1), ("", 0), None]
 )
 async def test_other_clients_get_the_ordinary_page_not_found(
     scrape: Callable, anonymous: Browser, peer: tuple[str, int] | None
 ) -> None:
-    answer, nowhere = await scrape(peer), await anonymous.get("/metricz")
-    assert (answer.status_code, answer.text) == (404, nowhere.text.replace("metricz", "metrics"))
-    assert {*answer.headers} == {*nowhere.headers}
+    answer, not_found = await scrape(peer), await anonymous.get("/metricz")
+    assert (answer.status_code, answer.text) == (404, not_found.text.replace("metricz", "metrics"))
+    assert {*answer.headers} == {*not_found.headers}
 
 
 @pytest.mark.asvs("S108")
@@ -91,13 +95,13 @@ async def test_users_and_administrators_may_not_read_the_metrics(
 async def test_requests_forwarded_by_a_local_proxy_are_not_local(
     scrape: Callable, header: str
 ) -> None:
-    assert (await scrape(HERE, **{header: "127.0.0.1"})).status_code == 404
+    assert (await scrape(LOCAL_CLIENT, **{header: "127.0.0.1"})).status_code == 404
 
 
 @pytest.mark.asvs("S108")
 async def test_a_trusted_proxy_is_not_a_local_client(make_app: Callable) -> None:
     app = await make_app(TRUSTED_PROXIES="127.0.0.1,::1")
-    for peer in (HERE, ("::1", 1)):
+    for peer in (LOCAL_CLIENT, ("::1", 1)):
         transport = httpx.ASGITransport(app.asgi_app, client=peer)
         async with httpx.AsyncClient(transport=transport, base_url=app.settings.base_url) as client:
             assert (await client.get("/metrics")).status_code == 404
@@ -107,7 +111,7 @@ async def test_a_trusted_proxy_is_not_a_local_client(make_app: Callable) -> None
 async def test_the_token_gives_access_from_any_client(scrape: Callable) -> None:
     for headers in ({}, {"X-Forwarded-For": "203.0.113.9"}):
         assert (
-            await scrape(ELSEWHERE, Authorization=f"Bearer {TOKEN}", **headers)
+            await scrape(REMOTE_CLIENT, Authorization=f"Bearer {TOKEN}", **headers)
         ).status_code == 200
 
 
@@ -126,13 +130,13 @@ async def test_the_token_gives_access_from_any_client(scrape: Callable) -> None:
     ],
 )
 async def test_any_other_authorization_header_is_refused(scrape: Callable, value: str) -> None:
-    assert (await scrape(ELSEWHERE, Authorization=value.encode())).status_code == 404
+    assert (await scrape(REMOTE_CLIENT, Authorization=value.encode())).status_code == 404
 
 
 @pytest.mark.asvs("S108")
 async def test_without_a_configured_token_every_token_is_refused(scrape: Callable) -> None:
     for value in ("Bearer ", "Bearer None", f"Bearer {TOKEN}"):
-        assert (await scrape(ELSEWHERE, None, Authorization=value)).status_code == 404
+        assert (await scrape(REMOTE_CLIENT, None, Authorization=value)).status_code == 404
 
 
 @pytest.mark.parametrize("token", ["short", "é" * 40])
@@ -146,9 +150,9 @@ def test_the_token_can_come_from_a_file_and_is_not_in_the_repr(tmp_path: Any) ->
     path = tmp_path / "token"
     path.write_text(TOKEN)
     path.chmod(0o600)
-    operation = read_server_settings({"METRICS_TOKEN_FILE": str(path)})
-    assert operation.metrics_token.reveal() == TOKEN
-    assert TOKEN not in repr(operation)
+    server_settings = read_server_settings({"METRICS_TOKEN_FILE": str(path)})
+    assert server_settings.metrics_token.reveal() == TOKEN
+    assert TOKEN not in repr(server_settings)
 
 
 @pytest.mark.reliability("R21")
@@ -164,9 +168,9 @@ async def test_attempts_are_counted_by_their_outcome(
     for password in (PASSWORD, "wrong-No.9"):
         anonymous.cookie = None
         await anonymous.log_in(password)
-    told = await scrape()
+    metrics = await scrape()
     attempts = {
-        (form, outcome): number(told, "latchkey_attempts_total", form=form, outcome=outcome)
+        (form, outcome): number(metrics, "latchkey_attempts_total", form=form, outcome=outcome)
         for form in ("signup", "login")
         for outcome in ("done", "other", "refused")
     }
@@ -178,10 +182,10 @@ async def test_attempts_are_counted_by_their_outcome(
         ("login", "other"): None,
         ("login", "refused"): 1,
     }
-    assert number(told, "latchkey_attempt_seconds_count", form="login") == 1
-    assert number(told, "latchkey_hashes_total") == app.hashes
-    assert number(told, "latchkey_statements_total") == app.statements
-    assert number(told, "latchkey_hash_queue") == 0
+    assert number(metrics, "latchkey_attempt_seconds_count", form="login") == 1
+    assert number(metrics, "latchkey_hashes_total") == app.hashes
+    assert number(metrics, "latchkey_statements_total") == app.statements
+    assert number(metrics, "latchkey_hash_queue") == 0
 
 
 @pytest.mark.reliability("R21")
@@ -191,12 +195,12 @@ async def test_requests_are_counted_by_route_access_and_status(
     for path in ("/", "/login", "/dashboard", "/nowhere", "/nowhere/either", "/metrics"):
         await anonymous.get(path)
     await alice.get("/dashboard")
-    await anonymous.ask("DELETE", "/login")
-    told = await scrape()
+    await anonymous.request("DELETE", "/login")
+    metrics = await scrape()
     counted = re.findall(
-        r'^latchkey_requests_total{kind="(\w+)",pid="\d+",status="(\d+)"} (\d+)', told.text, re.M
+        r'^latchkey_requests_total{kind="(\w+)",pid="\d+",status="(\d+)"} (\d+)', metrics.text, re.M
     )
-    assert {(kind, status): int(count) for kind, status, count in counted} == {
+    assert {(access, status): int(count) for access, status, count in counted} == {
         ("guests", "200"): 2,
         ("guests", "303"): 1,  # Alice has signed up.
         ("guests", "405"): 1,
@@ -205,7 +209,7 @@ async def test_requests_are_counted_by_route_access_and_status(
         ("none", "404"): 2,
         ("operators", "404"): 1,
     }
-    assert number(told, "latchkey_request_seconds_count", kind="guests") == 4
+    assert number(metrics, "latchkey_request_seconds_count", kind="guests") == 4
 
 
 async def test_the_number_of_live_sessions_is_cached(
@@ -227,21 +231,21 @@ async def test_stateless_sessions_are_not_counted(scrape: Callable, alice: Brows
 
 async def test_the_other_metrics_are_available_without_the_database(make_app: Callable) -> None:
     app = await make_app(away=True)
-    transport = httpx.ASGITransport(app.asgi_app, client=HERE)
+    transport = httpx.ASGITransport(app.asgi_app, client=LOCAL_CLIENT)
     async with httpx.AsyncClient(transport=transport, base_url=app.settings.base_url) as client:
-        told = await client.get("/metrics")
-    assert told.status_code == 200
-    assert number(told, "latchkey_live_sessions") is None
-    assert number(told, "latchkey_hashes_total") is not None
+        metrics = await client.get("/metrics")
+    assert metrics.status_code == 200
+    assert number(metrics, "latchkey_live_sessions") is None
+    assert number(metrics, "latchkey_hashes_total") is not None
 
 
 async def test_client_input_creates_no_series(scrape: Callable, anonymous: Browser) -> None:
     """A label for each path or method would let any client fill the memory."""
     for count in range(50):
-        await anonymous.ask(f"BREW{count}", f"/tea/{count}")
-    assert "tea" not in (told := (await scrape()).text)
-    assert "BREW" not in told
-    assert len(told.splitlines()) < 200
+        await anonymous.request(f"BREW{count}", f"/tea/{count}")
+    assert "tea" not in (text := (await scrape()).text)
+    assert "BREW" not in text
+    assert len(text.splitlines()) < 200
 
 
 async def test_two_applications_do_not_share_their_metrics(

@@ -30,7 +30,7 @@ SLOW_INDEXES = (
 
 
 @dataclass
-class Place:
+class EmptyDatabase:
     """An empty database, with methods that run commands on it and read its content."""
 
     url: str
@@ -45,8 +45,8 @@ class Place:
 
     def run(self, *command: str, typed: str = "") -> tuple[int, str]:
         """Returns the exit code and the output."""
-        told = run_command(*command, environ=self.environ, stdin=typed)
-        return told.returncode, told.stdout + told.stderr
+        result = run_command(*command, environ=self.environ, stdin=typed)
+        return result.returncode, result.stdout + result.stderr
 
     @property
     def environ(self) -> dict[str, str]:
@@ -83,17 +83,17 @@ class Place:
 
 
 @pytest.fixture(params=DATABASE_TYPES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmptyDatabase]:
     if request.param == "sqlite":
-        yield Place(f"sqlite:///{tmp_path}/latchkey.db", None)
+        yield EmptyDatabase(f"sqlite:///{tmp_path}/latchkey.db", None)
         return
     server = request.getfixturevalue("postgres_server")
     name = server.create()
-    yield Place(server.url_of(name), server)
+    yield EmptyDatabase(server.url_of(name), server)
     server.drop(name)
 
 
-def described(
+def describe_schema(
     url: str, prepare: Callable[[Connection], None] | None = None
 ) -> dict[str, dict[str, list]]:
     """Returns every table with its columns, keys, indexes and constraints from the database."""
@@ -112,7 +112,7 @@ def described(
         )
         tables = sorted({*found.get_table_names()} - {"alembic_version"})
         return {
-            table: {part: in_order(getattr(found, f"get_{part}")(table)) for part in parts}
+            table: {part: sorted_texts(getattr(found, f"get_{part}")(table)) for part in parts}
             for table in tables
         }
 
@@ -130,78 +130,82 @@ def described(
     return asyncio.run(connected())
 
 
-def in_order(things: list[dict] | dict) -> list[str]:
+def sorted_texts(items: list[dict] | dict) -> list[str]:
     return sorted(
-        str({name: str(value) for name, value in thing.items()})
-        for thing in ([things] if isinstance(things, dict) else things)
+        str({name: str(value) for name, value in item.items()})
+        for item in ([items] if isinstance(items, dict) else items)
     )
 
 
-def test_the_migrated_schema_equals_the_declared_tables(place: Place, tmp_path: Path) -> None:
-    assert place.run("migrate") == (0, "")
-    migrated = described(place.url)
-    assert place.rows("SELECT version_num FROM alembic_version") == [(SCHEMA,)]
-    if place.server:
-        other = place.server.create()
-        declared = described(place.server.url_of(other), metadata.create_all)
-        place.server.drop(other)
+def test_the_migrated_schema_equals_the_declared_tables(
+    database: EmptyDatabase, tmp_path: Path
+) -> None:
+    assert database.run("migrate") == (0, "")
+    migrated = describe_schema(database.url)
+    assert database.rows("SELECT version_num FROM alembic_version") == [(SCHEMA,)]
+    if database.server:
+        other = database.server.create()
+        declared = describe_schema(database.server.url_of(other), metadata.create_all)
+        database.server.drop(other)
     else:
-        declared = described(f"sqlite:///{tmp_path}/declared.db", metadata.create_all)
+        declared = describe_schema(f"sqlite:///{tmp_path}/declared.db", metadata.create_all)
     assert [*migrated] == sorted(metadata.tables)
     assert migrated == declared
 
 
 @pytest.mark.reliability("R18")
-def test_concurrent_migrations_wait_and_both_succeed(place: Place) -> None:
-    with place.locked():
-        starters = [place.start("migrate"), place.start("migrate")]
+def test_concurrent_migrations_wait_and_both_succeed(database: EmptyDatabase) -> None:
+    with database.locked():
+        migrations = [database.start("migrate"), database.start("migrate")]
         time.sleep(2.5)
-        assert [starter.poll() for starter in starters] == [None, None]
-    assert [(*starter.communicate(timeout=60), starter.returncode) for starter in starters] == [
-        ("", "", 0)
-    ] * 2
-    assert place.tables >= {"users", "sessions"}
+        assert [migration.poll() for migration in migrations] == [None, None]
+    assert [
+        (*migration.communicate(timeout=60), migration.returncode) for migration in migrations
+    ] == [("", "", 0)] * 2
+    assert database.tables >= {"users", "sessions"}
 
 
 @pytest.mark.reliability("R18")
-def test_a_killed_migration_has_changed_nothing(place: Place) -> None:
-    place.rows("CREATE TABLE notes (body TEXT)", "SELECT 1")
-    before = place.tables
-    with (in_an_index if place.server else before_the_commit)(place) as migration:
+def test_a_killed_migration_has_changed_nothing(database: EmptyDatabase) -> None:
+    database.rows("CREATE TABLE notes (body TEXT)", "SELECT 1")
+    before = database.tables
+    with (stopped_in_an_index if database.server else stopped_before_the_commit)(
+        database
+    ) as migration:
         assert migration.poll() is None
         migration.kill()
         migration.communicate()
-    assert place.tables == before
-    assert place.run("migrate") == (0, "")
-    assert place.tables >= {"users", "sessions", "notes"}
+    assert database.tables == before
+    assert database.run("migrate") == (0, "")
+    assert database.tables >= {"users", "sessions", "notes"}
 
 
 @contextmanager
-def in_an_index(place: Place) -> Iterator[subprocess.Popen[str]]:
+def stopped_in_an_index(database: EmptyDatabase) -> Iterator[subprocess.Popen[str]]:
     """Yields a migration that an event trigger of PostgreSQL has stopped halfway."""
     sleeping = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
-    place.rows(*SLOW_INDEXES, "SELECT 1")
-    migration = place.start("migrate")
-    wait_until(lambda: place.rows(f"SELECT pid {sleeping}"))
+    database.rows(*SLOW_INDEXES, "SELECT 1")
+    migration = database.start("migrate")
+    wait_until(lambda: database.rows(f"SELECT pid {sleeping}"))
     yield migration
-    place.rows("DROP EVENT TRIGGER slow", f"SELECT pg_terminate_backend(pid) {sleeping}")
+    database.rows("DROP EVENT TRIGGER slow", f"SELECT pg_terminate_backend(pid) {sleeping}")
 
 
 @contextmanager
-def before_the_commit(place: Place) -> Iterator[subprocess.Popen[str]]:
+def stopped_before_the_commit(database: EmptyDatabase) -> Iterator[subprocess.Popen[str]]:
     """Yields a migration whose COMMIT waits for a reader of the file."""
-    with closing(sqlite3.connect(place.path, isolation_level=None)) as reader:
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM notes").fetchall()
-        migration = place.start("migrate")
-        wait_until(Path(f"{place.path}-journal").exists)
+        migration = database.start("migrate")
+        wait_until(Path(f"{database.path}-journal").exists)
         time.sleep(0.5)
         yield migration
 
 
-def wait_until(happened: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 30
-    while not happened():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -209,22 +213,22 @@ def wait_until(happened: Callable[[], object]) -> None:
 @pytest.mark.reliability("R18")
 @pytest.mark.parametrize("command", ["migrate", "users list"])
 def test_a_database_from_a_newer_version_is_refused_and_unchanged(
-    place: Place, command: str
+    database: EmptyDatabase, command: str
 ) -> None:
-    place.run("migrate")
-    place.rows(
+    database.run("migrate")
+    database.rows(
         "UPDATE alembic_version SET version_num = '9999'",
         "ALTER TABLE users ADD COLUMN shoe_size TEXT",
         "SELECT 1",
     )
-    before = described(place.url)
-    code, said = place.run(*command.split())
-    assert (code, said) == (
+    before = describe_schema(database.url)
+    code, output = database.run(*command.split())
+    assert (code, output) == (
         1,
         f"latchkey: the database is newer than this program (revision 9999; needed: {SCHEMA})\n",
     )
-    assert described(place.url) == before
-    assert place.rows("SELECT version_num FROM alembic_version") == [("9999",)]
+    assert describe_schema(database.url) == before
+    assert database.rows("SELECT version_num FROM alembic_version") == [("9999",)]
 
 
 @pytest.mark.parametrize("command", ["migrate", "users list", "serve"])
@@ -233,8 +237,8 @@ def test_a_file_that_is_not_a_database_is_refused_and_unchanged(
 ) -> None:
     (tmp_path / "latchkey.db").write_text("Dear diary, today I was taken for a database.\n" * 100)
     before = (tmp_path / "latchkey.db").read_bytes()
-    refused_in_one_line(
-        Place(f"sqlite:///{tmp_path}/latchkey.db", None), command, "file is not a database"
+    expect_one_line_error(
+        EmptyDatabase(f"sqlite:///{tmp_path}/latchkey.db", None), command, "file is not a database"
     )
     assert (tmp_path / "latchkey.db").read_bytes() == before
 
@@ -245,21 +249,25 @@ def test_a_corrupt_database_is_refused_in_one_line(
 ) -> None:
     content = migrated.read_bytes()
     (tmp_path / "latchkey.db").write_bytes(content[:4096] + os.urandom(len(content) - 4096))
-    refused_in_one_line(Place(f"sqlite:///{tmp_path}/latchkey.db", None), command, "malformed")
+    expect_one_line_error(
+        EmptyDatabase(f"sqlite:///{tmp_path}/latchkey.db", None), command, "malformed"
+    )
 
 
-def test_the_database_of_another_program_is_refused_and_unchanged(place: Place) -> None:
-    place.rows("CREATE TABLE users (login TEXT)", "INSERT INTO users VALUES ('root')", "SELECT 1")
-    refused_in_one_line(place, "migrate", "exists")
-    assert (place.tables, place.rows("SELECT * FROM users")) == ({"users"}, [("root",)])
+def test_the_database_of_another_program_is_refused_and_unchanged(database: EmptyDatabase) -> None:
+    database.rows(
+        "CREATE TABLE users (login TEXT)", "INSERT INTO users VALUES ('root')", "SELECT 1"
+    )
+    expect_one_line_error(database, "migrate", "exists")
+    assert (database.tables, database.rows("SELECT * FROM users")) == ({"users"}, [("root",)])
 
 
 @pytest.mark.asvs("S96")
 @pytest.mark.parametrize("command", ["migrate", "users list"])
 @pytest.mark.parametrize(
-    ("where", "why"),
+    ("template", "expected"),
     [
-        ("postgresql://stranger_to_all:canary-No.1@{host}/{name}", "stranger_to_all"),
+        ("postgresql://unknown_role:canary-No.1@{host}/{name}", "unknown_role"),
         ("postgresql://{user}:canary-No.1@{host}/there_is_none", "there_is_none"),
         ("postgresql://{user}:canary-No.1@127.0.0.1:1/{name}", "the database does not answer"),
         (
@@ -278,58 +286,58 @@ def test_the_database_of_another_program_is_refused_and_unchanged(place: Place) 
     ],
 )
 def test_a_connection_error_is_one_line_without_the_password(
-    postgres_server: PostgresServer, command: str, where: str, why: str
+    postgres_server: PostgresServer, command: str, template: str, expected: str
 ) -> None:
     user, _, host = (
         postgres_server.url_of("").removeprefix("postgresql://").strip("/").rpartition("@")
     )
-    url = where.format(user=user.partition(":")[0], host=host, name="postgres")
-    assert "canary" not in refused_in_one_line(Place(url, None), command, why)
+    url = template.format(user=user.partition(":")[0], host=host, name="postgres")
+    assert "canary" not in expect_one_line_error(EmptyDatabase(url, None), command, expected)
 
 
-def refused_in_one_line(place: Place, command: str, why: str) -> str:
-    code, said = serve(place) if command == "serve" else place.run(*command.split())
-    assert (code, said.count("\n"), why in said) == (1, 1, True), said
-    return said
+def expect_one_line_error(database: EmptyDatabase, command: str, expected: str) -> str:
+    code, output = serve(database) if command == "serve" else database.run(*command.split())
+    assert (code, output.count("\n"), expected in output) == (1, 1, True), output
+    return output
 
 
-def serve(place: Place) -> tuple[int, str]:
+def serve(database: EmptyDatabase) -> tuple[int, str]:
     """Runs `serve` in its own process, and ends it if it does not fail within 30 seconds."""
-    process = place.start("serve")
+    process = database.start("serve")
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=30)
     process.terminate()
-    said = "".join(process.communicate())
-    return process.returncode, said
+    output = "".join(process.communicate())
+    return process.returncode, output
 
 
 USERS_BEFORE = ("Alice Liddell", "ÄNNE", "Zoe\u0308", "Straße")
 
 
-def test_a_migration_fills_in_the_search_key_of_each_user(place: Place) -> None:
-    place.run("migrate")
+def test_a_migration_fills_in_the_search_key_of_each_user(database: EmptyDatabase) -> None:
+    database.run("migrate")
     values = [
         f"('{n}', 'u{n}@xn--bcher-kva.de', '{name}', 'u{n}', '', '2026-11-24T09:12:00.000000+00:00')"
         for n, name in enumerate(USERS_BEFORE * 600)
     ]
-    place.rows(
+    database.rows(
         "UPDATE alembic_version SET version_num = '0002'",
         "ALTER TABLE users DROP COLUMN search_key",
         f"INSERT INTO users (id, email, name, slug, password_hash, created_at) VALUES {', '.join(values)}",
         "SELECT 1",
     )
-    assert place.run("migrate") == (0, "")
-    keys = place.rows("SELECT name, search_key FROM users WHERE id IN ('0', '1', '2', '3')")
+    assert database.run("migrate") == (0, "")
+    keys = database.rows("SELECT name, search_key FROM users WHERE id IN ('0', '1', '2', '3')")
     assert dict(keys) == {
         name: f"{folded}\nu{n}@xn--bcher-kva.de\nu{n}@bücher.de"
         for n, (name, folded) in enumerate(
             zip(USERS_BEFORE, ("alice liddell", "änne", "zoë", "strasse"), strict=True)
         )
     }
-    assert place.rows("SELECT count(*) FROM users WHERE search_key IS NULL") == [(0,)]
+    assert database.rows("SELECT count(*) FROM users WHERE search_key IS NULL") == [(0,)]
 
 
-def test_the_operator_commands_work_on_both_databases(place: Place) -> None:
+def test_the_operator_commands_work_on_both_databases(database: EmptyDatabase) -> None:
     create = (
         "users",
         "create",
@@ -341,24 +349,24 @@ def test_the_operator_commands_work_on_both_databases(place: Place) -> None:
         "admin",
         "--password-stdin",
     )
-    code, said = place.run("users", "list")
-    assert (code, "the database has no tables yet: run `latchkey migrate` first" in said) == (
+    code, output = database.run("users", "list")
+    assert (code, "the database has no tables yet: run `latchkey migrate` first" in output) == (
         1,
         True,
     )
-    place.run("migrate")
-    assert place.run(*create, typed=f"{PASSWORD}\n") == (
+    database.run("migrate")
+    assert database.run(*create, typed=f"{PASSWORD}\n") == (
         0,
         "created ada@example.com with the role admin\n",
     )
-    assert place.run(*create, typed=f"{PASSWORD}\n") == (
+    assert database.run(*create, typed=f"{PASSWORD}\n") == (
         1,
         "latchkey: An account with this email already exists.\n",
     )
-    code, said = place.run("users", "role", "ada@example.com", "user")
-    assert (code, "last administrator" in said) == (1, True)
-    told = place.run(
+    code, output = database.run("users", "role", "ada@example.com", "user")
+    assert (code, "last administrator" in output) == (1, True)
+    result = database.run(
         "users", "set-password", "ada@example.com", "--password-stdin", typed="another-No.7\n"
     )
-    assert told == (0, "the password was changed, and 0 sessions were ended\n")
-    assert "admin     ada@example.com  Ada" in place.run("users", "list")[1]
+    assert result == (0, "the password was changed, and 0 sessions were ended\n")
+    assert "admin     ada@example.com  Ada" in database.run("users", "list")[1]

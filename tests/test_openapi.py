@@ -38,7 +38,7 @@ BOUNDED = settings(
 
 
 @dataclass
-class PostgresServer:
+class ApiServer:
     """The program on a real port, and the session cookie of each role."""
 
     url: str
@@ -46,33 +46,33 @@ class PostgresServer:
 
 
 @pytest.fixture(scope="module")
-def server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     folder = tmp_path_factory.mktemp("openapi")
     (folder / "latchkey.db").write_bytes(migrated.read_bytes())
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = str(listening.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
         environ = {
             "SESSION_SECRET": SECRET,
             "PORT": port,
             "DATABASE_URL": f"sqlite:///{folder / 'latchkey.db'}",
         }
-        program = read_settings({**environ, "RATE_LIMITS": "off"}, data=folder)
-        asyncio.run(let_ada_in(program))
-        running = uvicorn.Server(
-            uvicorn.Config(create_app(program), log_config=None, access_log=False, ws="none")
+        app_settings = read_settings({**environ, "RATE_LIMITS": "off"}, data=folder)
+        asyncio.run(create_admin(app_settings))
+        uvicorn_server = uvicorn.Server(
+            uvicorn.Config(create_app(app_settings), log_config=None, access_log=False, ws="none")
         )
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+        thread = threading.Thread(target=uvicorn_server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            yield PostgresServer(program.base_url, cookies_at(program.base_url))
+            yield ApiServer(app_settings.base_url, cookies_at(app_settings.base_url))
         finally:
-            running.should_exit = True
+            uvicorn_server.should_exit = True
             thread.join()
 
 
-async def let_ada_in(program: Settings) -> None:
+async def create_admin(app_settings: Settings) -> None:
     """Creates an administrator as the operator does."""
-    store = open_store(program, passwords=Passwords(memory_kib=8, passes=1))
+    store = open_store(app_settings, passwords=Passwords(memory_kib=8, passes=1))
     await store.database.connect()
     caller, password = Operator(store), Secret(PASSWORD)
     await operator.create_user(
@@ -92,7 +92,7 @@ def cookies_at(url: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def schema(server: PostgresServer) -> schemathesis.BaseSchema:
+def schema(server: ApiServer) -> schemathesis.BaseSchema:
     """Returns the served document. The tests send the cookies themselves, not the generator."""
     config = SchemathesisConfig.from_dict({"generation": {"with-security-parameters": False}})
     return schemathesis.openapi.from_url(f"{server.url}/api/openapi.json", config=config)
@@ -120,59 +120,61 @@ def test_the_document_describes_every_route_of_the_api(schema: schemathesis.Base
     assert {path: {method.upper() for method in item} for path, item in documented} == declared
 
 
-def cookie_of(server: PostgresServer, who: str) -> dict[str, str]:
-    return {"Cookie": f"session={server.cookies[who]}"} if who in server.cookies else {}
+def cookie_of(server: ApiServer, role: str) -> dict[str, str]:
+    return {"Cookie": f"session={server.cookies[role]}"} if role in server.cookies else {}
 
 
 @pytest.mark.guide("D31", "D33", "T1")
 @pytest.mark.asvs("S76")
 @pytest.mark.parametrize(
-    ("who", "statuses"),
+    ("role", "statuses"),
     [("anonymous", {401}), ("user", {200, 403, 404}), ("admin", {200, 404, 422})],
 )
 def test_random_requests_are_answered_as_the_document_says(
-    schema: schemathesis.BaseSchema, server: PostgresServer, who: str, statuses: set[int]
+    schema: schemathesis.BaseSchema, server: ApiServer, role: str, statuses: set[int]
 ) -> None:
     """Sends valid and invalid requests: random values, boundary values, and other methods."""
     seen: set[int] = set()
 
-    def ask(case: schemathesis.Case) -> None:
-        seen.add(case.call_and_validate(headers=cookie_of(server, who)).status_code)
+    def call(case: schemathesis.Case) -> None:
+        seen.add(case.call_and_validate(headers=cookie_of(server, role)).status_code)
 
     for operation in operations(schema):
         for case in schema.iter_coverage_cases(
             operation, generation_modes=BOTH, generation_config=GENERATION
         ):
-            ask(case)
+            call(case)
         # An operation whose only parameter is any string has no invalid requests.
         for mode in BOTH if operation.query else BOTH[:1]:
-            BOUNDED(given(operation.as_strategy(generation_mode=mode))(ask))()
+            BOUNDED(given(operation.as_strategy(generation_mode=mode))(call))()
     assert seen == statuses | {405}
 
 
 @pytest.mark.guide("D33")
-@pytest.mark.parametrize("who", ["user", "admin"])
+@pytest.mark.parametrize("role", ["user", "admin"])
 def test_existing_resources_are_answered_as_the_document_says(
-    schema: schemathesis.BaseSchema, server: PostgresServer, who: str
+    schema: schemathesis.BaseSchema, server: ApiServer, role: str
 ) -> None:
-    session, people = schema["/api/session"]["GET"], schema["/api/admin/users"]["GET"]
-    profiles = schema["/api/users/{slug}"]["GET"]
+    session, users = schema["/api/session"]["GET"], schema["/api/admin/users"]["GET"]
+    profile = schema["/api/users/{slug}"]["GET"]
     cases = [
         session.Case(),
-        profiles.Case(path_parameters={"slug": "alice"}),
-        people.Case(query={"sort": "login"}),
+        profile.Case(path_parameters={"slug": "alice"}),
+        users.Case(query={"sort": "login"}),
     ]
     cases += [
-        profiles.Case(path_parameters={"slug": "ada"}),
-        people.Case(query={"q": "nobody", "page": 9}),
+        profile.Case(path_parameters={"slug": "ada"}),
+        users.Case(query={"q": "nobody", "page": 9}),
     ]
-    answers = [case.call_and_validate(headers=cookie_of(server, who)).status_code for case in cases]
+    answers = [
+        case.call_and_validate(headers=cookie_of(server, role)).status_code for case in cases
+    ]
     assert answers == [
         200,
         200,
-        200 if who == "admin" else 403,
+        200 if role == "admin" else 403,
         200,
-        200 if who == "admin" else 403,
+        200 if role == "admin" else 403,
     ]
 
 
@@ -189,7 +191,7 @@ def is_a_problem(answer: httpx.Response, status: int) -> bool:
     )
 
 
-ASKING = [
+HEADER_SETS = [
     {},
     HTMX,
     {"Accept": "text/html"},
@@ -199,7 +201,7 @@ ASKING = [
 
 @pytest.mark.guide("D31", "T1")
 @pytest.mark.asvs("S04")
-@pytest.mark.parametrize("headers", ASKING)
+@pytest.mark.parametrize("headers", HEADER_SETS)
 async def test_errors_are_problem_documents_for_every_client(
     app: TestApp, alice: Browser, ada: Browser, anonymous: Browser, headers: dict[str, str]
 ) -> None:
@@ -232,7 +234,7 @@ async def test_errors_are_problem_documents_for_every_client(
 
 
 @pytest.mark.guide("D31", "D33")
-@pytest.mark.parametrize("headers", ASKING)
+@pytest.mark.parametrize("headers", HEADER_SETS)
 async def test_answers_are_json_for_every_client(ada: Browser, headers: dict[str, str]) -> None:
     for path in ("/api/session", "/api/users/ada", "/api/admin/users", "/api/openapi.json"):
         answer = await ada.get(path, **headers)
@@ -291,8 +293,8 @@ async def test_no_other_origin_may_read_an_answer(ada: Browser, anonymous: Brows
         ):
             for method in ("GET", "OPTIONS", "POST"):
                 for origin in ("https://evil.example", "null", "http://localhost:8000"):
-                    asked = {"Origin": origin, "Access-Control-Request-Method": "GET"}
-                    answer = await user.ask(method, path, **asked)
+                    headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+                    answer = await user.request(method, path, **headers)
                     assert not [
                         name for name in answer.headers if name.startswith("access-control")
                     ]

@@ -33,8 +33,8 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-async def change(browser: Browser, current: str = WRONG, ask: Callable = Browser.post):
-    return await ask(browser, "/account/password", {"current_password": current, "password": NEW})
+async def change(browser: Browser, current: str = WRONG, send: Callable = Browser.post):
+    return await send(browser, "/account/password", {"current_password": current, "password": NEW})
 
 
 async def guess(browser: Browser, clock: Clock, times: int) -> int:
@@ -64,14 +64,14 @@ async def test_consecutive_wrong_passwords_have_to_wait_longer_and_longer(
 async def test_twenty_consecutive_wrong_passwords_end_the_session(
     app: TestApp, clock: Clock, alice: Browser, bob: Browser
 ) -> None:
-    thief, before = (
+    attacker, before = (
         await app.attacker_with_cookie_of(alice),
         await app.rows("SELECT password_hash FROM users ORDER BY id"),
     )
-    await guess(thief, clock, 19)
+    await guess(attacker, clock, 19)
     assert await alice.is_logged_in()
     clock.move(hours=1)
-    answer = await change(thief)
+    answer = await change(attacker)
     assert (answer.status_code, answer.headers["Location"]) == (
         303,
         "/login?next=/dashboard&ended=1&guessed=1",
@@ -86,7 +86,7 @@ async def test_twenty_consecutive_wrong_passwords_end_the_session(
         True,
     ]
     assert await app.rows("SELECT password_hash FROM users ORDER BY id") == before
-    page = read(await thief.get(answer.headers["Location"]))
+    page = read(await attacker.get(answer.headers["Location"]))
     assert "the current password was wrong 20 times in a row" in page.one("main").text
     assert (await alice.log_in()).status_code == 303
     assert (await change(alice, PASSWORD)).status_code == 303
@@ -97,7 +97,7 @@ async def test_htmx_is_redirected_to_login_when_the_session_ends(
 ) -> None:
     await guess(alice, clock, 19)
     clock.move(hours=1)
-    answer = await change(alice, ask=Browser.post_fragment)
+    answer = await change(alice, send=Browser.post_fragment)
     assert (answer.status_code, answer.headers["HX-Redirect"].partition("&")[2]) == (
         401,
         "ended=1&guessed=1",

@@ -9,7 +9,7 @@ from db.crypto.secret import Secret
 from db.errors import Unavailable
 from tests.hashing import HeldHasher
 
-HUSH, OTHER = Secret("engine-No.9"), Secret("another-No.7")
+PASSWORD, OTHER_PASSWORD = Secret("engine-No.9"), Secret("another-No.7")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def slow():
 
 
 @pytest.fixture
-def patient():
+def unlimited():
     """Returns a hasher with one thread and a wait so long that it refuses nothing."""
     passwords = Passwords(threads=1, passes=5, max_wait=60)
     yield passwords
@@ -39,7 +39,7 @@ def patient():
 @pytest.mark.guide("A17", "T13")
 @pytest.mark.asvs("S41")
 async def test_a_hash_is_argon2id_with_owasps_parameters(passwords: Passwords) -> None:
-    assert (await passwords.hash(HUSH)).reveal().startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert (await passwords.hash(PASSWORD)).reveal().startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
 @pytest.mark.guide("T13")
@@ -51,19 +51,19 @@ async def test_every_character_of_a_long_password_counts(passwords: Passwords) -
 
 async def test_verifying_without_a_stored_hash_does_the_same_work(passwords: Passwords) -> None:
     before = passwords.hashes
-    assert not await passwords.verify(None, HUSH)
+    assert not await passwords.verify(None, PASSWORD)
     assert passwords.hashes == before + 1
 
 
 async def test_an_invalid_hash_matches_no_password(passwords: Passwords) -> None:
-    assert not await passwords.verify(Secret("not a hash"), HUSH)
+    assert not await passwords.verify(Secret("not a hash"), PASSWORD)
 
 
 @pytest.mark.asvs("S41")
 async def test_a_hash_with_other_parameters_is_outdated(passwords: Passwords) -> None:
     weak = Passwords(memory_kib=8, passes=1)
-    assert passwords.is_outdated(await weak.hash(HUSH))
-    assert not passwords.is_outdated(await passwords.hash(HUSH))
+    assert passwords.is_outdated(await weak.hash(PASSWORD))
+    assert not passwords.is_outdated(await passwords.hash(PASSWORD))
 
 
 @pytest.mark.reliability("R13")
@@ -71,62 +71,62 @@ async def test_fifty_concurrent_hashes_are_all_done() -> None:
     """Their estimated wait is below the limit, because no hash has been measured yet."""
     hasher = HeldHasher()
     passwords = Passwords(hasher=hasher)
-    async with hasher.held("hash", passwords.hash(HUSH)) as first:
-        group = [asyncio.create_task(passwords.hash(HUSH)) for _ in range(49)]
+    async with hasher.held("hash", passwords.hash(PASSWORD)) as first:
+        tasks = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(49)]
         await asyncio.sleep(0)
-    assert len(await asyncio.gather(first, *group)) == passwords.hashes == 50
+    assert len(await asyncio.gather(first, *tasks)) == passwords.hashes == 50
 
 
 @pytest.mark.reliability("R13")
 async def test_a_hash_that_would_wait_too_long_is_refused_with_retry_after(
     slow: Passwords,
 ) -> None:
-    await slow.hash(HUSH)
-    group = [asyncio.create_task(slow.hash(HUSH)) for _ in range(100)]
+    await slow.hash(PASSWORD)
+    tasks = [asyncio.create_task(slow.hash(PASSWORD)) for _ in range(100)]
     await asyncio.sleep(0)
-    refused = [task.exception() for task in group if task.done()]
-    for task in group:
+    refused = [task.exception() for task in tasks if task.done()]
+    for task in tasks:
         task.cancel()
-    outcomes = await asyncio.gather(*group, return_exceptions=True)
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert 0 < len(refused) < 100
     assert all(isinstance(error, Unavailable) and error.retry_after >= 2 for error in refused)
     assert refused == [outcome for outcome in outcomes if isinstance(outcome, Unavailable)]
 
 
 @pytest.mark.reliability("R13")
-async def test_hashes_of_a_user_run_before_those_of_anonymous_clients(patient: Passwords) -> None:
+async def test_hashes_of_a_user_run_before_those_of_anonymous_clients(unlimited: Passwords) -> None:
     finished: list[str] = []
 
-    async def hash(who: str, user_id: str | None) -> None:
-        await patient.hash(HUSH, user_id=user_id)
-        finished.append(who)
+    async def hash(name: str, user_id: str | None) -> None:
+        await unlimited.hash(PASSWORD, user_id=user_id)
+        finished.append(name)
 
-    group = [asyncio.create_task(hash("door", None)) for _ in range(4)]
+    tasks = [asyncio.create_task(hash("anonymous", None)) for _ in range(4)]
     await asyncio.sleep(0)
-    await asyncio.gather(hash("member", "alice"), *group)
-    assert finished.index("member") <= 1
+    await asyncio.gather(hash("user", "alice"), *tasks)
+    assert finished.index("user") <= 1
 
 
-async def test_a_canceled_hash_does_not_block_the_queue(patient: Passwords) -> None:
-    first = asyncio.create_task(patient.hash(HUSH))
+async def test_a_canceled_hash_does_not_block_the_queue(unlimited: Passwords) -> None:
+    first = asyncio.create_task(unlimited.hash(PASSWORD))
     await asyncio.sleep(0)
-    leaving = [asyncio.create_task(patient.hash(HUSH)) for _ in range(3)]
-    last = asyncio.create_task(patient.hash(OTHER))
+    canceled = [asyncio.create_task(unlimited.hash(PASSWORD)) for _ in range(3)]
+    last = asyncio.create_task(unlimited.hash(OTHER_PASSWORD))
     await asyncio.sleep(0)
-    for task in leaving:
+    for task in canceled:
         task.cancel()
     assert await first
-    assert await patient.verify(await last, OTHER)
-    assert patient.queued == 0
-    assert patient.hashes == 3
+    assert await unlimited.verify(await last, OTHER_PASSWORD)
+    assert unlimited.queued == 0
+    assert unlimited.hashes == 3
 
 
 @pytest.mark.reliability("R13")
-async def test_hashes_of_one_account_do_not_delay_those_of_others(patient: Passwords) -> None:
+async def test_hashes_of_one_account_do_not_delay_those_of_others(unlimited: Passwords) -> None:
     finished: list[str] = []
 
     async def hash(user_id: str | None) -> None:
-        await patient.hash(HUSH, user_id=user_id)
+        await unlimited.hash(PASSWORD, user_id=user_id)
         finished.append(user_id or "guest")
 
     names = ["mallory", *["mallory"] * 5, "guest", "alice"]
@@ -140,18 +140,18 @@ async def test_hashes_of_one_account_do_not_delay_those_of_others(patient: Passw
 
 
 @pytest.mark.reliability("R13")
-async def test_canceled_hashes_free_the_places_of_their_account(patient: Passwords) -> None:
-    running = asyncio.create_task(patient.hash(HUSH))
+async def test_canceled_hashes_free_the_places_of_their_account(unlimited: Passwords) -> None:
+    running = asyncio.create_task(unlimited.hash(PASSWORD))
     await asyncio.sleep(0)
-    leaving = [asyncio.create_task(patient.hash(HUSH, user_id="alice")) for _ in range(2)]
+    canceled = [asyncio.create_task(unlimited.hash(PASSWORD, user_id="alice")) for _ in range(2)]
     await asyncio.sleep(0)
-    for task in leaving:
+    for task in canceled:
         task.cancel()
-    await asyncio.gather(*leaving, return_exceptions=True)
+    await asyncio.gather(*canceled, return_exceptions=True)
     finished: list[str] = []
 
     async def hash(name: str, user_id: str | None) -> None:
-        await patient.hash(HUSH, user_id=user_id)
+        await unlimited.hash(PASSWORD, user_id=user_id)
         finished.append(name)
 
     guest = asyncio.create_task(hash("guest", None))

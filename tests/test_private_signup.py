@@ -28,7 +28,7 @@ async def alice(app: TestApp) -> Browser:
 async def test_a_new_and_a_taken_email_get_the_same_answer_and_work(
     app: TestApp, alice: Browser, anonymous: Browser, headers: dict[str, str]
 ) -> None:
-    work, told = [], []
+    work, answers = [], []
     for email in ("grace@example.com", alice.email):
         statements, writes, hashes = (
             app.statements,
@@ -43,8 +43,8 @@ async def test_a_new_and_a_taken_email_get_the_same_answer_and_work(
                 app.hashes - hashes,
             )
         )
-        told.append((answer.status_code, answer.content, sorted(answer.headers.items())))
-    assert told[0] == told[1]
+        answers.append((answer.status_code, answer.content, sorted(answer.headers.items())))
+    assert answers[0] == answers[1]
     assert work[0][1:] == work[1][1:]
     assert abs(work[0][0] - work[1][0]) <= 2
     assert anonymous.cookie is None
@@ -68,11 +68,11 @@ async def test_a_sign_up_with_a_taken_email_is_in_the_audit_log_of_its_user(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     await replace(anonymous, email=alice.email).sign_up()
-    ((owner,),) = await app.rows("SELECT id FROM users")
+    ((user_id,),) = await app.rows("SELECT id FROM users")
     rows = await app.rows(
         "SELECT event, outcome, actor, target_id FROM audit WHERE event = 'signup'"
     )
-    assert rows == [("signup", "refused", "anonymous", owner)]
+    assert rows == [("signup", "refused", "anonymous", user_id)]
 
 
 @pytest.mark.asvs("S52")
@@ -80,13 +80,13 @@ async def test_the_live_check_validates_only_the_format_of_an_email(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
     before = app.statements
-    said = [
+    messages = [
         read(await anonymous.post("/signup/check/email", {"email": email}))
         .one(id="email-message")
         .text
         for email in (alice.email, "grace@example.com", "no address")
     ]
-    assert said == ["Looks good", "Looks good", "Error: Please enter a valid email."]
+    assert messages == ["Looks good", "Looks good", "Error: Please enter a valid email."]
     assert app.statements == before
 
 
@@ -102,7 +102,7 @@ def test_private_sign_up_is_refused_outside_localhost_without_mail(
     tmp_path, environ: dict[str, str], mail: dict[str, str]
 ) -> None:
     """Logging in with the new password would show whether the email was free."""
-    away = (
+    public = (
         environ
         | mail
         | {"BASE_URL": "https://latchkey.example", "DATABASE_URL": f"sqlite:///{tmp_path}/x.db"}
@@ -111,9 +111,9 @@ def test_private_sign_up_is_refused_outside_localhost_without_mail(
         InvalidSetting,
         match="SIGNUP_PRIVACY: private needs mail, which this version does not send yet",
     ):
-        read_settings(away, data=tmp_path)
+        read_settings(public, data=tmp_path)
     assert not (tmp_path / "x.db").exists()
-    assert read_settings(away | {"BASE_URL": "https://localhost"}, data=tmp_path).private
+    assert read_settings(public | {"BASE_URL": "https://localhost"}, data=tmp_path).private
 
 
 async def test_open_sign_up_also_writes_the_attempt_to_the_audit_log(make_app: Callable) -> None:

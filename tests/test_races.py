@@ -41,11 +41,11 @@ async def test_fifty_concurrent_sign_ups_with_one_email_make_one_account(
         "alice@ｅxample.com",
         "aLICE@example.COM",
     ]
-    people = [
+    browsers = [
         await app.browser("Alice", email=spelling, password=f"{number}-{PASSWORD}")
         for number, spelling in enumerate(spellings * 10)
     ]
-    answers = await asyncio.gather(*[user.sign_up() for user in people])
+    answers = await asyncio.gather(*[user.sign_up() for user in browsers])
     assert sorted(answer.status_code for answer in answers) == [303] + [422] * 49
     for answer in answers:
         if answer.status_code == 422:
@@ -74,17 +74,17 @@ async def test_five_hundred_concurrent_sign_ups_with_one_name_all_succeed(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
-    waiting = [
+    pending = [
         await app.browser("Alice", email=f"alice{number}@example.com") for number in range(500)
     ]
-    while waiting:
-        answers = await asyncio.gather(*[user.sign_up() for user in waiting])
+    while pending:
+        answers = await asyncio.gather(*[user.sign_up() for user in pending])
         assert {answer.status_code for answer in answers} <= {303, 503}
         assert all(
             "retry-after" in answer.headers for answer in answers if answer.status_code == 503
         )
-        waiting = [
-            user for user, answer in zip(waiting, answers, strict=True) if answer.status_code == 503
+        pending = [
+            user for user, answer in zip(pending, answers, strict=True) if answer.status_code == 503
         ]
     slugs = [slug for (slug,) in await app.rows("SELECT slug FROM users")]
     assert (len(set(slugs)), "alice" in slugs, await app.count("sessions")) == (500, True, 500)
@@ -152,8 +152,8 @@ async def test_fifty_concurrent_requests_during_renewal_all_succeed(
 async def test_concurrent_role_changes_leave_at_least_one_administrator(
     app: TestApp,
 ) -> None:
-    group = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara", "Dorothy", "Grace")]
-    admins = [require_admin(await app.viewer_of(user)) for user in group]
+    browsers = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara", "Dorothy", "Grace")]
+    admins = [require_admin(await app.viewer_of(user)) for user in browsers]
     for _ in range(6):
         await app.change("UPDATE users SET role = 'user' WHERE id <> (SELECT max(id) FROM users)")
         changes = [
@@ -172,15 +172,15 @@ async def test_concurrent_role_changes_leave_at_least_one_administrator(
     ]
     outcomes = await asyncio.gather(*disabling, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} <= {type(None), LastAdmin, NotLoggedIn}
-    left = await app.rows("SELECT id FROM users WHERE disabled_at IS NULL")
-    assert len(left) == len(group) - outcomes.count(None) > 0
+    enabled = await app.rows("SELECT id FROM users WHERE disabled_at IS NULL")
+    assert len(enabled) == len(browsers) - outcomes.count(None) > 0
 
 
 ROUNDS = 200
 ROGUE_AGAIN = "UPDATE users SET role = 'admin', disabled_at = NULL WHERE name = 'Rogue'"
 
 
-async def together(number: int, *changes: Coroutine) -> list[object]:
+async def run_concurrently(number: int, *changes: Coroutine) -> list[object]:
     """Runs the changes concurrently and returns their results or errors.
 
     Every other round starts them in the opposite order.
@@ -194,22 +194,22 @@ async def test_a_demoted_admin_cannot_undo_the_demotion(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
-    keeper, rogue = [
+    other_admin, rogue = [
         require_admin(await app.viewer_of(await app.admin(name))) for name in ("Keeper", "Rogue")
     ]
-    bob = (await app.viewer_of(await app.sign_up_user("Bob"))).id
+    bob_id = (await app.viewer_of(await app.sign_up_user("Bob"))).id
     for number in range(ROUNDS):
-        demotion, undoing, promotion = await together(
+        demotion, undoing, promotion = await run_concurrently(
             number,
-            admin.change_user_role(keeper, rogue.id, "user"),
+            admin.change_user_role(other_admin, rogue.id, "user"),
             admin.change_user_role(rogue, rogue.id, "admin"),
-            admin.change_user_role(rogue, bob, "admin"),
+            admin.change_user_role(rogue, bob_id, "admin"),
         )
         assert demotion is None
         assert {type(undoing), type(promotion)} <= {type(None), Forbidden}
         assert await app.rows("SELECT role FROM users WHERE name = 'Rogue'") == [("user",)]
-        bobs = "admin" if promotion is None else "user"
-        assert await app.rows("SELECT role FROM users WHERE name = 'Bob'") == [(bobs,)]
+        bob_role = "admin" if promotion is None else "user"
+        assert await app.rows("SELECT role FROM users WHERE name = 'Bob'") == [(bob_role,)]
         await app.change(ROGUE_AGAIN, "UPDATE users SET role = 'user' WHERE name = 'Bob'")
 
 
@@ -218,14 +218,14 @@ async def test_a_disabled_admin_cannot_undo_the_disabling(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
-    keeper, browser = (
+    other_admin, browser = (
         require_admin(await app.viewer_of(await app.admin("Keeper"))),
         await app.admin("Rogue"),
     )
     for number in range(ROUNDS):
         rogue = require_admin(await app.viewer_of(browser))
-        disabling, enabling = await together(
-            number, admin.disable(keeper, rogue.id), admin.enable(rogue, rogue.id)
+        disabling, enabling = await run_concurrently(
+            number, admin.disable(other_admin, rogue.id), admin.enable(rogue, rogue.id)
         )
         assert (disabling, type(enabling) in (type(None), NotLoggedIn)) == (None, True)
         assert await app.rows("SELECT name FROM users WHERE disabled_at IS NOT NULL") == [
@@ -249,7 +249,7 @@ async def test_a_session_changes_nothing_after_its_end(
         async with app.store.transaction():
             phone = await start_session(app.store, viewer.id, "user", UNKNOWN_CLIENT)
         others = await get_viewer(app.store, decode_claims(app.store, phone.session.value.reveal()))
-        changed, _ = await together(
+        changed, _ = await run_concurrently(
             number,
             account.change_profile(viewer, phone=f"1 {number}"),
             devices.revoke_others(others) if number % 3 else end_session(app.store, claims),
@@ -266,8 +266,8 @@ async def test_concurrent_changes_of_the_same_users_do_not_deadlock(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
-    group = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara")]
-    admins = [require_admin(await app.viewer_of(user)) for user in group]
+    browsers = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara")]
+    admins = [require_admin(await app.viewer_of(user)) for user in browsers]
     for number in range(ROUNDS // 10):
         outcomes = await asyncio.gather(
             *[
@@ -278,12 +278,12 @@ async def test_concurrent_changes_of_the_same_users_do_not_deadlock(
             *[admin.change_user_role(one, two.id, "admin") for one in admins for two in admins],
             *[account.change_profile(one, phone=str(number)) for one in admins],
             *[devices.revoke_others(one) for one in admins],
-            *[(await app.browser(user.name)).log_in() for user in group],
+            *[(await app.browser(user.name)).log_in() for user in browsers],
         )
         answers = [
             outcome.status_code for outcome in outcomes if isinstance(outcome, httpx.Response)
         ]
-        assert answers == [303] * len(group)
+        assert answers == [303] * len(browsers)
 
 
 @pytest.mark.asvs("S102")
@@ -291,9 +291,9 @@ async def test_only_one_of_twenty_concurrent_users_gets_a_slug(
     make_app: Callable, cheap: Passwords
 ) -> None:
     app = await make_app(hashing=cheap)
-    group = [await app.sign_up_user(f"Guest{number}") for number in range(20)]
+    browsers = [await app.sign_up_user(f"Guest{number}") for number in range(20)]
     answers = await asyncio.gather(
-        *[user.post("/account", {"slug": "wonderland"}) for user in group]
+        *[user.post("/account", {"slug": "wonderland"}) for user in browsers]
     )
     assert sorted(answer.status_code for answer in answers) == [303] + [422] * 19
     assert await app.rows("SELECT count(*) AS n FROM users WHERE slug = 'wonderland'") == [(1,)]
@@ -303,11 +303,11 @@ async def test_concurrent_swaps_of_slugs_are_answered(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
     """Makes each change wait for the other on PostgreSQL, which aborts one for a retry."""
-    pair = [await app.viewer_of(user) for user in (alice, bob)]
+    viewers = [await app.viewer_of(user) for user in (alice, bob)]
     for _ in range(3):
         swapped = [
             account.change_profile(viewer, slug=slug)
-            for viewer, slug in zip(pair, ("bob", "alice"), strict=True)
+            for viewer, slug in zip(viewers, ("bob", "alice"), strict=True)
         ]
         assert await asyncio.gather(*swapped) == [False, False]
     assert await app.rows("SELECT slug FROM users ORDER BY slug") == [("alice",), ("bob",)]
@@ -321,21 +321,21 @@ async def test_concurrent_log_ins_log_outs_and_password_changes_are_serializable
     app = await make_app(hashing=cheap, SESSION_STRATEGY=strategy)
     alice, old, new = await app.sign_up_user("Alice"), PASSWORD, NEW_PASSWORD
     for _ in range(6):
-        group = [await app.browser("Alice") for _ in range(6)]
+        browsers = [await app.browser("Alice") for _ in range(6)]
         leaving, changing, after = [await app.attacker_with_cookie_of(alice) for _ in range(3)]
-        left, changed, *answers = await asyncio.gather(
+        log_out, changed, *answers = await asyncio.gather(
             leaving.post("/devices/revoke-all"),
             changing.post("/account/password", {"current_password": old, "password": new}),
-            *[user.log_in(old) for user in group],
+            *[user.log_in(old) for user in browsers],
         )
         assert {
-            left.headers["location"].partition("?")[0],
+            log_out.headers["location"].partition("?")[0],
             *({a.status_code for a in answers} - {303, 422}),
         } == {"/login"}
-        assert not await after.is_logged_in(), "both end it"
+        assert not await after.is_logged_in(), "both requests end the session"
         if changed.headers["location"] == "/account":
-            assert [await user.is_logged_in() for user in group] == [False] * 6, (
-                "the old password opens nothing"
+            assert [await user.is_logged_in() for user in browsers] == [False] * 6, (
+                "the old password is refused"
             )
             old, new = new, old
         alice = await app.browser("Alice")
@@ -354,14 +354,14 @@ async def test_concurrent_ends_of_sessions_do_not_deadlock(
         for user in [await app.browser("Alice") for _ in range(25)]:
             await user.log_in()
         app.clock.move(days=8)
-        group = [await app.browser("Alice") for _ in range(8)]
-        for user in group:
+        browsers = [await app.browser("Alice") for _ in range(8)]
+        for user in browsers:
             await user.log_in()
-        viewers = [await app.viewer_of(user) for user in group]
+        viewers = [await app.viewer_of(user) for user in browsers]
         outcomes = await asyncio.gather(
             *[prune(app.store) for _ in range(3)],
             *[devices.revoke_others(viewer) for viewer in viewers],
-            *[user.log_in() for user in group],
+            *[user.log_in() for user in browsers],
             devices.revoke_all(viewers[0]),
             *[alice.log_in() for _ in range(4)],
             return_exceptions=True,
@@ -401,16 +401,16 @@ async def test_requests_succeed_while_a_later_version_migrates_the_tables(
         codes, after = set(), 0
         while after < 3:
             after += migrated.is_set()
-            guest = await app.browser(
+            user = await app.browser(
                 f"Guest{number}", email=f"guest{number}.{len(codes)}.{after}@example.com"
             )
             codes |= {
                 (await alice.get("/dashboard")).status_code,
-                (await guest.sign_up()).status_code,
+                (await user.sign_up()).status_code,
             }
             codes |= {
-                (await guest.get("/devices")).status_code,
-                (await guest.post("/logout")).status_code,
+                (await user.get("/devices")).status_code,
+                (await user.post("/logout")).status_code,
             }
         return codes
 

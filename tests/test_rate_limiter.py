@@ -40,19 +40,19 @@ async def charlie(app: TestApp) -> Browser:
 
 
 async def guess(
-    who: Browser, times: int, email: str = "alice@example.com", address: str = ""
+    browser: Browser, times: int, email: str = "alice@example.com", ip_address: str = ""
 ) -> list[int]:
     """Sends `times` log-ins with a wrong password and returns their statuses."""
-    headers = {"X-Forwarded-For": address} if address else {}
+    headers = {"X-Forwarded-For": ip_address} if ip_address else {}
     return [
-        (await who.post("/login", {"email": email, "password": WRONG}, **headers)).status_code
+        (await browser.post("/login", {"email": email, "password": WRONG}, **headers)).status_code
         for _ in range(times)
     ]
 
 
-async def look_up(who: Browser, email: str, **headers: str) -> str:
+async def look_up(browser: Browser, email: str, **headers: str) -> str:
     """Returns the message of the live check of an email."""
-    answer = await who.post_fragment("/signup/check/email", {"email": email}, **headers)
+    answer = await browser.post_fragment("/signup/check/email", {"email": email}, **headers)
     assert answer.status_code == 200
     return read(answer).one(id="email-message").text
 
@@ -98,11 +98,11 @@ async def test_an_email_without_an_account_has_the_same_limits(
         await grace.post("/login", {"email": "grace@example.com", "password": WRONG})
         for _ in range(7)
     ]
-    told = [
-        [(one.status_code, one.text.replace(email, "")) for one in each]
-        for each, email in ((known, "alice@example.com"), (unknown, "grace@example.com"))
+    answers = [
+        [(answer.status_code, answer.text.replace(email, "")) for answer in group]
+        for group, email in ((known, "alice@example.com"), (unknown, "grace@example.com"))
     ]
-    assert told[0] == told[1]
+    assert answers[0] == answers[1]
 
 
 @pytest.mark.asvs("S55")
@@ -121,7 +121,7 @@ async def test_consecutive_failures_have_to_wait_longer_and_finally_a_day(
     app: TestApp, clock: Clock, alice: Browser, charlie: Browser, make_app: Callable, cheap
 ) -> None:
     await guess(charlie, 5)
-    waits = [await wait_for_a_try(charlie, clock) for _ in range(95)]
+    waits = [await wait_and_guess(charlie, clock) for _ in range(95)]
     assert waits == [60] * 7 + [120, 240, 480, 960, 1920] + [3600] * 83
     answer = await charlie.post("/login", {"email": alice.email, "password": PASSWORD})
     assert (answer.status_code, int(answer.headers["Retry-After"])) == (429, 86_400)
@@ -129,7 +129,7 @@ async def test_consecutive_failures_have_to_wait_longer_and_finally_a_day(
     assert await guess(charlie, 1) == [422]
 
 
-async def wait_for_a_try(charlie: Browser, clock: Clock) -> int:
+async def wait_and_guess(charlie: Browser, clock: Clock) -> int:
     """Waits as long as Retry-After says, guesses once more, and returns the seconds."""
     answer = await charlie.post("/login", {"email": "alice@example.com", "password": WRONG})
     seconds = int(answer.headers["Retry-After"])
@@ -146,7 +146,7 @@ async def test_a_client_may_fail_ten_times_a_minute_across_accounts(
 ) -> None:
     guesses = [await guess(charlie, 1, f"user-{n}@example.com") for n in range(11)]
     assert guesses == [[422]] * 10 + [[429]]
-    assert await guess(charlie, 1, "user-12@example.com", address="198.51.100.77") == [422]
+    assert await guess(charlie, 1, "user-12@example.com", ip_address="198.51.100.77") == [422]
 
 
 @pytest.mark.asvs("S58")
@@ -189,8 +189,8 @@ async def test_a_client_has_one_limit_for_every_spelling_of_its_ip_address(
     charlie: Browser, first: str, second: str
 ) -> None:
     for n in range(10):
-        await guess(charlie, 1, f"user-{n}@example.com", address=first)
-    assert await guess(charlie, 1, "grace@example.com", address=second) == [429]
+        await guess(charlie, 1, f"user-{n}@example.com", ip_address=first)
+    assert await guess(charlie, 1, "grace@example.com", ip_address=second) == [429]
 
 
 @pytest.mark.asvs("S56")
@@ -198,7 +198,7 @@ async def test_x_forwarded_for_of_an_untrusted_proxy_is_ignored(make_app: Callab
     app = await make_app(TRUSTED_PROXIES="203.0.113.1")
     charlie = await app.browser("Charlie")
     guesses = [
-        await guess(charlie, 1, f"user-{n}@example.com", address=f"198.51.100.{n}")
+        await guess(charlie, 1, f"user-{n}@example.com", ip_address=f"198.51.100.{n}")
         for n in range(11)
     ]
     assert guesses == [[422]] * 10 + [[429]]
@@ -213,10 +213,10 @@ async def test_concurrent_guesses_in_two_processes_share_one_limit(
     other = await make_app(app.path, hashing=cheap)
     await app.sign_up_user("Alice")
     before = cheap.hashes
-    guessers = [await one.browser("Charlie") for one in (app, other)]
+    browsers = [await one.browser("Charlie") for one in (app, other)]
     statuses = Counter(
         await asyncio.gather(
-            *(keep_guessing(guessers[n % 2], f"198.51.100.{n}") for n in range(200))
+            *(keep_guessing(browsers[n % 2], f"198.51.100.{n}") for n in range(200))
         )
     )
     assert await app.rows("SELECT taken FROM buckets WHERE key LIKE 'login-account %'") == [(100,)]
@@ -225,10 +225,10 @@ async def test_concurrent_guesses_in_two_processes_share_one_limit(
     assert statuses[422] <= cheap.hashes - before <= 100
 
 
-async def keep_guessing(who: Browser, address: str) -> int:
+async def keep_guessing(browser: Browser, ip_address: str) -> int:
     """Guesses once, and repeats it while the answer is 503."""
     for _ in range(100):
-        if (statuses := await guess(who, 1, address=address)) != [503]:
+        if (statuses := await guess(browser, 1, ip_address=ip_address)) != [503]:
             break
         await asyncio.sleep(0.1)
     return statuses[0]
@@ -275,7 +275,9 @@ async def test_an_attempt_that_times_out_waiting_for_a_hash_is_not_charged(
     # Every request is charged to these buckets, so they are left out.
     posts = ("login-posts", "email-", "user-hashes")
     rows = await app.rows("SELECT key, taken, rests_until FROM buckets")
-    assert {(taken, rests) for key, taken, rests in rows if not key.startswith(posts)} == {(0, 0.0)}
+    assert {
+        (taken, blocked_until) for key, taken, blocked_until in rows if not key.startswith(posts)
+    } == {(0, 0.0)}
     await slow
 
 
@@ -301,8 +303,8 @@ async def test_limits_survive_a_restart(
     make_app: Callable, app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await guess(charlie, 5)
-    again = await make_app(app.path)
-    assert await guess(await again.browser("Charlie"), 1, address=OTHER_CLIENT) == [429]
+    restarted = await make_app(app.path)
+    assert await guess(await restarted.browser("Charlie"), 1, ip_address=OTHER_CLIENT) == [429]
 
 
 @pytest.mark.asvs("S50")
@@ -339,9 +341,9 @@ async def test_guesses_of_another_client_do_not_lock_the_user_out(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     await alice.post("/logout")
-    assert await guess(charlie, 6, address="") == [422] * 5 + [429]
+    assert await guess(charlie, 6, ip_address="") == [422] * 5 + [429]
     for n in range(10):  # These guesses come from the user's own IP address.
-        await guess(charlie, 1, f"user-{n}@example.com", address="192.0.2.14")
+        await guess(charlie, 1, f"user-{n}@example.com", ip_address="192.0.2.14")
     assert (await alice.log_in()).status_code == 303
     assert await alice.is_logged_in()
 
@@ -350,8 +352,8 @@ async def test_guesses_of_another_client_do_not_lock_the_user_out(
 async def test_a_known_browser_has_its_own_limit(app: TestApp, alice: Browser) -> None:
     await alice.post("/logout")
     assert await guess(alice, 6) == [422] * 5 + [429]
-    elsewhere = replace(await app.browser("Alice"), headers={"X-Forwarded-For": OTHER_CLIENT})
-    assert (await elsewhere.log_in()).status_code == 303
+    other = replace(await app.browser("Alice"), headers={"X-Forwarded-For": OTHER_CLIENT})
+    assert (await other.log_in()).status_code == 303
 
 
 @pytest.mark.asvs("S59")
@@ -402,7 +404,7 @@ async def test_new_passwords_and_log_outs_everywhere_forget_other_browsers(
     else:
         await operator.set_user_password(Operator(app.store), alice.email, Secret("another-No.7"))
     await charlie.post("/logout")
-    assert await guess(await app.browser("Bob"), 5, address=OTHER_CLIENT) == [422] * 5
+    assert await guess(await app.browser("Bob"), 5, ip_address=OTHER_CLIENT) == [422] * 5
     assert await guess(charlie, 1) == [429]
     if end != "operator":  # The browser that made the change stays known.
         await alice.post("/logout")
@@ -420,7 +422,7 @@ async def test_logging_in_to_another_account_does_not_make_a_browser_known_again
     await alice.post("/devices/revoke-all")
     await charlie.sign_up()  # The sign-up renews the device cookie for another account.
     await charlie.post("/logout")
-    assert await guess(await app.browser("Bob"), 6, address=OTHER_CLIENT) == [422] * 5 + [429]
+    assert await guess(await app.browser("Bob"), 6, ip_address=OTHER_CLIENT) == [422] * 5 + [429]
     assert await guess(charlie, 1) == [429]
 
 
@@ -460,8 +462,8 @@ async def test_the_eleventh_email_checked_in_a_minute_gets_a_neutral_answer(
     app: TestApp, alice: Browser, bob: Browser, anonymous: Browser
 ) -> None:
     anonymous.headers["X-Forwarded-For"] = OTHER_CLIENT
-    said = [await look_up(anonymous, f"user-{n}@example.com") for n in range(10)]
-    assert said == ["Looks good"] * 10
+    messages = [await look_up(anonymous, f"user-{n}@example.com") for n in range(10)]
+    assert messages == ["Looks good"] * 10
     before = app.statements
     neutral = "We'll check this when you send the form."
     assert [await look_up(anonymous, email) for email in (alice.email, "grace@example.com")] == [
@@ -485,9 +487,9 @@ async def test_a_live_check_costs_two_statements_and_none_when_repeated(
     # The remaining statement reads whether the email is taken.
     assert (first, app.statements - before) == (3, 1)
     other_process = await make_app()
-    elsewhere = await other_process.browser("Charlie")
+    other = await other_process.browser("Charlie")
     tokens = await app.rows("SELECT key, full_at, taken FROM buckets ORDER BY key")
-    assert await look_up(elsewhere, "grace@example.com") == "Looks good"
+    assert await look_up(other, "grace@example.com") == "Looks good"
     assert await app.rows("SELECT key, full_at, taken FROM buckets ORDER BY key") == tokens
 
 
@@ -666,8 +668,8 @@ async def test_pruning_deletes_full_buckets_and_bounds_the_table(
     app: TestApp, clock: Clock, anonymous: Browser
 ) -> None:
     for n in range(9):
-        await guess(anonymous, 1, f"user-{n}@example.com", address=f"198.51.100.{n}")
-    await guess(anonymous, 5, "alice@example.com", address="203.0.113.9")
+        await guess(anonymous, 1, f"user-{n}@example.com", ip_address=f"198.51.100.{n}")
+    await guess(anonymous, 5, "alice@example.com", ip_address="203.0.113.9")
     await prune(app.store, max_buckets=7)
     kept = [
         key for (key,) in await app.rows("SELECT key FROM buckets WHERE taken = 5 ORDER BY key")
@@ -695,8 +697,10 @@ async def test_a_clock_that_moves_back_does_not_extend_a_block(
     """Starts a second process, because `db.clock` never moves back within one process."""
     await guess(charlie, 6)
     clock.move(days=-3)
-    again = await make_app(app.path)
-    assert await guess(await again.browser("Charlie"), 6, address=OTHER_CLIENT) == [422] * 5 + [429]
+    restarted = await make_app(app.path)
+    assert await guess(await restarted.browser("Charlie"), 6, ip_address=OTHER_CLIENT) == [
+        422
+    ] * 5 + [429]
 
 
 async def test_the_bucket_table_contains_no_email_and_no_ip_address(
@@ -710,9 +714,11 @@ async def test_the_bucket_table_contains_no_email_and_no_ip_address(
 
 @pytest.mark.asvs("S113")
 def test_the_documentation_lists_every_limit() -> None:
-    told = (ROOT / "docs" / "operations.md").read_text()
+    documentation = (ROOT / "docs" / "operations.md").read_text()
     for limit in ALL_LIMITS:
-        assert f"| `{limit.name}` | {limit.burst} in {words(limit.seconds)} |" in told, limit
+        assert f"| `{limit.name}` | {limit.burst} in {words(limit.seconds)} |" in documentation, (
+            limit
+        )
 
 
 def words(seconds: float) -> str:
@@ -731,23 +737,21 @@ async def test_a_host_with_a_slow_clock_grants_no_extra_tokens(
         for n in range(limit.burst)
     ]
     assert None not in taken
-    for behind in (0.0, 0.001, 0.1, 30.0):
-        assert await store.value(build_take(now - behind, (limit, "someone"))) is None
+    for lag in (0.0, 0.001, 0.1, 30.0):
+        assert await store.value(build_take(now - lag, (limit, "someone"))) is None
     assert await app.rows("SELECT taken FROM buckets") == [(limit.burst,)]
 
 
 @pytest.mark.asvs("S57")
-@pytest.mark.parametrize("behind", [0.0, 0.1, 30.0])
+@pytest.mark.parametrize("lag", [0.0, 0.1, 30.0])
 async def test_a_block_does_not_end_earlier_on_a_host_with_a_slow_clock(
-    app: TestApp, clock: Clock, behind: float
+    app: TestApp, clock: Clock, lag: float
 ) -> None:
     store, now = app.store, clock().timestamp()
     for n in range(20):
         await store.value(build_take(now + n * 7200, (LOGIN_DEVICE, "someone")))
     assert await app.rows("SELECT taken FROM buckets") == [(20,)]
-    assert (
-        await store.value(build_take(now + 19 * 7200 - behind, (LOGIN_DEVICE, "someone"))) is None
-    )
+    assert await store.value(build_take(now + 19 * 7200 - lag, (LOGIN_DEVICE, "someone"))) is None
 
 
 async def test_guesses_by_sign_up_and_by_log_in_share_a_limit(

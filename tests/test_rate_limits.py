@@ -12,7 +12,7 @@ from tests.hashing import HeldHasher
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CHARLIE = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
-LARGEST = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
 
 
 async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
@@ -22,8 +22,8 @@ async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
 
 @pytest.mark.asvs("S81")
 async def test_a_body_over_64_kib_is_refused_for_every_content_type(anonymous: Browser) -> None:
-    body = b"name=" + b"x" * (LARGEST - 4)
-    for kind in (
+    body = b"name=" + b"x" * (MAX_BODY_BYTES - 4)
+    for content_type in (
         *FORM.values(),
         "multipart/form-data; boundary=x",
         "text/plain",
@@ -31,7 +31,7 @@ async def test_a_body_over_64_kib_is_refused_for_every_content_type(anonymous: B
     ):
         for content in (body, in_pieces(body)):
             answer = await anonymous.client.post(
-                "/signup", content=content, headers={"Content-Type": kind}
+                "/signup", content=content, headers={"Content-Type": content_type}
             )
             assert (answer.status_code, answer.headers["connection"]) == (413, "close")
 
@@ -67,7 +67,7 @@ async def test_an_invalid_content_length_is_refused(anonymous: Browser) -> None:
 
 @pytest.mark.asvs("S81")
 async def test_a_body_of_64_kib_is_read(anonymous: Browser) -> None:
-    body = b"name=" + b"x" * (LARGEST - 5)
+    body = b"name=" + b"x" * (MAX_BODY_BYTES - 5)
     for content in (body, in_pieces(body)):
         assert (
             await anonymous.client.post("/signup", content=content, headers=FORM)
@@ -78,10 +78,10 @@ async def test_a_body_of_64_kib_is_read(anonymous: Browser) -> None:
 async def test_a_form_of_more_than_fifty_fields_is_refused(
     app: TestApp, anonymous: Browser
 ) -> None:
-    fifty = {**CHARLIE, **{f"f{n}": "" for n in range(47)}}
-    refused = await anonymous.post("/signup", {**fifty, "f47": ""})
+    fields = {**CHARLIE, **{f"f{n}": "" for n in range(47)}}
+    refused = await anonymous.post("/signup", {**fields, "f47": ""})
     assert (refused.status_code, await app.count("users")) == (422, 0)
-    assert (await anonymous.post("/signup", fifty)).status_code == 303
+    assert (await anonymous.post("/signup", fields)).status_code == 303
 
 
 @pytest.mark.asvs("S82")
@@ -158,19 +158,19 @@ async def test_a_locked_database_answers_forms_with_503_and_serves_pages(
 @pytest.mark.guide("T7", "D18")
 @pytest.mark.asvs("S39")
 async def test_an_unreachable_database_logs_no_user_out(make_app: Callable) -> None:
-    well = await make_app()
-    alice = await well.sign_up_user("Alice")
-    away = await make_app(well.path, away=True)
-    guest = await away.attacker_with_cookie_of(alice)
+    available = await make_app()
+    alice = await available.sign_up_user("Alice")
+    unavailable = await make_app(available.path, away=True)
+    browser = await unavailable.attacker_with_cookie_of(alice)
     for answer in (
-        await guest.get("/dashboard"),
-        await guest.get_fragment("/devices"),
-        await guest.get("/api/session"),
+        await browser.get("/dashboard"),
+        await browser.get_fragment("/devices"),
+        await browser.get("/api/session"),
     ):
         assert (answer.status_code, set_cookie_of(answer)) == (503, {})
         assert int(answer.headers["retry-after"]) > 0
         assert "Alice" not in answer.text
-    assert (await guest.get("/handbook")).status_code == 200
+    assert (await browser.get("/handbook")).status_code == 200
     assert await alice.is_logged_in()
 
 
@@ -181,7 +181,7 @@ async def test_requests_beyond_the_hashing_capacity_are_answered_with_503(
 ) -> None:
     hasher = HeldHasher()
     app = await make_app(hashing=Passwords(hasher=hasher, threads=1, max_wait=0.0))
-    people = [await app.browser(f"Guest{n}") for n in range(6)]
+    browsers = [await app.browser(f"Guest{n}") for n in range(6)]
 
     async def send(user: Browser) -> int:
         answer = await user.post(
@@ -193,14 +193,14 @@ async def test_requests_beyond_the_hashing_capacity_are_answered_with_503(
             assert set_cookie_of(answer) == {}
         return answer.status_code
 
-    method, done = {"/login": ("verify", 422), "/signup": ("hash", 303)}[path]
-    first, *rest = people
+    method, status = {"/login": ("verify", 422), "/signup": ("hash", 303)}[path]
+    first, *rest = browsers
     async with hasher.held(method, send(first)) as admitted:
         assert await asyncio.gather(*[send(user) for user in rest]) == [503] * len(rest)
-    assert await admitted == done
+    assert await admitted == status
     assert app.hashes == 1
-    assert await app.count("users") == (done == 303)
-    assert await send(rest[0]) == done
+    assert await app.count("users") == (status == 303)
+    assert await send(rest[0]) == status
 
 
 @pytest.mark.reliability("R13")
@@ -210,7 +210,7 @@ async def test_the_dashboard_does_not_wait_for_password_hashes(make_app: Callabl
     alice = await app.sign_up_user("Alice")
     first, *rest = [(await app.browser("Alice")).log_in("wrong-No.9") for _ in range(3)]
     async with hasher.held("verify", first) as hashing:
-        queued = [asyncio.create_task(guess) for guess in rest]
+        queued = [asyncio.create_task(log_in) for log_in in rest]
         assert (await alice.get("/dashboard")).status_code == 200
-        assert not any(guess.done() for guess in queued)
+        assert not any(log_in.done() for log_in in queued)
     assert [answer.status_code for answer in await asyncio.gather(hashing, *queued)] == [422] * 3

@@ -56,15 +56,15 @@ def test_a_secret_can_be_used() -> None:
 
 
 @dataclass
-class Keyring:
+class NamedKey:
     name: str
     key: Secret[str]
 
 
 @dataclass
-class Pocket:
-    keyrings: list[Keyring]
-    lucky: tuple[int, ...] = (7,)
+class KeyCollection:
+    keys: list[NamedKey]
+    numbers: tuple[int, ...] = (7,)
 
 
 @pytest.mark.asvs("S88")
@@ -72,8 +72,8 @@ class Pocket:
     "context",
     [
         {"key": Secret("k")},
-        {"keyring": Keyring("spare", Secret("k"))},
-        {"pocket": Pocket([Keyring("spare", Secret("k"))])},
+        {"named_key": NamedKey("spare", Secret("k"))},
+        {"collection": KeyCollection([NamedKey("spare", Secret("k"))])},
         {"deep": {"deeper": [(1, {Secret("k")})]}},
         {"session": NewSession(NewCookie(Secret("k"), 60))},
     ],
@@ -86,7 +86,7 @@ def test_a_template_context_with_a_nested_secret_is_refused(context: dict) -> No
 def test_a_template_context_may_contain_text_numbers_and_dataclasses() -> None:
     require_presentable(
         {
-            "pocket": Pocket([]),
+            "collection": KeyCollection([]),
             "words": ["a", 1, 2.0, None],
             "me": Me("1", "Alice", "user", "alice"),
         }

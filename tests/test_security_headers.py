@@ -12,7 +12,7 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
 )
-ALWAYS = {
+REQUIRED_HEADERS = {
     "content-security-policy": CSP,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -29,14 +29,14 @@ async def answers(
     app: TestApp, alice: Browser, ada: Browser, anonymous: Browser
 ) -> dict[str, httpx.Response]:
     """Returns one response of each type, by name."""
-    kind = {"Content-Type": "application/json"}
+    json_headers = {"Content-Type": "application/json"}
     asset = read(await anonymous.get("/")).one("link", rel="stylesheet").attrs["href"]
     found = {
         "page": await anonymous.get("/"),
         "form": await anonymous.get("/login"),
         "members' page": await alice.get("/dashboard"),
         "administrators' page": await ada.get("/dashboard"),
-        "people": await ada.get("/admin/users"),
+        "user list": await ada.get("/admin/users"),
         "account": await alice.get("/account"),
         "profile": await alice.get("/users/ada"),
         "handbook": await alice.get("/handbook"),
@@ -51,10 +51,10 @@ async def answers(
         "403": await alice.post("/logout", **{"Sec-Fetch-Site": "cross-site"}),
         "404": await anonymous.get("/nowhere"),
         "404 asset": await anonymous.get("/static/nothing.css"),
-        "405": await anonymous.ask("PUT", "/login"),
+        "405": await anonymous.request("PUT", "/login"),
         "409": await alice.post("/devices/revoke-others", {"viewer": "nobody"}),
         "413": await anonymous.post("/login", {"email": "x" * 70_000}),
-        "415": await anonymous.client.post("/login", content=b"{}", headers=kind),
+        "415": await anonymous.client.post("/login", content=b"{}", headers=json_headers),
         "422": await anonymous.post("/login"),
         "422 fragment": await anonymous.post_fragment("/signup"),
         "check": await anonymous.post("/signup/check/name", {"name": "x"}),
@@ -75,7 +75,9 @@ async def answers(
 @pytest.mark.guide("D35")
 async def test_every_response_has_all_security_headers(answers: dict[str, httpx.Response]) -> None:
     for name, answer in answers.items():
-        assert {header: answer.headers.get(header) for header in ALWAYS} == ALWAYS, name
+        assert {
+            header: answer.headers.get(header) for header in REQUIRED_HEADERS
+        } == REQUIRED_HEADERS, name
         assert "unsafe" not in answer.headers["content-security-policy"]
 
 
@@ -84,10 +86,10 @@ async def test_every_response_has_all_security_headers(answers: dict[str, httpx.
 async def test_only_static_files_are_cacheable(
     answers: dict[str, httpx.Response],
 ) -> None:
-    kept = {
+    cacheable = {
         name for name, answer in answers.items() if answer.headers["cache-control"] != "no-store"
     }
-    assert kept == {"asset"}
+    assert cacheable == {"asset"}
 
 
 @pytest.mark.asvs("S71")

@@ -108,15 +108,15 @@ async def test_the_database_stores_a_hash_of_the_session_id_only(
     ((row_id, stored),) = await app.rows("SELECT id, token_hash FROM sessions")
     assert stored == hashlib.sha256(sid.encode()).hexdigest()
     assert sid not in (row_id, stored)
-    stolen = {**claims_of(str(alice.cookie)), "sid": stored}
-    assert await is_anonymous_with_claims(app, alice, stolen)
+    forged = {**claims_of(str(alice.cookie)), "sid": stored}
+    assert await is_anonymous_with_claims(app, alice, forged)
 
 
 async def is_anonymous_with_claims(app: TestApp, user: Browser, claims: dict) -> bool:
     """Returns whether the claims are refused although the application's key has signed them."""
-    thief = await app.attacker_with_cookie_of(user)
-    thief.cookie = signed(header_of(str(user.cookie)), claims)
-    return not await thief.is_logged_in()
+    attacker = await app.attacker_with_cookie_of(user)
+    attacker.cookie = signed(header_of(str(user.cookie)), claims)
+    return not await attacker.is_logged_in()
 
 
 @pytest.mark.guide("B6", "B7")
@@ -133,14 +133,14 @@ async def test_a_correct_token_signed_with_the_key_is_accepted(
 def forgeries(token: str) -> dict[str, str]:
     header, claims = header_of(token), claims_of(token)
     first, second, signature = token.split(".")
-    rsa, ours = RSAKey.generate_key(2048, {"kid": header["kid"]}), OctKey.import_key(SECRET)
-    mine = OctKey.import_key("a secret of mine, of which nobody else knows")
+    rsa, own_key = RSAKey.generate_key(2048, {"kid": header["kid"]}), OctKey.import_key(SECRET)
+    attacker_key = OctKey.import_key("a secret of mine, of which nobody else knows")
     admin, later = {**claims, "role": "admin"}, {**claims, "exp": claims["exp"] + DAY}
     without_exp = {name: value for name, value in claims.items() if name != "exp"}
     general = jws.serialize_json(
         [{"protected": {"alg": "HS256"}}, {"protected": {"alg": "HS256"}}],
         json.dumps(claims).encode(),
-        ours,
+        own_key,
     )
     return {
         "no signature": f"{encoded({**header, 'alg': 'none'})}.{second}.",
@@ -161,13 +161,15 @@ def forgeries(token: str) -> dict[str, str]:
             {"alg": "RS256", "kid": header["kid"]}, claims, rsa, algorithms=["RS256"]
         ),
         "HS512": jwt.encode(
-            {"alg": "HS512", "kid": header["kid"]}, claims, ours, algorithms=["HS512"]
+            {"alg": "HS512", "kid": header["kid"]}, claims, own_key, algorithms=["HS512"]
         ),
         "HS384": jwt.encode(
-            {"alg": "HS384", "kid": header["kid"]}, claims, ours, algorithms=["HS384"]
+            {"alg": "HS384", "kid": header["kid"]}, claims, own_key, algorithms=["HS384"]
         ),
         "its own key (jwk)": signed(
-            {**header, "jwk": mine.as_dict(private=True)}, claims, mine.raw_value.decode()
+            {**header, "jwk": attacker_key.as_dict(private=True)},
+            claims,
+            attacker_key.raw_value.decode(),
         ),
         "a key elsewhere (jku)": signed(
             {**header, "jku": "https://evil.example/keys"}, claims, "x" * 32
@@ -196,7 +198,7 @@ def forgeries(token: str) -> dict[str, str]:
         "a byte less": token[:-1],
         "a byte more": token + "A",
         "5,000 characters": token + "A" * (5_000 - len(token)),
-        "5,000 of them of ours": signed(header, {**claims, "pad": "x" * 5_000}),
+        "5,000 correctly signed characters": signed(header, {**claims, "pad": "x" * 5_000}),
         "nesting": signed(header, b"[" * 2_900),
         "a space inside": f"{first}. {second}.{signature}",
         "dots": "..",
@@ -228,16 +230,19 @@ async def test_a_signed_session_id_of_another_user_is_refused(
 async def test_a_new_secret_signs_and_the_old_one_verifies_until_removed(
     make_app: Callable,
 ) -> None:
-    fresh = "tomorrow's session secret: w4LkV0nTz8YpQ2sD"
-    past = await make_app()
-    alice = await past.sign_up_user("Alice")
-    both = await make_app(past.path, SESSION_SECRET=f"{fresh},{SECRET}")
-    copy, bob = await both.attacker_with_cookie_of(alice), await both.sign_up_user("Bob")
+    new_secret = "tomorrow's session secret: w4LkV0nTz8YpQ2sD"
+    old_app = await make_app()
+    alice = await old_app.sign_up_user("Alice")
+    both_keys_app = await make_app(old_app.path, SESSION_SECRET=f"{new_secret},{SECRET}")
+    copy, bob = (
+        await both_keys_app.attacker_with_cookie_of(alice),
+        await both_keys_app.sign_up_user("Bob"),
+    )
     assert await copy.is_logged_in()
     assert header_of(str(bob.cookie))["kid"] != header_of(str(alice.cookie))["kid"]
-    later = await make_app(past.path, SESSION_SECRET=fresh)
+    new_app = await make_app(old_app.path, SESSION_SECRET=new_secret)
     assert [
-        await (await later.attacker_with_cookie_of(user)).is_logged_in() for user in (alice, bob)
+        await (await new_app.attacker_with_cookie_of(user)).is_logged_in() for user in (alice, bob)
     ] == [
         False,
         True,
@@ -288,7 +293,7 @@ async def test_a_cookie_without_the_host_prefix_is_ignored_over_https(
         )
     ).map(b"".join)
     | st.binary(max_size=99).map(
-        lambda noise: b"session=" + b".".join(encoded(noise).encode() for _ in range(3))
+        lambda data: b"session=" + b".".join(encoded(data).encode() for _ in range(3))
     )
 )
 async def test_random_cookie_headers_raise_no_error(anonymous: Browser, cookie: bytes) -> None:
@@ -406,12 +411,15 @@ async def test_secrets_are_not_in_the_database_the_log_or_the_answers(
 async def test_only_spaces_and_tabs_are_stripped_around_a_cookie_name(
     alice: Browser, blank: bytes
 ) -> None:
-    own = f"session={alice.cookie}".encode()
+    header = f"session={alice.cookie}".encode()
     alice.cookie = None
 
-    async def ask(cookie: bytes) -> int:
+    async def send(cookie: bytes) -> int:
         return (await alice.client.get("/api/session", headers=[(b"Cookie", cookie)])).status_code
 
-    assert [await ask(own), await ask(b" \t" + own)] == [200, 200]
-    assert [await ask(blank + own), await ask(own.replace(b"=", blank + b"=", 1))] == [401, 401]
-    assert await ask(own + b"; " + blank + b"session=forged") == 200
+    assert [await send(header), await send(b" \t" + header)] == [200, 200]
+    assert [await send(blank + header), await send(header.replace(b"=", blank + b"=", 1))] == [
+        401,
+        401,
+    ]
+    assert await send(header + b"; " + blank + b"session=forged") == 200

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from db.access import admin as people
+from db.access import admin
 from tests.browser_client import Browser, path_of, set_cookie_of
 from tests.conftest import SECRET, Clock, TestApp
 from tests.databases import DATABASE_TYPES
@@ -36,7 +36,7 @@ def environ(request: pytest.FixtureRequest) -> dict[str, str]:
     }
 
 
-async def is_in(user: Browser) -> bool:
+async def is_logged_in(user: Browser) -> bool:
     return (await user.get("/dashboard")).status_code == 200
 
 
@@ -49,7 +49,7 @@ async def test_signing_up_logs_in(app: TestApp) -> None:
     alice = await app.browser("Alice")
     answer = await alice.sign_up()
     assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
-    assert await is_in(alice)
+    assert await is_logged_in(alice)
 
 
 @pytest.mark.guide("B1")
@@ -57,7 +57,7 @@ async def test_logging_in_starts_a_new_session(app: TestApp, alice: Browser) -> 
     before = alice.cookie
     phone = await app.browser("Alice")
     await phone.log_in()
-    assert await is_in(phone)
+    assert await is_logged_in(phone)
     assert phone.cookie != before
 
 
@@ -66,7 +66,7 @@ async def test_logging_out_deletes_the_cookie(app: TestApp, alice: Browser) -> N
     answer = await alice.post("/logout")
     assert path_of(answer.headers["location"]) == "/login"
     assert alice.cookie is None
-    assert not await is_in(alice)
+    assert not await is_logged_in(alice)
 
 
 async def test_a_copied_cookie_survives_a_log_out_only_if_sessions_are_stateless(
@@ -75,7 +75,7 @@ async def test_a_copied_cookie_survives_a_log_out_only_if_sessions_are_stateless
     copy = alice.cookie
     await alice.post("/logout")
     alice.cookie = copy
-    assert await is_in(alice) == app.settings.stateless
+    assert await is_logged_in(alice) == app.settings.stateless
 
 
 @pytest.mark.guide("C8")
@@ -89,7 +89,7 @@ async def test_logging_out_everywhere_ends_every_copy_even_within_one_second(
     assert path_of(answer.headers["location"]) == "/login"
     for copy in copies:
         alice.cookie = copy
-        assert not await is_in(alice)
+        assert not await is_logged_in(alice)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
@@ -100,10 +100,10 @@ async def test_log_in_works_at_the_same_instant_as_logging_out_everywhere(
         ended = alice.cookie
         await alice.post("/devices/revoke-all")
         await alice.log_in()
-        assert await is_in(alice)
+        assert await is_logged_in(alice)
         other = await app.browser("Alice")
         other.cookie = ended
-        assert not await is_in(other)
+        assert not await is_logged_in(other)
 
 
 @pytest.mark.guide("D2", "C3")
@@ -127,10 +127,10 @@ async def test_disabling_a_user_ends_the_sessions_and_prevents_log_in(
 ) -> None:
     alice_id = await id_of(app, alice)
     await ada.post(f"/admin/users/{alice_id}/disable")
-    assert not await is_in(alice)
+    assert not await is_logged_in(alice)
     assert (await alice.log_in()).status_code == 422
     await ada.post(f"/admin/users/{alice_id}/enable")
-    assert not await is_in(alice), "what ended has ended"
+    assert not await is_logged_in(alice), "an ended session stays ended"
     assert (await alice.log_in()).status_code == 303
 
 
@@ -141,7 +141,7 @@ async def test_an_administrator_ends_the_sessions_of_a_user(
     copy = alice.cookie
     await ada.post(f"/admin/users/{await id_of(app, alice)}/end-sessions")
     alice.cookie = copy
-    assert not await is_in(alice)
+    assert not await is_logged_in(alice)
     assert (await alice.log_in()).status_code == 303
 
 
@@ -149,15 +149,15 @@ async def test_an_administrator_ends_the_sessions_of_a_user(
 async def test_a_new_password_ends_every_other_session_and_renews_this_one(
     app: TestApp, alice: Browser, alices_phone: Browser
 ) -> None:
-    before, phones = alice.cookie, alices_phone.cookie
+    before, phone_cookie = alice.cookie, alices_phone.cookie
     answer = await alice.post(
         "/account/password", {"current_password": alice.password, "password": "another-No.7"}
     )
     assert (answer.status_code, answer.headers["location"]) == (303, "/account")
-    assert await is_in(alice)
-    for copy in (before, phones):
+    assert await is_logged_in(alice)
+    for copy in (before, phone_cookie):
         alices_phone.cookie = copy
-        assert not await is_in(alices_phone)
+        assert not await is_logged_in(alices_phone)
     assert (await alices_phone.log_in()).status_code == 422
     assert (await alices_phone.log_in("another-No.7")).status_code == 303
 
@@ -174,7 +174,7 @@ async def test_a_request_in_the_second_half_of_its_lifetime_renews_a_session(
     await alice.get("/dashboard")
     assert alice.cookie != before
     app.clock.move(days=6.9)
-    assert await is_in(alice)
+    assert await is_logged_in(alice)
 
 
 @pytest.mark.guide("B12")
@@ -182,9 +182,9 @@ async def test_a_request_in_the_second_half_of_its_lifetime_renews_a_session(
 async def test_renewal_ends_thirty_days_after_the_log_in(app: TestApp, alice: Browser) -> None:
     for _ in range(9):
         app.clock.move(days=3.3)
-        assert await is_in(alice)
+        assert await is_logged_in(alice)
     app.clock.move(days=0.4)
-    assert not await is_in(alice)
+    assert not await is_logged_in(alice)
 
 
 @pytest.mark.asvs("S64")
@@ -192,7 +192,7 @@ async def test_an_unused_session_ends_after_seven_days(app: TestApp, alice: Brow
     copy = alice.cookie
     app.clock.move(days=7, seconds=1)
     alice.cookie = copy
-    assert not await is_in(alice)
+    assert not await is_logged_in(alice)
 
 
 @pytest.mark.guide("B14")
@@ -203,7 +203,7 @@ async def test_many_concurrent_requests_during_renewal_all_succeed(
     app.clock.move(days=4)
     answers = await asyncio.gather(*(alice.get("/dashboard") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
-    assert await is_in(alice)
+    assert await is_logged_in(alice)
 
 
 @pytest.mark.guide("B9", "B10", "C2", "T8")
@@ -234,13 +234,13 @@ async def test_an_expired_session_stays_expired_when_the_clock_moves_back(
 ) -> None:
     cookie = alice.cookie
     app.clock.move(days=7, minutes=10)
-    assert not await is_in(await app.attacker_with_cookie_of(alice))
+    assert not await is_logged_in(await app.attacker_with_cookie_of(alice))
     app.clock.move(hours=-1)
     alice.cookie = cookie
-    assert not await is_in(alice)
+    assert not await is_logged_in(alice)
     assert not (await alice.get("/login")).is_redirect
     assert (await alice.log_in()).status_code == 303
-    assert await is_in(alice)
+    assert await is_logged_in(alice)
 
 
 @pytest.mark.reliability("R15")
@@ -249,11 +249,11 @@ async def test_a_live_session_stays_valid_when_the_clock_moves_back(
 ) -> None:
     app.clock.move(days=-30)
     for user in (alice, ada, await app.sign_up_user("Bob")):
-        assert await is_in(user)
+        assert await is_logged_in(user)
     await alice.post("/devices/revoke-all")
-    assert not await is_in(await app.attacker_with_cookie_of(alice))
+    assert not await is_logged_in(await app.attacker_with_cookie_of(alice))
     app.clock.move(days=31)
-    assert await is_in(ada)
+    assert await is_logged_in(ada)
 
 
 @pytest.mark.guide("B6")
@@ -265,14 +265,14 @@ async def test_rotating_the_secret_keeps_sessions_while_both_keys_are_listed(
     rotated = await make_app(path, SESSION_SECRET=f"{OTHER_SECRET},{SECRET}")
     same_alice = await rotated.browser("Alice")
     same_alice.cookie = alice.cookie
-    assert await is_in(same_alice)
-    newcomer = await rotated.sign_up_user("Bob")
+    assert await is_logged_in(same_alice)
+    bob = await rotated.sign_up_user("Bob")
 
     retired = await make_app(path, SESSION_SECRET=OTHER_SECRET)
-    for cookie, welcome in ((alice.cookie, False), (newcomer.cookie, True)):
-        visitor = await retired.browser("Charlie")
-        visitor.cookie = cookie
-        assert await is_in(visitor) == welcome
+    for cookie, is_valid in ((alice.cookie, False), (bob.cookie, True)):
+        browser = await retired.browser("Charlie")
+        browser.cookie = cookie
+        assert await is_logged_in(browser) == is_valid
 
 
 @pytest.mark.parametrize("other", MODES, ids="-".join)
@@ -286,16 +286,16 @@ async def test_a_change_of_mode_raises_no_error_and_revives_no_ended_session(
     changed = await make_app(
         tmp_path / "latchkey.db", SESSION_STRATEGY=strategy, SESSION_COOKIE=cookie
     )
-    same = (changed.settings.stateless, changed.settings.encrypted) == (
+    is_same_mode = (changed.settings.stateless, changed.settings.encrypted) == (
         app.settings.stateless,
         app.settings.encrypted,
     )
-    for value, welcome in ((ended, False), (alice.cookie, same)):
-        visitor = await changed.browser("Alice")
-        visitor.cookie = value
-        answer = await visitor.get("/dashboard")
-        assert answer.status_code == (200 if welcome else 303)
-        assert (await visitor.log_in()).status_code == 303
+    for value, is_valid in ((ended, False), (alice.cookie, is_same_mode)):
+        browser = await changed.browser("Alice")
+        browser.cookie = value
+        answer = await browser.get("/dashboard")
+        assert answer.status_code == (200 if is_valid else 303)
+        assert (await browser.log_in()).status_code == 303
 
 
 async def test_pages_and_links_that_the_strategy_cannot_support_are_absent(
@@ -320,22 +320,22 @@ async def test_a_request_costs_one_query_for_the_session(app: TestApp, alice: Br
 def test_the_search_orders_match_the_schema() -> None:
     from web.forms.schemas import UsersQuery
 
-    assert set(people.SEARCHES) == set(UsersQuery.model_json_schema()["properties"]["sort"]["enum"])
+    assert set(admin.SEARCHES) == set(UsersQuery.model_json_schema()["properties"]["sort"]["enum"])
 
 
 async def test_logging_out_everywhere_ends_sessions_of_a_host_with_a_fast_clock(
     make_app: Callable, app: TestApp, clock: Clock, alice: Browser
 ) -> None:
     ticks = iter(range(10_000))
-    ahead = await make_app(
+    fast_app = await make_app(
         app.path, now=lambda: clock() + timedelta(seconds=2, microseconds=next(ticks))
     )
-    phone = await ahead.browser("Alice")
+    phone = await fast_app.browser("Alice")
     assert (await phone.log_in()).status_code == 303
-    thief = await ahead.attacker_with_cookie_of(phone)
+    attacker = await fast_app.attacker_with_cookie_of(phone)
     tablet = await app.browser("Alice")
     assert (await tablet.log_in()).status_code == 303
     clock.move(seconds=1)
     assert (await tablet.post("/devices/revoke-all")).status_code == 303
-    assert [await is_in(user) for user in (alice, phone, thief, tablet)] == [False] * 4
-    assert ((await phone.log_in()).status_code, await is_in(phone)) == (303, True)
+    assert [await is_logged_in(user) for user in (alice, phone, attacker, tablet)] == [False] * 4
+    assert ((await phone.log_in()).status_code, await is_logged_in(phone)) == (303, True)

@@ -15,8 +15,8 @@ from web.settings.paths import ROOT
 from web.settings.server_settings import ServerSettings, read_server_settings
 from web.settings.settings import Settings, read_settings, require_resolvable_host
 
-NOBODY = 65534
-ELSEWHERE = {"BASE_URL": "https://example.com", "SESSION_SECRET": SECRET}
+NOBODY_UID = 65534
+PUBLIC = {"BASE_URL": "https://example.com", "SESSION_SECRET": SECRET}
 
 
 def secret_file(path: Path, mode: int) -> Path:
@@ -38,13 +38,13 @@ def test_a_local_secret_is_generated_once_with_private_file_permissions(
     read, tmp_path: Path
 ) -> None:
     first, second = read(), read()
-    kept = tmp_path / "session_secret"
+    secret_path = tmp_path / "session_secret"
     assert (
-        kept.read_text().encode()
+        secret_path.read_text().encode()
         == first.session_secrets[0].reveal()
         == second.session_secrets[0].reveal()
     )
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(secret_path.stat().st_mode) == 0o600
     assert "created a session secret" in first.notices[0]
     assert not second.notices
 
@@ -65,12 +65,12 @@ def test_a_local_secret_is_generated_once_with_private_file_permissions(
 )
 def test_a_weak_secret_is_refused_outside_localhost(read, secret: str, problem: str) -> None:
     with pytest.raises(InvalidSetting, match=f"^SESSION_SECRET: .*{problem}"):
-        read(**ELSEWHERE | {"SESSION_SECRET": secret})
+        read(**PUBLIC | {"SESSION_SECRET": secret})
 
 
 def test_several_secrets_are_read_in_their_order(read) -> None:
     other = SECRET[::-1]
-    secrets = read(**ELSEWHERE | {"SESSION_SECRET": f"{SECRET},{other}"}).session_secrets
+    secrets = read(**PUBLIC | {"SESSION_SECRET": f"{SECRET},{other}"}).session_secrets
     assert [secret.reveal() for secret in secrets] == [SECRET.encode(), other.encode()]
 
 
@@ -127,7 +127,7 @@ def test_a_systemd_credential_is_read_by_the_user_in_its_acl(read, tmp_path: Pat
     path = secret_file(tmp_path / "secret", 0o400)
     entries = [
         (0x01, 4, 0xFFFFFFFF),
-        (0x02, 4, NOBODY),
+        (0x02, 4, NOBODY_UID),
         (0x04, 0, 0xFFFFFFFF),
         (0x10, 4, 0xFFFFFFFF),
     ]
@@ -177,10 +177,10 @@ def test_whitespace_around_a_secret_is_removed(read, tmp_path: Path) -> None:
         read(DATABASE_URL_FILE=str(path))
 
 
-def everything_in(settings: Settings, operation: ServerSettings) -> tuple[object, ...]:
+def comparable_settings(settings: Settings, server_settings: ServerSettings) -> tuple[object, ...]:
     """Returns all settings as comparable values, because secrets are never equal."""
-    secrets = (settings.database_url, *settings.session_secrets, operation.metrics_token)
-    return repr(settings), repr(operation), [secret and secret.reveal() for secret in secrets]
+    secrets = (settings.database_url, *settings.session_secrets, server_settings.metrics_token)
+    return repr(settings), repr(server_settings), [secret and secret.reveal() for secret in secrets]
 
 
 def example_lines() -> dict[str, str]:
@@ -192,12 +192,14 @@ def example_lines() -> dict[str, str]:
 
 def test_an_empty_setting_has_its_default(read) -> None:
     read()  # The first call generates the secret, which adds a notice.
-    default = everything_in(read(), read_server_settings({}))
+    default = comparable_settings(read(), read_server_settings({}))
     assert len(example_lines()) >= 19
     for name in example_lines():
         for empty in ("", "  "):
             environ = {name: empty, f"{name}_FILE": empty}
-            assert everything_in(read(**environ), read_server_settings(environ)) == default, name
+            assert comparable_settings(read(**environ), read_server_settings(environ)) == default, (
+                name
+            )
 
 
 def test_the_example_lists_every_setting() -> None:
@@ -231,9 +233,9 @@ def test_each_commented_line_of_the_example_sets_the_default(
     )
     read()
     assert environ.get(name or "PORT") == example_lines()[name or "PORT"]
-    assert everything_in(read(**environ), read_server_settings(environ)) == everything_in(
-        read(), read_server_settings({})
-    )
+    assert comparable_settings(
+        read(**environ), read_server_settings(environ)
+    ) == comparable_settings(read(), read_server_settings({}))
 
 
 @pytest.mark.parametrize(
@@ -303,15 +305,12 @@ def test_plain_http_on_a_public_interface_causes_a_warning(read) -> None:
         "warning: HOST: 0.0.0.0 is open to other machines, and BASE_URL is plain http",
     )
     assert (
-        read(HOST="127.0.0.1").notices
-        == read(HOST="::1").notices
-        == read(**ELSEWHERE).notices
-        == ()
+        read(HOST="127.0.0.1").notices == read(HOST="::1").notices == read(**PUBLIC).notices == ()
     )
 
 
 @pytest.mark.parametrize(
-    ("given", "origin"),
+    ("base_url", "origin"),
     [
         ("https://Example.COM", "https://example.com"),
         ("https://example.com:443", "https://example.com"),
@@ -323,9 +322,9 @@ def test_plain_http_on_a_public_interface_causes_a_warning(read) -> None:
     ],
 )
 def test_the_base_url_is_normalized_as_browsers_write_an_origin(
-    read, given: str, origin: str
+    read, base_url: str, origin: str
 ) -> None:
-    assert read(BASE_URL=given, SESSION_SECRET=SECRET).base_url == origin
+    assert read(BASE_URL=base_url, SESSION_SECRET=SECRET).base_url == origin
 
 
 @pytest.mark.parametrize(
@@ -354,7 +353,7 @@ def test_plain_http_is_accepted_only_for_localhost(read) -> None:
     assert read(BASE_URL="http://[::1]:8000").host == "::1"
     with pytest.raises(InvalidSetting, match=r"^BASE_URL: must be https"):
         read(BASE_URL="http://example.com", SESSION_SECRET=SECRET)
-    assert read(**ELSEWHERE).host == "0.0.0.0"
+    assert read(**PUBLIC).host == "0.0.0.0"
 
 
 @pytest.mark.asvs("S96")
@@ -382,6 +381,6 @@ def test_the_default_database_does_not_depend_on_the_working_directory(
 
 @pytest.mark.asvs("S96")
 def test_settings_do_not_show_their_secrets(read) -> None:
-    settings = read(**ELSEWHERE, DATABASE_URL="postgresql://me:hush@localhost/latchkey")
+    settings = read(**PUBLIC, DATABASE_URL="postgresql://me:hush@localhost/latchkey")
     assert SECRET not in repr(settings)
     assert "hush" not in repr(settings)

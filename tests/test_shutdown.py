@@ -49,17 +49,17 @@ class Program:
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
 
-    def accepts(self) -> bool:
+    def is_listening(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self.port), 5).close()
         except OSError:
             return False
         return True
 
-    def ends(self) -> tuple[int, str]:
+    def wait_for_exit(self) -> tuple[int, str]:
         """Waits for the process to end and returns its exit code and its standard error output."""
-        _, err = self.process.communicate(timeout=30)
-        return self.process.returncode, err
+        _, error_output = self.process.communicate(timeout=30)
+        return self.process.returncode, error_output
 
 
 class SlowSignUp:
@@ -134,11 +134,11 @@ def test_requests_in_progress_finish_and_no_new_connection_is_accepted(
     sign_up = SlowSignUp(program)
     program.process.send_signal(signal.SIGTERM)
     time.sleep(1.5)
-    assert not program.accepts()
+    assert not program.is_listening()
     answer = sign_up.finish()
     assert answer.startswith(b"HTTP/1.1 303 ")
     assert b"set-cookie: session=" in answer.lower()
-    assert program.ends() == (0, "")
+    assert program.wait_for_exit() == (0, "")
     assert names_in(database) == ["Alice"]
     # SQLite deletes its other files when the database is closed.
     assert [path.name for path in database.parent.iterdir()] == [database.name]
@@ -149,15 +149,15 @@ def test_readiness_fails_at_once_while_other_requests_are_answered(
     start: Callable, workers: str
 ) -> None:
     program = start(WEB_CONCURRENCY=workers, DRAIN_SECONDS="3")
-    kept = [program.connect() for _ in range(8)]
-    assert [program.get("/readyz", connection).status for connection in kept] == [200] * 8
+    connections = [program.connect() for _ in range(8)]
+    assert [program.get("/readyz", connection).status for connection in connections] == [200] * 8
     program.process.send_signal(signal.SIGTERM)
     time.sleep(1)
-    for connection in (*kept, *[program.connect() for _ in range(8)]):
+    for connection in (*connections, *[program.connect() for _ in range(8)]):
         answer = program.get("/readyz", connection)
         assert (answer.status, answer.headers["connection"]) == (503, "close")
     assert [program.get(path).status for path in ("/healthz", "/login", "/signup")] == [200] * 3
-    assert program.ends() == (0, "")
+    assert program.wait_for_exit() == (0, "")
 
 
 def test_a_sign_up_that_starts_during_the_drain_succeeds(start: Callable, database: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_sign_up_that_starts_during_the_drain_succeeds(start: Callable, databa
     program.process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
     assert SlowSignUp(program).finish().startswith(b"HTTP/1.1 303 ")
-    assert program.ends() == (0, "")
+    assert program.wait_for_exit() == (0, "")
     assert names_in(database) == ["Alice"]
 
 
@@ -177,7 +177,7 @@ def test_repeated_signals_do_not_interrupt_the_shutdown(start: Callable, workers
         program.process.send_signal(number)
         time.sleep(0.3)
     assert sign_up.finish().startswith(b"HTTP/1.1 303 ")
-    assert program.ends() == (0, "")
+    assert program.wait_for_exit() == (0, "")
 
 
 def test_a_second_ctrl_c_ends_the_drain(start: Callable) -> None:
@@ -189,14 +189,14 @@ def test_a_second_ctrl_c_ends_the_drain(start: Callable) -> None:
     time.sleep(0.5)
     assert program.get("/readyz").status == 503
     program.process.send_signal(signal.SIGINT)
-    assert program.ends() == (0, "")
+    assert program.wait_for_exit() == (0, "")
 
 
 def test_sessions_survive_an_immediate_restart(start: Callable) -> None:
     program = start()
     cookie = SlowSignUp(program).finish().split(b"session=")[1].split(b";")[0].decode()
-    for end in (signal.SIGTERM, signal.SIGKILL):
-        program.process.send_signal(end)
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        program.process.send_signal(signal_number)
         program.process.wait(20)
         program = start()
         connection = program.connect()
@@ -211,7 +211,7 @@ def test_workers_of_a_killed_supervisor_release_the_port(start: Callable) -> Non
     program.process.kill()
     program.process.wait(20)
     deadline = time.monotonic() + 10
-    while program.accepts() and time.monotonic() < deadline:
+    while program.is_listening() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert start(WEB_CONCURRENCY="2").get("/healthz").status == 200
 
@@ -229,7 +229,7 @@ def test_restore_is_refused_while_the_program_serves(
         restore(url, tmp_path / "b", NOW)
     assert program.get("/readyz").status == 200
     program.process.terminate()
-    assert program.ends() == (0, "")
+    assert program.wait_for_exit() == (0, "")
     assert restore(url, tmp_path / "b", NOW)[0].users == 0
 
 
@@ -242,19 +242,23 @@ def test_a_port_in_use_is_reported_in_one_line_with_exit_code_1(
     start: Callable, port: int, workers: str
 ) -> None:
     with socket.create_server(("127.0.0.1", port)):
-        code, told = start(ready=False, WEB_CONCURRENCY=workers).ends()
-    assert (code, "address already in use" in told.lower(), "Traceback" in told) == (1, True, False)
+        code, output = start(ready=False, WEB_CONCURRENCY=workers).wait_for_exit()
+    assert (code, "address already in use" in output.lower(), "Traceback" in output) == (
+        1,
+        True,
+        False,
+    )
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_missing_schema_is_reported_in_one_line_with_exit_code_1(
     start: Callable, tmp_path: Path, workers: str
 ) -> None:
-    code, told = start(
+    code, output = start(
         ready=False, WEB_CONCURRENCY=workers, DATABASE_URL=f"sqlite:///{tmp_path}/new.db"
-    ).ends()
+    ).wait_for_exit()
     problem = f"the database has no tables yet: run `latchkey migrate` first; there is no file {tmp_path}/new.db"
-    assert (code, told) == (1, f"latchkey: {problem}\n")
+    assert (code, output) == (1, f"latchkey: {problem}\n")
 
 
 @pytest.mark.reliability("R12")
@@ -284,7 +288,7 @@ def test_the_open_file_limit_is_raised_to_the_hard_limit(start: Callable) -> Non
     assert soft == hard
 
 
-def catches(pid: int, number: signal.Signals) -> bool:
+def has_handler(pid: int, number: signal.Signals) -> bool:
     """Returns whether the process has a handler for the signal."""
     status = Path(f"/proc/{pid}/status").read_text()
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)
@@ -294,10 +298,10 @@ def catches(pid: int, number: signal.Signals) -> bool:
 def test_sigterm_ends_a_start_before_the_program_is_imported(start: Callable) -> None:
     """Process 1 of a container ignores a SIGTERM for which it has no handler."""
     program = start(ready=False)
-    while program.process.poll() is None and not catches(program.process.pid, signal.SIGTERM):
+    while program.process.poll() is None and not has_handler(program.process.pid, signal.SIGTERM):
         time.sleep(0.002)
     program.process.send_signal(signal.SIGTERM)
-    assert program.ends() == (128 + signal.SIGTERM, "")
+    assert program.wait_for_exit() == (128 + signal.SIGTERM, "")
 
 
 def test_requests_in_progress_finish_after_sighup(start: Callable, database: Path) -> None:
@@ -306,7 +310,7 @@ def test_requests_in_progress_finish_after_sighup(start: Callable, database: Pat
     program.process.send_signal(signal.SIGHUP)
     time.sleep(0.3)
     assert sign_up.finish().startswith(b"HTTP/1.1 303 ")
-    assert program.ends() == (0, "")
+    assert program.wait_for_exit() == (0, "")
     assert names_in(database) == ["Alice"]
 
 

@@ -69,7 +69,7 @@ def errors_of(answer: httpx.Response, field: str) -> list[str]:
     ]
 
 
-async def nothing_was_made(app: TestApp) -> bool:
+async def is_database_empty(app: TestApp) -> bool:
     return (await app.count("users"), await app.count("sessions")) == (0, 0)
 
 
@@ -132,7 +132,7 @@ async def test_the_live_check_and_the_submit_have_the_same_errors(
         submitted = await anonymous.post("/signup", {**FIELDS, field: text})
         assert (live.status_code, submitted.status_code) == (200, 422)
         assert errors_of(live, field) == errors_of(submitted, field) == sentences, repr(text)
-    assert await nothing_was_made(app)
+    assert await is_database_empty(app)
 
 
 @pytest.mark.guide("A5")
@@ -141,8 +141,8 @@ async def test_the_server_enforces_the_length_of_each_field(anonymous: Browser) 
     for field, pattern in (("name", "{}"), ("email", "{}@example.com")):
         longest = {"name": 100, "email": 254}[field]
         text = pattern.format("x" * (longest + 1 - len(pattern.format(""))))
-        said = errors_of(await anonymous.post(f"/signup/check/{field}", {field: text}), field)
-        assert said == [f"{field.title()} must be at most {longest} characters long."]
+        errors = errors_of(await anonymous.post(f"/signup/check/{field}", {field: text}), field)
+        assert errors == [f"{field.title()} must be at most {longest} characters long."]
     # With maxlength, the browser would cut pasted text without a message.
     assert all("maxlength" not in field.attrs for field in page.all("input"))
     shortest = int(page.one("input", id="name").attrs["minlength"])
@@ -173,11 +173,11 @@ async def test_an_invalid_form_costs_no_query_and_no_hash(app: TestApp, anonymou
 
 
 @pytest.mark.guide("A10", "A12", "A13")
-@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
-async def test_a_refused_form_shows_all_errors_at_once(anonymous: Browser, ask: Callable) -> None:
-    page = read(await ask(anonymous, "/signup", {"name": "A", "email": "a", "password": "a1"}))
-    told = [link.text for link in page.one(id="error-summary").all("a")]
-    assert told == [NAME, EMAIL, LENGTH, SPECIAL]
+@pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
+async def test_a_refused_form_shows_all_errors_at_once(anonymous: Browser, send: Callable) -> None:
+    page = read(await send(anonymous, "/signup", {"name": "A", "email": "a", "password": "a1"}))
+    errors = [link.text for link in page.one(id="error-summary").all("a")]
+    assert errors == [NAME, EMAIL, LENGTH, SPECIAL]
     assert "Password must:" in page.one(id="error-summary").text
     assert page.one("title").text.startswith("Error: ")
     for field in FIELDS:
@@ -200,11 +200,11 @@ async def test_the_password_rules_are_shown_before_anything_is_typed(
 
 
 @pytest.mark.guide("A11")
-@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+@pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 async def test_a_refused_form_keeps_the_values_except_the_password(
-    anonymous: Browser, ask: Callable
+    anonymous: Browser, send: Callable
 ) -> None:
-    answer = await ask(anonymous, "/signup", {**FIELDS, "email": "not yet"})
+    answer = await send(anonymous, "/signup", {**FIELDS, "email": "not yet"})
     page = read(answer)
     typed = {
         field.attrs["id"]: field.attrs.get("value", "")
@@ -218,12 +218,12 @@ async def test_a_refused_form_keeps_the_values_except_the_password(
 
 
 @pytest.mark.guide("A22")
-@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+@pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 async def test_an_unchecked_email_is_not_shown_as_good(
-    alice: Browser, anonymous: Browser, ask: Callable
+    alice: Browser, anonymous: Browser, send: Callable
 ) -> None:
     answer = read(
-        await ask(anonymous, "/signup", {**FIELDS, "email": "alice@example.com", "name": ""})
+        await send(anonymous, "/signup", {**FIELDS, "email": "alice@example.com", "name": ""})
     )
     assert answer.one(id="email-message").text == "We'll check this when you send the form."
 
@@ -329,24 +329,24 @@ async def test_a_longer_password_is_refused_before_it_is_hashed(
         in read(answer).one(id="password-message").text
     )
     assert app.hashes == before
-    assert await nothing_was_made(app)
+    assert await is_database_empty(app)
 
 
 @pytest.mark.asvs("S98")
 async def test_a_value_that_is_too_long_is_refused_before_it_is_parsed(
     app: TestApp, anonymous: Browser
 ) -> None:
-    long = {
+    too_long = {
         "name": ["x" * 60_000],
         "email": ["a@" + "a." * 29_000 + "com", "@" * 20_000, "ﷺ" * 7_000],
     }
     for field, limit in (("name", 100), ("email", 254)):
-        for text in long[field]:
+        for text in too_long[field]:
             answer = await anonymous.post("/signup", {**FIELDS, field: text})
             assert errors_of(answer, field) == [
                 f"{field.title()} must be at most {limit} characters long."
             ]
-    assert await nothing_was_made(app)
+    assert await is_database_empty(app)
 
 
 @pytest.mark.guide("A8")
@@ -397,24 +397,24 @@ FAULTS = {
 
 @pytest.mark.guide("A19", "C4")
 @pytest.mark.parametrize(("table", "silently"), FAULTS.values(), ids=FAULTS)
-@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+@pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 async def test_a_failed_insert_shows_an_error_and_changes_nothing(
     app: TestApp,
     anonymous: Browser,
     caplog: pytest.LogCaptureFixture,
     table: str,
     silently: bool,
-    ask: Callable,
+    send: Callable,
 ) -> None:
     await app.break_inserts(table, silently=silently)
-    answer = await ask(anonymous, "/signup", FIELDS)
+    answer = await send(anonymous, "/signup", FIELDS)
     page = read(answer)
     assert (answer.status_code, NOT_CREATED in page.one(id="error-summary").text) == (500, True)
     assert page.one("input", id="name").attrs["value"] == "Charlie"
     assert page.one("input", id="email").attrs["value"] == "charlie@example.com"
     assert PASSWORD not in answer.text
     assert set_cookie_of(answer) == {}
-    assert await nothing_was_made(app)
+    assert await is_database_empty(app)
     assert re.search("POST /signup failed, reference [0-9a-f]{16}", caplog.text)
     await app.mend_inserts(table)
     assert (await anonymous.sign_up()).status_code == 303
@@ -438,7 +438,7 @@ SPELLINGS = [
     "\u202aalice@example.com\u202c\u3164",
     "alice@ｅxample.com",
 ]
-IMPOSTORS = {
+LOOKALIKES = {
     "a full-width at": "alice＠example.com",
     "a small at": "alice﹫example.com",
     "a Kelvin sign": "ali\u212ae@example.com",
@@ -474,10 +474,10 @@ async def test_every_spelling_of_an_email_belongs_to_one_account(
 async def test_lookalike_emails_create_no_account(
     app: TestApp, alice: Browser, anonymous: Browser
 ) -> None:
-    for what, spelling in IMPOSTORS.items():
+    for label, spelling in LOOKALIKES.items():
         typed = {**FIELDS, "email": spelling, "password": OTHER_PASSWORD}
-        said = errors_of(await anonymous.post("/signup", typed), "email")
-        assert said in ([EMAIL], [TAKEN]), what
+        errors = errors_of(await anonymous.post("/signup", typed), "email")
+        assert errors in ([EMAIL], [TAKEN]), label
         assert (
             await anonymous.post("/login", {"email": spelling, "password": PASSWORD + "!"})
         ).status_code == 422
@@ -491,49 +491,53 @@ async def test_a_domain_in_unicode_and_in_punycode_is_the_same(
     app = await make_app(hashing=cheap)
     fields = {**FIELDS, "email": "charlie@bücher.example.com"}
     assert (await (await app.browser("Charlie")).post("/signup", fields)).status_code == 303
-    again = await (await app.browser("Charlie")).post(
+    repeated = await (await app.browser("Charlie")).post(
         "/signup",
         {**FIELDS, "email": "charlie@XN--bcher-kva.example.com", "password": OTHER_PASSWORD},
     )
-    assert errors_of(again, "email") == [TAKEN]
+    assert errors_of(repeated, "email") == [TAKEN]
     assert await app.rows("SELECT email FROM users") == [("charlie@xn--bcher-kva.example.com",)]
 
 
-async def audited(app: TestApp) -> list[tuple]:
+async def list_audit_events(app: TestApp) -> list[tuple]:
     return await app.rows("SELECT event, outcome FROM audit ORDER BY number")
 
 
-@pytest.mark.parametrize("ask", [Browser.post, Browser.post_fragment])
+@pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 async def test_a_repeated_sign_up_logs_in_to_the_existing_account(
-    app: TestApp, anonymous: Browser, ask: Callable
+    app: TestApp, anonymous: Browser, send: Callable
 ) -> None:
     await anonymous.sign_up()
-    again = await app.browser("Charlie")
-    answer = await ask(again, "/signup", {**FIELDS, "name": "Charlie Babbage"})
+    browser = await app.browser("Charlie")
+    answer = await send(browser, "/signup", {**FIELDS, "name": "Charlie Babbage"})
     target = answer.headers.get("location") or answer.headers["hx-redirect"]
-    assert (answer.status_code, target) == (303 if ask is Browser.post else 204, "/dashboard")
-    assert await again.is_logged_in()
+    assert (answer.status_code, target) == (303 if send is Browser.post else 204, "/dashboard")
+    assert await browser.is_logged_in()
     assert await app.rows("SELECT name FROM users") == [("Charlie",)]
-    assert await audited(app) == [("signup", "done"), ("login", "done")]
+    assert await list_audit_events(app) == [("signup", "done"), ("login", "done")]
 
 
 async def test_a_taken_email_with_another_password_does_not_log_in(
     app: TestApp, alice: Browser
 ) -> None:
-    guesser = await app.browser("Charlie", email=alice.email, password=OTHER_PASSWORD)
-    assert errors_of(await guesser.sign_up(), "email") == [TAKEN]
-    assert guesser.cookie is None
+    browser = await app.browser("Charlie", email=alice.email, password=OTHER_PASSWORD)
+    assert errors_of(await browser.sign_up(), "email") == [TAKEN]
+    assert browser.cookie is None
     assert await app.count("sessions") == 1
-    assert await audited(app) == [("signup", "done"), ("login", "refused"), ("signup", "refused")]
+    assert await list_audit_events(app) == [
+        ("signup", "done"),
+        ("login", "refused"),
+        ("signup", "refused"),
+    ]
 
 
 async def test_a_sign_up_does_not_log_in_to_a_disabled_account(
     app: TestApp, alice: Browser
 ) -> None:
     await app.change("UPDATE users SET disabled_at = created_at")
-    again = await app.browser("Alice")
-    assert errors_of(await again.sign_up(), "email") == [TAKEN]
-    assert again.cookie is None
+    browser = await app.browser("Alice")
+    assert errors_of(await browser.sign_up(), "email") == [TAKEN]
+    assert browser.cookie is None
     assert await app.count("sessions") == 1
 
 
@@ -548,8 +552,8 @@ async def test_every_failure_at_a_taken_email_does_the_same_work(
         (bob.email, PASSWORD),
     ):
         before = app.statements, app.hashes
-        again = await app.browser("Charlie", email=email, password=password)
-        assert (await again.sign_up()).status_code == 422
+        browser = await app.browser("Charlie", email=email, password=password)
+        assert (await browser.sign_up()).status_code == 422
         work.append((app.statements - before[0], app.hashes - before[1]))
     assert work == [work[0]] * 3
     assert work[0][1] == 2
@@ -562,7 +566,7 @@ def login_links(answer: httpx.Response) -> list[str]:
 
 async def test_a_taken_email_offers_to_log_in_instead(alice: Browser, anonymous: Browser) -> None:
     taken = {**FIELDS, "email": alice.email, "password": OTHER_PASSWORD}
-    here = {"HX_Current_URL": "http://localhost:8000/signup?next=/devices"}
+    current_url = {"HX_Current_URL": "http://localhost:8000/signup?next=/devices"}
     for answer, link in (
         (await anonymous.post("/signup", taken), "/login"),
         (
@@ -571,7 +575,7 @@ async def test_a_taken_email_offers_to_log_in_instead(alice: Browser, anonymous:
         ),
         (await anonymous.post_fragment("/signup/check/email", taken), "/login"),
         (
-            await anonymous.post_fragment("/signup/check/email", taken, **here),
+            await anonymous.post_fragment("/signup/check/email", taken, **current_url),
             "/login?next=/devices",
         ),
     ):
@@ -583,9 +587,9 @@ async def test_a_taken_email_offers_to_log_in_instead(alice: Browser, anonymous:
 async def test_the_requested_page_is_kept_between_log_in_and_sign_up(
     anonymous: Browser,
 ) -> None:
-    to_login = (await anonymous.get("/devices?from=mail")).headers["location"]
-    to_signup = read(await anonymous.get(to_login)).one("main").all("a")[0].attrs["href"]
-    page = read(await anonymous.get(to_signup))
+    login_url = (await anonymous.get("/devices?from=mail")).headers["location"]
+    signup_url = read(await anonymous.get(login_url)).one("main").all("a")[0].attrs["href"]
+    page = read(await anonymous.get(signup_url))
     assert page.one("main").all("a")[0].attrs["href"] == "/login?next=/devices%3Ffrom%3Dmail"
     target = page.one("input", name="next").attrs["value"]
     refused = read(await anonymous.post("/signup", {**FIELDS, "name": "", "next": target}))
@@ -626,7 +630,7 @@ async def test_a_name_needs_two_visible_characters(
         == errors_of(submitted, "name")
         == ["Name must be at least 2 characters long."]
     )
-    assert await nothing_was_made(app)
+    assert await is_database_empty(app)
 
 
 async def test_a_name_with_many_marks_on_one_letter_is_refused(
@@ -636,7 +640,7 @@ async def test_a_name_with_many_marks_on_one_letter_is_refused(
         answer = await anonymous.post("/signup", {**FIELDS, "name": name})
         sentence = "There are too many accents on one letter. Please remove some."
         assert (answer.status_code, errors_of(answer, "name")) == (422, [sentence])
-    assert await nothing_was_made(app)
+    assert await is_database_empty(app)
 
 
 async def test_names_that_need_joiners_are_stored_as_typed(app: TestApp) -> None:

@@ -43,18 +43,18 @@ NOT_NEEDED = (
     "websockets",
 )
 LATCHKEY = Path(sys.executable).parent / "latchkey"
-MAX_MEMORY_KB = 80 * 1024  # kilobytes
+MAX_MEMORY_KB = 80 * 1024
 
 
 @pytest.fixture(scope="module")
 def loaded(migrated: Path) -> dict:
     """Returns the modules and the memory of a process that has started to serve with SQLite."""
     environ = {"DATABASE_URL": f"sqlite:///{migrated}", "SESSION_SECRET": SECRET}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", SERVE], env=environ, capture_output=True, text=True, timeout=60
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    assert completed.returncode == 0, completed.stderr
+    return json.loads(completed.stdout)
 
 
 @pytest.mark.reliability("R22")
@@ -109,9 +109,9 @@ def test_the_program_is_ready_only_when_its_database_can_be_opened(
     with starting(
         f"sqlite:///{path}", *without("dac_override", "dac_read_search"), WEB_CONCURRENCY=workers
     ) as process:
-        told = process.stderr.readline()
-        assert f"the database cannot be used: {path}: permission denied (owner " in told
-        assert "mode 0000; this program runs as " in told
+        line = process.stderr.readline()
+        assert f"the database cannot be used: {path}: permission denied (owner " in line
+        assert "mode 0000; this program runs as " in line
         assert select.select([process.stdout], [], [], 0.5)[0] == []
         path.chmod(0o600)
         assert "is ready at http://localhost:" in process.stdout.readline()
@@ -144,8 +144,8 @@ def test_an_unusable_database_server_is_logged_with_its_cause(
     postgres_server: PostgresServer, url: str, why: str
 ) -> None:
     with starting(url.format(server=postgres_server.url_of("postgres"))) as process:
-        told = process.stderr.readline()
-        assert (why in told, "canary" in told) == (True, False), told
+        line = process.stderr.readline()
+        assert (why in line, "canary" in line) == (True, False), line
         assert select.select([process.stdout], [], [], 0.5)[0] == []
 
 
@@ -165,8 +165,8 @@ migrate_if_needed(url)
 asyncio.run(require_schema(url))
 print("alembic" in sys.modules)
 """
-    for path, loads_it in ((migrated, "False\n"), (tmp_path / "new.db", "True\n")):
-        done = subprocess.run(
+    for path, expected in ((migrated, "False\n"), (tmp_path / "new.db", "True\n")):
+        completed = subprocess.run(
             [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60
         )
-        assert (done.stdout, done.returncode) == (loads_it, 0), done.stderr
+        assert (completed.stdout, completed.returncode) == (expected, 0), completed.stderr

@@ -83,11 +83,11 @@ async def answer_to(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
         writer.close()
 
 
-GOOD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+HEALTH_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 async def test_headers_in_one_piece_are_answered(port: int) -> None:
-    assert (await answer_to(port, GOOD)).startswith(b"HTTP/1.1 200")
+    assert (await answer_to(port, HEALTH_REQUEST)).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.asvs("S83")
@@ -98,8 +98,8 @@ async def test_a_client_that_does_not_finish_its_headers_is_disconnected(port: i
 
 @pytest.mark.reliability("R10")
 async def test_single_bytes_do_not_extend_the_timeout(port: int) -> None:
-    drops = [bytes([byte]) for byte in GOOD[:20]]
-    assert b"200" not in await answer_to(port, *drops, pause=0.05)
+    pieces = [bytes([byte]) for byte in HEALTH_REQUEST[:20]]
+    assert b"200" not in await answer_to(port, *pieces, pause=0.05)
 
 
 @pytest.mark.reliability("R10")
@@ -119,7 +119,7 @@ async def test_endless_headers_are_refused(port: int) -> None:
 async def test_the_timeout_starts_again_with_each_request(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(3):
-        writer.write(GOOD.replace(b"Connection: close\r\n", b""))
+        writer.write(HEALTH_REQUEST.replace(b"Connection: close\r\n", b""))
         assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
         await asyncio.sleep(0.2)
     writer.write(b"GET /heal")
@@ -129,12 +129,12 @@ async def test_the_timeout_starts_again_with_each_request(port: int) -> None:
 
 async def test_the_timeout_of_the_headers_does_not_apply_to_the_body(port: int) -> None:
     head = b"POST /signup/check/name HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 10\r\n"
-    kind = b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
-    answer = await answer_to(port, head + kind, b"name=", b"Alice", pause=0.4)
+    content_type = b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+    answer = await answer_to(port, head + content_type, b"name=", b"Alice", pause=0.4)
     assert answer.startswith(b"HTTP/1.1 200")
 
 
-DRIPPED = {
+SLOW_BODIES = {
     "a GET": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
     "another origin": b"POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nContent-Length: 1000\r\n\r\n",
     "no page": b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n",
@@ -143,11 +143,11 @@ DRIPPED = {
 
 @pytest.mark.asvs("S83")
 @pytest.mark.reliability("R10")
-@pytest.mark.parametrize("request_", DRIPPED)
+@pytest.mark.parametrize("request_", SLOW_BODIES)
 async def test_a_body_that_is_not_read_does_not_extend_the_timeout(
     port: int, request_: str
 ) -> None:
-    answer = await answer_to(port, DRIPPED[request_], *[b"x"] * 12, pause=0.2)
+    answer = await answer_to(port, SLOW_BODIES[request_], *[b"x"] * 12, pause=0.2)
     assert answer == b"closed" or answer.count(b"HTTP/1.1 ") == 1
 
 
@@ -157,8 +157,8 @@ async def test_a_body_that_is_not_read_does_not_extend_the_timeout(
 async def test_empty_lines_after_an_answer_do_not_extend_the_timeout(
     port: int, before: bytes
 ) -> None:
-    kept = GOOD.replace(b"Connection: close\r\n", before)
-    answer = await answer_to(port, kept, *[b"\r\n"] * 10, pause=0.1)
+    request = HEALTH_REQUEST.replace(b"Connection: close\r\n", before)
+    answer = await answer_to(port, request, *[b"\r\n"] * 10, pause=0.1)
     assert answer == b"closed" or answer.count(b"HTTP/1.1 200") == 1
 
 
@@ -166,58 +166,60 @@ async def test_empty_lines_after_an_answer_do_not_extend_the_timeout(
 async def test_each_connection_has_its_own_timeout(port: int) -> None:
     began = asyncio.get_running_loop().time()
 
-    async def stay(delay: float) -> float:
+    async def measure_timeout(delay: float) -> float:
         await asyncio.sleep(delay)
         assert (await answer_to(port)).startswith(b"HTTP/1.1 408")
         return asyncio.get_running_loop().time() - began - delay
 
-    stayed = await asyncio.gather(*(stay(delay / 100) for delay in range(0, 60, 3)))
-    assert min(stayed) >= 0.29
+    durations = await asyncio.gather(*(measure_timeout(delay / 100) for delay in range(0, 60, 3)))
+    assert min(durations) >= 0.29
 
 
 @pytest.mark.reliability("R12")
 async def test_a_burst_of_connections_is_answered_completely(port: int) -> None:
-    wires = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6 * MAX_PIECES)]
-    for _, writer in wires:
-        writer.write(GOOD)
-    answers = await asyncio.gather(*(asyncio.wait_for(reader.read(), 5) for reader, _ in wires))
+    connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6 * MAX_PIECES)]
+    for _, writer in connections:
+        writer.write(HEALTH_REQUEST)
+    answers = await asyncio.gather(
+        *(asyncio.wait_for(reader.read(), 5) for reader, _ in connections)
+    )
     assert {answer[:12] for answer in answers} == {b"HTTP/1.1 200"}
-    for _, writer in wires:
+    for _, writer in connections:
         writer.close()
 
 
 @pytest.mark.reliability("R12")
 async def test_a_burst_of_requests_keeps_its_order_and_yields_to_the_event_loop() -> None:
-    factory, heard, turns = ProtocolFactory(max_pieces_per_turn=2), [], []
+    factory, processed, turns = ProtocolFactory(max_pieces_per_turn=2), [], []
 
     class Connection:
         loop = asyncio.get_running_loop()
-        process = staticmethod(heard.append)
+        process = staticmethod(processed.append)
 
     for number in range(20):
         if factory.admit(Connection, number):  # type: ignore[arg-type]
-            heard.append(number)
+            processed.append(number)
         if number >= 10:
             await asyncio.sleep(0)
-            turns.append(len(heard))
+            turns.append(len(processed))
     await asyncio.sleep(0.05)
-    assert heard == [*range(20)]
+    assert processed == [*range(20)]
     assert max(later - before for before, later in pairwise(turns)) == 2
 
 
 async def test_the_server_answers_after_clients_hang_up_during_a_burst(port: int) -> None:
     for _ in range(6 * MAX_PIECES):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(GOOD)
+        writer.write(HEALTH_REQUEST)
         writer.transport.abort()
-    assert (await answer_to(port, GOOD)).startswith(b"HTTP/1.1 200")
+    assert (await answer_to(port, HEALTH_REQUEST)).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.reliability("R12")
 async def test_an_idle_connection_keeps_no_object_of_its_last_request(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(3):
-        writer.write(GOOD.replace(b"Connection: close\r\n", b""))
+        writer.write(HEALTH_REQUEST.replace(b"Connection: close\r\n", b""))
         assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
     await asyncio.sleep(0.05)
     gc.collect()
@@ -244,7 +246,7 @@ async def test_a_client_that_resumes_reading_does_not_resume_other_connections()
         await asyncio.wait_for(slower.drain(), 0.01)
 
 
-def answering(size: int = LARGE, seconds: float = 0.0) -> Starlette:
+def make_responder(size: int = LARGE, seconds: float = 0.0) -> Starlette:
     """Returns an application that answers with `size` bytes after `seconds`."""
 
     async def show(request: Request) -> Response:
@@ -261,22 +263,24 @@ def answering(size: int = LARGE, seconds: float = 0.0) -> Starlette:
     return asgi_app
 
 
-ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-LAST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+GET_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-async def ask(server: uvicorn.Server, requests: bytes, room: int = 4096) -> socket.socket:
-    """Connects with a receive buffer of `room` bytes and sends requests without reading answers."""
-    wire = socket.socket()
-    wire.setblocking(False)
-    wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+async def send_requests(
+    server: uvicorn.Server, requests: bytes, buffer_bytes: int = 4096
+) -> socket.socket:
+    """Connects with a receive buffer of `buffer_bytes`, sends requests and reads no response."""
+    client_socket = socket.socket()
+    client_socket.setblocking(False)
+    client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     loop = asyncio.get_running_loop()
-    await loop.sock_connect(wire, ("127.0.0.1", port_of(server)))
-    await loop.sock_sendall(wire, requests)
-    return wire
+    await loop.sock_connect(client_socket, ("127.0.0.1", port_of(server)))
+    await loop.sock_sendall(client_socket, requests)
+    return client_socket
 
 
-async def stay(server: uvicorn.Server, longest: float) -> float:
+async def wait_until_disconnected(server: uvicorn.Server, longest: float) -> float:
     """Returns the seconds until the server has no connection left, at most about `longest`."""
     began = time.monotonic()
     while server.server_state.connections and time.monotonic() - began < longest:  # noqa: ASYNC110
@@ -284,21 +288,25 @@ async def stay(server: uvicorn.Server, longest: float) -> float:
     return time.monotonic() - began
 
 
-IMPATIENT = {"headers_timeout": 0.3, "read_timeout": READ_TIMEOUT}
+SHORT_TIMEOUTS = {"headers_timeout": 0.3, "read_timeout": READ_TIMEOUT}
 
 
 @pytest.mark.alone
 @pytest.mark.reliability("R09")
-@pytest.mark.parametrize("requests", [ASK, LAST, ASK * 20], ids=["one", "the last", "many"])
+@pytest.mark.parametrize(
+    "requests", [GET_REQUEST, LAST_REQUEST, GET_REQUEST * 20], ids=["one", "the last", "many"]
+)
 def test_a_client_that_does_not_read_is_disconnected_without_a_log_line(
     requests: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
-        async with served(answering(), ProtocolFactory(**IMPATIENT)) as server:
-            with await ask(server, requests) as wire:
-                assert READ_TIMEOUT - 0.1 < await stay(server, 3) < 3 * READ_TIMEOUT
+        async with served(make_responder(), ProtocolFactory(**SHORT_TIMEOUTS)) as server:
+            with await send_requests(server, requests) as client_socket:
+                assert (
+                    READ_TIMEOUT - 0.1 < await wait_until_disconnected(server, 3) < 3 * READ_TIMEOUT
+                )
                 with pytest.raises(ConnectionError):
-                    while await asyncio.get_running_loop().sock_recv(wire, 65536):
+                    while await asyncio.get_running_loop().sock_recv(client_socket, 65536):
                         pass
                 assert server.server_state.tasks == set()
 
@@ -314,10 +322,10 @@ def test_a_client_that_reads_slowly_and_steadily_gets_everything(
     async def scenario() -> None:
         loop, read, began = asyncio.get_running_loop(), b"", time.monotonic()
         async with served(
-            answering(), ProtocolFactory(headers_timeout=0.3, read_timeout=READ_TIMEOUT / 2)
+            make_responder(), ProtocolFactory(headers_timeout=0.3, read_timeout=READ_TIMEOUT / 2)
         ) as server:
-            with await ask(server, LAST, room=10_000) as wire:
-                while part := await loop.sock_recv(wire, 5000):
+            with await send_requests(server, LAST_REQUEST, buffer_bytes=10_000) as client_socket:
+                while part := await loop.sock_recv(client_socket, 5000):
                     read += part
                     await asyncio.sleep(0.02)
         assert (read.count(b"HTTP/1.1 200"), read.count(b"\0")) == (1, LARGE)
@@ -334,13 +342,13 @@ def test_a_client_that_does_not_read_does_not_delay_the_shutdown(
 ) -> None:
     async def scenario() -> None:
         async with served(
-            answering(), ProtocolFactory(headers_timeout=0.3, shutdown_timeout=READ_TIMEOUT)
+            make_responder(), ProtocolFactory(headers_timeout=0.3, shutdown_timeout=READ_TIMEOUT)
         ) as server:
-            wire = await ask(server, ASK * 20)
-            assert await stay(server, READ_TIMEOUT) >= READ_TIMEOUT
+            client_socket = await send_requests(server, GET_REQUEST * 20)
+            assert await wait_until_disconnected(server, READ_TIMEOUT) >= READ_TIMEOUT
             began = time.monotonic()
         assert time.monotonic() - began < 3 * READ_TIMEOUT
-        wire.close()
+        client_socket.close()
 
     uvloop.run(scenario())
     assert caplog.records == []
@@ -352,12 +360,14 @@ def test_a_client_that_pipelines_requests_and_hangs_up_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario() -> None:
-        async with served(answering(10, seconds=0.1), ProtocolFactory(**IMPATIENT)) as server:
-            wire = await ask(server, ASK * 20)
+        async with served(
+            make_responder(10, seconds=0.1), ProtocolFactory(**SHORT_TIMEOUTS)
+        ) as server:
+            client_socket = await send_requests(server, GET_REQUEST * 20)
             await asyncio.sleep(0.15)  # The second request is in progress by then.
-            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
-            wire.close()
-            assert await stay(server, 3) < 3
+            client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+            client_socket.close()
+            assert await wait_until_disconnected(server, 3) < 3
             await asyncio.sleep(0.2)
             assert server.server_state.tasks == set()
 
@@ -374,20 +384,22 @@ def count_requests() -> int:
 @pytest.mark.alone
 @pytest.mark.reliability("R09")
 async def test_a_client_that_pipelines_hundreds_of_requests_is_disconnected() -> None:
-    async with served(answering(), ProtocolFactory(**IMPATIENT)) as server:
-        with await ask(server, ASK * 10 * MAX_PIPELINED_REQUESTS):
+    async with served(make_responder(), ProtocolFactory(**SHORT_TIMEOUTS)) as server:
+        with await send_requests(server, GET_REQUEST * 10 * MAX_PIPELINED_REQUESTS):
             await asyncio.sleep(0.1)
             assert count_requests() <= MAX_PIPELINED_REQUESTS + 1
-            assert await stay(server, 3) < 3
+            assert await wait_until_disconnected(server, 3) < 3
 
 
 @pytest.mark.reliability("R09")
 async def test_no_more_requests_are_read_while_pipelined_ones_wait() -> None:
-    async with served(answering(10, seconds=0.05), ProtocolFactory(**IMPATIENT)) as server:
-        with await ask(server, ASK * 10) as wire:
+    async with served(
+        make_responder(10, seconds=0.05), ProtocolFactory(**SHORT_TIMEOUTS)
+    ) as server:
+        with await send_requests(server, GET_REQUEST * 10) as client_socket:
             for _ in range(5):
                 await asyncio.sleep(0.05)
-                await asyncio.get_running_loop().sock_sendall(wire, ASK * 10)
+                await asyncio.get_running_loop().sock_sendall(client_socket, GET_REQUEST * 10)
             assert 0 < count_requests() <= 10
 
 
@@ -412,8 +424,8 @@ async def test_a_trailer_is_not_used_as_a_header(make_app: Callable, anonymous: 
         request = post_in_chunks(b"X-Forwarded-For: 203.0.113.66\r\nCookie: session=x\r\n")
         answer = await answer_to(port_of(server), request)
     assert answer.startswith(b"HTTP/1.1 303")
-    addresses = await app.rows("SELECT address FROM sessions ORDER BY created_at DESC, id")
-    assert ("203.0.113.66",) not in addresses
+    ip_addresses = await app.rows("SELECT address FROM sessions ORDER BY created_at DESC, id")
+    assert ("203.0.113.66",) not in ip_addresses
 
 
 @pytest.mark.asvs("S83", "S84")

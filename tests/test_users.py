@@ -10,7 +10,7 @@ PHONE = "+49 30 555-0123"
 EMAIL = "bob@example.com"
 # The fields are the viewer of Bob's page, the team of the viewer, the team of Bob, and whether the
 # viewer sees Bob's email and phone.
-SIGHTS = [
+VISIBILITY = [
     ("Bob", "Harbour", "Harbour", (True, True)),
     ("Alice", "Harbour", "Harbour", (False, True)),
     ("Alice", "Airport", "Harbour", (False, False)),
@@ -29,17 +29,17 @@ def passwords(cheap: Passwords) -> Passwords:
 
 
 @pytest.fixture
-async def people(app: TestApp, alice: Browser, bob: Browser, ada: Browser) -> dict[str, Browser]:
+async def browsers(app: TestApp, alice: Browser, bob: Browser, ada: Browser) -> dict[str, Browser]:
     """Returns the browsers by name. Bob has a phone number."""
     await bob.post("/account", {"phone": PHONE})
     return {user.name: user for user in (alice, bob, ada)}
 
 
-async def put_in_team(app: TestApp, people: dict[str, Browser], name: str, team: str) -> None:
+async def put_in_team(app: TestApp, browsers: dict[str, Browser], name: str, team: str) -> None:
     """Changes the team of a user by a request of the administrator."""
     ((user_id,),) = await app.rows(f"SELECT id FROM users WHERE name = '{name}'")
     assert (
-        await people["Ada"].post(f"/admin/users/{user_id}/team", {"team": team})
+        await browsers["Ada"].post(f"/admin/users/{user_id}/team", {"team": team})
     ).status_code == 303
 
 
@@ -51,31 +51,31 @@ def facts(page: Element) -> dict[str, str]:
 @pytest.mark.guide("D22", "D23", "D25", "D33", "D4", "T2", "T12")
 @pytest.mark.asvs("S88")
 async def test_email_and_phone_are_shown_only_to_permitted_viewers(
-    app: TestApp, people: dict
+    app: TestApp, browsers: dict
 ) -> None:
-    for looks, own_team, bobs_team, sees in SIGHTS:
-        await put_in_team(app, people, looks, own_team)
-        await put_in_team(app, people, "Bob", bobs_team)
-        viewer = people[looks]
+    for viewer_name, own_team, bobs_team, visible in VISIBILITY:
+        await put_in_team(app, browsers, viewer_name, own_team)
+        await put_in_team(app, browsers, "Bob", bobs_team)
+        viewer = browsers[viewer_name]
         page, fragment = await viewer.get("/users/bob"), await viewer.get_fragment("/users/bob")
         json = await viewer.get("/api/users/bob")
         for answer in (page, fragment, json):
             assert answer.status_code == 200
-            assert (EMAIL in answer.text, PHONE in answer.text) == sees, (
-                looks,
+            assert (EMAIL in answer.text, PHONE in answer.text) == visible, (
+                viewer_name,
                 own_team,
                 bobs_team,
             )
         assert (json.json()["email"], json.json()["phone"]) == (
-            EMAIL if sees[0] else None,
-            PHONE if sees[1] else None,
+            EMAIL if visible[0] else None,
+            PHONE if visible[1] else None,
         )
         assert facts(read(fragment)) == facts(read(page).one(id="main"))
 
 
 @pytest.mark.guide("D23", "D33")
-async def test_the_json_has_exactly_these_fields(people: dict) -> None:
-    answer = await people["Alice"].get("/api/users/bob")
+async def test_the_json_has_exactly_these_fields(browsers: dict) -> None:
+    answer = await browsers["Alice"].get("/api/users/bob")
     assert answer.headers["content-type"] == "application/json"
     assert answer.json() == {
         "name": "Bob",
@@ -88,18 +88,18 @@ async def test_the_json_has_exactly_these_fields(people: dict) -> None:
     }
 
 
-async def test_every_logged_in_user_sees_name_team_and_role(app: TestApp, people: dict) -> None:
-    await put_in_team(app, people, "Ada", "Harbour")
-    page = read(await people["Alice"].get("/users/ada"))
+async def test_every_logged_in_user_sees_name_team_and_role(app: TestApp, browsers: dict) -> None:
+    await put_in_team(app, browsers, "Ada", "Harbour")
+    page = read(await browsers["Alice"].get("/users/ada"))
     assert page.one(id="main").one("h1").text == "Ada"
     assert facts(page)["Team"] == "Harbour"
     assert "Administrator. Member since 24 November 2026." in page.one(id="main").text
 
 
-async def test_a_missing_value_is_distinguished_from_a_hidden_one(people: dict) -> None:
-    ada = people["Ada"]
+async def test_a_missing_value_is_distinguished_from_a_hidden_one(browsers: dict) -> None:
+    ada = browsers["Ada"]
     assert facts(read(await ada.get("/users/alice")))["Phone"] == "Not given"
-    assert facts(read(await people["Bob"].get("/users/alice"))) == {
+    assert facts(read(await browsers["Bob"].get("/users/alice"))) == {
         "Team": "None yet",
         "Phone": "Only their team and administrators see this",
         "Email": "Only Alice and administrators see this",
@@ -107,47 +107,47 @@ async def test_a_missing_value_is_distinguished_from_a_hidden_one(people: dict) 
     assert (await ada.get("/api/users/alice")).json()["phone"] == ""
 
 
-async def test_a_team_change_applies_to_the_next_request(app: TestApp, people: dict) -> None:
+async def test_a_team_change_applies_to_the_next_request(app: TestApp, browsers: dict) -> None:
     for name in ("Alice", "Bob"):
-        await put_in_team(app, people, name, "Harbour")
-    assert PHONE in (await people["Alice"].get("/users/bob")).text
-    await put_in_team(app, people, "Alice", "")
-    assert PHONE not in (await people["Alice"].get("/users/bob")).text
+        await put_in_team(app, browsers, name, "Harbour")
+    assert PHONE in (await browsers["Alice"].get("/users/bob")).text
+    await put_in_team(app, browsers, "Alice", "")
+    assert PHONE not in (await browsers["Alice"].get("/users/bob")).text
 
 
 @pytest.mark.guide("D2")
 @pytest.mark.asvs("S37")
-async def test_the_role_in_the_cookie_gives_no_access(app: TestApp, people: dict) -> None:
+async def test_the_role_in_the_cookie_gives_no_access(app: TestApp, browsers: dict) -> None:
     await app.create("Grace", "admin")
-    await app.change_role(people["Ada"], "user")
-    answer = await people["Ada"].get("/api/users/bob")
+    await app.change_role(browsers["Ada"], "user")
+    answer = await browsers["Ada"].get("/api/users/bob")
     assert (answer.json()["email"], answer.json()["phone"]) == (None, None)
 
 
 async def test_a_users_page_links_to_the_account_or_the_user_list(
-    people: dict,
+    browsers: dict,
 ) -> None:
     links = {
         name: [
             path_of(link.attrs["href"])
             for link in read(await user.get("/users/bob")).one(id="main").all("a")
         ]
-        for name, user in people.items()
+        for name, user in browsers.items()
     }
     assert links == {"Bob": ["/account"], "Alice": [], "Ada": ["/admin/users"]}
 
 
 @pytest.mark.asvs("S05", "S85")
-async def test_an_unknown_slug_is_answered_with_404(people: dict) -> None:
+async def test_an_unknown_slug_is_answered_with_404(browsers: dict) -> None:
     for slug in ("nobody", "BOB", "bob%00", "%00", "bob%20", "%27%20OR%201=1", "%ff", "b" * 3000):
         for name in ("Alice", "Ada"):
             for headers in ({}, HTMX):
-                answer = await people[name].get(f"/users/{slug}", **headers)
+                answer = await browsers[name].get(f"/users/{slug}", **headers)
                 assert (answer.status_code, "Page not found" in answer.text) == (
                     404,
                     True,
                 ), slug
-                json = await people[name].get(f"/api/users/{slug}", **headers)
+                json = await browsers[name].get(f"/api/users/{slug}", **headers)
                 assert (json.status_code, json.headers["content-type"]) == (
                     404,
                     "application/problem+json",
@@ -157,7 +157,7 @@ async def test_an_unknown_slug_is_answered_with_404(people: dict) -> None:
 
 @pytest.mark.guide("D32", "D28")
 async def test_every_page_shows_the_users_name_except_pages_without_user_data(
-    people: dict,
+    browsers: dict,
 ) -> None:
     for name in ("Bob", "Ada"):
         for path in (
@@ -168,13 +168,13 @@ async def test_every_page_shows_the_users_name_except_pages_without_user_data(
             "/nowhere",
             *["/admin/users"] * (name == "Ada"),
         ):
-            bar = read(await people[name].get(path)).one(id="nav").one(id="me")
-            assert bar.text.split("Log out")[0].strip() == (
+            navigation = read(await browsers[name].get(path)).one(id="nav").one(id="me")
+            assert navigation.text.split("Log out")[0].strip() == (
                 "Your account" if path == "/nowhere" else name
             ), path
-        bar = read(await people[name].get("/handbook")).one(id="nav").one(id="me")
-        assert bar.one("a").text == "Your account"
-    session = (await people["Bob"].get("/api/session")).json()["user"]
+        navigation = read(await browsers[name].get("/handbook")).one(id="nav").one(id="me")
+        assert navigation.one("a").text == "Your account"
+    session = (await browsers["Bob"].get("/api/session")).json()["user"]
     assert {**session, "id": ""} == {"id": "", "name": "Bob", "role": "user", "slug": "bob"}
 
 
@@ -191,10 +191,10 @@ MARKUP = [
 
 @pytest.mark.guide("D35")
 @pytest.mark.asvs("S33")
-async def test_markup_in_user_data_is_shown_as_text(app: TestApp, people: dict) -> None:
-    bob, ada = people["Bob"], people["Ada"]
+async def test_markup_in_user_data_is_shown_as_text(app: TestApp, browsers: dict) -> None:
+    bob, ada = browsers["Bob"], browsers["Ada"]
     ((bobs_id,),) = await app.rows("SELECT id FROM users WHERE name = 'Bob'")
-    places = [
+    pages_to_check = [
         (bob, "/account"),
         (bob, "/users/bob"),
         (ada, "/users/bob"),
@@ -205,9 +205,9 @@ async def test_markup_in_user_data_is_shown_as_text(app: TestApp, people: dict) 
         assert (await bob.post("/account", {"name": text, "phone": text})).status_code == 303
         assert (await ada.post(f"/admin/users/{bobs_id}/team", {"team": text})).status_code == 303
         return [
-            read(await ask(user, path))
-            for user, path in places
-            for ask in (Browser.get, Browser.get_fragment)
+            read(await send(user, path))
+            for user, path in pages_to_check
+            for send in (Browser.get, Browser.get_fragment)
         ]
 
     shapes = [page.shape for page in await write("Bob")]
@@ -217,8 +217,8 @@ async def test_markup_in_user_data_is_shown_as_text(app: TestApp, people: dict) 
         assert all(text in [found.text for found in page.all("bdi")] for page in pages[2:])
 
 
-async def test_a_former_slug_is_answered_with_404(people: dict) -> None:
-    await people["Bob"].post("/account", {"slug": "robert"})
+async def test_a_former_slug_is_answered_with_404(browsers: dict) -> None:
+    await browsers["Bob"].post("/account", {"slug": "robert"})
     assert [
-        (await people["Alice"].get(f"/users/{slug}")).status_code for slug in ("bob", "robert")
+        (await browsers["Alice"].get(f"/users/{slug}")).status_code for slug in ("bob", "robert")
     ] == [404, 200]

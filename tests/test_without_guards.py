@@ -50,35 +50,35 @@ def unguarded(app: TestApp) -> TestApp:
     return replace(app, asgi_app=asgi_app)
 
 
-def rows_for(*kinds: RouteAccess) -> Iterator[tuple[str, AppRoute]]:
-    for row in routes:
-        if row.access in kinds:
-            for method in row.endpoints:
-                yield method, row
+def routes_with(*accesses: RouteAccess) -> Iterator[tuple[str, AppRoute]]:
+    for route in routes:
+        if route.access in accesses:
+            for method in route.endpoints:
+                yield method, route
 
 
-async def address(app: TestApp, row: AppRoute) -> str:
+async def path_for_alice(app: TestApp, route: AppRoute) -> str:
     """Returns the route's URL path with the ids of Alice in it."""
     ((user_id, device),) = await app.rows(
         "SELECT user_id, sessions.id FROM sessions JOIN users ON users.id = user_id WHERE name = 'Alice'"
     )
-    place = {
+    parameters = {
         "slug": "alice",
         "field": "name",
-        "id": device if row.path.startswith("/devices") else user_id,
+        "id": device if route.path.startswith("/devices") else user_id,
     }
-    return re.sub(r"{(\w+)}", lambda match: place[match[1]], row.path)
+    return re.sub(r"{(\w+)}", lambda match: parameters[match[1]], route.path)
 
 
-async def everything(app: TestApp) -> list[list[tuple]]:
+async def all_rows(app: TestApp) -> list[list[tuple]]:
     return [await app.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
 
 
 async def open_without_guards(app: TestApp, user: Browser) -> Browser:
     """Returns a browser of the same user for the application without guards."""
-    visitor = await unguarded(app).browser(user.name, user.email)
-    visitor.cookie = user.cookie
-    return visitor
+    browser = await unguarded(app).browser(user.name, user.email)
+    browser.cookie = user.cookie
+    return browser
 
 
 @pytest.fixture
@@ -90,44 +90,44 @@ async def revoked(app: TestApp, alice: Browser) -> Browser:
     await alice.post("/account", {"phone": "+49 30 canary"})
     await app.change("UPDATE users SET team = 'Canary Team' WHERE name = 'Alice'")
     bobby = await app.sign_up_user("Bobby")
-    thief = await app.attacker_with_cookie_of(bobby)
+    attacker = await app.attacker_with_cookie_of(bobby)
     await bobby.post("/logout")
-    return thief
+    return attacker
 
 
 async def test_the_application_without_guards_has_no_guard(app: TestApp) -> None:
-    assert all(not isinstance(row.app, Guard) for row in unguarded(app).asgi_app.router.routes)
-    assert all(isinstance(row.app, Guard) for row in app.asgi_app.router.routes)
+    assert all(not isinstance(route.app, Guard) for route in unguarded(app).asgi_app.router.routes)
+    assert all(isinstance(route.app, Guard) for route in app.asgi_app.router.routes)
 
 
 @pytest.mark.guide("D12", "D16", "D29", "T1", "T14")
 @pytest.mark.asvs("S01", "S04")
-@pytest.mark.parametrize("who", ["anonymous", "revoked"])
+@pytest.mark.parametrize("caller", ["anonymous", "revoked"])
 async def test_without_guards_only_a_live_session_gives_access(
-    app: TestApp, revoked: Browser, who: str
+    app: TestApp, revoked: Browser, caller: str
 ) -> None:
-    visitor = await open_without_guards(app, revoked)
-    cookie = revoked.cookie if who == "revoked" else None
-    before = await everything(app)
-    for method, row in rows_for(RouteAccess.MEMBERS, RouteAccess.ADMINS):
-        path = await address(app, row)
+    browser = await open_without_guards(app, revoked)
+    cookie = revoked.cookie if caller == "revoked" else None
+    before = await all_rows(app)
+    for method, route in routes_with(RouteAccess.MEMBERS, RouteAccess.ADMINS):
+        path = await path_for_alice(app, route)
         for headers in ({}, HTMX):
-            visitor.cookie = cookie
-            answer = await visitor.ask(
+            browser.cookie = cookie
+            answer = await browser.request(
                 method, path, FIELDS if method == "POST" else None, **headers
             )
             if path == "/handbook":
                 assert answer.status_code == 200
             else:
-                assert is_turned_away(answer, path), (method, path)
-                assert bool(set_cookie_of(answer)) == (who == "revoked")
+                assert is_denied(answer, path), (method, path)
+                assert bool(set_cookie_of(answer)) == (caller == "revoked")
             assert not [
                 canary for canary in CANARIES if canary in str(answer.headers) + answer.text
             ], path
-    assert await everything(app) == before
+    assert await all_rows(app) == before
 
 
-def is_turned_away(answer: httpx.Response, path: str) -> bool:
+def is_denied(answer: httpx.Response, path: str) -> bool:
     target = answer.headers.get("location") or answer.headers.get("hx-redirect")
     if path.startswith("/api/"):
         return (answer.status_code, target) == (401, None)
@@ -139,19 +139,19 @@ def is_turned_away(answer: httpx.Response, path: str) -> bool:
 async def test_without_guards_a_user_has_no_access_to_administration(
     app: TestApp, revoked: Browser, bob: Browser
 ) -> None:
-    visitor, before = await open_without_guards(app, bob), await everything(app)
-    for method, row in rows_for(RouteAccess.ADMINS):
-        path = await address(app, row)
+    browser, before = await open_without_guards(app, bob), await all_rows(app)
+    for method, route in routes_with(RouteAccess.ADMINS):
+        path = await path_for_alice(app, route)
         for headers in ({}, HTMX):
-            answer = await visitor.ask(
+            answer = await browser.request(
                 method, path, FIELDS if method == "POST" else None, **headers
             )
             assert answer.status_code == 403, path
             assert not [
                 canary for canary in CANARIES if canary in str(answer.headers) + answer.text
             ], path
-    assert await everything(app) == before
-    assert await visitor.is_logged_in()
+    assert await all_rows(app) == before
+    assert await browser.is_logged_in()
 
 
 @pytest.mark.guide("D12")
@@ -163,40 +163,40 @@ async def test_without_guards_permitted_users_still_have_access(
         (bob, ["/dashboard", "/devices", "/account"]),
         (ada, ["/admin/users", "/api/admin/users"]),
     ):
-        visitor = await open_without_guards(app, user)
-        assert [(await visitor.get(page)).status_code for page in pages] == [200] * len(pages)
+        browser = await open_without_guards(app, user)
+        assert [(await browser.get(page)).status_code for page in pages] == [200] * len(pages)
 
 
 @pytest.mark.guide("D6", "D12")
 async def test_without_guards_only_the_handbook_is_public_and_has_no_user_data(
     app: TestApp, revoked: Browser
 ) -> None:
-    visitor = await open_without_guards(app, revoked)
-    visitor.cookie, opened, before = None, {}, app.statements
-    for method, row in rows_for(RouteAccess.MEMBERS, RouteAccess.ADMINS):
-        answer = await visitor.ask(method, re.sub(r"{\w+}", "name", row.path))
-        opened |= {row.path: answer} if answer.status_code == 200 else {}
-    assert [*opened] == ["/handbook"]
+    browser = await open_without_guards(app, revoked)
+    browser.cookie, public, before = None, {}, app.statements
+    for method, route in routes_with(RouteAccess.MEMBERS, RouteAccess.ADMINS):
+        answer = await browser.request(method, re.sub(r"{\w+}", "name", route.path))
+        public |= {route.path: answer} if answer.status_code == 200 else {}
+    assert [*public] == ["/handbook"]
     assert app.statements == before
-    revoked_sees = (await revoked.get("/handbook")).text
-    assert not [canary for canary in CANARIES if canary in opened["/handbook"].text + revoked_sees]
+    revoked_text = (await revoked.get("/handbook")).text
+    assert not [canary for canary in CANARIES if canary in public["/handbook"].text + revoked_text]
 
 
-class Untouchable:
+class FailingDatabase:
     """Raises an error at every access and records it."""
 
     def __init__(self) -> None:
-        self.touched: list[str] = []
+        self.accesses: list[str] = []
 
     def __getattr__(self, name: str) -> NoReturn:
-        self.touched.append(name)
-        raise AssertionError(f"the guard asked the database: {name}")
+        self.accesses.append(name)
+        raise AssertionError(f"the guard accessed the database: {name}")
 
 
 @pytest.fixture
 def without_database(app: TestApp) -> TestApp:
     """Returns the same application on a database that raises an error at every access."""
-    database: Any = Untouchable()
+    database: Any = FailingDatabase()
     store = replace(app.store, database=database)
     return replace(app, asgi_app=create_app(app.settings, store, app.clock), store=store)
 
@@ -206,14 +206,14 @@ async def test_guards_redirect_anonymous_users_to_login_without_a_database(
     app: TestApp, revoked: Browser, without_database: TestApp
 ) -> None:
     anonymous = await without_database.browser("Charlie")
-    for method, row in rows_for(RouteAccess.MEMBERS, RouteAccess.ADMINS):
-        path = await address(app, row)
+    for method, route in routes_with(RouteAccess.MEMBERS, RouteAccess.ADMINS):
+        path = await path_for_alice(app, route)
         for headers in ({}, HTMX):
-            answer = await anonymous.ask(
+            answer = await anonymous.request(
                 method, path, FIELDS if method == "POST" else None, **headers
             )
-            assert is_turned_away(answer, path), path
-    assert without_database.store.database.touched == []
+            assert is_denied(answer, path), path
+    assert without_database.store.database.accesses == []
 
 
 @pytest.mark.guide("D1", "D5", "D7", "D10")
@@ -222,23 +222,23 @@ async def test_guards_redirect_users_to_the_dashboard_without_a_database(
 ) -> None:
     user = await without_database.browser("Bob")
     user.cookie = bob.cookie
-    for method, row in rows_for(RouteAccess.GUESTS):
-        path = row.path.replace("{field}", "name")
+    for method, route in routes_with(RouteAccess.GUESTS):
+        path = route.path.replace("{field}", "name")
         page, fragment = (
-            await user.ask(method, path, FIELDS),
-            await user.ask(method, path, FIELDS, **HTMX),
+            await user.request(method, path, FIELDS),
+            await user.request(method, path, FIELDS, **HTMX),
         )
         if method == "GET":
             assert (page.status_code, page.headers["location"]) == (303, "/dashboard")
             assert (fragment.status_code, fragment.headers["hx-redirect"]) == (204, "/dashboard")
-            assert without_database.store.database.touched == []
+            assert without_database.store.database.accesses == []
         else:
             assert [(answer.status_code, set_cookie_of(answer)) for answer in (page, fragment)] == [
                 (500, {})
             ] * 2
-            without_database.store.database.touched.clear()
+            without_database.store.database.accesses.clear()
     assert (await user.get("/handbook")).status_code == 200
-    assert without_database.store.database.touched == []
+    assert without_database.store.database.accesses == []
 
 
 @pytest.mark.asvs("S39")
@@ -251,5 +251,5 @@ async def test_without_a_database_no_user_data_is_shown_and_no_user_logged_out(
     for path in ("/dashboard", "/users/bob", "/admin/users", "/api/session"):
         answer = await user.get(path)
         assert (answer.status_code, set_cookie_of(answer), "Bob" in answer.text) == (500, {}, False)
-    assert without_database.store.database.touched != []
+    assert without_database.store.database.accesses != []
     assert await bob.is_logged_in()

@@ -33,7 +33,7 @@ FLAGS = [
 REPORT_VIOLATIONS = (
     "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective))"
 )
-ALLOWED = (
+ALLOWED_MESSAGES = (
     # Chromium reports every 4xx and 5xx response this way.
     "Failed to load resource: the server responded with a status of",
     "Autofocus processing was blocked",
@@ -66,7 +66,7 @@ class BrowserUser:
     another_browser: Callable[..., Page] = field(repr=False)
     password: str = PASSWORD
 
-    def elsewhere(self, **options: object) -> "BrowserUser":
+    def in_second_browser(self, **options: object) -> "BrowserUser":
         """Returns the same user, logged in at a second browser."""
         user = replace(self, page=self.another_browser(**options))
         user.log_in()
@@ -85,21 +85,23 @@ class BrowserUser:
         assert answer.status == 303, answer.text()
 
 
-class Complaints(list[str]):
+class PageErrors(list[str]):
     """Errors and warnings that pages logged, and requests that they sent to other origins."""
 
     def watch(self, context: BrowserContext, url: str) -> None:
         context.add_init_script(REPORT_VIOLATIONS)
-        context.on("console", lambda said: self._hear(said.type, said.text))
-        context.on("weberror", lambda said: self.append(f"uncaught: {said.error}"))
+        context.on("console", lambda message: self._record_message(message.type, message.text))
+        context.on("weberror", lambda message: self.append(f"uncaught: {message.error}"))
         context.on(
             "request",
-            lambda sent: sent.url.startswith((url, "blob:")) or self.append(f"asked {sent.url}"),
+            lambda request: (
+                request.url.startswith((url, "blob:")) or self.append(f"requested {request.url}")
+            ),
         )
 
-    def _hear(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning", "assert") and not text.startswith(ALLOWED):
-            self.append(f"{kind}: {text}")
+    def _record_message(self, level: str, text: str) -> None:
+        if level in ("error", "warning", "assert") and not text.startswith(ALLOWED_MESSAGES):
+            self.append(f"{level}: {text}")
 
 
 @pytest.fixture(scope="package")
@@ -130,7 +132,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 @pytest.fixture
-def away(tmp_path: Path) -> Iterator[Live]:
+def unavailable(tmp_path: Path) -> Iterator[Live]:
     """Serves an application whose database cannot be opened."""
     (tmp_path / "latchkey.db").mkdir()
     with serve(tmp_path / "latchkey.db", SECRET) as live:
@@ -138,37 +140,37 @@ def away(tmp_path: Path) -> Iterator[Live]:
 
 
 @pytest.fixture
-def forgiven() -> list[str]:
+def expected_errors() -> list[str]:
     """Returns the beginnings of the log lines that the test causes on purpose."""
     return []
 
 
 @contextmanager
 def opened_pages(
-    chromium: Browser, live: Live, forgiven: Sequence[str] = ()
+    chromium: Browser, live: Live, expected_errors: Sequence[str] = ()
 ) -> Iterator[Callable[..., Page]]:
     """Yields a function that opens a page in a new browser context with the given options.
 
     `by` is another Chromium and `of` is another application. Fails if a page logged an error.
     """
     contexts: list[BrowserContext] = []
-    complaints = Complaints()
+    page_errors = PageErrors()
 
     def opened(by: Browser = chromium, of: Live = live, **options: object) -> Page:
         context = by.new_context(base_url=of.url, locale="en-GB", **options)
         context.set_default_timeout(EXPECT_TIMEOUT_MS)
-        complaints.watch(context, of.url)
+        page_errors.watch(context, of.url)
         contexts.append(context)
         return context.new_page()
 
     yield opened
     for context in contexts:
         context.close()
-    live.trouble.orders.clear()
-    assert [line for line in complaints if not line.startswith(tuple(forgiven))] == []
+    live.faults.pending.clear()
+    assert [line for line in page_errors if not line.startswith(tuple(expected_errors))] == []
 
 
-def new_person(
+def new_user(
     open_page: Callable[..., Page],
     live: Live,
     name: str,
@@ -177,7 +179,10 @@ def new_person(
     admin: bool = False,
     **options: object,
 ) -> BrowserUser:
-    """Returns a user; a `signed_up` has signed up, and an `admin` was created and has logged in."""
+    """Returns a user with a new email.
+
+    `signed_up` signs the user up, and `admin` creates an administrator and logs in.
+    """
     email = f"{name.split()[0].lower()}.{next(_numbers)}@example.com"
     user = BrowserUser(name, email, open_page(**options), live, open_page)
     if admin:
@@ -189,14 +194,16 @@ def new_person(
 
 
 @pytest.fixture
-def open_page(chromium: Browser, live: Live, forgiven: list[str]) -> Iterator[Callable[..., Page]]:
-    with opened_pages(chromium, live, forgiven) as open_page:
+def open_page(
+    chromium: Browser, live: Live, expected_errors: list[str]
+) -> Iterator[Callable[..., Page]]:
+    with opened_pages(chromium, live, expected_errors) as open_page:
         yield open_page
 
 
 @pytest.fixture
 def make_user(open_page: Callable[..., Page], live: Live) -> Callable[..., BrowserUser]:
-    return partial(new_person, open_page, live)
+    return partial(new_user, open_page, live)
 
 
 @pytest.fixture

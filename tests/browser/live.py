@@ -24,70 +24,73 @@ from tests.processes import free_port
 from web.app import create_app, open_store
 from web.settings.settings import read_settings
 
-Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
+Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 @dataclass
-class Trouble:
+class FaultInjection:
     """ASGI middleware that delays or replaces the responses to chosen requests."""
 
     app: ASGIApp
-    orders: list[dict[str, Any]] = field(default_factory=list)
-    answered: list[str] = field(default_factory=list)
+    pending: list[dict[str, Any]] = field(default_factory=list)
+    completed: list[str] = field(default_factory=list)
 
-    def order(self, path: str, *, times: int = 1, **what: Any) -> None:
+    def inject(self, path: str, *, times: int = 1, **changes: Any) -> None:
         """Changes the next `times` requests to a path, which are POST requests unless `method`
         differs.
 
         `before` and `after` are delays in seconds. `until` is an event to wait for before the
         application runs. `status` replaces the response.
         """
-        self.orders += [
-            {"path": path, "method": "POST", "before": 0, "after": 0} | what for _ in range(times)
+        self.pending += [
+            {"path": path, "method": "POST", "before": 0, "after": 0} | changes
+            for _ in range(times)
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        order = self._take(scope) if scope["type"] == "http" else None
+        fault = self._take_fault(scope) if scope["type"] == "http" else None
         await (
-            self._spoil(order, scope, receive, send) if order else self.app(scope, receive, send)
+            self._respond_with_fault(fault, scope, receive, send)
+            if fault
+            else self.app(scope, receive, send)
         )
 
-    async def _spoil(
-        self, order: dict[str, Any], scope: Scope, receive: Receive, send: Send
+    async def _respond_with_fault(
+        self, fault: dict[str, Any], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        held: list[Message] = []
+        messages: list[Message] = []
 
-        async def hold(message: Message) -> None:
-            held.append(message)
+        async def collect(message: Message) -> None:
+            messages.append(message)
 
-        await asyncio.sleep(order["before"])
-        if until := order.get("until"):
+        await asyncio.sleep(fault["before"])
+        if until := fault.get("until"):
             await asyncio.to_thread(until.wait, 10)
-        await self._answer(order)(scope, receive, hold)
-        await asyncio.sleep(order["after"])
-        self.answered.append(order["path"])
-        for message in held:
+        await self._choose_handler(fault)(scope, receive, collect)
+        await asyncio.sleep(fault["after"])
+        self.completed.append(fault["path"])
+        for message in messages:
             await send(message)
 
-    def _take(self, scope: Scope) -> dict[str, Any] | None:
-        for order in self.orders:
-            if (order["method"], order["path"]) == (scope["method"], scope["path"]):
-                self.orders.remove(order)
-                return order
+    def _take_fault(self, scope: Scope) -> dict[str, Any] | None:
+        for fault in self.pending:
+            if (fault["method"], fault["path"]) == (scope["method"], scope["path"]):
+                self.pending.remove(fault)
+                return fault
         return None
 
-    def _answer(self, order: dict[str, Any]) -> Answer | ASGIApp:
-        if "status" not in order:
+    def _choose_handler(self, fault: dict[str, Any]) -> Handler | ASGIApp:
+        if "status" not in fault:
             return self.app
 
-        async def bare(scope: Scope, receive: Receive, send: Send) -> None:
-            headers = [(b"content-type", b"text/html"), *order.get("headers", [])]
+        async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+            headers = [(b"content-type", b"text/html"), *fault.get("headers", [])]
             await send(
-                {"type": "http.response.start", "status": order["status"], "headers": headers}
+                {"type": "http.response.start", "status": fault["status"], "headers": headers}
             )
             await send({"type": "http.response.body", "body": b"<h1>Bad proxy</h1>"})
 
-        return bare
+        return respond
 
 
 @dataclass
@@ -97,7 +100,7 @@ class Live:
     url: str
     database: Path
     store: Store
-    trouble: Trouble
+    faults: FaultInjection
     loop: asyncio.AbstractEventLoop
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -116,8 +119,8 @@ class Live:
         self.run(operator.set_user_role(Operator(self.store), email, role))
 
     def rows(self, sql: str) -> list[tuple]:
-        with closing(sqlite3.connect(self.database, isolation_level=None)) as another_program:
-            return another_program.execute(sql).fetchall()
+        with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
+            return connection.execute(sql).fetchall()
 
     def change(self, sql: str) -> None:
         """Changes the database through a connection of its own."""
@@ -149,7 +152,7 @@ class Live:
         self.change(f"DELETE FROM sessions WHERE user_id = '{self.id_of(email)}'")
 
     @contextmanager
-    def refusing_people(self) -> Iterator[None]:
+    def refusing_users(self) -> Iterator[None]:
         """Makes every insert into `users` fail inside the `with` block."""
         self.change(
             "CREATE TRIGGER nobody BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, 'nobody'); END"
@@ -180,23 +183,23 @@ def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
         data=database.parent,
     )
     store = open_store(settings, passwords=Passwords(memory_kib=8, passes=1))
-    trouble = Trouble(create_app(settings, store))
+    faults = FaultInjection(create_app(settings, store))
     server = uvicorn.Server(
-        uvicorn.Config(trouble, port=port, log_config=None, access_log=False, ws="none")
+        uvicorn.Config(faults, port=port, log_config=None, access_log=False, ws="none")
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()), daemon=True)
     thread.start()
     wait_until(lambda: server.started or not thread.is_alive())
     assert server.started, "the program did not start"
-    yield Live(url, database, store, trouble, loop)
+    yield Live(url, database, store, faults, loop)
     server.should_exit = True
     thread.join(5)
 
 
-def wait_until(true: Callable[[], object], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
     """Waits for a condition on the server; `expect` waits for conditions on a page."""
     end = time.monotonic() + seconds
-    while not true():
+    while not condition():
         assert time.monotonic() < end, f"not true within {seconds} seconds"
         time.sleep(0.02)

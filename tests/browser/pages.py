@@ -53,7 +53,7 @@ def refused_log_in(user: BrowserUser) -> None:
 
 def failed_sign_up(user: BrowserUser) -> None:
     """Makes the sign-up fail with a status that renders no form."""
-    user.live.trouble.order("/signup", status=500)
+    user.live.faults.inject("/signup", status=500)
     user.page.goto("/signup")
     fill_sign_up(user.page, "Charlie", "charlie.toast@example.com")
     submit(user.page)
@@ -88,7 +88,7 @@ def open_menu(user: BrowserUser) -> None:
     expect(user.page.locator("#users details[open] form").first).to_be_visible()
 
 
-def actions_of_one(user: BrowserUser) -> None:
+def open_user_page(user: BrowserUser) -> None:
     user.page.goto(f"/admin/users/{user.live.id_of(user.email)}")
 
 
@@ -127,7 +127,7 @@ def broken(live: Live) -> Iterator[None]:
         yield
 
 
-GUEST: dict[str, State] = {
+ANONYMOUS_STATES: dict[str, State] = {
     "front": partial(goto, path="/"),
     "sign-up, empty": partial(goto, path="/signup"),
     "sign-up, typing": typing,
@@ -138,7 +138,7 @@ GUEST: dict[str, State] = {
     "log-in, ended": partial(goto, path="/login?next=/devices&ended=1"),
     "404 for an anonymous user": partial(goto, path="/nowhere"),
 }
-MEMBER: dict[str, State] = {
+USER_STATES: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),
@@ -155,16 +155,16 @@ MEMBER: dict[str, State] = {
     "404": partial(goto, path="/users/nobody-at-all"),
     "500": unavailable,
 }
-ADMIN: dict[str, State] = {
+ADMIN_STATES: dict[str, State] = {
     "dashboard, admin": partial(goto, path="/dashboard"),
-    "people": partial(goto, path="/admin/users"),
-    "people, open menu": open_menu,
-    "people, one": actions_of_one,
-    "people, nobody": partial(goto, path="/admin/users?q=nobody+at+all"),
+    "user list": partial(goto, path="/admin/users"),
+    "user list, open menu": open_menu,
+    "user list, one user": open_user_page,
+    "user list, no match": partial(goto, path="/admin/users?q=nobody+at+all"),
     "audit": partial(goto, path="/admin/audit"),
     "audit, nothing": partial(goto, path="/admin/audit?q=nobody+at+all"),
 }
-STATES = GUEST | MEMBER | ADMIN
+STATES = ANONYMOUS_STATES | USER_STATES | ADMIN_STATES
 
 
 def violations(page: Page) -> list[str]:

@@ -9,14 +9,14 @@ from playwright.sync_api import Locator, Page, Request, expect
 
 from tests.browser_client import PASSWORD
 
-SETTLE = 700  # Milliseconds; longer than the delay before a field is checked.
+SETTLE_MS = 700  # Milliseconds; longer than the delay before a field is checked.
 # The console shows these lines when the connection is lost.
-OFFLINE = ("error: Failed to load resource: net::ERR_", "error: htmx: htmx:error")
+OFFLINE_ERRORS = ("error: Failed to load resource: net::ERR_", "error: htmx: htmx:error")
 TAKEN = "An account with this email already exists."
 
 
 @dataclass
-class Sent:
+class SentRequests:
     """The requests that a page has sent since `listen` was called."""
 
     page: Page
@@ -50,13 +50,13 @@ def path_of(request: Request) -> str:
     return urlsplit(request.url).path
 
 
-def listen(page: Page) -> Sent:
-    sent = Sent(page)
+def listen(page: Page) -> SentRequests:
+    sent = SentRequests(page)
     page.on("request", lambda request: sent.requests.append(request))
     return sent
 
 
-def settle(page: Page, milliseconds: int = SETTLE) -> None:
+def settle(page: Page, milliseconds: int = SETTLE_MS) -> None:
     """Waits long enough for an effect that must not occur."""
     page.wait_for_timeout(milliseconds)
 
@@ -175,5 +175,5 @@ def record(page: Page, selector: str) -> None:
     )
 
 
-def heard(page: Page) -> Sequence[str]:
+def recorded_texts(page: Page) -> Sequence[str]:
     return page.evaluate("window.heard")

@@ -22,7 +22,7 @@ from tests.browser.steps import (
 
 
 @pytest.fixture
-def someone(make_user: Callable[..., BrowserUser], javascript: bool) -> Callable[..., BrowserUser]:
+def new_user(make_user: Callable[..., BrowserUser], javascript: bool) -> Callable[..., BrowserUser]:
     """Creates users with JavaScript enabled or disabled."""
     return lambda name, **options: make_user(name, java_script_enabled=javascript, **options)
 
@@ -36,8 +36,8 @@ def guess(live: Live, email: str) -> None:
 
 
 @pytest.mark.asvs("S110", "S91")
-def test_activity_shows_failed_logins_and_advice(someone: Callable, live: Live) -> None:
-    alice = someone("Alice", signed_up=True)
+def test_activity_shows_failed_logins_and_advice(new_user: Callable, live: Live) -> None:
+    alice = new_user("Alice", signed_up=True)
     guess(live, alice.email)
     alice.page.goto("/account")
     alice.page.get_by_role("link", name="See recent activity").click()
@@ -56,8 +56,8 @@ def test_activity_shows_failed_logins_and_advice(someone: Callable, live: Live) 
 
 
 @pytest.mark.asvs("S110")
-def test_an_admin_filters_the_audit_log_by_user_and_outcome(someone: Callable, live: Live) -> None:
-    alice, ada = someone("Alice", signed_up=True), someone("Ada", admin=True)
+def test_an_admin_filters_the_audit_log_by_user_and_outcome(new_user: Callable, live: Live) -> None:
+    alice, ada = new_user("Alice", signed_up=True), new_user("Ada", admin=True)
     guess(live, alice.email)
     ada.page.goto("/dashboard")
     follow(ada.page, "Audit")

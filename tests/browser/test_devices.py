@@ -26,20 +26,20 @@ from tests.browser.steps import (
 )
 from tests.browser_client import FIREFOX, IPHONE, PASSWORD
 
-OTHERS = "[data-device]:not([data-current=true])"
-OTHERS_AT_ONCE = 'form[action$="/devices/revoke-others"] button'
-ALL_INTERFACES = 'form[action$="/devices/revoke-all"] button'
+OTHER_DEVICES = "[data-device]:not([data-current=true])"
+REVOKE_OTHERS = 'form[action$="/devices/revoke-others"] button'
+REVOKE_ALL = 'form[action$="/devices/revoke-all"] button'
 
 
 @pytest.mark.guide("C7")
 def test_revoking_a_device_updates_the_list_and_count_in_place(alice: BrowserUser) -> None:
     page = alice.page
-    alice.elsewhere(user_agent=IPHONE)
-    alice.elsewhere()
+    alice.in_second_browser(user_agent=IPHONE)
+    alice.in_second_browser()
     page.goto("/devices")
     mark(page)
     expect(page.locator("#device-count")).to_have_text("3")
-    button = page.locator(OTHERS, has_text="iPhone").get_by_role("button")
+    button = page.locator(OTHER_DEVICES, has_text="iPhone").get_by_role("button")
     assert "Safari on iPhone" in button.inner_text()  # The accessible name contains the device.
     button.click()
     expect(page.locator("#device-count")).to_have_text("2")
@@ -54,7 +54,7 @@ def test_revoking_a_device_updates_the_list_and_count_in_place(alice: BrowserUse
 def test_the_current_device_is_labeled_and_has_no_revoke_button(
     alice: BrowserUser,
 ) -> None:
-    alice.elsewhere()
+    alice.in_second_browser()
     alice.page.goto("/devices")
     current = alice.page.locator("[data-device][data-current=true]")
     expect(current).to_have_count(1)
@@ -63,15 +63,15 @@ def test_the_current_device_is_labeled_and_has_no_revoke_button(
 
 
 def test_all_other_devices_are_revoked_after_confirmation(alice: BrowserUser, live: Live) -> None:
-    alice.elsewhere()
-    alice.elsewhere()
+    alice.in_second_browser()
+    alice.in_second_browser()
     alice.page.goto("/devices")
     alice.page.once("dialog", lambda dialog: dialog.dismiss())
-    alice.page.locator(OTHERS_AT_ONCE).click()
+    alice.page.locator(REVOKE_OTHERS).click()
     settle(alice.page, 300)
     assert live.sessions_of(alice.email) == 3
     alice.page.once("dialog", lambda dialog: dialog.accept())
-    alice.page.locator(OTHERS_AT_ONCE).click()
+    alice.page.locator(REVOKE_OTHERS).click()
     expect(alice.page.locator("[data-device]")).to_have_count(1)
     expect_toast(alice.page, "2 other devices logged out.")
     assert focused(alice.page) != "body"
@@ -82,24 +82,24 @@ def test_all_other_devices_are_revoked_after_confirmation(alice: BrowserUser, li
 def test_log_out_everywhere_needs_confirmation_and_can_be_canceled(
     alice: BrowserUser, live: Live
 ) -> None:
-    phone, page, asked = alice.elsewhere(), alice.page, []
+    phone, page, messages = alice.in_second_browser(), alice.page, []
     phone.page.goto("/dashboard")
     answers = iter((False, True))
 
     def answer(dialog: Dialog) -> None:
-        asked.append(dialog.message)
+        messages.append(dialog.message)
         dialog.accept() if next(answers) else dialog.dismiss()
 
     page.on("dialog", answer)
     page.goto("/devices")
-    page.locator(ALL_INTERFACES).click()
+    page.locator(REVOKE_ALL).click()
     settle(page, 300)
     expect_path(page, "/devices")
-    assert (len(asked), live.sessions_of(alice.email)) == (1, 2)
-    page.locator(ALL_INTERFACES).click()
+    assert (len(messages), live.sessions_of(alice.email)) == (1, 2)
+    page.locator(REVOKE_ALL).click()
     expect_path(page, "/login")
-    assert (len(asked), live.sessions_of(alice.email)) == (2, 0)
-    assert "2 sessions" in asked[0]
+    assert (len(messages), live.sessions_of(alice.email)) == (2, 0)
+    assert "2 sessions" in messages[0]
     phone.page.reload()
     expect_path(phone.page, "/login")
     page.go_back()
@@ -114,7 +114,7 @@ def test_a_double_click_revokes_one_device(alice: BrowserUser, live: Live) -> No
     live.log_in(alice.email, IPHONE, times=3)
     page = alice.page
     page.goto("/devices")
-    box = page.locator(OTHERS).first.get_by_role("button").bounding_box()
+    box = page.locator(OTHER_DEVICES).first.get_by_role("button").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
@@ -127,12 +127,12 @@ def test_a_double_click_revokes_one_device(alice: BrowserUser, live: Live) -> No
 
 
 def test_revoking_an_ended_device_shows_an_error(alice: BrowserUser, live: Live) -> None:
-    alice.elsewhere()
+    alice.in_second_browser()
     page = alice.page
     page.goto("/devices")
-    gone = page.locator(OTHERS).get_attribute("data-device")
+    gone = page.locator(OTHER_DEVICES).get_attribute("data-device")
     live.change(f"DELETE FROM sessions WHERE id = '{gone}'")
-    page.locator(OTHERS).get_by_role("button").click()
+    page.locator(OTHER_DEVICES).get_by_role("button").click()
     expect_summary(page, "That's no longer there.")
     expect(page.get_by_role("heading", level=1)).to_have_text("Devices")
 
@@ -142,14 +142,14 @@ def test_times_are_in_the_time_zone_of_the_browser(make_user: Callable[..., Brow
     alice = make_user("Alice", signed_up=True, timezone_id=zone)
     for path in ("/devices", "/dashboard"):
         alice.page.goto(path)
-        for style, stamp, text in alice.page.locator("main time").evaluate_all(
+        for style, timestamp, text in alice.page.locator("main time").evaluate_all(
             "all => all.map(time => [time.dataset.time, time.dateTime, time.textContent])"
         ):
-            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", stamp)
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", timestamp)
             assert "UTC" not in text
             if style == "when":
                 assert (
-                    datetime.fromisoformat(stamp).astimezone(ZoneInfo(zone)).strftime("%H:%M")
+                    datetime.fromisoformat(timestamp).astimezone(ZoneInfo(zone)).strftime("%H:%M")
                     in text
                 )
 
@@ -190,7 +190,7 @@ def test_focus_moves_to_the_next_device_after_a_revocation(alice: BrowserUser, l
     live.log_in(alice.email, FIREFOX, times=3)
     page = alice.page
     page.goto("/devices")
-    others = page.locator(OTHERS).evaluate_all("all => all.map(row => row.dataset.device)")
+    others = page.locator(OTHER_DEVICES).evaluate_all("all => all.map(row => row.dataset.device)")
     # The second device to be removed is the last one, so that the focus moves to the one before it.
     for gone, next_one in ((others[1], others[2]), (others[2], others[0])):
         page.locator(f'[data-device="{gone}"] button').press("Enter")
@@ -208,24 +208,24 @@ def test_revoking_others_needs_confirmation_without_javascript(
     live.log_in(alice.email, FIREFOX, times=2)
     page = alice.page
     page.goto("/devices")
-    page.locator(OTHERS_AT_ONCE).click()
+    page.locator(REVOKE_OTHERS).click()
     expect(page.get_by_role("heading", name="Log out 2 other devices?")).to_be_visible()
     assert live.sessions_of(alice.email) == 3
     page.get_by_role("link", name="Cancel").click()
     expect(page.locator("[data-device]")).to_have_count(3)
-    page.locator(OTHERS_AT_ONCE).click()
+    page.locator(REVOKE_OTHERS).click()
     page.get_by_role("button", name="Log out 2 devices").click()
     expect(page.get_by_role("status").first).to_have_text("Your other devices are logged out.")
     assert live.sessions_of(alice.email) == 1
 
 
 def test_relative_times_use_the_clock_of_the_server(alice: BrowserUser) -> None:
-    phone = alice.elsewhere()
+    phone = alice.in_second_browser()
     for hours in (-30, 5):
         phone.page.clock.set_system_time(datetime.now() + timedelta(hours=hours))
         phone.page.goto("/devices")
-        expect(phone.page.locator(OTHERS).locator("time").first).to_have_text("just now")
-        expect(phone.page.locator(OTHERS).locator("time").last).to_contain_text("today at")
+        expect(phone.page.locator(OTHER_DEVICES).locator("time").first).to_have_text("just now")
+        expect(phone.page.locator(OTHER_DEVICES).locator("time").last).to_contain_text("today at")
 
 
 def test_a_field_is_not_announced_as_invalid_before_its_check(
@@ -265,7 +265,7 @@ def test_a_new_name_appears_in_the_navigation(alice: BrowserUser) -> None:
 def test_a_password_change_clears_the_fields_and_counts_ended_devices(
     alice: BrowserUser, live: Live
 ) -> None:
-    alice.elsewhere()
+    alice.in_second_browser()
     page = alice.page
     page.goto("/account")
     assert (

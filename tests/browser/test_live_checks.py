@@ -11,11 +11,11 @@ from tests.browser.steps import (
     expect_path,
     fill_sign_up,
     focused,
-    heard,
     leave,
     listen,
     message_of,
     record,
+    recorded_texts,
     settle,
     type_in,
 )
@@ -24,7 +24,7 @@ from tests.browser_client import PASSWORD
 NAME_CHECK, EMAIL_CHECK, PASSWORD_CHECK = (
     f"/signup/check/{field}" for field in ("name", "email", "password")
 )
-GOOD = "Looks good"
+LOOKS_GOOD = "Looks good"
 
 
 @pytest.mark.guide("A22", "A23")
@@ -35,7 +35,7 @@ def test_a_burst_of_typing_makes_one_request(page: Page, field: str, text: str) 
     page.goto("/signup")
     sent = listen(page)
     type_in(page, field, text)
-    expect(message_of(page, field)).to_contain_text(GOOD)
+    expect(message_of(page, field)).to_contain_text(LOOKS_GOOD)
     settle(page)
     assert sent.posts() == [{field: text}]
 
@@ -61,37 +61,37 @@ def test_an_incomplete_email_is_not_checked(page: Page) -> None:
 def test_the_late_response_to_an_older_check_is_discarded(
     page: Page, alice: BrowserUser, live: Live
 ) -> None:
-    live.trouble.order(EMAIL_CHECK, after=0.8)
+    live.faults.inject(EMAIL_CHECK, after=0.8)
     page.goto("/signup")
     record(page, "#email-message")
     with page.expect_request(f"**{EMAIL_CHECK}"):
         page.fill("#email", alice.email)
     page.fill("#email", f"not.{alice.email}")
-    expect(message_of(page, "email")).to_contain_text(GOOD)
-    wait_until(lambda: EMAIL_CHECK in live.trouble.answered)
+    expect(message_of(page, "email")).to_contain_text(LOOKS_GOOD)
+    wait_until(lambda: EMAIL_CHECK in live.faults.completed)
     settle(page, 200)
-    expect(message_of(page, "email")).to_contain_text(GOOD)
-    assert not any(TAKEN in text for text in heard(page))
+    expect(message_of(page, "email")).to_contain_text(LOOKS_GOOD)
+    assert not any(TAKEN in text for text in recorded_texts(page))
 
 
 @pytest.mark.parametrize("how", ["Enter", "click", "Enter during a check"])
 def test_a_submit_cancels_pending_checks(charlie: BrowserUser, live: Live, how: str) -> None:
     """A late check would report the email of the account that the submit created as taken."""
     page = charlie.page
-    live.trouble.order(EMAIL_CHECK, before=0.3)
-    live.trouble.order("/signup", after=0.8)
+    live.faults.inject(EMAIL_CHECK, before=0.3)
+    live.faults.inject("/signup", after=0.8)
     page.goto("/signup")
     page.fill("#name", "Charlie")
     page.fill("#password", PASSWORD)
     record(page, "#email-message")
-    said: list[str] = []
-    page.on("console", lambda line: said.append(line.text))
+    console_lines: list[str] = []
+    page.on("console", lambda line: console_lines.append(line.text))
     type_in(page, "email", charlie.email, delay=0)
     if how == "Enter during a check":
         page.wait_for_event("request", lambda request: request.url.endswith(EMAIL_CHECK))
     page.click("#signup-form button.primary") if how == "click" else page.press("#email", "Enter")
     expect_path(page, "/dashboard")
-    assert not any(TAKEN in line for line in said)
+    assert not any(TAKEN in line for line in console_lines)
     assert live.accounts_of(charlie.email) == 1
 
 
@@ -103,8 +103,8 @@ def test_a_check_sends_only_the_fields_that_it_needs(page: Page) -> None:
     wait_until(lambda: sent.posts(PASSWORD_CHECK) or settle(page, 20))
     assert sent.posts(NAME_CHECK) == [{"name": "Charlie"}]
     assert sent.posts(EMAIL_CHECK) == [{"email": "charlie@example.com"}]
-    whole = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
-    assert sent.posts(PASSWORD_CHECK) == [whole]
+    all_fields = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
+    assert sent.posts(PASSWORD_CHECK) == [all_fields]
     assert all(PASSWORD not in request.url for request in sent.requests)
 
 
@@ -152,14 +152,14 @@ def test_errors_are_announced_by_a_persistent_live_region(page: Page) -> None:
     page.fill("#name", "A")
     leave(page, "name")
     expect(error_of(page, "name")).to_be_visible()
-    assert heard(page)[-1] == "Error: Name must be at least 2 characters long."
+    assert recorded_texts(page)[-1] == "Error: Name must be at least 2 characters long."
 
 
 def test_a_check_does_not_interrupt_an_input_method(page: Page, live: Live) -> None:
     """An input method composes a word inside the field; a swap that replaced the field would end
     that.
     """
-    live.trouble.order(NAME_CHECK, after=0.3)
+    live.faults.inject(NAME_CHECK, after=0.3)
     page.goto("/signup")
     page.focus("#name")
     keyboard = page.context.new_cdp_session(page)
@@ -186,7 +186,7 @@ def test_an_error_disappears_while_it_is_corrected(page: Page) -> None:
     page.focus("#name")
     page.keyboard.press("End")
     page.keyboard.type("da")
-    expect(message_of(page, "name")).to_contain_text(GOOD)
+    expect(message_of(page, "name")).to_contain_text(LOOKS_GOOD)
     expect(page.locator("[aria-invalid=true]")).to_have_count(0)
     page.keyboard.type(" L")
     expect(page.locator("#name")).to_have_value("Ada L")
@@ -194,7 +194,7 @@ def test_an_error_disappears_while_it_is_corrected(page: Page) -> None:
 
 
 def test_text_typed_during_a_check_is_kept(page: Page, live: Live) -> None:
-    live.trouble.order(NAME_CHECK, after=0.4)
+    live.faults.inject(NAME_CHECK, after=0.4)
     page.goto("/signup")
     with page.expect_response(f"**{NAME_CHECK}"):
         type_in(page, "name", "Ada")
@@ -214,21 +214,21 @@ def test_every_check_keeps_the_password(page: Page) -> None:
     leave(page, "password")
     fill_sign_up(page, "Charlie", "charlie@example.com", PASSWORD)
     leave(page, "email")
-    expect(message_of(page, "email")).to_contain_text(GOOD)
+    expect(message_of(page, "email")).to_contain_text(LOOKS_GOOD)
     settle(page, 300)
     expect(page.locator("#password")).to_have_value(PASSWORD)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_failed_check_is_reported_at_its_field(page: Page, live: Live, status: int) -> None:
-    live.trouble.order(EMAIL_CHECK, status=status)
+    live.faults.inject(EMAIL_CHECK, status=status)
     page.goto("/signup")
     page.fill("#email", "charlie@example.com")
     expect(message_of(page, "email")).to_contain_text("We couldn't check this just now")
     expect(page.locator("#email")).to_have_value("charlie@example.com")
     expect(page.locator("#email")).not_to_have_attribute("aria-invalid", "true")
     page.fill("#email", "charlie.two@example.com")
-    expect(message_of(page, "email")).to_contain_text(GOOD)
+    expect(message_of(page, "email")).to_contain_text(LOOKS_GOOD)
 
 
 def test_a_message_does_not_move_the_submit_button(page: Page) -> None:

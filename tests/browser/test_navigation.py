@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
 from tests.browser.steps import (
-    OFFLINE,
+    OFFLINE_ERRORS,
     expect_heading,
     expect_path,
     expect_summary,
@@ -24,7 +24,7 @@ from tests.browser.steps import (
 )
 from web.rendering.responses import SITE_NAME
 
-WAYS = (("Devices", "/devices"), ("Account", "/account"), ("Dashboard", "/dashboard"))
+NAVIGATION_LINKS = (("Devices", "/devices"), ("Account", "/account"), ("Dashboard", "/dashboard"))
 
 
 @pytest.mark.guide("D27", "D28")
@@ -34,7 +34,7 @@ def test_a_link_updates_main_title_focus_and_navigation(alice: BrowserUser) -> N
     mark(page)
     page.evaluate("document.querySelector('nav').marked = true")
     titles = {page.title()}
-    for name, path in WAYS:
+    for name, path in NAVIGATION_LINKS:
         follow(page, name)
         expect_path(page, path)
         expect(page).to_have_title(re.compile(rf"^{name} "))
@@ -56,7 +56,7 @@ def test_a_link_updates_main_title_focus_and_navigation(alice: BrowserUser) -> N
 def test_back_and_forward_restore_pages(alice: BrowserUser) -> None:
     page = alice.page
     page.goto("/dashboard")
-    for name, _ in WAYS[:2]:
+    for name, _ in NAVIGATION_LINKS[:2]:
         follow(page, name)
         expect_heading(page, name)
     steps = (
@@ -194,9 +194,9 @@ def test_a_failed_page_load_shows_an_error_page(alice: BrowserUser, live: Live) 
 
 
 def test_a_link_while_offline_shows_an_error_and_keeps_the_page(
-    alice: BrowserUser, forgiven: list[str]
+    alice: BrowserUser, expected_errors: list[str]
 ) -> None:
-    forgiven += OFFLINE
+    expected_errors += OFFLINE_ERRORS
     page = alice.page
     page.goto("/dashboard")
     page.context.set_offline(True)
@@ -274,7 +274,7 @@ def test_logout_in_a_document_of_another_user_ends_no_session(
 def test_a_late_response_does_not_replace_a_newer_page(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.goto("/dashboard")
-    live.trouble.order("/devices", method="GET", before=1)
+    live.faults.inject("/devices", method="GET", before=1)
     with page.expect_request("**/devices"):
         follow(page, "Devices")
     follow(page, "Account")
@@ -290,12 +290,12 @@ def test_back_restores_the_scroll_position(alice: BrowserUser) -> None:
     page.goto("/account")
     link = page.get_by_role("link", name="Handbook", exact=True)
     link.scroll_into_view_if_needed()
-    left = page.evaluate("scrollY")
-    assert left > 200
+    position = page.evaluate("scrollY")
+    assert position > 200
     link.click()
     expect_heading(page, "Handbook")
     page.go_back()
     expect_heading(page, "Account")
-    page.wait_for_function("left => Math.abs(scrollY - left) < 40", arg=left)
+    page.wait_for_function("left => Math.abs(scrollY - left) < 40", arg=position)
     settle(page, 300)
-    assert abs(page.evaluate("scrollY") - left) < 40
+    assert abs(page.evaluate("scrollY") - position) < 40

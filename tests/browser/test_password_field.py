@@ -12,13 +12,13 @@ from tests.browser.steps import (
     expect_summary,
     fill_sign_up,
     focused,
-    heard,
     leave,
     listen,
     log_in,
     message_of,
     met_rules,
     record,
+    recorded_texts,
     settle,
     submit,
     type_in,
@@ -61,7 +61,7 @@ def test_password_rules_are_announced_in_one_summary(page: Page) -> None:
     record(page, "#signup-form [data-field=password] [role=status].vh")
     type_in(page, "password", "a1!bcdefgh")
     expect(page.locator(SUMMARY)).to_have_text("4 of 4 requirements met", timeout=1_500)
-    assert heard(page) == ["4 of 4 requirements met"]
+    assert recorded_texts(page) == ["4 of 4 requirements met"]
     expect(page.locator("#password-rules")).not_to_have_attribute("aria-live", "polite")
 
 
@@ -88,13 +88,13 @@ def test_the_server_checks_the_password_when_the_field_is_left(page: Page) -> No
 @pytest.mark.asvs("S47")
 @pytest.mark.guide("A3")
 @pytest.mark.parametrize(
-    ("path", "kind"), [("/signup", "new-password"), ("/login", "current-password")]
+    ("path", "autocomplete"), [("/signup", "new-password"), ("/login", "current-password")]
 )
 def test_password_managers_recognize_fields_and_pasting_works(
-    page: Page, path: str, kind: str
+    page: Page, path: str, autocomplete: str
 ) -> None:
     page.goto(path)
-    expect(page.locator("#password")).to_have_attribute("autocomplete", kind)
+    expect(page.locator("#password")).to_have_attribute("autocomplete", autocomplete)
     expect(page.locator("#email")).to_have_attribute("autocomplete", "username")
     expect(page.locator("#email")).to_have_attribute("type", "email")
     expect(page.locator("#email")).to_have_attribute("inputmode", "email")
@@ -161,7 +161,7 @@ def test_toggling_password_visibility_keeps_the_selection(page: Page) -> None:
 
 def test_a_visible_password_is_hidden_on_submit(charlie: BrowserUser, live: Live) -> None:
     page = charlie.page
-    live.trouble.order("/signup", after=0.4)
+    live.faults.inject("/signup", after=0.4)
     page.goto("/signup")
     fill_sign_up(page, "C", charlie.email)
     page.click("[data-toggle=password]")

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import BrowserUser, new_person, opened_pages
+from tests.browser.conftest import BrowserUser, new_user, opened_pages
 from tests.browser.live import Live
 from tests.browser.pages import (
-    ADMIN,
-    GUEST,
+    ADMIN_STATES,
+    ANONYMOUS_STATES,
     LONG,
     STATES,
     assert_accessible,
@@ -22,30 +22,33 @@ SMALL, LARGE = {"width": 320, "height": 640}, {"width": 1280, "height": 800}
 
 
 @pytest.fixture(scope="module", params=STATES)
-def shown(request: pytest.FixtureRequest, chromium: Browser, live: Live) -> Iterator[Page]:
+def state_page(request: pytest.FixtureRequest, chromium: Browser, live: Live) -> Iterator[Page]:
     """Returns a page in one state, loaded once for all tests, of a guest, a user or an
     administrator.
 
     The user's name is as long as it may be.
     """
     state = request.param
-    signed_up, admin = state not in GUEST and state not in ADMIN, state in ADMIN
+    signed_up, admin = (
+        state not in ANONYMOUS_STATES and state not in ADMIN_STATES,
+        state in ADMIN_STATES,
+    )
     with opened_pages(chromium, live) as open_page:
         name = LONG[:100] if signed_up else "Ada"
-        user = new_person(open_page, live, name, signed_up=signed_up, admin=admin, viewport=SMALL)
+        user = new_user(open_page, live, name, signed_up=signed_up, admin=admin, viewport=SMALL)
         STATES[state](user)
         yield user.page
 
 
 @pytest.mark.guide("A3", "A12")
-def test_every_page_state_is_accessible(shown: Page) -> None:
-    shown.set_viewport_size(LARGE)
-    assert_accessible(shown)
+def test_every_page_state_is_accessible(state_page: Page) -> None:
+    state_page.set_viewport_size(LARGE)
+    assert_accessible(state_page)
 
 
-def test_every_page_state_fits_a_viewport_of_320_pixels(shown: Page) -> None:
+def test_every_page_state_fits_a_viewport_of_320_pixels(state_page: Page) -> None:
     """A viewport of 320 CSS pixels equals one of 1280 at 400 % zoom (WCAG 1.4.10)."""
-    page = shown
+    page = state_page
     page.set_viewport_size(SMALL)
     assert overflowing(page) == []
     assert small_targets(page) == []
@@ -61,9 +64,9 @@ def test_every_page_state_fits_a_viewport_of_320_pixels(shown: Page) -> None:
 
 
 def test_the_unavailable_page_is_accessible_and_fits_the_viewport(
-    alice: BrowserUser, away: Live, open_page: Callable
+    alice: BrowserUser, unavailable: Live, open_page: Callable
 ) -> None:
-    page = open_page(of=away, viewport=SMALL)
+    page = open_page(of=unavailable, viewport=SMALL)
     page.context.add_cookies(alice.page.context.cookies())
     page.goto("/dashboard")
     expect_heading(page, "We can't answer right now")
@@ -75,9 +78,9 @@ def test_the_unavailable_page_is_accessible_and_fits_the_viewport(
 
 def test_fields_have_readable_text_and_large_targets(page: Page, alice: BrowserUser) -> None:
     """Mobile browsers zoom in when the focused field has a font below 16 pixels."""
-    for reader, path in ((page, "/signup"), (page, "/login"), (alice.page, "/account")):
-        reader.goto(path)
-        sizes = reader.locator("input:visible").evaluate_all(
+    for current, path in ((page, "/signup"), (page, "/login"), (alice.page, "/account")):
+        current.goto(path)
+        sizes = current.locator("input:visible").evaluate_all(
             "all => all.map(input => [parseFloat(getComputedStyle(input).fontSize), input.offsetHeight])"
         )
         assert sizes and all(font >= 16 and height >= 44 for font, height in sizes)
@@ -89,22 +92,22 @@ def test_reduced_motion_disables_animations(alice: BrowserUser, live: Live) -> N
     page.add_init_script(
         "addEventListener('pagereveal', event => { window.transition = !!event.viewTransition; })"
     )
-    moving = """() => [document.getAnimations().length, window.transition ?? false,
+    motion = """() => [document.getAnimations().length, window.transition ?? false,
         [...document.querySelectorAll('*')].some(node => {
             const style = getComputedStyle(node);
             return parseFloat(style.transitionDuration) > .001 || style.animationName !== 'none';
         })]"""
     page.goto("/dashboard")
     follow(page, "Account")
-    live.trouble.order("/account", after=0.3)
+    live.faults.inject("/account", after=0.3)
     submit(page, "account-form")
     expect(page.locator("#account-form")).to_have_attribute("aria-busy", "true")
-    assert page.evaluate(moving) == [0, False, False]
+    assert page.evaluate(motion) == [0, False, False]
     page.context.clear_cookies()
     page.goto("/signup")
     page.fill("#password", "engine No.9")
     page.click("a[href='/login']")
-    assert page.evaluate(moving) == [0, False, False]
+    assert page.evaluate(motion) == [0, False, False]
 
 
 def test_the_layout_does_not_shift_while_a_page_loads(page: Page, alice: BrowserUser) -> None:
@@ -114,28 +117,28 @@ def test_the_layout_does_not_shift_while_a_page_loads(page: Page, alice: Browser
     shifts = """window.shift = 0;
         new PerformanceObserver(list => { for (const entry of list.getEntries()) shift += entry.value; })
             .observe({type: 'layout-shift', buffered: true});"""
-    for reader, paths in (
+    for current, paths in (
         (page, ("/", "/signup", "/login")),
         (alice.page, ("/dashboard", "/devices", "/account")),
     ):
-        reader.add_init_script(shifts)
+        current.add_init_script(shifts)
         for path in paths:
-            reader.goto(path, wait_until="networkidle")
-            assert reader.evaluate("window.shift") <= 0.02, path
+            current.goto(path, wait_until="networkidle")
+            assert current.evaluate("window.shift") <= 0.02, path
 
 
 def test_the_focus_is_visible(page: Page) -> None:
     page.goto("/signup")
     for _ in range(8):  # The page has a skip link, two links, three fields and two buttons.
         page.keyboard.press("Tab")
-        focused, width, shown = page.evaluate(
+        focused, width, is_in_view = page.evaluate(
             """() => {
                 const node = document.activeElement, style = getComputedStyle(node);
                 const width = style.outlineStyle === 'none' ? 0 : parseFloat(style.outlineWidth);
                 return [node.outerHTML.slice(0, 80), width, node.getBoundingClientRect().top >= 0];
             }"""
         )
-        assert width >= 3 and shown, focused
+        assert width >= 3 and is_in_view, focused
 
 
 def test_sign_up_works_with_the_keyboard_alone(charlie: BrowserUser) -> None:
@@ -159,21 +162,21 @@ def test_every_page_has_a_unique_title_one_h1_and_its_landmarks(
     page: Page, ada: BrowserUser
 ) -> None:
     titles = []
-    for reader, paths in (
+    for current, paths in (
         (page, ("/", "/signup", "/login", "/nowhere")),
         (ada.page, ("/dashboard", "/devices", "/account", "/admin/users", "/handbook")),
     ):
         for path in paths:
-            reader.goto(path)
-            titles.append(reader.title())
-            expect(reader.locator("html[lang=en] h1")).to_have_count(1)
+            current.goto(path)
+            titles.append(current.title())
+            expect(current.locator("html[lang=en] h1")).to_have_count(1)
             for landmark in ("banner", "main", "contentinfo"):
-                expect(reader.get_by_role(landmark)).to_have_count(1)
-            expect(reader.locator("a.skip, a[href='#main']").first).to_have_attribute(
+                expect(current.get_by_role(landmark)).to_have_count(1)
+            expect(current.locator("a.skip, a[href='#main']").first).to_have_attribute(
                 "href", "#main"
             )
-            assert reader.locator("meta[name=description]").get_attribute("content")
-            assert reader.locator("link[rel=icon]").get_attribute("href")
+            assert current.locator("meta[name=description]").get_attribute("content")
+            assert current.locator("link[rel=icon]").get_attribute("href")
     assert len(set(titles)) == len(titles)
 
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Response, expect
 
 from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
-from tests.browser.pages import ADMIN, GUEST, MEMBER, STATES
+from tests.browser.pages import ADMIN_STATES, ANONYMOUS_STATES, STATES, USER_STATES
 from tests.browser.steps import (
     expect_path,
     expect_summary,
@@ -39,7 +39,7 @@ DANGEROUS = """forbidden => [...document.querySelectorAll('*')].flatMap(node => 
     .concat([...document.querySelectorAll(forbidden)].map(node => node.outerHTML))"""
 
 
-def weigh(page: Page, path: str) -> dict[str, list[int]]:
+def transferred_sizes(page: Page, path: str) -> dict[str, list[int]]:
     """Returns the sizes of the response bodies of a first view by resource type, as transferred."""
     answers: list[Response] = []
     page.on("response", lambda answer: answers.append(answer))
@@ -52,8 +52,11 @@ def weigh(page: Page, path: str) -> dict[str, list[int]]:
 
 @pytest.mark.parametrize("path", ["/signup", "/login", "/"])
 def test_a_first_view_transfers_little(page: Page, path: str) -> None:
-    sizes = weigh(page, path)
-    assert {kind: len(sizes[kind]) for kind in ("document", "script", "stylesheet")} == {
+    sizes = transferred_sizes(page, path)
+    assert {
+        resource_type: len(sizes[resource_type])
+        for resource_type in ("document", "script", "stylesheet")
+    } == {
         "document": 1,
         "script": 2,
         "stylesheet": 1,
@@ -118,33 +121,35 @@ def test_cookies_are_http_only_and_a_forged_one_is_rejected(alice: BrowserUser) 
     page.evaluate("document.cookie = 'session=of-mine; path=/'")
     page.goto("/devices")
     expect_path(page, "/devices")
-    head, claims, seal = cookie["value"].split(".")
-    forged = ".".join([head, claims, seal[:-4] + ("AAAA" if not seal.endswith("AAAA") else "BBBB")])
+    head, claims, signature = cookie["value"].split(".")
+    forged = ".".join(
+        [head, claims, signature[:-4] + ("AAAA" if not signature.endswith("AAAA") else "BBBB")]
+    )
     page.context.add_cookies([cookie | {"value": forged}])
     page.goto("/devices")
     expect_path(page, "/login")
 
 
 @pytest.mark.asvs("S67", "S68", "S106")
-@pytest.mark.parametrize("who", ["anonymous", "user", "administrator"])
+@pytest.mark.parametrize("role", ["anonymous", "user", "administrator"])
 def test_every_page_state_obeys_a_strict_content_security_policy(
-    make_user: Callable[..., BrowserUser], who: str
+    make_user: Callable[..., BrowserUser], role: str
 ) -> None:
     """The fixture `open_page` checks for policy violations and foreign requests; this test checks
     that the pages contain nothing that a policy would have to block.
     """
-    user = make_user("Ada", signed_up=who == "user", admin=who == "administrator")
-    wanted = {"anonymous": GUEST, "administrator": ADMIN}.get(who, MEMBER)
+    user = make_user("Ada", signed_up=role == "user", admin=role == "administrator")
+    states = {"anonymous": ANONYMOUS_STATES, "administrator": ADMIN_STATES}.get(role, USER_STATES)
     policies = set()
     user.page.on(
         "response",
-        lambda seen: (
-            "text/html" in (seen.headers.get("content-type") or "")
-            and not seen.url.endswith("/signup")
-            and policies.add(seen.headers.get("content-security-policy"))
+        lambda response: (
+            "text/html" in (response.headers.get("content-type") or "")
+            and not response.url.endswith("/signup")
+            and policies.add(response.headers.get("content-security-policy"))
         ),
     )
-    for state in sorted(wanted):
+    for state in sorted(states):
         STATES[state](user)
         assert user.page.evaluate(DANGEROUS, FORBIDDEN) == [], state
     (policy,) = policies
@@ -162,26 +167,31 @@ def test_hostile_names_and_devices_are_rendered_as_text(
     make_user: Callable[..., BrowserUser], ada: BrowserUser, live: Live
 ) -> None:
     shape = "() => [...document.body.querySelectorAll('*')].map(n => `${n.localName}: ${n.getAttributeNames().join()}`)"
-    tame = make_user("Grace", signed_up=True)
-    wild = make_user("Grace", signed_up=True)
+    plain_user = make_user("Grace", signed_up=True)
+    hostile_user = make_user("Grace", signed_up=True)
     for text in HOSTILE:
-        for person, words in ((wild, text), (tame, "Grace")):
-            quoted, user = words.replace("'", "''"), live.id_of(person.email)
+        for user, words in ((hostile_user, text), (plain_user, "Grace")):
+            quoted, user_id = words.replace("'", "''"), live.id_of(user.email)
             live.change(
-                f"UPDATE users SET name = '{quoted}', phone = '{quoted}', team = '{quoted}' WHERE id = '{user}'"
+                f"UPDATE users SET name = '{quoted}', phone = '{quoted}', team = '{quoted}' WHERE id = '{user_id}'"
             )
             live.change(
-                f"UPDATE sessions SET browser = '{quoted}', address = '{quoted}' WHERE user_id = '{user}'"
+                f"UPDATE sessions SET browser = '{quoted}', address = '{quoted}' WHERE user_id = '{user_id}'"
             )
         for path in ("/dashboard", "/devices", "/account"):
-            for person in (tame, wild):
-                person.page.goto(path)
-            assert wild.page.evaluate(shape) == tame.page.evaluate(shape), (path, text)
-            expect(wild.page.get_by_role("banner")).to_contain_text(text)
-        ada.page.goto(f"/admin/users?q={wild.email}")
+            for user in (plain_user, hostile_user):
+                user.page.goto(path)
+            assert hostile_user.page.evaluate(shape) == plain_user.page.evaluate(shape), (
+                path,
+                text,
+            )
+            expect(hostile_user.page.get_by_role("banner")).to_contain_text(text)
+        ada.page.goto(f"/admin/users?q={hostile_user.email}")
         expect(ada.page.locator("#users")).to_contain_text(text)
         assert ada.page.evaluate(DANGEROUS, FORBIDDEN) == []
-        assert [page.evaluate("window.pwned === undefined") for page in (wild.page, ada.page)] == [
+        assert [
+            page.evaluate("window.pwned === undefined") for page in (hostile_user.page, ada.page)
+        ] == [
             True,
             True,
         ]

@@ -43,7 +43,7 @@ def limited(tmp_path: Path) -> Iterator[Live]:
 
 
 @pytest.fixture
-def guesser(open_page: Callable[..., Page], limited: Live) -> Page:
+def guess_page(open_page: Callable[..., Page], limited: Live) -> Page:
     """Returns a page of an anonymous user at the login form."""
     page = open_page(of=limited)
     page.goto("/login")
@@ -57,13 +57,13 @@ def guess(page: Page, times: int) -> None:
 
 
 @pytest.mark.asvs("S55")
-def test_a_rate_limited_login_shows_the_wait_and_keeps_the_input(guesser: Page) -> None:
-    mark(guesser)
-    guess(guesser, 6)
-    expect_summary(guesser, LIMITED)
-    expect(guesser.locator("#email")).to_have_value(ALICE)
-    assert (focused(guesser), is_marked(guesser)) == ("error-summary", True)
-    expect_path(guesser, "/login")
+def test_a_rate_limited_login_shows_the_wait_and_keeps_the_input(guess_page: Page) -> None:
+    mark(guess_page)
+    guess(guess_page, 6)
+    expect_summary(guess_page, LIMITED)
+    expect(guess_page.locator("#email")).to_have_value(ALICE)
+    assert (focused(guess_page), is_marked(guess_page)) == ("error-summary", True)
+    expect_path(guess_page, "/login")
 
 
 @pytest.mark.asvs("S110")
@@ -81,17 +81,17 @@ def test_a_rate_limited_login_works_without_javascript(
 
 @pytest.mark.asvs("S59")
 def test_login_from_a_known_browser_ignores_the_lockout(
-    open_page: Callable[..., Page], limited: Live, guesser: Page
+    open_page: Callable[..., Page], limited: Live, guess_page: Page
 ) -> None:
-    own = open_page(of=limited)
-    own.goto("/login")
-    log_in(own, ALICE)
-    expect_path(own, "/dashboard")
-    log_out(own)
-    expect_path(own, "/login")
-    guess(guesser, 6)
-    log_in(own, ALICE)
-    expect_path(own, "/dashboard")
+    known_page = open_page(of=limited)
+    known_page.goto("/login")
+    log_in(known_page, ALICE)
+    expect_path(known_page, "/dashboard")
+    log_out(known_page)
+    expect_path(known_page, "/login")
+    guess(guess_page, 6)
+    log_in(known_page, ALICE)
+    expect_path(known_page, "/dashboard")
 
 
 @pytest.mark.asvs("S53")
@@ -102,7 +102,7 @@ def test_rate_limited_email_checks_are_deferred_to_the_submit(
     page.goto("/signup")
     for n in range(10):
         with page.expect_response("**/check/email"):
-            page.fill("#email", f"person-{n}@example.com")
+            page.fill("#email", f"user-{n}@example.com")
             leave(page, "email")
     expect(message_of(page, "email")).to_have_text("Looks good")
     page.fill("#email", ALICE)

@@ -34,15 +34,15 @@ RULES = (
 
 
 @pytest.fixture
-def someone(make_user: Callable[..., BrowserUser], javascript: bool) -> Callable[..., BrowserUser]:
+def new_user(make_user: Callable[..., BrowserUser], javascript: bool) -> Callable[..., BrowserUser]:
     """Creates users with JavaScript enabled or disabled."""
     return lambda name, **options: make_user(name, java_script_enabled=javascript, **options)
 
 
 @pytest.mark.guide("A8", "A12", "A13", "A20")
 @pytest.mark.asvs("S110")
-def test_sign_up_succeeds_after_every_error_is_corrected(someone: Callable, live: Live) -> None:
-    charlie = someone("Charlie")
+def test_sign_up_succeeds_after_every_error_is_corrected(new_user: Callable, live: Live) -> None:
+    charlie = new_user("Charlie")
     charlie.page.goto("/signup")
     submit(charlie.page)
     expect_summary(charlie.page, "There is a problem", NAME, EMAIL, "Password must:", *RULES)
@@ -60,8 +60,8 @@ def test_sign_up_succeeds_after_every_error_is_corrected(someone: Callable, live
 
 
 @pytest.mark.guide("A22")
-def test_an_email_can_sign_up_only_once(someone: Callable, alice: BrowserUser, live: Live) -> None:
-    charlie = someone("Charlie")
+def test_an_email_can_sign_up_only_once(new_user: Callable, alice: BrowserUser, live: Live) -> None:
+    charlie = new_user("Charlie")
     sign_up(charlie.page, "Charlie", f"  {alice.email.upper()} ", "another-No.7")
     expect_summary(charlie.page, TAKEN)
     expect(charlie.page.locator("#email-message")).to_contain_text(TAKEN)
@@ -70,8 +70,8 @@ def test_an_email_can_sign_up_only_once(someone: Callable, alice: BrowserUser, l
 
 @pytest.mark.guide("A20")
 @pytest.mark.asvs("S110")
-def test_login_needs_the_right_password(someone: Callable, alice: BrowserUser) -> None:
-    page = someone("Alice").page
+def test_login_needs_the_right_password(new_user: Callable, alice: BrowserUser) -> None:
+    page = new_user("Alice").page
     page.goto("/login")
     log_in(page, alice.email, "not-the-1-password")
     expect_summary(page, "Email or password is incorrect.")
@@ -84,15 +84,15 @@ def test_login_needs_the_right_password(someone: Callable, alice: BrowserUser) -
     expect(page.locator("[data-dashboard=user] [data-viewer-name]")).to_have_text("Alice")
 
 
-def test_an_unknown_email_gets_the_error_of_a_wrong_password(someone: Callable) -> None:
-    charlie = someone("Charlie")
+def test_an_unknown_email_gets_the_error_of_a_wrong_password(new_user: Callable) -> None:
+    charlie = new_user("Charlie")
     charlie.page.goto("/login")
     log_in(charlie.page, charlie.email)
     expect_summary(charlie.page, "Email or password is incorrect.")
 
 
-def test_the_navigation_leads_to_every_page(someone: Callable) -> None:
-    alice = someone("Alice", signed_up=True)
+def test_the_navigation_leads_to_every_page(new_user: Callable) -> None:
+    alice = new_user("Alice", signed_up=True)
     alice.page.goto("/dashboard")
     for name in ("Devices", "Account", "Dashboard"):
         follow(alice.page, name)
@@ -106,8 +106,8 @@ def test_the_navigation_leads_to_every_page(someone: Callable) -> None:
     expect_path(alice.page, "/handbook")
 
 
-def test_a_profile_change_keeps_the_input_after_errors(someone: Callable) -> None:
-    alice = someone("Alice", signed_up=True)
+def test_a_profile_change_keeps_the_input_after_errors(new_user: Callable) -> None:
+    alice = new_user("Alice", signed_up=True)
     alice.page.goto("/account")
     alice.page.fill("#account-name", "A")
     alice.page.fill("#account-slug", "Not A Slug")
@@ -127,9 +127,9 @@ def test_a_profile_change_keeps_the_input_after_errors(someone: Callable) -> Non
     expect(alice.page.locator("#main")).to_contain_text("+44 20 7946 0000")
 
 
-def test_a_password_change_ends_only_the_other_sessions(someone: Callable) -> None:
-    alice = someone("Alice", signed_up=True)
-    phone = alice.elsewhere()
+def test_a_password_change_ends_only_the_other_sessions(new_user: Callable) -> None:
+    alice = new_user("Alice", signed_up=True)
+    phone = alice.in_second_browser()
     alice.page.goto("/account")
     alice.page.fill("#password-current_password", PASSWORD)
     alice.page.fill("#password-password", changed := "another engine No.8")
@@ -145,9 +145,9 @@ def test_a_password_change_ends_only_the_other_sessions(someone: Callable) -> No
 
 @pytest.mark.guide("C3", "C7")
 @pytest.mark.asvs("S110")
-def test_a_revoked_session_is_redirected_to_login(someone: Callable) -> None:
-    alice = someone("Alice", signed_up=True)
-    phone = alice.elsewhere()
+def test_a_revoked_session_is_redirected_to_login(new_user: Callable) -> None:
+    alice = new_user("Alice", signed_up=True)
+    phone = alice.in_second_browser()
     phone.page.goto("/dashboard")
     alice.page.goto("/devices")
     expect(alice.page.locator("#device-count")).to_have_text("2")
@@ -160,9 +160,9 @@ def test_a_revoked_session_is_redirected_to_login(someone: Callable) -> None:
 
 
 @pytest.mark.guide("C8")
-def test_one_click_logs_out_everywhere(someone: Callable, live: Live) -> None:
-    alice = someone("Alice", signed_up=True)
-    alice.elsewhere()
+def test_one_click_logs_out_everywhere(new_user: Callable, live: Live) -> None:
+    alice = new_user("Alice", signed_up=True)
+    alice.in_second_browser()
     alice.page.on("dialog", lambda dialog: dialog.accept())
     alice.page.goto("/devices")
     alice.page.locator('form[action$="/devices/revoke-all"] button').click()
@@ -173,8 +173,8 @@ def test_one_click_logs_out_everywhere(someone: Callable, live: Live) -> None:
 
 @pytest.mark.guide("B15")
 @pytest.mark.asvs("S69", "S110")
-def test_back_after_logout_shows_no_private_page(someone: Callable, live: Live) -> None:
-    alice = someone("Alice", signed_up=True)
+def test_back_after_logout_shows_no_private_page(new_user: Callable, live: Live) -> None:
+    alice = new_user("Alice", signed_up=True)
     alice.page.goto("/dashboard")
     follow(alice.page, "Account")
     expect_heading(alice.page, "Account")
@@ -190,8 +190,8 @@ def test_back_after_logout_shows_no_private_page(someone: Callable, live: Live) 
 
 
 @pytest.mark.asvs("S69")
-def test_back_verifies_that_the_session_still_exists(someone: Callable, live: Live) -> None:
-    alice = someone("Alice", signed_up=True)
+def test_back_verifies_that_the_session_still_exists(new_user: Callable, live: Live) -> None:
+    alice = new_user("Alice", signed_up=True)
     alice.page.goto("/account")
     alice.page.goto("/handbook")
     live.end_sessions_of(alice.email)
@@ -201,24 +201,24 @@ def test_back_verifies_that_the_session_still_exists(someone: Callable, live: Li
 
 
 @pytest.mark.guide("D10")
-def test_a_logged_in_user_is_redirected_from_guest_pages(someone: Callable) -> None:
-    page = someone("Alice", signed_up=True).page
+def test_a_logged_in_user_is_redirected_from_guest_pages(new_user: Callable) -> None:
+    page = new_user("Alice", signed_up=True).page
     for path in ("/", "/login", "/signup"):
         page.goto(path)
         expect_path(page, "/dashboard")
 
 
 @pytest.mark.guide("D1", "D26")
-def test_the_menu_and_the_dashboard_follow_the_role(someone: Callable) -> None:
-    ada, alice = someone("Ada", admin=True), someone("Alice", signed_up=True)
-    for user, kind, people in ((ada, "admin", 1), (alice, "user", 0)):
+def test_the_menu_and_the_dashboard_follow_the_role(new_user: Callable) -> None:
+    ada, alice = new_user("Ada", admin=True), new_user("Alice", signed_up=True)
+    for user, role, link_count in ((ada, "admin", 1), (alice, "user", 0)):
         user.page.goto("/dashboard")
-        expect(user.page.locator("[data-dashboard]")).to_have_attribute("data-dashboard", kind)
-        expect(user.page.get_by_role("link", name="People", exact=True)).to_have_count(people)
+        expect(user.page.locator("[data-dashboard]")).to_have_attribute("data-dashboard", role)
+        expect(user.page.get_by_role("link", name="People", exact=True)).to_have_count(link_count)
 
 
-def test_login_returns_to_the_page_that_required_it(someone: Callable, alice: BrowserUser) -> None:
-    page = someone("Alice").page
+def test_login_returns_to_the_page_that_required_it(new_user: Callable, alice: BrowserUser) -> None:
+    page = new_user("Alice").page
     page.goto("/devices?from=mail")
     expect_path(page, "/login")
     expect(page.locator("main")).to_contain_text("Log in to continue.")
@@ -230,14 +230,14 @@ def test_login_returns_to_the_page_that_required_it(someone: Callable, alice: Br
 
 @pytest.mark.asvs("S110")
 def test_login_reports_that_the_browser_blocks_cookies(
-    someone: Callable, alice: BrowserUser, live: Live
+    new_user: Callable, alice: BrowserUser, live: Live
 ) -> None:
-    page = someone("Alice").page
+    page = new_user("Alice").page
     page.goto("/login")
     # The response is the one of a successful login, without its cookies.
     sent = [(b"location", b"/dashboard"), (b"hx-redirect", b"/dashboard")]
     has_scripts = page.evaluate("typeof htmx") == "object"
-    live.trouble.order("/login", status=204 if has_scripts else 303, headers=sent)
+    live.faults.inject("/login", status=204 if has_scripts else 303, headers=sent)
     log_in(page, alice.email)
     expect(page.locator("main")).to_contain_text("Your browser blocks cookies")
     log_in(page, alice.email)

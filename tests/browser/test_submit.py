@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live, wait_until
 from tests.browser.steps import (
-    OFFLINE,
+    OFFLINE_ERRORS,
     TAKEN,
     button_of,
     error_of,
@@ -31,7 +31,7 @@ from tests.browser_client import PASSWORD
 
 NOT_CREATED = "An error occurred while creating your account."
 OTHER_PASSWORD = "another-No.7 to the sea"
-KEPT = re.compile("still here|Nothing you typed is lost")
+INPUT_KEPT = re.compile("still here|Nothing you typed is lost")
 
 
 def expect_all_kept(page: Page, email: str) -> None:
@@ -56,7 +56,7 @@ def fill(user: BrowserUser) -> Page:
 def test_a_submitted_form_shows_its_pending_state(
     charlie: BrowserUser, alice: BrowserUser, live: Live
 ) -> None:
-    live.trouble.order("/signup", after=0.6)
+    live.faults.inject("/signup", after=0.6)
     page = charlie.page
     page.goto("/signup")
     fill_sign_up(page, "Charlie", alice.email, OTHER_PASSWORD)
@@ -81,7 +81,7 @@ def test_a_double_submit_creates_one_account_and_one_session(
     charlie: BrowserUser, live: Live, how: str
 ) -> None:
     both_sent = Event()
-    live.trouble.order("/signup", until=both_sent)
+    live.faults.inject("/signup", until=both_sent)
     page = fill(charlie)
     sent = listen(page)
     if how == "double click":
@@ -100,7 +100,7 @@ def test_a_double_submit_creates_one_account_and_one_session(
 def test_a_double_click_creates_one_session(alice: BrowserUser, live: Live) -> None:
     page = alice.page
     page.context.clear_cookies()
-    live.trouble.order("/login", after=0.3)
+    live.faults.inject("/login", after=0.3)
     page.goto("/login")
     page.fill("#email", alice.email)
     page.fill("#password", PASSWORD)
@@ -112,10 +112,10 @@ def test_a_double_click_creates_one_session(alice: BrowserUser, live: Live) -> N
 
 @pytest.mark.asvs("S102", "S110")
 def test_a_double_click_without_javascript_creates_one_account(
-    make_user: Callable[..., BrowserUser], live: Live, forgiven: list[str]
+    make_user: Callable[..., BrowserUser], live: Live, expected_errors: list[str]
 ) -> None:
     # Chromium reports this for the first of two navigations.
-    forgiven.append("uncaught: Transition was skipped")
+    expected_errors.append("uncaught: Transition was skipped")
     charlie = make_user("Charlie", java_script_enabled=False)
     charlie.page.goto("/signup")
     fill_sign_up(charlie.page, "Charlie", charlie.email)
@@ -177,10 +177,10 @@ def test_a_password_is_never_rendered_without_javascript(
 
 
 @pytest.mark.parametrize(
-    ("status", "sentence"),
+    ("status", "message"),
     [
-        (500, KEPT),
-        (503, KEPT),
+        (500, INPUT_KEPT),
+        (503, INPUT_KEPT),
         (429, "Too many attempts. Try again in 1 minute."),
         (403, "You don't have access to that. Reload the page."),
         (409, "Nothing was changed."),
@@ -189,13 +189,13 @@ def test_a_password_is_never_rendered_without_javascript(
     ],
 )
 def test_an_error_response_leaves_the_form_unchanged(
-    charlie: BrowserUser, live: Live, status: int, sentence: str | re.Pattern[str]
+    charlie: BrowserUser, live: Live, status: int, message: str | re.Pattern[str]
 ) -> None:
-    live.trouble.order("/signup", status=status, headers=[(b"retry-after", b"60")])
+    live.faults.inject("/signup", status=status, headers=[(b"retry-after", b"60")])
     page = fill(charlie)
     button_of(page, "signup-form").focus()
     page.keyboard.press("Enter")
-    expect_summary(page, sentence)
+    expect_summary(page, message)
     expect(page.locator("#signup-form > #error-summary")).to_be_focused()
     expect(page.locator(".toast")).to_have_count(0)
     expect_all_kept(page, charlie.email)
@@ -206,7 +206,7 @@ def test_an_error_response_leaves_the_form_unchanged(
 @pytest.mark.guide("A19")
 def test_a_failed_sign_up_shows_the_message_of_the_guide(charlie: BrowserUser, live: Live) -> None:
     page = fill(charlie)
-    with live.refusing_people():
+    with live.refusing_users():
         submit(page)
         expect_summary(page, NOT_CREATED)
     expect_all_kept(page, charlie.email)
@@ -215,8 +215,10 @@ def test_a_failed_sign_up_shows_the_message_of_the_guide(charlie: BrowserUser, l
     expect_path(page, "/dashboard")
 
 
-def test_a_submit_while_offline_keeps_the_input(charlie: BrowserUser, forgiven: list[str]) -> None:
-    forgiven += OFFLINE
+def test_a_submit_while_offline_keeps_the_input(
+    charlie: BrowserUser, expected_errors: list[str]
+) -> None:
+    expected_errors += OFFLINE_ERRORS
     page = fill(charlie)
     settle(page)
     page.context.set_offline(True)
@@ -229,12 +231,12 @@ def test_a_submit_while_offline_keeps_the_input(charlie: BrowserUser, forgiven: 
 
 
 def test_a_submit_times_out_and_keeps_the_input(
-    charlie: BrowserUser, live: Live, forgiven: list[str]
+    charlie: BrowserUser, live: Live, expected_errors: list[str]
 ) -> None:
-    forgiven += OFFLINE
+    expected_errors += OFFLINE_ERRORS
     charlie.page.clock.install()
     page = fill(charlie)
-    live.trouble.order("/signup", before=4)
+    live.faults.inject("/signup", before=4)
     submit(page)
     expect(page.locator("#signup-form")).to_have_attribute("aria-busy", "true")
     page.clock.fast_forward(8_100)
@@ -243,9 +245,9 @@ def test_a_submit_times_out_and_keeps_the_input(
 
 
 def test_an_unreachable_server_is_not_reported_as_offline(
-    charlie: BrowserUser, forgiven: list[str]
+    charlie: BrowserUser, expected_errors: list[str]
 ) -> None:
-    forgiven += OFFLINE
+    expected_errors += OFFLINE_ERRORS
     page = fill(charlie)
     page.route("**/signup", lambda route: route.abort("connectionrefused"))
     submit(page)
@@ -258,12 +260,12 @@ def test_an_unreachable_server_is_not_reported_as_offline(
 
 
 def test_a_repeated_sign_up_after_a_timeout_logs_in(
-    charlie: BrowserUser, live: Live, forgiven: list[str]
+    charlie: BrowserUser, live: Live, expected_errors: list[str]
 ) -> None:
-    forgiven += OFFLINE
+    expected_errors += OFFLINE_ERRORS
     charlie.page.clock.install()
     page = fill(charlie)
-    live.trouble.order("/signup", after=2)
+    live.faults.inject("/signup", after=2)
     submit(page)
     wait_until(lambda: live.accounts_of(charlie.email))
     page.clock.fast_forward(8_100)
@@ -306,12 +308,12 @@ def test_log_in_instead_works_without_javascript(
 
 
 def test_a_pasted_email_is_never_truncated(page: Page) -> None:
-    address = "a" * 305 + "@example.com"
+    email = "a" * 305 + "@example.com"
     page.goto("/signup")
     page.focus("#email")
-    page.keyboard.insert_text(address)
+    page.keyboard.insert_text(email)
     expect(error_of(page, "email")).to_contain_text("Email must be at most 254 characters long.")
-    expect(page.locator("#email")).to_have_value(address)
+    expect(page.locator("#email")).to_have_value(email)
 
 
 def log_in_as_bob(alice: BrowserUser, make_user: Callable[..., BrowserUser]) -> BrowserUser:
@@ -419,9 +421,9 @@ def test_a_toast_disappears_at_the_next_submit(alice: BrowserUser, live: Live) -
     page = alice.page
     page.goto("/account")
     save_profile(page)
-    live.trouble.order("/account", status=500)
+    live.faults.inject("/account", status=500)
     submit(page, "account-form")
-    expect_summary(page, KEPT)
+    expect_summary(page, INPUT_KEPT)
     expect(page.locator(".toast")).to_have_count(0)
 
 
