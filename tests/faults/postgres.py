@@ -86,7 +86,10 @@ async def start_behind_proxy(run: Run) -> tuple[Program, Proxy]:
 
 
 def require_quick_responses(responses: list[Response], limit: float) -> str:
-    """Requires a 200, or a refusal with Retry-After, within `limit` seconds. Returns the figures."""
+    """Requires a 200, or a refusal with Retry-After, within `limit` seconds.
+
+    Returns the figures.
+    """
     longest = max(response.seconds for response in responses)
     measured = f"{format_statuses(responses)}, longest {longest:.2f} s"
     for response in responses:

@@ -33,7 +33,7 @@ INSERT_SESSIONS = f"""
 
 
 async def send_guesses(program: Program, number: int) -> list[Response]:
-    """Sends wrong passwords for unknown emails. X-Forwarded-For is a random /48 network each time."""
+    """Sends wrong passwords for unknown emails, with X-Forwarded-For of random /48 networks."""
     client, responses = Client(program.port), []
     for _ in range(number):
         client.headers["X-Forwarded-For"] = (
