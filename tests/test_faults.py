@@ -1,6 +1,6 @@
-"""Runs some of the fault injections of `tests/faults` for a few seconds each.
+"""Runs the short forms of three fault injections of tests/faults.
 
-docs/faults.md describes all of them.
+docs/faults.md describes all fault injections.
 """
 
 import subprocess
@@ -13,26 +13,28 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
-    "program",
+    "module",
     [
         pytest.param(
             "lock",
             marks=[pytest.mark.alone, pytest.mark.reliability("R05")],
-            id="a locked database: 503, and members' pages go on",
+            id="a locked database causes 503, and dashboards work",
         ),
         pytest.param(
-            "rotation", marks=pytest.mark.reliability("R16"), id="a rotated secret logs nobody out"
+            "secret_rotation",
+            marks=pytest.mark.reliability("R16"),
+            id="a rotated secret logs no user out",
         ),
         pytest.param(
-            "failure",
+            "unexpected_error",
             marks=pytest.mark.reliability("R21"),
-            id="an unforeseen error costs one request",
+            id="an unexpected error affects one request",
         ),
     ],
 )
-def test_the_program_survives_the_injected_fault(program: str) -> None:
+def test_the_program_survives_the_injected_fault(module: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", f"tests.faults.{program}", "--short"],
+        [sys.executable, "-m", f"tests.faults.{module}", "--short"],
         cwd=ROOT,
         capture_output=True,
         text=True,

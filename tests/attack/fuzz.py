@@ -1,4 +1,4 @@
-"""Attack by Hypothesis, which generates forms, ids, cookies, headers and framing.
+"""Contains the attack by Hypothesis, which generates forms, ids, cookies, headers and framing.
 
 No case may cause an error or give access.
 """
@@ -6,32 +6,33 @@ No case may cause an error or give access.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version as version_of
+from importlib.metadata import version
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.attack.bodies import (
+from tests.attack.outcome import Attack, Finding, NotRun, ToolResult
+from tests.attack.program import PASSWORD, Program
+from tests.attack.raw_client import RawClient, Response, exchange
+from tests.attack.strategies import (
+    CONTENT_TYPES,
     FOREIGN_HOSTS,
     FOREIGN_SITES,
-    TYPES,
     cookies,
     forms,
-    framed,
+    framed_requests,
     headers,
     segments,
 )
-from tests.attack.outcome import Attack, Finding, NotRun, Seen
-from tests.attack.program import PASSWORD, Program
-from tests.attack.wire import Answer, Wire, exchange
 
 CASES = 10_000
-OF_COOKIES = 3_200
-OF_DEVICE_COOKIES = 200  # Each case costs a hash.
-OF_HEADERS = 800
-OF_FRAMES = 300  # Each case has its own connection.
-FRAME_SECONDS = 0.15  # An answer ends if no data arrives for this time.
+COOKIE_CASES = 3_200
+DEVICE_COOKIE_CASES = 200  # Each case costs a hash.
+HEADER_CASES = 800
+FRAMING_CASES = 300  # Each case has its own connection.
+FRAMING_SECONDS = 0.15  # A response ends if no data arrives for this time.
+# The path, the fields and the user of each form.
 FORMS = (
     ("/signup", ["name", "email", "password", "next"], ""),
     ("/signup/check/name", ["name"], ""),
@@ -47,6 +48,7 @@ FORMS = (
     ("/admin/users/{bob}/team", ["team", "q", "page", "sort"], "ada"),
     ("/admin/users/{bob}/enable", ["q", "page", "sort"], "ada"),
 )
+# The method, the path and the user of each request with a generated id or query.
 IDS = (
     ("GET", "/users/{}", "charlie"),
     ("GET", "/api/users/{}", "charlie"),
@@ -64,234 +66,256 @@ IDS = (
     ("POST", "/admin/users/{}/role", "ada"),
     ("POST", "/admin/users/{}/disable", "ada"),
 )
-SESSION_OF = b"GET /api/session HTTP/1.1\r\nHost: localhost"
+SESSION_REQUEST = b"GET /api/session HTTP/1.1\r\nHost: localhost"
 # Some generated cookies are real ones, and those cases are not counted.
-EACH = (CASES - 3_000) // (len(FORMS) + len(IDS)) + 1
-WAYS = st.sampled_from([[], [b"HX-Request: true"], [b"Accept: application/json"]])
+CASES_PER_FORM = (CASES - 3_000) // (len(FORMS) + len(IDS)) + 1
+RESPONSE_FORMATS = st.sampled_from([[], [b"HX-Request: true"], [b"Accept: application/json"]])
 
 
 @dataclass
 class FuzzRun:
-    """The number of tried cases, and the findings, which Hypothesis reduces to small examples."""
+    """The number of sent cases, and the findings, which Hypothesis reduces to small examples."""
 
     program: Program
-    wire: Wire
+    client: RawClient
     findings: list[Finding]
-    number: int = 0
+    cases: int = 0
 
-    def run(self, name: str, examples: int, test: Callable[[], None]) -> None:
+    def run(self, title: str, examples: int, test: Callable[[], None]) -> None:
         """Runs `test` with generated examples and adds its failures to the findings."""
-        quiet = list(HealthCheck)
-        given_settings = settings(
-            max_examples=examples, deadline=None, database=None, suppress_health_check=quiet, print_blob=False,
+        configure = settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
             phases=[Phase.generate, Phase.shrink],
-        )  # fmt: skip
+        )
         try:
-            given_settings(test)()
-        except AssertionError as wrong:
-            self.findings.append(Finding(name, str(wrong).partition("\n")[0]))
-        except BaseExceptionGroup as several:
-            self.findings += [
-                Finding(name, str(wrong).partition("\n")[0]) for wrong in several.exceptions
-            ]
+            configure(test)()
+        except AssertionError as error:
+            self.add_finding(title, error)
+        except BaseExceptionGroup as group:
+            for error in group.exceptions:
+                self.add_finding(title, error)
 
-    def ask(
+    def add_finding(self, title: str, error: BaseException) -> None:
+        self.findings.append(Finding(title, str(error).partition("\n")[0]))
+
+    def request(
         self,
         method: str,
         target: bytes,
         headers: list[bytes],
         body: bytes | None = None,
         hosts: list[bytes] | None = None,
-    ) -> Answer:
-        self.number += 1
-        answer = self.wire.ask(method.encode(), target, headers, body, hosts)
-        assert not answer.is_failure, f"{method} {target!r} {headers} {body!r}: {answer.status}"
-        return answer
+    ) -> Response:
+        """Sends a case. Raises AssertionError for a server error or a missing response."""
+        self.cases += 1
+        response = self.client.request(method.encode(), target, headers, body, hosts)
+        assert not response.is_failure, f"{method} {target!r} {headers} {body!r}: {response.status}"
+        return response
 
-    def cookie(self, who: str) -> list[bytes]:
-        return [f"Cookie: {self.program.cookies[who]}".encode()] if who else []
-
-
-def version() -> str:
-    return version_of("hypothesis")
+    def cookie_header(self, user: str) -> list[bytes]:
+        """Returns no header for an empty `user`."""
+        return [f"Cookie: {self.program.cookies[user]}".encode()] if user else []
 
 
-def strike(program: Program) -> Seen:
-    fuzz_run = FuzzRun(program, Wire(program.port), [])
-    for path, names, who in FORMS:
-        fuzz_form(fuzz_run, path.format(**program.ids), names, who)
-    for method, path, who in IDS:
-        fuzz_id(fuzz_run, method, path, who)
-    in_forms = fuzz_run.number
-    fuzz_cookie(fuzz_run)
+def read_version() -> str:
+    return version("hypothesis")
+
+
+def attack(program: Program) -> ToolResult:
+    fuzz_run = FuzzRun(program, RawClient(program.port), [])
+    for path, names, user in FORMS:
+        fuzz_form(fuzz_run, path.format(**program.ids), names, user)
+    for method, path, user in IDS:
+        fuzz_id(fuzz_run, method, path, user)
+    form_cases = fuzz_run.cases
+    fuzz_session_cookie(fuzz_run)
     fuzz_device_cookie(fuzz_run)
-    in_cookies = fuzz_run.number - in_forms
+    cookie_cases = fuzz_run.cases - form_cases
     fuzz_headers(fuzz_run)
-    in_headers = fuzz_run.number - in_forms - in_cookies
-    fuzz_frames(fuzz_run)
-    fuzz_run.wire.close()
-    if "Traceback" in program.logged():
-        told = program.logged().partition("Traceback")[2]
-        fuzz_run.findings.append(Finding("unhandled exception", told[-300:]))
-    still = [
-        who
-        for who in program.cookies
-        if program.ask("GET", "/dashboard", cookie=program.cookies[who])[0] != 200
-    ]
-    fuzz_run.findings += [Finding("a session ended during the attack", who) for who in still]
-    did = f"{in_forms:,} cases on {len(FORMS)} forms and {len(IDS)} ids and queries, {in_cookies:,} cookies, "
-    did += f"{in_headers:,} sets of headers, {fuzz_run.number - in_forms - in_cookies - in_headers:,} framings of a body"
-    return Seen(did, fuzz_run.findings)
+    header_cases = fuzz_run.cases - form_cases - cookie_cases
+    fuzz_framing(fuzz_run)
+    framing_cases = fuzz_run.cases - form_cases - cookie_cases - header_cases
+    fuzz_run.client.close()
+    findings = fuzz_run.findings
+    if "Traceback" in program.read_log():
+        trace = program.read_log().partition("Traceback")[2]
+        findings.append(Finding("unhandled exception", trace[-300:]))
+    for user, cookie in program.cookies.items():
+        if program.request("GET", "/dashboard", cookie=cookie)[0] != 200:
+            findings.append(Finding("a session ended during the attack", user))
+    summary = (
+        f"{form_cases:,} cases on {len(FORMS)} forms and {len(IDS)} ids and queries, "
+        f"{cookie_cases:,} cookies, {header_cases:,} sets of headers, "
+        f"{framing_cases:,} framings of a body"
+    )
+    return ToolResult(summary, findings)
 
 
-def fuzz_form(fuzz_run: FuzzRun, path: str, names: list[str], who: str) -> None:
-    @given(body=forms(names), kind=st.sampled_from(TYPES), way=WAYS)
-    def test(body: bytes, kind: bytes, way: list[bytes]) -> None:
-        headers = [*fuzz_run.cookie(who), *way, b"Content-Type: " + kind]
-        answer = fuzz_run.ask("POST", path.encode(), headers, body)
-        opened = "set-cookie" in answer.headers and answer.status in (204, 303) and not who
-        assert path == "/signup" or not opened, f"{path} started a session: {body!r}"
-
-    fuzz_run.run(f"POST {path}", EACH, test)
-
-
-def fuzz_id(fuzz_run: FuzzRun, method: str, path: str, who: str) -> None:
-    @given(segment=segments(), way=WAYS)
-    def test(segment: bytes, way: list[bytes]) -> None:
-        target = path.encode().replace(b"{}", segment)
-        fuzz_run.ask(
-            method, target, [*fuzz_run.cookie(who), *way], b"" if method == "POST" else None
-        )
-
-    fuzz_run.run(f"{method} {path}", EACH, test)
-
-
-def fuzz_cookie(fuzz_run: FuzzRun) -> None:
-    real = [fuzz_run.program.cookies[who] for who in ("ada", "charlie")]
-    known = {cookie.partition("=")[2] for cookie in real}
+def fuzz_form(fuzz_run: FuzzRun, path: str, names: list[str], user: str) -> None:
+    """Checks that no form causes an error, and that only a sign-up starts a session."""
 
     @given(
-        line=cookies(real), path=st.sampled_from([b"/api/session", b"/dashboard", b"/admin/users"])
+        body=forms(names),
+        content_type=st.sampled_from(CONTENT_TYPES),
+        format_header=RESPONSE_FORMATS,
     )
-    def test(line: bytes, path: bytes) -> None:
-        if set(values(line)) & known:
-            return  # The line contains a real cookie, which may give access.
-        answer = fuzz_run.ask("GET", path, [b"Cookie: " + line])
-        assert answer.status in (303, 400, 401, 431), (
-            f"{path!r} opens with {line!r}: {answer.status}"
+    def test(body: bytes, content_type: bytes, format_header: list[bytes]) -> None:
+        headers = [
+            *fuzz_run.cookie_header(user),
+            *format_header,
+            b"Content-Type: " + content_type,
+        ]
+        response = fuzz_run.request("POST", path.encode(), headers, body)
+        starts_session = "set-cookie" in response.headers and response.status in (204, 303)
+        assert path == "/signup" or user or not starts_session, (
+            f"{path} started a session: {body!r}"
         )
 
-    fuzz_run.run("the cookie", OF_COOKIES, test)
+    fuzz_run.run(f"POST {path}", CASES_PER_FORM, test)
+
+
+def fuzz_id(fuzz_run: FuzzRun, method: str, path: str, user: str) -> None:
+    """Checks that no id and no query causes an error."""
+
+    @given(segment=segments(), format_header=RESPONSE_FORMATS)
+    def test(segment: bytes, format_header: list[bytes]) -> None:
+        target = path.encode().replace(b"{}", segment)
+        headers = [*fuzz_run.cookie_header(user), *format_header]
+        fuzz_run.request(method, target, headers, b"" if method == "POST" else None)
+
+    fuzz_run.run(f"{method} {path}", CASES_PER_FORM, test)
+
+
+def fuzz_session_cookie(fuzz_run: FuzzRun) -> None:
+    """Checks that no modified session cookie gives access."""
+    real_cookies = [fuzz_run.program.cookies[user] for user in ("ada", "charlie")]
+    real_values = {cookie.partition("=")[2] for cookie in real_cookies}
+
+    @given(
+        line=cookies(real_cookies),
+        path=st.sampled_from([b"/api/session", b"/dashboard", b"/admin/users"]),
+    )
+    def test(line: bytes, path: bytes) -> None:
+        if real_values.intersection(cookie_values(line)):
+            return  # The line contains a real cookie, which may give access.
+        response = fuzz_run.request("GET", path, [b"Cookie: " + line])
+        assert response.status in (303, 400, 401, 431), (
+            f"{path!r} gives access with {line!r}: {response.status}"
+        )
+
+    fuzz_run.run("the session cookie", COOKIE_CASES, test)
 
 
 def fuzz_device_cookie(fuzz_run: FuzzRun) -> None:
     """Checks that no device cookie makes a wrong password valid."""
-    real = [fuzz_run.program.cookies[who] for who in ("ada", "charlie")]
+    real_cookies = [fuzz_run.program.cookies[user] for user in ("ada", "charlie")]
     form = b"email=charlie@example.com&password=wrong-password-1"
 
-    @given(line=cookies(real))
+    @given(line=cookies(real_cookies))
     def test(line: bytes) -> None:
         headers = [
             b"Cookie: " + line.replace(b"session=", b"device="),
             b"Content-Type: application/x-www-form-urlencoded",
         ]
-        answer = fuzz_run.ask("POST", b"/login", headers, form)
-        assert answer.status in (400, 422, 431), f"/login with {line!r}: {answer.status}"
+        response = fuzz_run.request("POST", b"/login", headers, form)
+        assert response.status in (400, 422, 431), f"/login with {line!r}: {response.status}"
 
-    fuzz_run.run("the device cookie", OF_DEVICE_COOKIES, test)
+    fuzz_run.run("the device cookie", DEVICE_COOKIE_CASES, test)
 
 
 def fuzz_headers(fuzz_run: FuzzRun) -> None:
     """Checks that no header causes an error.
 
-    Whatever the other headers are, other hosts and cross-site forms must be refused.
+    The program must refuse other hosts and cross-site forms, with any other headers.
     """
-    charlie = fuzz_run.cookie("charlie")
+    session = fuzz_run.cookie_header("charlie")
 
     @given(
         lines=headers(),
-        who=st.sampled_from([[], charlie]),
+        cookie=st.sampled_from([[], session]),
         hosts=st.none() | st.sampled_from(FOREIGN_HOSTS),
     )
-    def test_page(lines: list[bytes], who: list[bytes], hosts: list[bytes] | None) -> None:
-        answer = fuzz_run.ask(
-            "GET", b"/login" if not who else b"/dashboard", [*who, *lines], hosts=hosts
-        )
-        assert hosts is None or answer.status in (400, 431), (
-            f"{hosts} with {lines}: {answer.status}"
+    def test_page(lines: list[bytes], cookie: list[bytes], hosts: list[bytes] | None) -> None:
+        path = b"/dashboard" if cookie else b"/login"
+        response = fuzz_run.request("GET", path, [*cookie, *lines], hosts=hosts)
+        assert hosts is None or response.status in (400, 431), (
+            f"{hosts} with {lines}: {response.status}"
         )
 
     @given(lines=headers(), foreign=st.just([]) | st.sampled_from(FOREIGN_SITES))
     def test_form(lines: list[bytes], foreign: list[bytes]) -> None:
-        kind = b"Content-Type: application/x-www-form-urlencoded"
-        answer = fuzz_run.ask(
-            "POST", b"/account/check/name", [*charlie, kind, *foreign, *lines], b"name=Charlie"
+        content_type = b"Content-Type: application/x-www-form-urlencoded"
+        all_headers = [*session, content_type, *foreign, *lines]
+        response = fuzz_run.request("POST", b"/account/check/name", all_headers, b"name=Charlie")
+        assert not foreign or response.status in (400, 403, 431), (
+            f"{foreign} with {lines}: {response.status}"
         )
-        assert not foreign or answer.status in (400, 403, 431), (
-            f"{foreign} with {lines}: {answer.status}"
-        )
 
-    fuzz_run.run("the headers of a page", OF_HEADERS // 2, test_page)
-    fuzz_run.run("the headers of a form", OF_HEADERS // 2, test_form)
+    fuzz_run.run("the headers of a page", HEADER_CASES // 2, test_page)
+    fuzz_run.run("the headers of a form", HEADER_CASES // 2, test_form)
 
 
-def fuzz_frames(fuzz_run: FuzzRun) -> None:
+def fuzz_framing(fuzz_run: FuzzRun) -> None:
     """Checks that a cookie in a trailer gives no access and that no framing causes an error."""
-    port, cookie = fuzz_run.program.port, fuzz_run.program.cookies["charlie"].encode()
+    port = fuzz_run.program.port
+    cookie = fuzz_run.program.cookies["charlie"].encode()
 
-    @given(raw=framed(SESSION_OF, b"Cookie: " + cookie))
+    @given(raw=framed_requests(SESSION_REQUEST, b"Cookie: " + cookie))
     def test(raw: bytes) -> None:
-        fuzz_run.number += 1
-        answers = exchange(port, raw, FRAME_SECONDS)
-        assert not opens(answers), f"a trailer opened a session: {raw!r}"
-        failed = re.findall(rb"HTTP/1.1 5\d\d", answers)
-        assert not failed, f"{raw!r}: {failed}"
+        fuzz_run.cases += 1
+        responses = exchange(port, raw, FRAMING_SECONDS)
+        assert not contains_user(responses), f"a trailer gives access to a session: {raw!r}"
+        server_errors = re.findall(rb"HTTP/1.1 5\d\d", responses)
+        assert not server_errors, f"{raw!r}: {server_errors}"
 
-    fuzz_run.run("the framing of a body", OF_FRAMES, test)
-
-
-def opens(answers: bytes) -> bool:
-    """Returns whether an answer contains the user of the session."""
-    return b'"charlie"' in answers
+    fuzz_run.run("the framing of a body", FRAMING_CASES, test)
 
 
-def prove(folder: Path) -> str:
-    """Checks that correct requests get the answers that the attack looks for.
+def contains_user(responses: bytes) -> bool:
+    return b'"charlie"' in responses
+
+
+def check_tool(folder: Path) -> str:
+    """Checks that valid requests get the responses that the attack detects.
 
     Raises NotRun if they do not.
     """
-    program = Program(folder / "unharmed", "off")
+    program = Program(folder / "valid", "off")
     program.folder.mkdir()
     try:
-        program.open()
-        charlie = b"Cookie: " + program.cookies["charlie"].encode()
-        if not opens(exchange(program.port, b"\r\n".join([SESSION_OF, charlie, b"", b""]), 1)):
+        program.start()
+        cookie = b"Cookie: " + program.cookies["charlie"].encode()
+        raw = b"\r\n".join([SESSION_REQUEST, cookie, b"", b""])
+        if not contains_user(exchange(program.port, raw, 1)):
             raise NotRun(
                 "a session in a header has no effect, so the effect of a trailer would not be noticed"
             )
-        form = [charlie, b"Content-Type: application/x-www-form-urlencoded"]
-        wire = Wire(program.port)
-        seen = [
-            wire.ask(b"GET", b"/login").status,
-            wire.ask(b"GET", b"/dashboard", [charlie]).status,
-            wire.ask(b"POST", b"/account/check/name", form, b"name=Charlie").status,
-            wire.ask(
-                b"POST",
-                b"/login",
-                form[1:],
-                f"email=charlie@example.com&password={PASSWORD}".encode(),
-            ).status,
+        content_type = b"Content-Type: application/x-www-form-urlencoded"
+        log_in = f"email=charlie@example.com&password={PASSWORD}".encode()
+        client = RawClient(program.port)
+        responses = [
+            client.request(b"GET", b"/login"),
+            client.request(b"GET", b"/dashboard", [cookie]),
+            client.request(
+                b"POST", b"/account/check/name", [cookie, content_type], b"name=Charlie"
+            ),
+            client.request(b"POST", b"/login", [content_type], log_in),
         ]
-        wire.close()
-        if seen != [200, 200, 200, 303]:
-            raise NotRun(f"valid requests get unexpected responses: {seen}")
+        client.close()
+        statuses = [response.status for response in responses]
+        if statuses != [200, 200, 200, 303]:
+            raise NotRun(f"valid requests get unexpected responses: {statuses}")
     finally:
-        program.close()
+        program.stop()
     return "it accepts a session in a header, the site's own host and form, and the right password"
 
 
-def values(line: bytes) -> Iterator[str]:
+def cookie_values(line: bytes) -> Iterator[str]:
     return (part.partition("=")[2].strip() for part in line.decode("latin-1").split(";"))
 
 
-ATTACK = Attack("hypothesis", "off", version, strike, prove)
+ATTACK = Attack("hypothesis", "off", read_version, attack, check_tool)

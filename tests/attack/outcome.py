@@ -1,4 +1,4 @@
-"""Types for an attack and its outcome."""
+"""Contains the types of an attack and its outcome."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,46 +9,49 @@ from tests.attack.program import Program
 
 
 class NotRun(Exception):
-    """Raised when the attack cannot run here. The message says what it needs."""
+    """Raised when the attack cannot run on this machine. The message says what it needs."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem that a tool reports. `title` is its type, and `seen` says where it occurs."""
+    """A problem that a tool reports. `title` is its type, and `details` says where it occurs."""
 
     title: str
-    seen: str
+    details: str
 
 
 @dataclass
-class Seen:
-    """The result of a tool: what it did, with figures, its findings, and remarks for the report."""
+class ToolResult:
+    """What a tool did, with figures, its findings, and remarks for the report."""
 
-    did: str
+    summary: str
     findings: list[Finding] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Attack:
-    """An attack with one tool.
+    """An attack with one tool. `rate_limits` is the value of RATE_LIMITS.
 
-    `prove` is optional. It checks that the tool finds a planted vulnerability, and raises NotRun if
-    it does not.
+    `check_tool` is optional. It checks that the tool finds a planted vulnerability, returns a
+    sentence about it, and raises NotRun if the tool does not find it.
     """
 
     name: str
-    limits: str
+    rate_limits: str
     version: Callable[[], str]
-    strike: Callable[[Program], Seen]
-    prove: Callable[[Path], str] | None = None
+    run: Callable[[Program], ToolResult]
+    check_tool: Callable[[Path], str] | None = None
 
 
 @dataclass
-class Watched:
-    """Measurements of a logged-in user's dashboard during an attack. Times are in milliseconds."""
+class DashboardTimes:
+    """The response times of a logged-in user's dashboard in milliseconds.
 
-    pages: int
+    The keys of `statuses` are strings, because the measurements come from JSON.
+    """
+
+    requests: int
     statuses: dict[str, int]
     p99: float
     longest: float
@@ -56,20 +59,26 @@ class Watched:
 
 @dataclass
 class Outcome:
+    """The result of one attack. `responses` counts the program's responses by status.
+
+    `idle` was measured before the attack, and `loaded` during the attack.
+    """
+
     attack: str
-    limits: str
+    rate_limits: str
     version: str
-    seen: Seen
-    proof: str
-    answers: Counter[int]
-    quiet: Watched
-    watched: Watched
+    result: ToolResult
+    tool_check: str
+    responses: Counter[int]
+    idle: DashboardTimes
+    loaded: DashboardTimes
     seconds: float
 
     @property
-    def failures(self) -> dict[int, int]:
+    def server_errors(self) -> dict[int, int]:
+        """Returns the number of 5xx responses by status."""
         return {
             status: number
-            for status, number in sorted(self.answers.items())
+            for status, number in sorted(self.responses.items())
             if status >= 500 and number
         }

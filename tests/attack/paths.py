@@ -1,6 +1,6 @@
-"""Attack that requests hundreds of paths by every method, without a session and as a user.
+"""Contains the attack that requests hundreds of paths by every method.
 
-No request may give access or cause an error.
+It has no session or the session of a user. No request may give access or cause an error.
 """
 
 import re
@@ -9,121 +9,127 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from tests.attack.outcome import Attack, Finding, Seen
+from tests.attack.outcome import Attack, Finding, ToolResult
 from tests.attack.program import LATCHKEY, SECRET, Program, email_of
-from tests.attack.wire import Answer, Wire
-from tests.attack.wordlist import every_path
+from tests.attack.raw_client import RawClient, Response
+from tests.attack.wordlist import list_paths
 
 METHODS = (
-    *(
-        b"GET",
-        b"HEAD",
-        b"POST",
-        b"PUT",
-        b"PATCH",
-        b"DELETE",
-        b"OPTIONS",
-        b"TRACE",
-        b"CONNECT",
-        b"PROPFIND",
-        b"MOVE",
-    ),
-    *(b"LOCK", b"SEARCH", b"PURGE", b"QUERY", b"BREW", b"get", b"Post"),
+    b"GET",
+    b"HEAD",
+    b"POST",
+    b"PUT",
+    b"PATCH",
+    b"DELETE",
+    b"OPTIONS",
+    b"TRACE",
+    b"CONNECT",
+    b"PROPFIND",
+    b"MOVE",
+    b"LOCK",
+    b"SEARCH",
+    b"PURGE",
+    b"QUERY",
+    b"BREW",
+    b"get",
+    b"Post",
 )
 SECRETS = (b"$argon2", b"SQLite format 3", b"root:x:0", b"Traceback", SECRET.encode())
-# The metrics are available to local clients, so the requests come from another IP address.
+# Local clients may read the metrics, so the requests come from another IP address.
 FORWARDED = b"X-Forwarded-For: 203.0.113.9"
 MAX_FINDINGS = 20  # The report has at most this number of findings.
 
 
 @dataclass(frozen=True)
-class Row:
-    """A route in the output of `latchkey routes`: its methods, its path and its route access."""
+class Route:
+    """A route in the output of `latchkey routes`."""
 
     methods: tuple[str, ...]
     path: str
-    kind: str
+    access: str
 
-    def answers(self, path: str) -> bool:
-        return bool(re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", self.path), path))
+    def allows(self, method: str, target: str) -> bool:
+        """Returns whether the route has the method and the path of the request target."""
+        if method == "HEAD":
+            method = "GET"
+        pattern = re.sub(r"\{\w+\}", "[^/]+", self.path)
+        path = unquote(urlsplit(target).path)
+        return method in self.methods and re.fullmatch(pattern, path) is not None
 
 
-def rows() -> list[Row]:
-    told = subprocess.run([LATCHKEY, "routes"], capture_output=True, text=True, check=True).stdout
-    cells = [re.split(r"  +", line) for line in told.splitlines()]
-    return [Row(tuple(methods.split(", ")), path, kind) for methods, path, kind, *_ in cells]
+def list_routes() -> list[Route]:
+    done = subprocess.run([LATCHKEY, "routes"], capture_output=True, text=True, check=True)
+    routes = []
+    for line in done.stdout.splitlines():
+        methods, path, access, *_ = re.split(r"  +", line)
+        routes.append(Route(tuple(methods.split(", ")), path, access))
+    return routes
 
 
-def version() -> str:
+def describe_version() -> str:
     return f"{len(METHODS)} methods, tests/attack/paths.py"
 
 
-def strike(program: Program) -> Seen:
-    table = rows()
-    members = [
-        filled(row, program) for row in table if row.access in ("members", "admins", "operators")
+def attack(program: Program) -> ToolResult:
+    routes = list_routes()
+    protected = [route for route in routes if route.access in ("members", "admins", "operators")]
+    paths = list_paths([fill_path(route, program) for route in protected])
+    public_routes = [route for route in routes if route.access in ("anyone", "guests")]
+    findings = request_paths(program, paths, "an anonymous client", [], public_routes)
+    admin_routes = [route for route in routes if route.access == "admins"]
+    admin_paths = [
+        path
+        for path in list_paths([fill_path(route, program) for route in admin_routes])
+        if "admin" in unquote(unquote(path)).lower()
     ]
-    admins = [filled(row, program) for row in table if row.access == "admins"]
-    everywhere, closed = every_path(members), every_path(admins)
-    findings = walk(
-        program,
-        everywhere,
-        "an anonymous client",
-        [],
-        [row for row in table if row.access in ("anyone", "guests")],
+    user_routes = [route for route in routes if route.access not in ("admins", "operators")]
+    cookie = [f"Cookie: {program.cookies['charlie']}".encode()]
+    findings += request_paths(program, admin_paths, "a user", cookie, user_routes)
+    summary = (
+        f"{len(paths):,} paths × {len(METHODS)} methods as an anonymous client, "
+        f"{len(admin_paths):,} paths as a user, each as a page and as a fragment"
     )
-    member = [f"Cookie: {program.cookies['charlie']}".encode()]
-    spelt = [path for path in closed if "admin" in unquote(unquote(path)).lower()]
-    open_to_members = [row for row in table if row.access not in ("admins", "operators")]
-    findings += walk(program, spelt, "a user", member, open_to_members)
-    did = f"{len(everywhere):,} paths × {len(METHODS)} methods as an anonymous client, {len(spelt):,} paths as a user, "
-    did += "each as a page and as a fragment"
-    return Seen(did, findings[:MAX_FINDINGS])
+    return ToolResult(summary, findings[:MAX_FINDINGS])
 
 
-def filled(row: Row, program: Program) -> str:
-    return (
-        row.path.replace("{id}", program.ids["bob"])
-        .replace("{slug}", "bob")
-        .replace("{field}", "name")
-    )
+def fill_path(route: Route, program: Program) -> str:
+    """Returns the path of the route with the values of Bob."""
+    path = route.path.replace("{id}", program.ids["bob"])
+    return path.replace("{slug}", "bob").replace("{field}", "name")
 
 
-def walk(
-    program: Program, paths: list[str], who: str, cookie: list[bytes], allowed: list[Row]
+def request_paths(
+    program: Program, paths: list[str], client_name: str, cookie: list[bytes], allowed: list[Route]
 ) -> list[Finding]:
-    wire, findings = Wire(program.port), []
-    hidden = (*SECRETS, *(email_of(name).encode() for name in ("ada", "bob", "alice")))
+    """Requests every path by every method. `allowed` are the routes that may return data."""
+    client = RawClient(program.port)
+    findings = []
+    secrets = (*SECRETS, *(email_of(name).encode() for name in ("ada", "bob", "alice")))
     for path in paths:
         for method in METHODS:
-            for extra in ([b"X-Original-URL: /healthz"], [b"HX-Request: true"]):
-                answer = wire.ask(method, path.encode(), [*cookie, FORWARDED, *extra])
-                for wrong in complaints(answer, method.decode(), path, allowed, hidden):
-                    findings.append(
-                        Finding(wrong, f"{method.decode()} {path} as {who}: {answer.status}")
-                    )
-    wire.close()
+            for header in (b"X-Original-URL: /healthz", b"HX-Request: true"):
+                response = client.request(method, path.encode(), [*cookie, FORWARDED, header])
+                request = f"{method.decode()} {path} as {client_name}"
+                for title in find_problems(response, method.decode(), path, allowed, secrets):
+                    findings.append(Finding(title, f"{request}: {response.status}"))
+    client.close()
     return findings
 
 
-def complaints(
-    answer: Answer, method: str, path: str, allowed: list[Row], hidden: tuple[bytes, ...]
+def find_problems(
+    response: Response, method: str, path: str, allowed: list[Route], secrets: tuple[bytes, ...]
 ) -> Iterator[str]:
-    if answer.is_failure:
+    """Yields the titles of findings in a response."""
+    if response.is_failure:
         yield "no response, or a failure"
-    if 200 <= answer.status < 300 and not any(is_open(row, method, path) for row in allowed):
+    if 200 <= response.status < 300 and not any(route.allows(method, path) for route in allowed):
         yield "a response with data for a client without access"
-    if any(secret in answer.body for secret in hidden):
+    if any(secret in response.body for secret in secrets):
         yield "a secret in the response"
-    if answer.status == 405 and not answer.headers.get("allow"):
+    if response.status == 405 and not response.headers.get("allow"):
         yield "405 without Allow"
-    if not re.match(r"$|/(?![/\\])|http://127\.0\.0\.1:", answer.headers.get("location", "")):
+    if not re.match(r"$|/(?![/\\])|http://127\.0\.0\.1:", response.headers.get("location", "")):
         yield "redirect to another site"
 
 
-def is_open(row: Row, method: str, path: str) -> bool:
-    asked = "GET" if method == "HEAD" else method
-    return asked in row.methods and row.answers(unquote(urlsplit(path).path))
-
-
-ATTACK = Attack("paths", "off", version, strike)
+ATTACK = Attack("paths", "off", describe_version, attack)

@@ -1,4 +1,4 @@
-"""Attack by sqlmap on every parameter: forms, queries, path ids, the cookie and two headers."""
+"""Contains the attack by sqlmap on forms, queries, path ids, the session cookie and two headers."""
 
 import re
 import time
@@ -8,54 +8,55 @@ from itertools import count
 from pathlib import Path
 
 from tests.attack import tools
-from tests.attack.outcome import Attack, Finding, NotRun, Seen
-from tests.attack.planted import planted
+from tests.attack.outcome import Attack, Finding, NotRun, ToolResult
 from tests.attack.program import PASSWORD, Program, email_of
+from tests.attack.vulnerable_server import serve_vulnerable
 
 VERSION = "1.10.10"
-AT_ONCE = 2
-TIMEOUT_SECONDS = 400  # seconds for one target
-IN_ALL = 1_200  # seconds, of which an idle machine needs 220
-SETTINGS = [
+CONCURRENT_TARGETS = 2
+TARGET_SECONDS = 400
+CHECK_SECONDS = 120
+TOTAL_SECONDS = 1_200  # An idle machine needs 220 seconds.
+OPTIONS = [
     "--batch",
     "--level=3",
     "--risk=2",
     "--disable-coloring",
     "--drop-set-cookie",
     "--flush-session",
-]
-SETTINGS += [
     "--ignore-code=401,404",
     "--time-sec=2",
     "--timeout=10",
     "--retries=1",
     "--answers=resend original POST data=N",
 ]
-HIT = re.compile(r"^Parameter: (.+?)$", re.MULTILINE)
+INJECTABLE_PARAMETER = re.compile(r"^Parameter: (.+?)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A URL and the names of the parameters that sqlmap tests.
+    """A path, and the names of the parameters that sqlmap tests.
 
-    `*` marks a tested id in the path or in the cookie. With `every_kind`, the payloads are those
-    for every database, and otherwise those for SQLite.
+    `user` is the logged-in user. `*` marks a tested value in the path or in the cookie. With
+    `all_databases`, sqlmap sends the payloads for every database, and otherwise those for SQLite.
     """
 
     path: str
     parameters: str = ""
     data: str = ""
-    who: str = ""
+    user: str = ""
     cookie: str = ""
-    every_kind: bool = False
+    all_databases: bool = False
 
 
-def targets(program: Program) -> list[Target]:
+def list_targets(program: Program) -> list[Target]:
     form, bob = f"email={email_of('bob')}&password=", program.ids["bob"]
     return [
-        Target("/admin/users?q=bob&page=1&sort=name", "q,page,sort", who="ada", every_kind=True),
-        Target("/admin/audit?q=bob&event=&outcome=&page=1", "q,event,outcome,page", who="ada"),
-        Target("/account/activity?page=1", "page", who="charlie"),
+        Target(
+            "/admin/users?q=bob&page=1&sort=name", "q,page,sort", user="ada", all_databases=True
+        ),
+        Target("/admin/audit?q=bob&event=&outcome=&page=1", "q,event,outcome,page", user="ada"),
+        Target("/account/activity?page=1", "page", user="charlie"),
         Target("/login", "email,password,next", f"{form}wrong-password-1&next=/devices"),
         Target(
             "/account",
@@ -80,13 +81,13 @@ def targets(program: Program) -> list[Target]:
         ),
         Target(f"/admin/users/{bob}/team", "team", "team=engine", "ada"),
         Target(f"/admin/users/{bob}/role", "role", "role=user", "ada"),
-        Target(f"/admin/users/{bob}*/team", data="team=engine", who="ada"),
-        Target(f"/admin/users/{bob}*/enable", data="q=bob", who="ada"),
-        Target(f"/admin/users/{bob}*", who="ada"),
-        Target("/devices/x*/revoke", data="x=1", who="charlie"),
+        Target(f"/admin/users/{bob}*/team", data="team=engine", user="ada"),
+        Target(f"/admin/users/{bob}*/enable", data="q=bob", user="ada"),
+        Target(f"/admin/users/{bob}*", user="ada"),
+        Target("/devices/x*/revoke", data="x=1", user="charlie"),
         Target("/signup/check/email*", data="email=bob@example.com"),
-        Target("/users/bob*", who="charlie"),
-        Target("/api/users/bob*", who="charlie"),
+        Target("/users/bob*", user="charlie"),
+        Target("/api/users/bob*", user="charlie"),
         Target("/login?next=/devices", "next"),
         Target("/login", "user-agent,referer", f"{form}{PASSWORD}"),
         Target("/dashboard", cookie=program.cookies["charlie"] + "*"),
@@ -94,87 +95,83 @@ def targets(program: Program) -> list[Target]:
     ]
 
 
-def program() -> Path:
-    return tools.from_pypi("sqlmap", VERSION, "sqlmap")
+def install_sqlmap() -> Path:
+    return tools.install_from_pypi("sqlmap", VERSION, "sqlmap")
 
 
-def version() -> str:
-    program()
+def read_version() -> str:
+    install_sqlmap()
     return VERSION
 
 
-def prove(folder: Path) -> str:
-    with planted() as (url, _):
-        done = tools.run(
-            [
-                program(),
-                "-u",
-                f"{url}?id=1",
-                "-p",
-                "id",
-                "--dbms=SQLite",
-                *SETTINGS,
-                f"--output-dir={folder}/proof",
-            ],
-            120,
-            folder,
-        )
-    if not HIT.search(done.said):
-        raise NotRun(f"sqlmap does not find the planted vulnerability: {done.said[-300:]}")
+def check_tool(folder: Path) -> str:
+    """Checks that sqlmap finds a planted SQL injection. Raises NotRun if it does not."""
+    with serve_vulnerable() as (url, _):
+        target = ["-u", f"{url}?id=1", "-p", "id", "--dbms=SQLite"]
+        command = [install_sqlmap(), *target, *OPTIONS, f"--output-dir={folder}/check"]
+        output = tools.run(command, CHECK_SECONDS, folder)
+    if not INJECTABLE_PARAMETER.search(output.text):
+        raise NotRun(f"sqlmap does not find the planted vulnerability: {output.text[-300:]}")
     return "it finds the SQL injection in a small vulnerable server"
 
 
-def strike(program: Program) -> Seen:
-    wanted, until = targets(program), time.monotonic() + IN_ALL
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        done = list(
-            pool.map(lambda number, target: attack(program, number, target, until), count(), wanted)
+def attack(program: Program) -> ToolResult:
+    targets = list_targets(program)
+    deadline = time.monotonic() + TOTAL_SECONDS
+    with ThreadPoolExecutor(CONCURRENT_TARGETS) as pool:
+        outputs = list(
+            pool.map(
+                lambda number, target: attack_target(program, number, target, deadline),
+                count(),
+                targets,
+            )
         )
-    findings, cut = [], []
-    for target, one in zip(wanted, done, strict=True):
-        findings += [
-            Finding("SQL injection", f"{target.path}: {name}") for name in HIT.findall(one.said)
-        ]
-        if one.was_cut:
-            cut.append(f"{target.path.split('?')[0]} ({target.parameters or '*'})")
-        elif "all tested parameters do not appear" not in one.said and not HIT.search(one.said):
-            findings.append(Finding("sqlmap could not test", f"{target.path}: {why(one)}"))
-    if cut:
-        findings.append(
-            Finding("not completed in time", ", ".join(cut).replace(program.ids["bob"], "{id}"))
-        )
-    number = sum(target.parameters.count(",") + 1 for target in wanted)
-    widely = sum(target.every_kind for target in wanted)
-    remarks = [
-        f"Payloads for every database on {widely} target, for SQLite and generic ones on the others."
-    ]
-    return Seen(f"{len(wanted)} targets, {number} parameters, level 3, risk 2", findings, remarks)
+    findings, incomplete = [], []
+    for target, output in zip(targets, outputs, strict=True):
+        injectable = INJECTABLE_PARAMETER.findall(output.text)
+        findings += [Finding("SQL injection", f"{target.path}: {name}") for name in injectable]
+        if output.is_killed:
+            incomplete.append(f"{target.path.split('?')[0]} ({target.parameters or '*'})")
+        elif not injectable and "all tested parameters do not appear" not in output.text:
+            details = f"{target.path}: {find_error(output)}"
+            findings.append(Finding("sqlmap could not test", details))
+    if incomplete:
+        details = ", ".join(incomplete).replace(program.ids["bob"], "{id}")
+        findings.append(Finding("not completed in time", details))
+    parameters = sum(target.parameters.count(",") + 1 for target in targets)
+    all_databases = sum(target.all_databases for target in targets)
+    summary = f"{len(targets)} targets, {parameters} parameters, level 3, risk 2"
+    remark = f"Payloads for every database on {all_databases} target, for SQLite and generic ones on the others."
+    return ToolResult(summary, findings, [remark])
 
 
-def attack(program: Program, number: int, target: Target, until: float) -> tools.Done:
+def attack_target(
+    program: Program, number: int, target: Target, deadline: float
+) -> tools.ToolOutput:
+    """Runs sqlmap on one target until TARGET_SECONDS have passed, or until `deadline`."""
     command: list[str | Path] = [
-        program(),
+        install_sqlmap(),
         "-u",
         program.url + target.path,
-        *SETTINGS,
+        *OPTIONS,
         f"--output-dir={program.folder}/sqlmap-{number}",
     ]
     if target.parameters:
         command += ["-p", target.parameters]
     if target.data:
         command += ["--data", target.data]
-    if cookie := target.cookie or program.cookies.get(target.who, ""):
+    if cookie := target.cookie or program.cookies.get(target.user, ""):
         command += ["--cookie", cookie]
-    if not target.every_kind:
+    if not target.all_databases:
         command += ["--dbms=SQLite"]
-    return tools.run(
-        command, max(1, min(TIMEOUT_SECONDS, until - time.monotonic())), program.folder
-    )
+    seconds = max(1, min(TARGET_SECONDS, deadline - time.monotonic()))
+    return tools.run(command, seconds, program.folder)
 
 
-def why(done: tools.Done) -> str:
-    lines = [line for line in done.said.splitlines() if "CRITICAL" in line or "ERROR" in line]
-    return (lines or [done.said[-200:]])[-1]
+def find_error(output: tools.ToolOutput) -> str:
+    """Returns the last error message of sqlmap, or the end of its output."""
+    lines = [line for line in output.text.splitlines() if "CRITICAL" in line or "ERROR" in line]
+    return (lines or [output.text[-200:]])[-1]
 
 
-ATTACK = Attack("sqlmap", "off", version, strike, prove)
+ATTACK = Attack("sqlmap", "off", read_version, attack, check_tool)

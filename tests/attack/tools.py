@@ -1,4 +1,4 @@
-"""Third-party tools: their installation and their execution with a time limit."""
+"""Contains the installation of third-party tools and their execution with a time limit."""
 
 import os
 import re
@@ -13,49 +13,52 @@ from pathlib import Path
 from tests.attack.outcome import NotRun
 
 CACHE = Path(__file__).parent.parent.parent / ".attack"
-COLOURS = re.compile(r"\x1b[\[(][0-9;?]*[A-Za-z]")
+COLOR_CODE = re.compile(r"\x1b[\[(][0-9;?]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
-class Done:
-    """The output of a tool without color codes. `was_cut` says whether it was killed."""
+class ToolOutput:
+    """The output of a tool without color codes. `is_killed` is true after a timeout."""
 
-    said: str
-    was_cut: bool
+    text: str
+    is_killed: bool
 
 
-def from_pypi(package: str, version: str, program: str) -> Path:
+def install_from_pypi(package: str, version: str, program: str) -> Path:
     """Installs the package in its own environment and returns the program's path. Raises NotRun."""
     folder = CACHE / f"{package}-{version}"
     if not (folder / "installed").exists():
-        make: list[list[str | Path]] = [[sys.executable, "-m", "venv", "--clear", folder]]
-        make += [
-            [folder / "bin" / "python", "-m", "pip", "install", "--quiet", f"{package}=={version}"]
+        python = folder / "bin" / "python"
+        commands: list[list[str | Path]] = [
+            [sys.executable, "-m", "venv", "--clear", folder],
+            [python, "-m", "pip", "install", "--quiet", f"{package}=={version}"],
         ]
-        if any(subprocess.run(command, capture_output=True).returncode for command in make):
+        if any(subprocess.run(command, capture_output=True).returncode for command in commands):
             raise NotRun(f"{package} {version} cannot be installed from PyPI here")
         (folder / "installed").touch()
     return folder / "bin" / program
 
 
-def from_debian(program: str) -> str:
+def install_from_debian(program: str) -> str:
     """Installs the Debian package `program` and returns its name. Raises NotRun."""
     if not shutil.which(program) and os.geteuid() == 0 and shutil.which("apt-get"):
         environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["update"], ["install", "--yes", "--no-install-recommends", program]):
-            subprocess.run(["apt-get", *words], env=environ, capture_output=True)
+        for arguments in (["update"], ["install", "--yes", "--no-install-recommends", program]):
+            subprocess.run(["apt-get", *arguments], env=environ, capture_output=True)
     if not shutil.which(program):
         raise NotRun(f"needs the Debian package {program}, which only root can install")
     return program
 
 
 def debian_version(program: str) -> str:
-    told = subprocess.run([from_debian(program), "-h"], capture_output=True, text=True)
-    found = re.search(r"v(?:ersion )?(\d[\d.]*)", told.stdout + told.stderr)
+    """Installs the Debian package `program` and returns the version in its help text."""
+    command = [install_from_debian(program), "-h"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    found = re.search(r"v(?:ersion )?(\d[\d.]*)", done.stdout + done.stderr)
     return found[1] if found else "unknown"
 
 
-def run(command: list[str | Path], seconds: float, folder: Path) -> Done:
+def run(command: list[str | Path], seconds: float, folder: Path) -> ToolOutput:
     """Runs the command, and kills it and its children after `seconds`."""
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "dumb", "LC_ALL": "C.UTF-8"}
     process = subprocess.Popen(
@@ -67,12 +70,12 @@ def run(command: list[str | Path], seconds: float, folder: Path) -> Done:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    was_cut = False
+    is_killed = False
     try:
-        said, _ = process.communicate(timeout=seconds)
+        output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        was_cut = True
+        is_killed = True
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        said, _ = process.communicate()
-    return Done(COLOURS.sub("", said.decode(errors="replace")), was_cut)
+        output, _ = process.communicate()
+    return ToolOutput(COLOR_CODE.sub("", output.decode(errors="replace")), is_killed)

@@ -1,4 +1,4 @@
-"""Attack by wapiti, which crawls the program as an administrator and as a guest."""
+"""Contains the attack by wapiti, which crawls the program with and without an admin session."""
 
 import json
 import re
@@ -6,20 +6,24 @@ from collections import defaultdict
 from pathlib import Path
 
 from tests.attack import tools
-from tests.attack.outcome import Attack, Finding, NotRun, Seen
-from tests.attack.planted import planted
+from tests.attack.outcome import Attack, Finding, NotRun, ToolResult
 from tests.attack.program import Program
+from tests.attack.vulnerable_server import serve_vulnerable
 
 VERSION = "3.2.3"
-TIMEOUT_SECONDS = 300  # seconds for one scan
+# wapiti limits its own scan to 240 seconds and then finishes the running module.
+SCAN_SECONDS = 540
 MODULES = (
     "backup,brute_login_form,buster,cms,cookieflags,crlf,csp,csrf,exec,file,htaccess,http_headers,"
     "https_redirect,ldap,methods,network_device,permanentxss,redirect,shellshock,spring4shell,"
     "sql,ssrf,timesql,upload,wp_enum,xss,xxe"
 )
-LEFT_OUT = "Modules not used: htp, nikto and wapp (they download lists), takeover and log4shell (they query external name "
-LEFT_OUT += "servers), ssl (there is no TLS on loopback)."
-SETTINGS = [
+REMARKS = [
+    "Modules not used: htp, nikto and wapp (they download lists), takeover and log4shell (they query external name "
+    "servers), ssl (there is no TLS on loopback).",
+    "Excluded: actions on the administrator and on the user of the dashboard, and log-out.",
+]
+OPTIONS = [
     "--flush-session",
     "--no-bugreport",
     "--format",
@@ -28,113 +32,109 @@ SETTINGS = [
     "2",
     "--max-attack-time",
     "25",
+    "--max-scan-time",
+    "240",
+    "--tasks",
+    "4",
+    "--verbose",
+    "1",
 ]
-SETTINGS += ["--max-scan-time", "240", "--tasks", "4", "--verbose", "1"]
-ADDRESS = re.compile(r" (on )?http://\S+")
-CUT = re.compile(r"Max attack time was reached for module (\w+)")
+URL = re.compile(r" (on )?http://\S+")
+INCOMPLETE_MODULE = re.compile(r"Max attack time was reached for module (\w+)")
 
 
-def program() -> Path:
-    return tools.from_pypi("wapiti3", VERSION, "wapiti")
+def install_wapiti() -> Path:
+    return tools.install_from_pypi("wapiti3", VERSION, "wapiti")
 
 
-def version() -> str:
-    program()
+def read_version() -> str:
+    install_wapiti()
     return VERSION
 
 
-def prove(folder: Path) -> str:
-    with planted() as (url, _):
-        found, _ = scan(folder / "proof", url, url, ["--module", "sql,xss"])
-    kinds = {finding.title for finding in found}
-    if not kinds >= {"SQL Injection", "Reflected Cross Site Scripting"}:
-        raise NotRun(f"wapiti finds only {kinds} in a vulnerable server")
+def check_tool(folder: Path) -> str:
+    """Checks that wapiti finds two planted vulnerabilities. Raises NotRun if it does not."""
+    with serve_vulnerable() as (url, _):
+        findings, _ = scan(folder / "check", url, ["--module", "sql,xss"])
+    titles = {finding.title for finding in findings}
+    if not titles >= {"SQL Injection", "Reflected Cross Site Scripting"}:
+        raise NotRun(f"wapiti finds only {titles} in a vulnerable server")
     return "it finds SQL injection and cross-site scripting in a small vulnerable server"
 
 
-def strike(program: Program) -> Seen:
-    modules = ["--module", MODULES]
-    spared = [f"{program.url}/admin/users/{program.ids[name]}/*" for name in ("ada", "alice")]
-    spared += [f"{program.url}/logout", f"{program.url}/devices/revoke-all"]
-    inside = [
+def attack(program: Program) -> ToolResult:
+    url = f"{program.url}/"
+    excluded = [f"{program.url}/admin/users/{program.ids[name]}/*" for name in ("ada", "alice")]
+    excluded += [f"{program.url}/logout", f"{program.url}/devices/revoke-all"]
+    admin_options = [
         "--cookie-value",
         program.cookies["ada"],
         "--start",
         f"{program.url}/admin/users?q=a&page=1&sort=name",
     ]
-    for path in spared:
-        inside += ["--exclude", path]
-    with planted() as (outside, asked):
-        endpoint = ["--endpoint", outside]
-        found, admin = scan(
-            program.folder / "admin", f"{program.url}/", outside, [*modules, *endpoint, *inside]
-        )
-        more, guest = scan(
-            program.folder / "guest", f"{program.url}/", outside, [*modules, *endpoint]
-        )
-    findings = found + more
-    if lured := sorted({path for path in asked if not path.startswith("/get_")}):
-        findings.append(
-            Finding("the program requested a URL of the attacker", ", ".join(lured[:5]))
-        )
-    if program.ask("GET", "/admin/users", cookie=program.cookies["ada"])[0] != 200:
-        findings.append(
-            Finding(
-                "the administrator's session ended during the attack", "the rest was not tested"
-            )
-        )
-    did = f"{MODULES.count(',') + 1} modules; as an administrator {admin}, as an anonymous client that can sign up {guest}"
-    return Seen(
-        did,
-        grouped(findings),
-        [
-            LEFT_OUT,
-            "Excluded: actions on the administrator and on the user of the dashboard, and log-out.",
-        ],
+    for path in excluded:
+        admin_options += ["--exclude", path]
+    with serve_vulnerable() as (external_url, requested_paths):
+        options = ["--module", MODULES, "--endpoint", external_url]
+        findings, admin_pages = scan(program.folder / "admin", url, [*options, *admin_options])
+        more_findings, anonymous_pages = scan(program.folder / "anonymous", url, options)
+    findings += more_findings
+    # wapiti itself requests paths that begin with /get_ to list the requests of the target.
+    if forged := sorted({path for path in requested_paths if not path.startswith("/get_")}):
+        details = ", ".join(forged[:5])
+        findings.append(Finding("the program requested a URL of the attacker", details))
+    if program.request("GET", "/admin/users", cookie=program.cookies["ada"])[0] != 200:
+        title = "the administrator's session ended during the attack"
+        findings.append(Finding(title, "the rest was not tested"))
+    summary = (
+        f"{MODULES.count(',') + 1} modules; as an administrator {admin_pages}, "
+        f"as an anonymous client that can sign up {anonymous_pages}"
     )
+    return ToolResult(summary, merge(findings), REMARKS)
 
 
-def scan(folder: Path, url: str, outside: str, options: list[str]) -> tuple[list[Finding], str]:
-    """Returns the findings and a description of the crawled pages."""
+def scan(folder: Path, url: str, options: list[str]) -> tuple[list[Finding], str]:
+    """Returns the findings and a description of the crawled pages. Raises NotRun."""
     folder.mkdir(parents=True)
-    places: list[str | Path] = [
+    report_file = folder / "out"
+    files: list[str | Path] = [
         "--store-session",
         folder / "session",
         "--store-config",
         folder / "config",
         "--output",
-        folder / "out",
+        report_file,
     ]
-    done = tools.run(
-        [program(), "--url", url, *SETTINGS, *places, *options], TIMEOUT_SECONDS + 240, folder
-    )
-    if not (folder / "out").exists():
-        raise NotRun(f"wapiti made no report: {done.said[-300:]}")
-    report = json.loads((folder / "out").read_text())
-    found = [
-        Finding(
-            kind, f"{one['method']} {one['path'].split('?')[0]}: {ADDRESS.sub('', one['info'])}"
-        )
-        for part in ("vulnerabilities", "anomalies", "additionals")
-        for kind, ones in report[part].items()
-        for one in ones
-    ]
-    told = f"{report['infos']['crawled_pages_nbr']} pages and forms"
-    if cut := CUT.findall(done.said):
-        told += f" ({', '.join(sorted(set(cut)))} cut short)"
-    return found, told
+    command = [install_wapiti(), "--url", url, *OPTIONS, *files, *options]
+    output = tools.run(command, SCAN_SECONDS, folder)
+    if not report_file.exists():
+        raise NotRun(f"wapiti made no report: {output.text[-300:]}")
+    report = json.loads(report_file.read_text())
+    findings = []
+    for part in ("vulnerabilities", "anomalies", "additionals"):
+        for title, reported in report[part].items():
+            findings += [Finding(title, describe(item)) for item in reported]
+    pages = f"{report['infos']['crawled_pages_nbr']} pages and forms"
+    if incomplete := INCOMPLETE_MODULE.findall(output.text):
+        pages += f" ({', '.join(sorted(set(incomplete)))} not completed in time)"
+    return findings, pages
 
 
-def grouped(findings: list[Finding]) -> list[Finding]:
-    """Merges findings with the same title and text, and lists their URLs without user ids."""
-    places: dict[tuple[str, str], set[str]] = defaultdict(set)
+def describe(item: dict[str, str]) -> str:
+    """Returns the method, the path and the text of a finding in the report."""
+    return f"{item['method']} {item['path'].split('?')[0]}: {URL.sub('', item['info'])}"
+
+
+def merge(findings: list[Finding]) -> list[Finding]:
+    """Merges findings with the same title and text, and lists their paths without user ids."""
+    paths: dict[tuple[str, str], set[str]] = defaultdict(set)
     for finding in findings:
-        where, _, what = finding.seen.partition(": ")
-        places[finding.title, what].add(re.sub(r"users/[\w-]{22}", "users/{id}", where))
+        path, _, text = finding.details.partition(": ")
+        paths[finding.title, text].add(re.sub(r"users/[\w-]{22}", "users/{id}", path))
     return [
-        Finding(kind, f"{what} at {', '.join(sorted(where))}")
-        for (kind, what), where in places.items()
+        Finding(title, f"{text} at {', '.join(sorted(found))}")
+        for (title, text), found in paths.items()
     ]
 
 
-ATTACK = Attack("wapiti", "off", version, strike, prove)
+ATTACK = Attack("wapiti", "off", read_version, attack, check_tool)

@@ -1,4 +1,4 @@
-"""Users and sessions for the database of a benchmark, and the cookies of some sessions."""
+"""Contains the functions that insert users and sessions into the database of a benchmark."""
 
 import asyncio
 import hashlib
@@ -21,10 +21,10 @@ NAMES = ("Alice", "Bob", "Charlie", "Ada")
 
 
 def fill(database_url: str, users: int, sessions: int, with_cookie: int) -> list[str]:
-    """Inserts users and sessions and returns the cookies of the first `with_cookie` sessions.
+    """Inserts users and sessions. Returns the cookies of the first `with_cookie` sessions.
 
-    Session i belongs to user i modulo `users`. Every session was last seen an hour from now, so
-    that no round writes to it.
+    Session i belongs to user i modulo `users`. `last_seen_at` is an hour in the future, so that no
+    request updates it.
     """
     now = datetime.now(UTC).replace(microsecond=0)
     seen, expires = now + timedelta(hours=1), now + timedelta(days=7)
@@ -56,11 +56,11 @@ def sid(session: int) -> str:
 
 
 def insert_in_sqlite(database_url: str, statement: str, rows) -> None:
-    written = (tuple(as_text(value) for value in row) for row in rows)
-    marks = ", ".join("?" * (6))
+    text_rows = (tuple(as_text(value) for value in row) for row in rows)
+    placeholders = ", ".join("?" * 6)
     connection = sqlite3.connect(database_url.removeprefix("sqlite:///"), timeout=60)
     with connection:
-        connection.executemany(statement.format(marks), written)
+        connection.executemany(statement.format(placeholders), text_rows)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
 

@@ -1,6 +1,6 @@
-"""Latchkey without the layers after the layer LAYER, where it answers with SIZE constant bytes.
+"""Runs Latchkey up to the layer LAYER, which returns SIZE constant bytes instead of the next layer.
 
-The difference between two layers is the cost of the later one.
+The difference between two programs is the cost of the layers between them.
 """
 
 import os
@@ -42,7 +42,8 @@ async def profile(request: Request) -> Response:
 ENDPOINTS: Final = {"routing": constant, "cookie": constant, "session": session, "profile": profile}
 
 
-def make_cut_app():
+def make_partial_app():
+    """Returns the application that ends after LAYER."""
     app = make_app(read_settings(os.environ))
     if LAYER == "server":
         return WithLifespan(app, constant_app)
@@ -50,8 +51,8 @@ def make_cut_app():
         app.router = WithLifespan(app.router, constant_app)
     if LAYER in ENDPOINTS:
         name = "healthz" if LAYER == "routing" else "dashboard"
-        row = next(row for row in app.routes if row.name == name)
-        row.endpoints = {"GET": ENDPOINTS[LAYER]}
+        route = next(route for route in app.routes if route.name == name)
+        route.endpoints = {"GET": ENDPOINTS[LAYER]}
     return app
 
 
@@ -66,4 +67,5 @@ class WithLifespan:
 
 
 if __name__ == "__main__":
-    uvicorn.Server(uvicorn.Config(make_cut_app, **server_options(read_settings(os.environ)))).run()
+    options = server_options(read_settings(os.environ))
+    uvicorn.Server(uvicorn.Config(make_partial_app, **options)).run()

@@ -1,4 +1,4 @@
-"""Runs wrk, which repeats a list of requests on its own core, and measures one round."""
+"""Contains the load: wrk repeats a list of requests on its own core for one round."""
 
 import re
 import statistics
@@ -31,11 +31,14 @@ end
 
 @dataclass(frozen=True)
 class Request:
+    """A POST if there is a body, and a GET otherwise."""
+
     path: str
     cookie: str = ""
     body: str = ""
 
     def line(self) -> str:
+        """Returns the line that the script of wrk reads."""
         return f"{'POST' if self.body else 'GET'} {self.path}\t{self.cookie}\t{self.body}\n"
 
 
@@ -58,7 +61,7 @@ def run_wrk(
 ) -> Round:
     """Runs wrk for one round.
 
-    Raises AssertionError for an answer of 4xx or 5xx, unless `may_refuse` is set.
+    Raises AssertionError for a response of 4xx or 5xx, unless `may_refuse` is true.
     """
     with tempfile.TemporaryDirectory() as folder:
         lines, script = Path(folder) / "requests", Path(folder) / "script.lua"
@@ -75,31 +78,33 @@ def run_wrk(
             "--latency",
         ]
         before = server.cpu_seconds()
-        told = subprocess.run(
+        output = subprocess.run(
             [*command, "-s", script, server.url], capture_output=True, text=True, check=True
         ).stdout
         used = server.cpu_seconds() - before
-    if bad := re.search(r"Non-2xx or 3xx responses: (\d+)", told):
-        assert may_refuse, f"{bad[1]} bad answers from {server.url}"
-    answered = int(re.search(r"(\d+) requests in", told)[1])
-    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1])
-    number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", told).groups()
-    return Round(
-        rate, float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit], used / answered * 1e6
-    )
+    if errors := re.search(r"Non-2xx or 3xx responses: (\d+)", output):
+        assert may_refuse, f"{errors[1]} error responses from {server.url}"
+    responses = int(re.search(r"(\d+) requests in", output)[1])
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1])
+    number, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", output).groups()
+    p99 = float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+    return Round(rate, p99, used / responses * 1e6)
 
 
-def in_turns(rounds: int, *measures: Callable[[], Round]) -> list[list[Round]]:
-    """Returns the rounds of each measure, taken in turns so that noise affects all of them."""
-    taken = [[measure() for measure in measures] for _ in range(rounds)]
-    return [list(column) for column in zip(*taken, strict=True)]
+def run_interleaved(rounds: int, *measurements: Callable[[], Round]) -> list[list[Round]]:
+    """Returns the rounds of each measurement.
+
+    Runs the measurements alternately, so that noise of the machine affects all of them.
+    """
+    results = [[measure() for measure in measurements] for _ in range(rounds)]
+    return [list(column) for column in zip(*results, strict=True)]
 
 
 def median(rounds: Sequence[Round], field: str) -> float:
     return statistics.median(getattr(one, field) for one in rounds)
 
 
-def ratio(these: Sequence[Round], those: Sequence[Round], field: str) -> float:
+def ratio(numerators: Sequence[Round], denominators: Sequence[Round], field: str) -> float:
     """Returns the median of the paired ratios of a field."""
-    pairs = zip(these, those, strict=True)
+    pairs = zip(numerators, denominators, strict=True)
     return statistics.median(getattr(one, field) / getattr(other, field) for one, other in pairs)

@@ -1,8 +1,8 @@
-"""The practical limit: one hand-written endpoint for the dashboard without any protection.
+"""Runs a hand-written endpoint for the dashboard without any protection, as the practical limit.
 
 It renders Latchkey's own partial from the same two statements. It runs SQLite on the event loop,
 verifies a token only once and caches the layout by user. It has no middleware, no second key, no
-refresh and no deadline.
+refresh and no timeouts.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ def verify(token: bytes) -> dict:
     if claims is None:
         signed, _, signature = token.rpartition(b".")
         if not hmac.compare_digest(hmac.digest(KEY, signed, "sha256"), decode(signature)):
-            raise ValueError("not our signature")
+            raise ValueError("the signature is invalid")
         claims = tokens[token] = json.loads(decode(signed.partition(b".")[2]))
     if claims["exp"] < time.time():
         raise ValueError("expired")

@@ -1,4 +1,4 @@
-"""Renders docs/benchmarks.md from the figures of a run."""
+"""Contains the function that renders docs/benchmarks.md from the figures of a run."""
 
 import platform
 import sqlite3
@@ -14,7 +14,7 @@ def render(bench: Bench) -> str:
         f"{name} {version(name)}" for name in ("starlette", "uvicorn", "databases", "sqlalchemy")
     )
     figures = "\n".join(
-        f"| {figure.name} | {figure.measured} | {figure.must}{' (missed)' if figure.reached is False else ''} |"
+        f"| {figure.name} | {figure.measured} | {figure.target}{' (missed)' if figure.is_reached is False else ''} |"
         for figure in bench.figures
     )
     loads = "\n".join(load_row(load) for load in bench.loads)
@@ -25,7 +25,7 @@ def render(bench: Bench) -> str:
 {CONNECTIONS} connections unless a row says otherwise. The load on the dashboard uses {USERS:,} sessions of {USERS:,} users
 in turn.
 
-The *baseline* (`floor.py`) is uvicorn with a bare Starlette route that returns a constant of the same size. The *minimal
+The *baseline* (`baseline.py`) is uvicorn with a bare Starlette route that returns a constant of the same size. The *minimal
 endpoint* (`minimal_endpoint.py`) is a hand-written endpoint that renders the same dashboard with inline SQLite queries and
 a token cache, without middleware; it shows what is possible in practice.
 
@@ -54,6 +54,6 @@ Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {versions};
 
 
 def load_row(load: Load) -> str:
-    of_floor = f"{ratio(load.rounds, load.floor, 'rate'):.2f}" if load.floor else ""
+    relative_rate = f"{ratio(load.rounds, load.baseline, 'rate'):.2f}" if load.baseline else ""
     cpu, rate, p99 = (median(load.rounds, name) for name in ("cpu", "rate", "p99"))
-    return f"| {load.name} | {cpu:.0f} | {rate:,.0f} | {p99:.1f} | {of_floor} |"
+    return f"| {load.name} | {cpu:.0f} | {rate:,.0f} | {p99:.1f} | {relative_rate} |"

@@ -1,4 +1,4 @@
-"""The servers under load, which run on one core, with their CPU time and their memory."""
+"""Contains the servers under load, which run on one core, and reads their CPU time and memory."""
 
 import os
 import re
@@ -28,8 +28,7 @@ class Server:
     def cpu_seconds(self) -> float:
         """Returns the CPU time of all threads in seconds.
 
-        It reads the scheduler's nanoseconds, because /proc/PID/stat counts in hundredths of a
-        second.
+        Reads the scheduler's nanoseconds, because /proc/PID/stat counts in hundredths of a second.
         """
         tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
@@ -54,7 +53,7 @@ def serve_latchkey(database_url: str, port: int, **settings: str) -> Iterator[Se
 
 @contextmanager
 def serve_script(name: str, port: int, **environ: str) -> Iterator[Server]:
-    """Serves a module of this package."""
+    """Serves a module of this package, with the environment variables `environ`."""
     settings = {"PORT": str(port), "SESSION_SECRET": SECRET, "PYTHONPATH": str(ROOT)}
     with serve([sys.executable, "-m", f"tests.bench.{name}"], port, settings | environ) as server:
         yield server
@@ -83,7 +82,7 @@ def migrate(database_url: str) -> None:
 def cpu_to_first_response(folder: Path, port: int) -> float:
     """Returns the CPU seconds of `scripts/run` until its first 200.
 
-    The checkout is installed and the database is migrated.
+    The checkout must be installed. The database is migrated before the start.
     """
     environ = {"PATH": os.environ["PATH"], "PORT": str(port), "SESSION_SECRET": SECRET}
     environ["DATABASE_URL"] = f"sqlite:///{folder / 'start.db'}"
@@ -94,7 +93,7 @@ def cpu_to_first_response(folder: Path, port: int) -> float:
         wait_for_port(port)
         assert httpx.get(f"http://localhost:{port}/healthz").status_code == 200
         fields = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
-        # The fields include the times of the children.
+        # The fields 14 to 17 are user and system time of the process and of its children.
         return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
     finally:
         running.terminate()

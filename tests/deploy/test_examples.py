@@ -1,6 +1,6 @@
 """Tests that the examples in deploy/ are valid and refer only to existing files and settings.
 
-The programs that read the examples check them where they are installed.
+nginx and systemd-analyze check their examples on machines where they are installed.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Causes faults of the disk: it does not sync, is full, fails or is read-only."""
+"""Injects faults of the disk, which does not sync, is full, fails or is read-only."""
 
 import asyncio
 import contextlib
@@ -8,16 +8,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults.client import Answer, Client, logged_in_client, statuses
-from tests.faults.program import Program, Run, needs_root, strace
-from tests.faults.verdict import fault, main, require
+from tests.faults.client import Client, Response, format_statuses, sign_up_client
+from tests.faults.program import Program, Run, require_root, strace
+from tests.faults.result import fault, main, require
 
 ATTEMPTS = 12
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    needs_root()
+def mount_tmpfs(folder: Path) -> Iterator[Path]:
+    """Creates the folder and mounts a file system of 2 MiB on it. Raises NotRun without root."""
+    require_root()
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
     try:
@@ -26,85 +27,90 @@ def small_disk(folder: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def remount(folder: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", folder], check=True)
+def remount(folder: Path, option: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{option}", folder], check=True)
 
 
 def fill(folder: Path) -> None:
+    """Writes to the file `filler` until the file system is full."""
     with open(folder / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))
 
 
-async def try_to_write(program: Program, prefix: str) -> tuple[list[Answer], list[str]]:
-    """Sends sign-ups and log-ins in turn.
+async def send_writes(program: Program, prefix: str) -> tuple[list[Response], list[str]]:
+    """Sends sign-ups and log-ins alternately. Requires that a refused form keeps its input.
 
-    Returns the answers and the names of the users whose sign-up succeeded.
+    Returns the responses and the names of the users whose sign-up succeeded.
     """
-    answers, opened = [], []
+    responses, signed_up = [], []
     for number in range(ATTEMPTS):
         name = f"{prefix}{number}"
-        answers.append(await Client(program.port).sign_up(name))
-        if answers[-1].status == 303:
-            opened.append(name)
+        responses.append(await Client(program.port).sign_up(name))
+        if responses[-1].status == 303:
+            signed_up.append(name)
         require(
-            answers[-1].status == 303 or name.encode() in answers[-1].body,
+            responses[-1].status == 303 or name.encode() in responses[-1].body,
             "the form does not keep its input",
         )
-        answers.append(await Client(program.port).log_in("alice"))
-    return answers, opened
+        responses.append(await Client(program.port).log_in("alice"))
+    return responses, signed_up
 
 
-def require_refusals(answers: list[Answer]) -> str:
-    """Requires that at least one answer is a refusal and that every refusal has Retry-After."""
-    refused = [answer for answer in answers if answer.status != 303]
-    require(refused, "nothing was refused: the fault had no effect")
-    require(all(answer.sends_back for answer in refused), f"writes: {statuses(answers)}")
-    return f"writes: {statuses(answers)}"
+def require_refusals(responses: list[Response]) -> str:
+    """Requires at least one refusal, and Retry-After in every refusal. Returns the statuses."""
+    refusals = [response for response in responses if response.status != 303]
+    require(refusals, "nothing was refused: the fault had no effect")
+    measured = f"writes: {format_statuses(responses)}"
+    require(all(response.has_retry_after for response in refusals), measured)
+    return measured
 
 
-def require_whole(program: Program, opened: list[str]) -> None:
-    people = {
-        email
-        for (email,) in program.sql(
-            "SELECT email FROM users JOIN sessions ON sessions.user_id = users.id"
-        )
-    }
-    lost = [name for name in opened if f"{name}@example.com" not in people]
+def require_complete(program: Program, signed_up: list[str]) -> None:
+    """Requires that the sign-ups are stored, and that every user has a session."""
+    rows = program.execute_sql(
+        "SELECT email FROM users JOIN sessions ON sessions.user_id = users.id"
+    )
+    emails = {email for (email,) in rows}
+    lost = [name for name in signed_up if f"{name}@example.com" not in emails]
     require(not lost, f"confirmed but lost: {lost}")
-    alone = program.sql("SELECT email FROM users WHERE id NOT IN (SELECT user_id FROM sessions)")
-    require(not alone, f"users without a session: {alone}")
-    require(program.sql("PRAGMA integrity_check") == [("ok",)], "the file is damaged")
+    without_session = program.execute_sql(
+        "SELECT email FROM users WHERE id NOT IN (SELECT user_id FROM sessions)"
+    )
+    require(not without_session, f"users without a session: {without_session}")
+    require(program.execute_sql("PRAGMA integrity_check") == [("ok",)], "the file is damaged")
 
 
 def count_logged_failures(program: Program) -> int:
     """Returns the number of log lines that say that the database cannot be used."""
-    return len(re.findall(r" latchkey(?: \[\w+\])?: .*database", program.logged()))
+    return len(re.findall(r" latchkey(?: \[\w+\])?: .*database", program.read_log()))
 
 
-async def heal(program: Program, name: str) -> float:
+async def wait_for_recovery(program: Program, name: str) -> float:
     """Returns the seconds until a sign-up succeeds again."""
-    began = time.monotonic()
+    started = time.monotonic()
     while (await Client(program.port).sign_up(name)).status != 303:
-        require(time.monotonic() - began < 15, "does not recover by itself within 15 s")
+        require(time.monotonic() - started < 15, "does not recover by itself within 15 s")
         await asyncio.sleep(0.1)
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 @fault("R02", "syncs fail with EIO", "every confirmed change is durable")
-async def no_sync(run: Run) -> str:
+async def failing_sync(run: Run) -> str:
     program = run.program()
     program.start()
-    await logged_in_client(program, "alice")
+    await sign_up_client(program, "alice")
     with strace(program, "trace=fdatasync,fsync", "inject=fdatasync,fsync:error=EIO"):
-        answers, opened = await try_to_write(program, "grace")
-    told = require_refusals(answers)
-    require(not opened, f"confirmed without a sync: {opened}")
-    healed = await heal(program, "heidi")
+        responses, signed_up = await send_writes(program, "grace")
+    measured = require_refusals(responses)
+    require(not signed_up, f"confirmed without a sync: {signed_up}")
+    recovery = await wait_for_recovery(program, "heidi")
     program.kill()
     program.start()
-    require_whole(program, ["alice", "heidi"])
-    return f"{told}; recovers in {healed:.1f} s; after a kill no account is lost or incomplete"
+    require_complete(program, ["alice", "heidi"])
+    return (
+        f"{measured}; recovers in {recovery:.1f} s; after a kill no account is lost or incomplete"
+    )
 
 
 @fault(
@@ -113,55 +119,60 @@ async def no_sync(run: Run) -> str:
     "dashboards work; writes get 503 with Retry-After, and the form keeps its input; nothing incomplete is stored; recovers",
 )
 async def full_disk(run: Run) -> str:
-    with small_disk(run.folder / "disk") as disk:
+    with mount_tmpfs(run.folder / "disk") as disk:
         program = run.program(folder=disk)
         program.start()
-        alice = await logged_in_client(program, "alice")
+        alice = await sign_up_client(program, "alice")
         fill(disk)
-        answers, opened = await try_to_write(program, "grace")
-        pages = [await alice.ask("/dashboard") for _ in range(50)]
-        told = require_refusals(answers)
-        require(all(page.status == 200 for page in pages), f"dashboards: {statuses(pages)}")
+        responses, signed_up = await send_writes(program, "grace")
+        dashboards = [await alice.request("/dashboard") for _ in range(50)]
+        measured = require_refusals(responses)
+        require(
+            {page.status for page in dashboards} == {200},
+            f"dashboards: {format_statuses(dashboards)}",
+        )
         (disk / "filler").unlink()
-        healed = await heal(program, "heidi")
-        require_whole(program, ["alice", "heidi", *opened])
-        program.end()
-    return f"{told}; dashboards: {statuses(pages)}; recovers in {healed:.1f} s"
+        recovery = await wait_for_recovery(program, "heidi")
+        require_complete(program, ["alice", "heidi", *signed_up])
+        program.stop()
+    return f"{measured}; dashboards: {format_statuses(dashboards)}; recovers in {recovery:.1f} s"
 
 
 @fault("R03", "each write from the 30th on fails with ENOSPC", "as above")
-async def no_space(run: Run) -> str:
+async def failing_writes(run: Run) -> str:
     program = run.program()
     program.start()
-    alice = await logged_in_client(program, "alice")
+    alice = await sign_up_client(program, "alice")
     with strace(program, "trace=pwrite64", "inject=pwrite64:error=ENOSPC:when=30+"):
-        answers, opened = await try_to_write(program, "grace")
-        pages = [await alice.ask("/dashboard") for _ in range(50)]
-    told = require_refusals(answers)
-    require(all(page.status == 200 for page in pages), f"dashboards: {statuses(pages)}")
-    healed = await heal(program, "heidi")
-    require_whole(program, ["alice", "heidi", *opened])
-    return f"{told}; dashboards: {statuses(pages)}; recovers in {healed:.1f} s"
+        responses, signed_up = await send_writes(program, "grace")
+        dashboards = [await alice.request("/dashboard") for _ in range(50)]
+    measured = require_refusals(responses)
+    require(
+        {page.status for page in dashboards} == {200}, f"dashboards: {format_statuses(dashboards)}"
+    )
+    recovery = await wait_for_recovery(program, "heidi")
+    require_complete(program, ["alice", "heidi", *signed_up])
+    return f"{measured}; dashboards: {format_statuses(dashboards)}; recovers in {recovery:.1f} s"
 
 
-async def fail(program: Program, error: str) -> str:
-    """Makes all disk operations fail, and checks the answers, the log and the recovery."""
-    await logged_in_client(program, "alice")
+async def inject_errors(program: Program, error: str) -> str:
+    """Makes all writes and syncs fail with the error. Returns the figures.
+
+    Requires refusals, readiness 503, one or two log messages, and a recovery without data loss.
+    """
+    await sign_up_client(program, "alice")
     with strace(
         program, "trace=pwrite64,fdatasync,fsync", f"inject=pwrite64,fdatasync,fsync:error={error}"
     ):
-        answers, opened = await try_to_write(program, "grace")
-        ready = program.status("/readyz")
-    told = f"{require_refusals(answers)}, /readyz {ready}"
-    healed = await heal(program, "heidi")
-    require_whole(program, ["alice", "heidi", *opened])
+        responses, signed_up = await send_writes(program, "grace")
+        readiness = program.request_status("/readyz")
+    measured = f"{require_refusals(responses)}, /readyz {readiness}"
+    recovery = await wait_for_recovery(program, "heidi")
+    require_complete(program, ["alice", "heidi", *signed_up])
     lines = count_logged_failures(program)
-    require(
-        ready == 503,
-        f"{told}: /readyz is not 503; log messages: {lines}; recovers in {healed:.1f} s",
-    )
-    require(0 < lines < 3, f"{told}: log messages: {lines}; recovers in {healed:.1f} s")
-    return f"{told}; log messages: {lines}; recovers in {healed:.1f} s"
+    measured += f"; log messages: {lines}; recovers in {recovery:.1f} s"
+    require(readiness == 503 and 0 < lines < 3, measured)
+    return measured
 
 
 UNUSABLE = "503; one log message a minute; /readyz is 503; recovers by itself"
@@ -171,32 +182,36 @@ UNUSABLE = "503; one log message a minute; /readyz is 503; recovers by itself"
 async def broken_disk(run: Run) -> str:
     program = run.program()
     program.start()
-    return await fail(program, "EIO")
+    return await inject_errors(program, "EIO")
 
 
 @fault("R04", "the file system becomes read-only (EROFS)", UNUSABLE)
 async def read_only(run: Run) -> str:
     program = run.program()
     program.start()
-    return await fail(program, "EROFS")
+    return await inject_errors(program, "EROFS")
 
 
 @fault("R04", "start on a read-only file system", UNUSABLE)
 async def read_only_start(run: Run) -> str:
-    with small_disk(run.folder / "disk") as disk:
+    with mount_tmpfs(run.folder / "disk") as disk:
         program = run.program(folder=disk / "program")
         remount(disk, "ro")
         program.folder = run.folder  # The log needs a folder that can be written.
-        program.start(until="/healthz")
-        ready, answer = program.status("/readyz"), await Client(program.port).sign_up("grace")
+        program.start("/healthz")
+        readiness = program.request_status("/readyz")
+        response = await Client(program.port).sign_up("grace")
         lines = count_logged_failures(program)
         remount(disk, "rw")
-        healed = await heal(program, "heidi")
-        program.end()
-    told = f"sign-up {answer.status}, /readyz {ready}, log messages: {lines}; recovers in {healed:.1f} s"
-    require(answer.sends_back and ready == 503 and lines, told)
-    return told
+        recovery = await wait_for_recovery(program, "heidi")
+        program.stop()
+    measured = (
+        f"sign-up {response.status}, /readyz {readiness}, log messages: {lines}; "
+        f"recovers in {recovery:.1f} s"
+    )
+    require(response.has_retry_after and readiness == 503 and lines, measured)
+    return measured
 
 
 if __name__ == "__main__":
-    main(no_sync, full_disk, no_space, broken_disk, read_only, read_only_start)
+    main(failing_sync, full_disk, failing_writes, broken_disk, read_only, read_only_start)

@@ -1,4 +1,4 @@
-"""Causes concurrent migrations, killed migrations, and migrations and backups under load."""
+"""Runs concurrent migrations, killed migrations, and migrations and backups under load."""
 
 import asyncio
 import contextlib
@@ -6,9 +6,17 @@ import re
 import sqlite3
 import subprocess
 
-from tests.faults.client import Answer, Client, at_once, logged_in_client, p99, repeat, statuses
-from tests.faults.program import DATABASE, LATCHKEY, Program, Run, needs
-from tests.faults.verdict import NotRun, fault, main, require
+from tests.faults.client import (
+    Client,
+    Response,
+    format_statuses,
+    p99,
+    repeat,
+    run_concurrently,
+    sign_up_client,
+)
+from tests.faults.program import DATABASE, LATCHKEY, Program, Run, require_program
+from tests.faults.result import NotRun, fault, main, require
 
 TABLES = "SELECT count(*) FROM sqlite_master WHERE name IN ('users', 'sessions', 'alembic_version') AND type = 'table'"
 
@@ -18,8 +26,8 @@ def remove_database(program: Program) -> None:
         file.unlink()
 
 
-async def command(program: Program, *words: str) -> int:
-    return (await asyncio.to_thread(program.command, *words)).returncode
+async def run_command(program: Program, *arguments: str) -> int:
+    return (await asyncio.to_thread(program.run_command, *arguments)).returncode
 
 
 @fault(
@@ -27,15 +35,15 @@ async def command(program: Program, *words: str) -> int:
     "four `latchkey migrate` at once, without a database",
     "one migrates, the others wait; all succeed",
 )
-async def at_the_same_time(run: Run) -> str:
+async def concurrent_migrations(run: Run) -> str:
     program = run.program()
     remove_database(program)
-    codes = await asyncio.gather(*(command(program, "migrate") for _ in range(4)))
-    require(codes == [0] * 4, f"exit codes {codes}")
-    require(program.sql(TABLES) == [(3,)], "a table is missing")
+    exit_codes = await asyncio.gather(*(run_command(program, "migrate") for _ in range(4)))
+    require(exit_codes == [0] * 4, f"exit codes {exit_codes}")
+    require(program.execute_sql(TABLES) == [(3,)], "a table is missing")
     program.start()
-    await logged_in_client(program, "alice")
-    return f"exit codes {codes}; the program starts, and a sign-up works"
+    await sign_up_client(program, "alice")
+    return f"exit codes {exit_codes}; the program starts, and a sign-up works"
 
 
 @fault(
@@ -43,33 +51,30 @@ async def at_the_same_time(run: Run) -> str:
     "`latchkey migrate` killed at each sync",
     "migrates completely or not at all; the next one succeeds",
 )
-async def killed(run: Run) -> str:
-    needs("strace")
+async def killed_migration(run: Run) -> str:
+    require_program("strace")
     program = run.program()
     kills = 0
     for call in ("fdatasync", "fsync", "unlink"):
         for number in range(1, 20):
             remove_database(program)
-            rules = [
-                "-o",
-                "/dev/null",
-                "-e",
-                f"trace={call}",
-                "-e",
-                f"inject={call}:signal=KILL:when={number}",
-            ]
-            began = ["strace", "-D", "-f", *rules, LATCHKEY, "migrate"]
-            ended = await asyncio.to_thread(
-                subprocess.run, began, env=program.environ, capture_output=True
+            # With -D, strace is not the parent, so the exit code is that of `latchkey`.
+            options = ["-D", "-f", "-o", "/dev/null"]
+            rules = ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}"]
+            done = await asyncio.to_thread(
+                subprocess.run,
+                ["strace", *options, *rules, LATCHKEY, "migrate"],
+                env=program.environ,
+                capture_output=True,
             )
-            if ended.returncode == 0:
+            if done.returncode == 0:
                 break
             kills += 1
             require(
-                (await command(program, "migrate")) == 0,
+                (await run_command(program, "migrate")) == 0,
                 f"after a kill at {call} {number} the next one fails",
             )
-            require(program.sql(TABLES) == [(3,)], "a table is missing")
+            require(program.execute_sql(TABLES) == [(3,)], "a table is missing")
     require(kills, "nothing was killed")
     return f"{kills} kills; each time the next one succeeded"
 
@@ -79,22 +84,25 @@ async def killed(run: Run) -> str:
     "`latchkey migrate` five times while the program serves",
     "no request fails (the schema is current, so nothing changes)",
 )
-async def under_load(run: Run) -> str:
+async def migration_under_load(run: Run) -> str:
     program = run.program()
     program.start()
-    alice, guest = await logged_in_client(program, "alice"), Client(program.port)
-    await logged_in_client(program, "bob")
+    alice, client = await sign_up_client(program, "alice"), Client(program.port)
+    await sign_up_client(program, "bob")
     load = asyncio.create_task(
-        at_once(
-            repeat(lambda: alice.ask("/dashboard"), 8, 0.01),
-            repeat(lambda: guest.log_in("bob"), 8, 0.01),
+        run_concurrently(
+            repeat(lambda: alice.request("/dashboard"), 8, 0.01),
+            repeat(lambda: client.log_in("bob"), 8, 0.01),
         )
     )
-    codes = [await command(program, "migrate") for _ in range(5)]
-    answers = await load
-    told = f"exit codes {codes}; {statuses(answers)}; p99 {p99(answers):.0f} ms"
-    require(codes == [0] * 5 and {answer.status for answer in answers} == {200, 303}, told)
-    return told
+    exit_codes = [await run_command(program, "migrate") for _ in range(5)]
+    responses = await load
+    measured = f"exit codes {exit_codes}; {format_statuses(responses)}; p99 {p99(responses):.0f} ms"
+    require(
+        exit_codes == [0] * 5 and {response.status for response in responses} == {200, 303},
+        measured,
+    )
+    return measured
 
 
 @fault(
@@ -104,54 +112,59 @@ async def under_load(run: Run) -> str:
 )
 async def backup(run: Run) -> str:
     program = run.program()
-    if not re.search(r"^\s+backup\b", program.command("--help").stdout, re.MULTILINE):
+    if not re.search(r"^\s+backup\b", program.run_command("--help").stdout, re.MULTILINE):
         raise NotRun("the command does not exist")
     program.start()
     copies = run.folder / "copies"
     copies.mkdir()
-    answered: list[str] = []
+    confirmed: list[str] = []
 
-    async def sign_up(number: int) -> Answer:
-        name = f"grace{number}x{len(answered)}"
-        answer = await Client(program.port).sign_up(name)
-        if answer.status == 303:
-            answered.append(name)
-        return answer
+    async def sign_up(number: int) -> Response:
+        name = f"grace{number}x{len(confirmed)}"
+        response = await Client(program.port).sign_up(name)
+        if response.status == 303:
+            confirmed.append(name)
+        return response
 
-    load = asyncio.create_task(at_once(*(repeat(lambda n=n: sign_up(n), 6) for n in range(4))))
+    load = asyncio.create_task(
+        run_concurrently(*(repeat(lambda n=n: sign_up(n), 6) for n in range(4)))
+    )
     await asyncio.sleep(1)
-    found = []
+    users = []
     for number in range(3):
-        before, file = list(answered), copies / f"{number}.db"
-        ended = await asyncio.to_thread(program.command, "backup", str(file))
-        require(ended.returncode == 0, f"exit code {ended.returncode}: {ended.stderr.strip()}")
-        found.append(await asyncio.to_thread(look_into, file, before))
-    answers = await load
+        confirmed_before = list(confirmed)
+        file = copies / f"{number}.db"
+        done = await asyncio.to_thread(program.run_command, "backup", str(file))
+        require(done.returncode == 0, f"exit code {done.returncode}: {done.stderr.strip()}")
+        users.append(await asyncio.to_thread(count_users, file, confirmed_before))
+    responses = await load
     restored = run.program(f"sqlite:///{copies / '2.db'}")
     restored.start()
-    entered = await Client(restored.port).log_in(before[-1])
-    told = f"{len(found)} backups of {', '.join(map(str, found))} users during {statuses(answers)}"
-    require(all(answer.status in (303, 503) for answer in answers), told)
-    require(entered.status == 303, f"log-in after the restore: {entered.status}")
-    return f"{told}; all complete; a log-in after the restore works"
+    log_in = await Client(restored.port).log_in(confirmed_before[-1])
+    counts = ", ".join(map(str, users))
+    measured = f"{len(users)} backups of {counts} users during {format_statuses(responses)}"
+    require(all(response.status in (303, 503) for response in responses), measured)
+    require(log_in.status == 303, f"log-in after the restore: {log_in.status}")
+    return f"{measured}; all complete; a log-in after the restore works"
 
 
-def look_into(file: object, answered: list[str]) -> int:
+def count_users(file: object, confirmed: list[str]) -> int:
+    """Requires that the backup contains every confirmed sign-up. Returns the number of users."""
     with contextlib.closing(sqlite3.connect(file)) as copy:
         require(
             copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)], "the backup is damaged"
         )
-        people = {email for (email,) in copy.execute("SELECT email FROM users")}
-        alone = copy.execute(
+        emails = {email for (email,) in copy.execute("SELECT email FROM users")}
+        without_session = copy.execute(
             "SELECT count(*) FROM users WHERE id NOT IN (SELECT user_id FROM sessions)"
         ).fetchone()[0]
-    lost = [name for name in answered if f"{name}@example.com" not in people]
+    lost = [name for name in confirmed if f"{name}@example.com" not in emails]
     require(
-        not lost and not alone,
-        f"{len(lost)} of {len(answered)} are not in the backup, {alone} incomplete",
+        not lost and not without_session,
+        f"{len(lost)} of {len(confirmed)} are not in the backup, {without_session} incomplete",
     )
-    return len(people)
+    return len(emails)
 
 
 if __name__ == "__main__":
-    main(at_the_same_time, killed, under_load, backup)
+    main(concurrent_migrations, killed_migration, migration_under_load, backup)

@@ -1,4 +1,4 @@
-"""The real program on its own database, and the operations of the faults on it."""
+"""Contains the program under test, with its own database, and operations on it."""
 
 import contextlib
 import os
@@ -17,20 +17,23 @@ from urllib.request import urlopen
 
 import asyncpg
 
-from tests.faults.verdict import NotRun, require
+from tests.faults.result import NotRun, require
 
 LATCHKEY = Path(sys.executable).parent / "latchkey"
 SECRET = "a secret of the fault tests alone 5hW2"
 DATABASE = "latchkey.db"
 SERVER = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
+TIMEOUT_SECONDS = 20  # The program must start and stop within this time.
 
 
-def needs(program: str, package: str = "") -> None:
-    if shutil.which(program) is None:
-        raise NotRun(f"needs the Debian package {package or program}")
+def require_program(name: str) -> None:
+    """Raises NotRun if the program is not installed. Its Debian package has the same name."""
+    if shutil.which(name) is None:
+        raise NotRun(f"needs the Debian package {name}")
 
 
-def needs_root() -> None:
+def require_root() -> None:
+    """Raises NotRun unless this process runs as root."""
     if os.geteuid() != 0:
         raise NotRun("needs root")
 
@@ -48,59 +51,58 @@ class Program:
     def database(self) -> Path:
         return self.folder / DATABASE
 
-    def start(self, *prefix: str, until: str = "/readyz", patience: float = 20) -> float:
-        """Starts the program and returns the seconds until `until` is answered with 200.
-
-        It does not wait if `until` is empty.
-        """
-        began = time.monotonic()
+    def start(self, path: str = "/readyz") -> float:
+        """Starts the program and returns the seconds until a GET of `path` returns 200."""
+        started = time.monotonic()
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
-                [*prefix, LATCHKEY, "serve"],
+                [LATCHKEY, "serve"],
                 env=self.environ,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
             )
-        while until and self.status(until) != 200:
-            gone = self.process.poll() is not None
+        while self.request_status(path) != 200:
+            is_running = self.process.poll() is None
             require(
-                not gone and time.monotonic() - began < patience,
-                f"no start: {self.logged()[-300:]}",
+                is_running and time.monotonic() - started < TIMEOUT_SECONDS,
+                f"the program does not start: {self.read_log()[-300:]}",
             )
             time.sleep(0.01)
-        return time.monotonic() - began
+        return time.monotonic() - started
 
-    def end(self, number: signal.Signals = signal.SIGTERM, patience: float = 20) -> int | None:
-        """Ends the program and returns its exit code.
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int | None:
+        """Sends a signal to the program and returns its exit code.
 
-        Returns None if the program did not end within `patience` seconds and was killed.
+        Kills the program and returns None if it has not ended within TIMEOUT_SECONDS.
         """
         if self.process is None:
             return 0
         self.process.send_signal(number)
         try:
-            return self.process.wait(patience)
+            return self.process.wait(TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
             return None
 
     def kill(self) -> None:
-        self.end(signal.SIGKILL)
+        self.stop(signal.SIGKILL)
 
-    def command(self, *words: str) -> subprocess.CompletedProcess:
-        return subprocess.run([LATCHKEY, *words], env=self.environ, capture_output=True, text=True)
+    def run_command(self, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [LATCHKEY, *arguments], env=self.environ, capture_output=True, text=True
+        )
 
-    def status(self, path: str) -> int:
-        """Returns the status of the answer, or 0 if there is none."""
+    def request_status(self, path: str) -> int:
+        """Returns the status of the response, or 0 if there is none."""
         try:
-            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
-                return answer.status
+            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+                return response.status
         except OSError as error:
             return getattr(error, "code", 0)
 
-    def sql(self, statement: str, *values: object) -> list[tuple]:
-        """Executes a statement on the SQLite file from this process."""
+    def execute_sql(self, statement: str, *values: object) -> list[tuple]:
+        """Executes a statement on the SQLite file from this process. Returns the rows."""
         with contextlib.closing(
             sqlite3.connect(self.database, timeout=30, isolation_level=None)
         ) as connection:
@@ -110,19 +112,20 @@ class Program:
         return (self.folder / "log").read_text()
 
     @property
-    def rss(self) -> float:
+    def rss_mib(self) -> float:
         """Returns the resident memory in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
     @property
-    def cpu(self) -> float:
-        """Returns the CPU time in seconds."""
-        words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+    def cpu_seconds(self) -> float:
+        """Returns the CPU time of the process in user and in kernel mode."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
-    def files(self) -> int:
+    def open_files(self) -> int:
+        """Returns the number of open files, including connections."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
 
@@ -130,7 +133,7 @@ class Program:
 class Run:
     """One run of one fault, with its folder and its cleanup.
 
-    `short` is the form that runs as a test within seconds.
+    With `short`, the run takes only seconds, as one of the tests.
     """
 
     folder: Path
@@ -139,30 +142,29 @@ class Run:
     programs: list[Program] = field(default_factory=list)
 
     def program(self, url: str = "", folder: Path | None = None, **environ: str) -> Program:
-        """Returns a program with a migrated empty database. It is not started yet."""
+        """Returns a program with a migrated empty database, which is not started yet."""
         folder = folder or self.folder / str(len(self.programs))
         folder.mkdir(exist_ok=True)
         port = free_port()
-        fixed = {
+        settings = {
             "PATH": os.environ["PATH"],
             "HOST": "127.0.0.1",
             "PORT": str(port),
             "RATE_LIMITS": "off",
+            "DATABASE_URL": url or f"sqlite:///{folder / DATABASE}",
+            "SESSION_SECRET": SECRET,
         }
-        url = url or f"sqlite:///{folder / DATABASE}"
-        program = Program(
-            folder, {**fixed, "DATABASE_URL": url, "SESSION_SECRET": SECRET, **environ}, port
-        )
+        program = Program(folder, settings | environ, port)
         self.programs.append(program)
         self.stack.callback(program.kill)
-        migrated = program.command("migrate")
+        migrated = program.run_command("migrate")
         require(migrated.returncode == 0, f"migrate: {migrated.stderr}")
         return program
 
     async def postgresql(self) -> str:
         """Returns the URL of an empty database on the server of TEST_POSTGRES_URL.
 
-        The database is dropped after the run. Raises NotRun if there is no server.
+        The run drops the database at its end. Raises NotRun if there is no server.
         """
         name = f"latchkey_faults_{os.getpid()}_{len(self.programs)}"
         try:
@@ -184,13 +186,14 @@ def free_port() -> int:
 @contextlib.contextmanager
 def strace(program: Program, *rules: str) -> Iterator[None]:
     """Changes system calls of the running program by rules of `strace -e`. Raises NotRun."""
-    needs("strace")
+    require_program("strace")
     command = ["strace", "-f", "-o", "/dev/null", "-p", str(program.process.pid)]
     for rule in rules:
         command += ["-e", rule]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
-        if "attached" not in (line := tracer.stderr.readline()):
-            raise NotRun(f"strace may not attach: {line.strip()}")
+        line = tracer.stderr.readline()
+        if "attached" not in line:
+            raise NotRun(f"strace cannot attach: {line.strip()}")
         try:
             yield
         finally:

@@ -4,38 +4,38 @@ import asyncio
 import subprocess
 import time
 
-from tests.faults.client import logged_in_client
-from tests.faults.program import Program, Run, needs
-from tests.faults.verdict import fault, main, require
+from tests.faults.client import sign_up_client
+from tests.faults.program import Program, Run, require_program
+from tests.faults.result import fault, main, require
 
 REQUESTS = 100_000
-TIMEOUT_SECONDS = 180  # seconds
+TIMEOUT_SECONDS = 180
 CONNECTIONS = 16
 MIX = """
 local form = {{ ["Content-Type"] = "application/x-www-form-urlencoded" }}
-local mine = {{ ["Cookie"] = "{cookie}" }}
-local turn = 0
+local session = {{ ["Cookie"] = "{cookie}" }}
+local number = 0
 function request()
-    turn = turn + 1
-    local which = turn % 20
-    if turn % 400 == 0 then
+    number = number + 1
+    local which = number % 20
+    if number % 400 == 0 then
         return wrk.format("POST", "/login", form, "email=alice@example.com&password=wrong-password-1")
-    elseif which < 8 then return wrk.format("GET", "/dashboard", mine)
-    elseif which < 11 then return wrk.format("GET", "/devices", mine)
+    elseif which < 8 then return wrk.format("GET", "/dashboard", session)
+    elseif which < 11 then return wrk.format("GET", "/devices", session)
     elseif which < 13 then return wrk.format("GET", "/signup")
     elseif which < 15 then
         return wrk.format("POST", "/signup/check/email", form, "email=nobody" .. turn .. "@example.com")
     elseif which == 15 then return wrk.format("GET", "/nothing/" .. turn)
     elseif which == 16 then return wrk.format("GET", "/login?next=/devices")
     elseif which == 17 then return wrk.format("POST", "/login", form, "email=no&password=" .. turn)
-    elseif which == 18 then return wrk.format("GET", "/api/session", mine)
+    elseif which == 18 then return wrk.format("GET", "/api/session", session)
     else return wrk.format("GET", "/dashboard") end
 end
 """
 
 
-async def load(program: Program, seconds: float) -> int:
-    """Runs wrk and returns the number of answered requests."""
+async def run_load(program: Program, seconds: float) -> int:
+    """Runs wrk and returns the number of completed requests."""
     command = [
         "wrk",
         "-t1",
@@ -50,8 +50,8 @@ async def load(program: Program, seconds: float) -> int:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    told = (await wrk.communicate())[0].decode()
-    return int(told.split("requests in")[0].split()[-1])
+    output, _ = await wrk.communicate()
+    return int(output.decode().split("requests in")[0].split()[-1])
 
 
 @fault(
@@ -60,21 +60,28 @@ async def load(program: Program, seconds: float) -> int:
     "RSS grows by less than 10 MiB; the number of open files does not grow",
 )
 async def soak(run: Run) -> str:
-    needs("wrk")
+    require_program("wrk")
     program = run.program()
     program.start()
-    alice = await logged_in_client(program, "alice")
+    alice = await sign_up_client(program, "alice")
     (program.folder / "mix.lua").write_text(MIX.format(cookie=alice.cookie))
-    warm = await load(program, 10)
+    warm_up = await run_load(program, 10)
     await asyncio.sleep(1)
-    rss, files, began, done = program.rss, program.files, time.monotonic(), 0
-    while done < REQUESTS and time.monotonic() - began < TIMEOUT_SECONDS:
-        done += await load(program, 10)
+    rss = program.rss_mib
+    files = program.open_files
+    started = time.monotonic()
+    completed = 0
+    while completed < REQUESTS and time.monotonic() - started < TIMEOUT_SECONDS:
+        completed += await run_load(program, 10)
     await asyncio.sleep(1)
-    told = f"{done:,} requests in {time.monotonic() - began:.0f} s, after {warm:,} for warm-up"
-    told += f": RSS {rss:.1f} to {program.rss:.1f} MiB, open files {files} to {program.files}"
-    require(program.rss - rss < 10 and program.files <= files, told)
-    return told
+    seconds = time.monotonic() - started
+    measured = (
+        f"{completed:,} requests in {seconds:.0f} s, after {warm_up:,} for warm-up: "
+        f"RSS {rss:.1f} to {program.rss_mib:.1f} MiB, "
+        f"open files {files} to {program.open_files}"
+    )
+    require(program.rss_mib - rss < 10 and program.open_files <= files, measured)
+    return measured
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The entry point of the command `latchkey`."""
+"""Contains the entry point of the command `latchkey`."""
 
 import gc
 import os
@@ -7,20 +7,23 @@ from typing import NoReturn
 
 
 def main() -> int:
-    """Imports the program with the garbage collector off: its passes would take a tenth of the
-    start.
+    """Imports the program and runs it. Returns the exit code.
+
+    The garbage collector is off during the import, because it would take a tenth of the start.
     """
     signal.signal(signal.SIGTERM, _exit)
     gc.disable()
     from web.cli import main as cli
 
-    gc.freeze()  # what is imported stays, so that no later pass walks it
+    gc.freeze()  # Imported objects live until the end, so later collections skip them.
     gc.enable()
     return cli.main()
 
 
 def _exit(number: int, frame: object) -> NoReturn:
-    """Ends a start that is not complete: process 1 of a container ignores a SIGTERM that it does
-    not handle.
+    """Ends the program during its start.
+
+    Process 1 of a container would ignore a SIGTERM without a handler.
     """
-    os._exit(128 + number)  # an exception could be lost in a callback of the import
+    # A callback of the import could suppress an exception.
+    os._exit(128 + number)

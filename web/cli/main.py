@@ -1,4 +1,4 @@
-"""latchkey …: the program at the shell, and the only maker of an Operator."""
+"""Contains the commands of `latchkey`. Only this module creates an Operator."""
 
 import argparse
 import asyncio
@@ -47,11 +47,12 @@ def main(
     environ: Mapping[str, str] = os.environ,
     stdin: TextIO | None = sys.stdin,
 ) -> int:
-    """Exit code: 0 done; 1 refused, or called wrongly, with one line that says why; 2 a wrong
-    setting.
+    """Runs a command and returns the exit code. Prints one line about an error.
+
+    The code is 0 for success, 1 for a failure or wrong arguments, and 2 for an invalid setting.
     """
-    os.umask(0o077)  # what the program creates is for its own user alone
-    stdin = stdin or io.StringIO()  # it is None where it was closed
+    os.umask(0o077)  # Other users of the machine must not read created files.
+    stdin = stdin or io.StringIO()  # sys.stdin is None if it was closed.
     set_encodings(stdin)
     options = _parser().parse_args(arguments, argparse.Namespace(environ=environ, stdin=stdin))
     try:
@@ -71,7 +72,7 @@ def main(
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse's, which says in one line what is wrong with a call."""
+    """argparse's parser, which prints an error as one line without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(1, f"{self.prog}: {message} (see --help)\n")
@@ -100,8 +101,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_operator_commands(commands: Any) -> None:
-    """Those of an operator: each checks what was typed, and says what is to be done on
-    the store.
+    """Adds the commands that need an Operator.
+
+    Each has a `prepare` function, which validates the arguments and returns the task.
     """
     users_commands = commands.add_parser("users", help="users: create, list, role, set-password")
     users = users_commands.add_subparsers(required=True, metavar="COMMAND")
@@ -219,11 +221,10 @@ def _routes(options: argparse.Namespace) -> None:
 
 
 def _run_as_operator(options: argparse.Namespace) -> None:
-    """What an operator asked for, on a store that is opened for it: first checked as a form is,
-    then done.
+    """Validates the arguments, opens the store and runs the command.
 
-    What writes an audit entry does so only under the keys of the service, and only then makes a
-    missing secret.
+    A command that writes audit entries first requires the audit keys of the service. Only then may
+    it create a missing session secret.
     """
     settings = _settings(options)
     task = options.prepare(options, settings)
@@ -252,9 +253,9 @@ def _settings(options: argparse.Namespace, *, make_secret: bool = False) -> Sett
 
 
 def _protect_files(settings: Settings) -> list[str]:
-    """Makes `data/` and the database private, also what an earlier version has created.
+    """Restricts `data/` and the database files to this user. Returns warnings.
 
-    Returns warnings.
+    Earlier versions may have created them with a wider mode.
     """
     path = path_of(settings.database_url)
     if path is None:
@@ -265,7 +266,10 @@ def _protect_files(settings: Settings) -> list[str]:
 
 
 def _give_up(error: OSError) -> int:
-    """A file that cannot be used, or standard output that cannot be written to."""
+    """Prints an error about a file or about standard output. Returns the exit code.
+
+    Prints nothing if the reader of standard output has ended (EPIPE).
+    """
     if error.filename is None:
         discard_output()
     return (

@@ -1,5 +1,7 @@
-"""latchkey users … and audit …: what the person at the shell may do, checked as a form is before
-anything is opened.
+"""Contains the commands `latchkey users` and `latchkey audit`.
+
+Each `prepare_` function validates the arguments like a form, before the database is opened. It
+returns the task and raises CommandError, PasswordInputError and NotFound.
 """
 
 import argparse
@@ -21,7 +23,7 @@ OperatorTask = Callable[[Operator], Awaitable[None]]
 
 
 class CommandError(Exception):
-    """What was asked for is not done, or what was hoped for is not so; the message says why."""
+    """Raised when a command cannot be run or a verification fails. The message has the reason."""
 
 
 def prepare_user_creation(options: argparse.Namespace, settings: Settings) -> OperatorTask:
@@ -83,8 +85,9 @@ def prepare_user_list(options: argparse.Namespace, settings: Settings) -> Operat
 
 
 async def require_same_audit_keys(caller: Operator) -> None:
-    """Raises CommandError if the service writes its audit log under another secret: entries written
-    here would break it.
+    """Raises CommandError if the service authenticates its audit log with another secret.
+
+    Entries of this process would break the hash chain.
     """
     if problem := await operator.find_audit_problem(caller):
         raise CommandError(f"nothing was changed: {problem}")
@@ -111,7 +114,7 @@ def _head(text: str) -> tuple[int, str]:
 
 
 def _canonical(email: str) -> str:
-    """The address as it is stored; one that is no address is nobody's."""
+    """Returns the email in its stored form. Raises NotFound for an invalid email."""
     form = Form.check_field(SignUp, "email", {"email": email})
     if form.data is None:
         raise NotFound

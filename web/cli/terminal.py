@@ -1,4 +1,4 @@
-"""Standard input and output of the command line."""
+"""Contains functions for standard input and output of the command line."""
 
 import io
 import os
@@ -8,12 +8,13 @@ from typing import TextIO
 
 
 class PasswordInputError(Exception):
-    """There is no password to go on with; the message says why."""
+    """Raised when no password can be read. The message has the reason."""
 
 
 def set_encodings(stdin: TextIO) -> None:
-    """Makes input UTF-8, as browsers send passwords, and escapes in output what PYTHONIOENCODING
-    cannot show.
+    """Reads input as UTF-8, and escapes characters that the output encoding does not have.
+
+    Browsers send passwords as UTF-8, so the hashes must be of the same bytes.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -23,9 +24,9 @@ def set_encodings(stdin: TextIO) -> None:
 
 
 def read_password(stdin: TextIO) -> str:
-    """Returns the first line without its line break.
+    """Returns the first line without its line break. Raises PasswordInputError.
 
-    At a terminal it is typed twice, without echo. Raises PasswordInputError.
+    At a terminal, reads the password twice without echo.
     """
     try:
         if stdin.isatty():
@@ -36,8 +37,9 @@ def read_password(stdin: TextIO) -> str:
 
 
 def discard_output() -> None:
-    """Stops Python from writing, when it ends, what could not be written: it would report the error
-    once more.
+    """Redirects standard output to /dev/null.
+
+    At its exit, Python would try to write the buffered output again and report the error again.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

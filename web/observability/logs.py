@@ -1,6 +1,4 @@
-"""What the program writes about itself: to standard error, in UTC, one line an event, with no
-personal data.
-"""
+"""Contains logging: to standard error, in UTC, one line per event, without personal data."""
 
 import json
 import logging
@@ -21,12 +19,12 @@ from web.state import app_state, request_state
 
 logger = logging.getLogger("latchkey")
 
-# of the request that is handled here
+# The identifier of the request in the current context.
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
-MAX_MESSAGE_CHARS: Final = 2000  # characters of a message, or of what an error says
+MAX_MESSAGE_CHARS: Final = 2000
 MAX_CAUSES: Final = 8
-# The messages of these errors are about the program. Those of a ValueError, a KeyError or a driver
-# may repeat what a user has typed.
+# The messages of these errors are about the program. Those of ValueError, KeyError and of database
+# drivers may contain user input.
 PROGRAM_ERRORS: Final = (
     AttributeError,
     ImportError,
@@ -37,37 +35,41 @@ PROGRAM_ERRORS: Final = (
     TemplateError,
     sqlite3.Error,
 )
-# PostgreSQL, appendix A
+# The messages of these classes contain no values of rows (PostgreSQL documentation, appendix A).
 SERVER_ERROR_CLASSES: Final = ("08", "25", "28", "3D", "40", "42", "53", "55", "57", "58")
 
 
 def start_logging(*, as_json: bool) -> None:
-    """Starts logging. Libraries log errors of the program only, not errors in what clients send."""
+    """Configures logging. Libraries log only warnings and errors, and uvicorn only errors.
+
+    uvicorn's warnings are about malformed requests.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logger.setLevel(logging.INFO)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     logging.captureWarnings(True)
-    # a line that cannot be written is lost, not shown with all that was in it
+    # Otherwise, logging would print the arguments of a record that it cannot write.
     logging.raiseExceptions = False
     sys.excepthook = _log_crash
 
 
 def request_reference(request: Request) -> str:
-    """What ties an error page to its lines in the log."""
+    """Returns the identifier of the request, which its error page and its log lines contain."""
     return request_state(request.scope).get("request_id", "")
 
 
 def log_notice(notice: str) -> None:
-    """A line of the start. One that begins with `warning: ` is a warning."""
+    """Logs a notice of the start, as a warning if it begins with `warning: `."""
     level = logging.WARNING if notice.startswith("warning: ") else logging.INFO
     logger.log(level, "%s", notice.removeprefix("warning: "))
 
 
 def log_unavailable(request: Request, error: Exception) -> None:
-    """The database or the disk was not to be had: once a minute is enough, for it concerns
-    everybody.
+    """Logs that the database is unavailable, at most once a minute.
+
+    Every request fails during an outage. An error without a cause is an overload and not logged.
     """
     suppression = app_state(request.scope).log_suppression
     if error.__cause__ is not None and suppression.allow_unavailable():
@@ -75,7 +77,7 @@ def log_unavailable(request: Request, error: Exception) -> None:
 
 
 def warn_of_untrusted_proxy(scope: Scope) -> None:
-    """Warns once per process that every client of an undeclared proxy shares one rate limit."""
+    """Warns once per process that all clients of an undeclared proxy share one rate limit."""
     if app_state(scope).log_suppression.allow_proxy_warning():
         logger.warning(
             "X-Forwarded-For is ignored, because TRUSTED_PROXIES does not name the "
@@ -84,8 +86,9 @@ def warn_of_untrusted_proxy(scope: Scope) -> None:
 
 
 def warn_of_foreign_origin(scope: Scope, origin: str) -> None:
-    """Warns once per origin, and of a few origins only, that a form was refused: BASE_URL may be
-    wrong.
+    """Warns that a form was refused, because BASE_URL may be wrong.
+
+    Logs each origin once, and only a few origins, because an attacker can send any number.
     """
     state = app_state(scope)
     if state.log_suppression.allow_origin_warning(origin):
@@ -97,9 +100,10 @@ def warn_of_foreign_origin(scope: Scope, origin: str) -> None:
 
 
 def log_failure(request: Request, error: Exception) -> None:
-    """Logs one failed request, a few a minute.
+    """Logs a failed request, and at most MAX_LOGGED_FAILURES per FAILURE_WINDOW_SECONDS.
 
-    Names its row, since a path may hold a name, and the user's id.
+    Logs the path of the route and the user's id, because the path of the request may contain a
+    user's name.
     """
     suppression = app_state(request.scope).log_suppression
     if not suppression.allow_failure():
@@ -121,7 +125,7 @@ def log_failure(request: Request, error: Exception) -> None:
 
 
 def describe_error(error: BaseException) -> str:
-    """An error in one line: its type, and its words where they hold nobody's data."""
+    """Returns the type of an error, and its message unless that may contain personal data."""
     error_type = type(error)
     name = (
         error_type.__qualname__
@@ -133,8 +137,11 @@ def describe_error(error: BaseException) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, in ASCII: `time`, `level`, `logger`, `message` and, where there is
-    one, `request_id`, `user` (an id) and `exception`."""
+    """Formats a record as one line of JSON in ASCII.
+
+    Its fields are `time`, `level`, `logger`, `message` and, if known, `request_id`, `user` (an id)
+    and `exception`.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         event = _event(record)
@@ -144,9 +151,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """The same for people.
+    """Formats a record as text.
 
-    Each line after the first is indented: whatever it holds, it is no event.
+    Indents each line after the first, so that its content cannot look like another event (log
+    injection).
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -173,15 +181,15 @@ def _event(record: logging.LogRecord) -> dict[str, str]:
 def _message(record: logging.LogRecord) -> str:
     try:
         text = record.getMessage()
-    except Exception:  # its arguments do not fit, or refuse to be shown
+    except Exception:  # The arguments do not match the format, or their __str__ raises.
         text = str(record.msg)
     text = text.strip()
-    # it goes on with the words of exceptions
+    # The further lines of asyncio's messages contain the messages of exceptions.
     return text.partition("\n")[0] if record.name == "asyncio" else text
 
 
 def _trace(record: logging.LogRecord) -> Iterator[str]:
-    """The traceback, the first cause first, as Python writes it but for what the errors say."""
+    """Yields the lines of the traceback, the first cause first, with filtered messages."""
     error = record.exc_info[1] if record.exc_info else None
     for number, cause in enumerate(reversed(_causes(error))):
         if number:
@@ -209,8 +217,10 @@ def _frames(trace: TracebackType | None) -> Iterator[str]:
 
 
 def _error_text(error: BaseException) -> str:
-    """PostgreSQL's errors have a code, and name what they are about: DETAIL, with the row's values,
-    is left out.
+    """Returns the message of an error, or an empty string if it may contain personal data.
+
+    For a PostgreSQL error, returns its code and names, without DETAIL, which contains values of the
+    row.
     """
     code = getattr(error, "sqlstate", None)
     if isinstance(code, str):
@@ -225,8 +235,9 @@ def _error_text(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """Nothing that ends a line, moves a cursor or turns the direction of text: each such character
-    is spelt out.
+    """Returns the text with escaped unprintable characters, shortened to MAX_MESSAGE_CHARS.
+
+    Line ends would forge log lines; escape sequences and direction marks would change a terminal.
     """
     if len(text) > MAX_MESSAGE_CHARS:
         text = text[:MAX_MESSAGE_CHARS] + "…"

@@ -1,6 +1,6 @@
-"""The numbers that an operator watches, in Prometheus' text format.
+"""Contains the metrics in the text format of Prometheus.
 
-Each process tells its own, under its `pid`.
+Each process exposes only its own, with a `pid` label.
 """
 
 import os
@@ -22,20 +22,22 @@ from db.crypto.secret import Secret
 from db.errors import Unavailable
 from web.state import request_state
 
-SESSION_COUNT_SECONDS: Final = 15.0  # seconds for which a count of the live sessions is good enough
-# seconds
+SESSION_COUNT_SECONDS: Final = 15.0  # The count of live sessions is cached for this time.
+# The buckets are in seconds.
 REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-# seconds; who would wait over two is refused
+# A request that would wait more than two seconds for its hash is refused.
 ATTEMPT_BUCKETS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5)
-HASH_BUCKETS: Final = (0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1)  # seconds
-# the rows at whose forms a password is hashed
+HASH_BUCKETS: Final = (0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1)
+# The forms of these routes hash a password.
 FORMS: Final = ("login", "signup", "account-password")
 OUTCOMES: Final = {422: "refused", 429: "limited", 500: "failed", 503: "busy"}
 
 
 class Metrics:
-    """`counters` is asked at each scrape, `count_live_sessions`, where sessions have rows, every 15
-    seconds at most.
+    """The metrics of one process.
+
+    `counters` is called at each scrape. `count_live_sessions` is called at most every 15 seconds,
+    and is None if sessions have no rows. With `token`, clients on other machines may read them.
     """
 
     def __init__(
@@ -87,9 +89,10 @@ class Metrics:
         self._exposed.register(self)
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
-        """One answer. A request is of its row's kind, or of none where no row has its path."""
+        """Counts one response under the access of its route, or under `none` without a route."""
         route = scope.get("route")
-        route = route if hasattr(route, "access") else None  # a plain Starlette route has none
+        # A plain Starlette route has no access.
+        route = route if hasattr(route, "access") else None
         count, observe = self._meters(route, status)
         count()
         observe(seconds)
@@ -103,8 +106,9 @@ class Metrics:
     def _meters(
         self, route: Any, status: int
     ) -> tuple[Callable[[], None], Callable[[float], None]]:
-        """The two of a row's kind and this status, looked up once: a look-up by labels takes a lock
-        each time.
+        """Returns the methods that count a response and observe its duration.
+
+        Caches them, because prometheus_client takes a lock at each look-up by labels.
         """
         key = route.name if route else "", status
         meters = self._by_answer.get(key)
@@ -132,7 +136,7 @@ class Metrics:
         return generate_latest(self._exposed)
 
     def collect(self) -> Iterator[Metric]:
-        """For the registry that is told: everything, under this process's number."""
+        """Yields all metrics with the `pid` label, as prometheus_client requires of a collector."""
         pid = str(os.getpid())
         for family in (*self._counted.collect(), *self._read_families()):
             family.samples = [
@@ -157,7 +161,7 @@ class Metrics:
 
 
 class MetricsMiddleware:
-    """Counts every response, and how long it took."""
+    """Counts every response and measures its duration."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -174,5 +178,8 @@ class MetricsMiddleware:
 
 
 def _has_started_session(scope: Scope, status: int) -> bool:
-    """Whether a session began: who was logged in already is sent on with no new cookie."""
+    """Returns whether the response starts a session.
+
+    A user who is already logged in is redirected without a new cookie.
+    """
     return status < 400 and "session" in request_state(scope).get("set_cookies", {})

@@ -1,4 +1,4 @@
-"""Contains the server start: uvicorn in one process, or in as many as WEB_CONCURRENCY says."""
+"""Contains the start of uvicorn, in WEB_CONCURRENCY processes."""
 
 import asyncio
 import contextlib

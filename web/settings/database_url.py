@@ -1,4 +1,4 @@
-"""Reads DATABASE_URL: an SQLite file or a PostgreSQL server."""
+"""Contains the function that reads DATABASE_URL, for an SQLite file or a PostgreSQL server."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from web.settings.environment import Environment, InvalidSetting
 from web.settings.paths import DATA, ROOT
 
 SQLITE: Final = "sqlite:///"
-# options of the URL that the connection pool reads as numbers
+# The connection pool reads these options of the URL as numbers.
 POOL_SIZES: Final = ("min_size", "max_size")
 
 
@@ -32,7 +32,7 @@ def read_database_url(env: Environment) -> Secret[str]:
 def _split(text: str) -> SplitResult:
     try:
         url = urlsplit(text)
-        _ = url.port  # raises ValueError where it is not a number
+        _ = url.port  # Raises ValueError if the port is not a number.
     except ValueError:
         problem = "is not a URL: in a password write @ : / ? # % as %40 %3A %2F %3F %23 %25"
         raise InvalidSetting("DATABASE_URL", problem) from None
@@ -54,7 +54,10 @@ def _check_server(url: SplitResult) -> None:
 
 
 def _sqlite_url(text: str) -> str:
-    """Takes a relative path from the checkout, never from the working directory."""
+    """Returns the URL with an absolute path. Raises InvalidSetting.
+
+    A relative path is relative to the checkout, and never to the working directory.
+    """
     if "?" in text or "#" in text:
         raise InvalidSetting(
             "DATABASE_URL",
@@ -63,7 +66,8 @@ def _sqlite_url(text: str) -> str:
     path = text.removeprefix(SQLITE)
     url = f"{SQLITE}{path if path.startswith('/') else f'{quote(str(ROOT))}/{path}'}"
     folder = Path(unquote(url.removeprefix(SQLITE))).parent
-    if folder != DATA and not os.path.isdir(folder):  # Path.is_dir raises PermissionError
+    # Path.is_dir raises PermissionError, and os.path.isdir returns False.
+    if folder != DATA and not os.path.isdir(folder):
         raise InvalidSetting(
             "DATABASE_URL",
             f"the directory {folder} does not exist, or this user has no access to it",

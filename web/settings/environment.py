@@ -1,4 +1,4 @@
-"""The environment: variables, one kind each, and secrets from files."""
+"""Contains the functions that read typed variables and secret files from the environment."""
 
 import os
 import re
@@ -14,14 +14,17 @@ MOUNTED_SECRETS: Final = Path("/run/secrets")
 
 
 class InvalidSetting(Exception):
-    """A variable has a value that the program cannot start with; the message names the variable."""
+    """Raised when the program cannot start with the value of a variable.
+
+    The message contains the variable's name.
+    """
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name}: {problem}")
 
 
 class Environment:
-    """Reads variables, one kind each, and collects what the start should tell."""
+    """Reads variables of each type, and collects notices for the log of the start."""
 
     def __init__(
         self, environ: Mapping[str, str], *, mounted_secrets: Path = MOUNTED_SECRETS
@@ -49,8 +52,9 @@ class Environment:
         raise InvalidSetting(name, f"must be {' or '.join(choices)}, not {text[:40]!r}")
 
     def secret(self, name: str) -> Secret[str] | None:
-        """The variable, or the content of the file that NAME_FILE names, without
-        blanks around it.
+        """Returns the variable, or the content of the file in NAME_FILE, without outer whitespace.
+
+        Returns None if neither is set. Raises InvalidSetting.
         """
         path, value = self.text(f"{name}_FILE", ""), self.text(name, "")
         if path and value:
@@ -60,9 +64,9 @@ class Environment:
         return Secret(value) if value else None
 
     def read(self, name: str, path: Path) -> str:
-        """The content of a file with a secret.
+        """Returns the content of a file with a secret. Raises InvalidSetting.
 
-        Its group may read it: systemd and Kubernetes grant access that way.
+        The file's group may read it, because systemd and Kubernetes grant access that way.
         """
         try:
             with path.open(encoding="utf-8") as file:
@@ -80,9 +84,10 @@ class Environment:
         return content
 
     def _refuse_readable(self, name: str, path: Path) -> None:
-        """Under /run/secrets, where containers mount secrets so, it is a warning.
+        """Raises InvalidSetting for a file that all users can read.
 
-        `..` and links are resolved first.
+        Adds only a warning under /run/secrets, because containers mount secrets there with this
+        mode. `..` and links are resolved first.
         """
         problem = f"other users can read {path}: run chmod 600 {path}"
         if not path.resolve().is_relative_to(self._mounted_secrets.resolve()):

@@ -1,4 +1,4 @@
-"""Paths of the checkout."""
+"""Contains the paths of the checkout and of its data directory."""
 
 from pathlib import Path
 from typing import Final

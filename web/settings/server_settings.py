@@ -1,4 +1,4 @@
-"""Settings of a program that serves: drain time and metrics token."""
+"""Contains the settings that only the server process reads: drain time and metrics token."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,14 +7,15 @@ from typing import Final
 from db.crypto.secret import Secret
 from web.settings.environment import Environment, InvalidSetting
 
-MAX_DRAIN_SECONDS: Final = 300  # seconds
-MIN_TOKEN_CHARS: Final = 32  # characters
+MAX_DRAIN_SECONDS: Final = 300
+MIN_TOKEN_CHARS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What only a program that serves is told: how it ends, and who besides this machine may read
-    its numbers.
+    """Settings of the server process.
+
+    With `metrics_token`, clients on other machines may read the metrics too.
     """
 
     drain_seconds: int = 0
@@ -23,7 +24,7 @@ class ServerSettings:
 
 
 def read_server_settings(environ: Mapping[str, str]) -> ServerSettings:
-    """DRAIN_SECONDS and METRICS_TOKEN from the environment. Raises InvalidSetting."""
+    """Reads DRAIN_SECONDS and METRICS_TOKEN from the environment. Raises InvalidSetting."""
     env = Environment(environ)
     token = env.secret("METRICS_TOKEN")
     if token and (len(token.reveal()) < MIN_TOKEN_CHARS or not token.reveal().isascii()):

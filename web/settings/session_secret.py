@@ -1,4 +1,4 @@
-"""SESSION_SECRET: read, found strong enough or refused, and on loopback made once and kept."""
+"""Contains the functions that read, check and, on loopback, create SESSION_SECRET."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Final
 from db.crypto.secret import Secret
 from web.settings.environment import Environment, InvalidSetting
 
-MIN_SECRET_BYTES: Final = 32  # bytes, the length of an HS256 key (RFC 7518, section 3.2)
+MIN_SECRET_BYTES: Final = 32  # This is the minimum for HS256 (RFC 7518, section 3.2).
 PLACEHOLDER_SECRETS: Final = (
     b"your_secret_key",
     b"your-secret-key",
@@ -16,16 +16,16 @@ PLACEHOLDER_SECRETS: Final = (
     b"change-me",
     b"change_me",
 )
-MIN_DISTINCT_BYTES: Final = 8  # different ones: 32 random bytes in base64 have about 27
+MIN_DISTINCT_BYTES: Final = 8  # 32 random bytes in base64 have about 27 distinct characters.
 
 
 def read_session_secrets(
     env: Environment, loopback: bool, data: Path, *, make_secret: bool = True
 ) -> tuple[Secret[bytes], ...]:
-    """The signing keys, the first of which signs. On loopback one is made once and kept.
+    """Returns the session secrets. The first one signs, and all of them verify.
 
-    Without `make_secret` none is kept: where there is none yet, a random one serves commands that
-    only read.
+    On loopback, creates a missing secret and stores it in `data`. Without `make_secret`, returns a
+    random one that is not stored, for commands that only read. Raises InvalidSetting.
     """
     value, path = env.secret("SESSION_SECRET"), data / "session_secret"
     if value is None and loopback:
@@ -45,8 +45,9 @@ def read_session_secrets(
 
 
 def _require_strong(secret: bytes, env: Environment, loopback: bool) -> None:
-    """Long enough, no placeholder, and not made by leaning on the keyboard; for that, loopback gets
-    a warning.
+    """Raises InvalidSetting for a secret that is short, a placeholder, or of few distinct bytes.
+
+    On loopback, few distinct bytes cause only a warning.
     """
     if len(secret) < MIN_SECRET_BYTES:
         raise InvalidSetting(
@@ -62,7 +63,7 @@ def _require_strong(secret: bytes, env: Environment, loopback: bool) -> None:
 
 
 def _load_or_create_secret(env: Environment, path: Path) -> Secret[str]:
-    """The development secret: made at the first start, mode 0600, the same ever after."""
+    """Returns the secret of the file. Creates the file with mode 0600 if it does not exist."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(path, "x", opener=_owner_only) as file:

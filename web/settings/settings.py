@@ -1,4 +1,4 @@
-"""The settings: read once from the environment, checked, frozen."""
+"""Contains the immutable settings, and the function that reads them from the environment."""
 
 import ipaddress
 import re
@@ -21,18 +21,17 @@ from web.settings.session_secret import read_session_secrets
 SMTP_PATTERN: Final = re.compile(
     r"smtps?://([^\s/@]+@)?([^\s/@:\[\]]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/?"
 )
-HOST_LABEL: Final = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"  # of a host name, in lower case
-ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy stands before it)  # nosec B104
+HOST_LABEL: Final = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
+ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy precedes it)  # nosec B104
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set, as CONTRACT says.
+    """The settings that all commands share.
 
-    `notices` are lines that the start should print.
-
-    `private`: nobody learns whether an address has an account. `breached_passwords`: the address of
-    a service that knows them, empty for none. `security_contact`: a URI (RFC 9116, section 2.5.3).
+    With `private`, sign-up does not reveal whether an email has an account. `breached_passwords` is
+    the URL of a range look-up, or empty. `security_contact` is a URI (RFC 9116, section 2.5.3).
+    `notices` are lines for the log of the start.
     """
 
     host: str
@@ -42,7 +41,7 @@ class Settings:
     session_secrets: tuple[Secret[bytes], ...] = field(repr=False)
     stateless: bool = False
     encrypted: bool = False
-    password_policy: str = "guide"  # noqa: S105  (a policy's name, no password)
+    password_policy: str = "guide"  # noqa: S105  (the name of a policy, not a password)
     private: bool = False
     rate_limits: Literal["enforce", "observe", "off"] = "enforce"
     breached_passwords: str = ""
@@ -65,9 +64,9 @@ class Settings:
 def read_settings(
     environ: Mapping[str, str], *, data: Path = DATA, make_secret: bool = True
 ) -> Settings:
-    """Settings from the environment.
+    """Reads the settings from the environment. Raises InvalidSetting.
 
-    Raises InvalidSetting; touches no file but those that are named in it and `data`.
+    Reads and writes only files in `data` and files that a variable names.
     """
     env = Environment(environ)
     port = env.number("PORT", 8000, 1, 65535)
@@ -99,7 +98,7 @@ def read_settings(
 
 
 def require_resolvable_host(settings: Settings) -> None:
-    """Raises InvalidSetting where HOST is a name that nobody knows."""
+    """Raises InvalidSetting if HOST cannot be resolved."""
     try:
         getaddrinfo(settings.host, settings.port, type=SOCK_STREAM)
     except OSError as problem:
@@ -109,7 +108,7 @@ def require_resolvable_host(settings: Settings) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
+    """Returns whether a host name or an IP address refers to this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     ip = parse_ip(host)
@@ -117,16 +116,14 @@ def is_loopback(host: str) -> bool:
 
 
 def _loopback_address(host: str) -> str:
-    """Where to listen for a BASE_URL of this machine: at its address, or at 127.0.0.1
-    for a name.
-    """
+    """Returns the IP address to listen on for a loopback host: its own, or 127.0.0.1 for a name."""
     return host if parse_ip(host) else "127.0.0.1"
 
 
 def _base_url(text: str) -> str:
-    """The origin.
+    """Returns the origin of BASE_URL in the form of an Origin header. Raises InvalidSetting.
 
-    Plain http is for loopback alone: a session cookie on an open wire is anybody's.
+    Only a loopback host may use http, because others on the network could read the session cookie.
     """
     url = _split("BASE_URL", text)
     if (
@@ -147,8 +144,9 @@ def _base_url(text: str) -> str:
 
 
 def _canonical_host(url: SplitResult) -> str:
-    """The host as browsers write it in Origin: lower case, IDNA in ASCII, the shortest IPv6 (URL
-    standard, 4.5).
+    """Returns the host as browsers write it in Origin (URL standard, section 4.5).
+
+    It is in lower case, with IDNA in ASCII and the shortest IPv6. Raises InvalidSetting.
     """
     host = url.hostname or ""
     try:
@@ -161,7 +159,7 @@ def _canonical_host(url: SplitResult) -> str:
         )
     except (idna.IDNAError, ValueError):
         ascii_host = ""
-    # browsers read such a host as IPv4
+    # Browsers parse a host that ends in a number as IPv4.
     ends_in_number = re.search(r"(^|\.)(0x[0-9a-f]*|[0-9]+)$", ascii_host)
     if not re.fullmatch(rf"{HOST_LABEL}(\.{HOST_LABEL})*", ascii_host) or (
         ends_in_number and parse_ip(ascii_host) is None
@@ -171,15 +169,15 @@ def _canonical_host(url: SplitResult) -> str:
 
 
 def _port_of(url: SplitResult) -> str:
-    """The port, unless it is the scheme's own."""
+    """Returns the port with a colon, or an empty string for the default port of the scheme."""
     default = {"http": 80, "https": 443}[url.scheme]
     return f":{url.port}" if url.port not in (None, default) else ""
 
 
 def _host(env: Environment, base_url: str, default: str) -> str:
-    """An address of this machine, or a name for one.
+    """Returns HOST, an IP address or a host name. Raises InvalidSetting.
 
-    Passwords on a wire that others share are worth a warning.
+    Warns if passwords would cross the network unencrypted.
     """
     host = env.text("HOST", default)
     if not re.fullmatch(r"[0-9A-Za-z_.:%-]+", host) or (
@@ -194,8 +192,9 @@ def _host(env: Environment, base_url: str, default: str) -> str:
 
 
 def _check_mail(env: Environment) -> None:
-    """Raises InvalidSetting unless SMTP_URL and MAIL_FROM, where set, can be used once
-    there is mail.
+    """Raises InvalidSetting if SMTP_URL or MAIL_FROM is set and malformed.
+
+    This version does not send mail yet.
     """
     url = env.secret("SMTP_URL")
     if url and not SMTP_PATTERN.fullmatch(url.reveal()):
@@ -208,15 +207,17 @@ def _check_mail(env: Environment) -> None:
 def _split(name: str, text: str) -> SplitResult:
     try:
         url = urlsplit(text)
-        _ = url.port  # raises where it is no number
+        _ = url.port  # Raises ValueError if the port is not a number.
     except ValueError:
         raise InvalidSetting(name, "is not a URL") from None
     return url
 
 
 def _private(env: Environment, loopback: bool) -> bool:
-    """Private sign-up needs mail: without it, logging in with the new password shows whether the
-    address was free.
+    """Returns whether sign-up is private. Raises InvalidSetting unless the host is loopback.
+
+    Private sign-up needs mail. Without mail, a log-in with the new password shows whether the email
+    was free.
     """
     private = env.choice("SIGNUP_PRIVACY", ("open", "private")) == "private"
     if private and not loopback:
@@ -228,8 +229,9 @@ def _private(env: Environment, loopback: bool) -> bool:
 
 
 def _hsts(env: Environment, base_url: str, loopback: bool) -> Literal["host", "subdomains", "off"]:
-    """Off without https, and on loopback: browsers would ask every other program on localhost for
-    https too.
+    """Returns HSTS, which is always off without https and on loopback.
+
+    On loopback, browsers would require https from every other program on localhost too.
     """
     hsts: Literal["host", "subdomains", "off"] = env.choice("HSTS", ("host", "subdomains", "off"))
     return "off" if loopback or base_url.startswith("http:") else hsts

@@ -1,19 +1,20 @@
-"""Findings that are false positives, with the reasons.
+"""Contains the known false positives of the tools, with the reasons.
 
-A finding that matches no entry is open.
+A finding that matches none of them is open.
 """
 
 import re
 
 from tests.attack.outcome import Finding
 
-FALSE = (
+# Each entry has the attack, a pattern of the title and the details, and the reason.
+FALSE_POSITIVES = (
     (
         "wapiti",
         r"Cross Site Request Forgery: Lack of anti CSRF token at .*",
-        "the tool looks for a hidden field by its name. The program checks `Sec-Fetch-Site` and `Origin` of every unsafe "
-        "request instead, and the cookie is `SameSite=Lax`. `tests/test_cross_origin.py` sends each form from another "
-        "site and gets 403.",
+        "the tool searches for a hidden field by its name. The program checks `Sec-Fetch-Site` and `Origin` of every "
+        "unsafe request instead, and the cookie is `SameSite=Lax`. `tests/test_cross_origin.py` sends each form from "
+        "another site and gets 403.",
     ),
     (
         "wapiti",
@@ -47,12 +48,10 @@ FALSE = (
 )
 
 
-def judge(attack: str, finding: Finding) -> str | None:
-    """Returns why the finding is a false positive, or None."""
-    told = f"{finding.title}: {finding.seen}"
-    reasons = (
-        why
-        for name, pattern, why in FALSE
-        if name == attack and re.fullmatch(pattern, told, re.DOTALL)
-    )
-    return next(reasons, None)
+def find_false_positive(attack: str, finding: Finding) -> str | None:
+    """Returns the reason why the finding is a false positive, or None if it is open."""
+    text = f"{finding.title}: {finding.details}"
+    for name, pattern, reason in FALSE_POSITIVES:
+        if name == attack and re.fullmatch(pattern, text, re.DOTALL):
+            return reason
+    return None

@@ -1,4 +1,7 @@
-"""A server with uvicorn and one Starlette route, whose answer has the size in its path."""
+"""Runs the baseline: uvicorn with one Starlette route, which returns zero bytes of a given size.
+
+It is the smallest application on the same libraries. The path contains the size in bytes.
+"""
 
 import os
 
