@@ -309,7 +309,7 @@ async def test_unstorable_text_is_refused(app: TestApp, anonymous: Browser, fiel
 
 any_text = st.text(max_size=120) | st.text("aZ1é🔑 \t\r\n\0'\"<>&%+=@.-\u200b\u202e", max_size=40)
 fuzz_settings = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -282,7 +282,7 @@ async def test_a_cookie_without_the_host_prefix_is_ignored_over_https(
 @pytest.mark.guide("B8")
 @pytest.mark.asvs("S40")
 @settings(
-    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.binary(max_size=200)

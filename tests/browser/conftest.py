@@ -29,7 +29,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # One process renders all pages, and none is started in advance, which saves CPU time.
+    # One process renders all pages, and no process is started in advance, which saves CPU time.
+    "--in-process-gpu",
     "--renderer-process-limit=1",
     "--disable-site-isolation-trials",
     "--disable-features=SpareRendererForSitePerProcess",
@@ -48,7 +49,13 @@ expect.set_options(timeout=EXPECT_TIMEOUT_MS)
 
 
 def find_chromium() -> str | None:
-    names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    names = (
+        os.environ.get("CHROMIUM"),
+        "chromium-headless-shell",
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+    )
     return next((path for name in names if name and (path := shutil.which(name))), None)
 
 

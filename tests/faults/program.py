@@ -108,7 +108,7 @@ class Program:
         ) as connection:
             return connection.execute(statement, values).fetchall()
 
-    def logged(self) -> str:
+    def read_log(self) -> str:
         return (self.folder / "log").read_text()
 
     @property
