@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA: Final = "0003"  # the newest revision of db/migrations, which this code requires
+SCHEMA: Final = "0004"  # the newest revision of db/migrations, which this code requires
 
 
 class Instant(TypeDecorator[datetime]):
@@ -79,6 +79,7 @@ users = Table(
     ),
     Column("password_hash", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("verified_at", Instant),  # when the user first proved that the email is theirs
     Column("disabled_at", Instant),
     Column("last_login_at", Instant),
     Column("previous_login_at", Instant),
@@ -160,6 +161,47 @@ audit_head = Table(
     Column("seal", Text, key="entry_mac", nullable=False),  # the MAC of that entry
     Column("kid", Text, nullable=False),
     Column("proof", Text, key="mac", nullable=False),  # over this row
+)
+
+# The links of mails. A token is derived from the id of its message: see db.mail.tokens.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("hash", Text, primary_key=True),  # SHA-256 of the token, in hex
+    Column(
+        "purpose",
+        Text,
+        CheckConstraint("purpose IN ('verify', 'reset', 'change', 'not-me')"),
+        nullable=False,
+    ),
+    Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("email", Text, nullable=False),  # of `change` the new email, which is stored only here
+    Column("event", Text, nullable=False),  # of `not-me` the type of the message
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Index("tokens_user_id", "user_id", "purpose"),
+    Index("tokens_email", "email"),
+    Index("tokens_expires_at", "expires_at"),
+)
+
+# Mails to send. A message is written in the transaction of the change that it reports.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, key="message_type", nullable=False),
+    Column("user_id", Text, nullable=False),  # empty in a request for a password reset
+    Column("recipient", Text, nullable=False),
+    Column("facts", Text, nullable=False),  # JSON, the values for the template
+    Column("kid", Text, nullable=False),  # of the key of the token
+    Column("created_at", Instant, nullable=False),
+    Column("due_at", Instant),  # when to send or try again; NULL if that is over
+    Column("expires_at", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("sent_at", Instant),
+    Column("error", Text, nullable=False),
+    Index("outbox_due_at", "due_at"),
+    Index("outbox_user_id", "user_id"),
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from db.crypto.secret import Secret
 from db.device_names import describe_device
-from db.errors import Forbidden
+from db.errors import Forbidden, NotVerified
 
 if TYPE_CHECKING:
     from db.store import Store
@@ -65,6 +65,7 @@ class LiveUser:
     role: Role
     slug: str
     team: str
+    verified: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class LiveSession:
     role: Role
     slug: str
     team: str
+    verified: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class Viewer:
     role: Role
     slug: str
     team: str
+    verified: bool  # whether the user has confirmed the email
     session_id: str
     logged_in_at: datetime
     expires_at: datetime
@@ -144,6 +147,16 @@ class Operator:
     store: "Store" = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Mailer:
+    """The task that sends mails.
+
+    Only `web.app` creates one, because a message contains the links of its recipient.
+    """
+
+    store: "Store" = field(repr=False)
+
+
 def issue_viewer(
     store: "Store", live: LiveSession, client: ClientInfo = UNKNOWN_CLIENT, preloaded: object = None
 ) -> Viewer:
@@ -158,6 +171,7 @@ def issue_viewer(
         live.role,
         live.slug,
         live.team,
+        live.verified,
         live.session_id,
         live.logged_in_at,
         live.expires_at,
@@ -172,3 +186,9 @@ def require_admin(viewer: Viewer) -> Admin:
     if viewer.role != "admin":
         raise Forbidden
     return Admin(*(getattr(viewer, field.name) for field in fields(viewer)))
+
+
+def require_verified(viewer: Viewer) -> None:
+    """Raises NotVerified if the viewer has not confirmed the email."""
+    if not viewer.verified:
+        raise NotVerified

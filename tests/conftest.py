@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from db.access import operator
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
+from db.mail.state import OutboxState
 from db.maintenance.schema import migrate
 from db.sessions.claims import decode_claims
 from db.sessions.lifecycle import get_viewer
@@ -274,6 +275,7 @@ async def make_app(
             away: bool = False,
             lock_timeout: float | None = None,
             engine: dict[str, Any] | None = None,
+            mail: OutboxState | None = None,
             **changes: str,
         ) -> TestApp:
             path = path or tmp_path / "latchkey.db"
@@ -281,7 +283,11 @@ async def make_app(
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
             store = open_store(settings, passwords=hashing or passwords, now=now or clock)
             options = databases.engine(away=away, lock_timeout=lock_timeout) | (engine or {})
-            store = replace(store, database=type(store.database)(url, **options))
+            store = replace(
+                store,
+                database=type(store.database)(url, **options),
+                outbox=mail or OutboxState(),
+            )
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
             asgi_app = create_app(

@@ -28,6 +28,10 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/signup.py:sign_up_privately",
     "db/access/login.py:log_in",
     "db/access/health.py:check_database",
+    "db/access/links.py:find_link",
+    "db/access/password_reset.py:request_reset",
+    "db/access/password_reset.py:reset_password",
+    "db/access/account_lock.py:lock_account",
 }
 WIRING = ("web/app.py", "web/cli/main.py")  # Only these modules open a store.
 STORE = ("db.crypto", "db.engine", "db.errors", "db.store", "db.tables")
@@ -50,6 +54,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.database",
         "db.engine",
         "db.errors",
+        "db.mail.state",
         "db.rate_limits.recent",
     ),
     "db.user_search": ("db.tables",),
@@ -64,8 +69,11 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.device_names", "db.viewer", *STORE),
     ),
     "db.rate_limits": ("db.audit", *STORE),
+    "db.mail.state": (),
+    "db.mail": ("db.viewer", *STORE),
     "db.sessions": ("db.rate_limits", "db.audit", "db.viewer", *STORE),
     "db.accounts": (
+        "db.mail",
         "db.sessions",
         "db.rate_limits",
         "db.audit",
@@ -76,6 +84,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.access": (
         *(
             "db.accounts",
+            "db.mail",
             "db.sessions",
             "db.rate_limits",
             "db.audit",
@@ -273,7 +282,7 @@ def the_first_parameter_is_the_caller(files: Tree) -> Iterator[str]:
                         if node.args.args
                         else "no parameter"
                     )
-                    if first not in ("Store", "Viewer", "Admin", "Operator"):
+                    if first not in ("Store", "Viewer", "Admin", "Operator", "Mailer"):
                         yield f"{path}:{node.name} takes {first}"
                     if first == "Store" and f"{path}:{node.name}" not in WITHOUT_VIEWER:
                         yield f"{path}:{node.name} takes a Store, and is not listed in WITHOUT_VIEWER"

@@ -9,6 +9,9 @@ from db.audit import log as audit_log
 from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.errors import AccountNotCreated, AppError, RateLimited
+from db.mail.notices import post_verification
+from db.mail.outbox import post, until
+from db.mail.tokens import LOCK_USER
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import find_networks, per_client
 from db.rate_limits.limits import (
@@ -58,6 +61,7 @@ async def sign_up(
         user_id = await accounts.insert_user(store, name, email, password_hash, logs_in=True)
         if user_id is not None:
             session = await start_session(store, user_id, "user", client)
+            await post_verification(store, user_id, email, is_first=True)
             await audit_log.record(store, "signup", user_actor(user_id, client, session.id))
             return session
     return await _log_in(store, email, password, client)
@@ -75,9 +79,28 @@ async def sign_up_privately(
     async with _creating(store):
         user_id = await accounts.insert_user(store, name, email, password_hash)
         if user_id is None:
-            await _record_failure(store, email, client)
+            await _record_failure(store, await _tell_user(store, email), client)
         else:
+            await post_verification(store, user_id, email, is_first=True)
             await audit_log.record(store, "signup", user_actor(user_id, client))
+
+
+async def _tell_user(store: Store, email: str) -> str | None:
+    """Sends the user of a taken email a mail about the sign-up, and returns the user's id."""
+    user = await accounts.find_recipient(store, email)
+    if user is None:
+        return None
+    if store.outbox.is_enabled and not user.disabled:
+        await store.value(LOCK_USER(user_id=user.id))
+        await post(
+            store,
+            "exists",
+            user_id=user.id,
+            recipient=email,
+            verified=user.verified,
+            facts={"until": until(store, "reset")},
+        )
+    return user.id
 
 
 async def _log_in(
@@ -93,7 +116,7 @@ async def _log_in(
         if session is not None:
             return session
     async with _creating(store):
-        await _record_failure(store, email, client)
+        await _record_failure(store, await accounts.find_user_id(store, email), client)
     return None
 
 
@@ -138,8 +161,7 @@ def _look_up_charges(email: str, client: ClientInfo) -> tuple[limiter.Charge, ..
     )
 
 
-async def _record_failure(store: Store, email: str, client: ClientInfo) -> None:
-    target_id = await accounts.find_user_id(store, email)
+async def _record_failure(store: Store, target_id: str | None, client: ClientInfo) -> None:
     await audit_log.record(
         store, "signup", anonymous_actor(client), target_id=target_id, outcome="refused"
     )

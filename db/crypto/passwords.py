@@ -26,6 +26,7 @@ NICENESS: Final = 10  # of the hashing threads, so that a flood of log-ins does 
 INITIAL_HASH_SECONDS: Final = 0.025  # the assumed duration of a hash until one was measured
 # Further hashes of the account wait in the common queue.
 MAX_QUEUED_PER_USER: Final = 2
+LOCKED_HASH: Final = "!"  # stored instead of a hash, and matches no password
 SAMPLE_COUNT: Final = 15  # the median of these hashes estimates the next one
 
 
@@ -74,10 +75,11 @@ class Passwords:
     ) -> bool:
         """Returns whether the password matches the stored hash.
 
-        With None, does the same work on a dummy hash and returns False.
+        With None or LOCKED_HASH, does the same work on a dummy hash and returns False.
         """
-        fits = await self._run(lambda: self._verify(stored or self._dummy, password), user_id)
-        return fits and stored is not None
+        usable = stored if stored and stored.reveal() != LOCKED_HASH else None
+        fits = await self._run(lambda: self._verify(usable or self._dummy, password), user_id)
+        return fits and usable is not None
 
     def is_outdated(self, stored: Secret[str]) -> bool:
         """Returns whether the hash has other parameters than a new one would have."""

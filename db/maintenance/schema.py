@@ -149,7 +149,7 @@ def _why(error: Exception) -> str:
     return f"DATABASE_URL: {message}"
 
 
-def migrate(database: Secret[str]) -> None:
+def migrate(database: Secret[str], revision: str = SCHEMA) -> None:
     """Migrates the database to the revision of this program; does nothing if it has it.
 
     Creates a missing SQLite file first, because SQLite would create it with the mode of the umask,
@@ -166,7 +166,7 @@ def migrate(database: Secret[str]) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
     config.attributes["url"] = database
-    command.upgrade(config, SCHEMA)
+    command.upgrade(config, revision)
     if path:
         # An empty file that existed before is recognized as a database only now.
         make_private(path)

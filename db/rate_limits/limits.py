@@ -64,6 +64,11 @@ EMAIL_MINUTE    = RateLimit("email-minute",     10, MINUTE)
 EMAIL_HOUR      = RateLimit("email-hour",       40, HOUR)
 # over all clients, for different emails
 EMAIL_ALL       = RateLimit("email-all",       120, MINUTE)
+FORGOT          = RateLimit("forgot",           20, HOUR)                    # per client
+LINK_POSTS      = RateLimit("link-posts",       10, MINUTE)                  # per client
+VERIFY_MINUTES  = RateLimit("verify-minutes",    1, 3 * MINUTE)              # per user
+VERIFY_HOURS    = RateLimit("verify-hours",      3, 6 * HOUR)                # per user
+EMAIL_CHANGE    = RateLimit("email-change",      5, HOUR)                    # per user
 PROFILE_CHANGE  = RateLimit("profile-change",   30, MINUTE)                  # per user
 # per session that ends sessions of its account
 SESSION_REVOKES = RateLimit("session-revokes",  30, MINUTE)

@@ -57,6 +57,7 @@ LIVE_SESSION = Statement(
         users.c.role,
         users.c.slug,
         users.c.team,
+        users.c.verified_at.is_not(None).label("verified"),
     )
     .join_from(sessions, users)
     .where(
