@@ -1,4 +1,6 @@
-"""The user administration: search for users, and change their roles, teams, status and sessions."""
+"""The user administration: searches users, changes roles and teams, disables accounts, ends
+sessions.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

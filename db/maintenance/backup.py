@@ -1,4 +1,4 @@
-"""Backup and restore of the SQLite file while the service runs.
+"""Backup of the SQLite file while the service runs, and restore while it is stopped.
 
 Every copy is checked before it is used.
 """

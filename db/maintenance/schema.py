@@ -1,6 +1,4 @@
-"""Reads the schema revision of a database, and explains in one line why a database cannot be
-used.
-"""
+"""Applies migrations, checks the schema revision, and explains why a database cannot be used."""
 
 import asyncio
 import socket
