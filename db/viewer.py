@@ -122,7 +122,7 @@ class Viewer:
 
     def __post_init__(self) -> None:
         if self.capability is not _ISSUED:
-            raise TypeError("viewers are issued by db.sessions.lifecycle alone")
+            raise TypeError("only db.sessions.lifecycle may create a viewer")
 
     @property
     def me(self) -> Me:
@@ -135,7 +135,7 @@ class Admin(Viewer):
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """The person at the command line.
+    """The caller of a command of `latchkey`.
 
     Only `web.cli.main` creates one, because a user who can run commands can read the database
     anyway.

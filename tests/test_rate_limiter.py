@@ -312,7 +312,7 @@ async def test_a_refused_log_in_does_the_same_work_with_and_without_an_account(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     async with app.store.transaction():
-        while await limiter.try_take_token(app.store, LOGIN_ALL, "everybody"):
+        while await limiter.try_take_token(app.store, LOGIN_ALL, "all clients"):
             pass
     await guess(charlie, 1, "grace@example.com")  # The first refusal of a limit is logged.
     kept, work = await app.count("audit"), []

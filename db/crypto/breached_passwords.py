@@ -36,7 +36,7 @@ class BreachedPasswords:
         self._warned_at = -WARNING_INTERVAL_SECONDS
 
     async def require_not_breached(self, password: Secret[str]) -> None:
-        """Raises BreachedPassword if the service knows the password.
+        """Raises BreachedPassword if the password is in a known data breach.
 
         Does nothing if the service does not respond. Sends five of the forty hexadecimal digits of
         the password's SHA-1, which about a thousand known passwords share (k-anonymity:
@@ -72,7 +72,7 @@ def _matches(line: str, suffix: str) -> bool:
     """Returns whether a line matches the suffix of the hash.
 
     A line is `SUFFIX:COUNT`; a count of 0 is padding, which hides the true length of the response
-    on the wire.
+    on the network.
     """
     found, _, count = line.strip().partition(":")
     return found.upper() == suffix and count.strip("0").isdecimal()

@@ -108,8 +108,8 @@ class _Claims(JWTClaimsRegistry):
 
 
 def _require_date(value: object) -> None:
-    """Raises ValueError if the value is no NumericDate, which may have fractions (RFC 7519, section
-    2).
+    """Raises ValueError if the value is not a NumericDate, which may have fractions (RFC 7519,
+    section 2).
 
     A bool is rejected.
     """

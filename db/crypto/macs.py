@@ -31,7 +31,7 @@ class MacKeys:
         """Returns the MAC of the data under the first key, as 64 hex characters."""
         return hmac.digest(self._keys[self.kid], data, "sha256").hex()
 
-    def knows(self, kid: str) -> bool:
+    def has_key(self, kid: str) -> bool:
         return kid in self._keys
 
     def verify(self, kid: str, data: bytes, mac: str) -> bool:

@@ -83,7 +83,8 @@ class Plan:
         """
         if not self._names.issuperset(values):
             raise TypeError(
-                f"no such bind: {sorted(values.keys() - self._names)}, only {sorted(self._names)}"
+                f"unknown bind: {sorted(values.keys() - self._names)}, "
+                f"expected {sorted(self._names)}"
             )
         if self._expands:
             return self._expand(

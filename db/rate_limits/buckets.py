@@ -35,7 +35,7 @@ BACKOFF_SECONDS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)
 # NIST SP 800-63B-4, section 3.2.2; the bucket is then blocked until its row expires
 MAX_CONSECUTIVE_ATTEMPTS: Final = 100
 MAC_CHARS: Final = 32  # of an HMAC in hex
-# Two clocks, or a statement and its turn on the row, may differ by this.
+# The clocks of two hosts may differ by this, or a statement may wait for its row lock as long.
 CLOCK_TOLERANCE_SECONDS: Final = 60.0
 
 
@@ -86,13 +86,13 @@ def _take_statement(limits: tuple[RateLimit, ...]) -> Statement[str]:
         [_new_row(key, limit) for key, limit in zip(keys, limits, strict=True)]
     )
     each, span = (
-        _of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _seconds)
+        _value_of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _seconds)
     )
     kept, backoff_after = (
-        _of_limit(upsert.excluded.key, keys, limits, value)
+        _value_of_limit(upsert.excluded.key, keys, limits, value)
         for value in (_kept_seconds, _backoff_after)
     )
-    # A value this far ahead means that the clock has fallen back. It is ignored, so that no client
+    # A value this far ahead means that the clock was set back. It is ignored, so that no client
     # waits until the clock has caught up.
     impossible = buckets.c.full_at > _now + span + CLOCK_TOLERANCE_SECONDS
     debt = case(
@@ -147,7 +147,8 @@ def _refund_statement(limits: tuple[RateLimit, ...], succeeded: bool) -> Stateme
     full = {"full_at": _now, "blocked_until": 0.0, "kept_until": _now, "taken": 0, "refused": 0}
     upsert = insert(buckets).values([{"key": key, **full} for key in keys])
     each, backoff_after = (
-        _of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _backoff_after)
+        _value_of_limit(upsert.excluded.key, keys, limits, value)
+        for value in (_each, _backoff_after)
     )
     others = case((buckets.c.taken > 0, buckets.c.taken - 1), else_=0)
     upsert = upsert.on_conflict_do_update(
@@ -166,7 +167,7 @@ def _keys(limits: tuple[RateLimit, ...]) -> list[BindParameter[str]]:
     return [bindparam(f"key_{n}") for n in range(len(limits))]
 
 
-def _of_limit(
+def _value_of_limit(
     row_key: ColumnElement[str],
     keys: list[BindParameter[str]],
     limits: tuple[RateLimit, ...],
@@ -213,7 +214,7 @@ def _blocked_until(backoff_after: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def _kept_seconds(limit: RateLimit) -> float:
     """Returns the seconds for which a row is kept after a token was taken."""
-    return limit.remembered_seconds if limit.backoff_after else limit.seconds_per_token
+    return limit.retention_seconds if limit.backoff_after else limit.seconds_per_token
 
 
 DELETE_BUCKETS = Statement(  # the bucket, and those of the same subject for each client

@@ -14,7 +14,7 @@ class RateLimit:
 
     With `backoff_after`, that many consecutive attempts start a back-off, which grows with each
     further attempt: see `db.rate_limits.buckets.BACKOFF_SECONDS`. Consecutive attempts are
-    remembered for `remembered_seconds` after the last one. A limit with `is_account_limit` concerns
+    counted until `retention_seconds` after the last one. A limit with `is_account_limit` concerns
     an account, whose user sees its refusals in the audit log.
     """
 
@@ -23,7 +23,7 @@ class RateLimit:
     seconds: float
     backoff_after: int = 0
     is_account_limit: bool = False
-    remembered_seconds: float = DAY
+    retention_seconds: float = DAY
 
     @property
     def seconds_per_token(self) -> float:

@@ -29,7 +29,7 @@ class KnownDevice:
     id: str
     accounts: Mapping[str, float]
 
-    def knows(self, user_id: str, since: datetime | None) -> bool:
+    def has_logged_in_to(self, user_id: str, since: datetime | None) -> bool:
         """Returns whether the browser has logged in to the account, and not before `since` if
         `since` is given.
         """

@@ -99,7 +99,7 @@ async def get_viewer(
     live, preloaded = found
     if (
         may_write
-        and (ends := await _strategy(store).renew(store, live, _renewed(live, store.now())))
+        and (ends := await _strategy(store).renew(store, live, _renewed_expiry(live, store.now())))
         != live.expires_at
     ):
         live = replace(live, expires_at=ends)
@@ -181,7 +181,7 @@ async def end_all_sessions(store: Store, user_id: str) -> int:
     return await store.count(DELETE_SESSIONS(user_id=user_id))
 
 
-def _renewed(live: LiveSession, now: datetime) -> datetime:
+def _renewed_expiry(live: LiveSession, now: datetime) -> datetime:
     """Returns the expiry that the session has if it is used now."""
     if live.expires_at - now >= HALF_LIFE:
         return live.expires_at
