@@ -79,7 +79,7 @@ class KeyCollection:
     ],
 )
 def test_a_template_context_with_a_nested_secret_is_refused(context: dict) -> None:
-    with pytest.raises(TypeError, match="a template must not be given a Secret"):
+    with pytest.raises(TypeError, match="a template must not receive a Secret"):
         require_presentable(context)
 
 
