@@ -260,7 +260,7 @@ async def make_app(
 ) -> AsyncIterator[Callable]:
     """Yields a function that starts an application on a new database or on that of `path`.
 
-    `hashing` replaces the Passwords and `now` the clock. With `away`, the database cannot be
+    `hashing` replaces the Passwords and `now` the clock. With `unreachable`, the database cannot be
     reached. `lock_timeout` is the time to wait for a write lock, in seconds. `engine` has other
     options of the database's back end. All other arguments are settings.
     """
@@ -271,16 +271,18 @@ async def make_app(
             *,
             hashing: Passwords | None = None,
             now: Callable[[], datetime] | None = None,
-            away: bool = False,
+            unreachable: bool = False,
             lock_timeout: float | None = None,
             engine: dict[str, Any] | None = None,
             **changes: str,
         ) -> TestApp:
             path = path or tmp_path / "latchkey.db"
-            url = databases.url(path, away=away)
+            url = databases.url(path, unreachable=unreachable)
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
             store = open_store(settings, passwords=hashing or passwords, now=now or clock)
-            options = databases.engine(away=away, lock_timeout=lock_timeout) | (engine or {})
+            options = databases.engine(unreachable=unreachable, lock_timeout=lock_timeout) | (
+                engine or {}
+            )
             store = replace(store, database=type(store.database)(url, **options))
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)

@@ -391,7 +391,7 @@ async def test_the_device_cookie_is_limited_to_this_host_and_http_only(
 
 @pytest.mark.asvs("S59")
 @pytest.mark.parametrize("end", ["password", "everywhere", "operator"])
-async def test_new_passwords_and_log_outs_everywhere_forget_other_browsers(
+async def test_a_new_password_or_log_out_everywhere_makes_browsers_unknown(
     app: TestApp, clock: Clock, alice: Browser, charlie: Browser, end: str
 ) -> None:
     await charlie.log_in(email="alice@example.com")  # This client knew the password at that time.
@@ -546,9 +546,9 @@ async def test_an_invalid_email_costs_no_query_and_no_token(
 ) -> None:
     before = app.statements
     for _ in range(40):
-        await look_up(anonymous, "no address")
-        await anonymous.post("/login", {"email": "no address", "password": WRONG})
-        await anonymous.post("/signup", {"name": "C", "email": "no address", "password": WRONG})
+        await look_up(anonymous, "no email")
+        await anonymous.post("/login", {"email": "no email", "password": WRONG})
+        await anonymous.post("/signup", {"name": "C", "email": "no email", "password": WRONG})
     assert (app.statements, await app.count("buckets")) == (before, 0)
 
 

@@ -128,7 +128,7 @@ def refresh(viewer: Viewer, claims: Claims) -> NewSession | None:
     database, else None.
 
     The guide's `updateSession` sets the old token again, whose `exp` stays unchanged
-    (docs/guide.md, trap T3).
+    (docs/guide.md, row T3).
     """
     if claims.role == viewer.role and claims.expires_at == viewer.expires_at.timestamp():
         return None
