@@ -31,7 +31,7 @@ from db.viewer import Admin, Operator, Role
 
 SLUG_LENGTH: Final = 40
 MAX_SLUG_ATTEMPTS: Final = 3
-ADMIN_CHANGES_LOCK: Final = 7_411_001  # the key of the PostgreSQL advisory lock
+ADMIN_CHANGES_LOCK: Final = 7_411_001  # This is the key of the PostgreSQL advisory lock.
 Detail = dict[str, str | int]
 
 

@@ -45,7 +45,7 @@ class ClientInfo:
     device_type: str
     user_agent: str
     ip_address: str
-    # the device cookie as received, not verified
+    # The device cookie as received, not verified.
     device_cookie: Secret[str] | None = field(default=None, repr=False)
 
     @property
@@ -117,7 +117,7 @@ class Viewer:
     expires_at: datetime
     client: ClientInfo = field(repr=False)
     capability: object = field(repr=False, compare=False)
-    # the DTO that the verifying statement also read
+    # The DTO that the verifying statement also read.
     preloaded: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -34,10 +34,11 @@ from web.app import create_app, open_store
 from web.rendering.templates import Templates
 from web.settings.settings import Settings, read_settings
 
-TEMPLATES: dict[bool, Templates] = {}  # compiled once for all applications with the same routes
+# They are compiled once for all applications with the same routes.
+TEMPLATES: dict[bool, Templates] = {}
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 pytest_plugins = ["tests.guide_coverage"]
-collect_ignore = ["attack", "bench", "faults"]  # programs: `python -m tests.attack`
+collect_ignore = ["attack", "bench", "faults"]  # These are programs: `python -m tests.attack`.
 
 
 class Clock:
@@ -64,7 +65,7 @@ class TestApp:
     settings: Settings
     clock: Clock
     stack: AsyncExitStack = field(repr=False)
-    path: Path  # identifies its database, see tests.databases
+    path: Path  # The path identifies its database: see tests.databases.
     databases: SQLiteDatabases | PostgresDatabases = field(repr=False)
 
     async def browser(self, name: str, email: str | None = None, **options: str) -> Browser:

@@ -29,7 +29,7 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/login.py:log_in",
     "db/access/health.py:check_database",
 }
-WIRING = ("web/app.py", "web/cli/main.py")  # Only these modules open a store.
+STORE_MODULES = ("web/app.py", "web/cli/main.py")  # Only these modules open a store.
 STORE = ("db.crypto", "db.engine", "db.errors", "db.store", "db.tables")
 # The modules that every module of `web` may import.
 WEB = ("web.state", "web.http.methods", "db.ip_addresses")
@@ -241,7 +241,7 @@ def web_writes_no_sql(files: Tree) -> Iterator[str]:
 
 def web_calls_no_method_of_the_store(files: Tree) -> Iterator[str]:
     for path, source in files.items():
-        if path.startswith("web/") and path not in WIRING:
+        if path.startswith("web/") and path not in STORE_MODULES:
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.Attribute) and is_store(node.value):
                     yield f"{path}:{node.lineno} uses an attribute of the store: .{node.attr}"

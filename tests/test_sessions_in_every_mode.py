@@ -263,9 +263,9 @@ async def test_rotating_the_secret_keeps_sessions_while_both_keys_are_listed(
 ) -> None:
     path = tmp_path / "latchkey.db"
     rotated = await make_app(path, SESSION_SECRET=f"{OTHER_SECRET},{SECRET}")
-    same_alice = await rotated.browser("Alice")
-    same_alice.cookie = alice.cookie
-    assert await is_logged_in(same_alice)
+    browser = await rotated.browser("Alice")
+    browser.cookie = alice.cookie
+    assert await is_logged_in(browser)
     bob = await rotated.sign_up_user("Bob")
 
     retired = await make_app(path, SESSION_SECRET=OTHER_SECRET)

@@ -29,8 +29,8 @@ from web.middleware.security_headers import SecurityHeaders
 from web.server.timeout_protocol import MAX_PIPELINED_REQUESTS, LazyFlowControl, ProtocolFactory
 
 MAX_PIECES = 5
-READ_TIMEOUT = 0.5  # seconds for which a client may read nothing
-LARGE = 600_000  # bytes of an answer, which exceed the buffers of both sides
+READ_TIMEOUT = 0.5  # A client may read nothing for this time.
+LARGE = 600_000  # This exceeds the buffers of both sides.
 
 
 @pytest.fixture

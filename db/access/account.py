@@ -55,7 +55,7 @@ SLUG_EXISTS = Statement(
         exists().where(users.c.slug == bindparam("slug"), users.c.id != bindparam("user_id"))
     )
 )
-MAX_WRONG_PASSWORDS: Final = 20  # consecutive wrong passwords that end the session
+MAX_WRONG_PASSWORDS: Final = 20  # This many consecutive wrong passwords end the session.
 PROFILE_COLUMNS: Final = ("name", "search_key", "slug", "phone")
 CHANGE_PROFILE = Statement(
     update(users)

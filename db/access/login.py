@@ -109,10 +109,10 @@ async def log_in(
     )
     async with limiter.refund_if_overloaded(store, *charges.guesses):
         for _ in range(MAX_VERIFY_ATTEMPTS):
-            fits = await store.passwords.verify(
+            is_correct = await store.passwords.verify(
                 credentials and credentials.password_hash, password, user_id=user_id
             )
-            if not fits or credentials is None or credentials.disabled:
+            if not is_correct or credentials is None or credentials.disabled:
                 break
             hash_to_keep = await _renew_hash(store, credentials, password)
             async with store.transaction():

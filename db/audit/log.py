@@ -127,9 +127,13 @@ async def record(
     ):
         await _append(store, event, actor, detail, target_id, outcome)
         return
-    what = f"{event} {outcome} {(detail or {}).get('limit', '')}"
+    entry_type = f"{event} {outcome} {(detail or {}).get('limit', '')}"
     excess = await entry_budget.take_entry_token(
-        store, event, what, budget_subject or target_id or actor.user_id or "", actor.ip_address
+        store,
+        event,
+        entry_type,
+        budget_subject or target_id or actor.user_id or "",
+        actor.ip_address,
     )
     if excess is None:
         await _append(store, event, actor, detail, target_id, outcome)

@@ -16,8 +16,9 @@ from db.errors import BreachedPassword
 
 logger = logging.getLogger("latchkey")
 
-TIMEOUT_SECONDS: Final = 1.5  # for the whole request, since the user waits for it
-MAX_RESPONSE_BYTES: Final = 256 * 1024  # about five times the longest response
+# This is the limit for the whole request, since the user waits for it.
+TIMEOUT_SECONDS: Final = 1.5
+MAX_RESPONSE_BYTES: Final = 256 * 1024  # The longest response has about a fifth of this.
 WARNING_INTERVAL_SECONDS: Final = 60.0  # seconds
 
 
@@ -64,8 +65,10 @@ class BreachedPasswords:
         """
         if time.monotonic() - self._warned_at >= WARNING_INTERVAL_SECONDS:
             self._warned_at = time.monotonic()
-            why = error if isinstance(error, _ServiceError) else type(error).__name__
-            logger.warning("PWNED_PASSWORDS: no answer, so new passwords are not checked: %s", why)
+            reason = error if isinstance(error, _ServiceError) else type(error).__name__
+            logger.warning(
+                "PWNED_PASSWORDS: no answer, so new passwords are not checked: %s", reason
+            )
 
 
 def _matches(line: str, suffix: str) -> bool:

@@ -22,7 +22,7 @@ from db.crypto.secret import Secret
 SIGNED: Final = {"alg": "HS256"}
 ENCRYPTED: Final = {"alg": "dir", "enc": "A256GCM"}
 MAX_TOKEN_CHARS: Final = 4096  # Browsers store no longer cookie.
-MAX_CACHED_TOKENS: Final = 10_000  # tokens whose signature was verified
+MAX_CACHED_TOKENS: Final = 10_000  # These are tokens whose signature was verified.
 
 
 class KeyRing:

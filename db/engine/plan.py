@@ -17,7 +17,7 @@ from sqlalchemy.sql.visitors import iterate
 from db.engine.record import Record, record_class
 
 Process = Callable[[Any], Any]
-Call = tuple[str, Sequence[Any]]  # the SQL text and its arguments in order
+Call = tuple[str, Sequence[Any]]  # A call has the SQL text and its arguments in order.
 
 READ_STATEMENT = re.compile(r"\s*(SELECT|VALUES)\b", re.IGNORECASE)
 INSERT_STATEMENT = re.compile(r"\s*(INSERT|REPLACE)\b", re.IGNORECASE)

@@ -28,7 +28,7 @@ from db.tables import SCHEMA
 # The bytes at which SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
 SHARED_FIRST: Final = 0x40000002
 SHARED_SIZE: Final = 510
-CHECKPOINT_TIMEOUT_SECONDS: Final = 30  # seconds to wait for a checkpoint in progress
+CHECKPOINT_TIMEOUT_SECONDS: Final = 30  # A checkpoint may be in progress.
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from urllib.parse import unquote
 from db.crypto.secret import Secret
 
 SQLITE: Final = "sqlite:///"
-# the database and the files that SQLite creates beside it
+# SQLite creates files with these suffixes beside the database.
 SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
-OWN_TABLES: Final = frozenset(("users", "sessions", "alembic_version"))  # tables of every version
+# Every version has these tables.
+OWN_TABLES: Final = frozenset(("users", "sessions", "alembic_version"))
 # `latchkey restore` renames the replaced database to this suffix and a time.
 REPLACED: Final = ".replaced-"
 

@@ -21,7 +21,7 @@ from db.errors import Unavailable
 from db.maintenance.database_files import create_private, find_file_problem, make_private, path_of
 from db.tables import SCHEMA
 
-LOCK_TIMEOUT_SECONDS: Final = 3.0  # seconds that SQLite waits for locks of other processes
+LOCK_TIMEOUT_SECONDS: Final = 3.0  # SQLite waits this long for locks of other processes.
 NO_ANSWER: Final = "the database does not answer"
 NOT_USABLE: Final = "the database cannot be used"
 MIGRATE_FIRST: Final = "run `latchkey migrate` first"

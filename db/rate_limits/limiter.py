@@ -30,8 +30,8 @@ from db.store import Store
 
 logger = logging.getLogger("latchkey")
 
-Charge = tuple[RateLimit, str]  # a limit and its subject
-KeyedCharge = tuple[RateLimit, str]  # a limit and the key of a bucket
+Charge = tuple[RateLimit, str]  # A charge has a limit and its subject.
+KeyedCharge = tuple[RateLimit, str]  # A keyed charge has a limit and the key of a bucket.
 NEXT_TOKEN_AT = attrgetter("next_token_at")
 
 

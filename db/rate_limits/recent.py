@@ -4,12 +4,12 @@ from typing import Final, Literal
 
 Mode = Literal["enforce", "observe", "off"]
 
-REPEAT_SECONDS: Final = 1.0  # seconds for which a refusal is repeated without a query
+REPEAT_SECONDS: Final = 1.0  # A refusal is repeated without a query for this time.
 # The refusals per second that are answered at once. Further ones are delayed, so that the clients
 # repeat their requests less often.
 MAX_IMMEDIATE_REFUSALS: Final = 20
-MAX_CACHED_REFUSALS: Final = 10_000  # refusals cached at the same time
-MAX_CACHED_MARKS: Final = 10_000  # marks, at about 150 bytes each
+MAX_CACHED_REFUSALS: Final = 10_000  # This limits the memory of the refusals.
+MAX_CACHED_MARKS: Final = 10_000  # A mark takes about 150 bytes.
 
 
 class LimiterState:
@@ -25,7 +25,7 @@ class LimiterState:
         # By key: the end of the cached refusal, and the time of the next token.
         self._refusals: dict[str, tuple[float, float]] = {}
         self._uncounted: dict[str, int] = {}
-        self._seen: dict[str, float] = {}  # by key: the time when the mark expires
+        self._seen: dict[str, float] = {}  # By key: the time when the mark expires.
 
     def next_token_at(self, key: str, now: float) -> float | None:
         """Returns when the next token of a bucket is available if the bucket was found empty in the

@@ -33,9 +33,10 @@ from db.viewer import (
     issue_viewer,
 )
 
-SESSION_LIFETIME: Final = timedelta(days=7)  # since the last renewal
+SESSION_LIFETIME: Final = timedelta(days=7)  # This runs from the last renewal.
 HALF_LIFE: Final = SESSION_LIFETIME / 2  # A session with less than this left is renewed.
-MAX_SESSION_LIFETIME: Final = timedelta(days=30)  # since log-in, whatever the renewals
+# This runs from the log-in, and renewals do not extend it.
+MAX_SESSION_LIFETIME: Final = timedelta(days=30)
 STRATEGIES: Final[Mapping[str, ModuleType]] = {"database": stored, "stateless": stateless}
 
 LOCK_USERS = Statement(
