@@ -67,7 +67,9 @@ def _without_decorations(low: str) -> Iterator[str]:
         for start in {letters[0], max(0, letters[0] - 1)}:
             for end in range(letters[-1] + 1, letters[-1] + 4):
                 yield low[start:end]
-                yield from (low[start:end].translate(disguise) for disguise in SUBSTITUTIONS)
+                yield from (
+                    low[start:end].translate(substitutions) for substitutions in SUBSTITUTIONS
+                )
 
 
 def words_of(name: str, email: str) -> set[str]:
