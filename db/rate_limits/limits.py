@@ -72,8 +72,8 @@ PASSWORD_CHANGE = RateLimit("password-change",   5, MINUTE)                  # C
 PASSWORD_GUESS  = RateLimit("password-guess",    5, 5 * MINUTE, 10, True, 30 * DAY)
 # Counts per client, in the hash queue of logged-in users.
 USER_HASHES   = RateLimit("user-hashes",   120, MINUTE)
-ADMIN_CHANGE    = RateLimit("admin-change",     60, MINUTE)                  # Counts per administrator.
-ADMIN_DAY       = RateLimit("admin-day",      5000, DAY)                     # Counts per administrator.
+ADMIN_CHANGE    = RateLimit("admin-change",     60, MINUTE)                  # Counts per admin.
+ADMIN_DAY       = RateLimit("admin-day",      5000, DAY)                     # Counts per admin.
 # Counts audit entries per user about forbidden requests.
 DENIED          = RateLimit("denied",            1, MINUTE)
 # Counts audit entries per event and account.
