@@ -32,7 +32,7 @@ from db.viewer import Admin, Operator, Role
 
 SLUG_LENGTH: Final = 40
 MAX_SLUG_ATTEMPTS: Final = 3
-ADMIN_CHANGES_LOCK: Final = 7_411_001  # the key of the PostgreSQL advisory lock
+ADMIN_CHANGES_LOCK: Final = 7_411_001  # This is the key of the PostgreSQL advisory lock.
 Detail = dict[str, str | int]
 
 
@@ -190,7 +190,7 @@ async def insert_user(
                 email=email,
                 name=name,
                 search_key=search_key(name, email),
-                slug=_with_tail(store, slug or "member") if attempt or not slug else slug,
+                slug=_add_random_suffix(store, slug or "user") if attempt or not slug else slug,
                 role=role,
                 password_hash=password_hash.reveal(),
                 now=store.now(),
@@ -207,10 +207,9 @@ async def insert_user(
 
 
 async def get_user_state(store: Store, user_id: str) -> UserState:
-    """Returns what administrators may change of a user, and locks the row until the transaction
-    ends.
+    """Returns the columns that administrators may change, and locks the row.
 
-    Raises NotFound.
+    The lock lasts until the transaction ends. Raises NotFound.
     """
     state: UserState | None = await store.one(USER_STATE(user_id=user_id))
     if state is None:
@@ -316,6 +315,6 @@ def make_slug(name: str) -> str:
     return slug if len(slug) >= 2 else ""
 
 
-def _with_tail(store: Store, slug: str) -> str:
-    tail = re.sub(r"[^a-z0-9]", "", store.token(12).lower())[:6]
-    return f"{slug[: SLUG_LENGTH - 7]}-{tail}"
+def _add_random_suffix(store: Store, slug: str) -> str:
+    suffix = re.sub(r"[^a-z0-9]", "", store.token(12).lower())[:6]
+    return f"{slug[: SLUG_LENGTH - 7]}-{suffix}"

@@ -45,7 +45,7 @@ class ClientInfo:
     device_type: str
     user_agent: str
     ip_address: str
-    # the device cookie as received, not verified
+    # The device cookie as received, not verified.
     device_cookie: Secret[str] | None = field(default=None, repr=False)
 
     @property
@@ -120,12 +120,12 @@ class Viewer:
     expires_at: datetime
     client: ClientInfo = field(repr=False)
     capability: object = field(repr=False, compare=False)
-    # the DTO that the verifying statement also read
+    # The DTO that the verifying statement also read.
     preloaded: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.capability is not _ISSUED:
-            raise TypeError("viewers are issued by db.sessions.lifecycle alone")
+            raise TypeError("only db.sessions.lifecycle may create a viewer")
 
     @property
     def me(self) -> Me:
@@ -138,7 +138,7 @@ class Admin(Viewer):
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """The person at the command line.
+    """The caller of a command of `latchkey`.
 
     Only `web.cli.main` creates one, because a user who can run commands can read the database
     anyway.

@@ -237,7 +237,7 @@ def test_a_database_from_a_newer_version_is_refused_and_unchanged(
 def test_a_file_that_is_not_a_database_is_refused_and_unchanged(
     tmp_path: Path, command: str
 ) -> None:
-    (tmp_path / "latchkey.db").write_text("Dear diary, today I was taken for a database.\n" * 100)
+    (tmp_path / "latchkey.db").write_text("This is a text file and not a database file.\n" * 100)
     before = (tmp_path / "latchkey.db").read_bytes()
     expect_one_line_error(
         EmptyDatabase(f"sqlite:///{tmp_path}/latchkey.db", None), command, "file is not a database"

@@ -56,7 +56,7 @@ class UserPage:
     pages: int
 
 
-def _picked() -> Select[UserSummary]:
+def _select_summaries() -> Select[UserSummary]:
     live = (
         select(func.count())
         .select_from(sessions)
@@ -75,7 +75,7 @@ def _picked() -> Select[UserSummary]:
 
 def _search() -> Select[UserSummary]:
     return (
-        _picked()
+        _select_summaries()
         .where(matches(bindparam("pattern")))
         .limit(bindparam("limit"))
         .offset(bindparam("offset"))
@@ -88,7 +88,7 @@ SEARCHES: Final[Mapping[str, Statement[UserSummary]]] = {
     "email": Statement(_search().order_by(users.c.email)),
     "login": Statement(_search().order_by(users.c.last_login_at.desc().nulls_last(), users.c.id)),
 }
-USER = Statement(_picked().where(users.c.id == bindparam("user_id")))
+USER = Statement(_select_summaries().where(users.c.id == bindparam("user_id")))
 COUNT_MATCHES = Statement(
     select(func.count()).select_from(users).where(matches(bindparam("pattern")))
 )

@@ -126,15 +126,15 @@ async def log_in(
     )
     async with limiter.refund_if_overloaded(store, *charges.guesses):
         for _ in range(MAX_VERIFY_ATTEMPTS):
-            fits = await store.passwords.verify(
+            is_correct = await store.passwords.verify(
                 credentials and credentials.password_hash, password, user_id=user_id
             )
-            if not fits or credentials is None or credentials.disabled:
+            if not is_correct or credentials is None or credentials.disabled:
                 break
             verifies = await _is_token_of(store, credentials, verify_token)
             if not (credentials.verified or verifies) and store.outbox.requires_verification:
                 break
-            hash_to_keep = await _renewed_hash(store, credentials, password)
+            hash_to_keep = await _renew_hash(store, credentials, password)
             with suppress(LinkInvalid):
                 async with store.transaction():
                     role = await store.value(_record_login(store, credentials, hash_to_keep))
@@ -172,7 +172,11 @@ def _find_known_browser(
     Decodes the cookie even if there is no account, so that the time does not depend on it.
     """
     browser = read_device_cookie(store, client.device_cookie)
-    if credentials and browser and browser.knows(credentials.id, credentials.sessions_ended_at):
+    if (
+        credentials
+        and browser
+        and browser.has_logged_in_to(credentials.id, credentials.sessions_ended_at)
+    ):
         return browser.id
     return None
 
@@ -230,7 +234,7 @@ async def _record_failure(
     """
     actor, target_id = anonymous_actor(client), credentials.id if credentials else None
     async with store.transaction():
-        is_below_flood = await limiter.take_token_or_record(store, actor, LOGIN_ALL, "everybody")
+        is_below_flood = await limiter.take_token_or_record(store, actor, LOGIN_ALL, "all clients")
         is_below_flood = is_below_flood and await limiter.take_token_or_record(
             store, actor, LOGIN_UNKNOWN, find_largest_network(client.ip_address)
         )
@@ -260,7 +264,7 @@ def _record_login(store: Store, credentials: _Credentials, hash_to_keep: Secret[
     )
 
 
-async def _renewed_hash(
+async def _renew_hash(
     store: Store, credentials: _Credentials, password: Secret[str]
 ) -> Secret[str]:
     """Returns the stored hash, or a new hash if the stored one has outdated parameters."""

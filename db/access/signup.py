@@ -29,8 +29,9 @@ from db.viewer import ClientInfo
 
 
 async def is_email_taken(store: Store, email: str, client: ClientInfo) -> bool | None:
-    """Returns whether an account has the email, as a hint while the user types; only the UNIQUE
-    index decides.
+    """Returns whether an account has the email, as a hint while the user types.
+
+    Only the UNIQUE index prevents a second account.
 
     Returns None if the client has looked up too many emails.
     """
@@ -39,7 +40,7 @@ async def is_email_taken(store: Store, email: str, client: ClientInfo) -> bool |
             store,
             anonymous_actor(client),
             *_look_up_charges(email, client),
-            (EMAIL_ALL, "everybody"),
+            (EMAIL_ALL, "all clients"),
         )
     except RateLimited:
         return None
@@ -57,7 +58,7 @@ async def sign_up(
     nothing is stored.
     """
     password_hash = await _hash(store, email, password, client)
-    async with _creating(store):
+    async with _begin_creation(store):
         user_id = await accounts.insert_user(store, name, email, password_hash, logs_in=True)
         if user_id is not None:
             session = await start_session(store, user_id, "user", client)
@@ -70,13 +71,13 @@ async def sign_up(
 async def sign_up_privately(
     store: Store, *, name: str, email: str, password: Secret[str], client: ClientInfo
 ) -> None:
-    """Creates an account if none has the email; the client cannot see the difference.
+    """Creates an account if none has the email, and does not reveal whether it did.
 
     If an account has the email, its user sees an entry in the audit log. Both cases do the same
     work: one hash, and one transaction with as many writes. Raises the errors of `sign_up`.
     """
     password_hash = await _hash(store, email, password, client)
-    async with _creating(store):
+    async with _begin_creation(store):
         user_id = await accounts.insert_user(store, name, email, password_hash)
         if user_id is None:
             await _record_failure(store, await _tell_user(store, email), client)
@@ -115,7 +116,7 @@ async def _log_in(
         session = await log_in(store, email=email, password=password, client=client)
         if session is not None:
             return session
-    async with _creating(store):
+    async with _begin_creation(store):
         await _record_failure(store, await accounts.find_user_id(store, email), client)
     return None
 
@@ -168,7 +169,7 @@ async def _record_failure(store: Store, target_id: str | None, client: ClientInf
 
 
 @asynccontextmanager
-async def _creating(store: Store) -> AsyncIterator[None]:
+async def _begin_creation(store: Store) -> AsyncIterator[None]:
     """Opens a transaction.
 
     Rolls back and raises AccountNotCreated on any exception that is not an AppError.

@@ -36,7 +36,7 @@ class MacKeys:
         key = self._keys.get(kid)
         return None if key is None else hmac.digest(key, data, "sha256")
 
-    def knows(self, kid: str) -> bool:
+    def has_key(self, kid: str) -> bool:
         return kid in self._keys
 
     def verify(self, kid: str, data: bytes, mac: str) -> bool:

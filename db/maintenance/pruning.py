@@ -40,8 +40,9 @@ PAUSE_SECONDS: Final = 0.05  # between two batches
 # The rows of one transaction, which takes about 20 ms, so that no sign-up waits long for the
 # writer.
 BATCH_SIZE: Final = 200
-MAX_BUCKETS: Final = 100_000  # above it, buckets with the fewest attempts are deleted first
-MAX_ENTRIES: Final = 500_000  # above it, the oldest audit entries are deleted
+# Above this number, the buckets with the fewest attempts are deleted first.
+MAX_BUCKETS: Final = 100_000
+MAX_ENTRIES: Final = 500_000  # Above this number, the oldest audit entries are deleted.
 # The share of the maximum number at which recent entries cause a warning.
 WARNING_SHARE: Final = 0.9
 RECENT_PERIOD: Final = timedelta(days=90)

@@ -1,4 +1,4 @@
-"""The stateless strategy: the cookie is the session, and the user's row says from which time on
+"""The stateless strategy: the cookie is the session, and the user's row has the time from which on
 cookies are valid.
 """
 
