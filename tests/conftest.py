@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from db.access import operator
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
+from db.mail.state import OutboxState
 from db.maintenance.schema import migrate
 from db.sessions.claims import decode_claims
 from db.sessions.lifecycle import get_viewer
@@ -32,9 +33,11 @@ from tests.databases import (
 )
 from web.app import create_app, open_store
 from web.rendering.templates import Templates
+from web.routes import routes_for
 from web.settings.settings import Settings, read_settings
 
-TEMPLATES: dict[bool, Templates] = {}  # compiled once for all applications with the same routes
+# compiled once for all applications with the same routes
+TEMPLATES: dict[tuple[str, ...], Templates] = {}
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 pytest_plugins = ["tests.guide_coverage"]
 collect_ignore = ["attack", "bench", "faults"]  # programs: `python -m tests.attack`
@@ -274,6 +277,7 @@ async def make_app(
             away: bool = False,
             lock_timeout: float | None = None,
             engine: dict[str, Any] | None = None,
+            mail: OutboxState | None = None,
             **changes: str,
         ) -> TestApp:
             path = path or tmp_path / "latchkey.db"
@@ -281,17 +285,22 @@ async def make_app(
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
             store = open_store(settings, passwords=hashing or passwords, now=now or clock)
             options = databases.engine(away=away, lock_timeout=lock_timeout) | (engine or {})
-            store = replace(store, database=type(store.database)(url, **options))
+            store = replace(
+                store,
+                database=type(store.database)(url, **options),
+                outbox=mail or OutboxState(),
+            )
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
+            route_names = tuple(route.name for route in routes_for(settings))
             asgi_app = create_app(
                 settings,
                 store,
                 now or clock,
-                templates=TEMPLATES.get(settings.stateless),
+                templates=TEMPLATES.get(route_names),
                 handler_timeout=LONG_TIMEOUT_SECONDS,
             )
-            TEMPLATES[settings.stateless] = asgi_app.state.templates
+            TEMPLATES[route_names] = asgi_app.state.templates
             return TestApp(asgi_app, store, settings, clock, stack, path, databases)
 
         yield make

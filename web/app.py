@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from db.crypto.secret import Secret
+from db.mail.state import OutboxState
 from db.maintenance.counters import count_live_sessions, read_counters
 from db.maintenance.startup import open_database, run_maintenance
 from db.store import Store, make_store
@@ -104,6 +105,11 @@ def open_store(settings: Settings, **options: Any) -> Store:
         encrypted=settings.encrypted,
         rate_limits=settings.rate_limits,
         breached_passwords=settings.breached_passwords,
+        outbox=OutboxState(
+            is_enabled=settings.sends_mail,
+            requires_verification=settings.email_verification == "required",
+            keeps_content=settings.sends_mail,
+        ),
         **options,
     )
 

@@ -3,7 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import dashboard
+from db.access import dashboard, email_verification
+from db.access.email_verification import VerificationState
 from db.viewer import Viewer, require_admin
 from web.http.session import verify_session
 from web.rendering.flash_messages import pop_flash
@@ -27,6 +28,8 @@ async def show(request: Request) -> Response:
         renewal_start=dashboard.renewal_start(viewer),
         now=now(request),
         flash=pop_flash(request),
+        verification=await _verification(viewer),
+        message="",
     )
 
 
@@ -43,4 +46,11 @@ async def _for_admins(request: Request, viewer: Viewer) -> Response:
         newest=await dashboard.list_recent_sign_ups(admin),
         now=now(request),
         flash=pop_flash(request),
+        verification=await _verification(admin),
+        message="",
     )
+
+
+async def _verification(viewer: Viewer) -> VerificationState | None:
+    """Returns what the banner shows to a viewer whose email is not confirmed."""
+    return None if viewer.verified else await email_verification.get_state(viewer)

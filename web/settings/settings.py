@@ -51,6 +51,8 @@ class Settings:
     workers: int = 1
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     notices: tuple[str, ...] = ()
+    sends_mail: bool = True
+    email_verification: Literal["optional", "required"] = "optional"
 
     @property
     def https(self) -> bool:
@@ -94,6 +96,10 @@ def read_settings(
         workers=env.number("WEB_CONCURRENCY", 1, 1, 64),
         trusted_proxies=_networks(env.text("TRUSTED_PROXIES", "")),
         notices=tuple(env.notices),
+        sends_mail=loopback or bool(env.text("SMTP_URL", "")),
+        email_verification="required"
+        if env.text("SIGNUP_PRIVACY", "") == "private"
+        else env.choice("EMAIL_VERIFICATION", ("optional", "required")),
     )
 
 
