@@ -33,7 +33,7 @@ TITLE = "Account"
 FORM_IDS = {"profile": "account-form", "email": "email-change", "password": "password-form"}
 SLUG_TAKEN = "This profile URL is taken. Please choose another."
 UNCHECKED_NOTE = "We'll check this when you save."
-WRONG_PASSWORD = "This is not your current password."  # noqa: S105  (a message)  # nosec B105
+WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)  # nosec B105
 OWN_EMAIL = "This is your email already."
 PROFILE_ERRORS = {
     RateLimited: "Too many changes in a short time. Try again in {wait}.",
@@ -47,7 +47,9 @@ PASSWORD_ERRORS = {
 }
 
 EMAIL_ERRORS = {
-    RateLimited: "Too many attempts to change your email. Nothing was changed. Try again in {wait}.",
+    RateLimited: (
+        "Too many attempts to change your email. Nothing was changed. Try again in {wait}."
+    ),
     Unavailable: "We're busy. Try again in a few seconds.",
 }
 
@@ -88,11 +90,11 @@ async def submit(request: Request) -> Response:
             form.add_error("slug", SLUG_TAKEN)
     except (RateLimited, Unavailable) as error:
         answer = apply_error(request, form, error, PROFILE_ERRORS)
-        return await _refused(request, viewer, saved, "profile", *answer, profile=form)
+        return await _respond_with_errors(request, viewer, saved, "profile", *answer, profile=form)
     if form.data is None:
         if form.values["slug"] != viewer.slug:
             form.notes["slug"] = UNCHECKED_NOTE
-        return await _refused(request, viewer, saved, "profile", profile=form)
+        return await _respond_with_errors(request, viewer, saved, "profile", profile=form)
     me = replace(viewer.me, name=form.data.name or viewer.name, slug=form.data.slug or viewer.slug)
     if me != viewer.me:
         refresh_navigation(request)
@@ -114,17 +116,19 @@ async def change_password(request: Request) -> Response:
     policy = app_state(request.scope).password_policy
     form = Form.check(PasswordChange, await read_fields(request), policy, _current_values(saved))
     if form.data is None:
-        return await _refused(request, viewer, saved, "password", password=form)
+        return await _respond_with_errors(request, viewer, saved, "password", password=form)
     try:
         done = await account.change_password(
             viewer, current=form.data.current_password, new=form.data.password
         )
     except (RateLimited, BreachedPassword, Unavailable) as error:
         answer = apply_error(request, form, error, PASSWORD_ERRORS)
-        return await _refused(request, viewer, saved, "password", *answer, password=form)
+        return await _respond_with_errors(
+            request, viewer, saved, "password", *answer, password=form
+        )
     if done is None:
         form.add_error("current_password", WRONG_PASSWORD)
-        return await _refused(request, viewer, saved, "password", password=form)
+        return await _respond_with_errors(request, viewer, saved, "password", password=form)
     session, ended = done
     set_session_cookie(request, session)
     others = (
@@ -154,16 +158,16 @@ async def change_email(request: Request) -> Response:
     if form.data and form.data.email == saved.email:
         form.add_error("email", OWN_EMAIL)
     if form.data is None:
-        return await _refused(request, viewer, saved, "email", email_form=form)
+        return await _respond_with_errors(request, viewer, saved, "email", email_form=form)
     try:
         if not await email_change.request_change(
             viewer, email=form.data.email, current=form.data.current_password
         ):
             form.add_error("current_password", WRONG_PASSWORD)
-            return await _refused(request, viewer, saved, "email", email_form=form)
+            return await _respond_with_errors(request, viewer, saved, "email", email_form=form)
     except (RateLimited, Unavailable) as error:
         answer = apply_error(request, form, error, EMAIL_ERRORS)
-        return await _refused(request, viewer, saved, "email", *answer, email_form=form)
+        return await _respond_with_errors(request, viewer, saved, "email", *answer, email_form=form)
     toast = f"We sent a link to {display_email(form.data.email)}. Open it where you are logged in."
     return await _changed_email(
         request, viewer, saved, confirm(request, "email-change-asked", toast)
@@ -186,7 +190,7 @@ async def _changed_email(request: Request, viewer: Viewer, saved: Account, toast
     )
 
 
-async def _refused(
+async def _respond_with_errors(
     request: Request,
     viewer: Viewer,
     saved: Account,
@@ -211,7 +215,7 @@ async def _refused(
 async def _context(request: Request, viewer: Viewer, saved: Account) -> dict[str, Any]:
     """Returns the context of the page, with its forms filled from the database.
 
-    `_refused` replaces the form that was sent.
+    `_respond_with_errors` replaces the form that was sent.
     """
     return {
         "me": viewer.me,

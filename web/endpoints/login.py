@@ -46,7 +46,7 @@ async def submit(request: Request) -> Response:
     """
     form = Form.check(LogIn, await read_fields(request))
     if form.data is None:
-        return _refused(request, form)
+        return _respond_with_errors(request, form)
     try:
         had_link = await _has_verify_link(request)
         session = await login.log_in(
@@ -57,10 +57,10 @@ async def submit(request: Request) -> Response:
             verify_token=read_link_cookie(request.scope),
         )
     except (RateLimited, Unavailable) as error:
-        return _refused(request, form, *apply_error(request, form, error, LOGIN_ERRORS))
+        return _respond_with_errors(request, form, *apply_error(request, form, error, LOGIN_ERRORS))
     if session is None:
         form.message = NO_MATCH
-        return _refused(request, form)
+        return _respond_with_errors(request, form)
     target = safe_page(request, form.data.next)
     if had_link and not await _has_verify_link(request):
         delete_link_cookie(request.scope)
@@ -93,7 +93,7 @@ async def _has_verify_link(request: Request) -> bool:
     return True
 
 
-def _refused(
+def _respond_with_errors(
     request: Request, form: Form[LogIn], status: int = 422, retry_after: int | None = None
 ) -> Response:
     form.values = {**form.values, "next": carried_page(request, form.values.get("next"))}

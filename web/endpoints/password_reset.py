@@ -44,7 +44,7 @@ async def submit_request(request: Request) -> Response:
     """
     form = Form.check(PasswordResetRequest, await read_fields(request))
     if form.data is None:
-        return _refused_request(request, form)
+        return _respond_with_request_errors(request, form)
     try:
         await password_reset.request_reset(
             app_state(request.scope).store,
@@ -52,7 +52,9 @@ async def submit_request(request: Request) -> Response:
             client=get_client_info(request),
         )
     except (RateLimited, Unavailable) as error:
-        return _refused_request(request, form, *apply_error(request, form, error, FORGOT_ERRORS))
+        return _respond_with_request_errors(
+            request, form, *apply_error(request, form, error, FORGOT_ERRORS)
+        )
     return redirect_across_login(request, to=f"{url_path(request, 'forgot')}?sent=1")
 
 
@@ -74,7 +76,7 @@ async def submit(request: Request) -> Response:
         PasswordReset, await read_fields(request), state.password_policy, {"email": link.email}
     )
     if form.data is None:
-        return _refused(request, form, link)
+        return _respond_with_errors(request, form, link)
     try:
         user_id = await password_reset.reset_password(
             state.store,
@@ -84,7 +86,9 @@ async def submit(request: Request) -> Response:
             client=get_client_info(request),
         )
     except (RateLimited, BreachedPassword, Unavailable) as error:
-        return _refused(request, form, link, *apply_error(request, form, error, RESET_ERRORS))
+        return _respond_with_errors(
+            request, form, link, *apply_error(request, form, error, RESET_ERRORS)
+        )
     delete_link_cookie(request.scope)
     claims = read_claims(request.scope)
     is_own_session = claims is not None and claims.user_id == user_id
@@ -97,7 +101,7 @@ def _context(form: Form[PasswordReset], link: OpenedLink) -> dict[str, Any]:
     return {"form": form, "email": link.email, "link": link.id}
 
 
-def _refused_request(
+def _respond_with_request_errors(
     request: Request,
     form: Form[PasswordResetRequest],
     status: int = 422,
@@ -115,7 +119,7 @@ def _refused_request(
     )
 
 
-def _refused(
+def _respond_with_errors(
     request: Request,
     form: Form[PasswordReset],
     link: OpenedLink,

@@ -64,7 +64,7 @@ async def send_again(request: Request) -> Response:
         await email_verification.send_again(viewer)
     except RateLimited as error:
         message = SENT_A_MOMENT_AGO.format(wait=wait(error.retry_after))
-        return await _refused(request, viewer, message, error.retry_after)
+        return await _respond_with_errors(request, viewer, message, error.retry_after)
     flash = confirm(request, "link-sent")
     if not is_htmx(request):
         return RedirectResponse(wanted_page(request), 303)
@@ -78,7 +78,9 @@ async def send_again(request: Request) -> Response:
     )
 
 
-async def _refused(request: Request, viewer: Viewer, message: str, retry_after: int) -> Response:
+async def _respond_with_errors(
+    request: Request, viewer: Viewer, message: str, retry_after: int
+) -> Response:
     context = _context(viewer, await email_verification.get_state(viewer))
     return refused_form(
         request,
