@@ -102,6 +102,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.http": (
         *(
             "db.access.audit",
+            "db.access.links",
+            "db.mail.tokens",
             "db.crypto.secret",
             "db.device_names",
             "db.errors",
@@ -141,7 +143,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "web.settings",
     ),
     "web.app": (
-        *("db.crypto.secret", "db.maintenance", "db.store"),
+        *("db.crypto.secret", "db.mail.state", "db.maintenance", "db.store"),
         *(
             "web.forms",
             "web.middleware",

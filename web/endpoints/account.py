@@ -55,7 +55,7 @@ EMAIL_ERRORS = {
 
 
 async def show(request: Request) -> Response:
-    viewer = await verify_session(request)
+    viewer = await verify_session(request, preload=email_verification.PRELOAD)
     context = await _context(request, viewer, await account.get_account(viewer))
     return page(
         request,

@@ -28,7 +28,9 @@ async def show(request: Request) -> Response:
         renewal_start=dashboard.renewal_start(viewer),
         now=now(request),
         flash=pop_flash(request),
-        verification=await _verification(viewer),
+        verification=None
+        if viewer.verified
+        else VerificationState(profile.email, False, "", profile.is_mail_refused),
         message="",
     )
 
@@ -46,11 +48,6 @@ async def _for_admins(request: Request, viewer: Viewer) -> Response:
         newest=await dashboard.list_recent_sign_ups(admin),
         now=now(request),
         flash=pop_flash(request),
-        verification=await _verification(admin),
+        verification=None if admin.verified else await email_verification.get_state(admin),
         message="",
     )
-
-
-async def _verification(viewer: Viewer) -> VerificationState | None:
-    """Returns what the banner shows to a viewer whose email is not confirmed."""
-    return None if viewer.verified else await email_verification.get_state(viewer)
