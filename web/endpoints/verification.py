@@ -11,7 +11,7 @@ from db.errors import RateLimited
 from db.viewer import Viewer
 from web.forms.form import read_fields
 from web.http.link_cookie import delete_link_cookie, read_link_cookie, read_sent_link, verify_link
-from web.http.redirects import wanted_page
+from web.http.redirects import DEFAULT_PAGE, wanted_page
 from web.http.session import verify_session
 from web.rendering.flash_messages import confirm, set_flash
 from web.rendering.formatting import wait
@@ -56,7 +56,8 @@ async def submit(request: Request) -> Response:
 async def send_again(request: Request) -> Response:
     """Sends a new link, and returns the banner with the result.
 
-    A plain form is redirected to the page that it is on.
+    A plain form is redirected to the page with the banner, and from a link that no longer works to
+    the dashboard.
     """
     viewer = await verify_session(request)
     await read_fields(request)  # The form may have no fields, but must be a form.
@@ -67,7 +68,10 @@ async def send_again(request: Request) -> Response:
         return await _respond_with_errors(request, viewer, message, error.retry_after)
     flash = confirm(request, "link-sent")
     if not is_htmx(request):
-        return RedirectResponse(wanted_page(request), 303)
+        target = wanted_page(request)
+        return RedirectResponse(
+            DEFAULT_PAGE if target == url_path(request, "verify") else target, 303
+        )
     return changed_fragment(
         request,
         TITLE,
