@@ -120,9 +120,10 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.endpoints": (
         *("db.access", "db.audit.events", "db.crypto.secret", "db.errors", "db.viewer"),
-        *("web.forms", "web.http", "web.rendering", "web.settings"),
+        *("web.forms", "web.http", "web.mail.rendering", "web.rendering", "web.settings"),
         *("web.observability.metrics", "web.middleware.allowed_hosts"),
     ),
+    "web.mail": ("db.access.outbox", "db.crypto.secret", "db.errors", "db.viewer", "web.settings"),
     "web.router": ("web.middleware.guard",),
     "web.routes": (
         "web.endpoints",
@@ -135,6 +136,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.crypto.secret", "db.maintenance", "db.store"),
         *(
             "web.forms",
+            "web.mail",
             "web.middleware",
             "web.observability",
             "web.rendering",
@@ -574,6 +576,16 @@ def test_only_the_server_package_imports_uvicorn() -> None:
         path for path, source in files if any(is_in(name, ("uvicorn",)) for name in imports(source))
     }
     assert importers == {"web/server/runner.py", "web/server/timeout_protocol.py"}
+
+
+def test_only_one_module_imports_the_smtp_client() -> None:
+    files = tree("web", "db").items()
+    importers = {
+        path
+        for path, source in files
+        if any(is_in(name, ("aiosmtplib", "smtplib")) for name in imports(source))
+    }
+    assert importers == {"web/mail/smtp.py"}
 
 
 @pytest.mark.guide("D8", "T5")

@@ -1,1 +1,1 @@
-"""Contains the delivery of mail: settings to server, messages to text and HTML, and the two loops."""
+"""Contains the delivery of mail: rendering, the SMTP client and the delivery loops."""
