@@ -1,0 +1,182 @@
+"""Contains the renderer of mails, which makes text and HTML of one template.
+
+A template in partials/mail/ has the text of a mail. Its paragraphs are separated by empty lines:
+
+- A paragraph whose second line is the link of the mail becomes a button.
+- A paragraph whose second line is another URL ends with this link.
+- Lines that begin with two spaces, such as `  Device: Firefox on Linux`, become a table.
+"""
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from db.access.outbox import Message
+from web.settings.mail_settings import mail_domain
+from web.settings.paths import ROOT
+from web.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
+
+PARTIALS: Final = ROOT / "partials" / "mail"
+SUBJECTS: Final = {
+    "verify": "Confirm your email",
+    "exists": "You already have an account",
+    "reset": "Choose a new password",
+    "change": "Confirm your new email",
+    "moved": "Your email was changed",
+    "arrived": "This is your email now",
+    "new-device": "New log-in to your account",
+    "password": "Your password was changed",
+    "locked": "Your account is locked",
+    "guesses": "Someone keeps guessing your password",
+}
+LINK_PATHS: Final = {
+    "verify": "/verify",
+    "exists": "/reset",
+    "reset": "/reset",
+    "locked": "/reset",
+    "change": "/change-email",
+    "moved": "/not-me",
+    "new-device": "/not-me",
+    "password": "/not-me",  # noqa: S105  (a path, not a password)
+}
+RECIPIENT: Final = re.compile(r"[!-~]+@[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A paragraph, a button (with `label` and `url`) or a table of `facts`.
+
+    A paragraph may end with the link `url`.
+    """
+
+    text: str = ""
+    label: str = ""
+    url: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MailContent:
+    """The content of a mail. `link` is its main link, or empty."""
+
+    subject: str
+    text: str
+    html: str
+    link: str
+
+    @property
+    def style_hash(self) -> str:
+        """Returns the hash of the style for a Content-Security-Policy."""
+        style = self.html.partition("<style>")[2].partition("</style>")[0]
+        digest = hashlib.sha256(style.encode()).digest()
+        return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+class MailRenderer:
+    """Renders the messages of the outbox. Its templates are compiled at the first mail."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._site = settings.base_url
+        self._domain = mail_domain(urlsplit(settings.base_url).hostname or "")
+        self._sender = settings.mail_from
+        self._reply_to = settings.mail_reply_to
+
+    @cached_property
+    def _templates(self) -> Environment:
+        """The environment escapes HTML, and no text."""
+        return Environment(
+            loader=FileSystemLoader(PARTIALS),
+            autoescape=lambda name: not (name or "").endswith(".txt"),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+
+    def build(self, message: Message) -> "EmailMessage":
+        """Returns the mail of a message. Raises ValueError if a value does not fit in a mail."""
+        # These imports take 20 ms, and the start of the program does not need them.
+        from email.headerregistry import Address
+        from email.message import EmailMessage
+        from email.policy import SMTP
+
+        content = self.render(message)
+        mail = EmailMessage(policy=SMTP)
+        mail["From"] = Address(self._sender.name, addr_spec=self._sender.email)
+        # A plain string with a comma would become two recipients.
+        mail["To"] = Address(addr_spec=message.recipient)
+        if self._reply_to:
+            mail["Reply-To"] = Address(addr_spec=self._reply_to)
+        mail["Subject"] = content.subject
+        mail["Date"] = message.created_at
+        mail["Message-ID"] = f"<{message.id}@{self._domain}>"
+        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834, section 5
+        mail.set_content(content.text, cte="quoted-printable")
+        mail.add_alternative(content.html, subtype="html", cte="quoted-printable")
+        return mail
+
+    def render(self, message: Message) -> MailContent:
+        """Returns the content of a message. Raises ValueError if a value does not fit in a mail."""
+        subject = SUBJECTS[message.message_type]
+        values = self._values(message)
+        words = self._templates.get_template(f"{message.message_type}.txt").render(values).strip()
+        words = re.sub(r"\n{3,}", "\n\n", words)
+        foot = (
+            f"You get this mail because {message.recipient} has an account at {self._site}."
+            if message.facts.get("proven")
+            else f"You get this mail because someone gave {message.recipient} as their email at "
+            f"{self._site}."
+        )
+        context = {"subject": subject, "words": words, "foot": foot}
+        blocks = [_block(part, values["link"]) for part in words.split("\n\n")]
+        return MailContent(
+            subject,
+            self._templates.get_template("layout.txt").render(context).strip() + "\n",
+            self._templates.get_template("layout.html").render(context, blocks=blocks),
+            values["link"],
+        )
+
+    def _values(self, message: Message) -> dict[str, str]:
+        """Returns the values for the templates. Raises ValueError.
+
+        A value with a line break could add a paragraph or a link.
+        """
+        if not RECIPIENT.fullmatch(message.recipient):
+            raise ValueError("the recipient is not an ASCII email")
+        for name, value in message.facts.items():
+            if not value.isprintable():
+                raise ValueError(f"{name} has a control character")
+        path = LINK_PATHS.get(message.message_type, "")
+        if path and message.token is None:
+            raise ValueError("the key of its link was removed from SESSION_SECRET")
+        link = f"{self._site}{path}/{message.token.reveal()}" if path and message.token else ""
+        return {
+            **message.facts,
+            "email": message.recipient,
+            "site": self._site,
+            "link": link,
+            "forgot": f"{self._site}/forgot",
+            "login": f"{self._site}/login",
+            "account": f"{self._site}/account",
+        }
+
+
+def _block(paragraph: str, link: str) -> Block:
+    """Returns a paragraph of the text as a block of the HTML."""
+    lines = paragraph.split("\n")
+    if paragraph.startswith("  "):
+        facts = (line.strip().split(": ", 1) for line in lines)
+        return Block(facts=tuple((name, value) for name, value in facts))
+    text, url = lines if len(lines) == 2 else (paragraph, "")
+    if url and url == link:
+        return Block(label=text.removesuffix(":"), url=url)
+    return Block(text=text, url=url)
