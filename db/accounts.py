@@ -13,25 +13,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, exists, func, literal, or_, select, update
+from sqlalchemy import bindparam, cast, exists, func, literal, or_, select, update
 
 from db.audit import log as audit_log
 from db.audit.events import Event
 from db.audit.log import OPERATOR, viewer_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert
-from db.errors import AccountNotCreated, Forbidden, LastAdmin, NotFound
+from db.errors import AccountNotCreated, Forbidden, LastAdmin, LinkInvalid, NotFound
+from db.mail.tokens import consume_token
 from db.rate_limits import limiter
 from db.rate_limits.limits import DENIED, LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT
 from db.sessions.lifecycle import end_all_sessions, require_right
 from db.store import Store, pick
-from db.tables import Instant, users
+from db.tables import Instant, tokens, users
 from db.user_search import search_key
 from db.viewer import Admin, Operator, Role
 
 SLUG_LENGTH: Final = 40
 MAX_SLUG_ATTEMPTS: Final = 3
-ADMIN_CHANGES_LOCK: Final = 7_411_001  # the key of the PostgreSQL advisory lock
+ADMIN_CHANGES_LOCK: Final = 7_411_001  # This is the key of the PostgreSQL advisory lock.
 Detail = dict[str, str | int]
 
 
@@ -44,6 +45,15 @@ class UserState:
     disabled_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """An account as the recipient of a mail. `verified` says whether its email is confirmed."""
+
+    id: str
+    verified: bool
+    disabled: bool
+
+
 _other = users.alias("other")
 NOT_THE_LAST_ADMIN = or_(
     users.c.role != "admin",
@@ -52,24 +62,50 @@ NOT_THE_LAST_ADMIN = or_(
         _other.c.role == "admin", _other.c.disabled_at.is_(None), _other.c.id != users.c.id
     ),
 )
-EMAIL_EXISTS = Statement(
-    select(literal(1)).where(exists().where(users.c.email == bindparam("email")))
+# Until its "this wasn't me" link expires, an email can be given back to the account that had it.
+_RESERVED = exists().where(
+    tokens.c.email == bindparam("email"),
+    tokens.c.purpose == "not-me",
+    tokens.c.expires_at > bindparam("now", type_=Instant),
+    tokens.c.user_id != bindparam("for_user_id"),
 )
+EMAIL_EXISTS = Statement(
+    select(literal(1)).where(or_(exists().where(users.c.email == bindparam("email")), _RESERVED))
+)
+_NEW_USER = {
+    "id": "id",
+    "email": "email",
+    "name": "name",
+    "search_key": "search_key",
+    "slug": "slug",
+    "role": "role",
+    "password_hash": "password_hash",
+    "created_at": "now",
+    "last_login_at": "last_login_at",
+    "verified_at": "verified_at",
+}
 INSERT_USER = Statement(
     insert(users)
-    .values(
-        id=bindparam("id"),
-        email=bindparam("email"),
-        name=bindparam("name"),
-        search_key=bindparam("search_key"),
-        slug=bindparam("slug"),
-        role=bindparam("role"),
-        password_hash=bindparam("password_hash"),
-        created_at=bindparam("now", type_=Instant),
-        last_login_at=bindparam("last_login_at", type_=Instant),
+    .from_select(
+        list(_NEW_USER),
+        # PostgreSQL takes a bind in a SELECT list as text, so each one has its type.
+        select(
+            *(
+                cast(bindparam(bind, type_=users.c[name].type), users.c[name].type)
+                for name, bind in _NEW_USER.items()
+            )
+        ).where(~_RESERVED),
     )
     .on_conflict_do_nothing()
     .returning(users.c.id)
+)
+FIND_RECIPIENT = Statement(
+    pick(
+        Recipient,
+        users,
+        verified=users.c.verified_at.is_not(None),
+        disabled=users.c.disabled_at.is_not(None),
+    ).where(users.c.email == bindparam("email"))
 )
 FIND_USER_ID = Statement(select(users.c.id).where(users.c.email == bindparam("email")))
 USER_EXISTS = Statement(select(users.c.id).where(users.c.id == bindparam("user_id")))
@@ -93,6 +129,16 @@ DISABLE = Statement(
     .values(disabled_at=bindparam("now", type_=Instant))
     .returning(users.c.id)
 )
+CONFIRM_EMAIL = Statement(
+    update(users)
+    .where(
+        users.c.id == bindparam("user_id"),
+        users.c.email == bindparam("token_email"),
+        users.c.disabled_at.is_(None),
+    )
+    .values(verified_at=func.coalesce(users.c.verified_at, bindparam("now", type_=Instant)))
+    .returning(users.c.id)
+)
 SET_PASSWORD = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"))
@@ -101,14 +147,24 @@ SET_PASSWORD = Statement(
 )
 
 
-async def email_exists(store: Store, email: str) -> bool:
-    return await store.value(EMAIL_EXISTS(email=email)) is not None
+async def email_exists(store: Store, email: str, *, for_user_id: str = "") -> bool:
+    """Returns whether an account has the email, or had it and may get it back.
+
+    `for_user_id` is the account that asks, which may have its own former email again.
+    """
+    statement = EMAIL_EXISTS(email=email, now=store.now(), for_user_id=for_user_id)
+    return await store.value(statement) is not None
 
 
 async def find_user_id(store: Store, email: str) -> str | None:
     """Returns the id of the account with this email, or None."""
     found = await store.value(FIND_USER_ID(email=email))
     return None if found is None else str(found)
+
+
+async def find_recipient(store: Store, email: str) -> Recipient | None:
+    """Returns the account with this email, or None."""
+    return await store.one(FIND_RECIPIENT(email=email))
 
 
 async def insert_user(
@@ -119,11 +175,12 @@ async def insert_user(
     *,
     role: Role = "user",
     logs_in: bool = False,
+    verified: bool = False,
 ) -> str | None:
     """Inserts a user and returns the id; None if the email exists, by the UNIQUE index.
 
-    `logs_in` also sets the time of the last log-in. Raises AccountNotCreated if no free slug was
-    found.
+    `logs_in` also sets the time of the last log-in, `verified` that of the confirmation. Raises
+    AccountNotCreated if no free slug was found.
     """
     slug = make_slug(name)
     for attempt in range(MAX_SLUG_ATTEMPTS):
@@ -133,11 +190,13 @@ async def insert_user(
                 email=email,
                 name=name,
                 search_key=search_key(name, email),
-                slug=_with_tail(store, slug or "member") if attempt or not slug else slug,
+                slug=_add_random_suffix(store, slug or "user") if attempt or not slug else slug,
                 role=role,
                 password_hash=password_hash.reveal(),
                 now=store.now(),
                 last_login_at=store.now() if logs_in else None,
+                verified_at=store.now() if verified else None,
+                for_user_id="",
             )
         )
         if user_id is not None:
@@ -148,10 +207,9 @@ async def insert_user(
 
 
 async def get_user_state(store: Store, user_id: str) -> UserState:
-    """Returns what administrators may change of a user, and locks the row until the transaction
-    ends.
+    """Returns the columns that administrators may change, and locks the row.
 
-    Raises NotFound.
+    The lock lasts until the transaction ends. Raises NotFound.
     """
     state: UserState | None = await store.one(USER_STATE(user_id=user_id))
     if state is None:
@@ -224,8 +282,27 @@ async def set_password_hash(store: Store, user_id: str, password_hash: Secret[st
     email = await store.value(SET_PASSWORD(user_id=user_id, password_hash=password_hash.reveal()))
     if email is None:
         raise NotFound
+    return await end_access_after_reset(store, user_id, str(email))
+
+
+async def end_access_after_reset(store: Store, user_id: str, email: str) -> int:
+    """Ends every session and known browser of an account, and resets its log-in limits.
+
+    Returns how many sessions had a row.
+    """
     await limiter.reset_buckets(store, (LOGIN_ACCOUNT, email), (LOGIN_CLIENT_ACCOUNT, email))
     return await end_all_sessions(store, user_id)
+
+
+async def confirm_email(store: Store, user_id: str, token: Secret[str]) -> None:
+    """Consumes the `verify` token of this account and confirms the email.
+
+    Must run inside a transaction that has locked the user. Raises LinkInvalid.
+    """
+    consumed = await consume_token(store, "verify", token, user_id)
+    confirm = CONFIRM_EMAIL(user_id=user_id, token_email=consumed.email, now=store.now())
+    if await store.value(confirm) is None:
+        raise LinkInvalid("verify")
 
 
 def make_slug(name: str) -> str:
@@ -238,6 +315,6 @@ def make_slug(name: str) -> str:
     return slug if len(slug) >= 2 else ""
 
 
-def _with_tail(store: Store, slug: str) -> str:
-    tail = re.sub(r"[^a-z0-9]", "", store.token(12).lower())[:6]
-    return f"{slug[: SLUG_LENGTH - 7]}-{tail}"
+def _add_random_suffix(store: Store, slug: str) -> str:
+    suffix = re.sub(r"[^a-z0-9]", "", store.token(12).lower())[:6]
+    return f"{slug[: SLUG_LENGTH - 7]}-{suffix}"

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 def monotonic_clock(clock: Callable[[], datetime]) -> Callable[[], datetime]:
     """Returns a clock that never goes back.
 
-    When `clock` falls back, the returned clock continues from its latest value, and keeps that
+    When `clock` is set back, the returned clock continues from its latest value, and keeps that
     offset until `clock` has caught up. Without the offset, an expired session would become valid
-    again. A clock that merely stood still would prolong every wait by the length of the fall. If
+    again. A clock that only stopped would prolong every wait by the same time. If
     `clock` was far ahead, restart the program after the correction.
     """
     latest, ahead = datetime.min.replace(tzinfo=UTC), timedelta()

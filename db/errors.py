@@ -44,6 +44,29 @@ class StaleDocument(AppError):
     """The document that sent the request was rendered for another user than the cookie's."""
 
 
+class LinkInvalid(AppError):
+    """The link of a mail is unknown, used, expired or superseded. Nothing was changed.
+
+    `purpose` is what the link was for, or empty.
+    """
+
+    def __init__(self, purpose: str = "") -> None:
+        super().__init__()
+        self.purpose = purpose
+
+
+class LinkOfOtherUser(AppError):
+    """The link of a mail belongs to another account than the viewer's."""
+
+
+class LinkMismatch(AppError):
+    """The form was rendered for another link than the one in the browser's cookie."""
+
+
+class NotVerified(AppError):
+    """The viewer has not confirmed the email of the account."""
+
+
 class LastAdmin(AppError):
     """The last administrator can be neither demoted nor disabled."""
 

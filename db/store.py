@@ -22,6 +22,7 @@ from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.database import LazyDatabase, WriteCheck
 from db.engine.statement import Bound
+from db.mail.state import OutboxState
 from db.rate_limits.recent import LimiterState, Mode
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class Store:
     device_keys: KeyRing
     audit_keys: MacKeys
     bucket_keys: MacKeys
+    mail_keys: MacKeys
     passwords: Passwords
     breached_passwords: BreachedPasswords
     limiter: LimiterState
@@ -52,6 +54,7 @@ class Store:
     # Returns n random bytes as URL-safe text.
     token: Callable[[int], str] = field(default=secrets.token_urlsafe)
     write_check: WriteCheck = field(default_factory=WriteCheck)
+    outbox: OutboxState = field(default_factory=OutboxState)
 
     async def one(self, statement: Bound[T]) -> T | None:
         """Returns the first row as the statement's DTO, or None if there is no row."""
@@ -113,13 +116,14 @@ def make_store(
     rate_limits: Mode = "enforce",
     passwords: Passwords | None = None,
     breached_passwords: str = "",
+    outbox: OutboxState | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
     """Returns a store for the database at this URL; the database is not connected yet.
 
     `secrets` are the application's secrets, the current one first. `now` is the clock of every part
     of the store. `breached_passwords` is the URL of the breached-password service; without one,
-    passwords are not looked up.
+    passwords are not looked up. `outbox` says whether mails are sent; by default none are.
     """
     now = monotonic_clock(now)
     device_secrets = [derive_key(secret, "device cookie") for secret in secrets]
@@ -129,9 +133,11 @@ def make_store(
         device_keys=KeyRing(device_secrets, lambda: now().timestamp(), encrypted=encrypted),
         audit_keys=MacKeys(secrets, "audit trail"),
         bucket_keys=MacKeys(secrets, "buckets"),
+        mail_keys=MacKeys(secrets, "mail links"),
         passwords=passwords or Passwords(),
         breached_passwords=BreachedPasswords(breached_passwords),
         limiter=LimiterState(rate_limits),
         strategy=strategy,
         now=now,
+        outbox=outbox or OutboxState(),
     )

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA: Final = "0003"  # the newest revision of db/migrations, which this code requires
+SCHEMA: Final = "0004"  # The newest revision of db/migrations, which this code requires.
 
 
 class Instant(TypeDecorator[datetime]):
@@ -64,12 +64,13 @@ users = Table(
     "users",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("email", Text, nullable=False, unique=True),  # in canonical form: see web.forms.form
+    # The email is in canonical form: see web.forms.fields.
+    Column("email", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False),
-    Column("search_key", Text),  # derived from name and email: see db.user_search
+    Column("search_key", Text),  # It is derived from name and email: see db.user_search.
     Column("slug", Text, nullable=False, unique=True),
     Column("phone", Text, nullable=False, server_default=""),
-    Column("team", Text, nullable=False, server_default=""),  # an empty team matches no other team
+    Column("team", Text, nullable=False, server_default=""),  # An empty team matches no other team.
     Column(
         "role",
         Text,
@@ -79,6 +80,7 @@ users = Table(
     ),
     Column("password_hash", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("verified_at", Instant),  # when the user first proved that the email is theirs
     Column("disabled_at", Instant),
     Column("last_login_at", Instant),
     Column("previous_login_at", Instant),
@@ -90,15 +92,16 @@ users = Table(
 sessions = Table(
     "sessions",
     metadata,
-    Column("id", Text, primary_key=True),  # a public id; never the cookie's sid
+    Column("id", Text, primary_key=True),  # The id is public, and is not the cookie's sid.
     Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
-    Column("token_hash", Text, nullable=False, unique=True),  # SHA-256 of the cookie's sid, in hex
+    # The SHA-256 of the cookie's sid, in hex.
+    Column("token_hash", Text, nullable=False, unique=True),
     Column("created_at", Instant, nullable=False),
     Column("last_seen_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("browser", Text, nullable=False),
     Column("system", Text, nullable=False),
-    # computer, phone, tablet, terminal or unknown
+    # The values are computer, phone, tablet, terminal and unknown.
     Column("kind", Text, key="device_type", nullable=False),
     Column("user_agent", Text, nullable=False),
     Column("address", Text, key="ip_address", nullable=False),
@@ -109,13 +112,13 @@ sessions = Table(
 buckets = Table(
     "buckets",
     metadata,
-    # the limit's name and MACs of its subject: see db.rate_limits.buckets
+    # The key has the limit's name and MACs of its subject: see db.rate_limits.buckets.
     Column("key", Text, primary_key=True),
-    Column("full_at", Double, nullable=False),  # seconds since 1970, as are the next two
+    Column("full_at", Double, nullable=False),  # Seconds since 1970, like the next two columns.
     Column("rests_until", Double, key="blocked_until", nullable=False),
     Column("kept_until", Double, nullable=False),
-    Column("taken", Integer, nullable=False),  # since the row expired or was deleted
-    Column("refused", Integer, nullable=False),  # since the bucket was last full
+    Column("taken", Integer, nullable=False),  # Attempts since the row expired or was deleted.
+    Column("refused", Integer, nullable=False),  # Refusals since the bucket was last full.
     Index("buckets_kept_until", "kept_until"),
 )
 
@@ -126,17 +129,17 @@ audit = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("at", Instant, nullable=False),
     Column("event", Text, nullable=False),
-    Column("outcome", Text, nullable=False),  # done or refused
-    # user, anonymous, operator or system; in older rows a value of db.audit.log.FORMER_ACTOR_TYPES
-    Column("actor", Text, key="actor_type", nullable=False),  # user, anonymous, operator or system
+    Column("outcome", Text, nullable=False),  # The values are done and refused.
+    # The values are user, anonymous, operator and system. Older rows have FORMER_ACTOR_TYPES.
+    Column("actor", Text, key="actor_type", nullable=False),
     Column("actor_id", Text),  # Without a foreign key, so that the entry outlives the account.
-    Column("target_id", Text),  # the account that the entry is about
+    Column("target_id", Text),  # The account that the entry is about.
     Column("session_id", Text, nullable=False),
     Column("address", Text, key="ip_address", nullable=False),
     Column("browser", Text, nullable=False),
     Column("detail", Text, nullable=False),
-    Column("kid", Text, nullable=False),  # of the key of the MAC
-    # over this row and the MAC of the row before it: see db.audit.log
+    Column("kid", Text, nullable=False),  # The id of the key of the MAC.
+    # The MAC of this row and of the MAC of the row before it: see db.audit.log.
     Column("seal", Text, key="mac", nullable=False),
     Index("audit_target_id", "target_id", "number"),
     Index("audit_actor_id", "actor_id", "number"),
@@ -145,21 +148,62 @@ audit = Table(
 audit_checkpoint = Table(
     "trail_anchor",
     metadata,
-    # the newest pruned entry
+    # The newest pruned entry.
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("seal", Text, key="entry_mac", nullable=False),  # the MAC of that entry
+    Column("seal", Text, key="entry_mac", nullable=False),  # The MAC of that entry.
     Column("kid", Text, nullable=False),
-    Column("proof", Text, key="mac", nullable=False),  # over this row
+    Column("proof", Text, key="mac", nullable=False),  # The MAC of this row.
 )
 
 audit_head = Table(
     "trail_head",
     metadata,
-    # the newest entry; 0 before the first
+    # The newest entry, or 0 before the first one.
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("seal", Text, key="entry_mac", nullable=False),  # the MAC of that entry
+    Column("seal", Text, key="entry_mac", nullable=False),  # The MAC of that entry.
     Column("kid", Text, nullable=False),
-    Column("proof", Text, key="mac", nullable=False),  # over this row
+    Column("proof", Text, key="mac", nullable=False),  # The MAC of this row.
+)
+
+# The links of mails. A token is derived from the id of its message: see db.mail.tokens.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("hash", Text, primary_key=True),  # SHA-256 of the token, in hex
+    Column(
+        "purpose",
+        Text,
+        CheckConstraint("purpose IN ('verify', 'reset', 'change', 'not-me')"),
+        nullable=False,
+    ),
+    Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("email", Text, nullable=False),  # of `change` the new email, which is stored only here
+    Column("event", Text, nullable=False),  # of `not-me` the type of the message
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Index("tokens_user_id", "user_id", "purpose"),
+    Index("tokens_email", "email"),
+    Index("tokens_expires_at", "expires_at"),
+)
+
+# Mails to send. A message is written in the transaction of the change that it reports.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, key="message_type", nullable=False),
+    Column("user_id", Text, nullable=False),  # empty in a request for a password reset
+    Column("recipient", Text, nullable=False),
+    Column("facts", Text, nullable=False),  # JSON, the values for the template
+    Column("kid", Text, nullable=False),  # of the key of the token
+    Column("created_at", Instant, nullable=False),
+    Column("due_at", Instant),  # when to send or try again; NULL if that is over
+    Column("expires_at", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("sent_at", Instant),
+    Column("error", Text, nullable=False),
+    Index("outbox_due_at", "due_at"),
+    Index("outbox_user_id", "user_id"),
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from db.crypto.secret import Secret
 from db.device_names import describe_device
-from db.errors import Forbidden
+from db.errors import Forbidden, NotVerified
 
 if TYPE_CHECKING:
     from db.store import Store
@@ -45,7 +45,7 @@ class ClientInfo:
     device_type: str
     user_agent: str
     ip_address: str
-    # the device cookie as received, not verified
+    # The device cookie as received, not verified.
     device_cookie: Secret[str] | None = field(default=None, repr=False)
 
     @property
@@ -65,6 +65,7 @@ class LiveUser:
     role: Role
     slug: str
     team: str
+    verified: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class LiveSession:
     role: Role
     slug: str
     team: str
+    verified: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +114,18 @@ class Viewer:
     role: Role
     slug: str
     team: str
+    verified: bool  # whether the user has confirmed the email
     session_id: str
     logged_in_at: datetime
     expires_at: datetime
     client: ClientInfo = field(repr=False)
     capability: object = field(repr=False, compare=False)
-    # the DTO that the verifying statement also read
+    # The DTO that the verifying statement also read.
     preloaded: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.capability is not _ISSUED:
-            raise TypeError("viewers are issued by db.sessions.lifecycle alone")
+            raise TypeError("only db.sessions.lifecycle may create a viewer")
 
     @property
     def me(self) -> Me:
@@ -135,10 +138,20 @@ class Admin(Viewer):
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """The person at the command line.
+    """The caller of a command of `latchkey`.
 
     Only `web.cli.main` creates one, because a user who can run commands can read the database
     anyway.
+    """
+
+    store: "Store" = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mailer:
+    """The task that sends mails.
+
+    Only `web.app` creates one, because a message contains the links of its recipient.
     """
 
     store: "Store" = field(repr=False)
@@ -158,6 +171,7 @@ def issue_viewer(
         live.role,
         live.slug,
         live.team,
+        live.verified,
         live.session_id,
         live.logged_in_at,
         live.expires_at,
@@ -172,3 +186,9 @@ def require_admin(viewer: Viewer) -> Admin:
     if viewer.role != "admin":
         raise Forbidden
     return Admin(*(getattr(viewer, field.name) for field in fields(viewer)))
+
+
+def require_verified(viewer: Viewer) -> None:
+    """Raises NotVerified if the viewer has not confirmed the email."""
+    if not viewer.verified:
+        raise NotVerified

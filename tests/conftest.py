@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from db.access import operator
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
+from db.mail.state import OutboxState
 from db.maintenance.schema import migrate
 from db.sessions.claims import decode_claims
 from db.sessions.lifecycle import get_viewer
@@ -34,10 +35,11 @@ from web.app import create_app, open_store
 from web.rendering.templates import Templates
 from web.settings.settings import Settings, read_settings
 
-TEMPLATES: dict[bool, Templates] = {}  # compiled once for all applications with the same routes
+# They are compiled once for all applications with the same routes.
+TEMPLATES: dict[bool, Templates] = {}
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 pytest_plugins = ["tests.guide_coverage"]
-collect_ignore = ["attack", "bench", "faults"]  # programs: `python -m tests.attack`
+collect_ignore = ["attack", "bench", "faults"]  # These are programs: `python -m tests.attack`.
 
 
 class Clock:
@@ -64,7 +66,7 @@ class TestApp:
     settings: Settings
     clock: Clock
     stack: AsyncExitStack = field(repr=False)
-    path: Path  # identifies its database, see tests.databases
+    path: Path  # The path identifies its database: see tests.databases.
     databases: SQLiteDatabases | PostgresDatabases = field(repr=False)
 
     async def browser(self, name: str, email: str | None = None, **options: str) -> Browser:
@@ -260,7 +262,7 @@ async def make_app(
 ) -> AsyncIterator[Callable]:
     """Yields a function that starts an application on a new database or on that of `path`.
 
-    `hashing` replaces the Passwords and `now` the clock. With `away`, the database cannot be
+    `hashing` replaces the Passwords and `now` the clock. With `unreachable`, the database cannot be
     reached. `lock_timeout` is the time to wait for a write lock, in seconds. `engine` has other
     options of the database's back end. All other arguments are settings.
     """
@@ -271,17 +273,24 @@ async def make_app(
             *,
             hashing: Passwords | None = None,
             now: Callable[[], datetime] | None = None,
-            away: bool = False,
+            unreachable: bool = False,
             lock_timeout: float | None = None,
             engine: dict[str, Any] | None = None,
+            mail: OutboxState | None = None,
             **changes: str,
         ) -> TestApp:
             path = path or tmp_path / "latchkey.db"
-            url = databases.url(path, away=away)
+            url = databases.url(path, unreachable=unreachable)
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
             store = open_store(settings, passwords=hashing or passwords, now=now or clock)
-            options = databases.engine(away=away, lock_timeout=lock_timeout) | (engine or {})
-            store = replace(store, database=type(store.database)(url, **options))
+            options = databases.engine(unreachable=unreachable, lock_timeout=lock_timeout) | (
+                engine or {}
+            )
+            store = replace(
+                store,
+                database=type(store.database)(url, **options),
+                outbox=mail or OutboxState(),
+            )
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
             asgi_app = create_app(

@@ -45,16 +45,16 @@ class SQLiteDatabases:
     def __init__(self, migrated: Path) -> None:
         self._migrated = migrated
 
-    def url(self, path: Path, *, away: bool = False) -> str:
+    def url(self, path: Path, *, unreachable: bool = False) -> str:
         """Returns the URL of the path's database, which is created if it does not exist."""
         if not path.exists():
             shutil.copy(self._migrated, path)
         return f"sqlite:///{path}"
 
-    def engine(self, *, away: bool, lock_timeout: float | None) -> dict[str, Any]:
+    def engine(self, *, unreachable: bool, lock_timeout: float | None) -> dict[str, Any]:
         """Returns the options of the back end.
 
-        With `away`, every read fails. `lock_timeout` is the time to wait for the write lock, in
+        With `unreachable`, every read fails. `lock_timeout` is the time to wait for the write lock, in
         seconds. Without it, the timeouts are so long that a slow host does not cause Unavailable.
         """
         if lock_timeout is None:
@@ -65,7 +65,7 @@ class SQLiteDatabases:
             }
         else:
             timeouts = {"busy_timeout": int(lock_timeout * 100), "wait": lock_timeout}
-        return timeouts | ({"deadline": -1} if away else {})
+        return timeouts | ({"deadline": -1} if unreachable else {})
 
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:
@@ -202,16 +202,16 @@ class PostgresDatabases:
         self._server = server
         self._names: dict[Path, str] = {}
 
-    def url(self, path: Path, *, away: bool = False) -> str:
+    def url(self, path: Path, *, unreachable: bool = False) -> str:
         if path not in self._names:
             self._names[path] = self._server.take()
         return (
-            "postgresql://postgres@127.0.0.1:1/away"
-            if away
+            "postgresql://postgres@127.0.0.1:1/unreachable"
+            if unreachable
             else self._server.url_of(self._names[path])
         )
 
-    def engine(self, *, away: bool, lock_timeout: float | None) -> dict[str, Any]:
+    def engine(self, *, unreachable: bool, lock_timeout: float | None) -> dict[str, Any]:
         if lock_timeout is not None:
             return {"lock_timeout": int(lock_timeout * 1000)}
         timeouts = ("statement_timeout", "lock_timeout", "idle_timeout")

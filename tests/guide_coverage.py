@@ -9,10 +9,10 @@ import re
 import pytest
 
 ROWS = {"A": 26, "B": 16, "C": 8, "D": 36}
-TRAPS = 15
+MISTAKES = 15
 ALL_ROWS = [f"{part}{number}" for part, count in ROWS.items() for number in range(1, count + 1)]
-ALL_TRAPS = [f"T{number}" for number in range(1, TRAPS + 1)]
-# passkeys and the like, the feedback box, and mail: not built yet, or not at all
+ALL_MISTAKES = [f"T{number}" for number in range(1, MISTAKES + 1)]
+# Rows about linked log-ins, the feedback box and email verification, which do not exist here.
 NOT_DUE = {"A25", "D36", "T11"}
 MARKERS = ("guide", "asvs", "reliability")
 
@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """A row holds where at least one test names it and every test that names it passes."""
+    """Records whether every test of a row passes. A row without a test is not recorded."""
     named = [value for key, value in report.user_properties if key == "row"]
     if report.when == "call" or report.failed or report.skipped:
         for row in named:
@@ -47,7 +47,7 @@ def pytest_terminal_summary(
     proven = {row for row, passed in _results.items() if passed}
     requirements = [row for row in proven if re.fullmatch(r"[SR]\d+", row)]
     terminalreporter.section("the guide")
-    for what, every in (("rows", ALL_ROWS), ("traps", ALL_TRAPS)):
+    for what, every in (("rows", ALL_ROWS), ("mistakes", ALL_MISTAKES)):
         due = [row for row in every if row not in NOT_DUE]
         done = [row for row in due if row in proven]
         missing = (

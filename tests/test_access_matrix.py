@@ -153,7 +153,7 @@ async def test_every_route_responds_as_the_access_matrix_says(
         *unified_diff(TABLE.read_text().splitlines(), lines, "committed", "found", lineterm="", n=6)
     ]
     assert differences == [], "\n".join(
-        [*differences, f"If it is meant: cp {tmp_path / TABLE.name} {TABLE}"]
+        [*differences, f"If the change is intended: cp {tmp_path / TABLE.name} {TABLE}"]
     )
 
 
@@ -164,10 +164,10 @@ async def test_an_undeclared_route_appears_in_the_access_matrix(
     async def show_undeclared(request: object) -> PlainTextResponse:
         return PlainTextResponse("the wine")
 
-    undeclared = Route("/cellar", show_undeclared)
+    undeclared = Route("/undeclared", show_undeclared)
     app.asgi_app.router.set_routes([*app.asgi_app.router.routes, undeclared])
     lines = await lines_of(app, actors, undeclared)
-    assert lines == ["GET /cellar (UNDECLARED)", *[f"    {name:9} 200" for name in ACTORS]]
+    assert lines == ["GET /undeclared (UNDECLARED)", *[f"    {name:9} 200" for name in ACTORS]]
     assert not set(lines[:1]) & set(TABLE.read_text().splitlines())
 
 

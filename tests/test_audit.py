@@ -99,7 +99,7 @@ def passwords(cheap: Passwords) -> Passwords:
     return cheap
 
 
-async def assemble(app: TestApp) -> Users:
+async def create_users(app: TestApp) -> Users:
     """Creates Alice with two devices, Bob, two administrators and an anonymous user."""
     alice, bob = await app.sign_up_user("Alice"), await app.sign_up_user("Bob")
     phone = replace(await app.browser("Alice"), user_agent=IPHONE)
@@ -113,7 +113,7 @@ async def assemble(app: TestApp) -> Users:
 
 @pytest.fixture
 async def users(app: TestApp) -> Users:
-    return await assemble(app)
+    return await create_users(app)
 
 
 # Recorded entries
@@ -443,7 +443,7 @@ async def test_the_audit_log_holds_no_secrets_and_is_append_only(
     for act, _ in [*CHANGES.values(), *REFUSED_ATTEMPTS.values()]:
         for table in ("users", "sessions"):
             await app.change(f"DELETE FROM {table}")
-        users = await assemble(app)
+        users = await create_users(app)
         browsers = (users.alice, users.phone, users.bob, users.ada, users.grace)
         secrets |= {user.cookie for user in browsers}
         secrets |= {app.store.keys.decode(user.cookie)["sid"] for user in browsers}
@@ -466,7 +466,7 @@ async def test_the_audit_log_holds_no_secrets_and_is_append_only(
 
 @pytest.fixture
 async def limited(make_app: Callable, cheap: Passwords) -> Users:
-    return await assemble(await make_app(hashing=cheap, RATE_LIMITS="enforce"))
+    return await create_users(await make_app(hashing=cheap, RATE_LIMITS="enforce"))
 
 
 @pytest.mark.asvs("S104", "S91")

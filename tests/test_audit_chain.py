@@ -236,7 +236,7 @@ async def test_an_invalid_head_argument_is_refused(audit_app: TestApp, head: str
 
 
 @pytest.mark.skipif(
-    DATABASE_TYPE != "sqlite", reason="only SQLite lets a column hold what it likes"
+    DATABASE_TYPE != "sqlite", reason="only SQLite stores values of any type in a column"
 )
 @pytest.mark.parametrize(
     "corruption", ["at = 'yesterday'", "at = 7", "event = x'00ff'", "seal = x'00'", "kid = 7"]

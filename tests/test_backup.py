@@ -16,7 +16,7 @@ import pytest
 
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
-from db.maintenance.atomic_files import fill_draft
+from db.maintenance.atomic_files import copy_to_temporary
 from db.maintenance.backup import BackupError, Content, back_up, restore
 from db.maintenance.schema import migrate
 from db.tables import SCHEMA
@@ -231,17 +231,17 @@ def test_a_restore_that_cannot_keep_the_owner_is_refused(migrated: Path, tmp_pat
 @pytest.mark.reliability("R19")
 def test_a_symbolic_link_at_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
     """Otherwise the owner of the directory could make root overwrite any file."""
-    source, draft, other = (tmp_path / name for name in ("backup.db", "draft.db", "other"))
+    source, temporary, other = (tmp_path / name for name in ("backup.db", "temporary.db", "other"))
     source.write_bytes(b"backup" * 1000)
     other.write_bytes(b"other")
-    draft.symlink_to(other)
+    temporary.symlink_to(other)
     with pytest.raises(OSError, match="symbolic links"):
-        fill_draft(draft, source)
+        copy_to_temporary(temporary, source)
     assert other.read_bytes() == b"other"
-    draft.unlink()
-    draft.touch()
-    fill_draft(draft, source)
-    assert draft.read_bytes() == source.read_bytes()
+    temporary.unlink()
+    temporary.touch()
+    copy_to_temporary(temporary, source)
+    assert temporary.read_bytes() == source.read_bytes()
 
 
 @pytest.mark.reliability("R19")

@@ -267,7 +267,7 @@ async def test_a_failing_breach_service_is_logged_once_and_does_not_block(
     assert [answer.status_code for answer in answers] == [303, 303]
     assert (
         loop.time() - before < TIMEOUT_SECONDS + 3
-    )  # the first import of a client and two hashes in it
+    )  # The test includes the first import of a client and two hashes.
     warnings = [
         record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
     ]

@@ -253,7 +253,7 @@ async def test_a_server_error_shows_a_reference_and_logs_no_secret(
 ) -> None:
     """The table of sessions is renamed while the application runs."""
     caplog.set_level(logging.DEBUG, "latchkey")
-    await app.change("ALTER TABLE sessions RENAME TO gone")
+    await app.change("ALTER TABLE sessions RENAME TO renamed_sessions")
     for path, fields in (
         ("/dashboard", None),
         ("/api/session", None),

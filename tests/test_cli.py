@@ -80,7 +80,7 @@ def mode_of(path: Path) -> int:
 
 
 @pytest.fixture
-def loose_umask() -> Iterator[None]:
+def usual_umask() -> Iterator[None]:
     """Sets the usual umask, which makes new files readable by everyone."""
     before = os.umask(0o022)
     yield
@@ -88,7 +88,7 @@ def loose_umask() -> Iterator[None]:
 
 
 @pytest.mark.asvs("S96")
-def test_a_new_database_is_private(run: Run, tmp_path: Path, loose_umask: None) -> None:
+def test_a_new_database_is_private(run: Run, tmp_path: Path, usual_umask: None) -> None:
     assert run("migrate").returncode == 0
     create(run, "Ada")
     with closing(sqlite3.connect(tmp_path / "latchkey.db")) as reader:
@@ -103,7 +103,7 @@ def test_a_new_database_is_private(run: Run, tmp_path: Path, loose_umask: None) 
 
 @pytest.mark.asvs("S96")
 def test_every_file_that_a_command_creates_is_private(
-    run: Run, tmp_path: Path, loose_umask: None
+    run: Run, tmp_path: Path, usual_umask: None
 ) -> None:
     assert run("secret").returncode == 0
     (tmp_path / "anything").touch()  # A library could create a file in this way.

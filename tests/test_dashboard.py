@@ -146,11 +146,11 @@ async def test_pages_contain_no_secrets_or_private_data_of_others(
 
 @pytest.mark.guide("D18", "T7")
 async def test_a_database_error_does_not_log_a_user_out(app: TestApp, alice: Browser) -> None:
-    await app.change("ALTER TABLE sessions RENAME TO mislaid")
+    await app.change("ALTER TABLE sessions RENAME TO renamed_sessions")
     for answer in (await alice.get("/dashboard"), await alice.get_fragment("/dashboard")):
         assert (answer.status_code, set_cookie_of(answer)) == (500, {})
     assert (await alice.get("/api/session")).status_code == 500
-    await app.change("ALTER TABLE mislaid RENAME TO sessions")
+    await app.change("ALTER TABLE renamed_sessions RENAME TO sessions")
     assert (await alice.get("/dashboard")).status_code == 200
 
 

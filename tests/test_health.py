@@ -32,7 +32,7 @@ async def test_the_liveness_check_costs_no_query(app: TestApp, anonymous: Browse
 
 @pytest.mark.asvs("S108")
 async def test_an_application_without_a_database_is_alive_but_not_ready(make_app: Callable) -> None:
-    app = await make_app(away=True)
+    app = await make_app(unreachable=True)
     anonymous = await app.browser("Charlie")
     answer = await anonymous.get("/readyz")
     assert (answer.status_code, answer.text) == (503, "the database does not answer\n")
@@ -118,7 +118,7 @@ async def test_a_readiness_check_changes_nothing(make_app: Callable, cheap: Pass
 
 @pytest.mark.asvs("S108")
 async def test_health_checks_do_not_reveal_the_software(make_app: Callable, app: TestApp) -> None:
-    for tested in (app, await make_app(app.path.with_name("away.db"), away=True)):
+    for tested in (app, await make_app(app.path.with_name("unreachable.db"), unreachable=True)):
         anonymous = await tested.browser("Charlie")
         for path in ("/healthz", "/readyz"):
             response = (answer := await anonymous.get(path)).text.lower() + str(

@@ -401,7 +401,7 @@ async def test_a_password_is_neither_stored_nor_logged_nor_shown(
 async def test_log_injection_is_prevented(
     app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await app.change("ALTER TABLE sessions RENAME TO mislaid")
+    await app.change("ALTER TABLE sessions RENAME TO renamed_sessions")
     answer = await alice.post("/devices/x%0AERROR forged%1B[31m/revoke", **{"User-Agent": "forged"})
     assert answer.status_code == 500
     (record,) = [record for record in caplog.records if record.name == "latchkey"]

@@ -499,7 +499,7 @@ UNSTORABLE = {
     "60,000 characters": b"x" * 60_000,
     "20,000 of three bytes": "\ufdfa".encode() * 20_000,
 }
-# A value that is no protected page means the dashboard and is neither stored nor shown.
+# Any value except a protected page is replaced by the dashboard, and is neither stored nor shown.
 IGNORED = {("LogIn", "next")}
 
 

@@ -73,7 +73,7 @@ async def test_a_session_renewed_before_the_old_key_is_removed_survives(
 
 
 @pytest.mark.asvs("S94")
-async def test_sessions_of_a_removed_key_end_cleanly(
+async def test_sessions_of_a_removed_key_are_redirected_to_login(
     make_app: Callable, app: TestApp, alice: Browser
 ) -> None:
     new_app = await make_app(app.path, **NEW_ALONE)
@@ -288,7 +288,7 @@ async def test_a_traceback_with_local_variables_shows_no_secret(
 
 
 async def test_the_error_page_shows_only_the_reference(app: TestApp, alice: Browser) -> None:
-    await app.change("ALTER TABLE users RENAME TO mislaid")
+    await app.change("ALTER TABLE users RENAME TO renamed_users")
     page = read(await alice.get("/dashboard"))
     assert re.fullmatch(
         r"[0-9a-f]{16}", page.one(**{"class": "note"}).one(**{"class": "mono"}).text

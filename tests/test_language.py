@@ -14,12 +14,12 @@ WORDS = re.compile(
 )
 # The front page's marketing copy, generated reports, and texts that are not the project's own.
 EXCLUDED = (
-    "STYLE.md",  # has a glossary of the words to avoid
-    "db/access/audit.py",  # these two read values that earlier versions wrote
+    "STYLE.md",  # It has a glossary of the words to avoid.
+    "db/access/audit.py",  # These two read values that earlier versions wrote.
     "db/audit/log.py",
     "docs/attack.md",
     "docs/faults.md",
-    "tests/",  # test data may contain any word
+    "tests/",  # Test data may contain any word.
     "partials/home/page.html",
     "web/forms/common_passwords.txt",
     "web/endpoints/home.py",

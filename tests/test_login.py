@@ -130,7 +130,7 @@ async def test_password_managers_recognize_the_log_in_form(anonymous: Browser) -
         ("caf\u00e9-1234", ["cafe\u0301-1234", "cafe-1234"]),
         ("🔑-latch-1", ["🔒-latch-1", "?-latch-1"]),
     ],
-    ids=["spaces", "case", "the tail of a long one", "NFC and NFD", "emoji"],
+    ids=["spaces", "case", "the end of a long one", "NFC and NFD", "emoji"],
 )
 async def test_a_password_is_compared_exactly_as_it_was_typed(
     make_app: Callable, cheap: Passwords, password: str, similar: list[str]

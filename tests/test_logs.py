@@ -248,7 +248,7 @@ def cause_failures(client: httpx.Client, database: Path) -> str:
     for bad in (TYPED, f"{cookie}{TYPED}", f"{TYPED}.{TYPED}.{TYPED}", cookie[:-3]):
         client.get("/dashboard", headers={"Cookie": f"session={bad}"})
     client.get(f"/nowhere/{EMAIL}?password={TYPED}", headers={"Authorization": f"Bearer {TYPED}"})
-    execute_sql(database, "ALTER TABLE sessions RENAME TO mislaid")
+    execute_sql(database, "ALTER TABLE sessions RENAME TO renamed_sessions")
     headers = {"Cookie": f"session={cookie}"}
     assert client.get(f"/users/canary-slug?password={TYPED}", headers=headers).status_code == 500
     assert (
@@ -256,7 +256,7 @@ def cause_failures(client: httpx.Client, database: Path) -> str:
         == 500
     )
     assert client.post("/login", data={**alice}).status_code == 500
-    execute_sql(database, "ALTER TABLE users RENAME TO lost")
+    execute_sql(database, "ALTER TABLE users RENAME TO renamed_users")
     assert client.post("/signup", data={**alice, "password": f"{TYPED}x"}).status_code == 500
     return cookie
 
@@ -293,7 +293,7 @@ def test_json_logs_one_event_per_line_and_the_page_shows_its_reference(
         )
         user = client.get("/api/session").json()["user"]["id"]
         execute_sql(
-            database, "ALTER TABLE users RENAME TO mislaid"
+            database, "ALTER TABLE users RENAME TO renamed_users"
         )  # Pruning, which can start at any moment, does not use this table.
         page = client.get("/dashboard")
     notice, failure = [json.loads(line) for line in lines]
@@ -326,7 +326,7 @@ def test_the_program_logs_json_by_default_outside_localhost(tmp_path: Path) -> N
         client,
         lines,
     ):
-        execute_sql(database, "ALTER TABLE users RENAME TO lost")
+        execute_sql(database, "ALTER TABLE users RENAME TO renamed_users")
         alice = {"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
         assert client.post("/signup", data=alice).status_code == 500
     assert "failed" in json.loads(lines[-1])["message"]
@@ -335,7 +335,7 @@ def test_the_program_logs_json_by_default_outside_localhost(tmp_path: Path) -> N
 async def test_a_failure_is_logged_with_its_route_and_not_with_its_path(
     app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await app.change("ALTER TABLE users RENAME TO mislaid")
+    await app.change("ALTER TABLE users RENAME TO renamed_users")
     assert (await alice.get("/users/alice")).status_code == 500
     assert "GET /users/{slug} failed, reference " in caplog.text
     assert "/users/alice" not in caplog.text
@@ -362,7 +362,7 @@ def test_the_documentation_lists_every_log_message() -> None:
 async def test_repeated_failures_are_logged_at_a_bounded_rate(
     app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await app.change("ALTER TABLE users RENAME TO mislaid")
+    await app.change("ALTER TABLE users RENAME TO renamed_users")
     for _ in range(30):
         assert (await alice.get("/users/alice")).status_code == 500
     assert sum("failed, reference" in line for line in caplog.messages) == 20

@@ -131,10 +131,10 @@ async def test_the_pruning_loop_survives_errors(
     app: TestApp, alice: Browser, pruning: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
     insert_expired_sessions(app, 3)
-    await app.change("ALTER TABLE sessions RENAME TO lost")
+    await app.change("ALTER TABLE sessions RENAME TO renamed_sessions")
     task = pruning()
     await until(lambda: is_logged(caplog, "pruning failed"))
-    await app.change("ALTER TABLE lost RENAME TO sessions")
+    await app.change("ALTER TABLE renamed_sessions RENAME TO sessions")
     await until(lambda: has_sessions(app, 1))
     assert not task.done()
     assert await alice.is_logged_in()
@@ -172,14 +172,14 @@ async def closed_app(make_app: Callable, tmp_path: Path) -> TestApp:
     # The application disconnects the database when it stops.
     app = await make_app(hashing=Passwords(memory_kib=8, passes=1))
     await app.store.database.disconnect()
-    app.path.rename(tmp_path / "away.db")
+    app.path.rename(tmp_path / "unreachable.db")
     app.path.mkdir()
     return app
 
 
 def restore_database(app: TestApp, version: str | None = None) -> None:
     app.path.rmdir()
-    shutil.move(app.path.with_name("away.db"), app.path)
+    shutil.move(app.path.with_name("unreachable.db"), app.path)
     if version:
         set_version(app, version)
 

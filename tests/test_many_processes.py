@@ -180,10 +180,10 @@ async def test_forty_sign_ups_with_one_email_across_processes_make_one_account(
 
 
 @pytest.mark.asvs("S66")
-async def test_x_forwarded_for_is_believed_only_from_a_trusted_proxy(
+async def test_x_forwarded_for_is_used_only_from_a_trusted_proxy(
     deployment: Deployment,
 ) -> None:
-    """Only the host that trusts 127.0.0.1 as a proxy believes the header of the client."""
+    """Only the host that trusts 127.0.0.1 as a proxy uses the header of the client."""
     frank = deployment.browser("Frank", headers={"X-Forwarded-For": "203.0.113.9"})
     await frank.sign_up()
     for _ in range(3):

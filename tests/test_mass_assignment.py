@@ -73,7 +73,7 @@ async def rows(app: TestApp, columns: str = "*", table: str = "users") -> list[t
     return await app.rows(f"SELECT {columns} FROM {table} ORDER BY id")
 
 
-async def is_untouched(app: TestApp) -> bool:
+async def is_unchanged(app: TestApp) -> bool:
     """Returns whether neither table contains a value of an extra field."""
     stored = str([await rows(app, table=table) for table in ("users", "sessions")])
     return not any(word in stored.lower() for word in ("intruder", "1970-01-01", "2999-01-01"))
@@ -88,7 +88,7 @@ async def test_sign_up_reads_only_name_email_and_password(
     assert await rows(
         app, "name, email, slug, phone, team, role, disabled_at, sessions_ended_at"
     ) == [("Charlie", anonymous.email, "charlie", "", "", "user", None, None)]
-    assert await is_untouched(app)
+    assert await is_unchanged(app)
     assert (await anonymous.get("/admin/users")).status_code == 403
 
 
@@ -100,7 +100,7 @@ async def test_log_in_reads_only_email_and_password(app: TestApp, alice: Browser
     answer = await laptop.post("/login", make_fields(email=alice.email, password=PASSWORD))
     assert answer.status_code == 303
     assert await rows(app, "id, email, name, role, team, password_hash, disabled_at") == before
-    assert await is_untouched(app)
+    assert await is_unchanged(app)
     assert (await laptop.get("/admin/users")).status_code == 403
 
 
@@ -117,7 +117,7 @@ async def test_the_profile_form_reads_only_name_slug_and_phone(
         ("Bob", "bob", ""),
     ]
     assert (await rows(app, PRIVATE_COLUMNS), await rows(app, "password_hash")) == (private, hashes)
-    assert await is_untouched(app)
+    assert await is_unchanged(app)
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
@@ -129,7 +129,7 @@ async def test_the_password_form_reads_only_the_two_passwords(
     fields = make_fields("/account/password", current_password=PASSWORD, password="another-No.7")
     assert (await alice.post("/account/password", fields, **headers)).status_code in (303, 200)
     assert await rows(app, columns) == before
-    assert await is_untouched(app)
+    assert await is_unchanged(app)
     assert [
         (await user.log_in(word)).status_code
         for user, word in ((alice, "another-No.7"), (bob, PASSWORD))
@@ -223,7 +223,7 @@ async def test_an_administrators_action_changes_one_column_of_one_user(
     assert (await ada.post(f"/admin/users/{alice_id}/{action}", fields)).status_code == 303
     assert await rows(app, other_columns) == before
     assert await app.rows("SELECT * FROM users WHERE name <> 'Alice'") == other_users
-    assert await is_untouched(app)
+    assert await is_unchanged(app)
 
 
 async def test_fields_in_the_query_string_are_ignored(

@@ -15,6 +15,8 @@ import pytest
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from db.crypto.secret import Secret
+from db.maintenance.schema import migrate
 from db.tables import SCHEMA, metadata
 from tests.browser_client import PASSWORD
 from tests.commands import run_command
@@ -235,7 +237,7 @@ def test_a_database_from_a_newer_version_is_refused_and_unchanged(
 def test_a_file_that_is_not_a_database_is_refused_and_unchanged(
     tmp_path: Path, command: str
 ) -> None:
-    (tmp_path / "latchkey.db").write_text("Dear diary, today I was taken for a database.\n" * 100)
+    (tmp_path / "latchkey.db").write_text("This is a text file and not a database file.\n" * 100)
     before = (tmp_path / "latchkey.db").read_bytes()
     expect_one_line_error(
         EmptyDatabase(f"sqlite:///{tmp_path}/latchkey.db", None), command, "file is not a database"
@@ -315,14 +317,12 @@ USERS_BEFORE = ("Alice Liddell", "ÄNNE", "Zoe\u0308", "Straße")
 
 
 def test_a_migration_fills_in_the_search_key_of_each_user(database: EmptyDatabase) -> None:
-    database.run("migrate")
+    migrate(Secret(database.url), "0002")
     values = [
         f"('{n}', 'u{n}@xn--bcher-kva.de', '{name}', 'u{n}', '', '2026-11-24T09:12:00.000000+00:00')"
         for n, name in enumerate(USERS_BEFORE * 600)
     ]
     database.rows(
-        "UPDATE alembic_version SET version_num = '0002'",
-        "ALTER TABLE users DROP COLUMN search_key",
         f"INSERT INTO users (id, email, name, slug, password_hash, created_at) VALUES {', '.join(values)}",
         "SELECT 1",
     )

@@ -177,7 +177,7 @@ async def test_concurrent_role_changes_leave_at_least_one_administrator(
 
 
 ROUNDS = 200
-ROGUE_AGAIN = "UPDATE users SET role = 'admin', disabled_at = NULL WHERE name = 'Rogue'"
+RESTORE_ROGUE = "UPDATE users SET role = 'admin', disabled_at = NULL WHERE name = 'Rogue'"
 
 
 async def run_concurrently(number: int, *changes: Coroutine) -> list[object]:
@@ -210,7 +210,7 @@ async def test_a_demoted_admin_cannot_undo_the_demotion(
         assert await app.rows("SELECT role FROM users WHERE name = 'Rogue'") == [("user",)]
         bob_role = "admin" if promotion is None else "user"
         assert await app.rows("SELECT role FROM users WHERE name = 'Bob'") == [(bob_role,)]
-        await app.change(ROGUE_AGAIN, "UPDATE users SET role = 'user' WHERE name = 'Bob'")
+        await app.change(RESTORE_ROGUE, "UPDATE users SET role = 'user' WHERE name = 'Bob'")
 
 
 @pytest.mark.asvs("S37", "S66", "S102")
@@ -231,7 +231,7 @@ async def test_a_disabled_admin_cannot_undo_the_disabling(
         assert await app.rows("SELECT name FROM users WHERE disabled_at IS NOT NULL") == [
             ("Rogue",)
         ]
-        await app.change(ROGUE_AGAIN)
+        await app.change(RESTORE_ROGUE)
         async with app.store.transaction():
             session = await start_session(app.store, rogue.id, "admin", UNKNOWN_CLIENT)
         browser.cookie = session.session.value.reveal()

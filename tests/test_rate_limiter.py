@@ -312,7 +312,7 @@ async def test_a_refused_log_in_does_the_same_work_with_and_without_an_account(
     app: TestApp, alice: Browser, charlie: Browser
 ) -> None:
     async with app.store.transaction():
-        while await limiter.try_take_token(app.store, LOGIN_ALL, "everybody"):
+        while await limiter.try_take_token(app.store, LOGIN_ALL, "all clients"):
             pass
     await guess(charlie, 1, "grace@example.com")  # The first refusal of a limit is logged.
     kept, work = await app.count("audit"), []
@@ -391,7 +391,7 @@ async def test_the_device_cookie_is_limited_to_this_host_and_http_only(
 
 @pytest.mark.asvs("S59")
 @pytest.mark.parametrize("end", ["password", "everywhere", "operator"])
-async def test_new_passwords_and_log_outs_everywhere_forget_other_browsers(
+async def test_a_new_password_or_log_out_everywhere_makes_browsers_unknown(
     app: TestApp, clock: Clock, alice: Browser, charlie: Browser, end: str
 ) -> None:
     await charlie.log_in(email="alice@example.com")  # This client knew the password at that time.
@@ -546,9 +546,9 @@ async def test_an_invalid_email_costs_no_query_and_no_token(
 ) -> None:
     before = app.statements
     for _ in range(40):
-        await look_up(anonymous, "no address")
-        await anonymous.post("/login", {"email": "no address", "password": WRONG})
-        await anonymous.post("/signup", {"name": "C", "email": "no address", "password": WRONG})
+        await look_up(anonymous, "no email")
+        await anonymous.post("/login", {"email": "no email", "password": WRONG})
+        await anonymous.post("/signup", {"name": "C", "email": "no email", "password": WRONG})
     assert (app.statements, await app.count("buckets")) == (before, 0)
 
 

@@ -134,7 +134,7 @@ def forgeries(token: str) -> dict[str, str]:
     header, claims = header_of(token), claims_of(token)
     first, second, signature = token.split(".")
     rsa, own_key = RSAKey.generate_key(2048, {"kid": header["kid"]}), OctKey.import_key(SECRET)
-    attacker_key = OctKey.import_key("a secret of mine, of which nobody else knows")
+    attacker_key = OctKey.import_key("a secret that only the attacker has: 4tQ8z")
     admin, later = {**claims, "role": "admin"}, {**claims, "exp": claims["exp"] + DAY}
     without_exp = {name: value for name, value in claims.items() if name != "exp"}
     general = jws.serialize_json(
@@ -152,7 +152,7 @@ def forgeries(token: str) -> dict[str, str]:
         "two signatures, as they are": json.dumps(general, separators=(",", ":")).replace(
             ",", "%2C"
         ),
-        "another key": signed(header, claims, "a secret of mine, of which nobody else knows"),
+        "another key": signed(header, claims, "a secret that only the attacker has: 4tQ8z"),
         "an empty key": signed(header, claims, ""),
         "another key's name": signed({**header, "kid": "mine"}, claims),
         "no key's name": signed({"alg": "HS256"}, claims),
@@ -171,7 +171,7 @@ def forgeries(token: str) -> dict[str, str]:
             claims,
             attacker_key.raw_value.decode(),
         ),
-        "a key elsewhere (jku)": signed(
+        "the URL of a key (jku)": signed(
             {**header, "jku": "https://evil.example/keys"}, claims, "x" * 32
         ),
         "a certificate (x5c)": signed({**header, "x5c": ["MIIB"]}, claims, "x" * 32),
@@ -179,13 +179,13 @@ def forgeries(token: str) -> dict[str, str]:
         "an unknown critical extension": signed(
             {**header, "crit": ["role"], "role": "admin"}, claims
         ),
-        "a raised role": f"{first}.{encoded(admin)}.{signature}",
-        "a stretched expiry": f"{first}.{encoded(later)}.{signature}",
+        "the role of an administrator": f"{first}.{encoded(admin)}.{signature}",
+        "a later expiry": f"{first}.{encoded(later)}.{signature}",
         "no expiry": signed(header, without_exp),
         "expired": signed(header, {**claims, "exp": LOG_IN}),
         "an expiry in words": signed(header, {**claims, "exp": "never"}),
         "an endless expiry": signed(header, {**claims, "exp": float("inf")}),
-        "an expiry that is no number": signed(header, {**claims, "exp": float("nan")}),
+        "an expiry that is not a number": signed(header, {**claims, "exp": float("nan")}),
         "an expiry that is true": signed(header, {**claims, "exp": True}),
         "a log-in in words": signed(header, {**claims, "iat": "now"}),
         "no log-in": signed(
@@ -394,7 +394,7 @@ async def test_secrets_are_not_in_the_database_the_log_or_the_answers(
 ) -> None:
     caplog.set_level("DEBUG")
     answers = [await alice.get(path) for path in ("/dashboard", "/devices", "/nowhere")]
-    await app.change("ALTER TABLE users RENAME TO mislaid")
+    await app.change("ALTER TABLE users RENAME TO renamed_users")
     answers.append(await alice.get("/dashboard"))
     assert answers[-1].status_code == 500
     stored = app.stored()

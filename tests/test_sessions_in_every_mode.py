@@ -263,9 +263,9 @@ async def test_rotating_the_secret_keeps_sessions_while_both_keys_are_listed(
 ) -> None:
     path = tmp_path / "latchkey.db"
     rotated = await make_app(path, SESSION_SECRET=f"{OTHER_SECRET},{SECRET}")
-    same_alice = await rotated.browser("Alice")
-    same_alice.cookie = alice.cookie
-    assert await is_logged_in(same_alice)
+    browser = await rotated.browser("Alice")
+    browser.cookie = alice.cookie
+    assert await is_logged_in(browser)
     bob = await rotated.sign_up_user("Bob")
 
     retired = await make_app(path, SESSION_SECRET=OTHER_SECRET)
@@ -276,7 +276,7 @@ async def test_rotating_the_secret_keeps_sessions_while_both_keys_are_listed(
 
 
 @pytest.mark.parametrize("other", MODES, ids="-".join)
-async def test_a_change_of_mode_raises_no_error_and_revives_no_ended_session(
+async def test_a_change_of_mode_raises_no_error_and_restores_no_session(
     make_app: Callable, tmp_path, app: TestApp, alice: Browser, other: tuple[str, str]
 ) -> None:
     ended = alice.cookie

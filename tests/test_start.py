@@ -137,7 +137,7 @@ def test_a_read_only_database_is_not_reported_as_ready(migrated: Path, tmp_path:
             "the host name nowhere.invalid does not resolve",
         ),
         ("postgresql://me:canary@127.0.0.1:1/x", "the database does not answer: "),
-        ("{server}?sslmode=require", "the server offers no TLS, which DATABASE_URL asks for"),
+        ("{server}?sslmode=require", "the server offers no TLS, which DATABASE_URL requires"),
     ],
 )
 def test_an_unusable_database_server_is_logged_with_its_cause(

@@ -29,8 +29,8 @@ from web.middleware.security_headers import SecurityHeaders
 from web.server.timeout_protocol import MAX_PIPELINED_REQUESTS, LazyFlowControl, ProtocolFactory
 
 MAX_PIECES = 5
-READ_TIMEOUT = 0.5  # seconds for which a client may read nothing
-LARGE = 600_000  # bytes of an answer, which exceed the buffers of both sides
+READ_TIMEOUT = 0.5  # A client may read nothing for this time.
+LARGE = 600_000  # This exceeds the buffers of both sides.
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ async def test_a_burst_of_requests_keeps_its_order_and_yields_to_the_event_loop(
     assert max(later - before for before, later in pairwise(turns)) == 2
 
 
-async def test_the_server_answers_after_clients_hang_up_during_a_burst(port: int) -> None:
+async def test_the_server_answers_after_clients_disconnect_during_a_burst(port: int) -> None:
     for _ in range(6 * MAX_PIECES):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(HEALTH_REQUEST)
@@ -356,7 +356,7 @@ def test_a_client_that_does_not_read_does_not_delay_the_shutdown(
 
 @pytest.mark.alone
 @pytest.mark.reliability("R09")
-def test_a_client_that_pipelines_requests_and_hangs_up_is_not_logged(
+def test_a_client_that_pipelines_and_disconnects_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario() -> None:

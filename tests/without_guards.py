@@ -1,4 +1,4 @@
-"""The route table without its guards."""
+"""Contains a function that removes the guards from the route table."""
 
 from collections.abc import Iterable
 from copy import copy
@@ -9,8 +9,8 @@ from web.router import AppRoute
 
 
 def without_guards(routes: Iterable[BaseRoute]) -> list[AppRoute]:
-    """Copies of the rows that call their endpoints directly."""
-    rows = [copy(row) for row in routes if isinstance(row, AppRoute)]
-    for row in rows:
-        row.app = row._respond
-    return rows
+    """Returns copies of the routes that call their endpoints directly."""
+    unguarded = [copy(route) for route in routes if isinstance(route, AppRoute)]
+    for route in unguarded:
+        route.app = route._respond
+    return unguarded

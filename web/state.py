@@ -37,7 +37,7 @@ class AppState:
     templates: Templates
     layouts: Layouts
     cached_pages: dict[tuple[object, ...], bytes] = field(default_factory=dict)
-    draining: bool = False  # whether a signal to stop has arrived
+    draining: bool = False  # True after a signal to stop.
     log_suppression: LogSuppression = field(default_factory=LogSuppression)
 
 
@@ -45,7 +45,7 @@ class RequestState(TypedDict, total=False):
     """The results that one request keeps for its later steps, as `scope["state"]`."""
 
     request_id: str
-    status: int  # present once the response has started
+    status: int  # Present after the response has started.
     fields: Mapping[str, str] | None
     claims: Claims | None
     viewer: Viewer

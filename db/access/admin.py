@@ -1,4 +1,6 @@
-"""The user administration: search for users, and change their roles, teams, status and sessions."""
+"""The user administration: searches users, changes roles and teams, disables accounts, ends
+sessions.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,7 +56,7 @@ class UserPage:
     pages: int
 
 
-def _picked() -> Select[UserSummary]:
+def _select_summaries() -> Select[UserSummary]:
     live = (
         select(func.count())
         .select_from(sessions)
@@ -73,7 +75,7 @@ def _picked() -> Select[UserSummary]:
 
 def _search() -> Select[UserSummary]:
     return (
-        _picked()
+        _select_summaries()
         .where(matches(bindparam("pattern")))
         .limit(bindparam("limit"))
         .offset(bindparam("offset"))
@@ -86,7 +88,7 @@ SEARCHES: Final[Mapping[str, Statement[UserSummary]]] = {
     "email": Statement(_search().order_by(users.c.email)),
     "login": Statement(_search().order_by(users.c.last_login_at.desc().nulls_last(), users.c.id)),
 }
-USER = Statement(_picked().where(users.c.id == bindparam("user_id")))
+USER = Statement(_select_summaries().where(users.c.id == bindparam("user_id")))
 COUNT_MATCHES = Statement(
     select(func.count()).select_from(users).where(matches(bindparam("pattern")))
 )

@@ -141,7 +141,9 @@ async def get_own_profile(viewer: Viewer) -> OwnProfile:
 
 
 def renewal_start(viewer: Viewer) -> datetime | None:
-    """Returns when a visit first renews the session; None if no full week is left to add."""
+    """Returns the time after which a request renews the session; None if no renewal for a full
+    week is left.
+    """
     start = viewer.expires_at - HALF_LIFE
     last_renewal = viewer.logged_in_at + MAX_SESSION_LIFETIME - SESSION_LIFETIME
     return start if start <= last_renewal else None

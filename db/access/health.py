@@ -21,7 +21,7 @@ class _RollBack(Exception):
 
 # A statement without a table would not access SQLite's file.
 SELECT_ANY_USER = Statement(select(users.c.id).limit(1))
-LOGIN_LOCKS = (  # takes a log-in's locks in the same order, and changes no row
+LOGIN_LOCKS = (  # These statements take the locks of a log-in in the same order and change no row.
     Statement(update(users).where(users.c.id == "").values(last_login_at=users.c.last_login_at)),
     Statement(delete(sessions).where(sessions.c.id == "")),
     Statement(select(audit_head.c.number).with_for_update()),

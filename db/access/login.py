@@ -11,10 +11,15 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, case, update
 
+from db import accounts
 from db.audit import log as audit_log
 from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Bound, Statement
+from db.errors import LinkInvalid
+from db.mail.notices import client_facts
+from db.mail.outbox import post
+from db.mail.tokens import find_token
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import find_largest_network, per_client
 from db.rate_limits.limits import (
@@ -39,6 +44,7 @@ from db.viewer import ClientInfo, Role
 class _Credentials:
     id: str
     disabled: bool
+    verified: bool
     sessions_ended_at: datetime | None
     password_hash: Secret[str] = field(repr=False)
 
@@ -62,9 +68,12 @@ class _RolledBack(Exception):
 
 
 CREDENTIALS = Statement(
-    pick(_Credentials, users, disabled=users.c.disabled_at.is_not(None)).where(
-        users.c.email == bindparam("email")
-    )
+    pick(
+        _Credentials,
+        users,
+        disabled=users.c.disabled_at.is_not(None),
+        verified=users.c.verified_at.is_not(None),
+    ).where(users.c.email == bindparam("email"))
 )
 _now = bindparam("now", type_=Instant)
 RECORD_LOGIN = Statement(
@@ -86,13 +95,21 @@ MAX_VERIFY_ATTEMPTS: Final = 2
 
 
 async def log_in(
-    store: Store, *, email: str, password: Secret[str], client: ClientInfo
+    store: Store,
+    *,
+    email: str,
+    password: Secret[str],
+    client: ClientInfo,
+    verify_token: Secret[str] | None = None,
 ) -> NewSession | None:
     """Returns a new session; None if the email is unknown, the password is wrong or the account is
     disabled.
 
     Computes one hash in each of these cases. If another request replaces the stored hash in the
-    meantime, verifies once more. Raises RateLimited and Unavailable.
+    meantime, verifies once more. `verify_token` comes from the browser's link cookie, and confirms
+    the email. If the program requires confirmed emails, an unconfirmed one needs it; without it,
+    the right password gets the answer to a wrong one, which would otherwise show whose email it is.
+    Raises RateLimited and Unavailable.
     """
     credentials = await store.one(CREDENTIALS(email=email))
     known_browser = _find_known_browser(store, client, credentials)
@@ -109,19 +126,42 @@ async def log_in(
     )
     async with limiter.refund_if_overloaded(store, *charges.guesses):
         for _ in range(MAX_VERIFY_ATTEMPTS):
-            fits = await store.passwords.verify(
+            is_correct = await store.passwords.verify(
                 credentials and credentials.password_hash, password, user_id=user_id
             )
-            if not fits or credentials is None or credentials.disabled:
+            if not is_correct or credentials is None or credentials.disabled:
                 break
-            hash_to_keep = await _renewed_hash(store, credentials, password)
-            async with store.transaction():
-                role = await store.value(_record_login(store, credentials, hash_to_keep))
-                if role is not None:
-                    return await _start_session(store, credentials, role, client, charges)
+            verifies = await _is_token_of(store, credentials, verify_token)
+            if not (credentials.verified or verifies) and store.outbox.requires_verification:
+                break
+            hash_to_keep = await _renew_hash(store, credentials, password)
+            with suppress(LinkInvalid):
+                async with store.transaction():
+                    role = await store.value(_record_login(store, credentials, hash_to_keep))
+                    if role is not None:
+                        if verifies and verify_token is not None:
+                            await accounts.confirm_email(store, credentials.id, verify_token)
+                        if credentials.verified and known_browser is None:
+                            await _post_new_device(store, credentials.id, email, client)
+                        return await _start_session(store, credentials, role, client, charges)
             credentials = await store.one(CREDENTIALS(email=email))
     await _record_failure(store, credentials, email, client)
     return None
+
+
+async def _is_token_of(store: Store, credentials: _Credentials, token: Secret[str] | None) -> bool:
+    """Returns whether the token confirms the email of this account."""
+    if token is None or credentials.verified:
+        return False
+    with suppress(LinkInvalid):
+        return (await find_token(store, "verify", token)).user_id == credentials.id
+    return False
+
+
+async def _post_new_device(store: Store, user_id: str, email: str, client: ClientInfo) -> None:
+    """Tells the user about a log-in at a browser that has not logged in to the account before."""
+    facts = client_facts(store, client)
+    await post(store, "new-device", user_id=user_id, recipient=email, facts=facts)
 
 
 def _find_known_browser(
@@ -132,7 +172,11 @@ def _find_known_browser(
     Decodes the cookie even if there is no account, so that the time does not depend on it.
     """
     browser = read_device_cookie(store, client.device_cookie)
-    if credentials and browser and browser.knows(credentials.id, credentials.sessions_ended_at):
+    if (
+        credentials
+        and browser
+        and browser.has_logged_in_to(credentials.id, credentials.sessions_ended_at)
+    ):
         return browser.id
     return None
 
@@ -190,7 +234,7 @@ async def _record_failure(
     """
     actor, target_id = anonymous_actor(client), credentials.id if credentials else None
     async with store.transaction():
-        is_below_flood = await limiter.take_token_or_record(store, actor, LOGIN_ALL, "everybody")
+        is_below_flood = await limiter.take_token_or_record(store, actor, LOGIN_ALL, "all clients")
         is_below_flood = is_below_flood and await limiter.take_token_or_record(
             store, actor, LOGIN_UNKNOWN, find_largest_network(client.ip_address)
         )
@@ -220,7 +264,7 @@ def _record_login(store: Store, credentials: _Credentials, hash_to_keep: Secret[
     )
 
 
-async def _renewed_hash(
+async def _renew_hash(
     store: Store, credentials: _Credentials, password: Secret[str]
 ) -> Secret[str]:
     """Returns the stored hash, or a new hash if the stored one has outdated parameters."""

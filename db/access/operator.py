@@ -10,6 +10,7 @@ from db.audit.log import OPERATOR
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import NotFound
+from db.mail.notices import end_links_after_password_change, post_password_notice
 from db.store import pick
 from db.tables import users
 from db.viewer import Operator, Role
@@ -41,7 +42,9 @@ async def create_user(
     store = operator.store
     password_hash = await store.passwords.hash(password)
     async with store.transaction():
-        user_id = await accounts.insert_user(store, name, email, password_hash, role=role)
+        user_id = await accounts.insert_user(
+            store, name, email, password_hash, role=role, verified=True
+        )
         if user_id is None:
             target_id = await accounts.find_user_id(store, email)
             await audit_log.record(
@@ -71,6 +74,10 @@ async def set_user_password(operator: Operator, email: str, password: Secret[str
     )
     async with accounts.change_user(operator, "password.set", user_id) as detail:
         detail["ended"] = ended = await accounts.set_password_hash(store, user_id, password_hash)
+        await end_links_after_password_change(store, user_id)
+        user = await accounts.find_recipient(store, email)
+        if user is not None and user.verified:
+            await post_password_notice(store, user_id, email, by="the operator")
     return ended
 
 

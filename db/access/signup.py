@@ -9,6 +9,9 @@ from db.audit import log as audit_log
 from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.errors import AccountNotCreated, AppError, RateLimited
+from db.mail.notices import post_verification
+from db.mail.outbox import post, until
+from db.mail.tokens import LOCK_USER
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import find_networks, per_client
 from db.rate_limits.limits import (
@@ -26,8 +29,9 @@ from db.viewer import ClientInfo
 
 
 async def is_email_taken(store: Store, email: str, client: ClientInfo) -> bool | None:
-    """Returns whether an account has the email, as a hint while the user types; only the UNIQUE
-    index decides.
+    """Returns whether an account has the email, as a hint while the user types.
+
+    Only the UNIQUE index prevents a second account.
 
     Returns None if the client has looked up too many emails.
     """
@@ -36,7 +40,7 @@ async def is_email_taken(store: Store, email: str, client: ClientInfo) -> bool |
             store,
             anonymous_actor(client),
             *_look_up_charges(email, client),
-            (EMAIL_ALL, "everybody"),
+            (EMAIL_ALL, "all clients"),
         )
     except RateLimited:
         return None
@@ -54,10 +58,11 @@ async def sign_up(
     nothing is stored.
     """
     password_hash = await _hash(store, email, password, client)
-    async with _creating(store):
+    async with _begin_creation(store):
         user_id = await accounts.insert_user(store, name, email, password_hash, logs_in=True)
         if user_id is not None:
             session = await start_session(store, user_id, "user", client)
+            await post_verification(store, user_id, email, is_first=True)
             await audit_log.record(store, "signup", user_actor(user_id, client, session.id))
             return session
     return await _log_in(store, email, password, client)
@@ -66,18 +71,37 @@ async def sign_up(
 async def sign_up_privately(
     store: Store, *, name: str, email: str, password: Secret[str], client: ClientInfo
 ) -> None:
-    """Creates an account if none has the email; the client cannot see the difference.
+    """Creates an account if none has the email, and does not reveal whether it did.
 
     If an account has the email, its user sees an entry in the audit log. Both cases do the same
     work: one hash, and one transaction with as many writes. Raises the errors of `sign_up`.
     """
     password_hash = await _hash(store, email, password, client)
-    async with _creating(store):
+    async with _begin_creation(store):
         user_id = await accounts.insert_user(store, name, email, password_hash)
         if user_id is None:
-            await _record_failure(store, email, client)
+            await _record_failure(store, await _tell_user(store, email), client)
         else:
+            await post_verification(store, user_id, email, is_first=True)
             await audit_log.record(store, "signup", user_actor(user_id, client))
+
+
+async def _tell_user(store: Store, email: str) -> str | None:
+    """Sends the user of a taken email a mail about the sign-up, and returns the user's id."""
+    user = await accounts.find_recipient(store, email)
+    if user is None:
+        return None
+    if store.outbox.is_enabled and not user.disabled:
+        await store.value(LOCK_USER(user_id=user.id))
+        await post(
+            store,
+            "exists",
+            user_id=user.id,
+            recipient=email,
+            verified=user.verified,
+            facts={"until": until(store, "reset")},
+        )
+    return user.id
 
 
 async def _log_in(
@@ -92,8 +116,8 @@ async def _log_in(
         session = await log_in(store, email=email, password=password, client=client)
         if session is not None:
             return session
-    async with _creating(store):
-        await _record_failure(store, email, client)
+    async with _begin_creation(store):
+        await _record_failure(store, await accounts.find_user_id(store, email), client)
     return None
 
 
@@ -138,15 +162,14 @@ def _look_up_charges(email: str, client: ClientInfo) -> tuple[limiter.Charge, ..
     )
 
 
-async def _record_failure(store: Store, email: str, client: ClientInfo) -> None:
-    target_id = await accounts.find_user_id(store, email)
+async def _record_failure(store: Store, target_id: str | None, client: ClientInfo) -> None:
     await audit_log.record(
         store, "signup", anonymous_actor(client), target_id=target_id, outcome="refused"
     )
 
 
 @asynccontextmanager
-async def _creating(store: Store) -> AsyncIterator[None]:
+async def _begin_creation(store: Store) -> AsyncIterator[None]:
     """Opens a transaction.
 
     Rolls back and raises AccountNotCreated on any exception that is not an AppError.

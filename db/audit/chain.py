@@ -119,7 +119,7 @@ async def find_head_problem(store: Store) -> str:
     if it was.
     """
     head = await store.one(SELECT_HEAD())
-    if head and head.number and not store.audit_keys.knows(head.kid):
+    if head and head.number and not store.audit_keys.has_key(head.kid):
         return (
             "the audit log was written with another SESSION_SECRET: set the service's "
             "secret, or append the retired one"
@@ -199,14 +199,14 @@ async def _verify_entries(
             if problem := _problem(store, entry, last) or _known_head_problem(entry, heads):
                 break
             last = ChainPosition(entry.number, entry.mac)
-    problem = problem or _cut_problem(last, checkpoint, heads) or _head_problem(store, head)
+    problem = problem or _truncation_problem(last, checkpoint, heads) or _head_problem(store, head)
     return Verdict(last.number - start.number, last, problem)
 
 
 async def _read(store: Store, after: int, batch_size: int) -> list[Entry]:
     """Returns the next entries, up to the first that cannot be read.
 
-    Returns that one as its number with an invalid MAC.
+    Represents that entry by UNREADABLE_ENTRY with its number, whose MAC is invalid.
     """
     try:
         return await store.all(ENTRIES_AFTER(after=after, batch_size=batch_size))
@@ -247,11 +247,11 @@ def _end_problem(
 ) -> str:
     """Returns why this end is invalid, or an empty string.
 
-    With `retired`, an unknown key is no problem.
+    With `retired`, an unknown key is accepted.
     """
     if end is None:
         return ""
-    if not store.audit_keys.knows(end.kid):
+    if not store.audit_keys.has_key(end.kid):
         return "" if retired else f"the {which}, entry {end.number}, {RETIRED_KEY}"
     if _has_valid_mac(store, end.kid, end_mac_input(which, end.number, end.entry_mac), end.mac):
         return ""
@@ -261,11 +261,11 @@ def _end_problem(
 def _problem(store: Store, entry: Entry, before: ChainPosition, retired: bool = False) -> str:
     """Returns why this entry is not the successor of `before`, or an empty string.
 
-    With `retired`, an unknown key is no problem.
+    With `retired`, an unknown key is accepted.
     """
     if entry.number != before.number + 1:
         return f"entry {before.number + 1} is missing"
-    if not store.audit_keys.knows(entry.kid):
+    if not store.audit_keys.has_key(entry.kid):
         return "" if retired else f"entry {entry.number} {RETIRED_KEY}"
     try:
         text = entry_mac_input(entry, before.mac)
@@ -286,7 +286,7 @@ def _known_head_problem(entry: Entry, heads: list[ChainPosition]) -> str:
     return f"entry {entry.number} does not match the head"
 
 
-def _cut_problem(
+def _truncation_problem(
     last: ChainPosition, checkpoint: ChainEnd | None, heads: list[ChainPosition]
 ) -> str:
     """Returns a problem if entries are missing after the last one.

@@ -31,21 +31,21 @@ class Excess:
 
 
 async def take_entry_token(
-    store: Store, event: str, what: str, subject: str, ip_address: str
+    store: Store, event: str, entry_type: str, subject: str, ip_address: str
 ) -> Excess | None:
     """Takes a token for an entry and returns None, or returns the Excess if no token is available.
 
-    Entries count by `what` and the account `subject`. Entries about log-ins and guesses count by
-    account and network. An attacker therefore cannot use up the budget of an account before acting
-    from another network. All other entries count for the client too. Must run inside the
+    Entries count by `entry_type` and the account `subject`. Entries about log-ins and guesses count
+    by account and network. An attacker therefore cannot use up the budget of an account before
+    acting from another network. All other entries count for the client too. Must run inside the
     transaction of the entry.
     """
     if store.limiter.mode == "off":
         return None
     network = find_largest_network(ip_address)
     if event in PER_NETWORK_EVENTS:
-        return await _take(store, ENTRIES, f"{what} {subject} {network}")
-    excess = await _take(store, ENTRIES, f"{what} {subject or network}")
+        return await _take(store, ENTRIES, f"{entry_type} {subject} {network}")
+    excess = await _take(store, ENTRIES, f"{entry_type} {subject or network}")
     if excess is None:
         return await _take(store, ENTRIES_CLIENT, network)
     if excess.is_logged:

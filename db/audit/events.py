@@ -12,6 +12,11 @@ Event = Literal[
     "signup",
     "password.change",
     "password.set",
+    "password.ask",
+    "password.reset",
+    "email.verify",
+    "email.ask",
+    "email.change",
     "profile.change",
     "session.end",
     "session.end-others",
@@ -22,6 +27,8 @@ Event = Literal[
     "account.create",
     "account.disable",
     "account.enable",
+    "account.lock",
+    "account.expire",
     "admin",
     "limit.reached",
     "entries.left-out",
@@ -58,6 +65,28 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     ),
     "password.set": EventTexts(
         "Set password", done="set a new password for {whom}", note="{sessions} ended"
+    ),
+    "password.ask": EventTexts(
+        "Ask for a password reset", done="asked for a link to choose a new password for {whom}"
+    ),
+    "password.reset": EventTexts(
+        "Reset password",
+        own="chose a new password with a link from a mail",
+        note="{sessions} ended",
+    ),
+    "email.verify": EventTexts(
+        "Confirm email", own="confirmed your email", done="confirmed {whose} email"
+    ),
+    "email.ask": EventTexts(
+        "Ask for a new email",
+        own="asked to change your email to {email}",
+        own_refused="tried to change your email, but the current password was wrong",
+        note="{email}",
+    ),
+    "email.change": EventTexts(
+        "Change email",
+        own="changed your email from {from} to {to}",
+        note="{from} to {to}",
     ),
     "profile.change": EventTexts(
         "Change profile", own="changed your profile: {fields}", note="{fields}"
@@ -109,6 +138,12 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     "account.enable": EventTexts(
         "Enable account", done="enabled {whose} account", own="enabled your own account"
     ),
+    "account.lock": EventTexts(
+        "Lock account",
+        own="locked your account with a link from a mail",
+        note="{sessions} ended",
+    ),
+    "account.expire": EventTexts("Delete unconfirmed account", done="deleted {whose} account"),
     "admin": EventTexts(
         "Administrators' page", own_refused="tried to open a page for administrators"
     ),
@@ -132,6 +167,9 @@ LIMITED_ACTIONS: Final = {
     "password-guess": "tried to change your password",
     "user-hashes": "tried to change your password",
     "session-revokes": "tried to log out your devices",
+    "email-change": "tried to change your email",
+    "verify-minutes": "asked for another mail",
+    "verify-hours": "asked for another mail",
     "admin-change": "made changes in People",
     "admin-day": "made changes in People",
 }
@@ -150,6 +188,11 @@ LIMIT_LABELS: Final = {
     "email-minute": "email checks in a minute",
     "email-hour": "email checks in an hour",
     "email-all": "email checks by all clients",
+    "forgot": "password resets asked for by one client",
+    "link-posts": "links from mails used by one client",
+    "verify-minutes": "mails to confirm an email",
+    "verify-hours": "mails to confirm an email in six hours",
+    "email-change": "changes of email",
     "profile-change": "profile changes",
     "password-change": "password changes",
     "password-guess": "current passwords in one session",

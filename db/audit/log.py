@@ -27,7 +27,8 @@ logger = logging.getLogger("latchkey")
 
 ActorType = Literal["user", "anonymous", "operator", "system"]
 Outcome = Literal["done", "refused"]
-# What earlier versions wrote. The MAC of an entry covers its actor type, so old rows keep theirs.
+# Maps the actor types of earlier versions to current ones. The MAC of an entry covers its actor
+# type, so the value in an old row must not be changed.
 FORMER_ACTOR_TYPES: Final[Mapping[str, ActorType]] = {
     "member": "user",
     "stranger": "anonymous",
@@ -37,7 +38,7 @@ FORMER_ACTOR_TYPES: Final[Mapping[str, ActorType]] = {
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who caused an entry, and from where.
+    """The caller that an entry names: its type, its ids and its client.
 
     `user_id` and `session_id` belong to a user whose session or password was verified.
     """
@@ -126,9 +127,13 @@ async def record(
     ):
         await _append(store, event, actor, detail, target_id, outcome)
         return
-    what = f"{event} {outcome} {(detail or {}).get('limit', '')}"
+    entry_type = f"{event} {outcome} {(detail or {}).get('limit', '')}"
     excess = await entry_budget.take_entry_token(
-        store, event, what, budget_subject or target_id or actor.user_id or "", actor.ip_address
+        store,
+        event,
+        entry_type,
+        budget_subject or target_id or actor.user_id or "",
+        actor.ip_address,
     )
     if excess is None:
         await _append(store, event, actor, detail, target_id, outcome)
@@ -220,10 +225,10 @@ def end_mac_input(end: Literal["anchor", "head"], number: int, mac: str) -> byte
     return json.dumps([end, number, mac]).encode()
 
 
-def _exact(moment: datetime) -> str:
+def _format_exactly(moment: datetime) -> str:
     """Formats a datetime to the microsecond, the precision of both databases."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 ALL_BUT_MAC: Final = attrgetter(*(field.name for field in fields(Entry) if field.name != "mac"))
-encode_exactly: Final = JSONEncoder(default=_exact).encode
+encode_exactly: Final = JSONEncoder(default=_format_exactly).encode

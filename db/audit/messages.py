@@ -36,8 +36,8 @@ ACTOR_NAMES: Final = {
     "operator": "The operator",
 }
 ROLE_NAMES: Final = {"user": "user", "admin": "administrator"}
-FIELDS: Final = {"slug": "profile URL"}  # the fields whose label differs from their name
-USER_TEXTS: Final = ("name", "from", "to", "device")  # placeholders for text that users have chosen
+FIELDS: Final = {"slug": "profile URL"}  # The labels of these fields differ from their names.
+USER_TEXTS: Final = ("name", "from", "to", "device")  # Users choose the text of these placeholders.
 
 
 class Part(NamedTuple):
@@ -53,10 +53,10 @@ class Part(NamedTuple):
 def read_detail(detail: str) -> Mapping[str, Any]:
     """Returns the detail of an entry; an empty mapping if the entry is damaged."""
     try:
-        said = json.loads(detail or "{}")
+        values = json.loads(detail or "{}")
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def describe_for_user(
@@ -104,29 +104,29 @@ def _values(detail: Mapping[str, Any]) -> dict[str, str]:
 
     A damaged entry may lack any of them, so each has a default.
     """
-    said = {name: str(value) for name, value in detail.items()}
-    limit = FORMER_LIMIT_NAMES.get(said.get("limit", ""), said.get("limit", ""))
+    values = {name: str(value) for name, value in detail.items()}
+    limit = FORMER_LIMIT_NAMES.get(values.get("limit", ""), values.get("limit", ""))
     times, ended = (
-        int(said[name]) if said.get(name, "").isdecimal() else 0 for name in ("times", "ended")
+        int(values[name]) if values.get(name, "").isdecimal() else 0 for name in ("times", "ended")
     )
     was, now = (
         ROLE_NAMES.get(role, "?")
-        for role in (said.get("from", ""), said.get("role") or said.get("to", ""))
+        for role in (values.get("from", ""), values.get("role") or values.get("to", ""))
     )
     return {
-        **said,
-        "from": said.get("from") or "?",
-        "to": said.get("to") or "?",
+        **values,
+        "from": values.get("from") or "?",
+        "to": values.get("to") or "?",
         "was": was,
         "is": now,
         "role": f"{'an' if now == 'administrator' else 'a'} {now}",
-        "device": known_description(said.get("device", "")),
-        "fields": ", ".join(FIELDS.get(field, field) for field in said.get("fields", "").split()),
+        "device": known_description(values.get("device", "")),
+        "fields": ", ".join(FIELDS.get(field, field) for field in values.get("fields", "").split()),
         "acted": LIMITED_ACTIONS.get(limit, "tried this"),
         "limit": LIMIT_LABELS.get(limit, limit),
         "often": f"{times:,} times too many" if times > 1 else "too many times",
         "often_more": f"{times:,} times more" if times > 1 else "once more",
-        "what": EVENT_TEXTS[said["event"]].label if said.get("event") in EVENT_TEXTS else "?",
+        "what": EVENT_TEXTS[values["event"]].label if values.get("event") in EVENT_TEXTS else "?",
         "times": f"{times:,} times" if times > 1 else "once",
         "sessions": f"{ended:,} {'session' if ended == 1 else 'sessions'}",
     }

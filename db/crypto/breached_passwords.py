@@ -16,8 +16,9 @@ from db.errors import BreachedPassword
 
 logger = logging.getLogger("latchkey")
 
-TIMEOUT_SECONDS: Final = 1.5  # for the whole request, since the user waits for it
-MAX_RESPONSE_BYTES: Final = 256 * 1024  # about five times the longest response
+# This is the limit for the whole request, since the user waits for it.
+TIMEOUT_SECONDS: Final = 1.5
+MAX_RESPONSE_BYTES: Final = 256 * 1024  # The longest response has about a fifth of this.
 WARNING_INTERVAL_SECONDS: Final = 60.0  # seconds
 
 
@@ -36,7 +37,7 @@ class BreachedPasswords:
         self._warned_at = -WARNING_INTERVAL_SECONDS
 
     async def require_not_breached(self, password: Secret[str]) -> None:
-        """Raises BreachedPassword if the service knows the password.
+        """Raises BreachedPassword if the password is in a known data breach.
 
         Does nothing if the service does not respond. Sends five of the forty hexadecimal digits of
         the password's SHA-1, which about a thousand known passwords share (k-anonymity:
@@ -64,15 +65,17 @@ class BreachedPasswords:
         """
         if time.monotonic() - self._warned_at >= WARNING_INTERVAL_SECONDS:
             self._warned_at = time.monotonic()
-            why = error if isinstance(error, _ServiceError) else type(error).__name__
-            logger.warning("PWNED_PASSWORDS: no answer, so new passwords are not checked: %s", why)
+            reason = error if isinstance(error, _ServiceError) else type(error).__name__
+            logger.warning(
+                "PWNED_PASSWORDS: no answer, so new passwords are not checked: %s", reason
+            )
 
 
 def _matches(line: str, suffix: str) -> bool:
     """Returns whether a line matches the suffix of the hash.
 
     A line is `SUFFIX:COUNT`; a count of 0 is padding, which hides the true length of the response
-    on the wire.
+    on the network.
     """
     found, _, count = line.strip().partition(":")
     return found.upper() == suffix and count.strip("0").isdecimal()

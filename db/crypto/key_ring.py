@@ -22,7 +22,7 @@ from db.crypto.secret import Secret
 SIGNED: Final = {"alg": "HS256"}
 ENCRYPTED: Final = {"alg": "dir", "enc": "A256GCM"}
 MAX_TOKEN_CHARS: Final = 4096  # Browsers store no longer cookie.
-MAX_CACHED_TOKENS: Final = 10_000  # tokens whose signature was verified
+MAX_CACHED_TOKENS: Final = 10_000  # These are tokens whose signature was verified.
 
 
 class KeyRing:
@@ -108,8 +108,8 @@ class _Claims(JWTClaimsRegistry):
 
 
 def _require_date(value: object) -> None:
-    """Raises ValueError if the value is no NumericDate, which may have fractions (RFC 7519, section
-    2).
+    """Raises ValueError if the value is not a NumericDate, which may have fractions (RFC 7519,
+    section 2).
 
     A bool is rejected.
     """

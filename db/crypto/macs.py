@@ -31,7 +31,12 @@ class MacKeys:
         """Returns the MAC of the data under the first key, as 64 hex characters."""
         return hmac.digest(self._keys[self.kid], data, "sha256").hex()
 
-    def knows(self, kid: str) -> bool:
+    def digest(self, kid: str, data: bytes) -> bytes | None:
+        """Returns the MAC of the data as 32 bytes; None if there is no key with this `kid`."""
+        key = self._keys.get(kid)
+        return None if key is None else hmac.digest(key, data, "sha256")
+
+    def has_key(self, kid: str) -> bool:
         return kid in self._keys
 
     def verify(self, kid: str, data: bytes, mac: str) -> bool:

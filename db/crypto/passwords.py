@@ -21,12 +21,14 @@ from db.errors import Unavailable
 
 T = TypeVar("T")
 
-MAX_WAIT_SECONDS: Final = 2.0  # in the queue; a request that would wait longer is rejected at once
-NICENESS: Final = 10  # of the hashing threads, so that a flood of log-ins does not slow pages down
-INITIAL_HASH_SECONDS: Final = 0.025  # the assumed duration of a hash until one was measured
+MAX_WAIT_SECONDS: Final = 2.0  # A request that would wait longer in the queue is rejected at once.
+# Hashing threads have this niceness, so that a flood of log-ins does not slow pages down.
+NICENESS: Final = 10
+INITIAL_HASH_SECONDS: Final = 0.025  # This duration of a hash is assumed until one was measured.
 # Further hashes of the account wait in the common queue.
 MAX_QUEUED_PER_USER: Final = 2
-SAMPLE_COUNT: Final = 15  # the median of these hashes estimates the next one
+LOCKED_HASH: Final = "!"  # Stored instead of a hash; matches no password.
+SAMPLE_COUNT: Final = 15  # The median of the last hashes estimates the next one.
 
 
 class Passwords:
@@ -55,7 +57,7 @@ class Passwords:
         self._pool = ThreadPoolExecutor(self._threads, "argon2", initializer=_lower_priority)
         self._max_wait = max_wait
         self._user_queue: deque[asyncio.Future[None]] = deque()
-        # by account, in the queue of logged-in users
+        # The counts of the queue of logged-in users, by account.
         self._queued_by_user: Counter[str] = Counter()
         self._common_queue: deque[asyncio.Future[None]] = deque()
         self._running = 0
@@ -74,10 +76,11 @@ class Passwords:
     ) -> bool:
         """Returns whether the password matches the stored hash.
 
-        With None, does the same work on a dummy hash and returns False.
+        With None or LOCKED_HASH, does the same work on a dummy hash and returns False.
         """
-        fits = await self._run(lambda: self._verify(stored or self._dummy, password), user_id)
-        return fits and stored is not None
+        usable = stored if stored and stored.reveal() != LOCKED_HASH else None
+        is_correct = await self._run(lambda: self._verify(usable or self._dummy, password), user_id)
+        return is_correct and usable is not None
 
     def is_outdated(self, stored: Secret[str]) -> bool:
         """Returns whether the hash has other parameters than a new one would have."""

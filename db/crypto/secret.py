@@ -1,4 +1,4 @@
-"""A wrapper that lets code use a value but not show it."""
+"""A wrapper for values that must not be displayed, logged, stored or copied."""
 
 from typing import Generic, NoReturn, TypeVar
 
@@ -23,7 +23,7 @@ class Secret(Generic[T]):
         return self._value
 
     def _refuse(self, *_: object) -> NoReturn:
-        raise TypeError("a secret is not for showing")
+        raise TypeError("a Secret cannot be displayed, stored or copied")
 
     __str__ = __repr__ = __format__ = __html__ = __json__ = __bytes__ = _refuse
     __reduce__ = __reduce_ex__ = __getstate__ = __copy__ = __deepcopy__ = __setattr__ = _refuse

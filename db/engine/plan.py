@@ -17,7 +17,7 @@ from sqlalchemy.sql.visitors import iterate
 from db.engine.record import Record, record_class
 
 Process = Callable[[Any], Any]
-Call = tuple[str, Sequence[Any]]  # the SQL text and its arguments in order
+Call = tuple[str, Sequence[Any]]  # A call has the SQL text and its arguments in order.
 
 READ_STATEMENT = re.compile(r"\s*(SELECT|VALUES)\b", re.IGNORECASE)
 INSERT_STATEMENT = re.compile(r"\s*(INSERT|REPLACE)\b", re.IGNORECASE)
@@ -83,7 +83,8 @@ class Plan:
         """
         if not self._names.issuperset(values):
             raise TypeError(
-                f"no such bind: {sorted(values.keys() - self._names)}, only {sorted(self._names)}"
+                f"unknown bind: {sorted(values.keys() - self._names)}, "
+                f"expected {sorted(self._names)}"
             )
         if self._expands:
             return self._expand(

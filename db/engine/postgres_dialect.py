@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import (
     PGDialect_asyncpg,
 )
 
-NUMERIC_OID = 1700  # the oid of the column's type, which SQLAlchemy would read from a cursor
+NUMERIC_OID = 1700  # SQLAlchemy would read the oid of the column type from a cursor.
 
 
 class Numeric(AsyncpgNumeric):

@@ -16,8 +16,8 @@ from db.errors import Unavailable
 
 R = TypeVar("R")
 
-POOL_OPTIONS: Final = ("min_size", "max_size", "ssl")  # the URL options of `databases`
-CONNECT_TIMEOUT_SECONDS: Final = 10.0  # includes name resolution and TLS
+POOL_OPTIONS: Final = ("min_size", "max_size", "ssl")  # These are the URL options of `databases`.
+CONNECT_TIMEOUT_SECONDS: Final = 10.0  # This includes name resolution and TLS.
 
 
 class Pool:

@@ -41,7 +41,7 @@ class SQLiteBackend(DatabaseBackend):
         self._path = DatabaseURL(database_url).database
         if self._path in ("", ":memory:"):
             raise ValueError(
-                "SQLite needs a file here: each connection would have a :memory: of its own"
+                "an SQLite database must be a file: each connection would have another :memory:"
             )
         self._readers, self._busy_timeout = readers, busy_timeout
         self._wait, self.deadline = wait, deadline
@@ -140,7 +140,7 @@ class SQLiteConnection(ConnectionBackend):
 
     @property
     def raw_connection(self) -> NoReturn:
-        raise NotImplementedError("no connection is one's own: each belongs to its thread")
+        raise NotImplementedError("the driver's connection cannot be used outside of its thread")
 
 
 class SQLiteTransaction(TransactionBackend):

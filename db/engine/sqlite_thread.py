@@ -29,7 +29,7 @@ class Worker:
         self._connection, self._translate = connection, translate
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
-        self._started_at: float | None = None  # the start of the running job
+        self._started_at: float | None = None  # The start of the running job.
         self._pending: list[Job] = []
         self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
 

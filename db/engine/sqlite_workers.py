@@ -16,7 +16,7 @@ from db.errors import Unavailable
 R = TypeVar("R")
 Arguments = TypeVarTuple("Arguments")
 
-PROGRESS_STEPS = 10_000  # instructions of SQLite's virtual machine, about 0.1 ms
+PROGRESS_STEPS = 10_000  # SQLite's virtual machine executes this many instructions in about 0.1 ms.
 
 # These errors of locks, disks and files are temporary. https://www.sqlite.org/rescode.html
 UNAVAILABLE = {

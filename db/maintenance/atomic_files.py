@@ -49,39 +49,39 @@ def temporary_file_beside(target: Path, *, replaces: bool = False) -> Iterator[P
             Path(name + suffix).unlink(missing_ok=True)
 
 
-def fill_draft(draft: Path, source: Path) -> None:
+def copy_to_temporary(temporary: Path, source: Path) -> None:
     """Copies a file into the temporary file.
 
     Raises OSError if a symbolic link has replaced the temporary file. The owner of the directory
     could create such a link, and root would then overwrite the link's target.
     """
-    with source.open("rb") as copied, open(draft, "r+b", opener=_without_links) as filled:
-        shutil.copyfileobj(copied, filled)
+    with source.open("rb") as copied, open(temporary, "r+b", opener=_open_without_links) as copy:
+        shutil.copyfileobj(copied, copy)
 
 
-def publish_file(draft: Path, target: Path) -> None:
-    """Gives a complete file its name, without replacing an existing file.
+def rename_without_replacing(temporary: Path, target: Path) -> None:
+    """Renames a complete file to `target`, without replacing an existing file.
 
     Raises BackupError. Without hard links, an empty file reserves the name first, because a rename
     alone would replace an existing file.
     """
-    sync(draft)
+    sync(temporary)
     try:
         try:
-            os.link(draft, target)
+            os.link(temporary, target)
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
             target.open("xb").close()
-            os.rename(draft, target)
+            os.rename(temporary, target)
     except FileExistsError:
         raise BackupError(f"{target} already exists, and was not overwritten") from None
     sync_folder(target.parent)
 
 
-def replace_file(draft: Path, target: Path) -> None:
+def replace_file(temporary: Path, target: Path) -> None:
     """Renames a complete file to `target` and replaces an existing file."""
-    os.rename(draft, target)
+    os.rename(temporary, target)
     sync_folder(target.parent)
 
 
@@ -122,5 +122,5 @@ def _take_owner(handle: int, target: Path) -> None:
         raise BackupError(problem) from None
 
 
-def _without_links(path: str, flags: int) -> int:
+def _open_without_links(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW)

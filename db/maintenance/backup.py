@@ -1,4 +1,4 @@
-"""Backup and restore of the SQLite file while the service runs.
+"""Backup of the SQLite file while the service runs, and restore while it is stopped.
 
 Every copy is checked before it is used.
 """
@@ -16,8 +16,8 @@ from typing import Final
 from db.crypto.secret import Secret
 from db.maintenance.atomic_files import (
     BackupError,
-    fill_draft,
-    publish_file,
+    copy_to_temporary,
+    rename_without_replacing,
     replace_file,
     sync,
     temporary_file_beside,
@@ -28,7 +28,7 @@ from db.tables import SCHEMA
 # The bytes at which SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
 SHARED_FIRST: Final = 0x40000002
 SHARED_SIZE: Final = 510
-CHECKPOINT_TIMEOUT_SECONDS: Final = 30  # seconds to wait for a checkpoint in progress
+CHECKPOINT_TIMEOUT_SECONDS: Final = 30  # A checkpoint may be in progress.
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def back_up(database: Secret[str], target: Path) -> Content:
 
     Writers are not blocked. Raises BackupError.
     """
-    source = _path_of(database, "pg_dump")
+    source = _require_path(database, "pg_dump")
     _require(source.is_file(), f"there is no database at {source}")
     _require(not target.exists(), f"{target} already exists, and was not overwritten")
     with temporary_file_beside(target) as copy:
@@ -57,7 +57,7 @@ def back_up(database: Secret[str], target: Path) -> Content:
             known[0] <= content.users <= known[1],
             f"the copy has {content.users} users instead of {known[1]}",
         )
-        publish_file(copy, target)
+        rename_without_replacing(copy, target)
     return content
 
 
@@ -67,17 +67,17 @@ def restore(database: Secret[str], source: Path, now: datetime) -> tuple[Content
     Returns the content, and the path of the replaced database. The source is copied first and the
     copy is checked, so that it cannot change between the check and its use. Raises BackupError.
     """
-    target = _path_of(database, "pg_restore")
+    target = _require_path(database, "pg_restore")
     _require(source.is_file(), f"there is no file {source}")
     _require(
         not _has_journal(source),
         f"{source} is a database in use, not a backup: make one with `latchkey backup`",
     )
     with temporary_file_beside(target, replaces=True) as copy, _exclusive_access(target):
-        fill_draft(copy, source)
+        copy_to_temporary(copy, source)
         content = check(copy)
         sync(copy)
-        kept = _set_aside(target, now)
+        kept = _rename_replaced(target, now)
         replace_file(copy, target)
     make_private(target)  # The replaced database keeps the mode that it had.
     return content, kept
@@ -120,16 +120,16 @@ def check(path: Path) -> Content:
     return content
 
 
-def _path_of(database: Secret[str], instead: str) -> Path:
+def _require_path(database: Secret[str], alternative: str) -> Path:
     path = path_of(database)
     if path is None:
-        raise BackupError(f"this command is for SQLite; for PostgreSQL use {instead}")
+        raise BackupError(f"this command is for SQLite; for PostgreSQL use {alternative}")
     return path
 
 
-def _require(held: bool, otherwise: str) -> None:
-    if not held:
-        raise BackupError(otherwise)
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise BackupError(problem)
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def _exclusive_access(path: Path) -> Iterator[None]:
         yield
 
 
-def _set_aside(path: Path, now: datetime) -> Path | None:
+def _rename_replaced(path: Path, now: datetime) -> Path | None:
     """Renames the database and its journal files, because SQLite would apply the log of one
     database to another.
 

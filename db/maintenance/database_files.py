@@ -13,9 +13,10 @@ from urllib.parse import unquote
 from db.crypto.secret import Secret
 
 SQLITE: Final = "sqlite:///"
-# the database and the files that SQLite creates beside it
+# SQLite creates files with these suffixes beside the database.
 SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
-OWN_TABLES: Final = frozenset(("users", "sessions", "alembic_version"))  # tables of every version
+# Every version has these tables.
+OWN_TABLES: Final = frozenset(("users", "sessions", "alembic_version"))
 # `latchkey restore` renames the replaced database to this suffix and a time.
 REPLACED: Final = ".replaced-"
 
@@ -27,10 +28,11 @@ def path_of(database: Secret[str]) -> Path | None:
 
 
 def make_private(path: Path) -> list[str]:
-    """Restricts the database and its copies by `restore` to their owner if other users have access.
+    """Restricts the database, and the copies that `restore` kept, to their owner if other users
+    have access.
 
-    A mode that gives access to the owner and the group is kept as deliberate. A file that is no
-    Latchkey database keeps its mode: with a mistyped path, root would make /etc/passwd unreadable.
+    A mode that gives access to the owner and the group is kept as deliberate. A file that is not
+    a Latchkey database keeps its mode, because root could have mistyped the path as /etc/passwd.
     Returns a warning for each file that could not be changed.
     """
     if not _is_own_database(path):
@@ -68,12 +70,12 @@ def create_private(path: Path) -> None:
         give_to_owner_of(path.parent, file.fileno())
 
 
-def give_to_owner_of(place: Path, handle: int) -> None:
-    """Gives an open file to the owner of `place` if the process runs as root, because the service
+def give_to_owner_of(path: Path, handle: int) -> None:
+    """Gives an open file to the owner of `path` if the process runs as root, because the service
     runs as that user.
     """
     if os.geteuid() == 0:
-        owner = place.stat()
+        owner = path.stat()
         os.fchown(handle, owner.st_uid, owner.st_gid)
 
 
@@ -91,11 +93,12 @@ def find_file_problem(path: Path) -> str:
     SQLite silently opens a file without write permission as read-only, and must create files beside
     it.
     """
-    for place, mode in ((path.parent, os.W_OK | os.X_OK), (path, os.R_OK | os.W_OK)):
-        if os.path.exists(place) and not os.access(place, mode):
+    for checked, mode in ((path.parent, os.W_OK | os.X_OK), (path, os.R_OK | os.W_OK)):
+        if os.path.exists(checked) and not os.access(checked, mode):
             user = _name(os.geteuid())
             return (
-                f"{place}: permission denied ({owner_and_mode(place)}; this program runs as {user})"
+                f"{checked}: permission denied "
+                f"({owner_and_mode(checked)}; this program runs as {user})"
             )
     return f"{path} is a directory" if os.path.isdir(path) else ""
 

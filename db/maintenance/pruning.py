@@ -9,13 +9,27 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Column, Double, Integer, Select, bindparam, delete, func, select
+from sqlalchemy import (
+    Column,
+    Double,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 
+from db.audit import log as audit_log
 from db.audit.chain import prune_entries
+from db.audit.log import Actor
 from db.engine.statement import Bound, Statement
 from db.errors import Unavailable
 from db.store import Store
-from db.tables import Instant, audit, audit_head, buckets, sessions
+from db.tables import Instant, audit, audit_head, buckets, outbox, sessions, tokens, users
 
 logger = logging.getLogger("latchkey")
 
@@ -26,13 +40,20 @@ PAUSE_SECONDS: Final = 0.05  # between two batches
 # The rows of one transaction, which takes about 20 ms, so that no sign-up waits long for the
 # writer.
 BATCH_SIZE: Final = 200
-MAX_BUCKETS: Final = 100_000  # above it, buckets with the fewest attempts are deleted first
-MAX_ENTRIES: Final = 500_000  # above it, the oldest audit entries are deleted
+# Above this number, the buckets with the fewest attempts are deleted first.
+MAX_BUCKETS: Final = 100_000
+MAX_ENTRIES: Final = 500_000  # Above this number, the oldest audit entries are deleted.
 # The share of the maximum number at which recent entries cause a warning.
 WARNING_SHARE: Final = 0.9
 RECENT_PERIOD: Final = timedelta(days=90)
 # Thirteen months, so that an incident can still be examined a year later.
 ENTRY_RETENTION: Final = timedelta(days=400)
+SENT_RETENTION: Final = timedelta(days=7)  # of sent messages, without their content
+DEAD_RETENTION: Final = timedelta(days=14)  # of messages that were given up, after their expiry
+CONTENT_RETENTION: Final = timedelta(days=1)  # of sent messages in the development mailbox
+UNCONFIRMED_RETENTION: Final = timedelta(days=7)  # of accounts, if log-in requires a confirmation
+UNCONFIRMED_BATCH: Final = 50  # accounts in a transaction, which writes an audit entry for each
+SYSTEM: Final = Actor("system")
 
 
 def _delete_chosen(key: Column[str], chosen: Select[tuple[str]]) -> Statement:
@@ -51,6 +72,33 @@ DELETE_EXPIRED_SESSIONS = _delete_chosen(
     .where(sessions.c.expires_at <= bindparam("now", type_=Instant))
     .limit(BATCH_SIZE),
 )
+DELETE_EXPIRED_TOKENS = _delete_chosen(
+    tokens.c.hash,
+    select(tokens.c.hash)
+    .where(tokens.c.expires_at <= bindparam("now", type_=Instant))
+    .limit(BATCH_SIZE),
+)
+# A message that was given up has no time of its end, so its expiry counts.
+DELETE_OLD_MESSAGES = _delete_chosen(
+    outbox.c.id,
+    select(outbox.c.id)
+    .where(
+        outbox.c.due_at.is_(None),
+        or_(
+            outbox.c.sent_at <= bindparam("sent_before", type_=Instant),
+            and_(
+                outbox.c.sent_at.is_(None),
+                outbox.c.expires_at <= bindparam("dead_before", type_=Instant),
+            ),
+        ),
+    )
+    .limit(BATCH_SIZE),
+)
+EMPTY_SENT_MESSAGES = Statement(
+    update(outbox)
+    .where(outbox.c.recipient != "", outbox.c.sent_at <= bindparam("sent_before", type_=Instant))
+    .values(recipient="", facts="")
+)
 DELETE_FULL_BUCKETS = _delete_chosen(
     buckets.c.key,
     select(buckets.c.key)
@@ -63,6 +111,24 @@ DELETE_SURPLUS_BUCKETS = _delete_chosen(
     select(buckets.c.key)
     .order_by(buckets.c.taken, buckets.c.kept_until)
     .limit(bindparam("surplus", type_=Integer)),
+)
+DELETE_UNCONFIRMED_ACCOUNTS = Statement(
+    delete(users)
+    .where(
+        users.c.id.in_(
+            select(users.c.id)
+            .where(
+                users.c.verified_at.is_(None),
+                # Accounts from before the confirmation was required have logged in.
+                users.c.last_login_at.is_(None),
+                users.c.created_at <= bindparam("before", type_=Instant),
+            )
+            .limit(UNCONFIRMED_BATCH)
+            .with_for_update(skip_locked=True)
+            .scalar_subquery()
+        )
+    )
+    .returning(users.c.id)
 )
 
 RECENT_SURPLUS = Statement(
@@ -95,11 +161,43 @@ async def prune(
     sessions_ended = await _delete_in_batches(
         store, lambda: DELETE_EXPIRED_SESSIONS(now=store.now())
     )
+    mails_ended = await _prune_mails(store)
+    accounts_expired = await _delete_unconfirmed_accounts(store)
     emptied = await _delete_in_batches(
         store, lambda: DELETE_FULL_BUCKETS(now=store.now().timestamp())
     )
     buckets_capped = await _cap_buckets(store, max_buckets)
-    return sessions_ended + emptied + buckets_capped + await _prune_audit_log(store, max_entries)
+    entries_pruned = await _prune_audit_log(store, max_entries)
+    others = mails_ended + accounts_expired
+    return sessions_ended + emptied + buckets_capped + entries_pruned + others
+
+
+async def _prune_mails(store: Store) -> int:
+    """Deletes expired links and old messages, and the content of messages in the mailbox."""
+    now = store.now()
+    await store.count(EMPTY_SENT_MESSAGES(sent_before=now - CONTENT_RETENTION))
+    links = await _delete_in_batches(store, lambda: DELETE_EXPIRED_TOKENS(now=now))
+    times = {"sent_before": now - SENT_RETENTION, "dead_before": now - DEAD_RETENTION}
+    return links + await _delete_in_batches(store, lambda: DELETE_OLD_MESSAGES(**times))
+
+
+async def _delete_unconfirmed_accounts(store: Store) -> int:
+    """Deletes accounts whose email was not confirmed in time, if log-in requires it.
+
+    Someone may have signed up with the email of another person, who could not sign up then.
+    """
+    if not store.outbox.requires_verification:
+        return 0
+    before, total = store.now() - UNCONFIRMED_RETENTION, 0
+    while True:
+        async with store.transaction():
+            user_ids = await store.all(DELETE_UNCONFIRMED_ACCOUNTS(before=before))
+            for (user_id,) in user_ids:
+                await audit_log.record(store, "account.expire", SYSTEM, target_id=user_id)
+        if not user_ids:
+            return total
+        total += len(user_ids)
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def _delete_in_batches(store: Store, batch: Callable[[], Bound[Any]]) -> int:

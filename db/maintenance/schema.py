@@ -1,6 +1,4 @@
-"""Reads the schema revision of a database, and explains in one line why a database cannot be
-used.
-"""
+"""Applies migrations, checks the schema revision, and explains why a database cannot be used."""
 
 import asyncio
 import socket
@@ -21,7 +19,7 @@ from db.errors import Unavailable
 from db.maintenance.database_files import create_private, find_file_problem, make_private, path_of
 from db.tables import SCHEMA
 
-LOCK_TIMEOUT_SECONDS: Final = 3.0  # seconds that SQLite waits for locks of other processes
+LOCK_TIMEOUT_SECONDS: Final = 3.0  # SQLite waits this long for locks of other processes.
 NO_ANSWER: Final = "the database does not answer"
 NOT_USABLE: Final = "the database cannot be used"
 MIGRATE_FIRST: Final = "run `latchkey migrate` first"
@@ -53,7 +51,7 @@ async def require_schema(database: Secret[str]) -> None:
             reason=error.reason or explain_unavailable(error.__cause__, database)
         ) from error
     except Exception as error:
-        raise WrongSchema(_why(error)) from error
+        raise WrongSchema(_describe_error(error)) from error
     if version is None or version < SCHEMA:
         raise WrongSchema(f"the database is older than this program: {MIGRATE_FIRST}")
     if version > SCHEMA:
@@ -105,7 +103,7 @@ def explain_unavailable(cause: BaseException | None, database: Secret[str]) -> s
             "sslcert, sslkey or a socket)"
         )
     if "rejected SSL upgrade" in message:
-        return f"{NOT_USABLE}: the server offers no TLS, which DATABASE_URL asks for: {message}"
+        return f"{NOT_USABLE}: the server offers no TLS, which DATABASE_URL requires: {message}"
     return f"{NO_ANSWER}: {message}" if message else NO_ANSWER
 
 
@@ -136,8 +134,8 @@ def _read_version(path: Path) -> str | None:
         raise translate_error(error) from error
 
 
-def _why(error: Exception) -> str:
-    """Returns that there are no tables, or the driver's own message, such as a wrong password.
+def _describe_error(error: Exception) -> str:
+    """Returns a message that says that there are no tables, or the message of the driver.
 
     No driver includes the password.
     """
@@ -149,7 +147,7 @@ def _why(error: Exception) -> str:
     return f"DATABASE_URL: {message}"
 
 
-def migrate(database: Secret[str]) -> None:
+def migrate(database: Secret[str], revision: str = SCHEMA) -> None:
     """Migrates the database to the revision of this program; does nothing if it has it.
 
     Creates a missing SQLite file first, because SQLite would create it with the mode of the umask,
@@ -166,7 +164,7 @@ def migrate(database: Secret[str]) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
     config.attributes["url"] = database
-    command.upgrade(config, SCHEMA)
+    command.upgrade(config, revision)
     if path:
         # An empty file that existed before is recognized as a database only now.
         make_private(path)

@@ -14,7 +14,7 @@ from db.store import Store
 
 logger = logging.getLogger("latchkey")
 
-RETRY_SECONDS: Final = 1.0  # seconds between two attempts to open the database
+RETRY_SECONDS: Final = 1.0  # This is the time between two attempts to open the database.
 
 
 async def open_database(store: Store) -> str:

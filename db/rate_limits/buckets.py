@@ -32,10 +32,10 @@ from db.tables import buckets
 
 # The back-off after each further attempt, in seconds.
 BACKOFF_SECONDS: Final = (30, 60, 120, 240, 480, 960, 1920, 3600)
-# NIST SP 800-63B-4, section 3.2.2; the bucket is then blocked until its row expires
+# The bucket is then blocked until its row expires (NIST SP 800-63B-4, section 3.2.2).
 MAX_CONSECUTIVE_ATTEMPTS: Final = 100
-MAC_CHARS: Final = 32  # of an HMAC in hex
-# Two clocks, or a statement and its turn on the row, may differ by this.
+MAC_CHARS: Final = 32  # The HMAC is in hex.
+# The clocks of two hosts may differ by this, or a statement may wait for its row lock as long.
 CLOCK_TOLERANCE_SECONDS: Final = 60.0
 
 
@@ -61,7 +61,7 @@ class Bucket:
 
 
 _now = bindparam("now", type_=Double)
-_forgotten = buckets.c.kept_until <= _now
+_is_expired = buckets.c.kept_until <= _now
 
 
 def build_take(now: float, *charges: tuple[RateLimit, str]) -> Bound[str]:
@@ -86,17 +86,18 @@ def _take_statement(limits: tuple[RateLimit, ...]) -> Statement[str]:
         [_new_row(key, limit) for key, limit in zip(keys, limits, strict=True)]
     )
     each, span = (
-        _of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _seconds)
+        _value_of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _seconds)
     )
     kept, backoff_after = (
-        _of_limit(upsert.excluded.key, keys, limits, value)
+        _value_of_limit(upsert.excluded.key, keys, limits, value)
         for value in (_kept_seconds, _backoff_after)
     )
-    # A value this far ahead means that the clock has fallen back. It is ignored, so that no client
+    # A value this far ahead means that the clock was set back. It is ignored, so that no client
     # waits until the clock has caught up.
-    impossible = buckets.c.full_at > _now + span + CLOCK_TOLERANCE_SECONDS
-    debt = case(
-        (or_(_forgotten, impossible, buckets.c.full_at <= _now), _now), else_=buckets.c.full_at
+    is_too_far_ahead = buckets.c.full_at > _now + span + CLOCK_TOLERANCE_SECONDS
+    current_full_at = case(
+        (or_(_is_expired, is_too_far_ahead, buckets.c.full_at <= _now), _now),
+        else_=buckets.c.full_at,
     )
     is_open = and_(
         or_(
@@ -104,20 +105,20 @@ def _take_statement(limits: tuple[RateLimit, ...]) -> Statement[str]:
             buckets.c.blocked_until > _now + BACKOFF_SECONDS[-1] + CLOCK_TOLERANCE_SECONDS,
         ),
         or_(backoff_after == 0, buckets.c.taken < MAX_CONSECUTIVE_ATTEMPTS),
-        debt + each <= _now + span,
+        current_full_at + each <= _now + span,
     )
     upsert = upsert.on_conflict_do_update(
         index_elements=[buckets.c.key],
         set_={
-            "full_at": debt + each,
+            "full_at": current_full_at + each,
             "blocked_until": _blocked_until(backoff_after)
             if any(limit.backoff_after for limit in limits)
             else 0.0,
-            "kept_until": case((backoff_after > 0, _now + kept), else_=debt + each),
-            "taken": case((_forgotten, 1), else_=buckets.c.taken + 1),
-            "refused": case((debt == _now, 0), else_=buckets.c.refused),
+            "kept_until": case((backoff_after > 0, _now + kept), else_=current_full_at + each),
+            "taken": case((_is_expired, 1), else_=buckets.c.taken + 1),
+            "refused": case((current_full_at == _now, 0), else_=buckets.c.refused),
         },
-        where=or_(_forgotten, is_open),
+        where=or_(_is_expired, is_open),
     )
     return Statement(upsert.returning(buckets.c.key).execution_options(into=str))
 
@@ -147,7 +148,8 @@ def _refund_statement(limits: tuple[RateLimit, ...], succeeded: bool) -> Stateme
     full = {"full_at": _now, "blocked_until": 0.0, "kept_until": _now, "taken": 0, "refused": 0}
     upsert = insert(buckets).values([{"key": key, **full} for key in keys])
     each, backoff_after = (
-        _of_limit(upsert.excluded.key, keys, limits, value) for value in (_each, _backoff_after)
+        _value_of_limit(upsert.excluded.key, keys, limits, value)
+        for value in (_each, _backoff_after)
     )
     others = case((buckets.c.taken > 0, buckets.c.taken - 1), else_=0)
     upsert = upsert.on_conflict_do_update(
@@ -166,7 +168,7 @@ def _keys(limits: tuple[RateLimit, ...]) -> list[BindParameter[str]]:
     return [bindparam(f"key_{n}") for n in range(len(limits))]
 
 
-def _of_limit(
+def _value_of_limit(
     row_key: ColumnElement[str],
     keys: list[BindParameter[str]],
     limits: tuple[RateLimit, ...],
@@ -205,7 +207,7 @@ def _blocked_until(backoff_after: ColumnElement[Any]) -> ColumnElement[Any]:
     """
     past = buckets.c.taken + 1 - backoff_after
     return case(
-        (or_(_forgotten, backoff_after == 0, past < 0), 0.0),
+        (or_(_is_expired, backoff_after == 0, past < 0), 0.0),
         *((past == n, _now + float(rest)) for n, rest in enumerate(BACKOFF_SECONDS[:-1])),
         else_=_now + float(BACKOFF_SECONDS[-1]),
     )
@@ -213,10 +215,11 @@ def _blocked_until(backoff_after: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def _kept_seconds(limit: RateLimit) -> float:
     """Returns the seconds for which a row is kept after a token was taken."""
-    return limit.remembered_seconds if limit.backoff_after else limit.seconds_per_token
+    return limit.retention_seconds if limit.backoff_after else limit.seconds_per_token
 
 
-DELETE_BUCKETS = Statement(  # the bucket, and those of the same subject for each client
+# This deletes the bucket, and those of the same subject for each client.
+DELETE_BUCKETS = Statement(
     delete(buckets).where(
         or_(
             buckets.c.key == bindparam("key"),

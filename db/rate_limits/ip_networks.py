@@ -24,10 +24,10 @@ class Network(NamedTuple):
 def find_networks(ip_address: str) -> tuple[Network, ...]:
     """Returns the networks of the IP address, the smallest first.
 
-    IPv4 has one network, the address alone. IPv6 has the /64, which is one client, and the /56 and
-    /48 around it, since providers assign up to a /48 to one customer (RFC 6177). An IPv6 address
-    that embeds an IPv4 address counts as that one: all NAT64 clients share a /64, and each 6to4
-    client has a /48.
+    IPv4 has one network, the IP address alone. IPv6 has the /64, which is one client, and the /56
+    and /48 around it, since providers assign up to a /48 to one customer (RFC 6177). An IPv6
+    address that embeds an IPv4 address counts as that one: all NAT64 clients share a /64, and each
+    6to4 client has a /48.
     """
     ip = parse_ip(ip_address)
     if ip is None:

@@ -30,8 +30,8 @@ from db.store import Store
 
 logger = logging.getLogger("latchkey")
 
-Charge = tuple[RateLimit, str]  # a limit and its subject
-KeyedCharge = tuple[RateLimit, str]  # a limit and the key of a bucket
+Charge = tuple[RateLimit, str]  # A charge has a limit and its subject.
+KeyedCharge = tuple[RateLimit, str]  # A keyed charge has a limit and the key of a bucket.
 NEXT_TOKEN_AT = attrgetter("next_token_at")
 
 
@@ -105,7 +105,7 @@ async def record_within_limit(
         if await try_take_token(store, limit, subject):
             await audit_log.record(store, event, actor, outcome="refused")
         else:
-            store.limiter.remember_refusal(key, now, now + REPEAT_SECONDS)
+            store.limiter.cache_refusal(key, now, now + REPEAT_SECONDS)
 
 
 @asynccontextmanager
@@ -124,7 +124,7 @@ async def refund_if_overloaded(store: Store, *charges: Charge) -> AsyncIterator[
 
 
 async def refund(store: Store, *charges: Charge, succeeded: bool = False) -> None:
-    """Refunds the tokens of an attempt that was no guess.
+    """Refunds the tokens of an attempt that was not a guess.
 
     Earlier attempts stay counted, and a back-off that this attempt started ends. `succeeded` also
     resets the consecutive attempts. It does not fill the bucket, since another client that shares
@@ -143,7 +143,7 @@ async def reset_buckets(store: Store, *charges: Charge) -> None:
     if store.limiter.mode != "off":
         for limit, subject in charges:
             key = bucket_key(store, limit, subject)
-            store.limiter.forget(key)
+            store.limiter.remove(key)
             await store.count(build_clear(key))
 
 
@@ -195,7 +195,7 @@ async def _is_seen(store: Store, limit: RateLimit, subject: str) -> bool:
     bucket: Bucket | None = await store.one(SELECT_BUCKET(key=key))
     if bucket is None or bucket.next_token_at(limit) <= now:
         return False
-    store.limiter.remember_seen(key, bucket.next_token_at(limit))
+    store.limiter.cache_mark(key, bucket.next_token_at(limit))
     return True
 
 
@@ -213,7 +213,7 @@ async def _take_all_or_none(store: Store, keyed: list[KeyedCharge], seen: Charge
     empty = [(limit, key) for limit, key in keyed if key not in taken]
     if not empty:
         for limit, key in mark:
-            store.limiter.remember_seen(key, now + limit.seconds)
+            store.limiter.cache_mark(key, now + limit.seconds)
         return
     if to_return := [(limit, key) for limit, key in (*keyed, *mark) if key in taken]:
         await store.count(build_refund(now, *to_return))
@@ -223,13 +223,13 @@ async def _take_all_or_none(store: Store, keyed: list[KeyedCharge], seen: Charge
 
 
 async def _read_empty_bucket(store: Store, limit: RateLimit, key: str) -> _EmptyBucket:
-    """Reads when the next token of an empty bucket is available, and remembers the refusal for one
+    """Reads when the next token of an empty bucket is available, and caches the refusal for one
     second.
     """
     bucket: Bucket | None = await store.one(SELECT_BUCKET(key=key))
     now = store.now().timestamp()
     next_token_at = bucket.next_token_at(limit) if bucket else now
-    store.limiter.remember_refusal(key, now, next_token_at)
+    store.limiter.cache_refusal(key, now, next_token_at)
     return _EmptyBucket(limit, key, next_token_at, is_uncounted=True)
 
 

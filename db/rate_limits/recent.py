@@ -1,38 +1,38 @@
-"""The memory of one process about rate limits: the mode, and the refusals of the last second."""
+"""The state of the rate limits in one process: the mode, and the refusals of the last second."""
 
 from typing import Final, Literal
 
 Mode = Literal["enforce", "observe", "off"]
 
-REPEAT_SECONDS: Final = 1.0  # seconds for which a refusal is repeated without a query
+REPEAT_SECONDS: Final = 1.0  # A refusal is repeated without a query for this time.
 # The refusals per second that are answered at once. Further ones are delayed, so that the clients
 # repeat their requests less often.
 MAX_IMMEDIATE_REFUSALS: Final = 20
-MAX_REMEMBERED_REFUSALS: Final = 10_000  # refusals remembered at the same time
-MAX_REMEMBERED_MARKS: Final = 10_000  # marks, at about 150 bytes each
+MAX_CACHED_REFUSALS: Final = 10_000  # This limits the memory of the refusals.
+MAX_CACHED_MARKS: Final = 10_000  # A mark takes about 150 bytes.
 
 
 class LimiterState:
     """The mode of the rate limits and the recent refusals.
 
-    `enforce` refuses, `observe` only records, and `off` does neither. The memory saves the database
+    `enforce` refuses, `observe` only records, and `off` does neither. The cache saves the database
     work during a flood. Other processes do not need it, because it only repeats an answer of the
     database.
     """
 
     def __init__(self, mode: Mode = "enforce") -> None:
         self.mode = mode
-        # By key: until when the refusal is remembered, and when the next token is available.
+        # By key: the end of the cached refusal, and the time of the next token.
         self._refusals: dict[str, tuple[float, float]] = {}
         self._uncounted: dict[str, int] = {}
-        self._seen: dict[str, float] = {}  # by key: the time when the mark expires
+        self._seen: dict[str, float] = {}  # By key: the time when the mark expires.
 
     def next_token_at(self, key: str, now: float) -> float | None:
         """Returns when the next token of a bucket is available if the bucket was found empty in the
         last second, else None.
 
         Counts the repeated request. After that second, one caller gets None and queries the
-        database; the others still get the remembered time.
+        database; the others still get the cached time.
         """
         until, next_token_at = self._refusals.get(key, (0.0, 0.0))
         if now >= next_token_at or until > now + REPEAT_SECONDS:
@@ -49,12 +49,12 @@ class LimiterState:
         """
         return self._uncounted.get(key, 0) > MAX_IMMEDIATE_REFUSALS
 
-    def remember_refusal(self, key: str, now: float, next_token_at: float) -> None:
-        """Remembers that the database has just reported the bucket empty, for one second.
+    def cache_refusal(self, key: str, now: float, next_token_at: float) -> None:
+        """Caches for one second that the database reported the bucket as empty.
 
-        At MAX_REMEMBERED_REFUSALS entries the oldest one is dropped.
+        At MAX_CACHED_REFUSALS entries the oldest one is dropped.
         """
-        if len(self._refusals) >= MAX_REMEMBERED_REFUSALS:
+        if len(self._refusals) >= MAX_CACHED_REFUSALS:
             oldest = next(iter(self._refusals))
             self._refusals.pop(oldest)
             self._uncounted.pop(oldest, None)
@@ -66,16 +66,16 @@ class LimiterState:
         """
         return self._seen.get(key, 0.0) > now
 
-    def remember_seen(self, key: str, until: float) -> None:
-        """Remembers a mark until its bucket is full again, so that no query is necessary until
+    def cache_mark(self, key: str, until: float) -> None:
+        """Caches a mark until its bucket is full again, so that no query is necessary until
         then.
         """
-        if len(self._seen) >= MAX_REMEMBERED_MARKS:
+        if len(self._seen) >= MAX_CACHED_MARKS:
             self._seen.pop(next(iter(self._seen)))
         self._seen[key] = until
 
-    def forget(self, key: str) -> None:
-        """Forgets the bucket, and every bucket whose key begins with this one."""
+    def remove(self, key: str) -> None:
+        """Removes the bucket, and every bucket whose key begins with this one."""
         for each in [each for each in self._refusals if each.startswith(key)]:
             self._refusals.pop(each)
             self._uncounted.pop(each, None)

@@ -15,7 +15,7 @@ from db.sessions.claims import NewCookie
 from db.store import Store
 
 DEVICE_COOKIE_LIFETIME: Final = timedelta(days=365)
-MAX_ACCOUNTS: Final = 8  # accounts of one browser; a further one replaces the oldest
+MAX_ACCOUNTS: Final = 8  # A further account of a browser replaces the oldest one.
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class KnownDevice:
     id: str
     accounts: Mapping[str, float]
 
-    def knows(self, user_id: str, since: datetime | None) -> bool:
+    def has_logged_in_to(self, user_id: str, since: datetime | None) -> bool:
         """Returns whether the browser has logged in to the account, and not before `since` if
         `since` is given.
         """

@@ -33,9 +33,10 @@ from db.viewer import (
     issue_viewer,
 )
 
-SESSION_LIFETIME: Final = timedelta(days=7)  # since the last renewal
+SESSION_LIFETIME: Final = timedelta(days=7)  # This runs from the last renewal.
 HALF_LIFE: Final = SESSION_LIFETIME / 2  # A session with less than this left is renewed.
-MAX_SESSION_LIFETIME: Final = timedelta(days=30)  # since log-in, whatever the renewals
+# This runs from the log-in, and renewals do not extend it.
+MAX_SESSION_LIFETIME: Final = timedelta(days=30)
 STRATEGIES: Final[Mapping[str, ModuleType]] = {"database": stored, "stateless": stateless}
 
 LOCK_USERS = Statement(
@@ -99,7 +100,7 @@ async def get_viewer(
     live, preloaded = found
     if (
         may_write
-        and (ends := await _strategy(store).renew(store, live, _renewed(live, store.now())))
+        and (ends := await _strategy(store).renew(store, live, _renewed_expiry(live, store.now())))
         != live.expires_at
     ):
         live = replace(live, expires_at=ends)
@@ -128,7 +129,7 @@ def refresh(viewer: Viewer, claims: Claims) -> NewSession | None:
     database, else None.
 
     The guide's `updateSession` sets the old token again, whose `exp` stays unchanged
-    (docs/guide.md, trap T3).
+    (docs/guide.md, row T3).
     """
     if claims.role == viewer.role and claims.expires_at == viewer.expires_at.timestamp():
         return None
@@ -181,7 +182,7 @@ async def end_all_sessions(store: Store, user_id: str) -> int:
     return await store.count(DELETE_SESSIONS(user_id=user_id))
 
 
-def _renewed(live: LiveSession, now: datetime) -> datetime:
+def _renewed_expiry(live: LiveSession, now: datetime) -> datetime:
     """Returns the expiry that the session has if it is used now."""
     if live.expires_at - now >= HALF_LIFE:
         return live.expires_at

@@ -1,7 +1,8 @@
-"""The stateless strategy: the cookie is the session, and the user's row says from which time on
+"""The stateless strategy: the cookie is the session, and the user's row has the time from which on
 cookies are valid.
 """
 
+from dataclasses import astuple
 from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, or_, select
@@ -14,7 +15,7 @@ from db.tables import Instant, users
 from db.viewer import Claims, ClientInfo, LiveSession, LiveUser, Role, Viewer
 
 LIVE_USER = Statement(
-    pick(LiveUser, users).where(
+    pick(LiveUser, users, verified=users.c.verified_at.is_not(None)).where(
         users.c.id == bindparam("user_id"),
         users.c.disabled_at.is_(None),
         or_(
@@ -60,9 +61,8 @@ async def find(
     if user is None:
         return None
     expires_at = to_datetime(claims.expires_at)
-    return LiveSession(
-        "", issued_at, issued_at, expires_at, user.id, user.name, user.role, user.slug, user.team
-    ), None
+    times = issued_at, issued_at, expires_at
+    return LiveSession("", *times, *astuple(user)), None
 
 
 async def lock_session(viewer: Viewer) -> Role | None:

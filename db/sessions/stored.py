@@ -14,7 +14,7 @@ from db.store import Store
 from db.tables import Instant, is_live, sessions, users
 from db.viewer import Claims, ClientInfo, LiveSession, Role, Viewer
 
-# the least interval between two updates of last_seen_at
+# This is the least interval between two updates of last_seen_at.
 LAST_SEEN_INTERVAL: Final = timedelta(minutes=5)
 # A log-in beyond this deletes the session that was last seen the longest ago, which bounds the
 # table.
@@ -57,6 +57,7 @@ LIVE_SESSION = Statement(
         users.c.role,
         users.c.slug,
         users.c.team,
+        users.c.verified_at.is_not(None).label("verified"),
     )
     .join_from(sessions, users)
     .where(

@@ -35,7 +35,7 @@ def test_no_secret_is_ever_selected(statement: object) -> None:
 def test_a_viewer_cannot_be_constructed_directly() -> None:
     with pytest.raises(TypeError):
         Viewer()
-    with pytest.raises(TypeError, match="issued by"):
+    with pytest.raises(TypeError, match="may create a viewer"):
         Viewer(*[None] * len(Viewer.__dataclass_fields__))
 
 

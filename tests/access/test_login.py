@@ -44,7 +44,7 @@ async def test_a_user_disabled_during_hashing_is_not_logged_in(
 
 
 @pytest.mark.guide("C6", "C4")
-async def test_a_log_in_whose_session_cannot_be_stored_leaves_no_trace(
+async def test_a_log_in_whose_session_cannot_be_stored_stores_nothing(
     app: TestApp, alice: Browser
 ) -> None:
     await app.break_inserts("sessions")

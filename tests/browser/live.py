@@ -155,12 +155,12 @@ class Live:
     def refusing_users(self) -> Iterator[None]:
         """Makes every insert into `users` fail inside the `with` block."""
         self.change(
-            "CREATE TRIGGER nobody BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, 'nobody'); END"
+            "CREATE TRIGGER refuse BEFORE INSERT ON users BEGIN SELECT RAISE(ABORT, 'refused'); END"
         )
         try:
             yield
         finally:
-            self.change("DROP TRIGGER nobody")
+            self.change("DROP TRIGGER refuse")
 
 
 @contextmanager

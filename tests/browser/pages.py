@@ -115,16 +115,16 @@ def long_activity(user: BrowserUser) -> None:
 
 def unavailable(user: BrowserUser) -> None:
     """Shows the error page by renaming the table of sessions."""
-    with broken(user.live):
+    with without_sessions_table(user.live):
         user.page.goto("/dashboard")
     expect(user.page.get_by_role("heading", level=1)).to_contain_text("Something went wrong")
 
 
 @contextmanager
-def broken(live: Live) -> Iterator[None]:
+def without_sessions_table(live: Live) -> Iterator[None]:
     with ExitStack() as stack:
-        live.change("ALTER TABLE sessions RENAME TO away")
-        stack.callback(live.change, "ALTER TABLE away RENAME TO sessions")
+        live.change("ALTER TABLE sessions RENAME TO renamed_sessions")
+        stack.callback(live.change, "ALTER TABLE renamed_sessions RENAME TO sessions")
         yield
 
 

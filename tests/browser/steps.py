@@ -159,16 +159,16 @@ def focused(page: Page) -> str:
 
 
 def record(page: Page, selector: str) -> None:
-    """Records every text of an element in `window.heard` and in the console, which survives a
+    """Records every text of an element in `window.recorded` and in the console, which survives a
     navigation.
     """
     page.evaluate(
         """selector => {
             const node = document.querySelector(selector);
-            window.heard = [];
+            window.recorded = [];
             new MutationObserver(() => {
                 const text = node.textContent.trim();
-                if (text) { heard.push(text); console.info(text); }
+                if (text) { recorded.push(text); console.info(text); }
             }).observe(node, {childList: true, characterData: true, subtree: true});
         }""",
         selector,
@@ -176,4 +176,4 @@ def record(page: Page, selector: str) -> None:
 
 
 def recorded_texts(page: Page) -> Sequence[str]:
-    return page.evaluate("window.heard")
+    return page.evaluate("window.recorded")

@@ -130,8 +130,8 @@ def test_revoking_an_ended_device_shows_an_error(alice: BrowserUser, live: Live)
     alice.in_second_browser()
     page = alice.page
     page.goto("/devices")
-    gone = page.locator(OTHER_DEVICES).get_attribute("data-device")
-    live.change(f"DELETE FROM sessions WHERE id = '{gone}'")
+    ended = page.locator(OTHER_DEVICES).get_attribute("data-device")
+    live.change(f"DELETE FROM sessions WHERE id = '{ended}'")
     page.locator(OTHER_DEVICES).get_by_role("button").click()
     expect_summary(page, "That's no longer there.")
     expect(page.get_by_role("heading", level=1)).to_have_text("Devices")
@@ -192,9 +192,9 @@ def test_focus_moves_to_the_next_device_after_a_revocation(alice: BrowserUser, l
     page.goto("/devices")
     others = page.locator(OTHER_DEVICES).evaluate_all("all => all.map(row => row.dataset.device)")
     # The second device to be removed is the last one, so that the focus moves to the one before it.
-    for gone, next_one in ((others[1], others[2]), (others[2], others[0])):
-        page.locator(f'[data-device="{gone}"] button').press("Enter")
-        expect(page.locator(f'[data-device="{gone}"]')).to_have_count(0)
+    for ended, next_one in ((others[1], others[2]), (others[2], others[0])):
+        page.locator(f'[data-device="{ended}"] button').press("Enter")
+        expect(page.locator(f'[data-device="{ended}"]')).to_have_count(0)
         expect(page.locator(f'[data-device="{next_one}"] button')).to_be_focused()
     page.locator(f'[data-device="{others[0]}"] button').press("Enter")
     expect(page.locator("[data-device]")).to_have_count(1)

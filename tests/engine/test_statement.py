@@ -112,7 +112,7 @@ async def test_a_bind_with_a_callable_calls_it_at_each_execution(database):
     assert [await database.fetch_val(statement()), await database.fetch_val(statement())] == [1, 2]
 
 
-async def test_a_bind_used_twice_is_given_once(database, users, alice):
+async def test_a_bind_used_twice_is_passed_once(database, users, alice):
     statement = Statement(
         select(users.c.id).where(
             (users.c.email == bindparam("text")) | (users.c.email == bindparam("text"))
@@ -131,7 +131,7 @@ async def test_the_values_do_not_stay_in_the_statement(database, users, alice):
 # --- types of values
 
 
-async def test_a_type_decorator_is_applied_on_the_way_in_and_on_the_way_out(database, users):
+async def test_a_type_decorator_is_applied_to_arguments_and_to_results(database, users):
     put = Statement(insert(users).values(email="a", name=bindparam("name")).returning(users.c.name))
     assert (await database.fetch_one(put(name="Alice"))).name == "ALICE"
     assert await database.fetch_val("SELECT name FROM users") == "alice"
@@ -157,7 +157,7 @@ async def test_a_value_is_returned_unchanged(database, type_, value):
     assert await database.fetch_val(statement(value=value)) == value
 
 
-async def test_an_instant_goes_into_a_column_with_a_time_zone(postgres):
+async def test_an_instant_is_stored_in_a_column_with_a_time_zone(postgres):
     await postgres.execute("CREATE TABLE moments (at timestamptz)")
     moments = table("moments", column("at", DateTime(timezone=True)))
     now = datetime.now(UTC)

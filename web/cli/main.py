@@ -68,7 +68,7 @@ def main(
     except KeyboardInterrupt:
         return 1
     except OSError as error:
-        return _give_up(error)
+        return _print_os_error(error)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -265,7 +265,7 @@ def _protect_files(settings: Settings) -> list[str]:
     return [*filter(None, [make_file_private(DATA)]), *make_private(path)]
 
 
-def _give_up(error: OSError) -> int:
+def _print_os_error(error: OSError) -> int:
     """Prints an error about a file or about standard output. Returns the exit code.
 
     Prints nothing if the reader of standard output has ended (EPIPE).

@@ -30,7 +30,7 @@ def read_password(stdin: TextIO) -> str:
     """
     try:
         if stdin.isatty():
-            return _typed_twice()
+            return _read_twice()
         return stdin.readline().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise PasswordInputError("The password is not UTF-8 text. Nothing was changed.") from None
@@ -44,7 +44,7 @@ def discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _typed_twice() -> str:
+def _read_twice() -> str:
     try:
         password, again = getpass("Password: "), getpass("Type the password again: ")
     except EOFError:

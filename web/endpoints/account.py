@@ -28,7 +28,7 @@ from web.state import app_state
 TITLE = "Account"
 SLUG_TAKEN = "This profile URL is taken. Please choose another."
 UNCHECKED_NOTE = "We'll check this when you save."
-WRONG_PASSWORD = "This is not your current password."  # noqa: S105  (a message)  # nosec B105
+WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)  # nosec B105
 PROFILE_ERRORS = {
     RateLimited: "Too many changes in a short time. Try again in {wait}.",
     Unavailable: "We couldn't save your profile just now. Try again in a few seconds.",
@@ -77,11 +77,11 @@ async def submit(request: Request) -> Response:
             form.add_error("slug", SLUG_TAKEN)
     except (RateLimited, Unavailable) as error:
         answer = apply_error(request, form, error, PROFILE_ERRORS)
-        return _refused(request, viewer, saved, "profile", *answer, profile=form)
+        return _respond_with_errors(request, viewer, saved, "profile", *answer, profile=form)
     if form.data is None:
         if form.values["slug"] != viewer.slug:
             form.notes["slug"] = UNCHECKED_NOTE
-        return _refused(request, viewer, saved, "profile", profile=form)
+        return _respond_with_errors(request, viewer, saved, "profile", profile=form)
     me = replace(viewer.me, name=form.data.name or viewer.name, slug=form.data.slug or viewer.slug)
     if me != viewer.me:
         refresh_navigation(request)
@@ -103,17 +103,17 @@ async def change_password(request: Request) -> Response:
     policy = app_state(request.scope).password_policy
     form = Form.check(PasswordChange, await read_fields(request), policy, _current_values(saved))
     if form.data is None:
-        return _refused(request, viewer, saved, "password", password=form)
+        return _respond_with_errors(request, viewer, saved, "password", password=form)
     try:
         done = await account.change_password(
             viewer, current=form.data.current_password, new=form.data.password
         )
     except (RateLimited, BreachedPassword, Unavailable) as error:
         answer = apply_error(request, form, error, PASSWORD_ERRORS)
-        return _refused(request, viewer, saved, "password", *answer, password=form)
+        return _respond_with_errors(request, viewer, saved, "password", *answer, password=form)
     if done is None:
         form.add_error("current_password", WRONG_PASSWORD)
-        return _refused(request, viewer, saved, "password", password=form)
+        return _respond_with_errors(request, viewer, saved, "password", password=form)
     session, ended = done
     set_session_cookie(request, session)
     others = (
@@ -132,7 +132,7 @@ async def change_password(request: Request) -> Response:
     )
 
 
-def _refused(
+def _respond_with_errors(
     request: Request,
     viewer: Viewer,
     saved: Account,
@@ -157,7 +157,7 @@ def _refused(
 def _context(request: Request, viewer: Viewer, saved: Account) -> dict[str, Any]:
     """Returns the context of the page, with both forms filled from the database.
 
-    `_refused` replaces the form that was sent.
+    `_respond_with_errors` replaces the form that was sent.
     """
     return {
         "me": viewer.me,

@@ -53,13 +53,13 @@ async def change_role(request: Request) -> Response:
     form = Form.check(RoleChange, await read_fields(request))
     if form.data is None:
         await admin.require_user(viewer, _user_id(request))
-        raise HTTPException(422, "That role doesn't exist.")
+        raise HTTPException(422, "That role doesn't exist. Reload the page and try again.")
     await admin.change_user_role(viewer, _user_id(request), form.data.role)
     if _user_id(request) == viewer.id and form.data.role != "admin":
         set_flash(request, "role-given-up")
         # The caller may no longer see the list.
         return redirect_across_login(request, to=url_path(request, "dashboard"))
-    return await _changed(request, viewer, "role-changed")
+    return await _respond_to_change(request, viewer, "role-changed")
 
 
 async def change_team(request: Request) -> Response:
@@ -67,30 +67,32 @@ async def change_team(request: Request) -> Response:
     form = Form.check(TeamChange, await read_fields(request))
     if form.data is None:
         await admin.require_user(viewer, _user_id(request))
-        return await _refused_team(request, viewer, form)
+        return await _respond_with_team_error(request, viewer, form)
     await admin.change_team(viewer, _user_id(request), form.data.team)
-    return await _changed(request, viewer, "team-changed")
+    return await _respond_to_change(request, viewer, "team-changed")
 
 
 async def disable(request: Request) -> Response:
     viewer = await verify_admin(request)
     await admin.disable(viewer, _user_id(request))
-    return await _after_end_of_sessions(request, viewer, "account-disabled")
+    return await _respond_to_ended_sessions(request, viewer, "account-disabled")
 
 
 async def enable(request: Request) -> Response:
     viewer = await verify_admin(request)
     await admin.enable(viewer, _user_id(request))
-    return await _changed(request, viewer, "account-enabled")
+    return await _respond_to_change(request, viewer, "account-enabled")
 
 
 async def end_sessions(request: Request) -> Response:
     viewer = await verify_admin(request)
     await admin.end_sessions(viewer, _user_id(request))
-    return await _after_end_of_sessions(request, viewer, "sessions-ended")
+    return await _respond_to_ended_sessions(request, viewer, "sessions-ended")
 
 
-async def _refused_team(request: Request, viewer: Admin, form: Form[TeamChange]) -> Response:
+async def _respond_with_team_error(
+    request: Request, viewer: Admin, form: Form[TeamChange]
+) -> Response:
     """Returns the list with the typed team and the error message in the user's row."""
     field = form["team"]
     sentence = field.errors[0] if field.errors else form.message
@@ -107,15 +109,15 @@ async def _refused_team(request: Request, viewer: Admin, form: Form[TeamChange])
     )
 
 
-async def _after_end_of_sessions(request: Request, viewer: Admin, flash: str) -> Response:
+async def _respond_to_ended_sessions(request: Request, viewer: Admin, flash: str) -> Response:
     """Returns the changed list, or logs out administrators who ended their own sessions."""
     if _user_id(request) == viewer.id:
         set_flash(request, "logged-out-everywhere")
         return redirect_across_login(request, to=url_path(request, "login"), delete_cookie=True)
-    return await _changed(request, viewer, flash)
+    return await _respond_to_change(request, viewer, flash)
 
 
-async def _changed(request: Request, viewer: Admin, flash: str) -> Response:
+async def _respond_to_change(request: Request, viewer: Admin, flash: str) -> Response:
     context = await _list_context(request, viewer)
     return changed_fragment(
         request,

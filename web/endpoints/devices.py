@@ -26,7 +26,7 @@ TITLE = "Devices"
 async def show(request: Request) -> Response:
     """Returns the list. `?confirm=others` adds a confirmation before the others are logged out."""
     viewer = await verify_session(request)
-    context = await _list(request, viewer) | {"flash": pop_flash(request)}
+    context = await _read_list_context(request, viewer) | {"flash": pop_flash(request)}
     context["confirm"] = request.query_params.get("confirm") == "others"
     return page(request, "devices/page.html", TITLE, layout="app", **context)
 
@@ -37,7 +37,7 @@ async def revoke(request: Request) -> Response:
     if await devices.revoke_device(viewer, request.path_params["id"]) == viewer.session_id:
         set_flash(request, "logged-out")
         return redirect_across_login(request, to=url_path(request, "login"), delete_cookie=True)
-    return await _changed(request, viewer, confirm(request, "device-ended"))
+    return await _respond_to_change(request, viewer, confirm(request, "device-ended"))
 
 
 async def revoke_others(request: Request) -> Response:
@@ -51,7 +51,7 @@ async def revoke_others(request: Request) -> Response:
         return RedirectResponse(f"{url_path(request, 'devices')}?confirm=others", 303)
     ended = await devices.revoke_others(viewer)
     toast = f"{ended} {plural(ended, 'other device', 'other devices')} logged out."
-    return await _changed(request, viewer, confirm(request, "others-ended", toast))
+    return await _respond_to_change(request, viewer, confirm(request, "others-ended", toast))
 
 
 async def revoke_all(request: Request) -> Response:
@@ -62,14 +62,14 @@ async def revoke_all(request: Request) -> Response:
     return redirect_across_login(request, to=url_path(request, "login"), delete_cookie=True)
 
 
-async def _changed(request: Request, viewer: Viewer, toast: str) -> Response:
-    context = await _list(request, viewer)
+async def _respond_to_change(request: Request, viewer: Viewer, toast: str) -> Response:
+    context = await _read_list_context(request, viewer)
     return changed_fragment(
         request, TITLE, to="devices", fragment="devices/list.html", toast=toast, **context
     )
 
 
-async def _list(request: Request, viewer: Viewer) -> dict[str, Any]:
+async def _read_list_context(request: Request, viewer: Viewer) -> dict[str, Any]:
     return {
         "devices": await devices.list_devices(viewer),
         "me": viewer.me,

@@ -43,7 +43,7 @@ async def submit(request: Request) -> Response:
     """
     form = Form.check(LogIn, await read_fields(request))
     if form.data is None:
-        return _refused(request, form)
+        return _respond_with_errors(request, form)
     try:
         session = await login.log_in(
             app_state(request.scope).store,
@@ -52,10 +52,10 @@ async def submit(request: Request) -> Response:
             client=get_client_info(request),
         )
     except (RateLimited, Unavailable) as error:
-        return _refused(request, form, *apply_error(request, form, error, LOGIN_ERRORS))
+        return _respond_with_errors(request, form, *apply_error(request, form, error, LOGIN_ERRORS))
     if session is None:
         form.message = NO_MATCH
-        return _refused(request, form)
+        return _respond_with_errors(request, form)
     return redirect_across_login(request, to=safe_page(request, form.data.next), session=session)
 
 
@@ -68,7 +68,7 @@ async def log_out(request: Request) -> Response:
     return redirect_across_login(request, to=url_path(request, "login"), delete_cookie=True)
 
 
-def _refused(
+def _respond_with_errors(
     request: Request, form: Form[LogIn], status: int = 422, retry_after: int | None = None
 ) -> Response:
     form.values = {**form.values, "next": carried_page(request, form.values.get("next"))}

@@ -63,11 +63,13 @@ async def submit(request: Request) -> Response:
     form = Form.check(SignUp, fields, app_state(request.scope).password_policy)
     target = carried_page(request, (fields or {}).get("next"))
     if form.data is None:
-        return _refused(request, form, target)
+        return _respond_with_errors(request, form, target)
     try:
         return await _create(request, form, form.data, target)
     except (RateLimited, BreachedPassword, Unavailable, AccountNotCreated) as error:
-        return _refused(request, form, target, *apply_error(request, form, error, SIGNUP_ERRORS))
+        return _respond_with_errors(
+            request, form, target, *apply_error(request, form, error, SIGNUP_ERRORS)
+        )
 
 
 async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:
@@ -99,7 +101,7 @@ async def _create(request: Request, form: Form[SignUp], data: SignUp, target: st
         return redirect_across_login(request, to=f"{url_path(request, 'login')}?{query}")
     if session is None:
         form.add_error("email", EMAIL_TAKEN)
-        return _refused(request, form, target)
+        return _respond_with_errors(request, form, target)
     return redirect_across_login(request, to=safe_page(request, target), session=session)
 
 
@@ -111,7 +113,7 @@ def _context(form: Form[SignUp], target: str) -> dict[str, Any]:
     return {"form": form, "next": target, "taken": EMAIL_TAKEN in form.errors.get("email", [])}
 
 
-def _refused(
+def _respond_with_errors(
     request: Request,
     form: Form[SignUp],
     target: str,

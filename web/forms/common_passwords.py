@@ -33,7 +33,7 @@ def is_close(password: str, name: str, email: str) -> bool:
 
     Words have at least four letters.
     """
-    return not words_of(name, email).isdisjoint(map(_joined, spellings(password)))
+    return not words_of(name, email).isdisjoint(map(_remove_separators, spellings(password)))
 
 
 def spellings(password: str) -> Iterator[str]:
@@ -67,7 +67,9 @@ def _without_decorations(low: str) -> Iterator[str]:
         for start in {letters[0], max(0, letters[0] - 1)}:
             for end in range(letters[-1] + 1, letters[-1] + 4):
                 yield low[start:end]
-                yield from (low[start:end].translate(disguise) for disguise in SUBSTITUTIONS)
+                yield from (
+                    low[start:end].translate(substitutions) for substitutions in SUBSTITUTIONS
+                )
 
 
 def words_of(name: str, email: str) -> set[str]:
@@ -78,12 +80,12 @@ def words_of(name: str, email: str) -> set[str]:
     """
     local, _, domain = email.lower().rpartition("@")
     labels = domain.rpartition(".")[0]
-    whole = {_joined(text) for text in (name.lower(), local, email.lower())}
+    whole = {_remove_separators(text) for text in (name.lower(), local, email.lower())}
     parts = LETTERS.findall(f"{name.lower()} {local} {labels}")
     return {word for word in whole.union(parts) if len(word) >= MIN_WORD_CHARS}
 
 
-def _joined(text: str) -> str:
+def _remove_separators(text: str) -> str:
     return "".join(filter(str.isalnum, text))
 
 

@@ -25,7 +25,7 @@ MAX_PASSWORD_CHARS: Final = 256  # The limit in bytes is 1,024.
 UNSTORABLE: Final = "This contains a character we can't store. Please type it again."
 TOO_MANY_MARKS: Final = "There are too many accents on one letter. Please remove some."
 TOO_COMMON: Final = "This password is too common."
-TOO_CLOSE: Final = "This password is too close to your name or email."
+TOO_CLOSE: Final = "This password is too close to your name or email. Please choose another."
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -189,7 +189,9 @@ def _parse(content_type: str, body: bytes) -> Mapping[str, str] | None:
 def _sentences(error: ValidationError) -> dict[str, list[str]]:
     return {
         str(problem["loc"][0]): list(
-            problem.get("ctx", {}).get("sentences", ("We couldn't read this.",))
+            problem.get("ctx", {}).get(
+                "sentences", ("We couldn't read this. Please type it again.",)
+            )
         )
         for problem in error.errors(include_url=False, include_input=False)
     }

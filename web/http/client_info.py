@@ -28,7 +28,7 @@ def get_client_info(request: HTTPConnection) -> ClientInfo:
         browser,
         system,
         device_type,
-        _printable(user_agent),
+        _remove_control_characters(user_agent),
         client_ip_address(request),
         device_cookie,
     )
@@ -63,6 +63,6 @@ def _normalize_ip(ip_address: str) -> str:
     return "" if ip is None else str(ip)
 
 
-def _printable(text: str) -> str:
+def _remove_control_characters(text: str) -> str:
     """Removes control characters. PostgreSQL cannot store NUL, and header values are untrusted."""
     return "".join(character for character in text if character.isprintable())

@@ -53,12 +53,12 @@ def login_page(request: Request, *, ended: bool, guessed: bool) -> str:
 
     Reasons are an ended session, blocked cookies, or too many wrong current passwords.
     """
-    reason = "&ended=1" if ended else "&cookies=1" if _keeps_no_cookie(request) else ""
+    reason = "&ended=1" if ended else "&cookies=1" if _blocks_cookies(request) else ""
     reason += "&guessed=1" if guessed else ""
     return f"{url_path(request, 'login')}?next={quote(wanted_page(request), safe='/')}{reason}"
 
 
-def _keeps_no_cookie(request: Request) -> bool:
+def _blocks_cookies(request: Request) -> bool:
     """Returns whether the browser came from the log-in or sign-up form and kept no cookie.
 
     A log-out keeps the device cookie, so a session that ended is not mistaken for blocked cookies.

@@ -1,4 +1,4 @@
-"""Contains functions that read, set and delete the session cookie and load its viewer."""
+"""Contains functions that read, set and delete the session cookie, and verify its session."""
 
 from typing import Any, Final
 

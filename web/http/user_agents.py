@@ -92,14 +92,14 @@ def parse_user_agent(user_agent: str) -> tuple[str, str, str]:
     no word of the table matches.
     """
     if not user_agent.startswith(("Mozilla/", "Opera/")):
-        tool = _first(TOOL_TOKENS, user_agent)
+        tool = _find_first(TOOL_TOKENS, user_agent)
         return (tool, "", "terminal") if tool else (UNKNOWN, "", "unknown")
-    system = _first(SYSTEM_TOKENS, user_agent)
-    browser = _first(BROWSER_TOKENS, user_agent) or _webkit(user_agent, system) or UNKNOWN
+    system = _find_first(SYSTEM_TOKENS, user_agent)
+    browser = _find_first(BROWSER_TOKENS, user_agent) or _webkit(user_agent, system) or UNKNOWN
     return browser, system, _device_type(system, user_agent)
 
 
-def _first(table: tuple[tuple[str, str], ...], text: str) -> str:
+def _find_first(table: tuple[tuple[str, str], ...], text: str) -> str:
     return next((name for word, name in table if word in text), "")
 
 

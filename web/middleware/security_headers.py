@@ -53,12 +53,17 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 # Outer middleware reads the status to see that the response has started.
                 state["status"] = message["status"]
-                message["headers"] = [*message["headers"], *self._added(scope, message["headers"])]
+                message["headers"] = [
+                    *message["headers"],
+                    *self._headers_to_add(scope, message["headers"]),
+                ]
             return send(message)
 
         return self.app(scope, receive, send_with_headers)
 
-    def _added(self, scope: Scope, present: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    def _headers_to_add(
+        self, scope: Scope, present: list[tuple[bytes, bytes]]
+    ) -> list[tuple[bytes, bytes]]:
         added = list(self.fixed)
         if not any(name == b"cache-control" for name, _ in present):
             added += NO_STORE

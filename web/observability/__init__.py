@@ -1,1 +1,1 @@
-"""Contains logging and metrics."""
+"""Contains logging, the suppression of repeated log messages, and metrics."""

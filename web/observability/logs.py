@@ -224,9 +224,7 @@ def _error_text(error: BaseException) -> str:
     """
     code = getattr(error, "sqlstate", None)
     if isinstance(code, str):
-        about = [
-            getattr(error, f"{thing}_name", None) for thing in ("table", "column", "constraint")
-        ]
+        about = [getattr(error, f"{item}_name", None) for item in ("table", "column", "constraint")]
         text_of_error = (
             str(error.args[0]) if code.startswith(SERVER_ERROR_CLASSES) and error.args else ""
         )

@@ -70,14 +70,14 @@ class Metrics:
         )
         self._attempt_seconds = Histogram(
             "latchkey_attempt_seconds",
-            "Seconds until such a form was accepted, with hashing and the wait for it.",
+            "Seconds until a form with a password was accepted, including hashing.",
             ("form",),
             buckets=ATTEMPT_BUCKETS,
             registry=counted,
         )
         self.hash_seconds = Histogram(
             "latchkey_hash_seconds",
-            "Seconds for one hash, without the wait for it.",
+            "Seconds for one hash, without the time in the queue.",
             buckets=HASH_BUCKETS,
             registry=counted,
         )
@@ -93,7 +93,7 @@ class Metrics:
         route = scope.get("route")
         # A plain Starlette route has no access.
         route = route if hasattr(route, "access") else None
-        count, observe = self._meters(route, status)
+        count, observe = self._find_recorders(route, status)
         count()
         observe(seconds)
         if route and route.name in FORMS and scope["method"] == "POST":
@@ -103,7 +103,7 @@ class Metrics:
                 seconds,
             )
 
-    def _meters(
+    def _find_recorders(
         self, route: Any, status: int
     ) -> tuple[Callable[[], None], Callable[[float], None]]:
         """Returns the methods that count a response and observe its duration.
@@ -111,15 +111,15 @@ class Metrics:
         Caches them, because prometheus_client takes a lock at each look-up by labels.
         """
         key = route.name if route else "", status
-        meters = self._by_answer.get(key)
-        if meters is None:
-            kind = route.access.value if route else "none"
-            meters = (
-                self._requests.labels(kind, str(status)).inc,
-                self._seconds.labels(kind).observe,
+        recorders = self._by_answer.get(key)
+        if recorders is None:
+            access = route.access.value if route else "none"
+            recorders = (
+                self._requests.labels(access, str(status)).inc,
+                self._seconds.labels(access).observe,
             )
-            self._by_answer[key] = meters
-        return meters
+            self._by_answer[key] = recorders
+        return recorders
 
     def _count_attempt(self, form: str, outcome: str, seconds: float) -> None:
         self._attempts.labels(form, outcome).inc()

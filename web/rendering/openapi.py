@@ -45,7 +45,7 @@ def build_document(settings: Settings) -> dict[str, Any]:
             },
             "/api/admin/users": {
                 "get": _get(
-                    "people", "All users, in pages, for administrators", USER_PAGE, 401, 403, 422
+                    "users", "All users, in pages, for administrators", USER_PAGE, 401, 403, 422
                 )
                 | {"parameters": QUERY}
             },

@@ -42,7 +42,7 @@ def _parts_getter(value_type: Any) -> Callable[[Any], Iterable[Any]] | None:
 
 
 def _raise_type_error(value: object) -> NoReturn:
-    raise TypeError(f"a template must not be given a {type(value).__name__}")
+    raise TypeError(f"a template must not receive a {type(value).__name__}")
 
 
 PLAIN: Final = frozenset({str, int, float, bool, datetime, date, type(None)})

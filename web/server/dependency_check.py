@@ -42,10 +42,10 @@ def is_at_least(found: str, needed: str) -> bool:
 
     An alpha, beta, candidate or development release precedes the release of the same number.
     """
-    return _order(found) >= _order(needed)
+    return _parse_version(found) >= _parse_version(needed)
 
 
-def _order(text: str) -> tuple[list[int], bool]:
+def _parse_version(text: str) -> tuple[list[int], bool]:
     public = text.partition("+")[0]
     numbers = re.match(r"[0-9.]*", public)
     release = [int(part) for part in numbers[0].split(".") if part] if numbers else []

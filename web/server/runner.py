@@ -1,4 +1,4 @@
-"""Contains the start of uvicorn, in WEB_CONCURRENCY processes."""
+"""Contains the checks at the start and the start of uvicorn, in WEB_CONCURRENCY processes."""
 
 import asyncio
 import contextlib

@@ -1,0 +1,87 @@
+"""Locking an account by the "this wasn't me" link of a notice."""
+
+from sqlalchemy import bindparam, func, select, update
+
+from db import accounts
+from db.audit import log as audit_log
+from db.audit.log import anonymous_actor, user_actor
+from db.crypto.passwords import LOCKED_HASH
+from db.crypto.secret import Secret
+from db.engine.statement import Statement
+from db.errors import LinkInvalid
+from db.mail.outbox import PURPOSES, delete_unsent, post, until
+from db.mail.tokens import (
+    Token,
+    consume_token,
+    delete_tokens_of_locked_account,
+    require_same_link,
+)
+from db.rate_limits import limiter
+from db.rate_limits.ip_networks import per_client
+from db.rate_limits.limits import LINK_POSTS
+from db.store import Store
+from db.tables import Instant, users
+from db.user_search import search_key
+from db.viewer import ClientInfo
+
+OWN_NAME_AND_EMAIL = Statement(
+    select(users.c.name, users.c.email).where(users.c.id == bindparam("user_id"))
+)
+LOCK_ACCOUNT = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"), users.c.disabled_at.is_(None))
+    .values(
+        email=bindparam("email"),
+        search_key=bindparam("search_key"),
+        password_hash=LOCKED_HASH,
+        verified_at=func.coalesce(users.c.verified_at, bindparam("now", type_=Instant)),
+    )
+    .returning(users.c.id)
+)
+
+
+async def lock_account(
+    store: Store, *, token: Secret[str] | None, link: str, client: ClientInfo
+) -> None:
+    """Locks the account that the link belongs to, until its user chooses a new password by mail.
+
+    Gives the account the email back that the link was sent to, ends every session and every known
+    browser, and ends every link except older `not-me` links, which outrank this one. Raises
+    LinkInvalid, LinkMismatch and RateLimited.
+    """
+    known = require_same_link(token, link)
+    charges = per_client(LINK_POSTS, client.ip_address)
+    await limiter.take_tokens(store, anonymous_actor(client), *charges)
+    async with store.transaction():
+        consumed = await consume_token(store, "not-me", known)
+        email = await _take_email_back(store, consumed)
+        ended = await accounts.end_access_after_reset(store, consumed.user_id, email)
+        await delete_tokens_of_locked_account(store, consumed)
+        await delete_unsent(store, consumed.user_id, [*PURPOSES])
+        await post(
+            store,
+            "locked",
+            user_id=consumed.user_id,
+            recipient=email,
+            facts={"until": until(store, "reset")},
+        )
+        actor = user_actor(consumed.user_id, client)
+        await audit_log.record(store, "account.lock", actor, {"ended": ended})
+
+
+async def _take_email_back(store: Store, consumed: Token) -> str:
+    """Locks the account and returns its email: that of the link, unless another account has it."""
+    name, email = (await store.all(OWN_NAME_AND_EMAIL(user_id=consumed.user_id)))[0]
+    if consumed.email != email and await accounts.find_user_id(store, consumed.email) is None:
+        email = consumed.email
+    locked = await store.value(
+        LOCK_ACCOUNT(
+            user_id=consumed.user_id,
+            email=email,
+            search_key=search_key(name, email),
+            now=store.now(),
+        )
+    )
+    if locked is None:
+        raise LinkInvalid("not-me")
+    return str(email)

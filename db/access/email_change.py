@@ -1,0 +1,134 @@
+"""Changing the email of an account: the new one counts only after its link was opened."""
+
+from sqlalchemy import bindparam, select, update
+
+from db import accounts
+from db.access.current_password import verify_current_password
+from db.audit import log as audit_log
+from db.audit.log import viewer_actor
+from db.crypto.secret import Secret
+from db.engine.statement import Conflict, Statement
+from db.errors import LinkInvalid, LinkOfOtherUser
+from db.mail.notices import client_facts
+from db.mail.outbox import delete_unsent, format_time, post, until
+from db.mail.tokens import LIFETIMES, consume_token, delete_tokens, find_token, require_same_link
+from db.rate_limits import limiter
+from db.rate_limits.ip_networks import per_client
+from db.rate_limits.limits import EMAIL_CHANGE, LINK_POSTS
+from db.sessions.lifecycle import require_right
+from db.tables import Instant, users
+from db.user_search import search_key
+from db.viewer import Viewer
+
+OWN_EMAIL = Statement(select(users.c.email).where(users.c.id == bindparam("user_id")))
+CHANGE_EMAIL = Statement(
+    update(users)
+    .where(
+        users.c.id == bindparam("user_id"),
+        users.c.email == bindparam("old_email"),
+        users.c.disabled_at.is_(None),
+    )
+    .values(
+        email=bindparam("new_email"),
+        search_key=bindparam("search_key"),
+        verified_at=bindparam("now", type_=Instant),
+    )
+    .returning(users.c.id)
+)
+
+
+async def request_change(viewer: Viewer, *, email: str, current: Secret[str]) -> bool:
+    """Sends a link to the new email, and returns False if the current password is wrong.
+
+    The email of the account stays as it is until the link is opened. The answer is the same if
+    another account has the email; its user gets a mail. Raises RateLimited, Unavailable, and
+    NotLoggedIn after too many wrong passwords.
+    """
+    store, actor = viewer.store, viewer_actor(viewer)
+    change = (EMAIL_CHANGE, viewer.id)
+    if await verify_current_password(viewer, current, change, "email.ask") is None:
+        return False
+    other = await accounts.find_recipient(store, email)
+    async with store.transaction():
+        await require_right(viewer, other.id if other else "")
+        if other is None and not await accounts.email_exists(store, email, for_user_id=viewer.id):
+            await post(
+                store,
+                "change",
+                user_id=viewer.id,
+                recipient=email,
+                verified=False,
+                facts={"until": until(store, "change")},
+            )
+        elif other is not None and not other.disabled and other.id != viewer.id:
+            await post(
+                store,
+                "exists",
+                user_id=other.id,
+                recipient=email,
+                verified=other.verified,
+                facts={"until": until(store, "reset")},
+            )
+        await audit_log.record(store, "email.ask", actor, {"email": mask(email)})
+    return True
+
+
+async def cancel_change(viewer: Viewer) -> None:
+    """Ends the link that waits for its confirmation. Raises NotLoggedIn."""
+    store = viewer.store
+    async with store.transaction():
+        await require_right(viewer)
+        await delete_tokens(store, viewer.id, ["change"])
+        await delete_unsent(store, viewer.id, ["change"])
+
+
+async def confirm_change(viewer: Viewer, *, token: Secret[str] | None, link: str) -> None:
+    """Changes the viewer's email to the one that the link was sent to.
+
+    Both emails are told. The old one can undo the change for seven days, if it was confirmed.
+    Sessions go on; links to the old email end. Raises LinkInvalid, also if another account has the
+    email by now; LinkOfOtherUser, LinkMismatch, RateLimited and NotLoggedIn.
+    """
+    store, actor = viewer.store, viewer_actor(viewer)
+    known = require_same_link(token, link)
+    await limiter.take_tokens(store, actor, *per_client(LINK_POSTS, viewer.client.ip_address))
+    if (await find_token(store, "change", known)).user_id != viewer.id:
+        raise LinkOfOtherUser
+    try:
+        async with store.transaction():
+            await require_right(viewer)
+            new_email = (await consume_token(store, "change", known, viewer.id)).email
+            old_email = await store.value(OWN_EMAIL(user_id=viewer.id))
+            if await accounts.email_exists(store, new_email, for_user_id=viewer.id):
+                raise LinkInvalid("change")
+            key = search_key(viewer.name, new_email)
+            values = {"old_email": old_email, "new_email": new_email, "search_key": key}
+            if (
+                await store.value(CHANGE_EMAIL(user_id=viewer.id, now=store.now(), **values))
+                is None
+            ):
+                raise LinkInvalid("change")
+            await delete_tokens(store, viewer.id, ["verify", "reset"])
+            await delete_unsent(store, viewer.id, ["verify", "exists", "reset", "locked"])
+            await _tell_both(viewer, old_email, new_email)
+            masked = {"from": mask(old_email), "to": mask(new_email)}
+            await audit_log.record(store, "email.change", actor, masked)
+    except Conflict:
+        raise LinkInvalid("change") from None
+
+
+async def _tell_both(viewer: Viewer, old_email: str, new_email: str) -> None:
+    store, user_id = viewer.store, viewer.id
+    if viewer.verified:
+        facts = client_facts(store, viewer.client) | {
+            "masked": mask(new_email),
+            "until": format_time(store.now() + LIFETIMES["not-me"]),
+        }
+        await post(store, "moved", user_id=user_id, recipient=old_email, facts=facts)
+    await post(store, "arrived", user_id=user_id, recipient=new_email)
+
+
+def mask(email: str) -> str:
+    """Returns the email with all but the first character of its local part left out."""
+    local, _, domain = email.rpartition("@")
+    return f"{local[:1]}…@{domain}"

@@ -1,0 +1,242 @@
+"""Writes messages into the outbox, in the transaction of the change that they report.
+
+If the transaction rolls back, there is no message; if it commits, the message is sent even if the
+process stops before. The sending task reads the outbox by `db.access.outbox`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Final, Literal, NamedTuple
+
+from sqlalchemy import Integer, and_, bindparam, cast, delete, func, select
+
+from db.engine.statement import Statement, insert
+from db.mail.tokens import LIFETIMES, Purpose, delete_tokens, derive_token, insert_token
+from db.store import Store
+from db.tables import Instant, outbox
+
+MessageType = Literal[
+    "verify",
+    "exists",
+    "reset",
+    "change",
+    "moved",
+    "arrived",
+    "new-device",
+    "password",
+    "locked",
+    "guesses",
+]
+RESET_REQUEST: Final = "forgot"  # the type of a row that asks for a reset, and is never sent
+
+
+class _Rule(NamedTuple):
+    """How many messages of these types an account gets: `burst` in a minute, `total` in `period`.
+
+    A message above the limit is left out silently, because an error would show which emails have an
+    account.
+    """
+
+    types: tuple[MessageType, ...]
+    burst: int
+    total: int
+    period: timedelta
+
+
+RESETS: Final = _Rule(("reset", "exists"), 1, 5, timedelta(days=1))
+RESETS_UNVERIFIED: Final = _Rule(("reset", "exists"), 1, 3, timedelta(days=1))
+NOTICES: Final = _Rule(
+    ("moved", "arrived", "new-device", "password", "locked", "guesses"), 10, 10, timedelta(hours=1)
+)
+UNLIMITED: Final = _Rule((), 1, 1, timedelta(0))  # limited where it is asked for
+PURPOSES: Final[Mapping[MessageType, Purpose | None]] = {
+    "verify": "verify",
+    "exists": "reset",
+    "reset": "reset",
+    "change": "change",
+    "moved": "not-me",
+    "arrived": None,
+    "new-device": "not-me",
+    "password": "not-me",
+    "locked": "reset",
+    "guesses": None,
+}
+NOTICE_LIFETIME: Final = timedelta(days=3)  # A notice that is older is not worth sending.
+NO_LIMIT: Final = 2**31 - 1
+
+_counted = and_(
+    outbox.c.user_id == bindparam("user_id"),
+    outbox.c.message_type.in_(bindparam("types", expanding=True)),
+)
+_burst = (
+    select(func.count())
+    .select_from(outbox)
+    .where(_counted, outbox.c.created_at > bindparam("minute_ago", type_=Instant))
+    .scalar_subquery()
+)
+_total = (
+    select(func.count())
+    .select_from(outbox)
+    .where(_counted, outbox.c.created_at > bindparam("period_ago", type_=Instant))
+    .scalar_subquery()
+)
+_COLUMNS = (
+    "id",
+    "message_type",
+    "user_id",
+    "recipient",
+    "facts",
+    "kid",
+    "created_at",
+    "due_at",
+    "expires_at",
+    "attempts",
+    "error",
+)
+
+
+def _typed(name: str) -> object:
+    """Returns a bind with its type, because PostgreSQL takes binds of a SELECT list as text."""
+    column = outbox.c[name]
+    bind = bindparam("now" if name in ("created_at", "due_at") else name, type_=column.type)
+    return cast(bind, column.type)
+
+
+INSERT_MESSAGE = Statement(
+    insert(outbox).values(
+        {
+            name: bindparam(
+                "now" if name in ("created_at", "due_at") else name, type_=outbox.c[name].type
+            )
+            for name in _COLUMNS
+        }
+    )
+)
+INSERT_MESSAGE_WITHIN_LIMIT = Statement(
+    insert(outbox).from_select(
+        list(_COLUMNS),
+        select(*(_typed(name) for name in _COLUMNS)).where(  # type: ignore[call-overload]
+            _burst < bindparam("burst", type_=Integer), _total < bindparam("total", type_=Integer)
+        ),
+    )
+)
+DELETE_UNSENT = Statement(
+    delete(outbox).where(
+        outbox.c.user_id == bindparam("user_id"),
+        outbox.c.message_type.in_(bindparam("types", expanding=True)),
+        outbox.c.sent_at.is_(None),
+        outbox.c.due_at.is_not(None),
+    )
+)
+
+
+async def post(
+    store: Store,
+    message_type: MessageType,
+    *,
+    user_id: str,
+    recipient: str,
+    email: str = "",
+    verified: bool = True,
+    is_first: bool = False,
+    facts: Mapping[str, str] | None = None,
+) -> bool:
+    """Writes a message and the token of its link, and returns whether it did.
+
+    Must run inside the transaction of the change. `email` is the email of the token, by default the
+    recipient. A newer message with a link replaces the older one of its purpose: the old link stops
+    working, and an unsent message is deleted. `is_first` saves these statements for a new account.
+    Writes nothing if mails are not sent, or above the limits of one account.
+    """
+    if not store.outbox.is_enabled:
+        return False
+    purpose = PURPOSES[message_type]
+    if purpose in ("verify", "reset", "change") and not is_first:
+        await delete_tokens(store, user_id, [purpose])
+        await delete_unsent(
+            store, user_id, [kind for kind, its in PURPOSES.items() if its == purpose]
+        )
+    rule = _rule_of(message_type, verified=verified)
+    message_id, now = store.token(32), store.now()
+    lifetime = LIFETIMES[purpose] * 3 / 4 if rule is not NOTICES and purpose else NOTICE_LIFETIME
+    values = {
+        "id": message_id,
+        "message_type": message_type,
+        "user_id": user_id,
+        "recipient": recipient,
+        "facts": json.dumps({**(facts or {}), "proven": "yes" if verified else ""}),
+        "kid": store.mail_keys.kid,
+        "now": now,
+        "expires_at": now + lifetime,
+        "attempts": 0,
+        "error": "",
+    }
+    if rule is UNLIMITED:
+        await store.count(INSERT_MESSAGE(**values))
+    elif not await _insert_within_limit(store, rule, values):
+        return False
+    token = derive_token(store, message_id, store.mail_keys.kid)
+    if purpose is not None and token is not None:
+        await insert_token(store, token, purpose, user_id, email or recipient, message_type)
+    store.outbox.notify()
+    return True
+
+
+async def post_reset_request(store: Store, email: str, facts: Mapping[str, str]) -> None:
+    """Writes a request for a password reset. The sending task looks the account up later.
+
+    The work is therefore the same whether or not an account has the email.
+    """
+    now = store.now()
+    await store.count(
+        INSERT_MESSAGE(
+            id=store.token(32),
+            message_type=RESET_REQUEST,
+            user_id="",
+            recipient=email,
+            facts=json.dumps(dict(facts)),
+            kid=store.mail_keys.kid,
+            now=now,
+            expires_at=now + LIFETIMES["reset"],
+            attempts=0,
+            error="",
+        )
+    )
+    store.outbox.notify()
+
+
+async def delete_unsent(store: Store, user_id: str, types: Sequence[MessageType]) -> None:
+    """Deletes messages of these types that were not sent yet."""
+    await store.count(DELETE_UNSENT(user_id=user_id, types=list(types)))
+
+
+def until(store: Store, purpose: Purpose) -> str:
+    """Returns when a link of this purpose that is written now expires, as text for a mail."""
+    return format_time(store.now() + LIFETIMES[purpose])
+
+
+def format_time(moment: object) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+async def _insert_within_limit(store: Store, rule: _Rule, values: Mapping[str, object]) -> bool:
+    """Inserts the message unless the account has had as many as the rule allows."""
+    now, is_off = store.now(), store.limiter.mode == "off"
+    inserted = await store.count(
+        INSERT_MESSAGE_WITHIN_LIMIT(
+            **values,
+            types=list(rule.types),
+            minute_ago=now - timedelta(minutes=1),
+            period_ago=now - rule.period,
+            burst=NO_LIMIT if is_off else rule.burst,
+            total=NO_LIMIT if is_off else rule.total,
+        )
+    )
+    return inserted == 1
+
+
+def _rule_of(message_type: MessageType, *, verified: bool) -> _Rule:
+    if message_type in RESETS.types:
+        return RESETS if verified else RESETS_UNVERIFIED
+    return NOTICES if message_type in NOTICES.types else UNLIMITED

@@ -1,0 +1,496 @@
+"""Tests of the outbox, and of the links in mails, as the data access layer provides them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from db.access import (
+    account,
+    account_lock,
+    email_change,
+    email_verification,
+    links,
+    login,
+    outbox,
+    password_reset,
+    signup,
+)
+from db.access.outbox import Message
+from db.crypto.secret import Secret
+from db.errors import LinkInvalid, LinkMismatch, LinkOfOtherUser, RateLimited
+from db.mail.state import OutboxState
+from db.mail.tokens import derive_token, link_id
+from db.maintenance.pruning import prune
+from db.viewer import ClientInfo, Mailer, Viewer
+from tests.browser_client import PASSWORD, Browser
+from tests.conftest import Clock, TestApp
+from tests.databases import DATABASE_TYPES
+
+BOTH = pytest.mark.parametrize("database_type", DATABASE_TYPES, indirect=True)
+NEW = Secret("another engine No.8")
+LAPTOP = ClientInfo("Firefox", "Windows", "computer", "", "192.0.2.9")
+
+
+@pytest.fixture
+def database_type(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+async def app(make_app: Callable) -> TestApp:
+    return await make_app(mail=OutboxState(is_enabled=True))
+
+
+@pytest.fixture
+def mailer(app: TestApp) -> Mailer:
+    return Mailer(app.store)
+
+
+async def deliver(mailer: Mailer) -> dict[str, Message]:
+    """Sends everything that is due, and returns the messages by type."""
+    while await outbox.resolve_next(mailer):
+        pass
+    sent = {}
+    while message := await outbox.claim(mailer):
+        assert await outbox.mark_sent(mailer, message)
+        sent[message.message_type] = message
+    return sent
+
+
+def link_of(message: Message) -> dict:
+    assert message.token is not None
+    return {"token": message.token, "link": link_id(message.token)}
+
+
+async def verified(app: TestApp, mailer: Mailer, user: Browser) -> Viewer:
+    """Returns the viewer of a user who has confirmed the email."""
+    message = (await deliver(mailer))["verify"]
+    await email_verification.verify_email(await app.viewer_of(user), **link_of(message))
+    return await app.viewer_of(user)
+
+
+async def changed_to(app: TestApp, mailer: Mailer, viewer: Viewer, email: str) -> dict:
+    """Changes the email of the viewer and returns the messages about it."""
+    assert await email_change.request_change(viewer, email=email, current=Secret(PASSWORD))
+    await email_change.confirm_change(viewer, **link_of((await deliver(mailer))["change"]))
+    return await deliver(mailer)
+
+
+@BOTH
+async def test_a_new_user_confirms_the_email_once(
+    app: TestApp, mailer: Mailer, alice: Browser
+) -> None:
+    viewer = await app.viewer_of(alice)
+    assert not viewer.verified
+    message = (await deliver(mailer))["verify"]
+    assert (message.recipient, message.facts["until"]) == (alice.email, "2026-11-25 09:12 UTC")
+    await email_verification.verify_email(viewer, **link_of(message))
+    assert (await app.viewer_of(alice)).verified
+    with pytest.raises(LinkInvalid):
+        await email_verification.verify_email(viewer, **link_of(message))
+    assert await app.count("sessions") == 1
+
+
+@BOTH
+async def test_the_link_of_another_account_confirms_nothing(
+    app: TestApp, mailer: Mailer, alice: Browser, bob: Browser
+) -> None:
+    """An attacker who signed up with Alice's email and has no access to her mailbox."""
+    messages = []
+    while message := await outbox.claim(mailer):
+        messages.append(message)
+    (for_alice,) = [message for message in messages if message.recipient == alice.email]
+    with pytest.raises(LinkOfOtherUser):
+        await email_verification.verify_email(await app.viewer_of(bob), **link_of(for_alice))
+    assert not (await app.viewer_of(bob)).verified
+    assert not (await app.viewer_of(alice)).verified
+
+
+@BOTH
+@pytest.mark.asvs("S12")
+@pytest.mark.parametrize("purpose", ["reset", "verify"])
+async def test_one_of_fifty_concurrent_uses_of_a_link_succeeds(
+    app: TestApp, mailer: Mailer, alice: Browser, purpose: str
+) -> None:
+    viewer = await app.viewer_of(alice)
+    if purpose == "reset":
+        await password_reset.request_reset(app.store, email=alice.email, client=LAPTOP)
+    link = link_of((await deliver(mailer))[purpose])
+
+    async def use() -> str:
+        try:
+            if purpose == "verify":
+                await email_verification.verify_email(viewer, **link)
+            else:
+                await password_reset.reset_password(app.store, **link, password=NEW, client=LAPTOP)
+        except LinkInvalid:
+            return "invalid"
+        return "done"
+
+    assert Counter(await asyncio.gather(*(use() for _ in range(50)))) == {"done": 1, "invalid": 49}
+
+
+@BOTH
+@pytest.mark.asvs("S13", "S15", "S16")
+async def test_a_reset_sets_the_password_and_ends_every_session(
+    app: TestApp, mailer: Mailer, alice: Browser, alices_phone: Browser
+) -> None:
+    await password_reset.request_reset(app.store, email=alice.email, client=LAPTOP)
+    messages = await deliver(mailer)
+    user_id = await password_reset.reset_password(
+        app.store, **link_of(messages["reset"]), password=NEW, client=LAPTOP
+    )
+    assert user_id == messages["reset"].user_id
+    assert await app.count("sessions") == 0
+    assert await app.rows("SELECT purpose FROM tokens") == [("not-me",)]
+    assert (await alice.log_in()).status_code == 422
+    assert (await replace(alice, password=NEW.reveal()).log_in()).status_code == 303
+    assert (await deliver(mailer))["password"].facts["by"] == "a link in a mail"
+
+
+@BOTH
+@pytest.mark.asvs("S24")
+async def test_a_reset_removes_what_an_attacker_prepared_with_the_email(
+    app: TestApp, mailer: Mailer, alice: Browser
+) -> None:
+    await alice.post("/account", {"phone": "+44 20 7946 0000"})
+    await password_reset.request_reset(app.store, email=alice.email, client=LAPTOP)
+    message = (await deliver(mailer))["reset"]
+    await password_reset.reset_password(app.store, **link_of(message), password=NEW, client=LAPTOP)
+    assert await app.rows("SELECT phone, verified_at IS NULL FROM users") in (
+        [("", 0)],
+        [("", False)],
+    )
+
+
+@BOTH
+@pytest.mark.asvs("S13")
+@pytest.mark.parametrize("event", ["newer request", "password change", "an hour", "email change"])
+async def test_a_reset_link_ends(
+    app: TestApp, mailer: Mailer, alice: Browser, clock: Clock, event: str
+) -> None:
+    viewer = await verified(app, mailer, alice)
+    await password_reset.request_reset(app.store, email=alice.email, client=LAPTOP)
+    message = (await deliver(mailer))["reset"]
+    if event == "newer request":
+        await password_reset.request_reset(app.store, email=alice.email, client=LAPTOP)
+        await deliver(mailer)
+    elif event == "password change":
+        await account.change_password(viewer, current=Secret(PASSWORD), new=Secret("No.9 engine!"))
+    elif event == "an hour":
+        clock.move(hours=1)
+    else:
+        await changed_to(app, mailer, viewer, "alice.new@example.com")
+    before = await app.rows("SELECT password_hash FROM users")
+    with pytest.raises(LinkInvalid):
+        await password_reset.reset_password(
+            app.store, **link_of(message), password=NEW, client=LAPTOP
+        )
+    assert await app.rows("SELECT password_hash FROM users") == before
+
+
+@BOTH
+async def test_a_link_in_another_tab_is_not_used(
+    app: TestApp, mailer: Mailer, alice: Browser, bob: Browser
+) -> None:
+    for user in (alice, bob):
+        await password_reset.request_reset(app.store, email=user.email, client=LAPTOP)
+    first, second = [
+        message
+        for message in [
+            await outbox.claim(mailer) for _ in range(2) if await outbox.resolve_next(mailer)
+        ]
+        if message
+    ]
+    with pytest.raises(LinkMismatch):
+        await password_reset.reset_password(
+            app.store,
+            token=first.token,
+            link=link_of(second)["link"],
+            password=NEW,
+            client=LAPTOP,
+        )
+
+
+@BOTH
+async def test_a_request_for_an_unknown_email_sends_nothing(app: TestApp, mailer: Mailer) -> None:
+    await password_reset.request_reset(app.store, email="nobody@example.com", client=LAPTOP)
+    assert await deliver(mailer) == {}
+    assert await app.count("outbox") == 0
+
+
+@BOTH
+@pytest.mark.asvs("S17")
+async def test_a_new_email_counts_after_its_link_and_the_old_one_can_undo_it(
+    app: TestApp, mailer: Mailer, alice: Browser
+) -> None:
+    viewer = await verified(app, mailer, alice)
+    assert await email_change.request_change(
+        viewer, email="alice.new@example.com", current=Secret(PASSWORD)
+    )
+    assert await app.rows("SELECT email FROM users") == [(alice.email,)]
+    state = await email_verification.get_state(viewer)
+    assert state.pending_email == "alice.new@example.com"
+    await email_change.confirm_change(viewer, **link_of((await deliver(mailer))["change"]))
+    messages = await deliver(mailer)
+    assert messages["moved"].recipient == alice.email
+    assert messages["arrived"].recipient == "alice.new@example.com"
+    assert await app.count("sessions") == 1
+    await account_lock.lock_account(app.store, **link_of(messages["moved"]), client=LAPTOP)
+    assert await app.rows("SELECT email, password_hash FROM users") == [(alice.email, "!")]
+    assert await app.count("sessions") == 0
+    locked = (await deliver(mailer))["locked"]
+    assert locked.recipient == alice.email
+    await password_reset.reset_password(app.store, **link_of(locked), password=NEW, client=LAPTOP)
+    assert (await replace(alice, password=NEW.reveal()).log_in()).status_code == 303
+
+
+@BOTH
+@pytest.mark.parametrize("first_used", ["older", "newer"])
+async def test_the_oldest_undo_link_outranks_newer_ones(
+    app: TestApp, mailer: Mailer, alice: Browser, clock: Clock, first_used: str
+) -> None:
+    """An attacker changes the email twice and tries to lock the user out with the second link."""
+    viewer = await verified(app, mailer, alice)
+    older = (await changed_to(app, mailer, viewer, "attacker1@example.com"))["moved"]
+    clock.move(minutes=10)
+    viewer = await app.viewer_of(alice)
+    newer = (await changed_to(app, mailer, viewer, "attacker2@example.com"))["moved"]
+    if first_used == "newer":
+        await account_lock.lock_account(app.store, **link_of(newer), client=LAPTOP)
+        assert await app.rows("SELECT email FROM users") == [("attacker1@example.com",)]
+    await account_lock.lock_account(app.store, **link_of(older), client=LAPTOP)
+    assert await app.rows("SELECT email, password_hash FROM users") == [(alice.email, "!")]
+    if first_used == "older":
+        with pytest.raises(LinkInvalid):
+            await account_lock.lock_account(app.store, **link_of(newer), client=LAPTOP)
+
+
+@BOTH
+async def test_the_former_email_cannot_be_taken_while_it_can_be_given_back(
+    app: TestApp, mailer: Mailer, alice: Browser, clock: Clock
+) -> None:
+    await changed_to(app, mailer, await verified(app, mailer, alice), "alice.new@example.com")
+    charlie = await app.browser("Charlie", email=alice.email)
+    assert (await charlie.sign_up()).status_code == 422
+    assert await app.count("users") == 1
+    clock.move(days=7)
+    assert (await charlie.sign_up()).status_code == 303
+
+
+@BOTH
+async def test_an_email_of_another_account_is_not_taken_over(
+    app: TestApp, mailer: Mailer, alice: Browser, bob: Browser
+) -> None:
+    viewer = await app.viewer_of(bob)
+    await deliver(mailer)
+    assert await email_change.request_change(viewer, email=alice.email, current=Secret(PASSWORD))
+    messages = await deliver(mailer)
+    assert (set(messages), messages["exists"].recipient) == ({"exists"}, alice.email)
+    assert (await email_verification.get_state(viewer)).pending_email == ""
+
+
+@BOTH
+async def test_a_wrong_current_password_changes_no_email(
+    app: TestApp, mailer: Mailer, alice: Browser
+) -> None:
+    viewer = await app.viewer_of(alice)
+    await deliver(mailer)
+    assert not await email_change.request_change(
+        viewer, email="alice.new@example.com", current=Secret("wrong No.1 x")
+    )
+    assert await deliver(mailer) == {}
+
+
+@BOTH
+async def test_a_log_in_at_a_new_browser_is_told_to_a_confirmed_email(
+    app: TestApp, mailer: Mailer, alice: Browser
+) -> None:
+    assert (await replace(await app.browser("Alice")).log_in()).status_code == 303
+    assert "new-device" not in await deliver(mailer)
+    await email_verification.send_again(await app.viewer_of(alice))
+    await verified(app, mailer, alice)
+    elsewhere = await app.browser("Alice")
+    for _ in range(2):
+        assert (await elsewhere.log_in()).status_code == 303
+        elsewhere.client.cookies.delete("session")
+    assert list(await deliver(mailer)) == ["new-device"]
+
+
+@BOTH
+async def test_a_required_confirmation_happens_at_log_in(make_app: Callable, clock: Clock) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True, requires_verification=True))
+    charlie = {"email": "charlie@example.com", "password": Secret(PASSWORD)}
+    await signup.sign_up_privately(app.store, name="Charlie", client=LAPTOP, **charlie)
+    message = (await deliver(Mailer(app.store)))["verify"]
+    assert await login.log_in(app.store, client=LAPTOP, **charlie) is None
+    wrong = Secret("x" * 43)
+    assert await login.log_in(app.store, client=LAPTOP, verify_token=wrong, **charlie) is None
+    session = await login.log_in(app.store, client=LAPTOP, verify_token=message.token, **charlie)
+    assert session is not None
+    assert await login.log_in(app.store, client=LAPTOP, **charlie) is not None
+
+
+@BOTH
+async def test_accounts_that_are_not_confirmed_are_deleted_after_a_week(
+    make_app: Callable, clock: Clock
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True, requires_verification=True))
+    await app.create("Ada")
+    await signup.sign_up_privately(
+        app.store,
+        name="Charlie",
+        email="charlie@example.com",
+        password=Secret(PASSWORD),
+        client=LAPTOP,
+    )
+    clock.move(days=6)
+    await prune(app.store)
+    assert await app.count("users") == 2
+    clock.move(days=1)
+    await prune(app.store)
+    assert await app.rows("SELECT name FROM users") == [("Ada",)]
+    assert await app.rows("SELECT event FROM audit ORDER BY number DESC LIMIT 1") == [
+        ("account.expire",)
+    ]
+
+
+@BOTH
+async def test_concurrent_senders_claim_each_message_once(app: TestApp, mailer: Mailer) -> None:
+    for number in range(12):
+        user = await app.browser(f"User{number}")
+        assert (await user.sign_up()).status_code == 303
+
+    async def send() -> list[str]:
+        sent = []
+        while message := await outbox.claim(mailer):
+            await asyncio.sleep(0)
+            assert await outbox.mark_sent(mailer, message)
+            sent.append(message.recipient)
+        return sent
+
+    sent = [email for part in await asyncio.gather(*(send() for _ in range(4))) for email in part]
+    assert sorted(sent) == sorted(f"user{number}@example.com" for number in range(12))
+    assert await app.rows("SELECT DISTINCT recipient, facts FROM outbox") == [("", "")]
+
+
+@BOTH
+async def test_a_message_is_tried_again_with_growing_waits_and_then_given_up(
+    app: TestApp, mailer: Mailer, alice: Browser, clock: Clock
+) -> None:
+    waits = []
+    await app.change("UPDATE outbox SET expires_at = '2027-01-01T00:00:00.000000+00:00'")
+    while message := await outbox.claim(mailer):
+        assert await outbox.retry_later(mailer, message, "451 try later")
+        before = clock()
+        due = (await app.rows("SELECT due_at FROM outbox"))[0][0]
+        if due is None:
+            break
+        while not (await app.rows(f"SELECT 1 FROM outbox WHERE due_at <= '{clock().isoformat()}'")):
+            clock.move(seconds=30)
+        waits.append((clock() - before).total_seconds() / 60)
+    expected = [1, 2, 5, 15, 30, 60, 120, 240, 360]
+    assert all(abs(wait - e) <= e * 0.1 + 0.5 for wait, e in zip(waits, expected, strict=True))
+    assert await app.rows("SELECT attempts, error FROM outbox") == [(10, "451 try later")]
+
+
+@BOTH
+async def test_a_message_whose_link_is_about_to_expire_is_not_sent(
+    app: TestApp, mailer: Mailer, alice: Browser, clock: Clock
+) -> None:
+    clock.move(hours=18)
+    assert await outbox.claim(mailer) is None
+    assert await app.rows("SELECT error, sent_at FROM outbox") == [("expired", None)]
+    assert (await email_verification.get_state(await app.viewer_of(alice))).is_refused
+
+
+@BOTH
+async def test_a_late_sender_marks_nothing(
+    app: TestApp, mailer: Mailer, alice: Browser, clock: Clock
+) -> None:
+    late = await outbox.claim(mailer)
+    clock.move(minutes=6)
+    again = await outbox.claim(mailer)
+    assert late is not None and again is not None and again.id == late.id
+    assert not await outbox.mark_sent(mailer, late)
+    assert await outbox.mark_sent(mailer, again)
+
+
+@BOTH
+@pytest.mark.asvs("S60")
+async def test_one_email_gets_few_mails_however_often_it_is_asked(
+    make_app: Callable, clock: Clock
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True), RATE_LIMITS="enforce")
+    mailer = Mailer(app.store)
+    await app.create("Alice")
+    sent = 0
+    for number in range(60):
+        client = replace(LAPTOP, ip_address=f"198.51.100.{number}")
+        await password_reset.request_reset(app.store, email="alice@example.com", client=client)
+        sent += len(await deliver(mailer))
+        clock.move(minutes=2)
+    assert sent == 5
+
+
+@BOTH
+@pytest.mark.asvs("S86")
+async def test_no_stored_value_opens_a_link(app: TestApp, mailer: Mailer, alice: Browser) -> None:
+    await password_reset.request_reset(app.store, email=alice.email, client=LAPTOP)
+    message = (await deliver(mailer))["reset"]
+    assert message.token is not None
+    assert message.token.reveal().encode() not in app.stored()
+    for (value,) in await app.rows("SELECT hash FROM tokens UNION SELECT id FROM outbox"):
+        with pytest.raises(LinkInvalid):
+            await links.find_link(app.store, "reset", Secret(value))
+
+
+@BOTH
+@pytest.mark.asvs("S11")
+async def test_a_token_is_valid_for_its_own_purpose_only(
+    app: TestApp, mailer: Mailer, alice: Browser
+) -> None:
+    viewer = await verified(app, mailer, alice)
+    await password_reset.request_reset(app.store, email=alice.email, client=LAPTOP)
+    tokens = {"reset": (await deliver(mailer))["reset"].token}
+    await email_change.request_change(viewer, email="b@example.com", current=Secret(PASSWORD))
+    tokens["change"] = (await deliver(mailer))["change"].token
+    await (await app.browser("Alice")).log_in()
+    tokens["not-me"] = (await deliver(mailer))["new-device"].token
+    for purpose, token in tokens.items():
+        for other in ("verify", "reset", "change", "not-me"):
+            if other == purpose:
+                assert (await links.find_link(app.store, other, token)).user_id == viewer.id
+            else:
+                with pytest.raises(LinkInvalid):
+                    await links.find_link(app.store, other, token)
+
+
+@BOTH
+async def test_without_mail_nothing_is_written(make_app: Callable) -> None:
+    app = await make_app()
+    await app.sign_up_user("Alice")
+    assert (await app.count("outbox"), await app.count("tokens")) == (0, 0)
+
+
+@BOTH
+async def test_a_removed_key_leaves_a_message_without_its_link(
+    app: TestApp, mailer: Mailer, alice: Browser
+) -> None:
+    message = await outbox.claim(mailer)
+    assert message is not None and message.has_link
+    assert derive_token(app.store, message.id, "a removed key") is None
+
+
+@BOTH
+async def test_links_are_asked_for_at_a_bounded_rate(make_app: Callable) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True), RATE_LIMITS="enforce")
+    alice = await app.sign_up_user("Alice")
+    viewer = await app.viewer_of(alice)
+    await email_verification.send_again(viewer)
+    with pytest.raises(RateLimited):
+        await email_verification.send_again(viewer)
+    assert await app.count("outbox") == 1
