@@ -97,7 +97,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.settings": ("db.crypto.secret", "db.ip_addresses"),
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.store", "db.viewer", "web"),
-    "web.observability": ("db.crypto.secret", "db.errors"),
+    "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),
     "web.forms": ("db.audit.events", "db.crypto.secret"),
     "web.http": (
         *(
@@ -129,10 +129,15 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.endpoints": (
         *("db.access", "db.audit.events", "db.crypto.secret", "db.errors", "db.viewer"),
-        *("web.forms", "web.http", "web.mail.rendering", "web.rendering", "web.settings"),
-        *("web.observability.metrics", "web.middleware.allowed_hosts"),
+        *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
+        "web.settings",
+        *("web.observability.metrics", "web.middleware.local_clients"),
+        "web.middleware.security_headers",
     ),
-    "web.mail": ("db.access.outbox", "db.crypto.secret", "db.errors", "db.viewer", "web.settings"),
+    "web.mail": (
+        *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MessageType"),
+        *("db.viewer", "web.settings"),
+    ),
     "web.router": ("web.middleware.guard",),
     "web.routes": (
         "web.endpoints",
@@ -142,7 +147,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "web.settings",
     ),
     "web.app": (
-        *("db.crypto.secret", "db.maintenance", "db.store"),
+        *("db.access.outbox", "db.crypto.secret", "db.mail.state", "db.maintenance"),
+        *("db.store", "db.viewer"),
         *(
             "web.forms",
             "web.mail",

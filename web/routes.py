@@ -14,6 +14,7 @@ from web.endpoints import (
     health,
     home,
     login,
+    mailbox,
     metrics,
     signup,
     users,
@@ -62,6 +63,10 @@ routes = [
     Anyone ("/healthz",                       get=health.alive,                                        name="healthz"),
     Anyone ("/readyz",                        get=health.ready,                                        name="readyz"),
     Operators("/metrics",                     get=metrics.show,                                        name="metrics"),
+    Operators("/dev/mailbox",                 get=mailbox.show,                                        name="mailbox"),
+    Operators("/dev/mailbox/{id}",            get=mailbox.show_message,                                name="mailbox-message"),
+    Operators("/dev/mailbox/{id}/html",       get=mailbox.show_html,                                   name="mailbox-html"),
+    Operators("/dev/mails",                   get=mailbox.show_samples,                                name="mail-samples"),
     Anyone ("/.well-known/change-password",   get=home.redirect_to_account,                                name="change-password"),
     Anyone ("/.well-known/security.txt",      get=home.security_txt,                                   name="security-txt"),
     Anyone ("/robots.txt",                    get=home.robots,                                         name="robots"),
@@ -69,16 +74,19 @@ routes = [
 ]
 # Stateless sessions have no database rows, so devices cannot be listed or revoked one by one.
 NEEDS_STORED_SESSIONS = {"devices", "devices-revoke-others", "devices-revoke"}
+# These exist only on loopback without SMTP_URL, and only for clients on this machine.
+NEEDS_MAILBOX = {"mailbox", "mailbox-message", "mailbox-html", "mail-samples"}
 # fmt: on
 
 
 def routes_for(settings: Settings) -> list[AppRoute]:
-    """Returns the routes for these settings. Stateless sessions have no device routes."""
-    return [
-        route
-        for route in routes
-        if not (settings.stateless and route.name in NEEDS_STORED_SESSIONS)
-    ]
+    """Returns the routes for these settings, without those that the settings disable."""
+    disabled: set[str] = set()
+    if settings.stateless:
+        disabled |= NEEDS_STORED_SESSIONS
+    if not settings.has_mailbox:
+        disabled |= NEEDS_MAILBOX
+    return [route for route in routes if route.name not in disabled]
 
 
 def protected_pages(app_routes: list[AppRoute]) -> list[Pattern[str]]:

@@ -10,23 +10,26 @@ A template in partials/mail/ has the text of a mail. Its paragraphs are separate
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from db.access.outbox import Message
-from web.settings.mail_settings import mail_domain
+from db.mail.outbox import MessageType
+from web.settings.mail_settings import EMAIL, mail_domain
 from web.settings.paths import ROOT
 from web.settings.settings import Settings
 
 if TYPE_CHECKING:
+    from email.headerregistry import Address
     from email.message import EmailMessage
 
 PARTIALS: Final = ROOT / "partials" / "mail"
-SUBJECTS: Final = {
+SUBJECTS: Final[Mapping[MessageType, str]] = {
     "verify": "Confirm your email",
     "exists": "You already have an account",
     "reset": "Choose a new password",
@@ -38,7 +41,7 @@ SUBJECTS: Final = {
     "locked": "Your account is locked",
     "guesses": "Someone keeps guessing your password",
 }
-LINK_PATHS: Final = {
+LINK_PATHS: Final[Mapping[MessageType, str]] = {
     "verify": "/verify",
     "exists": "/reset",
     "reset": "/reset",
@@ -46,9 +49,8 @@ LINK_PATHS: Final = {
     "change": "/change-email",
     "moved": "/not-me",
     "new-device": "/not-me",
-    "password": "/not-me",  # noqa: S105  (a path, not a password)
+    "password": "/not-me",
 }
-RECIPIENT: Final = re.compile(r"[!-~]+@[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class MailRenderer:
         """The environment escapes HTML, and no text."""
         return Environment(
             loader=FileSystemLoader(PARTIALS),
-            autoescape=lambda name: not (name or "").endswith(".txt"),
+            autoescape=select_autoescape(["html"], ["txt"], default=True),
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -105,17 +107,15 @@ class MailRenderer:
     def build(self, message: Message) -> "EmailMessage":
         """Returns the mail of a message. Raises ValueError if a value does not fit in a mail."""
         # These imports take 20 ms, and the start of the program does not need them.
-        from email.headerregistry import Address
         from email.message import EmailMessage
         from email.policy import SMTP
 
         content = self.render(message)
         mail = EmailMessage(policy=SMTP)
-        mail["From"] = Address(self._sender.name, addr_spec=self._sender.email)
-        # A plain string with a comma would become two recipients.
-        mail["To"] = Address(addr_spec=message.recipient)
+        mail["From"] = _address(self._sender.email, self._sender.name)
+        mail["To"] = _address(message.recipient)
         if self._reply_to:
-            mail["Reply-To"] = Address(addr_spec=self._reply_to)
+            mail["Reply-To"] = _address(self._reply_to)
         mail["Subject"] = content.subject
         mail["Date"] = message.created_at
         mail["Message-ID"] = f"<{message.id}@{self._domain}>"
@@ -150,7 +150,7 @@ class MailRenderer:
 
         A value with a line break could add a paragraph or a link.
         """
-        if not RECIPIENT.fullmatch(message.recipient):
+        if not re.fullmatch(EMAIL, message.recipient):
             raise ValueError("the recipient is not an ASCII email")
         for name, value in message.facts.items():
             if not value.isprintable():
@@ -168,6 +168,20 @@ class MailRenderer:
             "login": f"{self._site}/login",
             "account": f"{self._site}/account",
         }
+
+
+def _address(email: str, name: str = "") -> "Address":
+    """Returns an email for a header. Raises ValueError without the email, for the log.
+
+    A plain string with a comma would become two recipients.
+    """
+    from email.errors import MessageError
+    from email.headerregistry import Address
+
+    try:
+        return Address(name, addr_spec=email)
+    except (MessageError, ValueError, IndexError):
+        raise ValueError("an email is not valid") from None
 
 
 def _block(paragraph: str, link: str) -> Block:

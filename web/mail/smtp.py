@@ -9,9 +9,9 @@ import contextlib
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
+from web.mail.transport import Attempt
 from web.settings.mail_settings import MailSettings
 
 if TYPE_CHECKING:
@@ -27,18 +27,6 @@ UNCHECKED_SECONDS: Final = 1.0
 QUIT_SECONDS: Final = 5.0
 FIRST_PERMANENT_CODE: Final = 500
 MAX_ERROR_CHARS: Final = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """The outcome of an attempt to send one mail, and the server's words if it failed.
-
-    `later` and `dead` concern this mail, temporarily and for good. `down` concerns every mail: the
-    server cannot be reached or does not accept mail from this program.
-    """
-
-    outcome: Literal["sent", "later", "dead", "down"]
-    error: str = ""
 
 
 class SmtpTransport:
