@@ -58,6 +58,7 @@ class Delivery:
     observe: Callable[[str, str, float], None]
     times: DeliveryTimes = field(default_factory=DeliveryTimes)
     now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] | None = None  # by default, ends at the stop
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _rest: float = 0.0
@@ -66,8 +67,8 @@ class Delivery:
 
     def start(self) -> None:
         self._tasks = [
-            asyncio.create_task(self._run(self._resolve_one)),
-            asyncio.create_task(self._run(self._send_one)),
+            asyncio.create_task(self._run(self.resolve_next)),
+            asyncio.create_task(self._run(self.send_next)),
         ]
 
     async def stop(self) -> None:
@@ -108,10 +109,11 @@ class Delivery:
         self._unavailable = False
         return is_done
 
-    async def _resolve_one(self) -> bool:
+    async def resolve_next(self) -> bool:
+        """Answers the next request for a password reset, and returns whether there was one."""
         return await outbox.resolve_next(self.mailer)
 
-    async def _send_one(self) -> bool:
+    async def send_next(self) -> bool:
         """Sends the next due message, and returns whether there was one."""
         message = await outbox.claim(self.mailer, on_expired=self._count_expired)
         if message is None:
@@ -128,9 +130,7 @@ class Delivery:
         try:
             mail = self.renderer.build(message)
         except ValueError as error:  # UnicodeError is a ValueError.
-            logger.error(
-                "mail %s (%s) cannot be built: %s", message.id, message.message_type, error
-            )
+            logger.error("a mail of the type %s cannot be built: %s", message.message_type, error)
             return Attempt("dead", f"cannot be built: {error}")
         return await self.transport.send(mail, message.recipient)
 
@@ -190,6 +190,9 @@ class Delivery:
 
     async def _sleep(self, seconds: float) -> None:
         """Waits, and ends at the stop."""
+        if self.sleep is not None:
+            await self.sleep(seconds)
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop.wait()

@@ -53,6 +53,10 @@ LINK_PATHS: Final[Mapping[MessageType, str]] = {
 }
 
 
+# The browser or the IP address of a request may be unknown.
+EMPTY_FACT: Final = re.compile(r"^  [^\n:]+: *(?:\n|$)", re.MULTILINE)
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """A paragraph, a button (with `label` and `url`) or a table of `facts`.
@@ -129,6 +133,7 @@ class MailRenderer:
         subject = SUBJECTS[message.message_type]
         values = self._values(message)
         words = self._templates.get_template(f"{message.message_type}.txt").render(values).strip()
+        words = EMPTY_FACT.sub("", words)
         words = re.sub(r"\n{3,}", "\n\n", words)
         foot = (
             f"You get this mail because {message.recipient} has an account at {self._site}."
@@ -188,8 +193,8 @@ def _block(paragraph: str, link: str) -> Block:
     """Returns a paragraph of the text as a block of the HTML."""
     lines = paragraph.split("\n")
     if paragraph.startswith("  "):
-        facts = (line.strip().split(": ", 1) for line in lines)
-        return Block(facts=tuple((name, value) for name, value in facts))
+        facts = (line.strip().partition(": ") for line in lines)
+        return Block(facts=tuple((name, value) for name, _, value in facts))
     text, url = lines if len(lines) == 2 else (paragraph, "")
     if url and url == link:
         return Block(label=text.removesuffix(":"), url=url)
