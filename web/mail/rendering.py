@@ -12,7 +12,9 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -110,45 +112,60 @@ class MailRenderer:
 
     def build(self, message: Message) -> "EmailMessage":
         """Returns the mail of a message. Raises ValueError if a value does not fit in a mail."""
-        # These imports take 20 ms, and the start of the program does not need them.
-        from email.message import EmailMessage
-        from email.policy import SMTP
-
         content = self.render(message)
-        mail = EmailMessage(policy=SMTP)
-        mail["From"] = _address(self._sender.email, self._sender.name)
-        mail["To"] = _address(message.recipient)
-        if self._reply_to:
-            mail["Reply-To"] = _address(self._reply_to)
-        mail["Subject"] = content.subject
-        mail["Date"] = message.created_at
-        mail["Message-ID"] = f"<{message.id}@{self._domain}>"
-        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834, section 5
-        mail.set_content(content.text, cte="quoted-printable")
-        mail.add_alternative(content.html, subtype="html", cte="quoted-printable")
-        return mail
+        return self._assemble(content, message.recipient, message.id, message.created_at)
+
+    def build_test(self, recipient: str) -> "EmailMessage":
+        """Returns a mail that tests the SMTP server."""
+        subject = "Test mail"
+        words = self._templates.get_template("test.txt").render(site=self._site).strip()
+        foot = f"You get this mail because the operator of {self._site} tests its mail."
+        content = self._lay_out(subject, words, foot, link="")
+        return self._assemble(content, recipient, token_urlsafe(32), datetime.now(UTC))
 
     def render(self, message: Message) -> MailContent:
         """Returns the content of a message. Raises ValueError if a value does not fit in a mail."""
-        subject = SUBJECTS[message.message_type]
         values = self._values(message)
         words = self._templates.get_template(f"{message.message_type}.txt").render(values).strip()
         words = EMPTY_FACT.sub("", words)
         words = re.sub(r"\n{3,}", "\n\n", words)
+        recipient, site = message.recipient, self._site
         foot = (
-            f"You get this mail because {message.recipient} has an account at {self._site}."
+            f"You get this mail because {recipient} has an account at {site}."
             if message.facts.get("proven")
-            else f"You get this mail because someone gave {message.recipient} as their email at "
-            f"{self._site}."
+            else f"You get this mail because someone gave {recipient} as their email at {site}."
         )
+        return self._lay_out(SUBJECTS[message.message_type], words, foot, values["link"])
+
+    def _lay_out(self, subject: str, words: str, foot: str, link: str) -> MailContent:
         context = {"subject": subject, "words": words, "foot": foot}
-        blocks = [_block(part, values["link"]) for part in words.split("\n\n")]
+        blocks = [_block(part, link) for part in words.split("\n\n")]
         return MailContent(
             subject,
             self._templates.get_template("layout.txt").render(context).strip() + "\n",
             self._templates.get_template("layout.html").render(context, blocks=blocks),
-            values["link"],
+            link,
         )
+
+    def _assemble(
+        self, content: MailContent, recipient: str, message_id: str, created_at: datetime
+    ) -> "EmailMessage":
+        # These imports take 20 ms, and the start of the program does not need them.
+        from email.message import EmailMessage
+        from email.policy import SMTP
+
+        mail = EmailMessage(policy=SMTP)
+        mail["From"] = _address(self._sender.email, self._sender.name)
+        mail["To"] = _address(recipient)
+        if self._reply_to:
+            mail["Reply-To"] = _address(self._reply_to)
+        mail["Subject"] = content.subject
+        mail["Date"] = created_at
+        mail["Message-ID"] = f"<{message_id}@{self._domain}>"
+        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834, section 5
+        mail.set_content(content.text, cte="quoted-printable")
+        mail.add_alternative(content.html, subtype="html", cte="quoted-printable")
+        return mail
 
     def _values(self, message: Message) -> dict[str, str]:
         """Returns the values for the templates. Raises ValueError.
