@@ -262,7 +262,7 @@ DOCUMENTED = {
     " /account/email /account/email/cancel /account/verify /verify /change-email /users/{slug} /api/users/{slug}",
     "admins": "/admin/users /admin/users/{id} /admin/users/{id}/role /admin/users/{id}/team /admin/users/{id}/disable"
     " /admin/users/{id}/enable /admin/users/{id}/end-sessions /admin/audit /api/admin/users",
-    "operators": "/metrics",
+    "operators": "/metrics /dev/mailbox /dev/mailbox/{id} /dev/mailbox/{id}/html /dev/mails",
 }
 
 

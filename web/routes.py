@@ -17,6 +17,7 @@ from web.endpoints import (
     home,
     login,
     mail_links,
+    mailbox,
     metrics,
     password_reset,
     signup,
@@ -79,6 +80,10 @@ routes = [
     Anyone ("/healthz",                       get=health.alive,                                        name="healthz"),
     Anyone ("/readyz",                        get=health.ready,                                        name="readyz"),
     Operators("/metrics",                     get=metrics.show,                                        name="metrics"),
+    Operators("/dev/mailbox",                 get=mailbox.show,                                        name="mailbox"),
+    Operators("/dev/mailbox/{id}",            get=mailbox.show_message,                                name="mailbox-message"),
+    Operators("/dev/mailbox/{id}/html",       get=mailbox.show_html,                                   name="mailbox-html"),
+    Operators("/dev/mails",                   get=mailbox.show_samples,                                name="mail-samples"),
     Anyone ("/.well-known/change-password",   get=home.redirect_to_account,                                name="change-password"),
     Anyone ("/.well-known/security.txt",      get=home.security_txt,                                   name="security-txt"),
     Anyone ("/robots.txt",                    get=home.robots,                                         name="robots"),
@@ -86,6 +91,8 @@ routes = [
 ]
 # Stateless sessions have no database rows, so devices cannot be listed or revoked one by one.
 NEEDS_STORED_SESSIONS = {"devices", "devices-revoke-others", "devices-revoke"}
+# These exist only on loopback without SMTP_URL, and only for clients on this machine.
+NEEDS_MAILBOX = {"mailbox", "mailbox-message", "mailbox-html", "mail-samples"}
 # fmt: on
 NEEDS_MAIL = {
     *("forgot", "reset", "reset-link", "verify", "verify-link", "change-email"),
@@ -95,16 +102,15 @@ NEEDS_MAIL = {
 
 
 def routes_for(settings: Settings) -> list[AppRoute]:
-    """Returns the routes for these settings.
-
-    Stateless sessions have no device routes. Without mail, there are no pages of links in mails.
-    """
-    left_out = set()
+    """Returns the routes for these settings, without those that the settings disable."""
+    disabled: set[str] = set()
     if settings.stateless:
-        left_out |= NEEDS_STORED_SESSIONS
+        disabled |= NEEDS_STORED_SESSIONS
     if not settings.sends_mail:
-        left_out |= NEEDS_MAIL
-    return [route for route in routes if route.name not in left_out]
+        disabled |= NEEDS_MAIL
+    if not settings.has_mailbox:
+        disabled |= NEEDS_MAILBOX
+    return [route for route in routes if route.name not in disabled]
 
 
 def protected_pages(app_routes: list[AppRoute]) -> list[Pattern[str]]:

@@ -37,7 +37,7 @@ HSTS: Final[Mapping[str, Mapping[str, str]]] = {
 class SecurityHeaders:
     """Adds the security headers and the queued cookies to every response, errors included.
 
-    A header that the endpoint has set replaces the one of this class.
+    A header that a response already has, such as the policy of a mail, is not added.
     """
 
     def __init__(self, app: ASGIApp, *, hsts: str) -> None:
