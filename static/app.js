@@ -128,9 +128,9 @@ function popValues(key) {
 const textFields = form => $$('input:not([type=password], [type=hidden], [hidden])', form);
 const readValues = form => Object.fromEntries(textFields(form).filter(({value}) => value).map(({name, value}) => [name, value]));
 
-// Sign-up and log-in share the typed name and email, and restore them after Back.
-const isReturn = performance.getEntriesByType('navigation')[0]?.type !== 'navigate' || /\/(login|signup)(\?|$)/.test(document.referrer);
-const anonymousForm = () => $('#signup-form, #login-form'), storedValues = popValues('anonymous');
+// Sign-up, log-in and /forgot share the typed name and email, and restore them after Back.
+const isReturn = performance.getEntriesByType('navigation')[0]?.type !== 'navigate' || /\/(login|signup|forgot)(\?|$)/.test(document.referrer);
+const anonymousForm = () => $('#signup-form, #login-form, #forgot-form'), storedValues = popValues('anonymous');
 const restoredValues = isReturn ? storedValues : {};
 if (anonymousForm()) for (const field of textFields(anonymousForm())) field.value ||= restoredValues[field.name] ?? '';
 addEventListener('pagehide', () => {
@@ -179,11 +179,12 @@ on('click', ({target}) => {
 
 // After a swap, the title, the focus and the current link of the navigation bar are updated. State
 // that the server does not have is restored, such as visible passwords.
-let visiblePasswords = [], focusedMenu, nextDevices = [];
+let visiblePasswords = [], focusedMenu, section, nextDevices = [];
 on('htmx:before:swap', ({detail: {ctx}}) => {
   nextDevices = devicesAfter(ctx.sourceElement.closest('[data-device]'));
   visiblePasswords = $$('.pw input[type=text]').map(input => input.id);
   focusedMenu = document.activeElement.closest('.menu')?.id;
+  section = ctx.target?.closest('section');
 });
 on('htmx:after:swap', ({detail: {ctx}}) => {
   for (const id of visiblePasswords) {
@@ -198,7 +199,7 @@ on('htmx:after:swap', ({detail: {ctx}}) => {
   if (ctx.push && ctx.target?.id === 'main') focusNewPage();
   else if (button) button.focus();
   else if ($(`#${focusedMenu}:not([open]) summary`)) $(`#${focusedMenu} summary`).focus({preventScroll: true});
-  else if (document.activeElement === document.body) ($('[data-land]') ?? $('h1')).focus({preventScroll: true});
+  else if (document.activeElement === document.body) (section && $('[data-land]', section) || $('[data-land]') || $('h1')).focus({preventScroll: true});
 });
 // Returns the ids of the rows after a device, then of those before it, the nearest first. After the
 // device is logged out, the focus moves to the first of these rows that still exists.

@@ -33,10 +33,11 @@ from tests.databases import (
 )
 from web.app import create_app, open_store
 from web.rendering.templates import Templates
+from web.routes import routes_for
 from web.settings.settings import Settings, read_settings
 
 # They are compiled once for all applications with the same routes.
-TEMPLATES: dict[bool, Templates] = {}
+TEMPLATES: dict[tuple[str, ...], Templates] = {}
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 pytest_plugins = ["tests.guide_coverage"]
 collect_ignore = ["attack", "bench", "faults"]  # These are programs: `python -m tests.attack`.
@@ -293,14 +294,15 @@ async def make_app(
             )
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
+            route_names = tuple(route.name for route in routes_for(settings))
             asgi_app = create_app(
                 settings,
                 store,
                 now or clock,
-                templates=TEMPLATES.get(settings.stateless),
+                templates=TEMPLATES.get(route_names),
                 handler_timeout=LONG_TIMEOUT_SECONDS,
             )
-            TEMPLATES[settings.stateless] = asgi_app.state.templates
+            TEMPLATES[route_names] = asgi_app.state.templates
             return TestApp(asgi_app, store, settings, clock, stack, path, databases)
 
         yield make

@@ -97,11 +97,13 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.settings": ("db.crypto.secret", "db.ip_addresses"),
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.store", "db.viewer", "web"),
-    "web.observability": ("db.crypto.secret", "db.errors"),
+    "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),
     "web.forms": ("db.audit.events", "db.crypto.secret"),
     "web.http": (
         *(
             "db.access.audit",
+            "db.access.links",
+            "db.mail.tokens",
             "db.crypto.secret",
             "db.device_names",
             "db.errors",
@@ -129,8 +131,14 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.endpoints": (
         *("db.access", "db.audit.events", "db.crypto.secret", "db.errors", "db.viewer"),
-        *("web.forms", "web.http", "web.rendering", "web.settings"),
-        *("web.observability.metrics", "web.middleware.allowed_hosts"),
+        *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
+        "web.settings",
+        *("web.observability.metrics", "web.middleware.local_clients"),
+        "web.middleware.security_headers",
+    ),
+    "web.mail": (
+        *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MessageType"),
+        *("db.viewer", "web.settings"),
     ),
     "web.router": ("web.middleware.guard",),
     "web.routes": (
@@ -141,9 +149,11 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "web.settings",
     ),
     "web.app": (
-        *("db.crypto.secret", "db.maintenance", "db.store"),
+        *("db.access.outbox", "db.crypto.secret", "db.mail.state", "db.maintenance"),
+        *("db.store", "db.viewer"),
         *(
             "web.forms",
+            "web.mail",
             "web.middleware",
             "web.observability",
             "web.rendering",
@@ -583,6 +593,16 @@ def test_only_the_server_package_imports_uvicorn() -> None:
         path for path, source in files if any(is_in(name, ("uvicorn",)) for name in imports(source))
     }
     assert importers == {"web/server/runner.py", "web/server/timeout_protocol.py"}
+
+
+def test_only_one_module_imports_the_smtp_client() -> None:
+    files = tree("web", "db").items()
+    importers = {
+        path
+        for path, source in files
+        if any(is_in(name, ("aiosmtplib", "smtplib")) for name in imports(source))
+    }
+    assert importers == {"web/mail/smtp.py"}
 
 
 @pytest.mark.guide("D8", "T5")

@@ -14,8 +14,9 @@ from web.observability.suppression import LogSuppression
 
 if TYPE_CHECKING:
     from db.store import Store
-    from db.viewer import Claims, Viewer
+    from db.viewer import Claims, Mailer, Viewer
     from web.forms.password_policy import PasswordPolicy
+    from web.mail.rendering import MailRenderer
     from web.observability.metrics import Metrics
     from web.rendering.assets import Assets
     from web.rendering.layouts import Layouts
@@ -36,6 +37,8 @@ class AppState:
     assets: Assets
     templates: Templates
     layouts: Layouts
+    mail_renderer: MailRenderer
+    mailer: Mailer | None  # None if mail cannot be sent
     cached_pages: dict[tuple[object, ...], bytes] = field(default_factory=dict)
     draining: bool = False  # True after a signal to stop.
     log_suppression: LogSuppression = field(default_factory=LogSuppression)

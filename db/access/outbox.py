@@ -8,7 +8,7 @@ with the same Message-ID.
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
@@ -162,11 +162,13 @@ BY_ID = Statement(
 )
 
 
-async def claim(mailer: Mailer) -> Message | None:
+async def claim(
+    mailer: Mailer, *, on_expired: Callable[[Message], None] | None = None
+) -> Message | None:
     """Returns a due message, which no other process gets for CLAIM_PERIOD; None if none is due.
 
     Messages that have expired are marked dead on the way, because their links have ended or are
-    about to.
+    about to. `on_expired` is called with each of them.
     """
     store = mailer.store
     while True:
@@ -177,7 +179,8 @@ async def claim(mailer: Mailer) -> Message | None:
         message = _message(mailer, row)
         if row.expires_at > now:
             return message
-        await mark_dead(mailer, message, EXPIRED)
+        if await mark_dead(mailer, message, EXPIRED) and on_expired is not None:
+            on_expired(message)
 
 
 async def mark_sent(mailer: Mailer, message: Message) -> bool:

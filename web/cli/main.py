@@ -26,7 +26,7 @@ from db.maintenance.schema import (
 )
 from db.viewer import ROLES, Operator
 from web.app import open_store
-from web.cli import operator_commands
+from web.cli import mail_commands, operator_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
 from web.settings.environment import InvalidSetting
@@ -54,6 +54,7 @@ def main(
     os.umask(0o077)  # Other users of the machine must not read created files.
     stdin = stdin or io.StringIO()  # sys.stdin is None if it was closed.
     set_encodings(stdin)
+    arguments = mail_commands.protect_ids(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(arguments, argparse.Namespace(environ=environ, stdin=stdin))
     try:
         code = options.run(options) or 0
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         commands, "routes", "print every route: its methods, its path and who may use it", _routes
     )
     _add_operator_commands(commands)
+    _add_mail_commands(commands)
     return parser
 
 
@@ -105,7 +107,9 @@ def _add_operator_commands(commands: Any) -> None:
 
     Each has a `prepare` function, which validates the arguments and returns the task.
     """
-    users_commands = commands.add_parser("users", help="users: create, list, role, set-password")
+    users_commands = commands.add_parser(
+        "users", help="users: create, list, role, set-password, verify"
+    )
     users = users_commands.add_subparsers(required=True, metavar="COMMAND")
     create = _operator_command(
         users, "create", "create an account", operator_commands.prepare_user_creation
@@ -138,6 +142,13 @@ def _add_operator_commands(commands: Any) -> None:
     _operator_command(
         users, "list", "list all users", operator_commands.prepare_user_list, writes=False
     )
+    verify_email = _operator_command(
+        users,
+        "verify",
+        "confirm an email, or those of all users",
+        mail_commands.prepare_verification_of_email,
+    )
+    _add_one_or_all(verify_email, "email")
     audit = commands.add_parser("audit", help="the audit log: verify")
     audit_commands = audit.add_subparsers(required=True, metavar="COMMAND")
     verify = _operator_command(
@@ -152,6 +163,33 @@ def _add_operator_commands(commands: Any) -> None:
         metavar="NUMBER:MAC",
         help="a head printed earlier: check that it is still in the log",
     )
+
+
+def _add_mail_commands(commands: Any) -> None:
+    mail_commands_parser = commands.add_parser("mail", help="mail: list, retry, drop, test")
+    mail = mail_commands_parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = _operator_command(
+        mail, "list", "list the mails of the outbox", mail_commands.prepare_list, writes=False
+    )
+    listing.add_argument("--dead", action="store_true", help="only those that were given up")
+    listing.add_argument("--to", metavar="EMAIL", help="only those to this email")
+    retry = _operator_command(
+        mail, "retry", "send failed mails again", mail_commands.prepare_retry, writes=False
+    )
+    _add_one_or_all(retry, "id")
+    _operator_command(
+        mail, "drop", "delete an unsent mail", mail_commands.prepare_drop, writes=False
+    ).add_argument("id")
+    _command(
+        mail, "test", "send a test mail and print the server's answer", _mail_test
+    ).add_argument("email")
+
+
+def _add_one_or_all(parser: Any, name: str) -> None:
+    """Adds a positional argument and `--all`, of which exactly one must be given."""
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument(name, nargs="?")
+    group.add_argument("--all", action="store_true")
 
 
 def _command(
@@ -218,6 +256,10 @@ def _routes(options: argparse.Namespace) -> None:
     from web.routes import access_table
 
     print(access_table())
+
+
+def _mail_test(options: argparse.Namespace) -> None:
+    print(mail_commands.send_test_mail(_settings(options), options.email))
 
 
 def _run_as_operator(options: argparse.Namespace) -> None:

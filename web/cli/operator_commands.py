@@ -47,7 +47,7 @@ def prepare_user_creation(options: argparse.Namespace, settings: Settings) -> Op
 
 
 def prepare_role_change(options: argparse.Namespace, settings: Settings) -> OperatorTask:
-    email = _canonical(options.email)
+    email = canonical_email(options.email)
 
     async def change(caller: Operator) -> None:
         await operator.set_user_role(caller, email, options.role)
@@ -61,7 +61,7 @@ def prepare_password_change(options: argparse.Namespace, settings: Settings) -> 
     form = Form.check_field(SignUp, "password", typed, PASSWORD_POLICIES[settings.password_policy])
     if form.data is None:
         raise CommandError(" ".join(form.errors["password"]))
-    email, password = _canonical(options.email), form.data.password
+    email, password = canonical_email(options.email), form.data.password
 
     async def change(caller: Operator) -> None:
         ended = await operator.set_user_password(caller, email, password)
@@ -113,7 +113,7 @@ def _head(text: str) -> tuple[int, str]:
     return int(found[1]), found[2]
 
 
-def _canonical(email: str) -> str:
+def canonical_email(email: str) -> str:
     """Returns the email in its stored form. Raises NotFound for an invalid email."""
     form = Form.check_field(SignUp, "email", {"email": email})
     if form.data is None:

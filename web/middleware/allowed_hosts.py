@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.ip_addresses import parse_ip
-from web.settings.settings import is_loopback
+from web.settings.hosts import is_loopback
 
 HOST_PATTERN: Final = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?")
 # Load balancers send an IP address as Host, and old ones send no Host header. A metrics scraper
-# with the token may use any host too, and `web.endpoints.metrics` checks all others.
+# with the token may use any host too, and `web.middleware.local_clients` checks all others.
 ANY_HOST_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 

@@ -35,7 +35,10 @@ HSTS: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 class SecurityHeaders:
-    """Adds the security headers and the queued cookies to every response, errors included."""
+    """Adds the security headers and the queued cookies to every response, errors included.
+
+    A header that a response already has, such as the policy of a mail, is not added.
+    """
 
     def __init__(self, app: ASGIApp, *, hsts: str) -> None:
         self.app = app
@@ -64,8 +67,9 @@ class SecurityHeaders:
     def _headers_to_add(
         self, scope: Scope, present: list[tuple[bytes, bytes]]
     ) -> list[tuple[bytes, bytes]]:
-        added = list(self.fixed)
-        if not any(name == b"cache-control" for name, _ in present):
+        names = {name for name, _ in present}
+        added = [header for header in self.fixed if header[0] not in names]
+        if b"cache-control" not in names:
             added += NO_STORE
         if app_state(scope).draining:
             # The server closes idle connections soon, and the client's next request must not fail.

@@ -5,6 +5,7 @@ Each process exposes only its own, with a `pid` label.
 
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from time import monotonic, perf_counter
 from typing import Any, Final
 
@@ -18,11 +19,14 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from db.access.outbox import QueueFigures
 from db.crypto.secret import Secret
 from db.errors import Unavailable
 from web.state import request_state
 
-SESSION_COUNT_SECONDS: Final = 15.0  # The count of live sessions is cached for this time.
+COUNT_SECONDS: Final = 15.0  # The counts of live sessions and mails are cached for this time.
+# An attempt to send a mail takes at most 150 seconds.
+MAIL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 150)
 # The buckets are in seconds.
 REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # A request that would wait more than two seconds for its hash is refused.
@@ -36,19 +40,23 @@ OUTCOMES: Final = {422: "refused", 429: "limited", 500: "failed", 503: "busy"}
 class Metrics:
     """The metrics of one process.
 
-    `counters` is called at each scrape. `count_live_sessions` is called at most every 15 seconds,
-    and is None if sessions have no rows. With `token`, clients on other machines may read them.
+    `counters` is called at each scrape, the other two at most every COUNT_SECONDS.
+    `count_live_sessions` is None if sessions have no rows, and `read_mail_queue` if no mail is
+    sent. With `token`, clients on other machines may read them.
     """
 
     def __init__(
         self,
         counters: Callable[[], Mapping[str, int]],
         count_live_sessions: Callable[[], Awaitable[int]] | None,
+        read_mail_queue: Callable[[], Awaitable[QueueFigures]] | None = None,
         token: Secret[str] | None = None,
     ) -> None:
         self.token = token
         self._counters = counters
         self._count_live_sessions = count_live_sessions
+        self._read_mail_queue = read_mail_queue
+        self._mail_queue: QueueFigures | None = None
         self._live_sessions: int | None = None
         self._count_again = 0.0
         self._counted = counted = CollectorRegistry()
@@ -79,6 +87,18 @@ class Metrics:
             "latchkey_hash_seconds",
             "Seconds for one hash, without the time in the queue.",
             buckets=HASH_BUCKETS,
+            registry=counted,
+        )
+        self._mails = Counter(
+            "latchkey_mail",
+            "Attempts to send a mail, by outcome, and mails that expired.",
+            ("kind", "outcome"),
+            registry=counted,
+        )
+        self._mail_seconds = Histogram(
+            "latchkey_mail_seconds",
+            "Seconds to send one mail.",
+            buckets=MAIL_BUCKETS,
             registry=counted,
         )
         ProcessCollector(registry=counted)
@@ -126,14 +146,26 @@ class Metrics:
         if outcome == "done":
             self._attempt_seconds.labels(form).observe(seconds)
 
+    def count_mail(self, message_type: str, outcome: str, seconds: float) -> None:
+        """Counts an attempt to send a mail: `sent`, `later`, `dead` or, without one, `expired`."""
+        self._mails.labels(message_type, outcome).inc()
+        if outcome == "sent":
+            self._mail_seconds.observe(seconds)
+
     async def render(self) -> bytes:
-        if self._count_live_sessions and monotonic() >= self._count_again:
-            self._count_again = monotonic() + SESSION_COUNT_SECONDS
-            try:
-                self._live_sessions = await self._count_live_sessions()
-            except Unavailable:
-                self._live_sessions = None
+        if monotonic() >= self._count_again:
+            self._count_again = monotonic() + COUNT_SECONDS
+            await self._count_rows()
         return generate_latest(self._exposed)
+
+    async def _count_rows(self) -> None:
+        """Counts live sessions and waiting mails. They are absent if the database is away."""
+        self._live_sessions = self._mail_queue = None
+        with suppress(Unavailable):
+            if self._count_live_sessions:
+                self._live_sessions = await self._count_live_sessions()
+            if self._read_mail_queue:
+                self._mail_queue = await self._read_mail_queue()
 
     def collect(self) -> Iterator[Metric]:
         """Yields all metrics with the `pid` label, as prometheus_client requires of a collector."""
@@ -157,6 +189,15 @@ class Metrics:
         if self._live_sessions is not None:
             yield GaugeMetricFamily(
                 "latchkey_live_sessions", "Sessions that have not expired.", self._live_sessions
+            )
+        if self._mail_queue is not None:
+            yield GaugeMetricFamily(
+                "latchkey_mail_queue", "Mails that are not sent yet.", self._mail_queue.waiting
+            )
+            yield GaugeMetricFamily(
+                "latchkey_mail_oldest_seconds",
+                "Age of the oldest mail that is not sent yet.",
+                self._mail_queue.oldest,
             )
 
 

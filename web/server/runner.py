@@ -42,7 +42,12 @@ def serve(settings: Settings, server_settings: ServerSettings) -> int:
         print(f"latchkey: {unsafe}", file=sys.stderr)
         return 1
     start_logging(as_json=settings.json_logs)
-    for notice in (*settings.notices, *server_settings.notices, *_raise_file_limit()):
+    for notice in (
+        *settings.notices,
+        *server_settings.notices,
+        *_raise_file_limit(),
+        *_mail_notices(settings),
+    ):
         log_notice(notice)
     require_resolvable_host(settings)
     if settings.workers > 1:
@@ -158,6 +163,18 @@ def _raise_file_limit() -> list[str]:
         f"warning: only {hard_limit} open files are allowed, and each connection needs one: raise "
         f"`ulimit -n` to {WANTED_OPEN_FILES}"
     ]
+
+
+def _mail_notices(settings: Settings) -> list[str]:
+    """Returns where mail goes. Without a server and a mailbox, the settings contain a warning."""
+    if settings.has_mailbox:
+        return [f"mail goes to the development mailbox at {settings.base_url}/dev/mailbox"]
+    if settings.mail is not None:
+        return [
+            f"mail is sent by {settings.mail.host}, port {settings.mail.port}, "
+            f"from {settings.mail_from.email}"
+        ]
+    return []
 
 
 def server_options(settings: Settings) -> dict[str, object]:

@@ -9,19 +9,21 @@ from socket import SOCK_STREAM, getaddrinfo
 from typing import Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
-import idna
-
 from db.crypto.secret import Secret
 from db.ip_addresses import parse_ip
 from web.settings.database_url import read_database_url
 from web.settings.environment import Environment, InvalidSetting
+from web.settings.hosts import canonical_host, is_loopback
+from web.settings.mail_settings import (
+    MailSettings,
+    Sender,
+    read_mail_settings,
+    read_reply_to,
+    read_sender,
+)
 from web.settings.paths import DATA
 from web.settings.session_secret import read_session_secrets
 
-SMTP_PATTERN: Final = re.compile(
-    r"smtps?://([^\s/@]+@)?([^\s/@:\[\]]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/?"
-)
-HOST_LABEL: Final = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
 ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy precedes it)  # nosec B104
 
 
@@ -50,7 +52,18 @@ class Settings:
     json_logs: bool = False
     workers: int = 1
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    mail: MailSettings | None = None
+    mail_from: Sender = field(default_factory=lambda: Sender("Latchkey", "no-reply@localhost"))
+    mail_reply_to: str = ""
+    email_verification: Literal["optional", "required"] = "optional"
+    # whether mail is kept in the development mailbox: on loopback without SMTP_URL
+    has_mailbox: bool = False
     notices: tuple[str, ...] = ()
+
+    @property
+    def sends_mail(self) -> bool:
+        """Returns whether a mail can reach its recipient, or the development mailbox."""
+        return self.mail is not None or self.has_mailbox
 
     @property
     def https(self) -> bool:
@@ -74,7 +87,14 @@ def read_settings(
     host = urlsplit(base_url).hostname or ""
     loopback = is_loopback(host)
     secrets = read_session_secrets(env, loopback, data, make_secret=make_secret)
-    _check_mail(env)
+    mail = read_mail_settings(env)
+    has_mailbox = loopback and mail is None
+    has_mail = mail is not None or loopback
+    private = _private(env, has_mail)
+    if not has_mail:
+        env.notices.append(
+            "warning: SMTP_URL is not set: no mail is sent, and nobody can reset a password"
+        )
     return Settings(
         host=_host(env, base_url, _loopback_address(host) if loopback else ALL_INTERFACES),
         port=port,
@@ -84,7 +104,7 @@ def read_settings(
         stateless=env.choice("SESSION_STRATEGY", ("database", "stateless")) == "stateless",
         encrypted=env.choice("SESSION_COOKIE", ("signed", "encrypted")) == "encrypted",
         password_policy=env.choice("PASSWORD_POLICY", ("guide", "length")),
-        private=_private(env, loopback),
+        private=private,
         rate_limits=env.choice("RATE_LIMITS", ("enforce", "observe", "off")),
         breached_passwords=_breached_passwords(env.text("PWNED_PASSWORDS", "off")),
         security_contact=_contact(env.text("SECURITY_CONTACT", f"mailto:security@{host}")),
@@ -93,6 +113,11 @@ def read_settings(
         == "json",
         workers=env.number("WEB_CONCURRENCY", 1, 1, 64),
         trusted_proxies=_networks(env.text("TRUSTED_PROXIES", "")),
+        mail=mail,
+        mail_from=read_sender(env, host, has_server=mail is not None),
+        mail_reply_to=read_reply_to(env),
+        email_verification=_email_verification(env, has_mail, private),
+        has_mailbox=has_mailbox,
         notices=tuple(env.notices),
     )
 
@@ -105,14 +130,6 @@ def require_resolvable_host(settings: Settings) -> None:
         raise InvalidSetting(
             "HOST", f"cannot listen on {settings.host}: {problem.strerror}"
         ) from None
-
-
-def is_loopback(host: str) -> bool:
-    """Returns whether a host name or an IP address refers to this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    ip = parse_ip(host)
-    return ip is not None and ip.is_loopback
 
 
 def _loopback_address(host: str) -> str:
@@ -144,28 +161,9 @@ def _base_url(text: str) -> str:
 
 
 def _canonical_host(url: SplitResult) -> str:
-    """Returns the host as browsers write it in Origin (URL standard, section 4.5).
-
-    It is in lower case, with IDNA in ASCII and the shortest IPv6. Raises InvalidSetting.
-    """
-    host = url.hostname or ""
-    try:
-        if ":" in host:
-            return f"[{ipaddress.IPv6Address(host)}]"
-        ascii_host = (
-            idna.encode(host, uts46=True, transitional=False).decode()
-            if not host.isascii()
-            else host
-        )
-    except (idna.IDNAError, ValueError):
-        ascii_host = ""
-    # Browsers parse a host that ends in a number as IPv4.
-    ends_in_number = re.search(r"(^|\.)(0x[0-9a-f]*|[0-9]+)$", ascii_host)
-    if not re.fullmatch(rf"{HOST_LABEL}(\.{HOST_LABEL})*", ascii_host) or (
-        ends_in_number and parse_ip(ascii_host) is None
-    ):
-        raise InvalidSetting("BASE_URL", f"has no valid host: {host[:80]!r}")
-    return ascii_host
+    """Returns the host as browsers write it in Origin (URL standard, section 4.5)."""
+    host = canonical_host("BASE_URL", url.hostname or "")
+    return f"[{host}]" if ":" in host else host
 
 
 def _port_of(url: SplitResult) -> str:
@@ -191,19 +189,6 @@ def _host(env: Environment, base_url: str, default: str) -> str:
     return host
 
 
-def _check_mail(env: Environment) -> None:
-    """Raises InvalidSetting if SMTP_URL or MAIL_FROM is set and malformed.
-
-    This version does not send mail yet.
-    """
-    url = env.secret("SMTP_URL")
-    if url and not SMTP_PATTERN.fullmatch(url.reveal()):
-        raise InvalidSetting("SMTP_URL", "must be smtp://user:password@host:port")
-    sender = env.text("MAIL_FROM", "")
-    if sender and not re.fullmatch(r"([^<>\r\n]*<)?[^\s<>@]+@[^\s<>@]+>?", sender):
-        raise InvalidSetting("MAIL_FROM", f"must be an email address, not {sender[:80]!r}")
-
-
 def _split(name: str, text: str) -> SplitResult:
     try:
         url = urlsplit(text)
@@ -213,19 +198,32 @@ def _split(name: str, text: str) -> SplitResult:
     return url
 
 
-def _private(env: Environment, loopback: bool) -> bool:
-    """Returns whether sign-up is private. Raises InvalidSetting unless the host is loopback.
+def _private(env: Environment, has_mail: bool) -> bool:
+    """Returns whether sign-up is private. Raises InvalidSetting without mail.
 
     Private sign-up needs mail. Without mail, a log-in with the new password shows whether the email
     was free.
     """
     private = env.choice("SIGNUP_PRIVACY", ("open", "private")) == "private"
-    if private and not loopback:
+    if private and not has_mail:
         raise InvalidSetting(
-            "SIGNUP_PRIVACY",
-            "private needs mail, which this version does not send yet: set it to open",
+            "SIGNUP_PRIVACY", "private needs mail: set SMTP_URL, or set it to open"
         )
     return private
+
+
+def _email_verification(
+    env: Environment, has_mail: bool, private: bool
+) -> Literal["optional", "required"]:
+    """Returns EMAIL_VERIFICATION, which private sign-up makes `required`. Raises InvalidSetting."""
+    verification: Literal["optional", "required"] = env.choice(
+        "EMAIL_VERIFICATION", ("optional", "required")
+    )
+    if verification == "required" and not has_mail:
+        raise InvalidSetting(
+            "EMAIL_VERIFICATION", "required needs mail: set SMTP_URL, or set it to optional"
+        )
+    return "required" if private else verification
 
 
 def _hsts(env: Environment, base_url: str, loopback: bool) -> Literal["host", "subdomains", "off"]:

@@ -1,0 +1,198 @@
+"""Contains the delivery of mails: one loop for requests of a reset and one for messages."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from db.access import outbox
+from db.access.outbox import Message
+from db.errors import Unavailable
+from db.viewer import Mailer
+from web.mail.rendering import MailRenderer
+from web.mail.transport import Attempt, Transport
+
+logger = logging.getLogger("latchkey")
+
+# The outcomes in the metrics. `down` is not among them, because it is not about one mail.
+OUTCOMES: Final = {"sent": "sent", "later": "later", "dead": "dead"}
+MARK_ATTEMPTS: Final = 5  # A sent message that cannot be marked as sent is sent again.
+MARK_PAUSE_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryTimes:
+    """The times of the delivery in seconds.
+
+    `poll` is the time between two looks at the outbox without a signal. After a signal, the loops
+    look several times for about `look`, at first after `look_pause`, because the signal precedes
+    the commit. While the server is
+    down, the loop rests from `first_rest`, doubled each time, up to `longest_rest`. `log_again` is
+    the time between two log entries about that. A mail that is being sent at the stop has `grace`.
+    """
+
+    poll: float = 5.0
+    look: float = 2.0
+    look_pause: float = 0.02
+    first_rest: float = 5.0
+    longest_rest: float = 60.0
+    log_again: float = 600.0
+    grace: float = 8.0
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Delivers the messages of the outbox in two tasks, until it is stopped.
+
+    `wait` returns True as soon as a message was posted, and False after the given seconds.
+    `observe` receives the type, the outcome and the seconds of each attempt.
+    """
+
+    mailer: Mailer
+    transport: Transport
+    renderer: MailRenderer
+    wait: Callable[[float], Awaitable[bool]]
+    observe: Callable[[str, str, float], None]
+    times: DeliveryTimes = field(default_factory=DeliveryTimes)
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] | None = None  # by default, ends at the stop
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _rest: float = 0.0
+    _down_logged_at: float = float("-inf")
+    _unavailable: bool = False
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._run(self.resolve_next)),
+            asyncio.create_task(self._run(self.send_next)),
+        ]
+
+    async def stop(self) -> None:
+        """Claims no further message, and gives the mail that is being sent `grace` seconds."""
+        self._stop.set()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self.times.grace)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self.transport.close()
+
+    async def _run(self, do_one: Callable[[], Awaitable[bool]]) -> None:
+        """Calls `do_one` until it finds nothing to do, then waits for the next message."""
+        pause = self.times.look
+        while not self._stop.is_set():
+            if await self._try(do_one):
+                continue
+            if pause < self.times.look:
+                await self._sleep(pause)
+                pause *= 2
+            elif await self._wait_for_message():
+                pause = self.times.look_pause
+
+    async def _try(self, do_one: Callable[[], Awaitable[bool]]) -> bool:
+        """Returns whether something was done. An error is logged, and the loop goes on."""
+        try:
+            is_done = await do_one()
+        except Unavailable:
+            if not self._unavailable:
+                logger.warning("the database does not answer: the delivery of mail is postponed")
+            self._unavailable = True
+            return False
+        except Exception:
+            logger.exception("the delivery of mail failed, and will be tried again")
+            await self._sleep(self.times.longest_rest)
+            return False
+        self._unavailable = False
+        return is_done
+
+    async def resolve_next(self) -> bool:
+        """Answers the next request for a password reset, and returns whether there was one."""
+        return await outbox.resolve_next(self.mailer)
+
+    async def send_next(self) -> bool:
+        """Sends the next due message, and returns whether there was one."""
+        message = await outbox.claim(self.mailer, on_expired=self._count_expired)
+        if message is None:
+            await self.transport.close_if_idle()
+            return False
+        started = self.now()
+        attempt = await self._attempt(message)
+        if attempt.outcome in OUTCOMES:
+            self.observe(message.message_type, OUTCOMES[attempt.outcome], self.now() - started)
+        await self._record(message, attempt)
+        return True
+
+    async def _attempt(self, message: Message) -> Attempt:
+        try:
+            mail = self.renderer.build(message)
+        except ValueError as error:  # UnicodeError is a ValueError.
+            logger.error("a mail of the type %s cannot be built: %s", message.message_type, error)
+            return Attempt("dead", f"cannot be built: {error}")
+        return await self.transport.send(mail, message.recipient)
+
+    async def _record(self, message: Message, attempt: Attempt) -> None:
+        """Writes the outcome into the outbox, and rests if the server is down."""
+        if attempt.outcome == "down":
+            self._rest = min(max(self._rest * 2, self.times.first_rest), self.times.longest_rest)
+            self._log_down(attempt.error)
+            await outbox.release(self.mailer, message, self._rest)
+            await self._sleep(self._rest)
+            return
+        self._log_up()
+        if attempt.outcome == "sent":
+            await self._mark_sent(message)
+        elif attempt.outcome == "later":
+            await outbox.retry_later(self.mailer, message, attempt.error)
+        else:
+            await outbox.mark_dead(self.mailer, message, attempt.error)
+
+    async def _mark_sent(self, message: Message) -> None:
+        """Tries several times, because a message that is not marked is sent again."""
+        for is_last in (*[False] * (MARK_ATTEMPTS - 1), True):
+            try:
+                await outbox.mark_sent(self.mailer, message)
+                return
+            except Unavailable:
+                if is_last:
+                    raise
+                await asyncio.sleep(MARK_PAUSE_SECONDS)
+
+    def _log_down(self, error: str) -> None:
+        """Logs that the server is down, at first and then every `log_again` seconds."""
+        if self.now() - self._down_logged_at >= self.times.log_again:
+            logger.error("mail cannot be sent, and will be tried again: %s", error)
+            self._down_logged_at = self.now()
+
+    def _log_up(self) -> None:
+        if self._rest:
+            logger.warning("mail can be sent again")
+        self._rest, self._down_logged_at = 0.0, float("-inf")
+
+    def _count_expired(self, message: Message) -> None:
+        self.observe(message.message_type, "expired", 0.0)
+
+    async def _wait_for_message(self) -> bool:
+        """Returns True after a signal, and False after `poll` seconds or at the stop."""
+        signal = asyncio.ensure_future(self.wait(self.times.poll))
+        stop = asyncio.ensure_future(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait({signal, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return signal in done and signal.result()
+        finally:
+            for task in (signal, stop):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def _sleep(self, seconds: float) -> None:
+        """Waits, and ends at the stop."""
+        if self.sleep is not None:
+            await self.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()

@@ -1,0 +1,218 @@
+"""Contains the renderer of mails, which makes text and HTML of one template.
+
+A template in partials/mail/ has the text of a mail. Its paragraphs are separated by empty lines:
+
+- A paragraph whose second line is the link of the mail becomes a button.
+- A paragraph whose second line is another URL ends with this link.
+- Lines that begin with two spaces, such as `  Device: Firefox on Linux`, become a table.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from db.access.outbox import Message
+from db.mail.outbox import MessageType
+from web.settings.mail_settings import EMAIL, mail_domain
+from web.settings.paths import ROOT
+from web.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from email.headerregistry import Address
+    from email.message import EmailMessage
+
+PARTIALS: Final = ROOT / "partials" / "mail"
+SUBJECTS: Final[Mapping[MessageType, str]] = {
+    "verify": "Confirm your email",
+    "exists": "You already have an account",
+    "reset": "Choose a new password",
+    "change": "Confirm your new email",
+    "moved": "Your email was changed",
+    "arrived": "This is your email now",
+    "new-device": "New log-in to your account",
+    "password": "Your password was changed",
+    "locked": "Your account is locked",
+    "guesses": "Someone keeps guessing your password",
+}
+LINK_PATHS: Final[Mapping[MessageType, str]] = {
+    "verify": "/verify",
+    "exists": "/reset",
+    "reset": "/reset",
+    "locked": "/reset",
+    "change": "/change-email",
+    "moved": "/not-me",
+    "new-device": "/not-me",
+    "password": "/not-me",
+}
+
+
+# The browser or the IP address of a request may be unknown.
+EMPTY_FACT: Final = re.compile(r"^  [^\n:]+: *(?:\n|$)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A paragraph, a button (with `label` and `url`) or a table of `facts`.
+
+    A paragraph may end with the link `url`.
+    """
+
+    text: str = ""
+    label: str = ""
+    url: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MailContent:
+    """The content of a mail. `link` is its main link, or empty."""
+
+    subject: str
+    text: str
+    html: str
+    link: str
+
+    @property
+    def style_hash(self) -> str:
+        """Returns the hash of the style for a Content-Security-Policy."""
+        style = self.html.partition("<style>")[2].partition("</style>")[0]
+        digest = hashlib.sha256(style.encode()).digest()
+        return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+class MailRenderer:
+    """Renders the messages of the outbox. Its templates are compiled at the first mail."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._site = settings.base_url
+        self._domain = mail_domain(urlsplit(settings.base_url).hostname or "")
+        self._sender = settings.mail_from
+        self._reply_to = settings.mail_reply_to
+
+    @cached_property
+    def _templates(self) -> Environment:
+        """The environment escapes HTML, and no text."""
+        return Environment(
+            loader=FileSystemLoader(PARTIALS),
+            autoescape=select_autoescape(["html"], ["txt"], default=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+
+    def build(self, message: Message) -> "EmailMessage":
+        """Returns the mail of a message. Raises ValueError if a value does not fit in a mail."""
+        content = self.render(message)
+        return self._assemble(content, message.recipient, message.id, message.created_at)
+
+    def build_test(self, recipient: str) -> "EmailMessage":
+        """Returns a mail that tests the SMTP server."""
+        subject = "Test mail"
+        words = self._templates.get_template("test.txt").render(site=self._site).strip()
+        foot = f"You get this mail because the operator of {self._site} tests its mail."
+        content = self._lay_out(subject, words, foot, link="")
+        return self._assemble(content, recipient, token_urlsafe(32), datetime.now(UTC))
+
+    def render(self, message: Message) -> MailContent:
+        """Returns the content of a message. Raises ValueError if a value does not fit in a mail."""
+        values = self._values(message)
+        words = self._templates.get_template(f"{message.message_type}.txt").render(values).strip()
+        words = EMPTY_FACT.sub("", words)
+        words = re.sub(r"\n{3,}", "\n\n", words)
+        recipient, site = message.recipient, self._site
+        foot = (
+            f"You get this mail because {recipient} has an account at {site}."
+            if message.facts.get("proven")
+            else f"You get this mail because someone gave {recipient} as their email at {site}."
+        )
+        return self._lay_out(SUBJECTS[message.message_type], words, foot, values["link"])
+
+    def _lay_out(self, subject: str, words: str, foot: str, link: str) -> MailContent:
+        context = {"subject": subject, "words": words, "foot": foot}
+        blocks = [_block(part, link) for part in words.split("\n\n")]
+        return MailContent(
+            subject,
+            self._templates.get_template("layout.txt").render(context).strip() + "\n",
+            self._templates.get_template("layout.html").render(context, blocks=blocks),
+            link,
+        )
+
+    def _assemble(
+        self, content: MailContent, recipient: str, message_id: str, created_at: datetime
+    ) -> "EmailMessage":
+        # These imports take 20 ms, and the start of the program does not need them.
+        from email.message import EmailMessage
+        from email.policy import SMTP
+
+        mail = EmailMessage(policy=SMTP)
+        mail["From"] = _address(self._sender.email, self._sender.name)
+        mail["To"] = _address(recipient)
+        if self._reply_to:
+            mail["Reply-To"] = _address(self._reply_to)
+        mail["Subject"] = content.subject
+        mail["Date"] = created_at
+        mail["Message-ID"] = f"<{message_id}@{self._domain}>"
+        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834, section 5
+        mail.set_content(content.text, cte="quoted-printable")
+        mail.add_alternative(content.html, subtype="html", cte="quoted-printable")
+        return mail
+
+    def _values(self, message: Message) -> dict[str, str]:
+        """Returns the values for the templates. Raises ValueError.
+
+        A value with a line break could add a paragraph or a link.
+        """
+        if not re.fullmatch(EMAIL, message.recipient):
+            raise ValueError("the recipient is not an ASCII email")
+        for name, value in message.facts.items():
+            if not value.isprintable():
+                raise ValueError(f"{name} has a control character")
+        path = LINK_PATHS.get(message.message_type, "")
+        if path and message.token is None:
+            raise ValueError("the key of its link was removed from SESSION_SECRET")
+        link = f"{self._site}{path}/{message.token.reveal()}" if path and message.token else ""
+        return {
+            **message.facts,
+            "email": message.recipient,
+            "site": self._site,
+            "link": link,
+            "forgot": f"{self._site}/forgot",
+            "login": f"{self._site}/login",
+            "account": f"{self._site}/account",
+        }
+
+
+def _address(email: str, name: str = "") -> "Address":
+    """Returns an email for a header. Raises ValueError without the email, for the log.
+
+    A plain string with a comma would become two recipients.
+    """
+    from email.errors import MessageError
+    from email.headerregistry import Address
+
+    try:
+        return Address(name, addr_spec=email)
+    except (MessageError, ValueError, IndexError):
+        raise ValueError("an email is not valid") from None
+
+
+def _block(paragraph: str, link: str) -> Block:
+    """Returns a paragraph of the text as a block of the HTML."""
+    lines = paragraph.split("\n")
+    if paragraph.startswith("  "):
+        facts = (line.strip().partition(": ") for line in lines)
+        return Block(facts=tuple((name, value) for name, _, value in facts))
+    text, url = lines if len(lines) == 2 else (paragraph, "")
+    if url and url == link:
+        return Block(label=text.removesuffix(":"), url=url)
+    return Block(text=text, url=url)
