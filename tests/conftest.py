@@ -127,7 +127,7 @@ class TestApp:
         """Makes every later INSERT into the table fail or, with `silently`, have no effect."""
         await self.change(*self.databases.fault(table, silent=silently))
 
-    async def mend_inserts(self, table: str) -> None:
+    async def restore_inserts(self, table: str) -> None:
         await self.change(*self.databases.remove_fault(table))
 
     def locked(self) -> AbstractContextManager[None]:
@@ -192,31 +192,31 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "databases" in getattr(item, "fixturenames", ()):
-            item.add_marker(
-                "both"
-                if "database_type" in getattr(getattr(item, "callspec", None), "params", {})
-                else "any_database"
-            )
+            parameters = getattr(getattr(item, "callspec", None), "params", {})
+            item.add_marker("both" if "database_type" in parameters else "any_database")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    for what in ("PostgreSQL", "Chromium", "nginx"):
-        if number := sum(what in reason for reason in reasons):
-            line = f"NOT TESTED: {number} tests were skipped, because there is no {what}: see CONTRIBUTING.md"
+    for program in ("PostgreSQL", "Chromium", "nginx"):
+        if count := sum(program in reason for reason in reasons):
+            line = (
+                f"NOT TESTED: {count} tests were skipped, because there is no {program}: "
+                "see CONTRIBUTING.md"
+            )
             terminalreporter.line(line, red=True, bold=True)
 
 
 @pytest.fixture(scope="session")
-def cheap() -> Passwords:
+def fast_passwords() -> Passwords:
     """Returns a hasher with minimal parameters, whose queue does not overflow on a slow host."""
     return Passwords(memory_kib=8, passes=1, max_wait=60)
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
+def passwords(fast_passwords: Passwords) -> Passwords:
     """Returns the hasher of this test's applications. Override it to use production parameters."""
-    return cheap
+    return fast_passwords
 
 
 @pytest.fixture
@@ -240,12 +240,10 @@ def database_type() -> str:
 def databases(
     database_type: str, migrated: Path, request: pytest.FixtureRequest
 ) -> Iterator[SQLiteDatabases | PostgresDatabases]:
-    server = database_type == "postgresql"
-    databases = (
-        PostgresDatabases(request.getfixturevalue("postgres_server"))
-        if server
-        else SQLiteDatabases(migrated)
-    )
+    if database_type == "postgresql":
+        databases = PostgresDatabases(request.getfixturevalue("postgres_server"))
+    else:
+        databases = SQLiteDatabases(migrated)
     yield databases
     databases.close()
 
@@ -260,9 +258,9 @@ async def make_app(
 ) -> AsyncIterator[Callable]:
     """Yields a function that starts an application on a new database or on that of `path`.
 
-    `hashing` replaces the Passwords and `now` the clock. With `away`, the database cannot be
-    reached. `lock_timeout` is the time to wait for a write lock, in seconds. `engine` has other
-    options of the database's back end. All other arguments are settings.
+    `hashing` replaces the Passwords and `now` the clock. With `unreachable`, every query fails.
+    `lock_timeout` is the time to wait for a write lock, in seconds. `engine` has other options of
+    the database's back end. All other arguments are settings.
     """
     async with AsyncExitStack() as stack:
 
@@ -271,16 +269,17 @@ async def make_app(
             *,
             hashing: Passwords | None = None,
             now: Callable[[], datetime] | None = None,
-            away: bool = False,
+            unreachable: bool = False,
             lock_timeout: float | None = None,
             engine: dict[str, Any] | None = None,
             **changes: str,
         ) -> TestApp:
             path = path or tmp_path / "latchkey.db"
-            url = databases.url(path, away=away)
+            url = databases.url(path, unreachable=unreachable)
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
             store = open_store(settings, passwords=hashing or passwords, now=now or clock)
-            options = databases.engine(away=away, lock_timeout=lock_timeout) | (engine or {})
+            options = databases.engine(unreachable=unreachable, lock_timeout=lock_timeout)
+            options |= engine or {}
             store = replace(store, database=type(store.database)(url, **options))
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)

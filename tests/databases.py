@@ -45,17 +45,17 @@ class SQLiteDatabases:
     def __init__(self, migrated: Path) -> None:
         self._migrated = migrated
 
-    def url(self, path: Path, *, away: bool = False) -> str:
+    def url(self, path: Path, *, unreachable: bool = False) -> str:
         """Returns the URL of the path's database, which is created if it does not exist."""
         if not path.exists():
             shutil.copy(self._migrated, path)
         return f"sqlite:///{path}"
 
-    def engine(self, *, away: bool, lock_timeout: float | None) -> dict[str, Any]:
+    def engine(self, *, unreachable: bool, lock_timeout: float | None) -> dict[str, Any]:
         """Returns the options of the back end.
 
-        With `away`, every read fails. `lock_timeout` is the time to wait for the write lock, in
-        seconds. Without it, the timeouts are so long that a slow host does not cause Unavailable.
+        With `unreachable`, every read fails. `lock_timeout` is the time to wait for the write
+        lock, in seconds. Without it, the timeouts are so long that a slow host does not cause Unavailable.
         """
         if lock_timeout is None:
             timeouts = {
@@ -65,7 +65,7 @@ class SQLiteDatabases:
             }
         else:
             timeouts = {"busy_timeout": int(lock_timeout * 100), "wait": lock_timeout}
-        return timeouts | ({"deadline": -1} if away else {})
+        return timeouts | ({"deadline": -1} if unreachable else {})
 
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:
@@ -127,7 +127,7 @@ class PostgresServer:
         if not hasattr(self, "_template"):
             self._template = self.create()
             self.do(asyncio.to_thread(migrate, Secret(self.url_of(self._template))))
-            self._shape = self.do(self.ask(self._template, SHAPE))
+            self._shape = self.do(self.fetch(self._template, SHAPE))
         return self._idle.pop() if self._idle else self.create(self._template)
 
     def give(self, name: str) -> None:
@@ -139,7 +139,7 @@ class PostgresServer:
     def drop(self, name: str) -> None:
         self.do(self._connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
-    async def ask(self, name: str, *statements: str) -> list[tuple[Any, ...]]:
+    async def fetch(self, name: str, *statements: str) -> list[tuple[Any, ...]]:
         """Executes the statements and returns the rows of the last one."""
         connection = await asyncpg.connect(self.url_of(name))
         try:
@@ -188,10 +188,10 @@ class PostgresServer:
             await self._connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     async def _emptied(self, name: str) -> bool:
-        if await self.ask(name, SHAPE) != self._shape:
+        if await self.fetch(name, SHAPE) != self._shape:
             return False
         emptied = [f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)]
-        await self.ask(name, *emptied, "INSERT INTO trail_head VALUES (0, '', '', '')")
+        await self.fetch(name, *emptied, "INSERT INTO trail_head VALUES (0, '', '', '')")
         return True
 
 
@@ -202,16 +202,16 @@ class PostgresDatabases:
         self._server = server
         self._names: dict[Path, str] = {}
 
-    def url(self, path: Path, *, away: bool = False) -> str:
+    def url(self, path: Path, *, unreachable: bool = False) -> str:
         if path not in self._names:
             self._names[path] = self._server.take()
         return (
-            "postgresql://postgres@127.0.0.1:1/away"
-            if away
+            "postgresql://postgres@127.0.0.1:1/unreachable"
+            if unreachable
             else self._server.url_of(self._names[path])
         )
 
-    def engine(self, *, away: bool, lock_timeout: float | None) -> dict[str, Any]:
+    def engine(self, *, unreachable: bool, lock_timeout: float | None) -> dict[str, Any]:
         if lock_timeout is not None:
             return {"lock_timeout": int(lock_timeout * 1000)}
         timeouts = ("statement_timeout", "lock_timeout", "idle_timeout")
@@ -232,9 +232,9 @@ class PostgresDatabases:
     def stored(self, path: Path) -> bytes:
         """Returns every row of every table as text."""
         name = self._names[path]
-        tables = [table for (table,) in self._server.do(self._server.ask(name, TABLES))]
+        tables = [table for (table,) in self._server.do(self._server.fetch(name, TABLES))]
         rows = [
-            self._server.do(self._server.ask(name, f"SELECT t::text FROM {table} t"))
+            self._server.do(self._server.fetch(name, f"SELECT t::text FROM {table} t"))
             for table in tables
         ]
         return "\n".join(row for table in rows for (row,) in table).encode()

@@ -230,7 +230,7 @@ async def test_stateless_sessions_are_not_counted(scrape: Callable, alice: Brows
 
 
 async def test_the_other_metrics_are_available_without_the_database(make_app: Callable) -> None:
-    app = await make_app(away=True)
+    app = await make_app(unreachable=True)
     transport = httpx.ASGITransport(app.asgi_app, client=LOCAL_CLIENT)
     async with httpx.AsyncClient(transport=transport, base_url=app.settings.base_url) as client:
         metrics = await client.get("/metrics")

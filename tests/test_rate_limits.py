@@ -160,7 +160,7 @@ async def test_a_locked_database_answers_forms_with_503_and_serves_pages(
 async def test_an_unreachable_database_logs_no_user_out(make_app: Callable) -> None:
     available = await make_app()
     alice = await available.sign_up_user("Alice")
-    unavailable = await make_app(available.path, away=True)
+    unavailable = await make_app(available.path, unreachable=True)
     browser = await unavailable.attacker_with_cookie_of(alice)
     for answer in (
         await browser.get("/dashboard"),
