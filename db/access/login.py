@@ -16,13 +16,14 @@ from db.audit import log as audit_log
 from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Bound, Statement
-from db.errors import LinkInvalid
+from db.errors import LinkInvalid, RateLimited
 from db.mail.notices import client_facts
-from db.mail.outbox import post
+from db.mail.outbox import post, post_request
 from db.mail.tokens import find_token
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import find_largest_network, per_client
 from db.rate_limits.limits import (
+    GUESS_REPORT,
     LOGIN_ACCOUNT,
     LOGIN_ALL,
     LOGIN_CLIENT_ACCOUNT,
@@ -121,9 +122,15 @@ async def log_in(
     user_id = credentials.id if credentials and known_browser else None
     store.passwords.require_capacity(user_id=user_id)
     target_id = credentials.id if credentials else None
-    await limiter.take_tokens(
-        store, anonymous_actor(client), *charges.posts, *charges.guesses, target_id=target_id
-    )
+    actor = anonymous_actor(client)
+    try:
+        await limiter.take_tokens(
+            store, actor, *charges.posts, *charges.guesses, target_id=target_id
+        )
+    except RateLimited as refused:
+        if refused.is_account_limit:
+            await _report_guesses(store, email)
+        raise
     async with limiter.refund_if_overloaded(store, *charges.guesses):
         for _ in range(MAX_VERIFY_ATTEMPTS):
             is_correct = await store.passwords.verify(
@@ -162,6 +169,17 @@ async def _post_new_device(store: Store, user_id: str, email: str, client: Clien
     """Tells the user about a log-in at a browser that has not logged in to the account before."""
     facts = client_facts(store, client)
     await post(store, "new-device", user_id=user_id, recipient=email, facts=facts)
+
+
+async def _report_guesses(store: Store, email: str) -> None:
+    """Asks the sending task to tell the user about guesses, at most once a day.
+
+    Does the same for an email without an account, because the time would show the difference.
+    """
+    if store.outbox.is_enabled:
+        async with store.transaction():
+            if await limiter.try_take_token(store, GUESS_REPORT, email):
+                await post_request(store, "guessed", email)
 
 
 def _find_known_browser(

@@ -180,7 +180,10 @@ async def _take_tokens(
         if store.limiter.is_flooded(empty.key):
             # The random delay spreads clients that would all repeat their request at once.
             await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311  (no secret)  # nosec B311
-        raise RateLimited(max(1, ceil(empty.next_token_at - store.now().timestamp()))) from None
+        raise RateLimited(
+            max(1, ceil(empty.next_token_at - store.now().timestamp())),
+            is_account_limit=empty.limit.is_account_limit,
+        ) from None
 
 
 async def _is_seen(store: Store, limit: RateLimit, subject: str) -> bool:

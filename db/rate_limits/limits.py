@@ -64,6 +64,8 @@ EMAIL_MINUTE    = RateLimit("email-minute",     10, MINUTE)
 EMAIL_HOUR      = RateLimit("email-hour",       40, HOUR)
 # Counts over all clients, for different emails.
 EMAIL_ALL       = RateLimit("email-all",       120, MINUTE)
+# Counts per email: writes a report about guesses, refuses nothing.
+GUESS_REPORT    = RateLimit("guess-report",      1, DAY)
 FORGOT          = RateLimit("forgot",           20, HOUR)                    # Counts per client.
 LINK_POSTS      = RateLimit("link-posts",       10, MINUTE)                  # Counts per client.
 VERIFY_MINUTES  = RateLimit("verify-minutes",    1, 3 * MINUTE)              # Counts per user.
