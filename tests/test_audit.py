@@ -21,6 +21,7 @@ from db.rate_limits.limiter import try_take_token
 from db.rate_limits.limits import ENTRIES_CLIENT, LOGIN_UNKNOWN
 from db.viewer import Operator
 from tests.browser_client import HTMX, IPHONE, PASSWORD, Browser, Element, read
+from tests.access.test_mail import MAIL_EVENTS
 from tests.conftest import TestApp
 from web.rendering.responses import SITE_NAME
 from web.settings.paths import ROOT
@@ -895,6 +896,7 @@ def test_every_event_of_the_registry_is_tested() -> None:
         "entries.left-out",
     }
     tested |= {"session.end-guessing"}
+    tested |= MAIL_EVENTS
     assert tested == set(EVENT_TEXTS)
 
 

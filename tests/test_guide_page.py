@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from tests.guide_coverage import ALL_ROWS, ALL_TRAPS
+from tests.guide_coverage import ALL_ROWS, ALL_MISTAKES
 from web.settings.paths import ROOT
 
 
@@ -21,7 +21,7 @@ def test_the_guide_page_is_up_to_date() -> None:
 
 def test_the_guide_page_lists_every_item() -> None:
     parts = tomllib.loads((ROOT / "docs" / "guide.toml").read_text())
-    assert [item for part in parts.values() for item in part] == ALL_ROWS + ALL_TRAPS
+    assert [item for part in parts.values() for item in part] == ALL_ROWS + ALL_MISTAKES
 
 
 @pytest.mark.guide("A1", "A24", "B16", "D19")

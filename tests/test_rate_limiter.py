@@ -722,7 +722,15 @@ def test_the_documentation_lists_every_limit() -> None:
 
 
 def words(seconds: float) -> str:
-    words = {60: "a minute", 300: "5 minutes", 3600: "an hour", 18_000: "5 hours", 86_400: "a day"}
+    words = {
+        60: "a minute",
+        180: "3 minutes",
+        300: "5 minutes",
+        3600: "an hour",
+        18_000: "5 hours",
+        21_600: "6 hours",
+        86_400: "a day",
+    }
     return words[int(seconds)]
 
 

@@ -31,6 +31,15 @@ from tests.databases import DATABASE_TYPES
 
 BOTH = pytest.mark.parametrize("database_type", DATABASE_TYPES, indirect=True)
 NEW = Secret("another engine No.8")
+MAIL_EVENTS = {
+    "password.ask",
+    "password.reset",
+    "email.verify",
+    "email.ask",
+    "email.change",
+    "account.lock",
+    "account.expire",
+}
 LAPTOP = ClientInfo("Firefox", "Windows", "computer", "", "192.0.2.9")
 
 
@@ -494,3 +503,30 @@ async def test_links_are_asked_for_at_a_bounded_rate(make_app: Callable) -> None
     with pytest.raises(RateLimited):
         await email_verification.send_again(viewer)
     assert await app.count("outbox") == 1
+
+
+@BOTH
+async def test_each_use_of_a_link_is_recorded_with_masked_emails(
+    app: TestApp, mailer: Mailer, alice: Browser
+) -> None:
+    viewer = await verified(app, mailer, alice)
+    moved = (await changed_to(app, mailer, viewer, "alice.new@example.com"))["moved"]
+    await account_lock.lock_account(app.store, **link_of(moved), client=LAPTOP)
+    locked = (await deliver(mailer))["locked"]
+    await password_reset.reset_password(app.store, **link_of(locked), password=NEW, client=LAPTOP)
+    await password_reset.request_reset(app.store, email=alice.email, client=LAPTOP)
+    await deliver(mailer)
+    entries = await app.rows("SELECT event, actor, detail FROM audit ORDER BY number")
+    assert entries[1:] == [
+        ("email.verify", "user", ""),
+        ("email.ask", "user", '{"email": "a\\u2026@example.com"}'),
+        (
+            "email.change",
+            "user",
+            '{"from": "a\\u2026@example.com", "to": "a\\u2026@example.com"}',
+        ),
+        ("account.lock", "user", '{"ended": 1}'),
+        ("password.reset", "user", '{"ended": 0}'),
+        ("password.ask", "anonymous", ""),
+    ]
+    assert {event for event, _, _ in entries} == MAIL_EVENTS - {"account.expire"} | {"signup"}
