@@ -20,8 +20,8 @@ from db.errors import LastAdmin
 from db.rate_limits.limiter import try_take_token
 from db.rate_limits.limits import ENTRIES_CLIENT, LOGIN_UNKNOWN
 from db.viewer import Operator
-from tests.browser_client import HTMX, IPHONE, PASSWORD, Browser, Element, read
 from tests.access.test_mail import MAIL_EVENTS
+from tests.browser_client import HTMX, IPHONE, PASSWORD, Browser, Element, read
 from tests.conftest import TestApp
 from web.rendering.responses import SITE_NAME
 from web.settings.paths import ROOT

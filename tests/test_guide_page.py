@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from tests.guide_coverage import ALL_ROWS, ALL_MISTAKES
+from tests.guide_coverage import ALL_MISTAKES, ALL_ROWS
 from web.settings.paths import ROOT
 
 
