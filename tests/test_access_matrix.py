@@ -29,6 +29,8 @@ FIELDS = {
     "/login": {"email": "grace@example.com", "password": PASSWORD},
     "/account": {"name": "Changed"},
     "/account/check/{field}": {"name": "Changed"},
+    "/account/email": {"email": "changed@example.com", "current_password": PASSWORD},
+    "/forgot": {"email": "grace@example.com"},
     "/account/password": {"current_password": PASSWORD, "password": NEW},
     "/admin/users/{id}/role": {"role": "admin"},
     "/admin/users/{id}/team": {"team": "Changed"},
@@ -36,8 +38,8 @@ FIELDS = {
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 @pytest.fixture
@@ -71,6 +73,7 @@ async def path_for_bob(app: TestApp, route: Route) -> str:
         "slug": "bob",
         "id": device if route.path.startswith("/devices") else bob,
     }
+    parameters["token"] = "A" * 43
     parameters["name"] = app.asgi_app.state.assets.url("app.css").rpartition("/")[2]
     return re.sub(r"{(\w+)}", lambda match: parameters[match[1]], route.path)
 

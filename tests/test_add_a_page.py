@@ -59,7 +59,7 @@ def test_the_example_page_works_and_requires_login(blocks: dict[str, str], tmp_p
         (tmp_path / path).write_text(text)
     routes = (tmp_path / "web" / "routes.py").read_text()
     routes = routes.replace("routes = [\n", f"routes = [\n{route}").replace(
-        "    users,\n)", "    team,\n    users,\n)"
+        "    signup,\n    users,\n", "    signup,\n    team,\n    users,\n"
     )
     (tmp_path / "web" / "routes.py").write_text(routes)
 

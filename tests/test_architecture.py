@@ -102,6 +102,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.http": (
         *(
             "db.access.audit",
+            "db.access.links",
+            "db.mail.tokens",
             "db.crypto.secret",
             "db.device_names",
             "db.errors",

@@ -254,13 +254,15 @@ async def test_a_session_is_looked_up_once_per_request(app: TestApp, alice: Brow
 
 DOCUMENTED = {
     "anyone": "/logout /api/openapi.json /api/session /healthz /readyz /.well-known/change-password"
-    " /.well-known/security.txt /robots.txt /static/{name}",
+    " /.well-known/security.txt /robots.txt /static/{name} /forgot /reset /not-me"
+    " /reset/{token} /verify/{token} /change-email/{token} /not-me/{token}",
     "guests": "/ /signup /signup/check/{field} /login",
     "members": "/dashboard /handbook /devices /devices/revoke-others /devices/revoke-all /devices/{id}/revoke /account"
-    " /account/activity /account/check/{field} /account/password /users/{slug} /api/users/{slug}",
+    " /account/activity /account/check/{field} /account/password"
+    " /account/email /account/email/cancel /account/verify /verify /change-email /users/{slug} /api/users/{slug}",
     "admins": "/admin/users /admin/users/{id} /admin/users/{id}/role /admin/users/{id}/team /admin/users/{id}/disable"
     " /admin/users/{id}/enable /admin/users/{id}/end-sessions /admin/audit /api/admin/users",
-    "operators": "/metrics",
+    "operators": "/metrics /dev/mailbox /dev/mailbox/{id} /dev/mailbox/{id}/html /dev/mails",
 }
 
 
@@ -283,8 +285,11 @@ async def test_each_page_is_accessible_as_its_route_declares(
         RouteAccess.MEMBERS: (303, 200, 200),
         RouteAccess.ADMINS: (303, 403, 200),
     }
+    # Without the link of a mail, these pages respond with status 410 to logged-in users.
+    link_pages = ("/verify", "/change-email")
     for route in app.asgi_app.router.routes:
-        if route.access in expected_statuses and "GET" in route.endpoints:
+        is_link_page = route.path in link_pages
+        if route.access in expected_statuses and "GET" in route.endpoints and not is_link_page:
             path = route.path.replace("{slug}", "alice").replace(
                 "{id}", (await app.viewer_of(alice)).id
             )
@@ -545,7 +550,7 @@ async def test_the_navigation_contains_the_viewer_id(app: TestApp, alice: Browse
 
 def test_every_boosted_link_cancels_the_previous_request() -> None:
     partials = Path(__file__).parent.parent / "partials"
-    lines = [line for path in partials.rglob("*.html") for line in path.read_text().splitlines()]
-    links = [line for line in lines if 'data-hx-push-url="true"' in line]
+    texts = [" ".join(path.read_text().split()) for path in partials.rglob("*.html")]
+    links = "".join(texts).split('data-hx-push-url="true"')[1:]
     assert links
-    assert all('data-hx-push-url="true" data-hx-sync="#main:replace"' in line for line in links)
+    assert all(link.startswith(' data-hx-sync="#main:replace"') for link in links)

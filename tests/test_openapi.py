@@ -259,7 +259,7 @@ async def test_administrators_get_all_users_with_these_fields(
         "slug": "alice",
     }
     assert answer.json() == {
-        "users": [user | {"team": "Harbour", "disabled": True}],
+        "users": [user | {"team": "Harbour", "disabled": True, "verified": False}],
         "total": 1,
         "page": 1,
         "pages": 1,

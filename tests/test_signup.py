@@ -10,6 +10,7 @@ from db.crypto.passwords import Passwords
 from tests.browser_client import PASSWORD, Browser, Element, read, set_cookie_of
 from tests.conftest import TestApp
 
+OTHER_WAY = {"class": "other"}
 FIELDS = {"name": "Charlie", "email": "charlie@example.com", "password": PASSWORD}
 OTHER_PASSWORD = "another-No.7 to the sea"
 NAME = "Name must be at least 2 characters long."
@@ -416,7 +417,7 @@ async def test_a_failed_insert_shows_an_error_and_changes_nothing(
     assert set_cookie_of(answer) == {}
     assert await is_database_empty(app)
     assert re.search("POST /signup failed, reference [0-9a-f]{16}", caplog.text)
-    await app.mend_inserts(table)
+    await app.restore_inserts(table)
     assert (await anonymous.sign_up()).status_code == 303
 
 
@@ -486,9 +487,9 @@ async def test_lookalike_emails_create_no_account(
 
 @pytest.mark.asvs("S19")
 async def test_a_domain_in_unicode_and_in_punycode_is_the_same(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     fields = {**FIELDS, "email": "charlie@bücher.example.com"}
     assert (await (await app.browser("Charlie")).post("/signup", fields)).status_code == 303
     repeated = await (await app.browser("Charlie")).post(
@@ -588,9 +589,9 @@ async def test_the_requested_page_is_kept_between_log_in_and_sign_up(
     anonymous: Browser,
 ) -> None:
     login_url = (await anonymous.get("/devices?from=mail")).headers["location"]
-    signup_url = read(await anonymous.get(login_url)).one("main").all("a")[0].attrs["href"]
+    signup_url = read(await anonymous.get(login_url)).one(**OTHER_WAY).one("a").attrs["href"]
     page = read(await anonymous.get(signup_url))
-    assert page.one("main").all("a")[0].attrs["href"] == "/login?next=/devices%3Ffrom%3Dmail"
+    assert page.one(**OTHER_WAY).one("a").attrs["href"] == "/login?next=/devices%3Ffrom%3Dmail"
     target = page.one("input", name="next").attrs["value"]
     refused = read(await anonymous.post("/signup", {**FIELDS, "name": "", "next": target}))
     assert refused.one("input", name="next").attrs["value"] == target

@@ -5,19 +5,24 @@ from re import Pattern
 
 from web.endpoints import (
     account,
+    account_lock,
     admin,
     api,
     assets,
     audit,
     dashboard,
     devices,
+    email_change,
     health,
     home,
     login,
+    mail_links,
     mailbox,
     metrics,
+    password_reset,
     signup,
     users,
+    verification,
 )
 from web.forms.schemas import ProfileChange, SignUp
 from web.middleware.guard import RouteAccess
@@ -37,6 +42,15 @@ routes = [
     Guests ("/signup/check/{field}",                                    post=signup.check,             name="signup-check", form=SignUp),
     Guests ("/login",                         get=login.show,           post=login.submit,             name="login"),
     Anyone ("/logout",                                                  post=login.log_out,            name="logout"),
+    Anyone ("/forgot",                        get=password_reset.show_request, post=password_reset.submit_request, name="forgot"),
+    Anyone ("/reset",                         get=password_reset.show,  post=password_reset.submit,    name="reset"),
+    Anyone ("/reset/{token}",                 get=mail_links.open_link,                                name="reset-link"),
+    Members("/verify",                        get=verification.show,    post=verification.submit,      name="verify"),
+    Anyone ("/verify/{token}",                get=mail_links.open_link,                                name="verify-link"),
+    Members("/change-email",                  get=email_change.show,    post=email_change.submit,      name="change-email"),
+    Anyone ("/change-email/{token}",          get=mail_links.open_link,                                name="change-email-link"),
+    Anyone ("/not-me",                        get=account_lock.show,    post=account_lock.submit,      name="not-me"),
+    Anyone ("/not-me/{token}",                get=mail_links.open_link,                                name="not-me-link"),
     Members("/dashboard",                     get=dashboard.show,                                      name="dashboard"),
     Members("/handbook",                      get=home.handbook,                                       name="handbook"),
     Members("/devices",                       get=devices.show,                                        name="devices"),
@@ -46,6 +60,9 @@ routes = [
     Members("/account",                       get=account.show,         post=account.submit,           name="account"),
     Members("/account/check/{field}",                                   post=account.check,            name="account-check", form=ProfileChange),
     Members("/account/password",                                        post=account.change_password,  name="account-password"),
+    Members("/account/email",                                           post=account.change_email,     name="account-email"),
+    Members("/account/email/cancel",                                    post=account.cancel_email,     name="account-email-cancel"),
+    Members("/account/verify",                                          post=verification.send_again,  name="account-verify"),
     Members("/account/activity",              get=audit.show_own,                                      name="activity"),
     Members("/users/{slug}",                  get=users.show,                                          name="user"),
     Admins ("/admin/users",                   get=admin.show,                                          name="admin-users"),
@@ -77,6 +94,11 @@ NEEDS_STORED_SESSIONS = {"devices", "devices-revoke-others", "devices-revoke"}
 # These exist only on loopback without SMTP_URL, and only for clients on this machine.
 NEEDS_MAILBOX = {"mailbox", "mailbox-message", "mailbox-html", "mail-samples"}
 # fmt: on
+NEEDS_MAIL = {
+    *("forgot", "reset", "reset-link", "verify", "verify-link", "change-email"),
+    *("change-email-link", "not-me", "not-me-link"),
+    *("account-email", "account-email-cancel", "account-verify"),
+}
 
 
 def routes_for(settings: Settings) -> list[AppRoute]:
@@ -84,6 +106,8 @@ def routes_for(settings: Settings) -> list[AppRoute]:
     disabled: set[str] = set()
     if settings.stateless:
         disabled |= NEEDS_STORED_SESSIONS
+    if not settings.sends_mail:
+        disabled |= NEEDS_MAIL
     if not settings.has_mailbox:
         disabled |= NEEDS_MAILBOX
     return [route for route in routes if route.name not in disabled]

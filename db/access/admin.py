@@ -38,6 +38,7 @@ class UserSummary:
     slug: str
     team: str
     disabled: bool
+    verified: bool
     created_at: datetime
     last_login_at: datetime | None
     session_count: int
@@ -69,6 +70,7 @@ def _select_summaries() -> Select[UserSummary]:
         UserSummary,
         users,
         disabled=users.c.disabled_at.is_not(None),
+        verified=users.c.verified_at.is_not(None),
         session_count=live.correlate(users).scalar_subquery(),
     )
 

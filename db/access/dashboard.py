@@ -6,6 +6,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, case, func, select
 
+from db.access.email_verification import IS_MAIL_REFUSED
 from db.engine.statement import Statement
 from db.errors import NotLoggedIn
 from db.sessions.lifecycle import HALF_LIFE, MAX_SESSION_LIFETIME, SESSION_LIFETIME
@@ -21,7 +22,8 @@ RECENT_COUNT: Final = 5
 class OwnProfile:
     """The viewer's own profile.
 
-    `previous_login_at` is the log-in before the current one, None at the first.
+    `previous_login_at` is the log-in before the current one, None at the first. `is_mail_refused`
+    is true if the mail server refused the mail with the link that confirms the email.
     """
 
     name: str
@@ -33,6 +35,7 @@ class OwnProfile:
     created_at: datetime
     previous_login_at: datetime | None
     device_count: int
+    is_mail_refused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ OWN_SESSIONS = sessions.alias("own_sessions")
 PRELOAD = pick(
     OwnProfile,
     users,
+    is_mail_refused=IS_MAIL_REFUSED,
     device_count=select(func.count())
     .select_from(OWN_SESSIONS)
     .where(

@@ -45,26 +45,35 @@ _pending_email = (
     .correlate(users)
     .scalar_subquery()
 )
-_refused = exists().where(
+_newer = outbox.alias("newer")
+# Whether the newest mail with a link could not be delivered.
+IS_MAIL_REFUSED = exists().where(
     outbox.c.user_id == users.c.id,
     outbox.c.message_type == "verify",
     outbox.c.due_at.is_(None),
     outbox.c.sent_at.is_(None),
     outbox.c.error != "",
+    ~exists().where(
+        _newer.c.user_id == outbox.c.user_id,
+        _newer.c.message_type == "verify",
+        _newer.c.created_at > outbox.c.created_at,
+    ),
 )
-STATE = Statement(
-    pick(
-        VerificationState,
-        users,
-        verified=users.c.verified_at.is_not(None),
-        pending_email=func.coalesce(_pending_email, ""),
-        is_refused=_refused,
-    ).where(users.c.id == bindparam("user_id"))
+# `get_viewer` takes this as its `preload`, so that one statement reads the session and the state.
+PRELOAD = pick(
+    VerificationState,
+    users,
+    verified=users.c.verified_at.is_not(None),
+    pending_email=func.coalesce(_pending_email, ""),
+    is_refused=IS_MAIL_REFUSED,
 )
+STATE = Statement(PRELOAD.where(users.c.id == bindparam("user_id")))
 
 
 async def get_state(viewer: Viewer) -> VerificationState:
-    """Returns the state of the viewer's email, by one statement. Raises NotLoggedIn."""
+    """Returns the state of the viewer's email. Raises NotLoggedIn if the user no longer exists."""
+    if isinstance(viewer.preloaded, VerificationState):
+        return viewer.preloaded
     state: VerificationState | None = await viewer.store.one(
         STATE(user_id=viewer.id, now=viewer.store.now())
     )

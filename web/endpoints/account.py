@@ -1,4 +1,6 @@
-"""Contains the endpoints of the account page: the profile, its live checks and the password."""
+"""Contains the endpoints of the account page: the profile, its live checks, the email and the
+password.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -6,13 +8,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import account
+from db.access import account, email_change, email_verification
 from db.access.account import Account
 from db.errors import BreachedPassword, RateLimited, Unavailable
 from db.viewer import Viewer
 from web.forms.form import Form, read_fields
-from web.forms.schemas import PasswordChange, ProfileChange
+from web.forms.schemas import EmailChange, PasswordChange, ProfileChange
 from web.http.session import set_session_cookie, verify_session
+from web.rendering.display_email import display_email
 from web.rendering.flash_messages import confirm, pop_flash
 from web.rendering.form_errors import apply_error
 from web.rendering.formatting import plural
@@ -26,9 +29,12 @@ from web.rendering.responses import (
 from web.state import app_state
 
 TITLE = "Account"
+# The element that each partial of the page replaces.
+FORM_IDS = {"profile": "account-form", "email": "email-change", "password": "password-form"}
 SLUG_TAKEN = "This profile URL is taken. Please choose another."
 UNCHECKED_NOTE = "We'll check this when you save."
 WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)  # nosec B105
+OWN_EMAIL = "This is your email already."
 PROFILE_ERRORS = {
     RateLimited: "Too many changes in a short time. Try again in {wait}.",
     Unavailable: "We couldn't save your profile just now. Try again in a few seconds.",
@@ -40,10 +46,17 @@ PASSWORD_ERRORS = {
     Unavailable: "We're busy. Try again in a few seconds.",
 }
 
+EMAIL_ERRORS = {
+    RateLimited: (
+        "Too many attempts to change your email. Nothing was changed. Try again in {wait}."
+    ),
+    Unavailable: "We're busy. Try again in a few seconds.",
+}
+
 
 async def show(request: Request) -> Response:
-    viewer = await verify_session(request)
-    context = _context(request, viewer, await account.get_account(viewer))
+    viewer = await verify_session(request, preload=email_verification.PRELOAD)
+    context = await _context(request, viewer, await account.get_account(viewer))
     return page(
         request,
         "account/page.html",
@@ -77,11 +90,11 @@ async def submit(request: Request) -> Response:
             form.add_error("slug", SLUG_TAKEN)
     except (RateLimited, Unavailable) as error:
         answer = apply_error(request, form, error, PROFILE_ERRORS)
-        return _respond_with_errors(request, viewer, saved, "profile", *answer, profile=form)
+        return await _respond_with_errors(request, viewer, saved, "profile", *answer, profile=form)
     if form.data is None:
         if form.values["slug"] != viewer.slug:
             form.notes["slug"] = UNCHECKED_NOTE
-        return _respond_with_errors(request, viewer, saved, "profile", profile=form)
+        return await _respond_with_errors(request, viewer, saved, "profile", profile=form)
     me = replace(viewer.me, name=form.data.name or viewer.name, slug=form.data.slug or viewer.slug)
     if me != viewer.me:
         refresh_navigation(request)
@@ -103,17 +116,19 @@ async def change_password(request: Request) -> Response:
     policy = app_state(request.scope).password_policy
     form = Form.check(PasswordChange, await read_fields(request), policy, _current_values(saved))
     if form.data is None:
-        return _respond_with_errors(request, viewer, saved, "password", password=form)
+        return await _respond_with_errors(request, viewer, saved, "password", password=form)
     try:
         done = await account.change_password(
             viewer, current=form.data.current_password, new=form.data.password
         )
     except (RateLimited, BreachedPassword, Unavailable) as error:
         answer = apply_error(request, form, error, PASSWORD_ERRORS)
-        return _respond_with_errors(request, viewer, saved, "password", *answer, password=form)
+        return await _respond_with_errors(
+            request, viewer, saved, "password", *answer, password=form
+        )
     if done is None:
         form.add_error("current_password", WRONG_PASSWORD)
-        return _respond_with_errors(request, viewer, saved, "password", password=form)
+        return await _respond_with_errors(request, viewer, saved, "password", password=form)
     session, ended = done
     set_session_cookie(request, session)
     others = (
@@ -132,7 +147,50 @@ async def change_password(request: Request) -> Response:
     )
 
 
-def _respond_with_errors(
+async def change_email(request: Request) -> Response:
+    """Sends a link to the new email. The email changes only when the link is opened.
+
+    The response is the same if another account has the email.
+    """
+    viewer = await verify_session(request)
+    saved = await account.get_account(viewer)
+    form = Form.check(EmailChange, await read_fields(request))
+    if form.data and form.data.email == saved.email:
+        form.add_error("email", OWN_EMAIL)
+    if form.data is None:
+        return await _respond_with_errors(request, viewer, saved, "email", email_form=form)
+    try:
+        if not await email_change.request_change(
+            viewer, email=form.data.email, current=form.data.current_password
+        ):
+            form.add_error("current_password", WRONG_PASSWORD)
+            return await _respond_with_errors(request, viewer, saved, "email", email_form=form)
+    except (RateLimited, Unavailable) as error:
+        answer = apply_error(request, form, error, EMAIL_ERRORS)
+        return await _respond_with_errors(request, viewer, saved, "email", *answer, email_form=form)
+    toast = f"We sent a link to {display_email(form.data.email)}. Open it where you are logged in."
+    return await _changed_email(
+        request, viewer, saved, confirm(request, "email-change-asked", toast)
+    )
+
+
+async def cancel_email(request: Request) -> Response:
+    """Ends the link that was sent to the new email."""
+    viewer = await verify_session(request)
+    await read_fields(request)
+    await email_change.cancel_change(viewer)
+    saved = await account.get_account(viewer)
+    return await _changed_email(request, viewer, saved, confirm(request, "email-change-canceled"))
+
+
+async def _changed_email(request: Request, viewer: Viewer, saved: Account, toast: str) -> Response:
+    context = await _context(request, viewer, saved)
+    return changed_fragment(
+        request, TITLE, to="account", fragment="account/email.html", **context | {"toast": toast}
+    )
+
+
+async def _respond_with_errors(
     request: Request,
     viewer: Viewer,
     saved: Account,
@@ -145,17 +203,17 @@ def _respond_with_errors(
         request,
         "account/page.html",
         TITLE,
-        form_id=f"{'account' if which == 'profile' else which}-form",
+        form_id=FORM_IDS[which],
         fragment=f"account/{which}.html",
         status=status,
         retry_after=retry_after,
         layout="app",
-        **_context(request, viewer, saved) | form,
+        **await _context(request, viewer, saved) | form,
     )
 
 
-def _context(request: Request, viewer: Viewer, saved: Account) -> dict[str, Any]:
-    """Returns the context of the page, with both forms filled from the database.
+async def _context(request: Request, viewer: Viewer, saved: Account) -> dict[str, Any]:
+    """Returns the context of the page, with its forms filled from the database.
 
     `_respond_with_errors` replaces the form that was sent.
     """
@@ -164,6 +222,9 @@ def _context(request: Request, viewer: Viewer, saved: Account) -> dict[str, Any]
         "flash": "",
         "email": saved.email,
         "team": saved.team,
+        "verification": await email_verification.get_state(viewer),
+        "message": "",
+        "email_form": Form.blank(EmailChange),
         "profile": Form.blank(ProfileChange, name=saved.name, slug=saved.slug, phone=saved.phone),
         "password": Form.blank(PasswordChange, app_state(request.scope).password_policy),
     }

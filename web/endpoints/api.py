@@ -58,6 +58,7 @@ async def users_list(request: Request) -> Response:
                     "slug": user_found.slug,
                     "team": user_found.team,
                     "disabled": user_found.disabled,
+                    "verified": user_found.verified,
                 }
                 for user_found in (found.users if form.data.page <= found.pages else [])
             ],

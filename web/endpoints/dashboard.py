@@ -3,7 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import dashboard
+from db.access import dashboard, email_verification
+from db.access.email_verification import VerificationState
 from db.viewer import Viewer, require_admin
 from web.http.session import verify_session
 from web.rendering.flash_messages import pop_flash
@@ -27,6 +28,10 @@ async def show(request: Request) -> Response:
         renewal_start=dashboard.renewal_start(viewer),
         now=now(request),
         flash=pop_flash(request),
+        verification=None
+        if viewer.verified
+        else VerificationState(profile.email, False, "", profile.is_mail_refused),
+        message="",
     )
 
 
@@ -43,4 +48,6 @@ async def _for_admins(request: Request, viewer: Viewer) -> Response:
         newest=await dashboard.list_recent_sign_ups(admin),
         now=now(request),
         flash=pop_flash(request),
+        verification=None if admin.verified else await email_verification.get_state(admin),
+        message="",
     )

@@ -3,12 +3,13 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import login
-from db.errors import RateLimited, Unavailable
+from db.access import links, login
+from db.errors import LinkInvalid, RateLimited, Unavailable
 from web.forms.form import Form, read_fields
 from web.forms.schemas import LogIn
 from web.http.client_info import get_client_info
-from web.http.redirects import carried_page, safe_page
+from web.http.link_cookie import delete_link_cookie, read_link_cookie
+from web.http.redirects import DEFAULT_PAGE, carried_page, safe_page
 from web.http.session import end_current_session
 from web.rendering.flash_messages import pop_flash, set_flash
 from web.rendering.form_errors import apply_error
@@ -18,6 +19,7 @@ from web.state import app_state
 TITLE = "Log in"
 # Query parameters of the log-in page. Each selects the text that explains why it is displayed.
 REASONS = ("guessed", "ended", "new", "cookies")
+TARGET_REASONS = {"/verify": "verify", "/change-email": "change-email"}
 NO_MATCH = "Email or password is incorrect."
 LOGIN_ERRORS = {
     RateLimited: ("Too many attempts to log in. Log-in is paused. Try again in {wait}."),
@@ -29,7 +31,8 @@ async def show(request: Request) -> Response:
     query = request.query_params
     target = carried_page(request, query.get("next"))
     reason = next(
-        (reason for reason in REASONS if query.get(reason) == "1"), "next" if target else ""
+        (reason for reason in REASONS if query.get(reason) == "1"),
+        TARGET_REASONS.get(target, "next") if target else "",
     )
     form, left = Form.blank(LogIn, next=target), pop_flash(request)
     return page(request, "login/page.html", TITLE, form=form, reason=reason, left=left)
@@ -38,25 +41,32 @@ async def show(request: Request) -> Response:
 async def submit(request: Request) -> Response:
     """Logs the user in.
 
-    The response is the same for an unknown email, a wrong password and a disabled account, after
-    the same work.
+    The response is the same for an unknown email, a wrong password, a disabled account and, if
+    emails must be confirmed, an unconfirmed one, after the same work.
     """
     form = Form.check(LogIn, await read_fields(request))
     if form.data is None:
         return _respond_with_errors(request, form)
     try:
+        had_link = await _has_verify_link(request)
         session = await login.log_in(
             app_state(request.scope).store,
             email=form.data.email,
             password=form.data.password,
             client=get_client_info(request),
+            verify_token=read_link_cookie(request.scope),
         )
     except (RateLimited, Unavailable) as error:
         return _respond_with_errors(request, form, *apply_error(request, form, error, LOGIN_ERRORS))
     if session is None:
         form.message = NO_MATCH
         return _respond_with_errors(request, form)
-    return redirect_across_login(request, to=safe_page(request, form.data.next), session=session)
+    target = safe_page(request, form.data.next)
+    if had_link and not await _has_verify_link(request):
+        delete_link_cookie(request.scope)
+        set_flash(request, "email-confirmed")
+        target = DEFAULT_PAGE if target == url_path(request, "verify") else target
+    return redirect_across_login(request, to=target, session=session)
 
 
 async def log_out(request: Request) -> Response:
@@ -66,6 +76,21 @@ async def log_out(request: Request) -> Response:
     await end_current_session(request)
     set_flash(request, "logged-out")
     return redirect_across_login(request, to=url_path(request, "login"), delete_cookie=True)
+
+
+async def _has_verify_link(request: Request) -> bool:
+    """Returns whether the link cookie has a live link to confirm an email.
+
+    The log-in to its account uses the link.
+    """
+    token = read_link_cookie(request.scope)
+    if token is None:
+        return False
+    try:
+        await links.find_link(app_state(request.scope).store, "verify", token)
+    except LinkInvalid:
+        return False
+    return True
 
 
 def _respond_with_errors(

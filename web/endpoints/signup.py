@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from db.access import signup
 from db.errors import AccountNotCreated, BreachedPassword, RateLimited, Unavailable
+from web.forms.common_domains import suggest_domain
 from web.forms.form import Form, read_fields
 from web.forms.schemas import SignUp
 from web.http.client_info import get_client_info
@@ -26,6 +27,7 @@ from web.state import app_state
 TITLE = "Create your account"
 EMAIL_TAKEN = "An account with this email already exists."
 UNCHECKED_NOTE = "We'll check this when you send the form."
+DOMAIN_NOTE = "Did you mean {domain}?"
 SIGNUP_ERRORS = {
     RateLimited: "Too many sign-ups from your network. Try again in {wait}.",
     Unavailable: "We're busy. Try again in a few seconds.",
@@ -51,8 +53,10 @@ async def check(request: Request) -> Response:
     form = Form.check_field(
         SignUp, name, await read_fields(request), app_state(request.scope).password_policy
     )
-    if name == "email" and form.data and not app_state(request.scope).settings.private:
-        await _look_up(request, form, form.data.email)
+    if name == "email" and form.data:
+        _suggest_domain(form, form.data.email)
+        if not app_state(request.scope).settings.private:
+            await _look_up(request, form, form.data.email)
     return field_fragment(
         request, "signup/field.html", name=name, **_context(form, page_after_login(request))
     )
@@ -79,16 +83,25 @@ async def _look_up(request: Request, form: Form[SignUp], email: str) -> None:
     if taken:
         form.add_error("email", EMAIL_TAKEN)
     elif taken is None:
-        form.notes["email"] = UNCHECKED_NOTE
+        form.notes.setdefault("email", UNCHECKED_NOTE)
+
+
+def _suggest_domain(form: Form[SignUp], email: str) -> None:
+    """Adds a hint if the domain is probably a typo. The email is accepted anyway."""
+    domain = suggest_domain(email)
+    if domain is not None:
+        form.notes["email"] = DOMAIN_NOTE.format(domain=domain)
 
 
 async def _create(request: Request, form: Form[SignUp], data: SignUp, target: str) -> Response:
     """Creates the account and redirects to `target` or the dashboard.
 
-    If sign-up is private, redirects to the log-in page, whether or not an account was created.
+    If the email must be confirmed first, redirects to the log-in page, whether or not an account
+    was created.
     """
     state = app_state(request.scope)
-    sign_up = signup.sign_up_privately if state.settings.private else signup.sign_up
+    starts_session = state.settings.email_verification == "optional"
+    sign_up = signup.sign_up if starts_session else signup.sign_up_privately
     session = await sign_up(
         state.store,
         name=data.name,
@@ -96,7 +109,7 @@ async def _create(request: Request, form: Form[SignUp], data: SignUp, target: st
         password=data.password,
         client=get_client_info(request),
     )
-    if state.settings.private:
+    if not starts_session:
         query = urlencode({"new": "1"} | ({"next": target} if target else {}), safe="/")
         return redirect_across_login(request, to=f"{url_path(request, 'login')}?{query}")
     if session is None:
@@ -122,6 +135,8 @@ def _respond_with_errors(
 ) -> Response:
     # The email was not looked up. Without this note, the field would display "Looks good".
     form.notes["email"] = UNCHECKED_NOTE
+    if "email" not in form.errors:
+        _suggest_domain(form, form.values.get("email", ""))
     return refused_form(
         request,
         "signup/page.html",

@@ -189,6 +189,12 @@ def _sort(text: str) -> str:
     return text
 
 
+def _confirmation(text: str) -> str:
+    if text != "yes":
+        raise field_error("Tick the box if this wasn't you.")
+    return text
+
+
 _EXACT: Final = {"required": True, "spellcheck": "false", "autocapitalize": "none"}
 Name = Annotated[
     str,
@@ -201,6 +207,11 @@ Email = Annotated[
     Input(
         {"type": "email", "autocomplete": "username", "inputmode": "email"} | _EXACT,
     ),
+]
+NewEmail = Annotated[
+    str,
+    AfterValidator(_email),
+    Input({"type": "email", "autocomplete": "email", "inputmode": "email"} | _EXACT),
 ]
 NewPassword = Annotated[
     Secret[str],
@@ -224,3 +235,6 @@ Team = Annotated[str, AfterValidator(_team), Input({"type": "text", "autocomplet
 Search = Annotated[str, AfterValidator(_search)]
 PageNumber = Annotated[int, BeforeValidator(_page_number)]
 Sort = Annotated[Literal["newest", "name", "email", "login"], BeforeValidator(_sort)]
+Confirmation = Annotated[
+    str, AfterValidator(_confirmation), Input({"type": "checkbox", "required": True})
+]

@@ -6,9 +6,11 @@ from pydantic import BaseModel
 
 from db.audit.events import Event
 from web.forms.fields import (
+    Confirmation,
     CurrentPassword,
     Email,
     Name,
+    NewEmail,
     NewPassword,
     PageNumber,
     Phone,
@@ -42,6 +44,23 @@ class ProfileChange(BaseModel):
 class PasswordChange(BaseModel):
     current_password: CurrentPassword
     password: NewPassword
+
+
+class PasswordResetRequest(BaseModel):
+    email: Email
+
+
+class PasswordReset(BaseModel):
+    password: NewPassword
+
+
+class EmailChange(BaseModel):
+    email: NewEmail
+    current_password: CurrentPassword
+
+
+class AccountLock(BaseModel):
+    sure: Confirmation
 
 
 class RoleChange(BaseModel):

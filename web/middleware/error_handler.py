@@ -6,6 +6,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db import errors
+from web.http.link_cookie import delete_link_cookie
 from web.http.redirects import login_page, same_page
 from web.http.session import delete_session_cookie
 from web.middleware.allowed_hosts import WrongHost
@@ -17,6 +18,12 @@ from web.rendering.error_pages import (
     ErrorText,
     error_response,
     viewer_mismatch_text,
+)
+from web.rendering.link_errors import (
+    MISMATCH_TEXT,
+    OTHER_USER_TEXT,
+    dead_link_response,
+    not_verified_response,
 )
 from web.rendering.problem_details import is_api, problem
 from web.rendering.responses import redirect_across_login, redirect_to_login
@@ -61,6 +68,15 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
             return error_response(request, 409, viewer_mismatch_text(error.name))
         case errors.StaleDocument():
             return redirect_across_login(request, to=same_page(request))
+        case errors.LinkInvalid():
+            delete_link_cookie(request.scope)
+            return dead_link_response(request)
+        case errors.LinkOfOtherUser():
+            return error_response(request, 410, OTHER_USER_TEXT)
+        case errors.LinkMismatch():
+            return error_response(request, 409, MISMATCH_TEXT)
+        case errors.NotVerified():
+            return not_verified_response(request)
         case errors.LastAdmin():
             return error_response(request, 409, LAST_ADMIN_TEXT)
         case errors.RateLimited():

@@ -12,7 +12,7 @@ from web.http.methods import SAFE_METHODS
 from web.http.session import read_claims
 from web.observability.logs import request_reference
 from web.rendering.problem_details import is_api, problem
-from web.rendering.responses import page, url_path
+from web.rendering.responses import page, replaced_page, url_path
 from web.state import request_state
 
 
@@ -20,13 +20,19 @@ from web.state import request_state
 class ErrorText:
     """The text of an error page.
 
-    `panel` is the drawing beside the text, and `action` is the label of the button.
+    `panel` is the drawing beside the text, and `action` is the label of the button. `route` names
+    the page that the button opens; by default it is the dashboard or the front page. With `posts`,
+    the button sends a form to it instead. With `replaces_page`, htmx displays the error in place of
+    the page, and not in a summary above the form.
     """
 
     heading: str
     text: tuple[str, ...]
     panel: str = "loose"
     action: str = "Go to the front page"
+    route: str = ""
+    posts: bool = False
+    replaces_page: bool = False
 
 
 ERROR_TEXTS: Final[Mapping[int, ErrorText]] = {
@@ -135,7 +141,9 @@ def _error_page(request: Request, status: int, error_text: ErrorText) -> Respons
     is_logged_in = read_claims(request.scope) is not None
     # The navigation bar uses the row of the viewer if the request has already read it.
     viewer = request_state(request.scope).get("viewer")
-    return page(
+    # The page of a link in a mail has no form left to correct, so the error replaces it.
+    show = replaced_page if error_text.replaces_page else page
+    return show(
         request,
         "ui/error.html",
         error_text.heading,
@@ -152,12 +160,15 @@ def _error_page(request: Request, status: int, error_text: ErrorText) -> Respons
     )
 
 
-def _action(request: Request, error_text: ErrorText, is_logged_in: bool) -> dict[str, str]:
-    if error_text.action == "Try again" and request.method in SAFE_METHODS:
-        return {"url": str(request.scope["path"]), "label": error_text.action}
-    if is_logged_in:
-        return {"url": url_path(request, "dashboard"), "label": "Go to your dashboard"}
-    return {"url": url_path(request, "home"), "label": "Go to the front page"}
+def _action(request: Request, error_text: ErrorText, is_logged_in: bool) -> dict[str, str | bool]:
+    url, label = url_path(request, "home"), "Go to the front page"
+    if error_text.route:
+        url, label = url_path(request, error_text.route), error_text.action
+    elif error_text.action == "Try again" and request.method in SAFE_METHODS:
+        url, label = str(request.scope["path"]), error_text.action
+    elif is_logged_in:
+        url, label = url_path(request, "dashboard"), "Go to your dashboard"
+    return {"url": url, "label": label, "posts": error_text.posts}
 
 
 def viewer_mismatch_text(name: str) -> ErrorText:

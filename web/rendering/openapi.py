@@ -108,8 +108,16 @@ PROFILE: Final = _object(
     phone=NULLABLE_TEXT,
     created_at=DATE_TIME,
 )
+BOOLEAN: Final = {"type": "boolean"}
 USER_SUMMARY: Final = _object(
-    id=TEXT, name=TEXT, email=TEXT, role=ROLE, slug=TEXT, team=TEXT, disabled={"type": "boolean"}
+    id=TEXT,
+    name=TEXT,
+    email=TEXT,
+    role=ROLE,
+    slug=TEXT,
+    team=TEXT,
+    disabled=BOOLEAN,
+    verified=BOOLEAN,
 )
 USER_PAGE: Final = _object(
     users={"type": "array", "items": USER_SUMMARY}, total=COUNT, page=COUNT, pages=COUNT

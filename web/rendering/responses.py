@@ -113,6 +113,20 @@ def refused_form(
     return response
 
 
+def replaced_page(request: Request, partial: str, title: str, **options: Any) -> Response:
+    """Returns a page instead of the one whose form was sent.
+
+    A form's `hx-status` prevents the main swap of an error. For htmx, the page is then sent in an
+    `<hx-partial>` that has its own target.
+    """
+    response = page(request, partial, title, **options)
+    if is_htmx(request) and request.method not in SAFE_METHODS:
+        head, fragment = bytes(response.body).decode().split("\n", 1)
+        main = f'<hx-partial hx-target="#main" hx-swap="innerHTML">{fragment}</hx-partial>'
+        return _html(f"{head}\n{main}", response.status_code)
+    return response
+
+
 def redirect_across_login(
     request: Request, *, to: str, session: NewSession | None = None, delete_cookie: bool = False
 ) -> Response:

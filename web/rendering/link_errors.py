@@ -1,0 +1,84 @@
+"""Contains the error pages of the links in mails, and of viewers with an unconfirmed email."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from web.rendering.error_pages import ErrorText, error_response
+from web.rendering.problem_details import is_api, problem
+from web.rendering.responses import page
+from web.state import request_state
+
+DEAD_LINK: Final = (
+    "This link no longer works: it was used, is too old, or a newer mail replaced it."
+)
+NEW_LINK: Final = "Ask for a new link"
+NEW_ONE: Final = "Ask for a new one"
+
+
+def _dead_link(heading: str, *text: str, action: str, route: str, posts: bool = False) -> ErrorText:
+    return ErrorText(heading, (DEAD_LINK, *text), "holes", action, route, posts, True)
+
+
+# The keys are the names of the routes that the links lead to.
+DEAD_LINK_TEXTS: Final[Mapping[str, ErrorText]] = {
+    "reset": _dead_link(NEW_LINK, action=NEW_ONE, route="forgot"),
+    "verify": _dead_link(NEW_LINK, action=NEW_ONE, route="account-verify", posts=True),
+    "change-email": _dead_link(NEW_LINK, action=NEW_ONE, route="account"),
+    "not-me": _dead_link(
+        "Choose a new password instead",
+        "If someone else may be in your account, choose a new password. "
+        "That logs out every device.",
+        action="Choose a new password",
+        route="forgot",
+    ),
+}
+CONFIRMED_TEXT: Final = _dead_link(
+    "Your email is confirmed",
+    "Your email is confirmed already, so you don't need a new one.",
+    action="Go to your dashboard",
+    route="dashboard",
+)
+OTHER_USER_TEXT: Final = ErrorText(
+    "You're logged in to another account",
+    ("This link belongs to another account. Log out, and open it again.",),
+    "lid",
+    "Log out",
+    "logout",
+    posts=True,
+    replaces_page=True,
+)
+MISMATCH_TEXT: Final = ErrorText(
+    "Nothing was changed",
+    ("Another link was opened in this browser. Open the one in the mail again.",),
+    "lid",
+    replaces_page=True,
+)
+
+
+def dead_link_response(request: Request) -> Response:
+    """Returns status 410 with the way to a new link of the same purpose."""
+    route = request.scope["route"].name
+    viewer = request_state(request.scope).get("viewer")
+    if route == "verify" and viewer is not None and viewer.verified:
+        return error_response(request, 410, CONFIRMED_TEXT)
+    return error_response(request, 410, DEAD_LINK_TEXTS.get(route, DEAD_LINK_TEXTS["reset"]))
+
+
+def not_verified_response(request: Request) -> Response:
+    """Returns status 403 with the banner that sends the link again."""
+    if is_api(request):
+        return problem(403, "Confirm your email first.")
+    viewer = request_state(request.scope).get("viewer")
+    return page(
+        request,
+        "verification/required.html",
+        "Confirm your email first",
+        me=viewer.me if viewer else None,
+        layout="app",
+        http_status=403,
+        verification=None,
+        message="",
+    )
