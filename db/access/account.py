@@ -96,7 +96,8 @@ async def change_profile(
     Returns False and changes nothing if another user has the slug. Raises RateLimited, and
     NotLoggedIn if the session has ended since the request was verified.
     """
-    store, given = viewer.store, {"name": name, "slug": slug, "phone": phone}
+    store = viewer.store
+    given = {"name": name, "slug": slug, "phone": phone}
     await limiter.take_tokens(store, viewer_actor(viewer), (PROFILE_CHANGE, viewer.id))
     try:
         async with store.transaction():
@@ -136,9 +137,11 @@ async def change_password(
     MAX_WRONG_PASSWORDS consecutive wrong passwords. Raises RateLimited, BreachedPassword and
     Unavailable.
     """
-    store, actor = viewer.store, viewer_actor(viewer)
+    store = viewer.store
+    actor = viewer_actor(viewer)
     store.passwords.require_capacity(user_id=viewer.id)
-    change, guess = (PASSWORD_CHANGE, viewer.id), (PASSWORD_GUESS, _session_key(viewer))
+    change = (PASSWORD_CHANGE, viewer.id)
+    guess = (PASSWORD_GUESS, _session_key(viewer))
     await limiter.take_tokens(
         store, actor, change, *per_client(USER_HASHES, viewer.client.ip_address), guess
     )
@@ -179,7 +182,8 @@ async def _record_wrong_password(viewer: Viewer, guess: limiter.Charge) -> None:
     NotLoggedIn. Without this end, an attacker with a stolen session cookie could guess until the
     session expires.
     """
-    store, actor = viewer.store, viewer_actor(viewer)
+    store = viewer.store
+    actor = viewer_actor(viewer)
     async with store.transaction():
         await require_right(viewer)
         wrong_count = await limiter.count_consecutive_attempts(store, *guess)

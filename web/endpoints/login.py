@@ -31,7 +31,8 @@ async def show(request: Request) -> Response:
     reason = next(
         (reason for reason in REASONS if query.get(reason) == "1"), "next" if target else ""
     )
-    form, left = Form.blank(LogIn, next=target), pop_flash(request)
+    form = Form.blank(LogIn, next=target)
+    left = pop_flash(request)
     return page(request, "login/page.html", TITLE, form=form, reason=reason, left=left)
 
 
