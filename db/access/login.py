@@ -114,12 +114,12 @@ async def log_in(
     """
     credentials = await store.one(CREDENTIALS(email=email))
     known_browser = _find_known_browser(store, client, credentials)
-    charges = (
-        _charges_at_known_browser(known_browser, credentials, client)
-        if credentials and known_browser
-        else _charges(email, client)
-    )
-    user_id = credentials.id if credentials and known_browser else None
+    if credentials and known_browser:
+        charges = _charges_at_known_browser(known_browser, credentials, client)
+        user_id = credentials.id
+    else:
+        charges = _charges(email, client)
+        user_id = None
     store.passwords.require_capacity(user_id=user_id)
     target_id = credentials.id if credentials else None
     actor = anonymous_actor(client)
@@ -250,7 +250,8 @@ async def _record_failure(
     During a flood, which has an entry of its own, an entry about an unknown email is written and
     rolled back. The work is therefore the same whether or not an account exists.
     """
-    actor, target_id = anonymous_actor(client), credentials.id if credentials else None
+    actor = anonymous_actor(client)
+    target_id = credentials.id if credentials else None
     async with store.transaction():
         is_below_flood = await limiter.take_token_or_record(store, actor, LOGIN_ALL, "all clients")
         is_below_flood = is_below_flood and await limiter.take_token_or_record(
@@ -276,7 +277,8 @@ def _record_login(store: Store, credentials: _Credentials, hash_to_keep: Secret[
     It changes no row if the password has changed or the account was disabled since the
     verification.
     """
-    verified, kept = credentials.password_hash.reveal(), hash_to_keep.reveal()
+    verified = credentials.password_hash.reveal()
+    kept = hash_to_keep.reveal()
     return RECORD_LOGIN(
         user_id=credentials.id, verified_hash=verified, new_hash=kept, now=store.now()
     )

@@ -45,12 +45,10 @@ class _EmptyBucket(Exception):
         self, limit: RateLimit, key: str, next_token_at: float, *, is_uncounted: bool
     ) -> None:
         super().__init__()
-        self.limit, self.key, self.next_token_at, self.is_uncounted = (
-            limit,
-            key,
-            next_token_at,
-            is_uncounted,
-        )
+        self.limit = limit
+        self.key = key
+        self.next_token_at = next_token_at
+        self.is_uncounted = is_uncounted
 
 
 async def take_tokens(
@@ -98,7 +96,8 @@ async def record_within_limit(
     """Writes an audit entry about a refusal if the limit has a token for it, so that a flood writes
     no entries.
     """
-    key, now = bucket_key(store, limit, subject), store.now().timestamp()
+    key = bucket_key(store, limit, subject)
+    now = store.now().timestamp()
     if store.limiter.next_token_at(key, now) is not None:
         return
     async with store.transaction():
@@ -192,7 +191,8 @@ async def _is_seen(store: Store, limit: RateLimit, subject: str) -> bool:
     Writes nothing, so that a client that repeats a look-up does not block the writer; a repeated
     call needs no query.
     """
-    key, now = bucket_key(store, limit, subject), store.now().timestamp()
+    key = bucket_key(store, limit, subject)
+    now = store.now().timestamp()
     if store.limiter.is_seen(key, now):
         return True
     bucket: Bucket | None = await store.one(SELECT_BUCKET(key=key))

@@ -32,11 +32,9 @@ class RateLimit:
 
     def scaled(self, factor: int) -> "RateLimit":
         """Returns the same limit with a larger bucket, for a network of several clients."""
-        return (
-            self
-            if factor == 1
-            else replace(self, burst=self.burst * factor, backoff_after=self.backoff_after * factor)
-        )
+        if factor == 1:
+            return self
+        return replace(self, burst=self.burst * factor, backoff_after=self.backoff_after * factor)
 
 
 # fmt: off
