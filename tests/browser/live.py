@@ -12,14 +12,18 @@ from typing import Any
 
 import httpx
 import uvicorn
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as AsgiMessage
 
-from db.access import operator
+from db.access import operator, outbox
+from db.access.outbox import Message
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
+from db.mail.outbox import MessageType
 from db.store import Store
-from db.viewer import Operator
+from db.viewer import Mailer, Operator
 from tests.browser_client import PASSWORD
+from tests.mail import url_of
 from tests.processes import free_port
 from web.app import create_app, open_store
 from web.settings.settings import read_settings
@@ -58,9 +62,9 @@ class FaultInjection:
     async def _respond_with_fault(
         self, fault: dict[str, Any], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        messages: list[Message] = []
+        messages: list[AsgiMessage] = []
 
-        async def collect(message: Message) -> None:
+        async def collect(message: AsgiMessage) -> None:
             messages.append(message)
 
         await asyncio.sleep(fault["before"])
@@ -125,6 +129,22 @@ class Live:
     def change(self, sql: str) -> None:
         """Changes the database through a connection of its own."""
         self.rows(sql)
+
+    def link(self, message_type: MessageType, email: str) -> str:
+        """Returns the path of the link in the newest mail of this type, once it is written."""
+        found: list[Message] = []
+
+        def is_written() -> bool:
+            messages = self.run(outbox.list_messages(Mailer(self.store)))
+            found[:] = [
+                message
+                for message in messages
+                if (message.message_type, message.recipient) == (message_type, email)
+            ]
+            return bool(found)
+
+        wait_until(is_written)
+        return url_of(found[0])
 
     def id_of(self, email: str) -> str:
         return self.rows(f"SELECT id FROM users WHERE email = '{email}'")[0][0]

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import axe_playwright_python
+import httpx
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import BrowserUser
-from tests.browser.live import Live
+from tests.browser.live import Live, wait_until
 from tests.browser.steps import (
+    expect_heading,
     fill_sign_up,
     leave,
     log_in,
@@ -18,17 +21,143 @@ from tests.browser.steps import (
     submit,
     type_in,
 )
-from tests.browser_client import FIREFOX, IPHONE
+from tests.browser_client import FIREFOX, IPHONE, PASSWORD
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 COLOR_RULES = ["color-contrast", "link-in-text-block"]
 LONG = "Alice " + "Annabella-Konstantinopolitanska" * 3 + "!"
 State = Callable[[BrowserUser], None]
+_numbers = count(1)
 
 
 def goto(user: BrowserUser, path: str) -> None:
     user.page.goto(path)
+
+
+def create_account(live: Live) -> str:
+    """Creates an account with a confirmed email and returns the email."""
+    email = f"mail.{next(_numbers)}@example.com"
+    live.create("Grace", email)
+    return email
+
+
+def open_reset(user: BrowserUser) -> None:
+    """Opens the page for a new password, from the mail to a new account."""
+    email = create_account(user.live)
+    user.page.request.post("/forgot", form={"email": email}, max_redirects=0)
+    user.page.goto(user.live.link("reset", email))
+    expect(user.page.locator("#reset-form")).to_be_visible()
+
+
+def refused_reset(user: BrowserUser) -> None:
+    open_reset(user)
+    user.page.fill("#password", "abc")
+    submit(user.page, "reset-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def dead_reset(user: BrowserUser) -> None:
+    """Sends the form of a link that has stopped working since."""
+    open_reset(user)
+    user.live.change("DELETE FROM tokens WHERE purpose = 'reset'")
+    user.page.fill("#password", PASSWORD)
+    submit(user.page, "reset-form")
+    expect_heading(user.page, "Ask for a new link")
+
+
+def mismatched_reset(user: BrowserUser) -> None:
+    """Sends the form of a link after another one was opened in the same browser."""
+    open_reset(user)
+    user.page.request.get("/reset/" + "A" * 43, max_redirects=0)
+    user.page.fill("#password", PASSWORD)
+    submit(user.page, "reset-form")
+    expect_heading(user.page, "Nothing was changed")
+
+
+def refused_request(user: BrowserUser) -> None:
+    user.page.goto("/forgot")
+    submit(user.page, "forgot-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def open_lock(user: BrowserUser) -> None:
+    """Opens the page that locks an account, from the mail about a new log-in."""
+    email = create_account(user.live)
+    user.live.log_in(email, FIREFOX)
+    user.page.goto(user.live.link("new-device", email))
+    expect(user.page.locator("#not-me-form")).to_be_visible()
+
+
+def refused_lock(user: BrowserUser) -> None:
+    open_lock(user)
+    submit(user.page, "not-me-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def typo(user: BrowserUser) -> None:
+    user.page.goto("/signup")
+    type_in(user.page, "email", "charlie@gmial.com", delay=0)
+    expect(message_of(user.page, "email")).to_contain_text("Did you mean gmail.com?")
+
+
+def open_verification(user: BrowserUser) -> None:
+    user.page.goto(user.live.link("verify", user.email))
+    expect(user.page.locator("#verify-form")).to_be_visible()
+
+
+def confirmed_before(user: BrowserUser) -> None:
+    """Opens the link to confirm an email once more."""
+    user.live.change(f"UPDATE users SET verified_at = created_at WHERE email = '{user.email}'")
+    user.page.goto("/verify/not-a-token")
+    expect_heading(user.page, "Your email is confirmed")
+
+
+def link_of_another_account(user: BrowserUser) -> None:
+    other = f"mail.{next(_numbers)}@example.com"
+    form = {"name": "Bob", "email": other, "password": PASSWORD}
+    assert httpx.post(f"{user.live.url}/signup", data=form).status_code == 303
+    user.page.goto(user.live.link("verify", other))
+    expect_heading(user.page, "You're logged in to another account")
+
+
+def undelivered(user: BrowserUser) -> None:
+    user.live.change(f"UPDATE users SET verified_at = NULL WHERE email = '{user.email}'")
+    mails = f"SELECT 1 FROM outbox WHERE recipient = '{user.email}' AND sent_at IS NOT NULL"
+    wait_until(lambda: user.live.rows(mails))
+    user.live.change(
+        "UPDATE outbox SET due_at = NULL, sent_at = NULL, error = '550'"
+        f" WHERE recipient = '{user.email}'"
+    )
+    user.page.goto("/dashboard")
+    expect(user.page.locator("#verify-banner")).to_contain_text("was refused")
+
+
+def ask_for_new_email(user: BrowserUser, password: str = PASSWORD) -> str:
+    new_email = f"new.{user.email}"
+    user.page.goto("/account")
+    user.page.fill("#email-email", new_email)
+    user.page.fill("#email-current_password", password)
+    submit(user.page, "email-form")
+    return new_email
+
+
+def pending_email(user: BrowserUser) -> None:
+    ask_for_new_email(user)
+    expect(user.page.locator("#pending-email")).to_be_visible()
+    user.page.reload()
+
+
+def refused_email(user: BrowserUser) -> None:
+    ask_for_new_email(user, "wrong-No.1")
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def open_email_change(user: BrowserUser) -> None:
+    new_email = ask_for_new_email(user)
+    expect(user.page.locator("#pending-email")).to_be_visible()
+    user.page.goto(user.live.link("change", new_email))
+    expect(user.page.locator("#change-form")).to_be_visible()
 
 
 def typing(user: BrowserUser) -> None:
@@ -138,6 +267,22 @@ ANONYMOUS_STATES: dict[str, State] = {
     "log-in, refused": refused_log_in,
     "log-in, ended": partial(goto, path="/login?next=/devices&ended=1"),
     "404 for an anonymous user": partial(goto, path="/nowhere"),
+    "sign-up, typo": typo,
+    "log-in, mail sent": partial(goto, path="/login?new=1"),
+    "log-in, to confirm": partial(goto, path="/login?next=/verify"),
+    "forgotten password": partial(goto, path="/forgot"),
+    "forgotten password, refused": refused_request,
+    "forgotten password, sent": partial(goto, path="/forgot?sent=1"),
+    "reset": open_reset,
+    "reset, refused": refused_reset,
+    "reset, done": partial(goto, path="/reset?done=1"),
+    "reset, dead link": partial(goto, path="/reset"),
+    "reset, dead link after a form": dead_reset,
+    "reset, another link after a form": mismatched_reset,
+    "lock": open_lock,
+    "lock, refused": refused_lock,
+    "lock, done": partial(goto, path="/not-me?done=1"),
+    "lock, dead link": partial(goto, path="/not-me"),
 }
 USER_STATES: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),
@@ -155,6 +300,16 @@ USER_STATES: dict[str, State] = {
     "403": partial(goto, path="/admin/users"),
     "404": partial(goto, path="/users/nobody-at-all"),
     "500": unavailable,
+    "confirm the email": open_verification,
+    "confirm the email, dead link": partial(goto, path="/verify"),
+    "confirm the email, link of another account": link_of_another_account,
+    "confirm the email, mail not delivered": undelivered,
+    "confirm the email, already confirmed": confirmed_before,
+    "change the email": open_email_change,
+    "change the email, dead link": partial(goto, path="/change-email"),
+    "account, email waiting": pending_email,
+    "account, email refused": refused_email,
+    "reset of a logged-in user": open_reset,
 }
 ADMIN_STATES: dict[str, State] = {
     "dashboard, admin": partial(goto, path="/dashboard"),
@@ -219,7 +374,8 @@ def small_targets(page: Page) -> list[str]:
         """() => [...document.querySelectorAll('a[href], button, input, select, summary')].flatMap(node => {
             const inText = node.localName === 'a' && getComputedStyle(node).display === 'inline';
             if (!node.checkVisibility() || node.matches('.skip') || inText) return [];
-            const {width, height} = node.getBoundingClientRect();
+            // The label of a checkbox is a part of its target.
+            const {width, height} = (node.type === 'checkbox' ? node.closest('label') : node).getBoundingClientRect();
             const least = node.matches('input, select, .primary') ? 44 : 24;
             return width >= 24 && height >= least - .5 ? [] : [`${node.outerHTML.slice(0, 80)}: ${width} x ${height}`];
         })"""

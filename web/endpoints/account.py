@@ -100,7 +100,8 @@ async def submit(request: Request) -> Response:
         refresh_navigation(request)
     values = _current_values(saved) | form.data.model_dump(exclude_unset=True)
     form = Form.blank(ProfileChange, **values)
-    toast, fragment = confirm(request, "profile-saved"), "account/profile.html"
+    toast = confirm(request, "profile-saved")
+    fragment = "account/profile.html"
     return changed_fragment(
         request, TITLE, to="account", fragment=fragment, me=me, profile=form, toast=toast
     )
