@@ -51,7 +51,7 @@ LINK_PATHS: Final[Mapping[MessageType, str]] = {
     "change": "/change-email",
     "moved": "/not-me",
     "new-device": "/not-me",
-    "password": "/not-me",  # noqa: S105  (a path, not a password)  # nosec B105
+    "password": "/not-me",
 }
 
 
