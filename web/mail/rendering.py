@@ -51,7 +51,7 @@ LINK_PATHS: Final[Mapping[MessageType, str]] = {
     "change": "/change-email",
     "moved": "/not-me",
     "new-device": "/not-me",
-    "password": "/not-me",
+    "password": "/not-me",  # nosec B105  (a path, not a password)
 }
 
 
