@@ -10,11 +10,16 @@ const sentences = $('#toasts').dataset;
 // Incomplete text is checked when the field loses the focus.
 on('input', ({target: field}) => {
   const met = field.dataset.rules ? checkRules(field) : true;
-  if (field.matches('[data-live]') && (invalid(field) ? met : !field.dataset.rules && plausible(field)))
-    field.dispatchEvent(new Event('live', {bubbles: true}));
+  if (!field.matches('[data-live]')) return;
+  const isCheckable = invalid(field) ? met : !field.dataset.rules && plausible(field);
+  if (isCheckable) field.dispatchEvent(new Event('live', {bubbles: true}));
 });
-const plausible = field => field.validity.valid && field.value.trim().length >= Math.max(1, field.minLength)
-  && (field.type !== 'email' || /@[^@]+\.[^.@]{2,}$/.test(field.value.trim()));
+function plausible(field) {
+  const value = field.value.trim();
+  return field.validity.valid
+    && value.length >= Math.max(1, field.minLength)
+    && (field.type !== 'email' || /@[^@]+\.[^.@]{2,}$/.test(value));
+}
 
 // The list "Password must:" is updated at each input. Screen readers announce the result only after
 // 900 ms without input.
@@ -24,8 +29,9 @@ function checkRules(field, isTyping = true) {
   const container = list.parentElement;
   const all = $$('[data-rx]', list);
   for (const rule of all) {
-    rule.dataset.met = new RegExp(rule.dataset.rx, 'u').test(field.value);
-    $('.vh', rule).textContent = rule.dataset.met === 'true' ? list.dataset.done : list.dataset.missing;
+    const isMet = new RegExp(rule.dataset.rx, 'u').test(field.value);
+    rule.dataset.met = isMet;
+    $('.vh', rule).textContent = isMet ? list.dataset.done : list.dataset.missing;
   }
   const counts = {n: $$('[data-met=true]', list).length, m: all.length};
   $('.count', container).textContent = fill(container.dataset.count, counts);
@@ -37,7 +43,9 @@ function checkRules(field, isTyping = true) {
   }
   return counts.n === counts.m;
 }
-const updateRules = () => $$('[data-rules]').forEach(field => field.value && checkRules(field, false));
+function updateRules() {
+  for (const field of $$('[data-rules]')) if (field.value) checkRules(field, false);
+}
 updateRules();
 
 // Every request contains the id of the user for whom the page was rendered, because another user
@@ -48,7 +56,9 @@ on('htmx:config:request', ({detail: {ctx: {sourceElement: field, request}}}) => 
   if (viewer) request.headers['Document-Viewer'] = viewer;
   if (!field.matches('[data-live]')) return;
   const sentNames = [field.name, ...field.dataset.live.split(' ')];
-  for (const name of [...request.body.keys()]) if (!sentNames.includes(name)) request.body.delete(name);
+  for (const name of [...request.body.keys()]) {
+    if (!sentNames.includes(name)) request.body.delete(name);
+  }
 });
 
 // A submit aborts live checks and prevents new ones. The form is marked as busy, but not disabled.
@@ -63,29 +73,38 @@ on('htmx:before:request', event => {
   } else if (source.form?.hasAttribute('aria-busy')) event.preventDefault();
 });
 on('htmx:finally:request', ({detail: {ctx}}) => {
-  if (ctx.sourceElement.matches('form[method=post]') && !ctx.keepIndicators) setBusy(ctx.sourceElement, false);
+  const source = ctx.sourceElement;
+  if (source.matches('form[method=post]') && !ctx.keepIndicators) setBusy(source, false);
 });
 function setBusy(form, isBusy) {
-  const line = $('[data-pending]', form), values = Object.fromEntries(new FormData(form));
+  const line = $('[data-pending]', form);
+  const values = Object.fromEntries(new FormData(form));
   const states = [[form, 'aria-busy'], [$('button:not([type=button])', form), 'aria-disabled']];
-  for (const [node, name] of states) isBusy ? node?.setAttribute(name, 'true') : node?.removeAttribute(name);
+  for (const [node, name] of states) {
+    if (isBusy) node?.setAttribute(name, 'true');
+    else node?.removeAttribute(name);
+  }
   if (line) line.textContent = isBusy && values.email ? fill(line.dataset.pending, values) : '';
 }
 
 // The second click of a double click is ignored, because another button may be under the pointer.
 on('click', event => {
-  if (event.detail > 1 && event.target.closest('form[method=post] button:not([type])')) event.preventDefault();
+  const button = event.target.closest('form[method=post] button:not([type])');
+  if (event.detail > 1 && button) event.preventDefault();
 }, true);
 
 // A failed live check displays its error in the line of its field. A form keeps the typed values
 // and displays the error in its summary. Other elements display a summary at the top of the page.
 const hasPartial = ctx => /<hx-partial|hx-swap-oob/i.test(ctx.text ?? '');
 function showError(ctx, text) {
-  if (ctx.sourceElement.matches('[data-live]')) document.getElementById(ctx.sourceElement.id + '-message').textContent = sentences.unchecked;
-  else showSummary(ctx.sourceElement, text);
+  const source = ctx.sourceElement;
+  if (source.matches('[data-live]')) {
+    document.getElementById(source.id + '-message').textContent = sentences.unchecked;
+  } else showSummary(source, text);
 }
 function showSummary(source, text) {
-  const parent = source.isConnected && source.matches('form[method=post]:has(input:not([type=hidden]))') ? source : $('#main');
+  const isForm = source.matches('form[method=post]:has(input:not([type=hidden]))');
+  const parent = source.isConnected && isForm ? source : $('#main');
   const summary = $('#problem').content.firstElementChild.cloneNode(true);
   summary.id = 'error-summary';
   $('.summary')?.remove();
@@ -100,42 +119,61 @@ on('htmx:response:error', ({detail: {ctx}}) => {
   if (status === 422 || ctx.hx.redirect || ctx.push || hasPartial(ctx)) return;
   // The time is rounded up, as in the messages of the server.
   const wait = Math.ceil(headers.get('Retry-After')) || 60;
-  const [unit, seconds] = wait < 60 ? ['second', 1] : wait <= 3540 ? ['minute', 60] : ['hour', 3600];
+  let [unit, seconds] = ['hour', 3600];
+  if (wait < 60) [unit, seconds] = ['second', 1];
+  else if (wait <= 3540) [unit, seconds] = ['minute', 60];
   const format = new Intl.NumberFormat('en-GB', {style: 'unit', unit, unitDisplay: 'long'});
-  const message = status === 409 && new DOMParser().parseFromString(ctx.text, 'text/html').querySelector('h1 + p')?.textContent;
-  showError(ctx, fill(message || (sentences['e' + status] ?? (status < 500 ? sentences.e4 : sentences.e5)),
-    {wait: format.format(Math.ceil(wait / seconds))}));
+  const message = (status === 409 && errorOfPage(ctx.text))
+    || (sentences['e' + status] ?? (status < 500 ? sentences.e4 : sentences.e5));
+  showError(ctx, fill(message, {wait: format.format(Math.ceil(wait / seconds))}));
 });
+function errorOfPage(html) {
+  const page = new DOMParser().parseFromString(html, 'text/html');
+  return $('h1 + p', page)?.textContent;
+}
 on('htmx:error', ({detail: {ctx, error}}) => {
   if (!ctx?.request) return;
   const isSlow = error === 'timeout' || ctx.request.signal.reason === 'timeout';
-  showError(ctx, isSlow ? sentences.slow : navigator.onLine ? sentences.unreachable : sentences.offline);
+  if (isSlow) showError(ctx, sentences.slow);
+  else showError(ctx, navigator.onLine ? sentences.unreachable : sentences.offline);
 });
 
 // Typed values are stored in this tab for the next page with the same fields, and are removed when
 // they are read. Passwords are never stored. sessionStorage throws an exception if cookies are
 // blocked.
 function storeValues(key, values) {
-  try { sessionStorage.setItem(key, JSON.stringify(values)); } catch { /* The values are not stored. */ }
+  try {
+    sessionStorage.setItem(key, JSON.stringify(values));
+  } catch { /* The values are not stored. */ }
 }
 function popValues(key) {
   try {
     const values = JSON.parse(sessionStorage.getItem(key));
     sessionStorage.removeItem(key);
     return values ?? {};
-  } catch { return {}; }
+  } catch {
+    return {};
+  }
 }
 const textFields = form => $$('input:not([type=password], [type=hidden], [hidden])', form);
-const readValues = form => Object.fromEntries(textFields(form).filter(({value}) => value).map(({name, value}) => [name, value]));
+function readValues(form) {
+  const filled = textFields(form).filter(field => field.value);
+  return Object.fromEntries(filled.map(({name, value}) => [name, value]));
+}
 
 // Sign-up, log-in and /forgot share the typed name and email, and restore them after Back.
-const isReturn = performance.getEntriesByType('navigation')[0]?.type !== 'navigate' || /\/(login|signup|forgot)(\?|$)/.test(document.referrer);
-const anonymousForm = () => $('#signup-form, #login-form, #forgot-form'), storedValues = popValues('anonymous');
+const isReturn = performance.getEntriesByType('navigation')[0]?.type !== 'navigate'
+  || /\/(login|signup|forgot)(\?|$)/.test(document.referrer);
+const anonymousForm = () => $('#signup-form, #login-form, #forgot-form');
+const storedValues = popValues('anonymous');
 const restoredValues = isReturn ? storedValues : {};
-if (anonymousForm()) for (const field of textFields(anonymousForm())) field.value ||= restoredValues[field.name] ?? '';
+if (anonymousForm()) {
+  for (const field of textFields(anonymousForm())) field.value ||= restoredValues[field.name] ?? '';
+}
 addEventListener('pagehide', () => {
   const form = anonymousForm();
-  if (form && !form.hasAttribute('aria-busy')) storeValues('anonymous', {...restoredValues, ...readValues(form)});
+  if (!form || form.hasAttribute('aria-busy')) return;
+  storeValues('anonymous', {...restoredValues, ...readValues(form)});
 });
 
 // A profile that was sent after its session had ended is restored after a log-in of the same user.
@@ -152,19 +190,25 @@ if (profile.viewer && profileForm()?.elements.viewer.value === profile.viewer) {
 
 // A toast is removed after a time that depends on its length, but not while it contains the pointer
 // or the focus. It never receives the focus by itself.
-new MutationObserver(changes => changes.flatMap(change => [...change.addedNodes]).forEach(node => node.matches?.('.toast') && expireToast(node)))
-  .observe($('#toasts'), {childList: true});
+new MutationObserver(changes => {
+  const added = changes.flatMap(change => [...change.addedNodes]);
+  for (const node of added) if (node.matches?.('.toast')) expireToast(node);
+}).observe($('#toasts'), {childList: true});
 function expireToast(node) {
   for (const other of $$('.toast')) if (other !== node) other.remove();
   const toast = node.getBoundingClientRect();
   // The page is scrolled until a form that the toast covers is below the toast.
   for (const form of $$('main form:has(.field)')) {
     const {top, bottom, left, right} = form.getBoundingClientRect();
-    const isCovered = top < toast.bottom && bottom > toast.top && left < toast.right && right > toast.left;
-    if (isCovered) scrollBy(0, top - toast.bottom - 16);
+    const overlapsVertically = top < toast.bottom && bottom > toast.top;
+    const overlapsHorizontally = left < toast.right && right > toast.left;
+    if (overlapsVertically && overlapsHorizontally) scrollBy(0, top - toast.bottom - 16);
   }
   let timer;
-  const start = () => { clearTimeout(timer); timer = setTimeout(() => node.remove(), 6000 + 60 * node.textContent.length); };
+  const start = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => node.remove(), 6000 + 60 * node.textContent.length);
+  };
   const stop = () => clearTimeout(timer);
   for (const type of ['mouseenter', 'focusin']) node.addEventListener(type, stop);
   for (const type of ['mouseleave', 'focusout']) node.addEventListener(type, start);
@@ -179,7 +223,10 @@ on('click', ({target}) => {
 
 // After a swap, the title, the focus and the current link of the navigation bar are updated. State
 // that the server does not have is restored, such as visible passwords.
-let visiblePasswords = [], focusedMenu, section, nextDevices = [];
+let visiblePasswords = [];
+let focusedMenu;
+let section;
+let nextDevices = [];
 on('htmx:before:swap', ({detail: {ctx}}) => {
   nextDevices = devicesAfter(ctx.sourceElement.closest('[data-device]'));
   visiblePasswords = $$('.pw input[type=text]').map(input => input.id);
@@ -193,24 +240,34 @@ on('htmx:after:swap', ({detail: {ctx}}) => {
   }
   if (hasPartial(ctx) && ctx.title) document.title = ctx.title;
   updateRules();
-  for (const link of $$('.summary a')) link.toggleAttribute('data-corrected', !invalid($(link.hash)));
-  const actions = ctx.target?.closest('.menu .actions'), button = nextDevices.map(id => $(`#${id} button`)).find(Boolean);
-  if (actions) actions.scrollIntoView({block: 'nearest'});
+  for (const link of $$('.summary a')) {
+    link.toggleAttribute('data-corrected', !invalid($(link.hash)));
+  }
+  ctx.target?.closest('.menu .actions')?.scrollIntoView({block: 'nearest'});
+  const button = nextDevices.map(id => $(`#${id} button`)).find(Boolean);
+  const summary = $(`#${focusedMenu}:not([open]) summary`);
   if (ctx.push && ctx.target?.id === 'main') focusNewPage();
   else if (button) button.focus();
-  else if ($(`#${focusedMenu}:not([open]) summary`)) $(`#${focusedMenu} summary`).focus({preventScroll: true});
-  else if (document.activeElement === document.body) (section && $('[data-land]', section) || $('[data-land]') || $('h1')).focus({preventScroll: true});
+  else if (summary) summary.focus({preventScroll: true});
+  else if (document.activeElement === document.body) {
+    const landing = (section && $('[data-land]', section)) || $('[data-land]') || $('h1');
+    landing.focus({preventScroll: true});
+  }
 });
 // Returns the ids of the rows after a device, then of those before it, the nearest first. After the
 // device is logged out, the focus moves to the first of these rows that still exists.
 function devicesAfter(row) {
-  const all = row ? $$('[data-device]') : [], at = all.indexOf(row);
-  return [...all.slice(at + 1), ...all.slice(0, Math.max(at, 0)).reverse()].filter(node => !node.hidden).map(node => node.id);
+  if (!row) return [];
+  const all = $$('[data-device]');
+  const index = all.indexOf(row);
+  const others = [...all.slice(index + 1), ...all.slice(0, Math.max(index, 0)).reverse()];
+  return others.filter(node => !node.hidden).map(node => node.id);
 }
 function focusNewPage() {
   for (const link of $$('#nav nav a')) {
     const isCurrent = link.pathname === location.pathname;
-    isCurrent ? link.setAttribute('aria-current', 'page') : link.removeAttribute('aria-current');
+    if (isCurrent) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
   }
   history.scrollRestoration = 'auto';
   scrollTo(0, 0);
@@ -237,8 +294,12 @@ function closeMenu(menu) {
   menu.open = false;
   if (hasFocus) $('summary', menu).focus({preventScroll: true});
 }
-on('click', ({target}) => $$('.menu[open]').forEach(menu => menu.contains(target) || closeMenu(menu)));
-on('keydown', ({key}) => key === 'Escape' && $$('.menu[open]').forEach(closeMenu));
+on('click', ({target}) => {
+  for (const menu of $$('.menu[open]')) if (!menu.contains(target)) closeMenu(menu);
+});
+on('keydown', ({key}) => {
+  if (key === 'Escape') $$('.menu[open]').forEach(closeMenu);
+});
 // A menu loads its actions when it is opened. Before that, it contains a link to the page with the
 // actions. The opened menu is scrolled into view.
 on('toggle', ({target: menu}) => {
@@ -257,7 +318,8 @@ on('submit', event => {
 
 // htmx 4.0.1 would prevent the browser's action for clicks with Ctrl, Cmd, Shift or Alt.
 on('click', event => {
-  if ((event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) && event.target.closest('a[href]')) event.stopImmediatePropagation();
+  const hasModifier = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey;
+  if (hasModifier && event.target.closest('a[href]')) event.stopImmediatePropagation();
 }, true);
 
 // Only the page change after a log-in or sign-up is animated.
@@ -280,15 +342,20 @@ function showPassword(input, isVisible) {
 }
 on('mousedown', event => { if (event.target.closest('[data-toggle]')) event.preventDefault(); });
 on('click', ({target}) => {
-  const button = target.closest('[data-toggle]'), input = button && document.getElementById(button.dataset.toggle);
+  const button = target.closest('[data-toggle]');
+  const input = button && document.getElementById(button.dataset.toggle);
   if (input) showPassword(input, input.type === 'password');
 });
-on('submit', ({target}) => $$('.pw input[type=text]', target).forEach(input => showPassword(input, false)), true);
-for (const type of ['keydown', 'keyup', 'focusout']) on(type, event => {
+on('submit', ({target}) => {
+  for (const input of $$('.pw input[type=text]', target)) showPassword(input, false);
+}, true);
+function showCapsLock(event) {
   const line = event.target.closest?.('.pw') && $('.caps', event.target.closest('.field'));
   if (line) line.textContent = event.getModifierState?.('CapsLock') ? line.dataset.caps : '';
-});
+}
+for (const type of ['keydown', 'keyup', 'focusout']) on(type, showCapsLock);
 // Browsers omit the change event of an input's value if the input's type has changed.
 on('focusout', ({target: field}) => {
-  if (field.matches('[data-rules]') && field.value) field.dispatchEvent(new Event('change', {bubbles: true}));
+  if (!field.matches('[data-rules]') || !field.value) return;
+  field.dispatchEvent(new Event('change', {bubbles: true}));
 });

@@ -11,18 +11,25 @@ let lastNow;
 let clockOffset = 0; // The server's clock minus the browser's, in ms.
 const relativeFormat = new Intl.RelativeTimeFormat('en-GB', {numeric: 'auto'});
 const monthFormat = new Intl.DateTimeFormat('en-GB', {month: 'long'});
-const timeFormat = new Intl.DateTimeFormat('en-GB', {hour: '2-digit', minute: '2-digit', hourCycle: 'h23'});
+const timeFormat = new Intl.DateTimeFormat('en-GB', {
+  hour: '2-digit', minute: '2-digit', hourCycle: 'h23',
+});
 const fullFormat = new Intl.DateTimeFormat('en-GB', {dateStyle: 'full', timeStyle: 'long'});
 const midnight = date => new Date(date).setHours(0, 0, 0, 0);
 function formatTime(date, style, now) {
-  const days = Math.round((midnight(date) - midnight(now)) / 864e5), minutes = Math.floor((now - date) / 6e4);
-  const month = monthFormat.format(date), year = date.getFullYear();
-  const short = `${date.getDate()} ${month.slice(0, 3)}${year === now.getFullYear() ? '' : ' ' + year}`;
+  const days = Math.round((midnight(date) - midnight(now)) / 864e5);
+  const minutes = Math.floor((now - date) / 6e4);
+  const month = monthFormat.format(date);
+  const year = date.getFullYear();
+  const shortYear = year === now.getFullYear() ? '' : ` ${year}`;
+  const short = `${date.getDate()} ${month.slice(0, 3)}${shortYear}`;
   if (style === 'date') return `${date.getDate()} ${month} ${year}`;
   if (style === 'day') return short;
   if (style === 'when') {
     const time = timeFormat.format(date);
-    return Math.abs(days) < 2 ? `${relativeFormat.format(days, 'day')} at ${time}` : `${short}, ${time}`;
+    return Math.abs(days) < 2
+      ? `${relativeFormat.format(days, 'day')} at ${time}`
+      : `${short}, ${time}`;
   }
   if (minutes < 60) return minutes < 1 ? '' : relativeFormat.format(-minutes, 'minute');
   if (minutes < 720 || !days) return relativeFormat.format(-Math.floor(minutes / 60), 'hour');
@@ -36,7 +43,8 @@ function updateTimes() {
   }
   const now = new Date(Date.now() + clockOffset);
   for (const node of $$('time[data-time]')) {
-    const date = new Date(node.dateTime), text = formatTime(date, node.dataset.time, now);
+    const date = new Date(node.dateTime);
+    const text = formatTime(date, node.dataset.time, now);
     if (text && text !== node.textContent) node.textContent = text;
     node.title = fullFormat.format(date);
   }
@@ -46,11 +54,17 @@ setInterval(updateTimes, 6e4);
 
 // The rows that do not contain every typed word are hidden.
 function filterDevices() {
-  const input = $('[data-filter]'), line = $('[data-found]'), all = $$('[data-device]');
+  const input = $('[data-filter]');
   if (!input) return;
+  const all = $$('[data-device]');
   const words = input.value.toLowerCase().split(' ');
-  for (const node of all) node.hidden = !words.every(word => node.textContent.toLowerCase().includes(word));
-  const found = all.filter(node => !node.hidden).length, none = $('[data-none]');
+  for (const node of all) {
+    const text = node.textContent.toLowerCase();
+    node.hidden = !words.every(word => text.includes(word));
+  }
+  const found = all.filter(node => !node.hidden).length;
+  const line = $('[data-found]');
+  const none = $('[data-none]');
   line.textContent = input.value && fill(line.dataset.found, {n: found, m: all.length});
   none.hidden = found > 0;
   none.querySelector('bdi').textContent = input.value;
@@ -65,4 +79,7 @@ on('click', ({target}) => {
 });
 filterDevices();
 
-on('htmx:after:swap', () => { updateTimes(); filterDevices(); });
+on('htmx:after:swap', () => {
+  updateTimes();
+  filterDevices();
+});

@@ -3,6 +3,7 @@
 Alice and Bob are users, and Ada is an administrator.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -189,7 +190,8 @@ class _Reader(HTMLParser):
                 pass
 
     def handle_data(self, data: str) -> None:
-        self.open[-1].children.append(data)
+        # Browsers display the line ends and the indentation of a partial as one space.
+        self.open[-1].children.append(re.sub(r"\n +", " ", data))
 
 
 def read(answer: httpx.Response | str) -> Element:

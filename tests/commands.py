@@ -9,7 +9,7 @@ from web.cli.main import main
 
 
 @dataclass
-class Told:
+class CommandResult:
     """The exit code and the output of a command."""
 
     returncode: int
@@ -17,7 +17,7 @@ class Told:
     stderr: str
 
 
-def run_command(*arguments: str, environ: Mapping[str, str], stdin: str = "") -> Told:
+def run_command(*arguments: str, environ: Mapping[str, str], stdin: str = "") -> CommandResult:
     """Runs `latchkey …` with these environment variables only."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
@@ -25,4 +25,4 @@ def run_command(*arguments: str, environ: Mapping[str, str], stdin: str = "") ->
             code = main(list(arguments), environ, io.StringIO(stdin))
         except SystemExit as stop:  # argparse raises it for --help and for invalid arguments.
             code = int(stop.code or 0)
-    return Told(code, out.getvalue(), err.getvalue())
+    return CommandResult(code, out.getvalue(), err.getvalue())

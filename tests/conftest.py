@@ -130,7 +130,7 @@ class TestApp:
         """Makes every later INSERT into the table fail or, with `silently`, have no effect."""
         await self.change(*self.databases.fault(table, silent=silently))
 
-    async def mend_inserts(self, table: str) -> None:
+    async def restore_inserts(self, table: str) -> None:
         await self.change(*self.databases.remove_fault(table))
 
     def locked(self) -> AbstractContextManager[None]:
@@ -195,31 +195,31 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "databases" in getattr(item, "fixturenames", ()):
-            item.add_marker(
-                "both"
-                if "database_type" in getattr(getattr(item, "callspec", None), "params", {})
-                else "any_database"
-            )
+            parameters = getattr(getattr(item, "callspec", None), "params", {})
+            item.add_marker("both" if "database_type" in parameters else "any_database")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    for what in ("PostgreSQL", "Chromium", "nginx"):
-        if number := sum(what in reason for reason in reasons):
-            line = f"NOT TESTED: {number} tests were skipped, because there is no {what}: see CONTRIBUTING.md"
+    for program in ("PostgreSQL", "Chromium", "nginx"):
+        if count := sum(program in reason for reason in reasons):
+            line = (
+                f"NOT TESTED: {count} tests were skipped, because there is no {program}: "
+                "see CONTRIBUTING.md"
+            )
             terminalreporter.line(line, red=True, bold=True)
 
 
 @pytest.fixture(scope="session")
-def cheap() -> Passwords:
+def fast_passwords() -> Passwords:
     """Returns a hasher with minimal parameters, whose queue does not overflow on a slow host."""
     return Passwords(memory_kib=8, passes=1, max_wait=60)
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
+def passwords(fast_passwords: Passwords) -> Passwords:
     """Returns the hasher of this test's applications. Override it to use production parameters."""
-    return cheap
+    return fast_passwords
 
 
 @pytest.fixture
@@ -243,12 +243,10 @@ def database_type() -> str:
 def databases(
     database_type: str, migrated: Path, request: pytest.FixtureRequest
 ) -> Iterator[SQLiteDatabases | PostgresDatabases]:
-    server = database_type == "postgresql"
-    databases = (
-        PostgresDatabases(request.getfixturevalue("postgres_server"))
-        if server
-        else SQLiteDatabases(migrated)
-    )
+    if database_type == "postgresql":
+        databases = PostgresDatabases(request.getfixturevalue("postgres_server"))
+    else:
+        databases = SQLiteDatabases(migrated)
     yield databases
     databases.close()
 
@@ -284,9 +282,8 @@ async def make_app(
             url = databases.url(path, unreachable=unreachable)
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
             store = open_store(settings, passwords=hashing or passwords, now=now or clock)
-            options = databases.engine(unreachable=unreachable, lock_timeout=lock_timeout) | (
-                engine or {}
-            )
+            options = databases.engine(unreachable=unreachable, lock_timeout=lock_timeout)
+            options |= engine or {}
             store = replace(
                 store,
                 database=type(store.database)(url, **options),

@@ -127,7 +127,7 @@ class PostgresServer:
         if not hasattr(self, "_template"):
             self._template = self.create()
             self.do(asyncio.to_thread(migrate, Secret(self.url_of(self._template))))
-            self._shape = self.do(self.ask(self._template, SHAPE))
+            self._shape = self.do(self.fetch(self._template, SHAPE))
         return self._idle.pop() if self._idle else self.create(self._template)
 
     def give(self, name: str) -> None:
@@ -139,7 +139,7 @@ class PostgresServer:
     def drop(self, name: str) -> None:
         self.do(self._connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
-    async def ask(self, name: str, *statements: str) -> list[tuple[Any, ...]]:
+    async def fetch(self, name: str, *statements: str) -> list[tuple[Any, ...]]:
         """Executes the statements and returns the rows of the last one."""
         connection = await asyncpg.connect(self.url_of(name))
         try:
@@ -188,10 +188,10 @@ class PostgresServer:
             await self._connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     async def _emptied(self, name: str) -> bool:
-        if await self.ask(name, SHAPE) != self._shape:
+        if await self.fetch(name, SHAPE) != self._shape:
             return False
         emptied = [f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)]
-        await self.ask(name, *emptied, "INSERT INTO trail_head VALUES (0, '', '', '')")
+        await self.fetch(name, *emptied, "INSERT INTO trail_head VALUES (0, '', '', '')")
         return True
 
 
@@ -232,9 +232,9 @@ class PostgresDatabases:
     def stored(self, path: Path) -> bytes:
         """Returns every row of every table as text."""
         name = self._names[path]
-        tables = [table for (table,) in self._server.do(self._server.ask(name, TABLES))]
+        tables = [table for (table,) in self._server.do(self._server.fetch(name, TABLES))]
         rows = [
-            self._server.do(self._server.ask(name, f"SELECT t::text FROM {table} t"))
+            self._server.do(self._server.fetch(name, f"SELECT t::text FROM {table} t"))
             for table in tables
         ]
         return "\n".join(row for table in rows for (row,) in table).encode()

@@ -164,14 +164,14 @@ def write_certificate(folder: Path) -> None:
     (folder / "privkey.pem").write_bytes(key.private_bytes(pem, *plain))
 
 
-class Taking(httpx.AsyncBaseTransport):
+class RoundRobinTransport(httpx.AsyncBaseTransport):
     """Sends each request to the next of several ports.
 
     Each request has its own connection, because a worker would serve all requests of one.
     """
 
-    def __init__(self, *ports: int, trusting: Path | None = None) -> None:
-        verify = ssl.create_default_context(cafile=str(trusting)) if trusting else True
+    def __init__(self, *ports: int, certificate: Path | None = None) -> None:
+        verify = ssl.create_default_context(cafile=str(certificate)) if certificate else True
         self._inner = httpx.AsyncHTTPTransport(
             verify=verify, limits=httpx.Limits(max_keepalive_connections=0)
         )

@@ -38,8 +38,8 @@ FIELDS = {
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 @pytest.fixture

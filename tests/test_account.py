@@ -32,8 +32,8 @@ BOTH_REQUEST_TYPES = pytest.mark.parametrize("send", [Browser.post, Browser.post
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 async def profile_of(app: TestApp, user: Browser) -> tuple[str, str, str]:
@@ -600,12 +600,12 @@ async def test_a_password_change_does_not_restore_an_ended_session(
 
 @pytest.mark.asvs("S16")
 async def test_a_login_with_the_old_password_fails_after_a_concurrent_change(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
     hasher = HeldHasher()
     slow = await make_app(hashing=Passwords(hasher=hasher))
     await slow.sign_up_user("Alice")
-    fast, attacker = await make_app(slow.path, hashing=cheap), await slow.browser("Alice")
+    fast, attacker = await make_app(slow.path, hashing=fast_passwords), await slow.browser("Alice")
     async with hasher.held("verify", attacker.log_in(PASSWORD)) as login:
         await operator.set_user_password(Operator(fast.store), "alice@example.com", Secret(NEW))
     await login

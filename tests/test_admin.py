@@ -29,8 +29,8 @@ UNKNOWN = "AAAAAAAAAAAAAAAAAAAAAA"
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 async def id_of(app: TestApp, name: str) -> str:

@@ -96,8 +96,8 @@ class Users:
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 async def create_users(app: TestApp) -> Users:
@@ -419,7 +419,7 @@ async def test_a_change_that_cannot_be_recorded_is_not_made(users: Users, name: 
     with suppress(Conflict):
         await act(users)
     assert await users.state() == state
-    await users.app.mend_inserts("audit")
+    await users.app.restore_inserts("audit")
     assert await users.entries() == before
     await act(users)
     assert with_session_name((await users.entries())[-1], users)[:2] == expected[:2]
@@ -431,7 +431,7 @@ async def test_a_change_that_is_not_made_is_not_recorded(users: Users) -> None:
     await users.app.break_inserts("sessions")
     for act in (CHANGES["log-in"][0], CHANGES["sign-up"][0], CHANGES["password"][0]):
         await act(users)
-    await users.app.mend_inserts("sessions")
+    await users.app.restore_inserts("sessions")
     assert await users.state() == state
     assert await users.entries() == before
 
@@ -466,8 +466,8 @@ async def test_the_audit_log_holds_no_secrets_and_is_append_only(
 
 
 @pytest.fixture
-async def limited(make_app: Callable, cheap: Passwords) -> Users:
-    return await create_users(await make_app(hashing=cheap, RATE_LIMITS="enforce"))
+async def limited(make_app: Callable, fast_passwords: Passwords) -> Users:
+    return await create_users(await make_app(hashing=fast_passwords, RATE_LIMITS="enforce"))
 
 
 @pytest.mark.asvs("S104", "S91")
@@ -926,9 +926,11 @@ async def test_many_changes_of_one_account_are_summarized(limited: Users) -> Non
 
 @pytest.mark.asvs("S95", "S91")
 async def test_logins_from_one_network_do_not_hide_one_from_another(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(hashing=cheap, RATE_LIMITS="enforce", TRUSTED_PROXIES="192.0.2.14")
+    app = await make_app(
+        hashing=fast_passwords, RATE_LIMITS="enforce", TRUSTED_PROXIES="192.0.2.14"
+    )
     alice = await app.sign_up_user("Alice")
     for _ in range(20):
         alice.cookie = None

@@ -40,8 +40,8 @@ ENTRY_COLUMNS = "number, at, event, outcome, actor, actor_id, target_id, session
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 async def verify(app: TestApp, *options: str, secret: str = SECRET) -> tuple[int, str]:

@@ -30,8 +30,8 @@ NOW = datetime(2026, 11, 24, 9, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 @pytest.fixture

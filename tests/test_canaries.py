@@ -41,8 +41,8 @@ def marked(canary_type: str, name: str) -> str:
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ import argon2
 import pytest
 
 from tests.browser_client import PASSWORD
-from tests.commands import Told, run_command
+from tests.commands import CommandResult, run_command
 from tests.conftest import SECRET
 from web.settings.paths import DATA, ROOT
 from web.settings.settings import read_settings
 
-Run = Callable[..., "Told"]
+Run = Callable[..., "CommandResult"]
 LATCHKEY = Path(sys.executable).parent / "latchkey"
 CREATE_ZOE = ["users", "create", "--email", "zoe@example.com", "--name", "Zoe", "--password-stdin"]
 
@@ -30,7 +30,7 @@ CREATE_ZOE = ["users", "create", "--email", "zoe@example.com", "--name", "Zoe", 
 def run(tmp_path: Path) -> Run:
     """Returns a function that runs `latchkey` with a database of its own."""
 
-    def run(*arguments: str, stdin: str = "", **environ: str) -> Told:
+    def run(*arguments: str, stdin: str = "", **environ: str) -> CommandResult:
         settings = {
             "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
             "SESSION_SECRET": SECRET,
@@ -63,7 +63,7 @@ def database(run: Run, tmp_path: Path) -> sqlite3.Connection:
     return sqlite3.connect(tmp_path / "latchkey.db")
 
 
-def create(run: Run, name: str, *options: str) -> Told:
+def create(run: Run, name: str, *options: str) -> CommandResult:
     arguments = (
         "--email",
         f"{name.lower()}@example.com",

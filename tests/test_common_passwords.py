@@ -91,8 +91,8 @@ def message(answer: httpx.Response, id: str = "password") -> str:
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 @pytest.fixture(params=PASSWORD_POLICIES)

@@ -185,9 +185,9 @@ async def test_each_device_form_contains_the_viewer_id(
 
 @pytest.mark.asvs("S103")
 async def test_the_oldest_session_is_deleted_beyond_fifty(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     browsers = [await app.sign_up_user("Alice")]
     for _ in range(60):
         app.clock.move(seconds=1)
@@ -229,9 +229,9 @@ async def test_an_expired_session_is_not_counted_as_a_device(app: TestApp, alice
     "path", ["/devices/{id}/revoke", "/devices/revoke-others", "/devices/revoke-all"]
 )
 async def test_revoking_is_rate_limited_per_session(
-    make_app: Callable, cheap: Passwords, path: str
+    make_app: Callable, fast_passwords: Passwords, path: str
 ) -> None:
-    app = await make_app(hashing=cheap, RATE_LIMITS="enforce")
+    app = await make_app(hashing=fast_passwords, RATE_LIMITS="enforce")
     alice = await app.sign_up_user("Alice")
     phone = await app.browser("Alice")
     assert (await phone.log_in()).status_code == 303

@@ -69,10 +69,13 @@ LOCKS = {
     ("database_type", "lock"), [("sqlite", "head"), *[("postgresql", lock) for lock in LOCKS]]
 )
 async def test_the_application_is_not_ready_if_no_login_is_possible(
-    make_app: Callable, cheap: Passwords, lock: str
+    make_app: Callable, fast_passwords: Passwords, lock: str
 ) -> None:
     """Another process holds a lock in a transaction, or an index is being built."""
-    app, other = await make_app(hashing=cheap, lock_timeout=0.2), await make_app(hashing=cheap)
+    app, other = (
+        await make_app(hashing=fast_passwords, lock_timeout=0.2),
+        await make_app(hashing=fast_passwords),
+    )
     alice = await app.sign_up_user("Alice")
     async with other.store.transaction():
         await other.change(LOCKS[lock])
@@ -101,8 +104,10 @@ async def test_readiness_checks_take_the_locks_once_a_second(
 
 
 @pytest.mark.parametrize("database_type", DATABASE_TYPES)
-async def test_a_readiness_check_changes_nothing(make_app: Callable, cheap: Passwords) -> None:
-    app = await make_app(hashing=cheap)
+async def test_a_readiness_check_changes_nothing(
+    make_app: Callable, fast_passwords: Passwords
+) -> None:
+    app = await make_app(hashing=fast_passwords)
     alice = await app.sign_up_user("Alice")
     before = [
         await app.rows(f"SELECT * FROM {table}")

@@ -74,14 +74,14 @@ DISALLOWED_TARGETS = [
 
 
 @pytest.fixture
-async def cheap_app(make_app: Callable, cheap: Passwords) -> TestApp:
-    return await make_app(hashing=cheap)
+async def fast_passwords_app(make_app: Callable, fast_passwords: Passwords) -> TestApp:
+    return await make_app(hashing=fast_passwords)
 
 
 @pytest.mark.asvs("S33")
 @pytest.mark.guide("D35")
-async def test_a_name_is_rendered_as_text_on_every_page(cheap_app: TestApp) -> None:
-    app = cheap_app
+async def test_a_name_is_rendered_as_text_on_every_page(fast_passwords_app: TestApp) -> None:
+    app = fast_passwords_app
     pages = ("/dashboard", "/devices", "/handbook")
     plain = await app.sign_up_user("Alice", email="alice@example.com")
     ada = await app.admin("Ada")
@@ -121,8 +121,8 @@ async def test_a_live_check_renders_the_value_as_text(anonymous: Browser) -> Non
 
 
 @pytest.mark.asvs("S33")
-async def test_a_user_agent_is_rendered_as_text(cheap_app: TestApp) -> None:
-    app = cheap_app
+async def test_a_user_agent_is_rendered_as_text(fast_passwords_app: TestApp) -> None:
+    app = fast_passwords_app
     alice = await app.sign_up_user("Alice", user_agent="curl/8.5.0")
     shape = read(await alice.get("/devices")).shape
     user_agents = [text.encode("ascii", "ignore").decode() for text in MARKUP]
@@ -159,8 +159,8 @@ async def test_the_next_parameter_is_rendered_as_text(anonymous: Browser) -> Non
 
 @pytest.mark.asvs("S34")
 @pytest.mark.guide("D9")
-async def test_login_redirects_only_to_protected_pages(cheap_app: TestApp) -> None:
-    alice = await cheap_app.sign_up_user("Alice")
+async def test_login_redirects_only_to_protected_pages(fast_passwords_app: TestApp) -> None:
+    alice = await fast_passwords_app.sign_up_user("Alice")
     for target in DISALLOWED_TARGETS:
         await alice.post("/logout")
         answer = await alice.log_in(next=target)
@@ -317,27 +317,27 @@ fuzz_settings = settings(
 @fuzz_settings
 @given(name=any_text)
 async def test_any_name_is_refused_with_an_error_or_shown_unchanged(
-    cheap_app: TestApp, name: str
+    fast_passwords_app: TestApp, name: str
 ) -> None:
-    count = await cheap_app.count("users")
-    user = await cheap_app.browser(name, email=f"guest{count}@example.com")
+    count = await fast_passwords_app.count("users")
+    user = await fast_passwords_app.browser(name, email=f"guest{count}@example.com")
     answer = await user.sign_up()
     if answer.status_code == 303:
         assert read(await user.get("/dashboard")).one(data_viewer_name=True).text == name.strip()
     else:
         assert answer.status_code == 422
         assert read(answer).one(id="name-message").text.startswith("Error: ")
-        assert await cheap_app.count("users") == count
+        assert await fast_passwords_app.count("users") == count
 
 
 @pytest.mark.asvs("S85")
 @fuzz_settings
 @given(field=st.sampled_from(["email", "password"]), text=any_text | st.emails())
 async def test_any_email_or_password_is_refused_with_an_error_or_works(
-    cheap_app: TestApp, field: str, text: str
+    fast_passwords_app: TestApp, field: str, text: str
 ) -> None:
-    count = await cheap_app.count("users")
-    user = await cheap_app.browser("Guest", email=f"guest{count}@example.com")
+    count = await fast_passwords_app.count("users")
+    user = await fast_passwords_app.browser("Guest", email=f"guest{count}@example.com")
     fields = {"name": "Guest", "email": user.email, "password": PASSWORD, field: text}
     answer = await user.post("/signup", fields)
     if answer.status_code == 303:
@@ -346,7 +346,7 @@ async def test_any_email_or_password_is_refused_with_an_error_or_works(
     else:
         assert answer.status_code == 422
         assert read(answer).one("input", id=field).attrs["aria-invalid"] == "true"
-        assert await cheap_app.count("users") == count
+        assert await fast_passwords_app.count("users") == count
 
 
 @pytest.mark.asvs("S85")
@@ -359,9 +359,9 @@ async def test_any_email_or_password_is_refused_with_an_error_or_works(
     | st.dictionaries(st.sampled_from([*CHARLIE, "next", "viewer"]), any_text).map(urlencode),
 )
 async def test_any_request_body_gets_a_regular_response(
-    cheap_app: TestApp, path: str, body: bytes | str
+    fast_passwords_app: TestApp, path: str, body: bytes | str
 ) -> None:
-    user = await cheap_app.browser("Guest")
+    user = await fast_passwords_app.browser("Guest")
     answer = await user.client.post(path, content=body, headers=FORM)
     assert answer.status_code in (200, 422)
     assert user.cookie is None
@@ -387,7 +387,7 @@ async def test_a_password_is_neither_stored_nor_logged_nor_shown(
         ]
     await app.break_inserts("users")
     answers.append(await anonymous.post("/signup", typed))
-    await app.mend_inserts("users")
+    await app.restore_inserts("users")
     answers += [await anonymous.post("/signup", typed), await anonymous.get("/dashboard")]
     assert answers[-1].status_code == 200
     stored = app.stored()

@@ -171,9 +171,8 @@ async def raise_with_secrets(request: Request) -> Response:
 
 async def raise_with_state(request: Request) -> Response:
     """Raises an error whose message contains the settings, the store and the keys."""
-    raise RuntimeError(
-        f"{request.asgi_app.state.settings} {request.asgi_app.state.store} {request.asgi_app.state.store.keys}"
-    )
+    state = request.app.state
+    raise RuntimeError(f"{state.settings} {state.store} {state.store.keys}")
 
 
 class BrokenMiddleware:
@@ -188,9 +187,16 @@ class BrokenMiddleware:
 
 
 @pytest.mark.asvs("S96", "S89", "S90")
-@pytest.mark.parametrize("where", ["in the endpoint", "shown", "before"])
+@pytest.mark.parametrize(
+    ("where", "error_type"),
+    [("in the endpoint", ValueError), ("shown", RuntimeError), ("before", LookupError)],
+)
 async def test_an_unhandled_error_shows_no_secret_in_the_page_or_the_log(
-    app: TestApp, alice: Browser, caplog: pytest.LogCaptureFixture, where: str
+    app: TestApp,
+    alice: Browser,
+    caplog: pytest.LogCaptureFixture,
+    where: str,
+    error_type: type[Exception],
 ) -> None:
     routes = [
         Members("/worst", get=raise_with_secrets, post=raise_with_secrets, name="worst"),
@@ -207,12 +213,15 @@ async def test_an_unhandled_error_shows_no_secret_in_the_page_or_the_log(
             await alice.post(path, {"password": PASSWORD, "email": "canary@example.com"})
         )
     assert {answer.status_code for answer in answers} == {500}
-    lines = [
-        formatter.format(record)
-        for record in caplog.records
-        for formatter in (JsonFormatter(), TextFormatter())
-    ]
+    # Another error, such as one of a wrong attribute, would not contain the secrets.
+    errors = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert {type(error) for error in errors} == {error_type}
+    json_lines = [JsonFormatter().format(record) for record in caplog.records]
+    text_lines = [TextFormatter().format(record) for record in caplog.records]
+    lines = json_lines + text_lines
     assert any("failed, reference" in line for line in lines)
+    if where == "shown":  # The log has the message of a RuntimeError.
+        assert any("Settings(host=" in line for line in lines)
     for canary in canaries_of(app, alice):
         assert not [
             text for text in (*lines, *(answer.text for answer in answers)) if canary in text

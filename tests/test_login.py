@@ -133,9 +133,9 @@ async def test_password_managers_recognize_the_log_in_form(anonymous: Browser) -
     ids=["spaces", "case", "the end of a long one", "NFC and NFD", "emoji"],
 )
 async def test_a_password_is_compared_exactly_as_it_was_typed(
-    make_app: Callable, cheap: Passwords, password: str, similar: list[str]
+    make_app: Callable, fast_passwords: Passwords, password: str, similar: list[str]
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     await app.sign_up_user("Alice", password=password)
     laptop = await app.browser("Alice")
     for password_variant in similar:
@@ -147,9 +147,9 @@ async def test_a_password_is_compared_exactly_as_it_was_typed(
 @pytest.mark.asvs("S41")
 @pytest.mark.guide("A17")
 async def test_a_log_in_renews_a_hash_with_outdated_parameters(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    old_app = await make_app(hashing=cheap)
+    old_app = await make_app(hashing=fast_passwords)
     await old_app.sign_up_user("Alice")
     new_app = await make_app(old_app.path, hashing=Passwords())
     laptop = await new_app.browser("Alice")

@@ -29,8 +29,8 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 async def guess(
@@ -345,10 +345,10 @@ async def test_the_user_logs_in_at_a_known_browser_while_many_clients_guess(
 
 @BOTH
 async def test_concurrent_log_ins_and_guesses_do_not_deadlock(
-    make_app: Callable, cheap: Passwords, database_type: str
+    make_app: Callable, fast_passwords: Passwords, database_type: str
 ) -> None:
     """Sends the attempts from one /56, so that they lock some of the same buckets."""
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     await app.sign_up_user("Alice")
 
     async def log_in(n: int) -> int:

@@ -10,14 +10,14 @@ import pytest
 
 from db.mail.outbox import post
 from tests.browser_client import PASSWORD
-from tests.commands import Told, run_command
+from tests.commands import CommandResult, run_command
 from tests.conftest import SECRET
 from tests.mail_server import MailServer, mail_server
 from tests.processes import free_port
 from web.app import open_store
 from web.settings.settings import read_settings
 
-Run = Callable[..., Told]
+Run = Callable[..., CommandResult]
 ID = "x" * 43
 
 
@@ -25,7 +25,7 @@ ID = "x" * 43
 def run(tmp_path: Path) -> Run:
     """Returns a function that runs `latchkey` with a database of its own."""
 
-    def run(*arguments: str, stdin: str = "", **environ: str) -> Told:
+    def run(*arguments: str, stdin: str = "", **environ: str) -> CommandResult:
         settings = {
             "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
             "SESSION_SECRET": SECRET,

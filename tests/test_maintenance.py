@@ -27,8 +27,8 @@ EXPIRED = 10_000
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from tests.browser_client import PASSWORD, Browser, read
 from tests.databases import PostgresServer
-from tests.processes import Program, Taking, free_port, needs_nginx, nginx, serving
+from tests.processes import Program, RoundRobinTransport, free_port, needs_nginx, nginx, serving
 
 pytestmark = pytest.mark.reliability("R24")
 
@@ -40,7 +40,9 @@ class Deployment:
         """Returns a browser that uses each port in turn, starting with `ports[first]`."""
         ports = (*self.ports[first:], *self.ports[:first])
         client = httpx.AsyncClient(
-            transport=Taking(*ports, trusting=self.certificate), base_url=self.base_url, timeout=20
+            transport=RoundRobinTransport(*ports, certificate=self.certificate),
+            base_url=self.base_url,
+            timeout=20,
         )
         return Browser(client, name, email or f"{name.lower()}@example.com", **options)
 
@@ -97,7 +99,7 @@ def on_postgresql(
     server: PostgresServer = request.getfixturevalue("postgres_server")
     name = server.take()
     stack.callback(server.give, name)
-    return server.url_of(name), lambda sql: server.do(server.ask(name, sql))
+    return server.url_of(name), lambda sql: server.do(server.fetch(name, sql))
 
 
 async def test_an_account_created_at_one_process_is_known_to_all(deployment: Deployment) -> None:

@@ -52,8 +52,8 @@ pytestmark = pytest.mark.asvs("S36")
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 def make_fields(path: str = "", **own: str) -> dict[str, str]:

@@ -56,7 +56,7 @@ class EmptyDatabase:
 
     def rows(self, *statements: str) -> list[tuple]:
         if self.server:
-            return self.server.do(self.server.ask(self.url.rpartition("/")[2], *statements))
+            return self.server.do(self.server.fetch(self.url.rpartition("/")[2], *statements))
         with closing(sqlite3.connect(self.path)) as connection, connection:
             return [connection.execute(statement).fetchall() for statement in statements][-1]
 

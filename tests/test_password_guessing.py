@@ -29,8 +29,8 @@ def environ(environ: dict[str, str], strategy: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 async def change(browser: Browser, current: str = WRONG, send: Callable = Browser.post):

@@ -31,9 +31,9 @@ def database_type(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.asvs("S18")
 async def test_fifty_concurrent_sign_ups_with_one_email_make_one_account(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     spellings = [
         "alice@example.com",
         "ALICE@EXAMPLE.COM",
@@ -71,9 +71,9 @@ async def test_two_clicks_on_sign_up_make_one_account_and_both_log_in(
 
 @pytest.mark.reliability("R06")
 async def test_five_hundred_concurrent_sign_ups_with_one_name_all_succeed(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     pending = [
         await app.browser("Alice", email=f"alice{number}@example.com") for number in range(500)
     ]
@@ -122,9 +122,9 @@ async def test_log_out_everywhere_ends_a_session_with_requests_in_progress(
 
 @pytest.mark.asvs("S103")
 async def test_sixty_concurrent_log_ins_keep_fifty_sessions(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     await app.sign_up_user("Alice")
     browsers = [await app.browser("Alice") for _ in range(60)]
     answers = await asyncio.gather(*[browser.log_in() for browser in browsers])
@@ -191,9 +191,9 @@ async def run_concurrently(number: int, *changes: Coroutine) -> list[object]:
 
 @pytest.mark.asvs("S37", "S102")
 async def test_a_demoted_admin_cannot_undo_the_demotion(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     other_admin, rogue = [
         require_admin(await app.viewer_of(await app.admin(name))) for name in ("Keeper", "Rogue")
     ]
@@ -215,9 +215,9 @@ async def test_a_demoted_admin_cannot_undo_the_demotion(
 
 @pytest.mark.asvs("S37", "S66", "S102")
 async def test_a_disabled_admin_cannot_undo_the_disabling(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     other_admin, browser = (
         require_admin(await app.viewer_of(await app.admin("Keeper"))),
         await app.admin("Rogue"),
@@ -239,10 +239,10 @@ async def test_a_disabled_admin_cannot_undo_the_disabling(
 
 @pytest.mark.asvs("S08", "S102")
 async def test_a_session_changes_nothing_after_its_end(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
     """Relies on the numbers of the audit log, which have the order of the commits."""
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     alice = await app.sign_up_user("Alice")
     for number in range(ROUNDS):
         viewer, claims = await app.viewer_of(alice), decode_claims(app.store, alice.cookie)
@@ -263,9 +263,9 @@ async def test_a_session_changes_nothing_after_its_end(
 
 @pytest.mark.asvs("S38", "S102")
 async def test_concurrent_changes_of_the_same_users_do_not_deadlock(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     browsers = [await app.admin(name) for name in ("Ada", "Agnes", "Barbara")]
     admins = [require_admin(await app.viewer_of(user)) for user in browsers]
     for number in range(ROUNDS // 10):
@@ -288,9 +288,9 @@ async def test_concurrent_changes_of_the_same_users_do_not_deadlock(
 
 @pytest.mark.asvs("S102")
 async def test_only_one_of_twenty_concurrent_users_gets_a_slug(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     browsers = [await app.sign_up_user(f"Guest{number}") for number in range(20)]
     answers = await asyncio.gather(
         *[user.post("/account", {"slug": "wonderland"}) for user in browsers]
@@ -316,9 +316,9 @@ async def test_concurrent_swaps_of_slugs_are_answered(
 @pytest.mark.asvs("S06", "S102")
 @pytest.mark.parametrize("strategy", ["database", "stateless"])
 async def test_concurrent_log_ins_log_outs_and_password_changes_are_serializable(
-    make_app: Callable, cheap: Passwords, strategy: str
+    make_app: Callable, fast_passwords: Passwords, strategy: str
 ) -> None:
-    app = await make_app(hashing=cheap, SESSION_STRATEGY=strategy)
+    app = await make_app(hashing=fast_passwords, SESSION_STRATEGY=strategy)
     alice, old, new = await app.sign_up_user("Alice"), PASSWORD, NEW_PASSWORD
     for _ in range(6):
         browsers = [await app.browser("Alice") for _ in range(6)]
@@ -345,10 +345,10 @@ async def test_concurrent_log_ins_log_outs_and_password_changes_are_serializable
 
 @pytest.mark.reliability("R06")
 async def test_concurrent_ends_of_sessions_do_not_deadlock(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
     """Prunes half of the sessions while their user logs in and ends all or all other sessions."""
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     alice = await app.sign_up_user("Alice")
     for _ in range(4):
         for user in [await app.browser("Alice") for _ in range(25)]:
@@ -390,10 +390,10 @@ NEXT_VERSION = (
 
 @pytest.mark.reliability("R18")
 async def test_requests_succeed_while_a_later_version_migrates_the_tables(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
     """Applies a migration of a later version while this version serves requests."""
-    app, other = await make_app(hashing=cheap), await make_app(hashing=cheap)
+    app, other = await make_app(hashing=fast_passwords), await make_app(hashing=fast_passwords)
     alice = await app.sign_up_user("Alice")
     migrated = asyncio.Event()
 

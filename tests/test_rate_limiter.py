@@ -118,7 +118,7 @@ async def test_an_attempt_after_retry_after_is_admitted(
 
 @pytest.mark.asvs("S55")
 async def test_consecutive_failures_have_to_wait_longer_and_finally_a_day(
-    app: TestApp, clock: Clock, alice: Browser, charlie: Browser, make_app: Callable, cheap
+    app: TestApp, clock: Clock, alice: Browser, charlie: Browser, make_app: Callable, fast_passwords
 ) -> None:
     await guess(charlie, 5)
     waits = [await wait_and_guess(charlie, clock) for _ in range(95)]
@@ -207,12 +207,12 @@ async def test_x_forwarded_for_of_an_untrusted_proxy_is_ignored(make_app: Callab
 @pytest.mark.asvs("S57")
 @pytest.mark.parametrize("database_type", ["sqlite", "postgresql"])
 async def test_concurrent_guesses_in_two_processes_share_one_limit(
-    make_app: Callable, cheap, database_type: str
+    make_app: Callable, fast_passwords, database_type: str
 ) -> None:
-    app = await make_app(hashing=cheap)
-    other = await make_app(app.path, hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
+    other = await make_app(app.path, hashing=fast_passwords)
     await app.sign_up_user("Alice")
-    before = cheap.hashes
+    before = fast_passwords.hashes
     browsers = [await one.browser("Charlie") for one in (app, other)]
     statuses = Counter(
         await asyncio.gather(
@@ -222,7 +222,7 @@ async def test_concurrent_guesses_in_two_processes_share_one_limit(
     assert await app.rows("SELECT taken FROM buckets WHERE key LIKE 'login-account %'") == [(100,)]
     assert set(statuses) == {422, 429}
     # An admitted attempt may have been answered with 503 on a slow machine.
-    assert statuses[422] <= cheap.hashes - before <= 100
+    assert statuses[422] <= fast_passwords.hashes - before <= 100
 
 
 async def keep_guessing(browser: Browser, ip_address: str) -> int:
@@ -251,9 +251,9 @@ async def test_an_attempt_refused_for_hashing_capacity_is_not_charged(make_app: 
 @pytest.mark.reliability("R13")
 @pytest.mark.parametrize("path", ["/login", "/signup", "/account/password"])
 async def test_an_attempt_that_times_out_waiting_for_a_hash_is_not_charged(
-    make_app: Callable, cheap, path: str
+    make_app: Callable, fast_passwords, path: str
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     alice = await app.sign_up_user("Alice")
     hasher = HeldHasher()
     hashing = Passwords(hasher=hasher, threads=1, max_wait=0.1)
@@ -612,9 +612,9 @@ async def test_repeated_stateless_log_outs_write_a_bounded_number_of_entries(
 
 
 async def test_observe_mode_counts_and_logs_and_refuses_nothing(
-    make_app: Callable, caplog: pytest.LogCaptureFixture, cheap: Passwords
+    make_app: Callable, caplog: pytest.LogCaptureFixture, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(RATE_LIMITS="observe", hashing=cheap)
+    app = await make_app(RATE_LIMITS="observe", hashing=fast_passwords)
     await app.sign_up_user("Alice")
     # Requests that are only observed are not delayed either, which would take a minute.
     async with asyncio.timeout(15):

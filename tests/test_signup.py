@@ -417,7 +417,7 @@ async def test_a_failed_insert_shows_an_error_and_changes_nothing(
     assert set_cookie_of(answer) == {}
     assert await is_database_empty(app)
     assert re.search("POST /signup failed, reference [0-9a-f]{16}", caplog.text)
-    await app.mend_inserts(table)
+    await app.restore_inserts(table)
     assert (await anonymous.sign_up()).status_code == 303
 
 
@@ -487,9 +487,9 @@ async def test_lookalike_emails_create_no_account(
 
 @pytest.mark.asvs("S19")
 async def test_a_domain_in_unicode_and_in_punycode_is_the_same(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     fields = {**FIELDS, "email": "charlie@bücher.example.com"}
     assert (await (await app.browser("Charlie")).post("/signup", fields)).status_code == 303
     repeated = await (await app.browser("Charlie")).post(

@@ -17,8 +17,8 @@ NEW = Secret("another-No.7")
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 async def profiles(app: TestApp) -> list[tuple]:

@@ -14,8 +14,8 @@ from tests.conftest import TestApp
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 @pytest.mark.parametrize(

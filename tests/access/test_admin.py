@@ -17,8 +17,8 @@ from tests.databases import DATABASE_TYPES
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 async def admin_of(app: TestApp, user: Browser) -> Admin:
@@ -218,10 +218,10 @@ async def test_an_admins_access_ends_without_session_rows_too(
 @pytest.mark.parametrize("database_type", DATABASE_TYPES)
 @EVERY_CHANGE
 async def test_a_change_that_waited_for_the_demotion_is_refused(
-    make_app: Callable, cheap: Passwords, change: Change
+    make_app: Callable, fast_passwords: Passwords, change: Change
 ) -> None:
     """Another transaction has demoted the administrator and has not committed yet."""
-    app, other = await make_app(hashing=cheap), await make_app(hashing=cheap)
+    app, other = await make_app(hashing=fast_passwords), await make_app(hashing=fast_passwords)
     viewer = await admin_of(app, await app.admin("Ada"))
     await app.sign_up_user("Alice")
     alice = await id_of(app, "Alice")

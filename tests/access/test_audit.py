@@ -30,8 +30,8 @@ DETAIL = {
 
 
 @pytest.fixture
-def passwords(cheap: Passwords) -> Passwords:
-    return cheap
+def passwords(fast_passwords: Passwords) -> Passwords:
+    return fast_passwords
 
 
 def join_text(parts: list[Part]) -> str:

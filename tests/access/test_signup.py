@@ -63,17 +63,17 @@ SLUGS = {
 }
 
 
-async def test_a_slug_is_made_of_the_name(make_app: Callable, cheap: Passwords) -> None:
-    app = await make_app(hashing=cheap)
+async def test_a_slug_is_made_of_the_name(make_app: Callable, fast_passwords: Passwords) -> None:
+    app = await make_app(hashing=fast_passwords)
     for number, name in enumerate(SLUGS):
         await sign_up_as(app, name, f"user{number}@example.com")
     assert dict(await app.rows("SELECT name, slug FROM users")) == SLUGS
 
 
 async def test_a_name_without_latin_letters_gets_a_slug(
-    make_app: Callable, cheap: Passwords
+    make_app: Callable, fast_passwords: Passwords
 ) -> None:
-    app = await make_app(hashing=cheap)
+    app = await make_app(hashing=fast_passwords)
     for number, name in enumerate(("李小龍", "éé", "--", "İ")):
         await sign_up_as(app, name, f"user{number}@example.com")
     slugs = [slug for (slug,) in await app.rows("SELECT slug FROM users")]

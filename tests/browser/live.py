@@ -187,7 +187,7 @@ class Live:
 def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
     """Runs the application in a thread at a free port.
 
-    Password hashing is made cheap; `changes` override single settings.
+    Password hashing uses minimal parameters; `changes` override single settings.
     """
     port = free_port()
     url = f"http://localhost:{port}"

@@ -20,7 +20,7 @@ import yaml
 from tests.processes import (
     EXAMPLE,
     NGINX,
-    Taking,
+    RoundRobinTransport,
     free_port,
     needs_nginx,
     nginx,
@@ -63,13 +63,14 @@ async def test_nginx_caches_static_files_and_limits_body_size_and_request_rate(
     shutil.copy(migrated, tmp_path / "latchkey.db")
     port = free_port()
     settings = {"BASE_URL": f"https://localhost:{port}", "TRUSTED_PROXIES": "127.0.0.1"}
-    trusting = tmp_path / "fullchain.pem"
+    certificate = tmp_path / "fullchain.pem"
     with (
         serving(f"sqlite:///{tmp_path}/latchkey.db", HOST="127.0.0.1", **settings) as program,
         nginx(tmp_path, port, program.port),
     ):
         async with httpx.AsyncClient(
-            transport=Taking(port, trusting=trusting), base_url=settings["BASE_URL"]
+            transport=RoundRobinTransport(port, certificate=certificate),
+            base_url=settings["BASE_URL"],
         ) as client:
             front = await client.get("/")
             assert (front.status_code, front.http_version, "nginx/" in str(front.headers)) == (
