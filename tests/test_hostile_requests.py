@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from inspect import isclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 from tests.browser_client import PASSWORD, Browser
 from tests.conftest import TestApp
 from tests.databases import DATABASE_TYPES
+from tests.mail import enabled_outbox, link_field, open_link, receive
 from tests.processes import serving
 from web.forms import schemas
 from web.forms.form import Form
@@ -470,6 +471,10 @@ FORMS = {
     "LogIn": ("Charlie", "/login"),
     "ProfileChange": ("Alice", "/account"),
     "PasswordChange": ("Alice", "/account/password"),
+    "PasswordResetRequest": ("Charlie", "/forgot"),
+    "PasswordReset": ("Charlie", "/reset"),
+    "EmailChange": ("Alice", "/account/email"),
+    "AccountLock": ("Charlie", "/not-me"),
     "RoleChange": ("Ada", "/admin/users/{id}/role"),
     "TeamChange": ("Ada", "/admin/users/{id}/team"),
 }
@@ -487,6 +492,7 @@ GOOD = {
     "current_password": PASSWORD,
     "role": "user",
     "next": "/devices",
+    "sure": "yes",
 }
 UNSTORABLE = {
     "a NUL": b"ab%00c",
@@ -510,24 +516,35 @@ def test_every_form_is_covered_by_these_tests() -> None:
 @pytest.mark.asvs("S85")
 @pytest.mark.parametrize("database_type", DATABASE_TYPES)
 async def test_unstorable_values_are_refused_by_every_form_field(
-    app: TestApp, database_type: str
+    make_app: Callable, database_type: str
 ) -> None:
+    app = await make_app(mail=enabled_outbox())
     browsers = {
         "Charlie": await app.browser("Charlie"),
         "Alice": await app.sign_up_user("Alice"),
         "Ada": await app.admin(),
     }
     alice = (await browsers["Alice"].get("/api/session")).json()["user"]["id"]
+    await browsers["Charlie"].post("/forgot", {"email": "ada@example.com"})
+    links = {
+        "PasswordReset": await receive(app, "reset"),
+        "AccountLock": await receive(app, "new-device", "ada@example.com"),
+    }
     before = await app.rows(
         "SELECT name, email, slug, phone, team, role, password_hash FROM users ORDER BY name"
     )
     for form, field in FIELDS:
         user_name, path = FORMS[form]
+        sent_link = b""
+        if form in links:
+            await open_link(browsers[user_name], links[form])
+            sent_link = b"&" + urlencode(link_field(links[form])).encode()
         for label, value in UNSTORABLE.items():
             fields = {
                 name: quote(GOOD.get(name, "")).encode() for name in SCHEMAS[form].model_fields
             } | {field: value}
             body = b"&".join(name.encode() + b"=" + text for name, text in fields.items())
+            body += sent_link
             answer = await browsers[user_name].client.post(
                 path.format(id=alice), content=body, headers=FORM
             )
