@@ -30,7 +30,11 @@ from web.state import app_state
 
 TITLE = "Account"
 # The element that each partial of the page replaces.
-FORM_IDS = {"profile": "account-form", "email": "email-change", "password": "password-form"}
+FORM_IDS = {
+    "profile": "account-form",
+    "email": "email-change",
+    "password": "password-form",  # nosec B105
+}
 SLUG_TAKEN = "This profile URL is taken. Please choose another."
 UNCHECKED_NOTE = "We'll check this when you save."
 WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)  # nosec B105
