@@ -22,7 +22,8 @@ async def test_every_fragment_is_part_of_its_page(
 ) -> None:
     for user, paths in (
         (anonymous, ("/", "/signup", "/login", "/login?next=/devices&ended=1", "/nowhere")),
-        (alice, ("/dashboard", "/devices", "/handbook", "/nowhere")),
+        (anonymous, ("/forgot", "/forgot?sent=1", "/reset", "/reset?done=1", "/not-me?done=1")),
+        (alice, ("/dashboard", "/devices", "/handbook", "/account", "/verify", "/nowhere")),
         (ada, ("/dashboard", "/devices", "/handbook")),
     ):
         for path in paths:

@@ -209,6 +209,16 @@ async def test_the_reset_page_needs_one_statement(
     assert app.statements == before + 1
 
 
+async def test_a_reset_needs_few_statements(
+    app: TestApp, mail: Message, anonymous: Browser
+) -> None:
+    await open_link(anonymous, mail)
+    before = app.statements, app.hashes
+    await anonymous.post("/reset", {"password": NEW, **link_field(mail)})
+    assert app.statements - before[0] <= 16
+    assert app.hashes == before[1] + 1
+
+
 async def test_the_reset_form_names_the_account_for_password_managers(
     mail: Message, anonymous: Browser
 ) -> None:

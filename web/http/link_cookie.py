@@ -69,8 +69,11 @@ async def verify_link(
     token = read_link_cookie(request.scope)
     if token is None:
         raise LinkInvalid(purpose)
-    if request.method not in SAFE_METHODS and await read_sent_link(request) != link_id(token):
-        raise LinkMismatch
+    if request.method not in SAFE_METHODS:
+        fields = await read_fields(request)
+        # A form that cannot be parsed gets its own message from `Form.check`.
+        if fields is not None and fields.get("link") != link_id(token):
+            raise LinkMismatch
     found = await links.find_link(app_state(request.scope).store, purpose, token)
     if viewer is not None and found.user_id != viewer.id:
         raise LinkOfOtherUser
