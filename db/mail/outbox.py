@@ -129,6 +129,7 @@ DELETE_UNSENT = Statement(
         outbox.c.message_type.in_(bindparam("types", expanding=True)),
         outbox.c.sent_at.is_(None),
         outbox.c.due_at.is_not(None),
+        outbox.c.id != bindparam("except_id"),
     )
 )
 
@@ -154,11 +155,6 @@ async def post(
     if not store.outbox.is_enabled:
         return False
     purpose = PURPOSES[message_type]
-    if purpose in ("verify", "reset", "change") and not is_first:
-        await delete_tokens(store, user_id, [purpose])
-        await delete_unsent(
-            store, user_id, [kind for kind, its in PURPOSES.items() if its == purpose]
-        )
     rule = _rule_of(message_type, verified=verified)
     message_id, now = store.token(32), store.now()
     lifetime = LIFETIMES[purpose] * 3 / 4 if rule is not NOTICES and purpose else NOTICE_LIFETIME
@@ -178,6 +174,12 @@ async def post(
         await store.count(INSERT_MESSAGE(**values))
     elif not await _insert_within_limit(store, rule, values):
         return False
+    if purpose in ("verify", "reset", "change") and not is_first:
+        # Not before the limit has allowed the message. With the opposite order, a request above the
+        # limit would end the last link without sending another.
+        await delete_tokens(store, user_id, [purpose])
+        older = [kind for kind, its in PURPOSES.items() if its == purpose]
+        await delete_unsent(store, user_id, older, except_id=message_id)
     token = derive_token(store, message_id, store.mail_keys.kid)
     if purpose is not None and token is not None:
         await insert_token(store, token, purpose, user_id, email or recipient, message_type)
@@ -210,9 +212,11 @@ async def post_request(
     store.outbox.notify()
 
 
-async def delete_unsent(store: Store, user_id: str, types: Sequence[MessageType]) -> None:
-    """Deletes messages of these types that were not sent yet."""
-    await store.count(DELETE_UNSENT(user_id=user_id, types=list(types)))
+async def delete_unsent(
+    store: Store, user_id: str, types: Sequence[MessageType], *, except_id: str = ""
+) -> None:
+    """Deletes messages of these types that were not sent yet, apart from one."""
+    await store.count(DELETE_UNSENT(user_id=user_id, types=list(types), except_id=except_id))
 
 
 def until(store: Store, purpose: Purpose) -> str:

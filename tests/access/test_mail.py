@@ -448,6 +448,23 @@ async def test_one_email_gets_few_mails_however_often_it_is_asked(
 
 
 @BOTH
+async def test_a_request_above_the_limit_keeps_the_last_link(
+    make_app: Callable, clock: Clock
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True), RATE_LIMITS="enforce")
+    mailer = Mailer(app.store)
+    await app.create("Alice")
+    email = "alice@example.com"
+    await password_reset.request_reset(app.store, email=email, client=LAPTOP)
+    message = (await deliver(mailer))["reset"]
+    clock.move(seconds=20)
+    attacker = replace(LAPTOP, ip_address="198.51.100.1")
+    await password_reset.request_reset(app.store, email=email, client=attacker)
+    assert await deliver(mailer) == {}
+    await password_reset.reset_password(app.store, **link_of(message), password=NEW, client=LAPTOP)
+
+
+@BOTH
 @pytest.mark.asvs("S86")
 async def test_no_stored_value_opens_a_link(app: TestApp, mailer: Mailer, alice: Browser) -> None:
     await password_reset.request_reset(app.store, email=alice.email, client=LAPTOP)
