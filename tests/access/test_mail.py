@@ -300,6 +300,9 @@ async def test_an_email_of_another_account_is_not_taken_over(
     assert await email_change.request_change(viewer, email=alice.email, current=Secret(PASSWORD))
     messages = await deliver(mailer)
     assert (set(messages), messages["exists"].recipient) == ({"exists"}, alice.email)
+    # The page of Bob displays what it does for an email that no account has.
+    assert (await email_verification.get_state(viewer)).pending_email == alice.email
+    await email_change.cancel_change(viewer)
     assert (await email_verification.get_state(viewer)).pending_email == ""
 
 
@@ -367,6 +370,30 @@ async def test_accounts_that_are_not_confirmed_are_deleted_after_a_week(
     assert await app.rows("SELECT event FROM audit ORDER BY number DESC LIMIT 1") == [
         ("account.expire",)
     ]
+
+
+@BOTH
+async def test_accounts_from_before_the_mails_are_not_deleted(
+    make_app: Callable, clock: Clock
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True, requires_verification=True))
+    await app.create("Ada")
+    await app.store.database.execute("UPDATE users SET verified_at = NULL")
+    for name in ("Bob", "Charlie"):
+        await signup.sign_up_privately(
+            app.store,
+            name=name,
+            email=f"{name.lower()}@example.com",
+            password=Secret(PASSWORD),
+            client=LAPTOP,
+        )
+    await deliver(Mailer(app.store))
+    clock.move(days=7, minutes=5)
+    await prune(app.store)
+    assert await app.rows("SELECT name FROM users") == [("Ada",)]
+    clock.move(days=1)
+    await prune(app.store)
+    assert await app.count("outbox") == 0
 
 
 @BOTH
