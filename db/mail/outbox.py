@@ -9,10 +9,17 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final, Literal, NamedTuple
 
-from sqlalchemy import Integer, and_, bindparam, cast, delete, func, select
+from sqlalchemy import Integer, and_, bindparam, cast, delete, func, or_, select
 
 from db.engine.statement import Statement, insert
-from db.mail.tokens import LIFETIMES, Purpose, delete_tokens, derive_token, insert_token
+from db.mail.tokens import (
+    LIFETIMES,
+    Purpose,
+    Token,
+    delete_tokens,
+    derive_token,
+    insert_token,
+)
 from db.store import Store
 from db.tables import Instant, outbox
 
@@ -132,6 +139,20 @@ DELETE_UNSENT = Statement(
         outbox.c.id != bindparam("except_id"),
     )
 )
+# The older notices are the way back for the user of the email from before: see db.mail.tokens.
+DELETE_UNSENT_OF_LOCKED_ACCOUNT = Statement(
+    delete(outbox).where(
+        outbox.c.user_id == bindparam("user_id"),
+        or_(
+            outbox.c.message_type.not_in(
+                [kind for kind, purpose in PURPOSES.items() if purpose == "not-me"]
+            ),
+            outbox.c.created_at >= bindparam("created_at", type_=Instant),
+        ),
+        outbox.c.sent_at.is_(None),
+        outbox.c.due_at.is_not(None),
+    )
+)
 
 
 async def post(
@@ -217,6 +238,13 @@ async def delete_unsent(
 ) -> None:
     """Deletes messages of these types that were not sent yet, apart from one."""
     await store.count(DELETE_UNSENT(user_id=user_id, types=list(types), except_id=except_id))
+
+
+async def delete_unsent_of_locked_account(store: Store, locked_by: Token) -> None:
+    """Deletes every unsent message of the account except the notices older than this token."""
+    await store.count(
+        DELETE_UNSENT_OF_LOCKED_ACCOUNT(user_id=locked_by.user_id, created_at=locked_by.created_at)
+    )
 
 
 def until(store: Store, purpose: Purpose) -> str:

@@ -280,6 +280,31 @@ async def test_the_oldest_undo_link_outranks_newer_ones(
 
 
 @BOTH
+async def test_a_lock_keeps_an_older_notice_that_was_not_sent_yet(
+    app: TestApp, mailer: Mailer, alice: Browser, clock: Clock
+) -> None:
+    """The server of the user's email asks to try later, and the attacker is faster."""
+    viewer = await verified(app, mailer, alice)
+    attacker = "attacker@example.com"
+    assert await email_change.request_change(viewer, email=attacker, current=Secret(PASSWORD))
+    await email_change.confirm_change(viewer, **link_of((await deliver(mailer))["change"]))
+    while message := await outbox.claim(mailer):
+        if message.message_type == "moved":
+            assert await outbox.retry_later(mailer, message, "450 try later")
+        else:
+            assert await outbox.mark_sent(mailer, message)
+    clock.move(seconds=10)
+    elsewhere = await app.browser("Alice", email=attacker)
+    assert (await elsewhere.log_in()).status_code == 303
+    newer = (await deliver(mailer))["new-device"]
+    await account_lock.lock_account(app.store, **link_of(newer), client=LAPTOP)
+    clock.move(minutes=2)
+    older = (await deliver(mailer))["moved"]
+    await account_lock.lock_account(app.store, **link_of(older), client=LAPTOP)
+    assert await app.rows("SELECT email, password_hash FROM users") == [(alice.email, "!")]
+
+
+@BOTH
 async def test_the_former_email_cannot_be_taken_while_it_can_be_given_back(
     app: TestApp, mailer: Mailer, alice: Browser, clock: Clock
 ) -> None:
