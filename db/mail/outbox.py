@@ -203,7 +203,8 @@ async def post(
         await delete_unsent(store, user_id, older, except_id=message_id)
     token = derive_token(store, message_id, store.mail_keys.kid)
     if purpose is not None and token is not None:
-        await insert_token(store, token, purpose, user_id, email or recipient, message_type)
+        address = email or recipient
+        await insert_token(store, token, purpose, user_id, address, message_type, is_first=is_first)
     store.outbox.notify()
     return True
 

@@ -21,7 +21,8 @@ from db.access import (
 )
 from db.access.outbox import Message
 from db.crypto.secret import Secret
-from db.errors import LinkInvalid, LinkMismatch, LinkOfOtherUser, RateLimited
+from db.errors import AccountNotCreated, LinkInvalid, LinkMismatch, LinkOfOtherUser, RateLimited
+from db.mail.notices import post_verification
 from db.mail.state import OutboxState
 from db.mail.tokens import derive_token, link_id
 from db.maintenance.pruning import prune
@@ -314,6 +315,20 @@ async def test_the_former_email_cannot_be_taken_while_it_can_be_given_back(
     assert await app.count("users") == 1
     clock.move(days=7)
     assert (await charlie.sign_up()).status_code == 303
+
+
+@BOTH
+async def test_a_sign_up_that_waited_for_a_change_of_email_does_not_get_the_email(
+    app: TestApp, mailer: Mailer, alice: Browser, bob: Browser
+) -> None:
+    """On PostgreSQL, the INSERT of a user can wait for the change and not see its undo link."""
+    await changed_to(app, mailer, await verified(app, mailer, alice), "alice.new@example.com")
+    user_id = (await app.viewer_of(bob)).id
+    before = await app.count("outbox")
+    with pytest.raises(AccountNotCreated):
+        async with app.store.transaction():
+            await post_verification(app.store, user_id, alice.email, is_first=True)
+    assert await app.count("outbox") == before
 
 
 @BOTH
