@@ -9,7 +9,7 @@ from db.crypto.passwords import LOCKED_HASH
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import LinkInvalid
-from db.mail.outbox import PURPOSES, delete_unsent, post, until
+from db.mail.outbox import delete_unsent_of_locked_account, post, until
 from db.mail.tokens import (
     Token,
     consume_token,
@@ -46,8 +46,8 @@ async def lock_account(
     """Locks the account that the link belongs to, until its user chooses a new password by mail.
 
     Gives the account the email back that the link was sent to, ends every session and every known
-    browser, and ends every link except older `not-me` links, which outrank this one. Raises
-    LinkInvalid, LinkMismatch and RateLimited.
+    browser, and ends every link except older `not-me` links, which outrank this one, even if their
+    mails were not sent yet. Raises LinkInvalid, LinkMismatch and RateLimited.
     """
     known = require_same_link(token, link)
     charges = per_client(LINK_POSTS, client.ip_address)
@@ -57,7 +57,7 @@ async def lock_account(
         email = await _take_email_back(store, consumed)
         ended = await accounts.end_access_after_reset(store, consumed.user_id, email)
         await delete_tokens_of_locked_account(store, consumed)
-        await delete_unsent(store, consumed.user_id, [*PURPOSES])
+        await delete_unsent_of_locked_account(store, consumed)
         await post(
             store,
             "locked",

@@ -11,7 +11,14 @@ from db.engine.statement import Conflict, Statement
 from db.errors import LinkInvalid, LinkOfOtherUser
 from db.mail.notices import client_facts
 from db.mail.outbox import delete_unsent, format_time, post, until
-from db.mail.tokens import LIFETIMES, consume_token, delete_tokens, find_token, require_same_link
+from db.mail.tokens import (
+    LIFETIMES,
+    consume_token,
+    delete_tokens,
+    find_token,
+    insert_token,
+    require_same_link,
+)
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import EMAIL_CHANGE, LINK_POSTS
@@ -60,17 +67,32 @@ async def request_change(viewer: Viewer, *, email: str, current: Secret[str]) ->
                 verified=False,
                 facts={"until": until(store, "change")},
             )
-        elif other is not None and not other.disabled and other.id != viewer.id:
-            await post(
-                store,
-                "exists",
-                user_id=other.id,
-                recipient=email,
-                verified=other.verified,
-                facts={"until": until(store, "reset")},
-            )
+        else:
+            await _pretend(viewer, email)
+            if other is not None and not other.disabled and other.id != viewer.id:
+                await post(
+                    store,
+                    "exists",
+                    user_id=other.id,
+                    recipient=email,
+                    verified=other.verified,
+                    facts={"until": until(store, "reset")},
+                )
         await audit_log.record(store, "email.ask", actor, {"email": mask(email)})
     return True
+
+
+async def _pretend(viewer: Viewer, email: str) -> None:
+    """Makes the email wait for a confirmation that no link gives.
+
+    The account page displays the email that waits. If it displayed none, it would show that another
+    account has the email.
+    """
+    store = viewer.store
+    if store.outbox.is_enabled:
+        await delete_tokens(store, viewer.id, ["change"])
+        await delete_unsent(store, viewer.id, ["change"])
+        await insert_token(store, Secret(store.token(32)), "change", viewer.id, email, "change")
 
 
 async def cancel_change(viewer: Viewer) -> None:

@@ -9,10 +9,17 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final, Literal, NamedTuple
 
-from sqlalchemy import Integer, and_, bindparam, cast, delete, func, select
+from sqlalchemy import Integer, and_, bindparam, cast, delete, func, or_, select
 
 from db.engine.statement import Statement, insert
-from db.mail.tokens import LIFETIMES, Purpose, delete_tokens, derive_token, insert_token
+from db.mail.tokens import (
+    LIFETIMES,
+    Purpose,
+    Token,
+    delete_tokens,
+    derive_token,
+    insert_token,
+)
 from db.store import Store
 from db.tables import Instant, outbox
 
@@ -129,6 +136,21 @@ DELETE_UNSENT = Statement(
         outbox.c.message_type.in_(bindparam("types", expanding=True)),
         outbox.c.sent_at.is_(None),
         outbox.c.due_at.is_not(None),
+        outbox.c.id != bindparam("except_id"),
+    )
+)
+# The older notices are the way back for the user of the email from before: see db.mail.tokens.
+DELETE_UNSENT_OF_LOCKED_ACCOUNT = Statement(
+    delete(outbox).where(
+        outbox.c.user_id == bindparam("user_id"),
+        or_(
+            outbox.c.message_type.not_in(
+                [kind for kind, purpose in PURPOSES.items() if purpose == "not-me"]
+            ),
+            outbox.c.created_at >= bindparam("created_at", type_=Instant),
+        ),
+        outbox.c.sent_at.is_(None),
+        outbox.c.due_at.is_not(None),
     )
 )
 
@@ -154,11 +176,6 @@ async def post(
     if not store.outbox.is_enabled:
         return False
     purpose = PURPOSES[message_type]
-    if purpose in ("verify", "reset", "change") and not is_first:
-        await delete_tokens(store, user_id, [purpose])
-        await delete_unsent(
-            store, user_id, [kind for kind, its in PURPOSES.items() if its == purpose]
-        )
     rule = _rule_of(message_type, verified=verified)
     message_id, now = store.token(32), store.now()
     lifetime = LIFETIMES[purpose] * 3 / 4 if rule is not NOTICES and purpose else NOTICE_LIFETIME
@@ -178,9 +195,16 @@ async def post(
         await store.count(INSERT_MESSAGE(**values))
     elif not await _insert_within_limit(store, rule, values):
         return False
+    if purpose in ("verify", "reset", "change") and not is_first:
+        # Not before the limit has allowed the message. With the opposite order, a request above the
+        # limit would end the last link without sending another.
+        await delete_tokens(store, user_id, [purpose])
+        older = [kind for kind, its in PURPOSES.items() if its == purpose]
+        await delete_unsent(store, user_id, older, except_id=message_id)
     token = derive_token(store, message_id, store.mail_keys.kid)
     if purpose is not None and token is not None:
-        await insert_token(store, token, purpose, user_id, email or recipient, message_type)
+        address = email or recipient
+        await insert_token(store, token, purpose, user_id, address, message_type, is_first=is_first)
     store.outbox.notify()
     return True
 
@@ -210,9 +234,18 @@ async def post_request(
     store.outbox.notify()
 
 
-async def delete_unsent(store: Store, user_id: str, types: Sequence[MessageType]) -> None:
-    """Deletes messages of these types that were not sent yet."""
-    await store.count(DELETE_UNSENT(user_id=user_id, types=list(types)))
+async def delete_unsent(
+    store: Store, user_id: str, types: Sequence[MessageType], *, except_id: str = ""
+) -> None:
+    """Deletes messages of these types that were not sent yet, apart from one."""
+    await store.count(DELETE_UNSENT(user_id=user_id, types=list(types), except_id=except_id))
+
+
+async def delete_unsent_of_locked_account(store: Store, locked_by: Token) -> None:
+    """Deletes every unsent message of the account except the notices older than this token."""
+    await store.count(
+        DELETE_UNSENT_OF_LOCKED_ACCOUNT(user_id=locked_by.user_id, created_at=locked_by.created_at)
+    )
 
 
 def until(store: Store, purpose: Purpose) -> str:

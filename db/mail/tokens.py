@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from sqlalchemy import bindparam, delete, or_, select
+from sqlalchemy import bindparam, cast, delete, exists, or_, select
 
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert
-from db.errors import LinkInvalid, LinkMismatch
+from db.errors import AccountNotCreated, LinkInvalid, LinkMismatch
 from db.store import Store, pick
 from db.tables import Instant, tokens, users
 
@@ -45,6 +45,7 @@ class Token:
     created_at: datetime
 
 
+_reservation = tokens.alias("reservation")
 INSERT_TOKEN = Statement(
     insert(tokens).values(
         hash=bindparam("hash"),
@@ -60,6 +61,33 @@ _IS_THIS_TOKEN = (
     tokens.c.hash == bindparam("hash"),
     tokens.c.purpose == bindparam("purpose"),
     tokens.c.expires_at > bindparam("now", type_=Instant),
+)
+# Checks the reservation of an email as `db.accounts` does in the INSERT of the user. On PostgreSQL,
+# that INSERT may wait for the change that releases the email, and not see the token of the change.
+INSERT_FIRST_TOKEN = Statement(
+    insert(tokens).from_select(
+        ["hash", "purpose", "user_id", "email", "event", "created_at", "expires_at"],
+        select(
+            *(
+                cast(bindparam(bind, type_=tokens.c[name].type), tokens.c[name].type)
+                for name, bind in {
+                    "hash": "hash",
+                    "purpose": "purpose",
+                    "user_id": "user_id",
+                    "email": "email",
+                    "event": "event",
+                    "created_at": "now",
+                    "expires_at": "expires_at",
+                }.items()
+            )
+        ).where(
+            ~exists().where(
+                _reservation.c.email == bindparam("email"),
+                _reservation.c.purpose == "not-me",
+                _reservation.c.expires_at > bindparam("now", type_=Instant),
+            )
+        ),
+    )
 )
 FIND_TOKEN = Statement(pick(Token, tokens).where(*_IS_THIS_TOKEN))
 LOCK_USER = Statement(
@@ -119,11 +147,23 @@ def require_same_link(token: Secret[str] | None, link: str) -> Secret[str]:
 
 
 async def insert_token(
-    store: Store, token: Secret[str], purpose: Purpose, user_id: str, email: str, event: str
+    store: Store,
+    token: Secret[str],
+    purpose: Purpose,
+    user_id: str,
+    email: str,
+    event: str,
+    *,
+    is_first: bool = False,
 ) -> None:
+    """Inserts a token. `is_first`: the account is new, and in this transaction.
+
+    Raises AccountNotCreated if its email was released by a change that committed in the meantime.
+    """
     now = store.now()
-    await store.count(
-        INSERT_TOKEN(
+    statement = INSERT_FIRST_TOKEN if is_first else INSERT_TOKEN
+    inserted = await store.count(
+        statement(
             hash=hash_token(token),
             purpose=purpose,
             user_id=user_id,
@@ -133,6 +173,8 @@ async def insert_token(
             expires_at=now + LIFETIMES[purpose],
         )
     )
+    if inserted != 1:
+        raise AccountNotCreated
 
 
 async def find_token(store: Store, purpose: Purpose, token: Secret[str] | None) -> Token:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     func,
     or_,
     select,
@@ -48,7 +49,8 @@ WARNING_SHARE: Final = 0.9
 RECENT_PERIOD: Final = timedelta(days=90)
 # Thirteen months, so that an incident can still be examined a year later.
 ENTRY_RETENTION: Final = timedelta(days=400)
-SENT_RETENTION: Final = timedelta(days=7)  # of sent messages, without their content
+# Of sent messages, without their content; pruning unconfirmed accounts needs a day more than theirs.
+SENT_RETENTION: Final = timedelta(days=8)
 DEAD_RETENTION: Final = timedelta(days=14)  # of messages that were given up, after their expiry
 CONTENT_RETENTION: Final = timedelta(days=1)  # of sent messages in the development mailbox
 UNCONFIRMED_RETENTION: Final = timedelta(days=7)  # of accounts, if log-in requires a confirmation
@@ -122,6 +124,8 @@ DELETE_UNCONFIRMED_ACCOUNTS = Statement(
                 # Accounts from before the confirmation was required have logged in.
                 users.c.last_login_at.is_(None),
                 users.c.created_at <= bindparam("before", type_=Instant),
+                # Accounts from before the program sent mails were never asked to confirm.
+                exists().where(outbox.c.user_id == users.c.id, outbox.c.message_type == "verify"),
             )
             .limit(UNCONFIRMED_BATCH)
             .with_for_update(skip_locked=True)
@@ -161,8 +165,8 @@ async def prune(
     sessions_ended = await _delete_in_batches(
         store, lambda: DELETE_EXPIRED_SESSIONS(now=store.now())
     )
-    mails_ended = await _prune_mails(store)
     accounts_expired = await _delete_unconfirmed_accounts(store)
+    mails_ended = await _prune_mails(store)
     emptied = await _delete_in_batches(
         store, lambda: DELETE_FULL_BUCKETS(now=store.now().timestamp())
     )

@@ -21,7 +21,8 @@ from db.access import (
 )
 from db.access.outbox import Message
 from db.crypto.secret import Secret
-from db.errors import LinkInvalid, LinkMismatch, LinkOfOtherUser, RateLimited
+from db.errors import AccountNotCreated, LinkInvalid, LinkMismatch, LinkOfOtherUser, RateLimited
+from db.mail.notices import post_verification
 from db.mail.state import OutboxState
 from db.mail.tokens import derive_token, link_id
 from db.maintenance.pruning import prune
@@ -280,6 +281,31 @@ async def test_the_oldest_undo_link_outranks_newer_ones(
 
 
 @BOTH
+async def test_a_lock_keeps_an_older_notice_that_was_not_sent_yet(
+    app: TestApp, mailer: Mailer, alice: Browser, clock: Clock
+) -> None:
+    """The server of the user's email asks to try later, and the attacker is faster."""
+    viewer = await verified(app, mailer, alice)
+    attacker = "attacker@example.com"
+    assert await email_change.request_change(viewer, email=attacker, current=Secret(PASSWORD))
+    await email_change.confirm_change(viewer, **link_of((await deliver(mailer))["change"]))
+    while message := await outbox.claim(mailer):
+        if message.message_type == "moved":
+            assert await outbox.retry_later(mailer, message, "450 try later")
+        else:
+            assert await outbox.mark_sent(mailer, message)
+    clock.move(seconds=10)
+    elsewhere = await app.browser("Alice", email=attacker)
+    assert (await elsewhere.log_in()).status_code == 303
+    newer = (await deliver(mailer))["new-device"]
+    await account_lock.lock_account(app.store, **link_of(newer), client=LAPTOP)
+    clock.move(minutes=2)
+    older = (await deliver(mailer))["moved"]
+    await account_lock.lock_account(app.store, **link_of(older), client=LAPTOP)
+    assert await app.rows("SELECT email, password_hash FROM users") == [(alice.email, "!")]
+
+
+@BOTH
 async def test_the_former_email_cannot_be_taken_while_it_can_be_given_back(
     app: TestApp, mailer: Mailer, alice: Browser, clock: Clock
 ) -> None:
@@ -292,6 +318,20 @@ async def test_the_former_email_cannot_be_taken_while_it_can_be_given_back(
 
 
 @BOTH
+async def test_a_sign_up_that_waited_for_a_change_of_email_does_not_get_the_email(
+    app: TestApp, mailer: Mailer, alice: Browser, bob: Browser
+) -> None:
+    """On PostgreSQL, the INSERT of a user can wait for the change and not see its undo link."""
+    await changed_to(app, mailer, await verified(app, mailer, alice), "alice.new@example.com")
+    user_id = (await app.viewer_of(bob)).id
+    before = await app.count("outbox")
+    with pytest.raises(AccountNotCreated):
+        async with app.store.transaction():
+            await post_verification(app.store, user_id, alice.email, is_first=True)
+    assert await app.count("outbox") == before
+
+
+@BOTH
 async def test_an_email_of_another_account_is_not_taken_over(
     app: TestApp, mailer: Mailer, alice: Browser, bob: Browser
 ) -> None:
@@ -300,6 +340,9 @@ async def test_an_email_of_another_account_is_not_taken_over(
     assert await email_change.request_change(viewer, email=alice.email, current=Secret(PASSWORD))
     messages = await deliver(mailer)
     assert (set(messages), messages["exists"].recipient) == ({"exists"}, alice.email)
+    # The page of Bob displays what it does for an email that no account has.
+    assert (await email_verification.get_state(viewer)).pending_email == alice.email
+    await email_change.cancel_change(viewer)
     assert (await email_verification.get_state(viewer)).pending_email == ""
 
 
@@ -367,6 +410,30 @@ async def test_accounts_that_are_not_confirmed_are_deleted_after_a_week(
     assert await app.rows("SELECT event FROM audit ORDER BY number DESC LIMIT 1") == [
         ("account.expire",)
     ]
+
+
+@BOTH
+async def test_accounts_from_before_the_mails_are_not_deleted(
+    make_app: Callable, clock: Clock
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True, requires_verification=True))
+    await app.create("Ada")
+    await app.store.database.execute("UPDATE users SET verified_at = NULL")
+    for name in ("Bob", "Charlie"):
+        await signup.sign_up_privately(
+            app.store,
+            name=name,
+            email=f"{name.lower()}@example.com",
+            password=Secret(PASSWORD),
+            client=LAPTOP,
+        )
+    await deliver(Mailer(app.store))
+    clock.move(days=7, minutes=5)
+    await prune(app.store)
+    assert await app.rows("SELECT name FROM users") == [("Ada",)]
+    clock.move(days=1)
+    await prune(app.store)
+    assert await app.count("outbox") == 0
 
 
 @BOTH
@@ -445,6 +512,23 @@ async def test_one_email_gets_few_mails_however_often_it_is_asked(
         sent += len(await deliver(mailer))
         clock.move(minutes=2)
     assert sent == 5
+
+
+@BOTH
+async def test_a_request_above_the_limit_keeps_the_last_link(
+    make_app: Callable, clock: Clock
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True), RATE_LIMITS="enforce")
+    mailer = Mailer(app.store)
+    await app.create("Alice")
+    email = "alice@example.com"
+    await password_reset.request_reset(app.store, email=email, client=LAPTOP)
+    message = (await deliver(mailer))["reset"]
+    clock.move(seconds=20)
+    attacker = replace(LAPTOP, ip_address="198.51.100.1")
+    await password_reset.request_reset(app.store, email=email, client=attacker)
+    assert await deliver(mailer) == {}
+    await password_reset.reset_password(app.store, **link_of(message), password=NEW, client=LAPTOP)
 
 
 @BOTH
