@@ -79,7 +79,7 @@ _NEW_USER = {
     "search_key": "search_key",
     "slug": "slug",
     "role": "role",
-    "password_hash": "password_hash",  # nosec B105  (the name of a column)
+    "password_hash": "password_hash",
     "created_at": "now",
     "last_login_at": "last_login_at",
     "verified_at": "verified_at",

@@ -67,7 +67,7 @@ PURPOSES: Final[Mapping[MessageType, Purpose | None]] = {
     "moved": "not-me",
     "arrived": None,
     "new-device": "not-me",
-    "password": "not-me",  # nosec B105  (the purpose of a link)
+    "password": "not-me",
     "locked": "reset",
     "guesses": None,
 }

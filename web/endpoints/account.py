@@ -33,11 +33,11 @@ TITLE = "Account"
 FORM_IDS = {
     "profile": "account-form",
     "email": "email-change",
-    "password": "password-form",  # nosec B105  (the id of a form)
+    "password": "password-form",
 }
 SLUG_TAKEN = "This profile URL is taken. Please choose another."
 UNCHECKED_NOTE = "We'll check this when you save."
-WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)  # nosec B105
+WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)
 OWN_EMAIL = "This is your email already."
 PROFILE_ERRORS = {
     RateLimited: "Too many changes in a short time. Try again in {wait}.",
