@@ -79,7 +79,7 @@ _NEW_USER = {
     "search_key": "search_key",
     "slug": "slug",
     "role": "role",
-    "password_hash": "password_hash",
+    "password_hash": "password_hash",  # nosec B105  (the name of a column)
     "created_at": "now",
     "last_login_at": "last_login_at",
     "verified_at": "verified_at",
@@ -228,7 +228,8 @@ async def change_user(
     entry is written. An advisory lock serializes all changes. Raises NotLoggedIn, Forbidden and
     LastAdmin; the last two write an audit entry of their own.
     """
-    store, detail = caller.store, Detail()
+    store = caller.store
+    detail = Detail()
     actor = viewer_actor(caller) if isinstance(caller, Admin) else OPERATOR
     try:
         async with store.transaction():

@@ -12,7 +12,8 @@ def monotonic_clock(clock: Callable[[], datetime]) -> Callable[[], datetime]:
     again. A clock that only stopped would prolong every wait by the same time. If
     `clock` was far ahead, restart the program after the correction.
     """
-    latest, ahead = datetime.min.replace(tzinfo=UTC), timedelta()
+    latest = datetime.min.replace(tzinfo=UTC)
+    ahead = timedelta()
 
     def now() -> datetime:
         nonlocal latest, ahead

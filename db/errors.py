@@ -82,12 +82,14 @@ class BreachedPassword(AppError):
 class RateLimited(AppError):
     """A rate limit was exceeded.
 
-    `retry_after` is the number of seconds until the next token, at least 1.
+    `retry_after` is the number of seconds until the next token, at least 1. `is_account_limit` is
+    true if too many attempts concerned one account.
     """
 
-    def __init__(self, retry_after: int) -> None:
+    def __init__(self, retry_after: int, *, is_account_limit: bool = False) -> None:
         super().__init__()
         self.retry_after = retry_after
+        self.is_account_limit = is_account_limit
 
 
 class Unavailable(AppError):

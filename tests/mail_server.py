@@ -6,6 +6,7 @@ It runs in its own thread, so that tests with and without an event loop can use 
 import asyncio
 import ssl
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ class FaultySMTP(SMTP):
     def __init__(self, server: MailServer, context: ssl.SSLContext | None) -> None:
         self.mail_server = server
         self.mail_count = 0
+        warnings.filterwarnings("ignore", "Requiring AUTH while not requiring TLS")
         super().__init__(
             Handler(server),
             hostname="mail.test",

@@ -1,4 +1,4 @@
-"""Runs the short forms of three fault injections of tests/faults.
+"""Runs the short forms of some fault injections of tests/faults.
 
 docs/faults.md describes all fault injections.
 """
@@ -24,6 +24,11 @@ ROOT = Path(__file__).parent.parent
             "secret_rotation",
             marks=pytest.mark.reliability("R16"),
             id="a rotated secret logs no user out",
+        ),
+        pytest.param(
+            "mail",
+            marks=pytest.mark.reliability("R14"),
+            id="a mail server that is down delays no sign-up and loses no mail",
         ),
         pytest.param(
             "unexpected_error",

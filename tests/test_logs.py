@@ -219,6 +219,8 @@ def serving_with_log(database: Path, **settings: str) -> Iterator[tuple[httpx.Cl
             yield client, lines
         lines += program.end()[1].splitlines()
     assert "is ready" in lines.pop(0)
+    if lines and lines[0].endswith("/dev/mailbox"):
+        del lines[0]
 
 
 def execute_sql(database: Path, sql: str) -> None:

@@ -1,12 +1,17 @@
 """Tests of the delivery of mail: every fault of an SMTP server, restarts, and the graceful stop."""
 
 import asyncio
+import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from db.access import outbox
@@ -14,11 +19,14 @@ from db.access.password_reset import request_reset
 from db.mail.outbox import MessageType, post
 from db.mail.state import OutboxState
 from db.viewer import UNKNOWN_CLIENT, Mailer
+from tests.browser_client import PASSWORD as USER_PASSWORD
 from tests.conftest import TestApp
 from tests.mail_server import PASSWORD, USERNAME, MailServer, mail_server
+from tests.processes import serving
 from web.mail.delivery import Delivery, DeliveryTimes
 from web.mail.rendering import MailRenderer
 from web.mail.smtp import SmtpTransport
+from web.settings.paths import ROOT
 
 FAST = DeliveryTimes(poll=0.05, look=0.2, first_rest=0.01, longest_rest=0.04, grace=2.0)
 CREDENTIALS = "mailer%40example.com:p%40ss%2Fword%20No.9"
@@ -384,7 +392,9 @@ async def test_an_attempt_has_a_time_limit(server: MailServer, make_sending: Cal
     sending = await make_sending(server, command_seconds=60.0, attempt_seconds=0.3)
     server.faults["DOT"] = ["hang"]
     await sending.post()
+    started = time.monotonic()
     await sending.send_all()
+    assert time.monotonic() - started < 3
     assert await sending.rows() == [(1, 0, 1, "no answer within 0.3 seconds")]
     await sending.post(to="b@example.com")
     await sending.send_all()
@@ -416,13 +426,18 @@ async def test_a_mail_that_cannot_be_built_is_dead(
     assert alice.email not in caplog.text
 
 
-async def test_a_posted_message_is_sent_at_once(server: MailServer, make_sending: Callable) -> None:
+async def test_a_posted_message_is_sent_as_soon_as_it_is_committed(
+    server: MailServer, make_sending: Callable
+) -> None:
+    """The signal precedes the commit. On PostgreSQL the first look therefore finds nothing."""
     sending = await make_sending(server, times=replace(FAST, poll=60.0, look=2.0))
     async with running(sending.delivery):
         await asyncio.sleep(0.05)
-        await sending.app.sign_up_user("Alice")
+        async with sending.app.store.transaction():
+            await post(sending.app.store, "arrived", user_id="u", recipient="a@example.com")
+            await asyncio.sleep(0.3)
         await eventually(lambda: server.mails)
-    assert server.mails[0].recipients == ["alice@example.com"]
+    assert server.mails[0].recipients == ["a@example.com"]
 
 
 async def test_a_message_of_another_process_is_found(
@@ -560,6 +575,32 @@ async def test_a_day_without_a_server_ends_with_the_mails_that_still_help(
         ("reset", "expired"),
         ("verify", "expired"),
     ]
+
+
+def test_the_start_of_the_program_does_not_import_the_smtp_client() -> None:
+    code = "import sys, web.app, web.cli.main; sys.exit('aiosmtplib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_program_sends_the_mail_of_a_sign_up(migrated: Path, tmp_path: Path) -> None:
+    """This test runs the real program, and stops it while it is connected."""
+    shutil.copy(migrated, tmp_path / "latchkey.db")
+    with mail_server(tmp_path) as server:
+        settings = {"SMTP_URL": server.url(), "MAIL_FROM": "Latchkey <mail@latchkey.example>"}
+        with serving(f"sqlite:///{tmp_path}/latchkey.db", **settings) as program:
+            with httpx.Client(base_url=f"http://localhost:{program.port}") as client:
+                fields = {"name": "Alice", "email": "alice@example.com", "password": USER_PASSWORD}
+                assert client.post("/signup", data=fields).status_code == 303
+            deadline = time.monotonic() + 10
+            while not server.mails and time.monotonic() < deadline:
+                time.sleep(0.02)
+            code, output = program.end()
+    assert [mail.recipients for mail in server.mails] == [["alice@example.com"]]
+    assert (code, "ERROR" in output) == (0, False)
+    assert f"mail is sent by localhost, port {server.port}, from mail@latchkey.example" in output
+    body = server.mails[0].message.get_body(("plain",))
+    link = re.search(r"http://localhost:\d+/verify/(\S{43})", body.get_content())
+    assert link[1] not in output
 
 
 def test_the_settings_of_the_test_server_are_right() -> None:

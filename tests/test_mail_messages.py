@@ -211,7 +211,7 @@ def test_an_unknown_browser_or_ip_address_leaves_no_empty_line(
     assert "\n\n\n" not in text
 
 
-@pytest.mark.asvs("S104")
+@pytest.mark.asvs("S78", "S104")
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("field", ["recipient", "browser", "ip_address"])
 def test_a_value_with_a_control_character_is_refused(
@@ -228,7 +228,7 @@ def test_a_value_with_a_control_character_is_refused(
     assert value not in str(refused.value)
 
 
-@pytest.mark.asvs("S104")
+@pytest.mark.asvs("S78", "S104")
 @pytest.mark.parametrize(
     "recipient",
     [

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from db.crypto.secret import Secret
+from db.mail.state import OutboxState
 from tests.browser_client import PASSWORD, Browser
 from tests.conftest import SECRET, TestApp
 from web.app import create_app
@@ -237,6 +238,29 @@ async def test_the_other_metrics_are_available_without_the_database(make_app: Ca
     assert metrics.status_code == 200
     assert number(metrics, "latchkey_live_sessions") is None
     assert number(metrics, "latchkey_hashes_total") is not None
+
+
+async def test_mails_are_counted_by_their_outcome(make_app: Callable) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True))
+    await app.sign_up_user("Alice")
+    app.clock.move(seconds=90)
+    metrics = app.asgi_app.state.metrics
+    metrics.count_mail("verify", "later", 1.0)
+    metrics.count_mail("verify", "sent", 0.2)
+    transport = httpx.ASGITransport(app.asgi_app, client=LOCAL_CLIENT)
+    async with httpx.AsyncClient(transport=transport, base_url=app.settings.base_url) as client:
+        answer = await client.get("/metrics")
+    for outcome in ("later", "sent"):
+        total = number(answer, "latchkey_mail_total", kind="verify", outcome=outcome)
+        assert total == 1
+    assert number(answer, "latchkey_mail_seconds_count") == 1
+    assert number(answer, "latchkey_mail_queue") == 1
+    assert number(answer, "latchkey_mail_oldest_seconds") == 90
+
+
+async def test_the_queue_of_mails_is_absent_without_mail(make_app: Callable) -> None:
+    app = await make_app(BASE_URL="https://latchkey.example")
+    assert b"latchkey_mail_queue" not in await app.asgi_app.state.metrics.render()
 
 
 async def test_client_input_creates_no_series(scrape: Callable, anonymous: Browser) -> None:

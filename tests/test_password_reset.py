@@ -8,6 +8,7 @@ from db.access.outbox import Message
 from tests.browser_client import PASSWORD, Browser, read, set_cookie_of
 from tests.conftest import TestApp
 from tests.mail import enabled_outbox, link_field, main_text, open_link, receive
+from web.mail.rendering import MailRenderer
 
 NEW = "another-No.7 by the sea"
 DEAD = "This link no longer works: it was used, is too old, or a newer mail replaced it."
@@ -65,6 +66,34 @@ async def test_a_request_has_the_same_answer_and_work_for_every_email(
     assert answers[0] == answers[1]
     assert answers[0][0] == 303
     assert work == [(1, 0)] * 2
+
+
+@pytest.mark.asvs("S14")
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-Host": "evil.example"},
+        {"Forwarded": "host=evil.example;proto=https"},
+        {"X-Original-Host": "evil.example", "X-Forwarded-Server": "evil.example"},
+    ],
+)
+async def test_the_link_in_a_mail_has_the_configured_origin(
+    app: TestApp, alice: Browser, anonymous: Browser, headers: dict[str, str]
+) -> None:
+    await anonymous.post("/forgot", {"email": alice.email}, **headers)
+    message = await receive(app, "reset")
+    mail = MailRenderer(app.settings).build(message).as_string()
+    assert f"{app.settings.base_url}/reset/" in mail.replace("=\n", "")
+    assert "evil.example" not in mail
+
+
+@pytest.mark.asvs("S14")
+async def test_a_request_for_another_host_asks_for_no_mail(
+    app: TestApp, alice: Browser, anonymous: Browser
+) -> None:
+    answer = await anonymous.post("/forgot", {"email": alice.email}, Host="evil.example")
+    assert answer.status_code == 400
+    assert await app.rows("SELECT 1 FROM outbox WHERE kind = 'forgot'") == []
 
 
 @BOTH_REQUEST_TYPES

@@ -87,7 +87,8 @@ async def change_profile(
     Returns False and changes nothing if another user has the slug. Raises RateLimited, and
     NotLoggedIn if the session has ended since the request was verified.
     """
-    store, given = viewer.store, {"name": name, "slug": slug, "phone": phone}
+    store = viewer.store
+    given = {"name": name, "slug": slug, "phone": phone}
     await limiter.take_tokens(store, viewer_actor(viewer), (PROFILE_CHANGE, viewer.id))
     try:
         async with store.transaction():

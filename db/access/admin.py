@@ -184,7 +184,8 @@ async def end_sessions(admin: Admin, user_id: str) -> int:
     await _take_tokens(admin)
     async with accounts.change_user(admin, "session.end-all", user_id) as detail:
         await accounts.get_user_state(admin.store, user_id)
-        detail["ended"] = ended = await end_all_sessions(admin.store, user_id)
+        ended = await end_all_sessions(admin.store, user_id)
+        detail["ended"] = ended
     return ended
 
 

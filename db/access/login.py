@@ -16,13 +16,14 @@ from db.audit import log as audit_log
 from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Bound, Statement
-from db.errors import LinkInvalid
+from db.errors import LinkInvalid, RateLimited
 from db.mail.notices import client_facts
-from db.mail.outbox import post
+from db.mail.outbox import post, post_request
 from db.mail.tokens import find_token
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import find_largest_network, per_client
 from db.rate_limits.limits import (
+    GUESS_REPORT,
     LOGIN_ACCOUNT,
     LOGIN_ALL,
     LOGIN_CLIENT_ACCOUNT,
@@ -113,17 +114,23 @@ async def log_in(
     """
     credentials = await store.one(CREDENTIALS(email=email))
     known_browser = _find_known_browser(store, client, credentials)
-    charges = (
-        _charges_at_known_browser(known_browser, credentials, client)
-        if credentials and known_browser
-        else _charges(email, client)
-    )
-    user_id = credentials.id if credentials and known_browser else None
+    if credentials and known_browser:
+        charges = _charges_at_known_browser(known_browser, credentials, client)
+        user_id = credentials.id
+    else:
+        charges = _charges(email, client)
+        user_id = None
     store.passwords.require_capacity(user_id=user_id)
     target_id = credentials.id if credentials else None
-    await limiter.take_tokens(
-        store, anonymous_actor(client), *charges.posts, *charges.guesses, target_id=target_id
-    )
+    actor = anonymous_actor(client)
+    try:
+        await limiter.take_tokens(
+            store, actor, *charges.posts, *charges.guesses, target_id=target_id
+        )
+    except RateLimited as refused:
+        if refused.is_account_limit:
+            await _report_guesses(store, email)
+        raise
     async with limiter.refund_if_overloaded(store, *charges.guesses):
         for _ in range(MAX_VERIFY_ATTEMPTS):
             is_correct = await store.passwords.verify(
@@ -162,6 +169,17 @@ async def _post_new_device(store: Store, user_id: str, email: str, client: Clien
     """Tells the user about a log-in at a browser that has not logged in to the account before."""
     facts = client_facts(store, client)
     await post(store, "new-device", user_id=user_id, recipient=email, facts=facts)
+
+
+async def _report_guesses(store: Store, email: str) -> None:
+    """Asks the sending task to tell the user about guesses, at most once a day.
+
+    Does the same for an email without an account, because the time would show the difference.
+    """
+    if store.outbox.is_enabled:
+        async with store.transaction():
+            if await limiter.try_take_token(store, GUESS_REPORT, email):
+                await post_request(store, "guessed", email)
 
 
 def _find_known_browser(
@@ -232,7 +250,8 @@ async def _record_failure(
     During a flood, which has an entry of its own, an entry about an unknown email is written and
     rolled back. The work is therefore the same whether or not an account exists.
     """
-    actor, target_id = anonymous_actor(client), credentials.id if credentials else None
+    actor = anonymous_actor(client)
+    target_id = credentials.id if credentials else None
     async with store.transaction():
         is_below_flood = await limiter.take_token_or_record(store, actor, LOGIN_ALL, "all clients")
         is_below_flood = is_below_flood and await limiter.take_token_or_record(
@@ -258,7 +277,8 @@ def _record_login(store: Store, credentials: _Credentials, hash_to_keep: Secret[
     It changes no row if the password has changed or the account was disabled since the
     verification.
     """
-    verified, kept = credentials.password_hash.reveal(), hash_to_keep.reveal()
+    verified = credentials.password_hash.reveal()
+    kept = hash_to_keep.reveal()
     return RECORD_LOGIN(
         user_id=credentials.id, verified_hash=verified, new_hash=kept, now=store.now()
     )

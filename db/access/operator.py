@@ -68,12 +68,11 @@ async def set_user_password(operator: Operator, email: str, password: Secret[str
     Raises NotFound.
     """
     store = operator.store
-    user_id, password_hash = (
-        await _get_user_id(operator, email),
-        await store.passwords.hash(password),
-    )
+    user_id = await _get_user_id(operator, email)
+    password_hash = await store.passwords.hash(password)
     async with accounts.change_user(operator, "password.set", user_id) as detail:
-        detail["ended"] = ended = await accounts.set_password_hash(store, user_id, password_hash)
+        ended = await accounts.set_password_hash(store, user_id, password_hash)
+        detail["ended"] = ended
         await end_links_after_password_change(store, user_id)
         user = await accounts.find_recipient(store, email)
         if user is not None and user.verified:

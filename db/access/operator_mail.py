@@ -11,7 +11,7 @@ from db.audit import log as audit_log
 from db.audit.log import OPERATOR
 from db.engine.statement import Statement
 from db.errors import NotFound
-from db.mail.outbox import RESET_REQUEST, MessageType, delete_unsent
+from db.mail.outbox import REQUEST_TYPES, MessageType, delete_unsent
 from db.mail.tokens import delete_tokens
 from db.store import Store, pick
 from db.tables import Instant, outbox, users
@@ -38,7 +38,7 @@ class OutboxMessage:
     error: str
 
 
-_is_message = outbox.c.message_type != RESET_REQUEST
+_is_message = outbox.c.message_type.not_in(REQUEST_TYPES)
 _is_unsent = and_(_is_message, outbox.c.sent_at.is_(None))
 _email: BindParameter[str] = bindparam("email")
 MESSAGES = Statement(

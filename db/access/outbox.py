@@ -16,11 +16,12 @@ from typing import Any, Final, cast
 from sqlalchemy import Select, bindparam, delete, func, select, update
 
 from db import accounts
+from db.accounts import Recipient
 from db.audit import log as audit_log
 from db.audit.log import Actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
-from db.mail.outbox import PURPOSES, RESET_REQUEST, MessageType, post, until
+from db.mail.outbox import PURPOSES, REQUEST_TYPES, MessageType, RequestType, post, until
 from db.mail.tokens import LOCK_USER, derive_token
 from db.store import pick
 from db.tables import Instant, outbox
@@ -82,7 +83,8 @@ class _Row:
 
 
 @dataclass(frozen=True, slots=True)
-class _ResetRequest:
+class _Request:
+    message_type: RequestType
     recipient: str
     facts: str
 
@@ -106,17 +108,17 @@ CLAIM = Statement(
     update(outbox)
     .where(
         outbox.c.due_at <= _now,
-        outbox.c.id == _next_due(outbox.c.message_type != RESET_REQUEST).scalar_subquery(),
+        outbox.c.id == _next_due(outbox.c.message_type.not_in(REQUEST_TYPES)).scalar_subquery(),
     )
     .values(due_at=bindparam("claimed_until", type_=Instant), attempts=outbox.c.attempts + 1)
     .returning(*_row_columns)
     .execution_options(into=_Row)
 )
-TAKE_RESET_REQUEST = Statement(
+TAKE_REQUEST = Statement(
     delete(outbox)
-    .where(outbox.c.id == _next_due(outbox.c.message_type == RESET_REQUEST).scalar_subquery())
-    .returning(outbox.c.recipient, outbox.c.facts)
-    .execution_options(into=_ResetRequest)
+    .where(outbox.c.id == _next_due(outbox.c.message_type.in_(REQUEST_TYPES)).scalar_subquery())
+    .returning(outbox.c.message_type, outbox.c.recipient, outbox.c.facts)
+    .execution_options(into=_Request)
 )
 _IS_CLAIMED = (outbox.c.id == bindparam("id"), outbox.c.attempts == bindparam("claimed_attempts"))
 MARK_SENT = Statement(
@@ -149,14 +151,14 @@ QUEUE = Statement(
 )
 NEWEST = Statement(
     pick(_Row, outbox)
-    .where(outbox.c.message_type != RESET_REQUEST, outbox.c.recipient != "")
+    .where(outbox.c.message_type.not_in(REQUEST_TYPES), outbox.c.recipient != "")
     .order_by(outbox.c.created_at.desc(), outbox.c.id)
     .limit(bindparam("count"))
 )
 BY_ID = Statement(
     pick(_Row, outbox).where(
         outbox.c.id == bindparam("id"),
-        outbox.c.message_type != RESET_REQUEST,
+        outbox.c.message_type.not_in(REQUEST_TYPES),
         outbox.c.recipient != "",
     )
 )
@@ -223,32 +225,38 @@ async def release(mailer: Mailer, message: Message, seconds: float) -> bool:
 
 
 async def resolve_next(mailer: Mailer) -> bool:
-    """Answers one request for a password reset, and returns whether there was one.
+    """Answers one request for a mail, and returns whether there was one.
 
-    Writes a message if an enabled account has the email.
+    Writes the mail if an enabled account has the email.
     """
     store = mailer.store
     async with store.transaction():
-        request: _ResetRequest | None = await store.one(TAKE_RESET_REQUEST(now=store.now()))
+        request: _Request | None = await store.one(TAKE_REQUEST(now=store.now()))
         if request is None:
             return False
         user = await accounts.find_recipient(store, request.recipient)
-        if user is None or user.disabled:
-            return True
-        await store.value(LOCK_USER(user_id=user.id))
-        facts = json.loads(request.facts)
-        posted = await post(
-            store,
-            "reset",
-            user_id=user.id,
-            recipient=request.recipient,
-            verified=user.verified,
-            facts={**facts, "until": until(store, "reset")},
-        )
-        if posted:
-            actor = Actor("anonymous", ip_address=facts["ip_address"], browser=facts["browser"])
-            await audit_log.record(store, "password.ask", actor, target_id=user.id)
+        if user is not None and not user.disabled:
+            await store.value(LOCK_USER(user_id=user.id))
+            if request.message_type == "forgot":
+                await _post_reset(mailer, request, user)
+            elif user.verified:
+                await post(store, "guesses", user_id=user.id, recipient=request.recipient)
     return True
+
+
+async def _post_reset(mailer: Mailer, request: _Request, user: Recipient) -> None:
+    store, facts = mailer.store, json.loads(request.facts)
+    posted = await post(
+        store,
+        "reset",
+        user_id=user.id,
+        recipient=request.recipient,
+        verified=user.verified,
+        facts={**facts, "until": until(store, "reset")},
+    )
+    if posted:
+        actor = Actor("anonymous", ip_address=facts["ip_address"], browser=facts["browser"])
+        await audit_log.record(store, "password.ask", actor, target_id=user.id)
 
 
 async def read_queue(mailer: Mailer) -> QueueFigures:

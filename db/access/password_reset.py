@@ -11,7 +11,7 @@ from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import LinkInvalid
 from db.mail.notices import post_password_notice
-from db.mail.outbox import delete_unsent, format_time, post_reset_request
+from db.mail.outbox import delete_unsent, format_time, post_request
 from db.mail.tokens import (
     Purpose,
     consume_token,
@@ -60,7 +60,7 @@ async def request_reset(store: Store, *, email: str, client: ClientInfo) -> None
         "ip_address": client.ip_address,
         "browser": client.name,
     }
-    await post_reset_request(store, email, facts)
+    await post_request(store, "forgot", email, facts)
 
 
 async def reset_password(

@@ -108,7 +108,8 @@ async def verify_chain(store: Store, known_head: ChainPosition | None = None) ->
     during the verification; it starts again if pruning moved the checkpoint.
     """
     while True:
-        checkpoint, head = await store.one(SELECT_CHECKPOINT()), await store.one(SELECT_HEAD())
+        checkpoint = await store.one(SELECT_CHECKPOINT())
+        head = await store.one(SELECT_HEAD())
         verdict = await _verify_entries(store, checkpoint, head, known_head)
         if not verdict.problem or await store.one(SELECT_CHECKPOINT()) == checkpoint:
             return verdict
@@ -144,7 +145,8 @@ async def prune_entries(
     number of entries.
     """
     async with store.transaction():
-        head, checkpoint = await store.one(LOCK_HEAD()), await store.one(SELECT_CHECKPOINT())
+        head = await store.one(LOCK_HEAD())
+        checkpoint = await store.one(SELECT_CHECKPOINT())
         if head is None or _head_problem(store, head):
             logger.error("the audit log is not pruned: its head is missing or not valid")
             return 0

@@ -188,6 +188,7 @@ LIMIT_LABELS: Final = {
     "email-minute": "email checks in a minute",
     "email-hour": "email checks in an hour",
     "email-all": "email checks by all clients",
+    "guess-report": "mails about guesses",
     "forgot": "password resets asked for by one client",
     "link-posts": "links from mails used by one client",
     "verify-minutes": "mails to confirm an email",

@@ -150,7 +150,8 @@ async def record(
                 excess.limit.name,
                 excess.times,
             )
-            actor, target_id = Actor("system", ip_address=actor.ip_address), None
+            actor = Actor("system", ip_address=actor.ip_address)
+            target_id = None
         await _append(store, "entries.left-out", actor, left_out, target_id, outcome)
 
 

@@ -73,10 +73,11 @@ def describe_for_user(
     `is_own` is true if that user acted; `other` is the name of the user that the action concerned.
     """
     texts = _texts_of(event, detail)
-    done, refused = (
-        (texts.own, texts.own_refused) if is_own and other is None else (texts.done, texts.refused)
-    )
-    predicate = (refused if outcome == "refused" else done) or f"did something: {texts.label}"
+    if is_own and other is None:
+        predicate = texts.own_refused if outcome == "refused" else texts.own
+    else:
+        predicate = texts.refused if outcome == "refused" else texts.done
+    predicate = predicate or f"did something: {texts.label}"
     subject = "You" if is_own else ACTOR_NAMES.get(actor_type, "The system")
     whose, whom = ("{name}'s", "{name}") if is_own and other is not None else ("your", "you")
     sentence = f"{subject} {predicate}".replace("{whose}", whose).replace("{whom}", whom)
@@ -106,13 +107,10 @@ def _values(detail: Mapping[str, Any]) -> dict[str, str]:
     """
     values = {name: str(value) for name, value in detail.items()}
     limit = FORMER_LIMIT_NAMES.get(values.get("limit", ""), values.get("limit", ""))
-    times, ended = (
-        int(values[name]) if values.get(name, "").isdecimal() else 0 for name in ("times", "ended")
-    )
-    was, now = (
-        ROLE_NAMES.get(role, "?")
-        for role in (values.get("from", ""), values.get("role") or values.get("to", ""))
-    )
+    times = _number(values, "times")
+    ended = _number(values, "ended")
+    was = ROLE_NAMES.get(values.get("from", ""), "?")
+    now = ROLE_NAMES.get(values.get("role") or values.get("to", ""), "?")
     return {
         **values,
         "from": values.get("from") or "?",
@@ -130,6 +128,11 @@ def _values(detail: Mapping[str, Any]) -> dict[str, str]:
         "times": f"{times:,} times" if times > 1 else "once",
         "sessions": f"{ended:,} {'session' if ended == 1 else 'sessions'}",
     }
+
+
+def _number(values: Mapping[str, str], name: str) -> int:
+    value = values.get(name, "")
+    return int(value) if value.isdecimal() else 0
 
 
 def _parts(template: str, values: Mapping[str, str]) -> list[Part]:

@@ -47,7 +47,8 @@ class KeyRing:
         keys = [
             _encryption_key(secret) if encrypted else _signing_key(secret) for secret in secrets
         ]
-        self._first, self._keys = keys[0], KeySet([*keys])
+        self._first = keys[0]
+        self._keys = KeySet([*keys])
         self._kids = {key.kid for key in keys}
         self._now = now
         self._claims = _Claims(exp={"essential": True})
@@ -124,5 +125,6 @@ def _signing_key(secret: Secret[bytes]) -> OctKey:
 
 def _encryption_key(secret: Secret[bytes]) -> OctKey:
     """Returns a derived encryption key, so that no key both signs and encrypts."""
-    kid, key = key_id(secret.reveal()), derive_key(secret, "session cookie A256GCM")
+    kid = key_id(secret.reveal())
+    key = derive_key(secret, "session cookie A256GCM")
     return OctKey.import_key(key.reveal(), {"kid": kid, "use": "enc", "alg": "dir"})

@@ -174,7 +174,8 @@ class Passwords:
         flood would then raise the estimate, which would cause more rejections and retries without
         end.
         """
-        started, worked = time.perf_counter(), time.thread_time()
+        started = time.perf_counter()
+        worked = time.thread_time()
         try:
             return work()
         finally:

@@ -43,8 +43,10 @@ class SQLiteBackend(DatabaseBackend):
             raise ValueError(
                 "an SQLite database must be a file: each connection would have another :memory:"
             )
-        self._readers, self._busy_timeout = readers, busy_timeout
-        self._wait, self.deadline = wait, deadline
+        self._readers = readers
+        self._busy_timeout = busy_timeout
+        self._wait = wait
+        self.deadline = deadline
         self.preparer = Preparer(sqlite_dialect())
         self.statements = self.writes = 0
 

@@ -26,7 +26,8 @@ class Worker:
     def __init__(
         self, connection: aiosqlite.Connection, translate: Callable[[BaseException], BaseException]
     ) -> None:
-        self._connection, self._translate = connection, translate
+        self._connection = connection
+        self._translate = translate
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
         self._started_at: float | None = None  # The start of the running job.

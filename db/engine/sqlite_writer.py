@@ -32,7 +32,8 @@ class Writer:
     def __init__(self, workers: Workers, wait: float, busy_seconds: float) -> None:
         self._workers = workers
         self._lock = asyncio.Lock()
-        self._wait, self._busy_seconds = wait, busy_seconds
+        self._wait = wait
+        self._busy_seconds = busy_seconds
         self._broken_at = -math.inf
         self._cleaning: set[asyncio.Task[None]] = set()
 

@@ -28,7 +28,9 @@ MessageType = Literal[
     "locked",
     "guesses",
 ]
-RESET_REQUEST: Final = "forgot"  # the type of a row that asks for a reset, and is never sent
+# The types of rows that ask for a mail to an email, and are never sent themselves.
+RequestType = Literal["forgot", "guessed"]
+REQUEST_TYPES: Final[tuple[RequestType, ...]] = ("forgot", "guessed")
 
 
 class _Rule(NamedTuple):
@@ -58,7 +60,7 @@ PURPOSES: Final[Mapping[MessageType, Purpose | None]] = {
     "moved": "not-me",
     "arrived": None,
     "new-device": "not-me",
-    "password": "not-me",
+    "password": "not-me",  # nosec B105  (the purpose of a link)
     "locked": "reset",
     "guesses": None,
 }
@@ -183,8 +185,10 @@ async def post(
     return True
 
 
-async def post_reset_request(store: Store, email: str, facts: Mapping[str, str]) -> None:
-    """Writes a request for a password reset. The sending task looks the account up later.
+async def post_request(
+    store: Store, request_type: RequestType, email: str, facts: Mapping[str, str] | None = None
+) -> None:
+    """Writes a request for a mail to the user of this email. The sending task answers it later.
 
     The work is therefore the same whether or not an account has the email.
     """
@@ -192,10 +196,10 @@ async def post_reset_request(store: Store, email: str, facts: Mapping[str, str])
     await store.count(
         INSERT_MESSAGE(
             id=store.token(32),
-            message_type=RESET_REQUEST,
+            message_type=request_type,
             user_id="",
             recipient=email,
-            facts=json.dumps(dict(facts)),
+            facts=json.dumps(dict(facts or {})),
             kid=store.mail_keys.kid,
             now=now,
             expires_at=now + LIFETIMES["reset"],

@@ -210,7 +210,8 @@ async def _delete_in_batches(store: Store, batch: Callable[[], Bound[Any]]) -> i
 
 async def _cap_buckets(store: Store, maximum: int) -> int:
     """Deletes buckets above `maximum`, because a flood may come from any number of IP addresses."""
-    total, surplus = 0, int(await store.value(COUNT_BUCKETS())) - maximum
+    total = 0
+    surplus = int(await store.value(COUNT_BUCKETS())) - maximum
     while surplus > total and (
         pruned := await store.count(
             DELETE_SURPLUS_BUCKETS(surplus=min(BATCH_SIZE, surplus - total))

@@ -181,16 +181,15 @@ def _value_of_limit(
     return case(*((row_key == key, each) for key, each in zip(keys, values, strict=True)))
 
 
-_each, _seconds, _backoff_after = (
-    attrgetter("seconds_per_token"),
-    attrgetter("seconds"),
-    attrgetter("backoff_after"),
-)
+_each = attrgetter("seconds_per_token")
+_seconds = attrgetter("seconds")
+_backoff_after = attrgetter("backoff_after")
 
 
 def _new_row(key: BindParameter[str], limit: RateLimit) -> dict[str, Any]:
     """Returns the values of a bucket from which one token was taken."""
-    full_at, kept_until = _now + limit.seconds_per_token, _now + _kept_seconds(limit)
+    full_at = _now + limit.seconds_per_token
+    kept_until = _now + _kept_seconds(limit)
     return {
         "key": key,
         "full_at": full_at,

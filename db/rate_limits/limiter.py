@@ -45,12 +45,10 @@ class _EmptyBucket(Exception):
         self, limit: RateLimit, key: str, next_token_at: float, *, is_uncounted: bool
     ) -> None:
         super().__init__()
-        self.limit, self.key, self.next_token_at, self.is_uncounted = (
-            limit,
-            key,
-            next_token_at,
-            is_uncounted,
-        )
+        self.limit = limit
+        self.key = key
+        self.next_token_at = next_token_at
+        self.is_uncounted = is_uncounted
 
 
 async def take_tokens(
@@ -98,7 +96,8 @@ async def record_within_limit(
     """Writes an audit entry about a refusal if the limit has a token for it, so that a flood writes
     no entries.
     """
-    key, now = bucket_key(store, limit, subject), store.now().timestamp()
+    key = bucket_key(store, limit, subject)
+    now = store.now().timestamp()
     if store.limiter.next_token_at(key, now) is not None:
         return
     async with store.transaction():
@@ -180,7 +179,10 @@ async def _take_tokens(
         if store.limiter.is_flooded(empty.key):
             # The random delay spreads clients that would all repeat their request at once.
             await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311  (no secret)  # nosec B311
-        raise RateLimited(max(1, ceil(empty.next_token_at - store.now().timestamp()))) from None
+        raise RateLimited(
+            max(1, ceil(empty.next_token_at - store.now().timestamp())),
+            is_account_limit=empty.limit.is_account_limit,
+        ) from None
 
 
 async def _is_seen(store: Store, limit: RateLimit, subject: str) -> bool:
@@ -189,7 +191,8 @@ async def _is_seen(store: Store, limit: RateLimit, subject: str) -> bool:
     Writes nothing, so that a client that repeats a look-up does not block the writer; a repeated
     call needs no query.
     """
-    key, now = bucket_key(store, limit, subject), store.now().timestamp()
+    key = bucket_key(store, limit, subject)
+    now = store.now().timestamp()
     if store.limiter.is_seen(key, now):
         return True
     bucket: Bucket | None = await store.one(SELECT_BUCKET(key=key))

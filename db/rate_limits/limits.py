@@ -32,11 +32,9 @@ class RateLimit:
 
     def scaled(self, factor: int) -> "RateLimit":
         """Returns the same limit with a larger bucket, for a network of several clients."""
-        return (
-            self
-            if factor == 1
-            else replace(self, burst=self.burst * factor, backoff_after=self.backoff_after * factor)
-        )
+        if factor == 1:
+            return self
+        return replace(self, burst=self.burst * factor, backoff_after=self.backoff_after * factor)
 
 
 # fmt: off
@@ -64,6 +62,8 @@ EMAIL_MINUTE    = RateLimit("email-minute",     10, MINUTE)
 EMAIL_HOUR      = RateLimit("email-hour",       40, HOUR)
 # Counts over all clients, for different emails.
 EMAIL_ALL       = RateLimit("email-all",       120, MINUTE)
+# Counts per email: writes a report about guesses, refuses nothing.
+GUESS_REPORT    = RateLimit("guess-report",      1, DAY)
 FORGOT          = RateLimit("forgot",           20, HOUR)                    # Counts per client.
 LINK_POSTS      = RateLimit("link-posts",       10, MINUTE)                  # Counts per client.
 VERIFY_MINUTES  = RateLimit("verify-minutes",    1, 3 * MINUTE)              # Counts per user.

@@ -43,7 +43,8 @@ def read_device_cookie(store: Store, cookie: Secret[str] | None) -> KnownDevice 
     claims = store.device_keys.decode(cookie.reveal()) if cookie else None
     if claims is None:
         return None
-    device_id, accounts = claims.get("device"), claims.get("accounts")
+    device_id = claims.get("device")
+    accounts = claims.get("accounts")
     if not isinstance(device_id, str) or not isinstance(accounts, dict):
         return None
     return KnownDevice(device_id, accounts)

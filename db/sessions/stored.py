@@ -106,11 +106,9 @@ async def start(
     store: Store, user_id: str, role: Role, client: ClientInfo, lifetime: timedelta
 ) -> tuple[str, Claims]:
     """Inserts a session and returns its id and its claims. `iat` and `exp` are whole seconds."""
-    sid, session_id, now = (
-        Secret(store.token(32)),
-        store.token(16),
-        store.now().replace(microsecond=0),
-    )
+    sid = Secret(store.token(32))
+    session_id = store.token(16)
+    now = store.now().replace(microsecond=0)
     row = INSERT_SESSION(
         id=session_id,
         user_id=user_id,
@@ -152,10 +150,8 @@ def _live_session_with(preload: Select[Any]) -> Statement[tuple[LiveSession, obj
 
     Each preload is a constant of its module, so that the cache stays small.
     """
-    live, preload_into = (
-        cast("Select[Any]", LIVE_SESSION.clause),
-        preload.get_execution_options()["into"],
-    )
+    live = cast("Select[Any]", LIVE_SESSION.clause)
+    preload_into = preload.get_execution_options()["into"]
     session_columns = len(live.selected_columns)
 
     def split(*values: Any) -> tuple[LiveSession, object]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
@@ -14,6 +14,7 @@ from db.access import (
     email_verification,
     links,
     login,
+    operator,
     outbox,
     password_reset,
     signup,
@@ -24,7 +25,7 @@ from db.errors import LinkInvalid, LinkMismatch, LinkOfOtherUser, RateLimited
 from db.mail.state import OutboxState
 from db.mail.tokens import derive_token, link_id
 from db.maintenance.pruning import prune
-from db.viewer import ClientInfo, Mailer, Viewer
+from db.viewer import ClientInfo, Mailer, Operator, Viewer
 from tests.browser_client import PASSWORD, Browser
 from tests.conftest import Clock, TestApp
 from tests.databases import DATABASE_TYPES
@@ -143,7 +144,7 @@ async def test_one_of_fifty_concurrent_uses_of_a_link_succeeds(
 
 
 @BOTH
-@pytest.mark.asvs("S13", "S15", "S16")
+@pytest.mark.asvs("S13", "S16")
 async def test_a_reset_sets_the_password_and_ends_every_session(
     app: TestApp, mailer: Mailer, alice: Browser, alices_phone: Browser
 ) -> None:
@@ -315,6 +316,7 @@ async def test_a_wrong_current_password_changes_no_email(
 
 
 @BOTH
+@pytest.mark.asvs("S79")
 async def test_a_log_in_at_a_new_browser_is_told_to_a_confirmed_email(
     app: TestApp, mailer: Mailer, alice: Browser
 ) -> None:
@@ -530,3 +532,44 @@ async def test_each_use_of_a_link_is_recorded_with_masked_emails(
         ("password.ask", "anonymous", ""),
     ]
     assert {event for event, _, _ in entries} == MAIL_EVENTS - {"account.expire"} | {"signup"}
+
+
+@BOTH
+@pytest.mark.asvs("S79")
+async def test_a_new_password_is_told_to_a_confirmed_email(
+    app: TestApp, mailer: Mailer, alice: Browser
+) -> None:
+    viewer = await verified(app, mailer, alice)
+    assert await account.change_password(viewer, current=Secret(PASSWORD), new=NEW)
+    message = (await deliver(mailer))["password"]
+    assert (message.recipient, message.facts["by"]) == (alice.email, "you")
+    await operator.set_user_password(Operator(app.store), alice.email, Secret(PASSWORD))
+    message = (await deliver(mailer))["password"]
+    assert message.facts["by"] == "the operator"
+
+
+@BOTH
+@pytest.mark.asvs("S79")
+async def test_guesses_are_told_to_a_confirmed_email_once_a_day(
+    make_app: Callable, clock: Clock
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True), RATE_LIMITS="enforce")
+    mailer = Mailer(app.store)
+    await app.create("Alice")
+    for email in ("alice@example.com", "nobody@example.com"):
+        charlie = await app.browser("Charlie", email=email, password="a wrong No.1 x")
+        for _ in range(30):
+            await charlie.log_in()
+            clock.move(minutes=1)
+    sent = [message async for message in delivered(mailer)]
+    assert [(message.message_type, message.recipient) for message in sent] == [
+        ("guesses", "alice@example.com")
+    ]
+
+
+async def delivered(mailer: Mailer) -> AsyncIterator[Message]:
+    while await outbox.resolve_next(mailer):
+        pass
+    while message := await outbox.claim(mailer):
+        await outbox.mark_sent(mailer, message)
+        yield message

@@ -39,6 +39,7 @@ MODULES = (
     "unexpected_error",
     "cold_start",
     "pruning",
+    "mail",
 )
 RESULTS = ("passed", "failed", "not run")
 ROW = re.compile(r"\| (R\d\d) \| (.*) \| (.*) \| \*\*(.*)\*\* \| (.*) \| `(.*)` \| (.*) \|")
@@ -49,7 +50,7 @@ Faults injected into the real program: `latchkey serve` on loopback with its own
 `.venv/bin/python -m tests.faults lock disk` injects some and updates their rows. A single module
 (`.venv/bin/python -m tests.faults.lock`) exits with 1 if a requirement failed and with 2 if a fault was not run.
 Faults of the disk and of the network need root and Debian packages; a module names those that are missing. The ids are
-those of the tests' markers (`@pytest.mark.reliability`). R14 is about email, which this version does not send yet.
+those of the tests' markers (`@pytest.mark.reliability`).
 
 *Passed*: the program meets the requirement. *Failed*: it does not; the figures show the difference. *Idle* is the
 measurement of the same run without the fault. The limit of a p99 in R09, R10 and R12 is at least twice the idle value.

@@ -14,6 +14,7 @@ REQUIREMENT = "every sign-up succeeds at once; its mail arrives once the server 
 DELIVERY_SECONDS = 60
 SIGN_UPS = 10
 MAX_SECONDS = 1.0  # of a sign-up while the mail server does not work
+SLOW_SECONDS = 10.0  # of a sign-up in a program whose clock libfaketime changes
 
 
 def start_program(run: Run, port: int, **environ: str) -> Program:
@@ -23,14 +24,16 @@ def start_program(run: Run, port: int, **environ: str) -> Program:
     return program
 
 
-async def sign_up_all(program: Program, prefix: str = "user") -> list[float]:
+async def sign_up_all(
+    program: Program, prefix: str = "user", max_seconds: float = MAX_SECONDS
+) -> list[float]:
     """Signs up users one after the other and returns the seconds of each sign-up."""
     seconds = []
     for number in range(SIGN_UPS):
         response = await Client(program.port).sign_up(f"{prefix}{number}")
         require(response.status == 303, f"a sign-up returns {response.status}")
         seconds.append(response.seconds)
-    require(max(seconds) < MAX_SECONDS, f"a sign-up takes {max(seconds):.2f} s")
+    require(max(seconds) < max_seconds, f"a sign-up takes {max(seconds):.2f} s")
     return seconds
 
 
@@ -142,10 +145,10 @@ async def a_day(run: Run) -> str:
     clock = Clock(run.folder)
     port = free_port()
     program = start_program(run, port, **clock.environ)
-    await sign_up_all(program)
+    await sign_up_all(program, max_seconds=SLOW_SECONDS)
     await clock.jump("+1d")
     with mail_server(run.folder, port=port) as server:
-        await sign_up_all(program, "later")
+        await sign_up_all(program, "later", SLOW_SECONDS)
         hasten_retries(program)
         await wait_for(
             lambda: len(server.mails) >= SIGN_UPS,

@@ -314,11 +314,9 @@ def _print_os_error(error: OSError) -> int:
     """
     if error.filename is None:
         discard_output()
-    return (
-        1
-        if isinstance(error, BrokenPipeError)
-        else _print_error(f"{error.filename or 'output'}: {error.strerror}", 1)
-    )
+    if isinstance(error, BrokenPipeError):
+        return 1
+    return _print_error(f"{error.filename or 'output'}: {error.strerror}", 1)
 
 
 def _print_error(line: str, code: int) -> int:

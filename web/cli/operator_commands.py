@@ -7,6 +7,7 @@ returns the task and raises CommandError, PasswordInputError and NotFound.
 import argparse
 import re
 from collections.abc import Awaitable, Callable
+from itertools import chain
 
 from db.access import audit, operator
 from db.errors import NotFound
@@ -31,9 +32,7 @@ def prepare_user_creation(options: argparse.Namespace, settings: Settings) -> Op
     form = Form.check(SignUp, typed, PASSWORD_POLICIES[settings.password_policy])
     data = form.data
     if data is None:
-        raise CommandError(
-            " ".join(sentence for errors in form.errors.values() for sentence in errors)
-        )
+        raise CommandError(" ".join(chain.from_iterable(form.errors.values())))
 
     async def create(caller: Operator) -> None:
         user_id = await operator.create_user(
@@ -61,15 +60,15 @@ def prepare_password_change(options: argparse.Namespace, settings: Settings) -> 
     form = Form.check_field(SignUp, "password", typed, PASSWORD_POLICIES[settings.password_policy])
     if form.data is None:
         raise CommandError(" ".join(form.errors["password"]))
-    email, password = canonical_email(options.email), form.data.password
+    email = canonical_email(options.email)
+    password = form.data.password
 
     async def change(caller: Operator) -> None:
         ended = await operator.set_user_password(caller, email, password)
-        sessions = (
-            "every session was"
-            if settings.stateless
-            else f"{ended} {plural(ended, 'session was', 'sessions were')}"
-        )
+        if settings.stateless:
+            sessions = "every session was"
+        else:
+            sessions = f"{ended} {plural(ended, 'session was', 'sessions were')}"
         print(f"the password was changed, and {sessions} ended")
 
     return change

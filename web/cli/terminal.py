@@ -46,7 +46,8 @@ def discard_output() -> None:
 
 def _read_twice() -> str:
     try:
-        password, again = getpass("Password: "), getpass("Type the password again: ")
+        password = getpass("Password: ")
+        again = getpass("Type the password again: ")
     except EOFError:
         raise PasswordInputError("No password was typed. Nothing was changed.") from None
     if password != again:

@@ -33,7 +33,7 @@ TITLE = "Account"
 FORM_IDS = {
     "profile": "account-form",
     "email": "email-change",
-    "password": "password-form",  # nosec B105
+    "password": "password-form",  # nosec B105  (the id of a form)
 }
 SLUG_TAKEN = "This profile URL is taken. Please choose another."
 UNCHECKED_NOTE = "We'll check this when you save."
@@ -104,7 +104,8 @@ async def submit(request: Request) -> Response:
         refresh_navigation(request)
     values = _current_values(saved) | form.data.model_dump(exclude_unset=True)
     form = Form.blank(ProfileChange, **values)
-    toast, fragment = confirm(request, "profile-saved"), "account/profile.html"
+    toast = confirm(request, "profile-saved")
+    fragment = "account/profile.html"
     return changed_fragment(
         request, TITLE, to="account", fragment=fragment, me=me, profile=form, toast=toast
     )

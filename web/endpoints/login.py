@@ -34,7 +34,8 @@ async def show(request: Request) -> Response:
         (reason for reason in REASONS if query.get(reason) == "1"),
         TARGET_REASONS.get(target, "next") if target else "",
     )
-    form, left = Form.blank(LogIn, next=target), pop_flash(request)
+    form = Form.blank(LogIn, next=target)
+    left = pop_flash(request)
     return page(request, "login/page.html", TITLE, form=form, reason=reason, left=left)
 
 

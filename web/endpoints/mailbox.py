@@ -14,7 +14,7 @@ from db.access import outbox
 from db.access.outbox import Message
 from db.errors import NotFound
 from db.viewer import Mailer
-from web.mail.rendering import SUBJECTS
+from web.mail.rendering import SUBJECTS, MailContent
 from web.mail.samples import SAMPLE_PREFIX, make_samples
 from web.middleware.local_clients import require_local_client
 from web.middleware.security_headers import CSP
@@ -51,16 +51,17 @@ async def show(request: Request) -> Response:
 
 async def show_message(request: Request) -> Response:
     message = await _get_message(request)
-    content = app_state(request.scope).mail_renderer.render(message)
+    content = _render(request, message)
+    mail = _listed(message)
     response = page(
         request,
         "mailbox/message.html",
-        content.subject,
+        mail.subject,
         layout=LAYOUT,
-        mail=_listed(message),
+        mail=mail,
         sender=app_state(request.scope).settings.mail_from,
-        text=content.text,
-        link=content.link,
+        text=content.text if content else "",
+        link=content.link if content else "",
         now=now(request),
     )
     response.headers["Content-Security-Policy"] = PAGE_CSP
@@ -69,8 +70,9 @@ async def show_message(request: Request) -> Response:
 
 async def show_html(request: Request) -> Response:
     """Returns the HTML of a mail as the recipient gets it. Only its own style is applied."""
-    message = await _get_message(request)
-    content = app_state(request.scope).mail_renderer.render(message)
+    content = _render(request, await _get_message(request))
+    if content is None:
+        raise NotFound
     response = HtmlResponse(content.html.encode())
     response.headers["Content-Security-Policy"] = MAIL_CSP.format(style_hash=content.style_hash)
     response.headers["X-Frame-Options"] = "SAMEORIGIN"
@@ -106,6 +108,14 @@ async def _get_message(request: Request) -> Message:
     if message is None:
         raise NotFound
     return message
+
+
+def _render(request: Request, message: Message) -> MailContent | None:
+    """Returns the content, or None if the mail cannot be built. Its error is on its page."""
+    try:
+        return app_state(request.scope).mail_renderer.render(message)
+    except ValueError:
+        return None
 
 
 def _listed(message: Message) -> ListedMail:

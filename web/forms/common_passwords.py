@@ -94,14 +94,18 @@ def is_listed(word: str) -> bool:
 
     The list takes half a megabyte as bytes and would take five as strings.
     """
-    lines, wanted = _lines(), word.encode("utf-8")
+    lines = _lines()
+    wanted = word.encode("utf-8")
     low, high = 0, len(lines)
     while low < high:
         start = lines.rfind(b"\n", 0, (low + high) // 2) + 1
         line = lines[start : lines.index(b"\n", start)]
         if line == wanted:
             return True
-        low, high = (start + len(line) + 1, high) if line < wanted else (low, start)
+        if line < wanted:
+            low = start + len(line) + 1
+        else:
+            high = start
     return False
 
 

@@ -124,7 +124,8 @@ class Form(Generic[S]):
                 form.data, name, form.values[name], context=context
             )
         except ValidationError as error:
-            form.errors, form.data = _sentences(error), None
+            form.errors = _sentences(error)
+            form.data = None
         return form
 
     @property
@@ -137,7 +138,8 @@ class Form(Generic[S]):
 
     def __getitem__(self, name: str) -> Field:
         attrs = _input(self.schema, name).attrs
-        value, password = self.values.get(name, ""), attrs.get("type") == "password"
+        value = self.values.get(name, "")
+        password = attrs.get("type") == "password"
         new = attrs.get("autocomplete") == "new-password"
         return Field(
             name,

@@ -6,7 +6,6 @@ or `HX-Current-URL`. A request for a page never changes data, because mail scann
 requests too.
 """
 
-import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +15,7 @@ from starlette.types import Scope
 from db.access import links
 from db.crypto.secret import Secret
 from db.errors import LinkInvalid, LinkMismatch, LinkOfOtherUser
-from db.mail.tokens import Purpose, link_id
+from db.mail.tokens import TOKEN_PATTERN, Purpose, link_id
 from db.sessions.claims import NewCookie
 from db.viewer import Viewer
 from web.forms.form import read_fields
@@ -25,7 +24,6 @@ from web.http.methods import SAFE_METHODS
 from web.state import app_state
 
 MAX_AGE_SECONDS: Final = 900
-TOKEN_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,8 +53,13 @@ def login_page(request: Request, *, ended: bool, guessed: bool) -> str:
 
     Reasons are an ended session, blocked cookies, or too many wrong current passwords.
     """
-    reason = "&ended=1" if ended else "&cookies=1" if _blocks_cookies(request) else ""
-    reason += "&guessed=1" if guessed else ""
+    reason = ""
+    if ended:
+        reason = "&ended=1"
+    elif _blocks_cookies(request):
+        reason = "&cookies=1"
+    if guessed:
+        reason += "&guessed=1"
     return f"{url_path(request, 'login')}?next={quote(wanted_page(request), safe='/')}{reason}"
 
 

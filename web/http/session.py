@@ -81,7 +81,8 @@ async def verify_admin(request: Request) -> Admin:
 
 async def end_current_session(request: Request) -> None:
     """Ends the session in the database. The caller deletes the cookie."""
-    store, claims = app_state(request.scope).store, read_claims(request.scope)
+    store = app_state(request.scope).store
+    claims = read_claims(request.scope)
     await lifecycle.end_session(store, claims, get_client_info(request))
 
 
@@ -110,7 +111,8 @@ async def _load_viewer(request: Request, preload: Any = None) -> Viewer:
     state = request_state(request.scope)
     if "viewer" in state:
         return state["viewer"]
-    store, claims = app_state(request.scope).store, read_claims(request.scope)
+    store = app_state(request.scope).store
+    claims = read_claims(request.scope)
     prefetch = _is_prefetch(request)
     client = UNKNOWN_CLIENT if request.method in SAFE_METHODS else get_client_info(request)
     viewer = await lifecycle.get_viewer(

@@ -39,7 +39,7 @@ SUBJECTS: Final[Mapping[MessageType, str]] = {
     "moved": "Your email was changed",
     "arrived": "This is your email now",
     "new-device": "New log-in to your account",
-    "password": "Your password was changed",
+    "password": "Your password was changed",  # nosec B105  (a subject)
     "locked": "Your account is locked",
     "guesses": "Someone keeps guessing your password",
 }
@@ -51,7 +51,7 @@ LINK_PATHS: Final[Mapping[MessageType, str]] = {
     "change": "/change-email",
     "moved": "/not-me",
     "new-device": "/not-me",
-    "password": "/not-me",
+    "password": "/not-me",  # nosec B105  (a path, not a password)
 }
 
 

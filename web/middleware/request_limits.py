@@ -33,7 +33,8 @@ class RequestLimits:
         handler_timeout: float = HANDLER_TIMEOUT_SECONDS,
     ) -> None:
         self.app = app
-        self.body_timeout, self.handler_timeout = body_timeout, handler_timeout
+        self.body_timeout = body_timeout
+        self.handler_timeout = handler_timeout
         # The dictionary is in the order of the deadlines, the earliest first.
         self._deadlines: dict[asyncio.Task[Any], tuple[float, Scope]] = {}
         self._canceled: set[asyncio.Task[Any]] = set()
@@ -50,7 +51,8 @@ class RequestLimits:
             raise HTTPException(431, headers={"Connection": "close"})
         if scope["method"] not in SAFE_METHODS:
             receive = _replay(await _read_body(scope, receive, self.body_timeout), receive)
-        task, loop = cast("asyncio.Task[Any]", asyncio.current_task()), asyncio.get_running_loop()
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        loop = asyncio.get_running_loop()
         self._deadlines[task] = loop.time() + self.handler_timeout, scope
         if not self._is_watching:
             self._watch(loop)

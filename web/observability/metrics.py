@@ -211,7 +211,8 @@ class MetricsMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        started, state = perf_counter(), request_state(scope)
+        started = perf_counter()
+        state = request_state(scope)
         try:
             await self.app(scope, receive, send)
         finally:

@@ -59,7 +59,8 @@ def _is_plain(value_type: Any) -> bool:
 
 def _types(hint: Any) -> set[type]:
     """Returns every type in a type hint: the outer type, its arguments, and types of literals."""
-    arguments, outer = get_args(hint), get_origin(hint)
+    arguments = get_args(hint)
+    outer = get_origin(hint)
     if not arguments:
         return {hint if isinstance(hint, type) else type(hint)}
     own = {outer} if outer not in (Literal, Union, UnionType) else set()

@@ -166,15 +166,11 @@ def _raise_file_limit() -> list[str]:
 
 
 def _mail_notices(settings: Settings) -> list[str]:
-    """Returns where mail goes. Without a server and a mailbox, the settings contain a warning."""
-    if settings.has_mailbox:
-        return [f"mail goes to the development mailbox at {settings.base_url}/dev/mailbox"]
-    if settings.mail is not None:
-        return [
-            f"mail is sent by {settings.mail.host}, port {settings.mail.port}, "
-            f"from {settings.mail_from.email}"
-        ]
-    return []
+    """Returns the server that mail is sent by. Without one, `settings` has a warning."""
+    if settings.mail is None:
+        return []
+    server, sender = settings.mail, settings.mail_from.email
+    return [f"mail is sent by {server.host}, port {server.port}, from {sender}"]
 
 
 def server_options(settings: Settings) -> dict[str, object]:
@@ -204,3 +200,5 @@ async def announce_ready(settings: Settings, addition: str = "") -> None:
     while not await is_usable(settings.database_url):  # noqa: ASYNC110  (no event reports that the database is usable)
         await asyncio.sleep(RETRY_SECONDS)
     print(f"Latchkey is ready at {settings.base_url}{addition}", flush=True)
+    if settings.has_mailbox:
+        print(f"Its mails are at {settings.base_url}/dev/mailbox", flush=True)

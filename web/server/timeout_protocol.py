@@ -259,12 +259,10 @@ class TimeoutProtocol(HttpToolsProtocol):
             # forever.
             self.flow.pause_reading()
         elif self.cycle.response_complete:
-            self.cycle, self.scope, self.headers, self._active_cycle = (
-                COMPLETED_CYCLE,
-                COMPLETED_CYCLE,
-                [],
-                None,
-            )
+            self.cycle = COMPLETED_CYCLE
+            self.scope = COMPLETED_CYCLE
+            self.headers = []
+            self._active_cycle = None
 
     def shutdown(self) -> None:
         self.factory.read_timeout = min(self.factory.read_timeout, self.factory.shutdown_timeout)

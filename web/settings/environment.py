@@ -56,7 +56,8 @@ class Environment:
 
         Returns None if neither is set. Raises InvalidSetting.
         """
-        path, value = self.text(f"{name}_FILE", ""), self.text(name, "")
+        path = self.text(f"{name}_FILE", "")
+        value = self.text(name, "")
         if path and value:
             raise InvalidSetting(name, f"is set twice, as {name} and as {name}_FILE: remove one")
         if path:
@@ -70,7 +71,8 @@ class Environment:
         """
         try:
             with path.open(encoding="utf-8") as file:
-                mode, content = os.fstat(file.fileno()).st_mode, file.read().strip()
+                mode = os.fstat(file.fileno()).st_mode
+                content = file.read().strip()
         except OSError as error:
             raise InvalidSetting(name, f"cannot read {path}: {error.strerror}") from None
         except ValueError:

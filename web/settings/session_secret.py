@@ -27,7 +27,8 @@ def read_session_secrets(
     On loopback, creates a missing secret and stores it in `data`. Without `make_secret`, returns a
     random one that is not stored, for commands that only read. Raises InvalidSetting.
     """
-    value, path = env.secret("SESSION_SECRET"), data / "session_secret"
+    value = env.secret("SESSION_SECRET")
+    path = data / "session_secret"
     if value is None and loopback:
         value = (
             _load_or_create_secret(env, path)
