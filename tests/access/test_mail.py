@@ -515,6 +515,22 @@ async def test_one_email_gets_few_mails_however_often_it_is_asked(
 
 
 @BOTH
+async def test_one_new_email_gets_few_mails_however_many_users_ask(
+    make_app: Callable, clock: Clock
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True), RATE_LIMITS="enforce")
+    mailer, sent, email = Mailer(app.store), 0, "victim@example.com"
+    viewers = [await app.viewer_of(await app.sign_up_user(name)) for name in ("Alice", "Bob")]
+    await deliver(mailer)
+    for viewer in viewers:
+        for _ in range(4):
+            assert await email_change.request_change(viewer, email=email, current=Secret(PASSWORD))
+            sent += "change" in await deliver(mailer)
+            assert (await email_verification.get_state(viewer)).pending_email == email
+    assert sent == 5
+
+
+@BOTH
 async def test_a_request_above_the_limit_keeps_the_last_link(
     make_app: Callable, clock: Clock
 ) -> None:
