@@ -49,7 +49,7 @@ WARNING_SHARE: Final = 0.9
 RECENT_PERIOD: Final = timedelta(days=90)
 # Thirteen months, so that an incident can still be examined a year later.
 ENTRY_RETENTION: Final = timedelta(days=400)
-# Of sent messages, without their content; pruning unconfirmed accounts needs a day more than theirs.
+# Of sent messages, without their content. It exceeds UNCONFIRMED_RETENTION, which depends on them.
 SENT_RETENTION: Final = timedelta(days=8)
 DEAD_RETENTION: Final = timedelta(days=14)  # of messages that were given up, after their expiry
 CONTENT_RETENTION: Final = timedelta(days=1)  # of sent messages in the development mailbox

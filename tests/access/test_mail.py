@@ -389,6 +389,22 @@ async def test_a_required_confirmation_happens_at_log_in(make_app: Callable, clo
 
 
 @BOTH
+async def test_a_link_of_another_account_causes_no_work_that_shows_an_unconfirmed_account(
+    make_app: Callable,
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True, requires_verification=True))
+    charlie = {"email": "charlie@example.com", "password": Secret(PASSWORD)}
+    await signup.sign_up_privately(app.store, name="Charlie", client=LAPTOP, **charlie)
+    counts = []
+    for password in (charlie["password"], NEW):
+        before = app.statements
+        guess = {**charlie, "password": password, "verify_token": Secret("x" * 43)}
+        assert await login.log_in(app.store, client=LAPTOP, **guess) is None
+        counts.append(app.statements - before)
+    assert counts[0] == counts[1]
+
+
+@BOTH
 async def test_accounts_that_are_not_confirmed_are_deleted_after_a_week(
     make_app: Callable, clock: Clock
 ) -> None:
