@@ -21,7 +21,7 @@ from db.mail.tokens import (
 )
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
-from db.rate_limits.limits import EMAIL_CHANGE, LINK_POSTS
+from db.rate_limits.limits import EMAIL_CHANGE, EMAIL_CHANGE_TO, LINK_POSTS
 from db.sessions.lifecycle import require_right
 from db.tables import Instant, users
 from db.user_search import search_key
@@ -58,7 +58,11 @@ async def request_change(viewer: Viewer, *, email: str, current: Secret[str]) ->
     other = await accounts.find_recipient(store, email)
     async with store.transaction():
         await require_right(viewer, other.id if other else "")
-        if other is None and not await accounts.email_exists(store, email, for_user_id=viewer.id):
+        is_within_limit = await limiter.try_take_token(store, EMAIL_CHANGE_TO, email)
+        if not is_within_limit:
+            # Many accounts could otherwise fill the mailbox of someone who has none.
+            await _pretend(viewer, email)
+        elif other is None and not await accounts.email_exists(store, email, for_user_id=viewer.id):
             await post(
                 store,
                 "change",

@@ -131,6 +131,7 @@ async def log_in(
         if refused.is_account_limit:
             await _report_guesses(store, email)
         raise
+    token_user_id = await _find_user_of_token(store, verify_token)
     async with limiter.refund_if_overloaded(store, *charges.guesses):
         for _ in range(MAX_VERIFY_ATTEMPTS):
             is_correct = await store.passwords.verify(
@@ -138,7 +139,7 @@ async def log_in(
             )
             if not is_correct or credentials is None or credentials.disabled:
                 break
-            verifies = await _is_token_of(store, credentials, verify_token)
+            verifies = not credentials.verified and credentials.id == token_user_id
             if not (credentials.verified or verifies) and store.outbox.requires_verification:
                 break
             hash_to_keep = await _renew_hash(store, credentials, password)
@@ -156,13 +157,15 @@ async def log_in(
     return None
 
 
-async def _is_token_of(store: Store, credentials: _Credentials, token: Secret[str] | None) -> bool:
-    """Returns whether the token confirms the email of this account."""
-    if token is None or credentials.verified:
-        return False
+async def _find_user_of_token(store: Store, token: Secret[str] | None) -> str | None:
+    """Returns the id of the user whose email the token confirms; None if it is not live.
+
+    The look-up precedes the verification. After it, only the right password of an unconfirmed
+    account would cause it, and its time would show that a sign-up has created the account.
+    """
     with suppress(LinkInvalid):
-        return (await find_token(store, "verify", token)).user_id == credentials.id
-    return False
+        return (await find_token(store, "verify", token)).user_id
+    return None
 
 
 async def _post_new_device(store: Store, user_id: str, email: str, client: ClientInfo) -> None:

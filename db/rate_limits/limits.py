@@ -69,6 +69,8 @@ LINK_POSTS      = RateLimit("link-posts",       10, MINUTE)                  # C
 VERIFY_MINUTES  = RateLimit("verify-minutes",    1, 3 * MINUTE)              # Counts per user.
 VERIFY_HOURS    = RateLimit("verify-hours",      3, 6 * HOUR)                # Counts per user.
 EMAIL_CHANGE    = RateLimit("email-change",      5, HOUR)                    # Counts per user.
+# Counts per new email, over all users: leaves a mail out, refuses nothing.
+EMAIL_CHANGE_TO = RateLimit("email-change-to",   5, DAY)
 PROFILE_CHANGE  = RateLimit("profile-change",   30, MINUTE)                  # Counts per user.
 # Counts per session that ends sessions of its account.
 SESSION_REVOKES = RateLimit("session-revokes",  30, MINUTE)

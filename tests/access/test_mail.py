@@ -389,6 +389,22 @@ async def test_a_required_confirmation_happens_at_log_in(make_app: Callable, clo
 
 
 @BOTH
+async def test_a_link_of_another_account_causes_no_work_that_shows_an_unconfirmed_account(
+    make_app: Callable,
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True, requires_verification=True))
+    charlie = {"email": "charlie@example.com", "password": Secret(PASSWORD)}
+    await signup.sign_up_privately(app.store, name="Charlie", client=LAPTOP, **charlie)
+    counts = []
+    for password in (charlie["password"], NEW):
+        before = app.statements
+        guess = {**charlie, "password": password, "verify_token": Secret("x" * 43)}
+        assert await login.log_in(app.store, client=LAPTOP, **guess) is None
+        counts.append(app.statements - before)
+    assert counts[0] == counts[1]
+
+
+@BOTH
 async def test_accounts_that_are_not_confirmed_are_deleted_after_a_week(
     make_app: Callable, clock: Clock
 ) -> None:
@@ -511,6 +527,22 @@ async def test_one_email_gets_few_mails_however_often_it_is_asked(
         await password_reset.request_reset(app.store, email="alice@example.com", client=client)
         sent += len(await deliver(mailer))
         clock.move(minutes=2)
+    assert sent == 5
+
+
+@BOTH
+async def test_one_new_email_gets_few_mails_however_many_users_ask(
+    make_app: Callable, clock: Clock
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True), RATE_LIMITS="enforce")
+    mailer, sent, email = Mailer(app.store), 0, "victim@example.com"
+    viewers = [await app.viewer_of(await app.sign_up_user(name)) for name in ("Alice", "Bob")]
+    await deliver(mailer)
+    for viewer in viewers:
+        for _ in range(4):
+            assert await email_change.request_change(viewer, email=email, current=Secret(PASSWORD))
+            sent += "change" in await deliver(mailer)
+            assert (await email_verification.get_state(viewer)).pending_email == email
     assert sent == 5
 
 
