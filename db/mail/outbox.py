@@ -6,7 +6,7 @@ process stops before. The sending task reads the outbox by `db.access.outbox`.
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
 from sqlalchemy import Integer, and_, bindparam, cast, delete, func, select
@@ -157,7 +157,7 @@ async def post(
     if purpose in ("verify", "reset", "change") and not is_first:
         await delete_tokens(store, user_id, [purpose])
         await delete_unsent(
-            store, user_id, [kind for kind, its in PURPOSES.items() if its == purpose]
+            store, user_id, [name for name, value in PURPOSES.items() if value == purpose]
         )
     rule = _rule_of(message_type, verified=verified)
     message_id, now = store.token(32), store.now()
@@ -220,8 +220,9 @@ def until(store: Store, purpose: Purpose) -> str:
     return format_time(store.now() + LIFETIMES[purpose])
 
 
-def format_time(moment: object) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+def format_time(moment: datetime) -> str:
+    """Returns a time for a mail, such as `24 November 2026, 09:12 UTC`."""
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
 
 
 async def _insert_within_limit(store: Store, rule: _Rule, values: Mapping[str, object]) -> bool:
