@@ -27,7 +27,7 @@ UNPROVEN: Final = ("verify", "change")
 
 
 def make_samples() -> list[Message]:
-    """Returns one message of each type, in the order of SUBJECTS. Their links lead nowhere."""
+    """Returns one message of each type, in the order of SUBJECTS. Their links do not work."""
     return [
         Message(
             id=f"{SAMPLE_PREFIX}{message_type}",
