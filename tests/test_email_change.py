@@ -19,7 +19,7 @@ from tests.mail import (
 )
 
 NEW = "alice@new.example"
-DEAD = "This link no longer works: it was used, is too old, or a newer mail replaced it."
+DEAD = "This link was used already, has expired, or was replaced by a newer mail."
 BOTH_REQUEST_TYPES = pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 ASK = {"email": NEW, "current_password": PASSWORD}
 
@@ -70,7 +70,7 @@ async def test_a_plain_request_sends_a_link_and_keeps_the_email(
     page = await alice.get("/account")
     assert "We sent a link to the new email." in main_text(page)
     pending = read(page).one(id="pending-email").text
-    assert f"We sent a link to {NEW}. Open it where you are logged in." in pending
+    assert f"We sent a link to {NEW}. Open it in a browser where you're logged in." in pending
     assert (await receive(app, "change")).recipient == NEW
     assert await email_of(app) == alice.email
 
@@ -80,7 +80,7 @@ async def test_an_htmx_request_returns_the_pending_email_and_a_toast(alice: Brow
     assert NEW in fragment.one(id="email-change").one(id="pending-email").text
     assert fragment.one("input", id="email-email").attrs["value"] == ""
     toast = fragment.one(data_hx_swap_oob="beforeend:#toasts").text
-    assert f"We sent a link to {NEW}. Open it where you are logged in." in toast
+    assert "We sent a link to the new email." in toast
 
 
 @BOTH_REQUEST_TYPES
@@ -88,7 +88,7 @@ async def test_an_htmx_request_returns_the_pending_email_and_a_toast(alice: Brow
     ("typed", "field", "sentence"),
     [
         ({"email": "alice@"}, "email", "Please enter a valid email."),
-        ({"email": " ALICE@example.com"}, "email", "This is your email already."),
+        ({"email": " ALICE@example.com"}, "email", "This is already your email."),
         ({"current_password": ""}, "current_password", "Please enter your password."),
         ({"current_password": "wrong-1"}, "current_password", "This is not your current password."),
     ],
@@ -232,7 +232,7 @@ async def test_a_dead_link_changes_nothing_and_leads_to_the_form(
         alice, "/change-email", *(() if send is Browser.get else (link_field(mail),))
     )
     assert (answer.status_code, DEAD in main_text(answer)) == (410, True)
-    (way_on,) = [link for link in read(answer).all("a") if link.text == "Ask for a new one"]
+    (way_on,) = [link for link in read(answer).all("a") if link.text == "Go to your account"]
     assert way_on.attrs["href"] == "/account"
     assert await state_of(app) == before
 

@@ -179,7 +179,7 @@ def test_the_foot_says_why_the_recipient_gets_the_mail(renderer: MailRenderer) -
         (proven, reason),
         (
             unproven,
-            "You get this mail because someone gave alice@example.com as their email at https://latchkey.example.",
+            "You get this mail because someone entered alice@example.com as their email at https://latchkey.example.",
         ),
     ):
         for part in parts(renderer.build(message)):
@@ -189,8 +189,8 @@ def test_the_foot_says_why_the_recipient_gets_the_mail(renderer: MailRenderer) -
 @pytest.mark.parametrize(
     ("by", "words"),
     [
-        ("you", "chosen by someone who was logged in"),
-        ("a link in a mail", "chosen with a link from one of our mails"),
+        ("you", "changed by someone who was logged in"),
+        ("a link in a mail", "changed with a link from one of our mails"),
         ("the operator", "The operator of the site set a new password"),
     ],
 )

@@ -83,7 +83,7 @@ async def test_the_newest_mail_is_first(app: TestApp, get: Callable, alice: Brow
     assert ["Waiting" in row.text for row in rows] == [True, True]
     await deliver(app)
     rows = read(await get("/dev/mailbox")).one(id="mailbox").all(data_mail=True)
-    assert ["Sent" in row.text for row in rows] == [True, True]
+    assert ["Kept here" in row.text for row in rows] == [True, True]
 
 
 async def test_an_empty_mailbox_says_how_to_get_a_mail(get: Callable) -> None:

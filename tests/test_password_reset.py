@@ -11,7 +11,7 @@ from tests.mail import enabled_outbox, link_field, main_text, open_link, receive
 from web.mail.rendering import MailRenderer
 
 NEW = "another-No.7 by the sea"
-DEAD = "This link no longer works: it was used, is too old, or a newer mail replaced it."
+DEAD = "This link was used already, has expired, or was replaced by a newer mail."
 BOTH_REQUEST_TYPES = pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 RULE = "Be at least 8 characters long"
 
@@ -104,7 +104,7 @@ async def test_a_request_redirects_to_a_page_without_the_email(
     target = answer.headers.get("location") or answer.headers["hx-redirect"]
     assert (answer.status_code, target) in [(303, "/forgot?sent=1"), (204, "/forgot?sent=1")]
     text = main_text(await anonymous.get(target))
-    assert "If this email has an account, a mail is on its way." in text
+    assert "If an account has this email, we sent it a link" in text
     assert alice.email not in text
 
 
@@ -248,7 +248,9 @@ async def test_a_reset_changes_the_password_and_starts_no_session(
     cookies = set_cookie_of(answer)
     assert cookies["link"]["max-age"] == "0"
     assert "session" not in cookies
-    assert "Your password is changed. Log in with it." in main_text(await anonymous.get(target))
+    assert "Every device was logged out. Log in with your new password." in main_text(
+        await anonymous.get(target)
+    )
     assert await app.count("sessions") == 0
     laptop = await app.browser("Alice")
     assert (await laptop.log_in(PASSWORD)).status_code == 422
@@ -332,7 +334,7 @@ async def test_a_dead_link_changes_nothing_and_offers_a_new_one(
     )
     assert answer.status_code == 410
     assert DEAD in main_text(answer)
-    (way_on,) = [link for link in read(answer).all("a") if link.text == "Ask for a new one"]
+    (way_on,) = [link for link in read(answer).all("a") if link.text == "Ask for a new link"]
     assert way_on.attrs["href"] == "/forgot"
     assert set_cookie_of(answer)["link"]["max-age"] == "0"
     assert await state_of(app) == before
@@ -345,7 +347,7 @@ async def test_htmx_displays_the_error_in_place_of_the_page(
     assert answer.status_code == 410
     partial = read(answer).one("hx-partial")
     assert (partial.attrs["hx-target"], partial.attrs["hx-swap"]) == ("#main", "innerHTML")
-    assert partial.one("h1").text == "Ask for a new link"
+    assert partial.one("h1").text == "This link no longer works"
 
 
 @pytest.mark.asvs("S11")
@@ -375,7 +377,7 @@ async def test_a_form_of_another_link_changes_nothing(
     answer = await send(anonymous, "/reset", {"password": NEW, **link_field(mail)})
     assert answer.status_code == 409
     text = main_text(answer)
-    assert "Another link was opened in this browser. Open the one in the mail again." in text
+    assert "Another link was opened in this browser. Open the link in your mail again." in text
     assert "link" not in set_cookie_of(answer)
     assert await state_of(app) == before
 

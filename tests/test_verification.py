@@ -11,7 +11,7 @@ from tests.conftest import TestApp
 from tests.mail import confirm_email, enabled_outbox, link_field, main_text, open_link, receive
 from web.http.session import verify_session
 
-DEAD = "This link no longer works: it was used, is too old, or a newer mail replaced it."
+DEAD = "This link was used already, has expired, or was replaced by a newer mail."
 BOTH_REQUEST_TYPES = pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 NO_MATCH = "Email or password is incorrect."
 
@@ -110,7 +110,7 @@ async def test_the_link_of_another_account_confirms_nothing(
     before = await state_of(app)
     for answer in (await bob.get("/verify"), await send(bob, "/verify", link_field(mail))):
         assert answer.status_code == 410
-        text = "This link belongs to another account. Log out, and open it again."
+        text = "This link belongs to another account. Log out, then open the link again."
         assert text in main_text(answer)
         forms = [form.attrs["action"] for form in read(answer).one(**ERROR).all("form")]
         assert forms == ["/logout"]
@@ -132,7 +132,7 @@ async def test_a_used_link_says_that_the_email_is_confirmed(
     answer = await send(alice, "/verify", *(() if send is Browser.get else (link_field(mail),)))
     assert (answer.status_code, set_cookie_of(answer)["link"]["max-age"]) == (410, "0")
     assert DEAD in main_text(answer)
-    assert "Your email is confirmed already" in main_text(answer)
+    assert "Your email is already confirmed" in main_text(answer)
     assert await state_of(app) == before
 
 
@@ -153,7 +153,7 @@ async def test_a_dead_link_offers_a_new_mail(
     form = read(answer).one(**ERROR).one("form")
     assert (form.attrs["action"], form.one("button").text) == (
         "/account/verify",
-        "Ask for a new one",
+        "Send a new link",
     )
     sent = await alice.post("/account/verify", Referer="http://localhost:8000/verify")
     assert (sent.status_code, sent.headers["location"]) == (303, "/dashboard")
@@ -214,7 +214,7 @@ async def test_the_banner_says_that_the_mail_was_refused(
 ) -> None:
     await app.change("UPDATE outbox SET sent_at = NULL, error = '550 no such user'")
     banner = read(await alice.get(path)).one(id="verify-banner")
-    assert "Our mail to alice@example.com was refused. Is it spelled right?" in banner.text
+    assert "Our mail to alice@example.com couldn't be delivered." in banner.text
     assert banner.one("a").attrs["href"].startswith("/account#")
     app.clock.move(hours=1)
     await alice.post("/account/verify")
@@ -364,7 +364,7 @@ async def test_a_sign_up_answers_the_same_for_a_free_and_a_taken_email(
     assert (answers[0][0], target) in [(303, "/login?new=1"), (204, "/login?new=1")]
     assert charlie.cookie is None
     page = await charlie.get("/login?new=1")
-    assert "Look in your inbox: the mail says how to go on." in main_text(page)
+    assert "Check your inbox: we sent you a mail with the next step." in main_text(page)
     assert (await receive(strict_app, "verify")).recipient == "charlie@example.com"
     assert (await receive(strict_app, "exists")).recipient == "bob@example.com"
 

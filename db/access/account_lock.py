@@ -1,4 +1,4 @@
-"""Locking an account by the "this wasn't me" link of a notice."""
+"""Contains the lock of an account by the "this wasn't me" link of a notice."""
 
 from sqlalchemy import bindparam, func, select, update
 

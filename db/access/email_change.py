@@ -1,4 +1,4 @@
-"""Changing the email of an account: the new one counts only after its link was opened."""
+"""Contains the change of an account's email, which takes effect when its link is confirmed."""
 
 from sqlalchemy import bindparam, select, update
 
@@ -47,8 +47,8 @@ CHANGE_EMAIL = Statement(
 async def request_change(viewer: Viewer, *, email: str, current: Secret[str]) -> bool:
     """Sends a link to the new email, and returns False if the current password is wrong.
 
-    The email of the account stays as it is until the link is opened. The answer is the same if
-    another account has the email; its user gets a mail. Raises RateLimited, Unavailable, and
+    The email of the account stays as it is until the link is opened. The response is the same
+    if another account has the email, and its user gets a mail. Raises RateLimited, Unavailable, and
     NotLoggedIn after too many wrong passwords.
     """
     store, actor = viewer.store, viewer_actor(viewer)
@@ -111,9 +111,11 @@ async def cancel_change(viewer: Viewer) -> None:
 async def confirm_change(viewer: Viewer, *, token: Secret[str] | None, link: str) -> None:
     """Changes the viewer's email to the one that the link was sent to.
 
-    Both emails are told. The old one can undo the change for seven days, if it was confirmed.
-    Sessions go on; links to the old email end. Raises LinkInvalid, also if another account has the
-    email by now; LinkOfOtherUser, LinkMismatch, RateLimited and NotLoggedIn.
+    Sends a notice to both emails. If the old one was confirmed, its notice has a link that undoes
+    the change for seven days. Sessions continue, and links to the old email end.
+
+    Raises LinkInvalid, also if another account has the email by now, LinkOfOtherUser,
+    LinkMismatch, RateLimited and NotLoggedIn.
     """
     store, actor = viewer.store, viewer_actor(viewer)
     known = require_same_link(token, link)
@@ -136,14 +138,14 @@ async def confirm_change(viewer: Viewer, *, token: Secret[str] | None, link: str
                 raise LinkInvalid("change")
             await delete_tokens(store, viewer.id, ["verify", "reset"])
             await delete_unsent(store, viewer.id, ["verify", "exists", "reset", "locked"])
-            await _tell_both(viewer, old_email, new_email)
+            await _notify_both(viewer, old_email, new_email)
             masked = {"from": mask(old_email), "to": mask(new_email)}
             await audit_log.record(store, "email.change", actor, masked)
     except Conflict:
         raise LinkInvalid("change") from None
 
 
-async def _tell_both(viewer: Viewer, old_email: str, new_email: str) -> None:
+async def _notify_both(viewer: Viewer, old_email: str, new_email: str) -> None:
     store, user_id = viewer.store, viewer.id
     if viewer.verified:
         facts = client_facts(store, viewer.client) | {

@@ -1,4 +1,4 @@
-"""Confirming the email of an account by a link in a mail."""
+"""Contains the confirmation of an account's email by a link in a mail."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ from db.viewer import Viewer
 
 @dataclass(frozen=True, slots=True)
 class VerificationState:
-    """Whether the viewer's email is confirmed, and what is under way.
+    """Whether the viewer's email is confirmed, and the state of its mails.
 
     `pending_email` is the new email that waits for its confirmation, or empty. `is_refused` is true
     if the mail server refused the mail with the link.

@@ -1,4 +1,4 @@
-"""Looks up the link of a mail for the page that it opens. Nothing is changed by that."""
+"""Contains the lookup of a mail's link for the page that it opens. It changes nothing."""
 
 from dataclasses import dataclass
 

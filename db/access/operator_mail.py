@@ -1,4 +1,4 @@
-"""The actions of the operator on mails and on the confirmation of emails."""
+"""Contains the actions of the operator on mails and on the confirmation of emails."""
 
 from dataclasses import dataclass
 from datetime import datetime

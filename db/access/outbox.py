@@ -1,4 +1,4 @@
-"""The outbox as the sending task uses it: claims due messages and records what became of them.
+"""Contains the outbox for the sending task: claims of due messages and records of the outcomes.
 
 Several processes share the table. A claim is one statement that skips rows which another process
 has claimed at the same time, and moves the row's due time ahead. If the process stops in the

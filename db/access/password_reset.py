@@ -1,4 +1,4 @@
-"""Resetting a forgotten password by a link in a mail."""
+"""Contains the reset of a forgotten password by a link in a mail."""
 
 from typing import Any, Final
 

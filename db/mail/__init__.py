@@ -1,1 +1,1 @@
-"""The outbox of mails, and the tokens of their links."""
+"""Contains the outbox of mails, and the tokens of their links."""

@@ -1,4 +1,4 @@
-"""Messages that several changes have in common, and the links that a change of password ends."""
+"""Contains the messages that several changes send, and the end of links at a password change."""
 
 from db.mail.outbox import delete_unsent, format_time, post, until
 from db.mail.tokens import delete_tokens

@@ -6,7 +6,7 @@ process stops before. The sending task reads the outbox by `db.access.outbox`.
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
 from sqlalchemy import Integer, and_, bindparam, cast, delete, func, or_, select
@@ -253,8 +253,9 @@ def until(store: Store, purpose: Purpose) -> str:
     return format_time(store.now() + LIFETIMES[purpose])
 
 
-def format_time(moment: object) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+def format_time(moment: datetime) -> str:
+    """Returns a time for a mail, such as `24 November 2026, 09:12 UTC`."""
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
 
 
 async def _insert_within_limit(store: Store, rule: _Rule, values: Mapping[str, object]) -> bool:

@@ -1,4 +1,4 @@
-"""The state of the outbox in one process: whether mails are sent, and the signal of a new one."""
+"""Contains the state of the outbox in one process, with the signal of a new message."""
 
 import asyncio
 from contextlib import suppress
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class OutboxState:
-    """`is_enabled` says whether mails are sent at all; without, no message is written.
+    """`is_enabled` says whether mails are sent. If it is False, no message is written.
 
-    `requires_verification`: nobody logs in with an unconfirmed email.
-    `keeps_content`: sent messages stay readable for a day, in the development mailbox.
+    `requires_verification` says whether users must confirm their email before they can log in.
+    `keeps_content` says whether sent messages stay readable for a day in the development mailbox.
     """
 
     is_enabled: bool = False

@@ -97,7 +97,10 @@ async def test_a_new_user_confirms_the_email_once(
     viewer = await app.viewer_of(alice)
     assert not viewer.verified
     message = (await deliver(mailer))["verify"]
-    assert (message.recipient, message.facts["until"]) == (alice.email, "2026-11-25 09:12 UTC")
+    assert (message.recipient, message.facts["until"]) == (
+        alice.email,
+        "25 November 2026, 09:12 UTC",
+    )
     await email_verification.verify_email(viewer, **link_of(message))
     assert (await app.viewer_of(alice)).verified
     with pytest.raises(LinkInvalid):

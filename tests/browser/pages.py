@@ -63,7 +63,7 @@ def dead_reset(user: BrowserUser) -> None:
     user.live.change("DELETE FROM tokens WHERE purpose = 'reset'")
     user.page.fill("#password", PASSWORD)
     submit(user.page, "reset-form")
-    expect_heading(user.page, "Ask for a new link")
+    expect_heading(user.page, "This link no longer works")
 
 
 def mismatched_reset(user: BrowserUser) -> None:
@@ -110,7 +110,7 @@ def confirmed_before(user: BrowserUser) -> None:
     """Opens the link to confirm an email once more."""
     user.live.change(f"UPDATE users SET verified_at = created_at WHERE email = '{user.email}'")
     user.page.goto("/verify/not-a-token")
-    expect_heading(user.page, "Your email is confirmed")
+    expect_heading(user.page, "Your email is already confirmed")
 
 
 def link_of_another_account(user: BrowserUser) -> None:

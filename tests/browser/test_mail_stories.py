@@ -24,7 +24,7 @@ from tests.browser.steps import (
 from tests.browser_client import PASSWORD
 
 NEW = "another engine No.8"
-DEAD = "This link no longer works: it was used, is too old, or a newer mail replaced it."
+DEAD = "This link was used already, has expired, or was replaced by a newer mail."
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_forgotten_password_is_replaced_by_a_link(new_user: Callable, live: Li
     expect_summary(page, "Please enter a valid email.")
     page.fill("#email", alice.email)
     submit(page, "forgot-form")
-    expect_heading(page, "Look in your inbox")
+    expect_heading(page, "Check your inbox")
     expect(page.locator("main")).to_contain_text("If this email has an account")
     open_mail(page, live, "reset", alice.email)
     expect_path(page, "/reset")
@@ -131,7 +131,9 @@ def test_a_forgotten_password_is_replaced_by_a_link(new_user: Callable, live: Li
     expect_summary(page, "Password must:")
     page.fill("#password", NEW)
     submit(page, "reset-form")
-    expect(page.get_by_text("Your password is changed. Log in with it.")).to_be_visible()
+    expect(
+        page.get_by_text("Every device was logged out. Log in with your new password.")
+    ).to_be_visible()
     phone.page.goto("/dashboard")
     expect_path(phone.page, "/login")
     page.get_by_role("main").get_by_role("link", name="Log in").click()
@@ -147,17 +149,17 @@ def test_a_used_link_offers_a_new_one(new_user: Callable, live: Live) -> None:
     alice.page.goto("/forgot")
     alice.page.fill("#email", alice.email)
     submit(alice.page, "forgot-form")
-    expect_heading(alice.page, "Look in your inbox")
+    expect_heading(alice.page, "Check your inbox")
     first = live.link("reset", alice.email)
     tabs = [alice.page, alice.page.context.new_page()]
     for tab in tabs:
         tab.goto(first)
         tab.fill("#password", NEW)
     submit(tabs[0], "reset-form")
-    expect(tabs[0].get_by_text("Your password is changed.")).to_be_visible()
+    expect(tabs[0].get_by_text("Log in with your new password.")).to_be_visible()
     submit(tabs[1], "reset-form")
     expect(tabs[1].locator("main")).to_contain_text(DEAD)
-    tabs[1].get_by_role("link", name="Ask for a new one").click()
+    tabs[1].get_by_role("link", name="Ask for a new link").click()
     expect_path(tabs[1], "/forgot")
 
 
@@ -193,7 +195,7 @@ def test_the_old_email_undoes_a_change_of_email(new_user: Callable, live: Live) 
     expect_summary(mailbox, "Tick the box if this wasn't you.")
     mailbox.check("#sure")
     submit(mailbox, "not-me-form")
-    expect(mailbox.get_by_text("The account is locked.")).to_be_visible()
+    expect(mailbox.get_by_text("the old password no longer works.")).to_be_visible()
     page.goto("/dashboard")
     expect_path(page, "/login")
     open_mail(mailbox, live, "locked", old)

@@ -15,7 +15,6 @@ from db.viewer import Viewer
 from web.forms.form import Form, read_fields
 from web.forms.schemas import EmailChange, PasswordChange, ProfileChange
 from web.http.session import set_session_cookie, verify_session
-from web.rendering.display_email import display_email
 from web.rendering.flash_messages import confirm, pop_flash
 from web.rendering.form_errors import apply_error
 from web.rendering.formatting import plural
@@ -38,7 +37,7 @@ FORM_IDS = {
 SLUG_TAKEN = "This profile URL is taken. Please choose another."
 UNCHECKED_NOTE = "We'll check this when you save."
 WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)
-OWN_EMAIL = "This is your email already."
+OWN_EMAIL = "This is already your email."
 PROFILE_ERRORS = {
     RateLimited: "Too many changes in a short time. Try again in {wait}.",
     Unavailable: "We couldn't save your profile just now. Try again in a few seconds.",
@@ -173,10 +172,7 @@ async def change_email(request: Request) -> Response:
     except (RateLimited, Unavailable) as error:
         answer = apply_error(request, form, error, EMAIL_ERRORS)
         return await _respond_with_errors(request, viewer, saved, "email", *answer, email_form=form)
-    toast = f"We sent a link to {display_email(form.data.email)}. Open it where you are logged in."
-    return await _changed_email(
-        request, viewer, saved, confirm(request, "email-change-asked", toast)
-    )
+    return await _changed_email(request, viewer, saved, confirm(request, "email-change-asked"))
 
 
 async def cancel_email(request: Request) -> Response:

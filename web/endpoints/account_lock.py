@@ -15,7 +15,7 @@ from web.rendering.responses import page, redirect_across_login, refused_form, u
 from web.state import app_state
 
 TITLE: Final = "Lock this account?"
-DONE_TITLE: Final = "The account is locked"
+DONE_TITLE: Final = "Account locked"
 
 
 async def show(request: Request) -> Response:

@@ -17,9 +17,9 @@ from web.rendering.responses import page, redirect_across_login, refused_form, u
 from web.state import app_state
 
 FORGOT_TITLE: Final = "Forgot your password?"
-SENT_TITLE: Final = "Look in your inbox"
+SENT_TITLE: Final = "Check your inbox"
 RESET_TITLE: Final = "Choose a new password"
-DONE_TITLE: Final = "Your password is changed"
+DONE_TITLE: Final = "Password changed"
 FORGOT_ERRORS: Final = {
     RateLimited: "Too many requests from your network. Try again in {wait}.",
     Unavailable: "We're busy. Try again in a few seconds.",

@@ -29,9 +29,9 @@ class DeliveryTimes:
 
     `poll` is the time between two looks at the outbox without a signal. After a signal, the loops
     look several times for about `look`, at first after `look_pause`, because the signal precedes
-    the commit. While the server is
-    down, the loop rests from `first_rest`, doubled each time, up to `longest_rest`. `log_again` is
-    the time between two log entries about that. A mail that is being sent at the stop has `grace`.
+    the commit. While the server is down, the loop waits from `first_rest`, doubled each time, up to
+    `longest_rest`. `log_again` is the time between two log entries about that. `grace` is the time
+    that a mail which is being sent has at the stop.
     """
 
     poll: float = 5.0

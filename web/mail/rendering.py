@@ -37,7 +37,7 @@ SUBJECTS: Final[Mapping[MessageType, str]] = {
     "reset": "Choose a new password",
     "change": "Confirm your new email",
     "moved": "Your email was changed",
-    "arrived": "This is your email now",
+    "arrived": "Your new email is confirmed",
     "new-device": "New log-in to your account",
     "password": "Your password was changed",
     "locked": "Your account is locked",
@@ -133,7 +133,7 @@ class MailRenderer:
         foot = (
             f"You get this mail because {recipient} has an account at {site}."
             if message.facts.get("proven")
-            else f"You get this mail because someone gave {recipient} as their email at {site}."
+            else f"You get this mail because someone entered {recipient} as their email at {site}."
         )
         return self._lay_out(SUBJECTS[message.message_type], words, foot, values["link"])
 

@@ -9,25 +9,25 @@ from web.mail.rendering import LINK_PATHS, SUBJECTS
 
 SAMPLE_PREFIX: Final = "sample-"
 CREATED_AT: Final = datetime(2026, 11, 24, 9, 12, tzinfo=UTC)
-TIME: Final = "2026-11-24 09:12 UTC"
+TIME: Final = "24 November 2026, 09:12 UTC"
 CLIENT: Final = {"time": TIME, "browser": "Firefox on Linux", "ip_address": "203.0.113.88"}
 FACTS: Final = {
-    "verify": {"until": "2026-11-25 09:12 UTC"},
-    "exists": {"until": "2026-11-24 10:12 UTC"},
-    "reset": {**CLIENT, "until": "2026-11-24 10:12 UTC"},
-    "change": {"until": "2026-11-24 10:12 UTC"},
-    "moved": {**CLIENT, "masked": "a…@example.org", "until": "2026-12-01 09:12 UTC"},
+    "verify": {"until": "25 November 2026, 09:12 UTC"},
+    "exists": {"until": "24 November 2026, 10:12 UTC"},
+    "reset": {**CLIENT, "until": "24 November 2026, 10:12 UTC"},
+    "change": {"until": "24 November 2026, 10:12 UTC"},
+    "moved": {**CLIENT, "masked": "a…@example.org", "until": "1 December 2026, 09:12 UTC"},
     "arrived": {},
     "new-device": CLIENT,
     "password": {"time": TIME, "by": "you"},
-    "locked": {"until": "2026-11-24 10:12 UTC"},
+    "locked": {"until": "24 November 2026, 10:12 UTC"},
     "guesses": {},
 }
 UNPROVEN: Final = ("verify", "change")
 
 
 def make_samples() -> list[Message]:
-    """Returns one message of each type, in the order of SUBJECTS. Their links lead nowhere."""
+    """Returns one message of each type, in the order of SUBJECTS. Their links do not work."""
     return [
         Message(
             id=f"{SAMPLE_PREFIX}{message_type}",

@@ -1,4 +1,4 @@
-"""Contains the SMTP client: one reused connection, and what each of its errors means.
+"""Contains the SMTP client with one reused connection, and the classification of its errors.
 
 Only this module imports aiosmtplib, and only when the first mail is sent, because the start of the
 program does not need it.
@@ -89,7 +89,7 @@ class SmtpTransport:
             await self.close()
 
     async def close(self) -> None:
-        """Ends the connection politely, within QUIT_SECONDS."""
+        """Sends QUIT and closes the connection, within QUIT_SECONDS."""
         client, self._client = self._client, None
         if client is None:
             return

@@ -11,11 +11,8 @@ from web.rendering.problem_details import is_api, problem
 from web.rendering.responses import page
 from web.state import request_state
 
-DEAD_LINK: Final = (
-    "This link no longer works: it was used, is too old, or a newer mail replaced it."
-)
-NEW_LINK: Final = "Ask for a new link"
-NEW_ONE: Final = "Ask for a new one"
+DEAD_LINK: Final = "This link was used already, has expired, or was replaced by a newer mail."
+HEADING: Final = "This link no longer works"
 
 
 def _dead_link(heading: str, *text: str, action: str, route: str, posts: bool = False) -> ErrorText:
@@ -24,26 +21,31 @@ def _dead_link(heading: str, *text: str, action: str, route: str, posts: bool = 
 
 # The keys are the names of the routes that the links lead to.
 DEAD_LINK_TEXTS: Final[Mapping[str, ErrorText]] = {
-    "reset": _dead_link(NEW_LINK, action=NEW_ONE, route="forgot"),
-    "verify": _dead_link(NEW_LINK, action=NEW_ONE, route="account-verify", posts=True),
-    "change-email": _dead_link(NEW_LINK, action=NEW_ONE, route="account"),
+    "reset": _dead_link(HEADING, action="Ask for a new link", route="forgot"),
+    "verify": _dead_link(HEADING, action="Send a new link", route="account-verify", posts=True),
+    "change-email": _dead_link(
+        HEADING,
+        "To change your email, ask for a new link on your account page.",
+        action="Go to your account",
+        route="account",
+    ),
     "not-me": _dead_link(
-        "Choose a new password instead",
-        "If someone else may be in your account, choose a new password. "
+        HEADING,
+        "If someone else may have access to your account, choose a new password. "
         "That logs out every device.",
         action="Choose a new password",
         route="forgot",
     ),
 }
 CONFIRMED_TEXT: Final = _dead_link(
-    "Your email is confirmed",
-    "Your email is confirmed already, so you don't need a new one.",
+    "Your email is already confirmed",
+    "You don't need a new link.",
     action="Go to your dashboard",
     route="dashboard",
 )
 OTHER_USER_TEXT: Final = ErrorText(
     "You're logged in to another account",
-    ("This link belongs to another account. Log out, and open it again.",),
+    ("This link belongs to another account. Log out, then open the link again.",),
     "lid",
     "Log out",
     "logout",
@@ -52,7 +54,7 @@ OTHER_USER_TEXT: Final = ErrorText(
 )
 MISMATCH_TEXT: Final = ErrorText(
     "Nothing was changed",
-    ("Another link was opened in this browser. Open the one in the mail again.",),
+    ("Another link was opened in this browser. Open the link in your mail again.",),
     "lid",
     replaces_page=True,
 )
