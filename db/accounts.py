@@ -176,21 +176,24 @@ async def insert_user(
     role: Role = "user",
     logs_in: bool = False,
     verified: bool = False,
+    has_random_slug: bool = False,
 ) -> str | None:
     """Inserts a user and returns the id; None if the email exists, by the UNIQUE index.
 
-    `logs_in` also sets the time of the last log-in, `verified` that of the confirmation. Raises
+    `logs_in` also sets the time of the last log-in, `verified` that of the confirmation. With
+    `has_random_slug`, nobody can tell from the name which slug is taken now. Raises
     AccountNotCreated if no free slug was found.
     """
     slug = make_slug(name)
     for attempt in range(MAX_SLUG_ATTEMPTS):
+        is_random = has_random_slug or attempt > 0 or not slug
         user_id = await store.value(
             INSERT_USER(
                 id=store.token(16),
                 email=email,
                 name=name,
                 search_key=search_key(name, email),
-                slug=_add_random_suffix(store, slug or "user") if attempt or not slug else slug,
+                slug=_add_random_suffix(store, slug or "user") if is_random else slug,
                 role=role,
                 password_hash=password_hash.reveal(),
                 now=store.now(),

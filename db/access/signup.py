@@ -78,7 +78,9 @@ async def sign_up_privately(
     """
     password_hash = await _hash(store, email, password, client)
     async with _begin_creation(store):
-        user_id = await accounts.insert_user(store, name, email, password_hash)
+        user_id = await accounts.insert_user(
+            store, name, email, password_hash, has_random_slug=True
+        )
         if user_id is None:
             await _record_failure(store, await _tell_user(store, email), client)
         else:

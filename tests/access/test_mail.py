@@ -408,6 +408,16 @@ async def test_a_link_of_another_account_causes_no_work_that_shows_an_unconfirme
 
 
 @BOTH
+async def test_no_slug_shows_that_a_private_sign_up_has_created_an_account(
+    make_app: Callable,
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True, requires_verification=True))
+    charlie = {"email": "charlie@example.com", "password": Secret(PASSWORD)}
+    await signup.sign_up_privately(app.store, name="Unusual Name", client=LAPTOP, **charlie)
+    assert await app.rows("SELECT name FROM users WHERE slug = 'unusual-name'") == []
+
+
+@BOTH
 async def test_accounts_that_are_not_confirmed_are_deleted_after_a_week(
     make_app: Callable, clock: Clock
 ) -> None:
