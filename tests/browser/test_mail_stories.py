@@ -122,7 +122,7 @@ def test_a_forgotten_password_is_replaced_by_a_link(new_user: Callable, live: Li
     page.fill("#email", alice.email)
     submit(page, "forgot-form")
     expect_heading(page, "Check your inbox")
-    expect(page.locator("main")).to_contain_text("If this email has an account")
+    expect(page.locator("main")).to_contain_text("If an account has this email")
     open_mail(page, live, "reset", alice.email)
     expect_path(page, "/reset")
     expect(page.locator("main")).to_contain_text(alice.email)
