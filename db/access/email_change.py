@@ -10,7 +10,7 @@ from db.crypto.secret import Secret
 from db.engine.statement import Conflict, Statement
 from db.errors import LinkInvalid, LinkOfOtherUser
 from db.mail.notices import client_facts
-from db.mail.outbox import delete_unsent, format_time, post, until
+from db.mail.outbox import delete_unsent, format_time, post, post_request, until
 from db.mail.tokens import (
     LIFETIMES,
     consume_token,
@@ -55,14 +55,17 @@ async def request_change(viewer: Viewer, *, email: str, current: Secret[str]) ->
     change = (EMAIL_CHANGE, viewer.id)
     if await verify_current_password(viewer, current, change, "email.ask") is None:
         return False
-    other = await accounts.find_recipient(store, email)
     async with store.transaction():
-        await require_right(viewer, other.id if other else "")
+        await require_right(viewer)
         is_within_limit = await limiter.try_take_token(store, EMAIL_CHANGE_TO, email)
         if not is_within_limit:
             # Many accounts could otherwise fill the mailbox of someone who has none.
             await _pretend(viewer, email)
-        elif other is None and not await accounts.email_exists(store, email, for_user_id=viewer.id):
+        elif await accounts.email_exists(store, email, for_user_id=viewer.id):
+            await _pretend(viewer, email)
+            if email != await store.value(OWN_EMAIL(user_id=viewer.id)):
+                await post_request(store, "taken", email)
+        else:
             await post(
                 store,
                 "change",
@@ -71,17 +74,6 @@ async def request_change(viewer: Viewer, *, email: str, current: Secret[str]) ->
                 verified=False,
                 facts={"until": until(store, "change")},
             )
-        else:
-            await _pretend(viewer, email)
-            if other is not None and not other.disabled and other.id != viewer.id:
-                await post(
-                    store,
-                    "exists",
-                    user_id=other.id,
-                    recipient=email,
-                    verified=other.verified,
-                    facts={"until": until(store, "reset")},
-                )
         await audit_log.record(store, "email.ask", actor, {"email": mask(email)})
     return True
 

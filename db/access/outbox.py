@@ -87,6 +87,7 @@ class _Request:
     message_type: RequestType
     recipient: str
     facts: str
+    expires_at: datetime
 
 
 _now = bindparam("now", type_=Instant)
@@ -117,7 +118,7 @@ CLAIM = Statement(
 TAKE_REQUEST = Statement(
     delete(outbox)
     .where(outbox.c.id == _next_due(outbox.c.message_type.in_(REQUEST_TYPES)).scalar_subquery())
-    .returning(outbox.c.message_type, outbox.c.recipient, outbox.c.facts)
+    .returning(outbox.c.message_type, outbox.c.recipient, outbox.c.facts, outbox.c.expires_at)
     .execution_options(into=_Request)
 )
 _IS_CLAIMED = (outbox.c.id == bindparam("id"), outbox.c.attempts == bindparam("claimed_attempts"))
@@ -235,10 +236,12 @@ async def resolve_next(mailer: Mailer) -> bool:
         if request is None:
             return False
         user = await accounts.find_recipient(store, request.recipient)
-        if user is not None and not user.disabled:
+        if user is not None and not user.disabled and request.expires_at > store.now():
             await store.value(LOCK_USER(user_id=user.id))
             if request.message_type == "forgot":
                 await _post_reset(mailer, request, user)
+            elif request.message_type == "taken":
+                await _post_exists(mailer, request, user)
             elif user.verified:
                 await post(store, "guesses", user_id=user.id, recipient=request.recipient)
     return True
@@ -257,6 +260,18 @@ async def _post_reset(mailer: Mailer, request: _Request, user: Recipient) -> Non
     if posted:
         actor = Actor("anonymous", ip_address=facts["ip_address"], browser=facts["browser"])
         await audit_log.record(store, "password.ask", actor, target_id=user.id)
+
+
+async def _post_exists(mailer: Mailer, request: _Request, user: Recipient) -> None:
+    store = mailer.store
+    await post(
+        store,
+        "exists",
+        user_id=user.id,
+        recipient=request.recipient,
+        verified=user.verified,
+        facts={"until": until(store, "reset")},
+    )
 
 
 async def read_queue(mailer: Mailer) -> QueueFigures:

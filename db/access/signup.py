@@ -10,8 +10,7 @@ from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.errors import AccountNotCreated, AppError, RateLimited
 from db.mail.notices import post_verification
-from db.mail.outbox import post, until
-from db.mail.tokens import LOCK_USER
+from db.mail.outbox import post_request
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import find_networks, per_client
 from db.rate_limits.limits import (
@@ -82,28 +81,11 @@ async def sign_up_privately(
             store, name, email, password_hash, has_random_slug=True
         )
         if user_id is None:
-            await _record_failure(store, await _tell_user(store, email), client)
+            await post_request(store, "taken", email)
+            await _record_failure(store, await accounts.find_user_id(store, email), client)
         else:
             await post_verification(store, user_id, email, is_first=True)
             await audit_log.record(store, "signup", user_actor(user_id, client))
-
-
-async def _tell_user(store: Store, email: str) -> str | None:
-    """Sends the user of a taken email a mail about the sign-up, and returns the user's id."""
-    user = await accounts.find_recipient(store, email)
-    if user is None:
-        return None
-    if store.outbox.is_enabled and not user.disabled:
-        await store.value(LOCK_USER(user_id=user.id))
-        await post(
-            store,
-            "exists",
-            user_id=user.id,
-            recipient=email,
-            verified=user.verified,
-            facts={"until": until(store, "reset")},
-        )
-    return user.id
 
 
 async def _log_in(

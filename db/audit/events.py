@@ -194,6 +194,7 @@ LIMIT_LABELS: Final = {
     "verify-minutes": "mails to confirm an email",
     "verify-hours": "mails to confirm an email in six hours",
     "email-change": "changes of email",
+    "email-change-to": "mails to one new email",
     "profile-change": "profile changes",
     "password-change": "password changes",
     "password-guess": "current passwords in one session",

@@ -36,8 +36,8 @@ MessageType = Literal[
     "guesses",
 ]
 # The types of rows that ask for a mail to an email, and are never sent themselves.
-RequestType = Literal["forgot", "guessed"]
-REQUEST_TYPES: Final[tuple[RequestType, ...]] = ("forgot", "guessed")
+RequestType = Literal["forgot", "guessed", "taken"]
+REQUEST_TYPES: Final[tuple[RequestType, ...]] = ("forgot", "guessed", "taken")
 
 
 class _Rule(NamedTuple):
@@ -203,8 +203,15 @@ async def post(
         await delete_unsent(store, user_id, older, except_id=message_id)
     token = derive_token(store, message_id, store.mail_keys.kid)
     if purpose is not None and token is not None:
-        address = email or recipient
-        await insert_token(store, token, purpose, user_id, address, message_type, is_first=is_first)
+        await insert_token(
+            store,
+            token,
+            purpose,
+            user_id,
+            email or recipient,
+            message_type,
+            is_first=is_first,
+        )
     store.outbox.notify()
     return True
 
@@ -216,6 +223,8 @@ async def post_request(
 
     The work is therefore the same whether or not an account has the email.
     """
+    if not store.outbox.is_enabled:
+        return
     now = store.now()
     await store.count(
         INSERT_MESSAGE(
