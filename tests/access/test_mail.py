@@ -78,7 +78,11 @@ def link_of(message: Message) -> dict:
 
 async def verified(app: TestApp, mailer: Mailer, user: Browser) -> Viewer:
     """Returns the viewer of a user who has confirmed the email."""
-    message = (await deliver(mailer))["verify"]
+    (message,) = [
+        message
+        async for message in delivered(mailer)
+        if (message.message_type, message.recipient) == ("verify", user.email)
+    ]
     await email_verification.verify_email(await app.viewer_of(user), **link_of(message))
     return await app.viewer_of(user)
 

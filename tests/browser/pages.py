@@ -130,7 +130,7 @@ def undelivered(user: BrowserUser) -> None:
         f" WHERE recipient = '{user.email}'"
     )
     user.page.goto("/dashboard")
-    expect(user.page.locator("#verify-banner")).to_contain_text("was refused")
+    expect(user.page.locator("#verify-banner")).to_contain_text("couldn't be delivered")
 
 
 def ask_for_new_email(user: BrowserUser, password: str = PASSWORD) -> str:

@@ -123,7 +123,7 @@ def test_private_sign_up_leads_to_login_for_new_and_taken_emails(
             page = open_page(of=live)
             sign_up(page, "Grace", email)
             expect_path(page, "/login")
-            expect(page.locator("main")).to_contain_text("Look in your inbox")
+            expect(page.locator("main")).to_contain_text("Check your inbox")
         log_in(page, "grace@example.com")
         expect_summary(page, "Email or password is incorrect.")
         page.goto(live.link("verify", "grace@example.com"))
