@@ -12,7 +12,10 @@ from db.crypto.key_ring import KeyRing
 from db.crypto.secret import Secret
 from tests.bench.servers import SECRET
 
-USERS = "INSERT INTO users (id, email, name, slug, password_hash, created_at) VALUES ({})"
+USERS = (
+    "INSERT INTO users (id, email, name, slug, password_hash, created_at, verified_at)"
+    " VALUES ({}, '2026-11-24T09:12:00.000000+00:00')"
+)
 SESSIONS = (
     "INSERT INTO sessions (id, user_id, token_hash, created_at, last_seen_at, expires_at,"
     " browser, system, kind, user_agent, address) VALUES ({}, 'Firefox', 'Linux', 'computer', '', '')"

@@ -40,7 +40,7 @@ connection = sqlite3.connect(os.environ["DATABASE"], isolation_level=None)
 latchkey = create_app(
     read_settings({"DATABASE_URL": f"sqlite:///{os.environ['DATABASE']}", **os.environ})
 )
-partial = latchkey.state.environment.get_cached("dashboard/user.html")
+partial = latchkey.state.templates.get_cached("dashboard/user.html")
 tokens: dict[bytes, dict] = {}
 layouts: dict[str, tuple[str, str]] = {}
 
@@ -89,6 +89,8 @@ async def dashboard(request: Request) -> HTMLResponse:
         renewal_start=datetime.fromisoformat(ends) - timedelta(days=3.5),
         now=now,
         flash="",
+        verification=None,
+        message="",
     )  # fmt: skip
     return HTMLResponse(above + main + below)
 
