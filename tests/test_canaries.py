@@ -12,6 +12,7 @@ import pytest
 from db.crypto.passwords import Passwords
 from tests.browser_client import HTMX, PASSWORD, Browser
 from tests.conftest import SECRET, TestApp
+from tests.mail import change_email, enabled_outbox, link_field, open_link, receive
 from web.router import AppRoute
 
 NAMES = ("Alice", "Bob", "Ada", "Grace")
@@ -396,3 +397,29 @@ async def test_settings_store_and_viewer_do_not_print_secrets(
         except TypeError as raised:
             text = str(raised)
         assert not [secret for secret in (SECRET, app.path.name, PASSWORD) if secret in text]
+
+
+@pytest.mark.asvs("S86", "S90")
+async def test_no_token_of_a_link_is_stored_or_logged(
+    make_app: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = await make_app(mail=enabled_outbox())
+    alice, anonymous = await app.sign_up_user("Alice"), await app.browser("Charlie")
+    used = [await receive(app, "verify")]
+    await open_link(alice, used[0])
+    await alice.post("/verify", link_field(used[0]))
+    await change_email(app, alice, "alice.new@example.com")
+    used += [await receive(app, "change"), await receive(app, "moved")]
+    await open_link(anonymous, used[-1])
+    await anonymous.post("/not-me", {"sure": "yes", **link_field(used[-1])})
+    used.append(await receive(app, "locked"))
+    await open_link(anonymous, used[-1])
+    await anonymous.post("/reset", {"password": TYPED, **link_field(used[-1])})
+    await anonymous.post("/forgot", {"email": "alice@example.com"})
+    unused = await receive(app, "reset")
+    assert await app.count("audit") >= 6
+    stored = app.stored()
+    for message in (*used, unused):
+        assert message.token is not None
+        assert message.token.reveal().encode() not in stored
+        assert message.token.reveal() not in caplog.text
