@@ -5,15 +5,24 @@ import logging
 from contextlib import suppress
 from typing import Final
 
+from sqlalchemy import func, select
+
 from db.audit.chain import find_head_problem
 from db.crypto.secret import Secret
+from db.engine.statement import Statement
 from db.errors import Unavailable
 from db.maintenance.pruning import run_pruning
 from db.maintenance.schema import WrongSchema, explain_unavailable, require_schema
 from db.store import Store
+from db.tables import users
 
 logger = logging.getLogger("latchkey")
 
+COUNT_UNCONFIRMED_USERS = Statement(
+    select(func.count())
+    .select_from(users)
+    .where(users.c.verified_at.is_(None), users.c.last_login_at.is_not(None))
+)
 RETRY_SECONDS: Final = 1.0  # This is the time between two attempts to open the database.
 
 
@@ -38,6 +47,7 @@ async def run_maintenance(store: Store, problem: str = "") -> None:
     if problem:
         await retry_opening(store, problem)
     await log_head_problem(store)
+    await warn_of_unconfirmed_users(store)
     await run_pruning(store)
 
 
@@ -50,6 +60,19 @@ async def log_head_problem(store: Store) -> None:
     with suppress(Unavailable):
         if problem := await find_head_problem(store):
             logger.error("%s; new entries are written with the current one", problem)
+
+
+async def warn_of_unconfirmed_users(store: Store) -> None:
+    """Logs how many users from before EMAIL_VERIFICATION=required cannot log in any more."""
+    if not store.outbox.requires_verification:
+        return
+    with suppress(Unavailable):
+        if count := await store.value(COUNT_UNCONFIRMED_USERS()):
+            logger.warning(
+                "%d users who have logged in before have not confirmed their email, and cannot log "
+                "in until they do",
+                count,
+            )
 
 
 async def retry_opening(store: Store, problem: str) -> None:

@@ -26,6 +26,7 @@ from db.mail.notices import post_verification
 from db.mail.state import OutboxState
 from db.mail.tokens import derive_token, link_id
 from db.maintenance.pruning import prune
+from db.maintenance.startup import warn_of_unconfirmed_users
 from db.viewer import ClientInfo, Mailer, Operator, Viewer
 from tests.browser_client import PASSWORD, Browser
 from tests.conftest import Clock, TestApp
@@ -706,3 +707,18 @@ async def delivered(mailer: Mailer) -> AsyncIterator[Message]:
     while message := await outbox.claim(mailer):
         await outbox.mark_sent(mailer, message)
         yield message
+
+
+@BOTH
+async def test_the_start_warns_of_users_who_can_no_longer_log_in(
+    make_app: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    optional = await make_app(mail=OutboxState(is_enabled=True))
+    await optional.sign_up_user("Alice")
+    await warn_of_unconfirmed_users(optional.store)
+    assert "confirmed" not in caplog.text
+    required = await make_app(
+        optional.path, mail=OutboxState(is_enabled=True, requires_verification=True)
+    )
+    await warn_of_unconfirmed_users(required.store)
+    assert "1 users who have logged in before have not confirmed their email" in caplog.text
