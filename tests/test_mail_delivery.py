@@ -28,7 +28,7 @@ from web.mail.rendering import MailRenderer
 from web.mail.smtp import SmtpTransport
 from web.settings.paths import ROOT
 
-FAST = DeliveryTimes(poll=0.05, look=0.2, first_rest=0.01, longest_rest=0.04, grace=2.0)
+FAST = DeliveryTimes(poll=0.05, look=0.2, first_backoff=0.01, longest_backoff=0.04, grace=2.0)
 CREDENTIALS = "mailer%40example.com:p%40ss%2Fword%20No.9"
 
 
@@ -327,21 +327,23 @@ async def test_a_server_that_does_not_listen_costs_no_attempt(
     assert caplog.messages[-1] == "mail can be sent again"
 
 
-async def test_the_rest_doubles_and_the_log_repeats_every_ten_minutes(
+async def test_the_backoff_doubles_and_the_log_repeats_every_ten_minutes(
     server: MailServer, make_sending: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sending = await make_sending(server, times=replace(FAST, first_rest=5.0, longest_rest=60.0))
+    sending = await make_sending(
+        server, times=replace(FAST, first_backoff=5.0, longest_backoff=60.0)
+    )
     server.faults["MAIL"] = "451 Not now"
     moment = [0.0]
     sending.delivery.now = lambda: moment[0]
     rests = []
 
-    async def rest(seconds: float) -> None:
+    async def wait(seconds: float) -> None:
         rests.append(seconds)
         moment[0] += seconds
         sending.app.clock.move(seconds=seconds)
 
-    sending.delivery.sleep = rest
+    sending.delivery.sleep = wait
     await sending.post()
     for _ in range(14):
         assert await sending.delivery.send_next()

@@ -1,4 +1,4 @@
-"""Contains the delivery of mails: one loop for requests of a reset and one for messages."""
+"""Contains the delivery of mails: one loop for requests and one for messages."""
 
 import asyncio
 import logging
@@ -17,8 +17,6 @@ from web.mail.transport import Attempt, Transport
 
 logger = logging.getLogger("latchkey")
 
-# The outcomes in the metrics. `down` is not among them, because it is not about one mail.
-OUTCOMES: Final = {"sent": "sent", "later": "later", "dead": "dead"}
 MARK_ATTEMPTS: Final = 5  # A sent message that cannot be marked as sent is sent again.
 MARK_PAUSE_SECONDS: Final = 1.0
 
@@ -27,18 +25,18 @@ MARK_PAUSE_SECONDS: Final = 1.0
 class DeliveryTimes:
     """The times of the delivery in seconds.
 
-    `poll` is the time between two looks at the outbox without a signal. After a signal, the loops
-    look several times for about `look`, at first after `look_pause`, because the signal precedes
-    the commit. While the server is down, the loop waits from `first_rest`, doubled each time, up to
-    `longest_rest`. `log_again` is the time between two log entries about that. `grace` is the time
-    that a mail which is being sent has at the stop.
+    `poll` is the time between two queries of the outbox without a signal. After a signal, the
+    loops query several times for about `look`, at first after `look_pause`, because the signal
+    precedes the commit. While the server is down, the loop waits `first_backoff`, doubled each
+    time, up to `longest_backoff`. `log_again` is the time between two log entries about that. A
+    mail that is being sent at the stop has `grace` to finish.
     """
 
     poll: float = 5.0
     look: float = 2.0
     look_pause: float = 0.02
-    first_rest: float = 5.0
-    longest_rest: float = 60.0
+    first_backoff: float = 5.0
+    longest_backoff: float = 60.0
     log_again: float = 600.0
     grace: float = 8.0
 
@@ -61,7 +59,7 @@ class Delivery:
     sleep: Callable[[float], Awaitable[None]] | None = None  # by default, ends at the stop
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    _rest: float = 0.0
+    _backoff: float = 0.0
     _down_logged_at: float = float("-inf")
     _unavailable: bool = False
 
@@ -104,13 +102,13 @@ class Delivery:
             return False
         except Exception:
             logger.exception("the delivery of mail failed, and will be tried again")
-            await self._sleep(self.times.longest_rest)
+            await self._sleep(self.times.longest_backoff)
             return False
         self._unavailable = False
         return is_done
 
     async def resolve_next(self) -> bool:
-        """Answers the next request for a password reset, and returns whether there was one."""
+        """Answers the next request for a mail, and returns whether there was one."""
         return await outbox.resolve_next(self.mailer)
 
     async def send_next(self) -> bool:
@@ -121,8 +119,8 @@ class Delivery:
             return False
         started = self.now()
         attempt = await self._attempt(message)
-        if attempt.outcome in OUTCOMES:
-            self.observe(message.message_type, OUTCOMES[attempt.outcome], self.now() - started)
+        if attempt.outcome != "down":  # The server is down, which is not about one mail.
+            self.observe(message.message_type, attempt.outcome, self.now() - started)
         await self._record(message, attempt)
         return True
 
@@ -135,12 +133,14 @@ class Delivery:
         return await self.transport.send(mail, message.recipient)
 
     async def _record(self, message: Message, attempt: Attempt) -> None:
-        """Writes the outcome into the outbox, and rests if the server is down."""
+        """Writes the outcome into the outbox, and waits if the server is down."""
         if attempt.outcome == "down":
-            self._rest = min(max(self._rest * 2, self.times.first_rest), self.times.longest_rest)
+            self._backoff = min(
+                max(self._backoff * 2, self.times.first_backoff), self.times.longest_backoff
+            )
             self._log_down(attempt.error)
-            await outbox.release(self.mailer, message, self._rest)
-            await self._sleep(self._rest)
+            await outbox.release(self.mailer, message, self._backoff)
+            await self._sleep(self._backoff)
             return
         self._log_up()
         if attempt.outcome == "sent":
@@ -168,9 +168,9 @@ class Delivery:
             self._down_logged_at = self.now()
 
     def _log_up(self) -> None:
-        if self._rest:
+        if self._backoff:
             logger.warning("mail can be sent again")
-        self._rest, self._down_logged_at = 0.0, float("-inf")
+        self._backoff, self._down_logged_at = 0.0, float("-inf")
 
     def _count_expired(self, message: Message) -> None:
         self.observe(message.message_type, "expired", 0.0)
