@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, cast, exists, func, literal, or_, select, update
+from sqlalchemy import bindparam, exists, func, literal, or_, select, update
 
 from db.audit import log as audit_log
 from db.audit.events import Event
 from db.audit.log import OPERATOR, viewer_actor
 from db.crypto.secret import Secret
-from db.engine.statement import Statement, insert
+from db.engine.statement import Statement, insert_if
 from db.errors import AccountNotCreated, Forbidden, LastAdmin, LinkInvalid, NotFound
-from db.mail.tokens import consume_token
+from db.mail.tokens import IS_RESERVED, consume_token
 from db.rate_limits import limiter
 from db.rate_limits.limits import DENIED, LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT
 from db.sessions.lifecycle import end_all_sessions, require_right
 from db.store import Store, pick
-from db.tables import Instant, tokens, users
+from db.tables import Instant, users
 from db.user_search import search_key
 from db.viewer import Admin, Operator, Role
 
@@ -62,18 +62,11 @@ NOT_THE_LAST_ADMIN = or_(
         _other.c.role == "admin", _other.c.disabled_at.is_(None), _other.c.id != users.c.id
     ),
 )
-# Until its "this wasn't me" link expires, an email can be given back to the account that had it.
-_RESERVED = exists().where(
-    tokens.c.email == bindparam("email"),
-    tokens.c.purpose == "not-me",
-    tokens.c.expires_at > bindparam("now", type_=Instant),
-    tokens.c.user_id != bindparam("for_user_id"),
-)
 EMAIL_EXISTS = Statement(
-    select(literal(1)).where(or_(exists().where(users.c.email == bindparam("email")), _RESERVED))
+    select(literal(1)).where(or_(exists().where(users.c.email == bindparam("email")), IS_RESERVED))
 )
-_NEW_USER = {
-    "id": "id",
+_NEW_USER: Final = {
+    "id": "user_id",
     "email": "email",
     "name": "name",
     "search_key": "search_key",
@@ -85,19 +78,7 @@ _NEW_USER = {
     "verified_at": "verified_at",
 }
 INSERT_USER = Statement(
-    insert(users)
-    .from_select(
-        list(_NEW_USER),
-        # PostgreSQL takes a bind in a SELECT list as text, so each one has its type.
-        select(
-            *(
-                cast(bindparam(bind, type_=users.c[name].type), users.c[name].type)
-                for name, bind in _NEW_USER.items()
-            )
-        ).where(~_RESERVED),
-    )
-    .on_conflict_do_nothing()
-    .returning(users.c.id)
+    insert_if(users, _NEW_USER, ~IS_RESERVED).on_conflict_do_nothing().returning(users.c.id)
 )
 FIND_RECIPIENT = Statement(
     pick(
@@ -152,7 +133,7 @@ async def email_exists(store: Store, email: str, *, for_user_id: str = "") -> bo
 
     `for_user_id` is the account that asks, which may have its own former email again.
     """
-    statement = EMAIL_EXISTS(email=email, now=store.now(), for_user_id=for_user_id)
+    statement = EMAIL_EXISTS(email=email, now=store.now(), user_id=for_user_id)
     return await store.value(statement) is not None
 
 
@@ -189,7 +170,7 @@ async def insert_user(
         is_random = has_random_slug or attempt > 0 or not slug
         user_id = await store.value(
             INSERT_USER(
-                id=store.token(16),
+                user_id=store.token(16),
                 email=email,
                 name=name,
                 search_key=search_key(name, email),
@@ -199,7 +180,6 @@ async def insert_user(
                 now=store.now(),
                 last_login_at=store.now() if logs_in else None,
                 verified_at=store.now() if verified else None,
-                for_user_id="",
             )
         )
         if user_id is not None:

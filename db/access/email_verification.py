@@ -74,6 +74,10 @@ async def get_state(viewer: Viewer) -> VerificationState:
     """Returns the state of the viewer's email. Raises NotLoggedIn if the user no longer exists."""
     if isinstance(viewer.preloaded, VerificationState):
         return viewer.preloaded
+    return await _read_state(viewer)
+
+
+async def _read_state(viewer: Viewer) -> VerificationState:
     state: VerificationState | None = await viewer.store.one(
         STATE(user_id=viewer.id, now=viewer.store.now())
     )
@@ -91,7 +95,7 @@ async def send_again(viewer: Viewer) -> None:
     await limiter.take_tokens(store, actor, (VERIFY_MINUTES, viewer.id), (VERIFY_HOURS, viewer.id))
     async with store.transaction():
         await require_right(viewer)
-        state = await get_state(viewer)
+        state = await _read_state(viewer)
         if not state.verified:
             await post_verification(store, viewer.id, state.email)
 

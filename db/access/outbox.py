@@ -31,6 +31,11 @@ CLAIM_PERIOD: Final = timedelta(minutes=5)  # longer than an attempt may take
 RETRY_MINUTES: Final = (1, 2, 5, 15, 30, 60, 120, 240, 360)
 JITTER: Final = 0.1
 EXPIRED: Final = "expired"
+ANSWERS: Final[Mapping[RequestType, MessageType]] = {
+    "forgot": "reset",
+    "taken": "exists",
+    "guessed": "guesses",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,9 @@ class Message:
 
     @property
     def has_link(self) -> bool:
-        """Whether messages of this type have a link. Without a token, its key was removed."""
+        """Returns whether messages of this type have a link. Without a token, its key was
+        removed.
+        """
         return PURPOSES[self.message_type] is not None
 
 
@@ -238,40 +245,28 @@ async def resolve_next(mailer: Mailer) -> bool:
         user = await accounts.find_recipient(store, request.recipient)
         if user is not None and not user.disabled and request.expires_at > store.now():
             await store.value(LOCK_USER(user_id=user.id))
-            if request.message_type == "forgot":
-                await _post_reset(mailer, request, user)
-            elif request.message_type == "taken":
-                await _post_exists(mailer, request, user)
-            elif user.verified:
-                await post(store, "guesses", user_id=user.id, recipient=request.recipient)
+            await _answer(mailer, request, user)
     return True
 
 
-async def _post_reset(mailer: Mailer, request: _Request, user: Recipient) -> None:
+async def _answer(mailer: Mailer, request: _Request, user: Recipient) -> None:
+    """Writes the mail that answers the request of this user. Guesses concern only a confirmed
+    email.
+    """
+    if request.message_type == "guessed" and not user.verified:
+        return
     store, facts = mailer.store, json.loads(request.facts)
     posted = await post(
         store,
-        "reset",
+        ANSWERS[request.message_type],
         user_id=user.id,
         recipient=request.recipient,
         verified=user.verified,
         facts={**facts, "until": until(store, "reset")},
     )
-    if posted:
+    if posted and request.message_type == "forgot":
         actor = Actor("anonymous", ip_address=facts["ip_address"], browser=facts["browser"])
         await audit_log.record(store, "password.ask", actor, target_id=user.id)
-
-
-async def _post_exists(mailer: Mailer, request: _Request, user: Recipient) -> None:
-    store = mailer.store
-    await post(
-        store,
-        "exists",
-        user_id=user.id,
-        recipient=request.recipient,
-        verified=user.verified,
-        facts={"until": until(store, "reset")},
-    )
 
 
 async def read_queue(mailer: Mailer) -> QueueFigures:

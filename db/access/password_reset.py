@@ -10,8 +10,8 @@ from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import LinkInvalid
-from db.mail.notices import post_password_notice
-from db.mail.outbox import delete_unsent, format_time, post_request
+from db.mail.notices import client_facts, post_password_notice
+from db.mail.outbox import delete_unsent, post_request
 from db.mail.tokens import (
     Purpose,
     consume_token,
@@ -55,12 +55,7 @@ async def request_reset(store: Store, *, email: str, client: ClientInfo) -> None
     """
     actor = anonymous_actor(client)
     await limiter.take_tokens(store, actor, *per_client(FORGOT, client.ip_address))
-    facts = {
-        "time": format_time(store.now()),
-        "ip_address": client.ip_address,
-        "browser": client.name,
-    }
-    await post_request(store, "forgot", email, facts)
+    await post_request(store, "forgot", email, client_facts(store, client))
 
 
 async def reset_password(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Generic
 
-from sqlalchemy import Insert
+from sqlalchemy import ColumnElement, Insert, Table, bindparam, cast, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
@@ -56,6 +56,19 @@ class Bound(Generic[T]):
     def __init__(self, statement: Statement[T], values: Mapping[str, Any]) -> None:
         self.statement = statement
         self.values = values
+
+
+def insert_if(table: Table, binds: Mapping[str, str], *conditions: ColumnElement[bool]) -> Any:
+    """Returns an INSERT of one row, which inserts nothing unless all conditions are true.
+
+    `binds` maps the key of each column to the name of its bind.
+    """
+    # PostgreSQL takes a bind in a SELECT list as text, so each one is cast.
+    values = [
+        cast(bindparam(name, type_=table.c[key].type), table.c[key].type)
+        for key, name in binds.items()
+    ]
+    return insert(table).from_select(list(binds), select(*values).where(*conditions))
 
 
 def without_implied_returning(clause: ClauseElement) -> ClauseElement:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
 
-from sqlalchemy import Integer, and_, bindparam, cast, delete, func, or_, select
+from sqlalchemy import Integer, and_, bindparam, delete, func, or_, select
 
-from db.engine.statement import Statement, insert
+from db.engine.statement import Statement, insert_if
 from db.mail.tokens import (
     LIFETIMES,
     Purpose,
@@ -90,44 +90,26 @@ _total = (
     .where(_counted, outbox.c.created_at > bindparam("period_ago", type_=Instant))
     .scalar_subquery()
 )
-_COLUMNS = (
-    "id",
-    "message_type",
-    "user_id",
-    "recipient",
-    "facts",
-    "kid",
-    "created_at",
-    "due_at",
-    "expires_at",
-    "attempts",
-    "error",
-)
-
-
-def _typed(name: str) -> object:
-    """Returns a bind with its type, because PostgreSQL takes binds of a SELECT list as text."""
-    column = outbox.c[name]
-    bind = bindparam("now" if name in ("created_at", "due_at") else name, type_=column.type)
-    return cast(bind, column.type)
-
-
-INSERT_MESSAGE = Statement(
-    insert(outbox).values(
-        {
-            name: bindparam(
-                "now" if name in ("created_at", "due_at") else name, type_=outbox.c[name].type
-            )
-            for name in _COLUMNS
-        }
-    )
-)
+_NEW_MESSAGE: Final = {
+    "id": "id",
+    "message_type": "message_type",
+    "user_id": "user_id",
+    "recipient": "recipient",
+    "facts": "facts",
+    "kid": "kid",
+    "created_at": "now",
+    "due_at": "now",
+    "expires_at": "expires_at",
+    "attempts": "attempts",
+    "error": "error",
+}
+INSERT_MESSAGE = Statement(insert_if(outbox, _NEW_MESSAGE))
 INSERT_MESSAGE_WITHIN_LIMIT = Statement(
-    insert(outbox).from_select(
-        list(_COLUMNS),
-        select(*(_typed(name) for name in _COLUMNS)).where(  # type: ignore[call-overload]
-            _burst < bindparam("burst", type_=Integer), _total < bindparam("total", type_=Integer)
-        ),
+    insert_if(
+        outbox,
+        _NEW_MESSAGE,
+        _burst < bindparam("burst", type_=Integer),
+        _total < bindparam("total", type_=Integer),
     )
 )
 DELETE_UNSENT = Statement(
@@ -145,7 +127,7 @@ DELETE_UNSENT_OF_LOCKED_ACCOUNT = Statement(
         outbox.c.user_id == bindparam("user_id"),
         or_(
             outbox.c.message_type.not_in(
-                [kind for kind, purpose in PURPOSES.items() if purpose == "not-me"]
+                [name for name, purpose in PURPOSES.items() if purpose == "not-me"]
             ),
             outbox.c.created_at >= bindparam("created_at", type_=Instant),
         ),
@@ -161,17 +143,16 @@ async def post(
     *,
     user_id: str,
     recipient: str,
-    email: str = "",
     verified: bool = True,
     is_first: bool = False,
     facts: Mapping[str, str] | None = None,
 ) -> bool:
     """Writes a message and the token of its link, and returns whether it did.
 
-    Must run inside the transaction of the change. `email` is the email of the token, by default the
-    recipient. A newer message with a link replaces the older one of its purpose: the old link stops
-    working, and an unsent message is deleted. `is_first` saves these statements for a new account.
-    Writes nothing if mails are not sent, or above the limits of one account.
+    Must run inside the transaction of the change. A newer message with a link replaces the older
+    one of its purpose: the old link stops working, and an unsent message is deleted. `is_first`
+    saves these statements for a new account. Writes nothing if mails are not sent, or above the
+    limits of one account.
     """
     if not store.outbox.is_enabled:
         return False
@@ -199,7 +180,7 @@ async def post(
         # Not before the limit has allowed the message. With the opposite order, a request above the
         # limit would end the last link without sending another.
         await delete_tokens(store, user_id, [purpose])
-        older = [kind for kind, its in PURPOSES.items() if its == purpose]
+        older = [name for name, value in PURPOSES.items() if value == purpose]
         await delete_unsent(store, user_id, older, except_id=message_id)
     token = derive_token(store, message_id, store.mail_keys.kid)
     if purpose is not None and token is not None:
@@ -208,7 +189,7 @@ async def post(
             token,
             purpose,
             user_id,
-            email or recipient,
+            recipient,
             message_type,
             is_first=is_first,
         )

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from sqlalchemy import bindparam, cast, delete, exists, or_, select
+from sqlalchemy import bindparam, delete, exists, or_, select
 
 from db.crypto.secret import Secret
-from db.engine.statement import Statement, insert
+from db.engine.statement import Statement, insert_if
 from db.errors import AccountNotCreated, LinkInvalid, LinkMismatch
 from db.store import Store, pick
 from db.tables import Instant, tokens, users
@@ -45,49 +45,32 @@ class Token:
     created_at: datetime
 
 
-_reservation = tokens.alias("reservation")
-INSERT_TOKEN = Statement(
-    insert(tokens).values(
-        hash=bindparam("hash"),
-        purpose=bindparam("purpose"),
-        user_id=bindparam("user_id"),
-        email=bindparam("email"),
-        event=bindparam("event"),
-        created_at=bindparam("now", type_=Instant),
-        expires_at=bindparam("expires_at", type_=Instant),
-    )
+_NEW_TOKEN: Final = {
+    "hash": "hash",
+    "purpose": "purpose",
+    "user_id": "user_id",
+    "email": "email",
+    "event": "event",
+    "created_at": "now",
+    "expires_at": "expires_at",
+}
+_other = tokens.alias("other")
+# Until its "this wasn't me" link expires, an email can be given back to the account that had it.
+# The account `user_id` itself may have its own former email again.
+IS_RESERVED: Final = exists().where(
+    _other.c.email == bindparam("email"),
+    _other.c.purpose == "not-me",
+    _other.c.expires_at > bindparam("now", type_=Instant),
+    _other.c.user_id != bindparam("user_id"),
 )
+INSERT_TOKEN = Statement(insert_if(tokens, _NEW_TOKEN))
+# Checks the reservation as the INSERT of the user does. On PostgreSQL, that INSERT may wait for the
+# change that releases the email, and not see the token of the change.
+INSERT_FIRST_TOKEN = Statement(insert_if(tokens, _NEW_TOKEN, ~IS_RESERVED))
 _IS_THIS_TOKEN = (
     tokens.c.hash == bindparam("hash"),
     tokens.c.purpose == bindparam("purpose"),
     tokens.c.expires_at > bindparam("now", type_=Instant),
-)
-# Checks the reservation of an email as `db.accounts` does in the INSERT of the user. On PostgreSQL,
-# that INSERT may wait for the change that releases the email, and not see the token of the change.
-INSERT_FIRST_TOKEN = Statement(
-    insert(tokens).from_select(
-        ["hash", "purpose", "user_id", "email", "event", "created_at", "expires_at"],
-        select(
-            *(
-                cast(bindparam(bind, type_=tokens.c[name].type), tokens.c[name].type)
-                for name, bind in {
-                    "hash": "hash",
-                    "purpose": "purpose",
-                    "user_id": "user_id",
-                    "email": "email",
-                    "event": "event",
-                    "created_at": "now",
-                    "expires_at": "expires_at",
-                }.items()
-            )
-        ).where(
-            ~exists().where(
-                _reservation.c.email == bindparam("email"),
-                _reservation.c.purpose == "not-me",
-                _reservation.c.expires_at > bindparam("now", type_=Instant),
-            )
-        ),
-    )
 )
 FIND_TOKEN = Statement(pick(Token, tokens).where(*_IS_THIS_TOKEN))
 LOCK_USER = Statement(
@@ -106,7 +89,7 @@ DELETE_TOKENS = Statement(
     )
 )
 # An older `not-me` link outranks newer ones. With the opposite order, an attacker could change the
-# email twice and lock out its user with the first change's link.
+# email twice, use the link of the second change, and so end the link of the user.
 DELETE_TOKENS_OF_LOCKED_ACCOUNT = Statement(
     delete(tokens).where(
         tokens.c.user_id == bindparam("user_id"),
