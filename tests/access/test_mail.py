@@ -722,3 +722,23 @@ async def test_the_start_warns_of_users_who_can_no_longer_log_in(
     )
     await warn_of_unconfirmed_users(required.store)
     assert "1 users who have logged in before have not confirmed their email" in caplog.text
+
+
+@BOTH
+@pytest.mark.asvs("S16")
+async def test_links_end_stateless_sessions_too(make_app: Callable, clock: Clock) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True), SESSION_STRATEGY="stateless")
+    mailer, alice = Mailer(app.store), await app.sign_up_user("Alice")
+    viewer = await verified(app, mailer, alice)
+    moved = (await changed_to(app, mailer, viewer, "alice.new@example.com"))["moved"]
+    assert await alice.is_logged_in(), "a change of email ends no session"
+    await account_lock.lock_account(app.store, **link_of(moved), client=LAPTOP)
+    assert not await alice.is_logged_in()
+    locked = (await deliver(mailer))["locked"]
+    await password_reset.reset_password(app.store, **link_of(locked), password=NEW, client=LAPTOP)
+    laptop = await app.browser("Alice", password=NEW.reveal())
+    assert (await laptop.log_in()).status_code == 303
+    await password_reset.request_reset(app.store, email=alice.email, client=LAPTOP)
+    link = link_of((await deliver(mailer))["reset"])
+    await password_reset.reset_password(app.store, **link, password=Secret(PASSWORD), client=LAPTOP)
+    assert not await laptop.is_logged_in()
