@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from db.crypto.passwords import Passwords
+from db.crypto.passwords import LOCKED_HASH, Passwords
 from db.crypto.secret import Secret
 from db.errors import Unavailable
 from tests.hashing import HeldHasher
@@ -158,3 +158,29 @@ async def test_canceled_hashes_free_the_places_of_their_account(unlimited: Passw
     await asyncio.sleep(0)
     await asyncio.gather(running, guest, hash("alice", "alice"))
     assert finished == ["alice", "guest"]
+
+
+class RecordingHasher(HeldHasher):
+    """Records every hash that it verifies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.verified: list[str | bytes] = []
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> bool:
+        self.verified.append(hash)
+        return super().verify(hash, password)
+
+
+@pytest.mark.asvs("S50")
+@pytest.mark.parametrize("stored", [None, Secret(LOCKED_HASH)], ids=["no account", "locked"])
+async def test_an_account_without_a_password_costs_a_whole_hash(
+    stored: Secret[str] | None,
+) -> None:
+    """Without the work of a hash, the time would show that the account is locked."""
+    hasher = RecordingHasher()
+    passwords = Passwords(hasher=hasher)
+    assert not await passwords.verify(stored, PASSWORD)
+    (verified,) = hasher.verified
+    assert str(verified).startswith("$argon2id$")
+    passwords.close()

@@ -742,3 +742,43 @@ async def test_links_end_stateless_sessions_too(make_app: Callable, clock: Clock
     link = link_of((await deliver(mailer))["reset"])
     await password_reset.reset_password(app.store, **link, password=Secret(PASSWORD), client=LAPTOP)
     assert not await laptop.is_logged_in()
+
+
+@BOTH
+@pytest.mark.asvs("S13", "S80")
+async def test_a_change_of_email_ends_the_links_to_the_old_one(
+    app: TestApp, mailer: Mailer, alice: Browser
+) -> None:
+    viewer = await app.viewer_of(alice)
+    await password_reset.request_reset(app.store, email=alice.email, client=LAPTOP)
+    assert set(await deliver(mailer)) == {"verify", "reset"}
+    await changed_to(app, mailer, viewer, "alice.new@example.com")
+    assert await app.rows("SELECT purpose FROM tokens") == []
+
+
+@BOTH
+async def test_guesses_are_not_told_to_an_unconfirmed_email(
+    make_app: Callable, clock: Clock
+) -> None:
+    app = await make_app(mail=OutboxState(is_enabled=True), RATE_LIMITS="enforce")
+    await app.sign_up_user("Alice")
+    await deliver(Mailer(app.store))
+    attacker = await app.browser("Alice", password="a wrong No.1 x")
+    for _ in range(30):
+        await attacker.log_in()
+        clock.move(minutes=1)
+    assert await deliver(Mailer(app.store)) == {}
+
+
+@BOTH
+async def test_users_who_have_logged_in_are_kept_when_confirmation_becomes_required(
+    make_app: Callable, clock: Clock
+) -> None:
+    optional = await make_app(mail=OutboxState(is_enabled=True))
+    await optional.sign_up_user("Alice")
+    required = await make_app(
+        optional.path, mail=OutboxState(is_enabled=True, requires_verification=True)
+    )
+    clock.move(days=8)
+    await prune(required.store)
+    assert await required.rows("SELECT name FROM users") == [("Alice",)]
