@@ -23,6 +23,7 @@ from db.crypto.secret import Secret
 from db.database import LazyDatabase, WriteCheck
 from db.engine.statement import Bound
 from db.mail.state import OutboxState
+from db.product import ProductData
 from db.rate_limits.recent import LimiterState, Mode
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Store:
     token: Callable[[int], str] = field(default=secrets.token_urlsafe)
     write_check: WriteCheck = field(default_factory=WriteCheck)
     outbox: OutboxState = field(default_factory=OutboxState)
+    product: ProductData = field(default_factory=ProductData)
 
     async def one(self, statement: Bound[T]) -> T | None:
         """Returns the first row as the statement's DTO, or None if there is no row."""
@@ -117,6 +119,7 @@ def make_store(
     passwords: Passwords | None = None,
     breached_passwords: str = "",
     outbox: OutboxState | None = None,
+    product: ProductData | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
     """Returns a store for the database at this URL; the database is not connected yet.
@@ -124,6 +127,7 @@ def make_store(
     `secrets` are the application's secrets, the current one first. `now` is the clock of every part
     of the store. `breached_passwords` is the URL of the breached-password service; without one,
     passwords are not looked up. `outbox` says whether mails are sent; by default none are.
+    `product` is the data part of a product.
     """
     now = monotonic_clock(now)
     device_secrets = [derive_key(secret, "device cookie") for secret in secrets]
@@ -140,4 +144,5 @@ def make_store(
         strategy=strategy,
         now=now,
         outbox=outbox or OutboxState(),
+        product=product or ProductData(),
     )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
-    CheckConstraint,
+    Boolean,
     Column,
     ColumnElement,
     DateTime,
@@ -19,10 +19,11 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    true,
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA: Final = "0004"  # The newest revision of db/migrations, which this code requires.
+SCHEMA: Final = "0005"  # The newest revision of db/migrations, which this code requires.
 
 
 class Instant(TypeDecorator[datetime]):
@@ -60,6 +61,22 @@ metadata = MetaData()
 # A column whose name is out of date keeps it, since hosts that still run the previous version use
 # the same tables during an upgrade. `key` is the name in Python.
 
+# The roles `user` and `admin` are built in. Administrators add others.
+roles = Table(
+    "roles",
+    metadata,
+    Column("name", Text, primary_key=True),  # such as `editor`
+    Column("label", Text, nullable=False),  # such as `Editor`
+    Column("created_at", Instant, nullable=False),
+)
+
+role_permissions = Table(
+    "role_permissions",
+    metadata,
+    Column("role", Text, ForeignKey("roles.name", ondelete="CASCADE"), primary_key=True),
+    Column("permission", Text, primary_key=True),  # such as `articles:write`
+)
+
 users = Table(
     "users",
     metadata,
@@ -71,13 +88,7 @@ users = Table(
     Column("slug", Text, nullable=False, unique=True),
     Column("phone", Text, nullable=False, server_default=""),
     Column("team", Text, nullable=False, server_default=""),  # An empty team matches no other team.
-    Column(
-        "role",
-        Text,
-        CheckConstraint("role IN ('user', 'admin')"),
-        nullable=False,
-        server_default="user",
-    ),
+    Column("role", Text, ForeignKey("roles.name"), nullable=False, server_default="user"),
     Column("password_hash", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("verified_at", Instant),  # when the user first proved that the email is theirs
@@ -86,7 +97,10 @@ users = Table(
     Column("previous_login_at", Instant),
     # Stateless sessions that started at or before this moment are invalid.
     Column("sessions_ended_at", Instant),
+    # when the account is deleted, at the request of its user or of an administrator
+    Column("delete_at", Instant),
     Index("users_created_at", "created_at"),
+    Index("users_delete_at", "delete_at"),
 )
 
 sessions = Table(
@@ -105,6 +119,8 @@ sessions = Table(
     Column("kind", Text, key="device_type", nullable=False),
     Column("user_agent", Text, nullable=False),
     Column("address", Text, key="ip_address", nullable=False),
+    # whether the user chose to stay logged in, which selects the lifetimes of the session
+    Column("is_remembered", Boolean, nullable=False, server_default=true()),
     Index("sessions_user_id", "user_id"),
     Index("sessions_expires_at", "expires_at"),
 )
@@ -170,12 +186,7 @@ tokens = Table(
     "tokens",
     metadata,
     Column("hash", Text, primary_key=True),  # SHA-256 of the token, in hex
-    Column(
-        "purpose",
-        Text,
-        CheckConstraint("purpose IN ('verify', 'reset', 'change', 'not-me')"),
-        nullable=False,
-    ),
+    Column("purpose", Text, nullable=False),  # a db.mail.tokens.Purpose
     Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("email", Text, nullable=False),  # of `change` the new email, which is stored only here
     Column("event", Text, nullable=False),  # of `not-me` the type of the message
@@ -204,6 +215,39 @@ outbox = Table(
     Column("error", Text, nullable=False),
     Index("outbox_due_at", "due_at"),
     Index("outbox_user_id", "user_id"),
+)
+
+# The token of an invitation's link is derived from its id, like that of a message.
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("token_hash", Text, nullable=False, unique=True),  # SHA-256 of the token, in hex
+    Column("kid", Text, nullable=False),  # of the key of the token
+    Column("email", Text, nullable=False),
+    Column("role", Text, ForeignKey("roles.name"), nullable=False),
+    Column("team", Text, nullable=False),
+    Column("invited_by", Text, nullable=False),  # a user id, without a foreign key
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Index("invitations_email", "email"),
+    Index("invitations_expires_at", "expires_at"),
+)
+
+# The personal access tokens with which programs call the API as a user.
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("token_hash", Text, nullable=False, unique=True),  # SHA-256 of the token, in hex
+    Column("scopes", Text, nullable=False),  # separated by spaces
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("last_used_at", Instant),
+    Index("access_tokens_user_id", "user_id"),
+    Index("access_tokens_expires_at", "expires_at"),
 )
 
 

@@ -190,7 +190,11 @@ class PostgresServer:
     async def _emptied(self, name: str) -> bool:
         if await self.fetch(name, SHAPE) != self._shape:
             return False
-        emptied = [f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)]
+        built_in = {"roles": " WHERE name NOT IN ('user', 'admin')"}
+        emptied = [
+            f"DELETE FROM {table.name}{built_in.get(table.name, '')}"
+            for table in reversed(metadata.sorted_tables)
+        ]
         await self.fetch(name, *emptied, "INSERT INTO trail_head VALUES (0, '', '', '')")
         return True
 

@@ -32,6 +32,7 @@ from web.middleware.error_handler import ErrorHandler
 from web.middleware.request_limits import HANDLER_TIMEOUT_SECONDS, RequestLimits
 from web.middleware.security_headers import SecurityHeaders
 from web.observability.metrics import Metrics, MetricsMiddleware
+from web.product import NO_PRODUCT, Product
 from web.rendering.assets import Assets
 from web.rendering.layouts import Layouts
 from web.rendering.templates import Templates, make_environment
@@ -68,13 +69,17 @@ def create_app(
     *,
     metrics_token: Secret[str] | None = None,
     templates: Templates | None = None,
+    product: Product = NO_PRODUCT,
     handler_timeout: float = HANDLER_TIMEOUT_SECONDS,
 ) -> Starlette:
-    """Returns the application. Tests pass their own store, clock and compiled templates."""
-    store = store or open_store(settings)
+    """Returns the application. Tests pass their own store, clock and compiled templates.
+
+    `product` is what the folder `product/` adds. Its data part belongs to the store.
+    """
+    store = store or open_store(settings, product=product.data)
     mailer = Mailer(store) if settings.sends_mail else None
     metrics = _metrics_of(store, mailer, metrics_token)
-    app_routes = routes_for(settings)
+    app_routes = routes_for(settings, product.routes)
     app = App(
         app_routes,
         [

@@ -1,5 +1,6 @@
 """Contains the table of all URLs with their route access, which is the access policy."""
 
+from collections.abc import Sequence
 from functools import partial
 from re import Pattern
 
@@ -101,8 +102,11 @@ NEEDS_MAIL = {
 }
 
 
-def routes_for(settings: Settings) -> list[AppRoute]:
-    """Returns the routes for these settings, without those that the settings disable."""
+def routes_for(settings: Settings, product_routes: Sequence[AppRoute] = ()) -> list[AppRoute]:
+    """Returns the routes for these settings and those of the product.
+
+    Leaves out the routes that the settings disable.
+    """
     disabled: set[str] = set()
     if settings.stateless:
         disabled |= NEEDS_STORED_SESSIONS
@@ -110,7 +114,7 @@ def routes_for(settings: Settings) -> list[AppRoute]:
         disabled |= NEEDS_MAIL
     if not settings.has_mailbox:
         disabled |= NEEDS_MAILBOX
-    return [route for route in routes if route.name not in disabled]
+    return [route for route in (*routes, *product_routes) if route.name not in disabled]
 
 
 def protected_pages(app_routes: list[AppRoute]) -> list[Pattern[str]]:

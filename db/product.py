@@ -1,0 +1,26 @@
+"""The data part of a product: what the folder `product/` adds to the layers of `db`.
+
+`web.product` loads it; `db` only receives it, as a field of the Store.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import MetaData
+
+from db.audit.events import EventTexts
+from db.hooks import Hooks
+
+
+@dataclass(frozen=True, slots=True)
+class ProductData:
+    """The tables, migrations, audit events and hooks of a product. All are empty without one.
+
+    `migrations` is the folder of its Alembic revisions, which have a version table of their own.
+    """
+
+    tables: MetaData | None = None
+    migrations: Path | None = None
+    events: Mapping[str, EventTexts] = field(default_factory=dict)
+    hooks: Hooks = field(default_factory=Hooks)
