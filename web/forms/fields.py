@@ -128,7 +128,7 @@ def _new_password(password: Any, info: ValidationInfo) -> Secret[str]:
     ]
     if unmet:
         raise field_error(*unmet)
-    if is_common(password):
+    if is_common(password, password_policy.site_name):
         raise field_error(TOO_COMMON)
     name, email = (context["beside"].get(field, "") for field in ("name", "email"))
     if is_close(password, name[:MAX_NAME_CHARS], email[:MAX_EMAIL_CHARS]):
