@@ -68,21 +68,32 @@ def cached_page(request: Request, partial: str, title: str, **options: Any) -> R
 
 
 def changed_fragment(
-    request: Request, title: str, *, to: str, fragment: str, query_string: str = "", **context: Any
+    request: Request,
+    title: str,
+    *,
+    to: str,
+    fragment: str,
+    query_string: str = "",
+    replaces_url: bool = False,
+    **context: Any,
 ) -> Response:
     """Returns the response after a change: for htmx, the changed fragment and `toast` if given.
 
-    A plain form is redirected to the page with the route name `to`.
+    A plain form is redirected to the page with the route name `to`. With `replaces_url`, htmx shows
+    the URL of that page, for a form that had a URL of its own.
     """
     if not is_htmx(request):
         return RedirectResponse(url_path(request, to) + query_string, 303)
     toast = _render(request, "ui/toast_oob.html", context) if context.get("toast") else ""
-    return _html(
+    response = _html(
         _title(request, title)
         + _render(request, fragment, context)
         + toast
         + _navigation(request, context)
     )
+    if replaces_url:
+        response.headers["HX-Replace-Url"] = url_path(request, to) + query_string
+    return response
 
 
 def refused_form(
