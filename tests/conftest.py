@@ -30,16 +30,17 @@ from tests.databases import (
     PostgresDatabases,
     PostgresServer,
     SQLiteDatabases,
+    create_tables,
 )
 from web.app import create_app, open_store
+from web.product import NO_PRODUCT, Product
 from web.rendering.templates import Templates
 from web.routes import routes_for
 from web.settings.settings import Settings, read_settings
 
-# They are compiled once for all applications with the same routes.
-TEMPLATES: dict[tuple[str, ...], Templates] = {}
+# They are compiled once for all applications with the same product and routes.
+TEMPLATES: dict[tuple[int, tuple[str, ...]], Templates] = {}
 SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
-pytest_plugins = ["tests.guide_coverage"]
 collect_ignore = ["attack", "bench", "faults"]  # These are programs: `python -m tests.attack`.
 
 
@@ -185,31 +186,6 @@ def postgres_server() -> Iterator[PostgresServer]:
     server.close()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "any_database: uses make_app and runs on the database type of TEST_DATABASE"
-    )
-    config.addinivalue_line("markers", "both: runs on each database type in one run")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "databases" in getattr(item, "fixturenames", ()):
-            parameters = getattr(getattr(item, "callspec", None), "params", {})
-            item.add_marker("both" if "database_type" in parameters else "any_database")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    for program in ("PostgreSQL", "Chromium", "nginx"):
-        if count := sum(program in reason for reason in reasons):
-            line = (
-                f"NOT TESTED: {count} tests were skipped, because there is no {program}: "
-                "see CONTRIBUTING.md"
-            )
-            terminalreporter.line(line, red=True, bold=True)
-
-
 @pytest.fixture(scope="session")
 def fast_passwords() -> Passwords:
     """Returns a hasher with minimal parameters, whose queue does not overflow on a slow host."""
@@ -225,6 +201,12 @@ def passwords(fast_passwords: Passwords) -> Passwords:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture(scope="session")
+def product() -> Product:
+    """Returns the product of these applications. The tests of a product override it."""
+    return NO_PRODUCT
 
 
 @pytest.fixture
@@ -258,12 +240,14 @@ async def make_app(
     passwords: Passwords,
     clock: Clock,
     environ: dict[str, str],
+    product: Product,
 ) -> AsyncIterator[Callable]:
     """Yields a function that starts an application on a new database or on that of `path`.
 
     `hashing` replaces the Passwords and `now` the clock. With `unreachable`, the database cannot be
     reached. `lock_timeout` is the time to wait for a write lock, in seconds. `engine` has other
-    options of the database's back end. All other arguments are settings.
+    options of the database's back end. `with_product` replaces the fixture `product`. All other
+    arguments are settings.
     """
     async with AsyncExitStack() as stack:
 
@@ -276,12 +260,16 @@ async def make_app(
             lock_timeout: float | None = None,
             engine: dict[str, Any] | None = None,
             mail: OutboxState | None = None,
+            with_product: Product | None = None,
             **changes: str,
         ) -> TestApp:
             path = path or tmp_path / "latchkey.db"
             url = databases.url(path, unreachable=unreachable)
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
-            store = open_store(settings, passwords=hashing or passwords, now=now or clock)
+            used = with_product or product
+            store = open_store(
+                settings, passwords=hashing or passwords, now=now or clock, product=used.data
+            )
             options = databases.engine(unreachable=unreachable, lock_timeout=lock_timeout)
             options |= engine or {}
             store = replace(
@@ -291,15 +279,18 @@ async def make_app(
             )
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
-            route_names = tuple(route.name for route in routes_for(settings))
+            if used.data.tables is not None and not unreachable:
+                await create_tables(store.database, used.data.tables)
+            route_names = tuple(route.name for route in routes_for(settings, used.routes))
             asgi_app = create_app(
                 settings,
                 store,
                 now or clock,
-                templates=TEMPLATES.get(route_names),
+                templates=TEMPLATES.get((id(used), route_names)),
+                product=used,
                 handler_timeout=LONG_TIMEOUT_SECONDS,
             )
-            TEMPLATES[route_names] = asgi_app.state.templates
+            TEMPLATES[id(used), route_names] = asgi_app.state.templates
             return TestApp(asgi_app, store, settings, clock, stack, path, databases)
 
         yield make

@@ -16,6 +16,10 @@ from threading import Thread
 from typing import Any, Final, TypeVar
 
 import asyncpg
+from databases import Database
+from sqlalchemy import MetaData
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from db.crypto.secret import Secret
 from db.maintenance.schema import migrate
@@ -37,6 +41,19 @@ SHAPE: Final = """
     WHERE c.relnamespace = 'public'::regnamespace AND attnum > 0
 """
 TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+
+
+async def create_tables(database: Database, metadata: MetaData) -> None:
+    """Creates the tables of a product, if they do not exist.
+
+    Its migrations create the same tables, which a test of each product compares.
+    """
+    dialect = sqlite.dialect() if database.url.dialect == "sqlite" else postgresql.dialect()
+    for table in metadata.sorted_tables:
+        created = [CreateTable(table, if_not_exists=True)]
+        created += [CreateIndex(index, if_not_exists=True) for index in table.indexes]
+        for clause in created:
+            await database.execute(str(clause.compile(dialect=dialect)))
 
 
 class SQLiteDatabases:

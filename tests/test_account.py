@@ -13,7 +13,7 @@ from db.viewer import Operator
 from tests.browser_client import HTMX, PASSWORD, Browser, Element, path_of, read, set_cookie_of
 from tests.conftest import TestApp
 from tests.hashing import HeldHasher
-from web.rendering.responses import SITE_NAME
+from web.brand import SITE_NAME
 
 TAKEN = "This profile URL is taken. Please choose another."
 SHORT_NAME = "Name must be at least 2 characters long."

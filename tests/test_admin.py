@@ -13,7 +13,7 @@ from db.maintenance.schema import migrate
 from tests.browser_client import HTMX, Browser, Element, path_of, read, set_cookie_of
 from tests.conftest import TestApp
 from tests.databases import PostgresServer
-from web.rendering.responses import SITE_NAME
+from web.brand import SITE_NAME
 
 ACTIONS = [
     ("role", {"role": "admin"}),

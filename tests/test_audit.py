@@ -23,7 +23,7 @@ from db.viewer import Operator
 from tests.access.test_mail import MAIL_EVENTS
 from tests.browser_client import HTMX, IPHONE, PASSWORD, Browser, Element, read
 from tests.conftest import TestApp
-from web.rendering.responses import SITE_NAME
+from web.brand import SITE_NAME
 from web.settings.paths import ROOT
 
 NEW = "another-No.7 to the sea"

@@ -13,7 +13,6 @@ from tests.browser_client import PASSWORD, Browser, read
 from tests.conftest import TestApp
 from web.forms.common_passwords import (
     LIST_PATH,
-    SITE_NAME,
     is_close,
     is_common,
     is_listed,
@@ -21,7 +20,6 @@ from web.forms.common_passwords import (
 )
 from web.forms.fields import TOO_CLOSE, TOO_COMMON
 from web.forms.password_policy import PASSWORD_POLICIES
-from web.rendering import responses
 
 COMMON = [
     "P@ssw0rd",
@@ -166,10 +164,6 @@ def test_the_licenses_of_the_password_list_are_included() -> None:
         "Daniel Miessler",
     ):
         assert holder in licenses
-
-
-def test_the_refused_site_name_is_the_name_of_the_site() -> None:
-    assert responses.SITE_NAME.lower() == SITE_NAME
 
 
 # Refused passwords

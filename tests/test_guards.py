@@ -14,8 +14,7 @@ from tests.conftest import TestApp
 from tests.without_guards import without_guards
 from web.http.session import verify_session
 from web.middleware.guard import RouteAccess
-from web.router import AppRoute
-from web.routes import Members
+from web.router import AppRoute, Members
 
 GUESTS = ["/", "/signup", "/login"]
 MEMBERS = ["/dashboard", "/handbook", "/devices"]

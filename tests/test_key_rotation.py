@@ -24,7 +24,7 @@ from tests.test_session_cookie import header_of
 from web.forms.form import read_fields
 from web.http.session import verify_session
 from web.observability.logs import JsonFormatter, TextFormatter
-from web.routes import Anyone, Members
+from web.router import Anyone, Members
 
 NEW = "tomorrow's session secret: w4LkV0nTz8YpQ2sD"
 BOTH, NEW_ALONE = {"SESSION_SECRET": f"{NEW},{SECRET}"}, {"SESSION_SECRET": NEW}

@@ -280,7 +280,7 @@ async def test_a_page_that_needs_a_confirmed_email_shows_the_banner(
     from starlette.responses import PlainTextResponse, Response
 
     from db.viewer import require_verified
-    from web.routes import Members
+    from web.router import Members
 
     async def show(request: Request) -> Response:
         require_verified(await verify_session(request))

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, cast
@@ -33,7 +34,7 @@ from web.middleware.request_limits import HANDLER_TIMEOUT_SECONDS, RequestLimits
 from web.middleware.security_headers import SecurityHeaders
 from web.observability.metrics import Metrics, MetricsMiddleware
 from web.product import NO_PRODUCT, Product
-from web.rendering.assets import Assets
+from web.rendering.assets import load_assets
 from web.rendering.layouts import Layouts
 from web.rendering.templates import Templates, make_environment
 from web.router import AppRoute, Router
@@ -93,20 +94,29 @@ def create_app(
         ],
     )
     store.passwords.observe = metrics.hash_seconds.observe
-    assets = Assets()
-    templates = templates or make_environment(app.router, assets)
-    password_policy = PASSWORD_POLICIES[settings.password_policy]
+    assets = load_assets(product.brand, product.find_folder("static"))
+    templates = templates or make_environment(
+        app.router,
+        assets,
+        product.brand,
+        product.menu,
+        product.find_folder("partials"),
+    )
+    password_policy = replace(
+        PASSWORD_POLICIES[settings.password_policy], site_name=product.brand.name
+    )
     app.state = AppState(
         settings=settings,
         store=store,
         clock=clock or store.now,
         metrics=metrics,
         password_policy=password_policy,
+        product=product,
         protected_pages=protected_pages(app_routes),
         assets=assets,
         templates=templates,
         layouts=Layouts(templates, password_policy),
-        mail_renderer=MailRenderer(settings),
+        mail_renderer=MailRenderer(settings, product.brand, product.find_folder("partials")),
         mailer=mailer,
     )
     return app

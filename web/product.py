@@ -3,32 +3,58 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from db.hooks import collect_hooks
 from db.product import ProductData
+from web.brand import LATCHKEY, Brand, InvalidBrand
+from web.menu import MENU, MenuItem
+from web.product_checks import ProductError, extend_menu, require_no_collision
+from web.router import AppRoute
 from web.settings.paths import ROOT
 
-if TYPE_CHECKING:
-    from web.router import AppRoute
-
 FOLDER: Final = ROOT / "product"
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardCard:
+    """A card on a dashboard: a partial, and the function that reads its data.
+
+    `load` takes the Viewer, or the Admin on the dashboard of administrators. The partial gets the
+    returned value as `card`.
+    """
+
+    load: Callable[[Any], Awaitable[object]]
+    partial: str
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
     """A product. Without one, every field has its default.
 
-    `folder` contains `partials/` and `static/`, if they exist.
+    `folder` contains `partials/` and `static/`, if they exist. `messages` are shown after a
+    redirect, by the name that an endpoint passes to `confirm`. `api_paths` are paths of the OpenAPI
+    document.
     """
 
     data: ProductData = field(default_factory=ProductData)
     folder: Path | None = None
-    routes: Sequence["AppRoute"] = ()
+    routes: tuple[AppRoute, ...] = ()
+    menu: tuple[MenuItem, ...] = MENU
+    user_cards: tuple[DashboardCard, ...] = ()
+    admin_cards: tuple[DashboardCard, ...] = ()
+    messages: Mapping[str, str] = field(default_factory=dict)
+    api_paths: Mapping[str, Any] = field(default_factory=dict)
+    brand: Brand = LATCHKEY
+
+    def find_folder(self, name: str) -> Path | None:
+        """Returns a folder of the product, or None if it does not exist."""
+        folder = self.folder / name if self.folder else None
+        return folder if folder and folder.is_dir() else None
 
 
 NO_PRODUCT: Final = Product()
@@ -37,37 +63,86 @@ NO_PRODUCT: Final = Product()
 def load_product(folder: Path = FOLDER, package: str = "product") -> Product:
     """Imports the modules of the folder as a package and returns the product.
 
-    Returns NO_PRODUCT if there is no folder. Each module and each folder in it is optional.
+    Returns NO_PRODUCT if there is no folder. Each module and each folder in it is optional. Raises
+    ProductError if a module cannot be imported, or if it collides with the program.
     """
     if not (folder / "__init__.py").is_file():
         return NO_PRODUCT
-    _import_folder(folder, package)
-    tables, events, hooks, routes = (
-        _import_module(folder, package, name) for name in ("tables", "events", "hooks", "routes")
-    )
-    migrations = folder / "migrations"
+    read = _Reader(folder, package)
+    migrations, hooks = folder / "migrations", read.module("hooks")
     data = ProductData(
-        tables=getattr(tables, "metadata", None),
+        tables=read("tables", "metadata", None),
         migrations=migrations if migrations.is_dir() else None,
-        events=getattr(events, "EVENTS", {}),
+        events=read("events", "EVENTS", {}),
         hooks=collect_hooks(vars(hooks) if hooks else {}),
     )
-    return Product(data, folder, tuple(getattr(routes, "routes", ())))
-
-
-def _import_folder(folder: Path, package: str) -> None:
-    """Imports the folder as the top-level package of this name, wherever it is."""
-    if package in sys.modules:
-        return
-    spec: Any = importlib.util.spec_from_file_location(
-        package, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    routes = tuple(read("routes", "routes", ()))
+    require_no_collision(data, routes)
+    return Product(
+        data,
+        folder,
+        routes,
+        menu=extend_menu(read("menu", "menu", ()), routes),
+        user_cards=tuple(read("dashboard", "user_cards", ())),
+        admin_cards=tuple(read("dashboard", "admin_cards", ())),
+        messages=read("messages", "MESSAGES", {}),
+        api_paths=read("openapi", "PATHS", {}),
+        brand=read("brand", "brand", LATCHKEY),
     )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[package] = module
-    spec.loader.exec_module(module)
 
 
-def _import_module(folder: Path, package: str, name: str) -> ModuleType | None:
-    if not (folder / f"{name}.py").is_file():
-        return None
-    return importlib.import_module(f"{package}.{name}")
+class _Reader:
+    """Reads values from the modules of a product."""
+
+    def __init__(self, folder: Path, package: str) -> None:
+        self._folder = folder
+        self._package = package
+        self._guarded("__init__", self._import_folder)
+
+    def __call__(self, module: str, name: str, default: Any) -> Any:
+        """Returns a value of a module, or the default if there is no such module.
+
+        Raises ProductError for a module without the value, which is probably a typo.
+        """
+        found = self.module(module)
+        if found is None:
+            return default
+        if not hasattr(found, name):
+            if module == "dashboard":  # It has one of two lists, or both.
+                return default
+            raise ProductError(f"{self._label(module)} does not define {name!r}")
+        return getattr(found, name)
+
+    def module(self, name: str) -> ModuleType | None:
+        if not (self._folder / f"{name}.py").is_file():
+            return None
+        return self._guarded(name, lambda: importlib.import_module(f"{self._package}.{name}"))
+
+    def _guarded(self, module: str, load: Callable[[], ModuleType]) -> ModuleType:
+        """Imports a module. Raises ProductError with the error of its code as the cause."""
+        try:
+            return load()
+        except InvalidBrand as problem:
+            raise ProductError(f"{self._label(module)}: {problem}") from None
+        except Exception as error:
+            message = (str(error).splitlines() or [""])[0]
+            raise ProductError(
+                f"{self._label(module)} cannot be imported: {type(error).__name__}: {message}"
+            ) from error
+
+    def _import_folder(self) -> ModuleType:
+        """Imports the folder as the package of this name, wherever it is."""
+        if self._package in sys.modules:
+            return sys.modules[self._package]
+        spec: Any = importlib.util.spec_from_file_location(
+            self._package,
+            self._folder / "__init__.py",
+            submodule_search_locations=[str(self._folder)],
+        )
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[self._package] = module
+        spec.loader.exec_module(module)
+        return module
+
+    def _label(self, module: str) -> str:
+        return f"{self._folder.name}/{module}.py"

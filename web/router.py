@@ -1,7 +1,8 @@
 """Contains the router, which finds most routes by one dictionary lookup."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from pydantic import BaseModel
 from starlette import routing
@@ -61,6 +62,14 @@ class AppRoute(Route):
         endpoint = self.endpoints["GET" if scope["method"] == "HEAD" else scope["method"]]
         response = await endpoint(Request(scope, receive, send))
         await response(scope, receive, send)
+
+
+# The rows of the route table, by the users who may call them.
+Anyone: Final = partial(AppRoute, RouteAccess.ANYONE)
+Guests: Final = partial(AppRoute, RouteAccess.GUESTS)
+Members: Final = partial(AppRoute, RouteAccess.MEMBERS)
+Admins: Final = partial(AppRoute, RouteAccess.ADMINS)
+Operators: Final = partial(AppRoute, RouteAccess.OPERATORS)
 
 
 class Router(routing.Router):

@@ -1,7 +1,6 @@
 """Contains the table of all URLs with their route access, which is the access policy."""
 
 from collections.abc import Sequence
-from functools import partial
 from re import Pattern
 
 from web.endpoints import (
@@ -27,14 +26,8 @@ from web.endpoints import (
 )
 from web.forms.schemas import ProfileChange, SignUp
 from web.middleware.guard import RouteAccess
-from web.router import AppRoute, Endpoint
+from web.router import Admins, Anyone, AppRoute, Endpoint, Guests, Members, Operators
 from web.settings.settings import Settings
-
-Anyone = partial(AppRoute, RouteAccess.ANYONE)
-Guests = partial(AppRoute, RouteAccess.GUESTS)
-Members = partial(AppRoute, RouteAccess.MEMBERS)
-Admins = partial(AppRoute, RouteAccess.ADMINS)
-Operators = partial(AppRoute, RouteAccess.OPERATORS)
 
 # fmt: off
 routes = [
@@ -127,8 +120,11 @@ def protected_pages(app_routes: list[AppRoute]) -> list[Pattern[str]]:
     return [page.path_regex for page in pages if not page.path.startswith("/api/")]
 
 
-def access_table() -> str:
-    """Returns the access policy as aligned text: methods, path, route access, endpoints."""
+def access_table(product_routes: Sequence[AppRoute] = ()) -> str:
+    """Returns the access policy as aligned text: methods, path, route access, endpoints.
+
+    The rows of the product follow those of the program.
+    """
     lines = [
         (
             ", ".join(route.endpoints),
@@ -136,7 +132,7 @@ def access_table() -> str:
             route.access.value,
             ", ".join(map(_name, route.endpoints.values())),
         )
-        for route in routes
+        for route in (*routes, *product_routes)
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
     return "\n".join(

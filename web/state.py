@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from web.forms.password_policy import PasswordPolicy
     from web.mail.rendering import MailRenderer
     from web.observability.metrics import Metrics
+    from web.product import Product
     from web.rendering.assets import Assets
     from web.rendering.layouts import Layouts
     from web.rendering.templates import Templates
@@ -33,6 +34,7 @@ class AppState:
     clock: Callable[[], datetime]
     metrics: Metrics
     password_policy: PasswordPolicy
+    product: Product
     protected_pages: Sequence[Pattern[str]]
     assets: Assets
     templates: Templates

@@ -2,6 +2,7 @@
 all entries, and the operator verifies the log.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -22,6 +23,7 @@ from sqlalchemy import (
 
 from db.audit import chain
 from db.audit.chain import Verdict
+from db.audit.events import EVENT_TEXTS, EventTexts
 from db.audit.log import FORMER_ACTOR_TYPES, ChainPosition, viewer_actor
 from db.audit.messages import Part, describe_for_admin, describe_for_user, label, read_detail
 from db.device_names import known_description
@@ -65,8 +67,7 @@ class OwnEntry:
     def refused(self) -> bool:
         return self.outcome == "refused"
 
-    @property
-    def text_parts(self) -> list[Part]:
+    def text_parts(self, product_events: Mapping[str, EventTexts]) -> list[Part]:
         """Returns the text of the entry, addressed to the user."""
         detail = read_detail(self.detail)
         return describe_for_user(
@@ -76,6 +77,7 @@ class OwnEntry:
             detail,
             is_own=bool(self.is_own),
             other=self.other,
+            product_events=product_events,
         )
 
 
@@ -109,25 +111,25 @@ class AdminEntry:
     def refused(self) -> bool:
         return self.outcome == "refused"
 
-    @property
-    def label(self) -> str:
-        return label(self.event)
+    def label(self, product_events: Mapping[str, EventTexts]) -> str:
+        return label(self.event, product_events)
 
-    @property
-    def note(self) -> list[Part]:
-        return describe_for_admin(self.event, read_detail(self.detail))
+    def note(self, product_events: Mapping[str, EventTexts]) -> list[Part]:
+        return describe_for_admin(self.event, read_detail(self.detail), product_events)
 
 
 @dataclass(frozen=True, slots=True)
 class EntryPage:
     """One page of entries, newest first.
 
-    `page` starts at 1; `more` is true if there are older entries.
+    `page` starts at 1; `more` is true if there are older entries. `product_events` has the texts of
+    the events of the product, which describe its entries.
     """
 
     entries: list[OwnEntry] | list[AdminEntry]
     page: int
     more: bool
+    product_events: Mapping[str, EventTexts]
 
     @property
     def first(self) -> int:
@@ -211,12 +213,10 @@ async def list_own(viewer: Viewer, *, page: int = 1) -> EntryPage:
     """
     page = min(page, MAX_PAGES)
     offset = (page - 1) * PAGE_SIZE
-    return _page(
-        await viewer.store.all(
-            OWN(user_id=viewer.id, max_entries=offset + PAGE_SIZE + 1, offset=offset)
-        ),
-        page,
+    found = await viewer.store.all(
+        OWN(user_id=viewer.id, max_entries=offset + PAGE_SIZE + 1, offset=offset)
     )
+    return _page(viewer, found, page)
 
 
 async def list_all(
@@ -231,7 +231,7 @@ async def list_all(
     found = ALL(
         pattern=search_pattern(q), event=event, outcome=outcome, offset=(page - 1) * PAGE_SIZE
     )
-    return _page(await admin.store.all(found), page)
+    return _page(admin, await admin.store.all(found), page)
 
 
 async def record_denial(viewer: Viewer, client: ClientInfo) -> None:
@@ -253,5 +253,12 @@ async def verify_log(operator: Operator, known_head: tuple[int, str] | None = No
     )
 
 
-def _page(found: list[OwnEntry] | list[AdminEntry], page: int) -> EntryPage:
-    return EntryPage(found[:PAGE_SIZE], page, len(found) > PAGE_SIZE)
+def list_events(admin: Admin) -> dict[str, str]:
+    """Returns the label of each event of the program and of the product, by its name."""
+    events = {**EVENT_TEXTS, **admin.store.product.events}
+    return {name: texts.label for name, texts in events.items()}
+
+
+def _page(viewer: Viewer, found: list[OwnEntry] | list[AdminEntry], page: int) -> EntryPage:
+    more = len(found) > PAGE_SIZE
+    return EntryPage(found[:PAGE_SIZE], page, more, viewer.store.product.events)

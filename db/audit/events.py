@@ -4,7 +4,7 @@ administrators.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NewType
 
 Event = Literal[
     "login",
@@ -33,6 +33,8 @@ Event = Literal[
     "limit.reached",
     "entries.left-out",
 ]
+# The name of an event of a product, whose texts are in the `EVENTS` of its module `events`.
+ProductEvent = NewType("ProductEvent", str)
 
 
 @dataclass(frozen=True, slots=True)

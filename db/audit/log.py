@@ -16,7 +16,7 @@ from typing import Final, Literal
 from sqlalchemy import bindparam, update
 
 from db.audit import entry_budget
-from db.audit.events import Event
+from db.audit.events import EVENT_TEXTS, Event, ProductEvent
 from db.engine.statement import Statement, insert
 from db.rate_limits.limits import ENTRIES_CLIENT
 from db.store import Store, pick
@@ -106,7 +106,7 @@ INSERT_ENTRY = Statement(
 
 async def record(
     store: Store,
-    event: Event,
+    event: Event | ProductEvent,
     actor: Actor,
     detail: Mapping[str, str | int] | None = None,
     *,
@@ -120,8 +120,11 @@ async def record(
     neither. `target_id` is the account that the entry concerns, by default the actor's. `detail`
     must not contain passwords, tokens or codes. The entry counts towards the budget of
     `budget_subject`, by default the account. Entries above the budget are left out and counted; the
-    log reports the first, the tenth, the hundredth and so on.
+    log reports the first, the tenth, the hundredth and so on. Raises ValueError for an event that
+    neither the program nor the product declares.
     """
+    if event not in EVENT_TEXTS and event not in store.product.events:
+        raise ValueError(f"{event} is not in EVENTS of product/events.py")
     if actor.actor_type in ("operator", "system") or (
         actor.user_id and target_id and target_id != actor.user_id
     ):
@@ -157,7 +160,7 @@ async def record(
 
 async def _append(
     store: Store,
-    event: Event,
+    event: Event | ProductEvent,
     actor: Actor,
     detail: Mapping[str, str | int] | None,
     target_id: str | None,

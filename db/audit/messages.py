@@ -6,7 +6,8 @@ characters cannot reorder the rest.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from db.audit.events import (
@@ -37,6 +38,7 @@ ACTOR_NAMES: Final = {
 }
 ROLE_NAMES: Final = {"user": "user", "admin": "administrator"}
 FIELDS: Final = {"slug": "profile URL"}  # The labels of these fields differ from their names.
+NO_EVENTS: Final[Mapping[str, EventTexts]] = MappingProxyType({})
 USER_TEXTS: Final = ("name", "from", "to", "device")  # Users choose the text of these placeholders.
 
 
@@ -67,12 +69,14 @@ def describe_for_user(
     *,
     is_own: bool,
     other: str | None,
+    product_events: Mapping[str, EventTexts] = NO_EVENTS,
 ) -> list[Part]:
     """Returns the sentence for a user.
 
     `is_own` is true if that user acted; `other` is the name of the user that the action concerned.
+    `product_events` has the texts of the events of a product.
     """
-    texts = _texts_of(event, detail)
+    texts = _texts_of(event, detail, product_events)
     if is_own and other is None:
         predicate = texts.own_refused if outcome == "refused" else texts.own
     else:
@@ -81,26 +85,42 @@ def describe_for_user(
     subject = "You" if is_own else ACTOR_NAMES.get(actor_type, "The system")
     whose, whom = ("{name}'s", "{name}") if is_own and other is not None else ("your", "you")
     sentence = f"{subject} {predicate}".replace("{whose}", whose).replace("{whom}", whom)
-    return _parts(sentence, _values(detail) | {"name": other or ""})
+    values = _values(detail, product_events) | {"name": other or ""}
+    return _parts(sentence, values, _user_texts(event, detail, product_events))
 
 
-def describe_for_admin(event: str, detail: Mapping[str, Any]) -> list[Part]:
+def describe_for_admin(
+    event: str, detail: Mapping[str, Any], product_events: Mapping[str, EventTexts] = NO_EVENTS
+) -> list[Part]:
     """Returns the note beside the label; an empty list if the entry has no detail."""
-    return _parts(_texts_of(event, detail).note, _values(detail)) if detail else []
+    if not detail:
+        return []
+    note = _texts_of(event, detail, product_events).note
+    user_texts = _user_texts(event, detail, product_events)
+    return _parts(note, _values(detail, product_events), user_texts)
 
 
-def label(event: str) -> str:
-    return EVENT_TEXTS.get(event, EventTexts(event)).label
+def label(event: str, product_events: Mapping[str, EventTexts] = NO_EVENTS) -> str:
+    return _texts_of(event, {}, product_events).label
 
 
-def _texts_of(event: str, detail: Mapping[str, Any]) -> EventTexts:
+def _texts_of(
+    event: str, detail: Mapping[str, Any], product_events: Mapping[str, EventTexts]
+) -> EventTexts:
     """Returns the texts of an event; a change from or to no team has texts of its own."""
     if event == "team.change" and bool(detail.get("from")) != bool(detail.get("to")):
         return JOINED if detail.get("to") else LEFT
-    return EVENT_TEXTS.get(event, EventTexts(event))
+    return EVENT_TEXTS.get(event) or product_events.get(event) or EventTexts(event)
 
 
-def _values(detail: Mapping[str, Any]) -> dict[str, str]:
+def _user_texts(
+    event: str, detail: Mapping[str, Any], product_events: Mapping[str, EventTexts]
+) -> Iterable[str]:
+    """Returns the placeholders whose text a user may have chosen: for a product, all of them."""
+    return {"name", *detail} if event in product_events else USER_TEXTS
+
+
+def _values(detail: Mapping[str, Any], product_events: Mapping[str, EventTexts]) -> dict[str, str]:
     """Returns the values of the placeholders.
 
     A damaged entry may lack any of them, so each has a default.
@@ -124,7 +144,7 @@ def _values(detail: Mapping[str, Any]) -> dict[str, str]:
         "limit": LIMIT_LABELS.get(limit, limit),
         "often": f"{times:,} times too many" if times > 1 else "too many times",
         "often_more": f"{times:,} times more" if times > 1 else "once more",
-        "what": EVENT_TEXTS[values["event"]].label if values.get("event") in EVENT_TEXTS else "?",
+        "what": label(values["event"], product_events) if values.get("event") else "?",
         "times": f"{times:,} times" if times > 1 else "once",
         "sessions": f"{ended:,} {'session' if ended == 1 else 'sessions'}",
     }
@@ -135,9 +155,9 @@ def _number(values: Mapping[str, str], name: str) -> int:
     return int(value) if value.isdecimal() else 0
 
 
-def _parts(template: str, values: Mapping[str, str]) -> list[Part]:
+def _parts(template: str, values: Mapping[str, str], user_texts: Iterable[str]) -> list[Part]:
     """Splits the template at its placeholders and fills them in."""
     pieces = re.split(r"{(\w+)}", template)
     texts = [values.get(piece, "") if number % 2 else piece for number, piece in enumerate(pieces)]
-    is_user_text = [number % 2 == 1 and piece in USER_TEXTS for number, piece in enumerate(pieces)]
+    is_user_text = [number % 2 == 1 and piece in user_texts for number, piece in enumerate(pieces)]
     return [Part(*both) for both in zip(texts, is_user_text, strict=True) if both[0]]

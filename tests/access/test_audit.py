@@ -74,7 +74,7 @@ async def test_own_entries_are_those_by_and_about_the_viewer(
         ("account.enable", False, None, "", ""),
         ("signup", True, None, "192.0.2.14", "Firefox on Linux"),
     ]
-    assert join_text(found.entries[0].text_parts) == "The system set a new password for you"
+    assert join_text(found.entries[0].text_parts({})) == "The system set a new password for you"
 
 
 async def test_entries_of_a_deleted_account_are_listed(
@@ -148,7 +148,7 @@ async def test_entries_of_an_earlier_version_are_verified_and_shown_as_todays(
     ]
     entry = (await audit.list_all(admin)).entries[0]
     assert entry.actor_type == "system"
-    assert "passwords of logged-in users" in join_text(entry.note)
+    assert "passwords of logged-in users" in join_text(entry.note({}))
 
 
 async def test_only_an_admin_can_list_all_entries(app: TestApp, viewer: Viewer) -> None:

@@ -22,7 +22,7 @@ from tests.browser.steps import (
     settle,
     submit,
 )
-from web.rendering.responses import SITE_NAME
+from web.brand import SITE_NAME
 
 NAVIGATION_LINKS = (("Devices", "/devices"), ("Account", "/account"), ("Dashboard", "/dashboard"))
 

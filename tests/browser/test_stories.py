@@ -21,7 +21,7 @@ from tests.browser.steps import (
     submit,
 )
 from tests.browser_client import PASSWORD
-from web.rendering.responses import SITE_NAME
+from web.brand import SITE_NAME
 
 NAME = "Name must be at least 2 characters long."
 EMAIL = "Please enter a valid email."

@@ -15,6 +15,7 @@ from web.mail.rendering import MailRenderer
 from web.mail.smtp import SmtpTransport
 from web.mail.transport import Attempt
 from web.observability.logs import printable
+from web.product import Product
 from web.rendering.formatting import plural
 from web.settings.mail_settings import MailSettings, mail_domain
 from web.settings.settings import Settings
@@ -106,7 +107,7 @@ def prepare_verification_of_email(options: argparse.Namespace, settings: Setting
     return verify
 
 
-def send_test_mail(settings: Settings, to: str) -> str:
+def send_test_mail(settings: Settings, product: Product, to: str) -> str:
     """Sends a mail at once, without the outbox, and returns the sentence about it.
 
     Raises CommandError with the server's words.
@@ -117,7 +118,7 @@ def send_test_mail(settings: Settings, to: str) -> str:
         raise CommandError(f"not an email: {printable(to)}") from None
     if settings.mail is None:
         raise CommandError("SMTP_URL is not set, so there is no server to test")
-    attempt = asyncio.run(_send(settings, settings.mail, recipient))
+    attempt = asyncio.run(_send(settings, settings.mail, product, recipient))
     if attempt.outcome != "sent":
         raise CommandError(f"the mail was not sent: {printable(attempt.error)}")
     return (
@@ -126,7 +127,9 @@ def send_test_mail(settings: Settings, to: str) -> str:
     )
 
 
-async def _send(settings: Settings, server: MailSettings, recipient: str) -> Attempt:
+async def _send(
+    settings: Settings, server: MailSettings, product: Product, recipient: str
+) -> Attempt:
     transport = SmtpTransport(
         server,
         settings.mail_from.email,
@@ -135,7 +138,8 @@ async def _send(settings: Settings, server: MailSettings, recipient: str) -> Att
         attempt_seconds=TEST_ATTEMPT_SECONDS,
     )
     try:
-        return await transport.send(MailRenderer(settings).build_test(recipient), recipient)
+        renderer = MailRenderer(settings, product.brand, product.find_folder("partials"))
+        return await transport.send(renderer.build_test(recipient), recipient)
     finally:
         await transport.close()
 

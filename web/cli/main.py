@@ -6,6 +6,7 @@ import io
 import os
 import secrets
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,9 +30,11 @@ from web.app import open_store
 from web.cli import mail_commands, operator_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
-from web.settings.environment import InvalidSetting
+from web.product import FOLDER, NO_PRODUCT, Product, load_product
+from web.product_checks import ProductError
+from web.settings.environment import Environment, InvalidSetting
 from web.settings.paths import DATA
-from web.settings.settings import Settings, read_settings
+from web.settings.settings import Settings, read_product_choice, read_settings
 
 COMMAND_ERROR_TEXTS: Final[Mapping[type[Exception], str]] = {
     NotFound: "no user with this email",
@@ -64,6 +67,9 @@ def main(
         return _print_error(str(problem), 2 if isinstance(problem, InvalidSetting) else 1)
     except Unavailable as error:
         return _print_error(f"DATABASE_URL: {error.reason or NO_ANSWER}", 1)
+    except ProductError as problem:
+        _print_traceback(problem.__cause__)
+        return _print_error(str(problem), 2)
     except (NotFound, LastAdmin) as error:
         return _print_error(COMMAND_ERROR_TEXTS[type(error)], 1)
     except KeyboardInterrupt:
@@ -220,6 +226,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = read_settings(options.environ, make_secret=True)
     server_settings = read_server_settings(options.environ)
     settings = replace(settings, notices=(*settings.notices, *_protect_files(settings)))
+    _product(settings)  # An error in it ends the program before the database is changed.
     if options.migrate:
         migrate_if_needed(settings.database_url)
     else:
@@ -255,11 +262,13 @@ def _secret(options: argparse.Namespace) -> None:
 def _routes(options: argparse.Namespace) -> None:
     from web.routes import access_table
 
-    print(access_table())
+    product = load_product() if read_product_choice(Environment(options.environ)) else NO_PRODUCT
+    print(access_table(product.routes))
 
 
 def _mail_test(options: argparse.Namespace) -> None:
-    print(mail_commands.send_test_mail(_settings(options), options.email))
+    settings = _settings(options)
+    print(mail_commands.send_test_mail(settings, _product(settings), options.email))
 
 
 def _run_as_operator(options: argparse.Namespace) -> None:
@@ -277,7 +286,7 @@ def _run_as_operator(options: argparse.Namespace) -> None:
 
 
 async def _as_operator(settings: Settings, task: OperatorTask) -> None:
-    store = open_store(settings)
+    store = open_store(settings, product=_product(settings).data)
     try:
         await require_schema(settings.database_url)
         await store.database.connect()
@@ -292,6 +301,10 @@ def _settings(options: argparse.Namespace, *, make_secret: bool = False) -> Sett
     for warning in _protect_files(settings):
         print(f"latchkey: {warning}", file=sys.stderr)
     return settings
+
+
+def _product(settings: Settings) -> Product:
+    return load_product() if settings.loads_product else NO_PRODUCT
 
 
 def _protect_files(settings: Settings) -> list[str]:
@@ -317,6 +330,20 @@ def _print_os_error(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):
         return 1
     return _print_error(f"{error.filename or 'output'}: {error.strerror}", 1)
+
+
+def _print_traceback(error: BaseException | None) -> None:
+    """Prints the part of the traceback that concerns the product, without the import machinery."""
+    if error is None:
+        return
+    frames = error.__traceback__
+    while frames is not None and not _is_in_product(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    traceback.print_exception(error.with_traceback(frames))
+
+
+def _is_in_product(path: str) -> bool:
+    return Path(path).is_relative_to(FOLDER)
 
 
 def _print_error(line: str, code: int) -> int:

@@ -70,4 +70,6 @@ async def users_list(request: Request) -> Response:
 
 
 async def openapi(request: Request) -> Response:
-    return JSONResponse(build_document(app_state(request.scope).settings))
+    state = app_state(request.scope)
+    product = state.product
+    return JSONResponse(build_document(state.settings, product.brand.name, product.api_paths))

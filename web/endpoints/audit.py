@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import audit
-from db.audit.events import EVENT_TEXTS
 from web.forms.form import Form, read_query
 from web.forms.schemas import ActivityQuery, AuditQuery
 from web.http.session import verify_admin, verify_session
@@ -27,9 +26,10 @@ async def show_own(request: Request) -> Response:
 
 async def show_all(request: Request) -> Response:
     admin = await verify_admin(request)
-    query = _read(request, AuditQuery)
+    query, events = _read(request, AuditQuery), audit.list_events(admin)
+    if query.event not in events:
+        query = query.model_copy(update={"event": ""})
     found = await audit.list_all(admin, **query.model_dump())
-    events = [(name, texts.label) for name, texts in EVENT_TEXTS.items()]
     context: dict[str, Any] = {"found": found, "query": query.model_dump(), "events": events}
     context |= _page_context(request, "admin-audit", query, found)
     return page(request, "audit/page.html", "Audit", layout="app", me=admin.me, **context)

@@ -1,5 +1,8 @@
 """Contains the dashboards of users and administrators. The role in the database selects one."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -9,6 +12,10 @@ from db.viewer import Viewer, require_admin
 from web.http.session import verify_session
 from web.rendering.flash_messages import pop_flash
 from web.rendering.responses import now, page
+from web.state import app_state
+
+if TYPE_CHECKING:
+    from web.product import DashboardCard
 
 
 async def show(request: Request) -> Response:
@@ -16,6 +23,7 @@ async def show(request: Request) -> Response:
     if viewer.role == "admin":
         return await _for_admins(request, viewer)
     profile = await dashboard.get_own_profile(viewer)
+    cards = app_state(request.scope).product.user_cards
     return page(
         request,
         "dashboard/user.html",
@@ -32,11 +40,13 @@ async def show(request: Request) -> Response:
         if viewer.verified
         else VerificationState(profile.email, False, "", profile.is_mail_refused),
         message="",
+        cards=await _load_cards(viewer, cards),
     )
 
 
 async def _for_admins(request: Request, viewer: Viewer) -> Response:
     admin = require_admin(viewer)
+    cards = app_state(request.scope).product.admin_cards
     return page(
         request,
         "dashboard/admin.html",
@@ -50,4 +60,10 @@ async def _for_admins(request: Request, viewer: Viewer) -> Response:
         flash=pop_flash(request),
         verification=None if admin.verified else await email_verification.get_state(admin),
         message="",
+        cards=await _load_cards(admin, cards),
     )
+
+
+async def _load_cards(viewer: Viewer, cards: "Sequence[DashboardCard]") -> list[tuple[str, object]]:
+    """Returns the partial and the data of each card of the product."""
+    return [(card.partial, await card.load(viewer)) for card in cards]

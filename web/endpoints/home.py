@@ -14,7 +14,8 @@ VALIDITY: Final = timedelta(days=330)
 
 
 async def show(request: Request) -> Response:
-    return cached_page(request, "home/page.html", "Your own key to your own door", layout="front")
+    title = app_state(request.scope).product.brand.landing.title
+    return cached_page(request, "home/page.html", title, layout="front")
 
 
 async def handbook(request: Request) -> Response:

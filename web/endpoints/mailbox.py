@@ -59,7 +59,7 @@ async def show_message(request: Request) -> Response:
         mail.subject,
         layout=LAYOUT,
         mail=mail,
-        sender=app_state(request.scope).settings.mail_from,
+        sender=app_state(request.scope).mail_renderer.sender,
         text=content.text if content else "",
         link=content.link if content else "",
         now=now(request),

@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from web.brand import SITE_NAME
+
 LIST_PATH: Final = Path(__file__).with_suffix(".txt")
-SITE_NAME: Final = "latchkey"  # In lower case. It is a likely password on this site.
 MIN_WORD_CHARS: Final = 4  # Shorter words do not make a password weak.
 # This number of characters around a word does not make the password strong. If the word is longer,
 # the number is the length of the word.
@@ -23,9 +24,13 @@ SUBSTITUTIONS: Final = (
 LETTERS: Final = re.compile(r"[^\W\d_]+")
 
 
-def is_common(password: str) -> bool:
-    """Returns whether one of the password's `spellings` is on the list or is the site's name."""
-    return any(word == SITE_NAME or is_listed(word) for word in spellings(password))
+def is_common(password: str, site_name: str = SITE_NAME) -> bool:
+    """Returns whether one of the password's `spellings` is on the list or is the site's name.
+
+    The name of a site is a likely password on it.
+    """
+    site = _remove_separators(site_name.lower())
+    return any(word == site or is_listed(word) for word in spellings(password))
 
 
 def is_close(password: str, name: str, email: str) -> bool:

@@ -49,7 +49,7 @@ def require_storable(text: str) -> str:
     return text
 
 
-def _single_line(text: str) -> str:
+def require_single_line(text: str) -> str:
     """Returns storable text. Rejects line breaks and control characters.
 
     The text is printed in lists and in the operator's terminal, where they would move the cursor.
@@ -66,7 +66,7 @@ def _single_line(text: str) -> str:
 
 def _name(text: str) -> str:
     """Returns the trimmed name. Requires at least two visible characters."""
-    name = _single_line(text.strip())
+    name = require_single_line(text.strip())
     if len(name) > MAX_NAME_CHARS:
         raise field_error(f"Name must be at most {MAX_NAME_CHARS} characters long.")
     if count_visible(name) < 2:
@@ -128,7 +128,7 @@ def _new_password(password: Any, info: ValidationInfo) -> Secret[str]:
     ]
     if unmet:
         raise field_error(*unmet)
-    if is_common(password):
+    if is_common(password, password_policy.site_name):
         raise field_error(TOO_COMMON)
     name, email = (context["beside"].get(field, "") for field in ("name", "email"))
     if is_close(password, name[:MAX_NAME_CHARS], email[:MAX_EMAIL_CHARS]):
@@ -151,7 +151,7 @@ def _slug(text: str) -> str:
 
 def _phone(text: str) -> str:
     """Returns the text as typed, including spaces, or an empty string if nothing is visible."""
-    _require_40("Phone", _single_line(text))
+    _require_40("Phone", require_single_line(text))
     return text if count_visible(text) else ""
 
 
@@ -160,7 +160,7 @@ def _team(text: str) -> str:
 
     Otherwise, users of an invisible team would share it and see each other's phone numbers.
     """
-    team = _single_line(text.strip())
+    team = require_single_line(text.strip())
     _require_40("Team", team)
     return team if count_visible(team) else ""
 

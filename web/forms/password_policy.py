@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from web.brand import SITE_NAME
+
 
 @dataclass(frozen=True, slots=True)
 class PasswordRule:
@@ -26,11 +28,13 @@ class PasswordRule:
 class PasswordPolicy:
     """The rules for new passwords.
 
-    `generator` is the attribute `passwordrules` for Safari's password generator.
+    `generator` is the attribute `passwordrules` for Safari's password generator. `site_name` is
+    refused as a password.
     """
 
     rules: tuple[PasswordRule, ...]
     generator: str
+    site_name: str = SITE_NAME
 
 
 _LENGTH = PasswordRule("length", r"^[\s\S]{8,}$", "Be at least 8 characters long", "8 characters")

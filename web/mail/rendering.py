@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -22,7 +23,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from db.access.outbox import Message
 from db.mail.outbox import MessageType
-from web.settings.mail_settings import EMAIL, mail_domain
+from web.brand import LATCHKEY, Brand
+from web.settings.mail_settings import EMAIL, Sender, mail_domain
 from web.settings.paths import ROOT
 from web.settings.settings import Settings
 
@@ -92,23 +94,33 @@ class MailContent:
 class MailRenderer:
     """Renders the messages of the outbox. Its templates are compiled at the first mail."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, brand: Brand = LATCHKEY, product_partials: Path | None = None
+    ) -> None:
+        self._brand = brand
+        # A template of the product replaces that of the same name.
+        product_mails = [product_partials / "mail"] if product_partials else []
+        self._folders = [*product_mails, PARTIALS]
         self._site = settings.base_url
         self._domain = mail_domain(urlsplit(settings.base_url).hostname or "")
-        self._sender = settings.mail_from
+        self.sender = settings.mail_from
+        if self.sender.name is None:
+            self.sender = Sender(brand.sender_name, self.sender.email)
         self._reply_to = settings.mail_reply_to
 
     @cached_property
     def _templates(self) -> Environment:
         """The environment escapes HTML, and no text."""
-        return Environment(
-            loader=FileSystemLoader(PARTIALS),
+        env = Environment(
+            loader=FileSystemLoader(self._folders),
             autoescape=select_autoescape(["html"], ["txt"], default=True),
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
         )
+        env.globals["brand"] = self._brand
+        return env
 
     def build(self, message: Message) -> "EmailMessage":
         """Returns the mail of a message. Raises ValueError if a value does not fit in a mail."""
@@ -155,7 +167,7 @@ class MailRenderer:
         from email.policy import SMTP
 
         mail = EmailMessage(policy=SMTP)
-        mail["From"] = _address(self._sender.email, self._sender.name)
+        mail["From"] = _address(self.sender.email, self.sender.name or "")
         mail["To"] = _address(recipient)
         if self._reply_to:
             mail["Reply-To"] = _address(self._reply_to)

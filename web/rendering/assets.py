@@ -7,17 +7,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import brotli  # type: ignore[import-untyped]
 
+from web.brand import LATCHKEY, Brand
 from web.settings.paths import ROOT
 
 STATIC: Final = ROOT / "static"
+ICON: Final = "mark.svg"
+BRAND_STYLES: Final = "brand.css"
+PRODUCT_SCRIPT: Final = "product.js"
+STYLESHEETS: Final = ("app.css", BRAND_STYLES, "product.css")
 TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".ico": "image/x-icon",
+    ".woff2": "font/woff2",
+    ".webmanifest": "application/manifest+json",
 }
 
 
@@ -37,13 +49,31 @@ class Asset:
 
 
 class Assets:
-    """Holds all static files in memory. Serves no other paths, which prevents path traversal."""
+    """Holds all static files in memory. Serves no other paths, which prevents path traversal.
 
-    def __init__(self, folder: Path = STATIC) -> None:
+    A file in a later folder replaces that of the same name in an earlier one. `generated` are files
+    without a path, which a later folder also replaces.
+    """
+
+    def __init__(self, *folders: Path, generated: Mapping[str, str] = MappingProxyType({})) -> None:
         self._names: dict[str, str] = {}
         self._assets: dict[str, Asset] = {}
-        for path in sorted(path for path in folder.iterdir() if path.suffix in TYPES):
-            self._add(path)
+        own, *others = folders or (STATIC,)
+        self._add_folder(own)
+        for name, text in generated.items():
+            self._add(Path(name), text.encode())
+        for folder in others:
+            self._add_folder(folder)
+
+    @property
+    def stylesheets(self) -> tuple[str, ...]:
+        """Returns the names of the stylesheets of every page, in their order."""
+        return tuple(name for name in STYLESHEETS if name in self._names)
+
+    @property
+    def product_script(self) -> str:
+        """Returns the name of the script of the product, or an empty string if it has none."""
+        return PRODUCT_SCRIPT if PRODUCT_SCRIPT in self._names else ""
 
     def url(self, name: str) -> str:
         """Returns the path of a file, with a hash of its content in the name.
@@ -55,16 +85,29 @@ class Assets:
     def find(self, name: str) -> Asset | None:
         return self._assets.get(name)
 
-    def _add(self, path: Path) -> None:
-        body = path.read_bytes()
+    def _add_folder(self, folder: Path) -> None:
+        for path in sorted(path for path in folder.iterdir() if path.suffix in TYPES):
+            self._add(path, path.read_bytes())
+
+    def _add(self, path: Path, body: bytes) -> None:
         if path.suffix == ".css":
             body = _strip_styles(body)
         # htmx is served exactly as it was released.
         elif path.suffix == ".js" and ".min" not in path.name:
             body = _strip_lines(body)
         hashed = f"{path.stem}.{hashlib.sha256(body).hexdigest()[:12]}{path.suffix}"
+        self._assets.pop(self._names.get(path.name, ""), None)
         self._names[path.name] = hashed
         self._assets[hashed] = Asset(TYPES[path.suffix], body)
+
+
+def load_assets(brand: Brand, product_files: Path | None) -> Assets:
+    """Returns the static files of the program, of its brand and of the product."""
+    generated = {BRAND_STYLES: brand.stylesheet} if brand.stylesheet else {}
+    if (brand.mark, brand.light) != (LATCHKEY.mark, LATCHKEY.light):
+        generated[ICON] = brand.icon
+    folders = (STATIC,) if product_files is None else (STATIC, product_files)
+    return Assets(*folders, generated=generated)
 
 
 def _strip_styles(styles: bytes) -> bytes:

@@ -91,7 +91,7 @@ ERROR_TEXTS: Final[Mapping[int, ErrorText]] = {
     503: ErrorText(
         "We can't answer right now",
         (
-            "Latchkey is too busy or can't reach its database. You weren't logged out. "
+            "We're too busy or can't reach our database. You weren't logged out. "
             "Try again in a few seconds.",
         ),
         "loose",

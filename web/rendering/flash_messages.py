@@ -2,7 +2,7 @@
 
 The redirect's response sets a short-lived cookie with the name of a message. The URL therefore
 stays the same, and reloading does not repeat the message. An attacker cannot display other words,
-because only the names in FLASH_MESSAGES have a message.
+because only the names in FLASH_MESSAGES, or in the messages of a product, have a message.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from db.crypto.secret import Secret
 from db.sessions.claims import NewCookie
 from web.http.cookies import queue_cookie, read_cookie
 from web.rendering.responses import is_htmx
+from web.state import app_state
 
 MAX_AGE_SECONDS: Final = 60
 FLASH_MESSAGES: Final[Mapping[str, str]] = {
@@ -51,7 +52,10 @@ def confirm(request: Request, name: str, toast: str = "") -> str:
     """
     if not is_htmx(request):
         set_flash(request, name)
-    return toast or FLASH_MESSAGES[name]
+    message = toast or _find_message(request, name)
+    if not message:
+        raise KeyError(name)
+    return message
 
 
 def pop_flash(request: Request) -> str:
@@ -63,4 +67,9 @@ def pop_flash(request: Request) -> str:
     if name is None:
         return ""
     queue_cookie(request.scope, "notice", None)
-    return FLASH_MESSAGES.get(name, "")
+    return _find_message(request, name)
+
+
+def _find_message(request: Request, name: str) -> str:
+    """Returns the message of this name, or an empty string if the name is unknown."""
+    return FLASH_MESSAGES.get(name) or app_state(request.scope).product.messages.get(name, "")

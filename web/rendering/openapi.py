@@ -1,7 +1,10 @@
 """Contains the OpenAPI 3.1 document of the JSON API."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
+from web.brand import SITE_NAME
 from web.http.cookies import cookie_name
 from web.settings.settings import Settings
 
@@ -12,11 +15,16 @@ DATE_TIME: Final = {"type": "string", "format": "date-time"}
 COUNT: Final = {"type": "integer", "minimum": 0}
 
 
-def build_document(settings: Settings) -> dict[str, Any]:
+def build_document(
+    settings: Settings,
+    title: str = SITE_NAME,
+    product_paths: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Returns the document. `product_paths` are the paths of the API of a product."""
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "Latchkey",
+            "title": title,
             "version": "1",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
@@ -49,6 +57,7 @@ def build_document(settings: Settings) -> dict[str, Any]:
                 )
                 | {"parameters": QUERY}
             },
+            **product_paths,
         },
         "components": {
             "securitySchemes": {

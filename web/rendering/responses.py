@@ -18,7 +18,6 @@ from web.rendering.layouts import LayoutVariant
 from web.rendering.template_types import require_presentable
 from web.state import app_state, request_state
 
-SITE_NAME: Final = "Latchkey"
 # Removes the pages of the session from the browser's cache after log-out.
 CLEAR_SITE_DATA: Final = {"Clear-Site-Data": '"cache", "storage"'}
 HTML_TYPE: Final = (b"content-type", b"text/html; charset=utf-8")
@@ -51,7 +50,7 @@ def page(
     context |= {"me": me, "request_id": context.get("request_id", "")}
     fragment = _render(request, partial, context)
     if is_htmx(request):
-        return _html(_title(title) + fragment + _navigation(request, context), http_status)
+        return _html(_title(request, title) + fragment + _navigation(request, context), http_status)
     layouts = app_state(request.scope).layouts
     variant = LayoutVariant(
         layout, panel, _menu_path(request), _menu_role(request, me), me is not None
@@ -69,18 +68,32 @@ def cached_page(request: Request, partial: str, title: str, **options: Any) -> R
 
 
 def changed_fragment(
-    request: Request, title: str, *, to: str, fragment: str, query_string: str = "", **context: Any
+    request: Request,
+    title: str,
+    *,
+    to: str,
+    fragment: str,
+    query_string: str = "",
+    replaces_url: bool = False,
+    **context: Any,
 ) -> Response:
     """Returns the response after a change: for htmx, the changed fragment and `toast` if given.
 
-    A plain form is redirected to the page with the route name `to`.
+    A plain form is redirected to the page with the route name `to`. With `replaces_url`, htmx shows
+    the URL of that page, for a form that had a URL of its own.
     """
     if not is_htmx(request):
         return RedirectResponse(url_path(request, to) + query_string, 303)
     toast = _render(request, "ui/toast_oob.html", context) if context.get("toast") else ""
-    return _html(
-        _title(title) + _render(request, fragment, context) + toast + _navigation(request, context)
+    response = _html(
+        _title(request, title)
+        + _render(request, fragment, context)
+        + toast
+        + _navigation(request, context)
     )
+    if replaces_url:
+        response.headers["HX-Replace-Url"] = url_path(request, to) + query_string
+    return response
 
 
 def refused_form(
@@ -102,12 +115,12 @@ def refused_form(
     title = f"Error: {title}"
     if not is_htmx(request):
         response = page(request, partial, title, http_status=status, **options)
-    elif status == 422:
-        response = _html(_title(title) + _render(request, fragment, {"me": None} | options), status)
     else:
         form = _render(request, fragment, {"me": None} | options)
-        open_tag = f'<hx-partial hx-target="#{form_id}" hx-swap="outerMorph">'
-        response = _html(f"{_title(title)}{open_tag}{form}</hx-partial>", status)
+        if status != 422:
+            open_tag = f'<hx-partial hx-target="#{form_id}" hx-swap="outerMorph">'
+            form = f"{open_tag}{form}</hx-partial>"
+        response = _html(_title(request, title) + form, status)
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response
@@ -212,8 +225,9 @@ def _navigation(request: Request, context: dict[str, Any]) -> str:
     return _render(request, "ui/nav.html", menu | context | {"oob": True})
 
 
-def _title(title: str) -> str:
-    return f"<title>{escape(title)} · {SITE_NAME}</title>\n"
+def _title(request: Request, title: str) -> str:
+    name = app_state(request.scope).product.brand.name
+    return f"<title>{escape(title)} · {escape(name)}</title>\n"
 
 
 def _render(request: Request, partial: str, context: dict[str, Any]) -> str:

@@ -2,15 +2,25 @@
 
 import json
 import re
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import jinja2
-from jinja2 import FileSystemLoader, StrictUndefined, Template
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    FileSystemLoader,
+    PrefixLoader,
+    StrictUndefined,
+    Template,
+)
 from jinja2.ext import Extension
 from starlette.routing import NoMatchFound, Router
 
+from web.brand import LATCHKEY, Brand
+from web.menu import MENU, MenuItem
 from web.rendering.assets import Assets
 from web.rendering.display_email import display_email
 from web.rendering.formatting import FILTERS
@@ -54,11 +64,17 @@ class ConstantUrls(Extension):
             return call[0]
 
 
-def make_environment(router: Router, assets: Assets) -> Templates:
+def make_environment(
+    router: Router,
+    assets: Assets,
+    brand: Brand = LATCHKEY,
+    menu: Sequence[MenuItem] = MENU,
+    product_partials: Path | None = None,
+) -> Templates:
     """Returns the environment. It always escapes, and an undefined name is an error."""
     env = Templates(
         extensions=[ConstantUrls],
-        loader=FileSystemLoader(PARTIALS),
+        loader=_make_loader(product_partials),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -72,9 +88,24 @@ def make_environment(router: Router, assets: Assets) -> Templates:
         url=lru_cache(1024)(lambda name, **params: str(router.url_path_for(name, **params))),
         urls=names,
         htmx_config=HTMX_CONFIG,
+        brand=brand,
+        menu=menu,
+        stylesheets=assets.stylesheets,
+        product_script=assets.product_script,
         # The attributes of a field are constant.
         attributes=lru_cache(256)(lambda field: ui.pairs(field.attrs)),
     )
     ui: Any = env.get_template("ui/macros.html").module
     env.globals["ui"] = ui
     return env
+
+
+def _make_loader(product_partials: Path | None) -> BaseLoader:
+    """Returns the loader of the partials. One of the product replaces that of the same name.
+
+    The name `latchkey/…` always loads the partial of the program, which a replacement may include.
+    """
+    own = FileSystemLoader(PARTIALS)
+    if product_partials is None:
+        return own
+    return ChoiceLoader([FileSystemLoader(product_partials), own, PrefixLoader({"latchkey": own})])

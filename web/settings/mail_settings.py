@@ -43,9 +43,9 @@ class MailSettings:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The name and the email in the From header."""
+    """The name and the email in the From header. The name None is that of the brand."""
 
-    name: str
+    name: str | None
     email: str
 
 
@@ -147,7 +147,7 @@ def read_sender(env: Environment, host: str, *, has_server: bool) -> Sender:
     """
     text = env.text("MAIL_FROM", "")
     if not text:
-        sender = Sender("Latchkey", f"no-reply@{mail_domain(host)}")
+        sender = Sender(None, f"no-reply@{mail_domain(host)}")
         if has_server:
             env.notices.append(
                 f"warning: MAIL_FROM is not set: mail is sent from {sender.email}, which needs "

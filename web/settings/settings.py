@@ -51,9 +51,10 @@ class Settings:
     hsts: Literal["host", "subdomains", "off"] = "off"
     json_logs: bool = False
     workers: int = 1
+    loads_product: bool = True
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     mail: MailSettings | None = None
-    mail_from: Sender = field(default_factory=lambda: Sender("Latchkey", "no-reply@localhost"))
+    mail_from: Sender = field(default_factory=lambda: Sender(None, "no-reply@localhost"))
     mail_reply_to: str = ""
     email_verification: Literal["optional", "required"] = "optional"
     # whether mail is kept in the development mailbox: on loopback without SMTP_URL
@@ -112,6 +113,7 @@ def read_settings(
         json_logs=env.choice("LOG_FORMAT", ("text", "json") if loopback else ("json", "text"))
         == "json",
         workers=env.number("WEB_CONCURRENCY", 1, 1, 64),
+        loads_product=read_product_choice(env),
         trusted_proxies=_networks(env.text("TRUSTED_PROXIES", "")),
         mail=mail,
         mail_from=read_sender(env, host, has_server=mail is not None),
@@ -120,6 +122,11 @@ def read_settings(
         has_mailbox=has_mailbox,
         notices=tuple(env.notices),
     )
+
+
+def read_product_choice(env: Environment) -> bool:
+    """Returns whether the program loads the folder `product/`. Raises InvalidSetting."""
+    return env.choice("PRODUCT", ("on", "off")) == "on"
 
 
 def require_resolvable_host(settings: Settings) -> None:

@@ -1,0 +1,39 @@
+"""The brand of the product: its name, its drawings, its colors and its texts."""
+
+from web.brand import Brand, Landing, Mark, Palette, Step
+
+brand = Brand(
+    name="Bookshelf",
+    description="{name} keeps your bookmarks, on every device that you log in with.",
+    footer="Made with {name}.",
+    mark=Mark("M6 3.5h12v17l-6-4.5-6 4.5z", 24, 24),
+    has_key_drawings=False,
+    # Every color has a default; these replace Latchkey's yellow.
+    light=Palette(accent="#9fd3c7", panel="#9fd3c7"),
+    dark=Palette(
+        page="#11141a",
+        surface="#191d24",
+        text="#ece7db",
+        secondary_text="#aaa699",
+        separator="#2c313a",
+        border="#777c85",
+        accent="#7fc1b2",
+        drawing="#7fc1b2",
+        panel="#090b0e",
+        band="#090b0e",
+        error="#ff9b8c",
+        error_background="#2f1d1e",
+    ),
+    landing=Landing(
+        title="Your bookmarks, everywhere",
+        headline="Your bookmarks, everywhere.",
+        lead="{name} keeps the pages that you want to find again. Log in on any device, and they "
+        "are there.",
+        steps=(
+            Step("Save a page", "Paste its URL and give it a title. That is all."),
+            Step("Find it again", "Your list is on every device that you log in with."),
+            Step("It is yours", "Nobody else sees your bookmarks, and you can delete them."),
+        ),
+        devices_heading="Log out from anywhere",
+    ),
+)

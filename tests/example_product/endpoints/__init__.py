@@ -1,0 +1,1 @@
+"""The endpoints of the product, one file per feature."""
