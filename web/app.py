@@ -108,6 +108,7 @@ def create_app(
         layouts=Layouts(templates, password_policy),
         mail_renderer=MailRenderer(settings),
         mailer=mailer,
+        permissions=product.data.permissions,
     )
     return app
 

@@ -42,8 +42,9 @@ def load_product(folder: Path = FOLDER, package: str = "product") -> Product:
     if not (folder / "__init__.py").is_file():
         return NO_PRODUCT
     _import_folder(folder, package)
-    tables, events, hooks, routes = (
-        _import_module(folder, package, name) for name in ("tables", "events", "hooks", "routes")
+    tables, events, hooks, permissions, routes = (
+        _import_module(folder, package, name)
+        for name in ("tables", "events", "hooks", "permissions", "routes")
     )
     migrations = folder / "migrations"
     data = ProductData(
@@ -51,6 +52,7 @@ def load_product(folder: Path = FOLDER, package: str = "product") -> Product:
         migrations=migrations if migrations.is_dir() else None,
         events=getattr(events, "EVENTS", {}),
         hooks=collect_hooks(vars(hooks) if hooks else {}),
+        permissions=getattr(permissions, "PERMISSIONS", {}),
     )
     return Product(data, folder, tuple(getattr(routes, "routes", ())))
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from re import Pattern
+from typing import Any
 
 from web.endpoints import (
     account,
@@ -21,6 +22,7 @@ from web.endpoints import (
     mailbox,
     metrics,
     password_reset,
+    roles,
     signup,
     users,
     verification,
@@ -35,6 +37,12 @@ Guests = partial(AppRoute, RouteAccess.GUESTS)
 Members = partial(AppRoute, RouteAccess.MEMBERS)
 Admins = partial(AppRoute, RouteAccess.ADMINS)
 Operators = partial(AppRoute, RouteAccess.OPERATORS)
+
+
+def Requires(role: str, path: str, **options: Any) -> AppRoute:
+    """Returns a route for users with this role, and for administrators."""
+    return AppRoute(RouteAccess.ROLE, path, role=role, **options)
+
 
 # fmt: off
 routes = [
@@ -73,6 +81,9 @@ routes = [
     Admins ("/admin/users/{id}/disable",                                post=admin.disable,            name="admin-disable"),
     Admins ("/admin/users/{id}/enable",                                 post=admin.enable,             name="admin-enable"),
     Admins ("/admin/users/{id}/end-sessions",                           post=admin.end_sessions,       name="admin-end-sessions"),
+    Admins ("/admin/roles",                   get=roles.show,          post=roles.create,             name="admin-roles"),
+    Admins ("/admin/roles/{role}",            get=roles.show_role,     post=roles.change,             name="admin-role-edit"),
+    Admins ("/admin/roles/{role}/delete",                               post=roles.delete,             name="admin-role-delete"),
     Admins ("/admin/audit",                   get=audit.show_all,                                      name="admin-audit"),
     Anyone ("/api/openapi.json",              get=api.openapi,                                         name="api-openapi"),
     Anyone ("/api/session",                   get=api.session,                                         name="api-session"),
@@ -95,6 +106,7 @@ NEEDS_STORED_SESSIONS = {"devices", "devices-revoke-others", "devices-revoke"}
 # These exist only on loopback without SMTP_URL, and only for clients on this machine.
 NEEDS_MAILBOX = {"mailbox", "mailbox-message", "mailbox-html", "mail-samples"}
 # fmt: on
+LOGGED_IN = (RouteAccess.MEMBERS, RouteAccess.ADMINS, RouteAccess.ROLE)
 NEEDS_MAIL = {
     *("forgot", "reset", "reset-link", "verify", "verify-link", "change-email"),
     *("change-email-link", "not-me", "not-me-link"),
@@ -120,9 +132,7 @@ def routes_for(settings: Settings, product_routes: Sequence[AppRoute] = ()) -> l
 def protected_pages(app_routes: list[AppRoute]) -> list[Pattern[str]]:
     """Returns the path patterns of all pages that require a login. `next` may name only these."""
     pages = [
-        route
-        for route in app_routes
-        if route.access in (RouteAccess.MEMBERS, RouteAccess.ADMINS) and "GET" in route.endpoints
+        route for route in app_routes if route.access in LOGGED_IN and "GET" in route.endpoints
     ]
     return [page.path_regex for page in pages if not page.path.startswith("/api/")]
 
@@ -133,7 +143,7 @@ def access_table() -> str:
         (
             ", ".join(route.endpoints),
             route.path,
-            route.access.value,
+            route.access_text,
             ", ".join(map(_name, route.endpoints.values())),
         )
         for route in routes

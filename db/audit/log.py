@@ -113,17 +113,20 @@ async def record(
     target_id: str | None = None,
     outcome: Outcome = "done",
     budget_subject: str = "",
+    is_budgeted: bool = True,
 ) -> None:
     """Writes an entry.
 
     Must be the last statement of the transaction that makes the change, so that both are stored or
     neither. `target_id` is the account that the entry concerns, by default the actor's. `detail`
-    must not contain passwords, tokens or codes. The entry counts towards the budget of
-    `budget_subject`, by default the account. Entries above the budget are left out and counted; the
-    log reports the first, the tenth, the hundredth and so on.
+    must not contain passwords, tokens or codes. Unless `is_budgeted` is false, the entry counts
+    towards the budget of `budget_subject`, by default the account. Entries above the budget are
+    left out and counted; the log reports the first, the tenth, the hundredth and so on.
     """
-    if actor.actor_type in ("operator", "system") or (
-        actor.user_id and target_id and target_id != actor.user_id
+    if (
+        not is_budgeted
+        or actor.actor_type in ("operator", "system")
+        or (actor.user_id and target_id and target_id != actor.user_id)
     ):
         await _append(store, event, actor, detail, target_id, outcome)
         return
