@@ -20,13 +20,20 @@ from db.audit.events import Event
 from db.audit.log import OPERATOR, viewer_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert_if
-from db.errors import AccountNotCreated, Forbidden, LastAdmin, LinkInvalid, NotFound
+from db.errors import (
+    AccountNotCreated,
+    Forbidden,
+    LastAdmin,
+    LinkInvalid,
+    NotFound,
+    UnknownRole,
+)
 from db.mail.tokens import IS_RESERVED, consume_token
 from db.rate_limits import limiter
 from db.rate_limits.limits import DENIED, LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT
 from db.sessions.lifecycle import end_all_sessions, require_right
 from db.store import Store, pick
-from db.tables import Instant, users
+from db.tables import Instant, roles, users
 from db.user_search import search_key
 from db.viewer import Admin, Operator, Role
 
@@ -95,6 +102,12 @@ USER_STATE = Statement(
 )
 # PostgreSQL holds it until the transaction ends. SQLite needs no lock, since it has one writer.
 LOCK_ADMIN_CHANGES = Statement(select(func.pg_advisory_xact_lock(ADMIN_CHANGES_LOCK)))
+# FOR KEY SHARE excludes DELETE until the transaction ends, but not the UPDATE of the label.
+LOCK_ROLE = Statement(
+    select(roles.c.label)
+    .where(roles.c.name == bindparam("name"))
+    .with_for_update(read=True, key_share=True)
+)
 CHANGE_ROLE = Statement(
     update(users)
     .where(
@@ -234,14 +247,24 @@ async def change_user(
 async def set_role(caller: Admin | Operator, user_id: str, role: Role) -> None:
     """Changes a user's role from the user's next request on, without ending the user's sessions.
 
-    Raises NotFound, LastAdmin, and the errors of `change_user`.
+    Raises NotFound, UnknownRole, LastAdmin, and the errors of `change_user`.
     """
     async with change_user(caller, "role.change", user_id) as detail:
         before = await get_user_state(caller.store, user_id)
+        await require_role(caller.store, role)
         if await caller.store.value(CHANGE_ROLE(user_id=user_id, new_role=role)) is None:
             raise LastAdmin
         if before.role != role:
             detail |= {"from": before.role, "to": role}
+
+
+async def require_role(store: Store, role: Role) -> None:
+    """Raises UnknownRole if the role does not exist.
+
+    Locks its row against DELETE until the transaction ends.
+    """
+    if await store.value(LOCK_ROLE(name=role)) is None:
+        raise UnknownRole
 
 
 async def disable_user(admin: Admin, user_id: str) -> None:

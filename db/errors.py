@@ -22,7 +22,14 @@ class NotLoggedIn(AppError):
 
 
 class Forbidden(AppError):
-    """The viewer does not have the required role."""
+    """The viewer does not have the required role or permission.
+
+    `needed` is the name of the role or the permission.
+    """
+
+    def __init__(self, needed: str = "admin") -> None:
+        super().__init__()
+        self.needed = needed
 
 
 class NotFound(AppError):
@@ -69,6 +76,18 @@ class NotVerified(AppError):
 
 class LastAdmin(AppError):
     """The last administrator can be neither demoted nor disabled."""
+
+
+class UnknownRole(AppError):
+    """The role does not exist. Nothing was changed."""
+
+
+class TooManyRoles(AppError):
+    """There are as many roles as the program allows. Nothing was added."""
+
+
+class RoleInUse(AppError):
+    """A user or an invitation has the role, so it was not deleted."""
 
 
 class AccountNotCreated(AppError):

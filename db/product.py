@@ -15,12 +15,15 @@ from db.hooks import Hooks
 
 @dataclass(frozen=True, slots=True)
 class ProductData:
-    """The tables, migrations, audit events and hooks of a product. All are empty without one.
+    """The tables, migrations, audit events, hooks and permissions of a product. All are empty
+    without one.
 
     `migrations` is the folder of its Alembic revisions, which have a version table of their own.
+    `permissions` maps names such as `articles:write` to what each allows.
     """
 
     tables: MetaData | None = None
     migrations: Path | None = None
     events: Mapping[str, EventTexts] = field(default_factory=dict)
     hooks: Hooks = field(default_factory=Hooks)
+    permissions: Mapping[str, str] = field(default_factory=dict)

@@ -4,7 +4,7 @@ viewer that templates may use.
 
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from db.crypto.secret import Secret
 from db.device_names import describe_device
@@ -13,8 +13,7 @@ from db.errors import Forbidden, NotVerified
 if TYPE_CHECKING:
     from db.store import Store
 
-Role = Literal["user", "admin"]
-ROLES: Final[tuple[Role, ...]] = ("user", "admin")
+Role = str  # the name of a row of the table `roles`
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +185,12 @@ def require_admin(viewer: Viewer) -> Admin:
     if viewer.role != "admin":
         raise Forbidden
     return Admin(*(getattr(viewer, field.name) for field in fields(viewer)))
+
+
+def require_role(viewer: Viewer, role: Role) -> None:
+    """Raises Forbidden unless the viewer has the role. An administrator passes."""
+    if viewer.role not in (role, "admin"):
+        raise Forbidden(role)
 
 
 def require_verified(viewer: Viewer) -> None:

@@ -34,7 +34,10 @@ FIELDS = {
     "/account/password": {"current_password": PASSWORD, "password": NEW},
     "/admin/users/{id}/role": {"role": "admin"},
     "/admin/users/{id}/team": {"team": "Changed"},
+    "/admin/roles": {"name": "writer", "label": "Writer"},
+    "/admin/roles/{role}": {"label": "Changed"},
 }
+TABLES = ("roles", "users", "sessions")  # Each table refers only to those before it.
 
 
 @pytest.fixture
@@ -58,7 +61,10 @@ async def actors(
         "DELETE FROM sessions WHERE user_id = (SELECT id FROM users WHERE name = 'Grace')"
     )
     await app.change("UPDATE users SET disabled_at = created_at WHERE name IN ('Dorothy', 'Bob')")
-    for table in ("users", "sessions"):
+    await app.change(
+        "INSERT INTO roles SELECT 'editor', 'Editor', created_at FROM roles WHERE name = 'user'"
+    )
+    for table in TABLES:
         await app.change(f"CREATE TABLE {table}_before AS SELECT * FROM {table}")
     return browsers
 
@@ -71,6 +77,7 @@ async def path_for_bob(app: TestApp, route: Route) -> str:
     parameters = {
         "field": "name",
         "slug": "bob",
+        "role": "editor",
         "id": device if route.path.startswith("/devices") else bob,
     }
     parameters["token"] = "A" * 43
@@ -79,15 +86,15 @@ async def path_for_bob(app: TestApp, route: Route) -> str:
 
 
 async def restore_tables(app: TestApp) -> None:
-    for table in ("sessions", "users"):
+    for table in reversed(TABLES):
         await app.change(f"DELETE FROM {table}")
-    for table in ("users", "sessions"):
+    for table in TABLES:
         await app.change(f"INSERT INTO {table} SELECT * FROM {table}_before")
 
 
 async def has_changed(app: TestApp) -> bool:
-    """Returns whether a row of `users` or `sessions` was inserted, deleted or changed."""
-    for table in ("users", "sessions"):
+    """Returns whether a row of TABLES was inserted, deleted or changed."""
+    for table in TABLES:
         for one, other in ((table, f"{table}_before"), (f"{table}_before", table)):
             if await app.rows(f"SELECT * FROM {one} EXCEPT SELECT * FROM {other}"):
                 return True
@@ -137,7 +144,7 @@ async def lines_of(app: TestApp, actors: dict[str, Browser], *wanted: Route) -> 
     lines = []
     for method, route in routes_of(app):
         if not wanted or route in wanted:
-            access = route.access.value if hasattr(route, "access") else "UNDECLARED"
+            access = route.access_text if hasattr(route, "access") else "UNDECLARED"
             lines.append(f"{method} {route.path} ({access})")
             lines += [
                 f"    {name:9} {await cell(app, actors[name], method, route)}" for name in ACTORS

@@ -45,6 +45,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.ip_addresses": (),
     "db.device_names": (),
     "db.hooks": (),
+    "db.role_names": (),
     "db.product": ("db.audit.events", "db.hooks"),
     "db.crypto": ("db.errors",),
     "db.engine": ("db.errors",),
@@ -69,12 +70,12 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.rate_limits.buckets": ("db.rate_limits.limits", *STORE),
     "db.audit": (
         *("db.rate_limits.limits", "db.rate_limits.ip_networks", "db.rate_limits.buckets"),
-        *("db.device_names", "db.viewer", *STORE),
+        *("db.device_names", "db.role_names", "db.viewer", *STORE),
     ),
     "db.rate_limits": ("db.audit", *STORE),
     "db.mail.state": (),
     "db.mail": ("db.viewer", *STORE),
-    "db.sessions": ("db.rate_limits", "db.audit", "db.viewer", *STORE),
+    "db.sessions": ("db.rate_limits", "db.audit", "db.role_names", "db.viewer", *STORE),
     "db.accounts": (
         "db.mail",
         "db.sessions",
@@ -84,9 +85,15 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.viewer",
         *STORE,
     ),
+    "db.permissions": ("db.viewer", *STORE),
+    "db.roles": (
+        *("db.accounts", "db.sessions", "db.rate_limits", "db.audit", "db.role_names"),
+        *("db.viewer", *STORE),
+    ),
     "db.access": (
         *(
             "db.accounts",
+            "db.roles",
             "db.mail",
             "db.sessions",
             "db.rate_limits",
@@ -101,7 +108,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),
-    "web.forms": ("db.audit.events", "db.crypto.secret"),
+    "web.forms": ("db.audit.events", "db.crypto.secret", "db.role_names"),
     "web.http": (
         *(
             "db.access.audit",
@@ -110,6 +117,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.crypto.secret",
             "db.device_names",
             "db.errors",
+            "db.role_names",
             "db.sessions",
             "db.viewer",
         ),
@@ -134,6 +142,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.endpoints": (
         *("db.access", "db.audit.events", "db.crypto.secret", "db.errors", "db.viewer"),
+        "db.roles.RoleSummary",
         *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
         "web.settings",
         *("web.observability.metrics", "web.middleware.local_clients"),
@@ -143,7 +152,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MessageType"),
         *("db.viewer", "web.settings"),
     ),
-    "web.router": ("web.middleware.guard",),
+    "web.router": ("web.http.session", "web.middleware.guard"),
     "web.routes": (
         "web.endpoints",
         "web.forms.schemas",

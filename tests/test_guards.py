@@ -260,7 +260,8 @@ DOCUMENTED = {
     " /account/activity /account/check/{field} /account/password"
     " /account/email /account/email/cancel /account/verify /verify /change-email /users/{slug} /api/users/{slug}",
     "admins": "/admin/users /admin/users/{id} /admin/users/{id}/role /admin/users/{id}/team /admin/users/{id}/disable"
-    " /admin/users/{id}/enable /admin/users/{id}/end-sessions /admin/audit /api/admin/users",
+    " /admin/users/{id}/enable /admin/users/{id}/end-sessions /admin/audit /api/admin/users"
+    " /admin/roles /admin/roles/{role} /admin/roles/{role}/delete",
     "operators": "/metrics /dev/mailbox /dev/mailbox/{id} /dev/mailbox/{id}/html /dev/mails",
 }
 
@@ -289,8 +290,10 @@ async def test_each_page_is_accessible_as_its_route_declares(
     for route in app.asgi_app.router.routes:
         is_link_page = route.path in link_pages
         if route.access in expected_statuses and "GET" in route.endpoints and not is_link_page:
-            path = route.path.replace("{slug}", "alice").replace(
-                "{id}", (await app.viewer_of(alice)).id
+            path = (
+                route.path.replace("{slug}", "alice")
+                .replace("{role}", "user")
+                .replace("{id}", (await app.viewer_of(alice)).id)
             )
             expected = [
                 401 if path.startswith("/api/") and status == 303 else status

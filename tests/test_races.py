@@ -11,10 +11,11 @@ from db.access import account, admin, devices
 from db.crypto.passwords import Passwords
 from db.errors import Forbidden, LastAdmin, NotLoggedIn, Unavailable
 from db.maintenance.pruning import prune
+from db.role_names import BUILT_IN_ROLES
 from db.sessions.claims import decode_claims
 from db.sessions.lifecycle import end_session, get_viewer, start_session
 from db.tables import SCHEMA
-from db.viewer import ROLES, UNKNOWN_CLIENT, require_admin
+from db.viewer import UNKNOWN_CLIENT, require_admin
 from tests.browser_client import PASSWORD, Browser, read, set_cookie_of
 from tests.conftest import TestApp
 from tests.databases import DATABASE_TYPES
@@ -160,7 +161,7 @@ async def test_concurrent_role_changes_leave_at_least_one_administrator(
             admin.change_user_role(one, two.id, role)
             for one in admins
             for two in admins
-            for role in ROLES
+            for role in BUILT_IN_ROLES
         ]
         outcomes = await asyncio.gather(*changes, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} <= {type(None), LastAdmin, Forbidden}

@@ -118,6 +118,7 @@ def create_app(
         layouts=Layouts(templates, password_policy),
         mail_renderer=MailRenderer(settings, product.brand, product.find_folder("partials")),
         mailer=mailer,
+        permissions=product.data.permissions,
     )
     return app
 

@@ -75,6 +75,7 @@ def load_product(folder: Path = FOLDER, package: str = "product") -> Product:
         migrations=migrations if migrations.is_dir() else None,
         events=read("events", "EVENTS", {}),
         hooks=collect_hooks(vars(hooks) if hooks else {}),
+        permissions=read("permissions", "PERMISSIONS", {}),
     )
     routes = tuple(read("routes", "routes", ()))
     require_no_collision(data, routes)

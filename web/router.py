@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
+from web.http.session import verify_role
 from web.middleware.guard import Guard, RouteAccess
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -20,8 +21,9 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class AppRoute(Route):
     """One URL with its route access, its guard and one endpoint per method.
 
-    Router and guard share one object and so cannot disagree about the path. With `form`, the path
-    parameter `{field}` must be the name of one of the form's fields.
+    Router and guard share one object and so cannot disagree about the path. With `role`, the
+    route verifies in the database that the viewer has this role, before it calls the endpoint. With
+    `form`, the path parameter `{field}` must be the name of one of the form's fields.
     """
 
     def __init__(
@@ -32,9 +34,13 @@ class AppRoute(Route):
         get: Endpoint | None = None,
         post: Endpoint | None = None,
         name: str,
+        role: str = "",
         form: type[BaseModel] | None = None,
     ) -> None:
+        if (access is RouteAccess.ROLE) != bool(role):
+            raise ValueError(f"{path}: only a route for one role has a role")
         self.access = access
+        self.role = role
         self.form = form
         self.endpoints = {
             method: found for method, found in (("GET", get), ("POST", post)) if found
@@ -42,6 +48,11 @@ class AppRoute(Route):
         super().__init__(path, self._respond, methods=list(self.endpoints), name=name)
         self.allowed_methods = [*self.endpoints, "HEAD"] if get else [*self.endpoints]
         self.app = Guard(self._respond, access)
+
+    @property
+    def access_text(self) -> str:
+        """Returns who may call the route, such as `members` or `requires editor`."""
+        return f"{self.access.value} {self.role}".rstrip()
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Returns no match, because `web.router.Router` checks these routes before Starlette's
@@ -60,7 +71,10 @@ class AppRoute(Route):
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self.endpoints["GET" if scope["method"] == "HEAD" else scope["method"]]
-        response = await endpoint(Request(scope, receive, send))
+        request = Request(scope, receive, send)
+        if self.role:
+            await verify_role(request, self.role)
+        response = await endpoint(request)
         await response(scope, receive, send)
 
 
@@ -70,6 +84,11 @@ Guests: Final = partial(AppRoute, RouteAccess.GUESTS)
 Members: Final = partial(AppRoute, RouteAccess.MEMBERS)
 Admins: Final = partial(AppRoute, RouteAccess.ADMINS)
 Operators: Final = partial(AppRoute, RouteAccess.OPERATORS)
+
+
+def Requires(role: str, path: str, **options: Any) -> AppRoute:
+    """Returns a route for users with this role, and for administrators."""
+    return AppRoute(RouteAccess.ROLE, path, role=role, **options)
 
 
 class Router(routing.Router):

@@ -20,6 +20,7 @@ from web.endpoints import (
     mailbox,
     metrics,
     password_reset,
+    roles,
     signup,
     users,
     verification,
@@ -66,6 +67,9 @@ routes = [
     Admins ("/admin/users/{id}/disable",                                post=admin.disable,            name="admin-disable"),
     Admins ("/admin/users/{id}/enable",                                 post=admin.enable,             name="admin-enable"),
     Admins ("/admin/users/{id}/end-sessions",                           post=admin.end_sessions,       name="admin-end-sessions"),
+    Admins ("/admin/roles",                   get=roles.show,          post=roles.create,             name="admin-roles"),
+    Admins ("/admin/roles/{role}",            get=roles.show_role,     post=roles.change,             name="admin-role-edit"),
+    Admins ("/admin/roles/{role}/delete",                               post=roles.delete,             name="admin-role-delete"),
     Admins ("/admin/audit",                   get=audit.show_all,                                      name="admin-audit"),
     Anyone ("/api/openapi.json",              get=api.openapi,                                         name="api-openapi"),
     Anyone ("/api/session",                   get=api.session,                                         name="api-session"),
@@ -88,6 +92,7 @@ NEEDS_STORED_SESSIONS = {"devices", "devices-revoke-others", "devices-revoke"}
 # These exist only on loopback without SMTP_URL, and only for clients on this machine.
 NEEDS_MAILBOX = {"mailbox", "mailbox-message", "mailbox-html", "mail-samples"}
 # fmt: on
+LOGGED_IN = (RouteAccess.MEMBERS, RouteAccess.ADMINS, RouteAccess.ROLE)
 NEEDS_MAIL = {
     *("forgot", "reset", "reset-link", "verify", "verify-link", "change-email"),
     *("change-email-link", "not-me", "not-me-link"),
@@ -113,9 +118,7 @@ def routes_for(settings: Settings, product_routes: Sequence[AppRoute] = ()) -> l
 def protected_pages(app_routes: list[AppRoute]) -> list[Pattern[str]]:
     """Returns the path patterns of all pages that require a login. `next` may name only these."""
     pages = [
-        route
-        for route in app_routes
-        if route.access in (RouteAccess.MEMBERS, RouteAccess.ADMINS) and "GET" in route.endpoints
+        route for route in app_routes if route.access in LOGGED_IN and "GET" in route.endpoints
     ]
     return [page.path_regex for page in pages if not page.path.startswith("/api/")]
 
@@ -129,7 +132,7 @@ def access_table(product_routes: Sequence[AppRoute] = ()) -> str:
         (
             ", ".join(route.endpoints),
             route.path,
-            route.access.value,
+            route.access_text,
             ", ".join(map(_name, route.endpoints.values())),
         )
         for route in (*routes, *product_routes)

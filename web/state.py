@@ -41,6 +41,7 @@ class AppState:
     layouts: Layouts
     mail_renderer: MailRenderer
     mailer: Mailer | None  # None if mail cannot be sent
+    permissions: Mapping[str, str]  # that the product declares, with what each allows
     cached_pages: dict[tuple[object, ...], bytes] = field(default_factory=dict)
     draining: bool = False  # True after a signal to stop.
     log_suppression: LogSuppression = field(default_factory=LogSuppression)

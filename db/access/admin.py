@@ -15,6 +15,7 @@ from db.engine.statement import Statement
 from db.errors import NotFound
 from db.rate_limits import limiter
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
+from db.roles import role_label
 from db.sessions.lifecycle import end_all_sessions
 from db.store import pick
 from db.tables import is_live, sessions, users
@@ -35,6 +36,7 @@ class UserSummary:
     name: str
     email: str
     role: Role
+    role_label: str
     slug: str
     team: str
     disabled: bool
@@ -69,6 +71,7 @@ def _select_summaries() -> Select[UserSummary]:
     return pick(
         UserSummary,
         users,
+        role_label=role_label(),
         disabled=users.c.disabled_at.is_not(None),
         verified=users.c.verified_at.is_not(None),
         session_count=live.correlate(users).scalar_subquery(),
@@ -128,7 +131,8 @@ async def get_user(admin: Admin, user_id: str) -> UserSummary:
 async def change_user_role(admin: Admin, user_id: str, role: Role) -> None:
     """Changes a user's role from the user's next request on.
 
-    Raises NotFound, LastAdmin, RateLimited, and the errors of `accounts.change_user`.
+    Raises NotFound, UnknownRole, LastAdmin, RateLimited, and the errors of
+    `accounts.change_user`.
     """
     await _take_tokens(admin)
     await accounts.set_role(admin, user_id, role)

@@ -234,13 +234,17 @@ async def list_all(
     return _page(admin, await admin.store.all(found), page)
 
 
-async def record_denial(viewer: Viewer, client: ClientInfo) -> None:
-    """Records that a viewer who is not an administrator requested an admin page, at most once a
-    minute per user.
+async def record_denial(viewer: Viewer, client: ClientInfo, needed: str = "admin") -> None:
+    """Records that a viewer does not have a role or a permission that a request needs, at most once
+    a minute per user.
     """
-    await limiter.record_within_limit(
-        viewer.store, viewer_actor(viewer, client), "admin", DENIED, viewer.id
-    )
+    actor = viewer_actor(viewer, client)
+    if needed == "admin":
+        await limiter.record_within_limit(viewer.store, actor, "admin", DENIED, viewer.id)
+    else:
+        await limiter.record_within_limit(
+            viewer.store, actor, "access", DENIED, viewer.id, {"needed": needed}
+        )
 
 
 async def verify_log(operator: Operator, known_head: tuple[int, str] | None = None) -> Verdict:

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, case, func, select
 from db.access.email_verification import IS_MAIL_REFUSED
 from db.engine.statement import Statement
 from db.errors import NotLoggedIn
+from db.roles import role_label
 from db.sessions.lifecycle import HALF_LIFE, MAX_SESSION_LIFETIME, SESSION_LIFETIME
 from db.store import pick
 from db.tables import Instant, is_live, sessions, users
@@ -32,6 +33,7 @@ class OwnProfile:
     phone: str
     team: str
     role: str
+    role_label: str
     created_at: datetime
     previous_login_at: datetime | None
     device_count: int
@@ -78,6 +80,7 @@ OWN_SESSIONS = sessions.alias("own_sessions")
 PRELOAD = pick(
     OwnProfile,
     users,
+    role_label=role_label(),
     is_mail_refused=IS_MAIL_REFUSED,
     device_count=select(func.count())
     .select_from(OWN_SESSIONS)

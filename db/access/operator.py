@@ -1,16 +1,18 @@
 """The actions of the operator: create users, change their roles and passwords, and list them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from db import accounts
+from db import accounts, roles
 from db.audit import chain
 from db.audit import log as audit_log
 from db.audit.log import OPERATOR
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
-from db.errors import NotFound
+from db.errors import NotFound, UnknownRole
 from db.mail.notices import end_links_after_password_change, post_password_notice
+from db.roles import RoleSummary
 from db.store import pick
 from db.tables import users
 from db.viewer import Operator, Role
@@ -38,10 +40,11 @@ async def find_audit_problem(operator: Operator) -> str:
 async def create_user(
     operator: Operator, *, name: str, email: str, password: Secret[str], role: Role
 ) -> str | None:
-    """Creates a user and returns the id; None if an account has the email."""
+    """Creates a user and returns the id; None if an account has the email. Raises UnknownRole."""
     store = operator.store
     password_hash = await store.passwords.hash(password)
     async with store.transaction():
+        await accounts.require_role(store, role)
         user_id = await accounts.insert_user(
             store, name, email, password_hash, role=role, verified=True
         )
@@ -58,7 +61,9 @@ async def create_user(
 
 
 async def set_user_role(operator: Operator, email: str, role: Role) -> None:
-    """Changes a user's role from the user's next request on. Raises NotFound and LastAdmin."""
+    """Changes a user's role from the user's next request on. Raises NotFound, UnknownRole and
+    LastAdmin.
+    """
     await accounts.set_role(operator, await _get_user_id(operator, email), role)
 
 
@@ -83,6 +88,46 @@ async def set_user_password(operator: Operator, email: str, password: Secret[str
 async def list_users(operator: Operator) -> list[ListedUser]:
     """Returns every user, the oldest account first."""
     return await operator.store.all(ALL_USERS())
+
+
+async def list_roles(operator: Operator) -> list[RoleSummary]:
+    """Returns every role: the built-in roles, then the others in the order of their creation."""
+    return await roles.list_roles(operator.store)
+
+
+async def create_role(operator: Operator, name: Role, label: str) -> bool:
+    """Adds a role without permissions and returns whether its name was free.
+
+    Raises TooManyRoles.
+    """
+    return await roles.create_role(operator, name, label, ())
+
+
+async def grant_permission(operator: Operator, name: Role, permission: str) -> None:
+    """Gives a role a permission. Raises UnknownRole, also for `admin`, which has all of them."""
+    await _change_permissions(operator, name, added=(permission,))
+
+
+async def revoke_permission(operator: Operator, name: Role, permission: str) -> None:
+    """Takes a permission from a role. Raises UnknownRole, also for `admin`."""
+    await _change_permissions(operator, name, removed=(permission,))
+
+
+async def delete_role(operator: Operator, name: Role) -> None:
+    """Deletes a role. Raises UnknownRole, also for a built-in role, and RoleInUse."""
+    try:
+        await roles.delete_role(operator, name)
+    except NotFound as error:
+        raise UnknownRole from error
+
+
+async def _change_permissions(
+    operator: Operator, name: Role, *, added: Sequence[str] = (), removed: Sequence[str] = ()
+) -> None:
+    try:
+        await roles.change_role(operator, name, added=added, removed=removed)
+    except NotFound as error:
+        raise UnknownRole from error
 
 
 async def _get_user_id(operator: Operator, email: str) -> str:

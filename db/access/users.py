@@ -10,6 +10,7 @@ from sqlalchemy import Boolean, ColumnElement, and_, bindparam, case, or_
 
 from db.engine.statement import Statement
 from db.errors import NotFound
+from db.roles import role_label
 from db.store import pick
 from db.tables import users
 from db.viewer import Role, Viewer
@@ -22,6 +23,7 @@ class Profile:
     name: str
     slug: str
     role: Role
+    role_label: str
     team: str
     created_at: datetime
     email: str | None
@@ -45,6 +47,7 @@ PROFILE = Statement(
     pick(
         Profile,
         users,
+        role_label=role_label(),
         email=case((can_see_email(), users.c.email)),
         phone=case((can_see_phone(), users.c.phone)),
     ).where(users.c.slug == bindparam("slug"))

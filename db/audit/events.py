@@ -23,6 +23,9 @@ Event = Literal[
     "session.end-all",
     "session.end-guessing",
     "role.change",
+    "role.create",
+    "role.edit",
+    "role.delete",
     "team.change",
     "account.create",
     "account.disable",
@@ -30,6 +33,7 @@ Event = Literal[
     "account.lock",
     "account.expire",
     "admin",
+    "access",
     "limit.reached",
     "entries.left-out",
 ]
@@ -114,10 +118,17 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         "Change role",
         own="stopped being an administrator",
         done="made {whom} {role}",
-        refused="could not make {whom} a user: there is no other administrator",
+        refused="could not change {whose} role: there is no other administrator",
         own_refused="could not stop being an administrator: there is no other administrator",
         note="{was} to {is}",
     ),
+    "role.create": EventTexts("Add role", own="added the role {label}", note="{label}: {added}"),
+    "role.edit": EventTexts(
+        "Edit role",
+        own="changed the role {label}",
+        note="{label}, added: {added}, removed: {removed}",
+    ),
+    "role.delete": EventTexts("Delete role", own="deleted the role {label}", note="{label}"),
     "team.change": EventTexts(
         "Change team",
         own="changed your own team from {from} to {to}",
@@ -148,6 +159,11 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     "account.expire": EventTexts("Delete unconfirmed account", done="deleted {whose} account"),
     "admin": EventTexts(
         "Administrators' page", own_refused="tried to open a page for administrators"
+    ),
+    "access": EventTexts(
+        "Missing permission",
+        own_refused="tried something that your role does not include",
+        note="{needed}",
     ),
     "limit.reached": EventTexts(
         "Limit reached",

@@ -113,20 +113,23 @@ async def record(
     target_id: str | None = None,
     outcome: Outcome = "done",
     budget_subject: str = "",
+    is_budgeted: bool = True,
 ) -> None:
     """Writes an entry.
 
     Must be the last statement of the transaction that makes the change, so that both are stored or
     neither. `target_id` is the account that the entry concerns, by default the actor's. `detail`
-    must not contain passwords, tokens or codes. The entry counts towards the budget of
-    `budget_subject`, by default the account. Entries above the budget are left out and counted; the
-    log reports the first, the tenth, the hundredth and so on. Raises ValueError for an event that
-    neither the program nor the product declares.
+    must not contain passwords, tokens or codes. Unless `is_budgeted` is false, the entry counts
+    towards the budget of `budget_subject`, by default the account. Entries above the budget are
+    left out and counted; the log reports the first, the tenth, the hundredth and so on. Raises
+    ValueError for an event that neither the program nor the product declares.
     """
     if event not in EVENT_TEXTS and event not in store.product.events:
         raise ValueError(f"{event} is not in EVENTS of product/events.py")
-    if actor.actor_type in ("operator", "system") or (
-        actor.user_id and target_id and target_id != actor.user_id
+    if (
+        not is_budgeted
+        or actor.actor_type in ("operator", "system")
+        or (actor.user_id and target_id and target_id != actor.user_id)
     ):
         await _append(store, event, actor, detail, target_id, outcome)
         return

@@ -18,6 +18,7 @@ from db.audit.events import (
     EventTexts,
 )
 from db.device_names import known_description
+from db.role_names import is_role_name
 
 JOINED: Final = EventTexts(
     "Change team",
@@ -39,7 +40,8 @@ ACTOR_NAMES: Final = {
 ROLE_NAMES: Final = {"user": "user", "admin": "administrator"}
 FIELDS: Final = {"slug": "profile URL"}  # The labels of these fields differ from their names.
 NO_EVENTS: Final[Mapping[str, EventTexts]] = MappingProxyType({})
-USER_TEXTS: Final = ("name", "from", "to", "device")  # Users choose the text of these placeholders.
+# Users choose the text of these placeholders.
+USER_TEXTS: Final = ("name", "from", "to", "device", "label")
 
 
 class Part(NamedTuple):
@@ -129,15 +131,17 @@ def _values(detail: Mapping[str, Any], product_events: Mapping[str, EventTexts])
     limit = FORMER_LIMIT_NAMES.get(values.get("limit", ""), values.get("limit", ""))
     times = _number(values, "times")
     ended = _number(values, "ended")
-    was = ROLE_NAMES.get(values.get("from", ""), "?")
-    now = ROLE_NAMES.get(values.get("role") or values.get("to", ""), "?")
+    was = _role(values.get("from", ""))
+    now = _role(values.get("role") or values.get("to", ""))
     return {
         **values,
         "from": values.get("from") or "?",
         "to": values.get("to") or "?",
         "was": was,
         "is": now,
-        "role": f"{'an' if now == 'administrator' else 'a'} {now}",
+        "role": f"{'an' if now.startswith(('a', 'e', 'i', 'o')) else 'a'} {now}",
+        "added": values.get("added") or "none",
+        "removed": values.get("removed") or "none",
         "device": known_description(values.get("device", "")),
         "fields": ", ".join(FIELDS.get(field, field) for field in values.get("fields", "").split()),
         "acted": LIMITED_ACTIONS.get(limit, "tried this"),
@@ -148,6 +152,11 @@ def _values(detail: Mapping[str, Any], product_events: Mapping[str, EventTexts])
         "times": f"{times:,} times" if times > 1 else "once",
         "sessions": f"{ended:,} {'session' if ended == 1 else 'sessions'}",
     }
+
+
+def _role(name: str) -> str:
+    """Returns the role in a sentence; a role that administrators have added has its name."""
+    return ROLE_NAMES.get(name, name if is_role_name(name) else "?")
 
 
 def _number(values: Mapping[str, str], name: str) -> int:

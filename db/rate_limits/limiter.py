@@ -5,7 +5,7 @@ RateLimited if a bucket is empty.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from math import ceil
 from operator import attrgetter
@@ -91,7 +91,12 @@ async def try_take_token(store: Store, limit: RateLimit, subject: str) -> bool:
 
 
 async def record_within_limit(
-    store: Store, actor: Actor, event: Event, limit: RateLimit, subject: str
+    store: Store,
+    actor: Actor,
+    event: Event,
+    limit: RateLimit,
+    subject: str,
+    detail: Mapping[str, str | int] | None = None,
 ) -> None:
     """Writes an audit entry about a refusal if the limit has a token for it, so that a flood writes
     no entries.
@@ -102,7 +107,7 @@ async def record_within_limit(
         return
     async with store.transaction():
         if await try_take_token(store, limit, subject):
-            await audit_log.record(store, event, actor, outcome="refused")
+            await audit_log.record(store, event, actor, detail, outcome="refused")
         else:
             store.limiter.cache_refusal(key, now, now + REPEAT_SECONDS)
 

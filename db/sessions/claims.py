@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from db.crypto.secret import Secret
+from db.role_names import ROLE_NAME
 from db.store import Store
-from db.viewer import ROLES, Claims
+from db.viewer import Claims
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ def decode_claims(store: Store, cookie: str | None) -> Claims | None:
     if not (
         isinstance(sid, str)
         and isinstance(user_id, str)
-        and role in ROLES
+        and isinstance(role, str)
+        and ROLE_NAME.fullmatch(role)
         and issued_at is not None
     ):
         return None

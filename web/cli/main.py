@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
 
-from db.errors import LastAdmin, NotFound, Unavailable
+from db.errors import LastAdmin, NotFound, RoleInUse, TooManyRoles, Unavailable, UnknownRole
 from db.maintenance.atomic_files import BackupError
 from db.maintenance.backup import back_up, restore
 from db.maintenance.database_files import make_file_private, make_private, path_of
@@ -25,9 +25,9 @@ from db.maintenance.schema import (
     require_schema,
     require_schema_if_reachable,
 )
-from db.viewer import ROLES, Operator
+from db.viewer import Operator
 from web.app import open_store
-from web.cli import mail_commands, operator_commands
+from web.cli import mail_commands, operator_commands, role_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
 from web.product import FOLDER, NO_PRODUCT, Product, load_product
@@ -42,6 +42,9 @@ COMMAND_ERROR_TEXTS: Final[Mapping[type[Exception], str]] = {
         "the last administrator can't be demoted or disabled: "
         "make someone else an administrator first"
     ),
+    UnknownRole: "no role with this name: see `latchkey roles list`",
+    RoleInUse: "a user or an invitation has this role",
+    TooManyRoles: "there are too many roles",
 }
 
 
@@ -70,7 +73,7 @@ def main(
     except ProductError as problem:
         _print_traceback(problem.__cause__)
         return _print_error(str(problem), 2)
-    except (NotFound, LastAdmin) as error:
+    except tuple(COMMAND_ERROR_TEXTS) as error:
         return _print_error(COMMAND_ERROR_TEXTS[type(error)], 1)
     except KeyboardInterrupt:
         return 1
@@ -104,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         commands, "routes", "print every route: its methods, its path and who may use it", _routes
     )
     _add_operator_commands(commands)
+    _add_role_commands(commands)
     _add_mail_commands(commands)
     return parser
 
@@ -122,7 +126,7 @@ def _add_operator_commands(commands: Any) -> None:
     )
     create.add_argument("--email", required=True)
     create.add_argument("--name", required=True)
-    create.add_argument("--role", choices=ROLES, default="user")
+    create.add_argument("--role", default="user")
     role = _operator_command(
         users,
         "role",
@@ -130,7 +134,7 @@ def _add_operator_commands(commands: Any) -> None:
         operator_commands.prepare_role_change,
     )
     role.add_argument("email")
-    role.add_argument("role", choices=ROLES)
+    role.add_argument("role")
     password = _operator_command(
         users,
         "set-password",
@@ -169,6 +173,33 @@ def _add_operator_commands(commands: Any) -> None:
         metavar="NUMBER:MAC",
         help="a head printed earlier: check that it is still in the log",
     )
+
+
+def _add_role_commands(commands: Any) -> None:
+    roles_parser = commands.add_parser("roles", help="roles: list, create, grant, revoke, delete")
+    roles = roles_parser.add_subparsers(required=True, metavar="COMMAND")
+    _operator_command(
+        roles,
+        "list",
+        "list the roles with their users and permissions",
+        role_commands.prepare_list,
+        writes=False,
+    )
+    create = _operator_command(roles, "create", "add a role", role_commands.prepare_creation)
+    create.add_argument("name")
+    create.add_argument("--label", required=True)
+    grant = _operator_command(
+        roles, "grant", "give a role a permission", role_commands.prepare_grant
+    )
+    revoke = _operator_command(
+        roles, "revoke", "take a permission from a role", role_commands.prepare_revocation
+    )
+    for command in (grant, revoke):
+        command.add_argument("name")
+        command.add_argument("permission", help="such as articles:write")
+    _operator_command(
+        roles, "delete", "delete a role that nobody has", role_commands.prepare_deletion
+    ).add_argument("name")
 
 
 def _add_mail_commands(commands: Any) -> None:

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import admin
+from db.access import admin, roles
 from db.viewer import Admin
 from web.forms.form import Form, read_fields, read_query
 from web.forms.schemas import RoleChange, TeamChange, UsersQuery
@@ -40,6 +40,7 @@ async def show_user(request: Request) -> Response:
     user = await admin.get_user(viewer, _user_id(request))
     query = await _read_list_query(request)
     context: dict[str, Any] = {
+        "roles": await roles.list_roles(viewer),
         "user": user,
         "list_query": query,
         "back": _query_string(query),
@@ -152,7 +153,8 @@ async def _list_context(request: Request, viewer: Admin) -> dict[str, Any]:
     query = await _read_list_query(request)
     found = await admin.search_users(viewer, q=query.q, page=query.page, sort=query.sort)
     query = query.model_copy(update={"page": found.page})
-    common = {"me": viewer.me, "now": now(request), "flash": "", "team_error": None}
+    common: dict[str, Any] = {"me": viewer.me, "now": now(request), "flash": "", "team_error": None}
+    common["roles"] = await roles.list_roles(viewer)
     return {**common, "found": found, "list_query": query, "back": _query_string(query)}
 
 

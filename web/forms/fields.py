@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator, Validation
 from pydantic_core import PydanticCustomError
 
 from db.crypto.secret import Secret
+from db.role_names import MAX_PERMISSION_CHARS, ROLE_NAME, is_permission_name, is_role_name
 from web.forms.characters import count_visible, has_too_many_marks, strip_invisible
 from web.forms.common_passwords import is_close, is_common
 from web.forms.password_policy import PASSWORD_POLICIES, PasswordPolicy
@@ -22,6 +23,7 @@ from web.forms.password_policy import PASSWORD_POLICIES, PasswordPolicy
 MAX_NAME_CHARS: Final = 100
 MAX_EMAIL_CHARS: Final = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets.
 MAX_PASSWORD_CHARS: Final = 256  # The limit in bytes is 1,024.
+MAX_PERMISSIONS: Final = 100  # of one role
 UNSTORABLE: Final = "This contains a character we can't store. Please type it again."
 TOO_MANY_MARKS: Final = "There are too many accents on one letter. Please remove some."
 TOO_COMMON: Final = "This password is too common."
@@ -170,6 +172,48 @@ def _require_40(label: str, text: str) -> None:
         raise field_error(f"{label} must be at most 40 characters long.")
 
 
+def _role(text: str) -> str:
+    if not ROLE_NAME.fullmatch(text):
+        raise field_error("That role doesn't exist.")
+    return text
+
+
+def _role_name(text: str) -> str:
+    name = strip_invisible(require_storable(text))
+    if not ROLE_NAME.fullmatch(name):
+        raise field_error(
+            "Use 2 to 40 characters: lowercase letters (a–z), digits and hyphens. "
+            "The first one must be a letter."
+        )
+    if not is_role_name(name):
+        raise field_error("The name of a role can't start with “team-”.")
+    return name
+
+
+def _role_label(text: str) -> str:
+    label = require_single_line(text.strip())
+    _require_40("Label", label)
+    if count_visible(label) < 2:
+        raise field_error("Label must be at least 2 characters long.")
+    return label
+
+
+def _permissions(text: Any) -> tuple[str, ...]:
+    """Returns the names, which are separated by spaces, commas or line breaks, sorted."""
+    if not isinstance(text, str):
+        raise field_error("We couldn't read this. Please type it again.")
+    names = {strip_invisible(name) for name in re.split(r"[\s,]+", require_storable(text))} - {""}
+    wrong = sorted(name for name in names if not is_permission_name(name))
+    if wrong:
+        raise field_error(
+            f"“{wrong[0][:MAX_PERMISSION_CHARS]}” is not a permission. Write names such as "
+            "articles:write, in lowercase letters (a–z), digits and hyphens."
+        )
+    if len(names) > MAX_PERMISSIONS:
+        raise field_error(f"A role can have at most {MAX_PERMISSIONS} permissions.")
+    return tuple(sorted(names))
+
+
 def _search(text: str) -> str:
     searched = strip_invisible(require_storable(text))
     if len(searched) > MAX_EMAIL_CHARS:
@@ -232,6 +276,22 @@ Slug = Annotated[
 ]
 Phone = Annotated[str, AfterValidator(_phone), Input({"type": "tel", "autocomplete": "tel"})]
 Team = Annotated[str, AfterValidator(_team), Input({"type": "text", "autocomplete": "off"})]
+RoleRef = Annotated[str, AfterValidator(_role)]
+RoleName = Annotated[
+    str,
+    AfterValidator(_role_name),
+    Input({"type": "text", "autocomplete": "off", "minlength": "2", "maxlength": "40"} | _EXACT),
+]
+RoleLabel = Annotated[
+    str,
+    AfterValidator(_role_label),
+    Input({"type": "text", "autocomplete": "off", "required": True, "minlength": "2"}),
+]
+Permissions = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_permissions),
+    Input({"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}),
+]
 Search = Annotated[str, AfterValidator(_search)]
 PageNumber = Annotated[int, BeforeValidator(_page_number)]
 Sort = Annotated[Literal["newest", "name", "email", "login"], BeforeValidator(_sort)]

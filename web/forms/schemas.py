@@ -12,7 +12,11 @@ from web.forms.fields import (
     NewEmail,
     NewPassword,
     PageNumber,
+    Permissions,
     Phone,
+    RoleLabel,
+    RoleName,
+    RoleRef,
     Search,
     Slug,
     Sort,
@@ -63,7 +67,18 @@ class AccountLock(BaseModel):
 
 
 class RoleChange(BaseModel):
-    role: Literal["user", "admin"]
+    role: RoleRef
+
+
+class NewRole(BaseModel):
+    name: RoleName
+    label: RoleLabel
+    permissions: Permissions = ()
+
+
+class RoleEdit(BaseModel):
+    label: RoleLabel = UNCHANGED
+    permissions: Permissions = UNCHANGED
 
 
 class UsersQuery(BaseModel):

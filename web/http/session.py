@@ -6,10 +6,19 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from db.access import audit
-from db.errors import NotLoggedIn, StaleDocument, ViewerMismatch
+from db.errors import Forbidden, NotLoggedIn, StaleDocument, ViewerMismatch
+from db.role_names import is_permission_name
 from db.sessions import lifecycle
 from db.sessions.claims import NewCookie, NewSession, decode_claims
-from db.viewer import UNKNOWN_CLIENT, Admin, Claims, Viewer, require_admin
+from db.viewer import (
+    UNKNOWN_CLIENT,
+    Admin,
+    Claims,
+    Role,
+    Viewer,
+    require_admin,
+    require_role,
+)
 from web.forms.form import read_fields
 from web.http.client_info import get_client_info
 from web.http.cookies import queue_cookie, read_cookie
@@ -69,14 +78,34 @@ async def verify_admin(request: Request) -> Admin:
 
     Raises NotLoggedIn, Forbidden and ViewerMismatch, in this order.
     """
+    return require_admin(await verify_role(request, "admin"))
+
+
+async def verify_role(request: Request, role: Role) -> Viewer:
+    """Returns the viewer if their role in the database is this one or `admin`.
+
+    Raises NotLoggedIn, Forbidden and ViewerMismatch, in this order.
+    """
     if request.method not in SAFE_METHODS:
         await read_fields(request)  # A wrong content type must be refused before a wrong role.
     viewer = await _load_viewer(request)
-    if viewer.role != "admin":
-        await audit.record_denial(viewer, get_client_info(request))
-    admin = require_admin(viewer)
-    await _require_matching_form(request, admin)
-    return admin
+    try:
+        require_role(viewer, role)
+    except Forbidden:
+        await audit.record_denial(viewer, get_client_info(request), role)
+        raise
+    await _require_matching_form(request, viewer)
+    return viewer
+
+
+async def record_missing_permission(request: Request, error: Forbidden) -> None:
+    """Writes an audit entry if the viewer lacked a permission, such as `articles:write`.
+
+    A missing role already has its entry. The transaction of the request has been rolled back.
+    """
+    viewer = request_state(request.scope).get("viewer")
+    if viewer is not None and is_permission_name(error.needed):
+        await audit.record_denial(viewer, get_client_info(request), error.needed)
 
 
 async def end_current_session(request: Request) -> None:

@@ -8,13 +8,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from db import errors
 from web.http.link_cookie import delete_link_cookie
 from web.http.redirects import login_page, same_page
-from web.http.session import delete_session_cookie
+from web.http.session import delete_session_cookie, record_missing_permission
 from web.middleware.allowed_hosts import WrongHost
 from web.middleware.cross_origin import ForeignOrigin
 from web.observability.logs import log_failure, log_unavailable
 from web.rendering.error_pages import (
     FOREIGN_ORIGIN_TEXT,
     LAST_ADMIN_TEXT,
+    ROLE_IN_USE_TEXT,
+    UNKNOWN_ROLE_TEXT,
+    WRONG_ROLE_TEXT,
     ErrorText,
     error_response,
     viewer_mismatch_text,
@@ -61,7 +64,10 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
         case errors.NotLoggedIn():
             return _redirect_to_login(request, error)
         case errors.Forbidden():
-            return error_response(request, 403)
+            await record_missing_permission(request, error)
+            return error_response(
+                request, 403, None if error.needed == "admin" else WRONG_ROLE_TEXT
+            )
         case errors.NotFound():
             return error_response(request, 404)
         case errors.ViewerMismatch():
@@ -79,6 +85,10 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
             return not_verified_response(request)
         case errors.LastAdmin():
             return error_response(request, 409, LAST_ADMIN_TEXT)
+        case errors.RoleInUse():
+            return error_response(request, 409, ROLE_IN_USE_TEXT)
+        case errors.UnknownRole():
+            return error_response(request, 422, UNKNOWN_ROLE_TEXT)
         case errors.RateLimited():
             return error_response(request, 429, retry_after=error.retry_after)
         case errors.Unavailable():

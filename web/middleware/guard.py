@@ -19,6 +19,8 @@ class RouteAccess(Enum):
     GUESTS = "guests"
     MEMBERS = "members"
     ADMINS = "admins"
+    # Users with one role, and administrators. `AppRoute.role` is the role.
+    ROLE = "requires"
     # The endpoint decides: it accepts local requests and requests with the metrics token.
     OPERATORS = "operators"
 
@@ -36,7 +38,9 @@ class Guard:
 
     def __init__(self, app: ASGIApp, access: RouteAccess) -> None:
         self.app = app
-        self.requires_session = access in (RouteAccess.MEMBERS, RouteAccess.ADMINS)
+        self.requires_session = access in (
+            *(RouteAccess.MEMBERS, RouteAccess.ADMINS, RouteAccess.ROLE),
+        )
         self.guests_only = access is RouteAccess.GUESTS
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

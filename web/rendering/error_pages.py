@@ -103,6 +103,21 @@ FOREIGN_ORIGIN_TEXT: Final = ErrorText(
     ("We only accept forms from our own pages. Nothing was changed. Open the page and try again.",),
     "barred",
 )
+WRONG_ROLE_TEXT: Final = ErrorText(
+    "You don't have access to this page",
+    ("Your role doesn't include this. If you need access, ask an administrator.",),
+    "barred",
+)
+UNKNOWN_ROLE_TEXT: Final = ErrorText(
+    "That didn't go through",
+    ("That role doesn't exist. Reload the page and try again.",),
+    "lid",
+)
+ROLE_IN_USE_TEXT: Final = ErrorText(
+    "This role is in use",
+    ("A user or an invitation has this role. Give them another role first.",),
+    "lid",
+)
 LAST_ADMIN_TEXT: Final = ErrorText(
     "This is the last administrator",
     (

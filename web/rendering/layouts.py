@@ -19,6 +19,10 @@ PLACEHOLDERS: Final = {
 }
 
 
+# Administrators can add roles, so the number of variants needs a bound.
+MAX_VARIANTS: Final = 1_000
+
+
 class LayoutVariant(NamedTuple):
     """The values that a layout depends on: a few dozen combinations, none with user data.
 
@@ -77,6 +81,8 @@ class Layouts:
         html = self._templates.get_cached("layout.html").render(context).replace("%", "%%")
         for placeholder, mark in PLACEHOLDERS.items():
             html = html.replace(mark, f"%({placeholder})b")
+        if len(self._formats) >= MAX_VARIANTS:
+            self._formats.pop(next(iter(self._formats)))
         self._formats[variant] = html.encode()
         return self._formats[variant]
 

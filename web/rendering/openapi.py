@@ -8,7 +8,7 @@ from web.brand import SITE_NAME
 from web.http.cookies import cookie_name
 from web.settings.settings import Settings
 
-ROLE: Final = {"type": "string", "enum": ["user", "admin"]}
+ROLE: Final = {"type": "string", "pattern": "^[a-z][a-z0-9-]{1,39}$"}
 TEXT: Final = {"type": "string"}
 NULLABLE_TEXT: Final = {"type": ["string", "null"]}
 DATE_TIME: Final = {"type": "string", "format": "date-time"}
@@ -112,6 +112,7 @@ PROFILE: Final = _object(
     name=TEXT,
     slug=TEXT,
     role=ROLE,
+    role_label=TEXT,
     team=TEXT,
     email=NULLABLE_TEXT,
     phone=NULLABLE_TEXT,
@@ -123,6 +124,7 @@ USER_SUMMARY: Final = _object(
     name=TEXT,
     email=TEXT,
     role=ROLE,
+    role_label=TEXT,
     slug=TEXT,
     team=TEXT,
     disabled=BOOLEAN,

@@ -20,6 +20,7 @@ from web.state import app_state, request_state
 
 # Removes the pages of the session from the browser's cache after log-out.
 CLEAR_SITE_DATA: Final = {"Clear-Site-Data": '"cache", "storage"'}
+MAX_CACHED_PAGES: Final = 200  # Administrators can add roles, and each has its own variant.
 HTML_TYPE: Final = (b"content-type", b"text/html; charset=utf-8")
 # The request headers that change the response of one URL.
 VARY: Final = "HX-Request, HX-History-Restore-Request"
@@ -63,6 +64,8 @@ def cached_page(request: Request, partial: str, title: str, **options: Any) -> R
     cached_pages = app_state(request.scope).cached_pages
     key = (partial, is_htmx(request), _menu_role(request, None))
     if key not in cached_pages:
+        if len(cached_pages) >= MAX_CACHED_PAGES:
+            cached_pages.pop(next(iter(cached_pages)))
         cached_pages[key] = bytes(page(request, partial, title, **options).body)
     return HtmlResponse(cached_pages[key])
 

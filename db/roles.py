@@ -1,0 +1,238 @@
+"""The changes of roles that administrators and the operator have in common.
+
+Only `db.access` calls these functions; its functions check who may call them.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, exists, func, insert, select, update
+
+from db.accounts import LOCK_ADMIN_CHANGES, LOCK_ROLE
+from db.audit import log as audit_log
+from db.audit.events import Event
+from db.audit.log import OPERATOR, viewer_actor
+from db.engine.statement import Conflict, Statement, insert_if
+from db.errors import Forbidden, NotFound, RoleInUse, TooManyRoles
+from db.rate_limits import limiter
+from db.rate_limits.limits import DENIED
+from db.role_names import BUILT_IN_ROLES
+from db.sessions.lifecycle import require_right
+from db.store import Store, pick
+from db.tables import invitations, role_permissions, roles, users
+from db.viewer import Admin, Operator, Role
+
+MAX_ROLES: Final = 50
+Detail = dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRow:
+    """A row of the table, and how many users and invitations have the role."""
+
+    name: Role
+    label: str
+    user_count: int
+    invitation_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSummary:
+    """A role with its permissions.
+
+    A built-in role can be neither renamed nor deleted. `admin` has every permission without rows.
+    """
+
+    name: Role
+    label: str
+    user_count: int
+    invitation_count: int
+    permissions: tuple[str, ...]
+
+    @property
+    def is_built_in(self) -> bool:
+        return self.name in BUILT_IN_ROLES
+
+    @property
+    def is_in_use(self) -> bool:
+        return bool(self.user_count or self.invitation_count)
+
+
+def _count(table: Any) -> Any:
+    count = select(func.count()).select_from(table).where(table.c.role == roles.c.name)
+    return count.correlate(roles).scalar_subquery()
+
+
+_NEW_ROLE: Final = {"name": "name", "label": "label", "created_at": "now"}
+_NAME = roles.c.name == bindparam("name")
+_IS_ADDED: Final = roles.c.name.not_in(BUILT_IN_ROLES)
+ROLES = Statement(
+    pick(RoleRow, roles, user_count=_count(users), invitation_count=_count(invitations)).order_by(
+        _IS_ADDED, roles.c.created_at, roles.c.name.desc()
+    )
+)
+PERMISSIONS = Statement(
+    select(role_permissions.c.role, role_permissions.c.permission).order_by(
+        role_permissions.c.permission
+    )
+)
+INSERT_ROLE = Statement(
+    insert_if(
+        roles,
+        _NEW_ROLE,
+        select(func.count()).select_from(roles).scalar_subquery() < MAX_ROLES,
+    )
+    .on_conflict_do_nothing()
+    .returning(roles.c.name)
+)
+CHANGE_LABEL = Statement(update(roles).where(_NAME, _IS_ADDED).values(label=bindparam("new_label")))
+DELETE_ROLE = Statement(
+    delete(roles)
+    .where(
+        _NAME,
+        _IS_ADDED,
+        ~exists().where(users.c.role == roles.c.name),
+        ~exists().where(invitations.c.role == roles.c.name),
+    )
+    .returning(roles.c.name)
+)
+ROLE_PERMISSIONS = Statement(
+    select(role_permissions.c.permission).where(role_permissions.c.role == bindparam("name"))
+)
+INSERT_PERMISSION = Statement(
+    insert(role_permissions).values(role=bindparam("name"), permission=bindparam("permission"))
+)
+DELETE_PERMISSION = Statement(
+    delete(role_permissions).where(
+        role_permissions.c.role == bindparam("name"),
+        role_permissions.c.permission == bindparam("permission"),
+    )
+)
+
+
+def role_label() -> Any:
+    """Returns the label of a user's role as an expression for a SELECT from `users`."""
+    label = select(roles.c.label).where(roles.c.name == users.c.role)
+    return label.correlate(users).scalar_subquery()
+
+
+async def list_roles(store: Store) -> list[RoleSummary]:
+    """Returns every role with its permissions: the built-in roles, then the others."""
+    permissions: dict[str, list[str]] = {}
+    for role, permission in await store.all(PERMISSIONS()):
+        permissions.setdefault(role, []).append(permission)
+    return [
+        RoleSummary(
+            row.name,
+            row.label,
+            row.user_count,
+            row.invitation_count,
+            tuple(permissions.get(row.name, ())),
+        )
+        for row in await store.all(ROLES())
+    ]
+
+
+async def create_role(
+    caller: Admin | Operator, name: Role, label: str, permissions: Sequence[str]
+) -> bool:
+    """Adds a role and returns whether its name was free.
+
+    Raises TooManyRoles, and the errors of `_change_roles`.
+    """
+    store = caller.store
+    async with _change_roles(caller, "role.create") as detail:
+        created = await store.value(INSERT_ROLE(name=name, label=label, now=store.now()))
+        if created is None:
+            if await store.value(LOCK_ROLE(name=name)) is None:
+                raise TooManyRoles
+            return False
+        await _add_permissions(store, name, permissions)
+        detail |= {"changed_role": name, "label": label, "added": " ".join(permissions)}
+    return True
+
+
+async def change_role(
+    caller: Admin | Operator,
+    name: Role,
+    *,
+    label: str | None = None,
+    permissions: Iterable[str] | None = None,
+    added: Iterable[str] = (),
+    removed: Iterable[str] = (),
+) -> None:
+    """Changes the label and the permissions of a role, effective at the next request of its users.
+
+    None keeps a value, and a built-in role keeps its label. `permissions` replaces all permissions;
+    `added` and `removed` change some of them. Raises NotFound, also for `admin`, and the errors of
+    `_change_roles`.
+    """
+    store = caller.store
+    async with _change_roles(caller, "role.edit") as detail:
+        before = await store.value(LOCK_ROLE(name=name))
+        if before is None or name == "admin":
+            raise NotFound
+        present = {str(row[0]) for row in await store.all(ROLE_PERMISSIONS(name=name))}
+        wanted = (present if permissions is None else set(permissions)) | set(added)
+        wanted -= set(removed)
+        renamed = label is not None and label != before and name not in BUILT_IN_ROLES
+        if renamed:
+            await store.count(CHANGE_LABEL(name=name, new_label=label))
+        await _add_permissions(store, name, wanted - present)
+        for permission in present - wanted:
+            await store.count(DELETE_PERMISSION(name=name, permission=permission))
+        if renamed or wanted != present:
+            detail |= {
+                "changed_role": name,
+                "label": (label if renamed else before) or "",
+                "added": " ".join(sorted(wanted - present)),
+                "removed": " ".join(sorted(present - wanted)),
+            }
+
+
+async def delete_role(caller: Admin | Operator, name: Role) -> None:
+    """Deletes a role. Raises NotFound, also for a built-in role, and RoleInUse if a user or an
+    invitation has the role.
+    """
+    store = caller.store
+    async with _change_roles(caller, "role.delete") as detail:
+        label = await store.value(LOCK_ROLE(name=name))
+        if label is None or name in BUILT_IN_ROLES:
+            raise NotFound
+        try:
+            deleted = await store.value(DELETE_ROLE(name=name))
+        except Conflict as conflict:  # A user or an invitation has received it since.
+            raise RoleInUse from conflict
+        if deleted is None:
+            raise RoleInUse
+        detail |= {"changed_role": name, "label": str(label)}
+
+
+@asynccontextmanager
+async def _change_roles(caller: Admin | Operator, event: Event) -> AsyncIterator[Detail]:
+    """Opens the transaction in which an administrator or the operator changes a role, and writes
+    the audit entry at its end if the block has filled in the detail.
+
+    Raises NotLoggedIn and Forbidden; the latter writes an audit entry of its own.
+    """
+    store = caller.store
+    detail = Detail()
+    actor = viewer_actor(caller) if isinstance(caller, Admin) else OPERATOR
+    try:
+        async with store.transaction():
+            await store.value(LOCK_ADMIN_CHANGES())
+            if isinstance(caller, Admin):
+                await require_right(caller)
+            yield detail
+            if detail:
+                await audit_log.record(store, event, actor, detail, is_budgeted=False)
+    except Forbidden:
+        await limiter.record_within_limit(store, actor, "admin", DENIED, str(actor.user_id))
+        raise
+
+
+async def _add_permissions(store: Store, name: Role, permissions: Iterable[str]) -> None:
+    for permission in sorted(set(permissions)):
+        await store.count(INSERT_PERMISSION(name=name, permission=permission))
