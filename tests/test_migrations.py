@@ -24,6 +24,7 @@ from tests.conftest import SECRET
 from tests.databases import DATABASE_TYPES, PostgresServer
 
 LATCHKEY = Path(sys.executable).parent / "latchkey"
+CURRENT = f"the database has revision {SCHEMA} of this program"
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('latchkey migrate'))"
 SLOW_INDEXES = (
     "CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); END $$",
@@ -142,7 +143,8 @@ def sorted_texts(items: list[dict] | dict) -> list[str]:
 def test_the_migrated_schema_equals_the_declared_tables(
     database: EmptyDatabase, tmp_path: Path
 ) -> None:
-    assert database.run("migrate") == (0, "")
+    code, output = database.run("migrate")
+    assert (code, output.splitlines()[-1]) == (0, CURRENT)
     migrated = describe_schema(database.url)
     assert database.rows("SELECT version_num FROM alembic_version") == [(SCHEMA,)]
     if database.server:
@@ -161,9 +163,10 @@ def test_concurrent_migrations_wait_and_both_succeed(database: EmptyDatabase) ->
         migrations = [database.start("migrate"), database.start("migrate")]
         time.sleep(2.5)
         assert [migration.poll() for migration in migrations] == [None, None]
-    assert [
-        (*migration.communicate(timeout=60), migration.returncode) for migration in migrations
-    ] == [("", "", 0)] * 2
+    outputs = [(*migration.communicate(timeout=60), migration.returncode) for migration in migrations]
+    assert {(error, code) for _, error, code in outputs} == {("", 0)}
+    waited, applied = sorted((output for output, _, _ in outputs), key=len)
+    assert (waited, applied.count("applied: ")) == (f"{CURRENT}\n", int(SCHEMA))
     assert database.tables >= {"users", "sessions"}
 
 
@@ -178,7 +181,7 @@ def test_a_killed_migration_has_changed_nothing(database: EmptyDatabase) -> None
         migration.kill()
         migration.communicate()
     assert database.tables == before
-    assert database.run("migrate") == (0, "")
+    assert database.run("migrate")[0] == 0
     assert database.tables >= {"users", "sessions", "notes"}
 
 
@@ -227,7 +230,8 @@ def test_a_database_from_a_newer_version_is_refused_and_unchanged(
     code, output = database.run(*command.split())
     assert (code, output) == (
         1,
-        f"latchkey: the database is newer than this program (revision 9999; needed: {SCHEMA})\n",
+        "latchkey: the database is newer than this program, which does not know its revision 9999 "
+        f"(needed: {SCHEMA}): start the release that has it\n",
     )
     assert describe_schema(database.url) == before
     assert database.rows("SELECT version_num FROM alembic_version") == [("9999",)]
@@ -326,7 +330,7 @@ def test_a_migration_fills_in_the_search_key_of_each_user(database: EmptyDatabas
         f"INSERT INTO users (id, email, name, slug, password_hash, created_at) VALUES {', '.join(values)}",
         "SELECT 1",
     )
-    assert database.run("migrate") == (0, "")
+    assert database.run("migrate")[0] == 0
     keys = database.rows("SELECT name, search_key FROM users WHERE id IN ('0', '1', '2', '3')")
     assert dict(keys) == {
         name: f"{folded}\nu{n}@xn--bcher-kva.de\nu{n}@bücher.de"

@@ -16,9 +16,10 @@ from db.errors import LastAdmin, NotFound, Unavailable
 from db.maintenance.atomic_files import BackupError
 from db.maintenance.backup import back_up, restore
 from db.maintenance.database_files import make_file_private, make_private, path_of
+from db.maintenance.revisions import WrongSchema
 from db.maintenance.schema import (
     NO_ANSWER,
-    WrongSchema,
+    Migration,
     migrate,
     migrate_if_needed,
     require_schema,
@@ -29,6 +30,7 @@ from web.app import open_store
 from web.cli import mail_commands, operator_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
+from web.product import load_product
 from web.settings.environment import InvalidSetting
 from web.settings.paths import DATA
 from web.settings.settings import Settings, read_settings
@@ -220,15 +222,26 @@ def _serve(options: argparse.Namespace) -> int:
     settings = read_settings(options.environ, make_secret=True)
     server_settings = read_server_settings(options.environ)
     settings = replace(settings, notices=(*settings.notices, *_protect_files(settings)))
+    product = load_product().data
     if options.migrate:
-        migrate_if_needed(settings.database_url)
+        for migration in migrate_if_needed(settings.database_url, product):
+            _print_migration(migration)
     else:
-        asyncio.run(require_schema_if_reachable(settings.database_url))
+        asyncio.run(require_schema_if_reachable(settings.database_url, product))
     return serve(settings, server_settings)
 
 
 def _migrate(options: argparse.Namespace) -> None:
-    migrate(_settings(options).database_url)
+    settings = _settings(options)
+    for migration in migrate(settings.database_url, product=load_product().data):
+        _print_migration(migration)
+
+
+def _print_migration(migration: Migration) -> None:
+    for title in migration.applied:
+        print(f"applied: {title}")
+    if migration.head is not None:
+        print(f"the database has revision {migration.head} of {migration.branch}")
 
 
 def _back_up(options: argparse.Namespace) -> None:
@@ -277,9 +290,9 @@ def _run_as_operator(options: argparse.Namespace) -> None:
 
 
 async def _as_operator(settings: Settings, task: OperatorTask) -> None:
-    store = open_store(settings)
+    store = open_store(settings, product=load_product().data)
     try:
-        await require_schema(settings.database_url)
+        await require_schema(settings.database_url, store.product)
         await store.database.connect()
         await task(Operator(store))
     finally:
