@@ -24,6 +24,7 @@ from db.viewer import Admin, Operator, Viewer, require_admin
 from tests.browser_client import IPHONE, PASSWORD, Browser
 from tests.databases import (
     DATABASE_TYPE,
+    DATABASE_TYPES,
     LONG_TIMEOUT_SECONDS,
     REQUIRED,
     SERVER_URL,
@@ -31,6 +32,7 @@ from tests.databases import (
     PostgresServer,
     SQLiteDatabases,
 )
+from tests.empty_database import SECRET, EmptyDatabase
 from web.app import create_app, open_store
 from web.rendering.templates import Templates
 from web.routes import routes_for
@@ -38,7 +40,6 @@ from web.settings.settings import Settings, read_settings
 
 # They are compiled once for all applications with the same routes.
 TEMPLATES: dict[tuple[str, ...], Templates] = {}
-SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 pytest_plugins = ["tests.guide_coverage"]
 collect_ignore = ["attack", "bench", "faults"]  # These are programs: `python -m tests.attack`.
 
@@ -183,6 +184,18 @@ def postgres_server() -> Iterator[PostgresServer]:
         (pytest.fail if REQUIRED else pytest.skip)(f"PostgreSQL cannot be reached: {error}")
     yield server
     server.close()
+
+
+@pytest.fixture(params=DATABASE_TYPES)
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmptyDatabase]:
+    """Yields an empty database of each type."""
+    if request.param == "sqlite":
+        yield EmptyDatabase(f"sqlite:///{tmp_path}/latchkey.db", None)
+        return
+    server = request.getfixturevalue("postgres_server")
+    name = server.create()
+    yield EmptyDatabase(server.url_of(name), server)
+    server.drop(name)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -4,6 +4,7 @@ Only a comparison of different revisions imports Alembic, which takes a second.
 """
 
 import ast
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,7 +129,9 @@ def require_single_head(branch: Branch) -> None:
     """
     _require_unique(branch)
     try:
-        heads = sorted(script_directory(branch).get_heads())
+        # Alembic warns of a problem before it raises an exception about it.
+        with warnings.catch_warnings(action="ignore"):
+            heads = sorted(script_directory(branch).get_heads())
     # Alembic imports the files, so any exception is possible.
     except Exception as error:
         problem = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -124,7 +124,7 @@ def name_failed_revision() -> Iterator[None]:
         reason = (str(error).splitlines() or [""])[0].removeprefix("DATABASE_URL: ")
         if not isinstance(error, WrongSchema):
             reason = f"{type(error).__name__}: {reason}"
-        frames = extract_tb(error.__traceback__)
+        frames = extract_tb((error.__cause__ or error).__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == failed.path]
         where = f"{failed.path}, line {lines[-1]}" if lines else failed.path
         raise WrongSchema(
