@@ -24,6 +24,7 @@ from db.viewer import Admin, Operator, Viewer, require_admin
 from tests.browser_client import IPHONE, PASSWORD, Browser
 from tests.databases import (
     DATABASE_TYPE,
+    DATABASE_TYPES,
     LONG_TIMEOUT_SECONDS,
     REQUIRED,
     SERVER_URL,
@@ -32,6 +33,7 @@ from tests.databases import (
     SQLiteDatabases,
     create_tables,
 )
+from tests.empty_database import SECRET, EmptyDatabase
 from web.app import create_app, open_store
 from web.product import NO_PRODUCT, Product
 from web.rendering.templates import Templates
@@ -40,7 +42,6 @@ from web.settings.settings import Settings, read_settings
 
 # They are compiled once for all applications with the same product and routes.
 TEMPLATES: dict[tuple[int, tuple[str, ...]], Templates] = {}
-SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 collect_ignore = ["attack", "bench", "faults"]  # These are programs: `python -m tests.attack`.
 
 
@@ -184,6 +185,18 @@ def postgres_server() -> Iterator[PostgresServer]:
         (pytest.fail if REQUIRED else pytest.skip)(f"PostgreSQL cannot be reached: {error}")
     yield server
     server.close()
+
+
+@pytest.fixture(params=DATABASE_TYPES)
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmptyDatabase]:
+    """Yields an empty database of each type."""
+    if request.param == "sqlite":
+        yield EmptyDatabase(f"sqlite:///{tmp_path}/latchkey.db", None)
+        return
+    server = request.getfixturevalue("postgres_server")
+    name = server.create()
+    yield EmptyDatabase(server.url_of(name), server)
+    server.drop(name)
 
 
 @pytest.fixture(scope="session")

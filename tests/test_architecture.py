@@ -103,7 +103,10 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         ),
         *("db.viewer", *STORE),
     ),
-    "db.maintenance": ("db.sessions", "db.rate_limits", "db.audit", "db.database", *STORE),
+    "db.maintenance": (
+        *("db.sessions", "db.rate_limits", "db.audit", "db.database", "db.product"),
+        *STORE,
+    ),
     "web.settings": ("db.crypto.secret", "db.ip_addresses"),
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.store", "db.viewer", "web"),

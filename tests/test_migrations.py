@@ -4,11 +4,9 @@ import asyncio
 import os
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,80 +17,19 @@ from db.crypto.secret import Secret
 from db.maintenance.schema import migrate
 from db.tables import SCHEMA, metadata
 from tests.browser_client import PASSWORD
-from tests.commands import run_command
-from tests.conftest import SECRET
-from tests.databases import DATABASE_TYPES, PostgresServer
+from tests.databases import PostgresServer
+from tests.empty_database import EmptyDatabase
 
-LATCHKEY = Path(sys.executable).parent / "latchkey"
-LOCK = "SELECT pg_advisory_xact_lock(hashtext('latchkey migrate'))"
+CURRENT = f"the database has revision {SCHEMA} of this program"
 SLOW_INDEXES = (
     "CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); END $$",
     "CREATE EVENT TRIGGER slow ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION slow()",
 )
 
 
-@dataclass
-class EmptyDatabase:
-    """An empty database, with methods that run commands on it and read its content."""
-
-    url: str
-    server: PostgresServer | None
-
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """Starts the command in its own process."""
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            [LATCHKEY, *command], env=self.environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True
-        )
-
-    def run(self, *command: str, typed: str = "") -> tuple[int, str]:
-        """Returns the exit code and the output."""
-        result = run_command(*command, environ=self.environ, stdin=typed)
-        return result.returncode, result.stdout + result.stderr
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "DATABASE_URL": self.url, "SESSION_SECRET": SECRET}
-
-    def rows(self, *statements: str) -> list[tuple]:
-        if self.server:
-            return self.server.do(self.server.fetch(self.url.rpartition("/")[2], *statements))
-        with closing(sqlite3.connect(self.path)) as connection, connection:
-            return [connection.execute(statement).fetchall() for statement in statements][-1]
-
-    @property
-    def path(self) -> str:
-        return self.url.removeprefix("sqlite:///")
-
-    @property
-    def tables(self) -> set[str]:
-        catalog = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-        return {
-            name
-            for (name,) in self.rows(catalog if self.server else "SELECT name FROM sqlite_master")
-        }
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the lock of another migration while the body runs."""
-        if self.server:
-            with self.server.opened(self.url.rpartition("/")[2], "BEGIN", LOCK):
-                yield
-        else:
-            with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
-                other.execute("BEGIN IMMEDIATE")
-                yield
-
-
-@pytest.fixture(params=DATABASE_TYPES)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmptyDatabase]:
-    if request.param == "sqlite":
-        yield EmptyDatabase(f"sqlite:///{tmp_path}/latchkey.db", None)
-        return
-    server = request.getfixturevalue("postgres_server")
-    name = server.create()
-    yield EmptyDatabase(server.url_of(name), server)
-    server.drop(name)
+@pytest.fixture
+def database(empty_database: EmptyDatabase) -> EmptyDatabase:
+    return empty_database
 
 
 def describe_schema(
@@ -142,7 +79,8 @@ def sorted_texts(items: list[dict] | dict) -> list[str]:
 def test_the_migrated_schema_equals_the_declared_tables(
     database: EmptyDatabase, tmp_path: Path
 ) -> None:
-    assert database.run("migrate") == (0, "")
+    code, output = database.run("migrate")
+    assert (code, output.splitlines()[-1]) == (0, CURRENT)
     migrated = describe_schema(database.url)
     assert database.rows("SELECT version_num FROM alembic_version") == [(SCHEMA,)]
     if database.server:
@@ -161,9 +99,12 @@ def test_concurrent_migrations_wait_and_both_succeed(database: EmptyDatabase) ->
         migrations = [database.start("migrate"), database.start("migrate")]
         time.sleep(2.5)
         assert [migration.poll() for migration in migrations] == [None, None]
-    assert [
+    outputs = [
         (*migration.communicate(timeout=60), migration.returncode) for migration in migrations
-    ] == [("", "", 0)] * 2
+    ]
+    assert {(error, code) for _, error, code in outputs} == {("", 0)}
+    waited, applied = sorted((output for output, _, _ in outputs), key=len)
+    assert (waited, applied.count("applied: ")) == (f"{CURRENT}\n", int(SCHEMA))
     assert database.tables >= {"users", "sessions"}
 
 
@@ -178,7 +119,7 @@ def test_a_killed_migration_has_changed_nothing(database: EmptyDatabase) -> None
         migration.kill()
         migration.communicate()
     assert database.tables == before
-    assert database.run("migrate") == (0, "")
+    assert database.run("migrate")[0] == 0
     assert database.tables >= {"users", "sessions", "notes"}
 
 
@@ -227,7 +168,8 @@ def test_a_database_from_a_newer_version_is_refused_and_unchanged(
     code, output = database.run(*command.split())
     assert (code, output) == (
         1,
-        f"latchkey: the database is newer than this program (revision 9999; needed: {SCHEMA})\n",
+        "latchkey: the database is newer than this program, which does not know its revision 9999 "
+        f"(needed: {SCHEMA}): start the release that has it\n",
     )
     assert describe_schema(database.url) == before
     assert database.rows("SELECT version_num FROM alembic_version") == [("9999",)]
@@ -326,7 +268,7 @@ def test_a_migration_fills_in_the_search_key_of_each_user(database: EmptyDatabas
         f"INSERT INTO users (id, email, name, slug, password_hash, created_at) VALUES {', '.join(values)}",
         "SELECT 1",
     )
-    assert database.run("migrate") == (0, "")
+    assert database.run("migrate")[0] == 0
     keys = database.rows("SELECT name, search_key FROM users WHERE id IN ('0', '1', '2', '3')")
     assert dict(keys) == {
         name: f"{folded}\nu{n}@xn--bcher-kva.de\nu{n}@bücher.de"

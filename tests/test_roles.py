@@ -21,8 +21,7 @@ from tests.commands import run_command
 from tests.conftest import SECRET, TestApp
 from web.http.session import verify_session
 from web.middleware.guard import RouteAccess
-from web.router import AppRoute
-from web.routes import Members, Requires
+from web.router import AppRoute, Members, Requires
 
 EDITOR = {"name": "editor", "label": "Editor", "permissions": "articles:write\narticles:read"}
 REQUESTS = [

@@ -23,6 +23,7 @@ from db.maintenance.atomic_files import (
     temporary_file_beside,
 )
 from db.maintenance.database_files import OWN_TABLES, REPLACED, SUFFIXES, make_private, path_of
+from db.maintenance.revisions import OWN_BRANCH, is_known
 from db.tables import SCHEMA
 
 # The bytes at which SQLite's readers lock a file: https://www.sqlite.org/src/file/src/os.h
@@ -114,8 +115,9 @@ def check(path: Path) -> Content:
         raise BackupError(f"it is damaged, or not a database: {error}") from error
     _require(content.version is not None, "it is not a database of Latchkey")
     _require(
-        content.version <= SCHEMA,
-        f"it is newer than this program (revision {content.version}; needed: {SCHEMA})",
+        content.version == SCHEMA or is_known(OWN_BRANCH, content.version),
+        f"it is newer than this program, which does not know its revision {content.version} "
+        f"(needed: {SCHEMA})",
     )
     return content
 

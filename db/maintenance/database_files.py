@@ -11,8 +11,10 @@ from typing import Final
 from urllib.parse import unquote
 
 from db.crypto.secret import Secret
+from db.errors import Unavailable
 
 SQLITE: Final = "sqlite:///"
+NOT_USABLE: Final = "the database cannot be used"
 # SQLite creates files with these suffixes beside the database.
 SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 # Every version has these tables.
@@ -101,6 +103,14 @@ def find_file_problem(path: Path) -> str:
                 f"({owner_and_mode(checked)}; this program runs as {user})"
             )
     return f"{path} is a directory" if os.path.isdir(path) else ""
+
+
+def require_usable_file(path: Path) -> None:
+    """Raises Unavailable with the reason if the file or its directory cannot be read and
+    written.
+    """
+    if problem := find_file_problem(path):
+        raise Unavailable(reason=f"{NOT_USABLE}: {problem}")
 
 
 def _is_own_database(path: Path) -> bool:

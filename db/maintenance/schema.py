@@ -1,88 +1,94 @@
-"""Applies migrations, checks the schema revision, and explains why a database cannot be used."""
+"""Applies migrations, checks the schema, and explains why a database cannot be used."""
 
 import asyncio
 import socket
-import sqlite3
 import ssl
-from contextlib import closing, suppress
-from pathlib import Path
-from typing import Any, Final, cast
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
-from databases import Database
-from sqlalchemy import column, select, table
-
-import db.engine  # noqa: F401  (registers the back ends with `databases`)
 from db.crypto.secret import Secret
-from db.engine.statement import Statement
 from db.errors import Unavailable
-from db.maintenance.database_files import create_private, find_file_problem, make_private, path_of
-from db.tables import SCHEMA
+from db.maintenance.database_files import (
+    NOT_USABLE,
+    create_private,
+    make_private,
+    path_of,
+    require_usable_file,
+)
+from db.maintenance.revisions import (
+    NO_TABLES,
+    OWN_BRANCH,
+    Branch,
+    WrongSchema,
+    branches_of,
+    find_revision_problem,
+    make_config,
+    require_single_head,
+)
+from db.maintenance.schema_state import SchemaState, describe_missing, read_state
+from db.product import ProductData
+from db.tables import SCHEMA, metadata
 
-LOCK_TIMEOUT_SECONDS: Final = 3.0  # SQLite waits this long for locks of other processes.
 NO_ANSWER: Final = "the database does not answer"
-NOT_USABLE: Final = "the database cannot be used"
-MIGRATE_FIRST: Final = "run `latchkey migrate` first"
-NO_TABLES: Final = f"the database has no tables yet: {MIGRATE_FIRST}"
-SELECT_REVISION = Statement(select(column("version_num")).select_from(table("alembic_version")))
+NO_PRODUCT_DATA: Final = ProductData()
 
 
-class WrongSchema(Exception):
-    """The database does not have the revision that this program requires.
+async def require_schema(database: Secret[str], product: ProductData = NO_PRODUCT_DATA) -> None:
+    """Raises WrongSchema unless the database has the newest revisions and every declared column.
 
-    The message says what to do.
+    Raises Unavailable with a reason if the schema cannot be read.
     """
-
-
-async def require_schema(database: Secret[str]) -> None:
-    """Raises WrongSchema if the tables are missing or have another revision.
-
-    Raises Unavailable with a reason if the revision cannot be read.
-    """
-    path = path_of(database)
     try:
-        version = await (
-            _read_server_revision(database)
-            if path is None
-            else asyncio.to_thread(_read_version, path)
-        )
+        state = await read_state(database)
     except Unavailable as error:
         raise Unavailable(
             reason=error.reason or explain_unavailable(error.__cause__, database)
         ) from error
+    except WrongSchema:
+        raise
     except Exception as error:
-        raise WrongSchema(_describe_error(error)) from error
-    if version is None or version < SCHEMA:
-        raise WrongSchema(f"the database is older than this program: {MIGRATE_FIRST}")
-    if version > SCHEMA:
-        raise WrongSchema(
-            f"the database is newer than this program (revision {version}; needed: {SCHEMA})"
+        message = (str(error) or type(error).__name__).splitlines()[0]
+        raise WrongSchema(f"DATABASE_URL: {message}") from error
+    if problem := find_schema_problem(state, product):
+        raise WrongSchema(problem)
+
+
+def find_schema_problem(state: SchemaState, product: ProductData) -> str:
+    """Returns why the program cannot use a database with this schema, or an empty string."""
+    if OWN_BRANCH.version_table not in state.revisions:
+        return NO_TABLES
+    for branch in branches_of(product):
+        found = state.revisions.get(branch.version_table, ())
+        if problem := find_revision_problem(branch, found):
+            return problem
+    if missing := describe_missing(state, metadata):
+        return (
+            f"the database has revision {SCHEMA} but lacks {missing}: another program or another "
+            "migration with this revision has changed it; restore a backup from before"
         )
+    missing = describe_missing(state, product.tables) if product.tables is not None else ""
+    return f"the database lacks {missing} of the product: add a migration" if missing else ""
 
 
-async def require_schema_if_reachable(database: Secret[str]) -> None:
+async def require_schema_if_reachable(
+    database: Secret[str], product: ProductData = NO_PRODUCT_DATA
+) -> None:
     """Raises WrongSchema before the service starts.
 
     Accepts an unavailable database, which may become available later.
     """
     with suppress(Unavailable):
-        await require_schema(database)
+        await require_schema(database, product)
 
 
-async def is_usable(database: Secret[str]) -> bool:
-    """Returns whether the database can be read and written and has the revision of this program."""
+async def is_usable(database: Secret[str], product: ProductData = NO_PRODUCT_DATA) -> bool:
+    """Returns whether the database can be read and written and has the schema of this program."""
     with suppress(Unavailable, WrongSchema):
-        await require_schema(database)
+        await require_schema(database, product)
         return True
     return False
-
-
-def require_usable_file(path: Path) -> None:
-    """Raises Unavailable with the reason if the file or its directory cannot be read and
-    written.
-    """
-    if problem := find_file_problem(path):
-        raise Unavailable(reason=f"{NOT_USABLE}: {problem}")
 
 
 def explain_unavailable(cause: BaseException | None, database: Secret[str]) -> str:
@@ -107,75 +113,64 @@ def explain_unavailable(cause: BaseException | None, database: Secret[str]) -> s
     return f"{NO_ANSWER}: {message}" if message else NO_ANSWER
 
 
-async def _read_server_revision(database: Secret[str]) -> str | None:
-    async with Database(database.reveal()) as probe:
-        return cast("str | None", await probe.fetch_val(cast(Any, SELECT_REVISION())))
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """The revisions of one branch that were applied now, and the newest revision."""
+
+    branch: str
+    applied: tuple[str, ...]
+    head: str | None
 
 
-def _read_version(path: Path) -> str | None:
-    """Reads the revision of an existing file.
+def migrate(
+    database: Secret[str],
+    revision: str = SCHEMA,
+    product: ProductData = NO_PRODUCT_DATA,
+) -> list[Migration]:
+    """Migrates the database to the revision of this program, and then to that of the product.
 
-    Does not create a file and does not change one that belongs to another program.
+    Each of the two is one transaction. Creates a missing SQLite file first, because SQLite would
+    create it with the mode of the umask, and as root with root's ownership. Raises Unavailable and
+    WrongSchema.
     """
-    from db.engine.sqlite_workers import translate_error
-
-    require_usable_file(path)
-    if not path.exists():
-        raise WrongSchema(f"{NO_TABLES}; there is no file {path}")
-    try:
-        with closing(
-            sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCK_TIMEOUT_SECONDS
-            )
-        ) as file:
-            found = file.execute("SELECT version_num FROM alembic_version").fetchone()
-            return cast("str | None", found and found[0])
-    except sqlite3.Error as error:
-        raise translate_error(error) from error
-
-
-def _describe_error(error: Exception) -> str:
-    """Returns a message that says that there are no tables, or the message of the driver.
-
-    No driver includes the password.
-    """
-    if isinstance(error, WrongSchema):
-        return str(error)
-    message = (str(error) or type(error).__name__).splitlines()[0]
-    if "alembic_version" in message and "permission" not in message:
-        return NO_TABLES
-    return f"DATABASE_URL: {message}"
-
-
-def migrate(database: Secret[str], revision: str = SCHEMA) -> None:
-    """Migrates the database to the revision of this program; does nothing if it has it.
-
-    Creates a missing SQLite file first, because SQLite would create it with the mode of the umask,
-    and as root with root's ownership. Raises Unavailable and WrongSchema.
-    """
-    from alembic import command
-    from alembic.config import Config
-
+    branches = branches_of(product)
+    for branch in branches:
+        require_single_head(branch)
     path = path_of(database)
     if path:
         require_usable_file(path)
         with suppress(FileExistsError):
             create_private(path)
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
-    config.attributes["url"] = database
-    command.upgrade(config, revision)
+    migrations = [
+        _upgrade(database, branch, revision if branch is OWN_BRANCH else branch.head)
+        for branch in branches
+    ]
     if path:
         # An empty file that existed before is recognized as a database only now.
         make_private(path)
+    return migrations
 
 
-def migrate_if_needed(database: Secret[str]) -> None:
-    """Migrates the database unless it has the revision already.
+def _upgrade(database: Secret[str], branch: Branch, revision: str | None) -> Migration:
+    from alembic import command
+
+    applied: list[str] = []
+    if revision is not None:
+        config = make_config(branch)
+        config.attributes.update(url=database, branch=branch, applied=applied)
+        command.upgrade(config, revision)
+    return Migration(branch.name, tuple(applied), revision)
+
+
+def migrate_if_needed(
+    database: Secret[str], product: ProductData = NO_PRODUCT_DATA
+) -> list[Migration]:
+    """Migrates the database unless it has the schema already.
 
     The check avoids the import of Alembic, which takes a second.
     """
     try:
-        asyncio.run(require_schema(database))
+        asyncio.run(require_schema(database, product))
     except WrongSchema:
-        migrate(database)
+        return migrate(database, product=product)
+    return []

@@ -12,7 +12,8 @@ from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import Unavailable
 from db.maintenance.pruning import run_pruning
-from db.maintenance.schema import WrongSchema, explain_unavailable, require_schema
+from db.maintenance.revisions import WrongSchema
+from db.maintenance.schema import explain_unavailable, require_schema
 from db.store import Store
 from db.tables import users
 
@@ -33,7 +34,7 @@ async def open_database(store: Store) -> str:
     """
     database = Secret(str(store.database.url))
     try:
-        await require_schema(database)
+        await require_schema(database, store.product)
         await store.database.connect()
     except WrongSchema as problem:
         return str(problem)

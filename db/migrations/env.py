@@ -1,34 +1,49 @@
-"""Contains Alembic's environment. `db.maintenance.schema.migrate` passes the URL, which is never
-read from a file.
+"""Contains Alembic's environment, which the migrations of a product share.
+
+`db.maintenance.schema.migrate` passes the URL, which is never read from a file, and the branch.
 """
 
 import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import extract_tb
 
 from alembic import context
+from alembic.script import Script
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db.crypto.secret import Secret
 from db.errors import Unavailable
-from db.maintenance.schema import WrongSchema, explain_unavailable
-from db.tables import SCHEMA, metadata
+from db.maintenance.revisions import (
+    OWN_BRANCH,
+    Branch,
+    WrongSchema,
+    find_revision_problem,
+    is_known,
+)
+from db.maintenance.schema import explain_unavailable
 
 
 def run(connection: Connection) -> None:
-    """Runs all revisions in one transaction, so that a failure leaves the schema unchanged.
+    """Runs all revisions of a branch in one transaction, so that a failure leaves it unchanged.
 
-    Raises WrongSchema if the database is newer than this program.
+    Raises WrongSchema if the database has a revision that the branch does not know.
     """
-    context.configure(connection=connection, target_metadata=metadata)
-    version = context.get_context().get_current_revision()
-    if version is not None and version > SCHEMA:
-        raise WrongSchema(
-            f"the database is newer than this program (revision {version}; needed: {SCHEMA})"
-        )
+    context.configure(
+        connection=connection,
+        version_table=branch.version_table,
+        on_version_apply=lambda step, **_: applied.append(step.up_revision.doc),
+    )
+    found = context.get_context().get_current_heads()
+    if len(found) > 1 or any(not is_known(branch, revision) for revision in found):
+        raise WrongSchema(find_revision_problem(branch, tuple(sorted(found))))
+    newest = context.get_revision_argument()
+    planned[:] = reversed(
+        [*context.script.iterate_revisions(newest, found[0] if found else "base")]
+    )
     with context.begin_transaction():
         context.run_migrations()
 
@@ -95,6 +110,29 @@ def translate_migration_errors(*unavailable: type[Exception]) -> Iterator[None]:
         raise WrongSchema(f"DATABASE_URL: {str(cause).splitlines()[0]}") from error
 
 
+@contextmanager
+def name_failed_revision() -> Iterator[None]:
+    """Adds the file of a failed revision of a product to the error. Raises WrongSchema."""
+    try:
+        yield
+    except Unavailable:
+        raise
+    except Exception as error:
+        if branch == OWN_BRANCH or not planned[len(applied) :]:
+            raise
+        failed = planned[len(applied)]
+        reason = (str(error).splitlines() or [""])[0].removeprefix("DATABASE_URL: ")
+        if not isinstance(error, WrongSchema):
+            reason = f"{type(error).__name__}: {reason}"
+        frames = extract_tb((error.__cause__ or error).__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == failed.path]
+        where = f"{failed.path}, line {lines[-1]}" if lines else failed.path
+        raise WrongSchema(
+            f"the migration {failed.revision} of the product failed ({where}): {reason}; no "
+            "migration of the product was applied, those of Latchkey were"
+        ) from error
+
+
 def is_locked(error: BaseException | None) -> bool:
     return (
         isinstance(error, sqlite3.OperationalError)
@@ -103,12 +141,16 @@ def is_locked(error: BaseException | None) -> bool:
 
 
 database: Secret[str] = context.config.attributes["url"]
+branch: Branch = context.config.attributes["branch"]
+applied: list[str] = context.config.attributes["applied"]  # the titles of the applied revisions
+planned: list[Script] = []  # the revisions to apply, oldest first
 url = database.reveal()
-if url.startswith("sqlite"):
-    with translate_migration_errors():
-        on_sqlite(url)
-else:
-    from db.engine.postgres_session import UNAVAILABLE  # SQLite does not need the driver.
+with name_failed_revision():
+    if url.startswith("sqlite"):
+        with translate_migration_errors():
+            on_sqlite(url)
+    else:
+        from db.engine.postgres_session import UNAVAILABLE  # SQLite does not need the driver.
 
-    with translate_migration_errors(*UNAVAILABLE):
-        asyncio.run(on_postgresql(url))
+        with translate_migration_errors(*UNAVAILABLE):
+            asyncio.run(on_postgresql(url))

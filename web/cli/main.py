@@ -17,9 +17,10 @@ from db.errors import LastAdmin, NotFound, RoleInUse, TooManyRoles, Unavailable,
 from db.maintenance.atomic_files import BackupError
 from db.maintenance.backup import back_up, restore
 from db.maintenance.database_files import make_file_private, make_private, path_of
+from db.maintenance.revisions import WrongSchema
 from db.maintenance.schema import (
     NO_ANSWER,
-    WrongSchema,
+    Migration,
     migrate,
     migrate_if_needed,
     require_schema,
@@ -257,16 +258,27 @@ def _serve(options: argparse.Namespace) -> int:
     settings = read_settings(options.environ, make_secret=True)
     server_settings = read_server_settings(options.environ)
     settings = replace(settings, notices=(*settings.notices, *_protect_files(settings)))
-    _product(settings)  # An error in it ends the program before the database is changed.
+    # An error in the product ends the program before the database is changed.
+    product = _product(settings).data
     if options.migrate:
-        migrate_if_needed(settings.database_url)
+        for migration in migrate_if_needed(settings.database_url, product):
+            _print_migration(migration)
     else:
-        asyncio.run(require_schema_if_reachable(settings.database_url))
+        asyncio.run(require_schema_if_reachable(settings.database_url, product))
     return serve(settings, server_settings)
 
 
 def _migrate(options: argparse.Namespace) -> None:
-    migrate(_settings(options).database_url)
+    settings = _settings(options)
+    for migration in migrate(settings.database_url, product=_product(settings).data):
+        _print_migration(migration)
+
+
+def _print_migration(migration: Migration) -> None:
+    for title in migration.applied:
+        print(f"applied: {title}")
+    if migration.head is not None:
+        print(f"the database has revision {migration.head} of {migration.branch}")
 
 
 def _back_up(options: argparse.Namespace) -> None:
@@ -319,7 +331,7 @@ def _run_as_operator(options: argparse.Namespace) -> None:
 async def _as_operator(settings: Settings, task: OperatorTask) -> None:
     store = open_store(settings, product=_product(settings).data)
     try:
-        await require_schema(settings.database_url)
+        await require_schema(settings.database_url, store.product)
         await store.database.connect()
         await task(Operator(store))
     finally:

@@ -199,7 +199,8 @@ async def announce_ready(settings: Settings, addition: str = "") -> None:
 
     Until then, the log contains the database problem.
     """
-    while not await is_usable(settings.database_url):  # noqa: ASYNC110  (no event reports that the database is usable)
+    product = load_product().data
+    while not await is_usable(settings.database_url, product):  # noqa: ASYNC110  (no event reports that the database is usable)
         await asyncio.sleep(RETRY_SECONDS)
     print(f"Latchkey is ready at {settings.base_url}{addition}", flush=True)
     if settings.has_mailbox:
