@@ -24,6 +24,7 @@ from db.database import LazyDatabase, WriteCheck
 from db.engine.statement import Bound
 from db.mail.state import OutboxState
 from db.product import ProductData
+from db.rate_limits.limits import RateLimit
 from db.rate_limits.recent import LimiterState, Mode
 
 T = TypeVar("T")
@@ -116,6 +117,7 @@ def make_store(
     strategy: Literal["database", "stateless"] = "database",
     encrypted: bool = False,
     rate_limits: Mode = "enforce",
+    changed_limits: Iterable[RateLimit] = (),
     passwords: Passwords | None = None,
     breached_passwords: str = "",
     outbox: OutboxState | None = None,
@@ -125,9 +127,9 @@ def make_store(
     """Returns a store for the database at this URL; the database is not connected yet.
 
     `secrets` are the application's secrets, the current one first. `now` is the clock of every part
-    of the store. `breached_passwords` is the URL of the breached-password service; without one,
-    passwords are not looked up. `outbox` says whether mails are sent; by default none are.
-    `product` is the data part of a product.
+    of the store. `changed_limits` replace the limits of the same names. `breached_passwords` is the
+    URL of the breached-password service; without one, passwords are not looked up. `outbox` says
+    whether mails are sent; by default none are. `product` is the data part of a product.
     """
     now = monotonic_clock(now)
     device_secrets = [derive_key(secret, "device cookie") for secret in secrets]
@@ -140,7 +142,7 @@ def make_store(
         mail_keys=MacKeys(secrets, "mail links"),
         passwords=passwords or Passwords(),
         breached_passwords=BreachedPasswords(breached_passwords),
-        limiter=LimiterState(rate_limits),
+        limiter=LimiterState(rate_limits, changed_limits),
         strategy=strategy,
         now=now,
         outbox=outbox or OutboxState(),

@@ -58,12 +58,13 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.errors",
         "db.mail.state",
         "db.product",
+        "db.rate_limits.limits",
         "db.rate_limits.recent",
     ),
     "db.user_search": ("db.tables",),
     "db.viewer": ("db.crypto.secret", "db.device_names", "db.errors", "db.store"),
     "db.rate_limits.limits": (),
-    "db.rate_limits.recent": (),
+    "db.rate_limits.recent": ("db.rate_limits.limits",),
     "db.rate_limits.ip_networks": ("db.ip_addresses", "db.rate_limits.limits"),
     # The audit log has rate limits of its own.
     "db.rate_limits.buckets": ("db.rate_limits.limits", *STORE),
@@ -97,7 +98,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.viewer", *STORE),
     ),
     "db.maintenance": ("db.sessions", "db.rate_limits", "db.audit", "db.database", *STORE),
-    "web.settings": ("db.crypto.secret", "db.ip_addresses"),
+    "web.settings": ("db.crypto.secret", "db.ip_addresses", "db.rate_limits.limits"),
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),

@@ -125,6 +125,7 @@ def open_store(settings: Settings, **options: Any) -> Store:
         strategy=settings.strategy,
         encrypted=settings.encrypted,
         rate_limits=settings.rate_limits,
+        changed_limits=settings.changed_limits,
         breached_passwords=settings.breached_passwords,
         outbox=outbox,
         **options,

@@ -26,7 +26,7 @@ from db.maintenance.schema import (
 )
 from db.viewer import ROLES, Operator
 from web.app import open_store
-from web.cli import mail_commands, operator_commands
+from web.cli import mail_commands, operator_commands, setting_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
 from web.settings.environment import InvalidSetting
@@ -96,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "secret", "print a new SESSION_SECRET", _secret)
     _command(
         commands, "routes", "print every route: its methods, its path and who may use it", _routes
+    )
+    _command(
+        commands,
+        "limits",
+        "print every rate limit: its variable, its value and the default",
+        _limits,
     )
     _add_operator_commands(commands)
     _add_mail_commands(commands)
@@ -256,6 +262,11 @@ def _routes(options: argparse.Namespace) -> None:
     from web.routes import access_table
 
     print(access_table())
+
+
+def _limits(options: argparse.Namespace) -> None:
+    for line in setting_commands.list_limits(options.environ):
+        print(line)
 
 
 def _mail_test(options: argparse.Namespace) -> None:

@@ -11,9 +11,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from db.crypto.secret import Secret
 from db.ip_addresses import parse_ip
+from db.rate_limits.limits import RateLimit
 from web.settings.database_url import read_database_url
 from web.settings.environment import Environment, InvalidSetting
 from web.settings.hosts import canonical_host, is_loopback
+from web.settings.limit_settings import read_changed_limits
 from web.settings.mail_settings import (
     MailSettings,
     Sender,
@@ -46,6 +48,7 @@ class Settings:
     password_policy: str = "guide"  # noqa: S105  (the name of a policy, not a password)
     private: bool = False
     rate_limits: Literal["enforce", "observe", "off"] = "enforce"
+    changed_limits: tuple[RateLimit, ...] = ()
     breached_passwords: str = ""
     security_contact: str = ""
     hsts: Literal["host", "subdomains", "off"] = "off"
@@ -106,6 +109,7 @@ def read_settings(
         password_policy=env.choice("PASSWORD_POLICY", ("guide", "length")),
         private=private,
         rate_limits=env.choice("RATE_LIMITS", ("enforce", "observe", "off")),
+        changed_limits=read_changed_limits(env),
         breached_passwords=_breached_passwords(env.text("PWNED_PASSWORDS", "off")),
         security_contact=_contact(env.text("SECURITY_CONTACT", f"mailto:security@{host}")),
         hsts=_hsts(env, base_url, loopback),
