@@ -26,6 +26,7 @@ from db.mail.state import OutboxState
 from db.product import ProductData
 from db.rate_limits.limits import RateLimit
 from db.rate_limits.recent import LimiterState, Mode
+from db.sessions.lifetimes import SessionLifetimes
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class Store:
     write_check: WriteCheck = field(default_factory=WriteCheck)
     outbox: OutboxState = field(default_factory=OutboxState)
     product: ProductData = field(default_factory=ProductData)
+    lifetimes: SessionLifetimes = field(default_factory=SessionLifetimes)
 
     async def one(self, statement: Bound[T]) -> T | None:
         """Returns the first row as the statement's DTO, or None if there is no row."""
@@ -122,6 +124,7 @@ def make_store(
     breached_passwords: str = "",
     outbox: OutboxState | None = None,
     product: ProductData | None = None,
+    lifetimes: SessionLifetimes | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
     """Returns a store for the database at this URL; the database is not connected yet.
@@ -129,7 +132,8 @@ def make_store(
     `secrets` are the application's secrets, the current one first. `now` is the clock of every part
     of the store. `changed_limits` replace the limits of the same names. `breached_passwords` is the
     URL of the breached-password service; without one, passwords are not looked up. `outbox` says
-    whether mails are sent; by default none are. `product` is the data part of a product.
+    whether mails are sent; by default none are. `product` is the data part of a product,
+    and `lifetimes` are those of sessions.
     """
     now = monotonic_clock(now)
     device_secrets = [derive_key(secret, "device cookie") for secret in secrets]
@@ -147,4 +151,5 @@ def make_store(
         now=now,
         outbox=outbox or OutboxState(),
         product=product or ProductData(),
+        lifetimes=lifetimes or SessionLifetimes(),
     )

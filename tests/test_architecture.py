@@ -60,6 +60,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.product",
         "db.rate_limits.limits",
         "db.rate_limits.recent",
+        "db.sessions.lifetimes",
     ),
     "db.user_search": ("db.tables",),
     "db.viewer": ("db.crypto.secret", "db.device_names", "db.errors", "db.store"),
@@ -75,6 +76,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.rate_limits": ("db.audit", *STORE),
     "db.mail.state": (),
     "db.mail": ("db.viewer", *STORE),
+    "db.sessions.lifetimes": (),
     "db.sessions": ("db.rate_limits", "db.audit", "db.viewer", *STORE),
     "db.accounts": (
         "db.mail",
@@ -98,7 +100,12 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.viewer", *STORE),
     ),
     "db.maintenance": ("db.sessions", "db.rate_limits", "db.audit", "db.database", *STORE),
-    "web.settings": ("db.crypto.secret", "db.ip_addresses", "db.rate_limits.limits"),
+    "web.settings": (
+        "db.crypto.secret",
+        "db.ip_addresses",
+        "db.rate_limits.limits",
+        "db.sessions.lifetimes",
+    ),
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),

@@ -128,6 +128,7 @@ def open_store(settings: Settings, **options: Any) -> Store:
         changed_limits=settings.changed_limits,
         breached_passwords=settings.breached_passwords,
         outbox=outbox,
+        lifetimes=settings.session_lifetimes,
         **options,
     )
 

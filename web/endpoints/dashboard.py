@@ -9,6 +9,7 @@ from db.viewer import Viewer, require_admin
 from web.http.session import verify_session
 from web.rendering.flash_messages import pop_flash
 from web.rendering.responses import now, page
+from web.state import app_state
 
 
 async def show(request: Request) -> Response:
@@ -16,6 +17,7 @@ async def show(request: Request) -> Response:
     if viewer.role == "admin":
         return await _for_admins(request, viewer)
     profile = await dashboard.get_own_profile(viewer)
+    lifetimes = app_state(request.scope).settings.session_lifetimes
     return page(
         request,
         "dashboard/user.html",
@@ -25,6 +27,7 @@ async def show(request: Request) -> Response:
         profile=profile,
         device_count=profile.device_count,
         expires_at=viewer.expires_at,
+        lifetime=lifetimes.of(is_remembered=viewer.is_remembered).idle,
         renewal_start=dashboard.renewal_start(viewer),
         now=now(request),
         flash=pop_flash(request),

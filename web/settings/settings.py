@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from db.crypto.secret import Secret
 from db.ip_addresses import parse_ip
 from db.rate_limits.limits import RateLimit
+from db.sessions.lifetimes import SessionLifetimes
 from web.settings.database_url import read_database_url
 from web.settings.environment import Environment, InvalidSetting
 from web.settings.hosts import canonical_host, is_loopback
@@ -25,6 +26,7 @@ from web.settings.mail_settings import (
 )
 from web.settings.paths import DATA
 from web.settings.session_secret import read_session_secrets
+from web.settings.session_settings import read_session_lifetimes
 
 ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy precedes it)  # nosec B104
 
@@ -45,6 +47,7 @@ class Settings:
     session_secrets: tuple[Secret[bytes], ...] = field(repr=False)
     stateless: bool = False
     encrypted: bool = False
+    session_lifetimes: SessionLifetimes = field(default_factory=SessionLifetimes)
     password_policy: str = "guide"  # noqa: S105  (the name of a policy, not a password)
     private: bool = False
     rate_limits: Literal["enforce", "observe", "off"] = "enforce"
@@ -94,6 +97,7 @@ def read_settings(
     has_mailbox = loopback and mail is None
     has_mail = mail is not None or loopback
     private = _private(env, has_mail)
+    stateless = env.choice("SESSION_STRATEGY", ("database", "stateless")) == "stateless"
     if not has_mail:
         env.notices.append(
             "warning: SMTP_URL is not set: no mail is sent, and nobody can reset a password"
@@ -104,8 +108,9 @@ def read_settings(
         base_url=base_url,
         database_url=read_database_url(env),
         session_secrets=secrets,
-        stateless=env.choice("SESSION_STRATEGY", ("database", "stateless")) == "stateless",
+        stateless=stateless,
         encrypted=env.choice("SESSION_COOKIE", ("signed", "encrypted")) == "encrypted",
+        session_lifetimes=read_session_lifetimes(env, stateless=stateless),
         password_policy=env.choice("PASSWORD_POLICY", ("guide", "length")),
         private=private,
         rate_limits=env.choice("RATE_LIMITS", ("enforce", "observe", "off")),
