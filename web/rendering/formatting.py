@@ -103,6 +103,14 @@ def period(length: timedelta) -> str:
     return "week" if words == "7 days" else words
 
 
+def size(count: int) -> str:
+    """Returns a number of bytes: `64 KB`, `1.5 MB` or `20000 bytes`."""
+    for unit, divisor in (("MB", 1024 * 1024), ("KB", 1024)):
+        if count >= divisor and not count * 10 % divisor:
+            return f"{count / divisor:g} {unit}"
+    return f"{count} bytes"
+
+
 def _day(moment: datetime, now: datetime) -> str:
     year = "" if moment.year == now.year else f" {moment.year}"
     return f"{moment.day} {MONTHS[moment.month - 1]}{year}"
@@ -116,6 +124,7 @@ FILTERS = {
     "day": short_date,
     "duration": duration,
     "period": period,
+    "size": size,
     "number": number,
     "plural": plural,
 }

@@ -25,6 +25,15 @@ from web.settings.mail_settings import (
     read_sender,
 )
 from web.settings.paths import DATA
+from web.settings.response_settings import (
+    DEFAULT_BODY_BYTES,
+    YEAR_SECONDS,
+    Hsts,
+    read_csp_sources,
+    read_hsts,
+    read_hsts_max_age,
+    read_max_body,
+)
 from web.settings.session_secret import read_session_secrets
 from web.settings.session_settings import read_session_lifetimes
 
@@ -54,7 +63,11 @@ class Settings:
     changed_limits: tuple[RateLimit, ...] = ()
     breached_passwords: str = ""
     security_contact: str = ""
-    hsts: Literal["host", "subdomains", "off"] = "off"
+    hsts: Hsts = "off"
+    hsts_max_age: int = YEAR_SECONDS
+    # The sources that each directive of the Content-Security-Policy has besides those of the pages.
+    csp_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    max_body: int = DEFAULT_BODY_BYTES
     json_logs: bool = False
     workers: int = 1
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
@@ -117,7 +130,10 @@ def read_settings(
         changed_limits=read_changed_limits(env),
         breached_passwords=_breached_passwords(env.text("PWNED_PASSWORDS", "off")),
         security_contact=_contact(env.text("SECURITY_CONTACT", f"mailto:security@{host}")),
-        hsts=_hsts(env, base_url, loopback),
+        hsts=read_hsts(env, base_url, loopback=loopback),
+        hsts_max_age=read_hsts_max_age(env),
+        csp_sources=read_csp_sources(env),
+        max_body=read_max_body(env),
         json_logs=env.choice("LOG_FORMAT", ("text", "json") if loopback else ("json", "text"))
         == "json",
         workers=env.number("WEB_CONCURRENCY", 1, 1, 64),
@@ -233,15 +249,6 @@ def _email_verification(
             "EMAIL_VERIFICATION", "required needs mail: set SMTP_URL, or set it to optional"
         )
     return "required" if private else verification
-
-
-def _hsts(env: Environment, base_url: str, loopback: bool) -> Literal["host", "subdomains", "off"]:
-    """Returns HSTS, which is always off without https and on loopback.
-
-    On loopback, browsers would require https from every other program on localhost too.
-    """
-    hsts: Literal["host", "subdomains", "off"] = env.choice("HSTS", ("host", "subdomains", "off"))
-    return "off" if loopback or base_url.startswith("http:") else hsts
 
 
 def _breached_passwords(text: str) -> str:
