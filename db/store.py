@@ -24,7 +24,9 @@ from db.database import LazyDatabase, WriteCheck
 from db.engine.statement import Bound
 from db.mail.state import OutboxState
 from db.product import ProductData
+from db.rate_limits.limits import RateLimit
 from db.rate_limits.recent import LimiterState, Mode
+from db.sessions.lifetimes import SessionLifetimes
 
 T = TypeVar("T")
 
@@ -57,6 +59,7 @@ class Store:
     write_check: WriteCheck = field(default_factory=WriteCheck)
     outbox: OutboxState = field(default_factory=OutboxState)
     product: ProductData = field(default_factory=ProductData)
+    lifetimes: SessionLifetimes = field(default_factory=SessionLifetimes)
 
     async def one(self, statement: Bound[T]) -> T | None:
         """Returns the first row as the statement's DTO, or None if there is no row."""
@@ -116,18 +119,21 @@ def make_store(
     strategy: Literal["database", "stateless"] = "database",
     encrypted: bool = False,
     rate_limits: Mode = "enforce",
+    changed_limits: Iterable[RateLimit] = (),
     passwords: Passwords | None = None,
     breached_passwords: str = "",
     outbox: OutboxState | None = None,
     product: ProductData | None = None,
+    lifetimes: SessionLifetimes | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
     """Returns a store for the database at this URL; the database is not connected yet.
 
     `secrets` are the application's secrets, the current one first. `now` is the clock of every part
-    of the store. `breached_passwords` is the URL of the breached-password service; without one,
-    passwords are not looked up. `outbox` says whether mails are sent; by default none are.
-    `product` is the data part of a product.
+    of the store. `changed_limits` replace the limits of the same names. `breached_passwords` is the
+    URL of the breached-password service; without one, passwords are not looked up. `outbox` says
+    whether mails are sent; by default none are. `product` is the data part of a product,
+    and `lifetimes` are those of sessions.
     """
     now = monotonic_clock(now)
     device_secrets = [derive_key(secret, "device cookie") for secret in secrets]
@@ -140,9 +146,10 @@ def make_store(
         mail_keys=MacKeys(secrets, "mail links"),
         passwords=passwords or Passwords(),
         breached_passwords=BreachedPasswords(breached_passwords),
-        limiter=LimiterState(rate_limits),
+        limiter=LimiterState(rate_limits, changed_limits),
         strategy=strategy,
         now=now,
         outbox=outbox or OutboxState(),
         product=product or ProductData(),
+        lifetimes=lifetimes or SessionLifetimes(),
     )

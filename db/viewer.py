@@ -71,7 +71,8 @@ class LiveUser:
 class LiveSession:
     """A session and its user, read by one statement.
 
-    `session_id` is empty with the stateless strategy.
+    `session_id` is empty with the stateless strategy. `is_remembered` says whether the user chose
+    to stay logged in.
     """
 
     session_id: str
@@ -84,6 +85,7 @@ class LiveSession:
     slug: str
     team: str
     verified: bool
+    is_remembered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class Viewer:
     capability: object = field(repr=False, compare=False)
     # The DTO that the verifying statement also read.
     preloaded: object = field(default=None, repr=False, compare=False)
+    is_remembered: bool = False  # whether the user chose to stay logged in
 
     def __post_init__(self) -> None:
         if self.capability is not _ISSUED:
@@ -177,6 +180,7 @@ def issue_viewer(
         client,
         _ISSUED,
         preloaded,
+        live.is_remembered,
     )
 
 

@@ -59,12 +59,14 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.errors",
         "db.mail.state",
         "db.product",
+        "db.rate_limits.limits",
         "db.rate_limits.recent",
+        "db.sessions.lifetimes",
     ),
     "db.user_search": ("db.tables",),
     "db.viewer": ("db.crypto.secret", "db.device_names", "db.errors", "db.store"),
     "db.rate_limits.limits": (),
-    "db.rate_limits.recent": (),
+    "db.rate_limits.recent": ("db.rate_limits.limits",),
     "db.rate_limits.ip_networks": ("db.ip_addresses", "db.rate_limits.limits"),
     # The audit log has rate limits of its own.
     "db.rate_limits.buckets": ("db.rate_limits.limits", *STORE),
@@ -76,6 +78,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.mail.state": (),
     "db.mail": ("db.viewer", *STORE),
     "db.sessions": ("db.rate_limits", "db.audit", "db.role_names", "db.viewer", *STORE),
+    "db.sessions.lifetimes": (),
     "db.accounts": (
         "db.mail",
         "db.sessions",
@@ -107,7 +110,12 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.sessions", "db.rate_limits", "db.audit", "db.database", "db.product"),
         *STORE,
     ),
-    "web.settings": ("db.crypto.secret", "db.ip_addresses"),
+    "web.settings": (
+        "db.crypto.secret",
+        "db.ip_addresses",
+        "db.rate_limits.limits",
+        "db.sessions.lifetimes",
+    ),
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),

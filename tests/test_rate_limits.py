@@ -74,6 +74,24 @@ async def test_a_body_of_64_kib_is_read(anonymous: Browser) -> None:
         ).status_code == 422
 
 
+async def test_the_limit_of_a_body_is_a_setting(make_app: Callable) -> None:
+    app = await make_app(MAX_BODY="16k")
+    charlie = await app.browser("Charlie")
+    fits = b"name=" + b"x" * (16 * 1024 - 5)
+    assert (await charlie.client.post("/signup", content=fits, headers=FORM)).status_code == 422
+    answer = await charlie.client.post("/signup", content=fits + b"x", headers=FORM)
+    assert answer.status_code == 413
+    assert "more than we accept (16 KB)" in answer.text
+    assert "more than we accept (16 KB)" in (await charlie.get("/login")).text
+
+
+async def test_a_higher_limit_accepts_a_larger_body(make_app: Callable) -> None:
+    app = await make_app(MAX_BODY="1m")
+    charlie = await app.browser("Charlie")
+    body = b"name=" + b"x" * 1_000_000
+    assert (await charlie.client.post("/signup", content=body, headers=FORM)).status_code == 422
+
+
 @pytest.mark.asvs("S82")
 async def test_a_form_of_more_than_fifty_fields_is_refused(
     app: TestApp, anonymous: Browser

@@ -169,6 +169,38 @@ async def test_hsts_is_sent_for_the_own_host_and_never_for_localhost(
         assert (await anonymous.get(path)).headers.get("strict-transport-security") == hsts
 
 
+@pytest.mark.parametrize(
+    ("changes", "hsts"),
+    [
+        ({"HSTS_MAX_AGE": "1h"}, "max-age=3600"),
+        ({"HSTS_MAX_AGE": "600", "HSTS": "subdomains"}, "max-age=600; includeSubDomains"),
+        ({"HSTS_MAX_AGE": "0"}, "max-age=0"),
+    ],
+)
+async def test_hsts_has_the_max_age_of_its_setting(
+    make_app: Callable, changes: dict[str, str], hsts: str
+) -> None:
+    app = await make_app(BASE_URL="https://latchkey.example", **changes)
+    answer = await (await app.browser("Charlie")).get("/")
+    assert answer.headers["strict-transport-security"] == hsts
+
+
+async def test_csp_settings_add_sources_to_their_directives(make_app: Callable) -> None:
+    app = await make_app(
+        CSP_IMG_SRC="https://cdn.example.com, data:",
+        CSP_FONT_SRC="self",
+        CSP_FRAME_SRC="https://Video.example.com:8443,https://bücher.example:443",
+    )
+    policy = (await (await app.browser("Charlie")).get("/nowhere")).headers[
+        "content-security-policy"
+    ]
+    expected = CSP.replace("img-src 'self'", "img-src 'self' https://cdn.example.com data:")
+    assert policy == (
+        f"{expected}; font-src 'self'; "
+        "frame-src 'self' https://video.example.com:8443 https://xn--bcher-kva.example"
+    )
+
+
 @pytest.mark.asvs("S71")
 async def test_a_history_restore_request_returns_the_whole_page(alice: Browser) -> None:
     restore = {**HTMX, "HX-History-Restore-Request": "true"}

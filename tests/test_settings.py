@@ -210,9 +210,12 @@ def test_an_empty_setting_has_its_default(read) -> None:
 def test_the_example_lists_every_setting() -> None:
     sources = [path.read_text() for path in (ROOT / "web").rglob("*.py")]
     read_by_name = {
-        name for source in sources for name in re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source)
+        name
+        for source in sources
+        for name in re.findall(r'(?:env\.\w+\(|\(env,)\s*"([A-Z_]+)"', source)
     }
-    assert read_by_name == example_lines().keys()
+    # Every limit has a variable, of which the example has one.
+    assert read_by_name | {"LIMIT_SIGNUP_HOUR"} == example_lines().keys()
 
 
 @pytest.mark.parametrize("name", [None, *example_lines()])
@@ -264,6 +267,33 @@ def test_each_commented_line_of_the_example_sets_the_default(
         ("DATABASE_URL", "sqlite:////tmp/latchkey.db?mode=ro"),
         ("DATABASE_URL", "sqlite:////tmp/latch#key.db"),
         ("HSTS", "on"),
+        ("HSTS_MAX_AGE", "-1"),
+        ("HSTS_MAX_AGE", "a year"),
+        ("HSTS_MAX_AGE", "731d"),
+        ("CSP_IMG_SRC", "*"),
+        ("CSP_IMG_SRC", "http://cdn.example.com"),
+        ("CSP_IMG_SRC", "https://*.example.com"),
+        ("CSP_IMG_SRC", "https://cdn.example.com/path"),
+        ("CSP_IMG_SRC", "https://cdn.example.com/"),
+        ("CSP_IMG_SRC", "https://cdn.example.com?"),
+        ("CSP_IMG_SRC", "https://me@cdn.example.com"),
+        ("CSP_IMG_SRC", "https://cdn.example.com; script-src *"),
+        ("CSP_IMG_SRC", "https://cdn.example.com;"),
+        ("CSP_IMG_SRC", "https://a.example https://b.example"),
+        ("CSP_IMG_SRC", "https://a.example\r\nX-Injected: 1"),
+        ("CSP_IMG_SRC", "https://a.example:port"),
+        ("CSP_IMG_SRC", "https:"),
+        ("CSP_IMG_SRC", "'self'"),
+        ("CSP_IMG_SRC", "blob:"),
+        ("CSP_SCRIPT_SRC", "'unsafe-inline'"),
+        ("CSP_SCRIPT_SRC", "'unsafe-eval'"),
+        ("CSP_SCRIPT_SRC", "unsafe-inline"),
+        ("CSP_SCRIPT_SRC", "data:"),
+        ("CSP_FONT_SRC", "data:"),
+        ("MAX_BODY", "15k"),
+        ("MAX_BODY", "11m"),
+        ("MAX_BODY", "64 KiB"),
+        ("MAX_BODY", "1g"),
         ("SESSION_STRATEGY", "both"),
         ("SESSION_COOKIE", "plain"),
         ("SIGNUP_PRIVACY", "secret"),

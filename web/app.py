@@ -31,7 +31,7 @@ from web.middleware.compression import Compression
 from web.middleware.cross_origin import CrossOriginCheck
 from web.middleware.error_handler import ErrorHandler
 from web.middleware.request_limits import HANDLER_TIMEOUT_SECONDS, RequestLimits
-from web.middleware.security_headers import SecurityHeaders
+from web.middleware.security_headers import SecurityHeaders, build_csp
 from web.observability.metrics import Metrics, MetricsMiddleware
 from web.product import NO_PRODUCT, Product
 from web.rendering.assets import load_assets
@@ -86,11 +86,16 @@ def create_app(
         [
             Middleware(MetricsMiddleware, metrics),
             Middleware(Compression),
-            Middleware(SecurityHeaders, hsts=settings.hsts),
+            Middleware(
+                SecurityHeaders,
+                hsts=settings.hsts,
+                hsts_max_age=settings.hsts_max_age,
+                csp=build_csp(settings.csp_sources),
+            ),
             Middleware(ErrorHandler),
             Middleware(CrossOriginCheck, base_url=settings.base_url),
             Middleware(AllowedHosts, base_url=settings.base_url),
-            Middleware(RequestLimits, handler_timeout=handler_timeout),
+            Middleware(RequestLimits, max_body=settings.max_body, handler_timeout=handler_timeout),
         ],
     )
     store.passwords.observe = metrics.hash_seconds.observe
@@ -115,8 +120,8 @@ def create_app(
         protected_pages=protected_pages(app_routes),
         assets=assets,
         templates=templates,
-        layouts=Layouts(templates, password_policy),
         mail_renderer=MailRenderer(settings, product.brand, product.find_folder("partials")),
+        layouts=Layouts(templates, password_policy, settings.max_body),
         mailer=mailer,
         permissions=product.data.permissions,
     )
@@ -136,8 +141,10 @@ def open_store(settings: Settings, **options: Any) -> Store:
         strategy=settings.strategy,
         encrypted=settings.encrypted,
         rate_limits=settings.rate_limits,
+        changed_limits=settings.changed_limits,
         breached_passwords=settings.breached_passwords,
         outbox=outbox,
+        lifetimes=settings.session_lifetimes,
         **options,
     )
 

@@ -141,7 +141,9 @@ async def change_password(
         if email is None:
             return None
         ended = await end_all_sessions(store, viewer.id)
-        session = await start_session(store, viewer.id, viewer.role, viewer.client)
+        session = await start_session(
+            store, viewer.id, viewer.role, viewer.client, is_remembered=viewer.is_remembered
+        )
         await end_links_after_password_change(store, viewer.id)
         if viewer.verified:
             await post_password_notice(store, viewer.id, email, by="you")

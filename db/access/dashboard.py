@@ -10,7 +10,6 @@ from db.access.email_verification import IS_MAIL_REFUSED
 from db.engine.statement import Statement
 from db.errors import NotLoggedIn
 from db.roles import role_label
-from db.sessions.lifecycle import HALF_LIFE, MAX_SESSION_LIFETIME, SESSION_LIFETIME
 from db.store import pick
 from db.tables import Instant, is_live, sessions, users
 from db.viewer import Admin, Viewer
@@ -148,11 +147,12 @@ async def get_own_profile(viewer: Viewer) -> OwnProfile:
 
 
 def renewal_start(viewer: Viewer) -> datetime | None:
-    """Returns the time after which a request renews the session; None if no renewal for a full
-    week is left.
+    """Returns the time after which a request renews the session; None if no renewal for its full
+    idle lifetime is left.
     """
-    start = viewer.expires_at - HALF_LIFE
-    last_renewal = viewer.logged_in_at + MAX_SESSION_LIFETIME - SESSION_LIFETIME
+    lifetime = viewer.store.lifetimes.of(is_remembered=viewer.is_remembered)
+    start = viewer.expires_at - lifetime.half_life
+    last_renewal = viewer.logged_in_at + lifetime.maximum - lifetime.idle
     return start if start <= last_renewal else None
 
 

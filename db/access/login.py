@@ -102,6 +102,7 @@ async def log_in(
     password: Secret[str],
     client: ClientInfo,
     verify_token: Secret[str] | None = None,
+    is_remembered: bool = False,
 ) -> NewSession | None:
     """Returns a new session; None if the email is unknown, the password is wrong or the account is
     disabled.
@@ -110,7 +111,8 @@ async def log_in(
     meantime, verifies once more. `verify_token` comes from the browser's link cookie, and confirms
     the email. If the program requires confirmed emails, an unconfirmed one needs it; without it,
     the right password gets the answer to a wrong one, which would otherwise show whose email it is.
-    Raises RateLimited and Unavailable.
+    `is_remembered` says whether the user chose to stay logged in. Raises RateLimited and
+    Unavailable.
     """
     credentials = await store.one(CREDENTIALS(email=email))
     known_browser = _find_known_browser(store, client, credentials)
@@ -151,7 +153,9 @@ async def log_in(
                             await accounts.confirm_email(store, credentials.id, verify_token)
                         if credentials.verified and known_browser is None:
                             await _post_new_device(store, credentials.id, email, client)
-                        return await _start_session(store, credentials, role, client, charges)
+                        return await _start_session(
+                            store, credentials, role, client, charges, is_remembered=is_remembered
+                        )
             credentials = await store.one(CREDENTIALS(email=email))
     await _record_failure(store, credentials, email, client)
     return None
@@ -233,14 +237,20 @@ def _charges_at_known_browser(
 
 
 async def _start_session(
-    store: Store, credentials: _Credentials, role: Role, client: ClientInfo, charges: _Charges
+    store: Store,
+    credentials: _Credentials,
+    role: Role,
+    client: ClientInfo,
+    charges: _Charges,
+    *,
+    is_remembered: bool,
 ) -> NewSession:
     """Starts the session and refunds the tokens of this attempt.
 
     Earlier wrong guesses of the client stay counted.
     """
     await limiter.refund(store, *charges.guesses, succeeded=True)
-    session = await start_session(store, credentials.id, role, client)
+    session = await start_session(store, credentials.id, role, client, is_remembered=is_remembered)
     await audit_log.record(store, "login", user_actor(credentials.id, client, session.id))
     return session
 

@@ -47,24 +47,32 @@ async def is_email_taken(store: Store, email: str, client: ClientInfo) -> bool |
 
 
 async def sign_up(
-    store: Store, *, name: str, email: str, password: Secret[str], client: ClientInfo
+    store: Store,
+    *,
+    name: str,
+    email: str,
+    password: Secret[str],
+    client: ClientInfo,
+    is_remembered: bool = False,
 ) -> NewSession | None:
     """Creates an account and its first session in one transaction.
 
     If an account has the email, logs in with the password, because a browser may repeat a sign-up
-    whose response was lost. Returns None if this log-in fails. Raises RateLimited,
-    BreachedPassword, Unavailable, and AccountNotCreated if the database rejects the account; then
-    nothing is stored.
+    whose response was lost. Returns None if this log-in fails. `is_remembered` says whether the
+    user chose to stay logged in. Raises RateLimited, BreachedPassword, Unavailable, and
+    AccountNotCreated if the database rejects the account; then nothing is stored.
     """
     password_hash = await _hash(store, email, password, client)
     async with _begin_creation(store):
         user_id = await accounts.insert_user(store, name, email, password_hash, logs_in=True)
         if user_id is not None:
-            session = await start_session(store, user_id, "user", client)
+            session = await start_session(
+                store, user_id, "user", client, is_remembered=is_remembered
+            )
             await post_verification(store, user_id, email, is_first=True)
             await audit_log.record(store, "signup", user_actor(user_id, client, session.id))
             return session
-    return await _log_in(store, email, password, client)
+    return await _log_in(store, email, password, client, is_remembered)
 
 
 async def sign_up_privately(
@@ -89,7 +97,7 @@ async def sign_up_privately(
 
 
 async def _log_in(
-    store: Store, email: str, password: Secret[str], client: ClientInfo
+    store: Store, email: str, password: Secret[str], client: ClientInfo, is_remembered: bool
 ) -> NewSession | None:
     """Logs in to the existing account with the limits, verification and audit entries of any
     log-in.
@@ -97,7 +105,9 @@ async def _log_in(
     An attempt above the limits of log-in verifies nothing and gets the answer to a wrong password.
     """
     with suppress(RateLimited):
-        session = await log_in(store, email=email, password=password, client=client)
+        session = await log_in(
+            store, email=email, password=password, client=client, is_remembered=is_remembered
+        )
         if session is not None:
             return session
     async with _begin_creation(store):

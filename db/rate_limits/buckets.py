@@ -260,6 +260,7 @@ def build_clear(key: str) -> Bound[Any]:
 
 async def take_token(store: Store, limit: RateLimit, subject: str) -> bool:
     """Takes a token, and returns whether one was available."""
+    limit = store.limiter.effective(limit)
     return bool(
         await store.all(
             build_take(store.now().timestamp(), (limit, bucket_key(store, limit, subject)))

@@ -5,7 +5,7 @@ RateLimited if a bucket is empty.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from math import ceil
 from operator import attrgetter
@@ -135,7 +135,7 @@ async def refund(store: Store, *charges: Charge, succeeded: bool = False) -> Non
     the bucket could then see when a user logs in.
     """
     if store.limiter.mode != "off":
-        keyed = [(limit, bucket_key(store, limit, subject)) for limit, subject in charges]
+        keyed = _keyed(store, charges)
         await store.count(build_refund(store.now().timestamp(), *keyed, succeeded=succeeded))
 
 
@@ -170,7 +170,7 @@ async def _take_tokens(
 ) -> None:
     if store.limiter.mode == "off" or (seen and await _is_seen(store, *seen)):
         return
-    keyed = [(limit, bucket_key(store, limit, subject)) for limit, subject in charges]
+    keyed = _keyed(store, charges)
     try:
         _require_no_recent_refusal(store, keyed)
         await _take_all_or_none(store, keyed, seen)
@@ -190,12 +190,21 @@ async def _take_tokens(
         ) from None
 
 
+def _keyed(store: Store, charges: Iterable[Charge]) -> list[KeyedCharge]:
+    """Returns the limits as the settings have them, with the keys of their buckets."""
+    return [
+        (store.limiter.effective(limit), bucket_key(store, limit, subject))
+        for limit, subject in charges
+    ]
+
+
 async def _is_seen(store: Store, limit: RateLimit, subject: str) -> bool:
     """Returns whether the mark is set.
 
     Writes nothing, so that a client that repeats a look-up does not block the writer; a repeated
     call needs no query.
     """
+    limit = store.limiter.effective(limit)
     key = bucket_key(store, limit, subject)
     now = store.now().timestamp()
     if store.limiter.is_seen(key, now):
@@ -216,7 +225,7 @@ async def _take_all_or_none(store: Store, keyed: list[KeyedCharge], seen: Charge
     token.
     """
     now = store.now().timestamp()
-    mark = [(limit, bucket_key(store, limit, subject)) for limit, subject in [seen]] if seen else []
+    mark = _keyed(store, [seen]) if seen else []
     taken = await store.all(build_take(now, *keyed, *mark))
     empty = [(limit, key) for limit, key in keyed if key not in taken]
     if not empty:

@@ -1,11 +1,12 @@
 """Every rate limit. Pages have none: limiting plain requests is the task of the reverse proxy."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 MINUTE: Final = 60.0  # seconds
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
+MAX_BURST: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class RateLimit:
     With `backoff_after`, that many consecutive attempts start a back-off, which grows with each
     further attempt: see `db.rate_limits.buckets.BACKOFF_SECONDS`. Consecutive attempts are
     counted until `retention_seconds` after the last one. A limit with `is_account_limit` concerns
-    an account, whose user sees its refusals in the audit log.
+    an account, whose user sees its refusals in the audit log. `factor` is that of `scaled`.
     """
 
     name: str
@@ -24,6 +25,7 @@ class RateLimit:
     backoff_after: int = 0
     is_account_limit: bool = False
     retention_seconds: float = DAY
+    factor: int = field(default=1, compare=False)
 
     @property
     def seconds_per_token(self) -> float:
@@ -34,7 +36,20 @@ class RateLimit:
         """Returns the same limit with a larger bucket, for a network of several clients."""
         if factor == 1:
             return self
-        return replace(self, burst=self.burst * factor, backoff_after=self.backoff_after * factor)
+        return replace(
+            self,
+            burst=self.burst * factor,
+            backoff_after=self.backoff_after * factor,
+            factor=self.factor * factor,
+        )
+
+    def max_burst(self) -> int:
+        """Returns the highest burst that a setting may give this limit.
+
+        Beyond the attempts that start its back-off, a limit would promise tokens that the back-off
+        refuses. A mark is one token.
+        """
+        return 1 if self == EMAIL_SEEN else self.backoff_after or MAX_BURST
 
 
 # fmt: off

@@ -1,6 +1,11 @@
-"""The state of the rate limits in one process: the mode, and the refusals of the last second."""
+"""The state of the rate limits in one process: the mode, the limits that a setting has changed, and
+the refusals of the last second.
+"""
 
+from collections.abc import Iterable
 from typing import Final, Literal
+
+from db.rate_limits.limits import RateLimit
 
 Mode = Literal["enforce", "observe", "off"]
 
@@ -13,19 +18,25 @@ MAX_CACHED_MARKS: Final = 10_000  # A mark takes about 150 bytes.
 
 
 class LimiterState:
-    """The mode of the rate limits and the recent refusals.
+    """The mode of the rate limits, the changed limits, and the recent refusals.
 
     `enforce` refuses, `observe` only records, and `off` does neither. The cache saves the database
     work during a flood. Other processes do not need it, because it only repeats an answer of the
     database.
     """
 
-    def __init__(self, mode: Mode = "enforce") -> None:
+    def __init__(self, mode: Mode = "enforce", changed: Iterable[RateLimit] = ()) -> None:
         self.mode = mode
+        self._changed = {limit.name: limit for limit in changed}
         # By key: the end of the cached refusal, and the time of the next token.
         self._refusals: dict[str, tuple[float, float]] = {}
         self._uncounted: dict[str, int] = {}
         self._seen: dict[str, float] = {}  # By key: the time when the mark expires.
+
+    def effective(self, limit: RateLimit) -> RateLimit:
+        """Returns the limit as the settings have it, scaled by the same factor."""
+        changed = self._changed.get(limit.name)
+        return limit if changed is None else changed.scaled(limit.factor)
 
     def next_token_at(self, key: str, now: float) -> float | None:
         """Returns when the next token of a bucket is available if the bucket was found empty in the

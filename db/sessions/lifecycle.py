@@ -33,10 +33,6 @@ from db.viewer import (
     issue_viewer,
 )
 
-SESSION_LIFETIME: Final = timedelta(days=7)  # This runs from the last renewal.
-HALF_LIFE: Final = SESSION_LIFETIME / 2  # A session with less than this left is renewed.
-# This runs from the log-in, and renewals do not extend it.
-MAX_SESSION_LIFETIME: Final = timedelta(days=30)
 STRATEGIES: Final[Mapping[str, ModuleType]] = {"database": stored, "stateless": stateless}
 
 LOCK_USERS = Statement(
@@ -63,13 +59,18 @@ DELETE_SESSION_BY_ID = Statement(
 DELETE_SESSIONS = Statement(delete(sessions).where(sessions.c.user_id == bindparam("user_id")))
 
 
-async def start_session(store: Store, user_id: str, role: Role, client: ClientInfo) -> NewSession:
+async def start_session(
+    store: Store, user_id: str, role: Role, client: ClientInfo, *, is_remembered: bool = False
+) -> NewSession:
     """Starts a session and returns its cookies.
 
-    Must run inside the transaction of the log-in or sign-up.
+    `is_remembered` says whether the user chose to stay logged in, which counts only if the settings
+    offer the choice. Must run inside the transaction of the log-in or sign-up.
     """
+    is_remembered = is_remembered and store.lifetimes.can_remember
+    lifetime = store.lifetimes.of(is_remembered=is_remembered)
     session_id, claims = await _strategy(store).start(
-        store, user_id, role, client, SESSION_LIFETIME
+        store, user_id, role, client, lifetime.idle, is_remembered=is_remembered
     )
     return replace(
         encode_claims(store, claims),
@@ -98,12 +99,10 @@ async def get_viewer(
     if found is None:
         raise NotLoggedIn(ended=True)
     live, preloaded = found
-    if (
-        may_write
-        and (ends := await _strategy(store).renew(store, live, _renewed_expiry(live, store.now())))
-        != live.expires_at
-    ):
-        live = replace(live, expires_at=ends)
+    if may_write:
+        ends = await _strategy(store).renew(store, live, _renewed_expiry(store, live))
+        if ends != live.expires_at:
+            live = replace(live, expires_at=ends)
     return issue_viewer(store, live, client, preloaded)
 
 
@@ -182,15 +181,14 @@ async def end_all_sessions(store: Store, user_id: str) -> int:
     return await store.count(DELETE_SESSIONS(user_id=user_id))
 
 
-def _renewed_expiry(live: LiveSession, now: datetime) -> datetime:
+def _renewed_expiry(store: Store, live: LiveSession) -> datetime:
     """Returns the expiry that the session has if it is used now."""
-    if live.expires_at - now >= HALF_LIFE:
+    now, lifetime = store.now(), store.lifetimes.of(is_remembered=live.is_remembered)
+    if live.expires_at - now >= lifetime.half_life:
         return live.expires_at
     return max(
         live.expires_at,
-        min(
-            now.replace(microsecond=0) + SESSION_LIFETIME, live.logged_in_at + MAX_SESSION_LIFETIME
-        ),
+        min(now.replace(microsecond=0) + lifetime.idle, live.logged_in_at + lifetime.maximum),
     )
 
 

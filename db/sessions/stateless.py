@@ -32,12 +32,19 @@ LAST_LOGIN_AND_END = Statement(
 
 
 async def start(
-    store: Store, user_id: str, role: Role, client: ClientInfo, lifetime: timedelta
+    store: Store,
+    user_id: str,
+    role: Role,
+    client: ClientInfo,
+    lifetime: timedelta,
+    *,
+    is_remembered: bool,
 ) -> tuple[str, Claims]:
     """Returns an empty id, since there is no row, and the claims of a new session.
 
     `iat` is the log-in time in the user's row, so that the next end of all sessions is not before
     it, on any host's clock. It is at least one microsecond after the last end of all sessions.
+    `is_remembered` is false, since the settings do not offer the choice with this strategy.
     """
     logged_in_at, ended_at = (await store.all(LAST_LOGIN_AND_END(user_id=user_id)))[0]
     after = ended_at and ended_at + timedelta(microseconds=1)

@@ -33,6 +33,7 @@ INSERT_SESSION = Statement(
         device_type=bindparam("device_type"),
         user_agent=bindparam("user_agent"),
         ip_address=bindparam("ip_address"),
+        is_remembered=bindparam("is_remembered"),
     )
 )
 DELETE_OLDEST = Statement(
@@ -58,6 +59,7 @@ LIVE_SESSION = Statement(
         users.c.slug,
         users.c.team,
         users.c.verified_at.is_not(None).label("verified"),
+        sessions.c.is_remembered,
     )
     .join_from(sessions, users)
     .where(
@@ -103,7 +105,13 @@ DELETE_SESSION = Statement(
 
 
 async def start(
-    store: Store, user_id: str, role: Role, client: ClientInfo, lifetime: timedelta
+    store: Store,
+    user_id: str,
+    role: Role,
+    client: ClientInfo,
+    lifetime: timedelta,
+    *,
+    is_remembered: bool,
 ) -> tuple[str, Claims]:
     """Inserts a session and returns its id and its claims. `iat` and `exp` are whole seconds."""
     sid = Secret(store.token(32))
@@ -120,6 +128,7 @@ async def start(
         device_type=client.device_type,
         user_agent=client.user_agent,
         ip_address=client.ip_address,
+        is_remembered=is_remembered,
     )
     await store.count(row)
     await store.count(DELETE_OLDEST(user_id=user_id))

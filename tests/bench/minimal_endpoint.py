@@ -86,6 +86,7 @@ async def dashboard(request: Request) -> HTMLResponse:
         ),
         device_count=devices,
         expires_at=datetime.fromisoformat(ends),
+        lifetime=timedelta(days=7),
         renewal_start=datetime.fromisoformat(ends) - timedelta(days=3.5),
         now=now,
         flash="",

@@ -28,7 +28,7 @@ from db.maintenance.schema import (
 )
 from db.viewer import Operator
 from web.app import open_store
-from web.cli import mail_commands, operator_commands, role_commands
+from web.cli import mail_commands, operator_commands, role_commands, setting_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
 from web.product import FOLDER, NO_PRODUCT, Product, load_product
@@ -106,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "secret", "print a new SESSION_SECRET", _secret)
     _command(
         commands, "routes", "print every route: its methods, its path and who may use it", _routes
+    )
+    _command(
+        commands,
+        "limits",
+        "print every rate limit: its variable, its value and the default",
+        _limits,
     )
     _add_operator_commands(commands)
     _add_role_commands(commands)
@@ -307,6 +313,11 @@ def _routes(options: argparse.Namespace) -> None:
 
     product = load_product() if read_product_choice(Environment(options.environ)) else NO_PRODUCT
     print(access_table(product.routes))
+
+
+def _limits(options: argparse.Namespace) -> None:
+    for line in setting_commands.list_limits(options.environ):
+        print(line)
 
 
 def _mail_test(options: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ async def show(request: Request) -> Response:
         return await _for_admins(request, viewer)
     profile = await dashboard.get_own_profile(viewer)
     cards = app_state(request.scope).product.user_cards
+    lifetimes = app_state(request.scope).settings.session_lifetimes
     return page(
         request,
         "dashboard/user.html",
@@ -33,6 +34,7 @@ async def show(request: Request) -> Response:
         profile=profile,
         device_count=profile.device_count,
         expires_at=viewer.expires_at,
+        lifetime=lifetimes.of(is_remembered=viewer.is_remembered).idle,
         renewal_start=dashboard.renewal_start(viewer),
         now=now(request),
         flash=pop_flash(request),

@@ -24,7 +24,8 @@ async def handbook(request: Request) -> Response:
     Access depends on the cookie alone, without a query, like the guide's static page behind a
     paywall.
     """
-    return cached_page(request, "home/handbook.html", "Handbook", layout="app")
+    lifetimes = app_state(request.scope).settings.session_lifetimes
+    return cached_page(request, "home/handbook.html", "Handbook", layout="app", lifetimes=lifetimes)
 
 
 async def redirect_to_account(request: Request) -> Response:

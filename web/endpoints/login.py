@@ -10,6 +10,7 @@ from web.forms.schemas import LogIn
 from web.http.client_info import get_client_info
 from web.http.link_cookie import delete_link_cookie, read_link_cookie
 from web.http.redirects import DEFAULT_PAGE, carried_page, safe_page
+from web.http.remember import read_choice
 from web.http.session import end_current_session
 from web.rendering.flash_messages import pop_flash, set_flash
 from web.rendering.form_errors import apply_error
@@ -36,7 +37,15 @@ async def show(request: Request) -> Response:
     )
     form = Form.blank(LogIn, next=target)
     left = pop_flash(request)
-    return page(request, "login/page.html", TITLE, form=form, reason=reason, left=left)
+    return page(
+        request,
+        "login/page.html",
+        TITLE,
+        form=form,
+        remember=read_choice(request),
+        reason=reason,
+        left=left,
+    )
 
 
 async def submit(request: Request) -> Response:
@@ -45,9 +54,11 @@ async def submit(request: Request) -> Response:
     The response is the same for an unknown email, a wrong password, a disabled account and, if
     emails must be confirmed, an unconfirmed one, after the same work.
     """
-    form = Form.check(LogIn, await read_fields(request))
+    fields = await read_fields(request)
+    form = Form.check(LogIn, fields)
+    remember = read_choice(request, fields)
     if form.data is None:
-        return _respond_with_errors(request, form)
+        return _respond_with_errors(request, form, remember)
     try:
         had_link = await _has_verify_link(request)
         session = await login.log_in(
@@ -56,12 +67,15 @@ async def submit(request: Request) -> Response:
             password=form.data.password,
             client=get_client_info(request),
             verify_token=read_link_cookie(request.scope),
+            is_remembered=bool(remember),
         )
     except (RateLimited, Unavailable) as error:
-        return _respond_with_errors(request, form, *apply_error(request, form, error, LOGIN_ERRORS))
+        return _respond_with_errors(
+            request, form, remember, *apply_error(request, form, error, LOGIN_ERRORS)
+        )
     if session is None:
         form.message = NO_MATCH
-        return _respond_with_errors(request, form)
+        return _respond_with_errors(request, form, remember)
     target = safe_page(request, form.data.next)
     if had_link and not await _has_verify_link(request):
         delete_link_cookie(request.scope)
@@ -95,7 +109,11 @@ async def _has_verify_link(request: Request) -> bool:
 
 
 def _respond_with_errors(
-    request: Request, form: Form[LogIn], status: int = 422, retry_after: int | None = None
+    request: Request,
+    form: Form[LogIn],
+    remember: bool | None,
+    status: int = 422,
+    retry_after: int | None = None,
 ) -> Response:
     form.values = {**form.values, "next": carried_page(request, form.values.get("next"))}
     return refused_form(
@@ -107,6 +125,7 @@ def _respond_with_errors(
         status=status,
         retry_after=retry_after,
         form=form,
+        remember=remember,
         reason="",
         left="",
     )

@@ -1,5 +1,6 @@
 """Contains the endpoints of sign-up: the form, the live check of one field, and the submit."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,6 +14,7 @@ from web.forms.form import Form, read_fields
 from web.forms.schemas import SignUp
 from web.http.client_info import get_client_info
 from web.http.redirects import carried_page, page_after_login, safe_page
+from web.http.remember import read_choice
 from web.rendering.form_errors import apply_error
 from web.rendering.responses import (
     cached_page,
@@ -41,7 +43,14 @@ async def show(request: Request) -> Response:
     target = carried_page(request, request.query_params.get("next")) if has_query else ""
     # A page with `next` differs between callers, so it is not cached.
     show_page = page if target else cached_page
-    return show_page(request, "signup/page.html", TITLE, panel="blank", **_context(form, target))
+    return show_page(
+        request,
+        "signup/page.html",
+        TITLE,
+        panel="blank",
+        remember=_read_choice(request),
+        **_context(form, target),
+    )
 
 
 async def check(request: Request) -> Response:
@@ -66,13 +75,14 @@ async def submit(request: Request) -> Response:
     fields = await read_fields(request)
     form = Form.check(SignUp, fields, app_state(request.scope).password_policy)
     target = carried_page(request, (fields or {}).get("next"))
+    remember = _read_choice(request, fields)
     if form.data is None:
-        return _respond_with_errors(request, form, target)
+        return _respond_with_errors(request, form, target, remember)
     try:
-        return await _create(request, form, form.data, target)
+        return await _create(request, form, form.data, target, remember)
     except (RateLimited, BreachedPassword, Unavailable, AccountNotCreated) as error:
         return _respond_with_errors(
-            request, form, target, *apply_error(request, form, error, SIGNUP_ERRORS)
+            request, form, target, remember, *apply_error(request, form, error, SIGNUP_ERRORS)
         )
 
 
@@ -93,28 +103,39 @@ def _suggest_domain(form: Form[SignUp], email: str) -> None:
         form.notes["email"] = DOMAIN_NOTE.format(domain=domain)
 
 
-async def _create(request: Request, form: Form[SignUp], data: SignUp, target: str) -> Response:
+def _read_choice(request: Request, fields: Mapping[str, str] | None = None) -> bool | None:
+    """Returns the choice to stay logged in; None if sign-up starts no session."""
+    verification = app_state(request.scope).settings.email_verification
+    return read_choice(request, fields) if verification == "optional" else None
+
+
+async def _create(
+    request: Request, form: Form[SignUp], data: SignUp, target: str, remember: bool | None
+) -> Response:
     """Creates the account and redirects to `target` or the dashboard.
 
     If the email must be confirmed first, redirects to the log-in page, whether or not an account
     was created.
     """
     state = app_state(request.scope)
-    starts_session = state.settings.email_verification == "optional"
-    sign_up = signup.sign_up if starts_session else signup.sign_up_privately
-    session = await sign_up(
+    client = get_client_info(request)
+    if state.settings.email_verification == "required":
+        await signup.sign_up_privately(
+            state.store, name=data.name, email=data.email, password=data.password, client=client
+        )
+        query = urlencode({"new": "1"} | ({"next": target} if target else {}), safe="/")
+        return redirect_across_login(request, to=f"{url_path(request, 'login')}?{query}")
+    session = await signup.sign_up(
         state.store,
         name=data.name,
         email=data.email,
         password=data.password,
-        client=get_client_info(request),
+        client=client,
+        is_remembered=bool(remember),
     )
-    if not starts_session:
-        query = urlencode({"new": "1"} | ({"next": target} if target else {}), safe="/")
-        return redirect_across_login(request, to=f"{url_path(request, 'login')}?{query}")
     if session is None:
         form.add_error("email", EMAIL_TAKEN)
-        return _respond_with_errors(request, form, target)
+        return _respond_with_errors(request, form, target, remember)
     return redirect_across_login(request, to=safe_page(request, target), session=session)
 
 
@@ -130,6 +151,7 @@ def _respond_with_errors(
     request: Request,
     form: Form[SignUp],
     target: str,
+    remember: bool | None,
     status: int = 422,
     retry_after: int | None = None,
 ) -> Response:
@@ -146,5 +168,6 @@ def _respond_with_errors(
         status=status,
         retry_after=retry_after,
         panel="blank",
+        remember=remember,
         **_context(form, target),
     )

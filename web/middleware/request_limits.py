@@ -8,9 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.http.methods import SAFE_METHODS
+from web.settings.response_settings import DEFAULT_BODY_BYTES
 from web.state import request_state
 
-MAX_BODY_BYTES: Final = 64 * 1024
 MAX_HEADER_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 100
 BODY_TIMEOUT_SECONDS: Final = 10
@@ -29,10 +29,12 @@ class RequestLimits:
         self,
         app: ASGIApp,
         *,
+        max_body: int = DEFAULT_BODY_BYTES,
         body_timeout: float = BODY_TIMEOUT_SECONDS,
         handler_timeout: float = HANDLER_TIMEOUT_SECONDS,
     ) -> None:
         self.app = app
+        self.max_body = max_body
         self.body_timeout = body_timeout
         self.handler_timeout = handler_timeout
         # The dictionary is in the order of the deadlines, the earliest first.
@@ -50,7 +52,8 @@ class RequestLimits:
         ):
             raise HTTPException(431, headers={"Connection": "close"})
         if scope["method"] not in SAFE_METHODS:
-            receive = _replay(await _read_body(scope, receive, self.body_timeout), receive)
+            body = await _read_body(scope, receive, self.max_body, self.body_timeout)
+            receive = _replay(body, receive)
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         loop = asyncio.get_running_loop()
         self._deadlines[task] = loop.time() + self.handler_timeout, scope
@@ -86,29 +89,29 @@ class RequestLimits:
                 task.cancel()
 
 
-async def _read_body(scope: Scope, receive: Receive, within: float) -> bytes:
+async def _read_body(scope: Scope, receive: Receive, max_body: int, within: float) -> bytes:
     """Returns the whole body.
 
     Raises HTTPException 413 if it is too large, and 408 if it is too slow.
     """
     declared = dict(scope["headers"]).get(b"content-length", b"0")
-    if not declared.isdigit() or len(declared) > 9 or int(declared) > MAX_BODY_BYTES:
+    if not declared.isdigit() or len(declared) > 9 or int(declared) > max_body:
         raise HTTPException(413, headers={"Connection": "close"})
     try:
         async with asyncio.timeout(within):
-            return await _collect(receive)
+            return await _collect(receive, max_body)
     except TimeoutError:
         raise HTTPException(408, headers={"Connection": "close"}) from None
 
 
-async def _collect(receive: Receive) -> bytes:
+async def _collect(receive: Receive, max_body: int) -> bytes:
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise HTTPException(400)
         body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > max_body:
             raise HTTPException(413, headers={"Connection": "close"})
         if not message.get("more_body"):
             return bytes(body)

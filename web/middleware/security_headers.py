@@ -1,19 +1,42 @@
 """Contains the security headers and the middleware that adds them to every response."""
 
 import random
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.observability.logs import request_id
 from web.rendering.responses import VARY
+from web.settings.response_settings import YEAR_SECONDS
 from web.state import app_state, request_state
 
-CSP: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
-)
+CSP_DIRECTIVES: Final[Mapping[str, str]] = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+    "object-src": "'none'",
+}
+
+
+def build_csp(sources: Mapping[str, Iterable[str]]) -> str:
+    """Returns the Content-Security-Policy with these sources added to its directives.
+
+    A directive that the policy does not have starts with `'self'`.
+    """
+    added = {
+        directive: " ".join([CSP_DIRECTIVES.get(directive, "'self'"), *origins])
+        for directive, origins in sources.items()
+    }
+    return "; ".join(f"{name} {value}" for name, value in {**CSP_DIRECTIVES, **added}.items())
+
+
+CSP: Final = build_csp({})
 HEADERS: Final = {
     "Content-Security-Policy": CSP,
     "X-Content-Type-Options": "nosniff",
@@ -27,10 +50,9 @@ HEADERS: Final = {
 NO_STORE: Final = [(b"cache-control", b"no-store"), (b"vary", VARY.encode())]
 REQUEST_IDS: Final = random.Random()  # noqa: S311  (no secret; os.urandom would release the GIL)  # nosec B311
 # The keys are values of the setting HSTS (RFC 6797).
-HSTS: Final[Mapping[str, Mapping[str, str]]] = {
-    "off": {},
-    "host": {"Strict-Transport-Security": "max-age=31536000"},
-    "subdomains": {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"},
+HSTS: Final[Mapping[str, str]] = {
+    "host": "max-age={max_age}",
+    "subdomains": "max-age={max_age}; includeSubDomains",
 }
 
 
@@ -40,9 +62,13 @@ class SecurityHeaders:
     A header that a response already has, such as the policy of a mail, is not added.
     """
 
-    def __init__(self, app: ASGIApp, *, hsts: str) -> None:
+    def __init__(
+        self, app: ASGIApp, *, hsts: str, hsts_max_age: int = YEAR_SECONDS, csp: str = CSP
+    ) -> None:
         self.app = app
-        fixed = {**HEADERS, **HSTS[hsts]}
+        fixed = {**HEADERS, "Content-Security-Policy": csp}
+        if hsts != "off":
+            fixed["Strict-Transport-Security"] = HSTS[hsts].format(max_age=hsts_max_age)
         self.fixed = [(name.lower().encode(), value.encode()) for name, value in fixed.items()]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

@@ -1,7 +1,7 @@
 """Contains the texts of error responses, and renders them as a page, a fragment or JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -11,9 +11,10 @@ from starlette.responses import Response
 from web.http.methods import SAFE_METHODS
 from web.http.session import read_claims
 from web.observability.logs import request_reference
+from web.rendering.formatting import size
 from web.rendering.problem_details import is_api, problem
 from web.rendering.responses import page, replaced_page, url_path
-from web.state import request_state
+from web.state import app_state, request_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ ERROR_TEXTS: Final[Mapping[int, ErrorText]] = {
     ),
     413: ErrorText(
         "That's too long",
-        ("That's more than we accept (64 KB). Shorten it and try again.",),
+        ("That's more than we accept ({max_body}). Shorten it and try again.",),
         "lid",
     ),
     415: ErrorText(
@@ -141,6 +142,10 @@ def error_response(
         or ERROR_TEXTS.get(status)
         or ErrorText(HTTPStatus(status).phrase, ("That didn't work. Go back and try again.",))
     )
+    if status == 413:
+        max_body = size(app_state(request.scope).settings.max_body)
+        sentences = [sentence.format(max_body=max_body) for sentence in error_text.text]
+        error_text = replace(error_text, text=tuple(sentences))
     response = (
         problem(status, error_text.text[0])
         if is_api(request)

@@ -88,6 +88,29 @@ def wait(seconds: int) -> str:
     return f"{hours} {plural(hours, 'hour', 'hours')}"
 
 
+def duration(length: timedelta) -> str:
+    """Returns a duration in the largest unit that leaves no rest: `7 days` or `12 hours`."""
+    units = {"day": 86_400, "hour": 3600, "minute": 60, "second": 1}
+    seconds = int(length.total_seconds())
+    unit = next(unit for unit, size in units.items() if not seconds % size)
+    count = seconds // units[unit]
+    return f"{count} {plural(count, unit, f'{unit}s')}"
+
+
+def period(length: timedelta) -> str:
+    """Returns a duration to follow `another`: `week`, `day` or `12 hours`."""
+    words = duration(length).removeprefix("1 ")
+    return "week" if words == "7 days" else words
+
+
+def size(count: int) -> str:
+    """Returns a number of bytes: `64 KB`, `1.5 MB` or `20000 bytes`."""
+    for unit, divisor in (("MB", 1024 * 1024), ("KB", 1024)):
+        if count >= divisor and not count * 10 % divisor:
+            return f"{count / divisor:g} {unit}"
+    return f"{count} bytes"
+
+
 def _day(moment: datetime, now: datetime) -> str:
     year = "" if moment.year == now.year else f" {moment.year}"
     return f"{moment.day} {MONTHS[moment.month - 1]}{year}"
@@ -99,6 +122,9 @@ FILTERS = {
     "ago": ago,
     "date": long_date,
     "day": short_date,
+    "duration": duration,
+    "period": period,
+    "size": size,
     "number": number,
     "plural": plural,
 }

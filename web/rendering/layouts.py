@@ -40,8 +40,11 @@ class LayoutVariant(NamedTuple):
 class Layouts:
     """Renders each variant once. Later pages only insert bytes into it."""
 
-    def __init__(self, templates: Templates, password_policy: PasswordPolicy) -> None:
+    def __init__(
+        self, templates: Templates, password_policy: PasswordPolicy, max_body: int
+    ) -> None:
         self._templates = templates
+        self._max_body = max_body
         self._password_policy = password_policy
         self._formats: dict[LayoutVariant, bytes] = {}
 
@@ -76,6 +79,7 @@ class Layouts:
             "main": PLACEHOLDERS["main"],
             "me": me,
             "rules": self._password_policy.rules,
+            "max_body": self._max_body,
             **variant._asdict(),
         }
         html = self._templates.get_cached("layout.html").render(context).replace("%", "%%")

@@ -36,6 +36,14 @@ class Environment:
     def text(self, name: str, default: str) -> str:
         return self._environ.get(name, "").strip() or default
 
+    def names(self, prefix: str) -> list[str]:
+        """Returns the names of the variables with this prefix that are not empty."""
+        return [
+            name
+            for name in sorted(self._environ)
+            if name.startswith(prefix) and self.text(name, "")
+        ]
+
     def number(self, name: str, default: int, minimum: int, maximum: int) -> int:
         text = self.text(name, str(default))
         if not re.fullmatch(r"[0-9]{1,9}", text) or not minimum <= int(text) <= maximum:

@@ -11,9 +11,12 @@ from urllib.parse import SplitResult, urlsplit
 
 from db.crypto.secret import Secret
 from db.ip_addresses import parse_ip
+from db.rate_limits.limits import RateLimit
+from db.sessions.lifetimes import SessionLifetimes
 from web.settings.database_url import read_database_url
 from web.settings.environment import Environment, InvalidSetting
 from web.settings.hosts import canonical_host, is_loopback
+from web.settings.limit_settings import read_changed_limits
 from web.settings.mail_settings import (
     MailSettings,
     Sender,
@@ -22,7 +25,17 @@ from web.settings.mail_settings import (
     read_sender,
 )
 from web.settings.paths import DATA
+from web.settings.response_settings import (
+    DEFAULT_BODY_BYTES,
+    YEAR_SECONDS,
+    Hsts,
+    read_csp_sources,
+    read_hsts,
+    read_hsts_max_age,
+    read_max_body,
+)
 from web.settings.session_secret import read_session_secrets
+from web.settings.session_settings import read_session_lifetimes
 
 ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy precedes it)  # nosec B104
 
@@ -43,12 +56,18 @@ class Settings:
     session_secrets: tuple[Secret[bytes], ...] = field(repr=False)
     stateless: bool = False
     encrypted: bool = False
+    session_lifetimes: SessionLifetimes = field(default_factory=SessionLifetimes)
     password_policy: str = "guide"  # noqa: S105  (the name of a policy, not a password)
     private: bool = False
     rate_limits: Literal["enforce", "observe", "off"] = "enforce"
+    changed_limits: tuple[RateLimit, ...] = ()
     breached_passwords: str = ""
     security_contact: str = ""
-    hsts: Literal["host", "subdomains", "off"] = "off"
+    hsts: Hsts = "off"
+    hsts_max_age: int = YEAR_SECONDS
+    # The sources that each directive of the Content-Security-Policy has besides those of the pages.
+    csp_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    max_body: int = DEFAULT_BODY_BYTES
     json_logs: bool = False
     workers: int = 1
     loads_product: bool = True
@@ -92,6 +111,7 @@ def read_settings(
     has_mailbox = loopback and mail is None
     has_mail = mail is not None or loopback
     private = _private(env, has_mail)
+    stateless = env.choice("SESSION_STRATEGY", ("database", "stateless")) == "stateless"
     if not has_mail:
         env.notices.append(
             "warning: SMTP_URL is not set: no mail is sent, and nobody can reset a password"
@@ -102,14 +122,19 @@ def read_settings(
         base_url=base_url,
         database_url=read_database_url(env),
         session_secrets=secrets,
-        stateless=env.choice("SESSION_STRATEGY", ("database", "stateless")) == "stateless",
+        stateless=stateless,
         encrypted=env.choice("SESSION_COOKIE", ("signed", "encrypted")) == "encrypted",
+        session_lifetimes=read_session_lifetimes(env, stateless=stateless),
         password_policy=env.choice("PASSWORD_POLICY", ("guide", "length")),
         private=private,
         rate_limits=env.choice("RATE_LIMITS", ("enforce", "observe", "off")),
+        changed_limits=read_changed_limits(env),
         breached_passwords=_breached_passwords(env.text("PWNED_PASSWORDS", "off")),
         security_contact=_contact(env.text("SECURITY_CONTACT", f"mailto:security@{host}")),
-        hsts=_hsts(env, base_url, loopback),
+        hsts=read_hsts(env, base_url, loopback=loopback),
+        hsts_max_age=read_hsts_max_age(env),
+        csp_sources=read_csp_sources(env),
+        max_body=read_max_body(env),
         json_logs=env.choice("LOG_FORMAT", ("text", "json") if loopback else ("json", "text"))
         == "json",
         workers=env.number("WEB_CONCURRENCY", 1, 1, 64),
@@ -231,15 +256,6 @@ def _email_verification(
             "EMAIL_VERIFICATION", "required needs mail: set SMTP_URL, or set it to optional"
         )
     return "required" if private else verification
-
-
-def _hsts(env: Environment, base_url: str, loopback: bool) -> Literal["host", "subdomains", "off"]:
-    """Returns HSTS, which is always off without https and on loopback.
-
-    On loopback, browsers would require https from every other program on localhost too.
-    """
-    hsts: Literal["host", "subdomains", "off"] = env.choice("HSTS", ("host", "subdomains", "off"))
-    return "off" if loopback or base_url.startswith("http:") else hsts
 
 
 def _breached_passwords(text: str) -> str:

@@ -1,0 +1,55 @@
+"""What each rate limit counts, as `latchkey limits` and docs/operations.md say it."""
+
+from collections.abc import Mapping
+from typing import Final
+
+DESCRIPTIONS: Final[Mapping[str, str]] = {
+    "login-posts": (
+        "log-ins of one client, successful or not; at known browsers, log-ins to one account"
+    ),
+    "login-fails": (
+        "failed log-ins of one client to any account; a successful log-in refunds its token"
+    ),
+    "login-client-account": (
+        "one client and one email, with or without an account; with back-off; "
+        "a log-in resets the count"
+    ),
+    "login-account": (
+        "all clients and one email, with or without an account; "
+        "a successful log-in refunds its token"
+    ),
+    "login-device": "a known browser; with back-off",
+    "login-all": "failed log-ins of all unknown browsers; refuses nothing, only logs and records",
+    "login-unknown": "failed log-ins of one client; limits audit entries, refuses nothing",
+    "signup-minute": "sign-ups of one client",
+    "signup-hour": "sign-ups of one client",
+    "email-seen": (
+        "one client and one email: checking the same email again takes no further token"
+    ),
+    "email-minute": "different emails that one client checks, by the live check or by sign-up",
+    "email-hour": "different emails that one client checks, by the live check or by sign-up",
+    "email-all": "different emails that all clients together check by the live check",
+    "guess-report": "mails to one email about guesses; refuses nothing",
+    "forgot": "requests of one client for a password reset",
+    "link-posts": "forms of one client on the pages that links in mails open",
+    "verify-minutes": "mails to one user to confirm the email",
+    "verify-hours": "mails to one user to confirm the email",
+    "email-change": "requests of one user to change the email",
+    "email-change-to": "mails to one new email, over all users; refuses nothing",
+    "profile-change": "changes of the profile by one user",
+    "session-revokes": (
+        "one session that ends others of its account; each session has its own limit, "
+        "so a stolen session cannot keep the user from ending it"
+    ),
+    "password-change": "password changes of one user",
+    "password-guess": (
+        "current passwords in one session; with back-off; the right password resets the count, "
+        "and the 20th wrong one in a row ends the session"
+    ),
+    "user-hashes": "one client: log-ins at known browsers, and password changes",
+    "admin-change": "changes by one administrator",
+    "admin-day": "changes by one administrator",
+    "denied": "audit entries of one user about administrators' pages",
+    "entries": "audit entries of one event and account",
+    "entries-client": "audit entries of one client",
+}

@@ -1,0 +1,17 @@
+"""Contains the function that reads the checkbox "Keep me logged in"."""
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+
+from web.state import app_state
+
+
+def read_choice(request: Request, fields: Mapping[str, str] | None = None) -> bool | None:
+    """Returns whether the checkbox is ticked; None if the settings do not offer the choice.
+
+    A browser sends a checkbox only if it is ticked.
+    """
+    if not app_state(request.scope).settings.session_lifetimes.can_remember:
+        return None
+    return (fields or {}).get("remember") == "on"
