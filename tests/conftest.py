@@ -32,6 +32,7 @@ from tests.databases import (
     SQLiteDatabases,
 )
 from web.app import create_app, open_store
+from web.product import NO_PRODUCT, Product
 from web.rendering.templates import Templates
 from web.routes import routes_for
 from web.settings.settings import Settings, read_settings
@@ -263,7 +264,8 @@ async def make_app(
 
     `hashing` replaces the Passwords and `now` the clock. With `unreachable`, the database cannot be
     reached. `lock_timeout` is the time to wait for a write lock, in seconds. `engine` has other
-    options of the database's back end. All other arguments are settings.
+    options of the database's back end, and `product` what a product adds. All other
+    arguments are settings.
     """
     async with AsyncExitStack() as stack:
 
@@ -276,27 +278,34 @@ async def make_app(
             lock_timeout: float | None = None,
             engine: dict[str, Any] | None = None,
             mail: OutboxState | None = None,
+            product: Product = NO_PRODUCT,
             **changes: str,
         ) -> TestApp:
             path = path or tmp_path / "latchkey.db"
             url = databases.url(path, unreachable=unreachable)
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
-            store = open_store(settings, passwords=hashing or passwords, now=now or clock)
+            store = open_store(
+                settings,
+                passwords=hashing or passwords,
+                now=now or clock,
+                product=product.data,
+            )
             options = databases.engine(unreachable=unreachable, lock_timeout=lock_timeout)
             options |= engine or {}
             store = replace(
                 store,
                 database=type(store.database)(url, **options),
-                outbox=mail or OutboxState(),
+                outbox=replace(mail or OutboxState(), webhook_events=store.outbox.webhook_events),
             )
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
-            route_names = tuple(route.name for route in routes_for(settings))
+            route_names = tuple(route.name for route in routes_for(settings, product.routes))
             asgi_app = create_app(
                 settings,
                 store,
                 now or clock,
                 templates=TEMPLATES.get(route_names),
+                product=product,
                 handler_timeout=LONG_TIMEOUT_SECONDS,
             )
             TEMPLATES[route_names] = asgi_app.state.templates

@@ -21,6 +21,7 @@ from db.audit import log as audit_log
 from db.audit.log import Actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
+from db.errors import Refused, Unavailable
 from db.mail.outbox import PURPOSES, REQUEST_TYPES, MessageType, RequestType, post, until
 from db.mail.tokens import LOCK_USER, derive_token
 from db.store import pick
@@ -91,6 +92,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
+    id: str
     message_type: RequestType
     recipient: str
     facts: str
@@ -125,8 +127,14 @@ CLAIM = Statement(
 TAKE_REQUEST = Statement(
     delete(outbox)
     .where(outbox.c.id == _next_due(outbox.c.message_type.in_(REQUEST_TYPES)).scalar_subquery())
-    .returning(outbox.c.message_type, outbox.c.recipient, outbox.c.facts, outbox.c.expires_at)
+    .returning(*[outbox.c[name] for name in _Request.__dataclass_fields__])
     .execution_options(into=_Request)
+)
+DROP_REQUEST = Statement(delete(outbox).where(outbox.c.id == bindparam("id")))
+POSTPONE_REQUEST = Statement(
+    update(outbox)
+    .where(outbox.c.id == bindparam("id"))
+    .values(due_at=bindparam("at", type_=Instant))
 )
 _IS_CLAIMED = (outbox.c.id == bindparam("id"), outbox.c.attempts == bindparam("claimed_attempts"))
 MARK_SENT = Statement(
@@ -235,17 +243,30 @@ async def release(mailer: Mailer, message: Message, seconds: float) -> bool:
 async def resolve_next(mailer: Mailer) -> bool:
     """Answers one request for a mail, and returns whether there was one.
 
-    Writes the mail if an enabled account has the email.
+    Writes the mail if an enabled account has the email and no hook refuses it.
     """
     store = mailer.store
-    async with store.transaction():
-        request: _Request | None = await store.one(TAKE_REQUEST(now=store.now()))
-        if request is None:
-            return False
-        user = await accounts.find_recipient(store, request.recipient)
-        if user is not None and not user.disabled and request.expires_at > store.now():
-            await store.value(LOCK_USER(user_id=user.id))
-            await _answer(mailer, request, user)
+    request: _Request | None = None
+    try:
+        async with store.transaction():
+            request = await store.one(TAKE_REQUEST(now=store.now()))
+            if request is None:
+                return False
+            user = await accounts.find_recipient(store, request.recipient)
+            if user is not None and not user.disabled and request.expires_at > store.now():
+                await store.value(LOCK_USER(user_id=user.id))
+                await _answer(mailer, request, user)
+    except Refused:
+        if request is not None:
+            await store.count(DROP_REQUEST(id=request.id))
+    except Unavailable:
+        raise
+    except Exception:
+        # A hook that fails must not keep the task from the other requests.
+        if request is not None:
+            at = store.now() + timedelta(minutes=1)
+            await store.count(POSTPONE_REQUEST(id=request.id, at=at))
+        raise
     return True
 
 

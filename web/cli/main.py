@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
 
-from db.errors import LastAdmin, NotFound, Unavailable
+from db.errors import LastAdmin, NotFound, Refused, Unavailable
 from db.maintenance.atomic_files import BackupError
 from db.maintenance.backup import back_up, restore
 from db.maintenance.database_files import make_file_private, make_private, path_of
@@ -29,6 +29,8 @@ from web.app import open_store
 from web.cli import mail_commands, operator_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
+from web.observability.logs import printable
+from web.product import load_product
 from web.settings.environment import InvalidSetting
 from web.settings.paths import DATA
 from web.settings.settings import Settings, read_settings
@@ -66,6 +68,8 @@ def main(
         return _print_error(f"DATABASE_URL: {error.reason or NO_ANSWER}", 1)
     except (NotFound, LastAdmin) as error:
         return _print_error(COMMAND_ERROR_TEXTS[type(error)], 1)
+    except Refused as refused:
+        return _print_error(f"nothing was changed: {printable(refused.message)}", 1)
     except KeyboardInterrupt:
         return 1
     except OSError as error:
@@ -277,7 +281,8 @@ def _run_as_operator(options: argparse.Namespace) -> None:
 
 
 async def _as_operator(settings: Settings, task: OperatorTask) -> None:
-    store = open_store(settings)
+    # The hooks of the product also run for changes by the operator.
+    store = open_store(settings, product=load_product().data)
     try:
         await require_schema(settings.database_url)
         await store.database.connect()

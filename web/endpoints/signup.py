@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import signup
-from db.errors import AccountNotCreated, BreachedPassword, RateLimited, Unavailable
+from db.errors import AccountNotCreated, BreachedPassword, RateLimited, Refused, Unavailable
 from web.forms.common_domains import suggest_domain
 from web.forms.form import Form, read_fields
 from web.forms.schemas import SignUp
@@ -33,6 +33,7 @@ SIGNUP_ERRORS = {
     Unavailable: "We're busy. Try again in a few seconds.",
     AccountNotCreated: "An error occurred while creating your account.",
 }
+SIGNUP_FAILURES = (RateLimited, BreachedPassword, Unavailable, Refused, AccountNotCreated)
 
 
 async def show(request: Request) -> Response:
@@ -70,7 +71,7 @@ async def submit(request: Request) -> Response:
         return _respond_with_errors(request, form, target)
     try:
         return await _create(request, form, form.data, target)
-    except (RateLimited, BreachedPassword, Unavailable, AccountNotCreated) as error:
+    except SIGNUP_FAILURES as error:
         return _respond_with_errors(
             request, form, target, *apply_error(request, form, error, SIGNUP_ERRORS)
         )
@@ -102,13 +103,19 @@ async def _create(request: Request, form: Form[SignUp], data: SignUp, target: st
     state = app_state(request.scope)
     starts_session = state.settings.email_verification == "optional"
     sign_up = signup.sign_up if starts_session else signup.sign_up_privately
-    session = await sign_up(
-        state.store,
-        name=data.name,
-        email=data.email,
-        password=data.password,
-        client=get_client_info(request),
-    )
+    try:
+        session = await sign_up(
+            state.store,
+            name=data.name,
+            email=data.email,
+            password=data.password,
+            client=get_client_info(request),
+        )
+    except Refused:
+        # The sentence would show that the email was free.
+        if not state.settings.private:
+            raise
+        session = None
     if not starts_session:
         query = urlencode({"new": "1"} | ({"next": target} if target else {}), safe="/")
         return redirect_across_login(request, to=f"{url_path(request, 'login')}?{query}")

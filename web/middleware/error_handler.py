@@ -17,6 +17,7 @@ from web.rendering.error_pages import (
     LAST_ADMIN_TEXT,
     ErrorText,
     error_response,
+    refused_text,
     viewer_mismatch_text,
 )
 from web.rendering.link_errors import (
@@ -79,6 +80,8 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
             return not_verified_response(request)
         case errors.LastAdmin():
             return error_response(request, 409, LAST_ADMIN_TEXT)
+        case errors.Refused():
+            return error_response(request, 422, refused_text(error.message))
         case errors.RateLimited():
             return error_response(request, 429, retry_after=error.retry_after)
         case errors.Unavailable():
@@ -97,9 +100,7 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
                 ),
             )
         case HTTPException(status_code=422):
-            return error_response(
-                request, 422, ErrorText("That didn't go through", (error.detail,), "lid")
-            )
+            return error_response(request, 422, refused_text(error.detail))
         case HTTPException():
             return error_response(request, error.status_code, headers=error.headers)
     log_failure(request, error)
