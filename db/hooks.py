@@ -40,10 +40,9 @@ class HookEvent:
         return json.dumps(asdict(self) | {"at": self.at.isoformat()})
 
 
-def decode_event(text: str) -> HookEvent:
-    """Returns the event that `HookEvent.encode` encoded."""
-    values = json.loads(text)
-    return HookEvent(**values | {"at": datetime.fromisoformat(values["at"])})
+def decode_event(values: Mapping[str, Any]) -> HookEvent:
+    """Returns the event from the JSON object that `HookEvent.encode` made."""
+    return HookEvent(**{**values, "at": datetime.fromisoformat(values["at"])})
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.sessions",
             "db.rate_limits",
             "db.audit",
+            "db.hooks",
             "db.user_search",
             "db.device_names",
         ),
@@ -141,8 +142,13 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "web.middleware.security_headers",
     ),
     "web.mail": (
-        *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MessageType"),
-        *("db.viewer", "web.settings"),
+        *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MAIL_TYPES"),
+        *("db.mail.outbox.MessageType", "db.viewer"),
+        *("web.delivery.channel", "web.settings"),
+    ),
+    "web.delivery": (
+        *("db.access.hooks", "db.access.outbox", "db.crypto.secret", "db.errors"),
+        *("db.mail.outbox.EventType", "db.viewer", "web.observability.logs", "web.settings"),
     ),
     "web.router": ("web.middleware.guard",),
     "web.routes": (
@@ -154,9 +160,10 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.product": ("db.hooks", "db.product", "web.router", "web.settings.paths"),
     "web.app": (
-        *("db.access.outbox", "db.crypto.secret", "db.mail.state", "db.maintenance"),
-        *("db.store", "db.viewer"),
+        *("db.access.outbox", "db.crypto.secret", "db.mail.outbox.EVENT_TYPES", "db.mail.state"),
+        *("db.maintenance", "db.product", "db.store", "db.viewer"),
         *(
+            "web.delivery",
             "web.forms",
             "web.mail",
             "web.middleware",

@@ -99,7 +99,7 @@ DELETE_OLD_MESSAGES = _delete_chosen(
 )
 EMPTY_SENT_MESSAGES = Statement(
     update(outbox)
-    .where(outbox.c.recipient != "", outbox.c.sent_at <= bindparam("sent_before", type_=Instant))
+    .where(outbox.c.facts != "", outbox.c.sent_at <= bindparam("sent_before", type_=Instant))
     .values(recipient="", facts="")
 )
 DELETE_FULL_BUCKETS = _delete_chosen(
