@@ -94,6 +94,17 @@ class AccountNotCreated(AppError):
     """The account could not be stored, and the transaction was rolled back."""
 
 
+class Refused(AppError):
+    """A hook of the product refused the change, and the transaction was rolled back.
+
+    `message` is the sentence for the user.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
 class BreachedPassword(AppError):
     """The new password is known from a data breach. Nothing was stored."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import MetaData
 
-from db.audit.events import EventTexts
+from db.audit.events import EVENT_TEXTS, EventTexts
 from db.hooks import Hooks
 
 
@@ -27,3 +27,13 @@ class ProductData:
     events: Mapping[str, EventTexts] = field(default_factory=dict)
     hooks: Hooks = field(default_factory=Hooks)
     permissions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def known_events(self) -> frozenset[str]:
+        """Returns the names of all events, those of the program and of the product."""
+        return frozenset((*EVENT_TEXTS, *self.events))
+
+    @property
+    def unknown_hook_events(self) -> list[str]:
+        """Returns the events of hooks that do not exist, which are probably typing errors."""
+        return sorted(self.hooks.events - self.known_events)

@@ -288,7 +288,7 @@ async def make_app(
             store = replace(
                 store,
                 database=type(store.database)(url, **options),
-                outbox=mail or OutboxState(),
+                outbox=replace(mail or OutboxState(), webhook_events=store.outbox.webhook_events),
             )
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)

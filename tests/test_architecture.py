@@ -72,8 +72,9 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.rate_limits.buckets": ("db.rate_limits.limits", *STORE),
     "db.audit": (
         *("db.rate_limits.limits", "db.rate_limits.ip_networks", "db.rate_limits.buckets"),
-        *("db.device_names", "db.role_names", "db.viewer", *STORE),
+        *("db.device_names", "db.hooks", "db.role_names", "db.viewer", *STORE),
     ),
+    "db.audit.hooks": ("db.hooks", "db.mail.outbox", "db.store"),
     "db.rate_limits": ("db.audit", *STORE),
     "db.mail.state": (),
     "db.mail": ("db.viewer", *STORE),
@@ -101,6 +102,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.sessions",
             "db.rate_limits",
             "db.audit",
+            "db.hooks",
             "db.user_search",
             "db.device_names",
         ),
@@ -160,8 +162,13 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "web.middleware.security_headers",
     ),
     "web.mail": (
-        *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MessageType"),
-        *("db.viewer", "web.settings"),
+        *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MAIL_TYPES"),
+        *("db.mail.outbox.MessageType", "db.viewer"),
+        *("web.delivery.channel", "web.settings"),
+    ),
+    "web.delivery": (
+        *("db.access.hooks", "db.access.outbox", "db.crypto.secret", "db.errors"),
+        *("db.mail.outbox.EventType", "db.viewer", "web.observability.logs", "web.settings"),
     ),
     "web.router": ("web.http.session", "web.middleware.guard"),
     "web.routes": (
@@ -173,9 +180,10 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.product": ("db.hooks", "db.product", "web.router", "web.settings.paths"),
     "web.app": (
-        *("db.access.outbox", "db.crypto.secret", "db.mail.state", "db.maintenance"),
-        *("db.store", "db.viewer"),
+        *("db.access.outbox", "db.crypto.secret", "db.mail.outbox.EVENT_TYPES", "db.mail.state"),
+        *("db.maintenance", "db.product", "db.store", "db.viewer"),
         *(
+            "web.delivery",
             "web.forms",
             "web.mail",
             "web.middleware",

@@ -153,7 +153,7 @@ def test_only_a_failed_mail_can_be_sent_again(
     refused = run("mail", "retry", message_id)
     assert (refused.returncode, refused.stderr) == (
         1,
-        "latchkey: no failed mail has this id, or its link has expired\n",
+        "latchkey: no failed mail has this id, or it has expired\n",
     )
     assert rows(database, "SELECT due_at FROM outbox") == [(due_at,)]
 

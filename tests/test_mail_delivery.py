@@ -23,7 +23,8 @@ from tests.browser_client import PASSWORD as USER_PASSWORD
 from tests.conftest import TestApp
 from tests.mail_server import PASSWORD, USERNAME, MailServer, mail_server
 from tests.processes import serving
-from web.mail.delivery import Delivery, DeliveryTimes
+from web.delivery.delivery import Delivery, DeliveryTimes
+from web.mail.channel import MailChannel
 from web.mail.rendering import MailRenderer
 from web.mail.smtp import SmtpTransport
 from web.settings.paths import ROOT
@@ -106,11 +107,11 @@ def sending_of(app: TestApp, times: DeliveryTimes = FAST, **options) -> Sending:
     )
     delivery = Delivery(
         Mailer(app.store),
-        transport,
-        MailRenderer(app.settings),
+        MailChannel(transport, MailRenderer(app.settings)),
         app.store.outbox.wait,
         lambda message_type, outcome, seconds: outcomes.append((message_type, outcome)),
         times,
+        resolve=outbox.resolve_next,
     )
     return Sending(app, delivery, transport, outcomes, monotonic)
 
@@ -561,7 +562,7 @@ async def test_a_day_without_a_server_ends_with_the_mails_that_still_help(
     sending = await make_sending(server)
     alice = await sending.app.sign_up_user("Alice")
     await request_reset(sending.app.store, email=alice.email, client=UNKNOWN_CLIENT)
-    await sending.delivery.resolve_next()
+    await outbox.resolve_next(sending.delivery.mailer)
     await sending.post("guesses")
     server.faults["CONNECT"] = "421 Away"
     for _ in range(24):

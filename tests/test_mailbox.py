@@ -11,7 +11,8 @@ import pytest
 from db.mail.state import OutboxState
 from tests.browser_client import Browser, read
 from tests.conftest import TestApp
-from web.mail.delivery import Delivery
+from web.delivery.delivery import Delivery
+from web.mail.channel import MailChannel
 from web.mail.rendering import SUBJECTS, MailRenderer
 from web.mail.transport import MailboxTransport
 
@@ -49,8 +50,7 @@ async def deliver(app: TestApp) -> None:
     """Delivers the messages of the outbox as an application with a mailbox does."""
     delivery = Delivery(
         app.asgi_app.state.mailer,
-        MailboxTransport(),
-        MailRenderer(app.settings),
+        MailChannel(MailboxTransport(), MailRenderer(app.settings)),
         app.store.outbox.wait,
         lambda *_: None,
     )

@@ -16,13 +16,18 @@ from starlette.types import ASGIApp
 
 from db.access import outbox
 from db.crypto.secret import Secret
+from db.mail.outbox import EVENT_TYPES
 from db.mail.state import OutboxState
 from db.maintenance.counters import count_live_sessions, read_counters
 from db.maintenance.startup import open_database, run_maintenance
+from db.product import ProductData
 from db.store import Store, make_store
 from db.viewer import Mailer
+from web.delivery.delivery import Delivery
+from web.delivery.hooks import HookChannel
+from web.delivery.webhooks import WebhookChannel
 from web.forms.password_policy import PASSWORD_POLICIES
-from web.mail.delivery import Delivery
+from web.mail.channel import MailChannel
 from web.mail.rendering import MailRenderer
 from web.mail.smtp import SmtpTransport
 from web.mail.transport import MailboxTransport
@@ -41,6 +46,7 @@ from web.router import AppRoute, Router
 from web.routes import protected_pages, routes_for
 from web.settings.mail_settings import mail_domain
 from web.settings.settings import Settings
+from web.settings.webhook_settings import require_known_events
 from web.state import AppState
 
 
@@ -79,7 +85,7 @@ def create_app(
     """
     store = store or open_store(settings, product=product.data)
     mailer = Mailer(store) if settings.sends_mail else None
-    metrics = _metrics_of(store, mailer, metrics_token)
+    metrics = _metrics_of(store, settings, metrics_token)
     app_routes = routes_for(settings, product.routes)
     app = App(
         app_routes,
@@ -128,12 +134,20 @@ def create_app(
     return app
 
 
-def open_store(settings: Settings, **options: Any) -> Store:
-    """Returns the store that the settings describe, without a database connection."""
+def open_store(settings: Settings, *, product: ProductData | None = None, **options: Any) -> Store:
+    """Returns the store that the settings describe, without a database connection.
+
+    Raises InvalidSetting if WEBHOOK_EVENTS names an event that neither the program nor the product
+    has.
+    """
+    product, webhook = product or ProductData(), settings.webhook
+    if webhook is not None:
+        require_known_events(webhook, product.known_events)
     outbox = OutboxState(
         is_enabled=settings.sends_mail,
         requires_verification=settings.email_verification == "required",
         keeps_content=settings.has_mailbox,
+        webhook_events=webhook.events if webhook else (),
     )
     return make_store(
         settings.database_url,
@@ -145,21 +159,43 @@ def open_store(settings: Settings, **options: Any) -> Store:
         breached_passwords=settings.breached_passwords,
         outbox=outbox,
         lifetimes=settings.session_lifetimes,
+        product=product,
         **options,
     )
 
 
-def _metrics_of(store: Store, mailer: Mailer | None, token: Secret[str] | None) -> Metrics:
+def _metrics_of(store: Store, settings: Settings, token: Secret[str] | None) -> Metrics:
     has_stored_sessions = store.strategy == "database"
+    mailer = Mailer(store)
+    has_events = settings.webhook is not None or bool(store.product.hooks.after)
     return Metrics(
         partial(read_counters, store),
         partial(count_live_sessions, store) if has_stored_sessions else None,
-        partial(outbox.read_queue, mailer) if mailer is not None else None,
+        partial(outbox.read_queue, mailer) if settings.sends_mail else None,
         token,
+        partial(outbox.read_queue, mailer, EVENT_TYPES) if has_events else None,
     )
 
 
-def _delivery_of(state: AppState, mailer: Mailer) -> Delivery:
+def _deliveries_of(state: AppState) -> list[Delivery]:
+    """Returns a delivery for each sort of message that this program writes.
+
+    Each is a task of its own, so that a slow receiver of webhooks delays neither mails nor hooks.
+    """
+    settings, store, metrics = state.settings, state.store, state.metrics
+    mailer, deliveries = Mailer(store), []
+    if state.mailer is not None:
+        deliveries.append(_mail_delivery_of(state, state.mailer))
+    if store.product.hooks.after:
+        hooks = HookChannel(mailer)
+        deliveries.append(Delivery(mailer, hooks, store.outbox.wait, metrics.count_event))
+    if settings.webhook is not None:
+        webhooks = WebhookChannel(settings.webhook, state.clock)
+        deliveries.append(Delivery(mailer, webhooks, store.outbox.wait, metrics.count_event))
+    return deliveries
+
+
+def _mail_delivery_of(state: AppState, mailer: Mailer) -> Delivery:
     settings = state.settings
     host = urlsplit(settings.base_url).hostname or ""
     transport = (
@@ -169,35 +205,34 @@ def _delivery_of(state: AppState, mailer: Mailer) -> Delivery:
     )
     return Delivery(
         mailer,
-        transport,
-        state.mail_renderer,
+        MailChannel(transport, state.mail_renderer),
         mailer.store.outbox.wait,
         state.metrics.count_mail,
+        resolve=outbox.resolve_next,
     )
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    """Opens the database, prunes and delivers mail in the background, and stops it at shutdown.
+    """Opens the database, prunes and delivers messages in the background, and stops at shutdown.
 
     The server starts even if the database is unavailable. Maintenance then retries until the
     database can be opened.
     """
     state = cast(AppState, app.state)
     store = state.store
-    delivery = _delivery_of(state, state.mailer) if state.mailer is not None else None
+    deliveries = _deliveries_of(state)
     problem = await open_database(store)
     # Garbage collections then skip imported objects, which lowers p99 latency from 13 to 4 ms.
     gc.freeze()
     gc.set_threshold(10_000)
     maintenance_task = asyncio.create_task(run_maintenance(store, problem))
-    if delivery is not None:
+    for delivery in deliveries:
         delivery.start()
     try:
         yield
     finally:
-        if delivery is not None:
-            await delivery.stop()
+        await asyncio.gather(*[delivery.stop() for delivery in deliveries])
         maintenance_task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await maintenance_task

@@ -21,6 +21,7 @@ from sqlalchemy import (
     select,
 )
 
+from db import accounts
 from db.audit import chain
 from db.audit.chain import Verdict
 from db.audit.events import EVENT_TEXTS, EventTexts
@@ -28,6 +29,7 @@ from db.audit.log import FORMER_ACTOR_TYPES, ChainPosition, viewer_actor
 from db.audit.messages import Part, describe_for_admin, describe_for_user, label, read_detail
 from db.device_names import known_description
 from db.engine.statement import Statement
+from db.errors import NotFound
 from db.rate_limits import limiter
 from db.rate_limits.limits import DENIED
 from db.store import pick
@@ -119,6 +121,33 @@ class AdminEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorEntry:
+    """An audit entry as the operator sees it.
+
+    Emails are the current ones; None if the account does not exist. `detail` is JSON, or empty.
+    """
+
+    number: int
+    at: datetime
+    event: str
+    outcome: str
+    actor_type: str
+    actor_id: str | None
+    actor_email: str | None
+    target_id: str | None
+    target_email: str | None
+    session_id: str
+    ip_address: str
+    browser: str
+    detail: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "browser", known_description(self.browser))
+        actor_type = FORMER_ACTOR_TYPES.get(self.actor_type, self.actor_type)
+        object.__setattr__(self, "actor_type", actor_type)
+
+
+@dataclass(frozen=True, slots=True)
 class EntryPage:
     """One page of entries, newest first.
 
@@ -207,6 +236,20 @@ ALL = Statement(
 )
 
 
+_user_id: Any = bindparam("user_id", type_=Text)
+NEWEST = Statement(
+    pick(OperatorEntry, audit, actor_email=_actor.c.email, target_email=_target.c.email)
+    .join_from(audit, _actor, _actor.c.id == audit.c.actor_id, isouter=True)
+    .outerjoin(_target, _target.c.id == audit.c.target_id)
+    .where(
+        or_(_user_id == "", audit.c.actor_id == _user_id, audit.c.target_id == _user_id),
+        or_(_event == "", audit.c.event == _event),
+    )
+    .order_by(audit.c.number.desc())
+    .limit(bindparam("count", type_=Integer))
+)
+
+
 async def list_own(viewer: Viewer, *, page: int = 1) -> EntryPage:
     """Returns one page of what happened in the viewer's account and what the viewer did in other
     accounts.
@@ -245,6 +288,26 @@ async def record_denial(viewer: Viewer, client: ClientInfo, needed: str = "admin
         await limiter.record_within_limit(
             viewer.store, actor, "access", DENIED, viewer.id, {"needed": needed}
         )
+
+
+async def list_newest(
+    operator: Operator, *, email: str = "", event: str = "", limit: int
+) -> list[OperatorEntry]:
+    """Returns the newest entries, the newest last.
+
+    `email` selects those by or about one user, and `event` those of one event. Raises NotFound if
+    no account has the email.
+    """
+    user_id = await accounts.find_user_id(operator.store, email) if email else ""
+    if user_id is None:
+        raise NotFound
+    newest = await operator.store.all(NEWEST(user_id=user_id, event=event, count=limit))
+    return newest[::-1]
+
+
+def known_events(operator: Operator) -> frozenset[str]:
+    """Returns the names of all events, also of those of the product."""
+    return operator.store.product.known_events
 
 
 async def verify_log(operator: Operator, known_head: tuple[int, str] | None = None) -> Verdict:

@@ -111,8 +111,8 @@ async def log_in(
     meantime, verifies once more. `verify_token` comes from the browser's link cookie, and confirms
     the email. If the program requires confirmed emails, an unconfirmed one needs it; without it,
     the right password gets the answer to a wrong one, which would otherwise show whose email it is.
-    `is_remembered` says whether the user chose to stay logged in. Raises RateLimited and
-    Unavailable.
+    `is_remembered` says whether the user chose to stay logged in. Raises RateLimited, Unavailable,
+    and Refused, which does not count as a wrong password.
     """
     credentials = await store.one(CREDENTIALS(email=email))
     known_browser = _find_known_browser(store, client, credentials)

@@ -1,5 +1,6 @@
-"""Contains the actions of the operator on mails and on the confirmation of emails."""
+"""Contains the actions of the operator on the outbox and on the confirmation of emails."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -7,11 +8,12 @@ from typing import Final
 from sqlalchemy import BindParameter, and_, bindparam, case, delete, literal, or_, select, update
 
 from db import accounts
+from db.access.outbox import AnyType
 from db.audit import log as audit_log
 from db.audit.log import OPERATOR
 from db.engine.statement import Statement
 from db.errors import NotFound
-from db.mail.outbox import REQUEST_TYPES, MessageType, delete_unsent
+from db.mail.outbox import MAIL_TYPES, delete_unsent
 from db.mail.tokens import delete_tokens
 from db.store import Store, pick
 from db.tables import Instant, outbox, users
@@ -25,11 +27,11 @@ class OutboxMessage:
     """A message in the outbox.
 
     `due_at` is when it is sent or tried again, and None if it was sent or given up. `recipient` is
-    empty after it was sent.
+    empty after a mail was sent.
     """
 
     id: str
-    message_type: MessageType
+    message_type: AnyType
     recipient: str
     created_at: datetime
     due_at: datetime | None
@@ -38,13 +40,13 @@ class OutboxMessage:
     error: str
 
 
-_is_message = outbox.c.message_type.not_in(REQUEST_TYPES)
-_is_unsent = and_(_is_message, outbox.c.sent_at.is_(None))
+_has_type = outbox.c.message_type.in_(bindparam("types", expanding=True))
+_is_unsent = and_(_has_type, outbox.c.sent_at.is_(None))
 _email: BindParameter[str] = bindparam("email")
 MESSAGES = Statement(
     pick(OutboxMessage, outbox)
     .where(
-        _is_message,
+        _has_type,
         or_(~bindparam("only_dead"), and_(outbox.c.due_at.is_(None), outbox.c.sent_at.is_(None))),
         or_(_email == literal(""), outbox.c.recipient == _email),
     )
@@ -81,32 +83,46 @@ UNVERIFIED = Statement(
 
 
 async def list_messages(
-    operator: Operator, *, dead: bool = False, email: str = ""
+    operator: Operator,
+    types: Sequence[AnyType] = MAIL_TYPES,
+    *,
+    dead: bool = False,
+    email: str = "",
 ) -> list[OutboxMessage]:
-    """Returns the messages of the outbox, the oldest first.
+    """Returns the messages of these types, the oldest first.
 
     With `dead`, returns only those that were given up. `email` selects those to one recipient; sent
     ones no longer have a recipient.
     """
-    return await operator.store.all(MESSAGES(only_dead=dead, email=email))
+    return await operator.store.all(MESSAGES(types=list(types), only_dead=dead, email=email))
 
 
-async def retry_message(operator: Operator, message_id: str) -> bool:
+async def retry_message(
+    operator: Operator, message_id: str, types: Sequence[AnyType] = MAIL_TYPES
+) -> bool:
     """Makes an unsent message due now, and returns whether that was possible.
 
     A message that has expired is not sent again, because its link no longer works.
     """
-    return bool(await operator.store.count(RETRY(now=operator.store.now(), id=message_id)))
+    return bool(await _retry(operator, message_id, types))
 
 
-async def retry_all_messages(operator: Operator) -> int:
-    """Makes every failed message due now, and returns how many there were."""
-    return await operator.store.count(RETRY(now=operator.store.now(), id=""))
+async def retry_all_messages(operator: Operator, types: Sequence[AnyType] = MAIL_TYPES) -> int:
+    """Makes every failed message of these types due now, and returns how many there were."""
+    return await _retry(operator, "", types)
 
 
-async def drop_message(operator: Operator, message_id: str) -> bool:
+async def _retry(operator: Operator, message_id: str, types: Sequence[AnyType]) -> int:
+    return await operator.store.count(
+        RETRY(now=operator.store.now(), id=message_id, types=list(types))
+    )
+
+
+async def drop_message(
+    operator: Operator, message_id: str, types: Sequence[AnyType] = MAIL_TYPES
+) -> bool:
     """Deletes an unsent message, and returns whether there was one."""
-    return bool(await operator.store.count(DROP(id=message_id)))
+    return bool(await operator.store.count(DROP(id=message_id, types=list(types))))
 
 
 async def verify_email(operator: Operator, email: str) -> bool:

@@ -8,10 +8,10 @@ with the same Message-ID.
 
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import Select, bindparam, delete, func, select, update
 
@@ -21,7 +21,18 @@ from db.audit import log as audit_log
 from db.audit.log import Actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
-from db.mail.outbox import PURPOSES, REQUEST_TYPES, MessageType, RequestType, post, until
+from db.errors import Refused, Unavailable
+from db.mail.outbox import (
+    EVENT_TYPES,
+    MAIL_TYPES,
+    PURPOSES,
+    REQUEST_TYPES,
+    EventType,
+    MessageType,
+    RequestType,
+    post,
+    until,
+)
 from db.mail.tokens import LOCK_USER, derive_token
 from db.store import pick
 from db.tables import Instant, outbox
@@ -29,8 +40,11 @@ from db.viewer import Mailer
 
 CLAIM_PERIOD: Final = timedelta(minutes=5)  # longer than an attempt may take
 RETRY_MINUTES: Final = (1, 2, 5, 15, 30, 60, 120, 240, 360)
+# Three days in all (Standard Webhooks, "Deliverability and reliability").
+EVENT_RETRY_MINUTES: Final = (*RETRY_MINUTES, 720, 1440, 1440)
 JITTER: Final = 0.1
 EXPIRED: Final = "expired"
+AnyType = MessageType | EventType
 ANSWERS: Final[Mapping[RequestType, MessageType]] = {
     "forgot": "reset",
     "taken": "exists",
@@ -42,15 +56,15 @@ ANSWERS: Final[Mapping[RequestType, MessageType]] = {
 class Message:
     """A message to send. `token` is that of its link, or None if it has none.
 
-    `attempts` includes the present one. `facts` are the values for the template. Both are empty in
-    a message whose content was deleted after it was sent.
+    `attempts` includes the present one. `facts` are the values for the template, or the event of a
+    hook or webhook. They are empty after the message was sent, and so is the recipient of a mail.
     """
 
     id: str
-    message_type: MessageType
+    message_type: AnyType
     user_id: str
     recipient: str
-    facts: Mapping[str, str]
+    facts: Mapping[str, Any]
     created_at: datetime
     expires_at: datetime
     attempts: int
@@ -63,7 +77,7 @@ class Message:
         """Returns whether messages of this type have a link. Without a token, its key was
         removed.
         """
-        return PURPOSES[self.message_type] is not None
+        return self.message_type in MAIL_TYPES and PURPOSES[self.message_type] is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +91,7 @@ class QueueFigures:
 @dataclass(frozen=True, slots=True)
 class _Row:
     id: str
-    message_type: MessageType
+    message_type: AnyType
     user_id: str
     recipient: str
     facts: str
@@ -91,6 +105,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
+    id: str
     message_type: RequestType
     recipient: str
     facts: str
@@ -111,12 +126,13 @@ def _next_due(*conditions: Any) -> Select[tuple[str]]:
     )
 
 
+_HAS_TYPE = outbox.c.message_type.in_(bindparam("types", expanding=True))
 _row_columns = [outbox.c[name] for name in _Row.__dataclass_fields__]
 CLAIM = Statement(
     update(outbox)
     .where(
         outbox.c.due_at <= _now,
-        outbox.c.id == _next_due(outbox.c.message_type.not_in(REQUEST_TYPES)).scalar_subquery(),
+        outbox.c.id == _next_due(_HAS_TYPE).scalar_subquery(),
     )
     .values(due_at=bindparam("claimed_until", type_=Instant), attempts=outbox.c.attempts + 1)
     .returning(*_row_columns)
@@ -125,8 +141,14 @@ CLAIM = Statement(
 TAKE_REQUEST = Statement(
     delete(outbox)
     .where(outbox.c.id == _next_due(outbox.c.message_type.in_(REQUEST_TYPES)).scalar_subquery())
-    .returning(outbox.c.message_type, outbox.c.recipient, outbox.c.facts, outbox.c.expires_at)
+    .returning(*[outbox.c[name] for name in _Request.__dataclass_fields__])
     .execution_options(into=_Request)
+)
+DROP_REQUEST = Statement(delete(outbox).where(outbox.c.id == bindparam("id")))
+POSTPONE_REQUEST = Statement(
+    update(outbox)
+    .where(outbox.c.id == bindparam("id"))
+    .values(due_at=bindparam("at", type_=Instant))
 )
 _IS_CLAIMED = (outbox.c.id == bindparam("id"), outbox.c.attempts == bindparam("claimed_attempts"))
 MARK_SENT = Statement(
@@ -155,27 +177,31 @@ RETRY_AT = Statement(
 QUEUE = Statement(
     select(func.count(), func.min(outbox.c.created_at))
     .select_from(outbox)
-    .where(outbox.c.due_at.is_not(None))
+    .where(outbox.c.due_at.is_not(None), _HAS_TYPE)
 )
 NEWEST = Statement(
     pick(_Row, outbox)
-    .where(outbox.c.message_type.not_in(REQUEST_TYPES), outbox.c.recipient != "")
+    .where(outbox.c.message_type.in_(MAIL_TYPES), outbox.c.recipient != "")
     .order_by(outbox.c.created_at.desc(), outbox.c.id)
     .limit(bindparam("count"))
 )
 BY_ID = Statement(
     pick(_Row, outbox).where(
         outbox.c.id == bindparam("id"),
-        outbox.c.message_type.not_in(REQUEST_TYPES),
+        outbox.c.message_type.in_(MAIL_TYPES),
         outbox.c.recipient != "",
     )
 )
 
 
 async def claim(
-    mailer: Mailer, *, on_expired: Callable[[Message], None] | None = None
+    mailer: Mailer,
+    types: Sequence[AnyType] = MAIL_TYPES,
+    *,
+    on_expired: Callable[[Message], None] | None = None,
 ) -> Message | None:
-    """Returns a due message, which no other process gets for CLAIM_PERIOD; None if none is due.
+    """Returns a due message of these types, which no other process gets for CLAIM_PERIOD; None if
+    none is due.
 
     Messages that have expired are marked dead on the way, because their links have ended or are
     about to. `on_expired` is called with each of them.
@@ -183,7 +209,9 @@ async def claim(
     store = mailer.store
     while True:
         now = store.now()
-        row: _Row | None = await store.one(CLAIM(now=now, claimed_until=now + CLAIM_PERIOD))
+        row: _Row | None = await store.one(
+            CLAIM(now=now, claimed_until=now + CLAIM_PERIOD, types=list(types))
+        )
         if row is None:
             return None
         message = _message(mailer, row)
@@ -196,15 +224,17 @@ async def claim(
 async def mark_sent(mailer: Mailer, message: Message) -> bool:
     """Marks a message as sent and deletes its content.
 
-    Returns False if another process has claimed it since. In development its content is kept.
+    Returns False if another process has claimed it since. In development the content of a mail is
+    kept. The name of a hook or an event is no content.
     """
-    keeps = mailer.store.outbox.keeps_content
+    is_event = message.message_type in EVENT_TYPES
+    keeps = mailer.store.outbox.keeps_content and not is_event
     return await _update(
         mailer,
         MARK_SENT,
         message,
         now=mailer.store.now(),
-        new_recipient=message.recipient if keeps else "",
+        new_recipient=message.recipient if keeps or is_event else "",
         new_facts=json.dumps(dict(message.facts)) if keeps else "",
     )
 
@@ -214,12 +244,19 @@ async def mark_dead(mailer: Mailer, message: Message, error: str) -> bool:
     return await _update(mailer, MARK_DEAD, message, new_error=error)
 
 
-async def retry_later(mailer: Mailer, message: Message, error: str) -> bool:
-    """Makes a message due again after a longer wait each time, and gives it up after the last."""
-    if message.attempts > len(RETRY_MINUTES):
+async def retry_later(
+    mailer: Mailer, message: Message, error: str, *, retry_after: float = 0.0
+) -> bool:
+    """Makes a message due again after a longer wait each time, and gives it up after the last.
+
+    The wait has at least `retry_after` seconds.
+    """
+    waits = EVENT_RETRY_MINUTES if message.message_type in EVENT_TYPES else RETRY_MINUTES
+    if message.attempts > len(waits):
         return await mark_dead(mailer, message, error)
-    minutes = RETRY_MINUTES[message.attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  (no secret)  # nosec B311
-    at = mailer.store.now() + timedelta(minutes=minutes)
+    minutes = waits[message.attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  (no secret)  # nosec B311
+    wait = max(timedelta(minutes=minutes), timedelta(seconds=retry_after))
+    at = mailer.store.now() + wait
     return await _retry(mailer, message, at, message.attempts, error)
 
 
@@ -235,17 +272,30 @@ async def release(mailer: Mailer, message: Message, seconds: float) -> bool:
 async def resolve_next(mailer: Mailer) -> bool:
     """Answers one request for a mail, and returns whether there was one.
 
-    Writes the mail if an enabled account has the email.
+    Writes the mail if an enabled account has the email and no hook refuses it.
     """
     store = mailer.store
-    async with store.transaction():
-        request: _Request | None = await store.one(TAKE_REQUEST(now=store.now()))
-        if request is None:
-            return False
-        user = await accounts.find_recipient(store, request.recipient)
-        if user is not None and not user.disabled and request.expires_at > store.now():
-            await store.value(LOCK_USER(user_id=user.id))
-            await _answer(mailer, request, user)
+    request: _Request | None = None
+    try:
+        async with store.transaction():
+            request = await store.one(TAKE_REQUEST(now=store.now()))
+            if request is None:
+                return False
+            user = await accounts.find_recipient(store, request.recipient)
+            if user is not None and not user.disabled and request.expires_at > store.now():
+                await store.value(LOCK_USER(user_id=user.id))
+                await _answer(mailer, request, user)
+    except Refused:
+        if request is not None:
+            await store.count(DROP_REQUEST(id=request.id))
+    except Unavailable:
+        raise
+    except Exception:
+        # A hook that fails must not keep the task from the other requests.
+        if request is not None:
+            at = store.now() + timedelta(minutes=1)
+            await store.count(POSTPONE_REQUEST(id=request.id, at=at))
+        raise
     return True
 
 
@@ -269,8 +319,10 @@ async def _answer(mailer: Mailer, request: _Request, user: Recipient) -> None:
         await audit_log.record(store, "password.ask", actor, target_id=user.id)
 
 
-async def read_queue(mailer: Mailer) -> QueueFigures:
-    for waiting, oldest in await mailer.store.all(QUEUE()):
+async def read_queue(
+    mailer: Mailer, types: Sequence[str] = (*MAIL_TYPES, *REQUEST_TYPES)
+) -> QueueFigures:
+    for waiting, oldest in await mailer.store.all(QUEUE(types=list(types))):
         age = (mailer.store.now() - oldest).total_seconds() if oldest else 0.0
         return QueueFigures(int(waiting), max(0.0, age))
     return QueueFigures(0, 0.0)
@@ -299,13 +351,13 @@ async def _update(
 
 
 def _message(mailer: Mailer, row: _Row) -> Message:
-    has_link = PURPOSES.get(row.message_type) is not None
+    has_link = row.message_type in MAIL_TYPES and PURPOSES[row.message_type] is not None
     return Message(
         id=row.id,
         message_type=row.message_type,
         user_id=row.user_id,
         recipient=row.recipient,
-        facts=cast("Mapping[str, str]", json.loads(row.facts or "{}")),
+        facts=json.loads(row.facts or "{}"),
         created_at=row.created_at,
         expires_at=row.expires_at,
         attempts=row.attempts,

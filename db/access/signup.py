@@ -8,7 +8,7 @@ from db.access.login import log_in
 from db.audit import log as audit_log
 from db.audit.log import anonymous_actor, user_actor
 from db.crypto.secret import Secret
-from db.errors import AccountNotCreated, AppError, RateLimited
+from db.errors import AccountNotCreated, AppError, RateLimited, Refused
 from db.mail.notices import post_verification
 from db.mail.outbox import post_request
 from db.rate_limits import limiter
@@ -59,7 +59,7 @@ async def sign_up(
 
     If an account has the email, logs in with the password, because a browser may repeat a sign-up
     whose response was lost. Returns None if this log-in fails. `is_remembered` says whether the
-    user chose to stay logged in. Raises RateLimited, BreachedPassword, Unavailable, and
+    user chose to stay logged in. Raises RateLimited, BreachedPassword, Unavailable, Refused, and
     AccountNotCreated if the database rejects the account; then nothing is stored.
     """
     password_hash = await _hash(store, email, password, client)
@@ -81,15 +81,32 @@ async def sign_up_privately(
     """Creates an account if none has the email, and does not reveal whether it did.
 
     If an account has the email, its user sees an entry in the audit log. Both cases do the same
-    work: one hash, and one transaction with as many writes. Raises the errors of `sign_up`.
+    work: one hash, and one transaction with as many writes. Raises the errors of `sign_up`. The
+    caller must not show an error of the type Refused if emails are private, because only a free
+    email causes it.
     """
     password_hash = await _hash(store, email, password, client)
+    try:
+        await _create_or_record(store, name, email, password_hash, client)
+    except Refused:
+        # The entry is also as much work as that about a taken email.
+        async with _begin_creation(store):
+            await _record_failure(store, None, client)
+        raise
+
+
+async def _create_or_record(
+    store: Store, name: str, email: str, password_hash: Secret[str], client: ClientInfo
+) -> None:
+    """Creates an account, or records the attempt if an account has the email."""
     async with _begin_creation(store):
         user_id = await accounts.insert_user(
             store, name, email, password_hash, has_random_slug=True
         )
         if user_id is None:
             await post_request(store, "taken", email)
+            # Otherwise the time that the hooks take would show that the email was free.
+            await audit_log.rehearse_hooks(store, "signup", user_actor(store.token(16), client))
             await _record_failure(store, await accounts.find_user_id(store, email), client)
         else:
             await post_verification(store, user_id, email, is_first=True)

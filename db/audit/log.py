@@ -7,6 +7,7 @@ Changing or deleting an entry is therefore detected.
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from json import JSONEncoder
@@ -15,9 +16,10 @@ from typing import Final, Literal
 
 from sqlalchemy import bindparam, update
 
-from db.audit import entry_budget
+from db.audit import entry_budget, hooks
 from db.audit.events import EVENT_TEXTS, Event, ProductEvent
 from db.engine.statement import Statement, insert
+from db.hooks import HookEvent
 from db.rate_limits.limits import ENTRIES_CLIENT
 from db.store import Store, pick
 from db.tables import audit, audit_head
@@ -81,6 +83,10 @@ class ChainPosition:
     mac: str
 
 
+class _Undone(Exception):
+    """Rolls a transaction back."""
+
+
 CHAIN_START: Final = ChainPosition(0, "")
 OPERATOR: Final = Actor("operator")
 
@@ -115,17 +121,20 @@ async def record(
     budget_subject: str = "",
     is_budgeted: bool = True,
 ) -> None:
-    """Writes an entry.
+    """Writes an entry, after the hooks of the product.
 
     Must be the last statement of the transaction that makes the change, so that both are stored or
     neither. `target_id` is the account that the entry concerns, by default the actor's. `detail`
     must not contain passwords, tokens or codes. Unless `is_budgeted` is false, the entry counts
     towards the budget of `budget_subject`, by default the account. Entries above the budget are
-    left out and counted; the log reports the first, the tenth, the hundredth and so on. Raises
-    ValueError for an event that neither the program nor the product declares.
+    left out and counted; the log reports the first, the tenth, the hundredth and so on. A hook may
+    raise Refused. Raises ValueError for an event that neither the program nor the product declares.
     """
     if event not in EVENT_TEXTS and event not in store.product.events:
         raise ValueError(f"{event} is not in EVENTS of product/events.py")
+    # The hooks precede the entry, because it locks the head of the log until the transaction ends.
+    if outcome == "done" and hooks.has_listeners(store, event):
+        await hooks.run_hooks(store, _hook_event(store, event, actor, detail, target_id))
     if (
         not is_budgeted
         or actor.actor_type in ("operator", "system")
@@ -159,6 +168,39 @@ async def record(
             actor = Actor("system", ip_address=actor.ip_address)
             target_id = None
         await _append(store, "entries.left-out", actor, left_out, target_id, outcome)
+
+
+async def rehearse_hooks(store: Store, event: Event, actor: Actor) -> None:
+    """Calls the hooks of an event that has not happened, and undoes and ignores what they do.
+
+    Must run inside a transaction. Costs nothing if the event has no hooks.
+    """
+    if hooks.has_listeners(store, event):
+        with suppress(Exception):
+            async with store.transaction():
+                await hooks.run_hooks(store, _hook_event(store, event, actor, None, None))
+                raise _Undone
+
+
+def _hook_event(
+    store: Store,
+    event: str,
+    actor: Actor,
+    detail: Mapping[str, str | int] | None,
+    target_id: str | None,
+) -> HookEvent:
+    return HookEvent(
+        id=store.token(32),
+        name=event,
+        at=store.now().astimezone(UTC),
+        actor_type=actor.actor_type,
+        actor_id=actor.user_id,
+        target_id=target_id or actor.user_id,
+        session_id=actor.session_id,
+        ip_address=actor.ip_address,
+        browser=actor.browser,
+        detail=dict(detail or {}),
+    )
 
 
 async def _append(

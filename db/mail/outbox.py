@@ -1,7 +1,8 @@
 """Writes messages into the outbox, in the transaction of the change that they report.
 
 If the transaction rolls back, there is no message; if it commits, the message is sent even if the
-process stops before. The sending task reads the outbox by `db.access.outbox`.
+process stops before. The sending task reads the outbox by `db.access.outbox`. Most messages are
+mails; the others call a hook or send a webhook.
 """
 
 import json
@@ -38,6 +39,10 @@ MessageType = Literal[
 # The types of rows that ask for a mail to an email, and are never sent themselves.
 RequestType = Literal["forgot", "guessed", "taken"]
 REQUEST_TYPES: Final[tuple[RequestType, ...]] = ("forgot", "guessed", "taken")
+# The types of messages that report an audited event to the product or to another service. The
+# recipient of `hook` is the name of the hook, and that of `webhook` the name of the event.
+EventType = Literal["hook", "webhook"]
+EVENT_TYPES: Final[tuple[EventType, ...]] = ("hook", "webhook")
 
 
 class _Rule(NamedTuple):
@@ -71,7 +76,10 @@ PURPOSES: Final[Mapping[MessageType, Purpose | None]] = {
     "locked": "reset",
     "guesses": None,
 }
+MAIL_TYPES: Final[tuple[MessageType, ...]] = tuple(PURPOSES)
 NOTICE_LIFETIME: Final = timedelta(days=3)  # A notice that is older is not worth sending.
+# Longer than all attempts take, because a hook has to run even after a long outage.
+EVENT_LIFETIME: Final = timedelta(days=30)
 NO_LIMIT: Final = 2**31 - 1
 
 _counted = and_(
@@ -217,6 +225,29 @@ async def post_request(
             kid=store.mail_keys.kid,
             now=now,
             expires_at=now + LIFETIMES["reset"],
+            attempts=0,
+            error="",
+        )
+    )
+    store.outbox.notify()
+
+
+async def post_event(store: Store, message_type: EventType, recipient: str, facts: str) -> None:
+    """Writes a message about an audited event. Must run inside the transaction of the change.
+
+    The message belongs to no user, so that it outlives the account that it is about.
+    """
+    now = store.now()
+    await store.count(
+        INSERT_MESSAGE(
+            id=store.token(32),
+            message_type=message_type,
+            user_id="",
+            recipient=recipient,
+            facts=facts,
+            kid="",
+            now=now,
+            expires_at=now + EVENT_LIFETIME,
             attempts=0,
             error="",
         )

@@ -28,7 +28,7 @@ from db.audit import log as audit_log
 from db.audit.chain import prune_entries
 from db.audit.log import Actor
 from db.engine.statement import Bound, Statement
-from db.errors import Unavailable
+from db.errors import Refused, Unavailable
 from db.store import Store
 from db.tables import Instant, audit, audit_head, buckets, outbox, sessions, tokens, users
 
@@ -81,12 +81,12 @@ DELETE_EXPIRED_TOKENS = _delete_chosen(
     .where(tokens.c.expires_at <= bindparam("now", type_=Instant))
     .limit(BATCH_SIZE),
 )
-# A message that was given up has no time of its end, so its expiry counts.
+# A message that was given up has no time of its end, so its expiry counts. One that is still due
+# then has no task that sends it, because its setting was removed.
 DELETE_OLD_MESSAGES = _delete_chosen(
     outbox.c.id,
     select(outbox.c.id)
     .where(
-        outbox.c.due_at.is_(None),
         or_(
             outbox.c.sent_at <= bindparam("sent_before", type_=Instant),
             and_(
@@ -99,7 +99,7 @@ DELETE_OLD_MESSAGES = _delete_chosen(
 )
 EMPTY_SENT_MESSAGES = Statement(
     update(outbox)
-    .where(outbox.c.recipient != "", outbox.c.sent_at <= bindparam("sent_before", type_=Instant))
+    .where(outbox.c.facts != "", outbox.c.sent_at <= bindparam("sent_before", type_=Instant))
     .values(recipient="", facts="")
 )
 DELETE_FULL_BUCKETS = _delete_chosen(
@@ -166,13 +166,14 @@ async def prune(
     sessions_ended = await _delete_in_batches(
         store, lambda: DELETE_EXPIRED_SESSIONS(now=store.now())
     )
-    accounts_expired = await _delete_unconfirmed_accounts(store)
     mails_ended = await _prune_mails(store)
     emptied = await _delete_in_batches(
         store, lambda: DELETE_FULL_BUCKETS(now=store.now().timestamp())
     )
     buckets_capped = await _cap_buckets(store, max_buckets)
     entries_pruned = await _prune_audit_log(store, max_entries)
+    # The last step, because a hook of the product may fail.
+    accounts_expired = await _delete_unconfirmed_accounts(store)
     others = mails_ended + accounts_expired
     return sessions_ended + emptied + buckets_capped + entries_pruned + others
 
@@ -195,10 +196,14 @@ async def _delete_unconfirmed_accounts(store: Store) -> int:
         return 0
     before, total = store.now() - UNCONFIRMED_RETENTION, 0
     while True:
-        async with store.transaction():
-            user_ids = await store.all(DELETE_UNCONFIRMED_ACCOUNTS(before=before))
-            for (user_id,) in user_ids:
-                await audit_log.record(store, "account.expire", SYSTEM, target_id=user_id)
+        try:
+            async with store.transaction():
+                user_ids = await store.all(DELETE_UNCONFIRMED_ACCOUNTS(before=before))
+                for (user_id,) in user_ids:
+                    await audit_log.record(store, "account.expire", SYSTEM, target_id=user_id)
+        except Refused:
+            logger.warning("a hook refused to delete unconfirmed accounts, so they remain")
+            return total
         if not user_ids:
             return total
         total += len(user_ids)

@@ -13,7 +13,7 @@ from operator import attrgetter
 from db.audit import log as audit_log
 from db.audit.events import Event
 from db.audit.log import Actor
-from db.errors import RateLimited, Unavailable
+from db.errors import RateLimited, Refused, Unavailable
 from db.rate_limits.buckets import (
     COUNT_REFUSALS,
     SELECT_BUCKET,
@@ -115,13 +115,13 @@ async def record_within_limit(
 @asynccontextmanager
 async def refund_if_overloaded(store: Store, *charges: Charge) -> AsyncIterator[None]:
     """Refunds the tokens if the attempt inside raises Unavailable, because an attempt that could
-    not run does not count.
+    not run does not count. Neither does one that a hook refused, which was not a guess.
 
-    Raises Unavailable again.
+    Raises the error again.
     """
     try:
         yield
-    except Unavailable:
+    except (Refused, Unavailable):
         with suppress(Unavailable):
             await refund(store, *charges)
         raise

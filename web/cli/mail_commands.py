@@ -1,4 +1,7 @@
-"""Contains the commands `latchkey mail …` and `latchkey users verify`."""
+"""Contains the commands `latchkey mail …`, `latchkey hooks …` and `latchkey users verify`.
+
+`options.types` are the types of messages that a command is about, and `options.noun` is their name.
+"""
 
 import argparse
 import asyncio
@@ -11,9 +14,9 @@ from db.access.operator_mail import OutboxMessage
 from db.errors import NotFound
 from db.viewer import Operator
 from web.cli.operator_commands import CommandError, OperatorTask, canonical_email
+from web.delivery.channel import Attempt
 from web.mail.rendering import MailRenderer
 from web.mail.smtp import SmtpTransport
-from web.mail.transport import Attempt
 from web.observability.logs import printable
 from web.product import Product
 from web.rendering.formatting import plural
@@ -31,7 +34,7 @@ def protect_ids(arguments: list[str]) -> list[str]:
 
     argparse would take the id for an option.
     """
-    if arguments[:1] != ["mail"]:
+    if arguments[:1] not in (["mail"], ["hooks"]):
         return arguments
     protected: list[str] = []
     for argument in arguments:
@@ -45,7 +48,9 @@ def prepare_list(options: argparse.Namespace, settings: Settings) -> OperatorTas
     email = canonical_email(options.to) if options.to else ""
 
     async def show(caller: Operator) -> None:
-        messages = await operator_mail.list_messages(caller, dead=options.dead, email=email)
+        messages = await operator_mail.list_messages(
+            caller, options.types, dead=options.dead, email=email
+        )
         for message in messages:
             print(printable(_line(message)))
 
@@ -67,27 +72,29 @@ def _line(message: OutboxMessage) -> str:
 
 
 def prepare_retry(options: argparse.Namespace, settings: Settings) -> OperatorTask:
-    message_id = "" if options.all else _id(options.id)
+    message_id = "" if options.all else _id(options)
+    noun = options.noun
 
     async def retry(caller: Operator) -> None:
         if options.all:
-            count = await operator_mail.retry_all_messages(caller)
-            print(f"{count} {plural(count, 'mail is', 'mails are')} sent again within seconds")
-        elif await operator_mail.retry_message(caller, message_id):
-            print("the mail is sent again within seconds")
+            count = await operator_mail.retry_all_messages(caller, options.types)
+            words = plural(count, f"{noun} is", f"{noun}s are")
+            print(f"{count} {words} sent again within seconds")
+        elif await operator_mail.retry_message(caller, message_id, options.types):
+            print(f"the {noun} is sent again within seconds")
         else:
-            raise CommandError("no failed mail has this id, or its link has expired")
+            raise CommandError(f"no failed {noun} has this id, or it has expired")
 
     return retry
 
 
 def prepare_drop(options: argparse.Namespace, settings: Settings) -> OperatorTask:
-    message_id = _id(options.id)
+    message_id = _id(options)
 
     async def drop(caller: Operator) -> None:
-        if not await operator_mail.drop_message(caller, message_id):
-            raise CommandError("no unsent mail has this id")
-        print("the mail was deleted")
+        if not await operator_mail.drop_message(caller, message_id, options.types):
+            raise CommandError(f"no unsent {options.noun} has this id")
+        print(f"the {options.noun} was deleted")
 
     return drop
 
@@ -144,7 +151,8 @@ async def _send(
         await transport.close()
 
 
-def _id(text: str) -> str:
+def _id(options: argparse.Namespace) -> str:
+    text: str = options.id
     if not ID_PATTERN.fullmatch(text):
-        raise CommandError("the id has 43 characters, as `latchkey mail list` prints it")
+        raise CommandError(f"the id has 43 characters, as `{options.list_command}` prints it")
     return text

@@ -7,13 +7,22 @@ import os
 import secrets
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
 
-from db.errors import LastAdmin, NotFound, RoleInUse, TooManyRoles, Unavailable, UnknownRole
+from db.errors import (
+    LastAdmin,
+    NotFound,
+    Refused,
+    RoleInUse,
+    TooManyRoles,
+    Unavailable,
+    UnknownRole,
+)
+from db.mail.outbox import EVENT_TYPES, MAIL_TYPES
 from db.maintenance.atomic_files import BackupError
 from db.maintenance.backup import back_up, restore
 from db.maintenance.database_files import make_file_private, make_private, path_of
@@ -31,11 +40,14 @@ from web.app import open_store
 from web.cli import mail_commands, operator_commands, role_commands, setting_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
+from web.observability.logs import printable
 from web.product import FOLDER, NO_PRODUCT, Product, load_product
 from web.product_checks import ProductError
 from web.settings.environment import Environment, InvalidSetting
 from web.settings.paths import DATA
 from web.settings.settings import Settings, read_product_choice, read_settings
+from web.settings.version import read_version
+from web.settings.webhook_settings import make_webhook_secret
 
 COMMAND_ERROR_TEXTS: Final[Mapping[type[Exception], str]] = {
     NotFound: "no user with this email",
@@ -76,6 +88,8 @@ def main(
         return _print_error(str(problem), 2)
     except tuple(COMMAND_ERROR_TEXTS) as error:
         return _print_error(COMMAND_ERROR_TEXTS[type(error)], 1)
+    except Refused as refused:
+        return _print_error(f"nothing was changed: {printable(refused.message)}", 1)
     except KeyboardInterrupt:
         return 1
     except OSError as error:
@@ -89,10 +103,19 @@ class _Parser(argparse.ArgumentParser):
         self.exit(1, f"{self.prog}: {message} (see --help)\n")
 
 
+class _Version(argparse.Action):
+    """Prints the version and exits. It is read only if it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(f"latchkey {read_version()}")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="latchkey", description="Serves Latchkey, and manages its database and users."
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = _command(commands, "serve", "serve the application (settings: .env.example)", _serve)
     serve.add_argument("--migrate", action="store_true", help="apply database migrations first")
@@ -103,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     _command(
         commands, "restore", "replace the SQLite database with a backup", _restore
     ).add_argument("file", type=Path)
-    _command(commands, "secret", "print a new SESSION_SECRET", _secret)
+    secret = _command(commands, "secret", "print a new SESSION_SECRET", _secret)
+    secret.add_argument("--webhook", action="store_true", help="print a WEBHOOK_SECRET instead")
     _command(
         commands, "routes", "print every route: its methods, its path and who may use it", _routes
     )
@@ -116,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_operator_commands(commands)
     _add_role_commands(commands)
     _add_mail_commands(commands)
+    _add_hooks_commands(commands)
     return parser
 
 
@@ -166,8 +191,19 @@ def _add_operator_commands(commands: Any) -> None:
         mail_commands.prepare_verification_of_email,
     )
     _add_one_or_all(verify_email, "email")
-    audit = commands.add_parser("audit", help="the audit log: verify")
+    audit = commands.add_parser("audit", help="the audit log: list, verify")
     audit_commands = audit.add_subparsers(required=True, metavar="COMMAND")
+    listing = _operator_command(
+        audit_commands,
+        "list",
+        "list the newest entries, the newest last",
+        operator_commands.prepare_entry_list,
+        writes=False,
+    )
+    listing.add_argument("--user", metavar="EMAIL", help="only those by or about this user")
+    listing.add_argument("--event", help="only those of this event, such as login")
+    listing.add_argument("--limit", metavar="NUMBER", default="50", help="at most so many (50)")
+    listing.add_argument("--json", action="store_true", help="print a JSON object per line")
     verify = _operator_command(
         audit_commands,
         "verify",
@@ -212,21 +248,41 @@ def _add_role_commands(commands: Any) -> None:
 def _add_mail_commands(commands: Any) -> None:
     mail_commands_parser = commands.add_parser("mail", help="mail: list, retry, drop, test")
     mail = mail_commands_parser.add_subparsers(required=True, metavar="COMMAND")
-    listing = _operator_command(
-        mail, "list", "list the mails of the outbox", mail_commands.prepare_list, writes=False
-    )
-    listing.add_argument("--dead", action="store_true", help="only those that were given up")
+    listing = _add_outbox_commands(mail, "mail", MAIL_TYPES, "latchkey mail list")
     listing.add_argument("--to", metavar="EMAIL", help="only those to this email")
-    retry = _operator_command(
-        mail, "retry", "send failed mails again", mail_commands.prepare_retry, writes=False
-    )
-    _add_one_or_all(retry, "id")
-    _operator_command(
-        mail, "drop", "delete an unsent mail", mail_commands.prepare_drop, writes=False
-    ).add_argument("id")
     _command(
         mail, "test", "send a test mail and print the server's answer", _mail_test
     ).add_argument("email")
+
+
+def _add_hooks_commands(commands: Any) -> None:
+    hooks = commands.add_parser(
+        "hooks", help="hooks after a commit, and webhooks: list, retry, drop"
+    ).add_subparsers(required=True, metavar="COMMAND")
+    _add_outbox_commands(hooks, "message", EVENT_TYPES, "latchkey hooks list").set_defaults(to="")
+
+
+def _add_outbox_commands(commands: Any, noun: str, types: Sequence[str], list_command: str) -> Any:
+    """Adds the commands for messages of these types, and returns the parser of `list`."""
+    listing = _operator_command(
+        commands,
+        "list",
+        f"list the {noun}s of the outbox",
+        mail_commands.prepare_list,
+        writes=False,
+    )
+    listing.add_argument("--dead", action="store_true", help="only those that were given up")
+    retry = _operator_command(
+        commands, "retry", f"send failed {noun}s again", mail_commands.prepare_retry, writes=False
+    )
+    _add_one_or_all(retry, "id")
+    drop = _operator_command(
+        commands, "drop", f"delete an unsent {noun}", mail_commands.prepare_drop, writes=False
+    )
+    drop.add_argument("id")
+    for parser in (listing, retry, drop):
+        parser.set_defaults(noun=noun, types=types, list_command=list_command)
+    return listing
 
 
 def _add_one_or_all(parser: Any, name: str) -> None:
@@ -305,7 +361,7 @@ def _restore(options: argparse.Namespace) -> None:
 
 
 def _secret(options: argparse.Namespace) -> None:
-    print(secrets.token_urlsafe(32))
+    print(make_webhook_secret() if options.webhook else secrets.token_urlsafe(32))
 
 
 def _routes(options: argparse.Namespace) -> None:
@@ -340,6 +396,7 @@ def _run_as_operator(options: argparse.Namespace) -> None:
 
 
 async def _as_operator(settings: Settings, task: OperatorTask) -> None:
+    # The hooks of the product also run for changes by the operator.
     store = open_store(settings, product=_product(settings).data)
     try:
         await require_schema(settings.database_url, store.product)

@@ -5,11 +5,15 @@ returns the task and raises CommandError, PasswordInputError and NotFound.
 """
 
 import argparse
+import json
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from itertools import chain
 
 from db.access import audit, operator
+from db.access.audit import OperatorEntry
+from db.audit.messages import read_detail
 from db.errors import NotFound
 from db.viewer import Operator
 from web.cli.terminal import read_password
@@ -90,6 +94,40 @@ async def require_same_audit_keys(caller: Operator) -> None:
     """
     if problem := await operator.find_audit_problem(caller):
         raise CommandError(f"nothing was changed: {problem}")
+
+
+def prepare_entry_list(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+    email = canonical_email(options.user) if options.user else ""
+    event = options.event or ""
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", options.limit):
+        raise CommandError("--limit must be a whole number from 1 to 999999")
+
+    async def show(caller: Operator) -> None:
+        if event and event not in audit.known_events(caller):
+            raise CommandError(f"there is no event {printable(event)}")
+        entries = await audit.list_newest(
+            caller, email=email, event=event, limit=int(options.limit)
+        )
+        for entry in entries:
+            print(_json_line(entry) if options.json else printable(_entry_line(entry)))
+
+    return show
+
+
+def _entry_line(entry: OperatorEntry) -> str:
+    actor = entry.actor_email or entry.actor_id or entry.actor_type
+    target = entry.target_email or entry.target_id or ""
+    about = f" -> {target}" if target and target != actor else ""
+    client = f"  {entry.ip_address}  {entry.browser}".rstrip()
+    return (
+        f"{entry.number}  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.event} {entry.outcome}  "
+        f"{actor}{about}{client}  {entry.detail}"
+    ).rstrip()
+
+
+def _json_line(entry: OperatorEntry) -> str:
+    values = asdict(entry) | {"at": entry.at.isoformat(), "detail": read_detail(entry.detail)}
+    return json.dumps(values)
 
 
 def prepare_verification(options: argparse.Namespace, settings: Settings) -> OperatorTask:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from db.access import account, email_change, email_verification
 from db.access.account import Account
-from db.errors import BreachedPassword, RateLimited, Unavailable
+from db.errors import BreachedPassword, RateLimited, Refused, Unavailable
 from db.viewer import Viewer
 from web.forms.form import Form, read_fields
 from web.forms.schemas import EmailChange, PasswordChange, ProfileChange
@@ -91,7 +91,7 @@ async def submit(request: Request) -> Response:
             viewer, **form.data.model_dump(exclude_unset=True)
         ):
             form.add_error("slug", SLUG_TAKEN)
-    except (RateLimited, Unavailable) as error:
+    except (RateLimited, Refused, Unavailable) as error:
         answer = apply_error(request, form, error, PROFILE_ERRORS)
         return await _respond_with_errors(request, viewer, saved, "profile", *answer, profile=form)
     if form.data is None:
@@ -125,7 +125,7 @@ async def change_password(request: Request) -> Response:
         done = await account.change_password(
             viewer, current=form.data.current_password, new=form.data.password
         )
-    except (RateLimited, BreachedPassword, Unavailable) as error:
+    except (RateLimited, BreachedPassword, Refused, Unavailable) as error:
         answer = apply_error(request, form, error, PASSWORD_ERRORS)
         return await _respond_with_errors(
             request, viewer, saved, "password", *answer, password=form
@@ -169,7 +169,7 @@ async def change_email(request: Request) -> Response:
         ):
             form.add_error("current_password", WRONG_PASSWORD)
             return await _respond_with_errors(request, viewer, saved, "email", email_form=form)
-    except (RateLimited, Unavailable) as error:
+    except (RateLimited, Refused, Unavailable) as error:
         answer = apply_error(request, form, error, EMAIL_ERRORS)
         return await _respond_with_errors(request, viewer, saved, "email", *answer, email_form=form)
     return await _changed_email(request, viewer, saved, confirm(request, "email-change-asked"))

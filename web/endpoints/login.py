@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import links, login
-from db.errors import LinkInvalid, RateLimited, Unavailable
+from db.errors import LinkInvalid, RateLimited, Refused, Unavailable
 from web.forms.form import Form, read_fields
 from web.forms.schemas import LogIn
 from web.http.client_info import get_client_info
@@ -69,7 +69,7 @@ async def submit(request: Request) -> Response:
             verify_token=read_link_cookie(request.scope),
             is_remembered=bool(remember),
         )
-    except (RateLimited, Unavailable) as error:
+    except (RateLimited, Refused, Unavailable) as error:
         return _respond_with_errors(
             request, form, remember, *apply_error(request, form, error, LOGIN_ERRORS)
         )

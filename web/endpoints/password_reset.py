@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import password_reset
-from db.errors import BreachedPassword, RateLimited, Unavailable
+from db.errors import BreachedPassword, RateLimited, Refused, Unavailable
 from web.forms.form import Form, read_fields
 from web.forms.schemas import PasswordReset, PasswordResetRequest
 from web.http.client_info import get_client_info
@@ -85,7 +85,7 @@ async def submit(request: Request) -> Response:
             password=form.data.password,
             client=get_client_info(request),
         )
-    except (RateLimited, BreachedPassword, Unavailable) as error:
+    except (RateLimited, BreachedPassword, Refused, Unavailable) as error:
         return _respond_with_errors(
             request, form, link, *apply_error(request, form, error, RESET_ERRORS)
         )

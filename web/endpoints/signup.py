@@ -1,6 +1,7 @@
 """Contains the endpoints of sign-up: the form, the live check of one field, and the submit."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -8,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import signup
-from db.errors import AccountNotCreated, BreachedPassword, RateLimited, Unavailable
+from db.errors import AccountNotCreated, BreachedPassword, RateLimited, Refused, Unavailable
+from db.viewer import ClientInfo
 from web.forms.common_domains import suggest_domain
 from web.forms.form import Form, read_fields
 from web.forms.schemas import SignUp
@@ -35,6 +37,7 @@ SIGNUP_ERRORS = {
     Unavailable: "We're busy. Try again in a few seconds.",
     AccountNotCreated: "An error occurred while creating your account.",
 }
+SIGNUP_FAILURES = (RateLimited, BreachedPassword, Unavailable, Refused, AccountNotCreated)
 
 
 async def show(request: Request) -> Response:
@@ -80,7 +83,7 @@ async def submit(request: Request) -> Response:
         return _respond_with_errors(request, form, target, remember)
     try:
         return await _create(request, form, form.data, target, remember)
-    except (RateLimited, BreachedPassword, Unavailable, AccountNotCreated) as error:
+    except SIGNUP_FAILURES as error:
         return _respond_with_errors(
             request, form, target, remember, *apply_error(request, form, error, SIGNUP_ERRORS)
         )
@@ -120,9 +123,7 @@ async def _create(
     state = app_state(request.scope)
     client = get_client_info(request)
     if state.settings.email_verification == "required":
-        await signup.sign_up_privately(
-            state.store, name=data.name, email=data.email, password=data.password, client=client
-        )
+        await _sign_up_privately(request, data, client)
         query = urlencode({"new": "1"} | ({"next": target} if target else {}), safe="/")
         return redirect_across_login(request, to=f"{url_path(request, 'login')}?{query}")
     session = await signup.sign_up(
@@ -137,6 +138,19 @@ async def _create(
         form.add_error("email", EMAIL_TAKEN)
         return _respond_with_errors(request, form, target, remember)
     return redirect_across_login(request, to=safe_page(request, target), session=session)
+
+
+async def _sign_up_privately(request: Request, data: SignUp, client: ClientInfo) -> None:
+    """Creates the account, or sends a mail about the existing one. Both have the same response.
+
+    If sign-up is private, a refusal has it too, because its text would show that the email was
+    free.
+    """
+    state = app_state(request.scope)
+    with suppress(Refused) if state.settings.private else nullcontext():
+        await signup.sign_up_privately(
+            state.store, name=data.name, email=data.email, password=data.password, client=client
+        )
 
 
 def _context(form: Form[SignUp], target: str) -> dict[str, Any]:

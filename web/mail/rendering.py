@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from db.access.outbox import Message
-from db.mail.outbox import MessageType
 from web.brand import LATCHKEY, Brand
 from web.settings.mail_settings import EMAIL, Sender, mail_domain
 from web.settings.paths import ROOT
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
 PARTIALS: Final = ROOT / "partials" / "mail"
-SUBJECTS: Final[Mapping[MessageType, str]] = {
+SUBJECTS: Final[Mapping[str, str]] = {
     "verify": "Confirm your email",
     "exists": "You already have an account",
     "reset": "Choose a new password",
@@ -45,7 +44,7 @@ SUBJECTS: Final[Mapping[MessageType, str]] = {
     "locked": "Your account is locked",
     "guesses": "Someone keeps guessing your password",
 }
-LINK_PATHS: Final[Mapping[MessageType, str]] = {
+LINK_PATHS: Final[Mapping[str, str]] = {
     "verify": "/verify",
     "exists": "/reset",
     "reset": "/reset",

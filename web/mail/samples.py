@@ -5,7 +5,8 @@ from typing import Final
 
 from db.access.outbox import Message
 from db.crypto.secret import Secret
-from web.mail.rendering import LINK_PATHS, SUBJECTS
+from db.mail.outbox import MAIL_TYPES
+from web.mail.rendering import LINK_PATHS
 
 SAMPLE_PREFIX: Final = "sample-"
 CREATED_AT: Final = datetime(2026, 11, 24, 9, 12, tzinfo=UTC)
@@ -27,7 +28,7 @@ UNPROVEN: Final = ("verify", "change")
 
 
 def make_samples() -> list[Message]:
-    """Returns one message of each type, in the order of SUBJECTS. Their links do not work."""
+    """Returns one message of each type, in the order of MAIL_TYPES. Their links do not work."""
     return [
         Message(
             id=f"{SAMPLE_PREFIX}{message_type}",
@@ -42,5 +43,5 @@ def make_samples() -> list[Message]:
             error="",
             token=Secret("sample" * 7 + "s") if message_type in LINK_PATHS else None,
         )
-        for message_type in SUBJECTS
+        for message_type in MAIL_TYPES
     ]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from web.mail.transport import Attempt
+from web.delivery.channel import Attempt
 from web.settings.mail_settings import MailSettings
 
 if TYPE_CHECKING:

@@ -1,24 +1,11 @@
 """Contains what every way to send a mail has in common, and the development mailbox's way."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from web.delivery.channel import Attempt
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
-
-Outcome = Literal["sent", "later", "dead", "down"]
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """The outcome of an attempt to send one mail, and the server's words if it failed.
-
-    `later` and `dead` concern this mail, temporarily and for good. `down` concerns every mail: the
-    server cannot be reached or does not accept mail from this program.
-    """
-
-    outcome: Outcome
-    error: str = ""
 
 
 class Transport(Protocol):

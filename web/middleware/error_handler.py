@@ -20,6 +20,7 @@ from web.rendering.error_pages import (
     WRONG_ROLE_TEXT,
     ErrorText,
     error_response,
+    refused_text,
     viewer_mismatch_text,
 )
 from web.rendering.link_errors import (
@@ -89,6 +90,8 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
             return error_response(request, 409, ROLE_IN_USE_TEXT)
         case errors.UnknownRole():
             return error_response(request, 422, UNKNOWN_ROLE_TEXT)
+        case errors.Refused():
+            return error_response(request, 422, refused_text(error.message))
         case errors.RateLimited():
             return error_response(request, 429, retry_after=error.retry_after)
         case errors.Unavailable():
@@ -107,9 +110,7 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
                 ),
             )
         case HTTPException(status_code=422):
-            return error_response(
-                request, 422, ErrorText("That didn't go through", (error.detail,), "lid")
-            )
+            return error_response(request, 422, refused_text(error.detail))
         case HTTPException():
             return error_response(request, error.status_code, headers=error.headers)
     log_failure(request, error)

@@ -42,7 +42,8 @@ class Metrics:
 
     `counters` is called at each scrape, the other two at most every COUNT_SECONDS.
     `count_live_sessions` is None if sessions have no rows, and `read_mail_queue` if no mail is
-    sent. With `token`, clients on other machines may read them.
+    sent; `read_event_queue` is None without hooks after a commit and webhooks. With `token`,
+    clients on other machines may read them.
     """
 
     def __init__(
@@ -51,12 +52,15 @@ class Metrics:
         count_live_sessions: Callable[[], Awaitable[int]] | None,
         read_mail_queue: Callable[[], Awaitable[QueueFigures]] | None = None,
         token: Secret[str] | None = None,
+        read_event_queue: Callable[[], Awaitable[QueueFigures]] | None = None,
     ) -> None:
         self.token = token
         self._counters = counters
         self._count_live_sessions = count_live_sessions
         self._read_mail_queue = read_mail_queue
+        self._read_event_queue = read_event_queue
         self._mail_queue: QueueFigures | None = None
+        self._event_queue: QueueFigures | None = None
         self._live_sessions: int | None = None
         self._count_again = 0.0
         self._counted = counted = CollectorRegistry()
@@ -98,6 +102,19 @@ class Metrics:
         self._mail_seconds = Histogram(
             "latchkey_mail_seconds",
             "Seconds to send one mail.",
+            buckets=MAIL_BUCKETS,
+            registry=counted,
+        )
+        self._events = Counter(
+            "latchkey_events",
+            "Calls of hooks after a commit and attempts to send webhooks, by outcome.",
+            ("kind", "outcome"),
+            registry=counted,
+        )
+        self._event_seconds = Histogram(
+            "latchkey_event_seconds",
+            "Seconds of a successful hook or webhook.",
+            ("kind",),
             buckets=MAIL_BUCKETS,
             registry=counted,
         )
@@ -152,6 +169,12 @@ class Metrics:
         if outcome == "sent":
             self._mail_seconds.observe(seconds)
 
+    def count_event(self, message_type: str, outcome: str, seconds: float) -> None:
+        """Counts an attempt to call a hook or send a webhook, with the outcomes of a mail."""
+        self._events.labels(message_type, outcome).inc()
+        if outcome == "sent":
+            self._event_seconds.labels(message_type).observe(seconds)
+
     async def render(self) -> bytes:
         if monotonic() >= self._count_again:
             self._count_again = monotonic() + COUNT_SECONDS
@@ -159,13 +182,15 @@ class Metrics:
         return generate_latest(self._exposed)
 
     async def _count_rows(self) -> None:
-        """Counts live sessions and waiting mails. They are absent if the database is away."""
-        self._live_sessions = self._mail_queue = None
+        """Counts live sessions and waiting messages. They are absent if the database is away."""
+        self._live_sessions = self._mail_queue = self._event_queue = None
         with suppress(Unavailable):
             if self._count_live_sessions:
                 self._live_sessions = await self._count_live_sessions()
             if self._read_mail_queue:
                 self._mail_queue = await self._read_mail_queue()
+            if self._read_event_queue:
+                self._event_queue = await self._read_event_queue()
 
     def collect(self) -> Iterator[Metric]:
         """Yields all metrics with the `pid` label, as prometheus_client requires of a collector."""
@@ -198,6 +223,17 @@ class Metrics:
                 "latchkey_mail_oldest_seconds",
                 "Age of the oldest mail that is not sent yet.",
                 self._mail_queue.oldest,
+            )
+        if self._event_queue is not None:
+            yield GaugeMetricFamily(
+                "latchkey_event_queue",
+                "Hooks and webhooks that are not done yet.",
+                self._event_queue.waiting,
+            )
+            yield GaugeMetricFamily(
+                "latchkey_event_oldest_seconds",
+                "Age of the oldest hook or webhook that is not done yet.",
+                self._event_queue.oldest,
             )
 
 

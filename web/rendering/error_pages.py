@@ -191,6 +191,10 @@ def _action(request: Request, error_text: ErrorText, is_logged_in: bool) -> dict
     return {"url": url, "label": label, "posts": error_text.posts}
 
 
+def refused_text(sentence: str) -> ErrorText:
+    return ErrorText("That didn't go through", (sentence,), "lid")
+
+
 def viewer_mismatch_text(name: str) -> ErrorText:
     return ErrorText(
         "Another account is logged in now",

@@ -5,7 +5,14 @@ from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
 
-from db.errors import AccountNotCreated, AppError, BreachedPassword, RateLimited, Unavailable
+from db.errors import (
+    AccountNotCreated,
+    AppError,
+    BreachedPassword,
+    RateLimited,
+    Refused,
+    Unavailable,
+)
 from web.forms.form import Form
 from web.observability.logs import log_failure, log_unavailable
 from web.rendering.formatting import wait
@@ -26,11 +33,14 @@ def apply_error(
     """Adds the message for the error to the form, and logs failures of the service.
 
     The sentence for RateLimited may contain `{wait}`. The message for a breached password is always
-    the same and belongs to its field. Raises any other error again.
+    the same and belongs to its field; that of a hook is its own. Raises any other error again.
     """
     match error:
         case BreachedPassword():
             form.add_error("password", BREACHED)
+            return FormFailure(422)
+        case Refused():
+            form.message = error.message
             return FormFailure(422)
         case RateLimited():
             form.message = sentences[RateLimited].format(wait=wait(error.retry_after))

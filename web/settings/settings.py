@@ -36,6 +36,7 @@ from web.settings.response_settings import (
 )
 from web.settings.session_secret import read_session_secrets
 from web.settings.session_settings import read_session_lifetimes
+from web.settings.webhook_settings import WebhookSettings, read_webhook_settings
 
 ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy precedes it)  # nosec B104
 
@@ -78,6 +79,7 @@ class Settings:
     email_verification: Literal["optional", "required"] = "optional"
     # whether mail is kept in the development mailbox: on loopback without SMTP_URL
     has_mailbox: bool = False
+    webhook: WebhookSettings | None = None
     notices: tuple[str, ...] = ()
 
     @property
@@ -145,6 +147,7 @@ def read_settings(
         mail_reply_to=read_reply_to(env),
         email_verification=_email_verification(env, has_mail, private),
         has_mailbox=has_mailbox,
+        webhook=read_webhook_settings(env),
         notices=tuple(env.notices),
     )
 

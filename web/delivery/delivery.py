@@ -1,4 +1,4 @@
-"""Contains the delivery of mails: one loop for requests and one for messages."""
+"""Contains the loop that delivers the messages of one channel."""
 
 import asyncio
 import logging
@@ -12,8 +12,7 @@ from db.access import outbox
 from db.access.outbox import Message
 from db.errors import Unavailable
 from db.viewer import Mailer
-from web.mail.rendering import MailRenderer
-from web.mail.transport import Attempt, Transport
+from web.delivery.channel import Attempt, Channel
 
 logger = logging.getLogger("latchkey")
 
@@ -27,9 +26,9 @@ class DeliveryTimes:
 
     `poll` is the time between two queries of the outbox without a signal. After a signal, the
     loops query several times for about `look`, at first after `look_pause`, because the signal
-    precedes the commit. While the server is down, the loop waits `first_backoff`, doubled each
-    time, up to `longest_backoff`. `log_again` is the time between two log entries about that. A
-    mail that is being sent at the stop has `grace` to finish.
+    precedes the commit. While the other side is down, the loop waits `first_backoff`, doubled
+    each time, up to `longest_backoff`. `log_again` is the time between two log entries about that.
+    A message that is being delivered at the stop has `grace` to finish.
     """
 
     poll: float = 5.0
@@ -43,18 +42,19 @@ class DeliveryTimes:
 
 @dataclass(slots=True)
 class Delivery:
-    """Delivers the messages of the outbox in two tasks, until it is stopped.
+    """Delivers the messages of one channel in a task, until it is stopped.
 
     `wait` returns True as soon as a message was posted, and False after the given seconds.
-    `observe` receives the type, the outcome and the seconds of each attempt.
+    `observe` receives the type, the outcome and the seconds of each attempt. `resolve` does other
+    work in a second task, and returns whether there was any.
     """
 
     mailer: Mailer
-    transport: Transport
-    renderer: MailRenderer
+    channel: Channel
     wait: Callable[[float], Awaitable[bool]]
     observe: Callable[[str, str, float], None]
     times: DeliveryTimes = field(default_factory=DeliveryTimes)
+    resolve: Callable[[Mailer], Awaitable[bool]] | None = None
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] | None = None  # by default, ends at the stop
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,20 +64,18 @@ class Delivery:
     _unavailable: bool = False
 
     def start(self) -> None:
-        self._tasks = [
-            asyncio.create_task(self._run(self.resolve_next)),
-            asyncio.create_task(self._run(self.send_next)),
-        ]
+        work = [self.send_next] if self.resolve is None else [self._resolve_next, self.send_next]
+        self._tasks = [asyncio.create_task(self._run(do_one)) for do_one in work]
 
     async def stop(self) -> None:
-        """Claims no further message, and gives the mail that is being sent `grace` seconds."""
+        """Claims no further message, and gives the one that is under way `grace` seconds."""
         self._stop.set()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=self.times.grace)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        await self.transport.close()
+        await self.channel.close()
 
     async def _run(self, do_one: Callable[[], Awaitable[bool]]) -> None:
         """Calls `do_one` until it finds nothing to do, then waits for the next message."""
@@ -97,43 +95,41 @@ class Delivery:
             is_done = await do_one()
         except Unavailable:
             if not self._unavailable:
-                logger.warning("the database does not answer: the delivery of mail is postponed")
+                logger.warning(
+                    "the database does not answer: the delivery of %s is postponed",
+                    self.channel.subject,
+                )
             self._unavailable = True
             return False
         except Exception:
-            logger.exception("the delivery of mail failed, and will be tried again")
+            logger.exception(
+                "the delivery of %s failed, and will be tried again", self.channel.subject
+            )
             await self._sleep(self.times.longest_backoff)
             return False
         self._unavailable = False
         return is_done
 
-    async def resolve_next(self) -> bool:
-        """Answers the next request for a mail, and returns whether there was one."""
-        return await outbox.resolve_next(self.mailer)
+    async def _resolve_next(self) -> bool:
+        return self.resolve is not None and await self.resolve(self.mailer)
 
     async def send_next(self) -> bool:
-        """Sends the next due message, and returns whether there was one."""
-        message = await outbox.claim(self.mailer, on_expired=self._count_expired)
+        """Delivers the next due message, and returns whether there was one."""
+        message = await outbox.claim(
+            self.mailer, self.channel.types, on_expired=self._count_expired
+        )
         if message is None:
-            await self.transport.close_if_idle()
+            await self.channel.close_if_idle()
             return False
         started = self.now()
-        attempt = await self._attempt(message)
-        if attempt.outcome != "down":  # The server is down, which is not about one mail.
+        attempt = await self.channel.deliver(message)
+        if attempt.outcome != "down":  # The other side is down, which is not about one message.
             self.observe(message.message_type, attempt.outcome, self.now() - started)
         await self._record(message, attempt)
         return True
 
-    async def _attempt(self, message: Message) -> Attempt:
-        try:
-            mail = self.renderer.build(message)
-        except ValueError as error:  # UnicodeError is a ValueError.
-            logger.error("a mail of the type %s cannot be built: %s", message.message_type, error)
-            return Attempt("dead", f"cannot be built: {error}")
-        return await self.transport.send(mail, message.recipient)
-
     async def _record(self, message: Message, attempt: Attempt) -> None:
-        """Writes the outcome into the outbox, and waits if the server is down."""
+        """Writes the outcome into the outbox, and waits if the other side is down."""
         if attempt.outcome == "down":
             self._backoff = min(
                 max(self._backoff * 2, self.times.first_backoff), self.times.longest_backoff
@@ -146,7 +142,9 @@ class Delivery:
         if attempt.outcome == "sent":
             await self._mark_sent(message)
         elif attempt.outcome == "later":
-            await outbox.retry_later(self.mailer, message, attempt.error)
+            await outbox.retry_later(
+                self.mailer, message, attempt.error, retry_after=attempt.retry_after
+            )
         else:
             await outbox.mark_dead(self.mailer, message, attempt.error)
 
@@ -162,14 +160,16 @@ class Delivery:
                 await asyncio.sleep(MARK_PAUSE_SECONDS)
 
     def _log_down(self, error: str) -> None:
-        """Logs that the server is down, at first and then every `log_again` seconds."""
+        """Logs that the other side is down, at first and then every `log_again` seconds."""
         if self.now() - self._down_logged_at >= self.times.log_again:
-            logger.error("mail cannot be sent, and will be tried again: %s", error)
+            logger.error(
+                "%s cannot be sent, and will be tried again: %s", self.channel.subject, error
+            )
             self._down_logged_at = self.now()
 
     def _log_up(self) -> None:
         if self._backoff:
-            logger.warning("mail can be sent again")
+            logger.warning("%s can be sent again", self.channel.subject)
         self._backoff, self._down_logged_at = 0.0, float("-inf")
 
     def _count_expired(self, message: Message) -> None:

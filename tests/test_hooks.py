@@ -1,0 +1,430 @@
+"""Tests of the hooks of a product: inside the transaction of a change, and after its commit."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+
+from db.access import operator
+from db.audit.hooks import run_hooks
+from db.crypto.secret import Secret
+from db.errors import Refused
+from db.hooks import HookEvent, after, collect_hooks, decode_event, on
+from db.maintenance.pruning import prune
+from db.product import ProductData
+from db.viewer import Operator
+from tests.browser_client import HTMX, PASSWORD
+from tests.conftest import TestApp
+from tests.mail import deliver, enabled_outbox, link_field, open_link, receive
+from web.product import Product
+
+NEW = "another-No.7 by the sea"
+SENTENCE = "We don't sell to <your> region."
+SHOWN = "We don&#39;t sell to &lt;your&gt; region."
+Make = Callable[..., Awaitable[TestApp]]
+
+
+def product_with(*hooks: Callable) -> Product:
+    return Product(ProductData(hooks=collect_hooks({hook.__name__: hook for hook in hooks})))
+
+
+def refusing(*events: str) -> Product:
+    """Returns a product that refuses these events."""
+
+    async def refuse(store, event: HookEvent) -> None:
+        raise Refused(SENTENCE)
+
+    for event in events:
+        refuse = on(event)(refuse)
+    return product_with(refuse)
+
+
+def recording(seen: list[HookEvent], *events: str) -> Product:
+    """Returns a product that appends these events to the list."""
+
+    async def see(store, event: HookEvent) -> None:
+        seen.append(event)
+
+    for event in events:
+        see = on(event)(see)
+    return product_with(see)
+
+
+async def stored(app: TestApp) -> dict[str, int]:
+    """Returns the number of rows in each table that a change may add to."""
+    tables = ("users", "sessions", "audit", "outbox", "tokens")
+    return {table: await app.count(table) for table in tables}
+
+
+async def test_a_hook_sees_the_change_and_its_event(make_app: Make) -> None:
+    seen: list = []
+
+    @on("signup")
+    async def read_user(store, event: HookEvent) -> None:
+        [row] = await store.database.fetch_all("SELECT id, name FROM users")
+        entries = await store.database.fetch_all("SELECT event FROM audit")
+        seen.append((row[0], row[1], len(entries), event))
+
+    app = await make_app(with_product=product_with(read_user))
+    alice = await app.sign_up_user("Alice")
+    [(user_id, name, entries, event)] = seen
+    assert (name, entries) == ("Alice", 0)
+    assert (event.name, event.actor_type, event.at) == ("signup", "user", app.clock())
+    assert event.actor_id == event.target_id == user_id
+    assert (event.ip_address, event.browser) == ("192.0.2.14", (await browser_of(app)))
+    assert [(event.session_id,)] == await app.rows("SELECT id FROM sessions")
+    assert len(event.id) == 43
+    assert (await alice.get("/dashboard")).status_code == 200
+
+
+async def browser_of(app: TestApp) -> str:
+    return (await app.rows("SELECT browser FROM audit WHERE event = 'signup'"))[0][0]
+
+
+async def test_what_a_hook_writes_is_stored_with_the_change(make_app: Make) -> None:
+    @on("signup")
+    async def set_team(store, event: HookEvent) -> None:
+        query = "UPDATE users SET team = 'new' WHERE id = :id"
+        await store.database.execute(query, {"id": event.target_id})
+
+    app = await make_app(with_product=product_with(set_team))
+    await app.sign_up_user("Alice")
+    assert await app.rows("SELECT team FROM users") == [("new",)]
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+async def test_a_refused_sign_up_stores_nothing(make_app: Make, headers: dict[str, str]) -> None:
+    app = await make_app(with_product=refusing("signup"), mail=enabled_outbox())
+    alice = await app.browser("Alice")
+    answer = await alice.sign_up(**headers)
+    assert answer.status_code == 422
+    assert SHOWN in answer.text
+    assert 'value="Alice"' in answer.text
+    assert alice.email in answer.text
+    assert PASSWORD not in answer.text
+    assert alice.cookie is None
+    assert set((await stored(app)).values()) == {0}
+
+
+async def test_the_next_sign_up_after_a_refused_one_works(make_app: Make) -> None:
+    refusals = [Refused(SENTENCE)]
+
+    @on("signup")
+    async def refuse_once(store, event: HookEvent) -> None:
+        if refusals:
+            raise refusals.pop()
+
+    app = await make_app(with_product=product_with(refuse_once))
+    alice = await app.browser("Alice")
+    assert (await alice.sign_up()).status_code == 422
+    assert (await alice.sign_up()).status_code == 303
+    assert await app.count("users") == 1
+
+
+async def test_a_hook_that_fails_rolls_the_sign_up_back(make_app: Make) -> None:
+    @on("signup")
+    async def fail(store, event: HookEvent) -> None:
+        raise ValueError("canary")
+
+    app = await make_app(with_product=product_with(fail), mail=enabled_outbox())
+    alice = await app.browser("Alice")
+    answer = await alice.sign_up()
+    assert answer.status_code == 500
+    assert "canary" not in answer.text
+    assert alice.cookie is None
+    assert set((await stored(app)).values()) == {0}
+
+
+async def test_a_refused_log_in_starts_no_session(make_app: Make) -> None:
+    app = await make_app(with_product=refusing("login"), mail=enabled_outbox())
+    alice = await app.sign_up_user("Alice")
+    await alice.post("/logout")
+    before = await stored(app)
+    login_times = await app.rows("SELECT last_login_at, previous_login_at FROM users")
+    answer = await (await app.browser("Alice")).log_in()
+    assert answer.status_code == 422
+    assert SHOWN in answer.text
+    assert alice.email in answer.text
+    assert "set-cookie" not in answer.headers
+    assert await stored(app) == before
+    assert await app.rows("SELECT last_login_at, previous_login_at FROM users") == login_times
+
+
+async def test_a_refused_log_in_is_not_a_wrong_password(make_app: Make) -> None:
+    refused = []
+
+    @on("login")
+    async def refuse(store, event: HookEvent) -> None:
+        refused.append(event)
+        if len(refused) <= 8:
+            raise Refused(SENTENCE)
+
+    app = await make_app(with_product=product_with(refuse), RATE_LIMITS="enforce")
+    alice = await app.sign_up_user("Alice")
+    await alice.post("/logout")
+    stranger = await app.browser("Alice")
+    for _ in range(8):
+        assert (await stranger.log_in()).status_code == 422
+    assert await app.rows("SELECT outcome FROM audit WHERE event = 'login'") == []
+    assert (await stranger.log_in()).status_code == 303
+
+
+async def test_a_wrong_password_calls_no_hook(make_app: Make) -> None:
+    seen: list[HookEvent] = []
+    app = await make_app(with_product=recording(seen, "login"))
+    await app.sign_up_user("Alice")
+    assert (await (await app.browser("Alice")).log_in("wrong-No.7")).status_code == 422
+    assert seen == []
+    assert (await (await app.browser("Alice")).log_in()).status_code == 303
+    assert [event.name for event in seen] == ["login"]
+
+
+async def test_a_refused_profile_keeps_the_typed_values(make_app: Make) -> None:
+    app = await make_app(with_product=refusing("profile.change"))
+    alice = await app.sign_up_user("Alice")
+    before = await stored(app)
+    answer = await alice.post("/account", {"name": "Alicia"})
+    assert answer.status_code == 422
+    assert SHOWN in answer.text
+    assert 'value="Alicia"' in answer.text
+    assert await app.rows("SELECT name FROM users") == [("Alice",)]
+    assert await stored(app) == before
+
+
+async def test_a_refused_password_change_changes_nothing(make_app: Make) -> None:
+    app = await make_app(with_product=refusing("password.change"), mail=enabled_outbox())
+    alice = await app.sign_up_user("Alice")
+    phone = await app.browser("Alice")
+    await phone.log_in()
+    before = await stored(app)
+    fields = {"current_password": PASSWORD, "password": NEW}
+    answer = await alice.post("/account/password", fields)
+    assert answer.status_code == 422
+    assert SHOWN in answer.text
+    assert await stored(app) == before
+    assert (await alice.get("/dashboard")).status_code == 200
+    assert (await phone.get("/dashboard")).status_code == 200
+    assert (await (await app.browser("Alice")).log_in(NEW)).status_code == 422
+    assert (await (await app.browser("Alice")).log_in()).status_code == 303
+
+
+async def test_a_refused_request_for_a_new_email_sends_no_mail(make_app: Make) -> None:
+    app = await make_app(with_product=refusing("email.ask"), mail=enabled_outbox())
+    alice = await app.sign_up_user("Alice")
+    before = await stored(app)
+    fields = {"email": "new@example.com", "current_password": PASSWORD}
+    answer = await alice.post("/account/email", fields)
+    assert answer.status_code == 422
+    assert SHOWN in answer.text
+    assert "new@example.com" in answer.text
+    assert await stored(app) == before
+
+
+async def test_a_refused_reset_keeps_the_password_and_the_link(make_app: Make) -> None:
+    app = await make_app(with_product=refusing("password.reset"), mail=enabled_outbox())
+    alice = await app.sign_up_user("Alice")
+    await alice.post("/forgot", {"email": alice.email})
+    charlie = await app.browser("Charlie")
+    message = await receive(app, "reset")
+    await open_link(charlie, message)
+    before = await stored(app)
+    for _ in range(2):
+        answer = await charlie.post("/reset", {"password": NEW, **link_field(message)})
+        assert answer.status_code == 422
+        assert SHOWN in answer.text
+    assert await stored(app) == before
+    assert (await alice.get("/dashboard")).status_code == 200
+    assert (await (await app.browser("Alice")).log_in()).status_code == 303
+
+
+async def test_a_refused_change_by_an_administrator_shows_the_sentence(make_app: Make) -> None:
+    app = await make_app(with_product=refusing("role.change"))
+    ada = await app.admin()
+    await app.sign_up_user("Bob")
+    [(bob_id,)] = await app.rows("SELECT id FROM users WHERE name = 'Bob'")
+    before = await stored(app)
+    answer = await ada.post(f"/admin/users/{bob_id}/role", {"role": "admin"})
+    assert answer.status_code == 422
+    assert SHOWN in answer.text
+    assert await app.rows("SELECT role FROM users WHERE name = 'Bob'") == [("user",)]
+    assert await stored(app) == before
+
+
+async def test_a_refused_log_out_keeps_the_session(make_app: Make) -> None:
+    app = await make_app(with_product=refusing("logout"))
+    alice = await app.sign_up_user("Alice")
+    answer = await alice.post("/logout")
+    assert answer.status_code == 422
+    assert SHOWN in answer.text
+    assert (await alice.get("/dashboard")).status_code == 200
+
+
+async def test_a_refused_command_changes_nothing(make_app: Make) -> None:
+    app = await make_app(with_product=refusing("account.create", "password.set"))
+    caller = Operator(app.store)
+    password = Secret(PASSWORD)
+    with pytest.raises(Refused):
+        await operator.create_user(
+            caller, name="Eve", email="eve@example.com", password=password, role="user"
+        )
+    assert set((await stored(app)).values()) == {0}
+    await app.sign_up_user("Alice")
+    hashes, before = await app.rows("SELECT password_hash FROM users"), await stored(app)
+    with pytest.raises(Refused):
+        await operator.set_user_password(caller, "alice@example.com", Secret(NEW))
+    assert await app.rows("SELECT password_hash FROM users") == hashes
+    assert await stored(app) == before
+
+
+async def test_a_refused_request_for_a_reset_is_dropped_without_a_mail(make_app: Make) -> None:
+    app = await make_app(with_product=refusing("password.ask"), mail=enabled_outbox())
+    alice = await app.sign_up_user("Alice")
+    await deliver(app)
+    assert (await alice.post("/forgot", {"email": alice.email})).status_code == 303
+    assert [message.message_type for message in await deliver(app)] == []
+    assert await app.rows("SELECT kind FROM outbox WHERE kind != 'verify'") == []
+    assert await app.rows("SELECT event FROM audit WHERE event = 'password.ask'") == []
+
+
+async def test_a_failing_hook_delays_only_its_own_request(make_app: Make) -> None:
+    @on("password.ask")
+    async def fail_for_alice(store, event: HookEvent) -> None:
+        query = "SELECT name FROM users WHERE id = :id"
+        row = await store.database.fetch_one(query, {"id": event.target_id})
+        if row[0] == "Alice":
+            raise ValueError
+
+    app = await make_app(with_product=product_with(fail_for_alice), mail=enabled_outbox())
+    alice, bob = await app.sign_up_user("Alice"), await app.sign_up_user("Bob")
+    await deliver(app)
+    await alice.post("/forgot", {"email": alice.email})
+    app.clock.move(seconds=1)
+    await bob.post("/forgot", {"email": bob.email})
+    with pytest.raises(ValueError):
+        await deliver(app)
+    assert [message.recipient for message in await deliver(app)] == [bob.email]
+    app.clock.move(minutes=2)
+    with pytest.raises(ValueError):
+        await deliver(app)
+
+
+async def test_a_refused_deletion_keeps_the_account_and_the_pruning(make_app: Make) -> None:
+    app = await make_app(
+        with_product=refusing("account.expire"),
+        mail=enabled_outbox(requires_verification=True),
+        EMAIL_VERIFICATION="required",
+    )
+    assert (await (await app.browser("Alice")).sign_up()).status_code == 303
+    await deliver(app)
+    app.clock.move(days=7, seconds=1)
+    await prune(app.store)
+    assert await app.count("users") == 1
+    assert await app.rows("SELECT event FROM audit WHERE event = 'account.expire'") == []
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+async def test_private_sign_up_does_not_show_a_refusal(
+    make_app: Make, headers: dict[str, str]
+) -> None:
+    app = await make_app(
+        with_product=refusing("signup"),
+        mail=enabled_outbox(requires_verification=True),
+        SIGNUP_PRIVACY="private",
+    )
+    await app.create("Alice")
+    answers, work = [], []
+    for name in ("Grace", "Alice"):
+        browser, statements = await app.browser(name), app.statements
+        answer: httpx.Response = await browser.sign_up(**headers)
+        work.append(app.statements - statements)
+        answers.append((answer.status_code, answer.content, sorted(answer.headers.items())))
+    assert answers[0] == answers[1]
+    assert abs(work[0] - work[1]) <= 2
+    assert await app.rows("SELECT name FROM users") == [("Alice",)]
+    assert await app.rows("SELECT kind FROM outbox") == [("taken",)]
+    assert await app.count("tokens") == 0
+
+
+async def test_private_sign_up_needs_the_same_work_with_hooks(make_app: Make) -> None:
+    @on("signup")
+    async def query(store, event: HookEvent) -> None:
+        await store.database.fetch_all("SELECT name FROM users")
+
+    @after("signup")
+    async def later(store, event: HookEvent) -> None: ...
+
+    app = await make_app(
+        with_product=product_with(query, later),
+        mail=enabled_outbox(requires_verification=True),
+        SIGNUP_PRIVACY="private",
+    )
+    await app.create("Alice")
+    work = []
+    for name in ("Grace", "Alice"):
+        browser, statements = await app.browser(name), app.statements
+        assert (await browser.sign_up()).status_code == 303
+        work.append(app.statements - statements)
+    assert abs(work[0] - work[1]) <= 2
+    assert sorted(await app.rows("SELECT kind FROM outbox")) == [("hook",), ("taken",), ("verify",)]
+
+
+async def test_hooks_run_beyond_the_budget_of_entries(make_app: Make) -> None:
+    seen: list[HookEvent] = []
+    app = await make_app(with_product=recording(seen, "login"), RATE_LIMITS="observe")
+    await app.sign_up_user("Alice")
+    for _ in range(13):
+        assert (await (await app.browser("Alice")).log_in()).status_code == 303
+    assert len(await app.rows("SELECT event FROM audit WHERE event = 'login'")) == 10
+    assert len(seen) == 13
+
+
+async def test_the_hooks_of_an_event_run_in_their_order(make_app: Make) -> None:
+    seen: list[str] = []
+
+    @on("signup")
+    async def first(store, event: HookEvent) -> None:
+        seen.append("first")
+
+    @on("logout")
+    @on("signup")
+    async def second(store, event: HookEvent) -> None:
+        seen.append(f"second {event.name}")
+
+    app = await make_app(with_product=product_with(first, second))
+    alice = await app.sign_up_user("Alice")
+    await alice.post("/logout")
+    assert seen == ["first", "second signup", "second logout"]
+
+
+async def test_hooks_have_a_time_limit(make_app: Make) -> None:
+    @on("signup")
+    async def hang(store, event: HookEvent) -> None:
+        await asyncio.sleep(60)
+
+    app = await make_app(with_product=product_with(hang))
+    event = event_named("signup", app)
+    with pytest.raises(TimeoutError):
+        await run_hooks(app.store, event, seconds=0.01)
+
+
+def event_named(name: str, app: TestApp) -> HookEvent:
+    return HookEvent(
+        "e", name, app.clock(), "user", "u", "u", "s", "192.0.2.1", "Firefox", {"n": 1}
+    )
+
+
+async def test_an_event_is_the_same_after_encoding(make_app: Make) -> None:
+    event = event_named("signup", await make_app())
+    assert decode_event(json.loads(event.encode())) == event
+
+
+async def test_a_product_without_hooks_costs_no_statement(make_app: Make) -> None:
+    plain, other = await make_app(), await make_app(with_product=recording([], "role.change"))
+    needed = []
+    for app, name in ((plain, "Alice"), (other, "Bob")):
+        before = app.statements
+        await app.sign_up_user(name)
+        needed.append(app.statements - before)
+    assert needed[0] == needed[1]
