@@ -76,7 +76,7 @@ class TestApp:
             self.asgi_app, raise_app_exceptions=False, client=("192.0.2.14", 50_000)
         )
         client = await self.stack.enter_async_context(
-            httpx.AsyncClient(transport=transport, base_url=self.settings.base_url)
+            httpx.AsyncClient(transport=transport, base_url=self.settings.public_url)
         )
         return Browser(client, name, email or f"{name.lower()}@example.com", **options)
 
@@ -291,7 +291,7 @@ async def make_app(
             )
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
-            route_names = tuple(route.name for route in routes_for(settings))
+            route_names = (settings.base_path, *(route.name for route in routes_for(settings)))
             asgi_app = create_app(
                 settings,
                 store,

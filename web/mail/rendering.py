@@ -93,7 +93,7 @@ class MailRenderer:
     """Renders the messages of the outbox. Its templates are compiled at the first mail."""
 
     def __init__(self, settings: Settings) -> None:
-        self._site = settings.base_url
+        self._site = settings.public_url
         self._domain = mail_domain(urlsplit(settings.base_url).hostname or "")
         self._sender = settings.mail_from
         self._reply_to = settings.mail_reply_to

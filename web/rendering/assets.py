@@ -39,18 +39,19 @@ class Asset:
 class Assets:
     """Holds all static files in memory. Serves no other paths, which prevents path traversal."""
 
-    def __init__(self, folder: Path = STATIC) -> None:
+    def __init__(self, folder: Path = STATIC, *, base_path: str = "") -> None:
+        self._base_path = base_path
         self._names: dict[str, str] = {}
         self._assets: dict[str, Asset] = {}
         for path in sorted(path for path in folder.iterdir() if path.suffix in TYPES):
             self._add(path)
 
     def url(self, name: str) -> str:
-        """Returns the path of a file, with a hash of its content in the name.
+        """Returns the path of a file, with BASE_PATH and a hash of its content in the name.
 
         Raises KeyError for an unknown file.
         """
-        return f"/static/{self._names[name]}"
+        return f"{self._base_path}/static/{self._names[name]}"
 
     def find(self, name: str) -> Asset | None:
         return self._assets.get(name)
