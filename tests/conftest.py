@@ -78,7 +78,7 @@ class TestApp:
             self.asgi_app, raise_app_exceptions=False, client=("192.0.2.14", 50_000)
         )
         client = await self.stack.enter_async_context(
-            httpx.AsyncClient(transport=transport, base_url=self.settings.base_url)
+            httpx.AsyncClient(transport=transport, base_url=self.settings.public_url)
         )
         return Browser(client, name, email or f"{name.lower()}@example.com", **options)
 
@@ -294,7 +294,8 @@ async def make_app(
             stack.push_async_callback(store.database.disconnect)
             if used.data.tables is not None and not unreachable:
                 await create_tables(store.database, used.data.tables)
-            route_names = tuple(route.name for route in routes_for(settings, used.routes))
+            own_routes = routes_for(settings, used.routes)
+            route_names = (settings.base_path, *(route.name for route in own_routes))
             asgi_app = create_app(
                 settings,
                 store,

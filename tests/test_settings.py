@@ -256,6 +256,21 @@ def test_each_commented_line_of_the_example_sets_the_default(
         ("BASE_URL", "ftp://example.com"),
         ("BASE_URL", "https://example.com/path"),
         ("BASE_URL", "https://me:secret@example.com"),
+        ("BASE_PATH", "accounts"),
+        ("BASE_PATH", "/accounts/"),
+        ("BASE_PATH", "/"),
+        ("BASE_PATH", "//accounts"),
+        ("BASE_PATH", "/a//b"),
+        ("BASE_PATH", "/a/../b"),
+        ("BASE_PATH", "/."),
+        ("BASE_PATH", "/a b"),
+        ("BASE_PATH", "/%61"),
+        ("BASE_PATH", "/a?b"),
+        ("BASE_PATH", "/a#b"),
+        ("BASE_PATH", "/bücher"),
+        ("BASE_PATH", "/{{x}}"),
+        ("BASE_PATH", "https://example.com/accounts"),
+        ("BASE_PATH", "/" + "a" * 200),
         ("DATABASE_URL", "sqlite://nowhere"),
         ("DATABASE_URL", "sqlite:////no/such/folder/latchkey.db"),
         ("DATABASE_URL", "mysql://localhost/latchkey"),
@@ -349,6 +364,13 @@ def test_the_base_url_is_normalized_as_browsers_write_an_origin(
     read, base_url: str, origin: str
 ) -> None:
     assert read(BASE_URL=base_url, SESSION_SECRET=SECRET).base_url == origin
+
+
+@pytest.mark.parametrize("path", ["", "/accounts", "/a/b", "/A.b_c~d-9", "/.hidden", "/..."])
+def test_the_base_path_is_part_of_the_public_url(read, path: str) -> None:
+    settings = read(BASE_PATH=path)
+    assert settings.base_path == path
+    assert settings.public_url == f"http://localhost:8000{path}"
 
 
 @pytest.mark.parametrize(

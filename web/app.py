@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.access import outbox
 from db.crypto.secret import Secret
@@ -32,6 +32,7 @@ from web.mail.rendering import MailRenderer
 from web.mail.smtp import SmtpTransport
 from web.mail.transport import MailboxTransport
 from web.middleware.allowed_hosts import AllowedHosts
+from web.middleware.base_path import BasePath
 from web.middleware.compression import Compression
 from web.middleware.cross_origin import CrossOriginCheck
 from web.middleware.error_handler import ErrorHandler
@@ -58,9 +59,15 @@ class App(Starlette):
 
     state: AppState  # type: ignore[assignment]
 
-    def __init__(self, app_routes: Sequence[AppRoute], middleware: Sequence[Middleware]) -> None:
+    def __init__(
+        self, app_routes: Sequence[AppRoute], middleware: Sequence[Middleware], base_path: str
+    ) -> None:
         super().__init__(middleware=middleware)
-        self.router = Router(app_routes, _lifespan)
+        self.router = Router(app_routes, _lifespan, base_path)
+        self._entry = BasePath(super().__call__, base_path)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._entry(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         stack: ASGIApp = self.router
@@ -103,9 +110,10 @@ def create_app(
             Middleware(AllowedHosts, base_url=settings.base_url),
             Middleware(RequestLimits, max_body=settings.max_body, handler_timeout=handler_timeout),
         ],
+        settings.base_path,
     )
     store.passwords.observe = metrics.hash_seconds.observe
-    assets = load_assets(product.brand, product.find_folder("static"))
+    assets = load_assets(product.brand, product.find_folder("static"), settings.base_path)
     templates = templates or make_environment(
         app.router,
         assets,

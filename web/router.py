@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 from starlette import routing
+from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -98,9 +99,10 @@ class Router(routing.Router):
     one after the other. All other routes are left to Starlette.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute], lifespan: Any) -> None:
+    def __init__(self, routes: Sequence[BaseRoute], lifespan: Any, base_path: str = "") -> None:
         # Starlette builds the slash redirect from the Host header, which the client controls.
         super().__init__(redirect_slashes=False, lifespan=lifespan)
+        self.base_path = base_path
         self.set_routes(routes)
 
     def set_routes(self, routes: Sequence[BaseRoute]) -> None:
@@ -121,6 +123,13 @@ class Router(routing.Router):
         if scope["method"] not in route.allowed_methods:
             raise HTTPException(405, headers={"Allow": ", ".join(route.allowed_methods)})
         return route.app(scope, receive, send)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Returns the path that browsers see, with BASE_PATH.
+
+        `url()` in templates, `url_path()` and the links of mails get their paths here.
+        """
+        return URLPath(f"{self.base_path}{super().url_path_for(name, **path_params)}")
 
     def _find(self, scope: Scope) -> AppRoute | None:
         path = scope["path"]

@@ -6,11 +6,12 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from web.rendering.responses import cached_page, now, url_path
+from web.rendering.responses import cached_page, now, url_path, visible_path
 from web.state import app_state
 
 # RFC 9116, section 2.5.5, recommends less than a year.
 VALIDITY: Final = timedelta(days=330)
+SECURITY_TXT: Final = "/.well-known/security.txt"
 
 
 async def show(request: Request) -> Response:
@@ -37,7 +38,7 @@ async def redirect_to_account(request: Request) -> Response:
 
 
 async def robots(request: Request) -> Response:
-    return PlainTextResponse("User-agent: *\nDisallow: /api/\n")
+    return PlainTextResponse(f"User-agent: *\nDisallow: {visible_path(request, '/api/')}\n")
 
 
 async def security_txt(request: Request) -> Response:
@@ -46,10 +47,12 @@ async def security_txt(request: Request) -> Response:
     The expiry is at midnight, so that the response is the same for a whole day.
     """
     settings = app_state(request.scope).settings
+    # With BASE_PATH, the proxy may pass the URL at the root of the host too.
+    paths = dict.fromkeys((url_path(request, "security-txt"), SECURITY_TXT))
     expires = (now(request).astimezone(UTC) + VALIDITY).date()
     return PlainTextResponse(
         f"Contact: {settings.security_contact}\n"
         f"Expires: {expires}T00:00:00Z\n"
         "Preferred-Languages: en\n"
-        f"Canonical: {settings.base_url}{url_path(request, 'security-txt')}\n"
+        + "".join(f"Canonical: {settings.base_url}{path}\n" for path in paths)
     )

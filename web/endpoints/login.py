@@ -9,7 +9,7 @@ from web.forms.form import Form, read_fields
 from web.forms.schemas import LogIn
 from web.http.client_info import get_client_info
 from web.http.link_cookie import delete_link_cookie, read_link_cookie
-from web.http.redirects import DEFAULT_PAGE, carried_page, safe_page
+from web.http.redirects import carried_page, default_page, safe_page
 from web.http.remember import read_choice
 from web.http.session import end_current_session
 from web.rendering.flash_messages import pop_flash, set_flash
@@ -33,7 +33,7 @@ async def show(request: Request) -> Response:
     target = carried_page(request, query.get("next"))
     reason = next(
         (reason for reason in REASONS if query.get(reason) == "1"),
-        TARGET_REASONS.get(target, "next") if target else "",
+        _target_reason(request, target) if target else "",
     )
     form = Form.blank(LogIn, next=target)
     left = pop_flash(request)
@@ -80,7 +80,7 @@ async def submit(request: Request) -> Response:
     if had_link and not await _has_verify_link(request):
         delete_link_cookie(request.scope)
         set_flash(request, "email-confirmed")
-        target = DEFAULT_PAGE if target == url_path(request, "verify") else target
+        target = default_page(request) if target == url_path(request, "verify") else target
     return redirect_across_login(request, to=target, session=session)
 
 
@@ -106,6 +106,11 @@ async def _has_verify_link(request: Request) -> bool:
     except LinkInvalid:
         return False
     return True
+
+
+def _target_reason(request: Request, target: str) -> str:
+    base_path = app_state(request.scope).settings.base_path
+    return TARGET_REASONS.get(target.removeprefix(base_path), "next")
 
 
 def _respond_with_errors(

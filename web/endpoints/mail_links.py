@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from web.http.link_cookie import set_link_cookie
+from web.rendering.responses import visible_path
 
 
 async def open_link(request: Request) -> Response:
@@ -14,4 +15,4 @@ async def open_link(request: Request) -> Response:
     """
     set_link_cookie(request.scope, request.path_params["token"])
     path = request.scope["route"].path.removesuffix("/{token}")
-    return RedirectResponse(path, 303, {"Referrer-Policy": "no-referrer"})
+    return RedirectResponse(visible_path(request, path), 303, {"Referrer-Policy": "no-referrer"})

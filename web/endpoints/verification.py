@@ -11,7 +11,7 @@ from db.errors import RateLimited
 from db.viewer import Viewer
 from web.forms.form import read_fields
 from web.http.link_cookie import delete_link_cookie, read_link_cookie, read_sent_link, verify_link
-from web.http.redirects import DEFAULT_PAGE, wanted_page
+from web.http.redirects import default_page, wanted_page
 from web.http.session import verify_session
 from web.rendering.flash_messages import confirm, set_flash
 from web.rendering.formatting import wait
@@ -70,7 +70,7 @@ async def send_again(request: Request) -> Response:
     if not is_htmx(request):
         target = wanted_page(request)
         return RedirectResponse(
-            DEFAULT_PAGE if target == url_path(request, "verify") else target, 303
+            default_page(request) if target == url_path(request, "verify") else target, 303
         )
     return changed_fragment(
         request,

@@ -6,10 +6,13 @@ from starlette.requests import Request
 
 from web.http.cookies import read_cookie
 from web.http.methods import SAFE_METHODS
-from web.rendering.responses import page_url, url_path
+from web.rendering.responses import page_url, url_path, visible_path
 from web.state import app_state
 
-DEFAULT_PAGE = "/dashboard"
+
+def default_page(request: Request) -> str:
+    """Returns the path of the dashboard."""
+    return url_path(request, "dashboard")
 
 
 def wanted_page(request: Request) -> str:
@@ -21,12 +24,20 @@ def wanted_page(request: Request) -> str:
 
 
 def safe_page(request: Request, target: str | None) -> str:
-    """Returns `target` if it is path and query of a protected page, otherwise the dashboard."""
+    """Returns `target` if it is path and query of a protected page, otherwise the dashboard.
+
+    As in the browser, the path contains BASE_PATH.
+    """
     if not target or not target.isascii() or not target.isprintable() or not target.startswith("/"):
-        return DEFAULT_PAGE
+        return default_page(request)
     path, _, query = target.partition("?")
-    if not any(page.match(path) for page in app_state(request.scope).protected_pages):
-        return DEFAULT_PAGE
+    state = app_state(request.scope)
+    base_path = state.settings.base_path
+    inner = path.removeprefix(base_path)
+    if not path.startswith(f"{base_path}/") or not any(
+        page.match(inner) for page in state.protected_pages
+    ):
+        return default_page(request)
     return f"{path}?{quote(query, safe='=&+%,:;@/-._~!$()*')}" if query else path
 
 
@@ -79,7 +90,8 @@ def _blocks_cookies(request: Request) -> bool:
 
 def _requested_page(request: Request) -> str:
     query = request.scope["query_string"].decode("latin-1")
-    return safe_page(request, quote(request.scope["path"]) + (f"?{query}" if query else ""))
+    path = visible_path(request, quote(request.scope["path"]))
+    return safe_page(request, path + (f"?{query}" if query else ""))
 
 
 def _local_path(request: Request, url: str) -> str | None:

@@ -100,7 +100,7 @@ class MailRenderer:
         # A template of the product replaces that of the same name.
         product_mails = [product_partials / "mail"] if product_partials else []
         self._folders = [*product_mails, PARTIALS]
-        self._site = settings.base_url
+        self._site = settings.public_url
         self._domain = mail_domain(urlsplit(settings.base_url).hostname or "")
         self.sender = settings.mail_from
         if self.sender.name is None:

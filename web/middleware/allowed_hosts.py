@@ -46,7 +46,7 @@ def require_allowed_host(scope: Scope, base_url: str, *, any_host: bool = False)
     if any_host and (len(hosts) == 1 or (not hosts and scope["http_version"] == "1.0")):
         return
     if len(hosts) != 1 or not _is_allowed(hosts[0], base_url):
-        raise WrongHost(base_url)
+        raise WrongHost
 
 
 @lru_cache(256)
@@ -66,5 +66,5 @@ def _is_allowed(host: bytes, base_url: str) -> bool:
 class WrongHost(HTTPException):
     """Raised for a request without exactly one Host header, or for a host that is not allowed."""
 
-    def __init__(self, base_url: str) -> None:
-        super().__init__(400, f"This site is at {base_url}.", {"Connection": "close"})
+    def __init__(self) -> None:
+        super().__init__(400, headers={"Connection": "close"})

@@ -31,7 +31,7 @@ from web.rendering.link_errors import (
 )
 from web.rendering.problem_details import is_api, problem
 from web.rendering.responses import redirect_across_login, redirect_to_login
-from web.state import request_state
+from web.state import app_state, request_state
 
 
 class ErrorHandler:
@@ -102,11 +102,14 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
         case ForeignOrigin():
             return error_response(request, 403, FOREIGN_ORIGIN_TEXT)
         case WrongHost():
+            public_url = app_state(request.scope).settings.public_url
             return error_response(
                 request,
                 400,
                 ErrorText(
-                    "This site has another URL", (f"{error.detail} Open it there.",), "holes"
+                    "This site has another URL",
+                    (f"This site is at {public_url}. Open it there.",),
+                    "holes",
                 ),
             )
         case HTTPException(status_code=422):

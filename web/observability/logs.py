@@ -99,6 +99,15 @@ def warn_of_foreign_origin(scope: Scope, origin: str) -> None:
         )
 
 
+def warn_of_wrong_mount(root_path: str, base_path: str) -> None:
+    """Warns that the application is mounted at another path than BASE_PATH, and so answers 404."""
+    logger.warning(
+        "every request gets 404: the application is mounted at %s, and BASE_PATH is %s",
+        printable(root_path),
+        base_path or "empty",
+    )
+
+
 def log_failure(request: Request, error: Exception) -> None:
     """Logs a failed request, and at most MAX_LOGGED_FAILURES per FAILURE_WINDOW_SECONDS.
 

@@ -52,10 +52,16 @@ class Assets:
     """Holds all static files in memory. Serves no other paths, which prevents path traversal.
 
     A file in a later folder replaces that of the same name in an earlier one. `generated` are files
-    without a path, which a later folder also replaces.
+    without a path, which a later folder also replaces. `base_path` precedes every path.
     """
 
-    def __init__(self, *folders: Path, generated: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        *folders: Path,
+        generated: Mapping[str, str] = MappingProxyType({}),
+        base_path: str = "",
+    ) -> None:
+        self._base_path = base_path
         self._names: dict[str, str] = {}
         self._assets: dict[str, Asset] = {}
         own, *others = folders or (STATIC,)
@@ -76,11 +82,11 @@ class Assets:
         return PRODUCT_SCRIPT if PRODUCT_SCRIPT in self._names else ""
 
     def url(self, name: str) -> str:
-        """Returns the path of a file, with a hash of its content in the name.
+        """Returns the path of a file, with BASE_PATH and a hash of its content in the name.
 
         Raises KeyError for an unknown file.
         """
-        return f"/static/{self._names[name]}"
+        return f"{self._base_path}/static/{self._names[name]}"
 
     def find(self, name: str) -> Asset | None:
         return self._assets.get(name)
@@ -101,13 +107,13 @@ class Assets:
         self._assets[hashed] = Asset(TYPES[path.suffix], body)
 
 
-def load_assets(brand: Brand, product_files: Path | None) -> Assets:
+def load_assets(brand: Brand, product_files: Path | None, base_path: str) -> Assets:
     """Returns the static files of the program, of its brand and of the product."""
     generated = {BRAND_STYLES: brand.stylesheet} if brand.stylesheet else {}
     if (brand.mark, brand.light) != (LATCHKEY.mark, LATCHKEY.light):
         generated[ICON] = brand.icon
     folders = (STATIC,) if product_files is None else (STATIC, product_files)
-    return Assets(*folders, generated=generated)
+    return Assets(*folders, generated=generated, base_path=base_path)
 
 
 def _strip_styles(styles: bytes) -> bytes:

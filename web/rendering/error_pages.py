@@ -13,7 +13,7 @@ from web.http.session import read_claims
 from web.observability.logs import request_reference
 from web.rendering.formatting import size
 from web.rendering.problem_details import is_api, problem
-from web.rendering.responses import page, replaced_page, url_path
+from web.rendering.responses import page, replaced_page, url_path, visible_path
 from web.state import app_state, request_state
 
 
@@ -185,7 +185,7 @@ def _action(request: Request, error_text: ErrorText, is_logged_in: bool) -> dict
     if error_text.route:
         url, label = url_path(request, error_text.route), error_text.action
     elif error_text.action == "Try again" and request.method in SAFE_METHODS:
-        url, label = str(request.scope["path"]), error_text.action
+        url, label = visible_path(request, request.scope["path"]), error_text.action
     elif is_logged_in:
         url, label = url_path(request, "dashboard"), "Go to your dashboard"
     return {"url": url, "label": label, "posts": error_text.posts}

@@ -28,7 +28,7 @@ def build_document(
             "version": "1",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": settings.base_url}],
+        "servers": [{"url": settings.public_url}],
         "security": [{"session": []}],
         "paths": {
             "/api/session": {"get": _get("session", "Who is logged in", SESSION, 401)},

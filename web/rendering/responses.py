@@ -18,8 +18,10 @@ from web.rendering.layouts import LayoutVariant
 from web.rendering.template_types import require_presentable
 from web.state import app_state, request_state
 
-# Removes the pages of the session from the browser's cache after log-out.
+# Removes the pages of the session from the browser's cache after log-out. With BASE_PATH, the
+# storage of the host belongs to other applications too.
 CLEAR_SITE_DATA: Final = {"Clear-Site-Data": '"cache", "storage"'}
+CLEAR_CACHE: Final = {"Clear-Site-Data": '"cache"'}
 MAX_CACHED_PAGES: Final = 200  # Administrators can add roles, and each has its own variant.
 HTML_TYPE: Final = (b"content-type", b"text/html; charset=utf-8")
 # The request headers that change the response of one URL.
@@ -151,7 +153,9 @@ def redirect_across_login(
         set_session_cookie(request, session)
     if delete_cookie:
         delete_session_cookie(request)
-    headers = CLEAR_SITE_DATA if delete_cookie else {}
+    has_neighbors = bool(app_state(request.scope).settings.base_path)
+    clear = CLEAR_CACHE if has_neighbors else CLEAR_SITE_DATA
+    headers = clear if delete_cookie else {}
     if is_htmx(request):
         return Response(status_code=204, headers={"HX-Redirect": to, **headers})
     return RedirectResponse(to, 303, headers)
@@ -195,7 +199,13 @@ def is_htmx(request: Request) -> bool:
 
 
 def url_path(request: Request, name: str, **params: str) -> str:
+    """Returns the path of a route as browsers see it, with BASE_PATH."""
     return str(request.app.url_path_for(name, **params))
+
+
+def visible_path(request: Request, path: str) -> str:
+    """Returns a path inside the application as browsers see it, with BASE_PATH."""
+    return f"{app_state(request.scope).settings.base_path}{path}"
 
 
 def now(request: Request) -> datetime:
@@ -214,7 +224,7 @@ def _menu_role(request: Request, me: Me | None) -> Role | None:
 def _menu_path(request: Request) -> str:
     """Returns the path that the menu marks as current; empty for a route with parameters."""
     route = request.scope.get("route")
-    return route.path if route and not route.param_convertors else ""
+    return visible_path(request, route.path) if route and not route.param_convertors else ""
 
 
 def _navigation(request: Request, context: dict[str, Any]) -> str:

@@ -202,6 +202,6 @@ async def announce_ready(settings: Settings, addition: str = "") -> None:
     product = load_product().data
     while not await is_usable(settings.database_url, product):  # noqa: ASYNC110  (no event reports that the database is usable)
         await asyncio.sleep(RETRY_SECONDS)
-    print(f"Latchkey is ready at {settings.base_url}{addition}", flush=True)
+    print(f"Latchkey is ready at {settings.public_url}{addition}", flush=True)
     if settings.has_mailbox:
-        print(f"Its mails are at {settings.base_url}/dev/mailbox", flush=True)
+        print(f"Its mails are at {settings.public_url}/dev/mailbox", flush=True)

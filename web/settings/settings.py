@@ -13,6 +13,7 @@ from db.crypto.secret import Secret
 from db.ip_addresses import parse_ip
 from db.rate_limits.limits import RateLimit
 from db.sessions.lifetimes import SessionLifetimes
+from web.settings.base_path import read_base_path
 from web.settings.database_url import read_database_url
 from web.settings.environment import Environment, InvalidSetting
 from web.settings.hosts import canonical_host, is_loopback
@@ -45,7 +46,8 @@ ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy precedes it)  
 class Settings:
     """The settings that all commands share.
 
-    With `private`, sign-up does not reveal whether an email has an account. `breached_passwords` is
+    `base_path` is the path before every URL of the program, such as `/accounts`, or empty. With
+    `private`, sign-up does not reveal whether an email has an account. `breached_passwords` is
     the URL of a range look-up, or empty. `security_contact` is a URI (RFC 9116, section 2.5.3).
     `notices` are lines for the log of the start.
     """
@@ -55,6 +57,7 @@ class Settings:
     base_url: str
     database_url: Secret[str] = field(repr=False)
     session_secrets: tuple[Secret[bytes], ...] = field(repr=False)
+    base_path: str = ""
     stateless: bool = False
     encrypted: bool = False
     session_lifetimes: SessionLifetimes = field(default_factory=SessionLifetimes)
@@ -86,6 +89,11 @@ class Settings:
     def sends_mail(self) -> bool:
         """Returns whether a mail can reach its recipient, or the development mailbox."""
         return self.mail is not None or self.has_mailbox
+
+    @property
+    def public_url(self) -> str:
+        """Returns the URL of the program without a slash at the end."""
+        return f"{self.base_url}{self.base_path}"
 
     @property
     def https(self) -> bool:
@@ -122,6 +130,7 @@ def read_settings(
         host=_host(env, base_url, _loopback_address(host) if loopback else ALL_INTERFACES),
         port=port,
         base_url=base_url,
+        base_path=read_base_path(env),
         database_url=read_database_url(env),
         session_secrets=secrets,
         stateless=stateless,
@@ -186,7 +195,9 @@ def _base_url(text: str) -> str:
         or url.fragment
     ):
         raise InvalidSetting(
-            "BASE_URL", f"must be an origin such as https://example.com, not {text[:80]!r}"
+            "BASE_URL",
+            "must be an origin such as https://example.com (a path belongs in BASE_PATH), "
+            f"not {text[:80]!r}",
         )
     if "@" in url.netloc:
         raise InvalidSetting("BASE_URL", "must not contain a user name or password")
