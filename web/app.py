@@ -85,7 +85,11 @@ def create_app(
         [
             Middleware(MetricsMiddleware, metrics),
             Middleware(Compression),
-            Middleware(SecurityHeaders, hsts=settings.hsts),
+            Middleware(
+                SecurityHeaders,
+                hsts=settings.hsts,
+                form_targets=settings.forward.return_origins,
+            ),
             Middleware(ErrorHandler),
             Middleware(CrossOriginCheck, base_url=settings.base_url),
             Middleware(AllowedHosts, base_url=settings.base_url),

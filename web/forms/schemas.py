@@ -67,6 +67,10 @@ class RoleChange(BaseModel):
     role: Literal["user", "admin"]
 
 
+class TokenRequest(BaseModel):
+    audience: str = ""
+
+
 class UsersQuery(BaseModel):
     q: Search = ""
     page: PageNumber = 1

@@ -1,7 +1,7 @@
 """Contains the security headers and the middleware that adds them to every response."""
 
 import random
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,12 +37,16 @@ HSTS: Final[Mapping[str, Mapping[str, str]]] = {
 class SecurityHeaders:
     """Adds the security headers and the queued cookies to every response, errors included.
 
-    A header that a response already has, such as the policy of a mail, is not added.
+    A header that a response already has, such as the policy of a mail, is not added. `form_targets`
+    are the origins that a log-in may return to.
     """
 
-    def __init__(self, app: ASGIApp, *, hsts: str) -> None:
+    def __init__(self, app: ASGIApp, *, hsts: str, form_targets: Sequence[str] = ()) -> None:
         self.app = app
-        fixed = {**HEADERS, **HSTS[hsts]}
+        # Chromium also applies form-action to the redirect that answers a form.
+        form_action = " ".join(("form-action 'self'", *form_targets))
+        csp = CSP.replace("form-action 'self'", form_action)
+        fixed = {**HEADERS, "Content-Security-Policy": csp, **HSTS[hsts]}
         self.fixed = [(name.lower().encode(), value.encode()) for name, value in fixed.items()]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
