@@ -85,7 +85,7 @@ def _cookie_domain(text: str, base_url: str) -> str:
     host = urlsplit(base_url).hostname or ""
     if is_loopback(host) or parse_ip(host) is not None:
         raise InvalidSetting("COOKIE_DOMAIN", "needs a BASE_URL with a domain name, not loopback")
-    domain = canonical_host("COOKIE_DOMAIN", text)
+    domain = canonical_host("COOKIE_DOMAIN", text.lower())
     if "." not in domain:
         raise InvalidSetting("COOKIE_DOMAIN", f"must have two labels or more, not {domain[:80]!r}")
     if host != domain and not host.endswith(f".{domain}"):
