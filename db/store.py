@@ -16,6 +16,7 @@ from sqlalchemy import FromClause, Select, select
 import db.engine  # noqa: F401  (registers the back ends with `databases`)
 from db.clock import monotonic_clock
 from db.crypto.breached_passwords import BreachedPasswords
+from db.crypto.identity_keys import IdentityKeys
 from db.crypto.key_ring import KeyRing
 from db.crypto.macs import MacKeys, derive_key
 from db.crypto.passwords import Passwords
@@ -49,6 +50,7 @@ class Store:
     audit_keys: MacKeys
     bucket_keys: MacKeys
     mail_keys: MacKeys
+    identity_keys: IdentityKeys
     passwords: Passwords
     breached_passwords: BreachedPasswords
     limiter: LimiterState
@@ -144,6 +146,7 @@ def make_store(
         audit_keys=MacKeys(secrets, "audit trail"),
         bucket_keys=MacKeys(secrets, "buckets"),
         mail_keys=MacKeys(secrets, "mail links"),
+        identity_keys=IdentityKeys(secrets),
         passwords=passwords or Passwords(),
         breached_passwords=BreachedPasswords(breached_passwords),
         limiter=LimiterState(rate_limits, changed_limits),

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -103,7 +103,7 @@ def create_app(
                 SecurityHeaders,
                 hsts=settings.hsts,
                 hsts_max_age=settings.hsts_max_age,
-                csp=build_csp(settings.csp_sources),
+                csp=build_csp(_csp_sources(settings)),
             ),
             Middleware(ErrorHandler),
             Middleware(CrossOriginCheck, base_url=settings.base_url),
@@ -140,6 +140,17 @@ def create_app(
         permissions=product.data.permissions,
     )
     return app
+
+
+def _csp_sources(settings: Settings) -> Mapping[str, Sequence[str]]:
+    """Returns the additional sources of the Content-Security-Policy, by directive.
+
+    Chromium also applies form-action to the redirect that answers a form, such as that of a log-in
+    to a URL of RETURN_TO.
+    """
+    sources = settings.csp_sources
+    targets = (*sources.get("form-action", ()), *settings.forward.return_origins)
+    return {**sources, "form-action": targets} if targets else sources
 
 
 def open_store(settings: Settings, *, product: ProductData | None = None, **options: Any) -> Store:

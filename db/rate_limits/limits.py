@@ -89,6 +89,8 @@ EMAIL_CHANGE_TO = RateLimit("email-change-to",   5, DAY)
 PROFILE_CHANGE  = RateLimit("profile-change",   30, MINUTE)                  # Counts per user.
 # Counts per session that ends sessions of its account.
 SESSION_REVOKES = RateLimit("session-revokes",  30, MINUTE)
+# Counts per session, at POST /api/token.
+IDENTITY_TOKENS = RateLimit("identity-tokens",  60, MINUTE)
 PASSWORD_CHANGE = RateLimit("password-change",   5, MINUTE)                  # Counts per user.
 # Counts per session.
 PASSWORD_GUESS  = RateLimit("password-guess",    5, 5 * MINUTE, 10, True, 30 * DAY)

@@ -81,6 +81,10 @@ class RoleEdit(BaseModel):
     permissions: Permissions = UNCHANGED
 
 
+class TokenRequest(BaseModel):
+    audience: str = ""
+
+
 class UsersQuery(BaseModel):
     q: Search = ""
     page: PageNumber = 1

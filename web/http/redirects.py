@@ -24,21 +24,12 @@ def wanted_page(request: Request) -> str:
 
 
 def safe_page(request: Request, target: str | None) -> str:
-    """Returns `target` if it is path and query of a protected page, otherwise the dashboard.
+    """Returns `target` if it is path and query of a protected page, or a path or URL that RETURN_TO
+    allows; otherwise the dashboard.
 
-    As in the browser, the path contains BASE_PATH.
+    As in the browser, a path of Latchkey contains BASE_PATH.
     """
-    if not target or not target.isascii() or not target.isprintable() or not target.startswith("/"):
-        return default_page(request)
-    path, _, query = target.partition("?")
-    state = app_state(request.scope)
-    base_path = state.settings.base_path
-    inner = path.removeprefix(base_path)
-    if not path.startswith(f"{base_path}/") or not any(
-        page.match(inner) for page in state.protected_pages
-    ):
-        return default_page(request)
-    return f"{path}?{quote(query, safe='=&+%,:;@/-._~!$()*')}" if query else path
+    return _allowed_target(request, target or "") or default_page(request)
 
 
 def same_page(request: Request) -> str:
@@ -74,6 +65,24 @@ def login_page(request: Request, *, ended: bool, guessed: bool) -> str:
     return f"{url_path(request, 'login')}?next={quote(wanted_page(request), safe='/')}{reason}"
 
 
+def forwarded_login_page(request: Request) -> str:
+    """Returns the absolute URL of the log-in page, for the request that a proxy has received.
+
+    `next` leads back to its URL if RETURN_TO allows it.
+    """
+    origin, path = _forwarded_url(request)
+    base_url = app_state(request.scope).settings.base_url
+    target = _allowed_target(request, path if origin == base_url else f"{origin}{path}")
+    query = f"?next={quote(target, safe='/')}" if target else ""
+    return f"{base_url}{url_path(request, 'login')}{query}"
+
+
+def application_origin(request: Request) -> str | None:
+    """Returns the origin of the request that a proxy has received, if RETURN_TO lists it."""
+    origin, _ = _forwarded_url(request)
+    return origin if origin in app_state(request.scope).settings.forward.return_origins else None
+
+
 def _blocks_cookies(request: Request) -> bool:
     """Returns whether the browser came from the log-in or sign-up form and kept no cookie.
 
@@ -86,6 +95,51 @@ def _blocks_cookies(request: Request) -> bool:
         and read_cookie(request.scope, "session") is None
         and read_cookie(request.scope, "device") is None
     )
+
+
+def _allowed_target(request: Request, target: str) -> str:
+    """Returns `target` with its query in canonical form; empty if `next` must not name it."""
+    if not target.isascii() or not target.isprintable():
+        return ""
+    url, _, query = target.partition("?")
+    if not _is_allowed(request, url):
+        return ""
+    return f"{url}?{quote(query, safe='=&+%,:;@/-._~!$()*')}" if query else url
+
+
+def _is_allowed(request: Request, url: str) -> bool:
+    """Returns whether a log-in may lead to this path or URL, which has no query.
+
+    A path in RETURN_TO may include paths of Latchkey itself. Of these, only protected pages count.
+    """
+    state = app_state(request.scope)
+    if not url.startswith("/"):
+        return state.settings.forward.allows_url(url)
+    base_path = state.settings.base_path
+    inner = url.removeprefix(base_path) if url.startswith(f"{base_path}/") else ""
+    if any(page.match(inner) for page in state.protected_pages):
+        return True
+    return state.settings.forward.allows_path(url) and not _is_own_path(request, inner)
+
+
+def _is_own_path(request: Request, path: str) -> bool:
+    return any(route.path_regex.match(path) for route in request.app.router.routes)
+
+
+def _forwarded_url(request: Request) -> tuple[str, str]:
+    """Returns origin and path of the request that a proxy has received.
+
+    Without its headers, returns this site and an empty path. The client may have sent the headers,
+    so callers compare the URL with RETURN_TO.
+    """
+    proto, host, uri = (
+        request.headers.get(f"x-forwarded-{part}", "") for part in ("proto", "host", "uri")
+    )
+    if not host:
+        return app_state(request.scope).settings.base_url, uri
+    origin = f"{proto}://{host}".lower()
+    default_port = {"http": ":80", "https": ":443"}.get(proto, "")
+    return origin.removesuffix(default_port), uri
 
 
 def _requested_page(request: Request) -> str:

@@ -21,7 +21,7 @@ from db.viewer import (
 )
 from web.forms.form import read_fields
 from web.http.client_info import get_client_info
-from web.http.cookies import queue_cookie, read_cookie
+from web.http.cookies import queue_cookie, read_cookie, read_replaced_session_cookie
 from web.http.methods import SAFE_METHODS
 from web.state import app_state, request_state
 
@@ -109,10 +109,14 @@ async def record_missing_permission(request: Request, error: Forbidden) -> None:
 
 
 async def end_current_session(request: Request) -> None:
-    """Ends the session in the database. The caller deletes the cookie."""
+    """Ends the session in the database. The caller deletes the cookie.
+
+    Also ends the session of a cookie from before COOKIE_DOMAIN was set or removed.
+    """
     store = app_state(request.scope).store
-    claims = read_claims(request.scope)
-    await lifecycle.end_session(store, claims, get_client_info(request))
+    replaced = decode_claims(store, read_replaced_session_cookie(request.scope))
+    for claims in (read_claims(request.scope), replaced):
+        await lifecycle.end_session(store, claims, get_client_info(request))
 
 
 def set_session_cookie(request: Request, session: NewSession) -> None:

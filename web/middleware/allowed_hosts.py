@@ -1,6 +1,7 @@
 """Contains the middleware that refuses requests for other hosts.
 
-Allowed are the host of the base URL and loopback hosts. Health checks accept any host.
+Allowed are the host of the base URL and loopback hosts. Health checks and the requests of proxies
+accept any host.
 """
 
 import re
@@ -17,8 +18,12 @@ from web.settings.hosts import is_loopback
 
 HOST_PATTERN: Final = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?")
 # Load balancers send an IP address as Host, and old ones send no Host header. A metrics scraper
-# with the token may use any host too, and `web.middleware.local_clients` checks all others.
-ANY_HOST_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+# with the token may use any host too, and `web.middleware.local_clients` checks all others. A proxy
+# and applications reach the last two under the name of a container. A page that uses DNS rebinding
+# learns nothing there, because its requests have no session cookie of this site.
+ANY_HOST_PATHS: Final = frozenset(
+    {"/healthz", "/readyz", "/metrics", "/api/forward", "/.well-known/jwks.json"}
+)
 
 
 class AllowedHosts:

@@ -32,6 +32,8 @@ def build_document(
         "security": [{"session": []}],
         "paths": {
             "/api/session": {"get": _get("session", "Who is logged in", SESSION, 401)},
+            "/api/forward": {"get": _forward()},
+            "/api/token": {"post": _token(settings)},
             "/api/users/{slug}": {
                 "get": _get(
                     "user",
@@ -81,6 +83,38 @@ def _get(name: str, summary: str, schema: dict[str, Any], *errors: int) -> dict[
     }
 
 
+def _forward() -> dict[str, Any]:
+    """Returns the operation whose answer a reverse proxy reads from its status and headers."""
+    summary = "Whether a request may pass to an application"
+    operation = _get("forward", summary, {}, 401, 403, 422)
+    del operation["responses"]["200"]
+    login_url = {"X-Login-URL": {"description": "The log-in page", "schema": TEXT}}
+    operation["responses"]["401"]["headers"] = login_url
+    operation["responses"]["204"] = {
+        "description": "The session is live",
+        "headers": {
+            name: {"description": description, "schema": TEXT}
+            for name, description in IDENTITY_HEADERS.items()
+        },
+        "content": {},
+    }
+    operation["responses"]["303"] = {
+        "description": "There is no session, and the request has login=redirect",
+        "headers": {"Location": {"description": "The log-in page", "schema": TEXT}},
+        "content": {},
+    }
+    return operation | {"parameters": FORWARD_QUERY}
+
+
+def _token(settings: Settings) -> dict[str, Any]:
+    origins = [settings.base_url, *settings.forward.return_origins]
+    audience = {"type": "string", "enum": origins}
+    operation = _get("token", "An identity token for an application", TOKEN, 401, 415, 422, 429)
+    form = {"type": "object", "properties": {"audience": audience}}
+    content = {"application/x-www-form-urlencoded": {"schema": form}}
+    return operation | {"requestBody": {"content": content}}
+
+
 def _problem(status: int) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
@@ -100,9 +134,11 @@ def _object(**properties: dict[str, Any]) -> dict[str, Any]:
 
 ERROR_DESCRIPTIONS: Final = {
     401: "Not logged in",
-    403: "Not an administrator",
+    403: "Not an administrator, or another role than the request names",
     404: "Not found",
-    422: "The query is not valid",
+    415: "Not a form",
+    422: "The query or the form is not valid",
+    429: "Too many requests",
     503: "The database does not answer",
 }
 SESSION: Final = _object(
@@ -118,6 +154,24 @@ PROFILE: Final = _object(
     phone=NULLABLE_TEXT,
     created_at=DATE_TIME,
 )
+TOKEN: Final = _object(token=TEXT, expires_at=DATE_TIME)
+IDENTITY_HEADERS: Final = {
+    "Remote-User": "The id of the user, which never changes",
+    "Remote-Email": "The confirmed email; absent if it is not confirmed",
+    "Remote-Name": "The name, percent-encoded",
+    "Remote-Role": "The role",
+    "Remote-Groups": "The role and the team, separated by a comma",
+    "Remote-Token": "An identity token",
+}
+FORWARD_QUERY: Final = [
+    {
+        "name": "role",
+        "in": "query",
+        "description": "Another role is refused. Administrators have every role.",
+        "schema": {"type": "array", "items": TEXT},
+    },
+    {"name": "login", "in": "query", "schema": {"type": "string", "enum": ["redirect"]}},
+]
 BOOLEAN: Final = {"type": "boolean"}
 USER_SUMMARY: Final = _object(
     id=TEXT,

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from db.sessions.claims import NewSession
 from db.viewer import Me, Role
+from web.http.cookies import queue_deletion_of_replaced_session
 from web.http.methods import SAFE_METHODS
 from web.http.session import delete_session_cookie, read_claims, set_session_cookie
 from web.rendering.layouts import LayoutVariant
@@ -148,7 +149,12 @@ def replaced_page(request: Request, partial: str, title: str, **options: Any) ->
 def redirect_across_login(
     request: Request, *, to: str, session: NewSession | None = None, delete_cookie: bool = False
 ) -> Response:
-    """Redirects by a full navigation, because the log-in state changes. `to` is a local path."""
+    """Redirects by a full navigation, because the log-in state changes.
+
+    `to` is a local path, or a URL that RETURN_TO allows.
+    """
+    if session is not None or delete_cookie:
+        queue_deletion_of_replaced_session(request.scope)
     if session is not None:
         set_session_cookie(request, session)
     if delete_cookie:

@@ -1,8 +1,9 @@
-"""Contains the functions that recognize loopback hosts and normalize host names."""
+"""Contains the functions that recognize loopback hosts and normalize host names and origins."""
 
 import ipaddress
 import re
 from typing import Final
+from urllib.parse import SplitResult, urlsplit
 
 import idna
 
@@ -40,3 +41,45 @@ def canonical_host(name: str, host: str) -> str:
     ):
         raise InvalidSetting(name, "has no valid host")
     return ascii_host
+
+
+def split_url(name: str, text: str) -> SplitResult:
+    """Returns the parts of a URL. Raises InvalidSetting for the variable `name`."""
+    try:
+        url = urlsplit(text)
+        _ = url.port  # Raises ValueError if the port is not a number.
+    except ValueError:
+        raise InvalidSetting(name, "is not a URL") from None
+    return url
+
+
+def canonical_origin(
+    name: str, text: str, form: str = "an origin such as https://example.com"
+) -> str:
+    """Returns an origin in the form of an Origin header. Raises InvalidSetting.
+
+    `form` describes the values of the variable `name`. Only a loopback host may use http, because
+    others on the network could read what is sent.
+    """
+    url = split_url(name, text)
+    if (
+        url.scheme not in ("http", "https")
+        or not url.hostname
+        or url.path.strip("/")
+        or url.query
+        or url.fragment
+    ):
+        raise InvalidSetting(name, f"must be {form}, not {text[:80]!r}")
+    if "@" in url.netloc:
+        raise InvalidSetting(name, "must not contain a user name or password")
+    if url.scheme == "http" and not is_loopback(url.hostname):
+        raise InvalidSetting(name, f"must be https unless it is loopback, not {text[:80]!r}")
+    # Browsers write the host in this way (URL standard, section 4.5).
+    host = canonical_host(name, url.hostname)
+    return f"{url.scheme}://{f'[{host}]' if ':' in host else host}{_port_of(url)}"
+
+
+def _port_of(url: SplitResult) -> str:
+    """Returns the port with a colon, or an empty string for the default port of the scheme."""
+    default = {"http": 80, "https": 443}[url.scheme]
+    return f":{url.port}" if url.port not in (None, default) else ""

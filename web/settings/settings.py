@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from socket import SOCK_STREAM, getaddrinfo
 from typing import Final, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from db.crypto.secret import Secret
 from db.ip_addresses import parse_ip
@@ -16,7 +16,8 @@ from db.sessions.lifetimes import SessionLifetimes
 from web.settings.base_path import read_base_path
 from web.settings.database_url import read_database_url
 from web.settings.environment import Environment, InvalidSetting
-from web.settings.hosts import canonical_host, is_loopback
+from web.settings.forward_settings import ForwardSettings, read_forward_settings
+from web.settings.hosts import canonical_origin, is_loopback, split_url
 from web.settings.limit_settings import read_changed_limits
 from web.settings.mail_settings import (
     MailSettings,
@@ -80,6 +81,7 @@ class Settings:
     mail_from: Sender = field(default_factory=lambda: Sender(None, "no-reply@localhost"))
     mail_reply_to: str = ""
     email_verification: Literal["optional", "required"] = "optional"
+    forward: ForwardSettings = field(default_factory=ForwardSettings)
     # whether mail is kept in the development mailbox: on loopback without SMTP_URL
     has_mailbox: bool = False
     webhook: WebhookSettings | None = None
@@ -113,7 +115,7 @@ def read_settings(
     """
     env = Environment(environ)
     port = env.number("PORT", 8000, 1, 65535)
-    base_url = _base_url(env.text("BASE_URL", f"http://localhost:{port}"))
+    base_url = _base_url(env, port)
     host = urlsplit(base_url).hostname or ""
     loopback = is_loopback(host)
     secrets = read_session_secrets(env, loopback, data, make_secret=make_secret)
@@ -155,6 +157,7 @@ def read_settings(
         mail_from=read_sender(env, host, has_server=mail is not None),
         mail_reply_to=read_reply_to(env),
         email_verification=_email_verification(env, has_mail, private),
+        forward=read_forward_settings(env, base_url),
         has_mailbox=has_mailbox,
         webhook=read_webhook_settings(env),
         notices=tuple(env.notices),
@@ -181,41 +184,9 @@ def _loopback_address(host: str) -> str:
     return host if parse_ip(host) else "127.0.0.1"
 
 
-def _base_url(text: str) -> str:
-    """Returns the origin of BASE_URL in the form of an Origin header. Raises InvalidSetting.
-
-    Only a loopback host may use http, because others on the network could read the session cookie.
-    """
-    url = _split("BASE_URL", text)
-    if (
-        url.scheme not in ("http", "https")
-        or not url.hostname
-        or url.path.strip("/")
-        or url.query
-        or url.fragment
-    ):
-        raise InvalidSetting(
-            "BASE_URL",
-            "must be an origin such as https://example.com (a path belongs in BASE_PATH), "
-            f"not {text[:80]!r}",
-        )
-    if "@" in url.netloc:
-        raise InvalidSetting("BASE_URL", "must not contain a user name or password")
-    if url.scheme == "http" and not is_loopback(url.hostname):
-        raise InvalidSetting("BASE_URL", f"must be https unless it is loopback, not {text[:80]!r}")
-    return f"{url.scheme}://{_canonical_host(url)}{_port_of(url)}"
-
-
-def _canonical_host(url: SplitResult) -> str:
-    """Returns the host as browsers write it in Origin (URL standard, section 4.5)."""
-    host = canonical_host("BASE_URL", url.hostname or "")
-    return f"[{host}]" if ":" in host else host
-
-
-def _port_of(url: SplitResult) -> str:
-    """Returns the port with a colon, or an empty string for the default port of the scheme."""
-    default = {"http": 80, "https": 443}[url.scheme]
-    return f":{url.port}" if url.port not in (None, default) else ""
+def _base_url(env: Environment, port: int) -> str:
+    form = "an origin such as https://example.com (a path belongs in BASE_PATH)"
+    return canonical_origin("BASE_URL", env.text("BASE_URL", f"http://localhost:{port}"), form)
 
 
 def _host(env: Environment, base_url: str, default: str) -> str:
@@ -233,15 +204,6 @@ def _host(env: Environment, base_url: str, default: str) -> str:
             f"warning: HOST: {host} is open to other machines, and BASE_URL is plain http"
         )
     return host
-
-
-def _split(name: str, text: str) -> SplitResult:
-    try:
-        url = urlsplit(text)
-        _ = url.port  # Raises ValueError if the port is not a number.
-    except ValueError:
-        raise InvalidSetting(name, "is not a URL") from None
-    return url
 
 
 def _private(env: Environment, has_mail: bool) -> bool:
@@ -276,7 +238,7 @@ def _breached_passwords(text: str) -> str:
     """Returns the URL of Have I Been Pwned's range look-up or of a mirror; empty for `off`."""
     if text in ("off", "on"):
         return "https://api.pwnedpasswords.com" if text == "on" else ""
-    url = _split("PWNED_PASSWORDS", text)
+    url = split_url("PWNED_PASSWORDS", text)
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
         raise InvalidSetting(
             "PWNED_PASSWORDS", f"must be off, on, or an https URL, not {text[:80]!r}"
