@@ -18,11 +18,11 @@ class CommandResult:
 
 
 def run_command(*arguments: str, environ: Mapping[str, str], stdin: str = "") -> CommandResult:
-    """Runs `latchkey …` with these environment variables only."""
+    """Runs `latchkey …` with these environment variables only, and without a product."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            code = main(list(arguments), environ, io.StringIO(stdin))
+            code = main(list(arguments), {"PRODUCT": "off", **environ}, io.StringIO(stdin))
         except SystemExit as stop:  # argparse raises it for --help and for invalid arguments.
             code = int(stop.code or 0)
     return CommandResult(code, out.getvalue(), err.getvalue())

@@ -103,6 +103,7 @@ def serving(database_url: str, **settings: str) -> Iterator[Program]:
     """Runs `latchkey serve` on a free port."""
     settings = {
         "SESSION_SECRET": SECRET,
+        "PRODUCT": "off",
         "RATE_LIMITS": "off",
         "DATABASE_URL": database_url,
         **settings,

@@ -16,6 +16,7 @@ from db.engine.statement import Statement
 from db.tables import users
 from db.viewer import Viewer
 from web.middleware.guard import RouteAccess
+from web.product import load_product
 from web.router import AppRoute
 from web.routes import routes
 
@@ -33,10 +34,17 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/password_reset.py:reset_password",
     "db/access/account_lock.py:lock_account",
 }
+# Where a file belongs, by the start of its path. The folder `product` is that of an adopter, or the
+# example product.
+ACCESS = ("db/access/", "product/access/")
+ENDPOINTS = ("web/endpoints/", "product/endpoints/")
+# The modules of a product that may contain SQL. All others are like those of `web`.
+PRODUCT_DATA = ("product/access/", "product/tables.py", "product/events.py", "product/hooks.py")
+PRODUCT_LAYERS_OF_DATA = ("product.access", "product.events", "product.tables")
 STORE_MODULES = ("web/app.py", "web/cli/main.py")  # Only these modules open a store.
 STORE = ("db.crypto", "db.engine", "db.errors", "db.store", "db.tables")
 # The modules that every module of `web` may import.
-WEB = ("web.state", "web.http.methods", "db.ip_addresses")
+WEB = ("web.state", "web.brand", "web.http.methods", "db.ip_addresses")
 IMPORTS: dict[str, tuple[str, ...]] = {
     # Maps each package or module to the project modules that it may import besides itself. The most
     # specific entry counts.
@@ -139,7 +147,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.http.redirects": ("web.http.cookies", "web.rendering.responses"),
     "web.rendering": (
         *("db.viewer.Me", "db.viewer.Role", "db.sessions.claims", "db.errors"),
-        *("web.forms", "web.http", "web.observability", "web.settings"),
+        *("web.forms", "web.http", "web.menu", "web.observability", "web.settings"),
     ),
     "web.rendering.flash_messages": (
         *("db.crypto.secret", "db.sessions.claims", "web.http.cookies", "web.rendering.responses"),
@@ -160,6 +168,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "web.settings",
         *("web.observability.metrics", "web.middleware.local_clients"),
         "web.middleware.security_headers",
+        "web.product.DashboardCard",  # for the type checker only
     ),
     "web.mail": (
         *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MAIL_TYPES"),
@@ -171,6 +180,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.mail.outbox.EventType", "db.viewer", "web.observability.logs", "web.settings"),
     ),
     "web.router": ("web.http.session", "web.middleware.guard"),
+    "web.brand": (),
+    "web.menu": (),
     "web.routes": (
         "web.endpoints",
         "web.forms.schemas",
@@ -178,7 +189,13 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "web.router",
         "web.settings",
     ),
-    "web.product": ("db.hooks", "db.product", "web.router", "web.settings.paths"),
+    "web.product": (
+        *("db.hooks", "db.product", "web.menu", "web.product_checks"),
+        *("web.router", "web.settings.paths"),
+    ),
+    "web.product_checks": (
+        *("db.audit.events", "db.product", "db.tables", "web.menu", "web.router", "web.routes"),
+    ),
     "web.app": (
         *("db.access.outbox", "db.crypto.secret", "db.mail.outbox.EVENT_TYPES", "db.mail.state"),
         *("db.maintenance", "db.product", "db.store", "db.viewer"),
@@ -195,9 +212,25 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         ),
         "web.settings",
     ),
+    # A product. Its modules outside of PRODUCT_DATA may import any other of it.
+    "product.access": (),
+    "product.brand": (),
+    "product.dashboard": ("web.product.DashboardCard",),
+    "product.endpoints": (),
+    "product.events": ("db.audit.events",),
+    "product.forms": ("db.crypto.secret", "web.forms"),
+    "product.hooks": (),
+    "product.menu": ("web.menu",),
+    "product.routes": ("web.forms.schemas", "web.router"),
+    "product.tables": ("db.tables",),
+    "product": ("db.clock", "db.crypto.secret", "db.errors", "db.viewer"),
     "web.server": ("db", "web"),  # Only these two packages may import web.server and web.cli.
     "web.cli": ("db", "web"),
 }
+# The data access layer and the endpoints of a product may import what those of the program may.
+IMPORTS["product.access"] = ("db.access", *IMPORTS["db.access"])
+IMPORTS["product.hooks"] = ("db.hooks", *IMPORTS["product.access"])
+IMPORTS["product.endpoints"] = IMPORTS["web.endpoints"]
 FROM_THE_HOST_HEADER = re.compile(r"(\brequest|\bRequest\(.*\))\.(url|base_url|url_for)")
 VAGUE_NAMES = {"utils", "helpers", "services", "common", "manager"}
 
@@ -210,6 +243,20 @@ def tree(*folders: str, suffix: str = ".py") -> Tree:
         for path in paths
         if "migrations" not in path.parts
     }
+
+
+def product_tree(folder: str, package: str, suffix: str = ".py") -> Tree:
+    """Returns the files of a product without its tests, as if it were the folder `product`."""
+    return {
+        f"product{path.removeprefix(folder)}": source.replace(package, "product")
+        for path, source in tree(folder, suffix=suffix).items()
+        if not path.startswith(f"{folder}/tests/")
+    }
+
+
+# The example product, and the product of an adopter.
+PRODUCTS = {"tests/example_product": "tests.example_product", "product": "product"}
+PRODUCT_FOLDERS = [folder for folder in PRODUCTS if (ROOT / folder).is_dir()]
 
 
 def imports(source: str) -> Iterator[str]:
@@ -231,7 +278,7 @@ def is_in(module: str, packages: tuple[str, ...]) -> bool:
 
 def db_imports_no_http(files: Tree) -> Iterator[str]:
     for path, source in files.items():
-        if path.startswith("db/"):
+        if path.startswith(("db/", "product/access/")):
             yield from (
                 f"{path} imports {name}"
                 for name in imports(source)
@@ -247,10 +294,18 @@ def packages_import_only_listed_packages(files: Tree) -> Iterator[str]:
             if module not in ("db", "web"):
                 yield f"{path} has no entry in IMPORTS"
             continue
+        allowed = (package, *IMPORTS[package], *(WEB if is_web(path) else ()))
+        if path.startswith("product/"):
+            allowed += ("product",) if is_web(path) else PRODUCT_LAYERS_OF_DATA
         for name in imported_names(source):
-            allowed = (package, *IMPORTS[package], *(WEB if path.startswith("web/") else ()))
-            if is_in(name, ("db", "web")) and not is_in(name, allowed):
+            if is_in(name, ("db", "web", "product")) and not is_in(name, allowed):
                 yield f"{path} imports {name}"
+
+
+def is_web(path: str) -> bool:
+    return path.startswith("web/") or (
+        path.startswith("product/") and not path.startswith(PRODUCT_DATA)
+    )
 
 
 def imported_names(source: str) -> Iterator[str]:
@@ -285,7 +340,7 @@ def modules_do_not_reexport(files: Tree) -> Iterator[str]:
 
 def web_writes_no_sql(files: Tree) -> Iterator[str]:
     for path, source in files.items():
-        if path.startswith("web/"):
+        if is_web(path):
             for name in imports(source):
                 if is_in(name, ("sqlalchemy", "databases")):
                     yield f"{path} imports {name}"
@@ -293,7 +348,7 @@ def web_writes_no_sql(files: Tree) -> Iterator[str]:
 
 def web_calls_no_method_of_the_store(files: Tree) -> Iterator[str]:
     for path, source in files.items():
-        if path.startswith("web/") and path not in STORE_MODULES:
+        if is_web(path) and path not in STORE_MODULES:
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.Attribute) and is_store(node.value):
                     yield f"{path}:{node.lineno} uses an attribute of the store: .{node.attr}"
@@ -307,17 +362,17 @@ def is_store(node: ast.expr) -> bool:
 
 def endpoints_do_not_import_each_other(files: Tree) -> Iterator[str]:
     for path, source in files.items():
-        if path.startswith("web/endpoints/"):
+        if path.startswith(ENDPOINTS):
             yield from (
                 f"{path} imports {name}"
                 for name in imports(source)
-                if name.startswith("web.endpoints")
+                if name.startswith(("web.endpoints", "product.endpoints"))
             )
 
 
 def the_first_parameter_is_the_caller(files: Tree) -> Iterator[str]:
     for path, source in files.items():
-        if path.startswith("db/access/"):
+        if path.startswith(ACCESS):
             for node in ast.parse(source).body:
                 if isinstance(node, ast.AsyncFunctionDef) and not node.name.startswith("_"):
                     first = (
@@ -334,7 +389,7 @@ def the_first_parameter_is_the_caller(files: Tree) -> Iterator[str]:
 def a_change_verifies_the_viewer_again(files: Tree) -> Iterator[str]:
     """The right that was verified for the request may have ended before the transaction begins."""
     for path, source in files.items():
-        if path.startswith("db/access/"):
+        if path.startswith(ACCESS):
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.AsyncFunctionDef) and node.args.args:
                     viewer = ast.unparse(node.args.args[0].annotation) in ("Viewer", "Admin")
@@ -346,7 +401,7 @@ def a_change_verifies_the_viewer_again(files: Tree) -> Iterator[str]:
 def claims_do_not_give_access_to_data(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         names = list(imports(source))
-        if path.startswith("db/access/") and "db.viewer.Claims" in names:
+        if path.startswith(ACCESS) and "db.viewer.Claims" in names:
             yield f"{path} accepts Claims"
         if "db.viewer.issue_viewer" in names and path != "db/sessions/lifecycle.py":
             yield f"{path} issues viewers"
@@ -364,7 +419,7 @@ def there_is_no_global_database(files: Tree) -> Iterator[str]:
 def one_module_uses_htmx_attributes(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         if (
-            path.startswith("web/")
+            is_web(path)
             and path != "web/rendering/responses.py"
             and re.search(r"[\"'<]hx-", code_of(source), re.I)
         ):
@@ -553,6 +608,59 @@ RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
         claims_do_not_give_access_to_data,
         {"web/http/session.py": "from db.viewer import issue_viewer"},
     ),
+    (db_imports_no_http, {"product/access/x.py": "from web.forms.form import Form"}),
+    (web_writes_no_sql, {"product/endpoints/x.py": "from sqlalchemy import select"}),
+    (web_writes_no_sql, {"product/payments.py": "from sqlalchemy import select"}),
+    (
+        packages_import_only_listed_packages,
+        {"product/endpoints/x.py": "from db.tables import users"},
+    ),
+    (
+        packages_import_only_listed_packages,
+        {"product/access/x.py": "from web.rendering.responses import page"},
+    ),
+    (
+        packages_import_only_listed_packages,
+        {"product/access/x.py": "from product.endpoints.x import show"},
+    ),
+    (packages_import_only_listed_packages, {"web/app.py": "from product.brand import brand"}),
+    (
+        web_calls_no_method_of_the_store,
+        {"product/endpoints/x.py": "async def f(viewer): await viewer.store.one(A)"},
+    ),
+    (
+        endpoints_do_not_import_each_other,
+        {"product/endpoints/x.py": "from product.endpoints.y import show"},
+    ),
+    (
+        endpoints_do_not_import_each_other,
+        {"product/endpoints/x.py": "from web.endpoints.login import submit"},
+    ),
+    (
+        the_first_parameter_is_the_caller,
+        {"product/access/x.py": "async def get_all(user_id: str): ..."},
+    ),
+    (
+        the_first_parameter_is_the_caller,
+        {"product/access/x.py": "async def get_all(store: Store): ..."},
+    ),
+    (
+        a_change_verifies_the_viewer_again,
+        {
+            "product/access/x.py": "async def f(viewer: Viewer):\n    async with viewer.store.transaction(): ..."
+        },
+    ),
+    (claims_do_not_give_access_to_data, {"product/access/x.py": "from db.viewer import Claims"}),
+    (
+        claims_do_not_give_access_to_data,
+        {"product/endpoints/x.py": "from db.viewer import issue_viewer"},
+    ),
+    (one_module_uses_htmx_attributes, {"product/endpoints/x.py": "HEADER = 'HX-Request'"}),
+    (markup_is_escaped, {"product/partials/x.html": "{{ name|safe }}"}),
+    (
+        sql_is_never_concatenated,
+        {"product/access/x.py": "f'DELETE FROM bookmarks WHERE id = {id}'"},
+    ),
     (there_is_no_global_database, {"db/store.py": "database = Database('sqlite:///x')"}),
     (
         one_module_uses_htmx_attributes,
@@ -608,6 +716,23 @@ def test_the_code_obeys_the_rule(rule: Callable[[Tree], Iterator[str]]) -> None:
         )
         == []
     )
+
+
+@pytest.mark.parametrize("folder", PRODUCT_FOLDERS)
+@pytest.mark.parametrize("rule", rules, ids=lambda rule: rule.__name__)
+def test_a_product_obeys_the_rule(rule: Callable[[Tree], Iterator[str]], folder: str) -> None:
+    files = product_tree(folder, PRODUCTS[folder])
+    if "markup" in rule.__name__:
+        files |= product_tree(folder, PRODUCTS[folder], suffix=".html")
+    assert list(rule(files)) == []
+
+
+@pytest.mark.parametrize("folder", PRODUCT_FOLDERS)
+def test_each_page_of_a_product_declares_its_access(folder: str) -> None:
+    product = load_product(ROOT / folder, PRODUCTS[folder])
+    assert all(type(route) is AppRoute for route in product.routes)
+    paths = [route.path for route in (*routes, *product.routes)]
+    assert len(set(paths)) == len(paths)
 
 
 @pytest.mark.parametrize(

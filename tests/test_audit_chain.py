@@ -46,7 +46,11 @@ def passwords(fast_passwords: Passwords) -> Passwords:
 
 async def verify(app: TestApp, *options: str, secret: str = SECRET) -> tuple[int, str]:
     """Runs `latchkey audit verify` and returns its exit code and its output."""
-    environ = {"DATABASE_URL": app.settings.database_url.reveal(), "SESSION_SECRET": secret}
+    environ = {
+        "DATABASE_URL": app.settings.database_url.reveal(),
+        "SESSION_SECRET": secret,
+        "PRODUCT": "off",
+    }
 
     def run() -> tuple[int, str]:
         out = io.StringIO()

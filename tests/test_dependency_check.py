@@ -75,6 +75,7 @@ def test_the_program_does_not_start_with_an_unsafe_version(tmp_path: Path, migra
     metadata.write_text("Metadata-Version: 2.1\nName: starlette\nVersion: 1.0.0\n")
     environ = {
         "SESSION_SECRET": SECRET,
+        "PRODUCT": "off",
         "DATABASE_URL": f"sqlite:///{migrated}",
         "PORT": str(free_port()),
     }

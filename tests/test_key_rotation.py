@@ -139,6 +139,7 @@ def test_serve_refuses_a_secret_file_that_others_can_access(
 ) -> None:
     secrets = {
         "SESSION_SECRET": SECRET,
+        "PRODUCT": "off",
         "DATABASE_URL": f"sqlite:///{migrated}",
         "METRICS_TOKEN": NEW,
     }

@@ -178,7 +178,7 @@ def test_the_sender_is_an_email_with_or_without_a_name(read, text: str, expected
 )
 def test_the_default_sender_causes_a_warning_with_a_server(read, base_url: str, expected) -> None:
     settings = read(BASE_URL=base_url, SMTP_URL=SERVER)
-    assert settings.mail_from == Sender("Latchkey", expected)
+    assert settings.mail_from == Sender(None, expected)
     assert settings.notices == (
         f"warning: MAIL_FROM is not set: mail is sent from {expected}, which needs SPF and DKIM "
         "records of that domain",

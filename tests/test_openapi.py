@@ -53,6 +53,7 @@ def server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         port = str(listener.getsockname()[1])
         environ = {
             "SESSION_SECRET": SECRET,
+            "PRODUCT": "off",
             "PORT": port,
             "DATABASE_URL": f"sqlite:///{folder / 'latchkey.db'}",
         }

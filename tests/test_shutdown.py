@@ -100,6 +100,7 @@ def start(database: Path, port: int) -> Iterator[Callable]:
         settings = {
             "DATABASE_URL": f"sqlite:///{database}",
             "SESSION_SECRET": SECRET,
+            "PRODUCT": "off",
             "PORT": str(port),
         }
         before = time.monotonic()
@@ -234,7 +235,7 @@ def test_restore_is_refused_while_the_program_serves(
 
 
 def environ_of(database: Path) -> dict[str, str]:
-    return {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET}
+    return {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET, "PRODUCT": "off"}
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -58,6 +58,7 @@ class Program:
             "BASE_URL": self.url,
             "DATABASE_URL": f"sqlite:///{self.folder}/latchkey.db",
             "SESSION_SECRET": SECRET,
+            "PRODUCT": "off",
             "RATE_LIMITS": self.rate_limits,
         }
 

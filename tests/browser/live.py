@@ -197,6 +197,7 @@ def serve(database: Path, secret: str, **changes: str) -> Iterator[Live]:
             "BASE_URL": url,
             "PORT": str(port),
             "SESSION_SECRET": secret,
+            "PRODUCT": "off",
             "RATE_LIMITS": "off",
             **changes,
         },

@@ -153,6 +153,7 @@ class Run:
             "RATE_LIMITS": "off",
             "DATABASE_URL": url or f"sqlite:///{folder / DATABASE}",
             "SESSION_SECRET": SECRET,
+            "PRODUCT": "off",
         }
         program = Program(folder, settings | environ, port)
         self.programs.append(program)

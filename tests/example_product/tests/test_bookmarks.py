@@ -4,8 +4,8 @@ import pytest
 
 from tests.browser_client import Browser, read
 from tests.conftest import TestApp
-from tests.example_product.endpoints.bookmarks import ALREADY_SAVED
 
+ALREADY_SAVED = "You already have a bookmark with this URL."
 PAGE = {"url": "https://example.com/page", "title": "A page"}
 
 
