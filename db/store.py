@@ -47,6 +47,7 @@ class Store:
     audit_keys: MacKeys
     bucket_keys: MacKeys
     mail_keys: MacKeys
+    doctor_keys: MacKeys
     passwords: Passwords
     breached_passwords: BreachedPasswords
     limiter: LimiterState
@@ -138,6 +139,7 @@ def make_store(
         audit_keys=MacKeys(secrets, "audit trail"),
         bucket_keys=MacKeys(secrets, "buckets"),
         mail_keys=MacKeys(secrets, "mail links"),
+        doctor_keys=MacKeys(secrets, "doctor"),
         passwords=passwords or Passwords(),
         breached_passwords=BreachedPasswords(breached_passwords),
         limiter=LimiterState(rate_limits),

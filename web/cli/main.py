@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from db.errors import LastAdmin, NotFound, Unavailable
 from db.maintenance.atomic_files import BackupError
@@ -30,10 +30,13 @@ from web.app import open_store
 from web.cli import mail_commands, operator_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
-from web.product import load_product
+from web.product import NO_PRODUCT, Product, load_product
 from web.settings.environment import InvalidSetting
-from web.settings.paths import DATA
+from web.settings.paths import DATA, ROOT
 from web.settings.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from web.cli.doctor.findings import Finding
 
 COMMAND_ERROR_TEXTS: Final[Mapping[type[Exception], str]] = {
     NotFound: "no user with this email",
@@ -95,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     _command(
         commands, "restore", "replace the SQLite database with a backup", _restore
     ).add_argument("file", type=Path)
+    _command(
+        commands, "doctor", "check settings, database, mail, proxy and TLS", _doctor
+    ).add_argument("--json", action="store_true", help="print the findings as JSON")
     _command(commands, "secret", "print a new SESSION_SECRET", _secret)
     _command(
         commands, "routes", "print every route: its methods, its path and who may use it", _routes
@@ -222,7 +228,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = read_settings(options.environ, make_secret=True)
     server_settings = read_server_settings(options.environ)
     settings = replace(settings, notices=(*settings.notices, *_protect_files(settings)))
-    product = load_product().data
+    product = _product(settings).data
     if options.migrate:
         for migration in migrate_if_needed(settings.database_url, product):
             _print_migration(migration)
@@ -233,7 +239,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _migrate(options: argparse.Namespace) -> None:
     settings = _settings(options)
-    for migration in migrate(settings.database_url, product=load_product().data):
+    for migration in migrate(settings.database_url, product=_product(settings).data):
         _print_migration(migration)
 
 
@@ -259,6 +265,44 @@ def _restore(options: argparse.Namespace) -> None:
         "next: run `latchkey migrate`, then start the program; sessions that ended since "
         "the backup are valid again"
     )
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Prints the findings. Returns 0, 1 if there is an error, or 2 for an invalid setting."""
+    from web.cli.doctor.findings import error, exit_code, print_findings
+    from web.settings.server_settings import read_server_settings
+
+    try:
+        settings = read_settings(options.environ, make_secret=False)
+        read_server_settings(options.environ)
+    except InvalidSetting as problem:
+        print_findings([error("settings", str(problem))], as_json=options.json)
+        return 2
+    findings = []
+    try:
+        product = _product(settings)
+    # The code of a product can raise anything.
+    except Exception as problem:
+        text = f"{type(problem).__name__}: {problem}".splitlines()[0]
+        findings.append(error("product", f"it cannot be loaded: {text}"))
+        product = NO_PRODUCT
+    findings += asyncio.run(_find_mistakes(settings, product, options.environ))
+    print_findings(findings, as_json=options.json)
+    return exit_code(findings)
+
+
+async def _find_mistakes(
+    settings: Settings, product: Product, environ: Mapping[str, str]
+) -> list["Finding"]:
+    from web.cli.doctor.command import find_mistakes
+
+    store = open_store(settings, product=product.data)
+    try:
+        findings = find_mistakes(Operator(store), settings, product.data, environ, ROOT, DATA)
+        return [finding async for finding in findings]
+    finally:
+        await store.database.disconnect()
+        store.passwords.close()
 
 
 def _secret(options: argparse.Namespace) -> None:
@@ -290,7 +334,7 @@ def _run_as_operator(options: argparse.Namespace) -> None:
 
 
 async def _as_operator(settings: Settings, task: OperatorTask) -> None:
-    store = open_store(settings, product=load_product().data)
+    store = open_store(settings, product=_product(settings).data)
     try:
         await require_schema(settings.database_url, store.product)
         await store.database.connect()
@@ -305,6 +349,10 @@ def _settings(options: argparse.Namespace, *, make_secret: bool = False) -> Sett
     for warning in _protect_files(settings):
         print(f"latchkey: {warning}", file=sys.stderr)
     return settings
+
+
+def _product(settings: Settings) -> Product:
+    return load_product()
 
 
 def _protect_files(settings: Settings) -> list[str]:
