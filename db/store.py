@@ -51,6 +51,7 @@ class Store:
     bucket_keys: MacKeys
     mail_keys: MacKeys
     identity_keys: IdentityKeys
+    doctor_keys: MacKeys
     passwords: Passwords
     breached_passwords: BreachedPasswords
     limiter: LimiterState
@@ -147,6 +148,7 @@ def make_store(
         bucket_keys=MacKeys(secrets, "buckets"),
         mail_keys=MacKeys(secrets, "mail links"),
         identity_keys=IdentityKeys(secrets),
+        doctor_keys=MacKeys(secrets, "doctor"),
         passwords=passwords or Passwords(),
         breached_passwords=BreachedPasswords(breached_passwords),
         limiter=LimiterState(rate_limits, changed_limits),

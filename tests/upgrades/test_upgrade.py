@@ -230,7 +230,7 @@ def files_of(folder: Path) -> list[Path]:
     ]
 
 
-def run_in(checkout: Path, *command: str, **environ: str) -> str:
+def run_in(checkout: Path, *command: str, code: int = 0, **environ: str) -> str:
     """Runs `latchkey` of a checkout in a separate process, and returns its output."""
     done = subprocess.run(
         [sys.executable, "-c", MAIN, *command],
@@ -240,8 +240,18 @@ def run_in(checkout: Path, *command: str, **environ: str) -> str:
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return done.stdout
+
+
+def test_doctor_names_a_product_that_cannot_be_loaded(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "product").mkdir()
+    (checkout / "product" / "__init__.py").write_text("")
+    (checkout / "product" / "routes.py").write_text("import there_is_no_such_module\n")
+    url = f"sqlite:///{tmp_path}/latchkey.db"
+    output = run_in(checkout, "doctor", code=1, DATABASE_URL=url, PORT="1")
+    (line,) = [line for line in output.splitlines() if line.startswith("error    product: ")]
+    assert "No module named 'there_is_no_such_module'" in line
 
 
 def git(folder: Path, *command: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from db.errors import (
     LastAdmin,
@@ -44,10 +44,13 @@ from web.observability.logs import printable
 from web.product import FOLDER, NO_PRODUCT, Product, load_product
 from web.product_checks import ProductError
 from web.settings.environment import Environment, InvalidSetting
-from web.settings.paths import DATA
+from web.settings.paths import DATA, ROOT
 from web.settings.settings import Settings, read_product_choice, read_settings
 from web.settings.version import read_version
 from web.settings.webhook_settings import make_webhook_secret
+
+if TYPE_CHECKING:
+    from web.cli.doctor.findings import Finding
 
 COMMAND_ERROR_TEXTS: Final[Mapping[type[Exception], str]] = {
     NotFound: "no user with this email",
@@ -126,6 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     _command(
         commands, "restore", "replace the SQLite database with a backup", _restore
     ).add_argument("file", type=Path)
+    _command(
+        commands, "doctor", "check settings, database, mail, proxy and TLS", _doctor
+    ).add_argument("--json", action="store_true", help="print the findings as JSON")
     secret = _command(commands, "secret", "print a new SESSION_SECRET", _secret)
     secret.add_argument("--webhook", action="store_true", help="print a WEBHOOK_SECRET instead")
     _command(
@@ -358,6 +364,44 @@ def _restore(options: argparse.Namespace) -> None:
         "next: run `latchkey migrate`, then start the program; sessions that ended since "
         "the backup are valid again"
     )
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Prints the findings. Returns 0, 1 if there is an error, or 2 for an invalid setting."""
+    from web.cli.doctor.findings import error, exit_code, print_findings
+    from web.settings.server_settings import read_server_settings
+
+    try:
+        settings = read_settings(options.environ, make_secret=False)
+        read_server_settings(options.environ)
+    except InvalidSetting as problem:
+        print_findings([error("settings", str(problem))], as_json=options.json)
+        return 2
+    findings = []
+    try:
+        product = _product(settings)
+    # The code of a product can raise anything.
+    except Exception as problem:
+        text = f"{type(problem).__name__}: {problem}".splitlines()[0]
+        findings.append(error("product", f"it cannot be loaded: {text}"))
+        product = NO_PRODUCT
+    findings += asyncio.run(_find_mistakes(settings, product, options.environ))
+    print_findings(findings, as_json=options.json)
+    return exit_code(findings)
+
+
+async def _find_mistakes(
+    settings: Settings, product: Product, environ: Mapping[str, str]
+) -> list["Finding"]:
+    from web.cli.doctor.command import find_mistakes
+
+    store = open_store(settings, product=product.data)
+    try:
+        findings = find_mistakes(Operator(store), settings, product.data, environ, ROOT, DATA)
+        return [finding async for finding in findings]
+    finally:
+        await store.database.disconnect()
+        store.passwords.close()
 
 
 def _secret(options: argparse.Namespace) -> None:

@@ -84,6 +84,23 @@ class SmtpTransport:
             self.abort()
             raise
 
+    async def find_problem(self) -> str:
+        """Connects and logs in without sending a mail.
+
+        Returns why that failed, or an empty string.
+        """
+        try:
+            async with asyncio.timeout(self._attempt_seconds):
+                await self._connected_client()
+        except TimeoutError:
+            self.abort()
+            return f"no answer within {self._attempt_seconds:g} seconds"
+        except ConnectFailed as failure:
+            self.abort()
+            return failure.reason
+        await self.close()
+        return ""
+
     async def close_if_idle(self) -> None:
         if self._client is not None and self._now() - self._used_at >= self._idle_seconds:
             await self.close()

@@ -29,6 +29,14 @@ def read_database_url(env: Environment) -> Secret[str]:
     return Secret(_sqlite_url(value.reveal()))
 
 
+def mask_password(database: Secret[str]) -> str:
+    """Returns the URL without password and options, for messages."""
+    url = urlsplit(database.reveal())
+    user, at, host = url.netloc.rpartition("@")
+    netloc = f"{user.partition(':')[0]}{':***' if ':' in user else ''}{at}{host}"
+    return f"{url.scheme}://{netloc}{url.path}"
+
+
 def _split(text: str) -> SplitResult:
     try:
         url = urlsplit(text)

@@ -1,0 +1,1 @@
+"""Contains the command `latchkey doctor`, which looks for mistakes in a deployment."""
