@@ -26,7 +26,7 @@ from db.maintenance.schema import (
     require_schema_if_reachable,
 )
 from db.viewer import ROLES, Operator
-from web.app import open_store
+from web.app import check_events, open_store
 from web.cli import mail_commands, operator_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
@@ -269,6 +269,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = read_settings(options.environ, make_secret=True)
     server_settings = read_server_settings(options.environ)
     settings = replace(settings, notices=(*settings.notices, *_protect_files(settings)))
+    check_events(settings, load_product().data)
     if options.migrate:
         migrate_if_needed(settings.database_url)
     else:
