@@ -3,22 +3,32 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from pathlib import Path
 
 import httpx
 import pytest
 
-from db.access import operator
+from db.access import operator, operator_mail
+from db.audit.events import EventTexts
 from db.audit.hooks import run_hooks
 from db.crypto.secret import Secret
 from db.errors import Refused
-from db.hooks import HookEvent, after, collect_hooks, decode_event, on
+from db.hooks import HookEvent, after, collect_hooks, decode_event, hook_name, on
+from db.mail.outbox import EVENT_TYPES, delete_unsent_of_locked_account
+from db.mail.tokens import Token
 from db.maintenance.pruning import prune
 from db.product import ProductData
-from db.viewer import Operator
+from db.viewer import Mailer, Operator
 from tests.browser_client import HTMX, PASSWORD
-from tests.conftest import TestApp
+from tests.conftest import SECRET, TestApp
 from tests.mail import deliver, enabled_outbox, link_field, open_link, receive
+from web.app import open_store
+from web.delivery.delivery import Delivery
+from web.delivery.hooks import HookChannel
 from web.product import Product
+from web.settings.environment import InvalidSetting
+from web.settings.settings import read_settings
 
 NEW = "another-No.7 by the sea"
 SENTENCE = "We don't sell to <your> region."
@@ -428,3 +438,252 @@ async def test_a_product_without_hooks_costs_no_statement(make_app: Make) -> Non
         await app.sign_up_user(name)
         needed.append(app.statements - before)
     assert needed[0] == needed[1]
+
+
+class Calling:
+    """Calls the `after` hooks of an application, step by step."""
+
+    def __init__(self, app: TestApp, seconds: float = 60.0) -> None:
+        self.app = app
+        self.outcomes: list[tuple[str, str]] = []
+        mailer = Mailer(app.store)
+        self.delivery = Delivery(
+            mailer,
+            HookChannel(mailer, seconds),
+            app.store.outbox.wait,
+            lambda message_type, outcome, seconds: self.outcomes.append((message_type, outcome)),
+        )
+
+    async def call_all(self) -> None:
+        while await self.delivery.send_next():
+            pass
+
+    async def rows(self) -> list[tuple]:
+        """Returns whether each message is due, whether it was sent, its attempts and its error."""
+        return await self.app.rows(
+            "SELECT due_at IS NOT NULL AS due, sent_at IS NOT NULL AS sent, attempts, error"
+            " FROM outbox WHERE kind = 'hook' ORDER BY created_at, id"
+        )
+
+
+async def test_an_after_hook_is_called_once_after_the_commit(make_app: Make) -> None:
+    seen: list = []
+
+    @after("signup")
+    async def see(store, event: HookEvent) -> None:
+        rows = await store.database.fetch_all("SELECT name FROM users")
+        seen.append((event, [row[0] for row in rows]))
+
+    app = await make_app(with_product=product_with(see))  # Mail is off.
+    await app.sign_up_user("Alice")
+    assert seen == []
+    assert await app.rows("SELECT kind, user_id, recipient FROM outbox") == [
+        ("hook", "", hook_name(see))
+    ]
+    calling = Calling(app)
+    await calling.call_all()
+    await calling.call_all()
+    [(event, names)] = seen
+    assert names == ["Alice"]
+    assert (event.name, event.at, event.ip_address) == ("signup", app.clock(), "192.0.2.14")
+    assert [(event.target_id,)] == await app.rows("SELECT id FROM users")
+    assert await calling.rows() == [(0, 1, 1, "")]
+    assert await app.rows("SELECT recipient, facts FROM outbox") == [(hook_name(see), "")]
+    assert calling.outcomes == [("hook", "sent")]
+
+
+async def test_a_change_that_is_rolled_back_calls_no_after_hook(make_app: Make) -> None:
+    @after("signup")
+    async def see(store, event: HookEvent) -> None: ...
+
+    @on("signup")
+    async def refuse(store, event: HookEvent) -> None:
+        raise Refused(SENTENCE)
+
+    app = await make_app(with_product=product_with(see, refuse))
+    assert (await (await app.browser("Alice")).sign_up()).status_code == 422
+    assert await app.count("outbox") == 0
+
+
+async def test_each_after_hook_of_an_event_has_its_own_message(make_app: Make) -> None:
+    seen: list[tuple[str, str]] = []
+
+    @after("signup")
+    async def works(store, event: HookEvent) -> None:
+        seen.append(("works", event.id))
+
+    @after("signup")
+    async def fails(store, event: HookEvent) -> None:
+        seen.append(("fails", event.id))
+        raise ValueError("canary")
+
+    app = await make_app(with_product=product_with(works, fails))
+    await app.sign_up_user("Alice")
+    calling = Calling(app)
+    await calling.call_all()
+    assert sorted(name for name, _ in seen) == ["fails", "works"]
+    assert len({event_id for _, event_id in seen}) == 1
+    assert sorted(await calling.rows()) == [(0, 1, 1, ""), (1, 0, 1, "ValueError")]
+
+
+async def test_a_failing_after_hook_is_called_again_and_then_given_up(
+    make_app: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[tuple[str, float]] = []
+
+    @after("signup")
+    async def fail(store, event: HookEvent) -> None:
+        seen.append((event.id, app.clock().timestamp()))
+        raise RuntimeError("the newsletter does not answer")
+
+    app = await make_app(with_product=product_with(fail))
+    await app.sign_up_user("Alice")
+    calling = Calling(app)
+    for _ in range(3 * 60 * 2):
+        await calling.call_all()
+        app.clock.move(minutes=15 if len(seen) > 4 else 1)
+    assert len(seen) == 13
+    assert len({event_id for event_id, _ in seen}) == 1
+    waits = [after - before for (_, before), (_, after) in pairwise(seen)]
+    assert [round(wait / 60) for wait in waits[:3]] == pytest.approx([1, 2, 5], abs=1)
+    assert await calling.rows() == [(0, 0, 13, "RuntimeError: the newsletter does not answer")]
+    assert f"the hook {hook_name(fail)} failed, and will be called again" in caplog.messages
+    [dead] = await operator_mail.list_messages(Operator(app.store), EVENT_TYPES, dead=True)
+    assert (dead.recipient, dead.attempts) == (hook_name(fail), 13)
+    assert await operator_mail.list_messages(Operator(app.store), dead=True) == []
+
+
+async def test_a_hook_is_called_again_if_the_process_ends_in_between(make_app: Make) -> None:
+    seen: list[str] = []
+    ends = [asyncio.Event()]
+
+    @after("signup")
+    async def see(store, event: HookEvent) -> None:
+        seen.append(event.id)
+        if ends:
+            await ends.pop().wait()
+
+    app = await make_app(with_product=product_with(see))
+    await app.sign_up_user("Alice")
+    task = asyncio.create_task(Calling(app).delivery.send_next())
+    while not seen:  # noqa: ASYNC110  (the hook must be running)
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    other = Calling(app)
+    await other.call_all()
+    assert len(seen) == 1
+    app.clock.move(minutes=5, seconds=1)
+    await other.call_all()
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
+    assert await other.rows() == [(0, 1, 2, "")]
+
+
+async def test_an_after_hook_has_a_time_limit(make_app: Make) -> None:
+    @after("signup")
+    async def hang(store, event: HookEvent) -> None:
+        await asyncio.sleep(60)
+
+    app = await make_app(with_product=product_with(hang))
+    await app.sign_up_user("Alice")
+    calling = Calling(app, seconds=0.01)
+    await calling.call_all()
+    assert await calling.rows() == [(1, 0, 1, "did not end within 0.01 seconds")]
+
+
+async def test_a_hook_that_the_product_no_longer_has_waits(make_app: Make, tmp_path: Path) -> None:
+    @after("signup")
+    async def old(store, event: HookEvent) -> None: ...
+
+    @after("signup")
+    async def new(store, event: HookEvent) -> None: ...
+
+    app = await make_app(with_product=product_with(old))
+    await app.sign_up_user("Alice")
+    other = Calling(await make_app(app.path, product=product_with(new)))
+    await other.call_all()
+    assert await other.rows() == [(1, 0, 1, "there is no hook of this name")]
+    app.clock.move(minutes=2)
+    calling = Calling(app)
+    await calling.call_all()
+    assert await calling.rows() == [(0, 1, 2, "")]
+
+
+async def test_several_processes_call_no_hook_twice(make_app: Make) -> None:
+    seen: list[str] = []
+
+    @after("login")
+    async def see(store, event: HookEvent) -> None:
+        seen.append(event.id)
+        await asyncio.sleep(0)
+
+    app = await make_app(with_product=product_with(see))
+    await app.sign_up_user("Alice")
+    for _ in range(10):
+        await (await app.browser("Alice")).log_in()
+    others = [app, await make_app(app.path, product=product_with(see))]
+    await asyncio.gather(*(Calling(other).call_all() for other in others))
+    assert len(seen) == len(set(seen)) == 10
+
+
+async def test_mails_and_hooks_do_not_claim_each_others_messages(make_app: Make) -> None:
+    @after("signup")
+    async def see(store, event: HookEvent) -> None: ...
+
+    app = await make_app(with_product=product_with(see), mail=enabled_outbox())
+    await app.sign_up_user("Alice")
+    assert [message.message_type for message in await deliver(app)] == ["verify"]
+    calling = Calling(app)
+    assert await calling.rows() == [(1, 0, 0, "")]
+    await app.sign_up_user("Bob")
+    await calling.call_all()
+    assert await calling.rows() == [(0, 1, 1, "")] * 2
+    assert await app.rows("SELECT count(*) AS n FROM outbox WHERE attempts = 0") == [(1,)]
+
+
+async def test_a_hook_outlives_the_messages_of_a_locked_account(make_app: Make) -> None:
+    @after("signup")
+    async def see(store, event: HookEvent) -> None: ...
+
+    app = await make_app(with_product=product_with(see))
+    await app.sign_up_user("Alice")
+    [(user_id,)] = await app.rows("SELECT id FROM users")
+    locked_by = Token(user_id, "alice@example.com", "password", app.clock())
+    await delete_unsent_of_locked_account(app.store, locked_by)
+    assert await Calling(app).rows() == [(1, 0, 0, "")]
+
+
+async def test_old_messages_of_hooks_are_pruned(make_app: Make) -> None:
+    @after("signup")
+    async def see(store, event: HookEvent) -> None: ...
+
+    app = await make_app(with_product=product_with(see))
+    await app.sign_up_user("Alice")
+    calling = Calling(app)
+    await calling.call_all()
+    await app.sign_up_user("Bob")
+    app.clock.move(days=8)
+    await prune(app.store)
+    assert await calling.rows() == [(1, 0, 0, "")]  # Nothing has called it yet.
+    app.clock.move(days=35)
+    await prune(app.store)
+    assert await calling.rows() == [(1, 0, 0, "")]
+    app.clock.move(days=2)
+    await prune(app.store)
+    assert await calling.rows() == []
+
+
+def test_a_hook_of_an_unknown_event_stops_the_start(tmp_path: Path) -> None:
+    @on("sigup")
+    async def misspelled(store, event: HookEvent) -> None: ...
+
+    settings = read_settings({"SESSION_SECRET": SECRET}, data=tmp_path)
+    with pytest.raises(InvalidSetting) as problem:
+        open_store(settings, product=product_with(misspelled).data)
+    assert str(problem.value) == "product/hooks.py: there is no event 'sigup'"
+    known = ProductData(
+        events={"sigup": EventTexts("x")}, hooks=product_with(misspelled).data.hooks
+    )
+    open_store(settings, product=known)

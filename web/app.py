@@ -45,6 +45,7 @@ from web.rendering.layouts import Layouts
 from web.rendering.templates import Templates, make_environment
 from web.router import AppRoute, Router
 from web.routes import protected_pages, routes_for
+from web.settings.environment import InvalidSetting
 from web.settings.mail_settings import mail_domain
 from web.settings.settings import Settings
 from web.settings.webhook_settings import require_known_events
@@ -156,12 +157,10 @@ def _csp_sources(settings: Settings) -> Mapping[str, Sequence[str]]:
 def open_store(settings: Settings, *, product: ProductData | None = None, **options: Any) -> Store:
     """Returns the store that the settings describe, without a database connection.
 
-    Raises InvalidSetting if WEBHOOK_EVENTS names an event that neither the program nor the product
-    has.
+    Raises InvalidSetting if WEBHOOK_EVENTS or a hook names an unknown event.
     """
     product, webhook = product or ProductData(), settings.webhook
-    if webhook is not None:
-        require_known_events(webhook, product.known_events)
+    check_events(settings, product)
     outbox = OutboxState(
         is_enabled=settings.sends_mail,
         requires_verification=settings.email_verification == "required",
@@ -181,6 +180,16 @@ def open_store(settings: Settings, *, product: ProductData | None = None, **opti
         product=product,
         **options,
     )
+
+
+def check_events(settings: Settings, product: ProductData) -> None:
+    """Raises InvalidSetting if WEBHOOK_EVENTS or a hook names an event that neither the program nor
+    the product has, because such a webhook or hook would silently do nothing.
+    """
+    for name in product.unknown_hook_events:
+        raise InvalidSetting("product/hooks.py", f"there is no event {name[:40]!r}")
+    if settings.webhook is not None:
+        require_known_events(settings.webhook, product.known_events)
 
 
 def _metrics_of(store: Store, settings: Settings, token: Secret[str] | None) -> Metrics:

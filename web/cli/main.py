@@ -36,7 +36,7 @@ from db.maintenance.schema import (
     require_schema_if_reachable,
 )
 from db.viewer import Operator
-from web.app import open_store
+from web.app import check_events, open_store
 from web.cli import mail_commands, operator_commands, role_commands, setting_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
@@ -328,6 +328,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = replace(settings, notices=(*settings.notices, *_protect_files(settings)))
     # An error in the product ends the program before the database is changed.
     product = _product(settings).data
+    check_events(settings, product)
     if options.migrate:
         for migration in migrate_if_needed(settings.database_url, product):
             _print_migration(migration)

@@ -10,6 +10,7 @@ from functools import partial
 from socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOL_SOCKET, socket
 from threading import Thread
 from typing import Final
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -47,7 +48,7 @@ def serve(settings: Settings, server_settings: ServerSettings) -> int:
         *settings.notices,
         *server_settings.notices,
         *_raise_file_limit(),
-        *_mail_notices(settings),
+        *_delivery_notices(settings),
     ):
         log_notice(notice)
     require_resolvable_host(settings)
@@ -167,12 +168,18 @@ def _raise_file_limit() -> list[str]:
     ]
 
 
-def _mail_notices(settings: Settings) -> list[str]:
-    """Returns the server that mail is sent by. Without one, `settings` has a warning."""
-    if settings.mail is None:
-        return []
-    server, sender = settings.mail, settings.mail_from.email
-    return [f"mail is sent by {server.host}, port {server.port}, from {sender}"]
+def _delivery_notices(settings: Settings) -> list[str]:
+    """Returns the server that mail is sent by, and the host of the webhooks.
+
+    Without a mail server, `settings` has a warning. The rest of the webhook's URL may be a secret.
+    """
+    notices = []
+    if settings.mail is not None:
+        server, sender = settings.mail, settings.mail_from.email
+        notices.append(f"mail is sent by {server.host}, port {server.port}, from {sender}")
+    if settings.webhook is not None:
+        notices.append(f"webhooks are sent to {urlsplit(settings.webhook.url.reveal()).hostname}")
+    return notices
 
 
 def server_options(settings: Settings) -> dict[str, object]:
