@@ -33,6 +33,7 @@ def run(tmp_path: Path) -> Run:
     def run(*arguments: str, stdin: str = "", **environ: str) -> CommandResult:
         settings = {
             "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
+            "ENV_FILE": "off",
             "SESSION_SECRET": SECRET,
             **environ,
         }
@@ -43,7 +44,11 @@ def run(tmp_path: Path) -> Run:
 
 def test_the_command_is_installed_and_runs_in_any_folder(tmp_path: Path) -> None:
     """This test runs the installed program in a separate process."""
-    environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
+    environ = {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
+        "ENV_FILE": "off",
+        "SESSION_SECRET": SECRET,
+    }
     completed = subprocess.run(
         [LATCHKEY, "migrate"], cwd=tmp_path, env=environ, capture_output=True, timeout=60
     )
@@ -246,7 +251,11 @@ def run_latchkey(
     tmp_path: Path, *arguments: str, stdin: bytes = b"", **environ: str
 ) -> subprocess.CompletedProcess:
     """Runs `latchkey` in a separate process and returns its output as bytes."""
-    settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
+    settings = {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
+        "ENV_FILE": "off",
+        "SESSION_SECRET": SECRET,
+    }
     command = [LATCHKEY, *arguments]
     return subprocess.run(
         command, env=settings | environ, input=stdin, capture_output=True, timeout=60
@@ -293,7 +302,9 @@ def test_unwritable_output_prints_one_line(database: sqlite3.Connection, tmp_pat
     ):
         command = f"{LATCHKEY} routes {output}"
         completed = subprocess.run(
-            ["/bin/sh", "-c", command], env={"SESSION_SECRET": SECRET}, capture_output=True
+            ["/bin/sh", "-c", command],
+            env={"ENV_FILE": "off", "SESSION_SECRET": SECRET},
+            capture_output=True,
         )
         assert completed.stderr == expected
 
@@ -334,7 +345,11 @@ def terminal(database: sqlite3.Connection, tmp_path: Path) -> Terminal:
             "Ada",
             "--password-stdin",
         ]
-        environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "SESSION_SECRET": SECRET}
+        environ = {
+            "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
+            "ENV_FILE": "off",
+            "SESSION_SECRET": SECRET,
+        }
         os.execve(LATCHKEY, [str(LATCHKEY), *arguments], environ)
     return Terminal(pid, handle)
 

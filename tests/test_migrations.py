@@ -52,7 +52,12 @@ class EmptyDatabase:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "DATABASE_URL": self.url, "SESSION_SECRET": SECRET}
+        return {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": self.url,
+            "ENV_FILE": "off",
+            "SESSION_SECRET": SECRET,
+        }
 
     def rows(self, *statements: str) -> list[tuple]:
         if self.server:

@@ -99,6 +99,7 @@ def start(database: Path, port: int) -> Iterator[Callable]:
     def start(*, ready: bool = True, **environ: str) -> Program:
         settings = {
             "DATABASE_URL": f"sqlite:///{database}",
+            "ENV_FILE": "off",
             "SESSION_SECRET": SECRET,
             "PORT": str(port),
         }
@@ -234,7 +235,7 @@ def test_restore_is_refused_while_the_program_serves(
 
 
 def environ_of(database: Path) -> dict[str, str]:
-    return {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET}
+    return {"DATABASE_URL": f"sqlite:///{database}", "ENV_FILE": "off", "SESSION_SECRET": SECRET}
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -44,6 +44,7 @@ def serve_latchkey(database_url: str, port: int, **settings: str) -> Iterator[Se
     environ = {
         "DATABASE_URL": database_url,
         "PORT": str(port),
+        "ENV_FILE": "off",
         "SESSION_SECRET": SECRET,
         "RATE_LIMITS": "off",
     }
@@ -54,7 +55,12 @@ def serve_latchkey(database_url: str, port: int, **settings: str) -> Iterator[Se
 @contextmanager
 def serve_script(name: str, port: int, **environ: str) -> Iterator[Server]:
     """Serves a module of this package, with the environment variables `environ`."""
-    settings = {"PORT": str(port), "SESSION_SECRET": SECRET, "PYTHONPATH": str(ROOT)}
+    settings = {
+        "PORT": str(port),
+        "ENV_FILE": "off",
+        "SESSION_SECRET": SECRET,
+        "PYTHONPATH": str(ROOT),
+    }
     with serve([sys.executable, "-m", f"tests.bench.{name}"], port, settings | environ) as server:
         yield server
 
@@ -75,7 +81,12 @@ def serve(command: list[str | Path], port: int, environ: dict[str, str]) -> Iter
 
 
 def migrate(database_url: str) -> None:
-    environ = {"PATH": os.environ["PATH"], "DATABASE_URL": database_url, "SESSION_SECRET": SECRET}
+    environ = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": database_url,
+        "ENV_FILE": "off",
+        "SESSION_SECRET": SECRET,
+    }
     subprocess.run([LATCHKEY, "migrate"], env=environ, check=True)
 
 
@@ -84,7 +95,12 @@ def cpu_to_first_response(folder: Path, port: int) -> float:
 
     The checkout must be installed. The database is migrated before the start.
     """
-    environ = {"PATH": os.environ["PATH"], "PORT": str(port), "SESSION_SECRET": SECRET}
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PORT": str(port),
+        "ENV_FILE": "off",
+        "SESSION_SECRET": SECRET,
+    }
     environ["DATABASE_URL"] = f"sqlite:///{folder / 'start.db'}"
     migrate(environ["DATABASE_URL"])
     command = ["taskset", "-c", str(SERVER_CORE), ROOT / "scripts" / "run"]

@@ -6,7 +6,7 @@ import io
 import os
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from web.app import open_store
 from web.cli import mail_commands, operator_commands, setting_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
+from web.settings.env_file import load_env_file
 from web.settings.environment import InvalidSetting
 from web.settings.paths import DATA
 from web.settings.settings import Settings, read_settings
@@ -44,19 +45,25 @@ COMMAND_ERROR_TEXTS: Final[Mapping[type[Exception], str]] = {
 
 def main(
     arguments: list[str] | None = None,
-    environ: Mapping[str, str] = os.environ,
+    environ: MutableMapping[str, str] = os.environ,
     stdin: TextIO | None = sys.stdin,
+    env_file: Path | None = None,
 ) -> int:
     """Runs a command and returns the exit code. Prints one line about an error.
 
-    The code is 0 for success, 1 for a failure or wrong arguments, and 2 for an invalid setting.
+    The variables of `env_file` are added to `environ`, so that worker processes inherit them. The
+    code is 0 for success, 1 for a failure or wrong arguments, and 2 for an invalid setting.
     """
     os.umask(0o077)  # Other users of the machine must not read created files.
     stdin = stdin or io.StringIO()  # sys.stdin is None if it was closed.
     set_encodings(stdin)
     arguments = mail_commands.protect_ids(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(arguments, argparse.Namespace(environ=environ, stdin=stdin))
+    options = _parser().parse_args(
+        arguments, argparse.Namespace(environ=environ, stdin=stdin, env_file=env_file)
+    )
     try:
+        if env_file is not None:
+            load_env_file(env_file, environ)
         code = options.run(options) or 0
         sys.stdout.flush()
         return code
@@ -225,7 +232,10 @@ def _serve(options: argparse.Namespace) -> int:
 
     settings = read_settings(options.environ, make_secret=True)
     server_settings = read_server_settings(options.environ)
-    settings = replace(settings, notices=(*settings.notices, *_protect_files(settings)))
+    notices = [*settings.notices, *_protect_files(settings)]
+    if options.env_file is not None:
+        notices.append(f"settings were also read from {options.env_file}")
+    settings = replace(settings, notices=tuple(notices))
     if options.migrate:
         migrate_if_needed(settings.database_url)
     else:
