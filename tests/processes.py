@@ -84,7 +84,7 @@ class Program:
 @contextmanager
 def started(port: int, *command: str | Path, **environ: str) -> Iterator[Program]:
     pipe = subprocess.PIPE
-    environ = {"PATH": os.environ["PATH"], "PORT": str(port), **environ}
+    environ = {"PATH": os.environ["PATH"], "PORT": str(port), "ENV_FILE": "off", **environ}
     program = Program(
         port,
         subprocess.Popen(

@@ -33,6 +33,7 @@ def run(tmp_path: Path) -> Run:
     def run(*arguments: str, stdin: str = "", **environ: str) -> CommandResult:
         settings = {
             "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
+            "ENV_FILE": "off",
             "SESSION_SECRET": SECRET,
             "PRODUCT": "off",
             **environ,
@@ -46,6 +47,7 @@ def test_the_command_is_installed_and_runs_in_any_folder(tmp_path: Path) -> None
     """This test runs the installed program in a separate process."""
     environ = {
         "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
+        "ENV_FILE": "off",
         "SESSION_SECRET": SECRET,
         "PRODUCT": "off",
     }
@@ -253,6 +255,7 @@ def run_latchkey(
     """Runs `latchkey` in a separate process and returns its output as bytes."""
     settings = {
         "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
+        "ENV_FILE": "off",
         "SESSION_SECRET": SECRET,
         "PRODUCT": "off",
     }
@@ -303,7 +306,7 @@ def test_unwritable_output_prints_one_line(database: sqlite3.Connection, tmp_pat
         command = f"{LATCHKEY} routes {output}"
         completed = subprocess.run(
             ["/bin/sh", "-c", command],
-            env={"SESSION_SECRET": SECRET, "PRODUCT": "off"},
+            env={"ENV_FILE": "off", "SESSION_SECRET": SECRET, "PRODUCT": "off"},
             capture_output=True,
         )
         assert completed.stderr == expected
@@ -347,6 +350,7 @@ def terminal(database: sqlite3.Connection, tmp_path: Path) -> Terminal:
         ]
         environ = {
             "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
+            "ENV_FILE": "off",
             "SESSION_SECRET": SECRET,
             "PRODUCT": "off",
         }

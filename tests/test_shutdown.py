@@ -99,6 +99,7 @@ def start(database: Path, port: int) -> Iterator[Callable]:
     def start(*, ready: bool = True, **environ: str) -> Program:
         settings = {
             "DATABASE_URL": f"sqlite:///{database}",
+            "ENV_FILE": "off",
             "SESSION_SECRET": SECRET,
             "PRODUCT": "off",
             "PORT": str(port),
@@ -235,7 +236,12 @@ def test_restore_is_refused_while_the_program_serves(
 
 
 def environ_of(database: Path) -> dict[str, str]:
-    return {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET, "PRODUCT": "off"}
+    return {
+        "DATABASE_URL": f"sqlite:///{database}",
+        "ENV_FILE": "off",
+        "SESSION_SECRET": SECRET,
+        "PRODUCT": "off",
+    }
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

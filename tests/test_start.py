@@ -49,7 +49,12 @@ MAX_MEMORY_KB = 80 * 1024
 @pytest.fixture(scope="module")
 def loaded(migrated: Path) -> dict:
     """Returns the modules and the memory of a process that has started to serve with SQLite."""
-    environ = {"DATABASE_URL": f"sqlite:///{migrated}", "SESSION_SECRET": SECRET, "PRODUCT": "off"}
+    environ = {
+        "DATABASE_URL": f"sqlite:///{migrated}",
+        "ENV_FILE": "off",
+        "SESSION_SECRET": SECRET,
+        "PRODUCT": "off",
+    }
     completed = subprocess.run(
         [sys.executable, "-c", SERVE], env=environ, capture_output=True, text=True, timeout=60
     )
@@ -75,6 +80,7 @@ def starting(database_url: str, *before: str, **environ: str) -> Iterator[subpro
     """Starts `latchkey serve` without waiting until it is ready."""
     settings = {
         "DATABASE_URL": database_url,
+        "ENV_FILE": "off",
         "SESSION_SECRET": SECRET,
         "PRODUCT": "off",
         "PORT": str(free_port()),

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from db.crypto import foreign_hashes
 from db.crypto.secret import Secret
 from db.errors import Unavailable
 
@@ -76,15 +77,18 @@ class Passwords:
     ) -> bool:
         """Returns whether the password matches the stored hash.
 
-        With None or LOCKED_HASH, does the same work on a dummy hash and returns False.
+        With None or LOCKED_HASH, does the same work on a dummy hash and returns False. The hash of
+        an imported account may take another time, until a log-in has replaced it.
         """
         usable = stored if stored and stored.reveal() != LOCKED_HASH else None
         is_correct = await self._run(lambda: self._verify(usable or self._dummy, password), user_id)
         return is_correct and usable is not None
 
     def is_outdated(self, stored: Secret[str]) -> bool:
-        """Returns whether the hash has other parameters than a new one would have."""
-        return self._hasher.check_needs_rehash(stored.reveal())
+        """Returns whether the hash has another algorithm or other parameters than a new one would
+        have.
+        """
+        return foreign_hashes.is_foreign(stored) or self._hasher.check_needs_rehash(stored.reveal())
 
     def require_capacity(self, *, user_id: str | None = None) -> None:
         """Raises Unavailable if a request would wait too long.
@@ -109,6 +113,8 @@ class Passwords:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _verify(self, stored: Secret[str], password: Secret[str]) -> bool:
+        if foreign_hashes.is_foreign(stored):
+            return foreign_hashes.matches(stored, password)
         try:
             return self._hasher.verify(stored.reveal(), password.reveal())
         except (VerificationError, InvalidHashError):

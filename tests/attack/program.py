@@ -53,6 +53,7 @@ class Program:
     def environ(self) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
+            "ENV_FILE": "off",
             "HOST": LOOPBACK,
             "PORT": str(self.port),
             "BASE_URL": self.url,

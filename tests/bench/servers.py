@@ -44,6 +44,7 @@ def serve_latchkey(database_url: str, port: int, **settings: str) -> Iterator[Se
     environ = {
         "DATABASE_URL": database_url,
         "PORT": str(port),
+        "ENV_FILE": "off",
         "SESSION_SECRET": SECRET,
         "PRODUCT": "off",
         "RATE_LIMITS": "off",
@@ -57,6 +58,7 @@ def serve_script(name: str, port: int, **environ: str) -> Iterator[Server]:
     """Serves a module of this package, with the environment variables `environ`."""
     settings = {
         "PORT": str(port),
+        "ENV_FILE": "off",
         "SESSION_SECRET": SECRET,
         "PRODUCT": "off",
         "PYTHONPATH": str(ROOT),
@@ -84,6 +86,7 @@ def migrate(database_url: str) -> None:
     environ = {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": database_url,
+        "ENV_FILE": "off",
         "SESSION_SECRET": SECRET,
         "PRODUCT": "off",
     }
@@ -98,6 +101,7 @@ def cpu_to_first_response(folder: Path, port: int) -> float:
     environ = {
         "PATH": os.environ["PATH"],
         "PORT": str(port),
+        "ENV_FILE": "off",
         "SESSION_SECRET": SECRET,
         "PRODUCT": "off",
     }

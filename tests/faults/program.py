@@ -148,6 +148,7 @@ class Run:
         port = free_port()
         settings = {
             "PATH": os.environ["PATH"],
+            "ENV_FILE": "off",
             "HOST": "127.0.0.1",
             "PORT": str(port),
             "RATE_LIMITS": "off",

@@ -14,10 +14,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _exit)
     gc.disable()
     from web.cli import main as cli
+    from web.settings.env_file import find_env_file
 
     gc.freeze()  # Imported objects live until the end, so later collections skip them.
     gc.enable()
-    return cli.main()
+    return cli.main(env_file=find_env_file(os.environ))
 
 
 def _exit(number: int, frame: object) -> NoReturn:

@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ from web.cli.terminal import PasswordInputError, discard_output, set_encodings
 from web.observability.logs import printable
 from web.product import FOLDER, NO_PRODUCT, Product, load_product
 from web.product_checks import ProductError
+from web.settings.env_file import load_env_file
 from web.settings.environment import Environment, InvalidSetting
 from web.settings.paths import DATA, ROOT
 from web.settings.settings import Settings, read_product_choice, read_settings
@@ -66,19 +67,25 @@ COMMAND_ERROR_TEXTS: Final[Mapping[type[Exception], str]] = {
 
 def main(
     arguments: list[str] | None = None,
-    environ: Mapping[str, str] = os.environ,
+    environ: MutableMapping[str, str] = os.environ,
     stdin: TextIO | None = sys.stdin,
+    env_file: Path | None = None,
 ) -> int:
     """Runs a command and returns the exit code. Prints one line about an error.
 
-    The code is 0 for success, 1 for a failure or wrong arguments, and 2 for an invalid setting.
+    The variables of `env_file` are added to `environ`, so that worker processes inherit them. The
+    code is 0 for success, 1 for a failure or wrong arguments, and 2 for an invalid setting.
     """
     os.umask(0o077)  # Other users of the machine must not read created files.
     stdin = stdin or io.StringIO()  # sys.stdin is None if it was closed.
     set_encodings(stdin)
     arguments = mail_commands.protect_ids(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(arguments, argparse.Namespace(environ=environ, stdin=stdin))
+    options = _parser().parse_args(
+        arguments, argparse.Namespace(environ=environ, stdin=stdin, env_file=env_file)
+    )
     try:
+        if env_file is not None:
+            load_env_file(env_file, environ)
         code = options.run(options) or 0
         sys.stdout.flush()
         return code
@@ -325,7 +332,10 @@ def _serve(options: argparse.Namespace) -> int:
 
     settings = read_settings(options.environ, make_secret=True)
     server_settings = read_server_settings(options.environ)
-    settings = replace(settings, notices=(*settings.notices, *_protect_files(settings)))
+    notices = [*settings.notices, *_protect_files(settings)]
+    if options.env_file is not None:
+        notices.append(f"settings were also read from {options.env_file}")
+    settings = replace(settings, notices=tuple(notices))
     # An error in the product ends the program before the database is changed.
     product = _product(settings).data
     check_events(settings, product)
