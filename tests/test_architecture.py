@@ -167,6 +167,11 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         ),
         "web.settings",
     ),
+    "web.asgi": (
+        *("db.errors", "db.maintenance.schema", "db.viewer.Me"),
+        *("web.app", "web.http.session", "web.middleware", "web.observability.logs"),
+        *("web.product", "web.server.dependency_check", "web.settings"),
+    ),
     "web.server": ("db", "web"),  # Only these two packages may import web.server and web.cli.
     "web.cli": ("db", "web"),
 }
