@@ -224,6 +224,11 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "product.routes": ("web.forms.schemas", "web.router"),
     "product.tables": ("db.tables",),
     "product": ("db.clock", "db.crypto.secret", "db.errors", "db.viewer"),
+    "web.asgi": (
+        *("db.errors", "db.maintenance.schema", "db.viewer.Me"),
+        *("web.app", "web.http.session", "web.middleware", "web.observability.logs"),
+        *("web.product", "web.server.dependency_check", "web.settings"),
+    ),
     "web.server": ("db", "web"),  # Only these two packages may import web.server and web.cli.
     "web.cli": ("db", "web"),
 }

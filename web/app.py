@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -86,7 +86,7 @@ def create_app(
     templates: Templates | None = None,
     product: Product = NO_PRODUCT,
     handler_timeout: float = HANDLER_TIMEOUT_SECONDS,
-) -> Starlette:
+) -> App:
     """Returns the application. Tests pass their own store, clock and compiled templates.
 
     `product` is what the folder `product/` adds. Its data part belongs to the store.
@@ -241,19 +241,24 @@ def _mail_delivery_of(state: AppState, mailer: Mailer) -> Delivery:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    """Opens the database, prunes and delivers messages in the background, and stops at shutdown.
+async def _lifespan(app: App) -> AsyncIterator[None]:
+    async with run_tasks(app.state):
+        # Garbage collections then skip imported objects, which lowers p99 latency from 13 to 4 ms.
+        gc.freeze()
+        gc.set_threshold(10_000)
+        yield
 
-    The server starts even if the database is unavailable. Maintenance then retries until the
-    database can be opened.
+
+@contextlib.asynccontextmanager
+async def run_tasks(state: AppState) -> AsyncIterator[None]:
+    """Opens the database, prunes and delivers messages in the background until the block ends.
+
+    The block runs even if the database is unavailable. Maintenance then retries until the database
+    can be opened.
     """
-    state = cast(AppState, app.state)
     store = state.store
     deliveries = _deliveries_of(state)
     problem = await open_database(store)
-    # Garbage collections then skip imported objects, which lowers p99 latency from 13 to 4 ms.
-    gc.freeze()
-    gc.set_threshold(10_000)
     maintenance_task = asyncio.create_task(run_maintenance(store, problem))
     for delivery in deliveries:
         delivery.start()

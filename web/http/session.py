@@ -54,7 +54,7 @@ async def is_session_live(request: Request) -> bool:
     If it does not, deletes the cookie and treats the request as anonymous.
     """
     try:
-        await _load_viewer(request)
+        await load_viewer(request)
     except NotLoggedIn:
         delete_session_cookie(request)
         request_state(request.scope)["claims"] = None
@@ -68,7 +68,7 @@ async def verify_session(request: Request, preload: Any = None) -> Viewer:
     `preload` is a constant of `db.access`. It names columns that the same statement reads. Raises
     NotLoggedIn, and ViewerMismatch for another user's form.
     """
-    viewer = await _load_viewer(request, preload)
+    viewer = await load_viewer(request, preload)
     await _require_matching_form(request, viewer)
     return viewer
 
@@ -88,7 +88,7 @@ async def verify_role(request: Request, role: Role) -> Viewer:
     """
     if request.method not in SAFE_METHODS:
         await read_fields(request)  # A wrong content type must be refused before a wrong role.
-    viewer = await _load_viewer(request)
+    viewer = await load_viewer(request)
     try:
         require_role(viewer, role)
     except Forbidden:
@@ -139,19 +139,22 @@ def delete_session_cookie(request: Request) -> None:
     queue_cookie(request.scope, "session", None)
 
 
-async def _load_viewer(request: Request, preload: Any = None) -> Viewer:
-    """Returns the viewer. Queries the database only once per request."""
+async def load_viewer(request: Request, preload: Any = None, *, may_write: bool = True) -> Viewer:
+    """Returns the viewer, without the check of a form. Queries the database once per request.
+
+    Unless `may_write` is false, renews the session. Raises NotLoggedIn.
+    """
     state = request_state(request.scope)
     if "viewer" in state:
         return state["viewer"]
     store = app_state(request.scope).store
     claims = read_claims(request.scope)
-    prefetch = _is_prefetch(request)
+    may_write = may_write and not _is_prefetch(request)
     client = UNKNOWN_CLIENT if request.method in SAFE_METHODS else get_client_info(request)
     viewer = await lifecycle.get_viewer(
-        store, claims, client=client, may_write=not prefetch, preload=preload
+        store, claims, client=client, may_write=may_write, preload=preload
     )
-    renewed = claims and not prefetch and lifecycle.refresh(viewer, claims)
+    renewed = claims and may_write and lifecycle.refresh(viewer, claims)
     if renewed:
         set_session_cookie(request, renewed)
     state["viewer"] = viewer

@@ -30,11 +30,19 @@ ROOT_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics", "/robots.txt"}
 WELL_KNOWN: Final = "/.well-known/"
 
 
+def own_scope(scope: Scope, path: str) -> Scope:
+    """Returns a scope with this path and without any value of a parent application.
+
+    A parent's `request.state.viewer` would otherwise be the viewer here.
+    """
+    own = {key: scope[key] for key in SCOPE_KEYS if key in scope}
+    return own | {"path": path, "state": {}}
+
+
 class BasePath:
     """Passes each request on with a scope of its own, whose path is the part after BASE_PATH.
 
-    A request outside of BASE_PATH gets a plain 404. The own scope has no value of an application
-    that this one is mounted in: its `request.state.viewer` would otherwise be the viewer here.
+    A request outside of BASE_PATH gets a plain 404.
     """
 
     def __init__(self, app: ASGIApp, base_path: str) -> None:
@@ -53,10 +61,7 @@ class BasePath:
         if self._base_path and not path:
             response = RedirectResponse(f"{self._base_path}/", 308, HEADERS)
             return await response(scope, receive, send)
-        own = {key: scope[key] for key in SCOPE_KEYS if key in scope}
-        own["path"] = path
-        own["state"] = {}
-        return await self._app(own, receive, send)
+        return await self._app(own_scope(scope, path), receive, send)
 
     def _inner_path(self, scope: Scope) -> str | None:
         """Returns the path after BASE_PATH, and None for a request outside of it.

@@ -25,14 +25,21 @@ class CrossOriginCheck:
 
     def __init__(self, app: ASGIApp, *, base_url: str) -> None:
         self.app = app
-        self.base_url = base_url.encode()
+        self.base_url = base_url
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
-            for name, value in scope["headers"]:
-                if name == b"sec-fetch-site" and value not in (b"same-origin", b"none"):
-                    raise ForeignOrigin
-                if name == b"origin" and value != self.base_url:
-                    warn_of_foreign_origin(scope, value.decode("latin-1"))
-                    raise ForeignOrigin
+        if scope["type"] == "http":
+            require_own_origin(scope, self.base_url)
         return self.app(scope, receive, send)
+
+
+def require_own_origin(scope: Scope, base_url: str) -> None:
+    """Raises ForeignOrigin for an unsafe request from a page of another site."""
+    if scope["method"] in SAFE_METHODS:
+        return
+    for name, value in scope["headers"]:
+        if name == b"sec-fetch-site" and value not in (b"same-origin", b"none"):
+            raise ForeignOrigin
+        if name == b"origin" and value != base_url.encode():
+            warn_of_foreign_origin(scope, value.decode("latin-1"))
+            raise ForeignOrigin

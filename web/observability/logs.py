@@ -5,6 +5,7 @@ import logging
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from traceback import format_tb
@@ -53,6 +54,31 @@ def start_logging(*, as_json: bool) -> None:
     # Otherwise, logging would print the arguments of a record that it cannot write.
     logging.raiseExceptions = False
     sys.excepthook = _log_crash
+
+
+@contextmanager
+def logging_of_package(*, as_json: bool) -> Iterator[None]:
+    """Writes the messages of the logger `latchkey` in its own format until the block ends.
+
+    The configuration of other loggers belongs to the parent application. Its format would write the
+    messages of exceptions, which may contain personal data. A handler that the parent has added to
+    the logger `latchkey` is used instead.
+    """
+    if logger.handlers:
+        yield
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    level, propagates = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagates
 
 
 def request_reference(request: Request) -> str:
