@@ -68,7 +68,7 @@ class NotVerified(AppError):
 
 
 class LastAdmin(AppError):
-    """The last administrator can be neither demoted nor disabled."""
+    """The last administrator can be neither demoted nor disabled nor deleted."""
 
 
 class AccountNotCreated(AppError):

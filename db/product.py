@@ -3,9 +3,10 @@
 `web.product` loads it; `db` only receives it, as a field of the Store.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import MetaData
 
@@ -18,9 +19,12 @@ class ProductData:
     """The tables, migrations, audit events and hooks of a product. All are empty without one.
 
     `migrations` is the folder of its Alembic revisions, which have a version table of their own.
+    `export` is the function `export(viewer, user_id)` of `product/data.py`. It returns what the
+    product stores about a user, as a part of their data download: see `db.access.data_export`.
     """
 
     tables: MetaData | None = None
     migrations: Path | None = None
     events: Mapping[str, EventTexts] = field(default_factory=dict)
     hooks: Hooks = field(default_factory=Hooks)
+    export: Callable[..., Awaitable[Mapping[str, Any]]] | None = None

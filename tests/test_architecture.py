@@ -32,6 +32,9 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/password_reset.py:request_reset",
     "db/access/password_reset.py:reset_password",
     "db/access/account_lock.py:lock_account",
+    "db/access/account_deletion.py:keep_account_by_link",
+    "db/access/invitations.py:find_invitation",
+    "db/access/invitations.py:join",
 }
 STORE_MODULES = ("web/app.py", "web/cli/main.py")  # Only these modules open a store.
 STORE = ("db.crypto", "db.engine", "db.errors", "db.store", "db.tables")
@@ -97,6 +100,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.viewer", *STORE),
     ),
     "db.maintenance": ("db.sessions", "db.rate_limits", "db.audit", "db.database", *STORE),
+    # Pruning deletes accounts at the end of their grace period, and tells their users.
+    "db.maintenance.pruning": ("db.accounts", "db.mail", "db.audit", *STORE),
     "web.settings": ("db.crypto.secret", "db.ip_addresses"),
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.store", "db.viewer", "web"),

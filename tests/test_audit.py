@@ -896,7 +896,7 @@ def test_every_event_of_the_registry_is_tested() -> None:
         "entries.left-out",
     }
     tested |= {"session.end-guessing"}
-    tested |= MAIL_EVENTS
+    tested |= MAIL_EVENTS | ACCOUNT_EVENTS
     assert tested == set(EVENT_TEXTS)
 
 

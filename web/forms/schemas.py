@@ -1,5 +1,6 @@
 """Contains one schema per form, for its submit, its live checks and the rendering of its fields."""
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel
@@ -8,10 +9,13 @@ from db.audit.events import Event
 from web.forms.fields import (
     Confirmation,
     CurrentPassword,
+    Deletion,
     Email,
     Name,
     NewEmail,
     NewPassword,
+    OtherEmail,
+    OtherName,
     PageNumber,
     Phone,
     Search,
@@ -20,12 +24,20 @@ from web.forms.fields import (
     Team,
 )
 
+# The roles that an administrator can give, with their labels.
+RoleName = Literal["user", "admin"]
+ROLE_LABELS: Final[Mapping[RoleName, str]] = {"user": "User", "admin": "Administrator"}
 UNCHANGED: Final[Any] = None  # A field that was not sent is left unchanged.
 
 
 class SignUp(BaseModel):
     name: Name
     email: Email
+    password: NewPassword
+
+
+class Join(BaseModel):
+    name: Name
     password: NewPassword
 
 
@@ -63,8 +75,29 @@ class AccountLock(BaseModel):
     sure: Confirmation
 
 
+class PasswordConfirmation(BaseModel):
+    current_password: CurrentPassword
+
+
 class RoleChange(BaseModel):
-    role: Literal["user", "admin"]
+    role: RoleName
+
+
+class Invitation(BaseModel):
+    email: OtherEmail
+    role: RoleName
+    team: Team = ""
+
+
+class NewAccount(BaseModel):
+    name: OtherName
+    email: OtherEmail
+    role: RoleName
+    team: Team = ""
+
+
+class UserDeletion(BaseModel):
+    sure: Deletion
 
 
 class UsersQuery(BaseModel):

@@ -106,7 +106,7 @@ FOREIGN_ORIGIN_TEXT: Final = ErrorText(
 LAST_ADMIN_TEXT: Final = ErrorText(
     "This is the last administrator",
     (
-        "The last administrator can't be demoted or disabled. "
+        "The last administrator can't be demoted, disabled or deleted. "
         "Make someone else an administrator first.",
     ),
     "lid",

@@ -23,6 +23,7 @@ from web.settings.mail_settings import (
 )
 from web.settings.paths import DATA
 from web.settings.session_secret import read_session_secrets
+from web.settings.signup_settings import SignUpSettings, read_sign_up
 
 ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy precedes it)  # nosec B104
 
@@ -45,6 +46,7 @@ class Settings:
     encrypted: bool = False
     password_policy: str = "guide"  # noqa: S105  (the name of a policy, not a password)
     private: bool = False
+    sign_up: SignUpSettings = field(default_factory=SignUpSettings)
     rate_limits: Literal["enforce", "observe", "off"] = "enforce"
     breached_passwords: str = ""
     security_contact: str = ""
@@ -91,6 +93,13 @@ def read_settings(
     has_mailbox = loopback and mail is None
     has_mail = mail is not None or loopback
     private = _private(env, has_mail)
+    sign_up = read_sign_up(env)
+    verification = _email_verification(env, has_mail, private)
+    if sign_up.domains and sign_up.mode == "open" and verification == "optional":
+        env.notices.append(
+            "warning: SIGNUP_DOMAINS: anyone can type an email of these domains; only "
+            "EMAIL_VERIFICATION=required makes sure that it is theirs"
+        )
     if not has_mail:
         env.notices.append(
             "warning: SMTP_URL is not set: no mail is sent, and nobody can reset a password"
@@ -105,6 +114,7 @@ def read_settings(
         encrypted=env.choice("SESSION_COOKIE", ("signed", "encrypted")) == "encrypted",
         password_policy=env.choice("PASSWORD_POLICY", ("guide", "length")),
         private=private,
+        sign_up=sign_up,
         rate_limits=env.choice("RATE_LIMITS", ("enforce", "observe", "off")),
         breached_passwords=_breached_passwords(env.text("PWNED_PASSWORDS", "off")),
         security_contact=_contact(env.text("SECURITY_CONTACT", f"mailto:security@{host}")),
@@ -116,7 +126,7 @@ def read_settings(
         mail=mail,
         mail_from=read_sender(env, host, has_server=mail is not None),
         mail_reply_to=read_reply_to(env),
-        email_verification=_email_verification(env, has_mail, private),
+        email_verification=verification,
         has_mailbox=has_mailbox,
         notices=tuple(env.notices),
     )
