@@ -26,6 +26,11 @@ from tests.conftest import TestApp
 from web.rendering.responses import SITE_NAME
 from web.settings.paths import ROOT
 
+# tests/test_account_deletion.py, test_data_download.py and test_invitations.py test these.
+ACCOUNT_EVENTS = {
+    *("account.leave", "account.keep", "account.delete", "data.download"),
+    *("invitation.create", "invitation.resend", "invitation.withdraw", "invitation.accept"),
+}
 NEW = "another-No.7 to the sea"
 WRONG = "not-her-No.3 key"
 CLIENT_IP = "192.0.2.14"
