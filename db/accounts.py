@@ -10,10 +10,10 @@ import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import bindparam, exists, func, literal, or_, select, update
+from sqlalchemy import bindparam, delete, exists, func, literal, or_, select, update
 
 from db.audit import log as audit_log
 from db.audit.events import Event
@@ -28,18 +28,21 @@ from db.errors import (
     NotFound,
     UnknownRole,
 )
-from db.mail.tokens import IS_RESERVED, consume_token
+from db.mail.outbox import delete_unsent
+from db.mail.tokens import IS_RESERVED, consume_token, delete_tokens
 from db.rate_limits import limiter
 from db.rate_limits.limits import DENIED, LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT
 from db.sessions.lifecycle import end_all_sessions, require_right
 from db.store import Store, pick
-from db.tables import Instant, roles, users
+from db.tables import Instant, invitations, outbox, roles, users
 from db.user_search import search_key
 from db.viewer import Admin, Operator, Role
 
 SLUG_LENGTH: Final = 40
 MAX_SLUG_ATTEMPTS: Final = 3
 ADMIN_CHANGES_LOCK: Final = 7_411_001  # This is the key of the PostgreSQL advisory lock.
+# The time in which a deletion can be undone. The link of its mail is valid as long.
+DELETION_GRACE: Final = timedelta(days=7)
 Detail = dict[str, str | int]
 
 
@@ -62,11 +65,15 @@ class Recipient:
 
 
 _other = users.alias("other")
+# An administrator whose account is about to be deleted does not count.
 NOT_THE_LAST_ADMIN = or_(
     users.c.role != "admin",
     users.c.disabled_at.is_not(None),
     exists().where(
-        _other.c.role == "admin", _other.c.disabled_at.is_(None), _other.c.id != users.c.id
+        _other.c.role == "admin",
+        _other.c.disabled_at.is_(None),
+        _other.c.delete_at.is_(None),
+        _other.c.id != users.c.id,
     ),
 )
 EMAIL_EXISTS = Statement(
@@ -79,6 +86,7 @@ _NEW_USER: Final = {
     "search_key": "search_key",
     "slug": "slug",
     "role": "role",
+    "team": "team",
     "password_hash": "password_hash",
     "created_at": "now",
     "last_login_at": "last_login_at",
@@ -122,6 +130,30 @@ DISABLE = Statement(
     .where(users.c.id == bindparam("user_id"), NOT_THE_LAST_ADMIN)
     .values(disabled_at=bindparam("now", type_=Instant))
     .returning(users.c.id)
+)
+SCHEDULE_DELETION = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"), NOT_THE_LAST_ADMIN)
+    .values(delete_at=bindparam("new_delete_at", type_=Instant))
+    .returning(users.c.id)
+)
+CANCEL_DELETION = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"), users.c.delete_at.is_not(None))
+    .values(delete_at=None)
+    .returning(users.c.id)
+)
+DELETE_USER = Statement(
+    delete(users)
+    .where(users.c.id == bindparam("user_id"), NOT_THE_LAST_ADMIN)
+    .returning(users.c.email)
+)
+# Sent messages have no content, apart from those in the development mailbox.
+DELETE_UNSENT_MESSAGES = Statement(
+    delete(outbox).where(outbox.c.user_id == bindparam("user_id"), outbox.c.sent_at.is_(None))
+)
+DELETE_INVITATIONS_BY = Statement(
+    delete(invitations).where(invitations.c.invited_by == bindparam("user_id"))
 )
 CONFIRM_EMAIL = Statement(
     update(users)
@@ -167,36 +199,39 @@ async def insert_user(
     email: str,
     password_hash: Secret[str],
     *,
+    user_id: str = "",
     role: Role = "user",
+    team: str = "",
     logs_in: bool = False,
     verified: bool = False,
     has_random_slug: bool = False,
 ) -> str | None:
     """Inserts a user and returns the id; None if the email exists, by the UNIQUE index.
 
-    `logs_in` also sets the time of the last log-in, `verified` that of the confirmation. With
-    `has_random_slug`, nobody can tell from the name which slug is taken now. Raises
-    AccountNotCreated if no free slug was found.
+    `user_id` is the id to use, by default a new one. `logs_in` also sets the time of the last
+    log-in, `verified` that of the confirmation. With `has_random_slug`, nobody can tell from the
+    name which slug is taken now. Raises AccountNotCreated if no free slug was found.
     """
     slug = make_slug(name)
     for attempt in range(MAX_SLUG_ATTEMPTS):
         is_random = has_random_slug or attempt > 0 or not slug
-        user_id = await store.value(
+        inserted = await store.value(
             INSERT_USER(
-                user_id=store.token(16),
+                user_id=user_id or store.token(16),
                 email=email,
                 name=name,
                 search_key=search_key(name, email),
                 slug=_add_random_suffix(store, slug or "user") if is_random else slug,
                 role=role,
+                team=team,
                 password_hash=password_hash.reveal(),
                 now=store.now(),
                 last_login_at=store.now() if logs_in else None,
                 verified_at=store.now() if verified else None,
             )
         )
-        if user_id is not None:
-            return str(user_id)
+        if inserted is not None:
+            return str(inserted)
         if await email_exists(store, email):
             return None
     raise AccountNotCreated
@@ -229,7 +264,7 @@ async def change_user(
     actor = viewer_actor(caller) if isinstance(caller, Admin) else OPERATOR
     try:
         async with store.transaction():
-            await store.value(LOCK_ADMIN_CHANGES())
+            await lock_admin_changes(store)
             if isinstance(caller, Admin):
                 await require_right(caller, user_id)
             yield detail
@@ -274,9 +309,68 @@ async def disable_user(admin: Admin, user_id: str) -> None:
     """
     async with change_user(admin, "account.disable", user_id) as detail:
         await get_user_state(admin.store, user_id)
-        if await admin.store.value(DISABLE(user_id=user_id, now=admin.store.now())) is None:
-            raise LastAdmin
-        detail["ended"] = await end_all_sessions(admin.store, user_id)
+        detail["ended"] = await disable_within(admin.store, user_id)
+
+
+async def disable_within(store: Store, user_id: str) -> int:
+    """Disables an account, ends its sessions, and returns how many had a row.
+
+    Must run inside the transaction of `change_user`. Raises LastAdmin.
+    """
+    if await store.value(DISABLE(user_id=user_id, now=store.now())) is None:
+        raise LastAdmin
+    return await end_all_sessions(store, user_id)
+
+
+async def schedule_deletion(store: Store, user_id: str) -> datetime:
+    """Makes pruning delete the account after DELETION_GRACE, and returns when that is.
+
+    Ends every session and known browser. Must run inside a transaction that holds
+    LOCK_ADMIN_CHANGES. Raises LastAdmin.
+    """
+    delete_at = store.now() + DELETION_GRACE
+    scheduled = SCHEDULE_DELETION(user_id=user_id, new_delete_at=delete_at)
+    if await store.value(scheduled) is None:
+        raise LastAdmin
+    await end_all_sessions(store, user_id)
+    return delete_at
+
+
+async def cancel_deletion(store: Store, user_id: str) -> bool:
+    """Keeps an account that was about to be deleted, and returns whether it was.
+
+    Ends the links that keep the account, and the mails about the deletion that were not sent yet.
+    Must run inside a transaction that has locked the user.
+    """
+    if await store.value(CANCEL_DELETION(user_id=user_id)) is None:
+        return False
+    await delete_tokens(store, user_id, ["keep"])
+    await delete_unsent(store, user_id, ["leaving", "removal"])
+    return True
+
+
+async def delete_user(store: Store, user_id: str) -> str:
+    """Deletes an account for good, and returns its email.
+
+    Its sessions, links and access tokens go with its row. Its unsent mails and its invitations go
+    too. Audit entries stay. Must run inside a transaction that holds LOCK_ADMIN_CHANGES, such as
+    that of `change_user`. Raises LastAdmin, and NotFound if there is no such account.
+    """
+    email = await store.value(DELETE_USER(user_id=user_id))
+    if email is None:
+        if await store.value(USER_EXISTS(user_id=user_id)) is None:
+            raise NotFound
+        raise LastAdmin
+    await store.count(DELETE_UNSENT_MESSAGES(user_id=user_id))
+    await store.count(DELETE_INVITATIONS_BY(user_id=user_id))
+    return str(email)
+
+
+async def lock_admin_changes(store: Store) -> None:
+    """Serializes the changes that could remove the last administrator. Must run inside a
+    transaction, before any row is locked.
+    """
+    await store.value(LOCK_ADMIN_CHANGES())
 
 
 async def set_password_hash(store: Store, user_id: str, password_hash: Secret[str]) -> int:

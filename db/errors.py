@@ -75,7 +75,7 @@ class NotVerified(AppError):
 
 
 class LastAdmin(AppError):
-    """The last administrator can be neither demoted nor disabled."""
+    """The last administrator can be neither demoted nor disabled nor deleted."""
 
 
 class UnknownRole(AppError):

@@ -3,9 +3,10 @@
 `web.product` loads it; `db` only receives it, as a field of the Store.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import MetaData
 
@@ -20,6 +21,8 @@ class ProductData:
 
     `migrations` is the folder of its Alembic revisions, which have a version table of their own.
     `permissions` maps names such as `articles:write` to what each allows.
+    `export` is the function `export(viewer, user_id)` of `product/data.py`. It returns what the
+    product stores about a user, as a part of their data download: see `db.access.data_export`.
     """
 
     tables: MetaData | None = None
@@ -37,3 +40,5 @@ class ProductData:
     def unknown_hook_events(self) -> list[str]:
         """Returns the events of hooks that do not exist, which are probably typing errors."""
         return sorted(self.hooks.events - self.known_events)
+
+    export: Callable[..., Awaitable[Mapping[str, Any]]] | None = None

@@ -217,13 +217,15 @@ outbox = Table(
     Index("outbox_user_id", "user_id"),
 )
 
-# The token of an invitation's link is derived from its id, like that of a message.
+# An invitation has two links. The token of the one that administrators can copy is derived from the
+# id of the invitation, and that of the one in the mail from the id of the message.
 invitations = Table(
     "invitations",
     metadata,
     Column("id", Text, primary_key=True),
     Column("token_hash", Text, nullable=False, unique=True),  # SHA-256 of the token, in hex
-    Column("kid", Text, nullable=False),  # of the key of the token
+    Column("mail_token_hash", Text, unique=True),  # of the token in the newest mail
+    Column("kid", Text, nullable=False),  # of the key of the token that can be copied
     Column("email", Text, nullable=False),
     Column("role", Text, ForeignKey("roles.name"), nullable=False),
     Column("team", Text, nullable=False),

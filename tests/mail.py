@@ -20,6 +20,8 @@ PATHS: dict[str, str] = {
     "moved": "/not-me",
     "new-device": "/not-me",
     "password": "/not-me",
+    "invite": "/join",
+    "leaving": "/keep",
 }
 
 

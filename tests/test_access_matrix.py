@@ -32,6 +32,12 @@ FIELDS = {
     "/account/email": {"email": "changed@example.com", "current_password": PASSWORD},
     "/forgot": {"email": "grace@example.com"},
     "/account/password": {"current_password": PASSWORD, "password": NEW},
+    "/account/data": {"current_password": PASSWORD},
+    "/account/delete": {"current_password": PASSWORD},
+    "/admin/users/{id}/data": {"current_password": PASSWORD},
+    "/admin/users/{id}/delete": {"sure": "yes"},
+    "/admin/add": {"name": "Zoe", "email": "zoe@example.com", "role": "user"},
+    "/admin/invitations": {"email": "zoe@example.com", "role": "user"},
     "/admin/users/{id}/role": {"role": "admin"},
     "/admin/users/{id}/team": {"team": "Changed"},
     "/admin/roles": {"name": "writer", "label": "Writer"},
@@ -111,7 +117,8 @@ def summarize(answer: httpx.Response) -> str:
         (line for line in answer.headers.get_list("set-cookie") if line.startswith("session=")), ""
     )
     change = "" if not cookie else "-cookie" if "Max-Age=0" in cookie else "+cookie"
-    return f"{answer.status_code}{'>' + urlsplit(target).path if target else ''}{change}"
+    path = re.sub(r"/[\w-]{22}$", "/{id}", urlsplit(target).path) if target else ""
+    return f"{answer.status_code}{'>' + path if target else ''}{change}"
 
 
 async def cell(app: TestApp, actor: Browser, method: str, route: Route) -> str:

@@ -33,6 +33,9 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/password_reset.py:request_reset",
     "db/access/password_reset.py:reset_password",
     "db/access/account_lock.py:lock_account",
+    "db/access/account_deletion.py:keep_account_by_link",
+    "db/access/invitations.py:find_invitation",
+    "db/access/invitations.py:join",
 }
 # Where a file belongs, by the start of its path. The folder `product` is that of an adopter, or the
 # example product.
@@ -126,6 +129,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.rate_limits.limits",
         "db.sessions.lifetimes",
     ),
+    # Pruning deletes accounts at the end of their grace period, and tells their users.
+    "db.maintenance.pruning": ("db.accounts", "db.mail", "db.audit", *STORE),
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),

@@ -26,6 +26,11 @@ from tests.conftest import TestApp
 from web.brand import SITE_NAME
 from web.settings.paths import ROOT
 
+# tests/test_account_deletion.py, test_data_download.py and test_invitations.py test these.
+ACCOUNT_EVENTS = {
+    *("account.leave", "account.keep", "account.delete", "data.download"),
+    *("invitation.create", "invitation.resend", "invitation.withdraw", "invitation.accept"),
+}
 NEW = "another-No.7 to the sea"
 WRONG = "not-her-No.3 key"
 CLIENT_IP = "192.0.2.14"
@@ -897,7 +902,7 @@ def test_every_event_of_the_registry_is_tested() -> None:
     }
     tested |= {"session.end-guessing"}
     tested |= {"role.create", "role.edit", "role.delete", "access"}  # see tests/test_roles.py
-    tested |= MAIL_EVENTS
+    tested |= MAIL_EVENTS | ACCOUNT_EVENTS
     assert tested == set(EVENT_TEXTS)
 
 

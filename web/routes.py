@@ -5,6 +5,8 @@ from re import Pattern
 
 from web.endpoints import (
     account,
+    account_data,
+    account_deletion,
     account_lock,
     admin,
     api,
@@ -16,6 +18,8 @@ from web.endpoints import (
     forward,
     health,
     home,
+    invitations,
+    join,
     login,
     mail_links,
     mailbox,
@@ -45,6 +49,10 @@ routes = [
     Anyone ("/verify/{token}",                get=mail_links.open_link,                                name="verify-link"),
     Members("/change-email",                  get=email_change.show,    post=email_change.submit,      name="change-email"),
     Anyone ("/change-email/{token}",          get=mail_links.open_link,                                name="change-email-link"),
+    Anyone ("/keep",                          get=account_deletion.show_link, post=account_deletion.submit_link, name="keep"),
+    Anyone ("/keep/{token}",                  get=mail_links.open_link,                                name="keep-link"),
+    Anyone ("/join",                          get=join.show,            post=join.submit,              name="join"),
+    Anyone ("/join/{token}",                  get=mail_links.open_link,                                name="join-link"),
     Anyone ("/not-me",                        get=account_lock.show,    post=account_lock.submit,      name="not-me"),
     Anyone ("/not-me/{token}",                get=mail_links.open_link,                                name="not-me-link"),
     Members("/dashboard",                     get=dashboard.show,                                      name="dashboard"),
@@ -59,6 +67,9 @@ routes = [
     Members("/account/email",                                           post=account.change_email,     name="account-email"),
     Members("/account/email/cancel",                                    post=account.cancel_email,     name="account-email-cancel"),
     Members("/account/verify",                                          post=verification.send_again,  name="account-verify"),
+    Members("/account/data",                  get=account_data.show,    post=account_data.submit,      name="account-data"),
+    Members("/account/delete",                get=account_deletion.show, post=account_deletion.submit, name="account-delete"),
+    Members("/account/keep",                                            post=account_deletion.keep,    name="account-keep"),
     Members("/account/activity",              get=audit.show_own,                                      name="activity"),
     Members("/users/{slug}",                  get=users.show,                                          name="user"),
     Admins ("/admin/users",                   get=admin.show,                                          name="admin-users"),
@@ -71,6 +82,13 @@ routes = [
     Admins ("/admin/roles",                   get=roles.show,          post=roles.create,             name="admin-roles"),
     Admins ("/admin/roles/{role}",            get=roles.show_role,     post=roles.change,             name="admin-role-edit"),
     Admins ("/admin/roles/{role}/delete",                               post=roles.delete,             name="admin-role-delete"),
+    Admins ("/admin/users/{id}/delete",                                 post=admin.delete,             name="admin-delete"),
+    Admins ("/admin/users/{id}/keep",                                   post=admin.keep,               name="admin-keep"),
+    Admins ("/admin/users/{id}/data",                                   post=admin.download_data,      name="admin-data"),
+    Admins ("/admin/add",                     get=admin.show_addition,  post=admin.add,                name="admin-add"),
+    Admins ("/admin/invitations",             get=invitations.show,     post=invitations.submit,       name="admin-invitations"),
+    Admins ("/admin/invitations/{id}/resend",                           post=invitations.resend,       name="admin-invitation-resend"),
+    Admins ("/admin/invitations/{id}/withdraw",                         post=invitations.withdraw,     name="admin-invitation-withdraw"),
     Admins ("/admin/audit",                   get=audit.show_all,                                      name="admin-audit"),
     Anyone ("/api/openapi.json",              get=api.openapi,                                         name="api-openapi"),
     Anyone ("/api/session",                   get=api.session,                                         name="api-session"),
@@ -101,7 +119,18 @@ NEEDS_MAIL = {
     *("forgot", "reset", "reset-link", "verify", "verify-link", "change-email"),
     *("change-email-link", "not-me", "not-me-link"),
     *("account-email", "account-email-cancel", "account-verify"),
+    *("keep", "keep-link", "admin-add", "admin-invitation-resend"),
 }
+# With SIGNUP=invited or closed, the URL of the form says so. Links to it are only displayed if
+# `signup-check` exists.
+NEEDS_OPEN_SIGNUP = {"signup-check"}
+NEEDS_INVITATIONS = {  # With SIGNUP=closed, nobody creates an account for themselves.
+    *("join", "join-link", "admin-invitations"),
+    *("admin-invitation-resend", "admin-invitation-withdraw"),
+}
+SIGNUP_UNAVAILABLE = Guests(
+    "/signup", get=signup.show_unavailable, post=signup.show_unavailable, name="signup"
+)
 
 
 def routes_for(settings: Settings, product_routes: Sequence[AppRoute] = ()) -> list[AppRoute]:
@@ -114,9 +143,16 @@ def routes_for(settings: Settings, product_routes: Sequence[AppRoute] = ()) -> l
         disabled |= NEEDS_STORED_SESSIONS
     if not settings.sends_mail:
         disabled |= NEEDS_MAIL
+    if settings.sign_up.mode != "open":
+        disabled |= NEEDS_OPEN_SIGNUP
+    if settings.sign_up.mode == "closed":
+        disabled |= NEEDS_INVITATIONS
     if not settings.has_mailbox:
         disabled |= NEEDS_MAILBOX
-    return [route for route in (*routes, *product_routes) if route.name not in disabled]
+    used = [route for route in (*routes, *product_routes) if route.name not in disabled]
+    if settings.sign_up.mode == "open":
+        return used
+    return [SIGNUP_UNAVAILABLE if route.name == "signup" else route for route in used]
 
 
 def protected_pages(app_routes: list[AppRoute]) -> list[Pattern[str]]:

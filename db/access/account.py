@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import bindparam, exists, func, literal, select, update
@@ -27,7 +28,8 @@ from db.viewer import Viewer
 class Account:
     """The columns of the viewer's account that its settings show.
 
-    The viewer can change all of them except the email and the team.
+    The viewer can change all of them except the email and the team. `delete_at` is set if the
+    account is about to be deleted.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Account:
     slug: str
     phone: str
     team: str
+    delete_at: datetime | None
 
 
 class _SlugTaken(Exception):

@@ -34,6 +34,8 @@ LOCK_ACCOUNT = Statement(
         email=bindparam("email"),
         search_key=bindparam("search_key"),
         password_hash=LOCKED_HASH,
+        # An attacker may have asked for the deletion.
+        delete_at=None,
         verified_at=func.coalesce(users.c.verified_at, bindparam("now", type_=Instant)),
     )
     .returning(users.c.id)

@@ -11,8 +11,11 @@ from sqlalchemy import Select, bindparam, func, select, update
 
 from db import accounts
 from db.audit.log import viewer_actor
+from db.crypto.passwords import LOCKED_HASH
+from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import NotFound
+from db.mail.outbox import format_time, post
 from db.rate_limits import limiter
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
 from db.roles import role_label
@@ -43,6 +46,7 @@ class UserSummary:
     verified: bool
     created_at: datetime
     last_login_at: datetime | None
+    delete_at: datetime | None
     session_count: int
 
 
@@ -99,6 +103,11 @@ COUNT_MATCHES = Statement(
 )
 CHANGE_TEAM = Statement(
     update(users).where(users.c.id == bindparam("user_id")).values(team=bindparam("new_team"))
+)
+CONFIRMED_EMAIL = Statement(
+    select(users.c.email).where(
+        users.c.id == bindparam("user_id"), users.c.verified_at.is_not(None)
+    )
 )
 ENABLE = Statement(update(users).where(users.c.id == bindparam("user_id")).values(disabled_at=None))
 
@@ -165,6 +174,66 @@ async def disable(admin: Admin, user_id: str) -> None:
     """
     await _take_tokens(admin)
     await accounts.disable_user(admin, user_id)
+
+
+async def add_user(admin: Admin, *, name: str, email: str, role: Role, team: str) -> bool:
+    """Creates an account, and returns False if an account has the email.
+
+    It has no password: a mail tells its user how to choose one. The email counts as confirmed, as
+    for accounts that the operator creates. Raises UnknownRole, RateLimited and the errors of
+    `accounts.change_user`.
+    """
+    await _take_tokens(admin)
+    store, user_id = admin.store, admin.store.token(16)
+    async with accounts.change_user(admin, "account.create", user_id) as detail:
+        await accounts.require_role(store, role)
+        inserted = await accounts.insert_user(
+            store,
+            name,
+            email,
+            Secret(LOCKED_HASH),
+            user_id=user_id,
+            role=role,
+            team=team,
+            verified=True,
+        )
+        if inserted is None:
+            return False
+        await post(store, "added", user_id=user_id, recipient=email)
+        detail["role"] = role
+    return True
+
+
+async def delete(admin: Admin, user_id: str) -> None:
+    """Disables an account, ends its sessions, and makes it be deleted in seven days.
+
+    Its user cannot undo that, but administrators can. Raises NotFound, LastAdmin, RateLimited, and
+    the errors of `accounts.change_user`.
+    """
+    await _take_tokens(admin)
+    store = admin.store
+    async with accounts.change_user(admin, "account.leave", user_id) as detail:
+        before = await accounts.get_user_state(store, user_id)
+        if before.disabled_at is None:
+            await accounts.disable_within(store, user_id)
+        delete_at = await accounts.schedule_deletion(store, user_id)
+        detail["at"] = delete_at.isoformat()
+        email = await store.value(CONFIRMED_EMAIL(user_id=user_id))
+        if email is not None:
+            facts = {"date": format_time(delete_at)}
+            await post(store, "removal", user_id=user_id, recipient=email, facts=facts)
+
+
+async def keep(admin: Admin, user_id: str) -> None:
+    """Keeps an account that was about to be deleted. A disabled account stays disabled.
+
+    Raises NotFound, RateLimited, and the errors of `accounts.change_user`.
+    """
+    await _take_tokens(admin)
+    async with accounts.change_user(admin, "account.keep", user_id) as detail:
+        await accounts.get_user_state(admin.store, user_id)
+        if await accounts.cancel_deletion(admin.store, user_id):
+            detail["kept"] = "yes"
 
 
 async def enable(admin: Admin, user_id: str) -> None:

@@ -165,7 +165,7 @@ class EntryPage:
         return (self.page - 1) * PAGE_SIZE + 1
 
 
-def _own_numbers(column: ColumnElement[Any]) -> Any:
+def own_numbers(column: ColumnElement[Any]) -> Any:
     """Selects the newest entries that have the user in this column.
 
     The index of the column and the LIMIT bound the rows that are read, whatever the size of the
@@ -178,23 +178,22 @@ def _own_numbers(column: ColumnElement[Any]) -> Any:
 
 
 _actor, _target = users.alias("actor_user"), users.alias("target_user")
-_is_own = func.coalesce(audit.c.actor_id == bindparam("user_id"), literal(False))
-_shows_client = or_(_is_own, audit.c.actor_type.in_(("anonymous", "stranger")))
+IS_OWN = func.coalesce(audit.c.actor_id == bindparam("user_id"), literal(False))
+# Users do not see the IP address and the browser of administrators.
+SHOWS_CLIENT = or_(IS_OWN, audit.c.actor_type.in_(("anonymous", "stranger")))
 OWN = Statement(
     pick(
         OwnEntry,
         audit,
-        ip_address=case((_shows_client, audit.c.ip_address), else_=""),
-        browser=case((_shows_client, audit.c.browser), else_=""),
-        is_own=_is_own,
+        ip_address=case((SHOWS_CLIENT, audit.c.ip_address), else_=""),
+        browser=case((SHOWS_CLIENT, audit.c.browser), else_=""),
+        is_own=IS_OWN,
         other=case(
-            (and_(_is_own, audit.c.target_id != bindparam("user_id")), _target.c.name), else_=null()
+            (and_(IS_OWN, audit.c.target_id != bindparam("user_id")), _target.c.name), else_=null()
         ),
     )
     .join_from(audit, _target, _target.c.id == audit.c.target_id, isouter=True)
-    .where(
-        audit.c.number.in_(_own_numbers(audit.c.target_id).union(_own_numbers(audit.c.actor_id)))
-    )
+    .where(audit.c.number.in_(own_numbers(audit.c.target_id).union(own_numbers(audit.c.actor_id))))
     .order_by(audit.c.number.desc())
     .limit(PAGE_SIZE + 1)
     .offset(bindparam("offset", type_=Integer))

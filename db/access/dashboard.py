@@ -23,7 +23,8 @@ class OwnProfile:
     """The viewer's own profile.
 
     `previous_login_at` is the log-in before the current one, None at the first. `is_mail_refused`
-    is true if the mail server refused the mail with the link that confirms the email.
+    is true if the mail server refused the mail with the link that confirms the email. `delete_at`
+    is set if the account is about to be deleted.
     """
 
     name: str
@@ -34,6 +35,7 @@ class OwnProfile:
     role: str
     role_label: str
     created_at: datetime
+    delete_at: datetime | None
     previous_login_at: datetime | None
     device_count: int
     is_mail_refused: bool

@@ -32,6 +32,14 @@ Event = Literal[
     "account.enable",
     "account.lock",
     "account.expire",
+    "account.leave",
+    "account.keep",
+    "account.delete",
+    "data.download",
+    "invitation.create",
+    "invitation.resend",
+    "invitation.withdraw",
+    "invitation.accept",
     "admin",
     "access",
     "limit.reached",
@@ -47,7 +55,8 @@ class EventTexts:
 
     `label` and `note` are for administrators. The others continue a sentence after "You", "An
     administrator" or "Someone". `own` and `own_refused` are for actions on the user's own account,
-    `done` and `refused` for those on another account.
+    `done` and `refused` for those on another account. `subject` replaces "An administrator" where
+    another user acted.
     """
 
     label: str
@@ -56,6 +65,7 @@ class EventTexts:
     own: str = ""
     own_refused: str = ""
     note: str = ""
+    subject: str = ""
 
 
 EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
@@ -157,6 +167,35 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         note="{sessions} ended",
     ),
     "account.expire": EventTexts("Delete unconfirmed account", done="deleted {whose} account"),
+    "account.leave": EventTexts(
+        "Ask for a deletion",
+        own="asked to delete your account in seven days",
+        done="closed {whose} account, which is deleted in seven days",
+        refused="could not delete {whose} account: there is no other administrator",
+        own_refused="tried to delete your account: {why}",
+    ),
+    "account.keep": EventTexts(
+        "Keep account",
+        own="kept your account",
+        done="stopped the deletion of {whose} account",
+    ),
+    "account.delete": EventTexts("Delete account", done="deleted {whose} account"),
+    "data.download": EventTexts(
+        "Download data",
+        own="downloaded the data of your account",
+        done="downloaded the data of {whose} account",
+        own_refused="tried to download data, but the current password was wrong",
+    ),
+    "invitation.create": EventTexts("Invite", own="invited {email}", note="{email}, as {role}"),
+    "invitation.resend": EventTexts(
+        "Invite again", own="sent the invitation of {email} again", note="{email}"
+    ),
+    "invitation.withdraw": EventTexts(
+        "Withdraw invitation", own="withdrew the invitation of {email}", note="{email}"
+    ),
+    "invitation.accept": EventTexts(
+        "Accept invitation", done="accepted {whose} invitation", subject="A new user"
+    ),
     "admin": EventTexts(
         "Administrators' page", own_refused="tried to open a page for administrators"
     ),
@@ -188,6 +227,8 @@ LIMITED_ACTIONS: Final = {
     "email-change": "tried to change your email",
     "verify-minutes": "asked for another mail",
     "verify-hours": "asked for another mail",
+    "account-deletion": "tried to delete your account",
+    "data-download": "tried to download data",
     "admin-change": "made changes in People",
     "admin-day": "made changes in People",
 }
@@ -218,6 +259,8 @@ LIMIT_LABELS: Final = {
     "password-guess": "current passwords in one session",
     "user-hashes": "passwords of logged-in users and known browsers from one client",
     "session-revokes": "log-outs of other devices",
+    "account-deletion": "requests to delete an account",
+    "data-download": "downloads of an account's data",
     "admin-change": "changes in People",
     "admin-day": "changes in People in a day",
     "entries": "entries of one account",

@@ -84,7 +84,7 @@ def describe_for_user(
     else:
         predicate = texts.refused if outcome == "refused" else texts.done
     predicate = predicate or f"did something: {texts.label}"
-    subject = "You" if is_own else ACTOR_NAMES.get(actor_type, "The system")
+    subject = "You" if is_own else texts.subject or ACTOR_NAMES.get(actor_type, "The system")
     whose, whom = ("{name}'s", "{name}") if is_own and other is not None else ("your", "you")
     sentence = f"{subject} {predicate}".replace("{whose}", whose).replace("{whom}", whom)
     values = _values(detail, product_events) | {"name": other or ""}
@@ -142,6 +142,11 @@ def _values(detail: Mapping[str, Any], product_events: Mapping[str, EventTexts])
         "role": f"{'an' if now.startswith(('a', 'e', 'i', 'o')) else 'a'} {now}",
         "added": values.get("added") or "none",
         "removed": values.get("removed") or "none",
+        "why": (
+            "there is no other administrator"
+            if values.get("reason") == "last-admin"
+            else "the current password was wrong"
+        ),
         "device": known_description(values.get("device", "")),
         "fields": ", ".join(FIELDS.get(field, field) for field in values.get("fields", "").split()),
         "acted": LIMITED_ACTIONS.get(limit, "tried this"),

@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from sqlalchemy import Integer, and_, bindparam, delete, func, or_, select
 
+from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert_if
 from db.mail.tokens import (
     LIFETIMES,
@@ -35,6 +36,11 @@ MessageType = Literal[
     "password",
     "locked",
     "guesses",
+    "invite",
+    "added",
+    "leaving",
+    "removal",
+    "deleted",
 ]
 # The types of rows that ask for a mail to an email, and are never sent themselves.
 RequestType = Literal["forgot", "guessed", "taken"]
@@ -75,6 +81,11 @@ PURPOSES: Final[Mapping[MessageType, Purpose | None]] = {
     "password": "not-me",
     "locked": "reset",
     "guesses": None,
+    "invite": "invite",
+    "added": None,
+    "leaving": "keep",
+    "removal": None,
+    "deleted": None,
 }
 MAIL_TYPES: Final[tuple[MessageType, ...]] = tuple(PURPOSES)
 NOTICE_LIFETIME: Final = timedelta(days=3)  # A notice that is older is not worth sending.
@@ -184,7 +195,7 @@ async def post(
         await store.count(INSERT_MESSAGE(**values))
     elif not await _insert_within_limit(store, rule, values):
         return False
-    if purpose in ("verify", "reset", "change") and not is_first:
+    if purpose in ("verify", "reset", "change", "keep") and not is_first:
         # Not before the limit has allowed the message. With the opposite order, a request above the
         # limit would end the last link without sending another.
         await delete_tokens(store, user_id, [purpose])
@@ -203,6 +214,35 @@ async def post(
         )
     store.outbox.notify()
     return True
+
+
+async def post_invitation(
+    store: Store, invitation_id: str, email: str, facts: Mapping[str, str]
+) -> Secret[str] | None:
+    """Writes a mail to someone without an account, and returns the token of its link.
+
+    The id of the invitation takes the place of a user id, so that `delete_unsent` finds the mail.
+    Returns None if mails are not sent.
+    """
+    if not store.outbox.is_enabled:
+        return None
+    message_id, now = store.token(32), store.now()
+    await store.count(
+        INSERT_MESSAGE(
+            id=message_id,
+            message_type="invite",
+            user_id=invitation_id,
+            recipient=email,
+            facts=json.dumps({**facts, "proven": ""}),
+            kid=store.mail_keys.kid,
+            now=now,
+            expires_at=now + LIFETIMES["invite"] * 3 / 4,
+            attempts=0,
+            error="",
+        )
+    )
+    store.outbox.notify()
+    return derive_token(store, message_id, store.mail_keys.kid)
 
 
 async def post_request(

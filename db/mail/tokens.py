@@ -21,12 +21,15 @@ from db.errors import AccountNotCreated, LinkInvalid, LinkMismatch
 from db.store import Store, pick
 from db.tables import Instant, tokens, users
 
-Purpose = Literal["verify", "reset", "change", "not-me"]
+# An `invite` token is a column of its invitation, because there is no account yet.
+Purpose = Literal["verify", "reset", "change", "not-me", "keep", "invite"]
 LIFETIMES: Final[Mapping[Purpose, timedelta]] = {
     "verify": timedelta(hours=24),
     "reset": timedelta(hours=1),
     "change": timedelta(hours=1),
     "not-me": timedelta(days=7),
+    "keep": timedelta(days=7),
+    "invite": timedelta(days=7),
 }
 TOKEN_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 LINK_ID_CHARS: Final = 16

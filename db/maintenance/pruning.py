@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -24,13 +25,25 @@ from sqlalchemy import (
     update,
 )
 
+from db.accounts import NOT_THE_LAST_ADMIN, delete_user, lock_admin_changes
 from db.audit import log as audit_log
 from db.audit.chain import prune_entries
 from db.audit.log import Actor
 from db.engine.statement import Bound, Statement
-from db.errors import Refused, Unavailable
+from db.errors import LastAdmin, NotFound, Refused, Unavailable
+from db.mail.outbox import post
 from db.store import Store
-from db.tables import Instant, audit, audit_head, buckets, outbox, sessions, tokens, users
+from db.tables import (
+    Instant,
+    audit,
+    audit_head,
+    buckets,
+    invitations,
+    outbox,
+    sessions,
+    tokens,
+    users,
+)
 
 logger = logging.getLogger("latchkey")
 
@@ -56,6 +69,7 @@ DEAD_RETENTION: Final = timedelta(days=14)  # of messages that were given up, af
 CONTENT_RETENTION: Final = timedelta(days=1)  # of sent messages in the development mailbox
 UNCONFIRMED_RETENTION: Final = timedelta(days=7)  # of accounts, if log-in requires a confirmation
 UNCONFIRMED_BATCH: Final = 50  # accounts in a transaction, which writes an audit entry for each
+DUE_BATCH: Final = 500  # accounts that one run deletes at the request of their users
 SYSTEM: Final = Actor("system")
 
 
@@ -136,6 +150,24 @@ DELETE_UNCONFIRMED_ACCOUNTS = Statement(
     .returning(users.c.id)
 )
 
+DUE_ACCOUNTS = Statement(
+    select(users.c.id, users.c.verified_at.is_not(None))
+    .where(users.c.delete_at <= bindparam("now", type_=Instant), NOT_THE_LAST_ADMIN)
+    .order_by(users.c.id)
+    .limit(DUE_BATCH)
+)
+IS_STILL_DUE = Statement(
+    select(users.c.id)
+    .where(users.c.id == bindparam("user_id"), users.c.delete_at <= bindparam("now", type_=Instant))
+    .with_for_update()
+)
+DELETE_EXPIRED_INVITATIONS = _delete_chosen(
+    invitations.c.id,
+    select(invitations.c.id)
+    .where(invitations.c.expires_at <= bindparam("now", type_=Instant))
+    .limit(BATCH_SIZE),
+)
+
 RECENT_SURPLUS = Statement(
     select(audit.c.number).where(
         audit.c.number
@@ -166,6 +198,9 @@ async def prune(
     sessions_ended = await _delete_in_batches(
         store, lambda: DELETE_EXPIRED_SESSIONS(now=store.now())
     )
+    invitations_expired = await _delete_in_batches(
+        store, lambda: DELETE_EXPIRED_INVITATIONS(now=store.now())
+    )
     mails_ended = await _prune_mails(store)
     emptied = await _delete_in_batches(
         store, lambda: DELETE_FULL_BUCKETS(now=store.now().timestamp())
@@ -173,8 +208,8 @@ async def prune(
     buckets_capped = await _cap_buckets(store, max_buckets)
     entries_pruned = await _prune_audit_log(store, max_entries)
     # The last step, because a hook of the product may fail.
-    accounts_expired = await _delete_unconfirmed_accounts(store)
-    others = mails_ended + accounts_expired
+    accounts_expired = await _delete_unconfirmed_accounts(store) + await _delete_due_accounts(store)
+    others = mails_ended + accounts_expired + invitations_expired
     return sessions_ended + emptied + buckets_capped + entries_pruned + others
 
 
@@ -208,6 +243,27 @@ async def _delete_unconfirmed_accounts(store: Store) -> int:
             return total
         total += len(user_ids)
         await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _delete_due_accounts(store: Store) -> int:
+    """Deletes the accounts whose deletion was asked for seven days ago, each in its transaction.
+
+    Leaves an account that was kept in the meantime, and that of the last administrator.
+    """
+    total = 0
+    for user_id, is_confirmed in await store.all(DUE_ACCOUNTS(now=store.now())):
+        with suppress(LastAdmin, NotFound):
+            async with store.transaction():
+                await lock_admin_changes(store)
+                if await store.value(IS_STILL_DUE(user_id=user_id, now=store.now())) is None:
+                    continue
+                email = await delete_user(store, user_id)
+                if is_confirmed:
+                    await post(store, "deleted", user_id=user_id, recipient=email)
+                await audit_log.record(store, "account.delete", SYSTEM, target_id=user_id)
+            total += 1
+        await asyncio.sleep(PAUSE_SECONDS)
+    return total
 
 
 async def _delete_in_batches(store: Store, batch: Callable[[], Bound[Any]]) -> int:

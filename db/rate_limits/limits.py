@@ -96,6 +96,9 @@ PASSWORD_CHANGE = RateLimit("password-change",   5, MINUTE)                  # C
 PASSWORD_GUESS  = RateLimit("password-guess",    5, 5 * MINUTE, 10, True, 30 * DAY)
 # Counts per client, in the hash queue of logged-in users.
 USER_HASHES   = RateLimit("user-hashes",   120, MINUTE)
+ACCOUNT_DELETION = RateLimit("account-deletion", 5, HOUR)                    # Counts per user.
+# Counts per user who downloads, for their own account and, as an administrator, for others.
+DATA_DOWNLOAD   = RateLimit("data-download",     5, HOUR)
 ADMIN_CHANGE    = RateLimit("admin-change",     60, MINUTE)                  # Counts per admin.
 ADMIN_DAY       = RateLimit("admin-day",      5000, DAY)                     # Counts per admin.
 # Counts audit entries per user about forbidden requests.

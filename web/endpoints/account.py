@@ -16,11 +16,12 @@ from web.forms.form import Form, read_fields
 from web.forms.schemas import EmailChange, PasswordChange, ProfileChange
 from web.http.session import set_session_cookie, verify_session
 from web.rendering.flash_messages import confirm, pop_flash
-from web.rendering.form_errors import apply_error
+from web.rendering.form_errors import apply_error, refuse_other_domains
 from web.rendering.formatting import plural
 from web.rendering.responses import (
     changed_fragment,
     field_fragment,
+    now,
     page,
     refresh_navigation,
     refused_form,
@@ -161,6 +162,9 @@ async def change_email(request: Request) -> Response:
     form = Form.check(EmailChange, await read_fields(request))
     if form.data and form.data.email == saved.email:
         form.add_error("email", OWN_EMAIL)
+    elif form.data:
+        domains = app_state(request.scope).settings.sign_up.domains
+        refuse_other_domains(form, form.data.email, domains)
     if form.data is None:
         return await _respond_with_errors(request, viewer, saved, "email", email_form=form)
     try:
@@ -223,6 +227,8 @@ async def _context(request: Request, viewer: Viewer, saved: Account) -> dict[str
         "flash": "",
         "email": saved.email,
         "team": saved.team,
+        "delete_at": saved.delete_at,
+        "now": now(request),
         "verification": await email_verification.get_state(viewer),
         "message": "",
         "email_form": Form.blank(EmailChange),

@@ -7,14 +7,25 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import admin, roles
+from db.access import admin, data_export, roles
+from db.access.admin import UserSummary
+from db.errors import RateLimited, Unavailable
 from db.viewer import Admin
 from web.forms.form import Form, read_fields, read_query
-from web.forms.schemas import RoleChange, TeamChange, UsersQuery
+from web.forms.schemas import (
+    NewAccount,
+    PasswordConfirmation,
+    RoleChange,
+    TeamChange,
+    UserDeletion,
+    UsersQuery,
+)
 from web.http.session import verify_admin
 from web.rendering.flash_messages import confirm, pop_flash, set_flash
+from web.rendering.form_errors import apply_error
 from web.rendering.responses import (
     changed_fragment,
+    download,
     now,
     page,
     redirect_across_login,
@@ -23,6 +34,13 @@ from web.rendering.responses import (
 )
 
 TITLE = "People"
+ADD_TITLE = "Add an account"
+HAS_ACCOUNT = "An account with this email already exists."
+WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)
+DATA_ERRORS = {
+    RateLimited: "Too many downloads or attempts. Try again in {wait}.",
+    Unavailable: "We're busy. Try again in a few seconds.",
+}
 
 
 async def show(request: Request) -> Response:
@@ -38,15 +56,121 @@ async def show_user(request: Request) -> Response:
     """
     viewer = await verify_admin(request)
     user = await admin.get_user(viewer, _user_id(request))
+    context = await _user_context(request, viewer, user) | {"flash": pop_flash(request)}
+    return page(request, "admin/user.html", user.name, layout="app", **context)
+
+
+async def show_addition(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    form = Form.blank(NewAccount, role="user")
+    return page(request, "admin/add.html", ADD_TITLE, layout="app", **await _addition(viewer, form))
+
+
+async def add(request: Request) -> Response:
+    """Creates an account. A mail tells its user how to choose a password."""
+    viewer = await verify_admin(request)
+    form = Form.check(NewAccount, await read_fields(request))
+    if form.data and not await admin.add_user(viewer, **form.data.model_dump()):
+        form.add_error("email", HAS_ACCOUNT)
+    if form.data is None:
+        return refused_form(
+            request,
+            "admin/add.html",
+            ADD_TITLE,
+            form_id="add-form",
+            fragment="admin/add_form.html",
+            layout="app",
+            **await _addition(viewer, form),
+        )
+    set_flash(request, "account-added")
+    return redirect_across_login(request, to=url_path(request, "admin-users"))
+
+
+async def _addition(viewer: Admin, form: Form[NewAccount]) -> dict[str, Any]:
+    labels = [(role.name, role.label) for role in await roles.list_roles(viewer)]
+    return {"me": viewer.me, "form": form, "roles": labels}
+
+
+async def delete(request: Request) -> Response:
+    """Disables an account and makes it be deleted in seven days, if the box is ticked."""
+    viewer = await verify_admin(request)
+    form = Form.check(UserDeletion, await read_fields(request))
+    if _user_id(request) == viewer.id:
+        raise HTTPException(422, "Delete your own account on your account page.")
+    if form.data is None:
+        return await _respond_on_page(request, viewer, "deletion", deletion=form)
+    await admin.delete(viewer, _user_id(request))
+    return _redirect_to_user(request, "account-closed")
+
+
+async def keep(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    await admin.keep(viewer, _user_id(request))
+    return _redirect_to_user(request, "account-kept")
+
+
+async def download_data(request: Request) -> Response:
+    """Returns the file with everything that is stored about a user."""
+    viewer = await verify_admin(request)
+    user = await admin.get_user(viewer, _user_id(request))
+    form = Form.check(PasswordConfirmation, await read_fields(request))
+    if form.data is None:
+        return await _respond_on_page(request, viewer, "data", data_form=form)
+    try:
+        data = await data_export.download_of_user(
+            viewer, user.id, current=form.data.current_password
+        )
+    except (RateLimited, Unavailable) as error:
+        answer = apply_error(request, form, error, DATA_ERRORS)
+        return await _respond_on_page(request, viewer, "data", *answer, data_form=form)
+    if data is None:
+        form.add_error("current_password", WRONG_PASSWORD)
+        return await _respond_on_page(request, viewer, "data", data_form=form)
+    return download(data, f"{user.slug}-data.json")
+
+
+def _redirect_to_user(request: Request, flash: str) -> Response:
+    set_flash(request, flash)
+    return redirect_across_login(request, to=url_path(request, "admin-user", id=_user_id(request)))
+
+
+async def _respond_on_page(
+    request: Request,
+    viewer: Admin,
+    which: str,
+    status: int = 422,
+    retry_after: int | None = None,
+    **form: Form[Any],
+) -> Response:
+    """Returns the page of the user with a refused form. `which` is the form's partial."""
+    user = await admin.get_user(viewer, _user_id(request))
+    return refused_form(
+        request,
+        "admin/user.html",
+        user.name,
+        form_id=f"user-{which}",
+        fragment=f"admin/user_{which}.html",
+        status=status,
+        retry_after=retry_after,
+        layout="app",
+        **await _user_context(request, viewer, user) | form,
+    )
+
+
+async def _user_context(request: Request, viewer: Admin, user: UserSummary) -> dict[str, Any]:
     query = await _read_list_query(request)
-    context: dict[str, Any] = {
+    return {
+        "me": viewer.me,
         "roles": await roles.list_roles(viewer),
         "user": user,
+        "now": now(request),
+        "flash": "",
         "list_query": query,
         "back": _query_string(query),
         "team_error": None,
+        "deletion": Form.blank(UserDeletion),
+        "data_form": Form.blank(PasswordConfirmation),
     }
-    return page(request, "admin/user.html", user.name, layout="app", me=viewer.me, **context)
 
 
 async def change_role(request: Request) -> Response:

@@ -17,7 +17,8 @@ from web.forms.schemas import SignUp
 from web.http.client_info import get_client_info
 from web.http.redirects import carried_page, page_after_login, safe_page
 from web.http.remember import read_choice
-from web.rendering.form_errors import apply_error
+from web.rendering.error_pages import ErrorText, error_response
+from web.rendering.form_errors import apply_error, refuse_other_domains
 from web.rendering.responses import (
     cached_page,
     field_fragment,
@@ -32,6 +33,32 @@ TITLE = "Create your account"
 EMAIL_TAKEN = "An account with this email already exists."
 UNCHECKED_NOTE = "We'll check this when you send the form."
 DOMAIN_NOTE = "Did you mean {domain}?"
+# The texts for users who follow an old link, by the value of SIGNUP.
+UNAVAILABLE_TEXTS = {
+    "invited": ErrorText(
+        "Sign-up is by invitation",
+        (
+            "To get an account, ask an administrator of this site to invite you.",
+            "If you were invited, open the link in your invitation. "
+            "If you have an account, log in.",
+        ),
+        "lid",
+        "Log in",
+        "login",
+        replaces_page=True,
+    ),
+    "closed": ErrorText(
+        "Sign-up is closed",
+        (
+            "To get an account, ask an administrator of this site.",
+            "If you have an account, log in.",
+        ),
+        "lid",
+        "Log in",
+        "login",
+        replaces_page=True,
+    ),
+}
 SIGNUP_ERRORS = {
     RateLimited: "Too many sign-ups from your network. Try again in {wait}.",
     Unavailable: "We're busy. Try again in a few seconds.",
@@ -56,6 +83,14 @@ async def show(request: Request) -> Response:
     )
 
 
+async def show_unavailable(request: Request) -> Response:
+    """Says who can get an account, if not everyone may sign up. Also answers the form, without
+    reading it.
+    """
+    mode = app_state(request.scope).settings.sign_up.mode
+    return error_response(request, 403, UNAVAILABLE_TEXTS[mode])
+
+
 async def check(request: Request) -> Response:
     """Returns the fragment of one field, validated by the validator that the submit uses.
 
@@ -66,9 +101,11 @@ async def check(request: Request) -> Response:
         SignUp, name, await read_fields(request), app_state(request.scope).password_policy
     )
     if name == "email" and form.data:
-        _suggest_domain(form, form.data.email)
-        if not app_state(request.scope).settings.private:
-            await _look_up(request, form, form.data.email)
+        email, settings = form.data.email, app_state(request.scope).settings
+        _suggest_domain(form, email)
+        is_refused = refuse_other_domains(form, email, settings.sign_up.domains)
+        if not is_refused and not settings.private:
+            await _look_up(request, form, email)
     return field_fragment(
         request, "signup/field.html", name=name, **_context(form, page_after_login(request))
     )
@@ -79,6 +116,9 @@ async def submit(request: Request) -> Response:
     form = Form.check(SignUp, fields, app_state(request.scope).password_policy)
     target = carried_page(request, (fields or {}).get("next"))
     remember = _read_choice(request, fields)
+    if form.data is not None:
+        domains = app_state(request.scope).settings.sign_up.domains
+        refuse_other_domains(form, form.data.email, domains)
     if form.data is None:
         return _respond_with_errors(request, form, target, remember)
     try:

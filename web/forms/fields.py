@@ -239,6 +239,12 @@ def _confirmation(text: str) -> str:
     return text
 
 
+def _deletion(text: str) -> str:
+    if text != "yes":
+        raise field_error("Tick the box to delete this account.")
+    return text
+
+
 _EXACT: Final = {"required": True, "spellcheck": "false", "autocapitalize": "none"}
 Name = Annotated[
     str,
@@ -256,6 +262,17 @@ NewEmail = Annotated[
     str,
     AfterValidator(_email),
     Input({"type": "email", "autocomplete": "email", "inputmode": "email"} | _EXACT),
+]
+# The name and the email of someone else, which the browser should not fill in.
+OtherName = Annotated[
+    str,
+    AfterValidator(_name),
+    Input({"type": "text", "autocomplete": "off", "required": True, "minlength": "2"}),
+]
+OtherEmail = Annotated[
+    str,
+    AfterValidator(_email),
+    Input({"type": "email", "autocomplete": "off", "inputmode": "email"} | _EXACT),
 ]
 NewPassword = Annotated[
     Secret[str],
@@ -298,3 +315,4 @@ Sort = Annotated[Literal["newest", "name", "email", "login"], BeforeValidator(_s
 Confirmation = Annotated[
     str, AfterValidator(_confirmation), Input({"type": "checkbox", "required": True})
 ]
+Deletion = Annotated[str, AfterValidator(_deletion), Input({"type": "checkbox", "required": True})]

@@ -7,10 +7,13 @@ from pydantic import BaseModel
 from web.forms.fields import (
     Confirmation,
     CurrentPassword,
+    Deletion,
     Email,
     Name,
     NewEmail,
     NewPassword,
+    OtherEmail,
+    OtherName,
     PageNumber,
     Permissions,
     Phone,
@@ -29,6 +32,11 @@ UNCHANGED: Final[Any] = None  # A field that was not sent is left unchanged.
 class SignUp(BaseModel):
     name: Name
     email: Email
+    password: NewPassword
+
+
+class Join(BaseModel):
+    name: Name
     password: NewPassword
 
 
@@ -66,6 +74,10 @@ class AccountLock(BaseModel):
     sure: Confirmation
 
 
+class PasswordConfirmation(BaseModel):
+    current_password: CurrentPassword
+
+
 class RoleChange(BaseModel):
     role: RoleRef
 
@@ -83,6 +95,23 @@ class RoleEdit(BaseModel):
 
 class TokenRequest(BaseModel):
     audience: str = ""
+
+
+class Invitation(BaseModel):
+    email: OtherEmail
+    role: RoleRef
+    team: Team = ""
+
+
+class NewAccount(BaseModel):
+    name: OtherName
+    email: OtherEmail
+    role: RoleRef
+    team: Team = ""
+
+
+class UserDeletion(BaseModel):
+    sure: Deletion
 
 
 class UsersQuery(BaseModel):

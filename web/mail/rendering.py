@@ -43,6 +43,11 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "password": "Your password was changed",
     "locked": "Your account is locked",
     "guesses": "Someone keeps guessing your password",
+    "invite": "You're invited",
+    "added": "You have a new account",
+    "leaving": "Your account will be deleted",
+    "removal": "Your account was closed",
+    "deleted": "Your account was deleted",
 }
 LINK_PATHS: Final[Mapping[str, str]] = {
     "verify": "/verify",
@@ -53,6 +58,8 @@ LINK_PATHS: Final[Mapping[str, str]] = {
     "moved": "/not-me",
     "new-device": "/not-me",
     "password": "/not-me",
+    "invite": "/join",
+    "leaving": "/keep",
 }
 
 
@@ -141,6 +148,9 @@ class MailRenderer:
         words = EMPTY_FACT.sub("", words)
         words = re.sub(r"\n{3,}", "\n\n", words)
         recipient, site = message.recipient, self._site
+        if message.message_type == "invite":
+            foot = f"You get this mail because an administrator of {site} invited {recipient}."
+            return self._lay_out(SUBJECTS["invite"], words, foot, values["link"])
         foot = (
             f"You get this mail because {recipient} has an account at {site}."
             if message.facts.get("proven")

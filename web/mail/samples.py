@@ -23,8 +23,13 @@ FACTS: Final = {
     "password": {"time": TIME, "by": "you"},
     "locked": {"until": "24 November 2026, 10:12 UTC"},
     "guesses": {},
+    "invite": {"inviter": "Ada Lovelace", "until": "1 December 2026, 09:12 UTC"},
+    "added": {},
+    "leaving": {"date": "1 December 2026, 09:12 UTC"},
+    "removal": {"date": "1 December 2026, 09:12 UTC"},
+    "deleted": {},
 }
-UNPROVEN: Final = ("verify", "change")
+UNPROVEN: Final = ("verify", "change", "invite")
 
 
 def make_samples() -> list[Message]:

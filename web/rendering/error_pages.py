@@ -122,7 +122,7 @@ ROLE_IN_USE_TEXT: Final = ErrorText(
 LAST_ADMIN_TEXT: Final = ErrorText(
     "This is the last administrator",
     (
-        "The last administrator can't be demoted or disabled. "
+        "The last administrator can't be demoted, disabled or deleted. "
         "Make someone else an administrator first.",
     ),
     "lid",

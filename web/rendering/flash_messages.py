@@ -38,6 +38,18 @@ FLASH_MESSAGES: Final[Mapping[str, str]] = {
     "team-changed": "Team changed.",
     "account-disabled": "Account disabled, and logged out everywhere.",
     "account-enabled": "Account enabled.",
+    "account-added": "Account created. We sent its user a mail.",
+    "account-closed": "Account disabled. It will be deleted in seven days.",
+    "account-kept": "The account won't be deleted.",
+    "account-leaving": (
+        "You've been logged out everywhere. Your account will be deleted in seven days. "
+        "If you want to keep it, log in before then."
+    ),
+    "own-account-kept": "Your account won't be deleted.",
+    "invited": "Invitation sent.",
+    "invited-by-link": "Invited. Copy the link and pass it on.",
+    "invited-again": "Invitation sent again. It is valid for another seven days.",
+    "invitation-withdrawn": "Invitation withdrawn.",
     "sessions-ended": "Logged out everywhere.",
 }
 

@@ -1,6 +1,6 @@
-"""Contains the function that adds the message of an error to the submitted form."""
+"""Contains the functions that add the message of an error to the submitted form."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
@@ -13,11 +13,14 @@ from db.errors import (
     Refused,
     Unavailable,
 )
+from web.forms.email_domains import is_allowed_domain
 from web.forms.form import Form
 from web.observability.logs import log_failure, log_unavailable
+from web.rendering.display_email import display_email
 from web.rendering.formatting import wait
 
 BREACHED: Final = "This password has appeared in a data breach. Please choose another."
+OTHER_DOMAIN: Final = "Use an email of {domains}."
 
 
 class FormFailure(NamedTuple):
@@ -54,3 +57,22 @@ def apply_error(
             form.message = sentences[AccountNotCreated]
             return FormFailure(500)
     raise error
+
+
+def refuse_other_domains(form: Form[Any], email: str, domains: Sequence[str]) -> bool:
+    """Adds an error that names the allowed domains unless the email has one of them.
+
+    Returns whether it did. No domains allow every email.
+    """
+    if is_allowed_domain(email, domains):
+        return False
+    *others, last = (_domain_text(domain) for domain in domains)
+    text = f"{', '.join(others)} or {last}" if others else last
+    form.add_error("email", OTHER_DOMAIN.format(domains=text))
+    return True
+
+
+def _domain_text(domain: str) -> str:
+    """Returns a domain as users type it."""
+    shown = display_email(f"x@{domain.removeprefix('.')}").rpartition("@")[2]
+    return f"a sub-domain of {shown}" if domain.startswith(".") else shown

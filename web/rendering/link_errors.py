@@ -36,6 +36,20 @@ DEAD_LINK_TEXTS: Final[Mapping[str, ErrorText]] = {
         action="Choose a new password",
         route="forgot",
     ),
+    "keep": _dead_link(
+        HEADING,
+        "To keep your account, log in. If that's not possible any more, the account was deleted or "
+        "disabled.",
+        action="Log in",
+        route="login",
+    ),
+    "join": _dead_link(
+        HEADING,
+        "If you have an account, log in. Otherwise ask the administrator who invited you for a new "
+        "invitation.",
+        action="Log in",
+        route="login",
+    ),
 }
 CONFIRMED_TEXT: Final = _dead_link(
     "Your email is already confirmed",

@@ -3,6 +3,8 @@
 The responses are pages, changed fragments, refused forms and redirects.
 """
 
+import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -175,6 +177,13 @@ def refresh_navigation(request: Request) -> None:
 def field_fragment(request: Request, partial: str, **context: Any) -> Response:
     """Returns the response to a live check: the fragment of the field."""
     return _html(_render(request, partial, context))
+
+
+def download(data: Mapping[str, Any], file_name: str) -> Response:
+    """Returns a JSON file, which the browser saves. `file_name` has only ASCII letters and `.-`."""
+    body = json.dumps(data, indent=2, ensure_ascii=False)
+    headers = {"Content-Disposition": f'attachment; filename="{file_name}"'}
+    return Response(body.encode(), media_type="application/json", headers=headers)
 
 
 def redirect_to_login(request: Request, to: str) -> Response:

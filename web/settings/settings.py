@@ -38,6 +38,7 @@ from web.settings.response_settings import (
 )
 from web.settings.session_secret import read_session_secrets
 from web.settings.session_settings import read_session_lifetimes
+from web.settings.signup_settings import SignUpSettings, read_sign_up
 from web.settings.webhook_settings import WebhookSettings, read_webhook_settings
 
 ALL_INTERFACES: Final = "0.0.0.0"  # noqa: S104  (a reverse proxy precedes it)  # nosec B104
@@ -64,6 +65,7 @@ class Settings:
     session_lifetimes: SessionLifetimes = field(default_factory=SessionLifetimes)
     password_policy: str = "guide"  # noqa: S105  (the name of a policy, not a password)
     private: bool = False
+    sign_up: SignUpSettings = field(default_factory=SignUpSettings)
     rate_limits: Literal["enforce", "observe", "off"] = "enforce"
     changed_limits: tuple[RateLimit, ...] = ()
     breached_passwords: str = ""
@@ -124,6 +126,13 @@ def read_settings(
     has_mail = mail is not None or loopback
     private = _private(env, has_mail)
     stateless = env.choice("SESSION_STRATEGY", ("database", "stateless")) == "stateless"
+    sign_up = read_sign_up(env)
+    verification = _email_verification(env, has_mail, private)
+    if sign_up.domains and sign_up.mode == "open" and verification == "optional":
+        env.notices.append(
+            "warning: SIGNUP_DOMAINS: anyone can type an email of these domains; only "
+            "EMAIL_VERIFICATION=required makes sure that it is theirs"
+        )
     if not has_mail:
         env.notices.append(
             "warning: SMTP_URL is not set: no mail is sent, and nobody can reset a password"
@@ -140,6 +149,7 @@ def read_settings(
         session_lifetimes=read_session_lifetimes(env, stateless=stateless),
         password_policy=env.choice("PASSWORD_POLICY", ("guide", "length")),
         private=private,
+        sign_up=sign_up,
         rate_limits=env.choice("RATE_LIMITS", ("enforce", "observe", "off")),
         changed_limits=read_changed_limits(env),
         breached_passwords=_breached_passwords(env.text("PWNED_PASSWORDS", "off")),
@@ -156,8 +166,8 @@ def read_settings(
         mail=mail,
         mail_from=read_sender(env, host, has_server=mail is not None),
         mail_reply_to=read_reply_to(env),
-        email_verification=_email_verification(env, has_mail, private),
         forward=read_forward_settings(env, base_url),
+        email_verification=verification,
         has_mailbox=has_mailbox,
         webhook=read_webhook_settings(env),
         notices=tuple(env.notices),

@@ -55,6 +55,7 @@ def upgrade() -> None:
         "invitations",
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("token_hash", sa.Text, nullable=False, unique=True),
+        sa.Column("mail_token_hash", sa.Text, unique=True),
         sa.Column("kid", sa.Text, nullable=False),
         sa.Column("email", sa.Text, nullable=False),
         sa.Column("role", sa.Text, sa.ForeignKey("roles.name"), nullable=False),

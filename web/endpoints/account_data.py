@@ -1,0 +1,70 @@
+"""Contains the download of everything that is stored about the viewer's account."""
+
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from db.access import account, data_export
+from db.errors import RateLimited, Unavailable
+from db.viewer import Viewer
+from web.forms.form import Form, read_fields
+from web.forms.schemas import PasswordConfirmation
+from web.http.session import verify_session
+from web.rendering.form_errors import apply_error
+from web.rendering.responses import download, page, refused_form
+
+TITLE: Final = "Download your data"
+WRONG_PASSWORD: Final = "This is not your current password. Please type it again."  # noqa: S105  (a message)
+DATA_ERRORS: Final = {
+    RateLimited: "Too many downloads or attempts. Try again in {wait}.",
+    Unavailable: "We're busy. Try again in a few seconds.",
+}
+
+
+async def show(request: Request) -> Response:
+    viewer = await verify_session(request)
+    context = await _context(viewer, Form.blank(PasswordConfirmation))
+    return page(request, "account_data/page.html", TITLE, layout="app", **context)
+
+
+async def submit(request: Request) -> Response:
+    """Returns the file. It is a POST, because it writes an audit entry and reads the password."""
+    viewer = await verify_session(request)
+    form = Form.check(PasswordConfirmation, await read_fields(request))
+    if form.data is None:
+        return await _respond_with_errors(request, viewer, form)
+    try:
+        data = await data_export.download_own(viewer, current=form.data.current_password)
+    except (RateLimited, Unavailable) as error:
+        answer = apply_error(request, form, error, DATA_ERRORS)
+        return await _respond_with_errors(request, viewer, form, *answer)
+    if data is None:
+        form.add_error("current_password", WRONG_PASSWORD)
+        return await _respond_with_errors(request, viewer, form)
+    return download(data, f"{viewer.slug}-data.json")
+
+
+async def _context(viewer: Viewer, form: Form[PasswordConfirmation]) -> dict[str, Any]:
+    saved = await account.get_account(viewer)
+    return {"me": viewer.me, "form": form, "email": saved.email}
+
+
+async def _respond_with_errors(
+    request: Request,
+    viewer: Viewer,
+    form: Form[PasswordConfirmation],
+    status: int = 422,
+    retry_after: int | None = None,
+) -> Response:
+    return refused_form(
+        request,
+        "account_data/page.html",
+        TITLE,
+        form_id="data-form",
+        fragment="account_data/form.html",
+        status=status,
+        retry_after=retry_after,
+        layout="app",
+        **await _context(viewer, form),
+    )
