@@ -134,7 +134,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),
-    "web.forms": ("db.audit.events", "db.crypto.secret", "db.role_names"),
+    "web.forms": ("db.crypto.secret", "db.role_names"),
     "web.http": (
         *(
             "db.access.audit",

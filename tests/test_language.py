@@ -20,9 +20,9 @@ EXCLUDED = (
     "docs/attack.md",
     "docs/faults.md",
     "tests/",  # Test data may contain any word.
-    "partials/home/page.html",
+    "product/",  # Adopters choose their own words.
+    "web/brand.py",
     "web/forms/common_passwords.txt",
-    "web/endpoints/home.py",
     "LICENSE",
     "requirements",
     "static/htmx",
