@@ -151,7 +151,7 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Mailer:
-    """The task that sends mails.
+    """The task that delivers the messages of the outbox.
 
     Only `web.app` creates one, because a message contains the links of its recipient.
     """

@@ -166,10 +166,11 @@ def test_a_generated_webhook_secret_is_accepted(run: Run) -> None:
     assert run("migrate", **settings).returncode == 0
 
 
-def test_an_unknown_event_of_webhooks_stops_a_command(
-    run: Run, database: sqlite3.Connection
+@pytest.mark.parametrize("arguments", [("users", "list"), ("serve",)])
+def test_an_unknown_event_of_webhooks_stops_the_start(
+    run: Run, database: sqlite3.Connection, arguments: tuple[str, ...]
 ) -> None:
-    result = run("users", "list", **WEBHOOK, WEBHOOK_EVENTS="sigup")
+    result = run(*arguments, **WEBHOOK, WEBHOOK_EVENTS="sigup")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "latchkey: WEBHOOK_EVENTS: there is no event 'sigup'\n"
 

@@ -1,1 +1,1 @@
-"""Contains the outbox of mails, and the tokens of their links."""
+"""Contains the outbox of mails, hooks and webhooks, and the tokens of the links in mails."""

@@ -45,11 +45,10 @@ def read_webhook_settings(env: Environment) -> WebhookSettings | None:
     The message of an error never contains the URL or a secret.
     """
     url, secret = env.secret("WEBHOOK_URL"), env.secret("WEBHOOK_SECRET")
-    events = env.text("WEBHOOK_EVENTS", "")
+    events = env.text("WEBHOOK_EVENTS", ALL_EVENTS)
     if url is None:
-        for name, value in (("WEBHOOK_SECRET", secret), ("WEBHOOK_EVENTS", events)):
-            if value:
-                raise InvalidSetting(name, "is set, but WEBHOOK_URL is not")
+        if secret is not None:
+            raise InvalidSetting("WEBHOOK_SECRET", "is set, but WEBHOOK_URL is not")
         return None
     _require_url(url.reveal())
     if secret is None:
