@@ -87,12 +87,15 @@ class LocalTransport(httpx.HTTPTransport):
 class Site:
     """Latchkey and an application behind a proxy.
 
-    `accounts` is the URL of Latchkey with its prefix, and `origin` that of the application.
+    `accounts` is the URL of Latchkey with its prefix, `origin` that of the application, and
+    `internal` that of Latchkey without the proxy.
     """
 
     proxy: ProxyName
     accounts: str
     origin: str
+    internal: str
+    application_port: int
     database: Path
     clock: RunningClock
 
@@ -108,6 +111,14 @@ class Site:
             answer = self.log_in(browser, name)
         assert answer.status_code == 303, answer.text
         return browser
+
+    def direct(self) -> httpx.Client:
+        """Returns a client that connects to the application past the proxy."""
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.application_port}")
+
+    def session_cookie(self, name: str) -> str:
+        cookies = self.user(name).cookies.jar
+        return next(cookie.value or "" for cookie in cookies if "session" in cookie.name)
 
     def rows(self, sql: str) -> list[tuple]:
         """Runs a statement on the database of Latchkey and returns its rows."""
@@ -159,7 +170,15 @@ def running_site(
     with running_latchkey(folder, migrated, clock, **settings) as latchkey_port:
         ports = {"8000": latchkey_port, "9000": application_port}
         with PROXIES[proxy](folder, layout, port, ports):
-            site = Site(proxy, f"{base_url}{prefix}", origin, folder / "latchkey.db", clock)
+            site = Site(
+                proxy=proxy,
+                accounts=f"{base_url}{prefix}",
+                origin=origin,
+                internal=f"http://127.0.0.1:{latchkey_port}{prefix}",
+                application_port=application_port,
+                database=folder / "latchkey.db",
+                clock=clock,
+            )
             site.wait_until_it_serves()
             yield site
 
