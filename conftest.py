@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    for program in ("PostgreSQL", "Chromium", "nginx"):
+    for program in ("PostgreSQL", "Chromium", "nginx", "Caddy", "Traefik", "Express"):
         if count := sum(program in reason for reason in reasons):
             line = (
                 f"NOT TESTED: {count} tests were skipped, because there is no {program}: "

@@ -21,6 +21,9 @@ from typing import Final, Literal
 import httpx
 import pytest
 import uvicorn
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.crypto.passwords import Passwords
 from tests.browser_client import PASSWORD
@@ -84,12 +87,15 @@ class LocalTransport(httpx.HTTPTransport):
 class Site:
     """Latchkey and an application behind a proxy.
 
-    `accounts` is the URL of Latchkey with its prefix, and `origin` that of the application.
+    `accounts` is the URL of Latchkey with its prefix, `origin` that of the application, and
+    `internal` that of Latchkey without the proxy.
     """
 
     proxy: ProxyName
     accounts: str
     origin: str
+    internal: str
+    application_port: int
     database: Path
     clock: RunningClock
 
@@ -106,9 +112,18 @@ class Site:
         assert answer.status_code == 303, answer.text
         return browser
 
-    def confirm_email(self, name: str) -> None:
+    def direct(self) -> httpx.Client:
+        """Returns a client that connects to the application past the proxy."""
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.application_port}")
+
+    def session_cookie(self, name: str) -> str:
+        cookies = self.user(name).cookies.jar
+        return next(cookie.value or "" for cookie in cookies if "session" in cookie.name)
+
+    def rows(self, sql: str) -> list[tuple]:
+        """Runs a statement on the database of Latchkey and returns its rows."""
         with closing(sqlite3.connect(self.database)) as database, database:
-            database.execute("UPDATE users SET verified_at = created_at WHERE name = ?", (name,))
+            return database.execute(sql).fetchall()
 
     def wait_until_it_serves(self) -> None:
         """Waits for the routes of a proxy that listens before it has read them."""
@@ -155,7 +170,15 @@ def running_site(
     with running_latchkey(folder, migrated, clock, **settings) as latchkey_port:
         ports = {"8000": latchkey_port, "9000": application_port}
         with PROXIES[proxy](folder, layout, port, ports):
-            site = Site(proxy, f"{base_url}{prefix}", origin, folder / "latchkey.db", clock)
+            site = Site(
+                proxy=proxy,
+                accounts=f"{base_url}{prefix}",
+                origin=origin,
+                internal=f"http://127.0.0.1:{latchkey_port}{prefix}",
+                application_port=application_port,
+                database=folder / "latchkey.db",
+                clock=clock,
+            )
             site.wait_until_it_serves()
             yield site
 
@@ -174,10 +197,15 @@ def running_latchkey(
     }
     settings = read_settings(environ, data=folder)
     store = open_store(settings, passwords=Passwords(memory_kib=8, passes=1), now=clock)
+    with running_in_a_thread(create_app(settings, store)) as port:
+        yield port
+
+
+@contextmanager
+def running_in_a_thread(asgi_app: ASGIApp) -> Iterator[int]:
+    """Serves an application in a thread of this process and yields its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(
-            create_app(settings, store), log_config=None, access_log=False, ws="none"
-        )
+        config = uvicorn.Config(asgi_app, log_config=None, access_log=False, ws="none")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -186,6 +214,19 @@ def running_latchkey(
         finally:
             server.should_exit = True
             thread.join()
+
+
+async def show_request(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that returns the request that it got. The names of its headers are as a WSGI
+    server writes them: in upper case, with `_` for `-`.
+    """
+    if scope["type"] == "http":
+        request = Request(scope, receive)
+        headers: dict[str, list[str]] = {}
+        for name, value in request.headers.items():
+            headers.setdefault(name.upper().replace("-", "_"), []).append(value)
+        received = {"headers": headers, "size": len(await request.body())}
+        await JSONResponse(received)(scope, receive, send)
 
 
 def example(proxy: ProxyName, name: str, ports: dict[str, int]) -> str:
@@ -218,7 +259,7 @@ def _nginx(folder: Path, layout: Layout, port: int, ports: dict[str, int]) -> It
     (folder / "nginx.conf").write_text(
         f"""daemon off; user root; worker_processes 1; pid {folder}/nginx.pid;
         error_log stderr warn; events {{ worker_connections 256; }}
-        http {{ access_log off; {temporary} types {{ text/html html; }} {text} }}"""
+        http {{ access_log off; underscores_in_headers on; {temporary} types {{ text/html html; }} {text} }}"""
     )
     with started(port, NGINX, "-c", folder / "nginx.conf") as program:
         yield program
