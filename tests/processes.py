@@ -32,6 +32,12 @@ from web.settings.paths import ROOT
 LATCHKEY: Final = Path(sys.executable).parent / "latchkey"
 NGINX: Final = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 EXAMPLE: Final = (ROOT / "deploy" / "nginx.conf").read_text()
+# The same with the locations of deploy/nginx-base-path.conf.
+BASE_PATH_EXAMPLE: Final = (
+    EXAMPLE.partition("    location / {")[0]
+    + (ROOT / "deploy" / "nginx-base-path.conf").read_text()
+    + "}\n"
+)
 TIMEOUT_SECONDS: Final = 30
 
 needs_nginx = pytest.mark.skipif(
@@ -113,21 +119,24 @@ def serving(database_url: str, **settings: str) -> Iterator[Program]:
 
 
 @contextmanager
-def nginx(folder: Path, port: int, *upstream: int, **changes: str) -> Iterator[Program]:
+def nginx(
+    folder: Path, port: int, *upstream: int, example: str = EXAMPLE, **changes: str
+) -> Iterator[Program]:
     """Runs nginx with the example configuration and this host's ports, paths and upstream servers.
 
     `changes` maps words of the configuration to the text that follows them instead.
     """
-    with started(
-        port, NGINX or "nginx", "-c", write_nginx(folder, port, *upstream, **changes)
-    ) as program:
+    path = write_nginx(folder, port, *upstream, example=example, **changes)
+    with started(port, NGINX or "nginx", "-c", path) as program:
         yield program
 
 
-def write_nginx(folder: Path, port: int, *upstream: int, **changes: str) -> Path:
+def write_nginx(
+    folder: Path, port: int, *upstream: int, example: str = EXAMPLE, **changes: str
+) -> Path:
     write_certificate(folder)
     servers = "\n".join(f"server 127.0.0.1:{number};" for number in upstream)
-    text = EXAMPLE.replace("server 127.0.0.1:8000;", servers).replace(
+    text = example.replace("server 127.0.0.1:8000;", servers).replace(
         "listen 80;", f"listen {free_port()};"
     )
     text = text.replace("listen 443 ", f"listen {port} ").replace("/etc/ssl/latchkey", str(folder))

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,6 +25,7 @@ from tests.conftest import SECRET, TestApp
 from web.asgi import MountedApp, create_mounted_app
 from web.observability.logs import logging_of_package
 from web.settings.environment import InvalidSetting
+from web.settings.paths import ROOT
 
 
 @pytest.fixture(params=["", "/accounts"], ids=["at the root", "at a path"])
@@ -384,6 +386,29 @@ async def test_the_lifespan_of_the_parent_may_contain_it(
     ):
         answer = await client.get(f"{latchkey_app.base_path}/readyz")
         assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+async def test_the_code_of_the_documentation_works(
+    migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(migrated, tmp_path / "latchkey.db")
+    settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db", "BASE_PATH": "/accounts"}
+    for name, value in (settings | {"SESSION_SECRET": SECRET}).items():
+        monkeypatch.setenv(name, value)
+    text = (ROOT / "docs" / "mounting.md").read_text()
+    names: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    parent = names["app"]
+    transport = httpx.ASGITransport(parent)
+    async with (
+        parent.router.lifespan_context(parent),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client,
+    ):
+        assert (await client.get("/articles")).status_code == 401
+        fields = {"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
+        assert (await client.post("/accounts/signup", data=fields)).status_code == 303
+        answer = await client.get("/articles")
+        assert (answer.json(), answer.headers["cache-control"]) == ({"hello": "Alice"}, "no-store")
 
 
 def test_a_mounted_application_logs_no_message_of_an_exception(

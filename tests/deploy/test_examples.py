@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from tests.processes import (
+    BASE_PATH_EXAMPLE,
     EXAMPLE,
     NGINX,
     RoundRobinTransport,
@@ -49,8 +50,9 @@ def known(name: str) -> bool:
 
 
 @needs_nginx
-def test_nginx_accepts_the_example(tmp_path: Path) -> None:
-    path = write_nginx(tmp_path, free_port(), free_port(), free_port())
+@pytest.mark.parametrize("example", [EXAMPLE, BASE_PATH_EXAMPLE], ids=["host", "path"])
+def test_nginx_accepts_the_example(tmp_path: Path, example: str) -> None:
+    path = write_nginx(tmp_path, free_port(), free_port(), free_port(), example=example)
     done = subprocess.run([NGINX, "-t", "-c", path], capture_output=True, text=True)
     assert (done.returncode, "warn" in done.stderr) == (0, False), done.stderr
 
