@@ -46,6 +46,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.device_names": (),
     "db.hooks": (),
     "db.role_names": (),
+    "db.scopes": (),
     "db.product": ("db.audit.events", "db.hooks"),
     "db.crypto": ("db.errors",),
     "db.engine": ("db.errors",),
@@ -94,6 +95,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *(
             "db.accounts",
             "db.roles",
+            "db.scopes",
             "db.mail",
             "db.sessions",
             "db.rate_limits",
@@ -106,7 +108,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.maintenance": ("db.sessions", "db.rate_limits", "db.audit", "db.database", *STORE),
     "web.settings": ("db.crypto.secret", "db.ip_addresses"),
     # Apart from `web.observability.suppression`, for the type checker only.
-    "web.state": ("db.store", "db.viewer", "web"),
+    "web.state": ("db.crypto.secret", "db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),
     "web.forms": ("db.audit.events", "db.crypto.secret", "db.role_names"),
     "web.http": (
@@ -152,7 +154,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MessageType"),
         *("db.viewer", "web.settings"),
     ),
-    "web.router": ("web.http.session", "web.middleware.guard"),
+    "web.router": ("db.role_names", "web.http.session", "web.middleware.guard"),
     "web.routes": (
         "web.endpoints",
         "web.forms.schemas",

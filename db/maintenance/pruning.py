@@ -30,7 +30,17 @@ from db.audit.log import Actor
 from db.engine.statement import Bound, Statement
 from db.errors import Unavailable
 from db.store import Store
-from db.tables import Instant, audit, audit_head, buckets, outbox, sessions, tokens, users
+from db.tables import (
+    Instant,
+    access_tokens,
+    audit,
+    audit_head,
+    buckets,
+    outbox,
+    sessions,
+    tokens,
+    users,
+)
 
 logger = logging.getLogger("latchkey")
 
@@ -73,6 +83,12 @@ DELETE_EXPIRED_SESSIONS = _delete_chosen(
     sessions.c.id,
     select(sessions.c.id)
     .where(sessions.c.expires_at <= bindparam("now", type_=Instant))
+    .limit(BATCH_SIZE),
+)
+DELETE_EXPIRED_ACCESS_TOKENS = _delete_chosen(
+    access_tokens.c.id,
+    select(access_tokens.c.id)
+    .where(access_tokens.c.expires_at <= bindparam("now", type_=Instant))
     .limit(BATCH_SIZE),
 )
 DELETE_EXPIRED_TOKENS = _delete_chosen(
@@ -166,6 +182,9 @@ async def prune(
     sessions_ended = await _delete_in_batches(
         store, lambda: DELETE_EXPIRED_SESSIONS(now=store.now())
     )
+    tokens_expired = await _delete_in_batches(
+        store, lambda: DELETE_EXPIRED_ACCESS_TOKENS(now=store.now())
+    )
     accounts_expired = await _delete_unconfirmed_accounts(store)
     mails_ended = await _prune_mails(store)
     emptied = await _delete_in_batches(
@@ -173,7 +192,7 @@ async def prune(
     )
     buckets_capped = await _cap_buckets(store, max_buckets)
     entries_pruned = await _prune_audit_log(store, max_entries)
-    others = mails_ended + accounts_expired
+    others = mails_ended + accounts_expired + tokens_expired
     return sessions_ended + emptied + buckets_capped + entries_pruned + others
 
 

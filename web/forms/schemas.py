@@ -22,6 +22,8 @@ from web.forms.fields import (
     Slug,
     Sort,
     Team,
+    TokenDays,
+    TokenName,
 )
 
 UNCHANGED: Final[Any] = None  # A field that was not sent is left unchanged.
@@ -69,6 +71,12 @@ class AccountLock(BaseModel):
 
 class RoleChange(BaseModel):
     role: RoleRef
+
+
+class NewAccessToken(BaseModel):
+    name: TokenName
+    days: TokenDays
+    current_password: CurrentPassword
 
 
 class NewRole(BaseModel):

@@ -40,6 +40,7 @@ SUBJECTS: Final[Mapping[MessageType, str]] = {
     "arrived": "Your new email is confirmed",
     "new-device": "New log-in to your account",
     "password": "Your password was changed",
+    "token": "New access token for your account",
     "locked": "Your account is locked",
     "guesses": "Someone keeps guessing your password",
 }
@@ -52,6 +53,7 @@ LINK_PATHS: Final[Mapping[MessageType, str]] = {
     "moved": "/not-me",
     "new-device": "/not-me",
     "password": "/not-me",
+    "token": "/not-me",
 }
 
 

@@ -20,6 +20,7 @@ FACTS: Final = {
     "arrived": {},
     "new-device": CLIENT,
     "password": {"time": TIME, "by": "you"},
+    "token": CLIENT,
     "locked": {"until": "24 November 2026, 10:12 UTC"},
     "guesses": {},
 }
