@@ -21,10 +21,23 @@ class NotLoggedIn(AppError):
         self.guessed = guessed
 
 
+class InvalidToken(AppError):
+    """The access token is unknown, expired or deleted, or its user is disabled."""
+
+
+class MissingScope(AppError):
+    """The access token does not have the scope that the request needs."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__()
+        self.scope = scope
+
+
 class Forbidden(AppError):
     """The viewer does not have the required role or permission.
 
-    `needed` is the name of the role or the permission.
+    `needed` is the name of the role or the permission, or `session` if an access token is not
+    accepted.
     """
 
     def __init__(self, needed: str = "admin") -> None:
@@ -84,6 +97,10 @@ class UnknownRole(AppError):
 
 class TooManyRoles(AppError):
     """There are as many roles as the program allows. Nothing was added."""
+
+
+class TooManyTokens(AppError):
+    """The user has as many access tokens as the program allows. Nothing was created."""
 
 
 class RoleInUse(AppError):

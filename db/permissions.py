@@ -39,20 +39,26 @@ OWN_PERMISSIONS = Statement(
 async def require(viewer: Viewer, permission: str) -> None:
     """Raises Forbidden unless the viewer has the permission in the database now.
 
-    An administrator has every permission. In a transaction that changes data, call it after
-    `require_right`, which locks the viewer's row: the role then stays the same until the end.
+    An administrator has every permission. An access token also needs a scope of this name. In a
+    transaction that changes data, call it after `require_right`, which locks the viewer's row: the
+    role then stays the same until the end.
     """
     found = await viewer.store.value(HAS_PERMISSION(user_id=viewer.id, permission=permission))
-    if found is None:
+    if found is None or not _is_in_scope(viewer, permission):
         raise Forbidden(permission)
 
 
 async def permissions_of(viewer: Viewer) -> tuple[str, ...]:
     """Returns the names of the viewer's permissions, sorted.
 
-    An administrator has those of all roles and all that the product declares.
+    An administrator has those of all roles and all that the product declares. A viewer with an
+    access token has only those that are also scopes of the token.
     """
     found = {str(row[0]) for row in await viewer.store.all(OWN_PERMISSIONS(user_id=viewer.id))}
     if viewer.role == "admin":
         found.update(viewer.store.product.permissions)
-    return tuple(sorted(found))
+    return tuple(sorted(name for name in found if _is_in_scope(viewer, name)))
+
+
+def _is_in_scope(viewer: Viewer, permission: str) -> bool:
+    return viewer.scopes is None or permission in viewer.scopes

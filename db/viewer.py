@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from db.crypto.secret import Secret
 from db.device_names import describe_device
-from db.errors import Forbidden, NotVerified
+from db.errors import Forbidden, MissingScope, NotVerified
 
 if TYPE_CHECKING:
     from db.store import Store
@@ -124,6 +124,9 @@ class Viewer:
     # The DTO that the verifying statement also read.
     preloaded: object = field(default=None, repr=False, compare=False)
     is_remembered: bool = False  # whether the user chose to stay logged in
+    # The scopes and the id of the access token of the request; None and empty for a session.
+    scopes: tuple[str, ...] | None = None
+    token_id: str = ""
 
     def __post_init__(self) -> None:
         if self.capability is not _ISSUED:
@@ -160,11 +163,17 @@ class Mailer:
 
 
 def issue_viewer(
-    store: "Store", live: LiveSession, client: ClientInfo = UNKNOWN_CLIENT, preloaded: object = None
+    store: "Store",
+    live: LiveSession,
+    client: ClientInfo = UNKNOWN_CLIENT,
+    preloaded: object = None,
+    *,
+    scopes: tuple[str, ...] | None = None,
+    token_id: str = "",
 ) -> Viewer:
-    """Returns a Viewer for a live session.
+    """Returns a Viewer for a live session, or with `scopes` for a live access token.
 
-    Only `db.sessions.lifecycle` may call it, directly after it has found the session.
+    Only `db.sessions.lifecycle` may call it, directly after it has found the session or token.
     """
     return Viewer(
         store,
@@ -181,6 +190,8 @@ def issue_viewer(
         _ISSUED,
         preloaded,
         live.is_remembered,
+        scopes,
+        token_id,
     )
 
 
@@ -195,6 +206,21 @@ def require_role(viewer: Viewer, role: Role) -> None:
     """Raises Forbidden unless the viewer has the role. An administrator passes."""
     if viewer.role not in (role, "admin"):
         raise Forbidden(role)
+
+
+def require_scope(viewer: Viewer, scope: str) -> None:
+    """Raises MissingScope if the viewer called with an access token that lacks the scope."""
+    if viewer.scopes is not None and scope not in viewer.scopes:
+        raise MissingScope(scope)
+
+
+def require_session(viewer: Viewer) -> None:
+    """Raises Forbidden if the viewer called with an access token.
+
+    Tokens never change passwords, emails and other factors, nor create tokens.
+    """
+    if viewer.scopes is not None:
+        raise Forbidden("session")
 
 
 def require_verified(viewer: Viewer) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from http.cookies import SimpleCookie
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -53,7 +54,7 @@ class Browser:
         return await self.post(path, fields, **HTMX, **headers)
 
     async def request(
-        self, method: str, path: str, fields: dict[str, str] | None = None, **headers: str
+        self, method: str, path: str, fields: dict[str, Any] | None = None, **headers: str
     ) -> httpx.Response:
         """Sends a request of any method with only the given headers."""
         return await self._send(method, path, fields, headers)
@@ -85,14 +86,16 @@ class Browser:
             self.client.cookies.set("session", value, domain="localhost.local", path="/")
 
     async def _send(
-        self, method: str, path: str, fields: dict[str, str] | None, headers: dict[str, str]
+        self, method: str, path: str, fields: dict[str, Any] | None, headers: dict[str, str]
     ) -> httpx.Response:
         all_headers = {
             "User-Agent": self.user_agent,
             **self.headers,
             **{k.replace("_", "-"): v for k, v in headers.items()},
         }
-        return await self.client.request(method, path, data=fields, headers=all_headers)
+        # The API takes JSON in place of a form.
+        body = {"json" if path.startswith("/api/") and fields else "data": fields}
+        return await self.client.request(method, path, **body, headers=all_headers)
 
 
 def set_cookie_of(answer: httpx.Response) -> SimpleCookie:

@@ -40,10 +40,27 @@ FIELDS = {
     "/admin/invitations": {"email": "zoe@example.com", "role": "user"},
     "/admin/users/{id}/role": {"role": "admin"},
     "/admin/users/{id}/team": {"team": "Changed"},
+    "/api/account": {"name": "Changed"},
+    "/api/admin/users/{id}/role": {"role": "admin"},
+    "/api/admin/users/{id}/team": {"team": "Changed"},
+    "/api/admin/roles": {"name": "writer", "label": "Writer"},
+    "/api/admin/roles/{role}": {"label": "Changed"},
+    "/account/tokens": {
+        "name": "Backup",
+        "days": "30",
+        "current_password": PASSWORD,
+        "scope-account:read": "yes",
+    },
     "/admin/roles": {"name": "writer", "label": "Writer"},
     "/admin/roles/{role}": {"label": "Changed"},
 }
-TABLES = ("roles", "users", "sessions")  # Each table refers only to those before it.
+UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
+TABLES = (
+    "roles",
+    "users",
+    "sessions",
+    "access_tokens",
+)  # Each table refers only to those before it.
 
 
 @pytest.fixture
@@ -84,7 +101,7 @@ async def path_for_bob(app: TestApp, route: Route) -> str:
         "field": "name",
         "slug": "bob",
         "role": "editor",
-        "id": device if route.path.startswith("/devices") else bob,
+        "id": device if "/devices" in route.path or "/sessions/" in route.path else bob,
     }
     parameters["token"] = "A" * 43
     parameters["name"] = app.asgi_app.state.assets.url("app.css").rpartition("/")[2]
@@ -129,7 +146,7 @@ async def cell(app: TestApp, actor: Browser, method: str, route: Route) -> str:
     path, cookie, results = await path_for_bob(app, route), actor.cookie, []
     for headers in ({}, HTMX):
         answer = await actor.request(
-            method, path, FIELDS.get(route.path) if method == "POST" else None, **headers
+            method, path, FIELDS.get(route.path) if method in UNSAFE else None, **headers
         )
         results.append(summarize(answer) + ("*" if await has_changed(app) else ""))
         await restore_tables(app)
@@ -249,12 +266,12 @@ async def test_every_post_route_refuses_forms_of_another_site(
     app: TestApp, actors: dict[str, Browser], foreign: dict[str, str]
 ) -> None:
     for method, route in routes_of(app):
-        if method == "POST":
+        if method in UNSAFE:
             for name in ("anonymous", "user", "admin"):
                 for headers in ({}, HTMX):
                     path = await path_for_bob(app, route)
                     answer = await actors[name].request(
-                        "POST", path, FIELDS.get(route.path), **foreign, **headers
+                        method, path, FIELDS.get(route.path), **foreign, **headers
                     )
                     assert (answer.status_code, "set-cookie" in answer.headers) == (403, False), (
                         route.path

@@ -57,6 +57,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.device_names": (),
     "db.hooks": (),
     "db.role_names": (),
+    "db.scopes": (),
     "db.product": ("db.audit.events", "db.hooks"),
     "db.crypto": ("db.errors",),
     "db.engine": ("db.errors",),
@@ -109,6 +110,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *(
             "db.accounts",
             "db.roles",
+            "db.scopes",
             "db.mail",
             "db.sessions",
             "db.rate_limits",
@@ -132,7 +134,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     # Pruning deletes accounts at the end of their grace period, and tells their users.
     "db.maintenance.pruning": ("db.accounts", "db.mail", "db.audit", *STORE),
     # Apart from `web.observability.suppression`, for the type checker only.
-    "web.state": ("db.store", "db.viewer", "web"),
+    "web.state": ("db.crypto.secret", "db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),
     "web.forms": ("db.crypto.secret", "db.role_names"),
     "web.http": (
@@ -184,9 +186,9 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.access.hooks", "db.access.outbox", "db.crypto.secret", "db.errors"),
         *("db.mail.outbox.EventType", "db.viewer", "web.observability.logs", "web.settings"),
     ),
-    "web.router": ("web.http.session", "web.middleware.guard"),
     "web.brand": (),
     "web.menu": (),
+    "web.router": ("db.role_names", "web.http.session", "web.middleware.guard"),
     "web.routes": (
         "web.endpoints",
         "web.forms.schemas",

@@ -901,7 +901,14 @@ def test_every_event_of_the_registry_is_tested() -> None:
         "entries.left-out",
     }
     tested |= {"session.end-guessing"}
-    tested |= {"role.create", "role.edit", "role.delete", "access"}  # see tests/test_roles.py
+    tested |= {
+        "role.create",
+        "role.edit",
+        "role.delete",
+        "access",
+        "token.create",
+        "token.revoke",
+    }  # see tests/test_roles.py and tests/test_access_tokens.py
     tested |= MAIL_EVENTS | ACCOUNT_EVENTS
     assert tested == set(EVENT_TEXTS)
 

@@ -81,6 +81,7 @@ async def test_the_json_has_exactly_these_fields(browsers: dict) -> None:
         "name": "Bob",
         "slug": "bob",
         "role": "user",
+        "role_label": "User",
         "team": "",
         "email": None,
         "phone": None,

@@ -65,7 +65,8 @@ async def path_for_alice(app: TestApp, route: AppRoute) -> str:
     parameters = {
         "slug": "alice",
         "field": "name",
-        "id": device if route.path.startswith("/devices") else user_id,
+        "role": "user",
+        "id": device if "/devices" in route.path or "/sessions/" in route.path else user_id,
     }
     return re.sub(r"{(\w+)}", lambda match: parameters[match[1]], route.path)
 
@@ -114,7 +115,7 @@ async def test_without_guards_only_a_live_session_gives_access(
         for headers in ({}, HTMX):
             browser.cookie = cookie
             answer = await browser.request(
-                method, path, FIELDS if method == "POST" else None, **headers
+                method, path, FIELDS if method not in ("GET", "DELETE") else None, **headers
             )
             if path == "/handbook":
                 assert answer.status_code == 200
@@ -144,7 +145,7 @@ async def test_without_guards_a_user_has_no_access_to_administration(
         path = await path_for_alice(app, route)
         for headers in ({}, HTMX):
             answer = await browser.request(
-                method, path, FIELDS if method == "POST" else None, **headers
+                method, path, FIELDS if method not in ("GET", "DELETE") else None, **headers
             )
             assert answer.status_code == 403, path
             assert not [
@@ -210,7 +211,7 @@ async def test_guards_redirect_anonymous_users_to_login_without_a_database(
         path = await path_for_alice(app, route)
         for headers in ({}, HTMX):
             answer = await anonymous.request(
-                method, path, FIELDS if method == "POST" else None, **headers
+                method, path, FIELDS if method not in ("GET", "DELETE") else None, **headers
             )
             assert is_denied(answer, path), path
     assert without_database.store.database.accesses == []

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
+from db.role_names import is_permission_name
 from web.http.session import verify_role
 from web.middleware.guard import Guard, RouteAccess
 
@@ -24,7 +25,9 @@ class AppRoute(Route):
 
     Router and guard share one object and so cannot disagree about the path. With `role`, the
     route verifies in the database that the viewer has this role, before it calls the endpoint. With
-    `form`, the path parameter `{field}` must be the name of one of the form's fields.
+    `scope`, which only a route of the API may have, the route also accepts access tokens: `account`
+    requires the scope `account:read` for safe methods and `account:write` for others. With `form`,
+    the path parameter `{field}` must be the name of one of the form's fields.
     """
 
     def __init__(
@@ -34,18 +37,24 @@ class AppRoute(Route):
         *,
         get: Endpoint | None = None,
         post: Endpoint | None = None,
+        put: Endpoint | None = None,
+        patch: Endpoint | None = None,
+        delete: Endpoint | None = None,
         name: str,
         role: str = "",
+        scope: str = "",
         form: type[BaseModel] | None = None,
     ) -> None:
         if (access is RouteAccess.ROLE) != bool(role):
             raise ValueError(f"{path}: only a route for one role has a role")
         self.access = access
+        if scope and not (path.startswith("/api/") and is_permission_name(f"{scope}:read")):
+            raise ValueError(f"{path}: only a route of the API accepts access tokens")
         self.role = role
+        self.token_scope = scope
         self.form = form
-        self.endpoints = {
-            method: found for method, found in (("GET", get), ("POST", post)) if found
-        }
+        endpoints = {"GET": get, "POST": post, "PUT": put, "PATCH": patch, "DELETE": delete}
+        self.endpoints = {method: found for method, found in endpoints.items() if found}
         super().__init__(path, self._respond, methods=list(self.endpoints), name=name)
         self.allowed_methods = [*self.endpoints, "HEAD"] if get else [*self.endpoints]
         self.app = Guard(self._respond, access)

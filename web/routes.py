@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from re import Pattern
 
 from web.endpoints import (
+    access_tokens,
     account,
     account_data,
     account_deletion,
     account_lock,
     admin,
     api,
+    api_account,
+    api_admin,
     assets,
     audit,
     dashboard,
@@ -70,6 +73,8 @@ routes = [
     Members("/account/data",                  get=account_data.show,    post=account_data.submit,      name="account-data"),
     Members("/account/delete",                get=account_deletion.show, post=account_deletion.submit, name="account-delete"),
     Members("/account/keep",                                            post=account_deletion.keep,    name="account-keep"),
+    Members("/account/tokens",                get=access_tokens.show,  post=access_tokens.create,     name="tokens"),
+    Members("/account/tokens/{id}/revoke",                              post=access_tokens.revoke,     name="tokens-revoke"),
     Members("/account/activity",              get=audit.show_own,                                      name="activity"),
     Members("/users/{slug}",                  get=users.show,                                          name="user"),
     Admins ("/admin/users",                   get=admin.show,                                          name="admin-users"),
@@ -91,11 +96,28 @@ routes = [
     Admins ("/admin/invitations/{id}/withdraw",                         post=invitations.withdraw,     name="admin-invitation-withdraw"),
     Admins ("/admin/audit",                   get=audit.show_all,                                      name="admin-audit"),
     Anyone ("/api/openapi.json",              get=api.openapi,                                         name="api-openapi"),
-    Anyone ("/api/session",                   get=api.session,                                         name="api-session"),
+    Anyone ("/api/session",                   get=api.session,                                         name="api-session", scope="account"),
     Anyone ("/api/forward",                   get=forward.check,                                       name="api-forward"),
     Members("/api/token",                                               post=forward.issue_token,      name="api-token"),
-    Members("/api/users/{slug}",              get=api.user,                                            name="api-user"),
-    Admins ("/api/admin/users",               get=api.users_list,                                          name="api-users"),
+    Members("/api/users/{slug}",              get=api.user,                                            name="api-user", scope="users"),
+    Members("/api/account",                   get=api_account.show,    patch=api_account.change_profile, name="api-account", scope="account"),
+    Members("/api/account/sessions",          get=api_account.list_sessions,                           name="api-sessions", scope="account"),
+    Members("/api/account/sessions/revoke-others", post=api_account.revoke_other_sessions,             name="api-sessions-revoke-others", scope="account"),
+    Members("/api/account/sessions/revoke-all", post=api_account.revoke_all_sessions,                  name="api-sessions-revoke-all", scope="account"),
+    Members("/api/account/sessions/{id}",     delete=api_account.revoke_session,                       name="api-sessions-revoke", scope="account"),
+    Members("/api/account/activity",          get=api_account.list_activity,                           name="api-activity", scope="account"),
+    Members("/api/account/tokens",            get=api_account.list_tokens,                             name="api-tokens", scope="account"),
+    Members("/api/account/tokens/{id}",       delete=api_account.revoke_token,                         name="api-tokens-revoke", scope="account"),
+    Admins ("/api/admin/users",               get=api_admin.list_users,                                name="api-users", scope="admin"),
+    Admins ("/api/admin/users/{id}",          get=api_admin.show_user,                                 name="api-admin-user", scope="admin"),
+    Admins ("/api/admin/users/{id}/role",     put=api_admin.change_role,                               name="api-admin-role", scope="admin"),
+    Admins ("/api/admin/users/{id}/team",     put=api_admin.change_team,                               name="api-admin-team", scope="admin"),
+    Admins ("/api/admin/users/{id}/disable",                            post=api_admin.disable,        name="api-admin-disable", scope="admin"),
+    Admins ("/api/admin/users/{id}/enable",                             post=api_admin.enable,         name="api-admin-enable", scope="admin"),
+    Admins ("/api/admin/users/{id}/end-sessions",                       post=api_admin.end_sessions,   name="api-admin-end-sessions", scope="admin"),
+    Admins ("/api/admin/audit",               get=api_admin.list_entries,                              name="api-admin-audit", scope="admin"),
+    Admins ("/api/admin/roles",               get=api_admin.list_roles, post=api_admin.create_role,    name="api-roles", scope="admin"),
+    Admins ("/api/admin/roles/{role}",        get=api_admin.show_role, patch=api_admin.change_role_settings, delete=api_admin.delete_role, name="api-role", scope="admin"),
     Anyone ("/healthz",                       get=health.alive,                                        name="healthz"),
     Anyone ("/readyz",                        get=health.ready,                                        name="readyz"),
     Operators("/metrics",                     get=metrics.show,                                        name="metrics"),
@@ -110,7 +132,10 @@ routes = [
     Anyone ("/static/{name}",                 get=assets.show,                                         name="static"),
 ]
 # Stateless sessions have no database rows, so devices cannot be listed or revoked one by one.
-NEEDS_STORED_SESSIONS = {"devices", "devices-revoke-others", "devices-revoke"}
+NEEDS_STORED_SESSIONS = {
+    *("devices", "devices-revoke-others", "devices-revoke"),
+    *("api-sessions", "api-sessions-revoke-others", "api-sessions-revoke"),
+}
 # These exist only on loopback without SMTP_URL, and only for clients on this machine.
 NEEDS_MAILBOX = {"mailbox", "mailbox-message", "mailbox-html", "mail-samples"}
 # fmt: on
@@ -172,7 +197,7 @@ def access_table(product_routes: Sequence[AppRoute] = ()) -> str:
         (
             ", ".join(route.endpoints),
             route.path,
-            route.access_text,
+            f"{route.access_text}{f', token {route.token_scope}' if route.token_scope else ''}",
             ", ".join(map(_name, route.endpoints.values())),
         )
         for route in (*routes, *product_routes)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from re import Pattern
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from starlette.types import Scope
 
 from web.observability.suppression import LogSuppression
 
 if TYPE_CHECKING:
+    from db.crypto.secret import Secret
     from db.store import Store
     from db.viewer import Claims, Mailer, Viewer
     from web.forms.password_policy import PasswordPolicy
@@ -52,7 +53,8 @@ class RequestState(TypedDict, total=False):
 
     request_id: str
     status: int  # Present after the response has started.
-    fields: Mapping[str, str] | None
+    fields: Mapping[str, Any] | None
+    bearer: Secret[str] | None  # the access token of the request, not verified
     claims: Claims | None
     viewer: Viewer
     navigation_changed: bool

@@ -21,7 +21,7 @@ from db.rate_limits.limits import PASSWORD_GUESS, USER_HASHES
 from db.sessions.lifecycle import end_viewer_session, require_right
 from db.store import pick
 from db.tables import users
-from db.viewer import Viewer
+from db.viewer import Viewer, require_session
 
 MAX_WRONG_PASSWORDS: Final = 20  # consecutive wrong passwords that end the session
 
@@ -43,9 +43,11 @@ async def verify_current_password(
     """Returns the stored hash if `current` is the viewer's password, else None.
 
     Takes a token of `change`, the limit of the change itself. `event` names the change in the audit
-    entry of a wrong password. Raises RateLimited, Unavailable, and NotLoggedIn if the session has
-    ended in the meantime, or ends now after MAX_WRONG_PASSWORDS consecutive wrong passwords.
+    entry of a wrong password. Raises RateLimited, Unavailable, Forbidden for a viewer with an
+    access token, and NotLoggedIn if the session has ended in the meantime, or ends now after
+    MAX_WRONG_PASSWORDS consecutive wrong passwords.
     """
+    require_session(viewer)
     store, guess = viewer.store, (PASSWORD_GUESS, _session_key(viewer))
     store.passwords.require_capacity(user_id=viewer.id)
     hashes = per_client(USER_HASHES, viewer.client.ip_address)

@@ -142,5 +142,6 @@ async def _take_tokens(viewer: Viewer) -> None:
     Each session has its own bucket, so that an attacker with a stolen session cannot use up the
     attempts of the user who wants to end it.
     """
-    session = viewer.session_id or f"{viewer.id} {viewer.logged_in_at.isoformat()}"
-    await limiter.take_tokens(viewer.store, viewer_actor(viewer), (SESSION_REVOKES, session))
+    session = viewer.token_id or viewer.session_id
+    subject = session or f"{viewer.id} {viewer.logged_in_at.isoformat()}"
+    await limiter.take_tokens(viewer.store, viewer_actor(viewer), (SESSION_REVOKES, subject))

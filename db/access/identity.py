@@ -11,6 +11,7 @@ from db.audit.log import viewer_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import NotLoggedIn
+from db.permissions import permissions_of
 from db.rate_limits.limiter import take_tokens
 from db.rate_limits.limits import IDENTITY_TOKENS
 from db.store import Store, pick
@@ -42,6 +43,7 @@ class Identity:
     name: str
     role: str
     groups: tuple[str, ...]
+    permissions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ async def get_identity(viewer: Viewer) -> Identity:
         viewer.name,
         viewer.role,
         (viewer.role, *team),
+        await permissions_of(viewer),
     )
 
 
@@ -93,7 +96,7 @@ def sign_identity(
         "email_verified": identity.email is not None,
         "name": identity.name,
         "role": identity.role,
-        "permissions": list(permissions_of(viewer)),
+        "permissions": list(identity.permissions),
         "groups": list(identity.groups),
         "iat": int(now.timestamp()),
         "exp": int((now + TOKEN_LIFETIME).timestamp()),
@@ -116,11 +119,6 @@ async def issue_token(viewer: Viewer, *, issuer: str, audience: str) -> Identity
 def public_keys(store: Store) -> dict[str, object]:
     """Returns the keys that verify tokens, as a JWK Set (RFC 7517)."""
     return store.identity_keys.public_keys()
-
-
-def permissions_of(viewer: Viewer) -> tuple[str, ...]:
-    """Returns the permissions of the viewer's role."""
-    return ()
 
 
 def _quote_group(team: str) -> str:

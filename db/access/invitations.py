@@ -166,8 +166,8 @@ async def list_invitations(admin: Admin) -> list[Invitation]:
 async def invite(admin: Admin, *, email: str, role: Role, team: str) -> bool:
     """Invites someone, and returns False if an account has the email.
 
-    A second invitation to the same email replaces the first. Raises UnknownRole, RateLimited and the
-    errors of `accounts.change_user`.
+    A second invitation to the same email replaces the first. Raises UnknownRole, RateLimited
+    and the errors of `accounts.change_user`.
     """
     await _take_tokens(admin)
     store, invitation_id, now = admin.store, admin.store.token(32), admin.store.now()

@@ -23,6 +23,8 @@ Event = Literal[
     "session.end-all",
     "session.end-guessing",
     "role.change",
+    "token.create",
+    "token.revoke",
     "role.create",
     "role.edit",
     "role.delete",
@@ -132,6 +134,15 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         own_refused="could not stop being an administrator: there is no other administrator",
         note="{was} to {is}",
     ),
+    "token.create": EventTexts(
+        "Create access token",
+        own="created the access token {label}",
+        own_refused="tried to create an access token, but the current password was wrong",
+        note="{label}: {scopes}",
+    ),
+    "token.revoke": EventTexts(
+        "Delete access token", own="deleted the access token {label}", note="{label}"
+    ),
     "role.create": EventTexts("Add role", own="added the role {label}", note="{label}: {added}"),
     "role.edit": EventTexts(
         "Edit role",
@@ -219,6 +230,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     ),
 }
 LIMITED_ACTIONS: Final = {
+    "token-create": "tried to create an access token",
     "profile-change": "tried to change your profile",
     "password-change": "tried to change your password",
     "password-guess": "tried to change your password",
@@ -254,6 +266,8 @@ LIMIT_LABELS: Final = {
     "verify-hours": "mails to confirm an email in six hours",
     "email-change": "changes of email",
     "email-change-to": "mails to one new email",
+    "token-create": "new access tokens",
+    "bearer-fails": "wrong access tokens of one client",
     "profile-change": "profile changes",
     "password-change": "password changes",
     "password-guess": "current passwords in one session",

@@ -245,9 +245,13 @@ async def _restore_head(store: Store) -> ChainPosition:
 
 
 def viewer_actor(viewer: Viewer, client: ClientInfo | None = None) -> Actor:
-    """Returns the viewer as actor, at the given client or the viewer's own."""
+    """Returns the viewer as actor, at the given client or the viewer's own.
+
+    The session of the entry is the id of the access token if the request has one.
+    """
     client = client or viewer.client
-    return Actor("user", viewer.id, viewer.session_id, client.ip_address, client.name)
+    session_id = viewer.token_id or viewer.session_id
+    return Actor("user", viewer.id, session_id, client.ip_address, client.name)
 
 
 def anonymous_actor(client: ClientInfo) -> Actor:

@@ -21,6 +21,14 @@ async def post_password_notice(store: Store, user_id: str, email: str, *, by: st
     await post(store, "password", user_id=user_id, recipient=email, facts=facts)
 
 
+async def post_token_notice(store: Store, user_id: str, email: str, client: ClientInfo) -> None:
+    """Tells the user about a new access token. The mail does not repeat the name of the token,
+    which an attacker may have chosen.
+    """
+    facts = client_facts(store, client)
+    await post(store, "token", user_id=user_id, recipient=email, facts=facts)
+
+
 async def post_verification(
     store: Store, user_id: str, email: str, *, is_first: bool = False
 ) -> None:

@@ -34,6 +34,7 @@ MessageType = Literal[
     "arrived",
     "new-device",
     "password",
+    "token",
     "locked",
     "guesses",
     "invite",
@@ -67,7 +68,10 @@ class _Rule(NamedTuple):
 RESETS: Final = _Rule(("reset", "exists"), 1, 5, timedelta(days=1))
 RESETS_UNVERIFIED: Final = _Rule(("reset", "exists"), 1, 3, timedelta(days=1))
 NOTICES: Final = _Rule(
-    ("moved", "arrived", "new-device", "password", "locked", "guesses"), 10, 10, timedelta(hours=1)
+    ("moved", "arrived", "new-device", "password", "token", "locked", "guesses"),
+    10,
+    10,
+    timedelta(hours=1),
 )
 UNLIMITED: Final = _Rule((), 1, 1, timedelta(0))  # limited where it is asked for
 PURPOSES: Final[Mapping[MessageType, Purpose | None]] = {
@@ -79,6 +83,7 @@ PURPOSES: Final[Mapping[MessageType, Purpose | None]] = {
     "arrived": None,
     "new-device": "not-me",
     "password": "not-me",
+    "token": "not-me",
     "locked": "reset",
     "guesses": None,
     "invite": "invite",

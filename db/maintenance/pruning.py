@@ -35,6 +35,7 @@ from db.mail.outbox import post
 from db.store import Store
 from db.tables import (
     Instant,
+    access_tokens,
     audit,
     audit_head,
     buckets,
@@ -87,6 +88,12 @@ DELETE_EXPIRED_SESSIONS = _delete_chosen(
     sessions.c.id,
     select(sessions.c.id)
     .where(sessions.c.expires_at <= bindparam("now", type_=Instant))
+    .limit(BATCH_SIZE),
+)
+DELETE_EXPIRED_ACCESS_TOKENS = _delete_chosen(
+    access_tokens.c.id,
+    select(access_tokens.c.id)
+    .where(access_tokens.c.expires_at <= bindparam("now", type_=Instant))
     .limit(BATCH_SIZE),
 )
 DELETE_EXPIRED_TOKENS = _delete_chosen(
@@ -201,6 +208,9 @@ async def prune(
     invitations_expired = await _delete_in_batches(
         store, lambda: DELETE_EXPIRED_INVITATIONS(now=store.now())
     )
+    tokens_expired = await _delete_in_batches(
+        store, lambda: DELETE_EXPIRED_ACCESS_TOKENS(now=store.now())
+    )
     mails_ended = await _prune_mails(store)
     emptied = await _delete_in_batches(
         store, lambda: DELETE_FULL_BUCKETS(now=store.now().timestamp())
@@ -209,7 +219,7 @@ async def prune(
     entries_pruned = await _prune_audit_log(store, max_entries)
     # The last step, because a hook of the product may fail.
     accounts_expired = await _delete_unconfirmed_accounts(store) + await _delete_due_accounts(store)
-    others = mails_ended + accounts_expired + invitations_expired
+    others = mails_ended + accounts_expired + invitations_expired + tokens_expired
     return sessions_ended + emptied + buckets_capped + entries_pruned + others
 
 

@@ -87,6 +87,9 @@ EMAIL_CHANGE    = RateLimit("email-change",      5, HOUR)                    # C
 # Counts per new email, over all users: leaves a mail out, refuses nothing.
 EMAIL_CHANGE_TO = RateLimit("email-change-to",   5, DAY)
 PROFILE_CHANGE  = RateLimit("profile-change",   30, MINUTE)                  # Counts per user.
+TOKEN_CREATE    = RateLimit("token-create",     10, HOUR)                    # Counts per user.
+# Counts per client: requests with a wrong access token.
+BEARER_FAILURES = RateLimit("bearer-fails",     30, MINUTE)
 # Counts per session that ends sessions of its account.
 SESSION_REVOKES = RateLimit("session-revokes",  30, MINUTE)
 # Counts per session, at POST /api/token.

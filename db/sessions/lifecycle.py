@@ -14,14 +14,19 @@ from typing import Any, Final
 from sqlalchemy import Select, bindparam, delete, or_, select, update
 
 from db.audit import log as audit_log
-from db.audit.log import Actor
+from db.audit.log import Actor, anonymous_actor
+from db.crypto.secret import Secret
 from db.engine.statement import Statement
-from db.errors import Forbidden, NotLoggedIn
-from db.sessions import stateless, stored
+from db.errors import Forbidden, InvalidToken, NotLoggedIn
+from db.rate_limits import limiter
+from db.rate_limits.ip_networks import per_client
+from db.rate_limits.limits import BEARER_FAILURES
+from db.sessions import access_tokens, stateless, stored
 from db.sessions.claims import NewSession, encode_claims
 from db.sessions.device_cookie import renew_device_cookie
 from db.store import Store
 from db.tables import Instant, sessions, users
+from db.tables import access_tokens as token_rows
 from db.viewer import (
     UNKNOWN_CLIENT,
     Admin,
@@ -56,6 +61,7 @@ DELETE_SESSION_BY_ID = Statement(
         sessions.c.id == bindparam("session_id"), sessions.c.user_id == bindparam("user_id")
     )
 )
+DELETE_TOKENS = Statement(delete(token_rows).where(token_rows.c.user_id == bindparam("user_id")))
 DELETE_SESSIONS = Statement(delete(sessions).where(sessions.c.user_id == bindparam("user_id")))
 
 
@@ -106,6 +112,24 @@ async def get_viewer(
     return issue_viewer(store, live, client, preloaded)
 
 
+async def get_token_viewer(
+    store: Store, token: Secret[str], *, client: ClientInfo = UNKNOWN_CLIENT
+) -> Viewer:
+    """Returns the viewer of an access token, verified by one statement.
+
+    Also updates the time of its last use, at most every few minutes. Raises InvalidToken, and
+    RateLimited after too many wrong tokens of one client. A valid token is always accepted.
+    """
+    live = await access_tokens.find(store, token)
+    if live is None:
+        failures = per_client(BEARER_FAILURES, client.ip_address)
+        await limiter.take_tokens(store, anonymous_actor(client), *failures)
+        raise InvalidToken
+    await access_tokens.record_use(store, live)
+    scopes = tuple(live.scopes.split())
+    return issue_viewer(store, live.as_session(), client, scopes=scopes, token_id=live.token_id)
+
+
 async def require_right(viewer: Viewer, user_id: str = "") -> None:
     """Verifies the viewer again, as the first statement of each transaction in which a viewer
     changes data.
@@ -113,12 +137,19 @@ async def require_right(viewer: Viewer, user_id: str = "") -> None:
     The viewer may have been logged out, disabled or demoted since the request was verified. Locks
     the rows of the viewer and of the user `user_id` until the transaction ends. To avoid deadlocks,
     every transaction locks users in the order of their ids, then sessions, then the head of the
-    audit log. Raises NotLoggedIn, and Forbidden for an Admin whose role has changed.
+    audit log. Raises NotLoggedIn, InvalidToken for a viewer with an access token, and Forbidden for
+    an Admin whose role has changed.
     """
     await viewer.store.all(LOCK_USERS(viewer_id=viewer.id, user_id=user_id or viewer.id))
-    role: Role | None = await _strategy(viewer.store).lock_session(viewer)
-    if role is None:
-        raise NotLoggedIn(ended=True)
+    role: Role | None
+    if viewer.scopes is not None:
+        role = await access_tokens.lock_token(viewer)
+        if role is None:
+            raise InvalidToken
+    else:
+        role = await _strategy(viewer.store).lock_session(viewer)
+        if role is None:
+            raise NotLoggedIn(ended=True)
     if isinstance(viewer, Admin) and role != "admin":
         raise Forbidden
 
@@ -169,16 +200,19 @@ async def end_viewer_session(viewer: Viewer) -> None:
 
 
 async def end_all_sessions(store: Store, user_id: str) -> int:
-    """Ends every session of an account, with both strategies, and returns how many rows there were.
+    """Ends every session of an account, with both strategies, and deletes its access tokens.
 
-    Must run inside a transaction. The stored time is not before any `iat` issued so far, so that it
-    also ends sessions that started within the same second.
+    Returns how many sessions had a row. Must run inside a transaction. The stored time is not
+    before any `iat` issued so far, so that it also ends sessions that started within the same
+    second.
     """
     for ended_at, logged_in_at in await store.all(LOCK_LAST_LOGIN_AND_END(user_id=user_id)):
         after = ended_at and ended_at + timedelta(microseconds=1)
         latest = max(moment for moment in (store.now(), after, logged_in_at) if moment)
         await store.count(SET_SESSIONS_ENDED_AT(user_id=user_id, moment=latest))
-    return await store.count(DELETE_SESSIONS(user_id=user_id))
+    ended = await store.count(DELETE_SESSIONS(user_id=user_id))
+    await store.count(DELETE_TOKENS(user_id=user_id))
+    return ended
 
 
 def _renewed_expiry(store: Store, live: LiveSession) -> datetime:

@@ -58,7 +58,7 @@ async def issue_token(request: Request) -> Response:
     if audience not in (settings.base_url, *settings.forward.return_origins):
         errors = {"audience": [WRONG_AUDIENCE]}
         return problem(422, "The form is not valid.", errors=errors)
-    token = await identity.issue_token(viewer, issuer=settings.base_url, audience=audience)
+    token = await identity.issue_token(viewer, issuer=settings.public_url, audience=audience)
     return JSONResponse({"token": token.value.reveal(), "expires_at": iso(token.expires_at)})
 
 
@@ -104,7 +104,7 @@ def _identity_headers(request: Request, viewer: Viewer, found: Identity) -> dict
     """
     settings = app_state(request.scope).settings
     audience = application_origin(request) or settings.base_url
-    token = identity.sign_identity(viewer, found, issuer=settings.base_url, audience=audience)
+    token = identity.sign_identity(viewer, found, issuer=settings.public_url, audience=audience)
     values = {
         "Remote-User": found.id,
         "Remote-Email": found.email or "",

@@ -23,6 +23,7 @@ from web.forms.password_policy import PASSWORD_POLICIES, PasswordPolicy
 MAX_NAME_CHARS: Final = 100
 MAX_EMAIL_CHARS: Final = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets.
 MAX_PASSWORD_CHARS: Final = 256  # The limit in bytes is 1,024.
+TOKEN_DAYS: Final = ("7", "30", "90", "365")  # the expiry times of an access token
 MAX_PERMISSIONS: Final = 100  # of one role
 UNSTORABLE: Final = "This contains a character we can't store. Please type it again."
 TOO_MANY_MARKS: Final = "There are too many accents on one letter. Please remove some."
@@ -200,9 +201,13 @@ def _role_label(text: str) -> str:
 
 def _permissions(text: Any) -> tuple[str, ...]:
     """Returns the names, which are separated by spaces, commas or line breaks, sorted."""
-    if not isinstance(text, str):
+    if isinstance(text, list) and all(isinstance(name, str) for name in text):
+        names = set(text)  # from the API
+    elif isinstance(text, str):
+        parts = re.split(r"[\s,]+", require_storable(text))
+        names = {strip_invisible(name) for name in parts} - {""}
+    else:
         raise field_error("We couldn't read this. Please type it again.")
-    names = {strip_invisible(name) for name in re.split(r"[\s,]+", require_storable(text))} - {""}
     wrong = sorted(name for name in names if not is_permission_name(name))
     if wrong:
         raise field_error(
@@ -212,6 +217,20 @@ def _permissions(text: Any) -> tuple[str, ...]:
     if len(names) > MAX_PERMISSIONS:
         raise field_error(f"A role can have at most {MAX_PERMISSIONS} permissions.")
     return tuple(sorted(names))
+
+
+def _token_name(text: str) -> str:
+    name = require_single_line(text.strip())
+    _require_40("Name", name)
+    if not count_visible(name):
+        raise field_error("Please enter a name.")
+    return name
+
+
+def _token_days(text: Any) -> int:
+    if text not in TOKEN_DAYS:
+        raise field_error("Choose one of the expiry times.")
+    return int(text)
 
 
 def _search(text: str) -> str:
@@ -293,6 +312,12 @@ Slug = Annotated[
 ]
 Phone = Annotated[str, AfterValidator(_phone), Input({"type": "tel", "autocomplete": "tel"})]
 Team = Annotated[str, AfterValidator(_team), Input({"type": "text", "autocomplete": "off"})]
+TokenName = Annotated[
+    str,
+    AfterValidator(_token_name),
+    Input({"type": "text", "autocomplete": "off", "required": True, "maxlength": "40"}),
+]
+TokenDays = Annotated[int, BeforeValidator(_token_days)]
 RoleRef = Annotated[str, AfterValidator(_role)]
 RoleName = Annotated[
     str,

@@ -1,9 +1,10 @@
 """Contains forms: the typed values, their errors and the valid data (the guide's FormState)."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -15,6 +16,7 @@ from web.forms.password_policy import PASSWORD_POLICIES, PasswordPolicy, Passwor
 from web.state import request_state
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
+JSON_TYPE: Final = "application/json"
 MAX_FORM_FIELDS: Final = 50
 UNREADABLE: Final = "We couldn't read part of this form. Please type it again."
 
@@ -80,7 +82,7 @@ class Form(Generic[S]):
     def check(
         cls,
         schema: type[S],
-        fields: Mapping[str, str] | None,
+        fields: Mapping[str, Any] | None,
         password_policy: PasswordPolicy = PASSWORD_POLICIES["guide"],
         current_values: Mapping[str, str] | None = None,
     ) -> "Form[S]":
@@ -154,15 +156,22 @@ class Form(Generic[S]):
         )
 
 
-async def read_fields(request: Request) -> Mapping[str, str] | None:
+async def read_fields(request: Request) -> Mapping[str, Any] | None:
     """Returns the first value of each field of a posted form, or None if it cannot be parsed.
 
-    Parses the body once per request. An empty body needs no content type. Raises HTTPException 415
-    for any other content type than FORM_TYPE.
+    The API takes a JSON object instead, whose values may have any type. Parses the body once per
+    request. An empty body needs no content type. Raises HTTPException 415 for any other content
+    type than FORM_TYPE, or JSON_TYPE for the API.
     """
     state = request_state(request.scope)
     if "fields" not in state:
-        state["fields"] = _parse(request.headers.get("content-type", ""), await request.body())
+        body = await request.body()
+        content_type = request.headers.get("content-type", "").partition(";")[0]
+        content_type = content_type.strip(" \t").lower()
+        is_json = str(request.scope["path"]).startswith("/api/")
+        if body and content_type != (JSON_TYPE if is_json else FORM_TYPE):
+            raise HTTPException(415)
+        state["fields"] = _parse_json(body) if is_json else _parse_form(body)
     return state["fields"]
 
 
@@ -171,11 +180,38 @@ def read_query(request: Request) -> Mapping[str, str]:
     return dict(reversed(request.query_params.multi_items()))
 
 
-def _parse(content_type: str, body: bytes) -> Mapping[str, str] | None:
+def _parse_json(body: bytes) -> Mapping[str, Any] | None:
+    """Returns a JSON object, or None for any other body.
+
+    Refuses repeated names, since parsers disagree about their meaning (RFC 8259, section 4), and
+    NaN and Infinity, which are not JSON.
+    """
     if not body:
         return {}
-    if content_type.partition(";")[0].strip(" \t").lower() != FORM_TYPE:
-        raise HTTPException(415)
+    try:
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_unique_names, parse_constant=_refuse
+        )
+    # A number of more than 4,300 digits is a ValueError, and deep nesting a RecursionError.
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise ValueError("a name is repeated")
+    return names
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _parse_form(body: bytes) -> Mapping[str, str] | None:
+    if not body:
+        return {}
     try:
         pairs = parse_qsl(
             body.decode("utf-8"),

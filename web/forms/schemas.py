@@ -24,6 +24,8 @@ from web.forms.fields import (
     Slug,
     Sort,
     Team,
+    TokenDays,
+    TokenName,
 )
 
 UNCHANGED: Final[Any] = None  # A field that was not sent is left unchanged.
@@ -80,6 +82,12 @@ class PasswordConfirmation(BaseModel):
 
 class RoleChange(BaseModel):
     role: RoleRef
+
+
+class NewAccessToken(BaseModel):
+    name: TokenName
+    days: TokenDays
+    current_password: CurrentPassword
 
 
 class NewRole(BaseModel):

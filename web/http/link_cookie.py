@@ -82,4 +82,4 @@ async def verify_link(
 
 async def read_sent_link(request: Request) -> str:
     """Returns the hidden field `link` of the form; empty if it was not sent."""
-    return (await read_fields(request) or {}).get("link", "")
+    return str((await read_fields(request) or {}).get("link", ""))

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from db.access import audit
+from db.crypto.secret import Secret
 from db.errors import Forbidden, NotLoggedIn, StaleDocument, ViewerMismatch
 from db.role_names import is_permission_name
 from db.sessions import lifecycle
@@ -18,6 +19,7 @@ from db.viewer import (
     Viewer,
     require_admin,
     require_role,
+    require_scope,
 )
 from web.forms.form import read_fields
 from web.http.client_info import get_client_info
@@ -30,11 +32,37 @@ DOCUMENT_VIEWER: Final = b"document-viewer"
 
 
 def read_claims(scope: Scope) -> Claims | None:
-    """Returns the claims of the session cookie, without a query. They are optimistic."""
+    """Returns the claims of the session cookie, without a query. They are optimistic.
+
+    The cookie of a request with an access token is ignored.
+    """
     state = request_state(scope)
     if "claims" not in state:
-        state["claims"] = decode_claims(app_state(scope).store, read_cookie(scope, "session"))
+        cookie = read_cookie(scope, "session") if read_bearer(scope) is None else None
+        state["claims"] = decode_claims(app_state(scope).store, cookie)
     return state["claims"]
+
+
+def read_bearer(scope: Scope) -> Secret[str] | None:
+    """Returns the access token of the Authorization header (RFC 6750, section 2.1), not verified.
+
+    Returns None for a route that accepts no tokens, or without such a header. With two headers, the
+    token is empty and so invalid.
+    """
+    state = request_state(scope)
+    if "bearer" not in state:
+        accepts_tokens = getattr(scope.get("route"), "token_scope", "")
+        state["bearer"] = _bearer_of(scope) if accepts_tokens else None
+    return state["bearer"]
+
+
+def _bearer_of(scope: Scope) -> Secret[str] | None:
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    schemes = {value.partition(b" ")[0].lower() for value in values}
+    if b"bearer" not in schemes:
+        return None
+    text = values[0].partition(b" ")[2].strip(b" ").decode("latin-1") if len(values) == 1 else ""
+    return Secret(text)
 
 
 def require_matching_document(scope: Scope, claims: Claims) -> None:
@@ -86,9 +114,9 @@ async def verify_role(request: Request, role: Role) -> Viewer:
 
     Raises NotLoggedIn, Forbidden and ViewerMismatch, in this order.
     """
+    viewer = await load_viewer(request)
     if request.method not in SAFE_METHODS:
         await read_fields(request)  # A wrong content type must be refused before a wrong role.
-    viewer = await load_viewer(request)
     try:
         require_role(viewer, role)
     except Forbidden:
@@ -147,6 +175,10 @@ async def load_viewer(request: Request, preload: Any = None, *, may_write: bool 
     state = request_state(request.scope)
     if "viewer" in state:
         return state["viewer"]
+    bearer = read_bearer(request.scope)
+    if bearer is not None:
+        state["viewer"] = await _load_token_viewer(request, bearer)
+        return state["viewer"]
     store = app_state(request.scope).store
     claims = read_claims(request.scope)
     may_write = may_write and not _is_prefetch(request)
@@ -159,6 +191,21 @@ async def load_viewer(request: Request, preload: Any = None, *, may_write: bool 
         set_session_cookie(request, renewed)
     state["viewer"] = viewer
     state["navigation_changed"] = claims is not None and claims.role != viewer.role
+    return viewer
+
+
+async def _load_token_viewer(request: Request, token: Secret[str]) -> Viewer:
+    """Returns the viewer of an access token that has the scope of the route.
+
+    Raises InvalidToken, MissingScope, and RateLimited after too many wrong tokens of one client.
+    """
+    client = get_client_info(request)
+    store = app_state(request.scope).store
+    viewer = await lifecycle.get_token_viewer(store, token, client=client)
+    is_safe = request.method in SAFE_METHODS
+    if not is_safe:
+        await read_fields(request)  # A wrong content type must be refused before a wrong scope.
+    require_scope(viewer, f"{request.scope['route'].token_scope}:{'read' if is_safe else 'write'}")
     return viewer
 
 

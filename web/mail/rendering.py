@@ -41,6 +41,7 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "arrived": "Your new email is confirmed",
     "new-device": "New log-in to your account",
     "password": "Your password was changed",
+    "token": "New access token for your account",
     "locked": "Your account is locked",
     "guesses": "Someone keeps guessing your password",
     "invite": "You're invited",
@@ -60,6 +61,7 @@ LINK_PATHS: Final[Mapping[str, str]] = {
     "password": "/not-me",
     "invite": "/join",
     "leaving": "/keep",
+    "token": "/not-me",
 }
 
 

@@ -21,6 +21,7 @@ FACTS: Final = {
     "arrived": {},
     "new-device": CLIENT,
     "password": {"time": TIME, "by": "you"},
+    "token": CLIENT,
     "locked": {"until": "24 November 2026, 10:12 UTC"},
     "guesses": {},
     "invite": {"inviter": "Ada Lovelace", "until": "1 December 2026, 09:12 UTC"},

@@ -1,5 +1,7 @@
 """Contains the table that maps exceptions to responses, and its middleware."""
 
+from typing import Final
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,6 +35,10 @@ from web.rendering.problem_details import is_api, problem
 from web.rendering.responses import redirect_across_login, redirect_to_login
 from web.state import app_state, request_state
 
+# RFC 6750, section 3
+CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
+INVALID_TOKEN_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
 
 class ErrorHandler:
     """Turns every exception into a response.
@@ -64,6 +70,12 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
     match error:
         case errors.NotLoggedIn():
             return _redirect_to_login(request, error)
+        case errors.InvalidToken():
+            return problem(401, "The access token is not valid.", INVALID_TOKEN_CHALLENGE)
+        case errors.MissingScope():
+            challenge = f'Bearer error="insufficient_scope", scope="{error.scope}"'
+            detail = f"The access token does not have the scope {error.scope}."
+            return problem(403, detail, {"WWW-Authenticate": challenge})
         case errors.Forbidden():
             await record_missing_permission(request, error)
             return error_response(
@@ -129,5 +141,5 @@ def _redirect_to_login(request: Request, error: errors.NotLoggedIn) -> Response:
     if error.ended:
         delete_session_cookie(request)
     if is_api(request):
-        return problem(401, "There is no valid session. Log in first.")
+        return problem(401, "There is no valid session. Log in first.", CHALLENGE)
     return redirect_to_login(request, login_page(request, ended=error.ended, guessed=error.guessed))

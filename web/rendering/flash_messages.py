@@ -31,6 +31,7 @@ FLASH_MESSAGES: Final[Mapping[str, str]] = {
     "email-change-canceled": "Your email stays as it is.",
     "link-sent": "We sent a new link.",
     "role-changed": "Role changed.",
+    "token-deleted": "Access token deleted.",
     "role-added": "Role added.",
     "role-saved": "Role saved.",
     "role-deleted": "Role deleted.",

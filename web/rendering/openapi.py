@@ -8,11 +8,15 @@ from web.brand import SITE_NAME
 from web.http.cookies import cookie_name
 from web.settings.settings import Settings
 
+Schema = Mapping[str, Any]
 ROLE: Final = {"type": "string", "pattern": "^[a-z][a-z0-9-]{1,39}$"}
 TEXT: Final = {"type": "string"}
 NULLABLE_TEXT: Final = {"type": ["string", "null"]}
 DATE_TIME: Final = {"type": "string", "format": "date-time"}
+NULLABLE_TIME: Final = {"type": ["string", "null"], "format": "date-time"}
 COUNT: Final = {"type": "integer", "minimum": 0}
+BOOLEAN: Final = {"type": "boolean"}
+TEXTS: Final = {"type": "array", "items": TEXT}
 
 
 def build_document(
@@ -21,6 +25,11 @@ def build_document(
     product_paths: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Returns the document. `product_paths` are the paths of the API of a product."""
+    paths = {path: dict(operations) for path, operations in PATHS.items()}
+    if settings.stateless:
+        for path in STORED_SESSIONS:
+            del paths[path]
+    paths |= {"/api/forward": {"get": _forward()}, "/api/token": {"post": _token(settings)}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -29,64 +38,68 @@ def build_document(
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": settings.public_url}],
-        "security": [{"session": []}],
-        "paths": {
-            "/api/session": {"get": _get("session", "Who is logged in", SESSION, 401)},
-            "/api/forward": {"get": _forward()},
-            "/api/token": {"post": _token(settings)},
-            "/api/users/{slug}": {
-                "get": _get(
-                    "user",
-                    "A user's profile: a field that the caller may not see is null",
-                    PROFILE,
-                    401,
-                    404,
-                )
-                | {
-                    "parameters": [
-                        {
-                            "name": "slug",
-                            "in": "path",
-                            "required": True,
-                            "schema": {"type": "string"},
-                        }
-                    ]
-                }
-            },
-            "/api/admin/users": {
-                "get": _get(
-                    "users", "All users, in pages, for administrators", USER_PAGE, 401, 403, 422
-                )
-                | {"parameters": QUERY}
-            },
-            **product_paths,
-        },
+        "security": [{"session": []}, {"token": []}],
+        "paths": {**paths, **product_paths},
         "components": {
             "securitySchemes": {
                 "session": {
                     "type": "apiKey",
                     "in": "cookie",
                     "name": cookie_name(settings, "session"),
-                }
+                },
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A personal access token, which users create on "
+                    "/account/tokens. `x-scope` of an operation names the scope that it needs.",
+                },
             },
             "schemas": {"Problem": PROBLEM},
         },
     }
 
 
-def _get(name: str, summary: str, schema: dict[str, Any], *errors: int) -> dict[str, Any]:
+def _operation(
+    name: str,
+    scope: str,
+    summary: str,
+    schema: Schema,
+    *errors: int,
+    body: Schema | None = None,
+    query: list[dict[str, Any]] | None = None,
+    path: str = "",
+) -> dict[str, Any]:
+    """Returns an operation. `path` is the name of its path parameter.
+
+    Without a scope, it accepts no access token.
+    """
     ok = {"description": "OK", "content": {"application/json": {"schema": schema}}}
-    return {
+    statuses = {401, 403, *errors, 503} | ({404} if path else set())
+    parameters = [*(query or []), *([_path_parameter(path)] if path else [])]
+    operation: dict[str, Any] = {
         "operationId": name,
         "summary": summary,
-        "responses": {"200": ok} | {str(status): _problem(status) for status in (*errors, 503)},
+        "responses": {"200": ok} | {str(status): _problem(status) for status in sorted(statuses)},
     }
+    if scope:
+        operation["x-scope"] = scope
+    else:
+        operation["security"] = [{"session": []}]
+    if parameters:
+        operation["parameters"] = parameters
+    if body is not None:
+        operation["requestBody"] = {"content": {"application/json": {"schema": body}}}
+    return operation
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": TEXT}
 
 
 def _forward() -> dict[str, Any]:
     """Returns the operation whose answer a reverse proxy reads from its status and headers."""
     summary = "Whether a request may pass to an application"
-    operation = _get("forward", summary, {}, 401, 403, 422)
+    operation = _operation("forward", "", summary, {}, 422)
     del operation["responses"]["200"]
     login_url = {"X-Login-URL": {"description": "The log-in page", "schema": TEXT}}
     operation["responses"]["401"]["headers"] = login_url
@@ -109,10 +122,14 @@ def _forward() -> dict[str, Any]:
 def _token(settings: Settings) -> dict[str, Any]:
     origins = [settings.base_url, *settings.forward.return_origins]
     audience = {"type": "string", "enum": origins}
-    operation = _get("token", "An identity token for an application", TOKEN, 401, 415, 422, 429)
-    form = {"type": "object", "properties": {"audience": audience}}
-    content = {"application/x-www-form-urlencoded": {"schema": form}}
-    return operation | {"requestBody": {"content": content}}
+    return _operation(
+        "token",
+        "",
+        "An identity token for an application",
+        IDENTITY_TOKEN,
+        *(415, 422, 429),
+        body=_body(audience=audience),
+    )
 
 
 def _problem(status: int) -> dict[str, Any]:
@@ -123,7 +140,7 @@ def _problem(status: int) -> dict[str, Any]:
     }
 
 
-def _object(**properties: dict[str, Any]) -> dict[str, Any]:
+def _object(**properties: Schema) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": properties,
@@ -132,15 +149,33 @@ def _object(**properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _body(*required: str, **properties: Schema) -> dict[str, Any]:
+    """Returns the schema of a JSON body. Unknown members are ignored."""
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def _list(item: Schema) -> dict[str, Any]:
+    return {"type": "array", "items": item}
+
+
+def _query(name: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema}
+
+
 ERROR_DESCRIPTIONS: Final = {
-    401: "Not logged in",
-    403: "Not an administrator, or another role than the request names",
+    401: "Not logged in, or the access token is not valid",
+    403: "The role, a permission or the scope of the access token is missing",
     404: "Not found",
-    415: "Not a form",
-    422: "The query or the form is not valid",
+    409: "The change conflicts with the present state",
+    415: "The body is not application/json",
+    422: "The input is not valid",
     429: "Too many requests",
     503: "The database does not answer",
 }
+# The errors of every change, and of one with a body.
+CHANGE: Final = (409, 415, 429)
+INPUT: Final = (*CHANGE, 422)
+
 SESSION: Final = _object(
     user=_object(id=TEXT, name=TEXT, role=ROLE, slug=TEXT), expires_at=DATE_TIME
 )
@@ -154,7 +189,7 @@ PROFILE: Final = _object(
     phone=NULLABLE_TEXT,
     created_at=DATE_TIME,
 )
-TOKEN: Final = _object(token=TEXT, expires_at=DATE_TIME)
+IDENTITY_TOKEN: Final = _object(token=TEXT, expires_at=DATE_TIME)
 IDENTITY_HEADERS: Final = {
     "Remote-User": "The id of the user, which never changes",
     "Remote-Email": "The confirmed email; absent if it is not confirmed",
@@ -172,8 +207,43 @@ FORWARD_QUERY: Final = [
     },
     {"name": "login", "in": "query", "schema": {"type": "string", "enum": ["redirect"]}},
 ]
-BOOLEAN: Final = {"type": "boolean"}
-USER_SUMMARY: Final = _object(
+ACCOUNT: Final = _object(
+    id=TEXT,
+    name=TEXT,
+    email=TEXT,
+    slug=TEXT,
+    phone=TEXT,
+    team=TEXT,
+    role=ROLE,
+    verified=BOOLEAN,
+)
+DEVICE: Final = _object(
+    id=TEXT,
+    name=TEXT,
+    device_type={"enum": ["computer", "phone", "tablet", "terminal", "unknown"]},
+    ip_address=TEXT,
+    created_at=DATE_TIME,
+    last_seen_at=DATE_TIME,
+    current=BOOLEAN,
+)
+OWN_ENTRY: Final = _object(
+    at=DATE_TIME,
+    event=TEXT,
+    outcome=TEXT,
+    ip_address=TEXT,
+    browser=TEXT,
+    is_own=BOOLEAN,
+    text=TEXT,
+)
+TOKEN: Final = _object(
+    id=TEXT,
+    name=TEXT,
+    created_at=DATE_TIME,
+    expires_at=DATE_TIME,
+    last_used_at=NULLABLE_TIME,
+    scopes=TEXTS,
+)
+USER: Final = _object(
     id=TEXT,
     name=TEXT,
     email=TEXT,
@@ -184,22 +254,219 @@ USER_SUMMARY: Final = _object(
     disabled=BOOLEAN,
     verified=BOOLEAN,
 )
-USER_PAGE: Final = _object(
-    users={"type": "array", "items": USER_SUMMARY}, total=COUNT, page=COUNT, pages=COUNT
+ENTRY: Final = _object(
+    number=COUNT,
+    at=DATE_TIME,
+    event=TEXT,
+    outcome=TEXT,
+    actor_type=TEXT,
+    actor_name=NULLABLE_TEXT,
+    actor_slug=NULLABLE_TEXT,
+    target_name=NULLABLE_TEXT,
+    target_slug=NULLABLE_TEXT,
+    ip_address=TEXT,
+    browser=TEXT,
+    label=TEXT,
+    note=TEXT,
 )
-QUERY: Final = [
-    {"name": "q", "in": "query", "schema": {"type": "string", "maxLength": 254}},
-    {
-        "name": "page",
-        "in": "query",
-        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+ROLE_SETTINGS: Final = _object(
+    name=ROLE,
+    label=TEXT,
+    user_count=COUNT,
+    invitation_count=COUNT,
+    permissions=TEXTS,
+    is_built_in=BOOLEAN,
+)
+PAGE: Final = _query("page", type="integer", minimum=1, maximum=999_999_999)
+SEARCH: Final = _query("q", type="string", maxLength=254)
+ENDED: Final = _object(ended=COUNT)
+NOTHING: Final = _object()
+STORED_SESSIONS: Final = (
+    "/api/account/sessions",
+    "/api/account/sessions/revoke-others",
+    "/api/account/sessions/{id}",
+)
+PATHS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "/api/session": {
+        "get": _operation("session", "account:read", "Who is logged in", SESSION),
     },
-    {
-        "name": "sort",
-        "in": "query",
-        "schema": {"type": "string", "enum": ["newest", "name", "email", "login"]},
+    "/api/users/{slug}": {
+        "get": _operation(
+            "user",
+            "users:read",
+            "A user's profile: a field that the caller may not see is null",
+            PROFILE,
+            path="slug",
+        ),
     },
-]
+    "/api/account": {
+        "get": _operation("account", "account:read", "The caller's account", ACCOUNT),
+        "patch": _operation(
+            "change-account",
+            "account:write",
+            "Change the profile: an absent field stays as it is",
+            ACCOUNT,
+            *INPUT,
+            body=_body(name=TEXT, slug=TEXT, phone=TEXT),
+        ),
+    },
+    "/api/account/sessions": {
+        "get": _operation(
+            "sessions", "account:read", "The caller's sessions", _object(sessions=_list(DEVICE))
+        ),
+    },
+    "/api/account/sessions/revoke-others": {
+        "post": _operation(
+            "revoke-other-sessions",
+            "account:write",
+            "End every session except that of the request",
+            ENDED,
+            *CHANGE,
+        ),
+    },
+    "/api/account/sessions/revoke-all": {
+        "post": _operation(
+            "revoke-all-sessions",
+            "account:write",
+            "End every session and delete every access token, including those of the request",
+            NOTHING,
+            *CHANGE,
+        ),
+    },
+    "/api/account/sessions/{id}": {
+        "delete": _operation(
+            "revoke-session", "account:write", "End a session", ENDED, *CHANGE, path="id"
+        ),
+    },
+    "/api/account/activity": {
+        "get": _operation(
+            "activity",
+            "account:read",
+            "What happened in the caller's account, newest first",
+            _object(entries=_list(OWN_ENTRY), page=COUNT, more=BOOLEAN),
+            422,
+            query=[PAGE],
+        ),
+    },
+    "/api/account/tokens": {
+        "get": _operation(
+            "tokens",
+            "account:read",
+            "The caller's access tokens, without the tokens themselves",
+            _object(tokens=_list(TOKEN)),
+        ),
+    },
+    "/api/account/tokens/{id}": {
+        "delete": _operation(
+            "revoke-token", "account:write", "Delete an access token", ENDED, *CHANGE, path="id"
+        ),
+    },
+    "/api/admin/users": {
+        "get": _operation(
+            "users",
+            "admin:read",
+            "All users, in pages, for administrators",
+            _object(users=_list(USER), total=COUNT, page=COUNT, pages=COUNT),
+            422,
+            query=[
+                SEARCH,
+                PAGE,
+                _query("sort", type="string", enum=["newest", "name", "email", "login"]),
+            ],
+        ),
+    },
+    "/api/admin/users/{id}": {
+        "get": _operation("admin-user", "admin:read", "One user", USER, path="id"),
+    },
+    "/api/admin/users/{id}/role": {
+        "put": _operation(
+            "change-role",
+            "admin:write",
+            "Change a user's role",
+            USER,
+            *INPUT,
+            body=_body("role", role=ROLE),
+            path="id",
+        ),
+    },
+    "/api/admin/users/{id}/team": {
+        "put": _operation(
+            "change-team",
+            "admin:write",
+            "Change a user's team; an empty team is none",
+            USER,
+            *INPUT,
+            body=_body("team", team=TEXT),
+            path="id",
+        ),
+    },
+    "/api/admin/users/{id}/disable": {
+        "post": _operation(
+            "disable-user", "admin:write", "Disable an account", USER, *CHANGE, path="id"
+        ),
+    },
+    "/api/admin/users/{id}/enable": {
+        "post": _operation(
+            "enable-user", "admin:write", "Enable an account", USER, *CHANGE, path="id"
+        ),
+    },
+    "/api/admin/users/{id}/end-sessions": {
+        "post": _operation(
+            "end-sessions",
+            "admin:write",
+            "End every session of a user and delete the user's access tokens",
+            ENDED,
+            *CHANGE,
+            path="id",
+        ),
+    },
+    "/api/admin/audit": {
+        "get": _operation(
+            "audit",
+            "admin:read",
+            "The audit log, newest first",
+            _object(entries=_list(ENTRY), page=COUNT, more=BOOLEAN),
+            422,
+            query=[
+                SEARCH,
+                PAGE,
+                _query("event", type="string"),
+                _query("outcome", type="string", enum=["", "done", "refused"]),
+            ],
+        ),
+    },
+    "/api/admin/roles": {
+        "get": _operation("roles", "admin:read", "All roles", _object(roles=_list(ROLE_SETTINGS))),
+        "post": _operation(
+            "create-role",
+            "admin:write",
+            "Add a role",
+            ROLE_SETTINGS,
+            *INPUT,
+            body=_body("name", "label", name=ROLE, label=TEXT, permissions=TEXTS),
+        ),
+    },
+    "/api/admin/roles/{role}": {
+        "get": _operation("role", "admin:read", "One role", ROLE_SETTINGS, path="role"),
+        "patch": _operation(
+            "edit-role",
+            "admin:write",
+            "Change the label and the permissions of a role: an absent field stays as it is",
+            ROLE_SETTINGS,
+            *INPUT,
+            body=_body(label=TEXT, permissions=TEXTS),
+            path="role",
+        ),
+        "delete": _operation(
+            "delete-role",
+            "admin:write",
+            "Delete a role that no user and no invitation has",
+            NOTHING,
+            *CHANGE,
+            path="role",
+        ),
+    },
+}
 PROBLEM: Final = {
     "type": "object",
     "description": "Problem details (RFC 9457)",

@@ -104,6 +104,18 @@ def changed_fragment(
     return response
 
 
+def replaced_fragment(
+    request: Request, partial: str, title: str, *, fragment: str, **options: Any
+) -> Response:
+    """Returns a changed fragment that a redirect could not show, such as a new access token.
+
+    The response to a plain form is the page with status 200.
+    """
+    if not is_htmx(request):
+        return page(request, partial, title, **options)
+    return _html(_title(request, title) + _render(request, fragment, options))
+
+
 def refused_form(
     request: Request,
     partial: str,

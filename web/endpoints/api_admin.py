@@ -1,0 +1,167 @@
+"""Contains the endpoints of the JSON API for administrators."""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from db.access import admin, audit, roles
+from db.errors import TooManyRoles
+from db.roles import RoleSummary
+from db.viewer import Admin
+from web.forms.form import Form, read_fields, read_query
+from web.forms.schemas import AuditQuery, NewRole, RoleChange, RoleEdit, TeamChange, UsersQuery
+from web.http.session import delete_session_cookie, verify_admin
+from web.rendering.json_responses import as_json, invalid_input, ok
+
+NAME_TAKEN = "There is already a role with this name. Please choose another."
+USER = ("id", "name", "email", "role", "role_label", "slug", "team")
+ENTRY = ("number", "at", "event", "outcome", "actor_type", "actor_name", "actor_slug")
+ENTRY_CLIENT = ("target_name", "target_slug", "ip_address", "browser")
+
+
+async def list_users(request: Request) -> Response:
+    """Returns one page of users. Raises Forbidden if the viewer is not an administrator."""
+    viewer = await verify_admin(request)
+    form = Form.check(UsersQuery, read_query(request))
+    if form.data is None:
+        return invalid_input(form, "query")
+    query = form.data
+    found = await admin.search_users(viewer, q=query.q, page=query.page, sort=query.sort)
+    users = [_user(user) for user in (found.users if query.page <= found.pages else [])]
+    return ok(users=users, total=found.total, page=query.page, pages=found.pages)
+
+
+async def show_user(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    return await _changed_user(request, viewer)
+
+
+async def change_role(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    form = Form.check(RoleChange, await read_fields(request))
+    if form.data is None:
+        await admin.require_user(viewer, _user_id(request))
+        return invalid_input(form)
+    await admin.change_user_role(viewer, _user_id(request), form.data.role)
+    return await _changed_user(request, viewer)
+
+
+async def change_team(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    form = Form.check(TeamChange, await read_fields(request))
+    if form.data is None:
+        await admin.require_user(viewer, _user_id(request))
+        return invalid_input(form)
+    await admin.change_team(viewer, _user_id(request), form.data.team)
+    return await _changed_user(request, viewer)
+
+
+async def disable(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    await admin.disable(viewer, _user_id(request))
+    _delete_own_cookie(request, viewer)
+    return await _changed_user(request, viewer)
+
+
+async def enable(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    await admin.enable(viewer, _user_id(request))
+    return await _changed_user(request, viewer)
+
+
+async def end_sessions(request: Request) -> Response:
+    """Ends every session of a user and deletes the user's access tokens."""
+    viewer = await verify_admin(request)
+    ended = await admin.end_sessions(viewer, _user_id(request))
+    _delete_own_cookie(request, viewer)
+    return ok(ended=ended)
+
+
+async def list_entries(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    form = Form.check(AuditQuery, read_query(request))
+    if form.data is None:
+        return invalid_input(form, "query")
+    found = await audit.list_all(viewer, **form.data.model_dump())
+    entries = [
+        as_json(entry, *ENTRY, *ENTRY_CLIENT)
+        | {
+            "label": entry.label(found.product_events),
+            "note": "".join(part.text for part in entry.note(found.product_events)),
+        }
+        for entry in found.entries
+        if isinstance(entry, audit.AdminEntry)
+    ]
+    return ok(entries=entries, page=found.page, more=found.more)
+
+
+async def list_roles(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    return ok(roles=[_role(role) for role in await roles.list_roles(viewer)])
+
+
+async def create_role(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    form = Form.check(NewRole, await read_fields(request))
+    try:
+        if form.data and not await roles.create_role(
+            viewer, form.data.name, form.data.label, form.data.permissions
+        ):
+            form.add_error("name", NAME_TAKEN)
+    except TooManyRoles:
+        raise HTTPException(409, "There are too many roles.") from None
+    if form.data is None:
+        return invalid_input(form)
+    return JSONResponse(_role(await roles.get_role(viewer, form.data.name)))
+
+
+async def show_role(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    return JSONResponse(_role(await roles.get_role(viewer, _role_name(request))))
+
+
+async def change_role_settings(request: Request) -> Response:
+    """Changes the label and the permissions of a role; a field that is not sent stays as it is."""
+    viewer = await verify_admin(request)
+    await roles.get_role(viewer, _role_name(request))
+    form = Form.check(RoleEdit, await read_fields(request))
+    if form.data is None:
+        return invalid_input(form)
+    await roles.change_role(viewer, _role_name(request), form.data.label, form.data.permissions)
+    return JSONResponse(_role(await roles.get_role(viewer, _role_name(request))))
+
+
+async def delete_role(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    await roles.delete_role(viewer, _role_name(request))
+    return ok()
+
+
+async def _changed_user(request: Request, viewer: Admin) -> Response:
+    return JSONResponse(_user(await admin.get_user(viewer, _user_id(request))))
+
+
+def _delete_own_cookie(request: Request, viewer: Admin) -> None:
+    """Deletes the session cookie of administrators who ended their own sessions."""
+    if viewer.scopes is None and _user_id(request) == viewer.id:
+        delete_session_cookie(request)
+
+
+def _user(user: admin.UserSummary) -> dict[str, object]:
+    flags = {"disabled": bool(user.disabled), "verified": bool(user.verified)}
+    return as_json(user, *USER) | flags
+
+
+def _role(role: RoleSummary) -> dict[str, object]:
+    return as_json(role, "name", "label", "user_count", "invitation_count") | {
+        "permissions": list(role.permissions),
+        "is_built_in": role.is_built_in,
+    }
+
+
+def _user_id(request: Request) -> str:
+    return str(request.path_params["id"])
+
+
+def _role_name(request: Request) -> str:
+    return str(request.path_params["role"])
