@@ -60,6 +60,7 @@ TABLES = (
     "users",
     "sessions",
     "access_tokens",
+    "invitations",
 )  # Each table refers only to those before it.
 
 

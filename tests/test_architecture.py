@@ -109,6 +109,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.access": (
         *(
             "db.accounts",
+            "db.permissions",
             "db.roles",
             "db.scopes",
             "db.mail",

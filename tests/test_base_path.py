@@ -79,7 +79,7 @@ def is_inside(app: TestApp, url: str) -> bool:
 
 def crawled(app: TestApp, bob: str, device: str) -> Iterator[tuple[str, str]]:
     """Yields the method and the path of every route, those that end the session at the end."""
-    values = {"field": "name", "slug": "bob", "token": "A" * 43, "name": "app.css"}
+    values = {"field": "name", "slug": "bob", "token": "A" * 43, "name": "app.css", "role": "user"}
     table = [route for route in app.asgi_app.router.routes if isinstance(route, AppRoute)]
     for route in sorted(table, key=lambda route: route.name in LAST):
         found = values | {"id": device if route.path.startswith("/devices") else bob}

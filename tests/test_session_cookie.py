@@ -191,7 +191,7 @@ def forgeries(token: str) -> dict[str, str]:
         "no log-in": signed(
             header, {name: value for name, value in claims.items() if name != "iat"}
         ),
-        "an unknown role": signed(header, {**claims, "role": "root"}),
+        "a malformed role": signed(header, {**claims, "role": "Root!"}),
         "a session that is a number": signed(header, {**claims, "sid": 1}),
         "a user that is a list": signed(header, {**claims, "sub": [claims["sub"]]}),
         "claims that are a list": f"{first}.{encoded(b'[]')}.{signature}",
