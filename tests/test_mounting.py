@@ -4,6 +4,7 @@ The parent has middleware, handlers of all exceptions and values in `request.sta
 change what Latchkey does.
 """
 
+import asyncio
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -22,8 +23,11 @@ from db.crypto.passwords import Passwords
 from db.maintenance.schema import WrongSchema
 from tests.browser_client import HTMX, PASSWORD, Browser, read, set_cookie_of
 from tests.conftest import SECRET, TestApp
+from web.app import create_app
 from web.asgi import MountedApp, create_mounted_app
 from web.observability.logs import logging_of_package
+from web.product import Product
+from web.routes import Anyone
 from web.settings.environment import InvalidSetting
 from web.settings.paths import ROOT
 
@@ -164,6 +168,31 @@ async def test_log_in_is_rate_limited(make_app: Callable, app: TestApp) -> None:
         guest = await replace(limited, asgi_app=parent).browser("Alice")
         statuses = [(await guest.log_in("wrong")).status_code for _ in range(12)]
     assert statuses[0] == 422 and statuses[-1] == 429
+
+
+async def test_a_slow_endpoint_is_canceled_inside_of_the_parent(
+    make_app: Callable, anonymous: Browser
+) -> None:
+    stopped = []
+
+    async def wait(request: Request) -> Response:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            stopped.append("canceled")
+            raise
+        return Response("too late")
+
+    app = await make_app(hashing=Passwords(memory_kib=8, passes=1, max_wait=60))
+    slow = Product(routes=[Anyone("/slow", get=wait, name="slow")])
+    mounted = create_app(app.settings, app.store, app.clock, product=slow, handler_timeout=0.1)
+    parent = make_parent(MountedApp(mounted))
+    async with parent.router.lifespan_context(parent):
+        browser = await replace(app, asgi_app=parent).browser("Alice")
+        answer = await browser.get("/slow")
+        assert (answer.status_code, stopped) == (503, ["canceled"])
+        assert "We can't answer right now" in read(answer).text
+        assert (await browser.get("/login")).status_code == 200
 
 
 async def test_the_parent_keeps_its_own_pages_and_errors(app: TestApp, anonymous: Browser) -> None:

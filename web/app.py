@@ -61,7 +61,7 @@ class App(Starlette):
     state: AppState  # type: ignore[assignment]
 
     def __init__(
-        self, app_routes: Sequence[AppRoute], middleware: Sequence[Middleware], base_path: str
+        self, app_routes: Sequence[AppRoute], middleware: Sequence[Middleware], base_path: str = ""
     ) -> None:
         super().__init__(middleware=middleware)
         self.router = Router(app_routes, _lifespan, base_path)
