@@ -30,7 +30,7 @@ from web.app import open_store
 from web.cli import mail_commands, operator_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
-from web.product import FOLDER, NO_PRODUCT, Product, load_product
+from web.product import FOLDER, NO_PRODUCT, load_chosen_product, load_product
 from web.product_checks import ProductError
 from web.settings.environment import Environment, InvalidSetting
 from web.settings.paths import DATA
@@ -226,7 +226,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = read_settings(options.environ, make_secret=True)
     server_settings = read_server_settings(options.environ)
     settings = replace(settings, notices=(*settings.notices, *_protect_files(settings)))
-    _product(settings)  # An error in it ends the program before the database is changed.
+    load_chosen_product(settings)  # An error in it ends the program before the database is changed.
     if options.migrate:
         migrate_if_needed(settings.database_url)
     else:
@@ -268,7 +268,7 @@ def _routes(options: argparse.Namespace) -> None:
 
 def _mail_test(options: argparse.Namespace) -> None:
     settings = _settings(options)
-    print(mail_commands.send_test_mail(settings, _product(settings), options.email))
+    print(mail_commands.send_test_mail(settings, load_chosen_product(settings), options.email))
 
 
 def _run_as_operator(options: argparse.Namespace) -> None:
@@ -286,7 +286,7 @@ def _run_as_operator(options: argparse.Namespace) -> None:
 
 
 async def _as_operator(settings: Settings, task: OperatorTask) -> None:
-    store = open_store(settings, product=_product(settings).data)
+    store = open_store(settings, product=load_chosen_product(settings).data)
     try:
         await require_schema(settings.database_url)
         await store.database.connect()
@@ -301,10 +301,6 @@ def _settings(options: argparse.Namespace, *, make_secret: bool = False) -> Sett
     for warning in _protect_files(settings):
         print(f"latchkey: {warning}", file=sys.stderr)
     return settings
-
-
-def _product(settings: Settings) -> Product:
-    return load_product() if settings.loads_product else NO_PRODUCT
 
 
 def _protect_files(settings: Settings) -> list[str]:

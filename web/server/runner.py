@@ -20,7 +20,7 @@ from db.maintenance.schema import is_usable
 from db.maintenance.startup import RETRY_SECONDS
 from web.app import create_app
 from web.observability.logs import log_notice, start_logging
-from web.product import NO_PRODUCT, load_product
+from web.product import load_chosen_product
 from web.server.dependency_check import find_unsafe
 from web.server.shutdown import GracefulShutdown, handled_signals
 from web.server.timeout_protocol import ProtocolFactory
@@ -87,7 +87,7 @@ def make_app(
     settings = settings or read_settings(os.environ)
     start_logging(as_json=settings.json_logs)
     server_settings = server_settings or read_server_settings(os.environ)
-    product = load_product() if settings.loads_product else NO_PRODUCT
+    product = load_chosen_product(settings)
     app = create_app(settings, metrics_token=server_settings.metrics_token, product=product)
     GracefulShutdown(app, server_settings.drain_seconds).await_signals()
     return app
