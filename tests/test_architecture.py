@@ -199,7 +199,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.product": (
         *("db.hooks", "db.product", "web.menu", "web.product_checks"),
-        *("web.router", "web.settings.paths"),
+        *("web.router", "web.settings.paths", "web.settings.settings.Settings"),
     ),
     "web.product_checks": (
         *("db.audit.events", "db.product", "db.tables", "web.menu", "web.router", "web.routes"),

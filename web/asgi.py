@@ -24,7 +24,7 @@ from web.http.session import load_viewer
 from web.middleware.base_path import own_scope
 from web.middleware.cross_origin import ForeignOrigin, require_own_origin
 from web.observability.logs import log_notice, logging_of_package
-from web.product import load_product
+from web.product import load_chosen_product
 from web.server.dependency_check import find_unsafe
 from web.settings.server_settings import read_server_settings
 from web.settings.settings import read_settings
@@ -112,5 +112,5 @@ def create_mounted_app(environ: Mapping[str, str] = os.environ) -> MountedApp:
         raise RuntimeError(unsafe)
     settings = read_settings(environ)
     metrics_token = read_server_settings(environ).metrics_token
-    product = load_product()
+    product = load_chosen_product(settings)
     return MountedApp(create_app(settings, metrics_token=metrics_token, product=product))

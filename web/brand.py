@@ -29,7 +29,7 @@ class InvalidBrand(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Palette:
-    """The colors of one color scheme, each as #rrggbb. The defaults are those of the light one.
+    """The colors of one color scheme, each as #rrggbb. The defaults are those of LIGHT.
 
     `page` is the background of pages, `surface` that of inputs and cards. `border` is the color of
     the borders of controls. `accent` is the background of primary buttons, and `on_accent` the text

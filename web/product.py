@@ -16,6 +16,7 @@ from web.menu import MENU, MenuItem
 from web.product_checks import ProductError, extend_menu, require_no_collision
 from web.router import AppRoute
 from web.settings.paths import ROOT
+from web.settings.settings import Settings
 
 FOLDER: Final = ROOT / "product"
 
@@ -90,6 +91,11 @@ def load_product(folder: Path = FOLDER, package: str = "product") -> Product:
         api_paths=read("openapi", "PATHS", {}),
         brand=read("brand", "brand", LATCHKEY),
     )
+
+
+def load_chosen_product(settings: Settings) -> Product:
+    """Returns the product in the folder `product/`, unless PRODUCT is off. Raises ProductError."""
+    return load_product() if settings.loads_product else NO_PRODUCT
 
 
 class _Reader:

@@ -1,6 +1,8 @@
 """The brand of the product: its name, its drawings, its colors and its texts."""
 
-from web.brand import Brand, Landing, Mark, Palette, Step
+from dataclasses import replace
+
+from web.brand import DARK, LIGHT, Brand, Landing, Mark, Step
 
 brand = Brand(
     name="Bookshelf",
@@ -8,22 +10,9 @@ brand = Brand(
     footer="Made with {name}.",
     mark=Mark("M6 3.5h12v17l-6-4.5-6 4.5z", 24, 24),
     has_key_drawings=False,
-    # Every color has a default; these replace Latchkey's yellow.
-    light=Palette(accent="#9fd3c7", panel="#9fd3c7"),
-    dark=Palette(
-        page="#11141a",
-        surface="#191d24",
-        text="#ece7db",
-        secondary_text="#aaa699",
-        separator="#2c313a",
-        border="#777c85",
-        accent="#7fc1b2",
-        drawing="#7fc1b2",
-        panel="#090b0e",
-        band="#090b0e",
-        error="#ff9b8c",
-        error_background="#2f1d1e",
-    ),
+    # All other colors are those of Latchkey.
+    light=replace(LIGHT, accent="#9fd3c7", panel="#9fd3c7"),
+    dark=replace(DARK, accent="#7fc1b2", drawing="#7fc1b2"),
     landing=Landing(
         title="Your bookmarks, everywhere",
         headline="Your bookmarks, everywhere.",

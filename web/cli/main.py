@@ -41,7 +41,7 @@ from web.cli import mail_commands, operator_commands, role_commands, setting_com
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
 from web.observability.logs import printable
-from web.product import FOLDER, NO_PRODUCT, Product, load_product
+from web.product import FOLDER, NO_PRODUCT, Product, load_chosen_product, load_product
 from web.product_checks import ProductError
 from web.settings.env_file import load_env_file
 from web.settings.environment import Environment, InvalidSetting
@@ -337,7 +337,7 @@ def _serve(options: argparse.Namespace) -> int:
         notices.append(f"settings were also read from {options.env_file}")
     settings = replace(settings, notices=tuple(notices))
     # An error in the product ends the program before the database is changed.
-    product = _product(settings).data
+    product = load_chosen_product(settings).data
     check_events(settings, product)
     if options.migrate:
         for migration in migrate_if_needed(settings.database_url, product):
@@ -349,7 +349,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _migrate(options: argparse.Namespace) -> None:
     settings = _settings(options)
-    for migration in migrate(settings.database_url, product=_product(settings).data):
+    for migration in migrate(settings.database_url, product=load_chosen_product(settings).data):
         _print_migration(migration)
 
 
@@ -390,7 +390,7 @@ def _doctor(options: argparse.Namespace) -> int:
         return 2
     findings = []
     try:
-        product = _product(settings)
+        product = load_chosen_product(settings)
     # The code of a product can raise anything.
     except Exception as problem:
         text = f"{type(problem).__name__}: {problem}".splitlines()[0]
@@ -433,7 +433,7 @@ def _limits(options: argparse.Namespace) -> None:
 
 def _mail_test(options: argparse.Namespace) -> None:
     settings = _settings(options)
-    print(mail_commands.send_test_mail(settings, _product(settings), options.email))
+    print(mail_commands.send_test_mail(settings, load_chosen_product(settings), options.email))
 
 
 def _run_as_operator(options: argparse.Namespace) -> None:
@@ -452,7 +452,7 @@ def _run_as_operator(options: argparse.Namespace) -> None:
 
 async def _as_operator(settings: Settings, task: OperatorTask) -> None:
     # The hooks of the product also run for changes by the operator.
-    store = open_store(settings, product=_product(settings).data)
+    store = open_store(settings, product=load_chosen_product(settings).data)
     try:
         await require_schema(settings.database_url, store.product)
         await store.database.connect()
@@ -467,10 +467,6 @@ def _settings(options: argparse.Namespace, *, make_secret: bool = False) -> Sett
     for warning in _protect_files(settings):
         print(f"latchkey: {warning}", file=sys.stderr)
     return settings
-
-
-def _product(settings: Settings) -> Product:
-    return load_product() if settings.loads_product else NO_PRODUCT
 
 
 def _protect_files(settings: Settings) -> list[str]:

@@ -21,7 +21,7 @@ from db.maintenance.schema import is_usable
 from db.maintenance.startup import RETRY_SECONDS
 from web.app import create_app
 from web.observability.logs import log_notice, start_logging
-from web.product import NO_PRODUCT, load_product
+from web.product import load_chosen_product
 from web.server.dependency_check import find_unsafe
 from web.server.shutdown import GracefulShutdown, handled_signals
 from web.server.timeout_protocol import ProtocolFactory
@@ -88,7 +88,7 @@ def make_app(
     settings = settings or read_settings(os.environ)
     start_logging(as_json=settings.json_logs)
     server_settings = server_settings or read_server_settings(os.environ)
-    product = load_product() if settings.loads_product else NO_PRODUCT
+    product = load_chosen_product(settings)
     app = create_app(settings, metrics_token=server_settings.metrics_token, product=product)
     GracefulShutdown(app, server_settings.drain_seconds).await_signals()
     return app
@@ -206,7 +206,7 @@ async def announce_ready(settings: Settings, addition: str = "") -> None:
 
     Until then, the log contains the database problem.
     """
-    product = load_product().data
+    product = load_chosen_product(settings).data
     while not await is_usable(settings.database_url, product):  # noqa: ASYNC110  (no event reports that the database is usable)
         await asyncio.sleep(RETRY_SECONDS)
     print(f"Latchkey is ready at {settings.public_url}{addition}", flush=True)
