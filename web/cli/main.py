@@ -31,6 +31,7 @@ from web.cli import mail_commands, operator_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
 from web.product import NO_PRODUCT, Product, load_product
+from web.settings.database_url import mask_password
 from web.settings.environment import InvalidSetting
 from web.settings.paths import DATA, ROOT
 from web.settings.settings import Settings, read_settings
@@ -239,6 +240,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _migrate(options: argparse.Namespace) -> None:
     settings = _settings(options)
+    _name_default_database(options, settings)
     for migration in migrate(settings.database_url, product=_product(settings).data):
         _print_migration(migration)
 
@@ -328,9 +330,21 @@ def _run_as_operator(options: argparse.Namespace) -> None:
     settings = _settings(options)
     task = options.prepare(options, settings)
     if options.writes:
+        _name_default_database(options, settings)
         asyncio.run(_as_operator(settings, operator_commands.require_same_audit_keys))
         settings = _settings(options, make_secret=True)
     asyncio.run(_as_operator(settings, task))
+
+
+def _name_default_database(options: argparse.Namespace, settings: Settings) -> None:
+    """Names the database on standard error if DATABASE_URL is not set.
+
+    A service usually has another database, and its settings are easily forgotten at a command.
+    """
+    names = ("DATABASE_URL", "DATABASE_URL_FILE")
+    if not any(options.environ.get(name, "").strip() for name in names):
+        url = mask_password(settings.database_url)
+        print(f"latchkey: DATABASE_URL is not set; the database is {url}", file=sys.stderr)
 
 
 async def _as_operator(settings: Settings, task: OperatorTask) -> None:
