@@ -225,6 +225,13 @@ def test_a_command_that_writes_names_the_default_database(
     assert (named in done.stderr) == is_named, done.stderr
 
 
+@pytest.mark.skipif((ROOT / "product").is_dir(), reason="this checkout has a product")
+def test_a_new_migration_needs_a_product(run: Run) -> None:
+    refused = run("new-migration", "Add a note")
+    assert (refused.returncode, "there is no product" in refused.stderr) == (1, True)
+    assert not (ROOT / "product").exists()
+
+
 @pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_URL_FILE"])
 def test_a_command_does_not_name_a_chosen_database(tmp_path: Path, name: str) -> None:
     url = f"sqlite:///{tmp_path}/latchkey.db"

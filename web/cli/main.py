@@ -16,7 +16,7 @@ from db.errors import LastAdmin, NotFound, Unavailable
 from db.maintenance.atomic_files import BackupError
 from db.maintenance.backup import back_up, restore
 from db.maintenance.database_files import make_file_private, make_private, path_of
-from db.maintenance.revisions import WrongSchema
+from db.maintenance.revisions import WrongSchema, create_revision, product_branch
 from db.maintenance.schema import (
     NO_ANSWER,
     Migration,
@@ -30,7 +30,7 @@ from web.app import open_store
 from web.cli import mail_commands, operator_commands
 from web.cli.operator_commands import CommandError, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
-from web.product import NO_PRODUCT, Product, load_product
+from web.product import FOLDER, NO_PRODUCT, Product, load_product
 from web.settings.database_url import mask_password
 from web.settings.environment import InvalidSetting
 from web.settings.paths import DATA, ROOT
@@ -93,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     serve = _command(commands, "serve", "serve the application (settings: .env.example)", _serve)
     serve.add_argument("--migrate", action="store_true", help="apply database migrations first")
     _command(commands, "migrate", "apply database migrations", _migrate)
+    _command(
+        commands,
+        "new-migration",
+        "write an empty migration of the product, to fill in",
+        _new_migration,
+    ).add_argument("text", help="what it does, such as: Add a note to bookmarks")
     _command(
         commands, "backup", "back up the SQLite database, even while it is in use", _back_up
     ).add_argument("file", type=Path)
@@ -250,6 +256,13 @@ def _print_migration(migration: Migration) -> None:
         print(f"applied: {title}")
     if migration.head is not None:
         print(f"the database has revision {migration.head} of {migration.branch}")
+
+
+def _new_migration(options: argparse.Namespace) -> None:
+    if not FOLDER.is_dir():
+        raise CommandError(f"there is no product: create {FOLDER} with scripts/new-product")
+    branch = product_branch(FOLDER / "migrations")
+    print(create_revision(branch, options.text))
 
 
 def _back_up(options: argparse.Namespace) -> None:
