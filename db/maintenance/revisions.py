@@ -5,6 +5,7 @@ Only a comparison of different revisions imports Alembic, which takes a second.
 
 import ast
 import io
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
@@ -128,24 +129,22 @@ def make_config(branch: Branch) -> "Config":
 
 
 def create_revision(branch: Branch, text: str) -> Path:
-    """Writes an empty revision file after the newest one, with the next number, and returns its path.
+    """Writes an empty revision file with the next number, and returns its path.
 
-    Raises WrongSchema if the files of the branch cannot be used.
+    It follows the newest revision. Raises WrongSchema if the files of the branch cannot be used.
     """
     from alembic import command
 
     branch.folder.mkdir(exist_ok=True)
     require_single_head(branch)
-    numbers = [
-        int(file.revision)
-        for file in _read_revision_files(branch.folder)
-        if file.revision.isdecimal()
-    ]
+    revisions = [file.revision for file in _read_revision_files(branch.folder)]
+    numbers = [int(revision) for revision in revisions if revision.isdecimal()]
+    number = f"{max(numbers, default=0) + 1:04}"
     config = make_config(branch)
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     config.stdout = io.StringIO()
-    number = f"{max(numbers, default=0) + 1:04}"
-    command.revision(config, text, rev_id=number, version_path=str(branch.folder))
+    title = re.sub(r"[\"\\]", "", text)  # The docstring of the file contains it.
+    command.revision(config, f"{title}.", rev_id=number, version_path=str(branch.folder))
     (path,) = branch.folder.glob(f"{number}_*.py")
     return path
 
