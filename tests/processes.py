@@ -135,10 +135,10 @@ def write_nginx(
     folder: Path, port: int, *upstream: int, example: str = EXAMPLE, **changes: str
 ) -> Path:
     write_certificate(folder)
-    servers = "\n".join(f"server 127.0.0.1:{number};" for number in upstream)
-    text = example.replace("server 127.0.0.1:8000;", servers).replace(
-        "listen 80;", f"listen {free_port()};"
-    )
+    server = re.search(r"server 127\.0\.0\.1:8000([^;]*);", example)
+    assert server is not None
+    servers = "\n".join(f"server 127.0.0.1:{number}{server[1]};" for number in upstream)
+    text = example.replace(server[0], servers).replace("listen 80;", f"listen {free_port()};")
     text = text.replace("listen 443 ", f"listen {port} ").replace("/etc/ssl/latchkey", str(folder))
     text = text.replace("/var/cache/nginx/latchkey", f"{folder}/cache")
     for old, new in changes.items():

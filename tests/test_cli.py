@@ -209,6 +209,56 @@ def test_the_data_folder_is_private(tmp_path: Path) -> None:
         assert (mode_of(tmp_path / "data"), [*(tmp_path / "data").iterdir()]) == (0o700, [])
 
 
+@pytest.mark.parametrize(
+    ("command", "is_named"),
+    [("users verify --all", True), ("users list", False)],
+)
+def test_a_command_that_writes_names_the_default_database(
+    tmp_path: Path, command: str, is_named: bool
+) -> None:
+    """The test uses a copy of the checkout, because the default database is inside it."""
+    for folder in ("web", "db"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+    program = "from web.cli.main import main; raise SystemExit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command.split()],
+        cwd=tmp_path,
+        env={"SESSION_SECRET": SECRET},
+        capture_output=True,
+        text=True,
+    )
+    named = f"DATABASE_URL is not set; the database is sqlite:///{tmp_path}/data/latchkey.db\n"
+    assert (named in done.stderr) == is_named, done.stderr
+
+
+@pytest.mark.skipif((ROOT / "product").is_dir(), reason="this checkout has a product")
+def test_a_new_migration_needs_a_product(run: Run) -> None:
+    refused = run("new-migration", "Add a note")
+    assert (refused.returncode, "there is no product" in refused.stderr) == (1, True)
+    assert not (ROOT / "product").exists()
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_URL_FILE"])
+def test_a_command_does_not_name_a_chosen_database(tmp_path: Path, name: str) -> None:
+    url = f"sqlite:///{tmp_path}/latchkey.db"
+    path = tmp_path / "url"
+    path.write_text(url)
+    path.chmod(0o600)
+    value = url if name == "DATABASE_URL" else str(path)
+    done = run_command("migrate", environ={"SESSION_SECRET": SECRET, name: value})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["bdist_wheel", "sdist"])
+def test_a_wheel_without_partials_is_not_built(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "setup.py", command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Latchkey runs from its checkout, and cannot be installed")
+
+
 @pytest.mark.parametrize("command", ["users list", "audit verify", "serve", "backup copy.db"])
 def test_a_mistyped_database_path_creates_no_file(run: Run, tmp_path: Path, command: str) -> None:
     refused = run(*command.split(), DATABASE_URL=f"sqlite:///{tmp_path}/latchky.db")

@@ -8,7 +8,14 @@ import pytest
 from sqlalchemy import Column, MetaData, Table, Text
 
 from db.crypto.secret import Secret
-from db.maintenance.revisions import OWN_BRANCH, Branch, require_single_head, script_directory
+from db.maintenance.revisions import (
+    OWN_BRANCH,
+    Branch,
+    create_revision,
+    product_branch,
+    require_single_head,
+    script_directory,
+)
 from db.maintenance.schema import WrongSchema, migrate, migrate_if_needed, require_schema
 from db.product import ProductData
 from db.tables import SCHEMA
@@ -220,6 +227,29 @@ def test_a_later_migration_of_a_product_is_required(
     assert [migration.head for migration in migrations] == [SCHEMA, "0002"]
     assert migrate_if_needed(Secret(database.url), product) == []
     assert database.rows("SELECT url, note FROM bookmarks") == [("https://example.com", None)]
+
+
+def test_a_new_migration_follows_the_newest_one(
+    database: EmptyDatabase, product: ProductData
+) -> None:
+    assert product.migrations is not None
+    path = create_revision(product_branch(product.migrations), 'Add a "note" to the bookmarks')
+    assert path == product.migrations / "0002_add_a_note_to_the_bookmarks.py"
+    path.write_text(
+        path.read_text().replace("pass", 'op.add_column("bookmarks", sa.Column("note", sa.Text))')
+    )
+    migrate(Secret(database.url), product=product)
+    assert database.rows("SELECT version_num FROM product_version") == [("0002",)]
+    assert database.rows("SELECT note FROM bookmarks") == []
+
+
+def test_the_first_migration_of_a_product_has_the_number_one(
+    database: EmptyDatabase, tmp_path: Path
+) -> None:
+    folder = tmp_path / "migrations"
+    assert create_revision(product_branch(folder), "Create tables").name == "0001_create_tables.py"
+    migrate(Secret(database.url), product=ProductData(migrations=folder))
+    assert database.rows("SELECT version_num FROM product_version") == [("0001",)]
 
 
 def test_a_column_without_a_migration_is_named(

@@ -4,6 +4,8 @@ Only a comparison of different revisions imports Alembic, which takes a second.
 """
 
 import ast
+import io
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
@@ -59,7 +61,11 @@ def branches_of(product: ProductData) -> tuple[Branch, ...]:
     """Returns the branches in the order in which they are applied."""
     if product.migrations is None:
         return (OWN_BRANCH,)
-    return OWN_BRANCH, Branch("the product", product.migrations, "product_version")
+    return OWN_BRANCH, product_branch(product.migrations)
+
+
+def product_branch(folder: Path) -> Branch:
+    return Branch("the product", folder, "product_version")
 
 
 def find_revision_problem(branch: Branch, found: tuple[str, ...]) -> str:
@@ -120,6 +126,27 @@ def make_config(branch: Branch) -> "Config":
     for name, value in options.items():
         config.set_main_option(name, value.replace("%", "%%"))
     return config
+
+
+def create_revision(branch: Branch, text: str) -> Path:
+    """Writes an empty revision file with the next number, and returns its path.
+
+    It follows the newest revision. Raises WrongSchema if the files of the branch cannot be used.
+    """
+    from alembic import command
+
+    branch.folder.mkdir(exist_ok=True)
+    require_single_head(branch)
+    revisions = [file.revision for file in _read_revision_files(branch.folder)]
+    numbers = [int(revision) for revision in revisions if revision.isdecimal()]
+    number = f"{max(numbers, default=0) + 1:04}"
+    config = make_config(branch)
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    config.stdout = io.StringIO()
+    title = re.sub(r"[\"\\]", "", text)  # The docstring of the file contains it.
+    command.revision(config, f"{title}.", rev_id=number, version_path=str(branch.folder))
+    (path,) = branch.folder.glob(f"{number}_*.py")
+    return path
 
 
 def require_single_head(branch: Branch) -> None:

@@ -26,7 +26,7 @@ from db.mail.outbox import EVENT_TYPES, MAIL_TYPES
 from db.maintenance.atomic_files import BackupError
 from db.maintenance.backup import back_up, restore
 from db.maintenance.database_files import make_file_private, make_private, path_of
-from db.maintenance.revisions import WrongSchema
+from db.maintenance.revisions import WrongSchema, create_revision, product_branch
 from db.maintenance.schema import (
     NO_ANSWER,
     Migration,
@@ -43,6 +43,7 @@ from web.cli.terminal import PasswordInputError, discard_output, set_encodings
 from web.observability.logs import printable
 from web.product import FOLDER, NO_PRODUCT, Product, load_chosen_product, load_product
 from web.product_checks import ProductError
+from web.settings.database_url import mask_password
 from web.settings.env_file import load_env_file
 from web.settings.environment import Environment, InvalidSetting
 from web.settings.paths import DATA, ROOT
@@ -130,6 +131,12 @@ def _parser() -> argparse.ArgumentParser:
     serve = _command(commands, "serve", "serve the application (settings: .env.example)", _serve)
     serve.add_argument("--migrate", action="store_true", help="apply database migrations first")
     _command(commands, "migrate", "apply database migrations", _migrate)
+    _command(
+        commands,
+        "new-migration",
+        "write an empty migration of the product, to fill in",
+        _new_migration,
+    ).add_argument("text", help="what it does, such as: Add a note to bookmarks")
     _command(
         commands, "backup", "back up the SQLite database, even while it is in use", _back_up
     ).add_argument("file", type=Path)
@@ -349,6 +356,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _migrate(options: argparse.Namespace) -> None:
     settings = _settings(options)
+    _name_default_database(options, settings)
     for migration in migrate(settings.database_url, product=load_chosen_product(settings).data):
         _print_migration(migration)
 
@@ -358,6 +366,13 @@ def _print_migration(migration: Migration) -> None:
         print(f"applied: {title}")
     if migration.head is not None:
         print(f"the database has revision {migration.head} of {migration.branch}")
+
+
+def _new_migration(options: argparse.Namespace) -> None:
+    if not FOLDER.is_dir():
+        raise CommandError(f"there is no product: create {FOLDER} with scripts/new-product")
+    branch = product_branch(FOLDER / "migrations")
+    print(create_revision(branch, options.text))
 
 
 def _back_up(options: argparse.Namespace) -> None:
@@ -445,9 +460,21 @@ def _run_as_operator(options: argparse.Namespace) -> None:
     settings = _settings(options)
     task = options.prepare(options, settings)
     if options.writes:
+        _name_default_database(options, settings)
         asyncio.run(_as_operator(settings, operator_commands.require_same_audit_keys))
         settings = _settings(options, make_secret=True)
     asyncio.run(_as_operator(settings, task))
+
+
+def _name_default_database(options: argparse.Namespace, settings: Settings) -> None:
+    """Names the database on standard error if DATABASE_URL is not set.
+
+    A service usually has another database, and its settings are easily forgotten at a command.
+    """
+    names = ("DATABASE_URL", "DATABASE_URL_FILE")
+    if not any(options.environ.get(name, "").strip() for name in names):
+        url = mask_password(settings.database_url)
+        print(f"latchkey: DATABASE_URL is not set; the database is {url}", file=sys.stderr)
 
 
 async def _as_operator(settings: Settings, task: OperatorTask) -> None:
