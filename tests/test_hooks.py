@@ -360,7 +360,8 @@ async def test_private_sign_up_does_not_show_a_refusal(
 async def test_private_sign_up_needs_the_same_work_with_hooks(make_app: Make) -> None:
     @on("signup")
     async def query(store, event: HookEvent) -> None:
-        await store.database.fetch_all("SELECT name FROM users")
+        for _ in range(8):
+            await store.database.fetch_all("SELECT name FROM users")
 
     @after("signup")
     async def later(store, event: HookEvent) -> None: ...
@@ -378,6 +379,28 @@ async def test_private_sign_up_needs_the_same_work_with_hooks(make_app: Make) ->
         work.append(app.statements - statements)
     assert abs(work[0] - work[1]) <= 2
     assert sorted(await app.rows("SELECT kind FROM outbox")) == [("hook",), ("taken",), ("verify",)]
+
+
+async def test_a_hook_that_fails_does_not_show_a_taken_email(make_app: Make) -> None:
+    @on("signup")
+    async def add_row(store, event: HookEvent) -> None:
+        query = "INSERT INTO tokens SELECT id, '', id, '', '', created_at, created_at FROM users"
+        await store.database.execute(f"{query} WHERE id = :id", {"id": event.target_id})
+        if await store.database.fetch_one("SELECT hash FROM tokens WHERE purpose = ''") is None:
+            await store.database.execute("SELECT no_column FROM users")
+
+    app = await make_app(
+        product=product_with(add_row),
+        mail=enabled_outbox(requires_verification=True),
+        SIGNUP_PRIVACY="private",
+    )
+    await app.create("Alice")
+    answers = [await (await app.browser(name)).sign_up() for name in ("Alice", "Grace")]
+    assert [answer.status_code for answer in answers] == [303, 303]
+    assert await app.rows("SELECT count(*) AS n FROM tokens WHERE purpose = ''") == [(1,)]
+    assert await app.rows("SELECT kind FROM outbox ORDER BY kind") == [("taken",), ("verify",)]
+    refused = "SELECT outcome FROM audit WHERE event = 'signup' ORDER BY number"
+    assert await app.rows(refused) == [("refused",), ("done",)]
 
 
 async def test_hooks_run_beyond_the_budget_of_entries(make_app: Make) -> None:
