@@ -13,7 +13,7 @@ from db.access import operator, operator_mail
 from db.audit.events import EventTexts
 from db.audit.hooks import run_hooks
 from db.crypto.secret import Secret
-from db.errors import Refused
+from db.errors import Refused, Unavailable
 from db.hooks import HookEvent, after, collect_hooks, decode_event, hook_name, on
 from db.mail.outbox import EVENT_TYPES, delete_unsent_of_locked_account
 from db.mail.tokens import Token
@@ -431,15 +431,28 @@ async def test_the_hooks_of_an_event_run_in_their_order(make_app: Make) -> None:
     assert seen == ["first", "second signup", "second logout"]
 
 
-async def test_hooks_have_a_time_limit(make_app: Make) -> None:
+async def test_hooks_have_a_time_limit(make_app: Make, caplog: pytest.LogCaptureFixture) -> None:
     @on("signup")
     async def hang(store, event: HookEvent) -> None:
         await asyncio.sleep(60)
 
     app = await make_app(product=product_with(hang))
     event = event_named("signup", app)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(Unavailable):
         await run_hooks(app.store, event, seconds=0.01)
+    assert caplog.messages == ["the hooks of the event signup did not end in time"]
+
+
+async def test_a_hook_that_is_unavailable_rolls_the_sign_up_back(make_app: Make) -> None:
+    @on("signup")
+    async def give_up(store, event: HookEvent) -> None:
+        raise Unavailable
+
+    app = await make_app(product=product_with(give_up))
+    answer = await (await app.browser("Alice")).sign_up()
+    assert answer.status_code == 503
+    assert 'value="Alice"' in answer.text
+    assert set((await stored(app)).values()) == {0}
 
 
 def event_named(name: str, app: TestApp) -> HookEvent:
