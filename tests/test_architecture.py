@@ -86,7 +86,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.rate_limits.limits", "db.rate_limits.ip_networks", "db.rate_limits.buckets"),
         *("db.device_names", "db.hooks", "db.role_names", "db.viewer", *STORE),
     ),
-    "db.audit.hooks": ("db.hooks", "db.mail.outbox", "db.store"),
+    "db.audit.hooks": ("db.errors", "db.hooks", "db.mail.outbox", "db.store"),
     "db.rate_limits": ("db.audit", *STORE),
     "db.mail.state": (),
     "db.mail": ("db.viewer", *STORE),

@@ -258,9 +258,30 @@ async def test_mails_are_counted_by_their_outcome(make_app: Callable) -> None:
     assert number(answer, "latchkey_mail_oldest_seconds") == 90
 
 
+async def test_hooks_and_webhooks_are_counted_by_their_outcome(make_app: Callable) -> None:
+    secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
+    app = await make_app(WEBHOOK_URL="https://example.com/", WEBHOOK_SECRET=secret)
+    await app.sign_up_user("Alice")
+    app.clock.move(seconds=90)
+    metrics = app.asgi_app.state.metrics
+    metrics.count_event("webhook", "later", 1.0)
+    metrics.count_event("webhook", "sent", 0.2)
+    transport = httpx.ASGITransport(app.asgi_app, client=LOCAL_CLIENT)
+    async with httpx.AsyncClient(transport=transport, base_url=app.settings.base_url) as client:
+        answer = await client.get("/metrics")
+    for outcome in ("later", "sent"):
+        assert number(answer, "latchkey_events_total", kind="webhook", outcome=outcome) == 1
+    assert number(answer, "latchkey_event_seconds_count", kind="webhook") == 1
+    assert number(answer, "latchkey_event_queue") == 1
+    assert number(answer, "latchkey_event_oldest_seconds") == 90
+    assert number(answer, "latchkey_mail_queue") == 0
+
+
 async def test_the_queue_of_mails_is_absent_without_mail(make_app: Callable) -> None:
     app = await make_app(BASE_URL="https://latchkey.example")
-    assert b"latchkey_mail_queue" not in await app.asgi_app.state.metrics.render()
+    text = await app.asgi_app.state.metrics.render()
+    assert b"latchkey_mail_queue" not in text
+    assert b"latchkey_event_queue" not in text
 
 
 async def test_client_input_creates_no_series(scrape: Callable, anonymous: Browser) -> None:

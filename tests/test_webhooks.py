@@ -402,10 +402,20 @@ async def test_a_slow_receiver_delays_neither_mails_nor_hooks(
         receiver.ended.set()
 
 
-async def test_the_program_sends_webhooks_without_mail(make_app: Make, receiver: Receiver) -> None:
-    async with running(make_app, receiver) as app:
+async def test_hooks_and_webhooks_work_without_mail(make_app: Make, receiver: Receiver) -> None:
+    called = asyncio.Event()
+
+    @after("signup")
+    async def call(store, event: HookEvent) -> None:
+        called.set()
+
+    options = {"BASE_URL": "https://latchkey.example", "product": product_with(call)}
+    async with running(make_app, receiver, **options) as app:
+        assert app.asgi_app.state.mailer is None
         await app.sign_up_user("Alice")
         await arrived(receiver)
+        async with asyncio.timeout(10):
+            await called.wait()
     assert json.loads(receiver.requests[0].body)["type"] == "signup"
 
 

@@ -21,7 +21,7 @@ from db.audit import log as audit_log
 from db.audit.log import Actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
-from db.errors import Refused, Unavailable
+from db.errors import Refused
 from db.mail.outbox import (
     EVENT_TYPES,
     MAIL_TYPES,
@@ -288,10 +288,8 @@ async def resolve_next(mailer: Mailer) -> bool:
     except Refused:
         if request is not None:
             await store.count(DROP_REQUEST(id=request.id))
-    except Unavailable:
-        raise
     except Exception:
-        # A hook that fails must not keep the task from the other requests.
+        # A hook that fails or hangs must not keep the task from the other requests.
         if request is not None:
             at = store.now() + timedelta(minutes=1)
             await store.count(POSTPONE_REQUEST(id=request.id, at=at))

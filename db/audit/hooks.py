@@ -3,12 +3,16 @@ outbox for each `after` hook and for the webhook.
 """
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import Final
 
+from db.errors import Unavailable
 from db.hooks import HookEvent, hook_name
 from db.mail.outbox import post_event
 from db.store import Store
+
+logger = logging.getLogger("latchkey")
 
 # Less than a request may take. It also limits the hooks of background tasks and commands.
 HOOKS_SECONDS: Final = 5.0
@@ -24,12 +28,18 @@ async def run_hooks(store: Store, event: HookEvent, *, seconds: float = HOOKS_SE
     """Calls the `on` hooks of the event in their order, then posts its messages.
 
     Must run inside the transaction of the change. Raises Refused and any other exception of a hook,
-    and TimeoutError if the hooks take longer than `seconds`.
+    and Unavailable if the hooks take longer than `seconds`.
     """
     hooks = store.product.hooks
-    async with asyncio.timeout(seconds):
-        for hook in hooks.on.get(event.name, ()):
-            await hook(store, event)
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            for hook in hooks.on.get(event.name, ()):
+                await hook(store, event)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        logger.error("the hooks of the event %s did not end in time", event.name)
+        raise Unavailable from None
     for hook in hooks.after.get(event.name, ()):
         await post_event(store, "hook", hook_name(hook), event.encode())
     if store.outbox.sends_webhook(event.name):

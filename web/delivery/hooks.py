@@ -7,7 +7,6 @@ from typing import Final
 
 from db.access import hooks
 from db.access.outbox import Message
-from db.errors import Unavailable
 from db.mail.outbox import EventType
 from db.viewer import Mailer
 from web.delivery.channel import Attempt
@@ -31,8 +30,6 @@ class HookChannel:
         try:
             async with asyncio.timeout(self.seconds):
                 is_found = await hooks.call_hook(self.mailer, message)
-        except Unavailable:
-            raise
         except TimeoutError:
             logger.error("the hook %s did not end in time", message.recipient)
             return Attempt("later", f"did not end within {self.seconds:g} seconds")
