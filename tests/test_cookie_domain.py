@@ -37,7 +37,6 @@ async def is_session(app: TestApp, header: str) -> bool:
     return (await browser.request("GET", "/api/session", Cookie=header)).status_code == 200
 
 
-@pytest.mark.asvs("S61")
 async def test_the_session_cookie_is_shared_with_sub_domains(make_app: Callable) -> None:
     app = await make_app(**SHARED)
     alice = await app.browser("Alice")
@@ -49,7 +48,6 @@ async def test_the_session_cookie_is_shared_with_sub_domains(make_app: Callable)
     assert await alice.is_logged_in()
 
 
-@pytest.mark.asvs("S08")
 async def test_a_logout_deletes_the_shared_cookie(make_app: Callable) -> None:
     app = await make_app(**SHARED)
     alice = await app.sign_up_user("Alice")
@@ -59,7 +57,6 @@ async def test_a_logout_deletes_the_shared_cookie(make_app: Callable) -> None:
     assert not await is_session(app, f"__Secure-session={value}")
 
 
-@pytest.mark.asvs("S62")
 async def test_a_second_shared_cookie_is_no_session(make_app: Callable) -> None:
     """A page of another sub-domain can set one with a longer path."""
     app = await make_app(**SHARED)
@@ -69,7 +66,6 @@ async def test_a_second_shared_cookie_is_no_session(make_app: Callable) -> None:
     assert not await is_session(app, f"__Secure-session=planted; __Secure-session={value}")
 
 
-@pytest.mark.asvs("S62")
 @pytest.mark.parametrize(
     ("mode", "name", "other"),
     [(SHARED, "__Secure-session", "__Host-session"), (HOST_ONLY, "__Host-session", "__Secure-session")],
@@ -133,7 +129,6 @@ async def test_a_renewal_sends_one_cookie_only(make_app: Callable) -> None:
     assert (answer.status_code, line.startswith("__Secure-session=ey")) == (204, True)
 
 
-@pytest.mark.asvs("S31")
 async def test_a_form_of_a_sub_domain_is_refused(make_app: Callable) -> None:
     app = await make_app(**SHARED)
     alice = await app.sign_up_user("Alice")

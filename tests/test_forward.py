@@ -51,6 +51,7 @@ async def test_the_check_answers_head_as_get(app: TestApp, alice: Browser) -> No
     assert (answer.status_code, "remote-user" in answer.headers) == (204, True)
 
 
+@pytest.mark.asvs("S121")
 async def test_an_unconfirmed_email_is_not_sent(app: TestApp, alice: Browser) -> None:
     answer = await alice.get("/api/forward")
     assert answer.status_code == 204
@@ -82,6 +83,7 @@ async def test_a_name_is_percent_encoded_where_it_is_not_ascii(
     assert (value, unquote(value)) == (sent, name)
 
 
+@pytest.mark.asvs("S120")
 async def test_control_characters_cannot_end_a_header(app: TestApp, alice: Browser) -> None:
     """Fields refuse these characters, but a row may come from elsewhere."""
     await app.change("UPDATE users SET name = 'A' || '\r\n' || 'Remote-Role: admin'")
@@ -127,6 +129,7 @@ async def test_a_disabled_account_is_refused_at_the_next_request(
     assert (answer.status_code, identity_of(answer)) == (401, {})
 
 
+@pytest.mark.asvs("S37")
 async def test_a_changed_role_counts_at_the_next_request(app: TestApp, ada: Browser) -> None:
     await app.create("Grace", "admin")
     assert (await ada.get("/api/forward?role=admin")).status_code == 204

@@ -69,6 +69,7 @@ async def test_the_header_of_a_token_names_algorithm_type_and_key(alice: Browser
     assert header == {"alg": "EdDSA", "typ": "JWT", "kid": key["kid"]}
 
 
+@pytest.mark.asvs("S121")
 async def test_an_unconfirmed_email_is_not_in_the_token(alice: Browser) -> None:
     claims = await verify(alice, await token_of(alice))
     assert (claims["email_verified"], "email" in claims) == (False, False)
@@ -137,6 +138,7 @@ async def test_tokens_are_rate_limited_per_session(make_app: Callable) -> None:
     assert (await phone.post("/api/token")).status_code == 200
 
 
+@pytest.mark.asvs("S94")
 async def test_tokens_of_a_new_and_an_old_key_are_verified_during_a_rotation(
     make_app: Callable, app: TestApp, alice: Browser
 ) -> None:

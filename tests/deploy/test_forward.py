@@ -95,6 +95,7 @@ def test_the_application_gets_the_identity(site: Site) -> None:
     assert identity(browser.get("/app/")) == {**expected, "REMOTE_EMAIL": ["zoe@example.com"]}
 
 
+@pytest.mark.asvs("S120")
 def test_forged_headers_do_not_change_the_user(site: Site) -> None:
     alice = site.user("Alice")
     true = identity(alice.get("/app/"))
@@ -109,6 +110,7 @@ def test_forged_headers_without_a_session_are_refused(site: Site) -> None:
     assert (answer.status_code, "ada" in answer.text) == (303, False)
 
 
+@pytest.mark.asvs("S120")
 def test_forged_headers_do_not_reach_a_public_path(site: Site) -> None:
     for browser in (site.browser(), site.user("Alice")):
         answer = browser.get("/app/public/", headers=FORGED)
@@ -148,6 +150,7 @@ def test_an_administrator_may_open_every_part(site: Site) -> None:
         assert identity(grace.get(path))["REMOTE_ROLE"] == ["admin"]
 
 
+@pytest.mark.asvs("S120", "S37")
 def test_a_revoked_session_is_refused_at_the_next_request(site: Site) -> None:
     stolen, own = site.user("Alice"), site.user("Alice")
     assert stolen.get("/app/").status_code == 200
