@@ -20,6 +20,7 @@ PATHS: dict[str, str] = {
     "moved": "/not-me",
     "new-device": "/not-me",
     "password": "/not-me",
+    "token": "/not-me",
 }
 
 
