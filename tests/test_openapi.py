@@ -31,7 +31,7 @@ from web.settings.settings import Settings, read_settings
 BOTH = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 GENERATION = GenerationConfig(with_security_parameters=False)
 BOUNDED = settings(
-    max_examples=20,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     database=None,

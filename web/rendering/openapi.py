@@ -220,7 +220,7 @@ ROLE_SETTINGS: Final = _object(
     is_built_in=BOOLEAN,
 )
 PAGE: Final = _query("page", type="integer", minimum=1, maximum=999_999_999)
-SEARCH: Final = _query("q", type="string", maxLength=254)
+SEARCH: Final = _query("q", type="string", maxLength=254, pattern=r"^[^\u0000]*$")
 ENDED: Final = _object(ended=COUNT)
 NOTHING: Final = _object()
 STORED_SESSIONS: Final = (
