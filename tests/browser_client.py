@@ -3,6 +3,7 @@
 Alice and Bob are users, and Ada is an administrator.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -93,9 +94,11 @@ class Browser:
             **self.headers,
             **{k.replace("_", "-"): v for k, v in headers.items()},
         }
-        # The API takes JSON in place of a form.
-        body = {"json" if path.startswith("/api/") and fields else "data": fields}
-        return await self.client.request(method, path, **body, headers=all_headers)
+        if path.startswith("/api/") and fields:  # The API takes JSON in place of a form.
+            all_headers = {"Content-Type": "application/json"} | all_headers
+            body = json.dumps(fields)
+            return await self.client.request(method, path, content=body, headers=all_headers)
+        return await self.client.request(method, path, data=fields, headers=all_headers)
 
 
 def set_cookie_of(answer: httpx.Response) -> SimpleCookie:

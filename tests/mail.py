@@ -22,6 +22,7 @@ PATHS: dict[str, str] = {
     "password": "/not-me",
     "invite": "/join",
     "leaving": "/keep",
+    "token": "/not-me",
 }
 
 

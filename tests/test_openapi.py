@@ -15,12 +15,14 @@ import uvicorn
 from hypothesis import HealthCheck, given, settings
 from schemathesis import APIOperation, GenerationMode
 from schemathesis.config import GenerationConfig, SchemathesisConfig
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from db.access import operator
 from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
+from db.scopes import SCOPES
 from db.viewer import Operator
-from tests.browser_client import HTMX, PASSWORD, Browser, set_cookie_of
+from tests.browser_client import HTMX, PASSWORD, Browser, read, set_cookie_of
 from tests.conftest import SECRET, TestApp
 from web.app import create_app, open_store
 from web.routes import routes
@@ -29,7 +31,7 @@ from web.settings.settings import Settings, read_settings
 BOTH = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 GENERATION = GenerationConfig(with_security_parameters=False)
 BOUNDED = settings(
-    max_examples=20,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     database=None,
@@ -37,12 +39,17 @@ BOUNDED = settings(
 )
 
 
+# These end the session or the token of the other requests.
+ENDS_THE_SESSION = ("revoke-all-sessions", "revoke-other-sessions")
+FORM = {"name": "Program", "days": "7", "current_password": PASSWORD}
+
+
 @dataclass
 class ApiServer:
-    """The program on a real port, and the session cookie of each role."""
+    """The program on a real port, and the headers of each caller."""
 
     url: str
-    cookies: dict[str, str]
+    callers: dict[str, dict[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         thread = threading.Thread(target=uvicorn_server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            yield ApiServer(app_settings.base_url, cookies_at(app_settings.base_url))
+            yield ApiServer(app_settings.base_url, callers_at(app_settings.base_url))
         finally:
             uvicorn_server.should_exit = True
             thread.join()
@@ -82,14 +89,18 @@ async def create_admin(app_settings: Settings) -> None:
     await store.database.disconnect()
 
 
-def cookies_at(url: str) -> dict[str, str]:
+def callers_at(url: str) -> dict[str, dict[str, str]]:
+    """Returns the cookies of a user and an administrator, and a token of the latter."""
     alice = {"name": "Alice", "email": "alice@example.com", "password": PASSWORD}
     ada = {"email": "ada@example.com", "password": PASSWORD}
     with httpx.Client(base_url=url, transport=httpx.HTTPTransport(retries=5)) as client:
         cookies = {"user": client.post("/signup", data=alice).cookies["session"]}
         client.cookies.clear()
         cookies["admin"] = client.post("/login", data=ada).cookies["session"]
-    return cookies
+        scopes = {f"scope-{scope}": "yes" for scope in SCOPES}
+        token = read(client.post("/account/tokens", data=FORM | scopes)).one(id="new-token").text
+    callers = {role: {"Cookie": f"session={cookie}"} for role, cookie in cookies.items()}
+    return callers | {"anonymous": {}, "token": {"Authorization": f"Bearer {token}"}}
 
 
 @pytest.fixture
@@ -100,7 +111,8 @@ def schema(server: ApiServer) -> schemathesis.BaseSchema:
 
 
 def operations(schema: schemathesis.BaseSchema) -> Iterator[APIOperation]:
-    return (result.ok() for result in schema.get_all_operations())
+    found = (result.ok() for result in schema.get_all_operations())
+    return (each for each in found if each.definition.raw["operationId"] not in ENDS_THE_SESSION)
 
 
 def test_the_document_is_valid_openapi(schema: schemathesis.BaseSchema) -> None:
@@ -121,10 +133,6 @@ def test_the_document_describes_every_route_of_the_api(schema: schemathesis.Base
     assert {path: {method.upper() for method in item} for path, item in documented} == declared
 
 
-def cookie_of(server: ApiServer, role: str) -> dict[str, str]:
-    return {"Cookie": f"session={server.cookies[role]}"} if role in server.cookies else {}
-
-
 @pytest.mark.guide("D31", "D33", "T1")
 @pytest.mark.asvs("S76")
 @pytest.mark.parametrize(
@@ -133,6 +141,7 @@ def cookie_of(server: ApiServer, role: str) -> dict[str, str]:
         ("anonymous", {303, 401, 422}),
         ("user", {200, 204, 403, 404, 415, 422}),
         ("admin", {200, 204, 404, 415, 422}),
+        ("token", {200, 401, 404, 415, 422}),
     ],
 )
 def test_random_requests_are_answered_as_the_document_says(
@@ -142,7 +151,12 @@ def test_random_requests_are_answered_as_the_document_says(
     seen: set[int] = set()
 
     def call(case: schemathesis.Case) -> None:
-        seen.add(case.call_and_validate(headers=cookie_of(server, role)).status_code)
+        # The document cannot express every rule, such as that for invisible characters, and does
+        # not list the events of the audit log.
+        is_inexact = case.operation.body or case.operation.path == "/api/admin/audit"
+        excluded = [positive_data_acceptance] if is_inexact else []
+        answer = case.call_and_validate(headers=server.callers[role], excluded_checks=excluded)
+        seen.add(answer.status_code)
 
     for operation in operations(schema):
         for case in schema.iter_coverage_cases(
@@ -150,7 +164,7 @@ def test_random_requests_are_answered_as_the_document_says(
         ):
             call(case)
         # An operation whose only parameter is any string has no invalid requests.
-        for mode in BOTH if operation.query else BOTH[:1]:
+        for mode in BOTH if operation.query or operation.body else BOTH[:1]:
             BOUNDED(given(operation.as_strategy(generation_mode=mode))(call))()
     assert seen == statuses | {405}
 
@@ -162,18 +176,21 @@ def test_existing_resources_are_answered_as_the_document_says(
 ) -> None:
     session, users = schema["/api/session"]["GET"], schema["/api/admin/users"]["GET"]
     profile = schema["/api/users/{slug}"]["GET"]
+    # The random requests may have changed the slugs.
+    alice, ada = [
+        httpx.get(f"{server.url}/api/session", headers=server.callers[name]).json()["user"]["slug"]
+        for name in ("user", "admin")
+    ]
     cases = [
         session.Case(),
-        profile.Case(path_parameters={"slug": "alice"}),
+        profile.Case(path_parameters={"slug": alice}),
         users.Case(query={"sort": "login"}),
     ]
     cases += [
-        profile.Case(path_parameters={"slug": "ada"}),
+        profile.Case(path_parameters={"slug": ada}),
         users.Case(query={"q": "nobody", "page": 9}),
     ]
-    answers = [
-        case.call_and_validate(headers=cookie_of(server, role)).status_code for case in cases
-    ]
+    answers = [case.call_and_validate(headers=server.callers[role]).status_code for case in cases]
     assert answers == [
         200,
         200,
@@ -262,6 +279,7 @@ async def test_administrators_get_all_users_with_these_fields(
         "email": "alice@example.com",
         "role": "user",
         "slug": "alice",
+        "role_label": "User",
     }
     assert answer.json() == {
         "users": [user | {"team": "Harbour", "disabled": True, "verified": False}],

@@ -12,7 +12,7 @@ from db.audit import log as audit_log
 from db.audit.log import viewer_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert_if
-from db.errors import NotFound, TooManyTokens
+from db.errors import Forbidden, NotFound, TooManyTokens
 from db.mail.notices import post_token_notice
 from db.rate_limits import limiter
 from db.rate_limits.limits import SESSION_REVOKES, TOKEN_CREATE
@@ -86,11 +86,13 @@ async def create_token(
 ) -> Secret[str] | None:
     """Creates a token and returns it; None if `current` is not the viewer's password.
 
-    `scopes` must come from `list_scopes`. A stolen session cannot create a lasting credential,
-    because it needs the password. Raises TooManyTokens, RateLimited, Unavailable, Forbidden for a
-    viewer with an access token, and NotLoggedIn if the session has ended since the request was
-    verified, or ends now after too many wrong passwords.
+    A stolen session cannot create a lasting credential, because it needs the password. Raises
+    TooManyTokens, RateLimited, Unavailable, Forbidden for a scope that is not in `list_scopes` and
+    for a viewer with an access token, and NotLoggedIn if the session has ended since the request
+    was verified, or ends now after too many wrong passwords.
     """
+    if not set(scopes) <= set(list_scopes(viewer)):
+        raise Forbidden("scope")
     store, create = viewer.store, (TOKEN_CREATE, viewer.id)
     if await verify_current_password(viewer, current, create, "token.create") is None:
         return None

@@ -202,7 +202,7 @@ def _role_label(text: str) -> str:
 def _permissions(text: Any) -> tuple[str, ...]:
     """Returns the names, which are separated by spaces, commas or line breaks, sorted."""
     if isinstance(text, list) and all(isinstance(name, str) for name in text):
-        names = set(text)  # from the API
+        names = {require_storable(name) for name in text}  # from the API
     elif isinstance(text, str):
         parts = re.split(r"[\s,]+", require_storable(text))
         names = {strip_invisible(name) for name in parts} - {""}

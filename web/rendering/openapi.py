@@ -17,6 +17,16 @@ NULLABLE_TIME: Final = {"type": ["string", "null"], "format": "date-time"}
 COUNT: Final = {"type": "integer", "minimum": 0}
 BOOLEAN: Final = {"type": "boolean"}
 TEXTS: Final = {"type": "array", "items": TEXT}
+# The rules for characters that a user can see are not expressed here.
+NAME_INPUT: Final = {"type": "string", "minLength": 2, "maxLength": 100}
+SLUG_INPUT: Final = {"type": "string", "pattern": "^[a-z0-9-]{2,40}$"}
+SHORT_INPUT: Final = {"type": "string", "maxLength": 40}
+LABEL_INPUT: Final = {"type": "string", "minLength": 2, "maxLength": 40}
+PERMISSIONS_INPUT: Final = {
+    "type": "array",
+    "items": {"type": "string", "maxLength": 80, "pattern": "^[a-z][a-z0-9-]*:[a-z][a-z0-9-]*$"},
+    "maxItems": 100,
+}
 
 
 def build_document(
@@ -278,7 +288,7 @@ ROLE_SETTINGS: Final = _object(
     is_built_in=BOOLEAN,
 )
 PAGE: Final = _query("page", type="integer", minimum=1, maximum=999_999_999)
-SEARCH: Final = _query("q", type="string", maxLength=254)
+SEARCH: Final = _query("q", type="string", maxLength=254, pattern=r"^[^\u0000]*$")
 ENDED: Final = _object(ended=COUNT)
 NOTHING: Final = _object()
 STORED_SESSIONS: Final = (
@@ -307,7 +317,7 @@ PATHS: Final[Mapping[str, Mapping[str, Any]]] = {
             "Change the profile: an absent field stays as it is",
             ACCOUNT,
             *INPUT,
-            body=_body(name=TEXT, slug=TEXT, phone=TEXT),
+            body=_body(name=NAME_INPUT, slug=SLUG_INPUT, phone=SHORT_INPUT),
         ),
     },
     "/api/account/sessions": {
@@ -396,7 +406,7 @@ PATHS: Final[Mapping[str, Mapping[str, Any]]] = {
             "Change a user's team; an empty team is none",
             USER,
             *INPUT,
-            body=_body("team", team=TEXT),
+            body=_body("team", team=SHORT_INPUT),
             path="id",
         ),
     },
@@ -443,7 +453,9 @@ PATHS: Final[Mapping[str, Mapping[str, Any]]] = {
             "Add a role",
             ROLE_SETTINGS,
             *INPUT,
-            body=_body("name", "label", name=ROLE, label=TEXT, permissions=TEXTS),
+            body=_body(
+                "name", "label", name=ROLE, label=LABEL_INPUT, permissions=PERMISSIONS_INPUT
+            ),
         ),
     },
     "/api/admin/roles/{role}": {
@@ -454,7 +466,7 @@ PATHS: Final[Mapping[str, Mapping[str, Any]]] = {
             "Change the label and the permissions of a role: an absent field stays as it is",
             ROLE_SETTINGS,
             *INPUT,
-            body=_body(label=TEXT, permissions=TEXTS),
+            body=_body(label=LABEL_INPUT, permissions=PERMISSIONS_INPUT),
             path="role",
         ),
         "delete": _operation(
