@@ -10,10 +10,10 @@ import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import bindparam, exists, func, literal, or_, select, update
+from sqlalchemy import bindparam, delete, exists, func, literal, or_, select, update
 
 from db.audit import log as audit_log
 from db.audit.events import Event
@@ -26,13 +26,14 @@ from db.rate_limits import limiter
 from db.rate_limits.limits import DENIED, LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT
 from db.sessions.lifecycle import end_all_sessions, require_right
 from db.store import Store, pick
-from db.tables import Instant, users
+from db.tables import Instant, invitations, outbox, users
 from db.user_search import search_key
 from db.viewer import Admin, Operator, Role
 
 SLUG_LENGTH: Final = 40
 MAX_SLUG_ATTEMPTS: Final = 3
 ADMIN_CHANGES_LOCK: Final = 7_411_001  # This is the key of the PostgreSQL advisory lock.
+DELETION_GRACE: Final = timedelta(days=7)
 Detail = dict[str, str | int]
 
 
@@ -110,6 +111,24 @@ DISABLE = Statement(
     .values(disabled_at=bindparam("now", type_=Instant))
     .returning(users.c.id)
 )
+SCHEDULE_DELETION = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"), NOT_THE_LAST_ADMIN)
+    .values(delete_at=bindparam("new_delete_at", type_=Instant))
+    .returning(users.c.id)
+)
+DELETE_USER = Statement(
+    delete(users)
+    .where(users.c.id == bindparam("user_id"), NOT_THE_LAST_ADMIN)
+    .returning(users.c.email)
+)
+# Sent messages have no content, apart from those in the development mailbox.
+DELETE_UNSENT_MESSAGES = Statement(
+    delete(outbox).where(outbox.c.user_id == bindparam("user_id"), outbox.c.sent_at.is_(None))
+)
+DELETE_INVITATIONS_BY = Statement(
+    delete(invitations).where(invitations.c.invited_by == bindparam("user_id"))
+)
 CONFIRM_EMAIL = Statement(
     update(users)
     .where(
@@ -174,7 +193,7 @@ async def insert_user(
                 email=email,
                 name=name,
                 search_key=search_key(name, email),
-                slug=_add_random_suffix(store, slug or "user") if is_random else slug,
+                slug=add_random_suffix(store, slug or "user") if is_random else slug,
                 role=role,
                 password_hash=password_hash.reveal(),
                 now=store.now(),
@@ -244,16 +263,55 @@ async def set_role(caller: Admin | Operator, user_id: str, role: Role) -> None:
             detail |= {"from": before.role, "to": role}
 
 
-async def disable_user(admin: Admin, user_id: str) -> None:
+async def disable_user(caller: Admin | Operator, user_id: str) -> None:
     """Disables an account and ends its sessions; the user can no longer log in.
 
     Raises NotFound, LastAdmin, and the errors of `change_user`.
     """
-    async with change_user(admin, "account.disable", user_id) as detail:
-        await get_user_state(admin.store, user_id)
-        if await admin.store.value(DISABLE(user_id=user_id, now=admin.store.now())) is None:
-            raise LastAdmin
-        detail["ended"] = await end_all_sessions(admin.store, user_id)
+    async with change_user(caller, "account.disable", user_id) as detail:
+        await get_user_state(caller.store, user_id)
+        detail["ended"] = await disable_within(caller.store, user_id)
+
+
+async def disable_within(store: Store, user_id: str) -> int:
+    """Disables an account, ends its sessions, and returns how many had a row.
+
+    Must run inside the transaction of `change_user`. Raises LastAdmin.
+    """
+    if await store.value(DISABLE(user_id=user_id, now=store.now())) is None:
+        raise LastAdmin
+    return await end_all_sessions(store, user_id)
+
+
+async def schedule_deletion(store: Store, user_id: str) -> datetime:
+    """Makes pruning delete the account after DELETION_GRACE, and returns when that is.
+
+    Ends every session and known browser. Must run inside a transaction that holds
+    LOCK_ADMIN_CHANGES. Raises LastAdmin.
+    """
+    delete_at = store.now() + DELETION_GRACE
+    scheduled = SCHEDULE_DELETION(user_id=user_id, new_delete_at=delete_at)
+    if await store.value(scheduled) is None:
+        raise LastAdmin
+    await end_all_sessions(store, user_id)
+    return delete_at
+
+
+async def delete_user(store: Store, user_id: str) -> str:
+    """Deletes an account for good, and returns its email.
+
+    Its sessions, links and access tokens go with its row. Its unsent mails and its invitations go
+    too. Audit entries stay. Must run inside a transaction that holds LOCK_ADMIN_CHANGES, such as
+    that of `change_user`. Raises LastAdmin, and NotFound if there is no such account.
+    """
+    email = await store.value(DELETE_USER(user_id=user_id))
+    if email is None:
+        if await store.value(USER_EXISTS(user_id=user_id)) is None:
+            raise NotFound
+        raise LastAdmin
+    await store.count(DELETE_UNSENT_MESSAGES(user_id=user_id))
+    await store.count(DELETE_INVITATIONS_BY(user_id=user_id))
+    return str(email)
 
 
 async def set_password_hash(store: Store, user_id: str, password_hash: Secret[str]) -> int:
@@ -299,6 +357,7 @@ def make_slug(name: str) -> str:
     return slug if len(slug) >= 2 else ""
 
 
-def _add_random_suffix(store: Store, slug: str) -> str:
+def add_random_suffix(store: Store, slug: str) -> str:
+    """Returns the slug with a random suffix, for a slug that is taken."""
     suffix = re.sub(r"[^a-z0-9]", "", store.token(12).lower())[:6]
     return f"{slug[: SLUG_LENGTH - 7]}-{suffix}"

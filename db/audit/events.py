@@ -25,10 +25,13 @@ Event = Literal[
     "role.change",
     "team.change",
     "account.create",
+    "account.import",
     "account.disable",
     "account.enable",
     "account.lock",
     "account.expire",
+    "account.leave",
+    "account.delete",
     "admin",
     "limit.reached",
     "entries.left-out",
@@ -86,6 +89,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     "email.change": EventTexts(
         "Change email",
         own="changed your email from {from} to {to}",
+        done="changed {whose} email from {from} to {to}",
         note="{from} to {to}",
     ),
     "profile.change": EventTexts(
@@ -128,6 +132,9 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         refused="tried to create an account with {whose} email",
         note="as {role}",
     ),
+    "account.import": EventTexts(
+        "Import accounts", done="imported accounts", note="accounts: {count}"
+    ),
     "account.disable": EventTexts(
         "Disable account",
         own="disabled your own account",
@@ -144,6 +151,14 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         note="{sessions} ended",
     ),
     "account.expire": EventTexts("Delete unconfirmed account", done="deleted {whose} account"),
+    "account.leave": EventTexts(
+        "Ask for a deletion",
+        own="asked to delete your account in seven days",
+        done="closed {whose} account, which is deleted in seven days",
+        refused="could not delete {whose} account: there is no other administrator",
+        own_refused="tried to delete your account: {why}",
+    ),
+    "account.delete": EventTexts("Delete account", done="deleted {whose} account"),
     "admin": EventTexts(
         "Administrators' page", own_refused="tried to open a page for administrators"
     ),
