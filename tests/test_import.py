@@ -386,6 +386,16 @@ async def test_the_operator_changes_an_email_and_both_emails_are_told(
     assert await alice.is_logged_in()
 
 
+async def test_without_a_notice_only_the_new_email_is_told(make_app: Callable) -> None:
+    app: TestApp = await make_app(mail=OutboxState(is_enabled=True))
+    await app.create("Alice")
+    await operator.set_user_email(
+        Operator(app.store), "alice@example.com", "new@example.com", tells_old=False
+    )
+    assert await app.rows("SELECT kind, recipient FROM outbox") == [("arrived", "new@example.com")]
+    assert await app.count("tokens") == 0
+
+
 async def test_the_operator_cannot_give_an_account_the_email_of_another(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:

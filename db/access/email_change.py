@@ -152,9 +152,12 @@ async def confirm_change(viewer: Viewer, *, token: Secret[str] | None, link: str
         raise LinkInvalid("change") from None
 
 
-async def replace_email(operator: Operator, user_id: str, old_email: str, new_email: str) -> bool:
-    """Changes the email of an account without a link, as the operator does, and tells both emails.
+async def replace_email(
+    operator: Operator, user_id: str, old_email: str, new_email: str, *, tells_old: bool
+) -> bool:
+    """Changes the email of an account without a link, as the operator does.
 
+    Tells the new email and, with `tells_old`, the old one if it was confirmed.
     Returns False if the account does not have the old email any more. Must run inside a
     transaction that has locked the user.
     """
@@ -165,7 +168,8 @@ async def replace_email(operator: Operator, user_id: str, old_email: str, new_em
     await delete_tokens(store, user_id, ["change"])
     await delete_unsent(store, user_id, ["change"])
     facts = {"time": format_time(store.now()), **OPERATOR_FACTS}
-    await _notify_both(store, user_id, old_email, new_email, facts, verified=user.verified)
+    tells_old = tells_old and user.verified
+    await _notify_both(store, user_id, old_email, new_email, facts, verified=tells_old)
     return True
 
 

@@ -97,13 +97,13 @@ async def set_user_password(operator: Operator, email: str, password: Secret[str
 
 
 async def set_user_email(
-    operator: Operator, email: str, new_email: str
+    operator: Operator, email: str, new_email: str, *, tells_old: bool = True
 ) -> Literal["changed", "taken", "disabled"]:
     """Replaces a user's email, unless another account has it or may get it back.
 
     The email of a disabled account stays. The new one counts as confirmed, because the operator
-    answers for it. Tells both emails, as a change by the user does; sessions continue, and links to
-    the old email end. Raises NotFound.
+    answers for it. Tells both emails, as a change by the user does, or without `tells_old` only the
+    new one. Sessions continue, and links to the old email end. Raises NotFound.
     """
     store = operator.store
     user_id = await _get_user_id(operator, email)
@@ -116,7 +116,7 @@ async def set_user_email(
                 return "changed"
             if await accounts.email_exists(store, new_email, for_user_id=user_id):
                 return "taken"
-            if not await replace_email(operator, user_id, email, new_email):
+            if not await replace_email(operator, user_id, email, new_email, tells_old=tells_old):
                 raise NotFound
             detail |= {"from": mask(email), "to": mask(new_email)}
     except Conflict:

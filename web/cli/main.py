@@ -27,14 +27,13 @@ from db.maintenance.schema import (
 from db.viewer import ROLES, Operator
 from web.app import open_store
 from web.cli import mail_commands, operator_commands, setting_commands, user_commands
-from web.cli.operator_commands import CommandError, OperatorTask
+from web.cli.operator_commands import CommandError, OperatorCommand, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
 from web.settings.env_file import load_env_file
 from web.settings.environment import InvalidSetting
 from web.settings.paths import DATA
 from web.settings.settings import Settings, read_settings
 
-FILE_FORMATS: Final = ("csv", "jsonl")
 COMMAND_ERROR_TEXTS: Final[Mapping[type[Exception], str]] = {
     NotFound: "no user with this email",
     LastAdmin: (
@@ -148,8 +147,8 @@ def _add_operator_commands(commands: Any) -> None:
         operator_commands.prepare_password_change,
     )
     password.add_argument("email")
-    for command in (create, password):
-        command.add_argument(
+    for parser in (create, password):
+        parser.add_argument(
             "--password-stdin",
             action="store_true",
             required=True,
@@ -165,7 +164,8 @@ def _add_operator_commands(commands: Any) -> None:
         mail_commands.prepare_verification_of_email,
     )
     _add_one_or_all(verify_email, "email")
-    _add_account_commands(users)
+    for command in user_commands.COMMANDS:
+        _add_from_table(users, command)
     audit = commands.add_parser("audit", help="the audit log: verify")
     audit_commands = audit.add_subparsers(required=True, metavar="COMMAND")
     verify = _operator_command(
@@ -180,59 +180,6 @@ def _add_operator_commands(commands: Any) -> None:
         metavar="NUMBER:MAC",
         help="a head printed earlier: check that it is still in the log",
     )
-
-
-def _add_account_commands(users: Any) -> None:
-    """Adds the commands that import, export, disable and delete accounts."""
-    change = _operator_command(
-        users,
-        "set-email",
-        "change a user's email, and tell both emails",
-        user_commands.prepare_email_change,
-    )
-    disable = _operator_command(
-        users,
-        "disable",
-        "disable an account and end its sessions",
-        user_commands.prepare_disabling,
-    )
-    enable = _operator_command(
-        users,
-        "enable",
-        "enable an account, and keep it if it was about to be deleted",
-        user_commands.prepare_enabling,
-    )
-    deletion = _operator_command(
-        users,
-        "delete",
-        "disable an account, and delete it in seven days",
-        user_commands.prepare_deletion,
-    )
-    for command in (change, disable, enable, deletion):
-        command.add_argument("email")
-    change.add_argument("new_email", metavar="NEW")
-    deletion.add_argument("--now", action="store_true", help="delete it at once, for good")
-    importing = _operator_command(
-        users,
-        "import",
-        "create accounts from a file (docs/migrating.md)",
-        user_commands.prepare_import,
-    )
-    importing.add_argument("file", type=Path, help="a file, or - for standard input")
-    importing.add_argument("--format", choices=FILE_FORMATS, help="by default the file's suffix")
-    importing.add_argument("--dry-run", action="store_true", help="check the file, change nothing")
-    importing.add_argument(
-        "--skip-invalid", action="store_true", help="leave out lines that are not valid"
-    )
-    importing.add_argument(
-        "--skip-existing", action="store_true", help="leave out accounts that exist"
-    )
-    export = _operator_command(
-        users, "export", "print all accounts", user_commands.prepare_export, writes=False
-    )
-    export.add_argument("--format", choices=FILE_FORMATS, help="by default csv")
-    export.add_argument("--output", type=Path, metavar="FILE", help="write a new, private file")
-    export.add_argument("--with-hashes", action="store_true", help="add the password hashes")
 
 
 def _add_mail_commands(commands: Any) -> None:
@@ -281,6 +228,14 @@ def _operator_command(
     parser = _command(commands, name, help, _run_as_operator)
     parser.set_defaults(prepare=prepare, writes=writes)
     return parser
+
+
+def _add_from_table(commands: Any, command: OperatorCommand) -> None:
+    parser = _operator_command(
+        commands, command.name, command.help, command.prepare, writes=command.writes
+    )
+    for argument in command.arguments:
+        parser.add_argument(argument.name, **argument.options)
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -14,7 +14,13 @@ from db.access import operator, user_import
 from db.access.user_import import Clashes, NewUser
 from db.errors import NotFound
 from db.viewer import Operator
-from web.cli.operator_commands import CommandError, OperatorTask, canonical_email
+from web.cli.operator_commands import (
+    Argument,
+    CommandError,
+    OperatorCommand,
+    OperatorTask,
+    canonical_email,
+)
 from web.cli.user_files import FileFormat, Problem, ReadFile, UserWriter, read_users
 from web.observability.logs import printable
 from web.rendering.formatting import plural
@@ -195,7 +201,9 @@ def prepare_email_change(options: argparse.Namespace, settings: Settings) -> Ope
         raise CommandError(f"not an email: {printable(options.new_email)}") from None
 
     async def run(caller: Operator) -> None:
-        outcome = await operator.set_user_email(caller, email, new_email)
+        outcome = await operator.set_user_email(
+            caller, email, new_email, tells_old=not options.no_notice
+        )
         if outcome == "taken":
             raise CommandError("another account has this email, or may get it back")
         if outcome == "disabled":
@@ -203,3 +211,66 @@ def prepare_email_change(options: argparse.Namespace, settings: Settings) -> Ope
         print(f"{options.email} has the email {new_email} now")
 
     return run
+
+
+_EMAIL: Final = Argument("email")
+_FORMATS: Final = ("csv", "jsonl")
+COMMANDS: Final = (
+    OperatorCommand(
+        "set-email",
+        "change a user's email, and tell both emails",
+        prepare_email_change,
+        (
+            _EMAIL,
+            Argument("new_email", metavar="NEW"),
+            Argument(
+                "--no-notice",
+                action="store_true",
+                help="send no mail to the old email, because someone else may read it",
+            ),
+        ),
+    ),
+    OperatorCommand(
+        "disable", "disable an account and end its sessions", prepare_disabling, (_EMAIL,)
+    ),
+    OperatorCommand(
+        "enable",
+        "enable an account, and keep it if it was about to be deleted",
+        prepare_enabling,
+        (_EMAIL,),
+    ),
+    OperatorCommand(
+        "delete",
+        "disable an account, and delete it in seven days",
+        prepare_deletion,
+        (
+            _EMAIL,
+            Argument("--now", action="store_true", help="delete it at once, for good"),
+        ),
+    ),
+    OperatorCommand(
+        "import",
+        "create accounts from a file (docs/migrating.md)",
+        prepare_import,
+        (
+            Argument("file", type=Path, help="a file, or - for standard input"),
+            Argument("--format", choices=_FORMATS, help="by default the suffix of the file"),
+            Argument("--dry-run", action="store_true", help="check the file, change nothing"),
+            Argument(
+                "--skip-invalid", action="store_true", help="leave out lines that are not valid"
+            ),
+            Argument("--skip-existing", action="store_true", help="leave out accounts that exist"),
+        ),
+    ),
+    OperatorCommand(
+        "export",
+        "print all accounts",
+        prepare_export,
+        (
+            Argument("--format", choices=_FORMATS, help="by default the suffix, or csv"),
+            Argument("--output", type=Path, metavar="FILE", help="write a new, private file"),
+            Argument("--with-hashes", action="store_true", help="add the password hashes"),
+        ),
+        writes=False,
+    ),
+)
