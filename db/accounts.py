@@ -221,7 +221,7 @@ async def insert_user(
                 email=email,
                 name=name,
                 search_key=search_key(name, email),
-                slug=_add_random_suffix(store, slug or "user") if is_random else slug,
+                slug=add_random_suffix(store, slug or "user") if is_random else slug,
                 role=role,
                 team=team,
                 password_hash=password_hash.reveal(),
@@ -302,14 +302,14 @@ async def require_role(store: Store, role: Role) -> None:
         raise UnknownRole
 
 
-async def disable_user(admin: Admin, user_id: str) -> None:
+async def disable_user(caller: Admin | Operator, user_id: str) -> None:
     """Disables an account and ends its sessions; the user can no longer log in.
 
     Raises NotFound, LastAdmin, and the errors of `change_user`.
     """
-    async with change_user(admin, "account.disable", user_id) as detail:
-        await get_user_state(admin.store, user_id)
-        detail["ended"] = await disable_within(admin.store, user_id)
+    async with change_user(caller, "account.disable", user_id) as detail:
+        await get_user_state(caller.store, user_id)
+        detail["ended"] = await disable_within(caller.store, user_id)
 
 
 async def disable_within(store: Store, user_id: str) -> int:
@@ -416,6 +416,7 @@ def make_slug(name: str) -> str:
     return slug if len(slug) >= 2 else ""
 
 
-def _add_random_suffix(store: Store, slug: str) -> str:
+def add_random_suffix(store: Store, slug: str) -> str:
+    """Returns the slug with a random suffix, for a slug that is taken."""
     suffix = re.sub(r"[^a-z0-9]", "", store.token(12).lower())[:6]
     return f"{slug[: SLUG_LENGTH - 7]}-{suffix}"

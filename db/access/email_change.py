@@ -1,5 +1,9 @@
 """Contains the change of an account's email, which takes effect when its link is confirmed."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
 from sqlalchemy import bindparam, select, update
 
 from db import accounts
@@ -23,10 +27,25 @@ from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import EMAIL_CHANGE, EMAIL_CHANGE_TO, LINK_POSTS
 from db.sessions.lifecycle import require_right
+from db.store import Store, pick
 from db.tables import Instant, users
 from db.user_search import search_key
-from db.viewer import Viewer
+from db.viewer import Operator, Viewer
 
+
+@dataclass(frozen=True, slots=True)
+class _NameAndState:
+    name: str
+    verified: bool
+
+
+# The mail about the change displays these where it displays the browser of a user.
+OPERATOR_FACTS: Final = {"browser": "the operator of this site", "ip_address": "none"}
+NAME_AND_STATE = Statement(
+    pick(_NameAndState, users, verified=users.c.verified_at.is_not(None)).where(
+        users.c.id == bindparam("user_id")
+    )
+)
 OWN_EMAIL = Statement(select(users.c.email).where(users.c.id == bindparam("user_id")))
 CHANGE_EMAIL = Statement(
     update(users)
@@ -121,26 +140,67 @@ async def confirm_change(viewer: Viewer, *, token: Secret[str] | None, link: str
             old_email = await store.value(OWN_EMAIL(user_id=viewer.id))
             if await accounts.email_exists(store, new_email, for_user_id=viewer.id):
                 raise LinkInvalid("change")
-            key = search_key(viewer.name, new_email)
-            values = {"old_email": old_email, "new_email": new_email, "search_key": key}
-            if (
-                await store.value(CHANGE_EMAIL(user_id=viewer.id, now=store.now(), **values))
-                is None
-            ):
+            if not await _write_email(store, viewer.id, viewer.name, old_email, new_email):
                 raise LinkInvalid("change")
-            await delete_tokens(store, viewer.id, ["verify", "reset"])
-            await delete_unsent(store, viewer.id, ["verify", "exists", "reset", "locked"])
-            await _notify_both(viewer, old_email, new_email)
+            facts = client_facts(store, viewer.client)
+            await _notify_both(
+                store, viewer.id, old_email, new_email, facts, verified=viewer.verified
+            )
             masked = {"from": mask(old_email), "to": mask(new_email)}
             await audit_log.record(store, "email.change", actor, masked)
     except Conflict:
         raise LinkInvalid("change") from None
 
 
-async def _notify_both(viewer: Viewer, old_email: str, new_email: str) -> None:
-    store, user_id = viewer.store, viewer.id
-    if viewer.verified:
-        facts = client_facts(store, viewer.client) | {
+async def replace_email(
+    operator: Operator, user_id: str, old_email: str, new_email: str, *, tells_old: bool
+) -> bool:
+    """Changes the email of an account without a link, as the operator does.
+
+    Tells the new email and, with `tells_old`, the old one if it was confirmed.
+    Returns False if the account does not have the old email any more. Must run inside a
+    transaction that has locked the user.
+    """
+    store = operator.store
+    user: _NameAndState | None = await store.one(NAME_AND_STATE(user_id=user_id))
+    if user is None or not await _write_email(store, user_id, user.name, old_email, new_email):
+        return False
+    await delete_tokens(store, user_id, ["change"])
+    await delete_unsent(store, user_id, ["change"])
+    facts = {"time": format_time(store.now()), **OPERATOR_FACTS}
+    tells_old = tells_old and user.verified
+    await _notify_both(store, user_id, old_email, new_email, facts, verified=tells_old)
+    return True
+
+
+async def _write_email(
+    store: Store, user_id: str, name: str, old_email: str, new_email: str
+) -> bool:
+    """Changes the email, and ends the links to the old one. Returns False if it was not changed."""
+    values = {
+        "old_email": old_email,
+        "new_email": new_email,
+        "search_key": search_key(name, new_email),
+    }
+    if await store.value(CHANGE_EMAIL(user_id=user_id, now=store.now(), **values)) is None:
+        return False
+    await delete_tokens(store, user_id, ["verify", "reset"])
+    await delete_unsent(store, user_id, ["verify", "exists", "reset", "locked"])
+    return True
+
+
+async def _notify_both(
+    store: Store,
+    user_id: str,
+    old_email: str,
+    new_email: str,
+    facts: Mapping[str, str],
+    *,
+    verified: bool,
+) -> None:
+    if verified:
+        facts = {
+            **facts,
             "masked": mask(new_email),
             "until": format_time(store.now() + LIFETIMES["not-me"]),
         }

@@ -1,15 +1,21 @@
-"""The actions of the operator: create users, change their roles and passwords, and list them."""
+"""The actions of the operator: create and delete users, change their roles, passwords and emails,
+and list them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import bindparam, or_, update
 
 from db import accounts, roles
+from db.access.email_change import mask, replace_email
 from db.audit import chain
 from db.audit import log as audit_log
 from db.audit.log import OPERATOR
 from db.crypto.secret import Secret
-from db.engine.statement import Statement
+from db.engine.statement import Conflict, Statement
 from db.errors import NotFound, UnknownRole
 from db.mail.notices import end_links_after_password_change, post_password_notice
 from db.roles import RoleSummary
@@ -28,6 +34,16 @@ class ListedUser:
 
 
 ALL_USERS = Statement(pick(ListedUser, users).order_by(users.c.created_at, users.c.id))
+# Also keeps an account that was about to be deleted, which would otherwise follow.
+ENABLE = Statement(
+    update(users)
+    .where(
+        users.c.id == bindparam("user_id"),
+        or_(users.c.disabled_at.is_not(None), users.c.delete_at.is_not(None)),
+    )
+    .values(disabled_at=None, delete_at=None)
+    .returning(users.c.id)
+)
 
 
 async def find_audit_problem(operator: Operator) -> str:
@@ -83,6 +99,77 @@ async def set_user_password(operator: Operator, email: str, password: Secret[str
         if user is not None and user.verified:
             await post_password_notice(store, user_id, email, by="the operator")
     return ended
+
+
+async def set_user_email(
+    operator: Operator, email: str, new_email: str, *, tells_old: bool = True
+) -> Literal["changed", "taken", "disabled"]:
+    """Replaces a user's email, unless another account has it or may get it back.
+
+    The email of a disabled account stays. The new one counts as confirmed, because the operator
+    answers for it. Tells both emails, as a change by the user does, or without `tells_old` only the
+    new one. Sessions continue, and links to the old email end. Raises NotFound.
+    """
+    store = operator.store
+    user_id = await _get_user_id(operator, email)
+    try:
+        async with accounts.change_user(operator, "email.change", user_id) as detail:
+            state = await accounts.get_user_state(store, user_id)
+            if state.disabled_at is not None:
+                return "disabled"
+            if new_email == email:
+                return "changed"
+            if await accounts.email_exists(store, new_email, for_user_id=user_id):
+                return "taken"
+            if not await replace_email(operator, user_id, email, new_email, tells_old=tells_old):
+                raise NotFound
+            detail |= {"from": mask(email), "to": mask(new_email)}
+    except Conflict:
+        return "taken"
+    return "changed"
+
+
+async def disable_user(operator: Operator, email: str) -> None:
+    """Disables an account and ends its sessions. Raises NotFound and LastAdmin."""
+    await accounts.disable_user(operator, await _get_user_id(operator, email))
+
+
+async def enable_user(operator: Operator, email: str) -> bool:
+    """Enables an account, and keeps it if it was about to be deleted.
+
+    Returns False if neither was the case. Raises NotFound.
+    """
+    store = operator.store
+    user_id = await _get_user_id(operator, email)
+    async with accounts.change_user(operator, "account.enable", user_id) as detail:
+        before = await accounts.get_user_state(store, user_id)
+        if await store.value(ENABLE(user_id=user_id)) is not None:
+            detail["since"] = before.disabled_at.isoformat() if before.disabled_at else ""
+    return bool(detail)
+
+
+async def delete_user_now(operator: Operator, email: str) -> None:
+    """Deletes an account for good. Raises NotFound and LastAdmin."""
+    user_id = await _get_user_id(operator, email)
+    async with accounts.change_user(operator, "account.delete", user_id) as detail:
+        await accounts.delete_user(operator.store, user_id)
+        detail["at"] = operator.store.now().isoformat()
+
+
+async def schedule_user_deletion(operator: Operator, email: str) -> datetime:
+    """Disables an account, ends its sessions, and makes it be deleted in seven days.
+
+    Returns when that is. Raises NotFound and LastAdmin.
+    """
+    store = operator.store
+    user_id = await _get_user_id(operator, email)
+    async with accounts.change_user(operator, "account.leave", user_id) as detail:
+        before = await accounts.get_user_state(store, user_id)
+        if before.disabled_at is None:
+            await accounts.disable_within(store, user_id)
+        delete_at = await accounts.schedule_deletion(store, user_id)
+        detail["at"] = delete_at.isoformat()
+    return delete_at
 
 
 async def list_users(operator: Operator) -> list[ListedUser]:

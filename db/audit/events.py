@@ -30,6 +30,7 @@ Event = Literal[
     "role.delete",
     "team.change",
     "account.create",
+    "account.import",
     "account.disable",
     "account.enable",
     "account.lock",
@@ -104,6 +105,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     "email.change": EventTexts(
         "Change email",
         own="changed your email from {from} to {to}",
+        done="changed {whose} email from {from} to {to}",
         note="{from} to {to}",
     ),
     "profile.change": EventTexts(
@@ -161,6 +163,9 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         done="created {whose} account",
         refused="tried to create an account with {whose} email",
         note="as {role}",
+    ),
+    "account.import": EventTexts(
+        "Import accounts", done="imported accounts", note="accounts: {count}"
     ),
     "account.disable": EventTexts(
         "Disable account",

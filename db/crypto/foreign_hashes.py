@@ -18,10 +18,10 @@ from argon2.exceptions import InvalidHashError
 from db.crypto.secret import Secret
 
 MAX_HASH_CHARS: Final = 512
-# Each maximum takes about a second on a slow core.
+# Each maximum takes one to two seconds on a slow core.
 MAX_BCRYPT_COST: Final = 14
 MAX_PBKDF2_ITERATIONS: Final = 2_000_000
-MAX_SCRYPT_MEMORY: Final = 128 * 1024 * 1024
+MAX_SCRYPT_MEMORY: Final = 160 * 1024 * 1024  # N = 2**17 and r = 8 need 128 MiB.
 MAX_SCRYPT_WORK: Final = 2**21  # N * r * p
 MAX_ARGON2_KIB: Final = 256 * 1024
 MAX_ARGON2_WORK: Final = 2**21  # KiB * passes
@@ -34,11 +34,11 @@ DJANGO_PBKDF2: Final = re.compile(r"pbkdf2_(sha1|sha256)\$([0-9]{1,9})\$([^$]+)\
 WERKZEUG_PBKDF2: Final = re.compile(r"pbkdf2:(\w+):([0-9]{1,9})\$([^$]+)\$([0-9a-f]+)")
 PASSLIB_PBKDF2: Final = re.compile(r"\$pbkdf2-(\w+)\$([0-9]{1,9})\$([^$]+)\$([^$]+)")
 DJANGO_SCRYPT: Final = re.compile(
-    r"scrypt\$(?P<n>[0-9]{1,9})\$(?P<salt>[^$]+)\$(?P<r>[0-9]{1,4})\$(?P<p>[0-9]{1,4})"
+    r"scrypt\$(?P<n>[0-9]{1,10})\$(?P<salt>[^$]+)\$(?P<r>[0-9]{1,4})\$(?P<p>[0-9]{1,4})"
     r"\$(?P<hash>[^$]+)"
 )
 WERKZEUG_SCRYPT: Final = re.compile(
-    r"scrypt:(?P<n>[0-9]{1,9}):(?P<r>[0-9]{1,4}):(?P<p>[0-9]{1,4})\$(?P<salt>[^$]+)"
+    r"scrypt:(?P<n>[0-9]{1,10}):(?P<r>[0-9]{1,4}):(?P<p>[0-9]{1,4})\$(?P<salt>[^$]+)"
     r"\$(?P<hash>[0-9a-f]+)"
 )
 PASSLIB_SCRYPT: Final = re.compile(
@@ -135,7 +135,9 @@ def is_foreign(stored: Secret[str]) -> bool:
 def matches(stored: Secret[str], password: Secret[str]) -> bool:
     """Returns whether the password matches the hash of another system; False for any other text."""
     parsed = _parse(stored.reveal())
-    return parsed is not None and parsed.matches(password.reveal().encode())
+    if parsed is None or parsed.is_too_costly:
+        return False
+    return parsed.matches(password.reveal().encode())
 
 
 def normalize(text: str) -> Secret[str]:

@@ -66,6 +66,13 @@ IS_RESERVED: Final = exists().where(
     _other.c.expires_at > bindparam("now", type_=Instant),
     _other.c.user_id != bindparam("user_id"),
 )
+RESERVED_EMAILS = Statement(
+    select(tokens.c.email).where(
+        tokens.c.email.in_(bindparam("emails", expanding=True)),
+        tokens.c.purpose == "not-me",
+        tokens.c.expires_at > bindparam("now", type_=Instant),
+    )
+)
 INSERT_TOKEN = Statement(insert_if(tokens, _NEW_TOKEN))
 # Checks the reservation as the INSERT of the user does. On PostgreSQL, that INSERT may wait for the
 # change that releases the email, and not see the token of the change.
@@ -193,6 +200,12 @@ async def consume_token(
     if consumed is None:
         raise LinkInvalid(purpose)
     return consumed
+
+
+async def find_reserved_emails(store: Store, emails: Sequence[str]) -> set[str]:
+    """Returns which of these emails can be given back to the account that had it."""
+    found = await store.all(RESERVED_EMAILS(emails=list(emails), now=store.now()))
+    return {email for (email,) in found}
 
 
 async def delete_tokens(store: Store, user_id: str, purposes: Sequence[Purpose]) -> None:

@@ -37,8 +37,14 @@ from db.maintenance.schema import (
 )
 from db.viewer import Operator
 from web.app import check_events, open_store
-from web.cli import mail_commands, operator_commands, role_commands, setting_commands
-from web.cli.operator_commands import CommandError, OperatorTask
+from web.cli import (
+    mail_commands,
+    operator_commands,
+    role_commands,
+    setting_commands,
+    user_commands,
+)
+from web.cli.operator_commands import CommandError, OperatorCommand, OperatorTask
 from web.cli.terminal import PasswordInputError, discard_output, set_encodings
 from web.observability.logs import printable
 from web.product import FOLDER, NO_PRODUCT, Product, load_chosen_product, load_product
@@ -57,7 +63,7 @@ if TYPE_CHECKING:
 COMMAND_ERROR_TEXTS: Final[Mapping[type[Exception], str]] = {
     NotFound: "no user with this email",
     LastAdmin: (
-        "the last administrator can't be demoted or disabled: "
+        "the last administrator can't be demoted, disabled or deleted: "
         "make someone else an administrator first"
     ),
     UnknownRole: "no role with this name: see `latchkey roles list`",
@@ -170,7 +176,9 @@ def _add_operator_commands(commands: Any) -> None:
     Each has a `prepare` function, which validates the arguments and returns the task.
     """
     users_commands = commands.add_parser(
-        "users", help="users: create, list, role, set-password, verify"
+        "users",
+        help="users: create, list, role, set-password, set-email, verify, disable, enable, delete, "
+        "import, export",
     )
     users = users_commands.add_subparsers(required=True, metavar="COMMAND")
     create = _operator_command(
@@ -194,8 +202,8 @@ def _add_operator_commands(commands: Any) -> None:
         operator_commands.prepare_password_change,
     )
     password.add_argument("email")
-    for command in (create, password):
-        command.add_argument(
+    for parser in (create, password):
+        parser.add_argument(
             "--password-stdin",
             action="store_true",
             required=True,
@@ -211,6 +219,8 @@ def _add_operator_commands(commands: Any) -> None:
         mail_commands.prepare_verification_of_email,
     )
     _add_one_or_all(verify_email, "email")
+    for command in user_commands.COMMANDS:
+        _add_from_table(users, command)
     audit = commands.add_parser("audit", help="the audit log: list, verify")
     audit_commands = audit.add_subparsers(required=True, metavar="COMMAND")
     listing = _operator_command(
@@ -331,6 +341,14 @@ def _operator_command(
     parser = _command(commands, name, help, _run_as_operator)
     parser.set_defaults(prepare=prepare, writes=writes)
     return parser
+
+
+def _add_from_table(commands: Any, command: OperatorCommand) -> None:
+    parser = _operator_command(
+        commands, command.name, command.help, command.prepare, writes=command.writes
+    )
+    for argument in command.arguments:
+        parser.add_argument(argument.name, **argument.options)
 
 
 def _serve(options: argparse.Namespace) -> int:

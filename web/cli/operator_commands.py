@@ -8,8 +8,9 @@ import argparse
 import json
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import chain
+from typing import Any
 
 from db.access import audit, operator
 from db.access.audit import OperatorEntry
@@ -25,6 +26,29 @@ from web.rendering.formatting import plural
 from web.settings.settings import Settings
 
 OperatorTask = Callable[[Operator], Awaitable[None]]
+
+
+class Argument:
+    """An argument of a command: its name or flag, and the options of argparse."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        self.name = name
+        self.options = options
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCommand:
+    """A row of a table of commands.
+
+    `prepare` validates the arguments and returns the task. A command that `writes` audit entries
+    needs the secret of the service.
+    """
+
+    name: str
+    help: str
+    prepare: Callable[[argparse.Namespace, Settings], OperatorTask]
+    arguments: tuple[Argument, ...]
+    writes: bool = True
 
 
 class CommandError(Exception):
