@@ -42,7 +42,7 @@ SUBJECTS: Final[Mapping[MessageType, str]] = {
     "password": "Your password was changed",
     "locked": "Your account is locked",
     "guesses": "Someone keeps guessing your password",
-    "invite": "You're invited",
+    "invite": "Accept your invitation",
     "added": "You have a new account",
     "leaving": "Your account will be deleted",
     "removal": "Your account was closed",
