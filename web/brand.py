@@ -95,10 +95,14 @@ KEY: Final = Mark(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A heading and a paragraph in the list of the landing page."""
+    """A heading and a paragraph in the list of the landing page.
+
+    A step about sign-up is left out if not everyone may sign up (SIGNUP).
+    """
 
     heading: str
     text: str
+    is_about_sign_up: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +125,7 @@ class Landing:
             "You sign up",
             "Each field is checked while you type, with the result right below it. You see what to "
             "fix before you send the form.",
+            is_about_sign_up=True,
         ),
         Step(
             "You log in",

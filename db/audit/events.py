@@ -204,7 +204,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     ),
     "invitation.create": EventTexts("Invite", own="invited {email}", note="{email}, as {role}"),
     "invitation.resend": EventTexts(
-        "Invite again", own="sent the invitation of {email} again", note="{email}"
+        "Invite again", own="sent another invitation mail to {email}", note="{email}"
     ),
     "invitation.withdraw": EventTexts(
         "Withdraw invitation", own="withdrew the invitation of {email}", note="{email}"

@@ -84,7 +84,9 @@ def describe_for_user(
     else:
         predicate = texts.refused if outcome == "refused" else texts.done
     predicate = predicate or f"did something: {texts.label}"
-    subject = "You" if is_own else texts.subject or ACTOR_NAMES.get(actor_type, "The system")
+    subject = "You" if is_own else ACTOR_NAMES.get(actor_type, "The system")
+    if texts.subject and actor_type == "user" and not is_own:
+        subject = texts.subject
     whose, whom = ("{name}'s", "{name}") if is_own and other is not None else ("your", "you")
     sentence = f"{subject} {predicate}".replace("{whose}", whose).replace("{whom}", whom)
     values = _values(detail, product_events) | {"name": other or ""}

@@ -172,7 +172,14 @@ def test_every_event_has_a_sentence_for_every_actor_type(event: str, outcome: st
                 describe_for_user(event, outcome, actor, detail, is_own=is_own, other=other)
             )
             assert sentence.startswith(
-                ("You ", "An administrator ", "Someone ", "The operator ", "The system ")
+                (
+                    "You ",
+                    "An administrator ",
+                    "A new user ",
+                    "Someone ",
+                    "The operator ",
+                    "The system ",
+                )
             )
             assert "{" not in sentence
             assert "  " not in sentence

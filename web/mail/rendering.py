@@ -44,7 +44,7 @@ SUBJECTS: Final[Mapping[str, str]] = {
     "token": "New access token for your account",
     "locked": "Your account is locked",
     "guesses": "Someone keeps guessing your password",
-    "invite": "You're invited",
+    "invite": "Accept your invitation",
     "added": "You have a new account",
     "leaving": "Your account will be deleted",
     "removal": "Your account was closed",
