@@ -214,7 +214,7 @@ async def test_an_unavailable_database_is_opened_once_it_is_available(
 
 @pytest.mark.asvs("S39")
 @pytest.mark.reliability("R18")
-@pytest.mark.parametrize(("version", "word"), [("9999", "newer"), ("0000", "older")])
+@pytest.mark.parametrize(("version", "word"), [("9999", "newer"), ("0004", "older")])
 async def test_a_database_with_another_schema_is_not_used(
     closed_app: TestApp, version: str, word: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -51,7 +51,8 @@ async def require_schema(database: Secret[str], product: ProductData = NO_PRODUC
     except Exception as error:
         message = (str(error) or type(error).__name__).splitlines()[0]
         raise WrongSchema(f"DATABASE_URL: {message}") from error
-    if problem := find_schema_problem(state, product):
+    # For another revision it imports Alembic, which must not stop the event loop for a second.
+    if problem := await asyncio.to_thread(find_schema_problem, state, product):
         raise WrongSchema(problem)
 
 
