@@ -475,6 +475,7 @@ FORMS = {
     "TeamChange": ("Ada", "/admin/users/{id}/team"),
     "PasswordResetRequest": ("Charlie", "/forgot"),
     "EmailChange": ("Alice", "/account/email"),
+    "TokenRequest": ("Alice", "/api/token"),
 }
 # The path of each form that needs the link of a mail, its field, and the type of the mail.
 LINK_FORMS = {

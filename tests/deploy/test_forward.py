@@ -180,6 +180,15 @@ def test_the_body_of_a_form_reaches_the_application(site: Site) -> None:
     assert (answer.status_code, answer.json()["size"]) == (200, 50_000)
 
 
+def test_a_websocket_can_be_opened_with_a_session_only(site: Site) -> None:
+    handshake = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    answer = site.user("Alice").get("/app/", headers=handshake)
+    assert received(answer)["UPGRADE"] == ["websocket"]
+    assert identity(answer)["REMOTE_NAME"] == ["Alice"]
+    refused = site.browser().get("/app/", headers=handshake | FORGED)
+    assert refused.status_code == 303
+
+
 def test_the_renewed_cookie_reaches_the_browser(site: Site) -> None:
     alice = site.user("Alice")
     assert "set-cookie" not in alice.get("/app/").headers
