@@ -26,6 +26,8 @@ from tests.conftest import TestApp
 from web.rendering.responses import SITE_NAME
 from web.settings.paths import ROOT
 
+# tests/test_import.py tests these.
+OPERATOR_EVENTS = {"account.import", "account.leave", "account.delete"}
 NEW = "another-No.7 to the sea"
 WRONG = "not-her-No.3 key"
 CLIENT_IP = "192.0.2.14"
@@ -896,7 +898,7 @@ def test_every_event_of_the_registry_is_tested() -> None:
         "entries.left-out",
     }
     tested |= {"session.end-guessing"}
-    tested |= MAIL_EVENTS
+    tested |= MAIL_EVENTS | OPERATOR_EVENTS
     assert tested == set(EVENT_TEXTS)
 
 
