@@ -31,6 +31,8 @@ ACCOUNT_EVENTS = {
     *("account.leave", "account.keep", "account.delete", "data.download"),
     *("invitation.create", "invitation.resend", "invitation.withdraw", "invitation.accept"),
 }
+# tests/test_import.py tests these.
+OPERATOR_EVENTS = {"account.import"}
 NEW = "another-No.7 to the sea"
 WRONG = "not-her-No.3 key"
 CLIENT_IP = "192.0.2.14"
@@ -909,7 +911,7 @@ def test_every_event_of_the_registry_is_tested() -> None:
         "token.create",
         "token.revoke",
     }  # see tests/test_roles.py and tests/test_access_tokens.py
-    tested |= MAIL_EVENTS | ACCOUNT_EVENTS
+    tested |= MAIL_EVENTS | ACCOUNT_EVENTS | OPERATOR_EVENTS
     assert tested == set(EVENT_TEXTS)
 
 

@@ -300,6 +300,19 @@ async def test_an_import_leaves_out_an_email_that_someone_uses_by_now(
     ]
 
 
+async def test_an_email_that_its_user_may_get_back_is_not_imported(
+    make_app: Callable, clock: Clock
+) -> None:
+    app: TestApp = await make_app(mail=OutboxState(is_enabled=True))
+    await app.create("Alice")
+    caller = Operator(app.store)
+    await operator.set_user_email(caller, "alice@example.com", "new@example.com")
+    users = [NewUser(2, "alice@example.com", "Charlie", clock())]
+    assert (await user_import.find_clashes(caller, users)).existing == {2}
+    assert await user_import.import_users(caller, users) == 0
+    assert await app.rows("SELECT email FROM users") == [("new@example.com",)]
+
+
 async def test_imported_accounts_are_found_in_the_search(
     app: TestApp, ada: Browser, clock: Clock
 ) -> None:

@@ -116,6 +116,7 @@ async def test_the_choice_does_not_count_without_its_settings(
     await app.create("Alice")
     alice = await app.browser("Alice")
     assert max_age(await alice.log_in(remember="on")) == HOUR
+    assert await app.rows("SELECT is_remembered FROM sessions") in ([(0,)], [(False,)])
 
 
 async def test_a_remembered_session_is_renewed_by_the_shorter_time_without_settings(

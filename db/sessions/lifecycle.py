@@ -70,10 +70,9 @@ async def start_session(
 ) -> NewSession:
     """Starts a session and returns its cookies.
 
-    `is_remembered` says whether the user chose to stay logged in, which counts only if the settings
-    offer the choice. Must run inside the transaction of the log-in or sign-up.
+    `is_remembered` says whether the user chose to stay logged in, which selects the lifetime if the
+    settings offer the choice. Must run inside the transaction of the log-in or sign-up.
     """
-    is_remembered = is_remembered and store.lifetimes.can_remember
     lifetime = store.lifetimes.of(is_remembered=is_remembered)
     session_id, claims = await _strategy(store).start(
         store, user_id, role, client, lifetime.idle, is_remembered=is_remembered

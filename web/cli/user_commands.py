@@ -12,6 +12,7 @@ from typing import Final, TextIO
 
 from db.access import operator, user_import
 from db.access.user_import import Clashes, NewUser
+from db.crypto.passwords import LOCKED_HASH
 from db.errors import NotFound
 from db.viewer import Operator
 from web.cli.operator_commands import (
@@ -67,7 +68,7 @@ def _open_to_read(options: argparse.Namespace) -> Iterator[TextIO]:
     if options.file == STANDARD_STREAM:
         yield options.stdin
         return
-    with options.file.open(encoding="utf-8", newline="") as file:
+    with options.file.open(encoding="utf-8-sig", newline="") as file:
         yield file
 
 
@@ -110,7 +111,7 @@ def _accounts(count: int) -> str:
 def _addition(new: list[NewUser], existing: list[NewUser], options: argparse.Namespace) -> str:
     """Returns what an operator should notice about the imported accounts."""
     admins = sum(user.role == "admin" for user in new)
-    locked = sum(user.password_hash.reveal() == "!" for user in new)
+    locked = sum(user.password_hash.reveal() == LOCKED_HASH for user in new)
     unverified = sum(user.verified_at is None for user in new)
     notes = [
         f"{admins} {plural(admins, 'administrator', 'administrators')}" if admins else "",

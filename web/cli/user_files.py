@@ -85,23 +85,25 @@ def read_users(file: TextIO, file_format: FileFormat, now: datetime) -> ReadFile
             problems.extend(Problem(line, text) for text in found)
     except UnicodeDecodeError:
         problems.append(Problem(0, "the file is not UTF-8 text"))
-    except csv.Error as error:
-        problems.append(Problem(0, f"the file is not CSV: {error}"))
     return ReadFile(users, problems)
 
 
 def _read_csv(file: TextIO) -> Iterator[tuple[int, Mapping[str, str] | str]]:
     """Yields the line and the fields of each row, or the reason why it has none."""
     rows = csv.reader(file, strict=True)
-    columns = [name.strip().removeprefix("\ufeff") for name in next(rows, [])]
-    if problem := _problem_of_columns(columns):
-        yield 1, problem
-        return
-    for row in rows:
-        if len(row) == len(columns):
-            yield rows.line_num, dict(zip(columns, row, strict=True))
-        elif row:
-            yield rows.line_num, f"it has {len(row)} fields, and the header has {len(columns)}"
+    try:
+        columns = [name.strip().removeprefix("\ufeff") for name in next(rows, [])]
+        if problem := _problem_of_columns(columns):
+            yield 1, problem
+            return
+        for row in rows:
+            if len(row) == len(columns):
+                yield rows.line_num, dict(zip(columns, row, strict=True))
+            elif row:
+                yield rows.line_num, f"it has {len(row)} fields, and the header has {len(columns)}"
+    except csv.Error as error:
+        # The rows after the error cannot be told apart, so the whole file is refused.
+        yield 0, f"the file is not CSV, in line {rows.line_num}: {error}"
 
 
 def _problem_of_columns(columns: list[str]) -> str:
