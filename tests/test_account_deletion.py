@@ -1,5 +1,6 @@
 """Tests of the deletion of accounts, by their users and by administrators, and of its undoing."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -148,6 +149,17 @@ async def test_an_administrator_who_leaves_does_not_count_as_another(
     app.clock.move(days=8)
     await prune(app.store)
     assert await app.rows("SELECT name, role FROM users") == [("Ada", "admin")]
+
+
+@BOTH_STRATEGIES
+async def test_of_two_administrators_who_leave_at_once_one_stays(
+    make_app: Callable, strategy: str
+) -> None:
+    app = await make_app(SESSION_STRATEGY=strategy)
+    admins = [await app.admin("Ada"), await app.admin("Bob")]
+    answers = await asyncio.gather(*(one.post("/account/delete", CONFIRM) for one in admins))
+    assert sorted(answer.status_code for answer in answers) == [303, 409]
+    assert [*(await deletions(app)).values()].count(None) == 1
 
 
 async def test_an_unconfirmed_email_gets_no_mail(app: TestApp) -> None:

@@ -6,12 +6,13 @@ from dataclasses import fields
 
 import pytest
 
-from db.access import admin
+from db.access import admin, data_export, invitations
 from db.crypto.passwords import Passwords
+from db.crypto.secret import Secret
 from db.errors import Forbidden, LastAdmin, NotFound, NotLoggedIn
 from db.tables import users
 from db.viewer import Admin, require_admin
-from tests.browser_client import Browser
+from tests.browser_client import PASSWORD, Browser
 from tests.conftest import TestApp
 from tests.databases import DATABASE_TYPES
 
@@ -151,6 +152,17 @@ CHANGES: dict[str, Change] = {
     "team": lambda viewer, user_id: admin.change_team(viewer, user_id, "Harbour"),
     "disable": admin.disable,
     "enable": admin.enable,
+    "delete": admin.delete,
+    "keep": admin.keep,
+    "download": lambda viewer, user_id: data_export.download_of_user(
+        viewer, user_id, current=Secret(PASSWORD)
+    ),
+    "add": lambda viewer, _: admin.add_user(
+        viewer, name="Grace", email="grace@example.com", role="user", team=""
+    ),
+    "invite": lambda viewer, _: invitations.invite(
+        viewer, email="grace@example.com", role="user", team=""
+    ),
     "end-sessions": admin.end_sessions,
 }
 EVERY_CHANGE = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -170,7 +182,10 @@ EVERY_ENDING = pytest.mark.parametrize(("ending", "error"), ENDINGS.values(), id
 
 
 async def stored_rows(app: TestApp) -> list[list[tuple]]:
-    return [await app.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "sessions")]
+    return [
+        await app.rows(f"SELECT * FROM {table} ORDER BY id")
+        for table in ("users", "sessions", "invitations")
+    ]
 
 
 @pytest.mark.asvs("S37", "S01")
@@ -194,6 +209,7 @@ async def test_an_admin_whose_access_has_ended_changes_nothing(
     assert (
         await app.rows(
             "SELECT event FROM audit WHERE event LIKE 'role%' OR event LIKE 'account.%able'"
+            " OR event LIKE 'invit%' OR event LIKE 'data%' OR event IN ('account.leave', 'account.keep')"
         )
         == []
     )
