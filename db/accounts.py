@@ -28,7 +28,7 @@ from db.errors import (
     NotFound,
     UnknownRole,
 )
-from db.mail.outbox import delete_unsent
+from db.mail.outbox import delete_unsent, format_time, post
 from db.mail.tokens import IS_RESERVED, consume_token, delete_tokens
 from db.rate_limits import limiter
 from db.rate_limits.limits import DENIED, LOGIN_ACCOUNT, LOGIN_CLIENT_ACCOUNT
@@ -154,6 +154,11 @@ DELETE_UNSENT_MESSAGES = Statement(
 )
 DELETE_INVITATIONS_BY = Statement(
     delete(invitations).where(invitations.c.invited_by == bindparam("user_id"))
+)
+CONFIRMED_EMAIL = Statement(
+    select(users.c.email).where(
+        users.c.id == bindparam("user_id"), users.c.verified_at.is_not(None)
+    )
 )
 CONFIRM_EMAIL = Statement(
     update(users)
@@ -320,6 +325,25 @@ async def disable_within(store: Store, user_id: str) -> int:
     if await store.value(DISABLE(user_id=user_id, now=store.now())) is None:
         raise LastAdmin
     return await end_all_sessions(store, user_id)
+
+
+async def close_account(caller: Admin | Operator, user_id: str) -> datetime:
+    """Disables an account, makes pruning delete it after DELETION_GRACE, and tells its user.
+
+    Returns when it is deleted. Raises NotFound, LastAdmin, and the errors of `change_user`.
+    """
+    store = caller.store
+    async with change_user(caller, "account.leave", user_id) as detail:
+        before = await get_user_state(store, user_id)
+        if before.disabled_at is None:
+            await disable_within(store, user_id)
+        delete_at = await schedule_deletion(store, user_id)
+        detail["at"] = delete_at.isoformat()
+        email = await store.value(CONFIRMED_EMAIL(user_id=user_id))
+        if email is not None:
+            facts = {"date": format_time(delete_at)}
+            await post(store, "removal", user_id=user_id, recipient=email, facts=facts)
+    return delete_at
 
 
 async def schedule_deletion(store: Store, user_id: str) -> datetime:

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
-    true,
+    false,
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -120,7 +120,7 @@ sessions = Table(
     Column("user_agent", Text, nullable=False),
     Column("address", Text, key="ip_address", nullable=False),
     # whether the user chose to stay logged in, which selects the lifetimes of the session
-    Column("is_remembered", Boolean, nullable=False, server_default=true()),
+    Column("is_remembered", Boolean, nullable=False, server_default=false()),
     Index("sessions_user_id", "user_id"),
     Index("sessions_expires_at", "expires_at"),
 )

@@ -15,7 +15,7 @@ from db.crypto.passwords import LOCKED_HASH
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import NotFound
-from db.mail.outbox import format_time, post
+from db.mail.outbox import post
 from db.rate_limits import limiter
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
 from db.roles import role_label
@@ -103,11 +103,6 @@ COUNT_MATCHES = Statement(
 )
 CHANGE_TEAM = Statement(
     update(users).where(users.c.id == bindparam("user_id")).values(team=bindparam("new_team"))
-)
-CONFIRMED_EMAIL = Statement(
-    select(users.c.email).where(
-        users.c.id == bindparam("user_id"), users.c.verified_at.is_not(None)
-    )
 )
 ENABLE = Statement(update(users).where(users.c.id == bindparam("user_id")).values(disabled_at=None))
 
@@ -211,17 +206,7 @@ async def delete(admin: Admin, user_id: str) -> None:
     the errors of `accounts.change_user`.
     """
     await _take_tokens(admin)
-    store = admin.store
-    async with accounts.change_user(admin, "account.leave", user_id) as detail:
-        before = await accounts.get_user_state(store, user_id)
-        if before.disabled_at is None:
-            await accounts.disable_within(store, user_id)
-        delete_at = await accounts.schedule_deletion(store, user_id)
-        detail["at"] = delete_at.isoformat()
-        email = await store.value(CONFIRMED_EMAIL(user_id=user_id))
-        if email is not None:
-            facts = {"date": format_time(delete_at)}
-            await post(store, "removal", user_id=user_id, recipient=email, facts=facts)
+    await accounts.close_account(admin, user_id)
 
 
 async def keep(admin: Admin, user_id: str) -> None:

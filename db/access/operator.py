@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import bindparam, or_, update
+from sqlalchemy import bindparam, update
 
 from db import accounts, roles
 from db.access.email_change import mask, replace_email
@@ -34,14 +34,10 @@ class ListedUser:
 
 
 ALL_USERS = Statement(pick(ListedUser, users).order_by(users.c.created_at, users.c.id))
-# Also keeps an account that was about to be deleted, which would otherwise follow.
 ENABLE = Statement(
     update(users)
-    .where(
-        users.c.id == bindparam("user_id"),
-        or_(users.c.disabled_at.is_not(None), users.c.delete_at.is_not(None)),
-    )
-    .values(disabled_at=None, delete_at=None)
+    .where(users.c.id == bindparam("user_id"), users.c.disabled_at.is_not(None))
+    .values(disabled_at=None)
     .returning(users.c.id)
 )
 
@@ -143,7 +139,8 @@ async def enable_user(operator: Operator, email: str) -> bool:
     user_id = await _get_user_id(operator, email)
     async with accounts.change_user(operator, "account.enable", user_id) as detail:
         before = await accounts.get_user_state(store, user_id)
-        if await store.value(ENABLE(user_id=user_id)) is not None:
+        is_kept = await accounts.cancel_deletion(store, user_id)
+        if await store.value(ENABLE(user_id=user_id)) is not None or is_kept:
             detail["since"] = before.disabled_at.isoformat() if before.disabled_at else ""
     return bool(detail)
 
@@ -161,15 +158,7 @@ async def schedule_user_deletion(operator: Operator, email: str) -> datetime:
 
     Returns when that is. Raises NotFound and LastAdmin.
     """
-    store = operator.store
-    user_id = await _get_user_id(operator, email)
-    async with accounts.change_user(operator, "account.leave", user_id) as detail:
-        before = await accounts.get_user_state(store, user_id)
-        if before.disabled_at is None:
-            await accounts.disable_within(store, user_id)
-        delete_at = await accounts.schedule_deletion(store, user_id)
-        detail["at"] = delete_at.isoformat()
-    return delete_at
+    return await accounts.close_account(operator, await _get_user_id(operator, email))
 
 
 async def list_users(operator: Operator) -> list[ListedUser]:

@@ -49,7 +49,7 @@ def upgrade() -> None:
     op.create_index("users_delete_at", "users", ["delete_at"])
     op.add_column(
         "sessions",
-        sa.Column("is_remembered", sa.Boolean, nullable=False, server_default=sa.true()),
+        sa.Column("is_remembered", sa.Boolean, nullable=False, server_default=sa.false()),
     )
     op.create_table(
         "invitations",
