@@ -68,6 +68,19 @@ def test_without_a_folder_there_is_no_product(tmp_path: Path) -> None:
     assert load_product(tmp_path / "product") is NO_PRODUCT
 
 
+def test_a_folder_with_modules_needs_its_init_file(tmp_path: Path) -> None:
+    (tmp_path / "product").mkdir()
+    assert load_product(tmp_path / "product") is NO_PRODUCT
+    (tmp_path / "product" / "routes.py").write_text("routes = []")
+    with pytest.raises(ProductError, match=r"product/ has no __init__\.py"):
+        load_product(tmp_path / "product")
+
+
+def test_a_dashboard_module_may_have_one_list_only(write: Callable) -> None:
+    product = write(dashboard="admin_cards = [1]")
+    assert (product.user_cards, product.admin_cards) == ((), (1,))
+
+
 def test_every_file_of_a_product_is_optional(write: Callable) -> None:
     product = write()
     assert (product.routes, product.menu, product.brand) == ((), MENU, LATCHKEY)
@@ -92,6 +105,7 @@ def test_each_file_of_a_product_is_loaded(product: Product) -> None:
         ),
         ({"tables": "metadata = ("}, "product/tables.py cannot be imported: SyntaxError"),
         ({"menu": "items = []"}, "product/menu.py does not define 'menu'"),
+        ({"dashboard": "cards = []"}, "product/dashboard.py does not define 'user_cards'"),
         ({"routes": "routes = [1]"}, "product/routes.py: routes[0] is not a row"),
         (
             {"brand": "from web.brand import *\nbrand = Brand(light=Palette(accent='red'))"},
