@@ -319,7 +319,7 @@ async def test_the_menu_has_the_items_of_the_role(make_app: Callable, product: P
         MenuItem(route="bookmarks", text="Bookmarks", before="account"),
         MenuItem(route="handbook", text="For admins", for_admins=True),
     ]
-    app = await make_app(with_product=replace(product, menu=add_items(items)))
+    app = await make_app(product=replace(product, menu=add_items(items)))
     alice, ada = await app.sign_up_user("Alice"), await app.admin("Ada")
     menus = [
         [link.text for link in read(await user.get("/bookmarks")).one("nav").all("a")]
@@ -345,7 +345,7 @@ async def test_a_card_cannot_show_a_viewer(make_app: Callable, product: Product)
         return viewer
 
     card = DashboardCard(load, "bookmarks/card.html")
-    app = await make_app(with_product=replace(product, user_cards=(card,)))
+    app = await make_app(product=replace(product, user_cards=(card,)))
     alice = await app.sign_up_user("Alice")
     assert (await alice.get("/dashboard")).status_code == 500
 
@@ -353,7 +353,7 @@ async def test_a_card_cannot_show_a_viewer(make_app: Callable, product: Product)
 @pytest.fixture
 async def plain(make_app: Callable) -> TestApp:
     """Returns an application without a product."""
-    return await make_app(with_product=NO_PRODUCT)
+    return await make_app(product=NO_PRODUCT)
 
 
 async def test_without_a_product_the_dashboard_costs_one_statement(plain: TestApp) -> None:
@@ -384,7 +384,7 @@ async def test_a_partial_of_the_product_replaces_that_of_the_program(
     (partials / "home" / "handbook.html").write_text(
         '<p>Read this first.</p>\n{% include "latchkey/home/handbook.html" %}'
     )
-    app = await make_app(with_product=folder_product)
+    app = await make_app(product=folder_product)
     front = read(await (await app.browser("Charlie")).get("/"))
     assert front.one("h1").text == "A page of our own"
     alice = await app.sign_up_user("Alice")
@@ -397,7 +397,7 @@ async def test_a_partial_of_the_product_escapes_text(
 ) -> None:
     page = folder_product.folder / "partials" / "home" / "page.html"
     page.write_text("<h1>{{ '<b>' }}</h1>")
-    app = await make_app(with_product=folder_product)
+    app = await make_app(product=folder_product)
     assert "<h1>&lt;b&gt;</h1>" in (await (await app.browser("Charlie")).get("/")).text
 
 
@@ -409,7 +409,7 @@ async def test_static_files_of_the_product_are_served_by_their_hash(
     (static / "font.woff2").write_bytes(b"wOF2")
     (static / "mark.svg").write_text("<svg/>")
     (static / "secret.txt").write_text("not served")
-    app = await make_app(with_product=folder_product)
+    app = await make_app(product=folder_product)
     charlie = await app.browser("Charlie")
     page = read(await charlie.get("/"))
     styles = [link.attrs["href"] for link in page.all("link", rel="stylesheet")]
