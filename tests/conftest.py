@@ -41,7 +41,7 @@ from web.routes import routes_for
 from web.settings.settings import Settings, read_settings
 
 # They are compiled once for all applications with the same product and routes.
-TEMPLATES: dict[tuple[int, tuple[str, ...]], Templates] = {}
+TEMPLATES: dict[tuple[Any, ...], Templates] = {}
 collect_ignore = ["attack", "bench", "faults"]  # These are programs: `python -m tests.attack`.
 
 
@@ -259,7 +259,7 @@ async def make_app(
 
     `hashing` replaces the Passwords and `now` the clock. With `unreachable`, the database cannot be
     reached. `lock_timeout` is the time to wait for a write lock, in seconds. `engine` has other
-    options of the database's back end. `with_product` replaces the fixture `product`. All other
+    options of the database's back end. `product` replaces the fixture of this name. All other
     arguments are settings.
     """
     async with AsyncExitStack() as stack:
@@ -273,15 +273,14 @@ async def make_app(
             lock_timeout: float | None = None,
             engine: dict[str, Any] | None = None,
             mail: OutboxState | None = None,
-            with_product: Product | None = None,
+            product: Product = product,
             **changes: str,
         ) -> TestApp:
             path = path or tmp_path / "latchkey.db"
             url = databases.url(path, unreachable=unreachable)
             settings = read_settings({"DATABASE_URL": url, **environ, **changes}, data=tmp_path)
-            used = with_product or product
             store = open_store(
-                settings, passwords=hashing or passwords, now=now or clock, product=used.data
+                settings, passwords=hashing or passwords, now=now or clock, product=product.data
             )
             options = databases.engine(unreachable=unreachable, lock_timeout=lock_timeout)
             options |= engine or {}
@@ -292,19 +291,21 @@ async def make_app(
             )
             await store.database.connect()
             stack.push_async_callback(store.database.disconnect)
-            if used.data.tables is not None and not unreachable:
-                await create_tables(store.database, used.data.tables)
-            own_routes = routes_for(settings, used.routes)
-            route_names = (settings.base_path, *(route.name for route in own_routes))
+            if product.data.tables is not None and not unreachable:
+                await create_tables(store.database, product.data.tables)
+            paths = tuple(
+                (route.name, route.path) for route in routes_for(settings, product.routes)
+            )
+            key = (settings.base_path, product.folder, product.brand, product.menu, paths)
             asgi_app = create_app(
                 settings,
                 store,
                 now or clock,
-                templates=TEMPLATES.get((id(used), route_names)),
-                product=used,
+                templates=TEMPLATES.get(key),
+                product=product,
                 handler_timeout=LONG_TIMEOUT_SECONDS,
             )
-            TEMPLATES[id(used), route_names] = asgi_app.state.templates
+            TEMPLATES[key] = asgi_app.state.templates
             return TestApp(asgi_app, store, settings, clock, stack, path, databases)
 
         yield make

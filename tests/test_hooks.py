@@ -77,7 +77,7 @@ async def test_a_hook_sees_the_change_and_its_event(make_app: Make) -> None:
         entries = await store.database.fetch_all("SELECT event FROM audit")
         seen.append((row[0], row[1], len(entries), event))
 
-    app = await make_app(with_product=product_with(read_user))
+    app = await make_app(product=product_with(read_user))
     alice = await app.sign_up_user("Alice")
     [(user_id, name, entries, event)] = seen
     assert (name, entries) == ("Alice", 0)
@@ -99,14 +99,14 @@ async def test_what_a_hook_writes_is_stored_with_the_change(make_app: Make) -> N
         query = "UPDATE users SET team = 'new' WHERE id = :id"
         await store.database.execute(query, {"id": event.target_id})
 
-    app = await make_app(with_product=product_with(set_team))
+    app = await make_app(product=product_with(set_team))
     await app.sign_up_user("Alice")
     assert await app.rows("SELECT team FROM users") == [("new",)]
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
 async def test_a_refused_sign_up_stores_nothing(make_app: Make, headers: dict[str, str]) -> None:
-    app = await make_app(with_product=refusing("signup"), mail=enabled_outbox())
+    app = await make_app(product=refusing("signup"), mail=enabled_outbox())
     alice = await app.browser("Alice")
     answer = await alice.sign_up(**headers)
     assert answer.status_code == 422
@@ -126,7 +126,7 @@ async def test_the_next_sign_up_after_a_refused_one_works(make_app: Make) -> Non
         if refusals:
             raise refusals.pop()
 
-    app = await make_app(with_product=product_with(refuse_once))
+    app = await make_app(product=product_with(refuse_once))
     alice = await app.browser("Alice")
     assert (await alice.sign_up()).status_code == 422
     assert (await alice.sign_up()).status_code == 303
@@ -138,7 +138,7 @@ async def test_a_hook_that_fails_rolls_the_sign_up_back(make_app: Make) -> None:
     async def fail(store, event: HookEvent) -> None:
         raise ValueError("canary")
 
-    app = await make_app(with_product=product_with(fail), mail=enabled_outbox())
+    app = await make_app(product=product_with(fail), mail=enabled_outbox())
     alice = await app.browser("Alice")
     answer = await alice.sign_up()
     assert answer.status_code == 500
@@ -148,7 +148,7 @@ async def test_a_hook_that_fails_rolls_the_sign_up_back(make_app: Make) -> None:
 
 
 async def test_a_refused_log_in_starts_no_session(make_app: Make) -> None:
-    app = await make_app(with_product=refusing("login"), mail=enabled_outbox())
+    app = await make_app(product=refusing("login"), mail=enabled_outbox())
     alice = await app.sign_up_user("Alice")
     await alice.post("/logout")
     before = await stored(app)
@@ -171,7 +171,7 @@ async def test_a_refused_log_in_is_not_a_wrong_password(make_app: Make) -> None:
         if len(refused) <= 8:
             raise Refused(SENTENCE)
 
-    app = await make_app(with_product=product_with(refuse), RATE_LIMITS="enforce")
+    app = await make_app(product=product_with(refuse), RATE_LIMITS="enforce")
     alice = await app.sign_up_user("Alice")
     await alice.post("/logout")
     stranger = await app.browser("Alice")
@@ -183,7 +183,7 @@ async def test_a_refused_log_in_is_not_a_wrong_password(make_app: Make) -> None:
 
 async def test_a_wrong_password_calls_no_hook(make_app: Make) -> None:
     seen: list[HookEvent] = []
-    app = await make_app(with_product=recording(seen, "login"))
+    app = await make_app(product=recording(seen, "login"))
     await app.sign_up_user("Alice")
     assert (await (await app.browser("Alice")).log_in("wrong-No.7")).status_code == 422
     assert seen == []
@@ -192,7 +192,7 @@ async def test_a_wrong_password_calls_no_hook(make_app: Make) -> None:
 
 
 async def test_a_refused_profile_keeps_the_typed_values(make_app: Make) -> None:
-    app = await make_app(with_product=refusing("profile.change"))
+    app = await make_app(product=refusing("profile.change"))
     alice = await app.sign_up_user("Alice")
     before = await stored(app)
     answer = await alice.post("/account", {"name": "Alicia"})
@@ -204,7 +204,7 @@ async def test_a_refused_profile_keeps_the_typed_values(make_app: Make) -> None:
 
 
 async def test_a_refused_password_change_changes_nothing(make_app: Make) -> None:
-    app = await make_app(with_product=refusing("password.change"), mail=enabled_outbox())
+    app = await make_app(product=refusing("password.change"), mail=enabled_outbox())
     alice = await app.sign_up_user("Alice")
     phone = await app.browser("Alice")
     await phone.log_in()
@@ -221,7 +221,7 @@ async def test_a_refused_password_change_changes_nothing(make_app: Make) -> None
 
 
 async def test_a_refused_request_for_a_new_email_sends_no_mail(make_app: Make) -> None:
-    app = await make_app(with_product=refusing("email.ask"), mail=enabled_outbox())
+    app = await make_app(product=refusing("email.ask"), mail=enabled_outbox())
     alice = await app.sign_up_user("Alice")
     before = await stored(app)
     fields = {"email": "new@example.com", "current_password": PASSWORD}
@@ -233,7 +233,7 @@ async def test_a_refused_request_for_a_new_email_sends_no_mail(make_app: Make) -
 
 
 async def test_a_refused_reset_keeps_the_password_and_the_link(make_app: Make) -> None:
-    app = await make_app(with_product=refusing("password.reset"), mail=enabled_outbox())
+    app = await make_app(product=refusing("password.reset"), mail=enabled_outbox())
     alice = await app.sign_up_user("Alice")
     await alice.post("/forgot", {"email": alice.email})
     charlie = await app.browser("Charlie")
@@ -250,7 +250,7 @@ async def test_a_refused_reset_keeps_the_password_and_the_link(make_app: Make) -
 
 
 async def test_a_refused_change_by_an_administrator_shows_the_sentence(make_app: Make) -> None:
-    app = await make_app(with_product=refusing("role.change"))
+    app = await make_app(product=refusing("role.change"))
     ada = await app.admin()
     await app.sign_up_user("Bob")
     [(bob_id,)] = await app.rows("SELECT id FROM users WHERE name = 'Bob'")
@@ -263,7 +263,7 @@ async def test_a_refused_change_by_an_administrator_shows_the_sentence(make_app:
 
 
 async def test_a_refused_log_out_keeps_the_session(make_app: Make) -> None:
-    app = await make_app(with_product=refusing("logout"))
+    app = await make_app(product=refusing("logout"))
     alice = await app.sign_up_user("Alice")
     answer = await alice.post("/logout")
     assert answer.status_code == 422
@@ -272,7 +272,7 @@ async def test_a_refused_log_out_keeps_the_session(make_app: Make) -> None:
 
 
 async def test_a_refused_command_changes_nothing(make_app: Make) -> None:
-    app = await make_app(with_product=refusing("account.create", "password.set"))
+    app = await make_app(product=refusing("account.create", "password.set"))
     caller = Operator(app.store)
     password = Secret(PASSWORD)
     with pytest.raises(Refused):
@@ -289,7 +289,7 @@ async def test_a_refused_command_changes_nothing(make_app: Make) -> None:
 
 
 async def test_a_refused_request_for_a_reset_is_dropped_without_a_mail(make_app: Make) -> None:
-    app = await make_app(with_product=refusing("password.ask"), mail=enabled_outbox())
+    app = await make_app(product=refusing("password.ask"), mail=enabled_outbox())
     alice = await app.sign_up_user("Alice")
     await deliver(app)
     assert (await alice.post("/forgot", {"email": alice.email})).status_code == 303
@@ -306,7 +306,7 @@ async def test_a_failing_hook_delays_only_its_own_request(make_app: Make) -> Non
         if row[0] == "Alice":
             raise ValueError
 
-    app = await make_app(with_product=product_with(fail_for_alice), mail=enabled_outbox())
+    app = await make_app(product=product_with(fail_for_alice), mail=enabled_outbox())
     alice, bob = await app.sign_up_user("Alice"), await app.sign_up_user("Bob")
     await deliver(app)
     await alice.post("/forgot", {"email": alice.email})
@@ -322,7 +322,7 @@ async def test_a_failing_hook_delays_only_its_own_request(make_app: Make) -> Non
 
 async def test_a_refused_deletion_keeps_the_account_and_the_pruning(make_app: Make) -> None:
     app = await make_app(
-        with_product=refusing("account.expire"),
+        product=refusing("account.expire"),
         mail=enabled_outbox(requires_verification=True),
         EMAIL_VERIFICATION="required",
     )
@@ -339,7 +339,7 @@ async def test_private_sign_up_does_not_show_a_refusal(
     make_app: Make, headers: dict[str, str]
 ) -> None:
     app = await make_app(
-        with_product=refusing("signup"),
+        product=refusing("signup"),
         mail=enabled_outbox(requires_verification=True),
         SIGNUP_PRIVACY="private",
     )
@@ -367,7 +367,7 @@ async def test_private_sign_up_needs_the_same_work_with_hooks(make_app: Make) ->
     async def later(store, event: HookEvent) -> None: ...
 
     app = await make_app(
-        with_product=product_with(query, later),
+        product=product_with(query, later),
         mail=enabled_outbox(requires_verification=True),
         SIGNUP_PRIVACY="private",
     )
@@ -405,7 +405,7 @@ async def test_a_hook_that_fails_does_not_show_a_taken_email(make_app: Make) -> 
 
 async def test_hooks_run_beyond_the_budget_of_entries(make_app: Make) -> None:
     seen: list[HookEvent] = []
-    app = await make_app(with_product=recording(seen, "login"), RATE_LIMITS="observe")
+    app = await make_app(product=recording(seen, "login"), RATE_LIMITS="observe")
     await app.sign_up_user("Alice")
     for _ in range(13):
         assert (await (await app.browser("Alice")).log_in()).status_code == 303
@@ -425,7 +425,7 @@ async def test_the_hooks_of_an_event_run_in_their_order(make_app: Make) -> None:
     async def second(store, event: HookEvent) -> None:
         seen.append(f"second {event.name}")
 
-    app = await make_app(with_product=product_with(first, second))
+    app = await make_app(product=product_with(first, second))
     alice = await app.sign_up_user("Alice")
     await alice.post("/logout")
     assert seen == ["first", "second signup", "second logout"]
@@ -436,7 +436,7 @@ async def test_hooks_have_a_time_limit(make_app: Make, caplog: pytest.LogCapture
     async def hang(store, event: HookEvent) -> None:
         await asyncio.sleep(60)
 
-    app = await make_app(with_product=product_with(hang))
+    app = await make_app(product=product_with(hang))
     event = event_named("signup", app)
     with pytest.raises(Unavailable):
         await run_hooks(app.store, event, seconds=0.01)
@@ -467,7 +467,7 @@ async def test_an_event_is_the_same_after_encoding(make_app: Make) -> None:
 
 
 async def test_a_product_without_hooks_costs_no_statement(make_app: Make) -> None:
-    plain, other = await make_app(), await make_app(with_product=recording([], "role.change"))
+    plain, other = await make_app(), await make_app(product=recording([], "role.change"))
     needed = []
     for app, name in ((plain, "Alice"), (other, "Bob")):
         before = app.statements
@@ -510,7 +510,7 @@ async def test_an_after_hook_is_called_once_after_the_commit(make_app: Make) -> 
         rows = await store.database.fetch_all("SELECT name FROM users")
         seen.append((event, [row[0] for row in rows]))
 
-    app = await make_app(with_product=product_with(see))  # Mail is off.
+    app = await make_app(product=product_with(see))  # Mail is off.
     await app.sign_up_user("Alice")
     assert seen == []
     assert await app.rows("SELECT kind, user_id, recipient FROM outbox") == [
@@ -536,7 +536,7 @@ async def test_a_change_that_is_rolled_back_calls_no_after_hook(make_app: Make) 
     async def refuse(store, event: HookEvent) -> None:
         raise Refused(SENTENCE)
 
-    app = await make_app(with_product=product_with(see, refuse))
+    app = await make_app(product=product_with(see, refuse))
     assert (await (await app.browser("Alice")).sign_up()).status_code == 422
     assert await app.count("outbox") == 0
 
@@ -553,7 +553,7 @@ async def test_each_after_hook_of_an_event_has_its_own_message(make_app: Make) -
         seen.append(("fails", event.id))
         raise ValueError("canary")
 
-    app = await make_app(with_product=product_with(works, fails))
+    app = await make_app(product=product_with(works, fails))
     await app.sign_up_user("Alice")
     calling = Calling(app)
     await calling.call_all()
@@ -572,7 +572,7 @@ async def test_a_failing_after_hook_is_called_again_and_then_given_up(
         seen.append((event.id, app.clock().timestamp()))
         raise RuntimeError("the newsletter does not answer")
 
-    app = await make_app(with_product=product_with(fail))
+    app = await make_app(product=product_with(fail))
     await app.sign_up_user("Alice")
     calling = Calling(app)
     for _ in range(3 * 60 * 2):
@@ -599,7 +599,7 @@ async def test_a_hook_is_called_again_if_the_process_ends_in_between(make_app: M
         if ends:
             await ends.pop().wait()
 
-    app = await make_app(with_product=product_with(see))
+    app = await make_app(product=product_with(see))
     await app.sign_up_user("Alice")
     task = asyncio.create_task(Calling(app).delivery.send_next())
     while not seen:  # noqa: ASYNC110  (the hook must be running)
@@ -622,7 +622,7 @@ async def test_an_after_hook_has_a_time_limit(make_app: Make) -> None:
     async def hang(store, event: HookEvent) -> None:
         await asyncio.sleep(60)
 
-    app = await make_app(with_product=product_with(hang))
+    app = await make_app(product=product_with(hang))
     await app.sign_up_user("Alice")
     calling = Calling(app, seconds=0.01)
     await calling.call_all()
@@ -636,7 +636,7 @@ async def test_a_hook_that_the_product_no_longer_has_waits(make_app: Make, tmp_p
     @after("signup")
     async def new(store, event: HookEvent) -> None: ...
 
-    app = await make_app(with_product=product_with(old))
+    app = await make_app(product=product_with(old))
     await app.sign_up_user("Alice")
     other = Calling(await make_app(app.path, product=product_with(new)))
     await other.call_all()
@@ -655,7 +655,7 @@ async def test_several_processes_call_no_hook_twice(make_app: Make) -> None:
         seen.append(event.id)
         await asyncio.sleep(0)
 
-    app = await make_app(with_product=product_with(see))
+    app = await make_app(product=product_with(see))
     await app.sign_up_user("Alice")
     for _ in range(10):
         await (await app.browser("Alice")).log_in()
@@ -668,7 +668,7 @@ async def test_mails_and_hooks_do_not_claim_each_others_messages(make_app: Make)
     @after("signup")
     async def see(store, event: HookEvent) -> None: ...
 
-    app = await make_app(with_product=product_with(see), mail=enabled_outbox())
+    app = await make_app(product=product_with(see), mail=enabled_outbox())
     await app.sign_up_user("Alice")
     assert [message.message_type for message in await deliver(app)] == ["verify"]
     calling = Calling(app)
@@ -683,7 +683,7 @@ async def test_a_hook_outlives_the_messages_of_a_locked_account(make_app: Make) 
     @after("signup")
     async def see(store, event: HookEvent) -> None: ...
 
-    app = await make_app(with_product=product_with(see))
+    app = await make_app(product=product_with(see))
     await app.sign_up_user("Alice")
     [(user_id,)] = await app.rows("SELECT id FROM users")
     locked_by = Token(user_id, "alice@example.com", "password", app.clock())
@@ -695,7 +695,7 @@ async def test_old_messages_of_hooks_are_pruned(make_app: Make) -> None:
     @after("signup")
     async def see(store, event: HookEvent) -> None: ...
 
-    app = await make_app(with_product=product_with(see))
+    app = await make_app(product=product_with(see))
     await app.sign_up_user("Alice")
     calling = Calling(app)
     await calling.call_all()

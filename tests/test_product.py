@@ -68,6 +68,19 @@ def test_without_a_folder_there_is_no_product(tmp_path: Path) -> None:
     assert load_product(tmp_path / "product") is NO_PRODUCT
 
 
+def test_a_folder_with_modules_needs_its_init_file(tmp_path: Path) -> None:
+    (tmp_path / "product").mkdir()
+    assert load_product(tmp_path / "product") is NO_PRODUCT
+    (tmp_path / "product" / "routes.py").write_text("routes = []")
+    with pytest.raises(ProductError, match=r"product/ has no __init__\.py"):
+        load_product(tmp_path / "product")
+
+
+def test_a_dashboard_module_may_have_one_list_only(write: Callable) -> None:
+    product = write(dashboard="admin_cards = [1]")
+    assert (product.user_cards, product.admin_cards) == ((), (1,))
+
+
 def test_every_file_of_a_product_is_optional(write: Callable) -> None:
     product = write()
     assert (product.routes, product.menu, product.brand) == ((), MENU, LATCHKEY)
@@ -92,6 +105,7 @@ def test_each_file_of_a_product_is_loaded(product: Product) -> None:
         ),
         ({"tables": "metadata = ("}, "product/tables.py cannot be imported: SyntaxError"),
         ({"menu": "items = []"}, "product/menu.py does not define 'menu'"),
+        ({"dashboard": "cards = []"}, "product/dashboard.py does not define 'user_cards'"),
         ({"routes": "routes = [1]"}, "product/routes.py: routes[0] is not a row"),
         (
             {"brand": "from web.brand import *\nbrand = Brand(light=Palette(accent='red'))"},
@@ -305,7 +319,7 @@ async def test_the_menu_has_the_items_of_the_role(make_app: Callable, product: P
         MenuItem(route="bookmarks", text="Bookmarks", before="account"),
         MenuItem(route="handbook", text="For admins", for_admins=True),
     ]
-    app = await make_app(with_product=replace(product, menu=add_items(items)))
+    app = await make_app(product=replace(product, menu=add_items(items)))
     alice, ada = await app.sign_up_user("Alice"), await app.admin("Ada")
     menus = [
         [link.text for link in read(await user.get("/bookmarks")).one("nav").all("a")]
@@ -331,7 +345,7 @@ async def test_a_card_cannot_show_a_viewer(make_app: Callable, product: Product)
         return viewer
 
     card = DashboardCard(load, "bookmarks/card.html")
-    app = await make_app(with_product=replace(product, user_cards=(card,)))
+    app = await make_app(product=replace(product, user_cards=(card,)))
     alice = await app.sign_up_user("Alice")
     assert (await alice.get("/dashboard")).status_code == 500
 
@@ -339,7 +353,7 @@ async def test_a_card_cannot_show_a_viewer(make_app: Callable, product: Product)
 @pytest.fixture
 async def plain(make_app: Callable) -> TestApp:
     """Returns an application without a product."""
-    return await make_app(with_product=NO_PRODUCT)
+    return await make_app(product=NO_PRODUCT)
 
 
 async def test_without_a_product_the_dashboard_costs_one_statement(plain: TestApp) -> None:
@@ -370,7 +384,7 @@ async def test_a_partial_of_the_product_replaces_that_of_the_program(
     (partials / "home" / "handbook.html").write_text(
         '<p>Read this first.</p>\n{% include "latchkey/home/handbook.html" %}'
     )
-    app = await make_app(with_product=folder_product)
+    app = await make_app(product=folder_product)
     front = read(await (await app.browser("Charlie")).get("/"))
     assert front.one("h1").text == "A page of our own"
     alice = await app.sign_up_user("Alice")
@@ -383,7 +397,7 @@ async def test_a_partial_of_the_product_escapes_text(
 ) -> None:
     page = folder_product.folder / "partials" / "home" / "page.html"
     page.write_text("<h1>{{ '<b>' }}</h1>")
-    app = await make_app(with_product=folder_product)
+    app = await make_app(product=folder_product)
     assert "<h1>&lt;b&gt;</h1>" in (await (await app.browser("Charlie")).get("/")).text
 
 
@@ -395,7 +409,7 @@ async def test_static_files_of_the_product_are_served_by_their_hash(
     (static / "font.woff2").write_bytes(b"wOF2")
     (static / "mark.svg").write_text("<svg/>")
     (static / "secret.txt").write_text("not served")
-    app = await make_app(with_product=folder_product)
+    app = await make_app(product=folder_product)
     charlie = await app.browser("Charlie")
     page = read(await charlie.get("/"))
     styles = [link.attrs["href"] for link in page.all("link", rel="stylesheet")]

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,7 @@ from web.settings.paths import ROOT
 from web.settings.settings import Settings
 
 FOLDER: Final = ROOT / "product"
+CARD_LISTS: Final = ("user_cards", "admin_cards")  # A product has one of them, or both.
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ def load_product(folder: Path = FOLDER, package: str = "product") -> Product:
     ProductError if a module cannot be imported, or if it collides with the program.
     """
     if not (folder / "__init__.py").is_file():
+        if any(folder.glob("*.py")):
+            raise ProductError(f"{folder.name}/ has no __init__.py")
         return NO_PRODUCT
     read = _Reader(folder, package)
     migrations, hooks = folder / "migrations", read.module("hooks")
@@ -79,14 +82,14 @@ def load_product(folder: Path = FOLDER, package: str = "product") -> Product:
         permissions=read("permissions", "PERMISSIONS", {}),
     )
     routes = tuple(read("routes", "routes", ()))
+    cards = {name: tuple(read("dashboard", name, (), others=CARD_LISTS)) for name in CARD_LISTS}
     require_no_collision(data, routes)
     return Product(
         data,
         folder,
         routes,
         menu=extend_menu(read("menu", "menu", ()), routes),
-        user_cards=tuple(read("dashboard", "user_cards", ())),
-        admin_cards=tuple(read("dashboard", "admin_cards", ())),
+        **cards,
         messages=read("messages", "MESSAGES", {}),
         api_paths=read("openapi", "PATHS", {}),
         brand=read("brand", "brand", LATCHKEY),
@@ -106,16 +109,17 @@ class _Reader:
         self._package = package
         self._guarded("__init__", self._import_folder)
 
-    def __call__(self, module: str, name: str, default: Any) -> Any:
+    def __call__(self, module: str, name: str, default: Any, *, others: Sequence[str] = ()) -> Any:
         """Returns a value of a module, or the default if there is no such module.
 
-        Raises ProductError for a module without the value, which is probably a typo.
+        Raises ProductError for a module without the value, which is probably a typo, unless it has
+        one of `others`.
         """
         found = self.module(module)
         if found is None:
             return default
         if not hasattr(found, name):
-            if module == "dashboard":  # It has one of two lists, or both.
+            if any(hasattr(found, other) for other in others):
                 return default
             raise ProductError(f"{self._label(module)} does not define {name!r}")
         return getattr(found, name)

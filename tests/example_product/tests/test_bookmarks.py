@@ -1,9 +1,13 @@
 """Tests of the bookmarks. Alice and Bob are users, and Ada is an administrator."""
 
+import re
+
 import pytest
 
 from tests.browser_client import Browser, read
 from tests.conftest import TestApp
+from tests.without_guards import without_guards
+from web.product import Product
 
 ALREADY_SAVED = "You already have a bookmark with this URL."
 PAGE = {"url": "https://example.com/page", "title": "A page"}
@@ -114,6 +118,18 @@ async def test_anonymous_users_see_no_bookmarks(anonymous: Browser, path: str) -
         assert answer.status_code == 401
     else:
         assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={path}")
+
+
+async def test_every_route_verifies_the_session_without_its_guard(
+    app: TestApp, anonymous: Browser, product: Product
+) -> None:
+    app.asgi_app.router.set_routes(without_guards(app.asgi_app.router.routes))
+    for route in product.routes:
+        path = re.sub(r"{\w+}", "x", route.path.replace("{field}", "url"))
+        for method in route.endpoints:
+            answer = await anonymous.request(method, path, PAGE)
+            assert answer.status_code == (401 if path.startswith("/api/") else 303)
+    assert await app.count("bookmarks") == 0
 
 
 async def test_the_card_on_the_dashboard_lists_the_newest_bookmarks(
