@@ -98,6 +98,7 @@ class Site:
     application_port: int
     database: Path
     clock: RunningClock
+    has_token_endpoint: bool = False
 
     def browser(self) -> httpx.Client:
         return httpx.Client(transport=LocalTransport(), base_url=self.origin, timeout=30)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Playwright, expect
+from playwright.sync_api import Browser, Playwright, expect
 
 from tests.browser.conftest import CHROMIUM, EXPECT_TIMEOUT_MS, FLAGS
 from tests.browser_client import PASSWORD
@@ -24,18 +24,27 @@ def site(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield running
 
 
+@pytest.fixture(scope="module")
+def resolving_chromium(playwright: Playwright) -> Iterator[Browser]:
+    """Runs a Chromium that finds the sub-domains on this machine."""
+    flags = [*FLAGS, "--host-resolver-rules=MAP *.example.com 127.0.0.1"]
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    yield browser
+    browser.close()
+
+
 @pytest.mark.parametrize("path", ["/login", "/signup"])
 def test_the_browser_returns_to_the_application(
-    playwright: Playwright, site: Site, javascript: bool, path: str
+    resolving_chromium: Browser, site: Site, javascript: bool, path: str
 ) -> None:
     """Chromium blocks the redirect after a form to an origin that `form-action` does not list."""
     email = f"alice{javascript}{path[1:]}@example.com"
     if path == "/login":
         form = {"name": "Alice", "email": email, "password": PASSWORD}
         assert site.browser().post(f"{site.accounts}/signup", data=form).status_code == 303
-    flags = [*FLAGS, "--host-resolver-rules=MAP *.example.com 127.0.0.1"]
-    chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-    context = chromium.new_context(ignore_https_errors=True, java_script_enabled=javascript)
+    context = resolving_chromium.new_context(
+        ignore_https_errors=True, java_script_enabled=javascript
+    )
     context.set_default_timeout(EXPECT_TIMEOUT_MS)
     page = context.new_page()
     page.goto(f"{site.origin}/app/?page=2")
@@ -48,4 +57,4 @@ def test_the_browser_returns_to_the_application(
     page.locator(f"#{path[1:]}-form button:not([type=button])").click()
     page.wait_for_url(f"{site.origin}/app/?page=2")
     expect(page.locator("body")).to_contain_text('"REMOTE_NAME":["Alice"]')
-    chromium.close()
+    context.close()
