@@ -31,7 +31,7 @@ from tests.conftest import SECRET
 from tests.processes import NGINX, TIMEOUT_SECONDS, Program, free_port, started, write_certificate
 from web.app import create_app, open_store
 from web.settings.paths import ROOT
-from web.settings.settings import Settings, read_settings
+from web.settings.settings import read_settings
 
 FORWARD: Final = ROOT / "deploy" / "forward"
 APPS: Final = FORWARD / "apps"
@@ -39,11 +39,6 @@ BIN: Final = Path(sys.executable).parent
 PATH: Final = f"{BIN}:{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
 CADDY: Final = shutil.which("caddy", path=PATH)
 TRAEFIK: Final = shutil.which("traefik", path=PATH)
-# Before BASE_PATH exists, the examples are tested with the paths of Latchkey instead of its prefix.
-HAS_BASE_PATH: Final = "base_path" in Settings.__dataclass_fields__
-OWN_PATHS: Final = (
-    "login|logout|signup|dashboard|account|devices|admin|api|static|verify|.well-known"
-)
 
 Layout = Literal["one-host", "subdomains"]
 ProxyName = Literal["nginx", "caddy", "traefik"]
@@ -158,7 +153,7 @@ def running_site(
     port = port or free_port()
     host = "localhost" if layout == "one-host" else "accounts.example.com"
     base_url = f"https://{host}:{port}"
-    prefix = "/accounts" if HAS_BASE_PATH and layout == "one-host" else ""
+    prefix = "/accounts" if layout == "one-host" else ""
     origin = base_url if layout == "one-host" else f"https://app.example.com:{port}"
     settings = {
         "BASE_URL": base_url,
@@ -235,7 +230,7 @@ def example(proxy: ProxyName, name: str, ports: dict[str, int]) -> str:
     text = (FORWARD / proxy / name).read_text()
     for old, new in ports.items():
         text = text.replace(f"127.0.0.1:{old}", f"127.0.0.1:{new}")
-    return text if HAS_BASE_PATH else text.replace("/accounts/api/", "/api/")
+    return text
 
 
 @contextmanager
@@ -251,8 +246,6 @@ def _nginx(folder: Path, layout: Layout, port: int, ports: dict[str, int]) -> It
     text = text.replace("/etc/ssl/example", str(folder)).replace("root /srv;", f"root {folder};")
     if layout == "one-host":
         text = text.replace("server_name example.com;", "server_name localhost;")
-    if not HAS_BASE_PATH:
-        text = text.replace("location /accounts/ {", f"location ~ ^/({OWN_PATHS})(/|$) {{")
     temporary = "".join(
         f"{module}_temp_path {folder}/{module};"
         for module in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -279,10 +272,6 @@ def _caddy(folder: Path, layout: Layout, port: int, ports: dict[str, int]) -> It
     if layout == "one-host":
         text = text.replace("https://example.com", "https://localhost")
         text = text.replace(" example.com\n", f" localhost:{port}\n")
-    if not HAS_BASE_PATH:
-        text = text.replace(
-            "handle /accounts/* {", f"@own path_regexp ^/({OWN_PATHS})(/|$)\n\thandle @own {{"
-        )
     head = "{\n\tadmin off\n\tauto_https off\n\tskip_install_trust\n}\n"
     (folder / "Caddyfile").write_text(head + text)
     environ = {"HOME": str(folder), "XDG_DATA_HOME": str(folder)}
@@ -298,8 +287,6 @@ def _traefik(folder: Path, layout: Layout, port: int, ports: dict[str, int]) -> 
     text = example("traefik", f"{layout}.yaml", ports)
     if layout == "one-host":
         text = text.replace("`example.com`", "`localhost`")
-    if not HAS_BASE_PATH:
-        text = text.replace("PathPrefix(`/accounts/`)", f"PathRegexp(`^/({OWN_PATHS})(/|$)`)")
     certificate = f"{{certFile: {folder}/fullchain.pem, keyFile: {folder}/privkey.pem}}"
     text += f"\ntls:\n  stores: {{default: {{defaultCertificate: {certificate}}}}}\n"
     (folder / "dynamic.yaml").write_text(text)

@@ -80,6 +80,7 @@ def load_product(folder: Path = FOLDER, package: str = "product") -> Product:
         events=read("events", "EVENTS", {}),
         hooks=collect_hooks(vars(hooks) if hooks else {}),
         permissions=read("permissions", "PERMISSIONS", {}),
+        export=read("data", "export", None),
     )
     routes = tuple(read("routes", "routes", ()))
     cards = {name: tuple(read("dashboard", name, (), others=CARD_LISTS)) for name in CARD_LISTS}

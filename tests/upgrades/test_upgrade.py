@@ -200,10 +200,6 @@ async def test_the_routes_and_tables_of_an_old_product_work(app: TestApp, alice:
     assert await app.count("bookmarks") == 2
 
 
-# Until the loader of product partials is merged, there is no folder to look into.
-@pytest.mark.skipif(
-    not hasattr(Product, "find_folder"), reason="this program loads no partials of a product"
-)
 async def test_the_partials_of_an_old_product_are_rendered(app: TestApp, alice: Browser) -> None:
     assert URL in (await alice.get("/bookmarks")).text
     anonymous = await app.browser("Charlie")

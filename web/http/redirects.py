@@ -110,7 +110,8 @@ def _allowed_target(request: Request, target: str) -> str:
 def _is_allowed(request: Request, url: str) -> bool:
     """Returns whether a log-in may lead to this path or URL, which has no query.
 
-    A path in RETURN_TO may include paths of Latchkey itself. Of these, only protected pages count.
+    A path in RETURN_TO may include paths of Latchkey itself, which are those below BASE_PATH. Of
+    these, only protected pages count.
     """
     state = app_state(request.scope)
     if not url.startswith("/"):
@@ -119,7 +120,8 @@ def _is_allowed(request: Request, url: str) -> bool:
     inner = url.removeprefix(base_path) if url.startswith(f"{base_path}/") else ""
     if any(page.match(inner) for page in state.protected_pages):
         return True
-    return state.settings.forward.allows_path(url) and not _is_own_path(request, inner)
+    is_own = bool(inner) if base_path else _is_own_path(request, inner)
+    return state.settings.forward.allows_path(url) and not is_own
 
 
 def _is_own_path(request: Request, path: str) -> bool:
