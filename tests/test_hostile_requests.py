@@ -476,7 +476,13 @@ FORMS = {
     "PasswordResetRequest": ("Charlie", "/forgot"),
     "EmailChange": ("Alice", "/account/email"),
     "TokenRequest": ("Alice", "/api/token"),
+    "PasswordConfirmation": ("Alice", "/account/data"),
+    "UserDeletion": ("Ada", "/admin/users/{id}/delete"),
+    "Invitation": ("Ada", "/admin/invitations"),
+    "NewAccount": ("Ada", "/admin/add"),
 }
+# tests/test_invitations.py has the same test of this form, which refuses logged-in users.
+INVITATION_FORMS = {"Join"}
 # The path of each form that needs the link of a mail, its field, and the type of the mail.
 LINK_FORMS = {
     "PasswordReset": ("/reset", "password", "reset"),
@@ -514,7 +520,9 @@ IGNORED = {("LogIn", "next")}
 
 
 def test_every_form_is_covered_by_these_tests() -> None:
-    assert {*FORMS, *LINK_FORMS} == {name for name in SCHEMAS if not name.endswith("Query")}
+    assert {*FORMS, *LINK_FORMS, *INVITATION_FORMS} == {
+        name for name in SCHEMAS if not name.endswith("Query")
+    }
 
 
 @pytest.mark.asvs("S85")

@@ -345,6 +345,23 @@ async def test_a_refused_form_creates_no_account(
     assert (await app.count("users"), await app.count("invitations")) == (1, 1)
 
 
+@pytest.mark.parametrize("field", ["name", "password"])
+@pytest.mark.parametrize("value", [b"ab%00c", b"%FF%FE", b"%ED%B0%80", b"x" * 60_000])
+async def test_unstorable_values_create_no_account(
+    app: TestApp, mail: Message, grace: Browser, field: str, value: bytes
+) -> None:
+    await open_link(grace, mail)
+    fields = {"name": "Grace", "password": "engine-No.9", **link_field(mail)} | {field: ""}
+    body = b"&".join(f"{name}={text}".encode() for name, text in fields.items() if text)
+    answer = await grace.client.post(
+        "/join",
+        content=body + b"&" + field.encode() + b"=" + value,
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    assert answer.status_code in (409, 422)
+    assert (await app.count("users"), await app.count("invitations")) == (1, 1)
+
+
 async def test_the_form_of_another_link_creates_no_account(
     app: TestApp, mail: Message, grace: Browser
 ) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -29,7 +28,7 @@ from db.accounts import NOT_THE_LAST_ADMIN, delete_user, lock_admin_changes
 from db.audit import log as audit_log
 from db.audit.chain import prune_entries
 from db.audit.log import Actor
-from db.engine.statement import Bound, Statement
+from db.engine.statement import Bound, Conflict, Statement
 from db.errors import LastAdmin, NotFound, Refused, Unavailable
 from db.mail.outbox import post
 from db.store import Store
@@ -262,7 +261,7 @@ async def _delete_due_accounts(store: Store) -> int:
     """
     total = 0
     for user_id, is_confirmed in await store.all(DUE_ACCOUNTS(now=store.now())):
-        with suppress(LastAdmin, NotFound):
+        try:
             async with store.transaction():
                 await lock_admin_changes(store)
                 if await store.value(IS_STILL_DUE(user_id=user_id, now=store.now())) is None:
@@ -272,6 +271,10 @@ async def _delete_due_accounts(store: Store) -> int:
                     await post(store, "deleted", user_id=user_id, recipient=email)
                 await audit_log.record(store, "account.delete", SYSTEM, target_id=user_id)
             total += 1
+        except (LastAdmin, NotFound):
+            pass  # Another process has deleted it, or removed another administrator.
+        except Conflict:
+            logger.error("account %s cannot be deleted: a row of another table needs it", user_id)
         await asyncio.sleep(PAUSE_SECONDS)
     return total
 
