@@ -473,6 +473,9 @@ FORMS = {
     "PasswordChange": ("Alice", "/account/password"),
     "RoleChange": ("Ada", "/admin/users/{id}/role"),
     "TeamChange": ("Ada", "/admin/users/{id}/team"),
+    "NewRole": ("Ada", "/admin/roles"),
+    "RoleEdit": ("Ada", "/admin/roles/user"),
+    "NewAccessToken": ("Alice", "/account/tokens"),
     "PasswordResetRequest": ("Charlie", "/forgot"),
     "EmailChange": ("Alice", "/account/email"),
     "TokenRequest": ("Alice", "/api/token"),
@@ -501,6 +504,8 @@ GOOD = {
     "password": "another-No.7 by the sea",
     "current_password": PASSWORD,
     "role": "user",
+    "label": "Editor",
+    "days": "30",
     "next": "/devices",
 }
 NEW_PASSWORD = GOOD["password"]
