@@ -22,7 +22,7 @@ from web.forms.schemas import (
 )
 from web.http.session import verify_admin
 from web.rendering.flash_messages import confirm, pop_flash, set_flash
-from web.rendering.form_errors import apply_error
+from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
 from web.rendering.responses import (
     changed_fragment,
     download,
@@ -36,10 +36,9 @@ from web.rendering.responses import (
 TITLE = "People"
 ADD_TITLE = "Add an account"
 HAS_ACCOUNT = "An account with this email already exists."
-WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)
 DATA_ERRORS = {
     RateLimited: "Too many downloads or attempts. Try again in {wait}.",
-    Unavailable: "We're busy. Try again in a few seconds.",
+    Unavailable: BUSY,
 }
 
 
