@@ -145,8 +145,8 @@ class Admin(Viewer):
 class Operator:
     """The caller of a command of `latchkey`.
 
-    Only `web.cli.main` creates one, because a user who can run commands can read the database
-    anyway.
+    Only `web.cli.operator_tasks` creates one, because a user who can run commands can read the
+    database anyway.
     """
 
     store: "Store" = field(repr=False)

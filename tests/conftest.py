@@ -1,7 +1,8 @@
 """Contains the fixtures of the application under test, with a real database and a test clock."""
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from db.sessions.lifecycle import get_viewer
 from db.store import Store
 from db.viewer import Admin, Operator, Viewer, require_admin
 from tests.browser_client import IPHONE, PASSWORD, Browser
+from tests.commands import CommandResult, run_command
 from tests.databases import (
     DATABASE_TYPE,
     DATABASE_TYPES,
@@ -33,7 +35,8 @@ from tests.databases import (
     SQLiteDatabases,
     create_tables,
 )
-from tests.empty_database import SECRET, EmptyDatabase
+from tests.empty_database import EmptyDatabase
+from tests.environment import SECRET, environ_of
 from web.app import create_app, open_store
 from web.product import NO_PRODUCT, Product
 from web.rendering.templates import Templates
@@ -226,6 +229,25 @@ def product() -> Product:
 def environ() -> dict[str, str]:
     """Returns the settings of this test. Override it to change them."""
     return {"SESSION_SECRET": SECRET, "RATE_LIMITS": "off"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., CommandResult]:
+    """Returns a function that runs `latchkey` with a database of its own, without tables."""
+
+    def run(*arguments: str, stdin: str = "", **environ: str) -> CommandResult:
+        settings = environ_of(tmp_path / "latchkey.db", **environ)
+        return run_command(*arguments, environ=settings, stdin=stdin)
+
+    return run
+
+
+@pytest.fixture
+def database(run: Callable[..., CommandResult], tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """Yields a connection to the database of `run`, with its tables."""
+    assert run("migrate").returncode == 0
+    with closing(sqlite3.connect(tmp_path / "latchkey.db")) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tests.commands import run_command
 from tests.databases import PostgresServer
+from tests.environment import ENVIRON
 
 LATCHKEY = Path(sys.executable).parent / "latchkey"
-SECRET = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('latchkey migrate'))"
 
 
@@ -38,12 +38,7 @@ class EmptyDatabase:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ["PATH"],
-            "DATABASE_URL": self.url,
-            "SESSION_SECRET": SECRET,
-            "PRODUCT": "off",
-        }
+        return {**ENVIRON, "PATH": os.environ["PATH"], "DATABASE_URL": self.url}
 
     def rows(self, *statements: str) -> list[tuple]:
         if self.server:

@@ -26,7 +26,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.conftest import SECRET
+from tests.environment import ENVIRON
 from web.settings.paths import ROOT
 
 LATCHKEY: Final = Path(sys.executable).parent / "latchkey"
@@ -107,13 +107,7 @@ def started(port: int, *command: str | Path, **environ: str) -> Iterator[Program
 @contextmanager
 def serving(database_url: str, **settings: str) -> Iterator[Program]:
     """Runs `latchkey serve` on a free port."""
-    settings = {
-        "SESSION_SECRET": SECRET,
-        "PRODUCT": "off",
-        "RATE_LIMITS": "off",
-        "DATABASE_URL": database_url,
-        **settings,
-    }
+    settings = {**ENVIRON, "RATE_LIMITS": "off", "DATABASE_URL": database_url, **settings}
     with started(free_port(), LATCHKEY, "serve", **settings) as program:
         yield program
 

@@ -44,7 +44,9 @@ ENDPOINTS = ("web/endpoints/", "product/endpoints/")
 # The modules of a product that may contain SQL. All others are like those of `web`.
 PRODUCT_DATA = ("product/access/", "product/tables.py", "product/events.py", "product/hooks.py")
 PRODUCT_LAYERS_OF_DATA = ("product.access", "product.events", "product.tables")
-STORE_MODULES = ("web/app.py", "web/cli/main.py")  # Only these modules open a store.
+# Only these modules open a store, and create the callers that are no users.
+STORE_MODULES = ("web/app.py", "web/cli/operator_tasks.py")
+CREATORS = {"Mailer": "web/app.py", "Operator": "web/cli/operator_tasks.py"}
 STORE = ("db.crypto", "db.engine", "db.errors", "db.store", "db.tables")
 # The modules that every module of `web` may import.
 WEB = ("web.state", "web.brand", "web.http.methods", "db.ip_addresses")
@@ -420,6 +422,15 @@ def claims_do_not_give_access_to_data(files: Tree) -> Iterator[str]:
             yield f"{path} issues viewers"
 
 
+def one_module_creates_each_caller_that_is_no_user(files: Tree) -> Iterator[str]:
+    for path, source in files.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call):
+                caller = ast.unparse(node.func).rpartition(".")[2]
+                if CREATORS.get(caller, path) != path:
+                    yield f"{path}:{node.lineno} creates a {caller}"
+
+
 def there_is_no_global_database(files: Tree) -> Iterator[str]:
     for path, source in files.items():
         for node in ast.parse(source).body:
@@ -620,6 +631,14 @@ RULES: list[tuple[Callable[[Tree], Iterator[str]], Tree]] = [
     (
         claims_do_not_give_access_to_data,
         {"web/http/session.py": "from db.viewer import issue_viewer"},
+    ),
+    (
+        one_module_creates_each_caller_that_is_no_user,
+        {"web/cli/x.py": "from db import viewer\ncaller = viewer.Operator(store)"},
+    ),
+    (
+        one_module_creates_each_caller_that_is_no_user,
+        {"product/access/x.py": "def f(viewer): return Mailer(viewer.store)"},
     ),
     (db_imports_no_http, {"product/access/x.py": "from web.forms.form import Form"}),
     (web_writes_no_sql, {"product/endpoints/x.py": "from sqlalchemy import select"}),

@@ -18,6 +18,7 @@ from db.maintenance.startup import log_head_problem
 from tests.browser_client import Browser
 from tests.conftest import SECRET, TestApp
 from tests.databases import DATABASE_TYPE, DATABASE_TYPES
+from tests.environment import ENVIRON
 from web.cli.main import main
 
 OLD, NEW = SECRET, "another secret of the tests: w8Zk1yBn5Qe3Gt6U"
@@ -46,11 +47,8 @@ def passwords(fast_passwords: Passwords) -> Passwords:
 
 async def verify(app: TestApp, *options: str, secret: str = SECRET) -> tuple[int, str]:
     """Runs `latchkey audit verify` and returns its exit code and its output."""
-    environ = {
-        "DATABASE_URL": app.settings.database_url.reveal(),
-        "SESSION_SECRET": secret,
-        "PRODUCT": "off",
-    }
+    url = app.settings.database_url.reveal()
+    environ = {**ENVIRON, "DATABASE_URL": url, "SESSION_SECRET": secret}
 
     def run() -> tuple[int, str]:
         out = io.StringIO()

@@ -21,7 +21,8 @@ from db.maintenance.backup import BackupError, Content, back_up, restore
 from db.maintenance.schema import migrate
 from db.tables import SCHEMA
 from tests.browser_client import Browser
-from tests.conftest import SECRET, TestApp
+from tests.conftest import TestApp
+from tests.environment import ENVIRON, environ_of
 from tests.privileges import LINK_CALLS, REFUSE_LINKS, needs_root, needs_setpriv, without
 from web.cli.main import main
 
@@ -294,7 +295,7 @@ def run_in_process(
 ) -> subprocess.CompletedProcess[str]:
     """Runs `latchkey backup` or `restore` in a separate process, with fewer rights."""
     code = f"{prepare}\nfrom web.cli.main import main\nraise SystemExit(main())"
-    environ = {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET, "PRODUCT": "off"}
+    environ = environ_of(database)
     arguments = [*before, sys.executable, "-c", code, command, str(file)]
     return subprocess.run(arguments, env=environ, capture_output=True, text=True, timeout=60)
 
@@ -384,11 +385,7 @@ def test_backup_and_restore_print_one_line_and_set_the_exit_code(
     migrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "latchkey.db").write_bytes(migrated.read_bytes())
-    environ = {
-        "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
-        "SESSION_SECRET": SECRET,
-        "PRODUCT": "off",
-    }
+    environ = environ_of(tmp_path / "latchkey.db")
     backup = str(tmp_path / "backup.db")
     assert main(["backup", backup], environ) == 0
     assert capsys.readouterr().out == f"backed up 0 users and 0 sessions to {backup}\n"
@@ -406,11 +403,7 @@ def test_backup_and_restore_print_one_line_and_set_the_exit_code(
 def test_backup_commands_refer_postgresql_users_to_its_tools(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    environ = {
-        "DATABASE_URL": "postgresql://me@127.0.0.1/latchkey",
-        "SESSION_SECRET": SECRET,
-        "PRODUCT": "off",
-    }
+    environ = {**ENVIRON, "DATABASE_URL": "postgresql://me@127.0.0.1/latchkey"}
     assert main([command, str(tmp_path / "x")], environ) == 1
     assert "pg_dump" in (output := capsys.readouterr().err) or "pg_restore" in output
     assert output.count("\n") == 1

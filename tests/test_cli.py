@@ -18,6 +18,7 @@ import pytest
 from tests.browser_client import PASSWORD
 from tests.commands import CommandResult, run_command
 from tests.conftest import SECRET
+from tests.environment import ENVIRON, environ_of
 from web.settings.paths import DATA, ROOT
 from web.settings.settings import read_settings
 
@@ -26,31 +27,9 @@ LATCHKEY = Path(sys.executable).parent / "latchkey"
 CREATE_ZOE = ["users", "create", "--email", "zoe@example.com", "--name", "Zoe", "--password-stdin"]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Returns a function that runs `latchkey` with a database of its own."""
-
-    def run(*arguments: str, stdin: str = "", **environ: str) -> CommandResult:
-        settings = {
-            "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
-            "ENV_FILE": "off",
-            "SESSION_SECRET": SECRET,
-            "PRODUCT": "off",
-            **environ,
-        }
-        return run_command(*arguments, environ=settings, stdin=stdin)
-
-    return run
-
-
 def test_the_command_is_installed_and_runs_in_any_folder(tmp_path: Path) -> None:
     """This test runs the installed program in a separate process."""
-    environ = {
-        "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
-        "ENV_FILE": "off",
-        "SESSION_SECRET": SECRET,
-        "PRODUCT": "off",
-    }
+    environ = environ_of(tmp_path / "latchkey.db")
     completed = subprocess.run(
         [LATCHKEY, "migrate"], cwd=tmp_path, env=environ, capture_output=True, timeout=60
     )
@@ -62,12 +41,6 @@ def test_the_command_is_installed_and_runs_in_any_folder(tmp_path: Path) -> None
         ).returncode
         == 2
     )
-
-
-@pytest.fixture
-def database(run: Run, tmp_path: Path) -> sqlite3.Connection:
-    assert run("migrate").returncode == 0
-    return sqlite3.connect(tmp_path / "latchkey.db")
 
 
 def create(run: Run, name: str, *options: str) -> CommandResult:
@@ -303,16 +276,9 @@ def run_latchkey(
     tmp_path: Path, *arguments: str, stdin: bytes = b"", **environ: str
 ) -> subprocess.CompletedProcess:
     """Runs `latchkey` in a separate process and returns its output as bytes."""
-    settings = {
-        "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
-        "ENV_FILE": "off",
-        "SESSION_SECRET": SECRET,
-        "PRODUCT": "off",
-    }
+    settings = environ_of(tmp_path / "latchkey.db", **environ)
     command = [LATCHKEY, *arguments]
-    return subprocess.run(
-        command, env=settings | environ, input=stdin, capture_output=True, timeout=60
-    )
+    return subprocess.run(command, env=settings, input=stdin, capture_output=True, timeout=60)
 
 
 def test_unencodable_output_is_escaped(
@@ -356,7 +322,7 @@ def test_unwritable_output_prints_one_line(database: sqlite3.Connection, tmp_pat
         command = f"{LATCHKEY} routes {output}"
         completed = subprocess.run(
             ["/bin/sh", "-c", command],
-            env={"ENV_FILE": "off", "SESSION_SECRET": SECRET, "PRODUCT": "off"},
+            env=ENVIRON,
             capture_output=True,
         )
         assert completed.stderr == expected
@@ -398,13 +364,7 @@ def terminal(database: sqlite3.Connection, tmp_path: Path) -> Terminal:
             "Ada",
             "--password-stdin",
         ]
-        environ = {
-            "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
-            "ENV_FILE": "off",
-            "SESSION_SECRET": SECRET,
-            "PRODUCT": "off",
-        }
-        os.execve(LATCHKEY, [str(LATCHKEY), *arguments], environ)
+        os.execve(LATCHKEY, [str(LATCHKEY), *arguments], environ_of(tmp_path / "latchkey.db"))
     return Terminal(pid, handle)
 
 

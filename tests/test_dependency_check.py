@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SECRET
+from tests.environment import environ_of
 from tests.processes import LATCHKEY, free_port
 from web.server.dependency_check import MIN_SAFE_VERSIONS, find_unsafe, is_at_least
 from web.settings.paths import ROOT
@@ -73,15 +73,9 @@ def test_the_program_does_not_start_with_an_unsafe_version(tmp_path: Path, migra
     metadata = tmp_path / "starlette-1.0.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: starlette\nVersion: 1.0.0\n")
-    environ = {
-        "SESSION_SECRET": SECRET,
-        "PRODUCT": "off",
-        "DATABASE_URL": f"sqlite:///{migrated}",
-        "PORT": str(free_port()),
-    }
     completed = subprocess.run(
         [LATCHKEY, "serve"],
-        env={**environ, "PYTHONPATH": str(tmp_path)},
+        env=environ_of(migrated, PORT=str(free_port()), PYTHONPATH=str(tmp_path)),
         capture_output=True,
         text=True,
         timeout=30,

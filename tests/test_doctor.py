@@ -18,6 +18,7 @@ from db.viewer import Operator
 from tests.commands import CommandResult, run_command
 from tests.conftest import SECRET, TestApp
 from tests.databases import PostgresServer
+from tests.environment import environ_of
 from tests.processes import free_port, needs_nginx, nginx, serving
 from tests.test_schema_checks import write_revision
 from web.app import open_store
@@ -51,12 +52,8 @@ def run(tmp_path: Path, migrated: Path) -> Callable[..., CommandResult]:
     (tmp_path / "latchkey.db").chmod(0o600)
 
     def run(*options: str, **environ: str) -> CommandResult:
-        settings = {
-            "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
-            "SESSION_SECRET": SECRET,
-            "PORT": "1",  # Nothing listens there.
-            **environ,
-        }
+        # Nothing listens on port 1.
+        settings = environ_of(tmp_path / "latchkey.db") | {"PORT": "1", **environ}
         return run_command("doctor", *options, environ=settings)
 
     return run

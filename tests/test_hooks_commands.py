@@ -4,38 +4,15 @@ import json
 import re
 import sqlite3
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from tests.commands import CommandResult, run_command
-from tests.conftest import SECRET
+from tests.commands import CommandResult
 from web.settings.paths import ROOT
 
 Run = Callable[..., CommandResult]
 PASSWORD = "a-good-No.7-password"
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    def run(*arguments: str, stdin: str = "", **environ: str) -> CommandResult:
-        settings = {
-            "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
-            "SESSION_SECRET": SECRET,
-            **environ,
-        }
-        return run_command(*arguments, environ=settings, stdin=stdin)
-
-    return run
-
-
-@pytest.fixture
-def database(run: Run, tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    assert run("migrate").returncode == 0
-    with closing(sqlite3.connect(tmp_path / "latchkey.db")) as connection:
-        yield connection
 
 
 @pytest.fixture

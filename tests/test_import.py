@@ -18,7 +18,8 @@ from db.mail.state import OutboxState
 from db.viewer import Operator
 from tests.browser_client import Browser
 from tests.commands import CommandResult, run_command
-from tests.conftest import SECRET, Clock, TestApp
+from tests.conftest import Clock, TestApp
+from tests.environment import environ_of
 from tests.test_foreign_hashes import HASHES
 
 Run = Callable[..., CommandResult]
@@ -30,7 +31,7 @@ def run(tmp_path: Path, migrated: Path) -> Run:
     """Returns a function that runs `latchkey` with a database of its own."""
     database = tmp_path / "latchkey.db"
     database.write_bytes(migrated.read_bytes())
-    environ = {"DATABASE_URL": f"sqlite:///{database}", "SESSION_SECRET": SECRET}
+    environ = environ_of(database)
 
     def run(*arguments: object, stdin: str = "") -> CommandResult:
         return run_command(*map(str, arguments), environ=environ, stdin=stdin)

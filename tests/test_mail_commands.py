@@ -3,14 +3,13 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from db.mail.outbox import post
 from tests.browser_client import PASSWORD
-from tests.commands import CommandResult, run_command
+from tests.commands import CommandResult
 from tests.conftest import SECRET
 from tests.mail_server import MailServer, mail_server
 from tests.processes import free_port
@@ -19,28 +18,6 @@ from web.settings.settings import read_settings
 
 Run = Callable[..., CommandResult]
 ID = "x" * 43
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Returns a function that runs `latchkey` with a database of its own."""
-
-    def run(*arguments: str, stdin: str = "", **environ: str) -> CommandResult:
-        settings = {
-            "DATABASE_URL": f"sqlite:///{tmp_path}/latchkey.db",
-            "SESSION_SECRET": SECRET,
-            **environ,
-        }
-        return run_command(*arguments, environ=settings, stdin=stdin)
-
-    return run
-
-
-@pytest.fixture
-def database(run: Run, tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    assert run("migrate").returncode == 0
-    with closing(sqlite3.connect(tmp_path / "latchkey.db")) as connection:
-        yield connection
 
 
 def post_messages(tmp_path: Path, *recipients: str) -> None:

@@ -23,7 +23,8 @@ from db.crypto.secret import Secret
 from db.scopes import SCOPES
 from db.viewer import Operator
 from tests.browser_client import HTMX, PASSWORD, Browser, read, set_cookie_of
-from tests.conftest import SECRET, TestApp
+from tests.conftest import TestApp
+from tests.environment import environ_of
 from web.app import create_app, open_store
 from web.routes import routes
 from web.settings.settings import Settings, read_settings
@@ -58,12 +59,7 @@ def server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     (folder / "latchkey.db").write_bytes(migrated.read_bytes())
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-        environ = {
-            "SESSION_SECRET": SECRET,
-            "PRODUCT": "off",
-            "PORT": port,
-            "DATABASE_URL": f"sqlite:///{folder / 'latchkey.db'}",
-        }
+        environ = environ_of(folder / "latchkey.db", PORT=port)
         app_settings = read_settings({**environ, "RATE_LIMITS": "off"}, data=folder)
         asyncio.run(create_admin(app_settings))
         uvicorn_server = uvicorn.Server(

@@ -20,7 +20,7 @@ from db.crypto.secret import Secret
 from db.maintenance.backup import BackupError, restore
 from db.maintenance.schema import migrate
 from tests.browser_client import PASSWORD
-from tests.conftest import SECRET
+from tests.environment import environ_of
 from tests.processes import free_port
 
 LATCHKEY = Path(sys.executable).parent / "latchkey"
@@ -97,13 +97,7 @@ def start(database: Path, port: int) -> Iterator[Callable]:
     programs = []
 
     def start(*, ready: bool = True, **environ: str) -> Program:
-        settings = {
-            "DATABASE_URL": f"sqlite:///{database}",
-            "ENV_FILE": "off",
-            "SESSION_SECRET": SECRET,
-            "PRODUCT": "off",
-            "PORT": str(port),
-        }
+        settings = environ_of(database, PORT=str(port))
         before = time.monotonic()
         process = subprocess.Popen(
             [LATCHKEY, "serve"],
@@ -233,15 +227,6 @@ def test_restore_is_refused_while_the_program_serves(
     program.process.terminate()
     assert program.wait_for_exit() == (0, "")
     assert restore(url, tmp_path / "b", NOW)[0].users == 0
-
-
-def environ_of(database: Path) -> dict[str, str]:
-    return {
-        "DATABASE_URL": f"sqlite:///{database}",
-        "ENV_FILE": "off",
-        "SESSION_SECRET": SECRET,
-        "PRODUCT": "off",
-    }
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

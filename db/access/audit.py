@@ -61,9 +61,7 @@ class OwnEntry:
     other: str | None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "browser", known_description(self.browser))
-        actor_type = FORMER_ACTOR_TYPES.get(self.actor_type, self.actor_type)
-        object.__setattr__(self, "actor_type", actor_type)
+        replace_former_names(self)
 
     @property
     def refused(self) -> bool:
@@ -105,9 +103,7 @@ class AdminEntry:
     detail: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "browser", known_description(self.browser))
-        actor_type = FORMER_ACTOR_TYPES.get(self.actor_type, self.actor_type)
-        object.__setattr__(self, "actor_type", actor_type)
+        replace_former_names(self)
 
     @property
     def refused(self) -> bool:
@@ -142,9 +138,14 @@ class OperatorEntry:
     detail: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "browser", known_description(self.browser))
-        actor_type = FORMER_ACTOR_TYPES.get(self.actor_type, self.actor_type)
-        object.__setattr__(self, "actor_type", actor_type)
+        replace_former_names(self)
+
+
+def replace_former_names(entry: OwnEntry | AdminEntry | OperatorEntry) -> None:
+    """Replaces a browser and an actor type that an earlier version wrote by their present names."""
+    object.__setattr__(entry, "browser", known_description(entry.browser))
+    actor_type = FORMER_ACTOR_TYPES.get(entry.actor_type, entry.actor_type)
+    object.__setattr__(entry, "actor_type", actor_type)
 
 
 @dataclass(frozen=True, slots=True)

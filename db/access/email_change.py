@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, select, update
 from db import accounts
 from db.access.current_password import verify_current_password
 from db.audit import log as audit_log
-from db.audit.log import viewer_actor
+from db.audit.log import mask_email, viewer_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Conflict, Statement
 from db.errors import LinkInvalid, LinkOfOtherUser
@@ -93,7 +93,7 @@ async def request_change(viewer: Viewer, *, email: str, current: Secret[str]) ->
                 verified=False,
                 facts={"until": until(store, "change")},
             )
-        await audit_log.record(store, "email.ask", actor, {"email": mask(email)})
+        await audit_log.record(store, "email.ask", actor, {"email": mask_email(email)})
     return True
 
 
@@ -146,7 +146,7 @@ async def confirm_change(viewer: Viewer, *, token: Secret[str] | None, link: str
             await _notify_both(
                 store, viewer.id, old_email, new_email, facts, verified=viewer.verified
             )
-            masked = {"from": mask(old_email), "to": mask(new_email)}
+            masked = {"from": mask_email(old_email), "to": mask_email(new_email)}
             await audit_log.record(store, "email.change", actor, masked)
     except Conflict:
         raise LinkInvalid("change") from None
@@ -201,14 +201,8 @@ async def _notify_both(
     if verified:
         facts = {
             **facts,
-            "masked": mask(new_email),
+            "masked": mask_email(new_email),
             "until": format_time(store.now() + LIFETIMES["not-me"]),
         }
         await post(store, "moved", user_id=user_id, recipient=old_email, facts=facts)
     await post(store, "arrived", user_id=user_id, recipient=new_email)
-
-
-def mask(email: str) -> str:
-    """Returns the email with all but the first character of its local part left out."""
-    local, _, domain = email.rpartition("@")
-    return f"{local[:1]}…@{domain}"

@@ -9,18 +9,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, or_, update
 
 from db import accounts
-from db.access.email_change import mask
 from db.audit import log as audit_log
-from db.audit.log import anonymous_actor, user_actor, viewer_actor
+from db.audit.log import anonymous_actor, mask_email, user_actor, viewer_actor
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert
 from db.errors import LinkInvalid, NotFound
 from db.mail.notices import post_verification
 from db.mail.outbox import delete_unsent, format_time, post_invitation
-from db.mail.tokens import LIFETIMES, derive_token, hash_token, require_same_link
+from db.mail.tokens import LIFETIMES, LOCK_USER, derive_token, hash_token, require_same_link
 from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY, LINK_POSTS
@@ -130,9 +129,6 @@ _has_token = or_(
     invitations.c.mail_token_hash == bindparam("hash"),
 )
 FIND = Statement(pick(_Found, invitations).where(_has_token, invitations.c.expires_at > _now))
-LOCK_INVITER = Statement(
-    select(users.c.id).where(users.c.id == bindparam("user_id")).with_for_update()
-)
 CONSUME = Statement(
     delete(invitations)
     .where(
@@ -194,7 +190,7 @@ async def invite(admin: Admin, *, email: str, role: Role, team: str) -> bool:
                 expires_at=now + LIFETIMES["invite"],
             )
         )
-        detail |= {"email": mask(email), "role": role}
+        detail |= {"email": mask_email(email), "role": role}
     return True
 
 
@@ -214,7 +210,7 @@ async def resend(admin: Admin, invitation_id: str) -> None:
         await delete_unsent(store, invitation_id, ["invite"])
         mailed = await _post(admin, invitation_id, email)
         await store.count(SET_MAIL_TOKEN(invitation_id=invitation_id, new_hash=mailed))
-        detail["email"] = mask(email)
+        detail["email"] = mask_email(email)
 
 
 async def withdraw(admin: Admin, invitation_id: str) -> None:
@@ -229,7 +225,7 @@ async def withdraw(admin: Admin, invitation_id: str) -> None:
         if email is None:
             raise NotFound
         await delete_unsent(store, invitation_id, ["invite"])
-        detail["email"] = mask(email)
+        detail["email"] = mask_email(email)
 
 
 async def join(
@@ -303,7 +299,7 @@ async def _consume(store: Store, token: Secret[str]) -> _Found:
     values = {"hash": hash_token(token), "now": store.now()}
     found: _Found | None = await store.one(FIND(**values))
     if found is not None:
-        await store.value(LOCK_INVITER(user_id=found.invited_by))
+        await store.value(LOCK_USER(user_id=found.invited_by))
     consumed: _Found | None = await store.one(CONSUME(**values))
     if consumed is None:
         raise LinkInvalid("invite")

@@ -10,10 +10,10 @@ from typing import Literal
 from sqlalchemy import bindparam, update
 
 from db import accounts, roles
-from db.access.email_change import mask, replace_email
+from db.access.email_change import replace_email
 from db.audit import chain
 from db.audit import log as audit_log
-from db.audit.log import OPERATOR
+from db.audit.log import OPERATOR, mask_email
 from db.crypto.secret import Secret
 from db.engine.statement import Conflict, Statement
 from db.errors import NotFound, UnknownRole
@@ -119,7 +119,7 @@ async def set_user_email(
                 return "taken"
             if not await replace_email(operator, user_id, email, new_email, tells_old=tells_old):
                 raise NotFound
-            detail |= {"from": mask(email), "to": mask(new_email)}
+            detail |= {"from": mask_email(email), "to": mask_email(new_email)}
     except Conflict:
         return "taken"
     return "changed"

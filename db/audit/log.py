@@ -285,3 +285,9 @@ def _format_exactly(moment: datetime) -> str:
 
 ALL_BUT_MAC: Final = attrgetter(*(field.name for field in fields(Entry) if field.name != "mac"))
 encode_exactly: Final = JSONEncoder(default=_format_exactly).encode
+
+
+def mask_email(email: str) -> str:
+    """Returns the email with all but the first character of its local part left out."""
+    local, _, domain = email.rpartition("@")
+    return f"{local[:1]}…@{domain}"

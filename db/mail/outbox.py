@@ -8,7 +8,7 @@ mails; the others call a hook or send a webhook.
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import Integer, and_, bindparam, delete, func, or_, select
 
@@ -182,20 +182,10 @@ async def post(
         return False
     purpose = PURPOSES[message_type]
     rule = _rule_of(message_type, verified=verified)
-    message_id, now = store.token(32), store.now()
     lifetime = LIFETIMES[purpose] * 3 / 4 if rule is not NOTICES and purpose else NOTICE_LIFETIME
-    values = {
-        "id": message_id,
-        "message_type": message_type,
-        "user_id": user_id,
-        "recipient": recipient,
-        "facts": json.dumps({**(facts or {}), "proven": "yes" if verified else ""}),
-        "kid": store.mail_keys.kid,
-        "now": now,
-        "expires_at": now + lifetime,
-        "attempts": 0,
-        "error": "",
-    }
+    text = json.dumps({**(facts or {}), "proven": "yes" if verified else ""})
+    values = _new_message(store, message_type, user_id, recipient, text, lifetime)
+    message_id = values["id"]
     if rule is UNLIMITED:
         await store.count(INSERT_MESSAGE(**values))
     elif not await _insert_within_limit(store, rule, values):
@@ -231,23 +221,11 @@ async def post_invitation(
     """
     if not store.outbox.is_enabled:
         return None
-    message_id, now = store.token(32), store.now()
-    await store.count(
-        INSERT_MESSAGE(
-            id=message_id,
-            message_type="invite",
-            user_id=invitation_id,
-            recipient=email,
-            facts=json.dumps({**facts, "proven": ""}),
-            kid=store.mail_keys.kid,
-            now=now,
-            expires_at=now + LIFETIMES["invite"] * 3 / 4,
-            attempts=0,
-            error="",
-        )
-    )
+    text, lifetime = json.dumps({**facts, "proven": ""}), LIFETIMES["invite"] * 3 / 4
+    values = _new_message(store, "invite", invitation_id, email, text, lifetime)
+    await store.count(INSERT_MESSAGE(**values))
     store.outbox.notify()
-    return derive_token(store, message_id, store.mail_keys.kid)
+    return derive_token(store, values["id"], values["kid"])
 
 
 async def post_request(
@@ -259,21 +237,9 @@ async def post_request(
     """
     if not store.outbox.is_enabled:
         return
-    now = store.now()
-    await store.count(
-        INSERT_MESSAGE(
-            id=store.token(32),
-            message_type=request_type,
-            user_id="",
-            recipient=email,
-            facts=json.dumps(dict(facts or {})),
-            kid=store.mail_keys.kid,
-            now=now,
-            expires_at=now + LIFETIMES["reset"],
-            attempts=0,
-            error="",
-        )
-    )
+    text = json.dumps(dict(facts or {}))
+    values = _new_message(store, request_type, "", email, text, LIFETIMES["reset"])
+    await store.count(INSERT_MESSAGE(**values))
     store.outbox.notify()
 
 
@@ -282,21 +248,8 @@ async def post_event(store: Store, message_type: EventType, recipient: str, fact
 
     The message belongs to no user, so that it outlives the account that it is about.
     """
-    now = store.now()
-    await store.count(
-        INSERT_MESSAGE(
-            id=store.token(32),
-            message_type=message_type,
-            user_id="",
-            recipient=recipient,
-            facts=facts,
-            kid="",
-            now=now,
-            expires_at=now + EVENT_LIFETIME,
-            attempts=0,
-            error="",
-        )
-    )
+    values = _new_message(store, message_type, "", recipient, facts, EVENT_LIFETIME)
+    await store.count(INSERT_MESSAGE(**{**values, "kid": ""}))  # It has no link.
     store.outbox.notify()
 
 
@@ -322,6 +275,30 @@ def until(store: Store, purpose: Purpose) -> str:
 def format_time(moment: datetime) -> str:
     """Returns a time for a mail, such as `24 November 2026, 09:12 UTC`."""
     return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+def _new_message(
+    store: Store,
+    message_type: MessageType | RequestType | EventType,
+    user_id: str,
+    recipient: str,
+    facts: str,
+    lifetime: timedelta,
+) -> dict[str, Any]:
+    """Returns the values of INSERT_MESSAGE for a new message with a new id."""
+    now = store.now()
+    return {
+        "id": store.token(32),
+        "message_type": message_type,
+        "user_id": user_id,
+        "recipient": recipient,
+        "facts": facts,
+        "kid": store.mail_keys.kid,
+        "now": now,
+        "expires_at": now + lifetime,
+        "attempts": 0,
+        "error": "",
+    }
 
 
 async def _insert_within_limit(store: Store, rule: _Rule, values: Mapping[str, object]) -> bool:

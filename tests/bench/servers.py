@@ -16,6 +16,7 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent.parent
 LATCHKEY = Path(sys.executable).parent / "latchkey"
 SECRET = "a secret of the benchmark alone 3kQ9"
+ENVIRON = {"ENV_FILE": "off", "PRODUCT": "off", "SESSION_SECRET": SECRET}
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 
@@ -42,11 +43,9 @@ class Server:
 @contextmanager
 def serve_latchkey(database_url: str, port: int, **settings: str) -> Iterator[Server]:
     environ = {
+        **ENVIRON,
         "DATABASE_URL": database_url,
         "PORT": str(port),
-        "ENV_FILE": "off",
-        "SESSION_SECRET": SECRET,
-        "PRODUCT": "off",
         "RATE_LIMITS": "off",
     }
     with serve([LATCHKEY, "serve"], port, environ | settings) as server:
@@ -56,13 +55,7 @@ def serve_latchkey(database_url: str, port: int, **settings: str) -> Iterator[Se
 @contextmanager
 def serve_script(name: str, port: int, **environ: str) -> Iterator[Server]:
     """Serves a module of this package, with the environment variables `environ`."""
-    settings = {
-        "PORT": str(port),
-        "ENV_FILE": "off",
-        "SESSION_SECRET": SECRET,
-        "PRODUCT": "off",
-        "PYTHONPATH": str(ROOT),
-    }
+    settings = {**ENVIRON, "PORT": str(port), "PYTHONPATH": str(ROOT)}
     with serve([sys.executable, "-m", f"tests.bench.{name}"], port, settings | environ) as server:
         yield server
 
@@ -83,13 +76,7 @@ def serve(command: list[str | Path], port: int, environ: dict[str, str]) -> Iter
 
 
 def migrate(database_url: str) -> None:
-    environ = {
-        "PATH": os.environ["PATH"],
-        "DATABASE_URL": database_url,
-        "ENV_FILE": "off",
-        "SESSION_SECRET": SECRET,
-        "PRODUCT": "off",
-    }
+    environ = {**ENVIRON, "PATH": os.environ["PATH"], "DATABASE_URL": database_url}
     subprocess.run([LATCHKEY, "migrate"], env=environ, check=True)
 
 
@@ -98,13 +85,7 @@ def cpu_to_first_response(folder: Path, port: int) -> float:
 
     The checkout must be installed. The database is migrated before the start.
     """
-    environ = {
-        "PATH": os.environ["PATH"],
-        "PORT": str(port),
-        "ENV_FILE": "off",
-        "SESSION_SECRET": SECRET,
-        "PRODUCT": "off",
-    }
+    environ = {**ENVIRON, "PATH": os.environ["PATH"], "PORT": str(port)}
     environ["DATABASE_URL"] = f"sqlite:///{folder / 'start.db'}"
     migrate(environ["DATABASE_URL"])
     command = ["taskset", "-c", str(SERVER_CORE), ROOT / "scripts" / "run"]

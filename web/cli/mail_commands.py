@@ -1,24 +1,34 @@
-"""Contains the commands `latchkey mail …`, `latchkey hooks …` and `latchkey users verify`.
-
-`options.types` are the types of messages that a command is about, and `options.noun` is their name.
-"""
+"""Contains the commands `latchkey mail …` and `latchkey hooks …`."""
 
 import argparse
 import asyncio
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
 from db.access import operator_mail
 from db.access.operator_mail import OutboxMessage
-from db.errors import NotFound
+from db.mail.outbox import EVENT_TYPES, MAIL_TYPES, EventType, MessageType
 from db.viewer import Operator
-from web.cli.operator_commands import CommandError, OperatorTask, canonical_email
+from web.cli.argument_checks import canonical_email, canonical_new_email
+from web.cli.command_settings import read_command_settings
+from web.cli.commands import (
+    Argument,
+    Command,
+    CommandError,
+    CommandGroup,
+    OneOrAll,
+    OperatorCommand,
+    OperatorTask,
+)
 from web.delivery.channel import Attempt
 from web.mail.rendering import MailRenderer
 from web.mail.smtp import SmtpTransport
 from web.observability.logs import printable
-from web.product import Product
+from web.product import Product, load_chosen_product
 from web.rendering.formatting import plural
 from web.settings.mail_settings import MailSettings, mail_domain
 from web.settings.settings import Settings
@@ -29,12 +39,25 @@ TEST_ATTEMPT_SECONDS: Final = 45.0
 ID_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
+@dataclass(frozen=True, slots=True)
+class OutboxPart:
+    """The messages of the outbox that a group of commands is about."""
+
+    group: str
+    noun: str
+    types: Sequence[MessageType | EventType]
+
+
+MAILS: Final = OutboxPart("mail", "mail", MAIL_TYPES)
+EVENTS: Final = OutboxPart("hooks", "message", EVENT_TYPES)
+
+
 def protect_ids(arguments: list[str]) -> list[str]:
     """Returns the arguments with `--` before an id that begins with a hyphen.
 
     argparse would take the id for an option.
     """
-    if arguments[:1] not in (["mail"], ["hooks"]):
+    if arguments[:1] not in ([MAILS.group], [EVENTS.group]):
         return arguments
     protected: list[str] = []
     for argument in arguments:
@@ -44,17 +67,18 @@ def protect_ids(arguments: list[str]) -> list[str]:
     return protected
 
 
-def prepare_list(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+def prepare_mail_list(options: argparse.Namespace, settings: Settings) -> OperatorTask:
     email = canonical_email(options.to) if options.to else ""
+    return partial(_list, MAILS, dead=options.dead, email=email)
 
-    async def show(caller: Operator) -> None:
-        messages = await operator_mail.list_messages(
-            caller, options.types, dead=options.dead, email=email
-        )
-        for message in messages:
-            print(printable(_line(message)))
 
-    return show
+def prepare_event_list(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+    return partial(_list, EVENTS, dead=options.dead)
+
+
+async def _list(part: OutboxPart, caller: Operator, *, dead: bool, email: str = "") -> None:
+    for message in await operator_mail.list_messages(caller, part.types, dead=dead, email=email):
+        print(printable(_line(message)))
 
 
 def _line(message: OutboxMessage) -> str:
@@ -71,16 +95,18 @@ def _line(message: OutboxMessage) -> str:
     return f"{line}  {message.error}" if message.error else line
 
 
-def prepare_retry(options: argparse.Namespace, settings: Settings) -> OperatorTask:
-    message_id = "" if options.all else _id(options)
-    noun = options.noun
+def prepare_retry(
+    part: OutboxPart, options: argparse.Namespace, settings: Settings
+) -> OperatorTask:
+    message_id = "" if options.all else _id(part, options)
+    noun = part.noun
 
     async def retry(caller: Operator) -> None:
         if options.all:
-            count = await operator_mail.retry_all_messages(caller, options.types)
+            count = await operator_mail.retry_all_messages(caller, part.types)
             words = plural(count, f"{noun} is", f"{noun}s are")
             print(f"{count} {words} sent again within seconds")
-        elif await operator_mail.retry_message(caller, message_id, options.types):
+        elif await operator_mail.retry_message(caller, message_id, part.types):
             print(f"the {noun} is sent again within seconds")
         else:
             raise CommandError(f"no failed {noun} has this id, or it has expired")
@@ -88,47 +114,35 @@ def prepare_retry(options: argparse.Namespace, settings: Settings) -> OperatorTa
     return retry
 
 
-def prepare_drop(options: argparse.Namespace, settings: Settings) -> OperatorTask:
-    message_id = _id(options)
+def prepare_drop(part: OutboxPart, options: argparse.Namespace, settings: Settings) -> OperatorTask:
+    message_id = _id(part, options)
 
     async def drop(caller: Operator) -> None:
-        if not await operator_mail.drop_message(caller, message_id, options.types):
-            raise CommandError(f"no unsent {options.noun} has this id")
-        print(f"the {options.noun} was deleted")
+        if not await operator_mail.drop_message(caller, message_id, part.types):
+            raise CommandError(f"no unsent {part.noun} has this id")
+        print(f"the {part.noun} was deleted")
 
     return drop
 
 
-def prepare_verification_of_email(options: argparse.Namespace, settings: Settings) -> OperatorTask:
-    email = "" if options.all else canonical_email(options.email)
-
-    async def verify(caller: Operator) -> None:
-        if options.all:
-            count = await operator_mail.verify_all_emails(caller)
-            print(f"{count} {plural(count, 'email was', 'emails were')} confirmed")
-        elif await operator_mail.verify_email(caller, email):
-            print(f"{options.email} was confirmed")
-        else:
-            print(f"{options.email} was confirmed before; nothing was changed")
-
-    return verify
+def _id(part: OutboxPart, options: argparse.Namespace) -> str:
+    text: str = options.id
+    if not ID_PATTERN.fullmatch(text):
+        raise CommandError(f"the id has 43 characters, as `latchkey {part.group} list` prints it")
+    return text
 
 
-def send_test_mail(settings: Settings, product: Product, to: str) -> str:
-    """Sends a mail at once, without the outbox, and returns the sentence about it.
-
-    Raises CommandError with the server's words.
-    """
-    try:
-        recipient = canonical_email(to)
-    except NotFound:
-        raise CommandError(f"not an email: {printable(to)}") from None
+def run_mail_test(options: argparse.Namespace) -> None:
+    """Sends a mail at once, without the outbox. Raises CommandError with the server's words."""
+    settings = read_command_settings(options)
+    product = load_chosen_product(settings)
+    recipient = canonical_new_email(options.email)
     if settings.mail is None:
         raise CommandError("SMTP_URL is not set, so there is no server to test")
     attempt = asyncio.run(_send(settings, settings.mail, product, recipient))
     if attempt.outcome != "sent":
         raise CommandError(f"the mail was not sent: {printable(attempt.error)}")
-    return (
+    print(
         f"{settings.mail.host} accepted a mail from {settings.mail_from.email} to {recipient}; "
         "look in the inbox, and in spam"
     )
@@ -151,8 +165,61 @@ async def _send(
         await transport.close()
 
 
-def _id(options: argparse.Namespace) -> str:
-    text: str = options.id
-    if not ID_PATTERN.fullmatch(text):
-        raise CommandError(f"the id has 43 characters, as `{options.list_command}` prints it")
-    return text
+def _commands_of(part: OutboxPart) -> tuple[OperatorCommand, ...]:
+    """Returns the commands that `latchkey mail` and `latchkey hooks` have in common."""
+    noun = part.noun
+    return (
+        OperatorCommand(
+            "retry",
+            f"send failed {noun}s again",
+            partial(prepare_retry, part),
+            (OneOrAll("id"),),
+            writes=False,
+        ),
+        OperatorCommand(
+            "drop",
+            f"delete an unsent {noun}",
+            partial(prepare_drop, part),
+            (Argument("id"),),
+            writes=False,
+        ),
+    )
+
+
+DEAD: Final = Argument("--dead", action="store_true", help="only those that were given up")
+COMMANDS: Final = (
+    CommandGroup(
+        MAILS.group,
+        "mail",
+        (
+            OperatorCommand(
+                "list",
+                "list the mails of the outbox",
+                prepare_mail_list,
+                (DEAD, Argument("--to", metavar="EMAIL", help="only those to this email")),
+                writes=False,
+            ),
+            *_commands_of(MAILS),
+            Command(
+                "test",
+                "send a test mail and print the server's answer",
+                run_mail_test,
+                (Argument("email"),),
+            ),
+        ),
+    ),
+    CommandGroup(
+        EVENTS.group,
+        "hooks after a commit, and webhooks",
+        (
+            OperatorCommand(
+                "list",
+                "list the messages of the outbox",
+                prepare_event_list,
+                (DEAD,),
+                writes=False,
+            ),
+            *_commands_of(EVENTS),
+        ),
+    ),
+)

@@ -1,15 +1,18 @@
-"""Contains the commands `latchkey roles`.
-
-Each `prepare_` function validates the arguments like a form, before the database is opened. It
-returns the task and raises CommandError.
-"""
+"""Contains the commands `latchkey roles …`."""
 
 import argparse
-from itertools import chain
+from typing import Final
 
 from db.access import operator
 from db.viewer import Operator
-from web.cli.operator_commands import CommandError, OperatorTask
+from web.cli.argument_checks import get_data
+from web.cli.commands import (
+    Argument,
+    CommandError,
+    CommandGroup,
+    OperatorCommand,
+    OperatorTask,
+)
 from web.forms.form import Form
 from web.forms.schemas import NewRole, RoleEdit
 from web.observability.logs import printable
@@ -28,10 +31,7 @@ def prepare_list(options: argparse.Namespace, settings: Settings) -> OperatorTas
 
 
 def prepare_creation(options: argparse.Namespace, settings: Settings) -> OperatorTask:
-    form = Form.check(NewRole, {"name": options.name, "label": options.label})
-    data = form.data
-    if data is None:
-        raise CommandError(" ".join(chain.from_iterable(form.errors.values())))
+    data = get_data(Form.check(NewRole, {"name": options.name, "label": options.label}))
 
     async def create(caller: Operator) -> None:
         if not await operator.create_role(caller, data.name, data.label):
@@ -71,9 +71,33 @@ def prepare_deletion(options: argparse.Namespace, settings: Settings) -> Operato
 
 def _permission(typed: str) -> str:
     """Returns the one permission that was typed. Raises CommandError."""
-    form = Form.check_field(RoleEdit, "permissions", {"permissions": typed})
-    if form.data is None:
-        raise CommandError(" ".join(form.errors["permissions"]))
-    if len(form.data.permissions) != 1:
+    data = get_data(Form.check_field(RoleEdit, "permissions", {"permissions": typed}))
+    if len(data.permissions) != 1:
         raise CommandError("Write one permission, such as articles:write.")
-    return str(form.data.permissions[0])
+    return str(data.permissions[0])
+
+
+NAME: Final = Argument("name")
+PERMISSION: Final = Argument("permission", help="such as articles:write")
+COMMANDS: Final = (
+    CommandGroup(
+        "roles",
+        "roles",
+        (
+            OperatorCommand(
+                "list",
+                "list the roles with their users and permissions",
+                prepare_list,
+                writes=False,
+            ),
+            OperatorCommand(
+                "create", "add a role", prepare_creation, (NAME, Argument("--label", required=True))
+            ),
+            OperatorCommand("grant", "give a role a permission", prepare_grant, (NAME, PERMISSION)),
+            OperatorCommand(
+                "revoke", "take a permission from a role", prepare_revocation, (NAME, PERMISSION)
+            ),
+            OperatorCommand("delete", "delete a role that nobody has", prepare_deletion, (NAME,)),
+        ),
+    ),
+)

@@ -1,173 +1,108 @@
-"""Contains the commands `latchkey users import|export|delete|disable|enable|set-email`."""
+"""Contains the commands `latchkey users …`; those for files are in `user_file_commands.py`."""
 
 import argparse
-import io
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
-from db.access import operator, user_import
-from db.access.user_import import Clashes, NewUser
-from db.crypto.passwords import LOCKED_HASH
-from db.errors import NotFound
+from db.access import operator, operator_mail
 from db.viewer import Operator
-from web.cli.operator_commands import (
+from web.cli import user_file_commands
+from web.cli.argument_checks import canonical_email, canonical_new_email, get_data
+from web.cli.commands import (
     Argument,
     CommandError,
+    CommandGroup,
+    OneOrAll,
     OperatorCommand,
     OperatorTask,
-    canonical_email,
 )
-from web.cli.user_files import FileFormat, Problem, ReadFile, UserWriter, read_users
+from web.cli.terminal import read_password
+from web.forms.form import Form
+from web.forms.password_policy import PASSWORD_POLICIES
+from web.forms.schemas import SignUp
 from web.observability.logs import printable
 from web.rendering.formatting import plural
 from web.settings.settings import Settings
 
-MAX_PRINTED_PROBLEMS: Final = 20
-SUFFIXES: Final[dict[str, FileFormat]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-STANDARD_STREAM: Final = Path("-")
 
+def prepare_creation(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+    typed = {"name": options.name, "email": options.email, "password": read_password(options.stdin)}
+    data = get_data(Form.check(SignUp, typed, PASSWORD_POLICIES[settings.password_policy]))
 
-def prepare_import(options: argparse.Namespace, settings: Settings) -> OperatorTask:
-    """Reads and checks the whole file, before the database is opened."""
-    file_format = options.format or _format_of(options.file)
-    with _open_to_read(options) as file:
-        content = read_users(file, file_format, datetime.now(UTC))
-
-    async def run(caller: Operator) -> None:
-        clashes = await user_import.find_clashes(caller, content.users)
-        problems = [*content.problems, *_problems_of(content, clashes)]
-        existing = [user for user in content.users if user.line in clashes.existing]
-        if not options.skip_existing:
-            problems += [Problem(user.line, "an account has this email") for user in existing]
-        _report(problems, skips=options.skip_invalid)
-        refused = {problem.line for problem in problems} | clashes.existing
-        new = [user for user in content.users if user.line not in refused]
-        if options.dry_run:
-            print(f"{_accounts(len(new))} would be imported{_addition(new, existing, options)}")
-            return
-        count = await user_import.import_users(caller, new)
-        print(f"{_accounts(count)} imported{_addition(new, existing, options)}")
-
-    return run
-
-
-def _format_of(path: Path) -> FileFormat:
-    file_format = SUFFIXES.get(path.suffix.lower())
-    if file_format is None:
-        raise CommandError("the name does not end in .csv or .jsonl: add --format csv or jsonl")
-    return file_format
-
-
-@contextmanager
-def _open_to_read(options: argparse.Namespace) -> Iterator[TextIO]:
-    if options.file == STANDARD_STREAM:
-        yield options.stdin
-        return
-    with options.file.open(encoding="utf-8-sig", newline="") as file:
-        yield file
-
-
-def _problems_of(content: ReadFile, clashes: Clashes) -> Iterator[Problem]:
-    for user in content.users:
-        if user.line in clashes.unknown_roles:
-            yield Problem(user.line, f"role: there is no role {user.role[:40]!r}")
-        if user.line in clashes.taken_slugs:
-            yield Problem(user.line, "slug: an account has this slug")
-
-
-def _report(problems: list[Problem], *, skips: bool) -> None:
-    """Prints the first problems. Raises CommandError unless the command skips such lines.
-
-    A problem of the whole file cannot be skipped.
-    """
-    problems = sorted(problems, key=lambda problem: problem.line)
-    for problem in problems[:MAX_PRINTED_PROBLEMS]:
-        place = f"line {problem.line}: " if problem.line else ""
-        print(printable(f"{place}{problem.text}"), file=sys.stderr)
-    if len(problems) > MAX_PRINTED_PROBLEMS:
-        print(f"… and {len(problems) - MAX_PRINTED_PROBLEMS} more problems", file=sys.stderr)
-    lines = {problem.line for problem in problems}
-    if not lines:
-        return
-    if 0 in lines:
-        raise CommandError("nothing was imported")
-    if not skips:
-        count = f"{len(lines)} {plural(len(lines), 'line is', 'lines are')}"
-        raise CommandError(
-            f"nothing was imported, because {count} not valid: correct them, or add "
-            "--skip-invalid (and --skip-existing for accounts that exist)"
+    async def create(caller: Operator) -> None:
+        user_id = await operator.create_user(
+            caller, name=data.name, email=data.email, password=data.password, role=options.role
         )
+        if user_id is None:
+            raise CommandError("An account with this email already exists.")
+        print(f"created {data.email} with the role {options.role}")
+
+    return create
 
 
-def _accounts(count: int) -> str:
-    return f"{count} {plural(count, 'account', 'accounts')}"
+def prepare_list(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+    async def show(caller: Operator) -> None:
+        for user in await operator.list_users(caller):
+            state = "disabled" if user.disabled_at else user.role
+            print(printable(f"{user.created_at:%Y-%m-%d}  {state:<8}  {user.email}  {user.name}"))
+
+    return show
 
 
-def _addition(new: list[NewUser], existing: list[NewUser], options: argparse.Namespace) -> str:
-    """Returns what an operator should notice about the imported accounts."""
-    admins = sum(user.role == "admin" for user in new)
-    locked = sum(user.password_hash.reveal() == LOCKED_HASH for user in new)
-    unverified = sum(user.verified_at is None for user in new)
-    notes = [
-        f"{admins} {plural(admins, 'administrator', 'administrators')}" if admins else "",
-        f"{locked} without a password" if locked else "",
-        f"{unverified} with an email that is not confirmed" if unverified else "",
-        f"{len(existing)} skipped, which exist" if existing and options.skip_existing else "",
-    ]
-    notes = [note for note in notes if note]
-    return f" ({', '.join(notes)})" if notes else ""
-
-
-def prepare_export(options: argparse.Namespace, settings: Settings) -> OperatorTask:
-    file_format = options.format or (_format_of(options.output) if options.output else "csv")
-
-    async def run(caller: Operator) -> None:
-        count = 0
-        with _open_to_write(options.output) as file:
-            writer = UserWriter(file, file_format, with_hashes=options.with_hashes)
-            async for user in user_import.export_users(caller):
-                writer.write(user)
-                count += 1
-        if options.output:
-            print(f"{_accounts(count)} exported to {options.output}")
-
-    return run
-
-
-@contextmanager
-def _open_to_write(path: Path | None) -> Iterator[TextIO]:
-    """Yields standard output, or a new file that only this user can read. Overwrites no file."""
-    if path is not None:
-        with open(path, "x", encoding="utf-8", newline="", opener=_private) as file:
-            yield file
-    else:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8", errors="strict", newline="")
-        yield sys.stdout
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def prepare_deletion(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+def prepare_role_change(options: argparse.Namespace, settings: Settings) -> OperatorTask:
     email = canonical_email(options.email)
 
-    async def run(caller: Operator) -> None:
-        if options.now:
-            await operator.delete_user_now(caller, email)
-            print(f"{options.email} was deleted")
+    async def change(caller: Operator) -> None:
+        await operator.set_user_role(caller, email, options.role)
+        print(f"{options.email} has the role {options.role} from their next request on")
+
+    return change
+
+
+def prepare_password_change(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+    typed = {"email": options.email, "password": read_password(options.stdin)}
+    form = Form.check_field(SignUp, "password", typed, PASSWORD_POLICIES[settings.password_policy])
+    password = get_data(form).password
+    email = canonical_email(options.email)
+
+    async def change(caller: Operator) -> None:
+        ended = await operator.set_user_password(caller, email, password)
+        if settings.stateless:
+            sessions = "every session was"
         else:
-            delete_at = await operator.schedule_user_deletion(caller, email)
-            print(
-                f"{options.email} was disabled, and will be deleted on {delete_at:%Y-%m-%d} "
-                "(to keep the account: latchkey users enable)"
-            )
+            sessions = f"{ended} {plural(ended, 'session was', 'sessions were')}"
+        print(f"the password was changed, and {sessions} ended")
+
+    return change
+
+
+def prepare_verification(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+    email = "" if options.all else canonical_email(options.email)
+
+    async def verify(caller: Operator) -> None:
+        if options.all:
+            count = await operator_mail.verify_all_emails(caller)
+            print(f"{count} {plural(count, 'email was', 'emails were')} confirmed")
+        elif await operator_mail.verify_email(caller, email):
+            print(f"{options.email} was confirmed")
+        else:
+            print(f"{options.email} was confirmed before; nothing was changed")
+
+    return verify
+
+
+def prepare_email_change(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+    email = canonical_email(options.email)
+    new_email = canonical_new_email(options.new_email)
+
+    async def run(caller: Operator) -> None:
+        outcome = await operator.set_user_email(
+            caller, email, new_email, tells_old=not options.no_notice
+        )
+        if outcome == "taken":
+            raise CommandError("another account has this email, or may get it back")
+        if outcome == "disabled":
+            raise CommandError("the account is disabled: enable it first")
+        print(f"{options.email} has the email {new_email} now")
 
     return run
 
@@ -194,84 +129,95 @@ def prepare_enabling(options: argparse.Namespace, settings: Settings) -> Operato
     return run
 
 
-def prepare_email_change(options: argparse.Namespace, settings: Settings) -> OperatorTask:
+def prepare_deletion(options: argparse.Namespace, settings: Settings) -> OperatorTask:
     email = canonical_email(options.email)
-    try:
-        new_email = canonical_email(options.new_email)
-    except NotFound:
-        raise CommandError(f"not an email: {printable(options.new_email)}") from None
 
     async def run(caller: Operator) -> None:
-        outcome = await operator.set_user_email(
-            caller, email, new_email, tells_old=not options.no_notice
-        )
-        if outcome == "taken":
-            raise CommandError("another account has this email, or may get it back")
-        if outcome == "disabled":
-            raise CommandError("the account is disabled: enable it first")
-        print(f"{options.email} has the email {new_email} now")
+        if options.now:
+            await operator.delete_user_now(caller, email)
+            print(f"{options.email} was deleted")
+        else:
+            delete_at = await operator.schedule_user_deletion(caller, email)
+            print(
+                f"{options.email} was disabled, and will be deleted on {delete_at:%Y-%m-%d} "
+                "(to keep the account: latchkey users enable)"
+            )
 
     return run
 
 
-_EMAIL: Final = Argument("email")
-_FORMATS: Final = ("csv", "jsonl")
+EMAIL: Final = Argument("email")
+PASSWORD_STDIN: Final = Argument(
+    "--password-stdin", action="store_true", required=True, help="read it from standard input"
+)
 COMMANDS: Final = (
-    OperatorCommand(
-        "set-email",
-        "change a user's email, and tell both emails",
-        prepare_email_change,
+    CommandGroup(
+        "users",
+        "users",
         (
-            _EMAIL,
-            Argument("new_email", metavar="NEW"),
-            Argument(
-                "--no-notice",
-                action="store_true",
-                help="send no mail to the old email, because someone else may read it",
+            OperatorCommand(
+                "create",
+                "create an account",
+                prepare_creation,
+                (
+                    Argument("--email", required=True),
+                    Argument("--name", required=True),
+                    Argument("--role", default="user"),
+                    PASSWORD_STDIN,
+                ),
             ),
-        ),
-    ),
-    OperatorCommand(
-        "disable", "disable an account and end its sessions", prepare_disabling, (_EMAIL,)
-    ),
-    OperatorCommand(
-        "enable",
-        "enable an account, and keep it if it was about to be deleted",
-        prepare_enabling,
-        (_EMAIL,),
-    ),
-    OperatorCommand(
-        "delete",
-        "disable an account, and delete it in seven days",
-        prepare_deletion,
-        (
-            _EMAIL,
-            Argument("--now", action="store_true", help="delete it at once, for good"),
-        ),
-    ),
-    OperatorCommand(
-        "import",
-        "create accounts from a file (docs/migrating.md)",
-        prepare_import,
-        (
-            Argument("file", type=Path, help="a file, or - for standard input"),
-            Argument("--format", choices=_FORMATS, help="by default the suffix of the file"),
-            Argument("--dry-run", action="store_true", help="check the file, change nothing"),
-            Argument(
-                "--skip-invalid", action="store_true", help="leave out lines that are not valid"
+            OperatorCommand("list", "list all users", prepare_list, writes=False),
+            OperatorCommand(
+                "role",
+                "change a user's role, effective at their next request",
+                prepare_role_change,
+                (EMAIL, Argument("role")),
             ),
-            Argument("--skip-existing", action="store_true", help="leave out accounts that exist"),
+            OperatorCommand(
+                "set-password",
+                "set a password and end that user's sessions",
+                prepare_password_change,
+                (EMAIL, PASSWORD_STDIN),
+            ),
+            OperatorCommand(
+                "verify",
+                "confirm an email, or those of all users",
+                prepare_verification,
+                (OneOrAll("email"),),
+            ),
+            OperatorCommand(
+                "set-email",
+                "change a user's email, and tell both emails",
+                prepare_email_change,
+                (
+                    EMAIL,
+                    Argument("new_email", metavar="NEW"),
+                    Argument(
+                        "--no-notice",
+                        action="store_true",
+                        help="send no mail to the old email, because someone else may read it",
+                    ),
+                ),
+            ),
+            OperatorCommand(
+                "disable", "disable an account and end its sessions", prepare_disabling, (EMAIL,)
+            ),
+            OperatorCommand(
+                "enable",
+                "enable an account, and keep it if it was about to be deleted",
+                prepare_enabling,
+                (EMAIL,),
+            ),
+            OperatorCommand(
+                "delete",
+                "disable an account, and delete it in seven days",
+                prepare_deletion,
+                (
+                    EMAIL,
+                    Argument("--now", action="store_true", help="delete it at once, for good"),
+                ),
+            ),
+            *user_file_commands.COMMANDS,
         ),
-    ),
-    OperatorCommand(
-        "export",
-        "print all accounts",
-        prepare_export,
-        (
-            Argument("--format", choices=_FORMATS, help="by default the suffix, or csv"),
-            Argument("--output", type=Path, metavar="FILE", help="write a new, private file"),
-            Argument("--with-hashes", action="store_true", help="add the password hashes"),
-        ),
-        writes=False,
     ),
 )

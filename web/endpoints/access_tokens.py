@@ -13,17 +13,16 @@ from web.forms.form import Form, read_fields
 from web.forms.schemas import NewAccessToken
 from web.http.session import verify_session
 from web.rendering.flash_messages import confirm, pop_flash
-from web.rendering.form_errors import apply_error
+from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
 from web.rendering.responses import changed_fragment, now, page, refused_form, replaced_fragment
 
 TITLE: Final = "Access tokens"
 NO_SCOPE: Final = "Choose what the token may do."
-WRONG_PASSWORD: Final = "This is not your current password. Please type it again."  # noqa: S105  (a message)
 TOO_MANY: Final = "You have too many access tokens. Delete one first."
 DEFAULT_DAYS: Final = "90"
 ERRORS: Final = {
     RateLimited: "Too many attempts. No access token was created. Try again in {wait}.",
-    Unavailable: "We're busy. Try again in a few seconds.",
+    Unavailable: BUSY,
 }
 
 

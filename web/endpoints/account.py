@@ -16,7 +16,7 @@ from web.forms.form import Form, read_fields
 from web.forms.schemas import EmailChange, PasswordChange, ProfileChange
 from web.http.session import set_session_cookie, verify_session
 from web.rendering.flash_messages import confirm, pop_flash
-from web.rendering.form_errors import apply_error, refuse_other_domains
+from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error, refuse_other_domains
 from web.rendering.formatting import plural
 from web.rendering.responses import (
     changed_fragment,
@@ -37,7 +37,6 @@ FORM_IDS = {
 }
 SLUG_TAKEN = "This profile URL is taken. Please choose another."
 UNCHECKED_NOTE = "We'll check this when you save."
-WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)
 OWN_EMAIL = "This is already your email."
 PROFILE_ERRORS = {
     RateLimited: "Too many changes in a short time. Try again in {wait}.",
@@ -47,14 +46,14 @@ PASSWORD_ERRORS = {
     RateLimited: (
         "Too many attempts to change your password. Nothing was changed. Try again in {wait}."
     ),
-    Unavailable: "We're busy. Try again in a few seconds.",
+    Unavailable: BUSY,
 }
 
 EMAIL_ERRORS = {
     RateLimited: (
         "Too many attempts to change your email. Nothing was changed. Try again in {wait}."
     ),
-    Unavailable: "We're busy. Try again in a few seconds.",
+    Unavailable: BUSY,
 }
 
 

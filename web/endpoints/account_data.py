@@ -11,14 +11,13 @@ from db.viewer import Viewer
 from web.forms.form import Form, read_fields
 from web.forms.schemas import PasswordConfirmation
 from web.http.session import verify_session
-from web.rendering.form_errors import apply_error
+from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
 from web.rendering.responses import download, page, refused_form
 
 TITLE: Final = "Download your data"
-WRONG_PASSWORD: Final = "This is not your current password. Please type it again."  # noqa: S105  (a message)
 DATA_ERRORS: Final = {
     RateLimited: "Too many downloads or attempts. Try again in {wait}.",
-    Unavailable: "We're busy. Try again in a few seconds.",
+    Unavailable: BUSY,
 }
 
 

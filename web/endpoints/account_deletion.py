@@ -14,7 +14,7 @@ from web.http.client_info import get_client_info
 from web.http.link_cookie import delete_link_cookie, read_sent_link, verify_link
 from web.http.session import verify_session
 from web.rendering.flash_messages import confirm, set_flash
-from web.rendering.form_errors import apply_error
+from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
 from web.rendering.responses import (
     changed_fragment,
     now,
@@ -28,10 +28,9 @@ from web.state import app_state
 TITLE: Final = "Delete your account"
 KEEP_TITLE: Final = "Keep your account?"
 KEPT_TITLE: Final = "Your account is kept"
-WRONG_PASSWORD: Final = "This is not your current password. Please type it again."  # noqa: S105  (a message)
 DELETION_ERRORS: Final = {
     RateLimited: "Too many attempts. Your account was not deleted. Try again in {wait}.",
-    Unavailable: "We're busy. Try again in a few seconds.",
+    Unavailable: BUSY,
 }
 
 

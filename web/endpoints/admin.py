@@ -22,7 +22,13 @@ from web.forms.schemas import (
 )
 from web.http.session import verify_admin
 from web.rendering.flash_messages import confirm, pop_flash, set_flash
-from web.rendering.form_errors import apply_error
+from web.rendering.form_errors import (
+    BUSY,
+    EMAIL_TAKEN,
+    UNKNOWN_ROLE,
+    WRONG_PASSWORD,
+    apply_error,
+)
 from web.rendering.responses import (
     changed_fragment,
     download,
@@ -35,12 +41,9 @@ from web.rendering.responses import (
 
 TITLE = "People"
 ADD_TITLE = "Add an account"
-HAS_ACCOUNT = "An account with this email already exists."
-UNKNOWN_ROLE = "That role doesn't exist any more. Choose another."
-WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)
 DATA_ERRORS = {
     RateLimited: "Too many downloads or attempts. Try again in {wait}.",
-    Unavailable: "We're busy. Try again in a few seconds.",
+    Unavailable: BUSY,
 }
 
 
@@ -73,7 +76,7 @@ async def add(request: Request) -> Response:
     form = Form.check(NewAccount, await read_fields(request))
     try:
         if form.data and not await admin.add_user(viewer, **form.data.model_dump()):
-            form.add_error("email", HAS_ACCOUNT)
+            form.add_error("email", EMAIL_TAKEN)
     except UnknownRole:
         form.add_error("role", UNKNOWN_ROLE)
     if form.data is None:

@@ -11,9 +11,9 @@ from db.viewer import Admin
 from web.forms.form import Form, read_fields, read_query
 from web.forms.schemas import AuditQuery, NewRole, RoleChange, RoleEdit, TeamChange, UsersQuery
 from web.http.session import delete_session_cookie, verify_admin
+from web.rendering.form_errors import ROLE_NAME_TAKEN
 from web.rendering.json_responses import as_json, invalid_input, ok
 
-NAME_TAKEN = "There is already a role with this name. Please choose another."
 USER = ("id", "name", "email", "role", "role_label", "slug", "team")
 ENTRY = ("number", "at", "event", "outcome", "actor_type", "actor_name", "actor_slug")
 ENTRY_CLIENT = ("target_name", "target_slug", "ip_address", "browser")
@@ -109,7 +109,7 @@ async def create_role(request: Request) -> Response:
         if form.data and not await roles.create_role(
             viewer, form.data.name, form.data.label, form.data.permissions
         ):
-            form.add_error("name", NAME_TAKEN)
+            form.add_error("name", ROLE_NAME_TAKEN)
     except TooManyRoles:
         raise HTTPException(409, "There are too many roles.") from None
     if form.data is None:

@@ -14,12 +14,11 @@ from web.forms.form import Form, read_fields
 from web.forms.schemas import Invitation
 from web.http.session import verify_admin
 from web.rendering.flash_messages import confirm, pop_flash
+from web.rendering.form_errors import EMAIL_TAKEN, UNKNOWN_ROLE
 from web.rendering.responses import changed_fragment, now, page, refused_form, url_path
 from web.state import app_state
 
 TITLE: Final = "Invitations"
-HAS_ACCOUNT: Final = "An account with this email already exists."
-UNKNOWN_ROLE: Final = "That role doesn't exist any more. Choose another."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ async def submit(request: Request) -> Response:
         if form.data and not await invitations.invite(
             admin, email=form.data.email, role=form.data.role, team=form.data.team
         ):
-            form.add_error("email", HAS_ACCOUNT)
+            form.add_error("email", EMAIL_TAKEN)
     except UnknownRole:
         form.add_error("role", UNKNOWN_ROLE)
     if form.data is None:

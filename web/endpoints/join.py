@@ -18,14 +18,14 @@ from web.forms.schemas import Join
 from web.http.client_info import get_client_info
 from web.http.link_cookie import OpenedLink, delete_link_cookie, read_sent_link, verify_link
 from web.http.session import is_session_live, read_claims
-from web.rendering.form_errors import apply_error
+from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
 from web.state import app_state
 
 TITLE: Final = "Accept your invitation"
 JOIN_ERRORS: Final = {
     RateLimited: "Too many attempts from your network. Try again in {wait}.",
-    Unavailable: "We're busy. Try again in a few seconds.",
+    Unavailable: BUSY,
     AccountNotCreated: "An error occurred while creating your account.",
 }
 

@@ -13,7 +13,7 @@ from web.http.redirects import carried_page, default_page, safe_page
 from web.http.remember import read_choice
 from web.http.session import end_current_session
 from web.rendering.flash_messages import pop_flash, set_flash
-from web.rendering.form_errors import apply_error
+from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
 from web.state import app_state
 
@@ -24,7 +24,7 @@ TARGET_REASONS = {"/verify": "verify", "/change-email": "change-email"}
 NO_MATCH = "Email or password is incorrect."
 LOGIN_ERRORS = {
     RateLimited: ("Too many attempts to log in. Log-in is paused. Try again in {wait}."),
-    Unavailable: "We're busy. Try again in a few seconds.",
+    Unavailable: BUSY,
 }
 
 

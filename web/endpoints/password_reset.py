@@ -12,7 +12,7 @@ from web.forms.schemas import PasswordReset, PasswordResetRequest
 from web.http.client_info import get_client_info
 from web.http.link_cookie import OpenedLink, delete_link_cookie, read_sent_link, verify_link
 from web.http.session import read_claims
-from web.rendering.form_errors import apply_error
+from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
 from web.state import app_state
 
@@ -22,7 +22,7 @@ RESET_TITLE: Final = "Choose a new password"
 DONE_TITLE: Final = "Password changed"
 FORGOT_ERRORS: Final = {
     RateLimited: "Too many requests from your network. Try again in {wait}.",
-    Unavailable: "We're busy. Try again in a few seconds.",
+    Unavailable: BUSY,
 }
 RESET_ERRORS: Final = {
     RateLimited: "Too many attempts. Nothing was changed. Try again in {wait}.",

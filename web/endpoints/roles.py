@@ -13,12 +13,11 @@ from web.forms.form import Form, read_fields
 from web.forms.schemas import NewRole, RoleEdit
 from web.http.session import verify_admin
 from web.rendering.flash_messages import confirm, pop_flash
-from web.rendering.form_errors import apply_error
+from web.rendering.form_errors import ROLE_NAME_TAKEN, apply_error
 from web.rendering.responses import changed_fragment, page, refused_form
 from web.state import app_state
 
 TITLE: Final = "Roles"
-NAME_TAKEN: Final = "There is already a role with this name. Please choose another."
 TOO_MANY_ROLES: Final = "There are too many roles. Delete one first."
 ERRORS: Final = {
     RateLimited: "Too many changes in a short time. Nothing was changed. Try again in {wait}.",
@@ -40,7 +39,7 @@ async def create(request: Request) -> Response:
         if form.data and not await roles.create_role(
             viewer, form.data.name, form.data.label, form.data.permissions
         ):
-            form.add_error("name", NAME_TAKEN)
+            form.add_error("name", ROLE_NAME_TAKEN)
     except TooManyRoles:
         form.message = TOO_MANY_ROLES
     except (RateLimited, Unavailable) as error:

@@ -18,7 +18,7 @@ from web.http.client_info import get_client_info
 from web.http.redirects import carried_page, page_after_login, safe_page
 from web.http.remember import read_choice
 from web.rendering.error_pages import ErrorText, error_response
-from web.rendering.form_errors import apply_error, refuse_other_domains
+from web.rendering.form_errors import BUSY, EMAIL_TAKEN, apply_error, refuse_other_domains
 from web.rendering.responses import (
     cached_page,
     field_fragment,
@@ -30,7 +30,6 @@ from web.rendering.responses import (
 from web.state import app_state
 
 TITLE = "Create your account"
-EMAIL_TAKEN = "An account with this email already exists."
 UNCHECKED_NOTE = "We'll check this when you send the form."
 DOMAIN_NOTE = "Did you mean {domain}?"
 # The texts for users who follow an old link, by the value of SIGNUP.
@@ -61,7 +60,7 @@ UNAVAILABLE_TEXTS = {
 }
 SIGNUP_ERRORS = {
     RateLimited: "Too many sign-ups from your network. Try again in {wait}.",
-    Unavailable: "We're busy. Try again in a few seconds.",
+    Unavailable: BUSY,
     AccountNotCreated: "An error occurred while creating your account.",
 }
 SIGNUP_FAILURES = (RateLimited, BreachedPassword, Unavailable, Refused, AccountNotCreated)

@@ -1,6 +1,5 @@
 """Contains the function that reads the version of the program."""
 
-import tomllib
 from importlib.metadata import version
 
 from web.settings.paths import ROOT
@@ -11,6 +10,8 @@ def read_version() -> str:
 
     In a checkout, the metadata of the package are those of the day when it was installed.
     """
+    import tomllib  # It takes 0.25 MB, and the server does not need it.
+
     try:
         with (ROOT / "pyproject.toml").open("rb") as file:
             return str(tomllib.load(file)["project"]["version"])

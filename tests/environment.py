@@ -1,0 +1,13 @@
+"""Contains the environment variables of the programs that the tests start."""
+
+from pathlib import Path
+from typing import Final
+
+SECRET: Final = "a session secret of the tests: 7Jq2vX0pLw9sRz4T"
+# The variables of every program: neither the .env file nor the product of the checkout is read.
+ENVIRON: Final = {"ENV_FILE": "off", "PRODUCT": "off", "SESSION_SECRET": SECRET}
+
+
+def environ_of(database: Path, **changes: str) -> dict[str, str]:
+    """Returns the variables for a program with this SQLite file."""
+    return {**ENVIRON, "DATABASE_URL": f"sqlite:///{database}", **changes}
