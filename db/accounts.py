@@ -153,7 +153,9 @@ DELETE_UNSENT_MESSAGES = Statement(
     delete(outbox).where(outbox.c.user_id == bindparam("user_id"), outbox.c.sent_at.is_(None))
 )
 DELETE_INVITATIONS_BY = Statement(
-    delete(invitations).where(invitations.c.invited_by == bindparam("user_id"))
+    delete(invitations)
+    .where(invitations.c.invited_by == bindparam("user_id"))
+    .returning(invitations.c.id)
 )
 CONFIRMED_EMAIL = Statement(
     select(users.c.email).where(
@@ -318,12 +320,14 @@ async def disable_user(caller: Admin | Operator, user_id: str) -> None:
 
 
 async def disable_within(store: Store, user_id: str) -> int:
-    """Disables an account, ends its sessions, and returns how many had a row.
+    """Disables an account, ends its sessions and invitations, and returns how many sessions had a
+    row.
 
     Must run inside the transaction of `change_user`. Raises LastAdmin.
     """
     if await store.value(DISABLE(user_id=user_id, now=store.now())) is None:
         raise LastAdmin
+    await withdraw_invitations(store, user_id)
     return await end_all_sessions(store, user_id)
 
 
@@ -386,8 +390,18 @@ async def delete_user(store: Store, user_id: str) -> str:
             raise NotFound
         raise LastAdmin
     await store.count(DELETE_UNSENT_MESSAGES(user_id=user_id))
-    await store.count(DELETE_INVITATIONS_BY(user_id=user_id))
+    await withdraw_invitations(store, user_id)
     return str(email)
+
+
+async def withdraw_invitations(store: Store, user_id: str) -> None:
+    """Ends the open invitations that the user has sent, and their mails that were not sent yet.
+
+    Otherwise an intruder could come back by an invitation, with the role of an administrator. Must
+    run inside a transaction that has locked the user.
+    """
+    for (invitation_id,) in await store.all(DELETE_INVITATIONS_BY(user_id=user_id)):
+        await delete_unsent(store, invitation_id, ["invite"])
 
 
 async def lock_admin_changes(store: Store) -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from db import accounts
 from db.access.outbox import Message
-from db.errors import LastAdmin, NotFound
+from db.errors import LastAdmin, NotFound, Refused
+from db.hooks import HookEvent, collect_hooks, on
 from db.maintenance.pruning import prune
+from db.product import ProductData
 from db.viewer import Operator
 from tests.browser_client import PASSWORD, Browser, read, set_cookie_of
 from tests.conftest import TestApp
@@ -23,6 +25,7 @@ from tests.mail import (
     open_link,
     receive,
 )
+from web.product import Product
 
 DEAD = "This link was used already, has expired, or was replaced by a newer mail."
 BOTH_REQUEST_TYPES = pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
@@ -364,6 +367,29 @@ async def test_an_account_that_another_table_needs_does_not_stop_pruning(
     await app.change("DELETE FROM notes")
     await prune(app.store)
     assert await app.count("users") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [(Refused("It has an invoice."), "a hook refused"), (ValueError(), "failed, and will")],
+)
+async def test_a_failing_hook_does_not_stop_the_deletion_of_others(
+    make_app: Callable, caplog: pytest.LogCaptureFixture, error: Exception, logged: str
+) -> None:
+    @on("account.delete")
+    async def refuse_first(store, event: HookEvent) -> None:
+        if event.target_id == first:
+            raise error
+
+    hooks = collect_hooks({"refuse_first": refuse_first})
+    app = await make_app(product=Product(ProductData(hooks=hooks)))
+    for name in ("Alice", "Bob"):
+        await app.sign_up_user(name)
+    [(first,), _] = await app.rows("SELECT id FROM users ORDER BY id")
+    await app.change("UPDATE users SET delete_at = created_at")
+    await prune(app.store)
+    assert await app.rows("SELECT id FROM users") == [(first,)]
+    assert logged in caplog.text and first in caplog.text
 
 
 async def test_delete_user_works_for_the_operator(app: TestApp, alice: Browser) -> None:

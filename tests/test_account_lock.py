@@ -217,3 +217,19 @@ async def test_a_notice_of_a_new_password_locks_the_account(app: TestApp, alice:
     await charlie.post("/not-me", sure(mail))
     assert not await alice.is_logged_in()
     assert [message.message_type for message in await deliver(app)] == ["locked"]
+
+
+async def test_the_lock_ends_the_invitations_of_an_intruder(app: TestApp) -> None:
+    ada = await app.admin()
+    mail = await receive(app, "new-device")
+    intruder = await app.attacker_with_cookie_of(ada)
+    invited = {"email": NEW_EMAIL, "role": "admin", "team": ""}
+    assert (await intruder.post("/admin/invitations", invited)).status_code == 303
+    invitation = await receive(app, "invite")
+    charlie = await app.browser("Charlie")
+    await open_link(charlie, mail)
+    assert (await charlie.post("/not-me", sure(mail))).status_code == 303
+    await open_link(charlie, invitation)
+    fields = {"name": "Charlie", "password": NEW_PASSWORD, **link_field(invitation)}
+    assert (await charlie.post("/join", fields)).status_code == 410
+    assert await app.rows("SELECT email FROM users") == [("ada@example.com",)]

@@ -137,6 +137,7 @@ def test_a_secret_in_the_environment_replaces_its_other_form(
         "METRICS_TOKEN=x",
         "DATABASE_URL=postgresql://me:hush@localhost/x",
         "SMTP_URL=smtp://me:hush@localhost",
+        "WEBHOOK_URL=https://hooks.example.com/hush",
     ],
 )
 def test_a_file_with_secrets_that_others_can_access_is_refused(

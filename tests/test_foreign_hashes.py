@@ -105,6 +105,7 @@ async def test_bcrypt_ignores_what_follows_72_bytes(fast_passwords: Passwords) -
         "$scrypt$ln=10,r=8,p=9999$6r0XAkCI8d47BwBACOGcsw$yO7FvRdMP1aLnzclTNfT5jDFROhEBGX5pOaU07yoZQc",
         f"$argon2id$v=19$m=4194304,t=1,p=1{ARGON2_TAIL}",
         f"$argon2id$v=19$m=65536,t=1000,p=1{ARGON2_TAIL}",
+        f"$argon2id$v=19$m=65536,t=1,p=8192{ARGON2_TAIL}",
     ],
 )
 def test_a_hash_that_costs_too_much_is_not_imported(text: str) -> None:

@@ -381,6 +381,23 @@ async def test_private_sign_up_needs_the_same_work_with_hooks(make_app: Make) ->
     assert sorted(await app.rows("SELECT kind FROM outbox")) == [("hook",), ("taken",), ("verify",)]
 
 
+async def test_hooks_that_take_too_long_do_not_show_a_taken_email(make_app: Make) -> None:
+    @on("signup")
+    async def give_up(store, event: HookEvent) -> None:
+        raise Unavailable
+
+    app = await make_app(
+        product=product_with(give_up),
+        mail=enabled_outbox(requires_verification=True),
+        SIGNUP_PRIVACY="private",
+    )
+    await app.create("Alice")
+    before = await stored(app)
+    answers = [await (await app.browser(name)).sign_up() for name in ("Alice", "Grace")]
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert await stored(app) == before
+
+
 async def test_a_hook_that_fails_does_not_show_a_taken_email(make_app: Make) -> None:
     @on("signup")
     async def add_row(store, event: HookEvent) -> None:

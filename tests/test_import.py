@@ -273,6 +273,22 @@ def test_an_import_of_an_export_is_the_same(
     assert rows(f"SELECT {columns} FROM users ORDER BY email") == before
 
 
+@pytest.mark.asvs("S107")
+def test_no_cell_of_an_export_is_a_formula(import_text: Run, run: Run, rows: Callable) -> None:
+    names = ["=1+1", "@SUM(A1)", "-2+3", "+1+cmd|x", "'=1+1", "'Ada", "O'Neil"]
+    lines = [{"email": f"={n}@example.com", "name": name} for n, name in enumerate(names)]
+    assert import_text("\n".join(map(json.dumps, lines)), suffix=".jsonl").returncode == 0
+    exported = run("users", "export").stdout
+    cells = [cell for row in csv.reader(io.StringIO(exported)) for cell in row]
+    assert {"'=1+1", "'@SUM(A1)", "'-2+3", "''=1+1", "'Ada", "'=0@example.com"} <= set(cells)
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
+    before = rows("SELECT email, name FROM users ORDER BY email")
+    assert [name for _, name in before] == names
+    run("users", "delete", "--now", "=0@example.com")
+    assert import_text(exported, "--skip-existing").returncode == 0
+    assert rows("SELECT email, name FROM users ORDER BY email") == before
+
+
 def test_an_export_overwrites_no_file(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "export.csv"
     path.write_text("kept")

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from db.access import operator
 from db.access.outbox import Message
+from db.viewer import Operator
 from tests.browser_client import PASSWORD, Browser, path_of, read, set_cookie_of
 from tests.conftest import SECRET, TestApp
 from tests.mail import deliver, enabled_outbox, link_field, main_text, open_link, receive
@@ -311,6 +313,18 @@ async def test_a_dead_invitation_creates_no_account(
     assert (answer.status_code, DEAD in main_text(answer)) == (410, True)
     assert await accounts(app) == before
     assert not await grace.is_logged_in()
+
+
+async def test_an_invitation_stays_dead_after_its_inviter_is_enabled(
+    app: TestApp, mail: Message, ada: Browser, grace: Browser
+) -> None:
+    await app.create("Bob", "admin")
+    await operator.disable_user(Operator(app.store), ada.email)
+    await operator.enable_user(Operator(app.store), ada.email)
+    await open_link(grace, mail)
+    before = await accounts(app)
+    assert (await grace.post("/join", JOIN | link_field(mail))).status_code == 410
+    assert await accounts(app) == before
 
 
 async def test_of_concurrent_uses_one_creates_the_account(app: TestApp, mail: Message) -> None:

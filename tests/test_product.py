@@ -136,6 +136,7 @@ from sqlalchemy import Column, MetaData, Table, Text
 metadata = MetaData()
 mine = Table({name!r}, metadata, Column("id", Text, primary_key=True))
 """
+PERMISSION = "PERMISSIONS = {{{name!r}: 'Mine'}}"
 ITEM = """
 from web.menu import MenuItem
 menu = [MenuItem(route={route!r}, text="Mine", after={after!r})]
@@ -152,6 +153,8 @@ menu = [MenuItem(route={route!r}, text="Mine", after={after!r})]
         ({"events": EVENT}, ("'login'", "Mine", "Log in")),
         ({"tables": TABLE.format(name="users")}, ("'users'", "Latchkey")),
         ({"tables": TABLE.format(name="product_version")}, ("'product_version'", "Latchkey")),
+        ({"permissions": PERMISSION.format(name="admin:write")}, ("'admin:write'", "Latchkey")),
+        ({"permissions": PERMISSION.format(name="a:read admin:write")}, ("'a:read admin:write'",)),
         ({"menu": ITEM.format(route="nowhere", after="")}, ("'Mine'", "'nowhere'")),
         ({"menu": ITEM.format(route="user", after="")}, ("'Mine'", "'user'")),
         ({"menu": ITEM.format(route="handbook", after="nowhere")}, ("'nowhere'",)),

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -145,6 +146,17 @@ async def test_a_webhook_contains_no_personal_data(
     for text in ("alice", "new@", "192.0.2.14", "Firefox", PASSWORD, alice.cookie or "-"):
         assert text.encode() not in sent
         assert text not in str(facts)
+
+
+async def test_no_log_level_shows_the_url_of_the_receiver(
+    make_sending: Callable, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    sending = await make_sending()
+    await sending.post()
+    with caplog.at_level(logging.DEBUG):
+        await sending.send_all()
+    assert len(receiver.requests) == 1
+    assert "canary-of-the-url" not in caplog.text
 
 
 async def test_a_delivered_webhook_keeps_no_content(make_sending: Callable) -> None:

@@ -6,6 +6,8 @@ from typing import Final
 
 from db.audit.events import EVENT_TEXTS
 from db.product import ProductData
+from db.role_names import is_permission_name
+from db.scopes import SCOPES
 from db.tables import metadata
 from web.menu import MenuItem, add_items
 from web.router import AppRoute
@@ -28,6 +30,16 @@ def require_no_collision(data: ProductData, routes: Sequence[AppRoute]) -> None:
     for name in data.tables.tables if data.tables is not None else ():
         if name in metadata.tables or name in VERSION_TABLES:
             raise ProductError(f"product/tables.py: the table {name!r} is a table of Latchkey")
+    for name in data.permissions:
+        if name in SCOPES:
+            raise ProductError(
+                f"product/permissions.py: the permission {name!r} is a scope of Latchkey"
+            )
+        # A space in a name would join two scopes of an access token.
+        if not is_permission_name(name):
+            raise ProductError(
+                f"product/permissions.py: the permission {name!r} must be like 'articles:write'"
+            )
     for name, texts in data.events.items():
         if name in EVENT_TEXTS:
             label = EVENT_TEXTS[name].label

@@ -47,9 +47,10 @@ async def lock_account(
 ) -> None:
     """Locks the account that the link belongs to, until its user chooses a new password by mail.
 
-    Gives the account the email back that the link was sent to, ends every session and every known
-    browser, and ends every link except older `not-me` links, which outrank this one, even if their
-    mails were not sent yet. Raises LinkInvalid, LinkMismatch and RateLimited.
+    Gives the account the email back that the link was sent to, ends every session, every known
+    browser, the invitations that it has sent, and every link except older `not-me` links, which
+    outrank this one, even if their mails were not sent yet. Raises LinkInvalid, LinkMismatch and
+    RateLimited.
     """
     known = require_same_link(token, link)
     charges = per_client(LINK_POSTS, client.ip_address)
@@ -58,6 +59,7 @@ async def lock_account(
         consumed = await consume_token(store, "not-me", known)
         email = await _take_email_back(store, consumed)
         ended = await accounts.end_access_after_reset(store, consumed.user_id, email)
+        await accounts.withdraw_invitations(store, consumed.user_id)
         await delete_tokens_of_locked_account(store, consumed)
         await delete_unsent_of_locked_account(store, consumed)
         await post(

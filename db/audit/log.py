@@ -7,7 +7,6 @@ Changing or deleting an entry is therefore detected.
 import json
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from json import JSONEncoder
@@ -19,6 +18,7 @@ from sqlalchemy import bindparam, update
 from db.audit import entry_budget, hooks
 from db.audit.events import EVENT_TEXTS, Event, ProductEvent
 from db.engine.statement import Statement, insert
+from db.errors import Unavailable
 from db.hooks import HookEvent
 from db.rate_limits.limits import ENTRIES_CLIENT
 from db.store import Store, pick
@@ -173,13 +173,19 @@ async def record(
 async def rehearse_hooks(store: Store, event: Event, actor: Actor) -> None:
     """Calls the hooks of an event that has not happened, and undoes and ignores what they do.
 
-    Must run inside a transaction. Costs nothing if the event has no hooks.
+    Must run inside a transaction. Costs nothing if the event has no hooks. Raises Unavailable if
+    they take too long, as they do for an event that has happened.
     """
-    if hooks.has_listeners(store, event):
-        with suppress(Exception):
-            async with store.transaction():
-                await hooks.run_hooks(store, _hook_event(store, event, actor, None, None))
-                raise _Undone
+    if not hooks.has_listeners(store, event):
+        return
+    try:
+        async with store.transaction():
+            await hooks.run_hooks(store, _hook_event(store, event, actor, None, None))
+            raise _Undone
+    except Unavailable:
+        raise
+    except Exception:  # The hooks fail for a user that does not exist.
+        return
 
 
 def _hook_event(

@@ -11,7 +11,7 @@ from functools import cache
 from ssl import SSLContext
 from typing import Any, Final
 
-from db.crypto.secret import Secret
+from db.crypto.secret import Secret, unlogged_urls
 from db.errors import BreachedPassword
 
 logger = logging.getLogger("latchkey")
@@ -48,8 +48,9 @@ class BreachedPasswords:
         digest = hashlib.sha1(password.reveal().encode(), usedforsecurity=False).hexdigest().upper()
         try:
             client = await asyncio.to_thread(_create_client)
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                known = await _fetch_range(client, f"{self._service}/range/{digest[:5]}")
+            with unlogged_urls():
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    known = await _fetch_range(client, f"{self._service}/range/{digest[:5]}")
         # Sign-up must not depend on the availability of an external service, so the check fails
         # open.
         except Exception as error:

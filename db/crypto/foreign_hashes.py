@@ -25,6 +25,7 @@ MAX_SCRYPT_MEMORY: Final = 160 * 1024 * 1024  # N = 2**17 and r = 8 need 128 MiB
 MAX_SCRYPT_WORK: Final = 2**21  # N * r * p
 MAX_ARGON2_KIB: Final = 256 * 1024
 MAX_ARGON2_WORK: Final = 2**21  # KiB * passes
+MAX_ARGON2_LANES: Final = 16  # Each lane is a thread of its own.
 BCRYPT_BYTES: Final = 72  # bcrypt ignores the rest of a password.
 DIGESTS: Final = ("sha1", "sha256", "sha512")
 
@@ -168,6 +169,7 @@ def _require_cheap_argon2(text: str) -> None:
     if (
         found.memory_cost > MAX_ARGON2_KIB
         or found.memory_cost * found.time_cost > MAX_ARGON2_WORK
+        or not 1 <= found.parallelism <= MAX_ARGON2_LANES
         or not 4 <= found.hash_len <= 128
         or not 8 <= found.salt_len <= 128
     ):

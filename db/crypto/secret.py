@@ -1,6 +1,12 @@
-"""A wrapper for values that must not be displayed, logged, stored or copied."""
+"""A wrapper for values that must not be displayed, logged, stored or copied, and a context for
+requests whose URLs contain one.
+"""
 
-from typing import Generic, NoReturn, TypeVar
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final, Generic, NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -27,3 +33,24 @@ class Secret(Generic[T]):
 
     __str__ = __repr__ = __format__ = __html__ = __json__ = __bytes__ = _refuse
     __reduce__ = __reduce_ex__ = __getstate__ = __copy__ = __deepcopy__ = __setattr__ = _refuse
+
+
+_is_unlogged: Final = ContextVar("is_unlogged", default=False)
+
+
+def _is_logged(record: logging.LogRecord) -> bool:
+    return not _is_unlogged.get()
+
+
+@contextmanager
+def unlogged_urls() -> Iterator[None]:
+    """Keeps the URLs of the requests in this block out of the log.
+
+    httpx logs each URL with the level INFO, which a parent application may have enabled.
+    """
+    logging.getLogger("httpx").addFilter(_is_logged)
+    token = _is_unlogged.set(True)
+    try:
+        yield
+    finally:
+        _is_unlogged.reset(token)

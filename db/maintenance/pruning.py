@@ -275,6 +275,12 @@ async def _delete_due_accounts(store: Store) -> int:
             pass  # Another process has deleted it, or removed another administrator.
         except Conflict:
             logger.error("account %s cannot be deleted: a row of another table needs it", user_id)
+        except Refused:
+            logger.warning("a hook refused to delete account %s, so it remains", user_id)
+        except Unavailable:
+            raise
+        except Exception:  # A hook of the product may fail for one account, every time.
+            logger.exception("the deletion of account %s failed, and will be tried again", user_id)
         await asyncio.sleep(PAUSE_SECONDS)
     return total
 

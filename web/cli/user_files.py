@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +35,9 @@ REQUIRED_COLUMNS: Final = ("email", "name")
 FORM_FIELDS: Final = ("email", "name", "slug", "phone", "team")
 YES: Final = ("true", "t", "yes", "y", "1")
 NO: Final = ("", "false", "f", "no", "n", "0")
+# A spreadsheet evaluates a cell that begins like this (CSV injection, ASVS 1.2.10). A phone number
+# such as +49 30 1234 is harmless.
+FORMULA: Final = re.compile(r"'*(?:[=@\t\r-]|\+(?![0-9 ()./-]*$))")
 
 
 class UserFile(BaseModel):
@@ -98,7 +102,7 @@ def _read_csv(file: TextIO) -> Iterator[tuple[int, Mapping[str, str] | str]]:
             return
         for row in rows:
             if len(row) == len(columns):
-                yield rows.line_num, dict(zip(columns, row, strict=True))
+                yield rows.line_num, dict(zip(columns, map(_unescape_cell, row), strict=True))
             elif row:
                 yield rows.line_num, f"it has {len(row)} fields, and the header has {len(columns)}"
     except csv.Error as error:
@@ -233,10 +237,20 @@ class UserWriter:
     def write(self, user: ExportedUser) -> None:
         values = _values_of(user)
         if self._csv is not None:
-            self._csv.writerow([values[name] for name in self._columns])
+            self._csv.writerow([_escape_cell(values[name]) for name in self._columns])
         else:
             line = {name: values[name] for name in self._columns}
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _escape_cell(text: str) -> str:
+    """Returns the text with an apostrophe before it if a spreadsheet would evaluate it."""
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def _unescape_cell(text: str) -> str:
+    """Returns the text that `_escape_cell` was called with."""
+    return text[1:] if text.startswith("'") and FORMULA.match(text[1:]) else text
 
 
 def _values_of(user: ExportedUser) -> dict[str, str]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from db.access.outbox import Message
-from db.crypto.secret import Secret
+from db.crypto.secret import Secret, unlogged_urls
 from db.mail.outbox import EventType
 from web.delivery.channel import Attempt
 from web.observability.logs import printable
@@ -60,8 +60,9 @@ class WebhookChannel:
         import httpx  # _create_client has imported it in a thread, because that takes long.
 
         try:
-            async with asyncio.timeout(self._seconds):
-                return await self._send(self._client, message)
+            with unlogged_urls():
+                async with asyncio.timeout(self._seconds):
+                    return await self._send(self._client, message)
         except TimeoutError:
             return Attempt("later", f"no answer within {self._seconds:g} seconds")
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:

@@ -19,7 +19,8 @@ SINGLE_QUOTED: Final = re.compile(r"'([^']*)'")
 DOUBLE_QUOTED: Final = re.compile(r"\"((?:[^\"\\$`]|\\[\"\\$`])*)\"")
 ESCAPE: Final = re.compile(r"\\(.)")
 COMMENT: Final = re.compile(r"\s+#.*")
-SECRET_NAME: Final = re.compile(r"(SECRET|TOKEN|PASSWORD|KEY)S?$")
+# The path of WEBHOOK_URL may be a secret.
+SECRET_NAME: Final = re.compile(r"(SECRET|TOKEN|PASSWORD|KEY)S?$|^WEBHOOK_URL$")
 
 
 def find_env_file(environ: Mapping[str, str]) -> Path | None:
