@@ -334,6 +334,30 @@ async def test_a_proxy_like_the_example_is_reported_as_good(service: TestApp) ->
 
 
 @pytest.mark.parametrize(
+    ("changes", "checked"),
+    [
+        ({"BASE_PATH": "/accounts"}, "they arrive"),
+        ({"BASE_PATH": "/accounts", "SMTP_URL": ""}, "they arrive"),
+        ({"SMTP_URL": "", "SIGNUP": "closed"}, "not checked"),
+    ],
+)
+async def test_the_service_is_checked_below_its_path_and_without_mail(
+    make_app: Callable, changes: dict[str, str], checked: str
+) -> None:
+    service = await make_app(**PUBLIC | changes)
+    prefix = changes.get("BASE_PATH", "")
+
+    async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["path"].startswith(f"{prefix}/")  # The proxy passes on no other path.
+        await Proxy(service.asgi_app, request=replace_client)(scope, receive, send)
+
+    findings = await ask(service, proxy)
+    assert bad(findings) == []
+    assert f"{SITE}{prefix} answers" in [finding.text for finding in findings]
+    assert any(finding.text.startswith(checked) for finding in findings)
+
+
+@pytest.mark.parametrize(
     ("request_rule", "response_rule", "subject", "part"),
     [
         (lambda n, v: v, None, "proxy", "a client can choose its IP address"),
