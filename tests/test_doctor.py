@@ -192,6 +192,12 @@ def public_settings(tmp_path: Path, **changes: str) -> Settings:
         ({"RATE_LIMITS": "observe"}, "warning", "rate limits", "set it to enforce"),
         ({"SMTP_URL": ""}, "warning", "settings", "nobody can reset a password"),
         ({"MAIL_FROM": ""}, "warning", "settings", "MAIL_FROM is not set"),
+        (
+            {"RETURN_TO": "https://app.latchkey.example"},
+            "warning",
+            "applications",
+            "https://app.latchkey.example does not receive the session cookie",
+        ),
     ],
 )
 def test_a_setting_that_a_public_site_rarely_wants_is_reported(
@@ -200,6 +206,15 @@ def test_a_setting_that_a_public_site_rarely_wants_is_reported(
     assert bad(check_settings(public_settings(tmp_path), cores=4)) == []
     (finding,) = bad(check_settings(public_settings(tmp_path, **changes), cores=4))
     assert (finding.level, finding.subject, part in finding.text) == (level, subject, True)
+
+
+def test_the_shared_cookie_and_the_applications_are_named(tmp_path: Path) -> None:
+    shared = {"BASE_URL": "https://a.latchkey.example", "COOKIE_DOMAIN": "latchkey.example"}
+    settings = public_settings(tmp_path, RETURN_TO="/app,https://b.latchkey.example", **shared)
+    texts = [finding.text for finding in check_settings(settings, cores=4)]
+    assert bad(check_settings(settings, cores=4)) == []
+    assert any("Secure; Domain=latchkey.example, so every sub-domain" in text for text in texts)
+    assert "a log-in may lead back to /app, https://b.latchkey.example" in texts
 
 
 def bad(findings: object) -> list[Finding]:
