@@ -32,6 +32,7 @@ settings.configure(
         "django.contrib.staticfiles",
     ],
     STATIC_URL="/app/static/",
+    STATIC_ROOT=FOLDER / "static",
     TEMPLATES=[
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
