@@ -189,6 +189,12 @@ def public_settings(tmp_path: Path, **changes: str) -> Settings:
         ({"RATE_LIMITS": "observe"}, "warning", "rate limits", "set it to enforce"),
         ({"SMTP_URL": ""}, "warning", "settings", "nobody can reset a password"),
         ({"MAIL_FROM": ""}, "warning", "settings", "MAIL_FROM is not set"),
+        (
+            {"RETURN_TO": "https://app.latchkey.example"},
+            "warning",
+            "applications",
+            "https://app.latchkey.example does not receive the session cookie",
+        ),
     ],
 )
 def test_a_setting_that_a_public_site_rarely_wants_is_reported(
@@ -197,6 +203,15 @@ def test_a_setting_that_a_public_site_rarely_wants_is_reported(
     assert bad(check_settings(public_settings(tmp_path), cores=4)) == []
     (finding,) = bad(check_settings(public_settings(tmp_path, **changes), cores=4))
     assert (finding.level, finding.subject, part in finding.text) == (level, subject, True)
+
+
+def test_the_shared_cookie_and_the_applications_are_named(tmp_path: Path) -> None:
+    shared = {"BASE_URL": "https://a.latchkey.example", "COOKIE_DOMAIN": "latchkey.example"}
+    settings = public_settings(tmp_path, RETURN_TO="/app,https://b.latchkey.example", **shared)
+    texts = [finding.text for finding in check_settings(settings, cores=4)]
+    assert bad(check_settings(settings, cores=4)) == []
+    assert any("Secure; Domain=latchkey.example, so every sub-domain" in text for text in texts)
+    assert "a log-in may lead back to /app, https://b.latchkey.example" in texts
 
 
 def bad(findings: object) -> list[Finding]:
@@ -328,6 +343,30 @@ async def test_a_proxy_like_the_example_is_reported_as_good(service: TestApp) ->
     findings = await ask(service, Proxy(service.asgi_app, request=replace_client))
     assert bad(findings) == []
     assert any("198.51.100.7, and cannot choose" in finding.text for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "checked"),
+    [
+        ({"BASE_PATH": "/accounts"}, "they arrive"),
+        ({"BASE_PATH": "/accounts", "SMTP_URL": ""}, "they arrive"),
+        ({"SMTP_URL": "", "SIGNUP": "closed"}, "not checked"),
+    ],
+)
+async def test_the_service_is_checked_below_its_path_and_without_mail(
+    make_app: Callable, changes: dict[str, str], checked: str
+) -> None:
+    service = await make_app(**PUBLIC | changes)
+    prefix = changes.get("BASE_PATH", "")
+
+    async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["path"].startswith(f"{prefix}/")  # The proxy passes on no other path.
+        await Proxy(service.asgi_app, request=replace_client)(scope, receive, send)
+
+    findings = await ask(service, proxy)
+    assert bad(findings) == []
+    assert f"{SITE}{prefix} answers" in [finding.text for finding in findings]
+    assert any(finding.text.startswith(checked) for finding in findings)
 
 
 @pytest.mark.parametrize(

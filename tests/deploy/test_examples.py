@@ -33,6 +33,7 @@ from tests.processes import (
     started,
     write_nginx,
 )
+from web.routes import routes
 from web.settings.paths import ROOT
 from web.settings.settings import read_settings
 
@@ -162,6 +163,14 @@ async def test_nginx_loses_no_request_while_both_programs_restart(
 def test_the_nginx_example_does_not_trust_client_headers() -> None:
     assert "X-Forwarded-For   $remote_addr" in EXAMPLE
     assert "proxy_add_x_forwarded_for" not in EXAMPLE
+
+
+@pytest.mark.parametrize("text", [EXAMPLE, BASE_PATH_EXAMPLE])
+def test_the_nginx_examples_log_no_token_of_a_mail(text: str) -> None:
+    links = {route.path for route in routes if route.path.endswith("/{token}")}
+    unlogged = re.search(r"location ~ \^(/accounts)?/\(([a-z|-]+)\)/ \{\s+access_log off;", text)
+    assert unlogged is not None
+    assert {f"/{name}/{{token}}" for name in unlogged[2].split("|")} == links
 
 
 def unit() -> dict[str, list[str]]:

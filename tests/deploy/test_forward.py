@@ -134,12 +134,36 @@ def test_the_application_does_not_get_the_session_cookie(site: Site) -> None:
         assert ("-session=" in cookies) is (site.proxy == "traefik")
 
 
+def test_a_second_session_cookie_does_not_reach_the_application(site: Site) -> None:
+    """A sub-domain can add a cookie of the same name. The first one was passed on by nginx."""
+    if site.proxy == "traefik":  # See docs/in-front-of-your-app.md.
+        return
+    cookies = cookies_of(site.user("Alice"))
+    name = re.search(r"__\w+-session", cookies)
+    assert name is not None
+    for sent in (f"{cookies}; {name[0]}=x", f"{name[0]}=x; a=1; {cookies}; b=2"):
+        answer = site.browser().get("/app/public/", headers={"Cookie": sent})
+        assert "-session=" not in str(received(answer).get("COOKIE"))
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket, h2c"])
+def test_no_other_upgrade_than_websocket_reaches_the_application(site: Site, upgrade: str) -> None:
+    """After an upgrade to HTTP/2, a client could send the application headers of its own."""
+    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": upgrade, "HTTP2-Settings": "AAM"}
+    answer = site.browser().get("/app/public/", headers=headers)
+    assert "UPGRADE" not in received(answer)
+
+
 def cookies_of(browser: httpx.Client) -> str:
     return "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.cookies.jar)
 
 
 def test_another_role_is_refused(site: Site) -> None:
-    assert site.user("Alice").get("/app/admin/").status_code == 403
+    answer = site.user("Alice").get("/app/admin/")
+    assert answer.status_code == 403
+    if site.proxy == "nginx":
+        assert "You don't have access to this page" in answer.text
+        assert answer.headers["content-type"] == "text/html"
     assert site.browser().get("/app/admin/").status_code == 303
 
 

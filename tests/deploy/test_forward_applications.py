@@ -56,7 +56,8 @@ def site(
         request.param(
             folder,
             port,
-            LATCHKEY_URL=running.origin,
+            LATCHKEY_URL=running.accounts,
+            AUDIENCE=running.origin,
             LATCHKEY_KEYS=f"{running.internal}/.well-known/jwks.json",
         ),
     ):
@@ -117,7 +118,8 @@ def test_the_application_verifies_the_token(site: Site) -> None:
     answer = site.user("Alice").get("/app/token")
     if site.has_token_endpoint:
         claims = answer.json()
-        assert (claims["name"], claims["aud"], claims["role"]) == ("Alice", site.origin, "user")
+        assert (claims["name"], claims["role"]) == ("Alice", "user")
+        assert (claims["iss"], claims["aud"]) == (site.accounts, site.origin)
     else:
         assert answer.status_code == 404
 
@@ -128,6 +130,22 @@ def test_a_request_past_the_proxy_needs_a_valid_token(site: Site) -> None:
         for token in ("", "e30.e30.e30", site.session_cookie("Alice")):
             answer = client.get("/app/token", headers={"Remote-Token": token})
             assert answer.status_code == refused
+
+
+def test_the_application_checks_the_role_itself(site: Site) -> None:
+    """Express finds the route of /app/admin/ at /app/ADMIN/ too."""
+    alice, grace = site.user("Alice"), site.user("Grace")
+    assert alice.get("/app/admin/").status_code == 403
+    assert alice.get("/app/ADMIN/").status_code in (403, 404)
+    site.rows("UPDATE users SET role = 'admin' WHERE name = 'Grace'")
+    assert grace.get("/app/admin/").status_code == 200
+    site.rows("UPDATE users SET role = 'user' WHERE name = 'Grace'")
+    with site.direct() as client:
+        ((user_id,),) = site.rows("SELECT id FROM users WHERE name = 'Grace'")
+        headers = {"Remote-User": user_id, "Remote-Role": "user", "Remote-Groups": "user"}
+        # Django redirects to the log-in page of its admin site.
+        answer = client.get("/app/admin/", headers={**headers, "Host": "localhost"})
+        assert answer.status_code in (302, 403)
 
 
 def test_a_static_site_is_for_users_only(migrated: Path, tmp_path: Path) -> None:

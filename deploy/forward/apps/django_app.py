@@ -24,15 +24,34 @@ settings.configure(
     ROOT_URLCONF=__name__,
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": FOLDER / "app.db"}},
     INSTALLED_APPS=[
+        "django.contrib.admin",
         "django.contrib.auth",
         "django.contrib.contenttypes",
+        "django.contrib.messages",
         "django.contrib.sessions",
+        "django.contrib.staticfiles",
+    ],
+    STATIC_URL="/app/static/",
+    STATIC_ROOT=FOLDER / "static",
+    TEMPLATES=[
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "APP_DIRS": True,
+            "OPTIONS": {
+                "context_processors": [
+                    "django.template.context_processors.request",
+                    "django.contrib.auth.context_processors.auth",
+                    "django.contrib.messages.context_processors.messages",
+                ]
+            },
+        }
     ],
     MIDDLEWARE=[
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
         f"{__name__}.LatchkeyMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
     ],
     AUTHENTICATION_BACKENDS=[f"{__name__}.LatchkeyBackend"],
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
@@ -42,6 +61,7 @@ settings.configure(
 )
 django.setup()
 
+from django.contrib import admin  # noqa: E402
 from django.contrib.auth.backends import RemoteUserBackend  # noqa: E402
 from django.contrib.auth.middleware import RemoteUserMiddleware  # noqa: E402
 from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
@@ -53,6 +73,15 @@ class LatchkeyMiddleware(RemoteUserMiddleware):
     """Logs the user in whose id is in `Remote-User`, and out if the header is missing."""
 
     header = "HTTP_REMOTE_USER"
+
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        # The backend runs at the log-in only, and a role may change at any time.
+        is_admin = request.headers.get("Remote-Role") == "admin"
+        user = request.user
+        if user.is_authenticated and (user.is_staff, user.is_superuser) != (is_admin, is_admin):
+            user.is_staff = user.is_superuser = is_admin
+            user.save(update_fields=["is_staff", "is_superuser"])
 
 
 class LatchkeyBackend(RemoteUserBackend):
@@ -92,7 +121,7 @@ def show_public(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("app/", show),
-    path("app/admin/", show),
+    path("app/admin/", admin.site.urls),
     path("app/public/", show_public),
 ]
 application = WSGIHandler()

@@ -8,10 +8,11 @@
 import express from "express";
 import { createRemoteJWKSet, jwtVerify } from "jose";
 
-const issuer = process.env.LATCHKEY_URL ?? "https://example.com"; // BASE_URL of Latchkey
-const audience = process.env.AUDIENCE ?? issuer; // this origin if RETURN_TO lists it, else the issuer
+const issuer = process.env.LATCHKEY_URL ?? "https://example.com/accounts"; // BASE_URL and BASE_PATH
+const audience = process.env.AUDIENCE ?? "https://example.com"; // the origin of this application
+// Without the proxy: http://127.0.0.1:8000/accounts/.well-known/jwks.json
 const keys = createRemoteJWKSet(
-  new URL(process.env.LATCHKEY_KEYS ?? `${issuer}/accounts/.well-known/jwks.json`),
+  new URL(process.env.LATCHKEY_KEYS ?? `${issuer}/.well-known/jwks.json`),
 );
 
 const app = express();
@@ -30,6 +31,12 @@ function requireUser(request, response, next) {
   next();
 }
 
+// Express also finds this route at /app/ADMIN/, which the proxy does not restrict to administrators.
+function requireAdmin(request, response, next) {
+  if (request.user.role !== "admin") return response.sendStatus(403);
+  next();
+}
+
 // Sets `request.claims` to the claims of the signed token. No proxy needs to be trusted for them.
 async function requireToken(request, response, next) {
   try {
@@ -43,7 +50,7 @@ async function requireToken(request, response, next) {
 }
 
 app.all("/app/", requireUser, (request, response) => response.json(request.user));
-app.get("/app/admin/", requireUser, (request, response) => response.json(request.user));
+app.get("/app/admin/", requireUser, requireAdmin, (request, response) => response.json(request.user));
 app.get("/app/token", requireToken, (request, response) => response.json(request.claims));
 app.get("/app/public/", (request, response) =>
   response.json({ id: request.get("Remote-User") ?? null, cookie: request.get("Cookie") ?? null }),

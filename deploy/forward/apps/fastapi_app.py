@@ -14,9 +14,10 @@ from urllib.parse import unquote
 import jwt
 from fastapi import Depends, FastAPI, Header, HTTPException
 
-ISSUER = os.environ.get("LATCHKEY_URL", "https://example.com")  # BASE_URL of Latchkey
-AUDIENCE = os.environ.get("AUDIENCE", ISSUER)  # this origin if RETURN_TO lists it, else ISSUER
-KEYS_URL = os.environ.get("LATCHKEY_KEYS", f"{ISSUER}/accounts/.well-known/jwks.json")
+ISSUER = os.environ.get("LATCHKEY_URL", "https://example.com/accounts")  # BASE_URL and BASE_PATH
+AUDIENCE = os.environ.get("AUDIENCE", "https://example.com")  # the origin of this application
+# Without the proxy: http://127.0.0.1:8000/accounts/.well-known/jwks.json
+KEYS_URL = os.environ.get("LATCHKEY_KEYS", f"{ISSUER}/.well-known/jwks.json")
 
 app = FastAPI()
 keys = jwt.PyJWKClient(KEYS_URL, cache_keys=True, lifespan=300)
@@ -50,6 +51,13 @@ def get_user(
     )
 
 
+def get_admin(user: Annotated[User, Depends(get_user)]) -> User:
+    """Returns the user if they are an administrator. The proxy may read a path differently."""
+    if user.role != "admin":
+        raise HTTPException(403)
+    return user
+
+
 def get_claims(remote_token: Annotated[str, Header()] = "") -> dict:
     """Returns the claims of the signed token. No proxy needs to be trusted for them."""
     try:
@@ -57,6 +65,8 @@ def get_claims(remote_token: Annotated[str, Header()] = "") -> dict:
         return jwt.decode(
             remote_token, key, algorithms=["EdDSA"], audience=AUDIENCE, issuer=ISSUER, leeway=30
         )
+    except jwt.PyJWKClientConnectionError:
+        raise HTTPException(503, "The public keys of Latchkey cannot be read.") from None
     except jwt.PyJWTError:
         raise HTTPException(401) from None
 
@@ -67,7 +77,7 @@ def show(user: Annotated[User, Depends(get_user)]) -> User:
 
 
 @app.get("/app/admin/")
-def show_admin(user: Annotated[User, Depends(get_user)]) -> dict:
+def show_admin(user: Annotated[User, Depends(get_admin)]) -> dict:
     return {"admin": user.name}
 
 

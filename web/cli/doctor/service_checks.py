@@ -21,6 +21,7 @@ from db.viewer import Operator
 from web.cli.doctor.findings import Finding, error, ok, warning
 from web.endpoints.health import ANSWER_HEADER, QUESTION_HEADER
 from web.http.cookies import cookie_name
+from web.routes import routes_for
 from web.settings.hosts import is_loopback
 from web.settings.settings import Settings
 
@@ -29,7 +30,8 @@ CERTIFICATE_DAYS: Final = 14  # Certificates of 90 days are usually renewed 30 d
 MAX_CLOCK_DIFFERENCE_SECONDS: Final = 2.0
 # An IP address of a documentation network (RFC 5737), which no real client has.
 FORGED_IP: Final = "203.0.113.77"
-MALFORMED_LINK: Final = "/verify/doctor"  # Its response deletes a cookie and changes nothing else.
+# The responses to these malformed links delete a cookie and change nothing else.
+MALFORMED_LINKS: Final = {"verify-link": "/verify/doctor", "join-link": "/join/doctor"}
 
 
 async def check_service(
@@ -38,12 +40,12 @@ async def check_service(
     transport: httpx.AsyncBaseTransport | None = None,
     ca: str | None = None,
 ) -> AsyncIterator[Finding]:
-    """Yields the findings about the answers at BASE_URL. Works without a network.
+    """Yields the findings about the answers at the public URL. Works without a network.
 
     `ca` is a PEM file of certificates that are trusted besides those of the system.
     """
     client = httpx.AsyncClient(
-        base_url=settings.base_url,
+        base_url=settings.public_url,  # A proxy may pass on the paths below BASE_PATH only.
         timeout=TIMEOUT_SECONDS,
         transport=transport,
         verify=ssl.create_default_context(cafile=ca),
@@ -63,7 +65,7 @@ async def check_service(
         if response.status_code != 200:
             yield error(
                 "service",
-                f"{settings.base_url}/healthz answers {response.status_code}: start the service, "
+                f"{settings.public_url}/healthz answers {response.status_code}: start the service, "
                 "and let the proxy pass requests to it",
             )
             return
@@ -91,8 +93,8 @@ def _describe_no_answer(problem: httpx.HTTPError, settings: Settings) -> Finding
         text = str(problem) or type(problem).__name__
     return warning(
         "service",
-        f"nothing answers at {settings.base_url} ({text}): start it, or run this command where its "
-        "name resolves",
+        f"nothing answers at {settings.public_url} ({text}): start it, or run this command where "
+        "its name resolves",
     )
 
 
@@ -104,11 +106,11 @@ def _check_answer(
     if arrived is None:
         yield warning(
             "service",
-            f"{settings.base_url} answers, but not to this command: it has another "
+            f"{settings.public_url} answers, but not to this command: it has another "
             "SESSION_SECRET, is an older release, or its proxy removes X-Latchkey-Doctor",
         )
     else:
-        yield ok("service", f"{settings.base_url} answers")
+        yield ok("service", f"{settings.public_url} answers")
         yield _check_clock(arrived, caller, seconds)
         yield _check_host(arrived, settings)
         yield _check_client(arrived, settings)
@@ -190,8 +192,12 @@ def _check_client(arrived: Mapping[str, Any], settings: Settings) -> Finding:
 
 async def _check_cookie(client: httpx.AsyncClient, settings: Settings) -> Finding:
     """Returns the finding about a cookie that is deleted, whose attributes are those of all."""
+    served = {route.name for route in routes_for(settings)}
+    links = [path for name, path in MALFORMED_LINKS.items() if name in served]
+    if not links:
+        return ok("cookies", "not checked, because no link works without mail and invitations")
     try:
-        response = await client.get(MALFORMED_LINK)
+        response = await client.get(links[0])
     except httpx.HTTPError as problem:
         return warning("cookies", f"not checked: {type(problem).__name__}")
     name = cookie_name(settings, "link")
@@ -204,7 +210,7 @@ async def _check_cookie(client: httpx.AsyncClient, settings: Settings) -> Findin
         return error(
             "cookies",
             f"the cookie {name} does not arrive (status {response.status_code}): let the proxy "
-            "pass on the path /verify and Set-Cookie",
+            f"pass on the path {settings.base_path}{links[0]} and Set-Cookie",
         )
     attributes = {part.strip().lower() for part in cookies[0].split(";")[1:]}
     wanted = {"path=/", "httponly", "samesite=lax"} | ({"secure"} if settings.https else set())

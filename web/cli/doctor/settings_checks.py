@@ -21,11 +21,12 @@ def check_settings(settings: Settings, cores: int | None = None) -> Iterator[Fin
     for notice in warnings:
         yield warning("settings", notice.removeprefix("warning: "))
     if not warnings:
-        yield ok("settings", f"valid; the site is {settings.base_url}")
+        yield ok("settings", f"valid; the site is {settings.public_url}")
     if unsafe := find_unsafe():
         yield error("packages", unsafe)
     yield from _check_proxies(settings)
     yield _check_cookies(settings)
+    yield from _check_applications(settings)
     yield _check_hsts(settings)
     yield _check_workers(settings, cores or os.cpu_count() or 1)
     if settings.rate_limits != "enforce":
@@ -60,10 +61,28 @@ def _check_proxies(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_cookies(settings: Settings) -> Finding:
-    name = cookie_name(settings, "session")
-    if settings.https:
-        return ok("cookies", f"{name}; {COOKIE_ATTRIBUTES}; Secure")
-    return ok("cookies", f"{name}; {COOKIE_ATTRIBUTES}; not Secure, because BASE_URL is http")
+    text = f"{cookie_name(settings, 'session')}; {COOKIE_ATTRIBUTES}"
+    text += "; Secure" if settings.https else "; not Secure, because BASE_URL is http"
+    if domain := settings.forward.cookie_domain:
+        text += f"; Domain={domain}, so every sub-domain of it receives the cookie"
+    return ok("cookies", text)
+
+
+def _check_applications(settings: Settings) -> Iterator[Finding]:
+    """Yields the findings about the applications that a log-in may lead back to."""
+    forward = settings.forward
+    if targets := (*forward.return_paths, *forward.return_origins):
+        yield ok("applications", f"a log-in may lead back to {', '.join(targets)}")
+    # A browser sends the cookie of a sub-domain only below COOKIE_DOMAIN, so its user would be sent
+    # to the log-in page at every request.
+    for origin in forward.return_origins:
+        host, domain = urlsplit(origin).hostname or "", forward.cookie_domain
+        if not domain or not f".{host}".endswith(f".{domain}"):
+            yield warning(
+                "applications",
+                f"{origin} does not receive the session cookie, because COOKIE_DOMAIN "
+                f"{'is ' + domain if domain else 'is not set'}: it can only use identity tokens",
+            )
 
 
 def _check_hsts(settings: Settings) -> Finding:
