@@ -431,8 +431,8 @@ async def test_static_files_of_the_product_are_served_by_their_hash(
 
 
 def test_a_file_that_was_replaced_is_not_served() -> None:
-    own = load_assets(LATCHKEY, None)
-    replaced = load_assets(Brand(light=Palette(accent="#112233")), None)
+    own = load_assets(LATCHKEY, None, "")
+    replaced = load_assets(Brand(light=Palette(accent="#112233")), None, "")
     name = own.url("mark.svg").removeprefix("/static/")
     assert own.find(name) is not None
     assert replaced.find(name) is None
