@@ -115,7 +115,7 @@ async def test_users_download_everything_about_their_account(
     assert sessions == ([("Firefox", "192.0.2.14")] if strategy == "database" else [])
     waiting = {(link["purpose"], link["email"]) for link in data["links"]}
     assert waiting == {("verify", alice.email), ("change", "new@example.com")}
-    assert [mail["message_type"] for mail in data["mails"]] == ["verify", "change"]
+    assert {mail["message_type"] for mail in data["mails"]} == {"verify", "change"}
     events = [(entry["event"], entry["ip_address"]) for entry in data["audit_log"]]
     assert events[0] == ("data.download", "192.0.2.14")
     assert {"signup", "profile.change", "email.ask"} <= {event for event, _ in events}
