@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from db import accounts
+from db import accounts, deletions
 from db.access.outbox import Message
 from db.errors import LastAdmin, NotFound, Refused
 from db.hooks import HookEvent, collect_hooks, on
@@ -56,7 +56,7 @@ async def mail(app: TestApp, alice: Browser) -> Message:
     return await receive(app, "leaving")
 
 
-async def deletions(app: TestApp) -> dict[str, str | None]:
+async def deletion_times(app: TestApp) -> dict[str, str | None]:
     return dict(await app.rows("SELECT name, delete_at FROM users"))
 
 
@@ -90,7 +90,7 @@ async def test_a_request_ends_every_session_and_keeps_the_account(
     text = main_text(await alice.get("/login"))
     assert "You've been logged out everywhere. Your account will be deleted in seven days." in text
     assert not await phone.is_logged_in()
-    assert await deletions(app) == {"Alice": "2026-12-01T09:12:00.000000+00:00"}
+    assert await deletion_times(app) == {"Alice": "2026-12-01T09:12:00.000000+00:00"}
     assert await events(app) == [("account.leave", "done", "user")]
 
 
@@ -108,7 +108,7 @@ async def test_a_request_without_the_password_changes_nothing(
         True,
     )
     assert await alice.is_logged_in()
-    assert await deletions(app) == {"Alice": None}
+    assert await deletion_times(app) == {"Alice": None}
     assert await deliver(app) == []
     refused = [("account.leave", "refused", "user")]
     assert await events(app) == (refused if typed else [])
@@ -122,7 +122,7 @@ async def test_requests_are_rate_limited(make_app: Callable) -> None:
         assert (await alice.post("/account/delete", wrong)).status_code == 422
     answer = await alice.post("/account/delete", CONFIRM)
     assert (answer.status_code, "Your account was not deleted." in answer.text) == (429, True)
-    assert await deletions(app) == {"Alice": None}
+    assert await deletion_times(app) == {"Alice": None}
 
 
 @BOTH_REQUEST_TYPES
@@ -132,7 +132,7 @@ async def test_the_last_administrator_cannot_ask(
     answer = await send(ada, "/account/delete", CONFIRM)
     assert (answer.status_code, LAST_ADMIN in answer.text) == (409, True)
     assert await ada.is_logged_in()
-    assert await deletions(app) == {"Ada": None, "Alice": None}
+    assert await deletion_times(app) == {"Ada": None, "Alice": None}
     assert await events(app) == [("account.leave", "refused", "user")]
     text = main_text(await ada.get("/account/activity"))
     assert "You tried to delete your account: there is no other administrator" in text
@@ -162,7 +162,7 @@ async def test_of_two_administrators_who_leave_at_once_one_stays(
     admins = [await app.admin("Ada"), await app.admin("Bob")]
     answers = await asyncio.gather(*(one.post("/account/delete", CONFIRM) for one in admins))
     assert sorted(answer.status_code for answer in answers) == [303, 409]
-    assert [*(await deletions(app)).values()].count(None) == 1
+    assert [*(await deletion_times(app)).values()].count(None) == 1
 
 
 async def test_an_unconfirmed_email_gets_no_mail(app: TestApp) -> None:
@@ -197,11 +197,11 @@ async def test_a_user_logs_in_and_keeps_the_account(
     answer = await send(alice, "/account/keep")
     shown = answer if send is Browser.post_fragment else await alice.get("/account")
     assert "Your account won't be deleted." in read(shown).text
-    assert (await deletions(app))["Alice"] is None
+    assert (await deletion_times(app))["Alice"] is None
     assert read(await alice.get("/dashboard")).all("div", id="deletion-banner") == []
     app.clock.move(days=2)
     await prune(app.store)
-    assert "Alice" in await deletions(app)
+    assert "Alice" in await deletion_times(app)
     assert (await events(app))[-1] == ("account.keep", "done", "user")
 
 
@@ -224,12 +224,12 @@ async def test_the_link_of_the_mail_keeps_the_account_without_a_session(
     page = await anonymous.get("/keep")
     assert "The account of alice@example.com is about to be deleted." in main_text(page)
     assert mail.token.reveal() not in page.text
-    assert (await deletions(app))["Alice"] is not None
+    assert (await deletion_times(app))["Alice"] is not None
     answer = await send(anonymous, "/keep", link_field(mail))
     target = answer.headers.get("location") or answer.headers["hx-redirect"]
     assert (answer.status_code, target) in [(303, "/keep?done=1"), (204, "/keep?done=1")]
     assert "It won't be deleted." in main_text(await anonymous.get(target))
-    assert await deletions(app) == {"Alice": None}
+    assert await deletion_times(app) == {"Alice": None}
     assert not await anonymous.is_logged_in()
     assert (await events(app))[-1] == ("account.keep", "done", "user")
 
@@ -254,10 +254,10 @@ async def test_a_dead_link_keeps_nothing(
         await alice.post("/account/keep")
     if cause == "disabled":
         await app.change("UPDATE users SET disabled_at = created_at")
-    before = await deletions(app)
+    before = await deletion_times(app)
     answer = await send(anonymous, "/keep", link_field(mail))
     assert (answer.status_code, DEAD in main_text(answer)) == (410, True)
-    assert await deletions(app) == before
+    assert await deletion_times(app) == before
 
 
 async def test_a_form_of_another_link_keeps_nothing(
@@ -265,7 +265,7 @@ async def test_a_form_of_another_link_keeps_nothing(
 ) -> None:
     await open_link(anonymous, mail)
     assert (await anonymous.post("/keep", {"link": "0" * 16})).status_code == 409
-    assert (await deletions(app))["Alice"] is not None
+    assert (await deletion_times(app))["Alice"] is not None
 
 
 async def test_an_unsent_mail_about_a_kept_account_is_not_sent(
@@ -304,18 +304,18 @@ async def test_pruning_deletes_the_account_after_seven_days(
     await alice.post("/account/delete", CONFIRM)
     app.clock.move(days=7, seconds=-1)
     await prune(app.store)
-    assert "Alice" in await deletions(app)
+    assert "Alice" in await deletion_times(app)
     await alice.log_in()
     assert await alice.is_logged_in()
     app.clock.move(seconds=1)
     await prune(app.store)
-    assert "Alice" not in await deletions(app)
+    assert "Alice" not in await deletion_times(app)
     assert not await alice.is_logged_in()
     assert (await alice.log_in()).status_code == 422
     assert (await events(app))[-1] == ("account.delete", "done", "system")
     assert (await receive(app, "deleted")).recipient == alice.email
     assert (await app.sign_up_user("Alice")).email == alice.email
-    assert sorted(await deletions(app)) == ["Ada", "Alice"]
+    assert sorted(await deletion_times(app)) == ["Ada", "Alice"]
 
 
 async def test_a_deletion_takes_everything_but_the_audit_log(app: TestApp, alice: Browser) -> None:
@@ -329,7 +329,7 @@ async def test_a_deletion_takes_everything_but_the_audit_log(app: TestApp, alice
         f" SELECT 'a', '{alice_id}', 'a', 'a', '', created_at, created_at FROM users LIMIT 1"
     )
     async with app.store.transaction():
-        assert await accounts.delete_user(app.store, alice_id) == alice.email
+        assert await deletions.delete_user(app.store, alice_id) == alice.email
     for table in ("sessions", "tokens", "access_tokens", "invitations"):
         assert await app.count(table) == 0, table
     unsent = f"SELECT count(*) FROM outbox WHERE user_id = '{alice_id}' AND sent_at IS NULL"
@@ -346,9 +346,9 @@ async def test_the_last_administrator_is_not_deleted_at_the_end(app: TestApp, ad
     assert await app.rows("SELECT name FROM users") == [("Ada",)]
     async with app.store.transaction():
         with pytest.raises(LastAdmin):
-            await accounts.delete_user(app.store, await id_of(app, "Ada"))
+            await deletions.delete_user(app.store, await id_of(app, "Ada"))
         with pytest.raises(NotFound):
-            await accounts.delete_user(app.store, "unknown")
+            await deletions.delete_user(app.store, "unknown")
     assert await ada.is_logged_in()
 
 
@@ -395,7 +395,7 @@ async def test_a_failing_hook_does_not_stop_the_deletion_of_others(
 async def test_delete_user_works_for_the_operator(app: TestApp, alice: Browser) -> None:
     operator, alice_id = Operator(app.store), await id_of(app, "Alice")
     async with accounts.change_user(operator, "account.delete", alice_id) as detail:
-        detail["sessions"] = await accounts.delete_user(app.store, alice_id) != ""
+        detail["sessions"] = await deletions.delete_user(app.store, alice_id) != ""
     assert await app.count("users") == 0
     assert await events(app) == [("account.delete", "done", "operator")]
 
@@ -427,7 +427,7 @@ async def test_an_administrator_closes_and_deletes_an_account(
     assert (removal.recipient, removal.token) == (alice.email, None)
     app.clock.move(days=7)
     await prune(app.store)
-    assert [*await deletions(app)] == ["Ada"]
+    assert [*await deletion_times(app)] == ["Ada"]
     assert (await receive(app, "deleted")).recipient == alice.email
 
 
@@ -443,7 +443,7 @@ async def test_without_the_ticked_box_no_account_is_closed(
         True,
     )
     assert await alice.is_logged_in()
-    assert (await deletions(app))["Alice"] is None
+    assert (await deletion_times(app))["Alice"] is None
 
 
 @BOTH_REQUEST_TYPES
@@ -455,7 +455,7 @@ async def test_an_administrator_keeps_a_closed_account(
     page = read(await ada.get(path)).one("form", action=f"{path}/keep")
     assert "Keep the account" in page.text
     assert (await send(ada, f"{path}/keep")).status_code in (204, 303)
-    assert (await deletions(app))["Alice"] is None
+    assert (await deletion_times(app))["Alice"] is None
     await ada.post(f"{path}/enable")
     assert (await alice.log_in()).status_code == 303
     text = main_text(await alice.get("/account/activity"))
@@ -469,7 +469,7 @@ async def test_a_user_cannot_undo_the_deletion_by_an_administrator(
     await ada.post(f"/admin/users/{await id_of(app, 'Alice')}/delete", SURE)
     await open_link(anonymous, mail)
     assert (await anonymous.post("/keep", link_field(mail))).status_code == 410
-    assert (await deletions(app))["Alice"] is not None
+    assert (await deletion_times(app))["Alice"] is not None
 
 
 @pytest.mark.parametrize("name", ["Ada", "Bob"])
@@ -481,7 +481,7 @@ async def test_an_administrator_cannot_close_these_accounts(
     answer = await ada.post(f"/admin/users/{user_id}/delete", SURE)
     assert answer.status_code == (422 if name == "Ada" else 404)
     assert await ada.is_logged_in()
-    assert await deletions(app) == {"Ada": None}
+    assert await deletion_times(app) == {"Ada": None}
 
 
 async def test_the_other_administrator_may_be_closed_but_not_the_last(
@@ -494,7 +494,7 @@ async def test_the_other_administrator_may_be_closed_but_not_the_last(
     answer = await ada.post(f"/admin/users/{bob_id}/delete", SURE)
     assert (answer.status_code, LAST_ADMIN in answer.text) == (409, True)
     assert (await bob.post(f"/admin/users/{ada_id}/delete", SURE)).status_code == 303
-    assert (await deletions(app))["Bob"] is None
+    assert (await deletion_times(app))["Bob"] is None
 
 
 async def test_a_demoted_administrator_cannot_close_an_account(
@@ -506,8 +506,8 @@ async def test_a_demoted_administrator_cannot_close_an_account(
     for action in ("delete", "keep"):
         assert (await ada.post(f"{path}/{action}", SURE)).status_code == 403
     assert await alice.is_logged_in()
-    assert (await deletions(app))["Alice"] is None
+    assert (await deletion_times(app))["Alice"] is None
 
 
 def test_the_link_of_the_mail_lives_as_long_as_the_account() -> None:
-    assert timedelta(days=7) == accounts.DELETION_GRACE
+    assert timedelta(days=7) == deletions.DELETION_GRACE

@@ -103,6 +103,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.viewer",
         *STORE,
     ),
+    "db.deletions": ("db.accounts", "db.mail", "db.sessions", "db.viewer", *STORE),
     "db.permissions": ("db.viewer", *STORE),
     "db.roles": (
         *("db.accounts", "db.sessions", "db.rate_limits", "db.audit", "db.role_names"),
@@ -111,6 +112,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.access": (
         *(
             "db.accounts",
+            "db.deletions",
             "db.permissions",
             "db.roles",
             "db.scopes",
@@ -135,7 +137,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.sessions.lifetimes",
     ),
     # Pruning deletes accounts at the end of their grace period, and tells their users.
-    "db.maintenance.pruning": ("db.accounts", "db.mail", "db.audit", *STORE),
+    "db.maintenance.pruning": ("db.accounts", "db.deletions", "db.mail", "db.audit", *STORE),
     # Apart from `web.observability.suppression`, for the type checker only.
     "web.state": ("db.crypto.secret", "db.store", "db.viewer", "web"),
     "web.observability": ("db.access.outbox.QueueFigures", "db.crypto.secret", "db.errors"),

@@ -2,7 +2,7 @@
 
 from sqlalchemy import bindparam, select
 
-from db import accounts
+from db import accounts, deletions
 from db.access.current_password import verify_current_password
 from db.audit import log as audit_log
 from db.audit.log import anonymous_actor, user_actor, viewer_actor
@@ -39,7 +39,7 @@ async def request_deletion(viewer: Viewer, *, current: Secret[str]) -> bool:
         async with store.transaction():
             await accounts.lock_admin_changes(store)
             await require_right(viewer)
-            delete_at = await accounts.schedule_deletion(store, viewer.id)
+            delete_at = await deletions.schedule_deletion(store, viewer.id)
             if viewer.verified:
                 email = await store.value(OWN_EMAIL(user_id=viewer.id))
                 facts = {"date": format_time(delete_at)}
@@ -63,7 +63,7 @@ async def keep_account(viewer: Viewer) -> None:
     await limiter.take_tokens(store, actor, (PROFILE_CHANGE, viewer.id))
     async with store.transaction():
         await require_right(viewer)
-        if await accounts.cancel_deletion(store, viewer.id):
+        if await deletions.cancel_deletion(store, viewer.id):
             await audit_log.record(store, "account.keep", actor)
 
 
@@ -82,6 +82,6 @@ async def keep_account_by_link(
         consumed = await consume_token(store, "keep", known)
         if await store.value(DISABLED_AT(user_id=consumed.user_id)) is not None:
             raise LinkInvalid("keep")
-        if not await accounts.cancel_deletion(store, consumed.user_id):
+        if not await deletions.cancel_deletion(store, consumed.user_id):
             raise LinkInvalid("keep")
         await audit_log.record(store, "account.keep", user_actor(consumed.user_id, client))

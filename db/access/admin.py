@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Select, bindparam, func, select, update
 
-from db import accounts
+from db import accounts, deletions
 from db.audit.log import viewer_actor
 from db.crypto.passwords import LOCKED_HASH
 from db.crypto.secret import Secret
@@ -206,7 +206,7 @@ async def delete(admin: Admin, user_id: str) -> None:
     the errors of `accounts.change_user`.
     """
     await _take_tokens(admin)
-    await accounts.close_account(admin, user_id)
+    await deletions.close_account(admin, user_id)
 
 
 async def keep(admin: Admin, user_id: str) -> None:
@@ -217,7 +217,7 @@ async def keep(admin: Admin, user_id: str) -> None:
     await _take_tokens(admin)
     async with accounts.change_user(admin, "account.keep", user_id) as detail:
         await accounts.get_user_state(admin.store, user_id)
-        if await accounts.cancel_deletion(admin.store, user_id):
+        if await deletions.cancel_deletion(admin.store, user_id):
             detail["kept"] = "yes"
 
 

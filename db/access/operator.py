@@ -9,7 +9,7 @@ from typing import Literal
 
 from sqlalchemy import bindparam, update
 
-from db import accounts, roles
+from db import accounts, deletions, roles
 from db.access.email_change import replace_email
 from db.audit import chain
 from db.audit import log as audit_log
@@ -139,7 +139,7 @@ async def enable_user(operator: Operator, email: str) -> bool:
     user_id = await _get_user_id(operator, email)
     async with accounts.change_user(operator, "account.enable", user_id) as detail:
         before = await accounts.get_user_state(store, user_id)
-        is_kept = await accounts.cancel_deletion(store, user_id)
+        is_kept = await deletions.cancel_deletion(store, user_id)
         if await store.value(ENABLE(user_id=user_id)) is not None or is_kept:
             detail["since"] = before.disabled_at.isoformat() if before.disabled_at else ""
     return bool(detail)
@@ -149,7 +149,7 @@ async def delete_user_now(operator: Operator, email: str) -> None:
     """Deletes an account for good. Raises NotFound and LastAdmin."""
     user_id = await _get_user_id(operator, email)
     async with accounts.change_user(operator, "account.delete", user_id) as detail:
-        await accounts.delete_user(operator.store, user_id)
+        await deletions.delete_user(operator.store, user_id)
         detail["at"] = operator.store.now().isoformat()
 
 
@@ -158,7 +158,7 @@ async def schedule_user_deletion(operator: Operator, email: str) -> datetime:
 
     Returns when that is. Raises NotFound and LastAdmin.
     """
-    return await accounts.close_account(operator, await _get_user_id(operator, email))
+    return await deletions.close_account(operator, await _get_user_id(operator, email))
 
 
 async def list_users(operator: Operator) -> list[ListedUser]:

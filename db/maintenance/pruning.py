@@ -24,10 +24,11 @@ from sqlalchemy import (
     update,
 )
 
-from db.accounts import NOT_THE_LAST_ADMIN, delete_user, lock_admin_changes
+from db.accounts import NOT_THE_LAST_ADMIN, lock_admin_changes
 from db.audit import log as audit_log
 from db.audit.chain import prune_entries
 from db.audit.log import Actor
+from db.deletions import delete_user
 from db.engine.statement import Bound, Conflict, Statement
 from db.errors import LastAdmin, NotFound, Refused, Unavailable
 from db.mail.outbox import post
