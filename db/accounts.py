@@ -63,7 +63,8 @@ class Recipient:
 
 
 _other = users.alias("other")
-# An administrator whose account is about to be deleted does not count.
+# An administrator whose account is about to be deleted does not count, nor one who has joined by a
+# copied link and could not log in yet: pruning may delete that account.
 NOT_THE_LAST_ADMIN = or_(
     users.c.role != "admin",
     users.c.disabled_at.is_not(None),
@@ -71,6 +72,7 @@ NOT_THE_LAST_ADMIN = or_(
         _other.c.role == "admin",
         _other.c.disabled_at.is_(None),
         _other.c.delete_at.is_(None),
+        or_(_other.c.verified_at.is_not(None), _other.c.last_login_at.is_not(None)),
         _other.c.id != users.c.id,
     ),
 )

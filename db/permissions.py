@@ -5,7 +5,7 @@ from sqlalchemy import bindparam, exists, literal, or_, select
 from db.engine.statement import Statement
 from db.errors import Forbidden
 from db.tables import role_permissions, users
-from db.viewer import Viewer
+from db.viewer import Viewer, has_scope
 
 HAS_PERMISSION = Statement(
     select(literal(1))
@@ -44,7 +44,7 @@ async def require(viewer: Viewer, permission: str) -> None:
     role then stays the same until the end.
     """
     found = await viewer.store.value(HAS_PERMISSION(user_id=viewer.id, permission=permission))
-    if found is None or not _is_in_scope(viewer, permission):
+    if found is None or not has_scope(viewer, permission):
         raise Forbidden(permission)
 
 
@@ -57,8 +57,4 @@ async def permissions_of(viewer: Viewer) -> tuple[str, ...]:
     found = {str(row[0]) for row in await viewer.store.all(OWN_PERMISSIONS(user_id=viewer.id))}
     if viewer.role == "admin":
         found.update(viewer.store.product.permissions)
-    return tuple(sorted(name for name in found if _is_in_scope(viewer, name)))
-
-
-def _is_in_scope(viewer: Viewer, permission: str) -> bool:
-    return viewer.scopes is None or permission in viewer.scopes
+    return tuple(sorted(name for name in found if has_scope(viewer, name)))

@@ -208,9 +208,14 @@ def require_role(viewer: Viewer, role: Role) -> None:
         raise Forbidden(role)
 
 
+def has_scope(viewer: Viewer, scope: str) -> bool:
+    """Returns whether the viewer has a session, or an access token with this scope."""
+    return viewer.scopes is None or scope in viewer.scopes
+
+
 def require_scope(viewer: Viewer, scope: str) -> None:
     """Raises MissingScope if the viewer called with an access token that lacks the scope."""
-    if viewer.scopes is not None and scope not in viewer.scopes:
+    if not has_scope(viewer, scope):
         raise MissingScope(scope)
 
 

@@ -327,6 +327,16 @@ async def test_a_token_is_limited_to_its_scopes(app: TestApp, ada: Browser) -> N
     assert await app.count("access_tokens") == len(tokens)
 
 
+async def test_an_admins_token_without_admin_read_sees_no_emails(
+    app: TestApp, alice: Browser, ada: Browser
+) -> None:
+    emails = []
+    for scopes in (("users:read",), ("users:read", "admin:read")):
+        answer = await call(app, await create(ada, *scopes), "/api/users/alice")
+        emails.append((answer.status_code, answer.json()["email"]))
+    assert emails == [(200, None), (200, alice.email)]
+
+
 async def test_an_admin_scope_follows_the_role_in_the_database(
     app: TestApp, ada: Browser, bob: Browser
 ) -> None:

@@ -138,6 +138,18 @@ async def test_the_last_administrator_cannot_ask(
     assert "You tried to delete your account: there is no other administrator" in text
 
 
+async def test_an_administrator_who_could_not_log_in_yet_does_not_count(
+    app: TestApp, ada: Browser
+) -> None:
+    await app.create("Bob", "admin")
+    unconfirmed = "UPDATE users SET verified_at = NULL, last_login_at = NULL WHERE name = 'Bob'"
+    await app.change(unconfirmed)
+    assert (await ada.post("/account/delete", CONFIRM)).status_code == 409
+    assert await deletions(app) == {"Ada": None, "Bob": None}
+    assert (await (await app.browser("Bob")).log_in()).status_code == 303
+    assert (await ada.post("/account/delete", CONFIRM)).status_code == 303
+
+
 async def test_an_administrator_who_leaves_does_not_count_as_another(
     app: TestApp, ada: Browser
 ) -> None:

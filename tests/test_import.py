@@ -273,6 +273,15 @@ def test_an_import_of_an_export_is_the_same(
     assert rows(f"SELECT {columns} FROM users ORDER BY email") == before
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_time_outside_of_the_calendar_is_refused(
+    import_text: Run, rows: Callable, time: str
+) -> None:
+    result = import_text(f"email,name,created_at\na@example.com,Ann,{time}\n")
+    assert (result.returncode, "line 2: created_at: must be a time" in result.stderr) == (1, True)
+    assert rows("SELECT * FROM users") == []
+
+
 @pytest.mark.asvs("S107")
 def test_no_cell_of_an_export_is_a_formula(import_text: Run, run: Run, rows: Callable) -> None:
     names = ["=1+1", "@SUM(A1)", "-2+3", "+1+cmd|x", "'=1+1", "'Ada", "O'Neil"]

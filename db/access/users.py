@@ -13,7 +13,7 @@ from db.errors import NotFound
 from db.roles import role_label
 from db.store import pick
 from db.tables import users
-from db.viewer import Role, Viewer
+from db.viewer import Role, Viewer, has_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,14 @@ PROFILE = Statement(
 
 
 async def get_profile(viewer: Viewer, slug: str) -> Profile:
-    """Returns the profile with this slug. Raises NotFound."""
+    """Returns the profile with this slug. Raises NotFound.
+
+    An administrator's access token without the scope `admin:read` reads what other users may see.
+    """
     viewer_values = {
         "viewer_id": viewer.id,
         "viewer_team": viewer.team,
-        "viewer_is_admin": viewer.role == "admin",
+        "viewer_is_admin": viewer.role == "admin" and has_scope(viewer, "admin:read"),
     }
     profile: Profile | None = await viewer.store.one(PROFILE(slug=slug, **viewer_values))
     if profile is None:

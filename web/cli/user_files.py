@@ -163,7 +163,7 @@ def _check(line: int, fields: Mapping[str, str], now: datetime) -> tuple[NewUser
     for name in ("created_at", "verified", "disabled"):
         try:
             times[name] = _read_time(name, fields.get(name, ""), now)
-        except ValueError:
+        except (ValueError, OverflowError):  # In UTC, the year may be before 1 or after 9999.
             problems.append(f"{name}: {_time_rule(name)}")
     try:
         password_hash = _read_hash(fields.get(HASH_COLUMN, ""))
