@@ -202,7 +202,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("web.router", "web.settings.paths", "web.settings.settings.Settings"),
     ),
     "web.product_checks": (
-        *("db.audit.events", "db.product", "db.tables", "web.menu", "web.router", "web.routes"),
+        *("db.audit.events", "db.product", "db.role_names", "db.scopes", "db.tables"),
+        *("web.menu", "web.router", "web.routes"),
     ),
     "web.app": (
         *("db.access.outbox", "db.crypto.secret", "db.mail.outbox.EVENT_TYPES", "db.mail.state"),

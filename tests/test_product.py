@@ -77,8 +77,11 @@ def test_a_folder_with_modules_needs_its_init_file(tmp_path: Path) -> None:
 
 
 def test_a_dashboard_module_may_have_one_list_only(write: Callable) -> None:
-    product = write(dashboard="admin_cards = [1]")
-    assert (product.user_cards, product.admin_cards) == ((), (1,))
+    product = write(
+        dashboard="from web.product import DashboardCard\n"
+        "admin_cards = [DashboardCard(None, 'dashboard/user.html')]"
+    )
+    assert (product.user_cards, len(product.admin_cards)) == ((), 1)
 
 
 def test_every_file_of_a_product_is_optional(write: Callable) -> None:
@@ -140,6 +143,32 @@ ITEM = """
 from web.menu import MenuItem
 menu = [MenuItem(route={route!r}, text="Mine", after={after!r})]
 """
+SCOPED = """
+from web.router import Members
+async def show(request): ...
+routes = [Members("/api/mine", get=show, name="mine", scope="mine")]
+"""
+CARD = """
+from web.product import DashboardCard
+user_cards = [DashboardCard(None, "mine/card.html")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("modules", "problem"),
+    [
+        ({"permissions": "PERMISSIONS = {'account:read': 'x'}"}, "'account:read' is a scope of"),
+        ({"permissions": "PERMISSIONS = {'Mine': 'x'}"}, "'Mine' is not a permission such as"),
+        ({"routes": SCOPED}, "GET /api/mine needs the scope 'mine:read', which product/permi"),
+        ({"dashboard": CARD}, "there is no partial 'mine/card.html'"),
+    ],
+)
+def test_a_name_that_cannot_work_is_refused_at_the_start(
+    write: Callable, modules: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(ProductError) as raised:
+        write(**modules)
+    assert problem in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from typing import Final
 
 from db.audit.events import EVENT_TEXTS
 from db.product import ProductData
+from db.role_names import is_permission_name
+from db.scopes import SCOPES
 from db.tables import metadata
 from web.menu import MenuItem, add_items
 from web.router import AppRoute
@@ -35,6 +37,26 @@ def require_no_collision(data: ProductData, routes: Sequence[AppRoute]) -> None:
                 f"product/events.py: the event {name!r} ({texts.label}) is an event of Latchkey "
                 f"({label})"
             )
+    _check_permissions(data, routes)
+
+
+def _check_permissions(data: ProductData, routes: Sequence[AppRoute]) -> None:
+    """Raises ProductError for a permission of Latchkey, or a scope that no token can have."""
+    for name in data.permissions:
+        if not is_permission_name(name):
+            raise ProductError(
+                f"product/permissions.py: {name!r} is not a permission such as 'articles:write'"
+            )
+        if name in SCOPES:
+            raise ProductError(f"product/permissions.py: {name!r} is a scope of Latchkey")
+    for route in routes:
+        for method in route.endpoints if route.token_scope else ():
+            scope = f"{route.token_scope}:{'read' if method == 'GET' else 'write'}"
+            if scope not in SCOPES and scope not in data.permissions:
+                raise ProductError(
+                    f"product/routes.py: {method} {route.path} needs the scope {scope!r}, which "
+                    "product/permissions.py does not declare"
+                )
 
 
 def _check_routes(routes: Sequence[AppRoute]) -> None:
