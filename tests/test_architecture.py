@@ -206,16 +206,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("web.router", "web.settings.paths", "web.settings.settings.Settings"),
     ),
     "web.product_checks": (
-        *(
-            "db.audit.events",
-            "db.product",
-            "db.role_names",
-            "db.scopes",
-            "db.tables",
-            "web.menu",
-            "web.router",
-            "web.routes",
-        ),
+        *("db.audit.events", "db.product", "db.role_names", "db.scopes", "db.tables"),
+        *("web.menu", "web.router", "web.routes"),
     ),
     "web.app": (
         *("db.access.outbox", "db.crypto.secret", "db.mail.outbox.EVENT_TYPES", "db.mail.state"),
@@ -256,7 +248,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
 # The data access layer and the endpoints of a product may import what those of the program may.
 IMPORTS["product.access"] = ("db.access", *IMPORTS["db.access"])
 IMPORTS["product.hooks"] = ("db.hooks", *IMPORTS["product.access"])
-IMPORTS["product.endpoints"] = IMPORTS["web.endpoints"]
+IMPORTS["product.endpoints"] = ("db.permissions.permissions_of", *IMPORTS["web.endpoints"])
 FROM_THE_HOST_HEADER = re.compile(r"(\brequest|\bRequest\(.*\))\.(url|base_url|url_for)")
 VAGUE_NAMES = {"utils", "helpers", "services", "common", "manager"}
 

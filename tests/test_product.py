@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect
 
+from db.access import operator
 from db.access.audit import verify_log
 from db.audit import log as audit_log
 from db.audit.events import EVENT_TEXTS, ProductEvent
@@ -77,8 +78,11 @@ def test_a_folder_with_modules_needs_its_init_file(tmp_path: Path) -> None:
 
 
 def test_a_dashboard_module_may_have_one_list_only(write: Callable) -> None:
-    product = write(dashboard="admin_cards = [1]")
-    assert (product.user_cards, product.admin_cards) == ((), (1,))
+    product = write(
+        dashboard="from web.product import DashboardCard\n"
+        "admin_cards = [DashboardCard(None, 'dashboard/user.html')]"
+    )
+    assert (product.user_cards, len(product.admin_cards)) == ((), 1)
 
 
 def test_every_file_of_a_product_is_optional(write: Callable) -> None:
@@ -141,6 +145,32 @@ ITEM = """
 from web.menu import MenuItem
 menu = [MenuItem(route={route!r}, text="Mine", after={after!r})]
 """
+SCOPED = """
+from web.router import Members
+async def show(request): ...
+routes = [Members("/api/mine", get=show, name="mine", scope="mine")]
+"""
+CARD = """
+from web.product import DashboardCard
+user_cards = [DashboardCard(None, "mine/card.html")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("modules", "problem"),
+    [
+        ({"permissions": "PERMISSIONS = {'account:read': 'x'}"}, "'account:read' is a scope of"),
+        ({"permissions": "PERMISSIONS = {'Mine': 'x'}"}, "'Mine' is not a permission such as"),
+        ({"routes": SCOPED}, "GET /api/mine needs the scope 'mine:read', which product/permi"),
+        ({"dashboard": CARD}, "there is no partial 'mine/card.html'"),
+    ],
+)
+def test_a_name_that_cannot_work_is_refused_at_the_start(
+    write: Callable, modules: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(ProductError) as raised:
+        write(**modules)
+    assert problem in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -320,16 +350,21 @@ async def test_a_form_for_a_page_of_the_product_needs_the_same_origin(
 async def test_the_menu_has_the_items_of_the_role(make_app: Callable, product: Product) -> None:
     items = [
         MenuItem(route="bookmarks", text="Bookmarks", before="account"),
-        MenuItem(route="handbook", text="For admins", for_admins=True),
+        MenuItem(route="handbook", text="For editors", for_role="editor"),
+        MenuItem(route="handbook", text="For admins", for_role="admin"),
     ]
     app = await make_app(product=replace(product, menu=add_items(items)))
     alice, ada = await app.sign_up_user("Alice"), await app.admin("Ada")
+    bob = await app.sign_up_user("Bob")
+    await operator.create_role(Operator(app.store), "editor", "Editor")
+    await app.change_role(bob, "editor")
     menus = [
         [link.text for link in read(await user.get("/bookmarks")).one("nav").all("a")]
-        for user in (alice, ada)
+        for user in (alice, bob, ada)
     ]
     own = ["Dashboard", "Devices", "Bookmarks", "Account"]
-    assert menus == [own, [*own, "People", "Audit", "For admins"]]
+    admins = ["People", "Audit", "For editors", "For admins"]
+    assert menus == [own, [*own, "For editors"], [*own, *admins]]
     current = read(await alice.get("/bookmarks")).one("nav").one("a", aria_current="page")
     assert current.text == "Bookmarks"
 

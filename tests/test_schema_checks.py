@@ -94,6 +94,29 @@ def test_the_required_revision_is_the_only_newest_one() -> None:
     require_single_head(OWN_BRANCH)
 
 
+def test_a_checkout_without_the_newest_migration_refuses_to_migrate(
+    database: EmptyDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.maintenance.revisions.SCHEMA", "9999")
+    with pytest.raises(WrongSchema, match=f"requires the revision 9999, but .* is {SCHEMA}: "):
+        migrate(Secret(database.url))
+    assert database.tables == set()
+
+
+def test_a_missing_migration_of_a_product_is_named_with_its_folder(
+    database: EmptyDatabase, product: ProductData
+) -> None:
+    assert product.migrations is not None
+    migrate(Secret(database.url), product=product)
+    for path in product.migrations.glob("*.py"):
+        path.unlink()
+    expected = (
+        "its revision 0001 (needed: none): start the release that has it, or restore its file in "
+        f"{product.migrations}"
+    )
+    assert problem_of(database, product).endswith(expected)
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [

@@ -9,13 +9,14 @@ from typing import Final
 class MenuItem:
     """A link in the navigation bar of logged-in users, to the page of a route.
 
-    An item with `for_admins` is shown to administrators only. `before` or `after` is the route of
-    the item next to which an item of a product stands; without them, it stands last.
+    An item with `for_role` is shown to users with this role and to administrators only. `before` or
+    `after` is the route of the item next to which an item of a product stands; without them, it
+    stands last.
     """
 
     route: str
     text: str
-    for_admins: bool = False
+    for_role: str = ""
     before: str = ""
     after: str = ""
 
@@ -24,8 +25,8 @@ MENU: Final = (
     MenuItem(route="dashboard", text="Dashboard"),
     MenuItem(route="devices", text="Devices"),
     MenuItem(route="account", text="Account"),
-    MenuItem(route="admin-users", text="People", for_admins=True),
-    MenuItem(route="admin-audit", text="Audit", for_admins=True),
+    MenuItem(route="admin-users", text="People", for_role="admin"),
+    MenuItem(route="admin-audit", text="Audit", for_role="admin"),
 )
 
 

@@ -85,6 +85,9 @@ def load_product(folder: Path = FOLDER, package: str = "product") -> Product:
     routes = tuple(read("routes", "routes", ()))
     cards = {name: tuple(read("dashboard", name, (), others=CARD_LISTS)) for name in CARD_LISTS}
     require_no_collision(data, routes)
+    for card in (*cards["user_cards"], *cards["admin_cards"]):
+        if not any((base / "partials" / card.partial).is_file() for base in (folder, ROOT)):
+            raise ProductError(f"product/dashboard.py: there is no partial {card.partial!r}")
     return Product(
         data,
         folder,

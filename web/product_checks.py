@@ -30,16 +30,6 @@ def require_no_collision(data: ProductData, routes: Sequence[AppRoute]) -> None:
     for name in data.tables.tables if data.tables is not None else ():
         if name in metadata.tables or name in VERSION_TABLES:
             raise ProductError(f"product/tables.py: the table {name!r} is a table of Latchkey")
-    for name in data.permissions:
-        if name in SCOPES:
-            raise ProductError(
-                f"product/permissions.py: the permission {name!r} is a scope of Latchkey"
-            )
-        # A space in a name would join two scopes of an access token.
-        if not is_permission_name(name):
-            raise ProductError(
-                f"product/permissions.py: the permission {name!r} must be like 'articles:write'"
-            )
     for name, texts in data.events.items():
         if name in EVENT_TEXTS:
             label = EVENT_TEXTS[name].label
@@ -47,6 +37,27 @@ def require_no_collision(data: ProductData, routes: Sequence[AppRoute]) -> None:
                 f"product/events.py: the event {name!r} ({texts.label}) is an event of Latchkey "
                 f"({label})"
             )
+    _check_permissions(data, routes)
+
+
+def _check_permissions(data: ProductData, routes: Sequence[AppRoute]) -> None:
+    """Raises ProductError for a permission of Latchkey, or a scope that no token can have."""
+    for name in data.permissions:
+        # A space in a name would join two scopes of an access token.
+        if not is_permission_name(name):
+            raise ProductError(
+                f"product/permissions.py: {name!r} is not a permission such as 'articles:write'"
+            )
+        if name in SCOPES:
+            raise ProductError(f"product/permissions.py: {name!r} is a scope of Latchkey")
+    for route in routes:
+        for method in route.endpoints if route.token_scope else ():
+            scope = f"{route.token_scope}:{'read' if method == 'GET' else 'write'}"
+            if scope not in SCOPES and scope not in data.permissions:
+                raise ProductError(
+                    f"product/routes.py: {method} {route.path} needs the scope {scope!r}, which "
+                    "product/permissions.py does not declare"
+                )
 
 
 def _check_routes(routes: Sequence[AppRoute]) -> None:

@@ -79,9 +79,11 @@ def find_revision_problem(branch: Branch, found: tuple[str, ...]) -> str:
     if not found:
         return f"the database is older than {branch.name}: {MIGRATE_FIRST}"
     if unknown := [revision for revision in found if not is_known(branch, revision)]:
+        # A file of the product may be missing without an upgrade, for example after a merge.
+        file = "" if branch == OWN_BRANCH else f", or restore its file in {branch.folder}"
         return (
             f"the database is newer than {branch.name}, which does not know its revision "
-            f"{unknown[0]} (needed: {head}): start the release that has it"
+            f"{unknown[0]} (needed: {head or 'none'}): start the release that has it{file}"
         )
     if len(found) > 1:
         return (
@@ -152,6 +154,8 @@ def create_revision(branch: Branch, text: str) -> Path:
 def require_single_head(branch: Branch) -> None:
     """Raises WrongSchema if two files have one revision, or if the newest one is ambiguous.
 
+    The newest one of the program must be SCHEMA.
+
     Alembic only warns of two files with one revision, and applies one of them.
     """
     _require_unique(branch)
@@ -165,6 +169,11 @@ def require_single_head(branch: Branch) -> None:
         raise WrongSchema(f"the migrations in {branch.folder} cannot be used: {problem}") from error
     if len(heads) > 1:
         raise WrongSchema(_describe_heads(branch, heads))
+    if branch == OWN_BRANCH and heads != [SCHEMA]:
+        raise WrongSchema(
+            f"this program requires the revision {SCHEMA}, but the newest migration in "
+            f"{branch.folder} is {heads[0] if heads else 'none'}: the checkout is incomplete"
+        )
 
 
 def _require_unique(branch: Branch) -> None:
