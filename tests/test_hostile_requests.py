@@ -478,7 +478,6 @@ FORMS = {
     "NewAccessToken": ("Alice", "/account/tokens"),
     "PasswordResetRequest": ("Charlie", "/forgot"),
     "EmailChange": ("Alice", "/account/email"),
-    "TokenRequest": ("Alice", "/api/token"),
     "PasswordConfirmation": ("Alice", "/account/data"),
     "UserDeletion": ("Ada", "/admin/users/{id}/delete"),
     "Invitation": ("Ada", "/admin/invitations"),
@@ -486,6 +485,8 @@ FORMS = {
 }
 # tests/test_invitations.py has the same test of this form, which refuses logged-in users.
 INVITATION_FORMS = {"Join"}
+# tests/test_identity_token.py has the values of this form, which is JSON.
+JSON_FORMS = {"TokenRequest"}
 # The path of each form that needs the link of a mail, its field, and the type of the mail.
 LINK_FORMS = {
     "PasswordReset": ("/reset", "password", "reset"),
@@ -525,7 +526,7 @@ IGNORED = {("LogIn", "next")}
 
 
 def test_every_form_is_covered_by_these_tests() -> None:
-    assert {*FORMS, *LINK_FORMS, *INVITATION_FORMS} == {
+    assert {*FORMS, *LINK_FORMS, *INVITATION_FORMS, *JSON_FORMS} == {
         name for name in SCHEMAS if not name.endswith("Query")
     }
 

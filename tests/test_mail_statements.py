@@ -15,11 +15,11 @@ MOST_STATEMENTS = {
     "account": 2,
     "log-in at a known browser": 7,
     "log-in at a new browser": 9,
-    "password change": 18,
+    "password change": 19,
     "request for a reset": 1,
     "link of a mail": 0,
     "page of the reset": 1,
-    "reset": 16,
+    "reset": 17,
     "confirmation": 9,
 }
 

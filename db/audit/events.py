@@ -271,6 +271,7 @@ LIMIT_LABELS: Final = {
     "verify-hours": "mails to confirm an email in six hours",
     "email-change": "changes of email",
     "email-change-to": "mails to one new email",
+    "identity-tokens": "identity tokens of one session",
     "token-create": "new access tokens",
     "bearer-fails": "wrong access tokens of one client",
     "profile-change": "profile changes",

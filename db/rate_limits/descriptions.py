@@ -41,6 +41,19 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
         "one session that ends others of its account; each session has its own limit, "
         "so a stolen session cannot keep the user from ending it"
     ),
+    "identity-tokens": (
+        "identity tokens of one session, at `POST /api/token`; the check of forwarded requests has "
+        "no limit"
+    ),
+    "token-create": "new access tokens of one user",
+    "bearer-fails": (
+        "requests of one client with a wrong access token; further ones are answered with 429, and "
+        "valid tokens are still accepted"
+    ),
+    "account-deletion": "requests of one user to delete their account",
+    "data-download": (
+        "downloads of one user, of their own data and, as an administrator, of others'"
+    ),
     "password-change": "password changes of one user",
     "password-guess": (
         "current passwords in one session; with back-off; the right password resets the count, "

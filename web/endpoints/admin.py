@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from db.access import admin, data_export, roles
 from db.access.admin import UserSummary
-from db.errors import RateLimited, Unavailable
+from db.errors import RateLimited, Unavailable, UnknownRole
 from db.viewer import Admin
 from web.forms.form import Form, read_fields, read_query
 from web.forms.schemas import (
@@ -36,6 +36,7 @@ from web.rendering.responses import (
 TITLE = "People"
 ADD_TITLE = "Add an account"
 HAS_ACCOUNT = "An account with this email already exists."
+UNKNOWN_ROLE = "That role doesn't exist any more. Choose another."
 WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)
 DATA_ERRORS = {
     RateLimited: "Too many downloads or attempts. Try again in {wait}.",
@@ -70,8 +71,11 @@ async def add(request: Request) -> Response:
     """Creates an account. A mail tells its user how to choose a password."""
     viewer = await verify_admin(request)
     form = Form.check(NewAccount, await read_fields(request))
-    if form.data and not await admin.add_user(viewer, **form.data.model_dump()):
-        form.add_error("email", HAS_ACCOUNT)
+    try:
+        if form.data and not await admin.add_user(viewer, **form.data.model_dump()):
+            form.add_error("email", HAS_ACCOUNT)
+    except UnknownRole:
+        form.add_error("role", UNKNOWN_ROLE)
     if form.data is None:
         return refused_form(
             request,

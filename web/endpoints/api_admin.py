@@ -80,6 +80,8 @@ async def end_sessions(request: Request) -> Response:
 async def list_entries(request: Request) -> Response:
     viewer = await verify_admin(request)
     form = Form.check(AuditQuery, read_query(request))
+    if form.data and form.data.event not in ("", *audit.list_events(viewer)):
+        form.add_error("event", "There is no such event.")
     if form.data is None:
         return invalid_input(form, "query")
     found = await audit.list_all(viewer, **form.data.model_dump())

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import invitations, roles
+from db.errors import UnknownRole
 from db.viewer import Admin
 from web.forms.form import Form, read_fields
 from web.forms.schemas import Invitation
@@ -18,6 +19,7 @@ from web.state import app_state
 
 TITLE: Final = "Invitations"
 HAS_ACCOUNT: Final = "An account with this email already exists."
+UNKNOWN_ROLE: Final = "That role doesn't exist any more. Choose another."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,13 @@ async def submit(request: Request) -> Response:
     """Invites someone, by mail if mails are sent."""
     admin = await verify_admin(request)
     form = Form.check(Invitation, await read_fields(request))
-    if form.data and not await invitations.invite(
-        admin, email=form.data.email, role=form.data.role, team=form.data.team
-    ):
-        form.add_error("email", HAS_ACCOUNT)
+    try:
+        if form.data and not await invitations.invite(
+            admin, email=form.data.email, role=form.data.role, team=form.data.team
+        ):
+            form.add_error("email", HAS_ACCOUNT)
+    except UnknownRole:
+        form.add_error("role", UNKNOWN_ROLE)
     if form.data is None:
         return refused_form(
             request,

@@ -107,7 +107,7 @@ class Assets:
         self._assets[hashed] = Asset(TYPES[path.suffix], body)
 
 
-def load_assets(brand: Brand, product_files: Path | None, base_path: str) -> Assets:
+def load_assets(brand: Brand, product_files: Path | None, base_path: str = "") -> Assets:
     """Returns the static files of the program, of its brand and of the product."""
     generated = {BRAND_STYLES: brand.stylesheet} if brand.stylesheet else {}
     if (brand.mark, brand.light) != (LATCHKEY.mark, LATCHKEY.light):
