@@ -36,7 +36,7 @@ from web.rendering.responses import (
 TITLE = "People"
 ADD_TITLE = "Add an account"
 HAS_ACCOUNT = "An account with this email already exists."
-UNKNOWN_ROLE = "That role doesn't exist any more. Choose another."
+UNKNOWN_ROLE = "That role doesn't exist anymore. Choose another."
 WRONG_PASSWORD = "This is not your current password. Please type it again."  # noqa: S105  (a message)
 DATA_ERRORS = {
     RateLimited: "Too many downloads or attempts. Try again in {wait}.",

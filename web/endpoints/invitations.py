@@ -19,7 +19,7 @@ from web.state import app_state
 
 TITLE: Final = "Invitations"
 HAS_ACCOUNT: Final = "An account with this email already exists."
-UNKNOWN_ROLE: Final = "That role doesn't exist any more. Choose another."
+UNKNOWN_ROLE: Final = "That role doesn't exist anymore. Choose another."
 
 
 @dataclass(frozen=True, slots=True)
