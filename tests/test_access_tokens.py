@@ -79,7 +79,6 @@ async def test_a_new_token_is_shown_once_and_works(
         ({"days": ""}, "days"),
         ({"current_password": "wrong-No.9 at all"}, "current_password"),
         ({"current_password": ""}, "current_password"),
-        ({"scope-account:read": ""}, "name"),
     ],
 )
 @pytest.mark.parametrize("headers", [{}, HTMX])
@@ -93,6 +92,16 @@ async def test_an_invalid_form_creates_no_token(
     assert 'id="new-token"' not in answer.text
     assert await app.count("access_tokens") == 0
     assert not [entry for entry in await entries(app, "token.create") if entry[0] == "done"]
+
+
+async def test_a_token_without_a_scope_is_not_created(app: TestApp, alice: Browser) -> None:
+    answer = await alice.post("/account/tokens", FORM)
+    page = read(answer)
+    assert answer.status_code == 422
+    assert "Choose what the token may do." in page.one(id="error-summary").text
+    assert "Choose what the token may do." in page.one(id="token-scopes-message").text
+    assert page.one(id="token-name").attrs["aria-invalid"] == "false"
+    assert await app.count("access_tokens") == 0
 
 
 async def test_only_administrators_can_give_admin_scopes(

@@ -102,7 +102,7 @@ async def test_a_logout_ends_the_session_of_the_other_mode_too(make_app: Callabl
     new = f"__Host-session={cookie_named(browser, '__Host-session')}"
     charlie = await after.browser("Charlie")
     answer = await charlie.request("POST", "/logout", Cookie=f"{old}; {new}")
-    # The former domain is not known any more.
+    # The former domain is not known anymore.
     assert {
         deleted("__Host-session"),
         deleted("__Secure-session", "accounts.example.com"),

@@ -101,7 +101,7 @@ async def test_no_token_of_an_invitation_is_stored(
     [
         ({"email": "grace@"}, "Please enter a valid email."),
         ({"email": " ADA@example.com"}, "An account with this email already exists."),
-        ({"role": "owner"}, "That role doesn't exist any more. Choose another."),
+        ({"role": "owner"}, "That role doesn't exist anymore. Choose another."),
         ({"team": "x" * 41}, "Team must be at most 40 characters long."),
     ],
 )
@@ -486,7 +486,7 @@ async def test_an_administrator_adds_an_account_without_a_password(
     [
         ({"name": "G"}, "Name must be at least 2 characters long."),
         ({"email": "ada@example.com"}, "An account with this email already exists."),
-        ({"role": "owner"}, "exist any more. Choose another."),
+        ({"role": "owner"}, "exist anymore. Choose another."),
     ],
 )
 async def test_a_refused_addition_creates_no_account(

@@ -119,7 +119,7 @@ async def test_the_choice_does_not_count_without_its_settings(
     assert await app.rows("SELECT is_remembered FROM sessions") in ([(0,)], [(False,)])
 
 
-async def test_a_remembered_session_is_renewed_by_the_shorter_time_without_settings(
+async def test_a_remembered_session_without_settings_uses_the_shorter_time(
     office: TestApp, make_app: Callable, clock: Clock
 ) -> None:
     await office.create("Alice")

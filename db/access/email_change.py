@@ -158,7 +158,7 @@ async def replace_email(
     """Changes the email of an account without a link, as the operator does.
 
     Tells the new email and, with `tells_old`, the old one if it was confirmed.
-    Returns False if the account does not have the old email any more. Must run inside a
+    Returns False if the account does not have the old email anymore. Must run inside a
     transaction that has locked the user.
     """
     store = operator.store

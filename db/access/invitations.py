@@ -87,7 +87,7 @@ OPEN = Statement(
     .join_from(invitations, _inviter, _may_invite, isouter=True)
     .where(
         invitations.c.expires_at > _now,
-        # The invitation of someone who signed up without it has no use any more.
+        # The invitation of someone who signed up without it has no use anymore.
         ~exists().where(users.c.email == invitations.c.email),
     )
     .order_by(invitations.c.created_at.desc(), invitations.c.id)

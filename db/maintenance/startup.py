@@ -64,7 +64,7 @@ async def log_head_problem(store: Store) -> None:
 
 
 async def warn_of_unconfirmed_users(store: Store) -> None:
-    """Logs how many users from before EMAIL_VERIFICATION=required cannot log in any more."""
+    """Logs how many users from before EMAIL_VERIFICATION=required cannot log in anymore."""
     if not store.outbox.requires_verification:
         return
     with suppress(Unavailable):

@@ -257,6 +257,116 @@ def without_sessions_table(live: Live) -> Iterator[None]:
         yield
 
 
+def create_invitation(live: Live) -> str:
+    """Invites a new email as a new administrator, without the page. Returns the email."""
+    number = next(_numbers)
+    admin, email = f"inviter.{number}@example.com", f"invited.{number}@example.com"
+    live.create("Ada", admin, "admin")
+    with httpx.Client(base_url=live.url) as client:
+        client.post("/login", data={"email": admin, "password": PASSWORD})
+        form = {"email": email, "role": "user", "team": ""}
+        assert client.post("/admin/invitations", data=form).status_code == 303
+    return email
+
+
+def open_invitation(user: BrowserUser) -> None:
+    user.page.goto(user.live.link("invite", create_invitation(user.live)))
+    expect(user.page.locator("#join-form")).to_be_visible()
+
+
+def refused_join(user: BrowserUser) -> None:
+    open_invitation(user)
+    submit(user.page, "join-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def open_keep(user: BrowserUser) -> None:
+    """Opens the page that keeps an account, from the mail about its deletion."""
+    email = create_account(user.live)
+    with httpx.Client(base_url=user.live.url) as client:
+        client.post("/login", data={"email": email, "password": PASSWORD})
+        form = {"current_password": PASSWORD}
+        assert client.post("/account/delete", data=form).status_code == 303
+    user.page.goto(user.live.link("leaving", email))
+    expect(user.page.locator("#keep-form")).to_be_visible()
+
+
+def refused_form(user: BrowserUser, path: str, form: str) -> None:
+    """Submits the empty form of a page."""
+    user.page.goto(path)
+    submit(user.page, form)
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def new_token(user: BrowserUser) -> None:
+    user.page.goto("/account/tokens")
+    user.page.fill("#token-name", "Backup of the bookshelf of the office")
+    user.page.locator("[name^=scope-]").first.check()
+    user.page.fill("#token-current_password", PASSWORD)
+    submit(user.page, "token-form")
+    expect(user.page.locator("#new-token")).to_be_visible()
+
+
+def leaving(user: BrowserUser, path: str) -> None:
+    """Opens a page after the user has requested the deletion of the account."""
+    moment = "2099-01-01T00:00:00.000000+00:00"
+    user.live.change(f"UPDATE users SET delete_at = '{moment}' WHERE email = '{user.email}'")
+    user.page.goto(path)
+    expect(user.page.locator("#deletion-banner")).to_be_visible()
+
+
+def invitations(user: BrowserUser) -> None:
+    """Opens the invitations: one with a long email and a team, and one without a sender."""
+    long_email = f"annabella-konstantinopolitanska.{next(_numbers)}@sub.long-domain.example.com"
+    for email in (long_email, create_invitation(user.live)):
+        form = {"email": email, "role": "user", "team": "Konstantinopolitanska"}
+        user.page.request.post("/admin/invitations", form=form, max_redirects=0)
+    user.page.goto("/admin/invitations")
+    user.page.locator("#invitation-list summary").first.click()
+
+
+def added_account(user: BrowserUser) -> None:
+    form = {"name": "Grace", "email": f"added.{next(_numbers)}@example.com", "role": "user"}
+    user.page.request.post("/admin/add", form=form | {"team": ""}, max_redirects=0)
+    user.page.goto("/admin/users")
+    expect(user.page.locator(".flash")).to_be_visible()
+
+
+def create_role(user: BrowserUser) -> str:
+    name = f"editor-{next(_numbers)}"
+    form = {"label": "Editor", "name": name, "permissions": "articles:write\narticles:read"}
+    user.page.request.post("/admin/roles", form=form, max_redirects=0)
+    return name
+
+
+def roles(user: BrowserUser) -> None:
+    create_role(user)
+    user.page.goto("/admin/roles")
+    expect(user.page.locator("[data-role^=editor]").first).to_be_visible()
+
+
+def one_role(user: BrowserUser) -> None:
+    user.page.goto(f"/admin/roles/{create_role(user)}")
+
+
+def other_user(user: BrowserUser) -> None:
+    """Opens the page of another user, with the forms for its data and its deletion."""
+    user.page.goto(f"/admin/users/{user.live.id_of(create_account(user.live))}")
+
+
+def refused_deletion(user: BrowserUser) -> None:
+    other_user(user)
+    submit(user.page, "user-deletion")
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def deleted_user(user: BrowserUser) -> None:
+    other_user(user)
+    user.page.check("#sure")
+    submit(user.page, "user-deletion")
+    expect(user.page.get_by_role("button", name="Keep the account")).to_be_visible()
+
+
 ANONYMOUS_STATES: dict[str, State] = {
     "front": partial(goto, path="/"),
     "sign-up, empty": partial(goto, path="/signup"),
@@ -283,6 +393,12 @@ ANONYMOUS_STATES: dict[str, State] = {
     "lock, refused": refused_lock,
     "lock, done": partial(goto, path="/not-me?done=1"),
     "lock, dead link": partial(goto, path="/not-me"),
+    "join": open_invitation,
+    "join, refused": refused_join,
+    "join, dead link": partial(goto, path="/join"),
+    "keep": open_keep,
+    "keep, done": partial(goto, path="/keep?done=1"),
+    "keep, dead link": partial(goto, path="/keep"),
 }
 USER_STATES: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),
@@ -310,6 +426,16 @@ USER_STATES: dict[str, State] = {
     "account, email waiting": pending_email,
     "account, email refused": refused_email,
     "reset of a logged-in user": open_reset,
+    "data": partial(goto, path="/account/data"),
+    "data, refused": partial(refused_form, path="/account/data", form="data-form"),
+    "tokens": partial(goto, path="/account/tokens"),
+    "tokens, refused": partial(refused_form, path="/account/tokens", form="token-form"),
+    "tokens, new": new_token,
+    "deletion": partial(goto, path="/account/delete"),
+    "deletion, refused": partial(refused_form, path="/account/delete", form="deletion-form"),
+    "deletion, requested": partial(leaving, path="/account/delete"),
+    "dashboard, deletion requested": partial(leaving, path="/dashboard"),
+    "account, deletion requested": partial(leaving, path="/account"),
 }
 ADMIN_STATES: dict[str, State] = {
     "dashboard, admin": partial(goto, path="/dashboard"),
@@ -317,6 +443,19 @@ ADMIN_STATES: dict[str, State] = {
     "user list, open menu": open_menu,
     "user list, one user": open_user_page,
     "user list, no match": partial(goto, path="/admin/users?q=nobody+at+all"),
+    "user list, other user": other_user,
+    "user list, deletion refused": refused_deletion,
+    "user list, deletion requested": deleted_user,
+    "user list, account added": added_account,
+    "add": partial(goto, path="/admin/add"),
+    "add, refused": partial(refused_form, path="/admin/add", form="add-form"),
+    "invitations": invitations,
+    "invitations, refused": partial(
+        refused_form, path="/admin/invitations", form="invitation-form"
+    ),
+    "roles": roles,
+    "roles, refused": partial(refused_form, path="/admin/roles", form="role-form"),
+    "roles, one role": one_role,
     "audit": partial(goto, path="/admin/audit"),
     "audit, nothing": partial(goto, path="/admin/audit?q=nobody+at+all"),
 }

@@ -222,7 +222,7 @@ def test_the_environment_file_is_valid_and_fits_the_proxy(tmp_path: Path) -> Non
     assert all(known(name) for name in names)
 
 
-def test_commands_for_the_first_administrator_use_the_environment_of_the_service() -> None:
+def test_commands_for_the_first_admin_use_the_environment_of_the_service() -> None:
     text = (ROOT / "docs" / "deployment.md").read_text()
     (path,) = unit()["EnvironmentFile"]
     assert f"--property=EnvironmentFile={path}" in text

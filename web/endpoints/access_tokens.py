@@ -44,11 +44,11 @@ async def create(request: Request) -> Response:
     # Each scope is a field of its own, since only the first of repeated values counts.
     scopes = [name for name in access_tokens.list_scopes(viewer) if fields.get(f"scope-{name}")]
     if not scopes:
-        form.add_error("name", NO_SCOPE)
+        form.message = NO_SCOPE
     status: tuple[int, int | None] = 422, None
     token = None
     try:
-        if form.data:
+        if form.data and scopes:
             data = form.data
             token = await access_tokens.create_token(
                 viewer,
@@ -65,6 +65,7 @@ async def create(request: Request) -> Response:
         status = apply_error(request, form, error, ERRORS)
     if token is None:
         context = await _context(request, viewer) | {"form": form, "chosen": scopes}
+        context["scopes_error"] = "" if scopes else NO_SCOPE
         return refused_form(
             request,
             "tokens/page.html",
@@ -104,6 +105,7 @@ async def _context(request: Request, viewer: Viewer) -> dict[str, Any]:
         "tokens": await access_tokens.list_tokens(viewer),
         "scopes": access_tokens.list_scopes(viewer),
         "chosen": [],
+        "scopes_error": "",
         "days": TOKEN_DAYS,
         "form": Form.blank(NewAccessToken, days=DEFAULT_DAYS),
         "new_token": "",

@@ -55,7 +55,7 @@ class ErrorHandler:
         try:
             await self.app(scope, receive, send)
         except Exception as error:
-            # The response has started, so its status cannot change any more.
+            # The response has started, so its status cannot change anymore.
             if "status" in request_state(scope):
                 raise
             response = await respond_to_error(Request(scope, receive), error)

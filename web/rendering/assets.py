@@ -117,8 +117,10 @@ def load_assets(brand: Brand, product_files: Path | None, base_path: str = "") -
 
 
 def _strip_styles(styles: bytes) -> bytes:
-    """Removes comments, indentation and empty lines, which only developers need."""
-    return re.sub(rb"\s*\n\s*", b"\n", re.sub(rb"/\*.*?\*/", b"", styles, flags=re.DOTALL)).strip()
+    """Removes comments, indentation, empty lines, and spaces beside punctuation."""
+    styles = re.sub(rb"/\*.*?\*/", b"", styles, flags=re.DOTALL)
+    styles = re.sub(rb"\s*\n\s*", b"\n", styles)
+    return re.sub(rb" *([{},;]) *", rb"\1", styles).strip()
 
 
 def _strip_lines(script: bytes) -> bytes:

@@ -20,7 +20,7 @@ from web.rendering.display_email import display_email
 from web.rendering.formatting import wait
 
 EMAIL_TAKEN: Final = "An account with this email already exists."
-UNKNOWN_ROLE: Final = "That role doesn't exist any more. Choose another."
+UNKNOWN_ROLE: Final = "That role doesn't exist anymore. Choose another."
 BUSY: Final = "We're busy. Try again in a few seconds."
 WRONG_PASSWORD: Final = "This is not your current password. Please type it again."  # noqa: S105  (a message)
 ROLE_NAME_TAKEN: Final = "There is already a role with this name. Please choose another."

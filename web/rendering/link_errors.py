@@ -38,7 +38,7 @@ DEAD_LINK_TEXTS: Final[Mapping[str, ErrorText]] = {
     ),
     "keep": _dead_link(
         HEADING,
-        "To keep your account, log in. If that's not possible any more, the account was deleted or "
+        "To keep your account, log in. If that's not possible anymore, the account was deleted or "
         "disabled.",
         action="Log in",
         route="login",
