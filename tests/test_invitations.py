@@ -537,6 +537,7 @@ async def test_no_page_links_to_the_sign_up(make_app: Callable, mode: str) -> No
         for element in read(page).all():
             for name in ("href", "action", "data-hx-post"):
                 assert not str(element.attrs.get(name, "")).startswith("/signup"), page.url
+        assert "Create your account" not in read(page).one("body").text, page.url
 
 
 async def test_closed_sign_up_has_no_invitations(make_app: Callable) -> None:

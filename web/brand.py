@@ -116,7 +116,7 @@ class Landing:
     title: str = "Your own key to your own door"
     headline: str = "Your own key to your own door."
     lead: str = (
-        "{name} manages accounts for a web application. You sign up once, log in anywhere, "
+        "{name} manages accounts for a web application. You have one account, log in anywhere, "
         "see every device that is logged in, and log out any of them."
     )
     steps_heading: str = "What it does"

@@ -117,10 +117,14 @@ def load_assets(brand: Brand, product_files: Path | None, base_path: str = "") -
 
 
 def _strip_styles(styles: bytes) -> bytes:
-    """Removes comments, indentation, empty lines, and spaces beside punctuation."""
+    """Removes comments, indentation, empty lines, and spaces beside punctuation.
+
+    Strings stay as they are, since the content of a page can be one.
+    """
     styles = re.sub(rb"/\*.*?\*/", b"", styles, flags=re.DOTALL)
     styles = re.sub(rb"\s*\n\s*", b"\n", styles)
-    return re.sub(rb" *([{},;]) *", rb"\1", styles).strip()
+    parts = re.compile(rb"""("[^"\n]*"|'[^'\n]*')| *([{},;]) *""")
+    return parts.sub(lambda part: part[1] or part[2], styles).strip()
 
 
 def _strip_lines(script: bytes) -> bytes:
