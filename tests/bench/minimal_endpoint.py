@@ -32,7 +32,8 @@ SESSION = (
     " WHERE sessions.token_hash = ? AND sessions.user_id = ? AND sessions.expires_at > ? AND users.disabled_at IS NULL"
 )
 PROFILE = (
-    "SELECT name, email, slug, phone, team, role, created_at, previous_login_at,"
+    "SELECT name, email, slug, phone, team, role, created_at, previous_login_at, delete_at,"
+    " (SELECT label FROM roles WHERE name = users.role),"
     " (SELECT count(*) FROM sessions WHERE expires_at > ? AND user_id = users.id) FROM users WHERE id = ?"
 )
 KEY = os.environ["SESSION_SECRET"].encode()
@@ -69,7 +70,7 @@ async def dashboard(request: Request) -> HTMLResponse:
         SESSION, (token_hash, claims["sub"], now.isoformat())
     ).fetchall()[0]
     *profile, devices = connection.execute(PROFILE, (now.isoformat(), claims["sub"])).fetchall()[0]
-    name, email, slug, phone, team, role, created_at, previous_login_at = profile
+    name, email, slug, phone, team, role, created_at, previous_login_at, delete_at, label = profile
     me = Me(viewer[0], viewer[1], viewer[2], viewer[3])
     if me.id not in layouts:
         variant = LayoutVariant("app", "key", "/dashboard", me.role, True)
@@ -80,7 +81,7 @@ async def dashboard(request: Request) -> HTMLResponse:
     main = partial.render(
         me=me,
         profile=SimpleNamespace(
-            name=name, email=email, slug=slug, phone=phone, team=team, role=role,
+            name=name, email=email, slug=slug, phone=phone, team=team, role=role, role_label=label,
             created_at=datetime.fromisoformat(created_at),
             previous_login_at=previous_login_at and datetime.fromisoformat(previous_login_at),
         ),
@@ -89,9 +90,11 @@ async def dashboard(request: Request) -> HTMLResponse:
         lifetime=timedelta(days=7),
         renewal_start=datetime.fromisoformat(ends) - timedelta(days=3.5),
         now=now,
+        delete_at=delete_at,
         flash="",
         verification=None,
         message="",
+        cards=[],
     )  # fmt: skip
     return HTMLResponse(above + main + below)
 

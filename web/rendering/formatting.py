@@ -4,6 +4,7 @@
 """
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 LONG_MONTHS = [
     "January",
@@ -97,6 +98,7 @@ def duration(length: timedelta) -> str:
     return f"{count} {plural(count, unit, f'{unit}s')}"
 
 
+@lru_cache(64)
 def period(length: timedelta) -> str:
     """Returns a duration to follow `another`: `week`, `day` or `12 hours`."""
     words = duration(length).removeprefix("1 ")
