@@ -56,7 +56,7 @@ CONFIRMED_EMAIL = Statement(
 
 
 async def close_account(caller: Admin | Operator, user_id: str) -> datetime:
-    """Disables an account, makes pruning delete it after DELETION_GRACE, and tells its user.
+    """Disables an account, schedules its deletion after DELETION_GRACE, and notifies its user.
 
     Returns when it is deleted. Raises NotFound, LastAdmin, and the errors of `change_user`.
     """
@@ -75,7 +75,7 @@ async def close_account(caller: Admin | Operator, user_id: str) -> datetime:
 
 
 async def schedule_deletion(store: Store, user_id: str) -> datetime:
-    """Makes pruning delete the account after DELETION_GRACE, and returns when that is.
+    """Schedules the deletion of the account after DELETION_GRACE, and returns its time.
 
     Ends every session and known browser. Must run inside a transaction that holds
     LOCK_ADMIN_CHANGES. Raises LastAdmin.

@@ -126,7 +126,7 @@ async def test_requests_are_rate_limited(make_app: Callable) -> None:
 
 
 @BOTH_REQUEST_TYPES
-async def test_the_last_administrator_cannot_ask(
+async def test_the_last_administrator_cannot_request_the_deletion(
     app: TestApp, alice: Browser, ada: Browser, send: Callable
 ) -> None:
     answer = await send(ada, "/account/delete", CONFIRM)
@@ -488,7 +488,7 @@ async def test_a_user_cannot_undo_the_deletion_by_an_administrator(
 async def test_an_administrator_cannot_close_these_accounts(
     app: TestApp, ada: Browser, name: str
 ) -> None:
-    """Ada's own, and that of someone who does not exist anymore."""
+    """Tries Ada's own account, and that of a user who does not exist anymore."""
     user_id = await id_of(app, "Ada") if name == "Ada" else "unknown"
     answer = await ada.post(f"/admin/users/{user_id}/delete", SURE)
     assert answer.status_code == (422 if name == "Ada" else 404)

@@ -1,4 +1,4 @@
-"""Tests of BASE_PATH: every URL of a response is inside of it, and every story works there."""
+"""Tests of BASE_PATH: every URL of a response is inside of it, and every user flow works there."""
 
 import re
 from collections.abc import Callable, Iterator

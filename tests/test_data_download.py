@@ -256,7 +256,7 @@ async def test_a_demoted_administrator_downloads_nothing(
     assert await downloads(app) == []
 
 
-async def test_the_data_of_nobody_is_not_found(app: TestApp, ada: Browser) -> None:
+async def test_the_data_of_an_unknown_user_is_not_found(app: TestApp, ada: Browser) -> None:
     assert (await ada.post("/admin/users/unknown/data", CONFIRM)).status_code == 404
     assert await downloads(app) == []
 

@@ -197,7 +197,7 @@ def public_settings(tmp_path: Path, **changes: str) -> Settings:
         ),
     ],
 )
-def test_a_setting_that_a_public_site_rarely_wants_is_reported(
+def test_a_setting_that_is_wrong_for_most_public_sites_is_reported(
     tmp_path: Path, changes: dict[str, str], level: str, subject: str, part: str
 ) -> None:
     assert bad(check_settings(public_settings(tmp_path), cores=4)) == []

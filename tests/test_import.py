@@ -401,7 +401,7 @@ async def test_the_last_administrator_can_be_neither_disabled_nor_deleted(
     assert newest == [("refused",)]
 
 
-async def test_the_operator_changes_an_email_and_both_emails_are_told(
+async def test_the_operator_changes_an_email_and_both_are_notified(
     make_app: Callable,
 ) -> None:
     app: TestApp = await make_app(mail=OutboxState(is_enabled=True))
@@ -425,7 +425,7 @@ async def test_the_operator_changes_an_email_and_both_emails_are_told(
     assert await alice.is_logged_in()
 
 
-async def test_without_a_notice_only_the_new_email_is_told(make_app: Callable) -> None:
+async def test_without_a_notice_only_the_new_email_is_notified(make_app: Callable) -> None:
     app: TestApp = await make_app(mail=OutboxState(is_enabled=True))
     await app.create("Alice")
     await operator.set_user_email(

@@ -130,7 +130,7 @@ def test_a_malformed_limit_stops_the_start(tmp_path: Path, name: str, value: str
     ],
 )
 def test_an_unknown_limit_stops_the_start_with_a_hint(tmp_path: Path, name: str, hint: str) -> None:
-    with pytest.raises(InvalidSetting, match=f"^{name}: is no rate limit: {hint}"):
+    with pytest.raises(InvalidSetting, match=f"^{name}: is not a rate limit: {hint}"):
         changed_limits(tmp_path, **{name: "5"})
 
 

@@ -217,7 +217,7 @@ def test_without_settings_sessions_last_as_before(read_with: Callable) -> None:
         ),
     ],
 )
-def test_a_lifetime_that_makes_no_sense_stops_the_start(
+def test_an_invalid_lifetime_stops_the_start(
     read_with: Callable, environ: dict[str, str], problem: str
 ) -> None:
     with pytest.raises(InvalidSetting) as refused:

@@ -87,8 +87,8 @@ async def create_token(
     """Creates a token and returns it; None if `current` is not the viewer's password.
 
     A stolen session cannot create a lasting credential, because it needs the password. Raises
-    TooManyTokens, RateLimited, Unavailable, Forbidden for a scope that is not in `list_scopes` and
-    for a viewer with an access token, and NotLoggedIn if the session has ended since the request
+    TooManyTokens, RateLimited, Unavailable, and Forbidden for a scope that is not in `list_scopes`
+    or a viewer with an access token. Raises NotLoggedIn if the session has ended since the request
     was verified, or ends now after too many wrong passwords.
     """
     if not set(scopes) <= set(list_scopes(viewer)):

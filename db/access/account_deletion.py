@@ -24,7 +24,7 @@ DISABLED_AT = Statement(select(users.c.disabled_at).where(users.c.id == bindpara
 
 
 async def request_deletion(viewer: Viewer, *, current: Secret[str]) -> bool:
-    """Makes the viewer's account be deleted in seven days, and returns False if the current
+    """Schedules the deletion of the viewer's account in seven days; returns False if the current
     password is wrong.
 
     Ends every session, also this one, so that nobody stays logged in to an account that is about to
@@ -55,7 +55,7 @@ async def request_deletion(viewer: Viewer, *, current: Secret[str]) -> bool:
 
 
 async def keep_account(viewer: Viewer) -> None:
-    """Keeps the viewer's account, if it was about to be deleted.
+    """Keeps the viewer's account if its deletion was scheduled.
 
     Raises RateLimited, and NotLoggedIn if the session has ended.
     """

@@ -47,10 +47,10 @@ async def lock_account(
 ) -> None:
     """Locks the account that the link belongs to, until its user chooses a new password by mail.
 
-    Gives the account the email back that the link was sent to, ends every session, every known
-    browser, the invitations that it has sent, and every link except older `not-me` links, which
-    outrank this one, even if their mails were not sent yet. Raises LinkInvalid, LinkMismatch and
-    RateLimited.
+    Gives the account the email back that the link was sent to. Ends every session, every known
+    browser and the invitations that the user has sent. Ends every link except older `not-me`
+    links, which outrank this one, even if their mails were not sent yet. Raises LinkInvalid,
+    LinkMismatch and RateLimited.
     """
     known = require_same_link(token, link)
     charges = per_client(LINK_POSTS, client.ip_address)

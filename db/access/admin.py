@@ -200,7 +200,7 @@ async def add_user(admin: Admin, *, name: str, email: str, role: Role, team: str
 
 
 async def delete(admin: Admin, user_id: str) -> None:
-    """Disables an account, ends its sessions, and makes it be deleted in seven days.
+    """Disables an account, ends its sessions, and schedules its deletion in seven days.
 
     Its user cannot undo that, but administrators can. Raises NotFound, LastAdmin, RateLimited, and
     the errors of `accounts.change_user`.

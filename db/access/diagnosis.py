@@ -1,4 +1,4 @@
-"""What the command `latchkey doctor` reads from the database, and its signed question to a service.
+"""Contains the queries of `latchkey doctor`, and its signed question to a service.
 
 The service at BASE_URL answers only a question that was signed with a key of its own secret.
 """

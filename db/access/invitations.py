@@ -320,7 +320,7 @@ async def _post(admin: Admin, invitation_id: str, email: str) -> str | None:
 
 
 async def _take_tokens(admin: Admin) -> None:
-    """Raises RateLimited."""
+    """Takes the tokens of one change. Raises RateLimited."""
     await limiter.take_tokens(
         admin.store, viewer_actor(admin), (ADMIN_CHANGE, admin.id), (ADMIN_DAY, admin.id)
     )

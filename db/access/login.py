@@ -109,8 +109,8 @@ async def log_in(
 
     Computes one hash in each of these cases. If another request replaces the stored hash in the
     meantime, verifies once more. `verify_token` comes from the browser's link cookie, and confirms
-    the email. If the program requires confirmed emails, an unconfirmed one needs it; without it,
-    the right password gets the answer to a wrong one, which would otherwise show whose email it is.
+    the email. If the program requires confirmed emails, an unconfirmed one needs it. Without it,
+    the right password gets the answer to a wrong one; otherwise it would show whose email it is.
     `is_remembered` says whether the user chose to stay logged in. Raises RateLimited, Unavailable,
     and Refused, which does not count as a wrong password.
     """

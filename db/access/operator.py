@@ -154,7 +154,7 @@ async def delete_user_now(operator: Operator, email: str) -> None:
 
 
 async def schedule_user_deletion(operator: Operator, email: str) -> datetime:
-    """Disables an account, ends its sessions, and makes it be deleted in seven days.
+    """Disables an account, ends its sessions, and schedules its deletion in seven days.
 
     Returns when that is. Raises NotFound and LastAdmin.
     """

@@ -54,7 +54,7 @@ async def delete_role(admin: Admin, name: Role) -> None:
 
 
 async def _take_tokens(admin: Admin) -> None:
-    """Raises RateLimited."""
+    """Takes the tokens of one change. Raises RateLimited."""
     await limiter.take_tokens(
         admin.store, viewer_actor(admin), (ADMIN_CHANGE, admin.id), (ADMIN_DAY, admin.id)
     )

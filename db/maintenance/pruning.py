@@ -256,7 +256,7 @@ async def _delete_unconfirmed_accounts(store: Store) -> int:
 
 
 async def _delete_due_accounts(store: Store) -> int:
-    """Deletes the accounts whose deletion was asked for seven days ago, each in its transaction.
+    """Deletes the accounts whose deletion was requested seven days ago, each in its transaction.
 
     Leaves an account that was kept in the meantime, and that of the last administrator.
     """

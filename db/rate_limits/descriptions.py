@@ -1,4 +1,4 @@
-"""What each rate limit counts, as `latchkey limits` and docs/operations.md say it."""
+"""Contains the descriptions of the rate limits for `latchkey limits` and docs/operations.md."""
 
 from collections.abc import Mapping
 from typing import Final

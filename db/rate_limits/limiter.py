@@ -135,7 +135,7 @@ async def refund(store: Store, *charges: Charge, succeeded: bool = False) -> Non
     the bucket could then see when a user logs in.
     """
     if store.limiter.mode != "off":
-        keyed = _keyed(store, charges)
+        keyed = _with_bucket_keys(store, charges)
         await store.count(build_refund(store.now().timestamp(), *keyed, succeeded=succeeded))
 
 
@@ -170,7 +170,7 @@ async def _take_tokens(
 ) -> None:
     if store.limiter.mode == "off" or (seen and await _is_seen(store, *seen)):
         return
-    keyed = _keyed(store, charges)
+    keyed = _with_bucket_keys(store, charges)
     try:
         _require_no_recent_refusal(store, keyed)
         await _take_all_or_none(store, keyed, seen)
@@ -190,7 +190,7 @@ async def _take_tokens(
         ) from None
 
 
-def _keyed(store: Store, charges: Iterable[Charge]) -> list[KeyedCharge]:
+def _with_bucket_keys(store: Store, charges: Iterable[Charge]) -> list[KeyedCharge]:
     """Returns the limits as the settings have them, with the keys of their buckets."""
     return [
         (store.limiter.effective(limit), bucket_key(store, limit, subject))
@@ -225,7 +225,7 @@ async def _take_all_or_none(store: Store, keyed: list[KeyedCharge], seen: Charge
     token.
     """
     now = store.now().timestamp()
-    mark = _keyed(store, [seen]) if seen else []
+    mark = _with_bucket_keys(store, [seen]) if seen else []
     taken = await store.all(build_take(now, *keyed, *mark))
     empty = [(limit, key) for limit, key in keyed if key not in taken]
     if not empty:

@@ -97,7 +97,7 @@ def _print_os_error(error: OSError) -> int:
 
 
 def _print_traceback(error: BaseException | None) -> None:
-    """Prints the part of the traceback that concerns the product, without the import machinery."""
+    """Prints the traceback of the product's code, without the frames of the import system."""
     if error is None:
         return
     frames = error.__traceback__

@@ -187,7 +187,7 @@ COMMANDS: Final = (
             ),
             OperatorCommand(
                 "set-email",
-                "change a user's email, and tell both emails",
+                "change a user's email, and notify both emails",
                 prepare_email_change,
                 (
                     EMAIL,

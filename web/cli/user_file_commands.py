@@ -37,14 +37,14 @@ def prepare_import(options: argparse.Namespace, settings: Settings) -> OperatorT
         existing = [user for user in content.users if user.line in clashes.existing]
         if not options.skip_existing:
             problems += [Problem(user.line, "an account has this email") for user in existing]
-        _report(problems, skips=options.skip_invalid)
+        _report_problems(problems, skips=options.skip_invalid)
         refused = {problem.line for problem in problems} | clashes.existing
         new = [user for user in content.users if user.line not in refused]
         if options.dry_run:
-            print(f"{_accounts(len(new))} would be imported{_addition(new, existing, options)}")
+            print(f"{_accounts(len(new))} would be imported{_describe(new, existing, options)}")
             return
         count = await user_import.import_users(caller, new)
-        print(f"{_accounts(count)} imported{_addition(new, existing, options)}")
+        print(f"{_accounts(count)} imported{_describe(new, existing, options)}")
 
     return run
 
@@ -73,7 +73,7 @@ def _problems_of(content: ReadFile, clashes: Clashes) -> Iterator[Problem]:
             yield Problem(user.line, "slug: an account has this slug")
 
 
-def _report(problems: list[Problem], *, skips: bool) -> None:
+def _report_problems(problems: list[Problem], *, skips: bool) -> None:
     """Prints the first problems. Raises CommandError unless the command skips such lines.
 
     A problem of the whole file cannot be skipped.
@@ -101,7 +101,7 @@ def _accounts(count: int) -> str:
     return f"{count} {plural(count, 'account', 'accounts')}"
 
 
-def _addition(new: list[NewUser], existing: list[NewUser], options: argparse.Namespace) -> str:
+def _describe(new: list[NewUser], existing: list[NewUser], options: argparse.Namespace) -> str:
     """Returns what an operator should notice about the imported accounts."""
     admins = sum(user.role == "admin" for user in new)
     locked = sum(user.password_hash.reveal() == LOCKED_HASH for user in new)

@@ -97,7 +97,7 @@ def _read_csv(file: TextIO) -> Iterator[tuple[int, Mapping[str, str] | str]]:
     rows = csv.reader(file, strict=True)
     try:
         columns = [name.strip().removeprefix("\ufeff") for name in next(rows, [])]
-        if problem := _problem_of_columns(columns):
+        if problem := _find_column_problem(columns):
             yield 1, problem
             return
         for row in rows:
@@ -110,7 +110,7 @@ def _read_csv(file: TextIO) -> Iterator[tuple[int, Mapping[str, str] | str]]:
         yield 0, f"the file is not CSV, in line {rows.line_num}: {error}"
 
 
-def _problem_of_columns(columns: list[str]) -> str:
+def _find_column_problem(columns: list[str]) -> str:
     """Returns what is wrong with the columns; empty if nothing is.
 
     An unknown column is refused: with a typing error, all accounts would lose their password.
@@ -141,7 +141,7 @@ def _json_fields(text: str) -> Mapping[str, str] | str:
         return "it is not a JSON object"
     if not isinstance(values, dict):
         return "it is not a JSON object"
-    if problem := _problem_of_columns(list(values)):
+    if problem := _find_column_problem(list(values)):
         return problem
     if any(isinstance(value, dict | list | float) for value in values.values()):
         return "a value is neither text nor true, false or null"
@@ -213,7 +213,7 @@ def _read_hash(text: str) -> Secret[str]:
 def _find_repetition(
     user: NewUser, lines_by_email: dict[str, int], lines_by_slug: dict[str, int]
 ) -> list[str]:
-    """Returns that an earlier line has the email or the slug, and remembers those of this line."""
+    """Returns the problems if an earlier line has the email or the slug. Records both."""
     problems = []
     first = lines_by_email.setdefault(user.email, user.line)
     if first != user.line:

@@ -42,7 +42,7 @@ async def show(request: Request) -> Response:
 
 
 async def submit(request: Request) -> Response:
-    """Makes the account be deleted in seven days, and logs out everywhere."""
+    """Schedules the deletion of the account in seven days, and logs out everywhere."""
     viewer = await verify_session(request)
     form = Form.check(PasswordConfirmation, await read_fields(request))
     if form.data is None:

@@ -99,7 +99,7 @@ async def _addition(viewer: Admin, form: Form[NewAccount]) -> dict[str, Any]:
 
 
 async def delete(request: Request) -> Response:
-    """Disables an account and makes it be deleted in seven days, if the box is ticked."""
+    """Disables an account and schedules its deletion in seven days, if the box is ticked."""
     viewer = await verify_admin(request)
     form = Form.check(UserDeletion, await read_fields(request))
     if _user_id(request) == viewer.id:

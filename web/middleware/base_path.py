@@ -79,5 +79,5 @@ class BasePath:
         if path == self._base_path or path.startswith(f"{self._base_path}/"):
             return path[len(self._base_path) :]
         if not self._base_path:
-            return path  # Without a slash: `OPTIONS *` (RFC 9112, section 3.2.4).
+            return path  # `OPTIONS *` has no slash (RFC 9112, section 3.2.4).
         return path if path in ROOT_PATHS or path.startswith(WELL_KNOWN) else None

@@ -22,7 +22,7 @@ def read_changed_limits(env: Environment) -> tuple[RateLimit, ...]:
     changed = []
     for name in env.names(PREFIX):
         if name not in limits:
-            raise InvalidSetting(name, f"is no rate limit{_suggestion(name, list(limits))}")
+            raise InvalidSetting(name, f"is not a rate limit{_suggestion(name, list(limits))}")
         limit = _read_limit(name, env.text(name, ""), limits[name])
         if limit != limits[name]:
             changed.append(limit)

@@ -26,7 +26,7 @@ def read_session_lifetimes(env: Environment, *, stateless: bool) -> SessionLifet
     if stateless:
         raise InvalidSetting(is_set[0], "needs SESSION_STRATEGY=database")
     idle = read_duration(env, "SESSION_REMEMBER_IDLE", format_duration(idle), SHORTEST, LONGEST)
-    # A single variable is enough: the other one keeps up with it.
+    # A longer idle time alone must not exceed the default maximum, which it then raises.
     maximum = format_duration(max(idle, longest))
     longest = read_duration(env, "SESSION_REMEMBER_MAX", maximum, SHORTEST, LONGEST)
     remembered = Lifetime(

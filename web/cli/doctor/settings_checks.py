@@ -16,7 +16,7 @@ LARGE_IPV6_PREFIX: Final = 32
 
 
 def check_settings(settings: Settings, cores: int | None = None) -> Iterator[Finding]:
-    """Yields the findings about values that are valid, but that a public site rarely wants."""
+    """Yields the findings about valid values that are rarely right for a public site."""
     warnings = [notice for notice in settings.notices if notice.startswith("warning: ")]
     for notice in warnings:
         yield warning("settings", notice.removeprefix("warning: "))
@@ -103,5 +103,5 @@ def _check_workers(settings: Settings, cores: int) -> Finding:
             f"WEB_CONCURRENCY={settings.workers} on {cores} cores: more processes than cores only "
             "use memory" + (", and wait for the one writer of SQLite" if is_file else ""),
         )
-    kind = "an SQLite file, so all of them must be on this machine" if is_file else "PostgreSQL"
-    return ok("processes", f"{settings.workers} on {cores} cores, with {kind}")
+    database = "an SQLite file, so all of them must be on this machine" if is_file else "PostgreSQL"
+    return ok("processes", f"{settings.workers} on {cores} cores, with {database}")
