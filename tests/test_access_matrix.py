@@ -44,6 +44,8 @@ FIELDS = {
     "/api/admin/users/{id}/role": {"role": "admin"},
     "/api/admin/users/{id}/team": {"team": "Changed"},
     "/api/admin/roles": {"name": "writer", "label": "Writer"},
+    "/api/admin/users": {"name": "Hedy", "email": "hedy@example.com", "role": "user"},
+    "/api/admin/invitations": {"email": "hedy@example.com", "role": "user"},
     "/api/admin/roles/{role}": {"label": "Changed"},
     "/account/tokens": {
         "name": "Backup",

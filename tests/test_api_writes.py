@@ -1,5 +1,6 @@
 """Tests of the JSON API: the account of the caller, the administration, and hostile bodies."""
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -7,6 +8,7 @@ import pytest
 
 from tests.browser_client import IPHONE, PASSWORD, Browser, set_cookie_of
 from tests.conftest import TestApp
+from tests.mail import deliver, enabled_outbox, receive
 
 JSON = {"Content-Type": "application/json"}
 UNREADABLE = [
@@ -259,6 +261,82 @@ async def test_an_invalid_change_of_a_user_is_refused(
         answer = await ada.request("POST", f"/api/admin/users/{'A' * 22}/{action}")
         assert is_a_problem(answer, 404)
     assert await rows(app) == before
+
+
+async def test_an_administrator_adds_and_deletes_an_account(make_app: Callable) -> None:
+    app = await make_app(mail=enabled_outbox())
+    ada = await app.admin()
+    fields = {"name": "Grace", "email": " GRACE@example.com", "role": "user", "team": "Harbor"}
+    answer = await ada.request("POST", "/api/admin/users", fields)
+    added = answer.json()
+    assert (answer.status_code, added["email"], added["team"]) == (
+        200,
+        "grace@example.com",
+        "Harbor",
+    )
+    assert "added" in [message.message_type for message in await deliver(app)]
+    path = f"/api/admin/users/{added['id']}"
+    closed = (await ada.request("DELETE", path)).json()
+    assert (closed["disabled"], closed["delete_at"]) == (True, "2026-12-01T09:12:00Z")
+    kept = (await ada.request("POST", f"{path}/keep")).json()
+    assert (kept["disabled"], kept["delete_at"]) == (True, None)
+
+
+async def test_an_account_that_cannot_be_added_or_deleted_stays_as_it_is(
+    app: TestApp, make_app: Callable, ada: Browser, alice: Browser
+) -> None:
+    before = await rows(app)
+    good = {"name": "Grace", "email": "grace@example.com", "role": "user"}
+    for change, field in (
+        ({"email": alice.email}, "email"),
+        ({"role": "owner"}, "role"),
+        ({"name": ""}, "name"),
+        ({"team": 7}, "team"),
+    ):
+        answer = await ada.request("POST", "/api/admin/users", good | change)
+        assert (is_a_problem(answer, 422), [*answer.json()["errors"]]) == (True, [field])
+    own = f"/api/admin/users/{await id_of(app, 'Ada')}"
+    assert is_a_problem(await ada.request("DELETE", own), 422)
+    assert is_a_problem(await ada.request("DELETE", f"/api/admin/users/{'A' * 22}"), 404)
+    assert is_a_problem(await alice.request("DELETE", own), 403)
+    assert is_a_problem(await alice.request("POST", "/api/admin/users", good), 403)
+    assert await rows(app) == before
+
+
+async def test_an_administrator_invites_by_the_api(make_app: Callable) -> None:
+    app = await make_app(mail=enabled_outbox())
+    ada = await app.admin()
+    path, fields = "/api/admin/invitations", {"email": "grace@example.com", "role": "admin"}
+    answer = await ada.request("POST", path, fields)
+    (found,) = answer.json()["invitations"]
+    assert found == {
+        "id": found["id"],
+        "email": "grace@example.com",
+        "role": "admin",
+        "team": "",
+        "inviter": "Ada",
+        "expires_at": "2026-12-01T09:12:00Z",
+    }
+    mail = await receive(app, "invite", "grace@example.com")
+    assert mail.token is not None
+    assert mail.token.reveal() not in answer.text
+    app.clock.move(days=1)
+    again = await ada.request("POST", f"{path}/{found['id']}/resend")
+    assert again.json()["invitations"] == [found | {"expires_at": "2026-12-02T09:12:00Z"}]
+    answer = await ada.request("DELETE", f"{path}/{found['id']}")
+    assert (answer.json(), await app.count("invitations")) == ({"invitations": []}, 0)
+    assert is_a_problem(await ada.request("DELETE", f"{path}/{found['id']}"), 404)
+
+
+async def test_an_invitation_that_is_refused_invites_nobody(
+    app: TestApp, ada: Browser, alice: Browser
+) -> None:
+    good = {"email": "grace@example.com", "role": "user"}
+    for change, field in (({"email": alice.email}, "email"), ({"role": "owner"}, "role")):
+        answer = await ada.request("POST", "/api/admin/invitations", good | change)
+        assert (is_a_problem(answer, 422), [*answer.json()["errors"]]) == (True, [field])
+    assert is_a_problem(await alice.request("POST", "/api/admin/invitations", good), 403)
+    assert await app.count("invitations") == 0
 
 
 async def test_an_administrator_changes_roles(app: TestApp, ada: Browser, alice: Browser) -> None:

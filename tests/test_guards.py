@@ -271,7 +271,8 @@ DOCUMENTED = {
     " /admin/roles /admin/roles/{role} /admin/roles/{role}/delete"
     " /api/admin/users/{id} /api/admin/users/{id}/role /api/admin/users/{id}/team /api/admin/audit"
     " /api/admin/users/{id}/disable /api/admin/users/{id}/enable /api/admin/users/{id}/end-sessions"
-    " /api/admin/roles /api/admin/roles/{role}",
+    " /api/admin/roles /api/admin/roles/{role} /api/admin/users/{id}/keep"
+    " /api/admin/invitations /api/admin/invitations/{id} /api/admin/invitations/{id}/resend",
     "operators": "/metrics /dev/mailbox /dev/mailbox/{id} /dev/mailbox/{id}/html /dev/mails",
 }
 

@@ -108,8 +108,12 @@ routes = [
     Members("/api/account/activity",          get=api_account.list_activity,                           name="api-activity", scope="account"),
     Members("/api/account/tokens",            get=api_account.list_tokens,                             name="api-tokens", scope="account"),
     Members("/api/account/tokens/{id}",       delete=api_account.revoke_token,                         name="api-tokens-revoke", scope="account"),
-    Admins ("/api/admin/users",               get=api_admin.list_users,                                name="api-users", scope="admin"),
-    Admins ("/api/admin/users/{id}",          get=api_admin.show_user,                                 name="api-admin-user", scope="admin"),
+    Admins ("/api/admin/users",               get=api_admin.list_users, post=api_admin.add_user,        name="api-users", scope="admin"),
+    Admins ("/api/admin/users/{id}",          get=api_admin.show_user, delete=api_admin.delete_user,   name="api-admin-user", scope="admin"),
+    Admins ("/api/admin/users/{id}/keep",                               post=api_admin.keep_user,      name="api-admin-keep", scope="admin"),
+    Admins ("/api/admin/invitations",         get=api_admin.list_invitations, post=api_admin.invite,   name="api-invitations", scope="admin"),
+    Admins ("/api/admin/invitations/{id}/resend",                       post=api_admin.resend_invitation, name="api-invitation-resend", scope="admin"),
+    Admins ("/api/admin/invitations/{id}",    delete=api_admin.withdraw_invitation,                    name="api-invitation", scope="admin"),
     Admins ("/api/admin/users/{id}/role",     put=api_admin.change_role,                               name="api-admin-role", scope="admin"),
     Admins ("/api/admin/users/{id}/team",     put=api_admin.change_team,                               name="api-admin-team", scope="admin"),
     Admins ("/api/admin/users/{id}/disable",                            post=api_admin.disable,        name="api-admin-disable", scope="admin"),
@@ -145,6 +149,7 @@ NEEDS_MAIL = {
     *("change-email-link", "not-me", "not-me-link"),
     *("account-email", "account-email-cancel", "account-verify"),
     *("keep", "keep-link", "admin-add", "admin-invitation-resend"),
+    "api-invitation-resend",
 }
 # With SIGNUP=invited or closed, the URL of the form says so. Links to it are only displayed if
 # `signup-check` exists.
@@ -152,6 +157,7 @@ NEEDS_OPEN_SIGNUP = {"signup-check"}
 NEEDS_INVITATIONS = {  # With SIGNUP=closed, nobody creates an account for themselves.
     *("join", "join-link", "admin-invitations"),
     *("admin-invitation-resend", "admin-invitation-withdraw"),
+    *("api-invitations", "api-invitation-resend", "api-invitation"),
 }
 SIGNUP_UNAVAILABLE = Guests(
     "/signup", get=signup.show_unavailable, post=signup.show_unavailable, name="signup"

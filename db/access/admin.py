@@ -171,8 +171,8 @@ async def disable(admin: Admin, user_id: str) -> None:
     await accounts.disable_user(admin, user_id)
 
 
-async def add_user(admin: Admin, *, name: str, email: str, role: Role, team: str) -> bool:
-    """Creates an account, and returns False if an account has the email.
+async def add_user(admin: Admin, *, name: str, email: str, role: Role, team: str) -> str | None:
+    """Creates an account and returns its id; None if an account has the email.
 
     It has no password: a mail tells its user how to choose one. The email counts as confirmed, as
     for accounts that the operator creates. Raises UnknownRole, RateLimited and the errors of
@@ -193,10 +193,10 @@ async def add_user(admin: Admin, *, name: str, email: str, role: Role, team: str
             verified=True,
         )
         if inserted is None:
-            return False
+            return None
         await post(store, "added", user_id=user_id, recipient=email)
         detail["role"] = role
-    return True
+    return user_id
 
 
 async def delete(admin: Admin, user_id: str) -> None:

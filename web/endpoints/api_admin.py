@@ -4,17 +4,31 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from db.access import admin, audit, roles
-from db.errors import TooManyRoles
+from db.access import admin, audit, invitations, roles
+from db.errors import TooManyRoles, UnknownRole
 from db.roles import RoleSummary
 from db.viewer import Admin
 from web.forms.form import Form, read_fields, read_query
-from web.forms.schemas import AuditQuery, NewRole, RoleChange, RoleEdit, TeamChange, UsersQuery
+from web.forms.schemas import (
+    AuditQuery,
+    Invitation,
+    NewAccount,
+    NewRole,
+    RoleChange,
+    RoleEdit,
+    TeamChange,
+    UsersQuery,
+)
 from web.http.session import delete_session_cookie, verify_admin
-from web.rendering.form_errors import ROLE_NAME_TAKEN
+from web.rendering.form_errors import EMAIL_TAKEN, ROLE_NAME_TAKEN, UNKNOWN_ROLE
 from web.rendering.json_responses import as_json, invalid_input, ok
+from web.rendering.problem_details import problem
+from web.state import app_state
 
-USER = ("id", "name", "email", "role", "role_label", "slug", "team")
+USER = ("id", "name", "email", "role", "role_label", "slug", "team", "delete_at")
+INVITATION = ("id", "email", "role", "team", "inviter", "expires_at")
+NO_MAIL = "This site sends no mail, so nobody could be told how to choose a password."
+OWN_ACCOUNT = "Delete your own account on its page, which asks for your password."
 ENTRY = ("number", "at", "event", "outcome", "actor_type", "actor_name", "actor_slug")
 ENTRY_CLIENT = ("target_name", "target_slug", "ip_address", "browser")
 
@@ -29,6 +43,24 @@ async def list_users(request: Request) -> Response:
     found = await admin.search_users(viewer, q=query.q, page=query.page, sort=query.sort)
     users = [_user(user) for user in (found.users if query.page <= found.pages else [])]
     return ok(users=users, total=found.total, page=query.page, pages=found.pages)
+
+
+async def add_user(request: Request) -> Response:
+    """Creates an account. A mail tells its user how to choose a password."""
+    viewer = await verify_admin(request)
+    form = Form.check(NewAccount, await read_fields(request))
+    if not app_state(request.scope).settings.sends_mail:
+        return problem(409, NO_MAIL)
+    user_id = None
+    try:
+        user_id = await admin.add_user(viewer, **form.data.model_dump()) if form.data else None
+    except UnknownRole:
+        form.add_error("role", UNKNOWN_ROLE)
+    if user_id is None:
+        if form.data is not None:
+            form.add_error("email", EMAIL_TAKEN)
+        return invalid_input(form)
+    return JSONResponse(_user(await admin.get_user(viewer, user_id)))
 
 
 async def show_user(request: Request) -> Response:
@@ -75,6 +107,55 @@ async def end_sessions(request: Request) -> Response:
     ended = await admin.end_sessions(viewer, _user_id(request))
     _delete_own_cookie(request, viewer)
     return ok(ended=ended)
+
+
+async def delete_user(request: Request) -> Response:
+    """Disables an account, and makes it be deleted in seven days."""
+    viewer = await verify_admin(request)
+    if _user_id(request) == viewer.id:
+        return problem(422, OWN_ACCOUNT)
+    await admin.delete(viewer, _user_id(request))
+    return await _changed_user(request, viewer)
+
+
+async def keep_user(request: Request) -> Response:
+    """Keeps an account that was about to be deleted. It stays disabled."""
+    viewer = await verify_admin(request)
+    await admin.keep(viewer, _user_id(request))
+    return await _changed_user(request, viewer)
+
+
+async def list_invitations(request: Request) -> Response:
+    """Returns the open invitations without their links, with which anyone could join."""
+    viewer = await verify_admin(request)
+    found = await invitations.list_invitations(viewer)
+    return ok(invitations=[as_json(invitation, *INVITATION) for invitation in found])
+
+
+async def invite(request: Request) -> Response:
+    """Invites someone, by mail if mails are sent. The link to copy is on the page only."""
+    viewer = await verify_admin(request)
+    form = Form.check(Invitation, await read_fields(request))
+    try:
+        if form.data and not await invitations.invite(viewer, **form.data.model_dump()):
+            form.add_error("email", EMAIL_TAKEN)
+    except UnknownRole:
+        form.add_error("role", UNKNOWN_ROLE)
+    if form.data is None:
+        return invalid_input(form)
+    return await list_invitations(request)
+
+
+async def resend_invitation(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    await invitations.resend(viewer, str(request.path_params["id"]))
+    return await list_invitations(request)
+
+
+async def withdraw_invitation(request: Request) -> Response:
+    viewer = await verify_admin(request)
+    await invitations.withdraw(viewer, str(request.path_params["id"]))
+    return await list_invitations(request)
 
 
 async def list_entries(request: Request) -> Response:

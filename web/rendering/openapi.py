@@ -36,9 +36,11 @@ def build_document(
 ) -> dict[str, Any]:
     """Returns the document. `product_paths` are the paths of the API of a product."""
     paths = {path: dict(operations) for path, operations in PATHS.items()}
-    if settings.stateless:
-        for path in STORED_SESSIONS:
-            del paths[path]
+    absent = set(STORED_SESSIONS if settings.stateless else ())
+    absent |= set(INVITING if settings.sign_up.mode == "closed" else ())
+    absent |= set() if settings.sends_mail else {RESEND}
+    for path in absent:
+        del paths[path]
     paths |= {"/api/forward": {"get": _forward()}, "/api/token": {"post": _token(settings)}}
     return {
         "openapi": "3.1.0",
@@ -263,6 +265,7 @@ USER: Final = _object(
     team=TEXT,
     disabled=BOOLEAN,
     verified=BOOLEAN,
+    delete_at=NULLABLE_TIME,
 )
 ENTRY: Final = _object(
     number=COUNT,
@@ -291,6 +294,20 @@ PAGE: Final = _query("page", type="integer", minimum=1, maximum=999_999_999)
 SEARCH: Final = _query("q", type="string", maxLength=254, pattern=r"^[^\u0000]*$")
 ENDED: Final = _object(ended=COUNT)
 NOTHING: Final = _object()
+INVITATIONS: Final = _object(
+    invitations=_list(
+        _object(
+            id=TEXT,
+            email=TEXT,
+            role=ROLE,
+            team=TEXT,
+            inviter=NULLABLE_TEXT,
+            expires_at=DATE_TIME,
+        )
+    )
+)
+RESEND: Final = "/api/admin/invitations/{id}/resend"
+INVITING: Final = ("/api/admin/invitations", "/api/admin/invitations/{id}", RESEND)
 STORED_SESSIONS: Final = (
     "/api/account/sessions",
     "/api/account/sessions/revoke-others",
@@ -384,9 +401,66 @@ PATHS: Final[Mapping[str, Mapping[str, Any]]] = {
                 _query("sort", type="string", enum=["newest", "name", "email", "login"]),
             ],
         ),
+        "post": _operation(
+            "add-user",
+            "admin:write",
+            "Create an account; a mail tells its user how to choose a password",
+            USER,
+            *INPUT,
+            body=_body("name", "email", "role", name=TEXT, email=TEXT, role=ROLE, team=TEXT),
+        ),
     },
     "/api/admin/users/{id}": {
         "get": _operation("admin-user", "admin:read", "One user", USER, path="id"),
+        "delete": _operation(
+            "delete-user",
+            "admin:write",
+            "Disable an account, and delete it in seven days",
+            USER,
+            *INPUT,
+            path="id",
+        ),
+    },
+    "/api/admin/users/{id}/keep": {
+        "post": _operation(
+            "keep-user",
+            "admin:write",
+            "Keep an account that is about to be deleted; it stays disabled",
+            USER,
+            *CHANGE,
+            path="id",
+        ),
+    },
+    "/api/admin/invitations": {
+        "get": _operation("invitations", "admin:read", "The open invitations", INVITATIONS),
+        "post": _operation(
+            "invite",
+            "admin:write",
+            "Invite someone, by mail if mails are sent",
+            INVITATIONS,
+            *INPUT,
+            body=_body("email", "role", email=TEXT, role=ROLE, team=TEXT),
+        ),
+    },
+    "/api/admin/invitations/{id}": {
+        "delete": _operation(
+            "withdraw-invitation",
+            "admin:write",
+            "End both links of an invitation",
+            INVITATIONS,
+            *CHANGE,
+            path="id",
+        ),
+    },
+    "/api/admin/invitations/{id}/resend": {
+        "post": _operation(
+            "resend-invitation",
+            "admin:write",
+            "Send the mail of an invitation again, which is then valid for another seven days",
+            INVITATIONS,
+            *CHANGE,
+            path="id",
+        ),
     },
     "/api/admin/users/{id}/role": {
         "put": _operation(
