@@ -134,7 +134,8 @@ def undelivered(user: BrowserUser) -> None:
 
 
 def ask_for_new_email(user: BrowserUser, password: str = PASSWORD) -> str:
-    new_email = f"new.{user.email}"
+    # With an email of its own, each request has a mail of its own, whose link is waited for.
+    new_email = f"new.{next(_numbers)}.{user.email}"
     user.page.goto("/account")
     user.page.fill("#email-email", new_email)
     user.page.fill("#email-current_password", password)
