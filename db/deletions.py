@@ -39,6 +39,12 @@ CANCEL_DELETION = Statement(
     .values(delete_at=None)
     .returning(users.c.id)
 )
+ENABLE = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"), users.c.disabled_at.is_not(None))
+    .values(disabled_at=None)
+    .returning(users.c.id)
+)
 DELETE_USER = Statement(
     delete(users)
     .where(users.c.id == bindparam("user_id"), NOT_THE_LAST_ADMIN)
@@ -72,6 +78,20 @@ async def close_account(caller: Admin | Operator, user_id: str) -> datetime:
             facts = {"date": format_time(delete_at)}
             await post(store, "removal", user_id=user_id, recipient=email, facts=facts)
     return delete_at
+
+
+async def enable_account(caller: Admin | Operator, user_id: str) -> bool:
+    """Enables an account, and keeps it if it was about to be deleted.
+
+    Returns False if neither was the case. Raises NotFound, and the errors of `change_user`.
+    """
+    store = caller.store
+    async with change_user(caller, "account.enable", user_id) as detail:
+        before = await get_user_state(store, user_id)
+        is_kept = await cancel_deletion(store, user_id)
+        if await store.value(ENABLE(user_id=user_id)) is not None or is_kept:
+            detail["since"] = before.disabled_at.isoformat() if before.disabled_at else ""
+    return bool(detail)
 
 
 async def schedule_deletion(store: Store, user_id: str) -> datetime:

@@ -475,6 +475,14 @@ async def test_an_administrator_keeps_a_closed_account(
     assert "An administrator stopped the deletion of your account" in text
 
 
+async def test_an_enabled_account_is_kept(app: TestApp, alice: Browser, ada: Browser) -> None:
+    path = f"/admin/users/{await id_of(app, 'Alice')}"
+    await ada.post(f"{path}/delete", SURE)
+    await ada.post(f"{path}/enable")
+    assert (await deletion_times(app))["Alice"] is None
+    assert (await alice.log_in()).status_code == 303
+
+
 async def test_a_user_cannot_undo_the_deletion_by_an_administrator(
     app: TestApp, mail: Message, alice: Browser, ada: Browser, anonymous: Browser
 ) -> None:

@@ -220,6 +220,48 @@ async def test_a_refused_password_change_changes_nothing(make_app: Make) -> None
     assert (await (await app.browser("Alice")).log_in()).status_code == 303
 
 
+@pytest.mark.parametrize(
+    ("event", "path", "fields"),
+    [
+        ("account.leave", "/account/delete", {}),
+        ("data.download", "/account/data", {}),
+        (
+            "token.create",
+            "/account/tokens",
+            {"name": "Backup", "days": "7", "scope-users:read": "on"},
+        ),
+    ],
+)
+async def test_a_refused_change_with_a_password_shows_its_form(
+    make_app: Make, event: str, path: str, fields: dict[str, str]
+) -> None:
+    app = await make_app(product=refusing(event), mail=enabled_outbox())
+    alice = await app.sign_up_user("Alice")
+    before = await stored(app)
+    answer = await alice.post(path, {"current_password": PASSWORD, **fields})
+    assert (answer.status_code, SHOWN in answer.text) == (422, True)
+    assert 'name="current_password"' in answer.text
+    assert await stored(app) == before
+    assert await app.rows("SELECT delete_at FROM users") == [(None,)]
+    assert (await alice.get("/dashboard")).status_code == 200
+
+
+async def test_a_refused_sign_up_by_invitation_keeps_the_name_and_the_link(make_app: Make) -> None:
+    app = await make_app(product=refusing("signup"), mail=enabled_outbox())
+    ada, grace = await app.admin(), await app.browser("Grace")
+    await ada.post("/admin/invitations", {"email": grace.email, "role": "user"})
+    mail = await receive(app, "invite")
+    await open_link(grace, mail)
+    before = await stored(app)
+    for _ in range(2):
+        form = {"name": "Grace", "password": PASSWORD, **link_field(mail)}
+        answer = await grace.post("/join", form)
+        assert (answer.status_code, SHOWN in answer.text) == (422, True)
+        assert 'value="Grace"' in answer.text
+    assert await stored(app) == before
+    assert await app.count("invitations") == 1
+
+
 async def test_a_refused_request_for_a_new_email_sends_no_mail(make_app: Make) -> None:
     app = await make_app(product=refusing("email.ask"), mail=enabled_outbox())
     alice = await app.sign_up_user("Alice")

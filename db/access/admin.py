@@ -104,7 +104,6 @@ COUNT_MATCHES = Statement(
 CHANGE_TEAM = Statement(
     update(users).where(users.c.id == bindparam("user_id")).values(team=bindparam("new_team"))
 )
-ENABLE = Statement(update(users).where(users.c.id == bindparam("user_id")).values(disabled_at=None))
 
 
 async def search_users(
@@ -222,16 +221,13 @@ async def keep(admin: Admin, user_id: str) -> None:
 
 
 async def enable(admin: Admin, user_id: str) -> None:
-    """Enables an account, so that its user can log in again.
+    """Enables an account, so that its user can log in again, and keeps it if it was about to be
+    deleted.
 
     Raises NotFound, RateLimited, and the errors of `accounts.change_user`.
     """
     await _take_tokens(admin)
-    async with accounts.change_user(admin, "account.enable", user_id) as detail:
-        before = await accounts.get_user_state(admin.store, user_id)
-        if before.disabled_at is not None:
-            await admin.store.count(ENABLE(user_id=user_id))
-            detail["since"] = before.disabled_at.isoformat()
+    await deletions.enable_account(admin, user_id)
 
 
 async def end_sessions(admin: Admin, user_id: str) -> int:

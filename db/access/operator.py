@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import bindparam, update
-
 from db import accounts, deletions, roles
 from db.access.email_change import replace_email
 from db.audit import chain
@@ -34,12 +32,6 @@ class ListedUser:
 
 
 ALL_USERS = Statement(pick(ListedUser, users).order_by(users.c.created_at, users.c.id))
-ENABLE = Statement(
-    update(users)
-    .where(users.c.id == bindparam("user_id"), users.c.disabled_at.is_not(None))
-    .values(disabled_at=None)
-    .returning(users.c.id)
-)
 
 
 async def find_audit_problem(operator: Operator) -> str:
@@ -135,14 +127,7 @@ async def enable_user(operator: Operator, email: str) -> bool:
 
     Returns False if neither was the case. Raises NotFound.
     """
-    store = operator.store
-    user_id = await _get_user_id(operator, email)
-    async with accounts.change_user(operator, "account.enable", user_id) as detail:
-        before = await accounts.get_user_state(store, user_id)
-        is_kept = await deletions.cancel_deletion(store, user_id)
-        if await store.value(ENABLE(user_id=user_id)) is not None or is_kept:
-            detail["since"] = before.disabled_at.isoformat() if before.disabled_at else ""
-    return bool(detail)
+    return await deletions.enable_account(operator, await _get_user_id(operator, email))
 
 
 async def delete_user_now(operator: Operator, email: str) -> None:

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import access_tokens
-from db.errors import RateLimited, TooManyTokens, Unavailable
+from db.errors import RateLimited, Refused, TooManyTokens, Unavailable
 from db.viewer import Viewer
 from web.forms.fields import TOKEN_DAYS
 from web.forms.form import Form, read_fields
@@ -61,7 +61,7 @@ async def create(request: Request) -> Response:
                 form.add_error("current_password", WRONG_PASSWORD)
     except TooManyTokens:
         form.message = TOO_MANY
-    except (RateLimited, Unavailable) as error:
+    except (RateLimited, Refused, Unavailable) as error:
         status = apply_error(request, form, error, ERRORS)
     if token is None:
         context = await _context(request, viewer) | {"form": form, "chosen": scopes}

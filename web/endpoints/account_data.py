@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import account, data_export
-from db.errors import RateLimited, Unavailable
+from db.errors import RateLimited, Refused, Unavailable
 from db.viewer import Viewer
 from web.forms.form import Form, read_fields
 from web.forms.schemas import PasswordConfirmation
@@ -35,7 +35,7 @@ async def submit(request: Request) -> Response:
         return await _respond_with_errors(request, viewer, form)
     try:
         data = await data_export.download_own(viewer, current=form.data.current_password)
-    except (RateLimited, Unavailable) as error:
+    except (RateLimited, Refused, Unavailable) as error:
         answer = apply_error(request, form, error, DATA_ERRORS)
         return await _respond_with_errors(request, viewer, form, *answer)
     if data is None:

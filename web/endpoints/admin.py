@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from db.access import admin, data_export, roles
 from db.access.admin import UserSummary
-from db.errors import RateLimited, Unavailable, UnknownRole
+from db.errors import RateLimited, Refused, Unavailable, UnknownRole
 from db.viewer import Admin
 from web.forms.form import Form, read_fields, read_query
 from web.forms.schemas import (
@@ -127,7 +127,7 @@ async def download_data(request: Request) -> Response:
         data = await data_export.download_of_user(
             viewer, user.id, current=form.data.current_password
         )
-    except (RateLimited, Unavailable) as error:
+    except (RateLimited, Refused, Unavailable) as error:
         answer = apply_error(request, form, error, DATA_ERRORS)
         return await _respond_on_page(request, viewer, "data", *answer, data_form=form)
     if data is None:

@@ -11,6 +11,7 @@ from db.errors import (
     BreachedPassword,
     LinkOfOtherUser,
     RateLimited,
+    Refused,
     Unavailable,
 )
 from web.forms.form import Form, read_fields
@@ -28,6 +29,7 @@ JOIN_ERRORS: Final = {
     Unavailable: BUSY,
     AccountNotCreated: "An error occurred while creating your account.",
 }
+JOIN_FAILURES = (RateLimited, BreachedPassword, Refused, Unavailable, AccountNotCreated)
 
 
 async def show(request: Request) -> Response:
@@ -56,7 +58,7 @@ async def submit(request: Request) -> Response:
             password=form.data.password,
             client=get_client_info(request),
         )
-    except (RateLimited, BreachedPassword, Unavailable, AccountNotCreated) as error:
+    except JOIN_FAILURES as error:
         return _respond_with_errors(
             request, form, link, *apply_error(request, form, error, JOIN_ERRORS)
         )

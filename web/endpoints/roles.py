@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import roles
-from db.errors import RateLimited, TooManyRoles, Unavailable
+from db.errors import RateLimited, Refused, TooManyRoles, Unavailable
 from db.roles import RoleSummary
 from db.viewer import Admin
 from web.forms.form import Form, read_fields
@@ -42,7 +42,7 @@ async def create(request: Request) -> Response:
             form.add_error("name", ROLE_NAME_TAKEN)
     except TooManyRoles:
         form.message = TOO_MANY_ROLES
-    except (RateLimited, Unavailable) as error:
+    except (RateLimited, Refused, Unavailable) as error:
         status = apply_error(request, form, error, ERRORS)
     if form.failed:
         context = await _list_context(request, viewer) | {"form": form}
@@ -66,7 +66,7 @@ async def change(request: Request) -> Response:
     try:
         if form.data:
             await roles.change_role(viewer, role.name, form.data.label, form.data.permissions)
-    except (RateLimited, Unavailable) as error:
+    except (RateLimited, Refused, Unavailable) as error:
         status = apply_error(request, form, error, ERRORS)
     if form.failed:
         context = _role_context(request, viewer, role) | {"form": form}
