@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA: Final = "0005"  # The newest revision of db/migrations, which this code requires.
+SCHEMA: Final = "0006"  # The newest revision of db/migrations, which this code requires.
 
 
 class Instant(TypeDecorator[datetime]):
@@ -90,6 +90,12 @@ users = Table(
     Column("team", Text, nullable=False, server_default=""),  # An empty team matches no other team.
     Column("role", Text, ForeignKey("roles.name"), nullable=False, server_default="user"),
     Column("password_hash", Text, nullable=False),
+    # None if the password has not been changed since revision 0006 was applied
+    Column("password_changed_at", Instant),
+    # The language that the user chose, such as `de`; empty for that of the browser.
+    Column("language", Text, nullable=False, server_default=""),
+    # The language of the browser at the last log-in, for mails; empty if it is unknown.
+    Column("browser_language", Text, nullable=False, server_default=""),
     Column("created_at", Instant, nullable=False),
     Column("verified_at", Instant),  # when the user first proved that the email is theirs
     Column("disabled_at", Instant),

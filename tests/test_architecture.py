@@ -47,6 +47,8 @@ PRODUCT_LAYERS_OF_DATA = ("product.access", "product.events", "product.tables")
 # Only these modules open a store, and create the callers that are no users.
 STORE_MODULES = ("web/app.py", "web/cli/operator_tasks.py")
 CREATORS = {"Mailer": "web/app.py", "Operator": "web/cli/operator_tasks.py"}
+# Every module may contain texts for users.
+EVERYWHERE = ("db.messages",)
 STORE = ("db.crypto", "db.engine", "db.errors", "db.store", "db.tables")
 # The modules that every module of `web` may import.
 WEB = ("web.state", "web.brand", "web.http.methods", "db.ip_addresses")
@@ -56,6 +58,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.errors": (),
     "db.clock": (),
     "db.ip_addresses": (),
+    "db.messages": (),
     "db.device_names": (),
     "db.hooks": (),
     "db.role_names": (),
@@ -312,7 +315,7 @@ def packages_import_only_listed_packages(files: Tree) -> Iterator[str]:
             if module not in ("db", "web"):
                 yield f"{path} has no entry in IMPORTS"
             continue
-        allowed = (package, *IMPORTS[package], *(WEB if is_web(path) else ()))
+        allowed = (package, *EVERYWHERE, *IMPORTS[package], *(WEB if is_web(path) else ()))
         if path.startswith("product/"):
             allowed += ("product",) if is_web(path) else PRODUCT_LAYERS_OF_DATA
         for name in imported_names(source):

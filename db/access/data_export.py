@@ -52,6 +52,7 @@ PROFILE = _statement(
         users,
         *("id", "email", "name", "slug", "phone", "team", "role", "created_at", "verified_at"),
         *("disabled_at", "last_login_at", "previous_login_at", "sessions_ended_at", "delete_at"),
+        *("password_changed_at", "language", "browser_language"),
     ),
     users.c.id == _user_id,
 )

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import MutableMapping, Sequence
 from functools import cache, lru_cache
+from gettext import NullTranslations
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +17,10 @@ from jinja2 import (
     StrictUndefined,
     Template,
 )
-from jinja2.ext import Extension
+from jinja2.ext import Extension, InternationalizationExtension
 from starlette.routing import NoMatchFound, Router
 
+from db.messages import translate
 from web.brand import LATCHKEY, Brand
 from web.menu import MENU, MenuItem
 from web.rendering.assets import Assets
@@ -73,7 +75,7 @@ def make_environment(
 ) -> Templates:
     """Returns the environment. It always escapes, and an undefined name is an error."""
     env = Templates(
-        extensions=[ConstantUrls],
+        extensions=[ConstantUrls, InternationalizationExtension],
         loader=_make_loader(product_partials),
         autoescape=True,
         undefined=StrictUndefined,
@@ -81,7 +83,12 @@ def make_environment(
         lstrip_blocks=True,
         auto_reload=False,
     )
-    env.filters.update(FILTERS, email=display_email)
+    catalog = NullTranslations()
+    # Texts of templates: `_("Text")` or `{% trans %}`, with `%(name)s` for a value.
+    env.policies["ext.i18n.trimmed"] = True
+    env.install_gettext_translations(catalog, newstyle=True)  # type: ignore[attr-defined]
+    # Texts of Python: `{{ message|tr }}`.
+    env.filters.update(FILTERS, email=display_email, tr=lambda text: translate(text, catalog))
     names = {route.name for route in router.routes if hasattr(route, "name")}
     env.globals.update(
         asset=assets.url,
