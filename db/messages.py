@@ -8,11 +8,13 @@ NO_VALUES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Catalog(Protocol):
-    """The translations of one language, as `gettext.NullTranslations` has them."""
+    """The translations of one language, as `web.languages.Language` has them."""
 
     def gettext(self, message: str, /) -> str: ...
 
-    def ngettext(self, msgid1: str, msgid2: str, n: int, /) -> str: ...
+    def ngettext(self, one: str, many: str, count: int, /) -> str: ...
+
+    def format_number(self, value: int, /) -> str: ...
 
 
 class Message(str):
@@ -59,16 +61,18 @@ class Message(str):
             text = catalog.ngettext(self.template, self.plural_template, self.number)
         else:
             text = catalog.gettext(self.template)
-        return (
-            text.format_map(
-                {
-                    name: value.in_language_of(catalog) if isinstance(value, Message) else value
-                    for name, value in self.values.items()
-                }
-            )
-            if self.values
-            else text
-        )
+        if not self.values:
+            return text
+        values = {
+            name: value.in_language_of(catalog) if isinstance(value, Message) else value
+            for name, value in self.values.items()
+        }
+        if self.plural_template and values.get("count") == f"{self.number:,}":
+            values["count"] = catalog.format_number(self.number)
+        try:
+            return text.format_map(values)
+        except (LookupError, ValueError):
+            return str(self)  # A wrong catalog must not break the page.
 
 
 def translate(text: str, catalog: Catalog) -> str:
