@@ -1,8 +1,9 @@
 """Contains `Message`, a sentence for users that can be translated."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 NO_VALUES: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -13,6 +14,19 @@ class Catalog(Protocol):
     def gettext(self, message: str, /) -> str: ...
 
     def ngettext(self, msgid1: str, msgid2: str, n: int, /) -> str: ...
+
+
+class UserText(str):
+    """A value of a message that a user has chosen, such as a name. Templates put it into `<bdi>`,
+    so that its bidirectional characters cannot reorder the rest.
+    """
+
+
+class Part(NamedTuple):
+    """A part of a sentence. `is_user_text` is true for a UserText."""
+
+    text: str
+    is_user_text: bool
 
 
 class Message(str):
@@ -55,24 +69,45 @@ class Message(str):
 
     def in_language_of(self, catalog: Catalog) -> str:
         """Returns the text in the language of the catalog."""
+        text = self._translated(catalog)
+        if not self.values:
+            return text
+        values = {
+            name: value.in_language_of(catalog) if isinstance(value, Message) else value
+            for name, value in self.values.items()
+        }
+        return text.format_map(values)
+
+    def parts_in(self, catalog: Catalog) -> list[Part]:
+        """Returns the text in the language of the catalog, with user texts as separate parts."""
+        text = self._translated(catalog)
+        if not self.values:
+            return [Part(text, False)] if text else []
+        parts: list[Part] = []
+        for number, piece in enumerate(re.split(r"{(\w+)}", text)):
+            value = self.values[piece] if number % 2 else piece
+            if isinstance(value, Message):
+                parts += value.parts_in(catalog)
+            elif value:
+                parts.append(Part(str(value), isinstance(value, UserText)))
+        return parts
+
+    def _translated(self, catalog: Catalog) -> str:
         if self.plural_template:
-            text = catalog.ngettext(self.template, self.plural_template, self.number)
-        else:
-            text = catalog.gettext(self.template)
-        return (
-            text.format_map(
-                {
-                    name: value.in_language_of(catalog) if isinstance(value, Message) else value
-                    for name, value in self.values.items()
-                }
-            )
-            if self.values
-            else text
-        )
+            return catalog.ngettext(self.template, self.plural_template, self.number)
+        return catalog.gettext(self.template)
 
 
 def translate(text: str, catalog: Catalog) -> str:
     """Returns a message or a constant text in the language of the catalog."""
     if isinstance(text, Message):
         return text.in_language_of(catalog)
-    return catalog.gettext(text) if text else text
+    return catalog.gettext(text) if text and not isinstance(text, UserText) else text
+
+
+def parts_of(text: str, catalog: Catalog) -> list[Part]:
+    """Returns a message or a constant text as `Message.parts_in` does."""
+    if isinstance(text, Message):
+        return text.parts_in(catalog)
+    is_user_text = isinstance(text, UserText)
+    return [Part(translate(text, catalog), is_user_text)] if text else []

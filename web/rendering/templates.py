@@ -20,7 +20,7 @@ from jinja2 import (
 from jinja2.ext import Extension, InternationalizationExtension
 from starlette.routing import NoMatchFound, Router
 
-from db.messages import translate
+from db.messages import parts_of, translate
 from web.brand import LATCHKEY, Brand
 from web.menu import MENU, MenuItem
 from web.rendering.assets import Assets
@@ -88,7 +88,12 @@ def make_environment(
     env.policies["ext.i18n.trimmed"] = True
     env.install_gettext_translations(catalog, newstyle=True)  # type: ignore[attr-defined]
     # Texts of Python: `{{ message|tr }}`.
-    env.filters.update(FILTERS, email=display_email, tr=lambda text: translate(text, catalog))
+    env.filters.update(
+        FILTERS,
+        email=display_email,
+        tr=lambda text: translate(text, catalog),
+        parts=lambda text: parts_of(text, catalog),
+    )
     names = {route.name for route in router.routes if hasattr(route, "name")}
     env.globals.update(
         asset=assets.url,
