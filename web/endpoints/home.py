@@ -6,11 +6,13 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from db.messages import Message
 from web.rendering.responses import cached_page, now, url_path, visible_path
 from web.state import app_state
 
 # RFC 9116, section 2.5.5, recommends less than a year.
 VALIDITY: Final = timedelta(days=330)
+HANDBOOK_TITLE: Final = Message("Handbook")
 SECURITY_TXT: Final = "/.well-known/security.txt"
 
 
@@ -26,7 +28,9 @@ async def handbook(request: Request) -> Response:
     paywall.
     """
     lifetimes = app_state(request.scope).settings.session_lifetimes
-    return cached_page(request, "home/handbook.html", "Handbook", layout="app", lifetimes=lifetimes)
+    return cached_page(
+        request, "home/handbook.html", HANDBOOK_TITLE, layout="app", lifetimes=lifetimes
+    )
 
 
 async def redirect_to_account(request: Request) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from db.messages import Message, translate
+from db.messages import Message, parts_of, translate
 from web.languages import Language
 from web.rendering.formatting import FILTERS, duration, iso, period, plural, size
 
@@ -32,6 +32,7 @@ def make_filters(language: Language) -> dict[str, Callable[..., Any]]:
         "period": lambda length: translate(period(length), language),
         "size": lambda count: translate(size(count), language),
         "tr": lambda text: translate(text, language),
+        "parts": lambda text: parts_of(text, language),
     }
 
 
