@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol, Self
 
+PLACEHOLDER: Final = re.compile(r"{(\w+)}")
 NO_VALUES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Catalog(Protocol):
-    """The translations of one language, as `gettext.NullTranslations` has them."""
+    """The translations of one language, as `web.languages.Language` has them."""
 
     def gettext(self, message: str, /) -> str: ...
 
-    def ngettext(self, msgid1: str, msgid2: str, n: int, /) -> str: ...
+    def ngettext(self, one: str, many: str, count: int, /) -> str: ...
+
+    def format_number(self, value: int, /) -> str: ...
 
 
 class UserText(str):
@@ -69,14 +72,7 @@ class Message(str):
 
     def in_language_of(self, catalog: Catalog) -> str:
         """Returns the text in the language of the catalog."""
-        text = self._translated(catalog)
-        if not self.values:
-            return text
-        values = {
-            name: value.in_language_of(catalog) if isinstance(value, Message) else value
-            for name, value in self.values.items()
-        }
-        return text.format_map(values)
+        return "".join(part.text for part in self.parts_in(catalog))
 
     def parts_in(self, catalog: Catalog) -> list[Part]:
         """Returns the text in the language of the catalog, with user texts as separate parts."""
@@ -84,18 +80,30 @@ class Message(str):
         if not self.values:
             return [Part(text, False)] if text else []
         parts: list[Part] = []
-        for number, piece in enumerate(re.split(r"{(\w+)}", text)):
-            value = self.values[piece] if number % 2 else piece
+        for number, piece in enumerate(PLACEHOLDER.split(text)):
+            value = self._value(piece, catalog) if number % 2 else piece
             if isinstance(value, Message):
                 parts += value.parts_in(catalog)
-            elif value:
+            elif value != "":
                 parts.append(Part(str(value), isinstance(value, UserText)))
         return parts
 
     def _translated(self, catalog: Catalog) -> str:
         if self.plural_template:
-            return catalog.ngettext(self.template, self.plural_template, self.number)
-        return catalog.gettext(self.template)
+            text = catalog.ngettext(self.template, self.plural_template, self.number)
+        else:
+            text = catalog.gettext(self.template)
+        if self.values and set(PLACEHOLDER.findall(text)) - set(self.values):
+            # A wrong catalog must not break the page.
+            return (
+                self.plural_template if self.plural_template and self.number != 1 else self.template
+            )
+        return text
+
+    def _value(self, name: str, catalog: Catalog) -> Any:
+        value = self.values[name]
+        is_number = name == "count" and value == f"{self.number:,}"
+        return catalog.format_number(self.number) if is_number else value
 
 
 def translate(text: str, catalog: Catalog) -> str:

@@ -265,6 +265,7 @@ async def join(
             team=invitation.team,
             logs_in=may_log_in,
             verified=is_confirmed,
+            browser_language=client.language,
         )
         if user_id is None:
             raise LinkInvalid("invite")

@@ -227,6 +227,7 @@ async def _context(request: Request, viewer: Viewer, saved: Account) -> dict[str
         "email": saved.email,
         "team": saved.team,
         "delete_at": saved.delete_at,
+        "chosen_language": saved.language,
         "now": now(request),
         "verification": await email_verification.get_state(viewer),
         "message": "",
