@@ -13,16 +13,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2.ext import InternationalizationExtension
 
-from db.access.outbox import Message
+from db.access.outbox import Message as OutboxMessage
+from db.messages import Message
 from web.brand import LATCHKEY, Brand
+from web.languages import ENGLISH, Language
+from web.rendering.translation import TranslatingCodeGenerator
 from web.settings.mail_settings import EMAIL, Sender, mail_domain
 from web.settings.paths import ROOT
 from web.settings.settings import Settings
@@ -32,23 +35,23 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
 PARTIALS: Final = ROOT / "partials" / "mail"
-SUBJECTS: Final[Mapping[str, str]] = {
-    "verify": "Confirm your email",
-    "exists": "You already have an account",
-    "reset": "Choose a new password",
-    "change": "Confirm your new email",
-    "moved": "Your email was changed",
-    "arrived": "Your new email is confirmed",
-    "new-device": "New log-in to your account",
-    "password": "Your password was changed",
-    "token": "New access token for your account",
-    "locked": "Your account is locked",
-    "guesses": "Someone keeps guessing your password",
-    "invite": "Accept your invitation",
-    "added": "You have a new account",
-    "leaving": "Your account will be deleted",
-    "removal": "Your account was closed",
-    "deleted": "Your account was deleted",
+SUBJECTS: Final[Mapping[str, Message]] = {
+    "verify": Message("Confirm your email"),
+    "exists": Message("You already have an account"),
+    "reset": Message("Choose a new password"),
+    "change": Message("Confirm your new email"),
+    "moved": Message("Your email was changed"),
+    "arrived": Message("Your new email is confirmed"),
+    "new-device": Message("New log-in to your account"),
+    "password": Message("Your password was changed"),
+    "token": Message("New access token for your account"),
+    "locked": Message("Your account is locked"),
+    "guesses": Message("Someone keeps guessing your password"),
+    "invite": Message("Accept your invitation"),
+    "added": Message("You have a new account"),
+    "leaving": Message("Your account will be deleted"),
+    "removal": Message("Your account was closed"),
+    "deleted": Message("Your account was deleted"),
 }
 LINK_PATHS: Final[Mapping[str, str]] = {
     "verify": "/verify",
@@ -65,6 +68,13 @@ LINK_PATHS: Final[Mapping[str, str]] = {
 }
 
 
+FOOT: Final = Message("You get this mail because {email} has an account at {site}.")
+FOOT_UNPROVEN: Final = Message(
+    "You get this mail because someone entered {email} as their email at {site}."
+)
+FOOT_INVITED: Final = Message(
+    "You get this mail because an administrator of {site} invited {email}."
+)
 # The browser or the IP address of a request may be unknown.
 EMPTY_FACT: Final = re.compile(r"^  [^\n:]+: *(?:\n|$)", re.MULTILINE)
 
@@ -99,6 +109,10 @@ class MailContent:
         return f"sha256-{base64.b64encode(digest).decode()}"
 
 
+class _Environment(Environment):
+    code_generator_class = TranslatingCodeGenerator
+
+
 class MailRenderer:
     """Renders the messages of the outbox. Its templates are compiled at the first mail."""
 
@@ -115,11 +129,17 @@ class MailRenderer:
         if self.sender.name is None:
             self.sender = Sender(brand.sender_name, self.sender.email)
         self._reply_to = settings.mail_reply_to
+        self._environments: dict[str, Environment] = {}
 
-    @cached_property
-    def _templates(self) -> Environment:
-        """The environment escapes HTML, and no text."""
-        env = Environment(
+    def _templates_of(self, language: Language) -> Environment:
+        """Returns the environment of a language. It escapes HTML, and no text."""
+        if language.code not in self._environments:
+            self._environments[language.code] = self._make_environment(language)
+        return self._environments[language.code]
+
+    def _make_environment(self, language: Language) -> Environment:
+        env = _Environment(
+            extensions=[InternationalizationExtension],
             loader=FileSystemLoader(self._folders),
             autoescape=select_autoescape(["html"], ["txt"], default=True),
             undefined=StrictUndefined,
@@ -127,10 +147,12 @@ class MailRenderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        env.globals["brand"] = self._brand
+        env.policies["ext.i18n.trimmed"] = True
+        env.globals.update(brand=self._brand, language=language)
+        env.install_gettext_translations(language, newstyle=True)  # type: ignore[attr-defined]
         return env
 
-    def build(self, message: Message) -> "EmailMessage":
+    def build(self, message: OutboxMessage) -> "EmailMessage":
         """Returns the mail of a message. Raises ValueError if a value does not fit in a mail."""
         content = self.render(message)
         return self._assemble(content, message.recipient, message.id, message.created_at)
@@ -138,35 +160,38 @@ class MailRenderer:
     def build_test(self, recipient: str) -> "EmailMessage":
         """Returns a mail that tests the SMTP server."""
         subject = "Test mail"
-        words = self._templates.get_template("test.txt").render(site=self._site).strip()
+        words = self._templates_of(ENGLISH).get_template("test.txt").render(site=self._site)
         foot = f"You get this mail because the operator of {self._site} tests its mail."
-        content = self._lay_out(subject, words, foot, link="")
+        content = self._lay_out(ENGLISH, subject, words.strip(), foot, link="")
         return self._assemble(content, recipient, token_urlsafe(32), datetime.now(UTC))
 
-    def render(self, message: Message) -> MailContent:
+    def render(self, message: OutboxMessage, language: Language = ENGLISH) -> MailContent:
         """Returns the content of a message. Raises ValueError if a value does not fit in a mail."""
         values = self._values(message)
-        words = self._templates.get_template(f"{message.message_type}.txt").render(values).strip()
-        words = EMPTY_FACT.sub("", words)
+        template = self._templates_of(language).get_template(f"{message.message_type}.txt")
+        words = EMPTY_FACT.sub("", template.render(values).strip())
         words = re.sub(r"\n{3,}", "\n\n", words)
-        recipient, site = message.recipient, self._site
+        foot = FOOT if message.facts.get("proven") else FOOT_UNPROVEN
         if message.message_type == "invite":
-            foot = f"You get this mail because an administrator of {site} invited {recipient}."
-            return self._lay_out(SUBJECTS["invite"], words, foot, values["link"])
-        foot = (
-            f"You get this mail because {recipient} has an account at {site}."
-            if message.facts.get("proven")
-            else f"You get this mail because someone entered {recipient} as their email at {site}."
+            foot = FOOT_INVITED
+        return self._lay_out(
+            language,
+            SUBJECTS[message.message_type].in_language_of(language),
+            words,
+            foot.format(email=message.recipient, site=self._site).in_language_of(language),
+            values["link"],
         )
-        return self._lay_out(SUBJECTS[message.message_type], words, foot, values["link"])
 
-    def _lay_out(self, subject: str, words: str, foot: str, link: str) -> MailContent:
+    def _lay_out(
+        self, language: Language, subject: str, words: str, foot: str, link: str
+    ) -> MailContent:
+        templates = self._templates_of(language)
         context = {"subject": subject, "words": words, "foot": foot}
         blocks = [_block(part, link) for part in words.split("\n\n")]
         return MailContent(
             subject,
-            self._templates.get_template("layout.txt").render(context).strip() + "\n",
-            self._templates.get_template("layout.html").render(context, blocks=blocks),
+            templates.get_template("layout.txt").render(context).strip() + "\n",
+            templates.get_template("layout.html").render(context, blocks=blocks),
             link,
         )
 
@@ -190,7 +215,7 @@ class MailRenderer:
         mail.add_alternative(content.html, subtype="html", cte="quoted-printable")
         return mail
 
-    def _values(self, message: Message) -> dict[str, str]:
+    def _values(self, message: OutboxMessage) -> dict[str, str]:
         """Returns the values for the templates. Raises ValueError.
 
         A value with a line break could add a paragraph or a link.
