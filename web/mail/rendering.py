@@ -5,6 +5,8 @@ A template in partials/mail/ has the text of a mail. Its paragraphs are separate
 - A paragraph whose second line is the link of the mail becomes a button.
 - A paragraph whose second line is another URL ends with this link.
 - Lines that begin with two spaces, such as `  Device: Firefox on Linux`, become a table.
+
+A mail has the language of its recipient.
 """
 
 import base64
@@ -21,10 +23,11 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from jinja2.ext import InternationalizationExtension
 
-from db.access.outbox import Message as OutboxMessage
-from db.messages import Message
+from db.access import outbox
+from db.messages import Message, translate
 from web.brand import LATCHKEY, Brand
-from web.languages import ENGLISH, Language
+from web.languages import ENGLISH, LANGUAGES, Language, Languages
+from web.rendering.local_formats import format_moment
 from web.rendering.translation import TranslatingCodeGenerator
 from web.settings.mail_settings import EMAIL, Sender, mail_domain
 from web.settings.paths import ROOT
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
 PARTIALS: Final = ROOT / "partials" / "mail"
-SUBJECTS: Final[Mapping[str, Message]] = {
+SUBJECTS: Final[Mapping[str, str]] = {
     "verify": Message("Confirm your email"),
     "exists": Message("You already have an account"),
     "reset": Message("Choose a new password"),
@@ -66,15 +69,18 @@ LINK_PATHS: Final[Mapping[str, str]] = {
     "leaving": "/keep",
     "token": "/not-me",
 }
-
-
-FOOT: Final = Message("You get this mail because {email} has an account at {site}.")
-FOOT_UNPROVEN: Final = Message(
-    "You get this mail because someone entered {email} as their email at {site}."
+TEST_SUBJECT: Final = Message("Test mail")
+TEST_FOOT: Final = Message("You get this mail because the operator of {site} tests its mail.")
+INVITATION_FOOT: Final = Message(
+    "You get this mail because an administrator of {site} invited {recipient}."
 )
-FOOT_INVITED: Final = Message(
-    "You get this mail because an administrator of {site} invited {email}."
+ACCOUNT_FOOT: Final = Message("You get this mail because {recipient} has an account at {site}.")
+UNPROVEN_FOOT: Final = Message(
+    "You get this mail because someone entered {recipient} as their email at {site}."
 )
+# The format in which db.mail.outbox stores the times of a mail, and the facts that are times.
+TIME_FORMAT: Final = "%d %B %Y, %H:%M UTC"
+TIMES: Final = ("time", "until", "date")
 # The browser or the IP address of a request may be unknown.
 EMPTY_FACT: Final = re.compile(r"^  [^\n:]+: *(?:\n|$)", re.MULTILINE)
 
@@ -109,17 +115,21 @@ class MailContent:
         return f"sha256-{base64.b64encode(digest).decode()}"
 
 
-class _Environment(Environment):
-    code_generator_class = TranslatingCodeGenerator
-
-
 class MailRenderer:
-    """Renders the messages of the outbox. Its templates are compiled at the first mail."""
+    """Renders the messages of the outbox. Its templates are compiled at the first mail of each
+    language.
+    """
 
     def __init__(
-        self, settings: Settings, brand: Brand = LATCHKEY, product_partials: Path | None = None
+        self,
+        settings: Settings,
+        brand: Brand = LATCHKEY,
+        product_partials: Path | None = None,
+        languages: Languages = LANGUAGES,
     ) -> None:
         self._brand = brand
+        self._languages = languages
+        self._templates: dict[str, Environment] = {}
         # A template of the product replaces that of the same name.
         product_mails = [product_partials / "mail"] if product_partials else []
         self._folders = [*product_mails, PARTIALS]
@@ -129,16 +139,15 @@ class MailRenderer:
         if self.sender.name is None:
             self.sender = Sender(brand.sender_name, self.sender.email)
         self._reply_to = settings.mail_reply_to
-        self._environments: dict[str, Environment] = {}
 
     def _templates_of(self, language: Language) -> Environment:
         """Returns the environment of a language. It escapes HTML, and no text."""
-        if language.code not in self._environments:
-            self._environments[language.code] = self._make_environment(language)
-        return self._environments[language.code]
+        if language.code not in self._templates:
+            self._templates[language.code] = self._make_environment(language)
+        return self._templates[language.code]
 
     def _make_environment(self, language: Language) -> Environment:
-        env = _Environment(
+        env = Environment(
             extensions=[InternationalizationExtension],
             loader=FileSystemLoader(self._folders),
             autoescape=select_autoescape(["html"], ["txt"], default=True),
@@ -147,47 +156,48 @@ class MailRenderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
+        env.code_generator_class = TranslatingCodeGenerator
         env.policies["ext.i18n.trimmed"] = True
-        env.globals.update(brand=self._brand, language=language)
         env.install_gettext_translations(language, newstyle=True)  # type: ignore[attr-defined]
+        env.filters["tr"] = lambda text: translate(text, language)
+        env.globals.update(brand=self._brand, language=language)
         return env
 
-    def build(self, message: OutboxMessage) -> "EmailMessage":
+    def build(self, message: outbox.Message) -> "EmailMessage":
         """Returns the mail of a message. Raises ValueError if a value does not fit in a mail."""
         content = self.render(message)
         return self._assemble(content, message.recipient, message.id, message.created_at)
 
     def build_test(self, recipient: str) -> "EmailMessage":
-        """Returns a mail that tests the SMTP server."""
-        subject = "Test mail"
+        """Returns a mail in English that tests the SMTP server."""
         words = self._templates_of(ENGLISH).get_template("test.txt").render(site=self._site)
-        foot = f"You get this mail because the operator of {self._site} tests its mail."
-        content = self._lay_out(ENGLISH, subject, words.strip(), foot, link="")
+        foot = TEST_FOOT.format(site=self._site)
+        content = self._lay_out(ENGLISH, TEST_SUBJECT, words.strip(), foot, link="")
         return self._assemble(content, recipient, token_urlsafe(32), datetime.now(UTC))
 
-    def render(self, message: OutboxMessage, language: Language = ENGLISH) -> MailContent:
+    def render(self, message: outbox.Message) -> MailContent:
         """Returns the content of a message. Raises ValueError if a value does not fit in a mail."""
-        values = self._values(message)
+        # An invitation has no user yet. Its facts contain the language of the administrator.
+        code = message.language or message.facts.get("language", "")
+        language = self._languages.get(code) or self._languages["en"]
+        values = self._values(message, language)
         template = self._templates_of(language).get_template(f"{message.message_type}.txt")
         words = EMPTY_FACT.sub("", template.render(values).strip())
         words = re.sub(r"\n{3,}", "\n\n", words)
-        foot = FOOT if message.facts.get("proven") else FOOT_UNPROVEN
+        foot = ACCOUNT_FOOT if message.facts.get("proven") else UNPROVEN_FOOT
         if message.message_type == "invite":
-            foot = FOOT_INVITED
-        return self._lay_out(
-            language,
-            SUBJECTS[message.message_type].in_language_of(language),
-            words,
-            foot.format(email=message.recipient, site=self._site).in_language_of(language),
-            values["link"],
-        )
+            foot = INVITATION_FOOT
+        foot = foot.format(recipient=message.recipient, site=self._site)
+        subject = SUBJECTS[message.message_type]
+        return self._lay_out(language, subject, words, foot, values["link"])
 
     def _lay_out(
         self, language: Language, subject: str, words: str, foot: str, link: str
     ) -> MailContent:
-        templates = self._templates_of(language)
+        subject, foot = translate(subject, language), translate(foot, language)
         context = {"subject": subject, "words": words, "foot": foot}
         blocks = [_block(part, link) for part in words.split("\n\n")]
+        templates = self._templates_of(language)
         return MailContent(
             subject,
             templates.get_template("layout.txt").render(context).strip() + "\n",
@@ -215,7 +225,7 @@ class MailRenderer:
         mail.add_alternative(content.html, subtype="html", cte="quoted-printable")
         return mail
 
-    def _values(self, message: OutboxMessage) -> dict[str, str]:
+    def _values(self, message: outbox.Message, language: Language) -> dict[str, str]:
         """Returns the values for the templates. Raises ValueError.
 
         A value with a line break could add a paragraph or a link.
@@ -229,8 +239,13 @@ class MailRenderer:
         if path and message.token is None:
             raise ValueError("the key of its link was removed from SESSION_SECRET")
         link = f"{self._site}{path}/{message.token.reveal()}" if path and message.token else ""
+        facts = {
+            name: _localize(value, language) if name in TIMES else value
+            for name, value in message.facts.items()
+            if name != "language"
+        }
         return {
-            **message.facts,
+            **facts,
             "email": message.recipient,
             "site": self._site,
             "link": link,
@@ -238,6 +253,17 @@ class MailRenderer:
             "login": f"{self._site}/login",
             "account": f"{self._site}/account",
         }
+
+
+def _localize(time: str, language: Language) -> str:
+    """Returns a time of the outbox in the format of a language."""
+    if language.code == "en":
+        return time
+    try:
+        moment = datetime.strptime(time, TIME_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        return time
+    return format_moment(moment, language)
 
 
 def _address(email: str, name: str = "") -> "Address":
