@@ -137,7 +137,7 @@ function focusNewPage() {
   for (const link of links) link.ariaCurrent = link.pathname === location.pathname ? 'page' : null;
   history.scrollRestoration = 'auto';
   scrollTo(0, 0);
-  $('main h1').focus({preventScroll: true});
+  $('main h1')?.focus({preventScroll: true});
 }
 
 // The scroll position is restored after Back. htmx then reloads the page, and the browser would
