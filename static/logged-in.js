@@ -86,19 +86,18 @@ on('htmx:after:swap', () => {
 
 // A clicked link is marked as current at once, and the main part is busy until the response to the
 // newest click. If the page does not change, the earlier links are marked again.
-const mark = (link, isCurrent) => { link.ariaCurrent = isCurrent ? 'page' : null; };
 let pending;
 let unmark = () => {};
 on('htmx:before:request', ({detail: {ctx}}) => {
   const link = ctx.sourceElement;
   if (!link.matches('a[data-hx-push-url]')) return;
-  pending = ctx;
   unmark();
+  pending = ctx;
   $('#main').ariaBusy = true;
-  const links = $$('nav a').filter(other => link.closest('nav')?.contains(other));
-  const current = links.filter(other => other.hasAttribute('aria-current'));
-  for (const other of links) mark(other, other === link);
-  unmark = () => links.forEach(other => mark(other, current.includes(other)));
+  const navigation = link.closest('nav:not(.pages)');
+  const current = navigation && $('[aria-current]', navigation);
+  if (navigation) markCurrent(link, current);
+  unmark = () => navigation && markCurrent(current, link);
 });
 on('htmx:finally:request', ({detail: {ctx}}) => {
   if (ctx !== pending) return;
@@ -106,6 +105,10 @@ on('htmx:finally:request', ({detail: {ctx}}) => {
   if (ctx.status !== 'swapped') unmark();
   unmark = () => {};
 });
+function markCurrent(link, previous) {
+  if (previous) previous.ariaCurrent = null;
+  if (link) link.ariaCurrent = 'page';
+}
 let nextDevices = [];
 let focusedMenu;
 on('htmx:before:swap', ({detail: {ctx}}) => {
@@ -130,10 +133,11 @@ function devicesAfter(row) {
   return others.filter(node => !node.hidden).map(node => node.id);
 }
 function focusNewPage() {
-  for (const link of $$('#nav nav a')) mark(link, link.pathname === location.pathname);
+  const links = $$('#nav nav a');
+  for (const link of links) link.ariaCurrent = link.pathname === location.pathname ? 'page' : null;
   history.scrollRestoration = 'auto';
   scrollTo(0, 0);
-  $('main h1').focus({preventScroll: true});
+  $('main h1')?.focus({preventScroll: true});
 }
 
 // The scroll position is restored after Back. htmx then reloads the page, and the browser would
