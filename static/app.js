@@ -265,13 +265,15 @@ function devicesAfter(row) {
 }
 function focusNewPage() {
   for (const link of $$('#nav nav a')) {
-    const isCurrent = link.pathname === location.pathname;
+    const isCurrent = `${location.pathname}/`.startsWith(`${link.pathname}/`);
     if (isCurrent) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
   history.scrollRestoration = 'auto';
   scrollTo(0, 0);
-  $('main h1').focus({preventScroll: true});
+  const heading = $(`main ${location.hash || 'h1'}`);
+  heading.focus({preventScroll: true});
+  if (location.hash) heading.scrollIntoView();
 }
 
 // The scroll position is restored after Back. htmx then reloads the page, and the browser would

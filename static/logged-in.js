@@ -25,6 +25,7 @@ function formatTime(date, style, now) {
   const short = `${date.getDate()} ${month.slice(0, 3)}${shortYear}`;
   if (style === 'date') return `${date.getDate()} ${month} ${year}`;
   if (style === 'day') return short;
+  if (style === 'time') return timeFormat.format(date);
   if (style === 'when') {
     const time = timeFormat.format(date);
     return Math.abs(days) < 2
@@ -47,6 +48,12 @@ function updateTimes() {
     const text = formatTime(date, node.dataset.time, now);
     if (text && text !== node.textContent) node.textContent = text;
     node.title = fullFormat.format(date);
+  }
+  // The server has grouped the entries by the days of UTC.
+  let lastDay;
+  for (const node of $$('[data-day]')) {
+    node.hidden = node.textContent === lastDay;
+    lastDay = node.textContent;
   }
 }
 updateTimes();
