@@ -109,7 +109,8 @@ class Step:
 class Landing:
     """The texts of the landing page. `{name}` stands for the name of the site.
 
-    A section whose heading is empty is left out. A product that needs another page altogether
+    A section whose heading is empty is left out. The closing section links to sign-up and is left
+    out if not everyone may sign up. A product that needs another page altogether
     overrides the partial `home/page.html`.
     """
 
@@ -149,6 +150,10 @@ class Landing:
         "any other. Your password and your other devices stay as they are."
     )
     privacy_heading: str = "Privacy and security"
+    closing_heading: str = "Cut your own key"
+    closing_lead: str = (
+        "It takes a name, an email and a password. You can delete your account at any time."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +192,7 @@ class Brand:
             headline=self._fill_in(self.landing.headline),
             lead=self._fill_in(self.landing.lead),
             devices_lead=self._fill_in(self.landing.devices_lead),
+            closing_lead=self._fill_in(self.landing.closing_lead),
         )
         object.__setattr__(self, "landing", landing)
 
