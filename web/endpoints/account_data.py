@@ -17,7 +17,7 @@ from web.rendering.responses import download, page, refused_form
 
 TITLE: Final = Message("Your data")
 DATA_ERRORS: Final = {
-    RateLimited: "Too many downloads or attempts. Try again in {wait}.",
+    RateLimited: Message("Too many downloads or attempts. Try again in {wait}."),
     Unavailable: BUSY,
 }
 

@@ -7,6 +7,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from db.messages import Message
 from web.forms.form import Form
 from web.forms.schemas import LogIn, SignUp
 from web.http.remember import read_choice, read_sign_up_choice
@@ -15,6 +16,7 @@ from web.state import app_state
 
 # RFC 9116, section 2.5.5, recommends less than a year.
 VALIDITY: Final = timedelta(days=330)
+HANDBOOK_TITLE: Final = Message("Handbook")
 SECURITY_TXT: Final = "/.well-known/security.txt"
 # The compressed size of the landing page itself. A browser test compares it with the response.
 MAX_PAGE_BYTES: Final = 6_000
@@ -44,7 +46,9 @@ async def handbook(request: Request) -> Response:
     paywall.
     """
     lifetimes = app_state(request.scope).settings.session_lifetimes
-    return cached_page(request, "home/handbook.html", "Handbook", layout="app", lifetimes=lifetimes)
+    return cached_page(
+        request, "home/handbook.html", HANDBOOK_TITLE, layout="app", lifetimes=lifetimes
+    )
 
 
 async def redirect_to_account(request: Request) -> Response:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from db.access import signup
 from db.errors import AccountNotCreated, BreachedPassword, RateLimited, Refused, Unavailable
+from db.messages import Message
 from db.viewer import ClientInfo
 from web.forms.common_domains import suggest_domain
 from web.forms.form import Form, read_fields
@@ -28,39 +29,41 @@ from web.rendering.responses import (
 )
 from web.state import app_state
 
-TITLE = "Create your account"
-UNCHECKED_NOTE = "We'll check this when you send the form."
-DOMAIN_NOTE = "Did you mean {domain}?"
+TITLE = Message("Create your account")
+UNCHECKED_NOTE = Message("We'll check this when you send the form.")
+DOMAIN_NOTE = Message("Did you mean {domain}?")
 # The texts for users who follow an old link, by the value of SIGNUP.
 UNAVAILABLE_TEXTS = {
     "invited": ErrorText(
-        "Sign-up is by invitation",
+        Message("Sign-up is by invitation"),
         (
-            "To get an account, ask an administrator of this site to invite you.",
-            "If you were invited, open the link in your invitation. "
-            "If you have an account, log in.",
+            Message("To get an account, ask an administrator of this site to invite you."),
+            Message(
+                "If you were invited, open the link in your invitation. "
+                "If you have an account, log in."
+            ),
         ),
         "lid",
-        "Log in",
+        Message("Log in"),
         "login",
         replaces_page=True,
     ),
     "closed": ErrorText(
-        "Sign-up is closed",
+        Message("Sign-up is closed"),
         (
-            "To get an account, ask an administrator of this site.",
-            "If you have an account, log in.",
+            Message("To get an account, ask an administrator of this site."),
+            Message("If you have an account, log in."),
         ),
         "lid",
-        "Log in",
+        Message("Log in"),
         "login",
         replaces_page=True,
     ),
 }
 SIGNUP_ERRORS = {
-    RateLimited: "Too many sign-ups from your network. Try again in {wait}.",
+    RateLimited: Message("Too many sign-ups from your network. Try again in {wait}."),
     Unavailable: BUSY,
-    AccountNotCreated: "An error occurred while creating your account.",
+    AccountNotCreated: Message("An error occurred while creating your account."),
 }
 SIGNUP_FAILURES = (RateLimited, BreachedPassword, Unavailable, Refused, AccountNotCreated)
 
