@@ -91,6 +91,7 @@ _NEW_USER: Final = {
     "created_at": "now",
     "last_login_at": "last_login_at",
     "verified_at": "verified_at",
+    "browser_language": "browser_language",
 }
 INSERT_USER = Statement(
     insert_if(users, _NEW_USER, ~IS_RESERVED).on_conflict_do_nothing().returning(users.c.id)
@@ -186,6 +187,7 @@ async def insert_user(
     logs_in: bool = False,
     verified: bool = False,
     has_random_slug: bool = False,
+    browser_language: str = "",
 ) -> str | None:
     """Inserts a user and returns the id; None if the email exists, by the UNIQUE index.
 
@@ -209,6 +211,7 @@ async def insert_user(
                 now=store.now(),
                 last_login_at=store.now() if logs_in else None,
                 verified_at=store.now() if verified else None,
+                browser_language=browser_language,
             )
         )
         if inserted is not None:
