@@ -111,7 +111,8 @@ class Step:
 class Landing:
     """The texts of the landing page. `{name}` stands for the name of the site.
 
-    A section whose heading is empty is left out. A product that needs another page altogether
+    A section whose heading is empty is left out. The closing section links to sign-up and is left
+    out if not everyone may sign up. A product that needs another page altogether
     overrides the partial `home/page.html`.
     """
 
@@ -159,6 +160,10 @@ class Landing:
         "any other. Your password and your other devices stay as they are."
     )
     privacy_heading: str = Message("Privacy and security")
+    closing_heading: str = Message("Cut your own key")
+    closing_lead: str = Message(
+        "It takes a name, an email and a password. You can delete your account at any time."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +202,7 @@ class Brand:
             headline=self._fill_in(self.landing.headline),
             lead=self._fill_in(self.landing.lead),
             devices_lead=self._fill_in(self.landing.devices_lead),
+            closing_lead=self._fill_in(self.landing.closing_lead),
         )
         object.__setattr__(self, "landing", landing)
 
