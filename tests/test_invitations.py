@@ -77,7 +77,10 @@ async def test_an_administrator_invites_by_mail(app: TestApp, ada: Browser, send
     page = read(answer if send is Browser.post_fragment else await ada.get("/admin/invitations"))
     text = " ".join(page.text.split())
     assert "Invitation sent." in text
-    assert "grace@example.com User · Team: Navy · Valid until: 1 Dec, 09:12 UTC · Invited by: Ada" in text
+    assert (
+        "grace@example.com User · Team: Navy · Valid until: 1 Dec, 09:12 UTC · Invited by: Ada"
+        in text
+    )
     mail = await receive(app, "invite")
     assert (mail.recipient, mail.facts["inviter"]) == ("grace@example.com", "Ada")
     assert await events(app) == [("account.create", "done"), ("invitation.create", "done")]
