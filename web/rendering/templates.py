@@ -26,6 +26,7 @@ from web.menu import MENU, MenuItem
 from web.rendering.assets import Assets
 from web.rendering.display_email import display_email
 from web.rendering.formatting import FILTERS
+from web.rendering.user_keys import key_path
 from web.settings.paths import ROOT
 
 PARTIALS: Final = ROOT / "partials"
@@ -88,7 +89,12 @@ def make_environment(
     env.policies["ext.i18n.trimmed"] = True
     env.install_gettext_translations(catalog, newstyle=True)  # type: ignore[attr-defined]
     # Texts of Python: `{{ message|tr }}`.
-    env.filters.update(FILTERS, email=display_email, tr=lambda text: translate(text, catalog))
+    env.filters.update(
+        FILTERS,
+        email=display_email,
+        key_path=key_path,
+        tr=lambda text: translate(text, catalog),
+    )
     names = {route.name for route in router.routes if hasattr(route, "name")}
     env.globals.update(
         asset=assets.url,
