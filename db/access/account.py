@@ -19,7 +19,7 @@ from db.rate_limits.limits import PASSWORD_CHANGE, PROFILE_CHANGE
 from db.sessions.claims import NewSession
 from db.sessions.lifecycle import end_all_sessions, require_right, start_session
 from db.store import pick
-from db.tables import users
+from db.tables import Instant, users
 from db.user_search import search_key
 from db.viewer import Viewer
 
@@ -70,7 +70,10 @@ CHANGE_LANGUAGE = Statement(
 CHANGE_PASSWORD = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("verified_hash"))
-    .values(password_hash=bindparam("new_hash"))
+    .values(
+        password_hash=bindparam("new_hash"),
+        password_changed_at=bindparam("now", type_=Instant),
+    )
     .returning(users.c.email)
 )
 
@@ -165,7 +168,7 @@ async def change_password(
     hashes = {"verified_hash": verified.reveal(), "new_hash": new_hash.reveal()}
     async with store.transaction():
         await require_right(viewer)
-        email = await store.value(CHANGE_PASSWORD(user_id=viewer.id, **hashes))
+        email = await store.value(CHANGE_PASSWORD(user_id=viewer.id, now=store.now(), **hashes))
         if email is None:
             return None
         ended = await end_all_sessions(store, viewer.id)
