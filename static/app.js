@@ -66,7 +66,9 @@ on('htmx:before:request', event => {
   const source = event.detail.ctx.sourceElement;
   if (source.matches('form[method=post]')) {
     // Messages about an earlier submit are removed.
-    for (const other of $$('.summary, .toast')) if (!source.contains(other)) other.remove();
+    for (const other of $$('.summary, .toast')) {
+      if (!source.contains(other) && !other.contains(source)) other.remove();
+    }
     // This event must not bubble, because it would also abort the submit.
     for (const field of $$('[data-live]', source)) htmx.trigger(field, 'htmx:abort', {}, false);
     setBusy(source, true);

@@ -136,7 +136,7 @@ def _strip_lines(script: bytes) -> bytes:
 def _compressed(body: bytes) -> Mapping[str, bytes]:
     """Returns the body in each coding that does not enlarge it, in the order of preference."""
     bodies = {
-        "br": brotli.compress(body, quality=9),
+        "br": brotli.compress(body, quality=11),
         "gzip": gzip.compress(body, 9, mtime=0),
         "identity": body,
     }

@@ -87,12 +87,15 @@ def changed_fragment(
 ) -> Response:
     """Returns the response after a change: for htmx, the changed fragment and `toast` if given.
 
-    A plain form is redirected to the page with the route name `to`. With `replaces_url`, htmx shows
-    the URL of that page, for a form that had a URL of its own.
+    `undo` adds a form to the toast that reverts the change (`ui.toast` describes it). A plain form
+    is redirected to the page with the route name `to`. With `replaces_url`, htmx shows the URL of
+    that page, for a form that had a URL of its own.
     """
     if not is_htmx(request):
         return RedirectResponse(url_path(request, to) + query_string, 303)
-    toast = _render(request, "ui/toast_oob.html", context) if context.get("toast") else ""
+    toast = ""
+    if context.get("toast"):
+        toast = _render(request, "ui/toast_oob.html", {"undo": None, "me": None} | context)
     response = _html(
         _title(request, title)
         + _render(request, fragment, context)
