@@ -1,10 +1,13 @@
-"""Contains the template filters for times and numbers.
+"""Contains the template filters for times, numbers and names.
 
 `logged-in.js` then formats the times in the same way, but in the user's own time zone.
 """
 
+import re
+import unicodedata
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import Final
 
 LONG_MONTHS = [
     "January",
@@ -21,6 +24,14 @@ LONG_MONTHS = [
     "December",
 ]
 MONTHS = [month[:3] for month in LONG_MONTHS]
+# A flag, or a character with what joins it: marks, skin tones, tags and emoji after U+200D.
+GRAPHEME: Final = re.compile(
+    "[\U0001f1e6-\U0001f1ff]{2}"
+    "|.(?:\u200d[\u2190-\U0001faff]|[\u0300-\u036f\u064b-\u065f\u0670\ufe0f\u20e3]"
+    "|[\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f])*",
+    re.DOTALL,
+)
+NON_JOINER: Final = "\u200c"
 
 
 def iso(moment: datetime) -> str:
@@ -113,6 +124,32 @@ def size(count: int) -> str:
     return f"{count} bytes"
 
 
+@lru_cache(1024)
+def initials(name: str) -> str:
+    """Returns the first letters of the first and the last word of a name, such as `AL`.
+
+    A word without a letter, a digit or a symbol does not count. Letters of a cursive script, such
+    as Arabic, are separated so that they do not join.
+    """
+    letters = [letter for letter in map(_first_letter, name.split()) if letter]
+    if len(letters) < 2:
+        return "".join(letters)
+    is_cursive = unicodedata.bidirectional(letters[0][0]) == "AL"
+    return f"{letters[0]}{NON_JOINER if is_cursive else ''}{letters[-1]}"
+
+
+def _first_letter(word: str) -> str:
+    """Returns the first letter, digit or symbol with its marks, as a capital letter if it has one.
+
+    Returns an empty string for a word of punctuation and invisible characters.
+    """
+    for start, character in enumerate(word):
+        if unicodedata.category(character)[0] in "LNS":
+            grapheme = GRAPHEME.match(word, start)
+            return grapheme[0].title() if grapheme else ""
+    return ""
+
+
 def _day(moment: datetime, now: datetime) -> str:
     year = "" if moment.year == now.year else f" {moment.year}"
     return f"{moment.day} {MONTHS[moment.month - 1]}{year}"
@@ -127,6 +164,7 @@ FILTERS = {
     "duration": duration,
     "period": period,
     "size": size,
+    "initials": initials,
     "number": number,
     "plural": plural,
 }
