@@ -8,6 +8,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from db.messages import Message
 from web.http.methods import SAFE_METHODS
 from web.http.session import read_claims
 from web.observability.logs import request_reference
@@ -117,6 +118,11 @@ UNKNOWN_ROLE_TEXT: Final = ErrorText(
 ROLE_IN_USE_TEXT: Final = ErrorText(
     "This role is in use",
     ("A user or an invitation has this role. Give them another role first.",),
+    "lid",
+)
+STATE_CHANGED_TEXT: Final = ErrorText(
+    Message("The account has changed since"),
+    (Message("Nothing was changed. Reload the page to see the account as it is now."),),
     "lid",
 )
 LAST_ADMIN_TEXT: Final = ErrorText(
