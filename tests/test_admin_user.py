@@ -72,9 +72,9 @@ def undo_form(answer: httpx.Response) -> tuple[str, dict[str, str]] | None:
 
 
 def actions(page: Element) -> set[str]:
-    """Returns the last parts of the URLs of the forms."""
+    """Returns the actions in the URLs of the forms."""
     forms = page.one(id="person").all("form")
-    return {path_of(form.attrs["action"]).rpartition("/")[2] for form in forms}
+    return {path_of(form.attrs["action"]).split("/")[4] for form in forms}
 
 
 # The page
@@ -88,7 +88,7 @@ async def test_the_page_of_a_user_has_every_action_and_a_link_back(
     assert read(page).one("h1").text == "Alice"
     assert fragment.text.partition("</title>")[2].strip() in page.text
     assert actions(read(page)) == {
-        *("team", "role", "end", "end-sessions", "disable", "data", "delete")
+        *("team", "role", "revoke", "end-sessions", "disable", "data", "delete")
     }
     assert f"/admin/users{query}" in {link.attrs.get("href") for link in read(page).all("a")}
     (form,) = [form for form in read(page).all("form") if "/team" in form.attrs["action"]]
@@ -185,7 +185,7 @@ async def test_an_admin_ends_one_session_of_a_user(
     app: TestApp, ada: Browser, alice: Browser, alices_phone: Browser, send: Callable
 ) -> None:
     ((session_id,),) = await app.rows("SELECT id FROM sessions WHERE system = 'iPhone'")
-    answer = await act(app, ada, "Alice", f"sessions/{session_id}/end", send)
+    answer = await act(app, ada, "Alice", f"revoke/{session_id}", send)
     path = f"/admin/users/{await id_of(app, 'Alice')}"
     if send is Browser.post:
         assert (answer.status_code, answer.headers["location"]) == (303, path)
@@ -209,14 +209,14 @@ async def test_a_session_of_another_user_is_404_and_only_admins_may_end_one(
     ((of_ada,),) = await app.rows(sql.format("Ada"))
     before = await all_rows(app)
     for name, session_id in (("Bob", of_alice), ("Alice", UNKNOWN), ("Alice", "%00")):
-        answer = await act(app, ada, name, f"sessions/{session_id}/end", send)
+        answer = await act(app, ada, name, f"revoke/{session_id}", send)
         assert answer.status_code == 404
-    assert (await act(app, bob, "Alice", f"sessions/{of_alice}/end", send)).status_code == 403
-    answer = await act(app, anonymous, "Alice", f"sessions/{of_alice}/end", send)
+    assert (await act(app, bob, "Alice", f"revoke/{of_alice}", send)).status_code == 403
+    answer = await act(app, anonymous, "Alice", f"revoke/{of_alice}", send)
     assert answer.status_code in (303, 401)
-    assert (await act(app, ada, "Ada", f"sessions/{of_ada}/end", send)).status_code == 422
+    assert (await act(app, ada, "Ada", f"revoke/{of_ada}", send)).status_code == 422
     viewer = await id_of(app, "Bob")
-    answer = await act(app, ada, "Alice", f"sessions/{of_alice}/end", send, viewer=viewer)
+    answer = await act(app, ada, "Alice", f"revoke/{of_alice}", send, viewer=viewer)
     assert answer.status_code == 409
     assert await all_rows(app) == before
     assert await alice.is_logged_in()
@@ -228,7 +228,7 @@ async def test_stateless_sessions_have_no_list_but_can_all_be_ended(make_app: Ca
     page = await page_of(app, ada, "Alice")
     assert page.all("li", data_device=True) == []
     assert "end-sessions" in actions(page)
-    assert (await act(app, ada, "Alice", f"sessions/{UNKNOWN}/end")).status_code == 404
+    assert (await act(app, ada, "Alice", f"revoke/{UNKNOWN}")).status_code == 404
     await act(app, ada, "Alice", "end-sessions")
     assert not await alice.is_logged_in()
 

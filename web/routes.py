@@ -85,7 +85,7 @@ routes = [
     Admins ("/admin/users/{id}/disable",                                post=admin.disable,            name="admin-disable"),
     Admins ("/admin/users/{id}/enable",                                 post=admin.enable,             name="admin-enable"),
     Admins ("/admin/users/{id}/end-sessions",                           post=admin.end_sessions,       name="admin-end-sessions"),
-    Admins ("/admin/users/{id}/sessions/{session_id}/end",              post=admin.end_session,        name="admin-end-session"),
+    Admins ("/admin/users/{id}/revoke/{session}",                       post=admin.revoke,             name="admin-revoke"),
     Admins ("/admin/roles",                   get=roles.show,          post=roles.create,             name="admin-roles"),
     Admins ("/admin/roles/{role}",            get=roles.show_role,     post=roles.change,             name="admin-role-edit"),
     Admins ("/admin/roles/{role}/delete",                               post=roles.delete,             name="admin-role-delete"),
@@ -139,7 +139,7 @@ routes = [
 ]
 # Stateless sessions have no database rows, so devices cannot be listed or revoked one by one.
 NEEDS_STORED_SESSIONS = {
-    *("devices", "devices-revoke-others", "devices-revoke", "admin-end-session"),
+    *("devices", "devices-revoke-others", "devices-revoke", "admin-revoke"),
     *("api-sessions", "api-sessions-revoke-others", "api-sessions-revoke"),
 }
 # These exist only on loopback without SMTP_URL, and only for clients on this machine.

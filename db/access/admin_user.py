@@ -97,7 +97,7 @@ class UserDetails:
     product_events: Mapping[str, EventTexts]
 
 
-class _Ended(NamedTuple):
+class _Revoked(NamedTuple):
     browser: str
     system: str
 
@@ -117,11 +117,11 @@ ENTRIES = Statement(
     .order_by(audit.c.number.desc())
     .limit(bindparam("max_entries", type_=Integer))
 )
-END_SESSION = Statement(
+REVOKE = Statement(
     delete(sessions)
     .where(sessions.c.id == bindparam("session_id"), sessions.c.user_id == bindparam("user_id"))
     .returning(sessions.c.browser, sessions.c.system)
-    .execution_options(into=_Ended)
+    .execution_options(into=_Revoked)
 )
 
 
@@ -137,7 +137,7 @@ async def get_details(admin: Admin, user_id: str) -> UserDetails:
     )
 
 
-async def end_session(admin: Admin, user_id: str, session_id: str) -> None:
+async def revoke_session(admin: Admin, user_id: str, session_id: str) -> None:
     """Ends one session of a user.
 
     Raises NotFound if the session does not exist or belongs to another user, RateLimited, and the
@@ -147,9 +147,12 @@ async def end_session(admin: Admin, user_id: str, session_id: str) -> None:
         admin.store, viewer_actor(admin), (ADMIN_CHANGE, admin.id), (ADMIN_DAY, admin.id)
     )
     async with accounts.change_user(admin, "session.end", user_id) as detail:
-        ended: _Ended | None = await admin.store.one(
-            END_SESSION(user_id=user_id, session_id=session_id)
+        revoked: _Revoked | None = await admin.store.one(
+            REVOKE(user_id=user_id, session_id=session_id)
         )
-        if ended is None:
+        if revoked is None:
             raise NotFound
-        detail |= {"session": session_id, "device": describe_device(ended.browser, ended.system)}
+        detail |= {
+            "session": session_id,
+            "device": describe_device(revoked.browser, revoked.system),
+        }

@@ -129,12 +129,12 @@ async def end_sessions(request: Request) -> Response:
     return await _respond_to_ended_sessions(request, viewer, "sessions-ended")
 
 
-async def end_session(request: Request) -> Response:
+async def revoke(request: Request) -> Response:
     """Ends one session of another user."""
     viewer = await verify_admin(request)
     if _user_id(request) == viewer.id:
         raise HTTPException(422, OWN_DEVICE_REFUSED)
-    await admin_user.end_session(viewer, _user_id(request), str(request.path_params["session_id"]))
+    await admin_user.revoke_session(viewer, _user_id(request), str(request.path_params["session"]))
     return await _respond_on_page_of_user(request, viewer, "device-ended")
 
 
