@@ -16,8 +16,10 @@ from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import NotFound
 from db.mail.outbox import post
+from db.messages import Message, UserText
 from db.rate_limits import limiter
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
+from db.role_names import label_of
 from db.roles import role_label
 from db.sessions.lifecycle import end_all_sessions
 from db.store import pick
@@ -49,6 +51,11 @@ class UserSummary:
     disabled_at: datetime | None
     delete_at: datetime | None
     session_count: int
+
+    @property
+    def role_title(self) -> Message | UserText:
+        """The label of the role for pages, which translate that of a built-in role."""
+        return label_of(self.role, self.role_label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +172,7 @@ async def get_user(admin: Admin, user_id: str) -> UserSummary:
     return user
 
 
-async def list_role_labels(admin: Admin) -> dict[Role, str]:
+async def list_role_labels(admin: Admin) -> dict[Role, Message | UserText]:
     """Returns the label of every role by its name."""
     return await roles.list_role_labels(admin.store)
 

@@ -19,6 +19,7 @@ from db.audit.messages import Part, describe_for_admin, label, read_detail
 from db.device_names import describe_device, known_description
 from db.engine.statement import Statement
 from db.errors import NotFound
+from db.messages import Message, UserText
 from db.rate_limits import limiter
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
 from db.store import pick
@@ -93,7 +94,7 @@ class UserDetails:
     user: UserSummary
     devices: list[UserDevice]
     entries: list[UserEntry]
-    roles: dict[Role, str]
+    roles: dict[Role, Message | UserText]
     product_events: Mapping[str, EventTexts]
 
 

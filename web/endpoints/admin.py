@@ -11,7 +11,7 @@ from starlette.responses import Response
 from db.access import admin, admin_user, data_export
 from db.access.admin_user import UserDetails
 from db.errors import RateLimited, Refused, Unavailable
-from db.messages import Message
+from db.messages import Message, UserText
 from db.viewer import Admin
 from web.forms.form import Form, read_fields, read_query
 from web.forms.schemas import (
@@ -265,17 +265,13 @@ def _named_messages(details: UserDetails) -> dict[str, Message]:
     The cookie has only the name of a message, so that an attacker cannot display other words.
     """
     user = details.user
-    values = {"name": user.name, "role": user.role_label, "team": user.team}
-    values = {name: _isolate(value) for name, value in values.items()}
-    messages = {flash: message.format(**values) for flash, message in MESSAGES.items()}
+    values = {"name": UserText(user.name), "team": UserText(user.team)}
+    messages = {
+        flash: message.format(**values, role=user.role_title) for flash, message in MESSAGES.items()
+    }
     if not user.team:
         messages["team-changed"] = messages["team-left"]
     return messages
-
-
-def _isolate(text: str) -> str:
-    """Returns text of a user whose direction does not affect the sentence around it (UAX 9)."""
-    return f"\u2068{text}\u2069"
 
 
 def _user_context(request: Request, viewer: Admin, details: UserDetails) -> dict[str, Any]:

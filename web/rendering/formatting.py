@@ -1,13 +1,17 @@
-"""Contains the template filters for times, numbers and names.
+"""Contains the formats of times and numbers in English.
 
-`logged-in.js` then formats the times in the same way, but in the user's own time zone.
+`web/rendering/local_formats.py` has those of the other languages. `logged-in.js` then formats the
+times in the same way, but in the user's own time zone.
 """
 
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
+
+from db.messages import Message
 
 LONG_MONTHS = [
     "January",
@@ -90,38 +94,33 @@ def plural(count: int, one: str, many: str) -> str:
     return one if count == 1 else many
 
 
-def wait(seconds: int) -> str:
+def wait(seconds: int) -> Message:
     """Returns a duration, rounded up: `1 second`, `40 seconds`, `2 minutes` or `1 hour`."""
     if seconds < 60:
-        return f"{seconds} {plural(seconds, 'second', 'seconds')}"
+        return UNITS["second"](seconds)
     minutes, hours = -(-seconds // 60), -(-seconds // 3600)
-    if minutes < 60:
-        return f"{minutes} {plural(minutes, 'minute', 'minutes')}"
-    return f"{hours} {plural(hours, 'hour', 'hours')}"
+    return UNITS["minute"](minutes) if minutes < 60 else UNITS["hour"](hours)
 
 
-def duration(length: timedelta) -> str:
+def duration(length: timedelta) -> Message:
     """Returns a duration in the largest unit that leaves no rest: `7 days` or `12 hours`."""
     units = {"day": 86_400, "hour": 3600, "minute": 60, "second": 1}
     seconds = int(length.total_seconds())
     unit = next(unit for unit, size in units.items() if not seconds % size)
-    count = seconds // units[unit]
-    return f"{count} {plural(count, unit, f'{unit}s')}"
+    return UNITS[unit](seconds // units[unit])
 
 
-@lru_cache(64)
-def period(length: timedelta) -> str:
+def period(length: timedelta) -> Message:
     """Returns a duration to follow `another`: `week`, `day` or `12 hours`."""
-    words = duration(length).removeprefix("1 ")
-    return "week" if words == "7 days" else words
+    return PERIODS.get(length) or duration(length)
 
 
-def size(count: int) -> str:
-    """Returns a number of bytes: `64 KB`, `1.5 MB` or `20000 bytes`."""
-    for unit, divisor in (("MB", 1024 * 1024), ("KB", 1024)):
+def size(count: int) -> Message:
+    """Returns a number of bytes: `64 KB`, `1.5 MB` or `20,000 bytes`."""
+    for message, divisor in ((MEGABYTES, 1024 * 1024), (KILOBYTES, 1024)):
         if count >= divisor and not count * 10 % divisor:
-            return f"{count / divisor:g} {unit}"
-    return f"{count} bytes"
+            return message.format(number=f"{count / divisor:g}")
+    return Message.plural("{count} byte", "{count} bytes", count)
 
 
 @lru_cache(1024)
@@ -155,15 +154,27 @@ def _day(moment: datetime, now: datetime) -> str:
     return f"{moment.day} {MONTHS[moment.month - 1]}{year}"
 
 
-FILTERS = {
+MEGABYTES: Final = Message("{number} MB")
+KILOBYTES: Final = Message("{number} KB")
+PERIODS: Final = {
+    timedelta(days=7): Message("week"),
+    timedelta(days=1): Message("day"),
+    timedelta(hours=1): Message("hour"),
+    timedelta(minutes=1): Message("minute"),
+}
+UNITS: Final = {
+    "second": lambda count: Message.plural("{count} second", "{count} seconds", count),
+    "minute": lambda count: Message.plural("{count} minute", "{count} minutes", count),
+    "hour": lambda count: Message.plural("{count} hour", "{count} hours", count),
+    "day": lambda count: Message.plural("{count} day", "{count} days", count),
+}
+# The filters that format without a catalog.
+FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "iso": iso,
     "when": when,
     "ago": ago,
     "date": long_date,
     "day": short_date,
-    "duration": duration,
-    "period": period,
-    "size": size,
     "initials": initials,
     "number": number,
     "plural": plural,

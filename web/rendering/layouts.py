@@ -10,7 +10,8 @@ from markupsafe import escape
 
 from db.viewer import Me, Role
 from web.forms.password_policy import PasswordPolicy
-from web.rendering.templates import Templates
+from web.languages import ENGLISH, Language
+from web.rendering.templates import TemplatesByLanguage
 
 # No partial contains these strings. `fill` inserts user text only after they have been replaced.
 PLACEHOLDERS: Final = {
@@ -35,13 +36,14 @@ class LayoutVariant(NamedTuple):
     path: str
     role: Role | None
     has_viewer: bool
+    language: Language = ENGLISH
 
 
 class Layouts:
     """Renders each variant once. Later pages only insert bytes into it."""
 
     def __init__(
-        self, templates: Templates, password_policy: PasswordPolicy, max_body: int
+        self, templates: TemplatesByLanguage, password_policy: PasswordPolicy, max_body: int
     ) -> None:
         self._templates = templates
         self._max_body = max_body
@@ -82,7 +84,12 @@ class Layouts:
             "max_body": self._max_body,
             **variant._asdict(),
         }
-        html = self._templates.get_cached("layout.html").render(context).replace("%", "%%")
+        html = (
+            self._templates.of(variant.language)
+            .get_cached("layout.html")
+            .render(context)
+            .replace("%", "%%")
+        )
         for placeholder, mark in PLACEHOLDERS.items():
             html = html.replace(mark, f"%({placeholder})b")
         if len(self._formats) >= MAX_VARIANTS:
