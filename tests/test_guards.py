@@ -265,7 +265,7 @@ DOCUMENTED = {
     " /api/account/sessions/revoke-others /api/account/sessions/revoke-all /api/account/sessions/{id}"
     " /api/account/tokens /api/account/tokens/{id}",
     "admins": "/admin/users /admin/users/{id} /admin/users/{id}/role /admin/users/{id}/team /admin/users/{id}/disable"
-    " /admin/users/{id}/data /admin/users/{id}/delete /admin/users/{id}/keep /admin/add"
+    " /admin/users/{id}/revoke/{session} /admin/users/{id}/data /admin/users/{id}/delete /admin/users/{id}/keep /admin/add"
     " /admin/invitations /admin/invitations/{id}/resend /admin/invitations/{id}/withdraw"
     " /admin/users/{id}/enable /admin/users/{id}/end-sessions /admin/audit /api/admin/users"
     " /admin/roles /admin/roles/{role} /admin/roles/{role}/delete"
