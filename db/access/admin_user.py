@@ -76,7 +76,7 @@ class UserEntry:
     def refused(self) -> bool:
         return self.outcome == "refused"
 
-    def label(self, product_events: Mapping[str, EventTexts]) -> str:
+    def label(self, product_events: Mapping[str, EventTexts]) -> Message:
         return label(self.event, product_events)
 
     def note(self, product_events: Mapping[str, EventTexts]) -> Message:
