@@ -13,6 +13,7 @@ from db.viewer import Operator
 from tests.browser_client import HTMX, PASSWORD, Browser, Element, path_of, read, set_cookie_of
 from tests.conftest import TestApp
 from tests.hashing import HeldHasher
+from tests.mail import enabled_outbox
 from web.brand import SITE_NAME
 
 TAKEN = "This profile URL is taken. Please choose another."
@@ -177,10 +178,8 @@ def email_state(page: Element) -> list[str]:
     return [tag.text for tag in form.one("dl").all("span") if "tag" in tag.attrs["class"]]
 
 
-async def test_the_account_page_shows_the_state_of_the_email(
-    make_app: Callable,
-) -> None:
-    app = await make_app()
+async def test_the_account_page_shows_the_state_of_the_email(make_app: Callable) -> None:
+    app = await make_app(mail=enabled_outbox())
     alice = await app.sign_up_user("Alice")
     await app.change("UPDATE users SET verified_at = NULL")
     assert email_state(read(await alice.get("/account"))) == ["Not confirmed"]
