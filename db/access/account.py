@@ -29,7 +29,7 @@ class Account:
     """The columns of the viewer's account that its settings show.
 
     The viewer can change all of them except the email and the team. `delete_at` is set if the
-    account is about to be deleted.
+    account is about to be deleted. `password_changed_at` is None if the time is not known.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Account:
     phone: str
     team: str
     delete_at: datetime | None
+    password_changed_at: datetime | None
 
 
 class _SlugTaken(Exception):

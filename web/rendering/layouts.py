@@ -29,8 +29,8 @@ MAX_VARIANTS: Final = 1_000
 class LayoutVariant(NamedTuple):
     """The values that a layout depends on: a few dozen combinations, none with user data.
 
-    `path` is the path of a route without parameters, or empty. `role` determines the menu. `panel`
-    is the drawing beside a form.
+    `path` is the path of a route up to its first parameter, or empty. `role` determines the menu.
+    `panel` is the drawing beside a form.
     """
 
     layout: str

@@ -267,9 +267,12 @@ def _menu_role(request: Request, me: Me | None) -> Role | None:
 
 
 def _menu_path(request: Request) -> str:
-    """Returns the path that the menu marks as current; empty for a route with parameters."""
+    """Returns the path of the page as far as it has no parameters.
+
+    The menu marks the item with this path, or with the start of it.
+    """
     route = request.scope.get("route")
-    return visible_path(request, route.path) if route and not route.param_convertors else ""
+    return visible_path(request, route.path.partition("{")[0]) if route else ""
 
 
 def _navigation(request: Request, context: dict[str, Any]) -> str:
