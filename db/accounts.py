@@ -27,6 +27,7 @@ from db.errors import (
     LastAdmin,
     LinkInvalid,
     NotFound,
+    StateChanged,
     UnknownRole,
 )
 from db.mail.outbox import delete_unsent
@@ -52,6 +53,7 @@ class UserState:
     role: Role
     team: str
     disabled_at: datetime | None
+    delete_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ _NEW_USER: Final = {
     "created_at": "now",
     "last_login_at": "last_login_at",
     "verified_at": "verified_at",
+    "browser_language": "browser_language",
 }
 INSERT_USER = Statement(
     insert_if(users, _NEW_USER, ~IS_RESERVED).on_conflict_do_nothing().returning(users.c.id)
@@ -191,6 +194,7 @@ async def insert_user(
     logs_in: bool = False,
     verified: bool = False,
     has_random_slug: bool = False,
+    browser_language: str = "",
 ) -> str | None:
     """Inserts a user and returns the id; None if the email exists, by the UNIQUE index.
 
@@ -215,6 +219,7 @@ async def insert_user(
                 now=now,
                 last_login_at=now if logs_in else None,
                 verified_at=now if verified else None,
+                browser_language=browser_language,
             )
         )
         if inserted is not None:
@@ -266,18 +271,43 @@ async def change_user(
         raise
 
 
-async def set_role(caller: Admin | Operator, user_id: str, role: Role) -> None:
+async def set_role(
+    caller: Admin | Operator, user_id: str, role: Role, *, expected: str | None = None
+) -> Role:
     """Changes a user's role from the user's next request on, without ending the user's sessions.
 
-    Raises NotFound, UnknownRole, LastAdmin, and the errors of `change_user`.
+    Returns the role before. Raises NotFound, UnknownRole, LastAdmin, StateChanged if the user does
+    not have the expected role, and the errors of `change_user`.
     """
     async with change_user(caller, "role.change", user_id) as detail:
         before = await get_user_state(caller.store, user_id)
+        require_state(before.role, expected)
         await require_role(caller.store, role)
         if await caller.store.value(CHANGE_ROLE(user_id=user_id, new_role=role)) is None:
             raise LastAdmin
         if before.role != role:
             detail |= {"from": before.role, "to": role}
+    return before.role
+
+
+def require_state(present: str, expected: str | None) -> None:
+    """Raises StateChanged if a value is not the expected one; None expects nothing.
+
+    The row must be locked, so that the value stays the same until the transaction ends.
+    """
+    if expected is not None and expected != present:
+        raise StateChanged
+
+
+def require_disabled_at(before: UserState, expected: str | None) -> None:
+    """Raises StateChanged if the account was not disabled at the expected time (RFC 3339).
+
+    An empty string expects an account that is not disabled, and None expects nothing. An account
+    that is about to be deleted is in neither of the expected states.
+    """
+    if expected is not None and before.delete_at is not None:
+        raise StateChanged
+    require_state(before.disabled_at.isoformat() if before.disabled_at else "", expected)
 
 
 async def require_role(store: Store, role: Role) -> None:
@@ -289,13 +319,16 @@ async def require_role(store: Store, role: Role) -> None:
         raise UnknownRole
 
 
-async def disable_user(caller: Admin | Operator, user_id: str) -> None:
+async def disable_user(
+    caller: Admin | Operator, user_id: str, *, expected: str | None = None
+) -> None:
     """Disables an account and ends its sessions; the user can no longer log in.
 
-    Raises NotFound, LastAdmin, and the errors of `change_user`.
+    `expected` is described at `require_disabled_at`. Raises NotFound, LastAdmin, StateChanged, and
+    the errors of `change_user`.
     """
     async with change_user(caller, "account.disable", user_id) as detail:
-        await get_user_state(caller.store, user_id)
+        require_disabled_at(await get_user_state(caller.store, user_id), expected)
         detail["ended"] = await disable_within(caller.store, user_id)
 
 

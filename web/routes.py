@@ -23,10 +23,12 @@ from web.endpoints import (
     home,
     invitations,
     join,
+    languages,
     login,
     mail_links,
     mailbox,
     metrics,
+    new_accounts,
     password_reset,
     roles,
     security,
@@ -66,6 +68,8 @@ routes = [
     Members("/devices/revoke-all",                                      post=devices.revoke_all,       name="devices-revoke-all"),
     Members("/devices/{id}/revoke",                                     post=devices.revoke,           name="devices-revoke"),
     Members("/account",                       get=account.show,         post=account.submit,           name="account"),
+    Anyone ("/language",                                                post=languages.choose,         name="language"),
+    Members("/account/language",                                        post=languages.save,           name="account-language"),
     Members("/account/check/{field}",                                   post=account.check,            name="account-check", form=ProfileChange),
     Members("/account/password",                                        post=account.change_password,  name="account-password"),
     Members("/account/email",                                           post=account.change_email,     name="account-email"),
@@ -86,13 +90,14 @@ routes = [
     Admins ("/admin/users/{id}/disable",                                post=admin.disable,            name="admin-disable"),
     Admins ("/admin/users/{id}/enable",                                 post=admin.enable,             name="admin-enable"),
     Admins ("/admin/users/{id}/end-sessions",                           post=admin.end_sessions,       name="admin-end-sessions"),
+    Admins ("/admin/users/{id}/revoke/{session}",                       post=admin.revoke,             name="admin-revoke"),
     Admins ("/admin/roles",                   get=roles.show,          post=roles.create,             name="admin-roles"),
     Admins ("/admin/roles/{role}",            get=roles.show_role,     post=roles.change,             name="admin-role-edit"),
     Admins ("/admin/roles/{role}/delete",                               post=roles.delete,             name="admin-role-delete"),
     Admins ("/admin/users/{id}/delete",                                 post=admin.delete,             name="admin-delete"),
     Admins ("/admin/users/{id}/keep",                                   post=admin.keep,               name="admin-keep"),
     Admins ("/admin/users/{id}/data",                                   post=admin.download_data,      name="admin-data"),
-    Admins ("/admin/add",                     get=admin.show_addition,  post=admin.add,                name="admin-add"),
+    Admins ("/admin/add",                     get=new_accounts.show,    post=new_accounts.submit,      name="admin-add"),
     Admins ("/admin/invitations",             get=invitations.show,     post=invitations.submit,       name="admin-invitations"),
     Admins ("/admin/invitations/{id}/resend",                           post=invitations.resend,       name="admin-invitation-resend"),
     Admins ("/admin/invitations/{id}/withdraw",                         post=invitations.withdraw,     name="admin-invitation-withdraw"),
@@ -139,7 +144,7 @@ routes = [
 ]
 # Stateless sessions have no database rows, so devices cannot be listed or revoked one by one.
 NEEDS_STORED_SESSIONS = {
-    *("devices", "devices-revoke-others", "devices-revoke"),
+    *("devices", "devices-revoke-others", "devices-revoke", "admin-revoke"),
     *("api-sessions", "api-sessions-revoke-others", "api-sessions-revoke"),
 }
 # These exist only on loopback without SMTP_URL, and only for clients on this machine.

@@ -30,6 +30,7 @@ class Account:
 
     The viewer can change all of them except the email and the team. `delete_at` is set if the
     account is about to be deleted. `password_changed_at` is None if the time is not known.
+    `language` is the code of the chosen language, or empty for that of the browser.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Account:
     team: str
     delete_at: datetime | None
     password_changed_at: datetime | None
+    language: str
 
 
 class _SlugTaken(Exception):
@@ -59,7 +61,12 @@ CHANGE_PROFILE = Statement(
         {name: func.coalesce(bindparam(f"new_{name}"), users.c[name]) for name in PROFILE_COLUMNS}
     )
 )
-
+CHANGE_LANGUAGE = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"), users.c.language != bindparam("new_language"))
+    .values(language=bindparam("new_language"), browser_language=bindparam("new_browser_language"))
+    .returning(users.c.id)
+)
 CHANGE_PASSWORD = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("verified_hash"))
@@ -123,6 +130,23 @@ async def _write(viewer: Viewer, given: Mapping[str, str | None]) -> None:
         await viewer.store.count(CHANGE_PROFILE(user_id=viewer.id, **new))
     except Conflict as conflict:
         raise _SlugTaken from conflict
+
+
+async def change_language(viewer: Viewer, language: str, browser_language: str) -> None:
+    """Changes the language of pages and mails. An empty code stands for that of the browser.
+
+    Raises RateLimited, and NotLoggedIn if the session has ended since the request was verified.
+    """
+    store = viewer.store
+    await limiter.take_tokens(store, viewer_actor(viewer), (PROFILE_CHANGE, viewer.id))
+    change = CHANGE_LANGUAGE(
+        user_id=viewer.id, new_language=language, new_browser_language=browser_language
+    )
+    async with store.transaction():
+        await require_right(viewer)
+        if await store.value(change) is not None:
+            fields = {"fields": "language"}
+            await audit_log.record(store, "profile.change", viewer_actor(viewer), fields)
 
 
 async def change_password(

@@ -232,6 +232,7 @@ async def _context(request: Request, viewer: Viewer, saved: Account) -> dict[str
         "team": saved.team,
         "delete_at": saved.delete_at,
         "password_changed_at": saved.password_changed_at,
+        "chosen_language": saved.language,
         "now": now(request),
         "verification": await email_verification.get_state(viewer),
         "message": "",

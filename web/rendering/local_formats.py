@@ -21,6 +21,16 @@ HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 
 
+def format_moment(moment: datetime, language: Language) -> str:
+    """Returns the full date and time in UTC, such as `4. März 2026, 09:12 UTC`."""
+    from babel.dates import format_date
+
+    moment = moment.astimezone(UTC)
+    day = format_date(moment, "long", language.code)
+    time = f"{moment.hour:02}:{moment.minute:02} UTC"
+    return OTHER_DAY.format(day=day, time=time).in_language_of(language)
+
+
 def make_filters(language: Language) -> dict[str, Callable[..., Any]]:
     """Returns the filters for times and numbers in a language."""
     filters: Mapping[str, Callable[..., Any]] = (
