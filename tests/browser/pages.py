@@ -208,6 +208,22 @@ def many_devices(user: BrowserUser, count: int) -> None:
     assert user.page.locator("[data-device]").count() == count
 
 
+def full_account(user: BrowserUser, path: str) -> None:
+    """Opens a page of an account with devices, an access token and a refused log-in."""
+    many_devices(user, 4)
+    new_token(user)
+    form = {"email": user.email, "password": "wrong-password-1"}
+    httpx.post(f"{user.live.url}/login", data=form)
+    user.page.goto(path)
+
+
+def focused_bar(user: BrowserUser) -> None:
+    """Opens the dashboard of an administrator with a focused bar, after a refused log-in."""
+    full_account(user, "/dashboard")
+    user.page.locator("figure [tabindex]").last.focus()
+    expect(user.page.locator("figure li.now p")).to_be_visible()
+
+
 def own_page(user: BrowserUser) -> None:
     slug = user.live.rows(f"SELECT slug FROM users WHERE email = '{user.email}'")[0][0]
     user.page.goto(f"/users/{slug}")
@@ -404,6 +420,9 @@ ANONYMOUS_STATES: dict[str, State] = {
 }
 USER_STATES: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),
+    "dashboard, user, full": partial(full_account, path="/dashboard"),
+    "security": partial(goto, path="/account/security"),
+    "security, full": partial(full_account, path="/account/security"),
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),
     "devices, 4, asked to confirm": asked_to_confirm,
@@ -441,6 +460,7 @@ USER_STATES: dict[str, State] = {
 }
 ADMIN_STATES: dict[str, State] = {
     "dashboard, admin": partial(goto, path="/dashboard"),
+    "dashboard, admin, focused bar": focused_bar,
     "user list": partial(goto, path="/admin/users"),
     "user list, open menu": open_menu,
     "user list, one user": open_user_page,
