@@ -111,6 +111,7 @@ async def test_a_missing_value_is_distinguished_from_a_hidden_one(browsers: dict
         "Team": "None yet",
         "Phone": "Only their team and administrators see this",
         "Email": "Only Alice and administrators see this",
+        "Profile URL": "/users/alice",
     }
     assert (await ada.get("/api/users/alice")).json()["phone"] == ""
 
