@@ -117,6 +117,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.accounts",
             "db.deletions",
             "db.permissions",
+            "db.role_names.label_of",
             "db.roles",
             "db.scopes",
             "db.mail",
