@@ -18,6 +18,7 @@ from sqlalchemy import bindparam, delete, exists, func, literal, or_, select, up
 from db.audit import log as audit_log
 from db.audit.events import Event
 from db.audit.log import OPERATOR, viewer_actor
+from db.crypto.passwords import LOCKED_HASH
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert_if
 from db.errors import (
@@ -90,9 +91,11 @@ _NEW_USER: Final = {
     "role": "role",
     "team": "team",
     "password_hash": "password_hash",
+    "password_changed_at": "password_changed_at",
     "created_at": "now",
     "last_login_at": "last_login_at",
     "verified_at": "verified_at",
+    "browser_language": "browser_language",
 }
 INSERT_USER = Statement(
     insert_if(users, _NEW_USER, ~IS_RESERVED).on_conflict_do_nothing().returning(users.c.id)
@@ -151,7 +154,10 @@ CONFIRM_EMAIL = Statement(
 SET_PASSWORD = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"))
-    .values(password_hash=bindparam("password_hash"))
+    .values(
+        password_hash=bindparam("password_hash"),
+        password_changed_at=bindparam("now", type_=Instant),
+    )
     .returning(users.c.email)
 )
 
@@ -188,6 +194,7 @@ async def insert_user(
     logs_in: bool = False,
     verified: bool = False,
     has_random_slug: bool = False,
+    browser_language: str = "",
 ) -> str | None:
     """Inserts a user and returns the id; None if the email exists, by the UNIQUE index.
 
@@ -195,7 +202,7 @@ async def insert_user(
     log-in, `verified` that of the confirmation. With `has_random_slug`, nobody can tell from the
     name which slug is taken now. Raises AccountNotCreated if no free slug was found.
     """
-    slug = make_slug(name)
+    slug, now = make_slug(name), store.now()
     for attempt in range(MAX_SLUG_ATTEMPTS):
         is_random = has_random_slug or attempt > 0 or not slug
         inserted = await store.value(
@@ -208,9 +215,11 @@ async def insert_user(
                 role=role,
                 team=team,
                 password_hash=password_hash.reveal(),
-                now=store.now(),
-                last_login_at=store.now() if logs_in else None,
-                verified_at=store.now() if verified else None,
+                password_changed_at=None if password_hash.reveal() == LOCKED_HASH else now,
+                now=now,
+                last_login_at=now if logs_in else None,
+                verified_at=now if verified else None,
+                browser_language=browser_language,
             )
         )
         if inserted is not None:
@@ -359,7 +368,9 @@ async def set_password_hash(store: Store, user_id: str, password_hash: Secret[st
     Resets the account's log-in limits, since earlier guesses were for the old password. Raises
     NotFound.
     """
-    email = await store.value(SET_PASSWORD(user_id=user_id, password_hash=password_hash.reveal()))
+    email = await store.value(
+        SET_PASSWORD(user_id=user_id, password_hash=password_hash.reveal(), now=store.now())
+    )
     if email is None:
         raise NotFound
     return await end_access_after_reset(store, user_id, str(email))

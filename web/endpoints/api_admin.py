@@ -170,7 +170,7 @@ async def list_entries(request: Request) -> Response:
         as_json(entry, *ENTRY, *ENTRY_CLIENT)
         | {
             "label": entry.label(found.product_events),
-            "note": "".join(part.text for part in entry.note(found.product_events)),
+            "note": entry.note(found.product_events),
         }
         for entry in found.entries
         if isinstance(entry, audit.AdminEntry)

@@ -25,6 +25,7 @@ FLASH_MESSAGES: Final[Mapping[str, str]] = {
     "logged-out-everywhere": Message("You've logged out everywhere."),
     "device-ended": Message("Device logged out."),
     "others-ended": Message("Your other devices are logged out."),
+    "language-saved": Message("Language saved."),
     "profile-saved": Message("Profile saved."),
     "password-changed": Message("Password changed."),
     "password-changed-others": Message("Password changed. Your other devices are logged out."),
