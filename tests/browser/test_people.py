@@ -127,7 +127,7 @@ def test_a_click_anywhere_in_a_row_opens_the_page_of_the_user(
     page.locator(f'[data-user="{user_id}"] td').last.click()
     expect_heading(page, "Alice")
     expect_path(page, f"/admin/users/{user_id}")
-    assert is_marked(page) and focused(page) == "H1"
+    assert is_marked(page) and focused(page) == "h1"
     page.get_by_role("link", name="Back to People").click()
     expect(page.locator("#q")).to_have_value(alice.email)
 
@@ -143,14 +143,14 @@ def test_a_role_change_is_visible_to_admin_and_user_and_can_be_undone(
     page.get_by_role("button", name="Save role").click()
     expect_toast(page, "Alice now has the role Administrator.")
     expect(page.locator("#person")).to_have_attribute("data-role", "admin")
-    assert is_marked(page) and focused(page) != "BODY"
+    assert is_marked(page) and focused(page) != "body"
     assert_accessible(page)
     follow(alice.page, "Devices")
     expect(alice.page.get_by_role("link", name="People", exact=True)).to_be_visible()
     page.get_by_role("button", name="Undo").click()
     expect_toast(page, "Alice now has the role User.")
     expect(page.locator("#person")).to_have_attribute("data-role", "user")
-    assert is_marked(page) and focused(page) == "H1"
+    assert is_marked(page) and focused(page) == "h1"
 
 
 def test_an_undo_works_after_the_page_was_left(
@@ -193,7 +193,7 @@ def test_an_admin_logs_out_one_device_of_a_user(
     page.get_by_role("button", name="Log out Safari on iPhone").click()
     expect(page.locator("[data-device]")).to_have_count(1)
     expect_toast(page, "Alice is logged out on that device.")
-    assert focused(page) != "BODY"
+    assert focused(page) != "body"
     phone.page.goto("/dashboard")
     expect_path(phone.page, "/login")
     follow(alice.page, "Account")
