@@ -195,9 +195,10 @@ function readValues(form) {
   return Object.fromEntries(filled.map(({name, value}) => [name, value]));
 }
 
-// Sign-up, log-in and /forgot share the typed name and email, and restore them after Back.
+// The landing page, sign-up, log-in and /forgot share the typed name and email, and restore them
+// after Back.
 const isReturn = performance.getEntriesByType('navigation')[0]?.type !== 'navigate'
-  || /\/(login|signup|forgot)(\?|$)/.test(document.referrer);
+  || /^[^:]*\/(login|signup|forgot|)(\?|$)/.test(document.referrer.replace(location.origin, ''));
 const anonymousForm = () => $('#signup-form, #login-form, #forgot-form');
 const storedValues = popValues('anonymous');
 const restoredValues = isReturn ? storedValues : {};
@@ -286,7 +287,7 @@ on('click', event => {
 
 // Only the page change after a log-in or sign-up is animated.
 addEventListener('pageswap', ({viewTransition: transition}) => {
-  if (!transition || $('.centered form[aria-busy]')) return;
+  if (!transition || $('body:not(.app) form[aria-busy]')) return;
   transition.ready.catch(() => {});
   transition.skipTransition();
 });

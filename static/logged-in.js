@@ -25,6 +25,7 @@ function formatTime(date, style, now) {
   const short = `${date.getDate()} ${month.slice(0, 3)}${shortYear}`;
   if (style === 'date') return `${date.getDate()} ${month} ${year}`;
   if (style === 'day') return short;
+  if (style === 'time') return timeFormat.format(date);
   if (style === 'when') {
     const time = timeFormat.format(date);
     return Math.abs(days) < 2
@@ -47,6 +48,12 @@ function updateTimes() {
     const text = formatTime(date, node.dataset.time, now);
     if (text && text !== node.textContent) node.textContent = text;
     node.title = fullFormat.format(date);
+  }
+  // The server has grouped the entries by the days of UTC.
+  let lastDay;
+  for (const node of $$('[data-day]')) {
+    node.hidden = node.textContent === lastDay;
+    lastDay = node.textContent;
   }
 }
 updateTimes();
@@ -133,11 +140,15 @@ function devicesAfter(row) {
   return others.filter(node => !node.hidden).map(node => node.id);
 }
 function focusNewPage() {
-  const links = $$('#nav nav a');
-  for (const link of links) link.ariaCurrent = link.pathname === location.pathname ? 'page' : null;
+  for (const link of $$('#nav nav a')) {
+    const isCurrent = `${location.pathname}/`.startsWith(`${link.pathname}/`);
+    link.ariaCurrent = isCurrent ? 'page' : null;
+  }
   history.scrollRestoration = 'auto';
   scrollTo(0, 0);
-  $('main h1')?.focus({preventScroll: true});
+  const section = document.getElementById(location.hash.slice(1));
+  (section ?? $('main h1'))?.focus({preventScroll: true});
+  section?.scrollIntoView();
 }
 
 // The scroll position is restored after Back. htmx then reloads the page, and the browser would
