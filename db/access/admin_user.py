@@ -15,7 +15,7 @@ from db.access.admin import UserSummary
 from db.access.audit import own_numbers
 from db.audit.events import EventTexts
 from db.audit.log import FORMER_ACTOR_TYPES, viewer_actor
-from db.audit.messages import Part, describe_for_admin, label, read_detail
+from db.audit.messages import describe_for_admin, label, read_detail
 from db.device_names import describe_device, known_description
 from db.engine.statement import Statement
 from db.errors import NotFound
@@ -76,10 +76,10 @@ class UserEntry:
     def refused(self) -> bool:
         return self.outcome == "refused"
 
-    def label(self, product_events: Mapping[str, EventTexts]) -> str:
+    def label(self, product_events: Mapping[str, EventTexts]) -> Message:
         return label(self.event, product_events)
 
-    def note(self, product_events: Mapping[str, EventTexts]) -> list[Part]:
+    def note(self, product_events: Mapping[str, EventTexts]) -> Message:
         return describe_for_admin(self.event, read_detail(self.detail), product_events)
 
 
