@@ -129,10 +129,9 @@ on('htmx:after:swap', ({detail: {ctx}}) => {
 // device is logged out, the focus moves to the first of these rows that still exists.
 function devicesAfter(row) {
   if (!row) return [];
-  const all = $$('[data-device]');
+  const all = $$('[data-device]:not([hidden])');
   const index = all.indexOf(row);
-  const others = [...all.slice(index + 1), ...all.slice(0, Math.max(index, 0)).reverse()];
-  return others.filter(node => !node.hidden).map(node => node.id);
+  return [...all.slice(index + 1), ...all.slice(0, index).reverse()].map(node => node.id);
 }
 function focusNewPage() {
   for (const link of $$('#nav nav a')) {
