@@ -157,8 +157,8 @@ function formatWait(wait) {
   let [unit, seconds] = ['hour', 3600];
   if (wait < 60) [unit, seconds] = ['second', 1];
   else if (wait <= 3540) [unit, seconds] = ['minute', 60];
-  const language = document.documentElement.lang;
-  const format = new Intl.NumberFormat(language, {style: 'unit', unit, unitDisplay: 'long'});
+  const {locale} = document.documentElement.dataset;
+  const format = new Intl.NumberFormat(locale, {style: 'unit', unit, unitDisplay: 'long'});
   return format.format(Math.ceil(wait / seconds));
 }
 function errorOfPage(html) {

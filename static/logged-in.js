@@ -25,6 +25,7 @@ function formatTime(date, style, now) {
   const short = `${date.getDate()} ${month.slice(0, 3)}${shortYear}`;
   if (style === 'date') return `${date.getDate()} ${month} ${year}`;
   if (style === 'day') return short;
+  if (style === 'time') return timeFormat.format(date);
   if (style === 'when') {
     const time = timeFormat.format(date);
     return Math.abs(days) < 2
@@ -47,6 +48,12 @@ function updateTimes() {
     const text = formatTime(date, node.dataset.time, now);
     if (text && text !== node.textContent) node.textContent = text;
     node.title = fullFormat.format(date);
+  }
+  // The server has grouped the entries by the days of UTC.
+  let lastDay;
+  for (const node of $$('[data-day]')) {
+    node.hidden = node.textContent === lastDay;
+    lastDay = node.textContent;
   }
 }
 updateTimes();
@@ -86,19 +93,18 @@ on('htmx:after:swap', () => {
 
 // A clicked link is marked as current at once, and the main part is busy until the response to the
 // newest click. If the page does not change, the earlier links are marked again.
-const mark = (link, isCurrent) => { link.ariaCurrent = isCurrent ? 'page' : null; };
 let pending;
 let unmark = () => {};
 on('htmx:before:request', ({detail: {ctx}}) => {
   const link = ctx.sourceElement;
   if (!link.matches('a[data-hx-push-url]')) return;
-  pending = ctx;
   unmark();
+  pending = ctx;
   $('#main').ariaBusy = true;
-  const links = $$('nav a').filter(other => link.closest('nav')?.contains(other));
-  const current = links.filter(other => other.hasAttribute('aria-current'));
-  for (const other of links) mark(other, other === link);
-  unmark = () => links.forEach(other => mark(other, current.includes(other)));
+  const navigation = link.closest('nav:not(.pages)');
+  const current = navigation && $('[aria-current]', navigation);
+  if (navigation) markCurrent(link, current);
+  unmark = () => navigation && markCurrent(current, link);
 });
 on('htmx:finally:request', ({detail: {ctx}}) => {
   if (ctx !== pending) return;
@@ -106,6 +112,10 @@ on('htmx:finally:request', ({detail: {ctx}}) => {
   if (ctx.status !== 'swapped') unmark();
   unmark = () => {};
 });
+function markCurrent(link, previous) {
+  if (previous) previous.ariaCurrent = null;
+  if (link) link.ariaCurrent = 'page';
+}
 let nextDevices = [];
 let focusedMenu;
 on('htmx:before:swap', ({detail: {ctx}}) => {
@@ -130,10 +140,15 @@ function devicesAfter(row) {
   return others.filter(node => !node.hidden).map(node => node.id);
 }
 function focusNewPage() {
-  for (const link of $$('#nav nav a')) mark(link, link.pathname === location.pathname);
+  for (const link of $$('#nav nav a')) {
+    const isCurrent = `${location.pathname}/`.startsWith(`${link.pathname}/`);
+    link.ariaCurrent = isCurrent ? 'page' : null;
+  }
   history.scrollRestoration = 'auto';
   scrollTo(0, 0);
-  $('main h1').focus({preventScroll: true});
+  const section = document.getElementById(location.hash.slice(1));
+  (section ?? $('main h1'))?.focus({preventScroll: true});
+  section?.scrollIntoView();
 }
 
 // The scroll position is restored after Back. htmx then reloads the page, and the browser would

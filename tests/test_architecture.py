@@ -188,7 +188,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.mail": (
         *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MAIL_TYPES"),
         *("db.mail.outbox.MessageType", "db.viewer"),
-        *("web.delivery.channel", "web.settings"),
+        *("web.delivery.channel", "web.rendering.local_formats", "web.rendering.translation"),
+        "web.settings",
     ),
     "web.delivery": (
         *("db.access.hooks", "db.access.outbox", "db.crypto.secret", "db.errors"),

@@ -505,7 +505,7 @@ async def test_admin_changes_are_rate_limited_per_admin(limited: Users) -> None:
     assert (await limited.ada.post(f"{path}/team", {"team": "Late"})).status_code == 303
     assert (await limited.ada.get("/admin/users")).status_code == 200
     assert (
-        "You made changes in People too many times"
+        "You made changes in People too many times and had to wait"
         in (await limited.ada.get("/account/activity")).text
     )
 
@@ -695,7 +695,7 @@ async def test_the_audit_page_shows_actor_target_time_client_and_outcome(users: 
         ["Log in", "Not logged in", "No account", today, client, "Result: Refused"],
     ]
     assert [
-        "Create accountas an administrator",
+        "Create accountrole: administrator",
         "Operator",
         "Ada",
         today,
@@ -935,7 +935,7 @@ async def test_many_changes_of_one_account_are_summarized(limited: Users) -> Non
     )
     assert (await activity(limited.alice))[
         0
-    ] == "You did this 10 times more than is listed here: Change profile"
+    ] == "You did this more often than is listed here: Change profile (10 times)"
     assert (await limited.app.rows("SELECT phone FROM users WHERE name = 'Alice'")) == [("24",)]
 
 

@@ -145,7 +145,9 @@ def create_app(
         assets=assets,
         languages=languages,
         templates=templates,
-        mail_renderer=MailRenderer(settings, product.brand, product.find_folder("partials")),
+        mail_renderer=MailRenderer(
+            settings, product.brand, product.find_folder("partials"), languages
+        ),
         layouts=Layouts(templates, password_policy, settings.max_body),
         mailer=mailer,
         permissions=product.data.permissions,

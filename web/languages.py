@@ -38,7 +38,8 @@ class Language:
 
     def gettext(self, message: str) -> str:
         """Returns the translation of a text, or the text itself if there is none."""
-        return self._find_catalog().gettext(message)
+        # The entry without a text is the header of the catalog.
+        return self._find_catalog().gettext(message) if message else ""
 
     def ngettext(self, one: str, many: str, count: int) -> str:
         """Returns the translation for a number. `one` and `many` are the English texts."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from db.messages import Message, parts_of, translate
 from web.languages import Language
-from web.rendering.formatting import FILTERS, duration, iso, period, plural, size
+from web.rendering.formatting import FILTERS, duration, period, size
 
 TODAY: Final = Message("today at {time}")
 YESTERDAY_AT: Final = Message("yesterday at {time}")
@@ -19,6 +19,16 @@ YESTERDAY: Final = Message("yesterday")
 MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
+
+
+def format_moment(moment: datetime, language: Language) -> str:
+    """Returns the full date and time in UTC, such as `4. März 2026, 09:12 UTC`."""
+    from babel.dates import format_date
+
+    moment = moment.astimezone(UTC)
+    day = format_date(moment, "long", language.code)
+    time = f"{moment.hour:02}:{moment.minute:02} UTC"
+    return OTHER_DAY.format(day=day, time=time).in_language_of(language)
 
 
 def make_filters(language: Language) -> dict[str, Callable[..., Any]]:
@@ -80,11 +90,10 @@ def _make_local_filters(language: Language) -> dict[str, Callable[..., Any]]:
         return format_skeleton(skeleton, moment, locale=locale)
 
     return {
-        "iso": iso,
+        **FILTERS,
         "when": when,
         "ago": ago,
         "date": long_date,
         "day": short_date,
         "number": language.format_number,
-        "plural": plural,
     }
