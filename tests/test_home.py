@@ -21,7 +21,7 @@ async def test_the_front_page_links_to_sign_up_and_login(anonymous: Browser) -> 
 
 
 def form_of(answer: httpx.Response) -> str:
-    """Returns the HTML of the only form of a page with fields to type in."""
+    """Returns the HTML of the only form of a page that has an id."""
     (form,) = re.findall(r"<form id=.*?</form>", answer.text, flags=re.S)
     return form
 
