@@ -95,6 +95,21 @@ def refused_lock(user: BrowserUser) -> None:
     expect(user.page.locator("#error-summary")).to_be_visible()
 
 
+def refused_on_the_front_page(user: BrowserUser) -> None:
+    """Sends the form of the landing page with a common password."""
+    user.page.goto("/")
+    fill_sign_up(user.page, "C", "charlie@example.com", "Passw0rd!")
+    submit(user.page)
+    expect(user.page.locator(".rules .err")).to_be_visible()
+
+
+def common_password(user: BrowserUser) -> None:
+    user.page.goto("/signup")
+    type_in(user.page, "password", "Passw0rd!", delay=0)
+    leave(user.page, "password")
+    expect(user.page.locator(".rules .err")).to_be_visible()
+
+
 def typo(user: BrowserUser) -> None:
     user.page.goto("/signup")
     type_in(user.page, "email", "charlie@gmial.com", delay=0)
@@ -495,10 +510,12 @@ def deleted_user(user: BrowserUser) -> None:
 
 ANONYMOUS_STATES: dict[str, State] = {
     "front": partial(goto, path="/"),
+    "front, refused": refused_on_the_front_page,
     "sign-up, empty": partial(goto, path="/signup"),
     "sign-up, typing": typing,
     "sign-up, refused": refused_sign_up,
     "sign-up, failed": failed_sign_up,
+    "sign-up, common password": common_password,
     "log-in, empty": partial(goto, path="/login"),
     "log-in, refused": refused_log_in,
     "log-in, paused": paused_log_in,
