@@ -1,5 +1,5 @@
 // The behavior of pages with the navigation bar only: times in the user's time zone, navigation,
-// confirmations, menus, and a filter for a long list of devices.
+// confirmations, and a filter for a long list of devices.
 const $ = (css, root = document) => root.querySelector(css);
 const $$ = css => [...document.querySelectorAll(css)];
 const on = (type, handler, options) => document.addEventListener(type, handler, options);
@@ -121,27 +121,21 @@ function markCurrent(link, previous) {
   if (link) link.ariaCurrent = 'page';
 }
 let nextDevices = [];
-let focusedMenu;
 on('htmx:before:swap', ({detail: {ctx}}) => {
   nextDevices = devicesAfter(ctx.sourceElement.closest('[data-device]'));
-  focusedMenu = document.activeElement.closest('.menu')?.id;
 });
 on('htmx:after:swap', ({detail: {ctx}}) => {
-  ctx.target?.closest('.menu .actions')?.scrollIntoView({block: 'nearest'});
   const button = nextDevices.map(id => $(`#${id} button`)).find(Boolean);
-  const summary = $(`#${focusedMenu}:not([open]) summary`);
   if (ctx.push && ctx.target?.id === 'main') focusNewPage();
-  else if (button) button.focus();
-  else summary?.focus({preventScroll: true});
+  else button?.focus();
 });
 // Returns the ids of the rows after a device, then of those before it, the nearest first. After the
 // device is logged out, the focus moves to the first of these rows that still exists.
 function devicesAfter(row) {
   if (!row) return [];
-  const all = $$('[data-device]');
+  const all = $$('[data-device]:not([hidden])');
   const index = all.indexOf(row);
-  const others = [...all.slice(index + 1), ...all.slice(0, Math.max(index, 0)).reverse()];
-  return others.filter(node => !node.hidden).map(node => node.id);
+  return [...all.slice(index + 1), ...all.slice(0, index).reverse()].map(node => node.id);
 }
 function focusNewPage() {
   for (const link of $$('#nav nav a')) {
@@ -168,72 +162,32 @@ if (history.scrollRestoration === 'manual') {
   addEventListener('load', () => setTimeout(() => { history.scrollRestoration = 'auto'; }, 500));
 }
 
-// A menu is closed by Escape, by a click outside it, and by the response to one of its actions. The
-// focus then returns to its button.
-function closeMenu(menu) {
-  const hasFocus = menu.contains(document.activeElement);
-  menu.open = false;
-  if (hasFocus) $('summary', menu).focus({preventScroll: true});
-}
-on('click', ({target}) => {
-  for (const menu of $$('.menu[open]')) if (!menu.contains(target)) closeMenu(menu);
-});
-on('keydown', ({key}) => {
-  if (key === 'Escape') $$('.menu[open]').forEach(closeMenu);
-});
-// A menu loads its actions when it is opened. Before that, it contains a link to the page with the
-// actions. The opened menu is scrolled into view.
-on('toggle', ({target: menu}) => {
-  if (!menu.matches('.menu[open]')) return;
-  $('a[data-hx-trigger=opened]', menu)?.dispatchEvent(new Event('opened'));
-  $('.actions', menu).scrollIntoView({block: 'nearest'});
-}, true); // The toggle event does not bubble.
-
 // An action is confirmed in a dialog, whose button has the text of the pressed button. The first
 // sentence is the question. The focus then returns to the pressed button.
 const dialog = $('#confirm');
-let decide = () => {};
-function ask(text, button, callback) {
-  const [, question, details] = text.match(/^(.+?[?\u061f])\s*(.*)$/su) ?? [, text, ''];
-  const label = button.cloneNode(true);
-  label.querySelectorAll('.vh').forEach(node => node.remove());
-  $('h2', dialog).textContent = question;
-  $('p', dialog).textContent = details;
-  const action = $('[value=yes]', dialog);
-  action.textContent = label.textContent;
-  action.className = button.matches('.danger') ? 'danger' : 'primary';
-  dialog.returnValue = '';
-  decide = () => {
-    button.focus({preventScroll: true});
-    callback(dialog.returnValue === 'yes');
-  };
-  dialog.showModal();
-}
-dialog.addEventListener('close', () => decide());
-dialog.addEventListener('click', ({target}) => target === dialog && dialog.close());
-// A menu behind the dialog stays open.
-for (const type of ['click', 'keydown']) {
-  dialog.addEventListener(type, event => event.stopPropagation());
-}
 on('htmx:confirm', event => {
   const {ctx, issueRequest, dropRequest} = event.detail;
-  event.preventDefault();
   const button = ctx.request.submitter ?? $('button', ctx.sourceElement) ?? ctx.sourceElement;
-  ask(ctx.confirm, button, isConfirmed => (isConfirmed ? issueRequest() : dropRequest()));
-});
-// The page with the actions has no list to swap, so its forms are sent without htmx, after the same
-// confirmation.
-let confirmedForm;
-on('submit', event => {
-  const {target: form, submitter} = event;
-  const {hxTarget, hxConfirm} = form.dataset;
-  if (!hxTarget || $(hxTarget)) return;
-  event.stopImmediatePropagation();
-  if (!hxConfirm || form === confirmedForm) return;
+  const action = $('[value]', dialog);
+  const [, question, details] = ctx.confirm.match(/^(.+?[?\u061f])\s*(.*)$/s) ?? [, ctx.confirm];
   event.preventDefault();
-  ask(hxConfirm, submitter, isConfirmed => {
-    if (!isConfirmed) return;
-    confirmedForm = form;
-    form.requestSubmit(submitter);
-  });
+  $('h2', dialog).textContent = question;
+  $('p', dialog).textContent = details;
+  action.replaceChildren(...button.cloneNode(true).childNodes);
+  action.className = button.matches('.danger') ? 'danger' : 'primary';
+  dialog.returnValue = '';
+  dialog.onclose = () => {
+    button.focus({preventScroll: true});
+    if (dialog.returnValue) issueRequest();
+    else dropRequest();
+  };
+  dialog.showModal();
+});
+dialog.onclick = ({target}) => { if (target === dialog) dialog.close(); };
+
+// A form whose target is not on the page is sent without htmx: the one of a toast after a click on a
+// link.
+on('submit', event => {
+  const {hxTarget} = event.target.dataset;
+  if (hxTarget && !$(hxTarget)) event.stopImmediatePropagation();
 }, true);
