@@ -9,28 +9,32 @@ const fill = (text, values) => text.replace(/{(\w+)}/g, (_, key) => values[key] 
 // clock, because the browser's clock may be wrong. The page contains the server's time (data-now).
 let lastNow;
 let clockOffset = 0; // The server's clock minus the browser's, in ms.
-const relativeFormat = new Intl.RelativeTimeFormat('en-GB', {numeric: 'auto'});
-const monthFormat = new Intl.DateTimeFormat('en-GB', {month: 'long'});
-const timeFormat = new Intl.DateTimeFormat('en-GB', {
-  hour: '2-digit', minute: '2-digit', hourCycle: 'h23',
-});
-const fullFormat = new Intl.DateTimeFormat('en-GB', {dateStyle: 'full', timeStyle: 'long'});
+const {locale, at, on: other} = document.documentElement.dataset;
+const relativeFormat = new Intl.RelativeTimeFormat(locale, {numeric: 'auto'});
+function dateFormat(options) {
+  const format = new Intl.DateTimeFormat(locale, options);
+  // The server writes "Sep", as American English does.
+  return date => format.format(date).replace(/Sept(?=[ ,]|$)/, 'Sep');
+}
+const day = {day: 'numeric', month: 'short'};
+const formatDay = dateFormat(day);
+const formatDayAndYear = dateFormat({...day, year: 'numeric'});
+const formatDate = dateFormat({dateStyle: 'long'});
+const formatClock = dateFormat({hour: '2-digit', minute: '2-digit', hourCycle: 'h23'});
+const formatFully = dateFormat({dateStyle: 'full', timeStyle: 'long', hourCycle: 'h23'});
 const midnight = date => new Date(date).setHours(0, 0, 0, 0);
 function formatTime(date, style, now) {
   const days = Math.round((midnight(date) - midnight(now)) / 864e5);
   const minutes = Math.floor((now - date) / 6e4);
-  const month = monthFormat.format(date);
-  const year = date.getFullYear();
-  const shortYear = year === now.getFullYear() ? '' : ` ${year}`;
-  const short = `${date.getDate()} ${month.slice(0, 3)}${shortYear}`;
-  if (style === 'date') return `${date.getDate()} ${month} ${year}`;
+  const short = date.getFullYear() === now.getFullYear() ? formatDay(date) : formatDayAndYear(date);
+  if (style === 'date') return formatDate(date);
   if (style === 'day') return short;
   if (style === 'time') return timeFormat.format(date);
   if (style === 'when') {
-    const time = timeFormat.format(date);
+    const time = formatClock(date);
     return Math.abs(days) < 2
-      ? `${relativeFormat.format(days, 'day')} at ${time}`
-      : `${short}, ${time}`;
+      ? fill(at, {day: relativeFormat.format(days, 'day'), time})
+      : fill(other, {day: short, time});
   }
   if (minutes < 60) return minutes < 1 ? '' : relativeFormat.format(-minutes, 'minute');
   if (minutes < 720 || !days) return relativeFormat.format(-Math.floor(minutes / 60), 'hour');
@@ -47,7 +51,7 @@ function updateTimes() {
     const date = new Date(node.dateTime);
     const text = formatTime(date, node.dataset.time, now);
     if (text && text !== node.textContent) node.textContent = text;
-    node.title = fullFormat.format(date);
+    node.title = formatFully(date);
   }
   // The server has grouped the entries by the days of UTC.
   let lastDay;

@@ -133,7 +133,9 @@ async def test_the_page_says_what_is_true_of_the_account(
     assert "enable" in actions(page) and "disable" not in actions(page)
     await act(app, ada, "Bob", "delete", sure="yes")
     page = await page_of(app, ada, "Bob")
-    assert "This account will be deleted on 1 December 2026." in page.one(**{"class": "banner"}).text
+    assert (
+        "This account will be deleted on 1 December 2026." in page.one(**{"class": "banner"}).text
+    )
     assert "keep" in actions(page) and "delete" not in actions(page)
 
 

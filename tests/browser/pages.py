@@ -95,6 +95,21 @@ def refused_lock(user: BrowserUser) -> None:
     expect(user.page.locator("#error-summary")).to_be_visible()
 
 
+def refused_on_the_front_page(user: BrowserUser) -> None:
+    """Sends the form of the landing page with a common password."""
+    user.page.goto("/")
+    fill_sign_up(user.page, "C", "charlie@example.com", "Passw0rd!")
+    submit(user.page)
+    expect(user.page.locator(".rules .err")).to_be_visible()
+
+
+def common_password(user: BrowserUser) -> None:
+    user.page.goto("/signup")
+    type_in(user.page, "password", "Passw0rd!", delay=0)
+    leave(user.page, "password")
+    expect(user.page.locator(".rules .err")).to_be_visible()
+
+
 def typo(user: BrowserUser) -> None:
     user.page.goto("/signup")
     type_in(user.page, "email", "charlie@gmial.com", delay=0)
@@ -230,6 +245,22 @@ def many_devices(user: BrowserUser, count: int) -> None:
     assert user.page.locator("[data-device]").count() == count
 
 
+def full_account(user: BrowserUser, path: str) -> None:
+    """Opens a page of an account with devices, an access token and a refused log-in."""
+    many_devices(user, 4)
+    new_token(user)
+    form = {"email": user.email, "password": "wrong-password-1"}
+    httpx.post(f"{user.live.url}/login", data=form)
+    user.page.goto(path)
+
+
+def focused_bar(user: BrowserUser) -> None:
+    """Opens the dashboard of an administrator with a focused bar, after a refused log-in."""
+    full_account(user, "/dashboard")
+    user.page.locator("figure [tabindex]").last.focus()
+    expect(user.page.locator("figure li.now p")).to_be_visible()
+
+
 def own_page(user: BrowserUser) -> None:
     slug = user.live.rows(f"SELECT slug FROM users WHERE email = '{user.email}'")[0][0]
     user.page.goto(f"/users/{slug}")
@@ -346,6 +377,33 @@ def refused_form(user: BrowserUser, path: str, form: str) -> None:
     expect(user.page.locator("#error-summary")).to_be_visible()
 
 
+def many_tokens(user: BrowserUser) -> None:
+    """Opens the access tokens of an account with several of them, one with a long name."""
+    for name in ("Backup", "Konstantinopolitanska" * 3, "Deployment of the wiki"):
+        form = {"name": name, "days": "90", "current_password": PASSWORD}
+        form |= {"scope-account:read": "yes", "scope-users:read": "yes"}
+        user.page.request.post("/account/tokens", form=form, max_redirects=0)
+    user.page.goto("/account/tokens")
+    expect(user.page.locator("[data-token]").first).to_be_visible()
+
+
+def known_password_age(user: BrowserUser) -> None:
+    """Opens the account of a user whose email is confirmed and whose password is not new."""
+    moment = "2026-01-01T00:00:00.000000+00:00"
+    changes = f"verified_at = created_at, password_changed_at = '{moment}'"
+    user.live.change(f"UPDATE users SET {changes} WHERE email = '{user.email}'")
+    user.page.goto("/account#password")
+
+
+def page_of_another(user: BrowserUser) -> None:
+    """Opens the page of a user whose name is long and Arabic."""
+    email = create_account(user.live)
+    changes = "name = 'ليلى حداد الكونستانتينوبوليتانسكا', team = 'Harbour'"
+    user.live.change(f"UPDATE users SET {changes} WHERE email = '{email}'")
+    ((slug,),) = user.live.rows(f"SELECT slug FROM users WHERE email = '{email}'")
+    user.page.goto(f"/users/{slug}")
+
+
 def new_token(user: BrowserUser) -> None:
     user.page.goto("/account/tokens")
     user.page.fill("#token-name", "Backup of the bookshelf of the office")
@@ -452,10 +510,12 @@ def deleted_user(user: BrowserUser) -> None:
 
 ANONYMOUS_STATES: dict[str, State] = {
     "front": partial(goto, path="/"),
+    "front, refused": refused_on_the_front_page,
     "sign-up, empty": partial(goto, path="/signup"),
     "sign-up, typing": typing,
     "sign-up, refused": refused_sign_up,
     "sign-up, failed": failed_sign_up,
+    "sign-up, common password": common_password,
     "log-in, empty": partial(goto, path="/login"),
     "log-in, refused": refused_log_in,
     "log-in, paused": paused_log_in,
@@ -486,6 +546,9 @@ ANONYMOUS_STATES: dict[str, State] = {
 }
 USER_STATES: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),
+    "dashboard, user, full": partial(full_account, path="/dashboard"),
+    "security": partial(goto, path="/account/security"),
+    "security, full": partial(full_account, path="/account/security"),
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),
     "devices, 4, asked to confirm": asked_to_confirm,
@@ -494,8 +557,10 @@ USER_STATES: dict[str, State] = {
     "account": partial(goto, path="/account"),
     "account, confirmed": confirmed,
     "account, refused": account_with_errors,
+    "account, confirmed email": known_password_age,
     "account, saved": saved_profile,
     "profile": own_page,
+    "profile of another user": page_of_another,
     "activity": long_activity,
     "activity, further back": partial(goto, path="/account/activity?page=9"),
     "handbook": partial(goto, path="/handbook"),
@@ -515,6 +580,7 @@ USER_STATES: dict[str, State] = {
     "data": partial(goto, path="/account/data"),
     "data, refused": partial(refused_form, path="/account/data", form="data-form"),
     "tokens": partial(goto, path="/account/tokens"),
+    "tokens, several": many_tokens,
     "tokens, refused": partial(refused_form, path="/account/tokens", form="token-form"),
     "tokens, new": new_token,
     "deletion": partial(goto, path="/account/delete"),
@@ -525,6 +591,7 @@ USER_STATES: dict[str, State] = {
 }
 ADMIN_STATES: dict[str, State] = {
     "dashboard, admin": partial(goto, path="/dashboard"),
+    "dashboard, admin, focused bar": focused_bar,
     "user list": partial(goto, path="/admin/users"),
     "user list, all states": many_users,
     "user list, filtered": partial(goto, path="/admin/users?role=admin&state=active&sort=login"),

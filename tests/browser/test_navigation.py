@@ -54,6 +54,44 @@ def test_a_link_updates_main_title_focus_and_navigation(alice: BrowserUser) -> N
     expect(page.get_by_role("banner")).to_contain_text("Alice")
 
 
+LOCAL_LINKS = (
+    ("Access tokens", "/account/tokens", "Account"),
+    ("Devices", "/devices", "Devices"),
+    ("Activity", "/account/activity", "Account"),
+)
+
+
+def test_a_link_of_the_account_updates_both_navigations(alice: BrowserUser) -> None:
+    page = alice.page
+    page.goto("/account")
+    mark(page)
+    local = page.get_by_role("navigation", name="Account")
+    for name, path, main_item in LOCAL_LINKS:
+        local.get_by_role("link", name=name, exact=True).click()
+        expect_path(page, path)
+        expect_heading(page, name)
+        expect(page.get_by_role("heading", level=1)).to_be_focused()
+        expect(local.locator("[aria-current=page]")).to_have_text([name])
+        expect(page.locator("#nav [aria-current=page]")).to_have_text([main_item])
+    assert is_marked(page)
+
+
+@pytest.mark.parametrize("start", ["/account", "/account/activity"])
+def test_email_and_password_lead_to_their_sections(alice: BrowserUser, start: str) -> None:
+    page = alice.page
+    page.set_viewport_size({"width": 1280, "height": 500})
+    page.goto(start)
+    mark(page)
+    for name in ("Password", "Email"):
+        local = page.get_by_role("navigation", name="Account")
+        local.get_by_role("link", name=name, exact=True).click()
+        expect(page).to_have_url(re.compile(f"/account#{name.lower()}$"))
+        heading = page.get_by_role("heading", level=2, name=name, exact=True)
+        expect(heading).to_be_focused()
+        expect(heading).to_be_in_viewport()
+    assert is_marked(page)
+
+
 def test_back_and_forward_restore_pages(alice: BrowserUser) -> None:
     page = alice.page
     page.goto("/dashboard")
