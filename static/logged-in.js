@@ -29,7 +29,7 @@ function formatTime(date, style, now) {
   const short = date.getFullYear() === now.getFullYear() ? formatDay(date) : formatDayAndYear(date);
   if (style === 'date') return formatDate(date);
   if (style === 'day') return short;
-  if (style === 'time') return timeFormat.format(date);
+  if (style === 'time') return formatClock(date);
   if (style === 'when') {
     const time = formatClock(date);
     return Math.abs(days) < 2
