@@ -126,6 +126,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.hooks",
             "db.user_search",
             "db.device_names",
+            "db.role_names",
         ),
         *("db.viewer", *STORE),
     ),
@@ -187,6 +188,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.mail": (
         *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MAIL_TYPES"),
+        "db.device_names",
         *("db.mail.outbox.MessageType", "db.viewer"),
         *("web.delivery.channel", "web.rendering.local_formats", "web.rendering.translation"),
         "web.settings",
