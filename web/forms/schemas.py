@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from web.forms.fields import (
     Confirmation,
     CurrentPassword,
+    Day,
     Deletion,
     Email,
     Name,
@@ -26,6 +27,7 @@ from web.forms.fields import (
     Team,
     TokenDays,
     TokenName,
+    UserId,
 )
 
 UNCHANGED: Final[Any] = None  # A field that was not sent is left unchanged.
@@ -137,6 +139,19 @@ class AuditQuery(BaseModel):
     event: str = ""  # The endpoint checks that it is the name of an event.
     outcome: Literal["", "done", "refused"] = ""
     page: PageNumber = 1
+
+
+class AuditSearch(AuditQuery):
+    """The filters of the page. `since` and `until` are its parameters `from` and `to`."""
+
+    person: UserId = ""
+    since: Day = None
+    until: Day = None
+
+
+class AuditExport(AuditSearch):
+    format: Literal["csv", "jsonl"] = "csv"
+    before: PageNumber | None = None
 
 
 class TeamChange(BaseModel):

@@ -1,0 +1,161 @@
+"""The search of administrators in the audit log: its filters, and the statements for them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    CompoundSelect,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    or_,
+    select,
+)
+
+from db.engine.statement import Statement
+from db.store import Store
+from db.tables import Instant, audit, users
+from db.user_search import matches, search_pattern
+
+MAX_NUMBER: Final = 2**31 - 1  # of an entry: the largest INTEGER of PostgreSQL
+FIRST_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
+# Entries are in the order of their numbers. Hosts whose clocks differ write times that are not.
+MAX_CLOCK_DIFFERENCE: Final = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFilter:
+    """The filters of a search. An empty one selects all entries.
+
+    `q` is part of a name, an email or an IP address. `event` and `outcome` are exact values.
+    `person` is the id of the user who acts in the entry or whom it concerns. `first_day` and
+    `last_day` are days in UTC, inclusive.
+    """
+
+    q: str = ""
+    event: str = ""
+    outcome: str = ""
+    person: str = ""
+    first_day: date | None = None
+    last_day: date | None = None
+
+    @property
+    def used(self) -> frozenset[str]:
+        """Returns the names of the conditions that the search needs."""
+        names = [name for name in ("q", "event", "outcome", "person") if getattr(self, name)]
+        return frozenset([*names, "days"] if self.first_day or self.last_day else names)
+
+
+NO_FILTER: Final = EntryFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class NumberRange:
+    """The numbers of the first and the last entry of a period; None if there is none."""
+
+    first: int | None
+    last: int | None
+
+
+_pattern: Any = bindparam("pattern", type_=Text)
+_since, _until = bindparam("since", type_=Instant), bindparam("until", type_=Instant)
+_found = select(users.c.id).where(matches(_pattern))
+CONDITIONS: Final[Mapping[str, Any]] = {
+    "q": or_(
+        audit.c.ip_address.like(_pattern, escape="\\"),
+        audit.c.actor_id.in_(_found),
+        audit.c.target_id.in_(_found),
+    ),
+    "event": audit.c.event == bindparam("event"),
+    "outcome": audit.c.outcome == bindparam("outcome"),
+    # The numbers make the search start and end near the period, and the times are exact.
+    "days": and_(
+        audit.c.number >= bindparam("first", type_=Integer),
+        audit.c.number <= bindparam("last", type_=Integer),
+        audit.c.at >= _since,
+        audit.c.at < _until,
+    ),
+}
+NUMBER_RANGE = Statement(
+    select(
+        select(audit.c.number)
+        .where(audit.c.at >= _since)
+        .order_by(audit.c.at, audit.c.number)
+        .limit(1)
+        .scalar_subquery(),
+        select(audit.c.number)
+        .where(audit.c.at < _until)
+        .order_by(audit.c.at.desc(), audit.c.number.desc())
+        .limit(1)
+        .scalar_subquery(),
+    ).execution_options(into=NumberRange)
+)
+
+
+@cache
+def select_numbers(used: frozenset[str]) -> Select[Any]:
+    """Selects the numbers of the newest `max_entries` entries before `before`, newest first.
+
+    Each set of conditions has a statement of its own, because an index serves `event = :event`, but
+    not `:event = '' OR event = :event`.
+    """
+    conditions = [condition for name, condition in CONDITIONS.items() if name in used]
+    conditions.append(audit.c.number < bindparam("before", type_=Integer))
+    if "person" not in used:
+        return _newest(conditions)
+    # Each of the two indexes yields the newest entries of the user without reading the others.
+    both: CompoundSelect[Any] = select(_of_person(audit.c.actor_id, conditions)).union(
+        select(_of_person(audit.c.target_id, conditions))
+    )
+    number = both.subquery().c.number
+    return select(number).order_by(number.desc()).limit(bindparam("max_entries", type_=Integer))
+
+
+def _of_person(column: Any, conditions: list[Any]) -> Any:
+    return _newest([column == bindparam("person"), *conditions]).subquery().c.number
+
+
+def _newest(conditions: list[Any]) -> Select[Any]:
+    newest = select(audit.c.number).where(*conditions).order_by(audit.c.number.desc())
+    return newest.limit(bindparam("max_entries", type_=Integer))
+
+
+async def bind_filter(store: Store, filters: EntryFilter) -> dict[str, Any]:
+    """Returns the values of the conditions."""
+    values: dict[str, Any] = {
+        name: getattr(filters, name)
+        for name in ("event", "outcome", "person")
+        if name in filters.used
+    }
+    if filters.q:
+        values["pattern"] = search_pattern(filters.q)
+    if "days" in filters.used:
+        values |= await _bind_days(store, filters.first_day, filters.last_day)
+    return values
+
+
+async def _bind_days(
+    store: Store, first_day: date | None, last_day: date | None
+) -> dict[str, object]:
+    since = _start_of(first_day) if first_day else FIRST_TIME
+    until = _start_of(last_day) + timedelta(days=1) if last_day else LAST_TIME
+    found = await store.one(
+        NUMBER_RANGE(since=since - MAX_CLOCK_DIFFERENCE, until=until + MAX_CLOCK_DIFFERENCE)
+    )
+    first, last = (found.first, found.last) if found else (None, None)
+    return {
+        "since": since,
+        "until": until,
+        "first": MAX_NUMBER if first is None else first,
+        "last": 0 if last is None else last,
+    }
+
+
+def _start_of(day: date) -> datetime:
+    return datetime.combine(day, time.min, UTC)
