@@ -55,6 +55,10 @@ EVENTS_ABOUT_OTHERS: Final = frozenset(
         *("account.disable", "account.enable", "account.leave", "account.keep"),
     )
 )
+# Their target is an invitation.
+EVENTS_ABOUT_INVITATIONS: Final = frozenset(
+    ("invitation.create", "invitation.resend", "invitation.withdraw")
+)
 # What the log-ins of a group have in common.
 SAME_IN_GROUP: Final = attrgetter(
     *("event", "outcome", "actor_type", "actor_id", "target_id", "ip_address", "browser", "detail")
@@ -142,7 +146,7 @@ class AdminEntry:
         """
         if self.themselves:
             return self.event in EVENTS_ABOUT_OTHERS
-        return self.target_id is not None
+        return self.target_id is not None and self.event not in EVENTS_ABOUT_INVITATIONS
 
     def label(self, product_events: Mapping[str, EventTexts]) -> str:
         return label(self.event, product_events)

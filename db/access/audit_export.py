@@ -146,7 +146,7 @@ async def start_export(
             "audit.export",
             actor,
             {
-                "format": file_format,
+                "format": file_format.upper(),
                 "entries": export.count,
                 "filters": _describe(filters, before),
             },
@@ -183,4 +183,4 @@ def _describe(filters: EntryFilter, before: int | None) -> str:
         "to": filters.last_day,
         "before": before,
     }
-    return ", ".join(f"{name} {value}" for name, value in named.items() if value)
+    return ", ".join(f"{name} {value}" for name, value in named.items() if value) or "none"

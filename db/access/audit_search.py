@@ -57,10 +57,10 @@ NO_FILTER: Final = EntryFilter()
 
 @dataclass(frozen=True, slots=True)
 class NumberRange:
-    """The numbers of the first and the last entry of a period; None if there is none."""
+    """The number of an entry before a period and of one after it; None if there is none."""
 
-    first: int | None
-    last: int | None
+    before: int | None
+    after: int | None
 
 
 _pattern: Any = bindparam("pattern", type_=Text)
@@ -85,13 +85,13 @@ CONDITIONS: Final[Mapping[str, Any]] = {
 NUMBER_RANGE = Statement(
     select(
         select(audit.c.number)
-        .where(audit.c.at >= _since)
-        .order_by(audit.c.at, audit.c.number)
+        .where(audit.c.at < _since)
+        .order_by(audit.c.at.desc(), audit.c.number.desc())
         .limit(1)
         .scalar_subquery(),
         select(audit.c.number)
-        .where(audit.c.at < _until)
-        .order_by(audit.c.at.desc(), audit.c.number.desc())
+        .where(audit.c.at >= _until)
+        .order_by(audit.c.at, audit.c.number)
         .limit(1)
         .scalar_subquery(),
     ).execution_options(into=NumberRange)
@@ -148,12 +148,12 @@ async def _bind_days(
     found = await store.one(
         NUMBER_RANGE(since=since - MAX_CLOCK_DIFFERENCE, until=until + MAX_CLOCK_DIFFERENCE)
     )
-    first, last = (found.first, found.last) if found else (None, None)
+    first, last = (found.before, found.after) if found else (None, None)
     return {
         "since": since,
         "until": until,
-        "first": MAX_NUMBER if first is None else first,
-        "last": 0 if last is None else last,
+        "first": 0 if first is None else first,
+        "last": MAX_NUMBER if last is None else last,
     }
 
 

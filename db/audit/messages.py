@@ -39,7 +39,6 @@ ACTOR_NAMES: Final = {
 }
 ROLE_NAMES: Final = {"user": "user", "admin": "administrator"}
 FIELDS: Final = {"slug": "profile URL"}  # The labels of these fields differ from their names.
-FILE_FORMATS: Final = {"csv": "CSV", "jsonl": "JSON lines"}
 NO_EVENTS: Final[Mapping[str, EventTexts]] = MappingProxyType({})
 # Users choose the text of these placeholders.
 USER_TEXTS: Final = ("name", "from", "to", "device", "label", "filters")
@@ -143,9 +142,6 @@ def _values(detail: Mapping[str, Any], product_events: Mapping[str, EventTexts])
         "was": was,
         "is": now,
         "role": f"{'an' if now.startswith(('a', 'e', 'i', 'o')) else 'a'} {now}",
-        "format": FILE_FORMATS.get(values.get("format", ""), "?"),
-        "entries": f"{_number(values, 'entries'):,}",
-        "filters": values.get("filters") or "none",
         "added": values.get("added") or "none",
         "removed": values.get("removed") or "none",
         "why": (
