@@ -19,7 +19,7 @@ from db.rate_limits.limits import AUDIT_EXPORT
 from db.sessions.lifecycle import require_right
 from db.store import pick
 from db.tables import audit, audit_checkpoint, users
-from db.viewer import Admin
+from db.viewer import Admin, ClientInfo
 
 ExportFormat = Literal["csv", "jsonl"]
 
@@ -116,14 +116,18 @@ def batch_statement(used: frozenset[str]) -> Statement[ExportedEntry]:
 
 
 async def start_export(
-    admin: Admin, filters: EntryFilter, file_format: ExportFormat, before: int | None = None
+    admin: Admin,
+    client: ClientInfo,
+    filters: EntryFilter,
+    file_format: ExportFormat,
+    before: int | None = None,
 ) -> Export:
     """Writes the audit entry of an export and returns what the file contains.
 
     The newest entries come first; `before` is the number after the first of them. Raises
     RateLimited, NotLoggedIn and Forbidden.
     """
-    store, actor = admin.store, viewer_actor(admin)
+    store, actor = admin.store, viewer_actor(admin, client)
     await limiter.take_tokens(store, actor, (AUDIT_EXPORT, admin.id))
     # The entries are counted outside of the transaction, which holds the only writer of SQLite.
     extent = await store.one(

@@ -21,6 +21,7 @@ from db.messages import Message
 from db.viewer import Admin
 from web.forms.form import Form, read_query
 from web.forms.schemas import ActivityQuery, AuditExport, AuditSearch
+from web.http.client_info import get_client_info
 from web.http.session import verify_admin, verify_session
 from web.middleware.cross_origin import ForeignOrigin
 from web.rendering.data_files import csv_header, csv_rows, json_lines
@@ -109,11 +110,14 @@ async def show_all(request: Request) -> Response:
 class FileResponse(StreamingResponse):
     """A response that is sent while its content is read from the database, in a limited time.
 
-    The deadline of RequestLimits ends when a response starts.
+    The deadline of RequestLimits ends when a response starts. Raises TimeoutError after
+    `max_seconds`, which ends the connection.
     """
 
+    max_seconds: float = MAX_EXPORT_SECONDS
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with asyncio.timeout(MAX_EXPORT_SECONDS):
+        async with asyncio.timeout(self.max_seconds):
             await super().__call__(scope, receive, send)
 
 
@@ -134,7 +138,9 @@ async def export(request: Request) -> Response:
     media_type = MEDIA_TYPES[query.format]
     if request.method == "HEAD":
         return Response(media_type=media_type)
-    exported = await audit_export.start_export(admin, search.filters, query.format, query.before)
+    exported = await audit_export.start_export(
+        admin, get_client_info(request), search.filters, query.format, query.before
+    )
     part = "-part" if exported.next_before else ""
     file_name = f"audit-{now(request):%Y-%m-%d}{part}.{query.format}"
     headers = {"Content-Disposition": f'attachment; filename="{file_name}"'}
