@@ -25,10 +25,10 @@ from sqlalchemy import (
 
 from db import accounts
 from db.access.audit_search import (
-    MAX_NUMBER,
     NO_FILTER,
     EntryFilter,
     bind_filter,
+    bind_range,
     select_numbers,
 )
 from db.audit import chain
@@ -287,14 +287,7 @@ def page_statement(used: frozenset[str]) -> Statement[AdminEntry]:
 
     It selects the numbers first, so that names are looked up for the entries of one page only.
     """
-    number = select_numbers(used).subquery().c.number
-    numbers = (
-        select(number)
-        .order_by(number.desc())
-        .limit(PAGE_SIZE + 1)
-        .offset(bindparam("offset", type_=Integer))
-        .subquery()
-    )
+    number = select_numbers(used, PAGE_SIZE + 1).subquery().c.number
     return Statement(
         pick(
             AdminEntry,
@@ -306,7 +299,7 @@ def page_statement(used: frozenset[str]) -> Statement[AdminEntry]:
         )
         .join_from(audit, _actor, _actor.c.id == audit.c.actor_id, isouter=True)
         .outerjoin(_target, _target.c.id == audit.c.target_id)
-        .where(audit.c.number.in_(select(numbers.c.number)))
+        .where(audit.c.number.in_(select(number)))
         .order_by(audit.c.number.desc())
     )
 
@@ -341,12 +334,9 @@ async def list_own(viewer: Viewer, *, page: int = 1) -> EntryPage:
 async def list_all(admin: Admin, filters: EntryFilter = NO_FILTER, *, page: int = 1) -> EntryPage:
     """Returns one page of the entries that the filters select."""
     page = min(page, MAX_PAGES)
-    offset = (page - 1) * PAGE_SIZE
     found = page_statement(filters.used)(
         **await bind_filter(admin.store, filters),
-        before=MAX_NUMBER,
-        max_entries=offset + PAGE_SIZE + 1,
-        offset=offset,
+        **bind_range(filters, PAGE_SIZE + 1, offset=(page - 1) * PAGE_SIZE),
     )
     return _page(admin, await admin.store.all(found), page)
 

@@ -10,7 +10,13 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import func, select
 
-from db.access.audit_search import MAX_NUMBER, EntryFilter, bind_filter, select_numbers
+from db.access.audit_search import (
+    MAX_NUMBER,
+    EntryFilter,
+    bind_filter,
+    bind_range,
+    select_numbers,
+)
 from db.audit import log as audit_log
 from db.audit.log import mask_email, viewer_actor
 from db.engine.statement import Statement
@@ -92,14 +98,14 @@ _previous_mac = func.coalesce(
 @cache
 def extent_statement(used: frozenset[str]) -> Statement[_Extent]:
     """Returns the statement for the number of entries, and the first and the last of them."""
-    number = select_numbers(used).subquery().c.number
+    number = select_numbers(used, MAX_ENTRIES + 1).subquery().c.number
     extent = select(func.count(), func.max(number), func.min(number))
     return Statement(extent.execution_options(into=_Extent))
 
 
 @cache
 def batch_statement(used: frozenset[str]) -> Statement[ExportedEntry]:
-    number = select_numbers(used).subquery().c.number
+    number = select_numbers(used, BATCH_SIZE).subquery().c.number
     return Statement(
         pick(
             ExportedEntry,
@@ -133,8 +139,7 @@ async def start_export(
     extent = await store.one(
         extent_statement(filters.used)(
             **await bind_filter(store, filters),
-            before=before or MAX_NUMBER,
-            max_entries=MAX_ENTRIES + 1,
+            **bind_range(filters, MAX_ENTRIES + 1, before=before or MAX_NUMBER),
         )
     )
     count = extent.count if extent else 0
@@ -166,11 +171,11 @@ async def read_batches(admin: Admin, export: Export) -> AsyncIterator[list[Expor
     before, left = export.first + 1, export.count
     while left > 0:
         entries = await admin.store.all(
-            statement(**values, before=before, max_entries=min(BATCH_SIZE, left))
+            statement(**values, **bind_range(export.filters, BATCH_SIZE, before=before))
         )
         if not entries:  # Pruning has deleted the rest.
             return
-        yield entries
+        yield entries[:left]
         before = entries[-1].number
         left -= len(entries)
 

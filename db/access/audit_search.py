@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
-    CompoundSelect,
     Integer,
     Select,
     Text,
     and_,
     bindparam,
+    case,
     or_,
     select,
 )
@@ -66,22 +66,26 @@ class NumberRange:
 _pattern: Any = bindparam("pattern", type_=Text)
 _since, _until = bindparam("since", type_=Instant), bindparam("until", type_=Instant)
 _found = select(users.c.id).where(matches(_pattern))
+# SQLite has no statistics. For a condition on one of these columns it would use an index that does
+# not have the order of the numbers, and sort most of the log. It uses none for an expression.
+_event, _outcome = audit.c.event.concat(""), audit.c.outcome.concat("")
+_is_in_time = case((or_(audit.c.at < _since, audit.c.at >= _until), 0), else_=1) == 1
 CONDITIONS: Final[Mapping[str, Any]] = {
     "q": or_(
         audit.c.ip_address.like(_pattern, escape="\\"),
         audit.c.actor_id.in_(_found),
         audit.c.target_id.in_(_found),
     ),
-    "event": audit.c.event == bindparam("event"),
-    "outcome": audit.c.outcome == bindparam("outcome"),
+    "event": _event == bindparam("event", type_=Text),
+    "outcome": _outcome == bindparam("outcome", type_=Text),
     # The numbers make the search start and end near the period, and the times are exact.
     "days": and_(
         audit.c.number >= bindparam("first", type_=Integer),
         audit.c.number <= bindparam("last", type_=Integer),
-        audit.c.at >= _since,
-        audit.c.at < _until,
+        _is_in_time,
     ),
 }
+INDEXED_EVENT: Final = audit.c.event == bindparam("event", type_=Text)
 NUMBER_RANGE = Statement(
     select(
         select(audit.c.number)
@@ -99,31 +103,46 @@ NUMBER_RANGE = Statement(
 
 
 @cache
-def select_numbers(used: frozenset[str]) -> Select[Any]:
-    """Selects the numbers of the newest `max_entries` entries before `before`, newest first.
+def select_numbers(used: frozenset[str], max_entries: int) -> Select[Any]:
+    """Selects the numbers of the newest entries before `before`, newest first: `max_entries` after
+    the first `offset`. With a person, `max_needed` is the sum of both.
 
     Each set of conditions has a statement of its own, because an index serves `event = :event`, but
-    not `:event = '' OR event = :event`.
+    not `:event = '' OR event = :event`. `max_entries` is no bind, because the planner of PostgreSQL
+    needs its value.
     """
     conditions = [condition for name, condition in CONDITIONS.items() if name in used]
     conditions.append(audit.c.number < bindparam("before", type_=Integer))
-    if "person" not in used:
-        return _newest(conditions)
-    # Each of the two indexes yields the newest entries of the user without reading the others.
-    both: CompoundSelect[Any] = select(_of_person(audit.c.actor_id, conditions)).union(
-        select(_of_person(audit.c.target_id, conditions))
-    )
-    number = both.subquery().c.number
-    return select(number).order_by(number.desc()).limit(bindparam("max_entries", type_=Integer))
+    if "person" in used:
+        # Each of the two indexes yields the newest entries of the user without reading the others.
+        number = _of_person(audit.c.actor_id, conditions).union(
+            _of_person(audit.c.target_id, conditions)
+        )
+        column = number.subquery().c.number
+        newest = select(column.label("number")).order_by(column.desc())
+    elif "event" in used:
+        newest = _order([*conditions, INDEXED_EVENT])
+    else:
+        newest = _order(conditions)
+    return newest.limit(max_entries).offset(bindparam("offset", type_=Integer))
 
 
-def _of_person(column: Any, conditions: list[Any]) -> Any:
-    return _newest([column == bindparam("person"), *conditions]).subquery().c.number
+def _of_person(column: Any, conditions: list[Any]) -> Select[Any]:
+    newest = _order([column == bindparam("person"), *conditions])
+    needed = newest.limit(bindparam("max_needed", type_=Integer)).subquery()
+    return select(needed.c.number)
 
 
-def _newest(conditions: list[Any]) -> Select[Any]:
-    newest = select(audit.c.number).where(*conditions).order_by(audit.c.number.desc())
-    return newest.limit(bindparam("max_entries", type_=Integer))
+def _order(conditions: list[Any]) -> Select[Any]:
+    return select(audit.c.number).where(*conditions).order_by(audit.c.number.desc())
+
+
+def bind_range(
+    filters: EntryFilter, max_entries: int, *, before: int = MAX_NUMBER, offset: int = 0
+) -> dict[str, int]:
+    """Returns the values that limit the numbers."""
+    values = {"before": before, "offset": offset}
+    return values | {"max_needed": offset + max_entries} if filters.person else values
 
 
 async def bind_filter(store: Store, filters: EntryFilter) -> dict[str, Any]:
