@@ -1,18 +1,35 @@
 """Contains `Message`, a sentence for users that can be translated."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
+PLACEHOLDER: Final = re.compile(r"{(\w+)}")
 NO_VALUES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Catalog(Protocol):
-    """The translations of one language, as `gettext.NullTranslations` has them."""
+    """The translations of one language, as `web.languages.Language` has them."""
 
     def gettext(self, message: str, /) -> str: ...
 
-    def ngettext(self, msgid1: str, msgid2: str, n: int, /) -> str: ...
+    def ngettext(self, one: str, many: str, count: int, /) -> str: ...
+
+    def format_number(self, value: int, /) -> str: ...
+
+
+class UserText(str):
+    """A value of a message that a user has chosen, such as a name. Templates put it into `<bdi>`,
+    so that its bidirectional characters cannot reorder the rest.
+    """
+
+
+class Part(NamedTuple):
+    """A part of a sentence. `is_user_text` is true for a UserText."""
+
+    text: str
+    is_user_text: bool
 
 
 class Message(str):
@@ -55,24 +72,50 @@ class Message(str):
 
     def in_language_of(self, catalog: Catalog) -> str:
         """Returns the text in the language of the catalog."""
+        return "".join(part.text for part in self.parts_in(catalog))
+
+    def parts_in(self, catalog: Catalog) -> list[Part]:
+        """Returns the text in the language of the catalog, with user texts as separate parts."""
+        text = self._translated(catalog)
+        if not self.values:
+            return [Part(text, False)] if text else []
+        parts: list[Part] = []
+        for number, piece in enumerate(PLACEHOLDER.split(text)):
+            value = self._value(piece, catalog) if number % 2 else piece
+            if isinstance(value, Message):
+                parts += value.parts_in(catalog)
+            elif value != "":
+                parts.append(Part(str(value), isinstance(value, UserText)))
+        return parts
+
+    def _translated(self, catalog: Catalog) -> str:
         if self.plural_template:
             text = catalog.ngettext(self.template, self.plural_template, self.number)
         else:
             text = catalog.gettext(self.template)
-        return (
-            text.format_map(
-                {
-                    name: value.in_language_of(catalog) if isinstance(value, Message) else value
-                    for name, value in self.values.items()
-                }
+        if self.values and set(PLACEHOLDER.findall(text)) - set(self.values):
+            # A wrong catalog must not break the page.
+            return (
+                self.plural_template if self.plural_template and self.number != 1 else self.template
             )
-            if self.values
-            else text
-        )
+        return text
+
+    def _value(self, name: str, catalog: Catalog) -> Any:
+        value = self.values[name]
+        is_number = name == "count" and value == f"{self.number:,}"
+        return catalog.format_number(self.number) if is_number else value
 
 
 def translate(text: str, catalog: Catalog) -> str:
     """Returns a message or a constant text in the language of the catalog."""
     if isinstance(text, Message):
         return text.in_language_of(catalog)
-    return catalog.gettext(text) if text else text
+    return catalog.gettext(text) if text and not isinstance(text, UserText) else text
+
+
+def parts_of(text: str, catalog: Catalog) -> list[Part]:
+    """Returns a message or a constant text as `Message.parts_in` does."""
+    if isinstance(text, Message):
+        return text.parts_in(catalog)
+    is_user_text = isinstance(text, UserText)
+    return [Part(translate(text, catalog), is_user_text)] if text else []

@@ -16,9 +16,10 @@ from db.audit.events import Event
 from db.audit.log import OPERATOR, viewer_actor
 from db.engine.statement import Conflict, Statement, insert_if
 from db.errors import Forbidden, NotFound, RoleInUse, TooManyRoles
+from db.messages import Message, UserText
 from db.rate_limits import limiter
 from db.rate_limits.limits import DENIED
-from db.role_names import BUILT_IN_ROLES
+from db.role_names import BUILT_IN_ROLES, label_of
 from db.sessions.lifecycle import require_right
 from db.store import Store, pick
 from db.tables import invitations, role_permissions, roles, users
@@ -52,6 +53,11 @@ class RoleSummary:
     permissions: tuple[str, ...]
 
     @property
+    def title(self) -> Message | UserText:
+        """The label for pages, which translate that of a built-in role."""
+        return label_of(self.name, self.label)
+
+    @property
     def is_built_in(self) -> bool:
         return self.name in BUILT_IN_ROLES
 
@@ -72,6 +78,9 @@ ROLES = Statement(
     pick(RoleRow, roles, user_count=_count(users), invitation_count=_count(invitations)).order_by(
         _IS_ADDED, roles.c.created_at, roles.c.name.desc()
     )
+)
+ROLE_LABELS = Statement(
+    select(roles.c.name, roles.c.label).order_by(_IS_ADDED, roles.c.created_at, roles.c.name.desc())
 )
 PERMISSIONS = Statement(
     select(role_permissions.c.role, role_permissions.c.permission).order_by(
@@ -116,6 +125,14 @@ def role_label() -> Any:
     """Returns the label of a user's role as an expression for a SELECT from `users`."""
     label = select(roles.c.label).where(roles.c.name == users.c.role)
     return label.correlate(users).scalar_subquery()
+
+
+async def list_role_labels(store: Store) -> dict[Role, Message | UserText]:
+    """Returns the label of every role by its name: the built-in roles, then the others.
+
+    Counts no users, unlike `list_roles`.
+    """
+    return {name: label_of(name, label) for name, label in await store.all(ROLE_LABELS())}
 
 
 async def list_roles(store: Store) -> list[RoleSummary]:

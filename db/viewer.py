@@ -36,7 +36,8 @@ class Claims:
 class ClientInfo:
     """The browser and IP address of a request.
 
-    `device_type` selects the icon: computer, phone, tablet, terminal or unknown.
+    `device_type` selects the icon: computer, phone, tablet, terminal or unknown. `language` is the
+    code of the language of the response; empty if it is unknown.
     """
 
     browser: str
@@ -46,6 +47,7 @@ class ClientInfo:
     ip_address: str
     # The device cookie as received, not verified.
     device_cookie: Secret[str] | None = field(default=None, repr=False)
+    language: str = ""
 
     @property
     def name(self) -> str:

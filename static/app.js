@@ -61,29 +61,30 @@ on('htmx:config:request', ({detail: {ctx: {sourceElement: field, request}}}) => 
   }
 });
 
-// A submit aborts live checks and prevents new ones. The form is marked as busy, but not disabled.
+// A submit aborts live checks and prevents new ones. The form is marked as busy, but not disabled:
+// the style sheet displays a spinner in its button, and a moving bar at the top of the page.
 on('htmx:before:request', event => {
-  const source = event.detail.ctx.sourceElement;
+  const {sourceElement: source, request} = event.detail.ctx;
   if (source.matches('form[method=post]')) {
     // Messages about an earlier submit are removed.
-    for (const other of $$('.summary, .toast')) if (!source.contains(other)) other.remove();
+    for (const other of $$('.summary, .toast')) {
+      if (!source.contains(other) && !other.contains(source)) other.remove();
+    }
     // This event must not bubble, because it would also abort the submit.
     for (const field of $$('[data-live]', source)) htmx.trigger(field, 'htmx:abort', {}, false);
-    setBusy(source, true);
+    setBusy(source, true, request.submitter);
   } else if (source.form?.hasAttribute('aria-busy')) event.preventDefault();
 });
 on('htmx:finally:request', ({detail: {ctx}}) => {
   const source = ctx.sourceElement;
-  if (source.matches('form[method=post]') && !ctx.keepIndicators) setBusy(source, false);
+  if (source.matches('form[method=post]') && !ctx.keepIndicators) setBusy(source, false, ctx.request.submitter);
 });
-function setBusy(form, isBusy) {
+function setBusy(form, isBusy, submitter) {
   const line = $('[data-pending]', form);
   const values = Object.fromEntries(new FormData(form));
-  const states = [[form, 'aria-busy'], [$('button:not([type=button])', form), 'aria-disabled']];
-  for (const [node, name] of states) {
-    if (isBusy) node?.setAttribute(name, 'true');
-    else node?.removeAttribute(name);
-  }
+  const button = submitter ?? $('button:not([type=button])', form);
+  form.ariaBusy = isBusy || null;
+  if (button) button.ariaDisabled = isBusy || null;
   if (line) line.textContent = isBusy && values.email ? fill(line.dataset.pending, values) : '';
 }
 
@@ -117,16 +118,49 @@ on('htmx:response:error', ({detail: {ctx}}) => {
   if (status === 401) storeProfile();
   // These responses display an error themselves, or redirect.
   if (status === 422 || ctx.hx.redirect || ctx.push || hasPartial(ctx)) return;
-  // The time is rounded up, as in the messages of the server.
-  const wait = Math.ceil(headers.get('Retry-After')) || 60;
+  const message = (status === 409 && errorOfPage(ctx.text))
+    || (sentences['e' + status] ?? (status < 500 ? sentences.e4 : sentences.e5));
+  const wait = Math.ceil(headers.get('Retry-After'));
+  showError(ctx, fill(message, {wait: formatWait(wait || 60)}));
+  countDown(wait);
+});
+// Messages about a rate limit, also those of the server, contain the time until the next attempt.
+// It counts down without an announcement. Its end is announced.
+on('htmx:after:swap', ({detail: {ctx: {response}}}) => {
+  countDown(Math.ceil(response?.headers.get('Retry-After')));
+});
+function countDown(wait) {
+  const end = Date.now() + wait * 1000;
+  const line = wait && $$('.summary p, .toast p, h1 ~ p').find(node => splitAtWait(node, wait));
+  if (!line) return;
+  const time = $('[role=timer]', line);
+  line.ariaLive = 'polite';
+  const timer = setInterval(() => {
+    const left = Math.ceil((end - Date.now()) / 1000);
+    if (left > 0) time.textContent = formatWait(left);
+    else line.textContent = sentences.again;
+    if (left <= 0 || !line.contains(time)) clearInterval(timer);
+  }, 1000);
+}
+function splitAtWait(node, wait) {
+  const text = formatWait(wait);
+  const [before, after] = node.textContent.split(text);
+  if (after === undefined || node.firstElementChild) return false;
+  const time = document.createElement('span');
+  time.role = 'timer';
+  time.textContent = text;
+  node.replaceChildren(before, time, after);
+  return true;
+}
+// The time is rounded up, as in the messages of the server.
+function formatWait(wait) {
   let [unit, seconds] = ['hour', 3600];
   if (wait < 60) [unit, seconds] = ['second', 1];
   else if (wait <= 3540) [unit, seconds] = ['minute', 60];
-  const format = new Intl.NumberFormat('en-GB', {style: 'unit', unit, unitDisplay: 'long'});
-  const message = (status === 409 && errorOfPage(ctx.text))
-    || (sentences['e' + status] ?? (status < 500 ? sentences.e4 : sentences.e5));
-  showError(ctx, fill(message, {wait: format.format(Math.ceil(wait / seconds))}));
-});
+  const {locale} = document.documentElement.dataset;
+  const format = new Intl.NumberFormat(locale, {style: 'unit', unit, unitDisplay: 'long'});
+  return format.format(Math.ceil(wait / seconds));
+}
 function errorOfPage(html) {
   const page = new DOMParser().parseFromString(html, 'text/html');
   return $('h1 + p', page)?.textContent;
@@ -161,9 +195,10 @@ function readValues(form) {
   return Object.fromEntries(filled.map(({name, value}) => [name, value]));
 }
 
-// Sign-up, log-in and /forgot share the typed name and email, and restore them after Back.
+// The landing page, sign-up, log-in and /forgot share the typed name and email, and restore them
+// after Back.
 const isReturn = performance.getEntriesByType('navigation')[0]?.type !== 'navigate'
-  || /\/(login|signup|forgot)(\?|$)/.test(document.referrer);
+  || /^[^:]*\/(login|signup|forgot|)(\?|$)/.test(document.referrer.replace(location.origin, ''));
 const anonymousForm = () => $('#signup-form, #login-form, #forgot-form');
 const storedValues = popValues('anonymous');
 const restoredValues = isReturn ? storedValues : {};
@@ -221,16 +256,12 @@ on('click', ({target}) => {
   button.closest('.toast').remove();
 });
 
-// After a swap, the title, the focus and the current link of the navigation bar are updated. State
-// that the server does not have is restored, such as visible passwords.
+// After a swap, the title and the focus are updated. State that the server does not have is
+// restored, such as visible passwords.
 let visiblePasswords = [];
-let focusedMenu;
 let section;
-let nextDevices = [];
 on('htmx:before:swap', ({detail: {ctx}}) => {
-  nextDevices = devicesAfter(ctx.sourceElement.closest('[data-device]'));
   visiblePasswords = $$('.pw input[type=text]').map(input => input.id);
-  focusedMenu = document.activeElement.closest('.menu')?.id;
   section = ctx.target?.closest('section');
 });
 on('htmx:after:swap', ({detail: {ctx}}) => {
@@ -243,79 +274,11 @@ on('htmx:after:swap', ({detail: {ctx}}) => {
   for (const link of $$('.summary a')) {
     link.toggleAttribute('data-corrected', !invalid($(link.hash)));
   }
-  ctx.target?.closest('.menu .actions')?.scrollIntoView({block: 'nearest'});
-  const button = nextDevices.map(id => $(`#${id} button`)).find(Boolean);
-  const summary = $(`#${focusedMenu}:not([open]) summary`);
-  if (ctx.push && ctx.target?.id === 'main') focusNewPage();
-  else if (button) button.focus();
-  else if (summary) summary.focus({preventScroll: true});
-  else if (document.activeElement === document.body) {
+  if (document.activeElement === document.body) {
     const landing = (section && $('[data-land]', section)) || $('[data-land]') || $('h1');
     landing.focus({preventScroll: true});
   }
 });
-// Returns the ids of the rows after a device, then of those before it, the nearest first. After the
-// device is logged out, the focus moves to the first of these rows that still exists.
-function devicesAfter(row) {
-  if (!row) return [];
-  const all = $$('[data-device]');
-  const index = all.indexOf(row);
-  const others = [...all.slice(index + 1), ...all.slice(0, Math.max(index, 0)).reverse()];
-  return others.filter(node => !node.hidden).map(node => node.id);
-}
-function focusNewPage() {
-  for (const link of $$('#nav nav a')) {
-    const isCurrent = link.pathname === location.pathname;
-    if (isCurrent) link.setAttribute('aria-current', 'page');
-    else link.removeAttribute('aria-current');
-  }
-  history.scrollRestoration = 'auto';
-  scrollTo(0, 0);
-  $('main h1').focus({preventScroll: true});
-}
-
-// The scroll position is restored after Back. htmx then reloads the page, and the browser would
-// restore the position at the start of the reload.
-on('htmx:before:history:update', ({detail: {history: {type}}}) => {
-  if (type !== 'push') return;
-  history.replaceState({...history.state, top: scrollY}, '');
-  history.scrollRestoration = 'manual';
-});
-if (history.scrollRestoration === 'manual') {
-  scrollTo(0, history.state?.top ?? 0);
-  // Without this delay, the browser would still restore its own position after the load event.
-  addEventListener('load', () => setTimeout(() => { history.scrollRestoration = 'auto'; }, 500));
-}
-
-// A menu is closed by Escape, by a click outside it, and by the response to one of its actions. The
-// focus then returns to its button.
-function closeMenu(menu) {
-  const hasFocus = menu.contains(document.activeElement);
-  menu.open = false;
-  if (hasFocus) $('summary', menu).focus({preventScroll: true});
-}
-on('click', ({target}) => {
-  for (const menu of $$('.menu[open]')) if (!menu.contains(target)) closeMenu(menu);
-});
-on('keydown', ({key}) => {
-  if (key === 'Escape') $$('.menu[open]').forEach(closeMenu);
-});
-// A menu loads its actions when it is opened. Before that, it contains a link to the page with the
-// actions. The opened menu is scrolled into view.
-on('toggle', ({target: menu}) => {
-  if (!menu.matches('.menu[open]')) return;
-  $('a[data-hx-trigger=opened]', menu)?.dispatchEvent(new Event('opened'));
-  $('.actions', menu).scrollIntoView({block: 'nearest'});
-}, true); // The toggle event does not bubble.
-// The page with the actions has no list to swap, so its forms are sent without htmx, after the same
-// confirmation.
-on('submit', event => {
-  const {hxTarget, hxConfirm} = event.target.dataset;
-  if (!hxTarget || $(hxTarget)) return;
-  event.stopImmediatePropagation();
-  if (hxConfirm && !confirm(hxConfirm)) event.preventDefault();
-}, true);
-
 // htmx 4.0.1 would prevent the browser's action for clicks with Ctrl, Cmd, Shift or Alt.
 on('click', event => {
   const hasModifier = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey;
@@ -324,7 +287,7 @@ on('click', event => {
 
 // Only the page change after a log-in or sign-up is animated.
 addEventListener('pageswap', ({viewTransition: transition}) => {
-  if (!transition || $('.centered form[aria-busy]')) return;
+  if (!transition || $('body:not(.app) form[aria-busy]')) return;
   transition.ready.catch(() => {});
   transition.skipTransition();
 });

@@ -38,13 +38,14 @@ from tests.databases import (
 from tests.empty_database import EmptyDatabase
 from tests.environment import SECRET, environ_of
 from web.app import create_app, open_store
+from web.languages import Languages
 from web.product import NO_PRODUCT, Product
-from web.rendering.templates import Templates
+from web.rendering.templates import TemplatesByLanguage
 from web.routes import routes_for
 from web.settings.settings import Settings, read_settings
 
 # They are compiled once for all applications with the same product and routes.
-TEMPLATES: dict[tuple[Any, ...], Templates] = {}
+TEMPLATES: dict[tuple[Any, ...], TemplatesByLanguage] = {}
 collect_ignore = ["attack", "bench", "faults"]  # These are programs: `python -m tests.attack`.
 
 
@@ -281,8 +282,8 @@ async def make_app(
 
     `hashing` replaces the Passwords and `now` the clock. With `unreachable`, the database cannot be
     reached. `lock_timeout` is the time to wait for a write lock, in seconds. `engine` has other
-    options of the database's back end. `product` replaces the fixture of this name. All other
-    arguments are settings.
+    options of the database's back end. `product` replaces the fixture of this name, and `languages`
+    the languages. All other arguments are settings.
     """
     async with AsyncExitStack() as stack:
 
@@ -296,6 +297,7 @@ async def make_app(
             engine: dict[str, Any] | None = None,
             mail: OutboxState | None = None,
             product: Product = product,
+            languages: Languages | None = None,
             **changes: str,
         ) -> TestApp:
             path = path or tmp_path / "latchkey.db"
@@ -319,12 +321,14 @@ async def make_app(
                 (route.name, route.path) for route in routes_for(settings, product.routes)
             )
             key = (settings.base_path, product.folder, product.brand, product.menu, paths)
+            key += (languages and languages["en"].catalog,)
             asgi_app = create_app(
                 settings,
                 store,
                 now or clock,
                 templates=TEMPLATES.get(key),
                 product=product,
+                languages=languages,
                 handler_timeout=LONG_TIMEOUT_SECONDS,
             )
             TEMPLATES[key] = asgi_app.state.templates

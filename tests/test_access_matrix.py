@@ -29,6 +29,8 @@ FIELDS = {
     "/login": {"email": "grace@example.com", "password": PASSWORD},
     "/account": {"name": "Changed"},
     "/account/check/{field}": {"name": "Changed"},
+    "/language": {"language": "de"},
+    "/account/language": {"language": "de"},
     "/account/email": {"email": "changed@example.com", "current_password": PASSWORD},
     "/forgot": {"email": "grace@example.com"},
     "/account/password": {"current_password": PASSWORD, "password": NEW},

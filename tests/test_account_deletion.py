@@ -135,7 +135,7 @@ async def test_the_last_administrator_cannot_request_the_deletion(
     assert await deletion_times(app) == {"Ada": None, "Alice": None}
     assert await events(app) == [("account.leave", "refused", "user")]
     text = main_text(await ada.get("/account/activity"))
-    assert "You tried to delete your account: there is no other administrator" in text
+    assert "You could not delete your account: there is no other administrator" in text
 
 
 async def test_an_administrator_who_could_not_log_in_yet_does_not_count(

@@ -51,7 +51,7 @@ CREATORS = {"Mailer": "web/app.py", "Operator": "web/cli/operator_tasks.py"}
 EVERYWHERE = ("db.messages",)
 STORE = ("db.crypto", "db.engine", "db.errors", "db.store", "db.tables")
 # The modules that every module of `web` may import.
-WEB = ("web.state", "web.brand", "web.http.methods", "db.ip_addresses")
+WEB = ("web.state", "web.brand", "web.languages", "web.http.methods", "db.ip_addresses")
 IMPORTS: dict[str, tuple[str, ...]] = {
     # Maps each package or module to the project modules that it may import besides itself. The most
     # specific entry counts.
@@ -126,6 +126,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.hooks",
             "db.user_search",
             "db.device_names",
+            "db.role_names",
         ),
         *("db.viewer", *STORE),
     ),
@@ -189,13 +190,15 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.mail": (
         *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MAIL_TYPES"),
         *("db.mail.outbox.MessageType", "db.viewer"),
-        *("web.delivery.channel", "web.settings"),
+        *("web.delivery.channel", "web.rendering.local_formats", "web.rendering.translation"),
+        "web.settings",
     ),
     "web.delivery": (
         *("db.access.hooks", "db.access.outbox", "db.crypto.secret", "db.errors"),
         *("db.mail.outbox.EventType", "db.viewer", "web.observability.logs", "web.settings"),
     ),
     "web.brand": (),
+    "web.languages": ("web.settings.paths",),
     "web.menu": (),
     "web.router": ("db.role_names", "web.http.session", "web.middleware.guard"),
     "web.routes": (

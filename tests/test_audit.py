@@ -434,7 +434,7 @@ async def test_admin_changes_are_rate_limited_per_admin(limited: Users) -> None:
     assert (await limited.ada.post(f"{path}/team", {"team": "Late"})).status_code == 303
     assert (await limited.ada.get("/admin/users")).status_code == 200
     assert (
-        "You made changes in People too many times"
+        "You made changes in People too many times and had to wait"
         in (await limited.ada.get("/account/activity")).text
     )
 

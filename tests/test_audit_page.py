@@ -60,7 +60,7 @@ async def test_the_audit_page_shows_actor_target_time_client_and_outcome(users: 
         ["Log in Refused", "Not logged in", "Alice", client, today],
         ["Log in Refused", "Not logged in", "No account", client, today],
     ]
-    assert ["Create accountas an administrator", "Operator", "Ada", "Server", today] in rows
+    assert ["Create accountrole: administrator", "Operator", "Ada", "Server", today] in rows
 
 
 async def test_only_an_entry_about_an_account_has_a_target(users: Users) -> None:
@@ -73,7 +73,7 @@ async def test_only_an_entry_about_an_account_has_a_target(users: Users) -> None
     assert [[row[0].partition("user")[0], row[2]] for row in rows[:4]] == [
         ["Change role Refused", "Themselves"],
         ["Change roleadministrator to ", "Grace"],
-        ["Invitez…@example.com, as a ", ""],
+        ["Invitez…@example.com, role: ", ""],
         ["Add roleEditor: none", ""],
     ]
 

@@ -252,7 +252,7 @@ async def test_pages_and_api_show_the_label_of_a_role(
     profile = (await bob.get("/api/users/alice")).json()
     assert (profile["role"], profile["role_label"]) == ("editor", "Editor")
     assert (await alice.get("/api/session")).json()["user"]["role"] == "editor"
-    assert "made you an editor" in (await alice.get("/account/activity")).text
+    assert "changed your role to editor" in (await alice.get("/account/activity")).text
 
 
 async def test_the_cookie_of_a_role_is_accepted_and_renewed(

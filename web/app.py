@@ -27,6 +27,7 @@ from web.delivery.delivery import Delivery
 from web.delivery.hooks import HookChannel
 from web.delivery.webhooks import WebhookChannel
 from web.forms.password_policy import PASSWORD_POLICIES
+from web.languages import Languages, with_folder
 from web.mail.channel import MailChannel
 from web.mail.rendering import MailRenderer
 from web.mail.smtp import SmtpTransport
@@ -42,7 +43,7 @@ from web.observability.metrics import Metrics, MetricsMiddleware
 from web.product import NO_PRODUCT, Product
 from web.rendering.assets import load_assets
 from web.rendering.layouts import Layouts
-from web.rendering.templates import Templates, make_environment
+from web.rendering.templates import TemplatesByLanguage, make_environment
 from web.router import AppRoute, Router
 from web.routes import protected_pages, routes_for
 from web.settings.environment import InvalidSetting
@@ -83,13 +84,15 @@ def create_app(
     clock: Callable[[], datetime] | None = None,
     *,
     metrics_token: Secret[str] | None = None,
-    templates: Templates | None = None,
+    templates: TemplatesByLanguage | None = None,
     product: Product = NO_PRODUCT,
+    languages: Languages | None = None,
     handler_timeout: float = HANDLER_TIMEOUT_SECONDS,
 ) -> App:
     """Returns the application. Tests pass their own store, clock and compiled templates.
 
-    `product` is what the folder `product/` adds. Its data part belongs to the store.
+    `product` is what the folder `product/` adds. Its data part belongs to the store. Tests may pass
+    other `languages`.
     """
     store = store or open_store(settings, product=product.data)
     mailer = Mailer(store) if settings.sends_mail else None
@@ -115,12 +118,18 @@ def create_app(
     )
     store.passwords.observe = metrics.hash_seconds.observe
     assets = load_assets(product.brand, product.find_folder("static"), settings.base_path)
-    templates = templates or make_environment(
-        app.router,
-        assets,
-        product.brand,
-        product.menu,
-        product.find_folder("partials"),
+    languages = languages or with_folder(product.find_folder("locale"))
+    templates = templates or TemplatesByLanguage(
+        partial(
+            make_environment,
+            app.router,
+            assets,
+            product.brand,
+            product.menu,
+            product.find_folder("partials"),
+            languages,
+        ),
+        languages["en"],
     )
     password_policy = replace(
         PASSWORD_POLICIES[settings.password_policy], site_name=product.brand.name
@@ -134,8 +143,11 @@ def create_app(
         product=product,
         protected_pages=protected_pages(app_routes),
         assets=assets,
+        languages=languages,
         templates=templates,
-        mail_renderer=MailRenderer(settings, product.brand, product.find_folder("partials")),
+        mail_renderer=MailRenderer(
+            settings, product.brand, product.find_folder("partials"), languages
+        ),
         layouts=Layouts(templates, password_policy, settings.max_body),
         mailer=mailer,
         permissions=product.data.permissions,

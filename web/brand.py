@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
+from db.messages import Message
+
 SITE_NAME: Final = "Latchkey"
 # The name of a color in `Palette`, and its variable in static/app.css.
 CSS_VARIABLES: Final = {
@@ -109,46 +111,59 @@ class Step:
 class Landing:
     """The texts of the landing page. `{name}` stands for the name of the site.
 
-    A section whose heading is empty is left out. A product that needs another page altogether
+    A section whose heading is empty is left out. The closing section links to sign-up and is left
+    out if not everyone may sign up. A product that needs another page altogether
     overrides the partial `home/page.html`.
     """
 
-    title: str = "Your own key to your own door"
-    headline: str = "Your own key to your own door."
-    lead: str = (
+    title: str = Message("Your own key to your own door")
+    headline: str = Message("Your own key to your own door.")
+    lead: str = Message(
         "{name} manages accounts for a web application. You have one account, log in anywhere, "
         "see every device that is logged in, and log out any of them."
     )
-    steps_heading: str = "What it does"
+    steps_heading: str = Message("What it does")
     steps: tuple[Step, ...] = (
         Step(
-            "You sign up",
-            "Each field is checked while you type, with the result right below it. You see what to "
-            "fix before you send the form.",
+            Message("You sign up"),
+            Message(
+                "Each field is checked while you type, with the result right below it. You see "
+                "what to fix before you send the form."
+            ),
             is_about_sign_up=True,
         ),
         Step(
-            "You log in",
-            "One email, one password. Pasting works, password managers work, and there is no "
-            "CAPTCHA.",
+            Message("You log in"),
+            Message(
+                "One email, one password. Pasting works, password managers work, and there is no "
+                "CAPTCHA."
+            ),
         ),
         Step(
-            "You see your devices",
-            "Every browser that is logged in to your account, when it was last used, and from "
-            "which IP address.",
+            Message("You see your devices"),
+            Message(
+                "Every browser that is logged in to your account, when it was last used, and from "
+                "which IP address."
+            ),
         ),
         Step(
-            "Access follows your role",
-            "Every page with your data checks your session and your role in the database. When an "
-            "administrator changes a role, the change takes effect with the next page.",
+            Message("Access follows your role"),
+            Message(
+                "Every page with your data checks your session and your role in the database. "
+                "When an administrator changes a role, the change takes effect with the next page."
+            ),
         ),
     )
-    devices_heading: str = "Take a key back"
-    devices_lead: str = (
+    devices_heading: str = Message("Take a key back")
+    devices_lead: str = Message(
         "Lost a phone, or forgot to log out on a library computer? Log out that one device from "
         "any other. Your password and your other devices stay as they are."
     )
-    privacy_heading: str = "Privacy and security"
+    privacy_heading: str = Message("Privacy and security")
+    closing_heading: str = Message("Cut your own key")
+    closing_lead: str = Message(
+        "It takes a name, an email and a password. You can delete your account at any time."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,11 +176,11 @@ class Brand:
     """
 
     name: str = SITE_NAME
-    description: str = (
+    description: str = Message(
         "{name} manages accounts for a web application: sign up, log in, see your devices, "
         "and log out any of them."
     )
-    footer: str = "Accounts by {name}."
+    footer: str = Message("Accounts by {name}.")
     sender_name: str = "{name}"
     mark: Mark = KEY
     has_key_drawings: bool = True
@@ -187,10 +202,16 @@ class Brand:
             headline=self._fill_in(self.landing.headline),
             lead=self._fill_in(self.landing.lead),
             devices_lead=self._fill_in(self.landing.devices_lead),
+            closing_lead=self._fill_in(self.landing.closing_lead),
         )
         object.__setattr__(self, "landing", landing)
 
     def _fill_in(self, text: str) -> str:
+        """Returns the text with the name. The default texts stay messages, so that pages can be
+        translated.
+        """
+        if isinstance(text, Message):
+            return text.format(name=self.name) if "{name}" in text.template else text
         return text.replace("{name}", self.name)
 
     @property

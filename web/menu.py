@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from db.messages import Message
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MenuItem:
@@ -22,11 +24,11 @@ class MenuItem:
 
 
 MENU: Final = (
-    MenuItem(route="dashboard", text="Dashboard"),
-    MenuItem(route="devices", text="Devices"),
-    MenuItem(route="account", text="Account"),
-    MenuItem(route="admin-users", text="People", for_role="admin"),
-    MenuItem(route="admin-audit", text="Audit", for_role="admin"),
+    MenuItem(route="dashboard", text=Message("Dashboard")),
+    MenuItem(route="devices", text=Message("Devices")),
+    MenuItem(route="account", text=Message("Account")),
+    MenuItem(route="admin-users", text=Message("People"), for_role="admin"),
+    MenuItem(route="admin-audit", text=Message("Audit"), for_role="admin"),
 )
 
 

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from db.store import Store
     from db.viewer import Claims, Mailer, Viewer
     from web.forms.password_policy import PasswordPolicy
+    from web.languages import Language, Languages
     from web.mail.rendering import MailRenderer
     from web.observability.metrics import Metrics
     from web.product import Product
     from web.rendering.assets import Assets
     from web.rendering.layouts import Layouts
-    from web.rendering.templates import Templates
+    from web.rendering.templates import TemplatesByLanguage
     from web.settings.settings import Settings
 
 
@@ -38,7 +39,8 @@ class AppState:
     product: Product
     protected_pages: Sequence[Pattern[str]]
     assets: Assets
-    templates: Templates
+    languages: Languages
+    templates: TemplatesByLanguage
     layouts: Layouts
     mail_renderer: MailRenderer
     mailer: Mailer | None  # None if mail cannot be sent
@@ -57,6 +59,7 @@ class RequestState(TypedDict, total=False):
     bearer: Secret[str] | None  # the access token of the request, not verified
     claims: Claims | None
     viewer: Viewer
+    language: Language
     navigation_changed: bool
     set_cookies: dict[str, bytes]  # Set-Cookie values by cookie name
 

@@ -19,7 +19,7 @@ from db.rate_limits.limits import PASSWORD_CHANGE, PROFILE_CHANGE
 from db.sessions.claims import NewSession
 from db.sessions.lifecycle import end_all_sessions, require_right, start_session
 from db.store import pick
-from db.tables import users
+from db.tables import Instant, users
 from db.user_search import search_key
 from db.viewer import Viewer
 
@@ -29,7 +29,8 @@ class Account:
     """The columns of the viewer's account that its settings show.
 
     The viewer can change all of them except the email and the team. `delete_at` is set if the
-    account is about to be deleted.
+    account is about to be deleted. `password_changed_at` is None if the time is not known.
+    `language` is the code of the chosen language, or empty for that of the browser.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Account:
     phone: str
     team: str
     delete_at: datetime | None
+    password_changed_at: datetime | None
+    language: str
 
 
 class _SlugTaken(Exception):
@@ -58,11 +61,19 @@ CHANGE_PROFILE = Statement(
         {name: func.coalesce(bindparam(f"new_{name}"), users.c[name]) for name in PROFILE_COLUMNS}
     )
 )
-
+CHANGE_LANGUAGE = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"), users.c.language != bindparam("new_language"))
+    .values(language=bindparam("new_language"), browser_language=bindparam("new_browser_language"))
+    .returning(users.c.id)
+)
 CHANGE_PASSWORD = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("verified_hash"))
-    .values(password_hash=bindparam("new_hash"))
+    .values(
+        password_hash=bindparam("new_hash"),
+        password_changed_at=bindparam("now", type_=Instant),
+    )
     .returning(users.c.email)
 )
 
@@ -121,6 +132,23 @@ async def _write(viewer: Viewer, given: Mapping[str, str | None]) -> None:
         raise _SlugTaken from conflict
 
 
+async def change_language(viewer: Viewer, language: str, browser_language: str) -> None:
+    """Changes the language of pages and mails. An empty code stands for that of the browser.
+
+    Raises RateLimited, and NotLoggedIn if the session has ended since the request was verified.
+    """
+    store = viewer.store
+    await limiter.take_tokens(store, viewer_actor(viewer), (PROFILE_CHANGE, viewer.id))
+    change = CHANGE_LANGUAGE(
+        user_id=viewer.id, new_language=language, new_browser_language=browser_language
+    )
+    async with store.transaction():
+        await require_right(viewer)
+        if await store.value(change) is not None:
+            fields = {"fields": "language"}
+            await audit_log.record(store, "profile.change", viewer_actor(viewer), fields)
+
+
 async def change_password(
     viewer: Viewer, *, current: Secret[str], new: Secret[str]
 ) -> tuple[NewSession, int] | None:
@@ -140,7 +168,7 @@ async def change_password(
     hashes = {"verified_hash": verified.reveal(), "new_hash": new_hash.reveal()}
     async with store.transaction():
         await require_right(viewer)
-        email = await store.value(CHANGE_PASSWORD(user_id=viewer.id, **hashes))
+        email = await store.value(CHANGE_PASSWORD(user_id=viewer.id, now=store.now(), **hashes))
         if email is None:
             return None
         ended = await end_all_sessions(store, viewer.id)

@@ -35,10 +35,11 @@ from db.audit import chain
 from db.audit.chain import Verdict
 from db.audit.events import EVENT_TEXTS, EventTexts
 from db.audit.log import FORMER_ACTOR_TYPES, ChainPosition, viewer_actor
-from db.audit.messages import Part, describe_for_admin, describe_for_user, label, read_detail
+from db.audit.messages import describe_for_admin, describe_for_user, label, read_detail
 from db.device_names import known_description
 from db.engine.statement import Statement
 from db.errors import NotFound
+from db.messages import Message
 from db.rate_limits import limiter
 from db.rate_limits.limits import DENIED
 from db.store import pick
@@ -90,7 +91,7 @@ class OwnEntry:
     def refused(self) -> bool:
         return self.outcome == "refused"
 
-    def text_parts(self, product_events: Mapping[str, EventTexts]) -> list[Part]:
+    def text_parts(self, product_events: Mapping[str, EventTexts]) -> Message:
         """Returns the text of the entry, addressed to the user."""
         detail = read_detail(self.detail)
         return describe_for_user(
@@ -148,10 +149,10 @@ class AdminEntry:
             return self.event in EVENTS_ABOUT_OTHERS
         return self.target_id is not None and self.event not in EVENTS_ABOUT_INVITATIONS
 
-    def label(self, product_events: Mapping[str, EventTexts]) -> str:
+    def label(self, product_events: Mapping[str, EventTexts]) -> Message:
         return label(self.event, product_events)
 
-    def note(self, product_events: Mapping[str, EventTexts]) -> list[Part]:
+    def note(self, product_events: Mapping[str, EventTexts]) -> Message:
         return describe_for_admin(self.event, read_detail(self.detail), product_events)
 
 
@@ -335,7 +336,7 @@ async def list_all(admin: Admin, filters: EntryFilter = NO_FILTER, *, page: int 
     """Returns one page of the entries that the filters select."""
     page = min(page, MAX_PAGES)
     found = page_statement(filters.used)(
-        **await bind_filter(admin.store, filters),
+        **await bind_filter(admin, filters),
         **bind_range(filters, PAGE_SIZE + 1, offset=(page - 1) * PAGE_SIZE),
     )
     return _page(admin, await admin.store.all(found), page)

@@ -138,7 +138,7 @@ async def start_export(
     # The entries are counted outside of the transaction, which holds the only writer of SQLite.
     extent = await store.one(
         extent_statement(filters.used)(
-            **await bind_filter(store, filters),
+            **await bind_filter(admin, filters),
             **bind_range(filters, MAX_ENTRIES + 1, before=before or MAX_NUMBER),
         )
     )
@@ -167,7 +167,7 @@ async def start_export(
 async def read_batches(admin: Admin, export: Export) -> AsyncIterator[list[ExportedEntry]]:
     """Yields the entries in batches. Holds neither a transaction nor a connection between them."""
     statement = batch_statement(export.filters.used)
-    values = await bind_filter(admin.store, export.filters)
+    values = await bind_filter(admin, export.filters)
     before, left = export.first + 1, export.count
     while left > 0:
         entries = await admin.store.all(

@@ -21,6 +21,7 @@ from db.engine.statement import Statement
 from db.store import Store
 from db.tables import Instant, audit, users
 from db.user_search import matches, search_pattern
+from db.viewer import Admin
 
 MAX_NUMBER: Final = 2**31 - 1  # of an entry: the largest INTEGER of PostgreSQL
 FIRST_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -92,12 +93,12 @@ NUMBER_RANGE = Statement(
         .where(audit.c.at < _since)
         .order_by(audit.c.at.desc(), audit.c.number.desc())
         .limit(1)
-        .scalar_subquery(),
+        .label("before"),
         select(audit.c.number)
         .where(audit.c.at >= _until)
         .order_by(audit.c.at, audit.c.number)
         .limit(1)
-        .scalar_subquery(),
+        .label("after"),
     ).execution_options(into=NumberRange)
 )
 
@@ -145,7 +146,7 @@ def bind_range(
     return values | {"max_needed": offset + max_entries} if filters.person else values
 
 
-async def bind_filter(store: Store, filters: EntryFilter) -> dict[str, Any]:
+async def bind_filter(admin: Admin, filters: EntryFilter) -> dict[str, Any]:
     """Returns the values of the conditions."""
     values: dict[str, Any] = {
         name: getattr(filters, name)
@@ -155,7 +156,7 @@ async def bind_filter(store: Store, filters: EntryFilter) -> dict[str, Any]:
     if filters.q:
         values["pattern"] = search_pattern(filters.q)
     if "days" in filters.used:
-        values |= await _bind_days(store, filters.first_day, filters.last_day)
+        values |= await _bind_days(admin.store, filters.first_day, filters.last_day)
     return values
 
 

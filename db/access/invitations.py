@@ -265,6 +265,7 @@ async def join(
             team=invitation.team,
             logs_in=may_log_in,
             verified=is_confirmed,
+            browser_language=client.language,
         )
         if user_id is None:
             raise LinkInvalid("invite")
@@ -314,6 +315,8 @@ async def _post(admin: Admin, invitation_id: str, email: str) -> str | None:
         # Some characters of a name, such as those that join emoji, do not fit in a mail.
         "inviter": admin.name if admin.name.isprintable() else "",
         "until": format_time(store.now() + LIFETIMES["invite"]),
+        # The invited user has chosen no language yet.
+        "language": admin.client.language,
     }
     token = await post_invitation(store, invitation_id, email, facts)
     return None if token is None else hash_token(token)

@@ -5,11 +5,11 @@ exists.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, case, update
+from sqlalchemy import Text, bindparam, case, update
 
 from db import accounts
 from db.audit import log as audit_log
@@ -47,6 +47,7 @@ class _Credentials:
     disabled: bool
     verified: bool
     sessions_ended_at: datetime | None
+    language: str
     password_hash: Secret[str] = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +78,7 @@ CREDENTIALS = Statement(
     ).where(users.c.email == bindparam("email"))
 )
 _now = bindparam("now", type_=Instant)
+_browser_language = bindparam("browser_language", type_=Text)
 RECORD_LOGIN = Statement(
     update(users)
     .where(
@@ -89,6 +91,9 @@ RECORD_LOGIN = Statement(
         previous_login_at=users.c.last_login_at,
         # Keeps the later of the two times, since the clock of another host may be ahead.
         last_login_at=case((users.c.last_login_at > _now, users.c.last_login_at), else_=_now),
+        browser_language=case(
+            (_browser_language == "", users.c.browser_language), else_=_browser_language
+        ),
     )
     .returning(users.c.role)
 )
@@ -147,7 +152,9 @@ async def log_in(
             hash_to_keep = await _renew_hash(store, credentials, password)
             with suppress(LinkInvalid):
                 async with store.transaction():
-                    role = await store.value(_record_login(store, credentials, hash_to_keep))
+                    role = await store.value(
+                        _record_login(store, credentials, hash_to_keep, client)
+                    )
                     if role is not None:
                         if verifies and verify_token is not None:
                             await accounts.confirm_email(store, credentials.id, verify_token)
@@ -252,7 +259,7 @@ async def _start_session(
     await limiter.refund(store, *charges.guesses, succeeded=True)
     session = await start_session(store, credentials.id, role, client, is_remembered=is_remembered)
     await audit_log.record(store, "login", user_actor(credentials.id, client, session.id))
-    return session
+    return replace(session, language=credentials.language)
 
 
 async def _record_failure(
@@ -284,7 +291,9 @@ async def _record_failure(
                     raise _RolledBack
 
 
-def _record_login(store: Store, credentials: _Credentials, hash_to_keep: Secret[str]) -> Bound[Any]:
+def _record_login(
+    store: Store, credentials: _Credentials, hash_to_keep: Secret[str], client: ClientInfo
+) -> Bound[Any]:
     """Returns the statement that records the log-in.
 
     It changes no row if the password has changed or the account was disabled since the
@@ -293,7 +302,11 @@ def _record_login(store: Store, credentials: _Credentials, hash_to_keep: Secret[
     verified = credentials.password_hash.reveal()
     kept = hash_to_keep.reveal()
     return RECORD_LOGIN(
-        user_id=credentials.id, verified_hash=verified, new_hash=kept, now=store.now()
+        user_id=credentials.id,
+        verified_hash=verified,
+        new_hash=kept,
+        now=store.now(),
+        browser_language=client.language,
     )
 
 

@@ -35,7 +35,7 @@ from db.mail.outbox import (
 )
 from db.mail.tokens import LOCK_USER, derive_token
 from db.store import pick
-from db.tables import Instant, outbox
+from db.tables import Instant, outbox, users
 from db.viewer import Mailer
 
 CLAIM_PERIOD: Final = timedelta(minutes=5)  # longer than an attempt may take
@@ -58,6 +58,7 @@ class Message:
 
     `attempts` includes the present one. `facts` are the values for the template, or the event of a
     hook or webhook. They are empty after the message was sent, and so is the recipient of a mail.
+    `language` is the code of the language of its user; empty if the message has no user.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Message:
     sent_at: datetime | None
     error: str
     token: Secret[str] | None = field(repr=False)
+    language: str = ""
 
     @property
     def has_link(self) -> bool:
@@ -101,6 +103,7 @@ class _Row:
     attempts: int
     sent_at: datetime | None
     error: str
+    language: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,17 @@ def _next_due(*conditions: Any) -> Select[tuple[str]]:
 
 
 _HAS_TYPE = outbox.c.message_type.in_(bindparam("types", expanding=True))
-_row_columns = [outbox.c[name] for name in _Row.__dataclass_fields__]
+# The language that the user has chosen, else that of the browser at the last log-in.
+_language = func.coalesce(
+    select(func.coalesce(func.nullif(users.c.language, ""), users.c.browser_language))
+    .where(users.c.id == outbox.c.user_id)
+    .correlate(outbox)
+    .scalar_subquery(),
+    "",
+)
+_row_columns = [
+    _language if name == "language" else outbox.c[name] for name in _Row.__dataclass_fields__
+]
 CLAIM = Statement(
     update(outbox)
     .where(
@@ -180,13 +193,13 @@ QUEUE = Statement(
     .where(outbox.c.due_at.is_not(None), _HAS_TYPE)
 )
 NEWEST = Statement(
-    pick(_Row, outbox)
+    pick(_Row, outbox, language=_language)
     .where(outbox.c.message_type.in_(MAIL_TYPES), outbox.c.recipient != "")
     .order_by(outbox.c.created_at.desc(), outbox.c.id)
     .limit(bindparam("count"))
 )
 BY_ID = Statement(
-    pick(_Row, outbox).where(
+    pick(_Row, outbox, language=_language).where(
         outbox.c.id == bindparam("id"),
         outbox.c.message_type.in_(MAIL_TYPES),
         outbox.c.recipient != "",
@@ -362,4 +375,5 @@ def _message(mailer: Mailer, row: _Row) -> Message:
         sent_at=row.sent_at,
         error=row.error,
         token=derive_token(mailer.store, row.id, row.kid) if has_link else None,
+        language=row.language,
     )

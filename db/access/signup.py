@@ -64,7 +64,14 @@ async def sign_up(
     """
     password_hash = await _hash(store, email, password, client)
     async with _begin_creation(store):
-        user_id = await accounts.insert_user(store, name, email, password_hash, logs_in=True)
+        user_id = await accounts.insert_user(
+            store,
+            name,
+            email,
+            password_hash,
+            logs_in=True,
+            browser_language=client.language,
+        )
         if user_id is not None:
             session = await start_session(
                 store, user_id, "user", client, is_remembered=is_remembered
@@ -101,7 +108,12 @@ async def _create_or_record(
     """Creates an account, or records the attempt if an account has the email."""
     async with _begin_creation(store):
         user_id = await accounts.insert_user(
-            store, name, email, password_hash, has_random_slug=True
+            store,
+            name,
+            email,
+            password_hash,
+            has_random_slug=True,
+            browser_language=client.language,
         )
         if user_id is None:
             await post_request(store, "taken", email)

@@ -20,6 +20,7 @@ from db.viewer import Role, Viewer, has_scope
 class Profile:
     """The profile of a user. `email` and `phone` are None if the viewer may not see them."""
 
+    id: str
     name: str
     slug: str
     role: Role

@@ -1,9 +1,11 @@
 """Every event of the audit log: its name, and its texts for the user of the account and for
 administrators.
+
+Pages translate whole sentences, which `db/audit/messages.py` makes of these texts.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NewType
 
 Event = Literal[
@@ -84,7 +86,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         own_refused="tried to change your password, but the current one was wrong",
     ),
     "password.set": EventTexts(
-        "Set password", done="set a new password for {whom}", note="{sessions} ended"
+        "Set password", done="set a new password for {whom}", note="{ended_sessions}"
     ),
     "password.ask": EventTexts(
         "Ask for a password reset", done="asked for a link to choose a new password for {whom}"
@@ -92,7 +94,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     "password.reset": EventTexts(
         "Reset password",
         own="chose a new password with a link from a mail",
-        note="{sessions} ended",
+        note="{ended_sessions}",
     ),
     "email.verify": EventTexts(
         "Confirm email", own="confirmed your email", done="confirmed {whose} email"
@@ -113,16 +115,19 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         "Change profile", own="changed your profile: {fields}", note="{fields}"
     ),
     "session.end": EventTexts(
-        "Log out a device", own="logged out another device: {device}", note="{device}"
+        "Log out a device",
+        own="logged out another device: {device}",
+        done="logged {whom} out on one device: {device}",
+        note="{device}",
     ),
     "session.end-others": EventTexts(
-        "Log out other devices", own="logged out all your other devices", note="{sessions} ended"
+        "Log out other devices", own="logged out all your other devices", note="{ended_sessions}"
     ),
     "session.end-all": EventTexts(
         "Log out everywhere",
         own="logged out everywhere",
         done="logged {whom} out everywhere",
-        note="{sessions} ended",
+        note="{ended_sessions}",
     ),
     "session.end-guessing": EventTexts(
         "Log out after wrong passwords",
@@ -132,10 +137,10 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     "role.change": EventTexts(
         "Change role",
         own="stopped being an administrator",
-        done="made {whom} {role}",
+        done="changed {whose} role to {role}",
         refused="could not change {whose} role: there is no other administrator",
         own_refused="could not stop being an administrator: there is no other administrator",
-        note="{was} to {is}",
+        note="{was} to {role}",
     ),
     "token.create": EventTexts(
         "Create access token",
@@ -163,7 +168,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         "Create account",
         done="created {whose} account",
         refused="tried to create an account with {whose} email",
-        note="as {role}",
+        note="role: {role}",
     ),
     "account.import": EventTexts(
         "Import accounts", done="imported accounts", note="accounts: {count}"
@@ -181,7 +186,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     "account.lock": EventTexts(
         "Lock account",
         own="locked your account with a link from a mail",
-        note="{sessions} ended",
+        note="{ended_sessions}",
     ),
     "account.expire": EventTexts("Delete unconfirmed account", done="deleted {whose} account"),
     "account.leave": EventTexts(
@@ -189,7 +194,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         own="asked to delete your account in seven days",
         done="closed {whose} account, which is deleted in seven days",
         refused="could not delete {whose} account: there is no other administrator",
-        own_refused="tried to delete your account: {why}",
+        own_refused="tried to delete your account, but the current password was wrong",
     ),
     "account.keep": EventTexts(
         "Keep account",
@@ -208,7 +213,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         own="exported the audit log",
         note="{format}, entries: {entries}, filters: {filters}",
     ),
-    "invitation.create": EventTexts("Invite", own="invited {email}", note="{email}, as {role}"),
+    "invitation.create": EventTexts("Invite", own="invited {email}", note="{email}, role: {role}"),
     "invitation.resend": EventTexts(
         "Invite again", own="sent another invitation mail to {email}", note="{email}"
     ),
@@ -228,18 +233,40 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     ),
     "limit.reached": EventTexts(
         "Limit reached",
-        refused="tried to log in to {whose} account {often} and had to wait",
-        own_refused="{acted} {often} and had to wait",
+        refused="tried to log in to {whose} account too many times and had to wait",
+        own_refused="tried this too many times and had to wait",
         note="{limit}, {times}",
     ),
     "entries.left-out": EventTexts(
         "Entries left out",
-        own="did this {often_more} than is listed here: {what}",
-        refused="tried this {often_more} than is listed here: {what}",
-        own_refused="tried this {often_more} than is listed here: {what}",
+        own="did this more often than is listed here: {what}",
+        refused="tried this more often than is listed here: {what}",
+        own_refused="tried this more often than is listed here: {what}",
         note="{what}, {times}: {limit}",
     ),
 }
+# The texts of some entries depend on their detail.
+JOINED_TEAM: Final = EventTexts(
+    "Change team",
+    own="joined the team {to}",
+    done="added {whom} to the team {to}",
+    note="into {to}",
+)
+LEFT_TEAM: Final = EventTexts(
+    "Change team",
+    own="left the team {from}",
+    done="removed {whom} from the team {from}",
+    note="out of {from}",
+)
+BUILT_IN_ROLE_CHANGES: Final = {
+    "admin": replace(EVENT_TEXTS["role.change"], done="made {whom} an administrator"),
+    "user": replace(EVENT_TEXTS["role.change"], done="made {whom} a user"),
+}
+LAST_ADMIN_LEAVES: Final = replace(
+    EVENT_TEXTS["account.leave"],
+    own_refused="could not delete your account: there is no other administrator",
+)
+# What `{limit}` of an entry "limit.reached" limits, if a logged-in user acted.
 LIMITED_ACTIONS: Final = {
     "token-create": "tried to create an access token",
     "profile-change": "tried to change your profile",
@@ -255,6 +282,12 @@ LIMITED_ACTIONS: Final = {
     "audit-export": "tried to export the audit log",
     "admin-change": "made changes in People",
     "admin-day": "made changes in People",
+}
+LIMITED_ACTION_TEXTS: Final = {
+    limit: replace(
+        EVENT_TEXTS["limit.reached"], own_refused=f"{action} too many times and had to wait"
+    )
+    for limit, action in LIMITED_ACTIONS.items()
 }
 # Names that earlier versions wrote into entries.
 FORMER_LIMIT_NAMES: Final = {"member-hashes": "user-hashes"}

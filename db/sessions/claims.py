@@ -23,12 +23,14 @@ class NewCookie:
 class NewSession:
     """The session cookie and, after a verified password, the device cookie.
 
-    `id` is the row's id if the session is new and has a row.
+    `id` is the row's id if the session is new and has a row. After a log-in, `language` is the
+    language that the user has chosen, or empty.
     """
 
     session: NewCookie
     device_cookie: NewCookie | None = None
     id: str = ""
+    language: str = ""
 
 
 def decode_claims(store: Store, cookie: str | None) -> Claims | None:

@@ -2,20 +2,32 @@
 
 import json
 from dataclasses import fields
+from gettext import NullTranslations
 
 import pytest
 
 from db.access import audit
 from db.audit import log as audit_log
-from db.audit.events import EVENT_TEXTS, LIMIT_LABELS
+from db.audit.events import EVENT_TEXTS, LIMIT_LABELS, LIMITED_ACTIONS
 from db.audit.log import Actor
-from db.audit.messages import Part, describe_for_admin, describe_for_user
+from db.audit.messages import (
+    ACTOR_NAMES,
+    COUNTED,
+    THE_SYSTEM,
+    UNDESCRIBED,
+    UNDESCRIBED_OWN,
+    describe_for_admin,
+    describe_for_user,
+    messages,
+)
 from db.crypto.passwords import Passwords
 from db.errors import Forbidden
+from db.messages import Part
 from db.rate_limits.limits import ALL_LIMITS
 from db.viewer import Admin, Operator, Viewer, require_admin
 from tests.browser_client import Browser
 from tests.conftest import TestApp
+from web.languages import ENGLISH
 
 DETAIL = {
     "from": "user",
@@ -32,10 +44,6 @@ DETAIL = {
 @pytest.fixture
 def passwords(fast_passwords: Passwords) -> Passwords:
     return fast_passwords
-
-
-def join_text(parts: list[Part]) -> str:
-    return "".join(part.text for part in parts)
 
 
 @pytest.mark.guide("D23", "D25")
@@ -76,7 +84,7 @@ async def test_own_entries_are_those_by_and_about_the_viewer(
         ("account.enable", False, None, "", ""),
         ("signup", True, None, "192.0.2.14", "Firefox on Linux"),
     ]
-    assert join_text(found.entries[0].text_parts({})) == "The system set a new password for you"
+    assert str(found.entries[0].text_parts({})) == "The system set a new password for you"
 
 
 async def test_entries_of_a_deleted_account_are_listed(
@@ -150,7 +158,7 @@ async def test_entries_of_an_earlier_version_are_verified_and_shown_as_todays(
     ]
     entry = (await audit.list_all(admin)).entries[0]
     assert entry.actor_type == "system"
-    assert "passwords of logged-in users" in join_text(entry.note({}))
+    assert "passwords of logged-in users" in str(entry.note({}))
 
 
 async def test_only_an_admin_can_list_all_entries(app: TestApp, viewer: Viewer) -> None:
@@ -170,7 +178,7 @@ def test_every_event_has_a_sentence_for_every_actor_type(event: str, outcome: st
         ("system", False, None),
     ):
         for detail in (DETAIL, {}):
-            sentence = join_text(
+            sentence = str(
                 describe_for_user(event, outcome, actor, detail, is_own=is_own, other=other)
             )
             assert sentence.startswith(
@@ -188,8 +196,62 @@ def test_every_event_has_a_sentence_for_every_actor_type(event: str, outcome: st
             assert len(sentence) > 10
 
 
+class Brackets(NullTranslations):
+    """A catalog of every sentence of `messages`, whose translations are in angle brackets."""
+
+    def gettext(self, message: str) -> str:
+        return f"<{message}>" if message in TRANSLATED else message
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        return f"<{msgid1 if n == 1 else msgid2}>"
+
+    def format_number(self, value: int) -> str:
+        return str(value)
+
+
+TRANSLATED = {*messages(), *ACTOR_NAMES.values(), THE_SYSTEM, COUNTED, UNDESCRIBED, UNDESCRIBED_OWN}
+
+
+@pytest.mark.parametrize("event", EVENT_TEXTS)
+@pytest.mark.parametrize("outcome", ["done", "refused"])
+def test_the_list_of_messages_has_every_sentence(event: str, outcome: str) -> None:
+    limits = [{"limit": limit, "times": 1} for limit in LIMITED_ACTIONS]
+    moves = [{"from": "A", "to": "B"}, {"from": "A"}, {"to": "B"}, {"to": "admin"}]
+    for detail in ({}, {"times": 2}, {"to": "user"}, {"reason": "last-admin"}, *moves, *limits):
+        for actor, is_own, other in (
+            ("user", True, None),
+            ("user", True, "Bob"),
+            ("user", False, None),
+            ("system", False, None),
+        ):
+            sentence = describe_for_user(
+                event, outcome, actor, detail, is_own=is_own, other=other
+            ).in_language_of(Brackets())
+            assert (sentence[0], sentence[-1]) == ("<", ">"), sentence
+
+
+def test_a_sentence_is_translated_as_a_whole() -> None:
+    class German(Brackets):
+        def gettext(self, message: str) -> str:
+            return {
+                "{actor} changed your team from {from} to {to}": "Team {to} statt {from}: {actor}",
+                "An administrator": "Ein Administrator",
+            }[message]
+
+    detail = {"from": "A", "to": "B"}
+    sentence = describe_for_user("team.change", "done", "user", detail, is_own=False, other=None)
+    assert sentence.parts_in(German()) == [
+        Part("Team ", False),
+        Part("B", True),
+        Part(" statt ", False),
+        Part("A", True),
+        Part(": ", False),
+        Part("Ein Administrator", False),
+    ]
+
+
 def test_user_text_is_marked_and_cannot_be_a_placeholder() -> None:
-    parts = describe_for_user(
+    sentence = describe_for_user(
         "team.change",
         "done",
         "user",
@@ -197,9 +259,11 @@ def test_user_text_is_marked_and_cannot_be_a_placeholder() -> None:
         is_own=True,
         other="{to}'s",
     )
+    parts = sentence.parts_in(ENGLISH)
     assert [part.text for part in parts if part.is_user_text] == ["{to}'s", "{name}", "\u202ex"]
-    assert join_text(parts) == "You changed {to}'s's team from {name} to \u202ex"
-    assert describe_for_admin("team.change", {"from": "A", "to": "B"}) == [
+    assert str(sentence) == "You changed {to}'s's team from {name} to \u202ex"
+    note = describe_for_admin("team.change", {"from": "A", "to": "B"})
+    assert note.parts_in(ENGLISH) == [
         Part("A", True),
         Part(" to ", False),
         Part("B", True),
@@ -225,14 +289,14 @@ def test_a_sentence_describes_joining_and_leaving_a_team(
     change = dict(zip(("from", "to"), detail, strict=True))
     for other, predicate in ((None, own), ("Bob", others)):
         parts = describe_for_user("team.change", "done", "user", change, is_own=True, other=other)
-        assert join_text(parts) == f"You {predicate}"
-    assert join_text(describe_for_admin("team.change", change)) == note
+        assert str(parts) == f"You {predicate}"
+    assert str(describe_for_admin("team.change", change)) == note
 
 
 def test_every_recorded_limit_has_a_label() -> None:
     assert {limit.name for limit in ALL_LIMITS} - {"email-seen", "denied"} == set(LIMIT_LABELS)
     parts = describe_for_admin("limit.reached", {"limit": "login-account", "times": 3})
-    assert join_text(parts) == "log-ins to one account, 3 times"
+    assert str(parts) == "log-ins to one account, 3 times"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +324,7 @@ def test_every_recorded_limit_has_a_label() -> None:
             "limit.reached",
             "refused",
             {"limit": "password-change", "times": 10},
-            "You tried to change your password 10 times too many and had to wait",
+            "You tried to change your password too many times and had to wait (10 times)",
         ),
     ],
 )
@@ -268,7 +332,7 @@ def test_own_actions_are_described_in_the_second_person(
     event: str, outcome: str, detail: dict[str, object], sentence: str
 ) -> None:
     parts = describe_for_user(event, outcome, "user", detail, is_own=True, other=None)
-    assert join_text(parts) == sentence
+    assert str(parts) == sentence
 
 
 async def test_a_detail_with_special_characters_is_stored_as_json(

@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from db.viewer import Me
 from web.app import create_app
+from web.languages import ENGLISH
 from web.rendering.layouts import LayoutVariant
 from web.settings.settings import read_settings
 
@@ -41,7 +42,7 @@ connection = sqlite3.connect(os.environ["DATABASE"], isolation_level=None)
 latchkey = create_app(
     read_settings({"DATABASE_URL": f"sqlite:///{os.environ['DATABASE']}", **os.environ})
 )
-partial = latchkey.state.templates.get_cached("dashboard/user.html")
+partial = latchkey.state.templates.of(ENGLISH).get_cached("dashboard/user.html")
 tokens: dict[bytes, dict] = {}
 layouts: dict[str, tuple[str, str]] = {}
 

@@ -134,6 +134,15 @@ def follow(page: Page, name: str) -> None:
     page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
 
 
+def answer_dialog(page: Page, button: str | re.Pattern[str]) -> str:
+    """Presses a button of the dialog that confirms an action, and returns the dialog's text."""
+    dialog = page.get_by_role("dialog")
+    text = dialog.inner_text()
+    dialog.get_by_role("button", name=button).click()
+    expect(dialog).to_have_count(0)
+    return text
+
+
 def expect_heading(page: Page, text: str | re.Pattern[str]) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text(text)
 

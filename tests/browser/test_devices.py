@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Dialog, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
 from tests.browser.pages import assert_accessible
 from tests.browser.steps import (
+    answer_dialog,
     expect_heading,
     expect_path,
     expect_summary,
@@ -66,12 +67,12 @@ def test_all_other_devices_are_revoked_after_confirmation(alice: BrowserUser, li
     alice.in_second_browser()
     alice.in_second_browser()
     alice.page.goto("/devices")
-    alice.page.once("dialog", lambda dialog: dialog.dismiss())
     alice.page.locator(REVOKE_OTHERS).click()
+    answer_dialog(alice.page, "Cancel")
     settle(alice.page, 300)
     assert live.sessions_of(alice.email) == 3
-    alice.page.once("dialog", lambda dialog: dialog.accept())
     alice.page.locator(REVOKE_OTHERS).click()
+    answer_dialog(alice.page, "Log out 2 other devices")
     expect(alice.page.locator("[data-device]")).to_have_count(1)
     expect_toast(alice.page, "2 other devices logged out.")
     assert focused(alice.page) != "body"
@@ -82,24 +83,18 @@ def test_all_other_devices_are_revoked_after_confirmation(alice: BrowserUser, li
 def test_log_out_everywhere_needs_confirmation_and_can_be_canceled(
     alice: BrowserUser, live: Live
 ) -> None:
-    phone, page, messages = alice.in_second_browser(), alice.page, []
+    phone, page = alice.in_second_browser(), alice.page
     phone.page.goto("/dashboard")
-    answers = iter((False, True))
-
-    def answer(dialog: Dialog) -> None:
-        messages.append(dialog.message)
-        dialog.accept() if next(answers) else dialog.dismiss()
-
-    page.on("dialog", answer)
     page.goto("/devices")
     page.locator(REVOKE_ALL).click()
+    assert "2 sessions" in answer_dialog(page, "Cancel")
     settle(page, 300)
     expect_path(page, "/devices")
-    assert (len(messages), live.sessions_of(alice.email)) == (1, 2)
+    assert live.sessions_of(alice.email) == 2
     page.locator(REVOKE_ALL).click()
+    answer_dialog(page, "Log out everywhere")
     expect_path(page, "/login")
-    assert (len(messages), live.sessions_of(alice.email)) == (2, 0)
-    assert "2 sessions" in messages[0]
+    assert live.sessions_of(alice.email) == 0
     phone.page.reload()
     expect_path(phone.page, "/login")
     page.go_back()
@@ -391,14 +386,16 @@ def test_user_actions_also_work_on_a_separate_page(
     page.goto(f"/admin/users?q={alice.email}")
     if javascript:
         page.goto(page.locator(f"{row} a[data-hx-trigger]").get_attribute("href"))
-        page.once("dialog", lambda dialog: dialog.dismiss())
         page.get_by_role("button", name="Disable the account").click()
+        answer_dialog(page, "Cancel")
+        settle(page, 300)
         expect_heading(page, "Alice")
-        page.once("dialog", lambda dialog: dialog.accept())
     else:
         page.locator(f"{row} summary").click()
         page.get_by_role("link", name="Show the actions").click()
     page.get_by_role("button", name="Disable the account").click()
+    if javascript:
+        answer_dialog(page, "Disable the account")
     expect_path(page, "/admin/users")
     expect(page.locator(row)).to_contain_text("Disabled")
     expect(page.locator(".flash")).to_have_text("Account disabled, and logged out everywhere.")
@@ -409,10 +406,10 @@ def test_a_disabled_user_is_redirected_to_login_at_the_next_click(
     ada: BrowserUser, alice: BrowserUser, live: Live
 ) -> None:
     alice.page.goto("/dashboard")
-    ada.page.on("dialog", lambda dialog: dialog.accept())
     ada.page.goto(f"/admin/users?q={alice.email}")
     ada.page.locator(f'[data-user="{live.id_of(alice.email)}"] summary').click()
     ada.page.get_by_role("button", name="Disable the account").click()
+    answer_dialog(ada.page, "Disable the account")
     expect(ada.page.locator("#users")).to_contain_text("Disabled")
     follow(alice.page, "Account")
     expect_path(alice.page, "/login")

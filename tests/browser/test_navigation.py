@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable
+from threading import Event
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
@@ -299,3 +300,113 @@ def test_back_restores_the_scroll_position(alice: BrowserUser) -> None:
     page.wait_for_function("left => Math.abs(scrollY - left) < 40", arg=position)
     settle(page, 300)
     assert abs(page.evaluate("scrollY") - position) < 40
+
+
+BAR = """() => {
+    const style = getComputedStyle(document.documentElement, '::before');
+    return style.content === 'none'
+        ? null
+        : [style.blockSize, style.animationName, style.animationDelay, style.position];
+}"""
+
+
+def current_links(page: Page) -> list[str]:
+    return page.locator("nav [aria-current=page]").all_inner_texts()
+
+
+def test_a_clicked_link_is_marked_before_the_response(alice: BrowserUser, live: Live) -> None:
+    page, response = alice.page, Event()
+    page.goto("/dashboard")
+    live.faults.inject("/account", method="GET", until=response)
+    with page.expect_request("**/account"):
+        follow(page, "Account")
+    assert current_links(page) == ["Account"]
+    expect(page.locator("main")).to_have_attribute("aria-busy", "true")
+    expect(page.locator("[data-dashboard]")).to_be_visible()
+    response.set()
+    expect_heading(page, "Account")
+    expect(page.locator("main")).not_to_have_attribute("aria-busy", "true")
+    assert current_links(page) == ["Account"]
+
+
+def test_the_newest_of_two_clicked_links_is_marked(alice: BrowserUser, live: Live) -> None:
+    page, response = alice.page, Event()
+    page.goto("/dashboard")
+    for name, path in (("Devices", "/devices"), ("Account", "/account")):
+        live.faults.inject(path, method="GET", until=response)
+        with page.expect_request(f"**{path}"):
+            follow(page, name)
+        assert current_links(page) == [name]
+    settle(page, 200)
+    expect(page.locator("main")).to_have_attribute("aria-busy", "true")
+    response.set()
+    expect_heading(page, "Account")
+    expect(page.locator("main")).not_to_have_attribute("aria-busy", "true")
+    assert current_links(page) == ["Account"]
+
+
+def test_the_mark_returns_if_the_page_cannot_be_loaded(
+    alice: BrowserUser, expected_errors: list[str]
+) -> None:
+    expected_errors += OFFLINE_ERRORS
+    page = alice.page
+    page.goto("/dashboard")
+    page.context.set_offline(True)
+    follow(page, "Devices")
+    expect_summary(page, "You seem to be offline.")
+    expect(page.locator("nav [aria-current=page]")).to_have_text(["Dashboard"])
+    expect(page.locator("main")).not_to_have_attribute("aria-busy", "true")
+
+
+def test_a_link_of_another_navigation_keeps_the_mark_of_the_main_one(
+    alice: BrowserUser, live: Live
+) -> None:
+    page, response = alice.page, Event()
+    page.goto("/dashboard")
+    page.evaluate(
+        """() => {
+            const local = document.createElement('nav');
+            for (const path of ['/dashboard', '/devices']) {
+                local.innerHTML += `<a class="added" href="${path}" data-hx-get="${path}"
+                    data-hx-target="#main" data-hx-push-url="true">Added</a>`;
+            }
+            local.firstElementChild.ariaCurrent = 'page';
+            document.querySelector('main').prepend(local);
+            htmx.process(local);
+        }"""
+    )
+    live.faults.inject("/devices", method="GET", until=response)
+    page.locator(".added").last.click()
+    expect(page.locator(".added").last).to_have_attribute("aria-current", "page")
+    expect(page.locator(".added").first).not_to_have_attribute("aria-current", "page")
+    expect(page.locator("#nav nav [aria-current=page]")).to_have_text(["Dashboard"])
+    response.set()
+    expect_heading(page, "Devices")
+
+
+@pytest.mark.parametrize("what", ["link", "form"])
+def test_a_bar_moves_at_the_top_during_a_slow_request(
+    alice: BrowserUser, live: Live, what: str
+) -> None:
+    page, response = alice.page, Event()
+    page.goto("/account")
+    assert page.evaluate(BAR) is None
+    live.faults.inject("/account", method="POST" if what == "form" else "GET", until=response)
+    if what == "form":
+        submit(page, "account-form")
+    else:
+        follow(page, "Account")
+    busy = page.locator("[aria-busy=true]")
+    expect(busy).to_have_count(1)
+    assert page.evaluate(BAR) == ["3px", "pass", "0.3s", "fixed"]
+    moved = page.evaluate(
+        """() => document.getAnimations().filter(({animationName}) => animationName === 'pass')
+            .flatMap(animation => animation.effect.getKeyframes().flatMap(Object.keys))
+            .filter(name => !['offset', 'computedOffset', 'easing', 'composite'].includes(name))"""
+    )
+    assert set(moved) == {"transform"}
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(BAR)[:2] == ["3px", "none"]
+    response.set()
+    expect(busy).to_have_count(0)
+    assert page.evaluate(BAR) is None

@@ -144,7 +144,7 @@ def test_autofilled_fields_are_checked_like_typed_ones(charlie: BrowserUser) -> 
 def test_toggling_password_visibility_keeps_the_selection(page: Page) -> None:
     page.goto("/signup")
     button = page.locator("[data-toggle=password]")
-    expect(button).to_have_text("Show password")
+    expect(button).to_have_text("Show Password")
     expect(button).to_have_attribute("aria-controls", "password")
     type_in(page, "password", "engine")
     page.evaluate("document.querySelector('#password').setSelectionRange(2, 4)")

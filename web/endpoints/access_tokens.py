@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from db.access import access_tokens
 from db.errors import RateLimited, Refused, TooManyTokens, Unavailable
+from db.messages import Message
 from db.viewer import Viewer
 from web.forms.fields import TOKEN_DAYS
 from web.forms.form import Form, read_fields
@@ -16,12 +17,12 @@ from web.rendering.flash_messages import confirm, pop_flash
 from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
 from web.rendering.responses import changed_fragment, now, page, refused_form, replaced_fragment
 
-TITLE: Final = "Access tokens"
-NO_SCOPE: Final = "Choose what the token may do."
-TOO_MANY: Final = "You have too many access tokens. Delete one first."
+TITLE: Final = Message("Access tokens")
+NO_SCOPE: Final = Message("Choose what the token may do.")
+TOO_MANY: Final = Message("You have too many access tokens. Delete one first.")
 DEFAULT_DAYS: Final = "90"
 ERRORS: Final = {
-    RateLimited: "Too many attempts. No access token was created. Try again in {wait}.",
+    RateLimited: Message("Too many attempts. No access token was created. Try again in {wait}."),
     Unavailable: BUSY,
 }
 

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from db.access import account, data_export
 from db.errors import RateLimited, Refused, Unavailable
+from db.messages import Message
 from db.viewer import Viewer
 from web.forms.form import Form, read_fields
 from web.forms.schemas import PasswordConfirmation
@@ -14,9 +15,9 @@ from web.http.session import verify_session
 from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
 from web.rendering.responses import download, page, refused_form
 
-TITLE: Final = "Download your data"
+TITLE: Final = Message("Your data")
 DATA_ERRORS: Final = {
-    RateLimited: "Too many downloads or attempts. Try again in {wait}.",
+    RateLimited: Message("Too many downloads or attempts. Try again in {wait}."),
     Unavailable: BUSY,
 }
 
@@ -46,7 +47,7 @@ async def submit(request: Request) -> Response:
 
 async def _context(viewer: Viewer, form: Form[PasswordConfirmation]) -> dict[str, Any]:
     saved = await account.get_account(viewer)
-    return {"me": viewer.me, "form": form, "email": saved.email}
+    return {"me": viewer.me, "form": form, "email": saved.email, "delete_at": saved.delete_at}
 
 
 async def _respond_with_errors(

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from db.access import account, account_deletion
 from db.errors import RateLimited, Refused, Unavailable
+from db.messages import Message
 from db.viewer import Viewer
 from web.forms.form import Form, read_fields
 from web.forms.schemas import PasswordConfirmation
@@ -25,11 +26,11 @@ from web.rendering.responses import (
 )
 from web.state import app_state
 
-TITLE: Final = "Delete your account"
-KEEP_TITLE: Final = "Keep your account?"
-KEPT_TITLE: Final = "Your account is kept"
+TITLE: Final = Message("Delete your account")
+KEEP_TITLE: Final = Message("Keep your account?")
+KEPT_TITLE: Final = Message("Your account is kept")
 DELETION_ERRORS: Final = {
-    RateLimited: "Too many attempts. Your account was not deleted. Try again in {wait}.",
+    RateLimited: Message("Too many attempts. Your account was not deleted. Try again in {wait}."),
     Unavailable: BUSY,
 }
 
@@ -68,7 +69,7 @@ async def keep(request: Request) -> Response:
     await account_deletion.keep_account(viewer)
     return changed_fragment(
         request,
-        "Account",
+        Message("Account"),
         to="account",
         fragment="account_deletion/kept.html",
         me=viewer.me,

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import account_lock
+from db.messages import Message
 from web.forms.form import Form, read_fields
 from web.forms.schemas import AccountLock
 from web.http.client_info import get_client_info
@@ -14,8 +15,8 @@ from web.http.session import read_claims
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
 from web.state import app_state
 
-TITLE: Final = "Lock this account?"
-DONE_TITLE: Final = "Account locked"
+TITLE: Final = Message("Lock this account?")
+DONE_TITLE: Final = Message("Account locked")
 
 
 async def show(request: Request) -> Response:

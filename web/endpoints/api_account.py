@@ -75,7 +75,7 @@ async def list_activity(request: Request) -> Response:
         as_json(entry, *OWN_ENTRY)
         | {
             "is_own": bool(entry.is_own),
-            "text": "".join(part.text for part in entry.text_parts(found.product_events)),
+            "text": entry.text_parts(found.product_events),
         }
         for entry in found.entries
         if isinstance(entry, audit.OwnEntry)

@@ -41,7 +41,7 @@ async def list_users(request: Request) -> Response:
     if form.data is None:
         return invalid_input(form, "query")
     query = form.data
-    found = await admin.search_users(viewer, q=query.q, page=query.page, sort=query.sort)
+    found = await admin.search_users(viewer, **query.model_dump())
     users = [_user(user) for user in (found.users if query.page <= found.pages else [])]
     return ok(users=users, total=found.total, page=query.page, pages=found.pages)
 
@@ -172,7 +172,7 @@ async def list_entries(request: Request) -> Response:
         as_json(entry, *ENTRY, *ENTRY_CLIENT)
         | {
             "label": entry.label(found.product_events),
-            "note": "".join(part.text for part in entry.note(found.product_events)),
+            "note": entry.note(found.product_events),
         }
         for entry in found.entries
         if isinstance(entry, audit.AdminEntry)

@@ -5,7 +5,7 @@ who can also export them.
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 from pydantic import BaseModel
@@ -20,7 +20,7 @@ from db.access.audit_search import EntryFilter
 from db.messages import Message
 from db.viewer import Admin
 from web.forms.form import Form, read_query
-from web.forms.schemas import ActivityQuery, AuditExport, AuditSearch
+from web.forms.schemas import ActivityQuery, AuditSearch
 from web.http.client_info import get_client_info
 from web.http.session import verify_admin, verify_session
 from web.middleware.cross_origin import ForeignOrigin
@@ -28,7 +28,6 @@ from web.rendering.data_files import csv_header, csv_rows, json_lines
 from web.rendering.responses import now, page, url_path
 
 Q = TypeVar("Q", bound=BaseModel)
-S = TypeVar("S", bound=AuditSearch)
 
 # The parameters whose names are not those of the schema, because `from` is a keyword.
 PARAMETERS: Final = {"since": "from", "until": "to"}
@@ -52,13 +51,13 @@ async def show_own(request: Request) -> Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Search(Generic[S]):
+class Search:
     """The valid parameters of a search, and the errors of the others by the name of the field.
 
     `typed` has the days as they were sent.
     """
 
-    query: S
+    query: AuditSearch
     typed: dict[str, str]
     errors: dict[str, str]
 
@@ -80,7 +79,7 @@ class Search(Generic[S]):
 
 async def show_all(request: Request) -> Response:
     admin = await verify_admin(request)
-    search = _read_search(request, admin, AuditSearch)
+    search = _read_search(request, admin)
     query = search.query
     found = await audit.list_all(admin, search.filters, page=query.page)
     person = await audit.find_person(admin, query.person) if query.person else None
@@ -131,7 +130,7 @@ async def export(request: Request) -> Response:
     if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise ForeignOrigin
     admin = await verify_admin(request)
-    search = _read_search(request, admin, AuditExport)
+    search = _read_search(request, admin)
     if search.errors:  # Without a filter, the file would have more than was asked for.
         raise HTTPException(422, next(iter(search.errors.values())))
     query = search.query
@@ -159,12 +158,12 @@ async def _read_file(admin: Admin, exported: Export, file_format: str) -> AsyncI
         yield csv_rows(entries) if file_format == "csv" else json_lines(entries)
 
 
-def _read_search(request: Request, admin: Admin, schema: type[S]) -> Search[S]:
+def _read_search(request: Request, admin: Admin) -> Search:
     """Returns the search. A filter with an invalid value is left out."""
     asked = dict(read_query(request))
     for name, parameter in PARAMETERS.items():
         asked[name] = asked.get(parameter, "")
-    query, errors = _read(schema, asked)
+    query, errors = _read(AuditSearch, asked)
     changes: dict[str, Any] = {}
     if query.event not in ("", *audit.list_events(admin)):
         changes["event"] = ""

@@ -6,12 +6,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import account, email_change
+from db.messages import Message
 from web.http.link_cookie import delete_link_cookie, read_link_cookie, read_sent_link, verify_link
 from web.http.session import verify_session
 from web.rendering.flash_messages import set_flash
 from web.rendering.responses import page, redirect_across_login, url_path
 
-TITLE: Final = "Confirm your new email"
+TITLE: Final = Message("Confirm your new email")
 
 
 async def show(request: Request) -> Response:

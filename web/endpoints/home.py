@@ -1,22 +1,42 @@
 """Contains the front page, the handbook and the well-known URLs. None of them has user data."""
 
 from datetime import UTC, timedelta
+from math import ceil
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from db.messages import Message
+from web.forms.form import Form
+from web.forms.schemas import LogIn, SignUp
+from web.http.remember import read_choice, read_sign_up_choice
 from web.rendering.responses import cached_page, now, url_path, visible_path
 from web.state import app_state
 
 # RFC 9116, section 2.5.5, recommends less than a year.
 VALIDITY: Final = timedelta(days=330)
+HANDBOOK_TITLE: Final = Message("Handbook")
 SECURITY_TXT: Final = "/.well-known/security.txt"
+# The compressed size of the landing page itself. A browser test compares it with the response.
+MAX_PAGE_BYTES: Final = 6_000
 
 
 async def show(request: Request) -> Response:
-    title = app_state(request.scope).product.brand.landing.title
-    return cached_page(request, "home/page.html", title, layout="front")
+    """Returns the landing page with the form to sign up, or to log in if sign-up is not open."""
+    state = app_state(request.scope)
+    is_open = state.settings.sign_up.mode == "open"
+    return cached_page(
+        request,
+        "home/page.html",
+        state.product.brand.landing.title,
+        layout="front",
+        form=Form.blank(SignUp, state.password_policy) if is_open else Form.blank(LogIn),
+        next="",
+        taken=False,
+        remember=read_sign_up_choice(request) if is_open else read_choice(request),
+        kilobytes=ceil((state.assets.weight + MAX_PAGE_BYTES) / 1000),
+    )
 
 
 async def handbook(request: Request) -> Response:
@@ -26,7 +46,9 @@ async def handbook(request: Request) -> Response:
     paywall.
     """
     lifetimes = app_state(request.scope).settings.session_lifetimes
-    return cached_page(request, "home/handbook.html", "Handbook", layout="app", lifetimes=lifetimes)
+    return cached_page(
+        request, "home/handbook.html", HANDBOOK_TITLE, layout="app", lifetimes=lifetimes
+    )
 
 
 async def redirect_to_account(request: Request) -> Response:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from db.access import invitations, roles
 from db.errors import UnknownRole
+from db.messages import Message, UserText
 from db.viewer import Admin
 from web.forms.form import Form, read_fields
 from web.forms.schemas import Invitation
@@ -18,7 +19,7 @@ from web.rendering.form_errors import EMAIL_TAKEN, UNKNOWN_ROLE
 from web.rendering.responses import changed_fragment, now, page, refused_form, url_path
 from web.state import app_state
 
-TITLE: Final = "Invitations"
+TITLE: Final = Message("Invitations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +93,13 @@ async def _respond_to_change(request: Request, admin: Admin, flash: str) -> Resp
 
 
 async def _context(request: Request, admin: Admin) -> dict[str, Any]:
-    labels = {role.name: role.label for role in await roles.list_roles(admin)}
+    labels = {role.name: role.title for role in await roles.list_roles(admin)}
     base_url = app_state(request.scope).settings.base_url
     found = [
         OpenInvitation(
             invitation.id,
             invitation.email,
-            labels.get(invitation.role, invitation.role),
+            labels.get(invitation.role, UserText(invitation.role)),
             invitation.team,
             invitation.inviter,
             invitation.expires_at,

@@ -14,6 +14,7 @@ from db.errors import (
     Refused,
     Unavailable,
 )
+from db.messages import Message
 from web.forms.form import Form, read_fields
 from web.forms.schemas import Join
 from web.http.client_info import get_client_info
@@ -23,11 +24,11 @@ from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
 from web.state import app_state
 
-TITLE: Final = "Accept your invitation"
+TITLE: Final = Message("Accept your invitation")
 JOIN_ERRORS: Final = {
-    RateLimited: "Too many attempts from your network. Try again in {wait}.",
+    RateLimited: Message("Too many attempts from your network. Try again in {wait}."),
     Unavailable: BUSY,
-    AccountNotCreated: "An error occurred while creating your account.",
+    AccountNotCreated: Message("An error occurred while creating your account."),
 }
 JOIN_FAILURES = (RateLimited, BreachedPassword, Refused, Unavailable, AccountNotCreated)
 

@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from db.access import links, login
 from db.errors import LinkInvalid, RateLimited, Refused, Unavailable
+from db.messages import Message
 from web.forms.form import Form, read_fields
 from web.forms.schemas import LogIn
 from web.http.client_info import get_client_info
@@ -17,13 +18,13 @@ from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
 from web.state import app_state
 
-TITLE = "Log in"
+TITLE = Message("Log in")
 # Query parameters of the log-in page. Each selects the text that explains why it is displayed.
 REASONS = ("guessed", "ended", "new", "cookies")
 TARGET_REASONS = {"/verify": "verify", "/change-email": "change-email"}
-NO_MATCH = "Email or password is incorrect."
+NO_MATCH = Message("Email or password is incorrect.")
 LOGIN_ERRORS = {
-    RateLimited: ("Too many attempts to log in. Log-in is paused. Try again in {wait}."),
+    RateLimited: Message("Too many attempts to log in. Log-in is paused. Try again in {wait}."),
     Unavailable: BUSY,
 }
 

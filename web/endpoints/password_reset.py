@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from db.access import password_reset
 from db.errors import BreachedPassword, RateLimited, Refused, Unavailable
+from db.messages import Message
 from web.forms.form import Form, read_fields
 from web.forms.schemas import PasswordReset, PasswordResetRequest
 from web.http.client_info import get_client_info
@@ -16,17 +17,17 @@ from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
 from web.state import app_state
 
-FORGOT_TITLE: Final = "Forgot your password?"
-SENT_TITLE: Final = "Check your inbox"
-RESET_TITLE: Final = "Choose a new password"
-DONE_TITLE: Final = "Password changed"
+FORGOT_TITLE: Final = Message("Forgot your password?")
+SENT_TITLE: Final = Message("Check your inbox")
+RESET_TITLE: Final = Message("Choose a new password")
+DONE_TITLE: Final = Message("Password changed")
 FORGOT_ERRORS: Final = {
-    RateLimited: "Too many requests from your network. Try again in {wait}.",
+    RateLimited: Message("Too many requests from your network. Try again in {wait}."),
     Unavailable: BUSY,
 }
 RESET_ERRORS: Final = {
-    RateLimited: "Too many attempts. Nothing was changed. Try again in {wait}.",
-    Unavailable: "We're busy. Nothing was changed. Try again in a few seconds.",
+    RateLimited: Message("Too many attempts. Nothing was changed. Try again in {wait}."),
+    Unavailable: Message("We're busy. Nothing was changed. Try again in a few seconds."),
 }
 
 

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from db.access import roles
 from db.errors import RateLimited, Refused, TooManyRoles, Unavailable
+from db.messages import Message
 from db.roles import RoleSummary
 from db.viewer import Admin
 from web.forms.form import Form, read_fields
@@ -17,11 +18,13 @@ from web.rendering.form_errors import ROLE_NAME_TAKEN, apply_error
 from web.rendering.responses import changed_fragment, page, refused_form
 from web.state import app_state
 
-TITLE: Final = "Roles"
-TOO_MANY_ROLES: Final = "There are too many roles. Delete one first."
+TITLE: Final = Message("Roles")
+TOO_MANY_ROLES: Final = Message("There are too many roles. Delete one first.")
 ERRORS: Final = {
-    RateLimited: "Too many changes in a short time. Nothing was changed. Try again in {wait}.",
-    Unavailable: "We couldn't save the role just now. Try again in a few seconds.",
+    RateLimited: Message(
+        "Too many changes in a short time. Nothing was changed. Try again in {wait}."
+    ),
+    Unavailable: Message("We couldn't save the role just now. Try again in a few seconds."),
 }
 
 
@@ -54,7 +57,7 @@ async def show_role(request: Request) -> Response:
     viewer = await verify_admin(request)
     role = await roles.get_role(viewer, _name(request))
     context = _role_context(request, viewer, role)
-    return page(request, "roles/role.html", role.label, layout="app", **context)
+    return page(request, "roles/role.html", role.title, layout="app", **context)
 
 
 async def change(request: Request) -> Response:
@@ -74,7 +77,7 @@ async def change(request: Request) -> Response:
     role = await roles.get_role(viewer, role.name)
     return changed_fragment(
         request,
-        role.label,
+        role.title,
         to="admin-roles",
         fragment="roles/form.html",
         toast=confirm(request, "role-saved"),

@@ -1,6 +1,5 @@
 """Contains the endpoints of sign-up: the form, the live check of one field, and the submit."""
 
-from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
 from urllib.parse import urlencode
@@ -10,13 +9,14 @@ from starlette.responses import Response
 
 from db.access import signup
 from db.errors import AccountNotCreated, BreachedPassword, RateLimited, Refused, Unavailable
+from db.messages import Message
 from db.viewer import ClientInfo
 from web.forms.common_domains import suggest_domain
 from web.forms.form import Form, read_fields
 from web.forms.schemas import SignUp
 from web.http.client_info import get_client_info
 from web.http.redirects import carried_page, page_after_login, safe_page
-from web.http.remember import read_choice
+from web.http.remember import read_sign_up_choice
 from web.rendering.error_pages import ErrorText, error_response
 from web.rendering.form_errors import BUSY, EMAIL_TAKEN, apply_error, refuse_other_domains
 from web.rendering.responses import (
@@ -29,39 +29,41 @@ from web.rendering.responses import (
 )
 from web.state import app_state
 
-TITLE = "Create your account"
-UNCHECKED_NOTE = "We'll check this when you send the form."
-DOMAIN_NOTE = "Did you mean {domain}?"
+TITLE = Message("Create your account")
+UNCHECKED_NOTE = Message("We'll check this when you send the form.")
+DOMAIN_NOTE = Message("Did you mean {domain}?")
 # The texts for users who follow an old link, by the value of SIGNUP.
 UNAVAILABLE_TEXTS = {
     "invited": ErrorText(
-        "Sign-up is by invitation",
+        Message("Sign-up is by invitation"),
         (
-            "To get an account, ask an administrator of this site to invite you.",
-            "If you were invited, open the link in your invitation. "
-            "If you have an account, log in.",
+            Message("To get an account, ask an administrator of this site to invite you."),
+            Message(
+                "If you were invited, open the link in your invitation. "
+                "If you have an account, log in."
+            ),
         ),
         "lid",
-        "Log in",
+        Message("Log in"),
         "login",
         replaces_page=True,
     ),
     "closed": ErrorText(
-        "Sign-up is closed",
+        Message("Sign-up is closed"),
         (
-            "To get an account, ask an administrator of this site.",
-            "If you have an account, log in.",
+            Message("To get an account, ask an administrator of this site."),
+            Message("If you have an account, log in."),
         ),
         "lid",
-        "Log in",
+        Message("Log in"),
         "login",
         replaces_page=True,
     ),
 }
 SIGNUP_ERRORS = {
-    RateLimited: "Too many sign-ups from your network. Try again in {wait}.",
+    RateLimited: Message("Too many sign-ups from your network. Try again in {wait}."),
     Unavailable: BUSY,
-    AccountNotCreated: "An error occurred while creating your account.",
+    AccountNotCreated: Message("An error occurred while creating your account."),
 }
 SIGNUP_FAILURES = (RateLimited, BreachedPassword, Unavailable, Refused, AccountNotCreated)
 
@@ -77,7 +79,7 @@ async def show(request: Request) -> Response:
         "signup/page.html",
         TITLE,
         panel="blank",
-        remember=_read_choice(request),
+        remember=read_sign_up_choice(request),
         **_context(form, target),
     )
 
@@ -114,7 +116,7 @@ async def submit(request: Request) -> Response:
     fields = await read_fields(request)
     form = Form.check(SignUp, fields, app_state(request.scope).password_policy)
     target = carried_page(request, (fields or {}).get("next"))
-    remember = _read_choice(request, fields)
+    remember = read_sign_up_choice(request, fields)
     if form.data is not None:
         domains = app_state(request.scope).settings.sign_up.domains
         refuse_other_domains(form, form.data.email, domains)
@@ -143,12 +145,6 @@ def _suggest_domain(form: Form[SignUp], email: str) -> None:
     domain = suggest_domain(email)
     if domain is not None:
         form.notes["email"] = DOMAIN_NOTE.format(domain=domain)
-
-
-def _read_choice(request: Request, fields: Mapping[str, str] | None = None) -> bool | None:
-    """Returns the choice to stay logged in; None if sign-up starts no session."""
-    verification = app_state(request.scope).settings.email_verification
-    return read_choice(request, fields) if verification == "optional" else None
 
 
 async def _create(

@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from db.access import email_verification
 from db.access.email_verification import VerificationState
 from db.errors import RateLimited
+from db.messages import Message
 from db.viewer import Viewer
 from web.forms.form import read_fields
 from web.http.link_cookie import delete_link_cookie, read_link_cookie, read_sent_link, verify_link
@@ -24,8 +25,8 @@ from web.rendering.responses import (
     url_path,
 )
 
-TITLE: Final = "Confirm your email"
-SENT_A_MOMENT_AGO: Final = "We sent one a moment ago. Try again in {wait}."
+TITLE: Final = Message("Confirm your email")
+SENT_A_MOMENT_AGO: Final = Message("We sent one a moment ago. Try again in {wait}.")
 
 
 async def show(request: Request) -> Response:

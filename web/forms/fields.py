@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from db.crypto.secret import Secret
-from db.messages import Message
+from db.messages import Message, UserText
 from db.role_names import MAX_PERMISSION_CHARS, ROLE_NAME, is_permission_name, is_role_name
 from web.forms.characters import count_visible, has_too_many_marks, strip_invisible
 from web.forms.common_passwords import is_close, is_common
@@ -29,10 +29,26 @@ TOKEN_DAYS: Final = ("7", "30", "90", "365")  # the expiry times of an access to
 MAX_PERMISSIONS: Final = 100  # of one role
 DAY: Final = r"(?:19[7-9]|[2-8][0-9]{2})[0-9]-[0-9]{2}-[0-9]{2}"  # of the years 1970 to 8999
 NO_DAY: Final = Message("Type a date such as 2026-11-28.")
-UNSTORABLE: Final = "This contains a character we can't store. Please type it again."
-TOO_MANY_MARKS: Final = "There are too many accents on one letter. Please remove some."
-TOO_COMMON: Final = "This password is too common."
-TOO_CLOSE: Final = "This password is too close to your name or email. Please choose another."
+UNSTORABLE: Final = Message("This contains a character we can't store. Please type it again.")
+TOO_MANY_MARKS: Final = Message("There are too many accents on one letter. Please remove some.")
+TOO_COMMON: Final = Message("This password is too common.")
+TOO_CLOSE: Final = Message(
+    "This password is too close to your name or email. Please choose another."
+)
+
+NAME_TOO_LONG: Final = Message("Name must be at most {count} characters long.")
+EMAIL_TOO_LONG: Final = Message("Email must be at most {count} characters long.")
+PASSWORD_TOO_LONG: Final = Message("Password must be at most {count} characters long.")
+SEARCH_TOO_LONG: Final = Message("Search for at most {count} characters.")
+PHONE_OVER_40: Final = Message("Phone must be at most 40 characters long.")
+TEAM_OVER_40: Final = Message("Team must be at most 40 characters long.")
+LABEL_OVER_40: Final = Message("Label must be at most 40 characters long.")
+NAME_OVER_40: Final = Message("Name must be at most 40 characters long.")
+TOO_MANY_PERMISSIONS: Final = Message("A role can have at most {count} permissions.")
+NOT_A_PERMISSION: Final = Message(
+    "“{name}” is not a permission. Write names such as articles:write, in lowercase letters "
+    "(a–z), digits and hyphens."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +56,10 @@ class Input:
     """The attributes of a field's `<input>`, which repeat the schema's rules for the browser."""
 
     attrs: Mapping[str, str | bool]
+
+
+SortOrder = Literal["newest", "oldest", "name", "-name", "email", "-email", "login", "-login"]
+AccountState = Literal["", "active", "disabled", "deleting", "unconfirmed"]
 
 
 def field_error(*sentences: str) -> PydanticCustomError:
@@ -75,9 +95,9 @@ def _name(text: str) -> str:
     """Returns the trimmed name. Requires at least two visible characters."""
     name = require_single_line(text.strip())
     if len(name) > MAX_NAME_CHARS:
-        raise field_error(f"Name must be at most {MAX_NAME_CHARS} characters long.")
+        raise field_error(NAME_TOO_LONG.format(count=MAX_NAME_CHARS))
     if count_visible(name) < 2:
-        raise field_error("Name must be at least 2 characters long.")
+        raise field_error(Message("Name must be at least 2 characters long."))
     return name
 
 
@@ -89,10 +109,10 @@ def _email(text: str) -> str:
     """
     email = strip_invisible(require_storable(text))
     if len(email) > MAX_EMAIL_CHARS:
-        raise field_error(f"Email must be at most {MAX_EMAIL_CHARS} characters long.")
+        raise field_error(EMAIL_TOO_LONG.format(count=MAX_EMAIL_CHARS))
     canonical = _canonical(email)
     if canonical is None:
-        raise field_error("Please enter a valid email.")
+        raise field_error(Message("Please enter a valid email."))
     return canonical
 
 
@@ -114,7 +134,7 @@ def _bounded_password(password: Any) -> str:
         len(password) > MAX_PASSWORD_CHARS
         or len(password.encode("utf-8", "replace")) > 4 * MAX_PASSWORD_CHARS
     ):
-        raise field_error(f"Password must be at most {MAX_PASSWORD_CHARS} characters long.")
+        raise field_error(PASSWORD_TOO_LONG.format(count=MAX_PASSWORD_CHARS))
     return require_storable(password)
 
 
@@ -145,20 +165,22 @@ def _new_password(password: Any, info: ValidationInfo) -> Secret[str]:
 
 def _current_password(password: Any) -> Secret[str]:
     if not _bounded_password(password):
-        raise field_error("Please enter your password.")
+        raise field_error(Message("Please enter your password."))
     return Secret(password)
 
 
 def _slug(text: str) -> str:
     slug = strip_invisible(require_storable(text))
     if not re.fullmatch(r"[a-z0-9-]{2,40}", slug):
-        raise field_error("Use 2 to 40 characters: lowercase letters (a–z), digits and hyphens.")
+        raise field_error(
+            Message("Use 2 to 40 characters: lowercase letters (a–z), digits and hyphens.")
+        )
     return slug
 
 
 def _phone(text: str) -> str:
     """Returns the text as typed, including spaces, or an empty string if nothing is visible."""
-    _require_40("Phone", require_single_line(text))
+    _require_40(require_single_line(text), PHONE_OVER_40)
     return text if count_visible(text) else ""
 
 
@@ -168,18 +190,18 @@ def _team(text: str) -> str:
     Otherwise, users of an invisible team would share it and see each other's phone numbers.
     """
     team = require_single_line(text.strip())
-    _require_40("Team", team)
+    _require_40(team, TEAM_OVER_40)
     return team if count_visible(team) else ""
 
 
-def _require_40(label: str, text: str) -> None:
+def _require_40(text: str, error: Message) -> None:
     if len(text) > 40:
-        raise field_error(f"{label} must be at most 40 characters long.")
+        raise field_error(error)
 
 
 def _role(text: str) -> str:
     if not ROLE_NAME.fullmatch(text):
-        raise field_error("That role doesn't exist.")
+        raise field_error(Message("That role doesn't exist."))
     return text
 
 
@@ -187,19 +209,21 @@ def _role_name(text: str) -> str:
     name = strip_invisible(require_storable(text))
     if not ROLE_NAME.fullmatch(name):
         raise field_error(
-            "Use 2 to 40 characters: lowercase letters (a–z), digits and hyphens. "
-            "The first one must be a letter."
+            Message(
+                "Use 2 to 40 characters: lowercase letters (a–z), digits and hyphens. "
+                "The first one must be a letter."
+            )
         )
     if not is_role_name(name):
-        raise field_error("The name of a role can't start with “team-”.")
+        raise field_error(Message("The name of a role can't start with “team-”."))
     return name
 
 
 def _role_label(text: str) -> str:
     label = require_single_line(text.strip())
-    _require_40("Label", label)
+    _require_40(label, LABEL_OVER_40)
     if count_visible(label) < 2:
-        raise field_error("Label must be at least 2 characters long.")
+        raise field_error(Message("Label must be at least 2 characters long."))
     return label
 
 
@@ -211,42 +235,40 @@ def _permissions(text: Any) -> tuple[str, ...]:
         parts = re.split(r"[\s,]+", require_storable(text))
         names = {strip_invisible(name) for name in parts} - {""}
     else:
-        raise field_error("We couldn't read this. Please type it again.")
+        raise field_error(Message("We couldn't read this. Please type it again."))
     wrong = sorted(name for name in names if not is_permission_name(name))
     if wrong:
-        raise field_error(
-            f"“{wrong[0][:MAX_PERMISSION_CHARS]}” is not a permission. Write names such as "
-            "articles:write, in lowercase letters (a–z), digits and hyphens."
-        )
+        name = UserText(wrong[0][:MAX_PERMISSION_CHARS])
+        raise field_error(NOT_A_PERMISSION.format(name=name))
     if len(names) > MAX_PERMISSIONS:
-        raise field_error(f"A role can have at most {MAX_PERMISSIONS} permissions.")
+        raise field_error(TOO_MANY_PERMISSIONS.format(count=MAX_PERMISSIONS))
     return tuple(sorted(names))
 
 
 def _token_name(text: str) -> str:
     name = require_single_line(text.strip())
-    _require_40("Name", name)
+    _require_40(name, NAME_OVER_40)
     if not count_visible(name):
-        raise field_error("Please enter a name.")
+        raise field_error(Message("Please enter a name."))
     return name
 
 
 def _token_days(text: Any) -> int:
     if text not in TOKEN_DAYS:
-        raise field_error("Choose one of the expiry times.")
+        raise field_error(Message("Choose one of the expiry times."))
     return int(text)
 
 
 def _search(text: str) -> str:
     searched = strip_invisible(require_storable(text))
     if len(searched) > MAX_EMAIL_CHARS:
-        raise field_error(f"Search for at most {MAX_EMAIL_CHARS} characters.")
+        raise field_error(SEARCH_TOO_LONG.format(count=MAX_EMAIL_CHARS))
     return searched
 
 
 def _page_number(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
-        raise field_error("Pages are numbered from 1.")
+        raise field_error(Message("Pages are numbered from 1."))
     return int(text)
 
 
@@ -264,25 +286,37 @@ def _day(text: str) -> date | None:
 
 def _user_id(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{0,64}", text):
-        raise field_error("This is not the id of a user.")
+        raise field_error(Message("This is not the id of a user."))
     return text
 
 
 def _sort(text: str) -> str:
-    if text not in ("newest", "name", "email", "login"):
-        raise field_error("Sort by newest, name, email or login.")
+    if text not in get_args(SortOrder):
+        raise field_error(
+            Message("Sort by newest, oldest, name, -name, email, -email, login or -login.")
+        )
+    return text
+
+
+def _role_filter(text: str) -> str:
+    return _role(text) if text else ""
+
+
+def _account_state(text: str) -> str:
+    if text not in get_args(AccountState):
+        raise field_error(Message("Filter by active, disabled, deleting or unconfirmed."))
     return text
 
 
 def _confirmation(text: str) -> str:
     if text != "yes":
-        raise field_error("Tick the box if this wasn't you.")
+        raise field_error(Message("Tick the box if this wasn't you."))
     return text
 
 
 def _deletion(text: str) -> str:
     if text != "yes":
-        raise field_error("Tick the box to delete this account.")
+        raise field_error(Message("Tick the box to delete this account."))
     return text
 
 
@@ -360,7 +394,9 @@ Search = Annotated[str, AfterValidator(_search)]
 PageNumber = Annotated[int, BeforeValidator(_page_number)]
 Day = Annotated[date | None, BeforeValidator(_day)]
 UserId = Annotated[str, AfterValidator(_user_id)]
-Sort = Annotated[Literal["newest", "name", "email", "login"], BeforeValidator(_sort)]
+Sort = Annotated[SortOrder, BeforeValidator(_sort)]
+RoleFilter = Annotated[str, AfterValidator(_role_filter)]
+AccountStateFilter = Annotated[AccountState, BeforeValidator(_account_state)]
 Confirmation = Annotated[
     str, AfterValidator(_confirmation), Input({"type": "checkbox", "required": True})
 ]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from db.messages import Message
 from web.forms.fields import Input
 from web.forms.password_policy import PASSWORD_POLICIES, PasswordPolicy, PasswordRule
 from web.state import request_state
@@ -18,7 +19,8 @@ from web.state import request_state
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 JSON_TYPE: Final = "application/json"
 MAX_FORM_FIELDS: Final = 50
-UNREADABLE: Final = "We couldn't read part of this form. Please type it again."
+UNREADABLE_FIELD: Final = Message("We couldn't read this. Please type it again.")
+UNREADABLE: Final = Message("We couldn't read part of this form. Please type it again.")
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -226,11 +228,7 @@ def _parse_form(body: bytes) -> Mapping[str, str] | None:
 
 def _sentences(error: ValidationError) -> dict[str, list[str]]:
     return {
-        str(problem["loc"][0]): list(
-            problem.get("ctx", {}).get(
-                "sentences", ("We couldn't read this. Please type it again.",)
-            )
-        )
+        str(problem["loc"][0]): list(problem.get("ctx", {}).get("sentences", (UNREADABLE_FIELD,)))
         for problem in error.errors(include_url=False, include_input=False)
     }
 

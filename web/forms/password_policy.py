@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from db.messages import Message
 from web.brand import SITE_NAME
 
 
@@ -37,18 +38,24 @@ class PasswordPolicy:
     site_name: str = SITE_NAME
 
 
-_LENGTH = PasswordRule("length", r"^[\s\S]{8,}$", "Be at least 8 characters long", "8 characters")
+_LENGTH = PasswordRule(
+    "length", r"^[\s\S]{8,}$", Message("Be at least 8 characters long"), Message("8 characters")
+)
 PASSWORD_POLICIES: Final[Mapping[str, PasswordPolicy]] = {
     "guide": PasswordPolicy(
         (
             _LENGTH,
-            PasswordRule("letter", r"[a-zA-Z]", "Contain at least one letter.", "a letter"),
-            PasswordRule("number", r"[0-9]", "Contain at least one number.", "a number"),
+            PasswordRule(
+                "letter", r"[a-zA-Z]", Message("Contain at least one letter."), Message("a letter")
+            ),
+            PasswordRule(
+                "number", r"[0-9]", Message("Contain at least one number."), Message("a number")
+            ),
             PasswordRule(
                 "special",
                 r"[^a-zA-Z0-9]",
-                "Contain at least one special character.",
-                "a special character",
+                Message("Contain at least one special character."),
+                Message("a special character"),
             ),
         ),
         "minlength: 8; maxlength: 256; required: lower, upper; required: digit; required: special;",

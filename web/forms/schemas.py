@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 
 from web.forms.fields import (
+    AccountStateFilter,
     Confirmation,
     CurrentPassword,
     Day,
@@ -18,6 +19,7 @@ from web.forms.fields import (
     PageNumber,
     Permissions,
     Phone,
+    RoleFilter,
     RoleLabel,
     RoleName,
     RoleRef,
@@ -126,8 +128,10 @@ class UserDeletion(BaseModel):
 
 class UsersQuery(BaseModel):
     q: Search = ""
-    page: PageNumber = 1
+    role: RoleFilter = ""
+    state: AccountStateFilter = ""
     sort: Sort = "newest"
+    page: PageNumber = 1
 
 
 class ActivityQuery(BaseModel):
@@ -141,17 +145,21 @@ class AuditQuery(BaseModel):
     page: PageNumber = 1
 
 
-class AuditSearch(AuditQuery):
-    """The filters of the page. `since` and `until` are its parameters `from` and `to`."""
+class AuditSearch(BaseModel):
+    """The parameters of the page and of the export, which has the last two.
 
+    `since` and `until` are the parameters `from` and `to`.
+    """
+
+    q: Search = ""
+    event: str = ""  # The endpoint checks that it is the name of an event.
+    outcome: Literal["", "done", "refused"] = ""
     person: UserId = ""
     since: Day = None
     until: Day = None
-
-
-class AuditExport(AuditSearch):
+    page: PageNumber = 1
     format: Literal["csv", "jsonl"] = "csv"
-    before: PageNumber | None = None
+    before: PageNumber | None = None  # the number of an entry
 
 
 class TeamChange(BaseModel):

@@ -10,6 +10,7 @@ from db.crypto.secret import Secret
 from db.ip_addresses import parse_ip
 from db.viewer import ClientInfo
 from web.http.cookies import read_cookie
+from web.http.language import read_language
 from web.http.user_agents import parse_user_agent
 from web.observability.logs import warn_of_untrusted_proxy
 from web.settings.settings import Settings
@@ -31,6 +32,7 @@ def get_client_info(request: HTTPConnection) -> ClientInfo:
         _remove_control_characters(user_agent),
         client_ip_address(request),
         device_cookie,
+        read_language(request.scope).code,
     )
 
 

@@ -44,6 +44,24 @@ def carried_page(request: Request, target: str | None) -> str:
     return safe_page(request, target) if target else ""
 
 
+def page_of_form(request: Request) -> str:
+    """Returns path and query of the page whose form was sent, or the front page.
+
+    Only a page whose path is that of a route without parameters counts, because a path such as
+    `//example.org` would lead to another site.
+    """
+    path, _, query = (_local_path(request, page_url(request) or "") or "").partition("?")
+    inner = path.removeprefix(app_state(request.scope).settings.base_path)
+    is_page = any(
+        route.path == inner and "GET" in route.methods
+        for route in request.app.router.routes
+        if not route.param_convertors
+    )
+    if not is_page:
+        return url_path(request, "home")
+    return f"{path}?{_canonical(query)}" if query else path
+
+
 def page_after_login(request: Request) -> str:
     """Returns the `next` of the sign-up page that sent a live check, or an empty string."""
     query = urlsplit(_local_path(request, page_url(request) or "") or "").query
@@ -104,7 +122,11 @@ def _allowed_target(request: Request, target: str) -> str:
     url, _, query = target.partition("?")
     if not _is_allowed(request, url):
         return ""
-    return f"{url}?{quote(query, safe='=&+%,:;@/-._~!$()*')}" if query else url
+    return f"{url}?{_canonical(query)}" if query else url
+
+
+def _canonical(query: str) -> str:
+    return quote(query, safe="=&+%,:;@/-._~!$()*")
 
 
 def _is_allowed(request: Request, url: str) -> bool:

@@ -1,4 +1,4 @@
-"""Contains the function that reads the checkbox "Keep me logged in"."""
+"""Contains the functions that read the checkbox "Keep me logged in"."""
 
 from collections.abc import Mapping
 
@@ -15,3 +15,10 @@ def read_choice(request: Request, fields: Mapping[str, str] | None = None) -> bo
     if not app_state(request.scope).settings.session_lifetimes.can_remember:
         return None
     return (fields or {}).get("remember") == "on"
+
+
+def read_sign_up_choice(request: Request, fields: Mapping[str, str] | None = None) -> bool | None:
+    """Returns the choice at sign-up, as `read_choice`; None if sign-up starts no session."""
+    if app_state(request.scope).settings.email_verification != "optional":
+        return None
+    return read_choice(request, fields)

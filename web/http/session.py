@@ -24,6 +24,7 @@ from db.viewer import (
 from web.forms.form import read_fields
 from web.http.client_info import get_client_info
 from web.http.cookies import queue_cookie, read_cookie, read_replaced_session_cookie
+from web.http.language import keep_language
 from web.http.methods import SAFE_METHODS
 from web.state import app_state, request_state
 
@@ -148,10 +149,12 @@ async def end_current_session(request: Request) -> None:
 
 
 def set_session_cookie(request: Request, session: NewSession) -> None:
-    """Queues the session cookie and, after a log-in, the device cookie."""
+    """Queues the session cookie and, after a log-in, the device cookie and that of the language."""
     queue_cookie(request.scope, "session", session.session)
     if session.device_cookie is not None:
         set_device_cookie(request, session.device_cookie)
+    if session.language:
+        keep_language(request.scope, session.language)
 
 
 def set_device_cookie(request: Request, client: NewCookie) -> None:

@@ -5,6 +5,8 @@ A template in partials/mail/ has the text of a mail. Its paragraphs are separate
 - A paragraph whose second line is the link of the mail becomes a button.
 - A paragraph whose second line is another URL ends with this link.
 - Lines that begin with two spaces, such as `  Device: Firefox on Linux`, become a table.
+
+A mail has the language of its recipient.
 """
 
 import base64
@@ -13,16 +15,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2.ext import InternationalizationExtension
 
-from db.access.outbox import Message
+from db.access import outbox
+from db.messages import Message, translate
 from web.brand import LATCHKEY, Brand
+from web.languages import ENGLISH, LANGUAGES, Language, Languages
+from web.rendering.local_formats import format_moment
+from web.rendering.translation import TranslatingCodeGenerator
 from web.settings.mail_settings import EMAIL, Sender, mail_domain
 from web.settings.paths import ROOT
 from web.settings.settings import Settings
@@ -33,22 +39,22 @@ if TYPE_CHECKING:
 
 PARTIALS: Final = ROOT / "partials" / "mail"
 SUBJECTS: Final[Mapping[str, str]] = {
-    "verify": "Confirm your email",
-    "exists": "You already have an account",
-    "reset": "Choose a new password",
-    "change": "Confirm your new email",
-    "moved": "Your email was changed",
-    "arrived": "Your new email is confirmed",
-    "new-device": "New log-in to your account",
-    "password": "Your password was changed",
-    "token": "New access token for your account",
-    "locked": "Your account is locked",
-    "guesses": "Someone keeps guessing your password",
-    "invite": "Accept your invitation",
-    "added": "You have a new account",
-    "leaving": "Your account will be deleted",
-    "removal": "Your account was closed",
-    "deleted": "Your account was deleted",
+    "verify": Message("Confirm your email"),
+    "exists": Message("You already have an account"),
+    "reset": Message("Choose a new password"),
+    "change": Message("Confirm your new email"),
+    "moved": Message("Your email was changed"),
+    "arrived": Message("Your new email is confirmed"),
+    "new-device": Message("New log-in to your account"),
+    "password": Message("Your password was changed"),
+    "token": Message("New access token for your account"),
+    "locked": Message("Your account is locked"),
+    "guesses": Message("Someone keeps guessing your password"),
+    "invite": Message("Accept your invitation"),
+    "added": Message("You have a new account"),
+    "leaving": Message("Your account will be deleted"),
+    "removal": Message("Your account was closed"),
+    "deleted": Message("Your account was deleted"),
 }
 LINK_PATHS: Final[Mapping[str, str]] = {
     "verify": "/verify",
@@ -63,8 +69,18 @@ LINK_PATHS: Final[Mapping[str, str]] = {
     "leaving": "/keep",
     "token": "/not-me",
 }
-
-
+TEST_SUBJECT: Final = Message("Test mail")
+TEST_FOOT: Final = Message("You get this mail because the operator of {site} tests its mail.")
+INVITATION_FOOT: Final = Message(
+    "You get this mail because an administrator of {site} invited {recipient}."
+)
+ACCOUNT_FOOT: Final = Message("You get this mail because {recipient} has an account at {site}.")
+UNPROVEN_FOOT: Final = Message(
+    "You get this mail because someone entered {recipient} as their email at {site}."
+)
+# The format in which db.mail.outbox stores the times of a mail, and the facts that are times.
+TIME_FORMAT: Final = "%d %B %Y, %H:%M UTC"
+TIMES: Final = ("time", "until", "date")
 # The browser or the IP address of a request may be unknown.
 EMPTY_FACT: Final = re.compile(r"^  [^\n:]+: *(?:\n|$)", re.MULTILINE)
 
@@ -100,12 +116,20 @@ class MailContent:
 
 
 class MailRenderer:
-    """Renders the messages of the outbox. Its templates are compiled at the first mail."""
+    """Renders the messages of the outbox. Its templates are compiled at the first mail of each
+    language.
+    """
 
     def __init__(
-        self, settings: Settings, brand: Brand = LATCHKEY, product_partials: Path | None = None
+        self,
+        settings: Settings,
+        brand: Brand = LATCHKEY,
+        product_partials: Path | None = None,
+        languages: Languages = LANGUAGES,
     ) -> None:
         self._brand = brand
+        self._languages = languages
+        self._templates: dict[str, Environment] = {}
         # A template of the product replaces that of the same name.
         product_mails = [product_partials / "mail"] if product_partials else []
         self._folders = [*product_mails, PARTIALS]
@@ -116,10 +140,15 @@ class MailRenderer:
             self.sender = Sender(brand.sender_name, self.sender.email)
         self._reply_to = settings.mail_reply_to
 
-    @cached_property
-    def _templates(self) -> Environment:
-        """The environment escapes HTML, and no text."""
+    def _templates_of(self, language: Language) -> Environment:
+        """Returns the environment of a language. It escapes HTML, and no text."""
+        if language.code not in self._templates:
+            self._templates[language.code] = self._make_environment(language)
+        return self._templates[language.code]
+
+    def _make_environment(self, language: Language) -> Environment:
         env = Environment(
+            extensions=[InternationalizationExtension],
             loader=FileSystemLoader(self._folders),
             autoescape=select_autoescape(["html"], ["txt"], default=True),
             undefined=StrictUndefined,
@@ -127,46 +156,52 @@ class MailRenderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        env.globals["brand"] = self._brand
+        env.code_generator_class = TranslatingCodeGenerator
+        env.policies["ext.i18n.trimmed"] = True
+        env.install_gettext_translations(language, newstyle=True)  # type: ignore[attr-defined]
+        env.filters["tr"] = lambda text: translate(text, language)
+        env.globals.update(brand=self._brand, language=language)
         return env
 
-    def build(self, message: Message) -> "EmailMessage":
+    def build(self, message: outbox.Message) -> "EmailMessage":
         """Returns the mail of a message. Raises ValueError if a value does not fit in a mail."""
         content = self.render(message)
         return self._assemble(content, message.recipient, message.id, message.created_at)
 
     def build_test(self, recipient: str) -> "EmailMessage":
-        """Returns a mail that tests the SMTP server."""
-        subject = "Test mail"
-        words = self._templates.get_template("test.txt").render(site=self._site).strip()
-        foot = f"You get this mail because the operator of {self._site} tests its mail."
-        content = self._lay_out(subject, words, foot, link="")
+        """Returns a mail in English that tests the SMTP server."""
+        words = self._templates_of(ENGLISH).get_template("test.txt").render(site=self._site)
+        foot = TEST_FOOT.format(site=self._site)
+        content = self._lay_out(ENGLISH, TEST_SUBJECT, words.strip(), foot, link="")
         return self._assemble(content, recipient, token_urlsafe(32), datetime.now(UTC))
 
-    def render(self, message: Message) -> MailContent:
+    def render(self, message: outbox.Message) -> MailContent:
         """Returns the content of a message. Raises ValueError if a value does not fit in a mail."""
-        values = self._values(message)
-        words = self._templates.get_template(f"{message.message_type}.txt").render(values).strip()
-        words = EMPTY_FACT.sub("", words)
+        # An invitation has no user yet. Its facts contain the language of the administrator.
+        code = message.language or message.facts.get("language", "")
+        language = self._languages.get(code) or self._languages["en"]
+        values = self._values(message, language)
+        template = self._templates_of(language).get_template(f"{message.message_type}.txt")
+        words = EMPTY_FACT.sub("", template.render(values).strip())
         words = re.sub(r"\n{3,}", "\n\n", words)
-        recipient, site = message.recipient, self._site
+        foot = ACCOUNT_FOOT if message.facts.get("proven") else UNPROVEN_FOOT
         if message.message_type == "invite":
-            foot = f"You get this mail because an administrator of {site} invited {recipient}."
-            return self._lay_out(SUBJECTS["invite"], words, foot, values["link"])
-        foot = (
-            f"You get this mail because {recipient} has an account at {site}."
-            if message.facts.get("proven")
-            else f"You get this mail because someone entered {recipient} as their email at {site}."
-        )
-        return self._lay_out(SUBJECTS[message.message_type], words, foot, values["link"])
+            foot = INVITATION_FOOT
+        foot = foot.format(recipient=message.recipient, site=self._site)
+        subject = SUBJECTS[message.message_type]
+        return self._lay_out(language, subject, words, foot, values["link"])
 
-    def _lay_out(self, subject: str, words: str, foot: str, link: str) -> MailContent:
+    def _lay_out(
+        self, language: Language, subject: str, words: str, foot: str, link: str
+    ) -> MailContent:
+        subject, foot = translate(subject, language), translate(foot, language)
         context = {"subject": subject, "words": words, "foot": foot}
         blocks = [_block(part, link) for part in words.split("\n\n")]
+        templates = self._templates_of(language)
         return MailContent(
             subject,
-            self._templates.get_template("layout.txt").render(context).strip() + "\n",
-            self._templates.get_template("layout.html").render(context, blocks=blocks),
+            templates.get_template("layout.txt").render(context).strip() + "\n",
+            templates.get_template("layout.html").render(context, blocks=blocks),
             link,
         )
 
@@ -190,7 +225,7 @@ class MailRenderer:
         mail.add_alternative(content.html, subtype="html", cte="quoted-printable")
         return mail
 
-    def _values(self, message: Message) -> dict[str, str]:
+    def _values(self, message: outbox.Message, language: Language) -> dict[str, str]:
         """Returns the values for the templates. Raises ValueError.
 
         A value with a line break could add a paragraph or a link.
@@ -204,8 +239,13 @@ class MailRenderer:
         if path and message.token is None:
             raise ValueError("the key of its link was removed from SESSION_SECRET")
         link = f"{self._site}{path}/{message.token.reveal()}" if path and message.token else ""
+        facts = {
+            name: _localize(value, language) if name in TIMES else value
+            for name, value in message.facts.items()
+            if name != "language"
+        }
         return {
-            **message.facts,
+            **facts,
             "email": message.recipient,
             "site": self._site,
             "link": link,
@@ -213,6 +253,17 @@ class MailRenderer:
             "login": f"{self._site}/login",
             "account": f"{self._site}/account",
         }
+
+
+def _localize(time: str, language: Language) -> str:
+    """Returns a time of the outbox in the format of a language."""
+    if language.code == "en":
+        return time
+    try:
+        moment = datetime.strptime(time, TIME_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        return time
+    return format_moment(moment, language)
 
 
 def _address(email: str, name: str = "") -> "Address":

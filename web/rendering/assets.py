@@ -17,6 +17,8 @@ from web.settings.paths import ROOT
 
 STATIC: Final = ROOT / "static"
 ICON: Final = "mark.svg"
+HTMX: Final = "htmx-4.0.1.min.js"
+SCRIPT: Final = "app.js"
 BRAND_STYLES: Final = "brand.css"
 PRODUCT_SCRIPT: Final = "product.js"
 STYLESHEETS: Final = ("app.css", BRAND_STYLES, "product.css")
@@ -81,6 +83,16 @@ class Assets:
         """Returns the name of the script of the product, or an empty string if it has none."""
         return PRODUCT_SCRIPT if PRODUCT_SCRIPT in self._names else ""
 
+    @property
+    def weight(self) -> int:
+        """Returns the compressed size of the files that a page for anonymous users loads, in bytes.
+
+        Compressed by gzip, because browsers accept Brotli only over https.
+        """
+        names = (ICON, HTMX, SCRIPT, *self.stylesheets, *filter(None, [self.product_script]))
+        bodies = (self._assets[self._names[name]].bodies for name in names)
+        return sum(len(codings.get("gzip", codings["identity"])) for codings in bodies)
+
     def url(self, name: str) -> str:
         """Returns the path of a file, with BASE_PATH and a hash of its content in the name.
 
@@ -136,7 +148,7 @@ def _strip_lines(script: bytes) -> bytes:
 def _compressed(body: bytes) -> Mapping[str, bytes]:
     """Returns the body in each coding that does not enlarge it, in the order of preference."""
     bodies = {
-        "br": brotli.compress(body, quality=9),
+        "br": brotli.compress(body, quality=11),
         "gzip": gzip.compress(body, 9, mtime=0),
         "identity": body,
     }

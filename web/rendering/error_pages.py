@@ -8,6 +8,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from db.messages import Message, UserText
 from web.http.methods import SAFE_METHODS
 from web.http.session import read_claims
 from web.observability.logs import request_reference
@@ -15,6 +16,9 @@ from web.rendering.formatting import size
 from web.rendering.problem_details import is_api, problem
 from web.rendering.responses import page, replaced_page, url_path, visible_path
 from web.state import app_state, request_state
+
+FRONT_PAGE: Final = Message("Go to the front page")
+TRY_AGAIN: Final = Message("Try again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class ErrorText:
     heading: str
     text: tuple[str, ...]
     panel: str = "loose"
-    action: str = "Go to the front page"
+    action: str = FRONT_PAGE
     route: str = ""
     posts: bool = False
     replaces_page: bool = False
@@ -38,92 +42,114 @@ class ErrorText:
 
 ERROR_TEXTS: Final[Mapping[int, ErrorText]] = {
     403: ErrorText(
-        "You don't have access to this page",
-        ("This page is for administrators. If you need access, ask one of them.",),
+        Message("You don't have access to this page"),
+        (Message("This page is for administrators. If you need access, ask one of them."),),
         "barred",
     ),
     404: ErrorText(
-        "Page not found",
+        Message("Page not found"),
         (
-            "The URL may be mistyped, or the page may have been removed.",
-            "Or you may not have access to it.",
+            Message("The URL may be mistyped, or the page may have been removed."),
+            Message("Or you may not have access to it."),
         ),
         "holes",
     ),
     405: ErrorText(
-        "This page can't be used that way",
-        ("Go back, and use the links and buttons on the page.",),
+        Message("This page can't be used that way"),
+        (Message("Go back, and use the links and buttons on the page."),),
         "holes",
     ),
     409: ErrorText(
-        "Nothing was changed", ("Reload the page that you came from, and try again.",), "lid"
+        Message("Nothing was changed"),
+        (Message("Reload the page that you came from, and try again."),),
+        "lid",
     ),
     413: ErrorText(
-        "That's too long",
-        ("That's more than we accept ({max_body}). Shorten it and try again.",),
+        Message("That's too long"),
+        (Message("That's more than we accept ({max_body}). Shorten it and try again."),),
         "lid",
     ),
     415: ErrorText(
-        "We couldn't read that form", ("Open the page again, and send the form on it.",), "lid"
+        Message("We couldn't read that form"),
+        (Message("Open the page again, and send the form on it."),),
+        "lid",
     ),
     429: ErrorText(
-        "Too many attempts",
-        ("Wait a little and try again.",),
+        Message("Too many attempts"),
+        (Message("Wait a little and try again."),),
         "lid",
-        "Try again",
+        TRY_AGAIN,
     ),
     431: ErrorText(
-        "That's more than we accept",
+        Message("That's more than we accept"),
         (
-            "Your browser sent too many cookies or headers. Clear this site's cookies "
-            "and try again.",
+            Message(
+                "Your browser sent too many cookies or headers. Clear this site's cookies "
+                "and try again."
+            ),
         ),
         "lid",
     ),
     500: ErrorText(
-        "Something went wrong on our side",
+        Message("Something went wrong on our side"),
         (
-            "Nothing was left half done. Try again. If it keeps happening, send us the "
-            "reference below.",
+            Message(
+                "Nothing was left half done. Try again. If it keeps happening, send us the "
+                "reference below."
+            ),
         ),
         "loose",
-        "Try again",
+        TRY_AGAIN,
     ),
     503: ErrorText(
-        "We can't answer right now",
+        Message("We can't answer right now"),
         (
-            "We're too busy or can't reach our database. You weren't logged out. "
-            "Try again in a few seconds.",
+            Message(
+                "We're too busy or can't reach our database. You weren't logged out. "
+                "Try again in a few seconds."
+            ),
         ),
         "loose",
-        "Try again",
+        TRY_AGAIN,
     ),
 }
 FOREIGN_ORIGIN_TEXT: Final = ErrorText(
-    "This came from another site",
-    ("We only accept forms from our own pages. Nothing was changed. Open the page and try again.",),
+    Message("This came from another site"),
+    (
+        Message(
+            "We only accept forms from our own pages. Nothing was changed. "
+            "Open the page and try again."
+        ),
+    ),
     "barred",
 )
 WRONG_ROLE_TEXT: Final = ErrorText(
-    "You don't have access to this page",
-    ("Your role doesn't include this. If you need access, ask an administrator.",),
+    Message("You don't have access to this page"),
+    (Message("Your role doesn't include this. If you need access, ask an administrator."),),
     "barred",
 )
 UNKNOWN_ROLE_TEXT: Final = ErrorText(
-    "That didn't go through",
-    ("That role doesn't exist. Reload the page and try again.",),
+    Message("That didn't go through"),
+    (Message("That role doesn't exist. Reload the page and try again."),),
     "lid",
 )
 ROLE_IN_USE_TEXT: Final = ErrorText(
-    "This role is in use",
-    ("A user or an invitation has this role. Give them another role first.",),
+    Message("This role is in use"),
+    (Message("A user or an invitation has this role. Give them another role first."),),
+    "lid",
+)
+STATE_CHANGED_TEXT: Final = ErrorText(
+    Message("The account has changed since"),
+    (Message("Nothing was changed. Reload the page to see the account as it is now."),),
     "lid",
 )
 LAST_ADMIN_TEXT: Final = ErrorText(
-    "This is the last administrator",
+    Message("This is the last administrator"),
     (
-        "The last administrator can't be demoted, disabled or deleted. "
-        "Make someone else an administrator first.",
+        Message(
+            "The last administrator can't be demoted, disabled or deleted. "
+            "Make someone else an administrator first."
+        ),
     ),
     "lid",
 )
@@ -140,7 +166,9 @@ def error_response(
     error_text = (
         error_text
         or ERROR_TEXTS.get(status)
-        or ErrorText(HTTPStatus(status).phrase, ("That didn't work. Go back and try again.",))
+        or ErrorText(
+            HTTPStatus(status).phrase, (Message("That didn't work. Go back and try again."),)
+        )
     )
     if status == 413:
         max_body = size(app_state(request.scope).settings.max_body)
@@ -181,26 +209,29 @@ def _error_page(request: Request, status: int, error_text: ErrorText) -> Respons
 
 
 def _action(request: Request, error_text: ErrorText, is_logged_in: bool) -> dict[str, str | bool]:
-    url, label = url_path(request, "home"), "Go to the front page"
+    label: str = FRONT_PAGE
+    url = url_path(request, "home")
     if error_text.route:
         url, label = url_path(request, error_text.route), error_text.action
-    elif error_text.action == "Try again" and request.method in SAFE_METHODS:
+    elif error_text.action == TRY_AGAIN and request.method in SAFE_METHODS:
         url, label = visible_path(request, request.scope["path"]), error_text.action
     elif is_logged_in:
-        url, label = url_path(request, "dashboard"), "Go to your dashboard"
+        url, label = url_path(request, "dashboard"), Message("Go to your dashboard")
     return {"url": url, "label": label, "posts": error_text.posts}
 
 
 def refused_text(sentence: str) -> ErrorText:
-    return ErrorText("That didn't go through", (sentence,), "lid")
+    return ErrorText(Message("That didn't go through"), (sentence,), "lid")
 
 
 def viewer_mismatch_text(name: str) -> ErrorText:
     return ErrorText(
-        "Another account is logged in now",
+        Message("Another account is logged in now"),
         (
-            f"You are logged in as {name}, but this page was opened from another account. "
-            "Nothing was changed. Reload the page.",
+            Message(
+                "You are logged in as {name}, but this page was opened from another account. "
+                "Nothing was changed. Reload the page."
+            ).format(name=UserText(name)),
         ),
         "lid",
     )

@@ -6,52 +6,56 @@ because only the names in FLASH_MESSAGES, or in the messages of a product, have 
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from starlette.requests import Request
 
 from db.crypto.secret import Secret
+from db.messages import Message
 from db.sessions.claims import NewCookie
 from web.http.cookies import queue_cookie, read_cookie
 from web.rendering.responses import is_htmx
 from web.state import app_state
 
 MAX_AGE_SECONDS: Final = 60
+NO_MESSAGES: Final[Mapping[str, str]] = MappingProxyType({})
 FLASH_MESSAGES: Final[Mapping[str, str]] = {
-    "logged-out": "You've logged out.",
-    "logged-out-everywhere": "You've logged out everywhere.",
-    "device-ended": "Device logged out.",
-    "others-ended": "Your other devices are logged out.",
-    "profile-saved": "Profile saved.",
-    "password-changed": "Password changed.",
-    "password-changed-others": "Password changed. Your other devices are logged out.",
-    "email-confirmed": "Email confirmed.",
-    "email-changed": "Email changed. Log in with the new one from now on.",
-    "email-change-asked": "We sent a link to the new email.",
-    "email-change-canceled": "Your email stays as it is.",
-    "link-sent": "We sent a new link.",
-    "role-changed": "Role changed.",
-    "token-deleted": "Access token deleted.",
-    "role-added": "Role added.",
-    "role-saved": "Role saved.",
-    "role-deleted": "Role deleted.",
-    "role-given-up": "You're no longer an administrator.",
-    "team-changed": "Team changed.",
-    "account-disabled": "Account disabled, and logged out everywhere.",
-    "account-enabled": "Account enabled.",
-    "account-added": "Account created. We sent its user a mail.",
-    "account-closed": "Account disabled. It will be deleted in seven days.",
-    "account-kept": "The account won't be deleted.",
-    "account-leaving": (
+    "logged-out": Message("You've logged out."),
+    "logged-out-everywhere": Message("You've logged out everywhere."),
+    "device-ended": Message("Device logged out."),
+    "others-ended": Message("Your other devices are logged out."),
+    "language-saved": Message("Language saved."),
+    "profile-saved": Message("Profile saved."),
+    "password-changed": Message("Password changed."),
+    "password-changed-others": Message("Password changed. Your other devices are logged out."),
+    "email-confirmed": Message("Email confirmed."),
+    "email-changed": Message("Email changed. Log in with the new one from now on."),
+    "email-change-asked": Message("We sent a link to the new email."),
+    "email-change-canceled": Message("Your email stays as it is."),
+    "link-sent": Message("We sent a new link."),
+    "role-changed": Message("Role changed."),
+    "token-deleted": Message("Access token deleted."),
+    "role-added": Message("Role added."),
+    "role-saved": Message("Role saved."),
+    "role-deleted": Message("Role deleted."),
+    "role-given-up": Message("You're no longer an administrator."),
+    "team-changed": Message("Team changed."),
+    "account-disabled": Message("Account disabled, and logged out everywhere."),
+    "account-enabled": Message("Account enabled."),
+    "account-added": Message("Account created. We sent its user a mail."),
+    "account-closed": Message("Account disabled. It will be deleted in seven days."),
+    "account-kept": Message("The account won't be deleted."),
+    "account-leaving": Message(
         "You've been logged out everywhere. Your account will be deleted in seven days. "
         "If you want to keep it, log in before then."
     ),
-    "own-account-kept": "Your account won't be deleted.",
-    "invited": "Invitation sent.",
-    "invited-by-link": "Invited. Copy the link and pass it on.",
-    "invited-again": "Invitation sent again. It is valid for another seven days.",
-    "invitation-withdrawn": "Invitation withdrawn.",
-    "sessions-ended": "Logged out everywhere.",
+    "own-account-kept": Message("Your account won't be deleted."),
+    "invited": Message("Invitation sent."),
+    "invited-by-link": Message("Invited. Copy the link and pass it on."),
+    "invited-again": Message("Invitation sent again. It is valid for another seven days."),
+    "invitation-withdrawn": Message("Invitation withdrawn."),
+    "sessions-ended": Message("Logged out everywhere."),
 }
 
 
@@ -74,16 +78,17 @@ def confirm(request: Request, name: str, toast: str = "") -> str:
     return message
 
 
-def pop_flash(request: Request) -> str:
+def pop_flash(request: Request, messages: Mapping[str, str] = NO_MESSAGES) -> str:
     """Returns the message that the cookie names, and deletes the cookie.
 
+    `messages` replaces some messages on this page, for example by ones with the name of a user.
     Returns an empty string if there is no cookie or its name is unknown.
     """
     name = read_cookie(request.scope, "notice")
     if name is None:
         return ""
     queue_cookie(request.scope, "notice", None)
-    return _find_message(request, name)
+    return messages.get(name) or _find_message(request, name)
 
 
 def _find_message(request: Request, name: str) -> str:

@@ -13,19 +13,21 @@ from db.errors import (
     Refused,
     Unavailable,
 )
+from db.messages import Message
 from web.forms.email_domains import is_allowed_domain
 from web.forms.form import Form
 from web.observability.logs import log_failure, log_unavailable
 from web.rendering.display_email import display_email
 from web.rendering.formatting import wait
 
-EMAIL_TAKEN: Final = "An account with this email already exists."
-UNKNOWN_ROLE: Final = "That role doesn't exist anymore. Choose another."
-BUSY: Final = "We're busy. Try again in a few seconds."
-WRONG_PASSWORD: Final = "This is not your current password. Please type it again."  # noqa: S105  (a message)
-ROLE_NAME_TAKEN: Final = "There is already a role with this name. Please choose another."
-BREACHED: Final = "This password has appeared in a data breach. Please choose another."
-OTHER_DOMAIN: Final = "Use an email of {domains}."
+EMAIL_TAKEN: Final = Message("An account with this email already exists.")
+UNKNOWN_ROLE: Final = Message("That role doesn't exist anymore. Choose another.")
+BUSY: Final = Message("We're busy. Try again in a few seconds.")
+WRONG_PASSWORD: Final = Message("This is not your current password. Please type it again.")
+ROLE_NAME_TAKEN: Final = Message("There is already a role with this name. Please choose another.")
+BREACHED: Final = Message("This password has appeared in a data breach. Please choose another.")
+OTHER_DOMAIN: Final = Message("Use an email of {domain}.")
+OTHER_DOMAINS: Final = Message("Use an email of one of these domains: {domains}.")
 
 
 class FormFailure(NamedTuple):
@@ -71,13 +73,15 @@ def refuse_other_domains(form: Form[Any], email: str, domains: Sequence[str]) ->
     """
     if is_allowed_domain(email, domains):
         return False
-    *others, last = (_domain_text(domain) for domain in domains)
-    text = f"{', '.join(others)} or {last}" if others else last
-    form.add_error("email", OTHER_DOMAIN.format(domains=text))
+    texts = [_domain_text(domain) for domain in domains]
+    if len(texts) == 1:
+        form.add_error("email", OTHER_DOMAIN.format(domain=texts[0]))
+    else:
+        form.add_error("email", OTHER_DOMAINS.format(domains=", ".join(texts)))
     return True
 
 
 def _domain_text(domain: str) -> str:
-    """Returns a domain as users type it."""
+    """Returns a domain as users type it; `*.example.com` stands for its sub-domains."""
     shown = display_email(f"x@{domain.removeprefix('.')}").rpartition("@")[2]
-    return f"a sub-domain of {shown}" if domain.startswith(".") else shown
+    return f"*.{shown}" if domain.startswith(".") else shown

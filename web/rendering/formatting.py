@@ -1,10 +1,17 @@
-"""Contains the template filters for times and numbers.
+"""Contains the formats of times and numbers in English.
 
-`logged-in.js` then formats the times in the same way, but in the user's own time zone.
+`web/rendering/local_formats.py` has those of the other languages. `logged-in.js` then formats the
+times in the same way, but in the user's own time zone.
 """
 
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import Any, Final
+
+from db.messages import Message
 
 LONG_MONTHS = [
     "January",
@@ -21,6 +28,14 @@ LONG_MONTHS = [
     "December",
 ]
 MONTHS = [month[:3] for month in LONG_MONTHS]
+# A flag, or a character with what joins it: marks, skin tones, tags and emoji after U+200D.
+GRAPHEME: Final = re.compile(
+    "[\U0001f1e6-\U0001f1ff]{2}"
+    "|.(?:\u200d[\u2190-\U0001faff]|[\u0300-\u036f\u064b-\u065f\u0670\ufe0f\u20e3]"
+    "|[\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f])*",
+    re.DOTALL,
+)
+NON_JOINER: Final = "\u200c"
 
 
 def iso(moment: datetime) -> str:
@@ -41,6 +56,11 @@ def when(moment: datetime, now: datetime) -> str:
     if moment.date() == now.date() - timedelta(days=1):
         return f"yesterday at {clock}"
     return f"{_day(moment, now)}, {clock}"
+
+
+def clock(moment: datetime) -> str:
+    """Returns a time of day, such as `09:12 UTC`."""
+    return f"{moment.astimezone(UTC):%H:%M} UTC"
 
 
 def ago(moment: datetime, now: datetime) -> str:
@@ -79,38 +99,59 @@ def plural(count: int, one: str, many: str) -> str:
     return one if count == 1 else many
 
 
-def wait(seconds: int) -> str:
+def wait(seconds: int) -> Message:
     """Returns a duration, rounded up: `1 second`, `40 seconds`, `2 minutes` or `1 hour`."""
     if seconds < 60:
-        return f"{seconds} {plural(seconds, 'second', 'seconds')}"
+        return UNITS["second"](seconds)
     minutes, hours = -(-seconds // 60), -(-seconds // 3600)
-    if minutes < 60:
-        return f"{minutes} {plural(minutes, 'minute', 'minutes')}"
-    return f"{hours} {plural(hours, 'hour', 'hours')}"
+    return UNITS["minute"](minutes) if minutes < 60 else UNITS["hour"](hours)
 
 
-def duration(length: timedelta) -> str:
+def duration(length: timedelta) -> Message:
     """Returns a duration in the largest unit that leaves no rest: `7 days` or `12 hours`."""
     units = {"day": 86_400, "hour": 3600, "minute": 60, "second": 1}
     seconds = int(length.total_seconds())
     unit = next(unit for unit, size in units.items() if not seconds % size)
-    count = seconds // units[unit]
-    return f"{count} {plural(count, unit, f'{unit}s')}"
+    return UNITS[unit](seconds // units[unit])
 
 
-@lru_cache(64)
-def period(length: timedelta) -> str:
+def period(length: timedelta) -> Message:
     """Returns a duration to follow `another`: `week`, `day` or `12 hours`."""
-    words = duration(length).removeprefix("1 ")
-    return "week" if words == "7 days" else words
+    return PERIODS.get(length) or duration(length)
 
 
-def size(count: int) -> str:
-    """Returns a number of bytes: `64 KB`, `1.5 MB` or `20000 bytes`."""
-    for unit, divisor in (("MB", 1024 * 1024), ("KB", 1024)):
+def size(count: int) -> Message:
+    """Returns a number of bytes: `64 KB`, `1.5 MB` or `20,000 bytes`."""
+    for message, divisor in ((MEGABYTES, 1024 * 1024), (KILOBYTES, 1024)):
         if count >= divisor and not count * 10 % divisor:
-            return f"{count / divisor:g} {unit}"
-    return f"{count} bytes"
+            return message.format(number=f"{count / divisor:g}")
+    return Message.plural("{count} byte", "{count} bytes", count)
+
+
+@lru_cache(1024)
+def initials(name: str) -> str:
+    """Returns the first letters of the first and the last word of a name, such as `AL`.
+
+    A word without a letter, a digit or a symbol does not count. Letters of a cursive script, such
+    as Arabic, are separated so that they do not join.
+    """
+    letters = [letter for letter in map(_first_letter, name.split()) if letter]
+    if len(letters) < 2:
+        return "".join(letters)
+    is_cursive = unicodedata.bidirectional(letters[0][0]) == "AL"
+    return f"{letters[0]}{NON_JOINER if is_cursive else ''}{letters[-1]}"
+
+
+def _first_letter(word: str) -> str:
+    """Returns the first letter, digit or symbol with its marks, as a capital letter if it has one.
+
+    Returns an empty string for a word of punctuation and invisible characters.
+    """
+    for start, character in enumerate(word):
+        if unicodedata.category(character)[0] in "LNS":
+            grapheme = GRAPHEME.match(word, start)
+            return grapheme[0].title() if grapheme else ""
+    return ""
 
 
 def _day(moment: datetime, now: datetime) -> str:
@@ -118,15 +159,29 @@ def _day(moment: datetime, now: datetime) -> str:
     return f"{moment.day} {MONTHS[moment.month - 1]}{year}"
 
 
-FILTERS = {
+MEGABYTES: Final = Message("{number} MB")
+KILOBYTES: Final = Message("{number} KB")
+PERIODS: Final = {
+    timedelta(days=7): Message("week"),
+    timedelta(days=1): Message("day"),
+    timedelta(hours=1): Message("hour"),
+    timedelta(minutes=1): Message("minute"),
+}
+UNITS: Final = {
+    "second": lambda count: Message.plural("{count} second", "{count} seconds", count),
+    "minute": lambda count: Message.plural("{count} minute", "{count} minutes", count),
+    "hour": lambda count: Message.plural("{count} hour", "{count} hours", count),
+    "day": lambda count: Message.plural("{count} day", "{count} days", count),
+}
+# The filters that format without a catalog.
+FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "iso": iso,
     "when": when,
+    "clock": clock,
     "ago": ago,
     "date": long_date,
     "day": short_date,
-    "duration": duration,
-    "period": period,
-    "size": size,
+    "initials": initials,
     "number": number,
     "plural": plural,
 }

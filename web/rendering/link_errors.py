@@ -6,13 +6,16 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from db.messages import Message
 from web.rendering.error_pages import ErrorText, error_response
 from web.rendering.problem_details import is_api, problem
 from web.rendering.responses import page
 from web.state import request_state
 
-DEAD_LINK: Final = "This link was used already, has expired, or was replaced by a newer mail."
-HEADING: Final = "This link no longer works"
+DEAD_LINK: Final = Message(
+    "This link was used already, has expired, or was replaced by a newer mail."
+)
+HEADING: Final = Message("This link no longer works")
 
 
 def _dead_link(heading: str, *text: str, action: str, route: str, posts: bool = False) -> ErrorText:
@@ -21,54 +24,63 @@ def _dead_link(heading: str, *text: str, action: str, route: str, posts: bool = 
 
 # The keys are the names of the routes that the links lead to.
 DEAD_LINK_TEXTS: Final[Mapping[str, ErrorText]] = {
-    "reset": _dead_link(HEADING, action="Ask for a new link", route="forgot"),
-    "verify": _dead_link(HEADING, action="Send a new link", route="account-verify", posts=True),
+    "reset": _dead_link(HEADING, action=Message("Ask for a new link"), route="forgot"),
+    "verify": _dead_link(
+        HEADING, action=Message("Send a new link"), route="account-verify", posts=True
+    ),
     "change-email": _dead_link(
         HEADING,
-        "To change your email, ask for a new link on your account page.",
-        action="Go to your account",
+        Message("To change your email, ask for a new link on your account page."),
+        action=Message("Go to your account"),
         route="account",
     ),
     "not-me": _dead_link(
         HEADING,
-        "If someone else may have access to your account, choose a new password. "
-        "That logs out every device.",
-        action="Choose a new password",
+        Message(
+            "If someone else may have access to your account, choose a new password. "
+            "That logs out every device."
+        ),
+        action=Message("Choose a new password"),
         route="forgot",
     ),
     "keep": _dead_link(
         HEADING,
-        "To keep your account, log in. If that's not possible anymore, the account was deleted or "
-        "disabled.",
-        action="Log in",
+        Message(
+            "To keep your account, log in. If that's not possible anymore, the account was deleted "
+            "or disabled."
+        ),
+        action=Message("Log in"),
         route="login",
     ),
     "join": _dead_link(
         HEADING,
-        "If you have an account, log in. Otherwise ask the administrator who invited you for a new "
-        "invitation.",
-        action="Log in",
+        Message(
+            "If you have an account, log in. Otherwise ask the administrator who invited you for a "
+            "new invitation."
+        ),
+        action=Message("Log in"),
         route="login",
     ),
 }
 CONFIRMED_TEXT: Final = _dead_link(
-    "Your email is already confirmed",
-    "You don't need a new link.",
-    action="Go to your dashboard",
+    Message("Your email is already confirmed"),
+    Message("You don't need a new link."),
+    action=Message("Go to your dashboard"),
     route="dashboard",
 )
 OTHER_USER_TEXT: Final = ErrorText(
-    "You're logged in to another account",
-    ("This link belongs to another account. Log out, then open the link again.",),
+    Message("You're logged in to another account"),
+    (Message("This link belongs to another account. Log out, then open the link again."),),
     "lid",
-    "Log out",
+    Message("Log out"),
     "logout",
     posts=True,
     replaces_page=True,
 )
+REQUIRED_TITLE: Final = Message("Confirm your email first")
 MISMATCH_TEXT: Final = ErrorText(
-    "Nothing was changed",
-    ("Another link was opened in this browser. Open the link in your mail again.",),
+    Message("Nothing was changed"),
+    (Message("Another link was opened in this browser. Open the link in your mail again."),),
     "lid",
     replaces_page=True,
 )
@@ -91,7 +103,7 @@ def not_verified_response(request: Request) -> Response:
     return page(
         request,
         "verification/required.html",
-        "Confirm your email first",
+        REQUIRED_TITLE,
         me=viewer.me if viewer else None,
         layout="app",
         http_status=403,

@@ -12,13 +12,18 @@ from markupsafe import escape
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from db.messages import Message
 from db.sessions.claims import NewSession
 from db.viewer import Me, Role
 from web.http.cookies import queue_deletion_of_replaced_session
+from web.http.language import read_language
 from web.http.methods import SAFE_METHODS
 from web.http.session import delete_session_cookie, read_claims, set_session_cookie
+from web.languages import ENGLISH, Language
+from web.rendering.formatting import initials
 from web.rendering.layouts import LayoutVariant
 from web.rendering.template_types import require_presentable
+from web.rendering.user_keys import key_path
 from web.state import app_state, request_state
 
 # Removes the pages of the session from the browser's cache after log-out. With BASE_PATH, the
@@ -28,17 +33,23 @@ CLEAR_CACHE: Final = {"Clear-Site-Data": '"cache"'}
 MAX_CACHED_PAGES: Final = 200  # Administrators can add roles, and each has its own variant.
 HTML_TYPE: Final = (b"content-type", b"text/html; charset=utf-8")
 # The request headers that change the response of one URL.
-VARY: Final = "HX-Request, HX-History-Restore-Request"
+VARY: Final = "HX-Request, HX-History-Restore-Request, Accept-Language, Cookie"
+
+ERROR_TITLE: Final = Message("Error: {title}")
 
 
 class HtmlResponse(Response):
     """Starlette's HTMLResponse for bytes, without its generic building of headers."""
 
-    def __init__(self, body: bytes, status: int = 200) -> None:
+    def __init__(self, body: bytes, status: int = 200, language: Language = ENGLISH) -> None:
         self.status_code = status
         self.body = body
         self.background = None
-        self.raw_headers = [(b"content-length", b"%d" % len(body)), HTML_TYPE]
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(body)),
+            HTML_TYPE,
+            (b"content-language", language.code.encode()),
+        ]
 
 
 def page(
@@ -56,23 +67,26 @@ def page(
     context |= {"me": me, "request_id": context.get("request_id", "")}
     fragment = _render(request, partial, context)
     if is_htmx(request):
-        return _html(_title(request, title) + fragment + _navigation(request, context), http_status)
-    layouts = app_state(request.scope).layouts
+        fragment = _title(request, title) + fragment + _navigation(request, context)
+        return _html(request, fragment, http_status)
+    layouts, language = app_state(request.scope).layouts, read_language(request.scope)
     variant = LayoutVariant(
-        layout, panel, _menu_path(request), _menu_role(request, me), me is not None
+        layout, panel, _menu_path(request), _menu_role(request, me), me is not None, language
     )
-    return HtmlResponse(layouts.fill(variant, title, me, fragment), http_status)
+    body = layouts.fill(variant, _translated(title, language), me, fragment)
+    return HtmlResponse(body, http_status, language)
 
 
 def cached_page(request: Request, partial: str, title: str, **options: Any) -> Response:
-    """Returns a page without user data, rendered once per role and cached."""
+    """Returns a page without user data, rendered once per role and language, and cached."""
     cached_pages = app_state(request.scope).cached_pages
-    key = (partial, is_htmx(request), _menu_role(request, None))
+    language = read_language(request.scope)
+    key = (partial, is_htmx(request), _menu_role(request, None), language.code)
     if key not in cached_pages:
         if len(cached_pages) >= MAX_CACHED_PAGES:
             cached_pages.pop(next(iter(cached_pages)))
         cached_pages[key] = bytes(page(request, partial, title, **options).body)
-    return HtmlResponse(cached_pages[key])
+    return HtmlResponse(cached_pages[key], language=language)
 
 
 def changed_fragment(
@@ -87,17 +101,21 @@ def changed_fragment(
 ) -> Response:
     """Returns the response after a change: for htmx, the changed fragment and `toast` if given.
 
-    A plain form is redirected to the page with the route name `to`. With `replaces_url`, htmx shows
-    the URL of that page, for a form that had a URL of its own.
+    `undo` adds a form to the toast that reverts the change (`ui.toast` describes it). A plain form
+    is redirected to the page with the route name `to`. With `replaces_url`, htmx shows the URL of
+    that page, for a form that had a URL of its own.
     """
     if not is_htmx(request):
         return RedirectResponse(url_path(request, to) + query_string, 303)
-    toast = _render(request, "ui/toast_oob.html", context) if context.get("toast") else ""
+    toast = ""
+    if context.get("toast"):
+        toast = _render(request, "ui/toast_oob.html", {"undo": None, "me": None} | context)
     response = _html(
+        request,
         _title(request, title)
         + _render(request, fragment, context)
         + toast
-        + _navigation(request, context)
+        + _navigation(request, context),
     )
     if replaces_url:
         response.headers["HX-Replace-Url"] = url_path(request, to) + query_string
@@ -113,7 +131,7 @@ def replaced_fragment(
     """
     if not is_htmx(request):
         return page(request, partial, title, **options)
-    return _html(_title(request, title) + _render(request, fragment, options))
+    return _html(request, _title(request, title) + _render(request, fragment, options))
 
 
 def refused_form(
@@ -132,7 +150,7 @@ def refused_form(
     With any status except 422, the form's `hx-status` prevents the main swap. The fragment is then
     sent in an `<hx-partial>` that has its own target.
     """
-    title = f"Error: {title}"
+    title = ERROR_TITLE.format(title=title)
     if not is_htmx(request):
         response = page(request, partial, title, http_status=status, **options)
     else:
@@ -140,7 +158,7 @@ def refused_form(
         if status != 422:
             open_tag = f'<hx-partial hx-target="#{form_id}" hx-swap="outerMorph">'
             form = f"{open_tag}{form}</hx-partial>"
-        response = _html(_title(request, title) + form, status)
+        response = _html(request, _title(request, title) + form, status)
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response
@@ -156,7 +174,7 @@ def replaced_page(request: Request, partial: str, title: str, **options: Any) ->
     if is_htmx(request) and request.method not in SAFE_METHODS:
         head, fragment = bytes(response.body).decode().split("\n", 1)
         main = f'<hx-partial hx-target="#main" hx-swap="innerHTML">{fragment}</hx-partial>'
-        return _html(f"{head}\n{main}", response.status_code)
+        return _html(request, f"{head}\n{main}", response.status_code)
     return response
 
 
@@ -188,7 +206,7 @@ def refresh_navigation(request: Request) -> None:
 
 def field_fragment(request: Request, partial: str, **context: Any) -> Response:
     """Returns the response to a live check: the fragment of the field."""
-    return _html(_render(request, partial, context))
+    return _html(request, _render(request, partial, context))
 
 
 def download(data: Mapping[str, Any], file_name: str) -> Response:
@@ -249,9 +267,12 @@ def _menu_role(request: Request, me: Me | None) -> Role | None:
 
 
 def _menu_path(request: Request) -> str:
-    """Returns the path that the menu marks as current; empty for a route with parameters."""
+    """Returns the path of the page as far as it has no parameters.
+
+    The menu marks the item with this path, or with the start of it.
+    """
     route = request.scope.get("route")
-    return visible_path(request, route.path) if route and not route.param_convertors else ""
+    return visible_path(request, route.path.partition("{")[0]) if route else ""
 
 
 def _navigation(request: Request, context: dict[str, Any]) -> str:
@@ -261,19 +282,29 @@ def _navigation(request: Request, context: dict[str, Any]) -> str:
     """
     if not request_state(request.scope).get("navigation_changed"):
         return ""
-    menu = {"role": _menu_role(request, context["me"]), "path": _menu_path(request)}
+    me = context["me"]
+    menu = {"role": _menu_role(request, me), "path": _menu_path(request)}
+    if me is not None:
+        menu |= {"key": key_path(me.id), "initials": initials(me.name)}
     return _render(request, "ui/nav.html", menu | context | {"oob": True})
 
 
 def _title(request: Request, title: str) -> str:
     name = app_state(request.scope).product.brand.name
-    return f"<title>{escape(title)} · {escape(name)}</title>\n"
+    translated = _translated(title, read_language(request.scope))
+    return f"<title>{escape(translated)} · {escape(name)}</title>\n"
+
+
+def _translated(title: str, language: Language) -> str:
+    """Returns a title in the language. Only a Message is a text of the program."""
+    return title.in_language_of(language) if isinstance(title, Message) else title
 
 
 def _render(request: Request, partial: str, context: dict[str, Any]) -> str:
     require_presentable(context)
-    return app_state(request.scope).templates.get_cached(partial).render(context)
+    templates = app_state(request.scope).templates.of(read_language(request.scope))
+    return templates.get_cached(partial).render(context)
 
 
-def _html(body: str, status: int = 200) -> Response:
-    return HtmlResponse(body.encode(), status)
+def _html(request: Request, body: str, status: int = 200) -> Response:
+    return HtmlResponse(body.encode(), status, read_language(request.scope))

@@ -1,10 +1,12 @@
-"""Contains the Jinja environment of the partials. Each template is compiled once."""
+"""Contains the Jinja environments of the partials: one for each language, made at its first use.
+
+Each template is compiled once for each language.
+"""
 
 import json
 import re
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from functools import cache, lru_cache
-from gettext import NullTranslations
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,12 +22,14 @@ from jinja2 import (
 from jinja2.ext import Extension, InternationalizationExtension
 from starlette.routing import NoMatchFound, Router
 
-from db.messages import translate
 from web.brand import LATCHKEY, Brand
+from web.languages import ENGLISH, LANGUAGES, Language, Languages
 from web.menu import MENU, MenuItem
 from web.rendering.assets import Assets
 from web.rendering.display_email import display_email
-from web.rendering.formatting import FILTERS
+from web.rendering.local_formats import make_filters
+from web.rendering.translation import TranslatingCodeGenerator
+from web.rendering.user_keys import key_path
 from web.settings.paths import ROOT
 
 PARTIALS: Final = ROOT / "partials"
@@ -40,6 +44,8 @@ class Templates(jinja2.Environment):
 
     That work takes half of the rendering time of a small page.
     """
+
+    code_generator_class = TranslatingCodeGenerator
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
         """Returns one dict instead of a chain of dicts, because each rendering copies it."""
@@ -66,12 +72,29 @@ class ConstantUrls(Extension):
             return call[0]
 
 
+class TemplatesByLanguage:
+    """The environments of all languages. That of English is made at the start."""
+
+    def __init__(self, make: Callable[[Language], Templates], first: Language = ENGLISH) -> None:
+        self._make = make
+        self._made = {first.code: make(first)}
+
+    def of(self, language: Language) -> Templates:
+        """Returns the environment of a language. The first call for it takes about 100 ms."""
+        templates = self._made.get(language.code)
+        if templates is None:
+            templates = self._made[language.code] = self._make(language)
+        return templates
+
+
 def make_environment(
     router: Router,
     assets: Assets,
     brand: Brand = LATCHKEY,
     menu: Sequence[MenuItem] = MENU,
     product_partials: Path | None = None,
+    languages: Languages = LANGUAGES,
+    language: Language = ENGLISH,
 ) -> Templates:
     """Returns the environment. It always escapes, and an undefined name is an error."""
     env = Templates(
@@ -83,14 +106,13 @@ def make_environment(
         lstrip_blocks=True,
         auto_reload=False,
     )
-    catalog = NullTranslations()
-    # Texts of templates: `_("Text")` or `{% trans %}`, with `%(name)s` for a value.
     env.policies["ext.i18n.trimmed"] = True
-    env.install_gettext_translations(catalog, newstyle=True)  # type: ignore[attr-defined]
-    # Texts of Python: `{{ message|tr }}`.
-    env.filters.update(FILTERS, email=display_email, tr=lambda text: translate(text, catalog))
+    env.install_gettext_translations(language, newstyle=True)  # type: ignore[attr-defined]
+    env.filters.update(make_filters(language), email=display_email, key_path=key_path)
     names = {route.name for route in router.routes if hasattr(route, "name")}
     env.globals.update(
+        language=language,
+        languages=list(languages.values()),
         asset=assets.url,
         url=lru_cache(1024)(lambda name, **params: str(router.url_path_for(name, **params))),
         urls=names,

@@ -1,4 +1,4 @@
-"""Adds the language of each user, and the time of the last change of the password."""
+"""Adds languages, the age of passwords, and an index of the audit log by event and time."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,3 +20,4 @@ def upgrade() -> None:
     # The filters of the audit log by event and by date.
     op.create_index("audit_event", "audit", ["event", "number"])
     op.create_index("audit_at", "audit", ["at", "number"])
+    op.create_index("audit_event_at", "audit", ["event", "outcome", "at"])
