@@ -33,7 +33,7 @@ async def test_many_changes_of_one_account_are_summarized(limited: Users) -> Non
     )
     assert (await activity(limited.alice))[
         0
-    ] == "You did this 10 times more than is listed here: Change profile"
+    ] == "You did this more often than is listed here: Change profile (10 times)"
     assert (await limited.app.rows("SELECT phone FROM users WHERE name = 'Alice'")) == [("24",)]
 
 
