@@ -258,7 +258,7 @@ DOCUMENTED = {
     " /join /join/{token} /keep /keep/{token}",
     "guests": "/ /signup /signup/check/{field} /login",
     "members": "/dashboard /handbook /devices /devices/revoke-others /devices/revoke-all /devices/{id}/revoke /account"
-    " /account/activity /account/check/{field} /account/language /account/password"
+    " /account/activity /account/security /account/check/{field} /account/language /account/password"
     " /account/data /account/delete /account/keep"
     " /account/email /account/email/cancel /account/verify /verify /change-email /users/{slug} /api/token /api/users/{slug}"
     " /account/tokens /account/tokens/{id}/revoke /api/account /api/account/sessions /api/account/activity"

@@ -131,7 +131,8 @@ def expect_toast(page: Page, text: str | re.Pattern[str] = re.compile(r"\w")) ->
 
 def follow(page: Page, name: str) -> None:
     """Clicks a link in the main navigation."""
-    page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+    navigation = page.get_by_role("navigation", name="Main")
+    navigation.get_by_role("link", name=name, exact=True).click()
 
 
 def answer_dialog(page: Page, button: str | re.Pattern[str]) -> str:
