@@ -85,7 +85,9 @@ async def test_the_page_of_a_user_has_every_action_and_a_link_back(
         *("team", "role", "revoke", "end-sessions", "disable", "data", "delete")
     }
     assert f"/admin/users{query}" in {link.attrs.get("href") for link in read(page).all("a")}
-    (form,) = [form for form in read(page).all("form") if "/team" in form.attrs["action"]]
+    (form,) = [
+        form for form in read(page).one(id="person").all("form") if "/team" in form.attrs["action"]
+    ]
     sent = {field.attrs["name"]: field.attrs["value"] for field in form.all("input")}
     answer = await ada.post(form.attrs["action"], sent | {"team": "Harbour"})
     assert (answer.status_code, answer.headers["location"]) == (303, path + query)
@@ -131,7 +133,9 @@ async def test_the_page_says_what_is_true_of_the_account(
     assert "enable" in actions(page) and "disable" not in actions(page)
     await act(app, ada, "Bob", "delete", sure="yes")
     page = await page_of(app, ada, "Bob")
-    assert "This account will be deleted." in page.one(**{"class": "banner"}).text
+    assert (
+        "This account will be deleted on 1 December 2026." in page.one(**{"class": "banner"}).text
+    )
     assert "keep" in actions(page) and "delete" not in actions(page)
 
 
@@ -141,7 +145,9 @@ async def test_the_own_page_has_no_action_that_logs_out_or_deletes(
     page = await page_of(app, ada, "Ada")
     assert actions(page) == {"role", "team"}
     assert "This is you" in page.one(id="person").text
-    (form,) = [form for form in page.all("form") if "/role" in form.attrs["action"]]
+    (form,) = [
+        form for form in page.one(id="person").all("form") if "/role" in form.attrs["action"]
+    ]
     assert form.one("input", name="role").attrs["value"] == "user"
 
 

@@ -229,10 +229,34 @@ def own_page(user: BrowserUser) -> None:
     user.page.goto(f"/users/{slug}")
 
 
-def open_menu(user: BrowserUser) -> None:
-    user.page.goto("/admin/users")
-    user.page.locator("#users details summary").last.click()
-    expect(user.page.locator("#users details[open] form").first).to_be_visible()
+def many_users(user: BrowserUser) -> None:
+    """Opens the list with long and Arabic names, a role that was added, and every state."""
+    number = next(_numbers)
+    role = create_role(user)
+    names = (
+        "Maximiliana Konstantinopolitanska-Hohenzollern von und zu Liechtenstein",
+        "محمد عبد الرحمن الخطيب",
+        "Jean-Luc d'Arc",
+        "李小龍",
+    )
+    for name in names:
+        user.live.create(name, f"listed-{number}-{len(name)}@a-long-subdomain.of.example.com")
+    emails = [
+        f"email = 'listed-{number}-{len(name)}@a-long-subdomain.of.example.com'" for name in names
+    ]
+    for changes, email in zip(
+        (
+            f"role = '{role}', team = 'Konstantinopolitanska'",
+            "team = 'فريق الميناء', disabled_at = created_at",
+            "delete_at = created_at",
+            "verified_at = NULL",
+        ),
+        emails,
+        strict=True,
+    ):
+        user.live.change(f"UPDATE users SET {changes} WHERE {email}")
+    user.page.goto(f"/admin/users?q=listed-{number}-&sort=-name")
+    assert user.page.locator("#users [data-user]").count() == len(names)
 
 
 def open_user_page(user: BrowserUser) -> None:
@@ -399,6 +423,41 @@ def other_user(user: BrowserUser) -> None:
     user.page.goto(f"/admin/users/{user.live.id_of(create_account(user.live))}")
 
 
+def user_with_devices(user: BrowserUser) -> None:
+    """Opens the page of a user with a long name and more devices than the page lists."""
+    email = create_account(user.live)
+    for number in range(12):
+        user.live.log_in(email, (FIREFOX, IPHONE, "curl/8.5")[number % 3])
+    name = "Maximiliana Konstantinopolitanska-Hohenzollern von und zu Liechtenstein"
+    user.live.change(f"UPDATE users SET name = '{name}' WHERE email = '{email}'")
+    user.page.goto(f"/admin/users/{user.live.id_of(email)}")
+    assert user.page.locator("[data-device]").count() == 10
+
+
+def changed_user(user: BrowserUser) -> None:
+    """Changes a team, so that the page has a toast with a form, or without JavaScript a message."""
+    other_user(user)
+    user.page.get_by_label("Team").fill("Harbour")
+    user.page.get_by_role("button", name="Save team").click()
+    expect(user.page.locator(".toast, .flash")).to_be_visible()
+
+
+def disabled_user(user: BrowserUser) -> None:
+    other_user(user)
+    form = {"return_to": "user"}
+    path = f"{user.page.url}/disable"
+    user.page.request.post(path, form=form, max_redirects=0)
+    user.page.reload()
+    expect(user.page.get_by_role("button", name="Enable the account")).to_be_visible()
+
+
+def refused_team(user: BrowserUser) -> None:
+    other_user(user)
+    user.page.get_by_label("Team").fill("x" * 41)
+    user.page.get_by_role("button", name="Save team").click()
+    expect(user.page.locator("#team-message .err")).to_be_visible()
+
+
 def refused_deletion(user: BrowserUser) -> None:
     other_user(user)
     submit(user.page, "user-deletion")
@@ -492,10 +551,17 @@ ADMIN_STATES: dict[str, State] = {
     "dashboard, admin": partial(goto, path="/dashboard"),
     "dashboard, admin, focused bar": focused_bar,
     "user list": partial(goto, path="/admin/users"),
-    "user list, open menu": open_menu,
+    "user list, all states": many_users,
+    "user list, filtered": partial(goto, path="/admin/users?role=admin&state=active&sort=login"),
     "user list, one user": open_user_page,
-    "user list, no match": partial(goto, path="/admin/users?q=nobody+at+all"),
+    "user list, no match": partial(
+        goto, path="/admin/users?q=nobody+at+all&role=user&state=disabled"
+    ),
     "user list, other user": other_user,
+    "user list, user with devices": user_with_devices,
+    "user list, user changed": changed_user,
+    "user list, user disabled": disabled_user,
+    "user list, team refused": refused_team,
     "user list, deletion refused": refused_deletion,
     "user list, deletion requested": deleted_user,
     "user list, account added": added_account,
