@@ -434,7 +434,7 @@ async def test_an_administrator_closes_and_deletes_an_account(
     )
     text = main_text(await ada.get(path))
     assert "This account will be deleted on 1 December 2026." in text
-    assert "Will be deleted on 1 December 2026" in main_text(await ada.get("/admin/users"))
+    assert "Will be deleted" in main_text(await ada.get("/admin/users"))
     assert not await alice.is_logged_in()
     assert (await alice.log_in()).status_code == 422
     removal = await receive(app, "removal")
