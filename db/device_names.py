@@ -7,7 +7,10 @@ message there.
 
 from typing import Final
 
-UNKNOWN: Final = "Unknown browser"
+from db.messages import Message
+
+UNKNOWN: Final = Message("Unknown browser")
+ON_SYSTEM: Final = Message("{browser} on {system}")
 BROWSERS: Final = frozenset(
     (
         "Amazon Silk",
@@ -90,19 +93,21 @@ def known_system(system: str) -> str:
     return system if system in SYSTEMS else ""
 
 
-def describe_device(browser: str, system: str) -> str:
-    """Returns text such as `Firefox on Linux`, or the browser alone if the system is unknown.
+def describe_device(browser: str, system: str) -> Message:
+    """Returns a message such as `Firefox on Linux`, or the browser alone if the system is unknown.
 
-    Returns an empty string if there is no browser.
+    Returns an empty message if there is no browser.
     """
     if not browser:
-        return ""
-    browser, system = known_name(browser), known_system(system)
-    return f"{browser} on {system}" if system else browser
+        return Message("")
+    name, system = known_name(browser), known_system(system)
+    if system:
+        return ON_SYSTEM.format(browser=name, system=system)
+    return Message(name)
 
 
-def known_description(text: str) -> str:
-    """Returns a stored description with unknown names replaced.
+def known_description(text: str) -> Message:
+    """Returns a stored description as a message, with unknown names replaced.
 
     Entries of an earlier version may contain names that the client chose.
     """

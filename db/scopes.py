@@ -3,12 +3,16 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from db.messages import Message
+
 SCOPES: Final[Mapping[str, str]] = {
-    "account:read": "Read your profile, your devices and your activity",
-    "account:write": "Change your profile, and log out devices",
-    "users:read": "Read the profiles of other users",
-    "admin:read": "Read all users, roles and the audit log, while you are an administrator",
-    "admin:write": "Change users and roles, while you are an administrator",
+    "account:read": Message("Read your profile, your devices and your activity"),
+    "account:write": Message("Change your profile, and log out devices"),
+    "users:read": Message("Read the profiles of other users"),
+    "admin:read": Message(
+        "Read all users, roles and the audit log, while you are an administrator"
+    ),
+    "admin:write": Message("Change users and roles, while you are an administrator"),
 }
 
 

@@ -51,7 +51,7 @@ class ClientInfo:
 
     @property
     def name(self) -> str:
-        return describe_device(self.browser, self.system)
+        return str(describe_device(self.browser, self.system))
 
 
 UNKNOWN_CLIENT: Final = ClientInfo("", "", "unknown", "", "")

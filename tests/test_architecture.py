@@ -188,6 +188,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.mail": (
         *("db.access.outbox", "db.crypto.secret", "db.errors", "db.mail.outbox.MAIL_TYPES"),
+        "db.device_names",
         *("db.mail.outbox.MessageType", "db.viewer"),
         *("web.delivery.channel", "web.rendering.local_formats", "web.rendering.translation"),
         "web.settings",

@@ -11,6 +11,7 @@ from db.audit.log import viewer_actor
 from db.device_names import describe_device
 from db.engine.statement import Statement
 from db.errors import NotFound
+from db.messages import Message
 from db.rate_limits import limiter
 from db.rate_limits.limits import SESSION_REVOKES
 from db.sessions.claims import NewCookie
@@ -35,7 +36,7 @@ class Device:
     current: bool
 
     @property
-    def name(self) -> str:
+    def name(self) -> Message:
         return describe_device(self.browser, self.system)
 
 
@@ -96,7 +97,7 @@ async def revoke_device(viewer: Viewer, device_id: str) -> str:
         else:
             detail = {
                 "session": revoked.id,
-                "device": describe_device(revoked.browser, revoked.system),
+                "device": str(describe_device(revoked.browser, revoked.system)),
             }
             await audit_log.record(viewer.store, "session.end", viewer_actor(viewer), detail)
     return revoked.id

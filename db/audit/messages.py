@@ -42,12 +42,13 @@ FIELDS: Final = {
     "name": Message("name"),
     "slug": Message("profile URL"),
     "phone": Message("phone"),
+    "language": Message("language"),
 }
 # The sentences about these events are the same for every number.
 COUNTED_EVENTS: Final = ("limit.reached", "entries.left-out")
 NO_EVENTS: Final[Mapping[str, EventTexts]] = MappingProxyType({})
 # Users choose the text of these placeholders.
-USER_TEXTS: Final = frozenset({"name", "from", "to", "device", "label"})
+USER_TEXTS: Final = frozenset({"name", "from", "to", "label"})
 PLACEHOLDER: Final = re.compile(r"{(\w+)}")
 
 

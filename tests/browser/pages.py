@@ -95,6 +95,21 @@ def refused_lock(user: BrowserUser) -> None:
     expect(user.page.locator("#error-summary")).to_be_visible()
 
 
+def refused_on_the_front_page(user: BrowserUser) -> None:
+    """Sends the form of the landing page with a common password."""
+    user.page.goto("/")
+    fill_sign_up(user.page, "C", "charlie@example.com", "Passw0rd!")
+    submit(user.page)
+    expect(user.page.locator(".rules .err")).to_be_visible()
+
+
+def common_password(user: BrowserUser) -> None:
+    user.page.goto("/signup")
+    type_in(user.page, "password", "Passw0rd!", delay=0)
+    leave(user.page, "password")
+    expect(user.page.locator(".rules .err")).to_be_visible()
+
+
 def typo(user: BrowserUser) -> None:
     user.page.goto("/signup")
     type_in(user.page, "email", "charlie@gmial.com", delay=0)
@@ -189,6 +204,28 @@ def failed_sign_up(user: BrowserUser) -> None:
     fill_sign_up(user.page, "Charlie", "charlie.toast@example.com")
     submit(user.page)
     expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def paused_log_in(user: BrowserUser) -> None:
+    """Shows a message that counts down."""
+    headers = [(b"retry-after", b"600")]
+    user.live.faults.inject("/login", status=429, headers=headers)
+    user.page.goto("/login")
+    log_in(user.page, "charlie@example.com")
+    expect(user.page.get_by_role("timer")).to_be_visible()
+
+
+def asked_in_a_dialog(user: BrowserUser) -> None:
+    user.page.goto("/devices")
+    user.page.get_by_role("button", name="Log out everywhere").click()
+    expect(user.page.get_by_role("dialog")).to_be_visible()
+
+
+def saved_profile(user: BrowserUser) -> None:
+    """Shows a toast."""
+    user.page.goto("/account")
+    submit(user.page, "account-form")
+    expect(user.page.locator(".toast")).to_be_visible()
 
 
 def account_with_errors(user: BrowserUser) -> None:
@@ -473,12 +510,15 @@ def deleted_user(user: BrowserUser) -> None:
 
 ANONYMOUS_STATES: dict[str, State] = {
     "front": partial(goto, path="/"),
+    "front, refused": refused_on_the_front_page,
     "sign-up, empty": partial(goto, path="/signup"),
     "sign-up, typing": typing,
     "sign-up, refused": refused_sign_up,
     "sign-up, failed": failed_sign_up,
+    "sign-up, common password": common_password,
     "log-in, empty": partial(goto, path="/login"),
     "log-in, refused": refused_log_in,
+    "log-in, paused": paused_log_in,
     "log-in, ended": partial(goto, path="/login?next=/devices&ended=1"),
     "404 for an anonymous user": partial(goto, path="/nowhere"),
     "sign-up, typo": typo,
@@ -512,11 +552,13 @@ USER_STATES: dict[str, State] = {
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),
     "devices, 4, asked to confirm": asked_to_confirm,
+    "devices, asked in a dialog": asked_in_a_dialog,
     "devices, 40": partial(many_devices, count=40),
     "account": partial(goto, path="/account"),
     "account, confirmed": confirmed,
     "account, refused": account_with_errors,
     "account, confirmed email": known_password_age,
+    "account, saved": saved_profile,
     "profile": own_page,
     "profile of another user": page_of_another,
     "activity": long_activity,
@@ -611,7 +653,7 @@ def overflowing(page: Page) -> list[str]:
         """() => {
             const root = document.documentElement, width = root.clientWidth, found = [];
             if (root.scrollWidth > width) found.push(`the page: ${root.scrollWidth} of ${width}`);
-            for (const node of document.querySelectorAll('main *, header *, footer *, #toasts *')) {
+            for (const node of document.querySelectorAll('main *, header *, footer *, dialog *, #toasts *')) {
                 if (node.closest('[aria-hidden=true], .vh, svg, [hidden]') || !node.checkVisibility()) continue;
                 if (getComputedStyle(node.parentElement).textOverflow === 'ellipsis') continue;
                 const {left, right, width: own} = node.getBoundingClientRect();

@@ -111,7 +111,8 @@ def test_the_landing_page_weighs_less_than_it_says(page: Page) -> None:
     match = re.search(r"weighs less than (\d+) kB", page.inner_text("main"))
     assert match
     stated = int(match[1]) * 1000
-    assert stated - 4_000 < sum(sizes) < stated
+    # Brotli is smaller than gzip, for which the figure is computed.
+    assert stated - 7_000 < sum(sizes) < stated
     assert page.context.cookies() == []
 
 

@@ -40,14 +40,14 @@ def test_a_link_updates_main_title_focus_and_navigation(alice: BrowserUser) -> N
         expect_path(page, path)
         expect(page).to_have_title(re.compile(rf"^{name} "))
         expect(page.get_by_role("heading", level=1)).to_be_focused()
-        expect(page.locator("#nav [aria-current=page]")).to_have_text([name])
+        expect(page.locator("#nav nav [aria-current=page]")).to_have_text([name])
         titles.add(page.title())
     follow(page, "Devices")
     expect_path(page, "/devices")
     # The brand in the navigation is boosted in the same way as the other links.
     page.get_by_role("link", name=SITE_NAME, exact=True).click()
     expect_path(page, "/dashboard")
-    expect(page.locator("#nav [aria-current=page]")).to_have_text(["Dashboard"])
+    expect(page.locator("#nav nav [aria-current=page]")).to_have_text(["Dashboard"])
     assert is_marked(page) and page.evaluate("document.querySelector('nav').marked")
     assert len(titles) == 3
     expect(page.locator("main")).to_have_count(1)
@@ -107,11 +107,11 @@ def test_back_and_forward_restore_pages(alice: BrowserUser) -> None:
         step()
         expect_heading(page, heading)
         # The navigation shows that this is the page and not its fragment.
-        expect(page.locator("#nav")).to_be_visible()
+        expect(page.locator("#nav nav")).to_be_visible()
     expect_path(page, "/devices")
     page.reload()
     expect_heading(page, "Devices")
-    expect(page.locator("#nav [aria-current=page]")).to_have_text(["Devices"])
+    expect(page.locator("#nav nav [aria-current=page]")).to_have_text(["Devices"])
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_modified_click_opens_a_link_in_a_new_tab(alice: BrowserUser, click: d
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Devices", exact=True).click(**click)
     expect_path(opened.value, "/devices")
-    expect(opened.value.locator("#nav")).to_be_visible()
+    expect(opened.value.locator("#nav nav")).to_be_visible()
     expect_path(page, "/dashboard")
 
 
@@ -349,7 +349,7 @@ BAR = """() => {
 
 
 def current_links(page: Page) -> list[str]:
-    return page.locator("#nav [aria-current=page]").all_inner_texts()
+    return page.locator("#nav nav [aria-current=page]").all_inner_texts()
 
 
 def test_a_clicked_link_is_marked_before_the_response(alice: BrowserUser, live: Live) -> None:
@@ -392,34 +392,23 @@ def test_the_mark_returns_if_the_page_cannot_be_loaded(
     page.context.set_offline(True)
     follow(page, "Devices")
     expect_summary(page, "You seem to be offline.")
-    expect(page.locator("#nav [aria-current=page]")).to_have_text(["Dashboard"])
+    expect(page.locator("#nav nav [aria-current=page]")).to_have_text(["Dashboard"])
     expect(page.locator("main")).not_to_have_attribute("aria-busy", "true")
 
 
-def test_a_link_of_another_navigation_keeps_the_mark_of_the_main_one(
-    alice: BrowserUser, live: Live
-) -> None:
+def test_a_link_of_the_account_navigation_is_marked_too(alice: BrowserUser, live: Live) -> None:
     page, response = alice.page, Event()
-    page.goto("/dashboard")
-    page.evaluate(
-        """() => {
-            const local = document.createElement('nav');
-            for (const path of ['/dashboard', '/devices']) {
-                local.innerHTML += `<a class="added" href="${path}" data-hx-get="${path}"
-                    data-hx-target="#main" data-hx-push-url="true">Added</a>`;
-            }
-            local.firstElementChild.ariaCurrent = 'page';
-            document.querySelector('main').prepend(local);
-            htmx.process(local);
-        }"""
-    )
-    live.faults.inject("/devices", method="GET", until=response)
-    page.locator(".added").last.click()
-    expect(page.locator(".added").last).to_have_attribute("aria-current", "page")
-    expect(page.locator(".added").first).not_to_have_attribute("aria-current", "page")
-    expect(page.locator("#nav nav [aria-current=page]")).to_have_text(["Dashboard"])
+    page.goto("/account/activity")
+    marked = page.locator("nav.local [aria-current=page]")
+    expect(marked).to_have_text(["Activity"])
+    live.faults.inject("/account/data", method="GET", until=response)
+    page.locator("nav.local").get_by_role("link", name="Data", exact=True).click()
+    expect(marked).to_have_text(["Data"])
+    assert current_links(page) == ["Account"]
     response.set()
-    expect_heading(page, "Devices")
+    expect(page.get_by_role("heading", level=1)).not_to_have_text("Activity")
+    expect(marked).to_have_text(["Data"])
+    assert current_links(page) == ["Account"]
 
 
 @pytest.mark.parametrize("what", ["link", "form"])

@@ -24,6 +24,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from jinja2.ext import InternationalizationExtension
 
 from db.access import outbox
+from db.device_names import known_description
 from db.messages import Message, translate
 from web.brand import LATCHKEY, Brand
 from web.languages import ENGLISH, LANGUAGES, Language, Languages
@@ -240,7 +241,7 @@ class MailRenderer:
             raise ValueError("the key of its link was removed from SESSION_SECRET")
         link = f"{self._site}{path}/{message.token.reveal()}" if path and message.token else ""
         facts = {
-            name: _localize(value, language) if name in TIMES else value
+            name: _localize(name, value, language)
             for name, value in message.facts.items()
             if name != "language"
         }
@@ -255,14 +256,16 @@ class MailRenderer:
         }
 
 
-def _localize(time: str, language: Language) -> str:
-    """Returns a time of the outbox in the format of a language."""
-    if language.code == "en":
-        return time
+def _localize(name: str, value: str, language: Language) -> str:
+    """Returns a fact of the outbox in a language: a time in its format, or a translated device."""
+    if name == "browser":
+        return known_description(value).in_language_of(language)
+    if name not in TIMES or language.code == "en":
+        return value
     try:
-        moment = datetime.strptime(time, TIME_FORMAT).replace(tzinfo=UTC)
+        moment = datetime.strptime(value, TIME_FORMAT).replace(tzinfo=UTC)
     except ValueError:
-        return time
+        return value
     return format_moment(moment, language)
 
 

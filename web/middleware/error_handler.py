@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db import errors
+from db.messages import Message
 from web.http.link_cookie import delete_link_cookie
 from web.http.redirects import login_page, same_page
 from web.http.session import delete_session_cookie, record_missing_permission
@@ -122,8 +123,8 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
                 request,
                 400,
                 ErrorText(
-                    "This site has another URL",
-                    (f"This site is at {public_url}. Open it there.",),
+                    Message("This site has another URL"),
+                    (Message("This site is at {url}. Open it there.").format(url=public_url),),
                     "holes",
                 ),
             )
