@@ -18,6 +18,7 @@ from sqlalchemy import bindparam, delete, exists, func, literal, or_, select, up
 from db.audit import log as audit_log
 from db.audit.events import Event
 from db.audit.log import OPERATOR, viewer_actor
+from db.crypto.passwords import LOCKED_HASH
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert_if
 from db.errors import (
@@ -26,6 +27,7 @@ from db.errors import (
     LastAdmin,
     LinkInvalid,
     NotFound,
+    StateChanged,
     UnknownRole,
 )
 from db.mail.outbox import delete_unsent
@@ -51,6 +53,7 @@ class UserState:
     role: Role
     team: str
     disabled_at: datetime | None
+    delete_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ _NEW_USER: Final = {
     "role": "role",
     "team": "team",
     "password_hash": "password_hash",
+    "password_changed_at": "password_changed_at",
     "created_at": "now",
     "last_login_at": "last_login_at",
     "verified_at": "verified_at",
@@ -150,7 +154,10 @@ CONFIRM_EMAIL = Statement(
 SET_PASSWORD = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"))
-    .values(password_hash=bindparam("password_hash"))
+    .values(
+        password_hash=bindparam("password_hash"),
+        password_changed_at=bindparam("now", type_=Instant),
+    )
     .returning(users.c.email)
 )
 
@@ -195,7 +202,7 @@ async def insert_user(
     log-in, `verified` that of the confirmation. With `has_random_slug`, nobody can tell from the
     name which slug is taken now. Raises AccountNotCreated if no free slug was found.
     """
-    slug = make_slug(name)
+    slug, now = make_slug(name), store.now()
     for attempt in range(MAX_SLUG_ATTEMPTS):
         is_random = has_random_slug or attempt > 0 or not slug
         inserted = await store.value(
@@ -208,9 +215,10 @@ async def insert_user(
                 role=role,
                 team=team,
                 password_hash=password_hash.reveal(),
-                now=store.now(),
-                last_login_at=store.now() if logs_in else None,
-                verified_at=store.now() if verified else None,
+                password_changed_at=None if password_hash.reveal() == LOCKED_HASH else now,
+                now=now,
+                last_login_at=now if logs_in else None,
+                verified_at=now if verified else None,
                 browser_language=browser_language,
             )
         )
@@ -263,18 +271,43 @@ async def change_user(
         raise
 
 
-async def set_role(caller: Admin | Operator, user_id: str, role: Role) -> None:
+async def set_role(
+    caller: Admin | Operator, user_id: str, role: Role, *, expected: str | None = None
+) -> Role:
     """Changes a user's role from the user's next request on, without ending the user's sessions.
 
-    Raises NotFound, UnknownRole, LastAdmin, and the errors of `change_user`.
+    Returns the role before. Raises NotFound, UnknownRole, LastAdmin, StateChanged if the user does
+    not have the expected role, and the errors of `change_user`.
     """
     async with change_user(caller, "role.change", user_id) as detail:
         before = await get_user_state(caller.store, user_id)
+        require_state(before.role, expected)
         await require_role(caller.store, role)
         if await caller.store.value(CHANGE_ROLE(user_id=user_id, new_role=role)) is None:
             raise LastAdmin
         if before.role != role:
             detail |= {"from": before.role, "to": role}
+    return before.role
+
+
+def require_state(present: str, expected: str | None) -> None:
+    """Raises StateChanged if a value is not the expected one; None expects nothing.
+
+    The row must be locked, so that the value stays the same until the transaction ends.
+    """
+    if expected is not None and expected != present:
+        raise StateChanged
+
+
+def require_disabled_at(before: UserState, expected: str | None) -> None:
+    """Raises StateChanged if the account was not disabled at the expected time (RFC 3339).
+
+    An empty string expects an account that is not disabled, and None expects nothing. An account
+    that is about to be deleted is in neither of the expected states.
+    """
+    if expected is not None and before.delete_at is not None:
+        raise StateChanged
+    require_state(before.disabled_at.isoformat() if before.disabled_at else "", expected)
 
 
 async def require_role(store: Store, role: Role) -> None:
@@ -286,13 +319,16 @@ async def require_role(store: Store, role: Role) -> None:
         raise UnknownRole
 
 
-async def disable_user(caller: Admin | Operator, user_id: str) -> None:
+async def disable_user(
+    caller: Admin | Operator, user_id: str, *, expected: str | None = None
+) -> None:
     """Disables an account and ends its sessions; the user can no longer log in.
 
-    Raises NotFound, LastAdmin, and the errors of `change_user`.
+    `expected` is described at `require_disabled_at`. Raises NotFound, LastAdmin, StateChanged, and
+    the errors of `change_user`.
     """
     async with change_user(caller, "account.disable", user_id) as detail:
-        await get_user_state(caller.store, user_id)
+        require_disabled_at(await get_user_state(caller.store, user_id), expected)
         detail["ended"] = await disable_within(caller.store, user_id)
 
 
@@ -332,7 +368,9 @@ async def set_password_hash(store: Store, user_id: str, password_hash: Secret[st
     Resets the account's log-in limits, since earlier guesses were for the old password. Raises
     NotFound.
     """
-    email = await store.value(SET_PASSWORD(user_id=user_id, password_hash=password_hash.reveal()))
+    email = await store.value(
+        SET_PASSWORD(user_id=user_id, password_hash=password_hash.reveal(), now=store.now())
+    )
     if email is None:
         raise NotFound
     return await end_access_after_reset(store, user_id, str(email))

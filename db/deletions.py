@@ -14,6 +14,7 @@ from db.accounts import (
     change_user,
     disable_within,
     get_user_state,
+    require_disabled_at,
     withdraw_invitations,
 )
 from db.engine.statement import Statement
@@ -80,14 +81,18 @@ async def close_account(caller: Admin | Operator, user_id: str) -> datetime:
     return delete_at
 
 
-async def enable_account(caller: Admin | Operator, user_id: str) -> bool:
+async def enable_account(
+    caller: Admin | Operator, user_id: str, *, expected: str | None = None
+) -> bool:
     """Enables an account, and keeps it if it was about to be deleted.
 
-    Returns False if neither was the case. Raises NotFound, and the errors of `change_user`.
+    Returns False if neither was the case. `expected` is described at `require_disabled_at`. Raises
+    NotFound, StateChanged, and the errors of `change_user`.
     """
     store = caller.store
     async with change_user(caller, "account.enable", user_id) as detail:
         before = await get_user_state(store, user_id)
+        require_disabled_at(before, expected)
         is_kept = await cancel_deletion(store, user_id)
         if await store.value(ENABLE(user_id=user_id)) is not None or is_kept:
             detail["since"] = before.disabled_at.isoformat() if before.disabled_at else ""

@@ -91,6 +91,10 @@ class LastAdmin(AppError):
     """The last administrator can be neither demoted nor disabled nor deleted."""
 
 
+class StateChanged(AppError):
+    """The account is not in the state that the form expected. Nothing was changed."""
+
+
 class UnknownRole(AppError):
     """The role does not exist. Nothing was changed."""
 

@@ -79,6 +79,9 @@ ROLES = Statement(
         _IS_ADDED, roles.c.created_at, roles.c.name.desc()
     )
 )
+ROLE_LABELS = Statement(
+    select(roles.c.name, roles.c.label).order_by(_IS_ADDED, roles.c.created_at, roles.c.name.desc())
+)
 PERMISSIONS = Statement(
     select(role_permissions.c.role, role_permissions.c.permission).order_by(
         role_permissions.c.permission
@@ -122,6 +125,14 @@ def role_label() -> Any:
     """Returns the label of a user's role as an expression for a SELECT from `users`."""
     label = select(roles.c.label).where(roles.c.name == users.c.role)
     return label.correlate(users).scalar_subquery()
+
+
+async def list_role_labels(store: Store) -> dict[Role, Message | UserText]:
+    """Returns the label of every role by its name: the built-in roles, then the others.
+
+    Counts no users, unlike `list_roles`.
+    """
+    return {name: label_of(name, label) for name, label in await store.all(ROLE_LABELS())}
 
 
 async def list_roles(store: Store) -> list[RoleSummary]:

@@ -90,7 +90,7 @@ users = Table(
     Column("team", Text, nullable=False, server_default=""),  # An empty team matches no other team.
     Column("role", Text, ForeignKey("roles.name"), nullable=False, server_default="user"),
     Column("password_hash", Text, nullable=False),
-    # None if the password has not been changed since revision 0006 was applied
+    # when the password was set; None if that was before revision 0006, or if it was imported
     Column("password_changed_at", Instant),
     # The language that the user chose, such as `de`; empty for that of the browser.
     Column("language", Text, nullable=False, server_default=""),
@@ -165,6 +165,7 @@ audit = Table(
     Column("seal", Text, key="mac", nullable=False),
     Index("audit_target_id", "target_id", "number"),
     Index("audit_actor_id", "actor_id", "number"),
+    Index("audit_event_at", "event", "outcome", "at"),
 )
 
 audit_checkpoint = Table(

@@ -157,8 +157,8 @@ function formatWait(wait) {
   let [unit, seconds] = ['hour', 3600];
   if (wait < 60) [unit, seconds] = ['second', 1];
   else if (wait <= 3540) [unit, seconds] = ['minute', 60];
-  const language = document.documentElement.lang;
-  const format = new Intl.NumberFormat(language, {style: 'unit', unit, unitDisplay: 'long'});
+  const {locale} = document.documentElement.dataset;
+  const format = new Intl.NumberFormat(locale, {style: 'unit', unit, unitDisplay: 'long'});
   return format.format(Math.ceil(wait / seconds));
 }
 function errorOfPage(html) {
@@ -195,9 +195,10 @@ function readValues(form) {
   return Object.fromEntries(filled.map(({name, value}) => [name, value]));
 }
 
-// Sign-up, log-in and /forgot share the typed name and email, and restore them after Back.
+// The landing page, sign-up, log-in and /forgot share the typed name and email, and restore them
+// after Back.
 const isReturn = performance.getEntriesByType('navigation')[0]?.type !== 'navigate'
-  || /\/(login|signup|forgot)(\?|$)/.test(document.referrer);
+  || /^[^:]*\/(login|signup|forgot|)(\?|$)/.test(document.referrer.replace(location.origin, ''));
 const anonymousForm = () => $('#signup-form, #login-form, #forgot-form');
 const storedValues = popValues('anonymous');
 const restoredValues = isReturn ? storedValues : {};
@@ -286,7 +287,7 @@ on('click', event => {
 
 // Only the page change after a log-in or sign-up is animated.
 addEventListener('pageswap', ({viewTransition: transition}) => {
-  if (!transition || $('.centered form[aria-busy]')) return;
+  if (!transition || $('body:not(.app) form[aria-busy]')) return;
   transition.ready.catch(() => {});
   transition.skipTransition();
 });

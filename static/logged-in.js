@@ -1,5 +1,5 @@
 // The behavior of pages with the navigation bar only: times in the user's time zone, navigation,
-// confirmations, menus, and a filter for a long list of devices.
+// confirmations, and a filter for a long list of devices.
 const $ = (css, root = document) => root.querySelector(css);
 const $$ = css => [...document.querySelectorAll(css)];
 const on = (type, handler, options) => document.addEventListener(type, handler, options);
@@ -9,27 +9,32 @@ const fill = (text, values) => text.replace(/{(\w+)}/g, (_, key) => values[key] 
 // clock, because the browser's clock may be wrong. The page contains the server's time (data-now).
 let lastNow;
 let clockOffset = 0; // The server's clock minus the browser's, in ms.
-const relativeFormat = new Intl.RelativeTimeFormat('en-GB', {numeric: 'auto'});
-const monthFormat = new Intl.DateTimeFormat('en-GB', {month: 'long'});
-const timeFormat = new Intl.DateTimeFormat('en-GB', {
-  hour: '2-digit', minute: '2-digit', hourCycle: 'h23',
-});
-const fullFormat = new Intl.DateTimeFormat('en-GB', {dateStyle: 'full', timeStyle: 'long'});
+const {locale, at, on: other} = document.documentElement.dataset;
+const relativeFormat = new Intl.RelativeTimeFormat(locale, {numeric: 'auto'});
+function dateFormat(options) {
+  const format = new Intl.DateTimeFormat(locale, options);
+  // The server writes "Sep", as American English does.
+  return date => format.format(date).replace(/Sept(?=[ ,]|$)/, 'Sep');
+}
+const day = {day: 'numeric', month: 'short'};
+const formatDay = dateFormat(day);
+const formatDayAndYear = dateFormat({...day, year: 'numeric'});
+const formatDate = dateFormat({dateStyle: 'long'});
+const formatClock = dateFormat({hour: '2-digit', minute: '2-digit', hourCycle: 'h23'});
+const formatFully = dateFormat({dateStyle: 'full', timeStyle: 'long', hourCycle: 'h23'});
 const midnight = date => new Date(date).setHours(0, 0, 0, 0);
 function formatTime(date, style, now) {
   const days = Math.round((midnight(date) - midnight(now)) / 864e5);
   const minutes = Math.floor((now - date) / 6e4);
-  const month = monthFormat.format(date);
-  const year = date.getFullYear();
-  const shortYear = year === now.getFullYear() ? '' : ` ${year}`;
-  const short = `${date.getDate()} ${month.slice(0, 3)}${shortYear}`;
-  if (style === 'date') return `${date.getDate()} ${month} ${year}`;
+  const short = date.getFullYear() === now.getFullYear() ? formatDay(date) : formatDayAndYear(date);
+  if (style === 'date') return formatDate(date);
   if (style === 'day') return short;
+  if (style === 'time') return timeFormat.format(date);
   if (style === 'when') {
-    const time = timeFormat.format(date);
+    const time = formatClock(date);
     return Math.abs(days) < 2
-      ? `${relativeFormat.format(days, 'day')} at ${time}`
-      : `${short}, ${time}`;
+      ? fill(at, {day: relativeFormat.format(days, 'day'), time})
+      : fill(other, {day: short, time});
   }
   if (minutes < 60) return minutes < 1 ? '' : relativeFormat.format(-minutes, 'minute');
   if (minutes < 720 || !days) return relativeFormat.format(-Math.floor(minutes / 60), 'hour');
@@ -46,7 +51,13 @@ function updateTimes() {
     const date = new Date(node.dateTime);
     const text = formatTime(date, node.dataset.time, now);
     if (text && text !== node.textContent) node.textContent = text;
-    node.title = fullFormat.format(date);
+    node.title = formatFully(date);
+  }
+  // The server has grouped the entries by the days of UTC.
+  let lastDay;
+  for (const node of $$('[data-day]')) {
+    node.hidden = node.textContent === lastDay;
+    lastDay = node.textContent;
   }
 }
 updateTimes();
@@ -86,19 +97,18 @@ on('htmx:after:swap', () => {
 
 // A clicked link is marked as current at once, and the main part is busy until the response to the
 // newest click. If the page does not change, the earlier links are marked again.
-const mark = (link, isCurrent) => { link.ariaCurrent = isCurrent ? 'page' : null; };
 let pending;
 let unmark = () => {};
 on('htmx:before:request', ({detail: {ctx}}) => {
   const link = ctx.sourceElement;
   if (!link.matches('a[data-hx-push-url]')) return;
-  pending = ctx;
   unmark();
+  pending = ctx;
   $('#main').ariaBusy = true;
-  const links = $$('nav a').filter(other => link.closest('nav')?.contains(other));
-  const current = links.filter(other => other.hasAttribute('aria-current'));
-  for (const other of links) mark(other, other === link);
-  unmark = () => links.forEach(other => mark(other, current.includes(other)));
+  const navigation = link.closest('nav:not(.pages)');
+  const current = navigation && $('[aria-current]', navigation);
+  if (navigation) markCurrent(link, current);
+  unmark = () => navigation && markCurrent(current, link);
 });
 on('htmx:finally:request', ({detail: {ctx}}) => {
   if (ctx !== pending) return;
@@ -106,34 +116,37 @@ on('htmx:finally:request', ({detail: {ctx}}) => {
   if (ctx.status !== 'swapped') unmark();
   unmark = () => {};
 });
+function markCurrent(link, previous) {
+  if (previous) previous.ariaCurrent = null;
+  if (link) link.ariaCurrent = 'page';
+}
 let nextDevices = [];
-let focusedMenu;
 on('htmx:before:swap', ({detail: {ctx}}) => {
   nextDevices = devicesAfter(ctx.sourceElement.closest('[data-device]'));
-  focusedMenu = document.activeElement.closest('.menu')?.id;
 });
 on('htmx:after:swap', ({detail: {ctx}}) => {
-  ctx.target?.closest('.menu .actions')?.scrollIntoView({block: 'nearest'});
   const button = nextDevices.map(id => $(`#${id} button`)).find(Boolean);
-  const summary = $(`#${focusedMenu}:not([open]) summary`);
   if (ctx.push && ctx.target?.id === 'main') focusNewPage();
-  else if (button) button.focus();
-  else summary?.focus({preventScroll: true});
+  else button?.focus();
 });
 // Returns the ids of the rows after a device, then of those before it, the nearest first. After the
 // device is logged out, the focus moves to the first of these rows that still exists.
 function devicesAfter(row) {
   if (!row) return [];
-  const all = $$('[data-device]');
+  const all = $$('[data-device]:not([hidden])');
   const index = all.indexOf(row);
-  const others = [...all.slice(index + 1), ...all.slice(0, Math.max(index, 0)).reverse()];
-  return others.filter(node => !node.hidden).map(node => node.id);
+  return [...all.slice(index + 1), ...all.slice(0, index).reverse()].map(node => node.id);
 }
 function focusNewPage() {
-  for (const link of $$('#nav nav a')) mark(link, link.pathname === location.pathname);
+  for (const link of $$('#nav nav a')) {
+    const isCurrent = `${location.pathname}/`.startsWith(`${link.pathname}/`);
+    link.ariaCurrent = isCurrent ? 'page' : null;
+  }
   history.scrollRestoration = 'auto';
   scrollTo(0, 0);
-  $('main h1').focus({preventScroll: true});
+  const section = document.getElementById(location.hash.slice(1));
+  (section ?? $('main h1'))?.focus({preventScroll: true});
+  section?.scrollIntoView();
 }
 
 // The scroll position is restored after Back. htmx then reloads the page, and the browser would
@@ -149,72 +162,32 @@ if (history.scrollRestoration === 'manual') {
   addEventListener('load', () => setTimeout(() => { history.scrollRestoration = 'auto'; }, 500));
 }
 
-// A menu is closed by Escape, by a click outside it, and by the response to one of its actions. The
-// focus then returns to its button.
-function closeMenu(menu) {
-  const hasFocus = menu.contains(document.activeElement);
-  menu.open = false;
-  if (hasFocus) $('summary', menu).focus({preventScroll: true});
-}
-on('click', ({target}) => {
-  for (const menu of $$('.menu[open]')) if (!menu.contains(target)) closeMenu(menu);
-});
-on('keydown', ({key}) => {
-  if (key === 'Escape') $$('.menu[open]').forEach(closeMenu);
-});
-// A menu loads its actions when it is opened. Before that, it contains a link to the page with the
-// actions. The opened menu is scrolled into view.
-on('toggle', ({target: menu}) => {
-  if (!menu.matches('.menu[open]')) return;
-  $('a[data-hx-trigger=opened]', menu)?.dispatchEvent(new Event('opened'));
-  $('.actions', menu).scrollIntoView({block: 'nearest'});
-}, true); // The toggle event does not bubble.
-
 // An action is confirmed in a dialog, whose button has the text of the pressed button. The first
 // sentence is the question. The focus then returns to the pressed button.
 const dialog = $('#confirm');
-let decide = () => {};
-function ask(text, button, callback) {
-  const [, question, details] = text.match(/^(.+?[?\u061f])\s*(.*)$/su) ?? [, text, ''];
-  const label = button.cloneNode(true);
-  label.querySelectorAll('.vh').forEach(node => node.remove());
-  $('h2', dialog).textContent = question;
-  $('p', dialog).textContent = details;
-  const action = $('[value=yes]', dialog);
-  action.textContent = label.textContent;
-  action.className = button.matches('.danger') ? 'danger' : 'primary';
-  dialog.returnValue = '';
-  decide = () => {
-    button.focus({preventScroll: true});
-    callback(dialog.returnValue === 'yes');
-  };
-  dialog.showModal();
-}
-dialog.addEventListener('close', () => decide());
-dialog.addEventListener('click', ({target}) => target === dialog && dialog.close());
-// A menu behind the dialog stays open.
-for (const type of ['click', 'keydown']) {
-  dialog.addEventListener(type, event => event.stopPropagation());
-}
 on('htmx:confirm', event => {
   const {ctx, issueRequest, dropRequest} = event.detail;
-  event.preventDefault();
   const button = ctx.request.submitter ?? $('button', ctx.sourceElement) ?? ctx.sourceElement;
-  ask(ctx.confirm, button, isConfirmed => (isConfirmed ? issueRequest() : dropRequest()));
-});
-// The page with the actions has no list to swap, so its forms are sent without htmx, after the same
-// confirmation.
-let confirmedForm;
-on('submit', event => {
-  const {target: form, submitter} = event;
-  const {hxTarget, hxConfirm} = form.dataset;
-  if (!hxTarget || $(hxTarget)) return;
-  event.stopImmediatePropagation();
-  if (!hxConfirm || form === confirmedForm) return;
+  const action = $('[value]', dialog);
+  const [, question, details] = ctx.confirm.match(/^(.+?[?\u061f])\s*(.*)$/s) ?? [, ctx.confirm];
   event.preventDefault();
-  ask(hxConfirm, submitter, isConfirmed => {
-    if (!isConfirmed) return;
-    confirmedForm = form;
-    form.requestSubmit(submitter);
-  });
+  $('h2', dialog).textContent = question;
+  $('p', dialog).textContent = details;
+  action.replaceChildren(...button.cloneNode(true).childNodes);
+  action.className = button.matches('.danger') ? 'danger' : 'primary';
+  dialog.returnValue = '';
+  dialog.onclose = () => {
+    button.focus({preventScroll: true});
+    if (dialog.returnValue) issueRequest();
+    else dropRequest();
+  };
+  dialog.showModal();
+});
+dialog.onclick = ({target}) => { if (target === dialog) dialog.close(); };
+
+// A form whose target is not on the page is sent without htmx: the one of a toast after a click on a
+// link.
+on('submit', event => {
+  const {hxTarget} = event.target.dataset;
+  if (hxTarget && !$(hxTarget)) event.stopImmediatePropagation();
 }, true);

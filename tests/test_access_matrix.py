@@ -106,6 +106,7 @@ async def path_for_bob(app: TestApp, route: Route) -> str:
         "field": "name",
         "slug": "bob",
         "role": "editor",
+        "session": device,
         "id": device if "/devices" in route.path or "/sessions/" in route.path else bob,
     }
     parameters["token"] = "A" * 43

@@ -13,6 +13,7 @@ from db.viewer import Operator
 from tests.browser_client import HTMX, PASSWORD, Browser, Element, path_of, read, set_cookie_of
 from tests.conftest import TestApp
 from tests.hashing import HeldHasher
+from tests.mail import enabled_outbox
 from web.brand import SITE_NAME
 
 TAKEN = "This profile URL is taken. Please choose another."
@@ -122,6 +123,90 @@ async def test_the_fragment_is_the_main_part_of_the_page(alice: Browser) -> None
     assert fragment.text.startswith(f"<title>Account · {SITE_NAME}</title>")
     assert fragment.text.partition("</title>\n")[2].strip() in page.text
     assert read(fragment).all("html") == []
+
+
+PAGES = {
+    "/account": "Profile",
+    "/devices": "Devices",
+    "/account/tokens": "Access tokens",
+    "/account/activity": "Activity",
+    "/account/data": "Data",
+    "/account/delete": "Data",
+}
+
+
+def current_items(page: Element) -> dict[str, list[str]]:
+    """Returns the marked items of each navigation by its label."""
+    return {
+        nav.attrs["aria-label"]: [link.text for link in nav.all("a", aria_current="page")]
+        for nav in page.all("nav")
+    }
+
+
+@pytest.mark.parametrize(("path", "item"), PAGES.items())
+async def test_each_page_of_the_account_marks_its_place(
+    alice: Browser, path: str, item: str
+) -> None:
+    page = read(await alice.get(path))
+    main = "Devices" if path == "/devices" else "Account"
+    assert current_items(page) == {"Main": [main], "Account": [item]}
+    assert len(page.all("h1")) == 1
+    fragment = await alice.get_fragment(path)
+    assert current_items(read(fragment)) == {"Account": [item]}
+
+
+@pytest.mark.parametrize("strategy", ["database", "stateless"])
+async def test_every_link_of_the_local_navigation_works(make_app: Callable, strategy: str) -> None:
+    app = await make_app(SESSION_STRATEGY=strategy)
+    alice = await app.sign_up_user("Alice")
+    page = read(await alice.get("/account/activity"))
+    links = {
+        link.text: link.attrs["href"] for link in page.one("nav", aria_label="Account").all("a")
+    }
+    assert ("Devices" in links) == (strategy == "database")
+    assert {"Profile", "Email", "Password", "Access tokens", "Activity", "Data"} <= set(links)
+    for href in links.values():
+        path, _, section = href.partition("#")
+        target = read(await alice.get(path))
+        assert target.one("h1")
+        if section:
+            assert target.one("h2", id=section).attrs["tabindex"] == "-1"
+
+
+def email_state(page: Element) -> list[str]:
+    form = page.one(id="email-change")
+    return [tag.text for tag in form.one("dl").all("span") if "tag" in tag.attrs["class"]]
+
+
+async def test_the_account_page_shows_the_state_of_the_email(make_app: Callable) -> None:
+    app = await make_app(mail=enabled_outbox())
+    alice = await app.sign_up_user("Alice")
+    await app.change("UPDATE users SET verified_at = NULL")
+    assert email_state(read(await alice.get("/account"))) == ["Not confirmed"]
+    await app.change("UPDATE users SET verified_at = created_at")
+    assert email_state(read(await alice.get("/account"))) == ["Confirmed"]
+    change = {"email": "new@example.com", "current_password": PASSWORD}
+    fragment = read(await alice.post_fragment("/account/email", change))
+    assert email_state(fragment) == ["Confirmed", "Waiting for the link"]
+    assert "new@example.com" in fragment.one(id="pending-email").text
+    fragment = read(await alice.post_fragment("/account/email/cancel"))
+    assert email_state(fragment) == ["Confirmed"]
+
+
+async def test_the_account_page_shows_when_the_password_was_changed(
+    app: TestApp, alice: Browser
+) -> None:
+    def last_change(page: Element) -> str:
+        return page.one(id="password-form").one("dl").one("dd").text
+
+    await app.change("UPDATE users SET password_changed_at = NULL")
+    assert last_change(read(await alice.get("/account"))) == "Not known"
+    await app.change("UPDATE users SET password_changed_at = '2026-11-20T09:12:00.000000+00:00'")
+    assert last_change(read(await alice.get("/account"))) == "20 Nov"
+    answer = await alice.post_fragment(
+        "/account/password", {"current_password": PASSWORD, "password": NEW}
+    )
+    assert last_change(read(answer)) == "just now"
 
 
 # The profile

@@ -427,11 +427,13 @@ async def test_an_administrator_closes_and_deletes_an_account(
     page = read(await ada.get(path)).one("form", id="user-deletion")
     assert "Delete the account of alice@example.com" in page.text
     answer = await send(ada, f"{path}/delete", SURE)
-    target = answer.headers.get("location") or answer.headers["hx-redirect"]
-    assert (answer.status_code, target) in [(303, path), (204, path)]
+    assert (answer.status_code, answer.headers.get("location")) in [(303, path), (200, None)]
+    changed = answer if answer.status_code == 200 else await ada.get(path)
+    assert (
+        "The account of Alice is disabled. It will be deleted in seven days." in read(changed).text
+    )
     text = main_text(await ada.get(path))
-    assert "Account disabled. It will be deleted in seven days." in text
-    assert "disabled, will be deleted on 1 December 2026." in text
+    assert "Will be deleted on 1 December 2026" in text
     assert "Will be deleted on 1 December 2026" in main_text(await ada.get("/admin/users"))
     assert not await alice.is_logged_in()
     assert (await alice.log_in()).status_code == 422
@@ -466,7 +468,7 @@ async def test_an_administrator_keeps_a_closed_account(
     await ada.post(f"{path}/delete", SURE)
     page = read(await ada.get(path)).one("form", action=f"{path}/keep")
     assert "Keep the account" in page.text
-    assert (await send(ada, f"{path}/keep")).status_code in (204, 303)
+    assert (await send(ada, f"{path}/keep")).status_code in (200, 303)
     assert (await deletion_times(app))["Alice"] is None
     await ada.post(f"{path}/enable")
     assert (await alice.log_in()).status_code == 303

@@ -126,6 +126,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.hooks",
             "db.user_search",
             "db.device_names",
+            "db.role_names",
         ),
         *("db.viewer", *STORE),
     ),

@@ -581,12 +581,29 @@ async def test_activity_shows_time_client_and_advice(users: Users) -> None:
     entry = page.one("ol", id="activity").all("li")[0]
     assert entry.attrs["data-outcome"] == "refused"
     assert entry.one("span", **{"class": "tag"}).text == "Refused"
-    assert entry.one("time").attrs["datetime"] == "2026-11-24T09:12:00Z"
-    assert f"{FIREFOX_NAME}, from {CLIENT_IP}" in entry.text
+    day, time = entry.all("time")
+    assert (day.text, time.text) == ("24 November 2026", "09:12 UTC")
+    assert time.attrs["datetime"] == "2026-11-24T09:12:00Z"
+    client = entry.one("p", **{"class": "note meta"})
+    assert [part.text for part in client.all("span")] == [FIREFOX_NAME, CLIENT_IP]
     assert "change your password" in page.one("section").text
     assert page.one("title").text == f"Activity · {SITE_NAME}"
     assert "/account/activity" in [
         link.attrs.get("href") for link in read(await users.alice.get("/account")).all("a")
+    ]
+
+
+async def test_activity_has_one_heading_for_each_day(app: TestApp) -> None:
+    alice = await app.sign_up_user("Alice")
+    await app.change("UPDATE audit SET at = '2026-11-23T23:59:59.000000+00:00'")
+    for number in range(2):
+        await alice.post("/account", {"phone": str(number)})
+    page = read(await alice.get("/account/activity"))
+    headings = [item.one("h2") for item in page.one("ol", id="activity").all("li")]
+    assert [(heading.text, "hidden" in heading.attrs) for heading in headings] == [
+        ("24 November 2026", False),
+        ("24 November 2026", True),
+        ("23 November 2026", False),
     ]
 
 

@@ -258,14 +258,14 @@ DOCUMENTED = {
     " /join /join/{token} /keep /keep/{token}",
     "guests": "/ /signup /signup/check/{field} /login",
     "members": "/dashboard /handbook /devices /devices/revoke-others /devices/revoke-all /devices/{id}/revoke /account"
-    " /account/activity /account/check/{field} /account/language /account/password"
+    " /account/activity /account/security /account/check/{field} /account/language /account/password"
     " /account/data /account/delete /account/keep"
     " /account/email /account/email/cancel /account/verify /verify /change-email /users/{slug} /api/token /api/users/{slug}"
     " /account/tokens /account/tokens/{id}/revoke /api/account /api/account/sessions /api/account/activity"
     " /api/account/sessions/revoke-others /api/account/sessions/revoke-all /api/account/sessions/{id}"
     " /api/account/tokens /api/account/tokens/{id}",
     "admins": "/admin/users /admin/users/{id} /admin/users/{id}/role /admin/users/{id}/team /admin/users/{id}/disable"
-    " /admin/users/{id}/data /admin/users/{id}/delete /admin/users/{id}/keep /admin/add"
+    " /admin/users/{id}/revoke/{session} /admin/users/{id}/data /admin/users/{id}/delete /admin/users/{id}/keep /admin/add"
     " /admin/invitations /admin/invitations/{id}/resend /admin/invitations/{id}/withdraw"
     " /admin/users/{id}/enable /admin/users/{id}/end-sessions /admin/audit /api/admin/users"
     " /admin/roles /admin/roles/{role} /admin/roles/{role}/delete"

@@ -1,5 +1,6 @@
 """Tests of the pages without user data, robots.txt and the well-known URLs."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -8,12 +9,73 @@ import pytest
 
 from tests.browser_client import Browser, read
 from tests.conftest import TestApp
+from tests.mail import enabled_outbox
+from web.brand import LATCHKEY
 
 
 async def test_the_front_page_links_to_sign_up_and_login(anonymous: Browser) -> None:
     page = read(await anonymous.get("/"))
     assert {"/signup", "/login"} <= {link.attrs["href"] for link in page.one("main").all("a")}
+    assert "/login" in {link.attrs["href"] for link in page.one("header").all("a")}
     assert len(page.all("h1")) == 1
+
+
+def form_of(answer: httpx.Response) -> str:
+    """Returns the HTML of the only form of a page that has an id."""
+    (form,) = re.findall(r"<form id=.*?</form>", answer.text, flags=re.S)
+    return form
+
+
+@pytest.mark.guide("A3")
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"SESSION_REMEMBER_MAX": "90d"}, {"PASSWORD_POLICY": "length"}],
+    ids=["default", "remember", "length"],
+)
+async def test_the_front_page_contains_the_sign_up_form(
+    make_app: Callable, settings: dict[str, str]
+) -> None:
+    app = await make_app(**settings)
+    anonymous = await app.browser("Charlie")
+    front, signup = await anonymous.get("/"), await anonymous.get("/signup")
+    assert form_of(front) == form_of(signup)
+    assert 'id="signup-form"' in form_of(front)
+
+
+@pytest.mark.parametrize("mode", ["invited", "closed"])
+async def test_the_front_page_contains_the_log_in_form_without_open_sign_up(
+    make_app: Callable, mode: str
+) -> None:
+    app = await make_app(mail=enabled_outbox(), SIGNUP=mode)
+    anonymous = await app.browser("Charlie")
+    front = await anonymous.get("/")
+    assert form_of(front) == form_of(await anonymous.get("/login"))
+    assert "/signup" not in front.text
+    assert LATCHKEY.landing.closing_heading not in read(front).text
+
+
+async def test_the_front_page_states_its_size(app: TestApp, anonymous: Browser) -> None:
+    page = read(await anonymous.get("/"))
+    paths = [
+        *(script.attrs["src"] for script in page.all("script")),
+        *(link.attrs["href"] for link in page.all("link")),
+    ]
+    answers = [await anonymous.get(path, Accept_Encoding="gzip") for path in ("/", *paths)]
+    size = sum(int(answer.headers["content-length"]) for answer in answers)
+    match = re.search(r"less than (\d+) kB", page.one("main").text)
+    assert match
+    stated = int(match[1])
+    assert (stated - 4) * 1000 < size < stated * 1000
+
+
+@pytest.mark.parametrize("path", ["/", "/signup", "/login", "/nowhere"])
+async def test_ids_are_unique_and_every_mask_is_in_the_page(anonymous: Browser, path: str) -> None:
+    html = (await anonymous.get(path)).text
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    masks = set(re.findall(r'mask="url\(#([^)]+)\)"', html))
+    assert masks <= set(ids)
+    assert bool(masks) == (path in ("/", "/signup"))
 
 
 @pytest.mark.guide("D1")

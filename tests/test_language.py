@@ -20,6 +20,7 @@ EXCLUDED = (
     "docs/attack.md",
     "docs/faults.md",
     "tests/",  # Test data may contain any word.
+    "locale/",  # It repeats the texts of the brand, in other languages.
     "product/",  # Adopters choose their own words.
     "web/brand.py",
     "web/forms/common_passwords.txt",

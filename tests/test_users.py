@@ -1,10 +1,13 @@
 """Tests of a user's page and its JSON: data that the viewer may not see is absent."""
 
+import unicodedata
+
 import pytest
 
 from db.crypto.passwords import Passwords
 from tests.browser_client import HTMX, Browser, Element, path_of, read
 from tests.conftest import TestApp
+from web.rendering.formatting import initials
 
 PHONE = "+49 30 555-0123"
 EMAIL = "bob@example.com"
@@ -94,7 +97,11 @@ async def test_every_logged_in_user_sees_name_team_and_role(app: TestApp, browse
     page = read(await browsers["Alice"].get("/users/ada"))
     assert page.one(id="main").one("h1").text == "Ada"
     assert facts(page)["Team"] == "Harbour"
-    assert "Administrator. Member since 24 November 2026." in page.one(id="main").text
+    lead = page.one("p", **{"class": "lead meta"})
+    assert [part.text for part in lead.all("span")] == [
+        "Administrator",
+        "Member since 24 November 2026",
+    ]
 
 
 async def test_a_missing_value_is_distinguished_from_a_hidden_one(browsers: dict) -> None:
@@ -104,6 +111,7 @@ async def test_a_missing_value_is_distinguished_from_a_hidden_one(browsers: dict
         "Team": "None yet",
         "Phone": "Only their team and administrators see this",
         "Email": "Only Alice and administrators see this",
+        "Profile URL": "/users/alice",
     }
     assert (await ada.get("/api/users/alice")).json()["phone"] == ""
 
@@ -125,9 +133,10 @@ async def test_the_role_in_the_cookie_gives_no_access(app: TestApp, browsers: di
     assert (answer.json()["email"], answer.json()["phone"]) == (None, None)
 
 
-async def test_a_users_page_links_to_the_account_or_the_user_list(
-    browsers: dict,
+async def test_a_users_page_links_to_the_account_or_the_page_for_administrators(
+    app: TestApp, browsers: dict
 ) -> None:
+    ((bobs_id,),) = await app.rows("SELECT id FROM users WHERE name = 'Bob'")
     links = {
         name: [
             path_of(link.attrs["href"])
@@ -135,7 +144,28 @@ async def test_a_users_page_links_to_the_account_or_the_user_list(
         ]
         for name, user in browsers.items()
     }
-    assert links == {"Bob": ["/account"], "Alice": [], "Ada": ["/admin/users"]}
+    assert links == {"Bob": ["/account"], "Alice": [], "Ada": [f"/admin/users/{bobs_id}"]}
+
+
+INITIALS = {
+    "Alice": "A",
+    "alice m. liddell": "AL",
+    "ليلى حداد": "ل\u200cح",
+    "👩\u200d👩\u200d👧 Family": "👩\u200d👩\u200d👧F",
+    "🇩🇪 Max": "🇩🇪M",
+    "(bob) 'öz'": "BÖ",
+    "Jose E\u0301mile": "JÉ",
+    "張 偉": "張偉",
+    "12 34 & —": "13",
+    "— &": "",
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), INITIALS.items())
+def test_initials_are_the_first_letters_of_the_first_and_last_word(
+    name: str, expected: str
+) -> None:
+    assert unicodedata.normalize("NFC", initials(name)) == expected
 
 
 @pytest.mark.asvs("S05", "S85")

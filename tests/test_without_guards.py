@@ -66,6 +66,7 @@ async def path_for_alice(app: TestApp, route: AppRoute) -> str:
         "slug": "alice",
         "field": "name",
         "role": "user",
+        "session": device,
         "id": device if "/devices" in route.path or "/sessions/" in route.path else user_id,
     }
     return re.sub(r"{(\w+)}", lambda match: parameters[match[1]], route.path)

@@ -58,7 +58,7 @@ class Language:
         return self.catalog or _load_catalog(self.code, self.folders)
 
 
-ENGLISH: Final = Language("en", "English", "en-001")
+ENGLISH: Final = Language("en", "English", "en-GB")
 Languages = Mapping[str, Language]
 LANGUAGES: Final[Languages] = MappingProxyType(
     {

@@ -28,8 +28,10 @@ from web.endpoints import (
     mail_links,
     mailbox,
     metrics,
+    new_accounts,
     password_reset,
     roles,
+    security,
     signup,
     users,
     verification,
@@ -78,6 +80,7 @@ routes = [
     Members("/account/keep",                                            post=account_deletion.keep,    name="account-keep"),
     Members("/account/tokens",                get=access_tokens.show,  post=access_tokens.create,     name="tokens"),
     Members("/account/tokens/{id}/revoke",                              post=access_tokens.revoke,     name="tokens-revoke"),
+    Members("/account/security",              get=security.show,                                       name="account-security"),
     Members("/account/activity",              get=audit.show_own,                                      name="activity"),
     Members("/users/{slug}",                  get=users.show,                                          name="user"),
     Admins ("/admin/users",                   get=admin.show,                                          name="admin-users"),
@@ -87,13 +90,14 @@ routes = [
     Admins ("/admin/users/{id}/disable",                                post=admin.disable,            name="admin-disable"),
     Admins ("/admin/users/{id}/enable",                                 post=admin.enable,             name="admin-enable"),
     Admins ("/admin/users/{id}/end-sessions",                           post=admin.end_sessions,       name="admin-end-sessions"),
+    Admins ("/admin/users/{id}/revoke/{session}",                       post=admin.revoke,             name="admin-revoke"),
     Admins ("/admin/roles",                   get=roles.show,          post=roles.create,             name="admin-roles"),
     Admins ("/admin/roles/{role}",            get=roles.show_role,     post=roles.change,             name="admin-role-edit"),
     Admins ("/admin/roles/{role}/delete",                               post=roles.delete,             name="admin-role-delete"),
     Admins ("/admin/users/{id}/delete",                                 post=admin.delete,             name="admin-delete"),
     Admins ("/admin/users/{id}/keep",                                   post=admin.keep,               name="admin-keep"),
     Admins ("/admin/users/{id}/data",                                   post=admin.download_data,      name="admin-data"),
-    Admins ("/admin/add",                     get=admin.show_addition,  post=admin.add,                name="admin-add"),
+    Admins ("/admin/add",                     get=new_accounts.show,    post=new_accounts.submit,      name="admin-add"),
     Admins ("/admin/invitations",             get=invitations.show,     post=invitations.submit,       name="admin-invitations"),
     Admins ("/admin/invitations/{id}/resend",                           post=invitations.resend,       name="admin-invitation-resend"),
     Admins ("/admin/invitations/{id}/withdraw",                         post=invitations.withdraw,     name="admin-invitation-withdraw"),
@@ -140,7 +144,7 @@ routes = [
 ]
 # Stateless sessions have no database rows, so devices cannot be listed or revoked one by one.
 NEEDS_STORED_SESSIONS = {
-    *("devices", "devices-revoke-others", "devices-revoke"),
+    *("devices", "devices-revoke-others", "devices-revoke", "admin-revoke"),
     *("api-sessions", "api-sessions-revoke-others", "api-sessions-revoke"),
 }
 # These exist only on loopback without SMTP_URL, and only for clients on this machine.

@@ -19,7 +19,7 @@ from db.rate_limits.limits import PASSWORD_CHANGE, PROFILE_CHANGE
 from db.sessions.claims import NewSession
 from db.sessions.lifecycle import end_all_sessions, require_right, start_session
 from db.store import pick
-from db.tables import users
+from db.tables import Instant, users
 from db.user_search import search_key
 from db.viewer import Viewer
 
@@ -29,8 +29,8 @@ class Account:
     """The columns of the viewer's account that its settings show.
 
     The viewer can change all of them except the email and the team. `delete_at` is set if the
-    account is about to be deleted. `language` is the code of the chosen language, or empty for that
-    of the browser.
+    account is about to be deleted. `password_changed_at` is None if the time is not known.
+    `language` is the code of the chosen language, or empty for that of the browser.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Account:
     phone: str
     team: str
     delete_at: datetime | None
+    password_changed_at: datetime | None
     language: str
 
 
@@ -69,7 +70,10 @@ CHANGE_LANGUAGE = Statement(
 CHANGE_PASSWORD = Statement(
     update(users)
     .where(users.c.id == bindparam("user_id"), users.c.password_hash == bindparam("verified_hash"))
-    .values(password_hash=bindparam("new_hash"))
+    .values(
+        password_hash=bindparam("new_hash"),
+        password_changed_at=bindparam("now", type_=Instant),
+    )
     .returning(users.c.email)
 )
 
@@ -164,7 +168,7 @@ async def change_password(
     hashes = {"verified_hash": verified.reveal(), "new_hash": new_hash.reveal()}
     async with store.transaction():
         await require_right(viewer)
-        email = await store.value(CHANGE_PASSWORD(user_id=viewer.id, **hashes))
+        email = await store.value(CHANGE_PASSWORD(user_id=viewer.id, now=store.now(), **hashes))
         if email is None:
             return None
         ended = await end_all_sessions(store, viewer.id)

@@ -5,19 +5,21 @@ sessions.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, func, or_, select, update
 
-from db import accounts, deletions
+from db import accounts, deletions, roles
 from db.audit.log import viewer_actor
 from db.crypto.passwords import LOCKED_HASH
 from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import NotFound
 from db.mail.outbox import post
+from db.messages import Message, UserText
 from db.rate_limits import limiter
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
+from db.role_names import label_of
 from db.roles import role_label
 from db.sessions.lifecycle import end_all_sessions
 from db.store import pick
@@ -46,8 +48,14 @@ class UserSummary:
     verified: bool
     created_at: datetime
     last_login_at: datetime | None
+    disabled_at: datetime | None
     delete_at: datetime | None
     session_count: int
+
+    @property
+    def role_title(self) -> Message | UserText:
+        """The label of the role for pages, which translate that of a built-in role."""
+        return label_of(self.role, self.role_label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,43 +90,76 @@ def _select_summaries() -> Select[UserSummary]:
     )
 
 
-def _search() -> Select[UserSummary]:
-    return (
-        _select_summaries()
-        .where(matches(bindparam("pattern")))
+_role, _state = bindparam("role", type_=Text), bindparam("state", type_=Text)
+# An account may have several states: a deletion by an administrator disables the account too.
+STATES: Final[Mapping[str, ColumnElement[bool]]] = {
+    "active": and_(users.c.disabled_at.is_(None), users.c.delete_at.is_(None)),
+    "disabled": users.c.disabled_at.is_not(None),
+    "deleting": users.c.delete_at.is_not(None),
+    "unconfirmed": users.c.verified_at.is_(None),
+}
+IS_FOUND: Final = and_(
+    matches(bindparam("pattern")),
+    or_(_role == "", users.c.role == _role),
+    or_(_state == "", *[and_(_state == name, has_it) for name, has_it in STATES.items()]),
+)
+
+
+def _search(*order: ColumnElement[Any]) -> Statement[UserSummary]:
+    """Returns the statement for one page in this order.
+
+    The page is selected first. SQLite would otherwise count the sessions of every user found.
+    """
+    page = (
+        select(users.c.id)
+        .where(IS_FOUND)
+        .order_by(*order)
         .limit(bindparam("limit"))
         .offset(bindparam("offset"))
+        .subquery()
     )
+    summaries = _select_summaries().where(users.c.id.in_(select(page.c.id)))
+    return Statement(summaries.order_by(*order))
 
 
+_last_login = users.c.last_login_at
 SEARCHES: Final[Mapping[str, Statement[UserSummary]]] = {
-    "newest": Statement(_search().order_by(users.c.created_at.desc(), users.c.id)),
-    "name": Statement(_search().order_by(SEARCH_KEY, users.c.id)),
-    "email": Statement(_search().order_by(users.c.email)),
-    "login": Statement(_search().order_by(users.c.last_login_at.desc().nulls_last(), users.c.id)),
+    "newest": _search(users.c.created_at.desc(), users.c.id),
+    "oldest": _search(users.c.created_at, users.c.id),
+    "name": _search(SEARCH_KEY, users.c.id),
+    "-name": _search(SEARCH_KEY.desc(), users.c.id),
+    "email": _search(users.c.email),
+    "-email": _search(users.c.email.desc()),
+    "login": _search(_last_login.desc().nulls_last(), users.c.id),
+    "-login": _search(_last_login.asc().nulls_first(), users.c.id),
 }
 USER = Statement(_select_summaries().where(users.c.id == bindparam("user_id")))
-COUNT_MATCHES = Statement(
-    select(func.count()).select_from(users).where(matches(bindparam("pattern")))
-)
+COUNT_MATCHES = Statement(select(func.count()).select_from(users).where(IS_FOUND))
 CHANGE_TEAM = Statement(
     update(users).where(users.c.id == bindparam("user_id")).values(team=bindparam("new_team"))
 )
 
 
 async def search_users(
-    admin: Admin, *, q: str = "", page: int = 1, sort: str = "newest"
+    admin: Admin,
+    *,
+    q: str = "",
+    role: str = "",
+    state: str = "",
+    sort: str = "newest",
+    page: int = 1,
 ) -> UserPage:
     """Returns the users whose name or email contains `q`.
 
-    `page` is reduced to the last page if it is too large. `sort` is a key of SEARCHES.
+    `role` and `state`, a key of STATES, select some of them; an empty string selects all. `sort` is
+    a key of SEARCHES. `page` is reduced to the last page if it is too large.
     """
-    pattern = search_pattern(q)
-    total = int(await admin.store.value(COUNT_MATCHES(pattern=pattern)))
+    filters = {"pattern": search_pattern(q), "role": role, "state": state}
+    total = int(await admin.store.value(COUNT_MATCHES(**filters)))
     pages = max(1, -(-total // PAGE_SIZE))
     page = min(max(1, page), pages)
     found = SEARCHES[sort](
-        pattern=pattern, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE, now=admin.store.now()
+        **filters, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE, now=admin.store.now()
     )
     return UserPage(await admin.store.all(found), total, page, pages)
 
@@ -131,14 +172,21 @@ async def get_user(admin: Admin, user_id: str) -> UserSummary:
     return user
 
 
-async def change_user_role(admin: Admin, user_id: str, role: Role) -> None:
-    """Changes a user's role from the user's next request on.
+async def list_role_labels(admin: Admin) -> dict[Role, Message | UserText]:
+    """Returns the label of every role by its name."""
+    return await roles.list_role_labels(admin.store)
 
-    Raises NotFound, UnknownRole, LastAdmin, RateLimited, and the errors of
-    `accounts.change_user`.
+
+async def change_user_role(
+    admin: Admin, user_id: str, role: Role, *, expected: str | None = None
+) -> Role:
+    """Changes a user's role from the user's next request on, and returns the role before.
+
+    Raises NotFound, UnknownRole, LastAdmin, RateLimited, StateChanged if the user does not have the
+    expected role, and the errors of `accounts.change_user`.
     """
     await _take_tokens(admin)
-    await accounts.set_role(admin, user_id, role)
+    return await accounts.set_role(admin, user_id, role, expected=expected)
 
 
 async def require_user(admin: Admin, user_id: str) -> None:
@@ -147,27 +195,32 @@ async def require_user(admin: Admin, user_id: str) -> None:
         raise NotFound
 
 
-async def change_team(admin: Admin, user_id: str, team: str | None) -> None:
-    """Changes a user's team.
+async def change_team(
+    admin: Admin, user_id: str, team: str | None, *, expected: str | None = None
+) -> str:
+    """Changes a user's team, and returns the team before.
 
     An empty string removes the user from the team, and None keeps it. Raises NotFound, RateLimited,
-    and the errors of `accounts.change_user`.
+    StateChanged if the user is not in the expected team, and the errors of `accounts.change_user`.
     """
     await _take_tokens(admin)
     async with accounts.change_user(admin, "team.change", user_id) as detail:
         before = await accounts.get_user_state(admin.store, user_id)
+        accounts.require_state(before.team, expected)
         if team is not None and team != before.team:
             await admin.store.count(CHANGE_TEAM(user_id=user_id, new_team=team))
             detail |= {"from": before.team, "to": team}
+    return before.team
 
 
-async def disable(admin: Admin, user_id: str) -> None:
+async def disable(admin: Admin, user_id: str, *, expected: str | None = None) -> None:
     """Disables an account and ends its sessions.
 
-    Raises NotFound, LastAdmin, RateLimited, and the errors of `accounts.change_user`.
+    `expected` is described at `accounts.require_disabled_at`. Raises NotFound, LastAdmin,
+    RateLimited, StateChanged, and the errors of `accounts.change_user`.
     """
     await _take_tokens(admin)
-    await accounts.disable_user(admin, user_id)
+    await accounts.disable_user(admin, user_id, expected=expected)
 
 
 async def add_user(admin: Admin, *, name: str, email: str, role: Role, team: str) -> str | None:
@@ -220,14 +273,15 @@ async def keep(admin: Admin, user_id: str) -> None:
             detail["kept"] = "yes"
 
 
-async def enable(admin: Admin, user_id: str) -> None:
+async def enable(admin: Admin, user_id: str, *, expected: str | None = None) -> None:
     """Enables an account, so that its user can log in again, and keeps it if it was about to be
     deleted.
 
-    Raises NotFound, RateLimited, and the errors of `accounts.change_user`.
+    `expected` is described at `accounts.require_disabled_at`. Raises NotFound, RateLimited,
+    StateChanged, and the errors of `accounts.change_user`.
     """
     await _take_tokens(admin)
-    await deletions.enable_account(admin, user_id)
+    await deletions.enable_account(admin, user_id, expected=expected)
 
 
 async def end_sessions(admin: Admin, user_id: str) -> int:

@@ -1,111 +1,220 @@
-"""The data of the dashboards: the viewer's own profile, and the statistics for administrators."""
+"""The data of the dashboards: the viewer's own account and activity, and the statistics and latest
+events for administrators.
+"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import bindparam, case, func, select
+from sqlalchemy import Integer, and_, bindparam, case, func, literal, or_, select
 
-from db.access.email_verification import IS_MAIL_REFUSED
+from db.access import security
+from db.access.audit import IS_OWN, SHOWS_CLIENT, AdminEntry, OwnEntry, own_numbers
+from db.audit.events import EventTexts
+from db.device_names import describe_device, known_description
 from db.engine.statement import Statement
 from db.errors import NotLoggedIn
-from db.roles import role_label
+from db.mail.outbox import MAIL_TYPES
 from db.store import pick
-from db.tables import Instant, is_live, sessions, users
+from db.tables import Instant, audit, is_live, outbox, sessions, users
 from db.viewer import Admin, Viewer
 
 DAYS: Final = 14
 RECENT_COUNT: Final = 5
+# An administrator's dashboard reads this many of the newest audit entries at most.
+SEARCHED_ENTRIES: Final = 1_000
+LOGIN_EVENTS: Final = ("login", "signup")
+DELETION_EVENTS: Final = ("account.delete", "account.expire")
 
 
 @dataclass(frozen=True, slots=True)
 class OwnProfile:
-    """The viewer's own profile.
+    """The viewer's own account, and what protects it: see `SecurityState`.
 
-    `previous_login_at` is the log-in before the current one, None at the first. `is_mail_refused`
-    is true if the mail server refused the mail with the link that confirms the email. `delete_at`
-    is set if the account is about to be deleted.
+    `previous_login_at` is the log-in before the newest one, None at the first.
     """
 
     name: str
     email: str
     slug: str
-    phone: str
-    team: str
-    role: str
-    role_label: str
     created_at: datetime
     delete_at: datetime | None
     previous_login_at: datetime | None
-    device_count: int
+    password_changed_at: datetime | None
     is_mail_refused: bool
+    device_count: int
+    newest_browser: str
+    newest_system: str
+    newest_login_at: datetime | None
+    token_count: int
+    tokens_used_at: datetime | None
+
+    @property
+    def newest_device(self) -> str:
+        return describe_device(self.newest_browser, self.newest_system)
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousLogin:
+    """The log-in before that of the current session. `browser` is empty if it is not known."""
+
+    at: datetime
+    browser: str
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """The newest entries of the viewer's account, and the log-in before the current session.
+
+    `product_events` has the texts of the events of the product, which describe its entries.
+    """
+
+    entries: list[OwnEntry]
+    previous_login: PreviousLogin | None
+    product_events: Mapping[str, EventTexts]
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The numbers of users, live sessions, sign-ups of the last 24 hours, sign-ups of the last
-    seven days, and administrators.
+    """The numbers for administrators. `…_before` is the same number a week ago.
+
+    `week` counts the sign-ups of the last seven days, `refused` the refused log-ins of the last 24
+    hours, `mails` the mails that wait to be sent. `login_at` and `login_browser` describe the
+    administrator's own log-in before the current session, if it is in the audit log.
     """
 
     users: int
+    users_before: int
     sessions: int
     day: int
     week: int
+    week_before: int
+    refused: int
+    refused_before: int
+    mails: int
     admins: int
+    login_at: datetime | None
+    login_browser: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class DailySignUps:
-    """The sign-ups of one day (UTC). `height` is the ratio to the busiest day, from 0 to 1."""
+    """The sign-ups of the day that starts at `start` (UTC).
 
-    date: date
+    `height` is the ratio to the busiest day, from 0 to 1.
+    """
+
+    start: datetime
     count: int
     height: float
 
 
 @dataclass(frozen=True, slots=True)
-class RecentSignUp:
-    name: str
-    slug: str
-    created_at: datetime
+class LatestEvents:
+    """The newest refusals and actions of administrators. `product_events`: see Activity."""
+
+    entries: list[AdminEntry]
+    product_events: Mapping[str, EventTexts]
 
 
 def _counts(*counts: int) -> tuple[int, ...]:
     return counts
 
 
-LIVE_SESSION_COUNT = select(func.count()).select_from(sessions).where(is_live())
-COUNT_USERS = select(func.count()).select_from(users)
-OWN_SESSIONS = sessions.alias("own_sessions")
 # `get_viewer` takes this as its `preload`, so that one statement reads the session and the profile.
-PRELOAD = pick(
-    OwnProfile,
-    users,
-    role_label=role_label(),
-    is_mail_refused=IS_MAIL_REFUSED,
-    device_count=select(func.count())
-    .select_from(OWN_SESSIONS)
-    .where(
-        is_live(OWN_SESSIONS),
-        OWN_SESSIONS.c.user_id == users.c.id,
-    )
-    .correlate(users)
-    .scalar_subquery(),
+PRELOAD = pick(OwnProfile, users, **security.WITH_SESSION)
+OWN_PROFILE = Statement(
+    pick(OwnProfile, users, **security.WITHOUT_SESSION).where(users.c.id == bindparam("user_id"))
 )
-OWN_PROFILE = Statement(PRELOAD.where(users.c.id == bindparam("user_id")))
+
+
+def _previous_login(*columns: Any) -> Any:
+    """Selects columns of the entry of the viewer's last log-in before the current session.
+
+    It reads the index of `actor_id` from its newest entry on, up to that of the log-in.
+    """
+    return (
+        select(*columns)
+        .where(
+            audit.c.actor_id == bindparam("user_id"),
+            audit.c.event.in_(LOGIN_EVENTS),
+            audit.c.outcome == "done",
+            audit.c.at < bindparam("logged_in_at", type_=Instant),
+        )
+        .order_by(audit.c.number.desc())
+        .limit(1)
+    )
+
+
+_actor, _target = users.alias("actor_user"), users.alias("target_user")
+ACTIVITY = Statement(
+    pick(
+        OwnEntry,
+        audit,
+        ip_address=case((SHOWS_CLIENT, audit.c.ip_address), else_=""),
+        browser=case((SHOWS_CLIENT, audit.c.browser), else_=""),
+        is_own=IS_OWN,
+        other=case((and_(IS_OWN, audit.c.target_id != bindparam("user_id")), _target.c.name)),
+    )
+    .join_from(audit, _target, _target.c.id == audit.c.target_id, isouter=True)
+    .where(
+        audit.c.number.in_(
+            own_numbers(audit.c.target_id).union(
+                own_numbers(audit.c.actor_id),
+                select(_previous_login(audit.c.number).subquery().c.number),
+            )
+        )
+    )
+    .order_by(audit.c.number.desc())
+)
+COUNT_USERS = select(func.count()).select_from(users)
+_week_ago: Any = bindparam("week_ago", type_=Instant)
+_day_ago: Any = bindparam("day_ago", type_=Instant)
+_created_in_week = COUNT_USERS.where(users.c.created_at > _week_ago).scalar_subquery()
+
+
+def _count_entries(events: tuple[str, ...], outcome: str, *conditions: Any) -> Any:
+    """Counts entries by the index `audit_event_at` alone."""
+    return (
+        select(func.count())
+        .select_from(audit)
+        .where(audit.c.event.in_(events), audit.c.outcome == outcome, *conditions)
+        .scalar_subquery()
+    )
+
+
 FIGURES = Statement(
     pick(
         Figures,
         users,
         users=COUNT_USERS.scalar_subquery(),
-        sessions=LIVE_SESSION_COUNT.scalar_subquery(),
-        day=COUNT_USERS.where(
-            users.c.created_at > bindparam("day_ago", type_=Instant)
+        # An account exists for at least seven days before it is deleted. The accounts of a week ago
+        # are therefore those that are older than that, and those that were deleted since.
+        users_before=COUNT_USERS.scalar_subquery()
+        - _created_in_week
+        + _count_entries(DELETION_EVENTS, "done", audit.c.at > _week_ago),
+        sessions=select(func.count()).select_from(sessions).where(is_live()).scalar_subquery(),
+        day=COUNT_USERS.where(users.c.created_at > _day_ago).scalar_subquery(),
+        week=_created_in_week,
+        week_before=COUNT_USERS.where(
+            users.c.created_at > bindparam("two_weeks_ago", type_=Instant),
+            users.c.created_at <= _week_ago,
         ).scalar_subquery(),
-        week=COUNT_USERS.where(
-            users.c.created_at > bindparam("week_ago", type_=Instant)
-        ).scalar_subquery(),
+        refused=_count_entries(("login",), "refused", audit.c.at > _day_ago),
+        refused_before=_count_entries(
+            ("login",),
+            "refused",
+            audit.c.at > bindparam("week_and_day_ago", type_=Instant),
+            audit.c.at <= _week_ago,
+        ),
+        mails=select(func.count())
+        .select_from(outbox)
+        .where(outbox.c.due_at.is_not(None), outbox.c.message_type.in_(sorted(MAIL_TYPES)))
+        .scalar_subquery(),
         admins=COUNT_USERS.where(users.c.role == "admin").scalar_subquery(),
+        login_at=_previous_login(audit.c.at).scalar_subquery(),
+        login_browser=_previous_login(audit.c.browser).scalar_subquery(),
     )
 )
 SIGN_UPS = Statement(
@@ -128,15 +237,48 @@ SIGN_UPS = Statement(
     .where(users.c.created_at >= bindparam("from_0", type_=Instant))
     .execution_options(into=_counts)
 )
-RECENT_SIGN_UPS = Statement(
-    pick(RecentSignUp, users).order_by(users.c.created_at.desc(), users.c.id).limit(RECENT_COUNT)
+_newest = (
+    select(audit.c.number)
+    .order_by(audit.c.number.desc())
+    .limit(bindparam("searched", type_=Integer))
+    .subquery()
+)
+_latest = (
+    select(audit.c.number)
+    .where(
+        audit.c.number.in_(select(_newest.c.number)),
+        or_(
+            audit.c.outcome == "refused",
+            audit.c.actor_type == "operator",
+            and_(audit.c.actor_type.in_(("user", "member")), audit.c.actor_id != audit.c.target_id),
+        ),
+    )
+    .order_by(audit.c.number.desc())
+    .limit(RECENT_COUNT)
+    .subquery()
+)
+LATEST_EVENTS = Statement(
+    pick(
+        AdminEntry,
+        audit,
+        actor_name=_actor.c.name,
+        actor_slug=_actor.c.slug,
+        target_name=_target.c.name,
+        target_slug=_target.c.slug,
+        themselves=func.coalesce(audit.c.actor_id == audit.c.target_id, literal(False)),
+    )
+    .join_from(audit, _actor, _actor.c.id == audit.c.actor_id, isouter=True)
+    .outerjoin(_target, _target.c.id == audit.c.target_id)
+    .where(audit.c.number.in_(select(_latest.c.number)))
+    .order_by(audit.c.number.desc())
 )
 
 
 async def get_own_profile(viewer: Viewer) -> OwnProfile:
-    """Returns the viewer's own profile and the number of their live sessions.
+    """Returns the viewer's own account and what protects it.
 
-    Raises NotLoggedIn if the user no longer exists.
+    With the database strategy, the viewer must have been verified with `PRELOAD`. Raises
+    NotLoggedIn if the user no longer exists.
     """
     if isinstance(viewer.preloaded, OwnProfile):
         return viewer.preloaded
@@ -148,21 +290,57 @@ async def get_own_profile(viewer: Viewer) -> OwnProfile:
     return profile
 
 
-def renewal_start(viewer: Viewer) -> datetime | None:
-    """Returns the time after which a request renews the session; None if no renewal for its full
-    idle lifetime is left.
-    """
-    lifetime = viewer.store.lifetimes.of(is_remembered=viewer.is_remembered)
-    start = viewer.expires_at - lifetime.half_life
-    last_renewal = viewer.logged_in_at + lifetime.maximum - lifetime.idle
-    return start if start <= last_renewal else None
+async def get_activity(viewer: Viewer, profile: OwnProfile) -> Activity:
+    """Returns the newest entries of the viewer's account, and the previous log-in."""
+    found = await viewer.store.all(
+        ACTIVITY(user_id=viewer.id, max_entries=RECENT_COUNT, logged_in_at=viewer.logged_in_at)
+    )
+    previous = None
+    for entry in found:
+        if (
+            entry.event in LOGIN_EVENTS
+            and not entry.refused
+            and entry.is_own
+            and entry.at < viewer.logged_in_at
+        ):
+            previous = PreviousLogin(entry.at, entry.browser)
+            break
+    return Activity(
+        found[:RECENT_COUNT],
+        previous or _recorded_login(viewer, profile),
+        viewer.store.product.events,
+    )
+
+
+def _recorded_login(viewer: Viewer, profile: OwnProfile) -> PreviousLogin | None:
+    """Returns the previous log-in by the user's row, if the audit log no longer has its entry."""
+    at = profile.previous_login_at
+    return PreviousLogin(at, "") if at is not None and at < viewer.logged_in_at else None
 
 
 async def get_figures(admin: Admin) -> Figures:
-    now = admin.store.now()
-    ago = {"day_ago": now - timedelta(days=1), "week_ago": now - timedelta(days=7)}
-    figures = await admin.store.one(FIGURES(now=now, **ago))
-    return figures or Figures(0, 0, 0, 0, 0)
+    now, day, week = admin.store.now(), timedelta(days=1), timedelta(days=7)
+    figures: Figures | None = await admin.store.one(
+        FIGURES(
+            now=now,
+            day_ago=now - day,
+            week_ago=now - week,
+            week_and_day_ago=now - week - day,
+            two_weeks_ago=now - 2 * week,
+            user_id=admin.id,
+            logged_in_at=admin.logged_in_at,
+        )
+    )
+    if figures is None:
+        raise NotLoggedIn(ended=True)
+    return figures
+
+
+def get_previous_login(admin: Admin, profile: OwnProfile, figures: Figures) -> PreviousLogin | None:
+    """Returns the administrator's own log-in before the current session."""
+    if figures.login_at is None:
+        return _recorded_login(admin, profile)
+    return PreviousLogin(figures.login_at, known_description(figures.login_browser or ""))
 
 
 async def count_sign_ups_by_day(admin: Admin) -> list[DailySignUps]:
@@ -176,11 +354,15 @@ async def count_sign_ups_by_day(admin: Admin) -> list[DailySignUps]:
     counts = await admin.store.one(SIGN_UPS(**bounds)) or ()
     busiest = max(*counts, 1)
     return [
-        DailySignUps(start.date(), count, count / busiest)
+        DailySignUps(start, count, count / busiest)
         for start, count in zip(starts, counts, strict=True)
     ]
 
 
-async def list_recent_sign_ups(admin: Admin) -> list[RecentSignUp]:
-    """Returns the users who signed up last, newest first."""
-    return await admin.store.all(RECENT_SIGN_UPS())
+async def list_latest_events(admin: Admin) -> LatestEvents:
+    """Returns the newest refusals and actions of administrators and of the operator.
+
+    Searches the newest entries of the audit log only, so that the time does not grow with the log.
+    """
+    found = await admin.store.all(LATEST_EVENTS(searched=SEARCHED_ENTRIES))
+    return LatestEvents(found, admin.store.product.events)

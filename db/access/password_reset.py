@@ -39,6 +39,7 @@ RESET_PASSWORD = Statement(
     )
     .values(
         password_hash=bindparam("new_hash"),
+        password_changed_at=bindparam("now", type_=Instant),
         phone=case((users.c.verified_at.is_(None), ""), else_=users.c.phone),
         team=case((users.c.verified_at.is_(None), ""), else_=users.c.team),
         verified_at=func.coalesce(users.c.verified_at, bindparam("now", type_=Instant)),

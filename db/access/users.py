@@ -10,6 +10,8 @@ from sqlalchemy import Boolean, ColumnElement, and_, bindparam, case, or_
 
 from db.engine.statement import Statement
 from db.errors import NotFound
+from db.messages import Message, UserText
+from db.role_names import label_of
 from db.roles import role_label
 from db.store import pick
 from db.tables import users
@@ -20,6 +22,7 @@ from db.viewer import Role, Viewer, has_scope
 class Profile:
     """The profile of a user. `email` and `phone` are None if the viewer may not see them."""
 
+    id: str
     name: str
     slug: str
     role: Role
@@ -28,6 +31,11 @@ class Profile:
     created_at: datetime
     email: str | None
     phone: str | None
+
+    @property
+    def role_title(self) -> Message | UserText:
+        """The label of the role for pages, which translate that of a built-in role."""
+        return label_of(self.role, self.role_label)
 
 
 def can_see_email() -> ColumnElement[bool]:

@@ -114,7 +114,10 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         "Change profile", own="changed your profile: {fields}", note="{fields}"
     ),
     "session.end": EventTexts(
-        "Log out a device", own="logged out another device: {device}", note="{device}"
+        "Log out a device",
+        own="logged out another device: {device}",
+        done="logged {whom} out on one device: {device}",
+        note="{device}",
     ),
     "session.end-others": EventTexts(
         "Log out other devices", own="logged out all your other devices", note="{ended_sessions}"

@@ -1,6 +1,6 @@
 """Runs a hand-written endpoint for the dashboard without any protection, as the practical limit.
 
-It renders Latchkey's own partial from the same two statements. It runs SQLite on the event loop,
+It renders Latchkey's own partial from the same three statements. It runs SQLite on the event loop,
 verifies a token only once and caches the layout by user. It has no middleware, no second key, no
 refresh and no timeouts.
 """
@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from base64 import urlsafe_b64decode
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import uvicorn
@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
+from db.access.audit import OwnEntry
 from db.viewer import Me
 from web.app import create_app
 from web.languages import ENGLISH
@@ -28,14 +29,26 @@ from web.rendering.layouts import LayoutVariant
 from web.settings.settings import read_settings
 
 SESSION = (
-    "SELECT sessions.expires_at, users.id, users.name, users.role, users.slug"
+    "SELECT sessions.id, users.id, users.name, users.role, users.slug"
     " FROM sessions JOIN users ON users.id = sessions.user_id"
     " WHERE sessions.token_hash = ? AND sessions.user_id = ? AND sessions.expires_at > ? AND users.disabled_at IS NULL"
 )
 PROFILE = (
-    "SELECT name, email, slug, phone, team, role, created_at, previous_login_at, delete_at,"
-    " (SELECT label FROM roles WHERE name = users.role),"
-    " (SELECT count(*) FROM sessions WHERE expires_at > ? AND user_id = users.id) FROM users WHERE id = ?"
+    "SELECT name, email, slug, created_at, delete_at, previous_login_at, password_changed_at,"
+    " (SELECT count(*) FROM sessions WHERE expires_at > :now AND user_id = users.id),"
+    " (SELECT browser || '\n' || system || '\n' || created_at FROM sessions WHERE expires_at > :now"
+    "   AND user_id = users.id AND id <> :session_id ORDER BY created_at DESC LIMIT 1),"
+    " (SELECT count(*) FROM access_tokens WHERE expires_at > :now AND user_id = users.id)"
+    " FROM users WHERE id = :user_id"
+)
+NUMBERS = (
+    "SELECT number FROM (SELECT number FROM audit WHERE {} = :user_id ORDER BY number DESC LIMIT 5)"
+)
+ENTRIES = (
+    "SELECT audit.at, audit.event, audit.outcome, audit.actor, audit.address, audit.browser,"
+    " audit.detail, audit.actor_id = :user_id, users.name FROM audit LEFT JOIN users"
+    " ON users.id = audit.target_id AND audit.target_id <> :user_id WHERE audit.number IN"
+    f" ({NUMBERS.format('target_id')} UNION {NUMBERS.format('actor_id')}) ORDER BY audit.number DESC LIMIT 5"
 )
 KEY = os.environ["SESSION_SECRET"].encode()
 connection = sqlite3.connect(os.environ["DATABASE"], isolation_level=None)
@@ -67,11 +80,20 @@ async def dashboard(request: Request) -> HTMLResponse:
     claims = verify(dict(request.scope["headers"])[b"cookie"].partition(b"=")[2])
     now = datetime.now(UTC)
     token_hash = hashlib.sha256(claims["sid"].encode()).hexdigest()
-    ends, *viewer = connection.execute(
+    session_id, *viewer = connection.execute(
         SESSION, (token_hash, claims["sub"], now.isoformat())
     ).fetchall()[0]
-    *profile, devices = connection.execute(PROFILE, (now.isoformat(), claims["sub"])).fetchall()[0]
-    name, email, slug, phone, team, role, created_at, previous_login_at, delete_at, label = profile
+    values = {"now": now.isoformat(), "user_id": claims["sub"], "session_id": session_id}
+    *profile, devices, newest, tokens_count = connection.execute(PROFILE, values).fetchall()[0]
+    name, email, slug, *times = profile
+    created_at, delete_at, previous_login_at, changed_at = [
+        moment and datetime.fromisoformat(moment) for moment in times
+    ]
+    browser, system, newest_at = newest.split("\n") if newest else ("", "", None)
+    entries = [
+        OwnEntry(datetime.fromisoformat(at), *columns)
+        for at, *columns in connection.execute(ENTRIES, values).fetchall()
+    ]
     me = Me(viewer[0], viewer[1], viewer[2], viewer[3])
     if me.id not in layouts:
         variant = LayoutVariant("app", "key", "/dashboard", me.role, True)
@@ -82,14 +104,14 @@ async def dashboard(request: Request) -> HTMLResponse:
     main = partial.render(
         me=me,
         profile=SimpleNamespace(
-            name=name, email=email, slug=slug, phone=phone, team=team, role=role, role_label=label,
-            created_at=datetime.fromisoformat(created_at),
-            previous_login_at=previous_login_at and datetime.fromisoformat(previous_login_at),
+            name=name, email=email, slug=slug, created_at=created_at, password_changed_at=changed_at,
+            device_count=devices, newest_device=f"{browser} on {system}", token_count=tokens_count,
+            newest_login_at=newest_at and datetime.fromisoformat(newest_at),
         ),
-        device_count=devices,
-        expires_at=datetime.fromisoformat(ends),
-        lifetime=timedelta(days=7),
-        renewal_start=datetime.fromisoformat(ends) - timedelta(days=3.5),
+        activity=SimpleNamespace(
+            entries=entries, product_events={},
+            previous_login=previous_login_at and SimpleNamespace(at=previous_login_at, browser=""),
+        ),
         now=now,
         delete_at=delete_at,
         flash="",

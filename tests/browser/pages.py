@@ -95,6 +95,21 @@ def refused_lock(user: BrowserUser) -> None:
     expect(user.page.locator("#error-summary")).to_be_visible()
 
 
+def refused_on_the_front_page(user: BrowserUser) -> None:
+    """Sends the form of the landing page with a common password."""
+    user.page.goto("/")
+    fill_sign_up(user.page, "C", "charlie@example.com", "Passw0rd!")
+    submit(user.page)
+    expect(user.page.locator(".rules .err")).to_be_visible()
+
+
+def common_password(user: BrowserUser) -> None:
+    user.page.goto("/signup")
+    type_in(user.page, "password", "Passw0rd!", delay=0)
+    leave(user.page, "password")
+    expect(user.page.locator(".rules .err")).to_be_visible()
+
+
 def typo(user: BrowserUser) -> None:
     user.page.goto("/signup")
     type_in(user.page, "email", "charlie@gmial.com", delay=0)
@@ -191,6 +206,28 @@ def failed_sign_up(user: BrowserUser) -> None:
     expect(user.page.locator("#error-summary")).to_be_visible()
 
 
+def paused_log_in(user: BrowserUser) -> None:
+    """Shows a message that counts down."""
+    headers = [(b"retry-after", b"600")]
+    user.live.faults.inject("/login", status=429, headers=headers)
+    user.page.goto("/login")
+    log_in(user.page, "charlie@example.com")
+    expect(user.page.get_by_role("timer")).to_be_visible()
+
+
+def asked_in_a_dialog(user: BrowserUser) -> None:
+    user.page.goto("/devices")
+    user.page.get_by_role("button", name="Log out everywhere").click()
+    expect(user.page.get_by_role("dialog")).to_be_visible()
+
+
+def saved_profile(user: BrowserUser) -> None:
+    """Shows a toast."""
+    user.page.goto("/account")
+    submit(user.page, "account-form")
+    expect(user.page.locator(".toast")).to_be_visible()
+
+
 def account_with_errors(user: BrowserUser) -> None:
     user.page.goto("/account")
     user.page.fill("#password-password", "123")
@@ -208,15 +245,55 @@ def many_devices(user: BrowserUser, count: int) -> None:
     assert user.page.locator("[data-device]").count() == count
 
 
+def full_account(user: BrowserUser, path: str) -> None:
+    """Opens a page of an account with devices, an access token and a refused log-in."""
+    many_devices(user, 4)
+    new_token(user)
+    form = {"email": user.email, "password": "wrong-password-1"}
+    httpx.post(f"{user.live.url}/login", data=form)
+    user.page.goto(path)
+
+
+def focused_bar(user: BrowserUser) -> None:
+    """Opens the dashboard of an administrator with a focused bar, after a refused log-in."""
+    full_account(user, "/dashboard")
+    user.page.locator("figure [tabindex]").last.focus()
+    expect(user.page.locator("figure li.now p")).to_be_visible()
+
+
 def own_page(user: BrowserUser) -> None:
     slug = user.live.rows(f"SELECT slug FROM users WHERE email = '{user.email}'")[0][0]
     user.page.goto(f"/users/{slug}")
 
 
-def open_menu(user: BrowserUser) -> None:
-    user.page.goto("/admin/users")
-    user.page.locator("#users details summary").last.click()
-    expect(user.page.locator("#users details[open] form").first).to_be_visible()
+def many_users(user: BrowserUser) -> None:
+    """Opens the list with long and Arabic names, a role that was added, and every state."""
+    number = next(_numbers)
+    role = create_role(user)
+    names = (
+        "Maximiliana Konstantinopolitanska-Hohenzollern von und zu Liechtenstein",
+        "محمد عبد الرحمن الخطيب",
+        "Jean-Luc d'Arc",
+        "李小龍",
+    )
+    for name in names:
+        user.live.create(name, f"listed-{number}-{len(name)}@a-long-subdomain.of.example.com")
+    emails = [
+        f"email = 'listed-{number}-{len(name)}@a-long-subdomain.of.example.com'" for name in names
+    ]
+    for changes, email in zip(
+        (
+            f"role = '{role}', team = 'Konstantinopolitanska'",
+            "team = 'فريق الميناء', disabled_at = created_at",
+            "delete_at = created_at",
+            "verified_at = NULL",
+        ),
+        emails,
+        strict=True,
+    ):
+        user.live.change(f"UPDATE users SET {changes} WHERE {email}")
+    user.page.goto(f"/admin/users?q=listed-{number}-&sort=-name")
+    assert user.page.locator("#users [data-user]").count() == len(names)
 
 
 def open_user_page(user: BrowserUser) -> None:
@@ -300,6 +377,33 @@ def refused_form(user: BrowserUser, path: str, form: str) -> None:
     expect(user.page.locator("#error-summary")).to_be_visible()
 
 
+def many_tokens(user: BrowserUser) -> None:
+    """Opens the access tokens of an account with several of them, one with a long name."""
+    for name in ("Backup", "Konstantinopolitanska" * 3, "Deployment of the wiki"):
+        form = {"name": name, "days": "90", "current_password": PASSWORD}
+        form |= {"scope-account:read": "yes", "scope-users:read": "yes"}
+        user.page.request.post("/account/tokens", form=form, max_redirects=0)
+    user.page.goto("/account/tokens")
+    expect(user.page.locator("[data-token]").first).to_be_visible()
+
+
+def known_password_age(user: BrowserUser) -> None:
+    """Opens the account of a user whose email is confirmed and whose password is not new."""
+    moment = "2026-01-01T00:00:00.000000+00:00"
+    changes = f"verified_at = created_at, password_changed_at = '{moment}'"
+    user.live.change(f"UPDATE users SET {changes} WHERE email = '{user.email}'")
+    user.page.goto("/account#password")
+
+
+def page_of_another(user: BrowserUser) -> None:
+    """Opens the page of a user whose name is long and Arabic."""
+    email = create_account(user.live)
+    changes = "name = 'ليلى حداد الكونستانتينوبوليتانسكا', team = 'Harbour'"
+    user.live.change(f"UPDATE users SET {changes} WHERE email = '{email}'")
+    ((slug,),) = user.live.rows(f"SELECT slug FROM users WHERE email = '{email}'")
+    user.page.goto(f"/users/{slug}")
+
+
 def new_token(user: BrowserUser) -> None:
     user.page.goto("/account/tokens")
     user.page.fill("#token-name", "Backup of the bookshelf of the office")
@@ -356,6 +460,41 @@ def other_user(user: BrowserUser) -> None:
     user.page.goto(f"/admin/users/{user.live.id_of(create_account(user.live))}")
 
 
+def user_with_devices(user: BrowserUser) -> None:
+    """Opens the page of a user with a long name and more devices than the page lists."""
+    email = create_account(user.live)
+    for number in range(12):
+        user.live.log_in(email, (FIREFOX, IPHONE, "curl/8.5")[number % 3])
+    name = "Maximiliana Konstantinopolitanska-Hohenzollern von und zu Liechtenstein"
+    user.live.change(f"UPDATE users SET name = '{name}' WHERE email = '{email}'")
+    user.page.goto(f"/admin/users/{user.live.id_of(email)}")
+    assert user.page.locator("[data-device]").count() == 10
+
+
+def changed_user(user: BrowserUser) -> None:
+    """Changes a team, so that the page has a toast with a form, or without JavaScript a message."""
+    other_user(user)
+    user.page.get_by_label("Team").fill("Harbour")
+    user.page.get_by_role("button", name="Save team").click()
+    expect(user.page.locator(".toast, .flash")).to_be_visible()
+
+
+def disabled_user(user: BrowserUser) -> None:
+    other_user(user)
+    form = {"return_to": "user"}
+    path = f"{user.page.url}/disable"
+    user.page.request.post(path, form=form, max_redirects=0)
+    user.page.reload()
+    expect(user.page.get_by_role("button", name="Enable the account")).to_be_visible()
+
+
+def refused_team(user: BrowserUser) -> None:
+    other_user(user)
+    user.page.get_by_label("Team").fill("x" * 41)
+    user.page.get_by_role("button", name="Save team").click()
+    expect(user.page.locator("#team-message .err")).to_be_visible()
+
+
 def refused_deletion(user: BrowserUser) -> None:
     other_user(user)
     submit(user.page, "user-deletion")
@@ -371,12 +510,15 @@ def deleted_user(user: BrowserUser) -> None:
 
 ANONYMOUS_STATES: dict[str, State] = {
     "front": partial(goto, path="/"),
+    "front, refused": refused_on_the_front_page,
     "sign-up, empty": partial(goto, path="/signup"),
     "sign-up, typing": typing,
     "sign-up, refused": refused_sign_up,
     "sign-up, failed": failed_sign_up,
+    "sign-up, common password": common_password,
     "log-in, empty": partial(goto, path="/login"),
     "log-in, refused": refused_log_in,
+    "log-in, paused": paused_log_in,
     "log-in, ended": partial(goto, path="/login?next=/devices&ended=1"),
     "404 for an anonymous user": partial(goto, path="/nowhere"),
     "sign-up, typo": typo,
@@ -404,14 +546,21 @@ ANONYMOUS_STATES: dict[str, State] = {
 }
 USER_STATES: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),
+    "dashboard, user, full": partial(full_account, path="/dashboard"),
+    "security": partial(goto, path="/account/security"),
+    "security, full": partial(full_account, path="/account/security"),
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),
     "devices, 4, asked to confirm": asked_to_confirm,
+    "devices, asked in a dialog": asked_in_a_dialog,
     "devices, 40": partial(many_devices, count=40),
     "account": partial(goto, path="/account"),
     "account, confirmed": confirmed,
     "account, refused": account_with_errors,
+    "account, confirmed email": known_password_age,
+    "account, saved": saved_profile,
     "profile": own_page,
+    "profile of another user": page_of_another,
     "activity": long_activity,
     "activity, further back": partial(goto, path="/account/activity?page=9"),
     "handbook": partial(goto, path="/handbook"),
@@ -431,6 +580,7 @@ USER_STATES: dict[str, State] = {
     "data": partial(goto, path="/account/data"),
     "data, refused": partial(refused_form, path="/account/data", form="data-form"),
     "tokens": partial(goto, path="/account/tokens"),
+    "tokens, several": many_tokens,
     "tokens, refused": partial(refused_form, path="/account/tokens", form="token-form"),
     "tokens, new": new_token,
     "deletion": partial(goto, path="/account/delete"),
@@ -441,11 +591,19 @@ USER_STATES: dict[str, State] = {
 }
 ADMIN_STATES: dict[str, State] = {
     "dashboard, admin": partial(goto, path="/dashboard"),
+    "dashboard, admin, focused bar": focused_bar,
     "user list": partial(goto, path="/admin/users"),
-    "user list, open menu": open_menu,
+    "user list, all states": many_users,
+    "user list, filtered": partial(goto, path="/admin/users?role=admin&state=active&sort=login"),
     "user list, one user": open_user_page,
-    "user list, no match": partial(goto, path="/admin/users?q=nobody+at+all"),
+    "user list, no match": partial(
+        goto, path="/admin/users?q=nobody+at+all&role=user&state=disabled"
+    ),
     "user list, other user": other_user,
+    "user list, user with devices": user_with_devices,
+    "user list, user changed": changed_user,
+    "user list, user disabled": disabled_user,
+    "user list, team refused": refused_team,
     "user list, deletion refused": refused_deletion,
     "user list, deletion requested": deleted_user,
     "user list, account added": added_account,
@@ -495,7 +653,7 @@ def overflowing(page: Page) -> list[str]:
         """() => {
             const root = document.documentElement, width = root.clientWidth, found = [];
             if (root.scrollWidth > width) found.push(`the page: ${root.scrollWidth} of ${width}`);
-            for (const node of document.querySelectorAll('main *, header *, footer *, #toasts *')) {
+            for (const node of document.querySelectorAll('main *, header *, footer *, dialog *, #toasts *')) {
                 if (node.closest('[aria-hidden=true], .vh, svg, [hidden]') || !node.checkVisibility()) continue;
                 if (getComputedStyle(node.parentElement).textOverflow === 'ellipsis') continue;
                 const {left, right, width: own} = node.getBoundingClientRect();

@@ -131,7 +131,17 @@ def expect_toast(page: Page, text: str | re.Pattern[str] = re.compile(r"\w")) ->
 
 def follow(page: Page, name: str) -> None:
     """Clicks a link in the main navigation."""
-    page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+    navigation = page.get_by_role("navigation", name="Main")
+    navigation.get_by_role("link", name=name, exact=True).click()
+
+
+def answer_dialog(page: Page, button: str | re.Pattern[str]) -> str:
+    """Presses a button of the dialog that confirms an action, and returns the dialog's text."""
+    dialog = page.get_by_role("dialog")
+    text = dialog.inner_text()
+    dialog.get_by_role("button", name=button).click()
+    expect(dialog).to_have_count(0)
+    return text
 
 
 def expect_heading(page: Page, text: str | re.Pattern[str]) -> None:

@@ -1,4 +1,4 @@
-"""Tests of the devices, account and administration pages in a browser."""
+"""Tests of the devices and account pages in a browser."""
 
 import re
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Dialog, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
 from tests.browser.pages import assert_accessible
 from tests.browser.steps import (
-    expect_heading,
+    answer_dialog,
     expect_path,
     expect_summary,
     expect_toast,
@@ -66,12 +66,12 @@ def test_all_other_devices_are_revoked_after_confirmation(alice: BrowserUser, li
     alice.in_second_browser()
     alice.in_second_browser()
     alice.page.goto("/devices")
-    alice.page.once("dialog", lambda dialog: dialog.dismiss())
     alice.page.locator(REVOKE_OTHERS).click()
+    answer_dialog(alice.page, "Cancel")
     settle(alice.page, 300)
     assert live.sessions_of(alice.email) == 3
-    alice.page.once("dialog", lambda dialog: dialog.accept())
     alice.page.locator(REVOKE_OTHERS).click()
+    answer_dialog(alice.page, "Log out 2 other devices")
     expect(alice.page.locator("[data-device]")).to_have_count(1)
     expect_toast(alice.page, "2 other devices logged out.")
     assert focused(alice.page) != "body"
@@ -82,24 +82,18 @@ def test_all_other_devices_are_revoked_after_confirmation(alice: BrowserUser, li
 def test_log_out_everywhere_needs_confirmation_and_can_be_canceled(
     alice: BrowserUser, live: Live
 ) -> None:
-    phone, page, messages = alice.in_second_browser(), alice.page, []
+    phone, page = alice.in_second_browser(), alice.page
     phone.page.goto("/dashboard")
-    answers = iter((False, True))
-
-    def answer(dialog: Dialog) -> None:
-        messages.append(dialog.message)
-        dialog.accept() if next(answers) else dialog.dismiss()
-
-    page.on("dialog", answer)
     page.goto("/devices")
     page.locator(REVOKE_ALL).click()
+    assert "2 sessions" in answer_dialog(page, "Cancel")
     settle(page, 300)
     expect_path(page, "/devices")
-    assert (len(messages), live.sessions_of(alice.email)) == (1, 2)
+    assert live.sessions_of(alice.email) == 2
     page.locator(REVOKE_ALL).click()
+    answer_dialog(page, "Log out everywhere")
     expect_path(page, "/login")
-    assert (len(messages), live.sessions_of(alice.email)) == (2, 0)
-    assert "2 sessions" in messages[0]
+    assert live.sessions_of(alice.email) == 0
     phone.page.reload()
     expect_path(phone.page, "/login")
     page.go_back()
@@ -289,130 +283,3 @@ def test_a_password_change_clears_the_fields_and_counts_ended_devices(
     leave(page, "account-phone")
     submit(page, "account-form")
     expect_toast(page, "Profile saved.")
-
-
-def test_user_search_keeps_focus_and_caret(
-    ada: BrowserUser, alice: BrowserUser, live: Live
-) -> None:
-    page = ada.page
-    page.goto("/admin/users")
-    mark(page)
-    page.focus("#q")
-    page.keyboard.type(alice.email.removeprefix("a"), delay=10)
-    page.keyboard.press("Home")
-    page.keyboard.type("a")
-    expect(page.locator("#users [data-user]")).to_have_count(1)
-    expect(page.locator(f'#users [data-user="{live.id_of(alice.email)}"]')).to_contain_text(
-        alice.email
-    )
-    expect(page.locator("#q")).to_have_value(alice.email)
-    assert is_marked(page) and focused(page) == "q"
-    assert page.evaluate("document.activeElement.selectionStart") == 1
-    assert "q=" in page.url
-    page.reload()
-    expect(page.locator("#users [data-user]")).to_have_count(1)
-
-
-def test_a_user_search_without_results_says_so(ada: BrowserUser) -> None:
-    ada.page.goto("/admin/users")
-    ada.page.fill("#q", "nobody at all")
-    expect(ada.page.locator("#users")).to_have_count(0)
-    expect(ada.page.get_by_role("status").filter(has_text="Nobody")).to_be_visible()
-
-
-def test_a_role_change_is_visible_to_admin_and_user(
-    ada: BrowserUser, alice: BrowserUser, live: Live
-) -> None:
-    alice.page.goto("/dashboard")
-    page, row = ada.page, f'[data-user="{live.id_of(alice.email)}"]'
-    page.goto(f"/admin/users?q={alice.email}")
-    mark(page)
-    page.locator(f"{row} summary").click()
-    page.locator(row).get_by_label("Role").select_option("admin")
-    page.get_by_role("button", name="Save role").click()
-    expect(page.locator(row)).to_have_attribute("data-role", "admin")
-    expect_toast(page, "Role changed.")
-    assert is_marked(page) and focused(page) != "body"
-    follow(alice.page, "Devices")
-    expect(alice.page.get_by_role("link", name="People", exact=True)).to_be_visible()
-    follow(alice.page, "People")
-    expect(alice.page.get_by_role("heading", level=1)).to_have_text("People")
-
-
-def test_a_menu_closes_on_escape_and_on_a_click_outside(ada: BrowserUser) -> None:
-    page = ada.page
-    page.goto(f"/admin/users?q={ada.email}")
-    summary = page.locator("#users details summary").first
-    for leave_menu in (lambda: page.keyboard.press("Escape"), lambda: page.locator("h1").click()):
-        summary.click()
-        expect(page.locator("#users details[open]")).to_have_count(1)
-        leave_menu()
-        expect(page.locator("#users details[open]")).to_have_count(0)
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_menu_of_the_last_user_opens_inside_the_viewport(
-    make_user: Callable, live: Live, width: int
-) -> None:
-    ada = make_user("Ada", admin=True, viewport={"width": width, "height": 600})
-    for number in range(6):
-        live.create(f"Guest {number}", f"menu{width}.{number}@example.com")
-    page = ada.page
-    page.goto("/admin/users?q=menu")
-    title = page.title()
-    page.locator("#users details summary").last.click()
-    button = page.get_by_role("button", name="Disable the account")
-    expect(button).to_be_in_viewport(ratio=1)
-    assert (focused(page), page.title()) == ("summary", title)
-    assert_accessible(page)
-
-
-def test_a_menu_loads_when_it_opens_and_again_after_a_change(
-    ada: BrowserUser, alice: BrowserUser, live: Live
-) -> None:
-    page = ada.page
-    page.goto(f"/admin/users?q={alice.email}")
-    expect(page.locator("#users form")).to_have_count(0)
-    for team in ("Harbour", "Bridge"):
-        page.locator("#users details summary").click()
-        page.get_by_label("Team").fill(team)
-        page.get_by_role("button", name="Save team").click()
-        expect(page.locator("#users td[data-label=Team]")).to_have_text(team)
-        expect(page.locator("#users details[open]")).to_have_count(0)
-        assert focused(page) == "summary"
-    assert live.rows(f"SELECT team FROM users WHERE email = '{alice.email}'") == [("Bridge",)]
-
-
-def test_user_actions_also_work_on_a_separate_page(
-    make_user: Callable, alice: BrowserUser, live: Live, javascript: bool
-) -> None:
-    ada = make_user("Ada", admin=True, java_script_enabled=javascript)
-    page, row = ada.page, f'[data-user="{live.id_of(alice.email)}"]'
-    page.goto(f"/admin/users?q={alice.email}")
-    if javascript:
-        page.goto(page.locator(f"{row} a[data-hx-trigger]").get_attribute("href"))
-        page.once("dialog", lambda dialog: dialog.dismiss())
-        page.get_by_role("button", name="Disable the account").click()
-        expect_heading(page, "Alice")
-        page.once("dialog", lambda dialog: dialog.accept())
-    else:
-        page.locator(f"{row} summary").click()
-        page.get_by_role("link", name="Show the actions").click()
-    page.get_by_role("button", name="Disable the account").click()
-    expect_path(page, "/admin/users")
-    expect(page.locator(row)).to_contain_text("Disabled")
-    expect(page.locator(".flash")).to_have_text("Account disabled, and logged out everywhere.")
-    assert live.sessions_of(alice.email) == 0
-
-
-def test_a_disabled_user_is_redirected_to_login_at_the_next_click(
-    ada: BrowserUser, alice: BrowserUser, live: Live
-) -> None:
-    alice.page.goto("/dashboard")
-    ada.page.on("dialog", lambda dialog: dialog.accept())
-    ada.page.goto(f"/admin/users?q={alice.email}")
-    ada.page.locator(f'[data-user="{live.id_of(alice.email)}"] summary').click()
-    ada.page.get_by_role("button", name="Disable the account").click()
-    expect(ada.page.locator("#users")).to_contain_text("Disabled")
-    follow(alice.page, "Account")
-    expect_path(alice.page, "/login")

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable
+from threading import Event
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
@@ -39,18 +40,56 @@ def test_a_link_updates_main_title_focus_and_navigation(alice: BrowserUser) -> N
         expect_path(page, path)
         expect(page).to_have_title(re.compile(rf"^{name} "))
         expect(page.get_by_role("heading", level=1)).to_be_focused()
-        expect(page.locator("nav [aria-current=page]")).to_have_text([name])
+        expect(page.locator("#nav nav [aria-current=page]")).to_have_text([name])
         titles.add(page.title())
     follow(page, "Devices")
     expect_path(page, "/devices")
     # The brand in the navigation is boosted in the same way as the other links.
     page.get_by_role("link", name=SITE_NAME, exact=True).click()
     expect_path(page, "/dashboard")
-    expect(page.locator("nav [aria-current=page]")).to_have_text(["Dashboard"])
+    expect(page.locator("#nav nav [aria-current=page]")).to_have_text(["Dashboard"])
     assert is_marked(page) and page.evaluate("document.querySelector('nav').marked")
     assert len(titles) == 3
     expect(page.locator("main")).to_have_count(1)
     expect(page.get_by_role("banner")).to_contain_text("Alice")
+
+
+LOCAL_LINKS = (
+    ("Access tokens", "/account/tokens", "Account"),
+    ("Devices", "/devices", "Devices"),
+    ("Activity", "/account/activity", "Account"),
+)
+
+
+def test_a_link_of_the_account_updates_both_navigations(alice: BrowserUser) -> None:
+    page = alice.page
+    page.goto("/account")
+    mark(page)
+    local = page.get_by_role("navigation", name="Account")
+    for name, path, main_item in LOCAL_LINKS:
+        local.get_by_role("link", name=name, exact=True).click()
+        expect_path(page, path)
+        expect_heading(page, name)
+        expect(page.get_by_role("heading", level=1)).to_be_focused()
+        expect(local.locator("[aria-current=page]")).to_have_text([name])
+        expect(page.locator("#nav [aria-current=page]")).to_have_text([main_item])
+    assert is_marked(page)
+
+
+@pytest.mark.parametrize("start", ["/account", "/account/activity"])
+def test_email_and_password_lead_to_their_sections(alice: BrowserUser, start: str) -> None:
+    page = alice.page
+    page.set_viewport_size({"width": 1280, "height": 500})
+    page.goto(start)
+    mark(page)
+    for name in ("Password", "Email"):
+        local = page.get_by_role("navigation", name="Account")
+        local.get_by_role("link", name=name, exact=True).click()
+        expect(page).to_have_url(re.compile(f"/account#{name.lower()}$"))
+        heading = page.get_by_role("heading", level=2, name=name, exact=True)
+        expect(heading).to_be_focused()
+        expect(heading).to_be_in_viewport()
+    assert is_marked(page)
 
 
 def test_back_and_forward_restore_pages(alice: BrowserUser) -> None:
@@ -68,11 +107,11 @@ def test_back_and_forward_restore_pages(alice: BrowserUser) -> None:
         step()
         expect_heading(page, heading)
         # The navigation shows that this is the page and not its fragment.
-        expect(page.locator("nav")).to_be_visible()
+        expect(page.locator("#nav nav")).to_be_visible()
     expect_path(page, "/devices")
     page.reload()
     expect_heading(page, "Devices")
-    expect(page.locator("nav [aria-current=page]")).to_have_text(["Devices"])
+    expect(page.locator("#nav nav [aria-current=page]")).to_have_text(["Devices"])
 
 
 @pytest.mark.parametrize(
@@ -85,7 +124,7 @@ def test_a_modified_click_opens_a_link_in_a_new_tab(alice: BrowserUser, click: d
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Devices", exact=True).click(**click)
     expect_path(opened.value, "/devices")
-    expect(opened.value.locator("nav")).to_be_visible()
+    expect(opened.value.locator("#nav nav")).to_be_visible()
     expect_path(page, "/dashboard")
 
 
@@ -299,3 +338,102 @@ def test_back_restores_the_scroll_position(alice: BrowserUser) -> None:
     page.wait_for_function("left => Math.abs(scrollY - left) < 40", arg=position)
     settle(page, 300)
     assert abs(page.evaluate("scrollY") - position) < 40
+
+
+BAR = """() => {
+    const style = getComputedStyle(document.documentElement, '::before');
+    return style.content === 'none'
+        ? null
+        : [style.blockSize, style.animationName, style.animationDelay, style.position];
+}"""
+
+
+def current_links(page: Page) -> list[str]:
+    return page.locator("#nav nav [aria-current=page]").all_inner_texts()
+
+
+def test_a_clicked_link_is_marked_before_the_response(alice: BrowserUser, live: Live) -> None:
+    page, response = alice.page, Event()
+    page.goto("/dashboard")
+    live.faults.inject("/account", method="GET", until=response)
+    with page.expect_request("**/account"):
+        follow(page, "Account")
+    assert current_links(page) == ["Account"]
+    expect(page.locator("main")).to_have_attribute("aria-busy", "true")
+    expect(page.locator("[data-dashboard]")).to_be_visible()
+    response.set()
+    expect_heading(page, "Account")
+    expect(page.locator("main")).not_to_have_attribute("aria-busy", "true")
+    assert current_links(page) == ["Account"]
+
+
+def test_the_newest_of_two_clicked_links_is_marked(alice: BrowserUser, live: Live) -> None:
+    page, response = alice.page, Event()
+    page.goto("/dashboard")
+    for name, path in (("Devices", "/devices"), ("Account", "/account")):
+        live.faults.inject(path, method="GET", until=response)
+        with page.expect_request(f"**{path}"):
+            follow(page, name)
+        assert current_links(page) == [name]
+    settle(page, 200)
+    expect(page.locator("main")).to_have_attribute("aria-busy", "true")
+    response.set()
+    expect_heading(page, "Account")
+    expect(page.locator("main")).not_to_have_attribute("aria-busy", "true")
+    assert current_links(page) == ["Account"]
+
+
+def test_the_mark_returns_if_the_page_cannot_be_loaded(
+    alice: BrowserUser, expected_errors: list[str]
+) -> None:
+    expected_errors += OFFLINE_ERRORS
+    page = alice.page
+    page.goto("/dashboard")
+    page.context.set_offline(True)
+    follow(page, "Devices")
+    expect_summary(page, "You seem to be offline.")
+    expect(page.locator("#nav nav [aria-current=page]")).to_have_text(["Dashboard"])
+    expect(page.locator("main")).not_to_have_attribute("aria-busy", "true")
+
+
+def test_a_link_of_the_account_navigation_is_marked_too(alice: BrowserUser, live: Live) -> None:
+    page, response = alice.page, Event()
+    page.goto("/account/activity")
+    marked = page.locator("nav.local [aria-current=page]")
+    expect(marked).to_have_text(["Activity"])
+    live.faults.inject("/account/data", method="GET", until=response)
+    page.locator("nav.local").get_by_role("link", name="Data", exact=True).click()
+    expect(marked).to_have_text(["Data"])
+    assert current_links(page) == ["Account"]
+    response.set()
+    expect(page.get_by_role("heading", level=1)).not_to_have_text("Activity")
+    expect(marked).to_have_text(["Data"])
+    assert current_links(page) == ["Account"]
+
+
+@pytest.mark.parametrize("what", ["link", "form"])
+def test_a_bar_moves_at_the_top_during_a_slow_request(
+    alice: BrowserUser, live: Live, what: str
+) -> None:
+    page, response = alice.page, Event()
+    page.goto("/account")
+    assert page.evaluate(BAR) is None
+    live.faults.inject("/account", method="POST" if what == "form" else "GET", until=response)
+    if what == "form":
+        submit(page, "account-form")
+    else:
+        follow(page, "Account")
+    busy = page.locator("[aria-busy=true]")
+    expect(busy).to_have_count(1)
+    assert page.evaluate(BAR) == ["3px", "pass", "0.3s", "fixed"]
+    moved = page.evaluate(
+        """() => document.getAnimations().filter(({animationName}) => animationName === 'pass')
+            .flatMap(animation => animation.effect.getKeyframes().flatMap(Object.keys))
+            .filter(name => !['offset', 'computedOffset', 'easing', 'composite'].includes(name))"""
+    )
+    assert set(moved) == {"transform"}
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(BAR)[:2] == ["3px", "none"]
+    response.set()
+    expect(busy).to_have_count(0)
+    assert page.evaluate(BAR) is None

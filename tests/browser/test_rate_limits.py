@@ -1,5 +1,6 @@
 """Tests of the messages about rate limits in a browser."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,6 +65,50 @@ def test_a_rate_limited_login_shows_the_wait_and_keeps_the_input(guess_page: Pag
     expect(guess_page.locator("#email")).to_have_value(ALICE)
     assert (focused(guess_page), is_marked(guess_page)) == ("error-summary", True)
     expect_path(guess_page, "/login")
+
+
+def test_the_wait_counts_down_and_its_end_is_announced(guess_page: Page) -> None:
+    page, line = guess_page, guess_page.locator("#error-summary p")
+    page.clock.install()
+    guess(page, 6)
+    expect_summary(page, LIMITED)
+    # A screen reader announces the whole line at its start and its end, but not the seconds.
+    expect(line.get_by_role("timer")).to_have_text(re.compile("^1 minute$|^[45]. seconds$"))
+    expect(line).to_have_attribute("aria-live", "polite")
+    page.clock.run_for(20_000)
+    expect(line).to_contain_text(re.compile(f"{LIMITED}[23]. seconds[.]$"))
+    page.clock.run_for(60_000)
+    expect(line).to_have_text("You can try again now.")
+
+
+@pytest.mark.parametrize(
+    ("wait", "text", "later"),
+    [
+        ("70", "2 minutes", "1 minute|5. seconds"),
+        ("1", "1 second", "You can try again now[.]$"),
+        ("3700", "2 hours", "2 hours"),
+    ],
+)
+def test_a_wait_is_shown_in_its_largest_unit(
+    page: Page, live: Live, wait: str, text: str, later: str
+) -> None:
+    page.goto("/login")
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+    live.faults.inject("/login", status=429, headers=[(b"retry-after", wait.encode())])
+    log_in(page, ALICE, WRONG)
+    expect_summary(page, f"Try again in {text}.")
+    page.clock.run_for(11_000)
+    expect(page.locator("#error-summary")).to_contain_text(re.compile(later))
+
+
+def test_an_unknown_wait_does_not_count_down(page: Page, live: Live) -> None:
+    page.clock.install()
+    page.goto("/login")
+    live.faults.inject("/login", status=429)
+    log_in(page, ALICE, WRONG)
+    page.clock.run_for(90_000)
+    expect_summary(page, "Try again in 1 minute.")
 
 
 @pytest.mark.asvs("S110")

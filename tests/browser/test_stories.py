@@ -9,6 +9,7 @@ from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live
 from tests.browser.steps import (
     TAKEN,
+    answer_dialog,
     button_of,
     expect_heading,
     expect_path,
@@ -160,12 +161,13 @@ def test_a_revoked_session_is_redirected_to_login(new_user: Callable) -> None:
 
 
 @pytest.mark.guide("C8")
-def test_one_click_logs_out_everywhere(new_user: Callable, live: Live) -> None:
+def test_one_click_logs_out_everywhere(new_user: Callable, live: Live, javascript: bool) -> None:
     alice = new_user("Alice", signed_up=True)
     alice.in_second_browser()
-    alice.page.on("dialog", lambda dialog: dialog.accept())
     alice.page.goto("/devices")
     alice.page.locator('form[action$="/devices/revoke-all"] button').click()
+    if javascript:
+        answer_dialog(alice.page, "Log out everywhere")
     expect_path(alice.page, "/login")
     expect(alice.page.get_by_text("You've logged out everywhere.")).to_be_visible()
     assert live.sessions_of(alice.email) == 0

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 from playwright.sync_api import Page, expect
+from starlette.routing import Router
 
 from tests.browser.conftest import BrowserUser
 from tests.browser.live import Live, wait_until
@@ -28,6 +30,8 @@ from tests.browser.steps import (
     submit,
 )
 from tests.browser_client import PASSWORD
+from web.rendering.assets import Assets
+from web.rendering.templates import make_environment
 
 NOT_CREATED = "An error occurred while creating your account."
 OTHER_PASSWORD = "another-No.7 to the sea"
@@ -72,6 +76,36 @@ def test_a_submitted_form_shows_its_pending_state(
     expect(page.locator("#signup-form")).not_to_have_attribute("aria-busy", "true")
     expect(button).not_to_have_attribute("aria-disabled", "true")
     assert button.inner_text() == label
+
+
+BUTTON = """button => {
+    const {color, backgroundColor, borderColor} = getComputedStyle(button);
+    const {inlineSize, animationDelay, content} = getComputedStyle(button, '::before');
+    const {width, height} = button.getBoundingClientRect();
+    const spinner = content === 'none' ? null : [parseFloat(inlineSize) > 8, animationDelay];
+    return [[color, backgroundColor, borderColor, width, height, button.innerText], spinner];
+}"""
+
+
+@pytest.mark.parametrize("selector", ["#account-form .primary", ".me .plain", ".danger"])
+def test_a_pending_button_keeps_its_look_and_has_a_spinner(
+    alice: BrowserUser, live: Live, selector: str
+) -> None:
+    page, response = alice.page, Event()
+    page.goto("/devices" if selector == ".danger" else "/account")
+    button = page.locator(selector)
+    if selector == ".danger":
+        button.evaluate("button => delete button.form.dataset.hxConfirm")
+    action = button.evaluate("button => button.form.getAttribute('action')")
+    live.faults.inject(action, until=response)
+    button.hover()
+    settle(page, 400)  # The transition of the color has ended.
+    look, spinner = button.evaluate(BUTTON)
+    assert spinner is None
+    button.click(no_wait_after=True)
+    expect(button).to_have_attribute("aria-disabled", "true")
+    assert button.evaluate(BUTTON) == [look, [True, "0s, 0.2s"]]
+    response.set()
 
 
 @pytest.mark.guide("A14")
@@ -280,6 +314,8 @@ def test_log_in_instead_passes_the_email_and_back_restores_the_form(
     alice: BrowserUser, page: Page
 ) -> None:
     sign_up(page, "Alice Grace", alice.email, OTHER_PASSWORD)
+    # Before the response to the form, the live check may already display the link.
+    expect_summary(page, TAKEN)
     page.get_by_role("link", name="Log in instead").click()
     expect(page).to_have_url(f"{alice.live.url}/login")
     expect(page.locator("#email")).to_have_value(alice.email)
@@ -445,3 +481,61 @@ def test_a_toast_does_not_cover_a_form(alice: BrowserUser, width: int) -> None:
         )
         is_beside = box["x"] + box["width"] <= toast["x"] or box["x"] >= toast["x"] + toast["width"]
         assert is_above or is_beside
+
+
+@pytest.mark.parametrize("how", ["Cancel", "Escape", "backdrop"])
+def test_a_dialog_asks_before_an_action_and_can_be_canceled(
+    alice: BrowserUser, live: Live, how: str
+) -> None:
+    page = alice.page
+    page.goto("/devices")
+    sent = listen(page)
+    button = page.get_by_role("button", name="Log out everywhere")
+    button.click()
+    dialog = page.get_by_role("dialog", name="Log out everywhere?")
+    expect(dialog).to_contain_text("This ends your only session.")
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    expect(dialog.get_by_role("button", name="Log out everywhere")).to_have_class("danger")
+    if how == "Escape":
+        page.keyboard.press("Escape")
+    elif how == "backdrop":
+        page.mouse.click(5, 5)
+    else:
+        page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    expect(button).to_be_focused()
+    settle(page, 300)
+    assert (sent.posts(), live.sessions_of(alice.email)) == ([], 1)
+    button.click()
+    # The dialog covers the page, so Tab reaches nothing behind it.
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect_path(page, "/login")
+    assert live.sessions_of(alice.email) == 0
+
+
+UNDO = {"label": "Undo", "fields": {"phone": "<2>", "name": "Alice", "slug": "alice-again"}}
+
+
+def test_a_toast_can_contain_a_form_that_reverts_the_change(alice: BrowserUser, live: Live) -> None:
+    page = alice.page
+    page.goto("/account")
+    viewer = live.id_of(alice.email)
+    form = make_environment(Router(), Assets()).get_template("ui/toast_oob.html")
+    undo = {"url": "/account", "target": "#account-form", **UNDO}
+    toast = form.render(toast="Saved.", undo=undo, me=SimpleNamespace(id=viewer))
+    page.evaluate(
+        """toast => {
+            const all = document.getElementById('toasts');
+            all.innerHTML = toast;
+            all.replaceChildren(...all.firstElementChild.children);
+            htmx.process(all);
+        }""",
+        toast,
+    )
+    page.locator("#toasts").get_by_role("button", name="Undo").click()
+    expect_toast(page, "Profile saved.")
+    expect(page.locator(".toast")).to_have_count(1)
+    expect(page.locator("#account-phone")).to_have_value("<2>")
+    assert live.rows(f"SELECT phone FROM users WHERE id = '{viewer}'") == [("<2>",)]
+    assert focused(page) != "body"

@@ -24,5 +24,6 @@ brand = Brand(
             Step("It is yours", "Nobody else sees your bookmarks, and you can delete them."),
         ),
         devices_heading="Log out from anywhere",
+        closing_heading="Start your list",
     ),
 )

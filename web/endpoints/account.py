@@ -11,13 +11,13 @@ from starlette.responses import Response
 from db.access import account, email_change, email_verification
 from db.access.account import Account
 from db.errors import BreachedPassword, RateLimited, Refused, Unavailable
+from db.messages import Message
 from db.viewer import Viewer
 from web.forms.form import Form, read_fields
 from web.forms.schemas import EmailChange, PasswordChange, ProfileChange
 from web.http.session import set_session_cookie, verify_session
 from web.rendering.flash_messages import confirm, pop_flash
 from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error, refuse_other_domains
-from web.rendering.formatting import plural
 from web.rendering.responses import (
     changed_fragment,
     field_fragment,
@@ -28,29 +28,29 @@ from web.rendering.responses import (
 )
 from web.state import app_state
 
-TITLE = "Account"
+TITLE = Message("Account")
 # The element that each partial of the page replaces.
 FORM_IDS = {
     "profile": "account-form",
     "email": "email-change",
     "password": "password-form",
 }
-SLUG_TAKEN = "This profile URL is taken. Please choose another."
-UNCHECKED_NOTE = "We'll check this when you save."
-OWN_EMAIL = "This is already your email."
+SLUG_TAKEN = Message("This profile URL is taken. Please choose another.")
+UNCHECKED_NOTE = Message("We'll check this when you save.")
+OWN_EMAIL = Message("This is already your email.")
 PROFILE_ERRORS = {
-    RateLimited: "Too many changes in a short time. Try again in {wait}.",
-    Unavailable: "We couldn't save your profile just now. Try again in a few seconds.",
+    RateLimited: Message("Too many changes in a short time. Try again in {wait}."),
+    Unavailable: Message("We couldn't save your profile just now. Try again in a few seconds."),
 }
 PASSWORD_ERRORS = {
-    RateLimited: (
+    RateLimited: Message(
         "Too many attempts to change your password. Nothing was changed. Try again in {wait}."
     ),
     Unavailable: BUSY,
 }
 
 EMAIL_ERRORS = {
-    RateLimited: (
+    RateLimited: Message(
         "Too many attempts to change your email. Nothing was changed. Try again in {wait}."
     ),
     Unavailable: BUSY,
@@ -135,10 +135,12 @@ async def change_password(request: Request) -> Response:
         return await _respond_with_errors(request, viewer, saved, "password", password=form)
     session, ended = done
     set_session_cookie(request, session)
-    others = (
-        f" {ended} other {plural(ended, 'device was', 'devices were')} logged out." if ended else ""
-    )
     flash = "password-changed-others" if ended else "password-changed"
+    toast = Message.plural(
+        "Password changed. {count} other device was logged out.",
+        "Password changed. {count} other devices were logged out.",
+        ended,
+    )
     return changed_fragment(
         request,
         TITLE,
@@ -147,7 +149,9 @@ async def change_password(request: Request) -> Response:
         me=viewer.me,
         password=Form.blank(PasswordChange, policy),
         email=saved.email,
-        toast=confirm(request, flash, f"Password changed.{others}"),
+        password_changed_at=now(request),
+        now=now(request),
+        toast=confirm(request, flash, toast if ended else ""),
     )
 
 
@@ -227,6 +231,7 @@ async def _context(request: Request, viewer: Viewer, saved: Account) -> dict[str
         "email": saved.email,
         "team": saved.team,
         "delete_at": saved.delete_at,
+        "password_changed_at": saved.password_changed_at,
         "chosen_language": saved.language,
         "now": now(request),
         "verification": await email_verification.get_state(viewer),

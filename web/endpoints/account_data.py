@@ -15,7 +15,7 @@ from web.http.session import verify_session
 from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
 from web.rendering.responses import download, page, refused_form
 
-TITLE: Final = Message("Download your data")
+TITLE: Final = Message("Your data")
 DATA_ERRORS: Final = {
     RateLimited: Message("Too many downloads or attempts. Try again in {wait}."),
     Unavailable: BUSY,
@@ -47,7 +47,7 @@ async def submit(request: Request) -> Response:
 
 async def _context(viewer: Viewer, form: Form[PasswordConfirmation]) -> dict[str, Any]:
     saved = await account.get_account(viewer)
-    return {"me": viewer.me, "form": form, "email": saved.email}
+    return {"me": viewer.me, "form": form, "email": saved.email, "delete_at": saved.delete_at}
 
 
 async def _respond_with_errors(

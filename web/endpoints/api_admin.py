@@ -40,7 +40,7 @@ async def list_users(request: Request) -> Response:
     if form.data is None:
         return invalid_input(form, "query")
     query = form.data
-    found = await admin.search_users(viewer, q=query.q, page=query.page, sort=query.sort)
+    found = await admin.search_users(viewer, **query.model_dump())
     users = [_user(user) for user in (found.users if query.page <= found.pages else [])]
     return ok(users=users, total=found.total, page=query.page, pages=found.pages)
 

@@ -8,12 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import audit
+from db.messages import Message
 from web.forms.form import Form, read_query
 from web.forms.schemas import ActivityQuery, AuditQuery
 from web.http.session import verify_admin, verify_session
 from web.rendering.responses import now, page, url_path
 
 Q = TypeVar("Q", bound=BaseModel)
+ACTIVITY = Message("Activity")
 
 
 async def show_own(request: Request) -> Response:
@@ -21,7 +23,7 @@ async def show_own(request: Request) -> Response:
     query = _read(request, ActivityQuery)
     found = await audit.list_own(viewer, page=query.page)
     context: dict[str, Any] = {"found": found, **_page_context(request, "activity", query, found)}
-    return page(request, "audit/activity.html", "Activity", layout="app", me=viewer.me, **context)
+    return page(request, "audit/activity.html", ACTIVITY, layout="app", me=viewer.me, **context)
 
 
 async def show_all(request: Request) -> Response:

@@ -1,13 +1,15 @@
 """Contains the dashboards of users and administrators. The role in the database selects one."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import dashboard, email_verification
+from db.access import dashboard
+from db.access.dashboard import OwnProfile
 from db.access.email_verification import VerificationState
+from db.messages import Message
 from db.viewer import Viewer, require_admin
 from web.http.session import verify_session
 from web.rendering.flash_messages import pop_flash
@@ -17,6 +19,8 @@ from web.state import app_state
 if TYPE_CHECKING:
     from web.product import DashboardCard
 
+TITLE = Message("Dashboard")
+
 
 async def show(request: Request) -> Response:
     viewer = await verify_session(request, preload=dashboard.PRELOAD)
@@ -24,48 +28,51 @@ async def show(request: Request) -> Response:
         return await _for_admins(request, viewer)
     profile = await dashboard.get_own_profile(viewer)
     cards = app_state(request.scope).product.user_cards
-    lifetimes = app_state(request.scope).settings.session_lifetimes
     return page(
         request,
         "dashboard/user.html",
-        "Dashboard",
+        TITLE,
         layout="app",
-        me=viewer.me,
-        profile=profile,
-        device_count=profile.device_count,
-        expires_at=viewer.expires_at,
-        lifetime=lifetimes.of(is_remembered=viewer.is_remembered).idle,
-        delete_at=profile.delete_at,
-        renewal_start=dashboard.renewal_start(viewer),
-        now=now(request),
-        flash=pop_flash(request),
-        verification=None
-        if viewer.verified
-        else VerificationState(profile.email, False, "", profile.is_mail_refused),
-        message="",
+        activity=await dashboard.get_activity(viewer, profile),
         cards=await _load_cards(viewer, cards),
+        **_own_context(request, viewer, profile),
     )
 
 
 async def _for_admins(request: Request, viewer: Viewer) -> Response:
-    admin = require_admin(viewer)
-    cards = app_state(request.scope).product.admin_cards
+    admin, state = require_admin(viewer), app_state(request.scope)
+    profile = await dashboard.get_own_profile(admin)
+    figures = await dashboard.get_figures(admin)
+    days = await dashboard.count_sign_ups_by_day(admin)
     return page(
         request,
         "dashboard/admin.html",
-        "Dashboard",
+        TITLE,
         layout="app",
-        me=admin.me,
-        figures=await dashboard.get_figures(admin),
-        days=await dashboard.count_sign_ups_by_day(admin),
-        delete_at=(await dashboard.get_own_profile(viewer)).delete_at,
-        newest=await dashboard.list_recent_sign_ups(admin),
-        now=now(request),
-        flash=pop_flash(request),
-        verification=None if admin.verified else await email_verification.get_state(admin),
-        message="",
-        cards=await _load_cards(admin, cards),
+        figures=figures,
+        days=days,
+        is_chart_empty=not any(day.count for day in days),
+        latest=await dashboard.list_latest_events(admin),
+        last=dashboard.get_previous_login(admin, profile, figures),
+        sends_mail=state.settings.sends_mail,
+        cards=await _load_cards(admin, state.product.admin_cards),
+        **_own_context(request, admin, profile),
     )
+
+
+def _own_context(request: Request, viewer: Viewer, profile: OwnProfile) -> dict[str, Any]:
+    """Returns what both dashboards show about the viewer."""
+    return {
+        "me": viewer.me,
+        "profile": profile,
+        "delete_at": profile.delete_at,
+        "verification": None
+        if viewer.verified
+        else VerificationState(profile.email, False, "", profile.is_mail_refused),
+        "message": "",
+        "now": now(request),
+        "flash": pop_flash(request),
+    }
 
 
 async def _load_cards(viewer: Viewer, cards: "Sequence[DashboardCard]") -> list[tuple[str, object]]:

@@ -6,11 +6,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from db.access import devices
+from db.messages import Message
 from db.viewer import Viewer
 from web.forms.form import read_fields
 from web.http.session import set_device_cookie, verify_session
 from web.rendering.flash_messages import confirm, pop_flash, set_flash
-from web.rendering.formatting import plural
 from web.rendering.responses import (
     changed_fragment,
     is_htmx,
@@ -20,7 +20,7 @@ from web.rendering.responses import (
     url_path,
 )
 
-TITLE = "Devices"
+TITLE = Message("Devices")
 
 
 async def show(request: Request) -> Response:
@@ -50,7 +50,9 @@ async def revoke_others(request: Request) -> Response:
     if not is_htmx(request) and (await read_fields(request) or {}).get("ask"):
         return RedirectResponse(f"{url_path(request, 'devices')}?confirm=others", 303)
     ended = await devices.revoke_others(viewer)
-    toast = f"{ended} {plural(ended, 'other device', 'other devices')} logged out."
+    toast = Message.plural(
+        "{count} other device logged out.", "{count} other devices logged out.", ended
+    )
     return await _respond_to_change(request, viewer, confirm(request, "others-ended", toast))
 
 

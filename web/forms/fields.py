@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
@@ -53,6 +53,10 @@ class Input:
     """The attributes of a field's `<input>`, which repeat the schema's rules for the browser."""
 
     attrs: Mapping[str, str | bool]
+
+
+SortOrder = Literal["newest", "oldest", "name", "-name", "email", "-email", "login", "-login"]
+AccountState = Literal["", "active", "disabled", "deleting", "unconfirmed"]
 
 
 def field_error(*sentences: str) -> PydanticCustomError:
@@ -266,8 +270,20 @@ def _page_number(text: str) -> int:
 
 
 def _sort(text: str) -> str:
-    if text not in ("newest", "name", "email", "login"):
-        raise field_error(Message("Sort by newest, name, email or login."))
+    if text not in get_args(SortOrder):
+        raise field_error(
+            Message("Sort by newest, oldest, name, -name, email, -email, login or -login.")
+        )
+    return text
+
+
+def _role_filter(text: str) -> str:
+    return _role(text) if text else ""
+
+
+def _account_state(text: str) -> str:
+    if text not in get_args(AccountState):
+        raise field_error(Message("Filter by active, disabled, deleting or unconfirmed."))
     return text
 
 
@@ -355,7 +371,9 @@ Permissions = Annotated[
 ]
 Search = Annotated[str, AfterValidator(_search)]
 PageNumber = Annotated[int, BeforeValidator(_page_number)]
-Sort = Annotated[Literal["newest", "name", "email", "login"], BeforeValidator(_sort)]
+Sort = Annotated[SortOrder, BeforeValidator(_sort)]
+RoleFilter = Annotated[str, AfterValidator(_role_filter)]
+AccountStateFilter = Annotated[AccountState, BeforeValidator(_account_state)]
 Confirmation = Annotated[
     str, AfterValidator(_confirmation), Input({"type": "checkbox", "required": True})
 ]

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 
 from web.forms.fields import (
+    AccountStateFilter,
     Confirmation,
     CurrentPassword,
     Deletion,
@@ -17,6 +18,7 @@ from web.forms.fields import (
     PageNumber,
     Permissions,
     Phone,
+    RoleFilter,
     RoleLabel,
     RoleName,
     RoleRef,
@@ -124,8 +126,10 @@ class UserDeletion(BaseModel):
 
 class UsersQuery(BaseModel):
     q: Search = ""
-    page: PageNumber = 1
+    role: RoleFilter = ""
+    state: AccountStateFilter = ""
     sort: Sort = "newest"
+    page: PageNumber = 1
 
 
 class ActivityQuery(BaseModel):

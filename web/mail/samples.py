@@ -33,7 +33,7 @@ FACTS: Final = {
 UNPROVEN: Final = ("verify", "change", "invite")
 
 
-def make_samples() -> list[Message]:
+def make_samples(language: str = "") -> list[Message]:
     """Returns one message of each type, in the order of MAIL_TYPES. Their links do not work."""
     return [
         Message(
@@ -48,6 +48,7 @@ def make_samples() -> list[Message]:
             sent_at=CREATED_AT,
             error="",
             token=Secret("sample" * 7 + "s") if message_type in LINK_PATHS else None,
+            language=language,
         )
         for message_type in MAIL_TYPES
     ]

@@ -19,6 +19,7 @@ from web.rendering.error_pages import (
     FOREIGN_ORIGIN_TEXT,
     LAST_ADMIN_TEXT,
     ROLE_IN_USE_TEXT,
+    STATE_CHANGED_TEXT,
     UNKNOWN_ROLE_TEXT,
     WRONG_ROLE_TEXT,
     ErrorText,
@@ -99,6 +100,8 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
             return not_verified_response(request)
         case errors.LastAdmin():
             return error_response(request, 409, LAST_ADMIN_TEXT)
+        case errors.StateChanged():
+            return error_response(request, 409, STATE_CHANGED_TEXT)
         case errors.RoleInUse():
             return error_response(request, 409, ROLE_IN_USE_TEXT)
         case errors.UnknownRole():

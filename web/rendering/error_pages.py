@@ -138,6 +138,11 @@ ROLE_IN_USE_TEXT: Final = ErrorText(
     (Message("A user or an invitation has this role. Give them another role first."),),
     "lid",
 )
+STATE_CHANGED_TEXT: Final = ErrorText(
+    Message("The account has changed since"),
+    (Message("Nothing was changed. Reload the page to see the account as it is now."),),
+    "lid",
+)
 LAST_ADMIN_TEXT: Final = ErrorText(
     Message("This is the last administrator"),
     (

@@ -6,6 +6,7 @@ because only the names in FLASH_MESSAGES, or in the messages of a product, have 
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from web.rendering.responses import is_htmx
 from web.state import app_state
 
 MAX_AGE_SECONDS: Final = 60
+NO_MESSAGES: Final[Mapping[str, str]] = MappingProxyType({})
 FLASH_MESSAGES: Final[Mapping[str, str]] = {
     "logged-out": Message("You've logged out."),
     "logged-out-everywhere": Message("You've logged out everywhere."),
@@ -76,16 +78,17 @@ def confirm(request: Request, name: str, toast: str = "") -> str:
     return message
 
 
-def pop_flash(request: Request) -> str:
+def pop_flash(request: Request, messages: Mapping[str, str] = NO_MESSAGES) -> str:
     """Returns the message that the cookie names, and deletes the cookie.
 
+    `messages` replaces some messages on this page, for example by ones with the name of a user.
     Returns an empty string if there is no cookie or its name is unknown.
     """
     name = read_cookie(request.scope, "notice")
     if name is None:
         return ""
     queue_cookie(request.scope, "notice", None)
-    return _find_message(request, name)
+    return messages.get(name) or _find_message(request, name)
 
 
 def _find_message(request: Request, name: str) -> str:

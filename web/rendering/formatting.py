@@ -58,6 +58,11 @@ def when(moment: datetime, now: datetime) -> str:
     return f"{_day(moment, now)}, {clock}"
 
 
+def clock(moment: datetime) -> str:
+    """Returns a time of day, such as `09:12 UTC`."""
+    return f"{moment.astimezone(UTC):%H:%M} UTC"
+
+
 def ago(moment: datetime, now: datetime) -> str:
     """Returns the time since: `just now`, `5 minutes ago`, `2 hours ago`, `yesterday`, `12 Nov`."""
     moment, now = moment.astimezone(UTC), now.astimezone(UTC)
@@ -172,6 +177,7 @@ UNITS: Final = {
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "iso": iso,
     "when": when,
+    "clock": clock,
     "ago": ago,
     "date": long_date,
     "day": short_date,

@@ -11,12 +11,14 @@ from markupsafe import escape
 from db.viewer import Me, Role
 from web.forms.password_policy import PasswordPolicy
 from web.languages import ENGLISH, Language
+from web.rendering.formatting import initials
 from web.rendering.templates import TemplatesByLanguage
+from web.rendering.user_keys import key_path
 
 # No partial contains these strings. `fill` inserts user text only after they have been replaced.
 PLACEHOLDERS: Final = {
     placeholder: f"gap-{placeholder}-f84a1c"
-    for placeholder in ("title", "id", "name", "slug", "main")
+    for placeholder in ("title", "id", "name", "slug", "key", "initials", "main")
 }
 
 
@@ -27,8 +29,8 @@ MAX_VARIANTS: Final = 1_000
 class LayoutVariant(NamedTuple):
     """The values that a layout depends on: a few dozen combinations, none with user data.
 
-    `path` is the path of a route without parameters, or empty. `role` determines the menu. `panel`
-    is the drawing beside a form.
+    `path` is the path of a route up to its first parameter, or empty. `role` determines the menu.
+    `panel` is the drawing beside a form.
     """
 
     layout: str
@@ -61,6 +63,8 @@ class Layouts:
                 b"id": _escaped(me.id),
                 b"name": _escaped(me.name),
                 b"slug": _escaped(me.slug),
+                b"key": key_path(me.id).encode(),
+                b"initials": _escaped(initials(me.name)),
             }
         return (self._formats.get(variant) or self._render(variant)) % values
 
@@ -80,6 +84,8 @@ class Layouts:
             "title": PLACEHOLDERS["title"],
             "main": PLACEHOLDERS["main"],
             "me": me,
+            "key": PLACEHOLDERS["key"],
+            "initials": PLACEHOLDERS["initials"],
             "rules": self._password_policy.rules,
             "max_body": self._max_body,
             **variant._asdict(),

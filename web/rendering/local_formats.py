@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from db.messages import Message, parts_of, translate
 from web.languages import Language
-from web.rendering.formatting import FILTERS, duration, iso, period, plural, size
+from web.rendering.formatting import FILTERS, duration, period, size
 
 TODAY: Final = Message("today at {time}")
 YESTERDAY_AT: Final = Message("yesterday at {time}")
@@ -90,11 +90,10 @@ def _make_local_filters(language: Language) -> dict[str, Callable[..., Any]]:
         return format_skeleton(skeleton, moment, locale=locale)
 
     return {
-        "iso": iso,
+        **FILTERS,
         "when": when,
         "ago": ago,
         "date": long_date,
         "day": short_date,
         "number": language.format_number,
-        "plural": plural,
     }

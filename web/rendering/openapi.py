@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from web.brand import SITE_NAME
+from web.forms.fields import AccountState, SortOrder
 from web.http.cookies import cookie_name
 from web.settings.settings import Settings
 
@@ -398,7 +399,9 @@ PATHS: Final[Mapping[str, Mapping[str, Any]]] = {
             query=[
                 SEARCH,
                 PAGE,
-                _query("sort", type="string", enum=["newest", "name", "email", "login"]),
+                _query("role", type="string"),
+                _query("state", type="string", enum=list(get_args(AccountState))),
+                _query("sort", type="string", enum=list(get_args(SortOrder))),
             ],
         ),
         "post": _operation(

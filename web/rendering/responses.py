@@ -20,8 +20,10 @@ from web.http.language import read_language
 from web.http.methods import SAFE_METHODS
 from web.http.session import delete_session_cookie, read_claims, set_session_cookie
 from web.languages import ENGLISH, Language
+from web.rendering.formatting import initials
 from web.rendering.layouts import LayoutVariant
 from web.rendering.template_types import require_presentable
+from web.rendering.user_keys import key_path
 from web.state import app_state, request_state
 
 # Removes the pages of the session from the browser's cache after log-out. With BASE_PATH, the
@@ -265,9 +267,12 @@ def _menu_role(request: Request, me: Me | None) -> Role | None:
 
 
 def _menu_path(request: Request) -> str:
-    """Returns the path that the menu marks as current; empty for a route with parameters."""
+    """Returns the path of the page as far as it has no parameters.
+
+    The menu marks the item with this path, or with the start of it.
+    """
     route = request.scope.get("route")
-    return visible_path(request, route.path) if route and not route.param_convertors else ""
+    return visible_path(request, route.path.partition("{")[0]) if route else ""
 
 
 def _navigation(request: Request, context: dict[str, Any]) -> str:
@@ -277,7 +282,10 @@ def _navigation(request: Request, context: dict[str, Any]) -> str:
     """
     if not request_state(request.scope).get("navigation_changed"):
         return ""
-    menu = {"role": _menu_role(request, context["me"]), "path": _menu_path(request)}
+    me = context["me"]
+    menu = {"role": _menu_role(request, me), "path": _menu_path(request)}
+    if me is not None:
+        menu |= {"key": key_path(me.id), "initials": initials(me.name)}
     return _render(request, "ui/nav.html", menu | context | {"oob": True})
 
 

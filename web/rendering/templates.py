@@ -29,6 +29,7 @@ from web.rendering.assets import Assets
 from web.rendering.display_email import display_email
 from web.rendering.local_formats import make_filters
 from web.rendering.translation import TranslatingCodeGenerator
+from web.rendering.user_keys import key_path
 from web.settings.paths import ROOT
 
 PARTIALS: Final = ROOT / "partials"
@@ -107,7 +108,7 @@ def make_environment(
     )
     env.policies["ext.i18n.trimmed"] = True
     env.install_gettext_translations(language, newstyle=True)  # type: ignore[attr-defined]
-    env.filters.update(make_filters(language), email=display_email)
+    env.filters.update(make_filters(language), email=display_email, key_path=key_path)
     names = {route.name for route in router.routes if hasattr(route, "name")}
     env.globals.update(
         language=language,

@@ -1,4 +1,4 @@
-"""Adds the language of each user, and the time of the last change of the password."""
+"""Adds languages, the age of passwords, and an index of the audit log by event and time."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,3 +17,4 @@ def upgrade() -> None:
     op.add_column(
         "users", sa.Column("browser_language", sa.Text, nullable=False, server_default="")
     )
+    op.create_index("audit_event_at", "audit", ["event", "outcome", "at"])

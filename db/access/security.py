@@ -1,0 +1,130 @@
+"""The state of what protects the viewer's account: password, email, devices and access tokens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Integer, ScalarSelect, Text, bindparam, func, literal, null, select
+
+from db.access.email_verification import IS_MAIL_REFUSED
+from db.device_names import describe_device
+from db.engine.statement import Statement
+from db.errors import NotLoggedIn
+from db.store import pick
+from db.tables import Instant, access_tokens, is_live, sessions, users
+from db.viewer import Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityState:
+    """What protects the viewer's account.
+
+    `password_changed_at` is None if the time is not known. `newest_…` describe the session other
+    than the current one that started last; they are empty and None if there is none, and with the
+    stateless strategy. `is_mail_refused` is true if the mail server refused the mail with the link
+    that confirms the email. `tokens_used_at` is the last use of an access token.
+    """
+
+    email: str
+    created_at: datetime
+    delete_at: datetime | None
+    password_changed_at: datetime | None
+    is_mail_refused: bool
+    device_count: int
+    newest_browser: str
+    newest_system: str
+    newest_login_at: datetime | None
+    token_count: int
+    tokens_used_at: datetime | None
+
+    @property
+    def newest_device(self) -> str:
+        return describe_device(self.newest_browser, self.newest_system)
+
+
+_own = sessions.alias("own_sessions")
+
+
+def _newest_other(column: Any) -> ScalarSelect[Any]:
+    """Selects a column of the newest session of the user that is not the current one."""
+    return (
+        select(column)
+        .where(is_live(_own), _own.c.user_id == users.c.id, _own.c.id != sessions.c.id)
+        .order_by(_own.c.created_at.desc(), _own.c.id)
+        .limit(1)
+        .correlate(users, sessions)
+        .scalar_subquery()
+    )
+
+
+def _of_tokens(expression: Any) -> ScalarSelect[Any]:
+    return (
+        select(expression)
+        .select_from(access_tokens)
+        .where(access_tokens.c.user_id == users.c.id, is_live(access_tokens))
+        .correlate(users)
+        .scalar_subquery()
+    )
+
+
+_COLUMNS: Final[Mapping[str, Any]] = {
+    "is_mail_refused": IS_MAIL_REFUSED,
+    "token_count": _of_tokens(func.count()),
+    "tokens_used_at": _of_tokens(func.max(access_tokens.c.last_used_at, type_=Instant)),
+}
+# The columns for a statement that reads the session of the viewer, too.
+WITH_SESSION: Final[Mapping[str, Any]] = {
+    **_COLUMNS,
+    "device_count": select(func.count())
+    .select_from(_own)
+    .where(is_live(_own), _own.c.user_id == users.c.id)
+    .correlate(users)
+    .scalar_subquery(),
+    "newest_browser": func.coalesce(_newest_other(_own.c.browser), ""),
+    "newest_system": func.coalesce(_newest_other(_own.c.system), ""),
+    "newest_login_at": _newest_other(_own.c.created_at),
+}
+# The columns with the stateless strategy, which has no sessions to count.
+WITHOUT_SESSION: Final[Mapping[str, Any]] = {
+    **_COLUMNS,
+    "device_count": literal(0, Integer),
+    "newest_browser": literal("", Text),
+    "newest_system": literal("", Text),
+    "newest_login_at": null().cast(Instant),
+}
+# `get_viewer` takes this as its `preload`, so that one statement reads the session and the state.
+PRELOAD = pick(SecurityState, users, **WITH_SESSION)
+STATE = Statement(
+    pick(SecurityState, users, **WITHOUT_SESSION).where(users.c.id == bindparam("user_id"))
+)
+
+
+async def get_state(viewer: Viewer) -> SecurityState:
+    """Returns what protects the viewer's account. Raises NotLoggedIn if the user no longer exists.
+
+    With the database strategy, the viewer must have been verified with `PRELOAD`.
+    """
+    if isinstance(viewer.preloaded, SecurityState):
+        return viewer.preloaded
+    state: SecurityState | None = await viewer.store.one(
+        STATE(user_id=viewer.id, now=viewer.store.now())
+    )
+    if state is None:
+        raise NotLoggedIn(ended=True)
+    return state
+
+
+def renewal_start(viewer: Viewer) -> datetime | None:
+    """Returns the time after which a request renews the session; None if no renewal for its full
+    idle lifetime is left.
+    """
+    lifetime = viewer.store.lifetimes.of(is_remembered=viewer.is_remembered)
+    start = viewer.expires_at - lifetime.half_life
+    last_renewal = viewer.logged_in_at + lifetime.maximum - lifetime.idle
+    return start if start <= last_renewal else None
+
+
+def idle_lifetime(viewer: Viewer) -> timedelta:
+    """Returns how long the session stays valid without a request."""
+    return viewer.store.lifetimes.of(is_remembered=viewer.is_remembered).idle
