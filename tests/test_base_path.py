@@ -82,7 +82,10 @@ def crawled(app: TestApp, bob: str, device: str) -> Iterator[tuple[str, str]]:
     values = {"field": "name", "slug": "bob", "token": "A" * 43, "name": "app.css", "role": "user"}
     table = [route for route in app.asgi_app.router.routes if isinstance(route, AppRoute)]
     for route in sorted(table, key=lambda route: route.name in LAST):
-        found = values | {"id": device if route.path.startswith("/devices") else bob}
+        found = values | {
+            "id": device if route.path.startswith("/devices") else bob,
+            "session": device,
+        }
         for method in route.endpoints:
             if route.name not in WITH_OTHER_URLS:
                 yield method, re.sub(r"{(\w+)}", lambda match: found[match[1]], route.path)  # noqa: B023
