@@ -29,7 +29,7 @@ function formatTime(date, style, now) {
   const short = date.getFullYear() === now.getFullYear() ? formatDay(date) : formatDayAndYear(date);
   if (style === 'date') return formatDate(date);
   if (style === 'day') return short;
-  if (style === 'time') return timeFormat.format(date);
+  if (style === 'time') return formatClock(date);
   if (style === 'when') {
     const time = formatClock(date);
     return Math.abs(days) < 2
@@ -125,7 +125,7 @@ on('htmx:before:swap', ({detail: {ctx}}) => {
   nextDevices = devicesAfter(ctx.sourceElement.closest('[data-device]'));
 });
 on('htmx:after:swap', ({detail: {ctx}}) => {
-  const button = nextDevices.map(id => $(`#${id} button`)).find(Boolean);
+  const button = nextDevices.map(id => $(`[data-device="${id}"] button`)).find(Boolean);
   if (ctx.push && ctx.target?.id === 'main') focusNewPage();
   else button?.focus();
 });
@@ -135,7 +135,7 @@ function devicesAfter(row) {
   if (!row) return [];
   const all = $$('[data-device]:not([hidden])');
   const index = all.indexOf(row);
-  return [...all.slice(index + 1), ...all.slice(0, index).reverse()].map(node => node.id);
+  return [...all.slice(index + 1), ...all.slice(0, index).reverse()].map(node => node.dataset.device);
 }
 function focusNewPage() {
   for (const link of $$('#nav nav a')) {

@@ -433,8 +433,8 @@ async def test_an_administrator_closes_and_deletes_an_account(
         "The account of Alice is disabled. It will be deleted in seven days." in read(changed).text
     )
     text = main_text(await ada.get(path))
-    assert "Will be deleted on 1 December 2026" in text
-    assert "Will be deleted on 1 December 2026" in main_text(await ada.get("/admin/users"))
+    assert "This account will be deleted on 1 December 2026." in text
+    assert "Will be deleted" in main_text(await ada.get("/admin/users"))
     assert not await alice.is_logged_in()
     assert (await alice.log_in()).status_code == 422
     removal = await receive(app, "removal")

@@ -273,8 +273,8 @@ def test_html_in_a_fact_is_escaped_in_html_and_unchanged_in_the_text(
 ) -> None:
     sample = SAMPLES["new-device"]
     value = "<b>Fire & 'fox'</b> {{ link }}"
-    text, html = parts(renderer.build(replace(sample, facts={**sample.facts, "browser": value})))
-    assert f"Device: {value}\n" in text
+    text, html = parts(renderer.build(replace(sample, facts={**sample.facts, "ip_address": value})))
+    assert f"IP address: {value}\n" in text
     assert value not in html
     assert value in Words(html).text
 

@@ -508,8 +508,20 @@ def deleted_user(user: BrowserUser) -> None:
     expect(user.page.get_by_role("button", name="Keep the account")).to_be_visible()
 
 
+def in_language(user: BrowserUser, path: str, code: str) -> None:
+    """Opens a page in another language. Later pages are in the language of the browser again."""
+    cookie = {"name": "language", "value": code, "url": user.live.url}
+    user.page.context.add_cookies([cookie])
+    user.page.goto(path)
+    expect(user.page.locator("html")).to_have_attribute("lang", code)
+    user.page.context.clear_cookies(name="language")
+
+
 ANONYMOUS_STATES: dict[str, State] = {
     "front": partial(goto, path="/"),
+    "front in German": partial(in_language, path="/", code="de"),
+    "front in Arabic": partial(in_language, path="/", code="ar"),
+    "log-in in Arabic": partial(in_language, path="/login", code="ar"),
     "front, refused": refused_on_the_front_page,
     "sign-up, empty": partial(goto, path="/signup"),
     "sign-up, typing": typing,
@@ -547,6 +559,10 @@ ANONYMOUS_STATES: dict[str, State] = {
 USER_STATES: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),
     "dashboard, user, full": partial(full_account, path="/dashboard"),
+    "dashboard, user, in German": partial(in_language, path="/dashboard", code="de"),
+    "dashboard, user, in Arabic": partial(in_language, path="/dashboard", code="ar"),
+    "account in German": partial(in_language, path="/account", code="de"),
+    "account in Arabic": partial(in_language, path="/account", code="ar"),
     "security": partial(goto, path="/account/security"),
     "security, full": partial(full_account, path="/account/security"),
     "devices, 1": partial(many_devices, count=1),
@@ -592,6 +608,9 @@ USER_STATES: dict[str, State] = {
 ADMIN_STATES: dict[str, State] = {
     "dashboard, admin": partial(goto, path="/dashboard"),
     "dashboard, admin, focused bar": focused_bar,
+    "dashboard, admin, in Arabic": partial(in_language, path="/dashboard", code="ar"),
+    "user list in German": partial(in_language, path="/admin/users", code="de"),
+    "user list in Arabic": partial(in_language, path="/admin/users", code="ar"),
     "user list": partial(goto, path="/admin/users"),
     "user list, all states": many_users,
     "user list, filtered": partial(goto, path="/admin/users?role=admin&state=active&sort=login"),
