@@ -298,7 +298,7 @@ def test_times_and_numbers_have_the_format_of_the_language() -> None:
     assert [each["duration"](timedelta(hours=2)) for each in formats.values()] == [
         "2 hours",
         "2 Stunden",
-        "ساعتان",
+        "ساعتين",
     ]
 
 
