@@ -314,7 +314,7 @@ async def test_an_empty_chart_says_so(app: TestApp, ada: Browser) -> None:
     app.clock.move(days=20)
     await ada.log_in()
     page = read(await ada.get("/dashboard"))
-    assert page.one("figure").one("p", **{"class": "empty"}).text == (
+    assert page.one("figure").one("p", **{"class": "dim"}).text == (
         "No sign-ups in the last 14 days"
     )
     assert [bar.all("b") for bar in page.all("div", tabindex="0")] == [[]] * 14

@@ -174,9 +174,9 @@ async def test_the_pages_name_the_lifetimes_of_the_settings(
     assert "It lasts 1 hour." in handbook
     assert "up to 12 hours after you logged in" in handbook
     assert "these times are 14 days and 90 days" in handbook
-    dashboard = " ".join(read(await alice.get("/dashboard")).text.split())
-    assert "stays logged in until today at 10:12 UTC" in dashboard
-    assert "Come back after today at 09:42 UTC for another hour." in dashboard
+    security = " ".join(read(await alice.get("/account/security")).text.split())
+    assert "Stays logged in until today at 10:12 UTC." in security
+    assert "Visits after today at 09:42 UTC extend that." in security
     bob: Browser = await (await make_app()).sign_up_user("Bob")
     handbook = " ".join(read(await bob.get("/handbook")).text.split())
     assert "It lasts 7 days." in handbook

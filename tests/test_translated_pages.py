@@ -45,7 +45,7 @@ LOCALIZED = re.compile(
     r"\d+ (?:Oct|Nov|Dec)[a-z]*(?: \d{4})?|\d\d:\d\d UTC|\b[a-z]+:[a-z]+\b|https?://\S+"
 )
 # Names and emails in attributes and options, which have no element for them.
-NAMES = ("Latchkey", "Alice", "Bob", "Ada", "Grace", "Navy", "Editors", "@example.com")
+NAMES = ("Latchkey", "Alice", "Bob", "Ada", "Grace", "Navy", "Editors", "@example.com", "CSV")
 
 
 class MarkingCatalog(NullTranslations):

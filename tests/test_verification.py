@@ -198,7 +198,7 @@ async def test_the_banner_costs_no_statement(app: TestApp, alice: Browser) -> No
         before = app.statements
         await alice.get(path)
         costs.append(app.statements - before)
-    assert costs == [1, 2]
+    assert costs == [2, 2]
 
 
 async def test_the_banner_of_an_unconfirmed_administrator(app: TestApp, alice: Browser) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Integer, and_, bindparam, case, func, literal, or_, select
 
 from db.access import security
-from db.access.audit import IS_OWN, SHOWS_CLIENT, AdminEntry, OwnEntry, own_numbers
+from db.access.audit import IS_OWN, AdminEntry, OwnEntry, own_numbers
 from db.audit.events import EventTexts
 from db.device_names import describe_device, known_description
 from db.engine.statement import Statement
@@ -129,6 +129,11 @@ OWN_PROFILE = Statement(
 )
 
 
+def is_one_of(column: Any, values: tuple[str, ...]) -> Any:
+    """Returns a condition as `IN`, which would have to be compiled at each call."""
+    return or_(*(column == value for value in values))
+
+
 def _previous_login(*columns: Any) -> Any:
     """Selects columns of the entry of the viewer's last log-in before the current session.
 
@@ -138,7 +143,7 @@ def _previous_login(*columns: Any) -> Any:
         select(*columns)
         .where(
             audit.c.actor_id == bindparam("user_id"),
-            audit.c.event.in_(LOGIN_EVENTS),
+            is_one_of(audit.c.event, LOGIN_EVENTS),
             audit.c.outcome == "done",
             audit.c.at < bindparam("logged_in_at", type_=Instant),
         )
@@ -147,6 +152,7 @@ def _previous_login(*columns: Any) -> Any:
     )
 
 
+SHOWS_CLIENT = or_(IS_OWN, is_one_of(audit.c.actor_type, ("anonymous", "stranger")))
 _actor, _target = users.alias("actor_user"), users.alias("target_user")
 ACTIVITY = Statement(
     pick(
@@ -250,7 +256,10 @@ _latest = (
         or_(
             audit.c.outcome == "refused",
             audit.c.actor_type == "operator",
-            and_(audit.c.actor_type.in_(("user", "member")), audit.c.actor_id != audit.c.target_id),
+            and_(
+                is_one_of(audit.c.actor_type, ("user", "member")),
+                audit.c.actor_id != audit.c.target_id,
+            ),
         ),
     )
     .order_by(audit.c.number.desc())

@@ -247,7 +247,7 @@ def many_devices(user: BrowserUser, count: int) -> None:
 
 def full_account(user: BrowserUser, path: str) -> None:
     """Opens a page of an account with devices, an access token and a refused log-in."""
-    many_devices(user, 4)
+    user.live.log_in(user.email, IPHONE)
     new_token(user)
     form = {"email": user.email, "password": "wrong-password-1"}
     httpx.post(f"{user.live.url}/login", data=form)
@@ -298,6 +298,21 @@ def many_users(user: BrowserUser) -> None:
 
 def open_user_page(user: BrowserUser) -> None:
     user.page.goto(f"/admin/users/{user.live.id_of(user.email)}")
+
+
+def audit_of_one_person(user: BrowserUser) -> None:
+    user.page.goto(f"/admin/audit?person={user.live.id_of(user.email)}")
+    expect(user.page.get_by_text("By or about")).to_be_visible()
+
+
+def audit_with_identical_logins(user: BrowserUser) -> None:
+    for _ in range(3):
+        httpx.post(
+            f"{user.live.url}/login", data={"email": user.email, "password": "not-the-1-password"}
+        )
+    user.page.goto("/admin/audit?event=login&outcome=refused")
+    user.page.get_by_text("3 times").first.click()
+    expect(user.page.locator("#audit details li").first).to_be_visible()
 
 
 def asked_to_confirm(user: BrowserUser) -> None:
@@ -508,8 +523,20 @@ def deleted_user(user: BrowserUser) -> None:
     expect(user.page.get_by_role("button", name="Keep the account")).to_be_visible()
 
 
+def in_language(user: BrowserUser, path: str, code: str) -> None:
+    """Opens a page in another language. Later pages are in the language of the browser again."""
+    cookie = {"name": "language", "value": code, "url": user.live.url}
+    user.page.context.add_cookies([cookie])
+    user.page.goto(path)
+    expect(user.page.locator("html")).to_have_attribute("lang", code)
+    user.page.context.clear_cookies(name="language")
+
+
 ANONYMOUS_STATES: dict[str, State] = {
     "front": partial(goto, path="/"),
+    "front in German": partial(in_language, path="/", code="de"),
+    "front in Arabic": partial(in_language, path="/", code="ar"),
+    "log-in in Arabic": partial(in_language, path="/login", code="ar"),
     "front, refused": refused_on_the_front_page,
     "sign-up, empty": partial(goto, path="/signup"),
     "sign-up, typing": typing,
@@ -546,9 +573,11 @@ ANONYMOUS_STATES: dict[str, State] = {
 }
 USER_STATES: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),
-    "dashboard, user, full": partial(full_account, path="/dashboard"),
+    "dashboard, user, in German": partial(in_language, path="/dashboard", code="de"),
+    "dashboard, user, in Arabic": partial(in_language, path="/dashboard", code="ar"),
+    "account in German": partial(in_language, path="/account", code="de"),
+    "account in Arabic": partial(in_language, path="/account", code="ar"),
     "security": partial(goto, path="/account/security"),
-    "security, full": partial(full_account, path="/account/security"),
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),
     "devices, 4, asked to confirm": asked_to_confirm,
@@ -586,12 +615,18 @@ USER_STATES: dict[str, State] = {
     "deletion": partial(goto, path="/account/delete"),
     "deletion, refused": partial(refused_form, path="/account/delete", form="deletion-form"),
     "deletion, requested": partial(leaving, path="/account/delete"),
+    # These log in once more, so they follow the states that count devices.
+    "dashboard, user, full": partial(full_account, path="/dashboard"),
+    "security, full": partial(full_account, path="/account/security"),
     "dashboard, deletion requested": partial(leaving, path="/dashboard"),
     "account, deletion requested": partial(leaving, path="/account"),
 }
 ADMIN_STATES: dict[str, State] = {
     "dashboard, admin": partial(goto, path="/dashboard"),
     "dashboard, admin, focused bar": focused_bar,
+    "dashboard, admin, in Arabic": partial(in_language, path="/dashboard", code="ar"),
+    "user list in German": partial(in_language, path="/admin/users", code="de"),
+    "user list in Arabic": partial(in_language, path="/admin/users", code="ar"),
     "user list": partial(goto, path="/admin/users"),
     "user list, all states": many_users,
     "user list, filtered": partial(goto, path="/admin/users?role=admin&state=active&sort=login"),
@@ -617,6 +652,10 @@ ADMIN_STATES: dict[str, State] = {
     "roles, refused": partial(refused_form, path="/admin/roles", form="role-form"),
     "roles, one role": one_role,
     "audit": partial(goto, path="/admin/audit"),
+    "audit, filters": partial(goto, path="/admin/audit?event=signup&outcome=done&from=2026-01-01"),
+    "audit, one person": audit_of_one_person,
+    "audit, identical log-ins": audit_with_identical_logins,
+    "audit, error": partial(goto, path="/admin/audit?from=2026-01-02&to=2026-01-01"),
     "audit, nothing": partial(goto, path="/admin/audit?q=nobody+at+all"),
 }
 STATES = ANONYMOUS_STATES | USER_STATES | ADMIN_STATES

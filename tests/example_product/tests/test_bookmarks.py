@@ -137,7 +137,7 @@ async def test_the_card_on_the_dashboard_lists_the_newest_bookmarks(
 ) -> None:
     before = app.statements
     dashboard = read(await alice.get("/dashboard"))
-    assert app.statements == before + 2  # the session with the profile, and the card
+    assert app.statements == before + 3  # the session with the profile, the activity, the card
     assert "A page" in dashboard.one("main").text
 
 
