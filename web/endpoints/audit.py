@@ -82,7 +82,7 @@ async def show_all(request: Request) -> Response:
     search = _read_search(request, admin)
     query = search.query
     found = await audit.list_all(admin, search.filters, page=query.page)
-    person = await audit.find_person(admin, query.person) if query.person else None
+    person = await audit.find_filtered_user(admin, query.person) if query.person else None
     pages = _page_urls(found, lambda number: search.url(request, "admin-audit", page=number))
     context: dict[str, Any] = {
         "found": found,
