@@ -45,7 +45,7 @@ class UserDevice:
     last_seen_at: datetime
 
     @property
-    def name(self) -> str:
+    def name(self) -> Message:
         return describe_device(self.browser, self.system)
 
 

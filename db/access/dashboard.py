@@ -23,6 +23,7 @@ from db.device_names import describe_device, known_description
 from db.engine.statement import Statement
 from db.errors import NotLoggedIn
 from db.mail.outbox import MAIL_TYPES
+from db.messages import Message
 from db.store import pick
 from db.tables import Instant, audit, is_live, outbox, sessions, users
 from db.viewer import Admin, Viewer
@@ -58,7 +59,7 @@ class OwnProfile:
     tokens_used_at: datetime | None
 
     @property
-    def newest_device(self) -> str:
+    def newest_device(self) -> Message:
         return describe_device(self.newest_browser, self.newest_system)
 
 
