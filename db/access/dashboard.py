@@ -95,7 +95,6 @@ class Figures:
     users: int
     users_before: int
     sessions: int
-    day: int
     week: int
     week_before: int
     refused: int
@@ -190,7 +189,6 @@ FIGURES = Statement(
         - _created_in_week
         + _count_entries(DELETION_EVENTS, "done", audit.c.at > _week_ago),
         sessions=select(func.count()).select_from(sessions).where(is_live()).scalar_subquery(),
-        day=COUNT_USERS.where(users.c.created_at > _day_ago).scalar_subquery(),
         week=_created_in_week,
         week_before=COUNT_USERS.where(
             users.c.created_at > bindparam("two_weeks_ago", type_=Instant),
