@@ -296,6 +296,17 @@ async def test_a_toast_names_the_user_and_undoes_the_change(
         assert await state_of(app, "Alice") == before
 
 
+@pytest.mark.asvs("S37")
+async def test_an_undo_replaces_only_the_page_of_its_own_user(
+    app: TestApp, ada: Browser, alice: Browser
+) -> None:
+    """Another page may be open by then. Its forms would become those of this user."""
+    answer = await act(app, ada, "Alice", "team", team="Harbour")
+    form = read(answer).one(**{"class": "toast"}).one("form")
+    person = f'#person[data-user="{await id_of(app, "Alice")}"]'
+    assert form.attrs["data-hx-target"] == person
+
+
 async def test_enabling_an_account_can_be_undone(
     app: TestApp, ada: Browser, alice: Browser
 ) -> None:

@@ -168,6 +168,23 @@ def test_an_undo_works_after_the_page_was_left(
     assert live.rows(f"SELECT team FROM users WHERE email = '{alice.email}'") == [("",)]
 
 
+def test_an_undo_on_the_page_of_another_user_opens_the_page_of_its_own(
+    ada: BrowserUser, alice: BrowserUser, live: Live
+) -> None:
+    live.create("Bob Undo", "bob-undo@example.com")
+    page = ada.page
+    page.goto(f"/admin/users/{live.id_of(alice.email)}")
+    page.get_by_label("Team").fill("Harbour")
+    page.get_by_role("button", name="Save team").click()
+    expect_toast(page, "Alice is now in the team Harbour.")
+    follow(page, "People")
+    page.get_by_role("link", name="Bob Undo").click()
+    expect_heading(page, "Bob Undo")
+    page.get_by_role("button", name="Undo").click()
+    expect_heading(page, "Alice")
+    expect_path(page, f"/admin/users/{live.id_of(alice.email)}")
+
+
 def test_an_undo_after_another_change_says_that_nothing_was_changed(
     ada: BrowserUser, alice: BrowserUser, live: Live
 ) -> None:
