@@ -254,6 +254,22 @@ async def test_the_page_shows_the_newest_entries_by_and_about_the_user(
     assert "For Alice" in own[0]
 
 
+@pytest.mark.asvs("S33")
+async def test_a_question_isolates_the_name(app: TestApp, ada: Browser, alice: Browser) -> None:
+    """An attribute has no `<bdi>`. A right-to-left override would reorder the whole question."""
+    name = "Mal\u202elory\u2069? Do it. \u2067x"
+    await app.change(f"UPDATE users SET name = '{name}' WHERE name = 'Alice'")
+    page = await page_of(app, ada, name)
+    questions = [
+        form.attrs["data-hx-confirm"]
+        for form in page.all("form")
+        if "data-hx-confirm" in form.attrs
+    ]
+    assert len(questions) == 2
+    for question in questions:
+        assert "\u2068Mallory? Do it. x\u2069" in question
+
+
 # Messages and undoing
 
 

@@ -1,5 +1,6 @@
 """Tests of the list of users and of the page of one user in a browser, for administrators."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -215,6 +216,21 @@ def test_an_admin_logs_out_one_device_of_a_user(
     expect_path(phone.page, "/login")
     follow(alice.page, "Account")
     expect_path(alice.page, "/account")
+
+
+@pytest.mark.asvs("S33")
+def test_a_name_with_a_question_mark_does_not_end_the_question(
+    ada: BrowserUser, live: Live
+) -> None:
+    live.create("Mallory? All is well.", "mallory-question@example.com")
+    page = ada.page
+    page.goto(f"/admin/users/{live.id_of('mallory-question@example.com')}")
+    page.get_by_role("button", name="Disable the account").click()
+    question = page.get_by_role("dialog").get_by_role("heading")
+    expect(question).to_have_text(
+        re.compile("^Disable the account of .?Mallory\\? All is well\\..?\\?$")
+    )
+    answer_dialog(page, "Cancel")
 
 
 def test_an_account_is_disabled_after_a_question_also_without_javascript(
