@@ -254,6 +254,19 @@ async def test_the_page_shows_the_newest_entries_by_and_about_the_user(
     assert "For Alice" in own[0]
 
 
+@pytest.mark.asvs("S48")
+async def test_the_link_to_all_entries_selects_the_user_by_id(
+    app: TestApp, ada: Browser, alice: Browser
+) -> None:
+    """Proxies log URLs, and the histories of browsers keep them. The search for an email also
+    finds longer ones.
+    """
+    page = await page_of(app, ada, "Alice")
+    [link] = [each for each in page.all("a") if each.text == "All entries"]
+    assert link.attrs["href"] == f"/admin/audit?person={await id_of(app, 'Alice')}"
+    assert "Alice" in read(await ada.get(link.attrs["href"])).one(id="result-list").text
+
+
 @pytest.mark.asvs("S33")
 async def test_a_question_isolates_the_name(app: TestApp, ada: Browser, alice: Browser) -> None:
     """An attribute has no `<bdi>`. A right-to-left override would reorder the whole question."""
