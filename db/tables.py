@@ -165,6 +165,8 @@ audit = Table(
     Column("seal", Text, key="mac", nullable=False),
     Index("audit_target_id", "target_id", "number"),
     Index("audit_actor_id", "actor_id", "number"),
+    Index("audit_event", "event", "number"),
+    Index("audit_at", "at", "number"),
     Index("audit_event_at", "event", "outcome", "at"),
 )
 

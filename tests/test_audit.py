@@ -2,12 +2,10 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import NamedTuple, get_args
-from urllib.parse import urlencode
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 
@@ -17,106 +15,41 @@ from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.engine.statement import Conflict
 from db.errors import LastAdmin
-from db.rate_limits.limiter import try_take_token
-from db.rate_limits.limits import ENTRIES_CLIENT, LOGIN_UNKNOWN
 from db.viewer import Operator
 from tests.access.test_mail import MAIL_EVENTS
+from tests.audit_users import (
+    ALICE,
+    ANONYMOUS,
+    BY_ADA,
+    CLIENT_IP,
+    FIREFOX_NAME,
+    IPHONE_NAME,
+    NEW,
+    OPERATOR,
+    SELECT_ENTRIES,
+    WRONG,
+    Entry,
+    Users,
+    create_users,
+)
 from tests.browser_client import HTMX, IPHONE, PASSWORD, Browser, Element, read
 from tests.conftest import TestApp
 from web.brand import SITE_NAME
 from web.settings.paths import ROOT
 
-# tests/test_account_deletion.py, test_data_download.py and test_invitations.py test these.
+# tests/test_account_deletion.py, test_data_download.py, test_invitations.py and
+# test_audit_export.py test these.
 ACCOUNT_EVENTS = {
-    *("account.leave", "account.keep", "account.delete", "data.download"),
+    *("account.leave", "account.keep", "account.delete", "data.download", "audit.export"),
     *("invitation.create", "invitation.resend", "invitation.withdraw", "invitation.accept"),
 }
 # tests/test_import.py tests these.
 OPERATOR_EVENTS = {"account.import"}
-NEW = "another-No.7 to the sea"
-WRONG = "not-her-No.3 key"
-CLIENT_IP = "192.0.2.14"
-FIREFOX_NAME, IPHONE_NAME = "Firefox on Linux", "Safari on iPhone"
-SELECT_ENTRIES = """
-    SELECT event, outcome, actor, actors.name AS actor_name, targets.name AS target_name, session_id, address, browser, detail
-    FROM audit LEFT JOIN users AS actors ON actors.id = actor_id LEFT JOIN users AS targets ON targets.id = target_id
-    ORDER BY number
-"""
-
-
-class Entry(NamedTuple):
-    """An entry of the audit log, with the session by the name that the tests give it, such as
-    `alice`.
-    """
-
-    event: str
-    outcome: str = "done"
-    actor: str = "user"
-    actor_name: str | None = "Alice"
-    target_name: str | None = "Alice"
-    session: str = "alice"
-    ip_address: str = CLIENT_IP
-    browser: str = FIREFOX_NAME
-    detail: Mapping[str, object] = MappingProxyType({})
-
-
-@dataclass
-class Users:
-    """The users of these tests, and the names of their sessions."""
-
-    app: TestApp
-    alice: Browser
-    phone: Browser
-    bob: Browser
-    ada: Browser
-    grace: Browser
-    charlie: Browser
-    sessions: dict[str, str]
-
-    async def entries(self) -> list[Entry]:
-        rows = await self.app.rows(SELECT_ENTRIES)
-        return [
-            Entry(
-                *row[:5], self.sessions.get(row[5], row[5]), *row[6:8], json.loads(row[8] or "{}")
-            )
-            for row in rows
-        ]
-
-    async def id_of(self, name: str) -> str:
-        return (await self.app.rows(f"SELECT id FROM users WHERE name = '{name}'"))[0][0]
-
-    async def change_user(
-        self, name: str, action: str, by: Browser | None = None, **fields: str
-    ) -> None:
-        """Changes the user with that name as an administrator, who is Ada by default."""
-        await (by or self.ada).post(f"/admin/users/{await self.id_of(name)}/{action}", fields)
-
-    async def session_of(self, user: Browser) -> str:
-        return (await self.app.viewer_of(user)).session_id
-
-    async def state(self) -> list[list[tuple]]:
-        """Returns all rows that a change could affect."""
-        return [
-            await self.app.rows(f"SELECT * FROM {table} ORDER BY id")
-            for table in ("users", "sessions")
-        ]
 
 
 @pytest.fixture
 def passwords(fast_passwords: Passwords) -> Passwords:
     return fast_passwords
-
-
-async def create_users(app: TestApp) -> Users:
-    """Creates Alice with two devices, Bob, two administrators and an anonymous user."""
-    alice, bob = await app.sign_up_user("Alice"), await app.sign_up_user("Bob")
-    phone = replace(await app.browser("Alice"), user_agent=IPHONE)
-    await phone.log_in()
-    ada, grace = await app.admin("Ada"), await app.admin("Grace")
-    users = Users(app, alice, phone, bob, ada, grace, await app.browser("Charlie"), {})
-    for name in ("alice", "phone", "bob", "ada", "grace"):
-        users.sessions[await users.session_of(getattr(users, name))] = name
-    return users
 
 
 @pytest.fixture
@@ -127,9 +60,6 @@ async def users(app: TestApp) -> Users:
 # Recorded entries
 
 Action = Callable[[Users], Awaitable[object]]
-ANONYMOUS = {"actor": "anonymous", "actor_name": None, "session": ""}
-BY_ADA = {"actor_name": "Ada", "session": "ada"}
-OPERATOR = {"actor": "operator", "actor_name": None, "session": "", "ip_address": "", "browser": ""}
 
 
 async def revoke_phone(users: Users) -> None:
@@ -241,7 +171,6 @@ CHANGES: dict[str, tuple[Action, Entry]] = {
         Entry("signup", actor_name="Charlie", target_name="Charlie", session="charlie"),
     ),
 }
-ALICE = {"email": "alice@example.com", "password": PASSWORD}
 REFUSED_ATTEMPTS: dict[str, tuple[Action, Entry]] = {
     "log-in": (
         lambda users: users.charlie.post("/login", ALICE | {"password": WRONG}),
@@ -680,223 +609,6 @@ async def test_activity_is_paginated(app: TestApp) -> None:
         assert "No older entries" in (await alice.get(f"/account/activity{past_end}")).text
 
 
-# The audit page
-
-
-def rows_of(page: Element) -> list[list[str]]:
-    return [
-        [" ".join(cell.text.split()) for cell in row.children if isinstance(cell, Element)]
-        for row in page.one("table", id="audit").one("tbody").all("tr")
-    ]
-
-
-async def search_entries(users: Users, query: str) -> list[list[str]]:
-    answer = await users.ada.get(f"/admin/audit?{query}")
-    assert answer.status_code == 200
-    page = read(answer)
-    return rows_of(page) if page.all("table") else []
-
-
-async def test_the_audit_page_shows_actor_target_time_client_and_outcome(users: Users) -> None:
-    await users.charlie.post("/login", {"email": "nobody@example.com", "password": WRONG})
-    await users.charlie.post("/login", ALICE | {"password": WRONG})
-    await users.change_user("Alice", "role", role="admin")
-    await users.alice.post("/logout")
-    today = "today at 09:12 UTC"
-    client = f"{CLIENT_IP}{FIREFOX_NAME}"
-    rows = await search_entries(users, "")
-    assert rows[:4] == [
-        ["Log out", "Alice", "Themselves", today, client, "Result: Done"],
-        ["Change roleuser to administrator", "Ada", "Alice", today, client, "Result: Done"],
-        ["Log in", "Not logged in", "Alice", today, client, "Result: Refused"],
-        ["Log in", "Not logged in", "No account", today, client, "Result: Refused"],
-    ]
-    assert [
-        "Create accountrole: administrator",
-        "Operator",
-        "Ada",
-        today,
-        "Server",
-        "Result: Done",
-    ] in rows
-
-
-async def test_the_audit_page_filters_by_text_event_and_outcome(users: Users) -> None:
-    await users.charlie.post("/login", ALICE | {"password": WRONG})
-    await users.change_user("Alice", "team", team="Harbour")
-    await users.bob.get("/admin/users")
-    labels = {
-        query: [row[0] for row in await search_entries(users, query)]
-        for query in (
-            "q=ALICE",
-            "q=bob@example",
-            "q=192.0.2.",
-            "q=alice&outcome=refused",
-            "event=team.change",
-            "event=login&outcome=refused",
-            "q=alice&event=team.change",
-            "outcome=refused",
-            "q=%25",
-            "q=_",
-            "q=nobody",
-            "q=' OR 1=1 --",
-        )
-    }
-    team = "Change teaminto Harbour"
-    assert labels == {
-        "q=ALICE": [team, "Log in", "Log in", "Sign up"],
-        "q=bob@example": ["Administrators' page", "Sign up"],
-        "q=192.0.2.": [
-            row[0]
-            for row in await search_entries(users, "")
-            if not row[0].startswith("Create account")
-        ],
-        "q=alice&outcome=refused": ["Log in"],
-        "event=team.change": [team],
-        "event=login&outcome=refused": ["Log in"],
-        "q=alice&event=team.change": [team],
-        "outcome=refused": ["Administrators' page", "Log in"],
-        "q=%25": [],
-        "q=_": [],
-        "q=nobody": [],
-        "q=' OR 1=1 --": [],
-    }
-
-
-async def test_the_audit_page_ignores_invalid_parameters(users: Users) -> None:
-    unfiltered = await search_entries(users, "")
-    for query in (
-        "event=x",
-        "outcome=maybe",
-        "page=x",
-        "event=login' --",
-        "sort=name",
-        "page=0",
-        "event=%00",
-    ):
-        assert await search_entries(users, query) == unfiltered, query
-    assert await search_entries(users, "page=x&q=bob&event=x") == await search_entries(
-        users, "q=bob"
-    )
-    for past_end in ("page=999999999", "page=50001", "page=2"):
-        assert await search_entries(users, past_end) == []
-
-
-async def test_the_audit_form_and_page_links_keep_the_filter(users: Users) -> None:
-    for number in range(30):
-        await users.change_user("Alice", "team", team=f"Team {number}")
-    page = read(await users.ada.get("/admin/audit?q=alice&event=team.change&outcome=done"))
-    assert page.one("input", id="q").attrs["value"] == "alice"
-    assert [option.attrs["value"] for option in page.all("option", selected=True)] == [
-        "team.change",
-        "done",
-    ]
-    assert len(rows_of(page)) == 25
-    assert page.one(id="result-list").one("p", role="status").text == (
-        "Entries 1 to 25 found for “alice”, newest first."
-    )
-    older = page.one("a", rel="next").attrs["href"]
-    assert older == "/admin/audit?q=alice&event=team.change&outcome=done&page=2"
-    page = read(await users.ada.get(older))
-    assert [row[0] for row in rows_of(page)][-1] == "Change teaminto Team 0"
-    assert page.one("a", rel="prev").attrs["href"].endswith("&page=1")
-    assert page.all("a", rel="next") == []
-    assert {option.attrs["value"] for option in page.one("select", id="event").all("option")} == {
-        "",
-        *EVENT_TEXTS,
-    }
-
-
-@pytest.mark.guide("D29")
-async def test_activity_and_audit_page_cost_two_statements(users: Users) -> None:
-    for number in range(30):
-        await users.change_user("Alice", "team", team=f"Team {number}")
-    for user, path in (
-        (users.alice, "/account/activity"),
-        (users.ada, "/admin/audit?q=a&outcome=done"),
-    ):
-        before = users.app.statements
-        page = await user.get(path)
-        assert users.app.statements - before == 2
-        fragment = await user.get_fragment(path)
-        assert fragment.text.partition("</title>\n")[2].strip() in page.text
-        assert len(read(fragment).all("h1")) == 1
-
-
-async def test_only_admins_have_a_link_to_the_audit_page(users: Users) -> None:
-    for user, expected in ((users.ada, True), (users.alice, False)):
-        links = [
-            link.attrs.get("href")
-            for link in read(await user.get("/dashboard")).one(id="nav").all("a")
-        ]
-        assert ("/admin/audit" in links) == expected
-
-
-MARKUP = [
-    "<script>alert(1)</script>",
-    '"><svg onload=alert(1)>',
-    '" data-hx-get="/logout" data-hx-trigger="load',
-    "</bdi></h3></ol></main><form action=//evil.example>",
-    "{{ 7 * 7 }}{% include 'layout.html' %}{name}{to}",
-    "\u202eecilA <b>\u2066",
-    "'s{whose}",
-]
-
-
-@pytest.mark.asvs("S33")
-async def test_audit_pages_render_user_text_as_text(app: TestApp) -> None:
-    ada = await app.admin("Ada")
-    shapes = []
-    for number, text in enumerate(["Plain", *MARKUP]):
-        await app.change("DELETE FROM audit", "DELETE FROM users WHERE name <> 'Ada'")
-        user_agent = f"{text}/1.0 Mozilla/5.0 {text} Firefox/9.0".encode(
-            "ascii", "replace"
-        ).decode()
-        user = await app.sign_up_user(
-            text, email=f"guest{number}@example.com", user_agent=user_agent
-        )
-        await ada.post(f"/admin/users/{(await app.viewer_of(user)).id}/team", {"team": text[:40]})
-        pages = [
-            read(await ada.get("/account/activity")),
-            read(await user.get("/account/activity")),
-        ]
-        pages += [read(await ada.get("/admin/audit"))]
-        assert text in [found.text for found in pages[0].all("bdi")] + [
-            found.text for found in pages[2].all("bdi")
-        ]
-        assert text[:40] in [found.text for found in pages[1].all("bdi")]
-        shapes.append([page.shape for page in pages])
-        search = read(await ada.get(f"/admin/audit?{urlencode({'q': text})}"))
-        # The form removes direction marks at the ends, as it does for a pasted email.
-        assert search.one("input", id="q").attrs["value"] == text.strip("\u202e\u2066")
-    assert all(shape == shapes[0] for shape in shapes)
-
-
-async def test_a_corrupted_entry_is_still_shown(users: Users) -> None:
-    await users.change_user("Alice", "team", team="Harbour")
-    for detail in (
-        "",
-        "{",
-        "[1]",
-        "null",
-        '{"to": {"a": []}}',
-        '{"times": "x", "ended": null, "fields": 7}',
-    ):
-        await users.app.change(f"UPDATE audit SET detail = '{detail}'")
-        for event in (
-            "team.change",
-            "role.change",
-            "limit.reached",
-            "profile.change",
-            "{whose}{x",
-            "bicycle.steal",
-        ):
-            for outcome in ("done", "refused", "perhaps"):
-                await users.app.change(f"UPDATE audit SET event = '{event}', outcome = '{outcome}'")
-                for user, path in ((users.alice, "/account/activity"), (users.ada, "/admin/audit")):
-                    assert (await user.get(path)).status_code == 200
-
-
 # Event registry
 
 
@@ -930,89 +642,3 @@ def test_every_event_of_the_registry_is_tested() -> None:
     }  # see tests/test_roles.py and tests/test_access_tokens.py
     tested |= MAIL_EVENTS | ACCOUNT_EVENTS | OPERATOR_EVENTS
     assert tested == set(EVENT_TEXTS)
-
-
-# Entry budgets
-
-
-async def count_of(users: Users, event: str) -> int:
-    return [entry.event for entry in await users.entries()].count(event)
-
-
-@pytest.mark.asvs("S95", "S91")
-async def test_many_changes_of_one_account_are_summarized(limited: Users) -> None:
-    for number in range(25):
-        limited.app.clock.move(seconds=2)
-        assert (await limited.alice.post("/account", {"phone": str(number)})).status_code == 303
-    assert await count_of(limited, "profile.change") == 10
-    summaries = [entry for entry in await limited.entries() if entry.event == "entries.left-out"]
-    assert [entry.detail["times"] for entry in summaries] == [1, 10]
-    assert summaries[1] == Entry(
-        "entries.left-out", detail={"event": "profile.change", "limit": "entries", "times": 10}
-    )
-    assert (await activity(limited.alice))[
-        0
-    ] == "You did this more often than is listed here: Change profile (10 times)"
-    assert (await limited.app.rows("SELECT phone FROM users WHERE name = 'Alice'")) == [("24",)]
-
-
-@pytest.mark.asvs("S95", "S91")
-async def test_logins_from_one_network_do_not_hide_one_from_another(
-    make_app: Callable, fast_passwords: Passwords
-) -> None:
-    app = await make_app(
-        hashing=fast_passwords, RATE_LIMITS="enforce", TRUSTED_PROXIES="192.0.2.14"
-    )
-    alice = await app.sign_up_user("Alice")
-    for _ in range(20):
-        alice.cookie = None
-        assert (await alice.log_in()).status_code == 303
-    attacker = await app.browser("Alice", headers={"X-Forwarded-For": "203.0.113.9"})
-    assert (await attacker.log_in()).status_code == 303
-    rows = await app.rows("SELECT address FROM audit WHERE event = 'login' ORDER BY number")
-    assert rows == [(CLIENT_IP,)] * 10 + [("203.0.113.9",)]
-
-
-@pytest.mark.asvs("S95", "S91")
-async def test_failed_logins_with_unknown_emails_do_not_hide_others(limited: Users) -> None:
-    store = limited.app.store
-    async with store.transaction():
-        while await try_take_token(store, LOGIN_UNKNOWN, CLIENT_IP):
-            pass
-    before = await count_of(limited, "login")
-    await limited.charlie.post("/login", {"email": "nobody@example.com", "password": WRONG})
-    assert await count_of(limited, "login") == before
-    assert (await limited.entries())[-1].detail == {"limit": "login-unknown", "times": 1}
-    await limited.charlie.post("/login", ALICE | {"password": WRONG})
-    assert (await limited.entries())[-1] == Entry("login", "refused", **ANONYMOUS)
-
-
-@pytest.mark.asvs("S95")
-async def test_the_accounts_of_one_client_share_an_entry_budget(
-    limited: Users, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = limited.app.store
-    async with store.transaction():
-        while await try_take_token(store, ENTRIES_CLIENT, CLIENT_IP):
-            pass
-    before = await count_of(limited, "profile.change")
-    await limited.alice.post("/account", {"phone": "1"})
-    await limited.bob.post("/account", {"phone": "2"})
-    assert await count_of(limited, "profile.change") == before
-    system = {
-        "actor": "system",
-        "actor_name": None,
-        "target_name": None,
-        "session": "",
-        "browser": "",
-    }
-    left_out = {"event": "profile.change", "limit": "entries-client", "times": 1}
-    assert (await limited.entries())[-1] == Entry("entries.left-out", detail=left_out, **system)
-    assert "limit entries-client: 1 audit entries of one client were left out" in caplog.text
-
-
-@pytest.mark.asvs("S91")
-async def test_admin_changes_have_no_entry_budget(limited: Users) -> None:
-    for number in range(30):
-        await limited.change_user("Alice", "team", team=f"Team {number}")
-    assert await count_of(limited, "team.change") == 30

@@ -267,7 +267,7 @@ DOCUMENTED = {
     "admins": "/admin/users /admin/users/{id} /admin/users/{id}/role /admin/users/{id}/team /admin/users/{id}/disable"
     " /admin/users/{id}/revoke/{session} /admin/users/{id}/data /admin/users/{id}/delete /admin/users/{id}/keep /admin/add"
     " /admin/invitations /admin/invitations/{id}/resend /admin/invitations/{id}/withdraw"
-    " /admin/users/{id}/enable /admin/users/{id}/end-sessions /admin/audit /api/admin/users"
+    " /admin/users/{id}/enable /admin/users/{id}/end-sessions /admin/audit /admin/audit/export /api/admin/users"
     " /admin/roles /admin/roles/{role} /admin/roles/{role}/delete"
     " /api/admin/users/{id} /api/admin/users/{id}/role /api/admin/users/{id}/team /api/admin/audit"
     " /api/admin/users/{id}/disable /api/admin/users/{id}/enable /api/admin/users/{id}/end-sessions"

@@ -102,6 +102,7 @@ routes = [
     Admins ("/admin/invitations/{id}/resend",                           post=invitations.resend,       name="admin-invitation-resend"),
     Admins ("/admin/invitations/{id}/withdraw",                         post=invitations.withdraw,     name="admin-invitation-withdraw"),
     Admins ("/admin/audit",                   get=audit.show_all,                                      name="admin-audit"),
+    Admins ("/admin/audit/export",            get=audit.export,                                        name="admin-audit-export"),
     Anyone ("/api/openapi.json",              get=api.openapi,                                         name="api-openapi"),
     Anyone ("/api/session",                   get=api.session,                                         name="api-session", scope="account"),
     Anyone ("/api/forward",                   get=forward.check,                                       name="api-forward"),

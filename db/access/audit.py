@@ -5,6 +5,8 @@ all entries, and the operator verifies the log.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -22,6 +24,13 @@ from sqlalchemy import (
 )
 
 from db import accounts
+from db.access.audit_search import (
+    NO_FILTER,
+    EntryFilter,
+    bind_filter,
+    bind_range,
+    select_numbers,
+)
 from db.audit import chain
 from db.audit.chain import Verdict
 from db.audit.events import EVENT_TEXTS, EventTexts
@@ -35,12 +44,26 @@ from db.rate_limits import limiter
 from db.rate_limits.limits import DENIED
 from db.store import pick
 from db.tables import audit, users
-from db.user_search import matches, search_pattern
 from db.viewer import Admin, ClientInfo, Operator, Viewer
 
 PAGE_SIZE: Final = 25
 # Above the number of pages that pruning keeps, so the offset stays within a PostgreSQL integer.
 MAX_PAGES: Final = 50_000
+# The actions of administrators on accounts, which may be their own.
+EVENTS_ABOUT_OTHERS: Final = frozenset(
+    (
+        *("role.change", "team.change", "session.end-all", "data.download"),
+        *("account.disable", "account.enable", "account.leave", "account.keep"),
+    )
+)
+# Their target is an invitation.
+EVENTS_ABOUT_INVITATIONS: Final = frozenset(
+    ("invitation.create", "invitation.resend", "invitation.withdraw")
+)
+# What the log-ins of a group have in common.
+SAME_IN_GROUP: Final = attrgetter(
+    *("event", "outcome", "actor_type", "actor_id", "target_id", "ip_address", "browser", "detail")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +117,12 @@ class AdminEntry:
     event: str
     outcome: str
     actor_type: str
+    actor_id: str | None
     actor_name: str | None
     actor_slug: str | None
+    target_id: str | None
     target_name: str | None
     target_slug: str | None
-    themselves: bool
     ip_address: str
     browser: str
     detail: str
@@ -110,11 +134,46 @@ class AdminEntry:
     def refused(self) -> bool:
         return self.outcome == "refused"
 
+    @property
+    def themselves(self) -> bool:
+        return self.actor_id is not None and self.actor_id == self.target_id
+
+    @property
+    def has_target(self) -> bool:
+        """Returns whether the entry concerns another account than that of the actor, or an action
+        that usually does.
+
+        An entry without a target has its actor as target: see `db.audit.log.record`.
+        """
+        if self.themselves:
+            return self.event in EVENTS_ABOUT_OTHERS
+        return self.target_id is not None and self.event not in EVENTS_ABOUT_INVITATIONS
+
     def label(self, product_events: Mapping[str, EventTexts]) -> Message:
         return label(self.event, product_events)
 
     def note(self, product_events: Mapping[str, EventTexts]) -> Message:
         return describe_for_admin(self.event, read_detail(self.detail), product_events)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryGroup:
+    """One row of the list: an entry, and the identical log-ins directly before it."""
+
+    newest: AdminEntry
+    earlier: list[AdminEntry]
+
+    @property
+    def count(self) -> int:
+        return 1 + len(self.earlier)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """The user whose entries an administrator has selected."""
+
+    id: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +225,26 @@ class EntryPage:
     def first(self) -> int:
         return (self.page - 1) * PAGE_SIZE + 1
 
+    @property
+    def groups(self) -> list[EntryGroup]:
+        """Returns the entries of an administrator's page, with identical log-ins as one group.
+
+        Only entries in direct succession are grouped, so that the order stays true.
+        """
+        groups: list[EntryGroup] = []
+        for entry in self.entries:
+            if not isinstance(entry, AdminEntry):
+                continue
+            if groups and _are_identical_logins(groups[-1].newest, entry):
+                groups[-1].earlier.append(entry)
+            else:
+                groups.append(EntryGroup(entry, []))
+        return groups
+
+
+def _are_identical_logins(entry: AdminEntry, other: AdminEntry) -> bool:
+    return entry.event == "login" and SAME_IN_GROUP(entry) == SAME_IN_GROUP(other)
+
 
 def own_numbers(column: ColumnElement[Any]) -> Any:
     """Selects the newest entries that have the user in this column.
@@ -200,43 +279,33 @@ OWN = Statement(
     .limit(PAGE_SIZE + 1)
     .offset(bindparam("offset", type_=Integer))
 )
-_pattern: Any = bindparam("pattern", type_=Text)
-_event, _outcome = bindparam("event", type_=Text), bindparam("outcome", type_=Text)
-_found = select(users.c.id).where(matches(_pattern))
-_numbers = (
-    select(audit.c.number)
-    .where(
-        or_(
-            # An empty search matches every IP address, so no user is looked up.
-            audit.c.ip_address.like(_pattern, escape="\\"),
-            audit.c.actor_id.in_(_found),
-            audit.c.target_id.in_(_found),
-        ),
-        or_(_event == "", audit.c.event == _event),
-        or_(_outcome == "", audit.c.outcome == _outcome),
-    )
-    .order_by(audit.c.number.desc())
-    .limit(PAGE_SIZE + 1)
-    .offset(bindparam("offset", type_=Integer))
-    .subquery()
-)  # Selected first, so that names are looked up for the entries of one page only.
-ALL = Statement(
-    pick(
-        AdminEntry,
-        audit,
-        actor_name=_actor.c.name,
-        actor_slug=_actor.c.slug,
-        target_name=_target.c.name,
-        target_slug=_target.c.slug,
-        themselves=func.coalesce(audit.c.actor_id == audit.c.target_id, literal(False)),
-    )
-    .join_from(audit, _actor, _actor.c.id == audit.c.actor_id, isouter=True)
-    .outerjoin(_target, _target.c.id == audit.c.target_id)
-    .where(audit.c.number.in_(select(_numbers.c.number)))
-    .order_by(audit.c.number.desc())
-)
+PERSON = Statement(pick(Person, users).where(users.c.id == bindparam("person")))
 
 
+@cache
+def page_statement(used: frozenset[str]) -> Statement[AdminEntry]:
+    """Returns the statement for one page of a search with these conditions.
+
+    It selects the numbers first, so that names are looked up for the entries of one page only.
+    """
+    number = select_numbers(used, PAGE_SIZE + 1).subquery().c.number
+    return Statement(
+        pick(
+            AdminEntry,
+            audit,
+            actor_name=_actor.c.name,
+            actor_slug=_actor.c.slug,
+            target_name=_target.c.name,
+            target_slug=_target.c.slug,
+        )
+        .join_from(audit, _actor, _actor.c.id == audit.c.actor_id, isouter=True)
+        .outerjoin(_target, _target.c.id == audit.c.target_id)
+        .where(audit.c.number.in_(select(number)))
+        .order_by(audit.c.number.desc())
+    )
+
+
+_event: Any = bindparam("event", type_=Text)
 _user_id: Any = bindparam("user_id", type_=Text)
 NEWEST = Statement(
     pick(OperatorEntry, audit, actor_email=_actor.c.email, target_email=_target.c.email)
@@ -263,19 +332,19 @@ async def list_own(viewer: Viewer, *, page: int = 1) -> EntryPage:
     return _page(viewer, found, page)
 
 
-async def list_all(
-    admin: Admin, *, q: str = "", event: str = "", outcome: str = "", page: int = 1
-) -> EntryPage:
-    """Returns one page of all entries.
-
-    `q` is part of a name, an email or an IP address. `event` and `outcome` are exact values, or
-    empty for all.
-    """
+async def list_all(admin: Admin, filters: EntryFilter = NO_FILTER, *, page: int = 1) -> EntryPage:
+    """Returns one page of the entries that the filters select."""
     page = min(page, MAX_PAGES)
-    found = ALL(
-        pattern=search_pattern(q), event=event, outcome=outcome, offset=(page - 1) * PAGE_SIZE
+    found = page_statement(filters.used)(
+        **await bind_filter(admin, filters),
+        **bind_range(filters, PAGE_SIZE + 1, offset=(page - 1) * PAGE_SIZE),
     )
     return _page(admin, await admin.store.all(found), page)
+
+
+async def find_person(admin: Admin, user_id: str) -> Person | None:
+    """Returns the user whose entries are selected, or None if the account was deleted."""
+    return await admin.store.one(PERSON(person=user_id))
 
 
 async def record_denial(viewer: Viewer, client: ClientInfo, needed: str = "admin") -> None:

@@ -41,6 +41,7 @@ Event = Literal[
     "account.keep",
     "account.delete",
     "data.download",
+    "audit.export",
     "invitation.create",
     "invitation.resend",
     "invitation.withdraw",
@@ -207,6 +208,11 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         done="downloaded the data of {whose} account",
         own_refused="tried to download data, but the current password was wrong",
     ),
+    "audit.export": EventTexts(
+        "Export the audit log",
+        own="exported the audit log",
+        note="{format}, entries: {entries}, filters: {filters}",
+    ),
     "invitation.create": EventTexts("Invite", own="invited {email}", note="{email}, role: {role}"),
     "invitation.resend": EventTexts(
         "Invite again", own="sent another invitation mail to {email}", note="{email}"
@@ -273,6 +279,7 @@ LIMITED_ACTIONS: Final = {
     "verify-hours": "asked for another mail",
     "account-deletion": "tried to delete your account",
     "data-download": "tried to download data",
+    "audit-export": "tried to export the audit log",
     "admin-change": "made changes in People",
     "admin-day": "made changes in People",
 }
@@ -314,6 +321,7 @@ LIMIT_LABELS: Final = {
     "session-revokes": "log-outs of other devices",
     "account-deletion": "requests to delete an account",
     "data-download": "downloads of an account's data",
+    "audit-export": "exports of the audit log",
     "admin-change": "changes in People",
     "admin-day": "changes in People in a day",
     "entries": "entries of one account",

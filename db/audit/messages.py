@@ -48,7 +48,7 @@ FIELDS: Final = {
 COUNTED_EVENTS: Final = ("limit.reached", "entries.left-out")
 NO_EVENTS: Final[Mapping[str, EventTexts]] = MappingProxyType({})
 # Users choose the text of these placeholders.
-USER_TEXTS: Final = frozenset({"name", "from", "to", "label"})
+USER_TEXTS: Final = frozenset({"name", "from", "to", "label", "filters"})
 PLACEHOLDER: Final = re.compile(r"{(\w+)}")
 
 

@@ -54,6 +54,7 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "data-download": (
         "downloads of one user, of their own data and, as an administrator, of others'"
     ),
+    "audit-export": "exports of the audit log by one administrator",
     "password-change": "password changes of one user",
     "password-guess": (
         "current passwords in one session; with back-off; the right password resets the count, "

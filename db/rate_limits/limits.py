@@ -102,6 +102,7 @@ USER_HASHES   = RateLimit("user-hashes",   120, MINUTE)
 ACCOUNT_DELETION = RateLimit("account-deletion", 5, HOUR)                    # Counts per user.
 # Counts per user who downloads, for their own account and, as an administrator, for others.
 DATA_DOWNLOAD   = RateLimit("data-download",     5, HOUR)
+AUDIT_EXPORT    = RateLimit("audit-export",     20, HOUR)                    # Counts per admin.
 ADMIN_CHANGE    = RateLimit("admin-change",     60, MINUTE)                  # Counts per admin.
 ADMIN_DAY       = RateLimit("admin-day",      5000, DAY)                     # Counts per admin.
 # Counts audit entries per user about forbidden requests.

@@ -300,6 +300,21 @@ def open_user_page(user: BrowserUser) -> None:
     user.page.goto(f"/admin/users/{user.live.id_of(user.email)}")
 
 
+def audit_of_one_person(user: BrowserUser) -> None:
+    user.page.goto(f"/admin/audit?person={user.live.id_of(user.email)}")
+    expect(user.page.get_by_text("By or about")).to_be_visible()
+
+
+def audit_with_identical_logins(user: BrowserUser) -> None:
+    for _ in range(3):
+        httpx.post(
+            f"{user.live.url}/login", data={"email": user.email, "password": "not-the-1-password"}
+        )
+    user.page.goto("/admin/audit?event=login&outcome=refused")
+    user.page.get_by_text("3 times").first.click()
+    expect(user.page.locator("#audit details li").first).to_be_visible()
+
+
 def asked_to_confirm(user: BrowserUser) -> None:
     many_devices(user, 4)
     user.page.goto("/devices?confirm=others")
@@ -637,6 +652,10 @@ ADMIN_STATES: dict[str, State] = {
     "roles, refused": partial(refused_form, path="/admin/roles", form="role-form"),
     "roles, one role": one_role,
     "audit": partial(goto, path="/admin/audit"),
+    "audit, filters": partial(goto, path="/admin/audit?event=signup&outcome=done&from=2026-01-01"),
+    "audit, one person": audit_of_one_person,
+    "audit, identical log-ins": audit_with_identical_logins,
+    "audit, error": partial(goto, path="/admin/audit?from=2026-01-02&to=2026-01-01"),
     "audit, nothing": partial(goto, path="/admin/audit?q=nobody+at+all"),
 }
 STATES = ANONYMOUS_STATES | USER_STATES | ADMIN_STATES

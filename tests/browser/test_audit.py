@@ -73,7 +73,48 @@ def test_an_admin_filters_the_audit_log_by_user_and_outcome(new_user: Callable, 
     expect(ada.page.locator("#event")).to_have_value("login")
     expect(ada.page).to_have_url(re.compile("event=login&outcome=refused"))
     rows.get_by_role("link", name="Alice").click()
+    expect(ada.page.get_by_text("By or about")).to_be_visible()
+    expect(ada.page.locator("#q")).to_have_value("")
+    expect(ada.page.locator("#event")).to_have_value("login")
+    ada.page.get_by_role("link", name="Profile and actions").click()
     expect_heading(ada.page, "Alice")
+
+
+def test_the_filters_by_person_and_day_stay_while_searching(
+    new_user: Callable, live: Live, javascript: bool
+) -> None:
+    alice, ada = new_user("Alice", signed_up=True), new_user("Ada", admin=True)
+    page = ada.page
+    page.goto("/admin/audit")
+    page.fill("#from", "2026-01-01")
+    if not javascript:
+        page.get_by_role("button", name="Search").click()
+    expect(page).to_have_url(re.compile("from=2026-01-01"))
+    page.locator("#audit").get_by_role("link", name=alice.name, exact=True).first.click()
+    expect(page).to_have_url(re.compile("from=2026-01-01&person="))
+    rows = page.locator("#audit tbody tr")
+    expect(rows).to_have_count(1)
+    page.select_option("#outcome", "refused")
+    if not javascript:
+        page.get_by_role("button", name="Search").click()
+    expect(page.locator("#result-list")).to_contain_text("No entries match these filters.")
+    page.get_by_role("link", name="Remove this filter").click()
+    expect(page).not_to_have_url(re.compile("person="))
+    expect(page).to_have_url(re.compile("outcome=refused&from=2026-01-01"))
+    expect(page.locator("#from")).to_have_value("2026-01-01")
+
+
+def test_an_export_is_saved_as_a_file(new_user: Callable) -> None:
+    page = new_user("Ada", admin=True).page
+    page.goto("/admin/audit?event=login")
+    for link, suffix in (("CSV", "csv"), ("JSON lines", "jsonl")):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=link).click()
+        assert re.fullmatch(
+            rf"audit-\d{{4}}-\d\d-\d\d\.{suffix}", download.value.suggested_filename
+        )
+        assert '"login"' in download.value.path().read_text() or suffix == "csv"
+    expect_heading(page, "Audit")
 
 
 def test_audit_search_updates_while_typing_and_keeps_the_caret(
@@ -86,11 +127,11 @@ def test_audit_search_updates_while_typing_and_keeps_the_caret(
     page.locator("#q").press_sequentially(alice.email, delay=15)
     rows = page.locator("#audit [data-entry]")
     expect(rows).to_have_count(1)
-    expect(page.locator("#result-list [role=status]")).to_contain_text("Entry 1 found for")
+    expect(page.locator("#result-list [role=status]")).to_contain_text("Entry 1.")
     assert (focused(page), is_marked(page), len(sent.fetched())) == ("q", True, 1)
     page.fill("#q", "nobody at all")
-    expect(page.locator("#result-list")).to_contain_text("No entry matches")
-    page.get_by_role("link", name="see everything").click()
+    expect(page.locator("#result-list")).to_contain_text("No entries match these filters.")
+    page.get_by_role("link", name="Clear the filters").click()
     expect(rows).not_to_have_count(0)
     settle(page)
     expect(page.locator("#q")).to_have_value("")

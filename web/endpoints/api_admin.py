@@ -5,6 +5,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from db.access import admin, audit, invitations, roles
+from db.access.audit_search import EntryFilter
 from db.errors import TooManyRoles, UnknownRole
 from db.roles import RoleSummary
 from db.viewer import Admin
@@ -165,7 +166,8 @@ async def list_entries(request: Request) -> Response:
         form.add_error("event", "There is no such event.")
     if form.data is None:
         return invalid_input(form, "query")
-    found = await audit.list_all(viewer, **form.data.model_dump())
+    filters = EntryFilter(form.data.q, form.data.event, form.data.outcome)
+    found = await audit.list_all(viewer, filters, page=form.data.page)
     entries = [
         as_json(entry, *ENTRY, *ENTRY_CLIENT)
         | {

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -26,6 +27,8 @@ MAX_EMAIL_CHARS: Final = 254  # RFC 5321, section 4.5.3.1.3, without the angle b
 MAX_PASSWORD_CHARS: Final = 256  # The limit in bytes is 1,024.
 TOKEN_DAYS: Final = ("7", "30", "90", "365")  # the expiry times of an access token
 MAX_PERMISSIONS: Final = 100  # of one role
+DAY: Final = r"(?:19[7-9]|[2-8][0-9]{2})[0-9]-[0-9]{2}-[0-9]{2}"  # of the years 1970 to 8999
+NO_DAY: Final = Message("Type a date such as 2026-11-28.")
 UNSTORABLE: Final = Message("This contains a character we can't store. Please type it again.")
 TOO_MANY_MARKS: Final = Message("There are too many accents on one letter. Please remove some.")
 TOO_COMMON: Final = Message("This password is too common.")
@@ -269,6 +272,24 @@ def _page_number(text: str) -> int:
     return int(text)
 
 
+def _day(text: str) -> date | None:
+    if not text:
+        return None
+    try:
+        day = date.fromisoformat(text) if re.fullmatch(DAY, text) else None
+    except ValueError:  # There is no such day.
+        day = None
+    if day is None:
+        raise field_error(NO_DAY)
+    return day
+
+
+def _user_id(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{0,64}", text):
+        raise field_error(Message("This is not the id of a user."))
+    return text
+
+
 def _sort(text: str) -> str:
     if text not in get_args(SortOrder):
         raise field_error(
@@ -371,6 +392,8 @@ Permissions = Annotated[
 ]
 Search = Annotated[str, AfterValidator(_search)]
 PageNumber = Annotated[int, BeforeValidator(_page_number)]
+Day = Annotated[date | None, BeforeValidator(_day)]
+UserId = Annotated[str, AfterValidator(_user_id)]
 Sort = Annotated[SortOrder, BeforeValidator(_sort)]
 RoleFilter = Annotated[str, AfterValidator(_role_filter)]
 AccountStateFilter = Annotated[AccountState, BeforeValidator(_account_state)]

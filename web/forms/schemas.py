@@ -8,6 +8,7 @@ from web.forms.fields import (
     AccountStateFilter,
     Confirmation,
     CurrentPassword,
+    Day,
     Deletion,
     Email,
     Name,
@@ -28,6 +29,7 @@ from web.forms.fields import (
     Team,
     TokenDays,
     TokenName,
+    UserId,
 )
 
 UNCHANGED: Final[Any] = None  # A field that was not sent is left unchanged.
@@ -141,6 +143,23 @@ class AuditQuery(BaseModel):
     event: str = ""  # The endpoint checks that it is the name of an event.
     outcome: Literal["", "done", "refused"] = ""
     page: PageNumber = 1
+
+
+class AuditSearch(BaseModel):
+    """The parameters of the page and of the export, which has the last two.
+
+    `since` and `until` are the parameters `from` and `to`.
+    """
+
+    q: Search = ""
+    event: str = ""  # The endpoint checks that it is the name of an event.
+    outcome: Literal["", "done", "refused"] = ""
+    person: UserId = ""
+    since: Day = None
+    until: Day = None
+    page: PageNumber = 1
+    format: Literal["csv", "jsonl"] = "csv"
+    before: PageNumber | None = None  # the number of an entry
 
 
 class TeamChange(BaseModel):

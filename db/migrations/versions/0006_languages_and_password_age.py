@@ -17,4 +17,7 @@ def upgrade() -> None:
     op.add_column(
         "users", sa.Column("browser_language", sa.Text, nullable=False, server_default="")
     )
+    # The filters of the audit log by event and by date.
+    op.create_index("audit_event", "audit", ["event", "number"])
+    op.create_index("audit_at", "audit", ["at", "number"])
     op.create_index("audit_event_at", "audit", ["event", "outcome", "at"])
