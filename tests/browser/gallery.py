@@ -110,6 +110,8 @@ def draw_page(
 ) -> None:
     user.page.set_viewport_size(size)
     user.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    # A sticky element would be drawn where the page is scrolled to.
+    user.page.evaluate("scrollTo(0, 0)")
     file_name = re.sub(r"\W+", "-", name) + ".png"
     user.page.screenshot(path=folder / file_name, full_page=True)
 
