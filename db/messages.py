@@ -60,6 +60,9 @@ class Message(str):
         message.values = values
         return message
 
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
     @classmethod
     def plural(cls, one: str, many: str, count: int, **values: Any) -> Self:
         """Returns the message for a number, which both texts may contain as `{count}`."""

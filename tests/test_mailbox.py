@@ -175,8 +175,8 @@ async def test_markup_in_a_fact_is_escaped_on_the_pages(
     app: TestApp, get: Callable, alice: Browser
 ) -> None:
     await app.change(
-        """UPDATE outbox SET kind = 'new-device', facts = '{"browser": "<script>x</script>",
-        "ip_address": "", "time": "now", "proven": "yes"}'"""
+        """UPDATE outbox SET kind = 'new-device', facts = '{"ip_address": "<script>x</script>",
+        "browser": "", "time": "now", "proven": "yes"}'"""
     )
     [(message_id,)] = await app.rows("SELECT id FROM outbox")
     for path in (f"/dev/mailbox/{message_id}", f"/dev/mailbox/{message_id}/html"):

@@ -20,7 +20,7 @@ from db.access.audit_search import EntryFilter
 from db.messages import Message
 from db.viewer import Admin
 from web.forms.form import Form, read_query
-from web.forms.schemas import ActivityQuery, AuditSearch
+from web.forms.schemas import ActivityQuery, AuditPageQuery
 from web.http.client_info import get_client_info
 from web.http.session import verify_admin, verify_session
 from web.middleware.cross_origin import ForeignOrigin
@@ -57,7 +57,7 @@ class Search:
     `typed` has the days as they were sent.
     """
 
-    query: AuditSearch
+    query: AuditPageQuery
     typed: dict[str, str]
     errors: dict[str, str]
 
@@ -163,7 +163,7 @@ def _read_search(request: Request, admin: Admin) -> Search:
     asked = dict(read_query(request))
     for name, parameter in PARAMETERS.items():
         asked[name] = asked.get(parameter, "")
-    query, errors = _read(AuditSearch, asked)
+    query, errors = _read(AuditPageQuery, asked)
     changes: dict[str, Any] = {}
     if query.event not in ("", *audit.list_events(admin)):
         changes["event"] = ""
