@@ -312,7 +312,8 @@ def audit_with_identical_logins(user: BrowserUser) -> None:
             f"{user.live.url}/login", data={"email": user.email, "password": "not-the-1-password"}
         )
     user.page.goto("/admin/audit?event=login&outcome=refused")
-    user.page.get_by_text("3 times").first.click()
+    # Another state may have refused a log-in before.
+    user.page.get_by_text(re.compile(r"\d+ times")).first.click()
     expect(user.page.locator("#audit details li").first).to_be_visible()
 
 
