@@ -28,7 +28,7 @@ from tests.audit_users import (
     create_users,
 )
 from tests.browser_client import HTMX, Browser, read
-from web.endpoints.audit import FileResponse
+from web.rendering.data_files import StreamedFile
 
 EXPORT = "/admin/audit/export"
 COLUMNS = (
@@ -247,7 +247,7 @@ async def test_a_client_that_reads_an_export_too_slowly_is_disconnected() -> Non
     async def send(message: Any) -> None:
         await asyncio.sleep(60)
 
-    response = FileResponse(content())
+    response = StreamedFile(content())
     response.max_seconds = 0.01
     scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
     with pytest.raises(TimeoutError):

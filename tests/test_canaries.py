@@ -98,7 +98,8 @@ def is_hidden_from(name: str, canary: Canary) -> bool:
     if canary.canary_type in NEVER_SHOWN or canary.user_name == name:
         return canary.canary_type in NEVER_SHOWN
     if name == "Ada":
-        return canary.canary_type not in ("email", "phone")
+        # Administrators revoke sessions by their ids, and the export of the audit log has them.
+        return canary.canary_type not in ("email", "phone", "session_id")
     return not (canary.canary_type == "phone" and {name, canary.user_name} == {"Alice", "Grace"})
 
 

@@ -29,9 +29,12 @@ async def profiles(app: TestApp) -> list[tuple]:
 async def test_an_account_has_named_columns_without_the_hash(app: TestApp, alice: Browser) -> None:
     shown = await account.get_account(await app.viewer_of(alice))
     assert [field.name for field in fields(shown)] == [
-        *("name", "email", "slug", "phone", "team", "delete_at")
+        *("name", "email", "slug", "phone", "team", "delete_at"),
+        *("password_changed_at", "language"),
     ]
-    assert shown == account.Account("Alice", "alice@example.com", "alice", "", "", None)
+    assert shown == account.Account(
+        *("Alice", "alice@example.com", "alice", "", "", None), app.clock(), ""
+    )
 
 
 async def test_a_user_deleted_during_login_is_not_logged_in(app: TestApp, alice: Browser) -> None:

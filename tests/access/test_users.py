@@ -88,7 +88,7 @@ async def test_the_database_returns_null_for_private_columns(
 async def test_a_profile_has_named_columns_and_is_immutable(
     app: TestApp, alice: Browser, bob: Browser
 ) -> None:
-    assert {"password_hash", "disabled_at", "id"} <= set(table.c.keys()) - {
+    assert {"password_hash", "disabled_at"} <= set(table.c.keys()) - {
         f.name for f in fields(users.Profile)
     }
     profile = await users.get_profile(await app.viewer_of(alice), "bob")

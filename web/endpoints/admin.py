@@ -13,7 +13,7 @@ from db.access.admin_user import UserDetails
 from db.errors import RateLimited, Refused, Unavailable
 from db.messages import Message, UserText
 from db.viewer import Admin
-from web.forms.form import Form, read_fields, read_query
+from web.forms.form import Form, read_fields, read_query, validate_query
 from web.forms.schemas import (
     PasswordConfirmation,
     RoleChange,
@@ -304,11 +304,7 @@ def _read_list_query(request: Request) -> UsersQuery:
     """Returns the query of the list, from the query string. Replaces invalid values by the
     defaults.
     """
-    query = read_query(request)
-    wrong = Form.check(UsersQuery, query).errors
-    return UsersQuery.model_validate(
-        {name: value for name, value in query.items() if name not in wrong}
-    )
+    return validate_query(UsersQuery, read_query(request))[0]
 
 
 async def _list_context(request: Request, viewer: Admin) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class AuditQuery(BaseModel):
     page: PageNumber = 1
 
 
-class AuditSearch(BaseModel):
+class AuditPageQuery(BaseModel):
     """The parameters of the page and of the export, which has the last two.
 
     `since` and `until` are the parameters `from` and `to`.
