@@ -149,6 +149,13 @@ async def test_the_page_of_all_mails_has_each_type_once(get: Callable) -> None:
         assert SUBJECTS[section.attrs["data-type"]] in answer.text
 
 
+async def test_the_samples_are_in_the_language_of_the_browser(get: Callable) -> None:
+    path = "/dev/mailbox/sample-reset/html"
+    answer = await get(path, accept_language="ar")
+    assert '<html lang="ar" dir="rtl"' in answer.text
+    assert '<html lang="ar"' not in (await get(path, accept_language="en")).text
+
+
 @pytest.mark.asvs("S104")
 async def test_a_mail_may_use_its_own_style_and_nothing_else(get: Callable) -> None:
     answer = await get("/dev/mailbox/sample-reset/html")

@@ -20,6 +20,7 @@ from db.maintenance.schema import migrate
 from tests.browser.live import Live, serve
 from tests.browser_client import PASSWORD
 from tests.conftest import SECRET
+from web.languages import ENGLISH, LANGUAGES, Language
 
 FLAGS = [
     "--no-sandbox",
@@ -76,6 +77,17 @@ class BrowserUser:
     live: Live
     another_browser: Callable[..., Page] = field(repr=False)
     password: str = PASSWORD
+    language: Language = ENGLISH
+
+    def text(self, text: str) -> str:
+        """Returns a text of the pages in the language of the user."""
+        return self.language.gettext(text)
+
+    def choose_language(self, code: str) -> None:
+        """Chooses the language of the browser, as the form in the footer does."""
+        answer = self.page.request.post("/language", form={"language": code}, max_redirects=0)
+        assert answer.status == 303, answer.text()
+        self.language = LANGUAGES[code]
 
     def in_second_browser(self, **options: object) -> "BrowserUser":
         """Returns the same user, logged in at a second browser."""

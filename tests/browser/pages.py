@@ -1,5 +1,6 @@
 """Every page in every state to be checked, and functions that check how it is presented."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -63,7 +64,7 @@ def dead_reset(user: BrowserUser) -> None:
     user.live.change("DELETE FROM tokens WHERE purpose = 'reset'")
     user.page.fill("#password", PASSWORD)
     submit(user.page, "reset-form")
-    expect_heading(user.page, "This link no longer works")
+    expect_heading(user.page, user.text("This link no longer works"))
 
 
 def mismatched_reset(user: BrowserUser) -> None:
@@ -72,7 +73,7 @@ def mismatched_reset(user: BrowserUser) -> None:
     user.page.request.get("/reset/" + "A" * 43, max_redirects=0)
     user.page.fill("#password", PASSWORD)
     submit(user.page, "reset-form")
-    expect_heading(user.page, "Nothing was changed")
+    expect_heading(user.page, user.text("Nothing was changed"))
 
 
 def refused_request(user: BrowserUser) -> None:
@@ -113,7 +114,7 @@ def common_password(user: BrowserUser) -> None:
 def typo(user: BrowserUser) -> None:
     user.page.goto("/signup")
     type_in(user.page, "email", "charlie@gmial.com", delay=0)
-    expect(message_of(user.page, "email")).to_contain_text("Did you mean gmail.com?")
+    expect(message_of(user.page, "email")).to_contain_text("gmail.com")
 
 
 def open_verification(user: BrowserUser) -> None:
@@ -125,7 +126,7 @@ def confirmed_before(user: BrowserUser) -> None:
     """Opens the link to confirm an email once more."""
     user.live.change(f"UPDATE users SET verified_at = created_at WHERE email = '{user.email}'")
     user.page.goto("/verify/not-a-token")
-    expect_heading(user.page, "Your email is already confirmed")
+    expect_heading(user.page, user.text("Your email is already confirmed"))
 
 
 def link_of_another_account(user: BrowserUser) -> None:
@@ -133,7 +134,7 @@ def link_of_another_account(user: BrowserUser) -> None:
     form = {"name": "Bob", "email": other, "password": PASSWORD}
     assert httpx.post(f"{user.live.url}/signup", data=form).status_code == 303
     user.page.goto(user.live.link("verify", other))
-    expect_heading(user.page, "You're logged in to another account")
+    expect_heading(user.page, user.text("You're logged in to another account"))
 
 
 def undelivered(user: BrowserUser) -> None:
@@ -145,7 +146,7 @@ def undelivered(user: BrowserUser) -> None:
         f" WHERE recipient = '{user.email}'"
     )
     user.page.goto("/dashboard")
-    expect(user.page.locator("#verify-banner")).to_contain_text("couldn't be delivered")
+    expect(user.page.locator("#verify-banner [href$='#email-email']")).to_be_visible()
 
 
 def ask_for_new_email(user: BrowserUser, password: str = PASSWORD) -> str:
@@ -181,7 +182,7 @@ def typing(user: BrowserUser) -> None:
     type_in(user.page, "name", "Charlie", delay=0)
     type_in(user.page, "email", "charlie@example.com", delay=0)
     type_in(user.page, "password", "engine-N", delay=0)
-    expect(message_of(user.page, "email")).to_contain_text("Looks good")
+    expect(message_of(user.page, "email").locator(".ok")).to_be_visible()
 
 
 def refused_sign_up(user: BrowserUser) -> None:
@@ -217,7 +218,7 @@ def paused_log_in(user: BrowserUser) -> None:
 
 def asked_in_a_dialog(user: BrowserUser) -> None:
     user.page.goto("/devices")
-    user.page.get_by_role("button", name="Log out everywhere").click()
+    user.page.get_by_role("button", name=user.text("Log out everywhere")).click()
     expect(user.page.get_by_role("dialog")).to_be_visible()
 
 
@@ -311,14 +312,15 @@ def audit_with_identical_logins(user: BrowserUser) -> None:
             f"{user.live.url}/login", data={"email": user.email, "password": "not-the-1-password"}
         )
     user.page.goto("/admin/audit?event=login&outcome=refused")
-    user.page.get_by_text("3 times").first.click()
+    # Another state may have refused a log-in before.
+    user.page.get_by_text(re.compile(r"\d+ times")).first.click()
     expect(user.page.locator("#audit details li").first).to_be_visible()
 
 
 def asked_to_confirm(user: BrowserUser) -> None:
     many_devices(user, 4)
     user.page.goto("/devices?confirm=others")
-    expect(user.page.get_by_role("button", name="Log out 3 devices")).to_be_visible()
+    expect(user.page.get_by_role("button", name=re.compile(r"\b3\b"))).to_be_visible()
 
 
 def confirmed(user: BrowserUser) -> None:
@@ -339,7 +341,7 @@ def unavailable(user: BrowserUser) -> None:
     """Shows the error page by renaming the table of sessions."""
     with without_sessions_table(user.live):
         user.page.goto("/dashboard")
-    expect(user.page.get_by_role("heading", level=1)).to_contain_text("Something went wrong")
+    expect_heading(user.page, user.text("Something went wrong on our side"))
 
 
 @contextmanager
@@ -489,8 +491,8 @@ def user_with_devices(user: BrowserUser) -> None:
 def changed_user(user: BrowserUser) -> None:
     """Changes a team, so that the page has a toast with a form, or without JavaScript a message."""
     other_user(user)
-    user.page.get_by_label("Team").fill("Harbour")
-    user.page.get_by_role("button", name="Save team").click()
+    user.page.get_by_label(user.text("Team")).fill("Harbour")
+    user.page.get_by_role("button", name=user.text("Save team")).click()
     expect(user.page.locator(".toast, .flash")).to_be_visible()
 
 
@@ -500,13 +502,13 @@ def disabled_user(user: BrowserUser) -> None:
     path = f"{user.page.url}/disable"
     user.page.request.post(path, form=form, max_redirects=0)
     user.page.reload()
-    expect(user.page.get_by_role("button", name="Enable the account")).to_be_visible()
+    expect(user.page.get_by_role("button", name=user.text("Enable the account"))).to_be_visible()
 
 
 def refused_team(user: BrowserUser) -> None:
     other_user(user)
-    user.page.get_by_label("Team").fill("x" * 41)
-    user.page.get_by_role("button", name="Save team").click()
+    user.page.get_by_label(user.text("Team")).fill("x" * 41)
+    user.page.get_by_role("button", name=user.text("Save team")).click()
     expect(user.page.locator("#team-message .err")).to_be_visible()
 
 
@@ -520,7 +522,7 @@ def deleted_user(user: BrowserUser) -> None:
     other_user(user)
     user.page.check("#sure")
     submit(user.page, "user-deletion")
-    expect(user.page.get_by_role("button", name="Keep the account")).to_be_visible()
+    expect(user.page.get_by_role("button", name=user.text("Keep the account"))).to_be_visible()
 
 
 def in_language(user: BrowserUser, path: str, code: str) -> None:

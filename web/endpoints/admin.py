@@ -182,10 +182,14 @@ async def _expected(request: Request) -> str | None:
 
 
 def _undo(request: Request, route: str, **fields: str) -> dict[str, Any]:
-    """Returns the form of a toast that reverts a change, unless the account has changed since."""
+    """Returns the form of a toast that reverts a change, unless the account has changed since.
+
+    The toast stays on the page of another user, which the response must not replace.
+    """
     url = url_path(request, route, id=_user_id(request)) + _query_string(_read_list_query(request))
     fields |= {"return_to": "user"}
-    return {"url": url, "label": UNDO, "fields": fields, "target": "#person"}
+    target = f'#person[data-user="{_user_id(request)}"]'
+    return {"url": url, "label": UNDO, "fields": fields, "target": target}
 
 
 async def _respond_to_ended_sessions(request: Request, viewer: Admin, flash: str) -> Response:

@@ -14,6 +14,7 @@ from db.access import outbox
 from db.access.outbox import Message
 from db.errors import NotFound
 from db.viewer import Mailer
+from web.http.language import read_language
 from web.mail.rendering import SUBJECTS, MailContent
 from web.mail.samples import SAMPLE_PREFIX, make_samples
 from web.middleware.local_clients import require_local_client
@@ -82,7 +83,7 @@ async def show_html(request: Request) -> Response:
 async def show_samples(request: Request) -> Response:
     """Returns a page with every type of mail, with sample data."""
     require_local_client(request)
-    mails = [_listed(message) for message in make_samples()]
+    mails = [_listed(message) for message in _make_samples(request)]
     response = page(request, "mailbox/samples.html", "All mails", layout=LAYOUT, mails=mails)
     response.headers["Content-Security-Policy"] = PAGE_CSP
     return response
@@ -101,13 +102,18 @@ async def _get_message(request: Request) -> Message:
     """Returns the message or the sample of the path. Raises NotFound."""
     mailer, message_id = _get_mailer(request), request.path_params["id"]
     if message_id.startswith(SAMPLE_PREFIX):
-        samples = {sample.id: sample for sample in make_samples()}
+        samples = {sample.id: sample for sample in _make_samples(request)}
         message = samples.get(message_id)
     else:
         message = await outbox.get_message(mailer, message_id)
     if message is None:
         raise NotFound
     return message
+
+
+def _make_samples(request: Request) -> list[Message]:
+    """Returns the samples in the language of the browser."""
+    return make_samples(read_language(request.scope).code)
 
 
 def _render(request: Request, message: Message) -> MailContent | None:
