@@ -52,7 +52,7 @@ async def test_the_audit_page_shows_actor_target_time_client_and_outcome(users: 
     await users.change_user("Alice", "role", role="admin")
     await users.alice.post("/logout")
     today = "today at 09:12 UTC"
-    client = f"{FIREFOX_NAME}{CLIENT_IP}"
+    client = f"{FIREFOX_NAME} {CLIENT_IP}"
     rows = await search_entries(users, "")
     assert rows[:4] == [
         ["Log out", "Alice", "", client, today],

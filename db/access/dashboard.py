@@ -88,19 +88,21 @@ class Figures:
     """The numbers for administrators. `…_before` is the same number a week ago.
 
     `week` counts the sign-ups of the last seven days, `refused` the refused log-ins of the last 24
-    hours, `mails` the mails that wait to be sent. `login_at` and `login_browser` describe the
-    administrator's own log-in before the current session, if it is in the audit log.
+    hours, `mails` the mails that wait to be sent. `new_sessions` are the live sessions that started
+    in the last seven days, because the number a week ago is not known. `login_at` and
+    `login_browser` describe the administrator's own log-in before the current session, if it is in
+    the audit log.
     """
 
     users: int
     users_before: int
     sessions: int
+    new_sessions: int
     week: int
     week_before: int
     refused: int
     refused_before: int
     mails: int
-    admins: int
     login_at: datetime | None
     login_browser: str | None
 
@@ -109,7 +111,7 @@ class Figures:
 class DailySignUps:
     """The sign-ups of the day that starts at `start` (UTC).
 
-    `height` is the ratio to the busiest day, from 0 to 1.
+    `height` is the ratio to the top of the scale, from 0 to 1: see `make_scale`.
     """
 
     start: datetime
@@ -189,6 +191,10 @@ FIGURES = Statement(
         - _created_in_week
         + _count_entries(DELETION_EVENTS, "done", audit.c.at > _week_ago),
         sessions=select(func.count()).select_from(sessions).where(is_live()).scalar_subquery(),
+        new_sessions=select(func.count())
+        .select_from(sessions)
+        .where(is_live(), sessions.c.created_at > _week_ago)
+        .scalar_subquery(),
         week=_created_in_week,
         week_before=COUNT_USERS.where(
             users.c.created_at > bindparam("two_weeks_ago", type_=Instant),
@@ -205,7 +211,6 @@ FIGURES = Statement(
         .select_from(outbox)
         .where(outbox.c.due_at.is_not(None), outbox.c.message_type.in_(sorted(MAIL_TYPES)))
         .scalar_subquery(),
-        admins=COUNT_USERS.where(users.c.role == "admin").scalar_subquery(),
         login_at=_previous_login(audit.c.at).scalar_subquery(),
         login_browser=_previous_login(audit.c.browser).scalar_subquery(),
     )
@@ -334,11 +339,22 @@ async def count_sign_ups_by_day(admin: Admin) -> list[DailySignUps]:
         f"to_{n}": start + timedelta(days=1, microseconds=-1) for n, start in enumerate(starts)
     }
     counts = await admin.store.one(SIGN_UPS(**bounds)) or ()
-    busiest = max(*counts, 1)
+    (top, *_) = make_scale(max(counts, default=0))
     return [
-        DailySignUps(start, count, count / busiest)
-        for start, count in zip(starts, counts, strict=True)
+        DailySignUps(start, count, count / top) for start, count in zip(starts, counts, strict=True)
     ]
+
+
+def make_scale(largest: int) -> tuple[int, ...]:
+    """Returns two to four round numbers at equal distances for the axis of a chart.
+
+    The first is the largest, and is at least `largest`.
+    """
+    step = 1
+    while step * 4 < largest:
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    count = max(2, -(-largest // step))
+    return tuple(step * number for number in range(count, 0, -1))
 
 
 async def list_latest_events(admin: Admin) -> LatestEvents:

@@ -44,6 +44,7 @@ async def _for_admins(request: Request, viewer: Viewer) -> Response:
     profile = await dashboard.get_own_profile(admin)
     figures = await dashboard.get_figures(admin)
     days = await dashboard.count_sign_ups_by_day(admin)
+    busiest = max(day.count for day in days)
     return page(
         request,
         "dashboard/admin.html",
@@ -51,7 +52,7 @@ async def _for_admins(request: Request, viewer: Viewer) -> Response:
         layout="app",
         figures=figures,
         days=days,
-        is_chart_empty=not any(day.count for day in days),
+        scale=dashboard.make_scale(busiest) if busiest else (),
         latest=await dashboard.list_latest_events(admin),
         last=dashboard.get_previous_login(admin, profile, figures),
         sends_mail=state.settings.sends_mail,

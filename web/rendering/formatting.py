@@ -92,6 +92,11 @@ def short_date(moment: datetime, now: datetime) -> str:
     return _day(moment.astimezone(UTC), now.astimezone(UTC))
 
 
+def month(day: datetime) -> str:
+    """Returns the short name of a month, such as `Nov`."""
+    return MONTHS[day.month - 1]
+
+
 def number(value: int) -> str:
     return f"{value:,}"
 
@@ -191,6 +196,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "ago": ago,
     "date": long_date,
     "day": short_date,
+    "month": month,
     "initials": initials,
     "isolate": isolate,
     "number": number,

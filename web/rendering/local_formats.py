@@ -95,5 +95,6 @@ def _make_local_filters(language: Language) -> dict[str, Callable[..., Any]]:
         "ago": ago,
         "date": long_date,
         "day": short_date,
+        "month": lambda day: format_date(day, "LLL", locale),
         "number": language.format_number,
     }

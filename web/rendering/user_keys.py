@@ -9,13 +9,14 @@ from functools import lru_cache
 from typing import Final
 
 CUTS: Final = 5
-DEPTHS: Final = ("2.5", "5", "7.5", "10")
+DEPTHS: Final = (4, 6, 8, 10)
 # The outline in a box of 120 by 48: from the bow along the upper edge, which has the cuts. The
-# subpaths after it are the hole of the bow and the groove.
+# subpaths after it are the hole of the bow and the groove. The cuts and the groove have even
+# coordinates, so that their edges are sharp in the navigation bar, at half of the size.
 START: Final = "M46 9h6v5"
 REST: Final = (
     "H114l6 7v6l-6 6H52v6h-6v-8.3A23 23 0 1 1 46 17.3z"
-    "M18 24a5.5 5.5 0 1 0-11 0 5.5 5.5 0 1 0 11 0zM56 27v2h56v-2z"
+    "M18 24a5.5 5.5 0 1 0-11 0 5.5 5.5 0 1 0 11 0zM56 26v2h54v-2z"
 )
 
 
@@ -26,5 +27,5 @@ def key_path(user_id: str) -> str:
     path = START
     for cut in range(CUTS):
         depth = DEPTHS[digest[cut] % len(DEPTHS)]
-        path += f"H{56 + 11 * cut}l2.5 {depth}h3.5l2.5-{depth}"
+        path += f"H{56 + 12 * cut}l2 {depth}h4l2-{depth}"
     return path + REST
