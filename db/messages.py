@@ -35,7 +35,7 @@ class Part(NamedTuple):
 class Message(str):
     """A sentence for users: its English text, and what is needed to translate it.
 
-    Code that knows no language, such as logs and the API, uses it as a str. `|tr` in templates
+    Code without a language, such as logs and the API, uses it as a str. `|tr` in templates
     translates it. Texts in braces are placeholders, which `format` fills in:
     `Message("Try again in {wait}.").format(wait=wait(60))`.
     """
@@ -79,31 +79,30 @@ class Message(str):
 
     def parts_in(self, catalog: Catalog) -> list[Part]:
         """Returns the text in the language of the catalog, with user texts as separate parts."""
-        text = self._translated(catalog)
+        text = self._translate(catalog)
         if not self.values:
             return [Part(text, False)] if text else []
         parts: list[Part] = []
         for number, piece in enumerate(PLACEHOLDER.split(text)):
-            value = self._value(piece, catalog) if number % 2 else piece
+            value = self._format_value(piece, catalog) if number % 2 else piece
             if isinstance(value, Message):
                 parts += value.parts_in(catalog)
             elif value != "":
                 parts.append(Part(str(value), isinstance(value, UserText)))
         return parts
 
-    def _translated(self, catalog: Catalog) -> str:
+    def _translate(self, catalog: Catalog) -> str:
         if self.plural_template:
             text = catalog.ngettext(self.template, self.plural_template, self.number)
         else:
             text = catalog.gettext(self.template)
         if self.values and set(PLACEHOLDER.findall(text)) - set(self.values):
             # A wrong catalog must not break the page.
-            return (
-                self.plural_template if self.plural_template and self.number != 1 else self.template
-            )
+            is_plural = self.plural_template and self.number != 1
+            return self.plural_template if is_plural else self.template
         return text
 
-    def _value(self, name: str, catalog: Catalog) -> Any:
+    def _format_value(self, name: str, catalog: Catalog) -> Any:
         value = self.values[name]
         is_number = name == "count" and value == f"{self.number:,}"
         return catalog.format_number(self.number) if is_number else value

@@ -3,6 +3,7 @@
 Every function that receives the store can query the database, so only few modules use it.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -63,6 +64,8 @@ class Store:
     outbox: OutboxState = field(default_factory=OutboxState)
     product: ProductData = field(default_factory=ProductData)
     lifetimes: SessionLifetimes = field(default_factory=SessionLifetimes)
+    # Held for each statement of an export, so that parallel exports never delay other requests.
+    export_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def one(self, statement: Bound[T]) -> T | None:
         """Returns the first row as the statement's DTO, or None if there is no row."""

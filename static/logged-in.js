@@ -163,13 +163,15 @@ if (history.scrollRestoration === 'manual') {
 }
 
 // An action is confirmed in a dialog, whose button has the text of the pressed button. The first
-// sentence is the question. The focus then returns to the pressed button.
+// sentence is the question: names are between U+2068 and U+2069, and may contain question marks.
+// The focus then returns to the pressed button.
 const dialog = $('#confirm');
 on('htmx:confirm', event => {
   const {ctx, issueRequest, dropRequest} = event.detail;
   const button = ctx.request.submitter ?? $('button', ctx.sourceElement) ?? ctx.sourceElement;
   const action = $('[value]', dialog);
-  const [, question, details] = ctx.confirm.match(/^(.+?[?\u061f])\s*(.*)$/s) ?? [, ctx.confirm];
+  const [, question, details]
+    = ctx.confirm.match(/^((?:\u2068.*?\u2069|.)+?[?\u061f])\s*(.*)$/s) ?? [, ctx.confirm];
   event.preventDefault();
   $('h2', dialog).textContent = question;
   $('p', dialog).textContent = details;

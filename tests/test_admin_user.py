@@ -254,6 +254,35 @@ async def test_the_page_shows_the_newest_entries_by_and_about_the_user(
     assert "For Alice" in own[0]
 
 
+@pytest.mark.asvs("S48")
+async def test_the_link_to_all_entries_selects_the_user_by_id(
+    app: TestApp, ada: Browser, alice: Browser
+) -> None:
+    """Proxies log URLs, and the histories of browsers keep them. The search for an email also
+    finds longer ones.
+    """
+    page = await page_of(app, ada, "Alice")
+    [link] = [each for each in page.all("a") if each.text == "All entries"]
+    assert link.attrs["href"] == f"/admin/audit?person={await id_of(app, 'Alice')}"
+    assert "Alice" in read(await ada.get(link.attrs["href"])).one(id="result-list").text
+
+
+@pytest.mark.asvs("S33")
+async def test_a_question_isolates_the_name(app: TestApp, ada: Browser, alice: Browser) -> None:
+    """An attribute has no `<bdi>`. A right-to-left override would reorder the whole question."""
+    name = "Mal\u202elory\u2069? Do it. \u2067x"
+    await app.change(f"UPDATE users SET name = '{name}' WHERE name = 'Alice'")
+    page = await page_of(app, ada, name)
+    questions = [
+        form.attrs["data-hx-confirm"]
+        for form in page.all("form")
+        if "data-hx-confirm" in form.attrs
+    ]
+    assert len(questions) == 2
+    for question in questions:
+        assert "\u2068Mallory? Do it. x\u2069" in question
+
+
 # Messages and undoing
 
 
@@ -294,6 +323,17 @@ async def test_a_toast_names_the_user_and_undoes_the_change(
         answer = await ada.post_fragment(*form)
         assert answer.status_code == 200
         assert await state_of(app, "Alice") == before
+
+
+@pytest.mark.asvs("S37")
+async def test_an_undo_replaces_only_the_page_of_its_own_user(
+    app: TestApp, ada: Browser, alice: Browser
+) -> None:
+    """Another page may be open by then. Its forms would become those of this user."""
+    answer = await act(app, ada, "Alice", "team", team="Harbour")
+    form = read(answer).one(**{"class": "toast"}).one("form")
+    person = f'#person[data-user="{await id_of(app, "Alice")}"]'
+    assert form.attrs["data-hx-target"] == person
 
 
 async def test_enabling_an_account_can_be_undone(

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from db.access import audit_export
-from db.access.audit_export import BATCH_SIZE, MAX_ENTRIES
+from db.access.audit_export import BATCH_SIZE, MAX_ENTRIES, ExportedEntry
 from db.access.audit_search import EntryFilter
 from db.audit.log import Entry, entry_mac_input
 from db.crypto.passwords import Passwords
+from db.store import Store
 from db.viewer import UNKNOWN_CLIENT, require_admin
 from tests.audit_users import (
     ALICE,
@@ -27,7 +28,7 @@ from tests.audit_users import (
     create_users,
 )
 from tests.browser_client import HTMX, Browser, read
-from web.endpoints.audit import FileResponse
+from web.rendering.data_files import StreamedFile
 
 EXPORT = "/admin/audit/export"
 COLUMNS = (
@@ -246,7 +247,7 @@ async def test_a_client_that_reads_an_export_too_slowly_is_disconnected() -> Non
     async def send(message: Any) -> None:
         await asyncio.sleep(60)
 
-    response = FileResponse(content())
+    response = StreamedFile(content())
     response.max_seconds = 0.01
     scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
     with pytest.raises(TimeoutError):
@@ -279,3 +280,33 @@ async def test_the_page_links_to_the_export_with_its_filters(users: Users) -> No
     assert links["JSON lines"]["href"] == f"{EXPORT}?{query}&format=jsonl"
     page = read(await users.ada.get("/admin/audit?q=nobody"))
     assert "CSV" not in [link.text for link in page.all("a")]
+
+
+@pytest.mark.reliability("R13")
+async def test_parallel_exports_leave_the_database_to_other_requests(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite has two threads that read. Exports that used both would delay every page."""
+    running, most, statements = 0, 0, 0
+
+    def slow(run: Callable) -> Callable:
+        async def run_slowly(store: Store, bound: Any) -> Any:
+            nonlocal running, most, statements
+            is_export = bound.statement.into in (ExportedEntry, audit_export._Extent)
+            running += is_export
+            statements += is_export
+            most = max(most, running)
+            try:
+                await asyncio.sleep(0.01)
+                return await run(store, bound)
+            finally:
+                running -= is_export
+
+        return run_slowly
+
+    for name in ("one", "all"):
+        monkeypatch.setattr(Store, name, slow(getattr(Store, name)))
+    answers = await asyncio.gather(*[users.ada.get(EXPORT) for _ in range(5)])
+    assert [answer.status_code for answer in answers] == [200] * 5
+    assert statements >= 10  # Each export counts and reads.
+    assert most == 1

@@ -341,3 +341,16 @@ async def test_the_link_of_a_mail_leads_to_a_new_password(app: TestApp, alice: B
     assert answer.headers["location"] == "/accounts/reset?done=1"
     assert (await alice.log_in("another-No.7 by the sea")).status_code == 303
     await deliver(app)
+
+
+@pytest.mark.asvs("S34")
+@pytest.mark.parametrize(
+    ("page", "target"),
+    [(f"{PREFIX}/login", f"{PREFIX}/login"), ("/login", f"{PREFIX}/"), ("/", f"{PREFIX}/")],
+)
+async def test_a_choice_of_the_language_leads_to_no_page_of_a_neighbor(
+    app: TestApp, anonymous: Browser, page: str, target: str
+) -> None:
+    referer = f"{app.settings.base_url}{page}"
+    answer = await anonymous.post("/language", {"language": "de"}, Referer=referer)
+    assert (answer.status_code, answer.headers["location"]) == (303, target)

@@ -298,7 +298,7 @@ def test_times_and_numbers_have_the_format_of_the_language() -> None:
     assert [each["duration"](timedelta(hours=2)) for each in formats.values()] == [
         "2 hours",
         "2 Stunden",
-        "ساعتان",
+        "ساعتين",
     ]
 
 
@@ -403,11 +403,11 @@ def test_a_product_replaces_and_adds_texts(tmp_path: Path) -> None:
         'msgid "Log in"\nmsgstr "Einloggen"\n\nmsgid "Bookmarks"\nmsgstr "Lesezeichen"\n'
     )
     german = with_folder(tmp_path)["de"]
-    assert [german.gettext(text) for text in ("Log in", "Bookmarks", "Log out", "None")] == [
+    assert [german.gettext(text) for text in ("Log in", "Bookmarks", "Log out", "No text")] == [
         "Einloggen",
         "Lesezeichen",
         "Abmelden",
-        "None",
+        "No text",
     ]
     assert with_folder(tmp_path)["en"].gettext("Log in") == "Log in"
     assert with_folder(None)["en"] is ENGLISH

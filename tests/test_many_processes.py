@@ -19,7 +19,6 @@ pytestmark = pytest.mark.reliability("R24")
 
 DEPLOYMENTS = (
     "two workers on SQLite",
-    "two workers on PostgreSQL",
     "two hosts on PostgreSQL",
     pytest.param("two hosts behind nginx", marks=needs_nginx),
 )

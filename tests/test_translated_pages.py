@@ -311,6 +311,21 @@ async def test_every_text_of_mails_is_in_the_catalog(app: TestApp) -> None:
     assert "\n".join(found) == ""
 
 
+async def test_names_of_devices_have_the_language_of_the_page(app: TestApp) -> None:
+    alice, ada = await app.sign_up_user("Alice"), await app.admin()
+    phone = await app.browser("Alice", user_agent=IPHONE)
+    await phone.log_in()
+    alice_id = (await app.viewer_of(alice)).id
+    for user, paths in (
+        (alice, ("/dashboard", "/devices", "/account/activity", "/account/security")),
+        (ada, (f"/admin/users/{alice_id}", "/admin/audit")),
+    ):
+        for path in paths:
+            text = read(await user.get(path)).text
+            assert f"{START}Safari on iPhone{END}" in text, path
+            assert "Safari on iPhone" not in text.replace(f"{START}Safari on iPhone{END}", ""), path
+
+
 def test_an_unmarked_text_is_found() -> None:
     page = f'<p>{START}Hello, <bdi>Zoe</bdi>{END} <b title="Old">12 · {START}x{END}</b> Bye</p>'
     assert list(unmarked_texts(read(page))) == ["title=Old", "Bye"]

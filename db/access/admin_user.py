@@ -12,18 +12,17 @@ from sqlalchemy import Integer, bindparam, delete
 from db import accounts
 from db.access import admin as user_administration
 from db.access.admin import UserSummary
-from db.access.audit import own_numbers
+from db.access.audit_entries import AdminEntry, own_numbers, select_admin_entries
 from db.audit.events import EventTexts
-from db.audit.log import FORMER_ACTOR_TYPES, viewer_actor
-from db.audit.messages import describe_for_admin, label, read_detail
-from db.device_names import describe_device, known_description
+from db.audit.log import viewer_actor
+from db.device_names import describe_device
 from db.engine.statement import Statement
 from db.errors import NotFound
 from db.messages import Message, UserText
 from db.rate_limits import limiter
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY
 from db.store import pick
-from db.tables import audit, is_live, sessions, users
+from db.tables import audit, is_live, sessions
 from db.viewer import Admin, Role
 
 MAX_DEVICES: Final = 10
@@ -46,41 +45,8 @@ class UserDevice:
     last_seen_at: datetime
 
     @property
-    def name(self) -> str:
+    def name(self) -> Message:
         return describe_device(self.browser, self.system)
-
-
-@dataclass(frozen=True, slots=True)
-class UserEntry:
-    """An audit entry by or about the user. Names are the current ones; None without an account."""
-
-    at: datetime
-    event: str
-    outcome: str
-    actor_type: str
-    actor_id: str | None
-    actor_name: str | None
-    target_id: str | None
-    target_name: str | None
-    ip_address: str
-    browser: str
-    detail: str
-
-    def __post_init__(self) -> None:
-        """Replaces what an earlier version wrote by the present names."""
-        object.__setattr__(self, "browser", known_description(self.browser))
-        actor_type = FORMER_ACTOR_TYPES.get(self.actor_type, self.actor_type)
-        object.__setattr__(self, "actor_type", actor_type)
-
-    @property
-    def refused(self) -> bool:
-        return self.outcome == "refused"
-
-    def label(self, product_events: Mapping[str, EventTexts]) -> Message:
-        return label(self.event, product_events)
-
-    def note(self, product_events: Mapping[str, EventTexts]) -> Message:
-        return describe_for_admin(self.event, read_detail(self.detail), product_events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +59,7 @@ class UserDetails:
 
     user: UserSummary
     devices: list[UserDevice]
-    entries: list[UserEntry]
+    entries: list[AdminEntry]
     roles: dict[Role, Message | UserText]
     product_events: Mapping[str, EventTexts]
 
@@ -109,14 +75,10 @@ DEVICES = Statement(
     .order_by(sessions.c.last_seen_at.desc(), sessions.c.id)
     .limit(MAX_DEVICES)
 )
-_actor, _target = users.alias("actor_user"), users.alias("target_user")
 ENTRIES = Statement(
-    pick(UserEntry, audit, actor_name=_actor.c.name, target_name=_target.c.name)
-    .join_from(audit, _actor, _actor.c.id == audit.c.actor_id, isouter=True)
-    .outerjoin(_target, _target.c.id == audit.c.target_id)
-    .where(audit.c.number.in_(own_numbers(audit.c.target_id).union(own_numbers(audit.c.actor_id))))
-    .order_by(audit.c.number.desc())
-    .limit(bindparam("max_entries", type_=Integer))
+    select_admin_entries(own_numbers(audit.c.target_id).union(own_numbers(audit.c.actor_id))).limit(
+        bindparam("max_entries", type_=Integer)
+    )
 )
 REVOKE = Statement(
     delete(sessions)

@@ -136,12 +136,10 @@ async def start_export(
     store, actor = admin.store, viewer_actor(admin, client)
     await limiter.take_tokens(store, actor, (AUDIT_EXPORT, admin.id))
     # The entries are counted outside of the transaction, which holds the only writer of SQLite.
-    extent = await store.one(
-        extent_statement(filters.used)(
-            **await bind_filter(admin, filters),
-            **bind_range(filters, MAX_ENTRIES + 1, before=before or MAX_NUMBER),
-        )
-    )
+    values = await bind_filter(admin, filters)
+    values |= bind_range(filters, MAX_ENTRIES + 1, before=before or MAX_NUMBER)
+    async with store.export_lock:
+        extent = await store.one(extent_statement(filters.used)(**values))
     count = extent.count if extent else 0
     first = (extent and extent.first) or 0
     is_cut = count > MAX_ENTRIES
@@ -165,14 +163,17 @@ async def start_export(
 
 
 async def read_batches(admin: Admin, export: Export) -> AsyncIterator[list[ExportedEntry]]:
-    """Yields the entries in batches. Holds neither a transaction nor a connection between them."""
+    """Yields the entries in batches. Holds neither a transaction nor a connection between them.
+
+    SQLite has two threads that read. All exports together use one of them at most.
+    """
     statement = batch_statement(export.filters.used)
     values = await bind_filter(admin, export.filters)
     before, left = export.first + 1, export.count
     while left > 0:
-        entries = await admin.store.all(
-            statement(**values, **bind_range(export.filters, BATCH_SIZE, before=before))
-        )
+        batch = statement(**values, **bind_range(export.filters, BATCH_SIZE, before=before))
+        async with admin.store.export_lock:
+            entries = await admin.store.all(batch)
         if not entries:  # Pruning has deleted the rest.
             return
         yield entries[:left]

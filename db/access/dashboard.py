@@ -7,15 +7,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Integer, and_, bindparam, case, func, literal, or_, select
+from sqlalchemy import Integer, and_, bindparam, case, func, or_, select
 
 from db.access import security
-from db.access.audit import IS_OWN, AdminEntry, OwnEntry, own_numbers
+from db.access.audit_entries import (
+    AdminEntry,
+    OwnEntry,
+    is_one_of,
+    own_numbers,
+    select_admin_entries,
+    select_own_entries,
+)
 from db.audit.events import EventTexts
 from db.device_names import describe_device, known_description
 from db.engine.statement import Statement
 from db.errors import NotLoggedIn
 from db.mail.outbox import MAIL_TYPES
+from db.messages import Message
 from db.store import pick
 from db.tables import Instant, audit, is_live, outbox, sessions, users
 from db.viewer import Admin, Viewer
@@ -51,7 +59,7 @@ class OwnProfile:
     tokens_used_at: datetime | None
 
     @property
-    def newest_device(self) -> str:
+    def newest_device(self) -> Message:
         return describe_device(self.newest_browser, self.newest_system)
 
 
@@ -87,7 +95,6 @@ class Figures:
     users: int
     users_before: int
     sessions: int
-    day: int
     week: int
     week_before: int
     refused: int
@@ -129,11 +136,6 @@ OWN_PROFILE = Statement(
 )
 
 
-def is_one_of(column: Any, values: tuple[str, ...]) -> Any:
-    """Returns a condition as `IN`, which would have to be compiled at each call."""
-    return or_(*(column == value for value in values))
-
-
 def _previous_login(*columns: Any) -> Any:
     """Selects columns of the entry of the viewer's last log-in before the current session.
 
@@ -152,27 +154,13 @@ def _previous_login(*columns: Any) -> Any:
     )
 
 
-SHOWS_CLIENT = or_(IS_OWN, is_one_of(audit.c.actor_type, ("anonymous", "stranger")))
-_actor, _target = users.alias("actor_user"), users.alias("target_user")
 ACTIVITY = Statement(
-    pick(
-        OwnEntry,
-        audit,
-        ip_address=case((SHOWS_CLIENT, audit.c.ip_address), else_=""),
-        browser=case((SHOWS_CLIENT, audit.c.browser), else_=""),
-        is_own=IS_OWN,
-        other=case((and_(IS_OWN, audit.c.target_id != bindparam("user_id")), _target.c.name)),
-    )
-    .join_from(audit, _target, _target.c.id == audit.c.target_id, isouter=True)
-    .where(
-        audit.c.number.in_(
-            own_numbers(audit.c.target_id).union(
-                own_numbers(audit.c.actor_id),
-                select(_previous_login(audit.c.number).subquery().c.number),
-            )
+    select_own_entries(
+        own_numbers(audit.c.target_id).union(
+            own_numbers(audit.c.actor_id),
+            select(_previous_login(audit.c.number).subquery().c.number),
         )
     )
-    .order_by(audit.c.number.desc())
 )
 COUNT_USERS = select(func.count()).select_from(users)
 _week_ago: Any = bindparam("week_ago", type_=Instant)
@@ -201,7 +189,6 @@ FIGURES = Statement(
         - _created_in_week
         + _count_entries(DELETION_EVENTS, "done", audit.c.at > _week_ago),
         sessions=select(func.count()).select_from(sessions).where(is_live()).scalar_subquery(),
-        day=COUNT_USERS.where(users.c.created_at > _day_ago).scalar_subquery(),
         week=_created_in_week,
         week_before=COUNT_USERS.where(
             users.c.created_at > bindparam("two_weeks_ago", type_=Instant),
@@ -266,21 +253,7 @@ _latest = (
     .limit(RECENT_COUNT)
     .subquery()
 )
-LATEST_EVENTS = Statement(
-    pick(
-        AdminEntry,
-        audit,
-        actor_name=_actor.c.name,
-        actor_slug=_actor.c.slug,
-        target_name=_target.c.name,
-        target_slug=_target.c.slug,
-        themselves=func.coalesce(audit.c.actor_id == audit.c.target_id, literal(False)),
-    )
-    .join_from(audit, _actor, _actor.c.id == audit.c.actor_id, isouter=True)
-    .outerjoin(_target, _target.c.id == audit.c.target_id)
-    .where(audit.c.number.in_(select(_latest.c.number)))
-    .order_by(audit.c.number.desc())
-)
+LATEST_EVENTS = Statement(select_admin_entries(select(_latest.c.number)))
 
 
 async def get_own_profile(viewer: Viewer) -> OwnProfile:

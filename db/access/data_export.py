@@ -12,7 +12,7 @@ from sqlalchemy import Integer, bindparam, case, func, null, or_, select
 from sqlalchemy.sql import ColumnElement
 
 from db import accounts
-from db.access.audit import IS_OWN, SHOWS_CLIENT, own_numbers
+from db.access.audit_entries import IS_OWN, SHOWS_CLIENT, own_numbers
 from db.access.current_password import verify_current_password
 from db.audit import log as audit_log
 from db.audit.log import viewer_actor

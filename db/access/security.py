@@ -11,6 +11,7 @@ from db.access.email_verification import IS_MAIL_REFUSED
 from db.device_names import describe_device
 from db.engine.statement import Statement
 from db.errors import NotLoggedIn
+from db.messages import Message
 from db.store import pick
 from db.tables import Instant, access_tokens, is_live, sessions, users
 from db.viewer import Viewer
@@ -39,7 +40,7 @@ class SecurityState:
     tokens_used_at: datetime | None
 
     @property
-    def newest_device(self) -> str:
+    def newest_device(self) -> Message:
         return describe_device(self.newest_browser, self.newest_system)
 
 

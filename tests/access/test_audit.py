@@ -6,7 +6,7 @@ from gettext import NullTranslations
 
 import pytest
 
-from db.access import audit
+from db.access import audit, audit_entries
 from db.audit import log as audit_log
 from db.audit.events import EVENT_TEXTS, LIMIT_LABELS, LIMITED_ACTIONS
 from db.audit.log import Actor
@@ -49,11 +49,11 @@ def passwords(fast_passwords: Passwords) -> Passwords:
 @pytest.mark.guide("D23", "D25")
 @pytest.mark.asvs("S88")
 def test_entries_contain_no_macs_or_session_ids() -> None:
-    for entry_class in (audit.OwnEntry, audit.AdminEntry):
+    for entry_class in (audit_entries.OwnEntry, audit_entries.AdminEntry):
         named = {field.name for field in fields(entry_class)}
         assert not named & {"mac", "kid", "session_id"}
     # Administrators see the ids of users, which the URLs of their pages have.
-    own = {field.name for field in fields(audit.OwnEntry)}
+    own = {field.name for field in fields(audit_entries.OwnEntry)}
     assert not own & {"actor_id", "target_id", "actor_name"}
 
 

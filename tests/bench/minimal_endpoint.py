@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from db.access.audit import OwnEntry
+from db.access.audit_entries import OwnEntry
 from db.viewer import Me
 from web.app import create_app
 from web.languages import ENGLISH

@@ -1,5 +1,6 @@
 """Tests of the list of users and of the page of one user in a browser, for administrators."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -168,6 +169,23 @@ def test_an_undo_works_after_the_page_was_left(
     assert live.rows(f"SELECT team FROM users WHERE email = '{alice.email}'") == [("",)]
 
 
+def test_an_undo_on_the_page_of_another_user_opens_the_page_of_its_own(
+    ada: BrowserUser, alice: BrowserUser, live: Live
+) -> None:
+    live.create("Bob Undo", "bob-undo@example.com")
+    page = ada.page
+    page.goto(f"/admin/users/{live.id_of(alice.email)}")
+    page.get_by_label("Team").fill("Harbour")
+    page.get_by_role("button", name="Save team").click()
+    expect_toast(page, "Alice is now in the team Harbour.")
+    follow(page, "People")
+    page.get_by_role("link", name="Bob Undo").click()
+    expect_heading(page, "Bob Undo")
+    page.get_by_role("button", name="Undo").click()
+    expect_heading(page, "Alice")
+    expect_path(page, f"/admin/users/{live.id_of(alice.email)}")
+
+
 def test_an_undo_after_another_change_says_that_nothing_was_changed(
     ada: BrowserUser, alice: BrowserUser, live: Live
 ) -> None:
@@ -198,6 +216,21 @@ def test_an_admin_logs_out_one_device_of_a_user(
     expect_path(phone.page, "/login")
     follow(alice.page, "Account")
     expect_path(alice.page, "/account")
+
+
+@pytest.mark.asvs("S33")
+def test_a_name_with_a_question_mark_does_not_end_the_question(
+    ada: BrowserUser, live: Live
+) -> None:
+    live.create("Mallory? All is well.", "mallory-question@example.com")
+    page = ada.page
+    page.goto(f"/admin/users/{live.id_of('mallory-question@example.com')}")
+    page.get_by_role("button", name="Disable the account").click()
+    question = page.get_by_role("dialog").get_by_role("heading")
+    expect(question).to_have_text(
+        re.compile("^Disable the account of .?Mallory\\? All is well\\..?\\?$")
+    )
+    answer_dialog(page, "Cancel")
 
 
 def test_an_account_is_disabled_after_a_question_also_without_javascript(

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.conftest import BrowserUser, new_user, opened_pages
+from tests.browser.conftest import EXPECT_TIMEOUT_MS, BrowserUser, PageErrors, new_user
 from tests.browser.live import Live
 from tests.browser.pages import (
     ADMIN_STATES,
@@ -21,46 +21,60 @@ from tests.browser.steps import button_of, expect_heading, expect_path, fill_sig
 SMALL, LARGE = {"width": 320, "height": 640}, {"width": 1280, "height": 800}
 
 
-@pytest.fixture(scope="module", params=STATES)
-def state_page(request: pytest.FixtureRequest, chromium: Browser, live: Live) -> Iterator[Page]:
-    """Returns a page in one state, loaded once for all tests, of a guest, a user or an
-    administrator.
+@pytest.fixture(scope="module")
+def shared_context(chromium: Browser, live: Live) -> Iterator[tuple[BrowserContext, PageErrors]]:
+    """Returns one browser context for all states, which loads scripts, styles and fonts once."""
+    context = chromium.new_context(base_url=live.url, locale="en-GB", viewport=SMALL)
+    context.set_default_timeout(EXPECT_TIMEOUT_MS)
+    errors = PageErrors()
+    errors.watch(context, live.url)
+    yield context, errors
+    context.close()
 
-    The user's name is as long as it may be.
+
+@pytest.fixture(params=STATES)
+def state_page(
+    request: pytest.FixtureRequest,
+    shared_context: tuple[BrowserContext, PageErrors],
+    live: Live,
+) -> Iterator[Page]:
+    """Returns a page in one state, of a guest, a new user or a new administrator.
+
+    The user's name is as long as it may be. Fails if the page logged an error.
     """
-    state = request.param
-    signed_up, admin = (
-        state not in ANONYMOUS_STATES and state not in ADMIN_STATES,
-        state in ADMIN_STATES,
-    )
-    with opened_pages(chromium, live) as open_page:
+    state, (context, errors) = request.param, shared_context
+    admin = state in ADMIN_STATES
+    signed_up = not admin and state not in ANONYMOUS_STATES
+    context.clear_cookies()
+    errors.clear()
+    with context.new_page() as page:
         name = LONG[:100] if signed_up else "Ada"
-        user = new_user(open_page, live, name, signed_up=signed_up, admin=admin, viewport=SMALL)
+        user = new_user(lambda: page, live, name, signed_up=signed_up, admin=admin)
         STATES[state](user)
-        yield user.page
+        yield page
+    live.faults.pending.clear()
+    assert errors == []
 
 
 @pytest.mark.guide("A3", "A12")
-def test_every_page_state_is_accessible(state_page: Page) -> None:
-    state_page.set_viewport_size(LARGE)
-    assert_accessible(state_page)
-
-
-def test_every_page_state_fits_a_viewport_of_320_pixels(state_page: Page) -> None:
+def test_every_page_state_is_accessible_and_fits_the_viewport(state_page: Page) -> None:
     """A viewport of 320 CSS pixels equals one of 1280 at 400 % zoom (WCAG 1.4.10)."""
     page = state_page
-    page.set_viewport_size(SMALL)
-    assert overflowing(page) == []
-    assert small_targets(page) == []
-    page.evaluate("document.documentElement.dir = 'rtl'")
-    assert overflowing(page) == []
-    page.evaluate("document.documentElement.dir = 'ltr'")
     page.set_viewport_size(LARGE)
+    assert_accessible(page)
     assert small_targets(page) == []
+    page.set_viewport_size(SMALL)
+    assert small_targets(page) == []
+    assert_no_overflow(page)
+    page.set_viewport_size(LARGE)
     page.evaluate("document.documentElement.style.fontSize = '200%'")
-    assert overflowing(page) == []
-    page.evaluate("document.documentElement.dir = 'rtl'")
-    assert overflowing(page) == []
+    assert_no_overflow(page)
+
+
+def assert_no_overflow(page: Page) -> None:
+    for direction in ("ltr", "rtl"):
+        page.evaluate("value => { document.documentElement.dir = value; }", direction)
+        assert overflowing(page) == [], direction
 
 
 def test_the_unavailable_page_is_accessible_and_fits_the_viewport(

@@ -13,7 +13,7 @@ from db.access.admin_user import UserDetails
 from db.errors import RateLimited, Refused, Unavailable
 from db.messages import Message, UserText
 from db.viewer import Admin
-from web.forms.form import Form, read_fields, read_query
+from web.forms.form import Form, read_fields, read_query, validate_query
 from web.forms.schemas import (
     PasswordConfirmation,
     RoleChange,
@@ -182,10 +182,14 @@ async def _expected(request: Request) -> str | None:
 
 
 def _undo(request: Request, route: str, **fields: str) -> dict[str, Any]:
-    """Returns the form of a toast that reverts a change, unless the account has changed since."""
+    """Returns the form of a toast that reverts a change, unless the account has changed since.
+
+    The toast stays on the page of another user, which the response must not replace.
+    """
     url = url_path(request, route, id=_user_id(request)) + _query_string(_read_list_query(request))
     fields |= {"return_to": "user"}
-    return {"url": url, "label": UNDO, "fields": fields, "target": "#person"}
+    target = f'#person[data-user="{_user_id(request)}"]'
+    return {"url": url, "label": UNDO, "fields": fields, "target": target}
 
 
 async def _respond_to_ended_sessions(request: Request, viewer: Admin, flash: str) -> Response:
@@ -300,11 +304,7 @@ def _read_list_query(request: Request) -> UsersQuery:
     """Returns the query of the list, from the query string. Replaces invalid values by the
     defaults.
     """
-    query = read_query(request)
-    wrong = Form.check(UsersQuery, query).errors
-    return UsersQuery.model_validate(
-        {name: value for name, value in query.items() if name not in wrong}
-    )
+    return validate_query(UsersQuery, read_query(request))[0]
 
 
 async def _list_context(request: Request, viewer: Admin) -> dict[str, Any]:

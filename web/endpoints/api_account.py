@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from db.access import access_tokens, account, audit, devices
+from db.access.audit_entries import OwnEntry
 from db.viewer import Viewer
 from web.forms.form import Form, read_fields, read_query
 from web.forms.schemas import ActivityQuery, ProfileChange
@@ -78,7 +79,7 @@ async def list_activity(request: Request) -> Response:
             "text": entry.text_parts(found.product_events),
         }
         for entry in found.entries
-        if isinstance(entry, audit.OwnEntry)
+        if isinstance(entry, OwnEntry)
     ]
     return ok(entries=entries, page=found.page, more=found.more)
 

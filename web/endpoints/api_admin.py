@@ -5,6 +5,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from db.access import admin, audit, invitations, roles
+from db.access.audit_entries import AdminEntry
 from db.access.audit_search import EntryFilter
 from db.errors import TooManyRoles, UnknownRole
 from db.roles import RoleSummary
@@ -175,7 +176,7 @@ async def list_entries(request: Request) -> Response:
             "note": entry.note(found.product_events),
         }
         for entry in found.entries
-        if isinstance(entry, audit.AdminEntry)
+        if isinstance(entry, AdminEntry)
     ]
     return ok(entries=entries, page=found.page, more=found.more)
 

@@ -2,52 +2,33 @@
 who can also export them.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import urlencode
 
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from db.access import audit, audit_export
 from db.access.audit_export import Export, ExportedEntry
 from db.access.audit_search import EntryFilter
 from db.messages import Message
 from db.viewer import Admin
-from web.forms.form import Form, read_query
+from web.forms.form import read_query, validate_query
 from web.forms.schemas import ActivityQuery, AuditPageQuery
 from web.http.client_info import get_client_info
 from web.http.session import verify_admin, verify_session
 from web.middleware.cross_origin import ForeignOrigin
-from web.rendering.data_files import csv_header, csv_rows, json_lines
+from web.rendering.data_files import StreamedFile, csv_header, csv_rows, json_lines
 from web.rendering.responses import now, page, url_path
-
-Q = TypeVar("Q", bound=BaseModel)
 
 # The parameters whose names are not those of the schema, because `from` is a keyword.
 PARAMETERS: Final = {"since": "from", "until": "to"}
 NO_EVENT: Final = Message("There is no such event.")
 END_BEFORE_START: Final = Message("The last day is before the first one.")
-# A client that reads an export more slowly gets an incomplete file, which browsers report.
-MAX_EXPORT_SECONDS: Final = 60
 MEDIA_TYPES: Final = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
-
-
-async def show_own(request: Request) -> Response:
-    viewer = await verify_session(request)
-    asked = read_query(request)
-    query, _ = _read(ActivityQuery, asked)
-    found = await audit.list_own(viewer, page=query.page)
-    pages = _page_urls(found, lambda number: _url(request, "activity", page=number))
-    context: dict[str, Any] = {"found": found, "now": now(request), **pages}
-    return page(
-        request, "audit/activity.html", Message("Activity"), layout="app", me=viewer.me, **context
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +58,24 @@ class Search:
         return _url(request, name, **asked)
 
 
+async def show_own(request: Request) -> Response:
+    viewer = await verify_session(request)
+    asked = read_query(request)
+    query, _ = validate_query(ActivityQuery, asked)
+    found = await audit.list_own(viewer, page=query.page)
+    pages = _page_urls(found, lambda number: _url(request, "activity", page=number))
+    context: dict[str, Any] = {"found": found, "now": now(request), **pages}
+    return page(
+        request, "audit/activity.html", Message("Activity"), layout="app", me=viewer.me, **context
+    )
+
+
 async def show_all(request: Request) -> Response:
     admin = await verify_admin(request)
     search = _read_search(request, admin)
     query = search.query
     found = await audit.list_all(admin, search.filters, page=query.page)
-    person = await audit.find_person(admin, query.person) if query.person else None
+    person = await audit.find_filtered_user(admin, query.person) if query.person else None
     pages = _page_urls(found, lambda number: search.url(request, "admin-audit", page=number))
     context: dict[str, Any] = {
         "found": found,
@@ -104,20 +97,6 @@ async def show_all(request: Request) -> Response:
         **pages,
     }
     return page(request, "audit/page.html", Message("Audit"), layout="app", me=admin.me, **context)
-
-
-class FileResponse(StreamingResponse):
-    """A response that is sent while its content is read from the database, in a limited time.
-
-    The deadline of RequestLimits ends when a response starts. Raises TimeoutError after
-    `max_seconds`, which ends the connection.
-    """
-
-    max_seconds: float = MAX_EXPORT_SECONDS
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with asyncio.timeout(self.max_seconds):
-            await super().__call__(scope, receive, send)
 
 
 async def export(request: Request) -> Response:
@@ -148,7 +127,7 @@ async def export(request: Request) -> Response:
         next_url = search.url(request, "admin-audit-export", **changes)
         headers["Link"] = f'<{next_url}>; rel="next"'
     content = _read_file(admin, exported, query.format)
-    return FileResponse(content, headers=headers, media_type=media_type)
+    return StreamedFile(content, headers=headers, media_type=media_type)
 
 
 async def _read_file(admin: Admin, exported: Export, file_format: str) -> AsyncIterator[bytes]:
@@ -163,7 +142,7 @@ def _read_search(request: Request, admin: Admin) -> Search:
     asked = dict(read_query(request))
     for name, parameter in PARAMETERS.items():
         asked[name] = asked.get(parameter, "")
-    query, errors = _read(AuditPageQuery, asked)
+    query, errors = validate_query(AuditPageQuery, asked)
     changes: dict[str, Any] = {}
     if query.event not in ("", *audit.list_events(admin)):
         changes["event"] = ""
@@ -173,15 +152,6 @@ def _read_search(request: Request, admin: Admin) -> Search:
         errors["until"] = END_BEFORE_START
     typed = {name: asked[name] for name in PARAMETERS}
     return Search(query.model_copy(update=changes), typed, errors)
-
-
-def _read(schema: type[Q], asked: Any) -> tuple[Q, dict[str, str]]:
-    """Returns the validated query with the defaults for invalid values, and the errors of these."""
-    wrong = Form.check(schema, asked).errors
-    query = schema.model_validate(
-        {name: value for name, value in asked.items() if name not in wrong}
-    )
-    return query, {name: sentences[0] for name, sentences in wrong.items()}
 
 
 def _page_urls(found: audit.EntryPage, url: Any) -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""Contains the security page of the account: each way in, its state, and what to do about it."""
+"""Contains the security page of the account: the state of its password, email, devices and
+access tokens.
+"""
 
 from starlette.requests import Request
 from starlette.responses import Response

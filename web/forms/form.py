@@ -182,6 +182,17 @@ def read_query(request: Request) -> Mapping[str, str]:
     return dict(reversed(request.query_params.multi_items()))
 
 
+def validate_query(schema: type[S], asked: Mapping[str, str]) -> tuple[S, dict[str, str]]:
+    """Returns the validated query with the defaults for invalid values, and the errors of these by
+    the name of the parameter.
+    """
+    wrong = Form.check(schema, asked).errors
+    query = schema.model_validate(
+        {name: value for name, value in asked.items() if name not in wrong}
+    )
+    return query, {name: sentences[0] for name, sentences in wrong.items()}
+
+
 def _parse_json(body: bytes) -> Mapping[str, Any] | None:
     """Returns a JSON object, or None for any other body.
 

@@ -51,9 +51,10 @@ def page_of_form(request: Request) -> str:
     `//example.org` would lead to another site.
     """
     path, _, query = (_local_path(request, page_url(request) or "") or "").partition("?")
-    inner = path.removeprefix(app_state(request.scope).settings.base_path)
+    base_path = app_state(request.scope).settings.base_path
+    # A path outside of BASE_PATH is that of another application on the host.
     is_page = any(
-        route.path == inner and "GET" in route.methods
+        path == f"{base_path}{route.path}" and "GET" in route.methods
         for route in request.app.router.routes
         if not route.param_convertors
     )

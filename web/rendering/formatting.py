@@ -36,6 +36,8 @@ GRAPHEME: Final = re.compile(
     re.DOTALL,
 )
 NON_JOINER: Final = "\u200c"
+# Embeddings, overrides and isolates, and their ends (Unicode Standard Annex 9, section 2).
+DIRECTION: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def iso(moment: datetime) -> str:
@@ -142,6 +144,14 @@ def initials(name: str) -> str:
     return f"{letters[0]}{NON_JOINER if is_cursive else ''}{letters[-1]}"
 
 
+def isolate(text: str) -> str:
+    """Returns a user's text for an attribute, which has no `<bdi>`: between FSI and PDI.
+
+    It then cannot reorder the rest of the sentence, and logged-in.js recognizes it in a question.
+    """
+    return f"\u2068{DIRECTION.sub('', text)}\u2069"
+
+
 def _first_letter(word: str) -> str:
     """Returns the first letter, digit or symbol with its marks, as a capital letter if it has one.
 
@@ -182,6 +192,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "date": long_date,
     "day": short_date,
     "initials": initials,
+    "isolate": isolate,
     "number": number,
     "plural": plural,
 }

@@ -399,7 +399,7 @@ PATHS: Final[Mapping[str, Mapping[str, Any]]] = {
             query=[
                 SEARCH,
                 PAGE,
-                _query("role", type="string"),
+                _query("role", type="string", pattern="^([a-z][a-z0-9-]{1,39})?$"),
                 _query("state", type="string", enum=list(get_args(AccountState))),
                 _query("sort", type="string", enum=list(get_args(SortOrder))),
             ],

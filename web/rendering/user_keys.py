@@ -1,6 +1,6 @@
 """Contains the drawing of each user's own key.
 
-The key is decoration. The depths of its cuts are a hash of the user id: they let nobody in, and
+The key is decoration. The depths of its cuts are a hash of the user id. They give no access, and
 reveal nothing about the account, because the id of 128 random bits cannot be found from ten bits.
 """
 
