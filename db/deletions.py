@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, select, update
 from db.accounts import (
     NOT_THE_LAST_ADMIN,
     USER_EXISTS,
+    UserState,
     change_user,
     disable_within,
     get_user_state,
@@ -83,10 +84,10 @@ async def close_account(caller: Admin | Operator, user_id: str) -> datetime:
 
 async def enable_account(
     caller: Admin | Operator, user_id: str, *, expected: str | None = None
-) -> bool:
+) -> UserState:
     """Enables an account, and keeps it if it was about to be deleted.
 
-    Returns False if neither was the case. `expected` is described at `require_disabled_at`. Raises
+    Returns the state before. `expected` is described at `require_disabled_at`. Raises
     NotFound, StateChanged, and the errors of `change_user`.
     """
     store = caller.store
@@ -96,7 +97,7 @@ async def enable_account(
         is_kept = await cancel_deletion(store, user_id)
         if await store.value(ENABLE(user_id=user_id)) is not None or is_kept:
             detail["since"] = before.disabled_at.isoformat() if before.disabled_at else ""
-    return bool(detail)
+    return before
 
 
 async def schedule_deletion(store: Store, user_id: str) -> datetime:

@@ -348,6 +348,17 @@ async def test_enabling_an_account_can_be_undone(
     assert (await state_of(app, "Alice"))[2]
 
 
+@pytest.mark.parametrize("before", ["enable", "delete"])
+async def test_enabling_offers_no_undo_that_would_not_restore_the_account(
+    app: TestApp, ada: Browser, alice: Browser, before: str
+) -> None:
+    """The undo disables the account, which was active or about to be deleted before."""
+    await act(app, ada, "Alice", before, sure="yes")
+    answer = await act(app, ada, "Alice", "enable")
+    assert toast(answer) == "The account of Alice is enabled."
+    assert undo_form(answer) is None
+
+
 @pytest.mark.asvs("S37")
 @pytest.mark.parametrize("send", [Browser.post, Browser.post_fragment])
 @pytest.mark.parametrize(

@@ -273,15 +273,17 @@ async def keep(admin: Admin, user_id: str) -> None:
             detail["kept"] = "yes"
 
 
-async def enable(admin: Admin, user_id: str, *, expected: str | None = None) -> None:
+async def enable(admin: Admin, user_id: str, *, expected: str | None = None) -> bool:
     """Enables an account, so that its user can log in again, and keeps it if it was about to be
     deleted.
 
-    `expected` is described at `accounts.require_disabled_at`. Raises NotFound, RateLimited,
-    StateChanged, and the errors of `accounts.change_user`.
+    Returns whether it was only disabled before, so that `disable` reverts the change. `expected` is
+    described at `accounts.require_disabled_at`. Raises NotFound, RateLimited, StateChanged, and the
+    errors of `accounts.change_user`.
     """
     await _take_tokens(admin)
-    await deletions.enable_account(admin, user_id, expected=expected)
+    before = await deletions.enable_account(admin, user_id, expected=expected)
+    return before.disabled_at is not None and before.delete_at is None
 
 
 async def end_sessions(admin: Admin, user_id: str) -> int:

@@ -127,7 +127,8 @@ async def enable_user(operator: Operator, email: str) -> bool:
 
     Returns False if neither was the case. Raises NotFound.
     """
-    return await deletions.enable_account(operator, await _get_user_id(operator, email))
+    before = await deletions.enable_account(operator, await _get_user_id(operator, email))
+    return before.disabled_at is not None or before.delete_at is not None
 
 
 async def delete_user_now(operator: Operator, email: str) -> None:

@@ -118,8 +118,8 @@ async def disable(request: Request) -> Response:
 
 async def enable(request: Request) -> Response:
     viewer = await verify_admin(request)
-    await admin.enable(viewer, _user_id(request), expected=await _expected(request))
-    undo = _undo(request, "admin-disable", expected="")
+    is_reversible = await admin.enable(viewer, _user_id(request), expected=await _expected(request))
+    undo = _undo(request, "admin-disable", expected="") if is_reversible else None
     return await _respond_to_change(request, viewer, "account-enabled", undo)
 
 
