@@ -42,7 +42,8 @@ DATA = (
 )
 # Formatted times of CLDR, names of permissions, and URLs.
 LOCALIZED = re.compile(
-    r"\d+ (?:Oct|Nov|Dec)[a-z]*(?: \d{4})?|\d\d:\d\d UTC|\b[a-z]+:[a-z]+\b|https?://\S+"
+    r"\d+ (?:Oct|Nov|Dec)[a-z]*(?: \d{4})?|\b(?:Oct|Nov|Dec)\b|\d\d:\d\d UTC"
+    r"|\b[a-z]+:[a-z]+\b|https?://\S+"
 )
 # Names and emails in attributes and options, which have no element for them.
 NAMES = ("Latchkey", "Alice", "Bob", "Ada", "Grace", "Navy", "Editors", "@example.com", "CSV")
