@@ -509,7 +509,7 @@ async def test_activity_shows_time_client_and_advice(users: Users) -> None:
     page = read(await users.alice.get("/account/activity"))
     entry = page.one("ol", id="activity").all("li")[0]
     assert entry.attrs["data-outcome"] == "refused"
-    assert entry.one("span", **{"class": "tag"}).text == "Refused"
+    assert entry.one("span", **{"class": "tag no"}).text == "Refused"
     day, time = entry.all("time")
     assert (day.text, time.text) == ("24 November 2026", "09:12 UTC")
     assert time.attrs["datetime"] == "2026-11-24T09:12:00Z"

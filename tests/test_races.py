@@ -228,7 +228,7 @@ async def test_a_disabled_admin_cannot_undo_the_disabling(
         disabling, enabling = await run_concurrently(
             number, admin.disable(other_admin, rogue.id), admin.enable(rogue, rogue.id)
         )
-        assert (disabling, type(enabling) in (type(None), NotLoggedIn)) == (None, True)
+        assert (disabling, type(enabling) in (bool, NotLoggedIn)) == (None, True)
         assert await app.rows("SELECT name FROM users WHERE disabled_at IS NOT NULL") == [
             ("Rogue",)
         ]
