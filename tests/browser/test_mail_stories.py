@@ -15,7 +15,6 @@ from tests.browser.steps import (
     expect_heading,
     expect_path,
     expect_summary,
-    focused,
     log_in,
     log_out,
     sign_up,
