@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from db.audit.events import EventTexts
-from db.audit.log import FORMER_ACTOR_TYPES
+from db.audit.log import FORMER_ACTOR_TYPES, ActorType
 from db.audit.messages import describe_for_admin, describe_for_user, label, read_detail
 from db.device_names import known_description
 from db.messages import Message
@@ -165,10 +165,16 @@ def is_one_of(column: ColumnElement[Any], values: tuple[str, ...]) -> ColumnElem
     return or_(*(column == value for value in values))
 
 
+def has_actor_type(actor_type: ActorType) -> ColumnElement[bool]:
+    """Returns the condition that an entry has this actor type, also by a former name."""
+    former = (name for name, now in FORMER_ACTOR_TYPES.items() if now == actor_type)
+    return is_one_of(audit.c.actor_type, (actor_type, *former))
+
+
 _actor, _target = users.alias("actor_user"), users.alias("target_user")
 IS_OWN = func.coalesce(audit.c.actor_id == bindparam("user_id"), literal(False))
 # Users do not see the IP address and the browser of administrators.
-SHOWS_CLIENT = or_(IS_OWN, is_one_of(audit.c.actor_type, ("anonymous", "stranger")))
+SHOWS_CLIENT = or_(IS_OWN, has_actor_type("anonymous"))
 
 
 def select_own_entries(numbers: Any) -> Select[OwnEntry]:

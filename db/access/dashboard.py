@@ -9,21 +9,21 @@ from typing import Any, Final
 
 from sqlalchemy import Integer, and_, bindparam, case, func, or_, select
 
-from db.access import security
 from db.access.audit_entries import (
     AdminEntry,
     OwnEntry,
+    has_actor_type,
     is_one_of,
     own_numbers,
     select_admin_entries,
     select_own_entries,
 )
+from db.access.security import SecurityState
 from db.audit.events import EventTexts
-from db.device_names import describe_device, known_description
+from db.device_names import known_description
 from db.engine.statement import Statement
 from db.errors import NotLoggedIn
 from db.mail.outbox import MAIL_TYPES
-from db.messages import Message
 from db.store import pick
 from db.tables import Instant, audit, is_live, outbox, sessions, users
 from db.viewer import Admin, Viewer
@@ -34,33 +34,6 @@ RECENT_COUNT: Final = 5
 SEARCHED_ENTRIES: Final = 1_000
 LOGIN_EVENTS: Final = ("login", "signup")
 DELETION_EVENTS: Final = ("account.delete", "account.expire")
-
-
-@dataclass(frozen=True, slots=True)
-class OwnProfile:
-    """The viewer's own account, and what protects it: see `SecurityState`.
-
-    `previous_login_at` is the log-in before the newest one, None at the first.
-    """
-
-    name: str
-    email: str
-    slug: str
-    created_at: datetime
-    delete_at: datetime | None
-    previous_login_at: datetime | None
-    password_changed_at: datetime | None
-    is_mail_refused: bool
-    device_count: int
-    newest_browser: str
-    newest_system: str
-    newest_login_at: datetime | None
-    token_count: int
-    tokens_used_at: datetime | None
-
-    @property
-    def newest_device(self) -> Message:
-        return describe_device(self.newest_browser, self.newest_system)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +102,6 @@ class LatestEvents:
 
 def _counts(*counts: int) -> tuple[int, ...]:
     return counts
-
-
-# `get_viewer` takes this as its `preload`, so that one statement reads the session and the profile.
-PRELOAD = pick(OwnProfile, users, **security.WITH_SESSION)
-OWN_PROFILE = Statement(
-    pick(OwnProfile, users, **security.WITHOUT_SESSION).where(users.c.id == bindparam("user_id"))
-)
 
 
 def _previous_login(*columns: Any) -> Any:
@@ -249,7 +215,7 @@ _latest = (
             audit.c.outcome == "refused",
             audit.c.actor_type == "operator",
             and_(
-                is_one_of(audit.c.actor_type, ("user", "member")),
+                has_actor_type("user"),
                 audit.c.actor_id != audit.c.target_id,
             ),
         ),
@@ -261,23 +227,7 @@ _latest = (
 LATEST_EVENTS = Statement(select_admin_entries(select(_latest.c.number)))
 
 
-async def get_own_profile(viewer: Viewer) -> OwnProfile:
-    """Returns the viewer's own account and what protects it.
-
-    With the database strategy, the viewer must have been verified with `PRELOAD`. Raises
-    NotLoggedIn if the user no longer exists.
-    """
-    if isinstance(viewer.preloaded, OwnProfile):
-        return viewer.preloaded
-    profile: OwnProfile | None = await viewer.store.one(
-        OWN_PROFILE(user_id=viewer.id, now=viewer.store.now())
-    )
-    if profile is None:
-        raise NotLoggedIn(ended=True)
-    return profile
-
-
-async def get_activity(viewer: Viewer, profile: OwnProfile) -> Activity:
+async def get_activity(viewer: Viewer, state: SecurityState) -> Activity:
     """Returns the newest entries of the viewer's account, and the previous log-in."""
     found = await viewer.store.all(
         ACTIVITY(user_id=viewer.id, max_entries=RECENT_COUNT, logged_in_at=viewer.logged_in_at)
@@ -294,14 +244,14 @@ async def get_activity(viewer: Viewer, profile: OwnProfile) -> Activity:
             break
     return Activity(
         found[:RECENT_COUNT],
-        previous or _recorded_login(viewer, profile),
+        previous or _recorded_login(viewer, state),
         viewer.store.product.events,
     )
 
 
-def _recorded_login(viewer: Viewer, profile: OwnProfile) -> PreviousLogin | None:
+def _recorded_login(viewer: Viewer, state: SecurityState) -> PreviousLogin | None:
     """Returns the previous log-in by the user's row, if the audit log no longer has its entry."""
-    at = profile.previous_login_at
+    at = state.previous_login_at
     return PreviousLogin(at, "") if at is not None and at < viewer.logged_in_at else None
 
 
@@ -323,10 +273,12 @@ async def get_figures(admin: Admin) -> Figures:
     return figures
 
 
-def get_previous_login(admin: Admin, profile: OwnProfile, figures: Figures) -> PreviousLogin | None:
+def get_previous_login(
+    admin: Admin, state: SecurityState, figures: Figures
+) -> PreviousLogin | None:
     """Returns the administrator's own log-in before the current session."""
     if figures.login_at is None:
-        return _recorded_login(admin, profile)
+        return _recorded_login(admin, state)
     return PreviousLogin(figures.login_at, known_description(figures.login_browser or ""))
 
 

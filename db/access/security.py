@@ -21,6 +21,7 @@ from db.viewer import Viewer
 class SecurityState:
     """What protects the viewer's account.
 
+    `previous_login_at` is the log-in before the newest one, None at the first.
     `password_changed_at` is None if the time is not known. `newest_…` describe the session other
     than the current one that started last; they are empty and None if there is none, and with the
     stateless strategy. `is_mail_refused` is true if the mail server refused the mail with the link
@@ -30,6 +31,7 @@ class SecurityState:
     email: str
     created_at: datetime
     delete_at: datetime | None
+    previous_login_at: datetime | None
     password_changed_at: datetime | None
     is_mail_refused: bool
     device_count: int

@@ -10,7 +10,6 @@ from tests.browser_client import Browser
 from tests.conftest import TestApp
 
 STATEMENTS = {
-    "profile": dashboard.OWN_PROFILE,
     "figures": dashboard.FIGURES,
     "sign-ups": dashboard.SIGN_UPS,
     "activity": dashboard.ACTIVITY,

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from db.access import dashboard
+from db.access import security
 from web.http.session import verify_session
 from web.rendering.responses import HtmlResponse
 from web.server.runner import make_app, server_options
@@ -35,7 +35,7 @@ async def session(request: Request) -> Response:
 
 
 async def profile(request: Request) -> Response:
-    await dashboard.get_own_profile(await verify_session(request, preload=dashboard.PRELOAD))
+    await security.get_state(await verify_session(request, preload=security.PRELOAD))
     return HtmlResponse(BODY)
 
 

@@ -103,7 +103,7 @@ async def dashboard(request: Request) -> HTMLResponse:
     above, below = layouts[me.id]
     main = partial.render(
         me=me,
-        profile=SimpleNamespace(
+        state=SimpleNamespace(
             name=name, email=email, slug=slug, created_at=created_at, password_changed_at=changed_at,
             device_count=devices, newest_device=f"{browser} on {system}", token_count=tokens_count,
             newest_login_at=newest_at and datetime.fromisoformat(newest_at),

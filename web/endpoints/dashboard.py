@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import dashboard
-from db.access.dashboard import OwnProfile
+from db.access import dashboard, security
 from db.access.email_verification import VerificationState
+from db.access.security import SecurityState
 from db.messages import Message
 from db.viewer import Viewer, require_admin
 from web.http.session import verify_session
@@ -23,25 +23,25 @@ TITLE = Message("Dashboard")
 
 
 async def show(request: Request) -> Response:
-    viewer = await verify_session(request, preload=dashboard.PRELOAD)
+    viewer = await verify_session(request, preload=security.PRELOAD)
     if viewer.role == "admin":
         return await _for_admins(request, viewer)
-    profile = await dashboard.get_own_profile(viewer)
+    security_state = await security.get_state(viewer)
     cards = app_state(request.scope).product.user_cards
     return page(
         request,
         "dashboard/user.html",
         TITLE,
         layout="app",
-        activity=await dashboard.get_activity(viewer, profile),
+        activity=await dashboard.get_activity(viewer, security_state),
         cards=await _load_cards(viewer, cards),
-        **_own_context(request, viewer, profile),
+        **_own_context(request, viewer, security_state),
     )
 
 
 async def _for_admins(request: Request, viewer: Viewer) -> Response:
     admin, state = require_admin(viewer), app_state(request.scope)
-    profile = await dashboard.get_own_profile(admin)
+    security_state = await security.get_state(admin)
     figures = await dashboard.get_figures(admin)
     days = await dashboard.count_sign_ups_by_day(admin)
     busiest = max(day.count for day in days)
@@ -54,22 +54,22 @@ async def _for_admins(request: Request, viewer: Viewer) -> Response:
         days=days,
         scale=dashboard.make_scale(busiest) if busiest else (),
         latest=await dashboard.list_latest_events(admin),
-        last=dashboard.get_previous_login(admin, profile, figures),
+        last=dashboard.get_previous_login(admin, security_state, figures),
         sends_mail=state.settings.sends_mail,
         cards=await _load_cards(admin, state.product.admin_cards),
-        **_own_context(request, admin, profile),
+        **_own_context(request, admin, security_state),
     )
 
 
-def _own_context(request: Request, viewer: Viewer, profile: OwnProfile) -> dict[str, Any]:
+def _own_context(request: Request, viewer: Viewer, security_state: SecurityState) -> dict[str, Any]:
     """Returns what both dashboards show about the viewer."""
     return {
         "me": viewer.me,
-        "profile": profile,
-        "delete_at": profile.delete_at,
+        "state": security_state,
+        "delete_at": security_state.delete_at,
         "verification": None
         if viewer.verified
-        else VerificationState(profile.email, False, "", profile.is_mail_refused),
+        else VerificationState(security_state.email, False, "", security_state.is_mail_refused),
         "message": "",
         "now": now(request),
         "flash": pop_flash(request),
