@@ -1,11 +1,8 @@
 """Tests of the languages: the choice for a request, the setting of a user, and the catalogs."""
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from gettext import NullTranslations
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +12,7 @@ from jinja2.ext import InternationalizationExtension
 
 from db.messages import Message, UserText
 from tests.browser_client import Browser, read, set_cookie_of
+from tests.catalog_script import load_catalog_script
 from tests.conftest import TestApp
 from tests.mail import enabled_outbox, main_text, receive
 from web.languages import ENGLISH, LANGUAGES, Language, with_folder
@@ -418,12 +416,7 @@ def test_a_product_replaces_and_adds_texts(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    loader = SourceFileLoader("messages_script", str(ROOT / "scripts" / "messages"))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[loader.name] = module
-    loader.exec_module(module)
-    return module
+    return load_catalog_script()
 
 
 def test_the_catalogs_have_the_texts_of_the_program(script: ModuleType) -> None:

@@ -1,11 +1,8 @@
 """Tests that every text of a page is in the catalog, with a language that marks its texts."""
 
-import importlib.util
 import re
-import sys
 from collections.abc import Callable, Iterator
 from gettext import NullTranslations
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +10,7 @@ import httpx
 import pytest
 
 from tests.browser_client import IPHONE, PASSWORD, Browser, Element, read
+from tests.catalog_script import load_catalog_script
 from tests.conftest import TestApp
 from tests.mail import enabled_outbox, open_link, receive
 from web.languages import Language
@@ -110,12 +108,7 @@ def has_words(text: str) -> bool:
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    loader = SourceFileLoader("messages_script", str(ROOT / "scripts" / "messages"))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[loader.name] = module
-    loader.exec_module(module)
-    return module
+    return load_catalog_script()
 
 
 @pytest.fixture(scope="module")
