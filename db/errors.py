@@ -107,6 +107,26 @@ class TooManyTokens(AppError):
     """The user has as many access tokens as the program allows. Nothing was created."""
 
 
+class NotConfirmed(AppError):
+    """The viewer must confirm their identity first, since the last confirmation is too old."""
+
+
+class NeedsFactor(AppError):
+    """Administrators need a second step here, and the viewer has none."""
+
+
+class LastWayIn(AppError):
+    """Without this passkey nothing would open the account anymore. Nothing was changed."""
+
+
+class LastFactor(AppError):
+    """The last second step of an administrator who needs one. Nothing was changed."""
+
+
+class NoClaim(AppError):
+    """No log-in waits for its second step: it took too long, or the account has changed."""
+
+
 class RoleInUse(AppError):
     """A user or an invitation has the role, so it was not deleted."""
 

@@ -17,6 +17,8 @@ from sqlalchemy import FromClause, Select, select
 import db.engine  # noqa: F401  (registers the back ends with `databases`)
 from db.clock import monotonic_clock
 from db.crypto.breached_passwords import BreachedPasswords
+from db.crypto.encrypted_tokens import EncryptedTokens
+from db.crypto.factor_secrets import FactorSecrets
 from db.crypto.identity_keys import IdentityKeys
 from db.crypto.key_ring import KeyRing
 from db.crypto.macs import MacKeys, derive_key
@@ -24,6 +26,7 @@ from db.crypto.passwords import Passwords
 from db.crypto.secret import Secret
 from db.database import LazyDatabase, WriteCheck
 from db.engine.statement import Bound
+from db.factor_settings import FactorSettings
 from db.mail.state import OutboxState
 from db.product import ProductData
 from db.rate_limits.limits import RateLimit
@@ -53,6 +56,8 @@ class Store:
     mail_keys: MacKeys
     identity_keys: IdentityKeys
     doctor_keys: MacKeys
+    encrypted_tokens: EncryptedTokens
+    factor_secrets: FactorSecrets
     passwords: Passwords
     breached_passwords: BreachedPasswords
     limiter: LimiterState
@@ -64,6 +69,7 @@ class Store:
     outbox: OutboxState = field(default_factory=OutboxState)
     product: ProductData = field(default_factory=ProductData)
     lifetimes: SessionLifetimes = field(default_factory=SessionLifetimes)
+    factors: FactorSettings = field(default_factory=FactorSettings)
     # Held for each statement of an export, so that parallel exports never delay other requests.
     export_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -131,6 +137,7 @@ def make_store(
     outbox: OutboxState | None = None,
     product: ProductData | None = None,
     lifetimes: SessionLifetimes | None = None,
+    factors: FactorSettings | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Store:
     """Returns a store for the database at this URL; the database is not connected yet.
@@ -139,7 +146,7 @@ def make_store(
     of the store. `changed_limits` replace the limits of the same names. `breached_passwords` is the
     URL of the breached-password service; without one, passwords are not looked up. `outbox` says
     whether mails are sent; by default none are. `product` is the data part of a product,
-    and `lifetimes` are those of sessions.
+    `lifetimes` are those of sessions, and `factors` the settings of second steps and passkeys.
     """
     now = monotonic_clock(now)
     device_secrets = [derive_key(secret, "device cookie") for secret in secrets]
@@ -152,6 +159,8 @@ def make_store(
         mail_keys=MacKeys(secrets, "mail links"),
         identity_keys=IdentityKeys(secrets),
         doctor_keys=MacKeys(secrets, "doctor"),
+        encrypted_tokens=EncryptedTokens(secrets, lambda: now().timestamp()),
+        factor_secrets=FactorSecrets(secrets),
         passwords=passwords or Passwords(),
         breached_passwords=BreachedPasswords(breached_passwords),
         limiter=LimiterState(rate_limits, changed_limits),
@@ -160,4 +169,5 @@ def make_store(
         outbox=outbox or OutboxState(),
         product=product or ProductData(),
         lifetimes=lifetimes or SessionLifetimes(),
+        factors=factors or FactorSettings(),
     )

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ColumnElement,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA: Final = "0006"  # The newest revision of db/migrations, which this code requires.
+SCHEMA: Final = "0007"  # The newest revision of db/migrations, which this code requires.
 
 
 class Instant(TypeDecorator[datetime]):
@@ -92,6 +93,12 @@ users = Table(
     Column("password_hash", Text, nullable=False),
     # when the password was set; None if that was before revision 0006, or if it was imported
     Column("password_changed_at", Instant),
+    # when the password last opened the account; None if it has not since revision 0007
+    Column("password_used_at", Instant),
+    # whether the account has a passkey or an authenticator app, which a password alone never opens
+    Column("has_factor", Boolean, nullable=False, server_default=false()),
+    # when the user declined the offer of a passkey, which is then never made again
+    Column("passkey_declined_at", Instant),
     # The language that the user chose, such as `de`; empty for that of the browser.
     Column("language", Text, nullable=False, server_default=""),
     # The language of the browser at the last log-in, for mails; empty if it is unknown.
@@ -261,6 +268,57 @@ access_tokens = Table(
     Column("last_used_at", Instant),
     Index("access_tokens_user_id", "user_id"),
     Index("access_tokens_expires_at", "expires_at"),
+)
+
+# The passkeys of an account (WebAuthn Level 3, section 7).
+passkeys = Table(
+    "passkeys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("credential_id", Text, nullable=False, unique=True),  # base64url
+    Column("public_key", Text, nullable=False),  # a COSE key, base64url
+    Column("rp_id", Text, nullable=False),  # the domain that the passkey was created for
+    Column("sign_count", BigInteger, nullable=False),
+    Column("aaguid", Text, nullable=False),  # the type of the authenticator, a UUID
+    Column("transports", Text, nullable=False),  # separated by spaces
+    Column("backed_up", Boolean, nullable=False),  # whether it is synced to other devices
+    Column("name", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("last_used_at", Instant),
+    Index("passkeys_user_id", "user_id"),
+)
+
+# The authenticator app of an account (TOTP, RFC 6238).
+totp = Table(
+    "totp",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("secret", Text, nullable=False),  # encrypted: see db.crypto.factor_secrets
+    Column("kid", Text, nullable=False),  # the id of the key that it is encrypted with
+    # The time step of the newest code that was used: no code of this step or before is accepted.
+    Column("last_step", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("last_used_at", Instant),
+)
+
+# The recovery codes of an account that were not used yet.
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("code_hash", Text, primary_key=True),  # SHA-256 of the code, in hex
+    Column("user_id", Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index("recovery_codes_user_id", "user_id"),
+)
+
+# The encrypted tokens that were used and have not expired. The primary key allows one use of each.
+used_tokens = Table(
+    "used_tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kept_until", Instant, nullable=False),
+    Index("used_tokens_kept_until", "kept_until"),
 )
 
 

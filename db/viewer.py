@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from db.crypto.secret import Secret
 from db.device_names import describe_device
-from db.errors import Forbidden, MissingScope, NotVerified
+from db.errors import Forbidden, MissingScope, NeedsFactor, NotVerified
 
 if TYPE_CHECKING:
     from db.store import Store
@@ -67,6 +67,7 @@ class LiveUser:
     slug: str
     team: str
     verified: bool
+    has_factor: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class LiveSession:
     team: str
     verified: bool
     is_remembered: bool = False
+    has_factor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class Viewer:
     # The scopes and the id of the access token of the request; None and empty for a session.
     scopes: tuple[str, ...] | None = None
     token_id: str = ""
+    has_factor: bool = False  # whether the account has a passkey or an authenticator app
 
     def __post_init__(self) -> None:
         if self.capability is not _ISSUED:
@@ -194,13 +197,20 @@ def issue_viewer(
         live.is_remembered,
         scopes,
         token_id,
+        live.has_factor,
     )
 
 
 def require_admin(viewer: Viewer) -> Admin:
-    """Returns the viewer as an Admin. Raises Forbidden if the viewer has another role."""
+    """Returns the viewer as an Admin.
+
+    Raises Forbidden if the viewer has another role, and NeedsFactor if administrators need a second
+    step and the viewer has none.
+    """
     if viewer.role != "admin":
         raise Forbidden
+    if viewer.store.factors.requires_admin_factor and not viewer.has_factor:
+        raise NeedsFactor
     return Admin(*(getattr(viewer, field.name) for field in fields(viewer)))
 
 

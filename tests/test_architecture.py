@@ -63,6 +63,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "db.hooks": (),
     "db.role_names": (),
     "db.scopes": (),
+    "db.factor_settings": (),
+    "db.used_tokens": STORE,
     "db.product": ("db.audit.events", "db.hooks"),
     "db.crypto": ("db.errors",),
     "db.engine": ("db.errors",),
@@ -74,6 +76,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.database",
         "db.engine",
         "db.errors",
+        "db.factor_settings",
         "db.mail.state",
         "db.product",
         "db.rate_limits.limits",
@@ -106,6 +109,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.viewer",
         *STORE,
     ),
+    "db.factors": (*("db.sessions", "db.mail", "db.audit", "db.used_tokens", "db.viewer", *STORE),),
     "db.deletions": ("db.accounts", "db.mail", "db.sessions", "db.viewer", *STORE),
     "db.permissions": ("db.viewer", *STORE),
     "db.roles": (
@@ -116,6 +120,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *(
             "db.accounts",
             "db.deletions",
+            "db.factors",
             "db.permissions",
             "db.roles",
             "db.scopes",
@@ -136,6 +141,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.settings": (
         "db.crypto.secret",
+        "db.factor_settings",
         "db.ip_addresses",
         "db.rate_limits.limits",
         "db.sessions.lifetimes",
@@ -163,6 +169,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.http.redirects": ("web.http.cookies", "web.rendering.responses"),
     "web.rendering": (
         *("db.viewer.Me", "db.viewer.Role", "db.sessions.claims", "db.errors"),
+        "db.sessions.claimants.NewClaim",
         *("web.forms", "web.http", "web.menu", "web.observability", "web.settings"),
     ),
     "web.rendering.flash_messages": (
@@ -179,6 +186,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.endpoints": (
         *("db.access", "db.audit.events", "db.crypto.secret", "db.errors", "db.viewer"),
+        "db.sessions.claimants.NewClaim",
         "db.roles.RoleSummary",
         *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
         "web.settings",
@@ -201,7 +209,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.brand": (),
     "web.languages": ("web.settings.paths",),
     "web.menu": (),
-    "web.router": ("db.role_names", "web.http.session", "web.middleware.guard"),
+    "web.router": ("db.role_names", "web.http", "web.middleware.guard"),
     "web.routes": (
         "web.endpoints",
         "web.forms.schemas",

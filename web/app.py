@@ -189,6 +189,7 @@ def open_store(settings: Settings, *, product: ProductData | None = None, **opti
         breached_passwords=settings.breached_passwords,
         outbox=outbox,
         lifetimes=settings.session_lifetimes,
+        factors=settings.factors,
         product=product,
         **options,
     )

@@ -13,9 +13,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
+from db.messages import Message
 from db.role_names import is_permission_name
+from web.http.methods import SAFE_METHODS
 from web.http.session import verify_role
+from web.http.sudo import verify_sudo, verify_sudo_admin
 from web.middleware.guard import Guard, RouteAccess
+
+LOGGED_IN: Final = (RouteAccess.MEMBERS, RouteAccess.ADMINS, RouteAccess.ROLE)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -26,8 +31,11 @@ class AppRoute(Route):
     Router and guard share one object and so cannot disagree about the path. With `role`, the
     route verifies in the database that the viewer has this role, before it calls the endpoint. With
     `scope`, which only a route of the API may have, the route also accepts access tokens: `account`
-    requires the scope `account:read` for safe methods and `account:write` for others. With `form`,
-    the path parameter `{field}` must be the name of one of the form's fields.
+    requires the scope `account:read` for safe methods and `account:write` for others. With `sudo`,
+    the user must have confirmed their identity within the last ten minutes, before the endpoint is
+    called; its value completes the sentence "To …, confirm that it's you". That applies to forms,
+    and with `sudo_page` also to the page. With `form`, the path parameter `{field}` must be the
+    name of one of the form's fields.
     """
 
     def __init__(
@@ -43,6 +51,8 @@ class AppRoute(Route):
         name: str,
         role: str = "",
         scope: str = "",
+        sudo: str = "",
+        sudo_page: bool = False,
         form: type[BaseModel] | None = None,
     ) -> None:
         if (access is RouteAccess.ROLE) != bool(role):
@@ -50,6 +60,10 @@ class AppRoute(Route):
         self.access = access
         if scope and not (path.startswith("/api/") and is_permission_name(f"{scope}:read")):
             raise ValueError(f"{path}: only a route of the API accepts access tokens")
+        if sudo and access not in LOGGED_IN:
+            raise ValueError(f"{path}: only a route for logged-in users can need a confirmation")
+        self.sudo = Message(sudo)
+        self.sudo_page = sudo_page
         self.role = role
         self.token_scope = scope
         self.form = form
@@ -84,6 +98,9 @@ class AppRoute(Route):
         request = Request(scope, receive, send)
         if self.role:
             await verify_role(request, self.role)
+        if self.sudo and (self.sudo_page or scope["method"] not in SAFE_METHODS):
+            is_admin_route = self.access is RouteAccess.ADMINS
+            await (verify_sudo_admin if is_admin_route else verify_sudo)(request)
         response = await endpoint(request)
         await response(scope, receive, send)
 
@@ -91,6 +108,7 @@ class AppRoute(Route):
 # The rows of the route table, by the users who may call them.
 Anyone: Final = partial(AppRoute, RouteAccess.ANYONE)
 Guests: Final = partial(AppRoute, RouteAccess.GUESTS)
+Claimants: Final = partial(AppRoute, RouteAccess.CLAIMANTS)
 Members: Final = partial(AppRoute, RouteAccess.MEMBERS)
 Admins: Final = partial(AppRoute, RouteAccess.ADMINS)
 Operators: Final = partial(AppRoute, RouteAccess.OPERATORS)

@@ -37,8 +37,7 @@ from web.endpoints import (
     verification,
 )
 from web.forms.schemas import ProfileChange, SignUp
-from web.middleware.guard import RouteAccess
-from web.router import Admins, Anyone, AppRoute, Endpoint, Guests, Members, Operators
+from web.router import LOGGED_IN, Admins, Anyone, AppRoute, Endpoint, Guests, Members, Operators
 from web.settings.settings import Settings
 
 # fmt: off
@@ -151,7 +150,6 @@ NEEDS_STORED_SESSIONS = {
 # These exist only on loopback without SMTP_URL, and only for clients on this machine.
 NEEDS_MAILBOX = {"mailbox", "mailbox-message", "mailbox-html", "mail-samples"}
 # fmt: on
-LOGGED_IN = (RouteAccess.MEMBERS, RouteAccess.ADMINS, RouteAccess.ROLE)
 NEEDS_MAIL = {
     *("forgot", "reset", "reset-link", "verify", "verify-link", "change-email"),
     *("change-email-link", "not-me", "not-me-link"),
@@ -211,7 +209,8 @@ def access_table(product_routes: Sequence[AppRoute] = ()) -> str:
         (
             ", ".join(route.endpoints),
             route.path,
-            f"{route.access_text}{f', token {route.token_scope}' if route.token_scope else ''}",
+            f"{route.access_text}{f', token {route.token_scope}' if route.token_scope else ''}"
+            f"{', sudo' if route.sudo else ''}",
             ", ".join(map(_name, route.endpoints.values())),
         )
         for route in (*routes, *product_routes)

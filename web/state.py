@@ -61,6 +61,7 @@ class RequestState(TypedDict, total=False):
     viewer: Viewer
     language: Language
     navigation_changed: bool
+    confirmed: Secret[str]  # the sudo cookie that this request has just set
     set_cookies: dict[str, bytes]  # Set-Cookie values by cookie name
 
 

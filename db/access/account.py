@@ -18,6 +18,7 @@ from db.rate_limits import limiter
 from db.rate_limits.limits import PASSWORD_CHANGE, PROFILE_CHANGE
 from db.sessions.claims import NewSession
 from db.sessions.lifecycle import end_all_sessions, require_right, start_session
+from db.sessions.sudo import Confirmation, confirm_now
 from db.store import pick
 from db.tables import Instant, users
 from db.user_search import search_key
@@ -150,9 +151,16 @@ async def change_language(viewer: Viewer, language: str, browser_language: str) 
 
 
 async def change_password(
-    viewer: Viewer, *, current: Secret[str], new: Secret[str]
+    viewer: Viewer,
+    *,
+    current: Secret[str],
+    new: Secret[str],
+    confirmation: Confirmation | None = None,
 ) -> tuple[NewSession, int] | None:
     """Changes the password, ends every session and starts a new one in place of the current one.
+
+    `confirmation` is the recent one of the session, which the new session keeps. The current
+    password confirms the identity of a user without a second step.
 
     Returns the new session and the number of other sessions that ended; None if `current` is wrong.
     Raises NotLoggedIn if the session has ended in the meantime, or ends now after too many
@@ -173,7 +181,12 @@ async def change_password(
             return None
         ended = await end_all_sessions(store, viewer.id)
         session = await start_session(
-            store, viewer.id, viewer.role, viewer.client, is_remembered=viewer.is_remembered
+            store,
+            viewer.id,
+            viewer.role,
+            viewer.client,
+            confirmation=confirmation if viewer.has_factor else confirm_now(store, "password"),
+            is_remembered=viewer.is_remembered,
         )
         await end_links_after_password_change(store, viewer.id)
         if viewer.verified:

@@ -25,6 +25,7 @@ from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import ADMIN_CHANGE, ADMIN_DAY, LINK_POSTS
 from db.sessions.claims import NewSession
 from db.sessions.lifecycle import start_session
+from db.sessions.sudo import confirm_now
 from db.store import Store, pick
 from db.tables import Instant, invitations, users
 from db.viewer import Admin, ClientInfo, Role
@@ -271,7 +272,13 @@ async def join(
             raise LinkInvalid("invite")
         session = None
         if may_log_in:
-            session = await start_session(store, user_id, invitation.role, client)
+            session = await start_session(
+                store,
+                user_id,
+                invitation.role,
+                client,
+                confirmation=confirm_now(store, "password"),
+            )
         if not is_confirmed:
             await post_verification(store, user_id, invitation.email, is_first=True)
         actor = user_actor(user_id, client, session.id if session else "")

@@ -33,9 +33,11 @@ from db.rate_limits.limits import (
     LOGIN_UNKNOWN,
     USER_HASHES,
 )
+from db.sessions.claimants import NewClaim, make_claim
 from db.sessions.claims import NewSession
 from db.sessions.device_cookie import read_device_cookie
 from db.sessions.lifecycle import start_session
+from db.sessions.sudo import confirm_now
 from db.store import Store, pick
 from db.tables import Instant, users
 from db.viewer import ClientInfo, Role
@@ -44,8 +46,10 @@ from db.viewer import ClientInfo, Role
 @dataclass(frozen=True, slots=True)
 class _Credentials:
     id: str
+    role: Role
     disabled: bool
     verified: bool
+    has_factor: bool
     sessions_ended_at: datetime | None
     language: str
     password_hash: Secret[str] = field(repr=False)
@@ -88,6 +92,7 @@ RECORD_LOGIN = Statement(
     )
     .values(
         password_hash=bindparam("new_hash"),
+        password_used_at=_now,
         previous_login_at=users.c.last_login_at,
         # Keeps the later of the two times, since the clock of another host may be ahead.
         last_login_at=case((users.c.last_login_at > _now, users.c.last_login_at), else_=_now),
@@ -108,17 +113,20 @@ async def log_in(
     client: ClientInfo,
     verify_token: Secret[str] | None = None,
     is_remembered: bool = False,
-) -> NewSession | None:
-    """Returns a new session; None if the email is unknown, the password is wrong or the account is
-    disabled.
+    next_page: str = "",
+) -> NewSession | NewClaim | None:
+    """Returns a new session, or a claim if the account needs a second step; None if the email is
+    unknown, the password is wrong or the account is disabled.
 
     Computes one hash in each of these cases. If another request replaces the stored hash in the
     meantime, verifies once more. `verify_token` comes from the browser's link cookie, and confirms
     the email. If the program requires confirmed emails, an unconfirmed one needs it. Without it,
     the right password gets the answer to a wrong one; otherwise it would show whose email it is.
-    `is_remembered` says whether the user chose to stay logged in. Raises RateLimited, Unavailable,
-    and Refused, which does not count as a wrong password.
+    `is_remembered` says whether the user chose to stay logged in, and `next_page` is the page after
+    the second step. Raises RateLimited, Unavailable, and Refused, which does not count as a wrong
+    password.
     """
+    read_at = store.now()
     credentials = await store.one(CREDENTIALS(email=email))
     known_browser = _find_known_browser(store, client, credentials)
     if credentials and known_browser:
@@ -149,6 +157,16 @@ async def log_in(
             verifies = not credentials.verified and credentials.id == token_user_id
             if not (credentials.verified or verifies) and store.outbox.requires_verification:
                 break
+            if _needs_second_step(store, credentials, client):
+                await limiter.refund(store, *charges.guesses, succeeded=True)
+                return make_claim(
+                    store,
+                    credentials.id,
+                    read_at=read_at,
+                    sessions_ended_at=credentials.sessions_ended_at,
+                    next_page=next_page,
+                    is_remembered=is_remembered,
+                )
             hash_to_keep = await _renew_hash(store, credentials, password)
             with suppress(LinkInvalid):
                 async with store.transaction():
@@ -163,6 +181,7 @@ async def log_in(
                         return await _start_session(
                             store, credentials, role, client, charges, is_remembered=is_remembered
                         )
+            read_at = store.now()
             credentials = await store.one(CREDENTIALS(email=email))
     await _record_failure(store, credentials, email, client)
     return None
@@ -213,6 +232,22 @@ def _find_known_browser(
     return None
 
 
+def _needs_second_step(store: Store, credentials: _Credentials, client: ClientInfo) -> bool:
+    """Returns whether the password alone does not open the account in this browser.
+
+    It does in a browser that the user has chosen to remember, except for administrators who need a
+    second step.
+    """
+    if not credentials.has_factor:
+        return False
+    if store.factors.requires_admin_factor and credentials.role == "admin":
+        return True
+    browser = read_device_cookie(store, client.device_cookie)
+    return browser is None or not browser.is_trusted_by(
+        credentials.id, credentials.sessions_ended_at, store.now() - store.factors.remembered_for
+    )
+
+
 def _charges(email: str, client: ClientInfo) -> _Charges:
     """Returns the charges at an unknown browser.
 
@@ -257,7 +292,16 @@ async def _start_session(
     Earlier wrong guesses of the client stay counted.
     """
     await limiter.refund(store, *charges.guesses, succeeded=True)
-    session = await start_session(store, credentials.id, role, client, is_remembered=is_remembered)
+    # A remembered browser replaces the second step of a log-in, but not that of a confirmation.
+    confirmation = None if credentials.has_factor else confirm_now(store, "password")
+    session = await start_session(
+        store,
+        credentials.id,
+        role,
+        client,
+        confirmation=confirmation,
+        is_remembered=is_remembered,
+    )
     await audit_log.record(store, "login", user_actor(credentials.id, client, session.id))
     return replace(session, language=credentials.language)
 

@@ -21,8 +21,10 @@ from db.rate_limits.limits import (
     SIGNUP_HOUR,
     SIGNUP_MINUTE,
 )
+from db.sessions.claimants import NewClaim
 from db.sessions.claims import NewSession
 from db.sessions.lifecycle import start_session
+from db.sessions.sudo import confirm_now
 from db.store import Store
 from db.viewer import ClientInfo
 
@@ -54,11 +56,12 @@ async def sign_up(
     password: Secret[str],
     client: ClientInfo,
     is_remembered: bool = False,
-) -> NewSession | None:
+) -> NewSession | NewClaim | None:
     """Creates an account and its first session in one transaction.
 
     If an account has the email, logs in with the password, because a browser may repeat a sign-up
-    whose response was lost. Returns None if this log-in fails. `is_remembered` says whether the
+    whose response was lost. Returns None if this log-in fails, and a claim if it needs a second
+    step. `is_remembered` says whether the
     user chose to stay logged in. Raises RateLimited, BreachedPassword, Unavailable, Refused, and
     AccountNotCreated if the database rejects the account; then nothing is stored.
     """
@@ -74,7 +77,12 @@ async def sign_up(
         )
         if user_id is not None:
             session = await start_session(
-                store, user_id, "user", client, is_remembered=is_remembered
+                store,
+                user_id,
+                "user",
+                client,
+                confirmation=confirm_now(store, "password"),
+                is_remembered=is_remembered,
             )
             await post_verification(store, user_id, email, is_first=True)
             await audit_log.record(store, "signup", user_actor(user_id, client, session.id))
@@ -127,7 +135,7 @@ async def _create_or_record(
 
 async def _log_in(
     store: Store, email: str, password: Secret[str], client: ClientInfo, is_remembered: bool
-) -> NewSession | None:
+) -> NewSession | NewClaim | None:
     """Logs in to the existing account with the limits, verification and audit entries of any
     log-in.
 

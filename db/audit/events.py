@@ -27,6 +27,13 @@ Event = Literal[
     "role.change",
     "token.create",
     "token.revoke",
+    "factor.add",
+    "factor.remove",
+    "factor.reset",
+    "factor",
+    "recovery.use",
+    "recovery.renew",
+    "confirm",
     "role.create",
     "role.edit",
     "role.delete",
@@ -151,6 +158,27 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
     "token.revoke": EventTexts(
         "Delete access token", own="deleted the access token {label}", note="{label}"
     ),
+    "factor.add": EventTexts(
+        "Add a second step", own="added to your account: {factor}", note="{factor}"
+    ),
+    "factor.remove": EventTexts(
+        "Remove a second step", own="removed from your account: {factor}", note="{factor}"
+    ),
+    "factor.reset": EventTexts(
+        "Reset second steps",
+        done="removed the passkeys, authenticator app and recovery codes of {whose} account",
+    ),
+    "factor": EventTexts(
+        "Second step", refused="knew {whose} password, and failed at the second step"
+    ),
+    "recovery.use": EventTexts("Use a recovery code", own="used a recovery code"),
+    "recovery.renew": EventTexts("Renew recovery codes", own="made new recovery codes"),
+    "confirm": EventTexts(
+        "Confirm identity",
+        own="confirmed that it's you",
+        own_refused="tried to confirm that it's you, and failed",
+        note="{factor}",
+    ),
     "role.create": EventTexts("Add role", own="added the role {label}", note="{label}: {added}"),
     "role.edit": EventTexts(
         "Edit role",
@@ -268,6 +296,13 @@ LAST_ADMIN_LEAVES: Final = replace(
 )
 # What `{limit}` of an entry "limit.reached" limits, if a logged-in user acted.
 LIMITED_ACTIONS: Final = {
+    "confirm": "tried to confirm that it's you",
+    "factor-tries": "tried to confirm that it's you",
+    "factor-hour": "tried to confirm that it's you",
+    "factor-day": "tried to confirm that it's you",
+    "factor-device": "tried to confirm that it's you",
+    "factor-client": "tried to confirm that it's you",
+    "factor-change": "tried to change how you log in",
     "token-create": "tried to create an access token",
     "profile-change": "tried to change your profile",
     "password-change": "tried to change your password",
@@ -311,6 +346,15 @@ LIMIT_LABELS: Final = {
     "verify-hours": "mails to confirm an email in six hours",
     "email-change": "changes of email",
     "email-change-to": "mails to one new email",
+    "factor-tries": "attempts at the second step of one account",
+    "factor-hour": "attempts at the second step of one account in an hour",
+    "factor-day": "attempts at the second step of one account in a day",
+    "factor-device": "attempts at the second step from a known browser",
+    "factor-client": "attempts at a second step by one client",
+    "passkey-fails": "log-ins with a wrong passkey from one client",
+    "factor-report": "mails about a failed second step",
+    "confirm": "confirmations of one user",
+    "factor-change": "changes of ways to log in",
     "identity-tokens": "identity tokens of one session",
     "token-create": "new access tokens",
     "bearer-fails": "wrong access tokens of one client",

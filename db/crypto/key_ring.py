@@ -30,11 +30,18 @@ class KeyRing:
     section 4.1.4).
 
     A token is a JWS or, with `encrypted`, a JWE, whose claims only the server can read. A JWS is
-    never accepted as a JWE, nor the reverse.
+    never accepted as a JWE, nor the reverse. Tokens of more than `max_chars` characters are not
+    decoded, and the claims of the last `max_cached` tokens are kept.
     """
 
     def __init__(
-        self, secrets: Sequence[Secret[bytes]], now: Callable[[], float], *, encrypted: bool = False
+        self,
+        secrets: Sequence[Secret[bytes]],
+        now: Callable[[], float],
+        *,
+        encrypted: bool = False,
+        max_chars: int = MAX_TOKEN_CHARS,
+        max_cached: int = MAX_CACHED_TOKENS,
     ) -> None:
         self._header = ENCRYPTED if encrypted else SIGNED
         self._algorithms = list(self._header.values())
@@ -51,6 +58,8 @@ class KeyRing:
         self._keys = KeySet([*keys])
         self._kids = {key.kid for key in keys}
         self._now = now
+        self._max_chars = max_chars
+        self._max_cached = max_cached
         self._claims = _Claims(exp={"essential": True})
         self._cache: dict[str, Mapping[str, Any]] = {}
 
@@ -72,7 +81,7 @@ class KeyRing:
         return claims
 
     def _decode_token(self, token: str) -> Mapping[str, Any] | None:
-        if len(token) > MAX_TOKEN_CHARS or token.count(".") != self._dots:
+        if len(token) > self._max_chars or token.count(".") != self._dots:
             return None
         try:
             decoded = jwt.decode(token, self._keys, self._algorithms, self._registry)
@@ -90,7 +99,9 @@ class KeyRing:
         The expiry is checked at every call, and only the database decides whether the session is
         live.
         """
-        if len(self._cache) >= MAX_CACHED_TOKENS:
+        if self._max_cached == 0:
+            return claims
+        if len(self._cache) >= self._max_cached:
             self._cache.pop(next(iter(self._cache)))
         self._cache[token] = claims
         return claims

@@ -29,6 +29,25 @@ async def post_token_notice(store: Store, user_id: str, email: str, client: Clie
     await post(store, "token", user_id=user_id, recipient=email, facts=facts)
 
 
+async def post_factor_notice(
+    store: Store, user_id: str, email: str, client: ClientInfo, *, change: str
+) -> None:
+    """Tells the user about a change of a passkey, an authenticator app or the recovery codes.
+
+    `change` selects the sentence, such as `passkey-added`.
+    """
+    facts = {**client_facts(store, client), "change": change}
+    await post(store, "factor", user_id=user_id, recipient=email, facts=facts)
+
+
+async def post_second_step_notice(
+    store: Store, user_id: str, email: str, client: ClientInfo
+) -> None:
+    """Tells the user that someone who knew the password failed at the second step."""
+    facts = client_facts(store, client)
+    await post(store, "second-step", user_id=user_id, recipient=email, facts=facts)
+
+
 async def post_verification(
     store: Store, user_id: str, email: str, *, is_first: bool = False
 ) -> None:

@@ -35,6 +35,8 @@ MessageType = Literal[
     "new-device",
     "password",
     "token",
+    "factor",
+    "second-step",
     "locked",
     "guesses",
     "invite",
@@ -68,7 +70,10 @@ class _Rule(NamedTuple):
 RESETS: Final = _Rule(("reset", "exists"), 1, 5, timedelta(days=1))
 RESETS_UNVERIFIED: Final = _Rule(("reset", "exists"), 1, 3, timedelta(days=1))
 NOTICES: Final = _Rule(
-    ("moved", "arrived", "new-device", "password", "token", "locked", "guesses"),
+    (
+        *("moved", "arrived", "new-device", "password", "token", "factor", "second-step"),
+        *("locked", "guesses"),
+    ),
     10,
     10,
     timedelta(hours=1),
@@ -84,6 +89,8 @@ PURPOSES: Final[Mapping[MessageType, Purpose | None]] = {
     "new-device": "not-me",
     "password": "not-me",
     "token": "not-me",
+    "factor": "not-me",
+    "second-step": "not-me",
     "locked": "reset",
     "guesses": None,
     "invite": "invite",

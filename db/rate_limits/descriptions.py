@@ -36,6 +36,15 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "verify-hours": "mails to one user to confirm the email",
     "email-change": "requests of one user to change the email",
     "email-change-to": "mails to one new email, over all users; refuses nothing",
+    "factor-tries": "attempts at the second step of one account; with back-off",
+    "factor-hour": "attempts at the second step of one account",
+    "factor-day": "attempts at the second step of one account; a correct one refunds its token",
+    "factor-device": "attempts at the second step at a known browser, instead of the three above",
+    "factor-client": "attempts at a second step by one client",
+    "passkey-fails": "log-ins of one client with a wrong passkey",
+    "factor-report": "mails to one user about a failed second step; refuses nothing",
+    "confirm": "passwords of one user who confirms their identity",
+    "factor-change": "changes of passkeys, authenticator apps and recovery codes by one user",
     "profile-change": "changes of the profile by one user",
     "session-revokes": (
         "one session that ends others of its account; each session has its own limit, "

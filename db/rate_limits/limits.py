@@ -99,6 +99,20 @@ PASSWORD_CHANGE = RateLimit("password-change",   5, MINUTE)                  # C
 PASSWORD_GUESS  = RateLimit("password-guess",    5, 5 * MINUTE, 10, True, 30 * DAY)
 # Counts per client, in the hash queue of logged-in users.
 USER_HASHES   = RateLimit("user-hashes",   120, MINUTE)
+# Counts per account, whichever claim: attempts at the second step.
+FACTOR_TRIES    = RateLimit("factor-tries",      5, 5 * MINUTE, 10, True)
+FACTOR_HOUR     = RateLimit("factor-hour",      20, HOUR, 0, True)           # Counts per account.
+# Counts per account. Only a correct second step refunds tokens.
+FACTOR_DAY      = RateLimit("factor-day",       50, DAY, 0, True)
+# Counts per known browser and account, instead of the three limits above.
+FACTOR_DEVICE   = RateLimit("factor-device",     5, 5 * MINUTE, 10, True)
+FACTOR_CLIENT   = RateLimit("factor-client",    10, 5 * MINUTE)              # Counts per client.
+# Counts per client: log-ins with a wrong passkey.
+PASSKEY_FAILS   = RateLimit("passkey-fails",    10, MINUTE)
+# Counts per account: mails about a failed second step, refuses nothing.
+FACTOR_REPORT   = RateLimit("factor-report",     1, DAY)
+CONFIRM         = RateLimit("confirm",           5, MINUTE)                  # Counts per user.
+FACTOR_CHANGE   = RateLimit("factor-change",    10, HOUR)                    # Counts per user.
 ACCOUNT_DELETION = RateLimit("account-deletion", 5, HOUR)                    # Counts per user.
 # Counts per user who downloads, for their own account and, as an administrator, for others.
 DATA_DOWNLOAD   = RateLimit("data-download",     5, HOUR)

@@ -41,6 +41,7 @@ class LiveToken:
     slug: str
     team: str
     verified: bool
+    has_factor: bool
 
     def as_session(self) -> LiveSession:
         """Returns the columns that a viewer needs. A token has no session."""
@@ -55,6 +56,7 @@ class LiveToken:
             slug=self.slug,
             team=self.team,
             verified=self.verified,
+            has_factor=self.has_factor,
         )
 
 
@@ -71,6 +73,7 @@ LIVE_TOKEN = Statement(
         users.c.slug,
         users.c.team,
         users.c.verified_at.is_not(None).label("verified"),
+        users.c.has_factor,
     )
     .join_from(access_tokens, users)
     .where(

@@ -1,5 +1,6 @@
 """The session cookie: encodes the claims of a session and decodes the claims of a request."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -24,13 +25,15 @@ class NewSession:
     """The session cookie and, after a verified password, the device cookie.
 
     `id` is the row's id if the session is new and has a row. After a log-in, `language` is the
-    language that the user has chosen, or empty.
+    language that the user has chosen, or empty. `sudo` is the cookie of a confirmed identity, None
+    if there is none.
     """
 
     session: NewCookie
     device_cookie: NewCookie | None = None
     id: str = ""
     language: str = ""
+    sudo: NewCookie | None = None
 
 
 def decode_claims(store: Store, cookie: str | None) -> Claims | None:
@@ -70,6 +73,14 @@ def encode_claims(store: Store, claims: Claims) -> NewSession:
     return NewSession(
         NewCookie(cookie, max(0, int(claims.expires_at - int(store.now().timestamp()))))
     )
+
+
+def hash_sid(sid: Secret[str]) -> str:
+    """Returns the hash of a sid, which rows and other tokens may contain.
+
+    The sid has 256 bits of entropy, so an unsalted SHA-256 is enough (ASVS 6.5.2).
+    """
+    return hashlib.sha256(sid.reveal().encode()).hexdigest()
 
 
 def to_datetime(seconds: float) -> datetime:

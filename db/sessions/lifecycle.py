@@ -24,6 +24,7 @@ from db.rate_limits.limits import BEARER_FAILURES
 from db.sessions import access_tokens, stateless, stored
 from db.sessions.claims import NewSession, encode_claims
 from db.sessions.device_cookie import renew_device_cookie
+from db.sessions.sudo import Confirmation, encode_sudo
 from db.store import Store
 from db.tables import Instant, sessions, users
 from db.tables import access_tokens as token_rows
@@ -66,12 +67,20 @@ DELETE_SESSIONS = Statement(delete(sessions).where(sessions.c.user_id == bindpar
 
 
 async def start_session(
-    store: Store, user_id: str, role: Role, client: ClientInfo, *, is_remembered: bool = False
+    store: Store,
+    user_id: str,
+    role: Role,
+    client: ClientInfo,
+    *,
+    confirmation: Confirmation | None,
+    is_remembered: bool = False,
 ) -> NewSession:
     """Starts a session and returns its cookies.
 
-    `is_remembered` says whether the user chose to stay logged in, which selects the lifetime if the
-    settings offer the choice. Must run inside the transaction of the log-in or sign-up.
+    `confirmation` says when and how the user has confirmed their identity, None if that does not
+    count as a confirmation. `is_remembered` says whether the user chose to stay logged in, which
+    selects the lifetime if the settings offer the choice. Must run inside the transaction of the
+    log-in or sign-up.
     """
     lifetime = store.lifetimes.of(is_remembered=is_remembered)
     session_id, claims = await _strategy(store).start(
@@ -81,6 +90,7 @@ async def start_session(
         encode_claims(store, claims),
         device_cookie=renew_device_cookie(store, client.device_cookie, user_id),
         id=session_id,
+        sudo=encode_sudo(store, claims, confirmation) if confirmation else None,
     )
 
 

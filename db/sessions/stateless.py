@@ -2,7 +2,7 @@
 cookies are valid.
 """
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, or_, select
@@ -69,7 +69,9 @@ async def find(
         return None
     expires_at = to_datetime(claims.expires_at)
     times = issued_at, issued_at, expires_at
-    return LiveSession("", *times, *astuple(user)), None
+    *columns, has_factor = astuple(user)
+    live = LiveSession("", *times, *columns)
+    return replace(live, has_factor=has_factor), None
 
 
 async def lock_session(viewer: Viewer) -> Role | None:

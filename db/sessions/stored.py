@@ -1,6 +1,5 @@
 """The database strategy: each session is a row, which its user can see and delete."""
 
-import hashlib
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final, cast
@@ -10,6 +9,7 @@ from sqlalchemy import Select, bindparam, delete, or_, select, update
 from db.crypto.secret import Secret
 from db.engine.statement import Statement, insert
 from db.errors import Unavailable
+from db.sessions.claims import hash_sid
 from db.store import Store
 from db.tables import Instant, is_live, sessions, users
 from db.viewer import Claims, ClientInfo, LiveSession, Role, Viewer
@@ -60,6 +60,7 @@ LIVE_SESSION = Statement(
         users.c.team,
         users.c.verified_at.is_not(None).label("verified"),
         sessions.c.is_remembered,
+        users.c.has_factor,
     )
     .join_from(sessions, users)
     .where(
@@ -120,7 +121,7 @@ async def start(
     row = INSERT_SESSION(
         id=session_id,
         user_id=user_id,
-        token_hash=_hash_sid(sid),
+        token_hash=hash_sid(sid),
         now=now,
         expires_at=now + lifetime,
         browser=client.browser,
@@ -146,7 +147,7 @@ async def find(
     `preload` is a `pick` of more columns of `users`, which the same statement reads; the second
     value is that DTO.
     """
-    values = {"token_hash": _hash_sid(claims.sid), "user_id": claims.user_id, "now": store.now()}
+    values = {"token_hash": hash_sid(claims.sid), "user_id": claims.user_id, "now": store.now()}
     if preload is not None:
         return await store.one(_live_session_with(preload)(**values))
     live = await store.one(LIVE_SESSION(**values))
@@ -202,15 +203,7 @@ async def end(store: Store, claims: Claims) -> str | None:
     Returns its id if the session was live, else None.
     """
     for session_id, expires_at in await store.all(
-        DELETE_SESSION(token_hash=_hash_sid(claims.sid), user_id=claims.user_id)
+        DELETE_SESSION(token_hash=hash_sid(claims.sid), user_id=claims.user_id)
     ):
         return str(session_id) if expires_at > store.now() else None
     return None
-
-
-def _hash_sid(sid: Secret[str]) -> str:
-    """Returns the hash of the sid that the row stores.
-
-    The sid has 256 bits of entropy, so an unsalted SHA-256 is enough (ASVS 6.5.2).
-    """
-    return hashlib.sha256(sid.reveal().encode()).hexdigest()

@@ -16,6 +16,7 @@ from db.viewer import Viewer
 from web.forms.form import Form, read_fields
 from web.forms.schemas import EmailChange, PasswordChange, ProfileChange
 from web.http.session import set_session_cookie, verify_session
+from web.http.sudo import find_confirmation
 from web.rendering.flash_messages import confirm, pop_flash
 from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error, refuse_other_domains
 from web.rendering.responses import (
@@ -123,7 +124,10 @@ async def change_password(request: Request) -> Response:
         return await _respond_with_errors(request, viewer, saved, "password", password=form)
     try:
         done = await account.change_password(
-            viewer, current=form.data.current_password, new=form.data.password
+            viewer,
+            current=form.data.current_password,
+            new=form.data.password,
+            confirmation=find_confirmation(request),
         )
     except (RateLimited, BreachedPassword, Refused, Unavailable) as error:
         answer = apply_error(request, form, error, PASSWORD_ERRORS)

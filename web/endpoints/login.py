@@ -6,6 +6,7 @@ from starlette.responses import Response
 from db.access import links, login
 from db.errors import LinkInvalid, RateLimited, Refused, Unavailable
 from db.messages import Message
+from db.sessions.claimants import NewClaim
 from web.forms.form import Form, read_fields
 from web.forms.schemas import LogIn
 from web.http.client_info import get_client_info
@@ -15,7 +16,13 @@ from web.http.remember import read_choice
 from web.http.session import end_current_session
 from web.rendering.flash_messages import pop_flash, set_flash
 from web.rendering.form_errors import BUSY, apply_error
-from web.rendering.responses import page, redirect_across_login, refused_form, url_path
+from web.rendering.responses import (
+    page,
+    redirect_across_login,
+    redirect_to_second_step,
+    refused_form,
+    url_path,
+)
 from web.state import app_state
 
 TITLE = Message("Log in")
@@ -69,6 +76,7 @@ async def submit(request: Request) -> Response:
             client=get_client_info(request),
             verify_token=read_link_cookie(request.scope),
             is_remembered=bool(remember),
+            next_page=carried_page(request, form.data.next),
         )
     except (RateLimited, Refused, Unavailable) as error:
         return _respond_with_errors(
@@ -77,6 +85,8 @@ async def submit(request: Request) -> Response:
     if session is None:
         form.message = NO_MATCH
         return _respond_with_errors(request, form, remember)
+    if isinstance(session, NewClaim):
+        return redirect_to_second_step(request, session)
     target = safe_page(request, form.data.next)
     if had_link and not await _has_verify_link(request):
         delete_link_cookie(request.scope)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from db.access import signup
 from db.errors import AccountNotCreated, BreachedPassword, RateLimited, Refused, Unavailable
 from db.messages import Message
+from db.sessions.claimants import NewClaim
 from db.viewer import ClientInfo
 from web.forms.common_domains import suggest_domain
 from web.forms.form import Form, read_fields
@@ -24,6 +25,7 @@ from web.rendering.responses import (
     field_fragment,
     page,
     redirect_across_login,
+    redirect_to_second_step,
     refused_form,
     url_path,
 )
@@ -172,6 +174,8 @@ async def _create(
     if session is None:
         form.add_error("email", EMAIL_TAKEN)
         return _respond_with_errors(request, form, target, remember)
+    if isinstance(session, NewClaim):
+        return redirect_to_second_step(request, session)
     return redirect_across_login(request, to=safe_page(request, target), session=session)
 
 

@@ -51,6 +51,12 @@ def queue_cookie(scope: Scope, name: str, cookie: NewCookie | None) -> None:
     )
 
 
+def delete_sent_cookie(scope: Scope, name: str) -> None:
+    """Deletes a cookie if the request contains it."""
+    if _values(scope, cookie_name(app_state(scope).settings, name)):
+        queue_cookie(scope, name, None)
+
+
 def read_replaced_session_cookie(scope: Scope) -> str | None:
     """Returns the session cookie of the other mode, if COOKIE_DOMAIN has been set or removed since
     the log-in. It is never accepted as a session.

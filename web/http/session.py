@@ -149,8 +149,13 @@ async def end_current_session(request: Request) -> None:
 
 
 def set_session_cookie(request: Request, session: NewSession) -> None:
-    """Queues the session cookie and, after a log-in, the device cookie and that of the language."""
+    """Queues the session cookie and, after a log-in, the device cookie and that of the language.
+
+    A new session has its own sudo cookie, if its user has confirmed their identity.
+    """
     queue_cookie(request.scope, "session", session.session)
+    if session.sudo is not None:
+        queue_cookie(request.scope, "sudo", session.sudo)
     if session.device_cookie is not None:
         set_device_cookie(request, session.device_cookie)
     if session.language:

@@ -4,11 +4,12 @@ from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db import errors
 from db.messages import Message
+from web.http.claim import delete_claim_cookie
 from web.http.link_cookie import delete_link_cookie
 from web.http.redirects import login_page, same_page
 from web.http.session import delete_session_cookie, record_missing_permission
@@ -18,6 +19,8 @@ from web.observability.logs import log_failure, log_unavailable
 from web.rendering.error_pages import (
     FOREIGN_ORIGIN_TEXT,
     LAST_ADMIN_TEXT,
+    LAST_FACTOR_TEXT,
+    LAST_WAY_IN_TEXT,
     ROLE_IN_USE_TEXT,
     STATE_CHANGED_TEXT,
     UNKNOWN_ROLE_TEXT,
@@ -34,7 +37,12 @@ from web.rendering.link_errors import (
     not_verified_response,
 )
 from web.rendering.problem_details import is_api, problem
-from web.rendering.responses import redirect_across_login, redirect_to_login
+from web.rendering.responses import (
+    is_htmx,
+    redirect_across_login,
+    redirect_to_login,
+    url_path,
+)
 from web.state import app_state, request_state
 
 # RFC 6750, section 3
@@ -98,6 +106,15 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
             return error_response(request, 409, MISMATCH_TEXT)
         case errors.NotVerified():
             return not_verified_response(request)
+        case errors.NoClaim():
+            delete_claim_cookie(request.scope)
+            return redirect_to_login(request, f"{url_path(request, 'login')}?again=1")
+        case errors.NeedsFactor():
+            return _redirect_to_security_page(request)
+        case errors.LastWayIn():
+            return error_response(request, 409, LAST_WAY_IN_TEXT)
+        case errors.LastFactor():
+            return error_response(request, 409, LAST_FACTOR_TEXT)
         case errors.LastAdmin():
             return error_response(request, 409, LAST_ADMIN_TEXT)
         case errors.StateChanged():
@@ -134,6 +151,16 @@ async def respond_to_error(request: Request, error: Exception) -> Response:
             return error_response(request, error.status_code, headers=error.headers)
     log_failure(request, error)
     return error_response(request, 500)
+
+
+def _redirect_to_security_page(request: Request) -> Response:
+    """Redirects an administrator who needs a second step to the page that adds one."""
+    if is_api(request):
+        return problem(403, "Administrators need a second step here. Add one in the browser.")
+    to = f"{url_path(request, 'account-security')}?required=1"
+    if is_htmx(request):
+        return Response(status_code=403, headers={"HX-Redirect": to})
+    return RedirectResponse(to, 303)
 
 
 def _redirect_to_login(request: Request, error: errors.NotLoggedIn) -> Response:

@@ -6,7 +6,8 @@ from enum import Enum
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from db.errors import NotLoggedIn
+from db.errors import NoClaim, NotLoggedIn
+from web.http.claim import has_claim
 from web.http.methods import SAFE_METHODS
 from web.http.session import (
     is_session_live,
@@ -22,6 +23,8 @@ class RouteAccess(Enum):
 
     ANYONE = "anyone"
     GUESTS = "guests"
+    # Users whose first step of a log-in was verified.
+    CLAIMANTS = "claimants"
     MEMBERS = "members"
     ADMINS = "admins"
     # Users with one role, and administrators. `AppRoute.role` is the role.
@@ -37,7 +40,8 @@ class Guard:
     The guard never refuses by role, because the cookie of a user with a new role still contains the
     old one. The data access layer checks the role.
 
-    A request with an access token passes; the endpoint verifies the token in the database.
+    A request with an access token passes; the endpoint verifies the token in the database. A route
+    for claimants needs the cookie of a log-in that waits for its second step.
 
     An exception is a form of a guest page: the guard reads the session from the database first. The
     input of a user whose session has ended is then not lost.
@@ -48,7 +52,8 @@ class Guard:
         self.requires_session = access in (
             *(RouteAccess.MEMBERS, RouteAccess.ADMINS, RouteAccess.ROLE),
         )
-        self.guests_only = access is RouteAccess.GUESTS
+        self.requires_claim = access is RouteAccess.CLAIMANTS
+        self.guests_only = access is RouteAccess.GUESTS or self.requires_claim
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         claims = read_claims(scope)
@@ -56,6 +61,8 @@ class Guard:
             require_matching_document(scope, claims)
         elif self.requires_session and read_bearer(scope) is None:
             raise NotLoggedIn
+        elif self.requires_claim and not has_claim(scope):
+            raise NoClaim
         app = self._redirect_to_dashboard if self.guests_only and claims is not None else self.app
         return app(scope, receive, send)
 

@@ -153,6 +153,16 @@ LAST_ADMIN_TEXT: Final = ErrorText(
     ),
     "lid",
 )
+LAST_WAY_IN_TEXT: Final = ErrorText(
+    Message("This is the last way into your account"),
+    (Message("Set a password or add a passkey first."),),
+    "lid",
+)
+LAST_FACTOR_TEXT: Final = ErrorText(
+    Message("Administrators need a second step"),
+    (Message("Add another before you remove this one."),),
+    "lid",
+)
 
 
 def error_response(

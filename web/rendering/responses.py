@@ -13,12 +13,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from db.messages import Message
+from db.sessions.claimants import NewClaim
 from db.sessions.claims import NewSession
 from db.viewer import Me, Role
+from web.http.claim import delete_claim_cookie, set_claim_cookie
 from web.http.cookies import queue_deletion_of_replaced_session
 from web.http.language import read_language
 from web.http.methods import SAFE_METHODS
 from web.http.session import delete_session_cookie, read_claims, set_session_cookie
+from web.http.sudo import delete_sudo_cookie
 from web.languages import ENGLISH, Language
 from web.rendering.formatting import initials
 from web.rendering.layouts import LayoutVariant
@@ -189,14 +192,26 @@ def redirect_across_login(
         queue_deletion_of_replaced_session(request.scope)
     if session is not None:
         set_session_cookie(request, session)
+        delete_claim_cookie(request.scope)
     if delete_cookie:
         delete_session_cookie(request)
+        delete_sudo_cookie(request)
+        delete_claim_cookie(request.scope)
     has_neighbors = bool(app_state(request.scope).settings.base_path)
     clear = CLEAR_CACHE if has_neighbors else CLEAR_SITE_DATA
     headers = clear if delete_cookie else {}
     if is_htmx(request):
         return Response(status_code=204, headers={"HX-Redirect": to, **headers})
     return RedirectResponse(to, 303, headers)
+
+
+def redirect_to_second_step(request: Request, claim: NewClaim) -> Response:
+    """Redirects a user whose password was verified to the page of the second step."""
+    set_claim_cookie(request, claim)
+    to = url_path(request, "login-factor")
+    if is_htmx(request):
+        return Response(status_code=204, headers={"HX-Redirect": to})
+    return RedirectResponse(to, 303)
 
 
 def refresh_navigation(request: Request) -> None:

@@ -10,12 +10,14 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from db.crypto.secret import Secret
+from db.factor_settings import FactorSettings
 from db.ip_addresses import parse_ip
 from db.rate_limits.limits import RateLimit
 from db.sessions.lifetimes import SessionLifetimes
 from web.settings.base_path import read_base_path
 from web.settings.database_url import read_database_url
 from web.settings.environment import Environment, InvalidSetting
+from web.settings.factor_settings import read_factor_settings
 from web.settings.forward_settings import ForwardSettings, read_forward_settings
 from web.settings.hosts import canonical_origin, is_loopback, split_url
 from web.settings.limit_settings import read_changed_limits
@@ -84,6 +86,7 @@ class Settings:
     mail_reply_to: str = ""
     email_verification: Literal["optional", "required"] = "optional"
     forward: ForwardSettings = field(default_factory=ForwardSettings)
+    factors: FactorSettings = field(default_factory=FactorSettings)
     # whether mail is kept in the development mailbox: on loopback without SMTP_URL
     has_mailbox: bool = False
     webhook: WebhookSettings | None = None
@@ -167,6 +170,7 @@ def read_settings(
         mail_from=read_sender(env, host, has_server=mail is not None),
         mail_reply_to=read_reply_to(env),
         forward=read_forward_settings(env, base_url),
+        factors=read_factor_settings(env, base_url),
         email_verification=verification,
         has_mailbox=has_mailbox,
         webhook=read_webhook_settings(env),

@@ -1,0 +1,1 @@
+"""Second steps: passkeys, authenticator apps and recovery codes."""

@@ -1,0 +1,111 @@
+"""What every change of a passkey, an authenticator app or recovery codes has in common.
+
+Each change runs in one transaction: `require_right` locks the user, the change is made, and
+`finish_change` ends the other sessions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, delete, exists, or_, update
+
+from db.audit import log as audit_log
+from db.audit.events import Event
+from db.audit.log import viewer_actor
+from db.crypto.passwords import LOCKED_HASH
+from db.engine.statement import Statement
+from db.errors import LastFactor, LastWayIn
+from db.factors.recovery_codes import delete_codes
+from db.factors.totp import delete_app
+from db.mail.notices import post_factor_notice
+from db.sessions.claims import NewSession
+from db.sessions.lifecycle import end_all_sessions, start_session
+from db.sessions.sudo import Sudo
+from db.store import Store, pick
+from db.tables import passkeys, totp, users
+from db.viewer import Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class FactorChange:
+    """The result of a change: the session that replaces the current one, and how many others
+    ended.
+    """
+
+    session: NewSession
+    ended: int
+
+
+@dataclass(frozen=True, slots=True)
+class _WaysIn:
+    email: str
+    has_password: bool
+    has_usable_passkey: bool
+    has_factor_now: bool
+
+
+_HAS_FACTOR = or_(
+    exists().where(passkeys.c.user_id == users.c.id), exists().where(totp.c.user_id == users.c.id)
+)
+WAYS_IN = Statement(
+    pick(
+        _WaysIn,
+        users,
+        has_password=users.c.password_hash != LOCKED_HASH,
+        has_usable_passkey=exists().where(
+            passkeys.c.user_id == users.c.id, passkeys.c.rp_id == bindparam("rp_id")
+        ),
+        has_factor_now=_HAS_FACTOR,
+    ).where(users.c.id == bindparam("user_id"))
+)
+SET_HAS_FACTOR = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values(has_factor=bindparam("new_value"))
+)
+DELETE_PASSKEYS = Statement(delete(passkeys).where(passkeys.c.user_id == bindparam("user_id")))
+
+
+async def finish_change(
+    sudo: Sudo[Viewer], event: Event, change: str, detail: Mapping[str, str | int]
+) -> FactorChange:
+    """Finishes a change that the same transaction has made, after `require_right`.
+
+    Ends every session of the account and its access tokens, starts a session in place of the
+    current one, and sends a notice. `change` selects the sentence of the notice. Raises LastWayIn
+    if nothing would open the account anymore, and LastFactor if an administrator needs the factor
+    that was removed; the caller's transaction then rolls back.
+    """
+    viewer, store = sudo.viewer, sudo.viewer.store
+    ways: _WaysIn | None = await store.one(WAYS_IN(user_id=viewer.id, rp_id=store.factors.rp_id))
+    if ways is None or not (ways.has_password or ways.has_usable_passkey):
+        raise LastWayIn
+    if not ways.has_factor_now:
+        if store.factors.requires_admin_factor and viewer.role == "admin":
+            raise LastFactor
+        await delete_codes(store, viewer.id)
+    await store.count(SET_HAS_FACTOR(user_id=viewer.id, new_value=ways.has_factor_now))
+    ended = await end_all_sessions(store, viewer.id)
+    session = await start_session(
+        store,
+        viewer.id,
+        viewer.role,
+        viewer.client,
+        confirmation=sudo.confirmation,
+        is_remembered=viewer.is_remembered,
+    )
+    if viewer.verified:
+        await post_factor_notice(store, viewer.id, ways.email, viewer.client, change=change)
+    await audit_log.record(store, event, viewer_actor(viewer), detail)
+    return FactorChange(session, max(0, ended - 1))
+
+
+async def delete_factors(store: Store, user_id: str) -> None:
+    """Deletes the passkeys, the authenticator app and the recovery codes of an account.
+
+    Must run inside a transaction that has locked the user. The caller ends the sessions.
+    """
+    await store.count(DELETE_PASSKEYS(user_id=user_id))
+    await delete_app(store, user_id)
+    await delete_codes(store, user_id)
+    await store.count(SET_HAS_FACTOR(user_id=user_id, new_value=False))

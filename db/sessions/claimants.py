@@ -1,0 +1,144 @@
+"""Claimants: users whose first step of a log-in was verified, and who are not logged in yet.
+
+A claim is an encrypted cookie without a row, the same for both session strategies. It is void once
+the account's password or second steps change, because each change moves `sessions_ended_at`.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import bindparam, exists, func, or_, select
+
+from db.crypto.encrypted_tokens import LIFETIMES
+from db.crypto.secret import Secret
+from db.engine.statement import Statement
+from db.errors import NoClaim
+from db.sessions.claims import NewCookie, to_datetime
+from db.store import pick
+from db.tables import Instant, recovery_codes, totp, users
+from db.viewer import ClientInfo, Role
+
+if TYPE_CHECKING:
+    from db.store import Store
+
+_ISSUED: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class NewClaim:
+    """The cookie of a claim, after the first step of a log-in."""
+
+    cookie: NewCookie
+
+
+@dataclass(frozen=True, slots=True)
+class _ClaimUser:
+    email: str
+    role: Role
+    has_authenticator: bool
+    recovery_code_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """A user whose first step was verified, read from the database for this request.
+
+    Only this module creates one. `claimed_at` is the time of the first step. `next_page` is the
+    page after the log-in, or empty. `is_remembered` says whether the user chose to stay logged in.
+    """
+
+    store: "Store" = field(repr=False)
+    user_id: str
+    email: str
+    role: Role
+    has_authenticator: bool
+    recovery_code_count: int
+    claimed_at: datetime
+    next_page: str
+    is_remembered: bool
+    client: ClientInfo = field(repr=False)
+    capability: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.capability is not _ISSUED:
+            raise TypeError("only db.sessions.claimants may create a Claimant")
+
+
+CLAIM_IS_VALID: Final = (
+    users.c.id == bindparam("user_id"),
+    users.c.disabled_at.is_(None),
+    or_(
+        users.c.sessions_ended_at.is_(None),
+        users.c.sessions_ended_at < bindparam("claimed_at", type_=Instant),
+    ),
+)
+CLAIM_USER = Statement(
+    pick(
+        _ClaimUser,
+        users,
+        has_authenticator=exists().where(totp.c.user_id == users.c.id),
+        recovery_code_count=select(func.count())
+        .select_from(recovery_codes)
+        .where(recovery_codes.c.user_id == users.c.id)
+        .correlate(users)
+        .scalar_subquery(),
+    ).where(*CLAIM_IS_VALID)
+)
+
+
+def make_claim(
+    store: "Store",
+    user_id: str,
+    *,
+    read_at: datetime,
+    sessions_ended_at: datetime | None,
+    next_page: str,
+    is_remembered: bool,
+) -> NewClaim:
+    """Returns the claim of a user whose password was verified.
+
+    `read_at` is a time before the password hash and `sessions_ended_at` were read, so that a change
+    of the password since then makes the claim void.
+    """
+    after = sessions_ended_at and sessions_ended_at + timedelta(microseconds=1)
+    claimed_at = max(moment for moment in (read_at, after) if moment)
+    token = store.encrypted_tokens.encrypt(
+        "claim",
+        {
+            "sub": user_id,
+            "at": claimed_at.timestamp(),
+            "next": next_page,
+            "remembered": is_remembered,
+        },
+    )
+    return NewClaim(NewCookie(token, int(LIFETIMES["claim"].total_seconds())))
+
+
+def is_claim(store: "Store", cookie: str | None) -> bool:
+    """Returns whether the cookie is a claim that has not expired, without a query."""
+    return store.encrypted_tokens.decrypt("claim", cookie) is not None
+
+
+async def get_claimant(store: "Store", cookie: Secret[str] | None, client: ClientInfo) -> Claimant:
+    """Returns the claimant, verified by one statement. Raises NoClaim."""
+    claim = store.encrypted_tokens.decrypt("claim", cookie.reveal() if cookie else None)
+    if claim is None:
+        raise NoClaim
+    user_id, claimed_at = str(claim["sub"]), to_datetime(claim["at"])
+    user: _ClaimUser | None = await store.one(CLAIM_USER(user_id=user_id, claimed_at=claimed_at))
+    if user is None:
+        raise NoClaim
+    return Claimant(
+        store,
+        user_id,
+        user.email,
+        user.role,
+        user.has_authenticator,
+        user.recovery_code_count,
+        claimed_at,
+        str(claim["next"]),
+        bool(claim["remembered"]),
+        client,
+        _ISSUED,
+    )
