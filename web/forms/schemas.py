@@ -14,11 +14,13 @@ from web.forms.fields import (
     Name,
     NewEmail,
     NewPassword,
+    OneTimeCode,
     OtherEmail,
     OtherName,
     PageNumber,
     Permissions,
     Phone,
+    RecoveryCode,
     RoleFilter,
     RoleLabel,
     RoleName,
@@ -50,6 +52,18 @@ class LogIn(BaseModel):
     email: Email
     password: CurrentPassword
     next: str = ""
+
+
+class AuthenticatorCode(BaseModel):
+    code: OneTimeCode
+
+
+class RecoveryCodeUse(BaseModel):
+    recovery_code: RecoveryCode
+
+
+class PasskeyAssertion(BaseModel):
+    """The form that `static/passkeys.js` fills in. Only its message is displayed."""
 
 
 class ProfileChange(BaseModel):
