@@ -192,6 +192,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.endpoints": (
         *("db.access", "db.audit.events", "db.crypto.secret", "db.errors", "db.viewer"),
         *("db.sessions.claimants", "db.factors.verification.GivenFactor"),
+        *("db.sessions.claims.NewSession", "db.sessions.sudo"),
         "db.roles.RoleSummary",
         *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
         "web.settings",

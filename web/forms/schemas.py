@@ -77,6 +77,12 @@ class PasswordChange(BaseModel):
     password: NewPassword
 
 
+class FirstPassword(BaseModel):
+    """The form of an account without a password, which needs a recent confirmation instead."""
+
+    password: NewPassword
+
+
 class PasswordResetRequest(BaseModel):
     email: Email
 
