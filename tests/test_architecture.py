@@ -109,7 +109,10 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.viewer",
         *STORE,
     ),
-    "db.factors": (*("db.sessions", "db.mail", "db.audit", "db.used_tokens", "db.viewer", *STORE),),
+    "db.factors": (
+        *("db.sessions", "db.mail", "db.audit", "db.factor_settings", "db.used_tokens"),
+        *("db.viewer", *STORE),
+    ),
     "db.deletions": ("db.accounts", "db.mail", "db.sessions", "db.viewer", *STORE),
     "db.permissions": ("db.viewer", *STORE),
     "db.roles": (
