@@ -112,8 +112,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *STORE,
     ),
     "db.factors": (
-        *("db.sessions", "db.mail", "db.audit", "db.used_tokens", "db.rate_limits"),
-        *("db.viewer", *STORE),
+        *("db.sessions", "db.mail", "db.audit", "db.factor_settings", "db.used_tokens"),
+        *("db.rate_limits", "db.viewer", *STORE),
     ),
     "db.deletions": ("db.accounts", "db.mail", "db.sessions", "db.viewer", *STORE),
     "db.permissions": ("db.viewer", *STORE),
