@@ -130,6 +130,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.accounts",
             "db.deletions",
             "db.factors",
+            "db.used_tokens",
             "db.permissions",
             "db.roles",
             "db.scopes",
