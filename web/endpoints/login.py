@@ -14,7 +14,7 @@ from web.http.link_cookie import delete_link_cookie, read_link_cookie
 from web.http.redirects import carried_page, default_page, safe_page
 from web.http.remember import read_choice
 from web.http.session import end_current_session
-from web.rendering.flash_messages import pop_flash, set_flash
+from web.rendering.flash_messages import offer_passkey, pop_flash, set_flash
 from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.responses import (
     page,
@@ -87,6 +87,7 @@ async def submit(request: Request) -> Response:
         return _respond_with_errors(request, form, remember)
     if isinstance(session, NewClaim):
         return redirect_to_second_step(request, session)
+    offer_passkey(request)
     target = safe_page(request, form.data.next)
     if had_link and not await _has_verify_link(request):
         delete_link_cookie(request.scope)
