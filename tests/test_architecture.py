@@ -46,6 +46,8 @@ PRODUCT_DATA = ("product/access/", "product/tables.py", "product/events.py", "pr
 PRODUCT_LAYERS_OF_DATA = ("product.access", "product.events", "product.tables")
 # Only these modules open a store, and create the callers that are no users.
 STORE_MODULES = ("web/app.py", "web/cli/operator_tasks.py")
+# A Sudo is a Viewer or an Admin.
+CALLERS = ("Store", "Claimant", "Viewer", "Admin", "Operator", "Mailer")
 CREATORS = {"Mailer": "web/app.py", "Operator": "web/cli/operator_tasks.py"}
 # Every module may contain texts for users.
 EVERYWHERE = ("db.messages",)
@@ -109,7 +111,10 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.viewer",
         *STORE,
     ),
-    "db.factors": (*("db.sessions", "db.mail", "db.audit", "db.used_tokens", "db.viewer", *STORE),),
+    "db.factors": (
+        *("db.sessions", "db.mail", "db.audit", "db.factor_settings", "db.used_tokens"),
+        *("db.rate_limits", "db.viewer", *STORE),
+    ),
     "db.deletions": ("db.accounts", "db.mail", "db.sessions", "db.viewer", *STORE),
     "db.permissions": ("db.viewer", *STORE),
     "db.roles": (
@@ -186,7 +191,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.endpoints": (
         *("db.access", "db.audit.events", "db.crypto.secret", "db.errors", "db.viewer"),
-        "db.sessions.claimants.NewClaim",
+        *("db.sessions.claimants", "db.factors.verification.GivenFactor"),
+        *("db.sessions.claims.NewSession", "db.sessions.sudo"),
         "db.roles.RoleSummary",
         *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
         "web.settings",
@@ -414,7 +420,7 @@ def the_first_parameter_is_the_caller(files: Tree) -> Iterator[str]:
                         if node.args.args
                         else "no parameter"
                     )
-                    if first not in ("Store", "Viewer", "Admin", "Operator", "Mailer"):
+                    if first.removesuffix("]").removeprefix("Sudo[") not in CALLERS:
                         yield f"{path}:{node.name} takes {first}"
                     if first == "Store" and f"{path}:{node.name}" not in WITHOUT_VIEWER:
                         yield f"{path}:{node.name} takes a Store, and is not listed in WITHOUT_VIEWER"

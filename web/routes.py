@@ -32,13 +32,24 @@ from web.endpoints import (
     passkey_offer,
     password_reset,
     roles,
+    second_step,
     security,
     signup,
     users,
     verification,
 )
 from web.forms.schemas import ProfileChange, SignUp
-from web.router import LOGGED_IN, Admins, Anyone, AppRoute, Endpoint, Guests, Members, Operators
+from web.router import (
+    LOGGED_IN,
+    Admins,
+    Anyone,
+    AppRoute,
+    Claimants,
+    Endpoint,
+    Guests,
+    Members,
+    Operators,
+)
 from web.settings.settings import Settings
 
 # fmt: off
@@ -47,6 +58,7 @@ routes = [
     Guests ("/signup",                        get=signup.show,          post=signup.submit,            name="signup"),
     Guests ("/signup/check/{field}",                                    post=signup.check,             name="signup-check", form=SignUp),
     Guests ("/login",                         get=login.show,           post=login.submit,             name="login"),
+    Claimants("/login/factor",                get=second_step.show,     post=second_step.submit,       name="login-factor"),
     Anyone ("/logout",                                                  post=login.log_out,            name="logout"),
     Anyone ("/forgot",                        get=password_reset.show_request, post=password_reset.submit_request, name="forgot"),
     Anyone ("/reset",                         get=password_reset.show,  post=password_reset.submit,    name="reset"),

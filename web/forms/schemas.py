@@ -14,11 +14,13 @@ from web.forms.fields import (
     Name,
     NewEmail,
     NewPassword,
+    OneTimeCode,
     OtherEmail,
     OtherName,
     PageNumber,
     Permissions,
     Phone,
+    RecoveryCode,
     RoleFilter,
     RoleLabel,
     RoleName,
@@ -52,6 +54,18 @@ class LogIn(BaseModel):
     next: str = ""
 
 
+class AuthenticatorCode(BaseModel):
+    code: OneTimeCode
+
+
+class RecoveryCodeUse(BaseModel):
+    recovery_code: RecoveryCode
+
+
+class PasskeyAssertion(BaseModel):
+    """The form that `static/passkeys.js` fills in. Only its message is displayed."""
+
+
 class ProfileChange(BaseModel):
     name: Name = UNCHANGED
     slug: Slug = UNCHANGED
@@ -60,6 +74,12 @@ class ProfileChange(BaseModel):
 
 class PasswordChange(BaseModel):
     current_password: CurrentPassword
+    password: NewPassword
+
+
+class FirstPassword(BaseModel):
+    """The form of an account without a password, which needs a recent confirmation instead."""
+
     password: NewPassword
 
 

@@ -30,6 +30,15 @@ FLASH_MESSAGES: Final[Mapping[str, str]] = {
     "password-changed": Message("Password changed."),
     "password-changed-others": Message("Password changed. Your other devices are logged out."),
     "email-confirmed": Message("Email confirmed."),
+    "codes-left-0": Message("You have used your last recovery code. Make new ones soon."),
+    **{
+        f"codes-left-{count}": Message.plural(
+            "You have {count} recovery code left.",
+            "You have {count} recovery codes left.",
+            count,
+        )
+        for count in range(1, 10)
+    },
     "email-changed": Message("Email changed. Log in with the new one from now on."),
     "email-change-asked": Message("We sent a link to the new email."),
     "email-change-canceled": Message("Your email stays as it is."),
