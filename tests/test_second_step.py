@@ -139,7 +139,7 @@ async def test_a_correct_code_logs_in(
     assert app.statements - before <= 8
     assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
     cookies = set_cookie_of(answer)
-    assert set(cookies) == {"session", "sudo", "device", "claim"}
+    assert set(cookies) == {"session", "sudo", "device", "claim", "notice"}
     assert cookies["claim"]["max-age"] == "0"
     assert await claimant.is_logged_in()
     assert await entries(app, "login") == [

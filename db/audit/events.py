@@ -168,7 +168,7 @@ EVENT_TEXTS: Final[Mapping[str, EventTexts]] = {
         "Second step", refused="entered {whose} password, but failed at the second step"
     ),
     "recovery.use": EventTexts("Use a recovery code", own="used a recovery code"),
-    "recovery.renew": EventTexts("Make recovery codes", own="made new recovery codes"),
+    "recovery.renew": EventTexts("Renew recovery codes", own="made new recovery codes"),
     "confirm": EventTexts(
         "Confirm identity",
         own="confirmed that it's you",
