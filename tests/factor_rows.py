@@ -23,7 +23,7 @@ def passkey_row(
     return (
         "INSERT INTO passkeys (id, user_id, credential_id, public_key, rp_id, sign_count, aaguid,"
         " transports, backed_up, name, created_at, last_used_at)"
-        f" VALUES ('passkey-{name}', {owner(email)}, 'credential-{name}', 'key', '{rp_id}', 0, '',"
+        f" VALUES ('{name} of {email}', {owner(email)}, '{name} of {email}', 'key', '{rp_id}', 0, '',"
         f" 'internal', {backed_up}, '{name}', '{ADDED_AT}', {used})"
     )
 

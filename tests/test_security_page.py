@@ -135,7 +135,7 @@ async def test_each_passkey_has_a_row_with_its_use(app: TestApp, alice: Browser)
     )
     assert await state_of(alice, "Old key") == "Doesn't work here: it was made for old.example."
     assert await state_of(alice, "Passkeys") == (
-        "Each of your 3 passkeys also confirms a log-in with your password"
+        "Each of your 2 passkeys also confirms a log-in with your password"
     )
 
 
