@@ -7,7 +7,15 @@ import httpx
 import pytest
 
 from tests.authenticator_app import AuthenticatorApp, set_up_app
-from tests.browser_client import HTMX, PASSWORD, Browser, path_of, read, set_cookie_of
+from tests.browser_client import (
+    HTMX,
+    PASSWORD,
+    Browser,
+    path_of,
+    read,
+    set_cookie_of,
+    without_challenges,
+)
 from tests.conftest import TestApp
 from web.router import AppRoute
 
