@@ -18,7 +18,7 @@ from web.forms.schemas import AuthenticatorCode, PasskeyAssertion, RecoveryCodeU
 from web.http.claim import verify_claimant
 from web.http.link_cookie import delete_link_cookie, read_link_cookie
 from web.http.redirects import default_page, safe_page
-from web.rendering.flash_messages import set_flash
+from web.rendering.flash_messages import offer_passkey, set_flash
 from web.rendering.form_errors import BUSY, apply_error
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
 
@@ -67,6 +67,8 @@ async def submit(request: Request) -> Response:
     if done is None:
         _add_wrong(form, name)
         return await _respond_with_errors(request, claimant, name, form, remembers)
+    if name == "code":
+        offer_passkey(request)
     target = safe_page(request, claimant.next_page)
     if done.has_confirmed_email:
         delete_link_cookie(request.scope)

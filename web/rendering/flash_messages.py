@@ -45,6 +45,11 @@ FLASH_MESSAGES: Final[Mapping[str, str]] = {
     "link-sent": Message("We sent a new link."),
     "role-changed": Message("Role changed."),
     "token-deleted": Message("Access token deleted."),
+    "passkey-added": Message("Passkey added."),
+    "passkey-added-others": Message("Passkey added. Your other devices are logged out."),
+    "passkey-removed-others": Message("Passkey removed. Your other devices are logged out."),
+    "passkey-renamed": Message("Passkey renamed."),
+    "passkey-removed": Message("Passkey removed."),
     "role-added": Message("Role added."),
     "role-saved": Message("Role saved."),
     "role-deleted": Message("Role deleted."),
@@ -65,7 +70,10 @@ FLASH_MESSAGES: Final[Mapping[str, str]] = {
     "invited-again": Message("Invitation sent again. It is valid for another seven days."),
     "invitation-withdrawn": Message("Invitation withdrawn."),
     "sessions-ended": Message("Logged out everywhere."),
+    "passkey-declined": Message("We won't ask again. You can add a passkey under Security."),
 }
+# The cookie with this name makes the dashboard offer a passkey, if it is the next page.
+PASSKEY_OFFER: Final = "passkey-offer"
 
 
 def set_flash(request: Request, name: str) -> None:
@@ -98,6 +106,21 @@ def pop_flash(request: Request, messages: Mapping[str, str] = NO_MESSAGES) -> st
         return ""
     queue_cookie(request.scope, "notice", None)
     return messages.get(name) or _find_message(request, name)
+
+
+def offer_passkey(request: Request) -> None:
+    """Makes the next page offer a passkey, if it is the dashboard. Another message replaces this.
+
+    Called after a log-in with a password. A sign-up makes no offer, because the first page of a new
+    account has enough to read.
+    """
+    if app_state(request.scope).settings.factors.rp_id:
+        set_flash(request, PASSKEY_OFFER)
+
+
+def is_passkey_offered(request: Request) -> bool:
+    """Returns whether the request is the first one after a log-in with a password."""
+    return read_cookie(request.scope, "notice") == PASSKEY_OFFER
 
 
 def _find_message(request: Request, name: str) -> str:
