@@ -14,7 +14,7 @@ from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import LinkInvalid, NoClaim
 from db.factors.limits import charges
-from db.factors.passkeys import Ceremony, begin_assertion
+from db.factors.passkeys import NOT_OFFERED, Ceremony, begin_assertion
 from db.factors.totp import StoredApp
 from db.factors.verification import GivenFactor, PreparedFactor, accept, prepare
 from db.mail.notices import post_new_device_notice, post_second_step_notice
@@ -106,10 +106,12 @@ RECORD_LOGIN = Statement(
 )
 
 
-async def begin_passkey(claimant: Claimant) -> Ceremony | None:
-    """Returns what the page needs to ask for a passkey; None if the account has none here."""
+async def begin_passkey(claimant: Claimant) -> Ceremony:
+    """Returns what the page needs to ask for a passkey, which offers nothing if the account has
+    none here.
+    """
     if not claimant.has_passkey:
-        return None
+        return NOT_OFFERED
     return await begin_assertion(claimant.store, "factor", user_id=claimant.user_id)
 
 
