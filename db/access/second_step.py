@@ -54,7 +54,7 @@ class _Recorded:
 
     role: Role
     language: str
-    verified: bool
+    verified_at: datetime | None
     last_login_at: datetime
     app_secret: str | None
     app_kid: str
@@ -95,7 +95,8 @@ RECORD_LOGIN = Statement(
     .returning(
         users.c.role,
         users.c.language,
-        users.c.verified_at.is_not(None).label("verified"),
+        # Not `IS NOT NULL`: in a RETURNING clause, SQLite 3.40 answers it wrongly with 1.
+        users.c.verified_at,
         users.c.last_login_at,
         # One statement less than a SELECT. The code is used only if no later one was used.
         _of_app(totp.c.secret),
@@ -172,10 +173,11 @@ async def _finish(
     method = await accept(store, user_id, prepared, recorded.app)
     if method is None:
         raise _WrongFactor
-    confirms = not recorded.verified and await _confirm_email(store, user_id, verify_token)
-    if not (recorded.verified or confirms) and store.outbox.requires_verification:
+    was_verified = recorded.verified_at is not None
+    confirms = not was_verified and await _confirm_email(store, user_id, verify_token)
+    if not (was_verified or confirms) and store.outbox.requires_verification:
         raise NoClaim
-    if recorded.verified and not _is_known_browser(claimant):
+    if was_verified and not _is_known_browser(claimant):
         await post_new_device_notice(store, user_id, claimant.email, client)
     await limiter.refund(store, *attempt, succeeded=True)
     is_trusted = remembers_browser and _may_remember(store, recorded.role)
