@@ -28,6 +28,9 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/signup.py:sign_up",
     "db/access/signup.py:sign_up_privately",
     "db/access/login.py:log_in",
+    "db/access/passkey_login.py:begin_log_in",
+    "db/access/passkey_login.py:find_unknown_credential",
+    "db/access/passkey_login.py:log_in",
     "db/access/health.py:check_database",
     "db/access/links.py:find_link",
     "db/access/password_reset.py:request_reset",
@@ -37,6 +40,9 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/invitations.py:find_invitation",
     "db/access/invitations.py:join",
 }
+CALLERS = (
+    *("Store", "Claimant", "Viewer", "Admin", "Sudo[Viewer]", "Sudo[Admin]", "Operator", "Mailer"),
+)
 # Where a file belongs, by the start of its path. The folder `product` is that of an adopter, or the
 # example product.
 ACCESS = ("db/access/", "product/access/")
@@ -46,8 +52,6 @@ PRODUCT_DATA = ("product/access/", "product/tables.py", "product/events.py", "pr
 PRODUCT_LAYERS_OF_DATA = ("product.access", "product.events", "product.tables")
 # Only these modules open a store, and create the callers that are no users.
 STORE_MODULES = ("web/app.py", "web/cli/operator_tasks.py")
-# A Sudo is a Viewer or an Admin.
-CALLERS = ("Store", "Claimant", "Viewer", "Admin", "Operator", "Mailer")
 CREATORS = {"Mailer": "web/app.py", "Operator": "web/cli/operator_tasks.py"}
 # Every module may contain texts for users.
 EVERYWHERE = ("db.messages",)
@@ -126,6 +130,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.accounts",
             "db.deletions",
             "db.factors",
+            "db.used_tokens",
             "db.permissions",
             "db.roles",
             "db.scopes",
@@ -182,6 +187,9 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     # The module refuses values of the types that it imports.
     "web.rendering.template_types": ("db.crypto.secret", "db.viewer"),
+    "web.rendering.passkey_forms": (
+        *("db.factors.passkeys.Ceremony", "web.http.redirects", "web.rendering.responses"),
+    ),
     "web.middleware": (
         "db.errors",
         "web.http",
@@ -193,6 +201,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.access", "db.audit.events", "db.crypto.secret", "db.errors", "db.viewer"),
         *("db.sessions.claimants", "db.factors.verification.GivenFactor"),
         *("db.sessions.claims.NewSession", "db.sessions.sudo"),
+        "db.factors.changes.FactorChange",
         "db.roles.RoleSummary",
         *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
         "web.settings",
@@ -420,7 +429,7 @@ def the_first_parameter_is_the_caller(files: Tree) -> Iterator[str]:
                         if node.args.args
                         else "no parameter"
                     )
-                    if first.removesuffix("]").removeprefix("Sudo[") not in CALLERS:
+                    if first not in CALLERS:
                         yield f"{path}:{node.name} takes {first}"
                     if first == "Store" and f"{path}:{node.name}" not in WITHOUT_VIEWER:
                         yield f"{path}:{node.name} takes a Store, and is not listed in WITHOUT_VIEWER"
