@@ -46,6 +46,7 @@ PRODUCT_DATA = ("product/access/", "product/tables.py", "product/events.py", "pr
 PRODUCT_LAYERS_OF_DATA = ("product.access", "product.events", "product.tables")
 # Only these modules open a store, and create the callers that are no users.
 STORE_MODULES = ("web/app.py", "web/cli/operator_tasks.py")
+CALLERS = ("Store", "Viewer", "Admin", "Operator", "Mailer")  # A Sudo is a Viewer or an Admin.
 CREATORS = {"Mailer": "web/app.py", "Operator": "web/cli/operator_tasks.py"}
 # Every module may contain texts for users.
 EVERYWHERE = ("db.messages",)
@@ -169,7 +170,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.http.redirects": ("web.http.cookies", "web.rendering.responses"),
     "web.rendering": (
         *("db.viewer.Me", "db.viewer.Role", "db.sessions.claims", "db.errors"),
-        "db.sessions.claimants.NewClaim",
+        *("db.sessions.claimants.NewClaim", "db.factors.changes.FactorChange"),
+        "db.crypto.secret",
         *("web.forms", "web.http", "web.menu", "web.observability", "web.settings"),
     ),
     "web.rendering.flash_messages": (
@@ -186,7 +188,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.endpoints": (
         *("db.access", "db.audit.events", "db.crypto.secret", "db.errors", "db.viewer"),
-        "db.sessions.claimants.NewClaim",
+        *("db.sessions.claimants.NewClaim", "db.sessions.sudo"),
         "db.roles.RoleSummary",
         *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
         "web.settings",
@@ -414,7 +416,7 @@ def the_first_parameter_is_the_caller(files: Tree) -> Iterator[str]:
                         if node.args.args
                         else "no parameter"
                     )
-                    if first not in ("Store", "Viewer", "Admin", "Operator", "Mailer"):
+                    if first.removesuffix("]").removeprefix("Sudo[") not in CALLERS:
                         yield f"{path}:{node.name} takes {first}"
                     if first == "Store" and f"{path}:{node.name}" not in WITHOUT_VIEWER:
                         yield f"{path}:{node.name} takes a Store, and is not listed in WITHOUT_VIEWER"
@@ -426,7 +428,8 @@ def a_change_verifies_the_viewer_again(files: Tree) -> Iterator[str]:
         if path.startswith(ACCESS):
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.AsyncFunctionDef) and node.args.args:
-                    viewer = ast.unparse(node.args.args[0].annotation) in ("Viewer", "Admin")
+                    first = ast.unparse(node.args.args[0].annotation)
+                    viewer = first in ("Viewer", "Admin", "Sudo[Viewer]", "Sudo[Admin]")
                     text = ast.unparse(node)
                     if viewer and ".transaction(" in text and "require_right(" not in text:
                         yield f"{path}:{node.name} does not verify the viewer in its transaction"

@@ -169,6 +169,12 @@ def _current_password(password: Any) -> Secret[str]:
     return Secret(password)
 
 
+def _one_time_code(code: Any) -> Secret[str]:
+    if not code.strip():
+        raise field_error(Message("Please enter the code."))
+    return Secret(code)
+
+
 def _slug(text: str) -> str:
     slug = strip_invisible(require_storable(text))
     if not re.fullmatch(r"[a-z0-9-]{2,40}", slug):
@@ -360,6 +366,14 @@ CurrentPassword = Annotated[
     Input({"type": "password", "autocomplete": "current-password"} | _EXACT),
 ]
 
+# The code of an authenticator app.
+OneTimeCode = Annotated[
+    Secret[str],
+    PlainValidator(_one_time_code),
+    Input({"type": "text", "inputmode": "numeric", "autocomplete": "one-time-code"} | _EXACT),
+]
+# Whether the user has saved the recovery codes of the page.
+Saved = Annotated[str, Input({"type": "checkbox", "required": True})]
 
 Slug = Annotated[
     str,

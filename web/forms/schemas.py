@@ -14,6 +14,7 @@ from web.forms.fields import (
     Name,
     NewEmail,
     NewPassword,
+    OneTimeCode,
     OtherEmail,
     OtherName,
     PageNumber,
@@ -23,6 +24,7 @@ from web.forms.fields import (
     RoleLabel,
     RoleName,
     RoleRef,
+    Saved,
     Search,
     Slug,
     Sort,
@@ -82,6 +84,17 @@ class AccountLock(BaseModel):
 
 class PasswordConfirmation(BaseModel):
     current_password: CurrentPassword
+
+
+class AuthenticatorSetUp(BaseModel):
+    code: OneTimeCode
+    enrolment: str = ""
+    saved: Saved = ""
+
+
+class RecoveryCodes(BaseModel):
+    enrolment: str = ""
+    saved: Saved = ""
 
 
 class RoleChange(BaseModel):
