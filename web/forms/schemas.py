@@ -11,20 +11,23 @@ from web.forms.fields import (
     Day,
     Deletion,
     Email,
+    LoginEmail,
     Name,
     NewEmail,
+    NewPasskeyName,
     NewPassword,
     OneTimeCode,
     OtherEmail,
     OtherName,
     PageNumber,
+    PasskeyName,
     Permissions,
     Phone,
     RoleFilter,
     RoleLabel,
     RoleName,
     RoleRef,
-    Saved,
+    SavedCodes,
     Search,
     Slug,
     Sort,
@@ -49,9 +52,31 @@ class Join(BaseModel):
 
 
 class LogIn(BaseModel):
-    email: Email
+    email: LoginEmail
     password: CurrentPassword
     next: str = ""
+
+
+class PasskeyAnswer(BaseModel):
+    """The answer of the browser to the request for a passkey."""
+
+    credential: str = ""
+    challenge: str = ""
+    next: str = ""
+
+
+class NewPasskey(BaseModel):
+    """`enrolment` and `saved` belong to the recovery codes of the first second step."""
+
+    name: PasskeyName = ""
+    credential: str = ""
+    challenge: str = ""
+    enrolment: str = ""
+    saved: SavedCodes = ""
+
+
+class PasskeyRename(BaseModel):
+    name: NewPasskeyName
 
 
 class ProfileChange(BaseModel):
@@ -89,12 +114,12 @@ class PasswordConfirmation(BaseModel):
 class AuthenticatorSetUp(BaseModel):
     code: OneTimeCode
     enrolment: str = ""
-    saved: Saved = ""
+    saved: SavedCodes = ""
 
 
 class RecoveryCodes(BaseModel):
     enrolment: str = ""
-    saved: Saved = ""
+    saved: SavedCodes = ""
 
 
 class RoleChange(BaseModel):
