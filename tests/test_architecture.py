@@ -183,6 +183,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.sessions.claimants.NewClaim",
         *("web.forms", "web.http", "web.menu", "web.observability", "web.settings"),
     ),
+    "web.rendering.factor_changes": ("db.factors.changes.FactorChange", "web.rendering"),
+    "web.rendering.qr_code": ("db.crypto.secret",),
     "web.rendering.flash_messages": (
         *("db.crypto.secret", "db.sessions.claims", "web.http.cookies", "web.rendering.responses"),
     ),
