@@ -109,6 +109,11 @@ def set_cookie_of(answer: httpx.Response) -> SimpleCookie:
     return jar
 
 
+def without_challenges(html: str) -> str:
+    """Returns the HTML of a page without what is random in its form for a passkey."""
+    return re.sub(r'(data-options|name="challenge" value)="[^"]*"', r'\1=""', html)
+
+
 def path_of(url: str) -> str:
     return urlsplit(url).path
 

@@ -28,6 +28,9 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/signup.py:sign_up",
     "db/access/signup.py:sign_up_privately",
     "db/access/login.py:log_in",
+    "db/access/passkey_login.py:begin_log_in",
+    "db/access/passkey_login.py:find_unknown_credential",
+    "db/access/passkey_login.py:log_in",
     "db/access/health.py:check_database",
     "db/access/links.py:find_link",
     "db/access/password_reset.py:request_reset",
@@ -37,6 +40,9 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
     "db/access/invitations.py:find_invitation",
     "db/access/invitations.py:join",
 }
+CALLERS = (
+    *("Store", "Claimant", "Viewer", "Admin", "Sudo[Viewer]", "Sudo[Admin]", "Operator", "Mailer"),
+)
 # Where a file belongs, by the start of its path. The folder `product` is that of an adopter, or the
 # example product.
 ACCESS = ("db/access/", "product/access/")
@@ -126,6 +132,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
             "db.accounts",
             "db.deletions",
             "db.factors",
+            "db.used_tokens",
             "db.permissions",
             "db.roles",
             "db.scopes",
@@ -182,6 +189,9 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     # The module refuses values of the types that it imports.
     "web.rendering.template_types": ("db.crypto.secret", "db.viewer"),
+    "web.rendering.passkey_forms": (
+        *("db.factors.passkeys.Ceremony", "web.http.redirects", "web.rendering.responses"),
+    ),
     "web.middleware": (
         "db.errors",
         "web.http",
@@ -193,6 +203,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         *("db.access", "db.audit.events", "db.crypto.secret", "db.errors", "db.viewer"),
         *("db.sessions.claimants", "db.factors.verification.GivenFactor"),
         *("db.sessions.claims.NewSession", "db.sessions.sudo"),
+        "db.factors.changes.FactorChange",
         "db.roles.RoleSummary",
         *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
         "web.settings",

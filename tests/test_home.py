@@ -21,8 +21,8 @@ async def test_the_front_page_links_to_sign_up_and_login(anonymous: Browser) -> 
 
 
 def form_of(answer: httpx.Response) -> str:
-    """Returns the HTML of the only form of a page that has an id."""
-    (form,) = re.findall(r"<form id=.*?</form>", answer.text, flags=re.S)
+    """Returns the HTML of the form of a page that signs up or logs in with a password."""
+    (form,) = re.findall(r"<form id=\"(?:login|signup)-form.*?</form>", answer.text, flags=re.S)
     return form
 
 

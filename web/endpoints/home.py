@@ -5,7 +5,7 @@ from math import ceil
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from db.messages import Message
 from web.forms.form import Form
@@ -57,6 +57,15 @@ async def redirect_to_account(request: Request) -> Response:
     The URL is defined in W3C, A Well-Known URL for Changing Passwords.
     """
     return RedirectResponse(url_path(request, "account"), 303)
+
+
+async def show_passkey_endpoints(request: Request) -> Response:
+    """Returns the page that adds and manages passkeys, for password managers.
+
+    The URL is defined in W3C, A Well-Known URL for Relying Party Passkey Endpoints.
+    """
+    page = f"{app_state(request.scope).settings.base_url}{url_path(request, 'account-passkeys')}"
+    return JSONResponse({"enroll": page, "manage": page})
 
 
 async def robots(request: Request) -> Response:

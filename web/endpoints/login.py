@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from db.access import links, login
+from db.access import links, login, passkey_login
 from db.errors import LinkInvalid, RateLimited, Refused, Unavailable
 from db.messages import Message
 from db.sessions.claimants import NewClaim
@@ -17,6 +17,7 @@ from web.http.remember import read_choice
 from web.http.session import end_current_session, read_claims
 from web.rendering.flash_messages import offer_passkey, pop_flash, set_flash
 from web.rendering.form_errors import BUSY, apply_error
+from web.rendering.passkey_forms import PasskeyForm, make_login_form
 from web.rendering.responses import (
     page,
     redirect_across_login,
@@ -54,6 +55,7 @@ async def show(request: Request) -> Response:
         remember=read_choice(request),
         reason=reason,
         left=left,
+        passkey=await _make_passkey_form(request, target),
     )
 
 
@@ -67,7 +69,7 @@ async def submit(request: Request) -> Response:
     form = Form.check(LogIn, fields)
     remember = read_choice(request, fields)
     if form.data is None:
-        return _respond_with_errors(request, form, remember)
+        return await _respond_with_errors(request, form, remember)
     try:
         had_link = await _has_verify_link(request)
         session = await login.log_in(
@@ -80,12 +82,12 @@ async def submit(request: Request) -> Response:
             next_page=carried_page(request, form.data.next),
         )
     except (RateLimited, Refused, Unavailable) as error:
-        return _respond_with_errors(
+        return await _respond_with_errors(
             request, form, remember, *apply_error(request, form, error, LOGIN_ERRORS)
         )
     if session is None:
         form.message = NO_MATCH
-        return _respond_with_errors(request, form, remember)
+        return await _respond_with_errors(request, form, remember)
     if isinstance(session, NewClaim):
         return redirect_to_second_step(request, session)
     offer_passkey(request)
@@ -131,7 +133,12 @@ def _target_reason(request: Request, target: str) -> str:
     return TARGET_REASONS.get(target.removeprefix(base_path), "next")
 
 
-def _respond_with_errors(
+async def _make_passkey_form(request: Request, target: str) -> PasskeyForm | None:
+    ceremony = await passkey_login.begin_log_in(app_state(request.scope).store)
+    return make_login_form(request, ceremony, next_page=target)
+
+
+async def _respond_with_errors(
     request: Request,
     form: Form[LogIn],
     remember: bool | None,
@@ -151,4 +158,5 @@ def _respond_with_errors(
         remember=remember,
         reason="",
         left="",
+        passkey=await _make_passkey_form(request, form.values["next"]),
     )

@@ -25,6 +25,7 @@ from web.forms.password_policy import PASSWORD_POLICIES, PasswordPolicy
 MAX_NAME_CHARS: Final = 100
 MAX_EMAIL_CHARS: Final = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets.
 MAX_PASSWORD_CHARS: Final = 256  # The limit in bytes is 1,024.
+MAX_PASSKEY_NAME_CHARS: Final = 60
 TOKEN_DAYS: Final = ("7", "30", "90", "365")  # the expiry times of an access token
 MAX_PERMISSIONS: Final = 100  # of one role
 DAY: Final = r"(?:19[7-9]|[2-8][0-9]{2})[0-9]-[0-9]{2}-[0-9]{2}"  # of the years 1970 to 8999
@@ -44,6 +45,7 @@ PHONE_OVER_40: Final = Message("Phone must be at most 40 characters long.")
 TEAM_OVER_40: Final = Message("Team must be at most 40 characters long.")
 LABEL_OVER_40: Final = Message("Label must be at most 40 characters long.")
 NAME_OVER_40: Final = Message("Name must be at most 40 characters long.")
+NAME_OVER_60: Final = Message("Name must be at most 60 characters long.")
 TOO_MANY_PERMISSIONS: Final = Message("A role can have at most {count} permissions.")
 NOT_A_PERMISSION: Final = Message(
     "“{name}” is not a permission. Write names such as articles:write, in lowercase letters "
@@ -269,6 +271,20 @@ def _token_name(text: str) -> str:
     return name
 
 
+def _passkey_name(text: str) -> str:
+    name = require_single_line(text.strip())
+    if len(name) > MAX_PASSKEY_NAME_CHARS:
+        raise field_error(NAME_OVER_60)
+    return name
+
+
+def _new_passkey_name(text: str) -> str:
+    name = _passkey_name(text)
+    if not count_visible(name):
+        raise field_error(Message("Please enter a name."))
+    return name
+
+
 def _token_days(text: Any) -> int:
     if text not in TOKEN_DAYS:
         raise field_error(Message("Choose one of the expiry times."))
@@ -349,6 +365,14 @@ Email = Annotated[
         {"type": "email", "autocomplete": "username", "inputmode": "email"} | _EXACT,
     ),
 ]
+# Browsers also offer the passkeys of the site in this field (HTML, "Autofill": `webauthn`).
+LoginEmail = Annotated[
+    str,
+    AfterValidator(_email),
+    Input(
+        {"type": "email", "autocomplete": "username webauthn", "inputmode": "email"} | _EXACT,
+    ),
+]
 NewEmail = Annotated[
     str,
     AfterValidator(_email),
@@ -398,6 +422,17 @@ TokenName = Annotated[
     AfterValidator(_token_name),
     Input({"type": "text", "autocomplete": "off", "required": True, "maxlength": "40"}),
 ]
+PasskeyName = Annotated[
+    str,
+    AfterValidator(_passkey_name),
+    Input({"type": "text", "autocomplete": "off", "maxlength": "60"}),
+]
+NewPasskeyName = Annotated[
+    str,
+    AfterValidator(_new_passkey_name),
+    Input({"type": "text", "autocomplete": "off", "required": True, "maxlength": "60"}),
+]
+SavedCodes = Annotated[str, Input({"type": "checkbox"})]
 TokenDays = Annotated[int, BeforeValidator(_token_days)]
 RoleRef = Annotated[str, AfterValidator(_role)]
 RoleName = Annotated[

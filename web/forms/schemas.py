@@ -11,13 +11,16 @@ from web.forms.fields import (
     Day,
     Deletion,
     Email,
+    LoginEmail,
     Name,
     NewEmail,
+    NewPasskeyName,
     NewPassword,
     OneTimeCode,
     OtherEmail,
     OtherName,
     PageNumber,
+    PasskeyName,
     Permissions,
     Phone,
     RecoveryCode,
@@ -25,6 +28,7 @@ from web.forms.fields import (
     RoleLabel,
     RoleName,
     RoleRef,
+    SavedCodes,
     Search,
     Slug,
     Sort,
@@ -49,7 +53,7 @@ class Join(BaseModel):
 
 
 class LogIn(BaseModel):
-    email: Email
+    email: LoginEmail
     password: CurrentPassword
     next: str = ""
 
@@ -64,6 +68,28 @@ class RecoveryCodeUse(BaseModel):
 
 class PasskeyAssertion(BaseModel):
     """The form that `static/passkeys.js` fills in. Only its message is displayed."""
+
+
+class PasskeyAnswer(BaseModel):
+    """The answer of the browser to the request for a passkey."""
+
+    credential: str = ""
+    challenge: str = ""
+    next: str = ""
+
+
+class NewPasskey(BaseModel):
+    """`enrolment` and `saved` belong to the recovery codes of the first second step."""
+
+    name: PasskeyName = ""
+    credential: str = ""
+    challenge: str = ""
+    enrolment: str = ""
+    saved: SavedCodes = ""
+
+
+class PasskeyRename(BaseModel):
+    name: NewPasskeyName
 
 
 class ProfileChange(BaseModel):

@@ -2,8 +2,11 @@
 
 from starlette.requests import Request
 
+from db.sessions.claims import NewSession, decode_claims
+from db.sessions.lifecycle import get_viewer
 from db.sessions.sudo import Confirmation, Sudo, read_confirmation, require_sudo
 from db.viewer import Admin, Viewer
+from web.http.client_info import get_client_info
 from web.http.cookies import delete_sent_cookie, read_cookie
 from web.http.session import read_claims, verify_admin, verify_session
 from web.state import app_state, request_state
@@ -25,6 +28,17 @@ async def verify_sudo_admin(request: Request) -> Sudo[Admin]:
     """
     admin = await verify_admin(request)
     return require_sudo(admin, read_claims(request.scope), _read_sudo_cookie(request))
+
+
+async def verify_new_session(request: Request, session: NewSession) -> Sudo[Viewer]:
+    """Returns the viewer of the session that has replaced that of the request.
+
+    The forms of the response belong to it. Raises NotLoggedIn and NotConfirmed.
+    """
+    store = app_state(request.scope).store
+    claims = decode_claims(store, session.session.value.reveal())
+    viewer = await get_viewer(store, claims, client=get_client_info(request))
+    return require_sudo(viewer, claims, session.sudo.value.reveal() if session.sudo else None)
 
 
 def find_confirmation(request: Request) -> Confirmation | None:
