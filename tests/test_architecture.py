@@ -43,6 +43,7 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
 CALLERS = (
     *("Store", "Claimant", "Viewer", "Admin", "Sudo[Viewer]", "Sudo[Admin]", "Operator", "Mailer"),
 )
+VIEWERS = ("Viewer", "Admin", "Sudo[Viewer]", "Sudo[Admin]")
 # Where a file belongs, by the start of its path. The folder `product` is that of an adopter, or the
 # example product.
 ACCESS = ("db/access/", "product/access/")
@@ -52,8 +53,6 @@ PRODUCT_DATA = ("product/access/", "product/tables.py", "product/events.py", "pr
 PRODUCT_LAYERS_OF_DATA = ("product.access", "product.events", "product.tables")
 # Only these modules open a store, and create the callers that are no users.
 STORE_MODULES = ("web/app.py", "web/cli/operator_tasks.py")
-# A Sudo is a Viewer or an Admin.
-CALLERS = ("Store", "Claimant", "Viewer", "Admin", "Operator", "Mailer")
 CREATORS = {"Mailer": "web/app.py", "Operator": "web/cli/operator_tasks.py"}
 # Every module may contain texts for users.
 EVERYWHERE = ("db.messages",)
@@ -431,7 +430,7 @@ def the_first_parameter_is_the_caller(files: Tree) -> Iterator[str]:
                         if node.args.args
                         else "no parameter"
                     )
-                    if first.removesuffix("]").removeprefix("Sudo[") not in CALLERS:
+                    if first not in CALLERS:
                         yield f"{path}:{node.name} takes {first}"
                     if first == "Store" and f"{path}:{node.name}" not in WITHOUT_VIEWER:
                         yield f"{path}:{node.name} takes a Store, and is not listed in WITHOUT_VIEWER"
@@ -443,7 +442,7 @@ def a_change_verifies_the_viewer_again(files: Tree) -> Iterator[str]:
         if path.startswith(ACCESS):
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.AsyncFunctionDef) and node.args.args:
-                    viewer = ast.unparse(node.args.args[0].annotation) in ("Viewer", "Admin")
+                    viewer = ast.unparse(node.args.args[0].annotation) in VIEWERS
                     text = ast.unparse(node)
                     if viewer and ".transaction(" in text and "require_right(" not in text:
                         yield f"{path}:{node.name} does not verify the viewer in its transaction"

@@ -58,18 +58,6 @@ class LogIn(BaseModel):
     next: str = ""
 
 
-class AuthenticatorCode(BaseModel):
-    code: OneTimeCode
-
-
-class RecoveryCodeUse(BaseModel):
-    recovery_code: RecoveryCode
-
-
-class PasskeyAssertion(BaseModel):
-    """The form that `static/passkeys.js` fills in. Only its message is displayed."""
-
-
 class PasskeyAnswer(BaseModel):
     """The answer of the browser to the request for a passkey."""
 
@@ -90,6 +78,18 @@ class NewPasskey(BaseModel):
 
 class PasskeyRename(BaseModel):
     name: NewPasskeyName
+
+
+class AuthenticatorCode(BaseModel):
+    code: OneTimeCode
+
+
+class RecoveryCodeUse(BaseModel):
+    recovery_code: RecoveryCode
+
+
+class PasskeyAssertion(BaseModel):
+    """The form that `static/passkeys.js` fills in. Only its message is displayed."""
 
 
 class ProfileChange(BaseModel):
