@@ -53,6 +53,7 @@ PRODUCT_DATA = ("product/access/", "product/tables.py", "product/events.py", "pr
 PRODUCT_LAYERS_OF_DATA = ("product.access", "product.events", "product.tables")
 # Only these modules open a store, and create the callers that are no users.
 STORE_MODULES = ("web/app.py", "web/cli/operator_tasks.py")
+CALLERS = ("Store", "Viewer", "Admin", "Operator", "Mailer")  # A Sudo is a Viewer or an Admin.
 CREATORS = {"Mailer": "web/app.py", "Operator": "web/cli/operator_tasks.py"}
 # Every module may contain texts for users.
 EVERYWHERE = ("db.messages",)
@@ -180,7 +181,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.http.redirects": ("web.http.cookies", "web.rendering.responses"),
     "web.rendering": (
         *("db.viewer.Me", "db.viewer.Role", "db.sessions.claims", "db.errors"),
-        "db.sessions.claimants.NewClaim",
+        *("db.sessions.claimants.NewClaim", "db.factors.changes.FactorChange"),
+        "db.crypto.secret",
         *("web.forms", "web.http", "web.menu", "web.observability", "web.settings"),
     ),
     "web.rendering.flash_messages": (

@@ -52,6 +52,7 @@ async def test_each_row_has_its_state_and_one_action(app: TestApp, alice: Browse
         "/account#password",
         "/account/passkeys",
         "/account#email",
+        "/account/authenticator",
         "/account/passkeys",
         "/devices",
         "/account/tokens",

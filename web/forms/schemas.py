@@ -130,6 +130,17 @@ class PasswordConfirmation(BaseModel):
     current_password: CurrentPassword
 
 
+class AuthenticatorSetUp(BaseModel):
+    code: OneTimeCode
+    enrolment: str = ""
+    saved: SavedCodes = ""
+
+
+class RecoveryCodes(BaseModel):
+    enrolment: str = ""
+    saved: SavedCodes = ""
+
+
 class RoleChange(BaseModel):
     role: RoleRef
 
