@@ -53,7 +53,6 @@ PRODUCT_DATA = ("product/access/", "product/tables.py", "product/events.py", "pr
 PRODUCT_LAYERS_OF_DATA = ("product.access", "product.events", "product.tables")
 # Only these modules open a store, and create the callers that are no users.
 STORE_MODULES = ("web/app.py", "web/cli/operator_tasks.py")
-CALLERS = ("Store", "Viewer", "Admin", "Operator", "Mailer")  # A Sudo is a Viewer or an Admin.
 CREATORS = {"Mailer": "web/app.py", "Operator": "web/cli/operator_tasks.py"}
 # Every module may contain texts for users.
 EVERYWHERE = ("db.messages",)
@@ -181,10 +180,11 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     "web.http.redirects": ("web.http.cookies", "web.rendering.responses"),
     "web.rendering": (
         *("db.viewer.Me", "db.viewer.Role", "db.sessions.claims", "db.errors"),
-        *("db.sessions.claimants.NewClaim", "db.factors.changes.FactorChange"),
-        "db.crypto.secret",
+        "db.sessions.claimants.NewClaim",
         *("web.forms", "web.http", "web.menu", "web.observability", "web.settings"),
     ),
+    "web.rendering.factor_changes": ("db.factors.changes.FactorChange", "web.rendering"),
+    "web.rendering.qr_code": ("db.crypto.secret",),
     "web.rendering.flash_messages": (
         *("db.crypto.secret", "db.sessions.claims", "web.http.cookies", "web.rendering.responses"),
     ),

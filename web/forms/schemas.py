@@ -88,10 +88,6 @@ class RecoveryCodeUse(BaseModel):
     recovery_code: RecoveryCode
 
 
-class PasskeyAssertion(BaseModel):
-    """The form that `static/passkeys.js` fills in. Only its message is displayed."""
-
-
 class ProfileChange(BaseModel):
     name: Name = UNCHANGED
     slug: Slug = UNCHANGED
