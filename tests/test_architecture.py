@@ -190,6 +190,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
         "db.sessions.claimants.NewClaim",
         *("web.forms", "web.http", "web.menu", "web.observability", "web.settings"),
     ),
+    "web.rendering.factor_changes": ("db.factors.changes.FactorChange", "web.rendering"),
+    "web.rendering.qr_code": ("db.crypto.secret",),
     # The error handler and the endpoints show the same page.
     "web.rendering.confirmation_page": (
         *("db.access.confirmation", "db.crypto.secret", "db.viewer", "web.forms", "web.http"),

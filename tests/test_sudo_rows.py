@@ -102,7 +102,7 @@ async def path_of_row(app: TestApp, route: AppRoute, form: Form, bobs_id: str) -
 
 
 async def count(app: TestApp, event: str) -> int:
-    entries = f"audit WHERE event = '{event}' AND outcome = 'done' AND actor_type = 'user'"
+    entries = f"audit WHERE event = '{event}' AND outcome = 'done' AND actor = 'user'"
     return await app.count(entries)
 
 

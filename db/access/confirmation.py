@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, exists, func, select
+from sqlalchemy import Column, ScalarSelect, bindparam, exists, func, select
 
 from db.access.current_password import verify_current_password
 from db.audit import log as audit_log
@@ -20,6 +20,7 @@ from db.engine.statement import Statement
 from db.errors import NotLoggedIn
 from db.factors import limits, passkeys, verification
 from db.factors.passkeys import Ceremony
+from db.factors.totp import StoredApp
 from db.factors.verification import GivenFactor, PreparedFactor
 from db.rate_limits import limiter
 from db.rate_limits.limits import CONFIRM
@@ -41,13 +42,25 @@ class ConfirmationOptions:
 
     has_password: bool
     has_passkey: bool
-    has_authenticator: bool
+    app_secret: str | None
+    app_kid: str
+    app_last_step: int
     recovery_code_count: int
     sessions_ended_at: datetime | None
 
     @property
+    def has_authenticator(self) -> bool:
+        return self.app_secret is not None
+
+    @property
     def has_factor(self) -> bool:
         return self.has_passkey or self.has_authenticator
+
+    @property
+    def app(self) -> StoredApp | None:
+        if self.app_secret is None:
+            return None
+        return StoredApp(self.app_secret, self.app_kid, self.app_last_step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +76,20 @@ class Confirmed:
     codes_left: int | None = None
 
 
+def _of_app(column: Column[Any]) -> ScalarSelect[Any]:
+    own_app = totp.c.user_id == users.c.id
+    return select(column).where(own_app).correlate(users).scalar_subquery()
+
+
 # `get_viewer` takes this as its `preload`, so that one statement reads the session and the options.
 PRELOAD = pick(
     ConfirmationOptions,
     users,
     has_password=users.c.password_hash != LOCKED_HASH,
     has_passkey=exists().where(passkey_rows.c.user_id == users.c.id),
-    has_authenticator=exists().where(totp.c.user_id == users.c.id),
+    app_secret=_of_app(totp.c.secret),
+    app_kid=_of_app(totp.c.kid),
+    app_last_step=_of_app(totp.c.last_step),
     recovery_code_count=select(func.count())
     .select_from(recovery_codes)
     .where(recovery_codes.c.user_id == users.c.id)
@@ -141,7 +161,7 @@ async def _confirm_with_factor(
         prepared = await verification.prepare(
             store, viewer.id, factor, "confirm", sid_hash=sid_hash
         )
-        confirmed = await _use_factor(viewer, prepared, draft_claims)
+        confirmed = await _use_factor(viewer, options, prepared, draft_claims)
     if confirmed is None:
         return None
     await limiter.refund(store, *charges, succeeded=True)
@@ -151,12 +171,15 @@ async def _confirm_with_factor(
 
 
 async def _use_factor(
-    viewer: Viewer, prepared: PreparedFactor, draft_claims: Mapping[str, Any] | None
+    viewer: Viewer,
+    options: ConfirmationOptions,
+    prepared: PreparedFactor,
+    draft_claims: Mapping[str, Any] | None,
 ) -> Confirmed | None:
     store, actor = viewer.store, viewer_actor(viewer)
     async with store.transaction():
         await require_right(viewer)
-        method = await verification.accept(store, viewer.id, prepared)
+        method = await verification.accept(store, viewer.id, prepared, options.app)
         if method is None:
             await audit_log.record(store, "confirm", actor, outcome="refused")
             return None

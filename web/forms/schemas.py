@@ -142,6 +142,17 @@ class FactorConfirmation(BaseModel):
     recovery_code: RecoveryCode = NOT_GIVEN
 
 
+class AuthenticatorSetUp(BaseModel):
+    code: OneTimeCode
+    enrolment: str = ""
+    saved: SavedCodes = ""
+
+
+class RecoveryCodes(BaseModel):
+    enrolment: str = ""
+    saved: SavedCodes = ""
+
+
 class RoleChange(BaseModel):
     role: RoleRef
 

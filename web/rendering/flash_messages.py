@@ -43,6 +43,18 @@ FLASH_MESSAGES: Final[Mapping[str, str]] = {
     "email-change-asked": Message("We sent a link to the new email."),
     "email-change-canceled": Message("Your email stays as it is."),
     "link-sent": Message("We sent a new link."),
+    "authenticator-added": Message("Authenticator app set up."),
+    "authenticator-added-others": Message(
+        "Authenticator app set up. Your other devices are logged out."
+    ),
+    "authenticator-removed": Message("Authenticator app removed."),
+    "authenticator-removed-others": Message(
+        "Authenticator app removed. Your other devices are logged out."
+    ),
+    "codes-renewed": Message("New recovery codes: the old ones no longer work."),
+    "codes-renewed-others": Message(
+        "New recovery codes: the old ones no longer work. Your other devices are logged out."
+    ),
     "role-changed": Message("Role changed."),
     "token-deleted": Message("Access token deleted."),
     "passkey-added": Message("Passkey added."),
