@@ -134,15 +134,16 @@ async def delete_factors(store: Store, user_id: str) -> None:
     await store.count(SET_HAS_FACTOR(user_id=user_id, new_value=False))
 
 
-async def delete_factors_since(store: Store, user_id: str, moment: datetime) -> None:
+async def delete_factors_since(store: Store, user_id: str, moment: datetime) -> bool:
     """Deletes the passkeys, the authenticator app and the recovery codes that were added since a
     message was written, and those that it reports. If no other factor is left, deletes all recovery
-    codes.
+    codes. Returns whether there were any.
 
     Must run inside a transaction that has locked the user. The caller ends the sessions.
     """
-    since = moment - MAX_TRANSACTION_TIME
+    since, deleted = moment - MAX_TRANSACTION_TIME, 0
     for statement in DELETE_FACTORS_SINCE:
-        await store.count(statement(user_id=user_id, since=since))
+        deleted += await store.count(statement(user_id=user_id, since=since))
     if not await store.value(RECOMPUTE_HAS_FACTOR(user_id=user_id)):
         await delete_codes(store, user_id)
+    return deleted > 0
