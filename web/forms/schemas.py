@@ -16,12 +16,14 @@ from web.forms.fields import (
     NewEmail,
     NewPasskeyName,
     NewPassword,
+    OneTimeCode,
     OtherEmail,
     OtherName,
     PageNumber,
     PasskeyName,
     Permissions,
     Phone,
+    RecoveryCode,
     RoleFilter,
     RoleLabel,
     RoleName,
@@ -78,6 +80,14 @@ class PasskeyRename(BaseModel):
     name: NewPasskeyName
 
 
+class AuthenticatorCode(BaseModel):
+    code: OneTimeCode
+
+
+class RecoveryCodeUse(BaseModel):
+    recovery_code: RecoveryCode
+
+
 class ProfileChange(BaseModel):
     name: Name = UNCHANGED
     slug: Slug = UNCHANGED
@@ -86,6 +96,12 @@ class ProfileChange(BaseModel):
 
 class PasswordChange(BaseModel):
     current_password: CurrentPassword
+    password: NewPassword
+
+
+class FirstPassword(BaseModel):
+    """The form of an account without a password, which needs a recent confirmation instead."""
+
     password: NewPassword
 
 
@@ -108,6 +124,17 @@ class AccountLock(BaseModel):
 
 class PasswordConfirmation(BaseModel):
     current_password: CurrentPassword
+
+
+class AuthenticatorSetUp(BaseModel):
+    code: OneTimeCode
+    enrolment: str = ""
+    saved: SavedCodes = ""
+
+
+class RecoveryCodes(BaseModel):
+    enrolment: str = ""
+    saved: SavedCodes = ""
 
 
 class RoleChange(BaseModel):
