@@ -414,6 +414,7 @@ async def test_a_passkey_of_another_domain_is_no_way_into_an_account(
     app: TestApp, alice: Browser
 ) -> None:
     await add_passkey(alice)
+    app.clock.move(seconds=1)
     await add_passkey(alice)
     newest, oldest = [item.attrs["data-passkey"] for item in await items(alice)]
     await app.change(
