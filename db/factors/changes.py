@@ -58,8 +58,8 @@ UPDATE_HAS_FACTOR = Statement(
         users.c.email,
         (users.c.password_hash != LOCKED_HASH).label("has_password"),
         exists()
-        .where(passkeys.c.user_id == users.c.id, passkeys.c.rp_id == bindparam("rp_id"))
-        .correlate(users)
+        # SQLite's dialect writes no table names here: `users.id` would become the id of a passkey.
+        .where(passkeys.c.user_id == bindparam("user_id"), passkeys.c.rp_id == bindparam("rp_id"))
         .label("has_usable_passkey"),
         users.c.has_factor.label("has_factor_now"),
     )
