@@ -136,7 +136,7 @@ async def test_an_administrator_who_leaves_does_not_count_as_another(
     bob = await app.admin("Bob")
     assert (await bob.post("/account/delete")).status_code == 303
     for path, fields in (
-        ("/account/delete"),
+        ("/account/delete", {}),
         (f"/admin/users/{await id_of(app, 'Ada')}/role", {"role": "user"}),
         (f"/admin/users/{await id_of(app, 'Ada')}/disable", {}),
     ):

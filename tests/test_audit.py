@@ -190,6 +190,10 @@ REFUSED_ATTEMPTS: dict[str, tuple[Action, Entry]] = {
         post("/account/password", current_password=WRONG, password=NEW),
         Entry("password.change", "refused"),
     ),
+    "confirmation": (
+        post("/confirm", password=WRONG),
+        Entry("confirm", "refused"),
+    ),
     "an administrator's page": (
         lambda users: users.alice.get("/admin/users"),
         Entry("admin", "refused"),
@@ -640,5 +644,8 @@ def test_every_event_of_the_registry_is_tested() -> None:
         "token.create",
         "token.revoke",
     }  # see tests/test_roles.py and tests/test_access_tokens.py
+    # See tests/test_second_step.py, tests/test_passkeys.py and tests/test_recovery_codes.py.
+    tested |= {"factor", "factor.add", "factor.remove", "factor.reset"}
+    tested |= {"recovery.use", "recovery.renew"}
     tested |= MAIL_EVENTS | ACCOUNT_EVENTS | OPERATOR_EVENTS
     assert tested == set(EVENT_TEXTS)

@@ -192,6 +192,7 @@ async def test_exports_are_rate_limited_per_admin(
     assert len(await exports(users)) == 2
     assert (await users.grace.get(EXPORT)).status_code == 200
     users.app.clock.move(minutes=31)
+    await users.ada.confirm()
     assert (await users.ada.get(EXPORT)).status_code == 200
 
 
