@@ -190,6 +190,10 @@ REFUSED_ATTEMPTS: dict[str, tuple[Action, Entry]] = {
         post("/account/password", current_password=WRONG, password=NEW),
         Entry("password.change", "refused"),
     ),
+    "confirmation": (
+        post("/confirm", password=WRONG),
+        Entry("confirm", "refused"),
+    ),
     "an administrator's page": (
         lambda users: users.alice.get("/admin/users"),
         Entry("admin", "refused"),
