@@ -656,6 +656,12 @@ USER_STATES: dict[str, State] = {
     "security, all second steps": partial(all_factors, path="/account/security"),
     "passkeys": partial(goto, path="/account/passkeys"),
     "passkeys, several": partial(all_factors, path="/account/passkeys"),
+    "authenticator": partial(goto, path="/account/authenticator"),
+    "authenticator, refused": partial(
+        refused_form, path="/account/authenticator", form="totp-form"
+    ),
+    "authenticator, on": partial(all_factors, path="/account/authenticator"),
+    "recovery codes": partial(all_factors, path="/account/recovery-codes"),
     "security, few recovery codes": partial(few_codes, path="/account/security"),
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),
