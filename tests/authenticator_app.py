@@ -1,7 +1,8 @@
-"""An authenticator app for tests: derives codes from its secret and the test's clock."""
+"""An authenticator app for tests: derives codes from its key and the test's clock."""
 
 from dataclasses import dataclass, field
 
+import httpx
 import pyotp
 
 from db.crypto.secret import Secret
@@ -33,10 +34,19 @@ class AuthenticatorApp:
         near = {self.code(steps) for steps in range(-3, 4)}
         return next(code for code in map("{:06}".format, range(10)) if code not in near)
 
+    async def log_in(self, user: Browser, **fields: str) -> httpx.Response:
+        """Logs in with password and code, and returns the last response.
+
+        Moves the clock first, because each code works once.
+        """
+        self.clock.move(seconds=STEP_SECONDS)
+        assert (await user.log_in()).headers["location"] == "/login/factor"
+        return await user.post("/login/factor", {"code": self.code(), **fields})
+
 
 async def set_up_app(app: TestApp, user: Browser) -> AuthenticatorApp:
     """Adds an authenticator app and recovery codes to the account without HTTP, and ends its
-    sessions. Moves the clock, so that log-ins come after it.
+    sessions. Moves the clock, so that log-ins come after that.
     """
     ((user_id,),) = await app.rows(f"SELECT id FROM users WHERE email = '{user.email}'")
     codes = recovery_codes.draw_codes()

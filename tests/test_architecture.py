@@ -43,6 +43,7 @@ WITHOUT_VIEWER = {  # These coroutines of db/access need no viewer.
 CALLERS = (
     *("Store", "Claimant", "Viewer", "Admin", "Sudo[Viewer]", "Sudo[Admin]", "Operator", "Mailer"),
 )
+VIEWERS = ("Viewer", "Admin", "Sudo[Viewer]", "Sudo[Admin]")
 # Where a file belongs, by the start of its path. The folder `product` is that of an adopter, or the
 # example product.
 ACCESS = ("db/access/", "product/access/")
@@ -117,7 +118,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "db.factors": (
         *("db.sessions", "db.mail", "db.audit", "db.factor_settings", "db.used_tokens"),
-        *("db.viewer", *STORE),
+        *("db.rate_limits", "db.viewer", *STORE),
     ),
     "db.deletions": ("db.accounts", "db.mail", "db.sessions", "db.viewer", *STORE),
     "db.permissions": ("db.viewer", *STORE),
@@ -147,7 +148,7 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "db.maintenance": (
         *("db.sessions", "db.rate_limits", "db.audit", "db.database", "db.product"),
-        *STORE,
+        *("db.factors.rekey", *STORE),
     ),
     "web.settings": (
         "db.crypto.secret",
@@ -201,7 +202,8 @@ IMPORTS: dict[str, tuple[str, ...]] = {
     ),
     "web.endpoints": (
         *("db.access", "db.audit.events", "db.crypto.secret", "db.errors", "db.viewer"),
-        *("db.sessions.claimants.NewClaim", "db.sessions.sudo.Sudo"),
+        *("db.sessions.claimants", "db.factors.verification.GivenFactor"),
+        *("db.sessions.claims.NewSession", "db.sessions.sudo"),
         "db.factors.changes.FactorChange",
         "db.roles.RoleSummary",
         *("web.forms", "web.http", "web.mail.rendering", "web.mail.samples", "web.rendering"),
@@ -442,7 +444,7 @@ def a_change_verifies_the_viewer_again(files: Tree) -> Iterator[str]:
         if path.startswith(ACCESS):
             for node in ast.walk(ast.parse(source)):
                 if isinstance(node, ast.AsyncFunctionDef) and node.args.args:
-                    viewer = ast.unparse(node.args.args[0].annotation) in ("Viewer", "Admin")
+                    viewer = ast.unparse(node.args.args[0].annotation) in VIEWERS
                     text = ast.unparse(node)
                     if viewer and ".transaction(" in text and "require_right(" not in text:
                         yield f"{path}:{node.name} does not verify the viewer in its transaction"

@@ -31,17 +31,29 @@ from web.endpoints import (
     metrics,
     new_accounts,
     passkey_login,
+    passkey_offer,
     passkeys,
     password_reset,
     recovery_codes,
     roles,
+    second_step,
     security,
     signup,
     users,
     verification,
 )
 from web.forms.schemas import ProfileChange, SignUp
-from web.router import LOGGED_IN, Admins, Anyone, AppRoute, Endpoint, Guests, Members, Operators
+from web.router import (
+    LOGGED_IN,
+    Admins,
+    Anyone,
+    AppRoute,
+    Claimants,
+    Endpoint,
+    Guests,
+    Members,
+    Operators,
+)
 from web.settings.settings import Settings
 
 # fmt: off
@@ -51,6 +63,7 @@ routes = [
     Guests ("/signup/check/{field}",                                    post=signup.check,             name="signup-check", form=SignUp),
     Guests ("/login",                         get=login.show,           post=login.submit,             name="login"),
     Guests ("/login/passkey",                 get=passkey_login.show,   post=passkey_login.submit,     name="login-passkey"),
+    Claimants("/login/factor",                get=second_step.show,     post=second_step.submit,       name="login-factor"),
     Anyone ("/logout",                                                  post=login.log_out,            name="logout"),
     Anyone ("/forgot",                        get=password_reset.show_request, post=password_reset.submit_request, name="forgot"),
     Anyone ("/reset",                         get=password_reset.show,  post=password_reset.submit,    name="reset"),
@@ -91,6 +104,7 @@ routes = [
     Members("/account/passkeys",              get=passkeys.show,        post=passkeys.add,             name="account-passkeys", sudo="manage your passkeys", sudo_page=True),
     Members("/account/passkeys/{id}",                                   post=passkeys.rename,          name="account-passkey"),
     Members("/account/passkeys/{id}/remove",                            post=passkeys.remove,          name="account-passkey-remove", sudo="remove this passkey"),
+    Members("/account/passkeys/decline",                                post=passkey_offer.decline,    name="account-passkeys-decline"),
     Members("/account/activity",              get=audit.show_own,                                      name="activity"),
     Members("/users/{slug}",                  get=users.show,                                          name="user"),
     Admins ("/admin/users",                   get=admin.show,                                          name="admin-users"),

@@ -34,7 +34,8 @@ PAGE_SIZE: Final = 25
 class UserSummary:
     """An account as an administrator sees it.
 
-    `session_count` counts live session rows, so it is 0 with the stateless strategy.
+    `has_factor` says whether the account has a second step, which an administrator need not know
+    in detail. `session_count` counts live session rows, so it is 0 with the stateless strategy.
     """
 
     id: str
@@ -46,6 +47,7 @@ class UserSummary:
     team: str
     disabled: bool
     verified: bool
+    has_factor: bool
     created_at: datetime
     last_login_at: datetime | None
     disabled_at: datetime | None

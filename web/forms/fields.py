@@ -172,8 +172,18 @@ def _current_password(password: Any) -> Secret[str]:
 
 
 def _one_time_code(code: Any) -> Secret[str]:
+    """Returns the code as typed. Whether it has the form of a code is verified with its value, so
+    that every wrong code counts as an attempt.
+    """
     if not code.strip():
         raise field_error(Message("Please enter the code."))
+    return Secret(code)
+
+
+def _recovery_code(code: Any) -> Secret[str]:
+    """Returns the code as typed, as `_one_time_code`."""
+    if not code.strip():
+        raise field_error(Message("Please enter a recovery code."))
     return Secret(code)
 
 
@@ -390,13 +400,16 @@ CurrentPassword = Annotated[
     Input({"type": "password", "autocomplete": "current-password"} | _EXACT),
 ]
 
-# The code of an authenticator app.
 OneTimeCode = Annotated[
     Secret[str],
     PlainValidator(_one_time_code),
-    Input({"type": "text", "inputmode": "numeric", "autocomplete": "one-time-code"} | _EXACT),
+    Input({"type": "text", "autocomplete": "one-time-code", "inputmode": "numeric"} | _EXACT),
 ]
-
+RecoveryCode = Annotated[
+    Secret[str],
+    PlainValidator(_recovery_code),
+    Input({"type": "text", "autocomplete": "off"} | _EXACT),
+]
 Slug = Annotated[
     str,
     AfterValidator(_slug),

@@ -23,6 +23,7 @@ from web.forms.fields import (
     PasskeyName,
     Permissions,
     Phone,
+    RecoveryCode,
     RoleFilter,
     RoleLabel,
     RoleName,
@@ -79,6 +80,18 @@ class PasskeyRename(BaseModel):
     name: NewPasskeyName
 
 
+class AuthenticatorCode(BaseModel):
+    code: OneTimeCode
+
+
+class RecoveryCodeUse(BaseModel):
+    recovery_code: RecoveryCode
+
+
+class PasskeyAssertion(BaseModel):
+    """The form that `static/passkeys.js` fills in. Only its message is displayed."""
+
+
 class ProfileChange(BaseModel):
     name: Name = UNCHANGED
     slug: Slug = UNCHANGED
@@ -87,6 +100,12 @@ class ProfileChange(BaseModel):
 
 class PasswordChange(BaseModel):
     current_password: CurrentPassword
+    password: NewPassword
+
+
+class FirstPassword(BaseModel):
+    """The form of an account without a password, which needs a recent confirmation instead."""
+
     password: NewPassword
 
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db import errors
@@ -38,9 +38,9 @@ from web.rendering.link_errors import (
 )
 from web.rendering.problem_details import is_api, problem
 from web.rendering.responses import (
-    is_htmx,
     redirect_across_login,
     redirect_to_login,
+    refuse_with_redirect,
     url_path,
 )
 from web.state import app_state, request_state
@@ -157,10 +157,7 @@ def _redirect_to_security_page(request: Request) -> Response:
     """Redirects an administrator who needs a second step to the page that adds one."""
     if is_api(request):
         return problem(403, "Administrators need a second step here. Add one in the browser.")
-    to = f"{url_path(request, 'account-security')}?required=1"
-    if is_htmx(request):
-        return Response(status_code=403, headers={"HX-Redirect": to})
-    return RedirectResponse(to, 303)
+    return refuse_with_redirect(request, f"{url_path(request, 'account-security')}?required=1")
 
 
 def _redirect_to_login(request: Request, error: errors.NotLoggedIn) -> Response:

@@ -238,6 +238,15 @@ def redirect_to_login(request: Request, to: str) -> Response:
     return RedirectResponse(to, 303)
 
 
+def refuse_with_redirect(request: Request, to: str) -> Response:
+    """Returns the response to a request that another page must precede: for htmx, status 403 and
+    HX-Redirect.
+    """
+    if is_htmx(request):
+        return Response(status_code=403, headers={"HX-Redirect": to})
+    return RedirectResponse(to, 303)
+
+
 def page_url(request: Request) -> str | None:
     """Returns the URL of the page that sent the request, or an empty string if it is unknown.
 
