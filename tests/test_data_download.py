@@ -38,6 +38,17 @@ LEFT_OUT = {
     "access_tokens.id": "it has no meaning outside of the database",
     "access_tokens.user_id": OWN_ID,
     "access_tokens.token_hash": HASH,
+    "passkeys.id": "it has no meaning outside of the database",
+    "passkeys.user_id": OWN_ID,
+    "passkeys.credential_id": "it is a part of the key that only the user's device has",
+    "passkeys.public_key": "it is a part of the key that only the user's device has",
+    "passkeys.sign_count": "it is a state of the verification",
+    "totp.user_id": OWN_ID,
+    "totp.secret": "it makes the codes of the second step",
+    "totp.kid": "it names a key of the program",
+    "totp.last_step": "it is a state of the verification",
+    "recovery_codes.code_hash": HASH,
+    "recovery_codes.user_id": OWN_ID,
     "invitations.id": "the link is derived from it",
     "invitations.token_hash": HASH,
     "invitations.mail_token_hash": HASH,
@@ -50,6 +61,7 @@ LEFT_OUT = {
 OTHER_TABLES = {
     *("roles", "role_permissions", "buckets"),  # The keys of buckets are MACs.
     *("trail_anchor", "trail_head"),
+    "used_tokens",  # Their ids are random.
 }
 LISTS_BY_TABLE = {
     "users": data_export.PROFILE,
@@ -57,6 +69,9 @@ LISTS_BY_TABLE = {
     "tokens": data_export.LISTS["links"],
     "outbox": data_export.LISTS["mails"],
     "access_tokens": data_export.LISTS["access_tokens"],
+    "passkeys": data_export.LISTS["passkeys"],
+    "totp": data_export.LISTS["authenticator_apps"],
+    "recovery_codes": data_export.LISTS["recovery_codes"],
     "invitations": data_export.LISTS["invitations"],
     "audit": data_export.ENTRIES,
 }
