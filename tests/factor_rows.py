@@ -1,5 +1,7 @@
 """Adds second steps to an account without the ceremonies, for tests of pages that show them."""
 
+from base64 import urlsafe_b64encode
+
 from db.tables import users
 from tests.conftest import TestApp
 
@@ -20,10 +22,11 @@ def passkey_row(
 ) -> str:
     """Returns the INSERT of a passkey that no authenticator has."""
     used = f"'{last_used_at}'" if last_used_at else "NULL"
+    credential_id = urlsafe_b64encode(f"{name} of {email}".encode()).decode().rstrip("=")
     return (
         "INSERT INTO passkeys (id, user_id, credential_id, public_key, rp_id, sign_count, aaguid,"
         " transports, backed_up, name, created_at, last_used_at)"
-        f" VALUES ('{name} of {email}', {owner(email)}, '{name} of {email}', 'key', '{rp_id}', 0, '',"
+        f" VALUES ('{name} of {email}', {owner(email)}, '{credential_id}', 'key', '{rp_id}', 0, '',"
         f" 'internal', {backed_up}, '{name}', '{ADDED_AT}', {used})"
     )
 

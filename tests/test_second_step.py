@@ -17,10 +17,13 @@ from tests.browser_client import (
     without_challenges,
 )
 from tests.conftest import TestApp
+from tests.passkeys import add_passkey, hidden_fields, login_fields, passkey_form
+from tests.soft_authenticator import SoftAuthenticator
 from web.router import AppRoute
 
 WRONG = "This code is wrong, or it was used already. Wait for the next one."
 WRONG_RECOVERY = "This recovery code is wrong, or it was used already."
+WRONG_PASSKEY = "This passkey doesn't open your account here. Use another second step."
 AGAIN = "That took too long, or your account has changed. Log in again."
 
 
@@ -437,3 +440,86 @@ def comparable(answer: httpx.Response) -> tuple[int, str, str]:
     body = re.sub(r"[A-Za-z0-9_-]{10,}", "", answer.text)
     cookies = sorted(set_cookie_of(answer))
     return answer.status_code, f"{path_of(target)} {cookies}", re.sub(r"\d+", "", body)
+
+
+# Passkeys
+
+
+@pytest.fixture
+async def passkey(app: TestApp, alice: Browser) -> SoftAuthenticator:
+    """Adds a passkey to Alice's account and logs her out."""
+    passkey = await add_passkey(alice)
+    await alice.post("/logout")
+    app.clock.move(seconds=1)
+    return passkey
+
+
+async def passkey_fields(user: Browser, passkey: SoftAuthenticator) -> dict[str, str]:
+    """Returns the fields that a browser sends from the page of the second step."""
+    form = passkey_form(await user.get("/login/factor"))
+    return hidden_fields(form) | {"credential": passkey.get(form.attrs["data-options"])}
+
+
+@pytest.mark.asvs("S25")
+async def test_a_passkey_logs_in(app: TestApp, alice: Browser, passkey: SoftAuthenticator) -> None:
+    await alice.log_in()
+    before = app.statements
+    page = read(await alice.get("/login/factor"))
+    assert app.statements - before == 2
+    assert page.all("form", id="code-form") == []
+    assert "hidden" in page.one("form", id="passkey-form").one("button").attrs
+    assert page.one("input", id="remember")
+    fields = await passkey_fields(alice, passkey)
+    before = app.statements
+    answer = await alice.post("/login/factor", fields)
+    assert app.statements - before <= 10
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
+    assert (await entries(app, "login"))[-1][2] == '{"with": "password", "factor": "passkey"}'
+
+
+@pytest.mark.asvs("S25")
+async def test_a_passkey_remembers_the_browser(
+    app: TestApp, alice: Browser, passkey: SoftAuthenticator
+) -> None:
+    await alice.log_in()
+    await alice.post("/login/factor", await passkey_fields(alice, passkey) | {"remember": "on"})
+    await alice.post("/logout")
+    app.clock.move(seconds=1)
+    assert (await alice.log_in()).headers["location"] == "/dashboard"
+
+
+@pytest.mark.asvs("S25")
+async def test_an_answer_of_a_passkey_works_once(
+    app: TestApp, alice: Browser, passkey: SoftAuthenticator
+) -> None:
+    await alice.log_in()
+    fields = await passkey_fields(alice, passkey)
+    assert (await alice.post("/login/factor", fields)).status_code == 303
+    other = await app.browser("Alice")
+    await other.log_in()
+    answer = await other.post("/login/factor", fields)
+    assert answer.status_code == 422
+    assert WRONG_PASSKEY in passkey_form(answer).one(id="error-summary").text
+    fragment = await other.post_fragment("/login/factor", fields)
+    assert (fragment.status_code, WRONG_PASSKEY in passkey_form(fragment).text) == (422, True)
+
+
+@pytest.mark.asvs("S25")
+async def test_the_passkey_of_another_account_is_refused(
+    app: TestApp, alice: Browser, bob: Browser, passkey: SoftAuthenticator
+) -> None:
+    other = await add_passkey(bob)
+    await alice.log_in()
+    fields = await passkey_fields(alice, other)
+    assert (await alice.post("/login/factor", fields)).status_code == 422
+    assert not await alice.is_logged_in()
+
+
+@pytest.mark.asvs("S25")
+async def test_an_answer_for_the_log_in_page_is_no_second_step(
+    app: TestApp, alice: Browser, passkey: SoftAuthenticator
+) -> None:
+    fields = await login_fields(alice, passkey)
+    await alice.log_in()
+    assert (await alice.post("/login/factor", fields)).status_code == 422
+    assert await app.count("sessions") == 0

@@ -50,7 +50,10 @@ async def test_each_row_has_its_state_and_one_action(app: TestApp, alice: Browse
     page = read(await alice.get("/account/security"))
     assert links_of(page) == [
         "/account#password",
+        "/account/passkeys",
         "/account#email",
+        "/account/authenticator",
+        "/account/passkeys",
         "/devices",
         "/account/tokens",
     ]

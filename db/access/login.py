@@ -296,7 +296,10 @@ async def _start_session(
         confirmation=confirmation,
         is_remembered=is_remembered,
     )
-    await audit_log.record(store, "login", user_actor(credentials.id, client, session.id))
+    detail = {"with": "password"}
+    if credentials.has_factor:
+        detail["factor"] = "remembered browser"
+    await audit_log.record(store, "login", user_actor(credentials.id, client, session.id), detail)
     return replace(session, language=credentials.language)
 
 

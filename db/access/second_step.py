@@ -14,7 +14,7 @@ from db.crypto.secret import Secret
 from db.engine.statement import Statement
 from db.errors import LinkInvalid, NoClaim
 from db.factors.limits import charges
-from db.factors.passkeys import Ceremony, begin_assertion
+from db.factors.passkeys import NOT_OFFERED, Ceremony, begin_assertion
 from db.factors.totp import StoredApp
 from db.factors.verification import GivenFactor, PreparedFactor, accept, prepare
 from db.mail.notices import post_new_device_notice, post_second_step_notice
@@ -54,7 +54,7 @@ class _Recorded:
 
     role: Role
     language: str
-    verified: bool
+    verified_at: datetime | None
     last_login_at: datetime
     app_secret: str | None
     app_kid: str
@@ -95,7 +95,8 @@ RECORD_LOGIN = Statement(
     .returning(
         users.c.role,
         users.c.language,
-        users.c.verified_at.is_not(None).label("verified"),
+        # Not `IS NOT NULL`: in a RETURNING clause, SQLite 3.40 answers it wrongly with 1.
+        users.c.verified_at,
         users.c.last_login_at,
         # One statement less than a SELECT. The code is used only if no later one was used.
         _of_app(totp.c.secret),
@@ -106,10 +107,12 @@ RECORD_LOGIN = Statement(
 )
 
 
-async def begin_passkey(claimant: Claimant) -> Ceremony | None:
-    """Returns what the page needs to ask for a passkey; None if the account has none here."""
+async def begin_passkey(claimant: Claimant) -> Ceremony:
+    """Returns what the page needs to ask for a passkey, which offers nothing if the account has
+    none here.
+    """
     if not claimant.has_passkey:
-        return None
+        return NOT_OFFERED
     return await begin_assertion(claimant.store, "factor", user_id=claimant.user_id)
 
 
@@ -170,10 +173,11 @@ async def _finish(
     method = await accept(store, user_id, prepared, recorded.app)
     if method is None:
         raise _WrongFactor
-    confirms = not recorded.verified and await _confirm_email(store, user_id, verify_token)
-    if not (recorded.verified or confirms) and store.outbox.requires_verification:
+    was_verified = recorded.verified_at is not None
+    confirms = not was_verified and await _confirm_email(store, user_id, verify_token)
+    if not (was_verified or confirms) and store.outbox.requires_verification:
         raise NoClaim
-    if recorded.verified and not _is_known_browser(claimant):
+    if was_verified and not _is_known_browser(claimant):
         await post_new_device_notice(store, user_id, claimant.email, client)
     await limiter.refund(store, *attempt, succeeded=True)
     is_trusted = remembers_browser and _may_remember(store, recorded.role)

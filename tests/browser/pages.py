@@ -332,6 +332,33 @@ def offered_passkey(user: BrowserUser) -> None:
     expect(user.page.locator("#passkey-offer")).to_be_visible()
 
 
+def begin_second_step(user: BrowserUser) -> None:
+    """Opens the second step of a log-in to an account with a passkey and an app."""
+    email = create_account(user.live)
+    user.live.change(f"UPDATE users SET has_factor = TRUE WHERE email = '{email}'")
+    for sql in (passkey_row(email), app_row(email), *code_rows(email)):
+        user.live.change(sql)
+    form = {"email": email, "password": PASSWORD}
+    user.page.request.post("/login", form=form, max_redirects=0)
+    user.page.goto("/login/factor")
+    expect(user.page.locator("#code-form")).to_be_visible()
+
+
+def refused_code(user: BrowserUser) -> None:
+    begin_second_step(user)
+    user.page.fill("#code", "123 456")
+    submit(user.page, "code-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
+def refused_recovery_code(user: BrowserUser) -> None:
+    begin_second_step(user)
+    user.page.locator("details summary").click()
+    user.page.fill("#recovery_code", "4GQK-4GQK-4GQK-4GQK-4GQK-4GQK")
+    submit(user.page, "recovery-form")
+    expect(user.page.locator("#error-summary")).to_be_visible()
+
+
 def open_user_page(user: BrowserUser) -> None:
     user.page.goto(f"/admin/users/{user.live.id_of(user.email)}")
 
@@ -610,6 +637,11 @@ ANONYMOUS_STATES: dict[str, State] = {
     "keep": open_keep,
     "keep, done": partial(goto, path="/keep?done=1"),
     "keep, dead link": partial(goto, path="/keep"),
+    "second step": begin_second_step,
+    "second step, code refused": refused_code,
+    "second step, recovery code refused": refused_recovery_code,
+    "log-in with a passkey": partial(goto, path="/login/passkey"),
+    "log-in, too late": partial(goto, path="/login?again=1"),
 }
 USER_STATES: dict[str, State] = {
     "dashboard, user": partial(goto, path="/dashboard"),
@@ -622,6 +654,8 @@ USER_STATES: dict[str, State] = {
     "dashboard, user, passkey offered": offered_passkey,
     "security": partial(goto, path="/account/security"),
     "security, all second steps": partial(all_factors, path="/account/security"),
+    "passkeys": partial(goto, path="/account/passkeys"),
+    "passkeys, several": partial(all_factors, path="/account/passkeys"),
     "security, few recovery codes": partial(few_codes, path="/account/security"),
     "devices, 1": partial(many_devices, count=1),
     "devices, 4": partial(many_devices, count=4),

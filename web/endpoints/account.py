@@ -187,7 +187,8 @@ async def change_email(request: Request) -> Response:
 
     The response is the same if another account has the email.
     """
-    viewer = await verify_session(request)
+    sudo = await verify_sudo(request)
+    viewer = sudo.viewer
     saved = await account.get_account(viewer)
     form = Form.check(EmailChange, await read_fields(request))
     if form.data and form.data.email == saved.email:
@@ -198,11 +199,7 @@ async def change_email(request: Request) -> Response:
     if form.data is None:
         return await _respond_with_errors(request, viewer, saved, "email", email_form=form)
     try:
-        if not await email_change.request_change(
-            viewer, email=form.data.email, current=form.data.current_password
-        ):
-            form.add_error("current_password", WRONG_PASSWORD)
-            return await _respond_with_errors(request, viewer, saved, "email", email_form=form)
+        await email_change.request_change(sudo, email=form.data.email)
     except (RateLimited, Refused, Unavailable) as error:
         answer = apply_error(request, form, error, EMAIL_ERRORS)
         return await _respond_with_errors(request, viewer, saved, "email", *answer, email_form=form)

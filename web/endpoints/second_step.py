@@ -1,6 +1,7 @@
 """Contains the endpoints of the second step of a log-in."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel
@@ -14,18 +15,19 @@ from db.factors.verification import GivenFactor
 from db.messages import Message
 from db.sessions.claimants import Claimant
 from web.forms.form import Form, read_fields
-from web.forms.schemas import AuthenticatorCode, PasskeyAssertion, RecoveryCodeUse
+from web.forms.schemas import AuthenticatorCode, PasskeyAnswer, RecoveryCodeUse
 from web.http.claim import verify_claimant
 from web.http.link_cookie import delete_link_cookie, read_link_cookie
 from web.http.redirects import default_page, safe_page
 from web.rendering.flash_messages import offer_passkey, set_flash
 from web.rendering.form_errors import BUSY, apply_error
+from web.rendering.passkey_forms import make_passkey_form
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
 
 TITLE: Final = Message("One more step")
 FormName = Literal["passkey", "code", "recovery"]
 SCHEMAS: Final[Mapping[FormName, type[BaseModel]]] = {
-    "passkey": PasskeyAssertion,
+    "passkey": PasskeyAnswer,
     "code": AuthenticatorCode,
     "recovery": RecoveryCodeUse,
 }
@@ -34,6 +36,12 @@ WRONG: Final[Mapping[FormName, Message]] = {
     "code": Message("This code is wrong, or it was used already. Wait for the next one."),
     "recovery": Message("This recovery code is wrong, or it was used already."),
 }
+FRAGMENTS: Final[Mapping[FormName, str]] = {
+    "passkey": "passkeys/assertion_form.html",
+    "code": "second_step/code_form.html",
+    "recovery": "second_step/recovery_form.html",
+}
+USE_PASSKEY: Final = Message("Use a passkey")
 ERRORS: Final = {
     RateLimited: Message("Too many wrong codes. Try again in {wait}."),
     Unavailable: BUSY,
@@ -42,7 +50,7 @@ ERRORS: Final = {
 
 async def show(request: Request) -> Response:
     claimant = await verify_claimant(request)
-    return page(request, "second_step/page.html", TITLE, **await _context(claimant))
+    return page(request, "second_step/page.html", TITLE, **await _context(request, claimant))
 
 
 async def submit(request: Request) -> Response:
@@ -110,17 +118,25 @@ def _add_wrong(form: Form[Any], name: FormName) -> None:
         form.values = {}
 
 
-async def _context(claimant: Claimant) -> dict[str, Any]:
+async def _context(
+    request: Request, claimant: Claimant, passkey_message: str = ""
+) -> dict[str, Any]:
     """Returns the context of the page with its forms."""
-    ceremony = await second_step.begin_passkey(claimant)
+    passkey = make_passkey_form(
+        request,
+        await second_step.begin_passkey(claimant),
+        action=url_path(request, "login-factor"),
+        label=USE_PASSKEY,
+        message=passkey_message,
+    )
     return {
         "email": claimant.email,
         "has_authenticator": claimant.has_authenticator,
-        "challenge": ceremony.challenge.reveal() if ceremony else "",
-        "options": ceremony.options if ceremony else "",
+        "passkey": passkey,
         "days": second_step.offered_days(claimant),
         "remembers": False,
-        **{name: Form.blank(schema) for name, schema in SCHEMAS.items()},
+        "code": Form.blank(AuthenticatorCode),
+        "recovery": Form.blank(RecoveryCodeUse),
     }
 
 
@@ -133,13 +149,20 @@ async def _respond_with_errors(
     status: int = 422,
     retry_after: int | None = None,
 ) -> Response:
-    context = await _context(claimant) | {name: form, "remembers": remembers}
+    context = await _context(request, claimant, form.message if name == "passkey" else "")
+    context["remembers"] = remembers
+    if name == "passkey" and context["passkey"] is None:
+        # The account has no passkey here, so the page has no form for the message.
+        name = "code" if claimant.has_authenticator else "recovery"
+        context[name] = replace(context[name], message=form.message)
+    elif name != "passkey":
+        context[name] = form
     return refused_form(
         request,
         "second_step/page.html",
         TITLE,
         form_id=f"{name}-form",
-        fragment=f"second_step/{name}_form.html",
+        fragment=FRAGMENTS[name],
         status=status,
         retry_after=retry_after,
         **context,

@@ -432,7 +432,8 @@ NewPasskeyName = Annotated[
     AfterValidator(_new_passkey_name),
     Input({"type": "text", "autocomplete": "off", "required": True, "maxlength": "60"}),
 ]
-SavedCodes = Annotated[str, Input({"type": "checkbox"})]
+# Whether the user has saved the recovery codes of the page.
+SavedCodes = Annotated[str, Input({"type": "checkbox", "required": True})]
 TokenDays = Annotated[int, BeforeValidator(_token_days)]
 RoleRef = Annotated[str, AfterValidator(_role)]
 RoleName = Annotated[

@@ -4,6 +4,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
+from db.crypto.secret import Secret
 from web.forms.fields import (
     AccountStateFilter,
     Confirmation,
@@ -39,6 +40,7 @@ from web.forms.fields import (
 )
 
 UNCHANGED: Final[Any] = None  # A field that was not sent is left unchanged.
+NOT_GIVEN: Final = Secret("")
 
 
 class SignUp(BaseModel):
@@ -88,10 +90,6 @@ class RecoveryCodeUse(BaseModel):
     recovery_code: RecoveryCode
 
 
-class PasskeyAssertion(BaseModel):
-    """The form that `static/passkeys.js` fills in. Only its message is displayed."""
-
-
 class ProfileChange(BaseModel):
     name: Name = UNCHANGED
     slug: Slug = UNCHANGED
@@ -119,7 +117,6 @@ class PasswordReset(BaseModel):
 
 class EmailChange(BaseModel):
     email: NewEmail
-    current_password: CurrentPassword
 
 
 class AccountLock(BaseModel):
@@ -127,7 +124,22 @@ class AccountLock(BaseModel):
 
 
 class PasswordConfirmation(BaseModel):
-    current_password: CurrentPassword
+    password: CurrentPassword
+
+
+class DataDownload(BaseModel):
+    """A form without fields of its own."""
+
+
+class OwnDeletion(BaseModel):
+    """A form without fields of its own."""
+
+
+class FactorConfirmation(BaseModel):
+    """The two codes, for the inputs of the page. One of them is enough."""
+
+    code: OneTimeCode = NOT_GIVEN
+    recovery_code: RecoveryCode = NOT_GIVEN
 
 
 class AuthenticatorSetUp(BaseModel):
@@ -148,7 +160,6 @@ class RoleChange(BaseModel):
 class NewAccessToken(BaseModel):
     name: TokenName
     days: TokenDays
-    current_password: CurrentPassword
 
 
 class NewRole(BaseModel):

@@ -11,6 +11,7 @@ from typing import Any, Final
 from markupsafe import escape
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope
 
 from db.messages import Message
 from db.sessions.claimants import NewClaim
@@ -38,6 +39,9 @@ HTML_TYPE: Final = (b"content-type", b"text/html; charset=utf-8")
 # The request headers that change the response of one URL.
 VARY: Final = "HX-Request, HX-History-Restore-Request, Accept-Language, Cookie"
 
+HEADERS_OF_BODY_AND_PAGE: Final = (
+    *(b"content-type", b"content-length", b"transfer-encoding", b"referer", b"document-viewer"),
+)
 ERROR_TITLE: Final = Message("Error: {title}")
 
 
@@ -265,6 +269,15 @@ def is_htmx(request: Request) -> bool:
         b"hx-history-restore-request",
         b"true",
     ) not in headers
+
+
+def headers_without_page(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Returns the headers of a request without those that describe its body or its page."""
+    return [
+        (name, value)
+        for name, value in scope["headers"]
+        if name not in HEADERS_OF_BODY_AND_PAGE and not name.startswith(b"hx-")
+    ]
 
 
 def url_path(request: Request, name: str, **params: str) -> str:
