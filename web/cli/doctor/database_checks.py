@@ -40,7 +40,7 @@ async def check_database(
         await diagnosis.connect(caller)
         yield ok("database", f"{url} answers, and has every table and column")
         yield await _check_admins(caller)
-        async for finding in _check_factors(caller):
+        async for finding in _check_factors(caller, settings):
             yield finding
         if problem := await operator.find_audit_problem(caller):
             yield warning(
@@ -66,7 +66,7 @@ async def _check_admins(caller: Operator) -> Finding:
     return ok("administrators", str(count))
 
 
-async def _check_factors(caller: Operator) -> AsyncIterator[Finding]:
+async def _check_factors(caller: Operator, settings: Settings) -> AsyncIterator[Finding]:
     """Yields the findings about passkeys, authenticator apps and REQUIRE_FACTOR."""
     if count := await operator_factors.count_unreadable_apps(caller):
         yield warning(
@@ -81,7 +81,7 @@ async def _check_factors(caller: Operator) -> AsyncIterator[Finding]:
             f"{count} were created for another domain and do not work here: check PASSKEY_RP_ID "
             "and BASE_URL",
         )
-    if not caller.store.factors.requires_admin_factor:
+    if not settings.factors.requires_admin_factor:
         return
     if count := await operator_factors.count_admins_without_factor(caller):
         yield warning(
