@@ -88,7 +88,7 @@ def unmarked_texts(page: Element) -> Iterator[str]:
                 yield f"{name}={value}"
         if node.tag != "html" and "lang" in node.attrs:
             continue  # the name of a language in itself
-        is_code = "mono" in node.attrs.get("class", "").split()
+        is_code = "mono" in node.attrs.get("class", "").split() or "data-code" in node.attrs
         is_text = is_text and node.tag not in NO_TEXT and not is_code
         stack += [(child, is_text) for child in reversed(node.children)]
 
