@@ -232,4 +232,5 @@ async def _insert(viewer: Viewer, new: NewPasskey, name: str) -> None:
 async def _store_codes(sudo: Sudo[Viewer], enrollment: Enrollment) -> None:
     if not await enrollments.use_enrollment(sudo, enrollment):
         raise _RolledBack("unsaved")
-    await recovery_codes.replace_codes(sudo.viewer.store, sudo.viewer.id, enrollment.code_hashes)
+    # `has_factor` is still what the account has: each change of it ends the session of the viewer.
+    await recovery_codes.store_codes(sudo.viewer.store, sudo.viewer.id, enrollment.code_hashes)
