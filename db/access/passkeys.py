@@ -16,7 +16,8 @@ from db.factors import recovery_codes
 from db.factors.changes import FactorChange, finish_change
 from db.factors.enrollment import Enrollment, NewEnrollment
 from db.factors.passkey_names import default_name
-from db.factors.passkeys import Ceremony, NewPasskey, encode_bytes
+from db.factors.passkey_verification import encode_bytes
+from db.factors.passkeys import Ceremony, NewPasskey
 from db.rate_limits import limiter
 from db.rate_limits.limits import FACTOR_CHANGE, PROFILE_CHANGE
 from db.sessions.lifecycle import require_right
