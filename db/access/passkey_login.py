@@ -20,7 +20,7 @@ from db.rate_limits import limiter
 from db.rate_limits.ip_networks import per_client
 from db.rate_limits.limits import LOGIN_POSTS, PASSKEY_FAILS
 from db.sessions.claims import NewSession
-from db.sessions.device_cookie import read_device_cookie
+from db.sessions.device_cookie import find_known_browser
 from db.sessions.lifecycle import start_session
 from db.sessions.sudo import confirm_now
 from db.store import Store
@@ -110,9 +110,10 @@ async def _start_session(
         raise _RolledBack
     if not await passkeys.record_use(store, verified):
         raise _RolledBack
-    browser = read_device_cookie(store, client.device_cookie)
-    is_known = browser and browser.has_logged_in_to(verified.user_id, user.sessions_ended_at)
-    if user.verified_at is not None and not is_known:
+    browser = find_known_browser(
+        store, client.device_cookie, verified.user_id, user.sessions_ended_at
+    )
+    if user.verified_at is not None and browser is None:
         await post_new_device_notice(store, verified.user_id, user.email, client)
     session = await start_session(
         store,

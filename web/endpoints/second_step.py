@@ -66,7 +66,7 @@ async def submit(request: Request) -> Response:
         done = await second_step.log_in(
             claimant,
             _given(fields or {}),
-            remembers_browser=remembers,
+            trusts_browser=remembers,
             verify_token=read_link_cookie(request.scope),
         )
     except (RateLimited, Refused, Unavailable) as error:
