@@ -62,7 +62,7 @@ def set_confirmation(request: Request, confirmation: Confirmation) -> None:
     request_state(request.scope)["confirmed"] = cookie.value
 
 
-def sid_hash(request: Request) -> str:
+def get_sid_hash(request: Request) -> str:
     """Returns the hash that identifies the session. Raises NotLoggedIn without a session."""
     return hash_sid(_require_claims(request).sid)
 
