@@ -20,7 +20,7 @@ from db.engine.statement import Statement
 from db.errors import NotLoggedIn
 from db.factors import limits, passkeys, verification
 from db.factors.passkeys import Ceremony
-from db.factors.totp import StoredApp, app_column
+from db.factors.totp import StoredApp, app_column, stored_app
 from db.factors.verification import GivenFactor, PreparedFactor
 from db.rate_limits import limiter
 from db.rate_limits.limits import CONFIRM
@@ -58,9 +58,7 @@ class ConfirmationOptions:
 
     @property
     def app(self) -> StoredApp | None:
-        if self.app_secret is None:
-            return None
-        return StoredApp(self.app_secret, self.app_kid, self.app_last_step)
+        return stored_app(self.app_secret, self.app_kid, self.app_last_step)
 
 
 @dataclass(frozen=True, slots=True)

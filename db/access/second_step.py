@@ -14,7 +14,7 @@ from db.engine.statement import Statement
 from db.errors import LinkInvalid, NoClaim
 from db.factors.limits import make_charges
 from db.factors.passkeys import NOT_OFFERED, Ceremony, begin_assertion
-from db.factors.totp import StoredApp, app_column
+from db.factors.totp import StoredApp, app_column, stored_app
 from db.factors.verification import GivenFactor, PreparedFactor, accept, prepare
 from db.mail.notices import post_new_device_notice, post_second_step_notice
 from db.mail.tokens import find_token
@@ -61,9 +61,7 @@ class _RecordedLogin:
 
     @property
     def app(self) -> StoredApp | None:
-        if self.app_secret is None:
-            return None
-        return StoredApp(self.app_secret, self.app_kid, self.app_last_step)
+        return stored_app(self.app_secret, self.app_kid, self.app_last_step)
 
 
 class _WrongFactor(Exception):
