@@ -1,5 +1,5 @@
-"""Contains the endpoints of the page on which users confirm their identity before a sensitive
-change, and the form that waits for it.
+"""Contains the page on which users confirm their identity before a sensitive change, and the
+response to the form that waits for it.
 """
 
 from collections.abc import Mapping
