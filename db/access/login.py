@@ -35,7 +35,7 @@ from db.rate_limits.limits import (
 )
 from db.sessions.claimants import NewClaim, make_claim
 from db.sessions.claims import NewSession
-from db.sessions.device_cookie import read_device_cookie
+from db.sessions.device_cookie import find_known_browser, read_device_cookie
 from db.sessions.lifecycle import start_session
 from db.sessions.sudo import confirm_now
 from db.store import Store, pick
@@ -205,18 +205,14 @@ async def _report_guesses(store: Store, email: str) -> None:
 def _find_known_browser(
     store: Store, client: ClientInfo, credentials: _Credentials | None
 ) -> str | None:
-    """Returns the id of the browser if its device cookie shows an earlier log-in to this account.
-
-    Decodes the cookie even if there is no account, so that the time does not depend on it.
-    """
-    browser = read_device_cookie(store, client.device_cookie)
-    if (
-        credentials
-        and browser
-        and browser.has_logged_in_to(credentials.id, credentials.sessions_ended_at)
-    ):
-        return browser.id
-    return None
+    """Returns the id of the browser if its device cookie shows a log-in to this account."""
+    browser = find_known_browser(
+        store,
+        client.device_cookie,
+        credentials.id if credentials else None,
+        credentials.sessions_ended_at if credentials else None,
+    )
+    return browser.id if browser else None
 
 
 def _needs_second_step(store: Store, credentials: _Credentials, client: ClientInfo) -> bool:

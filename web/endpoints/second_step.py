@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.access import second_step
-from db.crypto.secret import Secret
 from db.errors import RateLimited, Refused, Unavailable
 from db.factors.verification import GivenFactor
 from db.messages import Message
@@ -65,8 +64,8 @@ async def submit(request: Request) -> Response:
     try:
         done = await second_step.log_in(
             claimant,
-            _given(fields or {}),
-            remembers_browser=remembers,
+            GivenFactor.from_fields(fields or {}),
+            trusts_browser=remembers,
             verify_token=read_link_cookie(request.scope),
         )
     except (RateLimited, Refused, Unavailable) as error:
@@ -97,15 +96,6 @@ def _form_name(fields: Mapping[str, Any]) -> FormName:
         if "code" not in fields and "recovery_code" in fields:
             return "recovery"
     return "code"
-
-
-def _given(fields: Mapping[str, Any]) -> GivenFactor:
-    return GivenFactor(
-        code=Secret(fields.get("code", "")),
-        recovery_code=Secret(fields.get("recovery_code", "")),
-        credential=fields.get("credential", ""),
-        challenge=fields.get("challenge", ""),
-    )
 
 
 def _add_wrong(form: Form[Any], name: FormName) -> None:

@@ -12,7 +12,7 @@ from db.messages import Message
 from db.viewer import Viewer
 from web.forms.form import Form
 from web.forms.schemas import FactorConfirmation, PasswordConfirmation
-from web.http.sudo import sid_hash
+from web.http.sudo import get_sid_hash
 from web.rendering.passkey_forms import PasskeyForm, make_passkey_form
 from web.rendering.responses import ERROR_TITLE, replaced_page, url_path
 
@@ -82,7 +82,7 @@ async def _passkey_form(
         return None
     return make_passkey_form(
         request,
-        await confirmation.begin_passkey(viewer, sid_hash(request)),
+        await confirmation.begin_passkey(viewer, get_sid_hash(request)),
         action=url_path(request, "confirm"),
         label=USE_PASSKEY,
         fields={name: value for name, value in fields.items() if value},
