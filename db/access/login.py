@@ -87,6 +87,9 @@ RECORD_LOGIN = Statement(
         users.c.id == bindparam("user_id"),
         users.c.disabled_at.is_(None),
         users.c.password_hash == bindparam("verified_hash"),
+        # The second step was not asked for because of these two.
+        users.c.has_factor == bindparam("read_has_factor"),
+        users.c.sessions_ended_at.is_not_distinct_from(bindparam("read_ended_at", type_=Instant)),
     )
     .values(
         password_hash=bindparam("new_hash"),
@@ -326,8 +329,8 @@ def _record_login(
 ) -> Bound[Any]:
     """Returns the statement that records the log-in.
 
-    It changes no row if the password has changed or the account was disabled since the
-    verification.
+    It changes no row if the password or a second step has changed, all sessions were ended, or the
+    account was disabled since the verification.
     """
     verified = credentials.password_hash.reveal()
     kept = hash_to_keep.reveal()
@@ -335,6 +338,8 @@ def _record_login(
         user_id=credentials.id,
         verified_hash=verified,
         new_hash=kept,
+        read_has_factor=credentials.has_factor,
+        read_ended_at=credentials.sessions_ended_at,
         now=store.now(),
         browser_language=client.language,
     )
