@@ -19,7 +19,7 @@ from web.http.claim import verify_claimant
 from web.http.link_cookie import delete_link_cookie, read_link_cookie
 from web.http.redirects import default_page, safe_page
 from web.rendering.flash_messages import offer_passkey, set_flash
-from web.rendering.form_errors import BUSY, apply_error
+from web.rendering.form_errors import BUSY, WRONG_CODE, WRONG_RECOVERY_CODE, apply_error
 from web.rendering.passkey_forms import make_passkey_form
 from web.rendering.responses import page, redirect_across_login, refused_form, url_path
 
@@ -32,8 +32,8 @@ SCHEMAS: Final[Mapping[FormName, type[BaseModel]]] = {
 }
 WRONG: Final[Mapping[FormName, Message]] = {
     "passkey": Message("This passkey doesn't open your account here. Use another second step."),
-    "code": Message("This code is wrong, or it was used already. Wait for the next one."),
-    "recovery": Message("This recovery code is wrong, or it was used already."),
+    "code": WRONG_CODE,
+    "recovery": WRONG_RECOVERY_CODE,
 }
 FRAGMENTS: Final[Mapping[FormName, str]] = {
     "passkey": "passkeys/assertion_form.html",
