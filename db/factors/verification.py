@@ -71,7 +71,7 @@ async def accept(
     """
     given = prepared.given
     if given.code.reveal():
-        return "authenticator" if await totp.use_code(store, user_id, given.code, app) else None
+        return "authenticator app" if await totp.use_code(store, user_id, given.code, app) else None
     if given.recovery_code.reveal():
         used = await recovery_codes.use_code(store, user_id, given.recovery_code)
         return "recovery code" if used else None

@@ -19,8 +19,8 @@ V_co = TypeVar("V_co", bound=Viewer, covariant=True)
 
 # How the user confirmed their identity. `token`: a program with an access token, whose creation
 # needed a confirmation.
-Method = Literal["password", "passkey", "authenticator", "recovery code", "token"]
-METHODS: Final = frozenset({"password", "passkey", "authenticator", "recovery code", "token"})
+Method = Literal["password", "passkey", "authenticator app", "recovery code", "token"]
+METHODS: Final = frozenset({"password", "passkey", "authenticator app", "recovery code", "token"})
 _ISSUED: Final = object()
 
 
