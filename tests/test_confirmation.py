@@ -11,7 +11,7 @@ from db.crypto.secret import Secret
 from db.factors import recovery_codes, totp
 from db.sessions.claims import decode_claims
 from db.sessions.drafts import MAX_DRAFT_CHARS, encode_draft
-from tests.browser_client import PASSWORD, Browser, read, set_cookie_of
+from tests.browser_client import HTMX, PASSWORD, Browser, read, set_cookie_of
 from tests.conftest import Clock, TestApp
 from tests.mail import enabled_outbox
 
@@ -90,6 +90,19 @@ async def test_a_wrong_password_confirms_nothing_and_keeps_the_draft(
     answer = await alice.confirm(**hidden)
     assert read(answer).one(id="new-token").text.startswith("lk_")
     assert await app.count("access_tokens") == 1
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+async def test_a_confirmation_opens_the_page_that_was_requested(
+    app: TestApp, alice: Browser, headers: dict[str, str]
+) -> None:
+    app.clock.move(minutes=11)
+    current = {"HX-Current-URL": f"{app.settings.base_url}/account/security"} if headers else {}
+    answer = await alice.get("/account/recovery-codes", **headers, **current)
+    location = answer.headers["hx-redirect" if headers else "location"]
+    assert location == "/confirm?next=/account/recovery-codes"
+    answer = await alice.confirm(next="/account/recovery-codes")
+    assert answer.headers["location"] == "/account/recovery-codes"
 
 
 async def test_a_confirmed_user_is_redirected_from_the_page(alice: Browser) -> None:

@@ -35,10 +35,8 @@ from web.rendering.form_errors import BUSY, WRONG_PASSWORD, apply_error
 from web.rendering.responses import headers_without_page, redirect_across_login
 from web.state import request_state
 
-WRONG_CODE: Final = Message(
-    "This code is wrong, or was used already. Wait for the next one, and type that."
-)
-WRONG_RECOVERY_CODE: Final = Message("This recovery code is wrong, or was used already.")
+WRONG_CODE: Final = Message("This code is wrong, or it was used already. Wait for the next one.")
+WRONG_RECOVERY_CODE: Final = Message("This recovery code is wrong, or it was used already.")
 WRONG_PASSKEY: Final = Message("This passkey didn't confirm that it's you. Try again.")
 NO_CODE: Final = Message("Type a code, or a recovery code.")
 NOTHING_GIVEN: Final = GivenFactor(Secret(""), Secret(""))
