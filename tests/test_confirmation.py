@@ -143,6 +143,18 @@ async def test_a_code_of_the_app_confirms_once(app: TestApp, alice: Browser) -> 
     assert (again.status_code, "sudo" in set_cookie_of(again)) == (422, False)
 
 
+async def test_a_confirmation_without_a_code_is_not_an_attempt(
+    app: TestApp, alice: Browser
+) -> None:
+    await add_app(app, alice)
+    hidden = await interrupted(app, alice)
+    answer = await alice.post("/confirm", {"code": "", "recovery_code": "", **hidden})
+    assert (answer.status_code, hidden_fields(answer)) == (422, hidden)
+    summary = read(answer).one(id="error-summary")
+    assert "Type a code or a recovery code." in summary.text
+    assert await confirm_entries(app) == []
+
+
 @pytest.mark.asvs("S29")
 async def test_a_recovery_code_confirms_once(app: TestApp, alice: Browser) -> None:
     code, *_ = await add_app(app, alice)
@@ -263,7 +275,7 @@ async def test_passwords_and_long_forms_are_typed_again(
     assert answer.status_code == 403
     hidden = hidden_fields(answer)
     assert ("draft" in hidden, hidden["next"]) == (False, "/account")
-    assert "Type it again" in answer.text
+    assert "fill in the form again" in answer.text
     assert fields["email"] not in answer.text
 
 

@@ -38,8 +38,7 @@ from web.state import request_state
 WRONG_CODE: Final = Message("This code is wrong, or it was used already. Wait for the next one.")
 WRONG_RECOVERY_CODE: Final = Message("This recovery code is wrong, or it was used already.")
 WRONG_PASSKEY: Final = Message("This passkey didn't confirm that it's you. Try again.")
-NO_CODE: Final = Message("Type a code, or a recovery code.")
-NOTHING_GIVEN: Final = GivenFactor(Secret(""), Secret(""))
+NO_CODE: Final = Message("Type a code or a recovery code.")
 ERRORS: Final = {
     RateLimited: Message("Too many attempts. Nothing was changed. Try again in {wait}."),
     Unavailable: BUSY,
@@ -103,7 +102,7 @@ async def submit(request: Request) -> Response:
     form, given = blank_form(options), _given_factor(fields)
     if not options.has_factor:
         form = Form.check(PasswordConfirmation, fields)
-    elif given == NOTHING_GIVEN:
+    elif _is_empty(given):
         form.message = NO_CODE
     draft = find_draft(request, fields.get("draft", ""))
     status: tuple[int, int | None] = 422, None
@@ -139,6 +138,10 @@ def _given_factor(fields: Mapping[str, str]) -> GivenFactor:
         credential=fields.get("credential", ""),
         challenge=fields.get("challenge", "") if fields.get("credential") else "",
     )
+
+
+def _is_empty(given: GivenFactor) -> bool:
+    return not (given.code.reveal() or given.recovery_code.reveal() or given.credential)
 
 
 def _add_error(form: Form[Any], given: GivenFactor) -> None:
