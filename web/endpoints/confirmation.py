@@ -42,7 +42,7 @@ from web.rendering.responses import headers_without_page, redirect_across_login
 from web.state import request_state
 
 WRONG_PASSKEY: Final = Message("This passkey didn't confirm that it's you. Try again.")
-NO_CODE: Final = Message("Type a code, or a recovery code.")
+NO_CODE: Final = Message("Type a code or a recovery code.")
 ERRORS: Final = {
     RateLimited: Message("Too many attempts. Nothing was changed. Try again in {wait}."),
     Unavailable: BUSY,

@@ -117,6 +117,7 @@ async def _context(
         await second_step.begin_passkey(claimant),
         action=url_path(request, "login-factor"),
         label=USE_PASSKEY,
+        is_primary=not claimant.has_authenticator,
         message=passkey_message,
     )
     return {

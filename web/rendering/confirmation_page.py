@@ -18,7 +18,7 @@ from web.rendering.responses import ERROR_TITLE, replaced_page, url_path
 
 TITLE: Final = Message("Confirm that it's you")
 FOR_ACTION: Final = Message("To {action}, confirm that it's you.")
-USE_PASSKEY: Final = Message("Confirm with a passkey")
+USE_PASSKEY: Final = Message("Use a passkey")
 FOR_NEXT_PAGE: Final = Message("To continue, confirm that it's you.")
 
 
@@ -87,4 +87,5 @@ async def _passkey_form(
         label=USE_PASSKEY,
         fields={name: value for name, value in fields.items() if value},
         is_native=True,
+        is_primary=not options.has_authenticator,
     )
