@@ -32,7 +32,9 @@ from web.rendering.responses import (
 from web.state import app_state
 
 TITLE: Final = Message("Passkeys")
-SAVE_CODES_FIRST: Final = Message("Save the codes, then tick this box. You need them if you lose your second step.")
+SAVE_CODES_FIRST: Final = Message(
+    "Save the codes, then tick this box. You need them if you lose your second step."
+)
 FAILURES: Final[Mapping[AddFailure, Message]] = {
     "wrong": Message("The passkey could not be added. Try again."),
     "unsaved": Message(
