@@ -190,6 +190,7 @@ def open_store(settings: Settings, *, product: ProductData | None = None, **opti
         outbox=outbox,
         lifetimes=settings.session_lifetimes,
         factors=settings.factors,
+        providers=settings.providers,
         product=product,
         **options,
     )
